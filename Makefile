@@ -1,0 +1,35 @@
+# One environment, .venv, made on first use. CI hands over its own: make check VENV=/path/to/env
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+RECIPE := pipelines/solar_cells.toml
+
+.PHONY: help demo check fix bench slow
+.DEFAULT_GOAL := help
+
+help: ## what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 14
+
+$(INSTALLED): pyproject.toml
+	test -x $(BIN)/python || python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: $(INSTALLED) ## 2,624 real solar cells to tuned heads, votes, a test score and report.html
+	$(BIN)/featx run $(RECIPE) --final
+
+check: $(INSTALLED) ## format, lint, types, all tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q
+
+fix: $(INSTALLED) ## format, and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+slow: $(INSTALLED) ## proofs on whole data sets (about half an hour on 2 cores)
+	$(BIN)/python -m pytest -q -s -m slow
+
+bench: $(INSTALLED) ## times against the unaided way, in one run
+	$(BIN)/python -m tests.benchmarks.rerun

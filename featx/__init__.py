@@ -1,0 +1,55 @@
+"""Images and labels in, the best model of those tried out, proven.
+
+The flow, each arrow a table joined by id::
+
+    init      look at a source, write a recipe
+    extract   images  → embeddings, cached by content
+    fit       embeddings → tuned heads, a run folder each
+    ensemble  runs → votes, runs as well
+    evaluate  all runs on the same rows; the test split only when told to
+    report    one HTML page
+    predict   every run's answer for new images
+    load      a run as an object that answers
+    run       all of these for a recipe
+
+Every command of ``featx`` is the function of the same name here; names are imported when they are first used.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "init": "featx.images.init",
+    "extract": "featx.embeddings.extract",
+    "fit": "featx.heads.fit",
+    "ensemble": "featx.ensembles.vote",
+    "evaluate": "featx.evaluation.evaluate",
+    "report": "featx.reports.html",
+    "predict": "featx.predictors",
+    "load": "featx.predictors",
+    "run": "featx.stages",
+    "FeatxError": "featx.errors",
+}
+
+__all__ = [
+    "FeatxError",
+    "ensemble",
+    "evaluate",
+    "extract",
+    "fit",
+    "init",
+    "load",
+    "predict",
+    "report",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'featx' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

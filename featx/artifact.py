@@ -1,0 +1,246 @@
+"""A model and its passport: a body, and a JSON header that is read and checked before the body is opened.
+
+A head's body is ``model.joblib``, a plain scikit-learn object that loads without featx; an ensemble's is
+``ensemble.json``, which names its members and their weights. The header carries golden inputs and what the model
+answered to them when it was made; they are replayed at loading.
+"""
+
+import base64
+import hashlib
+import json
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from featx.errors import ArtifactError
+from featx.specs import ResolvedEmbedding, Spec
+from featx.tables import Ids
+
+FORMAT = 1
+HEADER = "header.json"
+BODIES = {"head": "model.joblib", "ensemble": "ensemble.json"}
+RECORDED = ("featx", "scikit-learn", "xgboost", "numpy", "joblib", "optuna")
+GOLDEN_TOLERANCE = 1e-6
+
+
+class Golden(Spec):
+    """A few inputs and what the model answered.
+
+    Attributes
+    ----------
+    inputs
+        float32 (g, d), little-endian, base64.
+    outputs
+        (g, k) probabilities.
+    """
+
+    inputs: str
+    outputs: tuple[tuple[float, ...], ...]
+
+    @classmethod
+    def of(cls, x: NDArray[np.float32], proba: NDArray[np.float64]) -> "Golden":
+        """Note what a model answered to `x`."""
+        text = base64.b64encode(np.ascontiguousarray(x, dtype="<f4").tobytes()).decode()
+        return cls(inputs=text, outputs=tuple(tuple(map(float, row)) for row in proba))
+
+    def x(self, n_features: int) -> NDArray[np.float32]:
+        """Return the inputs, (g, d)."""
+        return np.frombuffer(base64.b64decode(self.inputs), dtype="<f4").reshape(-1, n_features)
+
+
+class Header(Spec):
+    """What must be known of a model before it is loaded.
+
+    Attributes
+    ----------
+    format
+        Of this header.
+    kind, target, classes
+        What it is and what it answers: code i means classes[i].
+    n_features, embeddings
+        d of its input, and the embeddings that stand side by side in it.
+    train_ids_sha256
+        Of the sorted ids that it learnt from.
+    versions, commit, made
+        Of the packages, of the working directory's repository ("dirty" where it had changes), and when.
+    metrics
+        Its scores when it was made.
+    body_sha256
+        Of the body's file.
+    golden
+        None for ensembles: their members have their own.
+    """
+
+    format: int = FORMAT
+    kind: Literal["head", "ensemble"]
+    target: str
+    classes: tuple[str, ...]
+    n_features: int
+    embeddings: tuple[ResolvedEmbedding, ...]
+    train_ids_sha256: str
+    versions: dict[str, str]
+    commit: str | None
+    made: str
+    metrics: dict[str, Any]
+    body_sha256: str
+    golden: Golden | None = None
+
+    @property
+    def body(self) -> str:
+        """The body's file name."""
+        return BODIES[self.kind]
+
+
+def provenance(train_ids: Ids) -> dict[str, Any]:
+    """Return the header's fields that say where a model comes from."""
+    return {
+        "train_ids_sha256": hashlib.sha256("\n".join(sorted(train_ids)).encode()).hexdigest(),
+        "versions": {name: version(name) for name in RECORDED},
+        "commit": commit(),
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def commit() -> str | None:
+    """Return the commit of the working directory's repository, "-dirty" appended where it has changes."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip()
+
+
+def sha256_of(path: Path) -> str:
+    """64 hex digits of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def find(path: str | Path) -> tuple[Path, Header]:
+    """Return the folder of an artifact and its header.
+
+    Parameters
+    ----------
+    path
+        A run folder, or the body or header inside.
+
+    Raises
+    ------
+    ArtifactError
+        there is no header, it cannot be read, or a newer featx wrote it.
+    """
+    path = Path(path)
+    folder = path if path.is_dir() else path.parent
+    file = folder / HEADER
+    if not path.exists():
+        raise ArtifactError(f"nothing lies at {path}; expected a run folder or its model ('featx evaluate' lists runs)")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ArtifactError(f"{path} has no {HEADER} beside it; expected a run folder made by featx") from error
+    try:
+        header = Header.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ArtifactError(f"{file} is not a header of format {FORMAT} or older ({where}: {first['msg']})") from error
+    if header.format > FORMAT:
+        raise ArtifactError(f"{file} has format {header.format}, this featx reads up to {FORMAT}; update featx")
+    return folder, header
+
+
+def checked_body(folder: Path, header: Header) -> Path:
+    """Return the body's path once its content is what the header says.
+
+    Raises
+    ------
+    ArtifactError
+        it is missing, cut short or changed.
+    """
+    body = folder / header.body
+    if not body.is_file():
+        raise ArtifactError(f"{folder} has a header and no {header.body}; make the run again with '--force'")
+    if (found := sha256_of(body)) != header.body_sha256:
+        raise ArtifactError(
+            f"{body} does not match its header (sha256 {found[:12]}…, expected {header.body_sha256[:12]}…): "
+            "it was cut short or changed; make the run again with '--force'"
+        )
+    return body
+
+
+def write_head(folder: Path, model: Any, header: dict[str, Any], golden_x: NDArray[np.float32]) -> None:
+    """Write ``model.joblib`` and its header into `folder`."""
+    import joblib
+
+    body = folder / BODIES["head"]
+    joblib.dump(model, body, compress=3)
+    golden = Golden.of(golden_x, model.predict_proba(golden_x))
+    whole = Header(kind="head", body_sha256=sha256_of(body), golden=golden, **header)
+    (folder / HEADER).write_text(whole.model_dump_json(indent=2), encoding="utf-8")
+
+
+def load_head(folder: Path, header: Header) -> Any:
+    """Return the scikit-learn object of a head, its golden inputs replayed.
+
+    Raises
+    ------
+    ArtifactError
+        the body is not what the header says, or answers otherwise than when it was made.
+    """
+    import joblib
+
+    model = joblib.load(checked_body(folder, header))
+    assert header.golden is not None
+    answers = model.predict_proba(header.golden.x(header.n_features))
+    moved = float(np.abs(answers - np.asarray(header.golden.outputs)).max())
+    if moved > GOLDEN_TOLERANCE:
+        raise ArtifactError(
+            f"{folder / header.body} answers its golden inputs otherwise than when it was made (by {moved:.2g}); "
+            f"it was made with {_versions(header)}, here are {_versions(None)}"
+        )
+    return model
+
+
+def write_ensemble(
+    folder: Path, classes: Sequence[str], target: str, members: Sequence[Path], metrics: dict[str, Any]
+) -> None:
+    """Write the header of an ensemble whose ``ensemble.json`` stands in `folder`; embeddings are its members'."""
+    headers = [find(member)[1] for member in members]
+    embeddings = tuple(dict.fromkeys(one for header in headers for one in header.embeddings))
+    header = Header(
+        kind="ensemble",
+        target=target,
+        classes=tuple(classes),
+        n_features=sum(one.n_features for one in embeddings),
+        embeddings=embeddings,
+        metrics=metrics,
+        body_sha256=sha256_of(folder / BODIES["ensemble"]),
+        **provenance([]) | {"train_ids_sha256": headers[0].train_ids_sha256},
+    )
+    (folder / HEADER).write_text(header.model_dump_json(indent=2), encoding="utf-8")
+
+
+def ensemble_body(folder: Path, header: Header) -> dict[str, Any]:
+    """Return an ensemble's method, members (name → sha256 of the body) and weights, once its checksum holds."""
+    body: dict[str, Any] = json.loads(checked_body(folder, header).read_text())
+    return body
+
+
+def _versions(header: Header | None) -> str:
+    found: Sequence[tuple[str, str]] = (
+        list(header.versions.items()) if header else [(name, version(name)) for name in RECORDED]
+    )
+    return ", ".join(f"{name} {number}" for name, number in found)

@@ -1,0 +1,1 @@
+"""The command line: each command parses, calls the function of the same name, and prints."""

@@ -1,0 +1,53 @@
+"""``featx init`` and ``featx extract``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from featx.cli.options import DeviceOption, ForceOption, JsonOption, RecipeOption
+
+
+def init(
+    source: Annotated[Path, typer.Argument(help="A folder of images, or a label table beside them.")],
+    labels: Annotated[Path | None, typer.Option(help="The label table, if it is not found by itself.")] = None,
+    target: Annotated[str | None, typer.Option(help="The column to predict.")] = None,
+    recipe: Annotated[Path, typer.Option("-r", "--recipe", help="The recipe to write.")] = Path("featx.toml"),
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Look at images and labels, say what was found, write a recipe.
+
+    Examples: featx init photos/ · featx init data/ --labels data/labels.csv --target Male
+    """
+    import featx
+    from featx.cli import show
+
+    found = featx.init(source, labels=labels, target=target, recipe=recipe, force=force)
+    show.as_json(found.to_dict()) if json else show.finding(found)
+
+
+def extract(
+    source: Annotated[Path | None, typer.Argument(help="Without a recipe: images to write one for first.")] = None,
+    recipe: RecipeOption = None,
+    backbone: Annotated[
+        list[str] | None, typer.Option("--backbone", help="Embed with this instead of the recipe's (repeatable).")
+    ] = None,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+) -> None:
+    """Embed what is not in the cache yet.
+
+    Examples: featx extract · featx extract photos/ · featx extract --backbone resnet50
+    """
+    import featx
+    from featx.cli import show
+    from featx.cli.progress import watching
+
+    if source is not None:
+        found = featx.init(source, recipe=recipe or Path("featx.toml"))
+        if not json:
+            show.finding(found)
+    with watching() as watch:
+        done = featx.extract(recipe, backbones=backbone or (), device=device, watch=watch)
+    show.as_json(done.to_dict()) if json else show.extraction(done)

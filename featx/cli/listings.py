@@ -1,0 +1,77 @@
+"""``featx show``, ``featx backbones`` and ``featx heads``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from featx.cli.options import JsonOption
+
+
+def show(
+    path: Annotated[Path, typer.Argument(help="A recipe, a run folder, or a model inside.")],
+    json: JsonOption = False,
+) -> None:
+    """Print a recipe with all its defaults, or what a finished run says of itself.
+
+    Examples: featx show featx.toml · featx show runs/featx/svm-class-1a2b3c4d
+    """
+    from featx.cli.show import as_json, say
+    from featx.predictors import describe
+
+    found = describe(path)
+    if json:
+        as_json(found)
+        return
+    for name, value in found.items():
+        say(f"{name} = {value!r}" if isinstance(value, str) else f"{name} = {value}")
+
+
+def backbones(
+    name: Annotated[str | None, typer.Argument(help="List the layers of this one.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """List the backbones: d of the last layer averaged, input size, parameters, whether weights are at hand.
+
+    Examples: featx backbones · featx backbones resnet50 · featx backbones timm:convnext_tiny
+    """
+    from featx.cli.show import as_json, say, table
+    from featx.networks.listing import list_backbones, list_layers
+
+    if name is None:
+        rows = [row.to_dict() for row in list_backbones()]
+        if json:
+            as_json({"backbones": rows})
+            return
+        columns = ["name", "d", "size_px", "parameters", "weights"]
+        table(
+            "",
+            columns,
+            [(r["name"], r["n_features"], r["size_px"], f"{r['n_parameters']:,}", r["weights"]) for r in rows],
+        )
+        say("and any other as torchvision:NAME or timm:NAME; 'featx backbones NAME' lists its layers")
+        return
+    layers = list_layers(name)
+    if json:
+        as_json({"backbone": name, "layers": layers})
+        return
+    table("", ["layer", "kind", "shape", "parameters"], [tuple(layer.values()) for layer in layers])
+
+
+def heads(json: JsonOption = False) -> None:
+    """List the heads that can be fitted.
+
+    Example: featx heads
+    """
+    from featx.cli.show import as_json, table
+    from featx.registry import HEADS
+
+    rows = [{"name": name, "about": _first_line(HEADS.get(name).__doc__)} for name in HEADS.names()]
+    if json:
+        as_json({"heads": rows})
+        return
+    table("", ["name", "about"], [(row["name"], row["about"]) for row in rows])
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().partition("\n")[0]

@@ -1,0 +1,47 @@
+"""The ``featx`` command: what is typed becomes a call, and what goes wrong becomes one line."""
+
+import sys
+
+import click
+import typer
+
+from featx.cli import data, listings, models
+from featx.errors import FeatxError
+
+app = typer.Typer(
+    name="featx",
+    help="From a folder of images and some labels to a model that is proven to be the best of those tried.\n\n"
+    "Typical use: featx init photos/ · featx extract · featx fit · featx ensemble · featx evaluate · featx report",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (
+    data.init,
+    data.extract,
+    models.fit,
+    models.ensemble,
+    models.evaluate,
+    models.report,
+    models.predict,
+    models.run,
+    listings.show,
+    listings.backbones,
+    listings.heads,
+):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line; exit codes: 0 done, 1 our errors, 2 usage, 130 interrupted."""
+    try:
+        sys.exit(app(standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.stderr.write("interrupted; what was done is kept\n")
+        sys.exit(130)
+    except (FeatxError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)

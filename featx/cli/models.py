@@ -1,0 +1,186 @@
+"""``featx fit``, ``ensemble``, ``evaluate``, ``report``, ``predict`` and ``run``."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from featx.cli.options import DeviceOption, ForceOption, JsonOption, RecipeOption, TargetOption
+
+
+def fit(
+    head: Annotated[
+        list[str] | None,
+        typer.Option("--head", help="A name from 'featx heads' (repeatable).", show_default="the recipe's"),
+    ] = None,
+    recipe: RecipeOption = None,
+    target: TargetOption = None,
+    embedding: Annotated[
+        str | None, typer.Option(help="One extracted embedding.", show_default="all, side by side")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Settings to try.", show_default="the recipe's")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds after which no new trial starts.", show_default="none")
+    ] = None,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Tune and fit heads on cached embeddings; each becomes a run folder.
+
+    Examples: featx fit · featx fit --head xgboost --trials 30 · featx fit --head svm --head logreg
+    """
+    import featx
+    from featx.cli import show
+    from featx.cli.progress import watching
+
+    with watching() as watch:
+        runs = featx.fit(
+            recipe,
+            heads=head or (),
+            target=target,
+            embedding=embedding,
+            trials=trials,
+            timeout_s=timeout,
+            force=force,
+            watch=watch,
+        )
+    if not json:
+        show.fits(runs)
+        return
+    best = max(runs, key=lambda run: run.oof_accuracy if run.val_accuracy is None else run.val_accuracy)
+    totals = {
+        "best_run": best.run,
+        "accuracy": best.oof_accuracy,
+        "val_accuracy": best.val_accuracy,
+        "search_s": sum(run.search_s for run in runs if run.made),
+        "train_s": sum(run.train_s for run in runs if run.made),
+    }
+    show.as_json({"runs": [run.to_dict() for run in runs], **totals})
+
+
+def ensemble(
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--method", help="majority, weighted or soft (repeatable).", show_default="the recipe's"),
+    ] = None,
+    members: Annotated[
+        list[str] | None,
+        typer.Option("--members", help="Runs, or how their names begin (repeatable).", show_default="all"),
+    ] = None,
+    recipe: RecipeOption = None,
+    target: TargetOption = None,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Vote over all finished runs of the recipe.
+
+    Examples: featx ensemble · featx ensemble --method soft --members svm --members xgboost
+    """
+    import featx
+    from featx.cli import show
+
+    runs = featx.ensemble(recipe, methods=method or (), members=members or (), target=target, force=force)
+    show.as_json({"runs": [run.to_dict() for run in runs]}) if json else show.votes(runs)
+
+
+def evaluate(
+    final: Annotated[bool, typer.Option("--final", help="Open the sealed test split; the look is logged.")] = False,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Precision, recall and F1 of each class too.")] = False,
+    recipe: RecipeOption = None,
+    target: TargetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Score all runs on the same rows.
+
+    Examples: featx evaluate · featx evaluate --per-class · featx evaluate --final
+    """
+    import featx
+    from featx.cli import show
+
+    found = featx.evaluate(recipe, target=target, final=final)
+    show.as_json(_evaluations(found)) if json else show.evaluations(found, per_class)
+
+
+def _evaluations(found: list[Any]) -> dict[str, Any]:
+    """Flatten the scores into their rows; the first target's chosen run stands on top."""
+    targets = []
+    for one in found:
+        fields = one.to_dict()
+        fields["rows"] = [row | row.pop("scores") for row in fields["rows"]]
+        targets.append(fields)
+    first = targets[0]
+    accuracy = next(row["accuracy"] for row in first["rows"] if row["run"] == first["chosen"])
+    top = {"chosen": first["chosen"], "part": first["part"], "accuracy": accuracy, "n_looks": first["n_looks"]}
+    return {"targets": targets, **top}
+
+
+def report(recipe: RecipeOption = None, json: JsonOption = False) -> None:
+    """Write one self-contained report.html.
+
+    Example: featx report -r pipelines/solar_cells.toml
+    """
+    import featx
+    from featx.cli import show
+
+    path = featx.report(recipe)
+    show.as_json({"report": str(path)}) if json else show.say(str(path))
+
+
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    run: Annotated[
+        list[str] | None, typer.Option("--run", help="Runs, or how their names begin (repeatable).", show_default="all")
+    ] = None,
+    recipe: RecipeOption = None,
+    device: DeviceOption = "auto",
+    csv: Annotated[Path | None, typer.Option(help="Write the answers to this file too.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Print every run's answer for every image.
+
+    Examples: featx predict new.png · featx predict *.png --run weighted --csv answers.csv
+    """
+    import featx
+    from featx.cli import show
+    from featx.errors import ReadError
+
+    found = featx.predict(images, recipe, runs=run or (), device=device)
+    rows = [row for name, answers in found.items() for row in answers.rows(name)]
+    if csv is not None:
+        import pandas as pd
+
+        pd.DataFrame(rows).to_csv(csv, index=False)
+    unreadable = next(iter(found.values())).unreadable
+    show.as_json({"answers": rows, "unreadable": unreadable}) if json else show.predictions(found)
+    if unreadable:
+        named = "; ".join(f"{image!r} {reason}" for image, reason in unreadable.items())
+        raise ReadError(f"{len(unreadable)} of {len(images)} images cannot be read: {named}")
+
+
+def run(
+    recipe: Annotated[Path | None, typer.Argument(help="The recipe.", show_default="./featx.toml")] = None,
+    final: Annotated[bool, typer.Option("--final", help="Open the sealed test split at the end.")] = False,
+    device: DeviceOption = "auto",
+) -> None:
+    """Run all stages of a recipe; what is done already is skipped.
+
+    Example: featx run pipelines/solar_cells.toml --final
+    """
+    import featx
+    from featx.cli import show
+    from featx.cli.progress import watching
+
+    printers: dict[str, Callable[[Any], None]] = {
+        "extract": show.extraction,
+        "fit": show.fits,
+        "ensemble": show.votes,
+        "evaluate": show.evaluations,
+        "evaluate --final": show.evaluations,
+        "report": lambda path: show.say(str(path)),
+    }
+    with watching() as watch:
+        stages = featx.run(recipe, final=final, device=device, watch=watch)
+        for stage, result in stages:
+            show.say(f"\n── featx {stage}")
+            printers[stage](result)

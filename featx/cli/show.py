@@ -1,0 +1,192 @@
+"""Results as people read them: tables and sentences on standard output."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from featx.embeddings.extract import Extraction
+    from featx.ensembles.vote import Voted
+    from featx.evaluation.evaluate import Evaluation
+    from featx.heads.fit import Fitted
+    from featx.images.init import Finding
+    from featx.predictors import Answers
+
+SHORT = {
+    "accuracy": "acc",
+    "balanced_accuracy": "bal acc",
+    "macro_precision": "P macro",
+    "macro_recall": "R macro",
+    "macro_f1": "F1 macro",
+    "weighted_precision": "P wtd",
+    "weighted_recall": "R wtd",
+    "weighted_f1": "F1 wtd",
+    "kappa": "kappa",
+    "auc_ovr": "AUC",
+    "log_loss": "log loss",
+}
+FAILURES_SHOWN = 10
+
+
+def console() -> Console:
+    """Return standard output; where it is no terminal, tables may be as wide as they need."""
+    found = Console(highlight=False, soft_wrap=True)
+    return found if found.is_terminal else Console(highlight=False, soft_wrap=True, width=220)
+
+
+def as_json(value: Mapping[str, Any]) -> None:
+    """Print one JSON object; nan becomes null."""
+    print(json.dumps(_finite(value), ensure_ascii=False, indent=2))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(inside) for key, inside in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inside) for inside in value]
+    return None if isinstance(value, float) and value != value else value
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; the first column is text, the others are right-aligned."""
+    drawn = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for at, name in enumerate(columns):
+        drawn.add_column(name, justify="left" if at == 0 else "right", no_wrap=True)
+    for row in rows:
+        drawn.add_row(*(cell(value) for value in row))
+    console().print(drawn)
+
+
+def cell(value: object) -> str:
+    """Write a value for a table: four digits after the point, a dash for what there is not."""
+    if value is None or value != value:
+        return "–"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def say(text: str) -> None:
+    """Print a line."""
+    console().print(text, markup=False)
+
+
+def counted(counts: Mapping[str, int], limit: int = 12) -> str:
+    """Write counts as ``cat 12, dog 30``."""
+    shown = [f"{name} {n}" for name, n in list(counts.items())[:limit]]
+    return ", ".join(shown) + (f", … ({len(counts)} in all)" if len(counts) > limit else "")
+
+
+def finding(found: "Finding") -> None:
+    """Say what ``init`` found."""
+    say(f"{found.n_found} images, read as {found.reader!r}")
+    if found.n_measured > found.n_unreadable:
+        of = "" if found.n_measured == found.n_found else f" (of {found.n_measured} looked at)"
+        say(f"sizes    {counted(found.sizes_px)}{of}")
+    if found.n_unreadable:
+        say(f"warning  {found.n_unreadable} of {found.n_measured} looked at cannot be read or are not there")
+    say(f"target   {found.target}: {counted(found.classes)}")
+    others = {name: n for name, n in found.candidates.items() if name != found.target}
+    if others:
+        say(f"others   {counted(others)} (different values; choose with --target)")
+    say(
+        f"split    {counted(found.parts)}, given"
+        if found.parts
+        else "split    none given: test 0.2, val 0.15, stratified"
+    )
+    say(f"wrote {found.recipe}; next: featx extract")
+
+
+def extraction(done: "Extraction") -> None:
+    """Say what an extraction did."""
+    say(
+        f"{done.n_found} images: {done.n_embedded} embedded, {done.n_cached} cached, {done.n_duplicate} duplicate, "
+        f"{done.n_unreadable} unreadable, {done.n_missing} missing"
+    )
+    for name, outcome, reason in done.failures[:FAILURES_SHOWN]:
+        say(f"  {outcome}: {name!r} {reason}")
+    if len(done.failures) > FAILURES_SHOWN:
+        say(f"  … {len(done.failures) - FAILURES_SHOWN} more in {done.outcomes_file}")
+    rate = f", {done.images_per_s:.1f} images/s" if done.n_embedded else ""
+    say(f"split: {counted(done.parts)}; {done.seconds:.1f} s{rate}")
+    for one in done.embeddings:
+        say(f"  {one['name']}  d {one['n_features']}  {one['store']}")
+
+
+def fits(runs: Sequence["Fitted"]) -> None:
+    """Print what heads were fitted."""
+    rows = [
+        (
+            run.run,
+            run.n_trials,
+            run.cv_score,
+            run.val_accuracy,
+            run.search_s,
+            run.train_s,
+            "" if run.made else "was there",
+        )
+        for run in runs
+    ]
+    metrics = " / ".join(dict.fromkeys(run.metric for run in runs))
+    table("", ["run", "trials", f"cv {metrics}", "val acc", "search s", "train s", ""], rows)
+    for run in runs:
+        say(f"  {run.run}: {counted_params(run.params)}")
+
+
+def counted_params(params: Mapping[str, Any]) -> str:
+    """Write a setting as ``C 0.01, scaling standard``."""
+    return ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in params.items()
+    )
+
+
+def votes(runs: Sequence["Voted"]) -> None:
+    """Print what votes were held."""
+    rows = [
+        (run.run, len(run.members), run.accuracy, run.median_member_accuracy, "" if run.made else "was there")
+        for run in runs
+    ]
+    table("", ["run", "members", f"acc on {runs[0].scored_on}", "median member", ""], rows)
+    for run in runs:
+        if len(set(run.weights)) > 1:
+            weights = dict(zip(run.members, run.weights, strict=True))
+            say("  weights: " + ", ".join(f"{name} {weight:.3f}" for name, weight in weights.items()))
+
+
+def evaluations(found: "Sequence[Evaluation]", with_classes: bool = False) -> None:
+    """Print all runs, one table a target."""
+    for one in found:
+        evaluation(one, with_classes)
+
+
+def evaluation(found: "Evaluation", with_classes: bool) -> None:
+    """Print all runs of one target."""
+    rows = [
+        (
+            ("* " if row.run == found.chosen else "  ") + row.run,
+            f"{row.accuracy_low:.3f}–{row.accuracy_high:.3f}",
+            *(row.scores[name] for name in SHORT),
+        )
+        for row in found.rows
+    ]
+    n = int(found.rows[0].scores["n"])
+    title = f"{found.target} on {found.part} (n {n})"
+    table(title, ["  run", "acc 95 %", *SHORT.values()], rows)
+    looks = f"; the test split has been opened {found.n_looks} times" if found.n_looks else "; the test split is sealed"
+    say(f"* chosen by {found.chosen_by.replace('_', ' ')}{looks.replace('1 times', 'once')}")
+    if with_classes:
+        for row in found.rows:
+            lines = [(c["class"], c["precision"], c["recall"], c["f1"], c["n"]) for c in row.per_class]
+            table(f"\n{row.run}", ["class", "P", "R", "F1", "n"], lines)
+
+
+def predictions(found: Mapping[str, "Answers"]) -> None:
+    """Print every model's answer for every image."""
+    for name, answers in found.items():
+        rows = [
+            (image, label, *map(float, proba))
+            for image, label, proba in zip(answers.images, answers.labels, answers.proba, strict=True)
+        ]
+        if rows:
+            table(f"\n{name}", ["image", "label", *answers.classes], rows)

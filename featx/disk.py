@@ -1,0 +1,103 @@
+"""Files and folders that are seen whole or not at all.
+
+Each is written under a private name (it begins with a dot) and renamed when it is finished, so a reader never
+meets half of one, and a killed writer leaves nothing that could be taken for a result.
+"""
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from featx.errors import IncompleteError
+
+
+def file_state(path: str | Path) -> tuple[str, int, int] | None:
+    """Return (path, size in bytes, mtime in ns) of a file, None where there is none."""
+    try:
+        stat = Path(path).stat()
+    except OSError:
+        return None
+    return str(path), stat.st_size, stat.st_mtime_ns
+
+
+@contextmanager
+def whole_folder(final: Path) -> Iterator[Path]:
+    """Fill a folder under a private name and show it whole, replacing an older one; on an error nothing is left."""
+    private = final.parent / f".{final.name}.{uuid.uuid4().hex[:8]}"
+    private.mkdir(parents=True)
+    try:
+        yield private
+        if final.exists():
+            old = final.parent / f".{final.name}.{uuid.uuid4().hex[:8]}.old"
+            final.rename(old)
+            private.rename(final)
+            shutil.rmtree(old)
+        else:
+            private.rename(final)
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+
+
+@contextmanager
+def whole_file(final: Path) -> Iterator[Path]:
+    """Fill a file under a private name and show it whole, replacing an older one; on an error nothing is left."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    private = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        yield private
+        private.replace(final)
+    finally:
+        private.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole."""
+    with whole_file(path) as private:
+        private.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, whole."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    IncompleteError
+        it cannot be read as JSON; says which file to remove.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise IncompleteError(
+            f"{path} cannot be read ({error}); remove it and run the command that makes it"
+        ) from error
+
+
+def write_table(path: Path, frame: pd.DataFrame) -> None:
+    """Write a frame as Parquet, whole."""
+    with whole_file(path) as private:
+        frame.to_parquet(private, index=False)
+
+
+def read_table(path: Path, remedy: str) -> pd.DataFrame:
+    """Read a Parquet file; `remedy` is the command that makes it anew.
+
+    Raises
+    ------
+    IncompleteError
+        it cannot be read.
+    """
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise IncompleteError(f"{path} cannot be read ({error}); make it anew with {remedy!r}") from error

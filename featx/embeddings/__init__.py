@@ -1,0 +1,1 @@
+"""Images through networks into the cache, and out of it by id."""

@@ -1,0 +1,261 @@
+"""One embedding's cache: a zarr group of immutable segments, rows keyed by the digest of the image.
+
+::
+
+    <backbone>-<fingerprint>.zarr/zarr.json          attributes: spec, n_features, device_rows
+                                 /<segment>/zarr.json    attributes: provenance
+                                           /x            (rows, d) float32
+                                           /digest       (rows, 16) uint8
+                                           /crc          (rows,) uint32: crc32c of digest and row together
+
+Each array is one uncompressed chunk behind zarr's crc32c codec, so a chunk's file is the raw little-endian array and
+4 bytes: readers here map it into memory, others use plain zarr. A segment is written beside the store, flushed, and
+renamed into it when it is whole; it never changes afterwards. Writers share nothing.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import CorruptError, IncompleteError
+from featx.specs import EmbeddingSpec
+
+DEVICE_ROWS = 32  # images in one pass through the network; fixed, since results differ by 1e-6 between shapes
+CHECKSUM_BYTES = 4
+DIGEST_BYTES = 16
+
+
+class EmbeddingStore:
+    """Vectors of one `EmbeddingSpec` by digest.
+
+    Parameters
+    ----------
+    path
+        The store's folder; made at the first `add`.
+    spec
+        What makes the numbers.
+    n_features
+        d.
+
+    Raises
+    ------
+    CorruptError
+        the folder is no store, of another spec, or a segment does not match its checksums.
+    """
+
+    def __init__(self, path: Path, spec: EmbeddingSpec, n_features: int) -> None:
+        self.path = path
+        self.spec = spec
+        self.n_features = n_features
+        self.header = {
+            "spec": spec.model_dump(mode="json"),
+            "n_features": n_features,
+            "device_rows": DEVICE_ROWS,
+        }
+        if path.exists():
+            self._check_header()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look at the folder again, for segments that other writers have published."""
+        folders = sorted(self.path.glob("segment-*"))
+        self._segments = [Segment(folder, self.n_features) for folder in folders]
+        keys = [segment.keys for segment in self._segments]
+        every = np.concatenate(keys) if keys else np.empty(0, dtype="S16")
+        owner = np.repeat(np.arange(len(keys)), [len(k) for k in keys])
+        row = np.concatenate([np.arange(len(k)) for k in keys]) if keys else np.empty(0, dtype=int)
+        order = np.argsort(every, kind="stable")
+        self._keys, self._owner, self._row = every[order], owner[order], row[order]
+
+    def __len__(self) -> int:
+        return len(np.unique(self._keys))
+
+    def _check_header(self) -> None:
+        file = self.path / "zarr.json"
+        try:
+            found = json.loads(file.read_text())["attributes"]["featx"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CorruptError(f"{self.path} is no embedding store of featx; move it away and extract again") from error
+        if found == self.header:
+            return
+        flat_found, flat_ours = _flat(found), _flat(self.header)
+        odd = next(key for key in flat_found | flat_ours if flat_found.get(key) != flat_ours.get(key))
+        raise CorruptError(
+            f"{self.path} was written by another spec: {odd} is {flat_found.get(odd)!r}, expected "
+            f"{flat_ours.get(odd)!r}; move it away and extract again"
+        )
+
+    def _locate(self, digests: Sequence[str]) -> NDArray[np.intp]:
+        """Return where each digest stands in the sorted index; -1 where it does not."""
+        wanted = np.array([bytes.fromhex(text) for text in digests], dtype="S16")
+        if not len(self._keys):
+            return np.full(len(wanted), -1)
+        at = np.searchsorted(self._keys, wanted).clip(max=len(self._keys) - 1)
+        return np.where(self._keys[at] == wanted, at, -1)
+
+    def missing(self, digests: Iterable[str]) -> list[str]:
+        """Return those of `digests` that have no vector yet, each once, in their order."""
+        unique = list(dict.fromkeys(digests))
+        return [text for text, at in zip(unique, self._locate(unique), strict=True) if at < 0]
+
+    def read(self, digests: Sequence[str]) -> NDArray[np.float32]:
+        """Return (n, d) float32, one row for each digest.
+
+        Raises
+        ------
+        IncompleteError
+            some have no vector yet.
+        CorruptError
+            a row does not match its checksum.
+        """
+        at = self._locate(digests)
+        if lost := int((at < 0).sum()):
+            first = digests[int(np.flatnonzero(at < 0)[0])]
+            raise IncompleteError(f"{lost} of {len(at)} images have no embedding in {self.path}, first digest {first}")
+        x = np.empty((len(at), self.n_features), dtype=np.float32)
+        for number in np.unique(self._owner[at]):
+            here = np.flatnonzero(self._owner[at] == number)
+            x[here] = self._segments[number].rows(self._row[at[here]])
+        return x
+
+    def add(self, digests: Sequence[str], x: NDArray[np.float32], provenance: Mapping[str, Any]) -> None:
+        """Publish one segment.
+
+        Parameters
+        ----------
+        digests
+            Of the images; those that are stored already are left out.
+        x
+            (n, d) float32, finite.
+        provenance
+            Device, runtime and versions; kept with the segment.
+        """
+        at = dict(zip(digests, range(len(digests)), strict=True))
+        fresh = self.missing(digests)
+        if not fresh:
+            return
+        if not self.path.exists():
+            self._publish(self.path, lambda private: _write_group(private, self.header))
+        rows = np.ascontiguousarray(x[[at[text] for text in fresh]], dtype="<f4")
+        keys = np.frombuffer(b"".join(map(bytes.fromhex, fresh)), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
+        arrays = {"x": rows, "digest": keys, "crc": _row_sums(keys, rows)}
+        name = f"segment-{uuid.uuid4().hex[:12]}"
+        self._publish(self.path / name, lambda private: _write_group(private, provenance, arrays))
+        self.refresh()
+
+    def _publish(self, final: Path, fill: Any) -> None:
+        """Let `fill` write a folder under a private name beside the store, flush it, and show it in one step."""
+        private = self.path.parent / f".{self.path.name}.{uuid.uuid4().hex[:12]}"
+        private.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            fill(private)
+            _flush(private)
+            private.rename(final)
+            _flush_folder(final.parent)
+        except OSError:
+            if final != self.path or not (self.path / "zarr.json").is_file():  # another writer may have made the store
+                raise
+        finally:
+            shutil.rmtree(private, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One published segment, mapped into memory when its rows are read."""
+
+    path: Path
+    n_features: int
+
+    @cached_property
+    def keys(self) -> NDArray[np.bytes_]:
+        """(rows,) digests as bytes."""
+        flat = self._checked("digest", np.dtype(np.uint8))
+        return flat.reshape(-1, DIGEST_BYTES).view("S16").ravel()
+
+    @cached_property
+    def _sums(self) -> NDArray[np.uint32]:
+        return self._checked("crc", np.dtype("<u4"))
+
+    @cached_property
+    def _x(self) -> NDArray[np.float32]:
+        shape = (len(self.keys), self.n_features)
+        file = self.path / "x" / "c" / "0" / "0"
+        expected = shape[0] * shape[1] * 4 + CHECKSUM_BYTES
+        if not file.is_file() or file.stat().st_size != expected:
+            raise self._corrupt(f"x should be {expected} bytes")
+        return np.memmap(file, dtype="<f4", mode="r", shape=shape)
+
+    def rows(self, at: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the rows at these places, their checksums compared."""
+        x = np.ascontiguousarray(self._x[at])
+        keys = np.frombuffer(self.keys[at].astype("V16").tobytes(), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
+        bad = np.flatnonzero(_row_sums(keys, x) != self._sums[at])
+        if bad.size:
+            raise self._corrupt(f"{bad.size} rows do not match their checksums, first row {int(at[bad[0]])}")
+        return x
+
+    def _checked(self, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return a small array's flat values, its chunk's checksum compared."""
+        folder = self.path / name / "c"
+        try:
+            content = (folder / "0" / "0" if name == "digest" else folder / "0").read_bytes()
+        except OSError as error:
+            raise self._corrupt(f"{name} cannot be read ({error.strerror})") from error
+        body, checksum = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
+        if google_crc32c.value(body).to_bytes(CHECKSUM_BYTES, "little") != checksum:
+            raise self._corrupt(f"{name} does not match its checksum")
+        return np.frombuffer(body, dtype=dtype)
+
+    def _corrupt(self, what: str) -> CorruptError:
+        return CorruptError(f"{self.path}: {what}; remove this folder and run 'featx extract' to embed its rows again")
+
+
+def _row_sums(keys: NDArray[np.uint8], x: NDArray[np.float32]) -> NDArray[np.uint32]:
+    pairs = zip(keys, x, strict=True)
+    sums = (google_crc32c.extend(google_crc32c.value(key.tobytes()), row.tobytes()) for key, row in pairs)
+    return np.fromiter(sums, dtype=np.uint32, count=len(keys))
+
+
+def _write_group(path: Path, attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None) -> None:
+    import zarr
+    from zarr.codecs import Crc32cCodec
+
+    group = zarr.create_group(path, attributes={"featx": dict(attributes)})
+    for name, values in (arrays or {}).items():
+        array = group.create_array(
+            name, shape=values.shape, chunks=values.shape, dtype=values.dtype, compressors=[Crc32cCodec()], filters=None
+        )
+        array[...] = values
+
+
+def _flush(folder: Path) -> None:
+    for place, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            with (Path(place) / name).open("rb") as file:
+                os.fsync(file.fileno())
+        _flush_folder(Path(place))
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, inside in value.items():
+        flat |= _flat(inside, f"{prefix}{key}.") if isinstance(inside, Mapping) else {f"{prefix}{key}": inside}
+    return flat

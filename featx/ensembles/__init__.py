@@ -1,0 +1,1 @@
+"""Votes over finished runs; members are predictions by id, never models or embeddings."""

@@ -1,0 +1,175 @@
+"""Score every run of a recipe on the same rows; open the sealed test split when told to."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import norm
+
+from featx.disk import read_json, write_json
+from featx.metrics import confusion, per_class, score, scores
+from featx.recipe import Recipe
+from featx.tables import Predictions, Truth
+from featx.workspace import RunFolder, Study
+
+CONFIDENCE = 0.95
+SCORES = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_precision",
+    "macro_recall",
+    "macro_f1",
+    "weighted_precision",
+    "weighted_recall",
+    "weighted_f1",
+    "kappa",
+    "auc_ovr",
+    "log_loss",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run's scores on one part.
+
+    Attributes
+    ----------
+    scores
+        See `featx.metrics.scores`.
+    accuracy_low, accuracy_high
+        Wilson's interval at 95 %.
+    per_class
+        Precision, recall, F1 and n of each class.
+    confusion
+        (k, k) counts; row = true class.
+    """
+
+    run: str
+    is_ensemble: bool
+    scores: dict[str, float]
+    accuracy_low: float
+    accuracy_high: float
+    per_class: list[dict[str, Any]]
+    confusion: list[list[int]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All runs of one target on one part.
+
+    Attributes
+    ----------
+    part
+        ``val``, ``oof`` (where there is no val split) or ``test``.
+    rows
+        Best first by the score that chooses.
+    chosen
+        The run with the best score on the rows that choose (never test); of equals the first made.
+    chosen_by
+        That score's name and part.
+    n_looks
+        How often the test split of this target has been opened.
+    """
+
+    target: str
+    classes: list[str]
+    part: str
+    rows: list[Row]
+    chosen: str
+    chosen_by: str
+    n_looks: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``--json`` prints."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "Evaluation":
+        """Undo `to_dict`."""
+        return cls(**fields | {"rows": [Row(**row) for row in fields["rows"]]})
+
+
+def evaluate(
+    recipe: str | Path | Recipe | None = None, *, target: str | None = None, final: bool = False
+) -> list[Evaluation]:
+    """Score all finished runs, one table a target.
+
+    Parameters
+    ----------
+    target
+        One of the recipe's targets; all by default.
+    final
+        Open the sealed test split; the look is logged. Otherwise runs are scored on val, or on the out-of-fold rows.
+
+    Raises
+    ------
+    IncompleteError
+        there is no finished run.
+    DataError
+        there are no test rows.
+    """
+    study = Study.open(recipe)
+    return [_evaluate(study, name, final) for name in study.target_names(target)]
+
+
+def _evaluate(study: Study, target: str, final: bool) -> Evaluation:
+    runs = study.runs(target)
+    truth = study.truth(target)
+    metric = study.recipe.ensemble.metric
+    choosers = {run.name: run.chooser() for run in runs}
+    chosen_scores = {name: score(metric, truth, table) for name, table in choosers.items()}
+    ranked = sorted(runs, key=lambda run: -chosen_scores[run.name])
+    part = str(choosers[ranked[0].name].part[0])
+    if final:
+        test = study.open_test(target, [run.name for run in ranked])
+        rows = [_row(run, run.predictions.of("test"), test) for run in ranked]
+    else:
+        rows = [_row(run, choosers[run.name], truth) for run in ranked]
+    found = Evaluation(
+        target,
+        list(truth.classes),
+        "test" if final else part,
+        rows,
+        ranked[0].name,
+        f"{metric} on {part}",
+        len(study.looks(target)),
+    )
+    if final:
+        write_json(_final_file(study, target), found.to_dict())
+    return found
+
+
+def last_final(study: Study, target: str) -> Evaluation | None:
+    """Return the test scores of the last opening, None where there was none."""
+    file = _final_file(study, target)
+    return Evaluation.from_dict(read_json(file)) if file.is_file() else None
+
+
+def _final_file(study: Study, target: str) -> Path:
+    return study.folder / f"final-{target}.json"
+
+
+def _row(run: RunFolder, predictions: Predictions, truth: Truth) -> Row:
+    found = scores(truth, predictions)
+    low, high = wilson(found["accuracy"], int(found["n"]))
+    counts = confusion(truth, predictions).tolist()
+    return Row(run.name, run.is_ensemble, found, low, high, per_class(truth, predictions), counts)
+
+
+def wilson(share: float, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return Wilson's interval of a share out of n.
+
+    References
+    ----------
+    .. [1] E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 1927.
+
+    Examples
+    --------
+    >>> [round(edge, 4) for edge in wilson(0.9, 100)]
+    [0.8256, 0.9448]
+    """
+    z = float(norm.ppf((1 + confidence) / 2))
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return centre - half, centre + half

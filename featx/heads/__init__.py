@@ -1,0 +1,1 @@
+"""Scikit-learn Pipelines on cached embeddings, tuned by Optuna."""

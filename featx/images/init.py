@@ -1,0 +1,251 @@
+"""Look at a source, say what was found, and write a recipe for it."""
+
+import io
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from featx.disk import write_text
+from featx.errors import DataError
+from featx.images.decode import BROKEN
+from featx.images.digests import read_bytes
+from featx.images.readers import Reader
+from featx.registry import READERS
+from featx.specs import ReaderSpec
+from featx.tables import Manifest
+from featx.targets import category_text
+
+MOST_CLASSES_OFFERED = 100
+SIZES_LOOKED_AT = 500
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What lies at a source.
+
+    Attributes
+    ----------
+    recipe
+        The file that was written.
+    reader
+        The reader that recognised the source.
+    n_found
+        Images listed.
+    target
+        The column that the recipe predicts.
+    classes
+        Images of each of its values, the code's order.
+    candidates
+        All columns that could be predicted, with their number of different values.
+    parts
+        Images of each part, where the source gives parts.
+    sizes_px
+        The commonest "width×height", with their counts, among `n_measured` images.
+    n_measured, n_unreadable
+        Images whose header was read, and those of them where it could not be.
+    """
+
+    recipe: str
+    reader: str
+    n_found: int
+    target: str
+    classes: dict[str, int]
+    candidates: dict[str, int]
+    parts: dict[str, int]
+    sizes_px: dict[str, int]
+    n_measured: int
+    n_unreadable: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``--json`` prints."""
+        return asdict(self)
+
+
+def init(
+    source: str | Path,
+    *,
+    labels: str | Path | None = None,
+    target: str | None = None,
+    recipe: str | Path = "featx.toml",
+    force: bool = False,
+) -> Finding:
+    """Look at `source` and write a commented recipe for it.
+
+    Parameters
+    ----------
+    source
+        A folder of images, or a label table beside them.
+    labels
+        The label table, where there are several or none was recognised.
+    target
+        The column to predict; by default the first one with few different values.
+    recipe
+        The file to write.
+    force
+        Overwrite it.
+
+    Raises
+    ------
+    DataError
+        nothing was recognised, the recipe exists, or the target is no column.
+    """
+    source, recipe = Path(source), Path(recipe)
+    if recipe.exists() and not force:
+        raise DataError(f"{recipe} exists; say '--force' to overwrite it, or use it as it is")
+    if not source.exists():
+        raise DataError(f"nothing lies at {str(source)!r}; expected a folder of images")
+    data = recognise(source, Path(labels) if labels else None)
+    reader: Reader = READERS.get(data.reader_name)()
+    manifest = reader.read(data, Path())
+    candidates = target_candidates(manifest)
+    chosen = _chosen(manifest, candidates, target)
+    counts = manifest.column(chosen).map(category_text, na_action="ignore").value_counts(sort=False)
+    parts = manifest.labels["split"].value_counts() if "split" in manifest.labels else pd.Series(dtype=int)
+    sizes, n_measured, n_unreadable = _sizes(manifest)
+    finding = Finding(
+        str(recipe),
+        data.reader_name,
+        len(manifest),
+        chosen,
+        _counted(counts.sort_index()),
+        candidates,
+        _counted(parts),
+        _counted(pd.Series(sizes, dtype=int)),
+        n_measured,
+        n_unreadable,
+    )
+    write_text(recipe, _toml(data, recipe, finding))
+    return finding
+
+
+def recognise(source: Path, labels: Path | None) -> ReaderSpec:
+    """Return how to read `source`: the first reader that recognises it, tables before folders.
+
+    Raises
+    ------
+    DataError
+        none does.
+    """
+    if labels is not None and not labels.is_file():
+        raise DataError(f"nothing lies at {str(labels)!r}; expected a CSV, TSV or Parquet file")
+    for name in sorted(READERS.names(), reverse=True):
+        reader: Reader = READERS.get(name)()
+        if data := reader.recognise(source, labels):
+            return data
+    raise DataError(
+        f"no reader recognises {str(source)!r}; expected one sub-folder a class holding images, or a CSV, TSV or "
+        f"Parquet table with a column of image paths (readers: {', '.join(READERS.names())})"
+    )
+
+
+def target_candidates(manifest: Manifest) -> dict[str, int]:
+    """Return the label columns that could be classes, with their number of different values."""
+    counts = {name: manifest.labels[name].nunique() for name in manifest.labels.columns if name != "split"}
+    limit = min(MOST_CLASSES_OFFERED, max(2, len(manifest) // 2))
+    return {str(name): int(n) for name, n in counts.items() if 2 <= n <= limit}
+
+
+def _chosen(manifest: Manifest, candidates: dict[str, int], target: str | None) -> str:
+    if target is not None:
+        manifest.column(target)
+        return target
+    if not candidates:
+        found = ", ".join(f"{name} ({manifest.labels[name].nunique()})" for name in manifest.labels.columns) or "none"
+        raise DataError(
+            f"no label column has between 2 and {MOST_CLASSES_OFFERED} classes; columns (different values): {found}; "
+            "name one with '--target COL'"
+        )
+    return next(iter(candidates))
+
+
+def _sizes(manifest: Manifest) -> tuple[dict[str, int], int, int]:
+    """Read an even sample of the images up to their headers."""
+    at = np.unique(np.linspace(0, len(manifest) - 1, SIZES_LOOKED_AT, dtype=int))
+    sizes: Counter[str] = Counter()
+    n_unreadable = 0
+    for uri in manifest.uris[at]:
+        try:
+            with Image.open(io.BytesIO(read_bytes(uri))) as image:
+                sizes[f"{image.width}×{image.height}"] += 1
+        except BROKEN:
+            n_unreadable += 1
+    return dict(sizes.most_common(3)), len(at), n_unreadable
+
+
+def _counted(series: "pd.Series[Any]") -> dict[str, int]:
+    return {str(name): int(n) for name, n in series.items()}
+
+
+def _toml(data: ReaderSpec, recipe: Path, found: Finding) -> str:
+    """Write the recipe: what was found stands, what could be changed stands as a comment."""
+    numeric = all(name.lstrip("-").replace(".", "", 1).isdigit() for name in found.classes)
+    others = [name for name in found.candidates if name != found.target]
+    lines = [
+        f"# Written by featx init; {found.n_found} images. Next: featx extract, fit, ensemble, report",
+        "# (featx show FILE prints every setting, those left out here included)",
+        "",
+        "[data]",
+        f"source = {_text(_relative(data.source, recipe))}",
+        *_labels_lines(data),
+        "",
+        f"[targets.{_key(found.target)}]",
+        f"column = {_text(found.target)}",
+        f"# classes = {json.dumps(list(found.classes)[:12], ensure_ascii=False)}"
+        + ("   # names for these values, in this order" if numeric else "   # in the order of the codes"),
+        *(["# above = 0.5   # two classes: what lies above, and the rest"] if numeric else []),
+        *([f"# other columns that could be predicted: {', '.join(map(str, others[:40]))}"] if others else []),
+        "",
+        "[split]   # shares of all images; the test part stays sealed until 'featx evaluate --final'",
+        *(['column = "split"'] if found.parts else []),
+        *_share_line("test", 0.2, found),
+        *_share_line("val", 0.15, found),
+        "stratify = true",
+        '# by = "COLUMN"   # keeps images of one group (patient, device, …) together',
+        "seed = 0",
+        "",
+        "[[embedding]]   # 'featx backbones' lists what can be named; a list in tap or pool makes one embedding each",
+        'backbone = "efficientnet_lite0"',
+        'tap = "last"',
+        'pool = "avg"',
+        *(
+            line
+            for head in ("logreg", "svm", "rf", "xgboost")
+            for line in ("", "[[head]]", f'name = "{head}"', "trials = 10")
+        ),
+        "",
+        "[ensemble]",
+        'methods = ["majority", "weighted"]',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _share_line(part: str, share: float, found: Finding) -> list[str]:
+    return [f"# {part}: given by the source"] if part in found.parts else [f"{part} = {share}"]
+
+
+def _labels_lines(data: ReaderSpec) -> list[str]:
+    if data.labels is None:
+        return []
+    fields = data.labels.model_dump(exclude_defaults=True, mode="json")
+    inside = ", ".join(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items())
+    return [f"labels = {{ {inside} }}"]
+
+
+def _relative(source: str, recipe: Path) -> str:
+    """Write the source as seen from the recipe where it lies below it, absolute otherwise."""
+    found, home = Path(source).resolve(), recipe.resolve().parent
+    return found.relative_to(home).as_posix() if found.is_relative_to(home) else str(found)
+
+
+def _key(name: str) -> str:
+    return name if name.replace("_", "").replace("-", "").isascii() and name.replace("_", "").isalnum() else _text(name)
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)

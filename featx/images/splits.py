@@ -1,0 +1,117 @@
+"""Which images teach, which choose, and which stay sealed: parts by id, kept once given."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
+
+from featx.errors import DataError
+from featx.images.folder import PARTS
+from featx.specs import SplitSpec
+from featx.tables import Manifest, Truth
+
+DRAWS = 64  # groupings among which the one closest to the shares asked for is taken
+
+
+def split(manifest: Manifest, truth: Truth, spec: SplitSpec, kept: "pd.Series[str] | None" = None) -> "pd.Series[str]":
+    """Assign each image to ``train``, ``val`` or ``test``.
+
+    Parameters
+    ----------
+    truth
+        Labels to stratify by.
+    kept
+        Parts that were given earlier, by id: they stay, and only new ids are assigned.
+
+    Returns
+    -------
+    pandas.Series
+        the part of each id, in the manifest's order.
+
+    Raises
+    ------
+    DataError
+        a class or group is too small for the parts asked for, or a split column says something else.
+
+    Notes
+    -----
+    Test is cut first and val from what is left, so the sealed rows do not depend on ``val``. Each cut is
+    scikit-learn's ``train_test_split`` with ``random_state=seed``; with groups the best of 64 shuffles by group.
+    New ids fill the parts up to their shares of all rows; they are drawn without stratification, since a few
+    new images have no shares of classes to keep.
+    """
+    said = _given(manifest, spec)
+    named = set(said.dropna())
+    parts = said.where(said != "train")  # what a column calls train may still be cut into the parts it does not name
+    groups = manifest.column(spec.by) if spec.by else None
+    if kept is not None:
+        parts = parts.fillna(kept[~kept.isin(named - {"train"})].reindex(parts.index))
+        parts = _join_groups(parts, groups)
+    codes = pd.Series(truth.codes, index=parts.index) if spec.stratify else None
+    for part, share in (("test", spec.test), ("val", spec.val)):
+        free = parts.index[parts.isna()]
+        n_cut = min(round(share * len(parts)) - int((parts == part).sum()), len(free))
+        if part in named or n_cut <= 0:
+            continue
+        if groups is not None:
+            cut = _cut_groups(free, n_cut, codes, groups[free], spec.seed)
+        else:
+            cut = _cut(free, n_cut, codes if kept is None else None, spec.seed, part)
+        parts = parts.mask(parts.index.isin(cut), part)
+    return parts.fillna("train").rename("part")
+
+
+def _join_groups(parts: "pd.Series[str]", groups: "pd.Series[str] | None") -> "pd.Series[str]":
+    """Give new images of a known group that group's part."""
+    if groups is None:
+        return parts
+    known = parts.groupby(groups.to_numpy()).first()
+    return parts.fillna(pd.Series(known.reindex(groups).to_numpy(), index=parts.index))
+
+
+def _given(manifest: Manifest, spec: SplitSpec) -> "pd.Series[str]":
+    """Return the parts that a column of the source gives, NaN elsewhere."""
+    if spec.column is None:
+        return pd.Series(np.nan, index=pd.Index(manifest.ids), dtype=object)
+    said = manifest.column(spec.column).astype(object)
+    parts = said.map(PARTS)
+    if (odd := said[parts.isna()]).size:
+        raise DataError(
+            f"split.column: {odd.size} images have {odd.iloc[0]!r} in {spec.column!r}, first {odd.index[0]!r}; "
+            "expected train, val or test"
+        )
+    if (parts == "train").sum() == 0:
+        raise DataError(f"split.column: no image has 'train' in {spec.column!r}")
+    return parts
+
+
+def _cut(free: pd.Index, n_cut: int, codes: "pd.Series[int] | None", seed: int, part: str) -> NDArray[np.object_]:
+    stratify = None if codes is None else codes[free]
+    try:
+        _, cut = train_test_split(free.to_numpy(object), test_size=n_cut, random_state=seed, stratify=stratify)
+    except ValueError as error:
+        smallest = "" if stratify is None else f", the smallest class has {stratify.value_counts().min()} left"
+        raise DataError(
+            f"split.{part}: cannot cut {n_cut} of {len(free)} images{smallest}; expected at least one image of "
+            "each class in every part: add images, drop the class, or say 'split.stratify = false'"
+        ) from error
+    return np.asarray(cut)
+
+
+def _cut_groups(
+    free: pd.Index, n_cut: int, codes: "pd.Series[int] | None", groups: "pd.Series[str]", seed: int
+) -> NDArray[np.object_]:
+    """Return the ids of whole groups, about `n_cut` in all, whose classes are mixed most like all of `free`."""
+    if groups.nunique() < 2:
+        raise DataError(f"split.by: {groups.nunique()} group is left to cut from; expected at least two")
+    draws = GroupShuffleSplit(DRAWS, test_size=n_cut / len(free), random_state=seed)
+
+    def distance(cut: NDArray[np.intp]) -> float:
+        off = abs(len(cut) - n_cut) / len(free)
+        if codes is None:
+            return off
+        shares = codes[free].iloc[cut].value_counts(normalize=True)
+        return off + float(shares.sub(codes[free].value_counts(normalize=True), fill_value=0).abs().sum()) / 2
+
+    best = min((cut for _, cut in draws.split(free, groups=groups)), key=distance)
+    return np.asarray(free[best], dtype=object)

@@ -1,0 +1,243 @@
+"""Networks that take pixels and give vectors: normalisation, taps and pooling inside one module."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from featx.disk import file_state
+from featx.errors import DataError, UnknownNameError, WeightsError
+from featx.networks.backbones import Backbone, backbone
+from featx.networks.weights import load_state, read_state, sha256_of, sha256_of_state
+from featx.registry import suggestion
+from featx.specs import EmbeddingRequest, EmbeddingSpec, Pool, Preprocessing
+
+Tap = tuple[str, Pool]
+POOLED = ("AdaptiveAvgPool", "SelectAdaptivePool", "AdaptiveMaxPool", "Flatten")
+GEM_P = 3.0  # Radenović et al., Fine-tuning CNN image retrieval with no human annotation, TPAMI 2019, section 3.2
+
+
+def _gem(x: Tensor) -> Tensor:
+    return x.clamp(min=1e-6).pow(GEM_P).mean(-1).pow(1 / GEM_P)
+
+
+POOLS: dict[Pool, Callable[[Tensor], Tensor]] = {
+    "avg": lambda x: x.mean(-1),
+    "max": lambda x: x.amax(-1),
+    "avgmax": lambda x: torch.cat([x.mean(-1), x.amax(-1)], dim=1),
+    "gem": _gem,
+    "flatten": lambda x: x.flatten(1),
+}
+
+
+def positions_last(x: Tensor) -> Tensor:
+    """Bring a layer's output to (b, c, positions), or leave it where it is (b, c) already.
+
+    (b, c, h, w) and, for networks that keep channels last, (b, h, w, c) are told apart by h = w, which holds for
+    square input; (b, tokens, c) is turned round.
+    """
+    if x.ndim == 4:
+        channels_at_the_end = x.shape[1] == x.shape[2] != x.shape[3] and x.shape[2] != x.shape[3]
+        return (x.permute(0, 3, 1, 2) if channels_at_the_end else x).flatten(2)
+    return x.transpose(1, 2) if x.ndim == 3 else x
+
+
+class FeatureNetwork(nn.Module):
+    """uint8 pixels in, one vector for each tap out.
+
+    Parameters
+    ----------
+    body
+        The network, classifier included.
+    preprocessing
+        Gives mean and std.
+    taps
+        Layers and how each is pooled.
+
+    Raises
+    ------
+    UnknownNameError
+        a layer does not exist; names the closest.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, body: nn.Module, preprocessing: Preprocessing, taps: Sequence[Tap]) -> None:
+        super().__init__()
+        self.body = body
+        self.taps = tuple(taps)
+        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1) * 255)
+        self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1) * 255)
+        self._seen: dict[str, Tensor] = {}
+        layers = dict(body.named_modules())
+        for name in {layer for layer, _ in taps}:
+            if name not in layers:
+                raise UnknownNameError(f"no layer is called {name!r}; {suggestion(name, list(layers)[1:], limit=12)}")
+            layers[name].register_forward_hook(self._keep(name))
+
+    def _keep(self, name: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+            if not isinstance(output, Tensor):
+                raise DataError(
+                    f"layer {name!r} gives a {type(output).__name__}; expected a tensor with one row an image"
+                )
+            self._seen[name] = output
+
+        return hook
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """Return one float32 (b, d) for each tap.
+
+        Parameters
+        ----------
+        pixels
+            (b, h, w, 3) uint8.
+
+        Raises
+        ------
+        DataError
+            a layer's output has no row for each image, or was not reached.
+        """
+        x = pixels.permute(0, 3, 1, 2).to(self.mean.dtype)
+        self._seen.clear()
+        self.body(((x - self.mean) / self.std).contiguous(memory_format=torch.channels_last))
+        return [self._pooled(layer, pool, len(pixels)) for layer, pool in self.taps]
+
+    def _pooled(self, layer: str, pool: Pool, b: int) -> Tensor:
+        output = self._seen.get(layer)
+        if output is None:
+            raise DataError(f"layer {layer!r} is not reached when the network runs; name another one")
+        if output.ndim < 2 or output.ndim > 4 or output.shape[0] != b:
+            raise DataError(f"layer {layer!r} gives shape {tuple(output.shape)}; expected ({b}, …), one row an image")
+        x = positions_last(output)
+        return (x if x.ndim == 2 else POOLS[pool](x)).float()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One named layer as a dry run found it."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    n_parameters: int
+
+    @property
+    def has_positions(self) -> bool:
+        """Whether there is something to pool."""
+        if self.kind.startswith(POOLED):
+            return False
+        return (len(self.shape) == 4 and self.shape[2] > 1) or (len(self.shape) == 3 and self.shape[1] > 1)
+
+
+def layers_of(body: nn.Module, size_px: int, device: str = "cpu") -> list[Layer]:
+    """Run an empty image through and list the layers in the order in which they finish, shapes for b = 1."""
+    found: list[Layer] = []
+
+    def watch(name: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(module: nn.Module, _inputs: object, output: object) -> None:
+            if isinstance(output, Tensor):
+                n_parameters = sum(p.numel() for p in module.parameters())
+                found.append(Layer(name, type(module).__name__, tuple(output.shape), n_parameters))
+
+        return hook
+
+    hooks = [module.register_forward_hook(watch(name)) for name, module in body.named_modules() if name]
+    try:
+        with torch.inference_mode():
+            body(torch.zeros(1, 3, size_px, size_px, device=device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def outline(name: str) -> tuple[Backbone, nn.Module, list[Layer]]:
+    """Build a backbone without values (on torch's ``meta`` device) and list its layers."""
+    plan = backbone(name)
+    with torch.device("meta"):
+        body = plan.build().eval()
+        return plan, body, layers_of(body, plan.preprocessing.size_px, "meta")
+
+
+def last_layer(layers: Sequence[Layer]) -> str:
+    """Return the last layer with positions, the one before the classifier's own pooling."""
+    spatial = [layer.name for layer in layers if layer.has_positions]
+    if not spatial:
+        raise DataError("the network has no layer with positions; name a layer with 'tap'")
+    return spatial[-1]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A network ready to run, and what its numbers are called.
+
+    Attributes
+    ----------
+    network
+        In eval mode, on the CPU.
+    specs
+        One for each tap of `network`.
+    n_features
+        d of each.
+    weights_file
+        `featx.disk.file_state` of the weights; None for random ones.
+    """
+
+    network: FeatureNetwork
+    specs: tuple[EmbeddingSpec, ...]
+    n_features: tuple[int, ...]
+    weights_file: tuple[str, int, int] | None
+
+
+def resolve(requests: Sequence[EmbeddingRequest]) -> Resolved:
+    """Build the one network that fills `requests`, which differ in tap and pool only.
+
+    Raises
+    ------
+    UnknownNameError, WeightsError, DataError
+        a name is not known, weights cannot be had, or a layer gives nothing to use.
+    """
+    first = requests[0]
+    plan = backbone(first.backbone)
+    overrides = {name: getattr(first, name) for name in Preprocessing.model_fields}
+    preprocessing = plan.preprocessing.model_copy(update={k: v for k, v in overrides.items() if v is not None})
+    file = weights_path(plan, first.weights)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        body = plan.build().eval()
+    if file is not None:
+        load_state(body, read_state(file), str(file))
+    last = plan.last or last_layer(layers_of(body, preprocessing.size_px))
+    taps: list[Tap] = [(last if request.tap == "last" else request.tap, request.pool) for request in requests]
+    network = FeatureNetwork(body, preprocessing, taps).eval().to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        side = preprocessing.size_px
+        outputs = network(torch.zeros(2, side, side, 3, dtype=torch.uint8))
+    sha256 = sha256_of_state(body) if file is None else sha256_of(file)
+    specs = tuple(
+        EmbeddingSpec(backbone=first.backbone, weights_sha256=sha256, tap=tap, pool=pool, preprocessing=preprocessing)
+        for tap, pool in taps
+    )
+    state = None if file is None else file_state(file)
+    return Resolved(network, specs, tuple(output.shape[1] for output in outputs), state)
+
+
+def weights_path(plan: Backbone, weights: str) -> Path | None:
+    """Return the file that a recipe's ``weights`` means; None for random ones.
+
+    Raises
+    ------
+    WeightsError
+        it cannot be had.
+    """
+    if weights == "none":
+        return None
+    if weights == "default":
+        return plan.weights.have()
+    if not Path(weights).is_file():
+        raise WeightsError(f"weights {weights!r}: no such file; expected a state dict or safetensors of {plan.name}")
+    return Path(weights)

@@ -1,0 +1,233 @@
+"""Models that answer, from a run folder: for embeddings without torch, for images with it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.artifact import Header, ensemble_body, find, load_head
+from featx.ensembles.voting import Vote
+from featx.errors import ArtifactError, DataError
+from featx.recipe import Recipe, load_recipe
+from featx.registry import VOTES
+from featx.specs import ResolvedEmbedding
+from featx.tables import Predictions
+from featx.workspace import Study
+
+Columns = Mapping[str, NDArray[np.float32]]  # fingerprint of an embedding → (n, d)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model says of images.
+
+    Attributes
+    ----------
+    images
+        Those that could be read, n of them.
+    proba
+        (n, k).
+    classes
+        k names.
+    unreadable
+        Image → reason.
+    """
+
+    images: list[str]
+    proba: NDArray[np.float64]
+    classes: tuple[str, ...]
+    unreadable: dict[str, str]
+
+    @property
+    def labels(self) -> list[str]:
+        """The most probable class of each image."""
+        return [self.classes[code] for code in self.proba.argmax(axis=1)]
+
+    def rows(self, run: str) -> list[dict[str, Any]]:
+        """Return one flat record an image: image, run, label, its probability, and that of every class."""
+        return [
+            {"image": image, "run": run, "label": label, "probability": float(max(proba))}
+            | {f"proba.{name}": float(p) for name, p in zip(self.classes, proba, strict=True)}
+            for image, label, proba in zip(self.images, self.labels, self.proba, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Model(ABC):
+    """A loaded run: `HeadModel` or `EnsembleModel`.
+
+    Attributes
+    ----------
+    name
+        The run's.
+    header
+        What it says of itself.
+    """
+
+    name: str
+    header: Header
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes' names, in the order of the columns."""
+        return self.header.classes
+
+    @property
+    def embeddings(self) -> tuple[ResolvedEmbedding, ...]:
+        """What it takes, side by side."""
+        return self.header.embeddings
+
+    @abstractmethod
+    def predict_columns(self, columns: Columns) -> NDArray[np.float64]:
+        """Return (n, k) probabilities from each embedding's (n, d)."""
+
+    def predict_proba(self, x: Any) -> NDArray[np.float64]:
+        """Return (n, k) probabilities.
+
+        Parameters
+        ----------
+        x
+            (n, d) embeddings, in the order of `embeddings` where there are several.
+
+        Raises
+        ------
+        ArtifactError
+            d is not the model's.
+        """
+        x = np.asarray(x, dtype=np.float32)
+        if x.ndim != 2 or x.shape[1] != self.header.n_features:
+            names = ", ".join(one.request.name for one in self.embeddings)
+            raise ArtifactError(
+                f"{self.name} expects (n, {self.header.n_features}) features from {names}, found shape {x.shape}; "
+                "extract with the artifact's embeddings ('featx show' prints them)"
+            )
+        edges = np.cumsum([one.n_features for one in self.embeddings])[:-1]
+        parts = np.split(x, edges, axis=1)
+        return self.predict_columns(
+            {one.spec.fingerprint(): part for one, part in zip(self.embeddings, parts, strict=True)}
+        )
+
+    def predict(self, x: Any) -> NDArray[np.object_]:
+        """Return (n,) class names for (n, d) embeddings."""
+        names = np.asarray(self.classes, dtype=object)
+        return np.asarray(names[self.predict_proba(x).argmax(axis=1)])
+
+    def predict_images(self, images: Sequence[str | Path], device: str = "auto") -> Answers:
+        """Embed images and answer for those that can be read."""
+        from featx.embeddings.files import embed_files
+
+        embedded = embed_files([str(image) for image in images], self.embeddings, device)
+        return answers(self, embedded.columns, embedded.images, embedded.unreadable)
+
+
+@dataclass(frozen=True)
+class HeadModel(Model):
+    """A head: a scikit-learn Pipeline with its header."""
+
+    model: Any
+
+    def predict_columns(self, columns: Columns) -> NDArray[np.float64]:
+        """See `Model`."""
+        x = np.hstack([columns[one.spec.fingerprint()] for one in self.embeddings])
+        return np.asarray(self.model.predict_proba(x), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class EnsembleModel(Model):
+    """A vote over loaded members."""
+
+    method: str
+    members: tuple[Model, ...]
+    weights: tuple[float, ...]
+
+    def predict_columns(self, columns: Columns) -> NDArray[np.float64]:
+        """See `Model`."""
+        n = len(next(iter(columns.values())))
+        ids = [str(row) for row in range(n)]
+        tables = [
+            Predictions.of_part("new", ids, member.predict_columns(columns), member.header.classes)
+            for member in self.members
+        ]
+        vote: Vote = VOTES.get(self.method)
+        return vote.combine(tables, self.weights).ordered(self.classes).proba
+
+
+def load(path: str | Path) -> Model:
+    """Return a finished run as a model that answers.
+
+    Parameters
+    ----------
+    path
+        A run folder, or the model inside. An ensemble's members are looked for beside its folder.
+
+    Raises
+    ------
+    ArtifactError
+        there is no header, the body is not what the header says, or golden inputs are answered otherwise.
+    """
+    folder, header = find(path)
+    if header.kind == "head":
+        return HeadModel(folder.name, header, load_head(folder, header))
+    body = ensemble_body(folder, header)
+    members = []
+    for name, sha256 in body["members"].items():
+        member = load(folder.parent / name)
+        if member.header.body_sha256 != sha256:
+            raise ArtifactError(f"member {name!r} of {folder} was made again since; run 'featx ensemble' again")
+        members.append(member)
+    return EnsembleModel(folder.name, header, body["method"], tuple(members), tuple(body["weights"]))
+
+
+def answers(model: Model, columns: Columns, images: Sequence[str], unreadable: Mapping[str, str]) -> Answers:
+    """Return a model's answers for embedded images."""
+    n = len(images)
+    proba = model.predict_columns(columns) if n else np.empty((0, len(model.header.classes)))
+    return Answers(list(images), proba, model.header.classes, dict(unreadable))
+
+
+def predict(
+    images: Sequence[str | Path],
+    recipe: str | Path | Recipe | None = None,
+    *,
+    runs: Sequence[str] = (),
+    device: str = "auto",
+) -> dict[str, Answers]:
+    """Return the answers of a recipe's finished runs for images; each backbone sees each image once.
+
+    Parameters
+    ----------
+    runs
+        Names or how they begin; all finished runs of the recipe by default.
+
+    Raises
+    ------
+    DataError
+        no images are given.
+    IncompleteError
+        there is no finished run.
+    """
+    from featx.embeddings.files import embed_files
+
+    if not images:
+        raise DataError("no images to predict; name one or more files")
+    models = [load(run.path) for run in Study.open(recipe).runs(names=tuple(runs) or None)]
+    needed = tuple(dict.fromkeys(one for model in models for one in model.embeddings))
+    embedded = embed_files([str(image) for image in images], needed, device)
+    return {model.name: answers(model, embedded.columns, embedded.images, embedded.unreadable) for model in models}
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """Return what a recipe says, defaults included, or what a run says of itself (its golden inputs left out).
+
+    Raises
+    ------
+    RecipeError, ArtifactError
+        it is neither.
+    """
+    if Path(path).suffix == ".toml":
+        return load_recipe(path).model_dump(mode="json")
+    return find(path)[1].model_dump(mode="json", exclude={"golden"})

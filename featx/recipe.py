@@ -1,0 +1,173 @@
+"""A study written down as TOML: where the data is, what to predict, what to try.
+
+All problems of a file are reported at once, each with its key's path. Names are checked against the registries
+without importing what they name. Where files lie on disk is `featx.workspace`'s matter.
+"""
+
+import os
+import tomllib
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from pydantic import Field, ValidationError
+
+from featx.errors import RecipeError
+from featx.registry import suggestion
+from featx.specs import EmbeddingRequest, EnsembleSpec, HeadSpec, Pool, ReaderSpec, Spec, SplitSpec, TargetSpec
+
+DEFAULT_HEADS = ("logreg", "svm", "rf", "xgboost")
+
+
+class PathsSpec(Spec):
+    """Where results go: relative to the recipe; by default ``cache/`` and ``runs/`` in the working directory."""
+
+    cache: str | None = None
+    runs: str | None = None
+
+
+class EmbeddingSection(EmbeddingRequest):
+    """An ``[[embedding]]`` of a recipe: a list in `tap` or `pool` is a grid, one embedding each."""
+
+    tap: str | tuple[str, ...] = "last"  # type: ignore[assignment]
+    pool: Pool | tuple[Pool, ...] = "avg"  # type: ignore[assignment]
+
+    def requests(self) -> Iterator[EmbeddingRequest]:
+        """Yield one request for each tap and pooling."""
+        taps = (self.tap,) if isinstance(self.tap, str) else self.tap
+        pools = (self.pool,) if isinstance(self.pool, str) else self.pool
+        for tap, pool in product(taps, pools):
+            yield EmbeddingRequest(**self.model_dump() | {"tap": tap, "pool": pool})
+
+
+class Recipe(Spec):
+    """A whole study; sections other than ``data`` and ``targets`` have defaults.
+
+    Attributes
+    ----------
+    name
+        The file's name without its ending; results lie under it.
+    folder
+        Of the file; its relative paths start here.
+    """
+
+    name: str
+    folder: Path
+    data: ReaderSpec
+    targets: Annotated[dict[str, TargetSpec], Field(min_length=1)]
+    groups: Annotated[dict[str, str], Field(default_factory=dict)]
+    split: SplitSpec = SplitSpec()
+    embedding: Annotated[tuple[EmbeddingSection, ...], Field(min_length=1)] = (EmbeddingSection(),)
+    head: tuple[HeadSpec, ...] = tuple(HeadSpec(name=name) for name in DEFAULT_HEADS)
+    ensemble: EnsembleSpec = EnsembleSpec()
+    paths: PathsSpec = PathsSpec()
+
+    @property
+    def requests(self) -> tuple[EmbeddingRequest, ...]:
+        """All embeddings asked for, grids expanded, each once; weights files as seen from the recipe's folder."""
+        every = (request for section in self.embedding for request in section.requests())
+        return tuple(dict.fromkeys(self._rooted(request) for request in every))
+
+    def _rooted(self, request: EmbeddingRequest) -> EmbeddingRequest:
+        if request.weights in {"default", "none"}:
+            return request
+        return request.model_copy(update={"weights": str(self.folder / request.weights)})
+
+    def head_named(self, name: str) -> HeadSpec:
+        """Return the recipe's settings for a head, or the defaults of one that it does not name."""
+        return next((head for head in self.head if head.name == name), None) or HeadSpec(name=name)
+
+
+def find_recipe(path: str | Path | None = None) -> Path:
+    """Return the recipe to use: `path`, else ``$FEATX_RECIPE``, else ``./featx.toml``.
+
+    Raises
+    ------
+    RecipeError
+        there is none; names ``featx init``.
+    """
+    found = Path(path or os.environ.get("FEATX_RECIPE") or "featx.toml")
+    if not found.is_file():
+        raise RecipeError(str(found), ["no such recipe; write one with 'featx init SOURCE' or name one with '-r PATH'"])
+    return found
+
+
+def load_recipe(path: str | Path | Recipe | None = None) -> Recipe:
+    """Read and check a recipe; a recipe that is one already is returned as it is.
+
+    Raises
+    ------
+    RecipeError
+        with everything that is wrong in the file.
+    """
+    if isinstance(path, Recipe):
+        return path
+    file = find_recipe(path)
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(str(file), [f"is not TOML: {error}"]) from error
+    except OSError as error:
+        raise RecipeError(str(file), [f"cannot be read: {error.strerror}"]) from error
+    return parse_recipe(content, file)
+
+
+def parse_recipe(content: dict[str, Any], file: Path) -> Recipe:
+    """Make a recipe of a parsed TOML file.
+
+    Raises
+    ------
+    RecipeError
+        with everything that is wrong in it.
+    """
+    place = {"name": file.stem, "folder": file.resolve().parent}
+    taken = [f"{key}: no such key" for key in place if key in content]
+    try:
+        recipe = Recipe.model_validate(content | place)
+    except ValidationError as error:
+        problems = [_problem(detail) for detail in error.errors()]
+        raise RecipeError(str(file), [*taken, *dict.fromkeys(problems)]) from error
+    if taken:
+        raise RecipeError(str(file), taken)
+    return recipe
+
+
+def _problem(detail: Any) -> str:
+    """Word one of pydantic's errors: where, what was found, what was expected."""
+    location = _own_keys(detail["loc"])
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: no such key; {suggestion(str(location[-1]), sorted(_fields_at(location[:-1])))}"
+    if detail["type"] == "missing":
+        return f"{where}: is missing"
+    if detail["type"] == "value_error":
+        return f"{where}: {detail['ctx']['error']}"
+    message = detail["msg"][0].lower() + detail["msg"][1:]
+    return f"{where}: found {detail['input']!r}, {message.replace('input should', 'expected to')}"
+
+
+def _own_keys(location: tuple[Any, ...]) -> list[Any]:
+    """Leave out what pydantic adds to name the branch of a union (``str``, ``literal[…]``, ``tuple[…]``)."""
+    kept: list[Any] = []
+    for part in location:
+        branch = isinstance(part, str) and (part in {"str", "float", "int"} or "[" in part)
+        if not branch:
+            kept.append(part)
+    return kept
+
+
+def _fields_at(location: list[Any]) -> set[str]:
+    """Return the keys that the section at `location` knows."""
+    section: type[Spec] = Recipe
+    for part in location:
+        if isinstance(part, str) and part in section.model_fields:
+            section = next(_specs_in(section.model_fields[part].annotation), section)
+    return set(section.model_fields) - {"name", "folder"} if section is Recipe else set(section.model_fields)
+
+
+def _specs_in(annotation: Any) -> Iterator[type[Spec]]:
+    if isinstance(annotation, type) and issubclass(annotation, Spec):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _specs_in(argument)

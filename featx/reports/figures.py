@@ -1,0 +1,91 @@
+"""The pictures of a report, each as a PNG inside a data URI."""
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+DPI = 110
+THUMBNAIL_PX = 120
+MOST_NUMBERS = 12  # classes up to which a confusion matrix shows its counts
+
+
+def as_uri(figure: Figure) -> str:
+    """Draw a figure as a data URI."""
+    FigureCanvasAgg(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return _uri("png", buffer.getvalue())
+
+
+def thumbnail(image: Image.Image) -> str:
+    """Return a small JPEG of an image as a data URI."""
+    small = image.copy()
+    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=80)
+    return _uri("jpeg", buffer.getvalue())
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def confusion_matrices(tables: Mapping[str, Sequence[Sequence[int]]], classes: Sequence[str]) -> str:
+    """Draw one matrix a run: rows are true classes and sum to 1, numbers are counts."""
+    columns = min(3, len(tables))
+    rows = math.ceil(len(tables) / columns)
+    side = 3.4 if len(classes) <= MOST_NUMBERS else 5.0
+    figure = Figure(figsize=(side * columns, (side + 0.3) * rows), layout="constrained")
+    for at, (name, counts) in enumerate(tables.items(), start=1):
+        axes = figure.add_subplot(rows, columns, at)
+        matrix = np.asarray(counts)
+        shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axes.set_title(name, fontsize=9)
+        axes.set_xlabel("guessed", fontsize=8)
+        axes.set_ylabel("true", fontsize=8)
+        axes.set_xticks(range(len(classes)), classes, fontsize=7, rotation=0 if len(classes) < 4 else 90)
+        axes.set_yticks(range(len(classes)), classes, fontsize=7)
+        if len(classes) <= MOST_NUMBERS:
+            for (i, j), count in np.ndenumerate(matrix):
+                axes.text(j, i, str(count), ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black")
+    return as_uri(figure)
+
+
+def search_history(trials: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) -> str:
+    """Draw each head's trials in order: the score of each with the sd over folds, and the best so far as a line."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    for at, (name, rows) in enumerate(trials.items()):
+        numbers = np.array([row["number"] + 1 for row in rows]) + 0.06 * at
+        values = np.array([row["score"] for row in rows])
+        spread = [float(np.std(row["fold_scores"])) for row in rows]
+        points = axes.errorbar(numbers, values, yerr=spread, fmt="o", ms=4, lw=0.8, alpha=0.6, label=name)
+        axes.step(numbers, np.maximum.accumulate(values), where="post", color=points[0].get_color(), lw=1.5)
+    axes.set_xlabel("trial")
+    axes.set_ylabel(f"{metric}, mean over folds")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, loc="lower right")
+    return as_uri(figure)
+
+
+def intervals(rows: Mapping[str, tuple[float, float, float]], part: str) -> str:
+    """Draw each run's accuracy with its interval, best on top; values are (accuracy, low, high)."""
+    figure = Figure(figsize=(9, 0.8 + 0.36 * len(rows)), layout="constrained")
+    axes = figure.add_subplot()
+    for at, (value, low, high) in enumerate(reversed(list(rows.values()))):
+        axes.plot([low, high], [at, at], color="#3b6ea5", lw=2)
+        axes.plot(value, at, "o", color="#3b6ea5")
+    axes.set_yticks(range(len(rows)), list(reversed(list(rows))), fontsize=8)
+    axes.set_xlabel(f"accuracy on {part}, 95 % interval (Wilson)")
+    axes.grid(axis="x", alpha=0.25)
+    return as_uri(figure)

@@ -1,0 +1,130 @@
+"""Write ``report.html``: the table, its pictures and where everything comes from, with no other file needed."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from featx.artifact import commit, find
+from featx.disk import write_text
+from featx.errors import ReadError
+from featx.evaluation.evaluate import SCORES, Evaluation, evaluate, last_final
+from featx.images.decode import decode
+from featx.images.digests import read_bytes
+from featx.recipe import Recipe
+from featx.reports.figures import confusion_matrices, intervals, search_history, thumbnail
+from featx.workspace import HAS_EMBEDDING, Study
+
+MISTAKES_SHOWN = 12
+REASONS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page says of one target."""
+
+    evaluation: Evaluation
+    final: Evaluation | None
+    counts: list[dict[str, Any]]
+    figures: dict[str, str]
+    mistakes: list[dict[str, str]]
+    looks: list[dict[str, Any]]
+
+
+def report(recipe: str | Path | Recipe | None = None) -> Path:
+    """Write the recipe's ``report.html`` and return its path.
+
+    The test split stays sealed: its scores are those of the last ``featx evaluate --final``, where there was one.
+
+    Raises
+    ------
+    IncompleteError
+        there is no finished run.
+    """
+    study = Study.open(recipe)
+    sections = [_section(study, found) for found in evaluate(study.recipe)]
+    environment = Environment(loader=PackageLoader("featx.reports"), autoescape=True, undefined=StrictUndefined)
+    environment.filters["score"] = lambda value: "–" if value != value else f"{value:.4f}"
+    page = environment.get_template("report.html").render(
+        study=study,
+        sections=sections,
+        scores=SCORES,
+        outcomes=study.outcomes["outcome"].value_counts().to_dict(),
+        failures=_failures(study),
+        n_found=len(study.outcomes),
+        parts={part: len(study.ids(part)) for part in ("train", "val", "test")},
+        versions=_versions(study, sections),
+        commit=commit(),
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    path = study.folder / "report.html"
+    write_text(path, page)
+    return path
+
+
+def _failures(study: Study) -> list[dict[str, str]]:
+    failed = study.outcomes[~study.outcomes["outcome"].isin(HAS_EMBEDDING)]
+    return [dict(zip(failed.columns, row, strict=True)) for row in failed.head(REASONS_SHOWN).itertuples(index=False)]
+
+
+def _versions(study: Study, sections: list[Section]) -> dict[str, str]:
+    newest = study.folder / sections[0].evaluation.rows[0].run
+    return find(newest)[1].versions
+
+
+def _section(study: Study, found: Evaluation) -> Section:
+    shown = {row.run: (row.scores["accuracy"], row.accuracy_low, row.accuracy_high) for row in found.rows}
+    figures = {
+        "intervals": intervals(shown, found.part),
+        "confusion": confusion_matrices({row.run: row.confusion for row in found.rows}, found.classes),
+    }
+    final = last_final(study, found.target)
+    if final is not None:
+        figures["final"] = confusion_matrices({row.run: row.confusion for row in final.rows}, final.classes)
+    heads = [run for run in study.runs(found.target) if not run.is_ensemble]
+    if heads:
+        metrics = {run.spec["head"]["metric"] for run in heads if "head" in run.spec}
+        figures["search"] = search_history({run.name: run.metrics["trials"] for run in heads}, " / ".join(metrics))
+    return Section(found, final, _counts(study, found), figures, _mistakes(study, found), study.looks(found.target))
+
+
+def _counts(study: Study, found: Evaluation) -> list[dict[str, Any]]:
+    """Count the images of each class in train and val; the labels of test stay sealed."""
+    truth = study.truth(found.target)
+    by_part = {
+        part: np.bincount(truth.take(study.ids(part)).codes, minlength=len(truth.classes)) for part in ("train", "val")
+    }
+    return [
+        {"class": name, **{part: int(counts[code]) for part, counts in by_part.items()}}
+        for code, name in enumerate(truth.classes)
+    ]
+
+
+def _mistakes(study: Study, found: Evaluation) -> list[dict[str, str]]:
+    """Return the images on which the chosen run is surest and wrong."""
+    chosen = next(run for run in study.runs(found.target) if run.name == found.chosen)
+    table = chosen.chooser()
+    truth = study.truth(found.target).take(table.ids)
+    table = table.ordered(truth.classes)
+    sure = table.proba.max(axis=1)
+    wrong = np.flatnonzero(table.codes != truth.codes)
+    shown = []
+    for at in wrong[np.argsort(-sure[wrong], kind="stable")][:MISTAKES_SHOWN]:
+        uri = study.manifest.take([table.ids[at]]).uris[0]
+        try:
+            picture = thumbnail(decode(read_bytes(uri)))
+        except (ReadError, FileNotFoundError):
+            continue  # the image was there when it was embedded; the page names it all the same
+        shown.append(
+            {
+                "id": table.ids[at],
+                "picture": picture,
+                "true": truth.classes[truth.codes[at]],
+                "guessed": truth.classes[table.codes[at]],
+                "sure": f"{sure[at]:.2f}",
+            }
+        )
+    return shown

@@ -1,0 +1,324 @@
+"""What is asked for, written down: small frozen specs whose fingerprints name results.
+
+Two equal specs have one fingerprint, and any field that differs changes it; a result is kept in a folder named
+by the fingerprint of its spec, so the same question is never computed twice.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from featx.registry import BACKBONES, FAMILIES, HEADS, READERS, VOTES, Registry
+
+Pool = Literal["avg", "max", "avgmax", "gem", "flatten"]
+Resize = Literal["crop", "squash"]
+Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
+Metric = Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss"]
+Channels = tuple[float, float, float]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Spec(BaseModel):
+    """A frozen set of named choices with a fingerprint.
+
+    Attributes
+    ----------
+    added_later
+        Fields that came after the first release, each with the value that keeps its old meaning: while a field
+        has that value it is left out of the fingerprint, so that caches outlive releases.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    added_later: ClassVar[Mapping[str, object]] = {}
+
+    def fingerprint(self) -> str:
+        """16 hex digits that change whenever any field does."""
+        fields = self.model_dump(mode="json")
+        kept = {name: value for name, value in fields.items() if self.added_later.get(name, ...) != value}
+        return fingerprint(kept)
+
+
+def fingerprint(value: object) -> str:
+    """16 hex digits of SHA-256 over `value` written as canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _known(registry: Registry[object], name: str) -> str:
+    if problem := registry.problem(name):
+        raise ValueError(problem)
+    return name
+
+
+class LabelsSpec(Spec):
+    """A table with one row an image.
+
+    Attributes
+    ----------
+    file
+        CSV, TSV or Parquet; relative to the source.
+    columns
+        Names of the columns of a text table without a header line.
+    separator
+        Between the columns of a text table; found by looking where it is not said.
+    path
+        The column with the images' paths.
+    root
+        The folder that these paths start from; relative to the source.
+    """
+
+    file: str
+    columns: tuple[str, ...] | None = None
+    separator: Literal["comma", "tab", "semicolon", "whitespace"] | None = None
+    path: str = "path"
+    root: str = "."
+
+
+class ReaderSpec(Spec):
+    """Where the images and their labels are.
+
+    Attributes
+    ----------
+    source
+        A folder, relative to the recipe, or ``package:NAME/FOLDER`` inside an installed Python package.
+    labels
+        The table that names the images; without it, images stand in one sub-folder a class.
+    reader
+        A name of ``featx.readers``; by default ``table`` where there are labels and ``folder`` where not.
+    """
+
+    source: str
+    labels: LabelsSpec | None = None
+    reader: str | None = None
+
+    @field_validator("reader")
+    @classmethod
+    def _reader_is_known(cls, name: str | None) -> str | None:
+        return None if name is None else _known(READERS, name)
+
+    @property
+    def reader_name(self) -> str:
+        """The reader asked for, or the one that fits."""
+        return self.reader or ("table" if self.labels else "folder")
+
+
+class TargetSpec(Spec):
+    """What is to be predicted.
+
+    Attributes
+    ----------
+    column
+        The label column.
+    above
+        For a number: the second class is everything above it, the first one the rest.
+    classes
+        Names in the order of the codes 0, 1, …: the column's own values in a chosen order, or, for numbers,
+        names of the sorted values (``["no", "yes"]`` for -1/1).
+    """
+
+    column: str
+    above: float | None = None
+    classes: tuple[str, ...] | None = None
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_differ(cls, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if classes is not None and (len(classes) < 2 or len(set(classes)) < len(classes)):
+            raise ValueError(f"expected two or more different names, found {list(classes)!r}")
+        return classes
+
+    @model_validator(mode="after")
+    def _a_threshold_makes_two(self) -> "TargetSpec":
+        if self.above is not None and self.classes is not None and len(self.classes) != 2:
+            raise ValueError(f"'above' makes 2 classes, found {len(self.classes)} names in 'classes'")
+        return self
+
+
+class SplitSpec(Spec):
+    """Which rows teach, which choose, and which are sealed.
+
+    Attributes
+    ----------
+    test, val
+        Shares of all rows; test is cut first, val from what is left. 0 means none.
+    stratify
+        Keep the classes' shares alike in all parts (of the recipe's first target).
+    by
+        A label column whose groups stay whole.
+    column
+        A label column that says ``train``, ``val`` or ``test``; parts that it does not name are cut from ``train``.
+    seed
+        Of the shuffling.
+    """
+
+    test: Share = 0.2
+    val: Share = 0.15
+    stratify: bool = True
+    by: str | None = None
+    column: str | None = None
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _something_is_left_to_learn_from(self) -> "SplitSpec":
+        if self.test + self.val >= 1:
+            raise ValueError(f"test + val = {self.test + self.val:g}, expected less than 1")
+        return self
+
+
+class EmbeddingRequest(Spec):
+    """One embedding as a recipe asks for it; what is left out belongs to the weights.
+
+    Attributes
+    ----------
+    backbone
+        A name from ``featx backbones``, ``torchvision:NAME`` or ``timm:NAME``.
+    weights
+        ``default`` (pretrained), ``none`` (random, seed 0) or a file with a state dict.
+    tap
+        The layer to read: ``last`` for the last one before the classifier's pooling, or any name that
+        ``featx backbones NAME`` lists.
+    pool
+        How (c, h, w) becomes a vector: ``avg``, ``max``, ``avgmax`` (both, 2c), ``gem`` (p = 3) or ``flatten`` (c·h·w).
+    size_px, resize, crop_share, interpolation, mean, std
+        Override the weights' own preprocessing: ``crop`` takes the central `crop_share` of the shorter side,
+        ``squash`` the whole image without keeping its aspect; mean and std are of pixels scaled to [0, 1].
+    """
+
+    backbone: str = "efficientnet_lite0"
+    weights: str = "default"
+    tap: str = "last"
+    pool: Pool = "avg"
+    size_px: Annotated[int, Field(ge=8, le=4096)] | None = None
+    resize: Resize | None = None
+    crop_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    interpolation: Interpolation | None = None
+    mean: Channels | None = None
+    std: Channels | None = None
+
+    @field_validator("backbone")
+    @classmethod
+    def _backbone_is_known(cls, name: str) -> str:
+        family, colon, _ = name.partition(":")
+        _known(FAMILIES, family) if colon else _known(BACKBONES, name)
+        return name
+
+    @property
+    def name(self) -> str:
+        """What ``--embedding`` calls it."""
+        return f"{self.backbone}/{self.tap}/{self.pool}"
+
+    @property
+    def network_key(self) -> "EmbeddingRequest":
+        """What is equal for two requests that one network fills in one pass."""
+        return self.model_copy(update={"tap": "last", "pool": "avg"})
+
+
+class Preprocessing(Spec):
+    """How a decoded image becomes what a network takes; see `EmbeddingRequest` for the fields."""
+
+    size_px: int
+    resize: Resize = "crop"
+    crop_share: float = 1.0
+    interpolation: Interpolation = "bicubic"
+    mean: Channels
+    std: Channels
+
+
+class EmbeddingSpec(Spec):
+    """All that makes the numbers of one embedding; its fingerprint names the cache.
+
+    Attributes
+    ----------
+    weights_sha256
+        Of the weights' file; for random weights, of their values.
+    tap
+        The layer's own name (never ``last``).
+    decode
+        Version of the decoding policy in `featx.images.decode`.
+    precision, dtype
+        Of the arithmetic, and of what is stored.
+    format
+        Number of the store's format.
+    """
+
+    backbone: str
+    weights_sha256: str
+    tap: str
+    pool: Pool
+    preprocessing: Preprocessing
+    decode: int = 1
+    precision: Literal["fp32"] = "fp32"
+    dtype: Literal["float32"] = "float32"
+    format: int = 1
+
+
+class ResolvedEmbedding(Spec):
+    """A request, all that makes its numbers, and d."""
+
+    request: EmbeddingRequest
+    spec: EmbeddingSpec
+    n_features: int
+
+
+class HeadSpec(Spec):
+    """One head and its search.
+
+    Attributes
+    ----------
+    name
+        A name from ``featx heads``.
+    trials, timeout_s
+        How many settings are tried, and for how long at most.
+    metric
+        What cross-validation inside train maximises (``log_loss`` is minimised).
+    class_weight
+        ``none``, ``balanced`` (each class weighs the same), or a weight for each class name.
+    folds
+        Of the cross-validation.
+    seed
+        Of the folds, the search and the head.
+    """
+
+    name: str
+    trials: Count = 20
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
+    metric: Metric = "accuracy"
+    class_weight: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]] = "none"
+    folds: Annotated[int, Field(ge=2)] = 5
+    seed: int = 0
+
+    @field_validator("name")
+    @classmethod
+    def _head_is_known(cls, name: str) -> str:
+        return _known(HEADS, name)
+
+
+class EnsembleSpec(Spec):
+    """Votes to hold over finished runs.
+
+    Attributes
+    ----------
+    methods
+        Names of ``featx.votes``.
+    members
+        Names of runs, or how they begin; all finished heads and networks by default.
+    metric
+        The val score that weighs members.
+    folds, seed
+        Of the cross-fitting by which a vote that learns is scored.
+    """
+
+    methods: tuple[str, ...] = ("majority", "weighted")
+    members: tuple[str, ...] | None = None
+    metric: Literal["accuracy", "balanced_accuracy", "macro_f1"] = "accuracy"
+    folds: Annotated[int, Field(ge=2)] = 5
+    seed: int = 0
+
+    @field_validator("methods")
+    @classmethod
+    def _methods_are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_known(VOTES, name) for name in names)

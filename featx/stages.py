@@ -1,0 +1,40 @@
+"""All stages of a recipe, one after the other; each skips what it finds done."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from featx.embeddings.extract import extract
+from featx.ensembles.vote import ensemble
+from featx.evaluation.evaluate import evaluate
+from featx.heads.fit import fit
+from featx.progress import Watch, unwatched
+from featx.recipe import Recipe, load_recipe
+from featx.reports.html import report
+
+
+def run(
+    recipe: str | Path | Recipe | None = None, *, final: bool = False, device: str = "auto", watch: Watch = unwatched
+) -> Iterator[tuple[str, Any]]:
+    """Yield each stage's name and result as it is finished: extract, fit (each head), ensemble, evaluate, report.
+
+    Parameters
+    ----------
+    final
+        Open the sealed test split once all models are made; the look is logged.
+
+    Raises
+    ------
+    FeatxError
+        a stage cannot go on; those before it are kept.
+    """
+    read = load_recipe(recipe)
+    yield "extract", extract(read, device=device, watch=watch)
+    for head in read.head:
+        yield "fit", fit(read, heads=[head.name], watch=watch)
+    if len(read.head) > 1:
+        yield "ensemble", ensemble(read)
+    yield "evaluate", evaluate(read)
+    if final:
+        yield "evaluate --final", evaluate(read, final=True)
+    yield "report", report(read)

@@ -1,0 +1,270 @@
+"""The three tables between the stages: `Manifest` → `Embeddings` → `Predictions`, and the `Truth` they are held to.
+
+Rows are known by id and nothing else. Each table is checked once, when it is made, and ``take(ids)`` is the only
+way to put rows in an order, so that a row can never be taken for its neighbour.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from featx.errors import AlignmentError, DataError
+
+Ids = NDArray[np.object_] | Sequence[str]
+
+
+def as_ids(ids: Ids) -> NDArray[np.object_]:
+    """Return ids as (n,) array of str.
+
+    Raises
+    ------
+    DataError
+        an id stands twice.
+    """
+    array = np.asarray(ids, dtype=object)
+    index = pd.Index(array)
+    if not index.is_unique:
+        twice = index[index.duplicated()].unique()
+        raise DataError(f"{len(twice)} ids stand more than once, first {twice[0]!r}; expected each image once")
+    return array
+
+
+def positions(ids: Ids, wanted: Ids, what: str) -> NDArray[np.intp]:
+    """Return where each id of `wanted` stands in `ids`.
+
+    Raises
+    ------
+    AlignmentError
+        some are not there; `what` names the table in the message.
+    """
+    found: NDArray[np.intp] = pd.Index(np.asarray(ids, dtype=object)).get_indexer(
+        pd.Index(np.asarray(wanted, dtype=object))
+    )
+    if (lost := np.flatnonzero(found < 0)).size:
+        first = np.asarray(wanted, dtype=object)[lost[0]]
+        raise AlignmentError(f"{lost.size} of {len(wanted)} ids are not in the {what}, first {first!r}")
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """All images of a source, readable or not.
+
+    Attributes
+    ----------
+    ids
+        (n,) stable, readable names: the path relative to the source.
+    uris
+        (n,) where the bytes are.
+    labels
+        n rows of label columns as they were read, by id.
+    digests
+        (n,) 32 hex digits of each image's content; empty where it could not be read or was not looked at yet.
+    """
+
+    ids: NDArray[np.object_]
+    uris: NDArray[np.object_]
+    labels: pd.DataFrame
+    digests: NDArray[np.object_]
+
+    def __post_init__(self) -> None:
+        as_ids(self.ids)
+        if not len(self.ids) == len(self.uris) == len(self.labels) == len(self.digests):
+            raise AlignmentError("ids, uris, labels and digests of a manifest differ in length")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, ids: Ids) -> "Manifest":
+        """Return the rows of `ids`, in their order."""
+        at = positions(self.ids, ids, "manifest")
+        return Manifest(self.ids[at], self.uris[at], self.labels.iloc[at], self.digests[at])
+
+    def column(self, name: str) -> "pd.Series[Any]":
+        """Return a label column by id.
+
+        Raises
+        ------
+        DataError
+            there is no such column; names those that there are.
+        """
+        if name not in self.labels.columns:
+            known = ", ".join(map(str, self.labels.columns)) or "none"
+            raise DataError(f"no label column is called {name!r}; columns: {known}")
+        return self.labels[name]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one flat frame, fit for Parquet; label columns are prefixed ``label.``."""
+        frame = pd.DataFrame({"id": self.ids, "uri": self.uris, "digest": self.digests})
+        return frame.join(self.labels.reset_index(drop=True).add_prefix("label."))
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame) -> "Manifest":
+        """Undo `to_frame`."""
+        labels = frame[[name for name in frame.columns if name.startswith("label.")]]
+        labels = labels.rename(columns=lambda name: name.removeprefix("label.")).set_index(pd.Index(frame["id"]))
+        ids, uris, digests = (frame[name].to_numpy(object) for name in ("id", "uri", "digest"))
+        return cls(ids, uris, labels, digests)
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """One vector an image.
+
+    Attributes
+    ----------
+    ids
+        (n,).
+    x
+        (n, d) float32.
+    fingerprints
+        Of the embeddings that stand side by side in `x`.
+    """
+
+    ids: NDArray[np.object_]
+    x: NDArray[np.float32]
+    fingerprints: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        as_ids(self.ids)
+        if self.x.ndim != 2 or len(self.x) != len(self.ids):
+            raise AlignmentError(f"expected x of shape ({len(self.ids)}, d), found {self.x.shape}")
+
+    def take(self, ids: Ids) -> "Embeddings":
+        """Return the rows of `ids`, in their order."""
+        at = positions(self.ids, ids, "embeddings")
+        return Embeddings(self.ids[at], self.x[at], self.fingerprints)
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What is known of some images.
+
+    Attributes
+    ----------
+    ids
+        (n,).
+    codes
+        (n,) integers in 0 … k-1.
+    classes
+        k names; code i means classes[i].
+    """
+
+    ids: NDArray[np.object_]
+    codes: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    def take(self, ids: Ids) -> "Truth":
+        """Return the rows of `ids`, in their order."""
+        at = positions(self.ids, ids, "labels")
+        return Truth(self.ids[at], self.codes[at], self.classes)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What one model says of images that it did not learn from.
+
+    Attributes
+    ----------
+    ids
+        (n,).
+    proba
+        (n, k) float64; rows sum to 1.
+    classes
+        k names in the order of the columns.
+    part
+        (n,) ``oof`` (train rows, out of fold, in the chosen setting), ``val`` or ``test``.
+    fold
+        (n,) the fold that held the row out; -1 for val and test.
+    """
+
+    ids: NDArray[np.object_]
+    proba: NDArray[np.float64]
+    classes: tuple[str, ...]
+    part: NDArray[np.object_]
+    fold: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        as_ids(self.ids)
+        n, k = len(self.ids), len(self.classes)
+        if self.proba.shape != (n, k) or len(self.part) != n or len(self.fold) != n:
+            raise AlignmentError(f"expected probabilities of shape ({n}, {k}), found {self.proba.shape}")
+        if bad := int((~np.isfinite(self.proba).all(1) | (abs(self.proba.sum(1) - 1) > 1e-5)).sum()):
+            raise DataError(f"{bad} of {n} rows of probabilities are not finite or do not sum to 1")
+
+    @classmethod
+    def of_part(
+        cls, part: str, ids: Ids, proba: NDArray[Any], classes: Sequence[str], fold: NDArray[np.int64] | None = None
+    ) -> "Predictions":
+        """Make a table whose rows are all of one part; probabilities are scaled to sum to 1 in float64."""
+        n = len(ids)
+        proba = np.asarray(proba, dtype=np.float64)
+        return cls(
+            as_ids(ids),
+            proba / proba.sum(axis=1, keepdims=True),
+            tuple(classes),
+            np.full(n, part, dtype=object),
+            np.full(n, -1) if fold is None else fold,
+        )
+
+    @classmethod
+    def concatenate(cls, tables: Sequence["Predictions"]) -> "Predictions":
+        """Stack tables over the same classes; ids must differ."""
+        first = tables[0]
+        return cls(
+            np.concatenate([t.ids for t in tables]),
+            np.concatenate([t.ordered(first.classes).proba for t in tables]),
+            first.classes,
+            np.concatenate([t.part for t in tables]),
+            np.concatenate([t.fold for t in tables]),
+        )
+
+    def _rows(self, at: NDArray[Any]) -> "Predictions":
+        return Predictions(self.ids[at], self.proba[at], self.classes, self.part[at], self.fold[at])
+
+    def take(self, ids: Ids) -> "Predictions":
+        """Return the rows of `ids`, in their order."""
+        return self._rows(positions(self.ids, ids, "predictions"))
+
+    def of(self, part: str) -> "Predictions":
+        """Return the rows of one part; there may be none."""
+        return self._rows(np.flatnonzero(self.part == part))
+
+    def ordered(self, classes: Sequence[str]) -> "Predictions":
+        """Return the same rows with the columns in the order of `classes`.
+
+        Raises
+        ------
+        AlignmentError
+            the classes are not the same set.
+        """
+        if set(classes) != set(self.classes):
+            raise AlignmentError(f"expected the classes {list(classes)!r}, found {list(self.classes)!r}")
+        columns = [self.classes.index(name) for name in classes]
+        return Predictions(self.ids, self.proba[:, columns], tuple(classes), self.part, self.fold)
+
+    @property
+    def codes(self) -> NDArray[np.int64]:
+        """(n,) the most probable class of each row; the first of equals."""
+        return np.asarray(self.proba.argmax(axis=1), dtype=np.int64)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one flat frame, fit for Parquet; a class's column is prefixed ``proba.``."""
+        frame = pd.DataFrame({"id": self.ids, "part": self.part, "fold": self.fold})
+        return frame.join(pd.DataFrame(self.proba, columns=[f"proba.{name}" for name in self.classes]))
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame) -> "Predictions":
+        """Undo `to_frame`."""
+        names = [name for name in frame.columns if name.startswith("proba.")]
+        return cls(
+            frame["id"].to_numpy(object),
+            frame[names].to_numpy(np.float64),
+            tuple(name.removeprefix("proba.") for name in names),
+            frame["part"].to_numpy(object),
+            frame["fold"].to_numpy(np.int64),
+        )

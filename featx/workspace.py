@@ -1,0 +1,272 @@
+"""What lies where: the cache, and one folder a recipe under ``runs/`` with what has been made for it.
+
+::
+
+    cache/<backbone>-<fingerprint>.zarr      one embedding, shared by all recipes
+    runs/<recipe>/manifest.parquet           all images with their labels and digests
+                 /split.parquet              the part of each
+                 /outcomes.parquet           what became of each
+                 /embeddings.lock.json       what was asked → the resolved specs
+                 /looks.jsonl                every opening of the sealed test split
+                 /report.html
+                 /<run>/                     one finished run, written whole
+
+Labels of the test split leave this module only through `Study.open_test`, which logs the look.
+"""
+
+import getpass
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from featx.disk import file_state, read_json, read_table
+from featx.errors import DataError, IncompleteError
+from featx.recipe import Recipe, load_recipe
+from featx.sources import labels_path
+from featx.specs import EmbeddingSpec, ResolvedEmbedding, fingerprint
+from featx.tables import Ids, Manifest, Predictions, Truth
+from featx.targets import encode
+
+HAS_EMBEDDING = ("embedded", "cached", "duplicate")
+
+
+class LockedEmbedding(ResolvedEmbedding):
+    """What one request was resolved to when it was last extracted.
+
+    Attributes
+    ----------
+    weights_file
+        Path, size in bytes and mtime in ns of the weights; None for random ones. While it holds, `spec` does.
+    """
+
+    weights_file: tuple[str, int, int] | None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the weights still lie there, and what the spec says is still how featx does it."""
+        current = EmbeddingSpec.model_fields
+        if any(getattr(self.spec, name) != current[name].default for name in ("decode", "format")):
+            return False
+        return self.weights_file is None or file_state(self.weights_file[0]) == self.weights_file
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One finished run on disk."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        """What was asked for; see `featx.heads.fit` and `featx.ensembles.vote` for the keys."""
+        return dict(read_json(self.path / "spec.json"))
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """What was measured when the run was made, seconds among it."""
+        return dict(read_json(self.path / "metrics.json"))
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether the run votes over others."""
+        return bool(self.spec["kind"] == "ensemble")
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        """All parts' predictions."""
+        return Predictions.from_frame(read_table(self.path / "predictions.parquet", "featx fit --force"))
+
+    def chooser(self) -> Predictions:
+        """Return the rows that choose between runs: val, or where there is no val split the out-of-fold rows."""
+        val = self.predictions.of("val")
+        return val if len(val.ids) else self.predictions.of("oof")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A recipe with what has been made for it so far."""
+
+    recipe: Recipe
+
+    @classmethod
+    def open(cls, recipe: str | Path | Recipe | None) -> "Study":
+        """Read the recipe (`featx.recipe.find_recipe` says which)."""
+        return cls(load_recipe(recipe))
+
+    @property
+    def cache(self) -> Path:
+        """The folder of embedding stores."""
+        return self._place("FEATX_CACHE", self.recipe.paths.cache, "cache")
+
+    @property
+    def folder(self) -> Path:
+        """The recipe's folder under ``runs/``."""
+        return self._place("FEATX_RUNS", self.recipe.paths.runs, "runs") / self.recipe.name
+
+    def _place(self, variable: str, written: str | None, default: str) -> Path:
+        if variable in os.environ:
+            return Path(os.environ[variable])
+        return self.recipe.folder / written if written else Path(default)
+
+    def store_path(self, spec: EmbeddingSpec) -> Path:
+        """Return the folder of one embedding's store."""
+        backbone = spec.backbone.replace(":", "_").replace("/", "_")
+        return self.cache / f"{backbone}-{spec.fingerprint()}.zarr"
+
+    # What extract left
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """All images as the last extraction found them."""
+        if self.labels_state() != read_json(self._made("source.json")):
+            raise IncompleteError(
+                f"the recipe's [data] or its label file changed after the last extraction; {self._extract_first()}"
+            )
+        return Manifest.from_frame(read_table(self._made("manifest.parquet"), "featx extract"))
+
+    @cached_property
+    def split(self) -> "pd.Series[str]":
+        """The part of each image, by id."""
+        frame = read_table(self._made("split.parquet"), "featx extract")
+        if read_json(self._made("split.json")) != self.split_state():
+            raise IncompleteError(f"[split] changed after the last extraction; {self._extract_first()}")
+        return frame.set_index("id")["part"]
+
+    @cached_property
+    def outcomes(self) -> pd.DataFrame:
+        """What became of each image: columns id, outcome, reason."""
+        return read_table(self._made("outcomes.parquet"), "featx extract")
+
+    @cached_property
+    def locked(self) -> tuple[LockedEmbedding, ...]:
+        """What the embeddings of the last extraction were resolved to; empty before the first."""
+        path = self.folder / "embeddings.lock.json"
+        return tuple(map(LockedEmbedding.model_validate, read_json(path))) if path.is_file() else ()
+
+    def labels_state(self) -> dict[str, Any]:
+        """Return what tells whether the source's labels are still those of the last extraction."""
+        data = self.recipe.data
+        state = file_state(labels_path(data, self.recipe.folder)) if data.labels else None
+        return {"data": data.model_dump(mode="json"), "labels": list(state) if state else None}
+
+    def split_state(self) -> dict[str, Any]:
+        """Return what the split was made by."""
+        return self.recipe.split.model_dump(mode="json")
+
+    def _extract_first(self) -> str:
+        return f"run 'featx extract' for recipe {self.recipe.name!r}"
+
+    def _made(self, name: str) -> Path:
+        if not (self.folder / name).is_file():
+            raise IncompleteError(f"{self.folder} has no {name} yet; {self._extract_first()} first")
+        return self.folder / name
+
+    # Rows and labels
+
+    def ids(self, part: str) -> Ids:
+        """Return the ids of one part whose images have embeddings, in the manifest's order."""
+        usable = self.outcomes.loc[self.outcomes["outcome"].isin(HAS_EMBEDDING), "id"]
+        inside = self.split.reindex(usable).eq(part).to_numpy()
+        return usable.to_numpy(object)[inside]
+
+    def target_names(self, chosen: str | None = None) -> list[str]:
+        """Return the recipe's targets, or the `chosen` one."""
+        known = list(self.recipe.targets)
+        if chosen is not None and chosen not in known:
+            raise DataError(f"no target is called {chosen!r}; targets: {', '.join(known)}")
+        return known if chosen is None else [chosen]
+
+    def _encoded(self, target: str) -> Truth:
+        return encode(self.manifest, target, self.recipe.targets[target])
+
+    def truth(self, target: str) -> Truth:
+        """Return the labels of all train and val rows; those of the test split stay sealed."""
+        return self._encoded(target).take(np.concatenate([self.ids("train"), self.ids("val")]))
+
+    def open_test(self, target: str, runs: Sequence[str]) -> Truth:
+        """Return the labels of the test split, and log who looked, when, and at which runs.
+
+        Raises
+        ------
+        DataError
+            the split has no test rows.
+        """
+        ids = self.ids("test")
+        if not len(ids):
+            raise DataError("the split has no test rows; say 'split.test = 0.2' or give a test part")
+        look = {
+            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+            "who": getpass.getuser(),
+            "target": target,
+            "runs": list(runs),
+        }
+        with (self.folder / "looks.jsonl").open("a") as log:
+            log.write(json.dumps(look) + "\n")
+        return self._encoded(target).take(ids)
+
+    def looks(self, target: str | None = None) -> list[dict[str, Any]]:
+        """Return the log of openings of the test split."""
+        path = self.folder / "looks.jsonl"
+        lines = path.read_text().splitlines() if path.is_file() else []
+        looks = [json.loads(line) for line in lines]
+        return [look for look in looks if target is None or look["target"] == target]
+
+    def split_fingerprint(self) -> str:
+        """16 hex digits that change whenever any usable image changes its part."""
+        return fingerprint({part: sorted(self.ids(part)) for part in ("train", "val", "test")})
+
+    def labels_fingerprint(self, target: str, part: str = "train") -> str:
+        """16 hex digits that change whenever any label of one part does; the test part has none."""
+        if part == "test":
+            raise ValueError("labels of the test split are sealed")
+        truth = self.truth(target).take(self.ids(part))
+        return fingerprint([list(truth.classes), dict(zip(truth.ids, truth.codes.tolist(), strict=True))])
+
+    # Runs
+
+    def runs(self, target: str | None = None, names: Sequence[str] | None = None) -> list[RunFolder]:
+        """Return the finished runs that the recipe's current split and labels allow to compare, oldest first.
+
+        Parameters
+        ----------
+        target
+            Only those of one target.
+        names
+            Only those with these names, or whose names begin so.
+
+        Raises
+        ------
+        IncompleteError
+            there are none.
+        DataError
+            a name fits none.
+        """
+        every = [RunFolder(path.parent) for path in sorted(self.folder.glob("[!.]*/header.json"))]
+        current = {name: self.labels_fingerprint(name) for name in self.target_names(target)}
+        split = self.split_fingerprint()
+        fitting = [
+            run for run in every if run.spec["split"] == split and current.get(run.spec["target"]) == run.spec["labels"]
+        ]
+        if names is not None:
+            for name in names:
+                if not any(run.name.startswith(name) for run in fitting):
+                    known = ", ".join(run.name for run in fitting) or "none"
+                    raise DataError(f"no finished run is called {name!r}; runs on this split: {known}")
+            fitting = [run for run in fitting if any(run.name.startswith(name) for name in names)]
+        if not fitting:
+            stale = f" ({len(every)} of another split, target or labelling)" if every else ""
+            raise IncompleteError(f"{self.folder} has no finished run{stale}; run 'featx fit' first")
+        return sorted(fitting, key=lambda run: run.metrics["finished"])

@@ -1,0 +1,89 @@
+"""Small real objects that many tests share: a toy backbone, generated images, a recipe over them."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch import nn
+
+from featx.networks.backbones import Backbone
+from featx.networks.weights import WeightsFile
+from featx.registry import BACKBONES
+from featx.specs import Preprocessing
+
+TOY_RECIPE = """
+[data]
+source = "images"
+
+[targets.class]
+column = "class"
+
+[split]
+test = 0.25
+val = 0.25
+
+[[embedding]]
+backbone = "toy"
+weights = "none"
+
+[[head]]
+name = "logreg"
+trials = 2
+folds = 3
+
+[[head]]
+name = "rf"
+trials = 1
+folds = 3
+"""
+
+
+@BACKBONES.register("toy")
+def toy() -> Backbone:
+    """Two convolutions and a classifier on 16 px."""
+
+    def build() -> nn.Module:
+        body = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+        return nn.Sequential(body, nn.Flatten(), nn.Linear(8, 4))
+
+    half = (0.5, 0.5, 0.5)
+    nowhere = WeightsFile(Path("nowhere/toy.pth"), "00000000", None, "there are none")
+    return Backbone("toy", build, nowhere, Preprocessing(size_px=16, mean=half, std=half), last="0.3")
+
+
+MakeImages = Callable[..., list[str]]
+
+
+def make_images(
+    folder: Path, classes: Sequence[str] = ("dark", "light"), n_each: int = 24, size: tuple[int, int] = (20, 18)
+) -> list[str]:
+    """Write noisy pictures, a folder a class, whose brightness tells the class; return their ids."""
+    rng = np.random.default_rng(len(classes) * 1000 + n_each)
+    ids = []
+    for code, name in enumerate(classes):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        level = 40 + 160 * code / max(1, len(classes) - 1)
+        for number in range(n_each):
+            pixels = rng.normal(level, 30, (size[1], size[0], 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number:03}.png")
+            ids.append(f"{name}/{number:03}.png")
+    return ids
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory; nothing is inherited from the environment."""
+    for variable in ("FEATX_RECIPE", "FEATX_CACHE", "FEATX_RUNS"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def toy_home(home: Path) -> Path:
+    """A working directory with 48 images of two classes under ``images/`` and a recipe, ``featx.toml``."""
+    make_images(home / "images")
+    (home / "featx.toml").write_text(TOY_RECIPE)
+    return home
