@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from featx.errors import ArtifactError
 from featx.specs import ResolvedEmbedding, Spec
@@ -49,6 +49,11 @@ class Golden(Spec):
         """Note what a model answered to `x`."""
         text = base64.b64encode(np.ascontiguousarray(x, dtype="<f4").tobytes()).decode()
         return cls(inputs=text, outputs=tuple(tuple(map(float, row)) for row in proba))
+
+    def fits(self, n_features: int, n_classes: int) -> bool:
+        """Whether there is one answer of `n_classes` for each input of `n_features`."""
+        n_bytes = len(base64.b64decode(self.inputs))
+        return n_bytes == 4 * n_features * len(self.outputs) > 0 and {*map(len, self.outputs)} == {n_classes}
 
     def x(self, n_features: int) -> NDArray[np.float32]:
         """Return the inputs, (g, d)."""
@@ -91,6 +96,14 @@ class Header(Spec):
     metrics: dict[str, Any]
     body_sha256: str
     golden: Golden | None = None
+
+    @model_validator(mode="after")
+    def _its_numbers_agree(self) -> "Header":
+        if (d := sum(one.n_features for one in self.embeddings)) != self.n_features:
+            raise ValueError(f"n_features is {self.n_features}, its embeddings have {d}")
+        if self.kind == "head" and (self.golden is None or not self.golden.fits(self.n_features, len(self.classes))):
+            raise ValueError("golden inputs are missing or not those of n_features and classes")
+        return self
 
     @property
     def body(self) -> str:
@@ -148,14 +161,14 @@ def find(path: str | Path) -> tuple[Path, Header]:
     if not path.exists():
         raise ArtifactError(f"nothing lies at {path}; expected a run folder or its model ('featx evaluate' lists runs)")
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_bytes()
     except OSError as error:
         raise ArtifactError(f"{path} has no {HEADER} beside it; expected a run folder made by featx") from error
     try:
         header = Header.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        where = ".".join(map(str, first["loc"])) or "as a whole"
         raise ArtifactError(f"{file} is not a header of format {FORMAT} or older ({where}: {first['msg']})") from error
     if header.format > FORMAT:
         raise ArtifactError(f"{file} has format {header.format}, this featx reads up to {FORMAT}; update featx")
@@ -206,7 +219,7 @@ def load_head(folder: Path, header: Header) -> Any:
     assert header.golden is not None
     answers = model.predict_proba(header.golden.x(header.n_features))
     moved = float(np.abs(answers - np.asarray(header.golden.outputs)).max())
-    if moved > GOLDEN_TOLERANCE:
+    if not moved <= GOLDEN_TOLERANCE:  # so that nan has moved as well
         raise ArtifactError(
             f"{folder / header.body} answers its golden inputs otherwise than when it was made (by {moved:.2g}); "
             f"it was made with {_versions(header)}, here are {_versions(None)}"

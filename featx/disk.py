@@ -76,7 +76,7 @@ def read_json(path: Path) -> Any:
         it cannot be read as JSON; says which file to remove.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise IncompleteError(
             f"{path} cannot be read ({error}); remove it and run the command that makes it"

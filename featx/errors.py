@@ -43,6 +43,9 @@ class RecipeError(FeatxError, ValueError):
         self.problems = tuple(problems)
         super().__init__(f"{source}: " + "; ".join(self.problems))
 
+    def __reduce__(self) -> tuple[type["RecipeError"], tuple[str, tuple[str, ...]]]:
+        return type(self), (self.source, self.problems)
+
 
 class UnknownNameError(FeatxError, KeyError):
     """A registry has no such name."""

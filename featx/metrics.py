@@ -15,7 +15,7 @@ Proba = NDArray[np.float64]
 
 
 def _macro_f1(codes: Codes, proba: Proba) -> float:
-    return float(sk.f1_score(codes, proba.argmax(1), average="macro", zero_division=0))
+    return float(sk.f1_score(codes, proba.argmax(1), labels=range(proba.shape[1]), average="macro", zero_division=0))
 
 
 def balanced_accuracy(codes: Codes, guessed: Codes) -> float:

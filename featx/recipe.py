@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import Field, ValidationError
 
@@ -17,6 +17,7 @@ from featx.errors import RecipeError
 from featx.registry import suggestion
 from featx.specs import EmbeddingRequest, EnsembleSpec, HeadSpec, Pool, ReaderSpec, Spec, SplitSpec, TargetSpec
 
+S = TypeVar("S", bound=Spec)
 DEFAULT_HEADS = ("logreg", "svm", "rf", "xgboost")
 
 
@@ -30,8 +31,8 @@ class PathsSpec(Spec):
 class EmbeddingSection(EmbeddingRequest):
     """An ``[[embedding]]`` of a recipe: a list in `tap` or `pool` is a grid, one embedding each."""
 
-    tap: str | tuple[str, ...] = "last"  # type: ignore[assignment]
-    pool: Pool | tuple[Pool, ...] = "avg"  # type: ignore[assignment]
+    tap: str | Annotated[tuple[str, ...], Field(min_length=1)] = "last"  # type: ignore[assignment]
+    pool: Pool | Annotated[tuple[Pool, ...], Field(min_length=1)] = "avg"  # type: ignore[assignment]
 
     def requests(self) -> Iterator[EmbeddingRequest]:
         """Yield one request for each tap and pooling."""
@@ -113,6 +114,20 @@ def load_recipe(path: str | Path | Recipe | None = None) -> Recipe:
     return parse_recipe(content, file)
 
 
+def made(kind: type[S], source: str, **fields: Any) -> S:
+    """Make a spec from single values, as a caller or a command gives them.
+
+    Raises
+    ------
+    RecipeError
+        with everything that is wrong in them; `source` says where they come from.
+    """
+    try:
+        return kind(**fields)
+    except ValidationError as error:
+        raise RecipeError(source, _problems(error, kind)) from error
+
+
 def parse_recipe(content: dict[str, Any], file: Path) -> Recipe:
     """Make a recipe of a parsed TOML file.
 
@@ -126,40 +141,54 @@ def parse_recipe(content: dict[str, Any], file: Path) -> Recipe:
     try:
         recipe = Recipe.model_validate(content | place)
     except ValidationError as error:
-        problems = [_problem(detail) for detail in error.errors()]
-        raise RecipeError(str(file), [*taken, *dict.fromkeys(problems)]) from error
+        raise RecipeError(str(file), [*taken, *_problems(error, Recipe)]) from error
     if taken:
         raise RecipeError(str(file), taken)
     return recipe
 
 
-def _problem(detail: Any) -> str:
-    """Word one of pydantic's errors: where, what was found, what was expected."""
-    location = _own_keys(detail["loc"])
-    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-    if detail["type"] == "extra_forbidden":
-        return f"{where}: no such key; {suggestion(str(location[-1]), sorted(_fields_at(location[:-1])))}"
-    if detail["type"] == "missing":
-        return f"{where}: is missing"
-    if detail["type"] == "value_error":
-        return f"{where}: {detail['ctx']['error']}"
+def _problems(error: ValidationError, kind: type[Spec]) -> list[str]:
+    """Word pydantic's errors, one a key: where several types would do, the first speaks for all."""
+    problems: dict[str, str] = {}
+    for detail in error.errors():
+        # pydantic also calls a list too short whose items are wrong; that is no problem of its own
+        if detail["type"] != "too_short" or not detail["input"]:
+            location = _own_keys(detail["loc"])
+            where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+            problems.setdefault(where, f"{where}: {_what_is_wrong(detail, location, kind)}")
+    return list(problems.values())
+
+
+def _what_is_wrong(detail: Any, location: list[Any], kind: type[Spec]) -> str:
+    """Say what was found and what was expected."""
+    name, found = detail["type"], detail["input"]
+    if name == "extra_forbidden":
+        return f"no such key; {suggestion(str(location[-1]), sorted(_fields_at(location[:-1], kind)))}"
+    if name == "missing":
+        return "is missing"
+    if name == "value_error":
+        return str(detail["ctx"]["error"])
+    if name == "tuple_type" and isinstance(found, dict):
+        return f"found one table, expected a list of them ([[{location[-1]}]])"
+    if name in {"model_type", "dict_type"}:
+        return f"found {found!r}, expected a table"
     message = detail["msg"][0].lower() + detail["msg"][1:]
-    return f"{where}: found {detail['input']!r}, {message.replace('input should', 'expected to')}"
+    return f"found {found!r}, {message.replace('input should', 'expected to')}"
 
 
 def _own_keys(location: tuple[Any, ...]) -> list[Any]:
     """Leave out what pydantic adds to name the branch of a union (``str``, ``literal[…]``, ``tuple[…]``)."""
     kept: list[Any] = []
     for part in location:
+        free_name = bool(kept) and kept[-1] in {"targets", "groups"}
         branch = isinstance(part, str) and (part in {"str", "float", "int"} or "[" in part)
-        if not branch:
+        if free_name or not branch:
             kept.append(part)
     return kept
 
 
-def _fields_at(location: list[Any]) -> set[str]:
+def _fields_at(location: list[Any], section: type[Spec]) -> set[str]:
     """Return the keys that the section at `location` knows."""
-    section: type[Spec] = Recipe
     for part in location:
         if isinstance(part, str) and part in section.model_fields:
             section = next(_specs_in(section.model_fields[part].annotation), section)

@@ -32,7 +32,10 @@ def source_path(source: str, folder: Path) -> Path:
 
 def _in_package(place: str) -> Path:
     package, _, inside = place.partition("/")
-    spec = find_spec(package)
+    try:
+        spec = find_spec(package)
+    except ModuleNotFoundError:  # of what stands before a dot in `package`
+        spec = None
     if spec is None or not spec.submodule_search_locations:
         extra = EXTRA_OF.get(package)
         how = f'pip install "featx[{extra}]"' if extra else "install it with pip"

@@ -77,6 +77,13 @@ class LabelsSpec(Spec):
     path: str = "path"
     root: str = "."
 
+    @field_validator("columns")
+    @classmethod
+    def _columns_differ(cls, columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if columns is not None and len(set(columns)) < len(columns):
+            raise ValueError(f"expected different names, found {list(columns)!r}")
+        return columns
+
 
 class ReaderSpec(Spec):
     """Where the images and their labels are.

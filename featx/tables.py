@@ -75,6 +75,8 @@ class Manifest:
         as_ids(self.ids)
         if not len(self.ids) == len(self.uris) == len(self.labels) == len(self.digests):
             raise AlignmentError("ids, uris, labels and digests of a manifest differ in length")
+        if not self.labels.index.equals(pd.Index(self.ids)):
+            raise AlignmentError("the labels of a manifest are not in the order of its ids")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -158,6 +160,11 @@ class Truth:
     codes: NDArray[np.int64]
     classes: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        as_ids(self.ids)
+        if len(self.codes) != len(self.ids):
+            raise AlignmentError(f"expected {len(self.ids)} codes, found {len(self.codes)}")
+
     def take(self, ids: Ids) -> "Truth":
         """Return the rows of `ids`, in their order."""
         at = positions(self.ids, ids, "labels")
@@ -193,8 +200,9 @@ class Predictions:
         n, k = len(self.ids), len(self.classes)
         if self.proba.shape != (n, k) or len(self.part) != n or len(self.fold) != n:
             raise AlignmentError(f"expected probabilities of shape ({n}, {k}), found {self.proba.shape}")
-        if bad := int((~np.isfinite(self.proba).all(1) | (abs(self.proba.sum(1) - 1) > 1e-5)).sum()):
-            raise DataError(f"{bad} of {n} rows of probabilities are not finite or do not sum to 1")
+        odd = ~np.isfinite(self.proba).all(1) | (self.proba < 0).any(1) | (abs(self.proba.sum(1) - 1) > 1e-5)
+        if bad := int(odd.sum()):
+            raise DataError(f"{bad} of {n} rows of probabilities are not finite, are negative or do not sum to 1")
 
     @classmethod
     def of_part(

@@ -44,19 +44,19 @@ def _threshold(column: pd.Series, name: str, spec: TargetSpec) -> tuple[np.ndarr
         raise DataError(f"targets.{name}: 'above' needs numbers, column {spec.column!r} holds {odd!r}")
     assert spec.above is not None
     default = (f"{spec.column} ≤ {spec.above:g}", f"{spec.column} > {spec.above:g}")
-    return (numbers > spec.above).to_numpy(), spec.classes or default
+    return (numbers > spec.above).to_numpy(np.int64), spec.classes or default
 
 
 def _categories(column: pd.Series, name: str, spec: TargetSpec) -> tuple[np.ndarray, tuple[str, ...]]:
     numeric = pd.api.types.is_numeric_dtype(column)
-    values = sorted(column.unique()) if numeric else sorted(column.astype(str).unique())
-    if len(values) > MOST_CLASSES or (numeric and len(values) > 50 and any(v != int(v) for v in values)):
+    observed = column.map(category_text)
+    values = sorted(column.unique()) if numeric else sorted(observed.unique())
+    if len(values) > MOST_CLASSES or (numeric and len(values) > 50 and not all(float(v).is_integer() for v in values)):
         raise DataError(
             f"targets.{name}: column {spec.column!r} has {len(values)} different values; expected classes "
             "(for two classes from a number say 'above = …')"
         )
     texts = [category_text(value) for value in values]
-    observed = column.map(category_text)
     if spec.classes is None:
         order = names = texts
     elif set(spec.classes) >= set(texts):
@@ -79,7 +79,7 @@ def category_text(value: object) -> str:
     >>> category_text(-1.0), category_text("cat"), category_text(0.5)
     ('-1', 'cat', '0.5')
     """
-    if isinstance(value, float | np.floating) and value == int(value):
+    if isinstance(value, float | np.floating) and value.is_integer():
         return str(int(value))
     return str(value)
 

@@ -2,11 +2,12 @@
 
 import sys
 
-import click
 import typer
 
 from featx.cli import data, listings, models
 from featx.errors import FeatxError
+
+INTERRUPTED = 130  # what typer exits with after Ctrl-C
 
 app = typer.Typer(
     name="featx",
@@ -35,13 +36,11 @@ for command in (
 def main() -> None:
     """Run the command line; exit codes: 0 done, 1 our errors, 2 usage, 130 interrupted."""
     try:
-        sys.exit(app(standalone_mode=False))
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        sys.stderr.write("interrupted; what was done is kept\n")
-        sys.exit(130)
+        app()
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            sys.stderr.write("interrupted; what was done is kept\n")
+        raise
     except (FeatxError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(1)

@@ -72,6 +72,16 @@ def decoded(todo: Todo, fit: Callable[[Image.Image], Pixels]) -> Iterator[tuple[
                 future.cancel()
 
 
+def finite(
+    digests: Sequence[str], columns: Sequence[NDArray[np.float32]], failed: Callable[[Failure], None]
+) -> tuple[tuple[str, ...], list[NDArray[np.float32]]]:
+    """Leave out images with a value that is not finite in any of the columns; they go to `failed`."""
+    good = np.logical_and.reduce([np.isfinite(x).all(axis=1) for x in columns])
+    for at in np.flatnonzero(~good).tolist():
+        failed(Failure(digests[at], "the network gives values that are not finite"))
+    return tuple(text for text, fine in zip(digests, good, strict=True) if fine), [x[good] for x in columns]
+
+
 def batched(
     images: Iterable[tuple[str, Pixels] | Failure], rows: int, failed: Callable[[Failure], None]
 ) -> Iterator[Batch]:

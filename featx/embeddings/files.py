@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.embeddings.batches import Failure, batched, decoded
+from featx.embeddings.batches import Failure, batched, decoded, finite
 from featx.embeddings.devices import device_named, embed
 from featx.embeddings.store import DEVICE_ROWS
 from featx.errors import ArtifactError
@@ -83,6 +83,7 @@ def _embed_group(
     names = [one.spec.fingerprint() for one in group]
     vectors: dict[str, dict[str, NDArray[np.float32]]] = {name: {} for name in names}
     for digests, outputs in embed(batches, resolved.network, device_named(device)):
-        for name, rows in zip(names, outputs, strict=True):
-            vectors[name] |= dict(zip(digests, rows, strict=True))
+        kept, columns = finite(digests, outputs, note)
+        for name, rows in zip(names, columns, strict=True):
+            vectors[name] |= dict(zip(kept, rows, strict=True))
     return vectors

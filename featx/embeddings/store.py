@@ -212,7 +212,7 @@ class Segment:
         except OSError as error:
             raise self._corrupt(f"{name} cannot be read ({error.strerror})") from error
         body, checksum = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
-        if google_crc32c.value(body).to_bytes(CHECKSUM_BYTES, "little") != checksum:
+        if not body or google_crc32c.value(body).to_bytes(CHECKSUM_BYTES, "little") != checksum:
             raise self._corrupt(f"{name} does not match its checksum")
         return np.frombuffer(body, dtype=dtype)
 
@@ -233,7 +233,13 @@ def _write_group(path: Path, attributes: Mapping[str, Any], arrays: Mapping[str,
     group = zarr.create_group(path, attributes={"featx": dict(attributes)})
     for name, values in (arrays or {}).items():
         array = group.create_array(
-            name, shape=values.shape, chunks=values.shape, dtype=values.dtype, compressors=[Crc32cCodec()], filters=None
+            name,
+            shape=values.shape,
+            chunks=values.shape,
+            dtype=values.dtype,
+            compressors=[Crc32cCodec()],
+            filters=None,
+            config={"write_empty_chunks": True},  # else zarr leaves out a chunk of zeros, which readers here look for
         )
         array[...] = values
 

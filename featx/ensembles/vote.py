@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import KFold
 
 from featx import artifact
 from featx.disk import whole_folder, write_json, write_table
@@ -163,10 +163,11 @@ def _make(ballot: Ballot, asked: dict[str, Any], folder: Path) -> None:
 
 
 def _weights(vote: Vote, members: Sequence[Predictions], truth: Truth, spec: EnsembleSpec) -> list[float]:
-    """Return one weight a member, sum 1: its score on its rows, or equal ones."""
+    """Return one weight a member, sum 1: its score on its rows; equal ones where these do not count or are all 0."""
     raw = [score(spec.metric, truth, member) if vote.weighs else 1.0 for member in members]
-    total = sum(raw) or 1.0
-    return [weight / total for weight in raw]
+    if not any(raw):
+        raw = [1.0] * len(raw)
+    return [weight / sum(raw) for weight in raw]
 
 
 def cross_fitted(vote: Vote, members: Sequence[Predictions], truth: Truth, spec: EnsembleSpec) -> Predictions:
@@ -180,11 +181,9 @@ def cross_fitted(vote: Vote, members: Sequence[Predictions], truth: Truth, spec:
     if not vote.weighs:
         return vote.combine(members, None)
     ids = members[0].ids
-    codes = truth.take(ids).codes
-    if np.bincount(codes).max() < spec.folds:
+    if len(ids) < spec.folds:
         raise DataError(f"{len(ids)} val rows are too few to weigh members in {spec.folds} folds; give val more rows")
-    n_folds = min(spec.folds, len(ids))
-    folds = StratifiedKFold(n_folds, shuffle=True, random_state=spec.seed).split(ids, codes)
+    folds = KFold(spec.folds, shuffle=True, random_state=spec.seed).split(ids)
     parts = []
     for learn, held_out in folds:
         weights = _weights(vote, [member.take(ids[learn]) for member in members], truth, spec)

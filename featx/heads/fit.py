@@ -16,7 +16,7 @@ from featx.heads.models import Head, Task
 from featx.heads.search import SearchResult, TrainRows, check_counts, class_weights, fitted, out_of_fold, search
 from featx.metrics import scores
 from featx.progress import Watch, unwatched
-from featx.recipe import Recipe
+from featx.recipe import Recipe, made
 from featx.registry import HEADS
 from featx.specs import HeadSpec, fingerprint
 from featx.tables import Embeddings, Ids, Predictions, Truth
@@ -141,7 +141,7 @@ def fit(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a 
     specs = [study.recipe.head_named(name) for name in heads] or list(study.recipe.head)
     said = {"trials": trials, "timeout_s": timeout_s}
     changes = {name: value for name, value in said.items() if value is not None}
-    specs = [HeadSpec.model_validate(spec.model_dump() | changes) for spec in specs]
+    specs = [made(HeadSpec, f"head {spec.name}", **spec.model_dump() | changes) for spec in specs]
     locked = tuple(locked_embeddings(study, embedding))
     ids = {part: study.ids(part) for part in ("train", "val", "test")}
     embeddings = read_embeddings(study, np.concatenate(list(ids.values())), locked)

@@ -47,8 +47,8 @@ def read_bytes(uri: str) -> bytes:
         data = path.read_bytes() if stat.S_ISREG(path.stat().st_mode) else None
     except FileNotFoundError:
         raise
-    except OSError as error:
-        raise ReadError(error.strerror or str(error)) from error
+    except (OSError, ValueError) as error:  # a NUL byte in a name is a ValueError
+        raise ReadError(getattr(error, "strerror", None) or str(error)) from error
     if data is None:
         raise ReadError("is not a regular file")
     if not data:

@@ -52,6 +52,9 @@ def _folders(path: Path) -> list[Path]:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """Return the images at any depth, sorted; links to folders are not followed."""
-    found = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
-    return sorted(path for path in found if is_image_name(path))
+    """Return the images at any depth, sorted; hidden folders and links to folders are not followed."""
+    found = []
+    for place, inside, names in os.walk(folder):
+        inside[:] = [name for name in inside if not name.startswith(".")]
+        found += [path for name in names if is_image_name(path := Path(place) / name)]
+    return sorted(found)

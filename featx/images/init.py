@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from featx.disk import write_text
 from featx.errors import DataError
 from featx.images.decode import BROKEN
 from featx.images.digests import read_bytes
+from featx.images.folder import PARTS
 from featx.images.readers import Reader
 from featx.registry import READERS
 from featx.specs import ReaderSpec
@@ -43,8 +45,8 @@ class Finding:
         Images of each of its values, the code's order.
     candidates
         All columns that could be predicted, with their number of different values.
-    parts
-        Images of each part, where the source gives parts.
+    split_column, parts
+        The column that says train, val or test, and the images of each, where the source gives parts.
     sizes_px
         The commonest "width×height", with their counts, among `n_measured` images.
     n_measured, n_unreadable
@@ -57,6 +59,7 @@ class Finding:
     target: str
     classes: dict[str, int]
     candidates: dict[str, int]
+    split_column: str | None
     parts: dict[str, int]
     sizes_px: dict[str, int]
     n_measured: int
@@ -105,16 +108,18 @@ def init(
     manifest = reader.read(data, Path())
     candidates = target_candidates(manifest)
     chosen = _chosen(manifest, candidates, target)
-    counts = manifest.column(chosen).map(category_text, na_action="ignore").value_counts(sort=False)
-    parts = manifest.labels["split"].value_counts() if "split" in manifest.labels else pd.Series(dtype=int)
+    counts = manifest.column(chosen).value_counts().sort_index().rename(index=category_text)  # numbers as numbers
+    given = split_column(manifest)
+    parts = manifest.labels[given].map(PARTS).value_counts() if given else pd.Series(dtype=int)
     sizes, n_measured, n_unreadable = _sizes(manifest)
     finding = Finding(
         str(recipe),
         data.reader_name,
         len(manifest),
         chosen,
-        _counted(counts.sort_index()),
+        _counted(counts),
         candidates,
+        given,
         _counted(parts),
         _counted(pd.Series(sizes, dtype=int)),
         n_measured,
@@ -146,9 +151,19 @@ def recognise(source: Path, labels: Path | None) -> ReaderSpec:
 
 def target_candidates(manifest: Manifest) -> dict[str, int]:
     """Return the label columns that could be classes, with their number of different values."""
-    counts = {name: manifest.labels[name].nunique() for name in manifest.labels.columns if name != "split"}
+    given = split_column(manifest)
+    counts = {name: manifest.labels[name].nunique() for name in manifest.labels.columns if name != given}
     limit = min(MOST_CLASSES_OFFERED, max(2, len(manifest) // 2))
     return {str(name): int(n) for name, n in counts.items() if 2 <= n <= limit}
+
+
+def split_column(manifest: Manifest) -> str | None:
+    """Return the label column that says train, val or test for every image; None where there is none."""
+    for name in manifest.labels.columns:
+        said = set(manifest.labels[name].unique())
+        if "train" in said and said <= set(PARTS):
+            return str(name)
+    return None
 
 
 def _chosen(manifest: Manifest, candidates: dict[str, int], target: str | None) -> str:
@@ -202,7 +217,7 @@ def _toml(data: ReaderSpec, recipe: Path, found: Finding) -> str:
         *([f"# other columns that could be predicted: {', '.join(map(str, others[:40]))}"] if others else []),
         "",
         "[split]   # shares of all images; the test part stays sealed until 'featx evaluate --final'",
-        *(['column = "split"'] if found.parts else []),
+        *([f"column = {_text(found.split_column)}"] if found.split_column else []),
         *_share_line("test", 0.2, found),
         *_share_line("val", 0.15, found),
         "stratify = true",
@@ -244,7 +259,7 @@ def _relative(source: str, recipe: Path) -> str:
 
 
 def _key(name: str) -> str:
-    return name if name.replace("_", "").replace("-", "").isascii() and name.replace("_", "").isalnum() else _text(name)
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _text(name)
 
 
 def _text(value: str) -> str:

@@ -1,5 +1,7 @@
 """Which images teach, which choose, and which stay sealed: parts by id, kept once given."""
 
+import math
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -43,7 +45,7 @@ def split(manifest: Manifest, truth: Truth, spec: SplitSpec, kept: "pd.Series[st
     said = _given(manifest, spec)
     named = set(said.dropna())
     parts = said.where(said != "train")  # what a column calls train may still be cut into the parts it does not name
-    groups = manifest.column(spec.by) if spec.by else None
+    groups = _groups(manifest, spec.by) if spec.by else None
     if kept is not None:
         parts = parts.fillna(kept[~kept.isin(named - {"train"})].reindex(parts.index))
         parts = _join_groups(parts, groups)
@@ -53,12 +55,16 @@ def split(manifest: Manifest, truth: Truth, spec: SplitSpec, kept: "pd.Series[st
         n_cut = min(round(share * len(parts)) - int((parts == part).sum()), len(free))
         if part in named or n_cut <= 0:
             continue
-        if groups is not None:
+        if kept is not None:
+            cut = _top_up(free, n_cut, groups, spec.seed)
+        elif groups is not None:
             cut = _cut_groups(free, n_cut, codes, groups[free], spec.seed)
         else:
-            cut = _cut(free, n_cut, codes if kept is None else None, spec.seed, part)
+            cut = _cut(free, n_cut, codes, spec.seed, part)
         parts = parts.mask(parts.index.isin(cut), part)
-    return parts.fillna("train").rename("part")
+    parts = parts.fillna("train").rename("part")
+    _check_groups(parts, groups)
+    return parts
 
 
 def _join_groups(parts: "pd.Series[str]", groups: "pd.Series[str] | None") -> "pd.Series[str]":
@@ -67,6 +73,28 @@ def _join_groups(parts: "pd.Series[str]", groups: "pd.Series[str] | None") -> "p
         return parts
     known = parts.groupby(groups.to_numpy()).first()
     return parts.fillna(pd.Series(known.reindex(groups).to_numpy(), index=parts.index))
+
+
+def _check_groups(parts: "pd.Series[str]", groups: "pd.Series[str] | None") -> None:
+    if groups is None:
+        return
+    n_parts = parts.groupby(groups).nunique()
+    if (torn := n_parts.index[n_parts > 1]).size:
+        found = " and ".join(sorted(parts[groups == torn[0]].unique()))
+        raise DataError(
+            f"split.by: {torn.size} groups stand in several parts, first {torn[0]!r} in {found}; expected each group "
+            "whole: mend split.column, or make the split anew"
+        )
+
+
+def _groups(manifest: Manifest, by: str) -> "pd.Series[str]":
+    groups = manifest.column(by)
+    if (gaps := groups.isna()).any():
+        raise DataError(
+            f"split.by: {int(gaps.sum())} of {len(groups)} images have no {by!r}, first {groups.index[gaps][0]!r}; "
+            "give each a group or take their rows out"
+        )
+    return groups
 
 
 def _given(manifest: Manifest, spec: SplitSpec) -> "pd.Series[str]":
@@ -83,6 +111,15 @@ def _given(manifest: Manifest, spec: SplitSpec) -> "pd.Series[str]":
     if (parts == "train").sum() == 0:
         raise DataError(f"split.column: no image has 'train' in {spec.column!r}")
     return parts
+
+
+def _top_up(free: pd.Index, n_cut: int, groups: "pd.Series[str] | None", seed: int) -> NDArray[np.object_]:
+    """Return about `n_cut` of the new ids in shuffled order; whole groups where there are groups."""
+    units = pd.Series(free if groups is None else groups[free].to_numpy(), index=free)
+    shuffled = np.random.default_rng(seed).permutation(units.unique().astype(object))
+    sizes = units.value_counts()[shuffled]
+    taken = shuffled[(sizes.cumsum() - sizes / 2 < n_cut).to_numpy()]
+    return np.asarray(free[units.isin(taken)], dtype=object)
 
 
 def _cut(free: pd.Index, n_cut: int, codes: "pd.Series[int] | None", seed: int, part: str) -> NDArray[np.object_]:
@@ -102,9 +139,11 @@ def _cut_groups(
     free: pd.Index, n_cut: int, codes: "pd.Series[int] | None", groups: "pd.Series[str]", seed: int
 ) -> NDArray[np.object_]:
     """Return the ids of whole groups, about `n_cut` in all, whose classes are mixed most like all of `free`."""
-    if groups.nunique() < 2:
-        raise DataError(f"split.by: {groups.nunique()} group is left to cut from; expected at least two")
-    draws = GroupShuffleSplit(DRAWS, test_size=n_cut / len(free), random_state=seed)
+    n_groups = groups.nunique()
+    if n_groups < 2:
+        raise DataError(f"split.by: {n_groups} group is left to cut from; expected at least two")
+    n_cut_groups = min(math.ceil(n_cut / len(free) * n_groups), n_groups - 1)
+    draws = GroupShuffleSplit(DRAWS, test_size=n_cut_groups, random_state=seed)
 
     def distance(cut: NDArray[np.intp]) -> float:
         off = abs(len(cut) - n_cut) / len(free)

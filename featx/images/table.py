@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from pandas.errors import EmptyDataError, ParserError
@@ -15,6 +15,13 @@ from featx.tables import Manifest
 
 SEPARATORS = {"comma": ",", "tab": "\t", "semicolon": ";", "whitespace": r"\s+"}
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+# A trailing separator makes no index; "None" and "null" are words, gaps are these.
+CSV: dict[str, Any] = {
+    "skipinitialspace": True,
+    "index_col": False,
+    "keep_default_na": False,
+    "na_values": ["", "NaN", "nan", "NA", "N/A", "n/a", "<NA>", "#N/A"],
+}
 LOOKED_AT = 50  # rows that must name images before a column is taken for the paths
 
 
@@ -26,13 +33,22 @@ class TableReader:
         root = source if source.is_dir() else source.parent
         candidates = [labels] if labels else [source] if source.is_file() else sorted(root.iterdir())
         for file in candidates:
-            if file.suffix.lower() in TABLE_SUFFIXES and (found := _recognise(root, file)):
+            if file.suffix.lower() not in TABLE_SUFFIXES:
+                continue
+            try:
+                found = _recognise(root, file)
+            except ReadError:
+                if labels or source.is_file():
+                    raise
+                continue  # nobody said that this file is a label table
+            if found:
                 return ReaderSpec(source=str(root), labels=found)
         return None
 
     def read(self, data: ReaderSpec, folder: Path) -> Manifest:
         """See `featx.images.readers.Reader`."""
-        assert data.labels is not None
+        if data.labels is None:
+            raise DataError("data.labels: is missing; the reader 'table' needs a label table, 'labels = { file = … }'")
         file = labels_path(data, folder)
         frame = read_labels(file, data.labels)
         if data.labels.path not in frame.columns:
@@ -66,7 +82,7 @@ def read_labels(file: Path, spec: LabelsSpec) -> pd.DataFrame:
         else:
             header: Literal["infer"] | None = None if spec.columns else "infer"
             separator = SEPARATORS[spec.separator] if spec.separator else sniffed(file)
-            frame = pd.read_csv(file, sep=separator, header=header, encoding="utf-8-sig", skipinitialspace=True)
+            frame = pd.read_csv(file, sep=separator, header=header, encoding="utf-8-sig", **CSV)
     except (OSError, ValueError, ParserError, EmptyDataError) as error:
         raise ReadError(f"{file} cannot be read as a table: {str(error).splitlines()[0]}") from error
     if spec.columns:
@@ -74,12 +90,13 @@ def read_labels(file: Path, spec: LabelsSpec) -> pd.DataFrame:
             raise ReadError(f"{file} has {frame.shape[1]} columns; data.labels.columns names {len(spec.columns)}")
         frame.columns = pd.Index(spec.columns)
     texts = frame.select_dtypes(["object", "str"]).columns
-    return frame.assign(**{name: frame[name].str.strip() for name in texts}).rename(columns=str)
+    frame[texts] = frame[texts].map(lambda cell: cell.strip() if isinstance(cell, str) else cell)
+    return frame.rename(columns=str)
 
 
 def sniffed(file: Path) -> str:
     """Return the separator that the first line of a text table uses."""
-    with file.open(encoding="utf-8-sig") as lines:
+    with file.open(encoding="utf-8-sig", errors="replace") as lines:
         first = lines.readline()
     return next((SEPARATORS[name] for name in ("tab", "semicolon", "comma") if SEPARATORS[name] in first), r"\s+")
 
@@ -91,7 +108,7 @@ def _recognise(root: Path, file: Path) -> LabelsSpec | None:
         frame = read_labels(file, spec)
         for column in frame.columns:
             names = frame[column].head(LOOKED_AT).astype(str)
-            if (names.map(lambda name: is_image_name(Path(name)))).mean() > 0.5:
+            if sum(is_image_name(Path(name)) for name in names) > len(names) / 2:
                 # The first line names an image too: it is no header.
                 if spec.columns is None and is_image_name(Path(column)):
                     break

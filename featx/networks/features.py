@@ -84,7 +84,7 @@ class FeatureNetwork(nn.Module):
                 raise DataError(
                     f"layer {name!r} gives a {type(output).__name__}; expected a tensor with one row an image"
                 )
-            self._seen[name] = output
+            self._seen[name] = output.clone()  # later layers may work in place
 
         return hook
 
@@ -131,6 +131,11 @@ class Layer:
         if self.kind.startswith(POOLED):
             return False
         return (len(self.shape) == 4 and self.shape[2] > 1) or (len(self.shape) == 3 and self.shape[1] > 1)
+
+    @property
+    def n_features(self) -> int:
+        """Its d once positions are averaged."""
+        return positions_last(torch.empty(self.shape, device="meta")).shape[1]
 
 
 def layers_of(body: nn.Module, size_px: int, device: str = "cpu") -> list[Layer]:

@@ -42,7 +42,7 @@ def list_backbones() -> list[BackboneRow]:
 def _row(name: str) -> BackboneRow:
     plan, body, layers = outline(name)
     tap = plan.last or last_layer(layers)
-    n_features = next(layer.shape[1] for layer in layers if layer.name == tap)
+    n_features = next(layer.n_features for layer in layers if layer.name == tap)
     n_parameters = sum(parameter.numel() for parameter in body.parameters())
     at_hand = "at hand" if plan.weights.at_hand else plan.weights.url or plan.weights.remedy
     return BackboneRow(name, n_features, plan.preprocessing.size_px, n_parameters, at_hand)

@@ -1,0 +1,1 @@
+"""Ratios against a named other way, measured in one run; see ``make bench``."""

@@ -1,0 +1,181 @@
+"""Whatever is wrong gets one clear line and exit code 1, and nothing that was done is lost."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from featx.cli.main import main
+from tests.conftest import TOY_RECIPE, make_images
+
+
+def run(*words: str) -> int:
+    """Run the command line in this process and return its exit code."""
+    sys.argv = ["featx", *words]
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return int(stopped.value.code or 0)
+
+
+@pytest.fixture
+def complains(capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+    """Return a function that runs a command and checks its one line."""
+
+    def check(words: str, *expected: str) -> None:
+        capsys.readouterr()
+        assert run(*words.split()) == 1
+        errors = capsys.readouterr().err
+        (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
+        assert "Traceback" not in errors
+        for text in expected:
+            assert text in line, line
+
+    return check
+
+
+def test_no_recipe(home: Path, complains) -> None:  # type: ignore[no-untyped-def]
+    for command in ("extract", "fit", "ensemble", "evaluate", "report", "predict x.png", "run"):
+        complains(command, "featx.toml", "featx init")
+
+
+def test_a_recipe_with_three_mistakes(toy_home: Path, complains) -> None:  # type: ignore[no-untyped-def]
+    text = (
+        TOY_RECIPE.replace("test = 0.25", "tset = 0.25")
+        .replace('"logreg"', '"logrge"')
+        .replace("trials = 1", "trials = 0")
+    )
+    Path("featx.toml").write_text(text)
+    complains(
+        "extract",
+        "split.tset: no such key; did you mean 'test'",
+        "head[0].name: no head is called 'logrge'; did you mean 'logreg'",
+        "head[1].trials: found 0",
+    )
+
+
+def test_a_recipe_that_is_no_toml(toy_home: Path, complains) -> None:  # type: ignore[no-untyped-def]
+    Path("featx.toml").write_text("[data\n")
+    complains("fit", "is not TOML", "line 1")
+
+
+def test_a_label_column_that_does_not_exist(toy_home: Path, complains) -> None:  # type: ignore[no-untyped-def]
+    Path("featx.toml").write_text(TOY_RECIPE.replace('column = "class"', 'column = "klass"'))
+    complains("extract", "no label column is called 'klass'", "columns: class")
+
+
+def test_one_class_only(home: Path, complains) -> None:  # type: ignore[no-untyped-def]
+    make_images(home / "images", ["only"])
+    Path("featx.toml").write_text(TOY_RECIPE)
+    complains("extract", "only one class, 'only'", "at least two")
+
+
+def test_a_class_with_one_image(toy_home: Path, complains) -> None:  # type: ignore[no-untyped-def]
+    make_images(Path("images"), ["single"], n_each=1)
+    complains("extract", "the smallest class has 1", "at least one image of each class in every part")
+
+
+def test_an_image_that_is_missing_is_an_outcome(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"{path.relative_to('images')},{path.parent.name}" for path in sorted(Path("images").rglob("*.png"))]
+    Path("images/labels.csv").write_text("\n".join(["path,class", *rows, "dark/gone.png,dark"]))
+    Path("featx.toml").write_text(TOY_RECIPE.replace('"images"', '"images"\nlabels = { file = "labels.csv" }'))
+    assert run("extract") == 0
+    said = capsys.readouterr().out
+    assert "49 images: 48 embedded, 0 cached, 0 duplicate, 0 unreadable, 1 missing" in said
+    assert "missing: 'dark/gone.png'" in said
+
+
+def test_an_empty_folder(home: Path, complains) -> None:  # type: ignore[no-untyped-def]
+    (home / "images").mkdir()
+    Path("featx.toml").write_text(TOY_RECIPE)
+    complains("extract", "no images in", "one sub-folder a class")
+    complains("init images -r other.toml", "no reader recognises 'images'")
+    complains("init nowhere -r other.toml", "nothing lies at 'nowhere'")
+
+
+def test_names_that_do_not_exist(toy_home: Path, complains) -> None:  # type: ignore[no-untyped-def]
+    complains("fit --head xgbost", "no head is called 'xgbost'; did you mean 'xgboost'")
+    complains("extract --backbone resnet5", "no backbone is called 'resnet5'; did you mean 'resnet50'")
+    complains("extract --backbone torchvision:resnet5", "torchvision has no network called 'resnet5'; did you mean")
+    complains("extract --backbone nobody:resnet50", "no family of backbones is called 'nobody'")
+    complains("backbones efficientnet_lit0", "did you mean 'efficientnet_lite0'")
+    complains("ensemble --method majorty", "no vote is called 'majorty'; did you mean 'majority'")
+    Path("featx.toml").write_text(TOY_RECIPE.replace('weights = "none"', 'weights = "none"\ntap = "1.conv"'))
+    complains("extract", "no layer is called '1.conv'", "known: ")
+
+
+def test_weights_that_cannot_be_had(toy_home: Path, complains, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("FEATX_OFFLINE", "1")
+    monkeypatch.setenv("TORCH_HOME", str(toy_home / "torch"))
+    complains(
+        "extract --backbone resnet50", "resnet50-11ad3fa6.pth", "sha256 beginning 11ad3fa6", str(toy_home / "torch")
+    )
+    Path("featx.toml").write_text(TOY_RECIPE.replace('weights = "none"', 'weights = "mine.pth"'))
+    complains("extract", "mine.pth", "no such file")
+
+
+def test_a_device_that_is_not_there(toy_home: Path, complains) -> None:  # type: ignore[no-untyped-def]
+    complains("extract --device cuda:99", "device 'cuda:99' is not here")
+    complains("extract --device gpu", "no device is called 'gpu'")
+
+
+def test_stages_out_of_order(toy_home: Path, complains) -> None:  # type: ignore[no-untyped-def]
+    complains("fit", "run 'featx extract'")
+    complains("ensemble", "run 'featx extract'")
+    assert run("extract") == 0
+    complains("ensemble", "no finished run", "featx fit")
+    complains("evaluate --final", "no finished run")
+    complains("predict images/dark/000.png", "no finished run")
+    assert run("fit", "--head", "logreg") == 0
+    complains("ensemble", "a vote needs two finished runs or more, found logreg-")
+    complains("ensemble --members svm", "no finished run is called 'svm'")
+    complains("fit --embedding toy/x/avg", "no extracted embedding is called 'toy/x/avg'; did you mean 'toy/last/avg'")
+
+
+def test_a_cache_written_by_another_spec(toy_home: Path, complains) -> None:  # type: ignore[no-untyped-def]
+    assert run("extract") == 0
+    (store,) = Path("cache").glob("*.zarr")
+    header = (store / "zarr.json").read_text()
+    (store / "zarr.json").write_text(header.replace('"avg"', '"max"'))
+    complains("extract", "was written by another spec: spec.pool is 'max', expected 'avg'", "move it away")
+    complains("fit", "was written by another spec")
+    (store / "zarr.json").write_text("{}")
+    complains("extract", "is no embedding store of featx")
+    (store / "zarr.json").write_text(header)
+    assert run("fit", "--head", "logreg") == 0
+
+
+def test_a_model_that_was_cut_short_or_does_not_match(toy_home: Path, complains) -> None:  # type: ignore[no-untyped-def]
+    assert run("extract") == 0
+    assert run("fit") == 0
+    first, second = sorted(Path("runs/featx").glob("*/model.joblib"))
+    whole = first.read_bytes()
+    first.write_bytes(whole[:1000])
+    complains("predict images/dark/000.png", str(first), "does not match its header", "--force")
+    first.write_bytes(second.read_bytes())
+    complains("predict images/dark/000.png", "does not match its header")
+    first.write_bytes(whole)
+    assert run("predict", "images/dark/000.png") == 0
+    (first.parent / "header.json").write_text('{"format": 1}')
+    complains("predict images/dark/000.png", "is not a header")
+    complains(f"show {first.parent}", "is not a header")
+
+
+def test_images_that_cannot_be_predicted_are_named_after_the_answers(
+    toy_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("extract") == 0
+    assert run("fit", "--head", "logreg") == 0
+    Path("broken.png").write_bytes(b"no picture")
+    capsys.readouterr()
+    assert run("predict", "images/light/003.png", "broken.png", "gone.png") == 1
+    said = capsys.readouterr()
+    assert "images/light/003.png  light" in said.out
+    assert (
+        "2 of 3 images cannot be read: 'broken.png' is not an image of a known format; 'gone.png' there is" in said.err
+    )
+
+
+def test_usage_errors_exit_with_2(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("fit", "--trials", "0") == 2
+    assert run("extrct") == 2
+    assert "No such command 'extrct'" in capsys.readouterr().err

@@ -1,0 +1,114 @@
+"""The commands as people type them: in sequence, with no further words, as JSON, and explained."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from featx.cli.main import app, main
+from tests.conftest import TOY_RECIPE, make_images
+
+README = Path(__file__).parents[2] / "README.md"
+COMMANDS = {(command.name or command.callback.__name__): command.callback for command in app.registered_commands}
+
+
+def run(words: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a command that must succeed, and return what it printed on standard output."""
+    capsys.readouterr()
+    sys.argv = ["featx", *words.split()]
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    said = capsys.readouterr()
+    assert not stopped.value.code, said.err
+    return said.out
+
+
+def test_the_commands_in_sequence_need_no_further_words(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "48 images: 48 embedded" in run("extract", capsys)
+    assert "48 images: 0 embedded, 48 cached" in run("extract", capsys)
+    assert "logreg-class-" in run("fit --head logreg", capsys)
+    assert "rf-class-" in run("fit --head rf", capsys)
+    votes = run("ensemble", capsys)
+    assert "majority-class-" in votes
+    assert "weights: logreg-class-" in votes
+    table = run("evaluate --final --per-class", capsys)
+    assert "class on test (n 12)" in table
+    assert "opened once" in table
+    answers = run("predict images/dark/001.png", capsys)
+    assert answers.count("images/dark/001.png") == 4
+    assert run("report", capsys).strip() == "runs/featx/report.html"
+    assert "kind = 'head'" in run(f"show {next(Path('runs/featx').glob('logreg-*'))}", capsys)
+    assert "name = 'featx'" in run("show featx.toml", capsys)
+
+
+def test_run_does_all_stages_and_then_nothing_twice(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = run("run featx.toml --final", capsys)
+    stages = ["extract", "fit", "fit", "ensemble", "evaluate", "evaluate --final", "report"]
+    assert [line.removeprefix("── featx ") for line in first.splitlines() if line.startswith("──")] == stages
+    assert first.strip().endswith("runs/featx/report.html")
+    again = run("run featx.toml", capsys)
+    assert "0 embedded, 48 cached" in again
+    assert again.count("was there") == 4
+
+
+def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = {
+        words: json.loads(run(f"{words} --json", capsys))
+        for words in ("extract", "fit", "ensemble", "evaluate", "report")
+    }
+    extracted = found["extract"]
+    counts = ("n_embedded", "n_cached", "n_duplicate", "n_unreadable", "n_missing")
+    assert sum(extracted[name] for name in counts) == extracted["n_found"] == 48
+    assert extracted["images_per_s"] > 0
+    assert {"search_s", "train_s", "accuracy", "val_accuracy", "best_run", "runs"} <= found["fit"].keys()
+    assert {row["run"] for row in found["evaluate"]["targets"][0]["rows"]} == {
+        row["run"] for row in found["fit"]["runs"] + found["ensemble"]["runs"]
+    }
+    answers = json.loads(run("predict images/dark/001.png --run rf --json", capsys))
+    assert answers["answers"][0]["label"] in {"dark", "light"}
+    assert json.loads(run("heads --json", capsys))["heads"][0]["name"] == "logreg"
+    assert json.loads(run("show featx.toml --json", capsys))["head"][0]["trials"] == 2
+
+
+def test_answers_can_be_written_as_csv(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("extract", capsys)
+    run("fit --head rf", capsys)
+    run("predict images/dark/001.png images/light/002.png --csv answers.csv", capsys)
+    header, first, second = Path("answers.csv").read_text().splitlines()
+    assert header == "image,run,label,probability,proba.dark,proba.light"
+    assert first.startswith("images/dark/001.png,rf-class-")
+    assert second.startswith("images/light/002.png,rf-class-")
+
+
+def test_extract_with_a_source_and_no_recipe_writes_one_first(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_images(home / "photos", n_each=12)
+    said = run("extract photos --backbone efficientnet_lite0 --device cpu", capsys)
+    assert "24 images, read as 'folder'" in said
+    assert "target   class: dark 12, light 12" in said
+    assert "24 images: 24 embedded" in said
+    assert 'source = "photos"' in Path("featx.toml").read_text()
+
+
+def test_the_recipe_is_found_by_option_and_by_environment(
+    toy_home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("other.toml").write_text(TOY_RECIPE)
+    run("extract -r other.toml", capsys)
+    assert Path("runs/other/manifest.parquet").is_file()
+    monkeypatch.setenv("FEATX_RECIPE", "other.toml")
+    monkeypatch.setenv("FEATX_RUNS", "elsewhere")
+    run("extract", capsys)
+    assert Path("elsewhere/other/manifest.parquet").is_file()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example_and_a_line_in_the_readme(name: str) -> None:
+    text = COMMANDS[name].__doc__ or ""
+    assert f"featx {name}" in text.partition("Example")[2]
+    first_line = text.strip().splitlines()[0]
+    assert any(line.startswith(f"| `featx {name}") and first_line in line for line in README.read_text().splitlines())
+    said = CliRunner().invoke(app, [name, "--help"])
+    assert said.exit_code == 0
+    assert first_line[:40] in said.output

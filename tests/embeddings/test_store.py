@@ -1,0 +1,259 @@
+"""The cache keeps what it was given, bit by bit, or says that it did not."""
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from numpy.typing import NDArray
+
+from featx.embeddings.store import EmbeddingStore
+from featx.errors import CorruptError, IncompleteError
+from featx.specs import EmbeddingSpec, Preprocessing
+
+D = 3
+HALF = (0.5, 0.5, 0.5)
+SPEC = EmbeddingSpec(
+    backbone="toy",
+    weights_sha256="0" * 64,
+    tap="0.3",
+    pool="avg",
+    preprocessing=Preprocessing(size_px=16, mean=HALF, std=HALF),
+)
+Float32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
+# few digests, so that they meet again; zeros and high bytes at both ends, where text comparison could go wrong
+ENDS = [(first, inner, last) for first in ("00", "ff", "80") for inner in ("00", "41") for last in ("00", "ff")]
+Digests = st.sampled_from([first + inner + "7f" * 12 + inner + last for first, inner, last in ENDS])
+Rows = st.dictionaries(Digests, st.tuples(*[Float32] * D), max_size=8)
+
+
+def opened(path: Path) -> EmbeddingStore:
+    return EmbeddingStore(path, SPEC, D)
+
+
+def numbered(n: int, first: int = 0) -> tuple[list[str], NDArray[np.float32]]:
+    x = np.arange(first * D, (first + n) * D, dtype=np.float32).reshape(n, D)
+    return [f"{at:032x}" for at in range(first, first + n)], x
+
+
+def filled(path: Path, n: int = 6) -> EmbeddingStore:
+    store = opened(path)
+    store.add(*numbered(n), {})
+    return store
+
+
+def segment(store: EmbeddingStore) -> Path:
+    (found,) = store.path.glob("segment-*")
+    return found
+
+
+def chunk(store: EmbeddingStore, name: str) -> Path:
+    (found,) = (path for path in (segment(store) / name / "c").rglob("*") if path.is_file())
+    return found
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Two handles on one store, against a dictionary that keeps the first row given for a digest."""
+
+    @initialize()
+    def start(self) -> None:
+        self.folder = TemporaryDirectory()
+        self.path = Path(self.folder.name) / "cache" / "toy.zarr"
+        self.stores = [opened(self.path), opened(self.path)]
+        self.model: dict[str, tuple[float, ...]] = {}
+
+    @rule(rows=Rows, which=st.integers(0, 1))
+    def add(self, rows: dict[str, tuple[float, ...]], which: int) -> None:
+        self.stores[which].refresh()
+        x = np.array(list(rows.values()), dtype=np.float32).reshape(-1, D)
+        self.stores[which].add(list(rows), x, {"device": "cpu"})
+        self.model = rows | self.model
+
+    @rule(which=st.integers(0, 1))
+    def reopen(self, which: int) -> None:
+        self.stores[which] = opened(self.path)
+
+    @rule(wanted=st.lists(Digests, max_size=10), which=st.integers(0, 1))
+    def read(self, wanted: list[str], which: int) -> None:
+        store = self.stores[which]
+        store.refresh()
+        lost = list(dict.fromkeys(digest for digest in wanted if digest not in self.model))
+        assert store.missing(wanted) == lost
+        if lost:
+            with pytest.raises(IncompleteError, match=f"of {len(wanted)} images .*first digest {lost[0]}"):
+                store.read(wanted)
+        expected = [digest for digest in wanted if digest in self.model]
+        x = np.array([self.model[digest] for digest in expected], dtype=np.float32).reshape(-1, D)
+        assert store.read(expected).tobytes() == x.tobytes()
+
+    @invariant()
+    def a_reader_sees_all_that_was_added(self) -> None:
+        if hasattr(self, "path"):
+            assert len(opened(self.path)) == len(self.model)
+
+    def teardown(self) -> None:
+        self.folder.cleanup()
+
+
+def test_the_store_is_a_dictionary_that_keeps_the_first_row() -> None:
+    run_state_machine_as_test(StoreMachine, settings=settings(max_examples=12, stateful_step_count=12, deadline=None))
+
+
+def test_plain_zarr_reads_the_same_arrays(tmp_path: Path) -> None:
+    store = opened(tmp_path / "toy.zarr")
+    digests, x = numbered(5)
+    store.add(digests, x, {"device": "cpu", "runtime": "torch 9"})
+
+    root = zarr.open_group(store.path, mode="r")
+    group = root[segment(store).name]
+
+    assert np.array_equal(group["x"][:], store.read(digests))
+    assert [row.tobytes().hex() for row in group["digest"][:]] == digests
+    assert (group["crc"].shape, group["crc"].dtype) == ((5,), np.uint32)
+    assert group.attrs["featx"] == {"device": "cpu", "runtime": "torch 9"}
+    assert root.attrs["featx"]["spec"]["weights_sha256"] == SPEC.weights_sha256
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from(["x", "digest", "crc"]), at=st.integers(0, 10_000), bit=st.integers(0, 7))
+def test_a_flipped_bit_is_an_error_and_never_returned(tmp_path: Path, name: str, at: int, bit: int) -> None:
+    shutil.rmtree(tmp_path / "toy.zarr", ignore_errors=True)
+    store = filled(tmp_path / "toy.zarr")
+    digests, x = numbered(6)
+    file = chunk(store, name)
+    content = bytearray(file.read_bytes())
+    at %= len(content)
+    content[at] ^= 1 << bit
+    file.write_bytes(content)
+
+    if name == "x" and at >= x.nbytes:  # zarr's own checksum of x: rows have theirs
+        assert np.array_equal(opened(store.path).read(digests), x)
+        return
+    with pytest.raises(CorruptError, match=r"segment-\w+: .*match.* checksums?.*; remove this folder and run"):
+        opened(store.path).read(digests)
+
+
+def test_a_segment_of_zeros_is_stored_like_any_other(tmp_path: Path) -> None:
+    store = opened(tmp_path / "toy.zarr")
+
+    store.add(["00" * 16], np.zeros((1, D), dtype=np.float32), {})
+
+    assert opened(store.path).read(["00" * 16]).tolist() == [[0, 0, 0]]
+
+
+def test_rows_beside_a_broken_one_can_be_read_and_its_segment_can_be_removed(tmp_path: Path) -> None:
+    store = filled(tmp_path / "toy.zarr")
+    file = chunk(store, "x")
+    content = bytearray(file.read_bytes())
+    content[2 * D * 4] ^= 1
+    file.write_bytes(content)
+    digests, x = numbered(6)
+    fine = [0, 1, 3, 4, 5]
+
+    assert np.array_equal(opened(store.path).read([digests[at] for at in fine]), x[fine])
+    with pytest.raises(CorruptError, match="1 rows do not match their checksums, first row 2"):
+        opened(store.path).read(digests)
+    shutil.rmtree(segment(store))
+    assert opened(store.path).missing(digests) == digests
+
+
+@pytest.mark.parametrize("name", ["x", "digest", "crc"])
+@pytest.mark.parametrize("left", [0, 4, 11, None])
+def test_a_truncated_or_missing_file_is_an_error(tmp_path: Path, name: str, left: int | None) -> None:
+    store = filled(tmp_path / "toy.zarr")
+    file = chunk(store, name)
+    if left is None:
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:left])
+
+    with pytest.raises(CorruptError, match="remove this folder and run 'featx extract'"):
+        opened(store.path).read(numbered(6)[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "n_features", "message"),
+    [
+        ({"pool": "max"}, D, "another spec: spec.pool is 'avg', expected 'max'"),
+        ({"preprocessing": Preprocessing(size_px=17, mean=HALF, std=HALF)}, D, "size_px is 16, expected 17"),
+        ({}, D + 1, "n_features is 3, expected 4"),
+    ],
+)
+def test_another_specs_folder_is_not_taken(
+    tmp_path: Path, change: dict[str, object], n_features: int, message: str
+) -> None:
+    store = filled(tmp_path / "toy.zarr")
+
+    with pytest.raises(CorruptError, match=message):
+        EmbeddingStore(store.path, SPEC.model_copy(update=change), n_features)
+
+
+@pytest.mark.parametrize("header", [None, "", "{", "[]", "{}", '{"attributes": {}}', b"\xff\xfe\x00"])
+def test_a_folder_that_is_no_store_is_left_alone(tmp_path: Path, header: str | bytes | None) -> None:
+    (tmp_path / "toy.zarr").mkdir()
+    if header is not None:
+        content = header if isinstance(header, bytes) else header.encode()
+        (tmp_path / "toy.zarr" / "zarr.json").write_bytes(content)
+
+    with pytest.raises(CorruptError, match=r"toy\.zarr is no embedding store of featx; move it away"):
+        opened(tmp_path / "toy.zarr")
+
+
+def test_writers_that_add_the_same_digests_at_once_lose_nothing(tmp_path: Path) -> None:
+    writers = [opened(tmp_path / "toy.zarr") for _ in range(4)]
+
+    def write(which: int) -> None:
+        for first in (0, 3, 6):
+            writers[which].add(*numbered(6, first), {"writer": which})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+
+    digests, x = numbered(12)
+    for store in (*writers, opened(tmp_path / "toy.zarr")):
+        store.refresh()
+        assert len(store) == 12
+        assert np.array_equal(store.read(digests), x)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_half_written_folder_is_invisible(tmp_path: Path) -> None:
+    store = filled(tmp_path / "toy.zarr")
+    shutil.copytree(segment(store), tmp_path / ".toy.zarr.0123456789ab")
+    digests, _ = numbered(9)
+
+    assert opened(store.path).missing(digests) == digests[6:]
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    store = filled(tmp_path / "toy.zarr")
+
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        store.add(*numbered(3, 6), {"device": object()})
+
+    assert len(opened(store.path)) == 6
+    assert [path.name for path in tmp_path.iterdir()] == ["toy.zarr"]
+
+
+def test_adding_what_is_there_writes_nothing(tmp_path: Path) -> None:
+    store = filled(tmp_path / "toy.zarr")
+    digests, x = numbered(6)
+
+    store.add(digests, x + 1, {})
+
+    assert len(list(store.path.glob("segment-*"))) == 1
+    assert np.array_equal(store.read(digests), x)
+
+
+def test_an_empty_store_makes_no_folder_and_lacks_everything(tmp_path: Path) -> None:
+    store = opened(tmp_path / "toy.zarr")
+
+    assert store.missing(["00" * 16, "00" * 16]) == ["00" * 16]
+    assert (len(store), store.read([]).shape) == (0, (0, D))
+    assert not store.path.exists()

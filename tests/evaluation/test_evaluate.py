@@ -1,0 +1,77 @@
+"""The table of all runs, and the sealed test split."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+import featx
+from featx.errors import DataError
+from featx.evaluation.evaluate import SCORES, wilson
+from featx.metrics import scores
+from featx.workspace import Study
+
+
+@given(n=st.integers(1, 2000), share=st.floats(0, 1))
+def test_wilson_is_scipys(n: int, share: float) -> None:
+    k = round(share * n)
+    expected = binomtest(k, n).proportion_ci(0.95, method="wilson")
+    np.testing.assert_allclose(wilson(k / n, n), (expected.low, expected.high), atol=1e-12)
+
+
+def test_runs_are_ranked_by_val_and_scored_on_the_same_rows(toy_home: Path) -> None:
+    featx.extract()
+    featx.fit()
+    featx.ensemble()
+    (found,) = featx.evaluate()
+    study = Study.open(None)
+    assert found.part == "val"
+    assert found.n_looks == 0
+    assert [row.scores["accuracy"] for row in found.rows] == sorted(
+        (r.scores["accuracy"] for r in found.rows), reverse=True
+    )
+    assert found.chosen == found.rows[0].run
+    assert {row.scores["n"] for row in found.rows} == {len(study.ids("val"))}
+    for row, run in ((row, run) for row in found.rows for run in study.runs() if run.name == row.run):
+        assert row.scores == scores(study.truth("class"), run.predictions.of("val"))
+        assert row.accuracy_low < row.scores["accuracy"] <= row.accuracy_high + 1e-12
+        assert np.sum(row.confusion) == row.scores["n"] == sum(line["n"] for line in row.per_class)
+        assert all(math.isfinite(row.scores[name]) for name in SCORES)
+
+
+def test_the_final_table_keeps_the_order_that_val_gave(toy_home: Path) -> None:
+    featx.extract()
+    featx.fit()
+    (val,) = featx.evaluate()
+    (test,) = featx.evaluate(final=True)
+    assert test.part == "test"
+    assert test.chosen == val.chosen
+    assert test.chosen_by == val.chosen_by == "accuracy on val"
+    assert [row.run for row in test.rows] == [row.run for row in val.rows]
+    assert test.rows[0].scores["n"] == len(Study.open(None).ids("test"))
+
+
+def test_without_a_val_split_the_out_of_fold_rows_choose(toy_home: Path) -> None:
+    recipe = Path("featx.toml")
+    recipe.write_text(recipe.read_text().replace("val = 0.25", "val = 0"))
+    featx.extract()
+    featx.fit()
+    (weighted,) = featx.ensemble(methods=["weighted"])
+    assert weighted.scored_on == "oof"
+    (found,) = featx.evaluate()
+    assert found.part == "oof"
+    assert {row.scores["n"] for row in found.rows} == {len(Study.open(None).ids("train"))}
+
+
+def test_without_a_test_split_final_says_so(toy_home: Path) -> None:
+    recipe = Path("featx.toml")
+    recipe.write_text(recipe.read_text().replace("test = 0.25", "test = 0"))
+    featx.extract()
+    featx.fit(heads=["logreg"])
+    with pytest.raises(DataError, match="the split has no test rows"):
+        featx.evaluate(final=True)
+    assert Study.open(None).looks() == []

@@ -1,0 +1,198 @@
+"""The contract that every registered head keeps, and the path from cached embeddings to a run folder."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.pipeline import Pipeline
+
+import featx
+from featx.errors import DataError, IncompleteError, UnknownNameError
+from featx.heads.models import Task
+from featx.heads.search import TrainRows, check_counts, class_weights, fitted, out_of_fold, search, stratified_folds
+from featx.progress import unwatched
+from featx.registry import HEADS
+from featx.specs import HeadSpec
+from featx.workspace import Study
+from tests.conftest import TOY_RECIPE
+
+BARE = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"featx", "torch", "optuna", "zarr", "pandas", "pydantic"}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Blocked())
+import joblib, numpy as np
+np.save(sys.argv[3], joblib.load(sys.argv[1]).predict_proba(np.load(sys.argv[2])))
+"""
+
+
+def digits(n_classes: int, n_rows: int = 240) -> TrainRows:
+    x, y = load_digits(n_class=n_classes, return_X_y=True)
+    return TrainRows(x[:n_rows].astype(np.float32), y[:n_rows].astype(np.int64), np.ones(n_rows))
+
+
+@pytest.fixture(params=HEADS.names())
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_a_head_is_searched_fitted_and_gives_probabilities(name: str, n_classes: int, tmp_path: Path) -> None:
+    rows, spec = digits(n_classes), HeadSpec(name=name, trials=2, folds=3)
+    head = HEADS.get(name)(Task(*rows.x.shape, n_classes, 0))
+    found = search(head, spec, rows, tmp_path / "journal", unwatched)
+    assert len(found.trials) == 2
+    assert found.score == max(trial["score"] for trial in found.trials) > 0.9
+    proba, fold_of = out_of_fold(head, found.params, rows, spec)
+    assert proba.shape == (240, n_classes)
+    np.testing.assert_allclose(proba.sum(1), 1, atol=1e-6)
+    assert set(fold_of) == {0, 1, 2}
+    assert (proba.argmax(1) == rows.codes).mean() > 0.9
+    model = fitted(head, found.params, rows, probabilities=True, seed=0)
+    assert isinstance(model, Pipeline)
+    assert model.classes_.tolist() == list(range(n_classes))
+
+
+def test_the_same_seed_gives_the_same_search(name: str, tmp_path: Path) -> None:
+    rows, spec = digits(3, 120), HeadSpec(name=name, trials=3, folds=3, seed=7)
+    head = HEADS.get(name)(Task(*rows.x.shape, 3, 7))
+    first, second = (search(head, spec, rows, tmp_path / run, unwatched) for run in "ab")
+    assert first.trials == second.trials
+
+
+def test_a_timeout_stops_after_the_trial_under_way(tmp_path: Path) -> None:
+    rows, spec = digits(2), HeadSpec(name="logreg", trials=500, timeout_s=0.2, folds=3)
+    found = search(HEADS.get("logreg")(Task(*rows.x.shape, 2, 0)), spec, rows, tmp_path / "j", unwatched)
+    assert 1 <= len(found.trials) < 500
+
+
+def test_a_heavier_class_is_guessed_more_often(name: str) -> None:
+    rng = np.random.default_rng(0)
+    codes = (np.arange(300) % 5 == 0).astype(np.int64)
+    x = (rng.normal(size=(300, 4)) + 0.5 * codes[:, None]).astype(np.float32)
+    guessed = {}
+    for weight in ("none", "balanced"):
+        spec = HeadSpec(name=name, class_weight=weight)
+        head = HEADS.get(name)(Task(300, 4, 2, 0))
+        rows = TrainRows(x, codes, class_weights(spec, codes, ["rest", "rare"]))
+        params = dict(head.start) | ({"min_samples_leaf": 30} if name == "rf" else {})
+        guessed[weight] = int(fitted(head, params, rows, probabilities=True, seed=0).predict(x).sum())
+    assert guessed["balanced"] > guessed["none"]
+
+
+def test_class_weights_balance_have_mean_one_and_know_their_classes() -> None:
+    codes = np.array([0, 0, 0, 1])
+    balanced = class_weights(HeadSpec(name="svm", class_weight="balanced"), codes, ["a", "b"])
+    assert balanced[codes == 0].sum() == pytest.approx(balanced[codes == 1].sum())
+    given = class_weights(HeadSpec(name="svm", class_weight={"b": 3}), codes, ["a", "b"])
+    assert given[3] / given[0] == pytest.approx(3)
+    assert balanced.mean() == pytest.approx(given.mean()) == pytest.approx(1)
+    with pytest.raises(DataError, match="class_weight names 'c'; classes: a, b"):
+        class_weights(HeadSpec(name="svm", class_weight={"c": 2}), codes, ["a", "b"])
+
+
+def test_no_row_is_held_out_twice_or_never() -> None:
+    folds = stratified_folds(digits(3).codes, HeadSpec(name="rf", folds=4))
+    assert sorted(np.concatenate([held_out for _, held_out in folds])) == list(range(240))
+    assert all(not set(train) & set(held_out) for train, held_out in folds)
+
+
+def test_a_class_with_too_few_rows_is_named() -> None:
+    with pytest.raises(DataError, match="class 'rare' has 4 train rows, 5 folds need at least 5"):
+        check_counts(np.array([0] * 20 + [1] * 4), HeadSpec(name="rf"), ["often", "rare"])
+
+
+def test_searching_by_log_loss_uses_probabilities(tmp_path: Path) -> None:
+    rows, spec = digits(2, 100), HeadSpec(name="svm", metric="log_loss", trials=1, folds=3)
+    found = search(HEADS.get("svm")(Task(*rows.x.shape, 2, 0)), spec, rows, tmp_path / "j", unwatched)
+    assert -0.5 < found.score < 0
+
+
+# From a recipe to a run folder
+
+
+def test_a_run_predicts_in_a_bare_environment_as_in_featx(name: str, toy_home: Path) -> None:
+    featx.extract()
+    (run,) = featx.fit(heads=[name], trials=1)
+    assert run.made
+    folder = Path(run.path)
+    model = featx.load(folder)
+    x = np.random.default_rng(0).normal(size=(6, 8)).astype(np.float32)
+    np.save("x.npy", x)
+    subprocess.run([sys.executable, "-c", BARE, folder / "model.joblib", "x.npy", "out.npy"], check=True)
+    np.testing.assert_array_equal(np.load("out.npy"), joblib.load(folder / "model.joblib").predict_proba(x))
+    np.testing.assert_array_equal(np.load("out.npy"), model.predict_proba(x))
+    assert set(model.predict(x)) <= {"dark", "light"}
+
+
+def test_a_run_folder_holds_what_it_should(toy_home: Path) -> None:
+    featx.extract()
+    (run,) = featx.fit(heads=["logreg"])
+    assert {path.name for path in Path(run.path).iterdir()} == {
+        "header.json",
+        "metrics.json",
+        "model.joblib",
+        "predictions.parquet",
+        "spec.json",
+        "trials.journal",
+    }
+    header = json.loads((Path(run.path) / "header.json").read_text())
+    assert header["classes"] == ["dark", "light"]
+    assert header["n_features"] == 8
+    assert len(header["golden"]["outputs"]) == 5
+
+
+def test_an_equal_run_is_not_made_twice_and_a_changed_one_is(toy_home: Path) -> None:
+    featx.extract()
+    (first,) = featx.fit(heads=["logreg"])
+    (again,) = featx.fit(heads=["logreg"])
+    (other,) = featx.fit(heads=["logreg"], trials=3)
+    (forced,) = featx.fit(heads=["logreg"], force=True)
+    assert [first.made, again.made, other.made, forced.made] == [True, False, True, True]
+    assert first.run == again.run == forced.run != other.run
+    assert not list(Path("runs/featx").glob(".*"))
+
+
+def test_fitting_and_loading_import_no_torch(toy_home: Path) -> None:
+    featx.extract()
+    code = """
+import sys, featx
+from featx.registry import BACKBONES
+BACKBONES.register("toy")(None)
+runs = featx.fit(heads=["logreg", "rf"])
+featx.ensemble()
+featx.load(runs[0].path)
+featx.evaluate()
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_several_targets_give_a_run_each(toy_home: Path) -> None:
+    text = TOY_RECIPE.replace("[split]", '[targets.again]\ncolumn = "class"\nclasses = ["light", "dark"]\n\n[split]')
+    Path("featx.toml").write_text(text)
+    featx.extract()
+    runs = featx.fit(heads=["logreg"])
+    assert [run.target for run in runs] == ["class", "again"]
+    orders = [Study.open(None).truth(run.target).classes for run in runs]
+    assert orders == [("dark", "light"), ("light", "dark")]
+    assert len(featx.fit(heads=["logreg"], target="again")) == 1
+    with pytest.raises(DataError, match="no target is called 'other'; targets: class, again"):
+        featx.fit(target="other")
+
+
+def test_fitting_before_extracting_says_what_to_do(toy_home: Path) -> None:
+    with pytest.raises(IncompleteError, match="run 'featx extract'"):
+        featx.fit()
+
+
+def test_an_unknown_head_is_refused_before_anything_is_read(home: Path) -> None:
+    with pytest.raises(UnknownNameError, match="no head is called 'xgbost'; did you mean 'xgboost'"):
+        featx.fit(heads=["xgbost"])

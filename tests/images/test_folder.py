@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from featx.errors import DataError
+from featx.images.folder import FolderReader, class_folders
+from featx.specs import ReaderSpec
+from featx.tables import Manifest
+
+
+def touch(folder: Path, *names: str) -> None:
+    """Make empty files: no reader looks into them."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def read(folder: Path) -> Manifest:
+    """Read a folder by its whole path."""
+    return FolderReader().read(ReaderSpec(source=str(folder)), Path("/elsewhere"))
+
+
+def test_a_sub_folder_is_a_class(tmp_path: Path) -> None:
+    touch(tmp_path, "dog/1.png", "cat/2.jpg", "cat/1.png")
+    manifest = read(tmp_path)
+    assert manifest.ids.tolist() == ["cat/1.png", "cat/2.jpg", "dog/1.png"]
+    assert manifest.labels.to_dict("list") == {"class": ["cat", "cat", "dog"]}
+
+
+@settings(max_examples=15, deadline=None)
+@given(names=st.permutations(["b/1.png", "b/0.png", "a/9.png", "a/x/1.png", "c/1.png"]))
+def test_the_order_of_writing_does_not_matter(names: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    touch(folder, *names)
+    assert read(folder).ids.tolist() == ["a/9.png", "a/x/1.png", "b/0.png", "b/1.png", "c/1.png"]
+
+
+def test_nested_images_belong_to_the_top_folders_class(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/indoors/red/1.png", "cat/2.png", "dog/1.png")
+    assert read(tmp_path).column("class").to_dict() == {
+        "cat/2.png": "cat",
+        "cat/indoors/red/1.png": "cat",
+        "dog/1.png": "dog",
+    }
+
+
+def test_part_folders_above_the_classes_are_a_split_column(tmp_path: Path) -> None:
+    touch(tmp_path, "train/cat/1.png", "valid/dog/1.png", "test/cat/deep/1.png")
+    labels = read(tmp_path).labels
+    assert labels.loc["train/cat/1.png"].tolist() == ["cat", "train"]
+    assert labels.loc["valid/dog/1.png"].tolist() == ["dog", "val"]
+    assert labels.loc["test/cat/deep/1.png"].tolist() == ["cat", "test"]
+    assert list(labels.columns) == ["class", "split"]
+
+
+def test_a_class_may_be_called_like_a_part_beside_other_classes(tmp_path: Path) -> None:
+    touch(tmp_path, "test/1.png", "cat/1.png")
+    manifest = read(tmp_path)
+    assert manifest.labels.to_dict("list") == {"class": ["cat", "test"]}
+    assert [folder.name for folder in class_folders(tmp_path)] == ["cat", "test"]
+
+
+def test_hidden_files_hidden_folders_and_other_files_are_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/1.png", "cat/.2.png", "cat/notes.txt", "cat/.thumbs/1.png", ".git/1.png", "top.png")
+    assert read(tmp_path).ids.tolist() == ["cat/1.png"]
+
+
+def test_a_linked_folder_is_not_followed_below_a_class(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/1.png")
+    (tmp_path / "cat" / "loop").symlink_to(tmp_path)
+    assert read(tmp_path).ids.tolist() == ["cat/1.png"]
+
+
+def test_a_source_is_relative_to_the_folder_given(tmp_path: Path) -> None:
+    touch(tmp_path, "images/cat/1.png")
+    manifest = FolderReader().read(ReaderSpec(source="images"), tmp_path)
+    assert manifest.ids.tolist() == ["cat/1.png"]
+    assert manifest.uris.tolist() == [str(tmp_path / "images/cat/1.png")]
+
+
+@pytest.mark.parametrize("names", [[], ["a.png"], ["cat/a.txt"], [".cat/a.png"], ["cat/.b/a.png"]], ids=str)
+def test_a_folder_without_class_folders_is_not_recognised_and_cannot_be_read(names: list[str], tmp_path: Path) -> None:
+    touch(tmp_path, *names)
+    assert FolderReader().recognise(tmp_path, None) is None
+    with pytest.raises(DataError, match=r"no images in .*; expected one sub-folder a class holding images"):
+        read(tmp_path)
+
+
+def test_a_folder_is_not_recognised_beside_a_named_table(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/1.png", "labels.csv")
+    assert FolderReader().recognise(tmp_path, tmp_path / "labels.csv") is None
+    assert FolderReader().recognise(tmp_path / "labels.csv", None) is None
+    assert FolderReader().recognise(tmp_path, None) == ReaderSpec(source=str(tmp_path))

@@ -1,0 +1,172 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from featx.errors import DataError, ReadError
+from featx.images.init import init
+from featx.images.readers import read_source
+from featx.recipe import load_recipe
+from featx.tables import Manifest
+from featx.targets import encode
+
+
+def draw(folder: Path, *names: str, size: tuple[int, int] = (6, 4)) -> None:
+    """Write small images."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size).save(folder / name)
+
+
+def table(folder: Path, frame: pd.DataFrame) -> None:
+    """Write a label table and the images that it names."""
+    draw(folder, *frame["path"])
+    frame.to_csv(folder / "labels.csv", index=False)
+
+
+def read(recipe: str | Path = "featx.toml") -> Manifest:
+    """Read the images as a recipe says."""
+    loaded = load_recipe(recipe)
+    return read_source(loaded.data, loaded.folder)
+
+
+def uncommented(recipe: Path, beginning: str) -> None:
+    """Take the comment sign from a line of a recipe."""
+    lines = recipe.read_text().splitlines()
+    assert sum(line.startswith(f"# {beginning}") for line in lines) == 1
+    recipe.write_text(
+        "\n".join(line.removeprefix("# ") if line.startswith(f"# {beginning}") else line for line in lines)
+    )
+
+
+def test_class_folders_become_a_recipe_that_reads_them_back(home: Path) -> None:
+    draw(home / "images", "cat/1.png", "cat/2.png", "dog/1.png", size=(6, 4))
+    draw(home / "images", "dog/2.png", size=(9, 9))
+    (home / "images" / "dog" / "3.png").write_bytes(b"no image")
+    found = init("images")
+    assert (found.reader, found.n_found, found.target) == ("folder", 5, "class")
+    assert found.classes == {"cat": 2, "dog": 3}
+    assert found.sizes_px == {"6×4": 3, "9×9": 1}
+    assert (found.n_measured, found.n_unreadable) == (5, 1)
+    assert read().ids.tolist() == ["cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png", "dog/3.png"]
+    assert load_recipe().targets["class"].column == "class"
+
+
+def test_what_the_recipe_leaves_as_a_comment_is_well_formed_too(home: Path) -> None:
+    draw(home / "images", "b/1.png", "a/1.png")
+    init("images")
+    uncommented(home / "featx.toml", "classes = ")
+    assert load_recipe().targets["class"].classes == ("a", "b")
+
+
+def test_part_folders_become_the_split(home: Path) -> None:
+    draw(home / "images", *(f"{part}/{name}/1.png" for part in ("train", "test") for name in ("cat", "dog")))
+    assert init("images").parts == {"train": 2, "test": 2}
+    recipe = load_recipe()
+    assert (recipe.split.column, recipe.split.val) == ("split", 0.15)
+    assert "# test: given by the source" in (home / "featx.toml").read_text()
+
+
+def test_a_label_table_becomes_a_recipe_that_reads_it_back(home: Path) -> None:
+    paths = [f"pictures/{i}.png" for i in range(6)]
+    table(
+        home / "data", pd.DataFrame({"note": list("abcdef"), "path": paths, "y z": [1, -1] * 3, "kind": ["k", "l"] * 3})
+    )
+    found = init("data")
+    assert (found.reader, found.target, found.candidates) == ("table", "y z", {"y z": 2, "kind": 2})
+    assert found.classes == {"-1": 3, "1": 3}
+    assert read().ids.tolist() == paths
+    assert all(Path(uri).is_file() for uri in read().uris)
+    assert load_recipe().targets["y z"].column == "y z"
+
+
+def test_numbers_are_offered_in_the_order_of_their_codes(home: Path) -> None:
+    levels = [-2, -1, 2, 3, 10] * 3
+    table(home / "data", pd.DataFrame({"path": [f"{i}.png" for i in range(15)], "level": levels}))
+    found = init("data")
+    recipe = load_recipe()
+    assert list(found.classes) == ["-2", "-1", "2", "3", "10"]
+    assert encode(read(), "level", recipe.targets["level"]).classes == tuple(found.classes)
+
+
+def test_the_shape_of_the_elpv_labels_needs_no_word(home: Path) -> None:
+    names = [f"images/cell{i:04}.png" for i in range(8)]
+    draw(home / "elpv", *names)
+    lines = [f"{name}  {i % 4 / 3}          {['mono', 'poly'][i % 2]}" for i, name in enumerate(names)]
+    (home / "elpv" / "labels.csv").write_text("\n".join(lines) + "\n")
+    found = init("elpv")
+    assert (found.n_found, found.target, found.candidates) == (8, "column2", {"column2": 4, "column3": 2})
+    assert read().ids.tolist() == names
+    uncommented(home / "featx.toml", "above = ")
+    assert encode(read(), "column2", load_recipe().targets["column2"]).codes.tolist() == [0, 0, 1, 1] * 2
+
+
+@pytest.mark.parametrize("column", ["défaut", 'a "b"', "a.b", "a-b", "#", "è è", "_"])
+def test_any_columns_name_can_be_a_targets(column: str, home: Path) -> None:
+    table(home / "data", pd.DataFrame({"path": ["1.png", "2.png"], column: ["x", "y"]}))
+    assert init("data").target == column
+    assert load_recipe().targets[column].column == column
+
+
+def test_a_recipe_elsewhere_reads_the_same_images(home: Path) -> None:
+    draw(home / "images", "cat/1.png", "dog/1.png")
+    init("images", recipe="deep/study.toml")
+    init("images", recipe="images/inside.toml")
+    assert read("deep/study.toml").ids.tolist() == read("images/inside.toml").ids.tolist() == ["cat/1.png", "dog/1.png"]
+    assert load_recipe("images/inside.toml").data.source == "."
+
+
+def test_a_recipe_is_not_overwritten_unless_forced(home: Path) -> None:
+    draw(home / "images", "cat/1.png", "dog/1.png")
+    (home / "featx.toml").write_text("mine")
+    with pytest.raises(DataError, match=r"^featx\.toml exists; say '--force' to overwrite it"):
+        init("images")
+    assert (home / "featx.toml").read_text() == "mine"
+    init("images", force=True)
+    assert len(read()) == 2
+
+
+def test_the_target_may_be_named_and_must_be_a_column(home: Path) -> None:
+    table(home / "data", pd.DataFrame({"path": ["1.png", "2.png"], "a": ["x", "y"], "b": ["u", "v"]}))
+    with pytest.raises(DataError, match="no label column is called 'c'; columns: a, b"):
+        init("data", target="c")
+    assert not (home / "featx.toml").exists()
+    assert init("data", target="b").classes == {"u": 1, "v": 1}
+    assert list(load_recipe().targets) == ["b"]
+
+
+def test_columns_that_cannot_be_classes_are_told_with_their_counts(home: Path) -> None:
+    table(
+        home / "data", pd.DataFrame({"path": [f"{i}.png" for i in range(6)], "one": ["x"] * 6, "all": list("abcdef")})
+    )
+    with pytest.raises(
+        DataError, match=r"no label column has between 2 and 100 classes; .*: one \(1\), all \(6\); name one"
+    ):
+        init("data")
+    assert init("data", target="all").target == "all"
+
+
+def test_a_source_that_no_reader_recognises_is_told_with_what_was_expected(home: Path) -> None:
+    (home / "images").mkdir()
+    with pytest.raises(DataError, match=r"no reader recognises 'images'; .* \(readers: .*folder, table.*\)"):
+        init("images")
+    with pytest.raises(DataError, match="nothing lies at 'gone'; expected a folder of images"):
+        init("gone")
+
+
+def test_a_named_table_must_be_there_and_be_one(home: Path) -> None:
+    draw(home / "images", "cat/1.png", "dog/1.png")
+    with pytest.raises(DataError, match=r"nothing lies at 'gone\.csv'; expected a CSV, TSV or Parquet file"):
+        init("images", labels="gone.csv")
+    (home / "empty.csv").touch()
+    with pytest.raises(ReadError, match=r"empty\.csv cannot be read as a table"):
+        init("images", labels="empty.csv")
+    assert not (home / "featx.toml").exists()
+
+
+def test_a_stray_table_does_not_hide_class_folders(home: Path) -> None:
+    draw(home / "images", "cat/1.png", "dog/1.png")
+    (home / "images" / "sizes.csv").write_text("name,n\nada,36\n")
+    (home / "images" / "broken.csv").touch()
+    assert init("images").reader == "folder"

@@ -1,0 +1,153 @@
+import datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from featx.errors import DataError, ReadError
+from featx.images.table import TableReader, read_labels
+from featx.specs import LabelsSpec, ReaderSpec
+from featx.tables import Manifest
+
+ROWS = [("images/a b.png", 0.5, "cat"), ("images/c.png", 1.0, "dog"), ("images/d.png", 0.0, "cat")]
+
+
+def text(separator: str, header: str | None = "path,level,name", rows: list[tuple[str, float, str]] = ROWS) -> str:
+    """Write the rows as a table."""
+    lines = [separator.join(map(str, row)) for row in rows]
+    return "\n".join([header.replace(",", separator), *lines] if header else lines) + "\n"
+
+
+def recognised(folder: Path, labels: Path | None = None) -> Manifest:
+    """Read a folder the way in which its table is recognised."""
+    (folder / "images").mkdir(exist_ok=True)
+    for name, *_ in ROWS:
+        (folder / name).touch()
+    data = TableReader().recognise(folder, labels)
+    assert data is not None
+    return TableReader().read(data, Path("/elsewhere"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"], ids=["", "with a byte order mark"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["unix", "windows"])
+@pytest.mark.parametrize("header", ["path,level,name", None], ids=["header", "no header"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", ", "], ids=["comma", "semicolon", "tab", "comma and space"])
+def test_a_text_table_is_recognised(
+    separator: str, header: str | None, end: str, encoding: str, tmp_path: Path
+) -> None:
+    content = text(separator, header).replace("\n", end)
+    (tmp_path / "table.csv").write_text(content, encoding=encoding, newline="")
+    manifest = recognised(tmp_path)
+    assert manifest.ids.tolist() == [name for name, _, _ in ROWS]
+    assert all(Path(uri).is_file() for uri in manifest.uris)
+    assert list(manifest.labels.columns) == (["level", "name"] if header else ["column2", "column3"])
+    assert manifest.labels.to_numpy().tolist() == [[0.5, "cat"], [1.0, "dog"], [0.0, "cat"]]
+
+
+def test_a_parquet_table_is_recognised_with_values_of_any_kind(tmp_path: Path) -> None:
+    day = datetime.date(2020, 1, 2)
+    frame = pd.DataFrame(ROWS, columns=["file name", "level", "self"])
+    frame.assign(day=day, sure=[True, None, False]).to_parquet(tmp_path / "t.parquet")
+    manifest = recognised(tmp_path)
+    assert manifest.ids.tolist() == [name for name, _, _ in ROWS]
+    assert manifest.column("self").tolist() == ["cat", "dog", "cat"]
+    assert manifest.column("day").tolist() == [day] * 3
+    assert manifest.column("sure").isna().tolist() == [False, True, False]
+
+
+def test_the_shape_of_the_elpv_labels_is_recognised(tmp_path: Path) -> None:
+    rows = [
+        f"images/cell{i:04}.png  {i / 3}          {kind}" for i, kind in enumerate(["mono", "poly", "mono", "poly"])
+    ]
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    data = TableReader().recognise(tmp_path, None)
+    columns = ("path", "column2", "column3")
+    assert data == ReaderSpec(
+        source=str(tmp_path), labels=LabelsSpec(file="labels.csv", columns=columns, separator="whitespace")
+    )
+    manifest = TableReader().read(data, Path())
+    assert manifest.ids.tolist() == [f"images/cell{i:04}.png" for i in range(4)]
+    assert manifest.column("column2").tolist() == [0, 1 / 3, 2 / 3, 1]
+    assert manifest.column("column3").tolist() == ["mono", "poly", "mono", "poly"]
+
+
+def test_paths_may_start_one_folder_below(tmp_path: Path) -> None:
+    rows = [(name.removeprefix("images/"), level, label) for name, level, label in ROWS]
+    (tmp_path / "t.csv").write_text(text(",", rows=rows))
+    (tmp_path / "empty").mkdir()
+    manifest = recognised(tmp_path)
+    assert manifest.ids.tolist() == [name for name, _, _ in rows]
+    assert manifest.uris.tolist() == [str(tmp_path / name) for name, _, _ in ROWS]
+
+
+def test_a_table_may_lie_elsewhere_or_be_the_source(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "t.csv").write_text(text(","))
+    assert len(recognised(tmp_path / "source", tmp_path / "t.csv")) == 3
+    assert TableReader().recognise(tmp_path / "t.csv", None) == TableReader().recognise(tmp_path, None)
+
+
+def test_files_that_are_no_label_tables_are_passed_over_unless_they_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("")
+    (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00,\n1")
+    (tmp_path / "c.csv").write_text("a,b\n1,2,3\n1,2,3,4,5\n")
+    (tmp_path / "d.csv").write_text("path,name\n")
+    (tmp_path / "e.csv").write_text("name,age\nada,36\n")
+    (tmp_path / "f.parquet").write_bytes(b"PAR1")
+    assert TableReader().recognise(tmp_path, None) is None
+    (tmp_path / "z.csv").write_text(text(","))
+    assert len(recognised(tmp_path)) == 3
+    for name in ("a.csv", "b.csv", "c.csv", "f.parquet"):
+        with pytest.raises(ReadError, match=f"{name} cannot be read as a table"):
+            TableReader().recognise(tmp_path, tmp_path / name)
+
+
+def read(folder: Path, content: str, **labels: object) -> Manifest:
+    """Read a table as a recipe describes it."""
+    (folder / "t.csv").write_text(content)
+    spec = LabelsSpec.model_validate({"file": "t.csv"} | labels)
+    return TableReader().read(ReaderSpec(source=".", labels=spec), folder)
+
+
+def test_a_path_that_stands_twice_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"t\.csv: 1 paths stand in several rows, first 'a.png'; expected one row"):
+        read(tmp_path, "path,y\na.png,1\nb.png,1\n a.png ,2\n")
+
+
+def test_a_missing_path_column_is_told_with_those_that_there_are(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.labels\.path: .*t\.csv has no column 'path'; columns: file, y"):
+        read(tmp_path, "file,y\na.png,1\n")
+    assert read(tmp_path, "file,y\na.png,1\n", path="file").labels.to_dict("list") == {"y": [1]}
+
+
+def test_rows_without_a_path_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="2 rows have no path, first row 1"):
+        read(tmp_path, "path,y\na.png,1\n,2\n,3\n")
+
+
+def test_a_table_of_no_rows_holds_no_images(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no images in"):
+        read(tmp_path, "path,y\n")
+
+
+def test_columns_must_be_as_many_as_the_table_has(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match=r"t\.csv has 3 columns; data\.labels\.columns names 2"):
+        read(tmp_path, text(",", header=None), columns=["path", "y"])
+
+
+def test_the_table_reader_needs_a_table(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.labels: is missing; the reader 'table' needs a label table"):
+        TableReader().read(ReaderSpec(source=".", reader="table"), tmp_path)
+
+
+def test_paths_start_at_the_root_and_text_loses_the_spaces_around_it(tmp_path: Path) -> None:
+    manifest = read(tmp_path, "path;y\n  a.png  ; cat \n", root="images")
+    assert manifest.ids.tolist() == ["a.png"]
+    assert manifest.uris.tolist() == [str(tmp_path / "images" / "a.png")]
+    assert manifest.column("y").tolist() == ["cat"]
+
+
+def test_a_separator_that_is_said_is_not_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,y z\na.png,1 2\n")
+    by_space = read_labels(tmp_path / "t.csv", LabelsSpec(file="t.csv", separator="whitespace"))
+    assert by_space.columns.tolist() == ["path,y", "z"]

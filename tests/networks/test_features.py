@@ -1,0 +1,193 @@
+"""`FeatureNetwork` against the plain network: normalise, run, pool by hand."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from featx.errors import DataError, UnknownNameError
+from featx.networks.backbones import backbone
+from featx.networks.features import FeatureNetwork, last_layer, layers_of, outline, positions_last, resolve
+from featx.specs import EmbeddingRequest, Pool, Preprocessing
+
+SIZE = Preprocessing(size_px=16, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
+BY_HAND: dict[Pool, Callable[[Tensor], Tensor]] = {
+    "avg": lambda x: x.mean((2, 3)),
+    "max": lambda x: x.amax((2, 3)),
+    "avgmax": lambda x: torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1),
+    "gem": lambda x: (x.clamp(min=1e-6) ** 3).mean((2, 3)) ** (1 / 3),
+    "flatten": lambda x: x.flatten(1),
+}
+
+
+class Tuples(nn.Module):
+    """Gives a pair."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, x
+
+
+class Mixed(nn.Module):
+    """Layers with outputs of all kinds, and one that is never reached."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 5, 3)
+        self.pair = Tuples()
+        self.merged = nn.Flatten(0, 1)
+        self.unused = nn.Identity()
+        self.norm = nn.LayerNorm(5)
+        self.tokens = nn.Flatten(1, 2)
+        self.attention = nn.MultiheadAttention(5, 1, batch_first=True)
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, _ = self.pair(self.conv(x))
+        self.merged(x)
+        tokens: Tensor = self.tokens(self.norm(x.permute(0, 2, 3, 1)))
+        tokens = tokens + self.attention(tokens, tokens, tokens)[0]
+        out: Tensor = self.head(tokens.mean(1))
+        return out
+
+
+def pixels(b: int, side: int = 16) -> Tensor:
+    return torch.randint(0, 256, (b, side, side, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(b))
+
+
+def normalised(images: Tensor, size: Preprocessing = SIZE) -> Tensor:
+    scaled = images.permute(0, 3, 1, 2) / 255
+    return (scaled - torch.tensor(size.mean).view(3, 1, 1)) / torch.tensor(size.std).view(3, 1, 1)
+
+
+def seeded(build: Callable[[], nn.Module]) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return build().eval()
+
+
+@torch.inference_mode()
+def features(body: nn.Module, layer: str, pool: Pool = "avg", b: int = 3) -> Tensor:
+    (x,) = FeatureNetwork(body, SIZE, [(layer, pool)]).eval()(pixels(b))
+    return x
+
+
+@pytest.mark.parametrize("pool", BY_HAND)
+@torch.inference_mode()
+def test_features_are_those_of_the_plain_network_normalised_and_pooled_by_hand(pool: Pool) -> None:
+    body = seeded(backbone("toy").build)
+
+    x = features(body, "0.3", pool)
+
+    expected = BY_HAND[pool](body[0][:4](normalised(pixels(3))))
+    assert x.dtype == torch.float32
+    torch.testing.assert_close(x, expected, rtol=1e-5, atol=1e-6)
+
+
+@torch.inference_mode()
+def test_a_layer_without_positions_is_taken_as_it_is() -> None:
+    body = seeded(backbone("toy").build)
+
+    torch.testing.assert_close(features(body, "2", "max"), body(normalised(pixels(3))), rtol=1e-5, atol=1e-6)
+
+
+@torch.inference_mode()
+def test_several_taps_of_one_network_give_what_each_gives_alone() -> None:
+    body = seeded(backbone("toy").build)
+    taps: list[tuple[str, Pool]] = [("0.3", "avg"), ("0.1", "max"), ("0.3", "gem"), ("2", "avg")]
+
+    together = FeatureNetwork(body, SIZE, taps).eval()(pixels(4))
+
+    for (layer, pool), x in zip(taps, together, strict=True):
+        assert torch.equal(x, features(body, layer, pool, b=4))
+
+
+@torch.inference_mode()
+def test_a_layer_is_read_before_a_later_one_overwrites_it_in_place() -> None:
+    conv = nn.Conv2d(3, 4, 3)
+    body = nn.Sequential(conv, nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1))
+
+    x = features(body, "0", "flatten")
+
+    assert (x < 0).any()
+    torch.testing.assert_close(x, conv(normalised(pixels(3))).flatten(1), rtol=1e-5, atol=1e-6)
+
+
+def test_an_unknown_layer_is_answered_with_the_closest_one() -> None:
+    with pytest.raises(UnknownNameError, match=r"no layer is called '0\.33'; did you mean '0\.3'\? known: 0, 0\.0"):
+        FeatureNetwork(backbone("toy").build(), SIZE, [("0.33", "avg")])
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("pair", "layer 'pair' gives a tuple; expected a tensor"),
+        ("attention", "layer 'attention' gives a tuple; expected a tensor"),
+        ("merged", r"layer 'merged' gives shape \(15, 14, 14\); expected \(3, …\), one row an image"),
+        ("unused", "layer 'unused' is not reached"),
+    ],
+)
+def test_a_layer_without_one_row_an_image_is_named(layer: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        features(seeded(Mixed), layer)
+
+
+@pytest.mark.parametrize("layer", ["norm", "tokens"])
+@pytest.mark.parametrize("pool", ["avg", "max", "gem", "avgmax"])
+@torch.inference_mode()
+def test_channels_last_and_tokens_are_pooled_over_positions_and_not_over_channels(layer: str, pool: Pool) -> None:
+    body = seeded(Mixed)
+    assert isinstance(body, Mixed)
+
+    x = features(body, layer, pool)
+
+    grid = body.norm(body.conv(normalised(pixels(3))).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(x, BY_HAND[pool](grid), rtol=1e-4, atol=1e-5)
+
+
+def test_positions_are_brought_last_whatever_the_layout() -> None:
+    x = torch.arange(2 * 5 * 9.0).view(2, 5, 9)
+
+    assert torch.equal(positions_last(x.view(2, 5, 3, 3)), x)
+    assert torch.equal(positions_last(x.view(2, 5, 3, 3).permute(0, 2, 3, 1)), x)
+    assert torch.equal(positions_last(x.transpose(1, 2)), x)
+    assert positions_last(torch.ones(2, 7)).shape == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "tap", "d"), [("timm:test_vit", "norm", 64), ("timm:swin_tiny_patch4_window7_224", "norm", 768)]
+)
+def test_transformers_give_one_number_a_channel(name: str, tap: str, d: int) -> None:
+    _, _, layers = outline(name)
+
+    assert last_layer(layers) == tap
+    assert [layer.n_features for layer in layers if layer.name == tap] == [d]
+
+
+def test_a_network_without_positions_asks_for_a_layer() -> None:
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 4))
+
+    with pytest.raises(DataError, match="no layer with positions; name a layer with 'tap'"):
+        last_layer(layers_of(flat, 8))
+
+
+def test_a_dry_run_leaves_no_hooks_behind() -> None:
+    body = backbone("toy").build()
+
+    layers_of(body, 16)
+
+    assert not any(module._forward_hooks for module in body.modules())
+
+
+def test_a_resolved_network_names_its_own_layer_and_takes_overrides() -> None:
+    asked = EmbeddingRequest(backbone="toy", weights="none", pool="avgmax", size_px=20, mean=(0, 0, 0))
+
+    resolved = resolve([asked, asked.model_copy(update={"tap": "0.0", "pool": "avg"})])
+
+    assert [(spec.tap, spec.pool) for spec in resolved.specs] == [("0.3", "avgmax"), ("0.0", "avg")]
+    assert resolved.n_features == (16, 6)
+    assert resolved.weights_file is None
+    size = resolved.specs[0].preprocessing
+    assert (size.size_px, size.mean, size.std) == (20, (0, 0, 0), (0.5, 0.5, 0.5))
+    assert not any(module.training for module in resolved.network.modules())
+    assert not resolved.network.mean.any()

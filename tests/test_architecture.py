@@ -1,0 +1,115 @@
+"""The direction of imports, and where torch may be imported."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import featx
+
+ROOT = Path(featx.__file__).parent
+# Each may import only from those before it; heads and finetune would not see each other.
+ORDER = [
+    "errors",
+    "registry",
+    "progress",
+    "disk",
+    "specs",
+    "sources",
+    "tables",
+    "metrics",
+    "targets",
+    "recipe",
+    "workspace",
+    "artifact",
+    "images",
+    "networks",
+    "embeddings",
+    "heads",
+    "ensembles",
+    "predictors",
+    "evaluation",
+    "reports",
+    "stages",
+    "cli",
+]
+MAY_IMPORT_TORCH = {"networks", "embeddings"}
+# Ensembles see predictions only; evaluation and reports never see a model; heads never see an image.
+MUST_NOT_IMPORT = {
+    "heads": {"images", "networks"},
+    "ensembles": {"images", "networks", "embeddings", "heads"},
+    "evaluation": {"networks", "embeddings", "heads", "predictors"},
+    "reports": {"networks", "embeddings", "heads", "predictors"},
+}
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def part_of(path: Path) -> str:
+    """Return the package or module right below featx that a file belongs to."""
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield the full name of every import of a file, those inside functions included."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            base = node.module or ""
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def parts_imported(path: Path) -> set[str]:
+    names = [name.split(".") for name in imported(path)]
+    return {name[1] for name in names if name[0] == "featx" and len(name) > 1}
+
+
+def test_every_part_has_its_place_in_the_order() -> None:
+    assert {part_of(path) for path in FILES} - {"__init__"} == set(ORDER)
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if part_of(path) not in {"__init__", "cli"}], ids=str)
+def test_imports_point_backwards_only(path: Path) -> None:
+    own = part_of(path)
+    later = {part for part in parts_imported(path) - {own} if ORDER.index(part) > ORDER.index(own)}
+    assert not later
+    assert not parts_imported(path) & MUST_NOT_IMPORT.get(own, set())
+
+
+def test_torch_is_imported_where_it_may_be() -> None:
+    importers = {
+        part_of(path)
+        for path in FILES
+        if any(name.split(".")[0] in {"torch", "torchvision", "timm"} for name in imported(path))
+    }
+    assert importers == MAY_IMPORT_TORCH
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import featx",
+        "import featx; featx.fit, featx.load, featx.ensemble, featx.evaluate, featx.report, featx.extract, featx.init",
+        "import featx.cli.main",
+    ],
+)
+def test_importing_the_surface_does_not_import_torch(code: str) -> None:
+    check = f"{code}\nimport sys\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_the_command_line_imports_nothing_heavy() -> None:
+    heavy = "{'torch', 'sklearn', 'pandas', 'numpy', 'pydantic', 'optuna', 'matplotlib', 'zarr'}"
+    check = f"import featx.cli.main, sys\nassert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_public_names_exist_and_are_listed() -> None:
+    assert set(featx.__all__) == set(featx._HOME)
+    assert all(callable(getattr(featx, name)) for name in featx.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'extrct'"):
+        _ = featx.extrct

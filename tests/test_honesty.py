@@ -1,0 +1,137 @@
+"""What would be wrong to learn is not learnt, through the whole path from images to votes."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import featx
+from featx.metrics import scores
+from featx.registry import HEADS
+from featx.specs import fingerprint
+from featx.workspace import Study
+from tests.conftest import make_images
+
+HEADS_TOML = "".join(f'\n[[head]]\nname = "{name}"\ntrials = 2\nfolds = 3\n' for name in HEADS.names())
+RECIPE = f"""
+[data]
+source = "images"
+labels = {{ file = "labels.csv" }}
+
+[targets.y]
+column = "y"
+
+[split]
+column = "part"
+
+[[embedding]]
+backbone = "toy"
+weights = "none"
+{HEADS_TOML}
+[ensemble]
+methods = ["majority", "weighted", "soft"]
+"""
+
+
+def write_labels(labels: pd.Series, parts: np.ndarray) -> None:
+    pd.DataFrame({"path": labels.index, "y": labels.to_numpy(), "part": parts}).to_csv("images/labels.csv", index=False)
+
+
+@pytest.fixture
+def labels(home: Path) -> pd.Series:
+    """300 images in ``images/`` whose brightness tells their class; the recipe reads its labels from a table."""
+    ids = make_images(home / "images", ("a", "b", "c"), n_each=100, size=(16, 16))
+    Path("featx.toml").write_text(RECIPE)
+    return pd.Series([name[0] for name in ids], index=ids)
+
+
+def all_runs() -> dict[str, pd.DataFrame]:
+    featx.fit()
+    featx.ensemble()
+    return {run.name: run.predictions.to_frame() for run in Study.open(None).runs()}
+
+
+def test_shuffled_labels_score_at_chance(labels: pd.Series) -> None:
+    rng = np.random.default_rng(0)
+    parts = rng.permutation(np.repeat(["train", "val", "test"], 100))
+    write_labels(pd.Series(rng.permutation(labels), index=labels.index), parts)
+    featx.extract()
+    runs = all_runs()
+    assert len(runs) == len(HEADS.names()) + 3
+    for row in featx.evaluate(final=True)[0].rows:
+        recalls = [line["recall"] for line in row.per_class]
+        sizes = np.array([line["n"] for line in row.per_class])
+        error = np.sqrt((1 / 3 * 2 / 3 / sizes).sum()) / 3  # of a mean of three recalls of chance 1/3
+        assert abs(np.mean(recalls) - 1 / 3) < 3 * error, row.run
+
+
+def test_true_labels_score_above_chance_so_the_test_before_could_fail(labels: pd.Series) -> None:
+    parts = np.random.default_rng(0).permutation(np.repeat(["train", "val", "test"], 100))
+    write_labels(labels, parts)
+    featx.extract()
+    all_runs()
+    assert all(row.scores["balanced_accuracy"] > 0.8 for row in featx.evaluate(final=True)[0].rows)
+
+
+def test_permuted_test_labels_change_no_prediction(labels: pd.Series) -> None:
+    rng = np.random.default_rng(1)
+    parts = rng.permutation(np.repeat(["train", "val", "test"], 100))
+    write_labels(labels, parts)
+    featx.extract()
+    before = all_runs()
+    permuted = labels.copy()
+    permuted[parts == "test"] = rng.permutation(labels[parts == "test"])
+    assert (permuted != labels).any()
+    write_labels(permuted, parts)
+    assert featx.extract().n_embedded == 0
+    featx.fit(force=True)
+    featx.ensemble(force=True)
+    after = {run.name: run.predictions.to_frame() for run in Study.open(None).runs()}
+    assert before.keys() == after.keys()
+    for name, table in before.items():
+        pd.testing.assert_frame_equal(table, after[name], check_exact=True)
+
+
+def test_changed_train_labels_set_old_runs_aside(labels: pd.Series) -> None:
+    parts = np.random.default_rng(2).permutation(np.repeat(["train", "val", "test"], 100))
+    write_labels(labels, parts)
+    featx.extract()
+    (old,) = featx.fit(heads=["logreg"])
+    changed = labels.copy()
+    changed.iloc[np.flatnonzero(parts == "train")[:5]] = "a"
+    changed.iloc[np.flatnonzero(parts == "train")[-5:]] = "b"
+    write_labels(changed, parts)
+    assert featx.extract().n_embedded == 0
+    (new,) = featx.fit(heads=["logreg"])
+    assert new.run != old.run
+    assert [run.name for run in Study.open(None).runs()] == [new.run]
+
+
+def test_each_look_at_test_is_logged_and_nothing_else_opens_it(labels: pd.Series) -> None:
+    write_labels(labels, np.resize(["train", "val", "test"], 300))
+    featx.extract()
+    featx.fit(heads=["logreg", "rf"])
+    featx.ensemble()
+    featx.evaluate()
+    featx.report()
+    study = Study.open(None)
+    assert study.looks() == []
+    featx.evaluate(final=True)
+    (found,) = featx.evaluate(final=True)
+    assert found.n_looks == len(study.looks("y")) == 2
+    assert study.looks()[0]["runs"] == [row.run for row in found.rows]
+    assert not set(study.truth("y").ids) & set(study.ids("test"))
+
+
+def test_out_of_fold_rows_are_train_rows_and_their_scores_are_those_reported(labels: pd.Series) -> None:
+    write_labels(labels, np.resize(["train", "val", "test"], 300))
+    featx.extract()
+    (fitted,) = featx.fit(heads=["svm"])
+    study = Study.open(None)
+    (run,) = study.runs()
+    oof = run.predictions.of("oof")
+    assert sorted(oof.ids) == sorted(study.ids("train"))
+    assert set(oof.fold) == {0, 1, 2}
+    assert fitted.oof_accuracy == scores(study.truth("y"), oof)["accuracy"]
+    assert fingerprint(sorted(run.predictions.of("test").ids)) == fingerprint(sorted(study.ids("test")))

@@ -1,0 +1,56 @@
+import subprocess
+import sys
+
+import pytest
+
+from featx.errors import UnknownNameError
+from featx.registry import BACKBONES, FAMILIES, HEADS, READERS, VOTES, Registry, suggestion
+
+ALL = [READERS, BACKBONES, FAMILIES, HEADS, VOTES]
+
+
+@pytest.mark.parametrize("registry", ALL, ids=lambda registry: registry.group)
+def test_every_listed_name_can_be_loaded(registry: Registry[object]) -> None:
+    names = registry.names()
+    assert names == sorted(set(names))
+    assert len(names) >= 2
+    for name in names:
+        assert registry.problem(name) is None
+        assert registry.get(name) is not None
+
+
+def test_an_unknown_name_is_told_with_the_closest_and_all_that_are_known() -> None:
+    message = r"^no head is called 'xgbost'; did you mean 'xgboost'\? known: logreg, rf, svm, xgboost$"
+    with pytest.raises(UnknownNameError, match=message):
+        HEADS.get("xgbost")
+
+
+def test_a_name_far_from_all_others_gets_no_guess() -> None:
+    assert suggestion("qqqq", ["seed", "size"]) == "known: seed, size"
+
+
+def test_a_long_list_of_names_is_cut() -> None:
+    text = suggestion("zz", [f"n{i:02}" for i in range(30)], limit=3)
+    assert text == "known: n00, n01, n02, … (30 in all)"
+
+
+def test_a_registered_entry_stands_beside_entry_points_and_is_returned_as_it_is() -> None:
+    registry: Registry[object] = Registry("head", "featx.heads")
+    entry = object()
+    assert registry.register("mine")(entry) is entry
+    assert registry.get("mine") is entry
+    assert registry.names() == sorted([*Registry("head", "featx.heads").names(), "mine"])
+
+
+def test_one_entry_is_loaded_once() -> None:
+    registry: Registry[object] = Registry("reader", "featx.readers")
+    assert registry.get("folder") is registry.get("folder")
+
+
+def test_listing_names_imports_nothing_that_they_name() -> None:
+    code = (
+        "import sys; from featx.registry import *; [r.names() for r in (READERS, BACKBONES, HEADS, VOTES)]; "
+        "print({'torch', 'sklearn', 'pandas', 'featx.images.table'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,194 @@
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from featx.specs import (
+    EmbeddingRequest,
+    EmbeddingSpec,
+    EnsembleSpec,
+    HeadSpec,
+    LabelsSpec,
+    Preprocessing,
+    ReaderSpec,
+    ResolvedEmbedding,
+    Spec,
+    SplitSpec,
+    TargetSpec,
+    fingerprint,
+)
+
+quick = settings(max_examples=25, deadline=None)
+HALF = (0.5, 0.5, 0.5)
+SIZE = Preprocessing(size_px=224, mean=HALF, std=HALF)
+MADE = EmbeddingSpec(backbone="vgg16", weights_sha256="ab", tap="x", pool="avg", preprocessing=SIZE)
+REQUEST = EmbeddingRequest()
+
+# One of each kind, with another value for each of its fields.
+CHANGES: list[tuple[Spec, dict[str, Any]]] = [
+    (
+        LabelsSpec(file="a.csv"),
+        {"file": "b.csv", "columns": ("path", "y"), "separator": "tab", "path": "name", "root": "images"},
+    ),
+    (ReaderSpec(source="a"), {"source": "b", "labels": LabelsSpec(file="a.csv"), "reader": "folder"}),
+    (TargetSpec(column="a"), {"column": "b", "above": 0.0, "classes": ("no", "yes")}),
+    (
+        SplitSpec(),
+        {"test": 0.1, "val": 0.0, "stratify": False, "by": "patient", "column": "split", "seed": 1},
+    ),
+    (
+        REQUEST,
+        {
+            "backbone": "timm:resnet18",
+            "weights": "none",
+            "tap": "blocks.3",
+            "pool": "gem",
+            "size_px": 64,
+            "resize": "squash",
+            "crop_share": 0.875,
+            "interpolation": "nearest",
+            "mean": HALF,
+            "std": HALF,
+        },
+    ),
+    (
+        SIZE,
+        {
+            "size_px": 225,
+            "resize": "squash",
+            "crop_share": 0.875,
+            "interpolation": "bilinear",
+            "mean": (0.4, 0.5, 0.5),
+            "std": (0.4, 0.5, 0.5),
+        },
+    ),
+    (
+        MADE,
+        {
+            "backbone": "resnet18",
+            "weights_sha256": "ac",
+            "tap": "y",
+            "pool": "max",
+            "preprocessing": SIZE.model_copy(update={"size_px": 225}),
+            "decode": 2,
+            "precision": "bf16",
+            "dtype": "float16",
+            "format": 2,
+        },
+    ),
+    (
+        ResolvedEmbedding(request=REQUEST, spec=MADE, n_features=3),
+        {
+            "request": EmbeddingRequest(pool="max"),
+            "spec": MADE.model_copy(update={"tap": "y"}),
+            "n_features": 4,
+        },
+    ),
+    (
+        HeadSpec(name="svm"),
+        {
+            "name": "rf",
+            "trials": 21,
+            "timeout_s": 1.0,
+            "metric": "log_loss",
+            "class_weight": {"a": 2.0},
+            "folds": 4,
+            "seed": 1,
+        },
+    ),
+    (
+        EnsembleSpec(),
+        {"methods": ("soft",), "members": ("rf",), "metric": "macro_f1", "folds": 4, "seed": 1},
+    ),
+]
+FIELDS = [(spec, name, changed) for spec, changes in CHANGES for name, changed in changes.items()]
+
+
+def test_every_kind_of_spec_and_every_field_has_a_change_here() -> None:
+    covered = {type(spec): set(changes) for spec, changes in CHANGES}
+    assert {kind for kind in Spec.__subclasses__() if kind.__module__ == "featx.specs"} == set(covered)
+    assert covered == {kind: set(kind.model_fields) for kind in covered}
+
+
+@pytest.mark.parametrize(("spec", "name", "changed"), FIELDS, ids=lambda value: str(value)[:20])
+def test_any_field_that_differs_changes_the_fingerprint(spec: Spec, name: str, changed: object) -> None:
+    assert spec.model_copy(update={name: changed}).fingerprint() != spec.fingerprint()
+
+
+@pytest.mark.parametrize("spec", [spec for spec, _ in CHANGES], ids=lambda spec: type(spec).__name__)
+def test_a_spec_read_back_from_json_is_equal_and_has_the_same_fingerprint(spec: Spec) -> None:
+    again = type(spec).model_validate_json(spec.model_dump_json())
+    assert again == spec
+    assert again.fingerprint() == spec.fingerprint()
+    assert len(spec.fingerprint()) == 16
+
+
+def test_fingerprints_do_not_move_between_releases() -> None:
+    assert MADE.fingerprint() == "2a5c33870ca544e1"
+
+
+class First(Spec):
+    """A spec as it was released."""
+
+    size: int
+
+
+class Second(Spec):
+    """The same after a field was added."""
+
+    added_later: ClassVar[Mapping[str, object]] = {"shape": "round"}
+    size: int
+    shape: str = "round"
+
+
+def test_a_field_added_later_leaves_the_fingerprint_alone_while_it_keeps_its_old_meaning() -> None:
+    assert Second(size=3).fingerprint() == First(size=3).fingerprint()
+    assert Second(size=3, shape="square").fingerprint() != First(size=3).fingerprint()
+
+
+@quick
+@given(st.dictionaries(st.text(), st.one_of(st.integers(), st.text(), st.booleans()), min_size=2))
+def test_the_order_of_keys_does_not_matter_to_a_fingerprint(value: dict[str, object]) -> None:
+    assert fingerprint(dict(reversed(value.items()))) == fingerprint(value)
+
+
+def test_a_spec_is_frozen_and_knows_its_keys() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        SplitSpec().seed = 3  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        SplitSpec.model_validate({"sed": 3})
+
+
+@pytest.mark.parametrize("above", [float("nan"), float("inf")])
+def test_numbers_must_be_finite(above: float) -> None:
+    with pytest.raises(ValidationError, match="finite"):
+        TargetSpec(column="a", above=above)
+
+
+def test_specs_refuse_what_cannot_work() -> None:
+    with pytest.raises(ValidationError, match=r"test \+ val = 1.1, expected less than 1"):
+        SplitSpec(test=0.6, val=0.5)
+    with pytest.raises(ValidationError, match="two or more different names"):
+        TargetSpec(column="a", classes=("x", "x"))
+    with pytest.raises(ValidationError, match="'above' makes 2 classes, found 3"):
+        TargetSpec(column="a", above=1, classes=("x", "y", "z"))
+    with pytest.raises(ValidationError, match="no backbone is called 'vgg17'; did you mean 'vgg16'"):
+        EmbeddingRequest(backbone="vgg17")
+    with pytest.raises(ValidationError, match="no family of backbones is called 'tim'; did you mean 'timm'"):
+        EmbeddingRequest(backbone="tim:resnet18")
+
+
+def test_requests_that_one_pass_of_a_network_fills_share_its_key() -> None:
+    one, other = EmbeddingRequest(tap="a", pool="gem"), EmbeddingRequest(tap="b")
+    assert one.network_key == other.network_key
+    assert one.network_key != EmbeddingRequest(tap="a", pool="gem", size_px=64).network_key
+
+
+def test_the_reader_is_the_one_that_fits_unless_it_is_named() -> None:
+    labels = LabelsSpec(file="a.csv")
+    assert ReaderSpec(source="a").reader_name == "folder"
+    assert ReaderSpec(source="a", labels=labels).reader_name == "table"
+    assert ReaderSpec(source="a", labels=labels, reader="folder").reader_name == "folder"
