@@ -215,7 +215,14 @@ def load_head(folder: Path, header: Header) -> Any:
     """
     import joblib
 
-    model = joblib.load(checked_body(folder, header))
+    body = checked_body(folder, header)
+    try:
+        model = joblib.load(body)
+    except Exception as error:  # whatever unpickling does where packages are missing or have moved on
+        raise ArtifactError(
+            f"{body} cannot be loaded here ({type(error).__name__}: {error}); "
+            f"it was made with {_versions(header)}, here are {_versions(None)}"
+        ) from error
     assert header.golden is not None
     answers = model.predict_proba(header.golden.x(header.n_features))
     moved = float(np.abs(answers - np.asarray(header.golden.outputs)).max())

@@ -11,11 +11,21 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from featx.errors import RecipeError
-from featx.registry import suggestion
-from featx.specs import EmbeddingRequest, EnsembleSpec, HeadSpec, Pool, ReaderSpec, Spec, SplitSpec, TargetSpec
+from featx.registry import BACKBONES, FAMILIES, suggestion
+from featx.specs import (
+    EmbeddingRequest,
+    EnsembleSpec,
+    HeadSpec,
+    Pool,
+    ReaderSpec,
+    Spec,
+    SplitSpec,
+    TargetSpec,
+    known_name,
+)
 
 S = TypeVar("S", bound=Spec)
 DEFAULT_HEADS = ("logreg", "svm", "rf", "xgboost")
@@ -33,6 +43,13 @@ class EmbeddingSection(EmbeddingRequest):
 
     tap: str | Annotated[tuple[str, ...], Field(min_length=1)] = "last"  # type: ignore[assignment]
     pool: Pool | Annotated[tuple[Pool, ...], Field(min_length=1)] = "avg"  # type: ignore[assignment]
+
+    @field_validator("backbone")
+    @classmethod
+    def _backbone_is_known(cls, name: str) -> str:
+        family, colon, _ = name.partition(":")
+        known_name(FAMILIES, family) if colon else known_name(BACKBONES, name)
+        return name
 
     def requests(self) -> Iterator[EmbeddingRequest]:
         """Yield one request for each tap and pooling."""

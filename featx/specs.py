@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from featx.registry import BACKBONES, FAMILIES, HEADS, READERS, VOTES, Registry
+from featx.registry import HEADS, READERS, VOTES, Registry
 
 Pool = Literal["avg", "max", "avgmax", "gem", "flatten"]
 Resize = Literal["crop", "squash"]
@@ -48,7 +48,8 @@ def fingerprint(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _known(registry: Registry[object], name: str) -> str:
+def known_name(registry: Registry[object], name: str) -> str:
+    """Return `name`, or raise the ValueError that pydantic turns into a problem of its key."""
     if problem := registry.problem(name):
         raise ValueError(problem)
     return name
@@ -105,7 +106,7 @@ class ReaderSpec(Spec):
     @field_validator("reader")
     @classmethod
     def _reader_is_known(cls, name: str | None) -> str | None:
-        return None if name is None else _known(READERS, name)
+        return None if name is None else known_name(READERS, name)
 
     @property
     def reader_name(self) -> str:
@@ -206,13 +207,6 @@ class EmbeddingRequest(Spec):
     mean: Channels | None = None
     std: Channels | None = None
 
-    @field_validator("backbone")
-    @classmethod
-    def _backbone_is_known(cls, name: str) -> str:
-        family, colon, _ = name.partition(":")
-        _known(FAMILIES, family) if colon else _known(BACKBONES, name)
-        return name
-
     @property
     def name(self) -> str:
         """What ``--embedding`` calls it."""
@@ -301,7 +295,7 @@ class HeadSpec(Spec):
     @field_validator("name")
     @classmethod
     def _head_is_known(cls, name: str) -> str:
-        return _known(HEADS, name)
+        return known_name(HEADS, name)
 
 
 class EnsembleSpec(Spec):
@@ -328,4 +322,4 @@ class EnsembleSpec(Spec):
     @field_validator("methods")
     @classmethod
     def _methods_are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_known(VOTES, name) for name in names)
+        return tuple(known_name(VOTES, name) for name in names)

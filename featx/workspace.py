@@ -130,7 +130,12 @@ class Study:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """All images as the last extraction found them."""
+        """All images as the last extraction found them, their labels left out."""
+        whole = self._labelled
+        return Manifest(whole.ids, whole.uris, whole.labels[[]], whole.digests)
+
+    @cached_property
+    def _labelled(self) -> Manifest:
         if self.labels_state() != read_json(self._made("source.json")):
             raise IncompleteError(
                 f"the recipe's [data] or its label file changed after the last extraction; {self._extract_first()}"
@@ -190,7 +195,7 @@ class Study:
         return known if chosen is None else [chosen]
 
     def _encoded(self, target: str) -> Truth:
-        return encode(self.manifest, target, self.recipe.targets[target])
+        return encode(self._labelled, target, self.recipe.targets[target])
 
     def truth(self, target: str) -> Truth:
         """Return the labels of all train and val rows; those of the test split stay sealed."""

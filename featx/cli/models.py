@@ -162,6 +162,7 @@ def run(
     recipe: Annotated[Path | None, typer.Argument(help="The recipe.", show_default="./featx.toml")] = None,
     final: Annotated[bool, typer.Option("--final", help="Open the sealed test split at the end.")] = False,
     device: DeviceOption = "auto",
+    json: JsonOption = False,
 ) -> None:
     """Run all stages of a recipe; what is done already is skipped.
 
@@ -180,7 +181,11 @@ def run(
         "report": lambda path: show.say(str(path)),
     }
     with watching() as watch:
-        stages = featx.run(recipe, final=final, device=device, watch=watch)
-        for stage, result in stages:
-            show.say(f"\n── featx {stage}")
-            printers[stage](result)
+        done = []
+        for stage, result in featx.run(recipe, final=final, device=device, watch=watch):
+            done.append({"stage": stage, "result": show.plain(result)})
+            if not json:
+                show.say(f"\n── featx {stage}")
+                printers[stage](result)
+    if json:
+        show.as_json({"stages": done})

@@ -27,22 +27,25 @@ class RateColumn(ProgressColumn):
         speed = task.finished_speed or task.speed
         if not speed:
             return Text("–")
-        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
+        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s/step")
 
 
 @contextmanager
 def watching() -> Iterator[Watch]:
     """Show what is told to the yielded watch until the block ends."""
     columns = (
-        TextColumn("{task.description:<26}"),
-        BarColumn(bar_width=24),
+        TextColumn("{task.description:<24}"),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
         RateColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", style="dim"),
     )
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        console = Console(stderr=True, width=120)
     stages: dict[str, TaskID] = {}
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=console) as progress:
 
         def watch(stage: str, done: int, total: int, note: str = "") -> None:
             if stage not in stages or progress.tasks[stages[stage]].completed > done:

@@ -42,6 +42,13 @@ def as_json(value: Mapping[str, Any]) -> None:
     print(json.dumps(_finite(value), ensure_ascii=False, indent=2))
 
 
+def plain(result: Any) -> Any:
+    """Return a stage's result as what JSON knows."""
+    if isinstance(result, list):
+        return [plain(one) for one in result]
+    return result.to_dict() if hasattr(result, "to_dict") else str(result)
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _finite(inside) for key, inside in value.items()}

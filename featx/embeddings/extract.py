@@ -17,7 +17,7 @@ from featx.images.digests import Identity, identify_all
 from featx.images.readers import read_source
 from featx.images.splits import split
 from featx.progress import Watch, unwatched
-from featx.recipe import Recipe, made
+from featx.recipe import EmbeddingSection, Recipe, made
 from featx.specs import EmbeddingRequest
 from featx.tables import Manifest
 from featx.targets import encode
@@ -90,9 +90,8 @@ def extract(
     """
     start = time.perf_counter()
     study = Study.open(recipe)
-    requests = [made(EmbeddingRequest, "--backbone", backbone=name) for name in backbones] or list(
-        study.recipe.requests
-    )
+    said = [made(EmbeddingSection, "--backbone", backbone=name) for name in backbones]
+    requests = [request for section in said for request in section.requests()] or study.recipe.requests
     manifest = read_source(study.recipe.data, study.recipe.folder)
     truths = [encode(manifest, name, target) for name, target in study.recipe.targets.items()]
     parts = split(manifest, truths[0], study.recipe.split, _kept_split(study))

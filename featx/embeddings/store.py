@@ -64,12 +64,14 @@ class EmbeddingStore:
         }
         if path.exists():
             self._check_header()
+        self._segments: list[Segment] = []
         self.refresh()
 
     def refresh(self) -> None:
         """Look at the folder again, for segments that other writers have published."""
+        known = {segment.path: segment for segment in self._segments}  # segments never change: no need to read twice
         folders = sorted(self.path.glob("segment-*"))
-        self._segments = [Segment(folder, self.n_features) for folder in folders]
+        self._segments = [known.get(folder) or Segment(folder, self.n_features) for folder in folders]
         keys = [segment.keys for segment in self._segments]
         every = np.concatenate(keys) if keys else np.empty(0, dtype="S16")
         owner = np.repeat(np.arange(len(keys)), [len(k) for k in keys])
@@ -144,27 +146,31 @@ class EmbeddingStore:
         fresh = self.missing(digests)
         if not fresh:
             return
-        if not self.path.exists():
-            self._publish(self.path, lambda private: _write_group(private, self.header))
         rows = np.ascontiguousarray(x[[at[text] for text in fresh]], dtype="<f4")
         keys = np.frombuffer(b"".join(map(bytes.fromhex, fresh)), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
+        self._create()
         arrays = {"x": rows, "digest": keys, "crc": _row_sums(keys, rows)}
-        name = f"segment-{uuid.uuid4().hex[:12]}"
-        self._publish(self.path / name, lambda private: _write_group(private, provenance, arrays))
+        self._publish(self.path / f"segment-{uuid.uuid4().hex[:12]}", provenance, arrays)
         self.refresh()
 
-    def _publish(self, final: Path, fill: Any) -> None:
-        """Let `fill` write a folder under a private name beside the store, flush it, and show it in one step."""
+    def _create(self) -> None:
+        if self.path.exists():
+            return
+        try:
+            self._publish(self.path, self.header, {})
+        except OSError:
+            if not (self.path / "zarr.json").is_file():  # no other writer has made the store meanwhile
+                raise
+
+    def _publish(self, final: Path, attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Write a zarr group under a private name beside the store, flush it, and show it in one step."""
         private = self.path.parent / f".{self.path.name}.{uuid.uuid4().hex[:12]}"
         private.parent.mkdir(parents=True, exist_ok=True)
         try:
-            fill(private)
+            _write_group(private, attributes, arrays)
             _flush(private)
             private.rename(final)
             _flush_folder(final.parent)
-        except OSError:
-            if final != self.path or not (self.path / "zarr.json").is_file():  # another writer may have made the store
-                raise
         finally:
             shutil.rmtree(private, ignore_errors=True)
 
@@ -226,12 +232,12 @@ def _row_sums(keys: NDArray[np.uint8], x: NDArray[np.float32]) -> NDArray[np.uin
     return np.fromiter(sums, dtype=np.uint32, count=len(keys))
 
 
-def _write_group(path: Path, attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None) -> None:
+def _write_group(path: Path, attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
     import zarr
     from zarr.codecs import Crc32cCodec
 
     group = zarr.create_group(path, attributes={"featx": dict(attributes)})
-    for name, values in (arrays or {}).items():
+    for name, values in arrays.items():
         array = group.create_array(
             name,
             shape=values.shape,

@@ -72,7 +72,7 @@ def majority_vote(members: Sequence[Predictions], weights: Sequence[float] | Non
     """Count the members' labels, image by image.
 
     A tie goes to the class with the larger mean probability among all members. Parameters and errors are those of
-    `soft_vote`.
+    `soft_vote`; weights that differ by less than a thousandth of a vote count as equal.
 
     Returns
     -------

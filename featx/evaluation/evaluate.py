@@ -65,7 +65,7 @@ class Evaluation:
     rows
         Best first by the score that chooses.
     chosen
-        The run with the best score on the rows that choose (never test); of equals the first made.
+        The run with the best score on the rows that choose (never test); of equals the first by name.
     chosen_by
         That score's name and part.
     n_looks
@@ -119,7 +119,7 @@ def _evaluate(study: Study, target: str, final: bool) -> Evaluation:
     metric = study.recipe.ensemble.metric
     choosers = {run.name: run.chooser() for run in runs}
     chosen_scores = {name: score(metric, truth, table) for name, table in choosers.items()}
-    ranked = sorted(runs, key=lambda run: -chosen_scores[run.name])
+    ranked = sorted(runs, key=lambda run: (-chosen_scores[run.name], run.name))
     part = str(choosers[ranked[0].name].part[0])
     if final:
         test = study.open_test(target, [run.name for run in ranked])

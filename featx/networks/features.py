@@ -212,7 +212,7 @@ def resolve(requests: Sequence[EmbeddingRequest]) -> Resolved:
     preprocessing = plan.preprocessing.model_copy(update={k: v for k, v in overrides.items() if v is not None})
     file = weights_path(plan, first.weights)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)  # not torch.manual_seed: it reseeds GPUs as well
         body = plan.build().eval()
     if file is not None:
         load_state(body, read_state(file), str(file))

@@ -18,14 +18,8 @@ from featx.errors import CorruptError, IncompleteError
 from featx.specs import EmbeddingSpec, Preprocessing
 
 D = 3
-HALF = (0.5, 0.5, 0.5)
-SPEC = EmbeddingSpec(
-    backbone="toy",
-    weights_sha256="0" * 64,
-    tap="0.3",
-    pool="avg",
-    preprocessing=Preprocessing(size_px=16, mean=HALF, std=HALF),
-)
+SIZE = Preprocessing(size_px=16, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+SPEC = EmbeddingSpec(backbone="toy", weights_sha256="0" * 64, tap="0.3", pool="avg", preprocessing=SIZE)
 Float32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 # few digests, so that they meet again; zeros and high bytes at both ends, where text comparison could go wrong
 ENDS = [(first, inner, last) for first in ("00", "ff", "80") for inner in ("00", "41") for last in ("00", "ff")]
@@ -181,7 +175,7 @@ def test_a_truncated_or_missing_file_is_an_error(tmp_path: Path, name: str, left
     ("change", "n_features", "message"),
     [
         ({"pool": "max"}, D, "another spec: spec.pool is 'avg', expected 'max'"),
-        ({"preprocessing": Preprocessing(size_px=17, mean=HALF, std=HALF)}, D, "size_px is 16, expected 17"),
+        ({"preprocessing": SIZE.model_copy(update={"size_px": 17})}, D, "size_px is 16, expected 17"),
         ({}, D + 1, "n_features is 3, expected 4"),
     ],
 )
