@@ -85,11 +85,11 @@ def logreg(task: Task) -> Head:
     def space(trial: optuna.Trial) -> Params:
         return {
             "scaling": trial.suggest_categorical("scaling", list(SCALINGS)),
-            "C": trial.suggest_float("C", 1e-4, 1e2, log=True),
+            "C": trial.suggest_float("C", 1e-4, 1e1, log=True),
         }
 
     def build(params: Params) -> Pipeline:
-        clf = LogisticRegression(C=params["C"], max_iter=300, random_state=task.random_state)
+        clf = LogisticRegression(C=params["C"], max_iter=150, random_state=task.random_state)
         return _pipeline(params["scaling"], clf)
 
     return Head(space, build, {"scaling": "standard", "C": 1e-2})
@@ -124,7 +124,7 @@ def rf(task: Task) -> Head:
 
     def space(trial: optuna.Trial) -> Params:
         return {
-            "max_features": trial.suggest_float("max_features", 0.005, 0.06, log=True),
+            "max_features": trial.suggest_float("max_features", 0.005, 0.03, log=True),
             "min_samples_leaf": trial.suggest_int("min_samples_leaf", 1, 8),
         }
 
@@ -132,7 +132,7 @@ def rf(task: Task) -> Head:
         clf = RandomForestClassifier(N_TREES, **params, n_jobs=task.n_jobs, random_state=task.random_state)
         return _pipeline("none", clf)
 
-    return Head(space, build, {"max_features": 0.02, "min_samples_leaf": 1})
+    return Head(space, build, {"max_features": 0.015, "min_samples_leaf": 1})
 
 
 def xgboost(task: Task) -> Head:
