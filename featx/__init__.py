@@ -12,7 +12,8 @@ The flow, each arrow a table joined by id::
     load      a run as an object that answers
     run       all of these for a recipe
 
-Every command of ``featx`` is the function of the same name here; names are imported when they are first used.
+Every command of ``featx`` that does something is the function of the same name here; names are imported when they
+are first used.
 """
 
 from importlib import import_module

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError, model_validator
 
+from featx.disk import sha256_of
 from featx.errors import ArtifactError
 from featx.specs import ResolvedEmbedding, Spec
 from featx.tables import Ids
@@ -136,13 +137,7 @@ def commit() -> str | None:
     return described.stdout.strip()
 
 
-def sha256_of(path: Path) -> str:
-    """64 hex digits of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def find(path: str | Path) -> tuple[Path, Header]:
+def read_header(path: str | Path) -> tuple[Path, Header]:
     """Return the folder of an artifact and its header.
 
     Parameters
@@ -164,15 +159,22 @@ def find(path: str | Path) -> tuple[Path, Header]:
         text = file.read_bytes()
     except OSError as error:
         raise ArtifactError(f"{path} has no {HEADER} beside it; expected a run folder made by featx") from error
+    if (newer := _format_of(text)) > FORMAT:
+        raise ArtifactError(f"{file} has format {newer}, this featx reads up to {FORMAT}; update featx")
     try:
-        header = Header.model_validate_json(text)
+        return folder, Header.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "as a whole"
         raise ArtifactError(f"{file} is not a header of format {FORMAT} or older ({where}: {first['msg']})") from error
-    if header.format > FORMAT:
-        raise ArtifactError(f"{file} has format {header.format}, this featx reads up to {FORMAT}; update featx")
-    return folder, header
+
+
+def _format_of(text: bytes) -> int:
+    """Return a header's format number where one can be read; what else is wrong shows when it is checked."""
+    try:
+        return int(json.loads(text)["format"])
+    except (ValueError, TypeError, KeyError):
+        return FORMAT
 
 
 def checked_body(folder: Path, header: Header) -> Path:
@@ -216,15 +218,15 @@ def load_head(folder: Path, header: Header) -> Any:
     import joblib
 
     body = checked_body(folder, header)
+    assert header.golden is not None  # as its validator says
     try:
         model = joblib.load(body)
-    except Exception as error:  # whatever unpickling does where packages are missing or have moved on
+        answers = model.predict_proba(header.golden.x(header.n_features))
+    except Exception as error:  # whatever a pickle does where packages are missing or have moved on
         raise ArtifactError(
-            f"{body} cannot be loaded here ({type(error).__name__}: {error}); "
+            f"{body} cannot be used here ({type(error).__name__}: {error}); "
             f"it was made with {_versions(header)}, here are {_versions(None)}"
         ) from error
-    assert header.golden is not None
-    answers = model.predict_proba(header.golden.x(header.n_features))
     moved = float(np.abs(answers - np.asarray(header.golden.outputs)).max())
     if not moved <= GOLDEN_TOLERANCE:  # so that nan has moved as well
         raise ArtifactError(
@@ -238,7 +240,7 @@ def write_ensemble(
     folder: Path, classes: Sequence[str], target: str, members: Sequence[Path], metrics: dict[str, Any]
 ) -> None:
     """Write the header of an ensemble whose ``ensemble.json`` stands in `folder`; embeddings are its members'."""
-    headers = [find(member)[1] for member in members]
+    headers = [read_header(member)[1] for member in members]
     embeddings = tuple(dict.fromkeys(one for header in headers for one in header.embeddings))
     header = Header(
         kind="ensemble",

@@ -4,6 +4,7 @@ Each is written under a private name (it begins with a dot) and renamed when it 
 meets half of one, and a killed writer leaves nothing that could be taken for a result.
 """
 
+import hashlib
 import json
 import shutil
 import uuid
@@ -33,15 +34,25 @@ def whole_folder(final: Path) -> Iterator[Path]:
     private.mkdir(parents=True)
     try:
         yield private
-        if final.exists():
-            old = final.parent / f".{final.name}.{uuid.uuid4().hex[:8]}.old"
-            final.rename(old)
-            private.rename(final)
-            shutil.rmtree(old)
-        else:
-            private.rename(final)
+        _show(private, final)
     finally:
         shutil.rmtree(private, ignore_errors=True)
+
+
+def _show(private: Path, final: Path) -> None:
+    try:
+        private.rename(final)
+    except OSError:
+        if not final.is_dir():
+            raise
+        old = final.parent / f".{final.name}.{uuid.uuid4().hex[:8]}.old"
+        final.rename(old)
+        try:
+            private.rename(final)
+        except BaseException:
+            old.rename(final)
+            raise
+        shutil.rmtree(old)
 
 
 @contextmanager
@@ -101,3 +112,9 @@ def read_table(path: Path, remedy: str) -> pd.DataFrame:
         return pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise IncompleteError(f"{path} cannot be read ({error}); make it anew with {remedy!r}") from error
+
+
+def sha256_of(path: Path) -> str:
+    """64 hex digits of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.artifact import Header, ensemble_body, find, load_head
+from featx.artifact import Header, ensemble_body, load_head, read_header
 from featx.ensembles.voting import Vote
 from featx.errors import ArtifactError, DataError
 from featx.recipe import Recipe, load_recipe
@@ -169,13 +169,24 @@ def load(path: str | Path) -> Model:
     ArtifactError
         there is no header, the body is not what the header says, or golden inputs are answered otherwise.
     """
-    folder, header = find(path)
+    return _load(Path(path), {})
+
+
+def _load(path: Path, loaded: dict[Path, Model]) -> Model:
+    """Load a run unless it is in `loaded`, where it is put; the heads of several votes are read once."""
+    folder, header = read_header(path)
+    if folder not in loaded:
+        loaded[folder] = _load_anew(folder, header, loaded)
+    return loaded[folder]
+
+
+def _load_anew(folder: Path, header: Header, loaded: dict[Path, Model]) -> Model:
     if header.kind == "head":
         return HeadModel(folder.name, header, load_head(folder, header))
     body = ensemble_body(folder, header)
     members = []
     for name, sha256 in body["members"].items():
-        member = load(folder.parent / name)
+        member = _load(folder.parent / name, loaded)
         if member.header.body_sha256 != sha256:
             raise ArtifactError(f"member {name!r} of {folder} was made again since; run 'featx ensemble' again")
         members.append(member)
@@ -214,7 +225,8 @@ def predict(
 
     if not images:
         raise DataError("no images to predict; name one or more files")
-    models = [load(run.path) for run in Study.open(recipe).runs(names=tuple(runs) or None)]
+    loaded: dict[Path, Model] = {}
+    models = [_load(run.path, loaded) for run in Study.open(recipe).runs(names=tuple(runs) or None)]
     needed = tuple(dict.fromkeys(one for model in models for one in model.embeddings))
     embedded = embed_files([str(image) for image in images], needed, device)
     return {model.name: answers(model, embedded.columns, embedded.images, embedded.unreadable) for model in models}
@@ -230,4 +242,4 @@ def describe(path: str | Path) -> dict[str, Any]:
     """
     if Path(path).suffix == ".toml":
         return load_recipe(path).model_dump(mode="json")
-    return find(path)[1].model_dump(mode="json", exclude={"golden"})
+    return read_header(path)[1].model_dump(mode="json", exclude={"golden"})

@@ -77,7 +77,7 @@ class Recipe(Spec):
     groups: Annotated[dict[str, str], Field(default_factory=dict)]
     split: SplitSpec = SplitSpec()
     embedding: Annotated[tuple[EmbeddingSection, ...], Field(min_length=1)] = (EmbeddingSection(),)
-    head: tuple[HeadSpec, ...] = tuple(HeadSpec(name=name) for name in DEFAULT_HEADS)
+    head: Annotated[tuple[HeadSpec, ...], Field(min_length=1)] = tuple(HeadSpec(name=name) for name in DEFAULT_HEADS)
     ensemble: EnsembleSpec = EnsembleSpec()
     paths: PathsSpec = PathsSpec()
 
@@ -92,9 +92,9 @@ class Recipe(Spec):
             return request
         return request.model_copy(update={"weights": str(self.folder / request.weights)})
 
-    def head_named(self, name: str) -> HeadSpec:
+    def heads_named(self, name: str) -> list[HeadSpec]:
         """Return the recipe's settings for a head, or the defaults of one that it does not name."""
-        return next((head for head in self.head if head.name == name), None) or HeadSpec(name=name)
+        return [head for head in self.head if head.name == name] or [HeadSpec(name=name)]
 
 
 def find_recipe(path: str | Path | None = None) -> Path:
@@ -131,7 +131,7 @@ def load_recipe(path: str | Path | Recipe | None = None) -> Recipe:
     return parse_recipe(content, file)
 
 
-def made(kind: type[S], source: str, **fields: Any) -> S:
+def checked_spec(kind: type[S], source: str, **fields: Any) -> S:
     """Make a spec from single values, as a caller or a command gives them.
 
     Raises

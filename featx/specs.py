@@ -7,7 +7,7 @@ by the fingerprint of its spec, so the same question is never computed twice.
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -37,9 +37,15 @@ class Spec(BaseModel):
 
     def fingerprint(self) -> str:
         """16 hex digits that change whenever any field does."""
+        return fingerprint(self.identity())
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields that make it what it is, specs inside included, as JSON knows them."""
         fields = self.model_dump(mode="json")
-        kept = {name: value for name, value in fields.items() if self.added_later.get(name, ...) != value}
-        return fingerprint(kept)
+        for name in type(self).model_fields:
+            if isinstance(inside := getattr(self, name), Spec):
+                fields[name] = inside.identity()
+        return {name: value for name, value in fields.items() if self.added_later.get(name, ...) != value}
 
 
 def fingerprint(value: object) -> str:
@@ -209,8 +215,9 @@ class EmbeddingRequest(Spec):
 
     @property
     def name(self) -> str:
-        """What ``--embedding`` calls it."""
-        return f"{self.backbone}/{self.tap}/{self.pool}"
+        """What ``--embedding`` calls it: backbone, tap and pooling, then whatever else is not the default."""
+        others = self.model_dump(exclude={"backbone", "tap", "pool"}, exclude_defaults=True, mode="json")
+        return f"{self.backbone}/{self.tap}/{self.pool}" + "".join(f",{key}={value}" for key, value in others.items())
 
     @property
     def network_key(self) -> "EmbeddingRequest":
@@ -313,7 +320,7 @@ class EnsembleSpec(Spec):
         Of the cross-fitting by which a vote that learns is scored.
     """
 
-    methods: tuple[str, ...] = ("majority", "weighted")
+    methods: Annotated[tuple[str, ...], Field(min_length=1)] = ("majority", "weighted")
     members: tuple[str, ...] | None = None
     metric: Literal["accuracy", "balanced_accuracy", "macro_f1"] = "accuracy"
     folds: Annotated[int, Field(ge=2)] = 5

@@ -15,6 +15,13 @@ from featx.reports.html import report
 
 def run(
     recipe: str | Path | Recipe | None = None, *, final: bool = False, device: str = "auto", watch: Watch = unwatched
+) -> list[tuple[str, Any]]:
+    """Run all stages of a recipe and return their names and results; parameters and errors are those of `stages`."""
+    return list(stages(recipe, final=final, device=device, watch=watch))
+
+
+def stages(
+    recipe: str | Path | Recipe | None = None, *, final: bool = False, device: str = "auto", watch: Watch = unwatched
 ) -> Iterator[tuple[str, Any]]:
     """Yield each stage's name and result as it is finished: extract, fit (each head), ensemble, evaluate, report.
 
@@ -31,7 +38,7 @@ def run(
     read = load_recipe(recipe)
     yield "extract", extract(read, device=device, watch=watch)
     for head in read.head:
-        yield "fit", fit(read, heads=[head.name], watch=watch)
+        yield "fit", fit(read, heads=[head], watch=watch)
     if len(read.head) > 1:
         yield "ensemble", ensemble(read)
     yield "evaluate", evaluate(read)

@@ -17,7 +17,7 @@ Labels of the test split leave this module only through `Study.open_test`, which
 import getpass
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -26,11 +26,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from pydantic import ValidationError
 
-from featx.disk import file_state, read_json, read_table
+from featx.disk import file_state, read_json, read_table, whole_folder, write_json
 from featx.errors import DataError, IncompleteError
 from featx.recipe import Recipe, load_recipe
-from featx.sources import labels_path
+from featx.sources import labels_path, source_path
 from featx.specs import EmbeddingSpec, ResolvedEmbedding, fingerprint
 from featx.tables import Ids, Manifest, Predictions, Truth
 from featx.targets import encode
@@ -83,6 +85,21 @@ class RunFolder:
     def is_ensemble(self) -> bool:
         """Whether the run votes over others."""
         return bool(self.spec["kind"] == "ensemble")
+
+    @cached_property
+    def body_sha256(self) -> str:
+        """What its header says of its body."""
+        return str(read_json(self.path / "header.json")["body_sha256"])
+
+    def is_of(self, labels: tuple[str, str] | None) -> bool:
+        """Whether it learnt from these labels (fingerprints of train and val), and its members are still those."""
+        if labels is None or self.spec["labels"] != labels[0]:
+            return False
+        if not self.is_ensemble:
+            return True
+        members = [(RunFolder(self.path.parent / name), sha256) for name, sha256 in self.spec["members"].items()]
+        whole = all((one.path / "header.json").is_file() and one.body_sha256 == sha256 for one, sha256 in members)
+        return bool(whole and self.spec["val_labels"] == labels[1])
 
     @cached_property
     def predictions(self) -> Predictions:
@@ -159,17 +176,23 @@ class Study:
     def locked(self) -> tuple[LockedEmbedding, ...]:
         """What the embeddings of the last extraction were resolved to; empty before the first."""
         path = self.folder / "embeddings.lock.json"
-        return tuple(map(LockedEmbedding.model_validate, read_json(path))) if path.is_file() else ()
+        if not path.is_file():
+            return ()
+        try:
+            return tuple(map(LockedEmbedding.model_validate, read_json(path)))
+        except ValidationError:  # written by another version: the next extraction writes it anew
+            return ()
 
     def labels_state(self) -> dict[str, Any]:
         """Return what tells whether the source's labels are still those of the last extraction."""
         data = self.recipe.data
+        place = source_path(data.source, self.recipe.folder).resolve()
         state = file_state(labels_path(data, self.recipe.folder)) if data.labels else None
-        return {"data": data.model_dump(mode="json"), "labels": list(state) if state else None}
+        return {"data": data.identity(), "source": str(place), "labels": list(state) if state else None}
 
     def split_state(self) -> dict[str, Any]:
         """Return what the split was made by."""
-        return self.recipe.split.model_dump(mode="json")
+        return self.recipe.split.identity()
 
     def _extract_first(self) -> str:
         return f"run 'featx extract' for recipe {self.recipe.name!r}"
@@ -201,6 +224,11 @@ class Study:
         """Return the labels of all train and val rows; those of the test split stay sealed."""
         return self._encoded(target).take(np.concatenate([self.ids("train"), self.ids("val")]))
 
+    def groups(self, ids: Ids) -> NDArray[Any] | None:
+        """Return the group of each id that ``split.by`` keeps whole; None where it names no column."""
+        by = self.recipe.split.by
+        return None if by is None else self._labelled.take(ids).column(by).to_numpy()
+
     def open_test(self, target: str, runs: Sequence[str]) -> Truth:
         """Return the labels of the test split, and log who looked, when, and at which runs.
 
@@ -214,7 +242,7 @@ class Study:
             raise DataError("the split has no test rows; say 'split.test = 0.2' or give a test part")
         look = {
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
-            "who": getpass.getuser(),
+            "who": _user(),
             "target": target,
             "runs": list(runs),
         }
@@ -242,8 +270,32 @@ class Study:
 
     # Runs
 
+    def run_once(
+        self, stem: str, asked: dict[str, Any], force: bool, make: Callable[[Path], None]
+    ) -> tuple[RunFolder, bool]:
+        """Return the run that answers `asked`, and whether it was made just now.
+
+        Parameters
+        ----------
+        stem
+            How the run's name begins; the fingerprint of `asked` ends it.
+        force
+            Make it again where it is there.
+        make
+            Fills the run's folder, ``spec.json`` left out.
+        """
+        folder = self.folder / f"{stem}-{fingerprint(asked)[:8]}"
+        made = force or not (folder / "header.json").is_file()
+        if made:
+            with whole_folder(folder) as private:
+                make(private)
+                write_json(private / "spec.json", asked)
+        return RunFolder(folder), made
+
     def runs(self, target: str | None = None, names: Sequence[str] | None = None) -> list[RunFolder]:
         """Return the finished runs that the recipe's current split and labels allow to compare, oldest first.
+
+        Ensembles whose members have been removed or made again since are left out.
 
         Parameters
         ----------
@@ -260,11 +312,12 @@ class Study:
             a name fits none.
         """
         every = [RunFolder(path.parent) for path in sorted(self.folder.glob("[!.]*/header.json"))]
-        current = {name: self.labels_fingerprint(name) for name in self.target_names(target)}
+        current = {
+            name: (self.labels_fingerprint(name), self.labels_fingerprint(name, "val"))
+            for name in self.target_names(target)
+        }
         split = self.split_fingerprint()
-        fitting = [
-            run for run in every if run.spec["split"] == split and current.get(run.spec["target"]) == run.spec["labels"]
-        ]
+        fitting = [run for run in every if run.spec["split"] == split and run.is_of(current.get(run.spec["target"]))]
         if names is not None:
             for name in names:
                 if not any(run.name.startswith(name) for run in fitting):
@@ -275,3 +328,10 @@ class Study:
             stale = f" ({len(every)} of another split, target or labelling)" if every else ""
             raise IncompleteError(f"{self.folder} has no finished run{stale}; run 'featx fit' first")
         return sorted(fitting, key=lambda run: run.metrics["finished"])
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's user may have a number and no name
+        return f"uid {os.getuid()}"

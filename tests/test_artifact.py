@@ -17,7 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from featx import extract, fit
-from featx.artifact import FORMAT, Golden, checked_body, find, load_head, provenance, sha256_of, write_head
+from featx.artifact import FORMAT, Golden, checked_body, load_head, provenance, read_header, write_head
+from featx.disk import sha256_of
 from featx.errors import ArtifactError
 
 X = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
@@ -39,19 +40,19 @@ def edited(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def refusal(run: Path, message: str) -> None:
     with pytest.raises(ArtifactError, match=message) as caught:
-        load_head(*find(run))
+        load_head(*read_header(run))
     assert "\n" not in str(caught.value)
 
 
 def test_a_written_model_is_loaded_and_answers_bit_by_bit(run: Path, tmp_path: Path) -> None:
     model = make_pipeline(StandardScaler(), LogisticRegression(C=3)).fit(X, X[:, 0] > 0)
-    _, made = find(run)
+    _, made = read_header(run)
     said = made.model_dump(include={"target", "classes", "n_features", "embeddings", "metrics"})
     folder = tmp_path / "again"
     folder.mkdir()
 
     write_head(folder, model, said | provenance(["b", "a"]), X[:3])
-    found, header = find(folder)
+    found, header = read_header(folder)
 
     assert found == folder
     assert load_head(found, header).predict_proba(X).tobytes() == model.predict_proba(X).tobytes()
@@ -63,17 +64,17 @@ def test_a_written_model_is_loaded_and_answers_bit_by_bit(run: Path, tmp_path: P
 def test_the_body_is_a_plain_scikit_learn_object(run: Path) -> None:
     bare = joblib.load(run / "model.joblib")
 
-    assert bare.predict_proba(X).tobytes() == load_head(*find(run)).predict_proba(X).tobytes()
+    assert bare.predict_proba(X).tobytes() == load_head(*read_header(run)).predict_proba(X).tobytes()
 
 
 @pytest.mark.parametrize("inside", ["", "model.joblib", "header.json"])
 def test_a_run_is_found_by_its_folder_or_by_what_lies_inside(run: Path, inside: str) -> None:
-    assert find(run / inside)[0] == run
+    assert read_header(run / inside)[0] == run
 
 
 def test_a_path_where_nothing_lies_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="nothing lies at .*nowhere; expected a run folder"):
-        find(tmp_path / "nowhere")
+        read_header(tmp_path / "nowhere")
 
 
 def test_a_model_without_its_header_is_not_opened(run: Path) -> None:
@@ -143,7 +144,7 @@ def test_a_model_that_answers_its_golden_inputs_otherwise_is_refused(run: Path) 
 def test_rounding_does_not_count_as_another_answer(run: Path) -> None:
     edited(run, lambda header: header["golden"]["outputs"][0].__setitem__(0, header["golden"]["outputs"][0][0] + 1e-8))
 
-    assert load_head(*find(run)).predict_proba(X).shape == (40, 2)
+    assert load_head(*read_header(run)).predict_proba(X).shape == (40, 2)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_a_header_that_contradicts_itself_is_refused(
 
 
 def test_a_changed_body_is_found_whatever_its_size(run: Path) -> None:
-    folder, header = find(run)
+    folder, header = read_header(run)
     body = checked_body(folder, header)
     content = bytearray(body.read_bytes())
     content[len(content) // 2] ^= 1

@@ -124,7 +124,7 @@ def test_several_embeddings_stand_side_by_side_in_the_order_that_the_header_says
     recipe.write_text(recipe.read_text().replace('weights = "none"', 'weights = "none"\npool = ["max", "avgmax"]'))
     extract()
     wide = Path(fit(heads=["logreg"], trials=1)[0].path)
-    narrow = Path(fit(heads=["logreg"], trials=1, embedding="toy/last/avgmax")[0].path)
+    narrow = Path(fit(heads=["logreg"], trials=1, embedding="toy/last/avgmax,weights=none")[0].path)
     both = load(ensemble(methods=["soft"])[0].path)
 
     x = cached().x[:5]
@@ -141,7 +141,9 @@ def test_features_of_another_width_are_refused(head: Path) -> None:
     model = load(head)
 
     for shape in [(2, 7), (8,), (0, 9), (1, 2, 4)]:
-        with pytest.raises(ArtifactError, match=r"expects \(n, 8\) features from toy/last/avg, found shape \("):
+        with pytest.raises(
+            ArtifactError, match=r"expects \(n, 8\) features from toy/last/avg,weights=none, found shape \("
+        ):
             model.predict_proba(np.zeros(shape))
 
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from featx.recipe import EmbeddingSection
 from featx.specs import (
     EmbeddingRequest,
     EmbeddingSpec,
@@ -176,9 +177,9 @@ def test_specs_refuse_what_cannot_work() -> None:
     with pytest.raises(ValidationError, match="'above' makes 2 classes, found 3"):
         TargetSpec(column="a", above=1, classes=("x", "y", "z"))
     with pytest.raises(ValidationError, match="no backbone is called 'vgg17'; did you mean 'vgg16'"):
-        EmbeddingRequest(backbone="vgg17")
+        EmbeddingSection(backbone="vgg17")
     with pytest.raises(ValidationError, match="no family of backbones is called 'tim'; did you mean 'timm'"):
-        EmbeddingRequest(backbone="tim:resnet18")
+        EmbeddingSection(backbone="tim:resnet18")
 
 
 def test_requests_that_one_pass_of_a_network_fills_share_its_key() -> None:

@@ -1,5 +1,6 @@
 """``featx init`` and ``featx extract``."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,7 @@ def init(
     from featx.cli import show
 
     found = featx.init(source, labels=labels, target=target, recipe=recipe, force=force)
-    show.as_json(found.to_dict()) if json else show.finding(found)
+    show.as_json(asdict(found)) if json else show.finding(found)
 
 
 def extract(
@@ -43,11 +44,23 @@ def extract(
     import featx
     from featx.cli import show
     from featx.cli.progress import watching
+    from featx.errors import DataError
 
     if source is not None:
-        found = featx.init(source, recipe=recipe or Path("featx.toml"))
+        recipe = recipe or Path("featx.toml")
+        if recipe.exists():
+            raise DataError(
+                f"{recipe} exists; run 'featx extract' without SOURCE, or 'featx init SOURCE --force' first"
+            )
+        found = featx.init(source, recipe=recipe)
         if not json:
             show.finding(found)
     with watching() as watch:
         done = featx.extract(recipe, backbones=backbone or (), device=device, watch=watch)
-    show.as_json(done.to_dict()) if json else show.extraction(done)
+    show.as_json(asdict(done)) if json else show.extraction(done)
+    if done.n_missing:
+        first = next(name for name, outcome, _ in done.failures if outcome == "missing")
+        raise DataError(
+            f"{done.n_missing} of {done.n_found} images are named in the labels and not there, first {first!r}; "
+            "the others are embedded: mend the labels or go on without"
+        )

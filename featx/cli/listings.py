@@ -1,5 +1,6 @@
 """``featx show``, ``featx backbones`` and ``featx heads``."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -39,7 +40,7 @@ def backbones(
     from featx.networks.listing import list_backbones, list_layers
 
     if name is None:
-        rows = [row.to_dict() for row in list_backbones()]
+        rows = [asdict(row) for row in list_backbones()]
         if json:
             as_json({"backbones": rows})
             return

@@ -1,12 +1,16 @@
 """``featx fit``, ``ensemble``, ``evaluate``, ``report``, ``predict`` and ``run``."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from featx.cli.options import DeviceOption, ForceOption, JsonOption, RecipeOption, TargetOption
+
+if TYPE_CHECKING:
+    from featx.evaluation.evaluate import Evaluation
 
 
 def fit(
@@ -56,7 +60,7 @@ def fit(
         "search_s": sum(run.search_s for run in runs if run.made),
         "train_s": sum(run.train_s for run in runs if run.made),
     }
-    show.as_json({"runs": [run.to_dict() for run in runs], **totals})
+    show.as_json({"runs": show.plain(runs), **totals})
 
 
 def ensemble(
@@ -81,7 +85,7 @@ def ensemble(
     from featx.cli import show
 
     runs = featx.ensemble(recipe, methods=method or (), members=members or (), target=target, force=force)
-    show.as_json({"runs": [run.to_dict() for run in runs]}) if json else show.votes(runs)
+    show.as_json({"runs": show.plain(runs)}) if json else show.votes(runs)
 
 
 def evaluate(
@@ -102,13 +106,11 @@ def evaluate(
     show.as_json(_evaluations(found)) if json else show.evaluations(found, per_class)
 
 
-def _evaluations(found: list[Any]) -> dict[str, Any]:
+def _evaluations(found: "list[Evaluation]") -> dict[str, Any]:
     """Flatten the scores into their rows; the first target's chosen run stands on top."""
-    targets = []
-    for one in found:
-        fields = one.to_dict()
-        fields["rows"] = [row | row.pop("scores") for row in fields["rows"]]
-        targets.append(fields)
+    targets = [asdict(one) for one in found]
+    for one in targets:
+        one["rows"] = [{**row["scores"], **{k: v for k, v in row.items() if k != "scores"}} for row in one["rows"]]
     first = targets[0]
     accuracy = next(row["accuracy"] for row in first["rows"] if row["run"] == first["chosen"])
     top = {"chosen": first["chosen"], "part": first["part"], "accuracy": accuracy, "n_looks": first["n_looks"]}
@@ -168,9 +170,9 @@ def run(
 
     Example: featx run pipelines/solar_cells.toml --final
     """
-    import featx
     from featx.cli import show
     from featx.cli.progress import watching
+    from featx.stages import stages
 
     printers: dict[str, Callable[[Any], None]] = {
         "extract": show.extraction,
@@ -182,7 +184,7 @@ def run(
     }
     with watching() as watch:
         done = []
-        for stage, result in featx.run(recipe, final=final, device=device, watch=watch):
+        for stage, result in stages(recipe, final=final, device=device, watch=watch):
             done.append({"stage": stage, "result": show.plain(result)})
             if not json:
                 show.say(f"\n── featx {stage}")

@@ -1,5 +1,6 @@
 """Results as people read them: tables and sentences on standard output."""
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,7 @@ def plain(result: Any) -> Any:
     """Return a stage's result as what JSON knows."""
     if isinstance(result, list):
         return [plain(one) for one in result]
-    return result.to_dict() if hasattr(result, "to_dict") else str(result)
+    return dataclasses.asdict(result) if dataclasses.is_dataclass(result) else str(result)  # type: ignore[arg-type]
 
 
 def _finite(value: Any) -> Any:
@@ -138,10 +139,10 @@ def fits(runs: Sequence["Fitted"]) -> None:
     metrics = " / ".join(dict.fromkeys(run.metric for run in runs))
     table("", ["run", "trials", f"cv {metrics}", "val acc", "search s", "train s", ""], rows)
     for run in runs:
-        say(f"  {run.run}: {counted_params(run.params)}")
+        say(f"  {run.run}: {setting_text(run.params)}")
 
 
-def counted_params(params: Mapping[str, Any]) -> str:
+def setting_text(params: Mapping[str, Any]) -> str:
     """Write a setting as ``C 0.01, scaling standard``."""
     return ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in params.items()
@@ -156,9 +157,8 @@ def votes(runs: Sequence["Voted"]) -> None:
     ]
     table("", ["run", "members", f"acc on {runs[0].scored_on}", "median member", ""], rows)
     for run in runs:
-        if len(set(run.weights)) > 1:
-            weights = dict(zip(run.members, run.weights, strict=True))
-            say("  weights: " + ", ".join(f"{name} {weight:.3f}" for name, weight in weights.items()))
+        weights = zip(run.members, run.weights, strict=True)
+        say(f"  {run.run}: " + ", ".join(f"{name} {weight:.3f}" for name, weight in weights))
 
 
 def evaluations(found: "Sequence[Evaluation]", with_classes: bool = False) -> None:

@@ -39,13 +39,14 @@ def device_named(name: str) -> torch.device:
 def embed(batches: Iterable[Batch], network: FeatureNetwork, device: torch.device) -> Iterator[Rows]:
     """Yield each batch's digests and one float32 (b, d) for each tap; padding is cut off.
 
-    Arithmetic is fp32 without TF32, whatever the device.
+    Arithmetic is fp32: cuDNN's TF32 is off here, that of matrix products is off by torch's default.
     """
     network = network.eval().to(device)
     on_gpu = device.type == "cuda"
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False):
-        for batch in batches:
-            pixels = torch.from_numpy(batch.pixels)
-            pixels = pixels.pin_memory().to(device, non_blocking=True) if on_gpu else pixels
-            b = len(batch.digests)
-            yield batch.digests, [output[:b].cpu().numpy() for output in network(pixels)]
+    for batch in batches:
+        pixels = torch.from_numpy(batch.pixels)
+        pixels = pixels.pin_memory().to(device, non_blocking=True) if on_gpu else pixels
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False):
+            outputs = network(pixels)
+        b = len(batch.digests)
+        yield batch.digests, [output[:b].cpu().numpy() for output in outputs]

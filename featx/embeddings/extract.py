@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from featx.images.digests import Identity, identify_all
 from featx.images.readers import read_source
 from featx.images.splits import split
 from featx.progress import Watch, unwatched
-from featx.recipe import EmbeddingSection, Recipe, made
+from featx.recipe import EmbeddingSection, Recipe, checked_spec
 from featx.specs import EmbeddingRequest
 from featx.tables import Manifest
 from featx.targets import encode
@@ -56,10 +56,6 @@ class Extraction:
     failures: list[tuple[str, str, str]]
     outcomes_file: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return what ``--json`` prints."""
-        return asdict(self)
-
 
 def extract(
     recipe: str | Path | Recipe | None = None,
@@ -80,7 +76,7 @@ def extract(
     Raises
     ------
     DataError
-        there are no images, labels do not fit the recipe, or not one image can be read.
+        there are no images, labels or group columns do not fit the recipe, or not one image can be read.
     WeightsError, UnknownNameError, DeviceError, CorruptError
         as they say; what was embedded before stays.
 
@@ -90,10 +86,12 @@ def extract(
     """
     start = time.perf_counter()
     study = Study.open(recipe)
-    said = [made(EmbeddingSection, "--backbone", backbone=name) for name in backbones]
+    said = [checked_spec(EmbeddingSection, "--backbone", backbone=name) for name in backbones]
     requests = [request for section in said for request in section.requests()] or study.recipe.requests
     manifest = read_source(study.recipe.data, study.recipe.folder)
     truths = [encode(manifest, name, target) for name, target in study.recipe.targets.items()]
+    for column in study.recipe.groups.values():
+        manifest.column(column)
     parts = split(manifest, truths[0], study.recipe.split, _kept_split(study))
     manifest, identities = _identified(manifest, watch)
     locked, filled = _fill_all(study, requests, manifest, device, watch)
@@ -118,9 +116,11 @@ def extract(
 
 
 def _kept_split(study: Study) -> "pd.Series[str] | None":
-    """Return the parts given by earlier extractions; None at the first one, or when ``[split]`` has changed."""
-    file, state = study.folder / "split.parquet", study.folder / "split.json"
-    if not file.is_file() or not state.is_file() or read_json(state) != study.split_state():
+    """Return the parts given by earlier extractions; None at the first, or for another split or source."""
+    file, state, source = (study.folder / name for name in ("split.parquet", "split.json", "source.json"))
+    if not (file.is_file() and state.is_file() and source.is_file()) or read_json(state) != study.split_state():
+        return None
+    if read_json(source).get("source") != study.labels_state()["source"]:
         return None
     return read_table(file, "featx extract").set_index("id")["part"]
 

@@ -1,7 +1,7 @@
 """One network, one pass over the images that its stores lack."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from featx.embeddings.batches import Failure, Todo, batched, decoded, finite
 from featx.embeddings.store import DEVICE_ROWS, EmbeddingStore
-from featx.images.decode import fit_to
+from featx.images.decode import preprocessor
 from featx.progress import Watch
-from featx.specs import EmbeddingRequest
+from featx.specs import EmbeddingRequest, Preprocessing
 from featx.workspace import LockedEmbedding, Study
 
 if TYPE_CHECKING:
@@ -25,18 +25,44 @@ SEGMENT_ROWS = 1024
 SEGMENT_S = 30.0  # what a killed extraction loses at most
 
 
-@dataclass(frozen=True)
+@dataclass
 class NetworkGroup:
-    """Requests that one network fills in one pass; it is built when it is first needed, and once."""
+    """Requests that one network fills in one pass; it is built when it is first needed, and once.
+
+    Attributes
+    ----------
+    built_s
+        Seconds that building it took; 0 before.
+    """
 
     requests: tuple[EmbeddingRequest, ...]
+    built_s: float = 0.0
 
     @cached_property
     def resolved(self) -> "Resolved":
         """The network, and what each request means with it."""
+        start = time.perf_counter()
         from featx.networks.features import resolve
 
-        return resolve(self.requests)
+        found = resolve(self.requests)
+        self.built_s = time.perf_counter() - start
+        return found
+
+    def embed(
+        self, todo: Todo, preprocessing: Preprocessing, device: str, failed: Callable[[Failure], None]
+    ) -> Iterator[tuple[tuple[str, ...], list[NDArray[np.float32]]]]:
+        """Yield the digests of a few images and a (b, d) for each request; images without a vector go to `failed`.
+
+        The network is built when the first batch is there: files that cannot be decoded need none.
+        """
+        batches = batched(decoded(todo, preprocessor(preprocessing)), DEVICE_ROWS, failed)
+        if (first := next(batches, None)) is None:
+            return
+        from featx.embeddings.devices import device_named, embed
+
+        place = device_named(device)
+        for digests, columns in embed(chain([first], batches), self.resolved.network, place):
+            yield finite(digests, columns, failed)
 
     def locked(self, study: Study) -> list[LockedEmbedding]:
         """Return what each request resolves to: as noted at the last extraction while that holds, else anew."""
@@ -69,7 +95,7 @@ class Filled:
     failed
         Digest → why it has none.
     seconds
-        From the first batch to the last segment, the building of the network left out.
+        From the first image to the last segment, the building of the network left out.
     """
 
     embedded: set[str] = field(default_factory=set)
@@ -137,31 +163,19 @@ def fill(group: NetworkGroup, stores: Sequence[EmbeddingStore], todo: Todo, devi
     -------
     Filled
         Each digest of `todo` is in ``embedded`` or in ``failed``.
-
-    Notes
-    -----
-    The network is built when the first batch is there: files that cannot be decoded need none.
     """
     filled = Filled()
-    batches = batched(decoded(todo, fit_to(stores[0].spec.preprocessing)), DEVICE_ROWS, filled.note)
-    if (first := next(batches, None)) is None:
-        return filled
-    from featx.embeddings.devices import device_named, embed
-
-    place, network = device_named(device), group.resolved.network
-    provenance = {"device": str(place), "runtime": f"torch {version('torch')}", "featx": version("featx")}
     stage = f"embed {group.requests[0].backbone}"
-    start = time.perf_counter()
-    watch(stage, 0, len(todo))
+    provenance = {"device": device, "runtime": f"torch {version('torch')}", "featx": version("featx")}
+    start, built_s = time.perf_counter(), group.built_s
     with SegmentWriter(stores, provenance) as writer:
-        for digests, columns in embed(chain([first], batches), network, place):
-            kept, rows = finite(digests, columns, filled.note)
-            writer.add(kept, rows)
-            filled.embedded.update(kept)
+        for digests, columns in group.embed(todo, stores[0].spec.preprocessing, device, filled.note):
+            writer.add(digests, columns)
+            filled.embedded.update(digests)
             n_failed = len(filled.failed)
             note = f"{n_failed} unreadable" if n_failed else ""
             watch(stage, len(filled.embedded) + n_failed, len(todo), note)
-    filled.seconds = time.perf_counter() - start
+    filled.seconds = time.perf_counter() - start - (group.built_s - built_s)
     return filled
 
 

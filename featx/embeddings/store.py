@@ -58,7 +58,7 @@ class EmbeddingStore:
         self.spec = spec
         self.n_features = n_features
         self.header = {
-            "spec": spec.model_dump(mode="json"),
+            "spec": spec.identity(),
             "n_features": n_features,
             "device_rows": DEVICE_ROWS,
         }

@@ -1,22 +1,23 @@
 """Hold votes over a recipe's finished runs; each becomes a run folder."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import KFold
+from numpy.typing import NDArray
+from sklearn.model_selection import GroupKFold, KFold
 
 from featx import artifact
-from featx.disk import whole_folder, write_json, write_table
+from featx.disk import write_json, write_table
 from featx.ensembles.voting import Vote
 from featx.errors import DataError
 from featx.metrics import score, scores
 from featx.recipe import Recipe
 from featx.registry import VOTES
-from featx.specs import EnsembleSpec, fingerprint
+from featx.specs import EnsembleSpec
 from featx.tables import Predictions, Truth
 from featx.workspace import RunFolder, Study
 
@@ -45,10 +46,6 @@ class Voted:
     scored_on: str
     accuracy: float
     median_member_accuracy: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what ``--json`` prints."""
-        return asdict(self)
 
 
 def ensemble(
@@ -120,7 +117,7 @@ class Ballot:
             "folds": self.spec.folds,
             "seed": self.spec.seed,
             "target": self.target,
-            "members": {run.name: artifact.find(run.path)[1].body_sha256 for run in self.runs},
+            "members": {run.name: run.body_sha256 for run in self.runs},
             "split": self.study.split_fingerprint(),
             "labels": self.study.labels_fingerprint(self.target),
             "val_labels": self.study.labels_fingerprint(self.target, "val"),
@@ -129,12 +126,8 @@ class Ballot:
 
 def _vote(ballot: Ballot, force: bool) -> Voted:
     asked = ballot.asked()
-    folder = ballot.study.folder / f"{ballot.method}-{ballot.target}-{fingerprint(asked)[:8]}"
-    made = force or not (folder / "header.json").is_file()
-    if made:
-        with whole_folder(folder) as private:
-            _make(ballot, asked, private)
-    return _as_voted(RunFolder(folder), made)
+    stem = f"{ballot.method}-{ballot.target}"
+    return _as_voted(*ballot.study.run_once(stem, asked, force, lambda folder: _make(ballot, asked, folder)))
 
 
 def _make(ballot: Ballot, asked: dict[str, Any], folder: Path) -> None:
@@ -143,7 +136,7 @@ def _make(ballot: Ballot, asked: dict[str, Any], folder: Path) -> None:
     truth = ballot.study.truth(ballot.target)
     choosers = [run.chooser() for run in ballot.runs]
     weights = _weights(vote, choosers, truth, ballot.spec)
-    tables = [cross_fitted(vote, choosers, truth, ballot.spec)]
+    tables = [cross_fitted(vote, choosers, truth, ballot.spec, ballot.study.groups(choosers[0].ids))]
     tests = [run.predictions.of("test") for run in ballot.runs]
     if len(tests[0].ids):
         tables.append(vote.combine(tests, weights))
@@ -153,7 +146,6 @@ def _make(ballot: Ballot, asked: dict[str, Any], folder: Path) -> None:
         "median_member_accuracy": float(np.median([score("accuracy", truth, chooser) for chooser in choosers])),
         "finished": datetime.now(UTC).isoformat(),
     }
-    write_json(folder / "spec.json", asked)
     write_json(folder / "metrics.json", metrics)
     write_table(folder / "predictions.parquet", Predictions.concatenate(tables).to_frame())
     body = {"method": ballot.method, "members": asked["members"], "weights": weights}
@@ -170,7 +162,13 @@ def _weights(vote: Vote, members: Sequence[Predictions], truth: Truth, spec: Ens
     return [weight / sum(raw) for weight in raw]
 
 
-def cross_fitted(vote: Vote, members: Sequence[Predictions], truth: Truth, spec: EnsembleSpec) -> Predictions:
+def cross_fitted(
+    vote: Vote,
+    members: Sequence[Predictions],
+    truth: Truth,
+    spec: EnsembleSpec,
+    groups: NDArray[Any] | None = None,
+) -> Predictions:
     """Vote on the rows that choose, each fold with weights learnt from the other folds.
 
     Raises
@@ -181,9 +179,12 @@ def cross_fitted(vote: Vote, members: Sequence[Predictions], truth: Truth, spec:
     if not vote.weighs:
         return vote.combine(members, None)
     ids = members[0].ids
-    if len(ids) < spec.folds:
-        raise DataError(f"{len(ids)} val rows are too few to weigh members in {spec.folds} folds; give val more rows")
-    folds = KFold(spec.folds, shuffle=True, random_state=spec.seed).split(ids)
+    n_units = len(ids) if groups is None else len(np.unique(groups))
+    if n_units < spec.folds:
+        what = "val rows" if groups is None else "groups of val rows"
+        raise DataError(f"{n_units} {what} are too few to weigh members in {spec.folds} folds; give val more rows")
+    kind = KFold if groups is None else GroupKFold
+    folds = kind(spec.folds, shuffle=True, random_state=spec.seed).split(ids, groups=groups)
     parts = []
     for learn, held_out in folds:
         weights = _weights(vote, [member.take(ids[learn]) for member in members], truth, spec)
@@ -192,7 +193,7 @@ def cross_fitted(vote: Vote, members: Sequence[Predictions], truth: Truth, spec:
 
 
 def _as_voted(run: RunFolder, made: bool) -> Voted:
-    body = artifact.ensemble_body(run.path, artifact.find(run.path)[1])
+    body = artifact.ensemble_body(run.path, artifact.read_header(run.path)[1])
     chooser = run.chooser()
     part = str(chooser.part[0])
     return Voted(

@@ -10,6 +10,7 @@ from scipy.stats import norm
 from featx.disk import read_json, write_json
 from featx.metrics import confusion, per_class, score, scores
 from featx.recipe import Recipe
+from featx.specs import fingerprint
 from featx.tables import Predictions, Truth
 from featx.workspace import RunFolder, Study
 
@@ -80,13 +81,9 @@ class Evaluation:
     chosen_by: str
     n_looks: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return what ``--json`` prints."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Evaluation":
-        """Undo `to_dict`."""
+        """Undo `dataclasses.asdict`."""
         return cls(**fields | {"rows": [Row(**row) for row in fields["rows"]]})
 
 
@@ -136,18 +133,19 @@ def _evaluate(study: Study, target: str, final: bool) -> Evaluation:
         len(study.looks(target)),
     )
     if final:
-        write_json(_final_file(study, target), found.to_dict())
+        write_json(_final_file(study, target), asdict(found))
     return found
 
 
 def last_final(study: Study, target: str) -> Evaluation | None:
-    """Return the test scores of the last opening, None where there was none."""
+    """Return the test scores of the last opening on the current split and labels, None where there was none."""
     file = _final_file(study, target)
     return Evaluation.from_dict(read_json(file)) if file.is_file() else None
 
 
 def _final_file(study: Study, target: str) -> Path:
-    return study.folder / f"final-{target}.json"
+    current = fingerprint([study.split_fingerprint(), study.labels_fingerprint(target)])
+    return study.folder / f"final-{target}-{current[:8]}.json"
 
 
 def _row(run: RunFolder, predictions: Predictions, truth: Truth) -> Row:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from featx.artifact import provenance, write_head
-from featx.disk import whole_folder, write_json, write_table
+from featx.disk import write_json, write_table
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.heads.models import Head, Task
-from featx.heads.search import SearchResult, TrainRows, check_counts, class_weights, fitted, out_of_fold, search
-from featx.metrics import scores
+from featx.heads.search import SearchResult, TrainRows, check_folds, fitted, out_of_fold, row_weights, search
+from featx.metrics import score, scores
 from featx.progress import Watch, unwatched
-from featx.recipe import Recipe, made
+from featx.recipe import Recipe, checked_spec
 from featx.registry import HEADS
 from featx.specs import HeadSpec, fingerprint
 from featx.tables import Embeddings, Ids, Predictions, Truth
@@ -55,10 +55,6 @@ class Fitted:
     search_s: float
     train_s: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return what ``--json`` prints."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Job:
@@ -83,22 +79,19 @@ class Job:
         """Return what makes this run what it is; its fingerprint names the folder."""
         return {
             "kind": "head",
-            "head": self.spec.model_dump(mode="json"),
+            "head": self.spec.identity(),
             "target": self.target,
             "embeddings": [one.spec.fingerprint() for one in self.locked],
             "split": self.study.split_fingerprint(),
+            "groups": self.study.recipe.split.by,
             "labels": self.study.labels_fingerprint(self.target),
         }
-
-    def folder(self) -> Path:
-        """Return where the run lies once it is finished."""
-        return self.study.folder / f"{self.spec.name}-{self.target}-{fingerprint(self.asked())[:8]}"
 
 
 def fit(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a call may say otherwise
     recipe: str | Path | Recipe | None = None,
     *,
-    heads: Sequence[str] = (),
+    heads: Sequence[str | HeadSpec] = (),
     target: str | None = None,
     embedding: str | None = None,
     trials: int | None = None,
@@ -111,7 +104,7 @@ def fit(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a 
     Parameters
     ----------
     heads
-        Their names; the recipe's by default.
+        Their names (with the recipe's settings) or specs; the recipe's by default.
     target
         One of the recipe's targets; all by default.
     embedding
@@ -135,13 +128,14 @@ def fit(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a 
     Learns from train rows only; val and test rows are predicted, their labels are not looked at (val ones are, to
     report a score once the model is finished).
     """
-    for name in heads:
-        HEADS.get(name)
+    for head in heads:
+        HEADS.get(head if isinstance(head, str) else head.name)
     study = Study.open(recipe)
-    specs = [study.recipe.head_named(name) for name in heads] or list(study.recipe.head)
+    named = [study.recipe.heads_named(head) if isinstance(head, str) else [head] for head in heads]
+    specs = [spec for some in named for spec in some] or list(study.recipe.head)
     said = {"trials": trials, "timeout_s": timeout_s}
     changes = {name: value for name, value in said.items() if value is not None}
-    specs = [made(HeadSpec, f"head {spec.name}", **spec.model_dump() | changes) for spec in specs]
+    specs = [checked_spec(HeadSpec, f"head {spec.name}", **spec.model_dump() | changes) for spec in specs]
     locked = tuple(locked_embeddings(study, embedding))
     ids = {part: study.ids(part) for part in ("train", "val", "test")}
     embeddings = read_embeddings(study, np.concatenate(list(ids.values())), locked)
@@ -152,23 +146,26 @@ def fit(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a 
 
 
 def _fit_one(job: Job, embeddings: Embeddings, force: bool, watch: Watch) -> Fitted:
-    folder = job.folder()
-    if (folder / "header.json").is_file() and not force:
-        return _as_fitted(RunFolder(folder), made=False)
-    with whole_folder(folder) as private:
-        _make(job, embeddings, private, watch)
-    return _as_fitted(RunFolder(folder), made=True)
+    asked = job.asked()
+    # beside the run folder, so that an interrupted search goes on where it stopped
+    journal = job.study.folder / f".trials-{fingerprint(asked)}.journal"
+    if force:
+        journal.unlink(missing_ok=True)
+    stem = f"{job.spec.name}-{job.target}"
+    run, made = job.study.run_once(stem, asked, force, lambda folder: _make(job, embeddings, folder, journal, watch))
+    return _as_fitted(run, job.truth, made)
 
 
-def _make(job: Job, embeddings: Embeddings, folder: Path, watch: Watch) -> None:
+def _make(job: Job, embeddings: Embeddings, folder: Path, journal: Path, watch: Watch) -> None:
     """Search, fit, predict, and write the run into `folder`."""
     spec, train_ids = job.spec, job.ids["train"]
     truth = job.truth.take(train_ids)
     x = embeddings.take(train_ids).x
-    rows = TrainRows(x, truth.codes, class_weights(spec, truth.codes, truth.classes))
-    check_counts(truth.codes, spec, truth.classes)
+    weights = row_weights(spec, truth.codes, truth.classes)
+    rows = TrainRows(x, truth.codes, weights, job.study.groups(train_ids))
+    check_folds(rows, spec, truth.classes)
     head: Head = HEADS.get(spec.name)(Task(len(x), x.shape[1], len(truth.classes), spec.seed))
-    found = search(head, spec, rows, folder / "trials.journal", watch)
+    found = search(head, spec, rows, journal, watch)
     start = time.perf_counter()
     proba, fold_of = out_of_fold(head, found.params, rows, spec)
     tables = [Predictions.of_part("oof", train_ids, proba, truth.classes, fold_of)]
@@ -179,7 +176,6 @@ def _make(job: Job, embeddings: Embeddings, folder: Path, watch: Watch) -> None:
             tables.append(Predictions.of_part(part, job.ids[part], answers, truth.classes))
     predictions = Predictions.concatenate(tables)
     metrics = _metrics(job, predictions, found, time.perf_counter() - start)
-    write_json(folder / "spec.json", job.asked())
     write_json(folder / "metrics.json", metrics)
     write_table(folder / "predictions.parquet", predictions.to_frame())
     header = provenance(train_ids) | {
@@ -190,6 +186,7 @@ def _make(job: Job, embeddings: Embeddings, folder: Path, watch: Watch) -> None:
         "metrics": {part: metrics[part] for part in ("oof", "val") if metrics[part]},
     }
     write_head(folder, model, header, x[:N_GOLDEN])
+    journal.rename(folder / "trials.journal")
 
 
 def _metrics(job: Job, predictions: Predictions, found: SearchResult, train_s: float) -> dict[str, Any]:
@@ -206,8 +203,9 @@ def _metrics(job: Job, predictions: Predictions, found: SearchResult, train_s: f
     }
 
 
-def _as_fitted(run: RunFolder, made: bool) -> Fitted:
+def _as_fitted(run: RunFolder, truth: Truth, made: bool) -> Fitted:
     metrics = run.metrics
+    val = run.predictions.of("val")
     head = run.spec["head"]
     return Fitted(
         run=run.name,
@@ -220,7 +218,7 @@ def _as_fitted(run: RunFolder, made: bool) -> Fitted:
         metric=head["metric"],
         cv_score=metrics["cv_score"],
         oof_accuracy=metrics["oof"]["accuracy"],
-        val_accuracy=metrics["val"] and metrics["val"]["accuracy"],
+        val_accuracy=score("accuracy", truth, val) if len(val.ids) else None,  # its labels may have changed since
         search_s=metrics["search_s"],
         train_s=metrics["train_s"],
     )

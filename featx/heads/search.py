@@ -14,7 +14,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.utils.class_weight import compute_sample_weight
 
@@ -40,15 +40,25 @@ class TrainRows:
         (n,) in 0 … k-1, each class at least once in every fold's train rows.
     weights
         (n,) positive.
+    groups
+        (n,) rows of one group stay on one side of every fold; None where there are no groups.
     """
 
     x: NDArray[np.float32]
     codes: NDArray[np.int64]
     weights: NDArray[np.float64]
+    groups: NDArray[Any] | None = None
 
     def take(self, at: NDArray[np.intp]) -> "TrainRows":
         """Return some of the rows."""
-        return TrainRows(self.x[at], self.codes[at], self.weights[at])
+        groups = None if self.groups is None else self.groups[at]
+        return TrainRows(self.x[at], self.codes[at], self.weights[at], groups)
+
+    def folds(self, n_folds: int, seed: int) -> list[Fold]:
+        """Return (train, held-out) row numbers of each fold: stratified, groups whole."""
+        kind = StratifiedKFold if self.groups is None else StratifiedGroupKFold
+        split = kind(n_folds, shuffle=True, random_state=seed).split(self.x[:, :1], self.codes, self.groups)
+        return list(split)
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,7 @@ class SearchResult:
     seconds: float
 
 
-def class_weights(spec: HeadSpec, codes: NDArray[np.int64], classes: Sequence[str]) -> NDArray[np.float64]:
+def row_weights(spec: HeadSpec, codes: NDArray[np.int64], classes: Sequence[str]) -> NDArray[np.float64]:
     """Return one weight a row, mean 1.
 
     Raises
@@ -93,39 +103,55 @@ def class_weights(spec: HeadSpec, codes: NDArray[np.int64], classes: Sequence[st
     return np.asarray(weights / weights.mean())
 
 
-def check_counts(codes: NDArray[np.int64], spec: HeadSpec, classes: Sequence[str]) -> None:
-    """Check that every class is in every fold.
+def check_folds(rows: TrainRows, spec: HeadSpec, classes: Sequence[str]) -> None:
+    """Check that the rows can be folded: every class is learnt in every fold, twice for calibration's own folds.
 
     Raises
     ------
     DataError
-        a class has fewer rows than there are folds.
+        a class has too few rows, or there are fewer groups than folds.
     """
-    counts = np.bincount(codes, minlength=len(classes))
-    if counts.min() < max(spec.folds, 3):
+    counts = np.bincount(rows.codes, minlength=len(classes))
+    rarest = int(counts.argmin())
+    least = spec.folds if spec.folds > 2 else 4  # what is left of it for learning in each fold is two rows or more
+    if counts[rarest] < least:
         raise DataError(
-            f"class {classes[int(counts.argmin())]!r} has {counts.min()} train rows, {spec.folds} folds need at least "
-            f"{max(spec.folds, 3)} of each; add images, drop the class, or say 'folds = …' in [[head]]"
+            f"class {classes[rarest]!r} has {counts[rarest]} train rows, {spec.folds} folds need at least {least} of "
+            "each; add images, drop the class, or say 'folds = …' in [[head]]"
         )
-
-
-def stratified_folds(codes: NDArray[np.int64], spec: HeadSpec) -> list[Fold]:
-    """Return (train, held-out) row numbers of each fold."""
-    folds = StratifiedKFold(spec.folds, shuffle=True, random_state=spec.seed)
-    return list(folds.split(np.zeros(len(codes)), codes))
+    if rows.groups is None:
+        return
+    n_groups = len(np.unique(rows.groups))
+    if n_groups < spec.folds:
+        raise DataError(
+            f"split.by leaves {n_groups} groups in train, {spec.folds} folds need one each; say 'folds = …'"
+        )
+    for train, _ in rows.folds(spec.folds, spec.seed):
+        if (lost := np.bincount(rows.codes[train], minlength=len(classes)) < 2).any():
+            raise DataError(
+                f"class {classes[int(lost.argmax())]!r} stands in too few groups: a fold would learn without it; "
+                "add groups with it, or drop the class"
+            )
 
 
 def fitted(head: Head, params: Params, rows: TrainRows, *, probabilities: bool, seed: int) -> Pipeline:
     """Fit one setting on `rows`; with `probabilities`, calibrated where the head needs it."""
     pipeline = head.build(params)
     if probabilities and head.calibrated:
-        folds = min(CALIBRATION_FOLDS, int(np.bincount(rows.codes).min()))
-        splits = StratifiedKFold(folds, shuffle=True, random_state=seed)
+        splits = _calibration_folds(rows, seed)
         name, clf = pipeline.steps[-1]
         pipeline.steps[-1] = (name, CalibratedClassifierCV(clf, ensemble=False, cv=splits))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # held-out scores judge an early stop better
         return pipeline.fit(rows.x, rows.codes, clf__sample_weight=rows.weights)
+
+
+def _calibration_folds(rows: TrainRows, seed: int) -> Any:
+    """Return folds for calibration, as many as the rarest class and the groups allow."""
+    n_folds = min(CALIBRATION_FOLDS, int(np.bincount(rows.codes).min()))
+    if rows.groups is None:
+        return StratifiedKFold(n_folds, shuffle=True, random_state=seed)
+    return rows.folds(min(n_folds, len(np.unique(rows.groups))), seed)
 
 
 def search(head: Head, spec: HeadSpec, rows: TrainRows, journal: Path, watch: Watch) -> SearchResult:
@@ -134,22 +160,27 @@ def search(head: Head, spec: HeadSpec, rows: TrainRows, journal: Path, watch: Wa
     Parameters
     ----------
     journal
-        The file that Optuna writes every trial to.
+        The file that Optuna writes every trial to; trials of an interrupted search that stand in it count.
 
     Notes
     -----
-    The first trial is the head's `start`; the others are proposed by TPE. Time O(trials × folds × one fit).
+    The first trial is the head's `start`, the next few are random, the others are proposed by TPE. Time
+    O(trials × folds × one fit).
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     start = time.perf_counter()
-    folds = stratified_folds(rows.codes, spec)
+    folds = rows.folds(spec.folds, spec.seed)
     study = optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(journal))),
         study_name=spec.name,
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=spec.seed),
+        load_if_exists=True,
     )
-    study.enqueue_trial(dict(head.start))
+    n_before = len(study.trials)
+    # a new seed for the rest of an interrupted search: the old one would propose the same settings again
+    study.sampler = optuna.samplers.TPESampler(seed=spec.seed + n_before, n_startup_trials=max(3, spec.trials // 3))
+    if not n_before:
+        study.enqueue_trial(dict(head.start))
 
     def objective(trial: optuna.Trial) -> float:
         params = head.space(trial)
@@ -158,11 +189,14 @@ def search(head: Head, spec: HeadSpec, rows: TrainRows, journal: Path, watch: Wa
         trial.set_user_attr("fold_scores", scores)
         return float(np.mean(scores))
 
-    def tell(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        watch(f"tune {spec.name}", trial.number + 1, spec.trials, f"best {spec.metric} {abs(study.best_value):.4f}")
+    def tell(study: optuna.Study, _trial: optuna.trial.FrozenTrial) -> None:
+        note = f"best {spec.metric} {abs(study.best_value):.4f}"
+        watch(f"tune {spec.name}", len(_finished(study)), spec.trials, note)
 
-    watch(f"tune {spec.name}", 0, spec.trials)
-    study.optimize(objective, n_trials=spec.trials, timeout=spec.timeout_s, callbacks=[tell])
+    n_left = spec.trials - len(_finished(study))
+    watch(f"tune {spec.name}", spec.trials - n_left, spec.trials)
+    if n_left > 0:
+        study.optimize(objective, n_trials=n_left, timeout=spec.timeout_s, callbacks=[tell])
     trials = [
         {
             "number": t.number,
@@ -170,10 +204,14 @@ def search(head: Head, spec: HeadSpec, rows: TrainRows, journal: Path, watch: Wa
             "fold_scores": t.user_attrs["fold_scores"],
             "params": t.user_attrs["params"],
         }
-        for t in study.trials
+        for t in _finished(study)
     ]
     best = study.best_trial
     return SearchResult(best.user_attrs["params"], study.best_value, trials, time.perf_counter() - start)
+
+
+def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
 
 
 def _fold_score(head: Head, params: Params, rows: TrainRows, fold: Fold, spec: HeadSpec) -> float:
@@ -193,7 +231,7 @@ def out_of_fold(
     """Return (n, k) probabilities of every train row by a model that did not see it, and the fold of each row."""
     proba = np.empty((len(rows.codes), int(rows.codes.max()) + 1))
     fold_of = np.empty(len(rows.codes), dtype=np.int64)
-    for number, (train, held_out) in enumerate(stratified_folds(rows.codes, spec)):
+    for number, (train, held_out) in enumerate(rows.folds(spec.folds, spec.seed)):
         model = fitted(head, params, rows.take(train), probabilities=True, seed=spec.seed)
         proba[held_out] = model.predict_proba(rows.x[held_out])
         fold_of[held_out] = number

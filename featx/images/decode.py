@@ -63,7 +63,7 @@ def _three_channels(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def fit_to(size: Preprocessing) -> Callable[[Image.Image], Pixels]:
+def preprocessor(size: Preprocessing) -> Callable[[Image.Image], Pixels]:
     """Return the function that brings a picture to the (size_px, size_px, 3) that a network takes."""
     side, resampling = size.size_px, FILTERS[size.interpolation]
 

@@ -4,7 +4,7 @@ import io
 import json
 import re
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from featx.images.decode import BROKEN
 from featx.images.digests import read_bytes
 from featx.images.folder import PARTS
 from featx.images.readers import Reader
+from featx.recipe import DEFAULT_HEADS
 from featx.registry import READERS
 from featx.specs import ReaderSpec
 from featx.tables import Manifest
@@ -64,10 +65,6 @@ class Finding:
     sizes_px: dict[str, int]
     n_measured: int
     n_unreadable: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what ``--json`` prints."""
-        return asdict(self)
 
 
 def init(
@@ -130,7 +127,7 @@ def init(
 
 
 def recognise(source: Path, labels: Path | None) -> ReaderSpec:
-    """Return how to read `source`: the first reader that recognises it, tables before folders.
+    """Return how to read `source`: the first reader that recognises it.
 
     Raises
     ------
@@ -139,8 +136,8 @@ def recognise(source: Path, labels: Path | None) -> ReaderSpec:
     """
     if labels is not None and not labels.is_file():
         raise DataError(f"nothing lies at {str(labels)!r}; expected a CSV, TSV or Parquet file")
-    for name in sorted(READERS.names(), reverse=True):
-        reader: Reader = READERS.get(name)()
+    readers: list[Reader] = [READERS.get(name)() for name in READERS.names()]
+    for reader in sorted(readers, key=lambda one: one.rank):
         if data := reader.recognise(source, labels):
             return data
     raise DataError(
@@ -228,11 +225,7 @@ def _toml(data: ReaderSpec, recipe: Path, found: Finding) -> str:
         'backbone = "efficientnet_lite0"',
         'tap = "last"',
         'pool = "avg"',
-        *(
-            line
-            for head in ("logreg", "svm", "rf", "xgboost")
-            for line in ("", "[[head]]", f'name = "{head}"', "trials = 10")
-        ),
+        *(line for head in DEFAULT_HEADS for line in ("", "[[head]]", f'name = "{head}"', "trials = 10")),
         "",
         "[ensemble]",
         'methods = ["majority", "weighted"]',

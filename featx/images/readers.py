@@ -15,7 +15,15 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".
 
 
 class Reader(Protocol):
-    """One way in which images and labels lie on disk."""
+    """One way in which images and labels lie on disk.
+
+    Attributes
+    ----------
+    rank
+        Readers are asked to recognise a source in this order, the most particular ones first.
+    """
+
+    rank: int
 
     def recognise(self, source: Path, labels: Path | None) -> ReaderSpec | None:
         """Look at `source` and say how to read it, or None where it is not of this kind.

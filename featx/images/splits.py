@@ -102,7 +102,7 @@ def _given(manifest: Manifest, spec: SplitSpec) -> "pd.Series[str]":
     if spec.column is None:
         return pd.Series(np.nan, index=pd.Index(manifest.ids), dtype=object)
     said = manifest.column(spec.column).astype(object)
-    parts = said.map(PARTS)
+    parts = said.map(lambda part: PARTS.get(str(part).lower()))
     if (odd := said[parts.isna()]).size:
         raise DataError(
             f"split.column: {odd.size} images have {odd.iloc[0]!r} in {spec.column!r}, first {odd.index[0]!r}; "

@@ -1,11 +1,12 @@
 """A CSV, TSV or Parquet table with a path column and label columns."""
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from pandas.errors import EmptyDataError, ParserError
+from pandas.errors import EmptyDataError, ParserError, ParserWarning
 
 from featx.errors import DataError, ReadError
 from featx.images.readers import is_image_name, listed
@@ -27,6 +28,8 @@ LOOKED_AT = 50  # rows that must name images before a column is taken for the pa
 
 class TableReader:
     """Reads a label table: its columns as they are, without the path column."""
+
+    rank = 10
 
     def recognise(self, source: Path, labels: Path | None) -> ReaderSpec | None:
         """See `featx.images.readers.Reader`."""
@@ -82,8 +85,10 @@ def read_labels(file: Path, spec: LabelsSpec) -> pd.DataFrame:
         else:
             header: Literal["infer"] | None = None if spec.columns else "infer"
             separator = SEPARATORS[spec.separator] if spec.separator else sniffed(file)
-            frame = pd.read_csv(file, sep=separator, header=header, encoding="utf-8-sig", **CSV)
-    except (OSError, ValueError, ParserError, EmptyDataError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", ParserWarning)  # rows wider than the header would be cut
+                frame = pd.read_csv(file, sep=separator, header=header, encoding="utf-8-sig", **CSV)
+    except (OSError, ValueError, ParserError, ParserWarning, EmptyDataError) as error:
         raise ReadError(f"{file} cannot be read as a table: {str(error).splitlines()[0]}") from error
     if spec.columns:
         if len(spec.columns) != frame.shape[1]:

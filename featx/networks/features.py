@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from featx.disk import file_state
+from featx.disk import file_state, sha256_of
 from featx.errors import DataError, UnknownNameError, WeightsError
 from featx.networks.backbones import Backbone, backbone
-from featx.networks.weights import load_state, read_state, sha256_of, sha256_of_state
+from featx.networks.weights import load_state, read_state, sha256_of_state
 from featx.registry import suggestion
 from featx.specs import EmbeddingRequest, EmbeddingSpec, Pool, Preprocessing
 
@@ -39,7 +39,7 @@ def positions_last(x: Tensor) -> Tensor:
     square input; (b, tokens, c) is turned round.
     """
     if x.ndim == 4:
-        channels_at_the_end = x.shape[1] == x.shape[2] != x.shape[3] and x.shape[2] != x.shape[3]
+        channels_at_the_end = x.shape[1] == x.shape[2] != x.shape[3]
         return (x.permute(0, 3, 1, 2) if channels_at_the_end else x).flatten(2)
     return x.transpose(1, 2) if x.ndim == 3 else x
 

@@ -1,6 +1,6 @@
 """What can be named, for people: backbones with their figures, and a backbone's layers."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from featx.networks.features import last_layer, outline
@@ -28,10 +28,6 @@ class BackboneRow:
     size_px: int
     n_parameters: int
     weights: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what ``--json`` prints."""
-        return asdict(self)
 
 
 def list_backbones() -> list[BackboneRow]:

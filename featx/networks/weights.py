@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from featx.disk import whole_file
+from featx.disk import sha256_of, whole_file
 from featx.errors import WeightsError
 
 FETCH_TIMEOUT_S = 20
@@ -78,12 +78,6 @@ class WeightsFile:
         return f"weights {self.path.name} ({digest}): {found}; expected in {self.path.parent}; {self.remedy}"
 
 
-def sha256_of(path: Path) -> str:
-    """64 hex digits of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def read_state(path: Path) -> State:
     """Return the tensors of a safetensors file or of a state dict saved by torch (no code is run).
 
@@ -107,7 +101,7 @@ def read_state(path: Path) -> State:
 
 
 def load_state(network: nn.Module, state: State, origin: str) -> None:
-    """Fill `network`: by name, or in order where names differ and all shapes agree one to one.
+    """Fill `network`: by name, or in order where names differ and all shapes and last name parts agree one to one.
 
     Raises
     ------
@@ -117,7 +111,7 @@ def load_state(network: nn.Module, state: State, origin: str) -> None:
     ours = _counted_tensors(network.state_dict())
     theirs = _counted_tensors(state)
     if set(ours) != set(theirs):
-        if [tensor.shape for tensor in ours.values()] != [tensor.shape for tensor in theirs.values()]:
+        if _outline(ours) != _outline(theirs):
             lacking = [name for name in ours if name not in theirs]
             raise WeightsError(
                 f"weights {origin} are of another network: {len(theirs)} tensors, expected {len(ours)}"
@@ -128,6 +122,11 @@ def load_state(network: nn.Module, state: State, origin: str) -> None:
         network.load_state_dict(OrderedDict(theirs), strict=False)  # the batch counters are left as they are
     except RuntimeError as error:
         raise WeightsError(f"weights {origin} are of another network: {str(error).splitlines()[-1].strip()}") from error
+
+
+def _outline(tensors: Mapping[str, torch.Tensor]) -> list[tuple[str, torch.Size]]:
+    """Return what must agree, in order: ``weight``, ``bias``, ``running_mean`` … and shapes."""
+    return [(name.rpartition(".")[2], tensor.shape) for name, tensor in tensors.items()]
 
 
 def _counted_tensors(state: State) -> dict[str, torch.Tensor]:

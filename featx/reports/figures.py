@@ -49,11 +49,13 @@ def confusion_matrices(tables: Mapping[str, Sequence[Sequence[int]]], classes: S
         matrix = np.asarray(counts)
         shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        axes.set_title(name, fontsize=9)
+        axes.set_title(name, fontsize=9, parse_math=False)
         axes.set_xlabel("guessed", fontsize=8)
         axes.set_ylabel("true", fontsize=8)
-        axes.set_xticks(range(len(classes)), classes, fontsize=7, rotation=0 if len(classes) < 4 else 90)
-        axes.set_yticks(range(len(classes)), classes, fontsize=7)
+        axes.set_xticks(
+            range(len(classes)), classes, fontsize=7, rotation=0 if len(classes) < 4 else 90, parse_math=False
+        )
+        axes.set_yticks(range(len(classes)), classes, fontsize=7, parse_math=False)
         if len(classes) <= MOST_NUMBERS:
             for (i, j), count in np.ndenumerate(matrix):
                 axes.text(j, i, str(count), ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black")
@@ -74,7 +76,8 @@ def search_history(trials: Mapping[str, Sequence[Mapping[str, Any]]], metric: st
     axes.set_ylabel(f"{metric}, mean over folds")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=8, loc="lower right")
+    for text in axes.legend(fontsize=8, loc="lower right").get_texts():
+        text.set_parse_math(False)
     return as_uri(figure)
 
 
@@ -85,7 +88,7 @@ def intervals(rows: Mapping[str, tuple[float, float, float]], part: str) -> str:
     for at, (value, low, high) in enumerate(reversed(list(rows.values()))):
         axes.plot([low, high], [at, at], color="#3b6ea5", lw=2)
         axes.plot(value, at, "o", color="#3b6ea5")
-    axes.set_yticks(range(len(rows)), list(reversed(list(rows))), fontsize=8)
+    axes.set_yticks(range(len(rows)), list(reversed(list(rows))), fontsize=8, parse_math=False)
     axes.set_xlabel(f"accuracy on {part}, 95 % interval (Wilson)")
     axes.grid(axis="x", alpha=0.25)
     return as_uri(figure)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from featx.artifact import commit, find
+from featx.artifact import commit, read_header
 from featx.disk import write_text
 from featx.errors import ReadError
 from featx.evaluation.evaluate import SCORES, Evaluation, evaluate, last_final
@@ -16,6 +16,7 @@ from featx.images.decode import decode
 from featx.images.digests import read_bytes
 from featx.recipe import Recipe
 from featx.reports.figures import confusion_matrices, intervals, search_history, thumbnail
+from featx.specs import ResolvedEmbedding
 from featx.workspace import HAS_EMBEDDING, Study
 
 MISTAKES_SHOWN = 12
@@ -56,6 +57,7 @@ def report(recipe: str | Path | Recipe | None = None) -> Path:
         failures=_failures(study),
         n_found=len(study.outcomes),
         parts={part: len(study.ids(part)) for part in ("train", "val", "test")},
+        embeddings=_embeddings(study, sections),
         versions=_versions(study, sections),
         commit=commit(),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -71,8 +73,14 @@ def _failures(study: Study) -> list[dict[str, str]]:
 
 
 def _versions(study: Study, sections: list[Section]) -> dict[str, str]:
-    newest = study.folder / sections[0].evaluation.rows[0].run
-    return find(newest)[1].versions
+    """Return the versions that the first target's chosen run was made with."""
+    return read_header(study.folder / sections[0].evaluation.chosen)[1].versions
+
+
+def _embeddings(study: Study, sections: list[Section]) -> list[ResolvedEmbedding]:
+    """Return the embeddings that the runs on the page take, each once."""
+    runs = [row.run for section in sections for row in section.evaluation.rows]
+    return list(dict.fromkeys(one for run in runs for one in read_header(study.folder / run)[1].embeddings))
 
 
 def _section(study: Study, found: Evaluation) -> Section:
@@ -117,7 +125,7 @@ def _mistakes(study: Study, found: Evaluation) -> list[dict[str, str]]:
         try:
             picture = thumbnail(decode(read_bytes(uri)))
         except (ReadError, FileNotFoundError):
-            continue  # the image was there when it was embedded; the page names it all the same
+            picture = ""  # the image was there when it was embedded: the page names it all the same
         shown.append(
             {
                 "id": table.ids[at],

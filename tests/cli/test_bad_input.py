@@ -74,14 +74,18 @@ def test_a_class_with_one_image(toy_home: Path, complains) -> None:  # type: ign
     complains("extract", "the smallest class has 1", "at least one image of each class in every part")
 
 
-def test_an_image_that_is_missing_is_an_outcome(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_image_is_an_error_once_the_others_are_done(
+    toy_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = [f"{path.relative_to('images')},{path.parent.name}" for path in sorted(Path("images").rglob("*.png"))]
     Path("images/labels.csv").write_text("\n".join(["path,class", *rows, "dark/gone.png,dark"]))
     Path("featx.toml").write_text(TOY_RECIPE.replace('"images"', '"images"\nlabels = { file = "labels.csv" }'))
-    assert run("extract") == 0
-    said = capsys.readouterr().out
-    assert "49 images: 48 embedded, 0 cached, 0 duplicate, 0 unreadable, 1 missing" in said
-    assert "missing: 'dark/gone.png'" in said
+    assert run("extract") == 1
+    said = capsys.readouterr()
+    assert "49 images: 48 embedded, 0 cached, 0 duplicate, 0 unreadable, 1 missing" in said.out
+    assert "missing: 'dark/gone.png'" in said.out
+    assert "error: 1 of 49 images are named in the labels and not there, first 'dark/gone.png'" in said.err
+    assert run("fit", "--head", "logreg") == 0
 
 
 def test_an_empty_folder(home: Path, complains) -> None:  # type: ignore[no-untyped-def]
@@ -128,7 +132,10 @@ def test_stages_out_of_order(toy_home: Path, complains) -> None:  # type: ignore
     assert run("fit", "--head", "logreg") == 0
     complains("ensemble", "a vote needs two finished runs or more, found logreg-")
     complains("ensemble --members svm", "no finished run is called 'svm'")
-    complains("fit --embedding toy/x/avg", "no extracted embedding is called 'toy/x/avg'; did you mean 'toy/last/avg'")
+    complains(
+        "fit --embedding toy/x/avg",
+        "no extracted embedding is called 'toy/x/avg'; known: toy/last/avg,weights=none",
+    )
 
 
 def test_a_cache_written_by_another_spec(toy_home: Path, complains) -> None:  # type: ignore[no-untyped-def]

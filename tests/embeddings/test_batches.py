@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from featx.embeddings.batches import AHEAD, Batch, Failure, Pixels, batched, decoded
-from featx.images.decode import fit_to
+from featx.images.decode import preprocessor
 from featx.images.digests import digest
 from featx.specs import Preprocessing
 
 HALF = (0.5, 0.5, 0.5)
-FIT = fit_to(Preprocessing(size_px=8, mean=HALF, std=HALF))
+FIT = preprocessor(Preprocessing(size_px=8, mean=HALF, std=HALF))
 
 
 def grey(level: int) -> Pixels:

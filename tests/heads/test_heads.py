@@ -8,13 +8,15 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from sklearn.pipeline import Pipeline
 
 import featx
 from featx.errors import DataError, IncompleteError, UnknownNameError
 from featx.heads.models import Task
-from featx.heads.search import TrainRows, check_counts, class_weights, fitted, out_of_fold, search, stratified_folds
+from featx.heads.search import TrainRows, check_folds, fitted, out_of_fold, row_weights, search
 from featx.progress import unwatched
 from featx.registry import HEADS
 from featx.specs import HeadSpec
@@ -81,7 +83,7 @@ def test_a_heavier_class_is_guessed_more_often(name: str) -> None:
     for weight in ("none", "balanced"):
         spec = HeadSpec(name=name, class_weight=weight)
         head = HEADS.get(name)(Task(300, 4, 2, 0))
-        rows = TrainRows(x, codes, class_weights(spec, codes, ["rest", "rare"]))
+        rows = TrainRows(x, codes, row_weights(spec, codes, ["rest", "rare"]))
         params = dict(head.start) | ({"min_samples_leaf": 30} if name == "rf" else {})
         guessed[weight] = int(fitted(head, params, rows, probabilities=True, seed=0).predict(x).sum())
     assert guessed["balanced"] > guessed["none"]
@@ -89,24 +91,98 @@ def test_a_heavier_class_is_guessed_more_often(name: str) -> None:
 
 def test_class_weights_balance_have_mean_one_and_know_their_classes() -> None:
     codes = np.array([0, 0, 0, 1])
-    balanced = class_weights(HeadSpec(name="svm", class_weight="balanced"), codes, ["a", "b"])
+    balanced = row_weights(HeadSpec(name="svm", class_weight="balanced"), codes, ["a", "b"])
     assert balanced[codes == 0].sum() == pytest.approx(balanced[codes == 1].sum())
-    given = class_weights(HeadSpec(name="svm", class_weight={"b": 3}), codes, ["a", "b"])
+    given = row_weights(HeadSpec(name="svm", class_weight={"b": 3}), codes, ["a", "b"])
     assert given[3] / given[0] == pytest.approx(3)
     assert balanced.mean() == pytest.approx(given.mean()) == pytest.approx(1)
     with pytest.raises(DataError, match="class_weight names 'c'; classes: a, b"):
-        class_weights(HeadSpec(name="svm", class_weight={"c": 2}), codes, ["a", "b"])
+        row_weights(HeadSpec(name="svm", class_weight={"c": 2}), codes, ["a", "b"])
 
 
 def test_no_row_is_held_out_twice_or_never() -> None:
-    folds = stratified_folds(digits(3).codes, HeadSpec(name="rf", folds=4))
+    folds = digits(3).folds(4, seed=0)
     assert sorted(np.concatenate([held_out for _, held_out in folds])) == list(range(240))
     assert all(not set(train) & set(held_out) for train, held_out in folds)
 
 
+def rows_of(codes: list[int], groups: list[int] | None = None) -> TrainRows:
+    n = len(codes)
+    x = np.random.default_rng(0).normal(size=(n, 3)).astype(np.float32)
+    return TrainRows(x, np.array(codes), np.ones(n), None if groups is None else np.array(groups))
+
+
 def test_a_class_with_too_few_rows_is_named() -> None:
     with pytest.raises(DataError, match="class 'rare' has 4 train rows, 5 folds need at least 5"):
-        check_counts(np.array([0] * 20 + [1] * 4), HeadSpec(name="rf"), ["often", "rare"])
+        check_folds(rows_of([0] * 20 + [1] * 4), HeadSpec(name="rf"), ["often", "rare"])
+
+
+@pytest.mark.parametrize("folds", [2, 3, 4, 5])
+def test_rows_that_pass_the_check_can_be_fitted_by_every_head(name: str, folds: int) -> None:
+    spec = HeadSpec(name=name, folds=folds)
+    for n_rare in range(1, 8):
+        rows = rows_of([0] * 20 + [1] * n_rare)
+        try:
+            check_folds(rows, spec, ["often", "rare"])
+        except DataError:
+            continue
+        head = HEADS.get(name)(Task(len(rows.codes), 3, 2, 0))
+        proba, _ = out_of_fold(head, dict(head.start), rows, spec)
+        assert np.isfinite(proba).all()
+        break
+    else:
+        pytest.fail("no number of rows passed")
+
+
+@given(seed=st.integers(0, 1000), n_groups=st.integers(12, 30))
+def test_no_row_is_predicted_by_a_model_that_saw_its_group(seed: int, n_groups: int) -> None:
+    rng = np.random.default_rng(seed)
+    groups = rng.integers(0, n_groups, 200)
+    rows = rows_of(rng.integers(0, 2, 200).tolist(), groups.tolist())
+    for train, held_out in rows.folds(5, seed):
+        assert not set(groups[train]) & set(groups[held_out])
+
+
+def test_groups_that_cannot_be_folded_are_said() -> None:
+    with pytest.raises(DataError, match=r"split.by leaves 3 groups in train, 5 folds need one each"):
+        check_folds(rows_of([0, 1] * 15, [0, 1, 2] * 10), HeadSpec(name="rf"), ["a", "b"])
+    with pytest.raises(DataError, match="class 'b' stands in too few groups"):
+        check_folds(rows_of([0] * 50 + [1] * 10, [*range(50), *[99] * 10]), HeadSpec(name="rf"), ["a", "b"])
+
+
+def test_an_interrupted_search_goes_on_where_it_stopped(toy_home: Path) -> None:
+    featx.extract()
+
+    def impatient(stage: str, done: int, total: int, note: str = "") -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match="^$"):
+        featx.fit(heads=["logreg"], trials=5, watch=impatient)
+    seen: list[int] = []
+    (run,) = featx.fit(heads=["logreg"], trials=5, watch=lambda _stage, done, _total, _note="": seen.append(done))
+    assert run.n_trials == 5
+    assert seen == [3, 4, 5]
+    params = [json.dumps(t["params"]) for t in json.loads((Path(run.path) / "metrics.json").read_text())["trials"]]
+    assert len(set(params)) == 5
+    assert (Path(run.path) / "trials.journal").is_file()
+    assert not list(Path("runs/featx").glob(".trials*"))
+
+
+def test_two_settings_of_one_head_are_two_runs(toy_home: Path) -> None:
+    text = TOY_RECIPE + '\n[[head]]\nname = "logreg"\ntrials = 1\nfolds = 4\n'
+    Path("featx.toml").write_text(text)
+    featx.extract()
+    assert len({run.run for run in featx.fit()}) == 3
+    assert len({run.run for run in featx.fit(heads=["logreg"])}) == 2
+
+
+def test_the_embedding_of_another_size_is_not_taken_along(toy_home: Path) -> None:
+    featx.extract()
+    Path("featx.toml").write_text(TOY_RECIPE.replace('weights = "none"', 'weights = "none"\nsize_px = 20'))
+    featx.extract()
+    (run,) = featx.fit(heads=["logreg"], embedding="toy/last/avg,weights=none,size_px=20")
+    assert json.loads((Path(run.path) / "header.json").read_text())["n_features"] == 8
 
 
 def test_searching_by_log_loss_uses_probabilities(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from featx.errors import ReadError
-from featx.images.decode import FILTERS, decode, fit_to
+from featx.images.decode import FILTERS, decode, preprocessor
 from featx.specs import Interpolation, Preprocessing, Resize
 
 RED, WHITE, HALF = (255, 0, 0), (255, 255, 255), (0.5, 0.5, 0.5)
@@ -24,7 +24,7 @@ def stored(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 def fit(size_px: int, resize: Resize = "crop", **fields: Any) -> Callable[[Image.Image], np.ndarray]:
     """Make the function that brings a picture to a size."""
-    return fit_to(Preprocessing(size_px=size_px, resize=resize, mean=HALF, std=HALF, **fields))
+    return preprocessor(Preprocessing(size_px=size_px, resize=resize, mean=HALF, std=HALF, **fields))
 
 
 def pixels(data: bytes) -> list[Any]:

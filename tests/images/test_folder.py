@@ -63,8 +63,22 @@ def test_a_class_may_be_called_like_a_part_beside_other_classes(tmp_path: Path) 
 
 
 def test_hidden_files_hidden_folders_and_other_files_are_left_out(tmp_path: Path) -> None:
-    touch(tmp_path, "cat/1.png", "cat/.2.png", "cat/notes.txt", "cat/.thumbs/1.png", ".git/1.png", "top.png")
+    touch(tmp_path, "cat/1.png", "cat/.2.png", "cat/notes.txt", "cat/.thumbs/1.png", ".git/1.png", "top.txt")
     assert read(tmp_path).ids.tolist() == ["cat/1.png"]
+
+
+def test_an_image_without_a_class_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/1.png", "dog/1.png", "top.png")
+    with pytest.raises(DataError, match=r"1 images lie beside the class folders, first '.*top.png'"):
+        read(tmp_path)
+
+
+def test_part_folders_beside_others_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "Train/cat/1.png", "Test/cat/2.png")
+    assert read(tmp_path).labels["split"].tolist() == ["test", "train"]
+    touch(tmp_path, "extra/cat/3.png")
+    with pytest.raises(DataError, match=r"holds part folders \(Test, Train\) and 1 other, first 'extra'"):
+        read(tmp_path)
 
 
 def test_a_linked_folder_is_not_followed_below_a_class(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_other_backbones_than_the_recipes_can_be_asked_for(toy_home: Path) -> No
     assert [(one["name"], one["n_features"]) for one in done.embeddings] == [("efficientnet_lite0/last/avg", 1280)]
     assert done.n_embedded == 8
     study = Study.open(None)
-    assert [one.request.name for one in study.locked] == ["toy/last/avg", "efficientnet_lite0/last/avg"]
+    assert [one.request.name for one in study.locked] == ["toy/last/avg,weights=none", "efficientnet_lite0/last/avg"]
     (extra,) = locked_embeddings(study, "efficientnet_lite0/last/avg")
     assert read_embeddings(study, study.manifest.ids, [extra]).x.shape == (8, 1280)
     assert read_embeddings(study, study.manifest.ids, locked_embeddings(study)).x.shape == (8, 8)

@@ -1,6 +1,7 @@
 """What people are shown of backbones and layers."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 from torch import nn
@@ -20,7 +21,7 @@ def test_each_registered_backbone_is_listed_with_its_figures() -> None:
     assert (rows["resnet50"].n_features, rows["resnet50"].n_parameters) == (2048, 25_557_032)
     assert (rows["vgg16"].n_features, rows["mobilenet_v2"].n_features) == (512, 1280)
     assert (rows["toy"].n_features, rows["toy"].weights) == (8, "there are none")
-    assert json.loads(json.dumps(lite.to_dict()))["n_features"] == 1280
+    assert json.loads(json.dumps(asdict(lite)))["n_features"] == 1280
 
 
 def test_layers_are_listed_in_the_order_in_which_they_finish() -> None:

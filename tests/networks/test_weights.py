@@ -146,11 +146,24 @@ def test_a_checkpoint_around_the_state_dict_is_told_what_it_is(tmp_path: Path) -
 
 def test_tensors_under_other_names_are_taken_in_their_order() -> None:
     ours, theirs = network(), network()
-    renamed = {f"net.{at}": tensor for at, tensor in enumerate(theirs.state_dict().values()) if tensor.ndim}
+    state = {name: tensor for name, tensor in theirs.state_dict().items() if tensor.ndim}
+    renamed = {f"net{at}.{name.rpartition('.')[2]}": tensor for at, (name, tensor) in enumerate(state.items())}
 
     load_state(ours, renamed, "renamed")
 
     assert sha256_of_state(ours) == sha256_of_state(theirs)
+
+
+def test_tensors_of_one_shape_in_another_order_are_not_taken_for_each_other() -> None:
+    state = {name: tensor for name, tensor in network().state_dict().items() if tensor.ndim}
+    names = list(state)
+    mean, var = (next(name for name in names if name.endswith(kind)) for kind in ("running_mean", "running_var"))
+    assert state[mean].shape == state[var].shape
+    swapped = {mean: var, var: mean}
+    renamed = {f"net.{swapped.get(name, name)}": state[swapped.get(name, name)] for name in names}
+
+    with pytest.raises(WeightsError, match="are of another network"):
+        load_state(network(), renamed, "renamed")
 
 
 @pytest.mark.parametrize(

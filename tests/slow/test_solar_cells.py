@@ -44,8 +44,7 @@ def test_the_chosen_run_and_the_weighted_vote_over_outer_folds(
     for number, (_, test) in enumerate(folds):
         monkeypatch.setenv("FEATX_RUNS", str(tmp_path / f"runs{number}"))
         fold = recipe_of_fold(test, labels, source, tmp_path)
-        for _stage, _result in featx.run(fold):
-            pass
+        featx.run(fold)
         (found,) = featx.evaluate(fold, final=True)
         accuracy = {row.run: row.scores["accuracy"] for row in found.rows}
         members = [row.scores["accuracy"] for row in found.rows if not row.is_ensemble]

@@ -1,0 +1,40 @@
+"""Files of every released format are read by today's code."""
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.exceptions import InconsistentVersionWarning
+
+import featx
+from featx.embeddings.store import EmbeddingStore
+from featx.specs import EmbeddingSpec
+
+GOLDEN = Path(__file__).parent / "golden"
+STORES = sorted(GOLDEN.glob("format-*/*.zarr"))
+RUNS = sorted(path.parent for path in GOLDEN.glob("format-*/*/header.json"))
+
+
+def test_there_are_golden_files() -> None:
+    assert STORES
+    assert RUNS
+
+
+@pytest.mark.parametrize("path", STORES, ids=lambda path: path.parent.name)
+def test_a_golden_store_is_read(path: Path) -> None:
+    header = json.loads((path / "zarr.json").read_text())["attributes"]["featx"]
+    store = EmbeddingStore(path, EmbeddingSpec(**header["spec"]), header["n_features"])
+    assert path.name.endswith(f"{store.spec.fingerprint()}.zarr")
+    expected = np.load(path.parent / "vectors.npz")
+    np.testing.assert_array_equal(store.read(expected["digests"].tolist()), expected["x"])
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.parent.name)
+def test_a_golden_run_is_loaded_and_answers_as_it_did(path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InconsistentVersionWarning)  # the point is to read older files
+        model = featx.load(path)
+    expected = np.load(path.parent / "vectors.npz")
+    np.testing.assert_allclose(model.predict_proba(expected["x"]), expected["proba"], atol=1e-9)

@@ -1,0 +1,85 @@
+"""What was made for something else is not taken for what is asked now."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import featx
+from featx.errors import DataError, IncompleteError
+from featx.evaluation.evaluate import last_final
+from featx.workspace import Study
+from tests.conftest import TOY_RECIPE, make_images
+
+
+def test_two_recipes_of_one_name_do_not_share_their_images(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("p1", "p2"):
+        make_images(home / folder / "images", n_each=16 if folder == "p1" else 20)
+        (home / folder / "featx.toml").write_text(TOY_RECIPE)
+    featx.extract("p1/featx.toml")
+    first = Study.open("p1/featx.toml").split
+    featx.extract("p2/featx.toml")
+    assert len(Study.open("p2/featx.toml").manifest) == 40
+    with pytest.raises(IncompleteError, match=r"\[data\] or its label file changed .*run 'featx extract'"):
+        featx.fit("p1/featx.toml")
+    assert featx.extract("p1/featx.toml").n_embedded == 0
+    pd.testing.assert_series_equal(Study.open("p1/featx.toml").split, first)
+
+
+def test_another_source_is_split_anew_and_stratified(toy_home: Path) -> None:
+    featx.extract()
+    make_images(toy_home / "others", ("x", "y", "z"), n_each=20)
+    Path("featx.toml").write_text(TOY_RECIPE.replace('"images"', '"others"'))
+    featx.extract()
+    study = Study.open(None)
+    for part, n_each in (("test", 5), ("val", 5), ("train", 10)):
+        assert pd.Series([name[0] for name in study.ids(part)]).value_counts().tolist() == [n_each] * 3
+
+
+def test_an_ensemble_with_a_lost_member_is_left_out(toy_home: Path) -> None:
+    featx.extract()
+    fits = featx.fit()
+    (vote,) = featx.ensemble(methods=["soft"])
+    assert vote.run in featx.predict(["images/dark/000.png"])
+    shutil.rmtree(fits[0].path)
+    assert list(featx.predict(["images/dark/000.png"])) == [fits[1].run]
+    assert [row.run for row in featx.evaluate()[0].rows] == [fits[1].run]
+
+
+def test_test_scores_of_an_earlier_split_are_not_shown(toy_home: Path) -> None:
+    featx.extract()
+    featx.fit(heads=["logreg"])
+    featx.evaluate(final=True)
+    assert last_final(Study.open(None), "class") is not None
+    Path("featx.toml").write_text(TOY_RECIPE.replace("[split]", "[split]\nseed = 5"))
+    featx.extract()
+    featx.fit(heads=["logreg"])
+    assert last_final(Study.open(None), "class") is None
+    assert len(Study.open(None).looks()) == 1
+
+
+def test_a_group_column_that_does_not_exist_is_named(toy_home: Path) -> None:
+    Path("featx.toml").write_text(TOY_RECIPE + '\n[groups]\nwho = "person"\n')
+    with pytest.raises(DataError, match="no label column is called 'person'; columns: class"):
+        featx.extract()
+
+
+def test_groups_stay_whole_from_the_split_to_the_votes(toy_home: Path) -> None:
+    paths = sorted(Path("images").rglob("*.png"))
+    rows = {"path": [str(path.relative_to("images")) for path in paths], "class": [path.parent.name for path in paths]}
+    pd.DataFrame(rows | {"person": [f"p{at // 2}" for at in range(len(paths))]}).to_csv("images/l.csv", index=False)
+    recipe = TOY_RECIPE.replace('"images"', '"images"\nlabels = { file = "l.csv" }').replace(
+        "[split]", '[split]\nby = "person"'
+    )
+    Path("featx.toml").write_text(recipe)
+    featx.extract()
+    featx.fit()
+    featx.ensemble()
+    study = Study.open(None)
+    person = pd.read_csv("images/l.csv").set_index("path")["person"]
+    assert (study.split.groupby(person).nunique() == 1).all()
+    for run in study.runs():
+        oof = run.predictions.of("oof")
+        folds = pd.Series(oof.fold, index=oof.ids)
+        assert (folds.groupby(person).nunique() <= 1).all()
