@@ -4,6 +4,7 @@ Each is written under a private name (it begins with a dot) and renamed when it 
 meets half of one, and a killed writer leaves nothing that could be taken for a result.
 """
 
+import fcntl
 import hashlib
 import json
 import shutil
@@ -37,6 +38,15 @@ def whole_folder(final: Path) -> Iterator[Path]:
         _show(private, final)
     finally:
         shutil.rmtree(private, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait until no other process holds the lock file `path`, hold it while the block runs; a kill lets it go."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def _show(private: Path, final: Path) -> None:

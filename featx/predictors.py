@@ -97,6 +97,8 @@ class Model(ABC):
         ------
         ArtifactError
             d is not the model's.
+        DataError
+            some rows are not finite.
         """
         x = np.asarray(x, dtype=np.float32)
         if x.ndim != 2 or x.shape[1] != self.header.n_features:
@@ -105,6 +107,8 @@ class Model(ABC):
                 f"{self.name} expects (n, {self.header.n_features}) features from {names}, found shape {x.shape}; "
                 "extract with the artifact's embeddings ('featx show' prints them)"
             )
+        if bad := int((~np.isfinite(x).all(axis=1)).sum()):
+            raise DataError(f"{bad} of {len(x)} rows of features hold nan or infinity; expected finite numbers")
         edges = np.cumsum([one.n_features for one in self.embeddings])[:-1]
         parts = np.split(x, edges, axis=1)
         return self.predict_columns(
@@ -116,11 +120,12 @@ class Model(ABC):
         names = np.asarray(self.classes, dtype=object)
         return np.asarray(names[self.predict_proba(x).argmax(axis=1)])
 
-    def predict_images(self, images: Sequence[str | Path], device: str = "auto") -> Answers:
+    def predict_images(self, images: Sequence[str | Path] | str | Path, device: str = "auto") -> Answers:
         """Embed images and answer for those that can be read."""
         from featx.embeddings.files import embed_files
 
-        embedded = embed_files([str(image) for image in images], self.embeddings, device)
+        given = [images] if isinstance(images, str | Path) else images
+        embedded = embed_files([str(image) for image in given], self.embeddings, device)
         return answers(self, embedded.columns, embedded.images, embedded.unreadable)
 
 
@@ -186,6 +191,8 @@ def _load_anew(folder: Path, header: Header, loaded: dict[Path, Model]) -> Model
     body = ensemble_body(folder, header)
     members = []
     for name, sha256 in body["members"].items():
+        if not (folder.parent / name).is_dir():
+            raise ArtifactError(f"{folder} votes over {name!r}, which is not beside it; copy its members along with it")
         member = _load(folder.parent / name, loaded)
         if member.header.body_sha256 != sha256:
             raise ArtifactError(f"member {name!r} of {folder} was made again since; run 'featx ensemble' again")
@@ -201,7 +208,7 @@ def answers(model: Model, columns: Columns, images: Sequence[str], unreadable: M
 
 
 def predict(
-    images: Sequence[str | Path],
+    images: Sequence[str | Path] | str | Path,
     recipe: str | Path | Recipe | None = None,
     *,
     runs: Sequence[str] = (),
@@ -223,6 +230,7 @@ def predict(
     """
     from featx.embeddings.files import embed_files
 
+    images = [images] if isinstance(images, str | Path) else images
     if not images:
         raise DataError("no images to predict; name one or more files")
     loaded: dict[Path, Model] = {}

@@ -185,7 +185,7 @@ def _what_is_wrong(detail: Any, location: list[Any], kind: type[Spec]) -> str:
         return "is missing"
     if name == "value_error":
         return str(detail["ctx"]["error"])
-    if name == "tuple_type" and isinstance(found, dict):
+    if name == "tuple_type" and isinstance(found, dict) and len(location) == 1:
         return f"found one table, expected a list of them ([[{location[-1]}]])"
     if name in {"model_type", "dict_type"}:
         return f"found {found!r}, expected a table"

@@ -83,3 +83,12 @@ def test_groups_stay_whole_from_the_split_to_the_votes(toy_home: Path) -> None:
         oof = run.predictions.of("oof")
         folds = pd.Series(oof.fold, index=oof.ids)
         assert (folds.groupby(person).nunique() <= 1).all()
+
+
+def test_copies_in_several_parts_or_with_other_labels_are_warned_of(toy_home: Path) -> None:
+    assert featx.extract().warnings == []
+    for number in range(8):
+        shutil.copy(f"images/dark/{number:03}.png", f"images/light/copy{number}.png")
+    first, second = featx.extract().warnings
+    assert "images with copies stand in several parts, first 'dark/0" in first
+    assert second.startswith("8 images with copies have different labels, first 'dark/0")

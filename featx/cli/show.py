@@ -116,8 +116,10 @@ def extraction(done: "Extraction") -> None:
         say(f"  {outcome}: {name!r} {reason}")
     if len(done.failures) > FAILURES_SHOWN:
         say(f"  … {len(done.failures) - FAILURES_SHOWN} more in {done.outcomes_file}")
-    rate = f", {done.images_per_s:.1f} images/s" if done.n_embedded else ""
-    say(f"split: {counted(done.parts)}; {done.seconds:.1f} s{rate}")
+    for warning in done.warnings:
+        say(f"  warning: {warning}")
+    rate = f", embedding alone {done.images_per_s:.1f} images/s" if done.n_embedded else ""
+    say(f"split of those with embeddings: {counted(done.parts)}; {done.seconds:.1f} s in all{rate}")
     for one in done.embeddings:
         say(f"  {one['name']}  d {one['n_features']}  {one['store']}")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from featx.disk import read_json, read_table, write_json, write_table
 from featx.embeddings.fill import Filled, fill, network_groups, todo_of
@@ -19,7 +20,7 @@ from featx.images.splits import split
 from featx.progress import Watch, unwatched
 from featx.recipe import EmbeddingSection, Recipe, checked_spec
 from featx.specs import EmbeddingRequest
-from featx.tables import Manifest
+from featx.tables import Manifest, Truth
 from featx.targets import encode
 from featx.workspace import HAS_EMBEDDING, LockedEmbedding, Study
 
@@ -37,7 +38,9 @@ class Extraction:
     embeddings
         Name, d and store of each.
     parts
-        Images of each part.
+        Images of each part, those without an embedding left out.
+    warnings
+        What should be looked at: equal images in several parts, or with different labels.
     failures
         (id, outcome, reason) of each image without an embedding.
     """
@@ -54,6 +57,7 @@ class Extraction:
     embeddings: list[dict[str, Any]]
     parts: dict[str, int]
     failures: list[tuple[str, str, str]]
+    warnings: list[str]
     outcomes_file: str
 
 
@@ -109,7 +113,8 @@ def extract(
             {"name": one.request.name, "n_features": one.n_features, "store": str(study.store_path(one.spec))}
             for one in locked
         ],
-        parts={part: int((parts == part).sum()) for part in ("train", "val", "test")},
+        parts={part: len(study.ids(part)) for part in ("train", "val", "test")},
+        warnings=_warnings(manifest, parts, truths),
         failures=list(failures.itertuples(index=False, name=None)),
         outcomes_file=str(study.folder / "outcomes.parquet"),
     )
@@ -175,6 +180,21 @@ def _outcomes(manifest: Manifest, identities: Sequence[Identity], filled: Filled
             first_of[digest] = name
             rows.append((name, "embedded" if digest in filled.embedded else "cached", ""))
     return pd.DataFrame(rows, columns=["id", "outcome", "reason"])
+
+
+def _warnings(manifest: Manifest, parts: "pd.Series[str]", truths: Sequence[Truth]) -> list[str]:
+    """Word what equal images have that they should not."""
+    columns: list[tuple[str, NDArray[Any]]] = [("stand in several parts", parts.to_numpy())]
+    columns += [("have different labels", truth.codes) for truth in truths]
+    known = manifest.digests != ""
+    digests = pd.Series(manifest.digests[known], index=pd.Index(manifest.ids[known]))
+    found = []
+    for what, values in columns:
+        differing = pd.Series(values[known]).groupby(digests.to_numpy()).nunique()
+        if (torn := differing.index[differing > 1]).size:
+            names = " and ".join(map(repr, digests.index[digests == torn[0]][:2]))
+            found.append(f"{torn.size} images with copies {what}, first {names}")
+    return found
 
 
 def _leave(

@@ -51,8 +51,8 @@ class Voted:
 def ensemble(
     recipe: str | Path | Recipe | None = None,
     *,
-    methods: Sequence[str] = (),
-    members: Sequence[str] = (),
+    methods: Sequence[str] | str = (),
+    members: Sequence[str] | str = (),
     target: str | None = None,
     force: bool = False,
 ) -> list[Voted]:
@@ -83,6 +83,8 @@ def ensemble(
     Weights are val scores (without a val split those of the out-of-fold rows); on the rows that gave them a weighted
     vote is scored by cross-fitting: each fold is voted on with weights from the others.
     """
+    methods = [methods] if isinstance(methods, str) else methods
+    members = [members] if isinstance(members, str) else members
     for name in methods:
         VOTES.get(name)
     study = Study.open(recipe)
@@ -93,7 +95,9 @@ def ensemble(
         runs = [run for run in study.runs(name, spec.members) if not run.is_ensemble]
         if len(runs) < 2:
             found = ", ".join(run.name for run in runs) or "none"
-            raise DataError(f"a vote needs two finished runs or more, found {found}; run 'featx fit --head …' again")
+            raise DataError(
+                f"a vote needs two finished runs or more, found {found} for target {name!r}; run 'featx fit --head …'"
+            )
         made += [_vote(Ballot(study, name, method, spec, runs), force) for method in spec.methods]
     return made
 

@@ -4,13 +4,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from featx.artifact import provenance, write_head
-from featx.disk import write_json, write_table
+from featx.disk import locked, write_json, write_table
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.heads.models import Head, Task
 from featx.heads.search import SearchResult, TrainRows, check_folds, fitted, out_of_fold, row_weights, search
@@ -91,7 +92,7 @@ class Job:
 def fit(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a call may say otherwise
     recipe: str | Path | Recipe | None = None,
     *,
-    heads: Sequence[str | HeadSpec] = (),
+    heads: Sequence[str | HeadSpec] | str | HeadSpec = (),
     target: str | None = None,
     embedding: str | None = None,
     trials: int | None = None,
@@ -128,6 +129,7 @@ def fit(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a 
     Learns from train rows only; val and test rows are predicted, their labels are not looked at (val ones are, to
     report a score once the model is finished).
     """
+    heads = [heads] if isinstance(heads, str | HeadSpec) else heads
     for head in heads:
         HEADS.get(head if isinstance(head, str) else head.name)
     study = Study.open(recipe)
@@ -136,11 +138,13 @@ def fit(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a 
     said = {"trials": trials, "timeout_s": timeout_s}
     changes = {name: value for name, value in said.items() if value is not None}
     specs = [checked_spec(HeadSpec, f"head {spec.name}", **spec.model_dump() | changes) for spec in specs]
-    locked = tuple(locked_embeddings(study, embedding))
+    extracted = tuple(locked_embeddings(study, embedding))
     ids = {part: study.ids(part) for part in ("train", "val", "test")}
-    embeddings = read_embeddings(study, np.concatenate(list(ids.values())), locked)
+    embeddings = read_embeddings(study, np.concatenate(list(ids.values())), extracted)
     jobs = [
-        Job(study, name, spec, locked, ids, study.truth(name)) for name in study.target_names(target) for spec in specs
+        Job(study, name, spec, extracted, ids, study.truth(name))
+        for name in study.target_names(target)
+        for spec in specs
     ]
     return [_fit_one(job, embeddings, force, watch) for job in jobs]
 
@@ -149,14 +153,16 @@ def _fit_one(job: Job, embeddings: Embeddings, force: bool, watch: Watch) -> Fit
     asked = job.asked()
     # beside the run folder, so that an interrupted search goes on where it stopped
     journal = job.study.folder / f".trials-{fingerprint(asked)}.journal"
-    if force:
-        journal.unlink(missing_ok=True)
     stem = f"{job.spec.name}-{job.target}"
-    run, made = job.study.run_once(stem, asked, force, lambda folder: _make(job, embeddings, folder, journal, watch))
+    with locked(journal.with_suffix(".lock")):  # who comes second finds the run made
+        if force:
+            journal.unlink(missing_ok=True)
+        make = partial(_make, job, embeddings, journal, watch)
+        run, made = job.study.run_once(stem, asked, force, make)
     return _as_fitted(run, job.truth, made)
 
 
-def _make(job: Job, embeddings: Embeddings, folder: Path, journal: Path, watch: Watch) -> None:
+def _make(job: Job, embeddings: Embeddings, journal: Path, watch: Watch, folder: Path) -> None:
     """Search, fit, predict, and write the run into `folder`."""
     spec, train_ids = job.spec, job.ids["train"]
     truth = job.truth.take(train_ids)

@@ -167,7 +167,7 @@ def search(head: Head, spec: HeadSpec, rows: TrainRows, journal: Path, watch: Wa
     The first trial is the head's `start`, the next few are random, the others are proposed by TPE. Time
     O(trials × folds × one fit).
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it logs Ctrl-C as a failed trial, traceback and all
     start = time.perf_counter()
     folds = rows.folds(spec.folds, spec.seed)
     study = optuna.create_study(

@@ -61,6 +61,8 @@ def identify(uri: str) -> Identity:
     try:
         return Identity(digest(read_bytes(uri)))
     except FileNotFoundError:
+        if Path(uri).is_symlink():
+            return Identity(outcome="unreadable", reason="is a link to nothing")
         return Identity(outcome="missing", reason="there is no such file")
     except ReadError as error:
         return Identity(outcome="unreadable", reason=str(error))

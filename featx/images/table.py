@@ -1,5 +1,6 @@
 """A CSV, TSV or Parquet table with a path column and label columns."""
 
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,8 +109,8 @@ def sniffed(file: Path) -> str:
 
 def _recognise(root: Path, file: Path) -> LabelsSpec | None:
     """Say how to read `file` where one of its columns names images at or one folder below `root`."""
-    place = file.relative_to(root) if file.is_relative_to(root) else file.resolve()
-    for spec in _ways_to_read(file, str(place)):
+    place = os.path.relpath(file, root)
+    for spec in _ways_to_read(file, place):
         frame = read_labels(file, spec)
         for column in frame.columns:
             names = frame[column].head(LOOKED_AT).astype(str)
