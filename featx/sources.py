@@ -9,8 +9,8 @@ from featx.specs import ReaderSpec
 EXTRA_OF = {"elpv_dataset": "demo"}
 
 
-def source_path(source: str, folder: Path) -> Path:
-    """Return the folder that `source` means.
+def source_place(source: str, folder: Path) -> Path:
+    """Return where `source` lies, or lay: it need not be there any more.
 
     Parameters
     ----------
@@ -19,12 +19,21 @@ def source_path(source: str, folder: Path) -> Path:
 
     Raises
     ------
-    DataError
-        there is nothing at that path.
     MissingExtraError
         the package is not installed; names the extra that brings it.
     """
-    found = _in_package(source.removeprefix("package:")) if source.startswith("package:") else folder / source
+    return _in_package(source.removeprefix("package:")) if source.startswith("package:") else folder / source
+
+
+def source_path(source: str, folder: Path) -> Path:
+    """Return the folder that `source` means; parameters and errors are those of `source_place`.
+
+    Raises
+    ------
+    DataError
+        there is nothing at that path.
+    """
+    found = source_place(source, folder)
     if not found.exists():
         raise DataError(f"data.source: nothing lies at {str(found)!r}; expected a folder of images")
     return found

@@ -32,7 +32,7 @@ from pydantic import ValidationError
 from featx.disk import file_state, read_json, read_table, whole_folder, write_json
 from featx.errors import DataError, IncompleteError
 from featx.recipe import Recipe, load_recipe
-from featx.sources import labels_path, source_path
+from featx.sources import source_place
 from featx.specs import EmbeddingSpec, ResolvedEmbedding, fingerprint
 from featx.tables import Ids, Manifest, Predictions, Truth
 from featx.targets import encode
@@ -186,8 +186,8 @@ class Study:
     def labels_state(self) -> dict[str, Any]:
         """Return what tells whether the source's labels are still those of the last extraction."""
         data = self.recipe.data
-        place = source_path(data.source, self.recipe.folder).resolve()
-        state = file_state(labels_path(data, self.recipe.folder)) if data.labels else None
+        place = source_place(data.source, self.recipe.folder).resolve()
+        state = file_state(place / data.labels.file) if data.labels else None
         return {"data": data.identity(), "source": str(place), "labels": list(state) if state else None}
 
     def split_state(self) -> dict[str, Any]:
