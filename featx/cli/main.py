@@ -14,6 +14,7 @@ app = typer.Typer(
     help="From a folder of images and some labels to a model that is proven to be the best of those tried.\n\n"
     "Typical use: featx init photos/ · featx extract · featx fit · featx ensemble · featx evaluate · featx report",
     no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: drawing it with rich would take longer than all the rest
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
