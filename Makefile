@@ -33,3 +33,4 @@ slow: $(INSTALLED) ## proofs on whole data sets (about half an hour on 2 cores)
 
 bench: $(INSTALLED) ## times against the unaided way, in one run
 	$(BIN)/python -m tests.benchmarks.rerun
+	$(BIN)/python -m tests.benchmarks.warm

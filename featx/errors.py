@@ -7,7 +7,8 @@
     ├── UnknownNameError(KeyError)    a registry has no such name
     ├── DataError(ValueError)         images or labels are not what was expected
     │   ├── ReadError(OSError)        an image or a table cannot be read
-    │   └── AlignmentError            ids or classes of two tables differ
+    │   ├── AlignmentError            ids or classes of two tables differ
+    │   └── TooManyFailuresError      done, but more images failed than were allowed: exit code 3
     ├── StoreError                    something about the cache or the run folders
     │   ├── IncompleteError           what is asked for has not been made yet
     │   └── CorruptError              what is stored does not match its checksum or header
@@ -64,6 +65,10 @@ class ReadError(DataError, OSError):
 
 class AlignmentError(DataError):
     """Ids or classes of two tables differ."""
+
+
+class TooManyFailuresError(DataError):
+    """All is done, but more images failed than were allowed."""
 
 
 class StoreError(FeatxError):

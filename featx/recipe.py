@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, field_validator
 from featx.errors import RecipeError
 from featx.registry import BACKBONES, FAMILIES, suggestion
 from featx.specs import (
+    Decoding,
     EmbeddingRequest,
     EnsembleSpec,
     HeadSpec,
@@ -76,6 +77,7 @@ class Recipe(Spec):
     targets: Annotated[dict[str, TargetSpec], Field(min_length=1)]
     groups: Annotated[dict[str, str], Field(default_factory=dict)]
     split: SplitSpec = SplitSpec()
+    decoding: Decoding = Decoding()
     embedding: Annotated[tuple[EmbeddingSection, ...], Field(min_length=1)] = (EmbeddingSection(),)
     head: Annotated[tuple[HeadSpec, ...], Field(min_length=1)] = tuple(HeadSpec(name=name) for name in DEFAULT_HEADS)
     ensemble: EnsembleSpec = EnsembleSpec()
@@ -83,14 +85,15 @@ class Recipe(Spec):
 
     @property
     def requests(self) -> tuple[EmbeddingRequest, ...]:
-        """All embeddings asked for, grids expanded, each once; weights files as seen from the recipe's folder."""
+        """All embeddings asked for, grids expanded, each once; files and decoding are the recipe's."""
         every = (request for section in self.embedding for request in section.requests())
-        return tuple(dict.fromkeys(self._rooted(request) for request in every))
+        return tuple(dict.fromkeys(self.completed(request) for request in every))
 
-    def _rooted(self, request: EmbeddingRequest) -> EmbeddingRequest:
-        if request.weights in {"default", "none"}:
-            return request
-        return request.model_copy(update={"weights": str(self.folder / request.weights)})
+    def completed(self, request: EmbeddingRequest) -> EmbeddingRequest:
+        """Return a request with what the recipe says once for all of them: its own folder and decoding."""
+        own = request.weights not in {"default", "none"}
+        weights = str(self.folder / request.weights) if own else request.weights
+        return request.model_copy(update={"weights": weights, "decoding": self.decoding})
 
     def heads_named(self, name: str) -> list[HeadSpec]:
         """Return the recipe's settings for a head, or the defaults of one that it does not name."""
@@ -167,9 +170,12 @@ def parse_recipe(content: dict[str, Any], file: Path) -> Recipe:
 def _problems(error: ValidationError, kind: type[Spec]) -> list[str]:
     """Word pydantic's errors, one a key: where several types would do, the first speaks for all."""
     problems: dict[str, str] = {}
-    for detail in error.errors():
+    details = error.errors()
+    for detail in details:
         # pydantic also calls a list too short whose items are wrong; that is no problem of its own
-        if detail["type"] != "too_short" or not detail["input"]:
+        depth = len(detail["loc"])
+        items = [other for other in details if len(other["loc"]) > depth and other["loc"][:depth] == detail["loc"]]
+        if detail["type"] != "too_short" or not items:
             location = _own_keys(detail["loc"])
             where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
             problems.setdefault(where, f"{where}: {_what_is_wrong(detail, location, kind)}")

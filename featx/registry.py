@@ -1,4 +1,4 @@
-"""What can be named in a recipe: readers, backbones, heads, votes.
+"""What can be named in a recipe: readers and what their uris lead to, backbones, heads, votes.
 
 Built-ins and third parties' additions are both entry points (``pyproject.toml`` lists ours), so all names are
 known without importing anything that they name. A script or a notebook adds its own with ``register``.
@@ -92,6 +92,7 @@ def suggestion(name: str, known: list[str], limit: int = 20) -> str:
 
 
 READERS: Registry[Any] = Registry("reader", "featx.readers")
+CONTENTS: Registry[Any] = Registry("kind of uri", "featx.contents")
 BACKBONES: Registry[Any] = Registry("backbone", "featx.backbones")
 FAMILIES: Registry[Any] = Registry("family of backbones", "featx.backbone_families")
 HEADS: Registry[Any] = Registry("head", "featx.heads")

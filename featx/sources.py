@@ -1,42 +1,46 @@
-"""Where a recipe's source lies on disk."""
+"""Where a recipe's source lies."""
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
+from featx.disk import file_state
 from featx.errors import DataError, MissingExtraError
 from featx.specs import ReaderSpec
 
 EXTRA_OF = {"elpv_dataset": "demo"}
+URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
-def source_place(source: str, folder: Path) -> Path:
+def is_url(place: str) -> bool:
+    """Whether a place is an object store's and no path.
+
+    Examples
+    --------
+    >>> is_url("s3://bucket/photos"), is_url("/home/a://b.png")
+    (True, False)
+    """
+    return bool(URL.match(place))
+
+
+def source_place(source: str, folder: Path) -> str:
     """Return where `source` lies, or lay: it need not be there any more.
 
     Parameters
     ----------
     source
-        A path, relative to `folder`, or ``package:NAME/FOLDER`` inside an installed Python package.
+        A path, relative to `folder`; ``package:NAME/FOLDER`` inside an installed Python package; or a URL.
 
     Raises
     ------
     MissingExtraError
         the package is not installed; names the extra that brings it.
     """
-    return _in_package(source.removeprefix("package:")) if source.startswith("package:") else folder / source
-
-
-def source_path(source: str, folder: Path) -> Path:
-    """Return the folder that `source` means; parameters and errors are those of `source_place`.
-
-    Raises
-    ------
-    DataError
-        there is nothing at that path.
-    """
-    found = source_place(source, folder)
-    if not found.exists():
-        raise DataError(f"data.source: nothing lies at {str(found)!r}; expected a folder of images")
-    return found
+    if is_url(source):
+        return source
+    if source.startswith("package:"):
+        return str(_in_package(source.removeprefix("package:")))
+    return str((folder / source).absolute())
 
 
 def _in_package(place: str) -> Path:
@@ -52,16 +56,44 @@ def _in_package(place: str) -> Path:
     return Path(spec.submodule_search_locations[0]) / inside
 
 
-def labels_path(data: ReaderSpec, folder: Path) -> Path:
-    """Return the label file of a source that has one.
+def parted(place: str) -> tuple[str, str]:
+    """Return the file or folder at a place, and what stands after its ``!``: the way inside an archive."""
+    if not Path(place).exists():
+        for mark in re.finditer("!", place):  # a folder's name may hold one too
+            if Path(place[: mark.start()]).is_file():
+                return place[: mark.start()], place[mark.end() :]
+    return place, ""
+
+
+def home_of(place: str) -> Path | None:
+    """Return the local folder that a source's other files are named from: itself, or where its file lies."""
+    if is_url(place):
+        return None
+    path = Path(parted(place)[0])
+    return path.parent if path.is_file() else path
+
+
+def source_file(path: Path, key: str) -> Path:
+    """Return a file that a recipe names.
 
     Raises
     ------
     DataError
-        there is no such file.
+        there is none.
     """
-    assert data.labels is not None
-    found = source_path(data.source, folder) / data.labels.file
-    if not found.is_file():
-        raise DataError(f"data.labels.file: nothing lies at {str(found)!r}; expected a CSV, TSV or Parquet file")
-    return found
+    if not path.is_file():
+        raise DataError(f"{key}: nothing lies at {str(path)!r}; expected a file")
+    return path
+
+
+def label_states(data: ReaderSpec, folder: Path) -> list[tuple[str, int, int]]:
+    """Return the states of the local files that hold the labels: while they are the same, so are the labels."""
+    place = source_place(data.source, folder)
+    home = home_of(place) or Path()  # beside a URL only absolute paths are local
+    names = [data.labels.file] if data.labels else []
+    names += [place.partition("#")[0] for one in data.arrays for place in one.labels.values()]
+    files = [home / name.partition("!")[0] for name in dict.fromkeys(names)]
+    files = [file for file in files if not is_url(place) or file.is_absolute()]
+    if data.labels and (archive := Path(parted(place)[0])).is_file():  # the table may lie inside
+        files.append(archive)
+    return [state for file in files if (state := file_state(file))]

@@ -67,7 +67,7 @@ class LabelsSpec(Spec):
     Attributes
     ----------
     file
-        CSV, TSV or Parquet; relative to the source.
+        CSV, TSV or Parquet; relative to the source; where that is an archive, inside it or beside it.
     columns
         Names of the columns of a text table without a header line.
     separator
@@ -75,7 +75,7 @@ class LabelsSpec(Spec):
     path
         The column with the images' paths.
     root
-        The folder that these paths start from; relative to the source.
+        The folder or archive that these paths start from; relative to the source.
     """
 
     file: str
@@ -92,22 +92,50 @@ class LabelsSpec(Spec):
         return columns
 
 
+class ArraySpec(Spec):
+    """One dataset of images with its labels, in array files.
+
+    Attributes
+    ----------
+    images
+        ``FILE`` or ``FILE#DATASET``; files are relative to the source, or to its folder where it is a file.
+    labels
+        Column → the same for a dataset with as many rows.
+    split
+        The part that all its images belong to: the value of the column ``split``.
+    """
+
+    images: str
+    labels: dict[str, str] = {}
+    split: str | None = None
+
+
 class ReaderSpec(Spec):
     """Where the images and their labels are.
 
     Attributes
     ----------
     source
-        A folder, relative to the recipe, or ``package:NAME/FOLDER`` inside an installed Python package.
+        A folder, an archive, ``ARCHIVE!FOLDER`` inside it, or an array file, relative to the recipe;
+        ``package:NAME/FOLDER`` inside an installed Python package; or a URL such as ``s3://bucket/prefix``.
     labels
         The table that names the images; without it, images stand in one sub-folder a class.
+    arrays
+        The datasets of array files.
     reader
-        A name of ``featx.readers``; by default ``table`` where there are labels and ``folder`` where not.
+        A name of ``featx.readers``; by default ``table`` where there are labels, ``arrays`` where there are arrays,
+        and ``folder`` elsewhere.
+    drop_unlabelled
+        Leave out images that lack a label instead of stopping at them.
     """
+
+    added_later: ClassVar[Mapping[str, object]] = {"arrays": [], "drop_unlabelled": False}
 
     source: str
     labels: LabelsSpec | None = None
+    arrays: tuple[ArraySpec, ...] = ()
     reader: str | None = None
+    drop_unlabelled: bool = False
 
     @field_validator("reader")
     @classmethod
@@ -117,7 +145,7 @@ class ReaderSpec(Spec):
     @property
     def reader_name(self) -> str:
         """The reader asked for, or the one that fits."""
-        return self.reader or ("table" if self.labels else "folder")
+        return self.reader or ("table" if self.labels else "arrays" if self.arrays else "folder")
 
 
 class TargetSpec(Spec):
@@ -132,11 +160,37 @@ class TargetSpec(Spec):
     classes
         Names in the order of the codes 0, 1, …: the column's own values in a chosen order, or, for numbers,
         names of the sorted values (``["no", "yes"]`` for -1/1).
+    map
+        Other names for values, several of which may become one; values that it leaves out stay as they are.
+    bins
+        For a number: edges b0 < b1 < … of bands, the first one below b0, the last one from the last edge on.
+    keep
+        The values (after `map` and `bins`) that are studied; images with others are left out.
+    weight, confidence
+        Columns of numbers ≥ 0: how much an image counts, and how sure its label is. Heads learn with their product.
+    balance
+        ``undersample``: leave out images of the larger classes until all have as many as the smallest, in each part
+        that the source gives.
     """
+
+    added_later: ClassVar[Mapping[str, object]] = {
+        "map": {},
+        "bins": None,
+        "keep": None,
+        "balance": "none",
+        "weight": None,
+        "confidence": None,
+    }
 
     column: str
     above: float | None = None
     classes: tuple[str, ...] | None = None
+    map: dict[str, str] = {}
+    bins: Annotated[tuple[float, ...], Field(min_length=1)] | None = None
+    keep: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
+    balance: Literal["none", "undersample"] = "none"
+    weight: str | None = None
+    confidence: str | None = None
 
     @field_validator("classes")
     @classmethod
@@ -149,6 +203,18 @@ class TargetSpec(Spec):
     def _a_threshold_makes_two(self) -> "TargetSpec":
         if self.above is not None and self.classes is not None and len(self.classes) != 2:
             raise ValueError(f"'above' makes 2 classes, found {len(self.classes)} names in 'classes'")
+        return self
+
+    @model_validator(mode="after")
+    def _bands_are_in_order(self) -> "TargetSpec":
+        if self.bins is None:
+            return self
+        if self.above is not None:
+            raise ValueError("'above' and 'bins' both make classes of a number, expected one of them")
+        if list(self.bins) != sorted(set(self.bins)):
+            raise ValueError(f"expected bins = [b0, b1, …] in rising order, found {list(self.bins)!r}")
+        if self.classes is not None and len(self.classes) != len(self.bins) + 1:
+            raise ValueError(f"{len(self.bins)} edges make {len(self.bins) + 1} bands, found {len(self.classes)} names")
         return self
 
 
@@ -167,7 +233,12 @@ class SplitSpec(Spec):
         A label column that says ``train``, ``val`` or ``test``; parts that it does not name are cut from ``train``.
     seed
         Of the shuffling.
+    cut
+        ``test-first``: test from all rows, then val from what is left. ``together``: both in one from all rows, then
+        test from those, as in ``train_test_split`` twice.
     """
+
+    added_later: ClassVar[Mapping[str, object]] = {"cut": "test-first"}
 
     test: Share = 0.2
     val: Share = 0.15
@@ -175,11 +246,41 @@ class SplitSpec(Spec):
     by: str | None = None
     column: str | None = None
     seed: int = 0
+    cut: Literal["test-first", "together"] = "test-first"
 
     @model_validator(mode="after")
     def _something_is_left_to_learn_from(self) -> "SplitSpec":
         if self.test + self.val >= 1:
             raise ValueError(f"test + val = {self.test + self.val:g}, expected less than 1")
+        return self
+
+
+class Decoding(Spec):
+    """What can be chosen in turning a file into pixels; `featx.images.decode` says the rest.
+
+    Attributes
+    ----------
+    background
+        ``#rrggbb`` under transparent pixels.
+    frame
+        Of animated and multi-page files, from 0.
+    value_range
+        The numbers that become black and white, for pixels of more than 8 bits; by default their type's, or for
+        floats and 32-bit integers the smallest of [0, 1], [0, 255], [0, 65535] and the image's own that holds them.
+    reduced
+        Decode large JPEGs at 1/2, 3/8, 1/4 or 1/8 where that is still twice what the network takes: faster, and other
+        numbers.
+    """
+
+    background: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] = "#ffffff"
+    frame: Annotated[int, Field(ge=0)] = 0
+    value_range: tuple[float, float] | None = None
+    reduced: bool = False
+
+    @model_validator(mode="after")
+    def _range_has_a_width(self) -> "Decoding":
+        if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
+            raise ValueError(f"expected value_range = [low, high], found {list(self.value_range)!r}")
         return self
 
 
@@ -200,7 +301,11 @@ class EmbeddingRequest(Spec):
     size_px, resize, crop_share, interpolation, mean, std
         Override the weights' own preprocessing: ``crop`` takes the central `crop_share` of the shorter side,
         ``squash`` the whole image without keeping its aspect; mean and std are of pixels scaled to [0, 1].
+    decoding
+        How files become pixels; a recipe says it once, in ``[decoding]``.
     """
+
+    added_later: ClassVar[Mapping[str, object]] = {"decoding": Decoding().identity()}
 
     backbone: str = "efficientnet_lite0"
     weights: str = "default"
@@ -212,11 +317,12 @@ class EmbeddingRequest(Spec):
     interpolation: Interpolation | None = None
     mean: Channels | None = None
     std: Channels | None = None
+    decoding: Decoding = Decoding()
 
     @property
     def name(self) -> str:
         """What ``--embedding`` calls it: backbone, tap and pooling, then whatever else is not the default."""
-        others = self.model_dump(exclude={"backbone", "tap", "pool"}, exclude_defaults=True, mode="json")
+        others = self.model_dump(exclude={"backbone", "tap", "pool", "decoding"}, exclude_defaults=True, mode="json")
         return f"{self.backbone}/{self.tap}/{self.pool}" + "".join(f",{key}={value}" for key, value in others.items())
 
     @property
@@ -245,20 +351,23 @@ class EmbeddingSpec(Spec):
         Of the weights' file; for random weights, of their values.
     tap
         The layer's own name (never ``last``).
-    decode
-        Version of the decoding policy in `featx.images.decode`.
+    decode, decoding
+        Version of the decoding policy in `featx.images.decode`, and what was chosen in it.
     precision, dtype
         Of the arithmetic, and of what is stored.
     format
         Number of the store's format.
     """
 
+    added_later: ClassVar[Mapping[str, object]] = {"decoding": Decoding().identity()}
+
     backbone: str
     weights_sha256: str
     tap: str
     pool: Pool
     preprocessing: Preprocessing
-    decode: int = 1
+    decode: int = 2
+    decoding: Decoding = Decoding()
     precision: Literal["fp32"] = "fp32"
     dtype: Literal["float32"] = "float32"
     format: int = 1

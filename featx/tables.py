@@ -154,21 +154,26 @@ class Truth:
         (n,) integers in 0 … k-1.
     classes
         k names; code i means classes[i].
+    weights
+        (n,) numbers ≥ 0: how much each image counts in learning; None where all count the same.
     """
 
     ids: NDArray[np.object_]
     codes: NDArray[np.int64]
     classes: tuple[str, ...]
+    weights: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         as_ids(self.ids)
-        if len(self.codes) != len(self.ids):
-            raise AlignmentError(f"expected {len(self.ids)} codes, found {len(self.codes)}")
+        for what, values in (("codes", self.codes), ("weights", self.weights)):
+            if values is not None and len(values) != len(self.ids):
+                raise AlignmentError(f"expected {len(self.ids)} {what}, found {len(values)}")
 
     def take(self, ids: Ids) -> "Truth":
         """Return the rows of `ids`, in their order."""
         at = positions(self.ids, ids, "labels")
-        return Truth(self.ids[at], self.codes[at], self.classes)
+        weights = None if self.weights is None else self.weights[at]
+        return Truth(self.ids[at], self.codes[at], self.classes, weights)
 
 
 @dataclass(frozen=True, eq=False)

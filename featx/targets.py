@@ -1,7 +1,11 @@
 """From a label column, as people write it, to integer codes with named classes."""
 
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from featx.errors import DataError
 from featx.specs import TargetSpec
@@ -28,26 +32,74 @@ def encode(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
         first = manifest.ids[np.flatnonzero(gaps)[0]]
         raise DataError(
             f"targets.{name}: {int(gaps.sum())} of {len(column)} images have no {spec.column!r}, first {first!r}; "
-            "label them or take their rows out"
+            "label them, or leave them out with '--drop-unlabelled'"
         )
+    column = relabelled(column, name, spec)
     codes, classes = _threshold(column, name, spec) if spec.above is not None else _categories(column, name, spec)
     if len(seen := np.unique(codes)) < 2:
         only = f"only one class, {classes[seen[0]]!r}" if len(seen) else "no images"
         raise DataError(f"targets.{name}: column {spec.column!r} gives {only}; expected at least two classes")
-    return Truth(manifest.ids, codes.astype(np.int64), classes)
+    return Truth(manifest.ids, codes.astype(np.int64), classes, _weights(manifest, name, spec))
+
+
+def _weights(manifest: Manifest, name: str, spec: TargetSpec) -> NDArray[np.float64] | None:
+    """Return the product of the weight and confidence columns; None where the target names neither."""
+    product: NDArray[np.float64] | None = None
+    for key, column in (("weight", spec.weight), ("confidence", spec.confidence)):
+        if column is None:
+            continue
+        numbers = pd.to_numeric(manifest.column(column), errors="coerce").to_numpy(np.float64)
+        if (odd := ~(np.isfinite(numbers) & (numbers >= 0))).any():
+            at = int(odd.argmax())
+            raise DataError(
+                f"targets.{name}.{key}: {int(odd.sum())} of {len(odd)} images have no number ≥ 0 in {column!r}, first "
+                f"{manifest.ids[at]!r} with {manifest.labels[column].iloc[at]!r}"
+            )
+        product = numbers if product is None else product * numbers
+    if product is not None and not product.any():
+        raise DataError(f"targets.{name}: all images weigh 0; check 'weight' and 'confidence'")
+    return product
+
+
+def relabelled(column: "pd.Series[Any]", name: str, spec: TargetSpec) -> "pd.Series[Any]":
+    """Return a label column with its values mapped and its numbers in bands, as the target says.
+
+    Raises
+    ------
+    DataError
+        bands are asked for and the column holds no numbers.
+    """
+    if spec.map:
+        column = column.map(lambda value: spec.map.get(category_text(value), value), na_action="ignore")
+    if spec.bins is None:
+        return column
+    numbers = _numbers(column, name, spec, "bins").to_numpy(np.float64)
+    bands = np.where(np.isnan(numbers), -1, np.searchsorted(spec.bins, numbers, side="right"))
+    edges = [f"{edge:g}" for edge in spec.bins]
+    names = (f"<{edges[0]}", *map("–".join, pairwise(edges)), f"≥{edges[-1]}")
+    return pd.Series(
+        pd.Categorical.from_codes(bands, pd.Index(spec.classes or names), ordered=True), index=column.index
+    )
+
+
+def _numbers(column: "pd.Series[Any]", name: str, spec: TargetSpec, key: str) -> "pd.Series[float]":
+    numbers = pd.to_numeric(column, errors="coerce")
+    if (odd := numbers.isna() & column.notna()).any():
+        raise DataError(f"targets.{name}: {key!r} needs numbers, column {spec.column!r} holds {column[odd].iloc[0]!r}")
+    return numbers
 
 
 def _threshold(column: pd.Series, name: str, spec: TargetSpec) -> tuple[np.ndarray, tuple[str, ...]]:
-    numbers = pd.to_numeric(column, errors="coerce")
-    if numbers.isna().any():
-        odd = column[numbers.isna()].iloc[0]
-        raise DataError(f"targets.{name}: 'above' needs numbers, column {spec.column!r} holds {odd!r}")
+    numbers = _numbers(column, name, spec, "above")
     assert spec.above is not None
     default = (f"{spec.column} ≤ {spec.above:g}", f"{spec.column} > {spec.above:g}")
     return (numbers > spec.above).to_numpy(np.int64), spec.classes or default
 
 
 def _categories(column: pd.Series, name: str, spec: TargetSpec) -> tuple[np.ndarray, tuple[str, ...]]:
+    if spec.bins is not None:  # bands, in their order
+        held = [band for band in column.cat.categories if spec.keep is None or band in spec.keep]
+        return column.cat.set_categories(held).cat.codes.to_numpy(np.int64), tuple(held)
     numeric = pd.api.types.is_numeric_dtype(column)
     observed = column.map(category_text)
     values = sorted(column.unique()) if numeric else sorted(observed.unique())

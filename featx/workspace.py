@@ -32,7 +32,7 @@ from pydantic import ValidationError
 from featx.disk import file_state, read_json, read_table, whole_folder, write_json
 from featx.errors import DataError, IncompleteError
 from featx.recipe import Recipe, load_recipe
-from featx.sources import source_place
+from featx.sources import label_states, source_place
 from featx.specs import EmbeddingSpec, ResolvedEmbedding, fingerprint
 from featx.tables import Ids, Manifest, Predictions, Truth
 from featx.targets import encode
@@ -153,10 +153,11 @@ class Study:
 
     @cached_property
     def _labelled(self) -> Manifest:
-        if self.labels_state() != read_json(self._made("source.json")):
-            raise IncompleteError(
-                f"the recipe's [data] or its label file changed after the last extraction; {self._extract_first()}"
-            )
+        now, then = self.labels_state(), read_json(self._made("source.json"))
+        if now != then:
+            only_chosen = now == {**then, "chosen": now["chosen"]}
+            what = "choice of images ('keep', 'balance')" if only_chosen else "[data] or its label file"
+            raise IncompleteError(f"the recipe's {what} changed after the last extraction; {self._extract_first()}")
         return Manifest.from_frame(read_table(self._made("manifest.parquet"), "featx extract"))
 
     @cached_property
@@ -184,11 +185,18 @@ class Study:
             return ()
 
     def labels_state(self) -> dict[str, Any]:
-        """Return what tells whether the source's labels are still those of the last extraction."""
-        data = self.recipe.data
-        place = source_place(data.source, self.recipe.folder).resolve()
-        state = file_state(place / data.labels.file) if data.labels else None
-        return {"data": data.identity(), "source": str(place), "labels": list(state) if state else None}
+        """Return what tells whether the source's labels, and the images chosen, are those of the last extraction."""
+        data, targets = self.recipe.data, self.recipe.targets
+        return {
+            "data": data.identity(),
+            "source": source_place(data.source, self.recipe.folder),
+            "labels": [list(state) for state in label_states(data, self.recipe.folder)],
+            "chosen": {
+                name: target.identity()
+                for name, target in targets.items()
+                if data.drop_unlabelled or target.keep or target.balance != "none"
+            },
+        }
 
     def split_state(self) -> dict[str, Any]:
         """Return what the split was made by."""
@@ -266,7 +274,10 @@ class Study:
         if part == "test":
             raise ValueError("labels of the test split are sealed")
         truth = self.truth(target).take(self.ids(part))
-        return fingerprint([list(truth.classes), dict(zip(truth.ids, truth.codes.tolist(), strict=True))])
+        known: list[Any] = [list(truth.classes), dict(zip(truth.ids, truth.codes.tolist(), strict=True))]
+        if truth.weights is not None:
+            known.append(dict(zip(truth.ids, truth.weights.tolist(), strict=True)))
+        return fingerprint(known)
 
     # Runs
 

@@ -38,7 +38,7 @@ def test_three_mistakes_are_told_at_once_with_their_keys(tmp_path: Path) -> None
     assert sorted(found) == [
         "head[1].name: no head is called 'xgbost'; did you mean 'xgboost'? known: logreg, rf, svm, xgboost",
         "head[1].trials: found 'many', expected to be a valid integer, unable to parse string as an integer",
-        "split.sed: no such key; did you mean 'seed'? known: by, column, seed, stratify, test, val",
+        "split.sed: no such key; did you mean 'seed'? known: by, column, cut, seed, stratify, test, val",
     ]
 
 
@@ -47,7 +47,7 @@ def test_three_mistakes_are_told_at_once_with_their_keys(tmp_path: Path) -> None
     [
         ({"heads": []}, "heads: no such key; did you mean 'head'?"),
         ({"name": "x"}, "name: no such key"),
-        ({"data": {"sorce": "x"}}, "data.sorce: no such key; did you mean 'source'? known: labels, reader, source"),
+        ({"data": {"sorce": "x"}}, "data.sorce: no such key; did you mean 'source'? known: arrays, drop_unlabelled"),
         ({"data": {}}, "data.source: is missing"),
         ({"data": {"source": ".", "labels": {"file": "x", "colums": []}}}, "data.labels.colums: no such key; did you"),
         (

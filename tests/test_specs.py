@@ -8,6 +8,8 @@ from pydantic import ValidationError
 
 from featx.recipe import EmbeddingSection
 from featx.specs import (
+    ArraySpec,
+    Decoding,
     EmbeddingRequest,
     EmbeddingSpec,
     EnsembleSpec,
@@ -34,11 +36,45 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
         LabelsSpec(file="a.csv"),
         {"file": "b.csv", "columns": ("path", "y"), "separator": "tab", "path": "name", "root": "images"},
     ),
-    (ReaderSpec(source="a"), {"source": "b", "labels": LabelsSpec(file="a.csv"), "reader": "folder"}),
-    (TargetSpec(column="a"), {"column": "b", "above": 0.0, "classes": ("no", "yes")}),
+    (
+        ArraySpec(images="a.h5#x"),
+        {"images": "a.h5#x_train", "labels": {"label": "a.h5#y"}, "split": "train"},
+    ),
+    (
+        ReaderSpec(source="a"),
+        {
+            "source": "b",
+            "labels": LabelsSpec(file="a.csv"),
+            "arrays": (ArraySpec(images="a.npy"),),
+            "reader": "folder",
+            "drop_unlabelled": True,
+        },
+    ),
+    (
+        TargetSpec(column="a"),
+        {
+            "column": "b",
+            "above": 0.0,
+            "classes": ("no", "yes"),
+            "map": {"a": "b"},
+            "bins": (0.0, 1.0),
+            "keep": ("a", "b"),
+            "balance": "undersample",
+            "weight": "area",
+            "confidence": "sure",
+        },
+    ),
     (
         SplitSpec(),
-        {"test": 0.1, "val": 0.0, "stratify": False, "by": "patient", "column": "split", "seed": 1},
+        {
+            "test": 0.1,
+            "val": 0.0,
+            "stratify": False,
+            "by": "patient",
+            "column": "split",
+            "seed": 1,
+            "cut": "together",
+        },
     ),
     (
         REQUEST,
@@ -53,7 +89,12 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "interpolation": "nearest",
             "mean": HALF,
             "std": HALF,
+            "decoding": Decoding(frame=1),
         },
+    ),
+    (
+        Decoding(),
+        {"background": "#000000", "frame": 1, "value_range": (0.0, 4095.0), "reduced": True},
     ),
     (
         SIZE,
@@ -74,7 +115,8 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "tap": "y",
             "pool": "max",
             "preprocessing": SIZE.model_copy(update={"size_px": 225}),
-            "decode": 2,
+            "decode": 3,
+            "decoding": Decoding(frame=1),
             "precision": "bf16",
             "dtype": "float16",
             "format": 2,
@@ -128,7 +170,11 @@ def test_a_spec_read_back_from_json_is_equal_and_has_the_same_fingerprint(spec: 
 
 
 def test_fingerprints_do_not_move_between_releases() -> None:
-    assert MADE.fingerprint() == "2a5c33870ca544e1"
+    assert MADE.model_copy(update={"decode": 1}).fingerprint() == "2a5c33870ca544e1"
+    assert MADE.fingerprint() == "6b45cfb3a13c96dd"
+    assert ReaderSpec(source="a").fingerprint() == "63203c60715a1e23"
+    assert TargetSpec(column="a").fingerprint() == "dc15f11ba9693d35"
+    assert SplitSpec().fingerprint() == "55e2220c1b5f88b9"
 
 
 class First(Spec):
@@ -174,6 +220,16 @@ def test_specs_refuse_what_cannot_work() -> None:
         SplitSpec(test=0.6, val=0.5)
     with pytest.raises(ValidationError, match="two or more different names"):
         TargetSpec(column="a", classes=("x", "x"))
+    with pytest.raises(ValidationError, match=r"expected bins = \[b0, b1, …\] in rising order, found \[2.0, 1.0\]"):
+        TargetSpec(column="a", bins=(2, 1))
+    with pytest.raises(ValidationError, match="'above' and 'bins' both make classes of a number"):
+        TargetSpec(column="a", bins=(1, 2), above=1)
+    with pytest.raises(ValidationError, match="2 edges make 3 bands, found 2 names"):
+        TargetSpec(column="a", bins=(1, 2), classes=("x", "y"))
+    with pytest.raises(ValidationError, match=r"expected value_range = \[low, high\], found \[1.0, 1.0\]"):
+        Decoding(value_range=(1, 1))
+    with pytest.raises(ValidationError, match="background"):
+        Decoding(background="white")
     with pytest.raises(ValidationError, match="'above' makes 2 classes, found 3"):
         TargetSpec(column="a", above=1, classes=("x", "y", "z"))
     with pytest.raises(ValidationError, match="no backbone is called 'vgg17'; did you mean 'vgg16'"):
@@ -192,4 +248,5 @@ def test_the_reader_is_the_one_that_fits_unless_it_is_named() -> None:
     labels = LabelsSpec(file="a.csv")
     assert ReaderSpec(source="a").reader_name == "folder"
     assert ReaderSpec(source="a", labels=labels).reader_name == "table"
+    assert ReaderSpec(source="a", arrays=(ArraySpec(images="a.npy"),)).reader_name == "arrays"
     assert ReaderSpec(source="a", labels=labels, reader="folder").reader_name == "folder"

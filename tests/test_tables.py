@@ -27,7 +27,7 @@ def table(kind: str, ids: list[str]) -> Table:
     if kind == "embeddings":
         return Embeddings(array, np.stack([numbers, -numbers], axis=1).astype(np.float32), ("f",))
     if kind == "truth":
-        return Truth(array, numbers % 2, ("a", "b"))
+        return Truth(array, numbers % 2, ("a", "b"), numbers / 7)
     share = (numbers + 1) / 10
     part = np.where(numbers < 4, "oof", "val").astype(object)
     return Predictions(array, np.stack([share, 1 - share], axis=1), ("a", "b"), part, numbers)
@@ -81,6 +81,8 @@ def test_parts_of_a_table_must_be_of_one_length() -> None:
         Embeddings(ids, np.zeros(7, np.float32), ())
     with pytest.raises(AlignmentError, match="expected 7 codes, found 3"):
         Truth(ids, np.zeros(3, np.int64), ("a", "b"))
+    with pytest.raises(AlignmentError, match="expected 7 weights, found 3"):
+        Truth(ids, np.zeros(7, np.int64), ("a", "b"), np.ones(3))
     with pytest.raises(AlignmentError, match=r"expected probabilities of shape \(7, 3\), found \(7, 2\)"):
         Predictions.of_part("val", IDS, np.ones((7, 2)), ("a", "b", "c"))
 

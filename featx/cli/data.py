@@ -2,15 +2,23 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from featx.cli.options import DeviceOption, ForceOption, JsonOption, RecipeOption
 
+if TYPE_CHECKING:
+    from featx.embeddings.extract import Extraction
+
+OnError = Literal["skip", "fail", "quarantine"]
+
 
 def init(
-    source: Annotated[Path, typer.Argument(help="A folder of images, or a label table beside them.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="A folder, archive, array file or URL that holds images, or a label table beside them."),
+    ],
     labels: Annotated[Path | None, typer.Option(help="The label table, if it is not found by itself.")] = None,
     target: Annotated[str | None, typer.Option(help="The column to predict.")] = None,
     recipe: Annotated[Path, typer.Option("-r", "--recipe", help="The recipe to write.")] = Path("featx.toml"),
@@ -19,7 +27,7 @@ def init(
 ) -> None:
     """Look at images and labels, say what was found, write a recipe.
 
-    Examples: featx init photos/ · featx init data/ --labels data/labels.csv --target Male
+    Examples: featx init photos/ · featx init faces.zip --labels attributes.csv --target Male · featx init tiles.h5
     """
     import featx
     from featx.cli import show
@@ -29,38 +37,97 @@ def init(
 
 
 def extract(
-    source: Annotated[Path | None, typer.Argument(help="Without a recipe: images to write one for first.")] = None,
+    places: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SOURCE] [DIR]", help="SOURCE: images to write a recipe for first. DIR: for quarantine."
+        ),
+    ] = None,
     recipe: RecipeOption = None,
     backbone: Annotated[
         list[str] | None, typer.Option("--backbone", help="Embed with this instead of the recipe's (repeatable).")
     ] = None,
     device: DeviceOption = "auto",
+    drop_unlabelled: Annotated[
+        bool, typer.Option("--drop-unlabelled", help="Leave out images without a label.")
+    ] = False,
+    on_error: Annotated[
+        OnError, typer.Option("--on-error", help="For unreadable images; quarantine moves them into DIR.")
+    ] = "skip",
+    max_failures: Annotated[
+        str | None, typer.Option(metavar="N|P%", help="Exit with 3 where more images fail.", show_default="no limit")
+    ] = None,
+    outcomes: Annotated[
+        Path | None, typer.Option(help="Write each file's outcome to this CSV.", show_default=False)
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Embed what is not in the cache yet.
 
-    Examples: featx extract · featx extract photos/ · featx extract --backbone resnet50
+    Examples: featx extract · featx extract photos/ · featx extract --on-error quarantine bad/ --max-failures 2%
     """
     import featx
     from featx.cli import show
     from featx.cli.progress import watching
+    from featx.embeddings.outcomes import too_many, write_csv
     from featx.errors import DataError
 
-    if source is not None:
+    policy = _policy(on_error, places)
+    if max_failures is not None:
+        too_many(max_failures, 0, 1)
+    if places:
         recipe = recipe or Path("featx.toml")
         if recipe.exists():
             raise DataError(
                 f"{recipe} exists; run 'featx extract' without SOURCE, or 'featx init SOURCE --force' first"
             )
-        found = featx.init(source, recipe=recipe)
+        found = featx.init(places[0], recipe=recipe)
         if not json:
             show.finding(found)
     with watching() as watch:
-        done = featx.extract(recipe, backbones=backbone or (), device=device, watch=watch)
+        done = featx.extract(
+            recipe,
+            backbones=backbone or (),
+            device=device,
+            drop_unlabelled=drop_unlabelled,
+            on_error=policy,
+            watch=watch,
+        )
+    if outcomes is not None:
+        write_csv(outcomes, done.outcomes_file)
     show.as_json(asdict(done)) if json else show.extraction(done)
+    _complain(done, max_failures)
+
+
+def _policy(on_error: OnError, places: "list[str] | None") -> "Literal['skip', 'fail'] | Path":
+    """Return what is done about unreadable images; the folder for quarantine is taken from the end of `places`."""
+    from featx.errors import DataError
+
+    if on_error != "quarantine":
+        return on_error
+    if not places:
+        raise DataError("quarantine needs the folder to move files to: featx extract --on-error quarantine DIR")
+    return Path(places.pop())
+
+
+def _complain(done: "Extraction", max_failures: str | None) -> None:
+    """Raise what makes a finished extraction end with another code than 0."""
+    from featx.embeddings.outcomes import too_many
+    from featx.errors import DataError, TooManyFailuresError
+
+    if done.empty_classes:
+        raise DataError(
+            f"no image of {', '.join(done.empty_classes)} can be read; the others are embedded: mend them, or leave "
+            "the class out ('keep')"
+        )
     if done.n_missing:
         first = next(name for name, outcome, _ in done.failures if outcome == "missing")
         raise DataError(
             f"{done.n_missing} of {done.n_found} images are named in the labels and not there, first {first!r}; "
             "the others are embedded: mend the labels or go on without"
+        )
+    n_failed = len(done.failures)
+    if max_failures is not None and too_many(max_failures, n_failed, done.n_found - done.n_ignored):
+        raise TooManyFailuresError(
+            f"{n_failed} images have no embedding, more than --max-failures {max_failures} allows; the others are done"
         )

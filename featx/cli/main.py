@@ -5,8 +5,9 @@ import sys
 import typer
 
 from featx.cli import data, listings, models
-from featx.errors import FeatxError
+from featx.errors import FeatxError, TooManyFailuresError
 
+TOO_MANY_FAILURES = 3
 INTERRUPTED = 130  # what typer exits with after Ctrl-C
 
 app = typer.Typer(
@@ -35,7 +36,7 @@ for command in (
 
 
 def main() -> None:
-    """Run the command line; exit codes: 0 done, 1 our errors, 2 usage, 130 interrupted."""
+    """Run the command line; exit codes: 0 done, 1 our errors, 2 usage, 3 too many failures, 130 interrupted."""
     try:
         app()
     except SystemExit as stop:
@@ -44,4 +45,4 @@ def main() -> None:
         raise
     except (FeatxError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
-        sys.exit(1)
+        sys.exit(TOO_MANY_FAILURES if isinstance(error, TooManyFailuresError) else 1)

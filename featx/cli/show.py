@@ -30,6 +30,7 @@ SHORT = {
     "log_loss": "log loss",
 }
 FAILURES_SHOWN = 10
+MOST_OFFERED = 60  # columns that could be predicted
 
 
 def console() -> Console:
@@ -97,21 +98,27 @@ def finding(found: "Finding") -> None:
     say(f"target   {found.target}: {counted(found.classes)}")
     others = {name: n for name, n in found.candidates.items() if name != found.target}
     if others:
-        say(f"others   {counted(others)} (different values; choose with --target)")
+        say(f"others   {counted(others, MOST_OFFERED)} (different values; choose with --target)")
     say(
         f"split    {counted(found.parts)}, given"
         if found.parts
         else "split    none given: test 0.2, val 0.15, stratified"
     )
+    for rule, n in found.ignored.items():
+        say(f"ignored  {n} × {rule}")
+    for warning in found.warnings:
+        say(f"warning  {warning}")
     say(f"wrote {found.recipe}; next: featx extract")
 
 
 def extraction(done: "Extraction") -> None:
     """Say what an extraction did."""
     say(
-        f"{done.n_found} images: {done.n_embedded} embedded, {done.n_cached} cached, {done.n_duplicate} duplicate, "
-        f"{done.n_unreadable} unreadable, {done.n_missing} missing"
+        f"{done.n_found} files: {done.n_embedded} embedded, {done.n_cached} cached, {done.n_duplicate} duplicate, "
+        f"{done.n_unreadable} unreadable, {done.n_missing} missing, {done.n_ignored} ignored"
     )
+    for rule, n in list(done.ignored.items())[:FAILURES_SHOWN]:
+        say(f"  ignored: {n} × {rule}")
     for name, outcome, reason in done.failures[:FAILURES_SHOWN]:
         say(f"  {outcome}: {name!r} {reason}")
     if len(done.failures) > FAILURES_SHOWN:

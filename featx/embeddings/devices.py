@@ -44,7 +44,7 @@ def embed(batches: Iterable[Batch], network: FeatureNetwork, device: torch.devic
     network = network.eval().to(device)
     on_gpu = device.type == "cuda"
     for batch in batches:
-        pixels = torch.from_numpy(batch.pixels)
+        pixels = torch.from_numpy(batch.pixels[0])
         pixels = pixels.pin_memory().to(device, non_blocking=True) if on_gpu else pixels
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False):
             outputs = network(pixels)

@@ -1,10 +1,12 @@
 """Embed what is missing, and leave a recipe's images, split and outcomes for the stages that follow."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,17 +14,21 @@ from numpy.typing import NDArray
 
 from featx.disk import read_json, read_table, write_json, write_table
 from featx.embeddings.fill import Filled, fill, network_groups, todo_of
+from featx.embeddings.outcomes import OUTCOMES, outcomes_of, quarantine
 from featx.embeddings.store import EmbeddingStore
 from featx.errors import DataError
-from featx.images.digests import Identity, identify_all
-from featx.images.readers import read_source
+from featx.images.digests import DigestCache, Identity, identified
+from featx.images.readers import Listing, read_source
+from featx.images.selection import selected
 from featx.images.splits import split
 from featx.progress import Watch, unwatched
 from featx.recipe import EmbeddingSection, Recipe, checked_spec
 from featx.specs import EmbeddingRequest
 from featx.tables import Manifest, Truth
 from featx.targets import encode
-from featx.workspace import HAS_EMBEDDING, LockedEmbedding, Study
+from featx.workspace import LockedEmbedding, Study
+
+FAILED = ("unreadable", "missing")
 
 
 @dataclass(frozen=True)
@@ -32,17 +38,23 @@ class Extraction:
     Attributes
     ----------
     n_found
-        Images of the source; the sum of the five that follow.
+        Files of the source; the sum of the six that follow.
     seconds, images_per_s
         Of the whole call, and of the embedding alone (0 where there was nothing to do).
+    n_read
+        Images whose file was read for its digest; the others were known by size and time.
     embeddings
         Name, d and store of each.
     parts
         Images of each part, those without an embedding left out.
     warnings
-        What should be looked at: equal images in several parts, or with different labels.
+        What should be looked at: equal images in several parts or with different labels, folders without images.
     failures
         (id, outcome, reason) of each image without an embedding.
+    ignored
+        Rule → the number of files that it left out.
+    empty_classes
+        ``target: class`` of each class whose images are all unreadable.
     """
 
     recipe: str
@@ -52,20 +64,26 @@ class Extraction:
     n_duplicate: int
     n_unreadable: int
     n_missing: int
+    n_ignored: int
+    n_read: int
     seconds: float
     images_per_s: float
     embeddings: list[dict[str, Any]]
     parts: dict[str, int]
     failures: list[tuple[str, str, str]]
+    ignored: dict[str, int]
     warnings: list[str]
+    empty_classes: list[str]
     outcomes_file: str
 
 
-def extract(
+def extract(  # noqa: PLR0913 (all but the first are options by name, one each for the command's)
     recipe: str | Path | Recipe | None = None,
     *,
     backbones: Sequence[str] = (),
     device: str = "auto",
+    drop_unlabelled: bool = False,
+    on_error: Literal["skip", "fail"] | Path = "skip",
     watch: Watch = unwatched,
 ) -> Extraction:
     """Embed all images of a recipe that are not in the cache yet.
@@ -76,11 +94,17 @@ def extract(
         Embed with these (last layer, averaged) instead of the recipe's embeddings.
     device
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    drop_unlabelled
+        Leave out images without a label instead of stopping at them; so does ``data.drop_unlabelled``.
+    on_error
+        What an unreadable image means: ``skip`` it, ``fail`` (nothing is left for the stages that follow, vectors
+        stay), or a folder: move it there.
 
     Raises
     ------
     DataError
-        there are no images, labels or group columns do not fit the recipe, or not one image can be read.
+        there are no images, labels or group columns do not fit the recipe, not one image can be read, or one cannot
+        and `on_error` is ``fail``.
     WeightsError, UnknownNameError, DeviceError, CorruptError
         as they say; what was embedded before stays.
 
@@ -91,22 +115,35 @@ def extract(
     start = time.perf_counter()
     study = Study.open(recipe)
     said = [checked_spec(EmbeddingSection, "--backbone", backbone=name) for name in backbones]
-    requests = [request for section in said for request in section.requests()] or study.recipe.requests
-    manifest = read_source(study.recipe.data, study.recipe.folder)
-    truths = [encode(manifest, name, target) for name, target in study.recipe.targets.items()]
+    requests = [study.recipe.completed(request) for section in said for request in section.requests()]
+    data, targets = study.recipe.data, study.recipe.targets
+    drop_unlabelled = drop_unlabelled or data.drop_unlabelled
+    found = read_source(data.model_copy(update={"drop_unlabelled": drop_unlabelled}), study.recipe.folder)
+    found = selected(found, targets, study.recipe.split, drop_unlabelled)
+    truths = [encode(found.manifest, name, target) for name, target in targets.items()]
     for column in study.recipe.groups.values():
-        manifest.column(column)
-    parts = split(manifest, truths[0], study.recipe.split, _kept_split(study))
-    manifest, identities = _identified(manifest, watch)
-    locked, filled = _fill_all(study, requests, manifest, device, watch)
-    outcomes = _outcomes(manifest, identities, filled)
-    _leave(study, manifest, parts, outcomes, locked)
+        found.manifest.column(column)
+    parts = split(found.manifest, truths[0], study.recipe.split, _kept_split(study))
+    found, identities, n_read = _identified(study, found, watch)
+    locked, filled = _fill_all(study, requests or study.recipe.requests, found.manifest, device, watch)
+    outcomes = outcomes_of(found, identities, filled.embedded, filled.failed)
+    failures = outcomes[outcomes["outcome"].isin(FAILED)]
+    if on_error == "fail" and len(failures):
+        first = failures.iloc[0]
+        raise DataError(
+            f"{len(failures)} of {len(found)} images have no embedding, first {first['id']!r}: {first['reason']}; mend "
+            "them, or go on without them ('--on-error skip')"
+        )
+    if isinstance(on_error, Path):
+        outcomes = quarantine(found, outcomes, on_error)
+        failures = outcomes[outcomes["outcome"].isin(FAILED)]
+    _leave(study, found.manifest, parts, outcomes, locked)
     counts = outcomes["outcome"].value_counts()
-    failures = outcomes[~outcomes["outcome"].isin(HAS_EMBEDDING)]
     return Extraction(
         recipe=study.recipe.name,
         n_found=len(outcomes),
-        **{f"n_{name}": int(counts.get(name, 0)) for name in (*HAS_EMBEDDING, "unreadable", "missing")},
+        **{f"n_{name}": int(counts.get(name, 0)) for name in OUTCOMES},
+        n_read=n_read,
         seconds=round(time.perf_counter() - start, 3),
         images_per_s=round(len(filled.embedded) / filled.seconds, 1) if filled.embedded else 0.0,
         embeddings=[
@@ -114,8 +151,10 @@ def extract(
             for one in locked
         ],
         parts={part: len(study.ids(part)) for part in ("train", "val", "test")},
-        warnings=_warnings(manifest, parts, truths),
         failures=list(failures.itertuples(index=False, name=None)),
+        ignored=dict(Counter(found.ignored.values()).most_common()),
+        warnings=[*found.warnings, *_warnings(found.manifest, parts, truths)],
+        empty_classes=_empty_classes(dict(zip(targets, truths, strict=True)), failures["id"].tolist()),
         outcomes_file=str(study.folder / "outcomes.parquet"),
     )
 
@@ -130,11 +169,21 @@ def _kept_split(study: Study) -> "pd.Series[str] | None":
     return read_table(file, "featx extract").set_index("id")["part"]
 
 
-def _identified(manifest: Manifest, watch: Watch) -> tuple[Manifest, list[Identity]]:
-    identities = []
-    for identity in identify_all(manifest.uris.tolist()):
-        identities.append(identity)
-        watch("read", len(identities), len(manifest))
+def _identified(study: Study, found: Listing, watch: Watch) -> tuple[Listing, list[Identity], int]:
+    """Return the listing with digests, each image's identity, and how many had to be read."""
+    manifest = found.manifest
+    identities: list[Identity] = []
+    n_read = 0
+    known = {name: Identity("", *outcome) for name, outcome in found.known.items()}
+    asked = np.array([name not in known for name in manifest.ids], dtype=bool)
+    uris, states = manifest.uris[asked].tolist(), found.states[asked].tolist()
+    with DigestCache(study.cache / "digests.sqlite") as cache, closing(identified(uris, states, cache)) as answers:
+        for name in manifest.ids:
+            identity, read = (known[name], False) if name in known else next(answers)
+            identities.append(identity)
+            n_read += read
+            if read or len(identities) == len(manifest):
+                watch("read", len(identities), len(manifest))
     digests = np.array([identity.digest for identity in identities], dtype=object)
     if not digests.any():
         why = identities[0]
@@ -142,7 +191,8 @@ def _identified(manifest: Manifest, watch: Watch) -> tuple[Manifest, list[Identi
             f"none of {len(manifest)} images can be read, first {manifest.ids[0]!r}: {why.outcome}, {why.reason}; "
             "check data.source and data.labels"
         )
-    return Manifest(manifest.ids, manifest.uris, manifest.labels, digests), identities
+    whole = Manifest(manifest.ids, manifest.uris, manifest.labels, digests)
+    return replace(found, manifest=whole), identities, n_read
 
 
 def _fill_all(
@@ -164,33 +214,25 @@ def _fill_all(
     return every, total
 
 
-def _outcomes(manifest: Manifest, identities: Sequence[Identity], filled: Filled) -> pd.DataFrame:
-    """Return exactly one outcome for each image: columns id, outcome, reason."""
-    first_of: dict[str, str] = {}
-    rows = []
-    for name, identity in zip(manifest.ids, identities, strict=True):
-        digest = identity.digest
-        if not digest:
-            rows.append((name, identity.outcome, identity.reason))
-        elif digest in filled.failed:
-            rows.append((name, "unreadable", filled.failed[digest]))
-        elif digest in first_of:
-            rows.append((name, "duplicate", f"of {first_of[digest]}"))
-        else:
-            first_of[digest] = name
-            rows.append((name, "embedded" if digest in filled.embedded else "cached", ""))
-    return pd.DataFrame(rows, columns=["id", "outcome", "reason"])
+def _empty_classes(truths: Mapping[str, Truth], failed: Sequence[str]) -> list[str]:
+    """Return the classes that have images, and not one with an embedding."""
+    found = []
+    for name, truth in truths.items():
+        usable = ~np.isin(truth.ids.astype(str), failed) if len(failed) else np.ones(len(truth.ids), dtype=bool)
+        lost = np.setdiff1d(truth.codes, truth.codes[usable])
+        found += [f"{name}: {truth.classes[code]}" for code in lost.tolist()]
+    return found
 
 
 def _warnings(manifest: Manifest, parts: "pd.Series[str]", truths: Sequence[Truth]) -> list[str]:
     """Word what equal images have that they should not."""
     columns: list[tuple[str, NDArray[Any]]] = [("stand in several parts", parts.to_numpy())]
     columns += [("have different labels", truth.codes) for truth in truths]
-    known = manifest.digests != ""
-    digests = pd.Series(manifest.digests[known], index=pd.Index(manifest.ids[known]))
+    copied = (manifest.digests != "") & pd.Index(manifest.digests).duplicated(keep=False)
+    digests = pd.Series(manifest.digests[copied], index=pd.Index(manifest.ids[copied]))
     found = []
     for what, values in columns:
-        differing = pd.Series(values[known]).groupby(digests.to_numpy()).nunique()
+        differing = pd.Series(values[copied]).groupby(digests.to_numpy()).nunique()
         if (torn := differing.index[differing > 1]).size:
             names = " and ".join(map(repr, digests.index[digests == torn[0]][:2]))
             found.append(f"{torn.size} images with copies {what}, first {names}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from featx.embeddings.batches import Failure
 from featx.embeddings.fill import network_groups
 from featx.errors import ArtifactError
+from featx.images.contents import file_uri
 from featx.images.digests import identify_all
 from featx.specs import EmbeddingSpec, ResolvedEmbedding
 
@@ -40,8 +42,9 @@ def embed_files(images: Sequence[str], embeddings: Sequence[ResolvedEmbedding], 
     ArtifactError
         this machine's weights or featx would give other numbers than `embeddings` say.
     """
-    identities = dict(zip(images, identify_all(images), strict=True))
-    todo = list({found.digest: image for image, found in identities.items() if found.digest}.items())
+    uris = {image: file_uri(str(Path(image).absolute())) for image in images}
+    identities = dict(zip(images, identify_all([uris[image] for image in images]), strict=True))
+    todo = list({found.digest: uris[image] for image, found in identities.items() if found.digest}.items())
     specs = {one.request: one.spec for one in embeddings}
     failed: dict[str, str] = {}
     vectors: dict[str, dict[str, NDArray[np.float32]]] = {one.spec.fingerprint(): {} for one in embeddings}
@@ -52,7 +55,7 @@ def embed_files(images: Sequence[str], embeddings: Sequence[ResolvedEmbedding], 
     for group in network_groups(list(specs)):
         wanted = [specs[request] for request in group.requests]
         _check(group.resolved.specs, wanted)
-        for digests, outputs in group.embed(todo, wanted[0].preprocessing, device, note):
+        for digests, outputs in group.embed(todo, wanted[0], device, note):
             for spec, rows in zip(wanted, outputs, strict=True):
                 vectors[spec.fingerprint()] |= dict(zip(digests, rows, strict=True))
     reasons = {image: failed.get(found.digest, found.reason) for image, found in identities.items()}

@@ -1,5 +1,6 @@
 """One network, one pass over the images that its stores lack."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,16 +12,17 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.embeddings.batches import Failure, Todo, batched, decoded, finite
+from featx.embeddings.batches import Failure, batched, finite
 from featx.embeddings.store import DEVICE_ROWS, EmbeddingStore
-from featx.images.decode import preprocessor
+from featx.embeddings.workers import CHUNK, Decoder, Todo, decoded
 from featx.progress import Watch
-from featx.specs import EmbeddingRequest, Preprocessing
+from featx.specs import EmbeddingRequest, EmbeddingSpec
 from featx.workspace import LockedEmbedding, Study
 
 if TYPE_CHECKING:
     from featx.networks.features import Resolved
 
+WORKERS = 4  # processes that decode, at most; no more than there are cores
 SEGMENT_ROWS = 1024
 SEGMENT_S = 30.0  # what a killed extraction loses at most
 
@@ -49,13 +51,16 @@ class NetworkGroup:
         return found
 
     def embed(
-        self, todo: Todo, preprocessing: Preprocessing, device: str, failed: Callable[[Failure], None]
+        self, todo: Todo, spec: EmbeddingSpec, device: str, failed: Callable[[Failure], None]
     ) -> Iterator[tuple[tuple[str, ...], list[NDArray[np.float32]]]]:
         """Yield the digests of a few images and a (b, d) for each request; images without a vector go to `failed`.
 
-        The network is built when the first batch is there: files that cannot be decoded need none.
+        Decoding and size are those of `spec`, which is one of the group's. The network is built when the first batch
+        is there: files that cannot be decoded need none.
         """
-        batches = batched(decoded(todo, preprocessor(preprocessing)), DEVICE_ROWS, failed)
+        decoder = Decoder(spec.decoding, (spec.preprocessing,))
+        workers = max(1, min(WORKERS, os.cpu_count() or 1, -(-len(todo) // CHUNK)))
+        batches = batched(decoded(todo, decoder, workers), DEVICE_ROWS, failed)
         if (first := next(batches, None)) is None:
             return
         from featx.embeddings.devices import device_named, embed
@@ -169,7 +174,7 @@ def fill(group: NetworkGroup, stores: Sequence[EmbeddingStore], todo: Todo, devi
     provenance = {"device": device, "runtime": f"torch {version('torch')}", "featx": version("featx")}
     start, built_s = time.perf_counter(), group.built_s
     with SegmentWriter(stores, provenance) as writer:
-        for digests, columns in group.embed(todo, stores[0].spec.preprocessing, device, filled.note):
+        for digests, columns in group.embed(todo, stores[0].spec, device, filled.note):
             writer.add(digests, columns)
             filled.embedded.update(digests)
             n_failed = len(filled.failed)

@@ -167,7 +167,7 @@ def _make(job: Job, embeddings: Embeddings, journal: Path, watch: Watch, folder:
     spec, train_ids = job.spec, job.ids["train"]
     truth = job.truth.take(train_ids)
     x = embeddings.take(train_ids).x
-    weights = row_weights(spec, truth.codes, truth.classes)
+    weights = row_weights(spec, truth)
     rows = TrainRows(x, truth.codes, weights, job.study.groups(train_ids))
     check_folds(rows, spec, truth.classes)
     head: Head = HEADS.get(spec.name)(Task(len(x), x.shape[1], len(truth.classes), spec.seed))

@@ -1,66 +1,207 @@
-"""From a file's bytes to pixels, by one policy (version 1).
+"""From a file's bytes, or a row of an array, to 8-bit RGB pixels, by one policy (version 2; docs/decoding.md).
 
-EXIF orientation is applied; animated and multi-page files give their first frame; grey and palette images become
-three channels; transparency is laid on white; CMYK is converted by Pillow; 16-bit grey is divided by 257, so that
-0 … 65535 become 0 … 255; 32-bit integers and floats are refused, since their range is not known; colour profiles
-are left alone. A change of any of this is a new number in `featx.specs.EmbeddingSpec.decode`.
+A change of any of it is a new number in `featx.specs.EmbeddingSpec.decode`.
 """
 
 import io
-import struct
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageFile, ImageOps, UnidentifiedImageError
 
 from featx.errors import ReadError
-from featx.specs import Preprocessing
+from featx.images.contents import Content
+from featx.specs import Decoding, Preprocessing
 
 Pixels = NDArray[np.uint8]
 
-# What Pillow raises for broken files, besides OSError (which UnidentifiedImageError is).
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError, MemoryError)
+FORMATS = ["JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "PPM"]
+HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"}
+MOST_PIXELS = 178_956_970  # Pillow's own limit: 0.5 GB once decoded
+ORIENTATION = 0x0112  # the EXIF tag
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+CHANNELS = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 # Broken metadata and sizes short of a bomb are warnings to Pillow; the outcome of the file says what matters.
 warnings.filterwarnings("ignore", module=r"PIL\..*")
 
 
-def decode(data: bytes) -> Image.Image:
-    """Return the picture that `data` holds, mode RGB.
+def decode(content: Content, decoding: Decoding | None = None, enough_px: int = 0) -> Image.Image:
+    """Return the picture that `content` holds, mode RGB.
+
+    Parameters
+    ----------
+    enough_px
+        With ``decoding.reduced``: the shorter side that a reduced JPEG must keep; 0 reduces nothing.
 
     Raises
     ------
     ReadError
         it cannot be decoded; the message is the reason alone.
     """
+    decoding = decoding or Decoding()
     try:
-        with Image.open(io.BytesIO(data)) as opened:
-            opened.load()
-            return _three_channels(ImageOps.exif_transpose(opened))
-    except UnidentifiedImageError as error:
-        raise ReadError("is not an image of a known format") from error
+        if isinstance(content, np.ndarray):
+            return _three_channels(from_array(content, decoding), decoding)
+        return _from_bytes(content, decoding, enough_px)
     except ReadError:
         raise
-    except BROKEN as error:
-        raise ReadError(f"cannot be decoded: {error or type(error).__name__}") from error
+    except UnidentifiedImageError as error:
+        raise ReadError(_unknown_format(content)) from error
+    except Exception as error:  # on broken files Pillow raises whatever comes to its plugins
+        kind = "" if isinstance(error, OSError) and str(error) else f"{type(error).__name__} "
+        raise ReadError(f"cannot be decoded: {kind}{error}".rstrip()) from error
 
 
-def _three_channels(image: Image.Image) -> Image.Image:
-    if image.mode in {"I", "F"}:
-        raise ReadError(f"has pixels of an unknown range (Pillow mode {image.mode!r})")
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) // 257).astype(np.uint8)).convert("RGB")
+def _from_bytes(data: bytes, decoding: Decoding, enough_px: int) -> Image.Image:
+    with Image.open(io.BytesIO(data), formats=_formats()) as opened:
+        _seek(opened, decoding.frame)
+        if opened.format == "JPEG" and (plain := _plain_jpeg(opened, data, decoding, enough_px)):
+            return plain
+        opened.load()
+        if opened.format in {"JPEG", "MPO"} and opened.mode == "CMYK" and "adobe" not in opened.info:
+            # Pillow takes all CMYK JPEGs for Adobe's, whose values are inverted.
+            return _three_channels(ImageOps.exif_transpose(ImageChops.invert(opened)), decoding)
+        if opened.format == "PPM" and opened.mode == "I":  # 16 bits, which Pillow hands out as 32
+            return _three_channels(Image.fromarray(np.asarray(opened).astype(np.uint16)), decoding)
+        return _three_channels(ImageOps.exif_transpose(opened), decoding)
+
+
+def _formats() -> list[str]:
+    if find_spec("pillow_heif") is None:
+        return FORMATS
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    return [*FORMATS, "HEIF"]
+
+
+def _unknown_format(content: Content) -> str:
+    if isinstance(content, bytes) and content[4:8] == b"ftyp" and content[8:12] in HEIC_BRANDS:
+        return 'is HEIC, which needs an extra: pip install "featx[heic]"'
+    return "is not an image of a known format"
+
+
+def _seek(opened: ImageFile.ImageFile, frame: int) -> None:
+    n_frames = getattr(opened, "n_frames", 1) if frame else 1
+    if frame >= n_frames:
+        raise ReadError(f"has {n_frames} frames, expected frame {frame} (decoding.frame counts from 0)")
+    if frame:
+        opened.seek(frame)
+
+
+def _plain_jpeg(opened: ImageFile.ImageFile, data: bytes, decoding: Decoding, enough_px: int) -> Image.Image | None:
+    """Return an upright grey or colour JPEG by libjpeg-turbo directly; None where Pillow has to do it.
+
+    Its pixels are Pillow's to the bit where nothing is reduced. What it complains of, Pillow decides.
+    """
+    if opened.mode not in {"L", "RGB"} or opened.getexif().get(ORIENTATION, 1) != 1:
+        return None
+    least = 2 * enough_px if decoding.reduced else 0
+    try:
+        colours = "GRAY" if opened.mode == "L" else "RGB"
+        pixels = simplejpeg.decode_jpeg(data, colours, min_height=least, min_width=least, min_factor=2)
+    except (ValueError, RuntimeError, MemoryError):
+        return None
+    return Image.fromarray(pixels[..., 0] if opened.mode == "L" else pixels).convert("RGB")
+
+
+def _three_channels(image: Image.Image, decoding: Decoding) -> Image.Image:
+    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
+        return Image.fromarray(eight_bits(np.asarray(image), decoding)).convert("RGB")
     if image.has_transparency_data:
         front = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", front.size, "white"), front).convert("RGB")
+        return Image.alpha_composite(Image.new("RGBA", front.size, decoding.background), front).convert("RGB")
     return image.convert("RGB")
+
+
+def from_array(values: NDArray[Any], decoding: Decoding) -> Image.Image:
+    """Return an array as a picture.
+
+    Parameters
+    ----------
+    values
+        (h, w), or 1 to 4 channels (grey, grey and alpha, RGB, RGBA) last or first: (h, w, c) or (c, h, w).
+
+    Raises
+    ------
+    ReadError
+        it has another shape, holds no numbers, or some are not finite.
+    """
+    shape = values.shape
+    if values.ndim == 3 and shape[2] not in CHANNELS and shape[0] in CHANNELS:
+        values = np.moveaxis(values, 0, 2)
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[..., 0]
+    if not values.size or values.ndim not in {2, 3} or (values.ndim == 3 and values.shape[2] not in CHANNELS):
+        raise ReadError(f"has shape {shape}, expected (h, w), (h, w, channels) or (channels, h, w)")
+    if values.shape[0] * values.shape[1] > MOST_PIXELS:
+        raise ReadError(f"has {values.shape[0] * values.shape[1]} pixels, expected at most {MOST_PIXELS}")
+    pixels = np.ascontiguousarray(eight_bits(values, decoding))
+    return Image.fromarray(pixels, "L" if pixels.ndim == 2 else CHANNELS[pixels.shape[2]])
+
+
+def eight_bits(values: NDArray[Any], decoding: Decoding) -> Pixels:
+    """Return numbers of any type as 0 … 255, each type by its range; nothing is clipped unless a range is said.
+
+    Raises
+    ------
+    ReadError
+        they are no numbers, or some are not finite.
+    """
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8) * 255
+    if values.dtype.kind not in "iuf":
+        raise ReadError(f"holds {values.dtype}, expected numbers")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ReadError("holds nan or infinity")
+    if values.dtype.kind == "u" and values.dtype.itemsize == 2 and decoding.value_range is None:  # of any byte order
+        return np.asarray(values // 257, dtype=np.uint8)
+    low, high = decoding.value_range or _range_of(values)
+    if low == high:
+        return np.zeros(values.shape, dtype=np.uint8)
+    scaled: NDArray[np.float64] = (values.astype(np.float64) - low) * 255.0 / (high - low)
+    found: Pixels = np.rint(scaled.clip(0, 255)).astype(np.uint8)
+    return found
+
+
+def _range_of(values: NDArray[Any]) -> tuple[float, float]:
+    """Return the numbers that stand for black and white: the smallest usual range that holds all, or their own."""
+    low, high = float(values.min()), float(values.max())
+    usual = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (255.0, 65535.0)
+    if low >= 0:
+        for most in usual:
+            if high <= most:
+                return 0.0, most
+    return low, high
+
+
+def size_of(content: Content) -> tuple[int, int]:
+    """Return width and height in pixels as a file's header, or an array's shape, says.
+
+    Raises
+    ------
+    ReadError
+        it cannot be read.
+    """
+    if isinstance(content, np.ndarray):
+        return from_array(content, Decoding()).size
+    try:
+        with Image.open(io.BytesIO(content), formats=_formats()) as opened:
+            return opened.size
+    except Exception as error:  # as above
+        raise ReadError(f"cannot be decoded: {error}") from error
 
 
 def preprocessor(size: Preprocessing) -> Callable[[Image.Image], Pixels]:
@@ -76,3 +217,8 @@ def preprocessor(size: Preprocessing) -> Callable[[Image.Image], Pixels]:
         return np.asarray(image.resize((side, side), resampling, box=(left, top, left + edge, top + edge)))
 
     return squash if size.resize == "squash" else crop
+
+
+def enough_px(sizes: Sequence[Preprocessing]) -> int:
+    """Return the shorter side that all of these sizes need: what lies outside a crop is not counted."""
+    return max((round(size.size_px / size.crop_share) for size in sizes), default=0)

@@ -1,23 +1,33 @@
-"""What an image is: 128 bits of SHA-256 over its file's bytes."""
+"""What an image is: 128 bits of SHA-256 over its content, remembered while its file stays as it is."""
 
-import hashlib
-import stat
-from collections.abc import Iterator, Sequence
+import json
+import sqlite3
+import time
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Self
 
-from featx.errors import ReadError
+from featx.errors import ReadError, StoreError
+from featx.images.contents import State, digest, read
+
+READERS = 4  # threads: files are waited for more than they are worked on
+AHEAD = 4096
+CHUNK = 64
+SETTLED_NS = 100_000_000  # a file written later than this before it was read may be written again in one tick
+COARSE_NS = 1_000_000_000  # ticks of file systems that count whole seconds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Identity:
-    """What was learnt of one file by reading its bytes.
+    """What was learnt of one image by reading it.
 
     Attributes
     ----------
     digest
-        32 hex digits; empty where the file could not be read.
+        32 hex digits; empty where it could not be read.
     outcome
         ``missing`` or ``unreadable`` then, and why; both empty otherwise.
     """
@@ -27,39 +37,10 @@ class Identity:
     reason: str = ""
 
 
-def digest(data: bytes) -> str:
-    """32 hex digits of an image's bytes."""
-    return hashlib.sha256(data).digest()[:16].hex()
-
-
-def read_bytes(uri: str) -> bytes:
-    """Return a file's bytes.
-
-    Raises
-    ------
-    FileNotFoundError
-        there is none.
-    ReadError
-        it is no regular file (a pipe would never end), is empty, or may not be read.
-    """
-    try:
-        path = Path(uri)
-        data = path.read_bytes() if stat.S_ISREG(path.stat().st_mode) else None
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError) as error:  # a NUL byte in a name is a ValueError
-        raise ReadError(getattr(error, "strerror", None) or str(error)) from error
-    if data is None:
-        raise ReadError("is not a regular file")
-    if not data:
-        raise ReadError("is empty")
-    return data
-
-
 def identify(uri: str) -> Identity:
-    """Read one file and say what it is, or why it cannot be read."""
+    """Read one image and say what it is, or why it cannot be read."""
     try:
-        return Identity(digest(read_bytes(uri)))
+        return Identity(digest(read(uri)))
     except FileNotFoundError:
         if Path(uri).is_symlink():
             return Identity(outcome="unreadable", reason="is a link to nothing")
@@ -69,6 +50,93 @@ def identify(uri: str) -> Identity:
 
 
 def identify_all(uris: Sequence[str]) -> Iterator[Identity]:
-    """Yield the identity of each file, in order; files are read by a few threads."""
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        yield from pool.map(identify, uris, chunksize=64)
+    """Yield the identity of each image, in order; they are read by a few threads."""
+    with ThreadPoolExecutor(READERS) as pool:
+        for start in range(0, len(uris), AHEAD):
+            some = uris[start : start + AHEAD]
+            chunks = [some[at : at + CHUNK] for at in range(0, len(some), CHUNK)]  # threads wait for each other less
+            yield from chain.from_iterable(pool.map(lambda chunk: [identify(uri) for uri in chunk], chunks))
+
+
+class DigestCache:
+    """Digests of images by uri and state, kept in SQLite: a warm run opens no image.
+
+    Parameters
+    ----------
+    path
+        The database; made when it is first written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._database = _connected(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+
+    def known(self, uris: Sequence[str], states: Sequence[State | None]) -> Iterator[str]:
+        """Yield the digest of each image whose file is as it was when it was last read; ``""`` for the others."""
+        find = "SELECT uri, size, mtime_ns, digest FROM json_each(?) CROSS JOIN digests ON uri = value"
+        for start in range(0, len(uris), AHEAD):
+            asked = uris[start : start + AHEAD]
+            held = {row[:3]: row[3] for row in self._database.execute(find, [json.dumps(asked)])}
+            for uri, state in zip(asked, states[start : start + AHEAD], strict=True):
+                yield held.get((uri, *state), "") if state else ""
+
+    def remember(self, rows: Sequence[tuple[str, State, str]]) -> None:
+        """Keep (uri, state, digest) of images that were read after their files had settled."""
+        values = [(uri, *state, text) for uri, state, text in rows]
+        with self._database:
+            self._database.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", values)
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    """Open the database; one that is damaged is only a cache, and is begun anew."""
+    for _ in range(2):
+        database = sqlite3.connect(path, timeout=60)
+        try:
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS digests "
+                "(uri TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, digest TEXT) WITHOUT ROWID"
+            )
+            is_whole = database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+        except sqlite3.OperationalError as error:  # busy, or a folder that may not be written: not the file's fault
+            database.close()
+            raise StoreError(f"{path} cannot be opened: {error}; check who else uses it and its permissions") from error
+        except sqlite3.DatabaseError:
+            is_whole = False
+        if is_whole:
+            return database
+        database.close()
+        path.unlink()
+    raise AssertionError("a new database is never damaged")
+
+
+def has_settled(state: State, before_ns: int) -> bool:
+    """Whether a file with this state, read after `before_ns`, would show a later writing by another mtime."""
+    tick = COARSE_NS if state[1] % COARSE_NS == 0 else 0
+    return state[1] + tick + SETTLED_NS < before_ns
+
+
+def identified(
+    uris: Sequence[str], states: Sequence[State | None], cache: DigestCache
+) -> Generator[tuple[Identity, bool]]:
+    """Yield the identity of each image in order, and whether it had to be read."""
+    known = list(cache.known(uris, states))
+    unknown = iter(identify_all([uri for uri, text in zip(uris, known, strict=True) if not text]))
+    fresh: list[tuple[str, State, str]] = []
+    started_ns = time.time_ns()
+    try:
+        for uri, state, text in zip(uris, states, known, strict=True):
+            found = Identity(text) if text else next(unknown)
+            if not text and found.digest and state and has_settled(state, started_ns):
+                fresh.append((uri, state, found.digest))
+            yield found, not text
+            if len(fresh) >= AHEAD:
+                cache.remember(fresh)
+                fresh.clear()
+    finally:
+        cache.remember(fresh)

@@ -1,6 +1,5 @@
 """Look at a source, say what was found, and write a recipe for it."""
 
-import io
 import json
 import re
 from collections import Counter
@@ -10,16 +9,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from featx.disk import write_text
-from featx.errors import DataError
-from featx.images.decode import BROKEN
-from featx.images.digests import read_bytes
-from featx.images.folder import PARTS
-from featx.images.readers import Reader
+from featx.errors import DataError, ReadError
+from featx.images.contents import read
+from featx.images.decode import size_of
+from featx.images.names import PARTS, is_archive_name
+from featx.images.readers import Reader, read_source
 from featx.recipe import DEFAULT_HEADS
 from featx.registry import READERS
+from featx.sources import is_url, parted
 from featx.specs import ReaderSpec
 from featx.tables import Manifest
 from featx.targets import category_text
@@ -52,6 +51,10 @@ class Finding:
         The commonest "width×height", with their counts, among `n_measured` images.
     n_measured, n_unreadable
         Images whose header was read, and those of them where it could not be.
+    ignored
+        Rule → the number of files that it leaves out.
+    warnings
+        What should be looked at.
     """
 
     recipe: str
@@ -65,6 +68,8 @@ class Finding:
     sizes_px: dict[str, int]
     n_measured: int
     n_unreadable: int
+    ignored: dict[str, int]
+    warnings: list[str]
 
 
 def init(
@@ -80,7 +85,7 @@ def init(
     Parameters
     ----------
     source
-        A folder of images, or a label table beside them.
+        A folder, an archive, an array file or a URL; or a label table beside the images.
     labels
         The label table, where there are several or none was recognised.
     target
@@ -95,14 +100,14 @@ def init(
     DataError
         nothing was recognised, the recipe exists, or the target is no column.
     """
-    source, recipe = Path(source), Path(recipe)
+    source, recipe = str(source), Path(recipe)
     if recipe.exists() and not force:
         raise DataError(f"{recipe} exists; say '--force' to overwrite it, or use it as it is")
-    if not source.exists():
-        raise DataError(f"nothing lies at {str(source)!r}; expected a folder of images")
-    data = recognise(source, Path(labels) if labels else None)
-    reader: Reader = READERS.get(data.reader_name)()
-    manifest = reader.read(data, Path())
+    if not is_url(source) and not Path(parted(source)[0]).exists():
+        raise DataError(f"nothing lies at {source!r}; expected a folder of images, an archive or an array file")
+    data = recognise(source, None if labels is None else str(labels))
+    found = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
+    manifest = found.manifest
     candidates = target_candidates(manifest)
     chosen = _chosen(manifest, candidates, target)
     counts = manifest.column(chosen).value_counts().sort_index().rename(index=category_text)  # numbers as numbers
@@ -110,23 +115,25 @@ def init(
     parts = manifest.labels[given].map(PARTS).value_counts() if given else pd.Series(dtype=int)
     sizes, n_measured, n_unreadable = _sizes(manifest)
     finding = Finding(
-        str(recipe),
-        data.reader_name,
-        len(manifest),
-        chosen,
-        _counted(counts),
-        candidates,
-        given,
-        _counted(parts),
-        _counted(pd.Series(sizes, dtype=int)),
-        n_measured,
-        n_unreadable,
+        recipe=str(recipe),
+        reader=data.reader_name,
+        n_found=len(manifest),
+        target=chosen,
+        classes=_counted(counts),
+        candidates=candidates,
+        split_column=given,
+        parts=_counted(parts),
+        sizes_px=_counted(pd.Series(sizes, dtype=int)),
+        n_measured=n_measured,
+        n_unreadable=n_unreadable,
+        ignored=dict(Counter(found.ignored.values()).most_common()),
+        warnings=list(found.warnings),
     )
     write_text(recipe, _toml(data, recipe, finding))
     return finding
 
 
-def recognise(source: Path, labels: Path | None) -> ReaderSpec:
+def recognise(source: str, labels: str | None) -> ReaderSpec:
     """Return how to read `source`: the first reader that recognises it.
 
     Raises
@@ -134,16 +141,26 @@ def recognise(source: Path, labels: Path | None) -> ReaderSpec:
     DataError
         none does.
     """
-    if labels is not None and not labels.is_file():
-        raise DataError(f"nothing lies at {str(labels)!r}; expected a CSV, TSV or Parquet file")
+    if labels is not None and not Path(labels).is_file():
+        raise DataError(f"nothing lies at {labels!r}; expected a CSV, TSV or Parquet file")
     readers: list[Reader] = [READERS.get(name)() for name in READERS.names()]
     for reader in sorted(readers, key=lambda one: one.rank):
         if data := reader.recognise(source, labels):
             return data
+    if archive := _only_archive(source):
+        return recognise(archive, labels)
     raise DataError(
-        f"no reader recognises {str(source)!r}; expected one sub-folder a class holding images, or a CSV, TSV or "
-        f"Parquet table with a column of image paths (readers: {', '.join(READERS.names())})"
+        f"no reader recognises {source!r}; expected one sub-folder a class holding images, a CSV, TSV or Parquet table "
+        "with a column of image paths, label files beside the images, or array files; in a folder, an archive or an "
+        f"object store (readers: {', '.join(READERS.names())})"
     )
+
+
+def _only_archive(source: str) -> str | None:
+    """Return the archive that lies alone in a folder."""
+    folder = Path(source)
+    archives = [child for child in folder.iterdir() if is_archive_name(child.name)] if folder.is_dir() else []
+    return str(archives[0]) if len(archives) == 1 else None
 
 
 def target_candidates(manifest: Manifest) -> dict[str, int]:
@@ -183,9 +200,9 @@ def _sizes(manifest: Manifest) -> tuple[dict[str, int], int, int]:
     n_unreadable = 0
     for uri in manifest.uris[at]:
         try:
-            with Image.open(io.BytesIO(read_bytes(uri))) as image:
-                sizes[f"{image.width}×{image.height}"] += 1
-        except BROKEN:
+            width, height = size_of(read(uri))
+            sizes[f"{width}×{height}"] += 1
+        except (ReadError, FileNotFoundError):
             n_unreadable += 1
     return dict(sizes.most_common(3)), len(at), n_unreadable
 
@@ -204,7 +221,10 @@ def _toml(data: ReaderSpec, recipe: Path, found: Finding) -> str:
         "",
         "[data]",
         f"source = {_text(_relative(data.source, recipe))}",
+        *([f"reader = {_text(data.reader)}"] if data.reader else []),
         *_labels_lines(data),
+        "# drop_unlabelled = true   # leaves out images without a label instead of stopping at them",
+        *_array_lines(data),
         "",
         f"[targets.{_key(found.target)}]",
         f"column = {_text(found.target)}",
@@ -245,8 +265,19 @@ def _labels_lines(data: ReaderSpec) -> list[str]:
     return [f"labels = {{ {inside} }}"]
 
 
+def _array_lines(data: ReaderSpec) -> list[str]:
+    lines = []
+    for one in data.arrays:
+        labels = ", ".join(f"{_key(column)} = {_text(place)}" for column, place in one.labels.items())
+        lines += ["", "[[data.arrays]]", f"images = {_text(one.images)}", f"labels = {{ {labels} }}"]
+        lines += [f"split = {_text(one.split)}"] if one.split else []
+    return lines
+
+
 def _relative(source: str, recipe: Path) -> str:
     """Write the source as seen from the recipe where it lies below it, absolute otherwise."""
+    if is_url(source):
+        return source
     found, home = Path(source).resolve(), recipe.resolve().parent
     return found.relative_to(home).as_posix() if found.is_relative_to(home) else str(found)
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from featx.errors import DataError
-from featx.images.folder import PARTS
+from featx.images.names import PARTS
 from featx.specs import SplitSpec
 from featx.tables import Manifest, Truth
 
@@ -37,8 +37,9 @@ def split(manifest: Manifest, truth: Truth, spec: SplitSpec, kept: "pd.Series[st
 
     Notes
     -----
-    Test is cut first and val from what is left, so the sealed rows do not depend on ``val``. Each cut is
-    scikit-learn's ``train_test_split`` with ``random_state=seed``; with groups the best of 64 shuffles by group.
+    Test is cut first and val from what is left, so the sealed rows do not depend on ``val``; ``cut = "together"``
+    cuts both from all rows and test from those. Each cut is scikit-learn's ``train_test_split`` with
+    ``random_state=seed``; with groups the best of 64 shuffles by group.
     New ids fill the parts up to their shares of all rows; they are drawn without stratification, since a few
     new images have no shares of classes to keep.
     """
@@ -50,18 +51,28 @@ def split(manifest: Manifest, truth: Truth, spec: SplitSpec, kept: "pd.Series[st
         parts = parts.fillna(kept[~kept.isin(named - {"train"})].reindex(parts.index))
         parts = _join_groups(parts, groups)
     codes = pd.Series(truth.codes, index=parts.index) if spec.stratify else None
+
+    def cut(free: pd.Index, n_cut: int, part: str) -> NDArray[np.object_]:
+        if kept is not None:
+            return _top_up(free, n_cut, groups, spec.seed)
+        if groups is not None:
+            return _cut_groups(free, n_cut, codes, groups[free], spec.seed)
+        return _cut(free, n_cut, codes, spec.seed, part)
+
+    def lacking(part: str, share: float) -> int:
+        return 0 if part in named else round(share * len(parts)) - int((parts == part).sum())
+
+    if (
+        spec.cut == "together"
+        and kept is None
+        and min(n_test := lacking("test", spec.test), lacking("val", spec.val)) > 0
+    ):
+        both = pd.Index(cut(parts.index[parts.isna()], n_test + lacking("val", spec.val), "test and val"))
+        parts = parts.mask(parts.index.isin(both), "val").mask(parts.index.isin(cut(both, n_test, "test")), "test")
     for part, share in (("test", spec.test), ("val", spec.val)):
         free = parts.index[parts.isna()]
-        n_cut = min(round(share * len(parts)) - int((parts == part).sum()), len(free))
-        if part in named or n_cut <= 0:
-            continue
-        if kept is not None:
-            cut = _top_up(free, n_cut, groups, spec.seed)
-        elif groups is not None:
-            cut = _cut_groups(free, n_cut, codes, groups[free], spec.seed)
-        else:
-            cut = _cut(free, n_cut, codes, spec.seed, part)
-        parts = parts.mask(parts.index.isin(cut), part)
+        if (n_cut := min(lacking(part, share), len(free))) > 0:
+            parts = parts.mask(parts.index.isin(cut(free, n_cut, part)), part)
     parts = parts.fillna("train").rename("part")
     _check_groups(parts, groups)
     return parts

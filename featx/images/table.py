@@ -1,7 +1,11 @@
-"""A CSV, TSV or Parquet table with a path column and label columns."""
+"""A CSV, TSV or Parquet table with a path column and label columns; its images lie in any tree."""
 
+import io
 import os
+import posixpath
+import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -10,10 +14,12 @@ import pandas as pd
 from pandas.errors import EmptyDataError, ParserError, ParserWarning
 
 from featx.errors import DataError, ReadError
-from featx.images.readers import is_image_name, listed
-from featx.sources import labels_path, source_path
+from featx.images.contents import read
+from featx.images.names import base_of, is_archive_name, is_image_name, rule_against, suffix_of
+from featx.images.readers import Listing
+from featx.images.trees import Entry, FolderTree, Tree, is_tree, join, open_tree
+from featx.sources import home_of, is_url, source_place
 from featx.specs import LabelsSpec, ReaderSpec
-from featx.tables import Manifest
 
 SEPARATORS = {"comma": ",", "tab": "\t", "semicolon": ";", "whitespace": r"\s+"}
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -32,47 +38,117 @@ class TableReader:
 
     rank = 10
 
-    def recognise(self, source: Path, labels: Path | None) -> ReaderSpec | None:
+    def recognise(self, source: str, labels: str | None) -> ReaderSpec | None:
         """See `featx.images.readers.Reader`."""
-        root = source if source.is_dir() else source.parent
-        candidates = [labels] if labels else [source] if source.is_file() else sorted(root.iterdir())
-        for file in candidates:
-            if file.suffix.lower() not in TABLE_SUFFIXES:
-                continue
+        if suffix_of(source) in TABLE_SUFFIXES and Path(source).is_file():
+            labels, source = source, str(Path(source).parent)
+        if not is_tree(source):
+            return None
+        tree = open_tree(source)
+        tables = [labels] if labels else [name for name in _top_files(tree) if suffix_of(name) in TABLE_SUFFIXES]
+        for table in tables:
+            file = _from_home(source, table) if labels else table
             try:
-                found = _recognise(root, file)
+                found = _recognise(tree, file)
             except ReadError:
-                if labels or source.is_file():
+                if labels:
                     raise
                 continue  # nobody said that this file is a label table
             if found:
-                return ReaderSpec(source=str(root), labels=found)
+                return ReaderSpec(source=source, labels=found)
         return None
 
-    def read(self, data: ReaderSpec, folder: Path) -> Manifest:
+    def read(self, data: ReaderSpec, folder: Path) -> Listing:
         """See `featx.images.readers.Reader`."""
         if data.labels is None:
             raise DataError("data.labels: is missing; the reader 'table' needs a label table, 'labels = { file = … }'")
-        file = labels_path(data, folder)
-        frame = read_labels(file, data.labels)
-        if data.labels.path not in frame.columns:
-            known = ", ".join(map(str, frame.columns))
-            raise DataError(f"data.labels.path: {file} has no column {data.labels.path!r}; columns: {known}")
-        paths = frame.pop(data.labels.path)
-        if paths.isna().any():
-            raise DataError(
-                f"{file}: {int(paths.isna().sum())} rows have no path, first row {int(paths.isna().argmax())}"
-            )
-        ids = paths.astype(str).str.strip()
-        if twice := ids[ids.duplicated()].unique().tolist():
-            raise DataError(
-                f"{file}: {len(twice)} paths stand in several rows, first {twice[0]!r}; expected one row an image"
-            )
-        root = source_path(data.source, folder) / data.labels.root
-        return listed(root, ids.tolist(), [root / name for name in ids], frame)
+        place = source_place(data.source, folder)
+        tree = open_tree(place)
+        frame = read_labels(_table(tree, data.labels.file), data.labels)
+        names = _paths(frame, data.labels)
+        root = tree if data.labels.root == "." else open_tree(join(place, data.labels.root))
+        entries = [_found(root, name) for name in names]
+        named = {entry.uri for entry in entries}
+        ignored = {
+            entry.name: entry.reason if entry.outcome == "ignored" else _rule(entry.name, data.labels.file)
+            for entry in root.beside([entry.name for entry in entries])
+            if entry.uri not in named
+        }
+        return Listing.of(entries, frame, ignored, names)
 
 
-def read_labels(file: Path, spec: LabelsSpec) -> pd.DataFrame:
+def _top_files(tree: Tree) -> list[str]:
+    return [entry.name for entry in tree.beside(["any"]) if not entry.outcome]
+
+
+def _from_home(source: str, labels: str) -> str:
+    """Write a local label table as seen from the source."""
+    home = home_of(source)
+    return os.path.abspath(labels) if home is None else os.path.relpath(labels, home)  # noqa: PTH100 (both as text)
+
+
+def _rule(name: str, table: str) -> str:
+    if name == table:
+        return "is the label table"
+    return f"is not named in {table}" if is_image_name(name) else rule_against(name)
+
+
+def _paths(frame: pd.DataFrame, spec: LabelsSpec) -> list[str]:
+    """Take the path column out of a label table.
+
+    Raises
+    ------
+    DataError
+        there is none, or a path is missing or stands twice.
+    """
+    if spec.path not in frame.columns:
+        known = ", ".join(map(str, frame.columns))
+        raise DataError(f"data.labels.path: {spec.file} has no column {spec.path!r}; columns: {known}")
+    paths = frame.pop(spec.path)
+    if paths.isna().any():
+        first = int(paths.isna().argmax())
+        raise DataError(f"{spec.file}: {int(paths.isna().sum())} rows have no path, first row {first}")
+    ids = paths.astype(str).str.strip()
+    if twice := ids[ids.duplicated()].unique().tolist():
+        raise DataError(
+            f"{spec.file}: {len(twice)} paths stand in several rows, first {twice[0]!r}; expected one row an image"
+        )
+    return ids.tolist()
+
+
+def _found(tree: Tree, name: str) -> Entry:
+    """Return the file that a table means: by its name, with its slashes turned, or in another Unicode form."""
+    found = tree.entry(name)
+    if found.outcome != "missing":
+        return found
+    slashed = name.replace("\\", "/")
+    others = [slashed, *(unicodedata.normalize(form, slashed) for form in ("NFC", "NFD"))]
+    for other in dict.fromkeys(others):
+        if other != name and (entry := tree.entry(other)).outcome != "missing":
+            return entry
+    return found
+
+
+def _table(tree: Tree, file: str) -> Entry:
+    """Return a label table: in the tree, beside it where it is an archive, or anywhere on disk.
+
+    Raises
+    ------
+    DataError
+        there is none.
+    """
+    found = tree.entry(file)
+    home = home_of(tree.place)
+    if found.outcome and (home is not None or Path(file).is_absolute()):
+        found = FolderTree(str(home or "/")).entry(file)
+    if found.outcome:
+        raise DataError(
+            f"data.labels.file: {file!r} {found.reason} ({tree.place}); expected a CSV, TSV or Parquet file"
+        )
+    return found
+
+
+def read_labels(file: Entry, spec: LabelsSpec) -> pd.DataFrame:
     """Read a label table; text cells lose the spaces around them.
 
     Raises
@@ -80,61 +156,99 @@ def read_labels(file: Path, spec: LabelsSpec) -> pd.DataFrame:
     ReadError
         it cannot be read or has other columns than `spec` says.
     """
+    content = _content(file)
     try:
-        if file.suffix.lower() == ".parquet":
-            frame = pd.read_parquet(file)
+        if suffix_of(file.name) == ".parquet":
+            frame = pd.read_parquet(io.BytesIO(content))
         else:
             header: Literal["infer"] | None = None if spec.columns else "infer"
-            separator = SEPARATORS[spec.separator] if spec.separator else sniffed(file)
+            separator = SEPARATORS[spec.separator] if spec.separator else sniffed(content)
             with warnings.catch_warnings():
                 warnings.simplefilter("error", ParserWarning)  # rows wider than the header would be cut
-                frame = pd.read_csv(file, sep=separator, header=header, encoding="utf-8-sig", **CSV)
+                frame = pd.read_csv(io.BytesIO(content), sep=separator, header=header, encoding="utf-8-sig", **CSV)
     except (OSError, ValueError, ParserError, ParserWarning, EmptyDataError) as error:
-        raise ReadError(f"{file} cannot be read as a table: {str(error).splitlines()[0]}") from error
+        raise ReadError(f"{file.name} cannot be read as a table: {str(error).splitlines()[0]}") from error
     if spec.columns:
         if len(spec.columns) != frame.shape[1]:
-            raise ReadError(f"{file} has {frame.shape[1]} columns; data.labels.columns names {len(spec.columns)}")
+            raise ReadError(f"{file.name} has {frame.shape[1]} columns; data.labels.columns names {len(spec.columns)}")
         frame.columns = pd.Index(spec.columns)
     texts = frame.select_dtypes(["object", "str"]).columns
     frame[texts] = frame[texts].map(lambda cell: cell.strip() if isinstance(cell, str) else cell)
     return frame.rename(columns=str)
 
 
-def sniffed(file: Path) -> str:
+def _content(file: Entry) -> bytes:
+    try:
+        content = read(file.uri)
+    except OSError as error:
+        raise ReadError(f"{file.name} cannot be read as a table: {error}") from error
+    assert isinstance(content, bytes)
+    return content
+
+
+def sniffed(content: bytes) -> str:
     """Return the separator that the first line of a text table uses."""
-    with file.open(encoding="utf-8-sig", errors="replace") as lines:
-        first = lines.readline()
+    first = content.partition(b"\n")[0].decode("utf-8-sig", errors="replace")
     return next((SEPARATORS[name] for name in ("tab", "semicolon", "comma") if SEPARATORS[name] in first), r"\s+")
 
 
-def _recognise(root: Path, file: Path) -> LabelsSpec | None:
-    """Say how to read `file` where one of its columns names images at or one folder below `root`."""
-    place = os.path.relpath(file, root)
-    for spec in _ways_to_read(file, place):
+def _recognise(tree: Tree, name: str) -> LabelsSpec | None:
+    """Say how to read a table where one of its columns names images at, or one folder or archive below, the tree."""
+    file = _table(tree, name)
+    for spec in _ways_to_read(file):
         frame = read_labels(file, spec)
         for column in frame.columns:
             names = frame[column].head(LOOKED_AT).astype(str)
-            if sum(is_image_name(Path(name)) for name in names) > len(names) / 2:
+            if sum(is_image_name(path) for path in names) > len(names) / 2:
                 # The first line names an image too: it is no header.
-                if spec.columns is None and is_image_name(Path(column)):
+                if spec.columns is None and is_image_name(column):
                     break
-                return spec.model_copy(update={"path": column, "root": _root_of(root, names.tolist())})
+                return spec.model_copy(update={"file": name, "path": column, "root": _root_of(tree, names.tolist())})
     return None
 
 
-def _ways_to_read(file: Path, place: str) -> Iterator[LabelsSpec]:
-    if file.suffix.lower() == ".parquet":
-        yield LabelsSpec(file=place)
+def _ways_to_read(file: Entry) -> Iterator[LabelsSpec]:
+    if suffix_of(file.name) == ".parquet":
+        yield LabelsSpec(file=file.name)
         return
-    separator = next(name for name, text in SEPARATORS.items() if text == sniffed(file))
-    with_header = LabelsSpec.model_validate({"file": place, "separator": separator})
+    content = _content(file)
+    separator = next(name for name, text in SEPARATORS.items() if text == sniffed(content))
+    with_header = LabelsSpec.model_validate({"file": file.name, "separator": separator})
     yield with_header
     n_columns = read_labels(file, with_header).shape[1]
     yield with_header.model_copy(update={"columns": ("path", *(f"column{i}" for i in range(2, n_columns + 1)))})
 
 
-def _root_of(root: Path, names: list[str]) -> str:
-    """Return the folder below `root` in which most of `names` lie; ``.`` where none does better."""
-    folders = [root, *sorted(child for child in root.iterdir() if child.is_dir())]
-    best = max(folders, key=lambda folder: sum((folder / name).is_file() for name in names))
-    return best.relative_to(root).as_posix()
+def _root_of(tree: Tree, names: list[str]) -> str:
+    """Return the folder, archive or ``ARCHIVE!FOLDER`` below `tree` where most of `names` start, or else ``.``."""
+    roots = _starts(tree, names)
+    for archive in [] if roots else _archives_in(tree):
+        inside = _starts(open_tree(join(tree.place, archive)), names)
+        roots |= Counter({archive if folder == "." else f"{archive}!{folder}": n for folder, n in inside.items()})
+    return max([".", *roots], key=roots.__getitem__)
+
+
+def _starts(tree: Tree, names: list[str]) -> Counter[str]:
+    """Count the folders of a tree from which paths of `names` lead to files."""
+    by_base: dict[str, set[str]] = {}
+    for name in {posixpath.normpath(_plain(name)) for name in names}:
+        by_base.setdefault(base_of(name), set()).add(name)
+    found: Counter[str] = Counter()
+    for entry in tree.entries():
+        path = _plain(entry.name)
+        for name in by_base.get(base_of(path), ()):
+            if f"/{path}".endswith(f"/{name}"):
+                above = entry.name.split("/")[: -name.count("/") - 1]
+                found["/".join(above) or "."] += 1
+    return found
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name.replace("\\", "/"))
+
+
+def _archives_in(tree: Tree) -> list[str]:
+    home = Path(tree.place)
+    if is_url(tree.place) or not home.is_dir():
+        return []
+    return sorted(child.name for child in home.iterdir() if is_archive_name(child.name) and child.is_file())

@@ -224,7 +224,14 @@ def resolve(requests: Sequence[EmbeddingRequest]) -> Resolved:
         outputs = network(torch.zeros(2, side, side, 3, dtype=torch.uint8))
     sha256 = sha256_of_state(body) if file is None else sha256_of(file)
     specs = tuple(
-        EmbeddingSpec(backbone=first.backbone, weights_sha256=sha256, tap=tap, pool=pool, preprocessing=preprocessing)
+        EmbeddingSpec(
+            backbone=first.backbone,
+            weights_sha256=sha256,
+            tap=tap,
+            pool=pool,
+            preprocessing=preprocessing,
+            decoding=first.decoding,
+        )
         for tap, pool in taps
     )
     state = None if file is None else file_state(file)

@@ -12,8 +12,8 @@ from featx.artifact import commit, read_header
 from featx.disk import write_text
 from featx.errors import ReadError
 from featx.evaluation.evaluate import SCORES, Evaluation, evaluate, last_final
+from featx.images.contents import read
 from featx.images.decode import decode
-from featx.images.digests import read_bytes
 from featx.recipe import Recipe
 from featx.reports.figures import confusion_matrices, intervals, search_history, thumbnail
 from featx.specs import ResolvedEmbedding
@@ -123,7 +123,7 @@ def _mistakes(study: Study, found: Evaluation) -> list[dict[str, str]]:
     for at in wrong[np.argsort(-sure[wrong], kind="stable")][:MISTAKES_SHOWN]:
         uri = study.manifest.take([table.ids[at]]).uris[0]
         try:
-            picture = thumbnail(decode(read_bytes(uri)))
+            picture = thumbnail(decode(read(uri), study.recipe.decoding))
         except (ReadError, FileNotFoundError):
             picture = ""  # the image was there when it was embedded: the page names it all the same
         shown.append(

@@ -27,8 +27,8 @@ def run(words: str, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_the_commands_in_sequence_need_no_further_words(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "48 images: 48 embedded" in run("extract", capsys)
-    assert "48 images: 0 embedded, 48 cached" in run("extract", capsys)
+    assert "48 files: 48 embedded" in run("extract", capsys)
+    assert "48 files: 0 embedded, 48 cached" in run("extract", capsys)
     assert "logreg-class-" in run("fit --head logreg", capsys)
     assert "rf-class-" in run("fit --head rf", capsys)
     votes = run("ensemble", capsys)
@@ -60,7 +60,7 @@ def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.
         for words in ("extract", "fit", "ensemble", "evaluate", "report")
     }
     extracted = found["extract"]
-    counts = ("n_embedded", "n_cached", "n_duplicate", "n_unreadable", "n_missing")
+    counts = ("n_embedded", "n_cached", "n_duplicate", "n_unreadable", "n_missing", "n_ignored")
     assert sum(extracted[name] for name in counts) == extracted["n_found"] == 48
     assert extracted["images_per_s"] > 0
     assert {"search_s", "train_s", "accuracy", "val_accuracy", "best_run", "runs"} <= found["fit"].keys()
@@ -88,7 +88,7 @@ def test_extract_with_a_source_and_no_recipe_writes_one_first(home: Path, capsys
     said = run("extract photos --backbone efficientnet_lite0 --device cpu", capsys)
     assert "24 images, read as 'folder'" in said
     assert "target   class: dark 12, light 12" in said
-    assert "24 images: 24 embedded" in said
+    assert "24 files: 24 embedded" in said
     assert 'source = "photos"' in Path("featx.toml").read_text()
 
 

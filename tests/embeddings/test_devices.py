@@ -23,7 +23,7 @@ def network() -> FeatureNetwork:
 def batch(n: int, rows: int, first: int = 0) -> Batch:
     images = [np.random.default_rng(first + at).integers(0, 256, (16, 16, 3), dtype=np.uint8) for at in range(n)]
     padding = [np.zeros((16, 16, 3), dtype=np.uint8)] * (rows - n)
-    return Batch(tuple(f"{first + at}" for at in range(n)), np.stack([*images, *padding]))
+    return Batch(tuple(f"{first + at}" for at in range(n)), (np.stack([*images, *padding]),))
 
 
 @pytest.mark.parametrize("name", ["banana", "", "cpu:x", "cuda:-1"])

@@ -1,5 +1,6 @@
 """Extraction: every image has one outcome, and one vector whatever happened around it."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ from featx.networks.backbones import backbone
 from featx.workspace import HAS_EMBEDDING, Study
 
 PLACES = '\n[paths]\ncache = "cache"\nruns = "runs"\n'
-OUTCOMES = ("embedded", "cached", "duplicate", "unreadable", "missing")
+OUTCOMES = ("embedded", "cached", "duplicate", "unreadable", "missing", "ignored")
 
 
 @pytest.fixture
@@ -49,7 +50,8 @@ def vectors(recipe: Path) -> dict[str, bytes]:
 
 
 def cache_state(recipe: Path) -> dict[str, tuple[int, bytes]]:
-    files = (path for path in (recipe.parent / "cache").rglob("*") if path.is_file())
+    """All files of the stores; the remembered digests are no embeddings."""
+    files = (path for path in (recipe.parent / "cache").glob("*.zarr/**/*") if path.is_file())
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
@@ -105,6 +107,24 @@ def test_extracting_twice_writes_nothing(recipe: Path) -> None:
     assert counts(done) == {"cached": 48}
     assert done.images_per_s == 0
     assert cache_state(recipe) == before
+
+
+def settle(recipe: Path) -> None:
+    """Make the images an hour old: only of files that have settled is the digest remembered."""
+    for image in (recipe.parent / "images").rglob("*.png"):
+        state = image.stat()
+        os.utime(image, ns=(state.st_atime_ns, state.st_mtime_ns - 3_600_000_000_000))
+
+
+def test_an_image_is_read_again_when_its_file_changes_and_not_before(recipe: Path) -> None:
+    settle(recipe)
+    assert [extract(recipe).n_read for _ in range(2)] == [48, 0]
+    image = recipe.parent / "images" / "dark" / "003.png"
+    Image.new("RGB", (5, 5), "red").save(image)
+
+    done = extract(recipe)
+
+    assert (done.n_read, counts(done)) == (1, {"embedded": 1, "cached": 47})
 
 
 def test_labelling_anew_recomputes_nothing(recipe: Path) -> None:

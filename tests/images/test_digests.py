@@ -2,14 +2,17 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from featx.errors import ReadError
-from featx.images.digests import Identity, digest, identify, identify_all, read_bytes
+from featx.images.contents import State, digest, read
+from featx.images.digests import DigestCache, Identity, has_settled, identified, identify, identify_all
 
 
 @given(st.binary())
@@ -28,14 +31,14 @@ def test_equal_bytes_are_one_image_whatever_their_names(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_missing(tmp_path: Path) -> None:
     assert identify(str(tmp_path / "gone.png")) == Identity("", "missing", "there is no such file")
     with pytest.raises(FileNotFoundError, match=r"gone\.png"):
-        read_bytes(str(tmp_path / "gone.png"))
+        read(str(tmp_path / "gone.png"))
 
 
 def test_an_empty_file_is_unreadable(tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
     assert identify(str(tmp_path / "a.png")) == Identity("", "unreadable", "is empty")
     with pytest.raises(ReadError, match=r"^is empty$"):
-        read_bytes(str(tmp_path / "a.png"))
+        read(str(tmp_path / "a.png"))
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
@@ -63,3 +66,93 @@ def test_many_files_are_identified_in_the_order_asked_for(tmp_path: Path) -> Non
             Path(uri).write_bytes(b"x" * number)
     assert list(identify_all(uris)) == [identify(uri) for uri in uris]
     assert [identity.outcome for identity in identify_all(uris)].count("missing") == 15
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    """Three files that are an hour old."""
+    uris = [str(tmp_path / f"{number}.png") for number in range(3)]
+    for uri in uris:
+        Path(uri).write_text(uri)
+        os.utime(uri, ns=(HOUR_AGO_NS, HOUR_AGO_NS))
+    return uris
+
+
+HOUR_AGO_NS = time.time_ns() - 3_600_000_000_001
+
+
+def states(uris: list[str]) -> list[State | None]:
+    return [(Path(uri).stat().st_size, Path(uri).stat().st_mtime_ns) for uri in uris]
+
+
+def asked(uris: list[str], found: list[State | None], database: Path) -> tuple[list[Identity], list[bool]]:
+    """Ask for the identities of files with a cache; return them, and which files were read for it."""
+    with DigestCache(database) as cache:
+        answers = list(identified(uris, found, cache))
+    return [identity for identity, _ in answers], [read for _, read in answers]
+
+
+def test_a_digest_is_remembered_while_the_file_stays_as_it_is(files: list[str], tmp_path: Path) -> None:
+    database = tmp_path / "deep" / "digests.sqlite"
+    first = asked(files, states(files), database)
+    assert first == ([identify(uri) for uri in files], [True] * 3)
+    assert asked(files, states(files), database) == (first[0], [False] * 3)
+    Path(files[1]).write_text("longer than before, or shorter")
+    os.utime(files[2], ns=(HOUR_AGO_NS + 1, HOUR_AGO_NS + 1))
+    again, read = asked(files, states(files), database)
+    assert read == [False, True, True]
+    assert again == [identify(uri) for uri in files]
+
+
+def test_what_has_no_state_or_cannot_be_read_is_never_remembered(files: list[str], tmp_path: Path) -> None:
+    Path(files[0]).write_bytes(b"")
+    os.utime(files[0], ns=(HOUR_AGO_NS, HOUR_AGO_NS))
+    found: list[State | None] = [*states(files)[:2], None]
+    for _ in range(2):
+        identities, read = asked(files, found, tmp_path / "digests.sqlite")
+        assert [identity.reason for identity in identities] == ["is empty", "", ""]
+    assert read == [True, False, True]
+
+
+def test_a_file_written_just_before_it_is_read_is_read_again(files: list[str], tmp_path: Path) -> None:
+    far_ns = time.time_ns() + 60_000_000_001
+    os.utime(files[0], ns=(far_ns, far_ns))
+    asked(files, states(files), tmp_path / "digests.sqlite")
+    assert asked(files, states(files), tmp_path / "digests.sqlite")[1] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("age_ns", "mtime_ns", "settled"),
+    [
+        (50_000_000, 1_700_000_000_123_456_789, False),
+        (150_000_000, 1_700_000_000_123_456_789, True),
+        (150_000_000, 1_700_000_000_000_000_000, False),
+        (1_200_000_000, 1_700_000_000_000_000_000, True),
+    ],
+    ids=["just written", "settled", "in a tick of whole seconds", "after such a tick"],
+)
+def test_a_file_has_settled_when_a_later_writing_would_show(age_ns: int, mtime_ns: int, settled: bool) -> None:
+    assert has_settled((1, mtime_ns), mtime_ns + age_ns) is settled
+
+
+def test_an_interrupted_reading_keeps_what_was_learnt(files: list[str], tmp_path: Path) -> None:
+    with DigestCache(tmp_path / "digests.sqlite") as cache:
+        answers = identified(files, states(files), cache)
+        next(answers)
+        answers.close()
+    assert asked(files, states(files), tmp_path / "digests.sqlite")[1] == [False, True, True]
+
+
+def test_a_damaged_cache_is_begun_anew(files: list[str], tmp_path: Path) -> None:
+    database = tmp_path / "digests.sqlite"
+    asked(files, states(files), database)
+    database.write_bytes(b"this is no database" * 100)
+    assert asked(files, states(files), database)[1] == [True] * 3
+    assert asked(files, states(files), database)[1] == [False] * 3
+
+
+def test_arrays_have_one_digest_whatever_their_byte_order_and_layout_and_other_ones_by_shape_and_type() -> None:
+    values = np.arange(6, dtype="<u2").reshape(2, 3)
+    assert digest(values) == digest(values.astype(">u2")) == digest(np.asfortranarray(values))
+    others = [values.reshape(3, 2), values.astype("<u4"), values.astype("<i2"), values[::-1]]
+    assert len({digest(other) for other in [values, *others]}) == 5

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featx.errors import DataError
-from featx.images.folder import FolderReader, class_folders
+from featx.images.folder import FolderReader
+from featx.images.readers import Listing, read_source
 from featx.specs import ReaderSpec
 from featx.tables import Manifest
 
@@ -17,9 +18,14 @@ def touch(folder: Path, *names: str) -> None:
         (folder / name).touch()
 
 
+def listed(folder: Path, drop_unlabelled: bool = False) -> Listing:
+    """List a folder by its whole path."""
+    return read_source(ReaderSpec(source=str(folder), drop_unlabelled=drop_unlabelled), Path("/elsewhere"))
+
+
 def read(folder: Path) -> Manifest:
-    """Read a folder by its whole path."""
-    return FolderReader().read(ReaderSpec(source=str(folder)), Path("/elsewhere"))
+    """Read the images of a folder by its whole path."""
+    return listed(folder).manifest
 
 
 def test_a_sub_folder_is_a_class(tmp_path: Path) -> None:
@@ -59,18 +65,62 @@ def test_a_class_may_be_called_like_a_part_beside_other_classes(tmp_path: Path) 
     touch(tmp_path, "test/1.png", "cat/1.png")
     manifest = read(tmp_path)
     assert manifest.labels.to_dict("list") == {"class": ["cat", "test"]}
-    assert [folder.name for folder in class_folders(tmp_path)] == ["cat", "test"]
 
 
 def test_hidden_files_hidden_folders_and_other_files_are_left_out(tmp_path: Path) -> None:
     touch(tmp_path, "cat/1.png", "cat/.2.png", "cat/notes.txt", "cat/.thumbs/1.png", ".git/1.png", "top.txt")
-    assert read(tmp_path).ids.tolist() == ["cat/1.png"]
+    found = listed(tmp_path)
+    assert found.manifest.ids.tolist() == ["cat/1.png"]
+    assert found.ignored == {
+        ".git": "a hidden folder is not looked into",
+        "cat/.2.png": "is hidden: its name begins with a point",
+        "cat/.thumbs": "a hidden folder is not looked into",
+        "cat/notes.txt": "is no image by its ending '.txt'",
+        "top.txt": "is no image by its ending '.txt'",
+    }
 
 
-def test_an_image_without_a_class_is_named(tmp_path: Path) -> None:
+def test_an_image_without_a_class_is_named_and_ignored_where_that_is_asked_for(tmp_path: Path) -> None:
     touch(tmp_path, "cat/1.png", "dog/1.png", "top.png")
-    with pytest.raises(DataError, match=r"1 images lie beside the class folders, first '.*top.png'"):
+    with pytest.raises(DataError, match=r"1 images lie beside the class folders of .*, first 'top.png'; .*--drop-unl"):
         read(tmp_path)
+    found = listed(tmp_path, drop_unlabelled=True)
+    assert found.manifest.ids.tolist() == ["cat/1.png", "dog/1.png"]
+    assert found.ignored == {"top.png": "has no label: it lies beside the class folders"}
+
+
+def test_an_image_between_parts_and_classes_has_no_label_either(tmp_path: Path) -> None:
+    touch(tmp_path, "train/cat/1.png", "test/dog/1.png", "test/loose.png")
+    with pytest.raises(DataError, match=r"1 images lie beside the class folders of .*, first 'test/loose.png'"):
+        read(tmp_path)
+    assert list(listed(tmp_path, drop_unlabelled=True).ignored) == ["test/loose.png"]
+
+
+def test_a_class_folder_without_an_image_is_warned_of(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/1.png", "dog/1.png", "texts/a.txt")
+    (tmp_path / "empty").mkdir()
+    assert listed(tmp_path).warnings == (
+        "folder 'empty' holds no image and is no class",
+        "folder 'texts' holds no image and is no class",
+    )
+    assert listed(tmp_path).ignored["empty"] == "is an empty folder"
+
+
+def test_the_cache_and_the_runs_of_someone_who_works_inside_the_source_are_no_classes(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/1.png", "cache/toy-0.zarr/zarr.json", "runs/featx/embeddings.lock.json", "runs/featx/a.png")
+    found = listed(tmp_path)
+    assert found.manifest.ids.tolist() == ["cat/1.png"]
+    assert (found.ignored, found.warnings) == ({}, ())
+
+
+def test_one_folder_around_all_class_folders_is_recognised_as_the_source(tmp_path: Path) -> None:
+    touch(tmp_path, "all/photos/cat/1.png", "all/photos/dog/1.png", "all/readme.txt")
+    assert FolderReader().recognise(str(tmp_path), None) == ReaderSpec(source=str(tmp_path / "all/photos"))
+
+
+def test_one_class_alone_is_not_taken_for_a_folder_around_the_classes(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/1.png", "cat/indoors/2.png")
+    assert FolderReader().recognise(str(tmp_path), None) == ReaderSpec(source=str(tmp_path))
 
 
 def test_part_folders_beside_others_are_refused(tmp_path: Path) -> None:
@@ -85,11 +135,12 @@ def test_a_linked_folder_is_not_followed_below_a_class(tmp_path: Path) -> None:
     touch(tmp_path, "cat/1.png")
     (tmp_path / "cat" / "loop").symlink_to(tmp_path)
     assert read(tmp_path).ids.tolist() == ["cat/1.png"]
+    assert listed(tmp_path).ignored == {"cat/loop": "a link to a folder is not followed"}
 
 
 def test_a_source_is_relative_to_the_folder_given(tmp_path: Path) -> None:
     touch(tmp_path, "images/cat/1.png")
-    manifest = FolderReader().read(ReaderSpec(source="images"), tmp_path)
+    manifest = read_source(ReaderSpec(source="images"), tmp_path).manifest
     assert manifest.ids.tolist() == ["cat/1.png"]
     assert manifest.uris.tolist() == [str(tmp_path / "images/cat/1.png")]
 
@@ -97,13 +148,14 @@ def test_a_source_is_relative_to_the_folder_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize("names", [[], ["a.png"], ["cat/a.txt"], [".cat/a.png"], ["cat/.b/a.png"]], ids=str)
 def test_a_folder_without_class_folders_is_not_recognised_and_cannot_be_read(names: list[str], tmp_path: Path) -> None:
     touch(tmp_path, *names)
-    assert FolderReader().recognise(tmp_path, None) is None
+    assert FolderReader().recognise(str(tmp_path), None) is None
     with pytest.raises(DataError, match=r"no images in .*; expected one sub-folder a class holding images"):
-        read(tmp_path)
+        listed(tmp_path, drop_unlabelled=True)
 
 
 def test_a_folder_is_not_recognised_beside_a_named_table(tmp_path: Path) -> None:
     touch(tmp_path, "cat/1.png", "labels.csv")
-    assert FolderReader().recognise(tmp_path, tmp_path / "labels.csv") is None
-    assert FolderReader().recognise(tmp_path / "labels.csv", None) is None
-    assert FolderReader().recognise(tmp_path, None) == ReaderSpec(source=str(tmp_path))
+    source, table = str(tmp_path), str(tmp_path / "labels.csv")
+    assert FolderReader().recognise(source, table) is None
+    assert FolderReader().recognise(table, None) is None
+    assert FolderReader().recognise(source, None) == ReaderSpec(source=str(tmp_path))

@@ -28,7 +28,7 @@ def table(folder: Path, frame: pd.DataFrame) -> None:
 def read(recipe: str | Path = "featx.toml") -> Manifest:
     """Read the images as a recipe says."""
     loaded = load_recipe(recipe)
-    return read_source(loaded.data, loaded.folder)
+    return read_source(loaded.data, loaded.folder).manifest
 
 
 def uncommented(recipe: Path, beginning: str) -> None:

@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from featx.errors import DataError, ReadError
+from featx.images.readers import read_source
 from featx.images.table import TableReader, read_labels
+from featx.images.trees import FolderTree
 from featx.specs import LabelsSpec, ReaderSpec
 from featx.tables import Manifest
 
@@ -23,9 +25,9 @@ def recognised(folder: Path, labels: Path | None = None) -> Manifest:
     (folder / "images").mkdir(exist_ok=True)
     for name, *_ in ROWS:
         (folder / name).touch()
-    data = TableReader().recognise(folder, labels)
+    data = TableReader().recognise(str(folder), labels and str(labels))
     assert data is not None
-    return TableReader().read(data, Path("/elsewhere"))
+    return TableReader().read(data, Path("/elsewhere")).manifest
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"], ids=["", "with a byte order mark"])
@@ -60,12 +62,12 @@ def test_the_shape_of_the_elpv_labels_is_recognised(tmp_path: Path) -> None:
         f"images/cell{i:04}.png  {i / 3}          {kind}" for i, kind in enumerate(["mono", "poly", "mono", "poly"])
     ]
     (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
-    data = TableReader().recognise(tmp_path, None)
+    data = TableReader().recognise(str(tmp_path), None)
     columns = ("path", "column2", "column3")
     assert data == ReaderSpec(
         source=str(tmp_path), labels=LabelsSpec(file="labels.csv", columns=columns, separator="whitespace")
     )
-    manifest = TableReader().read(data, Path())
+    manifest = TableReader().read(data, Path()).manifest
     assert manifest.ids.tolist() == [f"images/cell{i:04}.png" for i in range(4)]
     assert manifest.column("column2").tolist() == [0, 1 / 3, 2 / 3, 1]
     assert manifest.column("column3").tolist() == ["mono", "poly", "mono", "poly"]
@@ -84,7 +86,7 @@ def test_a_table_may_lie_elsewhere_or_be_the_source(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     (tmp_path / "t.csv").write_text(text(","))
     assert len(recognised(tmp_path / "source", tmp_path / "t.csv")) == 3
-    assert TableReader().recognise(tmp_path / "t.csv", None) == TableReader().recognise(tmp_path, None)
+    assert TableReader().recognise(str(tmp_path / "t.csv"), None) == TableReader().recognise(str(tmp_path), None)
 
 
 def test_files_that_are_no_label_tables_are_passed_over_unless_they_are_named(tmp_path: Path) -> None:
@@ -94,19 +96,19 @@ def test_files_that_are_no_label_tables_are_passed_over_unless_they_are_named(tm
     (tmp_path / "d.csv").write_text("path,name\n")
     (tmp_path / "e.csv").write_text("name,age\nada,36\n")
     (tmp_path / "f.parquet").write_bytes(b"PAR1")
-    assert TableReader().recognise(tmp_path, None) is None
+    assert TableReader().recognise(str(tmp_path), None) is None
     (tmp_path / "z.csv").write_text(text(","))
     assert len(recognised(tmp_path)) == 3
     for name in ("a.csv", "b.csv", "c.csv", "f.parquet"):
         with pytest.raises(ReadError, match=f"{name} cannot be read as a table"):
-            TableReader().recognise(tmp_path, tmp_path / name)
+            TableReader().recognise(str(tmp_path), str(tmp_path / name))
 
 
 def read(folder: Path, content: str, **labels: object) -> Manifest:
     """Read a table as a recipe describes it."""
     (folder / "t.csv").write_text(content)
     spec = LabelsSpec.model_validate({"file": "t.csv"} | labels)
-    return TableReader().read(ReaderSpec(source=".", labels=spec), folder)
+    return read_source(ReaderSpec(source=".", labels=spec), folder).manifest
 
 
 def test_a_path_that_stands_twice_is_told(tmp_path: Path) -> None:
@@ -141,13 +143,35 @@ def test_the_table_reader_needs_a_table(tmp_path: Path) -> None:
 
 
 def test_paths_start_at_the_root_and_text_loses_the_spaces_around_it(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
     manifest = read(tmp_path, "path;y\n  a.png  ; cat \n", root="images")
     assert manifest.ids.tolist() == ["a.png"]
     assert manifest.uris.tolist() == [str(tmp_path / "images" / "a.png")]
     assert manifest.column("y").tolist() == ["cat"]
 
 
+def test_a_root_that_is_not_there_is_told_with_its_whole_path(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"nothing lies at '{tmp_path}/gone'; expected a folder, an archive"):
+        read(tmp_path, "path,y\na.png,1\n", root="gone")
+
+
+def test_what_lies_beside_the_images_and_is_not_named_is_ignored_by_a_rule(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    for name in ("a.png", "b.png", "notes.txt", ".hidden.png", "below/c.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "t.csv").write_text("path,y\na.png,1\n")
+    found = read_source(ReaderSpec(source=".", labels=LabelsSpec(file="t.csv")), tmp_path)
+    assert found.manifest.ids.tolist() == ["a.png"]
+    assert found.ignored == {
+        ".hidden.png": "is hidden: its name begins with a point",
+        "b.png": "is not named in t.csv",
+        "notes.txt": "is no image by its ending '.txt'",
+        "t.csv": "is the label table",
+    }
+
+
 def test_a_separator_that_is_said_is_not_looked_for(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("path,y z\na.png,1 2\n")
-    by_space = read_labels(tmp_path / "t.csv", LabelsSpec(file="t.csv", separator="whitespace"))
+    table = FolderTree(str(tmp_path)).entry("t.csv")
+    by_space = read_labels(table, LabelsSpec(file="t.csv", separator="whitespace"))
     assert by_space.columns.tolist() == ["path,y", "z"]

@@ -1,0 +1,107 @@
+"""One outcome for every file of a source, what is done about the bad ones, and how many are too many."""
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from featx.disk import whole_file
+from featx.errors import DataError, ReadError
+from featx.images.contents import read
+from featx.images.digests import Identity
+from featx.images.readers import Listing
+
+OUTCOMES = ("embedded", "cached", "duplicate", "unreadable", "missing", "ignored")
+
+
+def outcomes_of(
+    found: Listing, identities: Sequence[Identity], embedded: set[str], failed: Mapping[str, str]
+) -> pd.DataFrame:
+    """Return exactly one outcome for each file: columns id, outcome, reason.
+
+    Parameters
+    ----------
+    identities
+        Of the images of `found`.
+    embedded, failed
+        Digests with a new vector, and digests without one and why.
+    """
+    first_of: dict[str, str] = {}
+    rows = []
+    for name, identity in zip(found.manifest.ids, identities, strict=True):
+        digest = identity.digest
+        if not digest:
+            rows.append((name, identity.outcome, identity.reason))
+        elif digest in failed:
+            rows.append((name, "unreadable", failed[digest]))
+        elif digest in first_of:
+            rows.append((name, "duplicate", f"of {first_of[digest]}"))
+        else:
+            first_of[digest] = name
+            rows.append((name, "embedded" if digest in embedded else "cached", ""))
+    rows += [(name, "ignored", rule) for name, rule in found.ignored.items()]
+    return pd.DataFrame(rows, columns=["id", "outcome", "reason"])
+
+
+def quarantine(found: Listing, outcomes: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Move unreadable files away and say so in the reasons; those in archives and object stores are copied.
+
+    Returns
+    -------
+    pandas.DataFrame
+        the outcomes, with where each file went.
+    """
+    moved = outcomes.copy()
+    uris = dict(zip(found.manifest.ids, found.manifest.uris, strict=True))
+    for at in moved.index[moved["outcome"] == "unreadable"]:
+        name = str(moved.loc[at, "id"])
+        moved.loc[at, "reason"] = f"{moved.loc[at, 'reason']}; {_put_away(name, uris[name], folder)}"
+    return moved
+
+
+def _put_away(name: str, uri: str, folder: Path) -> str:
+    goal = folder / Path(name).relative_to(Path(name).anchor)
+    if ".." in goal.parts:
+        goal = folder / Path(name).name
+    try:
+        if goal.exists():
+            return f"not moved: {goal} is there"
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        if Path(uri).is_symlink() or Path(uri).is_file():
+            shutil.move(uri, goal)
+            return f"moved to {goal}"
+        content = read(uri)
+        if isinstance(content, bytes):
+            goal.write_bytes(content)
+            return f"copied to {goal}"
+    except (OSError, ReadError, ValueError) as error:
+        return f"not moved: {error}"
+    return "not moved: it is a row of an array"
+
+
+def too_many(limit: str, n_failed: int, n_images: int) -> bool:
+    """Whether more images failed than ``"N"`` or ``"P%"`` allows.
+
+    Raises
+    ------
+    DataError
+        the limit is neither.
+
+    Examples
+    --------
+    >>> too_many("3", 3, 10), too_many("20%", 3, 10)
+    (False, True)
+    """
+    if not (number := re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", limit.strip())):
+        raise DataError(f"--max-failures: found {limit!r}, expected a number of images or a share such as '2%'")
+    most = float(number[1])
+    return n_failed * 100 > most * n_images if number[2] else n_failed > most
+
+
+def write_csv(goal: Path, outcomes_file: str | Path) -> None:
+    """Write the table of outcomes as CSV."""
+    table = pd.read_parquet(outcomes_file)
+    with whole_file(goal) as private:
+        table.to_csv(private, index=False)

@@ -1,0 +1,214 @@
+"""Zip and tar archives, read without unpacking."""
+
+import io
+import lzma
+import os
+import tarfile
+import weakref
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import Protocol
+
+from featx.disk import file_state
+from featx.errors import DataError, ReadError
+from featx.images.contents import State, check_size, text_of
+from featx.images.names import is_archive_name
+from featx.images.trees import Entry, FolderTree, in_order
+
+BROKEN = (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError, zlib.error,
+          lzma.LZMAError)  # fmt: skip
+
+
+class Archive(Protocol):
+    """An open archive; its members may be read by several threads."""
+
+    def members(self) -> Iterator[tuple[str, str]]:
+        """Yield each member's name, and why it cannot be read where that is known; folders are left out."""
+
+    def read(self, name: str) -> bytes:
+        """Return a member's bytes; KeyError where there is none."""
+
+
+class ZipArchive:
+    """A zip file."""
+
+    def __init__(self, path: str) -> None:
+        self._file = zipfile.ZipFile(path)
+
+    def members(self) -> Iterator[tuple[str, str]]:
+        """See `Archive`."""
+        for info in self._file.infolist():
+            if not info.is_dir():
+                yield info.filename, "is encrypted" if info.flag_bits & 1 else ""
+
+    def read(self, name: str) -> bytes:
+        """See `Archive`."""
+        check_size(self._file.getinfo(name).file_size)
+        return self._file.read(name)
+
+
+class TarArchive:
+    """A tar file, compressed or not; where it is, reading in order is much faster."""
+
+    def __init__(self, path: str) -> None:
+        self._file = tarfile.open(path)  # noqa: SIM115 (stays open as long as it is in use)
+        weakref.finalize(self, self._file.close)
+        self._infos = {info.name: info for info in self._file.getmembers()}
+        self._check_end()
+        self._lock = Lock()
+
+    def _check_end(self) -> None:
+        """Raise where no mark follows the last member: what is cut off or damaged there is the end to tarfile."""
+        stream = self._file.fileobj
+        if isinstance(stream, io.BufferedReader):  # a compressed one tells by itself
+            stream.seek(self._file.offset)
+            if stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+                raise tarfile.ReadError(f"no mark of its end stands at byte {self._file.offset}")
+
+    def members(self) -> Iterator[tuple[str, str]]:
+        """See `Archive`."""
+        for info in self._file.getmembers():
+            if not info.isdir():
+                yield info.name, "" if info.isreg() or info.islnk() or info.issym() else "is not a regular file"
+
+    def read(self, name: str) -> bytes:
+        """See `Archive`."""
+        info = self._infos[name]
+        check_size(info.size if info.isreg() else 1)
+        with self._lock:
+            member = self._file.extractfile(info)
+            if member is None:
+                raise ReadError("is not a regular file")
+            return member.read()
+
+
+@lru_cache(maxsize=8)
+def _opened(path: str, state: State) -> Archive:
+    try:
+        return ZipArchive(path) if path.lower().endswith(".zip") else TarArchive(path)
+    except BROKEN as error:
+        reason = str(error).partition("\n")[0].rstrip(":")
+        raise DataError(f"{path} cannot be read as an archive, it may be cut off: {reason}") from error
+
+
+def opened(path: str) -> tuple[Archive, State]:
+    """Return an open archive and its state.
+
+    Raises
+    ------
+    FileNotFoundError
+        there is none.
+    DataError
+        it is none, or is cut off.
+    """
+    found = file_state(path)
+    if found is None:
+        raise FileNotFoundError(path)
+    return _opened(path, found[1:]), found[1:]
+
+
+def read_member(rest: str) -> bytes:
+    """Return the bytes of ``/path/to/archive//member``; errors are those of `featx.images.contents.read`."""
+    path, _, name = rest.partition("//")
+    try:
+        content = opened(path)[0].read(name)
+    except KeyError as error:
+        raise FileNotFoundError(name) from error
+    except (FileNotFoundError, ReadError):
+        raise
+    except DataError as error:
+        raise ReadError(str(error)) from error
+    except BROKEN as error:
+        raise ReadError(f"is damaged in its archive: {error}") from error
+    check_size(len(content))
+    return content
+
+
+@dataclass(frozen=True)
+class ArchiveTree:
+    """The members of an archive, or those below one of its folders."""
+
+    archive: str
+    inside: str = ""
+
+    @property
+    def place(self) -> str:
+        """See `featx.images.trees.Tree`."""
+        return f"{self.archive}!{self.inside}" if self.inside else self.archive
+
+    @property
+    def prefix(self) -> str:
+        """See `featx.images.trees.Tree`."""
+        inside = f"{self.inside.strip('/')}/" if self.inside else ""
+        return f"{text_of(Path(self.archive).name)}!{inside}"
+
+    @cached_property
+    def _entries(self) -> dict[str, Entry]:
+        path = os.path.abspath(self.archive)  # noqa: PTH100 (normalised: no '//' inside)
+        archive, state = opened(path)
+        prefix = f"{self.inside.strip('/')}/" if self.inside else ""
+        found: dict[str, Entry] = {}
+        for member, trouble in archive.members():
+            name = text_of(member).removeprefix("./").lstrip("/")
+            if name.startswith(prefix):
+                name = name[len(prefix) :]
+                trouble = trouble or ("" if member == text_of(member) else "has a name that is not Unicode")
+                found[name] = Entry(
+                    name, f"member:{path}//{text_of(member)}", state, "unreadable" * bool(trouble), trouble
+                )
+        return found
+
+    def entries(self) -> list[Entry]:
+        """See `featx.images.trees.Tree`; of members with one name the last one counts."""
+        return in_order(list(self._entries.values()))
+
+    def entry(self, name: str) -> Entry:
+        """See `featx.images.trees.Tree`."""
+        missing = Entry(name, "", None, "missing", "there is no such file in the archive")
+        return self._entries.get(name.removeprefix("./"), missing)
+
+    def beside(self, names: list[str]) -> Iterator[Entry]:
+        """See `featx.images.trees.Tree`."""
+        folders = {name.removeprefix("./").rpartition("/")[0] for name in names}
+        return (entry for entry in self.entries() if entry.name.rpartition("/")[0] in folders)
+
+
+@dataclass(frozen=True)
+class ShardsTree:
+    """A folder of archives, as one tree: a member's name begins with its archive's, ``train-000.tar!0001.jpg``."""
+
+    place: str
+    prefix: str = ""
+
+    def archives(self) -> list[str]:
+        """Return the names of the archives that lie in the folder."""
+        return sorted(
+            child.name for child in Path(self.place).iterdir() if is_archive_name(child.name) and child.is_file()
+        )
+
+    @cached_property
+    def _entries(self) -> dict[str, Entry]:
+        found: dict[str, Entry] = {}
+        for archive in self.archives():
+            tree = ArchiveTree(str(Path(self.place, archive)))
+            found |= {name: replace(entry, name=name) for entry in tree.entries() if (name := tree.prefix + entry.name)}
+        return found
+
+    def entries(self) -> list[Entry]:
+        """See `featx.images.trees.Tree`; what lies beside the archives comes last."""
+        beside = [entry for entry in FolderTree(self.place).entries() if entry.name not in set(self.archives())]
+        return [*self._entries.values(), *beside]
+
+    def entry(self, name: str) -> Entry:
+        """See `featx.images.trees.Tree`."""
+        return self._entries.get(name, Entry(name, "", None, "missing", "there is no such file in the archives"))
+
+    def beside(self, names: list[str]) -> Iterator[Entry]:
+        """See `featx.images.trees.Tree`."""
+        folders = {name.rpartition("/")[0] for name in names}
+        return (entry for entry in self.entries() if entry.name.rpartition("/")[0] in folders)

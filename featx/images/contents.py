@@ -1,0 +1,113 @@
+"""What a uri leads to: the bytes of a file, or one row of an array.
+
+A uri is an absolute path, a URL that fsspec knows (``s3://bucket/key``), or ``scheme:container//inside``, where the
+scheme is a name of ``featx.contents``: ``zip:/data/a.zip//cat/0.png``, ``row:/data/a.h5//x/17``. Containers' paths are
+normalised, so the first ``//`` ends them. A path that is not Unicode is ``file:`` and percent-encoded.
+"""
+
+import hashlib
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import ReadError
+from featx.registry import CONTENTS
+from featx.sources import is_url
+
+Content = bytes | NDArray[Any]
+State = tuple[int, int]  # size in bytes, mtime in ns: while a file has the same, it has the same content
+
+SCHEME = re.compile(r"([a-z][a-z0-9]+):(?!//)")
+MOST_BYTES = 1 << 30  # of one image file, packed or unpacked
+
+
+def digest(content: Content) -> str:
+    """32 hex digits of an image: of a file's bytes, or of an array's dtype, shape and values."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).digest()[:16].hex()
+    values = np.ascontiguousarray(content.astype(content.dtype.newbyteorder("<"), copy=False))
+    head = f"{values.dtype.str}{values.shape}".encode()
+    return hashlib.sha256(head + values.tobytes()).digest()[:16].hex()
+
+
+def read(uri: str) -> Content:
+    """Return what `uri` leads to.
+
+    Raises
+    ------
+    FileNotFoundError
+        there is nothing.
+    ReadError
+        it cannot be read; the message is the reason alone.
+    """
+    if is_url(uri):
+        from featx.images.objects import read_object
+
+        return read_object(uri)
+    if found := SCHEME.match(uri):
+        content: Content = CONTENTS.get(found[1])(uri[found.end() :])
+        return content
+    return read_file(uri)
+
+
+def read_quoted_file(rest: str) -> bytes:
+    """Return the bytes of a file whose percent-encoded path is `rest`; errors are those of `read`."""
+    return read_file(os.fsdecode(unquote_to_bytes(rest)))
+
+
+def read_file(path: str) -> bytes:
+    """Return a file's bytes; errors are those of `read`."""
+    try:
+        found = Path(path).stat()
+        if stat.S_ISREG(found.st_mode):
+            check_size(found.st_size)
+            return Path(path).read_bytes()
+    except (FileNotFoundError, ReadError):
+        raise
+    except (OSError, ValueError) as error:  # a NUL byte in a name is a ValueError
+        raise ReadError(getattr(error, "strerror", None) or str(error)) from error
+    raise ReadError("is not a regular file")  # a pipe would never end
+
+
+def check_size(n_bytes: int) -> None:
+    """Refuse what is empty, or too large to be one image.
+
+    Raises
+    ------
+    ReadError
+        it is.
+    """
+    if not n_bytes:
+        raise ReadError("is empty")
+    if n_bytes > MOST_BYTES:
+        raise ReadError(f"has {n_bytes} bytes, expected at most {MOST_BYTES} for one image")
+
+
+def file_uri(path: str) -> str:
+    """Return the uri of a local file, its absolute path where that is Unicode."""
+    return path if _is_text(path) else f"file:{quote_from_bytes(os.fsencode(path))}"
+
+
+def text_of(name: str) -> str:
+    r"""Return a file name as Unicode: bytes that are none become ``\xNN``.
+
+    Examples
+    --------
+    >>> text_of("caf\udce9.png")
+    'caf\\xe9.png'
+    """
+    return name if _is_text(name) else os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,94 @@
+"""Object stores (``s3://…`` and whatever else fsspec knows), read object by object."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from hashlib import blake2b
+from typing import Any
+
+from featx.errors import DataError, MissingExtraError, ReadError
+from featx.images.contents import State, check_size
+from featx.images.trees import Entry, in_order
+
+EXTRA_OF = {"s3": "s3", "s3a": "s3"}
+
+
+@lru_cache(maxsize=8)
+def _filesystem(protocol: str) -> Any:
+    import fsspec
+
+    try:
+        return fsspec.filesystem(protocol)
+    except ImportError as error:
+        extra = EXTRA_OF.get(protocol)
+        how = f'pip install "featx[{extra}]"' if extra else str(error)
+        raise MissingExtraError(f"data.source: {protocol}:// needs a package that is not installed; {how}") from error
+    except ValueError as error:
+        raise DataError(f"data.source: no kind of object store is called {protocol!r} (fsspec: {error})") from error
+
+
+def read_object(url: str) -> bytes:
+    """Return an object's bytes; errors are those of `featx.images.contents.read`."""
+    protocol, _, key = url.partition("://")
+    try:
+        content = bytes(_filesystem(protocol).cat_file(key))
+    except (FileNotFoundError, MissingExtraError):
+        raise
+    except Exception as error:  # every store has errors of its own
+        raise ReadError(f"the object store refuses: {error}") from error
+    check_size(len(content))
+    return content
+
+
+@dataclass(frozen=True)
+class ObjectTree:
+    """All objects whose keys begin with a URL."""
+
+    place: str
+    prefix: str = ""
+
+    @cached_property
+    def _entries(self) -> dict[str, Entry]:
+        protocol, _, prefix = self.place.partition("://")
+        prefix = prefix.strip("/")
+        filesystem = _filesystem(protocol)
+        try:
+            found = filesystem.find(prefix, detail=True)
+        except Exception as error:  # every store has errors of its own
+            raise DataError(
+                f"data.source: {self.place} cannot be listed: {error or type(error).__name__}; check its name, its "
+                "permissions and the store's settings (for S3: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, …)"
+            ) from error
+        if not found:
+            raise DataError(f"data.source: nothing lies at {self.place!r}; expected objects whose keys begin so")
+        entries = {}
+        for key, info in found.items():
+            name = key.lstrip("/").removeprefix(prefix).lstrip("/")
+            if name:
+                entries[name] = Entry(name, f"{protocol}://{key}", _state(info))
+        return entries
+
+    def entries(self) -> list[Entry]:
+        """See `featx.images.trees.Tree`."""
+        return in_order(list(self._entries.values()))
+
+    def entry(self, name: str) -> Entry:
+        """See `featx.images.trees.Tree`."""
+        missing = Entry(name, "", None, "missing", "there is no such object")
+        return self._entries.get(name.removeprefix("./"), missing)
+
+    def beside(self, names: list[str]) -> Iterator[Entry]:
+        """See `featx.images.trees.Tree`."""
+        folders = {name.removeprefix("./").rpartition("/")[0] for name in names}
+        return (entry for entry in self.entries() if entry.name.rpartition("/")[0] in folders)
+
+
+def _state(info: dict[str, Any]) -> State | None:
+    """Return size and what the store says of the version, as a number; None where it says nothing."""
+    version = next(
+        (info[key] for key in ("ETag", "etag", "md5Hash", "LastModified", "mtime", "created") if key in info), None
+    )
+    if version is None:
+        return None
+    number = int.from_bytes(blake2b(str(version).encode(), digest_size=7).digest(), "big")
+    return int(info["size"]), number

@@ -1,0 +1,277 @@
+"""The data sets that featx is made for, in their own layouts, need no word from the user."""
+
+import gzip
+import io
+import shutil
+import tomllib
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from sklearn.model_selection import train_test_split
+
+import featx
+from featx.embeddings.extract import Extraction
+from featx.images.contents import digest, read
+from featx.images.init import Finding
+from featx.images.readers import Listing, read_source
+from featx.images.splits import split
+from featx.recipe import Recipe, load_recipe
+from featx.specs import SplitSpec
+from featx.targets import encode
+from tests.conftest import make_images
+
+FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # where Debian's dataset-fashion-mnist puts it
+CELEBA_ATTRIBUTES = """
+    5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair
+    Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones Male
+    Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard Oval_Face Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks
+    Sideburns Smiling Straight_Hair Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace
+    Wearing_Necktie Young
+"""
+N_FACES, N_MEN = 30_000, 12_680
+
+
+def listed() -> tuple[Recipe, Listing]:
+    """Read the recipe that was written, and the images as it says."""
+    recipe = load_recipe()
+    return recipe, read_source(recipe.data, recipe.folder)
+
+
+def extracted(**changes: str) -> Extraction:
+    """Extract by the recipe that was written, with the toy backbone and these lines changed: beginning → whole line."""
+    lines = Path("featx.toml").read_text().splitlines()
+    for beginning, line in ({"backbone": 'backbone = "toy"\nweights = "none"'} | changes).items():
+        (at,) = [number for number, old in enumerate(lines) if old.startswith(f"{beginning} =")]
+        lines[at] = line
+    Path("featx.toml").write_text("\n".join(lines))
+    return featx.extract()
+
+
+# Fashion-MNIST: IDX files, gzipped
+
+
+@pytest.mark.skipif(not FASHION_MNIST.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed")
+def test_fashion_mnist_is_read_from_its_own_files(home: Path) -> None:
+    found = featx.init(FASHION_MNIST)
+
+    assert (found.reader, found.n_found, found.target) == ("arrays", 70_000, "label")
+    assert found.classes == {str(number): 7000 for number in range(10)}
+    assert (found.split_column, found.parts) == ("split", {"train": 60_000, "test": 10_000})
+    assert found.sizes_px == {"28×28": found.n_measured}
+    assert found.ignored == {}
+    recipe, listing = listed()
+    truth = encode(listing.manifest, "label", recipe.targets["label"])
+    parts = split(listing.manifest, truth, recipe.split)
+    assert parts.value_counts().to_dict() == {"train": 49_500, "val": 10_500, "test": 10_000}
+    given = listing.manifest.column("split")
+    assert (parts[given == "test"] == "test").all()
+    assert np.bincount(truth.take(given.index[given == "train"]).codes).tolist() == [6000] * 10
+
+
+@pytest.mark.skipif(not FASHION_MNIST.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed")
+def test_a_row_of_fashion_mnist_is_the_picture_that_stands_there(home: Path) -> None:
+    featx.init(FASHION_MNIST)
+    _, listing = listed()
+    uris = dict(zip(listing.manifest.ids, listing.manifest.uris, strict=True))
+    for part, prefix, n in (("train", "train", 60_000), ("test", "t10k", 10_000)):
+        pixels = gzip.decompress((FASHION_MNIST / f"{prefix}-images-idx3-ubyte.gz").read_bytes())[16:]
+        labels = gzip.decompress((FASHION_MNIST / f"{prefix}-labels-idx1-ubyte.gz").read_bytes())[8:]
+        for row in (0, 1, n // 2, n - 1):
+            name = f"{prefix}-images-idx3-ubyte.gz#{row}"
+            content = read(uris[name])
+            assert isinstance(content, np.ndarray)
+            assert content.tobytes() == pixels[784 * row : 784 * (row + 1)]
+            assert listing.manifest.labels.loc[name].to_dict() == {"label": labels[row], "split": part}
+
+
+# celeba_gender: 30,000 faces in an archive, and a table of 40 attributes
+
+
+def tiny_jpeg() -> bytes:
+    """Return a JPEG of a few hundred bytes."""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), (200, 150, 120)).save(file, "JPEG", quality=30)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def celeba(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``faces.zip`` and ``list_attr_celeba.csv``, as large as the study's."""
+    folder = tmp_path_factory.mktemp("celeba")
+    names = [f"{number:06}.jpg" for number in range(1, N_FACES + 1)]
+    jpeg = tiny_jpeg()
+    with zipfile.ZipFile(folder / "img_align_celeba.zip", "w", zipfile.ZIP_STORED) as archive:
+        for name in names:
+            note = name.encode()
+            comment = b"\xff\xfe" + (len(note) + 2).to_bytes(2, "big") + note
+            archive.writestr(f"img_align_celeba/{name}", jpeg[:2] + comment + jpeg[2:])
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.choice([-1, 1], (N_FACES, 40)), columns=CELEBA_ATTRIBUTES.split())
+    frame["Male"] = np.where(rng.permutation(N_FACES) < N_MEN, 1, -1)
+    frame.insert(0, "image_id", names)
+    frame.to_csv(folder / "list_attr_celeba.csv", index=False)
+    return folder
+
+
+def test_celeba_is_recognised_with_its_attributes_as_targets(home: Path, celeba: Path) -> None:
+    found = featx.init(celeba, target="Male")
+
+    assert (found.reader, found.n_found, found.n_unreadable) == ("table", N_FACES, 0)
+    assert found.candidates == dict.fromkeys(CELEBA_ATTRIBUTES.split(), 2)
+    assert (found.target, found.classes) == ("Male", {"-1": N_FACES - N_MEN, "1": N_MEN})
+    assert (found.split_column, found.sizes_px) == (None, {"8×8": found.n_measured})
+    data = tomllib.loads(Path("featx.toml").read_text())["data"]
+    assert data["labels"]["path"] == "image_id"
+    assert data["labels"]["root"] == "img_align_celeba.zip!img_align_celeba"
+    _, listing = listed()
+    assert not listing.known
+    some = listing.manifest.uris[[0, 17, N_FACES - 1]]
+    assert [bytes(read(uri))[6:16] for uri in some] == [b"000001.jpg", b"000018.jpg", b"030000.jpg"]
+    assert len({digest(read(uri)) for uri in some}) == 3
+
+
+def test_the_attributes_may_be_named_by_their_file_and_the_archive_be_the_source(home: Path, celeba: Path) -> None:
+    found = featx.init(celeba / "img_align_celeba.zip", labels=celeba / "list_attr_celeba.csv", target="Male")
+    assert (found.reader, found.n_found, found.n_unreadable) == ("table", N_FACES, 0)
+    _, listing = listed()
+    assert not listing.known
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["archive", "folder"])
+def test_faces_two_folders_deep_are_found_as_kaggle_packs_them(home: Path, packed: bool) -> None:
+    deep = "img_align_celeba/img_align_celeba"
+    names = [f"{number:06}.jpg" for number in range(1, 9)]
+    rows = "".join(f"{name},{(-1) ** at}\n" for at, name in enumerate(names))
+    (home / "celeba").mkdir()
+    (home / "celeba" / "list_attr_celeba.csv").write_text(f"image_id,Male\n{rows}")
+    with zipfile.ZipFile(home / "celeba" / "faces.zip", "w") as archive:
+        for name in names:
+            archive.writestr(f"{deep}/{name}", tiny_jpeg())
+    if not packed:
+        shutil.unpack_archive(home / "celeba" / "faces.zip", home / "celeba")
+        (home / "celeba" / "faces.zip").unlink()
+
+    found = featx.init("celeba")
+
+    assert (found.reader, found.n_found, found.n_unreadable, found.target) == ("table", 8, 0, "Male")
+    recipe, listing = listed()
+    assert recipe.data.labels is not None
+    assert recipe.data.labels.root == (f"faces.zip!{deep}" if packed else deep)
+    assert not listing.known
+
+
+def test_the_split_of_the_gender_study_is_reproduced_to_the_row(home: Path, celeba: Path) -> None:
+    featx.init(celeba, target="Male")
+    _, listing = listed()
+    manifest = listing.manifest
+    truth = encode(manifest, "Male", load_recipe().targets["Male"])
+    table = pd.read_csv(celeba / "list_attr_celeba.csv")
+    learn, rest = train_test_split(table, test_size=0.2, random_state=42)
+    val, test = train_test_split(rest, test_size=0.5, random_state=42)
+
+    parts = split(manifest, truth, SplitSpec(test=0.1, val=0.1, stratify=False, seed=42, cut="together"))
+
+    expected = {"train": learn, "val": val, "test": test}
+    assert {part: len(rows) for part, rows in expected.items()} == {"train": 24_000, "val": 3_000, "test": 3_000}
+    for part, rows in expected.items():
+        assert sorted(parts.index[parts == part]) == sorted(rows["image_id"])
+    assert truth.codes.sum() == N_MEN
+    assert truth.codes.tolist() == (table["Male"] == 1).astype(int).tolist()
+
+
+# affect: small label files beside the images
+
+
+def test_the_affect_studys_annotations_are_found_by_name(home: Path) -> None:
+    rng = np.random.default_rng(0)
+    names = make_images(home / "made", ("faces",), n_each=30)
+    emotions, feelings = rng.permutation(30) % 8, rng.uniform(-1, 1, (30, 2))
+    for folder in ("images", "annotations"):
+        (home / "affect" / folder).mkdir(parents=True)
+    for at, name in enumerate(names):
+        Image.open(home / "made" / name).save(home / "affect" / "images" / f"{at}.jpg")
+        notes = home / "affect" / "annotations"
+        np.save(notes / f"{at}_exp.npy", np.array(str(emotions[at])))  # AffectNet writes numbers as text
+        np.save(notes / f"{at}_val.npy", np.array(f"{feelings[at, 0]:.6f}"))
+        np.save(notes / f"{at}_aro.npy", np.float64(feelings[at, 1]))
+        np.save(notes / f"{at}_lnd.npy", rng.uniform(0, 128, 136))
+
+    found = featx.init("affect")
+
+    assert (found.reader, found.n_found, found.n_unreadable) == ("annotations", 30, 0)
+    assert (found.target, found.candidates) == ("exp", {"exp": 8})
+    assert found.ignored == {"is an annotation": 120}
+    _, listing = listed()
+    manifest = listing.manifest
+    assert sorted(manifest.labels.columns) == ["aro", "exp", "val"]
+    at = [int(Path(name).stem) for name in manifest.ids]
+    assert manifest.ids.tolist() == [f"images/{number}.jpg" for number in at]
+    assert manifest.column("exp").tolist() == emotions[at].tolist()
+    np.testing.assert_allclose(manifest.column("val"), feelings[at, 0], atol=1e-6)
+    assert manifest.column("aro").tolist() == feelings[at, 1].tolist()
+    assert extracted(stratify="stratify = false").n_embedded == 30
+
+
+# earth: one HDF5 with the arrays of both parts
+
+
+@pytest.mark.parametrize("one_hot", [False, True], ids=["codes", "one-hot"])
+@pytest.mark.parametrize(
+    "names", [("x_train", "y_train", "x_val", "y_val"), ("train/images", "train/labels", "val/images", "val/labels")]
+)
+def test_the_earth_studys_arrays_are_paired_and_keep_their_parts(
+    home: Path, names: tuple[str, str, str, str], one_hot: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    tiles = {part: rng.integers(0, 256, (n, 64, 64, 3), dtype=np.uint8) for part, n in (("train", 36), ("val", 18))}
+    labels = {part: np.arange(len(x)) % 9 for part, x in tiles.items()}
+    with h5py.File(home / "earth_data.h5", "w") as file:
+        for place, values in zip(names, (part for two in zip(tiles, labels, strict=True) for part in two), strict=True):
+            held = (tiles if "x" in place or "images" in place else labels)[values]
+            file[place] = np.eye(9)[held] if one_hot and held.ndim == 1 else held
+
+    found = featx.init("earth_data.h5")
+
+    assert (found.reader, found.n_found, found.target) == ("arrays", 54, "label")
+    assert found.classes == {str(number): 6 for number in range(9)}
+    assert (found.parts, found.sizes_px) == ({"train": 36, "val": 18}, {"64×64": 54})
+    recipe, listing = listed()
+    manifest = listing.manifest
+    for part in ("train", "val"):
+        rows = manifest.column("split")[lambda said, part=part: said == part].index
+        assert manifest.take(rows).column("label").tolist() == labels[part].tolist()
+        assert (np.stack([read(uri) for uri in manifest.take(rows).uris]) == tiles[part]).all()
+    assert recipe.split.column == "split"
+    done = extracted()
+    assert (done.n_embedded, done.parts) == (54, {"train": 25, "val": 18, "test": 11})
+
+
+# happy_sad: train/<class>/*.jpg and test/<class>/*.jpg
+
+
+def happy_sad(folder: Path) -> Finding:
+    """Write gray 48 px faces of seven classes and look at them."""
+    emotions = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+    for part, n_each in (("train", 8), ("test", 3)):
+        for image in make_images(folder / "made" / part, emotions, n_each, size=(48, 48)):
+            goal = (folder / "fer2013" / part / image).with_suffix(".jpg")
+            goal.parent.mkdir(parents=True, exist_ok=True)
+            Image.open(folder / "made" / part / image).convert("L").save(goal)
+    return featx.init("fer2013")
+
+
+def test_the_happy_sad_folders_are_classes_with_a_given_test_part(home: Path) -> None:
+    found = happy_sad(home)
+
+    assert (found.reader, found.n_found, found.target) == ("folder", 77, "class")
+    assert list(found.classes.values()) == [11] * 7
+    assert (found.split_column, found.parts) == ("split", {"train": 56, "test": 21})
+    assert found.sizes_px == {"48×48": 77}
+    Path("featx.toml").write_text(Path("featx.toml").read_text().replace("[split]", 'keep = ["happy", "sad"]\n[split]'))
+    done = extracted(val="val = 0.2")
+    assert (done.n_embedded, done.n_ignored, done.parts) == (22, 55, {"train": 12, "val": 4, "test": 6})

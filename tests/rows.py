@@ -1,0 +1,43 @@
+"""The vectors that an extraction stored, and the same vectors computed one image at a time."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from featx.embeddings.batches import batched
+from featx.embeddings.devices import device_named, embed
+from featx.embeddings.fill import network_groups
+from featx.embeddings.read import locked_embeddings, read_embeddings
+from featx.embeddings.store import DEVICE_ROWS
+from featx.embeddings.workers import Decoder
+from featx.workspace import HAS_EMBEDDING, Study
+
+
+def stored_rows(study: Study) -> dict[str, bytes]:
+    """Return the row of each image that has one: id → its bytes."""
+    table = study.outcomes
+    ids = table.loc[table["outcome"].isin(HAS_EMBEDDING), "id"].to_numpy(object)
+    x = read_embeddings(study, ids, locked_embeddings(study)).x
+    return {name: row.tobytes() for name, row in zip(ids, x, strict=True)}
+
+
+def row_alone(study: Study) -> Callable[[str], bytes]:
+    """Return the function that computes the row of one image of a study, by its id, in this process and without others.
+
+    It raises where the image has none: nothing of the extraction is used but which file is meant.
+    """
+    (locked,) = study.locked
+    (group,) = network_groups([locked.request])
+    decoder = Decoder(locked.spec.decoding, (locked.spec.preprocessing,))
+    device = device_named("cpu")
+    places = dict(zip(study.manifest.ids, zip(study.manifest.digests, study.manifest.uris, strict=True), strict=True))
+
+    def row(name: str) -> bytes:
+        digest, uri = places[name]
+        failed: list[object] = []
+        batches = batched([(digest, decoder.decoded(digest, uri))], DEVICE_ROWS, failed.append)
+        ((digests, (x,)),) = embed(batches, group.resolved.network, device)
+        assert (digests, x.shape, x.dtype) == ((digest,), (1, locked.n_features), np.float32)
+        return x.tobytes()
+
+    return row
