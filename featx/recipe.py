@@ -18,6 +18,7 @@ from featx.registry import BACKBONES, FAMILIES, suggestion
 from featx.specs import (
     Decoding,
     EmbeddingRequest,
+    EngineSpec,
     EnsembleSpec,
     HeadSpec,
     Pool,
@@ -78,6 +79,7 @@ class Recipe(Spec):
     groups: Annotated[dict[str, str], Field(default_factory=dict)]
     split: SplitSpec = SplitSpec()
     decoding: Decoding = Decoding()
+    extraction: EngineSpec = EngineSpec()
     embedding: Annotated[tuple[EmbeddingSection, ...], Field(min_length=1)] = (EmbeddingSection(),)
     head: Annotated[tuple[HeadSpec, ...], Field(min_length=1)] = tuple(HeadSpec(name=name) for name in DEFAULT_HEADS)
     ensemble: EnsembleSpec = EnsembleSpec()
@@ -94,6 +96,17 @@ class Recipe(Spec):
         own = request.weights not in {"default", "none"}
         weights = str(self.folder / request.weights) if own else request.weights
         return request.model_copy(update={"weights": weights, "decoding": self.decoding})
+
+    def engine(self, **said: Any) -> EngineSpec:
+        """Return how to extract: the recipe's ``[extraction]`` with what a caller says instead; None says nothing.
+
+        Raises
+        ------
+        RecipeError
+            something said is wrong.
+        """
+        changes = {name: value for name, value in said.items() if value is not None}
+        return checked_spec(EngineSpec, "extraction", **self.extraction.model_dump() | changes)
 
     def heads_named(self, name: str) -> list[HeadSpec]:
         """Return the recipe's settings for a head, or the defaults of one that it does not name."""

@@ -381,6 +381,24 @@ class ResolvedEmbedding(Spec):
     n_features: int
 
 
+class EngineSpec(Spec):
+    """How an extraction runs; nothing of it changes a number.
+
+    Attributes
+    ----------
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    workers
+        Processes that decode; by default one a core, at most 4.
+    batch_size
+        Images that a worker gets at a time. What a network gets is fixed.
+    """
+
+    device: str = "auto"
+    workers: Count | None = None
+    batch_size: Count = 8
+
+
 class HeadSpec(Spec):
     """One head and its search.
 

@@ -11,17 +11,26 @@ from featx.heads.fit import fit
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe, load_recipe
 from featx.reports.html import report
+from featx.specs import EngineSpec
 
 
 def run(
-    recipe: str | Path | Recipe | None = None, *, final: bool = False, device: str = "auto", watch: Watch = unwatched
+    recipe: str | Path | Recipe | None = None,
+    *,
+    final: bool = False,
+    engine: EngineSpec | None = None,
+    watch: Watch = unwatched,
 ) -> list[tuple[str, Any]]:
     """Run all stages of a recipe and return their names and results; parameters and errors are those of `stages`."""
-    return list(stages(recipe, final=final, device=device, watch=watch))
+    return list(stages(recipe, final=final, engine=engine, watch=watch))
 
 
 def stages(
-    recipe: str | Path | Recipe | None = None, *, final: bool = False, device: str = "auto", watch: Watch = unwatched
+    recipe: str | Path | Recipe | None = None,
+    *,
+    final: bool = False,
+    engine: EngineSpec | None = None,
+    watch: Watch = unwatched,
 ) -> Iterator[tuple[str, Any]]:
     """Yield each stage's name and result as it is finished: extract, fit (each head), ensemble, evaluate, report.
 
@@ -36,7 +45,7 @@ def stages(
         a stage cannot go on; those before it are kept.
     """
     read = load_recipe(recipe)
-    yield "extract", extract(read, device=device, watch=watch)
+    yield "extract", extract(read, engine=engine, watch=watch)
     for head in read.head:
         yield "fit", fit(read, heads=[head], watch=watch)
     if len(read.head) > 1:

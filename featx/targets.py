@@ -53,7 +53,7 @@ def _weights(manifest: Manifest, name: str, spec: TargetSpec) -> NDArray[np.floa
             at = int(odd.argmax())
             raise DataError(
                 f"targets.{name}.{key}: {int(odd.sum())} of {len(odd)} images have no number ≥ 0 in {column!r}, first "
-                f"{manifest.ids[at]!r} with {manifest.labels[column].iloc[at]!r}"
+                f"{manifest.ids[at]!r} with {category_text(manifest.labels[column].iloc[at])!r}"
             )
         product = numbers if product is None else product * numbers
     if product is not None and not product.any():
@@ -75,7 +75,7 @@ def relabelled(column: "pd.Series[Any]", name: str, spec: TargetSpec) -> "pd.Ser
         return column
     numbers = _numbers(column, name, spec, "bins").to_numpy(np.float64)
     bands = np.where(np.isnan(numbers), -1, np.searchsorted(spec.bins, numbers, side="right"))
-    edges = [f"{edge:g}" for edge in spec.bins]
+    edges = [category_text(edge) for edge in spec.bins]
     names = (f"<{edges[0]}", *map("–".join, pairwise(edges)), f"≥{edges[-1]}")
     return pd.Series(
         pd.Categorical.from_codes(bands, pd.Index(spec.classes or names), ordered=True), index=column.index

@@ -4,11 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from featx.embeddings.batches import batched
-from featx.embeddings.devices import device_named, embed
 from featx.embeddings.fill import network_groups
 from featx.embeddings.read import locked_embeddings, read_embeddings
-from featx.embeddings.store import DEVICE_ROWS
 from featx.embeddings.workers import Decoder
 from featx.workspace import HAS_EMBEDDING, Study
 
@@ -29,15 +26,17 @@ def row_alone(study: Study) -> Callable[[str], bytes]:
     (locked,) = study.locked
     (group,) = network_groups([locked.request])
     decoder = Decoder(locked.spec.decoding, (locked.spec.preprocessing,))
-    device = device_named("cpu")
+    runner = group.runner("cpu")
     places = dict(zip(study.manifest.ids, zip(study.manifest.digests, study.manifest.uris, strict=True), strict=True))
 
     def row(name: str) -> bytes:
         digest, uri = places[name]
-        failed: list[object] = []
-        batches = batched([(digest, decoder.decoded(digest, uri))], DEVICE_ROWS, failed.append)
-        ((digests, (x,)),) = embed(batches, group.resolved.network, device)
-        assert (digests, x.shape, x.dtype) == ((digest,), (1, locked.n_features), np.float32)
-        return x.tobytes()
+        found = decoder.decoded(digest, uri)
+        assert not isinstance(found, str), found
+        batch = np.zeros((runner.rows, *found[0].shape), dtype=np.uint8)
+        batch[0] = found[0]
+        (x,) = runner(batch)
+        assert (x.shape, x.dtype) == ((runner.rows, locked.n_features), np.float32)
+        return x[0].tobytes()
 
     return row

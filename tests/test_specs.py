@@ -12,6 +12,7 @@ from featx.specs import (
     Decoding,
     EmbeddingRequest,
     EmbeddingSpec,
+    EngineSpec,
     EnsembleSpec,
     HeadSpec,
     LabelsSpec,
@@ -36,6 +37,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
         LabelsSpec(file="a.csv"),
         {"file": "b.csv", "columns": ("path", "y"), "separator": "tab", "path": "name", "root": "images"},
     ),
+    (EngineSpec(), {"device": "cpu", "workers": 3, "batch_size": 5}),
     (
         ArraySpec(images="a.h5#x"),
         {"images": "a.h5#x_train", "labels": {"label": "a.h5#y"}, "split": "train"},

@@ -47,7 +47,11 @@ def extract(
     backbone: Annotated[
         list[str] | None, typer.Option("--backbone", help="Embed with this instead of the recipe's (repeatable).")
     ] = None,
-    device: DeviceOption = "auto",
+    device: DeviceOption = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that decode.", show_default="one a core")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images that a worker gets at a time; changes no number.", show_default="8")
+    ] = None,
     drop_unlabelled: Annotated[
         bool, typer.Option("--drop-unlabelled", help="Leave out images without a label.")
     ] = False,
@@ -71,24 +75,26 @@ def extract(
     from featx.cli.progress import watching
     from featx.embeddings.outcomes import too_many, write_csv
     from featx.errors import DataError
+    from featx.recipe import load_recipe
 
-    policy = _policy(on_error, places)
+    source, policy = _source_and_policy(places or [], on_error)
     if max_failures is not None:
         too_many(max_failures, 0, 1)
-    if places:
+    if source is not None:
         recipe = recipe or Path("featx.toml")
         if recipe.exists():
             raise DataError(
                 f"{recipe} exists; run 'featx extract' without SOURCE, or 'featx init SOURCE --force' first"
             )
-        found = featx.init(places[0], recipe=recipe)
+        found = featx.init(source, recipe=recipe)
         if not json:
             show.finding(found)
+    read = load_recipe(recipe)
     with watching() as watch:
         done = featx.extract(
-            recipe,
+            read,
             backbones=backbone or (),
-            device=device,
+            engine=read.engine(device=device, workers=workers, batch_size=batch_size),
             drop_unlabelled=drop_unlabelled,
             on_error=policy,
             watch=watch,
@@ -99,15 +105,20 @@ def extract(
     _complain(done, max_failures)
 
 
-def _policy(on_error: OnError, places: "list[str] | None") -> "Literal['skip', 'fail'] | Path":
-    """Return what is done about unreadable images; the folder for quarantine is taken from the end of `places`."""
+def _source_and_policy(places: list[str], on_error: OnError) -> "tuple[str | None, Literal['skip', 'fail'] | Path]":
+    """Return the source, where one is named, and what is done about unreadable images: the last place is DIR."""
     from featx.errors import DataError
 
+    policy: Literal["skip", "fail"] | Path
     if on_error != "quarantine":
-        return on_error
-    if not places:
+        sources, policy = places, on_error
+    elif places:
+        sources, policy = places[:-1], Path(places[-1])
+    else:
         raise DataError("quarantine needs the folder to move files to: featx extract --on-error quarantine DIR")
-    return Path(places.pop())
+    if len(sources) > 1:
+        raise DataError(f"found {len(sources)} sources, expected one: {' '.join(map(repr, sources))}")
+    return (sources[0] if sources else None), policy
 
 
 def _complain(done: "Extraction", max_failures: str | None) -> None:

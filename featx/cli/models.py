@@ -135,7 +135,7 @@ def predict(
         list[str] | None, typer.Option("--run", help="Runs, or how their names begin (repeatable).", show_default="all")
     ] = None,
     recipe: RecipeOption = None,
-    device: DeviceOption = "auto",
+    device: DeviceOption = None,
     csv: Annotated[Path | None, typer.Option(help="Write the answers to this file too.")] = None,
     json: JsonOption = False,
 ) -> None:
@@ -147,7 +147,7 @@ def predict(
     from featx.cli import show
     from featx.errors import ReadError
 
-    found = featx.predict(images, recipe, runs=run or (), device=device)
+    found = featx.predict(images, recipe, runs=run or (), device=device or "auto")
     rows = [row for name, answers in found.items() for row in answers.rows(name)]
     if csv is not None:
         import pandas as pd
@@ -163,7 +163,7 @@ def predict(
 def run(
     recipe: Annotated[Path | None, typer.Argument(help="The recipe.", show_default="./featx.toml")] = None,
     final: Annotated[bool, typer.Option("--final", help="Open the sealed test split at the end.")] = False,
-    device: DeviceOption = "auto",
+    device: DeviceOption = None,
     json: JsonOption = False,
 ) -> None:
     """Run all stages of a recipe; what is done already is skipped.
@@ -172,8 +172,10 @@ def run(
     """
     from featx.cli import show
     from featx.cli.progress import watching
+    from featx.recipe import load_recipe
     from featx.stages import stages
 
+    read = load_recipe(recipe)
     printers: dict[str, Callable[[Any], None]] = {
         "extract": show.extraction,
         "fit": show.fits,
@@ -184,7 +186,7 @@ def run(
     }
     with watching() as watch:
         done = []
-        for stage, result in stages(recipe, final=final, device=device, watch=watch):
+        for stage, result in stages(read, final=final, engine=read.engine(device=device), watch=watch):
             done.append({"stage": stage, "result": show.plain(result)})
             if not json:
                 show.say(f"\n── featx {stage}")

@@ -12,4 +12,6 @@ RecipeOption = Annotated[
 TargetOption = Annotated[str | None, typer.Option("--target", help="One of the recipe's targets.", show_default="all")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Make again what is there.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", show_default="the recipe's, else auto")
+]

@@ -125,8 +125,9 @@ def extraction(done: "Extraction") -> None:
         say(f"  … {len(done.failures) - FAILURES_SHOWN} more in {done.outcomes_file}")
     for warning in done.warnings:
         say(f"  warning: {warning}")
-    rate = f", embedding alone {done.images_per_s:.1f} images/s" if done.n_embedded else ""
-    say(f"split of those with embeddings: {counted(done.parts)}; {done.seconds:.1f} s in all{rate}")
+    say(f"split of those with embeddings: {counted(done.parts)}; {done.seconds:.1f} s in all")
+    if done.n_embedded:
+        say(f"{done.images_per_s:.1f} images/s while embedding; {done.verdict}")
     for one in done.embeddings:
         say(f"  {one['name']}  d {one['n_features']}  {one['store']}")
 

@@ -1,16 +1,13 @@
-"""Where networks run, and the loop that runs them."""
-
-from collections.abc import Iterable, Iterator
+"""Where networks run with torch."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featx.embeddings.batches import Batch
+from featx.embeddings.engine import Rows
+from featx.embeddings.store import DEVICE_ROWS
 from featx.errors import DeviceError
 from featx.networks.features import FeatureNetwork
-
-Rows = tuple[tuple[str, ...], list[NDArray[np.float32]]]
 
 
 def device_named(name: str) -> torch.device:
@@ -35,18 +32,21 @@ def device_named(name: str) -> torch.device:
     return device
 
 
-@torch.inference_mode()
-def embed(batches: Iterable[Batch], network: FeatureNetwork, device: torch.device) -> Iterator[Rows]:
-    """Yield each batch's digests and one float32 (b, d) for each tap; padding is cut off.
+class TorchRunner:
+    """Eager torch; arithmetic is fp32: cuDNN's TF32 is off here, that of matrix products is off by torch's default."""
 
-    Arithmetic is fp32: cuDNN's TF32 is off here, that of matrix products is off by torch's default.
-    """
-    network = network.eval().to(device)
-    on_gpu = device.type == "cuda"
-    for batch in batches:
-        pixels = torch.from_numpy(batch.pixels[0])
-        pixels = pixels.pin_memory().to(device, non_blocking=True) if on_gpu else pixels
+    rows = DEVICE_ROWS
+    in_flight = 1
+
+    def __init__(self, network: FeatureNetwork, device: torch.device) -> None:
+        self._network = network.eval().to(device)
+        self._device = device
+
+    @torch.inference_mode()
+    def __call__(self, pixels: NDArray[np.uint8]) -> Rows:
+        """See `featx.embeddings.engine.Runner`."""
+        x = torch.from_numpy(pixels)
+        x = x.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else x
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False):
-            outputs = network(pixels)
-        b = len(batch.digests)
-        yield batch.digests, [output[:b].cpu().numpy() for output in outputs]
+            outputs = self._network(x)
+        return [output.cpu().numpy() for output in outputs]

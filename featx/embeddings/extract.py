@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from featx.disk import read_json, read_table, write_json, write_table
-from featx.embeddings.fill import Filled, fill, network_groups, todo_of
-from featx.embeddings.outcomes import OUTCOMES, outcomes_of, quarantine
-from featx.embeddings.store import EmbeddingStore
+from featx.embeddings.fill import Plan, fill, network_groups
+from featx.embeddings.outcomes import OUTCOMES, check_outside, outcomes_of, quarantine
 from featx.errors import DataError
 from featx.images.digests import DigestCache, Identity, identified
 from featx.images.readers import Listing, read_source
@@ -23,7 +22,8 @@ from featx.images.selection import selected
 from featx.images.splits import split
 from featx.progress import Watch, unwatched
 from featx.recipe import EmbeddingSection, Recipe, checked_spec
-from featx.specs import EmbeddingRequest
+from featx.sources import source_place
+from featx.specs import EngineSpec
 from featx.tables import Manifest, Truth
 from featx.targets import encode
 from featx.workspace import LockedEmbedding, Study
@@ -41,6 +41,8 @@ class Extraction:
         Files of the source; the sum of the six that follow.
     seconds, images_per_s
         Of the whole call, and of the embedding alone (0 where there was nothing to do).
+    times, verdict
+        Seconds of each stage of the engine (`featx.embeddings.engine.Times`), and what they say in one line.
     n_read
         Images whose file was read for its digest; the others were known by size and time.
     embeddings
@@ -68,6 +70,8 @@ class Extraction:
     n_read: int
     seconds: float
     images_per_s: float
+    times: dict[str, float]
+    verdict: str
     embeddings: list[dict[str, Any]]
     parts: dict[str, int]
     failures: list[tuple[str, str, str]]
@@ -81,7 +85,7 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
     recipe: str | Path | Recipe | None = None,
     *,
     backbones: Sequence[str] = (),
-    device: str = "auto",
+    engine: EngineSpec | None = None,
     drop_unlabelled: bool = False,
     on_error: Literal["skip", "fail"] | Path = "skip",
     watch: Watch = unwatched,
@@ -92,8 +96,8 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
     ----------
     backbones
         Embed with these (last layer, averaged) instead of the recipe's embeddings.
-    device
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    engine
+        How to run; the recipe's ``[extraction]`` by default.
     drop_unlabelled
         Leave out images without a label instead of stopping at them; so does ``data.drop_unlabelled``.
     on_error
@@ -114,6 +118,8 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
     """
     start = time.perf_counter()
     study = Study.open(recipe)
+    if isinstance(on_error, Path):
+        check_outside(on_error, source_place(study.recipe.data.source, study.recipe.folder))
     said = [checked_spec(EmbeddingSection, "--backbone", backbone=name) for name in backbones]
     requests = [study.recipe.completed(request) for section in said for request in section.requests()]
     data, targets = study.recipe.data, study.recipe.targets
@@ -125,8 +131,14 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
         found.manifest.column(column)
     parts = split(found.manifest, truths[0], study.recipe.split, _kept_split(study))
     found, identities, n_read = _identified(study, found, watch)
-    locked, filled = _fill_all(study, requests or study.recipe.requests, found.manifest, device, watch)
-    outcomes = outcomes_of(found, identities, filled.embedded, filled.failed)
+    plans = [Plan.of(group, study) for group in network_groups(requests or study.recipe.requests)]
+    locked = [one for plan in plans for one in plan.locked]
+    uris: dict[str, str] = {}
+    for digest, uri in zip(found.manifest.digests, found.manifest.uris, strict=True):
+        if digest:
+            uris.setdefault(digest, uri)  # of copies the first is embedded
+    passed = fill(plans, uris, engine or study.recipe.extraction, watch)
+    outcomes = outcomes_of(found, identities, passed.embedded, passed.failed)
     failures = outcomes[outcomes["outcome"].isin(FAILED)]
     if on_error == "fail" and len(failures):
         first = failures.iloc[0]
@@ -145,7 +157,9 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
         **{f"n_{name}": int(counts.get(name, 0)) for name in OUTCOMES},
         n_read=n_read,
         seconds=round(time.perf_counter() - start, 3),
-        images_per_s=round(len(filled.embedded) / filled.seconds, 1) if filled.embedded else 0.0,
+        images_per_s=round(len(passed.embedded) / passed.times.wall_s, 1) if passed.embedded else 0.0,
+        times=asdict(passed.times),
+        verdict=passed.times.verdict() if passed.embedded else "",
         embeddings=[
             {"name": one.request.name, "n_features": one.n_features, "store": str(study.store_path(one.spec))}
             for one in locked
@@ -193,25 +207,6 @@ def _identified(study: Study, found: Listing, watch: Watch) -> tuple[Listing, li
         )
     whole = Manifest(manifest.ids, manifest.uris, manifest.labels, digests)
     return replace(found, manifest=whole), identities, n_read
-
-
-def _fill_all(
-    study: Study, requests: Sequence[EmbeddingRequest], manifest: Manifest, device: str, watch: Watch
-) -> tuple[list[LockedEmbedding], Filled]:
-    """Fill the stores of all requests, one pass over the images for each network."""
-    uris = {digest: uri for digest, uri in zip(manifest.digests, manifest.uris, strict=True) if digest}
-    every: list[LockedEmbedding] = []
-    total = Filled()
-    for group in network_groups(requests):
-        locked = group.locked(study)
-        stores = [EmbeddingStore(study.store_path(one.spec), one.spec, one.n_features) for one in locked]
-        todo = [(digest, uri) for digest, uri in todo_of(stores, uris) if digest not in total.failed]
-        filled = fill(group, stores, todo, device, watch)
-        every += locked
-        total.embedded |= filled.embedded
-        total.failed |= filled.failed
-        total.seconds += filled.seconds
-    return every, total
 
 
 def _empty_classes(truths: Mapping[str, Truth], failed: Sequence[str]) -> list[str]:

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.embeddings.batches import Failure
-from featx.embeddings.fill import network_groups
+from featx.embeddings.engine import Lane, Rows, Runner, run
+from featx.embeddings.fill import NetworkGroup, network_groups
 from featx.errors import ArtifactError
 from featx.images.contents import file_uri
 from featx.images.digests import identify_all
-from featx.specs import EmbeddingSpec, ResolvedEmbedding
+from featx.progress import unwatched
+from featx.specs import Decoding, EmbeddingSpec, EngineSpec, ResolvedEmbedding
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,24 @@ def embed_files(images: Sequence[str], embeddings: Sequence[ResolvedEmbedding], 
     failed: dict[str, str] = {}
     vectors: dict[str, dict[str, NDArray[np.float32]]] = {one.spec.fingerprint(): {} for one in embeddings}
 
-    def note(failure: Failure) -> None:
-        failed[failure.digest] = failure.reason
-
-    for group in network_groups(list(specs)):
+    def lane(group: NetworkGroup) -> Lane:
         wanted = [specs[request] for request in group.requests]
-        _check(group.resolved.specs, wanted)
-        for digests, outputs in group.embed(todo, wanted[0], device, note):
-            for spec, rows in zip(wanted, outputs, strict=True):
-                vectors[spec.fingerprint()] |= dict(zip(digests, rows, strict=True))
+
+        def keep(digests: Sequence[str], rows: Rows) -> None:
+            for spec, x in zip(wanted, rows, strict=True):
+                vectors[spec.fingerprint()] |= dict(zip(digests, x, strict=True))
+
+        def runner() -> Runner:
+            _check(group.resolved.specs, wanted)
+            return group.runner(device)
+
+        return Lane(wanted[0].preprocessing, frozenset(digest for digest, _ in todo), runner, keep)
+
+    by_decoding: dict[Decoding, list[NetworkGroup]] = {}
+    for group in network_groups(list(specs)):
+        by_decoding.setdefault(group.requests[0].decoding, []).append(group)
+    for decoding, groups in by_decoding.items():
+        failed |= run([lane(group) for group in groups], todo, decoding, EngineSpec(device=device), unwatched).failed
     reasons = {image: failed.get(found.digest, found.reason) for image, found in identities.items()}
     readable = [image for image in images if not reasons[image]]
     columns = {

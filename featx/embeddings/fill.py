@@ -1,73 +1,46 @@
-"""One network, one pass over the images that its stores lack."""
+"""A recipe's networks, one pass over the images that their stores lack."""
 
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property, partial
 from importlib.metadata import version
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from featx.embeddings.batches import Failure, batched, finite
-from featx.embeddings.store import DEVICE_ROWS, EmbeddingStore
-from featx.embeddings.workers import CHUNK, Decoder, Todo, decoded
+from featx.embeddings.engine import Lane, Passed, Rows, Runner, run
+from featx.embeddings.store import EmbeddingStore
 from featx.progress import Watch
-from featx.specs import EmbeddingRequest, EmbeddingSpec
+from featx.specs import EmbeddingRequest, EngineSpec
 from featx.workspace import LockedEmbedding, Study
 
 if TYPE_CHECKING:
     from featx.networks.features import Resolved
 
-WORKERS = 4  # processes that decode, at most; no more than there are cores
 SEGMENT_ROWS = 1024
 SEGMENT_S = 30.0  # what a killed extraction loses at most
 
 
-@dataclass
+@dataclass(frozen=True)
 class NetworkGroup:
-    """Requests that one network fills in one pass; it is built when it is first needed, and once.
-
-    Attributes
-    ----------
-    built_s
-        Seconds that building it took; 0 before.
-    """
+    """Requests that one network fills; it is built when it is first needed, and once."""
 
     requests: tuple[EmbeddingRequest, ...]
-    built_s: float = 0.0
 
     @cached_property
     def resolved(self) -> "Resolved":
         """The network, and what each request means with it."""
-        start = time.perf_counter()
         from featx.networks.features import resolve
 
-        found = resolve(self.requests)
-        self.built_s = time.perf_counter() - start
-        return found
+        return resolve(self.requests)
 
-    def embed(
-        self, todo: Todo, spec: EmbeddingSpec, device: str, failed: Callable[[Failure], None]
-    ) -> Iterator[tuple[tuple[str, ...], list[NDArray[np.float32]]]]:
-        """Yield the digests of a few images and a (b, d) for each request; images without a vector go to `failed`.
+    def runner(self, device: str) -> Runner:
+        """Return the network ready to run."""
+        from featx.embeddings.devices import TorchRunner, device_named
 
-        Decoding and size are those of `spec`, which is one of the group's. The network is built when the first batch
-        is there: files that cannot be decoded need none.
-        """
-        decoder = Decoder(spec.decoding, (spec.preprocessing,))
-        workers = max(1, min(WORKERS, os.cpu_count() or 1, -(-len(todo) // CHUNK)))
-        batches = batched(decoded(todo, decoder, workers), DEVICE_ROWS, failed)
-        if (first := next(batches, None)) is None:
-            return
-        from featx.embeddings.devices import device_named, embed
-
-        place = device_named(device)
-        for digests, columns in embed(chain([first], batches), self.resolved.network, place):
-            yield finite(digests, columns, failed)
+        return TorchRunner(self.resolved.network, device_named(device))
 
     def locked(self, study: Study) -> list[LockedEmbedding]:
         """Return what each request resolves to: as noted at the last extraction while that holds, else anew."""
@@ -89,27 +62,24 @@ def network_groups(requests: Sequence[EmbeddingRequest]) -> list[NetworkGroup]:
     return [NetworkGroup(tuple(group)) for group in groups.values()]
 
 
-@dataclass
-class Filled:
-    """What became of the images of one pass.
+@dataclass(frozen=True)
+class Plan:
+    """A network, what its requests resolve to, and their stores, in one order."""
 
-    Attributes
-    ----------
-    embedded
-        Digests that have new vectors.
-    failed
-        Digest → why it has none.
-    seconds
-        From the first image to the last segment, the building of the network left out.
-    """
+    group: NetworkGroup
+    locked: tuple[LockedEmbedding, ...]
+    stores: tuple[EmbeddingStore, ...]
 
-    embedded: set[str] = field(default_factory=set)
-    failed: dict[str, str] = field(default_factory=dict)
-    seconds: float = 0.0
+    @classmethod
+    def of(cls, group: NetworkGroup, study: Study) -> Self:
+        """Look up what a group's requests mean, and open their stores."""
+        locked = tuple(group.locked(study))
+        stores = tuple(EmbeddingStore(study.store_path(one.spec), one.spec, one.n_features) for one in locked)
+        return cls(group, locked, stores)
 
-    def note(self, failure: Failure) -> None:
-        """Keep why an image has no vector."""
-        self.failed[failure.digest] = failure.reason
+    def missing(self, digests: Mapping[str, str]) -> frozenset[str]:
+        """Return the digests that one of the stores lacks."""
+        return frozenset(digest for store in self.stores for digest in store.missing(digests))
 
 
 class SegmentWriter:
@@ -127,10 +97,10 @@ class SegmentWriter:
         self.stores = stores
         self.provenance = provenance
         self._digests: list[str] = []
-        self._columns: list[list[NDArray[np.float32]]] = []
+        self._columns: list[Rows] = []
         self._published = time.perf_counter()
 
-    def add(self, digests: Sequence[str], columns: list[NDArray[np.float32]]) -> None:
+    def add(self, digests: Sequence[str], columns: Rows) -> None:
         """Take the rows of one batch."""
         self._digests += digests
         self._columns.append(columns)
@@ -152,39 +122,30 @@ class SegmentWriter:
         self.publish()  # after Ctrl-C as well: what is done is kept
 
 
-def fill(group: NetworkGroup, stores: Sequence[EmbeddingStore], todo: Todo, device: str, watch: Watch) -> Filled:
-    """Send images through the group's network; each store gets the rows that it lacks.
+def fill(plans: Sequence[Plan], uris: Mapping[str, str], engine: EngineSpec, watch: Watch) -> Passed:
+    """Send each image through the networks whose stores lack it, all in one pass.
 
     Parameters
     ----------
-    stores
-        One for each request of `group`, in its order.
-    todo
-        (digest, uri) of each image.
-    device
-        See `featx.embeddings.devices.device_named`.
+    uris
+        Digest → where the image is.
 
     Returns
     -------
-    Filled
-        Each digest of `todo` is in ``embedded`` or in ``failed``.
+    Passed
+        each digest that a store lacked is in ``embedded`` or in ``failed``.
     """
-    filled = Filled()
-    stage = f"embed {group.requests[0].backbone}"
-    provenance = {"device": device, "runtime": f"torch {version('torch')}", "featx": version("featx")}
-    start, built_s = time.perf_counter(), group.built_s
-    with SegmentWriter(stores, provenance) as writer:
-        for digests, columns in group.embed(todo, stores[0].spec, device, filled.note):
-            writer.add(digests, columns)
-            filled.embedded.update(digests)
-            n_failed = len(filled.failed)
-            note = f"{n_failed} unreadable" if n_failed else ""
-            watch(stage, len(filled.embedded) + n_failed, len(todo), note)
-    filled.seconds = time.perf_counter() - start - (group.built_s - built_s)
-    return filled
-
-
-def todo_of(stores: Sequence[EmbeddingStore], uris: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield (digest, uri) of each image that one of the stores lacks, once."""
-    for digest in dict.fromkeys(digest for store in stores for digest in store.missing(uris)):
-        yield digest, uris[digest]
+    provenance = {"device": engine.device, "runtime": f"torch {version('torch')}", "featx": version("featx")}
+    with ExitStack() as writers:
+        lanes = [
+            Lane(
+                plan.locked[0].spec.preprocessing,
+                plan.missing(uris),
+                partial(plan.group.runner, engine.device),
+                writers.enter_context(SegmentWriter(plan.stores, provenance)).add,
+            )
+            for plan in plans
+        ]
+        wanted = frozenset().union(*(lane.wanted for lane in lanes))
+        todo = [(digest, uri) for digest, uri in uris.items() if digest in wanted]
+        return run(lanes, todo, plans[0].locked[0].spec.decoding, engine, watch)

@@ -8,11 +8,15 @@ from pathlib import Path
 import pandas as pd
 
 from featx.disk import whole_file
+from featx.embeddings.engine import NOT_FINITE
+from featx.embeddings.workers import CHANGED, DIED, REMOVED, TOO_LARGE
 from featx.errors import DataError, ReadError
-from featx.images.contents import read
+from featx.images.contents import REFUSED, read
 from featx.images.digests import Identity
 from featx.images.readers import Listing
+from featx.sources import is_url
 
+NOT_THE_FILES_FAULT = (NOT_FINITE, DIED, CHANGED, REMOVED, TOO_LARGE, REFUSED)
 OUTCOMES = ("embedded", "cached", "duplicate", "unreadable", "missing", "ignored")
 
 
@@ -46,7 +50,7 @@ def outcomes_of(
 
 
 def quarantine(found: Listing, outcomes: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Move unreadable files away and say so in the reasons; those in archives and object stores are copied.
+    """Move files that cannot be decoded away and say so in the reasons; those in archives and stores are copied.
 
     Returns
     -------
@@ -55,10 +59,23 @@ def quarantine(found: Listing, outcomes: pd.DataFrame, folder: Path) -> pd.DataF
     """
     moved = outcomes.copy()
     uris = dict(zip(found.manifest.ids, found.manifest.uris, strict=True))
-    for at in moved.index[moved["outcome"] == "unreadable"]:
+    bad = (moved["outcome"] == "unreadable") & ~moved["reason"].str.startswith(NOT_THE_FILES_FAULT)
+    for at in moved.index[bad]:
         name = str(moved.loc[at, "id"])
         moved.loc[at, "reason"] = f"{moved.loc[at, 'reason']}; {_put_away(name, uris[name], folder)}"
     return moved
+
+
+def check_outside(folder: Path, source: str) -> None:
+    """Refuse a quarantine inside the source: the next extraction would find it there.
+
+    Raises
+    ------
+    DataError
+        it is.
+    """
+    if not is_url(source) and folder.resolve().is_relative_to(Path(source).resolve()):
+        raise DataError(f"quarantine folder {str(folder)!r} lies in the source {source!r}; name one outside of it")
 
 
 def _put_away(name: str, uri: str, folder: Path) -> str:
@@ -103,5 +120,10 @@ def too_many(limit: str, n_failed: int, n_images: int) -> bool:
 def write_csv(goal: Path, outcomes_file: str | Path) -> None:
     """Write the table of outcomes as CSV."""
     table = pd.read_parquet(outcomes_file)
-    with whole_file(goal) as private:
-        table.to_csv(private, index=False)
+    try:
+        with whole_file(goal) as private:
+            table.to_csv(private, index=False)
+    except OSError as error:
+        raise DataError(
+            f"--outcomes: {goal} cannot be written ({error.strerror}); all is done, see {outcomes_file}"
+        ) from error

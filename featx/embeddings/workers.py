@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -18,14 +18,17 @@ from featx.images.contents import Content, digest, read
 from featx.images.decode import Pixels, decode, enough_px, preprocessor
 from featx.specs import Decoding, Preprocessing
 
-CHUNK = 8  # images a task
 TASKS_AHEAD = 2  # of each worker: what bounds the memory
 IDLE_S = 30  # after which a worker that nobody feeds ends
 STORE_SETTINGS = ("AWS_", "AZURE_", "FSSPEC_", "GCS_", "GOOGLE_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 DIED = "worker died while decoding it"
+CHANGED = "changed while it was being read"
+REMOVED = "was removed while it was being read"
+TOO_LARGE = "cannot be brought to size"
 
 Place = str | Content  # a uri, or what it would lead to
 Todo = Sequence[tuple[str, Place]]  # (digest, place)
+Results = list[tuple[Pixels, ...] | str]  # pixels at each size, or why there are none
 
 
 @dataclass(frozen=True)
@@ -48,30 +51,32 @@ class Decoder:
         try:
             content = read(place) if isinstance(place, str) else place
             if digest(content) != expected:
-                return "changed while it was being read"
+                return CHANGED
             image = decode(content, self.decoding, enough_px(self.sizes))
             return tuple(preprocessor(size)(image) for size in self.sizes)
         except FileNotFoundError:
-            return "was removed while it was being read"
+            return REMOVED
         except ReadError as error:
             return str(error)
         except (MemoryError, ValueError) as error:  # of resizing: a strip one pixel wide and a hundred million long
-            return f"cannot be brought to size: {type(error).__name__} {error}".rstrip()
+            return f"{TOO_LARGE}: {type(error).__name__} {error}".rstrip()
 
-    def chunk(self, todo: Todo) -> list[tuple[Pixels, ...] | str]:
-        """Return what `decoded` does for each of a few images."""
-        return [self.decoded(*one) for one in todo]
-
-
-Decoded = tuple[str, tuple[Pixels, ...] | str]  # digest, pixels or the reason why there are none
+    def chunk(self, todo: Todo) -> tuple[Results, float]:
+        """Return what `decoded` does for each of a few images, and the seconds that it took."""
+        start = time.perf_counter()
+        return [self.decoded(*one) for one in todo], time.perf_counter() - start
 
 
-def decoded(todo: Iterable[tuple[str, Place]], decoder: Decoder, workers: int) -> Iterator[Decoded]:
+Decoded = tuple[str, tuple[Pixels, ...] | str, float]  # digest, pixels or why there are none, seconds
+Chunk = tuple[Todo, Future[tuple[Results, float]]]
+
+
+def decoded(todo: Iterable[tuple[str, Place]], decoder: Decoder, workers: int, chunk_size: int) -> Generator[Decoded]:
     """Yield each image's pixels, or why there are none, in the order of `todo`; at most a few chunks wait."""
     pool = _shared_pool(workers, _store_settings())
-    waiting: deque[tuple[Todo, Future[list[tuple[Pixels, ...] | str]]]] = deque()
+    waiting: deque[Chunk] = deque()
     try:
-        for chunk in _chunks(todo):
+        for chunk in _chunks(todo, chunk_size):
             waiting.append((chunk, pool.submit(decoder.chunk, chunk)))
             if len(waiting) > TASKS_AHEAD * workers:
                 yield from _first(waiting, pool, decoder)
@@ -83,7 +88,7 @@ def decoded(todo: Iterable[tuple[str, Place]], decoder: Decoder, workers: int) -
 
 
 @cache
-def _shared_pool(workers: int, settings: frozenset[tuple[str, str]]) -> "_Pool":
+def _shared_pool(workers: int, settings: int) -> "_Pool":
     """Return this process's workers: to start them takes longer than to decode some hundred images.
 
     Workers know the environment that they were started in, so other settings of an object store mean other workers.
@@ -91,43 +96,44 @@ def _shared_pool(workers: int, settings: frozenset[tuple[str, str]]) -> "_Pool":
     return _Pool(workers)
 
 
-def _store_settings() -> frozenset[tuple[str, str]]:
-    return frozenset((name, value) for name, value in os.environ.items() if name.upper().startswith(STORE_SETTINGS))
+def _store_settings() -> int:
+    return hash(
+        frozenset((name, value) for name, value in os.environ.items() if name.upper().startswith(STORE_SETTINGS))
+    )
 
 
-def _chunks(todo: Iterable[tuple[str, Place]]) -> Iterator[Todo]:
+def _chunks(todo: Iterable[tuple[str, Place]], size: int) -> Iterator[Todo]:
     chunk: list[tuple[str, Place]] = []
     for one in todo:
         chunk.append(one)
-        if len(chunk) == CHUNK:
+        if len(chunk) == size:
             yield chunk
             chunk = []
     if chunk:
         yield chunk
 
 
-def _first(
-    waiting: "deque[tuple[Todo, Future[list[tuple[Pixels, ...] | str]]]]", pool: "_Pool", decoder: Decoder
-) -> Iterator[Decoded]:
+def _first(waiting: deque[Chunk], pool: "_Pool", decoder: Decoder) -> Iterator[Decoded]:
     """Yield the images of the chunk that waits longest; where a worker died over some chunk, do it one by one."""
     chunk, future = waiting.popleft()
     try:
-        results = future.result()
+        results, seconds = future.result()
     except BrokenProcessPool:
         # Nobody knows which of the unfinished chunks did it: all are done again, this one image by image.
         pool.restart()
         for at, (other, old) in enumerate(waiting):
             if not old.done() or old.exception() is not None:
                 waiting[at] = (other, pool.submit(decoder.chunk, other))
-        results = _one_by_one(chunk, decoder)
-    yield from zip([name for name, _ in chunk], results, strict=True)
+        results, seconds = _one_by_one(chunk, decoder)
+    each_s = seconds / len(chunk)
+    yield from ((name, result, each_s) for (name, _), result in zip(chunk, results, strict=True))
 
 
-def _one_by_one(chunk: Todo, decoder: Decoder) -> list[tuple[Pixels, ...] | str]:
-    """Decode a chunk's images by a worker that has only one of them at a time."""
-    lonely = _Pool(1)
+def _one_by_one(chunk: Todo, decoder: Decoder) -> tuple[Results, float]:
+    """Decode a chunk's images by a worker that has only one of them at a time; return the seconds as well."""
+    lonely, start = _Pool(1), time.perf_counter()
     try:
-        return [_alone(one, lonely, decoder) for one in chunk]
+        return [_alone(one, lonely, decoder) for one in chunk], time.perf_counter() - start
     finally:
         lonely.stop()
 
@@ -136,7 +142,7 @@ def _alone(one: tuple[str, Place], lonely: "_Pool", decoder: Decoder) -> tuple[P
     """Decode one image, and once more by a new worker where one dies: the image before may have hurt it."""
     for _ in range(2):
         try:
-            return lonely.submit(decoder.chunk, [one]).result()[0]
+            return lonely.submit(decoder.chunk, [one]).result()[0][0]
         except BrokenProcessPool:
             lonely.restart()
     return DIED
@@ -157,12 +163,10 @@ class _Pool:
             self._workers, timeout=IDLE_S, initializer=_end_with_parent, initargs=(os.getpid(),)
         )
 
-    def submit(
-        self, call: Callable[[Todo], list[tuple[Pixels, ...] | str]], todo: Todo
-    ) -> Future[list[tuple[Pixels, ...] | str]]:
+    def submit(self, call: Callable[[Todo], tuple[Results, float]], todo: Todo) -> Future[tuple[Results, float]]:
         """Hand out a chunk."""
         try:
-            found: Future[list[tuple[Pixels, ...] | str]] = self._pool.submit(call, todo)
+            found: Future[tuple[Results, float]] = self._pool.submit(call, todo)
         except BrokenProcessPool as error:
             found = Future()
             found.set_exception(error)

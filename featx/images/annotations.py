@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from featx.specs import ReaderSpec
 SUFFIXES = (".npy", ".txt", ".json", ".cls")
 FOLDERS = frozenset({"images", "image", "img", "imgs", "annotations", "annotation", "labels", "label", "targets"})
 SEPARATORS = "_-."
+NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d+)?")
 LONGEST = 64  # numbers of an annotation that become columns; landmarks and maps have more
 
 
@@ -46,7 +48,12 @@ class AnnotationReader:
         images, notes, others = _sorted_out(tree.entries())
         rows: dict[str, dict[str, Any]] = {key: {} for key in images}
         for key, kind, entry in notes:
-            rows[key] |= _columns(kind, entry)
+            new = _columns(kind, entry)
+            if twice := rows[key].keys() & new.keys():
+                raise DataError(
+                    f"annotation {entry.name!r} gives {min(twice)!r}, which another file gives too; rename one"
+                )
+            rows[key] |= new
         labels = pd.DataFrame(list(rows.values()), index=range(len(rows)))
         parts = [part_in(entry.name.replace("!", "/").rpartition("/")[0]) for entry in images.values()]
         if parts and None not in parts and "train" in parts:
@@ -60,7 +67,7 @@ class AnnotationReader:
 def _tree(place: str) -> Tree:
     """Return the tree at a place; of a folder of shards, all members of them."""
     path = Path(place)
-    return ShardsTree(place) if path.is_dir() and ShardsTree(place).archives() else open_tree(place)
+    return ShardsTree(place) if path.is_dir() and ShardsTree(place).is_all() else open_tree(place)
 
 
 def _sorted_out(
@@ -92,7 +99,7 @@ def _sorted_out(
 
 def _are_in_class_folders(images: Mapping[str, Entry]) -> bool:
     """Whether all images lie in several folders with names that mean something: then those are the labels."""
-    folders = {key.rpartition("/")[0].replace("!", "/").rpartition("/")[2] for key in images}
+    folders = {key.rpartition("/")[0].rpartition("/")[2] for key in images}
     return len(folders) > 1 and all(
         folder and not is_archive_name(folder) and part_in(folder) is None for folder in folders
     )
@@ -104,7 +111,7 @@ def _stem(name: str) -> str:
 
 def _key(name: str, stem: str) -> str:
     """Return what an image and its annotations have in common: the stem, and the folders that mean something."""
-    folders = [folder for folder in name.split("/")[:-1] if folder.lower() not in FOLDERS]
+    folders = [folder for folder in name.replace("!", "/").split("/")[:-1] if folder.lower() not in FOLDERS]
     return "/".join([*folders, stem])
 
 
@@ -148,21 +155,18 @@ def _values(kind: str, suffix: str, content: bytes) -> Iterator[tuple[str, Any]]
             yield from ((f"{kind}_{number}", value) for number, value in enumerate(array.ravel().tolist()))
     elif suffix == ".json":
         found = json.loads(content)
-        if not isinstance(found, dict):
-            yield kind, found
-        else:
-            prefix = "" if kind == "json" else f"{kind}_"
-            scalars = {name: value for name, value in found.items() if isinstance(value, str | int | float | bool)}
-            yield from ((prefix + name, value) for name, value in scalars.items())
+        named = (
+            {f"{kind}_{name}" if kind != "json" else name: value for name, value in found.items()}
+            if isinstance(found, dict)
+            else {kind: found}
+        )
+        yield from ((name, value) for name, value in named.items() if isinstance(value, str | int | float | bool))
     else:
         yield kind, _number_or_text(content.decode("utf-8-sig").strip())
 
 
 def _number_or_text(text: str) -> Any:
-    """Return the number that a text writes, or the text; None for nothing."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text or None
+    """Return the number that a text writes as numbers are written, or the text (``007`` is one); None for nothing."""
+    if not NUMBER.fullmatch(text):
+        return text or None
+    return float(text) if set(text) & set(".eE") else int(text)

@@ -1,27 +1,38 @@
 """Zip and tar archives, read without unpacking."""
 
-import io
+import bz2
+import gzip
 import lzma
 import os
+import shutil
 import tarfile
+import tempfile
 import weakref
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import Protocol
+from typing import IO, Any, Protocol
 
 from featx.disk import file_state
 from featx.errors import DataError, ReadError
 from featx.images.contents import State, check_size, text_of
-from featx.images.names import is_archive_name
+from featx.images.names import is_archive_name, is_image_name, suffix_of
 from featx.images.trees import Entry, FolderTree, in_order
 
-BROKEN = (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, tarfile.TarError, zlib.error,
-          lzma.LZMAError)  # fmt: skip
+BROKEN = (OSError, EOFError, RuntimeError, NotImplementedError, ValueError, zipfile.BadZipFile, tarfile.TarError,
+          zlib.error, lzma.LZMAError)  # fmt: skip
+UNPACKERS: dict[str, Callable[..., Any]] = {
+    ".gz": gzip.open,
+    ".tgz": gzip.open,
+    ".bz2": bz2.open,
+    ".tbz2": bz2.open,
+    ".xz": lzma.open,
+    ".txz": lzma.open,
+}
 
 
 class Archive(Protocol):
@@ -52,11 +63,28 @@ class ZipArchive:
         return self._file.read(name)
 
 
+def _seekable(path: str) -> IO[bytes]:
+    """Return a tar as a stream to jump about in; a compressed one is unpacked once, into a file without a name."""
+    if (unpack := UNPACKERS.get(suffix_of(path))) is None:
+        return Path(path).open("rb")
+    unpacked = tempfile.TemporaryFile()  # noqa: SIM115 (stays open as long as it is in use)
+    try:
+        with unpack(path, "rb") as packed:
+            shutil.copyfileobj(packed, unpacked)
+    except BROKEN:
+        unpacked.close()
+        raise
+    unpacked.seek(0)
+    return unpacked
+
+
 class TarArchive:
-    """A tar file, compressed or not; where it is, reading in order is much faster."""
+    """A tar file, compressed or not."""
 
     def __init__(self, path: str) -> None:
-        self._file = tarfile.open(path)  # noqa: SIM115 (stays open as long as it is in use)
+        self._stream = _seekable(path)
+        weakref.finalize(self, self._stream.close)
+        self._file = tarfile.open(fileobj=self._stream, mode="r:")  # noqa: SIM115 (as above)
         weakref.finalize(self, self._file.close)
         self._infos = {info.name: info for info in self._file.getmembers()}
         self._check_end()
@@ -64,11 +92,9 @@ class TarArchive:
 
     def _check_end(self) -> None:
         """Raise where no mark follows the last member: what is cut off or damaged there is the end to tarfile."""
-        stream = self._file.fileobj
-        if isinstance(stream, io.BufferedReader):  # a compressed one tells by itself
-            stream.seek(self._file.offset)
-            if stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
-                raise tarfile.ReadError(f"no mark of its end stands at byte {self._file.offset}")
+        self._stream.seek(self._file.offset)
+        if self._stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+            raise tarfile.ReadError(f"no mark of its end stands at byte {self._file.offset}")
 
     def members(self) -> Iterator[tuple[str, str]]:
         """See `Archive`."""
@@ -150,6 +176,8 @@ class ArchiveTree:
     @cached_property
     def _entries(self) -> dict[str, Entry]:
         path = os.path.abspath(self.archive)  # noqa: PTH100 (normalised: no '//' inside)
+        if path != text_of(path):
+            raise DataError(f"the path of {text_of(path)!r} is not Unicode; rename it")
         archive, state = opened(path)
         prefix = f"{self.inside.strip('/')}/" if self.inside else ""
         found: dict[str, Entry] = {}
@@ -158,9 +186,8 @@ class ArchiveTree:
             if name.startswith(prefix):
                 name = name[len(prefix) :]
                 trouble = trouble or ("" if member == text_of(member) else "has a name that is not Unicode")
-                found[name] = Entry(
-                    name, f"member:{path}//{text_of(member)}", state, "unreadable" * bool(trouble), trouble
-                )
+                outcome = "unreadable" if trouble else ""
+                found[name] = Entry(name, f"member:{path}//{text_of(member)}", state, outcome, trouble)
         return found
 
     def entries(self) -> list[Entry]:
@@ -191,17 +218,23 @@ class ShardsTree:
             child.name for child in Path(self.place).iterdir() if is_archive_name(child.name) and child.is_file()
         )
 
+    def is_all(self) -> bool:
+        """Whether the folder holds archives, and no images of its own."""
+        return bool(self.archives()) and not any(is_image_name(one.name) for one in FolderTree(self.place).entries())
+
     @cached_property
     def _entries(self) -> dict[str, Entry]:
         found: dict[str, Entry] = {}
         for archive in self.archives():
             tree = ArchiveTree(str(Path(self.place, archive)))
-            found |= {name: replace(entry, name=name) for entry in tree.entries() if (name := tree.prefix + entry.name)}
+            named = [replace(entry, name=tree.prefix + entry.name) for entry in tree.entries()]
+            found |= {entry.name: entry for entry in named}
         return found
 
     def entries(self) -> list[Entry]:
         """See `featx.images.trees.Tree`; what lies beside the archives comes last."""
-        beside = [entry for entry in FolderTree(self.place).entries() if entry.name not in set(self.archives())]
+        archives = set(self.archives())
+        beside = [entry for entry in FolderTree(self.place).entries() if entry.name not in archives]
         return [*self._entries.values(), *beside]
 
     def entry(self, name: str) -> Entry:

@@ -5,7 +5,7 @@ import math
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ BROKEN = (OSError, ValueError, EOFError, KeyError, RuntimeError, zlib.error, zip
 CHUNK_CACHE_BYTES = 64 << 20
 NOISE = frozenset({"idx1", "idx2", "idx3", "idx4", "ubyte", "gz", "npy", "npz", "h5", "hdf5", "hdf"})
 LABEL_WORDS = frozenset({"y", "label", "labels", "target", "targets", "class", "classes"})
+LEAST_SIDE = 4  # pixels, of what is taken for an image by its shape
 MOST_COLUMNS = 1000  # of a two-dimensional label dataset
 
 
@@ -164,7 +165,7 @@ def spell(file: str, dataset: str) -> str:
 def is_image_shape(shape: tuple[int, ...]) -> bool:
     """Whether (n, …) can be images: (n, h, w), or with 1, 2, 3 or 4 channels last or first."""
     if len(shape) == 3:
-        return min(shape[1:]) > 1
+        return min(shape[1:]) >= LEAST_SIDE  # landmarks are (n, points, 2)
     return len(shape) == 4 and (shape[3] in {1, 2, 3, 4} or shape[1] in {1, 2, 3, 4})
 
 
@@ -185,10 +186,18 @@ def paired(shapes: Mapping[str, tuple[int, ...]]) -> list[ArraySpec]:
             and _part(other) in {part, None}
         }
         found.append(ArraySpec(images=place, labels=labels, split=part))
-    with_labels = [one for one in found if one.labels]
+    with_labels = _best_of_each_part([one for one in found if one.labels], shapes)
     parts = {one.split for one in with_labels}
     # A part is a part only beside a train part.
     return with_labels if "train" in parts else [one.model_copy(update={"split": None}) for one in with_labels]
+
+
+def _best_of_each_part(found: Sequence[ArraySpec], shapes: Mapping[str, tuple[int, ...]]) -> list[ArraySpec]:
+    """Return one of several that have the same labels, as pictures and their masks: with channels, then the largest."""
+    best: dict[tuple[str | None, tuple[str, ...]], ArraySpec] = {}
+    for one in sorted(found, key=lambda one: (len(shapes[one.images]), math.prod(shapes[one.images]))):
+        best[one.split, tuple(one.labels.values())] = one
+    return [one for one in found if one in best.values()]
 
 
 def _is_label_shape(shape: tuple[int, ...]) -> bool:
@@ -254,6 +263,10 @@ def _opened(path: str, state: State) -> Mapping[str, Any]:
             return {"": np.load(path, mmap_mode="r", allow_pickle=False)}
         return {"": _idx(path)}
     except BROKEN as error:
+        if "pickle" in str(error):  # what numpy says of arrays of objects is advice to load them all the same
+            raise ReadError(
+                f"{path} holds Python objects, expected arrays of numbers; save it anew without them"
+            ) from error
         raise ReadError(f"{path} cannot be read as arrays, it may be cut off: {error}") from error
 
 

@@ -1,8 +1,8 @@
 """What a uri leads to: the bytes of a file, or one row of an array.
 
 A uri is an absolute path, a URL that fsspec knows (``s3://bucket/key``), or ``scheme:container//inside``, where the
-scheme is a name of ``featx.contents``: ``zip:/data/a.zip//cat/0.png``, ``row:/data/a.h5//x/17``. Containers' paths are
-normalised, so the first ``//`` ends them. A path that is not Unicode is ``file:`` and percent-encoded.
+scheme is a name of ``featx.contents``: ``member:/data/a.zip//cat/0.png``, ``row:/data/a.h5//x/17``. The paths of
+containers are normalised, so the first ``//`` ends them. A path that is not Unicode is ``file:`` and percent-encoded.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ Content = bytes | NDArray[Any]
 State = tuple[int, int]  # size in bytes, mtime in ns: while a file has the same, it has the same content
 
 SCHEME = re.compile(r"([a-z][a-z0-9]+):(?!//)")
+REFUSED = "the object store refuses"
 MOST_BYTES = 1 << 30  # of one image file, packed or unpacked
 
 

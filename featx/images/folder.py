@@ -9,7 +9,7 @@ import pandas as pd
 from featx.errors import DataError
 from featx.images.names import PARTS, is_image_name, rule_against
 from featx.images.readers import Listing
-from featx.images.trees import EMPTY_FOLDER, Entry, is_tree, join, open_tree
+from featx.images.trees import CANNOT_LIST, EMPTY_FOLDER, Entry, is_tree, join, open_tree
 from featx.sources import source_place
 from featx.specs import ReaderSpec
 
@@ -44,6 +44,10 @@ class FolderReader:
         names = {entry.name for entry in images}
         split = has_parts(images)
         depth = 2 if split else 1
+        if closed := [
+            entry for entry in images if entry.reason.startswith(CANNOT_LIST) and entry.name.count("/") < depth
+        ]:
+            raise DataError(f"class folder {closed[0].name!r} of {place} {closed[0].reason}; mend its permissions")
         found = [entry for entry in images if entry.name.count("/") >= depth]
         loose = [entry for entry in images if entry.name.count("/") < depth]
         if loose and not data.drop_unlabelled:
@@ -65,7 +69,7 @@ class FolderReader:
 
 def is_image(entry: Entry) -> bool:
     """Whether a file is to be an image of the study, readable or not."""
-    return entry.outcome != "ignored" and (is_image_name(entry.name) or entry.reason.startswith("cannot be listed"))
+    return entry.outcome != "ignored" and (is_image_name(entry.name) or entry.reason.startswith(CANNOT_LIST))
 
 
 def common_folder(names: Sequence[str]) -> str:

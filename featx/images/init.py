@@ -105,6 +105,8 @@ def init(
         raise DataError(f"{recipe} exists; say '--force' to overwrite it, or use it as it is")
     if not is_url(source) and not Path(parted(source)[0]).exists():
         raise DataError(f"nothing lies at {source!r}; expected a folder of images, an archive or an array file")
+    if (path := Path(parted(source)[0])).exists() and not (path.is_file() or path.is_dir()):
+        raise DataError(f"{source!r} is neither a file nor a folder; expected images, an archive or an array file")
     data = recognise(source, None if labels is None else str(labels))
     found = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
     manifest = found.manifest

@@ -2,40 +2,42 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
 from featx.errors import DataError, MissingExtraError, ReadError
-from featx.images.contents import State, check_size
+from featx.images.contents import REFUSED, State, check_size
 from featx.images.trees import Entry, in_order
 
 EXTRA_OF = {"s3": "s3", "s3a": "s3"}
 
 
-@lru_cache(maxsize=8)
-def _filesystem(protocol: str) -> Any:
+def _opened(url: str) -> tuple[Any, str]:
+    """Return the file system of a URL, and the key that it means there."""
     import fsspec
 
+    protocol = url.partition("://")[0]
     try:
-        return fsspec.filesystem(protocol)
+        filesystem, key = fsspec.core.url_to_fs(url)
     except ImportError as error:
         extra = EXTRA_OF.get(protocol)
         how = f'pip install "featx[{extra}]"' if extra else str(error)
         raise MissingExtraError(f"data.source: {protocol}:// needs a package that is not installed; {how}") from error
     except ValueError as error:
         raise DataError(f"data.source: no kind of object store is called {protocol!r} (fsspec: {error})") from error
+    return filesystem, key
 
 
 def read_object(url: str) -> bytes:
     """Return an object's bytes; errors are those of `featx.images.contents.read`."""
-    protocol, _, key = url.partition("://")
+    filesystem, key = _opened(url)
     try:
-        content = bytes(_filesystem(protocol).cat_file(key))
-    except (FileNotFoundError, MissingExtraError):
+        content = bytes(filesystem.cat_file(key))
+    except FileNotFoundError:
         raise
     except Exception as error:  # every store has errors of its own
-        raise ReadError(f"the object store refuses: {error}") from error
+        raise ReadError(f"{REFUSED}: {error}") from error
     check_size(len(content))
     return content
 
@@ -49,11 +51,9 @@ class ObjectTree:
 
     @cached_property
     def _entries(self) -> dict[str, Entry]:
-        protocol, _, prefix = self.place.partition("://")
-        prefix = prefix.strip("/")
-        filesystem = _filesystem(protocol)
+        filesystem, folder = _opened(self.place)
         try:
-            found = filesystem.find(prefix, detail=True)
+            found = filesystem.find(folder, detail=True)
         except Exception as error:  # every store has errors of its own
             raise DataError(
                 f"data.source: {self.place} cannot be listed: {error or type(error).__name__}; check its name, its "
@@ -63,9 +63,9 @@ class ObjectTree:
             raise DataError(f"data.source: nothing lies at {self.place!r}; expected objects whose keys begin so")
         entries = {}
         for key, info in found.items():
-            name = key.lstrip("/").removeprefix(prefix).lstrip("/")
+            name = key.lstrip("/").removeprefix(folder.strip("/")).lstrip("/")
             if name:
-                entries[name] = Entry(name, f"{protocol}://{key}", _state(info))
+                entries[name] = Entry(name, filesystem.unstrip_protocol(key), _state(info))
         return entries
 
     def entries(self) -> list[Entry]:

@@ -34,9 +34,11 @@ def selected(
             gaps = found.manifest.column(target.column).isna()
             found = found.without(dict.fromkeys(gaps.index[gaps], f"has no label in column {target.column!r}"))
         found = found.without(_not_kept(found, name, target))
-    for name, target in targets.items():
-        if target.balance == "undersample":
-            found = found.without(_surplus(found, name, target, split))
+    balanced = [name for name, target in targets.items() if target.balance == "undersample"]
+    if len(balanced) > 1:
+        raise DataError(f"targets {' and '.join(balanced)} are both to be balanced; one would unbalance the other")
+    for name in balanced:
+        found = found.without(_surplus(found, name, targets[name], split))
     if not len(found):
         raise DataError(f"no images are left of {len(found.ignored)} files; check 'keep' and the labels")
     return found

@@ -198,8 +198,8 @@ def _recognise(tree: Tree, name: str) -> LabelsSpec | None:
     for spec in _ways_to_read(file):
         frame = read_labels(file, spec)
         for column in frame.columns:
-            names = frame[column].head(LOOKED_AT).astype(str)
-            if sum(is_image_name(path) for path in names) > len(names) / 2:
+            names = frame[column].dropna().head(LOOKED_AT).astype(str)
+            if 2 * sum(is_image_name(path) for path in names) > min(LOOKED_AT, len(frame)):
                 # The first line names an image too: it is no header.
                 if spec.columns is None and is_image_name(column):
                     break

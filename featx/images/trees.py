@@ -13,6 +13,7 @@ from featx.images.names import is_archive_name
 from featx.sources import is_url, parted
 
 EMPTY_FOLDER = "is an empty folder"
+CANNOT_LIST = "cannot be listed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ class FolderTree:
             with os.scandir(folder) as found:
                 children = sorted(found, key=lambda child: child.name)
         except OSError as error:
-            yield Entry(text_of(prefix.rstrip("/")), "", None, "unreadable", f"cannot be listed: {error.strerror}")
+            yield Entry(text_of(prefix.rstrip("/")), "", None, "unreadable", f"{CANNOT_LIST}: {error.strerror}")
             return
         if not children and prefix:
             yield Entry(text_of(prefix.rstrip("/")), "", None, "ignored", EMPTY_FOLDER)

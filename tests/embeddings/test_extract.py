@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from featx.embeddings.extract import Extraction
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import DataError, DeviceError, UnknownNameError, WeightsError
 from featx.networks.backbones import backbone
+from featx.specs import EngineSpec
 from featx.workspace import HAS_EMBEDDING, Study
 
 PLACES = '\n[paths]\ncache = "cache"\nruns = "runs"\n'
@@ -147,7 +149,7 @@ def test_an_interrupted_extraction_keeps_what_is_done_and_goes_on_bit_by_bit(rec
     extract(clean)
 
     def impatient(stage: str, done: int, total: int, note: str = "") -> None:
-        if stage.startswith("embed") and done:
+        if stage == "embed" and done == 33:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
@@ -248,11 +250,11 @@ def test_an_image_for_which_the_network_gives_nan_is_an_outcome(recipe: Path) ->
         ({"backbones": ["toyy"]}, ValueError, "no backbone is called 'toyy'; did you mean 'toy'"),
         ({"backbones": ["torchvision:toyy"]}, UnknownNameError, "torchvision has no network called 'toyy'"),
         ({"backbones": ["toy"]}, WeightsError, r"toy\.pth"),
-        ({"device": "banana"}, DeviceError, "no device is called 'banana'"),
+        ({"engine": EngineSpec(device="banana")}, DeviceError, "no device is called 'banana'"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_nothing_is_left(
-    recipe: Path, options: dict[str, str], error: type[Exception], message: str
+    recipe: Path, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         extract(recipe, **options)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featx.embeddings.workers import CHUNK, TASKS_AHEAD, Decoder, decoded
+from featx.embeddings.workers import TASKS_AHEAD, Decoder
 from featx.images.contents import digest
 from featx.images.decode import Pixels
 from featx.specs import Decoding, Preprocessing
+from tests.workers import CHUNK, decoded
 
 HALF = (0.5, 0.5, 0.5)
 SMALL, LARGE = (Preprocessing(size_px=side, mean=HALF, std=HALF) for side in (8, 12))

@@ -15,12 +15,13 @@ import pytest
 from PIL import Image
 
 from featx import extract
-from featx.embeddings.workers import CHUNK, DIED, Decoder, Place, decoded
+from featx.embeddings.workers import DIED, Decoder, Place
 from featx.images.contents import digest
 from featx.specs import Decoding, Preprocessing
 from featx.workspace import Study
 from tests.conftest import TOY_RECIPE, make_images
 from tests.rows import stored_rows
+from tests.workers import CHUNK, decoded
 
 HALF = (0.5, 0.5, 0.5)
 DECODER = Decoder(Decoding(), (Preprocessing(size_px=16, mean=HALF, std=HALF),))
@@ -222,6 +223,7 @@ def test_an_extraction_whose_workers_are_killed_stores_what_an_unharmed_one_does
 SCRIPT = """
 from featx import extract
 from tests.conftest import TOY_RECIPE
+from tests.workers import CHUNK, decoded
 done = extract("featx.toml")
 print(done.n_embedded, done.n_unreadable)
 """

@@ -19,7 +19,6 @@ import featx
 from featx.cli.main import main
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import DataError
-from featx.images import objects
 from featx.workspace import HAS_EMBEDDING, Study
 from tests.conftest import TOY_RECIPE, make_images
 
@@ -39,10 +38,8 @@ def store() -> Iterator[object]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (CREDENTIALS | {"AWS_ENDPOINT_URL": f"http://{host}:{port}"}).items():
             patch.setenv(name, value)
-        objects._filesystem.cache_clear()
         s3fs.S3FileSystem.clear_instance_cache()
         yield s3fs.S3FileSystem()
-    objects._filesystem.cache_clear()
     s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
 

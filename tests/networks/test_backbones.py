@@ -15,7 +15,7 @@ from featx.errors import UnknownNameError
 from featx.networks.backbones import backbone
 from featx.networks.features import last_layer, layers_of, outline
 from featx.registry import BACKBONES
-from featx.specs import EmbeddingRequest
+from featx.specs import EmbeddingRequest, EngineSpec
 from featx.workspace import Study
 
 ELSEWHERE = ("torchvision:shufflenet_v2_x0_5", "torchvision:vit_b_32", "timm:test_resnet", "timm:test_vit")
@@ -132,7 +132,7 @@ def test_the_default_network_knows_imagenet(home: Path) -> None:
         shutil.copy(file, folder)
     (home / "featx.toml").write_text(ANSWERS)
 
-    done = extract(device="cpu")
+    done = extract(engine=EngineSpec(device="cpu"))
 
     assert (done.n_found, done.n_embedded, done.embeddings[0]["n_features"]) == (20, 20, 1000)
     study = Study.open(None)

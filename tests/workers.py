@@ -1,0 +1,21 @@
+"""Decoding in workers as the engine asks for it, without the seconds."""
+
+from collections.abc import Generator, Iterable
+from contextlib import closing
+
+from featx.embeddings import workers
+from featx.embeddings.workers import Decoder, Place
+from featx.images.decode import Pixels
+from featx.specs import EngineSpec
+
+CHUNK = EngineSpec().batch_size
+
+
+def decoded(
+    todo: Iterable[tuple[str, Place]], decoder: Decoder, n_workers: int
+) -> Generator[tuple[str, tuple[Pixels, ...] | str]]:
+    """Yield digests and pixels, or why there are none."""
+    with closing(workers.decoded(todo, decoder, n_workers, CHUNK)) as images:
+        for digest, found, seconds in images:
+            assert seconds > 0
+            yield digest, found
