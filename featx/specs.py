@@ -15,6 +15,7 @@ from featx.registry import HEADS, READERS, VOTES, Registry
 
 Pool = Literal["avg", "max", "avgmax", "gem", "flatten"]
 Resize = Literal["crop", "squash"]
+Runtime = Literal["torch", "compile", "onnx", "openvino"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
 Metric = Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss"]
 Channels = tuple[float, float, float]
@@ -392,11 +393,15 @@ class EngineSpec(Spec):
         Processes that decode; by default one a core, at most 4.
     batch_size
         Images that a worker gets at a time. What a network gets is fixed.
+    runtime
+        ``torch``, ``compile`` (``torch.compile``: worth its minute for many images), ``onnx`` or ``openvino`` (CPU,
+        extra ``cpu``).
     """
 
     device: str = "auto"
     workers: Count | None = None
     batch_size: Count = 8
+    runtime: Runtime = "torch"
 
 
 class HeadSpec(Spec):

@@ -7,6 +7,7 @@ import numpy as np
 from featx.embeddings.fill import network_groups
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.embeddings.workers import Decoder
+from featx.specs import EngineSpec
 from featx.workspace import HAS_EMBEDDING, Study
 
 
@@ -26,7 +27,7 @@ def row_alone(study: Study) -> Callable[[str], bytes]:
     (locked,) = study.locked
     (group,) = network_groups([locked.request])
     decoder = Decoder(locked.spec.decoding, (locked.spec.preprocessing,))
-    runner = group.runner("cpu")
+    runner = group.runner(EngineSpec(device="cpu"))
     places = dict(zip(study.manifest.ids, zip(study.manifest.digests, study.manifest.uris, strict=True), strict=True))
 
     def row(name: str) -> bytes:

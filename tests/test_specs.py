@@ -37,7 +37,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
         LabelsSpec(file="a.csv"),
         {"file": "b.csv", "columns": ("path", "y"), "separator": "tab", "path": "name", "root": "images"},
     ),
-    (EngineSpec(), {"device": "cpu", "workers": 3, "batch_size": 5}),
+    (EngineSpec(), {"device": "cpu", "workers": 3, "batch_size": 5, "runtime": "onnx"}),
     (
         ArraySpec(images="a.h5#x"),
         {"images": "a.h5#x_train", "labels": {"label": "a.h5#y"}, "split": "train"},

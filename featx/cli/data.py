@@ -52,6 +52,9 @@ def extract(
     batch_size: Annotated[
         int | None, typer.Option(help="Images that a worker gets at a time; changes no number.", show_default="8")
     ] = None,
+    runtime: Annotated[
+        str | None, typer.Option(help="torch, compile, onnx or openvino.", show_default="the recipe's, else torch")
+    ] = None,
     drop_unlabelled: Annotated[
         bool, typer.Option("--drop-unlabelled", help="Leave out images without a label.")
     ] = False,
@@ -94,7 +97,7 @@ def extract(
         done = featx.extract(
             read,
             backbones=backbone or (),
-            engine=read.engine(device=device, workers=workers, batch_size=batch_size),
+            engine=read.engine(device=device, workers=workers, batch_size=batch_size, runtime=runtime),
             drop_unlabelled=drop_unlabelled,
             on_error=policy,
             watch=watch,

@@ -33,13 +33,14 @@ def device_named(name: str) -> torch.device:
 
 
 class TorchRunner:
-    """Eager torch; arithmetic is fp32: cuDNN's TF32 is off here, that of matrix products is off by torch's default."""
+    """Torch, eager or compiled, in fp32: cuDNN's TF32 is off here, that of matrix products is off by default."""
 
     rows = DEVICE_ROWS
     in_flight = 1
 
-    def __init__(self, network: FeatureNetwork, device: torch.device) -> None:
-        self._network = network.eval().to(device)
+    def __init__(self, network: FeatureNetwork, device: torch.device, compiled: bool = False) -> None:
+        ready = network.eval().to(device)
+        self._network = torch.compile(ready, dynamic=False) if compiled else ready
         self._device = device
 
     @torch.inference_mode()

@@ -50,6 +50,8 @@ def embed_files(images: Sequence[str], embeddings: Sequence[ResolvedEmbedding], 
     failed: dict[str, str] = {}
     vectors: dict[str, dict[str, NDArray[np.float32]]] = {one.spec.fingerprint(): {} for one in embeddings}
 
+    engine = EngineSpec(device=device)
+
     def lane(group: NetworkGroup) -> Lane:
         wanted = [specs[request] for request in group.requests]
 
@@ -59,7 +61,7 @@ def embed_files(images: Sequence[str], embeddings: Sequence[ResolvedEmbedding], 
 
         def runner() -> Runner:
             _check(group.resolved.specs, wanted)
-            return group.runner(device)
+            return group.runner(engine)
 
         return Lane(wanted[0].preprocessing, frozenset(digest for digest, _ in todo), runner, keep)
 
@@ -67,7 +69,7 @@ def embed_files(images: Sequence[str], embeddings: Sequence[ResolvedEmbedding], 
     for group in network_groups(list(specs)):
         by_decoding.setdefault(group.requests[0].decoding, []).append(group)
     for decoding, groups in by_decoding.items():
-        failed |= run([lane(group) for group in groups], todo, decoding, EngineSpec(device=device), unwatched).failed
+        failed |= run([lane(group) for group in groups], todo, decoding, engine, unwatched).failed
     reasons = {image: failed.get(found.digest, found.reason) for image, found in identities.items()}
     readable = [image for image in images if not reasons[image]]
     columns = {

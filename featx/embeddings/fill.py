@@ -36,11 +36,11 @@ class NetworkGroup:
 
         return resolve(self.requests)
 
-    def runner(self, device: str) -> Runner:
+    def runner(self, engine: EngineSpec) -> Runner:
         """Return the network ready to run."""
-        from featx.embeddings.devices import TorchRunner, device_named
+        from featx.embeddings.runtimes import made_ready
 
-        return TorchRunner(self.resolved.network, device_named(device))
+        return made_ready(self.resolved.network, engine, self.resolved.specs[0].preprocessing.size_px)
 
     def locked(self, study: Study) -> list[LockedEmbedding]:
         """Return what each request resolves to: as noted at the last extraction while that holds, else anew."""
@@ -135,13 +135,18 @@ def fill(plans: Sequence[Plan], uris: Mapping[str, str], engine: EngineSpec, wat
     Passed
         each digest that a store lacked is in ``embedded`` or in ``failed``.
     """
-    provenance = {"device": engine.device, "runtime": f"torch {version('torch')}", "featx": version("featx")}
+    provenance = {
+        "device": engine.device,
+        "runtime": engine.runtime,
+        "torch": version("torch"),
+        "featx": version("featx"),
+    }
     with ExitStack() as writers:
         lanes = [
             Lane(
                 plan.locked[0].spec.preprocessing,
                 plan.missing(uris),
-                partial(plan.group.runner, engine.device),
+                partial(plan.group.runner, engine),
                 writers.enter_context(SegmentWriter(plan.stores, provenance)).add,
             )
             for plan in plans
