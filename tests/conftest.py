@@ -53,6 +53,7 @@ def toy() -> Backbone:
     return Backbone("toy", build, nowhere, Preprocessing(size_px=16, mean=half, std=half), last="0.3")
 
 
+collect_ignore = ["benchmarks/peers"]  # scripts to measure against
 MakeImages = Callable[..., list[str]]
 
 
