@@ -9,6 +9,8 @@ from featx.errors import DataError, MissingExtraError
 from featx.specs import ReaderSpec
 
 EXTRA_OF = {"elpv_dataset": "demo"}
+ANNOTATION_SUFFIXES = (".npy", ".txt", ".json", ".cls")
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
@@ -87,13 +89,22 @@ def source_file(path: Path, key: str) -> Path:
 
 
 def label_states(data: ReaderSpec, folder: Path) -> list[tuple[str, int, int]]:
-    """Return the states of the local files that hold the labels: while they are the same, so are the labels."""
+    """Return the states of the local files that hold the labels: while they are the same, so are the labels.
+
+    Nothing is asked of object stores.
+    """
     place = source_place(data.source, folder)
     home = home_of(place) or Path()  # beside a URL only absolute paths are local
     names = [data.labels.file] if data.labels else []
     names += [place.partition("#")[0] for one in data.arrays for place in one.labels.values()]
     files = [home / name.partition("!")[0] for name in dict.fromkeys(names)]
     files = [file for file in files if not is_url(place) or file.is_absolute()]
-    if data.labels and (archive := Path(parted(place)[0])).is_file():  # the table may lie inside
+    if data.reader == "annotations" and home.is_dir():
+        files += sorted(
+            file for file in home.rglob("*") if file.name.lower().endswith(ANNOTATION_SUFFIXES + ARCHIVE_SUFFIXES)
+        )
+    if (data.labels or data.reader == "annotations") and (
+        archive := Path(parted(place)[0])
+    ).is_file():  # the table may lie inside
         files.append(archive)
     return [state for file in files if (state := file_state(file))]

@@ -9,6 +9,8 @@ import pytest
 import featx
 from featx.errors import DataError, IncompleteError
 from featx.evaluation.evaluate import last_final
+from featx.sources import label_states
+from featx.specs import ReaderSpec
 from featx.workspace import Study
 from tests.conftest import TOY_RECIPE, make_images
 
@@ -92,3 +94,17 @@ def test_copies_in_several_parts_or_with_other_labels_are_warned_of(toy_home: Pa
     first, second = featx.extract().warnings
     assert "images with copies stand in several parts, first 'dark/0" in first
     assert second.startswith("8 images with copies have different labels, first 'dark/0")
+
+
+def test_an_annotation_that_changed_asks_for_an_extraction(home: Path) -> None:
+    for number in range(4):
+        Path("faces").mkdir(exist_ok=True)
+        Path(f"faces/{number}.png").write_bytes(b"")
+        Path(f"faces/{number}.cls").write_text("ab"[number % 2])
+    data = ReaderSpec(source="faces", reader="annotations")
+    before = label_states(data, home)
+    assert label_states(data, home) == before
+    Path("faces/0.png").write_bytes(b"another picture")
+    assert label_states(data, home) == before
+    Path("faces/0.cls").write_text("another label")
+    assert label_states(data, home) != before

@@ -42,6 +42,8 @@ class TorchRunner:
         ready = network.eval().to(device)
         self._network = torch.compile(ready, dynamic=False) if compiled else ready
         self._device = device
+        runtime = "torch.compile" if compiled else "torch"
+        self.provenance = {"device": str(device), "runtime": f"{runtime} {torch.__version__}"}
 
     @torch.inference_mode()
     def __call__(self, pixels: NDArray[np.uint8]) -> Rows:

@@ -37,10 +37,13 @@ class Runner(Protocol):
         Of a batch.
     in_flight
         Calls that may run at once, each on its own thread.
+    provenance
+        Device, runtime and its version, as they were found and not as they were asked for.
     """
 
     rows: int
     in_flight: int
+    provenance: dict[str, str]
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Rows:
         """Return (rows, d) float32 for each tap from (rows, h, w, 3) pixels."""

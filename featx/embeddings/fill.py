@@ -4,9 +4,9 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -89,13 +89,16 @@ class SegmentWriter:
     ----------
     stores
         One for each column of the rows.
+
+    Attributes
+    ----------
     provenance
-        Kept with each segment.
+        Kept with each segment; known once the network is ready.
     """
 
-    def __init__(self, stores: Sequence[EmbeddingStore], provenance: dict[str, Any]) -> None:
+    def __init__(self, stores: Sequence[EmbeddingStore]) -> None:
         self.stores = stores
-        self.provenance = provenance
+        self.provenance: dict[str, str] = {}
         self._digests: list[str] = []
         self._columns: list[Rows] = []
         self._published = time.perf_counter()
@@ -135,22 +138,17 @@ def fill(plans: Sequence[Plan], uris: Mapping[str, str], engine: EngineSpec, wat
     Passed
         each digest that a store lacked is in ``embedded`` or in ``failed``.
     """
-    provenance = {
-        "device": engine.device,
-        "runtime": engine.runtime,
-        "torch": version("torch"),
-        "featx": version("featx"),
-    }
     with ExitStack() as writers:
-        lanes = [
-            Lane(
-                plan.locked[0].spec.preprocessing,
-                plan.missing(uris),
-                partial(plan.group.runner, engine),
-                writers.enter_context(SegmentWriter(plan.stores, provenance)).add,
-            )
-            for plan in plans
-        ]
+        lanes = [_lane(plan, writers.enter_context(SegmentWriter(plan.stores)), uris, engine) for plan in plans]
         wanted = frozenset().union(*(lane.wanted for lane in lanes))
         todo = [(digest, uri) for digest, uri in uris.items() if digest in wanted]
         return run(lanes, todo, plans[0].locked[0].spec.decoding, engine, watch)
+
+
+def _lane(plan: Plan, writer: SegmentWriter, uris: Mapping[str, str], engine: EngineSpec) -> Lane:
+    def ready() -> Runner:
+        runner = plan.group.runner(engine)
+        writer.provenance = runner.provenance | {"featx": version("featx")}
+        return runner
+
+    return Lane(plan.locked[0].spec.preprocessing, plan.missing(uris), ready, writer.add)

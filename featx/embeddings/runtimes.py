@@ -91,6 +91,7 @@ class OnnxRunner:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = ERRORS_ONLY
+        self.provenance = {"device": "cpu", "runtime": f"onnxruntime {onnxruntime.__version__}"}
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
 
@@ -108,6 +109,7 @@ class OpenVinoRunner:
         import openvino
 
         self.in_flight = os.cpu_count() or 1
+        self.provenance = {"device": "cpu", "runtime": f"openvino {openvino.__version__}"}
         core = openvino.Core()
         settings = {
             "INFERENCE_PRECISION_HINT": "f32",

@@ -16,10 +16,9 @@ from featx.images.contents import read
 from featx.images.names import base_of, is_archive_name, is_image_name, part_in, rule_against, suffix_of
 from featx.images.readers import Listing
 from featx.images.trees import Entry, Tree, is_tree, open_tree
-from featx.sources import source_place
+from featx.sources import ANNOTATION_SUFFIXES, source_place
 from featx.specs import ReaderSpec
 
-SUFFIXES = (".npy", ".txt", ".json", ".cls")
 FOLDERS = frozenset({"images", "image", "img", "imgs", "annotations", "annotation", "labels", "label", "targets"})
 SEPARATORS = "_-."
 NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d+)?")
@@ -89,7 +88,7 @@ def _sorted_out(
     for entry in entries:
         if entry.outcome == "ignored" or is_image_name(entry.name):
             continue
-        belongs = _belonging(entry.name, images) if suffix_of(entry.name) in SUFFIXES else None
+        belongs = _belonging(entry.name, images) if suffix_of(entry.name) in ANNOTATION_SUFFIXES else None
         if belongs is None:
             others.append((entry, rule_against(entry.name)))
         else:

@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import IO, Any, Protocol
+from typing import IO, Any, ClassVar, Protocol
 
 from featx.disk import file_state
 from featx.errors import DataError, ReadError
 from featx.images.contents import State, check_size, text_of
 from featx.images.names import is_archive_name, is_image_name, suffix_of
-from featx.images.trees import Entry, FolderTree, in_order
+from featx.images.trees import Entry, FolderTree, NamedEntries
 
 BROKEN = (OSError, EOFError, RuntimeError, NotImplementedError, ValueError, zipfile.BadZipFile, tarfile.TarError,
           zlib.error, lzma.LZMAError)  # fmt: skip
@@ -156,11 +156,12 @@ def read_member(rest: str) -> bytes:
 
 
 @dataclass(frozen=True)
-class ArchiveTree:
+class ArchiveTree(NamedEntries):
     """The members of an archive, or those below one of its folders."""
 
     archive: str
     inside: str = ""
+    nothing: ClassVar[str] = "there is no such file in the archive"
 
     @property
     def place(self) -> str:
@@ -174,7 +175,8 @@ class ArchiveTree:
         return f"{text_of(Path(self.archive).name)}!{inside}"
 
     @cached_property
-    def _entries(self) -> dict[str, Entry]:
+    def named(self) -> dict[str, Entry]:
+        """See `featx.images.trees.NamedEntries`."""
         path = os.path.abspath(self.archive)  # noqa: PTH100 (normalised: no '//' inside)
         if path != text_of(path):
             raise DataError(f"the path of {text_of(path)!r} is not Unicode; rename it")
@@ -190,27 +192,14 @@ class ArchiveTree:
                 found[name] = Entry(name, f"member:{path}//{text_of(member)}", state, outcome, trouble)
         return found
 
-    def entries(self) -> list[Entry]:
-        """See `featx.images.trees.Tree`; of members with one name the last one counts."""
-        return in_order(list(self._entries.values()))
-
-    def entry(self, name: str) -> Entry:
-        """See `featx.images.trees.Tree`."""
-        missing = Entry(name, "", None, "missing", "there is no such file in the archive")
-        return self._entries.get(name.removeprefix("./"), missing)
-
-    def beside(self, names: list[str]) -> Iterator[Entry]:
-        """See `featx.images.trees.Tree`."""
-        folders = {name.removeprefix("./").rpartition("/")[0] for name in names}
-        return (entry for entry in self.entries() if entry.name.rpartition("/")[0] in folders)
-
 
 @dataclass(frozen=True)
-class ShardsTree:
+class ShardsTree(NamedEntries):
     """A folder of archives, as one tree: a member's name begins with its archive's, ``train-000.tar!0001.jpg``."""
 
     place: str
     prefix: str = ""
+    nothing: ClassVar[str] = "there is no such file in the archives"
 
     def archives(self) -> list[str]:
         """Return the names of the archives that lie in the folder."""
@@ -223,25 +212,12 @@ class ShardsTree:
         return bool(self.archives()) and not any(is_image_name(one.name) for one in FolderTree(self.place).entries())
 
     @cached_property
-    def _entries(self) -> dict[str, Entry]:
-        found: dict[str, Entry] = {}
-        for archive in self.archives():
+    def named(self) -> dict[str, Entry]:
+        """See `featx.images.trees.NamedEntries`."""
+        archives = self.archives()
+        found = {entry.name: entry for entry in FolderTree(self.place).entries() if entry.name not in archives}
+        for archive in archives:
             tree = ArchiveTree(str(Path(self.place, archive)))
             named = [replace(entry, name=tree.prefix + entry.name) for entry in tree.entries()]
             found |= {entry.name: entry for entry in named}
         return found
-
-    def entries(self) -> list[Entry]:
-        """See `featx.images.trees.Tree`; what lies beside the archives comes last."""
-        archives = set(self.archives())
-        beside = [entry for entry in FolderTree(self.place).entries() if entry.name not in archives]
-        return [*self._entries.values(), *beside]
-
-    def entry(self, name: str) -> Entry:
-        """See `featx.images.trees.Tree`."""
-        return self._entries.get(name, Entry(name, "", None, "missing", "there is no such file in the archives"))
-
-    def beside(self, names: list[str]) -> Iterator[Entry]:
-        """See `featx.images.trees.Tree`."""
-        folders = {name.rpartition("/")[0] for name in names}
-        return (entry for entry in self.entries() if entry.name.rpartition("/")[0] in folders)

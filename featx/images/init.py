@@ -16,6 +16,7 @@ from featx.images.contents import read
 from featx.images.decode import size_of
 from featx.images.names import PARTS, is_archive_name
 from featx.images.readers import Reader, read_source
+from featx.images.table import unread_tables
 from featx.recipe import DEFAULT_HEADS
 from featx.registry import READERS
 from featx.sources import is_url, parted
@@ -129,7 +130,7 @@ def init(
         n_measured=n_measured,
         n_unreadable=n_unreadable,
         ignored=dict(Counter(found.ignored.values()).most_common()),
-        warnings=list(found.warnings),
+        warnings=[*found.warnings, *([] if data.labels else unread_tables(source))],
     )
     write_text(recipe, _toml(data, recipe, finding))
     return finding

@@ -2,6 +2,8 @@
 
 import re
 
+from featx.sources import ARCHIVE_SUFFIXES
+
 IMAGE_SUFFIXES = frozenset(
     f".{ending}"
     for ending in (
@@ -9,7 +11,6 @@ IMAGE_SUFFIXES = frozenset(
         *("heic", "heif", "ppm", "pgm", "pbm", "pnm"),
     )
 )
-ARCHIVE = re.compile(r"\.(zip|tar|tar\.gz|tgz|tar\.bz2|tbz2|tar\.xz|txz)$", re.IGNORECASE)
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
 IN_NAMES = PARTS | {"training": "train", "testing": "test", "t10k": "test"}
 
@@ -38,7 +39,7 @@ def suffix_of(name: str) -> str:
 
 def is_archive_name(name: str) -> bool:
     """Whether a file is taken for a zip or tar archive."""
-    return bool(ARCHIVE.search(name))
+    return name.lower().endswith(ARCHIVE_SUFFIXES)
 
 
 def rule_against(name: str) -> str:

@@ -1,14 +1,13 @@
 """Object stores (``s3://…`` and whatever else fsspec knows), read object by object."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any
+from typing import Any, ClassVar
 
 from featx.errors import DataError, MissingExtraError, ReadError
 from featx.images.contents import REFUSED, State, check_size
-from featx.images.trees import Entry, in_order
+from featx.images.trees import Entry, NamedEntries
 
 EXTRA_OF = {"s3": "s3", "s3a": "s3"}
 
@@ -43,14 +42,16 @@ def read_object(url: str) -> bytes:
 
 
 @dataclass(frozen=True)
-class ObjectTree:
+class ObjectTree(NamedEntries):
     """All objects whose keys begin with a URL."""
 
     place: str
     prefix: str = ""
+    nothing: ClassVar[str] = "there is no such object"
 
     @cached_property
-    def _entries(self) -> dict[str, Entry]:
+    def named(self) -> dict[str, Entry]:
+        """See `featx.images.trees.NamedEntries`."""
         filesystem, folder = _opened(self.place)
         try:
             found = filesystem.find(folder, detail=True)
@@ -67,20 +68,6 @@ class ObjectTree:
             if name:
                 entries[name] = Entry(name, filesystem.unstrip_protocol(key), _state(info))
         return entries
-
-    def entries(self) -> list[Entry]:
-        """See `featx.images.trees.Tree`."""
-        return in_order(list(self._entries.values()))
-
-    def entry(self, name: str) -> Entry:
-        """See `featx.images.trees.Tree`."""
-        missing = Entry(name, "", None, "missing", "there is no such object")
-        return self._entries.get(name.removeprefix("./"), missing)
-
-    def beside(self, names: list[str]) -> Iterator[Entry]:
-        """See `featx.images.trees.Tree`."""
-        folders = {name.removeprefix("./").rpartition("/")[0] for name in names}
-        return (entry for entry in self.entries() if entry.name.rpartition("/")[0] in folders)
 
 
 def _state(info: dict[str, Any]) -> State | None:

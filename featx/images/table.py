@@ -77,6 +77,20 @@ class TableReader:
         return Listing.of(entries, frame, ignored, names)
 
 
+def unread_tables(source: str) -> list[str]:
+    """Say which files of a source look like label tables and cannot be read as such."""
+    found = []
+    if is_tree(source):
+        tree = open_tree(source)
+        for name in _top_files(tree):
+            try:
+                if suffix_of(name) in TABLE_SUFFIXES:
+                    _recognise(tree, name)
+            except ReadError as error:
+                found.append(f"{error}; if it is the label table, mend it and run 'featx init' again")
+    return found
+
+
 def _top_files(tree: Tree) -> list[str]:
     return [entry.name for entry in tree.beside(["any"]) if not entry.outcome]
 

@@ -2,10 +2,12 @@
 
 import os
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from featx.errors import DataError
 from featx.images.contents import State, file_uri, text_of
@@ -103,9 +105,34 @@ def join(place: str, inside: str) -> str:
     return str(Path(place, inside))
 
 
-def in_order(entries: list[Entry]) -> list[Entry]:
-    """Return entries sorted folder by folder."""
-    return sorted(entries, key=lambda entry: entry.name.split("/"))
+class NamedEntries(ABC):
+    """A tree whose files are all listed at once, and known by name from then on.
+
+    Attributes
+    ----------
+    nothing
+        What is said of a name that is not there.
+    """
+
+    nothing: ClassVar[str]
+
+    @cached_property
+    @abstractmethod
+    def named(self) -> dict[str, Entry]:
+        """All files; of several with one name the last."""
+
+    def entries(self) -> list[Entry]:
+        """See `Tree`."""
+        return sorted(self.named.values(), key=lambda entry: entry.name.split("/"))
+
+    def entry(self, name: str) -> Entry:
+        """See `Tree`."""
+        return self.named.get(name.removeprefix("./"), Entry(name, "", None, "missing", self.nothing))
+
+    def beside(self, names: list[str]) -> Iterator[Entry]:
+        """See `Tree`."""
+        folders = {name.removeprefix("./").rpartition("/")[0] for name in names}
+        return (entry for entry in self.entries() if entry.name.rpartition("/")[0] in folders)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ class Means:
 
     def __init__(self, rows: int, in_flight: int = 1, seconds: float = 0.0) -> None:
         self.rows, self.in_flight, self.seconds = rows, in_flight, seconds
+        self.provenance = {"device": "none"}
         self.shapes: list[tuple[int, ...]] = []
         self.at_once, self._now, self._lock = 0, 0, threading.Lock()
 

@@ -1,8 +1,10 @@
 """Extraction: every image has one outcome, and one vector whatever happened around it."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -268,3 +270,11 @@ def test_images_of_which_none_can_be_read_are_an_error(recipe: Path) -> None:
 
     with pytest.raises(DataError, match=r"none of 48 images can be read, first 'dark/000.png': unreadable, is empty"):
         extract(recipe)
+
+
+def test_a_segment_says_what_it_was_made_by_and_not_what_was_asked_for(recipe: Path) -> None:
+    extract(recipe, engine=EngineSpec(device="auto", runtime="onnx"))
+    (segment,) = recipe.parent.glob("cache/*.zarr/segment-*/zarr.json")
+    made_by = json.loads(segment.read_text())["attributes"]["featx"]
+    assert made_by["device"] == "cpu"
+    assert made_by["runtime"] == f"onnxruntime {version('onnxruntime')}"

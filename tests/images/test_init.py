@@ -10,6 +10,7 @@ from featx.images.readers import read_source
 from featx.recipe import load_recipe
 from featx.tables import Manifest
 from featx.targets import encode
+from tests.conftest import make_images
 
 
 def draw(folder: Path, *names: str, size: tuple[int, int] = (6, 4)) -> None:
@@ -170,3 +171,11 @@ def test_a_stray_table_does_not_hide_class_folders(home: Path) -> None:
     (home / "images" / "sizes.csv").write_text("name,n\nada,36\n")
     (home / "images" / "broken.csv").touch()
     assert init("images").reader == "folder"
+
+
+def test_a_label_table_that_cannot_be_read_is_not_passed_over_in_silence(home: Path) -> None:
+    make_images(home / "images", n_each=3)
+    Path("images/labels.csv").write_text("path,age\ndark/000.png,1,2\n")
+    (warning,) = init("images").warnings
+    assert "labels.csv cannot be read as a table" in warning
+    assert "mend it and run 'featx init' again" in warning
