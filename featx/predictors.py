@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from featx.registry import VOTES
 from featx.specs import ResolvedEmbedding
 from featx.tables import Predictions
 from featx.workspace import Study
+
+if TYPE_CHECKING:
+    from featx.embeddings.files import EmbeddedFiles
 
 Columns = Mapping[str, NDArray[np.float32]]  # fingerprint of an embedding → (n, d)
 
@@ -35,12 +38,15 @@ class Answers:
         k names.
     unreadable
         Image → reason.
+    warnings
+        Where this machine computes otherwise than the one that the model comes from.
     """
 
     images: list[str]
     proba: NDArray[np.float64]
     classes: tuple[str, ...]
     unreadable: dict[str, str]
+    warnings: list[str]
 
     @property
     def labels(self) -> list[str]:
@@ -126,7 +132,7 @@ class Model(ABC):
 
         given = [images] if isinstance(images, str | Path) else images
         embedded = embed_files([str(image) for image in given], self.embeddings, device)
-        return answers(self, embedded.columns, embedded.images, embedded.unreadable)
+        return answers(self, embedded)
 
 
 @dataclass(frozen=True)
@@ -200,11 +206,11 @@ def _load_anew(folder: Path, header: Header, loaded: dict[Path, Model]) -> Model
     return EnsembleModel(folder.name, header, body["method"], tuple(members), tuple(body["weights"]))
 
 
-def answers(model: Model, columns: Columns, images: Sequence[str], unreadable: Mapping[str, str]) -> Answers:
+def answers(model: Model, embedded: "EmbeddedFiles") -> Answers:
     """Return a model's answers for embedded images."""
-    n = len(images)
-    proba = model.predict_columns(columns) if n else np.empty((0, len(model.header.classes)))
-    return Answers(list(images), proba, model.header.classes, dict(unreadable))
+    classes = model.header.classes
+    proba = model.predict_columns(embedded.columns) if embedded.images else np.empty((0, len(classes)))
+    return Answers(embedded.images, proba, classes, embedded.unreadable, embedded.warnings)
 
 
 def predict(
@@ -237,7 +243,7 @@ def predict(
     models = [_load(run.path, loaded) for run in Study.open(recipe).runs(names=tuple(runs) or None)]
     needed = tuple(dict.fromkeys(one for model in models for one in model.embeddings))
     embedded = embed_files([str(image) for image in images], needed, device)
-    return {model.name: answers(model, embedded.columns, embedded.images, embedded.unreadable) for model in models}
+    return {model.name: answers(model, embedded) for model in models}
 
 
 def describe(path: str | Path) -> dict[str, Any]:

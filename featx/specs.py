@@ -16,11 +16,13 @@ from featx.registry import HEADS, READERS, VOTES, Registry
 Pool = Literal["avg", "max", "avgmax", "gem", "flatten"]
 Resize = Literal["crop", "squash"]
 Runtime = Literal["torch", "compile", "onnx", "openvino"]
+Views = Literal["one", "flip", "five-crops"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
 Metric = Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss"]
 Channels = tuple[float, float, float]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+LARGEST_CROP = 0.875  # of five: as in torchvision's 224 out of 256
 
 
 class Spec(BaseModel):
@@ -302,11 +304,24 @@ class EmbeddingRequest(Spec):
     size_px, resize, crop_share, interpolation, mean, std
         Override the weights' own preprocessing: ``crop`` takes the central `crop_share` of the shorter side,
         ``squash`` the whole image without keeping its aspect; mean and std are of pixels scaled to [0, 1].
+    precision
+        Of the arithmetic: ``fp32``; ``bf16`` or ``fp16`` where the vectors stay close enough to fp32's
+        (`EngineSpec.least_cosine`); or ``auto``: the fastest that does, for many images, and ``fp32`` for few.
+    views
+        What the network sees of an image: ``one``, also its mirror image (``flip``), or ``five-crops``: its corners and
+        its centre.
+    join
+        What becomes of the views' vectors: their ``mean``, or all of them side by side (``stack``).
     decoding
         How files become pixels; a recipe says it once, in ``[decoding]``.
     """
 
-    added_later: ClassVar[Mapping[str, object]] = {"decoding": Decoding().identity()}
+    added_later: ClassVar[Mapping[str, object]] = {
+        "decoding": Decoding().identity(),
+        "precision": "fp32",
+        "views": "one",
+        "join": "mean",
+    }
 
     backbone: str = "efficientnet_lite0"
     weights: str = "default"
@@ -318,6 +333,9 @@ class EmbeddingRequest(Spec):
     interpolation: Interpolation | None = None
     mean: Channels | None = None
     std: Channels | None = None
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    views: Views = "one"
+    join: Literal["mean", "stack"] = "mean"
     decoding: Decoding = Decoding()
 
     @property
@@ -329,11 +347,13 @@ class EmbeddingRequest(Spec):
     @property
     def network_key(self) -> "EmbeddingRequest":
         """What is equal for two requests that one network fills in one pass."""
-        return self.model_copy(update={"tap": "last", "pool": "avg"})
+        return self.model_copy(update={"tap": "last", "pool": "avg", "join": "mean"})
 
 
 class Preprocessing(Spec):
     """How a decoded image becomes what a network takes; see `EmbeddingRequest` for the fields."""
+
+    added_later: ClassVar[Mapping[str, object]] = {"views": "one"}
 
     size_px: int
     resize: Resize = "crop"
@@ -341,6 +361,45 @@ class Preprocessing(Spec):
     interpolation: Interpolation = "bicubic"
     mean: Channels
     std: Channels
+    views: Views = "one"
+
+    @property
+    def canvas_px(self) -> int:
+        """Side of the square that views are cut from: `size_px` but for crops, which leave out an eighth or more."""
+        if self.views != "five-crops":
+            return self.size_px
+        return round(self.size_px / min(self.crop_share, LARGEST_CROP))
+
+    @property
+    def canvas_share(self) -> float:
+        """How much of an image's shorter side that square shows; crops are cut off later, where the network runs."""
+        return 1.0 if self.views == "five-crops" else self.crop_share
+
+
+class Reduced(Spec):
+    """Arithmetic of fewer bits, and all that its numbers depend on.
+
+    Attributes
+    ----------
+    dtype
+        Of the multiplications; sums are kept in fp32.
+    runtime, device
+        What computes: they round differently.
+    fp32_layers
+        As many convolutions and matrix products at the beginning are left in fp32.
+    """
+
+    dtype: Literal["bf16", "fp16"]
+    runtime: Literal["torch", "openvino"]
+    device: Literal["cpu", "cuda"]
+    fp32_layers: Annotated[int, Field(ge=0)] = 0
+
+    def __str__(self) -> str:
+        front = f", its first {self.fp32_layers} layers fp32" if self.fp32_layers else ""
+        return f"{self.dtype} by {self.runtime} on {self.device}{front}"
+
+
+Precision = Literal["fp32"] | Reduced
 
 
 class EmbeddingSpec(Spec):
@@ -356,11 +415,13 @@ class EmbeddingSpec(Spec):
         Version of the decoding policy in `featx.images.decode`, and what was chosen in it.
     precision, dtype
         Of the arithmetic, and of what is stored.
+    join
+        Of the preprocessing's views.
     format
         Number of the store's format.
     """
 
-    added_later: ClassVar[Mapping[str, object]] = {"decoding": Decoding().identity()}
+    added_later: ClassVar[Mapping[str, object]] = {"decoding": Decoding().identity(), "join": "mean"}
 
     backbone: str
     weights_sha256: str
@@ -369,8 +430,9 @@ class EmbeddingSpec(Spec):
     preprocessing: Preprocessing
     decode: int = 2
     decoding: Decoding = Decoding()
-    precision: Literal["fp32"] = "fp32"
+    precision: Precision = "fp32"
     dtype: Literal["float32"] = "float32"
+    join: Literal["mean", "stack"] = "mean"
     format: int = 1
 
 
@@ -383,7 +445,7 @@ class ResolvedEmbedding(Spec):
 
 
 class EngineSpec(Spec):
-    """How an extraction runs; nothing of it changes a number.
+    """How an extraction runs; a precision once chosen, nothing of it changes a number.
 
     Attributes
     ----------
@@ -395,13 +457,17 @@ class EngineSpec(Spec):
         Images that a worker gets at a time. What a network gets is fixed.
     runtime
         ``torch``, ``compile`` (``torch.compile``: worth its minute for many images), ``onnx`` or ``openvino`` (CPU,
-        extra ``cpu``).
+        extra ``cpu``); ``auto`` tries those that are here on the first images.
+    least_cosine
+        Between the vectors of a reduced precision and those of fp32, for the worst of the images that are tried; above
+        .999, which is to hold for the others too.
     """
 
     device: str = "auto"
     workers: Count | None = None
     batch_size: Count = 8
-    runtime: Runtime = "torch"
+    runtime: Literal["auto", Runtime] = "auto"
+    least_cosine: Annotated[float, Field(gt=0, lt=1)] = 0.9995
 
 
 class HeadSpec(Spec):

@@ -47,9 +47,12 @@ class LockedEmbedding(ResolvedEmbedding):
     ----------
     weights_file
         Path, size in bytes and mtime in ns of the weights; None for random ones. While it holds, `spec` does.
+    drift
+        How far a reduced precision was found from fp32 (`featx.embeddings.precision.Drift`).
     """
 
     weights_file: tuple[str, int, int] | None
+    drift: dict[str, float] | None = None
 
     @property
     def holds(self) -> bool:

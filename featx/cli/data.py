@@ -53,7 +53,8 @@ def extract(
         int | None, typer.Option(help="Images that a worker gets at a time; changes no number.", show_default="8")
     ] = None,
     runtime: Annotated[
-        str | None, typer.Option(help="torch, compile, onnx or openvino.", show_default="the recipe's, else torch")
+        str | None,
+        typer.Option(help="auto, torch, compile, onnx or openvino.", show_default="the recipe's, else the fastest"),
     ] = None,
     drop_unlabelled: Annotated[
         bool, typer.Option("--drop-unlabelled", help="Leave out images without a label.")

@@ -153,8 +153,13 @@ def predict(
         import pandas as pd
 
         pd.DataFrame(rows).to_csv(csv, index=False)
-    unreadable = next(iter(found.values())).unreadable
-    show.as_json({"answers": rows, "unreadable": unreadable}) if json else show.predictions(found)
+    first = next(iter(found.values()))
+    unreadable = first.unreadable
+    for warning in first.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    show.as_json({"answers": rows, "unreadable": unreadable, "warnings": first.warnings}) if json else show.predictions(
+        found
+    )
     if unreadable:
         named = "; ".join(f"{image!r} {reason}" for image, reason in unreadable.items())
         raise ReadError(f"{len(unreadable)} of {len(images)} images cannot be read: {named}")

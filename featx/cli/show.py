@@ -113,6 +113,8 @@ def finding(found: "Finding") -> None:
 
 def extraction(done: "Extraction") -> None:
     """Say what an extraction did."""
+    from featx.embeddings.drift import Drift
+
     say(
         f"{done.n_found} files: {done.n_embedded} embedded, {done.n_cached} cached, {done.n_duplicate} duplicate, "
         f"{done.n_unreadable} unreadable, {done.n_missing} missing, {done.n_ignored} ignored"
@@ -129,7 +131,9 @@ def extraction(done: "Extraction") -> None:
     if done.n_embedded:
         say(f"{done.images_per_s:.1f} images/s while embedding; {done.verdict}")
     for one in done.embeddings:
-        say(f"  {one['name']}  d {one['n_features']}  {one['store']}")
+        say(f"  {one['name']}  d {one['n_features']}  {one['precision']}  {one['store']}")
+        if one["drift"]:
+            say(f"    {Drift.model_validate(one['drift'])}")
 
 
 def fits(runs: Sequence["Fitted"]) -> None:

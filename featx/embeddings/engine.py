@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.embeddings.workers import Decoder, Todo, decoded
+from featx.errors import DeviceError
 from featx.images.decode import Pixels
 from featx.progress import Watch
 from featx.specs import Decoding, EngineSpec, Preprocessing
@@ -23,6 +24,7 @@ from featx.specs import Decoding, EngineSpec, Preprocessing
 MOST_WORKERS = 4  # by default; more is asked for by name
 AHEAD = 1  # batches that wait for a network beside those that are in it
 NOT_FINITE = "the network gives values that are not finite"
+MEMORY = ("out of memory", "allocate memory", "bad_alloc", "bad allocation")  # how libraries say it
 
 Rows = list[NDArray[np.float32]]  # (b, d) of each tap
 Sink = Callable[[Sequence[str], Rows], None]  # digests, their rows
@@ -38,7 +40,7 @@ class Runner(Protocol):
     in_flight
         Calls that may run at once, each on its own thread.
     provenance
-        Device, runtime and its version, as they were found and not as they were asked for.
+        Device, runtime, its version and precision, as they were found and not as they were asked for.
     """
 
     rows: int
@@ -131,6 +133,11 @@ class Passed:
     times: Times = field(default_factory=Times)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, of whatever library, says that memory does not do."""
+    return isinstance(error, MemoryError) or any(how in str(error).lower() for how in MEMORY)
+
+
 def workers_for(engine: EngineSpec) -> int:
     """Return how many processes decode: as many as asked for, or one a core."""
     return engine.workers or min(MOST_WORKERS, os.cpu_count() or 1)
@@ -210,8 +217,10 @@ class _Flow:
         """Hand a batch to the network, padded with black; wait where too many are there already."""
         runner = self._ready()
         assert self._threads is not None
-        padding = [np.zeros_like(self._pixels[0])] * (runner.rows - len(self._pixels))
-        batch = np.stack([*self._pixels, *padding])
+        side = self.lane.size.canvas_px
+        batch = np.zeros((runner.rows, side, side, 3), dtype=np.uint8)
+        for at, pixels in enumerate(self._pixels):
+            batch[at] = pixels  # one grey channel is spread over three
         self._waiting.append((self._digests, self._threads.submit(_timed, runner, batch)))
         self._digests, self._pixels = [], []
         while len(self._waiting) > runner.in_flight + AHEAD:
@@ -220,7 +229,15 @@ class _Flow:
     def _receive(self) -> None:
         """Pass the rows of the oldest batch on; rows that are not finite are failures."""
         digests, future = self._waiting.popleft()
-        outputs, seconds = future.result()
+        try:
+            outputs, seconds = future.result()
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise DeviceError(
+                    "the network ran out of memory in the middle of the work; what is embedded stays and has its batch "
+                    "shape: free memory and run again"
+                ) from error
+            raise
         self._passed.times.network_s += seconds
         columns = [output[: len(digests)] for output in outputs]
         good = np.logical_and.reduce([np.isfinite(x).all(axis=1) for x in columns])

@@ -13,7 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from featx.disk import read_json, read_table, write_json, write_table
-from featx.embeddings.fill import Plan, fill, network_groups
+from featx.embeddings.choice import Chooser
+from featx.embeddings.fill import fill, plans_for
 from featx.embeddings.outcomes import OUTCOMES, check_outside, outcomes_of, quarantine
 from featx.errors import DataError
 from featx.images.digests import DigestCache, Identity, identified
@@ -46,7 +47,7 @@ class Extraction:
     n_read
         Images whose file was read for its digest; the others were known by size and time.
     embeddings
-        Name, d and store of each.
+        Name, d, store, precision and drift (of a reduced precision from fp32; None in fp32) of each.
     parts
         Images of each part, those without an embedding left out.
     warnings
@@ -131,13 +132,14 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
         found.manifest.column(column)
     parts = split(found.manifest, truths[0], study.recipe.split, _kept_split(study))
     found, identities, n_read = _identified(study, found, watch)
-    plans = [Plan.of(group, study) for group in network_groups(requests or study.recipe.requests)]
-    locked = [one for plan in plans for one in plan.locked]
     uris: dict[str, str] = {}
     for digest, uri in zip(found.manifest.digests, found.manifest.uris, strict=True):
         if digest:
             uris.setdefault(digest, uri)  # of copies the first is embedded
-    passed = fill(plans, uris, engine or study.recipe.extraction, watch)
+    chooser = Chooser(study, engine or study.recipe.extraction, uris, watch)
+    plans = plans_for(requests or study.recipe.requests, study, chooser)
+    locked = [one for plan in plans for one in plan.locked]
+    passed = fill(plans, uris, chooser, watch)
     outcomes = outcomes_of(found, identities, passed.embedded, passed.failed)
     failures = outcomes[outcomes["outcome"].isin(FAILED)]
     if on_error == "fail" and len(failures):
@@ -161,7 +163,13 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
         times=asdict(passed.times),
         verdict=passed.times.verdict() if passed.embedded else "",
         embeddings=[
-            {"name": one.request.name, "n_features": one.n_features, "store": str(study.store_path(one.spec))}
+            {
+                "name": one.request.name,
+                "n_features": one.n_features,
+                "store": str(study.store_path(one.spec)),
+                "precision": str(one.spec.precision),
+                "drift": one.drift,
+            }
             for one in locked
         ],
         parts={part: len(study.ids(part)) for part in ("train", "val", "test")},

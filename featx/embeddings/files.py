@@ -1,6 +1,6 @@
 """Embed a few files directly, past the cache, for models that answer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.embeddings.engine import Lane, Rows, Runner, run
-from featx.embeddings.fill import NetworkGroup, network_groups
+from featx.embeddings.groups import NetworkGroup, network_groups
 from featx.errors import ArtifactError
 from featx.images.contents import file_uri
 from featx.images.digests import identify_all
 from featx.progress import unwatched
-from featx.specs import Decoding, EmbeddingSpec, EngineSpec, ResolvedEmbedding
+from featx.specs import Decoding, EmbeddingSpec, EngineSpec, Precision, Reduced, ResolvedEmbedding
+
+MANY = 256  # files from which it is worth the time to make a faster runtime ready
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,14 @@ class EmbeddedFiles:
         Fingerprint → (n, d).
     unreadable
         Path → reason.
+    warnings
+        Where this machine computes otherwise than the one that the embeddings come from.
     """
 
     images: list[str]
     columns: dict[str, NDArray[np.float32]]
     unreadable: dict[str, str]
+    warnings: list[str]
 
 
 def embed_files(images: Sequence[str], embeddings: Sequence[ResolvedEmbedding], device: str) -> EmbeddedFiles:
@@ -46,37 +51,58 @@ def embed_files(images: Sequence[str], embeddings: Sequence[ResolvedEmbedding], 
     uris = {image: file_uri(str(Path(image).absolute())) for image in images}
     identities = dict(zip(images, identify_all([uris[image] for image in images]), strict=True))
     todo = list({found.digest: uris[image] for image, found in identities.items() if found.digest}.items())
-    specs = {one.request: one.spec for one in embeddings}
     failed: dict[str, str] = {}
     vectors: dict[str, dict[str, NDArray[np.float32]]] = {one.spec.fingerprint(): {} for one in embeddings}
+    warnings: list[str] = []
 
-    engine = EngineSpec(device=device)
-
-    def lane(group: NetworkGroup) -> Lane:
-        wanted = [specs[request] for request in group.requests]
-
+    def lane(group: NetworkGroup, wanted: Sequence[EmbeddingSpec]) -> Lane:
         def keep(digests: Sequence[str], rows: Rows) -> None:
             for spec, x in zip(wanted, rows, strict=True):
                 vectors[spec.fingerprint()] |= dict(zip(digests, x, strict=True))
 
         def runner() -> Runner:
-            _check(group.resolved.specs, wanted)
-            return group.runner(engine)
+            _check(group.specs(wanted[0].precision), wanted)
+            return _runner(group, wanted[0].precision, device, len(todo), warnings)
 
         return Lane(wanted[0].preprocessing, frozenset(digest for digest, _ in todo), runner, keep)
 
-    by_decoding: dict[Decoding, list[NetworkGroup]] = {}
-    for group in network_groups(list(specs)):
-        by_decoding.setdefault(group.requests[0].decoding, []).append(group)
-    for decoding, groups in by_decoding.items():
-        failed |= run([lane(group) for group in groups], todo, decoding, engine, unwatched).failed
+    for decoding, lanes in _by_decoding(embeddings, lane).items():
+        failed |= run(lanes, todo, decoding, EngineSpec(device=device), unwatched).failed
     reasons = {image: failed.get(found.digest, found.reason) for image, found in identities.items()}
     readable = [image for image in images if not reasons[image]]
     columns = {
         name: np.array([of_digest[identities[image].digest] for image in readable], dtype=np.float32)
         for name, of_digest in vectors.items()
     }
-    return EmbeddedFiles(readable, columns, {image: reason for image, reason in reasons.items() if reason})
+    return EmbeddedFiles(readable, columns, {image: reason for image, reason in reasons.items() if reason}, warnings)
+
+
+def _by_decoding(
+    embeddings: Sequence[ResolvedEmbedding], lane: Callable[[NetworkGroup, Sequence[EmbeddingSpec]], Lane]
+) -> dict[Decoding, list[Lane]]:
+    """Make lanes for all networks and precisions, by the way in which files are decoded."""
+    lanes: dict[Decoding, list[Lane]] = {}
+    for precision in dict.fromkeys(one.spec.precision for one in embeddings):
+        specs = {one.request: one.spec for one in embeddings if one.spec.precision == precision}
+        for group in network_groups(list(specs)):
+            decoding = group.requests[0].decoding
+            lanes.setdefault(decoding, []).append(lane(group, [specs[request] for request in group.requests]))
+    return lanes
+
+
+def _runner(group: NetworkGroup, precision: Precision, device: str, n_images: int, warnings: list[str]) -> Runner:
+    """Return a network ready in a precision; where this machine does not have it in fp32, which is said."""
+    from featx.embeddings.runtimes import Execution, is_installed, is_native
+
+    if isinstance(precision, Reduced):
+        if precision.runtime == "torch" or (is_installed("openvino") and is_native(precision.dtype)):
+            return group.portable.ready(Execution(precision.runtime, precision.device, precision))
+        warnings.append(
+            f"{group.requests[0].backbone} was extracted in {precision}, which this machine does not have; it runs in "
+            "fp32, from which those vectors were found to lie no farther than was allowed"
+        )
+    fast = n_images >= MANY and device in {"auto", "cpu"} and is_installed("openvino")
+    return group.portable.ready(Execution("openvino" if fast else "torch", device))
 
 
 def _check(ours: Sequence[EmbeddingSpec], wanted: Sequence[EmbeddingSpec]) -> None:

@@ -1,85 +1,90 @@
 """A recipe's networks, one pass over the images that their stores lack."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Self
+from typing import Any, Self
 
 import numpy as np
 
+from featx.embeddings.choice import Audited, Chooser
+from featx.embeddings.drift import Drift
 from featx.embeddings.engine import Lane, Passed, Rows, Runner, run
-from featx.embeddings.store import EmbeddingStore
+from featx.embeddings.groups import NetworkGroup, network_groups
+from featx.embeddings.store import EmbeddingStore, missing
 from featx.progress import Watch
-from featx.specs import EmbeddingRequest, EngineSpec
+from featx.specs import EmbeddingRequest
 from featx.workspace import LockedEmbedding, Study
-
-if TYPE_CHECKING:
-    from featx.networks.features import Resolved
 
 SEGMENT_ROWS = 1024
 SEGMENT_S = 30.0  # what a killed extraction loses at most
 
 
 @dataclass(frozen=True)
-class NetworkGroup:
-    """Requests that one network fills; it is built when it is first needed, and once."""
-
-    requests: tuple[EmbeddingRequest, ...]
-
-    @cached_property
-    def resolved(self) -> "Resolved":
-        """The network, and what each request means with it."""
-        from featx.networks.features import resolve
-
-        return resolve(self.requests)
-
-    def runner(self, engine: EngineSpec) -> Runner:
-        """Return the network ready to run."""
-        from featx.embeddings.runtimes import made_ready
-
-        return made_ready(self.resolved.network, engine, self.resolved.specs[0].preprocessing.size_px)
-
-    def locked(self, study: Study) -> list[LockedEmbedding]:
-        """Return what each request resolves to: as noted at the last extraction while that holds, else anew."""
-        known = {one.request: one for one in study.locked if one.holds}
-        if all(request in known for request in self.requests):
-            return [known[request] for request in self.requests]
-        found = self.resolved
-        return [
-            LockedEmbedding(request=request, spec=spec, n_features=d, weights_file=found.weights_file)
-            for request, spec, d in zip(self.requests, found.specs, found.n_features, strict=True)
-        ]
-
-
-def network_groups(requests: Sequence[EmbeddingRequest]) -> list[NetworkGroup]:
-    """Return the requests by network, in the order of their first ones."""
-    groups: dict[EmbeddingRequest, list[EmbeddingRequest]] = {}
-    for request in requests:
-        groups.setdefault(request.network_key, []).append(request)
-    return [NetworkGroup(tuple(group)) for group in groups.values()]
-
-
-@dataclass(frozen=True)
 class Plan:
-    """A network, what its requests resolve to, and their stores, in one order."""
+    """A network, what its requests resolve to, and their stores, in one order; all in one precision and batch shape."""
 
     group: NetworkGroup
     locked: tuple[LockedEmbedding, ...]
     stores: tuple[EmbeddingStore, ...]
 
-    @classmethod
-    def of(cls, group: NetworkGroup, study: Study) -> Self:
-        """Look up what a group's requests mean, and open their stores."""
-        locked = tuple(group.locked(study))
-        stores = tuple(EmbeddingStore(study.store_path(one.spec), one.spec, one.n_features) for one in locked)
-        return cls(group, locked, stores)
+    @property
+    def rows(self) -> int | None:
+        """Images in each batch of what is stored already."""
+        return next((store.device_rows for store in self.stores if store.device_rows is not None), None)
 
-    def missing(self, digests: Mapping[str, str]) -> frozenset[str]:
+    def missing(self, digests: Iterable[str]) -> frozenset[str]:
         """Return the digests that one of the stores lacks."""
-        return frozenset(digest for store in self.stores for digest in store.missing(digests))
+        return missing(self.stores, digests)
+
+    def parted(self) -> list[Self]:
+        """Return one plan for each precision and batch shape: what is stored may have been made in several."""
+        parts: dict[tuple[str, int | None], list[int]] = {}
+        for at, (one, store) in enumerate(zip(self.locked, self.stores, strict=True)):
+            parts.setdefault((str(one.spec.precision), store.device_rows), []).append(at)
+        for precision, rows in list(parts):
+            older = next((key for key in parts if key[0] == precision and key[1] is not None), None)
+            if rows is None and older is not None:
+                parts[older] += parts.pop((precision, None))
+        if len(parts) == 1:
+            return [self]
+        return [
+            type(self)(
+                NetworkGroup(tuple(self.group.requests[at] for at in which)),
+                tuple(self.locked[at] for at in which),
+                tuple(self.stores[at] for at in which),
+            )
+            for which in parts.values()
+        ]
+
+
+def plans_for(requests: Sequence[EmbeddingRequest], study: Study, chooser: Chooser) -> list[Plan]:
+    """Return what is to be filled for some requests."""
+    return [part for group in network_groups(requests) for part in _plan(group, study, chooser).parted()]
+
+
+def _plan(group: NetworkGroup, study: Study, chooser: Chooser) -> Plan:
+    """Look up what a group's requests mean: as noted at the last extraction while that holds, else anew."""
+    known = {one.request: one for one in study.locked if one.holds and chooser.can_run(one.spec.precision)}
+    locked = [known[request] for request in group.requests if request in known]
+    if len(locked) < len(group.requests):
+        chosen = chooser.precision(group) if not locked else Audited(locked[0].spec.precision, _drift(locked[0]))
+        found, drift = group.resolved, chosen.drift and chosen.drift.model_dump()
+        asked = zip(group.requests, group.specs(chosen.precision), found.n_features, strict=True)
+        locked = [
+            known[request]
+            if request in known
+            else LockedEmbedding(request=request, spec=spec, n_features=d, weights_file=found.weights_file, drift=drift)
+            for request, spec, d in asked
+        ]
+    stores = tuple(EmbeddingStore(study.store_path(one.spec), one.spec, one.n_features) for one in locked)
+    return Plan(group, tuple(locked), stores)
+
+
+def _drift(locked: LockedEmbedding) -> Drift | None:
+    return None if locked.drift is None else Drift.model_validate(locked.drift)
 
 
 class SegmentWriter:
@@ -92,13 +97,14 @@ class SegmentWriter:
 
     Attributes
     ----------
-    provenance
-        Kept with each segment; known once the network is ready.
+    provenance, device_rows
+        Kept with the segments and with the store; known once the network is ready.
     """
 
     def __init__(self, stores: Sequence[EmbeddingStore]) -> None:
         self.stores = stores
-        self.provenance: dict[str, str] = {}
+        self.provenance: dict[str, Any] = {}
+        self.device_rows = 0
         self._digests: list[str] = []
         self._columns: list[Rows] = []
         self._published = time.perf_counter()
@@ -114,7 +120,7 @@ class SegmentWriter:
         """Make a segment of what was gathered; each store leaves out what it has."""
         if self._digests:
             for store, rows in zip(self.stores, zip(*self._columns, strict=True), strict=True):
-                store.add(self._digests, np.concatenate(rows), self.provenance)
+                store.add(self._digests, np.concatenate(rows), self.device_rows, self.provenance)
         self._digests, self._columns = [], []
         self._published = time.perf_counter()
 
@@ -125,13 +131,15 @@ class SegmentWriter:
         self.publish()  # after Ctrl-C as well: what is done is kept
 
 
-def fill(plans: Sequence[Plan], uris: Mapping[str, str], engine: EngineSpec, watch: Watch) -> Passed:
+def fill(plans: Sequence[Plan], uris: Mapping[str, str], chooser: Chooser, watch: Watch) -> Passed:
     """Send each image through the networks whose stores lack it, all in one pass.
 
     Parameters
     ----------
     uris
         Digest → where the image is.
+    chooser
+        Says in which runtime.
 
     Returns
     -------
@@ -139,16 +147,22 @@ def fill(plans: Sequence[Plan], uris: Mapping[str, str], engine: EngineSpec, wat
         each digest that a store lacked is in ``embedded`` or in ``failed``.
     """
     with ExitStack() as writers:
-        lanes = [_lane(plan, writers.enter_context(SegmentWriter(plan.stores)), uris, engine) for plan in plans]
+        lanes = [_lane(plan, writers.enter_context(SegmentWriter(plan.stores)), uris, chooser) for plan in plans]
         wanted = frozenset().union(*(lane.wanted for lane in lanes))
         todo = [(digest, uri) for digest, uri in uris.items() if digest in wanted]
-        return run(lanes, todo, plans[0].locked[0].spec.decoding, engine, watch)
+        return run(lanes, todo, plans[0].locked[0].spec.decoding, chooser.engine, watch)
 
 
-def _lane(plan: Plan, writer: SegmentWriter, uris: Mapping[str, str], engine: EngineSpec) -> Lane:
+def _lane(plan: Plan, writer: SegmentWriter, uris: Mapping[str, str], chooser: Chooser) -> Lane:
+    lacking = plan.missing(uris)
+
     def ready() -> Runner:
-        runner = plan.group.runner(engine)
-        writer.provenance = runner.provenance | {"featx": version("featx")}
+        first = plan.locked[0]
+        runner = chooser.runner(plan.group, first.spec.precision, plan.rows, len(lacking))
+        writer.device_rows = runner.rows
+        writer.provenance = {**runner.provenance, "featx": version("featx")}
+        if first.drift is not None:
+            writer.provenance["drift"] = first.drift
         return runner
 
-    return Lane(plan.locked[0].spec.preprocessing, plan.missing(uris), ready, writer.add)
+    return Lane(plan.locked[0].spec.preprocessing, lacking, ready, writer.add)

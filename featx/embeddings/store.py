@@ -2,7 +2,7 @@
 
 ::
 
-    <backbone>-<fingerprint>.zarr/zarr.json          attributes: spec, n_features, device_rows
+    <backbone>-<fingerprint>.zarr/zarr.json          attributes: spec, n_features, device_rows (b of all its batches)
                                  /<segment>/zarr.json    attributes: provenance
                                            /x            (rows, d) float32
                                            /digest       (rows, 16) uint8
@@ -27,10 +27,9 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.errors import CorruptError, IncompleteError
+from featx.errors import CorruptError, IncompleteError, StoreError
 from featx.specs import EmbeddingSpec
 
-DEVICE_ROWS = 32  # images in one pass through the network; fixed, since results differ by 1e-6 between shapes
 CHECKSUM_BYTES = 4
 DIGEST_BYTES = 16
 
@@ -47,6 +46,11 @@ class EmbeddingStore:
     n_features
         d.
 
+    Attributes
+    ----------
+    device_rows
+        Images in each pass through the network: results differ by 1e-6 between shapes. None while there is no row.
+
     Raises
     ------
     CorruptError
@@ -57,13 +61,8 @@ class EmbeddingStore:
         self.path = path
         self.spec = spec
         self.n_features = n_features
-        self.header = {
-            "spec": spec.identity(),
-            "n_features": n_features,
-            "device_rows": DEVICE_ROWS,
-        }
-        if path.exists():
-            self._check_header()
+        self.header: dict[str, Any] = {"spec": spec.identity(), "n_features": n_features}
+        self.device_rows: int | None = self._checked_header() if path.exists() else None
         self._segments: list[Segment] = []
         self.refresh()
 
@@ -82,14 +81,16 @@ class EmbeddingStore:
     def __len__(self) -> int:
         return len(np.unique(self._keys))
 
-    def _check_header(self) -> None:
+    def _checked_header(self) -> int:
+        """Return the batch's rows from the header of a store that is this one's."""
         file = self.path / "zarr.json"
         try:
             found = json.loads(file.read_text())["attributes"]["featx"]
+            rows = int(found.pop("device_rows"))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CorruptError(f"{self.path} is no embedding store of featx; move it away and extract again") from error
         if found == self.header:
-            return
+            return rows
         flat_found, flat_ours = _flat(found), _flat(self.header)
         odd = next(key for key in flat_found | flat_ours if flat_found.get(key) != flat_ours.get(key))
         raise CorruptError(
@@ -130,7 +131,9 @@ class EmbeddingStore:
             x[here] = self._segments[number].rows(self._row[at[here]])
         return x
 
-    def add(self, digests: Sequence[str], x: NDArray[np.float32], provenance: Mapping[str, Any]) -> None:
+    def add(
+        self, digests: Sequence[str], x: NDArray[np.float32], device_rows: int, provenance: Mapping[str, Any]
+    ) -> None:
         """Publish one segment.
 
         Parameters
@@ -139,8 +142,15 @@ class EmbeddingStore:
             Of the images; those that are stored already are left out.
         x
             (n, d) float32, finite.
+        device_rows
+            Images in the passes that they come from.
         provenance
             Device, runtime and versions; kept with the segment.
+
+        Raises
+        ------
+        StoreError
+            the store's rows come from passes of another size.
         """
         at = dict(zip(digests, range(len(digests)), strict=True))
         fresh = self.missing(digests)
@@ -148,19 +158,24 @@ class EmbeddingStore:
             return
         rows = np.ascontiguousarray(x[[at[text] for text in fresh]], dtype="<f4")
         keys = np.frombuffer(b"".join(map(bytes.fromhex, fresh)), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
-        self._create()
+        self._create(device_rows)
         arrays = {"x": rows, "digest": keys, "crc": _row_sums(keys, rows)}
         self._publish(self.path / f"segment-{uuid.uuid4().hex[:12]}", provenance, arrays)
         self.refresh()
 
-    def _create(self) -> None:
-        if self.path.exists():
-            return
-        try:
-            self._publish(self.path, self.header, {})
-        except OSError:
-            if not (self.path / "zarr.json").is_file():  # no other writer has made the store meanwhile
-                raise
+    def _create(self, device_rows: int) -> None:
+        if not self.path.exists():
+            try:
+                self._publish(self.path, self.header | {"device_rows": device_rows}, {})
+            except OSError:
+                if not (self.path / "zarr.json").is_file():  # no other writer has made the store meanwhile
+                    raise
+        self.device_rows = self._checked_header()
+        if self.device_rows != device_rows:
+            raise StoreError(
+                f"{self.path} holds rows of batches of {self.device_rows} images, these are of {device_rows}; another "
+                "extraction began it meanwhile: run again"
+            )
 
     def _publish(self, final: Path, attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
         """Write a zarr group under a private name beside the store, flush it, and show it in one step."""
@@ -173,6 +188,12 @@ class EmbeddingStore:
             _flush_folder(final.parent)
         finally:
             shutil.rmtree(private, ignore_errors=True)
+
+
+def missing(stores: Iterable[EmbeddingStore], digests: Iterable[str]) -> frozenset[str]:
+    """Return the digests that one of the stores lacks."""
+    wanted = list(digests)
+    return frozenset(digest for store in stores for digest in store.missing(wanted))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from featx.metrics import score, scores
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe, checked_spec
 from featx.registry import HEADS
-from featx.specs import HeadSpec, fingerprint
+from featx.specs import HeadSpec, ResolvedEmbedding, fingerprint
 from featx.tables import Embeddings, Ids, Predictions, Truth
 from featx.workspace import LockedEmbedding, RunFolder, Study
 
@@ -188,7 +188,7 @@ def _make(job: Job, embeddings: Embeddings, journal: Path, watch: Watch, folder:
         "target": job.target,
         "classes": truth.classes,
         "n_features": x.shape[1],
-        "embeddings": [one.model_dump(exclude={"weights_file"}) for one in job.locked],
+        "embeddings": [one.model_dump(include=set(ResolvedEmbedding.model_fields)) for one in job.locked],
         "metrics": {part: metrics[part] for part in ("oof", "val") if metrics[part]},
     }
     write_head(folder, model, header, x[:N_GOLDEN])

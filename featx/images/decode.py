@@ -36,7 +36,7 @@ warnings.filterwarnings("ignore", module=r"PIL\..*")
 
 
 def decode(content: Content, decoding: Decoding | None = None, enough_px: int = 0) -> Image.Image:
-    """Return the picture that `content` holds, mode RGB.
+    """Return the picture that `content` holds, mode RGB, or L where it is grey: a third to resize, and no other pixels.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def decode(content: Content, decoding: Decoding | None = None, enough_px: int = 
     decoding = decoding or Decoding()
     try:
         if isinstance(content, np.ndarray):
-            return _three_channels(from_array(content, decoding), decoding)
+            return _opaque(from_array(content, decoding), decoding)
         return _from_bytes(content, decoding, enough_px)
     except ReadError:
         raise
@@ -70,10 +70,10 @@ def _from_bytes(data: bytes, decoding: Decoding, enough_px: int) -> Image.Image:
         opened.load()
         if opened.format in {"JPEG", "MPO"} and opened.mode == "CMYK" and "adobe" not in opened.info:
             # Pillow takes all CMYK JPEGs for Adobe's, whose values are inverted.
-            return _three_channels(ImageOps.exif_transpose(ImageChops.invert(opened)), decoding)
+            return _opaque(ImageOps.exif_transpose(ImageChops.invert(opened)), decoding)
         if opened.format == "PPM" and opened.mode == "I":  # 16 bits, which Pillow hands out as 32
-            return _three_channels(Image.fromarray(np.asarray(opened).astype(np.uint16)), decoding)
-        return _three_channels(ImageOps.exif_transpose(opened), decoding)
+            return _opaque(Image.fromarray(np.asarray(opened).astype(np.uint16)), decoding)
+        return _opaque(ImageOps.exif_transpose(opened), decoding)
 
 
 def _formats() -> list[str]:
@@ -112,16 +112,16 @@ def _plain_jpeg(opened: ImageFile.ImageFile, data: bytes, decoding: Decoding, en
         pixels = simplejpeg.decode_jpeg(data, colours, min_height=least, min_width=least, min_factor=2)
     except (ValueError, RuntimeError, MemoryError):
         return None
-    return Image.fromarray(pixels[..., 0] if opened.mode == "L" else pixels).convert("RGB")
+    return Image.fromarray(pixels[..., 0] if opened.mode == "L" else pixels)
 
 
-def _three_channels(image: Image.Image, decoding: Decoding) -> Image.Image:
+def _opaque(image: Image.Image, decoding: Decoding) -> Image.Image:
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
-        return Image.fromarray(eight_bits(np.asarray(image), decoding)).convert("RGB")
+        return Image.fromarray(eight_bits(np.asarray(image), decoding))
     if image.has_transparency_data:
         front = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", front.size, decoding.background), front).convert("RGB")
-    return image.convert("RGB")
+    return image.convert("L" if image.mode in {"1", "L"} else "RGB")
 
 
 def from_array(values: NDArray[Any], decoding: Decoding) -> Image.Image:
@@ -205,20 +205,22 @@ def size_of(content: Content) -> tuple[int, int]:
 
 
 def preprocessor(size: Preprocessing) -> Callable[[Image.Image], Pixels]:
-    """Return the function that brings a picture to the (size_px, size_px, 3) that a network takes."""
-    side, resampling = size.size_px, FILTERS[size.interpolation]
+    """Return the function that brings a picture to the square that a network takes: 3 channels, 1 where it is grey."""
+    side, resampling = size.canvas_px, FILTERS[size.interpolation]
 
     def squash(image: Image.Image) -> Pixels:
-        return np.asarray(image.resize((side, side), resampling))
+        return np.atleast_3d(np.asarray(image.resize((side, side), resampling)))
 
     def crop(image: Image.Image) -> Pixels:
-        edge = min(image.size) * size.crop_share
+        edge = min(image.size) * size.canvas_share
         left, top = (image.width - edge) / 2, (image.height - edge) / 2
-        return np.asarray(image.resize((side, side), resampling, box=(left, top, left + edge, top + edge)))
+        return np.atleast_3d(
+            np.asarray(image.resize((side, side), resampling, box=(left, top, left + edge, top + edge)))
+        )
 
     return squash if size.resize == "squash" else crop
 
 
 def enough_px(sizes: Sequence[Preprocessing]) -> int:
     """Return the shorter side that all of these sizes need: what lies outside a crop is not counted."""
-    return max((round(size.size_px / size.crop_share) for size in sizes), default=0)
+    return max((round(size.canvas_px / size.canvas_share) for size in sizes), default=0)

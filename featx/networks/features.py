@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +15,21 @@ from featx.networks.weights import load_state, read_state, sha256_of_state
 from featx.registry import suggestion
 from featx.specs import EmbeddingRequest, EmbeddingSpec, Pool, Preprocessing
 
-Tap = tuple[str, Pool]
 POOLED = ("AdaptiveAvgPool", "SelectAdaptivePool", "AdaptiveMaxPool", "Flatten")
 GEM_P = 3.0  # Radenović et al., Fine-tuning CNN image retrieval with no human annotation, TPAMI 2019, section 3.2
 
 
 def _gem(x: Tensor) -> Tensor:
-    return x.clamp(min=1e-6).pow(GEM_P).mean(-1).pow(1 / GEM_P)
+    # The root in double: torch's vector and scalar code differ in the last bit, and a row's place says which one runs.
+    return x.clamp(min=1e-6).pow(GEM_P).mean(-1).double().pow(1 / GEM_P).float()
+
+
+class Tap(NamedTuple):
+    """What is read off a network: a layer, how its positions are pooled, and what becomes of the views' vectors."""
+
+    layer: str
+    pool: Pool
+    join: Literal["mean", "stack"] = "mean"
 
 
 POOLS: dict[Pool, Callable[[Tensor], Tensor]] = {
@@ -52,9 +61,9 @@ class FeatureNetwork(nn.Module):
     body
         The network, classifier included.
     preprocessing
-        Gives mean and std.
+        Gives mean, std and views.
     taps
-        Layers and how each is pooled.
+        What is read off.
 
     Raises
     ------
@@ -69,11 +78,12 @@ class FeatureNetwork(nn.Module):
         super().__init__()
         self.body = body
         self.taps = tuple(taps)
+        self.preprocessing = preprocessing
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1) * 255)
         self._seen: dict[str, Tensor] = {}
         layers = dict(body.named_modules())
-        for name in {layer for layer, _ in taps}:
+        for name in {tap.layer for tap in taps}:
             if name not in layers:
                 raise UnknownNameError(f"no layer is called {name!r}; {suggestion(name, list(layers)[1:], limit=12)}")
             layers[name].register_forward_hook(self._keep(name))
@@ -94,7 +104,7 @@ class FeatureNetwork(nn.Module):
         Parameters
         ----------
         pixels
-            (b, h, w, 3) uint8.
+            (b, canvas_px, canvas_px, 3) uint8.
 
         Raises
         ------
@@ -103,8 +113,16 @@ class FeatureNetwork(nn.Module):
         """
         x = pixels.permute(0, 3, 1, 2).to(self.mean.dtype)
         self._seen.clear()
-        self.body(((x - self.mean) / self.std).contiguous(memory_format=torch.channels_last))
-        return [self._pooled(layer, pool, len(pixels)) for layer, pool in self.taps]
+        views = _views((x - self.mean) / self.std, self.preprocessing)
+        self.body(torch.cat(views).contiguous(memory_format=torch.channels_last))
+        return [self._joined(tap, len(pixels), len(views)) for tap in self.taps]
+
+    def _joined(self, tap: Tap, b: int, n_views: int) -> Tensor:
+        x = self._pooled(tap.layer, tap.pool, b * n_views)
+        if n_views == 1:
+            return x
+        each = x.view(n_views, b, -1)
+        return each.mean(0) if tap.join == "mean" else each.transpose(0, 1).flatten(1)
 
     def _pooled(self, layer: str, pool: Pool, b: int) -> Tensor:
         output = self._seen.get(layer)
@@ -114,6 +132,17 @@ class FeatureNetwork(nn.Module):
             raise DataError(f"layer {layer!r} gives shape {tuple(output.shape)}; expected ({b}, …), one row an image")
         x = positions_last(output)
         return (x if x.ndim == 2 else POOLS[pool](x)).float()
+
+
+def _views(x: Tensor, preprocessing: Preprocessing) -> list[Tensor]:
+    """Cut what the network is to see out of (b, 3, canvas_px, canvas_px), each (b, 3, size_px, size_px)."""
+    if preprocessing.views == "one":
+        return [x]
+    if preprocessing.views == "flip":
+        return [x, x.flip(-1)]
+    side, last = preprocessing.size_px, preprocessing.canvas_px - preprocessing.size_px
+    corners = [(0, 0), (0, last), (last, 0), (last, last), (last // 2, last // 2)]
+    return [x[..., top : top + side, left : left + side] for top, left in corners]
 
 
 @dataclass(frozen=True)
@@ -199,7 +228,7 @@ class Resolved:
 
 
 def resolve(requests: Sequence[EmbeddingRequest]) -> Resolved:
-    """Build the one network that fills `requests`, which differ in tap and pool only.
+    """Build the one network that fills `requests`, which differ in tap, pool and join only; precision is fp32 so far.
 
     Raises
     ------
@@ -217,22 +246,23 @@ def resolve(requests: Sequence[EmbeddingRequest]) -> Resolved:
     if file is not None:
         load_state(body, read_state(file), str(file))
     last = plan.last or last_layer(layers_of(body, preprocessing.size_px))
-    taps: list[Tap] = [(last if request.tap == "last" else request.tap, request.pool) for request in requests]
+    taps = [Tap(last if one.tap == "last" else one.tap, one.pool, one.join) for one in requests]
     network = FeatureNetwork(body, preprocessing, taps).eval().to(memory_format=torch.channels_last)
     with torch.inference_mode():
-        side = preprocessing.size_px
+        side = preprocessing.canvas_px
         outputs = network(torch.zeros(2, side, side, 3, dtype=torch.uint8))
     sha256 = sha256_of_state(body) if file is None else sha256_of(file)
     specs = tuple(
         EmbeddingSpec(
             backbone=first.backbone,
             weights_sha256=sha256,
-            tap=tap,
-            pool=pool,
+            tap=tap.layer,
+            pool=tap.pool,
             preprocessing=preprocessing,
             decoding=first.decoding,
+            join=tap.join,
         )
-        for tap, pool in taps
+        for tap in taps
     )
     state = None if file is None else file_state(file)
     return Resolved(network, specs, tuple(output.shape[1] for output in outputs), state)

@@ -47,13 +47,13 @@ def test_auto_takes_a_gpu_where_there_is_one() -> None:
 
 
 def test_each_tap_gives_a_row_an_image() -> None:
-    outputs = TorchRunner(network(), CPU)(pictures(3, 8))
+    outputs = TorchRunner(network(), CPU, 8)(pictures(3, 8))
 
     assert [(x.shape, x.dtype) for x in outputs] == [((8, 8), np.float32), ((8, 6), np.float32)]
 
 
 def test_an_image_has_the_same_vector_whatever_stands_beside_it() -> None:
-    runner = TorchRunner(network(), CPU)
+    runner = TorchRunner(network(), CPU, 8)
     together, _ = runner(pictures(8, 8))
 
     for at in range(8):
@@ -64,7 +64,7 @@ def test_an_image_has_the_same_vector_whatever_stands_beside_it() -> None:
 def test_a_network_in_training_mode_is_not_run_so() -> None:
     toy = network().train()
 
-    outputs = TorchRunner(toy, CPU)(pictures(2, 4))
+    outputs = TorchRunner(toy, CPU, 4)(pictures(2, 4))
 
     assert not toy.training
     assert all(np.isfinite(x).all() for x in outputs)
@@ -73,8 +73,8 @@ def test_a_network_in_training_mode_is_not_run_so() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
 def test_a_gpu_gives_the_cpus_numbers_but_for_rounding() -> None:
-    ours = TorchRunner(network(), CPU)(pictures(8, 8))
-    theirs = TorchRunner(network(), torch.device("cuda"))(pictures(8, 8))
+    ours = TorchRunner(network(), CPU, 8)(pictures(8, 8))
+    theirs = TorchRunner(network(), torch.device("cuda"), 8)(pictures(8, 8))
 
     for x, y in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from featx.embeddings.engine import Runner
-from featx.embeddings.runtimes import PACKAGES, made_ready
+from featx.embeddings.runtimes import PACKAGES, Execution, Portable
 from featx.errors import DeviceError, RecipeError
 from featx.networks.features import FeatureNetwork, resolve
 from featx.recipe import checked_spec
@@ -29,7 +29,7 @@ def network() -> FeatureNetwork:
 
 @cache
 def runner(runtime: Runtime) -> Runner:
-    return made_ready(network(), EngineSpec(device="cpu", runtime=runtime), SIDE)
+    return Portable(network(), SIDE).ready(Execution(runtime, "cpu"))
 
 
 def pictures(seed: int, rows: int) -> np.ndarray:
@@ -66,15 +66,15 @@ def test_an_image_has_the_same_vector_in_any_batch_and_on_any_thread(runtime: Ru
 def test_the_default_backbone_has_the_same_vectors_in_every_runtime(runtime: Runtime) -> None:
     body = resolve([EmbeddingRequest(size_px=64, tap=tap) for tap in ("last", "blocks.3")]).network
     pixels = np.random.default_rng(2).integers(0, 256, (32, 64, 64, 3), dtype=np.uint8)
-    eager = made_ready(body, EngineSpec(device="cpu"), 64)(pixels)
-    found = made_ready(body, EngineSpec(device="cpu", runtime=runtime), 64)(pixels)
+    eager = Portable(body, 64).ready(Execution("torch", "cpu"), 32)(pixels)
+    found = Portable(body, 64).ready(Execution(runtime, "cpu"), 32)(pixels)
     assert all(least_cosine(x, y) >= LEAST_COSINE for x, y in zip(found, eager, strict=True))
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 def test_a_runtime_of_the_cpu_refuses_another_device(runtime: Runtime) -> None:
     with pytest.raises(DeviceError, match=f"runtime '{runtime}' runs on the CPU, not on 'cuda'; say '--runtime torch'"):
-        made_ready(network(), EngineSpec(device="cuda", runtime=runtime), SIDE)
+        Portable(network(), SIDE).ready(Execution(runtime, "cuda"))
 
 
 def test_a_runtime_that_is_not_installed_names_the_extra() -> None:
@@ -93,6 +93,6 @@ def test_a_runtime_that_is_not_installed_names_the_extra() -> None:
 
 def test_a_runtime_that_nobody_knows_is_told() -> None:
     with pytest.raises(
-        RecipeError, match="runtime: found 'tensorrt', expected to be 'torch', 'compile', 'onnx' or 'openvino'"
+        RecipeError, match="runtime: found 'tensorrt', expected to be 'auto', 'torch', 'compile', 'onnx' or 'openvino'"
     ):
         checked_spec(EngineSpec, "extraction", runtime="tensorrt")

@@ -18,6 +18,7 @@ from featx.errors import CorruptError, IncompleteError
 from featx.specs import EmbeddingSpec, Preprocessing
 
 D = 3
+DEVICE_ROWS = 8
 SIZE = Preprocessing(size_px=16, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 SPEC = EmbeddingSpec(backbone="toy", weights_sha256="0" * 64, tap="0.3", pool="avg", preprocessing=SIZE)
 Float32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -38,7 +39,7 @@ def numbered(n: int, first: int = 0) -> tuple[list[str], NDArray[np.float32]]:
 
 def filled(path: Path, n: int = 6) -> EmbeddingStore:
     store = opened(path)
-    store.add(*numbered(n), {})
+    store.add(*numbered(n), DEVICE_ROWS, {})
     return store
 
 
@@ -66,7 +67,7 @@ class StoreMachine(RuleBasedStateMachine):
     def add(self, rows: dict[str, tuple[float, ...]], which: int) -> None:
         self.stores[which].refresh()
         x = np.array(list(rows.values()), dtype=np.float32).reshape(-1, D)
-        self.stores[which].add(list(rows), x, {"device": "cpu"})
+        self.stores[which].add(list(rows), x, DEVICE_ROWS, {"device": "cpu"})
         self.model = rows | self.model
 
     @rule(which=st.integers(0, 1))
@@ -102,7 +103,7 @@ def test_the_store_is_a_dictionary_that_keeps_the_first_row() -> None:
 def test_plain_zarr_reads_the_same_arrays(tmp_path: Path) -> None:
     store = opened(tmp_path / "toy.zarr")
     digests, x = numbered(5)
-    store.add(digests, x, {"device": "cpu", "runtime": "torch 9"})
+    store.add(digests, x, DEVICE_ROWS, {"device": "cpu", "runtime": "torch 9"})
 
     root = zarr.open_group(store.path, mode="r")
     group = root[segment(store).name]
@@ -136,7 +137,7 @@ def test_a_flipped_bit_is_an_error_and_never_returned(tmp_path: Path, name: str,
 def test_a_segment_of_zeros_is_stored_like_any_other(tmp_path: Path) -> None:
     store = opened(tmp_path / "toy.zarr")
 
-    store.add(["00" * 16], np.zeros((1, D), dtype=np.float32), {})
+    store.add(["00" * 16], np.zeros((1, D), dtype=np.float32), DEVICE_ROWS, {})
 
     assert opened(store.path).read(["00" * 16]).tolist() == [[0, 0, 0]]
 
@@ -204,7 +205,7 @@ def test_writers_that_add_the_same_digests_at_once_lose_nothing(tmp_path: Path) 
 
     def write(which: int) -> None:
         for first in (0, 3, 6):
-            writers[which].add(*numbered(6, first), {"writer": which})
+            writers[which].add(*numbered(6, first), DEVICE_ROWS, {"writer": which})
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, range(4)))
@@ -229,7 +230,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     store = filled(tmp_path / "toy.zarr")
 
     with pytest.raises(TypeError, match="not JSON serializable"):
-        store.add(*numbered(3, 6), {"device": object()})
+        store.add(*numbered(3, 6), DEVICE_ROWS, {"device": object()})
 
     assert len(opened(store.path)) == 6
     assert [path.name for path in tmp_path.iterdir()] == ["toy.zarr"]
@@ -239,7 +240,7 @@ def test_adding_what_is_there_writes_nothing(tmp_path: Path) -> None:
     store = filled(tmp_path / "toy.zarr")
     digests, x = numbered(6)
 
-    store.add(digests, x + 1, {})
+    store.add(digests, x + 1, DEVICE_ROWS, {})
 
     assert len(list(store.path.glob("segment-*"))) == 1
     assert np.array_equal(store.read(digests), x)

@@ -38,8 +38,8 @@ def fit(size_px: int, resize: Resize = "crop", **fields: Any) -> Callable[[Image
 def pixels(content: Content, **choices: Any) -> list[Any]:
     """Decode to nested lists."""
     image = decode(content, Decoding(**choices))
-    assert image.mode == "RGB"
-    return np.asarray(image).tolist()
+    assert image.mode in {"L", "RGB"}
+    return np.asarray(image.convert("RGB")).tolist()
 
 
 def greys(content: Content, **choices: Any) -> list[Any]:
@@ -418,7 +418,7 @@ def test_what_is_enough_counts_what_crops_leave_out() -> None:
 def test_heic_and_avif_are_read(kind: str, options: dict[str, Any], mode: str) -> None:
     picture = Image.new("RGB", (64, 48), RED)
     picture.paste((0, 0, 200), (32, 0, 64, 48))
-    found = np.asarray(decode(stored(picture.convert(mode), kind, **options)), dtype=int)
+    found = np.asarray(decode(stored(picture.convert(mode), kind, **options)).convert("RGB"), dtype=int)
     expected = np.asarray(picture.convert(mode).convert("RGB"), dtype=int)
     assert found.shape == expected.shape
     assert np.abs(found - expected)[:, [*range(24), *range(40, 64)]].max() <= 8
@@ -464,7 +464,7 @@ def test_a_damaged_file_is_decoded_or_refused_and_nothing_else(data: st.DataObje
         outcome = decode(bytes(content)).mode
     except ReadError as error:
         outcome = str(error)
-    assert outcome == "RGB" or outcome.startswith(("is not", "cannot be decoded: ", "has pixels"))
+    assert outcome in {"L", "RGB"} or outcome.startswith(("is not", "cannot be decoded: ", "has pixels"))
 
 
 @pytest.mark.parametrize("resize", get_args(Resize))

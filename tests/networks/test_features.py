@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from featx.errors import DataError, UnknownNameError
 from featx.networks.backbones import backbone
-from featx.networks.features import FeatureNetwork, last_layer, layers_of, outline, positions_last, resolve
+from featx.networks.features import FeatureNetwork, Tap, last_layer, layers_of, outline, positions_last, resolve
 from featx.specs import EmbeddingRequest, Pool, Preprocessing
 
 SIZE = Preprocessing(size_px=16, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
@@ -68,7 +68,7 @@ def seeded(build: Callable[[], nn.Module]) -> nn.Module:
 
 @torch.inference_mode()
 def features(body: nn.Module, layer: str, pool: Pool = "avg", b: int = 3) -> Tensor:
-    (x,) = FeatureNetwork(body, SIZE, [(layer, pool)]).eval()(pixels(b))
+    (x,) = FeatureNetwork(body, SIZE, [Tap(layer, pool)]).eval()(pixels(b))
     return x
 
 
@@ -94,12 +94,12 @@ def test_a_layer_without_positions_is_taken_as_it_is() -> None:
 @torch.inference_mode()
 def test_several_taps_of_one_network_give_what_each_gives_alone() -> None:
     body = seeded(backbone("toy").build)
-    taps: list[tuple[str, Pool]] = [("0.3", "avg"), ("0.1", "max"), ("0.3", "gem"), ("2", "avg")]
+    taps = [Tap("0.3", "avg"), Tap("0.1", "max"), Tap("0.3", "gem"), Tap("2", "avg")]
 
     together = FeatureNetwork(body, SIZE, taps).eval()(pixels(4))
 
-    for (layer, pool), x in zip(taps, together, strict=True):
-        assert torch.equal(x, features(body, layer, pool, b=4))
+    for tap, x in zip(taps, together, strict=True):
+        assert torch.equal(x, features(body, tap.layer, tap.pool, b=4))
 
 
 @torch.inference_mode()
@@ -115,7 +115,7 @@ def test_a_layer_is_read_before_a_later_one_overwrites_it_in_place() -> None:
 
 def test_an_unknown_layer_is_answered_with_the_closest_one() -> None:
     with pytest.raises(UnknownNameError, match=r"no layer is called '0\.33'; did you mean '0\.3'\? known: 0, 0\.0"):
-        FeatureNetwork(backbone("toy").build(), SIZE, [("0.33", "avg")])
+        FeatureNetwork(backbone("toy").build(), SIZE, [Tap("0.33", "avg")])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,159 @@
+"""How each network is run here: in which precision, and by which runtime. What that takes is tried once."""
+
+from collections.abc import Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.embeddings.drift import Drift
+from featx.embeddings.engine import Runner, workers_for
+from featx.embeddings.groups import NetworkGroup
+from featx.embeddings.store import missing
+from featx.embeddings.workers import Decoder, decoded
+from featx.progress import Watch
+from featx.specs import Decoding, EngineSpec, Precision, Preprocessing, Reduced
+from featx.workspace import Study
+
+if TYPE_CHECKING:
+    from featx.embeddings.trials import Trials
+
+MANY = 1000  # images from which `auto` looks for fewer bits: below, fp32 takes seconds
+SAMPLE = 64  # images that a precision and the runtimes are tried on
+
+
+class Audited(NamedTuple):
+    """A precision that may be used, and how far the last one that was looked at lies from fp32."""
+
+    precision: Precision = "fp32"
+    drift: Drift | None = None
+
+
+class Chooser:
+    """Chooses for the networks of one extraction.
+
+    Parameters
+    ----------
+    study
+        Its cache holds what was tried.
+    engine
+        What is asked for.
+    uris
+        Digest → where the image is; those with the smallest digests are what is tried on, whatever their order.
+    watch
+        Told what is tried.
+    """
+
+    def __init__(self, study: Study, engine: EngineSpec, uris: Mapping[str, str], watch: Watch) -> None:
+        self.engine = engine
+        self._study = study
+        self._uris = uris
+        self._watch = watch
+        self._sample: dict[tuple[Preprocessing, Decoding], NDArray[np.uint8]] = {}
+
+    def can_run(self, precision: Precision) -> bool:
+        """Whether what is asked for leaves room for a precision: its numbers depend on runtime and device."""
+        if not isinstance(precision, Reduced):
+            return True
+        own_device = self.engine.device == "auto" or self.engine.device.startswith(precision.device)
+        return own_device and self.engine.runtime in {"auto", precision.runtime}
+
+    def precision(self, group: NetworkGroup) -> Audited:
+        """Return the precision for a network: what its requests name, or the fastest that is close enough to fp32.
+
+        Raises
+        ------
+        DeviceError
+            the precision that is named strays too far.
+        """
+        from featx.embeddings.precision import wanted_by_auto
+
+        wanted = group.requests[0].precision
+        if wanted == "fp32" or not self._uris:
+            return Audited()
+        if wanted != "auto":
+            return self._insisted(group, wanted)
+        dtypes = wanted_by_auto(self.engine)
+        lacking = self._n_missing(group, "fp32")
+        known = self._trials(group).precision(wanted, self.engine)
+        if known is None:
+            return self._audited(group, wanted, dtypes) if dtypes and lacking >= MANY else Audited()
+        less = self._n_missing(group, known.precision)
+        return known if less < lacking or less == lacking >= MANY else Audited()
+
+    def _insisted(self, group: NetworkGroup, wanted: str) -> Audited:
+        from featx.embeddings.precision import check_trusted
+
+        found = self._trials(group).precision(wanted, self.engine) or self._audited(group, wanted, [wanted])
+        check_trusted(found, wanted, self.engine)
+        return found
+
+    def _audited(self, group: NetworkGroup, wanted: str, dtypes: list[str]) -> Audited:
+        from featx.embeddings.precision import audited
+
+        stage = f"compare {', '.join(dtypes)} with fp32"
+        self._watch(stage, 0, 1, group.requests[0].backbone)
+        pixels = self.pixels(group)
+        if not len(pixels):
+            return Audited()
+        found = audited(dtypes, self.engine, group.portable, pixels)
+        self._watch(stage, 1, 1, str(found.precision))
+        self._trials(group).keep_precision(wanted, self.engine, found)
+        return found
+
+    def runner(self, group: NetworkGroup, precision: Precision, rows: int | None, n_images: int) -> Runner:
+        """Return a network ready to run in a precision.
+
+        Parameters
+        ----------
+        rows
+            The batch that is asked for, if there is one.
+        n_images
+            That are to go through it: what takes long to make ready is for many.
+        """
+        from featx.embeddings.devices import device_named
+        from featx.embeddings.runtimes import Execution
+
+        engine = self.engine
+        if isinstance(precision, Reduced):
+            how = Execution(
+                precision.runtime, precision.device if engine.device == "auto" else engine.device, precision
+            )
+        elif engine.runtime != "auto":
+            how = Execution(engine.runtime, engine.device)
+        elif device_named(engine.device).type == "cuda":
+            how = Execution("torch", engine.device)
+        else:
+            return self._fastest(group, rows, n_images)
+        return group.portable.ready(how, rows)
+
+    def _fastest(self, group: NetworkGroup, rows: int | None, n_images: int) -> Runner:
+        stage = "try runtimes"
+        self._watch(stage, 0, 1, group.requests[0].backbone)
+        found = self._trials(group).fastest(self.engine, group.portable, rows, n_images, lambda: self.pixels(group))
+        self._watch(stage, 1, 1, str(found.provenance["runtime"]))
+        return found
+
+    def _trials(self, group: NetworkGroup) -> "Trials":
+        from featx.embeddings.trials import Trials
+
+        return Trials(self._study.cache, group.resolved.specs)
+
+    def _n_missing(self, group: NetworkGroup, precision: Precision) -> int:
+        return len(missing(group.stores(self._study, precision), self._uris))
+
+    def pixels(self, group: NetworkGroup) -> NDArray[np.uint8]:
+        """Return the images to try on, (n, h, w, 3), as many of `SAMPLE` as can be decoded."""
+        spec = group.resolved.specs[0]
+        key = (spec.preprocessing, spec.decoding)
+        if key not in self._sample:
+            todo = [(digest, self._uris[digest]) for digest in sorted(self._uris)[:SAMPLE]]
+            decoder = Decoder(spec.decoding, (spec.preprocessing,))
+            with closing(decoded(todo, decoder, workers_for(self.engine), self.engine.batch_size)) as images:
+                found = [pixels[0] for _, pixels, _ in images if not isinstance(pixels, str)]
+            side = spec.preprocessing.canvas_px
+            self._sample[key] = np.zeros((len(found), side, side, 3), dtype=np.uint8)
+            for at, one in enumerate(found):
+                self._sample[key][at] = one
+        return self._sample[key]

@@ -1,0 +1,52 @@
+"""Requests by the network that fills them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from featx.embeddings.store import EmbeddingStore
+from featx.specs import EmbeddingRequest, EmbeddingSpec, Precision
+from featx.workspace import Study
+
+if TYPE_CHECKING:
+    from featx.embeddings.runtimes import Portable
+    from featx.networks.features import Resolved
+
+
+@dataclass(frozen=True)
+class NetworkGroup:
+    """Requests that one network fills; it is built when it is first needed, and once."""
+
+    requests: tuple[EmbeddingRequest, ...]
+
+    @cached_property
+    def resolved(self) -> "Resolved":
+        """The network, and what each request means with it in fp32."""
+        from featx.networks.features import resolve
+
+        return resolve(self.requests)
+
+    @cached_property
+    def portable(self) -> "Portable":
+        """The network for any runtime."""
+        from featx.embeddings.runtimes import Portable
+
+        return Portable(self.resolved.network, self.resolved.specs[0].preprocessing.canvas_px)
+
+    def specs(self, precision: Precision) -> list[EmbeddingSpec]:
+        """Return what each request means in a precision."""
+        return [spec.model_copy(update={"precision": precision}) for spec in self.resolved.specs]
+
+    def stores(self, study: Study, precision: Precision) -> list[EmbeddingStore]:
+        """Return the stores of its embeddings in a precision."""
+        specs = zip(self.specs(precision), self.resolved.n_features, strict=True)
+        return [EmbeddingStore(study.store_path(spec), spec, d) for spec, d in specs]
+
+
+def network_groups(requests: Sequence[EmbeddingRequest]) -> list[NetworkGroup]:
+    """Return the requests by network, in the order of their first ones."""
+    groups: dict[EmbeddingRequest, list[EmbeddingRequest]] = {}
+    for request in requests:
+        groups.setdefault(request.network_key, []).append(request)
+    return [NetworkGroup(tuple(group)) for group in groups.values()]

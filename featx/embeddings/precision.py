@@ -1,0 +1,88 @@
+"""Which precision may be used for a network.
+
+No reduced precision is trusted before its vectors of some images have been compared with fp32's.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.embeddings.choice import Audited
+from featx.embeddings.devices import device_named
+from featx.embeddings.drift import Drift, drift
+from featx.embeddings.engine import Rows, Runner
+from featx.embeddings.runtimes import Execution, Portable, is_installed, is_native
+from featx.errors import DeviceError
+from featx.specs import EngineSpec, Reduced
+
+SHARES = (0.0, 0.2, 0.35, 0.5)  # of the layers that stay in fp32, tried in this order: early ones matter most
+
+
+def rows_of(runner: Runner, pixels: NDArray[np.uint8]) -> Rows:
+    """Return each tap's (n, d) for (n, h, w, 3) pixels; n need not be a multiple of the batch."""
+    found: list[Rows] = []
+    for start in range(0, len(pixels), runner.rows):
+        batch = pixels[start : start + runner.rows]
+        padded = np.concatenate([batch, np.zeros((runner.rows - len(batch), *batch.shape[1:]), dtype=np.uint8)])
+        found.append([x[: len(batch)] for x in runner(padded)])
+    return [np.concatenate(columns) for columns in zip(*found, strict=True)]
+
+
+def wanted_by_auto(engine: EngineSpec) -> list[str]:
+    """Return the dtypes that ``precision = "auto"`` tries on this machine, the best one first."""
+    if device_named(engine.device).type == "cuda":
+        return ["fp16", "bf16"] if engine.runtime in {"auto", "torch", "compile"} else []
+    if engine.runtime not in {"auto", "openvino"} or not is_installed("openvino"):
+        return []
+    return ["bf16"] if is_native("bf16") else []
+
+
+def audited(dtypes: Sequence[str], engine: EngineSpec, portable: Portable, pixels: NDArray[np.uint8]) -> Audited:
+    """Return the first way to compute in one of `dtypes` that stays close enough to fp32, else fp32.
+
+    Parameters
+    ----------
+    pixels
+        (n, h, w, 3) of the images to compare on.
+    """
+    exact: Rows | None = None
+    found: Drift | None = None
+    for reduced in (one for dtype in dtypes for one in _candidates(dtype, engine, portable)):
+        exact = exact or rows_of(portable.ready(Execution(reduced.runtime, engine.device)), pixels)
+        rows = rows_of(portable.ready(Execution(reduced.runtime, engine.device, reduced)), pixels)
+        found = min((drift(x, y) for x, y in zip(exact, rows, strict=True)), key=lambda one: one.cosine)
+        if found.cosine >= engine.least_cosine:
+            return Audited(reduced, found)
+    return Audited(drift=found)
+
+
+def _candidates(dtype: str, engine: EngineSpec, portable: Portable) -> Iterator[Reduced]:
+    """Yield ways to compute in `dtype`, the fastest first."""
+    device = device_named(engine.device).type
+    if device == "cuda" or engine.runtime in {"torch", "compile"} or not is_installed("openvino"):
+        yield Reduced.model_validate({"dtype": dtype, "runtime": "torch", "device": device})
+        return
+    places = [cut.n_layers for cut in portable.cuts]
+    tried = set()
+    for share in SHARES:
+        behind = [at for at in places if at >= share * (places[-1] + 1)]
+        at = behind[0] if share and behind else 0
+        if at not in tried:
+            tried.add(at)
+            yield Reduced.model_validate({"dtype": dtype, "runtime": "openvino", "device": "cpu", "fp32_layers": at})
+
+
+def check_trusted(found: Audited, wanted: str, engine: EngineSpec) -> None:
+    """Refuse a precision that a recipe names and that strays too far.
+
+    Raises
+    ------
+    DeviceError
+        every way to compute in it lies too far from fp32.
+    """
+    if found.precision == "fp32":
+        raise DeviceError(
+            f"precision = {wanted!r} is not trusted here: {found.drift}; expected a cosine of "
+            f"{engine.least_cosine} or more (extraction.least_cosine); say precision = 'fp32'"
+        )

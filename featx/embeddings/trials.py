@@ -1,0 +1,173 @@
+"""What was tried on this machine for a network: how fast each runtime is, and how far fewer bits lie from fp32.
+
+Kept beside the stores in ``trials.json``, by network and machine, so that nothing is tried twice.
+"""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from featx.disk import locked, read_json, write_json
+from featx.embeddings.choice import Audited
+from featx.embeddings.drift import Drift
+from featx.embeddings.engine import Runner
+from featx.embeddings.runtimes import Execution, Portable, is_installed
+from featx.specs import EmbeddingSpec, EngineSpec, Precision, Runtime, fingerprint
+
+ON_CPU: tuple[Runtime, ...] = ("torch", "onnx", "openvino")  # in the order in which they are tried
+SHORT_S = 5.0  # an extraction that takes no longer with what is at hand is not worth a trial
+TRIAL_S = 0.7
+CLEARLY = 1.1  # as many times faster: less may be chance
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def machine() -> dict[str, str]:
+    """Return what makes a rate or a rounding another one: processor, cores, GPU, and the runtimes' versions."""
+    model = [line for line in _cpu_lines() if line.startswith(("model name", "flags"))]
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    return {
+        "cpu": fingerprint(sorted(set(model)) or [platform.processor(), platform.machine()]),
+        "cores": str(os.cpu_count()),
+        "gpu": gpu,
+    } | {package: _version(package) for package in ("torch", "onnxruntime", "openvino")}
+
+
+def _cpu_lines() -> list[str]:
+    return CPUINFO.read_text().splitlines() if CPUINFO.is_file() else []
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """A runtime's figures for one network.
+
+    Attributes
+    ----------
+    images_per_s
+        Of the network alone.
+    build_s
+        To make it ready.
+    """
+
+    images_per_s: float
+    build_s: float
+
+    def seconds(self, n_images: int) -> float:
+        """How long it takes from nothing."""
+        return self.build_s + n_images / self.images_per_s
+
+
+class Trials:
+    """What was tried for one network.
+
+    Parameters
+    ----------
+    cache
+        The folder of stores.
+    specs
+        What the network fills, in fp32.
+    """
+
+    def __init__(self, cache: Path, specs: Sequence[EmbeddingSpec]) -> None:
+        self._file = cache / "trials.json"
+        self._key = fingerprint({"specs": [spec.identity() for spec in specs], "machine": machine()})
+
+    def _known(self) -> dict[str, Any]:
+        return dict(read_json(self._file).get(self._key, {})) if self._file.is_file() else {}
+
+    def _keep(self, name: str, value: Mapping[str, Any]) -> None:
+        with locked(self._file.with_name(".trials.lock")):
+            every = read_json(self._file) if self._file.is_file() else {}
+            every.setdefault(self._key, {})[name] = value
+            write_json(self._file, every)
+
+    def precision(self, wanted: str, engine: EngineSpec) -> Audited | None:
+        """Return what was found for a wanted precision; None where nobody has looked."""
+        known = self._known().get(_question(wanted, engine))
+        if known is None:
+            return None
+        drift = known["drift"] and Drift.model_validate(known["drift"])
+        return Audited(TypeAdapter(Precision).validate_python(known["precision"]), drift)
+
+    def keep_precision(self, wanted: str, engine: EngineSpec, found: Audited) -> None:
+        """Remember it."""
+        kept = found.precision if isinstance(found.precision, str) else found.precision.identity()
+        self._keep(_question(wanted, engine), {"precision": kept, "drift": found.drift and found.drift.model_dump()})
+
+    def fastest(
+        self,
+        engine: EngineSpec,
+        portable: Portable,
+        rows: int | None,
+        n_images: int,
+        pixels: Callable[[], NDArray[np.uint8]],
+    ) -> Runner:
+        """Return the network in the runtime that has `n_images` done first in fp32 on the CPU, from nothing.
+
+        Parameters
+        ----------
+        rows
+            The batch that is asked for, if there is one.
+        pixels
+            Gives images to try on, (n, h, w, 3).
+        """
+        known = {name: Speed(**figures) for name, figures in self._known().get("speeds", {}).items()}
+        here = [name for name in ON_CPU if is_installed(name)]
+        if set(here) <= set(known):
+            best = min(here, key=lambda name: known[name].seconds(n_images))
+            return portable.ready(Execution(best, engine.device), rows)
+        batch = pixels()
+        speeds: dict[Runtime, Speed] = {}
+        ready: dict[Runtime, Runner] = {}
+        for name in here:
+            start = time.perf_counter()
+            ready[name] = portable.ready(Execution(name, engine.device), rows)
+            built = time.perf_counter() - start
+            speeds[name] = Speed(round(_images_per_s(ready[name], batch), 1), round(built, 2))
+            if speeds["torch"].seconds(n_images) < SHORT_S:
+                return ready["torch"]
+        self._keep("speeds", {name: asdict(speed) for name, speed in speeds.items()})
+        chosen: Runtime = "torch"
+        for name in here:
+            if speeds[name].images_per_s > CLEARLY * speeds[chosen].images_per_s:
+                chosen = name
+        return ready[chosen]
+
+
+def _question(wanted: str, engine: EngineSpec) -> str:
+    return f"precision {wanted}, runtime {engine.runtime}, device {engine.device}, cosine {engine.least_cosine}"
+
+
+def _images_per_s(runner: Runner, pixels: NDArray[np.uint8]) -> float:
+    """Measure a network alone, as many calls at once as it takes."""
+    batch = np.resize(pixels, (runner.rows, *pixels.shape[1:]))
+
+    def loop(_: int) -> int:
+        done = 0
+        while time.perf_counter() - start < TRIAL_S:
+            runner(batch)
+            done += runner.rows
+        return done
+
+    with ThreadPoolExecutor(runner.in_flight) as threads:
+        list(threads.map(runner, [batch] * runner.in_flight))
+        start = time.perf_counter()
+        done = sum(threads.map(loop, range(runner.in_flight)))
+        return done / (time.perf_counter() - start)
