@@ -385,17 +385,18 @@ class Reduced(Spec):
         Of the multiplications; sums are kept in fp32.
     runtime, device
         What computes: they round differently.
-    fp32_layers
-        As many convolutions and matrix products at the beginning are left in fp32.
+    first_layers, first_dtype
+        As many convolutions and matrix products at the beginning, where rounding does most harm, keep more bits.
     """
 
     dtype: Literal["bf16", "fp16"]
     runtime: Literal["torch", "openvino"]
     device: Literal["cpu", "cuda"]
-    fp32_layers: Annotated[int, Field(ge=0)] = 0
+    first_layers: Annotated[int, Field(ge=0)] = 0
+    first_dtype: Literal["fp32", "fp16"] = "fp32"
 
     def __str__(self) -> str:
-        front = f", its first {self.fp32_layers} layers fp32" if self.fp32_layers else ""
+        front = f", its first {self.first_layers} layers {self.first_dtype}" if self.first_layers else ""
         return f"{self.dtype} by {self.runtime} on {self.device}{front}"
 
 
@@ -459,15 +460,15 @@ class EngineSpec(Spec):
         ``torch``, ``compile`` (``torch.compile``: worth its minute for many images), ``onnx`` or ``openvino`` (CPU,
         extra ``cpu``); ``auto`` tries those that are here on the first images.
     least_cosine
-        Between the vectors of a reduced precision and those of fp32, for the worst of the images that are tried; above
-        .999, which is to hold for the others too.
+        That a reduced precision's vectors must have with fp32's, on the images that are tried, and as they make it
+        expect on the others (`featx.embeddings.drift.Drift`).
     """
 
     device: str = "auto"
     workers: Count | None = None
-    batch_size: Count = 8
+    batch_size: Count = 16
     runtime: Literal["auto", Runtime] = "auto"
-    least_cosine: Annotated[float, Field(gt=0, lt=1)] = 0.9995
+    least_cosine: Annotated[float, Field(gt=0, lt=1)] = 0.999
 
 
 class HeadSpec(Spec):

@@ -41,7 +41,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
     (EngineSpec(), {"device": "cpu", "workers": 3, "batch_size": 5, "runtime": "onnx", "least_cosine": 0.99}),
     (
         Reduced(dtype="bf16", runtime="openvino", device="cpu"),
-        {"dtype": "fp16", "runtime": "torch", "device": "cuda", "fp32_layers": 3},
+        {"dtype": "fp16", "runtime": "torch", "device": "cuda", "first_layers": 3, "first_dtype": "fp16"},
     ),
     (
         ArraySpec(images="a.h5#x"),

@@ -50,7 +50,7 @@ def extract(
     device: DeviceOption = None,
     workers: Annotated[int | None, typer.Option(help="Processes that decode.", show_default="one a core")] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Images that a worker gets at a time; changes no number.", show_default="8")
+        int | None, typer.Option(help="Images that a worker gets at a time; changes no number.", show_default="16")
     ] = None,
     runtime: Annotated[
         str | None,

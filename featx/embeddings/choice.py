@@ -19,8 +19,8 @@ from featx.workspace import Study
 if TYPE_CHECKING:
     from featx.embeddings.trials import Trials
 
-MANY = 1000  # images from which `auto` looks for fewer bits: below, fp32 takes seconds
-SAMPLE = 64  # images that a precision and the runtimes are tried on
+MANY = 2000  # images from which `auto` looks for fewer bits: below, fp32 takes seconds
+SAMPLE = 256  # images that a precision and the runtimes are tried on
 
 
 class Audited(NamedTuple):
@@ -92,13 +92,10 @@ class Chooser:
     def _audited(self, group: NetworkGroup, wanted: str, dtypes: list[str]) -> Audited:
         from featx.embeddings.precision import audited
 
-        stage = f"compare {', '.join(dtypes)} with fp32"
-        self._watch(stage, 0, 1, group.requests[0].backbone)
         pixels = self.pixels(group)
         if not len(pixels):
             return Audited()
-        found = audited(dtypes, self.engine, group.portable, pixels)
-        self._watch(stage, 1, 1, str(found.precision))
+        found = audited(dtypes, self.engine, group.portable, pixels, self._watch)
         self._trials(group).keep_precision(wanted, self.engine, found)
         return found
 
@@ -129,11 +126,10 @@ class Chooser:
         return group.portable.ready(how, rows)
 
     def _fastest(self, group: NetworkGroup, rows: int | None, n_images: int) -> Runner:
-        stage = "try runtimes"
-        self._watch(stage, 0, 1, group.requests[0].backbone)
-        found = self._trials(group).fastest(self.engine, group.portable, rows, n_images, lambda: self.pixels(group))
-        self._watch(stage, 1, 1, str(found.provenance["runtime"]))
-        return found
+        from featx.embeddings.trials import fastest
+
+        trials = self._trials(group)
+        return fastest(trials, group.portable, rows, n_images, lambda: self.pixels(group), self._watch)
 
     def _trials(self, group: NetworkGroup) -> "Trials":
         from featx.embeddings.trials import Trials

@@ -92,10 +92,10 @@ def _by_decoding(
 
 def _runner(group: NetworkGroup, precision: Precision, device: str, n_images: int, warnings: list[str]) -> Runner:
     """Return a network ready in a precision; where this machine does not have it in fp32, which is said."""
-    from featx.embeddings.runtimes import Execution, is_installed, is_native
+    from featx.embeddings.runtimes import Execution, can_openvino, is_installed
 
     if isinstance(precision, Reduced):
-        if precision.runtime == "torch" or (is_installed("openvino") and is_native(precision.dtype)):
+        if precision.runtime == "torch" or can_openvino(precision):
             return group.portable.ready(Execution(precision.runtime, precision.device, precision))
         warnings.append(
             f"{group.requests[0].backbone} was extracted in {precision}, which this machine does not have; it runs in "

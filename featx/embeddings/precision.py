@@ -4,6 +4,7 @@ No reduced precision is trusted before its vectors of some images have been comp
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +15,20 @@ from featx.embeddings.drift import Drift, drift
 from featx.embeddings.engine import Rows, Runner
 from featx.embeddings.runtimes import Execution, Portable, is_installed, is_native
 from featx.errors import DeviceError
+from featx.progress import Watch, unwatched
 from featx.specs import EngineSpec, Reduced
 
-SHARES = (0.0, 0.2, 0.35, 0.5)  # of the layers that stay in fp32, tried in this order: early ones matter most
+SHARES = (0.2, 0.35, 0.5)  # of the layers that keep more bits, tried in this order: early ones matter most
 
 
 def rows_of(runner: Runner, pixels: NDArray[np.uint8]) -> Rows:
     """Return each tap's (n, d) for (n, h, w, 3) pixels; n need not be a multiple of the batch."""
-    found: list[Rows] = []
-    for start in range(0, len(pixels), runner.rows):
-        batch = pixels[start : start + runner.rows]
-        padded = np.concatenate([batch, np.zeros((runner.rows - len(batch), *batch.shape[1:]), dtype=np.uint8)])
-        found.append([x[: len(batch)] for x in runner(padded)])
-    return [np.concatenate(columns) for columns in zip(*found, strict=True)]
+    batches = [pixels[start : start + runner.rows] for start in range(0, len(pixels), runner.rows)]
+    missing = runner.rows * len(batches) - len(pixels)
+    batches[-1] = np.concatenate([batches[-1], np.zeros((missing, *pixels.shape[1:]), dtype=np.uint8)])
+    with ThreadPoolExecutor(runner.in_flight) as threads:
+        found = list(threads.map(runner, batches))
+    return [np.concatenate(columns)[: len(pixels)] for columns in zip(*found, strict=True)]
 
 
 def wanted_by_auto(engine: EngineSpec) -> list[str]:
@@ -38,7 +40,13 @@ def wanted_by_auto(engine: EngineSpec) -> list[str]:
     return ["bf16"] if is_native("bf16") else []
 
 
-def audited(dtypes: Sequence[str], engine: EngineSpec, portable: Portable, pixels: NDArray[np.uint8]) -> Audited:
+def audited(
+    dtypes: Sequence[str],
+    engine: EngineSpec,
+    portable: Portable,
+    pixels: NDArray[np.uint8],
+    watch: Watch = unwatched,
+) -> Audited:
     """Return the first way to compute in one of `dtypes` that stays close enough to fp32, else fp32.
 
     Parameters
@@ -48,12 +56,16 @@ def audited(dtypes: Sequence[str], engine: EngineSpec, portable: Portable, pixel
     """
     exact: Rows | None = None
     found: Drift | None = None
-    for reduced in (one for dtype in dtypes for one in _candidates(dtype, engine, portable)):
+    candidates = [one for dtype in dtypes for one in _candidates(dtype, engine, portable)]
+    for number, reduced in enumerate(candidates):
+        watch("compare with fp32", number, len(candidates), str(reduced))
         exact = exact or rows_of(portable.ready(Execution(reduced.runtime, engine.device)), pixels)
         rows = rows_of(portable.ready(Execution(reduced.runtime, engine.device, reduced)), pixels)
         found = min((drift(x, y) for x, y in zip(exact, rows, strict=True)), key=lambda one: one.cosine)
-        if found.cosine >= engine.least_cosine:
+        if min(found.cosine, found.expected_cosine) >= engine.least_cosine:
+            watch("compare with fp32", len(candidates), len(candidates), str(reduced))
             return Audited(reduced, found)
+    watch("compare with fp32", len(candidates), len(candidates), "fp32")
     return Audited(drift=found)
 
 
@@ -63,14 +75,13 @@ def _candidates(dtype: str, engine: EngineSpec, portable: Portable) -> Iterator[
     if device == "cuda" or engine.runtime in {"torch", "compile"} or not is_installed("openvino"):
         yield Reduced.model_validate({"dtype": dtype, "runtime": "torch", "device": device})
         return
+    whole = {"dtype": dtype, "runtime": "openvino", "device": "cpu"}
+    yield Reduced.model_validate(whole)
     places = [cut.n_layers for cut in portable.cuts]
-    tried = set()
-    for share in SHARES:
-        behind = [at for at in places if at >= share * (places[-1] + 1)]
-        at = behind[0] if share and behind else 0
-        if at not in tried:
-            tried.add(at)
-            yield Reduced.model_validate({"dtype": dtype, "runtime": "openvino", "device": "cpu", "fp32_layers": at})
+    behind = [next((at for at in places if at >= share * (places[-1] + 1)), None) for share in SHARES]
+    first = "fp16" if dtype == "bf16" and is_native("fp16") else "fp32"
+    for at in dict.fromkeys(one for one in behind if one is not None):
+        yield Reduced.model_validate(whole | {"first_layers": at, "first_dtype": first})
 
 
 def check_trusted(found: Audited, wanted: str, engine: EngineSpec) -> None:

@@ -29,7 +29,7 @@ PACKAGES: dict[Runtime, str] = {"torch": "torch", "compile": "torch", "onnx": "o
 OPSET = 17
 ERRORS_ONLY = 3  # ONNX Runtime's severity
 ROWS = {"cpu": 8, "cuda": 64}  # images in one pass: what fits the caches of a core, and what keeps a GPU busy
-HINTS = {"bf16": "bf16", "fp16": "f16"}
+HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,12 @@ def is_native(dtype: str) -> bool:
     return dtype.upper() in capabilities
 
 
+def can_openvino(precision: Reduced) -> bool:
+    """Whether OpenVINO is here, and this CPU has the arithmetic."""
+    first = precision.first_dtype if precision.first_layers else "fp32"
+    return is_installed("openvino") and all(one == "fp32" or is_native(one) for one in (precision.dtype, first))
+
+
 class OnnxRunner:
     """ONNX Runtime on the CPU."""
 
@@ -205,20 +211,20 @@ class OpenVinoRunner:
         if isinstance(precision, Reduced):
             self._parts = self._reduced(model, whole, precision)
         else:
-            self._parts = [self._compiled(whole, "f32")]
+            self._parts = [self._compiled(whole, HINTS["fp32"])]
         self._own = threading.local()
 
     def _reduced(self, model: bytes, whole: Any, precision: Reduced) -> list[Any]:
-        if not is_native(precision.dtype):
-            raise DeviceError(f"this CPU does not multiply in {precision.dtype}; say precision = 'fp32'")
+        if not can_openvino(precision):
+            raise DeviceError(f"this CPU does not compute {precision}; say precision = 'fp32'")
         hint = HINTS[precision.dtype]
-        if not precision.fp32_layers:
+        if not precision.first_layers:
             return [self._compiled(whole, hint)]
-        cut = next((one for one in cuts(whole) if one.n_layers == precision.fp32_layers), None)
+        cut = next((one for one in cuts(whole) if one.n_layers == precision.first_layers), None)
         if cut is None:
-            raise DeviceError(f"the network cannot be cut behind its first {precision.fp32_layers} layers")
+            raise DeviceError(f"the network cannot be cut behind its first {precision.first_layers} layers")
         front, rest, self._early = cut_behind(whole, self._core.read_model(model), cut)
-        return [self._compiled(front, "f32"), self._compiled(rest, hint)]
+        return [self._compiled(front, HINTS[precision.first_dtype]), self._compiled(rest, hint)]
 
     def _compiled(self, model: Any, hint: str) -> Any:
         settings = {

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from featx.disk import locked, read_json, write_json
@@ -23,6 +22,8 @@ from featx.embeddings.choice import Audited
 from featx.embeddings.drift import Drift
 from featx.embeddings.engine import Runner
 from featx.embeddings.runtimes import Execution, Portable, is_installed
+from featx.images.decode import Pixels
+from featx.progress import Watch
 from featx.specs import EmbeddingSpec, EngineSpec, Precision, Runtime, fingerprint
 
 ON_CPU: tuple[Runtime, ...] = ("torch", "onnx", "openvino")  # in the order in which they are tried
@@ -111,51 +112,57 @@ class Trials:
         kept = found.precision if isinstance(found.precision, str) else found.precision.identity()
         self._keep(_question(wanted, engine), {"precision": kept, "drift": found.drift and found.drift.model_dump()})
 
-    def fastest(
-        self,
-        engine: EngineSpec,
-        portable: Portable,
-        rows: int | None,
-        n_images: int,
-        pixels: Callable[[], NDArray[np.uint8]],
-    ) -> Runner:
-        """Return the network in the runtime that has `n_images` done first in fp32 on the CPU, from nothing.
+    def speeds(self) -> dict[Runtime, Speed]:
+        """Return what was measured of the runtimes in fp32 on the CPU; empty where nobody has."""
+        return {name: Speed(**figures) for name, figures in self._known().get("speeds", {}).items()}
 
-        Parameters
-        ----------
-        rows
-            The batch that is asked for, if there is one.
-        pixels
-            Gives images to try on, (n, h, w, 3).
-        """
-        known = {name: Speed(**figures) for name, figures in self._known().get("speeds", {}).items()}
-        here = [name for name in ON_CPU if is_installed(name)]
-        if set(here) <= set(known):
-            best = min(here, key=lambda name: known[name].seconds(n_images))
-            return portable.ready(Execution(best, engine.device), rows)
-        batch = pixels()
-        speeds: dict[Runtime, Speed] = {}
-        ready: dict[Runtime, Runner] = {}
-        for name in here:
-            start = time.perf_counter()
-            ready[name] = portable.ready(Execution(name, engine.device), rows)
-            built = time.perf_counter() - start
-            speeds[name] = Speed(round(_images_per_s(ready[name], batch), 1), round(built, 2))
-            if speeds["torch"].seconds(n_images) < SHORT_S:
-                return ready["torch"]
+    def keep_speeds(self, speeds: Mapping[Runtime, Speed]) -> None:
+        """Remember it."""
         self._keep("speeds", {name: asdict(speed) for name, speed in speeds.items()})
-        chosen: Runtime = "torch"
-        for name in here:
-            if speeds[name].images_per_s > CLEARLY * speeds[chosen].images_per_s:
-                chosen = name
-        return ready[chosen]
+
+
+def fastest(
+    trials: Trials, portable: Portable, rows: int | None, n_images: int, pixels: Callable[[], Pixels], watch: Watch
+) -> Runner:
+    """Return a network in the runtime that has `n_images` done first in fp32 on the CPU, from nothing.
+
+    Parameters
+    ----------
+    trials
+        What is known of it; what is measured here is added.
+    rows
+        The batch that is asked for, if there is one.
+    pixels
+        Gives images to try on, (n, h, w, 3).
+    """
+    known = trials.speeds()
+    here = [name for name in ON_CPU if is_installed(name)]
+    if set(here) <= set(known):
+        return portable.ready(Execution(min(here, key=lambda name: known[name].seconds(n_images)), "cpu"), rows)
+    batch = pixels()
+    speeds: dict[Runtime, Speed] = {}
+    ready: dict[Runtime, Runner] = {}
+    for number, name in enumerate(here, start=1):
+        start = time.perf_counter()
+        ready[name] = portable.ready(Execution(name, "cpu"), rows)
+        built = time.perf_counter() - start
+        speeds[name] = Speed(round(_images_per_s(ready[name], batch), 1), round(built, 2))
+        watch("try runtimes", number, len(here), f"{name} {speeds[name].images_per_s} images/s")
+        if speeds["torch"].seconds(n_images) < SHORT_S:
+            return ready["torch"]
+    trials.keep_speeds(speeds)
+    chosen: Runtime = "torch"
+    for name in here:
+        if speeds[name].images_per_s > CLEARLY * speeds[chosen].images_per_s:
+            chosen = name
+    return ready[chosen]
 
 
 def _question(wanted: str, engine: EngineSpec) -> str:
     return f"precision {wanted}, runtime {engine.runtime}, device {engine.device}, cosine {engine.least_cosine}"
 
 
-def _images_per_s(runner: Runner, pixels: NDArray[np.uint8]) -> float:
+def _images_per_s(runner: Runner, pixels: Pixels) -> float:
     """Measure a network alone, as many calls at once as it takes."""
     batch = np.resize(pixels, (runner.rows, *pixels.shape[1:]))
 
