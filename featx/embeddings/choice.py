@@ -128,13 +128,12 @@ class Chooser:
     def _fastest(self, group: NetworkGroup, rows: int | None, n_images: int) -> Runner:
         from featx.embeddings.trials import fastest
 
-        trials = self._trials(group)
-        return fastest(trials, group.portable, rows, n_images, lambda: self.pixels(group), self._watch)
+        return fastest(self._trials(group), rows, n_images, lambda: self.pixels(group), self._watch)
 
     def _trials(self, group: NetworkGroup) -> "Trials":
         from featx.embeddings.trials import Trials
 
-        return Trials(self._study.cache, group.resolved.specs)
+        return Trials(self._study.cache, group.resolved.specs, group.portable)
 
     def _n_missing(self, group: NetworkGroup, precision: Precision) -> int:
         return len(missing(group.stores(self._study, precision), self._uris))

@@ -23,7 +23,7 @@ from featx.embeddings.drift import Drift
 from featx.embeddings.engine import Runner
 from featx.embeddings.runtimes import Execution, Portable, is_installed
 from featx.images.decode import Pixels
-from featx.progress import Watch
+from featx.progress import Watch, unwatched
 from featx.specs import EmbeddingSpec, EngineSpec, Precision, Runtime, fingerprint
 
 ON_CPU: tuple[Runtime, ...] = ("torch", "onnx", "openvino")  # in the order in which they are tried
@@ -84,9 +84,12 @@ class Trials:
         The folder of stores.
     specs
         What the network fills, in fp32.
+    portable
+        The network.
     """
 
-    def __init__(self, cache: Path, specs: Sequence[EmbeddingSpec]) -> None:
+    def __init__(self, cache: Path, specs: Sequence[EmbeddingSpec], portable: Portable) -> None:
+        self.portable = portable
         self._file = cache / "trials.json"
         self._key = fingerprint({"specs": [spec.identity() for spec in specs], "machine": machine()})
 
@@ -122,7 +125,7 @@ class Trials:
 
 
 def fastest(
-    trials: Trials, portable: Portable, rows: int | None, n_images: int, pixels: Callable[[], Pixels], watch: Watch
+    trials: Trials, rows: int | None, n_images: int, pixels: Callable[[], Pixels], watch: Watch = unwatched
 ) -> Runner:
     """Return a network in the runtime that has `n_images` done first in fp32 on the CPU, from nothing.
 
@@ -138,13 +141,13 @@ def fastest(
     known = trials.speeds()
     here = [name for name in ON_CPU if is_installed(name)]
     if set(here) <= set(known):
-        return portable.ready(Execution(min(here, key=lambda name: known[name].seconds(n_images)), "cpu"), rows)
+        return trials.portable.ready(Execution(min(here, key=lambda name: known[name].seconds(n_images)), "cpu"), rows)
     batch = pixels()
     speeds: dict[Runtime, Speed] = {}
     ready: dict[Runtime, Runner] = {}
     for number, name in enumerate(here, start=1):
         start = time.perf_counter()
-        ready[name] = portable.ready(Execution(name, "cpu"), rows)
+        ready[name] = trials.portable.ready(Execution(name, "cpu"), rows)
         built = time.perf_counter() - start
         speeds[name] = Speed(round(_images_per_s(ready[name], batch), 1), round(built, 2))
         watch("try runtimes", number, len(here), f"{name} {speeds[name].images_per_s} images/s")
