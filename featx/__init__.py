@@ -12,6 +12,8 @@ The flow, each arrow a table joined by id::
     load      a run as an object that answers
     run       all of these for a recipe
 
+    ImageEmbedder  a scikit-learn transformer over the same engine and cache
+
 Every command of ``featx`` that does something is the function of the same name here; names are imported when they
 are first used.
 """
@@ -30,10 +32,12 @@ _HOME = {
     "load": "featx.predictors",
     "run": "featx.stages",
     "FeatxError": "featx.errors",
+    "ImageEmbedder": "featx.embedder",
 }
 
 __all__ = [
     "FeatxError",
+    "ImageEmbedder",
     "ensemble",
     "evaluate",
     "extract",

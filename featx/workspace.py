@@ -115,6 +115,17 @@ class RunFolder:
         return val if len(val.ids) else self.predictions.of("oof")
 
 
+def store_path(cache: Path, spec: EmbeddingSpec) -> Path:
+    """Return the folder of one embedding's store in a cache."""
+    backbone = spec.backbone.replace(":", "_").replace("/", "_")
+    return cache / f"{backbone}-{spec.fingerprint()}.zarr"
+
+
+def cache_folder(written: str | Path | None = None) -> Path:
+    """Return the folder of embedding stores: ``$FEATX_CACHE``, else the one that is named, else ``cache``."""
+    return Path(os.environ.get("FEATX_CACHE") or written or "cache")
+
+
 @dataclass(frozen=True)
 class Study:
     """A recipe with what has been made for it so far."""
@@ -143,8 +154,7 @@ class Study:
 
     def store_path(self, spec: EmbeddingSpec) -> Path:
         """Return the folder of one embedding's store."""
-        backbone = spec.backbone.replace(":", "_").replace("/", "_")
-        return self.cache / f"{backbone}-{spec.fingerprint()}.zarr"
+        return store_path(self.cache, spec)
 
     # What extract left
 

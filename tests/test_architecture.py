@@ -28,6 +28,7 @@ ORDER = [
     "images",
     "networks",
     "embeddings",
+    "embedder",
     "heads",
     "ensembles",
     "predictors",

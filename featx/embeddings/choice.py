@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -11,15 +12,15 @@ from featx.embeddings.drift import Drift
 from featx.embeddings.engine import Runner, workers_for
 from featx.embeddings.groups import NetworkGroup
 from featx.embeddings.store import missing
-from featx.embeddings.workers import Decoder, decoded
+from featx.embeddings.workers import Decoder, Place, decoded
 from featx.progress import Watch
 from featx.specs import Decoding, EngineSpec, Precision, Preprocessing, Reduced
-from featx.workspace import Study
 
 if TYPE_CHECKING:
     from featx.embeddings.trials import Trials
 
 MANY = 2000  # images from which `auto` looks for fewer bits: below, fp32 takes seconds
+FEW = 64  # images up to which no runtime is tried
 SAMPLE = 256  # images that a precision and the runtimes are tried on
 
 
@@ -35,19 +36,19 @@ class Chooser:
 
     Parameters
     ----------
-    study
-        Its cache holds what was tried.
+    cache
+        The folder of stores; keeps what was tried.
     engine
         What is asked for.
     uris
-        Digest → where the image is; those with the smallest digests are what is tried on, whatever their order.
+        Digest → where the image is, or itself; what is tried on are those with the smallest digests, in any order.
     watch
         Told what is tried.
     """
 
-    def __init__(self, study: Study, engine: EngineSpec, uris: Mapping[str, str], watch: Watch) -> None:
+    def __init__(self, cache: Path, engine: EngineSpec, uris: Mapping[str, Place], watch: Watch) -> None:
+        self.cache = cache
         self.engine = engine
-        self._study = study
         self._uris = uris
         self._watch = watch
         self._sample: dict[tuple[Preprocessing, Decoding], NDArray[np.uint8]] = {}
@@ -119,7 +120,7 @@ class Chooser:
             )
         elif engine.runtime != "auto":
             how = Execution(engine.runtime, engine.device)
-        elif device_named(engine.device).type == "cuda":
+        elif device_named(engine.device).type == "cuda" or n_images < FEW:
             how = Execution("torch", engine.device)
         else:
             return self._fastest(group, rows, n_images)
@@ -133,10 +134,10 @@ class Chooser:
     def _trials(self, group: NetworkGroup) -> "Trials":
         from featx.embeddings.trials import Trials
 
-        return Trials(self._study.cache, group.resolved.specs, group.portable)
+        return Trials(self.cache, group.resolved.specs, group.portable)
 
     def _n_missing(self, group: NetworkGroup, precision: Precision) -> int:
-        return len(missing(group.stores(self._study, precision), self._uris))
+        return len(missing(group.stores(self.cache, precision), self._uris))
 
     def pixels(self, group: NetworkGroup) -> NDArray[np.uint8]:
         """Return the images to try on, (n, h, w, 3), as many of `SAMPLE` as can be decoded."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from featx.disk import read_json, read_table, write_json, write_table
 from featx.embeddings.choice import Chooser
 from featx.embeddings.fill import fill, plans_for
+from featx.embeddings.groups import network_groups
 from featx.embeddings.outcomes import OUTCOMES, check_outside, outcomes_of, quarantine
 from featx.errors import DataError
 from featx.images.digests import DigestCache, Identity, identified
@@ -136,8 +137,8 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
     for digest, uri in zip(found.manifest.digests, found.manifest.uris, strict=True):
         if digest:
             uris.setdefault(digest, uri)  # of copies the first is embedded
-    chooser = Chooser(study, engine or study.recipe.extraction, uris, watch)
-    plans = plans_for(requests or study.recipe.requests, study, chooser)
+    chooser = Chooser(study.cache, engine or study.recipe.extraction, uris, watch)
+    plans = plans_for(network_groups(requests or study.recipe.requests), chooser, study.locked)
     locked = [one for plan in plans for one in plan.locked]
     passed = fill(plans, uris, chooser, watch)
     outcomes = outcomes_of(found, identities, passed.embedded, passed.failed)

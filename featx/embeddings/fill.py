@@ -12,11 +12,12 @@ import numpy as np
 from featx.embeddings.choice import Audited, Chooser
 from featx.embeddings.drift import Drift
 from featx.embeddings.engine import Lane, Passed, Rows, Runner, run
-from featx.embeddings.groups import NetworkGroup, network_groups
+from featx.embeddings.groups import NetworkGroup
 from featx.embeddings.store import EmbeddingStore, missing
+from featx.embeddings.workers import Place
 from featx.progress import Watch
 from featx.specs import EmbeddingRequest
-from featx.workspace import LockedEmbedding, Study
+from featx.workspace import LockedEmbedding, store_path
 
 SEGMENT_ROWS = 1024
 SEGMENT_S = 30.0  # what a killed extraction loses at most
@@ -60,14 +61,13 @@ class Plan:
         ]
 
 
-def plans_for(requests: Sequence[EmbeddingRequest], study: Study, chooser: Chooser) -> list[Plan]:
-    """Return what is to be filled for some requests."""
-    return [part for group in network_groups(requests) for part in _plan(group, study, chooser).parted()]
+def plans_for(groups: Sequence[NetworkGroup], chooser: Chooser, noted: Sequence[LockedEmbedding] = ()) -> list[Plan]:
+    """Return what is to be filled for some networks: as `noted` at the last extraction while that holds, else anew."""
+    known = {one.request: one for one in noted if one.holds and chooser.can_run(one.spec.precision)}
+    return [part for group in groups for part in _plan(group, chooser, known).parted()]
 
 
-def _plan(group: NetworkGroup, study: Study, chooser: Chooser) -> Plan:
-    """Look up what a group's requests mean: as noted at the last extraction while that holds, else anew."""
-    known = {one.request: one for one in study.locked if one.holds and chooser.can_run(one.spec.precision)}
+def _plan(group: NetworkGroup, chooser: Chooser, known: Mapping[EmbeddingRequest, LockedEmbedding]) -> Plan:
     locked = [known[request] for request in group.requests if request in known]
     if len(locked) < len(group.requests):
         chosen = chooser.precision(group) if not locked else Audited(locked[0].spec.precision, _drift(locked[0]))
@@ -79,7 +79,7 @@ def _plan(group: NetworkGroup, study: Study, chooser: Chooser) -> Plan:
             else LockedEmbedding(request=request, spec=spec, n_features=d, weights_file=found.weights_file, drift=drift)
             for request, spec, d in asked
         ]
-    stores = tuple(EmbeddingStore(study.store_path(one.spec), one.spec, one.n_features) for one in locked)
+    stores = tuple(EmbeddingStore(store_path(chooser.cache, one.spec), one.spec, one.n_features) for one in locked)
     return Plan(group, tuple(locked), stores)
 
 
@@ -131,13 +131,13 @@ class SegmentWriter:
         self.publish()  # after Ctrl-C as well: what is done is kept
 
 
-def fill(plans: Sequence[Plan], uris: Mapping[str, str], chooser: Chooser, watch: Watch) -> Passed:
+def fill(plans: Sequence[Plan], uris: Mapping[str, Place], chooser: Chooser, watch: Watch) -> Passed:
     """Send each image through the networks whose stores lack it, all in one pass.
 
     Parameters
     ----------
     uris
-        Digest → where the image is.
+        Digest → where the image is, or itself.
     chooser
         Says in which runtime.
 
@@ -153,7 +153,7 @@ def fill(plans: Sequence[Plan], uris: Mapping[str, str], chooser: Chooser, watch
         return run(lanes, todo, plans[0].locked[0].spec.decoding, chooser.engine, watch)
 
 
-def _lane(plan: Plan, writer: SegmentWriter, uris: Mapping[str, str], chooser: Chooser) -> Lane:
+def _lane(plan: Plan, writer: SegmentWriter, uris: Mapping[str, Place], chooser: Chooser) -> Lane:
     lacking = plan.missing(uris)
 
     def ready() -> Runner:

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featx.embeddings.store import EmbeddingStore
 from featx.specs import EmbeddingRequest, EmbeddingSpec, Precision
-from featx.workspace import Study
+from featx.workspace import store_path
 
 if TYPE_CHECKING:
     from featx.embeddings.runtimes import Portable
@@ -38,10 +39,10 @@ class NetworkGroup:
         """Return what each request means in a precision."""
         return [spec.model_copy(update={"precision": precision}) for spec in self.resolved.specs]
 
-    def stores(self, study: Study, precision: Precision) -> list[EmbeddingStore]:
+    def stores(self, cache: Path, precision: Precision) -> list[EmbeddingStore]:
         """Return the stores of its embeddings in a precision."""
         specs = zip(self.specs(precision), self.resolved.n_features, strict=True)
-        return [EmbeddingStore(study.store_path(spec), spec, d) for spec, d in specs]
+        return [EmbeddingStore(store_path(cache, spec), spec, d) for spec, d in specs]
 
 
 def network_groups(requests: Sequence[EmbeddingRequest]) -> list[NetworkGroup]:
