@@ -11,6 +11,7 @@ The flow, each arrow a table joined by id::
     predict   every run's answer for new images
     load      a run as an object that answers
     run       all of these for a recipe
+    doctor    what this machine has, and what fewer bits would do to the embeddings
 
     ImageEmbedder  a scikit-learn transformer over the same engine and cache
 
@@ -31,6 +32,7 @@ _HOME = {
     "predict": "featx.predictors",
     "load": "featx.predictors",
     "run": "featx.stages",
+    "doctor": "featx.checkup",
     "FeatxError": "featx.errors",
     "ImageEmbedder": "featx.embedder",
 }
@@ -38,6 +40,7 @@ _HOME = {
 __all__ = [
     "FeatxError",
     "ImageEmbedder",
+    "doctor",
     "ensemble",
     "evaluate",
     "extract",

@@ -29,6 +29,7 @@ ORDER = [
     "networks",
     "embeddings",
     "embedder",
+    "checkup",
     "heads",
     "ensembles",
     "predictors",

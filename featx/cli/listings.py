@@ -1,12 +1,15 @@
-"""``featx show``, ``featx backbones`` and ``featx heads``."""
+"""``featx show``, ``featx backbones``, ``featx heads`` and ``featx doctor``."""
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featx.cli.options import JsonOption
+from featx.cli.options import JsonOption, RecipeOption
+
+if TYPE_CHECKING:
+    from featx.checkup import Diagnosis
 
 
 def show(
@@ -72,6 +75,31 @@ def heads(json: JsonOption = False) -> None:
         as_json({"heads": rows})
         return
     table("", ["name", "about"], [(row["name"], row["about"]) for row in rows])
+
+
+def doctor(
+    precision: Annotated[
+        bool, typer.Option("--precision", help="Compare runtimes and precisions on the recipe's train images.")
+    ] = False,
+    recipe: RecipeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Say what this machine has; with --precision, what each runtime and precision does to the recipe's embeddings.
+
+    Examples: featx doctor · featx doctor --precision
+    """
+    import featx
+    from featx.cli import show
+    from featx.cli.progress import watching
+
+    with watching() as watch:
+        found = featx.doctor(recipe, precision=precision, watch=watch)
+    show.as_json(_plain(found)) if json else show.diagnosis(found)
+
+
+def _plain(found: "Diagnosis") -> dict[str, Any]:
+    checkups = [vars(one) | {"drift": one.drift.model_dump()} for one in found.checkups]
+    return {"machine": dict(found.machine), "n_images": found.n_images, "checkups": checkups}
 
 
 def _first_line(text: str | None) -> str:

@@ -31,6 +31,7 @@ for command in (
     listings.show,
     listings.backbones,
     listings.heads,
+    listings.doctor,
 ):
     app.command()(command)
 

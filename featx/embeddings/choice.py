@@ -44,14 +44,19 @@ class Chooser:
         Digest → where the image is, or itself; what is tried on are those with the smallest digests, in any order.
     watch
         Told what is tried.
+    sample
+        How many images are tried on.
     """
 
-    def __init__(self, cache: Path, engine: EngineSpec, uris: Mapping[str, Place], watch: Watch) -> None:
+    def __init__(
+        self, cache: Path, engine: EngineSpec, uris: Mapping[str, Place], watch: Watch, *, sample: int = SAMPLE
+    ) -> None:
+        self.sample = sample
         self.cache = cache
         self.engine = engine
         self._uris = uris
         self._watch = watch
-        self._sample: dict[tuple[Preprocessing, Decoding], NDArray[np.uint8]] = {}
+        self._pixels: dict[tuple[Preprocessing, Decoding], NDArray[np.uint8]] = {}
 
     def can_run(self, precision: Precision) -> bool:
         """Whether what is asked for leaves room for a precision: its numbers depend on runtime and device."""
@@ -140,16 +145,16 @@ class Chooser:
         return len(missing(group.stores(self.cache, precision), self._uris))
 
     def pixels(self, group: NetworkGroup) -> NDArray[np.uint8]:
-        """Return the images to try on, (n, h, w, 3), as many of `SAMPLE` as can be decoded."""
+        """Return the images to try on, (n, h, w, 3), as many of the sample as can be decoded."""
         spec = group.resolved.specs[0]
         key = (spec.preprocessing, spec.decoding)
-        if key not in self._sample:
-            todo = [(digest, self._uris[digest]) for digest in sorted(self._uris)[:SAMPLE]]
+        if key not in self._pixels:
+            todo = [(digest, self._uris[digest]) for digest in sorted(self._uris)[: self.sample]]
             decoder = Decoder(spec.decoding, (spec.preprocessing,))
             with closing(decoded(todo, decoder, workers_for(self.engine), self.engine.batch_size)) as images:
                 found = [pixels[0] for _, pixels, _ in images if not isinstance(pixels, str)]
             side = spec.preprocessing.canvas_px
-            self._sample[key] = np.zeros((len(found), side, side, 3), dtype=np.uint8)
+            self._pixels[key] = np.zeros((len(found), side, side, 3), dtype=np.uint8)
             for at, one in enumerate(found):
-                self._sample[key][at] = one
-        return self._sample[key]
+                self._pixels[key][at] = one
+        return self._pixels[key]

@@ -13,6 +13,7 @@ from featx.embeddings.choice import Audited, Chooser
 from featx.embeddings.drift import Drift
 from featx.embeddings.engine import Lane, Passed, Rows, Runner, run
 from featx.embeddings.groups import NetworkGroup
+from featx.embeddings.space import check_space
 from featx.embeddings.store import EmbeddingStore, missing
 from featx.embeddings.workers import Place
 from featx.progress import Watch
@@ -145,7 +146,13 @@ def fill(plans: Sequence[Plan], uris: Mapping[str, Place], chooser: Chooser, wat
     -------
     Passed
         each digest that a store lacked is in ``embedded`` or in ``failed``.
+
+    Raises
+    ------
+    StoreError
+        the disk does not hold what is to be written.
     """
+    check_space([store for plan in plans for store in plan.stores], uris, chooser.cache, watch)
     with ExitStack() as writers:
         lanes = [_lane(plan, writers.enter_context(SegmentWriter(plan.stores)), uris, chooser) for plan in plans]
         wanted = frozenset().union(*(lane.wanted for lane in lanes))

@@ -56,20 +56,20 @@ def audited(
     """
     exact: Rows | None = None
     found: Drift | None = None
-    candidates = [one for dtype in dtypes for one in _candidates(dtype, engine, portable)]
-    for number, reduced in enumerate(candidates):
-        watch("compare with fp32", number, len(candidates), str(reduced))
+    ways = [one for dtype in dtypes for one in candidates(dtype, engine, portable)]
+    for number, reduced in enumerate(ways):
+        watch("compare with fp32", number, len(ways), str(reduced))
         exact = exact or rows_of(portable.ready(Execution(reduced.runtime, engine.device)), pixels)
         rows = rows_of(portable.ready(Execution(reduced.runtime, engine.device, reduced)), pixels)
         found = min((drift(x, y) for x, y in zip(exact, rows, strict=True)), key=lambda one: one.cosine)
         if min(found.cosine, found.expected_cosine) >= engine.least_cosine:
-            watch("compare with fp32", len(candidates), len(candidates), str(reduced))
+            watch("compare with fp32", len(ways), len(ways), str(reduced))
             return Audited(reduced, found)
-    watch("compare with fp32", len(candidates), len(candidates), "fp32")
+    watch("compare with fp32", len(ways), len(ways), "fp32")
     return Audited(drift=found)
 
 
-def _candidates(dtype: str, engine: EngineSpec, portable: Portable) -> Iterator[Reduced]:
+def candidates(dtype: str, engine: EngineSpec, portable: Portable) -> Iterator[Reduced]:
     """Yield ways to compute in `dtype`, the fastest first."""
     device = device_named(engine.device).type
     if device == "cuda" or engine.runtime in {"torch", "compile"} or not is_installed("openvino"):

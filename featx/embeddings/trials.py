@@ -149,7 +149,7 @@ def fastest(
         start = time.perf_counter()
         ready[name] = trials.portable.ready(Execution(name, "cpu"), rows)
         built = time.perf_counter() - start
-        speeds[name] = Speed(round(_images_per_s(ready[name], batch), 1), round(built, 2))
+        speeds[name] = Speed(round(images_per_s(ready[name], batch), 1), round(built, 2))
         watch("try runtimes", number, len(here), f"{name} {speeds[name].images_per_s} images/s")
         if speeds["torch"].seconds(n_images) < SHORT_S:
             return ready["torch"]
@@ -165,7 +165,7 @@ def _question(wanted: str, engine: EngineSpec) -> str:
     return f"precision {wanted}, runtime {engine.runtime}, device {engine.device}, cosine {engine.least_cosine}"
 
 
-def _images_per_s(runner: Runner, pixels: Pixels) -> float:
+def images_per_s(runner: Runner, pixels: Pixels) -> float:
     """Measure a network alone, as many calls at once as it takes."""
     batch = np.resize(pixels, (runner.rows, *pixels.shape[1:]))
 

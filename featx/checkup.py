@@ -1,0 +1,194 @@
+"""What this machine has for featx, and what fewer bits would do to a recipe's embeddings."""
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.embeddings.choice import Chooser
+from featx.embeddings.drift import Drift
+from featx.embeddings.groups import NetworkGroup, network_groups
+from featx.errors import DeviceError
+from featx.progress import Watch, unwatched
+from featx.recipe import Recipe
+from featx.specs import EngineSpec, Precision, Runtime
+from featx.tables import Truth
+from featx.workspace import Study, cache_folder
+
+PACKAGES = ("featx", "torch", "torchvision", "timm", "onnxruntime", "openvino", "scikit-learn", "xgboost", "zarr")
+RUNTIMES: tuple[Runtime, ...] = ("torch", "onnx", "openvino")
+MOST_IMAGES = 512  # that are tried on: those with the smallest digests
+FOLDS = 5
+LEAST_ROWS = 2 * FOLDS  # of a class, for a head on them to say something
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """A way to run one network, compared with eager torch in fp32 on a recipe's own images.
+
+    Attributes
+    ----------
+    network
+        Its backbone.
+    how
+        Runtime, or the reduced precision with all that it depends on.
+    images_per_s
+        Of the network alone.
+    drift
+        From fp32.
+    is_trusted
+        Whether an extraction may use it.
+    accuracy, accuracy_sd
+        Of a logistic regression, mean and standard deviation over folds; nan where a class has too few images.
+    """
+
+    network: str
+    how: str
+    images_per_s: float
+    drift: Drift
+    is_trusted: bool
+    accuracy: float
+    accuracy_sd: float
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found.
+
+    Attributes
+    ----------
+    machine
+        (what, found).
+    checkups
+        One for each way to run each network; empty where nobody asked.
+    n_images
+        That they were tried on.
+    """
+
+    machine: list[tuple[str, str]]
+    checkups: list[Checkup]
+    n_images: int
+
+
+def doctor(
+    recipe: str | Path | Recipe | None = None, *, precision: bool = False, watch: Watch = unwatched
+) -> Diagnosis:
+    """Say what this machine has; with `precision`, compare runtimes and precisions on a recipe's images.
+
+    Raises
+    ------
+    IncompleteError
+        the recipe has not been extracted: its train images are what is tried on.
+    DeviceError
+        not one of its images can be read.
+    """
+    if not precision:
+        return Diagnosis(machine(cache_folder()), [], 0)
+    study = Study.open(recipe)
+    truth = study.truth(next(iter(study.recipe.targets))).take(study.ids("train"))
+    manifest = study.manifest.take(truth.ids)
+    _, first = np.unique(manifest.digests.astype(str), return_index=True)  # by digest, each once
+    truth, manifest = truth.take(truth.ids[first[:MOST_IMAGES]]), manifest.take(truth.ids[first[:MOST_IMAGES]])
+    uris = dict(zip(manifest.digests.tolist(), manifest.uris.tolist(), strict=True))
+    chooser = Chooser(study.cache, study.recipe.extraction, uris, watch, sample=len(uris))
+    groups = network_groups(study.recipe.requests)
+    checkups = [one for group in groups for one in _checkups(group, chooser, truth, watch)]
+    return Diagnosis(machine(study.cache), checkups, len(uris))
+
+
+def machine(cache: Path) -> list[tuple[str, str]]:
+    """Return what there is, in words."""
+    import torch
+
+    from featx.embeddings.runtimes import is_installed, is_native
+
+    gpus = [torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())]
+    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    place = next(folder for folder in (cache.absolute(), *cache.absolute().parents) if folder.exists())
+    native = [dtype for dtype in ("bf16", "fp16") if is_installed("openvino") and is_native(dtype)]
+    return [
+        ("python", platform.python_version()),
+        *((package, _version(package)) for package in PACKAGES),
+        (
+            "processor",
+            f"{os.cpu_count()} cores, {platform.machine()}; {' and '.join(native) or 'no fewer bits'} native",
+        ),
+        ("memory", f"{memory_gb:.1f} GB"),
+        ("GPUs", ", ".join(gpus) or "none that torch sees"),
+        ("runtimes", ", ".join(name for name in RUNTIMES if is_installed(name))),
+        ("cache", f"{cache.absolute()}, {shutil.disk_usage(place).free / 1e9:.1f} GB free on its disk"),
+    ]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _checkups(group: NetworkGroup, chooser: Chooser, truth: Truth, watch: Watch) -> Iterator[Checkup]:
+    """Run a network in every way that this machine has; the first one is what the others are compared with."""
+    from featx.embeddings.drift import drift
+    from featx.embeddings.precision import rows_of
+    from featx.embeddings.runtimes import Execution
+    from featx.embeddings.trials import images_per_s
+
+    pixels = chooser.pixels(group)
+    if len(pixels) < len(truth.ids):
+        raise DeviceError(f"{len(truth.ids) - len(pixels)} of {len(truth.ids)} images cannot be decoded; extract again")
+    ways = list(_ways(group, chooser.engine))
+    exact: list[NDArray[np.float32]] | None = None
+    for number, (runtime, precision) in enumerate(ways):
+        how = runtime if precision == "fp32" else str(precision)
+        watch("check", number, len(ways), f"{group.requests[0].backbone} {how}")
+        runner = group.portable.ready(Execution(runtime, "auto" if runtime == "torch" else "cpu", precision))
+        rows = rows_of(runner, pixels)
+        exact = exact or rows
+        found = min((drift(x, y) for x, y in zip(exact, rows, strict=True)), key=lambda one: one.cosine)
+        least = chooser.engine.least_cosine
+        accuracy, spread = _head(rows[0], truth)
+        yield Checkup(
+            network=group.requests[0].backbone,
+            how=how,
+            images_per_s=round(images_per_s(runner, pixels), 1),
+            drift=found,
+            is_trusted=precision == "fp32" or min(found.cosine, found.expected_cosine) >= least,
+            accuracy=accuracy,
+            accuracy_sd=spread,
+        )
+    watch("check", len(ways), len(ways), "")
+
+
+def _ways(group: NetworkGroup, engine: EngineSpec) -> Iterator[tuple[Runtime, Precision]]:
+    from featx.embeddings.precision import candidates
+    from featx.embeddings.runtimes import is_installed, is_native
+
+    for runtime in RUNTIMES:
+        if is_installed(runtime):
+            yield runtime, "fp32"
+    by_torch = not is_installed("openvino")
+    for dtype in ("bf16", "fp16"):
+        if by_torch or is_native(dtype):
+            for reduced in candidates(dtype, engine, group.portable):
+                yield reduced.runtime, reduced
+
+
+def _head(x: NDArray[np.float32], truth: Truth) -> tuple[float, float]:
+    """Return mean and standard deviation of a plain head's accuracy over folds."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if np.bincount(truth.codes).min() < LEAST_ROWS:
+        return float("nan"), float("nan")
+    head = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+    scores = cross_val_score(head, x, truth.codes, cv=FOLDS)
+    return float(scores.mean()), float(scores.std())

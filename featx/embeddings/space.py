@@ -1,0 +1,52 @@
+"""What an extraction will write, said before it begins, and refused where the disk does not hold it."""
+
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from featx.embeddings.store import EmbeddingStore
+from featx.errors import StoreError
+from featx.progress import Watch
+
+ROW_BYTES = 20  # beside the vector: a digest and a checksum
+VALUE_BYTES = 4
+
+
+def check_space(stores: Sequence[EmbeddingStore], digests: Iterable[str], cache: Path, watch: Watch) -> None:
+    """Say how much is to be written and how much there is room for.
+
+    Raises
+    ------
+    StoreError
+        it does not fit; names the widest embedding.
+    """
+    every = list(digests)
+    sizes = [_bytes(len(store.missing(every)), store.n_features) for store in stores]
+    needed = sum(sizes)
+    if not needed:
+        return
+    place = next(folder for folder in (cache.absolute(), *cache.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        widest = stores[sizes.index(max(sizes))]
+        raise StoreError(
+            f"the vectors take {gigabytes(needed)}, {gigabytes(free)} are free in {place}; the widest are those of "
+            f"{widest.spec.backbone}/{widest.spec.tap}/{widest.spec.pool}, d {widest.n_features}: pool them, or name "
+            "another cache (paths.cache)"
+        )
+    watch("room", 1, 1, f"{gigabytes(needed)} of vectors; {gigabytes(free)} are free")
+
+
+def _bytes(n_rows: int, n_features: int) -> int:
+    return n_rows * (n_features * VALUE_BYTES + ROW_BYTES)
+
+
+def gigabytes(n_bytes: int) -> str:
+    """Write a number of bytes for people.
+
+    Examples
+    --------
+    >>> gigabytes(1_300_000_000), gigabytes(13_000_000)
+    ('1.3 GB', '13.0 MB')
+    """
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
