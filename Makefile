@@ -37,3 +37,4 @@ bench: $(INSTALLED) ## times against the unaided way, in one run
 
 bench-extract: $(INSTALLED) ## images a second against what people write instead
 	$(BIN)/python -m tests.benchmarks.extraction
+	$(BIN)/python -m tests.benchmarks.one_pass

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.embeddings.choice import Chooser
-from featx.embeddings.drift import Drift
+from featx.embeddings.drift import Drift, worst_drift
 from featx.embeddings.groups import NetworkGroup, network_groups
 from featx.errors import DeviceError
 from featx.progress import Watch, unwatched
@@ -135,7 +135,6 @@ def _version(package: str) -> str:
 
 def _checkups(group: NetworkGroup, chooser: Chooser, truth: Truth, watch: Watch) -> Iterator[Checkup]:
     """Run a network in every way that this machine has; the first one is what the others are compared with."""
-    from featx.embeddings.drift import drift
     from featx.embeddings.precision import rows_of
     from featx.embeddings.runtimes import Execution
     from featx.embeddings.trials import images_per_s
@@ -151,15 +150,16 @@ def _checkups(group: NetworkGroup, chooser: Chooser, truth: Truth, watch: Watch)
         runner = group.portable.ready(Execution(runtime, "auto" if runtime == "torch" else "cpu", precision))
         rows = rows_of(runner, pixels)
         exact = exact or rows
-        found = min((drift(x, y) for x, y in zip(exact, rows, strict=True)), key=lambda one: one.cosine)
-        least = chooser.engine.least_cosine
+        found = worst_drift(exact, rows)
+        if found is None:
+            raise DeviceError(f"{group.requests[0].backbone} gives no image a finite vector; name another tap")
         accuracy, spread = _head(rows[0], truth)
         yield Checkup(
             network=group.requests[0].backbone,
             how=how,
             images_per_s=round(images_per_s(runner, pixels), 1),
             drift=found,
-            is_trusted=precision == "fp32" or min(found.cosine, found.expected_cosine) >= least,
+            is_trusted=precision == "fp32" or found.least_cosine >= chooser.engine.least_cosine,
             accuracy=accuracy,
             accuracy_sd=spread,
         )

@@ -1,6 +1,6 @@
 """Embeddings for other people's Pipelines: a scikit-learn transformer over featx's engine and cache."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
@@ -8,25 +8,26 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
 
+from featx.disk import file_state
 from featx.embeddings.choice import Chooser
 from featx.embeddings.fill import fill, plans_for
 from featx.embeddings.groups import NetworkGroup
 from featx.embeddings.workers import Place
-from featx.errors import DataError
-from featx.images.contents import Content, State, digest, file_uri
+from featx.errors import DataError, ReadError
+from featx.images.contents import State, digest, file_uri
+from featx.images.decode import CHANNELS, from_image
 from featx.images.digests import DigestCache, Identity, identified
 from featx.progress import unwatched
 from featx.recipe import EmbeddingSection, checked_spec
 from featx.sources import is_url
-from featx.specs import EmbeddingRequest, EngineSpec
+from featx.specs import Decoding, EmbeddingRequest, EngineSpec
 from featx.workspace import cache_folder
 
 KEPT_NETWORKS = 4
-PLAIN_MODES = {"L", "LA", "RGB", "RGBA", "I", "F"}
 
 
 class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -42,7 +43,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     precision
         ``fp32``, ``bf16`` or ``fp16``. There is no ``auto``: the folds of a cross-validation must not differ in it.
     cache
-        The folder of stores; ``$FEATX_CACHE`` or ``cache`` by default.
+        The folder of stores; by default ``$FEATX_CACHE``, else ``cache``.
     device, runtime, workers, batch_size
         As in a recipe's ``[extraction]`` (`featx.specs.EngineSpec`).
     on_error
@@ -115,7 +116,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             a setting is wrong, or the network cannot be had.
         """
         self._engine()
-        self.n_features_out_ = _network(self._request()).resolved.n_features[0]
+        self.n_features_out_ = _network_for(self._request()).resolved.n_features[0]
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -136,45 +137,36 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         DataError
             an image cannot be read and `on_error` is ``raise``, or is none of these.
         """
-        if self.on_error not in {"raise", "nan"}:
-            raise DataError(f"on_error: found {self.on_error!r}, expected 'raise' or 'nan'")
         request, engine, cache = self._request(), self._engine(), cache_folder(self.cache)
-        places = _places(X)
-        identities = _identities(places, cache)
+        places, identities = _looked_at(X, cache)
         uris: dict[str, Place] = {}
         for place, identity in zip(places, identities, strict=True):
             if identity.digest:
                 uris.setdefault(identity.digest, place)
         chooser = Chooser(cache, engine, uris, unwatched)
-        (plan,) = plans_for([_network(request)], chooser)
+        (plan,) = plans_for([_network_for(request)], chooser)
         failed = fill([plan], uris, chooser, unwatched).failed if uris else {}
         reasons = [failed.get(one.digest, "") if one.digest else one.reason for one in identities]
         if self.on_error == "raise" and any(reasons):
-            self._complain(places, reasons)
+            _complain(places, reasons)
         good = np.array([not reason for reason in reasons], dtype=bool)
         x = np.full((len(places), plan.locked[0].n_features), np.nan, dtype=np.float32)
         if good.any():
             x[good] = plan.stores[0].read([identities[at].digest for at in np.flatnonzero(good)])
         return x
 
-    @staticmethod
-    def _complain(places: Sequence[Place], reasons: Sequence[str]) -> None:
-        bad = [at for at, reason in enumerate(reasons) if reason]
-        first = places[bad[0]]
-        name = repr(first) if isinstance(first, str) else f"image {bad[0]}"
-        raise DataError(
-            f"{len(bad)} of {len(places)} images have no embedding, first {name}: {reasons[bad[0]]}; leave them out, "
-            "or say on_error='nan'"
-        )
-
     def _request(self) -> EmbeddingRequest:
         if self.precision == "auto":
             raise DataError("precision: found 'auto', expected 'fp32', 'bf16' or 'fp16': folds must not differ in it")
         asked = {name: getattr(self, name) for name in EmbeddingRequest.model_fields if name != "decoding"}
-        section = checked_spec(EmbeddingSection, type(self).__name__, **asked)
-        return EmbeddingRequest(**section.model_dump())
+        checked_spec(EmbeddingSection, type(self).__name__, **asked)  # knows the names of backbones
+        request = checked_spec(EmbeddingRequest, type(self).__name__, **asked)
+        own = request.weights not in {"default", "none"}
+        return request.model_copy(update={"weights": str(Path(request.weights).absolute())}) if own else request
 
     def _engine(self) -> EngineSpec:
+        if self.on_error not in {"raise", "nan"}:
+            raise DataError(f"on_error: found {self.on_error!r}, expected 'raise' or 'nan'")
         asked = {name: getattr(self, name) for name in ("device", "runtime", "workers", "batch_size")}
         return checked_spec(EngineSpec, type(self).__name__, **asked)
 
@@ -194,48 +186,67 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return tags
 
 
+def _network_for(request: EmbeddingRequest) -> NetworkGroup:
+    """Return the network for a request, one for all embedders of this process while its weights' file stays."""
+    return _network(request, file_state(request.weights))
+
+
 @lru_cache(KEPT_NETWORKS)
-def _network(request: EmbeddingRequest) -> NetworkGroup:
-    """Return the network for a request, one for all embedders of this process."""
+def _network(request: EmbeddingRequest, _weights: tuple[str, int, int] | None) -> NetworkGroup:
     return NetworkGroup((request,))
 
 
-def _places(images: Any) -> list[Place]:
-    """Return each image as what workers take."""
-    if isinstance(images, str | Path | Image.Image):
+def _looked_at(images: Any, cache: Path) -> tuple[list[Place], list[Identity]]:
+    """Return each image as workers take it, and its digest, or why it has none.
+
+    Files whose size and time are known are not read.
+    """
+    found = [_place(image, number) for number, image in enumerate(_listed(images))]
+    places = [one if not isinstance(one, Identity) else "" for one in found]
+    paths = [one for one in found if isinstance(one, str)]
+    with (
+        DigestCache(cache / "digests.sqlite") as known,
+        closing(identified(paths, [_state(path) for path in paths], known)) as answers,
+    ):
+        return places, [_identity(one, answers) for one in found]
+
+
+def _identity(found: Place | Identity, answers: Iterator[tuple[Identity, bool]]) -> Identity:
+    if isinstance(found, Identity):
+        return found
+    return next(answers)[0] if isinstance(found, str) else Identity(digest(found))
+
+
+def _listed(images: Any) -> Iterable[Any]:
+    """Refuse what is one image, or no list of them."""
+    if hasattr(images, "columns"):  # a table
+        if len(images.columns) != 1:
+            raise DataError(f"expected a table with one column of images, found {len(images.columns)} columns")
+        return list(images.iloc[:, 0])
+    one = isinstance(images, str | Path | Image.Image)
+    if isinstance(images, np.ndarray) and images.dtype != object:
+        one = images.ndim == 2 or (images.ndim == 3 and images.shape[2] in CHANNELS)
+    if one or not isinstance(images, Iterable):
         raise DataError(f"expected a list of images, found one {type(images).__name__}; put it into a list")
-    return [_place(image, number) for number, image in enumerate(images)]
+    return images
 
 
-def _place(image: Any, number: int) -> Place:
+def _place(image: Any, number: int) -> Place | Identity:
+    """Return a uri or pixels, or why there are none."""
     if isinstance(image, str) and is_url(image):
         return image
     if isinstance(image, str | Path):
         return file_uri(str(Path(image).absolute()))
     if isinstance(image, Image.Image):
-        upright = ImageOps.exif_transpose(image)
-        plain = upright.mode in PLAIN_MODES or upright.mode.startswith("I;16")
-        transparent = "RGBA" if upright.has_transparency_data else "RGB"
-        return np.asarray(upright if plain else upright.convert(transparent))
+        try:
+            return np.asarray(from_image(image, Decoding()))
+        except ReadError as error:
+            return Identity(outcome="unreadable", reason=str(error))
     if isinstance(image, np.ndarray) and image.ndim >= 2:
         return image
     raise DataError(
         f"image {number} is {type(image).__name__}, expected a path, a PIL image or an array (h, w[, channels])"
     )
-
-
-def _identities(places: Sequence[Place], cache: Path) -> list[Identity]:
-    """Return each image's digest, or why it has none; files whose size and time are known are not read."""
-    paths = [place for place in places if isinstance(place, str)]
-    with (
-        DigestCache(cache / "digests.sqlite") as known,
-        closing(identified(paths, [_state(path) for path in paths], known)) as answers,
-    ):
-        return [next(answers)[0] if isinstance(place, str) else _of_array(place) for place in places]
-
-
-def _of_array(content: Content) -> Identity:
-    return Identity(digest(content))
 
 
 def _state(path: str) -> State | None:
@@ -244,3 +255,13 @@ def _state(path: str) -> State | None:
     except (OSError, ValueError):
         return None
     return found.st_size, found.st_mtime_ns
+
+
+def _complain(places: Sequence[Place], reasons: Sequence[str]) -> None:
+    bad = [at for at, reason in enumerate(reasons) if reason]
+    first = places[bad[0]]
+    name = repr(first) if isinstance(first, str) and first else f"image {bad[0]}"
+    raise DataError(
+        f"{len(bad)} of {len(places)} images have no embedding, first {name}: {reasons[bad[0]]}; leave them out, or "
+        "say on_error='nan'"
+    )

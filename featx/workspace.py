@@ -122,8 +122,8 @@ def store_path(cache: Path, spec: EmbeddingSpec) -> Path:
 
 
 def cache_folder(written: str | Path | None = None) -> Path:
-    """Return the folder of embedding stores: ``$FEATX_CACHE``, else the one that is named, else ``cache``."""
-    return Path(os.environ.get("FEATX_CACHE") or written or "cache")
+    """Return the folder of embedding stores: the one that is named, else ``$FEATX_CACHE``, else ``cache``."""
+    return Path(written or os.environ.get("FEATX_CACHE") or "cache")
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from featx.embeddings.fill import network_groups
+from featx.embeddings.groups import network_groups
 from featx.embeddings.read import locked_embeddings, read_embeddings
+from featx.embeddings.runtimes import Execution
 from featx.embeddings.workers import Decoder
-from featx.specs import EngineSpec
 from featx.workspace import HAS_EMBEDDING, Study
 
 
@@ -27,15 +27,15 @@ def row_alone(study: Study) -> Callable[[str], bytes]:
     (locked,) = study.locked
     (group,) = network_groups([locked.request])
     decoder = Decoder(locked.spec.decoding, (locked.spec.preprocessing,))
-    runner = group.runner(EngineSpec(device="cpu"))
+    runner = group.portable.ready(Execution("torch", "cpu"))
     places = dict(zip(study.manifest.ids, zip(study.manifest.digests, study.manifest.uris, strict=True), strict=True))
 
     def row(name: str) -> bytes:
         digest, uri = places[name]
         found = decoder.decoded(digest, uri)
         assert not isinstance(found, str), found
-        batch = np.zeros((runner.rows, *found[0].shape), dtype=np.uint8)
-        batch[0] = found[0]
+        batch = np.zeros((runner.rows, *found[0].shape[:2], 3), dtype=np.uint8)
+        batch[0] = found[0]  # one grey channel is spread over three
         (x,) = runner(batch)
         assert (x.shape, x.dtype) == ((runner.rows, locked.n_features), np.float32)
         return x[0].tobytes()

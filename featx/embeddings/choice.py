@@ -14,7 +14,7 @@ from featx.embeddings.groups import NetworkGroup
 from featx.embeddings.store import missing
 from featx.embeddings.workers import Decoder, Place, decoded
 from featx.progress import Watch
-from featx.specs import Decoding, EngineSpec, Precision, Preprocessing, Reduced
+from featx.specs import Decoding, EmbeddingRequest, EngineSpec, Precision, Preprocessing, Reduced
 
 if TYPE_CHECKING:
     from featx.embeddings.trials import Trials
@@ -58,10 +58,10 @@ class Chooser:
         self._watch = watch
         self._pixels: dict[tuple[Preprocessing, Decoding], NDArray[np.uint8]] = {}
 
-    def can_run(self, precision: Precision) -> bool:
+    def can_run(self, request: EmbeddingRequest, precision: Precision) -> bool:
         """Whether what is asked for leaves room for a precision: its numbers depend on runtime and device."""
         if not isinstance(precision, Reduced):
-            return True
+            return request.precision in {"auto", "fp32"}
         own_device = self.engine.device == "auto" or self.engine.device.startswith(precision.device)
         return own_device and self.engine.runtime in {"auto", precision.runtime}
 
@@ -92,7 +92,8 @@ class Chooser:
         from featx.embeddings.precision import check_trusted
 
         found = self._trials(group).precision(wanted, self.engine) or self._audited(group, wanted, [wanted])
-        check_trusted(found, wanted, self.engine)
+        if found.drift is not None:  # else there is no image to look at
+            check_trusted(found, wanted, self.engine)
         return found
 
     def _audited(self, group: NetworkGroup, wanted: str, dtypes: list[str]) -> Audited:

@@ -53,6 +53,7 @@ class TorchRunner:
     ) -> None:
         self.rows = rows
         ready = network.eval().to(device)
+        self._lock = network.lock
         self._autocast = DTYPES[precision.dtype] if isinstance(precision, Reduced) else None
         self._network = torch.compile(ready, dynamic=False) if compiled else ready
         self._device = device
@@ -71,6 +72,7 @@ class TorchRunner:
         with (
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False),
             torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None),
+            self._lock,
         ):
             outputs = self._network(x)
         return [output.cpu().numpy() for output in outputs]

@@ -64,7 +64,7 @@ class Plan:
 
 def plans_for(groups: Sequence[NetworkGroup], chooser: Chooser, noted: Sequence[LockedEmbedding] = ()) -> list[Plan]:
     """Return what is to be filled for some networks: as `noted` at the last extraction while that holds, else anew."""
-    known = {one.request: one for one in noted if one.holds and chooser.can_run(one.spec.precision)}
+    known = {one.request: one for one in noted if one.holds and chooser.can_run(one.request, one.spec.precision)}
     return [part for group in groups for part in _plan(group, chooser, known).parted()]
 
 
@@ -72,7 +72,8 @@ def _plan(group: NetworkGroup, chooser: Chooser, known: Mapping[EmbeddingRequest
     locked = [known[request] for request in group.requests if request in known]
     if len(locked) < len(group.requests):
         chosen = chooser.precision(group) if not locked else Audited(locked[0].spec.precision, _drift(locked[0]))
-        found, drift = group.resolved, chosen.drift and chosen.drift.model_dump()
+        found = group.resolved
+        drift = None if chosen.drift is None or chosen.precision == "fp32" else chosen.drift.model_dump()
         asked = zip(group.requests, group.specs(chosen.precision), found.n_features, strict=True)
         locked = [
             known[request]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from featx.embeddings.choice import Audited
 from featx.embeddings.devices import device_named
-from featx.embeddings.drift import Drift, drift
+from featx.embeddings.drift import Drift, worst_drift
 from featx.embeddings.engine import Rows, Runner
 from featx.embeddings.runtimes import Execution, Portable, is_installed, is_native
 from featx.errors import DeviceError
@@ -61,8 +61,8 @@ def audited(
         watch("compare with fp32", number, len(ways), str(reduced))
         exact = exact or rows_of(portable.ready(Execution(reduced.runtime, engine.device)), pixels)
         rows = rows_of(portable.ready(Execution(reduced.runtime, engine.device, reduced)), pixels)
-        found = min((drift(x, y) for x, y in zip(exact, rows, strict=True)), key=lambda one: one.cosine)
-        if min(found.cosine, found.expected_cosine) >= engine.least_cosine:
+        found = worst_drift(exact, rows)
+        if found is not None and found.least_cosine >= engine.least_cosine:
             watch("compare with fp32", len(ways), len(ways), str(reduced))
             return Audited(reduced, found)
     watch("compare with fp32", len(ways), len(ways), "fp32")

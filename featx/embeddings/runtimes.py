@@ -94,9 +94,8 @@ class Portable:
 
     def _made(self, how: Execution, rows: int) -> Runner:
         if how.runtime in {"torch", "compile"}:
-            return TorchRunner(
-                self.network, device_named(how.device), rows, how.precision, compiled=how.runtime == "compile"
-            )
+            device, compiled = device_named(how.device), how.runtime == "compile"
+            return TorchRunner(self.network, device, rows, how.precision, compiled=compiled)
         if how.device not in {"auto", "cpu"}:
             raise DeviceError(f"runtime {how.runtime!r} runs on the CPU, not on {how.device!r}; say '--runtime torch'")
         if how.runtime == "openvino":
@@ -109,6 +108,10 @@ class Portable:
 
     def as_onnx(self, rows: int) -> bytes:
         """Return it as ONNX, for batches of one size; exported once."""
+        with self.network.lock:
+            return self._exported_for(rows)
+
+    def _exported_for(self, rows: int) -> bytes:
         if rows not in self._exported:
             pixels = torch.zeros(rows, self.size_px, self.size_px, 3, dtype=torch.uint8)
             buffer = io.BytesIO()

@@ -22,6 +22,7 @@ from featx.embeddings.choice import Audited
 from featx.embeddings.drift import Drift
 from featx.embeddings.engine import Runner
 from featx.embeddings.runtimes import Execution, Portable, is_installed
+from featx.errors import StoreError
 from featx.images.decode import Pixels
 from featx.progress import Watch, unwatched
 from featx.specs import EmbeddingSpec, EngineSpec, Precision, Runtime, fingerprint
@@ -94,11 +95,17 @@ class Trials:
         self._key = fingerprint({"specs": [spec.identity() for spec in specs], "machine": machine()})
 
     def _known(self) -> dict[str, Any]:
-        return dict(read_json(self._file).get(self._key, {})) if self._file.is_file() else {}
+        return dict(self._every().get(self._key, {}))
+
+    def _every(self) -> dict[str, Any]:
+        every = read_json(self._file) if self._file.is_file() else {}
+        if not isinstance(every, dict):
+            raise StoreError(f"{self._file} holds no trials; remove it, and they are made again")
+        return every
 
     def _keep(self, name: str, value: Mapping[str, Any]) -> None:
         with locked(self._file.with_name(".trials.lock")):
-            every = read_json(self._file) if self._file.is_file() else {}
+            every = self._every()
             every.setdefault(self._key, {})[name] = value
             write_json(self._file, every)
 

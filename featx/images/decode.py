@@ -57,9 +57,8 @@ def decode(content: Content, decoding: Decoding | None = None, enough_px: int = 
         raise
     except UnidentifiedImageError as error:
         raise ReadError(_unknown_format(content)) from error
-    except Exception as error:  # on broken files Pillow raises whatever comes to its plugins
-        kind = "" if isinstance(error, OSError) and str(error) else f"{type(error).__name__} "
-        raise ReadError(f"cannot be decoded: {kind}{error}".rstrip()) from error
+    except Exception as error:  # as in from_image
+        raise ReadError(_broken(error)) from error
 
 
 def _from_bytes(data: bytes, decoding: Decoding, enough_px: int) -> Image.Image:
@@ -67,6 +66,18 @@ def _from_bytes(data: bytes, decoding: Decoding, enough_px: int) -> Image.Image:
         _seek(opened, decoding.frame)
         if opened.format == "JPEG" and (plain := _plain_jpeg(opened, data, decoding, enough_px)):
             return plain
+        return from_image(opened, decoding)
+
+
+def from_image(opened: Image.Image, decoding: Decoding) -> Image.Image:
+    """Return what Pillow opened as `decode` does.
+
+    Raises
+    ------
+    ReadError
+        it cannot be decoded; the message is the reason alone.
+    """
+    try:
         opened.load()
         if opened.format in {"JPEG", "MPO"} and opened.mode == "CMYK" and "adobe" not in opened.info:
             # Pillow takes all CMYK JPEGs for Adobe's, whose values are inverted.
@@ -74,6 +85,15 @@ def _from_bytes(data: bytes, decoding: Decoding, enough_px: int) -> Image.Image:
         if opened.format == "PPM" and opened.mode == "I":  # 16 bits, which Pillow hands out as 32
             return _opaque(Image.fromarray(np.asarray(opened).astype(np.uint16)), decoding)
         return _opaque(ImageOps.exif_transpose(opened), decoding)
+    except ReadError:
+        raise
+    except Exception as error:  # on broken files Pillow raises whatever comes to its plugins
+        raise ReadError(_broken(error)) from error
+
+
+def _broken(error: Exception) -> str:
+    kind = "" if isinstance(error, OSError) and str(error) else f"{type(error).__name__} "
+    return f"cannot be decoded: {kind}{error}".rstrip()
 
 
 def _formats() -> list[str]:

@@ -1,5 +1,6 @@
 """Networks that take pixels and give vectors: normalisation, taps and pooling inside one module."""
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,11 @@ class FeatureNetwork(nn.Module):
     taps
         What is read off.
 
+    Attributes
+    ----------
+    lock
+        To be held while it runs: it keeps what its layers give until all are through.
+
     Raises
     ------
     UnknownNameError
@@ -78,6 +84,7 @@ class FeatureNetwork(nn.Module):
         super().__init__()
         self.body = body
         self.taps = tuple(taps)
+        self.lock = threading.Lock()
         self.preprocessing = preprocessing
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1) * 255)

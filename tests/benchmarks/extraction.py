@@ -1,9 +1,10 @@
-"""The whole way from PNG to vector, against what a user would write instead (``peers/peer_extract.py``).
+"""The whole way from file to vector, against what a user would write instead (``peers/peer_extract.py``).
 
 usage: python -m tests.benchmarks.extraction [N_IMAGES]
 
-In turn, ROUNDS times: the naive script, the expert's, and ``featx extract`` into an empty cache in each runtime; all
-with EfficientNet-Lite0 at 224 px on the same solar cells. Rates leave out imports and the building of the network.
+For each case the naive script, the expert's and ``featx extract`` into an empty cache run in turn, ROUNDS times. Rates
+leave out imports and the building of the network on both sides; what featx tries before is tried in a run that does not
+count. The limit is what the stages' own core-seconds allow on these cores: 1 / ((decode + forward) / cores).
 """
 
 import json
@@ -15,89 +16,186 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from featx.artifact import commit
+from featx.embeddings.runtimes import Execution, Portable
+from featx.embeddings.trials import images_per_s
+from featx.embeddings.workers import Decoder
+from featx.images.digests import identify
+from featx.networks.features import resolve
+from featx.recipe import load_recipe
+from featx.specs import Decoding, ResolvedEmbedding
+from featx.workspace import Study
 
 ROUNDS = 3
-N_IMAGES = 512
-RUNTIMES = ("torch", "onnx", "openvino")
+N_IMAGES = 768
 PEER = Path(__file__).parent / "peers" / "peer_extract.py"
 RECIPE = """
 [data]
 source = "images"
 [targets.class]
 column = "class"
+[extraction]
+runtime = "{runtime}"
 [[embedding]]
-backbone = "efficientnet_lite0"
+backbone = "{backbone}"
+weights = "{weights}"
 size_px = 224
 resize = "squash"
 interpolation = "bilinear"
+precision = "{precision}"
+mean = [0.5, 0.5, 0.5]
+std = [0.5, 0.5, 0.5]
 """
+FP32 = (("torch", "fp32"), ("onnx", "fp32"), ("openvino", "fp32"))
+BF16 = (("openvino", "bf16"),)
 
 
-def make_source(folder: Path, n: int) -> None:
-    """Copy n solar cells into two class folders, beside a recipe."""
+@dataclass
+class Case:
+    """One network on one kind of images.
+
+    Attributes
+    ----------
+    least
+        Peer → times its rate that the best of featx's should reach.
+    """
+
+    name: str
+    net: str
+    n: int
+    least: dict[str, float]
+    large_jpegs: bool = False
+    ways: tuple[tuple[str, str], ...] = (*FP32[1:], *BF16)
+    rates: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def backbone(self) -> tuple[str, str]:
+        """What featx calls the network, and its weights."""
+        return (self.net, "default") if self.net == "efficientnet_lite0" else (f"timm:{self.net}", "none")
+
+
+def cells() -> list[Path]:
+    """Return the solar cells' files."""
     package = find_spec("elpv_dataset")
     assert package is not None
     assert package.submodule_search_locations
-    cells = sorted(Path(package.submodule_search_locations[0], "data", "images").glob("*.png"))[:n]
-    for number, cell in enumerate(cells):
+    return sorted(Path(package.submodule_search_locations[0], "data", "images").glob("*.png"))
+
+
+def make_source(folder: Path, n: int, large_jpegs: bool = False) -> None:
+    """Put n solar cells into two class folders, as they are or as JPEGs of 1536×1024."""
+    for number, cell in enumerate(cells()[:n]):
         place = folder / "images" / ("odd" if number % 2 else "even")
         place.mkdir(parents=True, exist_ok=True)
-        shutil.copy(cell, place)
-    (folder / "featx.toml").write_text(RECIPE)
+        if large_jpegs:
+            Image.open(cell).convert("RGB").resize((1536, 1024)).save(place / f"{cell.stem}.jpg", quality=90)
+        else:
+            shutil.copy(cell, place)
 
 
 def printed(command: list[str], folder: Path) -> str:
     """Run a command and return what it prints."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        sys.exit(done.stderr)
+        sys.exit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr or done.stdout}")
     return done.stdout
 
 
-def peer_rate(mode: str, folder: Path, n: int) -> float:
+def peer_rate(mode: str, case: Case, folder: Path) -> float:
     """Return the images a second of one of the peers."""
-    said = printed([sys.executable, str(PEER), mode, str(folder / "images"), "--n", str(n)], folder)
-    found = re.search(r"([\d.]+) images/s", said)
+    command = [sys.executable, str(PEER), mode, str(folder / "images"), "--n", str(case.n), "--net", case.net]
+    found = re.search(r"([\d.]+) images/s", printed(command, folder))
     assert found is not None
     return float(found[1])
 
 
-def featx_rate(runtime: str, folder: Path) -> float:
+def featx_rate(runtime: str, precision: str, case: Case, folder: Path) -> float:
     """Return the images a second of an extraction into an empty cache."""
-    shutil.rmtree(folder / "cache", ignore_errors=True)
-    command = [
-        sys.executable,
-        "-c",
-        "from featx.cli.main import main; main()",
-        "extract",
-        "--json",
-        "--runtime",
-        runtime,
-    ]
-    done = json.loads(printed(command, folder))
-    print(f"         {runtime}: {done['verdict']}")
-    return float(done["images_per_s"])
+    backbone, weights = case.backbone
+    text = RECIPE.format(runtime=runtime, precision=precision, backbone=backbone, weights=weights)
+    recipe = folder / f"{runtime}-{precision}.toml"
+    recipe.write_text(text)
+    for store in (folder / "cache").glob("*.zarr"):
+        shutil.rmtree(store)
+    command = ["-c", "from featx.cli.main import main; main()", "extract", "--json", "-r", str(recipe)]
+    return float(json.loads(printed([sys.executable, *command], folder))["images_per_s"])
+
+
+def limit(case: Case, folder: Path) -> float:
+    """Return the images a second that decoding and forward pass allow, each measured alone on these cores."""
+    study = Study.open(load_recipe(folder / f"{case.ways[-1][0]}-{case.ways[-1][1]}.toml"))
+    os.chdir(folder)
+    one: ResolvedEmbedding = study.locked[0]
+    portable = Portable(resolve([one.request]).network, one.spec.preprocessing.canvas_px)
+    runner = portable.ready(Execution(case.ways[-1][0], "cpu", one.spec.precision))  # type: ignore[arg-type]
+    decoder = Decoder(Decoding(), (one.spec.preprocessing,))
+    todo = [(identify(str(file)).digest, str(file)) for file in sorted((folder / "images").rglob("*.*"))[:256]]
+    start = time.process_time()
+    for digest, file in todo:
+        assert not isinstance(decoder.decoded(digest, file), str)
+    decode_s = (time.process_time() - start) / len(todo)
+    cores = os.cpu_count() or 1
+    batch = np.random.default_rng(0).integers(0, 256, (runner.rows, 224, 224, 3), dtype=np.uint8)
+    forward_s = cores / images_per_s(runner, batch)
+    print(f"  alone: decode {decode_s * 1e3:.2f}, forward {forward_s * 1e3:.2f} core-milliseconds an image")
+    return cores / (decode_s + forward_s)
+
+
+def measured(case: Case, folder: Path) -> Iterator[str]:
+    """Run a case and yield a line for each of its ways."""
+    make_source(folder, case.n, case.large_jpegs)
+    names = [*case.least, *(f"{runtime} {precision}" for runtime, precision in case.ways)]
+    case.rates = {name: [] for name in names}
+    for runtime, precision in case.ways:
+        featx_rate(runtime, precision, case, folder)  # tries what is tried once
+    for _ in range(ROUNDS):
+        for mode in case.least:
+            case.rates[mode].append(peer_rate(mode, case, folder))
+        for runtime, precision in case.ways:
+            case.rates[f"{runtime} {precision}"].append(featx_rate(runtime, precision, case, folder))
+    medians = {name: statistics.median(found) for name, found in case.rates.items()}
+    for name, rate in medians.items():
+        ratios = ", ".join(f"{rate / medians[peer]:6.2f} x {peer}" for peer in case.least)
+        yield f"  {name:14s} {rate:7.1f} images/s, {ratios}"
+    most = limit(case, folder)
+    best = medians[f"{case.ways[-1][0]} {case.ways[-1][1]}"]
+    yield f"  limit          {most:7.1f} images/s, of which {case.ways[-1][1]} reaches {best / most:.2f}"
+    for peer, least in case.least.items():
+        top = max(medians[name] for name in names if name not in case.least)
+        verdict = "reached" if top >= least * medians[peer] else "MISSED"
+        yield f"  at least {least} x {peer}: {verdict} ({top / medians[peer]:.2f})"
 
 
 def main() -> None:
     """Print medians and ratios."""
     n = int(sys.argv[1]) if len(sys.argv) > 1 else N_IMAGES
-    print(f"{platform.machine()}, {os.cpu_count()} cores, commit {commit()}, {n} images, medians of {ROUNDS} in turn")
-    rates: dict[str, list[float]] = {name: [] for name in ("naive", "expert", *RUNTIMES)}
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        make_source(folder, n)
-        for _ in range(ROUNDS):
-            for name, found in rates.items():
-                found.append(featx_rate(name, folder) if name in RUNTIMES else peer_rate(name, folder, n))
-    medians = {name: statistics.median(found) for name, found in rates.items()}
-    for name, rate in medians.items():
-        ratios = ", ".join(f"{rate / medians[peer]:5.2f} x {peer}" for peer in ("naive", "expert"))
-        print(f"{name:9s} {rate:6.1f} images/s, {ratios}")
+    cases = [
+        Case("ELPV, EfficientNet-Lite0", "efficientnet_lite0", n, {"naive": 6, "expert": 2.5}),
+        Case("ELPV, ResNet-50, random weights", "resnet50", max(n // 8, 32), {"naive": 3, "expert": 1}),
+        Case("ELPV, VGG16, random weights", "vgg16", max(n // 16, 32), {"naive": 3, "expert": 1}),
+        Case(
+            "JPEGs of 1536×1024, EfficientNet-Lite0",
+            "efficientnet_lite0",
+            max(n // 4, 32),
+            {"naive": 4, "expert": 1},
+            large_jpegs=True,
+        ),
+    ]
+    print(f"{platform.machine()}, {os.cpu_count()} cores, commit {commit()}, medians of {ROUNDS} in turn")
+    for case in cases:
+        print(f"{case.name}, {case.n} images", flush=True)
+        with tempfile.TemporaryDirectory() as place:
+            for line in measured(case, Path(place)):
+                print(line, flush=True)
 
 
 if __name__ == "__main__":

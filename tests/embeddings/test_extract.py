@@ -18,8 +18,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from featx import extract
+from featx.embeddings import runtimes
+from featx.embeddings.engine import Runner
 from featx.embeddings.extract import Extraction
 from featx.embeddings.read import locked_embeddings, read_embeddings
+from featx.embeddings.store import EmbeddingStore
 from featx.errors import DataError, DeviceError, UnknownNameError, WeightsError
 from featx.networks.backbones import backbone
 from featx.specs import EngineSpec
@@ -278,3 +281,104 @@ def test_a_segment_says_what_it_was_made_by_and_not_what_was_asked_for(recipe: P
     made_by = json.loads(segment.read_text())["attributes"]["featx"]
     assert made_by["device"] == "cpu"
     assert made_by["runtime"] == f"onnxruntime {version('onnxruntime')}"
+
+
+@pytest.fixture
+def rows_of_32(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Make batches of 32 images on the CPU, until the function that it gives is called."""
+    usual = dict(runtimes.ROWS)
+    monkeypatch.setitem(runtimes.ROWS, "cpu", 32)
+    return lambda: monkeypatch.setitem(runtimes.ROWS, "cpu", usual["cpu"])
+
+
+def device_rows(recipe: Path) -> list[int | None]:
+    """How large the batches are that each store's rows come from."""
+    study = Study.open(recipe)
+    return [EmbeddingStore(study.store_path(one.spec), one.spec, one.n_features).device_rows for one in study.locked]
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnx", "openvino"])
+def test_an_extraction_that_goes_on_keeps_to_the_batches_of_what_is_stored(
+    recipe: Path, rows_of_32: Callable[[], None], runtime: Any
+) -> None:
+    engine = EngineSpec(device="cpu", runtime=runtime)
+    clean = copied(recipe, "clean")
+    extract(clean, engine=engine)
+
+    def impatient(stage: str, done: int, total: int, note: str = "") -> None:
+        if stage == "embed" and done == 34:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        extract(recipe, engine=engine, watch=impatient)
+    rows_of_32()
+    assert runtimes.ROWS["cpu"] == 8
+    done = extract(recipe, engine=engine)
+
+    assert counts(done) == {"embedded": 16, "cached": 32}
+    assert device_rows(recipe) == device_rows(clean) == [32]
+    assert vectors(recipe) == vectors(clean)
+
+
+def test_a_tap_that_is_added_to_stored_ones_has_their_batches(recipe: Path, rows_of_32: Callable[[], None]) -> None:
+    extract(recipe)
+    rows_of_32()
+    recipe.write_text(recipe.read_text().replace('weights = "none"', 'weights = "none"\npool = ["avg", "max"]'))
+
+    done = extract(recipe)
+
+    assert counts(done) == {"embedded": 48}
+    assert device_rows(recipe) == [32, 32]
+
+
+def test_stores_of_other_batches_are_filled_apart(recipe: Path, rows_of_32: Callable[[], None]) -> None:
+    text = recipe.read_text()
+    extract(recipe)
+    rows_of_32()
+    recipe.write_text(text.replace('weights = "none"', 'weights = "none"\npool = "max"'))
+    extract(recipe)
+    Image.new("RGB", (5, 5), "red").save(recipe.parent / "images" / "dark" / "new.png")
+    recipe.write_text(text.replace('weights = "none"', 'weights = "none"\npool = ["avg", "max"]'))
+
+    done = extract(recipe)
+
+    assert counts(done) == {"embedded": 1, "cached": 48}
+    rows = {one.request.pool: found for one, found in zip(Study.open(recipe).locked, device_rows(recipe), strict=True)}
+    assert rows == {"avg": 32, "max": 8}
+
+
+def test_an_extraction_that_memory_does_not_do_for_stores_the_batches_that_it_came_to(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = runtimes.Portable._made
+
+    def made(self: runtimes.Portable, how: runtimes.Execution, rows: int) -> Runner:
+        if rows > 3:
+            raise MemoryError
+        return real(self, how, rows)
+
+    monkeypatch.setattr(runtimes.Portable, "_made", made)
+
+    assert counts(extract(recipe)) == {"embedded": 48}
+    assert device_rows(recipe) == [2]
+
+
+@pytest.mark.parametrize("views", ["flip", "five-crops"])
+def test_joins_filled_in_one_pass_equal_those_filled_alone(recipe: Path, views: str) -> None:
+    def joined(name: str, *joins: str) -> Path:
+        sections = [f'weights = "none"\nviews = "{views}"\njoin = "{join}"\n' for join in joins]
+        said = '\n[[embedding]]\nbackbone = "toy"\n'.join(sections)
+        return copied(recipe, name, lambda text: text.replace('weights = "none"', said))
+
+    together = joined("both", "mean", "stack")
+
+    done = extract(together)
+
+    n_views = {"flip": 2, "five-crops": 5}[views]
+    assert (counts(done), [one["n_features"] for one in done.embeddings]) == ({"embedded": 48}, [8, 8 * n_views])
+    study = Study.open(together)
+    for one in study.locked:
+        alone = joined(f"alone-{one.request.join}", one.request.join)
+        extract(alone)
+        x = read_embeddings(study, study.manifest.ids, [one]).x
+        assert x.tobytes() == b"".join(vectors(alone)[name] for name in study.manifest.ids)

@@ -9,12 +9,14 @@ import torch
 from PIL import Image
 
 from featx import extract
+from featx.embeddings.drift import drift
 from featx.embeddings.files import embed_files
 from featx.embeddings.read import locked_embeddings, read_embeddings
+from featx.embeddings.runtimes import is_native
 from featx.errors import ArtifactError, WeightsError
 from featx.networks.backbones import backbone
 from featx.networks.features import resolve
-from featx.specs import EmbeddingRequest, ResolvedEmbedding
+from featx.specs import EmbeddingRequest, Reduced, ResolvedEmbedding
 from featx.workspace import Study
 
 
@@ -101,3 +103,42 @@ def test_other_weights_than_the_models_are_an_error(toy_home: Path) -> None:
     (toy_home / "toy.pth").unlink()
     with pytest.raises(WeightsError, match=r"weights 'toy\.pth': no such file"):
         embed_files(["images/dark/000.png"], [wanted], "cpu")
+
+
+def reduced_by(runtime: str, **said: object) -> ResolvedEmbedding:
+    """Return the toy's embedding as it would be in bf16."""
+    one = embedding(**said)
+    precision = Reduced.model_validate({"dtype": "bf16", "runtime": runtime, "device": "cpu"})
+    return one.model_copy(update={"spec": one.spec.model_copy(update={"precision": precision})})
+
+
+def test_a_precision_that_this_machine_does_not_have_is_answered_in_fp32_and_said(
+    toy_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("featx.embeddings.runtimes.can_openvino", lambda precision: False)
+    exact, reduced = embedding(), reduced_by("openvino")
+    images = ["images/dark/000.png", "images/light/000.png"]
+
+    found = embed_files(images, [reduced], "cpu")
+
+    assert found.warnings == [
+        "toy was extracted in bf16 by openvino on cpu, which this machine does not have; it runs in fp32, from which "
+        "those vectors were found to lie no farther than was allowed"
+    ]
+    clean = embed_files(images, [exact], "cpu")
+    assert clean.warnings == []
+    assert found.columns[reduced.spec.fingerprint()].tobytes() == clean.columns[exact.spec.fingerprint()].tobytes()
+
+
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+def test_a_precision_that_this_machine_has_is_used_and_nothing_is_said(toy_home: Path, runtime: str) -> None:
+    if runtime == "openvino" and not is_native("bf16"):
+        pytest.skip("this CPU does not multiply bf16 by itself")
+    exact, reduced = embedding(), reduced_by(runtime)
+
+    found = embed_files(["images/dark/000.png"], [exact, reduced], "cpu")
+
+    assert found.warnings == []
+    x, y = (found.columns[one.spec.fingerprint()] for one in (exact, reduced))
+    assert x.tobytes() != y.tobytes()
+    assert drift(x, y).cosine > 0.999

@@ -96,3 +96,15 @@ def test_a_runtime_that_nobody_knows_is_told() -> None:
         RecipeError, match="runtime: found 'tensorrt', expected to be 'auto', 'torch', 'compile', 'onnx' or 'openvino'"
     ):
         checked_spec(EngineSpec, "extraction", runtime="tensorrt")
+
+
+@pytest.mark.parametrize("views", ["flip", "five-crops"])
+@every_runtime
+def test_a_runtime_gives_what_eager_torch_gives_for_every_view(runtime: Runtime, views: str) -> None:
+    asked = EmbeddingRequest.model_validate({"backbone": "toy", "weights": "none", "views": views})
+    made = resolve([asked.model_copy(update={"join": join}) for join in ("mean", "stack")])
+    side = made.specs[0].preprocessing.canvas_px
+    pixels = np.random.default_rng(3).integers(0, 256, (8, side, side, 3), dtype=np.uint8)
+    eager, ours = (Portable(made.network, side).ready(Execution(name, "cpu"), 8)(pixels) for name in ("torch", runtime))
+    assert [x.shape for x in ours] == [(8, d) for d in made.n_features]
+    assert all(least_cosine(x, y) >= LEAST_COSINE for x, y in zip(ours, eager, strict=True))

@@ -1,5 +1,6 @@
 """The cache keeps what it was given, bit by bit, or says that it did not."""
 
+import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from numpy.typing import NDArray
 
 from featx.embeddings.store import EmbeddingStore
-from featx.errors import CorruptError, IncompleteError
+from featx.errors import CorruptError, IncompleteError, StoreError
 from featx.specs import EmbeddingSpec, Preprocessing
 
 D = 3
@@ -252,3 +253,63 @@ def test_an_empty_store_makes_no_folder_and_lacks_everything(tmp_path: Path) -> 
     assert store.missing(["00" * 16, "00" * 16]) == ["00" * 16]
     assert (len(store), store.read([]).shape) == (0, (0, D))
     assert not store.path.exists()
+
+
+def test_a_store_knows_the_batches_that_its_rows_come_from(tmp_path: Path) -> None:
+    store = opened(tmp_path / "toy.zarr")
+    assert store.device_rows is None
+
+    store.add(*numbered(3), 32, {})
+
+    assert (store.device_rows, opened(store.path).device_rows) == (32, 32)
+    store.add(*numbered(6), 32, {})
+    assert len(opened(store.path)) == 6
+    assert zarr.open_group(store.path, mode="r").attrs["featx"]["device_rows"] == 32
+
+
+def test_rows_of_batches_of_another_size_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    store = filled(tmp_path / "toy.zarr")
+    other = opened(tmp_path / "toy.zarr")
+
+    with pytest.raises(
+        StoreError,
+        match=rf"^{store.path} holds rows of batches of {DEVICE_ROWS} images, these are of 32; another extraction "
+        r"began it meanwhile: run again$",
+    ):
+        other.add(*numbered(9), 32, {})
+
+    assert len(opened(store.path)) == 6
+    assert len(list(store.path.glob("segment-*"))) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["toy.zarr"]
+    other.add(*numbered(9), DEVICE_ROWS, {})
+    assert len(opened(store.path)) == 9
+
+
+def test_of_two_writers_that_begin_a_store_at_once_with_other_batches_one_is_refused(tmp_path: Path) -> None:
+    first, second = opened(tmp_path / "toy.zarr"), opened(tmp_path / "toy.zarr")
+    first.add(*numbered(6), 16, {})
+
+    with pytest.raises(StoreError, match="holds rows of batches of 16 images, these are of 8"):
+        second.add(*numbered(6, 6), 8, {})
+
+    assert opened(tmp_path / "toy.zarr").device_rows == second.device_rows == 16
+
+
+def test_rows_that_are_stored_already_may_come_from_any_batches(tmp_path: Path) -> None:
+    store = filled(tmp_path / "toy.zarr")
+
+    store.add(*numbered(6), 2 * DEVICE_ROWS, {})
+
+    assert (len(opened(store.path)), opened(store.path).device_rows) == (6, DEVICE_ROWS)
+
+
+@pytest.mark.parametrize("rows", [None, "many", []])
+def test_a_header_without_the_batches_size_is_no_stores(tmp_path: Path, rows: object) -> None:
+    store = filled(tmp_path / "toy.zarr")
+    header = store.path / "zarr.json"
+    content = json.loads(header.read_text())
+    content["attributes"]["featx"]["device_rows"] = rows
+    header.write_text(json.dumps(content))
+
+    with pytest.raises(CorruptError, match=r"toy\.zarr is no embedding store of featx; move it away"):
+        opened(store.path)

@@ -502,3 +502,51 @@ def test_every_interpolation_has_a_filter_of_its_own() -> None:
     assert set(FILTERS) == set(get_args(Interpolation))
     picture = Image.fromarray(noise(9, 9, 3))
     assert len({fit(5, interpolation=name)(picture).tobytes() for name in get_args(Interpolation)}) == 4
+
+
+GREYS: dict[str, Callable[[], Image.Image]] = {
+    "L": lambda: Image.fromarray(noise(37, 52)),
+    "1": lambda: Image.fromarray(noise(37, 52) > 127),
+    "I;16": lambda: Image.fromarray(noise(37, 52).astype(np.uint16) * 257 + 3),
+}
+
+
+@pytest.mark.parametrize("mode", GREYS)
+@pytest.mark.parametrize("resize", get_args(Resize))
+@pytest.mark.parametrize("interpolation", get_args(Interpolation))
+def test_a_grey_picture_brought_to_size_is_one_channel_of_what_its_colours_would_be(
+    mode: str, resize: Resize, interpolation: Interpolation
+) -> None:
+    picture = GREYS[mode]()
+    assert picture.mode == mode
+    grey = decode(stored(picture, "TIFF"))
+    assert grey.mode == "L"
+    for size_px, share in ((16, 1.0), (64, 1.0), (16, 0.7), (16, 0.875)):
+        bring = fit(size_px, resize, interpolation=interpolation, crop_share=share)
+        found, coloured = bring(grey), bring(grey.convert("RGB"))
+        assert (found.shape, coloured.shape) == ((size_px, size_px, 1), (size_px, size_px, 3))
+        assert np.broadcast_to(found, coloured.shape).tolist() == coloured.tolist()
+
+
+@pytest.mark.parametrize("resize", get_args(Resize))
+@pytest.mark.parametrize("interpolation", get_args(Interpolation))
+def test_a_grey_picture_brought_to_the_square_of_crops_is_one_channel_as_well(
+    resize: Resize, interpolation: Interpolation
+) -> None:
+    grey = Image.fromarray(noise(37, 52))
+    bring = fit(16, resize, interpolation=interpolation, crop_share=0.5, views="five-crops")
+    found, coloured = bring(grey), bring(grey.convert("RGB"))
+    assert found.shape == (32, 32, 1)
+    assert np.broadcast_to(found, coloured.shape).tolist() == coloured.tolist()
+
+
+def test_grey_files_and_arrays_stay_one_channel_and_others_have_three() -> None:
+    grey = Image.fromarray(noise(24, 40))
+    for kind, options in (("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("TIFF", {}), ("BMP", {})):
+        assert decode(stored(grey, kind, **options)).mode == "L"
+        assert decode(stored(grey.convert("RGB"), kind, **options)).mode == "RGB"
+    assert decode(stored(grey, "JPEG"), Decoding(reduced=True), 5).mode == "L"
+    assert decode(turned(noise(24, 40), 6, "JPEG")).mode == "L"
+    assert decode(noise(24, 40)).mode == decode(noise(24, 40, 1)).mode == "L"
+    assert decode(noise(24, 40, 3)).mode == "RGB"
+    assert decode(stored(Image.new("LA", (4, 4), (9, 128)))).mode == "RGB"

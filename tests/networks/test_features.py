@@ -1,6 +1,7 @@
 """`FeatureNetwork` against the plain network: normalise, run, pool by hand."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -191,3 +192,104 @@ def test_a_resolved_network_names_its_own_layer_and_takes_overrides() -> None:
     assert (size.size_px, size.mean, size.std) == (20, (0, 0, 0), (0.5, 0.5, 0.5))
     assert not any(module.training for module in resolved.network.modules())
     assert not resolved.network.mean.any()
+
+
+FIVE = SIZE.model_copy(update={"views": "five-crops"})
+FLIP = SIZE.model_copy(update={"views": "flip"})
+VIEWS: dict[str, tuple[Preprocessing, Callable[[Tensor], list[Tensor]]]] = {
+    "flip": (FLIP, lambda images: [images, images.flip(2)]),
+    "five-crops": (
+        FIVE,  # 16 px out of 18
+        lambda images: [images[:, top:][:, :16, left:][:, :, :16] for top, left in CORNERS_AND_CENTRE],
+    ),
+}
+CORNERS_AND_CENTRE = [(0, 0), (0, 2), (2, 0), (2, 2), (1, 1)]
+BY_JOIN: dict[str, Callable[[list[Tensor]], Tensor]] = {
+    "mean": lambda each: torch.stack(each).mean(0),
+    "stack": lambda each: torch.cat(each, 1),
+}
+
+
+@pytest.mark.parametrize("join", BY_JOIN)
+@pytest.mark.parametrize("pool", BY_HAND)
+@pytest.mark.parametrize("views", VIEWS)
+@torch.inference_mode()
+def test_views_are_those_cut_by_hand_each_sent_through_the_network_alone(views: str, pool: Pool, join: Any) -> None:
+    body = seeded(backbone("toy").build)
+    size, cut = VIEWS[views]
+    images = pixels(3, size.canvas_px)
+
+    (x,) = FeatureNetwork(body, size, [Tap("0.3", pool, join)]).eval()(images)
+
+    one = FeatureNetwork(body, SIZE, [Tap("0.3", pool)]).eval()
+    expected = BY_JOIN[join]([one(view)[0] for view in cut(images)])
+    assert x.dtype == torch.float32
+    torch.testing.assert_close(x, expected, rtol=1e-5, atol=1e-6)
+
+
+@torch.inference_mode()
+def test_an_image_and_its_mirror_image_have_one_mean_of_both_views() -> None:
+    network = FeatureNetwork(seeded(backbone("toy").build), FLIP, [Tap("0.3", "avg"), Tap("0.3", "avg", "stack")])
+    images = pixels(3)
+
+    (mean, stack), (mirrored_mean, mirrored_stack) = network.eval()(images), network(images.flip(2))
+
+    torch.testing.assert_close(mean, mirrored_mean, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(stack.view(3, 2, -1).flip(1).flatten(1), mirrored_stack, rtol=1e-5, atol=1e-6)
+
+
+@torch.inference_mode()
+def test_views_of_one_image_are_not_mixed_with_anothers() -> None:
+    network = FeatureNetwork(seeded(backbone("toy").build), FIVE, [Tap("0.3", "avg", "stack")]).eval()
+    images = pixels(4, FIVE.canvas_px)
+
+    (together,) = network(images)
+
+    for at in range(4):
+        torch.testing.assert_close(network(images[at : at + 1])[0][0], together[at], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("views", "size_px", "crop_share", "canvas_px", "canvas_share"),
+    [
+        ("one", 224, 0.875, 224, 0.875),
+        ("flip", 224, 0.875, 224, 0.875),
+        ("five-crops", 224, 0.875, 256, 1.0),
+        ("five-crops", 224, 1.0, 256, 1.0),
+        ("five-crops", 224, 0.95, 256, 1.0),
+        ("five-crops", 224, 0.5, 448, 1.0),
+        ("five-crops", 16, 1.0, 18, 1.0),
+    ],
+)
+def test_crops_are_cut_from_a_larger_square(
+    views: Any, size_px: int, crop_share: float, canvas_px: int, canvas_share: float
+) -> None:
+    size = SIZE.model_copy(update={"views": views, "size_px": size_px, "crop_share": crop_share})
+
+    assert (size.canvas_px, size.canvas_share) == (canvas_px, canvas_share)
+
+
+@pytest.mark.parametrize(("views", "n_views"), [("one", 1), ("flip", 2), ("five-crops", 5)])
+def test_views_side_by_side_have_as_many_times_the_features(views: Any, n_views: int) -> None:
+    asked = EmbeddingRequest(backbone="toy", weights="none", views=views)
+
+    resolved = resolve([asked, asked.model_copy(update={"join": "stack"})])
+
+    assert resolved.n_features == (8, 8 * n_views)
+    assert [spec.join for spec in resolved.specs] == ["mean", "stack"]
+    assert {spec.preprocessing.views for spec in resolved.specs} == {views}
+
+
+def test_views_and_joins_have_fingerprints_of_their_own_and_one_view_has_its_old_one() -> None:
+    asked = EmbeddingRequest(backbone="toy", weights="none")
+    every = [
+        resolve([EmbeddingRequest(backbone="toy", weights="none", views=views, join=join)]).specs[0]
+        for views in ("one", "flip", "five-crops")
+        for join in ("mean", "stack")
+    ]
+
+    assert len({spec.fingerprint() for spec in every}) == 6
+    plain = resolve([asked]).specs[0]
+    assert every[0] == plain
+    assert "join" not in plain.identity()
+    assert "views" not in plain.identity()["preprocessing"]

@@ -1,0 +1,237 @@
+"""A network in two parts is the network: wherever it is cut, and in the order of its own outputs."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from featx.embeddings.cuts import LAYERS, cut_behind, cuts
+from featx.embeddings.runtimes import Execution, OpenVinoRunner, Portable, is_native
+from featx.errors import DeviceError
+from featx.networks.features import FeatureNetwork, Tap
+from featx.specs import Preprocessing, Reduced
+
+ROWS, SIDE = 4, 12
+SIZE = Preprocessing(size_px=SIDE, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
+needs_bf16 = pytest.mark.skipif(not is_native("bf16"), reason="this CPU does not multiply bf16 by itself")
+needs_fp16 = pytest.mark.skipif(not is_native("fp16"), reason="this CPU does not multiply fp16 by itself")
+
+
+class Branched(nn.Module):
+    """A convolution, two around which the input goes past, and two that meet another one of the same input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, stride=2)
+        self.inside = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1))
+        self.between = nn.Conv2d(8, 6, 1)
+        self.left = nn.Sequential(nn.Conv2d(6, 5, 1), nn.ReLU(), nn.Conv2d(5, 5, 1))
+        self.right = nn.Conv2d(6, 5, 1)
+        self.head = nn.Conv2d(5, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.stem(x))
+        x = torch.relu(x + self.inside(x))
+        x = torch.relu(self.between(x))
+        x = torch.relu(self.left(x) + self.right(x))
+        out: Tensor = self.head(x)
+        return out
+
+
+def chain() -> nn.Module:
+    widths = (3, 8, 8, 6, 4)
+    layers = [nn.Sequential(nn.Conv2d(a, b, 3), nn.ReLU()) for a, b in pairwise(widths)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(4 * (SIDE - 8) ** 2, 3))
+
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], list[Tap]]] = {
+    "chain": (chain, [Tap("5", "avg")]),
+    "branched": (Branched, [Tap("head", "avg")]),
+    "early last": (chain, [Tap("3", "avg"), Tap("0", "avg")]),
+    "early first": (chain, [Tap("1", "max"), Tap("3", "gem"), Tap("5", "avg"), Tap("0", "avg")]),
+    "inside a branch": (Branched, [Tap("inside.0", "avg"), Tap("head", "avgmax")]),
+}
+every_network = pytest.mark.parametrize("name", NETWORKS)
+
+
+@cache
+def portable(name: str) -> Portable:
+    """Make a network of random values, the same ones each time."""
+    build, taps = NETWORKS[name]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return Portable(FeatureNetwork(build(), SIZE, taps), SIDE)
+
+
+def model(name: str) -> Any:
+    """Read a network as an OpenVINO model, a new one each time: to cut one changes it."""
+    import openvino
+
+    return openvino.Core().read_model(portable(name).as_onnx(ROWS))
+
+
+def pictures(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (ROWS, SIDE, SIDE, 3), dtype=np.uint8)
+
+
+def run(part: Any, values: np.ndarray) -> list[np.ndarray]:
+    """Compute an OpenVINO model's outputs in fp32."""
+    import openvino
+
+    request = openvino.Core().compile_model(part, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+    request.infer([values])
+    return [np.array(one.data) for one in request.output_tensors]
+
+
+def put_in_order(front: list[np.ndarray], rest: list[np.ndarray], early: list[int]) -> list[np.ndarray]:
+    """Return the whole's outputs out of its parts'; the front's first one is what goes from part to part."""
+    late = iter(rest)
+    given = dict(zip(early, front[1:], strict=True))
+    return [given[at] if at in given else next(late) for at in range(len(front) - 1 + len(rest))]
+
+
+def names_before(cut_model: Any, node: str) -> set[str]:
+    """Return what a node depends on, itself included."""
+    nodes = {one.get_friendly_name(): one for one in cut_model.get_ordered_ops()}
+    found, todo = set(), [node]
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            todo += [put.get_source_output().get_node().get_friendly_name() for put in nodes[name].inputs()]
+    return found
+
+
+@every_network
+def test_a_network_that_is_cut_anywhere_gives_what_the_whole_gives(name: str) -> None:
+    whole, pixels = run(model(name), pictures()), pictures()
+    found = cuts(model(name))
+    assert found
+    for cut in found:
+        front, rest, early = cut_behind(model(name), model(name), cut)
+
+        handed_on = run(front, pixels)
+        outputs = put_in_order(handed_on, run(rest, handed_on[0]), early)
+
+        assert [one.shape for one in outputs] == [one.shape for one in whole]
+        for ours, theirs in zip(outputs, whole, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@every_network
+def test_the_layers_before_a_cut_are_those_of_the_front(name: str) -> None:
+    n_layers = [cut.n_layers for cut in cuts(model(name))]
+    n_all = sum(node.get_type_name() in LAYERS for node in model(name).get_ordered_ops())
+
+    assert n_layers == sorted(set(n_layers))
+    assert all(0 < one < n_all for one in n_layers)
+    for cut in cuts(model(name)):
+        front, rest, _ = cut_behind(model(name), model(name), cut)
+        in_parts = [sum(node.get_type_name() in LAYERS for node in part.get_ordered_ops()) for part in (front, rest)]
+        assert in_parts == [cut.n_layers, n_all - cut.n_layers]
+
+
+def test_a_chain_can_be_cut_behind_each_layer_but_the_last() -> None:
+    assert [cut.n_layers for cut in cuts(model("chain"))] == [1, 2, 3, 4]
+
+
+def test_no_cut_lies_inside_a_branch() -> None:
+    # layers 2 and 3 lie in the residual branch; 5, 6 and 7 in the two that meet
+    assert [cut.n_layers for cut in cuts(model("branched"))] == [1, 3, 4, 7]
+
+
+@every_network
+def test_all_that_depends_on_the_front_goes_through_the_cut(name: str) -> None:
+    whole = model(name)
+    (start,) = (one.get_friendly_name() for one in whole.get_parameters())
+    nodes = {one.get_friendly_name(): one for one in whole.get_ordered_ops()}
+    for cut in cuts(whole):
+        assert cut.node not in cut.rest
+        assert start not in cut.rest
+        for behind in cut.rest:
+            sources = {one.get_source_output().get_node().get_friendly_name() for one in nodes[behind].inputs()}
+            past = {one for one in sources - cut.rest - {cut.node} if start in names_before(whole, one)}
+            assert not past, f"{behind} takes {past}, which do not go through {cut.node}"
+
+
+def test_a_cut_is_made_where_least_is_handed_on() -> None:
+    seams = [cut_behind(model("chain"), model("chain"), cut)[1].inputs[0].get_shape() for cut in cuts(model("chain"))]
+
+    widths, sides = (8, 8, 6, 4), (SIDE - 2, SIDE - 4, SIDE - 6, SIDE - 8)
+    sizes = [ROWS * c * side * side for c, side in zip(widths, sides, strict=True)]
+    assert [int(np.prod(list(seam))) for seam in seams] == sizes
+
+
+@needs_bf16
+@every_network
+def test_a_runner_with_a_front_in_fp32_gives_the_wholes_outputs_in_their_order(name: str) -> None:
+    whole = portable(name).ready(Execution("torch", "cpu"), ROWS)(pictures())
+    for cut in cuts(model(name)):
+        ready = OpenVinoRunner(portable(name).as_onnx(ROWS), ROWS, reduced(cut.n_layers))
+
+        outputs = ready(pictures())
+
+        assert ready.provenance["precision"] == f"bf16 by openvino on cpu, its first {cut.n_layers} layers fp32"
+        assert [one.shape for one in outputs] == [one.shape for one in whole]
+        for ours, theirs in zip(outputs, whole, strict=True):
+            assert (ours.dtype, np.isfinite(ours).all()) == (np.float32, True)
+            assert least_cosine(ours, theirs) >= 0.999
+
+
+def reduced(first_layers: int, first_dtype: str = "fp32") -> Reduced:
+    """Name bf16 by OpenVINO, its first layers in more bits."""
+    said = {"dtype": "bf16", "runtime": "openvino", "device": "cpu", "first_dtype": first_dtype}
+    return Reduced.model_validate(said | {"first_layers": first_layers})
+
+
+def least_cosine(x: np.ndarray, y: np.ndarray) -> float:
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    return float(((x * y).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)).min())
+
+
+@needs_bf16
+def test_an_output_of_the_front_is_exact_and_one_behind_it_is_not() -> None:
+    body = portable("early last")
+    exact = OpenVinoRunner(body.as_onnx(ROWS), ROWS, "fp32")(pictures())
+
+    late, early = OpenVinoRunner(body.as_onnx(ROWS), ROWS, reduced(2))(pictures())
+
+    np.testing.assert_allclose(early, exact[1], rtol=1e-5, atol=1e-6)
+    assert np.abs(late - exact[0]).max() > 1e-5
+
+
+@needs_bf16
+@needs_fp16
+def test_a_front_may_be_in_fp16() -> None:
+    body = portable("branched")
+    exact = OpenVinoRunner(body.as_onnx(ROWS), ROWS, "fp32")(pictures())
+
+    ready = OpenVinoRunner(body.as_onnx(ROWS), ROWS, reduced(3, "fp16"))
+
+    assert ready.provenance["precision"] == "bf16 by openvino on cpu, its first 3 layers fp16"
+    assert least_cosine(ready(pictures())[0], exact[0]) >= 0.999
+
+
+@needs_bf16
+def test_a_runner_in_two_parts_keeps_threads_apart() -> None:
+    ready = OpenVinoRunner(portable("early first").as_onnx(ROWS), ROWS, reduced(2))
+    alone = [ready(pictures(seed)) for seed in range(12)]
+
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(ready, map(pictures, range(12))))
+
+    for ours, theirs in zip(together, alone, strict=True):
+        assert [one.tobytes() for one in ours] == [one.tobytes() for one in theirs]
+
+
+@needs_bf16
+@pytest.mark.parametrize("first_layers", [2, 5, 99])
+def test_a_place_where_a_network_cannot_be_cut_is_told(first_layers: int) -> None:
+    with pytest.raises(DeviceError, match=f"^the network cannot be cut behind its first {first_layers} layers$"):
+        OpenVinoRunner(portable("branched").as_onnx(ROWS), ROWS, reduced(first_layers))
