@@ -104,11 +104,9 @@ def doctor(
 
 def machine(cache: Path) -> list[tuple[str, str]]:
     """Return what there is, in words."""
-    import torch
-
+    from featx.embeddings.devices import gpu_names
     from featx.embeddings.runtimes import is_installed, is_native
 
-    gpus = [torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())]
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     place = next(folder for folder in (cache.absolute(), *cache.absolute().parents) if folder.exists())
     native = [dtype for dtype in ("bf16", "fp16") if is_installed("openvino") and is_native(dtype)]
@@ -120,7 +118,7 @@ def machine(cache: Path) -> list[tuple[str, str]]:
             f"{os.cpu_count()} cores, {platform.machine()}; {' and '.join(native) or 'no fewer bits'} native",
         ),
         ("memory", f"{memory_gb:.1f} GB"),
-        ("GPUs", ", ".join(gpus) or "none that torch sees"),
+        ("GPUs", ", ".join(gpu_names()) or "none that torch sees"),
         ("runtimes", ", ".join(name for name in RUNTIMES if is_installed(name))),
         ("cache", f"{cache.absolute()}, {shutil.disk_usage(place).free / 1e9:.1f} GB free on its disk"),
     ]

@@ -34,6 +34,11 @@ def device_named(name: str) -> torch.device:
     return device
 
 
+def gpu_names() -> list[str]:
+    """Return the GPUs that torch sees."""
+    return [torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())]
+
+
 class TorchRunner:
     """Torch, eager or compiled; fewer bits by autocast.
 

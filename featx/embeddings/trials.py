@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from pydantic import TypeAdapter
 
 from featx.disk import locked, read_json, write_json
 from featx.embeddings.choice import Audited
+from featx.embeddings.devices import gpu_names
 from featx.embeddings.drift import Drift
 from featx.embeddings.engine import Runner
 from featx.embeddings.runtimes import Execution, Portable, is_installed
@@ -37,11 +37,10 @@ CPUINFO = Path("/proc/cpuinfo")
 def machine() -> dict[str, str]:
     """Return what makes a rate or a rounding another one: processor, cores, GPU, and the runtimes' versions."""
     model = [line for line in _cpu_lines() if line.startswith(("model name", "flags"))]
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     return {
         "cpu": fingerprint(sorted(set(model)) or [platform.processor(), platform.machine()]),
         "cores": str(os.cpu_count()),
-        "gpu": gpu,
+        "gpus": ", ".join(gpu_names()),
     } | {package: _version(package) for package in ("torch", "onnxruntime", "openvino")}
 
 
@@ -157,8 +156,11 @@ def fastest(
         ready[name] = trials.portable.ready(Execution(name, "cpu"), rows)
         built = time.perf_counter() - start
         speeds[name] = Speed(round(images_per_s(ready[name], batch), 1), round(built, 2))
-        watch("try runtimes", number, len(here), f"{name} {speeds[name].images_per_s} images/s")
-        if speeds["torch"].seconds(n_images) < SHORT_S:
+        enough = speeds["torch"].seconds(n_images) < SHORT_S
+        watch(
+            "try runtimes", len(here) if enough else number, len(here), f"{name} {speeds[name].images_per_s} images/s"
+        )
+        if enough:
             return ready["torch"]
     trials.keep_speeds(speeds)
     chosen: Runtime = "torch"

@@ -19,8 +19,8 @@ import numpy as np
 
 import featx
 from featx.artifact import commit
-from featx.embeddings.fill import network_groups
-from featx.embeddings.store import EmbeddingStore
+from featx.embeddings.groups import network_groups
+from featx.embeddings.runtimes import ROWS
 from featx.images.digests import identify_all
 from featx.workspace import Study
 from tests.conftest import TOY_RECIPE  # brings the toy backbone as well
@@ -73,10 +73,9 @@ def make_pictures(folder: Path) -> list[str]:
 def fill_store(study: Study, paths: list[str]) -> None:
     """Put a vector for each picture into the store, past the network: that is not what is measured."""
     (group,) = network_groups(study.recipe.requests)
-    (one,) = group.locked(study)
-    store = EmbeddingStore(study.store_path(one.spec), one.spec, one.n_features)
-    rows = np.random.default_rng(0).normal(size=(N_FILES, one.n_features)).astype(np.float32)
-    store.add([found.digest for found in identify_all(paths)], rows, {"device": "none"})
+    (store,) = group.stores(study.cache, "fp32")
+    rows = np.random.default_rng(0).normal(size=(N_FILES, store.n_features)).astype(np.float32)
+    store.add([found.digest for found in identify_all(paths)], rows, ROWS["cpu"], {"device": "none"})
 
 
 def seconds_of_extract(n_read: int) -> float:
