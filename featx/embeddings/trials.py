@@ -156,11 +156,10 @@ def fastest(
         ready[name] = trials.portable.ready(Execution(name, "cpu"), rows)
         built = time.perf_counter() - start
         speeds[name] = Speed(round(images_per_s(ready[name], batch), 1), round(built, 2))
-        enough = speeds["torch"].seconds(n_images) < SHORT_S
-        watch(
-            "try runtimes", len(here) if enough else number, len(here), f"{name} {speeds[name].images_per_s} images/s"
-        )
-        if enough:
+        is_enough = speeds["torch"].seconds(n_images) < SHORT_S
+        tried = len(here) if is_enough else number
+        watch("try runtimes", tried, len(here), f"{name} {speeds[name].images_per_s} images/s")
+        if is_enough:
             return ready["torch"]
     trials.keep_speeds(speeds)
     chosen: Runtime = "torch"
