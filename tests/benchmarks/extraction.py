@@ -36,7 +36,7 @@ from featx.specs import Decoding, ResolvedEmbedding
 from featx.workspace import Study
 
 ROUNDS = 3
-N_IMAGES = 768
+N_IMAGES = 2624
 PEER = Path(__file__).parent / "peers" / "peer_extract.py"
 RECIPE = """
 [data]
@@ -180,12 +180,12 @@ def main() -> None:
     n = int(sys.argv[1]) if len(sys.argv) > 1 else N_IMAGES
     cases = [
         Case("ELPV, EfficientNet-Lite0", "efficientnet_lite0", n, {"naive": 6, "expert": 2.5}),
-        Case("ELPV, ResNet-50, random weights", "resnet50", max(n // 8, 32), {"naive": 3, "expert": 1}),
-        Case("ELPV, VGG16, random weights", "vgg16", max(n // 16, 32), {"naive": 3, "expert": 1}),
+        Case("ELPV, ResNet-50, random weights", "resnet50", max(n // 16, 32), {"naive": 3, "expert": 1}),
+        Case("ELPV, VGG16, random weights", "vgg16", max(n // 32, 32), {"naive": 3, "expert": 1}),
         Case(
             "JPEGs of 1536×1024, EfficientNet-Lite0",
             "efficientnet_lite0",
-            max(n // 4, 32),
+            max(n // 8, 32),
             {"naive": 4, "expert": 1},
             large_jpegs=True,
         ),
