@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +13,8 @@ from numpy.typing import NDArray
 from featx.embeddings.choice import Chooser
 from featx.embeddings.drift import Drift, worst_drift
 from featx.embeddings.groups import NetworkGroup, network_groups
-from featx.errors import DeviceError
+from featx.embeddings.space import free_bytes, gigabytes
+from featx.errors import DataError
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
 from featx.specs import EngineSpec, Precision, Runtime
@@ -85,8 +85,8 @@ def doctor(
     ------
     IncompleteError
         the recipe has not been extracted: its train images are what is tried on.
-    DeviceError
-        not one of its images can be read.
+    DataError
+        an image cannot be decoded any more, or a network gives none a finite vector.
     """
     if not precision:
         return Diagnosis(machine(cache_folder()), [], 0)
@@ -108,7 +108,6 @@ def machine(cache: Path) -> list[tuple[str, str]]:
     from featx.embeddings.runtimes import is_installed, is_native
 
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    place = next(folder for folder in (cache.absolute(), *cache.absolute().parents) if folder.exists())
     native = [dtype for dtype in ("bf16", "fp16") if is_installed("openvino") and is_native(dtype)]
     return [
         ("python", platform.python_version()),
@@ -120,7 +119,7 @@ def machine(cache: Path) -> list[tuple[str, str]]:
         ("memory", f"{memory_gb:.1f} GB"),
         ("GPUs", ", ".join(gpu_names()) or "none that torch sees"),
         ("runtimes", ", ".join(name for name in RUNTIMES if is_installed(name))),
-        ("cache", f"{cache.absolute()}, {shutil.disk_usage(place).free / 1e9:.1f} GB free on its disk"),
+        ("cache", f"{cache.absolute()}, {gigabytes(free_bytes(cache))} free on its disk"),
     ]
 
 
@@ -139,7 +138,7 @@ def _checkups(group: NetworkGroup, chooser: Chooser, truth: Truth, watch: Watch)
 
     pixels = chooser.pixels(group)
     if len(pixels) < len(truth.ids):
-        raise DeviceError(f"{len(truth.ids) - len(pixels)} of {len(truth.ids)} images cannot be decoded; extract again")
+        raise DataError(f"{len(truth.ids) - len(pixels)} of {len(truth.ids)} images cannot be decoded; extract again")
     ways = list(_ways(group, chooser.engine))
     exact: list[NDArray[np.float32]] | None = None
     for number, (runtime, precision) in enumerate(ways):
@@ -150,7 +149,7 @@ def _checkups(group: NetworkGroup, chooser: Chooser, truth: Truth, watch: Watch)
         exact = exact or rows
         found = worst_drift(exact, rows)
         if found is None:
-            raise DeviceError(f"{group.requests[0].backbone} gives no image a finite vector; name another tap")
+            raise DataError(f"{group.requests[0].backbone} gives no image a finite vector; name another tap")
         accuracy, spread = _head(rows[0], truth)
         yield Checkup(
             network=group.requests[0].backbone,

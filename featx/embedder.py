@@ -250,11 +250,8 @@ def _place(image: Any, number: int) -> Place | Identity:
 
 
 def _state(path: str) -> State | None:
-    try:
-        found = Path(path).stat()
-    except (OSError, ValueError):
-        return None
-    return found.st_size, found.st_mtime_ns
+    found = file_state(path)
+    return found and found[1:]
 
 
 def _complain(places: Sequence[Place], reasons: Sequence[str]) -> None:

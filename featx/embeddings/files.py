@@ -15,7 +15,7 @@ from featx.images.digests import identify_all
 from featx.progress import unwatched
 from featx.specs import Decoding, EmbeddingSpec, EngineSpec, Precision, Reduced, ResolvedEmbedding
 
-MANY = 256  # files from which it is worth the time to make a faster runtime ready
+MANY_FILES = 256  # files from which it is worth the time to make a faster runtime ready
 
 
 @dataclass(frozen=True)
@@ -92,16 +92,16 @@ def _by_decoding(
 
 def _runner(group: NetworkGroup, precision: Precision, device: str, n_images: int, warnings: list[str]) -> Runner:
     """Return a network ready in a precision; where this machine does not have it in fp32, which is said."""
-    from featx.embeddings.runtimes import Execution, can_openvino, is_installed
+    from featx.embeddings.runtimes import Execution, is_here, is_installed
 
     if isinstance(precision, Reduced):
-        if precision.runtime == "torch" or can_openvino(precision):
+        if is_here(precision) and (device == "auto" or device.startswith(precision.device)):
             return group.portable.ready(Execution(precision.runtime, precision.device, precision))
         warnings.append(
-            f"{group.requests[0].backbone} was extracted in {precision}, which this machine does not have; it runs in "
+            f"{group.requests[0].backbone} was extracted in {precision}, which is not to be had here; it runs in "
             "fp32, from which those vectors were found to lie no farther than was allowed"
         )
-    fast = n_images >= MANY and device in {"auto", "cpu"} and is_installed("openvino")
+    fast = n_images >= MANY_FILES and device in {"auto", "cpu"} and is_installed("openvino")
     return group.portable.ready(Execution("openvino" if fast else "torch", device))
 
 

@@ -153,11 +153,11 @@ def fill(plans: Sequence[Plan], uris: Mapping[str, Place], chooser: Chooser, wat
     StoreError
         the disk does not hold what is to be written.
     """
-    check_space([store for plan in plans for store in plan.stores], uris, chooser.cache, watch)
     with ExitStack() as writers:
         lanes = [_lane(plan, writers.enter_context(SegmentWriter(plan.stores)), uris, chooser) for plan in plans]
         wanted = frozenset().union(*(lane.wanted for lane in lanes))
         todo = [(digest, uri) for digest, uri in uris.items() if digest in wanted]
+        check_space([store for plan in plans for store in plan.stores], wanted, chooser.cache, watch)
         return run(lanes, todo, plans[0].locked[0].spec.decoding, chooser.engine, watch)
 
 

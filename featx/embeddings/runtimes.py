@@ -108,14 +108,10 @@ class Portable:
 
     def as_onnx(self, rows: int) -> bytes:
         """Return it as ONNX, for batches of one size; exported once."""
-        with self.network.lock:
-            return self._exported_for(rows)
-
-    def _exported_for(self, rows: int) -> bytes:
         if rows not in self._exported:
             pixels = torch.zeros(rows, self.size_px, self.size_px, 3, dtype=torch.uint8)
             buffer = io.BytesIO()
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), self.network.lock:
                 warnings.simplefilter("ignore")  # the exporter warns of itself, and of shapes that are fixed on purpose
                 export: Any = torch.onnx.export  # its annotations leave out the buffers that it takes
                 export(self.network.cpu(), (pixels,), buffer, dynamo=False, opset_version=OPSET)
@@ -158,8 +154,10 @@ def is_native(dtype: str) -> bool:
     return dtype.upper() in capabilities
 
 
-def can_openvino(precision: Reduced) -> bool:
-    """Whether OpenVINO is here, and this CPU has the arithmetic."""
+def is_here(precision: Reduced) -> bool:
+    """Whether this machine has the runtime, the device and the arithmetic."""
+    if precision.runtime == "torch":
+        return precision.device == "cpu" or torch.cuda.is_available()
     first = precision.first_dtype if precision.first_layers else "fp32"
     return is_installed("openvino") and all(one == "fp32" or is_native(one) for one in (precision.dtype, first))
 
@@ -218,7 +216,7 @@ class OpenVinoRunner:
         self._own = threading.local()
 
     def _reduced(self, model: bytes, whole: Any, precision: Reduced) -> list[Any]:
-        if not can_openvino(precision):
+        if not is_here(precision):
             raise DeviceError(f"this CPU does not compute {precision}; say precision = 'fp32'")
         hint = HINTS[precision.dtype]
         if not precision.first_layers:

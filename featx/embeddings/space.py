@@ -25,16 +25,21 @@ def check_space(stores: Sequence[EmbeddingStore], digests: Iterable[str], cache:
     needed = sum(sizes)
     if not needed:
         return
-    place = next(folder for folder in (cache.absolute(), *cache.absolute().parents) if folder.exists())
-    free = shutil.disk_usage(place).free
+    free = free_bytes(cache)
     if needed > free:
         widest = stores[sizes.index(max(sizes))]
         raise StoreError(
-            f"the vectors take {gigabytes(needed)}, {gigabytes(free)} are free in {place}; the widest are those of "
+            f"the vectors take {gigabytes(needed)}, {gigabytes(free)} are free for {cache}; the widest are of "
             f"{widest.spec.backbone}/{widest.spec.tap}/{widest.spec.pool}, d {widest.n_features}: pool them, or name "
             "another cache (paths.cache)"
         )
     watch("room", 1, 1, f"{gigabytes(needed)} of vectors; {gigabytes(free)} are free")
+
+
+def free_bytes(folder: Path) -> int:
+    """Return how much the disk has left that holds a folder, or will."""
+    place = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    return shutil.disk_usage(place).free
 
 
 def _bytes(n_rows: int, n_features: int) -> int:

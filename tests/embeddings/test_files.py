@@ -115,14 +115,14 @@ def reduced_by(runtime: str, **said: object) -> ResolvedEmbedding:
 def test_a_precision_that_this_machine_does_not_have_is_answered_in_fp32_and_said(
     toy_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("featx.embeddings.runtimes.can_openvino", lambda precision: False)
+    monkeypatch.setattr("featx.embeddings.runtimes.is_here", lambda precision: False)
     exact, reduced = embedding(), reduced_by("openvino")
     images = ["images/dark/000.png", "images/light/000.png"]
 
     found = embed_files(images, [reduced], "cpu")
 
     assert found.warnings == [
-        "toy was extracted in bf16 by openvino on cpu, which this machine does not have; it runs in fp32, from which "
+        "toy was extracted in bf16 by openvino on cpu, which is not to be had here; it runs in fp32, from which "
         "those vectors were found to lie no farther than was allowed"
     ]
     clean = embed_files(images, [exact], "cpu")

@@ -226,7 +226,7 @@ def test_onnx_runtime_does_not_take_fewer_bits() -> None:
 
 
 def test_a_precision_that_the_cpu_does_not_have_is_refused_by_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featx.embeddings.runtimes.can_openvino", lambda precision: False)
+    monkeypatch.setattr("featx.embeddings.runtimes.is_here", lambda precision: False)
 
     with pytest.raises(
         DeviceError, match=r"^this CPU does not compute bf16 by openvino on cpu; say precision = 'fp32'$"
