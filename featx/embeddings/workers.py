@@ -4,12 +4,15 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from typing import Self
 
 from joblib.externals.loky import ProcessPoolExecutor
 
@@ -19,12 +22,14 @@ from featx.images.decode import Pixels, decode, enough_px, preprocessor
 from featx.specs import Decoding, Preprocessing
 
 TASKS_AHEAD = 2  # of each worker: what bounds the memory
-IDLE_S = 30  # after which a worker that nobody feeds ends
+IDLE_S = 30  # after which workers that nobody feeds end
 STORE_SETTINGS = ("AWS_", "AZURE_", "FSSPEC_", "GCS_", "GOOGLE_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 DIED = "worker died while decoding it"
 CHANGED = "changed while it was being read"
 REMOVED = "was removed while it was being read"
 TOO_LARGE = "cannot be brought to size"
+# loky warns as it replaces a worker whose memory grew; made an error, that would end the thread that does it.
+warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor", UserWarning)
 
 Place = str | Content  # a uri, or what it would lead to
 Todo = Sequence[tuple[str, Place]]  # (digest, place)
@@ -73,18 +78,18 @@ Chunk = tuple[Todo, Future[tuple[Results, float]]]
 
 def decoded(todo: Iterable[tuple[str, Place]], decoder: Decoder, workers: int, chunk_size: int) -> Generator[Decoded]:
     """Yield each image's pixels, or why there are none, in the order of `todo`; at most a few chunks wait."""
-    pool = _shared_pool(workers, _store_settings())
     waiting: deque[Chunk] = deque()
-    try:
-        for chunk in _chunks(todo, chunk_size):
-            waiting.append((chunk, pool.submit(decoder.chunk, chunk)))
-            if len(waiting) > TASKS_AHEAD * workers:
+    with _shared_pool(workers, _store_settings()).at_work() as pool:
+        try:
+            for chunk in _chunks(todo, chunk_size):
+                waiting.append((chunk, pool.submit(decoder.chunk, chunk)))
+                if len(waiting) > TASKS_AHEAD * workers:
+                    yield from _first(waiting, pool, decoder)
+            while waiting:
                 yield from _first(waiting, pool, decoder)
-        while waiting:
-            yield from _first(waiting, pool, decoder)
-    finally:
-        for _, future in waiting:
-            future.cancel()
+        finally:
+            for _, future in waiting:
+                future.cancel()
 
 
 @cache
@@ -156,12 +161,36 @@ class _Pool:
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
+        self._users = 0
+        self._changing = threading.RLock()
+        self._rest = threading.Timer(IDLE_S, self._end)
         self._start()
 
     def _start(self) -> None:
-        self._pool = ProcessPoolExecutor(
-            self._workers, timeout=IDLE_S, initializer=_end_with_parent, initargs=(os.getpid(),)
-        )
+        self._pool = ProcessPoolExecutor(self._workers, initializer=_end_with_parent, initargs=(os.getpid(),))
+
+    @contextmanager
+    def at_work(self) -> Iterator[Self]:
+        """Keep the workers while the block runs and `IDLE_S` longer.
+
+        loky's own timeout ends single workers, and may do so just when they are given something.
+        """
+        with self._changing:
+            self._users += 1
+            self._rest.cancel()
+        try:
+            yield self
+        finally:
+            with self._changing:
+                self._users -= 1
+                self._rest = threading.Timer(IDLE_S, self._end)
+                self._rest.daemon = True
+                self._rest.start()
+
+    def _end(self) -> None:
+        with self._changing:
+            if not self._users:
+                self.restart()  # new ones start when they are needed
 
     def submit(self, call: Callable[[Todo], tuple[Results, float]], todo: Todo) -> Future[tuple[Results, float]]:
         """Hand out a chunk."""

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from featx import extract
+from featx.embeddings import workers as workers_module
 from featx.embeddings.workers import DIED, Decoder, Place
 from featx.images.contents import digest
 from featx.specs import Decoding, Preprocessing
@@ -169,6 +170,20 @@ def test_the_workers_of_one_run_serve_the_next_though_it_was_left_half_way() -> 
     assert_whole(todo, list(decoded(todo, DECODER, 2)), {})
     assert len(workers) >= 2
     assert set(children(os.getpid())) == workers
+
+
+def test_idle_workers_end_and_new_ones_come_whenever_they_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers_module, "IDLE_S", 0.2)
+    todo, started, others = pictures(3 * CHUNK), set(), set(children(os.getpid()))
+    for pause in (0.18, 0.19, 0.2, 0.21, 0.22, 0.2):
+        assert_whole(todo, list(decoded(todo, DECODER, 3)), {})
+        started |= set(children(os.getpid())) - others
+        time.sleep(pause)  # as long as workers rest before they end, or about
+    end = time.monotonic() + 20
+    while started & set(children(os.getpid())) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert len(started) >= 3
+    assert not started & set(children(os.getpid()))
 
 
 def test_other_settings_of_an_object_store_mean_other_workers(monkeypatch: pytest.MonkeyPatch) -> None:
