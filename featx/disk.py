@@ -12,11 +12,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from featx.errors import IncompleteError
+
+if TYPE_CHECKING:
+    import pandas as pd  # decoders start without it
 
 
 def file_state(path: str | Path) -> tuple[str, int, int] | None:
@@ -104,13 +105,13 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
-def write_table(path: Path, frame: pd.DataFrame) -> None:
+def write_table(path: Path, frame: "pd.DataFrame") -> None:
     """Write a frame as Parquet, whole."""
     with whole_file(path) as private:
         frame.to_parquet(private, index=False)
 
 
-def read_table(path: Path, remedy: str) -> pd.DataFrame:
+def read_table(path: Path, remedy: str) -> "pd.DataFrame":
     """Read a Parquet file; `remedy` is the command that makes it anew.
 
     Raises
@@ -118,6 +119,8 @@ def read_table(path: Path, remedy: str) -> pd.DataFrame:
     IncompleteError
         it cannot be read.
     """
+    import pandas as pd
+
     try:
         return pd.read_parquet(path)
     except (OSError, ValueError) as error:
