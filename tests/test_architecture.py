@@ -11,7 +11,7 @@ import pytest
 import featx
 
 ROOT = Path(featx.__file__).parent
-# Each may import only from those before it; heads and finetune would not see each other.
+# Each may import only from those before it; heads and finetuning do not see each other.
 ORDER = [
     "errors",
     "registry",
@@ -31,6 +31,7 @@ ORDER = [
     "embedder",
     "checkup",
     "heads",
+    "finetuning",
     "ensembles",
     "predictors",
     "evaluation",
@@ -38,13 +39,14 @@ ORDER = [
     "stages",
     "cli",
 ]
-MAY_IMPORT_TORCH = {"networks", "embeddings"}
+MAY_IMPORT_TORCH = {"networks", "embeddings", "finetuning"}
 # Ensembles see predictions only; evaluation and reports never see a model; heads never see an image.
 MUST_NOT_IMPORT = {
     "heads": {"images", "networks"},
-    "ensembles": {"images", "networks", "embeddings", "heads"},
-    "evaluation": {"networks", "embeddings", "heads", "predictors"},
-    "reports": {"networks", "embeddings", "heads", "predictors"},
+    "finetuning": {"heads"},
+    "ensembles": {"images", "networks", "embeddings", "heads", "finetuning"},
+    "evaluation": {"networks", "embeddings", "heads", "finetuning", "predictors"},
+    "reports": {"networks", "embeddings", "heads", "finetuning", "predictors"},
 }
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -32,7 +32,7 @@ def show(
 
 
 def backbones(
-    name: Annotated[str | None, typer.Argument(help="List the layers of this one.")] = None,
+    name: Annotated[str | None, typer.Argument(help="List the blocks and layers of this one.")] = None,
     json: JsonOption = False,
 ) -> None:
     """List the backbones: d of the last layer averaged, input size, parameters, whether weights are at hand.
@@ -53,13 +53,31 @@ def backbones(
             columns,
             [(r["name"], r["n_features"], r["size_px"], f"{r['n_parameters']:,}", r["weights"]) for r in rows],
         )
-        say("and any other as torchvision:NAME or timm:NAME; 'featx backbones NAME' lists its layers")
+        say("and any other as torchvision:NAME or timm:NAME; 'featx backbones NAME' lists its blocks and layers")
         return
-    layers = list_layers(name)
+    found = list_layers(name)
     if json:
-        as_json({"backbone": name, "layers": layers})
+        as_json({"backbone": name, "blocks": found.blocks, "layers": found.layers})
         return
-    table("", ["layer", "kind", "shape", "parameters"], [tuple(layer.values()) for layer in layers])
+    cells = [(layer["name"], layer["kind"], layer["shape"], f"{layer['n_parameters']:,}") for layer in found.layers]
+    table("", ["layer", "kind", "shape", "parameters"], cells)
+    if not found.blocks:
+        say(f"no blocks: {found.why_none}")
+        return
+    columns = ["block", "layers", "shape", "parameters", "operations", "share"]
+    table("", columns, [_block_cells(block) for block in found.blocks])
+
+
+def _block_cells(block: dict[str, Any]) -> tuple[str, ...]:
+    operations = f"{block['n_operations'] / 1e6:,.0f} M"
+    return (
+        block["name"],
+        block["layers"],
+        block["shape"],
+        f"{block['n_parameters']:,}",
+        operations,
+        f"{block['share']:.0%}",
+    )
 
 
 def heads(json: JsonOption = False) -> None:

@@ -199,8 +199,12 @@ def layers_of(body: nn.Module, size_px: int, device: str = "cpu") -> list[Layer]
 def outline(name: str) -> tuple[Backbone, nn.Module, list[Layer]]:
     """Build a backbone without values (on torch's ``meta`` device) and list its layers."""
     plan = backbone(name)
+    try:
+        with torch.device("meta"):
+            body = plan.build().eval()
+    except NotImplementedError:  # it computes with values as it is built
+        body = plan.build().eval().to("meta")
     with torch.device("meta"):
-        body = plan.build().eval()
         return plan, body, layers_of(body, plan.preprocessing.size_px, "meta")
 
 
@@ -234,6 +238,43 @@ class Resolved:
     weights_file: tuple[str, int, int] | None
 
 
+class Built(NamedTuple):
+    """A backbone with its weights, in eval mode on the CPU.
+
+    Attributes
+    ----------
+    file
+        Of the weights; None for random ones.
+    last
+        Its last layer with positions.
+    """
+
+    body: nn.Module
+    preprocessing: Preprocessing
+    file: Path | None
+    last: str
+
+
+def build(request: EmbeddingRequest) -> Built:
+    """Build the backbone that a request names, random weights from seed 0, and load its weights.
+
+    Raises
+    ------
+    UnknownNameError, WeightsError
+        a name is not known, or weights cannot be had.
+    """
+    plan = backbone(request.backbone)
+    overrides = {name: getattr(request, name) for name in Preprocessing.model_fields}
+    preprocessing = plan.preprocessing.model_copy(update={k: v for k, v in overrides.items() if v is not None})
+    file = weights_path(plan, request.weights)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)  # not torch.manual_seed: it reseeds GPUs as well
+        body = plan.build().eval()
+    if file is not None:
+        load_state(body, read_state(file), str(file))
+    return Built(body, preprocessing, file, plan.last or last_layer(layers_of(body, preprocessing.size_px)))
+
+
 def resolve(requests: Sequence[EmbeddingRequest]) -> Resolved:
     """Build the one network that fills `requests`, which differ in tap, pool and join only; precision is fp32 so far.
 
@@ -243,16 +284,7 @@ def resolve(requests: Sequence[EmbeddingRequest]) -> Resolved:
         a name is not known, weights cannot be had, or a layer gives nothing to use.
     """
     first = requests[0]
-    plan = backbone(first.backbone)
-    overrides = {name: getattr(first, name) for name in Preprocessing.model_fields}
-    preprocessing = plan.preprocessing.model_copy(update={k: v for k, v in overrides.items() if v is not None})
-    file = weights_path(plan, first.weights)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)  # not torch.manual_seed: it reseeds GPUs as well
-        body = plan.build().eval()
-    if file is not None:
-        load_state(body, read_state(file), str(file))
-    last = plan.last or last_layer(layers_of(body, preprocessing.size_px))
+    body, preprocessing, file, last = build(first)
     taps = [Tap(last if one.tap == "last" else one.tap, one.pool, one.join) for one in requests]
     network = FeatureNetwork(body, preprocessing, taps).eval().to(memory_format=torch.channels_last)
     with torch.inference_mode():

@@ -1,8 +1,10 @@
-"""What can be named, for people: backbones with their figures, and a backbone's layers."""
+"""What can be named, for people: backbones with their figures, and a backbone's blocks and layers."""
 
 from dataclasses import dataclass
 from typing import Any
 
+from featx.errors import DataError
+from featx.networks.blocks import Block, blocks, units
 from featx.networks.features import last_layer, outline
 from featx.registry import BACKBONES
 
@@ -44,16 +46,57 @@ def _row(name: str) -> BackboneRow:
     return BackboneRow(name, n_features, plan.preprocessing.size_px, n_parameters, at_hand)
 
 
-def list_layers(name: str) -> list[dict[str, Any]]:
-    """Return name, kind, output shape for one image, and parameters of every layer, in the order of finishing.
+@dataclass(frozen=True)
+class Outline:
+    """What of a backbone can be named.
+
+    Attributes
+    ----------
+    blocks
+        Name, layers, output shape for one image, parameters, and operations for an image as a share of the network's
+        up to its last layer: what fine-tuning names, first to last.
+    why_none
+        Why there are no blocks; empty where there are.
+    layers
+        Name, kind, output shape for one image, and parameters, in the order of finishing.
+    """
+
+    blocks: list[dict[str, Any]]
+    why_none: str
+    layers: list[dict[str, Any]]
+
+
+def list_layers(name: str) -> Outline:
+    """Return the blocks and layers of a backbone.
 
     Raises
     ------
     UnknownNameError
         no backbone is called so.
     """
-    _, _, layers = outline(name)
-    return [
-        {"name": one.name, "kind": one.kind, "shape": "×".join(map(str, one.shape)), "n_parameters": one.n_parameters}
+    plan, body, layers = outline(name)
+    rows: list[dict[str, Any]] = [
+        {"name": one.name, "kind": one.kind, "shape": _by(one.shape), "n_parameters": one.n_parameters}
         for one in layers
     ]
+    try:
+        found = blocks(units(body, plan.last or last_layer(layers), plan.preprocessing.size_px))
+    except DataError as error:
+        return Outline([], str(error), rows)
+    whole = sum(block.n_operations for block in found)
+    return Outline([_block_row(block, whole) for block in found], "", rows)
+
+
+def _block_row(block: Block, whole: int) -> dict[str, Any]:
+    return {
+        "name": block.name,
+        "layers": block.layers,
+        "shape": _by(block.units[-1].shape),
+        "n_parameters": block.n_parameters,
+        "n_operations": block.n_operations,
+        "share": round(block.n_operations / max(whole, 1), 4),
+    }
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))

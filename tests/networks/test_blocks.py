@@ -1,0 +1,93 @@
+"""Units and blocks of every family: in order, complete, and the same function as the network itself."""
+
+from collections import OrderedDict
+
+import pytest
+import torch
+from torch import nn
+
+from featx.errors import DataError
+from featx.networks.backbones import backbone
+from featx.networks.blocks import blocks, chain, units
+from featx.networks.features import last_layer, layers_of, outline
+
+FAMILIES = ("vgg16", "resnet18", "mobilenet_v2", "efficientnet_lite0", "efficientnet_b0", "timm:convnext_atto")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_units_in_turn_give_what_the_network_gives(name: str) -> None:
+    plan = backbone(name)
+    torch.manual_seed(0)
+    body, x = plan.build().eval(), torch.randn(2, 3, 64, 64)
+    last = plan.last or last_layer(layers_of(body, 64))
+    seen: list[torch.Tensor] = []
+    body.get_submodule(last).register_forward_hook(lambda _module, _inputs, output: seen.append(output.clone()))
+    names = chain(body, last)
+    with torch.inference_mode():
+        body(x)
+        alone = nn.Sequential(OrderedDict((str(at), body.get_submodule(one)) for at, one in enumerate(names)))(x)
+    torch.testing.assert_close(alone, seen[-1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("vgg16", ["features.0", "features.5", "features.10", "features.17", "features.24"]),
+        ("resnet50", ["conv1", "layer1.0", "layer2.0", "layer3.0", "layer4.0"]),
+        ("mobilenet_v2", ["features.0.0", "features.2", "features.4", "features.7", "features.14"]),
+        ("efficientnet_lite0", ["conv_stem", "blocks.1.0", "blocks.2.0", "blocks.3.0", "blocks.5.0"]),
+    ],
+)
+def test_a_block_begins_where_the_resolution_is_halved(name: str, layers: list[str]) -> None:
+    plan, body, _ = outline(name)
+    found = blocks(units(body, str(plan.last), plan.preprocessing.size_px))
+
+    assert [block.name for block in found] == [f"block{number}" for number in range(1, 6)]
+    assert [block.layers.split(" ")[0] for block in found] == layers
+    assert [unit.name for block in found for unit in block.units] == chain(body, str(plan.last))
+
+
+def test_where_the_resolution_stays_each_layer_with_parameters_is_a_block() -> None:
+    with torch.device("meta"):
+        body = nn.Sequential(nn.ReLU(), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.AdaptiveAvgPool2d(1))
+    found = blocks(units(body, "3", 16))
+
+    assert [(block.name, len(block.units), block.n_parameters) for block in found] == [("1", 3, 112), ("3", 1, 185)]
+
+
+class Branching(nn.Module):
+    """Adds what two layers give of the same input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right, self.last = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (b, 3, h, w)."""
+        found: torch.Tensor = self.last(self.left(x) + self.right(x))
+        return found
+
+
+class Deciding(nn.Module):
+    """Looks at values to choose its way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (b, 3, h, w)."""
+        found: torch.Tensor = self.last(x) if x.sum() > 0 else x
+        return found
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (Branching(), "up to 'last' it does more than run layers in turn"),
+        (Deciding(), "used as inputs to control flow"),
+    ],
+)
+def test_what_is_no_chain_is_said(body: nn.Module, why: str) -> None:
+    with pytest.raises(DataError, match=f"cannot be parted into blocks: .*{why}"):
+        chain(body, "last")
