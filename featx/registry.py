@@ -1,4 +1,4 @@
-"""What can be named in a recipe: readers and what their uris lead to, backbones, heads, votes.
+"""What can be named in a recipe: readers and what their uris lead to, backbones, heads, losses, votes.
 
 Built-ins and third parties' additions are both entry points (``pyproject.toml`` lists ours), so all names are
 known without importing anything that they name. A script or a notebook adds its own with ``register``.
@@ -96,4 +96,5 @@ CONTENTS: Registry[Any] = Registry("kind of uri", "featx.contents")
 BACKBONES: Registry[Any] = Registry("backbone", "featx.backbones")
 FAMILIES: Registry[Any] = Registry("family of backbones", "featx.backbone_families")
 HEADS: Registry[Any] = Registry("head", "featx.heads")
+LOSSES: Registry[Any] = Registry("loss", "featx.losses")
 VOTES: Registry[Any] = Registry("vote", "featx.votes")

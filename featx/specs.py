@@ -11,12 +11,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from featx.registry import HEADS, READERS, VOTES, Registry
+from featx.registry import HEADS, LOSSES, READERS, VOTES, Registry
 
 Pool = Literal["avg", "max", "avgmax", "gem", "flatten"]
 Resize = Literal["crop", "squash"]
 Runtime = Literal["torch", "compile", "onnx", "openvino"]
 Views = Literal["one", "flip", "five-crops"]
+Activation = Literal["none", "sigmoid", "tanh", "softmax"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
 Metric = Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss"]
 Channels = tuple[float, float, float]
@@ -469,6 +470,56 @@ class EngineSpec(Spec):
     batch_size: Count = 16
     runtime: Literal["auto", Runtime] = "auto"
     least_cosine: Annotated[float, Field(gt=0, lt=1)] = 0.999
+
+
+class LayersSpec(Spec):
+    """The new layers that fine-tuning puts on a trunk.
+
+    Attributes
+    ----------
+    pool
+        How (c, h, w) becomes a vector.
+    batch_norm
+        Whether the vector is normalised first.
+    hidden
+        Widths of fully connected layers with ReLU, up to three.
+    dropout
+        Share of the last of those that is dropped in training.
+    activation
+        Of the output; classes have the one that belongs to their loss, and say ``none``.
+    """
+
+    pool: Literal["avg", "gem", "flatten"] = "avg"
+    batch_norm: bool = False
+    hidden: Annotated[tuple[Count, ...], Field(max_length=3)] = (256,)
+    dropout: Share = 0.5
+    activation: Activation = "none"
+
+
+class LossSpec(Spec):
+    """What training makes small.
+
+    Attributes
+    ----------
+    name
+        A name of ``featx.losses``.
+    label_smoothing
+        Of ``cross_entropy`` and ``bce``: so much of each row's target is spread over all classes.
+    gamma
+        Of ``focal``: 0 is cross-entropy.
+    delta
+        Of ``huber``: up to this error it is squared.
+    """
+
+    name: str = "cross_entropy"
+    label_smoothing: Share = 0.0
+    gamma: Annotated[float, Field(ge=0)] = 2.0
+    delta: Annotated[float, Field(gt=0)] = 1.0
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_known(cls, name: str) -> str:
+        return known_name(LOSSES, name)
 
 
 class HeadSpec(Spec):

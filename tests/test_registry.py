@@ -4,9 +4,9 @@ import sys
 import pytest
 
 from featx.errors import UnknownNameError
-from featx.registry import BACKBONES, FAMILIES, HEADS, READERS, VOTES, Registry, suggestion
+from featx.registry import BACKBONES, FAMILIES, HEADS, LOSSES, READERS, VOTES, Registry, suggestion
 
-ALL = [READERS, BACKBONES, FAMILIES, HEADS, VOTES]
+ALL = [READERS, BACKBONES, FAMILIES, HEADS, LOSSES, VOTES]
 
 
 @pytest.mark.parametrize("registry", ALL, ids=lambda registry: registry.group)

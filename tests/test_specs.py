@@ -16,6 +16,8 @@ from featx.specs import (
     EnsembleSpec,
     HeadSpec,
     LabelsSpec,
+    LayersSpec,
+    LossSpec,
     Preprocessing,
     ReaderSpec,
     Reduced,
@@ -154,6 +156,11 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "seed": 1,
         },
     ),
+    (
+        LayersSpec(),
+        {"pool": "gem", "batch_norm": True, "hidden": (8, 4), "dropout": 0.1, "activation": "tanh"},
+    ),
+    (LossSpec(), {"name": "focal", "label_smoothing": 0.1, "gamma": 1.0, "delta": 2.0}),
     (
         EnsembleSpec(),
         {"methods": ("soft",), "members": ("rf",), "metric": "macro_f1", "folds": 4, "seed": 1},
