@@ -38,7 +38,8 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     Parameters
     ----------
-    backbone, weights, tap, pool, size_px, resize, crop_share, interpolation, mean, std, views, join
+    backbone, weights, tap, pool, size_px, resize, crop_share, interpolation, mean, std, views, join,
+    dtype
         As in a recipe's ``[[embedding]]`` (`featx.specs.EmbeddingRequest`).
     precision
         ``fp32``, ``bf16`` or ``fp16``. There is no ``auto``: the folds of a cross-validation must not differ in it.
@@ -74,6 +75,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         std: Sequence[float] | None = None,
         views: str = "one",
         join: str = "mean",
+        dtype: str = "float32",
         precision: str = "fp32",
         cache: str | Path | None = None,
         device: str = "auto",
@@ -94,6 +96,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.std = std
         self.views = views
         self.join = join
+        self.dtype = dtype
         self.precision = precision
         self.cache = cache
         self.device = device

@@ -16,6 +16,7 @@ from featx.registry import HEADS, LOSSES, READERS, VOTES, Registry
 Pool = Literal["avg", "max", "avgmax", "gem", "flatten"]
 Resize = Literal["crop", "squash"]
 Runtime = Literal["torch", "compile", "onnx", "openvino"]
+Stored = Literal["float32", "float16"]
 Views = Literal["one", "flip", "five-crops"]
 Activation = Literal["none", "sigmoid", "tanh", "softmax"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
@@ -313,6 +314,8 @@ class EmbeddingRequest(Spec):
         its centre.
     join
         What becomes of the views' vectors: their ``mean``, or all of them side by side (``stack``).
+    dtype
+        Of what is stored: ``float16`` takes half the room, and keeps 11 bits of each number.
     decoding
         How files become pixels; a recipe says it once, in ``[decoding]``.
     """
@@ -322,6 +325,7 @@ class EmbeddingRequest(Spec):
         "precision": "fp32",
         "views": "one",
         "join": "mean",
+        "dtype": "float32",
     }
 
     backbone: str = "efficientnet_lite0"
@@ -337,6 +341,7 @@ class EmbeddingRequest(Spec):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     views: Views = "one"
     join: Literal["mean", "stack"] = "mean"
+    dtype: Stored = "float32"
     decoding: Decoding = Decoding()
 
     @property
@@ -348,7 +353,7 @@ class EmbeddingRequest(Spec):
     @property
     def network_key(self) -> "EmbeddingRequest":
         """What is equal for two requests that one network fills in one pass."""
-        return self.model_copy(update={"tap": "last", "pool": "avg", "join": "mean"})
+        return self.model_copy(update={"tap": "last", "pool": "avg", "join": "mean", "dtype": "float32"})
 
 
 class Preprocessing(Spec):
@@ -433,7 +438,7 @@ class EmbeddingSpec(Spec):
     decode: int = 2
     decoding: Decoding = Decoding()
     precision: Precision = "fp32"
-    dtype: Literal["float32"] = "float32"
+    dtype: Stored = "float32"
     join: Literal["mean", "stack"] = "mean"
     format: int = 1
 

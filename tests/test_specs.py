@@ -102,6 +102,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "precision": "bf16",
             "views": "flip",
             "join": "stack",
+            "dtype": "float16",
         },
     ),
     (

@@ -58,7 +58,7 @@ def embed_files(images: Sequence[str], embeddings: Sequence[ResolvedEmbedding], 
     def lane(group: NetworkGroup, wanted: Sequence[EmbeddingSpec]) -> Lane:
         def keep(digests: Sequence[str], rows: Rows) -> None:
             for spec, x in zip(wanted, rows, strict=True):
-                vectors[spec.fingerprint()] |= dict(zip(digests, x, strict=True))
+                vectors[spec.fingerprint()] |= dict(zip(digests, x.astype(spec.dtype), strict=True))
 
         def runner() -> Runner:
             _check(group.specs(wanted[0].precision), wanted)

@@ -56,5 +56,7 @@ def read_embeddings(study: Study, ids: Ids, locked: Sequence[LockedEmbedding]) -
             )
         columns.append(store.read(digests))
     return Embeddings(
-        np.asarray(ids, dtype=object), np.hstack(columns), tuple(one.spec.fingerprint() for one in locked)
+        np.asarray(ids, dtype=object),
+        np.hstack(columns, dtype=np.float32),
+        tuple(one.spec.fingerprint() for one in locked),
     )

@@ -9,7 +9,6 @@ from featx.errors import StoreError
 from featx.progress import Watch
 
 ROW_BYTES = 20  # beside the vector: a digest and a checksum
-VALUE_BYTES = 4
 
 
 def check_space(stores: Sequence[EmbeddingStore], digests: Iterable[str], cache: Path, watch: Watch) -> None:
@@ -21,7 +20,7 @@ def check_space(stores: Sequence[EmbeddingStore], digests: Iterable[str], cache:
         it does not fit; names the widest embedding.
     """
     every = list(digests)
-    sizes = [_bytes(len(store.missing(every)), store.n_features) for store in stores]
+    sizes = [_bytes(len(store.missing(every)), store.n_features * store.dtype.itemsize) for store in stores]
     needed = sum(sizes)
     if not needed:
         return
@@ -42,8 +41,8 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(place).free
 
 
-def _bytes(n_rows: int, n_features: int) -> int:
-    return n_rows * (n_features * VALUE_BYTES + ROW_BYTES)
+def _bytes(n_rows: int, vector_bytes: int) -> int:
+    return n_rows * (vector_bytes + ROW_BYTES)
 
 
 def gigabytes(n_bytes: int) -> str:

@@ -4,7 +4,7 @@
 
     <backbone>-<fingerprint>.zarr/zarr.json          attributes: spec, n_features, device_rows (b of all its batches)
                                  /<segment>/zarr.json    attributes: provenance
-                                           /x            (rows, d) float32
+                                           /x            (rows, d) float32 or float16
                                            /digest       (rows, 16) uint8
                                            /crc          (rows,) uint32: crc32c of digest and row together
 
@@ -48,6 +48,8 @@ class EmbeddingStore:
 
     Attributes
     ----------
+    dtype
+        Of the vectors.
     device_rows
         Images in each pass through the network: results differ by 1e-6 between shapes. None while there is no row.
 
@@ -61,6 +63,7 @@ class EmbeddingStore:
         self.path = path
         self.spec = spec
         self.n_features = n_features
+        self.dtype = np.dtype(spec.dtype).newbyteorder("<")
         self.header: dict[str, Any] = {"spec": spec.identity(), "n_features": n_features}
         self.device_rows: int | None = self._checked_header() if path.exists() else None
         self._segments: list[Segment] = []
@@ -70,7 +73,7 @@ class EmbeddingStore:
         """Look at the folder again, for segments that other writers have published."""
         known = {segment.path: segment for segment in self._segments}  # segments never change: no need to read twice
         folders = sorted(self.path.glob("segment-*"))
-        self._segments = [known.get(folder) or Segment(folder, self.n_features) for folder in folders]
+        self._segments = [known.get(folder) or Segment(folder, self.n_features, self.dtype) for folder in folders]
         keys = [segment.keys for segment in self._segments]
         every = np.concatenate(keys) if keys else np.empty(0, dtype="S16")
         owner = np.repeat(np.arange(len(keys)), [len(k) for k in keys])
@@ -111,8 +114,8 @@ class EmbeddingStore:
         unique = list(dict.fromkeys(digests))
         return [text for text, at in zip(unique, self._locate(unique), strict=True) if at < 0]
 
-    def read(self, digests: Sequence[str]) -> NDArray[np.float32]:
-        """Return (n, d) float32, one row for each digest.
+    def read(self, digests: Sequence[str]) -> NDArray[np.floating]:
+        """Return (n, d) of the store's dtype, one row for each digest.
 
         Raises
         ------
@@ -125,7 +128,7 @@ class EmbeddingStore:
         if lost := int((at < 0).sum()):
             first = digests[int(np.flatnonzero(at < 0)[0])]
             raise IncompleteError(f"{lost} of {len(at)} images have no embedding in {self.path}, first digest {first}")
-        x = np.empty((len(at), self.n_features), dtype=np.float32)
+        x = np.empty((len(at), self.n_features), dtype=self.dtype)
         for number in np.unique(self._owner[at]):
             here = np.flatnonzero(self._owner[at] == number)
             x[here] = self._segments[number].rows(self._row[at[here]])
@@ -141,7 +144,7 @@ class EmbeddingStore:
         digests
             Of the images; those that are stored already are left out.
         x
-            (n, d) float32, finite.
+            (n, d), finite.
         device_rows
             Images in the passes that they come from.
         provenance
@@ -150,18 +153,25 @@ class EmbeddingStore:
         Raises
         ------
         StoreError
-            the store's rows come from passes of another size.
+            the store's rows come from passes of another size, or values are too large for its dtype.
         """
         at = dict(zip(digests, range(len(digests)), strict=True))
         fresh = self.missing(digests)
         if not fresh:
             return
-        rows = np.ascontiguousarray(x[[at[text] for text in fresh]], dtype="<f4")
+        rows = self._fitting(x[[at[text] for text in fresh]])
         keys = np.frombuffer(b"".join(map(bytes.fromhex, fresh)), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
         self._create(device_rows)
         arrays = {"x": rows, "digest": keys, "crc": _row_sums(keys, rows)}
         self._publish(self.path / f"segment-{uuid.uuid4().hex[:12]}", provenance, arrays)
         self.refresh()
+
+    def _fitting(self, x: NDArray[np.float32]) -> NDArray[np.floating]:
+        with np.errstate(over="ignore"):
+            rows = np.ascontiguousarray(x, dtype=self.dtype)
+        if not np.isfinite(rows).all():
+            raise StoreError(f"values up to {np.abs(x).max():g} do not fit {self.spec.dtype}; say dtype = 'float32'")
+        return rows
 
     def _create(self, device_rows: int) -> None:
         if not self.path.exists():
@@ -202,6 +212,7 @@ class Segment:
 
     path: Path
     n_features: int
+    dtype: np.dtype[Any]
 
     @cached_property
     def keys(self) -> NDArray[np.bytes_]:
@@ -214,15 +225,15 @@ class Segment:
         return self._checked("crc", np.dtype("<u4"))
 
     @cached_property
-    def _x(self) -> NDArray[np.float32]:
+    def _x(self) -> NDArray[np.floating]:
         shape = (len(self.keys), self.n_features)
         file = self.path / "x" / "c" / "0" / "0"
-        expected = shape[0] * shape[1] * 4 + CHECKSUM_BYTES
+        expected = shape[0] * shape[1] * self.dtype.itemsize + CHECKSUM_BYTES
         if not file.is_file() or file.stat().st_size != expected:
             raise self._corrupt(f"x should be {expected} bytes")
-        return np.memmap(file, dtype="<f4", mode="r", shape=shape)
+        return np.memmap(file, dtype=self.dtype, mode="r", shape=shape)
 
-    def rows(self, at: NDArray[np.intp]) -> NDArray[np.float32]:
+    def rows(self, at: NDArray[np.intp]) -> NDArray[np.floating]:
         """Return the rows at these places, their checksums compared."""
         x = np.ascontiguousarray(self._x[at])
         keys = np.frombuffer(self.keys[at].astype("V16").tobytes(), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
@@ -247,7 +258,7 @@ class Segment:
         return CorruptError(f"{self.path}: {what}; remove this folder and run 'featx extract' to embed its rows again")
 
 
-def _row_sums(keys: NDArray[np.uint8], x: NDArray[np.float32]) -> NDArray[np.uint32]:
+def _row_sums(keys: NDArray[np.uint8], x: NDArray[np.floating]) -> NDArray[np.uint32]:
     pairs = zip(keys, x, strict=True)
     sums = (google_crc32c.extend(google_crc32c.value(key.tobytes()), row.tobytes()) for key, row in pairs)
     return np.fromiter(sums, dtype=np.uint32, count=len(keys))

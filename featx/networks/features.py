@@ -299,9 +299,10 @@ def resolve(requests: Sequence[EmbeddingRequest]) -> Resolved:
             pool=tap.pool,
             preprocessing=preprocessing,
             decoding=first.decoding,
+            dtype=request.dtype,
             join=tap.join,
         )
-        for tap in taps
+        for tap, request in zip(taps, requests, strict=True)
     )
     state = None if file is None else file_state(file)
     return Resolved(network, specs, tuple(output.shape[1] for output in outputs), state)

@@ -26,9 +26,11 @@ def embedding(**said: object) -> ResolvedEmbedding:
     return ResolvedEmbedding(request=request, spec=made.specs[0], n_features=made.n_features[0])
 
 
-def test_files_get_the_numbers_that_the_cache_has(toy_home: Path) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_files_get_the_numbers_that_the_cache_has(dtype: str, toy_home: Path) -> None:
     recipe = toy_home / "featx.toml"
-    recipe.write_text(recipe.read_text().replace('weights = "none"', 'weights = "none"\npool = ["gem", "avg"]'))
+    asked = f'weights = "none"\npool = ["gem", "avg"]\ndtype = "{dtype}"'
+    recipe.write_text(recipe.read_text().replace('weights = "none"', asked))
     extract()
     study = Study.open(None)
     locked = locked_embeddings(study)

@@ -143,6 +143,26 @@ def test_a_segment_of_zeros_is_stored_like_any_other(tmp_path: Path) -> None:
     assert opened(store.path).read(["00" * 16]).tolist() == [[0, 0, 0]]
 
 
+def test_a_store_of_half_precision_keeps_rounded_rows_in_half_the_room(tmp_path: Path) -> None:
+    store = EmbeddingStore(tmp_path / "toy.zarr", SPEC.model_copy(update={"dtype": "float16"}), D)
+    digests, x = numbered(6)
+
+    store.add(digests, x / 3, DEVICE_ROWS, {})
+
+    found = EmbeddingStore(store.path, store.spec, D).read(digests)
+    assert found.dtype == np.float16
+    assert np.array_equal(found, (x / 3).astype(np.float16))
+    assert chunk(store, "x").stat().st_size == 6 * D * 2 + 4
+
+
+def test_values_that_half_precision_does_not_hold_are_refused(tmp_path: Path) -> None:
+    store = EmbeddingStore(tmp_path / "toy.zarr", SPEC.model_copy(update={"dtype": "float16"}), D)
+
+    with pytest.raises(StoreError, match="values up to 70000 do not fit float16; say dtype = 'float32'"):
+        store.add(["00" * 16], np.array([[1.0, -70000.0, 2.0]], dtype=np.float32), DEVICE_ROWS, {})
+    assert not store.path.exists()
+
+
 def test_rows_beside_a_broken_one_can_be_read_and_its_segment_can_be_removed(tmp_path: Path) -> None:
     store = filled(tmp_path / "toy.zarr")
     file = chunk(store, "x")
