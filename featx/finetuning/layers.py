@@ -29,13 +29,18 @@ class NewLayers(nn.Module):
         The trunk's output for some image, (1, …): it says how many features there are.
     n_outputs
         m.
+
+    Attributes
+    ----------
+    width
+        d of what is pooled.
     """
 
     def __init__(self, spec: LayersSpec, features: Tensor, n_outputs: int) -> None:
         super().__init__()
         self._pool = POOLS[spec.pool]
         self._activation = ACTIVATIONS[spec.activation]
-        width = self.pooled(features).shape[1]
+        self.width = width = self.pooled(features).shape[1]
         layers: list[nn.Module] = [nn.BatchNorm1d(width)] if spec.batch_norm else []
         for hidden in spec.hidden:
             layers += [nn.Linear(width, hidden), nn.ReLU()]

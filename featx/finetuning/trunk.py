@@ -39,8 +39,8 @@ class Trunk(nn.Module):
         except DataError as error:
             self.why_whole = str(error)
         self.blocks: tuple[Block, ...] = tuple(blocks(found))
-        self._names = [unit.name for unit in found]
-        modules = [built.body.get_submodule(name) for name in self._names]
+        self._found = found
+        modules = [built.body.get_submodule(unit.name) for unit in found]
         self.units = nn.ModuleList(modules or [_Whole(built.body, built.last, built.preprocessing.size_px)])
 
     def forward(self, x: Tensor, start: int = 0, end: int | None = None) -> Tensor:
@@ -55,13 +55,17 @@ class Trunk(nn.Module):
             x = unit(x)
         return x
 
+    def output(self, unit: int) -> tuple[str, tuple[int, ...]]:
+        """Return the name of a unit's layer and the shape of its output for one image."""
+        return self._found[unit].name, self._found[unit].shape[1:]
+
     def parameters_by_unit(self) -> Iterator[tuple[int, str, nn.Parameter]]:
         """Yield the number of the unit, the name in the backbone, and each parameter that its last layer depends on."""
         for at, unit in enumerate(self.units):
             if isinstance(unit, _Whole):
                 yield from ((at, name, parameter) for name, parameter in unit.reached.items())
             else:
-                yield from ((at, f"{self._names[at]}.{name}", p) for name, p in unit.named_parameters())
+                yield from ((at, f"{self._found[at].name}.{name}", p) for name, p in unit.named_parameters())
 
     def first_unit(self, names: frozenset[str]) -> int:
         """Return the number of the first unit that has one of these parameters; how many there are, if none has."""

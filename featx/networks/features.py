@@ -54,6 +54,11 @@ def positions_last(x: Tensor) -> Tensor:
     return x.transpose(1, 2) if x.ndim == 3 else x
 
 
+def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Return (b, 3, h, w) of the type of `mean` from (b, h, w, 3) uint8; mean and std are of 0 … 255."""
+    return (pixels.permute(0, 3, 1, 2).to(mean.dtype) - mean) / std
+
+
 class FeatureNetwork(nn.Module):
     """uint8 pixels in, one vector for each tap out.
 
@@ -118,9 +123,8 @@ class FeatureNetwork(nn.Module):
         DataError
             a layer's output has no row for each image, or was not reached.
         """
-        x = pixels.permute(0, 3, 1, 2).to(self.mean.dtype)
         self._seen.clear()
-        views = _views((x - self.mean) / self.std, self.preprocessing)
+        views = _views(normalised(pixels, self.mean, self.std), self.preprocessing)
         self.body(torch.cat(views).contiguous(memory_format=torch.channels_last))
         return [self._joined(tap, len(pixels), len(views)) for tap in self.taps]
 

@@ -167,7 +167,7 @@ def limit(case: Case, folder: Path) -> float:
 def measured(case: Case, folder: Path) -> Iterator[str]:
     """Run a case and yield a line for each of its ways."""
     make_source(folder, case.n, case.large_jpegs)
-    case.rates = {name: [] for name in [*case.least, *map(str, case.ways)]}
+    case.rates = {name: [] for name in [*case.least, *map(str, case.ways), "limit"]}
     for way in case.ways:
         featx_rate(way, case, folder)  # tries what is tried once
     for _ in range(ROUNDS):
@@ -175,12 +175,12 @@ def measured(case: Case, folder: Path) -> Iterator[str]:
             case.rates[mode].append(peer_rate(mode, case, folder))
         for way in case.ways:
             case.rates[str(way)].append(featx_rate(way, case, folder))
+        case.rates["limit"].append(limit(case, folder))
     medians = {name: statistics.median(found) for name, found in case.rates.items()}
     for name, rate in medians.items():
         ratios = ", ".join(f"{rate / medians[peer]:6.2f} x {peer}" for peer in case.least)
         yield f"  {name:21s} {rate:7.1f} images/s, {ratios}"
-    most = limit(case, folder)
-    yield f"  limit                 {most:7.1f} images/s, of which {BF16} reaches {medians[str(BF16)] / most:.2f}"
+    yield f"  {BF16} reaches {medians[str(BF16)] / medians['limit']:.2f} of the limit"
     for peer, least in case.least.items():
         top = max(medians[str(way)] for way in case.ways)
         verdict = "reached" if top >= least * medians[peer] else "MISSED"

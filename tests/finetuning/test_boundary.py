@@ -1,0 +1,75 @@
+"""Training from the boundary is training from pixels: the same losses, step by step."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from featx.finetuning.network import FinetunedNetwork
+from featx.finetuning.strategies import learning
+from featx.specs import EmbeddingRequest, LayersSpec
+
+STEPS, BATCH = 20, 4
+LAYERS = LayersSpec(hidden=(16,), dropout=0.0)
+
+
+def network(name: str) -> FinetunedNetwork:
+    torch.manual_seed(0)
+    made = FinetunedNetwork(EmbeddingRequest(backbone=name, weights="none", size_px=64), LAYERS, 2)
+    for module in made.modules():  # random weights, but activations as after training
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+    return made
+
+
+def losses(made: FinetunedNetwork, names: frozenset[str], x: torch.Tensor, unit: int | None) -> list[float]:
+    """Train for some steps from pixels (unit None) or from what reaches a unit; return the loss of each."""
+    made.trunk.let_learn(names)
+    made.train()
+    learners = [parameter for parameter in made.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.Adam(learners, lr=1e-4)
+    found = []
+    for step in range(STEPS):
+        at = torch.arange(step * BATCH, (step + 1) * BATCH) % len(x)
+        outputs = made(x[at]) if unit is None else made.above(x[at].float(), unit)
+        value = nn.functional.cross_entropy(outputs, at % 2)
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        found.append(value.item())
+    return found
+
+
+@pytest.mark.parametrize("name", ["vgg16", "resnet50", "mobilenet_v2", "efficientnet_lite0"])
+@pytest.mark.parametrize("strategy", ["head", "last-block"])
+def test_the_boundary_gives_the_losses_of_the_whole_network(name: str, strategy: str) -> None:
+    plain = network(name)
+    names = learning(strategy, plain.trunk)
+    boundary = plain.boundary(names, "float32")
+    assert boundary is not None
+    pixels = torch.randint(0, 256, (12, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        x = plain.trunk.eval()((pixels.permute(0, 3, 1, 2) - plain.mean) / plain.std, end=boundary.unit)
+        reached = plain.layers.pooled(x) if strategy == "head" else x
+    assert tuple(reached.shape[1:]) == boundary.shape
+    kept = reached.numpy().astype(boundary.dtype)
+    cut = copy.deepcopy(plain)
+
+    expected = losses(plain, names, pixels, None)
+
+    found = losses(cut, names, torch.from_numpy(kept), boundary.unit)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert len(set(found)) == STEPS
+
+
+def test_a_boundary_is_named_as_the_embedding_that_holds_it() -> None:
+    made = network("efficientnet_lite0")
+    last = made.boundary(learning("last-block", made.trunk))
+    assert last is not None
+    assert (last.tap, last.pool, last.dtype, last.shape) == ("blocks.4.2", "flatten", "float16", (112, 4, 4))
+    head = made.boundary(frozenset())
+    assert head is not None
+    assert (head.tap, head.pool, head.dtype, head.shape) == ("last", "avg", "float32", (1280,))
+    assert made.boundary(learning("all", made.trunk)) is None
