@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from featx.embeddings.engine import Lane, Rows, Runner, run
 from featx.embeddings.groups import NetworkGroup, network_groups
+from featx.embeddings.store import stored_as
 from featx.errors import ArtifactError
 from featx.images.contents import file_uri
 from featx.images.digests import identify_all
@@ -58,7 +59,7 @@ def embed_files(images: Sequence[str], embeddings: Sequence[ResolvedEmbedding], 
     def lane(group: NetworkGroup, wanted: Sequence[EmbeddingSpec]) -> Lane:
         def keep(digests: Sequence[str], rows: Rows) -> None:
             for spec, x in zip(wanted, rows, strict=True):
-                vectors[spec.fingerprint()] |= dict(zip(digests, x.astype(spec.dtype), strict=True))
+                vectors[spec.fingerprint()] |= dict(zip(digests, stored_as(x, spec), strict=True))
 
         def runner() -> Runner:
             _check(group.specs(wanted[0].precision), wanted)

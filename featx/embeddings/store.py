@@ -159,19 +159,12 @@ class EmbeddingStore:
         fresh = self.missing(digests)
         if not fresh:
             return
-        rows = self._fitting(x[[at[text] for text in fresh]])
+        rows = stored_as(x[[at[text] for text in fresh]], self.spec)
         keys = np.frombuffer(b"".join(map(bytes.fromhex, fresh)), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
         self._create(device_rows)
         arrays = {"x": rows, "digest": keys, "crc": _row_sums(keys, rows)}
         self._publish(self.path / f"segment-{uuid.uuid4().hex[:12]}", provenance, arrays)
         self.refresh()
-
-    def _fitting(self, x: NDArray[np.float32]) -> NDArray[np.floating]:
-        with np.errstate(over="ignore"):
-            rows = np.ascontiguousarray(x, dtype=self.dtype)
-        if not np.isfinite(rows).all():
-            raise StoreError(f"values up to {np.abs(x).max():g} do not fit {self.spec.dtype}; say dtype = 'float32'")
-        return rows
 
     def _create(self, device_rows: int) -> None:
         if not self.path.exists():
@@ -198,6 +191,21 @@ class EmbeddingStore:
             _flush_folder(final.parent)
         finally:
             shutil.rmtree(private, ignore_errors=True)
+
+
+def stored_as(x: NDArray[np.float32], spec: EmbeddingSpec) -> NDArray[np.floating]:
+    """Return vectors as a store keeps them.
+
+    Raises
+    ------
+    StoreError
+        values are too large for its dtype.
+    """
+    with np.errstate(over="ignore"):
+        rows = np.ascontiguousarray(x, dtype=np.dtype(spec.dtype).newbyteorder("<"))
+    if not np.isfinite(rows).all():
+        raise StoreError(f"values up to {np.abs(x).max():g} do not fit {spec.dtype}; say dtype = 'float32'")
+    return rows
 
 
 def missing(stores: Iterable[EmbeddingStore], digests: Iterable[str]) -> frozenset[str]:

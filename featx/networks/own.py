@@ -1,17 +1,12 @@
 """Small networks that are trained from nothing."""
 
 from collections import OrderedDict
-from pathlib import Path
 
 from torch import nn
 
 from featx.networks.backbones import Backbone
-from featx.networks.weights import WeightsFile
+from featx.networks.weights import WeightsFile, hub_folder
 from featx.specs import Preprocessing
-
-NO_WEIGHTS = WeightsFile(
-    Path("small_cnn.pth"), "", None, "it has none of its own: train it (strategy = 'scratch'), or say weights = 'none'"
-)
 
 
 def small_cnn() -> Backbone:
@@ -29,4 +24,7 @@ def small_cnn() -> Backbone:
         return nn.Sequential(layers)
 
     plain = Preprocessing(size_px=48, interpolation="bilinear", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    return Backbone("small_cnn", build, NO_WEIGHTS, plain, last="pool3")
+    none = WeightsFile(
+        hub_folder() / "small_cnn.pth", "", None, "there are none to fetch: say weights = 'none' or weights = 'FILE'"
+    )
+    return Backbone("small_cnn", build, none, plain, last="pool3")
