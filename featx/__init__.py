@@ -5,6 +5,7 @@ The flow, each arrow a table joined by id::
     init      look at a source, write a recipe
     extract   images  → embeddings, cached by content
     fit       embeddings → tuned heads, a run folder each
+    finetune  images → networks trained from a boundary on, runs as well
     ensemble  runs → votes, runs as well
     evaluate  all runs on the same rows; the test split only when told to
     report    one HTML page
@@ -26,6 +27,7 @@ _HOME = {
     "init": "featx.images.init",
     "extract": "featx.embeddings.extract",
     "fit": "featx.heads.fit",
+    "finetune": "featx.finetuning.finetune",
     "ensemble": "featx.ensembles.vote",
     "evaluate": "featx.evaluation.evaluate",
     "report": "featx.reports.html",
@@ -44,6 +46,7 @@ __all__ = [
     "ensemble",
     "evaluate",
     "extract",
+    "finetune",
     "fit",
     "init",
     "load",

@@ -1,19 +1,19 @@
 """A model and its passport: a body, and a JSON header that is read and checked before the body is opened.
 
-A head's body is ``model.joblib``, a plain scikit-learn object that loads without featx; an ensemble's is
-``ensemble.json``, which names its members and their weights. The header carries golden inputs and what the model
-answered to them when it was made; they are replayed at loading.
+A head's body is ``model.joblib``, a plain scikit-learn object that loads without featx; a network's is
+``model.safetensors``; an ensemble's is ``ensemble.json``, which names its members and their weights. The header carries
+golden inputs and what the model answered to them when it was made; they are replayed at loading.
 """
 
 import base64
 import hashlib
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +21,15 @@ from pydantic import ValidationError, model_validator
 
 from featx.disk import sha256_of
 from featx.errors import ArtifactError
+from featx.finetune_specs import NetworkSpec
 from featx.specs import ResolvedEmbedding, Spec
 from featx.tables import Ids
 
 FORMAT = 1
 HEADER = "header.json"
-BODIES = {"head": "model.joblib", "ensemble": "ensemble.json"}
+BODIES = {"head": "model.joblib", "network": "model.safetensors", "ensemble": "ensemble.json"}
 RECORDED = ("featx", "scikit-learn", "xgboost", "numpy", "joblib", "optuna")
+RECORDED_OF_NETWORKS = ("featx", "torch", "torchvision", "timm", "pytorch-lightning", "numpy")
 GOLDEN_TOLERANCE = 1e-6
 
 
@@ -81,11 +83,15 @@ class Header(Spec):
     body_sha256
         Of the body's file.
     golden
-        None for ensembles: their members have their own.
+        None for ensembles: their members have their own. Those of networks are made anew each time, and have no inputs.
+    network
+        Of a fine-tuned network, what it is made of; it takes images and no embeddings.
     """
 
+    added_later: ClassVar[Mapping[str, object]] = {"network": None}
+
     format: int = FORMAT
-    kind: Literal["head", "ensemble"]
+    kind: Literal["head", "network", "ensemble"]
     target: str
     classes: tuple[str, ...]
     n_features: int
@@ -97,6 +103,7 @@ class Header(Spec):
     metrics: dict[str, Any]
     body_sha256: str
     golden: Golden | None = None
+    network: NetworkSpec | None = None
 
     @model_validator(mode="after")
     def _its_numbers_agree(self) -> "Header":
@@ -104,6 +111,8 @@ class Header(Spec):
             raise ValueError(f"n_features is {self.n_features}, its embeddings have {d}")
         if self.kind == "head" and (self.golden is None or not self.golden.fits(self.n_features, len(self.classes))):
             raise ValueError("golden inputs are missing or not those of n_features and classes")
+        if self.kind == "network" and (self.golden is None or self.network is None):
+            raise ValueError("golden outputs, or what the network is made of, are missing")
         return self
 
     @property
@@ -112,11 +121,11 @@ class Header(Spec):
         return BODIES[self.kind]
 
 
-def provenance(train_ids: Ids) -> dict[str, Any]:
+def provenance(train_ids: Ids, packages: Sequence[str] = RECORDED) -> dict[str, Any]:
     """Return the header's fields that say where a model comes from."""
     return {
         "train_ids_sha256": hashlib.sha256("\n".join(sorted(train_ids)).encode()).hexdigest(),
-        "versions": {name: version(name) for name in RECORDED},
+        "versions": {name: version(name) for name in packages},
         "commit": commit(),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -177,6 +186,31 @@ def _format_of(text: bytes) -> int:
         return FORMAT
 
 
+def write_header(folder: Path, **fields: Any) -> None:
+    """Write the header of a model whose body stands in `folder`."""
+    body = folder / BODIES[fields["kind"]]
+    header = Header(body_sha256=sha256_of(body), **fields)
+    (folder / HEADER).write_text(header.model_dump_json(indent=2), encoding="utf-8")
+
+
+def check_golden(folder: Path, header: Header, answers: NDArray[np.floating], tolerance: float) -> None:
+    """Compare what a model answers to its golden inputs with what it answered when it was made.
+
+    Raises
+    ------
+    ArtifactError
+        they differ by more than `tolerance`.
+    """
+    assert header.golden is not None  # as its validator says
+    expected = np.asarray(header.golden.outputs)
+    moved = float(np.abs(answers - expected).max()) if answers.shape == expected.shape else float("inf")
+    if not moved <= tolerance:  # so that nan has moved as well
+        raise ArtifactError(
+            f"{folder / header.body} answers its golden inputs otherwise than when it was made (by {moved:.2g}); "
+            f"it was made with {_versions(header)}, here are {_versions(None)}"
+        )
+
+
 def checked_body(folder: Path, header: Header) -> Path:
     """Return the body's path once its content is what the header says.
 
@@ -202,9 +236,7 @@ def write_head(folder: Path, model: Any, header: dict[str, Any], golden_x: NDArr
 
     body = folder / BODIES["head"]
     joblib.dump(model, body, compress=3)
-    golden = Golden.of(golden_x, model.predict_proba(golden_x))
-    whole = Header(kind="head", body_sha256=sha256_of(body), golden=golden, **header)
-    (folder / HEADER).write_text(whole.model_dump_json(indent=2), encoding="utf-8")
+    write_header(folder, kind="head", golden=Golden.of(golden_x, model.predict_proba(golden_x)), **header)
 
 
 def load_head(folder: Path, header: Header) -> Any:
@@ -227,12 +259,7 @@ def load_head(folder: Path, header: Header) -> Any:
             f"{body} cannot be used here ({type(error).__name__}: {error}); "
             f"it was made with {_versions(header)}, here are {_versions(None)}"
         ) from error
-    moved = float(np.abs(answers - np.asarray(header.golden.outputs)).max())
-    if not moved <= GOLDEN_TOLERANCE:  # so that nan has moved as well
-        raise ArtifactError(
-            f"{folder / header.body} answers its golden inputs otherwise than when it was made (by {moved:.2g}); "
-            f"it was made with {_versions(header)}, here are {_versions(None)}"
-        )
+    check_golden(folder, header, answers, GOLDEN_TOLERANCE)
     return model
 
 
@@ -242,17 +269,16 @@ def write_ensemble(
     """Write the header of an ensemble whose ``ensemble.json`` stands in `folder`; embeddings are its members'."""
     headers = [read_header(member)[1] for member in members]
     embeddings = tuple(dict.fromkeys(one for header in headers for one in header.embeddings))
-    header = Header(
+    write_header(
+        folder,
         kind="ensemble",
         target=target,
         classes=tuple(classes),
         n_features=sum(one.n_features for one in embeddings),
         embeddings=embeddings,
         metrics=metrics,
-        body_sha256=sha256_of(folder / BODIES["ensemble"]),
         **provenance([]) | {"train_ids_sha256": headers[0].train_ids_sha256},
     )
-    (folder / HEADER).write_text(header.model_dump_json(indent=2), encoding="utf-8")
 
 
 def ensemble_body(folder: Path, header: Header) -> dict[str, Any]:

@@ -6,15 +6,16 @@ without importing what they name. Where files lie on disk is `featx.workspace`'s
 
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from featx.errors import RecipeError
-from featx.registry import BACKBONES, FAMILIES, suggestion
+from featx.finetune_specs import FinetuneSpec, known_backbone
+from featx.registry import suggestion
 from featx.specs import (
     Decoding,
     EmbeddingRequest,
@@ -26,7 +27,6 @@ from featx.specs import (
     Spec,
     SplitSpec,
     TargetSpec,
-    known_name,
 )
 
 S = TypeVar("S", bound=Spec)
@@ -49,9 +49,7 @@ class EmbeddingSection(EmbeddingRequest):
     @field_validator("backbone")
     @classmethod
     def _backbone_is_known(cls, name: str) -> str:
-        family, colon, _ = name.partition(":")
-        known_name(FAMILIES, family) if colon else known_name(BACKBONES, name)
-        return name
+        return known_backbone(name)
 
     def requests(self) -> Iterator[EmbeddingRequest]:
         """Yield one request for each tap and pooling."""
@@ -59,6 +57,37 @@ class EmbeddingSection(EmbeddingRequest):
         pools = (self.pool,) if isinstance(self.pool, str) else self.pool
         for tap, pool in product(taps, pools):
             yield EmbeddingRequest(**self.model_dump() | {"tap": tap, "pool": pool})
+
+
+class FinetuneSection(Spec):
+    """A ``[[finetune]]`` of a recipe: a list where one value is expected is a grid, one run each.
+
+    Attributes
+    ----------
+    runs
+        The grid, the last key running fastest.
+    trials
+        Search the grid instead: so many of its runs are tried, and those that fall behind are stopped early.
+    """
+
+    runs: tuple[FinetuneSpec, ...]
+    trials: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expanded(cls, written: Any) -> Any:
+        if not isinstance(written, Mapping) or "runs" in written:
+            return written
+        keys = {name: value for name, value in written.items() if name != "trials"}
+        each = [value if _is_grid(name, value) else [value] for name, value in keys.items()]
+        runs = [dict(zip(keys, values, strict=True)) for values in product(*each)]
+        return {"runs": runs} | {name: written[name] for name in ("trials",) if name in written}
+
+
+def _is_grid(name: str, value: Any) -> bool:
+    """Whether a list holds alternatives, and is not itself the value."""
+    own = name in {"phases", "mean", "std"}
+    return isinstance(value, list) and bool(value) and (not own or isinstance(value[0], list))
 
 
 class Recipe(Spec):
@@ -80,10 +109,27 @@ class Recipe(Spec):
     split: SplitSpec = SplitSpec()
     decoding: Decoding = Decoding()
     extraction: EngineSpec = EngineSpec()
-    embedding: Annotated[tuple[EmbeddingSection, ...], Field(min_length=1)] = (EmbeddingSection(),)
-    head: Annotated[tuple[HeadSpec, ...], Field(min_length=1)] = tuple(HeadSpec(name=name) for name in DEFAULT_HEADS)
+    embedding: tuple[EmbeddingSection, ...] = (EmbeddingSection(),)
+    head: tuple[HeadSpec, ...] = tuple(HeadSpec(name=name) for name in DEFAULT_HEADS)
+    finetune: tuple[FinetuneSection, ...] = ()
     ensemble: EnsembleSpec = EnsembleSpec()
     paths: PathsSpec = PathsSpec()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _networks_need_no_heads(cls, written: Any) -> Any:
+        """Leave out embeddings and heads where only networks are named."""
+        if isinstance(written, Mapping) and "finetune" in written and not {"embedding", "head"} & set(written):
+            return {**written, "embedding": (), "head": ()}
+        return written
+
+    @model_validator(mode="after")
+    def _heads_need_embeddings(self) -> "Recipe":
+        if not (self.embedding or self.finetune):
+            raise ValueError("expected an [[embedding]] or a [[finetune]]")
+        if bool(self.head) != bool(self.embedding):
+            raise ValueError("[[head]] and [[embedding]] go together, found one of them empty")
+        return self
 
     @property
     def requests(self) -> tuple[EmbeddingRequest, ...]:
@@ -191,7 +237,8 @@ def _problems(error: ValidationError, kind: type[Spec]) -> list[str]:
         if detail["type"] != "too_short" or not items:
             location = _own_keys(detail["loc"])
             where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-            problems.setdefault(where, f"{where}: {_what_is_wrong(detail, location, kind)}")
+            what = _what_is_wrong(detail, location, kind)
+            problems.setdefault(where, f"{where}: {what}" if where else what)
     return list(problems.values())
 
 
@@ -217,6 +264,8 @@ def _own_keys(location: tuple[Any, ...]) -> list[Any]:
     kept: list[Any] = []
     for part in location:
         free_name = bool(kept) and kept[-1] in {"targets", "groups"}
+        if kept[:1] == ["finetune"] and (part == "runs" or (len(kept) == 2 and isinstance(part, int))):
+            continue  # which run of the grid it is: its keys stand in the section
         branch = isinstance(part, str) and (part in {"str", "float", "int"} or "[" in part)
         if free_name or not branch:
             kept.append(part)
@@ -228,6 +277,7 @@ def _fields_at(location: list[Any], section: type[Spec]) -> set[str]:
     for part in location:
         if isinstance(part, str) and part in section.model_fields:
             section = next(_specs_in(section.model_fields[part].annotation), section)
+            section = FinetuneSpec if section is FinetuneSection else section
     return set(section.model_fields) - {"name", "folder"} if section is Recipe else set(section.model_fields)
 
 

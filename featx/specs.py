@@ -11,19 +11,19 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from featx.registry import HEADS, LOSSES, READERS, VOTES, Registry
+from featx.registry import HEADS, READERS, VOTES, Registry
 
 Pool = Literal["avg", "max", "avgmax", "gem", "flatten"]
 Resize = Literal["crop", "squash"]
 Runtime = Literal["torch", "compile", "onnx", "openvino"]
 Stored = Literal["float32", "float16"]
 Views = Literal["one", "flip", "five-crops"]
-Activation = Literal["none", "sigmoid", "tanh", "softmax"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
 Metric = Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss"]
 Channels = tuple[float, float, float]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+ClassWeight = Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]]
 LARGEST_CROP = 0.875  # of five: as in torchvision's 224 out of 256
 
 
@@ -468,6 +468,10 @@ class EngineSpec(Spec):
     least_cosine
         That a reduced precision's vectors must have with fp32's, on the images that are tried, and as they make it
         expect on the others (`featx.embeddings.drift.Drift`).
+    gpus
+        That a network is trained on at once.
+    boundary_gb
+        Most that the activations of one boundary may take; for more, frozen layers run in every epoch.
     """
 
     device: str = "auto"
@@ -475,56 +479,8 @@ class EngineSpec(Spec):
     batch_size: Count = 16
     runtime: Literal["auto", Runtime] = "auto"
     least_cosine: Annotated[float, Field(gt=0, lt=1)] = 0.999
-
-
-class LayersSpec(Spec):
-    """The new layers that fine-tuning puts on a trunk.
-
-    Attributes
-    ----------
-    pool
-        How (c, h, w) becomes a vector.
-    batch_norm
-        Whether the vector is normalised first.
-    hidden
-        Widths of fully connected layers with ReLU, up to three.
-    dropout
-        Share of the last of those that is dropped in training.
-    activation
-        Of the output; classes have the one that belongs to their loss, and say ``none``.
-    """
-
-    pool: Literal["avg", "gem", "flatten"] = "avg"
-    batch_norm: bool = False
-    hidden: Annotated[tuple[Count, ...], Field(max_length=3)] = (256,)
-    dropout: Share = 0.5
-    activation: Activation = "none"
-
-
-class LossSpec(Spec):
-    """What training makes small.
-
-    Attributes
-    ----------
-    name
-        A name of ``featx.losses``.
-    label_smoothing
-        Of ``cross_entropy`` and ``bce``: so much of each row's target is spread over all classes.
-    gamma
-        Of ``focal``: 0 is cross-entropy.
-    delta
-        Of ``huber``: up to this error it is squared.
-    """
-
-    name: str = "cross_entropy"
-    label_smoothing: Share = 0.0
-    gamma: Annotated[float, Field(ge=0)] = 2.0
-    delta: Annotated[float, Field(gt=0)] = 1.0
-
-    @field_validator("name")
-    @classmethod
-    def _name_is_known(cls, name: str) -> str:
-        return known_name(LOSSES, name)
+    gpus: Count = 1
+    boundary_gb: Annotated[float, Field(ge=0)] = 50.0
 
 
 class HeadSpec(Spec):
@@ -550,7 +506,7 @@ class HeadSpec(Spec):
     trials: Count = 20
     timeout_s: Annotated[float, Field(gt=0)] | None = None
     metric: Metric = "accuracy"
-    class_weight: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]] = "none"
+    class_weight: ClassWeight = "none"
     folds: Annotated[int, Field(ge=2)] = 5
     seed: int = 0
 

@@ -35,7 +35,7 @@ from featx.recipe import Recipe, load_recipe
 from featx.sources import label_states, source_place
 from featx.specs import EmbeddingSpec, ResolvedEmbedding, fingerprint
 from featx.tables import Ids, Manifest, Predictions, Truth
-from featx.targets import encode
+from featx.targets import category_text, encode
 
 HAS_EMBEDDING = ("embedded", "cached", "duplicate")
 
@@ -197,6 +197,16 @@ class Study:
         except ValidationError:  # written by another version: the next extraction writes it anew
             return ()
 
+    def readable(self) -> set[str]:
+        """Return the digests of images that the last extraction found readable; none before the first."""
+        manifest, outcomes = self.folder / "manifest.parquet", self.folder / "outcomes.parquet"
+        if not (manifest.is_file() and outcomes.is_file()):
+            return set()
+        found = read_table(outcomes, "featx extract")
+        good = set(found.loc[found["outcome"].isin(HAS_EMBEDDING), "id"])
+        whole = Manifest.from_frame(read_table(manifest, "featx extract"))
+        return {digest for name, digest in zip(whole.ids, whole.digests, strict=True) if name in good and digest}
+
     def labels_state(self) -> dict[str, Any]:
         """Return what tells whether the source's labels, and the images chosen, are those of the last extraction."""
         data, targets = self.recipe.data, self.recipe.targets
@@ -249,6 +259,12 @@ class Study:
         """Return the group of each id that ``split.by`` keeps whole; None where it names no column."""
         by = self.recipe.split.by
         return None if by is None else self._labelled.take(ids).column(by).to_numpy()
+
+    def group_names(self, columns: Sequence[str], ids: Ids) -> NDArray[np.object_]:
+        """Return the group of each id by some label columns, their values joined."""
+        rows = self._labelled.take(ids)
+        texts = [rows.column(column).map(category_text) for column in columns]
+        return np.array([" × ".join(values) for values in zip(*texts, strict=True)], dtype=object)
 
     def open_test(self, target: str, runs: Sequence[str]) -> Truth:
         """Return the labels of the test split, and log who looked, when, and at which runs.

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from featx.finetune_specs import AugmentSpec, FinetuneSpec, LayersSpec, LossSpec, NetworkSpec, PhaseSpec, ScheduleSpec
 from featx.recipe import EmbeddingSection
 from featx.specs import (
     ArraySpec,
@@ -16,8 +17,6 @@ from featx.specs import (
     EnsembleSpec,
     HeadSpec,
     LabelsSpec,
-    LayersSpec,
-    LossSpec,
     Preprocessing,
     ReaderSpec,
     Reduced,
@@ -40,7 +39,18 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
         LabelsSpec(file="a.csv"),
         {"file": "b.csv", "columns": ("path", "y"), "separator": "tab", "path": "name", "root": "images"},
     ),
-    (EngineSpec(), {"device": "cpu", "workers": 3, "batch_size": 5, "runtime": "onnx", "least_cosine": 0.99}),
+    (
+        EngineSpec(),
+        {
+            "device": "cpu",
+            "workers": 3,
+            "batch_size": 5,
+            "runtime": "onnx",
+            "least_cosine": 0.99,
+            "gpus": 2,
+            "boundary_gb": 1.0,
+        },
+    ),
     (
         Reduced(dtype="bf16", runtime="openvino", device="cpu"),
         {"dtype": "fp16", "runtime": "torch", "device": "cuda", "first_layers": 3, "first_dtype": "fp16"},
@@ -163,6 +173,57 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
     ),
     (LossSpec(), {"name": "focal", "label_smoothing": 0.1, "gamma": 1.0, "delta": 2.0}),
     (
+        NetworkSpec(request=REQUEST, preprocessing=SIZE, layers=LayersSpec(), loss=LossSpec(), n_outputs=2),
+        {
+            "request": EmbeddingRequest(pool="max"),
+            "preprocessing": SIZE.model_copy(update={"size_px": 225}),
+            "layers": LayersSpec(hidden=()),
+            "loss": LossSpec(name="focal"),
+            "n_outputs": 3,
+            "offset": (1.0,),
+            "factor": (2.0,),
+            "values": (0.0, 1.0),
+        },
+    ),
+    (PhaseSpec(learns="head", lr=0.1, epochs=1), {"learns": "all", "lr": 0.2, "epochs": 2}),
+    (ScheduleSpec(), {"name": "step", "factor": 0.1, "epochs": 1}),
+    (AugmentSpec(), {"flip": True, "rotation_deg": 10.0, "shift": 0.1, "colour": 0.1, "randaugment": 2}),
+    (
+        FinetuneSpec(),
+        {
+            "backbone": "vgg16",
+            "weights": "none",
+            "size_px": 64,
+            "resize": "squash",
+            "crop_share": 0.875,
+            "interpolation": "nearest",
+            "mean": HALF,
+            "std": HALF,
+            "strategy": "head",
+            "phases": (PhaseSpec(learns="head", lr=0.1, epochs=1),),
+            "lr": 0.1,
+            "epochs": 3,
+            "batch_size": 8,
+            "accumulate": 2,
+            "optimiser": "sgd",
+            "momentum": 0.5,
+            "weight_decay": 0.1,
+            "block_decay": 0.5,
+            "schedule": ScheduleSpec(name="cosine"),
+            "loss": LossSpec(name="focal"),
+            "layers": LayersSpec(hidden=()),
+            "augment": AugmentSpec(flip=True),
+            "views": 3,
+            "class_weight": "balanced",
+            "group_weight": "cell",
+            "scale": "unit",
+            "holdout": 0.2,
+            "patience": 0,
+            "precision": "bf16",
+            "seed": 1,
+        },
+    ),
+    (
         EnsembleSpec(),
         {"methods": ("soft",), "members": ("rf",), "metric": "macro_f1", "folds": 4, "seed": 1},
     ),
@@ -172,7 +233,9 @@ FIELDS = [(spec, name, changed) for spec, changes in CHANGES for name, changed i
 
 def test_every_kind_of_spec_and_every_field_has_a_change_here() -> None:
     covered = {type(spec): set(changes) for spec, changes in CHANGES}
-    assert {kind for kind in Spec.__subclasses__() if kind.__module__ == "featx.specs"} == set(covered)
+    assert {
+        kind for kind in Spec.__subclasses__() if kind.__module__ in {"featx.specs", "featx.finetune_specs"}
+    } == set(covered)
     assert covered == {kind: set(kind.model_fields) for kind in covered}
 
 

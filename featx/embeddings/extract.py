@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from featx.disk import read_json, read_table, write_json, write_table
 from featx.embeddings.choice import Chooser
+from featx.embeddings.engine import Passed, workers_for
 from featx.embeddings.fill import fill, plans_for
 from featx.embeddings.groups import network_groups
 from featx.embeddings.outcomes import OUTCOMES, check_outside, outcomes_of, quarantine
+from featx.embeddings.workers import Decoder, decoded
 from featx.errors import DataError
 from featx.images.digests import DigestCache, Identity, identified
 from featx.images.readers import Listing, read_source
@@ -140,7 +142,7 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
     chooser = Chooser(study.cache, engine or study.recipe.extraction, uris, watch)
     plans = plans_for(network_groups(requests or study.recipe.requests), chooser, study.locked)
     locked = [one for plan in plans for one in plan.locked]
-    passed = fill(plans, uris, chooser, watch)
+    passed = fill(plans, uris, chooser, watch) if plans else _looked_at(study, uris, chooser.engine, watch)
     outcomes = outcomes_of(found, identities, passed.embedded, passed.failed)
     failures = outcomes[outcomes["outcome"].isin(FAILED)]
     if on_error == "fail" and len(failures):
@@ -216,6 +218,20 @@ def _identified(study: Study, found: Listing, watch: Watch) -> tuple[Listing, li
         )
     whole = Manifest(manifest.ids, manifest.uris, manifest.labels, digests)
     return replace(found, manifest=whole), identities, n_read
+
+
+def _looked_at(study: Study, uris: Mapping[str, str], engine: EngineSpec, watch: Watch) -> Passed:
+    """Decode images that are not known to be readable, where a recipe has networks and no embeddings."""
+    passed = Passed()
+    known = study.readable()
+    todo = [(digest, uri) for digest, uri in uris.items() if digest not in known]
+    decoder = Decoder(study.recipe.decoding, ())
+    with closing(decoded(todo, decoder, workers_for(engine), engine.batch_size)) as images:
+        for number, (digest, found, _) in enumerate(images, start=1):
+            if isinstance(found, str):
+                passed.failed[digest] = found
+            watch("look", number, len(todo), f"{len(passed.failed)} unreadable" if passed.failed else "")
+    return passed
 
 
 def _empty_classes(truths: Mapping[str, Truth], failed: Sequence[str]) -> list[str]:

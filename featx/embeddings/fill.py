@@ -21,6 +21,7 @@ from featx.specs import EmbeddingRequest
 from featx.workspace import LockedEmbedding, store_path
 
 SEGMENT_ROWS = 1024
+SEGMENT_BYTES = 256 << 20  # of float32, in all stores: what is gathered in memory
 SEGMENT_S = 30.0  # what a killed extraction loses at most
 
 
@@ -110,12 +111,14 @@ class SegmentWriter:
         self._digests: list[str] = []
         self._columns: list[Rows] = []
         self._published = time.perf_counter()
+        row_bytes = 4 * sum(store.n_features for store in stores)
+        self._most = min(SEGMENT_ROWS, max(1, SEGMENT_BYTES // row_bytes))
 
     def add(self, digests: Sequence[str], columns: Rows) -> None:
         """Take the rows of one batch."""
         self._digests += digests
         self._columns.append(columns)
-        if len(self._digests) >= SEGMENT_ROWS or time.perf_counter() - self._published > SEGMENT_S:
+        if len(self._digests) >= self._most or time.perf_counter() - self._published > SEGMENT_S:
             self.publish()
 
     def publish(self) -> None:

@@ -5,10 +5,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from featx.finetune_specs import LayersSpec
 from featx.finetuning.layers import NewLayers
 from featx.finetuning.trunk import Trunk
-from featx.networks.features import build, normalised
-from featx.specs import EmbeddingRequest, LayersSpec, Pool, Stored
+from featx.networks.features import build, normalised, positions_last
+from featx.specs import EmbeddingRequest, Pool, Stored
 
 
 class Boundary(NamedTuple):
@@ -22,6 +23,8 @@ class Boundary(NamedTuple):
         Of the embedding: a unit's whole output, or the pooled output of the last one.
     shape
         Of one image's activations.
+    operations
+        That lie below it, an image.
     """
 
     unit: int
@@ -29,6 +32,18 @@ class Boundary(NamedTuple):
     pool: Pool
     dtype: Stored
     shape: tuple[int, ...]
+    operations: int
+
+
+def from_flat(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return (b, …) activations of a shape from the (b, d) that ``pool = "flatten"`` made of them."""
+    positions = positions_last(torch.empty(1, *shape, device="meta")).shape[1:]
+    x = x.view(len(x), *positions)
+    if len(shape) == 3 and positions[0] == shape[0]:
+        return x.view(len(x), *shape).contiguous(memory_format=torch.channels_last)
+    if len(shape) == 3:  # the network keeps channels at the end
+        return x.view(len(x), positions[0], *shape[:2]).permute(0, 2, 3, 1)
+    return x.transpose(1, 2) if len(shape) == 2 else x
 
 
 class FinetunedNetwork(nn.Module):
@@ -45,6 +60,8 @@ class FinetunedNetwork(nn.Module):
 
     Attributes
     ----------
+    preprocessing
+        Of its pixels.
     trunk, layers
         Its two parts.
     """
@@ -55,6 +72,7 @@ class FinetunedNetwork(nn.Module):
     def __init__(self, request: EmbeddingRequest, layers: LayersSpec, n_outputs: int) -> None:
         super().__init__()
         built = build(request)
+        self.preprocessing = built.preprocessing
         side = built.preprocessing.size_px
         self.register_buffer("mean", torch.tensor(built.preprocessing.mean).view(1, 3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(built.preprocessing.std).view(1, 3, 1, 1) * 255)
@@ -66,7 +84,8 @@ class FinetunedNetwork(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return (b, m) raw outputs from (b, size_px, size_px, 3) uint8."""
-        return self.above(normalised(pixels, self.mean, self.std), 0)
+        x = normalised(pixels, self.mean, self.std)
+        return self.above(x.contiguous(memory_format=torch.channels_last), 0)
 
     def above(self, x: Tensor, unit: int) -> Tensor:
         """Return (b, m) raw outputs from what reaches a unit: (b, …); behind the last unit, (b, d) pooled."""
@@ -74,6 +93,15 @@ class FinetunedNetwork(nn.Module):
             x = self.layers.pooled(self.trunk(x, start=unit))
         found: Tensor = self.layers(x)
         return found
+
+    def beyond(self, x: Tensor, unit: int | None) -> Tensor:
+        """Return (b, m) raw outputs from a unit's input as a boundary keeps it, or from pixels where there is none."""
+        if unit is None:
+            found: Tensor = self(x)
+            return found
+        if 0 < unit < len(self.trunk.units):
+            x = from_flat(x.to(self.mean.dtype), self.trunk.output(unit - 1)[1])
+        return self.above(x.to(self.mean.dtype), unit)
 
     def boundary(self, learning: frozenset[str], dtype: Stored = "float16") -> Boundary | None:
         """Return where these parameters of the trunk begin; None where they begin with the first unit.
@@ -87,6 +115,6 @@ class FinetunedNetwork(nn.Module):
         if unit == 0:
             return None
         if unit == len(self.trunk.units):
-            return Boundary(unit, "last", self._pool, "float32", (self.layers.width,))
+            return Boundary(unit, "last", self._pool, "float32", (self.layers.width,), self.trunk.operations(unit))
         name, shape = self.trunk.output(unit - 1)
-        return Boundary(unit, name, "flatten", dtype, shape)
+        return Boundary(unit, name, "flatten", dtype, shape, self.trunk.operations(unit))

@@ -18,7 +18,7 @@ def learning(what: str | Sequence[str], trunk: Trunk) -> frozenset[str]:
     ----------
     what
         ``head`` (none of them), ``last-block``, ``last-N-blocks``, ``all`` or ``scratch``; or names of blocks and
-        layers.
+        layers, in a list or joined by ``+``.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def learning(what: str | Sequence[str], trunk: Trunk) -> frozenset[str]:
     if what == "head":
         return frozenset()
     if (asked := LAST_BLOCKS.fullmatch(what)) is None:
-        raise UnknownNameError(f"no strategy is called {what!r}; {suggestion(what, list(KNOWN))}")
+        return frozenset().union(*(_named(name, trunk) for name in what.split("+")))
     n_blocks = int(asked[1] or 1)
     if not trunk.blocks:
         raise DataError(f"strategy {what!r}: {trunk.why_whole}; name the layers that are to learn")
@@ -50,7 +50,7 @@ def _named(name: str, trunk: Trunk) -> frozenset[str]:
     every = [parameter for _, parameter, _ in trunk.parameters_by_unit()]
     found = frozenset(one for one in every if any(one.startswith(f"{layer}.") for layer in layers))
     if not found:
-        blocks = [block.name for block in trunk.blocks]
-        close = suggestion(name, blocks or sorted({one.rpartition(".")[0] for one in every}), limit=12)
-        raise UnknownNameError(f"no block, and no layer with parameters, is called {name!r}; {close}")
+        blocks = [block.name for block in trunk.blocks] or sorted({one.rpartition(".")[0] for one in every})
+        close = suggestion(name, [*KNOWN, *blocks], limit=16)
+        raise UnknownNameError(f"no strategy, block or layer with parameters is called {name!r}; {close}")
     return found

@@ -10,6 +10,9 @@ from featx.errors import DataError
 from featx.networks.blocks import Block, Unit, blocks, units
 from featx.networks.features import Built
 
+WHOLE = "whole"
+WHOLE_OPERATIONS = 10**9  # of a network whose parts are not known: more than to read what it gives
+
 
 class Trunk(nn.Module):
     """A backbone up to its last layer with positions.
@@ -23,6 +26,10 @@ class Trunk(nn.Module):
     ----------
     units
         In the order in which an image meets them; one, where the network cannot be parted.
+    names
+        Of the units' layers.
+    last
+        Where its last layer is found.
     blocks
         What strategies name, first to last; none where the network cannot be parted.
     why_whole
@@ -40,6 +47,8 @@ class Trunk(nn.Module):
             self.why_whole = str(error)
         self.blocks: tuple[Block, ...] = tuple(blocks(found))
         self._found = found
+        self.names = [unit.name for unit in found] or [WHOLE]
+        self.last = self.names[-1] if found else f"{WHOLE}.body.{built.last}"
         modules = [built.body.get_submodule(unit.name) for unit in found]
         self.units = nn.ModuleList(modules or [_Whole(built.body, built.last, built.preprocessing.size_px)])
 
@@ -58,6 +67,12 @@ class Trunk(nn.Module):
     def output(self, unit: int) -> tuple[str, tuple[int, ...]]:
         """Return the name of a unit's layer and the shape of its output for one image."""
         return self._found[unit].name, self._found[unit].shape[1:]
+
+    def operations(self, unit: int) -> int:
+        """Return how many operations the units below one take, an image."""
+        if not self._found:
+            return WHOLE_OPERATIONS
+        return sum(found.n_operations for found in self._found[:unit])
 
     def parameters_by_unit(self) -> Iterator[tuple[int, str, nn.Parameter]]:
         """Yield the number of the unit, the name in the backbone, and each parameter that its last layer depends on."""

@@ -14,13 +14,14 @@ from featx.artifact import provenance, write_head
 from featx.disk import locked, write_json, write_table
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.heads.models import Head, Task
-from featx.heads.search import SearchResult, TrainRows, check_folds, fitted, out_of_fold, row_weights, search
+from featx.heads.search import SearchResult, TrainRows, check_folds, fitted, out_of_fold, search
 from featx.metrics import score, scores
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe, checked_spec
 from featx.registry import HEADS
 from featx.specs import HeadSpec, ResolvedEmbedding, fingerprint
 from featx.tables import Embeddings, Ids, Predictions, Truth
+from featx.weighting import row_weights
 from featx.workspace import LockedEmbedding, RunFolder, Study
 
 N_GOLDEN = 5
@@ -167,7 +168,7 @@ def _make(job: Job, embeddings: Embeddings, journal: Path, watch: Watch, folder:
     spec, train_ids = job.spec, job.ids["train"]
     truth = job.truth.take(train_ids)
     x = embeddings.take(train_ids).x
-    weights = row_weights(spec, truth)
+    weights = row_weights(f"head {spec.name!r}", spec.class_weight, truth)
     rows = TrainRows(x, truth.codes, weights, job.study.groups(train_ids))
     check_folds(rows, spec, truth.classes)
     head: Head = HEADS.get(spec.name)(Task(len(x), x.shape[1], len(truth.classes), spec.seed))

@@ -16,14 +16,12 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
-from sklearn.utils.class_weight import compute_sample_weight
 
 from featx.errors import DataError
 from featx.heads.models import Head, Params
 from featx.metrics import GREATER_IS_BETTER
 from featx.progress import Watch
 from featx.specs import HeadSpec
-from featx.tables import Truth
 
 CALIBRATION_FOLDS = 5
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
@@ -82,28 +80,6 @@ class SearchResult:
     score: float
     trials: list[dict[str, Any]]
     seconds: float
-
-
-def row_weights(spec: HeadSpec, truth: Truth) -> NDArray[np.float64]:
-    """Return one weight a row, mean 1: that of its class times its own.
-
-    Raises
-    ------
-    DataError
-        a class is weighted that does not exist, or all rows weigh nothing.
-    """
-    weights = np.ones(len(truth.codes)) if truth.weights is None else truth.weights
-    if spec.class_weight == "balanced":
-        weights = weights * compute_sample_weight("balanced", truth.codes)
-    elif spec.class_weight != "none":
-        if unknown := sorted(set(spec.class_weight) - set(truth.classes)):
-            known = ", ".join(truth.classes)
-            raise DataError(f"head {spec.name!r}: class_weight names {unknown[0]!r}; classes: {known}")
-        of_class = np.array([spec.class_weight.get(name, 1.0) for name in truth.classes])
-        weights = weights * of_class[truth.codes]
-    if not weights.any():
-        raise DataError("all train rows weigh 0; check 'weight' and 'confidence' of the target")
-    return np.asarray(weights / weights.mean())
 
 
 def check_folds(rows: TrainRows, spec: HeadSpec, classes: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """Which images teach, which choose, and which stay sealed: parts by id, kept once given."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,7 +58,7 @@ def split(manifest: Manifest, truth: Truth, spec: SplitSpec, kept: "pd.Series[st
             return _top_up(free, n_cut, groups, spec.seed)
         if groups is not None:
             return _cut_groups(free, n_cut, codes, groups[free], spec.seed)
-        return _cut(free, n_cut, codes, spec.seed, part)
+        return _cut(free, n_cut, codes, spec.seed, f"split.{part}")
 
     def lacking(part: str, share: float) -> int:
         return 0 if part in named else round(share * len(parts)) - int((parts == part).sum())
@@ -76,6 +77,35 @@ def split(manifest: Manifest, truth: Truth, spec: SplitSpec, kept: "pd.Series[st
     parts = parts.fillna("train").rename("part")
     _check_groups(parts, groups)
     return parts
+
+
+def held_out(  # noqa: PLR0913 (a cut and what it keeps to)
+    ids: NDArray[np.object_],
+    n_cut: int,
+    codes: NDArray[np.int64] | None,
+    groups: NDArray[Any] | None,
+    seed: int,
+    what: str,
+) -> NDArray[np.object_]:
+    """Return about `n_cut` of some ids: classes in their shares, groups whole.
+
+    Parameters
+    ----------
+    codes, groups
+        One an id; None where there is nothing to keep to.
+    what
+        The cut's name, for messages.
+
+    Raises
+    ------
+    DataError
+        a class or the groups are too few.
+    """
+    index = pd.Index(ids)
+    shares = None if codes is None else pd.Series(codes, index=index)
+    if groups is None:
+        return _cut(index, n_cut, shares, seed, what)
+    return _cut_groups(index, n_cut, shares, pd.Series(groups, index=index), seed)
 
 
 def _join_groups(parts: "pd.Series[str]", groups: "pd.Series[str] | None") -> "pd.Series[str]":
@@ -140,7 +170,7 @@ def _cut(free: pd.Index, n_cut: int, codes: "pd.Series[int] | None", seed: int, 
     except ValueError as error:
         smallest = "" if stratify is None else f", the smallest class has {stratify.value_counts().min()} left"
         raise DataError(
-            f"split.{part}: cannot cut {n_cut} of {len(free)} images{smallest}; expected at least one image of "
+            f"{part}: cannot cut {n_cut} of {len(free)} images{smallest}; expected at least one image of "
             "each class in every part: add images, drop the class, or say 'split.stratify = false'"
         ) from error
     return np.asarray(cut)

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from featx.finetune_specs import LayersSpec
 from featx.finetuning.network import FinetunedNetwork
 from featx.finetuning.strategies import learning
-from featx.specs import EmbeddingRequest, LayersSpec
+from featx.specs import EmbeddingRequest
 
 STEPS, BATCH = 20, 4
 LAYERS = LayersSpec(hidden=(16,), dropout=0.0)

@@ -7,10 +7,11 @@ from pydantic import ValidationError
 from torch import nn
 
 from featx.errors import DataError
+from featx.finetune_specs import LayersSpec
 from featx.finetuning.layers import ACTIVATIONS, RANGES, NewLayers, check_range
 from featx.finetuning.trunk import Trunk
 from featx.networks.features import build
-from featx.specs import EmbeddingRequest, LayersSpec
+from featx.specs import EmbeddingRequest
 
 FEATURES = torch.rand(3, 5, 4, 4, generator=torch.Generator().manual_seed(0))
 

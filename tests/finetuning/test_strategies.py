@@ -127,9 +127,17 @@ def test_a_network_that_cannot_be_parted_learns_as_a_whole_or_by_layers() -> Non
     ("what", "error", "message"),
     [
         ("last-9-blocks", DataError, "strategy 'last-9-blocks': the network has 5 blocks; say 'all'"),
-        ("last-0-blocks", UnknownNameError, "no strategy is called 'last-0-blocks'; did you mean 'last-N-blocks'"),
-        (["block6"], UnknownNameError, r"called 'block6'; did you mean 'block\d'\? known: block1, block2, .*block5"),
-        (["relu"], UnknownNameError, "no block, and no layer with parameters, is called 'relu'"),
+        (
+            "last-0-blocks",
+            UnknownNameError,
+            "no strategy, block or layer with parameters is called 'last-0-blocks'; did you mean 'last-N-blocks'",
+        ),
+        (
+            ["block6"],
+            UnknownNameError,
+            r"called 'block6'; did you mean 'block\d'\? known: head, .*block1, block2, .*block5",
+        ),
+        (["relu"], UnknownNameError, "no strategy, block or layer with parameters is called 'relu'"),
     ],
 )
 def test_what_does_not_exist_is_answered_with_what_does(

@@ -1,0 +1,156 @@
+"""A fine-tuned network as an artifact, and as a backbone that other networks and heads can stand on."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from featx.artifact import BODIES, Golden, check_golden, checked_body, read_header, write_header
+from featx.errors import ArtifactError
+from featx.finetune_specs import NetworkSpec
+from featx.finetuning.layers import ACTIVATIONS, NewLayers
+from featx.finetuning.losses import Loss
+from featx.finetuning.network import FinetunedNetwork
+from featx.networks.backbones import Backbone
+from featx.networks.features import normalised
+from featx.networks.weights import WeightsFile, load_state, read_state
+from featx.registry import LOSSES
+
+ANSWERS = "answers"  # the layer whose output is what the network answers
+GOLDEN_IMAGES = 2
+GOLDEN_TOLERANCE = 1e-3  # of a probability, or of the size of a number: between machines convolutions differ
+
+
+class Answers(nn.Module):
+    """Raw outputs to probabilities (b, k), or to numbers (b, t) as people give them."""
+
+    offset: Tensor
+    factor: Tensor
+    values: Tensor
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        self._loss: Loss = LOSSES.get(spec.loss.name)(spec.loss)
+        self._activation = ACTIVATIONS[spec.layers.activation]
+        for name in ("offset", "factor", "values"):
+            self.register_buffer(name, torch.tensor(getattr(spec, name), dtype=torch.float64), persistent=False)
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        """Return the answers in float32."""
+        if not self._loss.of_classes:
+            return (self._activation(outputs) * self.factor + self.offset).float()
+        found = self._loss.answers(outputs)
+        return (found.double() @ self.values[:, None]).float() if len(self.values) else found
+
+
+class _Pooled(nn.Module):
+    """The pooling of the new layers as a layer of its own."""
+
+    def __init__(self, layers: NewLayers) -> None:
+        super().__init__()
+        self._layers = [layers]  # in a list, so that it is not this one's part
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (b, d)."""
+        return self._layers[0].pooled(x)
+
+
+class CheckpointBody(nn.Module):
+    """A fine-tuned network without its normalisation: layers are called as in the backbone that it began as."""
+
+    def __init__(self, network: FinetunedNetwork, spec: NetworkSpec) -> None:
+        super().__init__()
+        self.order = network.trunk.names
+        for name, unit in zip(self.order, network.trunk.units, strict=True):
+            _put(self, name, unit)
+        self.pooled = _Pooled(network.layers)
+        self.new_layers = network.layers
+        self.add_module(ANSWERS, Answers(spec))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the answers for normalised pixels."""
+        for name in self.order:
+            x = self.get_submodule(name)(x)
+        x = self.new_layers(self.pooled(x))
+        found: Tensor = self.get_submodule(ANSWERS)(x)
+        return found
+
+
+def _put(root: nn.Module, name: str, unit: nn.Module) -> None:
+    """Make a module a part of another under a dotted name."""
+    *folders, last = name.split(".")
+    for folder in folders:
+        if not hasattr(root, folder):
+            root.add_module(folder, nn.Module())
+        root = root.get_submodule(folder)
+    root.add_module(last, unit)
+
+
+def checkpoint_backbone(path: str) -> Backbone:
+    """Describe the network of a run folder as a backbone.
+
+    Raises
+    ------
+    ArtifactError
+        there is no fine-tuned network.
+    """
+    folder, header = read_header(path)
+    if header.network is None:
+        raise ArtifactError(
+            f"{folder} holds a {header.kind}, expected a fine-tuned network (a run of 'featx finetune')"
+        )
+    spec = header.network
+    remedy = "make the run again with 'featx finetune --force'"
+    file = WeightsFile(folder / BODIES["network"], header.body_sha256, None, remedy)
+    last = _built(spec).trunk.last
+    return Backbone(f"checkpoint:{path}", lambda: CheckpointBody(_built(spec), spec), file, spec.preprocessing, last)
+
+
+def _built(spec: NetworkSpec) -> FinetunedNetwork:
+    """Build a network; its values are still random."""
+    return FinetunedNetwork(spec.request.model_copy(update={"weights": "none"}), spec.layers, spec.n_outputs)
+
+
+def write_network(folder: Path, network: FinetunedNetwork, spec: NetworkSpec, header: dict[str, Any]) -> None:
+    """Write ``model.safetensors`` and its header into `folder`."""
+    from safetensors.torch import save_file
+
+    body = CheckpointBody(network, spec)
+    save_file({name: value.contiguous().cpu() for name, value in body.state_dict().items()}, folder / BODIES["network"])
+    outputs = golden_answers(body, spec)
+    golden = Golden(inputs="", outputs=tuple(tuple(map(float, row)) for row in outputs))
+    write_header(folder, kind="network", golden=golden, network=spec, n_features=0, embeddings=(), **header)
+
+
+@torch.inference_mode()
+def golden_answers(body: nn.Module, spec: NetworkSpec) -> NDArray[np.float32]:
+    """Return a network's answers for pictures that are the same everywhere."""
+    side = spec.preprocessing.size_px
+    ramp = np.linspace(0, 255, side)
+    grey = np.stack([np.add.outer(ramp, ramp) / 2, np.abs(np.subtract.outer(ramp, ramp))][:GOLDEN_IMAGES])
+    pixels = torch.from_numpy(grey[..., None].repeat(3, -1).astype(np.uint8))
+    mean, std = (torch.tensor(one).view(1, 3, 1, 1) * 255 for one in (spec.preprocessing.mean, spec.preprocessing.std))
+    device = next(body.parameters()).device
+    found: Tensor = body.eval()(normalised(pixels, mean, std).to(device))
+    return found.cpu().numpy()
+
+
+def check_network(folder: Path) -> None:
+    """Check that a run's network is what its header says, and answers as it did when it was made.
+
+    Raises
+    ------
+    ArtifactError
+        it is not, or does not.
+    """
+    folder, header = read_header(folder)
+    file = checked_body(folder, header)
+    plan = checkpoint_backbone(str(folder))
+    assert header.network is not None  # or it would be no backbone
+    body = plan.build()
+    load_state(body, read_state(file), str(file))
+    answers = golden_answers(body, header.network)
+    check_golden(folder, header, answers, GOLDEN_TOLERANCE * max(1.0, float(np.abs(answers).max())))

@@ -1,0 +1,355 @@
+"""Train a recipe's networks from their boundaries on; each becomes a run folder like any other."""
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from featx.artifact import RECORDED_OF_NETWORKS, provenance
+from featx.disk import locked, sha256_of, write_json, write_table
+from featx.embeddings.devices import device_named
+from featx.errors import DataError
+from featx.finetune_specs import FinetuneSpec
+from featx.finetuning.checkpoints import Answers, write_network
+from featx.finetuning.course import findings
+from featx.finetuning.leg import LAST, Leg, Machine, Workbook, outputs
+from featx.finetuning.network import FinetunedNetwork
+from featx.finetuning.rows import Inputs
+from featx.finetuning.strategies import learning
+from featx.finetuning.supply import Supply
+from featx.finetuning.task import Task, task_for
+from featx.finetuning.training import train
+from featx.images.splits import held_out
+from featx.metrics import score, scores
+from featx.networks.backbones import backbone
+from featx.networks.features import weights_path
+from featx.progress import Watch, unwatched
+from featx.recipe import Recipe, checked_spec
+from featx.specs import EngineSpec, Spec, fingerprint
+from featx.tables import Ids, Predictions
+from featx.workspace import RunFolder, Study
+
+SAID = ("strategy", "lr", "epochs", "backbone")
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """One network's run.
+
+    Attributes
+    ----------
+    settings
+        What sets it apart in its recipe: the keys that differ between runs.
+    made
+        False where an equal run was there already.
+    n_epochs, best_epoch
+        That were run, and whose weights were kept; 0 for those before training.
+    held_loss
+        Of the best epoch, on the rows held out of train.
+    val_accuracy
+        On val.
+    marks
+        What went wrong, in a word or two each; `findings` say it in a line each.
+    notes
+        What was decided on the way.
+    train_s
+        Seconds of the whole run.
+    """
+
+    run: str
+    target: str
+    path: str
+    settings: dict[str, Any]
+    made: bool
+    n_epochs: int
+    best_epoch: int
+    held_loss: float
+    val_accuracy: float
+    marks: list[str]
+    findings: list[str]
+    notes: list[str]
+    train_s: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that one run is made from."""
+
+    study: Study
+    target: str
+    spec: FinetuneSpec
+    engine: EngineSpec
+    supply: Supply = field(repr=False)
+    tensorboard: bool = False
+    watch: Watch = unwatched
+
+    def asked(self) -> dict[str, Any]:
+        """Return what makes this run what it is; its fingerprint names the folder."""
+        request = self.study.recipe.completed(self.spec.request)
+        file = weights_path(backbone(request.backbone), request.weights)
+        return {
+            "kind": "network",
+            "finetune": self.spec.identity(),
+            "weights_sha256": "none" if file is None else sha256_of(file),
+            "decoding": request.decoding.identity(),
+            "target": self.target,
+            "split": self.study.split_fingerprint(),
+            "groups": self.study.recipe.split.by,
+            "group_columns": self.group_columns,
+            "labels": self.study.labels_fingerprint(self.target),
+        }
+
+    @cached_property
+    def group_columns(self) -> list[str]:
+        """The columns of the groups that weigh the same."""
+        names = [] if self.spec.group_weight is None else self.spec.group_weight.split("+")
+        known = self.study.recipe.groups
+        if unknown := [name for name in names if name not in known]:
+            listed = ", ".join(known) or "none"
+            raise DataError(f"group_weight: no group is called {unknown[0]!r}; groups of the recipe: {listed}")
+        return [known[name] for name in names]
+
+
+def finetune(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a call may say otherwise
+    recipe: str | Path | Recipe | None = None,
+    *,
+    specs: Sequence[FinetuneSpec] = (),
+    strategies: Sequence[str] = (),
+    lrs: Sequence[float] = (),
+    epochs: int | None = None,
+    backbones: Sequence[str] = (),
+    target: str | None = None,
+    engine: EngineSpec | None = None,
+    force: bool = False,
+    tensorboard: bool = False,
+    watch: Watch = unwatched,
+) -> list[Finetuned]:
+    """Train networks, the layers that do not change from the cache.
+
+    Parameters
+    ----------
+    specs
+        What to train instead of the recipe's ``[[finetune]]``.
+    strategies, lrs, epochs, backbones
+        Instead of those of the recipe; several are a grid.
+    target
+        One of the recipe's targets; all by default.
+    engine
+        How to run; the recipe's ``[extraction]`` by default.
+    force
+        Make runs again that are there.
+    tensorboard
+        Write logs for TensorBoard into the run folders (extra ``track``).
+
+    Raises
+    ------
+    IncompleteError
+        nothing has been extracted yet.
+    DataError
+        there are no val rows, or the loss and the target do not go together.
+    UnknownNameError
+        no strategy, block, backbone or loss is called so.
+
+    Notes
+    -----
+    Early stopping looks at rows carved from train, never at val. A run that is interrupted goes on after its last
+    whole epoch when it is asked for again.
+    """
+    study = Study.open(recipe)
+    said = {"strategy": strategies, "lr": lrs, "epochs": [epochs] if epochs else [], "backbone": backbones}
+    wanted = varied(specs or recipes_specs(study.recipe), {key: value for key, value in said.items() if value})
+    engine = engine or study.recipe.extraction
+    supply = _supply(study, engine, watch)
+    jobs = [
+        Job(study, name, spec, engine, supply, tensorboard, watch)
+        for name in study.target_names(target)
+        for spec in wanted
+    ]
+    differing = _differing([job.spec for job in jobs])
+    return [_finetune_one(job, force, differing) for job in jobs]
+
+
+def recipes_specs(recipe: Recipe) -> list[FinetuneSpec]:
+    """Return all runs of a recipe's ``[[finetune]]`` sections, or the default one where it has none."""
+    return [spec for section in recipe.finetune for spec in section.runs] or [FinetuneSpec()]
+
+
+def varied(specs: Sequence[FinetuneSpec], said: dict[str, Sequence[Any]]) -> list[FinetuneSpec]:
+    """Return specs with what a caller says instead, each once.
+
+    Raises
+    ------
+    RecipeError
+        something said is wrong.
+    """
+    found = list(specs)
+    for key, values in said.items():
+        found = [
+            checked_spec(FinetuneSpec, "finetune", **_without_phases(spec, key) | {key: value})
+            for spec in found
+            for value in values
+        ]
+    return list(dict.fromkeys(found))
+
+
+def _without_phases(spec: FinetuneSpec, key: str) -> dict[str, Any]:
+    """Return a spec's fields; another strategy, rate or number of epochs has no phases."""
+    fields = spec.model_dump()
+    if fields["phases"] and key != "backbone":
+        fields |= {"phases": (), "strategy": "head" if key == "strategy" else "all"}
+    return fields
+
+
+def _supply(study: Study, engine: EngineSpec, watch: Watch) -> Supply:
+    ids = {part: study.ids(part) for part in ("train", "val", "test")}
+    if not len(ids["val"]):
+        raise DataError("the split has no val rows, and networks are compared on them; say 'split.val = 0.15'")
+    return Supply(study, engine, watch, np.concatenate(list(ids.values())), len(ids["train"]), [])
+
+
+def _differing(specs: Sequence[FinetuneSpec]) -> list[str]:
+    """Return the keys in which some specs differ."""
+    return [name for name in FinetuneSpec.model_fields if len({repr(getattr(spec, name)) for spec in specs}) > 1]
+
+
+def _finetune_one(job: Job, force: bool, differing: Sequence[str]) -> Finetuned:
+    asked = job.asked()
+    work = job.study.folder / f".finetune-{fingerprint(asked)}"  # an interrupted training goes on from there
+    stem = f"{backbone_stem(job.spec.backbone)}-{job.spec.strategy}-{job.target}"
+    with locked(work.with_suffix(".lock")):  # who comes second finds the run made
+        if force:
+            shutil.rmtree(work, ignore_errors=True)
+        run, made = job.study.run_once(stem, asked, force, partial(_make, job, work))
+        shutil.rmtree(work, ignore_errors=True)
+    return _as_finetuned(run, job, made, differing)
+
+
+def backbone_stem(name: str) -> str:
+    """Return a backbone's name as part of a file's."""
+    return name.rpartition("/")[2].replace(":", "_")
+
+
+def _make(job: Job, work: Path, folder: Path) -> None:
+    """Train, predict, and write the run into `folder`."""
+    start = time.perf_counter()
+    spec, study, ids = job.spec, job.study, job.supply.ids
+    task = task_for(study, job.target, spec, job.group_columns)
+    if spec.strategy == "scratch" or spec.weights == "none":
+        job.watch("weights", 1, 1, "random weights: all is learnt from these images alone")
+    with torch.random.fork_rng():
+        torch.manual_seed(spec.seed)
+        network = FinetunedNetwork(study.recipe.completed(spec.request), spec.layers, task.n_outputs)
+        legs, every = _legs(job, task, network)
+        lowest = min(network.trunk.first_unit(leg.learns) for leg in legs)
+        logs = folder / "tensorboard" if job.tensorboard else None
+        machine = Machine(device_named(job.engine.device), job.engine.gpus, job.watch, logs)
+        workbook = Workbook(work, lowest)
+        course, notes = train(network, legs, workbook, machine)
+        made = task.network_spec(spec.request, network.preprocessing)
+        others = every.take(np.arange(job.supply.n_train, len(ids)))
+        answers = Answers(made)(outputs(network, others, machine.device)).numpy()
+    predictions = _predictions(job, task, ids[job.supply.n_train :], answers)
+    val = predictions.of("val")
+    odd = findings(course, task.classes, val.proba, varied=True)
+    log = pd.DataFrame([vars(epoch) for epoch in course.epochs])
+    log.to_csv(folder / "log.csv", index=False)
+    metrics = {
+        "val": scores(study.truth(job.target), val),
+        "epochs": [vars(epoch) for epoch in course.epochs],
+        "best_epoch": course.best,
+        "findings": [vars(one) for one in odd],
+        "notes": [*job.supply.notes, *notes],
+        "train_s": round(time.perf_counter() - start, 2),
+        "finished": datetime.now(UTC).isoformat(),
+    }
+    write_json(folder / "metrics.json", metrics)
+    write_table(folder / "predictions.parquet", predictions.to_frame())
+    header = provenance(ids[: job.supply.n_train], RECORDED_OF_NETWORKS) | {
+        "target": job.target,
+        "classes": task.classes,
+        "metrics": {"val": metrics["val"]},
+    }
+    write_network(folder, network.cpu(), made, header)
+    (work / LAST).rename(folder / LAST)
+
+
+def _legs(job: Job, task: Task, network: FinetunedNetwork) -> tuple[list[Leg], Inputs]:
+    """Make each phase ready; return them with the last one's input of all images.
+
+    What an earlier phase has changed is no longer what a boundary above it would hold, so boundaries never rise.
+    """
+    spec = job.spec
+    train_at, held_at = _carved(job, task)
+    goals = task.goal.take(train_at), task.goal.take(held_at)
+    legs: list[Leg] = []
+    changed: frozenset[str] = frozenset()
+    for number, phase in enumerate(spec.course, start=1):
+        learns = learning(phase.learns, network.trunk)
+        changed |= learns
+        every = job.supply.inputs(network, spec, changed, phase.epochs)
+        parts = every.take(train_at), every.take(held_at)
+        of_vectors = not changed and every.unit is not None
+        legs.append(Leg(number, spec, phase, learns, *parts, *goals, of_vectors=of_vectors))
+    return legs, every
+
+
+def _carved(job: Job, task: Task) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return which train rows teach and which say when to stop."""
+    n = job.supply.n_train
+    every = np.arange(n)
+    if not job.spec.holdout:
+        return every, every[:0]
+    n_held = max(1, round(job.spec.holdout * n))
+    numbers = every.astype(str).astype(object)
+    held = held_out(numbers, n_held, task.codes, task.groups, job.spec.seed, "finetune.holdout")
+    at = np.isin(numbers, held)
+    return np.flatnonzero(~at), np.flatnonzero(at)
+
+
+def _predictions(job: Job, task: Task, ids: Ids, answers: NDArray[np.float32]) -> Predictions:
+    part = job.study.split.reindex(pd.Index(ids)).to_numpy(object)
+    tables = [
+        Predictions.of_part(name, ids[part == name], answers[part == name], task.classes)
+        for name in ("val", "test")
+        if (part == name).any()
+    ]
+    return Predictions.concatenate(tables)
+
+
+def _as_finetuned(run: RunFolder, job: Job, made: bool, differing: Sequence[str]) -> Finetuned:
+    metrics = run.metrics
+    best = metrics["epochs"][metrics["best_epoch"]]
+    return Finetuned(
+        run=run.name,
+        target=job.target,
+        path=str(run.path),
+        settings={name: _text(getattr(job.spec, name)) for name in differing},
+        made=made,
+        n_epochs=len(metrics["epochs"]) - 1,
+        best_epoch=metrics["best_epoch"],
+        held_loss=best["held_loss"],
+        val_accuracy=score("accuracy", job.study.truth(job.target), run.predictions.of("val")),
+        marks=[one["mark"] for one in metrics["findings"]],
+        findings=[one["text"] for one in metrics["findings"]],
+        notes=metrics["notes"],
+        train_s=metrics["train_s"],
+    )
+
+
+def _text(value: object) -> str:
+    """Write a setting for a table: of a spec, what is not its default."""
+    if isinstance(value, Spec):
+        said = value.model_dump(mode="json", exclude_defaults=True)
+        return ", ".join(f"{key} {inside}" for key, inside in said.items()) or "default"
+    if isinstance(value, tuple):
+        return " → ".join(map(_text, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

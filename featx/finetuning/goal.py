@@ -1,0 +1,86 @@
+"""What a network is to answer, in the form that training takes: targets, weights and the loss that joins them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from featx.errors import DataError
+from featx.finetune_specs import FinetuneSpec, LayersSpec, LossSpec
+from featx.finetuning.layers import ACTIVATIONS
+from featx.finetuning.losses import Loss, weighted_mean
+from featx.registry import LOSSES
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A loss over some rows' targets.
+
+    Attributes
+    ----------
+    loss
+        Which one.
+    n_outputs
+        m, that a network needs for it.
+    targets
+        (n,) codes, or (n, t) numbers as they are learnt.
+    weights
+        (n,) positive, mean 1 over the rows of train.
+    activation
+        Of the outputs, where the loss is one of numbers.
+    """
+
+    loss: Loss
+    n_outputs: int
+    targets: Tensor
+    weights: Tensor
+    activation: str = "none"
+
+    def take(self, at: NDArray[np.intp]) -> "Goal":
+        """Return the same goal for some of the rows."""
+        rows = torch.from_numpy(at)
+        return Goal(self.loss, self.n_outputs, self.targets[rows], self.weights[rows], self.activation)
+
+    def to(self, device: torch.device) -> "Goal":
+        """Return the same goal with its rows on a device."""
+        return Goal(self.loss, self.n_outputs, self.targets.to(device), self.weights.to(device), self.activation)
+
+    def losses(self, outputs: Tensor, at: Tensor) -> Tensor:
+        """Return (b,) losses of a network's raw outputs for the rows `at`."""
+        found = outputs.float() if outputs.dtype != torch.float64 else outputs
+        if not self.loss.of_classes:
+            found = ACTIVATIONS[self.activation](found)  # type: ignore[index]
+        return self.loss.rows(found, self.targets[at])
+
+    def mean(self, outputs: Tensor, at: Tensor) -> Tensor:
+        """Return the weighted mean of `losses`."""
+        return weighted_mean(self.losses(outputs, at), self.weights[at])
+
+    @property
+    def rows(self) -> Tensor:
+        """Return all row numbers."""
+        return torch.arange(len(self.targets), device=self.targets.device)
+
+
+def loss_of(spec: FinetuneSpec, default: str) -> Loss:
+    """Return the loss that a spec names, or the default one.
+
+    Raises
+    ------
+    DataError
+        the output's activation does not go with it.
+    """
+    named = spec.loss or LossSpec(name=default)
+    made: Loss = LOSSES.get(named.name)(named)
+    if made.of_classes:
+        _check_plain(spec.layers, named.name)
+    return made
+
+
+def _check_plain(layers: LayersSpec, loss: str) -> None:
+    if layers.activation not in {"none", {"cross_entropy": "softmax", "focal": "softmax"}.get(loss, "sigmoid")}:
+        raise DataError(
+            f"loss {loss!r} has its own activation, found layers.activation = {layers.activation!r}; say 'none'"
+        )
