@@ -31,6 +31,7 @@ BODIES = {"head": "model.joblib", "network": "model.safetensors", "ensemble": "e
 RECORDED = ("featx", "scikit-learn", "xgboost", "numpy", "joblib", "optuna")
 RECORDED_OF_NETWORKS = ("featx", "torch", "torchvision", "timm", "pytorch-lightning", "numpy")
 GOLDEN_TOLERANCE = 1e-6
+ANSWERS = "answers"  # the layer of a network whose output is what it answers
 
 
 class Golden(Spec):
@@ -71,7 +72,9 @@ class Header(Spec):
     format
         Of this header.
     kind, target, classes
-        What it is and what it answers: code i means classes[i].
+        What it is and what it answers: code i means classes[i]; no classes where it answers numbers.
+    numbers
+        Names of the numbers that it answers.
     n_features, embeddings
         d of its input, and the embeddings that stand side by side in it.
     train_ids_sha256
@@ -88,7 +91,7 @@ class Header(Spec):
         Of a fine-tuned network, what it is made of; it takes images and no embeddings.
     """
 
-    added_later: ClassVar[Mapping[str, object]] = {"network": None}
+    added_later: ClassVar[Mapping[str, object]] = {"network": None, "numbers": []}
 
     format: int = FORMAT
     kind: Literal["head", "network", "ensemble"]
@@ -104,6 +107,7 @@ class Header(Spec):
     body_sha256: str
     golden: Golden | None = None
     network: NetworkSpec | None = None
+    numbers: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _its_numbers_agree(self) -> "Header":

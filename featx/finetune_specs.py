@@ -235,7 +235,7 @@ class FinetuneSpec(Spec):
             raise ValueError("strategy 'progressive' and phases = [{ learns, lr, epochs }, …] go together")
         if any(phase.learns in {FROM_NOTHING, "progressive"} for phase in self.phases):
             raise ValueError(
-                "a phase learns 'head', 'last-N-blocks', 'all' or blocks by name; for random weights say weights = 'none'"
+                "a phase learns 'head', 'last-N-blocks', 'all' or named blocks; for random weights say weights = 'none'"
             )
         return self
 

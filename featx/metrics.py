@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn import metrics as sk
 
 from featx.specs import Metric
-from featx.tables import Predictions, Truth
+from featx.tables import Estimates, Numbers, Predictions, Truth
 
 Codes = NDArray[np.int64]
 Proba = NDArray[np.float64]
@@ -114,3 +114,58 @@ def confusion(truth: Truth, predictions: Predictions) -> NDArray[np.int64]:
     k = len(truth.classes)
     guessed = predictions.ordered(truth.classes).codes
     return np.bincount(truth.codes * k + guessed, minlength=k * k).reshape(k, k)
+
+
+def number_scores(truth: Numbers, estimates: Estimates) -> dict[str, float]:
+    """All scores of one model of numbers on the rows of `estimates`.
+
+    Returns
+    -------
+    dict
+        ``n``, and as means over the t columns: mae and rmse in the columns' units, r2, pearson and ccc (Lin's
+        concordance) of at most 1. Where there are several columns, each one's mae as ``mae.NAME``.
+
+    References
+    ----------
+    .. [1] L. I.-K. Lin, A concordance correlation coefficient to evaluate reproducibility, Biometrics 1989.
+    """
+    truth = truth.take(estimates.ids)
+    pairs = [(truth.values[:, at], estimates.values[:, at]) for at in range(len(truth.names))]
+    row: dict[str, float] = {"n": len(truth.ids)}
+    for name, of in (("mae", _mae), ("rmse", _rmse), ("r2", _r2), ("pearson", _pearson), ("ccc", _ccc)):
+        row[name] = float(np.mean([of(true, found) for true, found in pairs]))
+    if len(pairs) > 1:
+        row |= {f"mae.{name}": _mae(*pair) for name, pair in zip(truth.names, pairs, strict=True)}
+    return row
+
+
+def mae(truth: Numbers, estimates: Estimates) -> float:
+    """Mean absolute error over rows and columns."""
+    return float(np.abs(truth.take(estimates.ids).values - estimates.values).mean())
+
+
+Column = NDArray[np.float64]
+
+
+def _mae(true: Column, found: Column) -> float:
+    return float(np.abs(true - found).mean())
+
+
+def _rmse(true: Column, found: Column) -> float:
+    return float(np.sqrt(((true - found) ** 2).mean()))
+
+
+def _r2(true: Column, found: Column) -> float:
+    spread = ((true - true.mean()) ** 2).sum()
+    return float(1 - ((true - found) ** 2).sum() / spread) if spread else float("nan")
+
+
+def _pearson(true: Column, found: Column) -> float:
+    if not (np.ptp(true) and np.ptp(found)):
+        return float("nan")
+    return float(np.corrcoef(true, found)[0, 1])
+
+
+def _ccc(true: Column, found: Column) -> float:
+    below = true.var() + found.var() + (true.mean() - found.mean()) ** 2
+    return float(2 * np.mean((true - true.mean()) * (found - found.mean())) / below) if below else float("nan")

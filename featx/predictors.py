@@ -3,19 +3,20 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.artifact import Header, ensemble_body, load_head, read_header
+from featx.artifact import ANSWERS, Header, ensemble_body, load_head, read_header
 from featx.ensembles.voting import Vote
 from featx.errors import ArtifactError, DataError
 from featx.recipe import Recipe, load_recipe
 from featx.registry import VOTES
-from featx.specs import ResolvedEmbedding
-from featx.tables import Predictions
+from featx.specs import EmbeddingRequest, EmbeddingSpec, ResolvedEmbedding
+from featx.tables import VALUE, Predictions
 from featx.workspace import Study
 
 if TYPE_CHECKING:
@@ -33,13 +34,15 @@ class Answers:
     images
         Those that could be read, n of them.
     proba
-        (n, k).
+        (n, k); of a model of numbers, these.
     classes
         k names.
     unreadable
         Image → reason.
     warnings
         Where this machine computes otherwise than the one that the model comes from.
+    of_numbers
+        Whether the answers are numbers and not probabilities of classes.
     """
 
     images: list[str]
@@ -47,6 +50,7 @@ class Answers:
     classes: tuple[str, ...]
     unreadable: dict[str, str]
     warnings: list[str]
+    of_numbers: bool = False
 
     @property
     def labels(self) -> list[str]:
@@ -54,7 +58,13 @@ class Answers:
         return [self.classes[code] for code in self.proba.argmax(axis=1)]
 
     def rows(self, run: str) -> list[dict[str, Any]]:
-        """Return one flat record an image: image, run, label, its probability, and that of every class."""
+        """Return one flat record an image: image, run, label, its probability, and that of every class; or numbers."""
+        if self.of_numbers:
+            return [
+                {"image": image, "run": run}
+                | {f"{VALUE}{name}": float(v) for name, v in zip(self.classes, row, strict=True)}
+                for image, row in zip(self.images, self.proba, strict=True)
+            ]
         return [
             {"image": image, "run": run, "label": label, "probability": float(max(proba))}
             | {f"proba.{name}": float(p) for name, p in zip(self.classes, proba, strict=True)}
@@ -64,7 +74,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Model(ABC):
-    """A loaded run: `HeadModel` or `EnsembleModel`.
+    """A loaded run: `HeadModel`, `NetworkModel` or `EnsembleModel`.
 
     Attributes
     ----------
@@ -79,8 +89,8 @@ class Model(ABC):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes' names, in the order of the columns."""
-        return self.header.classes
+        """The classes' names, or those of the numbers, in the order of the columns."""
+        return self.header.classes or self.header.numbers
 
     @property
     def embeddings(self) -> tuple[ResolvedEmbedding, ...]:
@@ -148,12 +158,70 @@ class HeadModel(Model):
 
 
 @dataclass(frozen=True)
+class NetworkModel(Model):
+    """A fine-tuned network: what it answers is read off it like an embedding.
+
+    Attributes
+    ----------
+    folder
+        Of the run.
+    """
+
+    folder: Path
+
+    @cached_property
+    def embeddings(self) -> tuple[ResolvedEmbedding, ...]:
+        """The network's own answers, as what an extractor reads off its last layer."""
+        network = self.header.network
+        assert network is not None  # as the header's validator says
+        decoding = network.request.decoding
+        request = EmbeddingRequest(
+            backbone=f"checkpoint:{self.folder}", tap=ANSWERS, precision="fp32", decoding=decoding
+        )
+        spec = EmbeddingSpec(
+            backbone=request.backbone,
+            weights_sha256=self.header.body_sha256,
+            tap=ANSWERS,
+            pool=request.pool,
+            preprocessing=network.preprocessing,
+            decoding=decoding,
+        )
+        return (ResolvedEmbedding(request=request, spec=spec, n_features=len(self.classes)),)
+
+    def predict_columns(self, columns: Columns) -> NDArray[np.float64]:
+        """See `Model`."""
+        return columns[self.embeddings[0].spec.fingerprint()].astype(np.float64)
+
+    def predict_proba(self, x: Any) -> NDArray[np.float64]:
+        """Refuse: a network takes images.
+
+        Raises
+        ------
+        ArtifactError
+            always.
+        """
+        raise ArtifactError(f"{self.name} is a network and takes images, not embeddings; use 'predict_images'")
+
+
+@dataclass(frozen=True)
 class EnsembleModel(Model):
     """A vote over loaded members."""
 
     method: str
     members: tuple[Model, ...]
     weights: tuple[float, ...]
+
+    @property
+    def embeddings(self) -> tuple[ResolvedEmbedding, ...]:
+        """All that its members take."""
+        return tuple(dict.fromkeys(one for member in self.members for one in member.embeddings))
+
+    def predict_proba(self, x: Any) -> NDArray[np.float64]:
+        """See `Model`; where networks are among the members, only images can be answered for."""
+        for member in self.members:
+            if isinstance(member, NetworkModel):
+                member.predict_proba(x)
+        return super().predict_proba(x)
 
     def predict_columns(self, columns: Columns) -> NDArray[np.float64]:
         """See `Model`."""
@@ -194,6 +262,11 @@ def _load(path: Path, loaded: dict[Path, Model]) -> Model:
 def _load_anew(folder: Path, header: Header, loaded: dict[Path, Model]) -> Model:
     if header.kind == "head":
         return HeadModel(folder.name, header, load_head(folder, header))
+    if header.kind == "network":
+        from featx.finetuning.checkpoints import check_network  # torch is for networks only
+
+        check_network(folder)
+        return NetworkModel(folder.name, header, folder.absolute())
     body = ensemble_body(folder, header)
     members = []
     for name, sha256 in body["members"].items():
@@ -208,9 +281,10 @@ def _load_anew(folder: Path, header: Header, loaded: dict[Path, Model]) -> Model
 
 def answers(model: Model, embedded: "EmbeddedFiles") -> Answers:
     """Return a model's answers for embedded images."""
-    classes = model.header.classes
+    classes = model.classes
     proba = model.predict_columns(embedded.columns) if embedded.images else np.empty((0, len(classes)))
-    return Answers(embedded.images, proba, classes, embedded.unreadable, embedded.warnings)
+    of_numbers = bool(model.header.numbers)
+    return Answers(embedded.images, proba, classes, embedded.unreadable, embedded.warnings, of_numbers)
 
 
 def predict(

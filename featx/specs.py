@@ -160,6 +160,10 @@ class TargetSpec(Spec):
     ----------
     column
         The label column.
+    kind
+        ``classes``, or ``numbers``: networks answer with a number for each image.
+    columns
+        Of numbers: several label columns that are answered together, instead of `column`.
     above
         For a number: the second class is everything above it, the first one the rest.
     classes
@@ -185,9 +189,13 @@ class TargetSpec(Spec):
         "balance": "none",
         "weight": None,
         "confidence": None,
+        "kind": "classes",
+        "columns": (),
     }
 
     column: str
+    kind: Literal["classes", "numbers"] = "classes"
+    columns: tuple[str, ...] = ()
     above: float | None = None
     classes: tuple[str, ...] | None = None
     map: dict[str, str] = {}
@@ -203,6 +211,29 @@ class TargetSpec(Spec):
         if classes is not None and (len(classes) < 2 or len(set(classes)) < len(classes)):
             raise ValueError(f"expected two or more different names, found {list(classes)!r}")
         return classes
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_first_column_stands_for_all(cls, written: Any) -> Any:
+        if isinstance(written, Mapping) and written.get("columns") and "column" not in written:
+            return {**written, "column": written["columns"][0]}
+        return written
+
+    @model_validator(mode="after")
+    def _numbers_have_no_classes(self) -> "TargetSpec":
+        if self.kind == "classes" and self.columns:
+            raise ValueError("several columns are answered together as numbers; say kind = 'numbers'")
+        of_classes = [name for name in ("classes", "bins", "keep", "map") if getattr(self, name)]
+        of_classes += ["above"] if self.above is not None else []
+        of_classes += ["balance"] if self.balance != "none" else []
+        if self.kind == "numbers" and of_classes:
+            raise ValueError(f"{of_classes[0]!r} makes classes, found kind = 'numbers' beside it")
+        return self
+
+    @property
+    def number_columns(self) -> tuple[str, ...]:
+        """The columns of a target of numbers."""
+        return self.columns or (self.column,)
 
     @model_validator(mode="after")
     def _a_threshold_makes_two(self) -> "TargetSpec":

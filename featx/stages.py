@@ -7,6 +7,7 @@ from typing import Any
 from featx.embeddings.extract import extract
 from featx.ensembles.vote import ensemble
 from featx.evaluation.evaluate import evaluate
+from featx.finetuning.finetune import finetune
 from featx.heads.fit import fit
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe, load_recipe
@@ -32,7 +33,9 @@ def stages(
     engine: EngineSpec | None = None,
     watch: Watch = unwatched,
 ) -> Iterator[tuple[str, Any]]:
-    """Yield each stage's name and result as it is finished: extract, fit (each head), ensemble, evaluate, report.
+    """Yield each stage's name and result as it is finished.
+
+    The stages are extract, fit (each head), finetune, ensemble, evaluate and report.
 
     Parameters
     ----------
@@ -48,8 +51,12 @@ def stages(
     yield "extract", extract(read, engine=engine, watch=watch)
     for head in read.head:
         yield "fit", fit(read, heads=[head], watch=watch)
-    if len(read.head) > 1:
-        yield "ensemble", ensemble(read)
+    if read.finetune:
+        yield "finetune", finetune(read, engine=engine, watch=watch)
+    of_classes = [name for name, target in read.targets.items() if target.kind == "classes"]
+    n_runs = len(read.head) + sum(len(section.runs) for section in read.finetune)
+    for name in of_classes if n_runs > 1 else []:
+        yield "ensemble", ensemble(read, target=name)
     yield "evaluate", evaluate(read)
     if final:
         yield "evaluate --final", evaluate(read, final=True)

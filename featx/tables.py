@@ -1,5 +1,7 @@
 """The three tables between the stages: `Manifest` → `Embeddings` → `Predictions`, and the `Truth` they are held to.
 
+Where a target is a number, `Estimates` are held to `Numbers`.
+
 Rows are known by id and nothing else. Each table is checked once, when it is made, and ``take(ids)`` is the only
 way to put rows in an order, so that a row can never be taken for its neighbour.
 """
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from featx.errors import AlignmentError, DataError
 
+VALUE = "value."  # how a column of numbers begins
 Ids = NDArray[np.object_] | Sequence[str]
 
 
@@ -174,6 +177,96 @@ class Truth:
         at = positions(self.ids, ids, "labels")
         weights = None if self.weights is None else self.weights[at]
         return Truth(self.ids[at], self.codes[at], self.classes, weights)
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """What is known of some images, in numbers.
+
+    Attributes
+    ----------
+    ids
+        (n,).
+    values
+        (n, t) finite.
+    names
+        Of the t columns.
+    weights
+        As of `Truth`.
+    """
+
+    ids: NDArray[np.object_]
+    values: NDArray[np.float64]
+    names: tuple[str, ...]
+    weights: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        as_ids(self.ids)
+        if self.values.shape != (len(self.ids), len(self.names)):
+            raise AlignmentError(f"expected numbers of shape ({len(self.ids)}, {len(self.names)})")
+
+    def take(self, ids: Ids) -> "Numbers":
+        """Return the rows of `ids`, in their order."""
+        at = positions(self.ids, ids, "labels")
+        weights = None if self.weights is None else self.weights[at]
+        return Numbers(self.ids[at], self.values[at], self.names, weights)
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """What one model says of images that it did not learn from, in numbers.
+
+    Attributes
+    ----------
+    ids
+        (n,).
+    values
+        (n, t) finite float64.
+    names
+        Of the t columns.
+    part
+        (n,) ``val`` or ``test``.
+    """
+
+    ids: NDArray[np.object_]
+    values: NDArray[np.float64]
+    names: tuple[str, ...]
+    part: NDArray[np.object_]
+
+    def __post_init__(self) -> None:
+        as_ids(self.ids)
+        n, t = len(self.ids), len(self.names)
+        if self.values.shape != (n, t) or len(self.part) != n:
+            raise AlignmentError(f"expected numbers of shape ({n}, {t}), found {self.values.shape}")
+        if bad := int((~np.isfinite(self.values).all(1)).sum()):
+            raise DataError(f"{bad} of {n} rows of numbers are not finite")
+
+    def _rows(self, at: NDArray[Any]) -> "Estimates":
+        return Estimates(self.ids[at], self.values[at], self.names, self.part[at])
+
+    def take(self, ids: Ids) -> "Estimates":
+        """Return the rows of `ids`, in their order."""
+        return self._rows(positions(self.ids, ids, "predictions"))
+
+    def of(self, part: str) -> "Estimates":
+        """Return the rows of one part; there may be none."""
+        return self._rows(np.flatnonzero(self.part == part))
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one flat frame, fit for Parquet; a number's column is prefixed ``value.``."""
+        frame = pd.DataFrame({"id": self.ids, "part": self.part})
+        return frame.join(pd.DataFrame(self.values, columns=[f"{VALUE}{name}" for name in self.names]))
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame) -> "Estimates":
+        """Undo `to_frame`."""
+        names = [name for name in frame.columns if name.startswith(VALUE)]
+        return cls(
+            frame["id"].to_numpy(object),
+            frame[names].to_numpy(np.float64),
+            tuple(name.removeprefix(VALUE) for name in names),
+            frame["part"].to_numpy(object),
+        )
 
 
 @dataclass(frozen=True, eq=False)

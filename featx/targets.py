@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from featx.errors import DataError
 from featx.specs import TargetSpec
-from featx.tables import Manifest, Truth
+from featx.tables import Manifest, Numbers, Truth
 
 MOST_CLASSES = 1000
+FIFTHS = 5
 
 
 def encode(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
@@ -40,6 +41,39 @@ def encode(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
         only = f"only one class, {classes[seen[0]]!r}" if len(seen) else "no images"
         raise DataError(f"targets.{name}: column {spec.column!r} gives {only}; expected at least two classes")
     return Truth(manifest.ids, codes.astype(np.int64), classes, _weights(manifest, name, spec))
+
+
+def numbers(manifest: Manifest, name: str, spec: TargetSpec) -> Numbers:
+    """Return the numbers of every image of `manifest` for one target of numbers.
+
+    Raises
+    ------
+    DataError
+        a column is not there, has gaps, or holds something that is no finite number.
+    """
+    columns = []
+    for column in spec.number_columns:
+        values = pd.to_numeric(manifest.column(column), errors="coerce").to_numpy(np.float64)
+        if (odd := ~np.isfinite(values)).any():
+            at = int(odd.argmax())
+            found = category_text(manifest.labels[column].iloc[at])
+            raise DataError(
+                f"targets.{name}: {int(odd.sum())} of {len(odd)} images have no finite number in {column!r}, first "
+                f"{manifest.ids[at]!r} with {found!r}; label them, or leave them out with '--drop-unlabelled'"
+            )
+        columns.append(values)
+    return Numbers(manifest.ids, np.stack(columns, axis=1), spec.number_columns, _weights(manifest, name, spec))
+
+
+def strata(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
+    """Return what parts keep the shares of: classes, or fifths of the first column's numbers."""
+    if spec.kind == "classes":
+        return encode(manifest, name, spec)
+    found = numbers(manifest, name, spec)
+    first = found.values[:, 0]
+    edges = np.unique(np.quantile(first, np.linspace(0, 1, FIFTHS + 1)[1:-1]))
+    codes = np.unique(np.searchsorted(edges, first, side="right"), return_inverse=True)[1]
+    return Truth(found.ids, codes, tuple(map(str, range(int(codes.max()) + 1))))
 
 
 def _weights(manifest: Manifest, name: str, spec: TargetSpec) -> NDArray[np.float64] | None:

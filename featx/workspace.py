@@ -34,8 +34,8 @@ from featx.errors import DataError, IncompleteError
 from featx.recipe import Recipe, load_recipe
 from featx.sources import label_states, source_place
 from featx.specs import EmbeddingSpec, ResolvedEmbedding, fingerprint
-from featx.tables import Ids, Manifest, Predictions, Truth
-from featx.targets import category_text, encode
+from featx.tables import VALUE, Estimates, Ids, Manifest, Numbers, Predictions, Truth
+from featx.targets import category_text, encode, numbers
 
 HAS_EMBEDDING = ("embedded", "cached", "duplicate")
 
@@ -85,9 +85,19 @@ class RunFolder:
         return dict(read_json(self.path / "metrics.json"))
 
     @property
+    def marks(self) -> list[str]:
+        """What went wrong in a network's training, in a word or two each."""
+        return [str(one["mark"]) for one in self.metrics.get("findings", [])]
+
+    @property
+    def kind(self) -> str:
+        """``head``, ``network`` or ``ensemble``."""
+        return str(self.spec["kind"])
+
+    @property
     def is_ensemble(self) -> bool:
         """Whether the run votes over others."""
-        return bool(self.spec["kind"] == "ensemble")
+        return self.kind == "ensemble"
 
     @cached_property
     def body_sha256(self) -> str:
@@ -105,14 +115,28 @@ class RunFolder:
         return bool(whole and self.spec["val_labels"] == labels[1])
 
     @cached_property
-    def predictions(self) -> Predictions:
-        """All parts' predictions."""
-        return Predictions.from_frame(read_table(self.path / "predictions.parquet", "featx fit --force"))
+    def answers(self) -> Predictions | Estimates:
+        """All parts' predictions, of classes or of numbers."""
+        frame = read_table(self.path / "predictions.parquet", "featx fit --force")
+        of_numbers = any(name.startswith(VALUE) for name in frame.columns)
+        return Estimates.from_frame(frame) if of_numbers else Predictions.from_frame(frame)
 
-    def chooser(self) -> Predictions:
+    @property
+    def predictions(self) -> Predictions:
+        """`answers` of a run that answers classes."""
+        assert isinstance(self.answers, Predictions)
+        return self.answers
+
+    @property
+    def estimates(self) -> Estimates:
+        """`answers` of a run that answers numbers."""
+        assert isinstance(self.answers, Estimates)
+        return self.answers
+
+    def chooser(self) -> Predictions | Estimates:
         """Return the rows that choose between runs: val, or where there is no val split the out-of-fold rows."""
-        val = self.predictions.of("val")
-        return val if len(val.ids) else self.predictions.of("oof")
+        val = self.answers.of("val")
+        return val if len(val.ids) else self.answers.of("oof")
 
 
 def store_path(cache: Path, spec: EmbeddingSpec) -> Path:
@@ -248,17 +272,56 @@ class Study:
             raise DataError(f"no target is called {chosen!r}; targets: {', '.join(known)}")
         return known if chosen is None else [chosen]
 
-    def _encoded(self, target: str) -> Truth:
-        return encode(self._labelled, target, self.recipe.targets[target])
+    def of_kind(self, kind: str, chosen: str | None = None) -> list[str]:
+        """Return the recipe's targets of ``classes`` or of ``numbers``; a chosen one must be of that kind.
 
-    def truth(self, target: str) -> Truth:
+        Raises
+        ------
+        DataError
+            there is none.
+        """
+        names = self.target_names(chosen)
+        found = [name for name in names if self.recipe.targets[name].kind == kind]
+        if not found:
+            raise DataError(f"target {names[0]!r} is not of {kind}, and nothing else can be asked for here so far")
+        return found
+
+    def _encoded(self, target: str) -> Truth | Numbers:
+        spec = self.recipe.targets[target]
+        return (numbers if spec.kind == "numbers" else encode)(self._labelled, target, spec)
+
+    def labels(self, target: str) -> Truth | Numbers:
         """Return the labels of all train and val rows; those of the test split stay sealed."""
         return self._encoded(target).take(np.concatenate([self.ids("train"), self.ids("val")]))
+
+    def truth(self, target: str) -> Truth:
+        """Return `labels` of a target of classes."""
+        found = self.labels(target)
+        assert isinstance(found, Truth)
+        return found
+
+    def numbers(self, target: str) -> Numbers:
+        """Return `labels` of a target of numbers."""
+        found = self.labels(target)
+        assert isinstance(found, Numbers)
+        return found
 
     def groups(self, ids: Ids) -> NDArray[Any] | None:
         """Return the group of each id that ``split.by`` keeps whole; None where it names no column."""
         by = self.recipe.split.by
         return None if by is None else self._labelled.take(ids).column(by).to_numpy()
+
+    def manifest_of(self, ids: Ids) -> Manifest:
+        """Return the rows of train and val images with their labels.
+
+        Raises
+        ------
+        ValueError
+            one is of the test split, whose labels are sealed.
+        """
+        if (self.split.reindex(pd.Index(ids)) == "test").any():
+            raise ValueError("labels of the test split are sealed")
+        return self._labelled.take(ids)
 
     def group_names(self, columns: Sequence[str], ids: Ids) -> NDArray[np.object_]:
         """Return the group of each id by some label columns, their values joined."""
@@ -266,7 +329,7 @@ class Study:
         texts = [rows.column(column).map(category_text) for column in columns]
         return np.array([" × ".join(values) for values in zip(*texts, strict=True)], dtype=object)
 
-    def open_test(self, target: str, runs: Sequence[str]) -> Truth:
+    def open_test(self, target: str, runs: Sequence[str]) -> Truth | Numbers:
         """Return the labels of the test split, and log who looked, when, and at which runs.
 
         Raises
@@ -302,8 +365,9 @@ class Study:
         """16 hex digits that change whenever any label of one part does; the test part has none."""
         if part == "test":
             raise ValueError("labels of the test split are sealed")
-        truth = self.truth(target).take(self.ids(part))
-        known: list[Any] = [list(truth.classes), dict(zip(truth.ids, truth.codes.tolist(), strict=True))]
+        truth = self.labels(target).take(self.ids(part))
+        names, values = (truth.names, truth.values) if isinstance(truth, Numbers) else (truth.classes, truth.codes)
+        known: list[Any] = [list(names), dict(zip(truth.ids, values.tolist(), strict=True))]
         if truth.weights is not None:
             known.append(dict(zip(truth.ids, truth.weights.tolist(), strict=True)))
         return fingerprint(known)
@@ -331,6 +395,13 @@ class Study:
                 make(private)
                 write_json(private / "spec.json", asked)
         return RunFolder(folder), made
+
+    def has_runs(self, target: str) -> bool:
+        """Whether `runs` finds some of a target."""
+        try:
+            return bool(self.runs(target))
+        except IncompleteError:
+            return False
 
     def runs(self, target: str | None = None, names: Sequence[str] | None = None) -> list[RunFolder]:
         """Return the finished runs that the recipe's current split and labels allow to compare, oldest first.
@@ -366,7 +437,9 @@ class Study:
             fitting = [run for run in fitting if any(run.name.startswith(name) for name in names)]
         if not fitting:
             stale = f" ({len(every)} of another split, target or labelling)" if every else ""
-            raise IncompleteError(f"{self.folder} has no finished run{stale}; run 'featx fit' first")
+            raise IncompleteError(
+                f"{self.folder} has no finished run{stale}; run 'featx fit' or 'featx finetune' first"
+            )
         return sorted(fitting, key=lambda run: run.metrics["finished"])
 
 

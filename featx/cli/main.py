@@ -23,6 +23,7 @@ for command in (
     data.init,
     data.extract,
     models.fit,
+    models.finetune,
     models.ensemble,
     models.evaluate,
     models.report,

@@ -1,4 +1,4 @@
-"""``featx fit``, ``ensemble``, ``evaluate``, ``report``, ``predict`` and ``run``."""
+"""``featx fit``, ``finetune``, ``ensemble``, ``evaluate``, ``report``, ``predict`` and ``run``."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -63,6 +63,59 @@ def fit(
     show.as_json({"runs": show.plain(runs), **totals})
 
 
+def finetune(
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--strategy",
+            help="head, last-block, last-N-blocks, all, scratch, or blocks joined by + (repeatable).",
+            show_default="the recipe's",
+        ),
+    ] = None,
+    lr: Annotated[
+        list[float] | None, typer.Option("--lr", help="Learning rate (repeatable).", show_default="the recipe's")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of each run.", show_default="the recipe's")] = None,
+    backbone: Annotated[
+        list[str] | None, typer.Option("--backbone", help="(repeatable)", show_default="the recipe's")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Search the grid with so many runs.", show_default="the recipe's")
+    ] = None,
+    recipe: RecipeOption = None,
+    target: TargetOption = None,
+    device: DeviceOption = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write its logs into the run folders.")] = False,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Train networks from their frozen layers' boundary on; each becomes a run folder.
+
+    Examples: featx finetune · featx finetune --strategy head --strategy last-block --lr 1e-3 --lr 1e-4
+    """
+    import featx
+    from featx.cli import show
+    from featx.cli.progress import watching
+    from featx.recipe import load_recipe
+
+    read = load_recipe(recipe)
+    with watching() as watch:
+        runs = featx.finetune(
+            read,
+            strategies=strategy or (),
+            lrs=lr or (),
+            epochs=epochs,
+            backbones=backbone or (),
+            trials=trials,
+            target=target,
+            engine=read.engine(device=device),
+            force=force,
+            tensorboard=tensorboard,
+            watch=watch,
+        )
+    show.as_json({"runs": show.plain(runs), "best_run": runs[0].run}) if json else show.networks(runs)
+
+
 def ensemble(
     method: Annotated[
         list[str] | None,
@@ -112,8 +165,9 @@ def _evaluations(found: "list[Evaluation]") -> dict[str, Any]:
     for one in targets:
         one["rows"] = [{**row["scores"], **{k: v for k, v in row.items() if k != "scores"}} for row in one["rows"]]
     first = targets[0]
-    accuracy = next(row["accuracy"] for row in first["rows"] if row["run"] == first["chosen"])
-    top = {"chosen": first["chosen"], "part": first["part"], "accuracy": accuracy, "n_looks": first["n_looks"]}
+    score = "accuracy" if first["kind"] == "classes" else "mae"
+    best = next(row[score] for row in first["rows"] if row["run"] == first["chosen"])
+    top = {"chosen": first["chosen"], "part": first["part"], score: best, "n_looks": first["n_looks"]}
     return {"targets": targets, **top}
 
 
@@ -184,6 +238,7 @@ def run(
     printers: dict[str, Callable[[Any], None]] = {
         "extract": show.extraction,
         "fit": show.fits,
+        "finetune": show.networks,
         "ensemble": show.votes,
         "evaluate": show.evaluations,
         "evaluate --final": show.evaluations,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from featx.embeddings.extract import Extraction
     from featx.ensembles.vote import Voted
     from featx.evaluation.evaluate import Evaluation
+    from featx.finetuning.finetune import Finetuned
     from featx.heads.fit import Fitted
     from featx.images.init import Finding
     from featx.predictors import Answers
@@ -183,6 +184,28 @@ def fits(runs: Sequence["Fitted"]) -> None:
         say(f"  {run.run}: {setting_text(run.params)}")
 
 
+def networks(runs: Sequence["Finetuned"]) -> None:
+    """Print what networks were trained, the best of each target first."""
+    keys = list(dict.fromkeys(key for run in runs for key in run.settings))
+    rows = [
+        (
+            run.run,
+            *(run.settings.get(key, "–") for key in keys),
+            f"{run.best_epoch} of {run.n_epochs}",
+            run.held_loss,
+            run.val_score,
+            f"{run.train_s:.1f}",
+            ", ".join([*run.marks, *([] if run.made else ["was there"])]),
+        )
+        for run in runs
+    ]
+    metric = " / ".join(dict.fromkeys(SHORT.get(run.metric, run.metric) for run in runs))
+    table("", ["run", *keys, "best epoch", "held-out loss", f"val {metric}", "s", ""], rows)
+    for run in runs:
+        for text in [*run.findings, *run.notes]:
+            say(f"  {run.run}: {text}")
+
+
 def setting_text(params: Mapping[str, Any]) -> str:
     """Write a setting as ``C 0.01, scaling standard``."""
     return ", ".join(
@@ -210,17 +233,20 @@ def evaluations(found: "Sequence[Evaluation]", with_classes: bool = False) -> No
 
 def evaluation(found: "Evaluation", with_classes: bool) -> None:
     """Print all runs of one target."""
+    names = [name for name in found.rows[0].scores if name != "n"] if found.kind == "numbers" else list(SHORT)
+    interval = found.kind == "classes"
     rows = [
         (
             ("* " if row.run == found.chosen else "  ") + row.run,
-            f"{row.accuracy_low:.3f}–{row.accuracy_high:.3f}",
-            *(row.scores[name] for name in SHORT),
+            *([f"{row.accuracy_low:.3f}–{row.accuracy_high:.3f}"] if interval else []),
+            *(row.scores[name] for name in names),
+            ", ".join(row.marks),
         )
         for row in found.rows
     ]
     n = int(found.rows[0].scores["n"])
     title = f"{found.target} on {found.part} (n {n})"
-    table(title, ["  run", "acc 95 %", *SHORT.values()], rows)
+    table(title, ["  run", *(["acc 95 %"] if interval else []), *(SHORT.get(name, name) for name in names), ""], rows)
     looks = f"; the test split has been opened {found.n_looks} times" if found.n_looks else "; the test split is sealed"
     say(f"* chosen by {found.chosen_by.replace('_', ' ')}{looks.replace('1 times', 'once')}")
     if with_classes:
@@ -233,8 +259,8 @@ def predictions(found: Mapping[str, "Answers"]) -> None:
     """Print every model's answer for every image."""
     for name, answers in found.items():
         rows = [
-            (image, label, *map(float, proba))
+            (image, *([] if answers.of_numbers else [label]), *map(float, proba))
             for image, label, proba in zip(answers.images, answers.labels, answers.proba, strict=True)
         ]
         if rows:
-            table(f"\n{name}", ["image", "label", *answers.classes], rows)
+            table(f"\n{name}", ["image", *([] if answers.of_numbers else ["label"]), *answers.classes], rows)

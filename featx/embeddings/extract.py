@@ -29,7 +29,7 @@ from featx.recipe import EmbeddingSection, Recipe, checked_spec
 from featx.sources import source_place
 from featx.specs import EngineSpec
 from featx.tables import Manifest, Truth
-from featx.targets import encode
+from featx.targets import strata
 from featx.workspace import LockedEmbedding, Study
 
 FAILED = ("unreadable", "missing")
@@ -130,7 +130,7 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
     drop_unlabelled = drop_unlabelled or data.drop_unlabelled
     found = read_source(data.model_copy(update={"drop_unlabelled": drop_unlabelled}), study.recipe.folder)
     found = selected(found, targets, study.recipe.split, drop_unlabelled)
-    truths = [encode(found.manifest, name, target) for name, target in targets.items()]
+    truths = [strata(found.manifest, name, target) for name, target in targets.items()]
     for column in study.recipe.groups.values():
         found.manifest.column(column)
     parts = split(found.manifest, truths[0], study.recipe.split, _kept_split(study))
@@ -156,6 +156,8 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
         failures = outcomes[outcomes["outcome"].isin(FAILED)]
     _leave(study, found.manifest, parts, outcomes, locked)
     counts = outcomes["outcome"].value_counts()
+    named = zip(targets.items(), truths, strict=True)
+    classes = {name: truth for (name, target), truth in named if target.kind == "classes"}
     return Extraction(
         recipe=study.recipe.name,
         n_found=len(outcomes),
@@ -179,7 +181,7 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
         failures=list(failures.itertuples(index=False, name=None)),
         ignored=dict(Counter(found.ignored.values()).most_common()),
         warnings=[*found.warnings, *_warnings(found.manifest, parts, truths)],
-        empty_classes=_empty_classes(dict(zip(targets, truths, strict=True)), failures["id"].tolist()),
+        empty_classes=_empty_classes(classes, failures["id"].tolist()),
         outcomes_file=str(study.folder / "outcomes.parquet"),
     )
 

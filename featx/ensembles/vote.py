@@ -91,7 +91,7 @@ def ensemble(
     said = {"methods": tuple(methods) or None, "members": tuple(members) or None}
     spec = study.recipe.ensemble.model_copy(update={k: v for k, v in said.items() if v is not None})
     made = []
-    for name in study.target_names(target):
+    for name in study.of_kind("classes", target):
         runs = [run for run in study.runs(name, spec.members) if not run.is_ensemble]
         if len(runs) < 2:
             found = ", ".join(run.name for run in runs) or "none"
@@ -138,7 +138,7 @@ def _make(ballot: Ballot, asked: dict[str, Any], folder: Path) -> None:
     """Vote on all parts and write the run into `folder`."""
     vote: Vote = VOTES.get(ballot.method)
     truth = ballot.study.truth(ballot.target)
-    choosers = [run.chooser() for run in ballot.runs]
+    choosers = [_chooser(run) for run in ballot.runs]
     weights = _weights(vote, choosers, truth, ballot.spec)
     tables = [cross_fitted(vote, choosers, truth, ballot.spec, ballot.study.groups(choosers[0].ids))]
     tests = [run.predictions.of("test") for run in ballot.runs]
@@ -156,6 +156,12 @@ def _make(ballot: Ballot, asked: dict[str, Any], folder: Path) -> None:
     write_json(folder / artifact.BODIES["ensemble"], body)
     members = [run.path for run in ballot.runs]
     artifact.write_ensemble(folder, truth.classes, ballot.target, members, {part: metrics[part]})
+
+
+def _chooser(run: RunFolder) -> Predictions:
+    found = run.chooser()
+    assert isinstance(found, Predictions)  # votes are held over classes
+    return found
 
 
 def _weights(vote: Vote, members: Sequence[Predictions], truth: Truth, spec: EnsembleSpec) -> list[float]:
@@ -198,7 +204,7 @@ def cross_fitted(
 
 def _as_voted(run: RunFolder, made: bool) -> Voted:
     body = artifact.ensemble_body(run.path, artifact.read_header(run.path)[1])
-    chooser = run.chooser()
+    chooser = _chooser(run)
     part = str(chooser.part[0])
     return Voted(
         run=run.name,

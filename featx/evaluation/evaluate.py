@@ -1,17 +1,17 @@
 """Score every run of a recipe on the same rows; open the sealed test split when told to."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from scipy.stats import norm
 
 from featx.disk import read_json, write_json
-from featx.metrics import confusion, per_class, score, scores
+from featx.metrics import confusion, mae, number_scores, per_class, score, scores
 from featx.recipe import Recipe
 from featx.specs import fingerprint
-from featx.tables import Predictions, Truth
+from featx.tables import Estimates, Numbers, Predictions, Truth
 from featx.workspace import RunFolder, Study
 
 CONFIDENCE = 0.95
@@ -28,6 +28,7 @@ SCORES = (
     "auc_ovr",
     "log_loss",
 )
+NUMBER_SCORES = ("mae", "rmse", "r2", "pearson", "ccc")
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,15 @@ class Row:
     Attributes
     ----------
     scores
-        See `featx.metrics.scores`.
+        See `featx.metrics.scores` and `number_scores`.
     accuracy_low, accuracy_high
         Wilson's interval at 95 %.
     per_class
         Precision, recall, F1 and n of each class.
     confusion
         (k, k) counts; row = true class.
+    marks
+        What went wrong in its training, in a word or two each.
     """
 
     run: str
@@ -53,6 +56,7 @@ class Row:
     accuracy_high: float
     per_class: list[dict[str, Any]]
     confusion: list[list[int]]
+    marks: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ class Evaluation:
         That score's name and part.
     n_looks
         How often the test split of this target has been opened.
+    kind
+        ``classes`` or ``numbers``; the latter have no intervals, classes or confusion.
     """
 
     target: str
@@ -80,6 +86,7 @@ class Evaluation:
     chosen: str
     chosen_by: str
     n_looks: int
+    kind: str = "classes"
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Evaluation":
@@ -107,34 +114,52 @@ def evaluate(
         there are no test rows.
     """
     study = Study.open(recipe)
-    return [_evaluate(study, name, final) for name in study.target_names(target)]
+    return [_evaluate(study, name, final) for name in _with_runs(study, target)]
+
+
+def _with_runs(study: Study, target: str | None) -> list[str]:
+    """Return the targets to evaluate: of several, those that have finished runs."""
+    names = study.target_names(target)
+    having = [name for name in names if study.has_runs(name)]
+    return having or names
 
 
 def _evaluate(study: Study, target: str, final: bool) -> Evaluation:
     runs = study.runs(target)
-    truth = study.truth(target)
-    metric = study.recipe.ensemble.metric
+    truth = study.labels(target)
+    of_numbers = isinstance(truth, Numbers)
+    metric = "mae" if of_numbers else study.recipe.ensemble.metric
     choosers = {run.name: run.chooser() for run in runs}
-    chosen_scores = {name: score(metric, truth, table) for name, table in choosers.items()}
-    ranked = sorted(runs, key=lambda run: (-chosen_scores[run.name], run.name))
+    rank = {name: _merit(metric, truth, table) for name, table in choosers.items()}
+    ranked = sorted(runs, key=lambda run: (-rank[run.name], run.name))
     part = str(choosers[ranked[0].name].part[0])
     if final:
         test = study.open_test(target, [run.name for run in ranked])
-        rows = [_row(run, run.predictions.of("test"), test) for run in ranked]
+        rows = [_row(run, run.answers.of("test"), test) for run in ranked]
     else:
         rows = [_row(run, choosers[run.name], truth) for run in ranked]
     found = Evaluation(
         target,
-        list(truth.classes),
+        [] if isinstance(truth, Numbers) else list(truth.classes),
         "test" if final else part,
         rows,
         ranked[0].name,
         f"{metric} on {part}",
         len(study.looks(target)),
+        "numbers" if of_numbers else "classes",
     )
     if final:
         write_json(_final_file(study, target), asdict(found))
     return found
+
+
+def _merit(metric: str, truth: Truth | Numbers, table: Predictions | Estimates) -> float:
+    """Return the score that chooses, greater for better."""
+    if isinstance(truth, Numbers) and isinstance(table, Estimates):
+        return -mae(truth, table)
+    assert isinstance(truth, Truth)
+    assert isinstance(table, Predictions)
+    return score(metric, truth, table)  # type: ignore[arg-type]
 
 
 def last_final(study: Study, target: str) -> Evaluation | None:
@@ -148,11 +173,16 @@ def _final_file(study: Study, target: str) -> Path:
     return study.folder / f"final-{target}-{current[:8]}.json"
 
 
-def _row(run: RunFolder, predictions: Predictions, truth: Truth) -> Row:
-    found = scores(truth, predictions)
+def _row(run: RunFolder, table: Predictions | Estimates, truth: Truth | Numbers) -> Row:
+    if isinstance(truth, Numbers) and isinstance(table, Estimates):
+        found = number_scores(truth, table)
+        return Row(run.name, False, found, float("nan"), float("nan"), [], [], run.marks)
+    assert isinstance(truth, Truth)
+    assert isinstance(table, Predictions)
+    found = scores(truth, table)
     low, high = wilson(found["accuracy"], int(found["n"]))
-    counts = confusion(truth, predictions).tolist()
-    return Row(run.name, run.is_ensemble, found, low, high, per_class(truth, predictions), counts)
+    counts = confusion(truth, table).tolist()
+    return Row(run.name, run.is_ensemble, found, low, high, per_class(truth, table), counts, run.marks)
 
 
 def wilson(share: float, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from featx.artifact import BODIES, Golden, check_golden, checked_body, read_header, write_header
+from featx.artifact import ANSWERS, BODIES, Golden, check_golden, checked_body, read_header, write_header
 from featx.errors import ArtifactError
 from featx.finetune_specs import NetworkSpec
 from featx.finetuning.layers import ACTIVATIONS, NewLayers
@@ -19,7 +19,6 @@ from featx.networks.features import normalised
 from featx.networks.weights import WeightsFile, load_state, read_state
 from featx.registry import LOSSES
 
-ANSWERS = "answers"  # the layer whose output is what the network answers
 GOLDEN_IMAGES = 2
 GOLDEN_TOLERANCE = 1e-3  # of a probability, or of the size of a number: between machines convolutions differ
 

@@ -1,9 +1,10 @@
 """Train a recipe's networks from their boundaries on; each becomes a run folder like any other."""
 
+import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,21 +25,20 @@ from featx.finetuning.course import findings
 from featx.finetuning.leg import LAST, Leg, Machine, Workbook, outputs
 from featx.finetuning.network import FinetunedNetwork
 from featx.finetuning.rows import Inputs
+from featx.finetuning.search import AfterEpoch, Stopped, search
 from featx.finetuning.strategies import learning
 from featx.finetuning.supply import Supply
 from featx.finetuning.task import Task, task_for
 from featx.finetuning.training import train
 from featx.images.splits import held_out
-from featx.metrics import score, scores
+from featx.metrics import number_scores, scores
 from featx.networks.backbones import backbone
 from featx.networks.features import weights_path
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe, checked_spec
 from featx.specs import EngineSpec, Spec, fingerprint
-from featx.tables import Ids, Predictions
+from featx.tables import Estimates, Ids, Numbers, Predictions, Truth
 from featx.workspace import RunFolder, Study
-
-SAID = ("strategy", "lr", "epochs", "backbone")
 
 
 @dataclass(frozen=True)
@@ -55,25 +55,30 @@ class Finetuned:
         That were run, and whose weights were kept; 0 for those before training.
     held_loss
         Of the best epoch, on the rows held out of train.
-    val_accuracy
-        On val.
+    metric, val_score
+        On val: ``accuracy``, or ``mae`` of numbers.
     marks
         What went wrong, in a word or two each; `findings` say it in a line each.
     notes
         What was decided on the way.
     train_s
         Seconds of the whole run.
+
+    Notes
+    -----
+    One that a search stopped has no folder: its path is empty, its scores are nan.
     """
 
     run: str
     target: str
     path: str
-    settings: dict[str, Any]
+    settings: dict[str, str]
     made: bool
     n_epochs: int
     best_epoch: int
     held_loss: float
-    val_accuracy: float
+    metric: str
+    val_score: float
     marks: list[str]
     findings: list[str]
     notes: list[str]
@@ -82,15 +87,24 @@ class Finetuned:
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that one run is made from."""
+    """Everything that one run is made from.
+
+    Attributes
+    ----------
+    differing
+        The keys that set it apart from the others.
+    """
 
     study: Study
     target: str
     spec: FinetuneSpec
     engine: EngineSpec
-    supply: Supply = field(repr=False)
-    tensorboard: bool = False
-    watch: Watch = unwatched
+    supply: Supply
+    differing: tuple[str, ...]
+    tensorboard: bool
+    force: bool
+    watch: Watch
+    after_epoch: AfterEpoch = lambda _course: None
 
     def asked(self) -> dict[str, Any]:
         """Return what makes this run what it is; its fingerprint names the folder."""
@@ -107,6 +121,11 @@ class Job:
             "group_columns": self.group_columns,
             "labels": self.study.labels_fingerprint(self.target),
         }
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What sets it apart, for a table."""
+        return {name: _text(getattr(self.spec, name)) for name in self.differing}
 
     @cached_property
     def group_columns(self) -> list[str]:
@@ -127,6 +146,7 @@ def finetune(  # noqa: PLR0913 - one keyword for each thing that a recipe says a
     lrs: Sequence[float] = (),
     epochs: int | None = None,
     backbones: Sequence[str] = (),
+    trials: int | None = None,
     target: str | None = None,
     engine: EngineSpec | None = None,
     force: bool = False,
@@ -141,6 +161,8 @@ def finetune(  # noqa: PLR0913 - one keyword for each thing that a recipe says a
         What to train instead of the recipe's ``[[finetune]]``.
     strategies, lrs, epochs, backbones
         Instead of those of the recipe; several are a grid.
+    trials
+        Search each grid: try so many of its runs, and stop those that fall behind.
     target
         One of the recipe's targets; all by default.
     engine
@@ -166,24 +188,56 @@ def finetune(  # noqa: PLR0913 - one keyword for each thing that a recipe says a
     """
     study = Study.open(recipe)
     said = {"strategy": strategies, "lr": lrs, "epochs": [epochs] if epochs else [], "backbone": backbones}
-    wanted = varied(specs or recipes_specs(study.recipe), {key: value for key, value in said.items() if value})
+    changes = {key: list(values) for key, values in said.items() if values}
+    sections = [Grid(tuple(specs), trials)] if specs else grids(study.recipe, trials)
+    sections = [replace(one, specs=varied(one.specs, changes)) for one in sections]
     engine = engine or study.recipe.extraction
     supply = _supply(study, engine, watch)
-    jobs = [
-        Job(study, name, spec, engine, supply, tensorboard, watch)
-        for name in study.target_names(target)
-        for spec in wanted
-    ]
-    differing = _differing([job.spec for job in jobs])
-    return [_finetune_one(job, force, differing) for job in jobs]
+    differing = _differing([spec for one in sections for spec in one.specs])
+    runs = []
+    for name in study.target_names(target):
+        shared = Job(study, name, FinetuneSpec(), engine, supply, differing, tensorboard, force, watch)
+        found = [run for grid in sections for run in _of_grid(grid, shared)]
+        runs += sorted(found, key=lambda run: -_merit(run))
+    return runs
 
 
-def recipes_specs(recipe: Recipe) -> list[FinetuneSpec]:
-    """Return all runs of a recipe's ``[[finetune]]`` sections, or the default one where it has none."""
-    return [spec for section in recipe.finetune for spec in section.runs] or [FinetuneSpec()]
+def _merit(run: Finetuned) -> float:
+    """Return what runs of a target are ordered by; stopped ones come last."""
+    if not run.path:
+        return -math.inf
+    return -run.val_score if run.metric == "mae" else run.val_score
 
 
-def varied(specs: Sequence[FinetuneSpec], said: dict[str, Sequence[Any]]) -> list[FinetuneSpec]:
+@dataclass(frozen=True)
+class Grid:
+    """Runs that belong together; all of them are made, or so many of them are tried."""
+
+    specs: tuple[FinetuneSpec, ...]
+    trials: int | None = None
+
+
+def _of_grid(grid: Grid, shared: Job) -> list[Finetuned]:
+    """Make a grid's runs."""
+    jobs = {spec: replace(shared, spec=spec) for spec in grid.specs}
+    if grid.trials is None or grid.trials >= len(jobs):
+        return [_finetune_one(job) for job in jobs.values()]
+
+    def attempt(spec: FinetuneSpec, after_epoch: AfterEpoch) -> tuple[Finetuned, float]:
+        run = _finetune_one(replace(jobs[spec], after_epoch=after_epoch))
+        return run, run.held_loss
+
+    asked = [job.asked() for job in jobs.values()]
+    journal = shared.study.folder / f".search-{fingerprint([*asked, grid.trials])}.journal"
+    return search(grid.specs, grid.trials, attempt, lambda spec, epoch: _stopped(jobs[spec], epoch), journal)
+
+
+def grids(recipe: Recipe, trials: int | None) -> list[Grid]:
+    """Return a recipe's ``[[finetune]]`` sections, or the default run where it has none."""
+    return [Grid(section.runs, trials or section.trials) for section in recipe.finetune] or [Grid((FinetuneSpec(),))]
+
+
+def varied(specs: Sequence[FinetuneSpec], said: dict[str, list[Any]]) -> tuple[FinetuneSpec, ...]:
     """Return specs with what a caller says instead, each once.
 
     Raises
@@ -198,7 +252,7 @@ def varied(specs: Sequence[FinetuneSpec], said: dict[str, Sequence[Any]]) -> lis
             for spec in found
             for value in values
         ]
-    return list(dict.fromkeys(found))
+    return tuple(dict.fromkeys(found))
 
 
 def _without_phases(spec: FinetuneSpec, key: str) -> dict[str, Any]:
@@ -216,21 +270,25 @@ def _supply(study: Study, engine: EngineSpec, watch: Watch) -> Supply:
     return Supply(study, engine, watch, np.concatenate(list(ids.values())), len(ids["train"]), [])
 
 
-def _differing(specs: Sequence[FinetuneSpec]) -> list[str]:
+def _differing(specs: Sequence[FinetuneSpec]) -> tuple[str, ...]:
     """Return the keys in which some specs differ."""
-    return [name for name in FinetuneSpec.model_fields if len({repr(getattr(spec, name)) for spec in specs}) > 1]
+    return tuple(name for name in FinetuneSpec.model_fields if len({repr(getattr(one, name)) for one in specs}) > 1)
 
 
-def _finetune_one(job: Job, force: bool, differing: Sequence[str]) -> Finetuned:
+def _finetune_one(job: Job) -> Finetuned:
     asked = job.asked()
     work = job.study.folder / f".finetune-{fingerprint(asked)}"  # an interrupted training goes on from there
     stem = f"{backbone_stem(job.spec.backbone)}-{job.spec.strategy}-{job.target}"
     with locked(work.with_suffix(".lock")):  # who comes second finds the run made
-        if force:
+        if job.force:
             shutil.rmtree(work, ignore_errors=True)
-        run, made = job.study.run_once(stem, asked, force, partial(_make, job, work))
+        try:
+            run, made = job.study.run_once(stem, asked, job.force, partial(_make, job, work))
+        except Stopped:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
         shutil.rmtree(work, ignore_errors=True)
-    return _as_finetuned(run, job, made, differing)
+    return _as_finetuned(run, job, made)
 
 
 def backbone_stem(name: str) -> str:
@@ -251,23 +309,25 @@ def _make(job: Job, work: Path, folder: Path) -> None:
         legs, every = _legs(job, task, network)
         lowest = min(network.trunk.first_unit(leg.learns) for leg in legs)
         logs = folder / "tensorboard" if job.tensorboard else None
-        machine = Machine(device_named(job.engine.device), job.engine.gpus, job.watch, logs)
+        machine = Machine(device_named(job.engine.device), job.engine.gpus, job.watch, logs, job.after_epoch)
         workbook = Workbook(work, lowest)
         course, notes = train(network, legs, workbook, machine)
-        made = task.network_spec(spec.request, network.preprocessing)
+        made = task.network_spec(study.recipe.completed(spec.request), network.preprocessing)
         others = every.take(np.arange(job.supply.n_train, len(ids)))
         answers = Answers(made)(outputs(network, others, machine.device)).numpy()
     predictions = _predictions(job, task, ids[job.supply.n_train :], answers)
     val = predictions.of("val")
-    odd = findings(course, task.classes, val.proba, varied=True)
+    labels = study.labels(job.target)
+    shown = val.values if isinstance(val, Estimates) else val.proba
+    odd = findings(course, task.classes, shown, varied=_is_varied(labels.take(val.ids)))
     log = pd.DataFrame([vars(epoch) for epoch in course.epochs])
     log.to_csv(folder / "log.csv", index=False)
     metrics = {
-        "val": scores(study.truth(job.target), val),
+        "val": _scores(labels, val),
         "epochs": [vars(epoch) for epoch in course.epochs],
         "best_epoch": course.best,
         "findings": [vars(one) for one in odd],
-        "notes": [*job.supply.notes, *notes],
+        "notes": [*job.supply.notes, *notes, *_about_val(labels.take(val.ids))],
         "train_s": round(time.perf_counter() - start, 2),
         "finished": datetime.now(UTC).isoformat(),
     }
@@ -276,6 +336,7 @@ def _make(job: Job, work: Path, folder: Path) -> None:
     header = provenance(ids[: job.supply.n_train], RECORDED_OF_NETWORKS) | {
         "target": job.target,
         "classes": task.classes,
+        "numbers": task.numbers,
         "metrics": {"val": metrics["val"]},
     }
     write_network(folder, network.cpu(), made, header)
@@ -310,13 +371,15 @@ def _carved(job: Job, task: Task) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         return every, every[:0]
     n_held = max(1, round(job.spec.holdout * n))
     numbers = every.astype(str).astype(object)
-    held = held_out(numbers, n_held, task.codes, task.groups, job.spec.seed, "finetune.holdout")
+    held = held_out(numbers, n_held, task.strata, task.groups, job.spec.seed, "finetune.holdout")
     at = np.isin(numbers, held)
     return np.flatnonzero(~at), np.flatnonzero(at)
 
 
-def _predictions(job: Job, task: Task, ids: Ids, answers: NDArray[np.float32]) -> Predictions:
+def _predictions(job: Job, task: Task, ids: Ids, answers: NDArray[np.float32]) -> Predictions | Estimates:
     part = job.study.split.reindex(pd.Index(ids)).to_numpy(object)
+    if task.numbers:
+        return Estimates(np.asarray(ids, dtype=object), answers.astype(np.float64), task.numbers, part)
     tables = [
         Predictions.of_part(name, ids[part == name], answers[part == name], task.classes)
         for name in ("val", "test")
@@ -325,19 +388,61 @@ def _predictions(job: Job, task: Task, ids: Ids, answers: NDArray[np.float32]) -
     return Predictions.concatenate(tables)
 
 
-def _as_finetuned(run: RunFolder, job: Job, made: bool, differing: Sequence[str]) -> Finetuned:
+def _scores(labels: Truth | Numbers, val: Predictions | Estimates) -> dict[str, float]:
+    if isinstance(labels, Numbers):
+        assert isinstance(val, Estimates)
+        return number_scores(labels, val)
+    assert isinstance(val, Predictions)
+    return scores(labels, val)
+
+
+def _is_varied(labels: Truth | Numbers) -> bool:
+    values = labels.values if isinstance(labels, Numbers) else labels.codes
+    return len(np.unique(values)) > 1
+
+
+def _about_val(labels: Truth | Numbers) -> list[str]:
+    if _is_varied(labels):
+        return []
+    return ["all val rows have the same label: scores on them tell nothing; give val more rows, or stratify the split"]
+
+
+def _stopped(job: Job, epoch: int) -> Finetuned:
+    """Return what there is to say of a run that a search stopped."""
+    return Finetuned(
+        run="(stopped)",
+        target=job.target,
+        path="",
+        settings=job.settings,
+        made=True,
+        n_epochs=epoch,
+        best_epoch=epoch,
+        held_loss=math.nan,
+        metric="",
+        val_score=math.nan,
+        marks=["fell behind"],
+        findings=[],
+        notes=[],
+        train_s=0.0,
+    )
+
+
+def _as_finetuned(run: RunFolder, job: Job, made: bool) -> Finetuned:
     metrics = run.metrics
+    val_scores = _scores(job.study.labels(job.target), run.answers.of("val"))  # labels may have changed since
+    metric = "mae" if "mae" in val_scores else "accuracy"
     best = metrics["epochs"][metrics["best_epoch"]]
     return Finetuned(
         run=run.name,
         target=job.target,
         path=str(run.path),
-        settings={name: _text(getattr(job.spec, name)) for name in differing},
+        settings=job.settings,
         made=made,
         n_epochs=len(metrics["epochs"]) - 1,
         best_epoch=metrics["best_epoch"],
         held_loss=best["held_loss"],
-        val_accuracy=score("accuracy", job.study.truth(job.target), run.predictions.of("val")),
+        metric=metric,
+        val_score=val_scores[metric],
         marks=[one["mark"] for one in metrics["findings"]],
         findings=[one["text"] for one in metrics["findings"]],
         notes=metrics["notes"],

@@ -7,11 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from featx.errors import DataError
-from featx.finetune_specs import FinetuneSpec, LayersSpec, LossSpec
+from featx.finetune_specs import Activation
 from featx.finetuning.layers import ACTIVATIONS
 from featx.finetuning.losses import Loss, weighted_mean
-from featx.registry import LOSSES
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Goal:
     n_outputs: int
     targets: Tensor
     weights: Tensor
-    activation: str = "none"
+    activation: Activation = "none"
 
     def take(self, at: NDArray[np.intp]) -> "Goal":
         """Return the same goal for some of the rows."""
@@ -51,7 +49,7 @@ class Goal:
         """Return (b,) losses of a network's raw outputs for the rows `at`."""
         found = outputs.float() if outputs.dtype != torch.float64 else outputs
         if not self.loss.of_classes:
-            found = ACTIVATIONS[self.activation](found)  # type: ignore[index]
+            found = ACTIVATIONS[self.activation](found)
         return self.loss.rows(found, self.targets[at])
 
     def mean(self, outputs: Tensor, at: Tensor) -> Tensor:
@@ -62,25 +60,3 @@ class Goal:
     def rows(self) -> Tensor:
         """Return all row numbers."""
         return torch.arange(len(self.targets), device=self.targets.device)
-
-
-def loss_of(spec: FinetuneSpec, default: str) -> Loss:
-    """Return the loss that a spec names, or the default one.
-
-    Raises
-    ------
-    DataError
-        the output's activation does not go with it.
-    """
-    named = spec.loss or LossSpec(name=default)
-    made: Loss = LOSSES.get(named.name)(named)
-    if made.of_classes:
-        _check_plain(spec.layers, named.name)
-    return made
-
-
-def _check_plain(layers: LayersSpec, loss: str) -> None:
-    if layers.activation not in {"none", {"cross_entropy": "softmax", "focal": "softmax"}.get(loss, "sigmoid")}:
-        raise DataError(
-            f"loss {loss!r} has its own activation, found layers.activation = {layers.activation!r}; say 'none'"
-        )

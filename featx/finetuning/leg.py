@@ -1,6 +1,6 @@
 """One phase of a training made ready: what learns, from what input, towards what."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,15 @@ class Machine:
         At once; on a CPU, processes.
     tensorboard
         The folder for TensorBoard's logs, if they are wanted.
+    after_epoch
+        Told of each epoch; may raise to end the training.
     """
 
     device: torch.device
     gpus: int
     watch: Watch
     tensorboard: Path | None = None
+    after_epoch: Callable[[Course], None] = lambda _course: None
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,34 @@
-"""A target of a study in the form that training takes."""
+"""A target of a study in the form that training takes, and what the answers mean."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featx.finetune_specs import FinetuneSpec, LossSpec, NetworkSpec
-from featx.finetuning.goal import Goal, loss_of
+from featx.errors import DataError
+from featx.finetune_specs import FinetuneSpec, LossSpec, NetworkSpec, Scale
+from featx.finetuning.goal import Goal
+from featx.finetuning.layers import check_range
+from featx.finetuning.losses import Loss
+from featx.registry import LOSSES
 from featx.specs import EmbeddingRequest, Preprocessing
+from featx.tables import Numbers, Truth
+from featx.targets import strata
 from featx.weighting import group_weights, mean_one, row_weights
 from featx.workspace import Study
+
+MOST_VALUES = 1000  # of a number that is learnt as classes
+OWN_ACTIVATION = {"cross_entropy": "softmax", "focal": "softmax", "bce": "sigmoid", "ordinal": "sigmoid"}
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How numbers are learnt: output = (number - offset) / factor, or the code of one of the `values`."""
+
+    offset: tuple[float, ...] = ()
+    factor: tuple[float, ...] = ()
+    values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -19,21 +37,26 @@ class Task:
 
     Attributes
     ----------
-    classes
-        Names of the answers' columns.
+    classes, numbers
+        Names of the answers' columns; one of them is empty.
+    loss
+        What is made small.
     goal
         Of the train rows in their order.
-    codes
-        (n,) that held-out rows keep the shares of; None for numbers.
+    strata
+        (n,) codes that held-out rows keep the shares of.
     groups
         (n,) that stay whole.
     """
 
     spec: FinetuneSpec
     classes: tuple[str, ...]
+    numbers: tuple[str, ...]
+    loss: LossSpec
     goal: Goal
-    codes: NDArray[np.int64] | None
+    strata: NDArray[np.int64]
     groups: NDArray[np.object_] | None
+    coding: Coding = field(default_factory=Coding)
 
     @property
     def n_outputs(self) -> int:
@@ -42,13 +65,15 @@ class Task:
 
     def network_spec(self, request: EmbeddingRequest, preprocessing: Preprocessing) -> NetworkSpec:
         """Return what the trained network is made of."""
-        loss = self.spec.loss or LossSpec()
         return NetworkSpec(
             request=request,
             preprocessing=preprocessing,
             layers=self.spec.layers,
-            loss=loss,
+            loss=self.loss,
             n_outputs=self.n_outputs,
+            offset=self.coding.offset,
+            factor=self.coding.factor,
+            values=self.coding.values,
         )
 
 
@@ -58,18 +83,80 @@ def task_for(study: Study, target: str, spec: FinetuneSpec, group_columns: list[
     Raises
     ------
     DataError
-        the loss does not go with the target, or a class or group is too small.
+        the loss, the layers' activation or the scale do not go with the target, or a weighted class does not exist.
     """
     ids = study.ids("train")
-    truth = study.truth(target).take(ids)
-    loss = loss_of(spec, "cross_entropy")
-    weights = row_weights("finetune", spec.class_weight, truth)
+    labels = study.labels(target).take(ids)
+    named = spec.loss or LossSpec(name="mse" if isinstance(labels, Numbers) else "cross_entropy")
+    loss: Loss = LOSSES.get(named.name)(named)
+    if isinstance(labels, Numbers):
+        if spec.class_weight != "none":
+            raise DataError(f"class_weight: target {target!r} is of numbers and has no classes; say group_weight")
+        made = _of_numbers(labels, loss, named, spec)
+        weights = np.ones(len(ids)) if labels.weights is None else mean_one(labels.weights)
+    else:
+        made = _of_classes(labels, loss, named, spec)
+        weights = row_weights("finetune", spec.class_weight, labels)
     if group_columns:
         weights = mean_one(weights * group_weights(study.group_names(group_columns, ids)))
-    goal = Goal(
-        loss,
-        loss.n_outputs(len(truth.classes)),
-        torch.from_numpy(truth.codes),
-        torch.from_numpy(weights.astype(np.float32)),
-    )
-    return Task(spec, truth.classes, goal, truth.codes, study.groups(ids))
+    targets, n_outputs, coding = made
+    goal = Goal(loss, n_outputs, targets, torch.from_numpy(weights.astype(np.float32)), spec.layers.activation)
+    bands = strata(study.manifest_of(ids), target, study.recipe.targets[target]).codes
+    classes, numbers = ((), labels.names) if isinstance(labels, Numbers) else (labels.classes, ())
+    return Task(spec, classes, numbers, named, goal, bands, study.groups(ids), coding)
+
+
+Made = tuple[torch.Tensor, int, Coding]  # targets, m, and what outputs mean
+
+
+def _of_classes(truth: Truth, loss: Loss, named: LossSpec, spec: FinetuneSpec) -> Made:
+    if not loss.of_classes:
+        raise DataError(f"loss {named.name!r} is one of numbers, the target has classes; say loss = 'cross_entropy'")
+    _check_plain(spec, named.name)
+    if spec.scale != "none":
+        raise DataError(f"scale = {spec.scale!r} is for numbers, the target has classes; leave it out")
+    return torch.from_numpy(truth.codes), loss.n_outputs(len(truth.classes)), Coding()
+
+
+def _of_numbers(found: Numbers, loss: Loss, named: LossSpec, spec: FinetuneSpec) -> Made:
+    if loss.of_classes:
+        return _as_classes(found, loss, named, spec)
+    offset, factor = _scaling(found.values, spec.scale)
+    scaled = (found.values - offset) / factor
+    if problem := loss.problem(scaled):
+        raise DataError(problem)
+    check_range(spec.layers.activation, float(scaled.min()), float(scaled.max()))
+    coding = Coding(tuple(offset.tolist()), tuple(factor.tolist()))
+    return torch.from_numpy(scaled.astype(np.float32)), len(found.names), coding
+
+
+def _as_classes(found: Numbers, loss: Loss, named: LossSpec, spec: FinetuneSpec) -> Made:
+    """Take each different number for a class; the answer is their mean by probability."""
+    if len(found.names) > 1:
+        raise DataError(f"loss {named.name!r} learns one number, the target has {len(found.names)}; say loss = 'mse'")
+    values, codes = np.unique(found.values[:, 0], return_inverse=True)
+    if len(values) > MOST_VALUES:
+        raise DataError(f"loss {named.name!r} takes each number for a class, found {len(values)} of them; say 'mse'")
+    if spec.scale != "none":
+        raise DataError(f"scale = {spec.scale!r} does not go with loss {named.name!r}, which learns numbers as classes")
+    _check_plain(spec, named.name)
+    return torch.from_numpy(codes), loss.n_outputs(len(values)), Coding(values=tuple(values.tolist()))
+
+
+def _scaling(values: NDArray[np.float64], scale: Scale) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return offset and factor of each column, by the train rows."""
+    low, high = values.min(0), values.max(0)
+    offset, factor = {
+        "none": (np.zeros_like(low), np.ones_like(low)),
+        "unit": (low, high - low),
+        "symmetric": ((low + high) / 2, (high - low) / 2),
+        "standard": (values.mean(0), values.std(0)),
+    }[scale]
+    return offset, np.where(factor > 0, factor, 1.0)
+
+
+def _check_plain(spec: FinetuneSpec, loss: str) -> None:
+    if spec.layers.activation not in {"none", OWN_ACTIVATION.get(loss, "none")}:
+        raise DataError(
+            f"loss {loss!r} has its own activation, found layers.activation = {spec.layers.activation!r}; say 'none'"
+        )

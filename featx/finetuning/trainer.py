@@ -20,7 +20,6 @@ from featx.finetuning.leg import LARGEST_BATCH, Leg, Machine, Snapshot, Workbook
 from featx.finetuning.network import FinetunedNetwork
 from featx.finetuning.optimisers import optimiser, schedule
 from featx.finetuning.rows import Inputs
-from featx.progress import Watch
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 Batch = tuple[Tensor, Tensor]  # what the network takes, and which rows
@@ -61,13 +60,13 @@ class _InTurn(IterableDataset[Batch]):
 class _Learner(pl.LightningModule):
     """A network that learns for one phase, and keeps its own notes."""
 
-    def __init__(self, network: FinetunedNetwork, leg: Leg, course: Course, work: Workbook, watch: Watch) -> None:
+    def __init__(self, network: FinetunedNetwork, leg: Leg, course: Course, work: Workbook, machine: Machine) -> None:
         super().__init__()
         self.network = network
         self._leg = leg
         self._course = course
         self._work = work
-        self._watch = watch
+        self._machine = machine
         self._optimiser = optimiser(network, leg.spec, leg.phase)
         self._advance = schedule(self._optimiser, leg.spec, leg.phase.epochs, leg.steps * leg.phase.epochs)
         self._goals = (leg.goal, leg.held_goal)
@@ -116,7 +115,7 @@ class _Learner(pl.LightningModule):
     def on_train_batch_end(self, _outputs: Any, _batch: Any, number: int) -> None:
         each, epochs = len(self._leg.batches(0)), self._leg.phase.epochs
         news = self._course.news if len(self._course.epochs) > 1 else ""
-        self._watch(self._leg.title, (epochs - self.n_left) * each + number + 1, epochs * each, news)
+        self._machine.watch(self._leg.title, (epochs - self.n_left) * each + number + 1, epochs * each, news)
 
     def validation_step(self, batch: Batch, _number: int) -> None:
         x, at = batch
@@ -148,6 +147,7 @@ class _Learner(pl.LightningModule):
                     "course": self._course.to_dict(),
                 },
             )
+        self._machine.after_epoch(self._course)
         self.trainer.should_stop = self._course.is_over
 
 
@@ -164,7 +164,7 @@ def train_network(network: FinetunedNetwork, leg: Leg, course: Course, work: Wor
     kept = work.snapshot(leg.number)
     if kept is not None:
         vars(course).update(vars(Course.from_dict(kept["course"])))
-    learner = _Learner(network, leg, course, work, machine.watch)
+    learner = _Learner(network, leg, course, work, machine)
     if kept is not None:
         learner.resume(kept)
     if not learner.n_left or course.is_over:

@@ -31,6 +31,7 @@ def train_on_vectors(network: FinetunedNetwork, leg: Leg, course: Course, work: 
         if course.take(Epoch(number, leg.number, lr, train_loss, held_loss, time.perf_counter() - start)):
             work.keep_best(network, number)
         machine.watch(leg.title, number - first + 1, leg.phase.epochs, course.news)
+        machine.after_epoch(course)
         if course.is_over:
             break
 

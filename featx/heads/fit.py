@@ -144,7 +144,7 @@ def fit(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a 
     embeddings = read_embeddings(study, np.concatenate(list(ids.values())), extracted)
     jobs = [
         Job(study, name, spec, extracted, ids, study.truth(name))
-        for name in study.target_names(target)
+        for name in study.of_kind("classes", target)
         for spec in specs
     ]
     return [_fit_one(job, embeddings, force, watch) for job in jobs]

@@ -11,12 +11,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from featx.artifact import commit, read_header
 from featx.disk import write_text
 from featx.errors import ReadError
-from featx.evaluation.evaluate import SCORES, Evaluation, evaluate, last_final
+from featx.evaluation.evaluate import NUMBER_SCORES, SCORES, Evaluation, evaluate, last_final
 from featx.images.contents import read
 from featx.images.decode import decode
 from featx.recipe import Recipe
-from featx.reports.figures import confusion_matrices, intervals, search_history, thumbnail
+from featx.reports.figures import (
+    agreement,
+    confusion_matrices,
+    intervals,
+    learning_curves,
+    search_history,
+    thumbnail,
+)
 from featx.specs import ResolvedEmbedding
+from featx.tables import Predictions
 from featx.workspace import HAS_EMBEDDING, Study
 
 MISTAKES_SHOWN = 12
@@ -33,6 +41,7 @@ class Section:
     figures: dict[str, str]
     mistakes: list[dict[str, str]]
     looks: list[dict[str, Any]]
+    findings: list[dict[str, str]]
 
 
 def report(recipe: str | Path | Recipe | None = None) -> Path:
@@ -52,7 +61,7 @@ def report(recipe: str | Path | Recipe | None = None) -> Path:
     page = environment.get_template("report.html").render(
         study=study,
         sections=sections,
-        scores=SCORES,
+        scores={"classes": SCORES, "numbers": NUMBER_SCORES},
         outcomes=study.outcomes["outcome"].value_counts().to_dict(),
         failures=_failures(study),
         n_found=len(study.outcomes),
@@ -84,19 +93,40 @@ def _embeddings(study: Study, sections: list[Section]) -> list[ResolvedEmbedding
 
 
 def _section(study: Study, found: Evaluation) -> Section:
+    of_classes = found.kind == "classes"
+    final = last_final(study, found.target)
+    figures = _figures_of_classes(found, final) if of_classes else _figures_of_numbers(study, found)
+    runs = study.runs(found.target)
+    heads = [run for run in runs if run.kind == "head"]
+    if heads:
+        metrics = {run.spec["head"]["metric"] for run in heads}
+        figures["search"] = search_history({run.name: run.metrics["trials"] for run in heads}, " / ".join(metrics))
+    networks = [run for run in runs if run.kind == "network"]
+    if networks:
+        best = {run.name: run.metrics["best_epoch"] for run in networks}
+        figures["curves"] = learning_curves({run.name: run.metrics["epochs"] for run in networks}, best)
+    odd = [{"run": run.name, "text": one["text"]} for run in networks for one in run.metrics["findings"]]
+    counts, mistakes = (_counts(study, found), _mistakes(study, found)) if of_classes else ([], [])
+    return Section(found, final, counts, figures, mistakes, study.looks(found.target), odd)
+
+
+def _figures_of_classes(found: Evaluation, final: Evaluation | None) -> dict[str, str]:
     shown = {row.run: (row.scores["accuracy"], row.accuracy_low, row.accuracy_high) for row in found.rows}
     figures = {
         "intervals": intervals(shown, found.part),
         "confusion": confusion_matrices({row.run: row.confusion for row in found.rows}, found.classes),
     }
-    final = last_final(study, found.target)
     if final is not None:
         figures["final"] = confusion_matrices({row.run: row.confusion for row in final.rows}, final.classes)
-    heads = [run for run in study.runs(found.target) if not run.is_ensemble]
-    if heads:
-        metrics = {run.spec["head"]["metric"] for run in heads if "head" in run.spec}
-        figures["search"] = search_history({run.name: run.metrics["trials"] for run in heads}, " / ".join(metrics))
-    return Section(found, final, _counts(study, found), figures, _mistakes(study, found), study.looks(found.target))
+    return figures
+
+
+def _figures_of_numbers(study: Study, found: Evaluation) -> dict[str, str]:
+    chosen = next(run for run in study.runs(found.target) if run.name == found.chosen)
+    table = chosen.estimates.of("val")
+    truth = study.numbers(found.target).take(table.ids)
+    pairs = zip(truth.names, truth.values.T.tolist(), table.values.T.tolist(), strict=True)
+    return {f"agreement {name}": agreement(true, guessed, name) for name, true, guessed in pairs}
 
 
 def _counts(study: Study, found: Evaluation) -> list[dict[str, Any]]:
@@ -115,6 +145,7 @@ def _mistakes(study: Study, found: Evaluation) -> list[dict[str, str]]:
     """Return the images on which the chosen run is surest and wrong."""
     chosen = next(run for run in study.runs(found.target) if run.name == found.chosen)
     table = chosen.chooser()
+    assert isinstance(table, Predictions)
     truth = study.truth(found.target).take(table.ids)
     table = table.ordered(truth.classes)
     sure = table.proba.max(axis=1)
