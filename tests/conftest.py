@@ -53,6 +53,25 @@ def toy() -> Backbone:
     return Backbone("toy", build, nowhere, Preprocessing(size_px=16, mean=half, std=half), last="0.3")
 
 
+@BACKBONES.register("deep")
+def deep() -> Backbone:
+    """Three convolutions, the first of which takes most of the time."""
+
+    def build() -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(3, 32, 5, stride=2),
+            nn.ReLU(),
+            nn.Conv2d(32, 4, 3),
+            nn.BatchNorm2d(4),
+            nn.Conv2d(4, 8, 3),
+            nn.ReLU(),
+        )
+
+    half = (0.5, 0.5, 0.5)
+    nowhere = WeightsFile(Path("nowhere/deep.pth"), "", None, "there are none")
+    return Backbone("deep", build, nowhere, Preprocessing(size_px=16, mean=half, std=half), last="5")
+
+
 collect_ignore = ["benchmarks/peers"]  # scripts to measure against
 MakeImages = Callable[..., list[str]]
 

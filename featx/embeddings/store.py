@@ -222,6 +222,9 @@ class Segment:
     n_features: int
     dtype: np.dtype[Any]
 
+    def __reduce__(self) -> tuple[type["Segment"], tuple[Path, int, np.dtype[Any]]]:
+        return Segment, (self.path, self.n_features, self.dtype)  # another process maps the file itself
+
     @cached_property
     def keys(self) -> NDArray[np.bytes_]:
         """(rows,) digests as bytes."""

@@ -12,12 +12,11 @@ from featx.artifact import ANSWERS, BODIES, Golden, check_golden, checked_body, 
 from featx.errors import ArtifactError
 from featx.finetune_specs import NetworkSpec
 from featx.finetuning.layers import ACTIVATIONS, NewLayers
-from featx.finetuning.losses import Loss
+from featx.finetuning.losses import loss_named
 from featx.finetuning.network import FinetunedNetwork
 from featx.networks.backbones import Backbone
 from featx.networks.features import normalised
 from featx.networks.weights import WeightsFile, load_state, read_state
-from featx.registry import LOSSES
 
 GOLDEN_IMAGES = 2
 GOLDEN_TOLERANCE = 1e-3  # of a probability, or of the size of a number: between machines convolutions differ
@@ -32,16 +31,17 @@ class Answers(nn.Module):
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
-        self._loss: Loss = LOSSES.get(spec.loss.name)(spec.loss)
-        self._activation = ACTIVATIONS[spec.layers.activation]
+        self._loss = spec.loss
+        self._activation = spec.layers.activation
         for name in ("offset", "factor", "values"):
             self.register_buffer(name, torch.tensor(getattr(spec, name), dtype=torch.float64), persistent=False)
 
     def forward(self, outputs: Tensor) -> Tensor:
         """Return the answers in float32."""
-        if not self._loss.of_classes:
-            return (self._activation(outputs) * self.factor + self.offset).float()
-        found = self._loss.answers(outputs)
+        loss = loss_named(self._loss)
+        if not loss.of_classes:
+            return (ACTIVATIONS[self._activation](outputs) * self.factor + self.offset).float()
+        found = loss.answers(outputs)
         return (found.double() @ self.values[:, None]).float() if len(self.values) else found
 
 
@@ -118,7 +118,7 @@ def write_network(folder: Path, network: FinetunedNetwork, spec: NetworkSpec, he
     from safetensors.torch import save_file
 
     body = CheckpointBody(network, spec)
-    save_file({name: value.contiguous().cpu() for name, value in body.state_dict().items()}, folder / BODIES["network"])
+    save_file({name: value.cpu().contiguous() for name, value in body.state_dict().items()}, folder / BODIES["network"])
     outputs = golden_answers(body, spec)
     golden = Golden(inputs="", outputs=tuple(tuple(map(float, row)) for row in outputs))
     write_header(folder, kind="network", golden=golden, network=spec, n_features=0, embeddings=(), **header)

@@ -22,7 +22,7 @@ from featx.errors import DataError
 from featx.finetune_specs import FinetuneSpec
 from featx.finetuning.checkpoints import Answers, write_network
 from featx.finetuning.course import findings
-from featx.finetuning.leg import LAST, Leg, Machine, Workbook, outputs
+from featx.finetuning.leg import LAST, Leg, Machine, Workbook, nothing, outputs
 from featx.finetuning.network import FinetunedNetwork
 from featx.finetuning.rows import Inputs
 from featx.finetuning.search import AfterEpoch, Stopped, search
@@ -104,7 +104,7 @@ class Job:
     tensorboard: bool
     force: bool
     watch: Watch
-    after_epoch: AfterEpoch = lambda _course: None
+    after_epoch: AfterEpoch = nothing
 
     def asked(self) -> dict[str, Any]:
         """Return what makes this run what it is; its fingerprint names the folder."""
@@ -219,17 +219,19 @@ class Grid:
 
 def _of_grid(grid: Grid, shared: Job) -> list[Finetuned]:
     """Make a grid's runs."""
-    jobs = {spec: replace(shared, spec=spec) for spec in grid.specs}
+    jobs = {spec.fingerprint(): replace(shared, spec=spec) for spec in grid.specs}
     if grid.trials is None or grid.trials >= len(jobs):
         return [_finetune_one(job) for job in jobs.values()]
 
     def attempt(spec: FinetuneSpec, after_epoch: AfterEpoch) -> tuple[Finetuned, float]:
-        run = _finetune_one(replace(jobs[spec], after_epoch=after_epoch))
+        run = _finetune_one(replace(jobs[spec.fingerprint()], after_epoch=after_epoch))
         return run, run.held_loss
 
     asked = [job.asked() for job in jobs.values()]
     journal = shared.study.folder / f".search-{fingerprint([*asked, grid.trials])}.journal"
-    return search(grid.specs, grid.trials, attempt, lambda spec, epoch: _stopped(jobs[spec], epoch), journal)
+    return search(
+        grid.specs, grid.trials, attempt, lambda spec, epoch: _stopped(jobs[spec.fingerprint()], epoch), journal
+    )
 
 
 def grids(recipe: Recipe, trials: int | None) -> list[Grid]:
@@ -252,7 +254,7 @@ def varied(specs: Sequence[FinetuneSpec], said: dict[str, list[Any]]) -> tuple[F
             for spec in found
             for value in values
         ]
-    return tuple(dict.fromkeys(found))
+    return tuple({spec.fingerprint(): spec for spec in found}.values())
 
 
 def _without_phases(spec: FinetuneSpec, key: str) -> dict[str, Any]:
@@ -369,10 +371,13 @@ def _carved(job: Job, task: Task) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     every = np.arange(n)
     if not job.spec.holdout:
         return every, every[:0]
-    n_held = max(1, round(job.spec.holdout * n))
-    numbers = every.astype(str).astype(object)
-    held = held_out(numbers, n_held, task.strata, task.groups, job.spec.seed, "finetune.holdout")
-    at = np.isin(numbers, held)
+    shares = np.bincount(task.strata)
+    cut = every[shares[task.strata] > 1]  # a class's only row teaches
+    numbers, codes = cut.astype(str).astype(object), task.strata[cut]
+    n_held = max(round(job.spec.holdout * n), len(np.unique(codes)), 1)
+    groups = None if task.groups is None else task.groups[cut]
+    held = held_out(numbers, n_held, codes, groups, job.spec.seed, "finetune.holdout")
+    at = np.isin(every.astype(str).astype(object), held)
     return np.flatnonzero(~at), np.flatnonzero(at)
 
 

@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from featx.finetune_specs import Activation
+from featx.finetune_specs import Activation, LossSpec
 from featx.finetuning.layers import ACTIVATIONS
-from featx.finetuning.losses import Loss, weighted_mean
+from featx.finetuning.losses import Loss, loss_named, weighted_mean
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Goal:
 
     Attributes
     ----------
-    loss
-        Which one.
+    spec
+        Which loss.
     n_outputs
         m, that a network needs for it.
     targets
@@ -30,20 +30,25 @@ class Goal:
         Of the outputs, where the loss is one of numbers.
     """
 
-    loss: Loss
+    spec: LossSpec
     n_outputs: int
     targets: Tensor
     weights: Tensor
     activation: Activation = "none"
 
+    @property
+    def loss(self) -> Loss:
+        """The loss itself."""
+        return loss_named(self.spec)
+
     def take(self, at: NDArray[np.intp]) -> "Goal":
         """Return the same goal for some of the rows."""
         rows = torch.from_numpy(at)
-        return Goal(self.loss, self.n_outputs, self.targets[rows], self.weights[rows], self.activation)
+        return Goal(self.spec, self.n_outputs, self.targets[rows], self.weights[rows], self.activation)
 
     def to(self, device: torch.device) -> "Goal":
         """Return the same goal with its rows on a device."""
-        return Goal(self.loss, self.n_outputs, self.targets.to(device), self.weights.to(device), self.activation)
+        return Goal(self.spec, self.n_outputs, self.targets.to(device), self.weights.to(device), self.activation)
 
     def losses(self, outputs: Tensor, at: Tensor) -> Tensor:
         """Return (b,) losses of a network's raw outputs for the rows `at`."""

@@ -38,8 +38,8 @@ class NewLayers(nn.Module):
 
     def __init__(self, spec: LayersSpec, features: Tensor, n_outputs: int) -> None:
         super().__init__()
-        self._pool = POOLS[spec.pool]
-        self._activation = ACTIVATIONS[spec.activation]
+        self._pool = spec.pool
+        self._activation = spec.activation
         self.width = width = self.pooled(features).shape[1]
         layers: list[nn.Module] = [nn.BatchNorm1d(width)] if spec.batch_norm else []
         for hidden in spec.hidden:
@@ -50,7 +50,7 @@ class NewLayers(nn.Module):
     def pooled(self, features: Tensor) -> Tensor:
         """Return (b, d) from a trunk's output; what training starts from where nothing of the trunk learns."""
         x = positions_last(features)
-        return x if x.ndim == 2 else self._pool(x)
+        return x if x.ndim == 2 else POOLS[self._pool](x)
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Return (b, m) raw outputs from (b, d)."""
@@ -59,7 +59,7 @@ class NewLayers(nn.Module):
 
     def activated(self, outputs: Tensor) -> Tensor:
         """Return raw outputs after the output's activation."""
-        return self._activation(outputs)
+        return ACTIVATIONS[self._activation](outputs)
 
 
 def check_range(activation: Activation, low: float, high: float) -> None:

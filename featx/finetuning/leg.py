@@ -1,5 +1,6 @@
 """One phase of a training made ready: what learns, from what input, towards what."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,10 @@ LAST = "last.safetensors"
 Snapshot = dict[str, Any]  # tensors, numbers and texts
 
 
+def nothing(course: Course) -> None:
+    """Do nothing after an epoch."""
+
+
 @dataclass(frozen=True)
 class Machine:
     """Where a network is trained, and who is told of it.
@@ -40,7 +45,7 @@ class Machine:
     gpus: int
     watch: Watch
     tensorboard: Path | None = None
-    after_epoch: Callable[[Course], None] = lambda _course: None
+    after_epoch: Callable[[Course], None] = nothing
 
 
 @dataclass(frozen=True)
@@ -76,13 +81,23 @@ class Leg:
         """What progress is shown under."""
         return f"finetune {self.phase.learns}"
 
-    def batches(self, epoch: int) -> list[Rows]:
-        """Return the rows of each batch of an epoch, shuffled by seed and epoch; a batch of one joins its neighbour."""
-        order = np.random.default_rng([self.spec.seed, epoch]).permutation(len(self.train))
-        starts = np.arange(self.spec.batch_size, len(order), self.spec.batch_size)
-        if len(starts) and len(order) - starts[-1] == 1:
-            starts = starts[:-1]
-        return np.split(order, starts)
+    def batches(self, epoch: int) -> list[list[Rows]]:
+        """Return the rows of each step of an epoch, in as many passes as are accumulated.
+
+        Rows are shuffled by seed and epoch. Steps are as many as full ones would be, and all of nearly one size: a rest
+        of a row or two would teach with the noise of its few images.
+        """
+        spec = self.spec
+        order = np.random.default_rng([spec.seed, epoch]).permutation(len(self.train))
+        n_steps = math.ceil(len(order) / (spec.batch_size * spec.accumulate))
+        n_passes = min(spec.accumulate, len(order) // n_steps)
+        return [np.array_split(rows, n_passes) for rows in np.array_split(order, n_steps)]
+
+    def share(self, rows: Rows, step: list[Rows]) -> float:
+        """Return what makes the mean loss of a pass add up with the others' to that of its step."""
+        weights = self.goal.weights
+        whole = float(sum(weights[torch.from_numpy(one)].sum() for one in step))
+        return float(weights[torch.from_numpy(rows)].sum()) / whole if whole else 0.0
 
     def to(self, device: torch.device) -> "Leg":
         """Return the same with its goals on a device."""
@@ -91,7 +106,12 @@ class Leg:
     @property
     def steps(self) -> int:
         """Of the optimiser in one epoch."""
-        return -(-len(self.batches(0)) // self.spec.accumulate)
+        return len(self.batches(0))
+
+    @property
+    def passes(self) -> int:
+        """Through the network in each step."""
+        return len(self.batches(0)[0])
 
     def seed(self, epoch: int) -> None:
         """Make torch's chances those of an epoch, whenever it is begun."""
@@ -138,7 +158,11 @@ class Workbook:
         """Return a copy of all that training may change."""
         kept = tuple(f"trunk.units.{number}." for number in range(self._unit, len(network.trunk.units)))
         every = network.state_dict().items()
-        return {name: value.detach().cpu().clone() for name, value in every if name.startswith((*kept, "layers."))}
+        return {
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in every
+            if name.startswith((*kept, "layers."))
+        }
 
     def restore(self, network: FinetunedNetwork, state: dict[str, Tensor]) -> None:
         """Put a copy back."""

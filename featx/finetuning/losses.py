@@ -14,6 +14,7 @@ References
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from torch.nn import functional
 
 from featx.errors import DataError
 from featx.finetune_specs import LossSpec
+from featx.registry import LOSSES
 
 LEAST = 1e-7  # of a predicted rate: its logarithm is asked for
 Targets = NDArray[np.float64]  # (n,) codes or (n, t) numbers
@@ -63,6 +65,13 @@ class Loss:
     of_classes: bool = False
     n_outputs: Callable[[int], int] = _one_a_class
     problem: Callable[[Targets], str] = _any
+
+
+@cache
+def loss_named(spec: LossSpec) -> Loss:
+    """Return the loss that a spec describes."""
+    made: Loss = LOSSES.get(spec.name)(spec)
+    return made
 
 
 def weighted_mean(losses: Tensor, weights: Tensor | None = None) -> Tensor:

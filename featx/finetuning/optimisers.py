@@ -66,6 +66,17 @@ class Advance:
             self.schedule.step(held_loss)
 
 
+@dataclass(frozen=True)
+class _Hold:
+    """Constant for some epochs, then × factor in each."""
+
+    epochs: int
+    factor: float
+
+    def __call__(self, epoch: int) -> float:
+        return float(self.factor ** max(0, epoch - self.epochs + 1))
+
+
 def schedule(made: Optimizer, spec: FinetuneSpec, epochs: int, steps: int) -> Advance:
     """Return the schedule of a phase.
 
@@ -78,7 +89,7 @@ def schedule(made: Optimizer, spec: FinetuneSpec, epochs: int, steps: int) -> Ad
     if how.name == "step":
         return Advance(schedules.StepLR(made, how.epochs, how.factor), "epoch")
     if how.name == "hold":
-        return Advance(schedules.LambdaLR(made, lambda epoch: how.factor ** max(0, epoch - how.epochs + 1)), "epoch")
+        return Advance(schedules.LambdaLR(made, _Hold(how.epochs, how.factor)), "epoch")
     if how.name == "cosine":
         return Advance(schedules.CosineAnnealingLR(made, epochs), "epoch")
     if how.name == "one-cycle":
@@ -87,4 +98,4 @@ def schedule(made: Optimizer, spec: FinetuneSpec, epochs: int, steps: int) -> Ad
         return Advance(schedules.OneCycleLR(made, rates, total_steps=total, cycle_momentum=False), "step")
     if how.name == "plateau":
         return Advance(schedules.ReduceLROnPlateau(made, factor=how.factor, patience=how.epochs), "held_loss")
-    return Advance(schedules.LambdaLR(made, lambda _epoch: 1.0), "epoch")
+    return Advance(schedules.ConstantLR(made, factor=1.0), "epoch")

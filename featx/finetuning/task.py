@@ -10,8 +10,7 @@ from featx.errors import DataError
 from featx.finetune_specs import FinetuneSpec, LossSpec, NetworkSpec, Scale
 from featx.finetuning.goal import Goal
 from featx.finetuning.layers import check_range
-from featx.finetuning.losses import Loss
-from featx.registry import LOSSES
+from featx.finetuning.losses import Loss, loss_named
 from featx.specs import EmbeddingRequest, Preprocessing
 from featx.tables import Numbers, Truth
 from featx.targets import strata
@@ -39,8 +38,6 @@ class Task:
     ----------
     classes, numbers
         Names of the answers' columns; one of them is empty.
-    loss
-        What is made small.
     goal
         Of the train rows in their order.
     strata
@@ -52,7 +49,6 @@ class Task:
     spec: FinetuneSpec
     classes: tuple[str, ...]
     numbers: tuple[str, ...]
-    loss: LossSpec
     goal: Goal
     strata: NDArray[np.int64]
     groups: NDArray[np.object_] | None
@@ -69,7 +65,7 @@ class Task:
             request=request,
             preprocessing=preprocessing,
             layers=self.spec.layers,
-            loss=self.loss,
+            loss=self.goal.spec,
             n_outputs=self.n_outputs,
             offset=self.coding.offset,
             factor=self.coding.factor,
@@ -88,7 +84,7 @@ def task_for(study: Study, target: str, spec: FinetuneSpec, group_columns: list[
     ids = study.ids("train")
     labels = study.labels(target).take(ids)
     named = spec.loss or LossSpec(name="mse" if isinstance(labels, Numbers) else "cross_entropy")
-    loss: Loss = LOSSES.get(named.name)(named)
+    loss = loss_named(named)
     if isinstance(labels, Numbers):
         if spec.class_weight != "none":
             raise DataError(f"class_weight: target {target!r} is of numbers and has no classes; say group_weight")
@@ -100,10 +96,10 @@ def task_for(study: Study, target: str, spec: FinetuneSpec, group_columns: list[
     if group_columns:
         weights = mean_one(weights * group_weights(study.group_names(group_columns, ids)))
     targets, n_outputs, coding = made
-    goal = Goal(loss, n_outputs, targets, torch.from_numpy(weights.astype(np.float32)), spec.layers.activation)
+    goal = Goal(named, n_outputs, targets, torch.from_numpy(weights.astype(np.float32)), spec.layers.activation)
     bands = strata(study.manifest_of(ids), target, study.recipe.targets[target]).codes
     classes, numbers = ((), labels.names) if isinstance(labels, Numbers) else (labels.classes, ())
-    return Task(spec, classes, numbers, named, goal, bands, study.groups(ids), coding)
+    return Task(spec, classes, numbers, goal, bands, study.groups(ids), coding)
 
 
 Made = tuple[torch.Tensor, int, Coding]  # targets, m, and what outputs mean

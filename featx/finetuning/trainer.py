@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -16,31 +17,37 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, IterableDataset
 
 from featx.finetuning.course import Course, Epoch
-from featx.finetuning.leg import LARGEST_BATCH, Leg, Machine, Snapshot, Workbook, in_turn
+from featx.finetuning.leg import LARGEST_BATCH, Leg, Machine, Snapshot, Workbook, in_turn, nothing
 from featx.finetuning.network import FinetunedNetwork
 from featx.finetuning.optimisers import optimiser, schedule
 from featx.finetuning.rows import Inputs
+from featx.progress import unwatched
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-Batch = tuple[Tensor, Tensor]  # what the network takes, and which rows
+Batch = tuple[Tensor, Tensor, float]  # what the network takes, which rows, and what share of a step they are
 
 
 class _Batches(IterableDataset[Batch]):
-    """The batches of the epoch that is set; of several devices each takes its share of every batch."""
+    """The batches of the epoch that a course has come to; of several devices each takes its share of every batch.
 
-    def __init__(self, leg: Leg) -> None:
+    The first batch is asked for before an epoch is said to start, so the course alone tells which one it is.
+    """
+
+    def __init__(self, leg: Leg, course: Course) -> None:
         self.leg = leg
-        self.epoch = 0
+        self.course = course
         self.share = (0, 1)
 
     def __len__(self) -> int:
-        return len(self.leg.batches(0))
+        return self.leg.steps * self.leg.passes
 
     def __iter__(self) -> Iterator[Batch]:
         mine, of = self.share
-        for rows in self.leg.batches(self.epoch):
-            at = rows[mine::of] if len(rows) >= of else rows
-            yield self.leg.train.batch(at, self.epoch), torch.from_numpy(at)
+        epoch = len(self.course.epochs)
+        for step in self.leg.batches(epoch):
+            for rows in step:
+                at = rows[mine::of] if len(rows) >= of else rows
+                yield self.leg.train.batch(at, epoch), torch.from_numpy(at), self.leg.share(rows, step)
 
 
 class _InTurn(IterableDataset[Batch]):
@@ -54,7 +61,7 @@ class _InTurn(IterableDataset[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         for at in in_turn(len(self.inputs)):
-            yield self.inputs.batch(at), torch.from_numpy(at)
+            yield self.inputs.batch(at), torch.from_numpy(at), 1.0
 
 
 class _Learner(pl.LightningModule):
@@ -70,10 +77,14 @@ class _Learner(pl.LightningModule):
         self._optimiser = optimiser(network, leg.spec, leg.phase)
         self._advance = schedule(self._optimiser, leg.spec, leg.phase.epochs, leg.steps * leg.phase.epochs)
         self._goals = (leg.goal, leg.held_goal)
+        self.batches = _Batches(leg, course)
         self._losses: list[Tensor] = []
         self._held: list[Tensor] = []
         self._begun = 0.0
         self._scaler: dict[str, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_machine": replace(self._machine, watch=unwatched, after_epoch=nothing)}
 
     @property
     def n_left(self) -> int:
@@ -92,40 +103,44 @@ class _Learner(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         self._goals = (self._leg.goal.to(self.device), self._leg.held_goal.to(self.device))
+        self.batches.share = (self.trainer.global_rank, self.trainer.world_size)
         if self._scaler:
             self.trainer.precision_plugin.load_state_dict(self._scaler)
 
     def on_train_epoch_start(self) -> None:
         self._begun = time.perf_counter()
-        number = len(self._course.epochs)
-        self._leg.seed(number)
-        batches = self.trainer.train_dataloader.dataset  # type: ignore[union-attr]
-        batches.epoch, batches.share = number, (self.trainer.global_rank, self.trainer.world_size)
+        self.network.train()  # Lightning leaves modes as it finds them
+
+    def on_train_batch_start(self, _batch: Any, number: int) -> None:
+        if number == 0:  # not before: a loader that begins draws a number as well
+            self._leg.seed(len(self._course.epochs))
 
     def training_step(self, batch: Batch, _number: int) -> Tensor:
-        x, at = batch
-        loss = self._goals[0].mean(self.network.beyond(x, self._leg.train.unit), at)
+        x, at, share = batch
+        loss = self._goals[0].mean(self.network.beyond(x, self._leg.train.unit), at) * share
         self._losses.append(loss.detach())
-        return loss
+        return loss * self._leg.passes  # Lightning divides by them
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         self._advance.after_step()
 
     def on_train_batch_end(self, _outputs: Any, _batch: Any, number: int) -> None:
-        each, epochs = len(self._leg.batches(0)), self._leg.phase.epochs
+        each, epochs = self._leg.steps * self._leg.passes, self._leg.phase.epochs
         news = self._course.news if len(self._course.epochs) > 1 else ""
         self._machine.watch(self._leg.title, (epochs - self.n_left) * each + number + 1, epochs * each, news)
 
     def validation_step(self, batch: Batch, _number: int) -> None:
-        x, at = batch
+        x, at, _ = batch
         goal = self._goals[1]
         losses = goal.losses(self.network.beyond(x, self._leg.held.unit), at)
         self._held.append(torch.stack([(losses * goal.weights[at]).sum(), goal.weights[at].sum()]))
 
     def on_train_epoch_end(self) -> None:
         # of several devices each has seen its share of train, and all that is held out
-        train_loss = float(self.trainer.strategy.reduce(torch.stack(self._losses).mean(), reduce_op="mean"))
+        train_loss = float(
+            self.trainer.strategy.reduce(torch.stack(self._losses).sum() / self._leg.steps, reduce_op="mean")
+        )
         held = torch.stack(self._held).sum(0) if self._held else None
         held_loss = train_loss if held is None else float(held[0] / held[1])
         self._losses, self._held = [], []
@@ -169,14 +184,19 @@ def train_network(network: FinetunedNetwork, leg: Leg, course: Course, work: Wor
         learner.resume(kept)
     if not learner.n_left or course.is_over:
         return
+    if machine.gpus > 1:
+        machine.watch(leg.title, 0, leg.phase.epochs, f"on {machine.gpus} devices; told when the phase is over")
     pin = machine.device.type == "cuda"
-    train = DataLoader(_Batches(leg), batch_size=None, pin_memory=pin)
+    train = DataLoader(learner.batches, batch_size=None, pin_memory=pin)
     held = DataLoader(_InTurn(leg.held), batch_size=None, pin_memory=pin) if len(leg.held) else None
     with _quiet():
         trainer = _trainer(leg, machine, learner.n_left)
         trainer.fit(learner, train, held)
     if trainer.interrupted:
         raise KeyboardInterrupt
+    if machine.gpus > 1 and (last := work.snapshot(leg.number)) is not None:  # the other processes' notes
+        vars(course).update(vars(Course.from_dict(last["course"])))
+        work.restore(network, last["weights"])
 
 
 def _trainer(leg: Leg, machine: Machine, epochs: int) -> pl.Trainer:
@@ -190,7 +210,7 @@ def _trainer(leg: Leg, machine: Machine, epochs: int) -> pl.Trainer:
         devices=devices,
         strategy="ddp_spawn" if machine.gpus > 1 else "auto",
         precision=PRECISIONS[leg.spec.precision],  # type: ignore[arg-type]
-        accumulate_grad_batches=leg.spec.accumulate,
+        accumulate_grad_batches=leg.passes,
         max_epochs=epochs,
         logger=logger,
         log_every_n_steps=1,

@@ -37,21 +37,21 @@ def train_on_vectors(network: FinetunedNetwork, leg: Leg, course: Course, work: 
 
 
 def _epoch(network: FinetunedNetwork, leg: Leg, made: Optimizer, advance: Advance, number: int) -> float:
-    """Run one epoch and return the mean of its batches' losses."""
+    """Run one epoch and return the mean of its steps' losses."""
     leg.seed(number)
     layers = network.layers.train()
     x = leg.train.batch(np.arange(len(leg.train)), number).float().to(leg.goal.targets.device)
-    batches, losses = leg.batches(number), []
-    for count, rows in enumerate(batches, start=1):
-        at = torch.from_numpy(rows).to(x.device)
-        loss = leg.goal.mean(layers(x[at]), at)
-        (loss / leg.spec.accumulate).backward()  # type: ignore[no-untyped-call]
-        losses.append(loss.detach())
-        if count % leg.spec.accumulate == 0 or count == len(batches):
-            made.step()
-            made.zero_grad()
-            advance.after_step()
-    return float(torch.stack(losses).mean())
+    losses = []
+    for step in leg.batches(number):
+        for rows in step:
+            at = torch.from_numpy(rows).to(x.device)
+            loss = leg.goal.mean(layers(x[at]), at) * leg.share(rows, step)
+            loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+        made.step()
+        made.zero_grad()
+        advance.after_step()
+    return float(torch.stack(losses).sum()) / leg.steps
 
 
 @torch.inference_mode()
