@@ -6,6 +6,7 @@ golden inputs and what the model answered to them when it was made; they are rep
 """
 
 import base64
+import glob
 import hashlib
 import json
 import subprocess
@@ -180,6 +181,24 @@ def read_header(path: str | Path) -> tuple[Path, Header]:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "as a whole"
         raise ArtifactError(f"{file} is not a header of format {FORMAT} or older ({where}: {first['msg']})") from error
+
+
+def run_folder(path: str | Path) -> Path:
+    """Return a path, or the one finished run whose folder's name begins so.
+
+    Raises
+    ------
+    ArtifactError
+        there are several.
+    """
+    path = Path(path)
+    if path.exists():
+        return path
+    begun = sorted(header.parent for header in path.parent.glob(f"{glob.escape(path.name)}*/{HEADER}"))
+    if len(begun) > 1:
+        listed = ", ".join(one.name for one in begun)
+        raise ArtifactError(f"{path} begins the names of several runs: {listed}; name one of them")
+    return begun[0] if begun else path
 
 
 def _format_of(text: bytes) -> int:

@@ -177,7 +177,7 @@ class FinetuneSpec(Spec):
     class_weight
         As of a ``[[head]]``.
     group_weight
-        A group of ``[groups]``, or several joined by ``+``: each group weighs the same.
+        A group of ``[groups]``, or several joined by ``+``: each of its values weighs the same; ``none``.
     scale
         Numbers are learnt as they are, or brought to [0, 1] (``unit``), [-1, 1] (``symmetric``) or mean 0 and standard
         deviation 1 (``standard``) by the train rows; answers are brought back.
@@ -217,7 +217,7 @@ class FinetuneSpec(Spec):
     augment: AugmentSpec = AugmentSpec()
     views: Count | None = None
     class_weight: ClassWeight = "none"
-    group_weight: str | None = None
+    group_weight: str = "none"
     scale: Scale = "none"
     holdout: Annotated[float, Field(ge=0, le=MOST_LOST)] = 0.1
     patience: Annotated[int, Field(ge=0)] = 5

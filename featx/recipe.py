@@ -4,6 +4,7 @@ All problems of a file are reported at once, each with its key's path. Names are
 without importing what they name. Where files lie on disk is `featx.workspace`'s matter.
 """
 
+import glob
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,7 @@ from featx.specs import (
 )
 
 S = TypeVar("S", bound=Spec)
+CHECKPOINT = "checkpoint:"  # how a backbone's name begins that is a run
 DEFAULT_HEADS = ("logreg", "svm", "rf", "xgboost")
 
 
@@ -142,6 +144,14 @@ class Recipe(Spec):
         own = request.weights not in {"default", "none"}
         weights = str(self.folder / request.weights) if own else request.weights
         return request.model_copy(update={"weights": weights, "decoding": self.decoding})
+
+    def waits_for(self, request: EmbeddingRequest) -> bool:
+        """Whether an embedding is by a network that this recipe is still to train."""
+        path = request.backbone.removeprefix(CHECKPOINT)
+        if path == request.backbone or not self.finetune:
+            return False
+        place = Path(path)
+        return not place.exists() and not any(place.parent.glob(f"{glob.escape(place.name)}*/header.json"))
 
     def engine(self, **said: Any) -> EngineSpec:
         """Return how to extract: the recipe's ``[extraction]`` with what a caller says instead; None says nothing.

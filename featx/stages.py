@@ -35,7 +35,8 @@ def stages(
 ) -> Iterator[tuple[str, Any]]:
     """Yield each stage's name and result as it is finished.
 
-    The stages are extract, fit (each head), finetune, ensemble, evaluate and report.
+    The stages are extract, finetune, extract again where embeddings are those of networks just trained, fit (each
+    head), ensemble, evaluate and report.
 
     Parameters
     ----------
@@ -48,15 +49,17 @@ def stages(
         a stage cannot go on; those before it are kept.
     """
     read = load_recipe(recipe)
-    yield "extract", extract(read, engine=engine, watch=watch)
-    for head in read.head:
-        yield "fit", fit(read, heads=[head], watch=watch)
+    done = extract(read, engine=engine, watch=watch)
+    yield "extract", done
     if read.finetune:
         yield "finetune", finetune(read, engine=engine, watch=watch)
-    of_classes = [name for name, target in read.targets.items() if target.kind == "classes"]
+    if done.waiting:  # for the networks that have just been trained
+        yield "extract", extract(read, engine=engine, watch=watch)
+    for head in read.head:
+        yield "fit", fit(read, heads=[head], watch=watch)
     n_runs = len(read.head) + sum(len(section.runs) for section in read.finetune)
-    for name in of_classes if n_runs > 1 else []:
-        yield "ensemble", ensemble(read, target=name)
+    if n_runs > 1 and any(target.kind == "classes" for target in read.targets.values()):
+        yield "ensemble", ensemble(read)
     yield "evaluate", evaluate(read)
     if final:
         yield "evaluate --final", evaluate(read, final=True)

@@ -129,6 +129,8 @@ def extraction(done: "Extraction") -> None:
         say(f"  … {len(done.failures) - FAILURES_SHOWN} more in {done.outcomes_file}")
     for warning in done.warnings:
         say(f"  warning: {warning}")
+    for name in done.waiting:
+        say(f"  waiting: {name} is by a network that is not trained yet; run 'featx finetune', then 'featx extract'")
     say(f"split of those with embeddings: {counted(done.parts)}; {done.seconds:.1f} s in all")
     if done.n_embedded:
         say(f"{done.images_per_s:.1f} images/s while embedding; {done.verdict}")
@@ -185,7 +187,12 @@ def fits(runs: Sequence["Fitted"]) -> None:
 
 
 def networks(runs: Sequence["Finetuned"]) -> None:
-    """Print what networks were trained, the best of each target first."""
+    """Print what networks were trained, one table a target, the best on top."""
+    for target in dict.fromkeys(run.target for run in runs):
+        _networks([run for run in runs if run.target == target])
+
+
+def _networks(runs: Sequence["Finetuned"]) -> None:
     keys = list(dict.fromkeys(key for run in runs for key in run.settings))
     rows = [
         (
@@ -199,8 +206,8 @@ def networks(runs: Sequence["Finetuned"]) -> None:
         )
         for run in runs
     ]
-    metric = " / ".join(dict.fromkeys(SHORT.get(run.metric, run.metric) for run in runs))
-    table("", ["run", *keys, "best epoch", "held-out loss", f"val {metric}", "s", ""], rows)
+    metric = SHORT.get(runs[0].metric, runs[0].metric)
+    table(f"\n{runs[0].target}", ["run", *keys, "best epoch", "held-out loss", f"val {metric}", "s", ""], rows)
     for run in runs:
         for text in [*run.findings, *run.notes]:
             say(f"  {run.run}: {text}")

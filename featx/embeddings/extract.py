@@ -55,6 +55,8 @@ class Extraction:
         Images of each part, those without an embedding left out.
     warnings
         What should be looked at: equal images in several parts or with different labels, folders without images.
+    waiting
+        Names of embeddings by networks that are still to be trained.
     failures
         (id, outcome, reason) of each image without an embedding.
     ignored
@@ -81,6 +83,7 @@ class Extraction:
     failures: list[tuple[str, str, str]]
     ignored: dict[str, int]
     warnings: list[str]
+    waiting: list[str]
     empty_classes: list[str]
     outcomes_file: str
 
@@ -140,7 +143,9 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
         if digest:
             uris.setdefault(digest, uri)  # of copies the first is embedded
     chooser = Chooser(study.cache, engine or study.recipe.extraction, uris, watch)
-    plans = plans_for(network_groups(requests or study.recipe.requests), chooser, study.locked)
+    asked = requests or study.recipe.requests
+    waiting = [request for request in asked if study.recipe.waits_for(request)]
+    plans = plans_for(network_groups([one for one in asked if one not in waiting]), chooser, study.locked)
     locked = [one for plan in plans for one in plan.locked]
     passed = fill(plans, uris, chooser, watch) if plans else _looked_at(study, uris, chooser.engine, watch)
     outcomes = outcomes_of(found, identities, passed.embedded, passed.failed)
@@ -181,6 +186,7 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
         failures=list(failures.itertuples(index=False, name=None)),
         ignored=dict(Counter(found.ignored.values()).most_common()),
         warnings=[*found.warnings, *_warnings(found.manifest, parts, truths)],
+        waiting=[one.name for one in waiting],
         empty_classes=_empty_classes(classes, failures["id"].tolist()),
         outcomes_file=str(study.folder / "outcomes.parquet"),
     )

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from featx.artifact import ANSWERS, BODIES, Golden, check_golden, checked_body, read_header, write_header
+from featx.artifact import ANSWERS, BODIES, Golden, check_golden, checked_body, read_header, run_folder, write_header
 from featx.errors import ArtifactError
 from featx.finetune_specs import NetworkSpec
 from featx.finetuning.layers import ACTIVATIONS, NewLayers
@@ -89,14 +89,19 @@ def _put(root: nn.Module, name: str, unit: nn.Module) -> None:
 
 
 def checkpoint_backbone(path: str) -> Backbone:
-    """Describe the network of a run folder as a backbone.
+    """Describe the network of a run as a backbone.
+
+    Parameters
+    ----------
+    path
+        The run's folder, or how its name begins.
 
     Raises
     ------
     ArtifactError
         there is no fine-tuned network.
     """
-    folder, header = read_header(path)
+    folder, header = read_header(run_folder(path))
     if header.network is None:
         raise ArtifactError(
             f"{folder} holds a {header.kind}, expected a fine-tuned network (a run of 'featx finetune')"

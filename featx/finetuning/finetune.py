@@ -130,7 +130,7 @@ class Job:
     @cached_property
     def group_columns(self) -> list[str]:
         """The columns of the groups that weigh the same."""
-        names = [] if self.spec.group_weight is None else self.spec.group_weight.split("+")
+        names = [] if self.spec.group_weight == "none" else self.spec.group_weight.split("+")
         known = self.study.recipe.groups
         if unknown := [name for name in names if name not in known]:
             listed = ", ".join(known) or "none"

@@ -129,10 +129,8 @@ def main(rounds: int = 3, epochs: int = 10) -> None:
     medians["peer grid"] = 2 * (medians["peer head"] + medians["peer last-block"])  # a rate does not change the time
     print(f"\ncommit {commit()}, {os.cpu_count()} cores, medians of {rounds}, {epochs} epochs")
     for what, least in LEAST.items():
-        ratio = medians[f"peer {what}"] / medians[what]
-        print(
-            f"{what:<11} script {medians[f'peer {what}']:.1f} s, featx {medians[what]:.1f} s: {ratio:.2f} × (asked {least} ×)"
-        )
+        theirs_s, ours_s = medians[f"peer {what}"], medians[what]
+        print(f"{what:<11} script {theirs_s:.1f} s, featx {ours_s:.1f} s: {theirs_s / ours_s:.2f} × (asked {least} ×)")
     for what, found in gains.items():
         error = statistics.stdev(found) / len(found) ** 0.5 if len(found) > 1 else float("nan")
         print(f"{what:<11} val accuracy, featx − script: {statistics.mean(found):+.4f}, standard error {error:.4f}")

@@ -11,21 +11,22 @@ import torch
 from torch import nn
 
 from featx.finetune_specs import LayersSpec
-from featx.finetuning.network import FinetunedNetwork
+from featx.finetuning.network import FinetunedNetwork, from_flat
 from featx.finetuning.strategies import learning
+from featx.networks.features import normalised, positions_last
 from featx.specs import EmbeddingRequest
 
 STEPS, BATCH = 20, 4
 LAYERS = LayersSpec(hidden=(16,), dropout=0.0)
 
 
-def network(name: str) -> FinetunedNetwork:
+def network(name: str, dtype: torch.dtype = torch.float64) -> FinetunedNetwork:
     torch.manual_seed(0)
     made = FinetunedNetwork(EmbeddingRequest(backbone=name, weights="none", size_px=64), LAYERS, 2)
     for module in made.modules():  # random weights, but activations as after training
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
-    return made.double()
+    return made.to(dtype)
 
 
 def pictures() -> torch.Tensor:
@@ -72,6 +73,36 @@ def test_the_boundary_gives_the_losses_of_the_whole_network(name: str, strategy:
     found = losses(cut, names, torch.from_numpy(kept), boundary.unit)
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert len(set(found)) == STEPS
+
+
+@pytest.mark.parametrize("name", ["vgg16", "resnet50", "mobilenet_v2", "efficientnet_lite0"])
+def test_in_single_precision_as_well_where_the_boundary_has_the_same_bits(name: str) -> None:
+    """Batch by batch: torch's convolutions differ in the last bit between batches of other sizes."""
+    plain = network(name, torch.float32)
+    names = learning("last-block", plain.trunk)
+    boundary = plain.boundary(names, "float32")
+    assert boundary is not None
+    pixels = pictures()
+    with torch.inference_mode():
+        parts = pixels.split(BATCH)
+        below = [plain.trunk.eval()(normalised(one, plain.mean, plain.std), end=boundary.unit) for one in parts]
+    kept = torch.cat(below).contiguous().numpy().copy()
+    cut = copy.deepcopy(plain)
+
+    expected = losses(plain, names, pixels, None)
+
+    found = losses(cut, names, torch.from_numpy(kept), boundary.unit)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert len(set(found)) == STEPS
+
+
+@pytest.mark.parametrize("name", ["vgg16", "timm:test_vit", "torchvision:swin_t"])
+def test_flattened_activations_get_their_shape_back(name: str) -> None:
+    made = FinetunedNetwork(EmbeddingRequest(backbone=name, weights="none"), LAYERS, 2).eval()
+    x = torch.rand(2, 3, *[made.preprocessing.size_px] * 2)
+    last = made.trunk(x)
+    flat = positions_last(last).flatten(1)
+    assert torch.equal(from_flat(flat, tuple(last.shape[1:])), last)
 
 
 def test_a_boundary_is_named_as_the_embedding_that_holds_it() -> None:

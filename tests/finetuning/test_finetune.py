@@ -18,7 +18,7 @@ import featx
 from featx.artifact import read_header
 from featx.errors import ArtifactError, DataError, FeatxError, RecipeError, StoreError, UnknownNameError
 from featx.finetune_specs import FinetuneSpec, LayersSpec
-from featx.networks.backbones import Backbone
+from featx.networks.backbones import Backbone, backbone
 from featx.networks.weights import WeightsFile
 from featx.registry import BACKBONES
 from featx.specs import EngineSpec, Preprocessing
@@ -324,7 +324,7 @@ def test_groups_and_classes_can_weigh_the_same(study: Path) -> None:
             strategy="head", class_weight={"dark": 5.0} if weight == "heavy" else weight, group_weight=group
         ).held_loss
         for weight in ("none", "heavy")
-        for group in (None, "side", "side+class")
+        for group in ("none", "side", "side+class")
     }
     assert len(set(losses.values())) >= 4
     with pytest.raises(DataError, match="no group is called 'sid'; groups of the recipe: side, class"):
@@ -358,6 +358,21 @@ def test_a_fine_tuned_network_can_be_fine_tuned_further(study: Path) -> None:
     scratch = one(strategy="head", epochs=20, lr=0.03)
     assert further.held_loss < scratch.held_loss
     assert featx.load(further.path).predict_images(["images/0.png"]).proba.shape == (1, 2)
+
+
+def test_heads_wait_for_the_network_that_a_recipe_trains(study: Path) -> None:
+    begins = "runs/featx/deep-all-class-"
+    section = 'strategy = "all"\nepochs = 2\n'
+    embedding = f'[[embedding]]\nbackbone = "checkpoint:{begins}"\n[[head]]\nname = "logreg"\ntrials = 1\nfolds = 2\n'
+    recipe = RECIPE.replace('[targets.level]\ncolumn = "level"\nkind = "numbers"\n', "") + section + embedding
+    (study / "featx.toml").write_text(recipe)
+    assert featx.extract().waiting == [f"checkpoint:{begins}/last/avg"]
+    stages = [name for name, _ in featx.run()]
+    assert stages == ["extract", "finetune", "extract", "fit", "ensemble", "evaluate", "report"]
+    assert [name for name, _ in featx.run()] == ["extract", "finetune", "fit", "ensemble", "evaluate", "report"]
+    featx.finetune(strategies=["all"], lrs=[0.1], epochs=1)
+    with pytest.raises(ArtifactError, match="begins the names of several runs"):
+        backbone(f"checkpoint:{begins}")
 
 
 def test_only_networks_are_stood_on(study: Path) -> None:
