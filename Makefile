@@ -22,7 +22,7 @@ check: $(INSTALLED) ## format, lint, types, all tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 fix: $(INSTALLED) ## format, and mend what ruff can mend
 	$(BIN)/ruff format .

@@ -128,7 +128,7 @@ class Recipe(Spec):
     @model_validator(mode="after")
     def _heads_need_embeddings(self) -> "Recipe":
         if not (self.embedding or self.finetune):
-            raise ValueError("expected an [[embedding]] or a [[finetune]]")
+            raise ValueError("embedding: found [], expected an [[embedding]] or a [[finetune]]")
         if bool(self.head) != bool(self.embedding):
             raise ValueError("[[head]] and [[embedding]] go together, found one of them empty")
         return self

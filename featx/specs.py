@@ -190,7 +190,7 @@ class TargetSpec(Spec):
         "weight": None,
         "confidence": None,
         "kind": "classes",
-        "columns": (),
+        "columns": [],
     }
 
     column: str

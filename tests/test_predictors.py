@@ -174,7 +174,7 @@ def test_nothing_to_predict_or_to_predict_with_is_an_error(toy_home: Path) -> No
     with pytest.raises(DataError, match="no images to predict; name one or more files"):
         predict([])
     extract()
-    with pytest.raises(IncompleteError, match="has no finished run; run 'featx fit' first"):
+    with pytest.raises(IncompleteError, match="has no finished run; run 'featx fit' or 'featx finetune' first"):
         predict(["images/dark/000.png"])
 
 

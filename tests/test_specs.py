@@ -81,6 +81,8 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "balance": "undersample",
             "weight": "area",
             "confidence": "sure",
+            "kind": "numbers",
+            "columns": ("a", "b"),
         },
     ),
     (

@@ -16,11 +16,12 @@ from sklearn.pipeline import Pipeline
 import featx
 from featx.errors import DataError, IncompleteError, UnknownNameError
 from featx.heads.models import Task
-from featx.heads.search import TrainRows, check_folds, fitted, out_of_fold, row_weights, search
+from featx.heads.search import TrainRows, check_folds, fitted, out_of_fold, search
 from featx.progress import unwatched
 from featx.registry import HEADS
 from featx.specs import HeadSpec
 from featx.tables import Truth
+from featx.weighting import row_weights
 from featx.workspace import Study
 from tests.conftest import TOY_RECIPE
 
@@ -84,7 +85,7 @@ def test_a_heavier_class_is_guessed_more_often(name: str) -> None:
     for weight in ("none", "balanced"):
         spec = HeadSpec(name=name, class_weight=weight)
         head = HEADS.get(name)(Task(300, 4, 2, 0))
-        rows = TrainRows(x, codes, row_weights(spec, truth_of(codes, "rest", "rare")))
+        rows = TrainRows(x, codes, row_weights("head", spec.class_weight, truth_of(codes, "rest", "rare")))
         params = dict(head.start) | ({"min_samples_leaf": 30} if name == "rf" else {})
         guessed[weight] = int(fitted(head, params, rows, probabilities=True, seed=0).predict(x).sum())
     assert guessed["balanced"] > guessed["none"]
@@ -97,23 +98,23 @@ def truth_of(codes: np.ndarray, *classes: str, weights: np.ndarray | None = None
 
 def test_rows_weigh_what_the_target_says_times_their_class() -> None:
     codes, own = np.array([0, 0, 0, 1]), np.array([1.0, 0.5, 0.0, 1.0])
-    plain = row_weights(HeadSpec(name="svm"), truth_of(codes, "a", "b", weights=own))
+    plain = row_weights("head", "none", truth_of(codes, "a", "b", weights=own))
     assert plain.tolist() == (own / own.mean()).tolist()
-    heavier = row_weights(HeadSpec(name="svm", class_weight={"b": 3}), truth_of(codes, "a", "b", weights=own))
+    heavier = row_weights("head", {"b": 3}, truth_of(codes, "a", "b", weights=own))
     assert (heavier / heavier[0]).tolist() == [1, 0.5, 0, 3]
     with pytest.raises(DataError, match="all train rows weigh 0"):
-        row_weights(HeadSpec(name="svm"), truth_of(codes, "a", "b", weights=np.zeros(4)))
+        row_weights("head", "none", truth_of(codes, "a", "b", weights=np.zeros(4)))
 
 
 def test_class_weights_balance_have_mean_one_and_know_their_classes() -> None:
     codes = np.array([0, 0, 0, 1])
-    balanced = row_weights(HeadSpec(name="svm", class_weight="balanced"), truth_of(codes, "a", "b"))
+    balanced = row_weights("head", "balanced", truth_of(codes, "a", "b"))
     assert balanced[codes == 0].sum() == pytest.approx(balanced[codes == 1].sum())
-    given = row_weights(HeadSpec(name="svm", class_weight={"b": 3}), truth_of(codes, "a", "b"))
+    given = row_weights("head", {"b": 3}, truth_of(codes, "a", "b"))
     assert given[3] / given[0] == pytest.approx(3)
     assert balanced.mean() == pytest.approx(given.mean()) == pytest.approx(1)
     with pytest.raises(DataError, match="class_weight names 'c'; classes: a, b"):
-        row_weights(HeadSpec(name="svm", class_weight={"c": 2}), truth_of(codes, "a", "b"))
+        row_weights("head", {"c": 2}, truth_of(codes, "a", "b"))
 
 
 def test_no_row_is_held_out_twice_or_never() -> None:
