@@ -22,6 +22,7 @@ ORDER = [
     "sources",
     "tables",
     "metrics",
+    "curves",
     "targets",
     "weighting",
     "recipe",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from featx.embeddings.extract import Extraction
     from featx.ensembles.vote import Voted
     from featx.evaluation.evaluate import Evaluation
-    from featx.finetuning.finetune import Finetuned
+    from featx.finetuning.run import Finetuned
     from featx.heads.fit import Fitted
     from featx.images.init import Finding
     from featx.predictors import Answers

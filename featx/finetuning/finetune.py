@@ -1,141 +1,22 @@
 """Train a recipe's networks from their boundaries on; each becomes a run folder like any other."""
 
 import math
-import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import torch
-from numpy.typing import NDArray
 
-from featx.artifact import RECORDED_OF_NETWORKS, provenance
-from featx.disk import locked, sha256_of, write_json, write_table
-from featx.embeddings.devices import device_named
 from featx.errors import DataError
 from featx.finetune_specs import FinetuneSpec
-from featx.finetuning.checkpoints import Answers, write_network
-from featx.finetuning.course import findings
-from featx.finetuning.leg import LAST, Leg, Machine, Workbook, nothing, outputs
-from featx.finetuning.network import FinetunedNetwork
-from featx.finetuning.rows import Inputs
-from featx.finetuning.search import AfterEpoch, Stopped, search
-from featx.finetuning.strategies import learning
+from featx.finetuning.run import Finetuned, Job, run_job, stopped_run
+from featx.finetuning.search import AfterEpoch, search
 from featx.finetuning.supply import Supply
-from featx.finetuning.task import Task, task_for
-from featx.finetuning.training import train
-from featx.images.splits import held_out
-from featx.metrics import number_scores, scores
-from featx.networks.backbones import backbone
-from featx.networks.features import weights_path
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe, checked_spec
-from featx.specs import EngineSpec, Spec, fingerprint
-from featx.tables import Estimates, Ids, Numbers, Predictions, Truth
-from featx.workspace import RunFolder, Study
-
-
-@dataclass(frozen=True)
-class Finetuned:
-    """One network's run.
-
-    Attributes
-    ----------
-    settings
-        What sets it apart in its recipe: the keys that differ between runs.
-    made
-        False where an equal run was there already.
-    n_epochs, best_epoch
-        That were run, and whose weights were kept; 0 for those before training.
-    held_loss
-        Of the best epoch, on the rows held out of train.
-    metric, val_score
-        On val: ``accuracy``, or ``mae`` of numbers.
-    marks
-        What went wrong, in a word or two each; `findings` say it in a line each.
-    notes
-        What was decided on the way.
-    train_s
-        Seconds of the whole run.
-
-    Notes
-    -----
-    One that a search stopped has no folder: its path is empty, its scores are nan.
-    """
-
-    run: str
-    target: str
-    path: str
-    settings: dict[str, str]
-    made: bool
-    n_epochs: int
-    best_epoch: int
-    held_loss: float
-    metric: str
-    val_score: float
-    marks: list[str]
-    findings: list[str]
-    notes: list[str]
-    train_s: float
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything that one run is made from.
-
-    Attributes
-    ----------
-    differing
-        The keys that set it apart from the others.
-    """
-
-    study: Study
-    target: str
-    spec: FinetuneSpec
-    engine: EngineSpec
-    supply: Supply
-    differing: tuple[str, ...]
-    tensorboard: bool
-    force: bool
-    watch: Watch
-    after_epoch: AfterEpoch = nothing
-
-    def asked(self) -> dict[str, Any]:
-        """Return what makes this run what it is; its fingerprint names the folder."""
-        request = self.study.recipe.completed(self.spec.request)
-        file = weights_path(backbone(request.backbone), request.weights)
-        return {
-            "kind": "network",
-            "finetune": self.spec.identity(),
-            "weights_sha256": "none" if file is None else sha256_of(file),
-            "decoding": request.decoding.identity(),
-            "target": self.target,
-            "split": self.study.split_fingerprint(),
-            "groups": self.study.recipe.split.by,
-            "group_columns": self.group_columns,
-            "labels": self.study.labels_fingerprint(self.target),
-        }
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """What sets it apart, for a table."""
-        return {name: _text(getattr(self.spec, name)) for name in self.differing}
-
-    @cached_property
-    def group_columns(self) -> list[str]:
-        """The columns of the groups that weigh the same."""
-        names = [] if self.spec.group_weight == "none" else self.spec.group_weight.split("+")
-        known = self.study.recipe.groups
-        if unknown := [name for name in names if name not in known]:
-            listed = ", ".join(known) or "none"
-            raise DataError(f"group_weight: no group is called {unknown[0]!r}; groups of the recipe: {listed}")
-        return [known[name] for name in names]
+from featx.specs import EngineSpec, fingerprint
+from featx.workspace import Study
 
 
 def finetune(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a call may say otherwise
@@ -221,16 +102,16 @@ def _of_grid(grid: Grid, shared: Job) -> list[Finetuned]:
     """Make a grid's runs."""
     jobs = {spec.fingerprint(): replace(shared, spec=spec) for spec in grid.specs}
     if grid.trials is None or grid.trials >= len(jobs):
-        return [_finetune_one(job) for job in jobs.values()]
+        return [run_job(job) for job in jobs.values()]
 
     def attempt(spec: FinetuneSpec, after_epoch: AfterEpoch) -> tuple[Finetuned, float]:
-        run = _finetune_one(replace(jobs[spec.fingerprint()], after_epoch=after_epoch))
+        run = run_job(replace(jobs[spec.fingerprint()], after_epoch=after_epoch))
         return run, run.held_loss
 
     asked = [job.asked() for job in jobs.values()]
     journal = shared.study.folder / f".search-{fingerprint([*asked, grid.trials])}.journal"
     return search(
-        grid.specs, grid.trials, attempt, lambda spec, epoch: _stopped(jobs[spec.fingerprint()], epoch), journal
+        grid.specs, grid.trials, attempt, lambda spec, epoch: stopped_run(jobs[spec.fingerprint()], epoch), journal
     )
 
 
@@ -269,197 +150,9 @@ def _supply(study: Study, engine: EngineSpec, watch: Watch) -> Supply:
     ids = {part: study.ids(part) for part in ("train", "val", "test")}
     if not len(ids["val"]):
         raise DataError("the split has no val rows, and networks are compared on them; say 'split.val = 0.15'")
-    return Supply(study, engine, watch, np.concatenate(list(ids.values())), len(ids["train"]), [])
+    return Supply(study, engine, watch, np.concatenate(list(ids.values())), len(ids["train"]))
 
 
 def _differing(specs: Sequence[FinetuneSpec]) -> tuple[str, ...]:
     """Return the keys in which some specs differ."""
     return tuple(name for name in FinetuneSpec.model_fields if len({repr(getattr(one, name)) for one in specs}) > 1)
-
-
-def _finetune_one(job: Job) -> Finetuned:
-    asked = job.asked()
-    work = job.study.folder / f".finetune-{fingerprint(asked)}"  # an interrupted training goes on from there
-    stem = f"{backbone_stem(job.spec.backbone)}-{job.spec.strategy}-{job.target}"
-    with locked(work.with_suffix(".lock")):  # who comes second finds the run made
-        if job.force:
-            shutil.rmtree(work, ignore_errors=True)
-        try:
-            run, made = job.study.run_once(stem, asked, job.force, partial(_make, job, work))
-        except Stopped:
-            shutil.rmtree(work, ignore_errors=True)
-            raise
-        shutil.rmtree(work, ignore_errors=True)
-    return _as_finetuned(run, job, made)
-
-
-def backbone_stem(name: str) -> str:
-    """Return a backbone's name as part of a file's."""
-    return name.rpartition("/")[2].replace(":", "_")
-
-
-def _make(job: Job, work: Path, folder: Path) -> None:
-    """Train, predict, and write the run into `folder`."""
-    start = time.perf_counter()
-    spec, study, ids = job.spec, job.study, job.supply.ids
-    task = task_for(study, job.target, spec, job.group_columns)
-    if spec.strategy == "scratch" or spec.weights == "none":
-        job.watch("weights", 1, 1, "random weights: all is learnt from these images alone")
-    with torch.random.fork_rng():
-        torch.manual_seed(spec.seed)
-        network = FinetunedNetwork(study.recipe.completed(spec.request), spec.layers, task.n_outputs)
-        legs, every = _legs(job, task, network)
-        lowest = min(network.trunk.first_unit(leg.learns) for leg in legs)
-        logs = folder / "tensorboard" if job.tensorboard else None
-        machine = Machine(device_named(job.engine.device), job.engine.gpus, job.watch, logs, job.after_epoch)
-        workbook = Workbook(work, lowest)
-        course, notes = train(network, legs, workbook, machine)
-        made = task.network_spec(study.recipe.completed(spec.request), network.preprocessing)
-        others = every.take(np.arange(job.supply.n_train, len(ids)))
-        answers = Answers(made)(outputs(network, others, machine.device)).numpy()
-    predictions = _predictions(job, task, ids[job.supply.n_train :], answers)
-    val = predictions.of("val")
-    labels = study.labels(job.target)
-    shown = val.values if isinstance(val, Estimates) else val.proba
-    odd = findings(course, task.classes, shown, varied=_is_varied(labels.take(val.ids)))
-    log = pd.DataFrame([vars(epoch) for epoch in course.epochs])
-    log.to_csv(folder / "log.csv", index=False)
-    metrics = {
-        "val": _scores(labels, val),
-        "epochs": [vars(epoch) for epoch in course.epochs],
-        "best_epoch": course.best,
-        "findings": [vars(one) for one in odd],
-        "notes": [*job.supply.notes, *notes, *_about_val(labels.take(val.ids))],
-        "train_s": round(time.perf_counter() - start, 2),
-        "finished": datetime.now(UTC).isoformat(),
-    }
-    write_json(folder / "metrics.json", metrics)
-    write_table(folder / "predictions.parquet", predictions.to_frame())
-    header = provenance(ids[: job.supply.n_train], RECORDED_OF_NETWORKS) | {
-        "target": job.target,
-        "classes": task.classes,
-        "numbers": task.numbers,
-        "metrics": {"val": metrics["val"]},
-    }
-    write_network(folder, network.cpu(), made, header)
-    (work / LAST).rename(folder / LAST)
-
-
-def _legs(job: Job, task: Task, network: FinetunedNetwork) -> tuple[list[Leg], Inputs]:
-    """Make each phase ready; return them with the last one's input of all images.
-
-    What an earlier phase has changed is no longer what a boundary above it would hold, so boundaries never rise.
-    """
-    spec = job.spec
-    train_at, held_at = _carved(job, task)
-    goals = task.goal.take(train_at), task.goal.take(held_at)
-    legs: list[Leg] = []
-    changed: frozenset[str] = frozenset()
-    for number, phase in enumerate(spec.course, start=1):
-        learns = learning(phase.learns, network.trunk)
-        changed |= learns
-        every = job.supply.inputs(network, spec, changed, phase.epochs)
-        parts = every.take(train_at), every.take(held_at)
-        of_vectors = not changed and every.unit is not None
-        legs.append(Leg(number, spec, phase, learns, *parts, *goals, of_vectors=of_vectors))
-    return legs, every
-
-
-def _carved(job: Job, task: Task) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return which train rows teach and which say when to stop."""
-    n = job.supply.n_train
-    every = np.arange(n)
-    if not job.spec.holdout:
-        return every, every[:0]
-    shares = np.bincount(task.strata)
-    cut = every[shares[task.strata] > 1]  # a class's only row teaches
-    numbers, codes = cut.astype(str).astype(object), task.strata[cut]
-    n_held = max(round(job.spec.holdout * n), len(np.unique(codes)), 1)
-    groups = None if task.groups is None else task.groups[cut]
-    held = held_out(numbers, n_held, codes, groups, job.spec.seed, "finetune.holdout")
-    at = np.isin(every.astype(str).astype(object), held)
-    return np.flatnonzero(~at), np.flatnonzero(at)
-
-
-def _predictions(job: Job, task: Task, ids: Ids, answers: NDArray[np.float32]) -> Predictions | Estimates:
-    part = job.study.split.reindex(pd.Index(ids)).to_numpy(object)
-    if task.numbers:
-        return Estimates(np.asarray(ids, dtype=object), answers.astype(np.float64), task.numbers, part)
-    tables = [
-        Predictions.of_part(name, ids[part == name], answers[part == name], task.classes)
-        for name in ("val", "test")
-        if (part == name).any()
-    ]
-    return Predictions.concatenate(tables)
-
-
-def _scores(labels: Truth | Numbers, val: Predictions | Estimates) -> dict[str, float]:
-    if isinstance(labels, Numbers):
-        assert isinstance(val, Estimates)
-        return number_scores(labels, val)
-    assert isinstance(val, Predictions)
-    return scores(labels, val)
-
-
-def _is_varied(labels: Truth | Numbers) -> bool:
-    values = labels.values if isinstance(labels, Numbers) else labels.codes
-    return len(np.unique(values)) > 1
-
-
-def _about_val(labels: Truth | Numbers) -> list[str]:
-    if _is_varied(labels):
-        return []
-    return ["all val rows have the same label: scores on them tell nothing; give val more rows, or stratify the split"]
-
-
-def _stopped(job: Job, epoch: int) -> Finetuned:
-    """Return what there is to say of a run that a search stopped."""
-    return Finetuned(
-        run="(stopped)",
-        target=job.target,
-        path="",
-        settings=job.settings,
-        made=True,
-        n_epochs=epoch,
-        best_epoch=epoch,
-        held_loss=math.nan,
-        metric="",
-        val_score=math.nan,
-        marks=["fell behind"],
-        findings=[],
-        notes=[],
-        train_s=0.0,
-    )
-
-
-def _as_finetuned(run: RunFolder, job: Job, made: bool) -> Finetuned:
-    metrics = run.metrics
-    val_scores = _scores(job.study.labels(job.target), run.answers.of("val"))  # labels may have changed since
-    metric = "mae" if "mae" in val_scores else "accuracy"
-    best = metrics["epochs"][metrics["best_epoch"]]
-    return Finetuned(
-        run=run.name,
-        target=job.target,
-        path=str(run.path),
-        settings=job.settings,
-        made=made,
-        n_epochs=len(metrics["epochs"]) - 1,
-        best_epoch=metrics["best_epoch"],
-        held_loss=best["held_loss"],
-        metric=metric,
-        val_score=val_scores[metric],
-        marks=[one["mark"] for one in metrics["findings"]],
-        findings=[one["text"] for one in metrics["findings"]],
-        notes=metrics["notes"],
-        train_s=metrics["train_s"],
-    )
-
-
-def _text(value: object) -> str:
-    """Write a setting for a table: of a spec, what is not its default."""
-    if isinstance(value, Spec):
-        said = value.model_dump(mode="json", exclude_defaults=True)
-        return ", ".join(f"{key} {inside}" for key, inside in said.items()) or "default"
-    if isinstance(value, tuple):
-        return " → ".join(map(_text, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -52,8 +52,6 @@ class Supply:
         All of train, val and test; inputs are in their order.
     n_train
         The first so many are those of train.
-    notes
-        What was decided on the way and should be known.
     """
 
     study: Study
@@ -61,7 +59,6 @@ class Supply:
     watch: Watch
     ids: Ids
     n_train: int
-    notes: list[str]
 
     @cached_property
     def digests(self) -> list[str]:
@@ -88,8 +85,10 @@ class Supply:
     def _views(self) -> dict[str, tuple[dict[str, Place], NDArray[np.object_]]]:
         return {}
 
-    def inputs(self, network: FinetunedNetwork, spec: FinetuneSpec, learns: frozenset[str], epochs: int) -> Inputs:
-        """Return the input of the first layer that is to run, for all images.
+    def inputs(
+        self, network: FinetunedNetwork, spec: FinetuneSpec, learns: frozenset[str], epochs: int
+    ) -> tuple[Inputs, str]:
+        """Return the input of the first layer that is to run, for all images, and what should be known of it.
 
         Raises
         ------
@@ -98,33 +97,33 @@ class Supply:
         """
         boundary = network.boundary(learns)
         views = 0 if spec.augment.does_nothing else spec.views or epochs
-        if boundary is None or not self._keeps(boundary, epochs, views, spec.views):
-            return self._pixels(network, spec)
+        if boundary is None:
+            return self._pixels(network, spec), ""
+        if note := self._does_not_fit(boundary, views):
+            return self._pixels(network, spec), note
+        if spec.views is None and not is_worth_keeping(boundary, epochs, views):
+            return self._pixels(network, spec), ""
         asked = {"tap": boundary.tap, "pool": boundary.pool, "dtype": boundary.dtype}
         request = self.study.recipe.completed(spec.request.model_copy(update=asked))
         if not views:
             digests = np.array(self.digests, dtype=object)[:, None]
-            return CachedRows(self._filled(request, self.uris), digests, boundary.unit)
+            return CachedRows(self._filled(request, self.uris), digests, boundary.unit), ""
         whole = {"size_px": network.preprocessing.size_px, "resize": "squash", "crop_share": 1.0}
         places, digests = self._augmented(network, spec, views)
-        return CachedRows(self._filled(request.model_copy(update=whole), places), digests, boundary.unit)
+        store = self._filled(request.model_copy(update=whole), places)
+        return CachedRows(store, digests, boundary.unit), ""
 
-    def _keeps(self, boundary: Boundary, epochs: int, views: int, asked: int | None) -> bool:
-        """Whether a boundary's activations are kept; says so where they do not fit."""
+    def _does_not_fit(self, boundary: Boundary, views: int) -> str:
+        """Say that a boundary's activations need more room than there is; empty where they fit."""
         row_bytes = int(np.prod(boundary.shape)) * np.dtype(boundary.dtype).itemsize + ROW_BYTES
         needed = row_bytes * (len(self.uris) + self.n_train * views)
         room = min(int(self.engine.boundary_gb * 1e9), free_bytes(self.study.cache))
-        if needed > room:
-            self._say(
-                f"the activations of {boundary.tap} take {gigabytes(needed)}, there is room for {gigabytes(room)} "
-                "(disk, extraction.boundary_gb): the frozen layers run in every epoch instead"
-            )
-            return False
-        return asked is not None or is_worth_keeping(boundary, epochs, views)
-
-    def _say(self, note: str) -> None:
-        if note not in self.notes:
-            self.notes.append(note)
+        if needed <= room:
+            return ""
+        return (
+            f"the activations of {boundary.tap} take {gigabytes(needed)}, there is room for {gigabytes(room)} (disk, "
+            "extraction.boundary_gb): the frozen layers run in every epoch instead"
+        )
 
     def _filled(self, request: EmbeddingRequest, places: dict[str, Place]) -> EmbeddingStore:
         """Return the store of an embedding with all images in it."""

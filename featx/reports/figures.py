@@ -4,7 +4,6 @@ import base64
 import io
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
+
+from featx.curves import draw_curves
 
 DPI = 110
 THUMBNAIL_PX = 120
@@ -83,23 +84,13 @@ def search_history(trials: Mapping[str, Sequence[Mapping[str, Any]]], metric: st
 
 
 def learning_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], best: Mapping[str, int]) -> str:
-    """Draw each network's loss by epoch: of train dashed, of the held-out rows solid, a dot where weights were kept."""
+    """Draw each network's learning curves (`featx.curves`)."""
     columns = min(3, len(runs))
     rows = math.ceil(len(runs) / columns)
     figure = Figure(figsize=(3.8 * columns, 2.8 * rows), layout="constrained")
     for at, (name, epochs) in enumerate(runs.items(), start=1):
         axes = figure.add_subplot(rows, columns, at)
-        numbers = [epoch["number"] for epoch in epochs]
-        axes.plot(numbers, [epoch["train_loss"] for epoch in epochs], "--", color="#8a97a5", label="train")
-        axes.plot(numbers, [epoch["held_loss"] for epoch in epochs], color="#3b6ea5", label="held out")
-        axes.plot(best[name], epochs[best[name]]["held_loss"], "o", color="#3b6ea5")
-        for before, after in pairwise(epochs):
-            if after["phase"] > before["phase"] > 0:
-                axes.axvline(after["number"] - 0.5, color="#c9d2db", lw=1)
-        axes.set_title(name, fontsize=8, parse_math=False)
-        axes.set_xlabel("epoch", fontsize=8)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.25)
+        draw_curves(axes, name, epochs, best[name])
         if at == 1:
             axes.set_ylabel("loss", fontsize=8)
             axes.legend(fontsize=7)

@@ -96,7 +96,7 @@ def test_a_run_answers_for_images_as_it_did_for_its_rows(study: Path, way: str) 
     folder = Path(run.path)
     found = Study.open(None).runs("class")[0]
     assert found.name == run.run
-    files = {"header.json", "spec.json", "metrics.json", "log.csv", "predictions.parquet"}
+    files = {"header.json", "spec.json", "metrics.json", "log.csv", "curves.png", "predictions.parquet"}
     assert files | {"model.safetensors", "last.safetensors"} <= {file.name for file in folder.iterdir()}
     assert not list(folder.parent.glob(".finetune-*[!k]"))
     log = pd.read_csv(folder / "log.csv")
