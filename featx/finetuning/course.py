@@ -42,6 +42,10 @@ class Epoch:
     held_loss: float
     seconds: float
 
+    def to_json(self) -> dict[str, float | None]:
+        """Return its fields; JSON knows no numbers that are not finite."""
+        return {name: value if math.isfinite(value) else None for name, value in vars(self).items()}
+
 
 @dataclass
 class Course:

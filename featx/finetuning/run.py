@@ -164,12 +164,14 @@ def _make(job: Job, work: Path, folder: Path) -> None:
     start = time.perf_counter()
     spec, study, ids = job.spec, job.study, job.supply.ids
     task = task_for(study, job.target, spec, job.group_columns)
-    if spec.strategy == "scratch" or spec.weights == "none":
-        job.watch("weights", 1, 1, "random weights: all is learnt from these images alone")
     with torch.random.fork_rng():
         torch.manual_seed(spec.seed)
         network = FinetunedNetwork(study.recipe.completed(spec.request), spec.layers, task.n_outputs)
         legs, every, said = _legs(job, task, network)
+        if study.recipe.completed(spec.request).weights == "none":
+            said.append("random weights: all is learnt from these images alone")
+        for note in said:
+            job.watch("note", 0, 1, note)
         lowest = min(network.trunk.first_unit(leg.learns) for leg in legs)
         logs = folder / "tensorboard" if job.tensorboard else None
         machine = Machine(device_named(job.engine.device), job.engine.gpus, job.watch, logs, job.after_epoch)
@@ -187,7 +189,7 @@ def _make(job: Job, work: Path, folder: Path) -> None:
     log.to_csv(folder / "log.csv", index=False)
     metrics: dict[str, Any] = {
         "val": _scores(labels, val),
-        "epochs": [vars(epoch) for epoch in course.epochs],
+        "epochs": [epoch.to_json() for epoch in course.epochs],
         "best_epoch": course.best,
         "findings": [vars(one) for one in odd],
         "notes": [*said, *notes, *_about_val(labels.take(val.ids))],
@@ -224,7 +226,6 @@ def _legs(job: Job, task: Task, network: FinetunedNetwork) -> tuple[list[Leg], I
         every, note = job.supply.inputs(network, spec, changed, phase.epochs)
         if note and note not in notes:
             notes.append(note)
-            job.watch("boundary", 0, 1, note)
         parts = every.take(train_at), every.take(held_at)
         of_vectors = not changed and every.unit is not None
         legs.append(Leg(number, spec, phase, learns, *parts, *goals, of_vectors=of_vectors))
@@ -311,7 +312,7 @@ def _as_finetuned(run: RunFolder, job: Job, made: bool) -> Finetuned:
         made=made,
         n_epochs=len(metrics["epochs"]) - 1,
         best_epoch=metrics["best_epoch"],
-        held_loss=best["held_loss"],
+        held_loss=math.nan if best["held_loss"] is None else best["held_loss"],
         metric=metric,
         val_score=val_scores[metric],
         marks=[one["mark"] for one in metrics["findings"]],

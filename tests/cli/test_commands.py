@@ -54,6 +54,21 @@ def test_run_does_all_stages_and_then_nothing_twice(toy_home: Path, capsys: pyte
     assert again.count("was there") == 4
 
 
+def test_finetune_prints_its_grid_the_best_on_top(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    section = '[[finetune]]\nbackbone = "toy"\nweights = "none"\nepochs = 2\nstrategy = "head"\nlr = [0.1, 0.01]\n'
+    (toy_home / "featx.toml").write_text(TOY_RECIPE + section)
+    run("extract", capsys)
+    table = run("finetune", capsys)
+    assert re.search(r"run +lr +best epoch +held-out loss +val acc", table)
+    assert len(re.findall(r"^toy-head-class-\w{8} +0\.\d+ ", table, re.MULTILINE)) == 2
+    assert "random weights" in table
+    found = json.loads(run("finetune --lr 0.1 --strategy head --strategy all --json", capsys))
+    assert found["best_run"] == found["runs"][0]["run"]
+    assert {one["settings"]["strategy"] for one in found["runs"]} == {"head", "all"}
+    assert "kind = 'network'" in run(f"show {found['runs'][0]['path']}", capsys)
+    assert "toy-all-class" in run("evaluate", capsys)
+
+
 def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = {
         words: json.loads(run(f"{words} --json", capsys))
