@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from featx.artifact import ANSWERS, Header, ensemble_body, load_head, read_header
 from featx.ensembles.voting import Vote
 from featx.errors import ArtifactError, DataError
-from featx.recipe import Recipe, load_recipe
+from featx.recipe import CHECKPOINT, Recipe, load_recipe
 from featx.registry import VOTES
 from featx.specs import EmbeddingRequest, EmbeddingSpec, ResolvedEmbedding
 from featx.tables import VALUE, Predictions
@@ -176,7 +176,7 @@ class NetworkModel(Model):
         assert network is not None  # as the header's validator says
         decoding = network.request.decoding
         request = EmbeddingRequest(
-            backbone=f"checkpoint:{self.folder}", tap=ANSWERS, precision="fp32", decoding=decoding
+            backbone=f"{CHECKPOINT}{self.folder}", tap=ANSWERS, precision="fp32", decoding=decoding
         )
         spec = EmbeddingSpec(
             backbone=request.backbone,

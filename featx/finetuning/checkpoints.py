@@ -17,6 +17,7 @@ from featx.finetuning.network import FinetunedNetwork
 from featx.networks.backbones import Backbone
 from featx.networks.features import normalised
 from featx.networks.weights import WeightsFile, load_state, read_state
+from featx.recipe import CHECKPOINT
 
 GOLDEN_IMAGES = 2
 GOLDEN_TOLERANCE = 1e-3  # of a probability, or of the size of a number: between machines convolutions differ
@@ -110,7 +111,7 @@ def checkpoint_backbone(path: str) -> Backbone:
     remedy = "make the run again with 'featx finetune --force'"
     file = WeightsFile(folder / BODIES["network"], header.body_sha256, None, remedy)
     last = _built(spec).trunk.last
-    return Backbone(f"checkpoint:{path}", lambda: CheckpointBody(_built(spec), spec), file, spec.preprocessing, last)
+    return Backbone(f"{CHECKPOINT}{path}", lambda: CheckpointBody(_built(spec), spec), file, spec.preprocessing, last)
 
 
 def _built(spec: NetworkSpec) -> FinetunedNetwork:
@@ -152,9 +153,8 @@ def check_network(folder: Path) -> None:
     """
     folder, header = read_header(folder)
     file = checked_body(folder, header)
-    plan = checkpoint_backbone(str(folder))
-    assert header.network is not None  # or it would be no backbone
-    body = plan.build()
+    assert header.network is not None  # as the header's validator says
+    body = CheckpointBody(_built(header.network), header.network)
     load_state(body, read_state(file), str(file))
     answers = golden_answers(body, header.network)
     check_golden(folder, header, answers, GOLDEN_TOLERANCE * max(1.0, float(np.abs(answers).max())))

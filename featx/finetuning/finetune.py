@@ -3,12 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from featx.errors import DataError
+from featx.embeddings.devices import device_named, gpu_names
+from featx.errors import DataError, DeviceError, MissingExtraError
 from featx.finetune_specs import FinetuneSpec
 from featx.finetuning.run import Finetuned, Job, run_job, stopped_run
 from featx.finetuning.search import AfterEpoch, search
@@ -61,6 +63,8 @@ def finetune(  # noqa: PLR0913 - one keyword for each thing that a recipe says a
         there are no val rows, or the loss and the target do not go together.
     UnknownNameError
         no strategy, block, backbone or loss is called so.
+    DeviceError, MissingExtraError
+        a device, or TensorBoard, is not here.
 
     Notes
     -----
@@ -73,6 +77,7 @@ def finetune(  # noqa: PLR0913 - one keyword for each thing that a recipe says a
     sections = [Grid(tuple(specs), trials)] if specs else grids(study.recipe, trials)
     sections = [replace(one, specs=varied(one.specs, changes)) for one in sections]
     engine = engine or study.recipe.extraction
+    _check_machine(engine, tensorboard)
     supply = _supply(study, engine, watch)
     differing = _differing([spec for one in sections for spec in one.specs])
     runs = []
@@ -81,6 +86,14 @@ def finetune(  # noqa: PLR0913 - one keyword for each thing that a recipe says a
         found = [run for grid in sections for run in _of_grid(grid, shared)]
         runs += sorted(found, key=lambda run: -_merit(run))
     return runs
+
+
+def _check_machine(engine: EngineSpec, tensorboard: bool) -> None:
+    """Check that what is asked for is here, before anything takes time."""
+    if tensorboard and find_spec("tensorboard") is None:
+        raise MissingExtraError("TensorBoard is not installed; run 'pip install \"featx[track]\"'")
+    if device_named(engine.device).type == "cuda" and engine.gpus > (here := len(gpu_names())):
+        raise DeviceError(f"gpus = {engine.gpus}, torch sees {here}; say fewer")
 
 
 def _merit(run: Finetuned) -> float:

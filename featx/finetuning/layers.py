@@ -39,7 +39,6 @@ class NewLayers(nn.Module):
     def __init__(self, spec: LayersSpec, features: Tensor, n_outputs: int) -> None:
         super().__init__()
         self._pool = spec.pool
-        self._activation = spec.activation
         self.width = width = self.pooled(features).shape[1]
         layers: list[nn.Module] = [nn.BatchNorm1d(width)] if spec.batch_norm else []
         for hidden in spec.hidden:
@@ -56,10 +55,6 @@ class NewLayers(nn.Module):
         """Return (b, m) raw outputs from (b, d)."""
         found: Tensor = self.layers(pooled)
         return found
-
-    def activated(self, outputs: Tensor) -> Tensor:
-        """Return raw outputs after the output's activation."""
-        return ACTIVATIONS[self._activation](outputs)
 
 
 def check_range(activation: Activation, low: float, high: float) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from featx.disk import read_json, whole_file, write_json
+from featx.embeddings.engine import is_out_of_memory
 from featx.finetune_specs import FinetuneSpec, PhaseSpec
 from featx.finetuning.course import Course
 from featx.finetuning.goal import Goal
@@ -18,7 +19,6 @@ from featx.finetuning.network import FinetunedNetwork
 from featx.finetuning.rows import Inputs, Rows
 from featx.progress import Watch
 
-LARGEST_BATCH = 256  # where nothing is learnt
 LAST = "last.safetensors"
 Snapshot = dict[str, Any]  # tensors, numbers and texts
 
@@ -87,11 +87,8 @@ class Leg:
         Rows are shuffled by seed and epoch. Steps are as many as full ones would be, and all of nearly one size: a rest
         of a row or two would teach with the noise of its few images.
         """
-        spec = self.spec
-        order = np.random.default_rng([spec.seed, epoch]).permutation(len(self.train))
-        n_steps = math.ceil(len(order) / (spec.batch_size * spec.accumulate))
-        n_passes = min(spec.accumulate, len(order) // n_steps)
-        return [np.array_split(rows, n_passes) for rows in np.array_split(order, n_steps)]
+        order = np.random.default_rng([self.spec.seed, epoch]).permutation(len(self.train))
+        return [np.array_split(rows, self.passes) for rows in np.array_split(order, self.steps)]
 
     def share(self, rows: Rows, step: list[Rows]) -> float:
         """Return what makes the mean loss of a pass add up with the others' to that of its step."""
@@ -106,37 +103,48 @@ class Leg:
     @property
     def steps(self) -> int:
         """Of the optimiser in one epoch."""
-        return len(self.batches(0))
+        return math.ceil(len(self.train) / (self.spec.batch_size * self.spec.accumulate))
 
     @property
     def passes(self) -> int:
         """Through the network in each step."""
-        return len(self.batches(0)[0])
+        return min(self.spec.accumulate, len(self.train) // self.steps)
 
     def seed(self, epoch: int) -> None:
         """Make torch's chances those of an epoch, whenever it is begun."""
         torch.manual_seed(int(np.random.SeedSequence([self.spec.seed, epoch]).generate_state(1)[0]))
 
 
-def in_turn(n: int, size: int = LARGEST_BATCH) -> Iterator[Rows]:
+def in_turn(n: int, size: int) -> Iterator[Rows]:
     """Yield the numbers of n rows in order, some at a time."""
     for start in range(0, n, size):
         yield np.arange(start, min(start + size, n))
 
 
 @torch.inference_mode()
-def outputs(network: FinetunedNetwork, inputs: Inputs, device: torch.device) -> Tensor:
-    """Return (n, m) raw outputs in float32 on the CPU, the network as in prediction."""
+def outputs(network: FinetunedNetwork, inputs: Inputs, size: int, device: torch.device) -> Tensor:
+    """Return (n, m) raw outputs in float32 on the CPU, the network as in prediction.
+
+    Parameters
+    ----------
+    size
+        Images in a pass; fewer where memory does not do.
+    """
     network.eval()
-    found = [network.beyond(inputs.batch(at).to(device), inputs.unit).float().cpu() for at in in_turn(len(inputs))]
-    return torch.cat(found)
+    try:
+        batches = (inputs.batch(at).to(device) for at in in_turn(len(inputs), size))
+        return torch.cat([network.beyond(x, inputs.unit).float().cpu() for x in batches])
+    except Exception as error:
+        if not is_out_of_memory(error) or size == 1:
+            raise
+    return outputs(network, inputs, size // 2, device)
 
 
 @torch.inference_mode()
-def mean_loss(network: FinetunedNetwork, inputs: Inputs, goal: Goal, device: torch.device) -> float:
-    """Return the weighted mean loss over all rows."""
-    goal = goal.to(torch.device("cpu"))
-    return float(goal.mean(outputs(network, inputs, device), goal.rows))
+def mean_loss(network: FinetunedNetwork, leg: Leg, device: torch.device) -> float:
+    """Return the weighted mean loss over the held-out rows, or where there are none over those that teach."""
+    inputs, goal = (leg.held, leg.held_goal) if len(leg.held) else (leg.train, leg.goal)
+    return float(goal.mean(outputs(network, inputs, leg.spec.batch_size, device), goal.rows))
 
 
 class Workbook:
@@ -166,7 +174,8 @@ class Workbook:
 
     def restore(self, network: FinetunedNetwork, state: dict[str, Tensor]) -> None:
         """Put a copy back."""
-        network.load_state_dict(state, strict=False)
+        odd = network.load_state_dict(state, strict=False).unexpected_keys
+        assert not odd, odd  # else something would be left as it is
 
     def best_file(self, number: int) -> Path:
         """Return where the weights of an epoch lie."""

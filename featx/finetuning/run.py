@@ -179,7 +179,7 @@ def _make(job: Job, work: Path, folder: Path) -> None:
         course, notes = train(network, legs, workbook, machine)
         made = task.network_spec(study.recipe.completed(spec.request), network.preprocessing)
         others = every.take(np.arange(job.supply.n_train, len(ids)))
-        answers = Answers(made)(outputs(network, others, machine.device)).numpy()
+        answers = Answers(made)(outputs(network, others, spec.batch_size, machine.device)).numpy()
     predictions = _predictions(job, task, ids[job.supply.n_train :], answers)
     val = predictions.of("val")
     labels = study.labels(job.target)

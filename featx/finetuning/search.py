@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from featx.errors import DataError
 from featx.finetune_specs import FinetuneSpec
 from featx.finetuning.course import Course
+from featx.finetuning.leg import nothing
 
 R = TypeVar("R")
 AfterEpoch = Callable[[Course], None]
@@ -89,7 +90,7 @@ def search(  # noqa: PLR0913 (a search and where it is kept)
         if known.state == TrialState.PRUNED:
             results[choice] = stopped(by_choice[choice], known.user_attrs["epoch"])
         else:
-            results[choice] = attempt(by_choice[choice], lambda _course: None)[0]  # its run is there already
+            results[choice] = attempt(by_choice[choice], nothing)[0]  # its run is there already
     rng = np.random.default_rng(seed)
     while len(results) < min(n_trials, len(by_choice)):
         trial = study.ask()

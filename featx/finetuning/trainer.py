@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, IterableDataset
 
 from featx.finetuning.course import Course, Epoch
-from featx.finetuning.leg import LARGEST_BATCH, Leg, Machine, Snapshot, Workbook, in_turn, nothing
+from featx.finetuning.leg import Leg, Machine, Snapshot, Workbook, in_turn, nothing
 from featx.finetuning.network import FinetunedNetwork
 from featx.finetuning.optimisers import optimiser, schedule
 from featx.finetuning.rows import Inputs
@@ -53,14 +53,15 @@ class _Batches(IterableDataset[Batch]):
 class _InTurn(IterableDataset[Batch]):
     """All held-out rows, as they are."""
 
-    def __init__(self, inputs: Inputs) -> None:
+    def __init__(self, inputs: Inputs, size: int) -> None:
         self.inputs = inputs
+        self.size = size
 
     def __len__(self) -> int:
-        return math.ceil(len(self.inputs) / LARGEST_BATCH)
+        return math.ceil(len(self.inputs) / self.size)
 
     def __iter__(self) -> Iterator[Batch]:
-        for at in in_turn(len(self.inputs)):
+        for at in in_turn(len(self.inputs), self.size):
             yield self.inputs.batch(at), torch.from_numpy(at), 1.0
 
 
@@ -188,7 +189,8 @@ def train_network(network: FinetunedNetwork, leg: Leg, course: Course, work: Wor
         machine.watch(leg.title, 0, leg.phase.epochs, f"on {machine.gpus} devices; told when the phase is over")
     pin = machine.device.type == "cuda"
     train = DataLoader(learner.batches, batch_size=None, pin_memory=pin)
-    held = DataLoader(_InTurn(leg.held), batch_size=None, pin_memory=pin) if len(leg.held) else None
+    in_order = _InTurn(leg.held, leg.spec.batch_size)
+    held = DataLoader(in_order, batch_size=None, pin_memory=pin) if len(leg.held) else None
     with _quiet():
         trainer = _trainer(leg, machine, learner.n_left)
         trainer.fit(learner, train, held)

@@ -41,8 +41,7 @@ def train(network: FinetunedNetwork, legs: Sequence[Leg], work: Workbook, machin
 def _begun(network: FinetunedNetwork, leg: Leg, work: Workbook, machine: Machine) -> Course:
     """Note how the network is before training: what a training that goes wrong falls back on."""
     course = Course(leg.spec.patience, keeps_last=not len(leg.held))
-    inputs, goal = (leg.held, leg.held_goal) if len(leg.held) else (leg.train, leg.goal)
-    loss = mean_loss(network, inputs, goal, machine.device)
+    loss = mean_loss(network, leg, machine.device)
     course.take(Epoch(0, 0, 0.0, float("nan"), loss, 0.0))
     work.keep_best(network, 0)
     work.finish_phase(0, course)

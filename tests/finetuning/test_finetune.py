@@ -257,7 +257,7 @@ def hungry() -> Backbone:
 
     class Hungry(nn.Conv2d):
         def forward(self, x: Tensor) -> Tensor:
-            if len(x) > 3 and self.training:
+            if len(x) > 3:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
             return super().forward(x)
 
