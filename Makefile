@@ -39,5 +39,5 @@ bench-extract: $(INSTALLED) ## images a second against what people write instead
 	$(BIN)/python -m tests.benchmarks.extraction
 	$(BIN)/python -m tests.benchmarks.one_pass
 
-bench-finetune: $(INSTALLED) ## fine-tuning against the loop that people write by hand (about an hour on 2 cores)
+bench-finetune: $(INSTALLED) ## fine-tuning against the loop that people write by hand (an hour and a half on 2 cores)
 	$(BIN)/python -m tests.benchmarks.finetuning
