@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RECIPE := pipelines/solar_cells.toml
 
-.PHONY: help demo check fix bench bench-extract bench-finetune slow
+.PHONY: help demo check fix bench bench-extract bench-finetune bench-search slow
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -38,6 +38,9 @@ bench: $(INSTALLED) ## times against the unaided way, in one run
 bench-extract: $(INSTALLED) ## images a second against what people write instead
 	$(BIN)/python -m tests.benchmarks.extraction
 	$(BIN)/python -m tests.benchmarks.one_pass
+
+bench-search: $(INSTALLED) ## the search of heads against the script that people write with Optuna (hours on 2 cores)
+	$(BIN)/python -m tests.benchmarks.search
 
 bench-finetune: $(INSTALLED) ## fine-tuning against the loop that people write by hand (an hour and a half on 2 cores)
 	$(BIN)/python -m tests.benchmarks.finetuning

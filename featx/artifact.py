@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError, model_validator
 
+from featx.answering import answers_of
 from featx.disk import sha256_of
 from featx.errors import ArtifactError
 from featx.finetune_specs import NetworkSpec
 from featx.specs import ResolvedEmbedding, Spec
-from featx.tables import Ids
+from featx.tables import Ids, Kind
 
 FORMAT = 1
 HEADER = "header.json"
@@ -43,7 +44,7 @@ class Golden(Spec):
     inputs
         float32 (g, d), little-endian, base64.
     outputs
-        (g, k) probabilities.
+        (g, k) probabilities, or numbers.
     """
 
     inputs: str
@@ -74,8 +75,8 @@ class Header(Spec):
         Of this header.
     kind, target, classes
         What it is and what it answers: code i means classes[i]; no classes where it answers numbers.
-    numbers
-        Names of the numbers that it answers.
+    labels, numbers
+        Names of the labels of which it gives the probability, or of the numbers that it answers.
     n_features, embeddings
         d of its input, and the embeddings that stand side by side in it.
     train_ids_sha256
@@ -92,12 +93,12 @@ class Header(Spec):
         Of a fine-tuned network, what it is made of; it takes images and no embeddings.
     """
 
-    added_later: ClassVar[Mapping[str, object]] = {"network": None, "numbers": []}
+    added_later: ClassVar[Mapping[str, object]] = {"network": None, "numbers": [], "labels": []}
 
     format: int = FORMAT
     kind: Literal["head", "network", "ensemble"]
     target: str
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = ()
     n_features: int
     embeddings: tuple[ResolvedEmbedding, ...]
     train_ids_sha256: str
@@ -109,12 +110,23 @@ class Header(Spec):
     golden: Golden | None = None
     network: NetworkSpec | None = None
     numbers: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    @property
+    def answers(self) -> Kind:
+        """What it answers."""
+        return "numbers" if self.numbers else "labels" if self.labels else "classes"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of what it answers, in the order of the columns."""
+        return self.classes or self.labels or self.numbers
 
     @model_validator(mode="after")
     def _its_numbers_agree(self) -> "Header":
         if (d := sum(one.n_features for one in self.embeddings)) != self.n_features:
             raise ValueError(f"n_features is {self.n_features}, its embeddings have {d}")
-        if self.kind == "head" and (self.golden is None or not self.golden.fits(self.n_features, len(self.classes))):
+        if self.kind == "head" and (self.golden is None or not self.golden.fits(self.n_features, len(self.names))):
             raise ValueError("golden inputs are missing or not those of n_features and classes")
         if self.kind == "network" and (self.golden is None or self.network is None):
             raise ValueError("golden outputs, or what the network is made of, are missing")
@@ -258,8 +270,9 @@ def write_head(folder: Path, model: Any, header: dict[str, Any], golden_x: NDArr
     import joblib
 
     body = folder / BODIES["head"]
+    kind: Kind = "numbers" if header.get("numbers") else "labels" if header.get("labels") else "classes"
     joblib.dump(model, body, compress=3)
-    write_header(folder, kind="head", golden=Golden.of(golden_x, model.predict_proba(golden_x)), **header)
+    write_header(folder, kind="head", golden=Golden.of(golden_x, answers_of(model, golden_x, kind)), **header)
 
 
 def load_head(folder: Path, header: Header) -> Any:
@@ -276,7 +289,7 @@ def load_head(folder: Path, header: Header) -> Any:
     assert header.golden is not None  # as its validator says
     try:
         model = joblib.load(body)
-        answers = model.predict_proba(header.golden.x(header.n_features))
+        answers = answers_of(model, header.golden.x(header.n_features), header.answers)
     except Exception as error:  # whatever a pickle does where packages are missing or have moved on
         raise ArtifactError(
             f"{body} cannot be used here ({type(error).__name__}: {error}); "

@@ -91,7 +91,7 @@ def doctor(
     if not precision:
         return Diagnosis(machine(cache_folder()), [], 0)
     study = Study.open(recipe)
-    truth = study.truth(study.of_kind("classes")[0]).take(study.ids("train"))
+    truth = study.truth(study.of_kind(("classes",))[0]).take(study.ids("train"))
     manifest = study.manifest.take(truth.ids)
     _, first = np.unique(manifest.digests.astype(str), return_index=True)  # by digest, each once
     truth, manifest = truth.take(truth.ids[first[:MOST_IMAGES]]), manifest.take(truth.ids[first[:MOST_IMAGES]])

@@ -181,6 +181,9 @@ class FinetuneSpec(Spec):
     scale
         Numbers are learnt as they are, or brought to [0, 1] (``unit``), [-1, 1] (``symmetric``) or mean 0 and standard
         deviation 1 (``standard``) by the train rows; answers are brought back.
+    batch_norm
+        Whether BatchNorm of layers that learn takes its statistics from batches (``learn``) or keeps those that it came
+        with (``keep``).
     holdout
         Share of train that is held out to stop early by; 0: the last weights are kept.
     patience
@@ -191,7 +194,7 @@ class FinetuneSpec(Spec):
         Of new weights, order, dropout, augmentation and what is held out.
     """
 
-    added_later: ClassVar[Mapping[str, object]] = {}
+    added_later: ClassVar[Mapping[str, object]] = {"batch_norm": "learn"}
 
     backbone: str = "efficientnet_lite0"
     weights: str = "default"
@@ -219,6 +222,7 @@ class FinetuneSpec(Spec):
     class_weight: ClassWeight = "none"
     group_weight: str = "none"
     scale: Scale = "none"
+    batch_norm: Literal["learn", "keep"] = "learn"
     holdout: Annotated[float, Field(ge=0, le=MOST_LOST)] = 0.1
     patience: Annotated[int, Field(ge=0)] = 5
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx.answering import answers_of
 from featx.artifact import ANSWERS, Header, ensemble_body, load_head, read_header
 from featx.ensembles.voting import Vote
 from featx.errors import ArtifactError, DataError
+from featx.metrics import decided
 from featx.recipe import CHECKPOINT, Recipe, load_recipe
 from featx.registry import VOTES
 from featx.specs import EmbeddingRequest, EmbeddingSpec, ResolvedEmbedding
-from featx.tables import VALUE, Predictions
+from featx.tables import HAS, VALUE, Kind, Predictions
 from featx.workspace import Study
 
 if TYPE_CHECKING:
@@ -34,15 +36,15 @@ class Answers:
     images
         Those that could be read, n of them.
     proba
-        (n, k); of a model of numbers, these.
+        (n, k); of labels, of having each; of a model of numbers, these.
     classes
         k names.
     unreadable
         Image → reason.
     warnings
         Where this machine computes otherwise than the one that the model comes from.
-    of_numbers
-        Whether the answers are numbers and not probabilities of classes.
+    kind
+        Of what is answered.
     """
 
     images: list[str]
@@ -50,20 +52,27 @@ class Answers:
     classes: tuple[str, ...]
     unreadable: dict[str, str]
     warnings: list[str]
-    of_numbers: bool = False
+    kind: Kind = "classes"
 
     @property
     def labels(self) -> list[str]:
-        """The most probable class of each image."""
-        return [self.classes[code] for code in self.proba.argmax(axis=1)]
+        """The most probable class of each image, or the labels that it has; of numbers, nothing."""
+        if self.kind == "classes":
+            return [self.classes[code] for code in self.proba.argmax(axis=1)]
+        if self.kind == "numbers":
+            return [""] * len(self.proba)
+        had = decided(self.proba)
+        return [", ".join(name for name, has in zip(self.classes, row, strict=True) if has) for row in had]
 
     def rows(self, run: str) -> list[dict[str, Any]]:
         """Return one flat record an image: image, run, label, its probability, and that of every class; or numbers."""
-        if self.of_numbers:
+        if self.kind != "classes":
+            prefix = VALUE if self.kind == "numbers" else HAS
             return [
                 {"image": image, "run": run}
-                | {f"{VALUE}{name}": float(v) for name, v in zip(self.classes, row, strict=True)}
-                for image, row in zip(self.images, self.proba, strict=True)
+                | ({} if self.kind == "numbers" else {"labels": label})
+                | {f"{prefix}{name}": float(v) for name, v in zip(self.classes, row, strict=True)}
+                for image, label, row in zip(self.images, self.labels, self.proba, strict=True)
             ]
         return [
             {"image": image, "run": run, "label": label, "probability": float(max(proba))}
@@ -90,7 +99,7 @@ class Model(ABC):
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes' names, or those of the numbers, in the order of the columns."""
-        return self.header.classes or self.header.numbers
+        return self.header.names
 
     @property
     def embeddings(self) -> tuple[ResolvedEmbedding, ...]:
@@ -102,7 +111,7 @@ class Model(ABC):
         """Return (n, k) probabilities from each embedding's (n, d)."""
 
     def predict_proba(self, x: Any) -> NDArray[np.float64]:
-        """Return (n, k) probabilities.
+        """Return (n, k) probabilities of classes or labels, or (n, t) numbers where it answers these.
 
         Parameters
         ----------
@@ -131,8 +140,11 @@ class Model(ABC):
             {one.spec.fingerprint(): part for one, part in zip(self.embeddings, parts, strict=True)}
         )
 
-    def predict(self, x: Any) -> NDArray[np.object_]:
-        """Return (n,) class names for (n, d) embeddings."""
+    def predict(self, x: Any) -> NDArray[Any]:
+        """Return (n,) class names for (n, d) embeddings; (n, t) labels in {0, 1}, or numbers."""
+        if self.header.answers != "classes":
+            found = self.predict_proba(x)
+            return decided(found) if self.header.answers == "labels" else found
         names = np.asarray(self.classes, dtype=object)
         return np.asarray(names[self.predict_proba(x).argmax(axis=1)])
 
@@ -154,7 +166,7 @@ class HeadModel(Model):
     def predict_columns(self, columns: Columns) -> NDArray[np.float64]:
         """See `Model`."""
         x = np.hstack([columns[one.spec.fingerprint()] for one in self.embeddings])
-        return np.asarray(self.model.predict_proba(x), dtype=np.float64)
+        return answers_of(self.model, x, self.header.answers)
 
 
 @dataclass(frozen=True)
@@ -283,8 +295,7 @@ def answers(model: Model, embedded: "EmbeddedFiles") -> Answers:
     """Return a model's answers for embedded images."""
     classes = model.classes
     proba = model.predict_columns(embedded.columns) if embedded.images else np.empty((0, len(classes)))
-    of_numbers = bool(model.header.numbers)
-    return Answers(embedded.images, proba, classes, embedded.unreadable, embedded.warnings, of_numbers)
+    return Answers(embedded.images, proba, classes, embedded.unreadable, embedded.warnings, model.header.answers)
 
 
 def predict(

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from featx.errors import RecipeError
+from featx.errors import DataError, RecipeError
 from featx.finetune_specs import FinetuneSpec, known_backbone
 from featx.registry import suggestion
 from featx.specs import (
@@ -33,6 +33,7 @@ from featx.specs import (
 S = TypeVar("S", bound=Spec)
 CHECKPOINT = "checkpoint:"  # how a backbone's name begins that is a run
 DEFAULT_HEADS = ("logreg", "svm", "rf", "xgboost")
+DEFAULT_HEADS_OF_NUMBERS = ("ridge", "svm", "rf", "xgboost")
 
 
 class PathsSpec(Spec):
@@ -125,6 +126,16 @@ class Recipe(Spec):
             return {**written, "embedding": (), "head": ()}
         return written
 
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_have_heads_of_their_own(cls, written: Any) -> Any:
+        if not isinstance(written, Mapping) or "head" in written or not isinstance(written.get("targets"), Mapping):
+            return written
+        targets = [target for target in written["targets"].values() if isinstance(target, Mapping)]
+        kinds = {target.get("kind") == "numbers" for target in targets}
+        names = (*(DEFAULT_HEADS if False in kinds else ()), *(DEFAULT_HEADS_OF_NUMBERS if True in kinds else ()))
+        return {**written, "head": [{"name": name} for name in dict.fromkeys(names)]} if True in kinds else written
+
     @model_validator(mode="after")
     def _heads_need_embeddings(self) -> "Recipe":
         if not (self.embedding or self.finetune):
@@ -163,6 +174,20 @@ class Recipe(Spec):
         """
         changes = {name: value for name, value in said.items() if value is not None}
         return checked_spec(EngineSpec, "extraction", **self.extraction.model_dump() | changes)
+
+    def group_columns(self, group_weight: str) -> list[str]:
+        """Return the label columns of groups whose names are joined by ``+``.
+
+        Raises
+        ------
+        DataError
+            no group is called so.
+        """
+        names = [] if group_weight == "none" else group_weight.split("+")
+        if unknown := [name for name in names if name not in self.groups]:
+            listed = ", ".join(self.groups) or "none"
+            raise DataError(f"group_weight: no group is called {unknown[0]!r}; groups of the recipe: {listed}")
+        return [self.groups[name] for name in names]
 
     def heads_named(self, name: str) -> list[HeadSpec]:
         """Return the recipe's settings for a head, or the defaults of one that it does not name."""

@@ -6,11 +6,12 @@ known without importing anything that they name. A script or a notebook adds its
 Examples
 --------
 >>> sorted(HEADS.names())
-['logreg', 'rf', 'svm', 'xgboost']
->>> HEADS.get("logrge")
+['knn', 'lda', 'logreg', 'mlp', 'rf', 'ridge', 'svm', 'xgboost']
+>>> HEADS.get("logrge")  # doctest: +NORMALIZE_WHITESPACE
 Traceback (most recent call last):
     ...
-featx.errors.UnknownNameError: no head is called 'logrge'; did you mean 'logreg'? known: logreg, rf, svm, xgboost
+featx.errors.UnknownNameError: no head is called 'logrge'; did you mean 'logreg'? known: knn, lda, logreg,
+mlp, rf, ridge, svm, xgboost
 """
 
 from collections.abc import Callable

@@ -19,7 +19,20 @@ Runtime = Literal["torch", "compile", "onnx", "openvino"]
 Stored = Literal["float32", "float16"]
 Views = Literal["one", "flip", "five-crops"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
-Metric = Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss"]
+Metric = Literal[
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "log_loss",
+    "quadratic_kappa",
+    "average_precision",
+    "exact_match",
+    "mae",
+    "rmse",
+    "r2",
+    "pearson",
+    "ccc",
+]
 Channels = tuple[float, float, float]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -161,11 +174,16 @@ class TargetSpec(Spec):
     column
         The label column.
     kind
-        ``classes``, or ``numbers``: networks answer with a number for each image.
+        ``classes``, of which an image has one; ``labels``, of which it may have several or none; or ``numbers``.
     columns
-        Of numbers: several label columns that are answered together, instead of `column`.
+        Of labels and numbers: several label columns that are answered together, instead of `column`. In those of
+        labels ``*`` stands for any text.
     above
-        For a number: the second class is everything above it, the first one the rest.
+        For a number: the second class is everything above it, the first one the rest; a label is had above it.
+    soft
+        The column holds the probability of the second class, in [0, 1]; an image is of the class that has more.
+    ordered
+        The classes stand in an order, that of `classes`, `bins` or the numbers: a guess is the worse the further off.
     classes
         Names in the order of the codes 0, 1, …: the column's own values in a chosen order, or, for numbers,
         names of the sorted values (``["no", "yes"]`` for -1/1).
@@ -191,10 +209,12 @@ class TargetSpec(Spec):
         "confidence": None,
         "kind": "classes",
         "columns": [],
+        "soft": False,
+        "ordered": False,
     }
 
     column: str
-    kind: Literal["classes", "numbers"] = "classes"
+    kind: Literal["classes", "labels", "numbers"] = "classes"
     columns: tuple[str, ...] = ()
     above: float | None = None
     classes: tuple[str, ...] | None = None
@@ -204,6 +224,8 @@ class TargetSpec(Spec):
     balance: Literal["none", "undersample"] = "none"
     weight: str | None = None
     confidence: str | None = None
+    soft: bool = False
+    ordered: bool = False
 
     @field_validator("classes")
     @classmethod
@@ -220,19 +242,24 @@ class TargetSpec(Spec):
         return written
 
     @model_validator(mode="after")
-    def _numbers_have_no_classes(self) -> "TargetSpec":
+    def _its_keys_go_together(self) -> "TargetSpec":
         if self.kind == "classes" and self.columns:
-            raise ValueError("several columns are answered together as numbers; say kind = 'numbers'")
-        of_classes = [name for name in ("classes", "bins", "keep", "map") if getattr(self, name)]
-        of_classes += ["above"] if self.above is not None else []
+            raise ValueError("several columns are answered together; say kind = 'labels' or kind = 'numbers'")
+        of_classes = [name for name in ("classes", "bins", "keep", "map", "soft", "ordered") if getattr(self, name)]
+        of_classes += ["above"] if self.above is not None and self.kind == "numbers" else []
         of_classes += ["balance"] if self.balance != "none" else []
-        if self.kind == "numbers" and of_classes:
-            raise ValueError(f"{of_classes[0]!r} makes classes, found kind = 'numbers' beside it")
+        if self.kind != "classes" and of_classes:
+            raise ValueError(f"{of_classes[0]!r} makes classes, found kind = {self.kind!r} beside it")
+        others = [name for name in ("bins", "keep", "map", "ordered") if getattr(self, name)]
+        if self.soft and others:
+            raise ValueError(f"a soft target has two classes and their shares, found {others[0]!r} beside it")
+        if self.soft and self.classes is not None and len(self.classes) != 2:
+            raise ValueError(f"a soft target has 2 classes, found {len(self.classes)} names in 'classes'")
         return self
 
     @property
-    def number_columns(self) -> tuple[str, ...]:
-        """The columns of a target of numbers."""
+    def own_columns(self) -> tuple[str, ...]:
+        """The label columns that it is made of; those of labels may be patterns."""
         return self.columns or (self.column,)
 
     @model_validator(mode="after")
@@ -501,6 +528,8 @@ class EngineSpec(Spec):
         expect on the others (`featx.embeddings.drift.Drift`).
     gpus
         That a network is trained on at once.
+    search_gb
+        Most that the trials of a head's search may keep for each other.
     boundary_gb
         Most that the activations of one boundary may take; for more, frozen layers run in every epoch.
     """
@@ -511,6 +540,7 @@ class EngineSpec(Spec):
     runtime: Literal["auto", Runtime] = "auto"
     least_cosine: Annotated[float, Field(gt=0, lt=1)] = 0.999
     gpus: Count = 1
+    search_gb: Annotated[float, Field(ge=0)] = 2.0
     boundary_gb: Annotated[float, Field(ge=0)] = 50.0
 
 
@@ -524,20 +554,45 @@ class HeadSpec(Spec):
     trials, timeout_s
         How many settings are tried, and for how long at most.
     metric
-        What cross-validation inside train maximises (``log_loss`` is minimised).
+        What cross-validation inside train maximises (losses and errors are minimised); by default ``accuracy`` of
+        classes, ``quadratic_kappa`` where they are ordered, ``average_precision`` of labels, ``mae`` of numbers.
     class_weight
         ``none``, ``balanced`` (each class weighs the same), or a weight for each class name.
+    group_weight
+        Names of ``[groups]`` joined by ``+``: each of their combinations weighs the same.
+    embeddings
+        ``all``: what the recipe extracts stands side by side; ``search``: which of it, alone or side by side, is one
+        more choice of the search.
+    rule
+        ``best``: the setting with the best mean over the folds; ``one_se``: the simplest within a standard error of it.
+    warm
+        Begin with the setting that the last finished search for this head and target found.
+    nested
+        Folds by which the whole search is scored from outside; 0 for none.
     folds
         Of the cross-validation.
     seed
         Of the folds, the search and the head.
     """
 
+    added_later: ClassVar[Mapping[str, object]] = {
+        "group_weight": "none",
+        "embeddings": "all",
+        "rule": "best",
+        "warm": False,
+        "nested": 0,
+    }
+
     name: str
     trials: Count = 20
     timeout_s: Annotated[float, Field(gt=0)] | None = None
-    metric: Metric = "accuracy"
+    metric: Metric | None = None
     class_weight: ClassWeight = "none"
+    group_weight: str = "none"
+    embeddings: Literal["all", "search"] = "all"
+    rule: Literal["best", "one_se"] = "best"
+    warm: bool = False
+    nested: Annotated[int, Field(ge=0)] = 0
     folds: Annotated[int, Field(ge=2)] = 5
     seed: int = 0
 
@@ -545,6 +600,13 @@ class HeadSpec(Spec):
     @classmethod
     def _head_is_known(cls, name: str) -> str:
         return known_name(HEADS, name)
+
+    @field_validator("nested")
+    @classmethod
+    def _one_fold_is_none(cls, nested: int) -> int:
+        if nested == 1:
+            raise ValueError("expected 0 or two folds or more, found 1")
+        return nested
 
 
 class EnsembleSpec(Spec):

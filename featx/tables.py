@@ -1,6 +1,7 @@
 """The three tables between the stages: `Manifest` → `Embeddings` → `Predictions`, and the `Truth` they are held to.
 
-Where a target is a number, `Estimates` are held to `Numbers`.
+Where a target is numbers, `Estimates` are held to `Numbers`; where it is labels of which an image may have several,
+`LabelProba` to `Labels`. `Known` and `Answered` are what all kinds have in common.
 
 Rows are known by id and nothing else. Each table is checked once, when it is made, and ``take(ids)`` is the only
 way to put rows in an order, so that a row can never be taken for its neighbour.
@@ -8,7 +9,7 @@ way to put rows in an order, so that a row can never be taken for its neighbour.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from featx.errors import AlignmentError, DataError
 
 VALUE = "value."  # how a column of numbers begins
+HAS = "has."  # and one of the probability of a label
+Kind = Literal["classes", "labels", "numbers"]  # of a target
 Ids = NDArray[np.object_] | Sequence[str]
 
 
@@ -158,25 +161,38 @@ class Truth:
     classes
         k names; code i means classes[i].
     weights
-        (n,) numbers ≥ 0: how much each image counts in learning; None where all count the same.
+        (n,) numbers ≥ 0: how much each image counts, in learning and in weighted scores; None where all count the same.
+    shares
+        (n, k) rows sum to 1: the probability of each class, where labels are soft; codes are the largest.
+    ordered
+        Whether the classes stand in an order.
     """
 
+    kind: ClassVar[Kind] = "classes"
     ids: NDArray[np.object_]
     codes: NDArray[np.int64]
     classes: tuple[str, ...]
     weights: NDArray[np.float64] | None = None
+    shares: NDArray[np.float64] | None = None
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         as_ids(self.ids)
-        for what, values in (("codes", self.codes), ("weights", self.weights)):
+        for what, values in (("codes", self.codes), ("weights", self.weights), ("shares", self.shares)):
             if values is not None and len(values) != len(self.ids):
                 raise AlignmentError(f"expected {len(self.ids)} {what}, found {len(values)}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the columns of what answers it."""
+        return self.classes
 
     def take(self, ids: Ids) -> "Truth":
         """Return the rows of `ids`, in their order."""
         at = positions(self.ids, ids, "labels")
         weights = None if self.weights is None else self.weights[at]
-        return Truth(self.ids[at], self.codes[at], self.classes, weights)
+        shares = None if self.shares is None else self.shares[at]
+        return Truth(self.ids[at], self.codes[at], self.classes, weights, shares, self.ordered)
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,6 +211,7 @@ class Numbers:
         As of `Truth`.
     """
 
+    kind: ClassVar[Kind] = "numbers"
     ids: NDArray[np.object_]
     values: NDArray[np.float64]
     names: tuple[str, ...]
@@ -205,11 +222,18 @@ class Numbers:
         if self.values.shape != (len(self.ids), len(self.names)):
             raise AlignmentError(f"expected numbers of shape ({len(self.ids)}, {len(self.names)})")
 
-    def take(self, ids: Ids) -> "Numbers":
+    def take(self, ids: Ids) -> Self:
         """Return the rows of `ids`, in their order."""
         at = positions(self.ids, ids, "labels")
         weights = None if self.weights is None else self.weights[at]
-        return Numbers(self.ids[at], self.values[at], self.names, weights)
+        return type(self)(self.ids[at], self.values[at], self.names, weights)
+
+
+@dataclass(frozen=True, eq=False)
+class Labels(Numbers):
+    """Which labels some images have: `values` (n, t) are 0 or 1, `names` those of the labels."""
+
+    kind: ClassVar[Kind] = "labels"
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,48 +249,82 @@ class Estimates:
     names
         Of the t columns.
     part
-        (n,) ``val`` or ``test``.
+        As of `Predictions`.
+    fold
+        As of `Predictions`.
     """
 
+    prefix: ClassVar[str] = VALUE
     ids: NDArray[np.object_]
     values: NDArray[np.float64]
     names: tuple[str, ...]
     part: NDArray[np.object_]
+    fold: NDArray[np.int64]
 
     def __post_init__(self) -> None:
         as_ids(self.ids)
         n, t = len(self.ids), len(self.names)
-        if self.values.shape != (n, t) or len(self.part) != n:
+        if self.values.shape != (n, t) or len(self.part) != n or len(self.fold) != n:
             raise AlignmentError(f"expected numbers of shape ({n}, {t}), found {self.values.shape}")
         if bad := int((~np.isfinite(self.values).all(1)).sum()):
             raise DataError(f"{bad} of {n} rows of numbers are not finite")
 
-    def _rows(self, at: NDArray[Any]) -> "Estimates":
-        return Estimates(self.ids[at], self.values[at], self.names, self.part[at])
+    @classmethod
+    def of_part(
+        cls, part: str, ids: Ids, values: NDArray[Any], names: Sequence[str], fold: NDArray[np.int64] | None = None
+    ) -> Self:
+        """Make a table whose rows are all of one part."""
+        n = len(ids)
+        parts, folds = np.full(n, part, dtype=object), np.full(n, -1) if fold is None else fold
+        return cls(as_ids(ids), np.asarray(values, dtype=np.float64), tuple(names), parts, folds)
 
-    def take(self, ids: Ids) -> "Estimates":
+    @classmethod
+    def concatenate(cls, tables: Sequence[Self]) -> Self:
+        """Stack tables over the same columns; ids must differ."""
+        joined = (np.concatenate([getattr(one, name) for one in tables]) for name in ("ids", "values", "part", "fold"))
+        ids, values, part, fold = joined
+        return cls(ids, values, tables[0].names, part, fold)
+
+    def _rows(self, at: NDArray[Any]) -> Self:
+        return type(self)(self.ids[at], self.values[at], self.names, self.part[at], self.fold[at])
+
+    def take(self, ids: Ids) -> Self:
         """Return the rows of `ids`, in their order."""
         return self._rows(positions(self.ids, ids, "predictions"))
 
-    def of(self, part: str) -> "Estimates":
+    def of(self, part: str) -> Self:
         """Return the rows of one part; there may be none."""
         return self._rows(np.flatnonzero(self.part == part))
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one flat frame, fit for Parquet; a number's column is prefixed ``value.``."""
-        frame = pd.DataFrame({"id": self.ids, "part": self.part})
-        return frame.join(pd.DataFrame(self.values, columns=[f"{VALUE}{name}" for name in self.names]))
+        """Return one flat frame, fit for Parquet; a number's column is prefixed ``value.``, a label's ``has.``."""
+        frame = pd.DataFrame({"id": self.ids, "part": self.part, "fold": self.fold})
+        return frame.join(pd.DataFrame(self.values, columns=[f"{self.prefix}{name}" for name in self.names]))
 
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame) -> "Estimates":
-        """Undo `to_frame`."""
-        names = [name for name in frame.columns if name.startswith(VALUE)]
+    def from_frame(cls, frame: pd.DataFrame) -> Self:
+        """Undo `to_frame`; frames of an older featx have no folds."""
+        names = [name for name in frame.columns if name.startswith(cls.prefix)]
+        fold = frame["fold"].to_numpy(np.int64) if "fold" in frame else np.full(len(frame), -1)
         return cls(
             frame["id"].to_numpy(object),
             frame[names].to_numpy(np.float64),
-            tuple(name.removeprefix(VALUE) for name in names),
+            tuple(name.removeprefix(cls.prefix) for name in names),
             frame["part"].to_numpy(object),
+            fold,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class LabelProba(Estimates):
+    """The same of labels: `values` (n, t) are the probability that an image has each."""
+
+    prefix: ClassVar[str] = HAS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if bad := int(((self.values < 0) | (self.values > 1)).any(1).sum()):
+            raise DataError(f"{bad} of {len(self.ids)} rows of probabilities are not in [0, 1]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -374,3 +432,36 @@ class Predictions:
             frame["part"].to_numpy(object),
             frame["fold"].to_numpy(np.int64),
         )
+
+
+Known = Truth | Numbers
+Answered = Predictions | Estimates
+
+
+def answers_from_frame(frame: pd.DataFrame) -> Answered:
+    """Undo any table's `to_frame`."""
+    if any(name.startswith(HAS) for name in frame.columns):
+        return LabelProba.from_frame(frame)
+    of_numbers = any(name.startswith(VALUE) for name in frame.columns)
+    return Estimates.from_frame(frame) if of_numbers else Predictions.from_frame(frame)
+
+
+def answers_of_part(
+    known: Known, part: str, ids: Ids, outputs: NDArray[Any], fold: NDArray[np.int64] | None = None
+) -> Answered:
+    """Make the table that answers `known`, all rows of one part.
+
+    Parameters
+    ----------
+    outputs
+        (n, k) probabilities of classes, (n, t) of labels, or (n, t) numbers.
+    """
+    if isinstance(known, Truth):
+        return Predictions.of_part(part, ids, outputs, known.classes, fold)
+    kind = LabelProba if isinstance(known, Labels) else Estimates
+    return kind.of_part(part, ids, outputs, known.names, fold)
+
+
+def concatenated(tables: Sequence[Answered]) -> Answered:
+    """Stack tables of one kind."""
+    return type(tables[0]).concatenate(tables)  # type: ignore[arg-type]

@@ -34,8 +34,19 @@ from featx.errors import DataError, IncompleteError
 from featx.recipe import Recipe, load_recipe
 from featx.sources import label_states, source_place
 from featx.specs import EmbeddingSpec, ResolvedEmbedding, fingerprint
-from featx.tables import VALUE, Estimates, Ids, Manifest, Numbers, Predictions, Truth
-from featx.targets import category_text, encode, numbers
+from featx.tables import (
+    Answered,
+    Estimates,
+    Ids,
+    Kind,
+    Known,
+    Manifest,
+    Numbers,
+    Predictions,
+    Truth,
+    answers_from_frame,
+)
+from featx.targets import category_text, known
 
 HAS_EMBEDDING = ("embedded", "cached", "duplicate")
 
@@ -115,11 +126,9 @@ class RunFolder:
         return bool(whole and self.spec["val_labels"] == labels[1])
 
     @cached_property
-    def answers(self) -> Predictions | Estimates:
-        """All parts' predictions, of classes or of numbers."""
-        frame = read_table(self.path / "predictions.parquet", "featx fit --force")
-        of_numbers = any(name.startswith(VALUE) for name in frame.columns)
-        return Estimates.from_frame(frame) if of_numbers else Predictions.from_frame(frame)
+    def answers(self) -> Answered:
+        """All parts' predictions, of classes, labels or numbers."""
+        return answers_from_frame(read_table(self.path / "predictions.parquet", "featx fit --force"))
 
     @property
     def predictions(self) -> Predictions:
@@ -129,11 +138,11 @@ class RunFolder:
 
     @property
     def estimates(self) -> Estimates:
-        """`answers` of a run that answers numbers."""
+        """`answers` of a run that answers labels or numbers."""
         assert isinstance(self.answers, Estimates)
         return self.answers
 
-    def chooser(self) -> Predictions | Estimates:
+    def chooser(self) -> Answered:
         """Return the rows that choose between runs: val, or where there is no val split the out-of-fold rows."""
         val = self.answers.of("val")
         return val if len(val.ids) else self.answers.of("oof")
@@ -272,8 +281,8 @@ class Study:
             raise DataError(f"no target is called {chosen!r}; targets: {', '.join(known)}")
         return known if chosen is None else [chosen]
 
-    def of_kind(self, kind: str, chosen: str | None = None) -> list[str]:
-        """Return the recipe's targets of ``classes`` or of ``numbers``; a chosen one must be of that kind.
+    def of_kind(self, kinds: Sequence[Kind], chosen: str | None = None) -> list[str]:
+        """Return the recipe's targets of some kinds; a chosen one must be of them.
 
         Raises
         ------
@@ -281,18 +290,18 @@ class Study:
             there is none.
         """
         names = self.target_names(chosen)
-        found = [name for name in names if self.recipe.targets[name].kind == kind]
+        found = [name for name in names if self.recipe.targets[name].kind in kinds]
         if not found:
-            raise DataError(f"target {names[0]!r} is not of {kind}, and nothing else can be asked for here so far")
+            kind = self.recipe.targets[names[0]].kind
+            raise DataError(f"target {names[0]!r} is of {kind}, expected one of {' or '.join(kinds)} here")
         return found
 
-    def _encoded(self, target: str) -> Truth | Numbers:
-        spec = self.recipe.targets[target]
-        return (numbers if spec.kind == "numbers" else encode)(self._labelled, target, spec)
+    def _known(self, target: str) -> Known:
+        return known(self._labelled, target, self.recipe.targets[target])
 
-    def labels(self, target: str) -> Truth | Numbers:
+    def labels(self, target: str) -> Known:
         """Return the labels of all train and val rows; those of the test split stay sealed."""
-        return self._encoded(target).take(np.concatenate([self.ids("train"), self.ids("val")]))
+        return self._known(target).take(np.concatenate([self.ids("train"), self.ids("val")]))
 
     def truth(self, target: str) -> Truth:
         """Return `labels` of a target of classes."""
@@ -301,7 +310,7 @@ class Study:
         return found
 
     def numbers(self, target: str) -> Numbers:
-        """Return `labels` of a target of numbers."""
+        """Return `labels` of a target of labels or numbers."""
         found = self.labels(target)
         assert isinstance(found, Numbers)
         return found
@@ -329,7 +338,7 @@ class Study:
         texts = [rows.column(column).map(category_text) for column in columns]
         return np.array([" × ".join(values) for values in zip(*texts, strict=True)], dtype=object)
 
-    def open_test(self, target: str, runs: Sequence[str]) -> Truth | Numbers:
+    def open_test(self, target: str, runs: Sequence[str]) -> Known:
         """Return the labels of the test split, and log who looked, when, and at which runs.
 
         Raises
@@ -348,7 +357,7 @@ class Study:
         }
         with (self.folder / "looks.jsonl").open("a") as log:
             log.write(json.dumps(look) + "\n")
-        return self._encoded(target).take(ids)
+        return self._known(target).take(ids)
 
     def looks(self, target: str | None = None) -> list[dict[str, Any]]:
         """Return the log of openings of the test split."""
@@ -366,11 +375,12 @@ class Study:
         if part == "test":
             raise ValueError("labels of the test split are sealed")
         truth = self.labels(target).take(self.ids(part))
-        names, values = (truth.names, truth.values) if isinstance(truth, Numbers) else (truth.classes, truth.codes)
-        known: list[Any] = [list(names), dict(zip(truth.ids, values.tolist(), strict=True))]
-        if truth.weights is not None:
-            known.append(dict(zip(truth.ids, truth.weights.tolist(), strict=True)))
-        return fingerprint(known)
+        if isinstance(truth, Truth):
+            columns, others = [truth.codes, truth.weights, truth.shares], ["ordered"] if truth.ordered else []
+        else:
+            columns, others = [truth.values, truth.weights], []
+        by_id = [dict(zip(truth.ids, of.tolist(), strict=True)) for of in columns if of is not None]
+        return fingerprint([list(truth.names), *by_id, *others])
 
     # Runs
 
@@ -388,13 +398,21 @@ class Study:
         make
             Fills the run's folder, ``spec.json`` left out.
         """
-        folder = self.folder / f"{stem}-{fingerprint(asked)[:8]}"
-        made = force or not (folder / "header.json").is_file()
+        folder = self._run_path(stem, asked)
+        made = force or self.find_run(stem, asked) is None
         if made:
             with whole_folder(folder) as private:
                 make(private)
                 write_json(private / "spec.json", asked)
         return RunFolder(folder), made
+
+    def _run_path(self, stem: str, asked: dict[str, Any]) -> Path:
+        return self.folder / f"{stem}-{fingerprint(asked)[:8]}"
+
+    def find_run(self, stem: str, asked: dict[str, Any]) -> RunFolder | None:
+        """Return the run that `run_once` would, if it has been made."""
+        folder = self._run_path(stem, asked)
+        return RunFolder(folder) if (folder / "header.json").is_file() else None
 
     def has_runs(self, target: str) -> bool:
         """Whether `runs` finds some of a target."""

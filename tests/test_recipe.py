@@ -36,7 +36,8 @@ def test_three_mistakes_are_told_at_once_with_their_keys(tmp_path: Path) -> None
         """,
     )
     assert sorted(found) == [
-        "head[1].name: no head is called 'xgbost'; did you mean 'xgboost'? known: logreg, rf, svm, xgboost",
+        "head[1].name: no head is called 'xgbost'; did you mean 'xgboost'? known: knn, lda, logreg, mlp, rf, ridge, "
+        "svm, xgboost",
         "head[1].trials: found 'many', expected to be a valid integer, unable to parse string as an integer",
         "split.sed: no such key; did you mean 'seed'? known: by, column, cut, seed, stratify, test, val",
     ]

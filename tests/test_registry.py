@@ -20,7 +20,9 @@ def test_every_listed_name_can_be_loaded(registry: Registry[object]) -> None:
 
 
 def test_an_unknown_name_is_told_with_the_closest_and_all_that_are_known() -> None:
-    message = r"^no head is called 'xgbost'; did you mean 'xgboost'\? known: logreg, rf, svm, xgboost$"
+    message = (
+        r"^no head is called 'xgbost'; did you mean 'xgboost'\? known: knn, lda, logreg, mlp, rf, ridge, svm, xgboost$"
+    )
     with pytest.raises(UnknownNameError, match=message):
         HEADS.get("xgbost")
 

@@ -27,7 +27,8 @@ def table(kind: str, ids: list[str]) -> Table:
     if kind == "embeddings":
         return Embeddings(array, np.stack([numbers, -numbers], axis=1).astype(np.float32), ("f",))
     if kind == "truth":
-        return Truth(array, numbers % 2, ("a", "b"), numbers / 7)
+        share = (numbers + 1) / 10
+        return Truth(array, numbers % 2, ("a", "b"), numbers / 7, np.stack([share, 1 - share], axis=1), ordered=True)
     share = (numbers + 1) / 10
     part = np.where(numbers < 4, "oof", "val").astype(object)
     return Predictions(array, np.stack([share, 1 - share], axis=1), ("a", "b"), part, numbers)
@@ -36,10 +37,13 @@ def table(kind: str, ids: list[str]) -> Table:
 def content(of: Table) -> dict[str, object]:
     """Turn a table into what can be compared."""
     return {
-        name: value.to_dict("list") | {"index": list(value.index)} if isinstance(value, pd.DataFrame) else list(value)
+        name: value.to_dict("list") | {"index": list(value.index)}
+        if isinstance(value, pd.DataFrame)
+        else value.tolist()
+        if isinstance(value, np.ndarray)
+        else value
         for name, value in vars(of).items()
-        if name != "proba" and name != "x"
-    } | {name: value.tolist() for name, value in vars(of).items() if name in {"proba", "x"}}
+    }
 
 
 @pytest.mark.parametrize("kind", KINDS)

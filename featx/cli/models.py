@@ -11,6 +11,7 @@ from featx.cli.options import DeviceOption, ForceOption, JsonOption, RecipeOptio
 
 if TYPE_CHECKING:
     from featx.evaluation.evaluate import Evaluation
+    from featx.heads.fit import Fitted
 
 
 def fit(
@@ -26,6 +27,9 @@ def fit(
     trials: Annotated[int | None, typer.Option(min=1, help="Settings to try.", show_default="the recipe's")] = None,
     timeout: Annotated[
         float | None, typer.Option(min=0.001, help="Seconds after which no new trial starts.", show_default="none")
+    ] = None,
+    nested: Annotated[
+        int | None, typer.Option(min=0, help="Folds that score the whole search from outside.", show_default="none")
     ] = None,
     force: ForceOption = False,
     json: JsonOption = False,
@@ -46,13 +50,14 @@ def fit(
             embedding=embedding,
             trials=trials,
             timeout_s=timeout,
+            nested=nested,
             force=force,
             watch=watch,
         )
     if not json:
         show.fits(runs)
         return
-    best = max(runs, key=lambda run: run.oof_accuracy if run.val_accuracy is None else run.val_accuracy)
+    best = max(runs, key=_merit)
     totals = {
         "best_run": best.run,
         "accuracy": best.oof_accuracy,
@@ -61,6 +66,12 @@ def fit(
         "train_s": sum(run.train_s for run in runs if run.made),
     }
     show.as_json({"runs": show.plain(runs), **totals})
+
+
+def _merit(run: "Fitted") -> float:
+    """Return the score that runs are compared by, greater for better."""
+    value = run.oof_score if run.val_score is None else run.val_score
+    return -value if run.score == "mae" else value
 
 
 def finetune(

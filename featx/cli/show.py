@@ -30,6 +30,8 @@ SHORT = {
     "kappa": "kappa",
     "auc_ovr": "AUC",
     "log_loss": "log loss",
+    "confidence_accuracy": "acc by weight",
+    "confidence_mae": "mae by weight",
 }
 FAILURES_SHOWN = 10
 MOST_OFFERED = 60  # columns that could be predicted
@@ -173,7 +175,7 @@ def fits(runs: Sequence["Fitted"]) -> None:
             run.run,
             run.n_trials,
             run.cv_score,
-            run.val_accuracy,
+            run.val_score,
             run.search_s,
             run.train_s,
             "" if run.made else "was there",
@@ -181,7 +183,8 @@ def fits(runs: Sequence["Fitted"]) -> None:
         for run in runs
     ]
     metrics = " / ".join(dict.fromkeys(run.metric for run in runs))
-    table("", ["run", "trials", f"cv {metrics}", "val acc", "search s", "train s", ""], rows)
+    shown = " / ".join(dict.fromkeys(SHORT.get(run.score, run.score.replace("_", " ")) for run in runs))
+    table("", ["run", "trials", f"cv {metrics}", f"val {shown}", "search s", "train s", ""], rows)
     for run in runs:
         say(f"  {run.run}: {setting_text(run.params)}")
 
@@ -240,7 +243,7 @@ def evaluations(found: "Sequence[Evaluation]", with_classes: bool = False) -> No
 
 def evaluation(found: "Evaluation", with_classes: bool) -> None:
     """Print all runs of one target."""
-    names = [name for name in found.rows[0].scores if name != "n"] if found.kind == "numbers" else list(SHORT)
+    names = found.scores
     interval = found.kind == "classes"
     rows = [
         (
@@ -253,7 +256,16 @@ def evaluation(found: "Evaluation", with_classes: bool) -> None:
     ]
     n = int(found.rows[0].scores["n"])
     title = f"{found.target} on {found.part} (n {n})"
-    table(title, ["  run", *(["acc 95 %"] if interval else []), *(SHORT.get(name, name) for name in names), ""], rows)
+    table(
+        title,
+        [
+            "  run",
+            *(["acc 95 %"] if interval else []),
+            *(SHORT.get(name, name.replace("_", " ")) for name in names),
+            "",
+        ],
+        rows,
+    )
     looks = f"; the test split has been opened {found.n_looks} times" if found.n_looks else "; the test split is sealed"
     say(f"* chosen by {found.chosen_by.replace('_', ' ')}{looks.replace('1 times', 'once')}")
     if with_classes:
@@ -266,8 +278,12 @@ def predictions(found: Mapping[str, "Answers"]) -> None:
     """Print every model's answer for every image."""
     for name, answers in found.items():
         rows = [
-            (image, *([] if answers.of_numbers else [label]), *map(float, proba))
+            (image, *([] if answers.kind == "numbers" else [label]), *map(float, proba))
             for image, label, proba in zip(answers.images, answers.labels, answers.proba, strict=True)
         ]
         if rows:
-            table(f"\n{name}", ["image", *([] if answers.of_numbers else ["label"]), *answers.classes], rows)
+            table(
+                f"\n{name}",
+                ["image", *{"classes": ["label"], "labels": ["labels"]}.get(answers.kind, []), *answers.classes],
+                rows,
+            )

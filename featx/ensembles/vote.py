@@ -91,7 +91,7 @@ def ensemble(
     said = {"methods": tuple(methods) or None, "members": tuple(members) or None}
     spec = study.recipe.ensemble.model_copy(update={k: v for k, v in said.items() if v is not None})
     made = []
-    for name in study.of_kind("classes", target):
+    for name in study.of_kind(("classes",), target):
         runs = [run for run in study.runs(name, spec.members) if not run.is_ensemble]
         if len(runs) < 2:
             found = ", ".join(run.name for run in runs) or "none"

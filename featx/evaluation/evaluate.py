@@ -8,27 +8,14 @@ from typing import Any
 from scipy.stats import norm
 
 from featx.disk import read_json, write_json
-from featx.metrics import confusion, mae, number_scores, per_class, score, scores
+from featx.facts import Facts
+from featx.metrics import chosen_metric, confusion, per_class, per_label, score, scores
 from featx.recipe import Recipe
 from featx.specs import fingerprint
-from featx.tables import Estimates, Numbers, Predictions, Truth
+from featx.tables import Answered, Kind, Known, Predictions, Truth
 from featx.workspace import RunFolder, Study
 
 CONFIDENCE = 0.95
-SCORES = (
-    "accuracy",
-    "balanced_accuracy",
-    "macro_precision",
-    "macro_recall",
-    "macro_f1",
-    "weighted_precision",
-    "weighted_recall",
-    "weighted_f1",
-    "kappa",
-    "auc_ovr",
-    "log_loss",
-)
-NUMBER_SCORES = ("mae", "rmse", "r2", "pearson", "ccc")
 
 
 @dataclass(frozen=True)
@@ -38,11 +25,11 @@ class Row:
     Attributes
     ----------
     scores
-        See `featx.metrics.scores` and `number_scores`.
+        See `featx.metrics.scores`.
     accuracy_low, accuracy_high
-        Wilson's interval at 95 %.
+        Wilson's interval at 95 %, of classes.
     per_class
-        Precision, recall, F1 and n of each class.
+        Precision, recall, F1 and n of each class or label.
     confusion
         (k, k) counts; row = true class.
     marks
@@ -76,7 +63,7 @@ class Evaluation:
     n_looks
         How often the test split of this target has been opened.
     kind
-        ``classes`` or ``numbers``; the latter have no intervals, classes or confusion.
+        ``classes``, ``labels`` or ``numbers``; only classes have intervals and confusion.
     """
 
     target: str
@@ -86,7 +73,12 @@ class Evaluation:
     chosen: str
     chosen_by: str
     n_looks: int
-    kind: str = "classes"
+    kind: Kind = "classes"
+
+    @property
+    def scores(self) -> list[str]:
+        """Names of the scores that all runs have."""
+        return [name for name in self.rows[0].scores if name != "n"]
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Evaluation":
@@ -127,10 +119,10 @@ def _with_runs(study: Study, target: str | None) -> list[str]:
 def _evaluate(study: Study, target: str, final: bool) -> Evaluation:
     runs = study.runs(target)
     truth = study.labels(target)
-    of_numbers = isinstance(truth, Numbers)
-    metric = "mae" if of_numbers else study.recipe.ensemble.metric
+    of_classes = isinstance(truth, Truth) and not truth.ordered
+    metric = study.recipe.ensemble.metric if of_classes else chosen_metric(Facts.of(truth), None)
     choosers = {run.name: run.chooser() for run in runs}
-    rank = {name: _merit(metric, truth, table) for name, table in choosers.items()}
+    rank = {name: score(metric, truth, table) for name, table in choosers.items()}
     ranked = sorted(runs, key=lambda run: (-rank[run.name], run.name))
     part = str(choosers[ranked[0].name].part[0])
     if final:
@@ -140,26 +132,17 @@ def _evaluate(study: Study, target: str, final: bool) -> Evaluation:
         rows = [_row(run, choosers[run.name], truth) for run in ranked]
     found = Evaluation(
         target,
-        [] if isinstance(truth, Numbers) else list(truth.classes),
+        list(truth.classes) if isinstance(truth, Truth) else [],
         "test" if final else part,
         rows,
         ranked[0].name,
-        f"{metric} on {part}",
+        f"{'' if truth.weights is None else 'weighted '}{metric} on {part}",
         len(study.looks(target)),
-        "numbers" if of_numbers else "classes",
+        truth.kind,
     )
     if final:
         write_json(_final_file(study, target), asdict(found))
     return found
-
-
-def _merit(metric: str, truth: Truth | Numbers, table: Predictions | Estimates) -> float:
-    """Return the score that chooses, greater for better."""
-    if isinstance(truth, Numbers) and isinstance(table, Estimates):
-        return -mae(truth, table)
-    assert isinstance(truth, Truth)
-    assert isinstance(table, Predictions)
-    return score(metric, truth, table)  # type: ignore[arg-type]
 
 
 def last_final(study: Study, target: str) -> Evaluation | None:
@@ -173,13 +156,11 @@ def _final_file(study: Study, target: str) -> Path:
     return study.folder / f"final-{target}-{current[:8]}.json"
 
 
-def _row(run: RunFolder, table: Predictions | Estimates, truth: Truth | Numbers) -> Row:
-    if isinstance(truth, Numbers) and isinstance(table, Estimates):
-        found = number_scores(truth, table)
-        return Row(run.name, False, found, float("nan"), float("nan"), [], [], run.marks)
-    assert isinstance(truth, Truth)
-    assert isinstance(table, Predictions)
+def _row(run: RunFolder, table: Answered, truth: Known) -> Row:
     found = scores(truth, table)
+    if not (isinstance(truth, Truth) and isinstance(table, Predictions)):
+        each = per_label(truth, table) if truth.kind == "labels" else []
+        return Row(run.name, run.is_ensemble, found, float("nan"), float("nan"), each, [], run.marks)
     low, high = wilson(found["accuracy"], int(found["n"]))
     counts = confusion(truth, table).tolist()
     return Row(run.name, run.is_ensemble, found, low, high, per_class(truth, table), counts, run.marks)

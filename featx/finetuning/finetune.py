@@ -81,7 +81,7 @@ def finetune(  # noqa: PLR0913 - one keyword for each thing that a recipe says a
     supply = _supply(study, engine, watch)
     differing = _differing([spec for one in sections for spec in one.specs])
     runs = []
-    for name in study.target_names(target):
+    for name in study.of_kind(("classes", "numbers"), target):
         shared = Job(study, name, FinetuneSpec(), engine, supply, differing, tensorboard, force, watch)
         found = [run for grid in sections for run in _of_grid(grid, shared)]
         runs += sorted(found, key=lambda run: -_merit(run))

@@ -18,7 +18,6 @@ from featx.artifact import RECORDED_OF_NETWORKS, provenance
 from featx.curves import write_curves
 from featx.disk import locked, sha256_of, write_json, write_table
 from featx.embeddings.devices import device_named
-from featx.errors import DataError
 from featx.finetune_specs import FinetuneSpec, LossSpec, ScheduleSpec
 from featx.finetuning.checkpoints import Answers, write_network
 from featx.finetuning.course import findings
@@ -31,12 +30,12 @@ from featx.finetuning.supply import Supply
 from featx.finetuning.task import Task, task_for
 from featx.finetuning.training import train
 from featx.images.splits import held_out
-from featx.metrics import number_scores, scores
+from featx.metrics import scores
 from featx.networks.backbones import backbone
 from featx.networks.features import weights_path
 from featx.progress import Watch
 from featx.specs import EngineSpec, Spec, fingerprint
-from featx.tables import Estimates, Ids, Numbers, Predictions, Truth
+from featx.tables import Answered, Estimates, Ids, Known, Truth, answers_of_part, concatenated
 from featx.workspace import RunFolder, Study
 
 
@@ -129,12 +128,7 @@ class Job:
     @cached_property
     def group_columns(self) -> list[str]:
         """The columns of the groups that weigh the same."""
-        names = [] if self.spec.group_weight == "none" else self.spec.group_weight.split("+")
-        known = self.study.recipe.groups
-        if unknown := [name for name in names if name not in known]:
-            listed = ", ".join(known) or "none"
-            raise DataError(f"group_weight: no group is called {unknown[0]!r}; groups of the recipe: {listed}")
-        return [known[name] for name in names]
+        return self.study.recipe.group_columns(self.spec.group_weight)
 
 
 def run_job(job: Job) -> Finetuned:
@@ -180,7 +174,7 @@ def _make(job: Job, work: Path, folder: Path) -> None:
         made = task.network_spec(study.recipe.completed(spec.request), network.preprocessing)
         others = every.take(np.arange(job.supply.n_train, len(ids)))
         answers = Answers(made)(outputs(network, others, spec.batch_size, machine.device)).numpy()
-    predictions = _predictions(job, task, ids[job.supply.n_train :], answers)
+    predictions = _predictions(job, ids[job.supply.n_train :], answers)
     val = predictions.of("val")
     labels = study.labels(job.target)
     shown = val.values if isinstance(val, Estimates) else val.proba
@@ -188,7 +182,7 @@ def _make(job: Job, work: Path, folder: Path) -> None:
     log = pd.DataFrame([vars(epoch) for epoch in course.epochs])
     log.to_csv(folder / "log.csv", index=False)
     metrics: dict[str, Any] = {
-        "val": _scores(labels, val),
+        "val": scores(labels, val),
         "epochs": [epoch.to_json() for epoch in course.epochs],
         "best_epoch": course.best,
         "findings": [vars(one) for one in odd],
@@ -248,32 +242,19 @@ def _carved(job: Job, task: Task) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return np.flatnonzero(~at), np.flatnonzero(at)
 
 
-def _predictions(job: Job, task: Task, ids: Ids, answers: NDArray[np.float32]) -> Predictions | Estimates:
+def _predictions(job: Job, ids: Ids, answers: NDArray[np.float32]) -> Answered:
     part = job.study.split.reindex(pd.Index(ids)).to_numpy(object)
-    if task.numbers:
-        return Estimates(np.asarray(ids, dtype=object), answers.astype(np.float64), task.numbers, part)
-    tables = [
-        Predictions.of_part(name, ids[part == name], answers[part == name], task.classes)
-        for name in ("val", "test")
-        if (part == name).any()
-    ]
-    return Predictions.concatenate(tables)
+    labels = job.study.labels(job.target)
+    named = [name for name in ("val", "test") if (part == name).any()]
+    return concatenated([answers_of_part(labels, name, ids[part == name], answers[part == name]) for name in named])
 
 
-def _scores(labels: Truth | Numbers, val: Predictions | Estimates) -> dict[str, float]:
-    if isinstance(labels, Numbers):
-        assert isinstance(val, Estimates)
-        return number_scores(labels, val)
-    assert isinstance(val, Predictions)
-    return scores(labels, val)
-
-
-def _is_varied(labels: Truth | Numbers) -> bool:
-    values = labels.values if isinstance(labels, Numbers) else labels.codes
+def _is_varied(labels: Known) -> bool:
+    values = labels.codes if isinstance(labels, Truth) else labels.values
     return len(np.unique(values)) > 1
 
 
-def _about_val(labels: Truth | Numbers) -> list[str]:
+def _about_val(labels: Known) -> list[str]:
     if _is_varied(labels):
         return []
     return ["all val rows have the same label: scores on them tell nothing; give val more rows, or stratify the split"]
@@ -301,7 +282,7 @@ def stopped_run(job: Job, epoch: int) -> Finetuned:
 
 def _as_finetuned(run: RunFolder, job: Job, made: bool) -> Finetuned:
     metrics = run.metrics
-    val_scores = _scores(job.study.labels(job.target), run.answers.of("val"))  # labels may have changed since
+    val_scores = scores(job.study.labels(job.target), run.answers.of("val"))  # labels may have changed since
     metric = "mae" if "mae" in val_scores else "accuracy"
     best = metrics["epochs"][metrics["best_epoch"]]
     return Finetuned(

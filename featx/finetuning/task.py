@@ -14,7 +14,7 @@ from featx.finetuning.losses import Loss, loss_named
 from featx.specs import EmbeddingRequest, Preprocessing
 from featx.tables import Numbers, Truth
 from featx.targets import strata
-from featx.weighting import group_weights, mean_one, row_weights
+from featx.weighting import row_weights
 from featx.workspace import Study
 
 MOST_VALUES = 1000  # of a number that is learnt as classes
@@ -86,15 +86,11 @@ def task_for(study: Study, target: str, spec: FinetuneSpec, group_columns: list[
     named = spec.loss or LossSpec(name="mse" if isinstance(labels, Numbers) else "cross_entropy")
     loss = loss_named(named)
     if isinstance(labels, Numbers):
-        if spec.class_weight != "none":
-            raise DataError(f"class_weight: target {target!r} is of numbers and has no classes; say group_weight")
         made = _of_numbers(labels, loss, named, spec)
-        weights = np.ones(len(ids)) if labels.weights is None else mean_one(labels.weights)
     else:
         made = _of_classes(labels, loss, named, spec)
-        weights = row_weights("finetune", spec.class_weight, labels)
-    if group_columns:
-        weights = mean_one(weights * group_weights(study.group_names(group_columns, ids)))
+    groups = study.group_names(group_columns, ids) if group_columns else None
+    weights = row_weights("finetune", spec.class_weight, labels, groups)
     targets, n_outputs, coding = made
     goal = Goal(named, n_outputs, targets, torch.from_numpy(weights.astype(np.float32)), spec.layers.activation)
     bands = strata(study.manifest_of(ids), target, study.recipe.targets[target]).codes

@@ -5,6 +5,7 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from featx.errors import DataError
 from featx.networks.blocks import Block, Unit, blocks, units
@@ -86,8 +87,15 @@ class Trunk(nn.Module):
         """Return the number of the first unit that has one of these parameters; how many there are, if none has."""
         return min((at for at, name, _ in self.parameters_by_unit() if name in names), default=len(self.units))
 
-    def let_learn(self, names: frozenset[str]) -> None:
-        """Let these parameters learn, and no others."""
+    def let_learn(self, names: frozenset[str], keeps_statistics: bool = False) -> None:
+        """Let these parameters learn, and no others.
+
+        Parameters
+        ----------
+        keeps_statistics
+            BatchNorm stays as in prediction where its parameters learn, too.
+        """
+        self._keeps_statistics = keeps_statistics
         for _, name, parameter in self.parameters_by_unit():
             parameter.requires_grad_(name in names)
         self._first = self.first_unit(names)
@@ -103,7 +111,8 @@ class Trunk(nn.Module):
             self.units[: self._first].eval()
             for module in self.modules():
                 own = list(module.parameters(recurse=False))
-                if own and not any(parameter.requires_grad for parameter in own):
+                frozen = bool(own) and not any(parameter.requires_grad for parameter in own)
+                if frozen or (self._keeps_statistics and isinstance(module, _BatchNorm)):
                     module.training = False
         return self
 

@@ -1,5 +1,7 @@
 """Tune heads on a recipe's cached embeddings; each becomes a run folder."""
 
+import shutil
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,18 +12,23 @@ from typing import Any
 
 import numpy as np
 
+from featx.answering import answers_of
 from featx.artifact import provenance, write_head
 from featx.disk import locked, write_json, write_table
 from featx.embeddings.read import locked_embeddings, read_embeddings
-from featx.heads.models import Head, Task
-from featx.heads.search import SearchResult, TrainRows, check_folds, fitted, out_of_fold, search
-from featx.metrics import score, scores
+from featx.facts import Facts
+from featx.heads.fitting import fitted, out_of_fold
+from featx.heads.job import Job
+from featx.heads.rows import TrainRows, check_folds
+from featx.heads.scaling import Params
+from featx.heads.search import Arena, SearchOptions, SearchResult, search
+from featx.heads.trials import clear
+from featx.metrics import chosen_metric, merit, scores
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe, checked_spec
 from featx.registry import HEADS
 from featx.specs import HeadSpec, ResolvedEmbedding, fingerprint
-from featx.tables import Embeddings, Ids, Predictions, Truth
-from featx.weighting import row_weights
+from featx.tables import Answered, Known, answers_of_part, concatenated
 from featx.workspace import LockedEmbedding, RunFolder, Study
 
 N_GOLDEN = 5
@@ -35,10 +42,16 @@ class Fitted:
     ----------
     made
         False where an equal run was there already.
-    cv_score
-        Mean over the folds of the chosen setting, of the spec's metric.
-    val_accuracy
-        None without a val split.
+    metric, cv_score
+        Mean over the folds of the chosen setting, of what was searched for; losses and errors have a minus.
+    score, oof_score, val_score
+        What runs are compared by, its value out of fold, and on val; None without a val split.
+    oof_accuracy, val_accuracy
+        None where the target is numbers.
+    embeddings
+        Those that the head stands on.
+    nested_score
+        Of the whole search from outside, where that was asked for.
     search_s, train_s
         Seconds.
     """
@@ -50,44 +63,18 @@ class Fitted:
     made: bool
     n_trials: int
     params: dict[str, Any]
+    n_pruned: int
+    embeddings: str
     metric: str
     cv_score: float
-    oof_accuracy: float
+    nested_score: float | None
+    score: str
+    oof_score: float
+    val_score: float | None
+    oof_accuracy: float | None
     val_accuracy: float | None
     search_s: float
     train_s: float
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything that one run is made from.
-
-    Attributes
-    ----------
-    ids
-        Of train, val and test, in this order.
-    truth
-        Of train and val only.
-    """
-
-    study: Study
-    target: str
-    spec: HeadSpec
-    locked: tuple[LockedEmbedding, ...]
-    ids: dict[str, Ids]
-    truth: Truth
-
-    def asked(self) -> dict[str, Any]:
-        """Return what makes this run what it is; its fingerprint names the folder."""
-        return {
-            "kind": "head",
-            "head": self.spec.identity(),
-            "target": self.target,
-            "embeddings": [one.spec.fingerprint() for one in self.locked],
-            "split": self.study.split_fingerprint(),
-            "groups": self.study.recipe.split.by,
-            "labels": self.study.labels_fingerprint(self.target),
-        }
 
 
 def fit(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a call may say otherwise
@@ -98,6 +85,7 @@ def fit(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a 
     embedding: str | None = None,
     trials: int | None = None,
     timeout_s: float | None = None,
+    nested: int | None = None,
     force: bool = False,
     watch: Watch = unwatched,
 ) -> list[Fitted]:
@@ -111,7 +99,7 @@ def fit(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a 
         One of the recipe's targets; all by default.
     embedding
         One of the extracted embeddings by name; all of the recipe's, side by side, by default.
-    trials, timeout_s
+    trials, timeout_s, nested
         Instead of the recipe's.
     force
         Make runs again that are there.
@@ -136,96 +124,171 @@ def fit(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a 
     study = Study.open(recipe)
     named = [study.recipe.heads_named(head) if isinstance(head, str) else [head] for head in heads]
     specs = [spec for some in named for spec in some] or list(study.recipe.head)
-    said = {"trials": trials, "timeout_s": timeout_s}
+    said = {"trials": trials, "timeout_s": timeout_s, "nested": nested}
     changes = {name: value for name, value in said.items() if value is not None}
     specs = [checked_spec(HeadSpec, f"head {spec.name}", **spec.model_dump() | changes) for spec in specs]
     extracted = tuple(locked_embeddings(study, embedding))
     ids = {part: study.ids(part) for part in ("train", "val", "test")}
     embeddings = read_embeddings(study, np.concatenate(list(ids.values())), extracted)
-    jobs = [
-        Job(study, name, spec, extracted, ids, study.truth(name))
-        for name in study.of_kind("classes", target)
-        for spec in specs
-    ]
-    return [_fit_one(job, embeddings, force, watch) for job in jobs]
+    known = {name: study.labels(name) for name in study.target_names(target)}
+    jobs = [Job(study, name, spec, extracted, embeddings, ids, known[name]) for name in known for spec in specs]
+    return [_fit_one(job, force, watch) for job in _suited(jobs, watch)]
 
 
-def _fit_one(job: Job, embeddings: Embeddings, force: bool, watch: Watch) -> Fitted:
+def _suited(jobs: Sequence[Job], watch: Watch) -> list[Job]:
+    """Leave out heads that cannot learn one of several targets.
+
+    Raises
+    ------
+    UnsuitedError
+        a head can learn none of them.
+    """
+    refusals = [(job, job.refusal()) for job in jobs]
+    kept = [job for job, refusal in refusals if refusal is None]
+    for job, refusal in refusals:
+        if refusal is not None:
+            if not any(other.spec == job.spec for other in kept):
+                raise refusal
+            watch("note", 0, 1, f"{job.target}: {refusal}")
+    return kept
+
+
+def _fit_one(job: Job, force: bool, watch: Watch) -> Fitted:
     asked = job.asked()
-    # beside the run folder, so that an interrupted search goes on where it stopped
+    # beside the run folder, so that an interrupted search goes on where it stopped, and other processes may join it
     journal = job.study.folder / f".trials-{fingerprint(asked)}.journal"
-    stem = f"{job.spec.name}-{job.target}"
+    if force:
+        clear(journal)
+    made = _searched(job, journal, watch) if force or job.study.find_run(job.stem, asked) is None else None
     with locked(journal.with_suffix(".lock")):  # who comes second finds the run made
-        if force:
-            journal.unlink(missing_ok=True)
-        make = partial(_make, job, embeddings, journal, watch)
-        run, made = job.study.run_once(stem, asked, force, make)
-    return _as_fitted(run, job.truth, made)
+        run, is_new = job.study.run_once(job.stem, asked, force, partial(_make, job, made))
+    clear(journal)
+    return _as_fitted(run, job.known, is_new)
 
 
-def _make(job: Job, embeddings: Embeddings, journal: Path, watch: Watch, folder: Path) -> None:
-    """Search, fit, predict, and write the run into `folder`."""
-    spec, train_ids = job.spec, job.ids["train"]
-    truth = job.truth.take(train_ids)
-    x = embeddings.take(train_ids).x
-    weights = row_weights(f"head {spec.name!r}", spec.class_weight, truth)
-    rows = TrainRows(x, truth.codes, weights, job.study.groups(train_ids))
-    check_folds(rows, spec, truth.classes)
-    head: Head = HEADS.get(spec.name)(Task(len(x), x.shape[1], len(truth.classes), spec.seed))
-    found = search(head, spec, rows, journal, watch)
+@dataclass(frozen=True)
+class Searched:
+    """A search that is over, and what it chose from.
+
+    Attributes
+    ----------
+    nested
+        Its score from outside, over the folds that were not searched in; None where it was not asked for.
+    """
+
+    arena: Arena
+    chosen: tuple[LockedEmbedding, ...]
+    found: SearchResult
+    journal: Path
+    nested: dict[str, Any] | None
+
+
+def _searched(job: Job, journal: Path, watch: Watch) -> Searched:
+    arenas, spec = job.arenas(), job.spec
+    first = next(iter(arenas.values()))
+    check_folds(first.rows, spec)
+    starts = _last_found(job) if spec.warm else ()
+    options = SearchOptions(job.study.recipe.extraction.search_gb * 1e9, starts)
+    found = search(arenas, spec, journal, watch, options)
+    outside = _nested(job, first.rows, options, watch) if spec.nested else None
+    return Searched(arenas[found.embeddings], job.choices[found.embeddings], found, journal, outside)
+
+
+def _last_found(job: Job) -> tuple[Params, ...]:
+    """Return the setting that the last finished search for this head and target chose, as Optuna was asked for it."""
+    runs = job.study.runs(job.target) if job.study.has_runs(job.target) else []
+    alike = [run for run in runs if run.kind == "head" and run.spec["head"]["name"] == job.spec.name]
+    if not alike:
+        return ()
+    best = max(alike[-1].metrics["trials"], key=lambda trial: trial["score"])
+    return (best.get("suggested", {}),)
+
+
+def _nested(job: Job, rows: TrainRows, options: SearchOptions, watch: Watch) -> dict[str, Any]:
+    """Score the whole search from outside: in each outer fold it sees the other ones only."""
+    each = []
+    for number, (learn, held) in enumerate(rows.folds(job.spec.nested, job.spec.seed)):
+        watch("nested search", number, job.spec.nested)
+        arenas = job.arenas(learn)
+        check_folds(next(iter(arenas.values())).rows, job.spec)
+        with tempfile.TemporaryDirectory() as folder:
+            found = search(arenas, job.spec, Path(folder, "journal"), unwatched, options)
+        arena, asked = arenas[found.embeddings], job.arenas(held)[found.embeddings].rows
+        model = fitted(arena.head, found.params, arena.rows, probabilities=True, seed=job.spec.seed)
+        each.append(merit(found.metric, asked.facts, answers_of(model, asked.x, asked.facts.kind)))
+    watch("nested search", job.spec.nested, job.spec.nested)
+    return {"folds": each, "mean": float(np.mean(each)), "sd": float(np.std(each, ddof=1))}
+
+
+def _make(job: Job, made: Searched | None, folder: Path) -> None:
+    """Fit, predict, and write the run into `folder`."""
+    assert made is not None  # as there is no such run
+    spec, known, train_ids = job.spec, job.known, job.ids["train"]
+    head, rows, params = made.arena.head, made.arena.rows, made.found.params
     start = time.perf_counter()
-    proba, fold_of = out_of_fold(head, found.params, rows, spec)
-    tables = [Predictions.of_part("oof", train_ids, proba, truth.classes, fold_of)]
-    model = fitted(head, found.params, rows, probabilities=True, seed=spec.seed)
+    outputs, fold_of = out_of_fold(head, params, rows, spec)
+    tables = [answers_of_part(known, "oof", train_ids, outputs, fold_of)]
+    model = fitted(head, params, rows, probabilities=True, seed=spec.seed)
     for part in ("val", "test"):
         if len(job.ids[part]):
-            answers = model.predict_proba(embeddings.take(job.ids[part]).x)
-            tables.append(Predictions.of_part(part, job.ids[part], answers, truth.classes))
-    predictions = Predictions.concatenate(tables)
-    metrics = _metrics(job, predictions, found, time.perf_counter() - start)
+            answers = answers_of(model, job.x(job.ids[part], made.chosen), known.kind)
+            tables.append(answers_of_part(known, part, job.ids[part], answers))
+    answered = concatenated(tables)
+    metrics = _metrics(job, answered, made, time.perf_counter() - start)
     write_json(folder / "metrics.json", metrics)
-    write_table(folder / "predictions.parquet", predictions.to_frame())
+    write_table(folder / "predictions.parquet", answered.to_frame())
     header = provenance(train_ids) | {
         "target": job.target,
-        "classes": truth.classes,
-        "n_features": x.shape[1],
-        "embeddings": [one.model_dump(include=set(ResolvedEmbedding.model_fields)) for one in job.locked],
+        known.kind: known.names,
+        "n_features": rows.x.shape[1],
+        "embeddings": [one.model_dump(include=set(ResolvedEmbedding.model_fields)) for one in made.chosen],
         "metrics": {part: metrics[part] for part in ("oof", "val") if metrics[part]},
     }
-    write_head(folder, model, header, x[:N_GOLDEN])
-    journal.rename(folder / "trials.journal")
+    write_head(folder, model, header, rows.x[:N_GOLDEN])
+    shutil.copy(made.journal, folder / "trials.journal")
 
 
-def _metrics(job: Job, predictions: Predictions, found: SearchResult, train_s: float) -> dict[str, Any]:
-    val = predictions.of("val")
+def _metrics(job: Job, answered: Answered, made: Searched, train_s: float) -> dict[str, Any]:
+    found, val = made.found, answered.of("val")
     return {
-        "oof": scores(job.truth, predictions.of("oof")),
-        "val": scores(job.truth, val) if len(val.ids) else None,
+        "oof": scores(job.known, answered.of("oof")),
+        "val": scores(job.known, val) if len(val.ids) else None,
+        "metric": found.metric,
         "cv_score": found.score,
         "params": found.params,
         "trials": found.trials,
+        "n_pruned": found.n_pruned,
+        "embeddings": found.embeddings,
+        "nested": made.nested,
         "search_s": round(found.seconds, 2),
         "train_s": round(train_s, 2),
         "finished": datetime.now(UTC).isoformat(),
     }
 
 
-def _as_fitted(run: RunFolder, truth: Truth, made: bool) -> Fitted:
+def _as_fitted(run: RunFolder, known: Known, made: bool) -> Fitted:
     metrics = run.metrics
-    val = run.predictions.of("val")
-    head = run.spec["head"]
+    oof, val = metrics["oof"], run.answers.of("val")
+    now = scores(known, val) if len(val.ids) else {}  # val labels may have changed since
+    score = chosen_metric(Facts.of(known), None)
     return Fitted(
         run=run.name,
-        head=head["name"],
+        head=run.spec["head"]["name"],
         target=run.spec["target"],
         path=str(run.path),
         made=made,
-        n_trials=len(metrics["trials"]),
+        n_trials=len(metrics["trials"]) + metrics["n_pruned"],
         params=metrics["params"],
-        metric=head["metric"],
+        n_pruned=metrics["n_pruned"],
+        embeddings=metrics["embeddings"],
+        metric=metrics["metric"],
         cv_score=metrics["cv_score"],
-        oof_accuracy=metrics["oof"]["accuracy"],
-        val_accuracy=score("accuracy", truth, val) if len(val.ids) else None,  # its labels may have changed since
+        nested_score=metrics["nested"] and metrics["nested"]["mean"],
+        score=score,
+        oof_score=oof[score],
+        val_score=now.get(score),
+        oof_accuracy=oof.get("accuracy"),
+        val_accuracy=now.get("accuracy"),
         search_s=metrics["search_s"],
         train_s=metrics["train_s"],
     )

@@ -1,33 +1,45 @@
 """The built-in heads: what each Pipeline is, and the space in which it is searched.
 
-Every Pipeline ends in a step called ``clf`` that takes ``sample_weight``. Where the classifier has no probabilities of
-its own, it is calibrated (Platt [1]_) on out-of-fold decisions inside whatever rows it is fitted on.
+Every Pipeline ends in a step called ``clf``, or ``reg`` where it answers numbers. Where the classifier has no
+probabilities of its own, it is calibrated (Platt [1]_) on out-of-fold decisions inside whatever rows it is fitted on.
 
 References
 ----------
 .. [1] J. Platt, Probabilistic outputs for support vector machines, Advances in Large Margin Classifiers 1999.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import optuna
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import Normalizer, StandardScaler
-from sklearn.svm import SVC
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, SVR
 
-Params = dict[str, Any]
-N_TREES = 200
+from featx.errors import UnsuitedError
+from featx.heads import paths
+from featx.heads.paths import Path
+from featx.heads.scaling import Params, scaler, suggested
+from featx.heads.work import FoldWork
+from featx.tables import Kind
+
+MOST_STEPS = 150  # of a logistic regression's solver
+HALF_DECADES = tuple(float(10 ** (at / 2)) for at in range(-10, 3))
+ALPHAS = tuple(float(10 ** (at / 2)) for at in range(-8, 5))
+NEIGHBOURS = (1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 50)
 SMALL_TABLE = 100_000  # numbers; XGBoost on 24 rows took 0.1 s with one thread and up to 40 s with two on busy cores
 MAX_BIN = 64  # of the histograms; 256, the default, costs twice the time on some thousand rows and is no better
-SCALINGS: dict[str, Callable[[], Any]] = {
-    "none": lambda: "passthrough",
-    "standard": StandardScaler,
-    "l2": Normalizer,
-}
+ENOUGH_TO_STOP_BY = 1000  # rows, a tenth of which says when to stop
+CACHE_MB = 1000  # of an SVM's kernel
 
 
 @dataclass(frozen=True)
@@ -36,21 +48,49 @@ class Task:
 
     Attributes
     ----------
-    n_rows, n_features, n_classes
+    n_rows, n_features
         Of the train rows.
+    n_outputs
+        Classes, labels or numbers.
     random_state
         Seed of everything random in the head.
+    kind
+        Of the target.
     """
 
     n_rows: int
     n_features: int
-    n_classes: int
+    n_outputs: int
     random_state: int
+    kind: Kind = "classes"
 
     @property
     def n_jobs(self) -> int:
         """Threads worth starting: on small tables their waiting for each other costs far more than the work."""
         return 1 if self.n_rows * self.n_features < SMALL_TABLE else -1
+
+    @property
+    def most_components(self) -> int:
+        """Principal components that every fold of two or more has."""
+        return min(self.n_rows // 2, self.n_features)
+
+    @property
+    def of_numbers(self) -> bool:
+        """Whether a regressor is needed."""
+        return self.kind == "numbers"
+
+    def only(self, head: str, kinds: Sequence[Kind], instead: str) -> None:
+        """Refuse what a head cannot learn.
+
+        Raises
+        ------
+        UnsuitedError
+            the target is of none of `kinds`.
+        """
+        if self.kind not in kinds:
+            raise UnsuitedError(
+                f"head {head!r} learns {' and '.join(kinds)}, the target is of {self.kind}; use {instead}"
+            )
 
 
 @dataclass(frozen=True)
@@ -60,67 +100,129 @@ class Head:
     Attributes
     ----------
     space
-        Asks a trial for one setting.
+        Asks a trial for what is dear to change.
     build
-        Makes the unfitted Pipeline of a setting.
+        Makes the unfitted Pipeline of a whole setting.
     start
         A setting known to be sound: the first trial.
+    path
+        What is cheap to change, all of whose values every trial tries; None where there is nothing.
     calibrated
         Whether ``clf`` needs calibration to give probabilities.
+    weighs
+        Whether the estimator takes a weight for each row.
+    one_thread
+        Whether folds may run beside each other.
+    complexity
+        What is larger for a setting that fits more closely; compared between settings of one scaling and kernel.
     """
 
     space: Callable[[optuna.Trial], Params]
     build: Callable[[Params], Pipeline]
     start: Mapping[str, Any]
+    path: Path | None = None
     calibrated: bool = False
+    weighs: bool = True
+    one_thread: bool = True
+    complexity: Callable[[Params], tuple[float, ...]] | None = None
 
 
-def _pipeline(scaling: str, clf: Any) -> Pipeline:
-    return Pipeline([("scale", SCALINGS[scaling]()), ("clf", clf)])
+def _pipeline(task: Task, params: Params, estimator: Any) -> Pipeline:
+    scale = scaler(params, (task.n_rows, task.n_features))
+    return Pipeline([("scale", scale), ("reg" if task.of_numbers else "clf", estimator)])
+
+
+def _each(task: Task, estimator: Any) -> Any:
+    """Make an estimator of one column answer all of them; numbers are learnt at mean 0 and variance 1."""
+    if task.of_numbers:
+        several = MultiOutputRegressor(estimator) if task.n_outputs > 1 else estimator
+        return TransformedTargetRegressor(several, transformer=StandardScaler())
+    return MultiOutputClassifier(estimator) if task.kind == "labels" else estimator
+
+
+def _by(*names: str) -> Callable[[Params], tuple[float, ...]]:
+    """Return a complexity: settings by these parameters in turn, of those with a minus the smaller ones fit closer."""
+
+    def complexity(params: Params) -> tuple[float, ...]:
+        signs = ((-1, name[1:]) if name.startswith("-") else (1, name) for name in names)
+        return tuple(sign * float(params.get(name, 0)) for sign, name in signs)
+
+    return complexity
 
 
 def logreg(task: Task) -> Head:
-    """L2 logistic regression; C on a log scale, scaling searched as well."""
+    """L2 logistic regression; every trial tries all C from 1e-5 to 10."""
+    task.only("logreg", ("classes", "labels"), "'ridge'")
 
     def space(trial: optuna.Trial) -> Params:
-        return {
-            "scaling": trial.suggest_categorical("scaling", list(SCALINGS)),
-            "C": trial.suggest_float("C", 1e-4, 1e1, log=True),
-        }
+        return suggested(trial, ("none", "standard", "l2", "pca"), task.most_components)
 
     def build(params: Params) -> Pipeline:
-        clf = LogisticRegression(C=params["C"], max_iter=150, random_state=task.random_state)
-        return _pipeline(params["scaling"], clf)
+        clf = LogisticRegression(C=params["C"], max_iter=MOST_STEPS, random_state=task.random_state)
+        return _pipeline(task, params, _each(task, clf))
 
-    return Head(space, build, {"scaling": "standard", "C": 1e-2})
+    along = partial(paths.logistic, most_steps=MOST_STEPS, seed=task.random_state)
+    path = Path("C", HALF_DECADES, along)
+    return Head(space, build, {"scaling": "standard"}, path, complexity=_by("components", "C"))
+
+
+def ridge(task: Task) -> Head:
+    """Ridge regression, of classes and labels as -1 and 1; `alpha` is in units of the number of rows."""
+
+    def space(trial: optuna.Trial) -> Params:
+        return suggested(trial, ("none", "standard", "l2", "pca"), task.most_components)
+
+    def build(params: Params) -> Pipeline:
+        alpha = params["alpha"] * task.n_rows
+        if task.of_numbers:
+            return _pipeline(task, params, Ridge(alpha, random_state=task.random_state))
+        return _pipeline(task, params, _each(task, RidgeClassifier(alpha, random_state=task.random_state)))
+
+    along = partial(paths.ridge, n_rows=task.n_rows)
+    path = Path("alpha", ALPHAS, along)
+    return Head(space, build, {"scaling": "standard"}, path, calibrated=True, complexity=_by("components", "-alpha"))
 
 
 def svm(task: Task) -> Head:
-    """Support vector machine with a linear or an RBF kernel on standardised features.
+    """Support vector machine with a linear or an RBF kernel; of numbers, support vector regression.
 
-    `gamma` is in units of 1/d, scikit-learn's ``scale`` for standardised features.
+    `gamma` is in units of 1 / the features' total variance, scikit-learn's ``scale``.
     """
 
     def space(trial: optuna.Trial) -> Params:
         kernel = trial.suggest_categorical("kernel", ["rbf", "linear"])
+        params = {"kernel": kernel} | suggested(trial, ("standard", "l2", "pca"), task.most_components)
         if kernel == "linear":
-            return {"kernel": kernel, "C": trial.suggest_float("C_linear", 1e-5, 1e-1, log=True)}
-        return {
-            "kernel": kernel,
-            "C": trial.suggest_float("C", 1e-1, 1e2, log=True),
-            "gamma": trial.suggest_float("gamma", 0.1, 3.0, log=True),
-        }
+            return params | {"C": trial.suggest_float("C_linear", 1e-5, 1e-1, log=True)}
+        rbf = {"C": trial.suggest_float("C", 1e-1, 1e2, log=True)}
+        return params | rbf | {"gamma": trial.suggest_float("gamma", 0.1, 3.0, log=True)}
 
     def build(params: Params) -> Pipeline:
-        gamma = params["gamma"] / task.n_features if "gamma" in params else "scale"
-        clf = SVC(kernel=params["kernel"], C=params["C"], gamma=gamma, cache_size=1000, random_state=task.random_state)
-        return _pipeline("standard", clf)
+        estimator = machine(params).set_params(kernel=params["kernel"], gamma=gamma_of(params, task))
+        return _pipeline(task, params, _each(task, estimator))
 
-    return Head(space, build, {"kernel": "rbf", "C": 3.0, "gamma": 1.0}, calibrated=True)
+    def machine(params: Params) -> Any:
+        how = {"kernel": "precomputed", "C": params["C"], "cache_size": CACHE_MB}
+        return SVR(**how) if task.of_numbers else SVC(**how, random_state=task.random_state)
+
+    def along(params: Params, work: FoldWork, values: Sequence[Any]) -> Iterator[paths.Outputs]:
+        return paths.kernel(params, work, values, machine=machine, gamma=gamma_of(params, task))
+
+    start = {"kernel": "rbf", "scaling": "standard", "C": 3.0, "gamma": 1.0}
+    path = Path("", (None,), along, paths.kernel_bytes)
+    return Head(space, build, start, path, calibrated=True, complexity=_by("components", "gamma", "C"))
+
+
+def gamma_of(params: Params, task: Task) -> paths.Gamma:
+    """Return an RBF kernel's gamma for features of variance 1, or of total variance 1."""
+    if params["kernel"] == "linear":
+        return "scale"
+    n_features = {"standard": task.n_features, "pca": params.get("components", 0), "l2": 1}[params["scaling"]]
+    return float(params["gamma"] / n_features)
 
 
 def rf(task: Task) -> Head:
-    """Random forest of 200 trees (more of them only cost time); scaling does not matter to it."""
+    """Random forest of up to 200 trees, fewer of them tried in every trial; scaling does not matter to it."""
 
     def space(trial: optuna.Trial) -> Params:
         return {
@@ -128,37 +230,99 @@ def rf(task: Task) -> Head:
             "min_samples_leaf": trial.suggest_int("min_samples_leaf", 1, 8),
         }
 
-    def build(params: Params) -> Pipeline:
-        clf = RandomForestClassifier(N_TREES, **params, n_jobs=task.n_jobs, random_state=task.random_state)
-        return _pipeline("none", clf)
+    def forest(params: Params) -> Any:
+        kind = RandomForestRegressor if task.of_numbers else RandomForestClassifier
+        return kind(**params, n_jobs=task.n_jobs, random_state=task.random_state)
 
-    return Head(space, build, {"max_features": 0.015, "min_samples_leaf": 1})
+    def build(params: Params) -> Pipeline:
+        return _pipeline(task, {"scaling": "none"}, forest(params))
+
+    path = Path("n_estimators", (50, 100, 150, 200), partial(paths.forest, build=forest))
+    start = {"max_features": 0.015, "min_samples_leaf": 1}
+    return Head(space, build, start, path, one_thread=False, complexity=_by("-min_samples_leaf", "n_estimators"))
 
 
 def xgboost(task: Task) -> Head:
     """Gradient-boosted trees on histograms; few columns a tree, since embeddings are wide and redundant."""
-    from xgboost import XGBClassifier
+    from xgboost import XGBClassifier, XGBRegressor
 
     def space(trial: optuna.Trial) -> Params:
         return {
-            "n_estimators": trial.suggest_int("n_estimators", 100, 300, step=50),
             "max_depth": trial.suggest_int("max_depth", 2, 5),
             "learning_rate": trial.suggest_float("learning_rate", 0.03, 0.3, log=True),
             "subsample": trial.suggest_float("subsample", 0.5, 1.0),
             "colsample_bytree": trial.suggest_float("colsample_bytree", 0.03, 0.3, log=True),
         }
 
-    def build(params: Params) -> Pipeline:
-        clf = XGBClassifier(
-            **params, tree_method="hist", max_bin=MAX_BIN, n_jobs=task.n_jobs, random_state=task.random_state
-        )
-        return _pipeline("none", clf)
+    def trees(params: Params) -> Any:
+        kind = XGBRegressor if task.of_numbers else XGBClassifier
+        how = {"tree_method": "hist", "max_bin": MAX_BIN, "n_jobs": task.n_jobs, "random_state": task.random_state}
+        return kind(**params, **how)
 
-    start = {
-        "n_estimators": 250,
-        "max_depth": 4,
-        "learning_rate": 0.1,
-        "subsample": 0.8,
-        "colsample_bytree": 0.1,
-    }
-    return Head(space, build, start)
+    def build(params: Params) -> Pipeline:
+        return _pipeline(task, {"scaling": "none"}, trees(params))
+
+    start = {"max_depth": 4, "learning_rate": 0.1, "subsample": 0.8, "colsample_bytree": 0.1}
+    path = Path("n_estimators", (50, 100, 150, 200, 250, 300), partial(paths.boosting, build=trees))
+    simple = _by("max_depth", "n_estimators")
+    return Head(space, build, start, path, one_thread=False, complexity=simple)
+
+
+def knn(task: Task) -> Head:
+    """Nearest neighbours, the nearer counting more; every trial tries from 1 to 50 of them. Takes no weights."""
+
+    def space(trial: optuna.Trial) -> Params:
+        return suggested(trial, ("none", "standard", "l2", "pca"), task.most_components)
+
+    def build(params: Params) -> Pipeline:
+        kind = KNeighborsRegressor if task.of_numbers else KNeighborsClassifier
+        return _pipeline(task, params, kind(params["n_neighbors"], weights="distance", algorithm="brute"))
+
+    values = tuple(k for k in NEIGHBOURS if k <= max(2, task.n_rows // 4))
+    path = Path("n_neighbors", values, paths.neighbours, paths.distance_bytes)
+    simple = _by("components", "-n_neighbors")
+    return Head(space, build, {"scaling": "l2"}, path, weighs=False, complexity=simple)
+
+
+def lda(task: Task) -> Head:
+    """Linear discriminant analysis with a shrunk covariance; takes no weights."""
+    task.only("lda", ("classes", "labels"), "'ridge'")
+
+    def space(trial: optuna.Trial) -> Params:
+        return {"scaling": "none", "shrinkage": trial.suggest_float("shrinkage", 1e-3, 1.0, log=True)}
+
+    def build(params: Params) -> Pipeline:
+        clf = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=params["shrinkage"])
+        return _pipeline(task, params, _each(task, clf))
+
+    start = {"scaling": "none", "shrinkage": 0.1}
+    return Head(space, build, start, weighs=False, complexity=_by("-shrinkage"))
+
+
+def mlp(task: Task) -> Head:
+    """Multi-layer perceptron with one hidden layer, stopped early by a tenth of its rows where these are many."""
+
+    def space(trial: optuna.Trial) -> Params:
+        return suggested(trial, ("standard", "l2", "pca"), task.most_components) | {
+            "n_hidden": trial.suggest_categorical("n_hidden", [32, 64, 128, 256]),
+            "alpha": trial.suggest_float("alpha", 1e-6, 1e-1, log=True),
+            "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
+        }
+
+    def build(params: Params) -> Pipeline:
+        how = {
+            "hidden_layer_sizes": (params["n_hidden"],),
+            "alpha": params["alpha"],
+            "learning_rate_init": params["learning_rate"],
+            "early_stopping": task.n_rows >= ENOUGH_TO_STOP_BY,
+            "n_iter_no_change": 5,
+            "max_iter": 100,
+            "random_state": task.random_state,
+        }
+        if task.of_numbers:
+            scaled = TransformedTargetRegressor(MLPRegressor(**how), transformer=StandardScaler())
+            return _pipeline(task, params, scaled)
+        return _pipeline(task, params, MLPClassifier(**how))
+
+    start = {"scaling": "standard", "n_hidden": 64, "alpha": 1e-3, "learning_rate": 1e-3}
+    return Head(space, build, start, complexity=_by("components", "n_hidden", "-alpha"))

@@ -1,8 +1,8 @@
-"""Choose a head's setting by cross-validation inside the train rows, and answer for rows that it did not see."""
+"""Choose a head's setting by cross-validation inside the train rows."""
 
 import time
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,54 +10,42 @@ from typing import Any
 import numpy as np
 import optuna
 from numpy.typing import NDArray
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
 
-from featx.errors import DataError
-from featx.heads.models import Head, Params
-from featx.metrics import GREATER_IS_BETTER
+from featx.answering import answers_of
+from featx.heads import paths
+from featx.heads.fitting import decisions, early_stops_allowed, fitted
+from featx.heads.models import Head
+from featx.heads.rows import TrainRows
+from featx.heads.scaling import Params
+from featx.heads.trials import Trials
+from featx.heads.work import FoldWork, Shared
+from featx.metrics import NEEDS_PROBABILITIES, chosen_metric, merit
 from featx.progress import Watch
-from featx.specs import HeadSpec
+from featx.specs import HeadSpec, Metric
 
-CALIBRATION_FOLDS = 5
-Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
+EMBEDDINGS = "embeddings"  # the name of their choice
+AT_ONCE = 2  # folds that run beside each other, and after which a hopeless trial ends; fixed, so that results are too
+NEAR = 2  # values of a path on each side of the best of the first folds that the other folds try
 
 
 @dataclass(frozen=True)
-class TrainRows:
-    """What a head learns from.
+class SearchOptions:
+    """What changes no setting's score.
 
     Attributes
     ----------
-    x
-        (n, d).
-    codes
-        (n,) in 0 … k-1, each class at least once in every fold's train rows.
-    weights
-        (n,) positive.
-    groups
-        (n,) rows of one group stay on one side of every fold; None where there are no groups.
+    shared_bytes
+        Most that what trials share may take.
+    starts
+        Settings to try after the head's own, as Optuna was asked for them.
     """
 
-    x: NDArray[np.float32]
-    codes: NDArray[np.int64]
-    weights: NDArray[np.float64]
-    groups: NDArray[Any] | None = None
+    shared_bytes: float = 2e9
+    starts: tuple[Params, ...] = ()
 
-    def take(self, at: NDArray[np.intp]) -> "TrainRows":
-        """Return some of the rows."""
-        groups = None if self.groups is None else self.groups[at]
-        return TrainRows(self.x[at], self.codes[at], self.weights[at], groups)
 
-    def folds(self, n_folds: int, seed: int) -> list[Fold]:
-        """Return (train, held-out) row numbers of each fold: stratified, groups whole."""
-        kind = StratifiedKFold if self.groups is None else StratifiedGroupKFold
-        split = kind(n_folds, shuffle=True, random_state=seed).split(self.x[:, :1], self.codes, self.groups)
-        return list(split)
+PLAIN = SearchOptions()
 
 
 @dataclass(frozen=True)
@@ -67,151 +55,203 @@ class SearchResult:
     Attributes
     ----------
     params
-        Of the best trial.
+        Of the chosen setting: of the best trial, or the simplest one that is as good.
     score
         Its mean over the folds; greater is better.
+    embeddings
+        The name of those that it is for.
+    metric
+        What was maximised.
     trials
-        Number, params, score and fold scores of every trial, in order.
+        Number, params, score and fold scores of every trial that was not ended early, in order.
+    n_pruned
+        Trials that were.
+    shared_bytes
+        Most that was kept for other trials at once.
     seconds
         Of the search.
     """
 
     params: Params
     score: float
+    embeddings: str
+    metric: Metric
     trials: list[dict[str, Any]]
+    n_pruned: int
+    shared_bytes: int
     seconds: float
 
 
-def check_folds(rows: TrainRows, spec: HeadSpec, classes: Sequence[str]) -> None:
-    """Check that the rows can be folded: every class is learnt in every fold, twice for calibration's own folds.
+@dataclass(frozen=True)
+class Arena:
+    """What settings may be tried on.
 
-    Raises
-    ------
-    DataError
-        a class has too few rows, or there are fewer groups than folds.
+    Attributes
+    ----------
+    head
+        For the shape of these rows.
     """
-    counts = np.bincount(rows.codes, minlength=len(classes))
-    rarest = int(counts.argmin())
-    least = spec.folds if spec.folds > 2 else 4  # what is left of it for learning in each fold is two rows or more
-    if counts[rarest] < least:
-        raise DataError(
-            f"class {classes[rarest]!r} has {counts[rarest]} train rows, {spec.folds} folds need at least {least} of "
-            "each; add images, drop the class, or say 'folds = …' in [[head]]"
-        )
-    if rows.groups is None:
-        return
-    n_groups = len(np.unique(rows.groups))
-    if n_groups < spec.folds:
-        raise DataError(
-            f"split.by leaves {n_groups} groups in train, {spec.folds} folds need one each; say 'folds = …'"
-        )
-    for train, _ in rows.folds(spec.folds, spec.seed):
-        if (lost := np.bincount(rows.codes[train], minlength=len(classes)) < 2).any():
-            raise DataError(
-                f"class {classes[int(lost.argmax())]!r} stands in too few groups: a fold would learn without it; "
-                "add groups with it, or drop the class"
-            )
+
+    head: Head
+    rows: TrainRows
 
 
-def fitted(head: Head, params: Params, rows: TrainRows, *, probabilities: bool, seed: int) -> Pipeline:
-    """Fit one setting on `rows`; with `probabilities`, calibrated where the head needs it."""
-    pipeline = head.build(params)
-    if probabilities and head.calibrated:
-        splits = _calibration_folds(rows, seed)
-        name, clf = pipeline.steps[-1]
-        pipeline.steps[-1] = (name, CalibratedClassifierCV(clf, ensemble=False, cv=splits))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # held-out scores judge an early stop better
-        return pipeline.fit(rows.x, rows.codes, clf__sample_weight=rows.weights)
-
-
-def _calibration_folds(rows: TrainRows, seed: int) -> Any:
-    """Return folds for calibration, as many as the rarest class and the groups allow."""
-    n_folds = min(CALIBRATION_FOLDS, int(np.bincount(rows.codes).min()))
-    if rows.groups is None:
-        return StratifiedKFold(n_folds, shuffle=True, random_state=seed)
-    return rows.folds(min(n_folds, len(np.unique(rows.groups))), seed)
-
-
-def search(head: Head, spec: HeadSpec, rows: TrainRows, journal: Path, watch: Watch) -> SearchResult:
+def search(
+    arenas: Mapping[str, Arena], spec: HeadSpec, journal: Path, watch: Watch, options: SearchOptions = PLAIN
+) -> SearchResult:
     """Try `spec.trials` settings (fewer where the time is out) and return the best.
 
     Parameters
     ----------
+    arenas
+        Name of embeddings → the same train rows with them; where there are several, which is part of the search.
     journal
-        The file that Optuna writes every trial to; trials of an interrupted search that stand in it count.
+        The file that Optuna writes every trial to; trials of an interrupted search that stand in it count, and other
+        processes may be working on them.
 
     Notes
     -----
-    The first trial is the head's `start`, the next few are random, the others are proposed by TPE. Time
-    O(trials × folds × one fit).
+    The first trial is the head's `start`, the next few are random, the others are proposed by TPE. A trial that after
+    two folds is below the median of the others is ended.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # it logs Ctrl-C as a failed trial, traceback and all
     start = time.perf_counter()
-    folds = rows.folds(spec.folds, spec.seed)
-    study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(journal))),
-        study_name=spec.name,
-        direction="maximize",
-        load_if_exists=True,
-    )
-    n_before = len(study.trials)
-    # a new seed for the rest of an interrupted search: the old one would propose the same settings again
-    study.sampler = optuna.samplers.TPESampler(seed=spec.seed + n_before, n_startup_trials=max(3, spec.trials // 3))
-    if not n_before:
-        study.enqueue_trial(dict(head.start))
-
-    def objective(trial: optuna.Trial) -> float:
-        params = head.space(trial)
-        scores = [_fold_score(head, params, rows, fold, spec) for fold in folds]
-        trial.set_user_attr("params", params)
-        trial.set_user_attr("fold_scores", scores)
-        return float(np.mean(scores))
-
-    def tell(study: optuna.Study, _trial: optuna.trial.FrozenTrial) -> None:
-        note = f"best {spec.metric} {abs(study.best_value):.4f}"
-        watch(f"tune {spec.name}", len(_finished(study)), spec.trials, note)
-
-    n_left = spec.trials - len(_finished(study))
-    watch(f"tune {spec.name}", spec.trials - n_left, spec.trials)
-    if n_left > 0:
-        study.optimize(objective, n_trials=n_left, timeout=spec.timeout_s, callbacks=[tell])
-    trials = [
-        {
-            "number": t.number,
-            "score": t.value,
-            "fold_scores": t.user_attrs["fold_scores"],
-            "params": t.user_attrs["params"],
-        }
-        for t in _finished(study)
+    shared = Shared(options.shared_bytes)
+    contests = {name: Contest(name, arena, spec, shared) for name, arena in arenas.items()}
+    first = next(iter(contests.values()))
+    for note in dict.fromkeys(contest.note for contest in contests.values() if contest.note):
+        watch("note", 0, 1, f"{spec.name}: {note}")
+    choices = {} if len(arenas) == 1 else {EMBEDDINGS: list(arenas)}
+    starts = [dict(first.head.start) | {name: of[0] for name, of in choices.items()}, *options.starts]
+    with Trials(journal, spec, starts) as trials:
+        watch(f"tune {spec.name}", trials.n_done, spec.trials)
+        while not trials.n_done or spec.timeout_s is None or time.perf_counter() - start < spec.timeout_s:
+            trial = trials.next()
+            if trial is None:
+                break
+            chosen = trial.suggest_categorical(EMBEDDINGS, list(arenas)) if choices else first.name
+            contests[chosen].run(trial, trials)
+            note = f"best {first.metric} {abs(trials.best.value or 0):.4f}"
+            watch(f"tune {spec.name}", trials.n_done, spec.trials, note)
+        finished, n_pruned = trials.finished, trials.n_pruned
+    table = [
+        {"number": one.number, "score": one.value, "suggested": one.params}
+        | {name: one.user_attrs[name] for name in ("fold_scores", "params", "embeddings", "path")}
+        for one in finished
     ]
-    best = study.best_trial
-    return SearchResult(best.user_attrs["params"], study.best_value, trials, time.perf_counter() - start)
+    params, score, on = _chosen(table, contests, spec.rule)
+    seconds = time.perf_counter() - start
+    return SearchResult(params, score, on, first.metric, table, n_pruned, shared.most, seconds)
 
 
-def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
+def _chosen(table: Sequence[dict[str, Any]], contests: "Mapping[str, Contest]", rule: str) -> tuple[Params, float, str]:
+    """Return the setting that a rule chooses, its score, and the embeddings that it is for."""
+    best = max(table, key=lambda trial: (trial["score"], -trial["number"]))
+    complexity = contests[best["embeddings"]].head.complexity
+    if rule == "best" or complexity is None:
+        return best["params"], best["score"], best["embeddings"]
+    error = float(np.std(best["fold_scores"], ddof=1) / np.sqrt(len(best["fold_scores"])))
+    alike = [
+        (complexity(params), -score, params)
+        for trial in table
+        for params, score in contests[trial["embeddings"]].settings(trial)
+        if score >= best["score"] - error
+        and trial["embeddings"] == best["embeddings"]
+        and all(params.get(name) == best["params"].get(name) for name in ("scaling", "kernel"))
+    ]
+    _, minus, params = min(alike, key=lambda one: one[:2])
+    return params, -minus, best["embeddings"]
 
 
-def _fold_score(head: Head, params: Params, rows: TrainRows, fold: Fold, spec: HeadSpec) -> float:
-    train, held_out = fold
-    by_probability = spec.metric == "log_loss"  # the other metrics ask for classes only: no calibration needed
-    model = fitted(head, params, rows.take(train), probabilities=by_probability, seed=spec.seed)
-    x, codes = rows.x[held_out], rows.codes[held_out]
-    one_hot = np.eye(int(rows.codes.max()) + 1)
-    return GREATER_IS_BETTER[spec.metric](
-        codes, model.predict_proba(x) if by_probability else one_hot[model.predict(x)]
-    )
+class Contest:
+    """The folds in which settings meet.
 
+    Parameters
+    ----------
+    name
+        Of the embeddings.
+    shared
+        Where what trials share is kept.
+    """
 
-def out_of_fold(
-    head: Head, params: Params, rows: TrainRows, spec: HeadSpec
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return (n, k) probabilities of every train row by a model that did not see it, and the fold of each row."""
-    proba = np.empty((len(rows.codes), int(rows.codes.max()) + 1))
-    fold_of = np.empty(len(rows.codes), dtype=np.int64)
-    for number, (train, held_out) in enumerate(rows.folds(spec.folds, spec.seed)):
-        model = fitted(head, params, rows.take(train), probabilities=True, seed=spec.seed)
-        proba[held_out] = model.predict_proba(rows.x[held_out])
-        fold_of[held_out] = number
-    return proba, fold_of
+    def __init__(self, name: str, arena: Arena, spec: HeadSpec, shared: Shared) -> None:
+        head, rows = arena.head, arena.rows
+        metric = chosen_metric(rows.facts, spec.metric)
+        self.name, self.head, self.spec, self.metric = name, head, spec, metric
+        folds = rows.folds(spec.folds, spec.seed)
+        self.folds = [FoldWork((name, number), rows, fold, shared) for number, fold in enumerate(folds)]
+        self.note = "" if head.path is None else self._about_memory(head.path, len(rows), shared.limit)
+        by_refitting = bool(self.note) or (head.calibrated and metric in NEEDS_PROBABILITIES)
+        values = (None,) if head.path is None else head.path.values
+        name = "" if head.path is None else head.path.name
+        self.path = paths.Path(name, values, self._refit) if head.path is None or by_refitting else head.path
+
+    def _about_memory(self, path: paths.Path, n: int, limit: float) -> str:
+        """Say that trials can share nothing, where a fold's matrices are too large for that."""
+        n_held = n // self.spec.folds
+        if (needed := AT_ONCE * path.needs(n - n_held, n_held)) <= limit:
+            return ""
+        return (
+            f"{AT_ONCE} folds' matrices would take {needed / 1e9:.1f} GB of the {limit / 1e9:.1f} GB that trials may "
+            "share (extraction.search_gb); each is fitted on its own instead"
+        )
+
+    def run(self, trial: optuna.Trial, trials: Trials) -> None:
+        """Give a trial its score, or end it."""
+        params = self.head.space(trial)
+        if (known := trials.known([self.name, params])) is not None:
+            trials.finish(trial, known.pop("score"), known)
+            return
+        found = np.full((len(self.folds), len(self.path.values)), np.nan)
+        for first in range(0, len(self.folds), AT_ONCE):
+            some = np.arange(first, min(first + AT_ONCE, len(self.folds)))
+            columns = self._promising(found[:first])
+            found[np.ix_(some, columns)] = self._scores(params, some, columns)
+            trial.report(float(found[: some[-1] + 1].mean(0)[columns].max()), first)
+            if some[-1] + 1 < len(self.folds) and trial.should_prune():
+                trials.prune(trial)
+                return
+        means = found.mean(0)  # nan where some folds have not tried a value
+        at = int(np.nanargmax(means))
+        chosen = params | ({self.path.name: self.path.values[at]} if self.path.name else {})
+        along = {str(value): float(mean) for value, mean in zip(self.path.values, means, strict=True) if mean == mean}
+        came = {"params": chosen, "asked": [self.name, params], "fold_scores": found[:, at].tolist()}
+        came |= {"embeddings": self.name, "path": along}
+        trials.finish(trial, float(means[at]), came)
+
+    def settings(self, trial: Mapping[str, Any]) -> Iterator[tuple[Params, float]]:
+        """Yield all settings that a trial has scored in all folds, with their means."""
+        for value in self.path.values:
+            if (score := trial["path"].get(str(value))) is not None:
+                yield trial["params"] | ({self.path.name: value} if self.path.name else {}), score
+
+    def _promising(self, found: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Return which values of the path to try, given the scores in the folds before."""
+        every = np.arange(found.shape[1])
+        if not len(found) or len(every) <= 2 * NEAR + 1:
+            return every
+        best = int(np.nanargmax(found.mean(0)))
+        tried = np.isfinite(found).all(0)
+        return every[(abs(every - best) <= NEAR) & tried] if tried.sum() > 2 * NEAR + 1 else every[tried]
+
+    def _scores(self, params: Params, folds: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float64]:
+        values = [self.path.values[at] for at in columns]
+
+        def of_fold(number: int) -> list[float]:
+            work = self.folds[number]
+            return [merit(self.metric, work.held.facts, found) for found in self.path.along(params, work, values)]
+
+        with early_stops_allowed():
+            if not self.head.one_thread or len(folds) == 1:
+                return np.array([of_fold(number) for number in folds.tolist()])
+            with threadpool_limits(1), ThreadPoolExecutor(len(folds)) as threads:
+                return np.array(list(threads.map(of_fold, folds.tolist())))
+
+    def _refit(self, params: Params, work: FoldWork, values: Sequence[Any]) -> Iterator[NDArray[np.float64]]:
+        """Yield the answers of whole Pipelines, each fitted anew."""
+        by_probability = self.metric in NEEDS_PROBABILITIES
+        for value in values:
+            setting = params | ({self.path.name: value} if self.path.name else {})
+            model = fitted(self.head, setting, work.learn, probabilities=by_probability, seed=self.spec.seed)
+            kind = work.held.facts.kind
+            yield answers_of(model, work.held.x, kind) if by_probability else decisions(model, work.held)

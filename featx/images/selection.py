@@ -9,7 +9,7 @@ from featx.errors import DataError
 from featx.images.readers import Listing
 from featx.registry import suggestion
 from featx.specs import SplitSpec, TargetSpec
-from featx.targets import category_text, encode, relabelled
+from featx.targets import category_text, columns_of, encode, relabelled
 
 
 def selected(
@@ -31,8 +31,9 @@ def selected(
         _check_map(found, name, target)
     for name, target in targets.items():
         if drop_unlabelled:
-            gaps = found.manifest.column(target.column).isna()
-            found = found.without(dict.fromkeys(gaps.index[gaps], f"has no label in column {target.column!r}"))
+            for column in columns_of(found.manifest, name, target):
+                gaps = found.manifest.column(column).isna()
+                found = found.without(dict.fromkeys(gaps.index[gaps], f"has no label in column {column!r}"))
         found = found.without(_not_kept(found, name, target))
     balanced = [name for name, target in targets.items() if target.balance == "undersample"]
     if len(balanced) > 1:
@@ -45,6 +46,8 @@ def selected(
 
 
 def _check_map(found: Listing, name: str, target: TargetSpec) -> None:
+    if not target.map:
+        return
     held = sorted(map(category_text, found.manifest.column(target.column).dropna().unique()))
     if unknown := [value for value in target.map if value not in held]:
         raise DataError(

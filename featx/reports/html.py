@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from featx.artifact import commit, read_header
 from featx.disk import write_text
 from featx.errors import ReadError
-from featx.evaluation.evaluate import NUMBER_SCORES, SCORES, Evaluation, evaluate, last_final
+from featx.evaluation.evaluate import Evaluation, evaluate, last_final
 from featx.images.contents import read
 from featx.images.decode import decode
 from featx.recipe import Recipe
@@ -24,7 +24,7 @@ from featx.reports.figures import (
     thumbnail,
 )
 from featx.specs import ResolvedEmbedding
-from featx.tables import Predictions
+from featx.tables import Estimates, Predictions
 from featx.workspace import HAS_EMBEDDING, Study
 
 MISTAKES_SHOWN = 12
@@ -61,7 +61,6 @@ def report(recipe: str | Path | Recipe | None = None) -> Path:
     page = environment.get_template("report.html").render(
         study=study,
         sections=sections,
-        scores={"classes": SCORES, "numbers": NUMBER_SCORES},
         outcomes=study.outcomes["outcome"].value_counts().to_dict(),
         failures=_failures(study),
         n_found=len(study.outcomes),
@@ -95,11 +94,12 @@ def _embeddings(study: Study, sections: list[Section]) -> list[ResolvedEmbedding
 def _section(study: Study, found: Evaluation) -> Section:
     of_classes = found.kind == "classes"
     final = last_final(study, found.target)
-    figures = _figures_of_classes(found, final) if of_classes else _figures_of_numbers(study, found)
+    by_kind = {"classes": _figures_of_classes, "labels": _figures_of_labels, "numbers": _figures_of_numbers}
+    figures = by_kind[found.kind](study, found, final)
     runs = study.runs(found.target)
     heads = [run for run in runs if run.kind == "head"]
     if heads:
-        metrics = {run.spec["head"]["metric"] for run in heads}
+        metrics = {run.metrics["metric"] for run in heads}
         figures["search"] = search_history({run.name: run.metrics["trials"] for run in heads}, " / ".join(metrics))
     networks = [run for run in runs if run.kind == "network"]
     if networks:
@@ -110,7 +110,7 @@ def _section(study: Study, found: Evaluation) -> Section:
     return Section(found, final, counts, figures, mistakes, study.looks(found.target), odd)
 
 
-def _figures_of_classes(found: Evaluation, final: Evaluation | None) -> dict[str, str]:
+def _figures_of_classes(study: Study, found: Evaluation, final: Evaluation | None) -> dict[str, str]:
     shown = {row.run: (row.scores["accuracy"], row.accuracy_low, row.accuracy_high) for row in found.rows}
     figures = {
         "intervals": intervals(shown, found.part),
@@ -121,9 +121,14 @@ def _figures_of_classes(found: Evaluation, final: Evaluation | None) -> dict[str
     return figures
 
 
-def _figures_of_numbers(study: Study, found: Evaluation) -> dict[str, str]:
+def _figures_of_labels(study: Study, found: Evaluation, final: Evaluation | None) -> dict[str, str]:
+    return {}
+
+
+def _figures_of_numbers(study: Study, found: Evaluation, final: Evaluation | None) -> dict[str, str]:
     chosen = next(run for run in study.runs(found.target) if run.name == found.chosen)
-    table = chosen.estimates.of("val")
+    table = chosen.chooser()
+    assert isinstance(table, Estimates)
     truth = study.numbers(found.target).take(table.ids)
     pairs = zip(truth.names, truth.values.T.tolist(), table.values.T.tolist(), strict=True)
     return {f"agreement {name}": agreement(true, guessed, name) for name, true, guessed in pairs}

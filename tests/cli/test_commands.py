@@ -84,7 +84,7 @@ def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.
     }
     answers = json.loads(run("predict images/dark/001.png --run rf --json", capsys))
     assert answers["answers"][0]["label"] in {"dark", "light"}
-    assert json.loads(run("heads --json", capsys))["heads"][0]["name"] == "logreg"
+    assert json.loads(run("heads --json", capsys))["heads"][2]["name"] == "logreg"
     assert json.loads(run("show featx.toml --json", capsys))["head"][0]["trials"] == 2
 
 

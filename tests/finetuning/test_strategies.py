@@ -145,3 +145,12 @@ def test_what_does_not_exist_is_answered_with_what_does(
 ) -> None:
     with pytest.raises(error, match=message):
         learning(what, trunk("resnet18"))
+
+
+def test_batch_norm_can_keep_its_statistics_where_its_parameters_learn() -> None:
+    made = trunk("efficientnet_lite0")
+    for keeps in (False, True):
+        made.let_learn(learning("last-block", made), keeps_statistics=keeps)
+        training = [module.training for module in made.train().modules() if isinstance(module, nn.BatchNorm2d)]
+        assert any(training) is not keeps
+        assert not all(training)

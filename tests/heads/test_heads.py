@@ -1,9 +1,11 @@
 """The contract that every registered head keeps, and the path from cached embeddings to a run folder."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -15,8 +17,11 @@ from sklearn.pipeline import Pipeline
 
 import featx
 from featx.errors import DataError, IncompleteError, UnknownNameError
-from featx.heads.models import Task
-from featx.heads.search import TrainRows, check_folds, fitted, out_of_fold, search
+from featx.facts import Facts
+from featx.heads.fitting import fitted, out_of_fold
+from featx.heads.models import Head, Task
+from featx.heads.rows import TrainRows, check_folds
+from featx.heads.search import Arena, search
 from featx.progress import unwatched
 from featx.registry import HEADS
 from featx.specs import HeadSpec
@@ -39,7 +44,19 @@ np.save(sys.argv[3], joblib.load(sys.argv[1]).predict_proba(np.load(sys.argv[2])
 
 def digits(n_classes: int, n_rows: int = 240) -> TrainRows:
     x, y = load_digits(n_class=n_classes, return_X_y=True)
-    return TrainRows(x[:n_rows].astype(np.float32), y[:n_rows].astype(np.int64), np.ones(n_rows))
+    names = tuple(map(str, range(n_classes)))
+    return TrainRows(x[:n_rows].astype(np.float32), Facts("classes", names, y[:n_rows].astype(np.int64)))
+
+
+def head_for(name: str, rows: TrainRows, seed: int = 0) -> Head:
+    head: Head = HEADS.get(name)(Task(*rows.x.shape, rows.facts.n_outputs, seed, rows.facts.kind))
+    return head
+
+
+def start_of(head: Head) -> dict[str, Any]:
+    """Return a whole setting: the start, and the middle of what every trial tries all values of."""
+    path = head.path
+    return dict(head.start) | ({path.name: path.values[len(path.values) // 2]} if path and path.name else {})
 
 
 @pytest.fixture(params=HEADS.names())
@@ -50,15 +67,15 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.mark.parametrize("n_classes", [2, 4])
 def test_a_head_is_searched_fitted_and_gives_probabilities(name: str, n_classes: int, tmp_path: Path) -> None:
     rows, spec = digits(n_classes), HeadSpec(name=name, trials=2, folds=3)
-    head = HEADS.get(name)(Task(*rows.x.shape, n_classes, 0))
-    found = search(head, spec, rows, tmp_path / "journal", unwatched)
-    assert len(found.trials) == 2
+    head = head_for(name, rows)
+    found = search({"": Arena(head, rows)}, spec, tmp_path / "journal", unwatched)
+    assert len(found.trials) + found.n_pruned == 2
     assert found.score == max(trial["score"] for trial in found.trials) > 0.9
     proba, fold_of = out_of_fold(head, found.params, rows, spec)
     assert proba.shape == (240, n_classes)
     np.testing.assert_allclose(proba.sum(1), 1, atol=1e-6)
     assert set(fold_of) == {0, 1, 2}
-    assert (proba.argmax(1) == rows.codes).mean() > 0.9
+    assert (proba.argmax(1) == rows.facts.y).mean() > 0.9
     model = fitted(head, found.params, rows, probabilities=True, seed=0)
     assert isinstance(model, Pipeline)
     assert model.classes_.tolist() == list(range(n_classes))
@@ -66,14 +83,14 @@ def test_a_head_is_searched_fitted_and_gives_probabilities(name: str, n_classes:
 
 def test_the_same_seed_gives_the_same_search(name: str, tmp_path: Path) -> None:
     rows, spec = digits(3, 120), HeadSpec(name=name, trials=3, folds=3, seed=7)
-    head = HEADS.get(name)(Task(*rows.x.shape, 3, 7))
-    first, second = (search(head, spec, rows, tmp_path / run, unwatched) for run in "ab")
+    head = head_for(name, rows, 7)
+    first, second = (search({"": Arena(head, rows)}, spec, tmp_path / run, unwatched) for run in "ab")
     assert first.trials == second.trials
 
 
 def test_a_timeout_stops_after_the_trial_under_way(tmp_path: Path) -> None:
     rows, spec = digits(2), HeadSpec(name="logreg", trials=500, timeout_s=0.2, folds=3)
-    found = search(HEADS.get("logreg")(Task(*rows.x.shape, 2, 0)), spec, rows, tmp_path / "j", unwatched)
+    found = search({"": Arena(head_for("logreg", rows), rows)}, spec, tmp_path / "j", unwatched)
     assert 1 <= len(found.trials) < 500
 
 
@@ -84,9 +101,12 @@ def test_a_heavier_class_is_guessed_more_often(name: str) -> None:
     guessed = {}
     for weight in ("none", "balanced"):
         spec = HeadSpec(name=name, class_weight=weight)
-        head = HEADS.get(name)(Task(300, 4, 2, 0))
-        rows = TrainRows(x, codes, row_weights("head", spec.class_weight, truth_of(codes, "rest", "rare")))
-        params = dict(head.start) | ({"min_samples_leaf": 30} if name == "rf" else {})
+        facts = Facts("classes", ("rest", "rare"), codes)
+        rows = TrainRows(x, facts, row_weights("head", spec.class_weight, truth_of(codes, "rest", "rare")))
+        head = head_for(name, rows)
+        if not head.weighs:
+            pytest.skip(f"{name} takes no weights, and says so")
+        params = start_of(head) | ({"min_samples_leaf": 30} if name == "rf" else {})
         guessed[weight] = int(fitted(head, params, rows, probabilities=True, seed=0).predict(x).sum())
     assert guessed["balanced"] > guessed["none"]
 
@@ -126,12 +146,13 @@ def test_no_row_is_held_out_twice_or_never() -> None:
 def rows_of(codes: list[int], groups: list[int] | None = None) -> TrainRows:
     n = len(codes)
     x = np.random.default_rng(0).normal(size=(n, 3)).astype(np.float32)
-    return TrainRows(x, np.array(codes), np.ones(n), None if groups is None else np.array(groups))
+    facts = Facts("classes", ("often", "rare"), np.array(codes))
+    return TrainRows(x, facts, None, None if groups is None else np.array(groups))
 
 
 def test_a_class_with_too_few_rows_is_named() -> None:
     with pytest.raises(DataError, match="class 'rare' has 4 train rows, 5 folds need at least 5"):
-        check_folds(rows_of([0] * 20 + [1] * 4), HeadSpec(name="rf"), ["often", "rare"])
+        check_folds(rows_of([0] * 20 + [1] * 4), HeadSpec(name="rf"))
 
 
 @pytest.mark.parametrize("folds", [2, 3, 4, 5])
@@ -140,11 +161,11 @@ def test_rows_that_pass_the_check_can_be_fitted_by_every_head(name: str, folds: 
     for n_rare in range(1, 8):
         rows = rows_of([0] * 20 + [1] * n_rare)
         try:
-            check_folds(rows, spec, ["often", "rare"])
+            check_folds(rows, spec)
         except DataError:
             continue
-        head = HEADS.get(name)(Task(len(rows.codes), 3, 2, 0))
-        proba, _ = out_of_fold(head, dict(head.start), rows, spec)
+        head = head_for(name, rows)
+        proba, _ = out_of_fold(head, start_of(head), rows, spec)
         assert np.isfinite(proba).all()
         break
     else:
@@ -162,9 +183,9 @@ def test_no_row_is_predicted_by_a_model_that_saw_its_group(seed: int, n_groups: 
 
 def test_groups_that_cannot_be_folded_are_said() -> None:
     with pytest.raises(DataError, match=r"split.by leaves 3 groups in train, 5 folds need one each"):
-        check_folds(rows_of([0, 1] * 15, [0, 1, 2] * 10), HeadSpec(name="rf"), ["a", "b"])
-    with pytest.raises(DataError, match="class 'b' stands in too few groups"):
-        check_folds(rows_of([0] * 50 + [1] * 10, [*range(50), *[99] * 10]), HeadSpec(name="rf"), ["a", "b"])
+        check_folds(rows_of([0, 1] * 15, [0, 1, 2] * 10), HeadSpec(name="rf"))
+    with pytest.raises(DataError, match="class 'rare' stands in too few groups"):
+        check_folds(rows_of([0] * 50 + [1] * 10, [*range(50), *[99] * 10]), HeadSpec(name="rf"))
 
 
 def test_an_interrupted_search_goes_on_where_it_stopped(toy_home: Path) -> None:
@@ -181,7 +202,7 @@ def test_an_interrupted_search_goes_on_where_it_stopped(toy_home: Path) -> None:
     assert run.n_trials == 5
     assert seen == [3, 4, 5]
     params = [json.dumps(t["params"]) for t in json.loads((Path(run.path) / "metrics.json").read_text())["trials"]]
-    assert len(set(params)) == 5
+    assert len(params) + run.n_pruned == 5
     assert (Path(run.path) / "trials.journal").is_file()
     assert not list(Path("runs/featx").glob(".trials*.journal"))
 
@@ -204,7 +225,7 @@ def test_the_embedding_of_another_size_is_not_taken_along(toy_home: Path) -> Non
 
 def test_searching_by_log_loss_uses_probabilities(tmp_path: Path) -> None:
     rows, spec = digits(2, 100), HeadSpec(name="svm", metric="log_loss", trials=1, folds=3)
-    found = search(HEADS.get("svm")(Task(*rows.x.shape, 2, 0)), spec, rows, tmp_path / "j", unwatched)
+    found = search({"": Arena(head_for("svm", rows), rows)}, spec, tmp_path / "j", unwatched)
     assert -0.5 < found.score < 0
 
 
@@ -250,7 +271,7 @@ def test_an_equal_run_is_not_made_twice_and_a_changed_one_is(toy_home: Path) -> 
     (forced,) = featx.fit(heads=["logreg"], force=True)
     assert [first.made, again.made, other.made, forced.made] == [True, False, True, True]
     assert first.run == again.run == forced.run != other.run
-    assert {path.suffix for path in Path("runs/featx").glob(".*")} <= {".lock"}
+    assert {path.suffix for path in Path("runs/featx").glob(".*")} <= {".lock", ".turn"}
 
 
 def test_fitting_and_loading_import_no_torch(toy_home: Path) -> None:
@@ -303,3 +324,85 @@ print(run.made, run.n_trials)
     both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = sorted(process.communicate()[0].strip() for process in both)
     assert said == ["False 8", "True 8"]
+
+
+TWO_EMBEDDINGS = (
+    TOY_RECIPE.partition("[[head]]")[0]
+    + """
+[[embedding]]
+backbone = "deep"
+weights = "none"
+
+[[head]]
+name = "ridge"
+trials = 6
+folds = 3
+"""
+)
+
+
+def test_which_embeddings_to_stand_on_is_part_of_the_search(toy_home: Path) -> None:
+    Path("featx.toml").write_text(TWO_EMBEDDINGS + 'embeddings = "search"\n')
+    featx.extract()
+    (run,) = featx.fit()
+    metrics = json.loads((Path(run.path) / "metrics.json").read_text())
+    tried = {trial["embeddings"] for trial in metrics["trials"]}
+    names = [one.request.name for one in Study.open(None).locked]
+    assert len(tried) > 1
+    assert tried <= {*names, " + ".join(names)}
+    model = featx.load(run.path)
+    assert " + ".join(one.request.name for one in model.embeddings) == run.embeddings
+    assert len(featx.predict(["images/dark/000.png"])[run.run].images) == 1
+
+
+def test_the_one_standard_error_rule_takes_a_simpler_setting_that_is_as_good(toy_home: Path) -> None:
+    featx.extract()
+    both = {}
+    for rule in ("best", "one_se"):
+        spec = HeadSpec(name="logreg", trials=4, folds=3, rule=rule, embeddings="all")
+        (both[rule],) = featx.fit(heads=[spec])
+    best, simple = both["best"], both["one_se"]
+    assert simple.cv_score <= best.cv_score
+    assert simple.params["scaling"] == best.params["scaling"]
+    assert simple.params["C"] <= best.params["C"]
+
+
+def test_a_nested_search_is_scored_from_outside_and_a_warm_one_begins_where_the_last_ended(toy_home: Path) -> None:
+    featx.extract()
+    (cold,) = featx.fit(heads="svm", trials=3, nested=2)
+    assert cold.nested_score is not None
+    assert 0.5 < cold.nested_score <= 1
+    (warm,) = featx.fit(heads=[HeadSpec(name="svm", trials=2, warm=True, folds=3)])
+    trials = json.loads((Path(warm.path) / "metrics.json").read_text())["trials"]
+    found = json.loads((Path(cold.path) / "metrics.json").read_text())["trials"]
+    best = max(found, key=lambda trial: trial["score"])
+    assert best["suggested"] in [trial["suggested"] for trial in trials]
+
+
+KILLED = """
+import sys, time
+import featx
+from featx.registry import BACKBONES
+BACKBONES.register("toy")(None)
+def watch(stage, done, total, note=""):
+    if stage.startswith("tune") and done == int(sys.argv[1]):
+        print("there", flush=True)
+        time.sleep(60 if int(sys.argv[1]) else 0)
+featx.fit(heads="svm", trials=8, watch=watch)
+"""
+
+
+def test_a_killed_search_ends_with_the_same_trials_as_an_undisturbed_one(toy_home: Path) -> None:
+    featx.extract()
+    (whole,) = featx.fit(heads="svm", trials=8)
+    expected = json.loads((Path(whole.path) / "metrics.json").read_text())["trials"]
+    shutil.rmtree(whole.path)
+    for at in (2, 5):
+        with subprocess.Popen([sys.executable, "-c", KILLED, str(at)], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            process.kill()
+    (resumed,) = featx.fit(heads="svm", trials=8)
+    found = json.loads((Path(resumed.path) / "metrics.json").read_text())["trials"]
+    assert [(one["score"], one["params"]) for one in found] == [(one["score"], one["params"]) for one in expected]
+    assert resumed.params == whole.params

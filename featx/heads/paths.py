@@ -1,0 +1,224 @@
+"""Settings that are cheap to vary: all values of one are tried in each trial, for little more than one of them costs.
+
+The regularisation of a linear model is warm-started from the stronger one; fewer trees are a prefix of more; fewer
+neighbours are the nearest of more. A kernel's matrix is made from distances that all trials share.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+
+from featx.heads.scaling import Params
+from featx.heads.work import FoldWork
+
+Outputs = NDArray[np.float64]
+Gamma = float | Literal["scale"]
+Along = Callable[[Params, FoldWork, Sequence[Any]], Iterator[Outputs]]
+
+
+@dataclass(frozen=True)
+class Path:
+    """One cheap setting.
+
+    Attributes
+    ----------
+    name
+        Of the parameter; empty where there is none, and a trial has one value.
+    values
+        Tried in each trial, in the order in which they are cheap.
+    along
+        Yields what is answered for a fold's held-out rows with each of some values: (m, k) of classes, the guessed one
+        or the likelier ones larger, (m, t) of labels in [0, 1], or (m, t) numbers.
+    needs
+        Bytes that a fold of n and m rows takes beside its features.
+    """
+
+    name: str
+    values: tuple[Any, ...]
+    along: Along
+    needs: Callable[[int, int], int] = lambda _n, _m: 0
+
+
+def kernel_bytes(n: int, m: int) -> int:
+    """Return what distances (float32) and a kernel (float64, and libsvm's copy) take."""
+    return (4 + 8 + 8) * n * (n + m)
+
+
+def distance_bytes(n: int, m: int) -> int:
+    """Return what distances take."""
+    return 4 * n * (n + m)
+
+
+def logistic(
+    params: Params, work: FoldWork, values: Sequence[float], *, most_steps: int, seed: int
+) -> Iterator[Outputs]:
+    """Yield a logistic regression's answers for each C, from the smallest on."""
+    learn, held = work.scaled(params)
+    lessons, kind = work.lessons, work.held.facts.kind
+    x = learn if len(lessons.at) == len(learn) else learn[lessons.at]
+    targets = list(lessons.y.T) if kind == "labels" else [lessons.y]
+    models = [LogisticRegression(warm_start=True, max_iter=most_steps, random_state=seed) for _ in targets]
+    for value in values:
+        found = []
+        for model, y in zip(models, targets, strict=True):
+            found.append(model.set_params(C=value).fit(x, y, lessons.weights).predict_proba(held))
+        yield np.asarray(np.stack([one[:, 1] for one in found], axis=1) if kind == "labels" else found[0], np.float64)
+
+
+def ridge(params: Params, work: FoldWork, values: Sequence[float], *, n_rows: int) -> Iterator[Outputs]:
+    """Yield ridge's answers for each alpha (in units of the number of rows), all from one decomposition."""
+    learn, held = work.scaled(params)
+    lessons, facts = work.lessons, work.held.facts
+    y = _signed(lessons.y, facts.n_outputs) if facts.kind == "classes" else np.asarray(lessons.y, dtype=np.float64)
+    y = 2 * y - 1 if facts.kind == "labels" else y
+    x = np.asarray(learn[lessons.at], dtype=np.float64)
+    w = np.ones(len(x)) if lessons.weights is None else lessons.weights
+    at, offset = np.average(x, axis=0, weights=w), np.average(y, axis=0, weights=w)
+    root = np.sqrt(w)[:, None]
+    x, y = (x - at) * root, (y - offset) * root
+    wide = x.shape[1] > x.shape[0]
+    gram = x @ x.T if wide else x.T @ x
+    spread, basis = eigh(gram, overwrite_a=True)
+    inside = basis.T @ (y if wide else x.T @ y)
+    outside = (held - at) @ (x.T @ basis if wide else basis)
+    for value in values:
+        found = outside @ (inside / (np.maximum(spread, 0) + value * n_rows)[:, None]) + offset
+        yield _as_answers(found, facts.kind)
+
+
+def _signed(codes: NDArray[Any], k: int) -> Outputs:
+    return np.asarray(2.0 * np.eye(k)[codes] - 1)
+
+
+def _as_answers(found: Outputs, kind: str) -> Outputs:
+    """Return decisions about labels as numbers in [0, 1]; of classes the largest decides, numbers are themselves."""
+    return np.asarray(expit(found) if kind == "labels" else found)
+
+
+def kernel(
+    params: Params, work: FoldWork, values: Sequence[Any], *, machine: Callable[[Params], Any], gamma: Gamma
+) -> Iterator[Outputs]:
+    """Yield a support vector machine's answers, its kernel made from shared products or distances.
+
+    Parameters
+    ----------
+    machine
+        Makes the unfitted machine that takes a kernel's matrix.
+    """
+    learn, held = _kernels(params, work, gamma)
+    lessons, facts = work.lessons, work.held.facts
+    if facts.shares is not None:
+        learn, held = learn[np.ix_(lessons.at, lessons.at)], held[:, lessons.at]
+    for _ in values:
+        if facts.kind == "classes":
+            guessed = machine(params).fit(learn, lessons.y, lessons.weights).predict(held)
+            yield np.eye(facts.n_outputs)[guessed]
+        elif facts.kind == "labels":
+            each = [machine(params).fit(learn, y, lessons.weights).decision_function(held) for y in lessons.y.T]
+            yield np.asarray(expit(np.stack(each, axis=1)))
+        else:
+            mean, spread = lessons.y.mean(0), np.where(lessons.y.std(0) > 0, lessons.y.std(0), 1.0)
+            scaled = ((lessons.y - mean) / spread).T
+            each = [machine(params).fit(learn, y, lessons.weights).predict(held) for y in scaled]
+            yield np.stack(each, axis=1) * spread + mean
+
+
+def _kernels(params: Params, work: FoldWork, gamma: Gamma) -> tuple[Outputs, Outputs]:
+    """Return float64, as libsvm takes it: in float32 it would be copied."""
+    if params["kernel"] == "linear":
+        learn, held = work.products(params)
+        return learn.astype(np.float64), held.astype(np.float64)
+    assert not isinstance(gamma, str)
+    made = []
+    for apart in work.squared_distances(params):
+        near = np.multiply(apart, np.float32(-gamma))
+        made.append(np.exp(near, out=near).astype(np.float64))
+    return made[0], made[1]
+
+
+def neighbours(params: Params, work: FoldWork, values: Sequence[int]) -> Iterator[Outputs]:
+    """Yield the answers of the nearest k rows, weighted by 1 / distance, for each k."""
+    facts = work.held.facts
+    targets = np.eye(facts.n_outputs)[work.learn.facts.y] if facts.kind == "classes" else work.learn.facts.y
+    apart = work.squared_distances(params)[1]
+    most = min(max(values), apart.shape[1])
+    nearest = np.argpartition(apart, most - 1, axis=1)[:, :most] if most < apart.shape[1] else None
+    if nearest is None:
+        nearest = np.broadcast_to(np.arange(most), apart.shape)
+    inside = np.take_along_axis(apart, nearest, axis=1)
+    order = np.argsort(inside, axis=1, kind="stable")
+    nearest, inside = np.take_along_axis(nearest, order, axis=1), np.take_along_axis(inside, order, axis=1)
+    with np.errstate(divide="ignore"):
+        near = 1 / np.sqrt(inside.astype(np.float64))
+    near = np.where(np.isinf(near).any(1, keepdims=True), np.isinf(near), near)  # an equal row decides alone
+    summed = np.cumsum(near[:, :, None] * targets[nearest], axis=1)
+    whole = np.cumsum(near, axis=1)[:, :, None]
+    for value in values:
+        yield np.asarray((summed / whole)[:, min(value, most) - 1])
+
+
+def forest(
+    params: Params, work: FoldWork, values: Sequence[int], *, build: Callable[[Params], Any]
+) -> Iterator[Outputs]:
+    """Yield a forest's answers with each number of trees: those of its first ones."""
+    lessons, facts = work.lessons, work.held.facts
+    grown = build(params | {"n_estimators": max(values)})
+    y = lessons.y[:, 0] if facts.kind == "numbers" and lessons.y.shape[1] == 1 else lessons.y
+    grown.fit(work.learn.x[lessons.at], y, lessons.weights)
+    total, done = np.zeros((len(work.held), facts.n_outputs)), 0
+    for value in values:
+        for tree in grown.estimators_[done:value]:
+            found = tree.tree_.predict(work.held.x)  # (m, k) shares of classes; (m, t, 2) of labels; (m, 1 or t, 1)
+            total += found[:, :, 1] if facts.kind == "labels" else found.reshape(total.shape)
+        done = value
+        yield total / done
+
+
+def boosting(
+    params: Params, work: FoldWork, values: Sequence[int], *, build: Callable[[Params], Any]
+) -> Iterator[Outputs]:
+    """Yield boosted trees' answers after each number of rounds; columns are binned once for all trials of a fold.
+
+    Where the held-out loss has not fallen for a while, more rounds are not grown: their answers are those so far.
+    """
+    import xgboost as xgb
+
+    lessons, facts = work.lessons, work.held.facts
+    model = build(params)
+    options, max_bin = _options(model, facts.kind, facts.n_outputs), model.get_params()["max_bin"]
+
+    def make() -> tuple[tuple[Any, Any], int]:
+        x = work.learn.x[lessons.at]
+        learn = xgb.QuantileDMatrix(x, lessons.y, weight=lessons.weights, max_bin=max_bin)
+        held = xgb.QuantileDMatrix(work.held.x, work.held.facts.y, ref=learn, max_bin=max_bin)
+        return (learn, held), 2 * (x.size + work.held.x.size)  # at most two bytes for each number's bin
+
+    learn, held = work.keep("binned", make)
+    grown = xgb.train(
+        options, learn, max(values), evals=[(held, "held")], early_stopping_rounds=PATIENCE, verbose_eval=False
+    )
+    for value in values:
+        found = grown.predict(held, iteration_range=(0, min(value, grown.num_boosted_rounds())))
+        found = found.reshape(len(work.held), -1)
+        yield np.asarray(np.hstack([1 - found, found]) if facts.kind == "classes" and facts.n_outputs == 2 else found)
+
+
+PATIENCE = 30  # rounds without a lower held-out loss
+
+
+def _options(model: Any, kind: str, n_outputs: int) -> dict[str, Any]:
+    """Return a scikit-learn wrapper's settings as training takes them."""
+    given = {name: value for name, value in model.get_xgb_params().items() if value is not None}
+    given["nthread"] = given.pop("n_jobs", None) or -1
+    given["seed"] = given.pop("random_state", 0)
+    if kind == "numbers":
+        return given | {"objective": "reg:squarederror"}
+    if kind == "labels" or n_outputs == 2:
+        return given | {"objective": "binary:logistic", "eval_metric": "logloss"}
+    return given | {"objective": "multi:softprob", "num_class": n_outputs, "eval_metric": "mlogloss"}

@@ -1,0 +1,129 @@
+"""The train rows of a head, and their folds."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+
+from featx.errors import DataError
+from featx.facts import Facts
+from featx.specs import HeadSpec
+from featx.targets import strata_codes
+
+Fold = tuple[NDArray[np.intp], NDArray[np.intp]]  # train and held-out row numbers
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What an estimator is fitted on: rows, some of them more than once where labels are soft.
+
+    Attributes
+    ----------
+    at
+        (m,) row numbers.
+    y
+        (m,) codes, (m, t) labels, or (m, t) numbers.
+    weights
+        (m,) ≥ 0; None where all are equal.
+    """
+
+    at: NDArray[np.intp]
+    y: NDArray[Any]
+    weights: NDArray[np.float64] | None
+
+
+@dataclass(frozen=True)
+class TrainRows:
+    """What a head learns from.
+
+    Attributes
+    ----------
+    x
+        (n, d).
+    facts
+        What is known of them; each class and label at least once in every fold's train rows.
+    weights
+        (n,) ≥ 0, mean 1: how much each row counts in learning; None where all count the same.
+    groups
+        (n,) rows of one group stay on one side of every fold; None where there are no groups.
+    """
+
+    x: NDArray[np.float32]
+    facts: Facts
+    weights: NDArray[np.float64] | None = None
+    groups: NDArray[Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, at: NDArray[np.intp]) -> "TrainRows":
+        """Return some of the rows."""
+        weights, groups = (None if of is None else of[at] for of in (self.weights, self.groups))
+        return TrainRows(self.x[at], self.facts.take(at), weights, groups)
+
+    def lessons(self) -> Lessons:
+        """Return what to fit on: where labels are soft, each row once for each class that has a share in it."""
+        if self.facts.shares is None:
+            return Lessons(np.arange(len(self)), self.facts.y, self.weights)
+        at, codes = np.nonzero(self.facts.shares)
+        shares = self.facts.shares[at, codes]
+        return Lessons(at, codes, shares if self.weights is None else shares * self.weights[at])
+
+    def folds(self, n_folds: int, seed: int) -> list[Fold]:
+        """Return (train, held-out) row numbers of each fold: stratified, groups whole.
+
+        Strata that are too small for that (a rare combination of labels) are shared out by chance.
+        """
+        strata = strata_codes(self.facts)
+        if int(np.bincount(strata).min()) < n_folds and self.facts.kind != "classes":
+            plain = KFold if self.groups is None else GroupKFold
+            return list(plain(n_folds, shuffle=True, random_state=seed).split(self.x[:, :1], groups=self.groups))
+        kind = StratifiedKFold if self.groups is None else StratifiedGroupKFold
+        split = kind(n_folds, shuffle=True, random_state=seed).split(self.x[:, :1], strata, self.groups)
+        return list(split)
+
+
+def check_folds(rows: TrainRows, spec: HeadSpec) -> None:
+    """Check that the rows can be folded: every class is learnt in every fold, twice for calibration's own folds.
+
+    Raises
+    ------
+    DataError
+        a class or label has too few rows, or there are fewer rows or groups than folds.
+    """
+    least = spec.folds if spec.folds > 2 else 4  # what is left of it for learning in each fold is two rows or more
+    if len(rows) < least:
+        raise DataError(
+            f"{len(rows)} train rows are too few for {spec.folds} folds; add images, or say 'folds = …' in [[head]]"
+        )
+    for name, counts in _counts(rows.facts):
+        if counts.min() < least:
+            raise DataError(
+                f"{name} has {counts.min()} train rows, {spec.folds} folds need at least {least} of each; add images, "
+                "drop it, or say 'folds = …' in [[head]]"
+            )
+    if rows.groups is not None and (n_groups := len(np.unique(rows.groups))) < spec.folds:
+        raise DataError(
+            f"split.by leaves {n_groups} groups in train, {spec.folds} folds need one each; say 'folds = …'"
+        )
+    for train, _ in rows.folds(spec.folds, spec.seed):
+        for name, counts in _counts(rows.facts.take(train)):
+            if counts.min() < 2:
+                where = "groups" if rows.groups is not None else "rows"
+                raise DataError(
+                    f"{name} stands in too few {where}: a fold would learn without it; add {where} with it, or drop it"
+                )
+
+
+def _counts(facts: Facts) -> list[tuple[str, NDArray[np.int64]]]:
+    """Return each class with its rows, and each label with the rows that have it and those that do not."""
+    if facts.kind == "classes":
+        counts = np.bincount(facts.y, minlength=facts.n_outputs)
+        return [(f"class {name!r}", counts[[code]]) for code, name in enumerate(facts.names)]
+    if facts.kind == "labels":
+        having = facts.y.sum(0)
+        both = zip(facts.names, having, len(facts) - having, strict=True)
+        return [(f"label {name!r}", np.array([yes, no])) for name, yes, no in both]
+    return []

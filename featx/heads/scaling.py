@@ -1,0 +1,37 @@
+"""How features are scaled before an estimator sees them; which way is part of the search."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import optuna
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import Normalizer, StandardScaler
+
+Params = dict[str, Any]
+FEWEST_COMPONENTS = 16
+WAYS: dict[str, Callable[[Params], Any]] = {
+    "none": lambda _: "passthrough",
+    "standard": lambda _: StandardScaler(),
+    "l2": lambda _: Normalizer(),
+    "pca": lambda params: PCA(params["components"], whiten=True, svd_solver=params["solver"]),
+}
+
+
+def suggested(trial: optuna.Trial, ways: Sequence[str], most_components: int) -> Params:
+    """Ask a trial how to scale; whitened principal components are tried where there are features to spare."""
+    ways = [way for way in ways if way != "pca" or most_components > FEWEST_COMPONENTS]
+    params: Params = {"scaling": trial.suggest_categorical("scaling", ways)}
+    if params["scaling"] == "pca":
+        params["components"] = trial.suggest_int("components", FEWEST_COMPONENTS, most_components, log=True)
+    return params
+
+
+def scaler(params: Params, shape: tuple[int, ...]) -> Any:
+    """Return the unfitted step of a Pipeline for rows of a shape (n, d)."""
+    n, d = shape
+    return WAYS[params["scaling"]](params | {"solver": "covariance_eigh" if d <= n else "full"})
+
+
+def fully_scaled(way: str, shape: tuple[int, ...]) -> Any:
+    """Return the same step with as many components as there can be."""
+    return scaler({"scaling": way, "components": min(shape)}, shape)

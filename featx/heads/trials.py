@@ -1,0 +1,150 @@
+"""The trials of one search on disk: resumed after a kill, and shared by processes."""
+
+import fcntl
+import os
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from featx.disk import locked
+from featx.heads.scaling import Params
+from featx.specs import HeadSpec
+
+PRUNED_FROM = 4  # trials on, when there are others to compare with
+BETWEEN_LOOKS_S = 0.1
+WORKER = "worker"  # the attribute of a trial that names the lock file of the process that runs it
+
+
+class Trials:
+    """An Optuna study in a journal file.
+
+    Each proposal is drawn anew from the seed, the number of trials begun before it and their results: a search that was
+    killed goes on as if it had not been. A trial whose process does not hold its lock file any more counts as never
+    begun.
+
+    Parameters
+    ----------
+    starts
+        The settings of the first trials.
+    """
+
+    def __init__(self, journal: Path, spec: HeadSpec, starts: Sequence[Params]) -> None:
+        self._journal, self._spec, self._starts = journal, spec, starts
+        self._mine = journal.with_name(f"{journal.name}.{WORKER}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+        self._study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(journal))),
+            study_name=spec.name,
+            direction="maximize",
+            load_if_exists=True,
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=PRUNED_FROM),
+        )
+
+    def __enter__(self) -> Self:
+        self._handle = self._mine.open("w")
+        fcntl.flock(self._handle, fcntl.LOCK_EX)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._mine.unlink(missing_ok=True)
+        self._handle.close()
+
+    def _in(self, *states: TrialState) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=states)
+
+    def next(self) -> optuna.Trial | None:
+        """Return a trial to run; None where as many as are asked for are over.
+
+        Waits for those of other processes: one that is killed leaves its trial to be run again.
+        """
+        while (trial := self._asked()) is None and self._in(TrialState.RUNNING):
+            time.sleep(BETWEEN_LOOKS_S)
+        return trial
+
+    def _asked(self) -> optuna.Trial | None:
+        with locked(_lock(self._journal)):
+            for running in self._in(TrialState.RUNNING):
+                if _is_dead(self._journal.with_name(running.user_attrs.get(WORKER, "nobody"))):
+                    self._study.tell(running.number, state=TrialState.FAIL)
+            n_begun = len(self._in(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING))
+            if n_begun >= self._spec.trials:
+                return None
+            if n_begun < len(self._starts) and not self._in(TrialState.WAITING):
+                self._study.enqueue_trial(self._starts[n_begun])
+            self._study.sampler = optuna.samplers.TPESampler(
+                seed=int(np.random.SeedSequence([self._spec.seed, n_begun]).generate_state(1)[0]),
+                n_startup_trials=max(3, self._spec.trials // 3),
+            )
+            trial = self._study.ask()
+            trial.set_user_attr(WORKER, self._mine.name)
+            return trial
+
+    def known(self, asked: list[Any]) -> dict[str, Any] | None:
+        """Return what came of an equal setting before; None where there was none."""
+        equal = (one for one in self._in(TrialState.COMPLETE) if one.user_attrs["asked"] == asked)
+        found = next(equal, None)
+        if found is None:
+            return None
+        return {name: value for name, value in found.user_attrs.items() if name != WORKER} | {"score": found.value}
+
+    def finish(self, trial: optuna.Trial, score: float, attributes: dict[str, Any]) -> None:
+        """Write what came of a trial."""
+        for name, value in attributes.items():
+            trial.set_user_attr(name, value)
+        self._study.tell(trial, score)
+
+    def prune(self, trial: optuna.Trial) -> None:
+        """Write that a trial was ended early."""
+        self._study.tell(trial, state=TrialState.PRUNED)
+
+    @property
+    def n_done(self) -> int:
+        """Trials that are over."""
+        return len(self._in(TrialState.COMPLETE, TrialState.PRUNED))
+
+    @property
+    def n_pruned(self) -> int:
+        """Trials that were ended early."""
+        return len(self._in(TrialState.PRUNED))
+
+    @property
+    def finished(self) -> list[FrozenTrial]:
+        """Trials that have a score, in the order in which they were begun."""
+        return self._in(TrialState.COMPLETE)
+
+    @property
+    def best(self) -> FrozenTrial:
+        """The one with the highest score; of equals the first."""
+        return max(self.finished, key=lambda trial: (trial.value, -trial.number))
+
+
+def clear(journal: Path) -> None:
+    """Remove a journal that no process works with."""
+    with locked(_lock(journal)):
+        if all(_is_dead(worker) for worker in journal.parent.glob(f"{journal.name}.{WORKER}-*")):
+            journal.unlink(missing_ok=True)
+
+
+def _lock(journal: Path) -> Path:
+    return journal.with_name(f"{journal.name}.turn")  # Optuna has a .lock of its own
+
+
+def _is_dead(lock: Path) -> bool:
+    """Whether no process holds a worker's lock file."""
+    try:
+        with lock.open("r+") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return True
+    except BlockingIOError:
+        return False
+    lock.unlink(missing_ok=True)
+    return True

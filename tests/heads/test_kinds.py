@@ -1,0 +1,159 @@
+"""Every kind of target, from a label table to a model that other code loads."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+
+import featx
+from featx.answering import answers_of
+from featx.errors import DataError, UnsuitedError
+from featx.registry import HEADS
+from tests.conftest import make_images
+
+TARGETS = {
+    "classes": 'column = "class"',
+    "ordered": 'column = "age"\nbins = [30, 60]\nordered = true',
+    "soft": 'column = "share"\nsoft = true\nclasses = ["dark", "light"]',
+    "labels": 'kind = "labels"\ncolumns = ["has_*"]',
+    "numbers": 'kind = "numbers"\ncolumns = ["age", "mood"]',
+    "number": 'kind = "numbers"\ncolumn = "age"',
+    "sure": 'column = "class"\nconfidence = "sure"',
+}
+NO_WEIGHTS = {"knn", "lda"}
+UNSUITED = {"soft": NO_WEIGHTS, "sure": NO_WEIGHTS, "numbers": {"logreg", "lda"}, "number": {"logreg", "lda"}}
+RECIPE = """
+[data]
+source = "images"
+labels = {{ file = "labels.csv" }}
+[targets.y]
+{target}
+[split]
+test = 0.2
+val = 0.25
+[[embedding]]
+backbone = "toy"
+weights = "none"
+"""
+BARE = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"featx", "torch", "optuna", "zarr", "pandas", "pydantic"}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Blocked())
+import joblib, numpy as np
+x = np.load("x.npy")
+for path in sys.argv[1:]:
+    model = joblib.load(path)
+    answers = model.predict_proba(x) if hasattr(model, "predict_proba") else model.predict(x)
+    if isinstance(answers, list):
+        answers = np.stack([one[:, 1] for one in answers], axis=1)
+    np.save(path + ".npy", answers.reshape(len(x), -1))
+"""
+
+
+def write_study(target: str) -> None:
+    """Write images whose brightness tells everything about them, and a recipe for one kind of target."""
+    ids = make_images(Path("images"), ("dark", "light"), n_each=60)
+    rng = np.random.default_rng(0)
+    light = np.array([name.startswith("light") for name in ids])
+    table = pd.DataFrame(
+        {
+            "path": ids,
+            "class": np.where(light, "light", "dark"),
+            "age": np.where(light, 70, 20) + rng.integers(0, 20, len(ids)),
+            "share": np.where(light, rng.choice([0.67, 1], len(ids)), rng.choice([0, 0.33], len(ids))),
+            "has_light": light.astype(int),
+            "has_dark": np.where(light, -1, 1),
+            "has_luck": rng.choice(["yes", "no"], len(ids)),
+            "mood": light + rng.normal(0, 0.1, len(ids)),
+            "sure": rng.uniform(0.2, 1, len(ids)),
+        }
+    )
+    table.to_csv("images/labels.csv", index=False)
+    Path("featx.toml").write_text(RECIPE.format(target=TARGETS[target]))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_all_heads_learn_a_kind_of_target_and_are_loaded_without_featx(target: str, home: Path) -> None:
+    write_study(target)
+    featx.extract()
+    unsuited = UNSUITED.get(target, set())
+    runs = featx.fit(heads=[name for name in HEADS.names() if name not in unsuited], trials=1)
+    kind = target if target in {"labels", "numbers"} else "numbers" if target == "number" else "classes"
+    for name in unsuited:
+        with pytest.raises(UnsuitedError, match=f"head '{name}' (learns|cannot weigh)"):
+            featx.fit(heads=name, trials=1)
+    (found,) = featx.evaluate(final=True)
+    assert found.kind == kind
+    by_chance = {"mae": 12.5, "average_precision": 0.7, "accuracy": 0.8, "quadratic_kappa": 0.5}
+    for run in runs:
+        assert run.val_score is not None
+        better = run.val_score < by_chance["mae"] if run.score == "mae" else run.val_score > by_chance[run.score]
+        assert better, run
+    featx.report()
+
+    x = np.random.default_rng(0).normal(size=(6, 8)).astype(np.float32)
+    np.save("x.npy", x)
+    bodies = [str(Path(run.path) / "model.joblib") for run in runs]
+    subprocess.run([sys.executable, "-c", BARE, *bodies], check=True)
+    for run, body in zip(runs, bodies, strict=True):
+        model = featx.load(run.path)  # golden inputs are replayed
+        expected = answers_of(joblib.load(body), x, model.header.answers)
+        np.testing.assert_array_equal(np.load(body + ".npy"), expected)
+        np.testing.assert_array_equal(model.predict_proba(x), expected)
+    answers = featx.predict(["images/dark/000.png", "images/light/000.png"], runs=[runs[0].run])[runs[0].run]
+    assert len(answers.rows("r")) == 2
+    if target == "labels":
+        assert answers.classes == ("has_light", "has_dark", "has_luck")
+        assert answers.labels[0].startswith("has_dark")
+        assert answers.labels[1].startswith("has_light")
+
+
+def test_confidence_counts_in_scores_as_the_formula_says(home: Path) -> None:
+    write_study("sure")
+    featx.extract()
+    (run,) = featx.fit(heads="logreg", trials=2)
+    table = pd.read_parquet(Path(run.path) / "predictions.parquet")
+    labels = pd.read_csv("images/labels.csv").set_index("path")
+    val = table[table["part"] == "val"]
+    right = (val["proba.light"] > 0.5).to_numpy() == (labels.loc[val["id"], "class"] == "light").to_numpy()
+    sure = labels.loc[val["id"], "sure"].to_numpy()
+    (row,) = featx.evaluate()[0].rows
+    assert row.scores["accuracy"] == pytest.approx(right.mean())
+    assert row.scores["confidence_accuracy"] == pytest.approx((right * sure).sum() / sure.sum())
+
+
+def test_a_vote_over_labels_is_refused_and_a_run_of_all_stages_goes_on_without(home: Path) -> None:
+    write_study("labels")
+    text = Path("featx.toml").read_text() + '[[head]]\nname = "rf"\ntrials = 1\n[[head]]\nname = "ridge"\ntrials = 1\n'
+    Path("featx.toml").write_text(text)
+    assert [name for name, _ in featx.run()] == ["extract", "fit", "fit", "evaluate", "report"]
+    with pytest.raises(DataError, match="target 'y' is of labels, expected one of classes here"):
+        featx.ensemble()
+
+
+def test_numbers_have_default_heads_that_learn_them(home: Path) -> None:
+    write_study("number")
+    assert [head.name for head in featx.recipe.load_recipe().head] == ["ridge", "svm", "rf", "xgboost"]
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ('column = "age"\nsoft = true', "no probability in 'age'.*expected numbers in \\[0, 1\\]"),
+        ('kind = "labels"\ncolumns = ["has_*", "hat"]', "nothing fits 'hat'"),
+        ('kind = "labels"\ncolumns = ["age", "mood"]', "column 'age' holds .* expected 0/1"),
+        ('kind = "labels"\ncolumns = ["has_light"]', "one label, 'has_light', is a target of classes"),
+    ],
+)
+def test_columns_that_do_not_fit_a_kind_are_named(target: str, message: str, home: Path) -> None:
+    write_study("classes")
+    Path("featx.toml").write_text(RECIPE.format(target=target))
+    with pytest.raises(DataError, match=message):
+        featx.extract()
