@@ -120,21 +120,18 @@ class Recipe(Spec):
 
     @model_validator(mode="before")
     @classmethod
-    def _networks_need_no_heads(cls, written: Any) -> Any:
-        """Leave out embeddings and heads where only networks are named."""
-        if isinstance(written, Mapping) and "finetune" in written and not {"embedding", "head"} & set(written):
-            return {**written, "embedding": (), "head": ()}
-        return written
-
-    @model_validator(mode="before")
-    @classmethod
-    def _numbers_have_heads_of_their_own(cls, written: Any) -> Any:
-        if not isinstance(written, Mapping) or "head" in written or not isinstance(written.get("targets"), Mapping):
+    def _heads_left_out(cls, written: Any) -> Any:
+        """Where no heads are named: none beside networks alone; otherwise those that learn the kinds of targets."""
+        if not isinstance(written, Mapping) or "head" in written:
             return written
-        targets = [target for target in written["targets"].values() if isinstance(target, Mapping)]
-        kinds = {target.get("kind") == "numbers" for target in targets}
-        names = (*(DEFAULT_HEADS if False in kinds else ()), *(DEFAULT_HEADS_OF_NUMBERS if True in kinds else ()))
-        return {**written, "head": [{"name": name} for name in dict.fromkeys(names)]} if True in kinds else written
+        if "finetune" in written and "embedding" not in written:
+            return {**written, "embedding": (), "head": ()}
+        targets = written.get("targets")
+        given = [one for one in targets.values() if isinstance(one, Mapping)] if isinstance(targets, Mapping) else []
+        of_numbers = [one.get("kind") == "numbers" for one in given]
+        names = DEFAULT_HEADS if not all(of_numbers) or not given else ()
+        names += DEFAULT_HEADS_OF_NUMBERS if any(of_numbers) else ()
+        return {**written, "head": [{"name": name} for name in dict.fromkeys(names)]}
 
     @model_validator(mode="after")
     def _heads_need_embeddings(self) -> "Recipe":

@@ -17,6 +17,8 @@ from sklearn.linear_model import LogisticRegression
 from featx.heads.scaling import Params
 from featx.heads.work import FoldWork
 
+LOOSE = 1e-3  # tolerance of a solver in the search; which C is best shows long before the last digit
+PATIENCE = 30  # rounds without a lower held-out loss
 Outputs = NDArray[np.float64]
 Gamma = float | Literal["scale"]
 Along = Callable[[Params, FoldWork, Sequence[Any]], Iterator[Outputs]]
@@ -37,12 +39,15 @@ class Path:
         or the likelier ones larger, (m, t) of labels in [0, 1], or (m, t) numbers.
     needs
         Bytes that a fold of n and m rows takes beside its features.
+    patience
+        Values without a better score after which a fold tries no more; None where the later ones cost nothing.
     """
 
     name: str
     values: tuple[Any, ...]
     along: Along
     needs: Callable[[int, int], int] = lambda _n, _m: 0
+    patience: int | None = None
 
 
 def kernel_bytes(n: int, m: int) -> int:
@@ -63,7 +68,7 @@ def logistic(
     lessons, kind = work.lessons, work.held.facts.kind
     x = learn if len(lessons.at) == len(learn) else learn[lessons.at]
     targets = list(lessons.y.T) if kind == "labels" else [lessons.y]
-    models = [LogisticRegression(warm_start=True, max_iter=most_steps, random_state=seed) for _ in targets]
+    models = [LogisticRegression(tol=LOOSE, warm_start=True, max_iter=most_steps, random_state=seed) for _ in targets]
     for value in values:
         found = []
         for model, y in zip(models, targets, strict=True):
@@ -207,9 +212,6 @@ def boosting(
         found = grown.predict(held, iteration_range=(0, min(value, grown.num_boosted_rounds())))
         found = found.reshape(len(work.held), -1)
         yield np.asarray(np.hstack([1 - found, found]) if facts.kind == "classes" and facts.n_outputs == 2 else found)
-
-
-PATIENCE = 30  # rounds without a lower held-out loss
 
 
 def _options(model: Any, kind: str, n_outputs: int) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from featx.specs import HeadSpec, Metric
 
 EMBEDDINGS = "embeddings"  # the name of their choice
 AT_ONCE = 2  # folds that run beside each other, and after which a hopeless trial ends; fixed, so that results are too
+UNDEFINED = -1e9  # the score of answers that have none, such as the correlation of a constant
 NEAR = 2  # values of a path on each side of the best of the first folds that the other folds try
 
 
@@ -207,7 +208,7 @@ class Contest:
             some = np.arange(first, min(first + AT_ONCE, len(self.folds)))
             columns = self._promising(found[:first])
             found[np.ix_(some, columns)] = self._scores(params, some, columns)
-            trial.report(float(found[: some[-1] + 1].mean(0)[columns].max()), first)
+            trial.report(float(np.nanmax(found[: some[-1] + 1].mean(0))), first)
             if some[-1] + 1 < len(self.folds) and trial.should_prune():
                 trials.prune(trial)
                 return
@@ -231,15 +232,20 @@ class Contest:
         if not len(found) or len(every) <= 2 * NEAR + 1:
             return every
         best = int(np.nanargmax(found.mean(0)))
-        tried = np.isfinite(found).all(0)
-        return every[(abs(every - best) <= NEAR) & tried] if tried.sum() > 2 * NEAR + 1 else every[tried]
+        return every[(abs(every - best) <= NEAR) & np.isfinite(found).all(0)]
 
     def _scores(self, params: Params, folds: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float64]:
         values = [self.path.values[at] for at in columns]
 
         def of_fold(number: int) -> list[float]:
             work = self.folds[number]
-            return [merit(self.metric, work.held.facts, found) for found in self.path.along(params, work, values)]
+            scores: list[float] = []
+            for found in self.path.along(params, work, values):
+                scores.append(float(np.nan_to_num(merit(self.metric, work.held.facts, found), nan=UNDEFINED)))
+                patience = self.path.patience
+                if patience is not None and len(scores) - int(np.argmax(scores)) > patience:
+                    break
+            return scores + [np.nan] * (len(values) - len(scores))
 
         with early_stops_allowed():
             if not self.head.one_thread or len(folds) == 1:
