@@ -129,8 +129,8 @@ class Recipe(Spec):
         targets = written.get("targets")
         given = [one for one in targets.values() if isinstance(one, Mapping)] if isinstance(targets, Mapping) else []
         of_numbers = [one.get("kind") == "numbers" for one in given]
-        names = DEFAULT_HEADS if not all(of_numbers) or not given else ()
-        names += DEFAULT_HEADS_OF_NUMBERS if any(of_numbers) else ()
+        of_others = () if of_numbers and all(of_numbers) else DEFAULT_HEADS
+        names = (*of_others, *(DEFAULT_HEADS_OF_NUMBERS if any(of_numbers) else ()))
         return {**written, "head": [{"name": name} for name in dict.fromkeys(names)]}
 
     @model_validator(mode="after")

@@ -29,9 +29,7 @@ def row_weights(
     weights = np.ones(len(known.ids)) if known.weights is None else known.weights
     if class_weight != "none":
         if not isinstance(known, Truth):
-            raise DataError(
-                f"{what}: class_weight is for classes, the target is of {known.kind} and has no classes; say group_weight"
-            )
+            raise DataError(f"{what}: class_weight: the target is of {known.kind} and has no classes; say group_weight")
         weights = weights * _of_classes(what, class_weight, known)
     if groups is not None:
         weights = weights * group_weights(groups)
