@@ -162,7 +162,7 @@ def logreg(task: Task) -> Head:
         return _pipeline(task, params, _each(task, clf))
 
     along = partial(paths.logistic, most_steps=MOST_STEPS, seed=task.random_state)
-    path = Path("C", HALF_DECADES, along, patience=2)
+    path = Path("C", HALF_DECADES, along, patience=4)
     return Head(space, build, {"scaling": "standard"}, path, complexity=_by("components", "C"))
 
 

@@ -243,7 +243,7 @@ class Contest:
             for found in self.path.along(params, work, values):
                 scores.append(float(np.nan_to_num(merit(self.metric, work.held.facts, found), nan=UNDEFINED)))
                 patience = self.path.patience
-                if patience is not None and len(scores) - int(np.argmax(scores)) > patience:
+                if patience is not None and max(scores) not in scores[-patience - 1 :]:
                     break
             return scores + [np.nan] * (len(values) - len(scores))
 
