@@ -198,10 +198,10 @@ def _last_found(job: Job) -> tuple[Params, ...]:
     """Return the setting that the last finished search for this head and target chose, as Optuna was asked for it."""
     runs = job.study.runs(job.target) if job.study.has_runs(job.target) else []
     alike = [run for run in runs if run.kind == "head" and run.spec["head"]["name"] == job.spec.name]
-    if not alike:
-        return ()
-    best = max(alike[-1].metrics["trials"], key=lambda trial: trial["score"])
-    return (best.get("suggested", {}),)
+    trials = (
+        [one for one in alike[-1].metrics["trials"] if "suggested" in one] if alike else []
+    )  # older runs do not say
+    return (max(trials, key=lambda trial: trial["score"])["suggested"],) if trials else ()
 
 
 def _nested(job: Job, rows: TrainRows, options: SearchOptions, watch: Watch) -> dict[str, Any]:

@@ -94,12 +94,13 @@ def _embeddings(study: Study, sections: list[Section]) -> list[ResolvedEmbedding
 def _section(study: Study, found: Evaluation) -> Section:
     of_classes = found.kind == "classes"
     final = last_final(study, found.target)
-    by_kind = {"classes": _figures_of_classes, "labels": _figures_of_labels, "numbers": _figures_of_numbers}
-    figures = by_kind[found.kind](study, found, final)
+    figures = _figures_of_classes(found, final) if of_classes else {}
+    if found.kind == "numbers":
+        figures = _figures_of_numbers(study, found)
     runs = study.runs(found.target)
     heads = [run for run in runs if run.kind == "head"]
     if heads:
-        metrics = {run.metrics["metric"] for run in heads}
+        metrics = {run.metrics.get("metric") or run.spec["head"]["metric"] for run in heads}  # older runs say it there
         figures["search"] = search_history({run.name: run.metrics["trials"] for run in heads}, " / ".join(metrics))
     networks = [run for run in runs if run.kind == "network"]
     if networks:
@@ -110,7 +111,7 @@ def _section(study: Study, found: Evaluation) -> Section:
     return Section(found, final, counts, figures, mistakes, study.looks(found.target), odd)
 
 
-def _figures_of_classes(study: Study, found: Evaluation, final: Evaluation | None) -> dict[str, str]:
+def _figures_of_classes(found: Evaluation, final: Evaluation | None) -> dict[str, str]:
     shown = {row.run: (row.scores["accuracy"], row.accuracy_low, row.accuracy_high) for row in found.rows}
     figures = {
         "intervals": intervals(shown, found.part),
@@ -121,11 +122,7 @@ def _figures_of_classes(study: Study, found: Evaluation, final: Evaluation | Non
     return figures
 
 
-def _figures_of_labels(study: Study, found: Evaluation, final: Evaluation | None) -> dict[str, str]:
-    return {}
-
-
-def _figures_of_numbers(study: Study, found: Evaluation, final: Evaluation | None) -> dict[str, str]:
+def _figures_of_numbers(study: Study, found: Evaluation) -> dict[str, str]:
     chosen = next(run for run in study.runs(found.target) if run.name == found.chosen)
     table = chosen.chooser()
     assert isinstance(table, Estimates)
