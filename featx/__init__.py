@@ -11,6 +11,7 @@ The flow, each arrow a table joined by id::
     report    one HTML page
     predict   every run's answer for new images
     load      a run as an object that answers
+    export    a run for other software: ONNX, skops, joblib
     run       all of these for a recipe
     doctor    what this machine has, and what fewer bits would do to the embeddings
 
@@ -31,6 +32,7 @@ _HOME = {
     "ensemble": "featx.ensembles.vote",
     "evaluate": "featx.evaluation.evaluate",
     "report": "featx.reports.html",
+    "export": "featx.exports.export",
     "predict": "featx.predictors",
     "load": "featx.predictors",
     "run": "featx.stages",
@@ -45,6 +47,7 @@ __all__ = [
     "doctor",
     "ensemble",
     "evaluate",
+    "export",
     "extract",
     "finetune",
     "fit",

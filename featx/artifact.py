@@ -10,9 +10,10 @@ import glob
 import hashlib
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -21,8 +22,9 @@ from numpy.typing import NDArray
 from pydantic import ValidationError, model_validator
 
 from featx.answering import answers_of
+from featx.conformal import ConformalSpec
 from featx.disk import sha256_of
-from featx.errors import ArtifactError
+from featx.errors import ArtifactError, FeatxError
 from featx.finetune_specs import NetworkSpec
 from featx.specs import ResolvedEmbedding, Spec
 from featx.tables import Ids, Kind
@@ -32,6 +34,7 @@ HEADER = "header.json"
 BODIES = {"head": "model.joblib", "network": "model.safetensors", "ensemble": "ensemble.json"}
 RECORDED = ("featx", "scikit-learn", "xgboost", "numpy", "joblib", "optuna")
 RECORDED_OF_NETWORKS = ("featx", "torch", "torchvision", "timm", "pytorch-lightning", "numpy")
+MODULES = {"scikit-learn": "sklearn", "pytorch-lightning": "pytorch_lightning"}  # packages with another name inside
 GOLDEN_TOLERANCE = 1e-6
 ANSWERS = "answers"  # the layer of a network whose output is what it answers
 
@@ -91,9 +94,11 @@ class Header(Spec):
         None for ensembles: their members have their own. Those of networks are made anew each time, and have no inputs.
     network
         Of a fine-tuned network, what it is made of; it takes images and no embeddings.
+    conformal
+        Of what answers classes or numbers, what prediction sets and intervals are made by.
     """
 
-    added_later: ClassVar[Mapping[str, object]] = {"network": None, "numbers": [], "labels": []}
+    added_later: ClassVar[Mapping[str, object]] = {"network": None, "numbers": [], "labels": [], "conformal": None}
 
     format: int = FORMAT
     kind: Literal["head", "network", "ensemble"]
@@ -111,6 +116,7 @@ class Header(Spec):
     network: NetworkSpec | None = None
     numbers: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    conformal: ConformalSpec | None = None
 
     @property
     def answers(self) -> Kind:
@@ -228,7 +234,7 @@ def write_header(folder: Path, **fields: Any) -> None:
     (folder / HEADER).write_text(header.model_dump_json(indent=2), encoding="utf-8")
 
 
-def check_golden(folder: Path, header: Header, answers: NDArray[np.floating], tolerance: float) -> None:
+def check_golden(body: Path, header: Header, answers: NDArray[np.floating], tolerance: float) -> None:
     """Compare what a model answers to its golden inputs with what it answered when it was made.
 
     Raises
@@ -241,7 +247,7 @@ def check_golden(folder: Path, header: Header, answers: NDArray[np.floating], to
     moved = float(np.abs(answers - expected).max()) if answers.shape == expected.shape else float("inf")
     if not moved <= tolerance:  # so that nan has moved as well
         raise ArtifactError(
-            f"{folder / header.body} answers its golden inputs otherwise than when it was made (by {moved:.2g}); "
+            f"{body} answers its golden inputs otherwise than when it was made (by {moved:.2g}); "
             f"it was made with {_versions(header)}, here are {_versions(None)}"
         )
 
@@ -285,34 +291,42 @@ def load_head(folder: Path, header: Header) -> Any:
     """
     import joblib
 
-    body = checked_body(folder, header)
+    return replayed(checked_body(folder, header), header, joblib.load)
+
+
+def replayed(body: Path, header: Header, read: Callable[[Path], Any]) -> Any:
+    """Return what stands in a head's body, once it answers its golden inputs as it did.
+
+    Raises
+    ------
+    ArtifactError
+        it cannot be read here, or answers otherwise.
+    """
     assert header.golden is not None  # as its validator says
     try:
-        model = joblib.load(body)
+        model = read(body)
         answers = answers_of(model, header.golden.x(header.n_features), header.answers)
+    except FeatxError:
+        raise
     except Exception as error:  # whatever a pickle does where packages are missing or have moved on
         raise ArtifactError(
             f"{body} cannot be used here ({type(error).__name__}: {error}); "
             f"it was made with {_versions(header)}, here are {_versions(None)}"
         ) from error
-    check_golden(folder, header, answers, GOLDEN_TOLERANCE)
+    check_golden(body, header, answers, GOLDEN_TOLERANCE)
     return model
 
 
-def write_ensemble(
-    folder: Path, classes: Sequence[str], target: str, members: Sequence[Path], metrics: dict[str, Any]
-) -> None:
+def write_ensemble(folder: Path, members: Sequence[Path], header: dict[str, Any]) -> None:
     """Write the header of an ensemble whose ``ensemble.json`` stands in `folder`; embeddings are its members'."""
     headers = [read_header(member)[1] for member in members]
     embeddings = tuple(dict.fromkeys(one for header in headers for one in header.embeddings))
     write_header(
         folder,
         kind="ensemble",
-        target=target,
-        classes=tuple(classes),
         n_features=sum(one.n_features for one in embeddings),
         embeddings=embeddings,
-        metrics=metrics,
+        **header,
         **provenance([]) | {"train_ids_sha256": headers[0].train_ids_sha256},
     )
 
@@ -321,6 +335,13 @@ def ensemble_body(folder: Path, header: Header) -> dict[str, Any]:
     """Return an ensemble's method, members (name → sha256 of the body) and weights, once its checksum holds."""
     body: dict[str, Any] = json.loads(checked_body(folder, header).read_text())
     return body
+
+
+def differing_versions(header: Header) -> str:
+    """Return the packages that are not those that a model was made with, as a sentence; empty where all are."""
+    here = {name: version(name) if find_spec(MODULES.get(name, name)) else "not there" for name in header.versions}
+    odd = [f"{name} {header.versions[name]} (here {now})" for name, now in here.items() if header.versions[name] != now]
+    return f"made with {', '.join(odd)}" if odd else ""
 
 
 def _versions(header: Header | None) -> str:

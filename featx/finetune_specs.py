@@ -183,7 +183,7 @@ class FinetuneSpec(Spec):
         deviation 1 (``standard``) by the train rows; answers are brought back.
     batch_norm
         Whether BatchNorm of layers that learn takes its statistics from batches (``learn``) or keeps those that it came
-        with (``keep``).
+        with (``keep``); by default (``auto``) it learns only where it starts from random weights.
     holdout
         Share of train that is held out to stop early by; 0: the last weights are kept.
     patience
@@ -222,7 +222,7 @@ class FinetuneSpec(Spec):
     class_weight: ClassWeight = "none"
     group_weight: str = "none"
     scale: Scale = "none"
-    batch_norm: Literal["learn", "keep"] = "learn"
+    batch_norm: Literal["auto", "learn", "keep"] = "auto"
     holdout: Annotated[float, Field(ge=0, le=MOST_LOST)] = 0.1
     patience: Annotated[int, Field(ge=0)] = 5
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -257,6 +257,12 @@ class FinetuneSpec(Spec):
         shared = {name: getattr(self, name) for name in EmbeddingRequest.model_fields if name in REQUESTED}
         weights = "none" if self.strategy == FROM_NOTHING else self.weights
         return EmbeddingRequest(**shared | {"weights": weights, "precision": "fp32"})
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """Whether BatchNorm stays as it came where its layer learns."""
+        trained = self.request.weights != "none"
+        return self.batch_norm == "keep" or (self.batch_norm == "auto" and trained)
 
     @property
     def course(self) -> tuple[PhaseSpec, ...]:

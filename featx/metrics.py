@@ -15,6 +15,7 @@ from sklearn import metrics as sk
 from featx.errors import DataError
 from featx.facts import Facts
 from featx.registry import suggestion
+from featx.reliability import brier, reliability
 from featx.specs import Metric
 from featx.tables import Answered, Kind, Known, Predictions, Truth
 
@@ -80,10 +81,11 @@ def log_loss(facts: Facts, outputs: Outputs) -> float:
 
     Soft labels count each class by its share. Of labels, the mean over them.
     """
-    return float(np.average(_log_losses(facts, outputs), weights=facts.weights))
+    return float(np.average(log_losses(facts, outputs), weights=facts.weights))
 
 
-def _log_losses(facts: Facts, outputs: Outputs) -> Column:
+def log_losses(facts: Facts, outputs: Outputs) -> Column:
+    """(n,) what `log_loss` is the mean of."""
     given = np.clip(outputs, LEAST_PROBABILITY, 1.0)
     if facts.kind == "labels":
         not_given = np.clip(1 - outputs, LEAST_PROBABILITY, 1.0)
@@ -196,6 +198,7 @@ GREATER_IS_BETTER: dict[Kind, dict[str, Callable[[Facts, Outputs], float]]] = {
     },
     "numbers": OF_NUMBERS | {"mae": _less(OF_NUMBERS["mae"]), "rmse": _less(OF_NUMBERS["rmse"])},
 }
+LESS_IS_BETTER = {"log_loss", "mae", "rmse"}  # of what `merit` gives the minus
 NEEDS_PROBABILITIES = {"log_loss"}  # the others ask which is likelier only
 
 
@@ -221,8 +224,8 @@ def merit(metric: Metric, facts: Facts, outputs: Outputs) -> float:
     return GREATER_IS_BETTER[facts.kind][metric](facts, outputs)
 
 
-def _aligned(known: Known, answered: Answered) -> tuple[Facts, Outputs]:
-    """Meet by id."""
+def aligned(known: Known, answered: Answered) -> tuple[Facts, Outputs]:
+    """Return what is known of the rows of `answered`, and what they say, columns in the order of the known names."""
     known = known.take(answered.ids)
     if isinstance(answered, Predictions):
         return Facts.of(known), answered.ordered(known.names).proba
@@ -232,7 +235,7 @@ def _aligned(known: Known, answered: Answered) -> tuple[Facts, Outputs]:
 
 def score(metric: Metric, known: Known, answered: Answered) -> float:
     """Return `merit` of one model on the rows of `answered`."""
-    return merit(metric, *_aligned(known, answered))
+    return merit(metric, *aligned(known, answered))
 
 
 def scores(known: Known, answered: Answered) -> dict[str, float]:
@@ -242,10 +245,11 @@ def scores(known: Known, answered: Answered) -> dict[str, float]:
     -------
     dict
         ``n``, and of classes, in [0, 1] unless said: accuracy, balanced_accuracy, macro and weighted precision, recall
-        and F1, kappa in [-1, 1], auc_ovr, log_loss in nats; where they are ordered quadratic_kappa, and mae_steps:
-        how many classes a guess lies away. Of labels: accuracy, exact_match, macro_f1, average_precision, auc,
-        log_loss. Of numbers, as means over the columns: mae and rmse in their units, r2, pearson and ccc (Lin's
-        concordance) of at most 1, and of several columns each one's mae as ``mae.NAME``.
+        and F1, kappa in [-1, 1], auc_ovr, log_loss in nats, brier in [0, 2] and ece (`featx.reliability`); where they
+        are ordered quadratic_kappa, and mae_steps: how many classes a guess lies away. Of labels: accuracy,
+        exact_match, macro_f1, average_precision, auc, log_loss, brier, ece. Of numbers, as means over the columns: mae
+        and rmse in their units, r2, pearson and ccc (Lin's concordance) of at most 1, and of several columns each
+        one's mae as ``mae.NAME``.
 
         These count all rows alike. Where rows have weights, ``confidence_accuracy`` or ``confidence_mae`` counts by
         them.
@@ -258,7 +262,7 @@ def scores(known: Known, answered: Answered) -> dict[str, float]:
     ----------
     .. [1] L. I.-K. Lin, A concordance correlation coefficient to evaluate reproducibility, Biometrics 1989.
     """
-    weighted, outputs = _aligned(known, answered)
+    weighted, outputs = aligned(known, answered)
     facts = Facts(weighted.kind, weighted.names, weighted.y, None, weighted.shares, weighted.ordered)
     found = {"classes": _of_classes, "labels": _of_labels, "numbers": _of_numbers}[facts.kind](facts, outputs)
     if weighted.weights is not None and weighted.weights.any():
@@ -277,7 +281,7 @@ def _of_classes(facts: Facts, outputs: Outputs) -> dict[str, float]:
         row |= {f"{average}_{name}": float(v) for name, v in zip(("precision", "recall", "f1"), values, strict=False)}
     row["kappa"] = _kappa(facts.y, guessed)
     row["auc_ovr"] = auc(facts, outputs)
-    row["log_loss"] = log_loss(facts, outputs)
+    row |= _of_probabilities(facts, outputs)
     if facts.ordered:
         row["quadratic_kappa"] = quadratic_kappa(facts, outputs)
         row["mae_steps"] = float(np.abs(guessed - facts.y).mean())
@@ -285,8 +289,13 @@ def _of_classes(facts: Facts, outputs: Outputs) -> dict[str, float]:
 
 
 def _of_labels(facts: Facts, outputs: Outputs) -> dict[str, float]:
-    every = (accuracy, exact_match, macro_f1, average_precision, auc, log_loss)
-    return {of.__name__: of(facts, outputs) for of in every}
+    every = (accuracy, exact_match, macro_f1, average_precision, auc)
+    return {of.__name__: of(facts, outputs) for of in every} | _of_probabilities(facts, outputs)
+
+
+def _of_probabilities(facts: Facts, outputs: Outputs) -> dict[str, float]:
+    believed = {"brier": brier(facts, outputs), "ece": reliability(facts, outputs).ece}
+    return {"log_loss": log_loss(facts, outputs)} | believed
 
 
 def _of_numbers(facts: Facts, outputs: Outputs) -> dict[str, float]:
@@ -312,7 +321,7 @@ def per_class(truth: Truth, predictions: Predictions) -> list[dict[str, Any]]:
 
 def per_label(known: Known, answered: Answered) -> list[dict[str, Any]]:
     """Precision, recall, F1 and number of images of each label."""
-    facts, outputs = _aligned(known, answered)
+    facts, outputs = aligned(known, answered)
     columns = sk.precision_recall_fscore_support(facts.y, decided(outputs), average=None, zero_division=0)
     return [
         {"class": name, "precision": float(p), "recall": float(r), "f1": float(f), "n": int(n)}

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,75 +10,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx import safe
 from featx.answering import answers_of
-from featx.artifact import ANSWERS, Header, ensemble_body, load_head, read_header
+from featx.answers import Answers
+from featx.artifact import ANSWERS, Header, differing_versions, ensemble_body, load_head, read_header, replayed
 from featx.ensembles.voting import Vote
 from featx.errors import ArtifactError, DataError
 from featx.metrics import decided
+from featx.passport import is_exported, read_passport
 from featx.recipe import CHECKPOINT, Recipe, load_recipe
 from featx.registry import VOTES
 from featx.specs import EmbeddingRequest, EmbeddingSpec, ResolvedEmbedding
-from featx.tables import HAS, VALUE, Kind, Predictions
+from featx.tables import Predictions
 from featx.workspace import Study
 
 if TYPE_CHECKING:
     from featx.embeddings.files import EmbeddedFiles
 
 Columns = Mapping[str, NDArray[np.float32]]  # fingerprint of an embedding → (n, d)
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What a model says of images.
-
-    Attributes
-    ----------
-    images
-        Those that could be read, n of them.
-    proba
-        (n, k); of labels, of having each; of a model of numbers, these.
-    classes
-        k names.
-    unreadable
-        Image → reason.
-    warnings
-        Where this machine computes otherwise than the one that the model comes from.
-    kind
-        Of what is answered.
-    """
-
-    images: list[str]
-    proba: NDArray[np.float64]
-    classes: tuple[str, ...]
-    unreadable: dict[str, str]
-    warnings: list[str]
-    kind: Kind = "classes"
-
-    @property
-    def labels(self) -> list[str]:
-        """The most probable class of each image, or the labels that it has; of numbers, nothing."""
-        if self.kind == "classes":
-            return [self.classes[code] for code in self.proba.argmax(axis=1)]
-        if self.kind == "numbers":
-            return [""] * len(self.proba)
-        had = decided(self.proba)
-        return [", ".join(name for name, has in zip(self.classes, row, strict=True) if has) for row in had]
-
-    def rows(self, run: str) -> list[dict[str, Any]]:
-        """Return one flat record an image: image, run, label, its probability, and that of every class; or numbers."""
-        if self.kind != "classes":
-            prefix = VALUE if self.kind == "numbers" else HAS
-            return [
-                {"image": image, "run": run}
-                | ({} if self.kind == "numbers" else {"labels": label})
-                | {f"{prefix}{name}": float(v) for name, v in zip(self.classes, row, strict=True)}
-                for image, label, row in zip(self.images, self.labels, self.proba, strict=True)
-            ]
-        return [
-            {"image": image, "run": run, "label": label, "probability": float(max(proba))}
-            | {f"proba.{name}": float(p) for name, p in zip(self.classes, proba, strict=True)}
-            for image, label, proba in zip(self.images, self.labels, self.proba, strict=True)
-        ]
 
 
 @dataclass(frozen=True)
@@ -94,7 +43,7 @@ class Model(ABC):
     """
 
     name: str
-    header: Header
+    header: Header = field(repr=False)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -105,6 +54,12 @@ class Model(ABC):
     def embeddings(self) -> tuple[ResolvedEmbedding, ...]:
         """What it takes, side by side."""
         return self.header.embeddings
+
+    @property
+    def version_warnings(self) -> list[str]:
+        """What is not here as it was where the model was made; its golden inputs are answered as they were there."""
+        odd = differing_versions(self.header)
+        return [f"{self.name} was {odd}"] if odd else []
 
     @abstractmethod
     def predict_columns(self, columns: Columns) -> NDArray[np.float64]:
@@ -253,14 +208,26 @@ def load(path: str | Path) -> Model:
     Parameters
     ----------
     path
-        A run folder, or the model inside. An ensemble's members are looked for beside its folder.
+        A run folder, or the model inside; or what ``featx export`` wrote as skops (which is read without running
+        anything that stands in it) or joblib. An ensemble's members are looked for beside its folder.
 
     Raises
     ------
     ArtifactError
         there is no header, the body is not what the header says, or golden inputs are answered otherwise.
     """
-    return _load(Path(path), {})
+    path = Path(path)
+    return _exported(path) if is_exported(path) else _load(path, {})
+
+
+def _exported(path: Path) -> Model:
+    import joblib
+
+    passport = read_passport(path)
+    if passport.file_format == "onnx":
+        raise ArtifactError(f"{path} is for ONNX Runtime; to use it with featx, load the run {passport.run!r}")
+    read = safe.read if passport.file_format == "skops" else joblib.load
+    return HeadModel(passport.run, passport.header, replayed(path, passport.header, read))
 
 
 def _load(path: Path, loaded: dict[Path, Model]) -> Model:
@@ -295,7 +262,10 @@ def answers(model: Model, embedded: "EmbeddedFiles") -> Answers:
     """Return a model's answers for embedded images."""
     classes = model.classes
     proba = model.predict_columns(embedded.columns) if embedded.images else np.empty((0, len(classes)))
-    return Answers(embedded.images, proba, classes, embedded.unreadable, embedded.warnings, model.header.answers)
+    header = model.header
+    warnings = [*embedded.warnings, *model.version_warnings]
+    found = embedded.images, proba, classes, embedded.unreadable, warnings
+    return Answers(*found, kind=header.answers, conformal=header.conformal)
 
 
 def predict(

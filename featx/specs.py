@@ -36,6 +36,7 @@ Metric = Literal[
 Channels = tuple[float, float, float]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Calibration = Literal["auto", "none", "platt", "isotonic", "temperature"]
 ClassWeight = Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]]
 LARGEST_CROP = 0.875  # of five: as in torchvision's 224 out of 256
 
@@ -563,6 +564,9 @@ class HeadSpec(Spec):
     embeddings
         ``all``: what the recipe extracts stands side by side; ``search``: which of it, alone or side by side, is one
         more choice of the search.
+    calibration
+        How outputs become probabilities: ``none`` (the head's own), ``platt``, ``isotonic`` or ``temperature``; by
+        default (``auto``) what has the least log loss, cross-fitted over the folds.
     rule
         ``best``: the setting with the best mean over the folds; ``one_se``: the simplest within a standard error of it.
     warm
@@ -578,6 +582,7 @@ class HeadSpec(Spec):
     added_later: ClassVar[Mapping[str, object]] = {
         "group_weight": "none",
         "embeddings": "all",
+        "calibration": "auto",
         "rule": "best",
         "warm": False,
         "nested": 0,
@@ -590,6 +595,7 @@ class HeadSpec(Spec):
     class_weight: ClassWeight = "none"
     group_weight: str = "none"
     embeddings: Literal["all", "search"] = "all"
+    calibration: Calibration = "auto"
     rule: Literal["best", "one_se"] = "best"
     warm: bool = False
     nested: Annotated[int, Field(ge=0)] = 0

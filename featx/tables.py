@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from featx.errors import AlignmentError, DataError
 
 VALUE = "value."  # how a column of numbers begins
-HAS = "has."  # and one of the probability of a label
+HAS = "has."  # one of the probability of a label
+PROBA = "proba."  # and of a class
 Kind = Literal["classes", "labels", "numbers"]  # of a target
 Ids = NDArray[np.object_] | Sequence[str]
 
@@ -419,16 +420,16 @@ class Predictions:
     def to_frame(self) -> pd.DataFrame:
         """Return one flat frame, fit for Parquet; a class's column is prefixed ``proba.``."""
         frame = pd.DataFrame({"id": self.ids, "part": self.part, "fold": self.fold})
-        return frame.join(pd.DataFrame(self.proba, columns=[f"proba.{name}" for name in self.classes]))
+        return frame.join(pd.DataFrame(self.proba, columns=[f"{PROBA}{name}" for name in self.classes]))
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame) -> "Predictions":
         """Undo `to_frame`."""
-        names = [name for name in frame.columns if name.startswith("proba.")]
+        names = [name for name in frame.columns if name.startswith(PROBA)]
         return cls(
             frame["id"].to_numpy(object),
             frame[names].to_numpy(np.float64),
-            tuple(name.removeprefix("proba.") for name in names),
+            tuple(name.removeprefix(PROBA) for name in names),
             frame["part"].to_numpy(object),
             frame["fold"].to_numpy(np.int64),
         )
@@ -460,6 +461,12 @@ def answers_of_part(
         return Predictions.of_part(part, ids, outputs, known.classes, fold)
     kind = LabelProba if isinstance(known, Labels) else Estimates
     return kind.of_part(part, ids, outputs, known.names, fold)
+
+
+def choosing(answered: Answered) -> Answered:
+    """Return the rows that choose between runs: val, or where there is no val split the out-of-fold rows."""
+    val = answered.of("val")
+    return val if len(val.ids) else answered.of("oof")
 
 
 def concatenated(tables: Sequence[Answered]) -> Answered:

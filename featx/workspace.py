@@ -36,7 +36,6 @@ from featx.sources import label_states, source_place
 from featx.specs import EmbeddingSpec, ResolvedEmbedding, fingerprint
 from featx.tables import (
     Answered,
-    Estimates,
     Ids,
     Kind,
     Known,
@@ -45,6 +44,7 @@ from featx.tables import (
     Predictions,
     Truth,
     answers_from_frame,
+    choosing,
 )
 from featx.targets import category_text, known
 
@@ -136,16 +136,9 @@ class RunFolder:
         assert isinstance(self.answers, Predictions)
         return self.answers
 
-    @property
-    def estimates(self) -> Estimates:
-        """`answers` of a run that answers labels or numbers."""
-        assert isinstance(self.answers, Estimates)
-        return self.answers
-
     def chooser(self) -> Answered:
-        """Return the rows that choose between runs: val, or where there is no val split the out-of-fold rows."""
-        val = self.answers.of("val")
-        return val if len(val.ids) else self.answers.of("oof")
+        """Return the rows that choose between runs."""
+        return choosing(self.answers)
 
 
 def store_path(cache: Path, spec: EmbeddingSpec) -> Path:

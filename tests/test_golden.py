@@ -16,10 +16,13 @@ GOLDEN = Path(__file__).parent / "golden"
 STORES = sorted(GOLDEN.glob("format-*/*.zarr"))
 RUNS = sorted(path.parent for path in GOLDEN.glob("format-*/*/header.json"))
 
+EXPORTED = sorted(GOLDEN.glob("format-*/exports/*.skops"))
+
 
 def test_there_are_golden_files() -> None:
     assert STORES
     assert RUNS
+    assert EXPORTED
 
 
 @pytest.mark.parametrize("path", STORES, ids=lambda path: path.parent.name)
@@ -37,4 +40,13 @@ def test_a_golden_run_is_loaded_and_answers_as_it_did(path: Path) -> None:
         warnings.simplefilter("ignore", InconsistentVersionWarning)  # the point is to read older files
         model = featx.load(path)
     expected = np.load(path.parent / "vectors.npz")
-    np.testing.assert_allclose(model.predict_proba(expected["x"]), expected["proba"], atol=1e-9)
+    answers = np.load(path / "answers.npy") if (path / "answers.npy").is_file() else expected["proba"]
+    np.testing.assert_allclose(model.predict_proba(expected["x"]), answers, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("path", EXPORTED, ids=lambda path: path.name)
+def test_a_golden_export_is_loaded_and_answers_as_it_did(path: Path) -> None:
+    x = np.load(path.parents[1] / "vectors.npz")["x"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InconsistentVersionWarning)
+        np.testing.assert_allclose(featx.load(path).predict_proba(x), np.load(path.parent / "answers.npy"), rtol=1e-6)

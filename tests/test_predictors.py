@@ -188,3 +188,20 @@ def test_a_run_and_a_recipe_describe_themselves(head: Path) -> None:
         describe("no.toml")
     with pytest.raises(ArtifactError, match="nothing lies at nowhere"):
         describe("nowhere")
+
+
+def test_an_answer_may_be_a_set_or_none_at_all(head: Path) -> None:
+    said = load(head).predict_images(["images/light/000.png", "images/dark/000.png"])
+
+    rows = said.abstaining(0.9999).rows("mine", coverage=0.8)
+
+    assert [row["label"] for row in rows] == ["", ""]
+    assert all(row["probability"] > 0.5 for row in rows)
+    assert said.conformal is not None
+    (threshold,) = said.conformal.at(0.8)
+    for row, proba in zip(rows, said.proba, strict=True):
+        assert row["set"] == ", ".join(name for name, p in zip(said.classes, proba, strict=True) if 1 - p <= threshold)
+    with pytest.raises(DataError, match=r"coverage 0.7 is not kept with the model; expected 0.8, 0.9, 0.95, 0.99"):
+        said.sets(0.7)
+    with pytest.raises(DataError, match="intervals are for models of numbers that keep what they take; .* of classes"):
+        said.intervals(0.8)

@@ -170,6 +170,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "class_weight": {"a": 2.0},
             "group_weight": "sex+age",
             "embeddings": "search",
+            "calibration": "isotonic",
             "rule": "one_se",
             "warm": True,
             "nested": 3,

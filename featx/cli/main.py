@@ -28,6 +28,7 @@ for command in (
     models.evaluate,
     models.report,
     models.predict,
+    models.export,
     models.run,
     listings.show,
     listings.backbones,

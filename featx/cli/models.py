@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featx.cli.options import DeviceOption, ForceOption, JsonOption, RecipeOption, TargetOption
+from featx.cli.options import (
+    AbstainOption,
+    CoverageOption,
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    RecipeOption,
+    TargetOption,
+)
 
 if TYPE_CHECKING:
     from featx.evaluation.evaluate import Evaluation
@@ -155,18 +163,20 @@ def ensemble(
 def evaluate(
     final: Annotated[bool, typer.Option("--final", help="Open the sealed test split; the look is logged.")] = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="Precision, recall and F1 of each class too.")] = False,
+    coverage: CoverageOption = None,
+    abstain_below: AbstainOption = None,
     recipe: RecipeOption = None,
     target: TargetOption = None,
     json: JsonOption = False,
 ) -> None:
     """Score all runs on the same rows.
 
-    Examples: featx evaluate · featx evaluate --per-class · featx evaluate --final
+    Examples: featx evaluate · featx evaluate --per-class · featx evaluate --abstain-below 0.9 · featx evaluate --final
     """
     import featx
     from featx.cli import show
 
-    found = featx.evaluate(recipe, target=target, final=final)
+    found = featx.evaluate(recipe, target=target, final=final, coverage=coverage, abstain_below=abstain_below)
     show.as_json(_evaluations(found)) if json else show.evaluations(found, per_class)
 
 
@@ -176,7 +186,7 @@ def _evaluations(found: "list[Evaluation]") -> dict[str, Any]:
     for one in targets:
         one["rows"] = [{**row["scores"], **{k: v for k, v in row.items() if k != "scores"}} for row in one["rows"]]
     first = targets[0]
-    score = "accuracy" if first["kind"] == "classes" else "mae"
+    score = "mae" if first["kind"] == "numbers" else "accuracy"
     best = next(row[score] for row in first["rows"] if row["run"] == first["chosen"])
     top = {"chosen": first["chosen"], "part": first["part"], score: best, "n_looks": first["n_looks"]}
     return {"targets": targets, **top}
@@ -199,6 +209,8 @@ def predict(
     run: Annotated[
         list[str] | None, typer.Option("--run", help="Runs, or how their names begin (repeatable).", show_default="all")
     ] = None,
+    coverage: CoverageOption = None,
+    abstain_below: AbstainOption = None,
     recipe: RecipeOption = None,
     device: DeviceOption = None,
     csv: Annotated[Path | None, typer.Option(help="Write the answers to this file too.")] = None,
@@ -206,28 +218,52 @@ def predict(
 ) -> None:
     """Print every run's answer for every image.
 
-    Examples: featx predict new.png · featx predict *.png --run weighted --csv answers.csv
+    Examples: featx predict new.png · featx predict *.png --run weighted --csv answers.csv ·
+    featx predict *.png --abstain-below 0.8 --coverage 0.9
     """
     import featx
     from featx.cli import show
     from featx.errors import ReadError
 
     found = featx.predict(images, recipe, runs=run or (), device=device or "auto")
-    rows = [row for name, answers in found.items() for row in answers.rows(name)]
+    if abstain_below is not None:
+        found = {name: answers.abstaining(abstain_below) for name, answers in found.items()}
+    rows = [row for name, answers in found.items() for row in answers.rows(name, coverage)]
     if csv is not None:
         import pandas as pd
 
         pd.DataFrame(rows).to_csv(csv, index=False)
     first = next(iter(found.values()))
     unreadable = first.unreadable
-    for warning in first.warnings:
+    warnings = list(dict.fromkeys(warning for answers in found.values() for warning in answers.warnings))
+    for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
-    show.as_json({"answers": rows, "unreadable": unreadable, "warnings": first.warnings}) if json else show.predictions(
-        found
+    show.as_json({"answers": rows, "unreadable": unreadable, "warnings": warnings}) if json else show.predictions(
+        found, coverage
     )
     if unreadable:
         named = "; ".join(f"{image!r} {reason}" for image, reason in unreadable.items())
         raise ReadError(f"{len(unreadable)} of {len(images)} images cannot be read: {named}")
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="A run, or how its name begins.")],
+    file_format: Annotated[str, typer.Option("--format", help="onnx, skops or joblib.")] = "onnx",
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to write to.")] = Path(),
+    recipe: RecipeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write a run for other software, with a passport beside it.
+
+    Examples: featx export xgboost · featx export logreg --format skops --out models/
+    """
+    import featx
+    from featx.cli import show
+    from featx.cli.progress import watching
+
+    with watching() as watch:
+        written = featx.export(run, file_format, recipe, out=out, watch=watch)
+    show.as_json({"files": show.plain(written)}) if json else show.exports(written)
 
 
 def run(

@@ -15,3 +15,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", show_default="the recipe's, else auto")
 ]
+CoverageOption = Annotated[
+    float | None,
+    typer.Option(
+        "--coverage", help="Sets or intervals that hold the truth with this probability.", show_default="none"
+    ),
+]
+AbstainOption = Annotated[
+    float | None,
+    typer.Option("--abstain-below", help="Say nothing where the probability is lower.", show_default="never"),
+]

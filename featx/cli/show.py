@@ -9,14 +9,15 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from featx.answers import Answers
     from featx.checkup import Diagnosis
     from featx.embeddings.extract import Extraction
     from featx.ensembles.vote import Voted
     from featx.evaluation.evaluate import Evaluation
+    from featx.exports.export import Exported
     from featx.finetuning.run import Finetuned
     from featx.heads.fit import Fitted
     from featx.images.init import Finding
-    from featx.predictors import Answers
 
 SHORT = {
     "accuracy": "acc",
@@ -30,6 +31,8 @@ SHORT = {
     "kappa": "kappa",
     "auc_ovr": "AUC",
     "log_loss": "log loss",
+    "interval_width": "width",
+    "answered_accuracy": "acc of answered",
     "confidence_accuracy": "acc by weight",
     "confidence_mae": "mae by weight",
 }
@@ -178,7 +181,7 @@ def fits(runs: Sequence["Fitted"]) -> None:
             run.val_score,
             run.search_s,
             run.train_s,
-            "" if run.made else "was there",
+            ", ".join([*run.marks, *([] if run.made else ["was there"])]),
         )
         for run in runs
     ]
@@ -186,7 +189,24 @@ def fits(runs: Sequence["Fitted"]) -> None:
     shown = " / ".join(dict.fromkeys(SHORT.get(run.score, run.score.replace("_", " ")) for run in runs))
     table("", ["run", "trials", f"cv {metrics}", f"val {shown}", "search s", "train s", ""], rows)
     for run in runs:
-        say(f"  {run.run}: {setting_text(run.params)}")
+        calibrated = f"; probabilities by {run.calibration}" if run.calibration != "none" else ""
+        say(f"  {run.run}: {setting_text(run.params)}{calibrated}")
+        say(f"    searched: {', '.join(map(_range_text, run.space, run.space.values()))}")
+        if run.importances:
+            said = ", ".join(f"{name} {share:.0%}" for name, share in run.importances.items())
+            say(f"    what mattered: {said} of the differences between trials")
+        for text in run.findings:
+            say(f"    {text}")
+
+
+def _range_text(name: str, of: Mapping[str, Any]) -> str:
+    """Write what a parameter could be."""
+    if "low" in of:
+        return f"{name} {of['low']:.4g} to {of['high']:.4g}"
+    if "choices" in of:
+        return f"{name} {' | '.join(map(str, of['choices']))}"
+    values = of["values"]
+    return f"{name} {values[0]:.4g} to {values[-1]:.4g} in every trial"
 
 
 def networks(runs: Sequence["Finetuned"]) -> None:
@@ -235,6 +255,17 @@ def votes(runs: Sequence["Voted"]) -> None:
         say(f"  {run.run}: " + ", ".join(f"{name} {weight:.3f}" for name, weight in weights))
 
 
+def exports(written: "Sequence[Exported]") -> None:
+    """Say what was written, and how it compares."""
+    for one in written:
+        parity = one.parity
+        beyond = f"; {parity.n_beyond} of them by more than {parity.tolerance:g}" if parity.n_beyond else ""
+        say(f"{one.path} ({one.n_bytes / 1e6:.1f} MB), {one.passport}")
+        say(f"  answers {parity.n} {parity.rows} rows as the run does within {parity.largest:.1e}{beyond}")
+        if parity.why:
+            say(f"  {parity.why}")
+
+
 def evaluations(found: "Sequence[Evaluation]", with_classes: bool = False) -> None:
     """Print all runs, one table a target."""
     for one in found:
@@ -274,16 +305,14 @@ def evaluation(found: "Evaluation", with_classes: bool) -> None:
             table(f"\n{row.run}", ["class", "P", "R", "F1", "n"], lines)
 
 
-def predictions(found: Mapping[str, "Answers"]) -> None:
+def predictions(found: Mapping[str, "Answers"], coverage: float | None) -> None:
     """Print every model's answer for every image."""
+    from featx.tables import HAS, PROBA, VALUE  # pandas comes along, which light commands need not wait for
+
     for name, answers in found.items():
-        rows = [
-            (image, *([] if answers.kind == "numbers" else [label]), *map(float, proba))
-            for image, label, proba in zip(answers.images, answers.labels, answers.proba, strict=True)
-        ]
-        if rows:
-            table(
-                f"\n{name}",
-                ["image", *{"classes": ["label"], "labels": ["labels"]}.get(answers.kind, []), *answers.classes],
-                rows,
-            )
+        rows = answers.rows(name, coverage)
+        if not rows:
+            continue
+        columns = [column for column in rows[0] if column not in {"run", "probability"}]
+        titles = [column.split(".", 1)[1] if column.startswith((PROBA, HAS, VALUE)) else column for column in columns]
+        table(f"\n{name}", titles, [[None if row[column] == "" else row[column] for column in columns] for row in rows])

@@ -62,7 +62,7 @@ def embed_files(images: Sequence[str], embeddings: Sequence[ResolvedEmbedding], 
                 vectors[spec.fingerprint()] |= dict(zip(digests, stored_as(x, spec), strict=True))
 
         def runner() -> Runner:
-            _check(group.specs(wanted[0].precision), wanted)
+            check_same(group.specs(wanted[0].precision), wanted)
             return _runner(group, wanted[0].precision, device, len(todo), warnings)
 
         return Lane(wanted[0].preprocessing, frozenset(digest for digest, _ in todo), runner, keep)
@@ -106,7 +106,14 @@ def _runner(group: NetworkGroup, precision: Precision, device: str, n_images: in
     return group.portable.ready(Execution("openvino" if fast else "torch", device))
 
 
-def _check(ours: Sequence[EmbeddingSpec], wanted: Sequence[EmbeddingSpec]) -> None:
+def check_same(ours: Sequence[EmbeddingSpec], wanted: Sequence[EmbeddingSpec]) -> None:
+    """Check that this machine's networks make the embeddings that a model stands on.
+
+    Raises
+    ------
+    ArtifactError
+        they would make others; says what differs.
+    """
     for here, there in zip(ours, wanted, strict=True):
         if here != there:
             odd = next(name for name in type(here).model_fields if getattr(here, name) != getattr(there, name))

@@ -55,7 +55,7 @@ class Portable:
     def __init__(self, network: FeatureNetwork, size_px: int) -> None:
         self.network = network.eval()
         self.size_px = size_px
-        self._exported: dict[int, bytes] = {}
+        self._exported: dict[int | None, bytes] = {}
 
     def ready(self, how: Execution, rows: int | None = None) -> Runner:
         """Return it ready to run, tried on one batch of black.
@@ -106,15 +106,16 @@ class Portable:
             )
         return OnnxRunner(self.as_onnx(rows), rows)
 
-    def as_onnx(self, rows: int) -> bytes:
-        """Return it as ONNX, for batches of one size; exported once."""
+    def as_onnx(self, rows: int | None) -> bytes:
+        """Return it as ONNX, for batches of one size, or of any where it is None; exported once."""
         if rows not in self._exported:
-            pixels = torch.zeros(rows, self.size_px, self.size_px, 3, dtype=torch.uint8)
+            pixels = torch.zeros(rows or ROWS["cpu"], self.size_px, self.size_px, 3, dtype=torch.uint8)
+            free = {} if rows else {"input_names": ["pixels"], "dynamic_axes": {"pixels": {0: "n"}}}
             buffer = io.BytesIO()
             with warnings.catch_warnings(), self.network.lock:
                 warnings.simplefilter("ignore")  # the exporter warns of itself, and of shapes that are fixed on purpose
                 export: Any = torch.onnx.export  # its annotations leave out the buffers that it takes
-                export(self.network.cpu(), (pixels,), buffer, dynamo=False, opset_version=OPSET)
+                export(self.network.cpu(), (pixels,), buffer, dynamo=False, opset_version=OPSET, **free)
             self._exported[rows] = buffer.getvalue()
         return self._exported[rows]
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold
 
 from featx import artifact
+from featx.conformal import ConformalSpec
 from featx.disk import write_json, write_table
 from featx.ensembles.voting import Vote
 from featx.errors import DataError
@@ -151,11 +152,18 @@ def _make(ballot: Ballot, asked: dict[str, Any], folder: Path) -> None:
         "finished": datetime.now(UTC).isoformat(),
     }
     write_json(folder / "metrics.json", metrics)
-    write_table(folder / "predictions.parquet", Predictions.concatenate(tables).to_frame())
+    answered = Predictions.concatenate(tables)
+    write_table(folder / "predictions.parquet", answered.to_frame())
     body = {"method": ballot.method, "members": asked["members"], "weights": weights}
     write_json(folder / artifact.BODIES["ensemble"], body)
     members = [run.path for run in ballot.runs]
-    artifact.write_ensemble(folder, truth.classes, ballot.target, members, {part: metrics[part]})
+    header = {
+        "target": ballot.target,
+        "classes": truth.classes,
+        "metrics": {part: metrics[part]},
+        "conformal": ConformalSpec.of(truth, answered),
+    }
+    artifact.write_ensemble(folder, members, header)
 
 
 def _chooser(run: RunFolder) -> Predictions:

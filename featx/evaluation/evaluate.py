@@ -8,6 +8,7 @@ from typing import Any
 from scipy.stats import norm
 
 from featx.disk import read_json, write_json
+from featx.evaluation.beliefs import Beliefs
 from featx.facts import Facts
 from featx.metrics import chosen_metric, confusion, per_class, per_label, score, scores
 from featx.recipe import Recipe
@@ -25,7 +26,7 @@ class Row:
     Attributes
     ----------
     scores
-        See `featx.metrics.scores`.
+        See `featx.metrics.scores` and `Beliefs`.
     accuracy_low, accuracy_high
         Wilson's interval at 95 %, of classes.
     per_class
@@ -87,7 +88,12 @@ class Evaluation:
 
 
 def evaluate(
-    recipe: str | Path | Recipe | None = None, *, target: str | None = None, final: bool = False
+    recipe: str | Path | Recipe | None = None,
+    *,
+    target: str | None = None,
+    final: bool = False,
+    coverage: float | None = None,
+    abstain_below: float | None = None,
 ) -> list[Evaluation]:
     """Score all finished runs, one table a target.
 
@@ -97,6 +103,10 @@ def evaluate(
         One of the recipe's targets; all by default.
     final
         Open the sealed test split; the look is logged. Otherwise runs are scored on val, or on the out-of-fold rows.
+    coverage
+        Adds how often prediction sets made for this coverage hold the truth, and their size; of numbers, intervals.
+    abstain_below
+        Adds the share of images whose guess has at least this probability, and the accuracy on these.
 
     Raises
     ------
@@ -106,7 +116,8 @@ def evaluate(
         there are no test rows.
     """
     study = Study.open(recipe)
-    return [_evaluate(study, name, final) for name in _with_runs(study, target)]
+    beliefs = Beliefs(coverage, abstain_below)
+    return [_evaluate(study, name, final, beliefs) for name in _with_runs(study, target)]
 
 
 def _with_runs(study: Study, target: str | None) -> list[str]:
@@ -116,7 +127,7 @@ def _with_runs(study: Study, target: str | None) -> list[str]:
     return having or names
 
 
-def _evaluate(study: Study, target: str, final: bool) -> Evaluation:
+def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs) -> Evaluation:
     runs = study.runs(target)
     truth = study.labels(target)
     of_classes = isinstance(truth, Truth) and not truth.ordered
@@ -127,9 +138,11 @@ def _evaluate(study: Study, target: str, final: bool) -> Evaluation:
     part = str(choosers[ranked[0].name].part[0])
     if final:
         test = study.open_test(target, [run.name for run in ranked])
-        rows = [_row(run, run.answers.of("test"), test) for run in ranked]
+        tables = {run.name: run.answers.of("test") for run in ranked}
+        more = {run.name: beliefs.on_test(choosers[run.name], truth, tables[run.name], test) for run in ranked}
+        rows = [_row(run, tables[run.name], test, more[run.name]) for run in ranked]
     else:
-        rows = [_row(run, choosers[run.name], truth) for run in ranked]
+        rows = [_row(run, choosers[run.name], truth, beliefs.of(choosers[run.name], truth)) for run in ranked]
     found = Evaluation(
         target,
         list(truth.classes) if isinstance(truth, Truth) else [],
@@ -156,8 +169,8 @@ def _final_file(study: Study, target: str) -> Path:
     return study.folder / f"final-{target}-{current[:8]}.json"
 
 
-def _row(run: RunFolder, table: Answered, truth: Known) -> Row:
-    found = scores(truth, table)
+def _row(run: RunFolder, table: Answered, truth: Known, more: dict[str, float]) -> Row:
+    found = scores(truth, table) | more
     if not (isinstance(truth, Truth) and isinstance(table, Predictions)):
         each = per_label(truth, table) if truth.kind == "labels" else []
         return Row(run.name, run.is_ensemble, found, float("nan"), float("nan"), each, [], run.marks)

@@ -157,4 +157,4 @@ def check_network(folder: Path) -> None:
     body = CheckpointBody(_built(header.network), header.network)
     load_state(body, read_state(file), str(file))
     answers = golden_answers(body, header.network)
-    check_golden(folder, header, answers, GOLDEN_TOLERANCE * max(1.0, float(np.abs(answers).max())))
+    check_golden(folder / header.body, header, answers, GOLDEN_TOLERANCE * max(1.0, float(np.abs(answers).max())))

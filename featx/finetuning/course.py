@@ -8,6 +8,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from featx.findings import Finding
+
 RISEN = 1.05  # times the lowest held-out loss: what counts as risen
 RISING_EPOCHS = 3
 DIVERGED = 1.5  # times the loss before training
@@ -113,22 +115,6 @@ class Course:
     def from_dict(cls, written: dict[str, Any]) -> Self:
         """Undo `to_dict`."""
         return cls(**written | {"epochs": [Epoch(**one) for one in written["epochs"]]})
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something about a training that should be looked at.
-
-    Attributes
-    ----------
-    mark
-        One or two words for a table.
-    text
-        A line: what was seen, and what to try.
-    """
-
-    mark: str
-    text: str
 
 
 def findings(course: Course, classes: Sequence[str], answers: NDArray[np.floating], varied: bool) -> list[Finding]:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from featx.artifact import RECORDED_OF_NETWORKS, provenance
+from featx.conformal import ConformalSpec
 from featx.curves import write_curves
 from featx.disk import locked, sha256_of, write_json, write_table
 from featx.embeddings.devices import device_named
@@ -198,6 +199,7 @@ def _make(job: Job, work: Path, folder: Path) -> None:
         "classes": task.classes,
         "numbers": task.numbers,
         "metrics": {"val": metrics["val"]},
+        "conformal": ConformalSpec.of(labels, predictions),
     }
     write_network(folder, network.cpu(), made, header)
     (work / LAST).rename(folder / LAST)

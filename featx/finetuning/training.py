@@ -29,7 +29,7 @@ def train(network: FinetunedNetwork, legs: Sequence[Leg], work: Workbook, machin
     else:
         work.go_back(network, course, done + 1)
     for leg in legs[done:]:
-        network.trunk.let_learn(leg.learns, leg.spec.batch_norm == "keep")
+        network.trunk.let_learn(leg.learns, leg.spec.keeps_statistics)
         course.begin_phase()
         _run(network, leg, course, work, machine, notes)
         work.keep_last(network)

@@ -4,7 +4,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,10 +14,12 @@ import numpy as np
 
 from featx.answering import answers_of
 from featx.artifact import provenance, write_head
+from featx.conformal import ConformalSpec
 from featx.disk import locked, write_json, write_table
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.facts import Facts
 from featx.heads.fitting import fitted, out_of_fold
+from featx.heads.hindsight import in_answers, in_folds
 from featx.heads.job import Job
 from featx.heads.rows import TrainRows, check_folds
 from featx.heads.scaling import Params
@@ -48,6 +50,13 @@ class Fitted:
         What runs are compared by, its value out of fold, and on val; None without a val split.
     oof_accuracy, val_accuracy
         None where the target is numbers.
+    space, importances
+        What was searched, and the share of the score's variance that each parameter explains; the latter empty where
+        there were too few trials.
+    calibration
+        How outputs become probabilities.
+    marks, findings
+        What should be looked at, in a word or two and in a line.
     embeddings
         Those that the head stands on.
     nested_score
@@ -64,6 +73,11 @@ class Fitted:
     n_trials: int
     params: dict[str, Any]
     n_pruned: int
+    space: dict[str, Any]
+    importances: dict[str, float]
+    calibration: str
+    marks: list[str]
+    findings: list[str]
     embeddings: str
     metric: str
     cv_score: float
@@ -190,7 +204,7 @@ def _searched(job: Job, journal: Path, watch: Watch) -> Searched:
     starts = _last_found(job) if spec.warm else ()
     options = SearchOptions(job.study.recipe.extraction.search_gb * 1e9, starts)
     found = search(arenas, spec, journal, watch, options)
-    outside = _nested(job, first.rows, options, watch) if spec.nested else None
+    outside = _nested(job, first.rows, replace(options, starts=()), watch) if spec.nested else None  # they saw all rows
     return Searched(arenas[found.embeddings], job.choices[found.embeddings], found, journal, outside)
 
 
@@ -214,7 +228,8 @@ def _nested(job: Job, rows: TrainRows, options: SearchOptions, watch: Watch) -> 
         with tempfile.TemporaryDirectory() as folder:
             found = search(arenas, job.spec, Path(folder, "journal"), unwatched, options)
         arena, asked = arenas[found.embeddings], job.arenas(held)[found.embeddings].rows
-        model = fitted(arena.head, found.params, arena.rows, probabilities=True, seed=job.spec.seed)
+        method = out_of_fold(arena.head, found.params, arena.rows, job.spec).method
+        model = fitted(arena.head, found.params, arena.rows, method, job.spec)
         each.append(merit(found.metric, asked.facts, answers_of(model, asked.x, asked.facts.kind)))
     watch("nested search", job.spec.nested, job.spec.nested)
     return {"folds": each, "mean": float(np.mean(each)), "sd": float(np.std(each, ddof=1))}
@@ -226,15 +241,18 @@ def _make(job: Job, made: Searched | None, folder: Path) -> None:
     spec, known, train_ids = job.spec, job.known, job.ids["train"]
     head, rows, params = made.arena.head, made.arena.rows, made.found.params
     start = time.perf_counter()
-    outputs, fold_of = out_of_fold(head, params, rows, spec)
-    tables = [answers_of_part(known, "oof", train_ids, outputs, fold_of)]
-    model = fitted(head, params, rows, probabilities=True, seed=spec.seed)
+    unseen = out_of_fold(head, params, rows, spec)
+    tables = [answers_of_part(known, "oof", train_ids, unseen.answers, unseen.fold_of)]
+    model = fitted(head, params, rows, unseen.method, spec)
     for part in ("val", "test"):
         if len(job.ids[part]):
             answers = answers_of(model, job.x(job.ids[part], made.chosen), known.kind)
             tables.append(answers_of_part(known, part, job.ids[part], answers))
     answered = concatenated(tables)
     metrics = _metrics(job, answered, made, time.perf_counter() - start)
+    metrics["calibration"] = {"method": unseen.method, "log_losses": unseen.log_losses}
+    odd = [*in_answers(rows.facts, unseen.answers), *made.found.findings, *in_folds(rows.facts, spec.folds)]
+    metrics["findings"] = [asdict(one) for one in odd]
     write_json(folder / "metrics.json", metrics)
     write_table(folder / "predictions.parquet", answered.to_frame())
     header = provenance(train_ids) | {
@@ -242,6 +260,7 @@ def _make(job: Job, made: Searched | None, folder: Path) -> None:
         known.kind: known.names,
         "n_features": rows.x.shape[1],
         "embeddings": [one.model_dump(include=set(ResolvedEmbedding.model_fields)) for one in made.chosen],
+        "conformal": ConformalSpec.of(known, answered),
         "metrics": {part: metrics[part] for part in ("oof", "val") if metrics[part]},
     }
     write_head(folder, model, header, rows.x[:N_GOLDEN])
@@ -258,6 +277,8 @@ def _metrics(job: Job, answered: Answered, made: Searched, train_s: float) -> di
         "params": found.params,
         "trials": found.trials,
         "n_pruned": found.n_pruned,
+        "space": found.space,
+        "importances": found.importances,
         "embeddings": found.embeddings,
         "nested": made.nested,
         "search_s": round(found.seconds, 2),
@@ -280,6 +301,11 @@ def _as_fitted(run: RunFolder, known: Known, made: bool) -> Fitted:
         n_trials=len(metrics["trials"]) + metrics["n_pruned"],
         params=metrics["params"],
         n_pruned=metrics["n_pruned"],
+        space=metrics["space"],
+        importances=metrics["importances"],
+        calibration=metrics["calibration"]["method"],
+        marks=run.marks,
+        findings=[one["text"] for one in metrics["findings"]],
         embeddings=metrics["embeddings"],
         metric=metrics["metric"],
         cv_score=metrics["cv_score"],

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,24 +17,53 @@ from sklearn.pipeline import Pipeline
 
 from featx.answering import answers_of
 from featx.facts import Facts
+from featx.heads.calibration import METHODS, Outputs, calibrate
 from featx.heads.models import Head
 from featx.heads.rows import Lessons, TrainRows
 from featx.heads.scaling import Params
-from featx.specs import HeadSpec
-
-CALIBRATION_FOLDS = 5
+from featx.specs import Calibration, HeadSpec
 
 
-def fitted(head: Head, params: Params, rows: TrainRows, *, probabilities: bool, seed: int) -> Pipeline:
-    """Fit one setting on `rows`; with `probabilities`, calibrated where the head needs it."""
+@dataclass(frozen=True)
+class OutOfFold:
+    """What a head says of rows that it did not learn from.
+
+    Attributes
+    ----------
+    answers
+        (n, k) calibrated probabilities, each row's by a calibration that its fold took no part in; or numbers.
+    fold_of
+        (n,) the fold that held the row out.
+    method
+        How outputs became probabilities.
+    log_losses
+        Of each method that could have been chosen, in nats.
+    """
+
+    answers: NDArray[np.float64]
+    fold_of: NDArray[np.int64]
+    method: Calibration
+    log_losses: dict[Calibration, float]
+
+
+def fitted(head: Head, params: Params, rows: TrainRows, method: Calibration, spec: HeadSpec) -> Pipeline:
+    """Fit one setting on `rows`, its outputs made into probabilities by a method; ``none``: as they are.
+
+    Outputs to calibrate by come from the folds that `spec` says, or fewer where a class or the groups do not allow so
+    many. Scaling is learnt from all rows; the method was chosen on folds that learnt their own.
+    """
     pipeline = head.build(params)
     lessons = rows.lessons()
-    if probabilities and head.calibrated and rows.facts.kind != "numbers":
+    if method != "none":
         name, clf = pipeline.steps[-1]
-        pipeline.steps[-1] = (name, _calibrated(clf, rows, lessons, seed))
+        pipeline.steps[-1] = (name, _calibrated(clf, METHODS[method], rows, lessons, spec))
     weights = {} if lessons.weights is None else {f"{pipeline.steps[-1][0]}__sample_weight": lessons.weights}
     y = lessons.y[:, 0] if rows.facts.kind == "numbers" and lessons.y.shape[1] == 1 else lessons.y
     x = rows.x if rows.facts.shares is None else rows.x[lessons.at]
+    if method != "none" or head.calibrated:
+        x = x.astype(
+            np.float64
+        )  # scikit-learn calibrates in the precision of the features: small decisions need double
     with early_stops_allowed():
         return pipeline.fit(x, y, **weights)
 
@@ -46,27 +76,28 @@ def early_stops_allowed() -> Iterator[None]:
         yield
 
 
-def _calibrated(clf: Any, rows: TrainRows, lessons: Lessons, seed: int) -> Any:
+def _calibrated(clf: Any, method: str, rows: TrainRows, lessons: Lessons, spec: HeadSpec) -> Any:
     """Return a classifier with probabilities, by folds of the lessons that it is fitted on."""
     if isinstance(clf, MultiOutputClassifier):  # each label has folds of its own, unless groups must stay whole
         rarest = int(min(lessons.y.sum(0).min(), (1 - lessons.y).sum(0).min()))
-        cv = _folds_within(rows, lessons, rarest, seed)
-        return MultiOutputClassifier(CalibratedClassifierCV(clf.estimator, ensemble=False, cv=cv))
+        cv = _folds_within(rows, lessons, rarest, spec)
+        return MultiOutputClassifier(CalibratedClassifierCV(clf.estimator, method=method, ensemble=False, cv=cv))
     rarest = int(np.bincount(lessons.y).min())
-    return CalibratedClassifierCV(clf, ensemble=False, cv=_folds_within(rows, lessons, rarest, seed))
+    cv = _folds_within(rows, lessons, rarest, spec)
+    return CalibratedClassifierCV(clf, method=method, ensemble=False, cv=cv)
 
 
-def _folds_within(rows: TrainRows, lessons: Lessons, rarest: int, seed: int) -> Any:
+def _folds_within(rows: TrainRows, lessons: Lessons, rarest: int, spec: HeadSpec) -> Any:
     """Return folds for calibration, as many as the rarest class and the groups allow.
 
     A row whose label is soft stands in several lessons; all of them are on one side.
     """
-    n_folds = min(CALIBRATION_FOLDS, rarest)
+    n_folds = min(spec.folds, rarest)
     if rows.groups is None and rows.facts.shares is None:
-        return StratifiedKFold(n_folds, shuffle=True, random_state=seed)
+        return StratifiedKFold(n_folds, shuffle=True, random_state=spec.seed)
     units = lessons.at if rows.groups is None else rows.groups[lessons.at]
     facts = Facts(rows.facts.kind, rows.facts.names, lessons.y)
-    return TrainRows(rows.x[lessons.at, :1], facts, None, units).folds(min(n_folds, len(np.unique(units))), seed)
+    return TrainRows(rows.x[lessons.at, :1], facts, None, units).folds(min(n_folds, len(np.unique(units))), spec.seed)
 
 
 def decisions(model: Pipeline, rows: TrainRows) -> NDArray[np.float64]:
@@ -88,14 +119,38 @@ def decisions(model: Pipeline, rows: TrainRows) -> NDArray[np.float64]:
     return np.asarray(expit(np.stack(each, axis=1)))
 
 
-def out_of_fold(
-    head: Head, params: Params, rows: TrainRows, spec: HeadSpec
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the answers for every train row by a model that did not see it, and the fold of each row."""
-    found = np.empty((len(rows), rows.facts.n_outputs))
+def out_of_fold(head: Head, params: Params, rows: TrainRows, spec: HeadSpec) -> OutOfFold:
+    """Return the answers for every train row by models that did not see it, and how they became probabilities."""
+    folds = rows.folds(spec.folds, spec.seed)
     fold_of = np.empty(len(rows), dtype=np.int64)
-    for number, (train, held_out) in enumerate(rows.folds(spec.folds, spec.seed)):
-        model = fitted(head, params, rows.take(train), probabilities=True, seed=spec.seed)
-        found[held_out] = answers_of(model, rows.x[held_out], rows.facts.kind)
+    each = []
+    for number, (train, held_out) in enumerate(folds):
+        model = fitted(head, params, rows.take(train), "none", spec)
+        each.append(_outputs(model, rows.take(held_out), head.calibrated))
         fold_of[held_out] = number
-    return found, fold_of
+    order = np.argsort(np.concatenate([held_out for _, held_out in folds]))
+
+    def joined(parts: list[Any]) -> Any:
+        return None if parts[0] is None else np.concatenate(parts)[order]
+
+    outputs = Outputs(joined([one.raw for one in each]), each[0].are_decisions, joined([one.proba for one in each]))
+    if rows.facts.kind == "numbers":
+        assert outputs.proba is not None
+        return OutOfFold(outputs.proba, fold_of, "none", {})
+    chosen = calibrate(spec.calibration, outputs, rows.facts, rows.lessons(), folds)
+    return OutOfFold(chosen.proba, fold_of, chosen.method, chosen.log_losses)
+
+
+def _outputs(model: Pipeline, rows: TrainRows, lacks_probabilities: bool) -> Outputs:
+    """Return what a fitted head says of rows: of numbers, these in the place of probabilities."""
+    kind, decides = rows.facts.kind, hasattr(model, "decision_function")
+    if kind == "numbers":
+        return Outputs(None, False, answers_of(model, rows.x, kind))
+    proba = None if lacks_probabilities else answers_of(model, rows.x, kind)
+    if kind == "classes":
+        raw = model.decision_function(rows.x).reshape(len(rows), -1).astype(np.float64) if decides else proba
+        return Outputs(raw, decides, proba)
+    if not isinstance(model[-1], MultiOutputClassifier):
+        return Outputs(None, False, proba)
+    scaled = model[:-1].transform(rows.x)
+    return Outputs(np.stack([one.decision_function(scaled) for one in model[-1].estimators_], axis=1), True, proba)

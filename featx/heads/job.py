@@ -19,7 +19,7 @@ from featx.tables import Embeddings, Ids, Known, Truth
 from featx.weighting import row_weights
 from featx.workspace import LockedEmbedding, Study
 
-SEARCH = 2  # version of spaces and search: what one of another version found is not taken for this one's
+SEARCH = 3  # version of spaces, search and calibration: what one of another version found is not taken for this one's
 MOST_COMBINED = 3  # embeddings of which every combination is tried; of more, each alone and all of them
 Chosen = tuple[LockedEmbedding, ...]
 
@@ -106,6 +106,11 @@ class Job:
             head = self._head(len(self.ids["train"]), sum(one.n_features for one in self.locked))
         except UnsuitedError as error:
             return error
+        if self.spec.calibration not in (known := head.calibrations(self.known.kind)) and self.known.kind != "numbers":
+            return UnsuitedError(
+                f"head {self.spec.name!r} cannot have calibration = {self.spec.calibration!r} for {self.known.kind}; "
+                f"expected one of {', '.join(known)}"
+            )
         soft = isinstance(self.known, Truth) and self.known.shares is not None
         if head.weighs or not (soft or self.weights is not None):
             return None

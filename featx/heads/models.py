@@ -1,11 +1,7 @@
 """The built-in heads: what each Pipeline is, and the space in which it is searched.
 
 Every Pipeline ends in a step called ``clf``, or ``reg`` where it answers numbers. Where the classifier has no
-probabilities of its own, it is calibrated (Platt [1]_) on out-of-fold decisions inside whatever rows it is fitted on.
-
-References
-----------
-.. [1] J. Platt, Probabilistic outputs for support vector machines, Advances in Large Margin Classifiers 1999.
+probabilities of its own, it has to be calibrated (`featx.heads.calibration`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,10 +22,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR
 
 from featx.errors import UnsuitedError
-from featx.heads import paths
+from featx.heads import cuda, paths
 from featx.heads.paths import Path
 from featx.heads.scaling import Params, scaler, suggested
 from featx.heads.work import FoldWork
+from featx.specs import Calibration
 from featx.tables import Kind
 
 MOST_STEPS = 150  # of a logistic regression's solver
@@ -125,6 +122,20 @@ class Head:
     weighs: bool = True
     one_thread: bool = True
     complexity: Callable[[Params], tuple[float, ...]] | None = None
+
+    @property
+    def usual_calibration(self) -> Calibration:
+        """How a trial's outputs become probabilities, where its score needs some."""
+        return "platt" if self.calibrated else "none"
+
+    def calibrations(self, kind: Kind) -> tuple[Calibration, ...]:
+        """Return what may be asked for; several labels can be calibrated where each has an estimator of its own."""
+        path = {} if self.path is None else {self.path.name: self.path.values[0]}
+        together = kind == "labels" and not isinstance(
+            self.build(dict(self.start) | path).steps[-1][1], MultiOutputClassifier
+        )
+        own: tuple[Calibration, ...] = () if self.calibrated else ("none",)
+        return ("auto", *own, *(() if together else ("platt", "isotonic", "temperature")))
 
 
 def _pipeline(task: Task, params: Params, estimator: Any) -> Pipeline:
@@ -243,7 +254,10 @@ def rf(task: Task) -> Head:
 
 
 def xgboost(task: Task) -> Head:
-    """Gradient-boosted trees on histograms; few columns a tree, since embeddings are wide and redundant."""
+    """Gradient-boosted trees on histograms; few columns a tree, since embeddings are wide and redundant.
+
+    Grown on a GPU where there is one. Models that were grown so answer on a CPU as well.
+    """
     from xgboost import XGBClassifier, XGBRegressor
 
     def space(trial: optuna.Trial) -> Params:
@@ -257,7 +271,7 @@ def xgboost(task: Task) -> Head:
     def trees(params: Params) -> Any:
         kind = XGBRegressor if task.of_numbers else XGBClassifier
         how = {"tree_method": "hist", "max_bin": MAX_BIN, "n_jobs": task.n_jobs, "random_state": task.random_state}
-        return kind(**params, **how)
+        return kind(**params, **how, device="cuda" if cuda.is_here() else "cpu")
 
     def build(params: Params) -> Pipeline:
         return _pipeline(task, {"scaling": "none"}, trees(params))

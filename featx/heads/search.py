@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from featx.answering import answers_of
+from featx.findings import Finding
 from featx.heads import paths
 from featx.heads.fitting import decisions, early_stops_allowed, fitted
+from featx.heads.hindsight import at_edges, searched
 from featx.heads.models import Head
 from featx.heads.rows import TrainRows
 from featx.heads.scaling import Params
@@ -27,6 +29,7 @@ from featx.specs import HeadSpec, Metric
 EMBEDDINGS = "embeddings"  # the name of their choice
 AT_ONCE = 2  # folds that run beside each other, and after which a hopeless trial ends; fixed, so that results are too
 UNDEFINED = -1e9  # the score of answers that have none, such as the correlation of a constant
+MUCH = 0.25e9  # bytes of which is spoken beforehand
 NEAR = 2  # values of a path on each side of the best of the first folds that the other folds try
 
 
@@ -67,6 +70,8 @@ class SearchResult:
         Number, params, score and fold scores of every trial that was not ended early, in order.
     n_pruned
         Trials that were.
+    space, importances, findings
+        What was searched, what mattered, and what should be looked at (`featx.heads.hindsight`).
     shared_bytes
         Most that was kept for other trials at once.
     seconds
@@ -79,6 +84,9 @@ class SearchResult:
     metric: Metric
     trials: list[dict[str, Any]]
     n_pruned: int
+    space: dict[str, Any]
+    importances: dict[str, float]
+    findings: list[Finding]
     shared_bytes: int
     seconds: float
 
@@ -132,36 +140,64 @@ def search(
                 break
             chosen = trial.suggest_categorical(EMBEDDINGS, list(arenas)) if choices else first.name
             contests[chosen].run(trial, trials)
-            note = f"best {first.metric} {abs(trials.best.value or 0):.4f}"
-            watch(f"tune {spec.name}", trials.n_done, spec.trials, note)
-        finished, n_pruned = trials.finished, trials.n_pruned
+            watch(f"tune {spec.name}", trials.n_done, spec.trials, trials.news(trial.number, first.metric))
+        finished, n_pruned, mattered = trials.finished, trials.n_pruned, trials.importances()
     table = [
         {"number": one.number, "score": one.value, "suggested": one.params}
         | {name: one.user_attrs[name] for name in ("fold_scores", "params", "embeddings", "path")}
         for one in finished
     ]
-    params, score, on = _chosen(table, contests, spec.rule)
-    seconds = time.perf_counter() - start
-    return SearchResult(params, score, on, first.metric, table, n_pruned, shared.most, seconds)
+    winner, params, score = _chosen(table, contests, spec.rule)
+    space = searched(finished, first.path.name, first.path.values)
+    return SearchResult(
+        params=params,
+        score=score,
+        embeddings=winner["embeddings"],
+        metric=first.metric,
+        trials=table,
+        n_pruned=n_pruned,
+        space=space,
+        importances=mattered,
+        findings=at_edges(space, winner["suggested"], params),
+        shared_bytes=shared.most,
+        seconds=time.perf_counter() - start,
+    )
 
 
-def _chosen(table: Sequence[dict[str, Any]], contests: "Mapping[str, Contest]", rule: str) -> tuple[Params, float, str]:
-    """Return the setting that a rule chooses, its score, and the embeddings that it is for."""
+def _chosen(
+    table: Sequence[dict[str, Any]], contests: "Mapping[str, Contest]", rule: str
+) -> tuple[dict[str, Any], Params, float]:
+    """Return the trial that a rule chooses, its setting and its score."""
     best = max(table, key=lambda trial: (trial["score"], -trial["number"]))
     complexity = contests[best["embeddings"]].head.complexity
     if rule == "best" or complexity is None:
-        return best["params"], best["score"], best["embeddings"]
+        return best, best["params"], best["score"]
     error = float(np.std(best["fold_scores"], ddof=1) / np.sqrt(len(best["fold_scores"])))
     alike = [
-        (complexity(params), -score, params)
+        (complexity(params), -score, params, trial)
         for trial in table
         for params, score in contests[trial["embeddings"]].settings(trial)
         if score >= best["score"] - error
         and trial["embeddings"] == best["embeddings"]
         and all(params.get(name) == best["params"].get(name) for name in ("scaling", "kernel"))
     ]
-    _, minus, params = min(alike, key=lambda one: one[:2])
-    return params, -minus, best["embeddings"]
+    _, minus, params, trial = min(alike, key=lambda one: one[:2])
+    return trial, params, -minus
+
+
+def _about_memory(needed: float, limit: float) -> str:
+    """Say what the matrices of the folds that run at once take, where it is much."""
+    if needed > limit:
+        return (
+            f"{AT_ONCE} folds' matrices would take {needed / 1e9:.1f} GB of the {limit / 1e9:.1f} GB that trials may "
+            "share (extraction.search_gb); each is fitted on its own instead"
+        )
+    if needed > MUCH:
+        return (
+            f"{AT_ONCE} folds' matrices take {needed / 1e9:.1f} GB; trials keep at most {limit / 1e9:.1f} GB for each "
+            "other (extraction.search_gb)"
+        )
+    return ""
 
 
 class Contest:
@@ -181,25 +217,20 @@ class Contest:
         self.name, self.head, self.spec, self.metric = name, head, spec, metric
         folds = rows.folds(spec.folds, spec.seed)
         self.folds = [FoldWork((name, number), rows, fold, shared) for number, fold in enumerate(folds)]
-        self.note = "" if head.path is None else self._about_memory(head.path, len(rows), shared.limit)
-        by_refitting = bool(self.note) or (head.calibrated and metric in NEEDS_PROBABILITIES)
+        n_held = len(rows) // spec.folds
+        needed = 0 if head.path is None else AT_ONCE * head.path.needs(len(rows) - n_held, n_held)
+        self.note = _about_memory(needed, shared.limit)
+        by_refitting = needed > shared.limit or (head.calibrated and metric in NEEDS_PROBABILITIES)
         values = (None,) if head.path is None else head.path.values
         name = "" if head.path is None else head.path.name
         self.path = paths.Path(name, values, self._refit) if head.path is None or by_refitting else head.path
 
-    def _about_memory(self, path: paths.Path, n: int, limit: float) -> str:
-        """Say that trials can share nothing, where a fold's matrices are too large for that."""
-        n_held = n // self.spec.folds
-        if (needed := AT_ONCE * path.needs(n - n_held, n_held)) <= limit:
-            return ""
-        return (
-            f"{AT_ONCE} folds' matrices would take {needed / 1e9:.1f} GB of the {limit / 1e9:.1f} GB that trials may "
-            "share (extraction.search_gb); each is fitted on its own instead"
-        )
-
     def run(self, trial: optuna.Trial, trials: Trials) -> None:
         """Give a trial its score, or end it."""
-        params = self.head.space(trial)
+        try:
+            params = self.head.space(trial)
+        except ValueError as error:  # Optuna's, where a parameter had other choices before
+            raise trials.unusable(str(error)) from error
         if (known := trials.known([self.name, params])) is not None:
             trials.finish(trial, known.pop("score"), known)
             return
@@ -256,8 +287,9 @@ class Contest:
     def _refit(self, params: Params, work: FoldWork, values: Sequence[Any]) -> Iterator[NDArray[np.float64]]:
         """Yield the answers of whole Pipelines, each fitted anew."""
         by_probability = self.metric in NEEDS_PROBABILITIES
+        method = self.head.usual_calibration if by_probability else "none"
         for value in values:
             setting = params | ({self.path.name: value} if self.path.name else {})
-            model = fitted(self.head, setting, work.learn, probabilities=by_probability, seed=self.spec.seed)
+            model = fitted(self.head, setting, work.learn, method, self.spec)
             kind = work.held.facts.kind
             yield answers_of(model, work.held.x, kind) if by_probability else decisions(model, work.held)

@@ -16,11 +16,15 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from featx.disk import locked
+from featx.errors import DataError
+from featx.heads.hindsight import importances
 from featx.heads.scaling import Params
+from featx.metrics import LESS_IS_BETTER
 from featx.specs import HeadSpec
 
 PRUNED_FROM = 4  # trials on, when there are others to compare with
 BETWEEN_LOOKS_S = 0.1
+TOLD = {"asked", "fold_scores", "params", "embeddings", "path"}  # attributes of a trial with a score
 WORKER = "worker"  # the attribute of a trial that names the lock file of the process that runs it
 
 
@@ -35,17 +39,36 @@ class Trials:
     ----------
     starts
         The settings of the first trials.
+
+    Raises
+    ------
+    DataError
+        something else stands in the file.
     """
 
     def __init__(self, journal: Path, spec: HeadSpec, starts: Sequence[Params]) -> None:
         self._journal, self._spec, self._starts = journal, spec, starts
         self._mine = journal.with_name(f"{journal.name}.{WORKER}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
-        self._study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(journal))),
-            study_name=spec.name,
-            direction="maximize",
-            load_if_exists=True,
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=PRUNED_FROM),
+        _drop_half_a_line(journal)
+        try:
+            self._study = optuna.create_study(
+                storage=JournalStorage(JournalFileBackend(str(journal))),
+                study_name=spec.name,
+                direction="maximize",
+                load_if_exists=True,
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=PRUNED_FROM),
+            )
+            odd = [one.number for one in self.finished if not set(one.user_attrs) >= TOLD]
+        except (ValueError, KeyError) as error:  # of a file that Optuna did not write
+            raise self.unusable(f"{type(error).__name__}: {error}") from error
+        if odd:
+            raise self.unusable(f"its trial {odd[0]} does not say what featx's do")
+
+    def unusable(self, why: str) -> DataError:
+        """Return what to raise where the file holds another search than this one."""
+        return DataError(
+            f"{self._journal} is not a search of head {self._spec.name!r} over today's settings ({why}); move it away, "
+            "or say '--force'"
         )
 
     def __enter__(self) -> Self:
@@ -105,6 +128,18 @@ class Trials:
         """Write that a trial was ended early."""
         self._study.tell(trial, state=TrialState.PRUNED)
 
+    def news(self, number: int, metric: str) -> str:
+        """Return what came of a trial, and the best so far; losses and errors without their minus."""
+        trial = self._study.get_trials(deepcopy=False)[number]
+        if not self.finished:
+            return f"trial {number + 1} ended early"
+        sign = -1 if metric in LESS_IS_BETTER else 1
+        best = f"best {metric} {sign * (self.best.value or 0):.4f} (trial {self.best.number + 1})"
+        if trial.state == TrialState.PRUNED:
+            return f"trial {number + 1} ended early · {best}"
+        spread = float(np.std(trial.user_attrs["fold_scores"]))
+        return f"trial {number + 1} {sign * (trial.value or 0):.4f} ± {spread:.4f} over the folds · {best}"
+
     @property
     def n_done(self) -> int:
         """Trials that are over."""
@@ -120,6 +155,10 @@ class Trials:
         """Trials that have a score, in the order in which they were begun."""
         return self._in(TrialState.COMPLETE)
 
+    def importances(self) -> dict[str, float]:
+        """Return how much each parameter mattered (`featx.heads.hindsight`)."""
+        return importances(self._study, self.finished, self._spec.seed)
+
     @property
     def best(self) -> FrozenTrial:
         """The one with the highest score; of equals the first."""
@@ -131,6 +170,19 @@ def clear(journal: Path) -> None:
     with locked(_lock(journal)):
         if all(_is_dead(worker) for worker in journal.parent.glob(f"{journal.name}.{WORKER}-*")):
             journal.unlink(missing_ok=True)
+
+
+def _drop_half_a_line(journal: Path) -> None:
+    """Undo what a process was writing when it was killed or the disk was full, where no other one is at work."""
+    if not journal.is_file():
+        return
+    with locked(_lock(journal)):
+        if not all(_is_dead(worker) for worker in journal.parent.glob(f"{journal.name}.{WORKER}-*")):
+            return
+        content = journal.read_bytes()
+        if content and not content.endswith(b"\n"):
+            with journal.open("r+b") as file:
+                file.truncate(content.rfind(b"\n") + 1)
 
 
 def _lock(journal: Path) -> Path:

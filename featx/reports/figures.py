@@ -10,12 +10,15 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 from PIL import Image
 
 from featx.curves import draw_curves
+from featx.reliability import Reliability
 
 DPI = 110
 THUMBNAIL_PX = 120
+FEWEST_SHOWN = 20  # images that an accuracy is drawn for
 MOST_NUMBERS = 12  # classes up to which a confusion matrix shows its counts
 
 
@@ -78,8 +81,7 @@ def search_history(trials: Mapping[str, Sequence[Mapping[str, Any]]], metric: st
     axes.set_ylabel(f"{metric}, mean over folds")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25)
-    for text in axes.legend(fontsize=8, loc="lower right").get_texts():
-        text.set_parse_math(False)
+    _legend(axes, "lower right")
     return as_uri(figure)
 
 
@@ -108,6 +110,44 @@ def agreement(truth: Sequence[float], found: Sequence[float], name: str) -> str:
     axes.set_ylabel("estimated")
     axes.grid(alpha=0.25)
     return as_uri(figure)
+
+
+def reliability_curves(runs: Mapping[str, Reliability]) -> str:
+    """Draw what was said against what happened, a dot for each bin, larger where more answers are in it."""
+    figure = Figure(figsize=(5.4, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color="#c9d2db", lw=1)
+    for name, one in runs.items():
+        (line,) = axes.plot(one.said, one.happened, lw=1, alpha=0.7, label=f"{name} (ECE {one.ece:.3f})")
+        axes.scatter(one.said, one.happened, s=6 + 160 * one.n / one.n.sum(), color=line.get_color(), alpha=0.5)
+    axes.set_xlabel("probability that was said")
+    axes.set_ylabel("share that came true")
+    axes.grid(alpha=0.25)
+    _legend(axes, "upper left")
+    return as_uri(figure)
+
+
+def abstention_curves(runs: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -> str:
+    """Draw the accuracy on the images that are answered, the surest first."""
+    figure = Figure(figsize=(5.4, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    lowest = 1.0
+    for name, (coverage, accuracy) in runs.items():
+        shown = coverage >= min(FEWEST_SHOWN / len(coverage), 1)
+        axes.plot(coverage[shown], accuracy[shown], lw=1.3, label=name)
+        lowest = min(lowest, accuracy[shown].min())
+    axes.set_xlabel("share of images that are answered")
+    axes.set_ylabel("accuracy on them")
+    axes.set_ylim(lowest - 0.02, 1.005)
+    axes.grid(alpha=0.25)
+    _legend(axes, "lower left")
+    return as_uri(figure)
+
+
+def _legend(axes: Any, place: str) -> None:
+    """Name the runs; a $ in a name is no formula."""
+    for text in axes.legend(fontsize=7, loc=place).get_texts():
+        text.set_parse_math(False)
 
 
 def intervals(rows: Mapping[str, tuple[float, float, float]], part: str) -> str:

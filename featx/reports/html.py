@@ -14,12 +14,16 @@ from featx.errors import ReadError
 from featx.evaluation.evaluate import Evaluation, evaluate, last_final
 from featx.images.contents import read
 from featx.images.decode import decode
+from featx.metrics import aligned
 from featx.recipe import Recipe
+from featx.reliability import kept, reliability
 from featx.reports.figures import (
+    abstention_curves,
     agreement,
     confusion_matrices,
     intervals,
     learning_curves,
+    reliability_curves,
     search_history,
     thumbnail,
 )
@@ -29,6 +33,8 @@ from featx.workspace import HAS_EMBEDDING, Study
 
 MISTAKES_SHOWN = 12
 REASONS_SHOWN = 20
+MOST_CURVES = 8  # runs in one picture
+COVERAGE = 0.9  # of the prediction sets and intervals that the page tells of
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ def report(recipe: str | Path | Recipe | None = None) -> Path:
         there is no finished run.
     """
     study = Study.open(recipe)
-    sections = [_section(study, found) for found in evaluate(study.recipe)]
+    sections = [_section(study, found) for found in evaluate(study.recipe, coverage=COVERAGE)]
     environment = Environment(loader=PackageLoader("featx.reports"), autoescape=True, undefined=StrictUndefined)
     environment.filters["score"] = lambda value: "–" if value != value else f"{value:.4f}"
     page = environment.get_template("report.html").render(
@@ -67,6 +73,7 @@ def report(recipe: str | Path | Recipe | None = None) -> Path:
         parts={part: len(study.ids(part)) for part in ("train", "val", "test")},
         embeddings=_embeddings(study, sections),
         versions=_versions(study, sections),
+        coverage=COVERAGE,
         commit=commit(),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -98,6 +105,7 @@ def _section(study: Study, found: Evaluation) -> Section:
     if found.kind == "numbers":
         figures = _figures_of_numbers(study, found)
     runs = study.runs(found.target)
+    figures |= _figures_of_probabilities(study, found)
     heads = [run for run in runs if run.kind == "head"]
     if heads:
         metrics = {run.metrics.get("metric") or run.spec["head"]["metric"] for run in heads}  # older runs say it there
@@ -106,7 +114,7 @@ def _section(study: Study, found: Evaluation) -> Section:
     if networks:
         best = {run.name: run.metrics["best_epoch"] for run in networks}
         figures["curves"] = learning_curves({run.name: run.metrics["epochs"] for run in networks}, best)
-    odd = [{"run": run.name, "text": one["text"]} for run in networks for one in run.metrics["findings"]]
+    odd = [{"run": run.name, "text": one["text"]} for run in runs for one in run.metrics.get("findings", [])]
     counts, mistakes = (_counts(study, found), _mistakes(study, found)) if of_classes else ([], [])
     return Section(found, final, counts, figures, mistakes, study.looks(found.target), odd)
 
@@ -119,6 +127,19 @@ def _figures_of_classes(found: Evaluation, final: Evaluation | None) -> dict[str
     }
     if final is not None:
         figures["final"] = confusion_matrices({row.run: row.confusion for row in final.rows}, final.classes)
+    return figures
+
+
+def _figures_of_probabilities(study: Study, found: Evaluation) -> dict[str, str]:
+    """Draw how far the runs' probabilities can be believed, the best of them."""
+    if found.kind == "numbers":
+        return {}
+    best = [row.run for row in found.rows[:MOST_CURVES]]
+    known = study.labels(found.target)
+    tables = {run.name: aligned(known, run.chooser()) for run in study.runs(found.target) if run.name in best}
+    figures = {"reliability": reliability_curves({name: reliability(*tables[name]) for name in best})}
+    if found.kind == "classes":
+        figures["abstention"] = abstention_curves({name: kept(*tables[name]) for name in best})
     return figures
 
 

@@ -13,7 +13,7 @@ import featx
 from featx.errors import DataError
 from featx.evaluation.evaluate import wilson
 from featx.metrics import scores
-from featx.workspace import Study
+from featx.workspace import RunFolder, Study
 
 
 @given(n=st.integers(1, 2000), share=st.floats(0, 1))
@@ -75,3 +75,32 @@ def test_without_a_test_split_final_says_so(toy_home: Path) -> None:
     with pytest.raises(DataError, match="the split has no test rows"):
         featx.evaluate(final=True)
     assert Study.open(None).looks() == []
+
+
+def test_sets_and_abstention_are_counted_as_their_definitions_say(toy_home: Path) -> None:
+    featx.extract()
+    featx.fit(heads=["logreg", "svm"])
+    (found,) = featx.evaluate(coverage=0.8, abstain_below=0.6)
+    study = Study.open(None)
+    for row in found.rows:
+        table = RunFolder(study.folder / row.run).predictions.of("val")
+        truth = study.truth("class").take(table.ids)
+        said = table.proba.max(1) >= 0.6
+        assert row.scores["answered"] == pytest.approx(said.mean())
+        assert row.scores["answered_accuracy"] == pytest.approx((table.codes == truth.codes)[said].mean())
+        assert 0 <= row.scores["covered"] <= 1
+        assert 0 <= row.scores["set_size"] <= 2
+    (final,) = featx.evaluate(final=True, coverage=0.8)
+    header = featx.load(study.folder / final.chosen).header
+    assert header.conformal is not None
+    assert (header.conformal.part, header.conformal.n) == ("val", int(found.rows[0].scores["n"]))
+    test = RunFolder(study.folder / final.chosen).predictions.of("test")
+    (threshold,) = header.conformal.at(0.8)
+    assert final.rows[0].scores["set_size"] == pytest.approx((1 - test.proba <= threshold).sum(1).mean())
+
+
+def test_a_coverage_that_is_none_is_refused(toy_home: Path) -> None:
+    featx.extract()
+    featx.fit(heads=["logreg"])
+    with pytest.raises(DataError, match="coverage is 90, expected a number between 0 and 1"):
+        featx.evaluate(coverage=90)

@@ -293,7 +293,7 @@ def test_numbers_are_learnt_by_every_loss_and_answered_in_their_own_units(
     study: Path, loss: str, fields: dict[str, Any]
 ) -> None:
     (run,) = featx.finetune(specs=[changed(strategy="all", loss=loss, epochs=15, **fields)], target="level")
-    estimates = Study.open(None).runs("level")[0].estimates
+    estimates = Study.open(None).runs("level")[0].answers
     answers = featx.load(run.path).predict_images([f"images/{name}" for name in estimates.ids])
     np.testing.assert_allclose(answers.proba, estimates.values, atol=5e-3)
     assert answers.rows("x")[0].keys() == {"image", "run", "value.level"}
@@ -311,7 +311,7 @@ def test_several_numbers_are_answered_together(study: Path) -> None:
     (study / "featx.toml").write_text(recipe)
     featx.extract()
     (run,) = featx.finetune(specs=[changed(strategy="all", epochs=15, scale="unit")], target="level")
-    values = Study.open(None).runs("level")[0].estimates.values
+    values = Study.open(None).runs("level")[0].answers.values
     assert values.shape[1] == 2
     assert np.corrcoef(values.T)[0, 1] > 0.8
     assert {"mae.level", "mae.twice"} <= set(featx.evaluate(target="level")[0].rows[0].scores)

@@ -8,10 +8,14 @@ from featx.facts import Facts
 from featx.heads.fitting import decisions, fitted
 from featx.heads.models import Task
 from featx.heads.rows import TrainRows
+from featx.heads.search import _about_memory
 from featx.heads.work import FoldWork, Shared
 from featx.metrics import GREATER_IS_BETTER
 from featx.registry import HEADS
+from featx.specs import HeadSpec
 from featx.tables import Kind
+
+FIVE_FOLDS = HeadSpec(name="rf")
 
 SETTINGS = {
     "logreg": [{"scaling": "standard"}, {"scaling": "pca", "components": 20}],
@@ -74,7 +78,7 @@ def test_a_path_answers_as_pipelines_fitted_anew_do(name: str, what: str) -> Non
         assert len(found) == len(values)
         for value, outputs in zip(values, found, strict=True):
             whole = params | ({head.path.name: value} if head.path.name else {})
-            model = fitted(head, whole, work.learn, probabilities=False, seed=0)
+            model = fitted(head, whole, work.learn, "none", FIVE_FOLDS)
             expected = decisions(model, work.held)
             if rows.facts.kind == "classes":  # a looser solver, begun elsewhere, differs on rows between two classes
                 least = 0.95 if name == "logreg" else 0.98
@@ -92,7 +96,7 @@ def test_boosted_trees_on_shared_bins_score_as_those_fitted_anew(what: str) -> N
     assert head.path is not None
     work = FoldWork(0, rows, rows.folds(3, 0)[0], Shared(1e9))
     (outputs,) = head.path.along(dict(head.start), work, (50,))
-    model = fitted(head, dict(head.start) | {"n_estimators": 50}, work.learn, probabilities=False, seed=0)
+    model = fitted(head, dict(head.start) | {"n_estimators": 50}, work.learn, "none", FIVE_FOLDS)
     of = GREATER_IS_BETTER[rows.facts.kind]["r2" if what == "numbers" else "accuracy"]
     assert of(work.held.facts, outputs) == pytest.approx(of(work.held.facts, decisions(model, work.held)), abs=0.05)
 
@@ -111,10 +115,16 @@ def test_what_is_shared_is_bounded_and_the_oldest_goes_first() -> None:
     assert made == list("abab")
 
 
+def test_memory_is_spoken_of_where_it_is_much_or_too_much() -> None:
+    assert _about_memory(1e6, 2e9) == ""
+    assert _about_memory(0.6e9, 2e9).startswith("2 folds' matrices take 0.6 GB; trials keep at most 2.0 GB")
+    assert "would take 3.0 GB of the 2.0 GB that trials may share" in _about_memory(3e9, 2e9)
+
+
 def test_no_group_is_on_both_sides_and_soft_rows_are_not_split_in_calibration() -> None:
     rows = rows_of("soft")
     head = HEADS.get("svm")(Task(*rows.x.shape, 2, 0))
-    model = fitted(head, dict(head.start), rows, probabilities=True, seed=0)
+    model = fitted(head, dict(head.start), rows, head.usual_calibration, FIVE_FOLDS)
     lessons = rows.lessons()
     for learn, held in model[-1].cv:
         assert not set(lessons.at[learn]) & set(lessons.at[held])

@@ -1,0 +1,161 @@
+"""How a classifier's outputs become probabilities: chosen by cross-fitting over the folds of the search.
+
+What is chosen from are Platt's sigmoid [1]_, isotonic regression [2]_ and temperature scaling [3]_, all scikit-learn's,
+and the classifier's own probabilities where it has some.
+
+References
+----------
+.. [1] J. Platt, Probabilistic outputs for support vector machines, Advances in Large Margin Classifiers 1999.
+.. [2] B. Zadrozny, C. Elkan, Transforming classifier scores into accurate multiclass probability estimates, KDD 2002.
+.. [3] C. Guo et al., On calibration of modern neural networks, ICML 2017.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
+
+from featx.facts import Facts
+from featx.heads.rows import Fold, Lessons
+from featx.metrics import log_losses
+from featx.specs import Calibration
+
+METHODS: dict[Calibration, str] = {"platt": "sigmoid", "isotonic": "isotonic", "temperature": "temperature"}
+ENOUGH_FOR_STEPS = 1000  # rows; isotonic regression follows the noise of fewer
+FAR = 3  # times the spread of the inner 98 % of decisions: beyond it all are equally sure
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a classifier says of n rows that it did not learn from.
+
+    Attributes
+    ----------
+    raw
+        What calibration starts from: (n, k) or (n, 1) decision values of classes, (n, t) of labels; or probabilities.
+        None where labels are answered all at once: they cannot be calibrated one by one.
+    are_decisions
+        Whether `raw` are decision values.
+    proba
+        (n, k) or (n, t) its own probabilities; None where it has none.
+    """
+
+    raw: Floats | None
+    are_decisions: bool
+    proba: Floats | None
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A choice, and what it gives.
+
+    Attributes
+    ----------
+    method
+        That was chosen.
+    log_losses
+        Of each method, cross-fitted, in nats.
+    proba
+        (n, k) or (n, t) by the chosen one, each row's by a calibration that its fold took no part in.
+    """
+
+    method: Calibration
+    log_losses: dict[Calibration, float]
+    proba: Floats
+
+
+class _Said(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A classifier whose input is what another one answered."""
+
+    def __init__(self, n_classes: int) -> None:
+        self.n_classes = n_classes
+        self.classes_ = np.arange(n_classes)
+
+    def fit(self, _x: Floats, _y: NDArray[np.int64], sample_weight: Floats | None = None) -> "_Said":
+        return self
+
+    def predict(self, x: Floats) -> NDArray[np.int64]:
+        return np.asarray(x.argmax(1) if x.shape[1] > 1 else x[:, 0] > 0, dtype=np.int64)
+
+
+class _Decided(_Said):
+    def decision_function(self, x: Floats) -> Floats:
+        return x[:, 0] if x.shape[1] == 1 else x
+
+
+class _Estimated(_Said):
+    def predict_proba(self, x: Floats) -> Floats:
+        return x
+
+
+def calibrate(
+    asked: Calibration, outputs: Outputs, facts: Facts, lessons: Lessons, folds: Sequence[Fold]
+) -> Calibrated:
+    """Choose a method, or take the one that is asked for.
+
+    Parameters
+    ----------
+    outputs
+        Out of these folds.
+
+    Notes
+    -----
+    The method with the least log loss is chosen; isotonic regression, which follows noise more closely than the others,
+    only where it is better by more than a standard error of the difference. It has to be asked for with fewer than 1000
+    rows, and temperature scaling for two classes or labels: Platt's sigmoid has the same slope, and an offset.
+    """
+    found: dict[Calibration, Floats] = {} if outputs.proba is None else {"none": outputs.proba}
+    if outputs.raw is not None:
+        wanted = _worth_trying(facts) if asked == "auto" else [asked] if asked in METHODS else []
+        found |= {method: _cross_fitted(method, outputs, facts, lessons, folds) for method in wanted}
+    losses = {method: log_losses(facts, proba) for method, proba in found.items()}
+    means = {method: float(np.average(each, weights=facts.weights)) for method, each in losses.items()}
+    method = min(means.keys() - {"isotonic"}, key=lambda name: means[name]) if asked == "auto" else asked
+    if asked == "auto" and "isotonic" in losses:
+        gain = losses[method] - losses["isotonic"]
+        if np.average(gain, weights=facts.weights) > gain.std() / np.sqrt(len(gain)):
+            method = "isotonic"
+    return Calibrated(method, means, found[method])
+
+
+def _worth_trying(facts: Facts) -> list[Calibration]:
+    found: list[Calibration] = ["platt"]
+    if len(facts) >= ENOUGH_FOR_STEPS:
+        found.append("isotonic")
+    if facts.kind == "classes" and facts.n_outputs > 2:
+        found.append("temperature")
+    return found
+
+
+def _without_outliers(raw: Floats) -> Floats:
+    """Bring decisions that lie far outside the others nearer: one of them spoils the search for Platt's slope.
+
+    A feature that hardly varies in a fold's train rows can make such a decision for a row that was held out.
+    """
+    low, high = np.quantile(raw, [0.01, 0.99], axis=0)
+    return np.clip(raw, low - FAR * (high - low), high + FAR * (high - low))
+
+
+def _cross_fitted(
+    method: Calibration, outputs: Outputs, facts: Facts, lessons: Lessons, folds: Sequence[Fold]
+) -> Floats:
+    """Return (n, k) of classes or (n, t) of labels, each label calibrated by itself."""
+    assert outputs.raw is not None
+    inside = _without_outliers(outputs.raw) if outputs.are_decisions else outputs.raw
+    raw, y, k = [inside], [lessons.y], facts.n_outputs
+    if facts.kind == "labels":
+        raw, y, k = list(inside.T[:, :, None]), list(lessons.y.T), 2
+    said = (_Decided if outputs.are_decisions else _Estimated)(k)
+    found = np.empty((len(raw), len(facts), k))
+    for learn, held in folds:
+        at = np.flatnonzero(np.isin(lessons.at, learn))
+        every = np.arange(len(at))
+        model = CalibratedClassifierCV(said, method=METHODS[method], ensemble=False, cv=[(every, every)])
+        weights = None if lessons.weights is None else lessons.weights[at]
+        for number, (one, codes) in enumerate(zip(raw, y, strict=True)):
+            found[number, held] = model.fit(one[lessons.at[at]], codes[at], weights).predict_proba(one[held])
+    return found[0] if facts.kind == "classes" else np.ascontiguousarray(found[:, :, 1].T)

@@ -1,0 +1,82 @@
+"""Every head, for every kind of target and calibration, answers as ONNX as it does in scikit-learn."""
+
+import warnings
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+
+from featx.answering import answers_of
+from featx.errors import UnsuitedError
+from featx.exports.graph import FLOAT, Graph
+from featx.exports.heads import add_head
+from featx.facts import Facts
+from featx.heads.fitting import fitted
+from featx.heads.models import Head, Task
+from featx.heads.rows import TrainRows
+from featx.heads.scaling import Params
+from featx.registry import HEADS
+from featx.specs import Calibration, HeadSpec
+from featx.tables import Kind
+
+X, Y = load_digits(return_X_y=True)
+X = X.astype(np.float32)
+N_LEARNT = 240
+NEW = X[300:800]
+FACTS = {
+    "two": Facts("classes", tuple("ab"), (Y > 4).astype(int)),
+    "four": Facts("classes", tuple("abcd"), Y % 4),
+    "labels": Facts("labels", tuple("ab"), np.stack([Y > 4, Y % 2 == 0], axis=1).astype(int)),
+    "number": Facts("numbers", tuple("a"), Y[:, None].astype(float)),
+    "numbers": Facts("numbers", tuple("ab"), np.stack([Y, Y % 3], axis=1).astype(float)),
+}
+CALIBRATIONS: list[Calibration] = ["none", "platt", "isotonic", "temperature"]
+CASES = [(name, what, "usual") for name in HEADS.names() for what in FACTS]
+CASES += [(name, what, method) for name in ("logreg", "knn", "ridge") for what in FACTS for method in CALIBRATIONS]
+
+
+def fit(name: str, what: str, method: str, scaling: Params | None = None) -> tuple[Kind, object]:
+    rows = TrainRows(X[:N_LEARNT], FACTS[what].take(np.arange(N_LEARNT)))
+    try:
+        head: Head = HEADS.get(name)(Task(*rows.x.shape, rows.facts.n_outputs, 0, rows.facts.kind))
+    except UnsuitedError:
+        pytest.skip(f"{name} learns no numbers, and says so")
+    kind = rows.facts.kind
+    chosen = "none" if kind == "numbers" else head.usual_calibration if method == "usual" else method
+    if kind != "numbers" and chosen not in head.calibrations(kind):
+        pytest.skip(f"{name} is not calibrated so, and says so")
+    params = dict(head.start) | ({head.path.name: head.path.values[1]} if head.path and head.path.name else {})
+    model = fitted(head, params | (scaling or {}), rows, chosen, HeadSpec(name=name))  # type: ignore[arg-type]
+    return kind, model
+
+
+def answered(model: object, n_outputs: int, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    import onnxruntime
+
+    graph = Graph()
+    features = graph.input("features", FLOAT, ("n", x.shape[1]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what converters warn of themselves
+        made = graph.model(add_head(graph, model, features, x.shape[1]), ("n", n_outputs), {"made": "here"})
+    session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
+    found: NDArray[np.float32] = session.run(["answers"], {"features": x})[0]
+    return found
+
+
+@pytest.mark.parametrize(("name", "what", "method"), CASES)
+def test_a_head_answers_as_in_scikit_learn(name: str, what: str, method: str) -> None:
+    kind, model = fit(name, what, method)
+    expected = answers_of(model, NEW, kind)
+    np.testing.assert_allclose(answered(model, expected.shape[1], NEW), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("scaling", ["none", "standard", "l2", "pca"])
+def test_every_scaling_is_written(scaling: str) -> None:
+    kind, model = fit("logreg", "four", "none", {"scaling": scaling, "components": 16})
+    np.testing.assert_allclose(answered(model, 4, NEW), answers_of(model, NEW, kind), rtol=0, atol=1e-4)
+
+
+def test_one_row_is_answered_as_many_are() -> None:
+    kind, model = fit("xgboost", "four", "none")
+    np.testing.assert_allclose(answered(model, 4, NEW[:1]), answers_of(model, NEW[:1], kind), rtol=0, atol=1e-6)

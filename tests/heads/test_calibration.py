@@ -1,0 +1,135 @@
+"""Calibration is chosen on rows that it did not learn from, and gives what scikit-learn gives."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.linear_model import LogisticRegression
+from sklearn.multioutput import MultiOutputClassifier
+from sklearn.svm import SVC
+
+from featx.facts import Facts
+from featx.heads.calibration import METHODS, Outputs, calibrate
+from featx.heads.fitting import fitted, out_of_fold
+from featx.heads.models import Task
+from featx.heads.rows import TrainRows
+from featx.registry import HEADS
+from featx.reliability import reliability
+from featx.specs import Calibration, HeadSpec
+
+FIVE_FOLDS = HeadSpec(name="rf")
+
+NAMES = ("a", "b", "c")
+
+
+def rows_of(n: int = 300, k: int = 3, seed: int = 0) -> TrainRows:
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, k, n)
+    x = (np.eye(k)[codes] * 1.5 + rng.normal(size=(n, k))).astype(np.float32)
+    return TrainRows(x, Facts("classes", NAMES[:k], codes))
+
+
+def outputs_of(rows: TrainRows, boast: float) -> tuple[Outputs, Any]:
+    """Return honest log odds times a factor: probabilities that say too much, or too little."""
+    folds = rows.folds(5, 0)
+    raw = np.empty((len(rows), rows.facts.n_outputs))
+    for learn, held in folds:
+        model = LogisticRegression().fit(rows.x[learn], rows.facts.y[learn])
+        raw[held] = boast * model.predict_log_proba(rows.x[held])
+    proba = np.exp(raw)
+    return Outputs(raw, True, proba / proba.sum(1, keepdims=True)), folds
+
+
+@pytest.mark.parametrize("boast", [8.0, 0.2])
+def test_probabilities_that_say_too_much_or_too_little_are_mended(boast: float) -> None:
+    rows = rows_of(1000)
+    outputs, folds = outputs_of(rows, boast)
+    found = calibrate("auto", outputs, rows.facts, rows.lessons(), folds)
+    assert found.method != "none"
+    assert set(found.log_losses) == {"none", *METHODS}  # of three classes and 1000 rows, all are tried
+    assert outputs.proba is not None
+    assert reliability(rows.facts, found.proba).ece < 0.5 * reliability(rows.facts, outputs.proba).ece
+    np.testing.assert_allclose(found.proba.sum(1), 1)
+
+
+def test_honest_probabilities_stay_much_as_they_are() -> None:
+    rows = rows_of(1000)
+    outputs, folds = outputs_of(rows, 1.0)
+    found = calibrate("auto", outputs, rows.facts, rows.lessons(), folds)
+    assert found.method != "isotonic"
+    assert found.log_losses[found.method] <= found.log_losses["none"]
+    np.testing.assert_allclose(found.proba, outputs.proba, atol=0.1)
+    asked = calibrate("none", outputs, rows.facts, rows.lessons(), folds)
+    np.testing.assert_array_equal(asked.proba, outputs.proba)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_fold_has_a_part_in_its_own_calibration(method: Calibration) -> None:
+    rows = rows_of(300)
+    outputs, folds = outputs_of(rows, 3.0)
+    before = calibrate(method, outputs, rows.facts, rows.lessons(), folds).proba
+    flipped = rows.facts.y.copy()
+    held = folds[0][1]
+    flipped[held] = (flipped[held] + 1) % 3
+    lied = TrainRows(rows.x, Facts("classes", NAMES, flipped))
+    after = calibrate(method, outputs, lied.facts, lied.lessons(), folds).proba
+    np.testing.assert_array_equal(after[held], before[held])
+    assert (after != before).any()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("k", [2, 3])
+def test_the_final_model_is_scikit_learns(method: Calibration, k: int) -> None:
+    rows = rows_of(200, k)
+    head = HEADS.get("svm")(Task(*rows.x.shape, k, 0))
+    model = fitted(head, dict(head.start), rows, method, FIVE_FOLDS)
+    assert isinstance(model[-1], CalibratedClassifierCV)
+    assert isinstance(model[-1].estimator, SVC)
+    proba = model.predict_proba(rows.x)
+    assert (proba.argmax(1) == rows.facts.y).mean() > 0.75
+    unseen = out_of_fold(head, dict(head.start), rows, HeadSpec(name="svm", calibration=method))
+    assert unseen.method == method
+    assert (unseen.answers.argmax(1) == rows.facts.y).mean() > 0.65
+
+
+def test_soft_labels_and_labels_are_calibrated() -> None:
+    rows = rows_of(200, 2)
+    shares = np.where(rows.facts.y[:, None] == [0, 1], 0.8, 0.2)
+    soft = TrainRows(rows.x, Facts("classes", NAMES[:2], rows.facts.y, None, shares))
+    several = TrainRows(rows.x, Facts("labels", NAMES[:2], np.stack([rows.facts.y, 1 - rows.facts.y], axis=1)))
+    for one in (soft, several):
+        head = HEADS.get("svm")(Task(*one.x.shape, 2, 0, one.facts.kind))
+        found = out_of_fold(head, dict(head.start), one, HeadSpec(name="svm"))
+        assert found.method == "platt"  # of so few rows, nothing else is tried by itself
+        assert found.log_losses[found.method] == min(found.log_losses.values())
+        model = fitted(head, dict(head.start), one, found.method, FIVE_FOLDS)
+        assert isinstance(model[-1], MultiOutputClassifier) == (one is several)
+
+
+def test_what_cannot_be_calibrated_so_is_known_beforehand() -> None:
+    svm = HEADS.get("svm")(Task(100, 3, 2, 0))
+    assert "none" not in svm.calibrations("classes")
+    forest = HEADS.get("rf")(Task(100, 3, 2, 0, "labels"))
+    assert forest.calibrations("labels") == ("auto", "none")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_small_decisions_are_calibrated_as_well(method: Calibration) -> None:
+    rows = TrainRows(np.repeat(np.eye(3, dtype=np.float32), 50, axis=0), Facts("classes", NAMES, np.arange(150) // 50))
+    head = HEADS.get("logreg")(Task(*rows.x.shape, 3, 0))
+    params = {"scaling": "standard", "C": 1e-6}
+    proba = fitted(head, params, rows, method, FIVE_FOLDS).predict_proba(rows.x)
+    assert proba.max(1).min() > 0.6  # of itself each says a third and a little
+    assert (proba.argmax(1) == rows.facts.y).all()
+
+
+def test_one_decision_far_off_does_not_spoil_the_others() -> None:
+    rows = rows_of(300, 2)
+    outputs, folds = outputs_of(rows, 1.0)
+    assert outputs.raw is not None
+    decisions = outputs.raw[:, 1:] - outputs.raw[:, :1]
+    whole = calibrate("platt", Outputs(decisions, True, None), rows.facts, rows.lessons(), folds)
+    decisions[7] = -400 if rows.facts.y[7] == 0 else 400
+    spoilt = calibrate("platt", Outputs(decisions, True, None), rows.facts, rows.lessons(), folds)
+    assert spoilt.log_losses["platt"] == pytest.approx(whole.log_losses["platt"], abs=0.02)
