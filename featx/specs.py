@@ -37,6 +37,7 @@ Channels = tuple[float, float, float]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Calibration = Literal["auto", "none", "platt", "isotonic", "temperature"]
+Solver = Literal["sklearn", "intel"]
 ClassWeight = Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]]
 LARGEST_CROP = 0.875  # of five: as in torchvision's 224 out of 256
 
@@ -567,6 +568,9 @@ class HeadSpec(Spec):
     calibration
         How outputs become probabilities: ``none`` (the head's own), ``platt``, ``isotonic`` or ``temperature``; by
         default (``auto``) what has the least log loss, cross-fitted over the folds.
+    solver
+        ``sklearn``; or ``intel`` (extra ``intel``), which fits `svm` in a part of the time where a search cannot keep
+        its matrices, and in the end. What is written is scikit-learn's own all the same.
     rule
         ``best``: the setting with the best mean over the folds; ``one_se``: the simplest within a standard error of it.
     warm
@@ -583,6 +587,7 @@ class HeadSpec(Spec):
         "group_weight": "none",
         "embeddings": "all",
         "calibration": "auto",
+        "solver": "sklearn",
         "rule": "best",
         "warm": False,
         "nested": 0,
@@ -596,6 +601,7 @@ class HeadSpec(Spec):
     group_weight: str = "none"
     embeddings: Literal["all", "search"] = "all"
     calibration: Calibration = "auto"
+    solver: Solver = "sklearn"
     rule: Literal["best", "one_se"] = "best"
     warm: bool = False
     nested: Annotated[int, Field(ge=0)] = 0

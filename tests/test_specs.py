@@ -171,6 +171,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "group_weight": "sex+age",
             "embeddings": "search",
             "calibration": "isotonic",
+            "solver": "intel",
             "rule": "one_se",
             "warm": True,
             "nested": 3,

@@ -96,7 +96,7 @@ class Job:
         return Arena(self._head(*x.shape), TrainRows(x, facts, self.weights, self.study.groups(ids)))
 
     def _head(self, n_rows: int, n_features: int) -> Head:
-        task = Task(n_rows, n_features, len(self.known.names), self.spec.seed, self.known.kind)
+        task = Task(n_rows, n_features, len(self.known.names), self.spec.seed, self.known.kind, self.spec.solver)
         head: Head = HEADS.get(self.spec.name)(task)
         return head
 
@@ -110,6 +110,10 @@ class Job:
             return UnsuitedError(
                 f"head {self.spec.name!r} cannot have calibration = {self.spec.calibration!r} for {self.known.kind}; "
                 f"expected one of {', '.join(known)}"
+            )
+        if self.spec.solver not in head.solvers:
+            return UnsuitedError(
+                f"head {self.spec.name!r} has no solver {self.spec.solver!r}; expected {' or '.join(head.solvers)}"
             )
         soft = isinstance(self.known, Truth) and self.known.shares is not None
         if head.weighs or not (soft or self.weights is not None):

@@ -22,18 +22,19 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR
 
 from featx.errors import UnsuitedError
-from featx.heads import cuda, paths
+from featx.heads import cuda, intel, paths
 from featx.heads.paths import Path
 from featx.heads.scaling import Params, scaler, suggested
 from featx.heads.work import FoldWork
-from featx.specs import Calibration
+from featx.specs import Calibration, Solver
 from featx.tables import Kind
 
 MOST_STEPS = 150  # of a logistic regression's solver
 HALF_DECADES = tuple(float(10 ** (at / 2)) for at in range(-10, 3))
 ALPHAS = tuple(float(10 ** (at / 2)) for at in range(-8, 5))
 NEIGHBOURS = (1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 50)
-SMALL_TABLE = 100_000  # numbers; XGBoost on 24 rows took 0.1 s with one thread and up to 40 s with two on busy cores
+SMALL_TABLE = 100_000  # numbers
+FEW_FOR_BOOSTING = 20_000_000  # numbers: on 2,100 × 1,280 two of XGBoost's threads took 6 to 40 times the time of one
 MAX_BIN = 64  # of the histograms; 256, the default, costs twice the time on some thousand rows and is no better
 ENOUGH_TO_STOP_BY = 1000  # rows, a tenth of which says when to stop
 CACHE_MB = 1000  # of an SVM's kernel
@@ -53,6 +54,8 @@ class Task:
         Seed of everything random in the head.
     kind
         Of the target.
+    solver
+        What fits a head of which there are several.
     """
 
     n_rows: int
@@ -60,6 +63,7 @@ class Task:
     n_outputs: int
     random_state: int
     kind: Kind = "classes"
+    solver: Solver = "sklearn"
 
     @property
     def n_jobs(self) -> int:
@@ -108,6 +112,8 @@ class Head:
         Whether ``clf`` needs calibration to give probabilities.
     weighs
         Whether the estimator takes a weight for each row.
+    solvers
+        Whose implementations may be asked for.
     one_thread
         Whether folds may run beside each other.
     complexity
@@ -120,6 +126,7 @@ class Head:
     path: Path | None = None
     calibrated: bool = False
     weighs: bool = True
+    solvers: tuple[Solver, ...] = ("sklearn",)
     one_thread: bool = True
     complexity: Callable[[Params], tuple[float, ...]] | None = None
 
@@ -209,19 +216,24 @@ def svm(task: Task) -> Head:
         return params | rbf | {"gamma": trial.suggest_float("gamma", 0.1, 3.0, log=True)}
 
     def build(params: Params) -> Pipeline:
-        estimator = machine(params).set_params(kernel=params["kernel"], gamma=gamma_of(params, task))
-        return _pipeline(task, params, _each(task, estimator))
+        kinds = (intel.IntelSVR, intel.IntelSVC) if task.solver == "intel" else (SVR, SVC)
+        return _pipeline(task, params, _each(task, machine(params, kinds, params["kernel"], gamma_of(params, task))))
 
-    def machine(params: Params) -> Any:
-        how = {"kernel": "precomputed", "C": params["C"], "cache_size": CACHE_MB}
-        return SVR(**how) if task.of_numbers else SVC(**how, random_state=task.random_state)
+    def machine(params: Params, kinds: tuple[Any, Any], kernel: str, gamma: paths.Gamma) -> Any:
+        how = {"kernel": kernel, "gamma": gamma, "C": params["C"], "cache_size": CACHE_MB}
+        return kinds[0](**how) if task.of_numbers else kinds[1](**how, random_state=task.random_state)
 
     def along(params: Params, work: FoldWork, values: Sequence[Any]) -> Iterator[paths.Outputs]:
-        return paths.kernel(params, work, values, machine=machine, gamma=gamma_of(params, task))
+        on_matrix = machine(params, (SVR, SVC), "precomputed", "scale")
+        return paths.kernel(params, work, values, machine=on_matrix, gamma=gamma_of(params, task))
+
+    if task.solver == "intel":
+        intel.check_installed()
 
     start = {"kernel": "rbf", "scaling": "standard", "C": 3.0, "gamma": 1.0}
     path = Path("", (None,), along, paths.kernel_bytes)
-    return Head(space, build, start, path, calibrated=True, complexity=_by("components", "gamma", "C"))
+    simple = _by("components", "gamma", "C")
+    return Head(space, build, start, path, calibrated=True, solvers=("sklearn", "intel"), complexity=simple)
 
 
 def gamma_of(params: Params, task: Task) -> paths.Gamma:
@@ -270,16 +282,16 @@ def xgboost(task: Task) -> Head:
 
     def trees(params: Params) -> Any:
         kind = XGBRegressor if task.of_numbers else XGBClassifier
-        how = {"tree_method": "hist", "max_bin": MAX_BIN, "n_jobs": task.n_jobs, "random_state": task.random_state}
+        n_jobs = 1 if task.n_rows * task.n_features < FEW_FOR_BOOSTING else -1
+        how = {"tree_method": "hist", "max_bin": MAX_BIN, "n_jobs": n_jobs, "random_state": task.random_state}
         return kind(**params, **how, device="cuda" if cuda.is_here() else "cpu")
 
     def build(params: Params) -> Pipeline:
         return _pipeline(task, {"scaling": "none"}, trees(params))
 
     start = {"max_depth": 4, "learning_rate": 0.1, "subsample": 0.8, "colsample_bytree": 0.1}
-    path = Path("n_estimators", (50, 100, 150, 200, 250, 300), partial(paths.boosting, build=trees))
-    simple = _by("max_depth", "n_estimators")
-    return Head(space, build, start, path, one_thread=False, complexity=simple)
+    path = Path("n_estimators", (50, 100, 150, 200, 250, 300, 400), partial(paths.boosting, build=trees))
+    return Head(space, build, start, path, complexity=_by("max_depth", "n_estimators"))
 
 
 def knn(task: Task) -> Head:

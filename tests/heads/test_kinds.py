@@ -13,6 +13,7 @@ import featx
 from featx.answering import answers_of
 from featx.errors import DataError, UnsuitedError
 from featx.registry import HEADS
+from featx.specs import HeadSpec
 from tests.conftest import make_images
 
 TARGETS = {
@@ -160,3 +161,12 @@ def test_columns_that_do_not_fit_a_kind_are_named(target: str, message: str, hom
     Path("featx.toml").write_text(RECIPE.format(target=target))
     with pytest.raises(DataError, match=message):
         featx.extract()
+
+
+def test_what_a_head_does_not_have_is_refused_in_one_line(home: Path) -> None:
+    write_study("labels")
+    featx.extract()
+    with pytest.raises(UnsuitedError, match="head 'rf' has no solver 'intel'; expected sklearn"):
+        featx.fit(heads=HeadSpec(name="rf", solver="intel"))
+    with pytest.raises(UnsuitedError, match="head 'rf' cannot have calibration = 'platt' for labels; expected one of"):
+        featx.fit(heads=HeadSpec(name="rf", calibration="platt"))
