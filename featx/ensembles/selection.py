@@ -14,8 +14,8 @@ from featx.facts import Facts
 from featx.metrics import chosen_metric, merit
 from featx.specs import EnsembleSpec, Metric
 
-MOST_PICKS = 50
-PATIENCE = 10  # picks without a gain, after which it ends
+MOST_PICKS = 30
+PATIENCE = 5  # picks without a gain, after which it ends
 
 
 def select(ballots: Ballots, facts: Facts, spec: EnsembleSpec) -> Combiner:

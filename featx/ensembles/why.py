@@ -92,21 +92,19 @@ def _against_the_best(of: Overruling, rows: str, numbers: bool) -> str:
 
 
 def _most_alike(pairs: Sequence[Pair], facts: Facts) -> str:
-    if facts.kind == "numbers":
-        known = [(pair.all.error_correlation, pair) for pair in pairs if pair.all.error_correlation is not None]
-        said = "the errors of {} and {} correlate by {:.2f}"
-    else:
-        known = [(pair.all.shared_errors, pair) for pair in pairs if pair.all.shared_errors is not None]
-        said = "{} and {} share {:.0%} of their errors"
+    numbers = facts.kind == "numbers"
+    alike = [(pair.all.error_correlation if numbers else pair.all.shared_errors, pair) for pair in pairs]
+    known = [(value, pair) for value, pair in alike if value is not None]
     if not known:
         return "No member is ever wrong."
-    value, pair = max(known, key=lambda one: one[0])
-    words = said.format(pair.one, pair.other, value)
+    most, pair = max(known, key=lambda one: one[0])
+    least = min(value for value, _ in known)
+    who = "its two members" if len(pairs) == 1 else f"{pair.one} and {pair.other}"
+    said = f"the errors of {who} correlate by {most:.2f}" if numbers else f"{who} share {most:.0%} of their errors"
     if len(pairs) == 1:
-        return f"{words[0].upper()}{words[1:]}."
-    least, _ = min(known, key=lambda one: one[0])
-    lowest = f"{least:.2f}" if facts.kind == "numbers" else f"{least:.0%}"
-    return f"Of the {len(pairs)} pairs of members, {words}; the least alike {lowest}."
+        return f"{said[0].upper()}{said[1:]}."
+    lowest = f"{least:.2f}" if numbers else f"{least:.0%}"
+    return f"Of the {len(pairs)} pairs of members {said}, the least alike {lowest}."
 
 
 def _missed(contributions: dict[str, float]) -> str:
