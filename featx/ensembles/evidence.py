@@ -109,12 +109,18 @@ class Evidence:
         assert self.spec.metric is not None  # as `of` says
         return merit(self.spec.metric, self.facts, outputs)
 
-    def contributions(self, vote: Vote) -> list[float]:
-        """Return what each of the m members adds: the cross-fitted score less that of a vote learnt without it."""
-        whole = self.merit(self.cross_fitted(vote))
+    def contributions(self, vote: Vote, voted: Outputs) -> list[float]:
+        """Return what each of the m members adds: the score of `voted` less that of a vote learnt without it.
+
+        Parameters
+        ----------
+        voted
+            What `cross_fitted` returned; the votes without a member are cross-fitted alike.
+        """
         m = len(self.ballots)
         left_out = (self.ballots.members([at for at in range(m) if at != gone]) for gone in range(m))
-        return [whole - self.merit(replace(self, ballots=others).cross_fitted(vote)) for others in left_out]
+        without = [replace(self, ballots=others) for others in left_out]
+        return [self.merit(voted) - other.merit(other.cross_fitted(vote)) for other in without]
 
 
 def cross_fitted(

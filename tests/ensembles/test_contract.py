@@ -158,7 +158,9 @@ def _flipped(known: Known, row: int) -> Known:
 def test_one_member_alone_can_be_voted_on_so_that_others_can_be_left_out(name: str) -> None:
     kind = VOTES.get(name).kinds[-1]
     members, known = members_of(kind)
-    assert len(Evidence.of(members[:2], known, EnsembleSpec()).contributions(VOTES.get(name))) == 2
+    evidence = Evidence.of(members[:2], known, EnsembleSpec())
+    vote = VOTES.get(name)
+    assert len(evidence.contributions(vote, evidence.cross_fitted(vote))) == 2
 
 
 def test_logistic_stacking_refuses_numbers() -> None:

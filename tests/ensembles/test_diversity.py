@@ -107,7 +107,7 @@ def said(kind: str, names: Sequence[str] = ("a", "b", "c"), method: str = "soft"
     members, known = members_of(kind, skills=(0.5, 1, 2)[: len(names)])
     evidence = Evidence.of(members, known, EnsembleSpec())
     vote = evidence.cross_fitted(VOTES.get(method))
-    adds = dict(zip(names, evidence.contributions(VOTES.get(method)), strict=True))
+    adds = dict(zip(names, evidence.contributions(VOTES.get(method), vote), strict=True))
     overruling = Overruling.of(names[-1], vote, evidence.ballots.outputs[-1], evidence.facts)
     return paragraph(evidence.facts, "val", overruling, diversity(names, evidence.ballots, evidence.facts), adds)
 
@@ -151,8 +151,9 @@ def test_a_members_contribution_is_what_the_vote_loses_without_it() -> None:
     spec = EnsembleSpec()
     vote = VOTES.get("greedy")
     evidence = Evidence.of(members, known, spec)
-    adds = evidence.contributions(vote)
+    voted = evidence.cross_fitted(vote)
+    adds = evidence.contributions(vote, voted)
     without = Evidence.of(members[:2], known, spec)
-    assert adds[2] == evidence.merit(evidence.cross_fitted(vote)) - without.merit(without.cross_fitted(vote))
+    assert adds[2] == evidence.merit(voted) - without.merit(without.cross_fitted(vote))
     assert adds[2] > 0.3
     assert abs(adds[0]) < 0.05
