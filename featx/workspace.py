@@ -89,7 +89,7 @@ class RunFolder:
 
     @cached_property
     def spec(self) -> dict[str, Any]:
-        """What was asked for; see `featx.heads.fit` and `featx.ensembles.vote` for the keys."""
+        """What was asked for; see `featx.heads.fit` and `featx.ensembles.election` for the keys."""
         return dict(read_json(self.path / "spec.json"))
 
     @cached_property

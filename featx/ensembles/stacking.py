@@ -6,7 +6,6 @@ References
 .. [2] K. M. Ting, I. H. Witten, Issues in stacked generalization, JAIR 1999.
 """
 
-import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -53,16 +52,16 @@ class Linear(Spec):
 
 
 class Trees(Spec):
-    """Boosted trees in XGBoost's own JSON."""
+    """Boosted trees, as XGBoost writes them in JSON."""
 
-    model: dict[str, Any]
+    model: str
 
     def __call__(self, x: Features) -> Outputs:
         """Return (n, k) margins."""
         from xgboost import Booster, DMatrix
 
         booster = Booster({"nthread": 1})
-        booster.load_model(bytearray(json.dumps(self.model).encode()))
+        booster.load_model(bytearray(self.model.encode()))
         return np.asarray(booster.predict(DMatrix(x), output_margin=True), dtype=np.float64).reshape(len(x), -1)
 
 
@@ -207,7 +206,7 @@ def _xgboost(lesson: Lesson) -> Trees:
     several = {"objective": "multi:softprob", "num_class": lesson.n_classes}
     rows = xgboost.DMatrix(lesson.x, lesson.y, weight=lesson.weights)
     grown = xgboost.train(TREES | objectives.get(lesson.n_classes, several), rows, ROUNDS)
-    return Trees(model=json.loads(grown.save_raw("json")))
+    return Trees(model=grown.save_raw("json").decode())
 
 
 stacking = Vote(stack, Stack)

@@ -8,7 +8,7 @@ from featx import artifact
 from featx.ensembles.ballots import Vote
 from featx.ensembles.election import Election
 from featx.ensembles.members import members_of
-from featx.errors import UnsuitedError
+from featx.errors import DataError, IncompleteError, UnsuitedError
 from featx.metrics import LESS_IS_BETTER
 from featx.recipe import Recipe
 from featx.registry import VOTES
@@ -124,11 +124,16 @@ def _several(names: Sequence[str] | str) -> tuple[str, ...]:
 
 
 def _with_runs(study: Study, target: str | None, spec: EnsembleSpec) -> list[str]:
-    """Return the targets to vote on: of several, those that have two runs or more."""
+    """Return the targets to vote on: of several, those that have two members or more."""
     names = study.target_names(target)
-    if len(names) == 1:
-        return names
-    return [name for name in names if study.has_runs(name) and len(members_of(study, name, spec)) > 1] or names
+    return [name for name in names if _has_members(study, name, spec)] or names[:1]
+
+
+def _has_members(study: Study, target: str, spec: EnsembleSpec) -> bool:
+    try:
+        return len(members_of(study, target, spec)) > 1
+    except (DataError, IncompleteError):
+        return False
 
 
 def _methods(spec: EnsembleSpec, kind: str) -> list[str]:

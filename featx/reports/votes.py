@@ -7,7 +7,7 @@ from typing import Any
 from featx.metrics import LESS_IS_BETTER
 from featx.workspace import RunFolder
 
-MOST_PAIRS = 45  # shown, those that are alike most first
+MOST_PAIRS = 15  # shown, those that are alike most first
 
 
 @dataclass(frozen=True)

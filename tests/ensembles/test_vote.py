@@ -281,6 +281,14 @@ def test_each_target_gets_the_votes_that_can_answer_it(two_targets: Path) -> Non
     assert said.intervals(0.8).shape == (1, 1, 2)
 
 
+def test_members_of_one_target_are_voted_on_for_that_one(two_targets: Path) -> None:
+    names = [run.name for run in Study.open(None).runs("age")]
+    (soft,) = featx.ensemble(methods=["soft"], members=names)
+    assert (soft.target, sorted(soft.members)) == ("age", sorted(names))
+    with pytest.raises(DataError, match="no finished run is called 'mlp'"):
+        featx.ensemble(members=["mlp"])
+
+
 def test_the_metric_of_the_recipe_chooses_where_it_is_one_of_the_target(two_targets: Path) -> None:
     recipe = Path("featx.toml")
     recipe.write_text(TWO_TARGETS + '[ensemble]\nmetric = "rmse"\n')
