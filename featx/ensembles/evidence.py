@@ -54,11 +54,15 @@ class Evidence:
         ------
         AlignmentError
             an id of the first member is missing from another, or they answer other things.
+        DataError
+            no row counts.
         """
         first = members[0]
         order = np.argsort(first.ids.astype(str))
         ids = first.ids[order]
         facts = Facts.of(known.take(ids))
+        if facts.weights is not None and not facts.weights.any():
+            raise DataError(f"all {len(ids)} rows that choose weigh 0; check 'weight' and 'confidence' of the target")
         ballots = Ballots.of([first.take(ids), *members[1:]], known.names)
         own = spec.model_copy(update={"metric": chosen_metric(facts, spec.metric)})
         return cls(ids, ballots, facts, own, None if groups is None else groups[order])

@@ -66,6 +66,13 @@ def test_too_few_rows_to_learn_from_are_said() -> None:
         cross_fitted(weighted, members, known, SPEC, np.array(["a", "a", "b"]))
 
 
+def test_rows_that_all_weigh_nothing_choose_nothing() -> None:
+    members, known = members_of("classes", n=30)
+    assert isinstance(known, Truth)
+    with pytest.raises(DataError, match="all 30 rows that choose weigh 0; check 'weight' and 'confidence'"):
+        Evidence.of(members, Truth(known.ids, known.codes, known.classes, np.zeros(30)), SPEC)
+
+
 def test_weights_are_val_scores_and_the_test_rows_are_voted_on_with_them(fits: list[RunFolder]) -> None:
     (voted,) = featx.ensemble(methods=["weighted"])
     study = Study.open(None)
