@@ -77,6 +77,17 @@ def _turned(member: Answered, rng: np.random.Generator) -> Answered:
 
 
 @every_vote
+def test_what_was_learnt_answers_members_whose_columns_stand_otherwise(
+    name: str, kind: str, spec: EnsembleSpec
+) -> None:
+    members, known = members_of(kind)
+    combiner = Evidence.of(members, known, spec).learnt(VOTES.get(name))
+    ballots, turned = Ballots.of(members), known.names[::-1]
+    outputs = combiner.outputs(ballots.ordered(turned))
+    np.testing.assert_allclose(outputs[:, ::-1], combiner.outputs(ballots), rtol=0, atol=1e-12)
+
+
+@every_vote
 def test_the_order_of_members_changes_nothing(name: str, kind: str, spec: EnsembleSpec) -> None:
     members, known = members_of(kind)
     searched = {"convex", "stacking"}  # ends near the same place; trees take the first of equal cuts
