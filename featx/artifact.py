@@ -1,8 +1,8 @@
 """A model and its passport: a body, and a JSON header that is read and checked before the body is opened.
 
 A head's body is ``model.joblib``, a plain scikit-learn object that loads without featx; a network's is
-``model.safetensors``; an ensemble's is ``ensemble.json``, which names its members and their weights. The header carries
-golden inputs and what the model answered to them when it was made; they are replayed at loading.
+``model.safetensors``; an ensemble's is ``ensemble.json``, which names its members and holds what combines them. The
+header carries golden inputs and what the model answered to them when it was made; they are replayed at loading.
 """
 
 import base64
@@ -332,9 +332,40 @@ def write_ensemble(folder: Path, members: Sequence[Path], header: dict[str, Any]
 
 
 def ensemble_body(folder: Path, header: Header) -> dict[str, Any]:
-    """Return an ensemble's method, members (name → sha256 of the body) and weights, once its checksum holds."""
+    """Return an ensemble's method, members (name → sha256 of the body) and combiner, once its checksum holds."""
     body: dict[str, Any] = json.loads(checked_body(folder, header).read_text())
     return body
+
+
+def beneath(folder: Path, header: Header, above: tuple[Path, ...] = ()) -> dict[Path, Header]:
+    """Return the runs that an ensemble needs, also those of ensembles among its members, each once.
+
+    Parameters
+    ----------
+    above
+        The ensembles that this one is a member of.
+
+    Raises
+    ------
+    ArtifactError
+        one is not there, was made again since, or is the ensemble itself.
+    """
+    found = {}
+    for name, sha256 in ensemble_body(folder, header)["members"].items():
+        place = folder.parent / name
+        if place in {folder, *above}:
+            raise ArtifactError(
+                f"{place} contains itself as a member; run 'featx ensemble' again with other '--members'"
+            )
+        if not place.is_dir():
+            raise ArtifactError(f"{folder} votes over {name!r}, which is not beside it; copy its members along with it")
+        member = read_header(place)[1]
+        if member.body_sha256 != sha256:
+            raise ArtifactError(f"member {name!r} of {folder} was made again since; run 'featx ensemble' again")
+        found[place] = member
+        if member.kind == "ensemble":
+            found |= beneath(place, member, (*above, folder))
+    return found
 
 
 def differing_versions(header: Header) -> str:

@@ -8,7 +8,7 @@
     ├── DataError(ValueError)         images or labels are not what was expected
     │   ├── ReadError(OSError)        an image or a table cannot be read
     │   ├── AlignmentError            ids or classes of two tables differ
-    │   ├── UnsuitedError             a head cannot learn this kind of target
+    │   ├── UnsuitedError             a head or a vote cannot answer this kind of target
     │   └── TooManyFailuresError      done, but more images failed than were allowed: exit code 3
     ├── StoreError                    something about the cache or the run folders
     │   ├── IncompleteError           what is asked for has not been made yet
@@ -69,7 +69,7 @@ class AlignmentError(DataError):
 
 
 class UnsuitedError(DataError):
-    """A head cannot learn this kind of target, or not with weights."""
+    """A head or a vote cannot answer this kind of target, or not with weights."""
 
 
 class TooManyFailuresError(DataError):

@@ -1,7 +1,7 @@
 """Models that answer, from a run folder: for embeddings without torch, for images with it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,15 +13,24 @@ from numpy.typing import NDArray
 from featx import safe
 from featx.answering import answers_of
 from featx.answers import Answers
-from featx.artifact import ANSWERS, Header, differing_versions, ensemble_body, load_head, read_header, replayed
-from featx.ensembles.voting import Vote
+from featx.artifact import (
+    ANSWERS,
+    HEADER,
+    Header,
+    beneath,
+    differing_versions,
+    ensemble_body,
+    load_head,
+    read_header,
+    replayed,
+)
+from featx.ensembles.ballots import Ballots, Combiner, Vote
 from featx.errors import ArtifactError, DataError
 from featx.metrics import decided
 from featx.passport import is_exported, read_passport
 from featx.recipe import CHECKPOINT, Recipe, load_recipe
 from featx.registry import VOTES
 from featx.specs import EmbeddingRequest, EmbeddingSpec, ResolvedEmbedding
-from featx.tables import Predictions
 from featx.workspace import Study
 
 if TYPE_CHECKING:
@@ -172,11 +181,17 @@ class NetworkModel(Model):
 
 @dataclass(frozen=True)
 class EnsembleModel(Model):
-    """A vote over loaded members."""
+    """A vote over loaded members: heads, networks, or other ensembles.
+
+    Attributes
+    ----------
+    combiner
+        What makes one answer of theirs.
+    """
 
     method: str
     members: tuple[Model, ...]
-    weights: tuple[float, ...]
+    combiner: Combiner
 
     @property
     def embeddings(self) -> tuple[ResolvedEmbedding, ...]:
@@ -185,21 +200,28 @@ class EnsembleModel(Model):
 
     def predict_proba(self, x: Any) -> NDArray[np.float64]:
         """See `Model`; where networks are among the members, only images can be answered for."""
-        for member in self.members:
-            if isinstance(member, NetworkModel):
-                member.predict_proba(x)
+        for network in self._networks():
+            network.predict_proba(x)
         return super().predict_proba(x)
+
+    def _networks(self) -> Iterator["NetworkModel"]:
+        for member in self.members:
+            if isinstance(member, EnsembleModel):
+                yield from member._networks()
+            elif isinstance(member, NetworkModel):
+                yield member
 
     def predict_columns(self, columns: Columns) -> NDArray[np.float64]:
         """See `Model`."""
-        n = len(next(iter(columns.values())))
-        ids = [str(row) for row in range(n)]
-        tables = [
-            Predictions.of_part("new", ids, member.predict_columns(columns), member.header.classes)
-            for member in self.members
-        ]
-        vote: Vote = VOTES.get(self.method)
-        return vote.combine(tables, self.weights).ordered(self.classes).proba
+        said = np.stack([self._ordered(member, member.predict_columns(columns)) for member in self.members])
+        found = self.combiner.outputs(Ballots(self.header.answers, self.classes, said))
+        return found / found.sum(axis=1, keepdims=True) if self.header.answers == "classes" else found
+
+    def _ordered(self, member: Model, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return a member's answers, columns in our order; probabilities of classes sum to 1 in float64."""
+        if self.header.answers == "classes":
+            outputs = outputs / outputs.sum(axis=1, keepdims=True)
+        return outputs[:, [member.classes.index(name) for name in self.classes]]
 
 
 def load(path: str | Path) -> Model:
@@ -246,16 +268,16 @@ def _load_anew(folder: Path, header: Header, loaded: dict[Path, Model]) -> Model
 
         check_network(folder)
         return NetworkModel(folder.name, header, folder.absolute())
-    body = ensemble_body(folder, header)
-    members = []
-    for name, sha256 in body["members"].items():
-        if not (folder.parent / name).is_dir():
-            raise ArtifactError(f"{folder} votes over {name!r}, which is not beside it; copy its members along with it")
-        member = _load(folder.parent / name, loaded)
-        if member.header.body_sha256 != sha256:
-            raise ArtifactError(f"member {name!r} of {folder} was made again since; run 'featx ensemble' again")
-        members.append(member)
-    return EnsembleModel(folder.name, header, body["method"], tuple(members), tuple(body["weights"]))
+    return _load_ensemble(folder, header, loaded)
+
+
+def _load_ensemble(folder: Path, header: Header, loaded: dict[Path, Model]) -> EnsembleModel:
+    beneath(folder, header)  # all of them are there, and it is not among them
+    fields = ensemble_body(folder, header)
+    method, named = fields.pop("method"), fields.pop("members")
+    vote: Vote = VOTES.get(method)
+    members = tuple(_load(folder.parent / name, loaded) for name in named)
+    return EnsembleModel(folder.name, header, method, members, vote.read(fields))
 
 
 def answers(model: Model, embedded: "EmbeddedFiles") -> Answers:
@@ -304,6 +326,11 @@ def predict(
 def describe(path: str | Path) -> dict[str, Any]:
     """Return what a recipe says, defaults included, or what a run says of itself (its golden inputs left out).
 
+    Returns
+    -------
+    dict
+        Of an ensemble also its method, the runs that it asks, and the cost of an answer; see `cost`.
+
     Raises
     ------
     RecipeError, ArtifactError
@@ -311,4 +338,32 @@ def describe(path: str | Path) -> dict[str, Any]:
     """
     if Path(path).suffix == ".toml":
         return load_recipe(path).model_dump(mode="json")
-    return read_header(path)[1].model_dump(mode="json", exclude={"golden"})
+    folder, header = read_header(path)
+    said = header.model_dump(mode="json", exclude={"golden"})
+    if header.kind != "ensemble":
+        return said
+    body = ensemble_body(folder, header)
+    return said | {"method": body["method"], "members": list(body["members"]), "cost": cost(folder, header)}
+
+
+def cost(folder: Path, header: Header) -> dict[str, int]:
+    """Return what an ensemble takes to answer.
+
+    Returns
+    -------
+    dict
+        ``n_models``: heads and networks that are asked. ``n_embeddings``: different ones that the heads stand on.
+        ``n_networks``: how many networks see each image, backbones and members. ``size_bytes``: of the run folders
+        without their logs; the backbones' weights come on top.
+    """
+    needed = {folder: header} | beneath(folder, header)
+    models = [one for one in needed.values() if one.kind != "ensemble"]
+    embeddings = {one.spec.fingerprint(): one for model in models for one in model.embeddings}
+    backbones = {one.request.network_key for one in embeddings.values()}
+    files = [place / name for place, one in needed.items() for name in (HEADER, one.body)]
+    return {
+        "n_models": len(models),
+        "n_embeddings": len(embeddings),
+        "n_networks": len(backbones) + sum(model.kind == "network" for model in models),
+        "size_bytes": sum(file.stat().st_size for file in files),
+    }

@@ -39,6 +39,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Calibration = Literal["auto", "none", "platt", "isotonic", "temperature"]
 Solver = Literal["sklearn", "intel"]
 ClassWeight = Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]]
+DEFAULT_VOTES = ("majority", "soft", "weighted", "greedy")
 LARGEST_CROP = 0.875  # of five: as in torchvision's 224 out of 256
 
 
@@ -627,22 +628,28 @@ class EnsembleSpec(Spec):
     Attributes
     ----------
     methods
-        Names of ``featx.votes``.
+        Names of ``featx.votes``; by default those of `DEFAULT_VOTES` that can answer the target.
     members
         Names of runs, or how they begin; all finished heads and networks by default.
     metric
-        The val score that weighs members.
+        The score that chooses between runs, weighs members and selects them; the target's own by default.
+    stacker
+        What ``stacking`` learns with: ``logistic``, ``ridge`` or ``xgboost``; by default ``logistic``, and ``ridge`` of
+        numbers.
     folds, seed
         Of the cross-fitting by which a vote that learns is scored.
     """
 
-    methods: Annotated[tuple[str, ...], Field(min_length=1)] = ("majority", "weighted")
+    added_later: ClassVar[Mapping[str, object]] = {"stacker": None}
+
+    methods: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     members: tuple[str, ...] | None = None
-    metric: Literal["accuracy", "balanced_accuracy", "macro_f1"] = "accuracy"
+    metric: Metric | None = None
+    stacker: Literal["logistic", "ridge", "xgboost"] | None = None
     folds: Annotated[int, Field(ge=2)] = 5
     seed: int = 0
 
     @field_validator("methods")
     @classmethod
-    def _methods_are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(known_name(VOTES, name) for name in names)
+    def _methods_are_known(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if names is None else tuple(known_name(VOTES, name) for name in names)

@@ -58,7 +58,7 @@ def stages(
     for head in read.head:
         yield "fit", fit(read, heads=[head], watch=watch)
     n_runs = len(read.head) + sum(len(section.runs) for section in read.finetune)
-    if n_runs > 1 and any(target.kind == "classes" for target in read.targets.values()):
+    if n_runs > 1:
         yield "ensemble", ensemble(read)
     yield "evaluate", evaluate(read)
     if final:

@@ -31,9 +31,11 @@ from pydantic import ValidationError
 
 from featx.disk import file_state, read_json, read_table, whole_folder, write_json
 from featx.errors import DataError, IncompleteError
+from featx.facts import Facts
+from featx.metrics import GREATER_IS_BETTER, chosen_metric
 from featx.recipe import Recipe, load_recipe
 from featx.sources import label_states, source_place
-from featx.specs import EmbeddingSpec, ResolvedEmbedding, fingerprint
+from featx.specs import EmbeddingSpec, Metric, ResolvedEmbedding, fingerprint
 from featx.tables import (
     Answered,
     Ids,
@@ -87,7 +89,7 @@ class RunFolder:
 
     @cached_property
     def spec(self) -> dict[str, Any]:
-        """What was asked for; see `featx.heads.fit` and `featx.ensembles.vote` for the keys."""
+        """What was asked for; see `featx.heads.fit` and `featx.ensembles.election` for the keys."""
         return dict(read_json(self.path / "spec.json"))
 
     @cached_property
@@ -121,14 +123,28 @@ class RunFolder:
             return False
         if not self.is_ensemble:
             return True
-        members = [(RunFolder(self.path.parent / name), sha256) for name, sha256 in self.spec["members"].items()]
-        whole = all((one.path / "header.json").is_file() and one.body_sha256 == sha256 for one, sha256 in members)
-        return bool(whole and self.spec["val_labels"] == labels[1])
+        return bool(self._is_whole(()) and self.spec["val_labels"] == labels[1])
+
+    def _is_whole(self, above: tuple[str, ...]) -> bool:
+        """Whether all that an ensemble votes over, ensembles among it, is as it was then."""
+        if self.name in above:
+            raise DataError(f"ensemble {self.name} contains itself; remove its folder, {self.path}")
+        for name, sha256 in self.spec["members"].items():
+            one = RunFolder(self.path.parent / name)
+            if not (one.path / "header.json").is_file() or one.body_sha256 != sha256:
+                return False
+            if one.is_ensemble and not one._is_whole((*above, self.name)):
+                return False
+        return True
 
     @cached_property
     def answers(self) -> Answered:
         """All parts' predictions, of classes, labels or numbers."""
-        return answers_from_frame(read_table(self.path / "predictions.parquet", "featx fit --force"))
+        frame = read_table(self.path / "predictions.parquet", "featx fit --force")
+        try:
+            return answers_from_frame(frame)
+        except DataError as error:
+            raise DataError(f"predictions of {self.name}: {error}; make the run again with '--force'") from error
 
     @property
     def predictions(self) -> Predictions:
@@ -308,6 +324,19 @@ class Study:
         assert isinstance(found, Numbers)
         return found
 
+    def metric(self, target: str) -> Metric:
+        """Return the score that chooses between runs: the recipe's where it is one of this kind of target.
+
+        Raises
+        ------
+        DataError
+            it is of none of the recipe's targets.
+        """
+        facts, said = Facts.of(self.labels(target)), self.recipe.ensemble.metric
+        others = {one.kind for one in self.recipe.targets.values()} - {facts.kind}
+        of_others = said not in GREATER_IS_BETTER[facts.kind] and any(said in GREATER_IS_BETTER[one] for one in others)
+        return chosen_metric(facts, None if of_others else said)
+
     def groups(self, ids: Ids) -> NDArray[Any] | None:
         """Return the group of each id that ``split.by`` keeps whole; None where it names no column."""
         by = self.recipe.split.by
@@ -444,7 +473,9 @@ class Study:
             for name in names:
                 if not any(run.name.startswith(name) for run in fitting):
                     known = ", ".join(run.name for run in fitting) or "none"
-                    raise DataError(f"no finished run is called {name!r}; runs on this split: {known}")
+                    others = [run for run in every if run.name.startswith(name)]
+                    found = _misfit(others[0], split, current) if others else f"no finished run is called {name!r}"
+                    raise DataError(f"{found}; runs on this split: {known}")
             fitting = [run for run in fitting if any(run.name.startswith(name) for name in names)]
         if not fitting:
             stale = f" ({len(every)} of another split, target or labelling)" if every else ""
@@ -452,6 +483,17 @@ class Study:
                 f"{self.folder} has no finished run{stale}; run 'featx fit' or 'featx finetune' first"
             )
         return sorted(fitting, key=lambda run: run.metrics["finished"])
+
+
+def _misfit(run: RunFolder, split: str, current: dict[str, tuple[str, str]]) -> str:
+    """Say why a finished run cannot be compared with those of some targets."""
+    if run.spec["target"] not in current:
+        return f"{run.name} answers target {run.spec['target']!r}, expected {' or '.join(map(repr, current))}"
+    if run.spec["split"] != split:
+        return f"{run.name} was made on another split"
+    if run.spec["labels"] != current[run.spec["target"]][0]:
+        return f"{run.name} learnt from other labels"
+    return f"{run.name} votes over members, or val labels, that have changed since"
 
 
 def _user() -> str:

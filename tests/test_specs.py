@@ -238,7 +238,14 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
     ),
     (
         EnsembleSpec(),
-        {"methods": ("soft",), "members": ("rf",), "metric": "macro_f1", "folds": 4, "seed": 1},
+        {
+            "methods": ("soft",),
+            "members": ("rf",),
+            "metric": "macro_f1",
+            "stacker": "ridge",
+            "folds": 4,
+            "seed": 1,
+        },
     ),
 ]
 FIELDS = [(spec, name, changed) for spec, changes in CHANGES for name, changed in changes.items()]

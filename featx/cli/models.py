@@ -138,7 +138,11 @@ def finetune(
 def ensemble(
     method: Annotated[
         list[str] | None,
-        typer.Option("--method", help="majority, weighted or soft (repeatable).", show_default="the recipe's"),
+        typer.Option(
+            "--method",
+            help="majority, soft, weighted, confidence, convex, greedy, stacking, mean or median (repeatable).",
+            show_default="the recipe's",
+        ),
     ] = None,
     members: Annotated[
         list[str] | None,
@@ -151,13 +155,18 @@ def ensemble(
 ) -> None:
     """Vote over all finished runs of the recipe.
 
-    Examples: featx ensemble · featx ensemble --method soft --members svm --members xgboost
+    Examples: featx ensemble · featx ensemble --method stacking --members svm --members xgboost
     """
     import featx
     from featx.cli import show
 
     runs = featx.ensemble(recipe, methods=method or (), members=members or (), target=target, force=force)
-    show.as_json({"runs": show.plain(runs)}) if json else show.votes(runs)
+    if not json:
+        show.votes(runs)
+        return
+    best = runs[0]
+    totals = {"metric": best.metric, "score": best.score, "best_member_score": best.best_member_score}
+    show.as_json({"runs": show.plain(runs), "best_run": best.run, **totals})
 
 
 def evaluate(

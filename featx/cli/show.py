@@ -244,15 +244,31 @@ def setting_text(params: Mapping[str, Any]) -> str:
 
 
 def votes(runs: Sequence["Voted"]) -> None:
-    """Print what votes were held."""
-    rows = [
-        (run.run, len(run.members), run.accuracy, run.median_member_accuracy, "" if run.made else "was there")
+    """Print what votes were held, one table a target, the best on top."""
+    for target in dict.fromkeys(run.target for run in runs):
+        _votes([run for run in runs if run.target == target])
+
+
+def _votes(runs: Sequence["Voted"]) -> None:
+    best = runs[0]
+    metric = SHORT.get(best.metric, best.metric.replace("_", " "))
+    rows: list[tuple[object, ...]] = [
+        (run.run, f"{len(run.members)} of {run.n_candidates}", run.score, "" if run.made else "was there")
         for run in runs
     ]
-    table("", ["run", "members", f"acc on {runs[0].scored_on}", "median member", ""], rows)
+    rows += [
+        (f"best member, {best.best_member}", None, best.best_member_score, ""),
+        ("median member", None, best.median_member_score, ""),
+    ]
+    table(f"\n{best.target} on {best.scored_on} (n {best.n})", ["run", "members", metric, ""], rows)
+    ahead = f"by {best.gain:.4f} " if best.gain > 0 else "not "
+    say(f"best: {best.run}, {ahead}ahead of its best member; what learns is scored on rows that did not teach it")
+    for text in best.findings:
+        say(f"warning: {text}")
     for run in runs:
-        weights = zip(run.members, run.weights, strict=True)
-        say(f"  {run.run}: " + ", ".join(f"{name} {weight:.3f}" for name, weight in weights))
+        said = [f"{name} {weight:.3f}" for name, weight in zip(run.members, run.weights, strict=False)]
+        say(f"\n  {run.run}: {', '.join(said or run.members)}")
+        say(f"    {run.why}")
 
 
 def exports(written: "Sequence[Exported]") -> None:

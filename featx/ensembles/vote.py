@@ -2,24 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-from sklearn.model_selection import GroupKFold, KFold
 
 from featx import artifact
-from featx.conformal import ConformalSpec
-from featx.disk import write_json, write_table
-from featx.ensembles.voting import Vote
-from featx.errors import DataError
-from featx.metrics import score, scores
+from featx.ensembles.ballots import Vote
+from featx.ensembles.election import Election
+from featx.ensembles.members import members_of
+from featx.errors import DataError, IncompleteError, UnsuitedError
+from featx.metrics import LESS_IS_BETTER
 from featx.recipe import Recipe
 from featx.registry import VOTES
-from featx.specs import EnsembleSpec
-from featx.tables import Predictions, Truth
+from featx.specs import DEFAULT_VOTES, EnsembleSpec
 from featx.workspace import RunFolder, Study
 
 
@@ -29,12 +22,22 @@ class Voted:
 
     Attributes
     ----------
-    members, weights
-        Names of the runs, and what each weighs; the weights sum to 1.
-    scored_on
-        ``val``, or ``oof`` where there is no val split.
-    accuracy, median_member_accuracy
+    members
+        Names of the runs that it listens to; others were there and count nothing.
+    n_candidates
+        How many there were.
+    weights
+        What each member weighs, of sum 1; empty where that is not the same for all rows.
+    scored_on, n
+        ``val``, or ``oof`` where there is no val split, and how many rows.
+    metric, score
         On those rows; a vote that learns is cross-fitted there.
+    best_member, best_member_score, median_member_score
+        The candidate that scores best there, and the candidates' median score.
+    why
+        What the vote does against its best member, and what there is to gain, in words.
+    findings
+        What should be looked at.
     """
 
     run: str
@@ -43,10 +46,23 @@ class Voted:
     path: str
     made: bool
     members: list[str]
+    n_candidates: int
     weights: list[float]
     scored_on: str
-    accuracy: float
-    median_member_accuracy: float
+    n: int
+    metric: str
+    score: float
+    best_member: str
+    best_member_score: float
+    median_member_score: float
+    why: str
+    findings: list[str]
+
+    @property
+    def gain(self) -> float:
+        """How much better it is than its best member."""
+        ahead = self.score - self.best_member_score
+        return -ahead if self.metric in LESS_IS_BETTER else ahead
 
 
 def ensemble(
@@ -64,156 +80,92 @@ def ensemble(
     methods
         Names of votes; the recipe's by default.
     members
-        Names of runs or how they begin; all that share target and split by default.
+        Names of runs or how they begin, ensembles among them; by default all heads and networks that share target and
+        split.
     target
-        One of the recipe's targets; all by default.
+        One of the recipe's targets; by default all that have runs.
     force
         Make runs again that are there.
+
+    Returns
+    -------
+    list
+        Target by target, the best first.
 
     Raises
     ------
     IncompleteError
         there is no finished run.
     DataError
-        there is only one.
+        there is only one, or they do not answer the same rows.
     UnknownNameError
         no vote is called so.
+    UnsuitedError
+        a vote can answer none of the targets.
 
     Notes
     -----
-    Weights are val scores (without a val split those of the out-of-fold rows); on the rows that gave them a weighted
-    vote is scored by cross-fitting: each fold is voted on with weights from the others.
+    What a vote learns it learns from val (without a val split from the out-of-fold rows). There it is scored by
+    cross-fitting: each fold is voted on with what the others teach.
     """
-    methods = [methods] if isinstance(methods, str) else methods
-    members = [members] if isinstance(members, str) else members
-    for name in methods:
-        VOTES.get(name)
     study = Study.open(recipe)
-    said = {"methods": tuple(methods) or None, "members": tuple(members) or None}
+    said = {"methods": _several(methods) or None, "members": _several(members) or None}
     spec = study.recipe.ensemble.model_copy(update={k: v for k, v in said.items() if v is not None})
-    made = []
-    for name in study.of_kind(("classes",), target):
-        runs = [run for run in study.runs(name, spec.members) if not run.is_ensemble]
-        if len(runs) < 2:
-            found = ", ".join(run.name for run in runs) or "none"
-            raise DataError(
-                f"a vote needs two finished runs or more, found {found} for target {name!r}; run 'featx fit --head …'"
-            )
-        made += [_vote(Ballot(study, name, method, spec, runs), force) for method in spec.methods]
-    return made
+    names = _with_runs(study, target, spec)
+    chosen = {name: _methods(spec, study.recipe.targets[name].kind) for name in names}
+    for method in spec.methods or ():
+        _check_suited(method, study, names)
+    elections = [Election.of(study, name, spec) for name in names]
+    return [voted for one in elections for voted in _hold(one, chosen[one.target], force)]
 
 
-@dataclass(frozen=True)
-class Ballot:
-    """Everything that one vote is made from."""
-
-    study: Study
-    target: str
-    method: str
-    spec: EnsembleSpec
-    runs: Sequence[RunFolder]
-
-    def asked(self) -> dict[str, Any]:
-        """Return what makes this run what it is; its fingerprint names the folder."""
-        return {
-            "kind": "ensemble",
-            "method": self.method,
-            "metric": self.spec.metric,
-            "folds": self.spec.folds,
-            "seed": self.spec.seed,
-            "target": self.target,
-            "members": {run.name: run.body_sha256 for run in self.runs},
-            "split": self.study.split_fingerprint(),
-            "labels": self.study.labels_fingerprint(self.target),
-            "val_labels": self.study.labels_fingerprint(self.target, "val"),
-        }
+def _several(names: Sequence[str] | str) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _vote(ballot: Ballot, force: bool) -> Voted:
-    asked = ballot.asked()
-    stem = f"{ballot.method}-{ballot.target}"
-    return _as_voted(*ballot.study.run_once(stem, asked, force, lambda folder: _make(ballot, asked, folder)))
+def _with_runs(study: Study, target: str | None, spec: EnsembleSpec) -> list[str]:
+    """Return the targets to vote on: of several, those that have two members or more."""
+    names = study.target_names(target)
+    return [name for name in names if _has_members(study, name, spec)] or names[:1]
 
 
-def _make(ballot: Ballot, asked: dict[str, Any], folder: Path) -> None:
-    """Vote on all parts and write the run into `folder`."""
-    vote: Vote = VOTES.get(ballot.method)
-    truth = ballot.study.truth(ballot.target)
-    choosers = [_chooser(run) for run in ballot.runs]
-    weights = _weights(vote, choosers, truth, ballot.spec)
-    tables = [cross_fitted(vote, choosers, truth, ballot.spec, ballot.study.groups(choosers[0].ids))]
-    tests = [run.predictions.of("test") for run in ballot.runs]
-    if len(tests[0].ids):
-        tables.append(vote.combine(tests, weights))
-    part = str(tables[0].part[0])
-    metrics = {
-        part: scores(truth, tables[0]),
-        "median_member_accuracy": float(np.median([score("accuracy", truth, chooser) for chooser in choosers])),
-        "finished": datetime.now(UTC).isoformat(),
-    }
-    write_json(folder / "metrics.json", metrics)
-    answered = Predictions.concatenate(tables)
-    write_table(folder / "predictions.parquet", answered.to_frame())
-    body = {"method": ballot.method, "members": asked["members"], "weights": weights}
-    write_json(folder / artifact.BODIES["ensemble"], body)
-    members = [run.path for run in ballot.runs]
-    header = {
-        "target": ballot.target,
-        "classes": truth.classes,
-        "metrics": {part: metrics[part]},
-        "conformal": ConformalSpec.of(truth, answered),
-    }
-    artifact.write_ensemble(folder, members, header)
+def _has_members(study: Study, target: str, spec: EnsembleSpec) -> bool:
+    try:
+        return len(members_of(study, target, spec)) > 1
+    except (DataError, IncompleteError):
+        return False
 
 
-def _chooser(run: RunFolder) -> Predictions:
-    found = run.chooser()
-    assert isinstance(found, Predictions)  # votes are held over classes
-    return found
+def _methods(spec: EnsembleSpec, kind: str) -> list[str]:
+    return [name for name in spec.methods or DEFAULT_VOTES if kind in VOTES.get(name).kinds]
 
 
-def _weights(vote: Vote, members: Sequence[Predictions], truth: Truth, spec: EnsembleSpec) -> list[float]:
-    """Return one weight a member, sum 1: its score on its rows; equal ones where these do not count or are all 0."""
-    raw = [score(spec.metric, truth, member) if vote.weighs else 1.0 for member in members]
-    if not any(raw):
-        raw = [1.0] * len(raw)
-    return [weight / sum(raw) for weight in raw]
+def _check_suited(method: str, study: Study, targets: Sequence[str]) -> None:
+    vote: Vote = VOTES.get(method)
+    kinds = {name: study.recipe.targets[name].kind for name in targets}
+    if not set(kinds.values()) & set(vote.kinds):
+        name, kind = next(iter(kinds.items()))
+        able = ", ".join(other for other in VOTES.names() if kind in VOTES.get(other).kinds)
+        raise UnsuitedError(
+            f"vote {method!r} answers {' or '.join(vote.kinds)}, target {name!r} is of {kind}; those that can: {able}"
+        )
 
 
-def cross_fitted(
-    vote: Vote,
-    members: Sequence[Predictions],
-    truth: Truth,
-    spec: EnsembleSpec,
-    groups: NDArray[Any] | None = None,
-) -> Predictions:
-    """Vote on the rows that choose, each fold with weights learnt from the other folds.
+def _hold(election: Election, methods: Sequence[str], force: bool) -> list[Voted]:
+    """Vote by each method; the best stands first."""
+    made = [_vote(election, method, force) for method in methods]
+    return sorted(made, key=lambda voted: -voted.gain)
 
-    Raises
-    ------
-    DataError
-        there are too few rows to learn weights from.
-    """
-    if not vote.weighs:
-        return vote.combine(members, None)
-    ids = members[0].ids
-    n_units = len(ids) if groups is None else len(np.unique(groups))
-    if n_units < spec.folds:
-        what = "val rows" if groups is None else "groups of val rows"
-        raise DataError(f"{n_units} {what} are too few to weigh members in {spec.folds} folds; give val more rows")
-    kind = KFold if groups is None else GroupKFold
-    folds = kind(spec.folds, shuffle=True, random_state=spec.seed).split(ids, groups=groups)
-    parts = []
-    for learn, held_out in folds:
-        weights = _weights(vote, [member.take(ids[learn]) for member in members], truth, spec)
-        parts.append(vote.combine([member.take(ids[held_out]) for member in members], weights))
-    return Predictions.concatenate(parts).take(ids)
+
+def _vote(election: Election, method: str, force: bool) -> Voted:
+    asked = election.asked(method)
+    stem = f"{method}-{election.target}"
+    return _as_voted(*election.study.run_once(stem, asked, force, lambda folder: election.make(method, folder)))
 
 
 def _as_voted(run: RunFolder, made: bool) -> Voted:
     body = artifact.ensemble_body(run.path, artifact.read_header(run.path)[1])
-    chooser = _chooser(run)
-    part = str(chooser.part[0])
+    chooser, metrics = run.chooser(), run.metrics
     return Voted(
         run=run.name,
         method=body["method"],
@@ -221,8 +173,15 @@ def _as_voted(run: RunFolder, made: bool) -> Voted:
         path=str(run.path),
         made=made,
         members=list(body["members"]),
-        weights=body["weights"],
-        scored_on=part,
-        accuracy=run.metrics[part]["accuracy"],
-        median_member_accuracy=run.metrics["median_member_accuracy"],
+        n_candidates=len(run.spec["members"]),
+        weights=body.get("weights", []),
+        scored_on=str(chooser.part[0]),
+        n=len(chooser.ids),
+        metric=metrics["metric"],
+        score=metrics["score"],
+        best_member=metrics["best_member"],
+        best_member_score=metrics["best_member_score"],
+        median_member_score=metrics["median_member_score"],
+        why=metrics["why"],
+        findings=[one["text"] for one in metrics["findings"]],
     )

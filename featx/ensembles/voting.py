@@ -1,98 +1,104 @@
-"""Ways to vote: m tables of predictions in, one out."""
-
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+"""Votes by a fixed rule: m answers in, one out, nothing learnt."""
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import entr
 
-from featx.tables import Predictions
+from featx.ensembles.ballots import Ballots, Combiner, Learn, Outputs, Vote, Weighing
+from featx.facts import Facts
+from featx.metrics import decided
+from featx.specs import EnsembleSpec
 
 TIE_SHARE = 1e-3  # of one vote: what the members' mean probability weighs, so that it only breaks ties
-Combine = Callable[[Sequence[Predictions], Sequence[float] | None], Predictions]
+LEAST_SURE = 1e-9  # so that members none of which is sure weigh the same
 
 
-@dataclass(frozen=True)
-class Vote:
-    """A way to vote.
-
-    Attributes
-    ----------
-    combine
-        The function.
-    weighs
-        Whether members weigh by their score on the rows that choose.
-    """
-
-    combine: Combine
-    weighs: bool
-
-
-def _aligned(members: Sequence[Predictions]) -> list[Predictions]:
-    first = members[0]
-    return [member.take(first.ids).ordered(first.classes) for member in members]
-
-
-def _voted(first: Predictions, proba: NDArray[np.float64]) -> Predictions:
-    return Predictions(first.ids, proba / proba.sum(axis=1, keepdims=True), first.classes, first.part, first.fold)
-
-
-def soft_vote(members: Sequence[Predictions], weights: Sequence[float] | None = None) -> Predictions:
-    """Average the members' class probabilities, image by image.
-
-    Parameters
-    ----------
-    members
-        m tables over the same k classes; rows are matched by id, classes by name.
-    weights
-        m non-negative numbers, not all 0; equal by default.
-
-    Returns
-    -------
-    Predictions
-        proba (n, k); ids, classes, parts and folds in the order of the first member.
-
-    Raises
-    ------
-    AlignmentError
-        an id of the first member is missing from another, or the classes differ.
+class Mean(Weighing):
+    """The weighted mean of what the members say.
 
     Examples
     --------
-    >>> a = Predictions.of_part("val", ["x", "y"], [[1, 0], [0.5, 0.5]], ["no", "yes"])
-    >>> b = Predictions.of_part("val", ["y", "x"], [[0, 1], [0.5, 0.5]], ["no", "yes"])
-    >>> soft_vote([a, b]).proba.tolist()
-    [[0.75, 0.25], [0.25, 0.75]]
+    >>> says = np.array([[[1.0, 0.0]], [[0.5, 0.5]]])
+    >>> Mean(weights=(1, 1)).outputs(Ballots("classes", ("no", "yes"), says)).tolist()
+    [[0.75, 0.25]]
     """
-    tables = _aligned(members)
-    return _voted(tables[0], np.average([table.proba for table in tables], axis=0, weights=weights))
+
+    def outputs(self, ballots: Ballots) -> Outputs:
+        """See `Combiner`."""
+        return np.asarray(np.average(ballots.outputs, axis=0, weights=self.weights))
 
 
-def majority_vote(members: Sequence[Predictions], weights: Sequence[float] | None = None) -> Predictions:
-    """Count the members' labels, image by image.
+class Majority(Weighing):
+    """Counts the members' classes; of labels, whether each says that an image has it.
 
-    A tie goes to the class with the larger mean probability among all members. Parameters and errors are those of
-    `soft_vote`; weights that differ by less than a thousandth of a vote count as equal.
-
-    Returns
-    -------
-    Predictions
-        proba (n, k): the shares of the votes, less than a thousandth of a vote apart from them (the tie-break).
+    A tie goes to the class with the larger mean probability among all members, and of a label to their mean. The
+    answers are the shares of the votes, less than a thousandth of a vote apart from them (the tie-break); weights
+    that differ by less than that count as equal.
 
     Examples
     --------
-    >>> yes = Predictions.of_part("val", ["x"], [[0.4, 0.6]], ["no", "yes"])
-    >>> no = Predictions.of_part("val", ["x"], [[0.9, 0.1]], ["no", "yes"])
-    >>> majority_vote([yes, yes, no]).proba.round(2).tolist(), majority_vote([yes, no]).codes.tolist()
-    ([[0.33, 0.67]], [0])
+    >>> says = np.array([[[0.4, 0.6]], [[0.9, 0.1]]])
+    >>> Majority(weights=(1, 1)).outputs(Ballots("classes", ("no", "yes"), says)).round(2).tolist()
+    [[0.5, 0.5]]
+    >>> Majority(weights=(1, 1)).outputs(Ballots("classes", ("no", "yes"), says)).argmax(1).tolist()
+    [0]
     """
-    tables = _aligned(members)
-    one_hot = np.eye(len(tables[0].classes))
-    votes = np.average([one_hot[table.codes] for table in tables], axis=0, weights=weights)
-    tie_break = np.mean([table.proba for table in tables], axis=0)
-    return _voted(tables[0], votes + TIE_SHARE / len(tables) * tie_break)
+
+    def outputs(self, ballots: Ballots) -> Outputs:
+        """See `Combiner`."""
+        shares = np.average(_guesses(ballots), axis=0, weights=self.weights)
+        tie_break = TIE_SHARE / len(ballots)
+        return np.asarray((shares + tie_break * ballots.outputs.mean(axis=0)) / (1 + tie_break))
 
 
-majority = Vote(majority_vote, weighs=False)
-soft = Vote(soft_vote, weighs=False)
-weighted = Vote(soft_vote, weighs=True)
+def _guesses(ballots: Ballots) -> NDArray[np.float64]:
+    """(m, n, k) 1 for the class that a member names, or each label; 0 elsewhere."""
+    if ballots.kind == "labels":
+        return decided(ballots.outputs).astype(np.float64)
+    return np.asarray(np.eye(len(ballots.names))[ballots.outputs.argmax(axis=2)])
+
+
+class Confidence(Combiner):
+    """The mean of the members, each weighing as sure as it is of this row; of labels, of this row and label.
+
+    A member is as sure as its entropy falls short of the largest one: 0 where it gives all classes the same
+    probability, 1 where it gives one of them all. A member that claims too much is believed too much.
+    """
+
+    def outputs(self, ballots: Ballots) -> Outputs:
+        """See `Combiner`."""
+        sure = certainty(ballots) + LEAST_SURE
+        return np.asarray((sure * ballots.outputs).sum(axis=0) / sure.sum(axis=0))
+
+
+def certainty(ballots: Ballots) -> NDArray[np.float64]:
+    """Return (m, n, 1) how sure members are of the class of each row, in [0, 1], or (m, n, t) of each label."""
+    said = ballots.outputs
+    if ballots.kind == "labels":
+        return np.asarray(1 - (entr(said) + entr(1 - said)) / np.log(2)).clip(0, 1)
+    lacks = entr(said).sum(axis=2, keepdims=True) / np.log(max(2, said.shape[2]))
+    return np.asarray(1 - lacks).clip(0, 1)
+
+
+class Median(Combiner):
+    """The median of the members' numbers: one that is far off does no harm."""
+
+    def outputs(self, ballots: Ballots) -> Outputs:
+        """See `Combiner`."""
+        return np.asarray(np.median(ballots.outputs, axis=0))
+
+
+def equally(combiner: type[Weighing]) -> Learn:
+    """Return what gives all members the same weight."""
+
+    def learn(ballots: Ballots, facts: Facts, spec: EnsembleSpec) -> Combiner:
+        return combiner(weights=(1 / len(ballots),) * len(ballots))
+
+    return learn
+
+
+majority = Vote(equally(Majority), Majority, ("classes", "labels"), learns=False)
+soft = Vote(equally(Mean), Mean, learns=False)
+mean = Vote(equally(Mean), Mean, ("numbers",), learns=False)
+median = Vote(lambda ballots, facts, spec: Median(), Median, ("numbers",), learns=False)
+confidence = Vote(lambda ballots, facts, spec: Confidence(), Confidence, ("classes", "labels"), learns=False)

@@ -9,8 +9,7 @@ from scipy.stats import norm
 
 from featx.disk import read_json, write_json
 from featx.evaluation.beliefs import Beliefs
-from featx.facts import Facts
-from featx.metrics import chosen_metric, confusion, per_class, per_label, score, scores
+from featx.metrics import confusion, per_class, per_label, score, scores
 from featx.recipe import Recipe
 from featx.specs import fingerprint
 from featx.tables import Answered, Kind, Known, Predictions, Truth
@@ -130,8 +129,7 @@ def _with_runs(study: Study, target: str | None) -> list[str]:
 def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs) -> Evaluation:
     runs = study.runs(target)
     truth = study.labels(target)
-    of_classes = isinstance(truth, Truth) and not truth.ordered
-    metric = study.recipe.ensemble.metric if of_classes else chosen_metric(Facts.of(truth), None)
+    metric = study.metric(target)
     choosers = {run.name: run.chooser() for run in runs}
     rank = {name: score(metric, truth, table) for name, table in choosers.items()}
     ranked = sorted(runs, key=lambda run: (-rank[run.name], run.name))

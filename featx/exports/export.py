@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from featx import safe
 from featx.answering import answers_of
-from featx.artifact import BODIES, Header, load_head, read_header
+from featx.artifact import BODIES, Header, ensemble_body, load_head, read_header
 from featx.disk import sha256_of, whole_file, write_text
 from featx.embeddings.groups import NetworkGroup, network_groups
 from featx.embeddings.read import read_embeddings
@@ -95,7 +95,8 @@ def export(
     (found,) = several
     header = read_header(found.path)[1]
     if header.kind == "ensemble":
-        raise DataError(f"{found.name} is a vote over {len(found.spec['members'])} runs; export these one by one")
+        asked = ensemble_body(found.path, header)["members"]
+        raise DataError(f"{found.name} is a vote over {len(asked)} runs; export these one by one: {', '.join(asked)}")
     if header.kind == "network" and file_format != "onnx":
         raise DataError(f"{found.name} is a network; expected '--format onnx', found {file_format!r}")
     folder = Path(out)

@@ -20,7 +20,7 @@ from featx.images.table import unread_tables
 from featx.recipe import DEFAULT_HEADS
 from featx.registry import READERS
 from featx.sources import is_url, parted
-from featx.specs import ReaderSpec
+from featx.specs import DEFAULT_VOTES, ReaderSpec
 from featx.tables import Manifest
 from featx.targets import category_text
 
@@ -251,7 +251,7 @@ def _toml(data: ReaderSpec, recipe: Path, found: Finding) -> str:
         *(line for head in DEFAULT_HEADS for line in ("", "[[head]]", f'name = "{head}"', "trials = 10")),
         "",
         "[ensemble]",
-        'methods = ["majority", "weighted"]',
+        f"methods = {json.dumps(DEFAULT_VOTES)}",
     ]
     return "\n".join(lines) + "\n"
 

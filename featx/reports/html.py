@@ -27,6 +27,7 @@ from featx.reports.figures import (
     search_history,
     thumbnail,
 )
+from featx.reports.votes import Votes, votes_of
 from featx.specs import ResolvedEmbedding
 from featx.tables import Estimates, Predictions
 from featx.workspace import HAS_EMBEDDING, Study
@@ -48,6 +49,7 @@ class Section:
     mistakes: list[dict[str, str]]
     looks: list[dict[str, Any]]
     findings: list[dict[str, str]]
+    votes: Votes | None
 
 
 def report(recipe: str | Path | Recipe | None = None) -> Path:
@@ -116,7 +118,7 @@ def _section(study: Study, found: Evaluation) -> Section:
         figures["curves"] = learning_curves({run.name: run.metrics["epochs"] for run in networks}, best)
     odd = [{"run": run.name, "text": one["text"]} for run in runs for one in run.metrics.get("findings", [])]
     counts, mistakes = (_counts(study, found), _mistakes(study, found)) if of_classes else ([], [])
-    return Section(found, final, counts, figures, mistakes, study.looks(found.target), odd)
+    return Section(found, final, counts, figures, mistakes, study.looks(found.target), odd, votes_of(runs))
 
 
 def _figures_of_classes(found: Evaluation, final: Evaluation | None) -> dict[str, str]:

@@ -34,13 +34,20 @@ def test_the_commands_in_sequence_need_no_further_words(toy_home: Path, capsys: 
     votes = run("ensemble", capsys)
     assert "majority-class-" in votes
     assert re.search(r"weighted-class-\w+: logreg-class-\w+ 0\.\d+, rf-class-", votes)
+    assert re.search(r"best member, (logreg|rf)-class-\w+ +– +\d\.\d{4}", votes)
+    assert re.search(r"median member +– +\d\.\d{4}", votes)
+    assert re.search(r"best: (majority|soft|weighted|greedy)-class-", votes)
+    assert "its best member" in votes
     table = run("evaluate --final --per-class", capsys)
     assert "class on test (n 12)" in table
     assert "opened once" in table
     answers = run("predict images/dark/001.png", capsys)
-    assert answers.count("images/dark/001.png") == 4
+    assert answers.count("images/dark/001.png") == 6
     assert run("report", capsys).strip() == "runs/featx/report.html"
     assert "kind = 'head'" in run(f"show {next(Path('runs/featx').glob('logreg-*'))}", capsys)
+    vote = run(f"show {next(Path('runs/featx').glob('soft-*'))}", capsys)
+    assert "method = 'soft'" in vote
+    assert "cost = {'n_models': 2, 'n_embeddings': 1, 'n_networks': 1, 'size_bytes': " in vote
     assert "name = 'featx'" in run("show featx.toml", capsys)
 
 
@@ -51,7 +58,7 @@ def test_run_does_all_stages_and_then_nothing_twice(toy_home: Path, capsys: pyte
     assert first.strip().endswith("runs/featx/report.html")
     again = run("run featx.toml", capsys)
     assert "0 embedded, 48 cached" in again
-    assert again.count("was there") == 4
+    assert again.count("was there") == 6
 
 
 def test_finetune_prints_its_grid_the_best_on_top(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,6 +89,10 @@ def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.
     assert {row["run"] for row in found["evaluate"]["targets"][0]["rows"]} == {
         row["run"] for row in found["fit"]["runs"] + found["ensemble"]["runs"]
     }
+    voted = found["ensemble"]
+    assert {"metric", "score", "best_member_score", "best_run"} <= voted.keys()
+    assert voted["best_run"] == voted["runs"][0]["run"]
+    assert {"members", "weights", "scored_on", "n", "median_member_score", "why", "findings"} <= voted["runs"][0].keys()
     answers = json.loads(run("predict images/dark/001.png --run rf --json", capsys))
     assert answers["answers"][0]["label"] in {"dark", "light"}
     assert json.loads(run("heads --json", capsys))["heads"][2]["name"] == "logreg"

@@ -1,4 +1,4 @@
-"""Votes: cases with a known answer, and what holds for every vote over every table."""
+"""Votes by a fixed rule: cases with a known answer, and what holds for every table."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from featx.ensembles.voting import TIE_SHARE, Vote, majority_vote, soft_vote
+from featx.ensembles.ballots import Ballots, Combiner
+from featx.ensembles.voting import TIE_SHARE, Confidence, Majority, Mean, Median, certainty
 from featx.errors import AlignmentError
-from featx.registry import VOTES
-from featx.tables import Predictions
+from featx.tables import Estimates, LabelProba, Predictions
 
 CLASSES = ("cat", "dog", "owl")
 
 
 def table(proba: Sequence[Sequence[float]], classes: Sequence[str] = CLASSES) -> Predictions:
     return Predictions.of_part("val", [f"i{row}" for row in range(len(proba))], np.array(proba), classes)
+
+
+def labels(values: Sequence[Sequence[float]]) -> LabelProba:
+    return LabelProba.of_part("val", [f"i{row}" for row in range(len(values))], np.array(values), ("big", "old"))
 
 
 @st.composite
@@ -29,9 +33,14 @@ def ballots(draw: st.DrawFn) -> list[Predictions]:
     return [table(draw(rows)) for _ in range(m)]
 
 
-def voted(name: str, members: Sequence[Predictions], weights: Sequence[float] | None = None) -> Predictions:
-    vote: Vote = VOTES.get(name)
-    return vote.combine(members, weights)
+def combiners(m: int) -> list[Combiner]:
+    return [Mean(weights=(1,) * m), Majority(weights=(1,) * m), Confidence()]
+
+
+def voted(combiner: Combiner, members: Sequence[Predictions]) -> Predictions:
+    found = combiner.combine(members)
+    assert isinstance(found, Predictions)
+    return found
 
 
 def same(one: Predictions, other: Predictions) -> None:
@@ -40,140 +49,125 @@ def same(one: Predictions, other: Predictions) -> None:
 
 
 few = settings(max_examples=40, deadline=None)
-every_vote = pytest.mark.parametrize("name", VOTES.names())
 
 
-def test_some_votes_are_registered() -> None:
-    assert {"majority", "soft", "weighted"} <= set(VOTES.names())
-    assert [VOTES.get(name).weighs for name in ("majority", "soft", "weighted")] == [False, False, True]
-
-
-@every_vote
 @few
 @given(members=ballots())
-def test_a_vote_lies_between_0_and_1_and_sums_to_1(name: str, members: list[Predictions]) -> None:
-    result = voted(name, members)
+def test_a_vote_lies_between_0_and_1_and_sums_to_1(members: list[Predictions]) -> None:
+    for combiner in combiners(len(members)):
+        result = voted(combiner, members)
+        assert result.proba.shape == members[0].proba.shape
+        assert ((result.proba >= 0) & (result.proba <= 1)).all()
+        np.testing.assert_allclose(result.proba.sum(axis=1), 1, atol=1e-12)
 
-    assert result.proba.shape == members[0].proba.shape
-    assert ((result.proba >= 0) & (result.proba <= 1)).all()
-    np.testing.assert_allclose(result.proba.sum(axis=1), 1, atol=1e-12)
 
-
-@every_vote
 @few
 @given(members=ballots(), data=st.data())
-def test_the_order_of_members_rows_and_classes_does_not_matter(
-    name: str, members: list[Predictions], data: st.DataObject
-) -> None:
-    result = voted(name, members)
-
+def test_the_order_of_members_rows_and_classes_does_not_matter(members: list[Predictions], data: st.DataObject) -> None:
     first, *rest = members
     moved = [
         member.take(data.draw(st.permutations(list(first.ids)))).ordered(data.draw(st.permutations(CLASSES)))
         for member in rest
     ]
-    same(voted(name, [first, *moved]), result)
     turned = data.draw(st.permutations(members))
-    same(voted(name, turned).take(result.ids), result)
+    for combiner in combiners(len(members)):
+        result = voted(combiner, members)
+        same(voted(combiner, [first, *moved]), result)
+        same(voted(combiner, turned).take(result.ids), result)
 
 
-@every_vote
+@pytest.mark.parametrize("kind", [Mean, Majority])
 @few
 @given(members=ballots(), data=st.data())
 def test_weights_go_with_their_members_and_only_their_ratio_counts(
-    name: str, members: list[Predictions], data: st.DataObject
+    kind: type[Mean] | type[Majority], members: list[Predictions], data: st.DataObject
 ) -> None:
     m = len(members)
     weights = data.draw(st.lists(st.floats(0.1, 10), min_size=m, max_size=m))
     order = data.draw(st.permutations(range(m)))
 
-    result = voted(name, members, weights)
+    result = voted(kind(weights=tuple(weights)), members)
 
-    same(voted(name, [members[at] for at in order], [weights[at] for at in order]), result)
-    same(voted(name, members, [3 * weight for weight in weights]), result)
-
-
-@every_vote
-@few
-@given(members=ballots())
-def test_members_that_agree_are_agreed_with(name: str, members: list[Predictions]) -> None:
-    result = voted(name, [members[0]] * 3)
-
-    assert result.codes.tolist() == members[0].codes.tolist()
+    same(voted(kind(weights=tuple(weights[at] for at in order)), [members[at] for at in order]), result)
+    same(voted(kind(weights=tuple(3 * weight for weight in weights)), members), result)
 
 
-@every_vote
-@few
-@given(members=ballots(), weight=st.floats(0.1, 10))
-def test_equal_weights_are_no_weights(name: str, members: list[Predictions], weight: float) -> None:
-    same(voted(name, members, [weight] * len(members)), voted(name, members))
-
-
-def test_a_soft_vote_is_the_mean() -> None:
-    result = soft_vote([table([[0.2, 0.3, 0.5]]), table([[0.6, 0.3, 0.1]])])
-
-    np.testing.assert_allclose(result.proba, [[0.4, 0.3, 0.3]])
-
-
-def test_a_weighted_vote_is_the_weighted_mean_and_a_weight_of_0_is_no_member() -> None:
+def test_a_mean_weighs_its_members_and_a_weight_of_0_is_no_member() -> None:
     one, other = table([[1, 0, 0]]), table([[0, 0.5, 0.5]])
 
-    np.testing.assert_allclose(soft_vote([one, other], [3, 1]).proba, [[0.75, 0.125, 0.125]])
-    same(soft_vote([one, other], [0, 2]), other)
+    np.testing.assert_allclose(voted(Mean(weights=(1, 1)), [one, other]).proba, [[0.5, 0.25, 0.25]])
+    np.testing.assert_allclose(voted(Mean(weights=(3, 1)), [one, other]).proba, [[0.75, 0.125, 0.125]])
+    combiner = Mean(weights=(0, 2))
+    same(voted(combiner, [one, other]), other)
+    assert (combiner.idle, combiner.without_idle()) == ((0,), Mean(weights=(2,)))
 
 
 def test_a_majority_counts_labels_and_not_how_sure_they_are() -> None:
     lukewarm, sure = table([[0.4, 0.3, 0.3]]), table([[0, 1, 0]])
 
-    result = majority_vote([lukewarm, lukewarm, sure])
+    result = voted(Majority(weights=(1, 1, 1)), [lukewarm, lukewarm, sure])
 
     assert result.codes.tolist() == [0]
     np.testing.assert_allclose(result.proba, [[2 / 3, 1 / 3, 0]], atol=TIE_SHARE / 3)
-    assert soft_vote([lukewarm, lukewarm, sure]).codes.tolist() == [1]
+    assert voted(Mean(weights=(1, 1, 1)), [lukewarm, lukewarm, sure]).codes.tolist() == [1]
 
 
 def test_a_tie_goes_to_the_class_with_the_larger_mean_probability_among_all_members() -> None:
     cat, dog, owl = table([[0.5, 0.4, 0.1]]), table([[0.1, 0.6, 0.3]]), table([[0.3, 0.3, 0.4]])
 
-    assert majority_vote([cat, dog, owl]).codes.tolist() == [CLASSES.index("dog")]
-    assert majority_vote([owl, cat]).codes.tolist() == [CLASSES.index("cat")]
+    assert voted(Majority(weights=(1, 1, 1)), [cat, dog, owl]).codes.tolist() == [CLASSES.index("dog")]
+    assert voted(Majority(weights=(1, 1)), [owl, cat]).codes.tolist() == [CLASSES.index("cat")]
+
+
+def test_a_tie_over_a_label_goes_to_their_mean_and_each_label_is_voted_on_by_itself() -> None:
+    result = Majority(weights=(1, 1)).combine([labels([[0.6, 0.9]]), labels([[0.3, 0.2]])])
+    assert isinstance(result, LabelProba)
+    assert (result.values >= 0.5).tolist() == [[False, True]]
+    np.testing.assert_allclose(result.values, [[0.5, 0.5]], atol=TIE_SHARE / 2)
 
 
 @given(sure=st.floats(0.51, 1), m=st.integers(1, 20))
 def test_the_tie_break_never_outweighs_a_vote(sure: float, m: int) -> None:
     barely, other = table([[0.5001, 0.4999, 0]]), table([[0, sure, 1 - sure]])
 
-    assert majority_vote([barely] * (m + 1) + [other] * m).codes.tolist() == [0]
+    combiner = Majority(weights=(1,) * (2 * m + 1))
+    assert voted(combiner, [barely] * (m + 1) + [other] * m).codes.tolist() == [0]
 
 
-@every_vote
-def test_rows_meet_by_id_and_columns_by_class(name: str) -> None:
+def test_a_member_is_as_sure_as_its_entropy_is_low() -> None:
+    says = np.array([[[1 / 3, 1 / 3, 1 / 3], [1, 0, 0]], [[0.5, 0.5, 0], [0.6, 0.4, 0]]])
+    found = certainty(Ballots("classes", CLASSES, says))
+    np.testing.assert_allclose(found[0, :, 0], [0, 1], atol=1e-12)
+    np.testing.assert_allclose(found[1, 0, 0], 1 - np.log(2) / np.log(3))
+    of_labels = certainty(Ballots("labels", ("big", "old"), np.array([[[0.5, 0.0], [1.0, 0.5]]])))
+    np.testing.assert_allclose(of_labels, [[[0, 1], [1, 0]]], atol=1e-12)
+
+
+def test_members_none_of_which_is_sure_are_averaged() -> None:
+    one = table([[1 / 3, 1 / 3, 1 / 3]])
+    np.testing.assert_allclose(voted(Confidence(), [one, one]).proba, one.proba)
+
+
+def test_rows_meet_by_id_and_columns_by_name() -> None:
     one = table([[0.9, 0.1, 0.0], [0.1, 0.9, 0.0]])
     other = Predictions.of_part("val", ["i1", "i0"], np.array([[0, 0.9, 0.1], [0, 0.1, 0.9]]), CLASSES[::-1])
+    for combiner in combiners(2):
+        result = voted(combiner, [one, other])
+        assert (result.ids.tolist(), result.classes) == (["i0", "i1"], CLASSES)
+        assert result.codes.tolist() == [0, 1]
 
-    result = voted(name, [one, other])
 
-    assert (result.ids.tolist(), result.classes) == (["i0", "i1"], CLASSES)
-    assert result.codes.tolist() == [0, 1]
-
-
-@every_vote
-def test_parts_and_folds_are_those_of_the_first_member(name: str) -> None:
+def test_parts_and_folds_are_those_of_the_first_member() -> None:
     folds: NDArray[np.int64] = np.array([2, 0])
     first = Predictions.of_part("oof", ["a", "b"], np.eye(3)[:2], CLASSES, folds)
-
-    result = voted(name, [first, first.take(["b", "a"])])
-
-    assert (result.part.tolist(), result.fold.tolist()) == (["oof", "oof"], [2, 0])
-
-
-@every_vote
-def test_a_missing_id_is_named(name: str) -> None:
-    with pytest.raises(AlignmentError, match="1 of 2 ids are not in the predictions, first 'i1'"):
-        voted(name, [table([[1, 0, 0], [0, 1, 0]]), table([[1, 0, 0]])])
+    for combiner in combiners(2):
+        result = voted(combiner, [first, first.take(["b", "a"])])
+        assert (result.part.tolist(), result.fold.tolist()) == (["oof", "oof"], [2, 0])
 
 
-@every_vote
-def test_other_classes_are_an_error(name: str) -> None:
-    with pytest.raises(AlignmentError, match=r"expected the classes \['cat', 'dog', 'owl'\], found \['cat', 'dog'\]"):
-        voted(name, [table([[1, 0, 0]]), table([[1, 0]], CLASSES[:2])])
+def test_members_that_answer_other_kinds_of_targets_do_not_meet() -> None:
+    numbers = Estimates.of_part("val", ["i0"], np.array([[1.0]]), ["age"])
+    with pytest.raises(AlignmentError, match="members answer classes and numbers; expected one of them"):
+        Mean(weights=(1, 1)).combine([table([[1, 0, 0]]), numbers])
+    with pytest.raises(AlignmentError, match=r"expected the columns \['age'\], found \['mood'\]"):
+        Median().combine([numbers, Estimates.of_part("val", ["i0"], np.array([[1.0]]), ["mood"])])

@@ -341,7 +341,7 @@ def test_heads_stand_on_a_fine_tuned_network(study: Path) -> None:
     assert [one["n_features"] for one in done.embeddings] == [8, 8]
     (head,) = featx.fit(target="class")
     votes = featx.ensemble(target="class")
-    assert {len(vote.members) for vote in votes} == {2}
+    assert {vote.n_candidates for vote in votes} == {2}
     names = [f"images/{number}.png" for number in range(4)]
     found = featx.predict(names)
     assert set(found) == {run.run, head.run, *(vote.run for vote in votes)}

@@ -133,13 +133,16 @@ def test_confidence_counts_in_scores_as_the_formula_says(home: Path) -> None:
     assert row.scores["confidence_accuracy"] == pytest.approx((right * sure).sum() / sure.sum())
 
 
-def test_a_vote_over_labels_is_refused_and_a_run_of_all_stages_goes_on_without(home: Path) -> None:
+def test_a_run_of_all_stages_votes_over_labels_too(home: Path) -> None:
     write_study("labels")
     text = Path("featx.toml").read_text() + '[[head]]\nname = "rf"\ntrials = 1\n[[head]]\nname = "ridge"\ntrials = 1\n'
     Path("featx.toml").write_text(text)
-    assert [name for name, _ in featx.run()] == ["extract", "fit", "fit", "evaluate", "report"]
-    with pytest.raises(DataError, match="target 'y' is of labels, expected one of classes here"):
-        featx.ensemble()
+    assert [name for name, _ in featx.run()] == ["extract", "fit", "fit", "ensemble", "evaluate", "report"]
+    (soft,) = featx.ensemble(methods=["soft"])
+    assert soft.metric == "average_precision"
+    answers = featx.load(soft.path).predict_images(["images/light/000.png"])
+    assert answers.kind == "labels"
+    assert answers.labels[0].startswith("has_light")
 
 
 def test_numbers_have_default_heads_that_learn_them(home: Path) -> None:

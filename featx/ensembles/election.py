@@ -1,0 +1,160 @@
+"""One vote from its members' runs to its own: what is learnt, what is said of it, and what is written."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx import artifact
+from featx.conformal import ConformalSpec
+from featx.disk import write_json, write_table
+from featx.ensembles.ballots import Combiner, Outputs, Vote, like
+from featx.ensembles.diversity import diversity
+from featx.ensembles.evidence import Evidence
+from featx.ensembles.members import findings, members_of, rows_that_choose
+from featx.ensembles.why import Overruling, paragraph
+from featx.errors import DataError
+from featx.metrics import LESS_IS_BETTER, scores
+from featx.registry import VOTES
+from featx.specs import EnsembleSpec
+from featx.tables import Answered, Known, concatenated
+from featx.workspace import RunFolder, Study
+
+RULES = 2  # changes whenever the same members and rows would give another run
+
+
+@dataclass(frozen=True)
+class Election:
+    """One target, and all that its votes are made from.
+
+    Attributes
+    ----------
+    spec
+        Its metric is the one that chooses.
+    runs
+        The candidates, m of them.
+    """
+
+    study: Study
+    target: str
+    spec: EnsembleSpec
+    runs: Sequence[RunFolder]
+
+    @classmethod
+    def of(cls, study: Study, target: str, spec: EnsembleSpec) -> "Election":
+        """Find the members.
+
+        Raises
+        ------
+        DataError
+            there are fewer than two.
+        """
+        runs = members_of(study, target, spec)
+        if len(runs) < 2:
+            found = ", ".join(run.name for run in runs) or "none"
+            raise DataError(
+                f"a vote needs two finished runs or more, found {found} for target {target!r}; run 'featx fit --head …'"
+            )
+        return cls(study, target, spec.model_copy(update={"metric": study.metric(target)}), runs)
+
+    @cached_property
+    def known(self) -> Known:
+        """The labels of train and val."""
+        return self.study.labels(self.target)
+
+    @cached_property
+    def choosers(self) -> list[Answered]:
+        """What each member says of the rows that choose."""
+        return rows_that_choose(self.runs)
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """The same, with what is known of these rows."""
+        groups = self.study.groups(self.choosers[0].ids)
+        return Evidence.of(self.choosers, self.known, self.spec, groups)
+
+    @cached_property
+    def shared(self) -> dict[str, Any]:
+        """What is to be said of the members, whatever the method."""
+        evidence = self.evidence
+        merits = [evidence.merit(said) for said in evidence.ballots.outputs]
+        best = int(np.argmax(np.nan_to_num(merits, nan=-np.inf)))
+        return {
+            "metric": evidence.spec.metric,
+            "best_member": self.runs[best].name,
+            "best_member_score": self._as_read(merits[best]),
+            "median_member_score": self._as_read(float(np.median(merits))),
+            "diversity": diversity([run.name for run in self.runs], evidence.ballots, evidence.facts),
+            "findings": [asdict(one) for one in findings(evidence, str(self.choosers[0].part[0]))],
+        }
+
+    def _as_read(self, merit: float) -> float:
+        """Return a score as people write it: losses and errors without the minus."""
+        return -merit if self.spec.metric in LESS_IS_BETTER else merit
+
+    def asked(self, method: str) -> dict[str, Any]:
+        """Return what makes a vote's run what it is; its fingerprint names the folder."""
+        stacker = {"stacker": self.spec.stacker} if method == "stacking" else {}
+        return stacker | {
+            "kind": "ensemble",
+            "rules": RULES,
+            "method": method,
+            "metric": self.spec.metric,
+            "folds": self.spec.folds,
+            "seed": self.spec.seed,
+            "target": self.target,
+            "members": {run.name: run.body_sha256 for run in self.runs},
+            "split": self.study.split_fingerprint(),
+            "labels": self.study.labels_fingerprint(self.target),
+            "val_labels": self.study.labels_fingerprint(self.target, "val"),
+        }
+
+    def make(self, method: str, folder: Path) -> None:
+        """Vote on all parts and write the run into `folder`."""
+        vote: Vote = VOTES.get(method)
+        combiner = self.evidence.learnt(vote)
+        voted = self.evidence.cross_fitted(vote)
+        rows = self.choosers[0].take(self.evidence.ids)
+        tables = [like(rows, self.known.names, voted)]
+        tests = [run.answers.of("test") for run in self.runs]
+        if len(tests[0].ids):
+            tables.append(combiner.combine(tests, self.known.names))
+        answered = concatenated(tables)
+        write_table(folder / "predictions.parquet", answered.to_frame())
+        part = str(rows.part[0])
+        metrics = {part: scores(self.known, tables[0]), **self._explained(vote, voted, part)}
+        write_json(folder / "metrics.json", metrics)
+        kept = [run for at, run in enumerate(self.runs) if at not in combiner.idle]
+        write_json(folder / artifact.BODIES["ensemble"], _body(method, kept, combiner.without_idle()))
+        header = {
+            "target": self.target,
+            self.known.kind: self.known.names,
+            "metrics": {part: metrics[part]},
+            "conformal": ConformalSpec.of(self.known, answered),
+        }
+        artifact.write_ensemble(folder, [run.path for run in kept], header)
+
+    def _explained(self, vote: Vote, voted: Outputs, part: str) -> dict[str, Any]:
+        """Return what stands in ``metrics.json`` beside the scores."""
+        names = [run.name for run in self.runs]
+        best = self.evidence.ballots.outputs[names.index(self.shared["best_member"])]
+        overruling = Overruling.of(self.shared["best_member"], voted, best, self.evidence.facts)
+        adds = dict(zip(names, self.evidence.contributions(vote, voted), strict=True))
+        found = self.shared["diversity"]
+        return self.shared | {
+            "score": self._as_read(self.evidence.merit(voted)),
+            "diversity": asdict(found),
+            "overruling": asdict(overruling),
+            "contributions": adds,
+            "why": paragraph(self.evidence.facts, part, overruling, found, adds),
+            "finished": datetime.now(UTC).isoformat(),
+        }
+
+
+def _body(method: str, members: Sequence[RunFolder], combiner: Combiner) -> dict[str, Any]:
+    named = {run.name: run.body_sha256 for run in members}
+    return {"method": method, "members": named, **combiner.model_dump(mode="json")}

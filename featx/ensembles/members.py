@@ -1,0 +1,64 @@
+"""Who takes part in a vote, on which rows, and what these rows cannot tell."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from featx.ensembles.evidence import Evidence
+from featx.errors import AlignmentError, DataError
+from featx.findings import Finding
+from featx.specs import EnsembleSpec
+from featx.tables import Answered
+from featx.workspace import RunFolder, Study
+
+FEWEST_ROWS = 60  # below which two runs differ surely only if a tenth of the rows speak for one and none for the other
+
+
+def members_of(study: Study, target: str, spec: EnsembleSpec) -> list[RunFolder]:
+    """Return the runs that take part; ensembles only where they are named."""
+    return [run for run in study.runs(target, spec.members) if spec.members or not run.is_ensemble]
+
+
+def rows_that_choose(runs: Sequence[RunFolder]) -> list[Answered]:
+    """Return what runs say of val, or where there is no val split of the out-of-fold rows.
+
+    Raises
+    ------
+    DataError
+        some have no such rows, while others have.
+    AlignmentError
+        they do not all have the same.
+    """
+    tables = [run.chooser() for run in runs]
+    parts = [str(table.part[0]) if len(table.ids) else "none" for table in tables]
+    for run, table, part in zip(runs, tables, parts, strict=True):
+        wanted = "val" if "val" in parts else "out-of-fold"
+        if part != parts[parts.index("val") if "val" in parts else 0] or part == "none":
+            raise DataError(f"{run.name} has no {wanted} rows, as other members have; make it again with '--force'")
+        if odd := set(table.ids) ^ set(tables[0].ids):
+            raise AlignmentError(
+                f"{runs[0].name} and {run.name} do not answer the same {part} rows: {len(odd)} have one answer only, "
+                f"first {min(odd)!r}; make the runs again with '--force'"
+            )
+    return tables
+
+
+def findings(evidence: Evidence, part: str) -> list[Finding]:
+    """Return what the rows that choose cannot tell."""
+    found, facts = [], evidence.facts
+    if len(facts) < FEWEST_ROWS:
+        found.append(
+            Finding(
+                "few rows",
+                f"{len(facts)} {part} rows cannot tell these runs apart: two differ surely only where 6 rows or more "
+                "speak for one and none for the other; give val more rows",
+            )
+        )
+    if facts.kind == "numbers":
+        return found
+    had = facts.y.sum(axis=0) if facts.kind == "labels" else np.bincount(facts.y, minlength=facts.n_outputs)
+    if absent := [name for name, n in zip(facts.names, had, strict=True) if not n]:
+        shown = ", ".join(map(repr, absent))
+        text = f"no {part} row has {shown}: nothing is known of how runs do there; stratify the split"
+        found.append(Finding("class absent", text))
+    return found
