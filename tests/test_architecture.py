@@ -24,6 +24,7 @@ ORDER = [
     "facts",
     "findings",
     "reliability",
+    "scoring",
     "metrics",
     "conformal",
     "curves",
