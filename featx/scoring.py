@@ -5,7 +5,7 @@ order of what was said. Both take a weight for each row and any number of weight
 score, a confidence the weighted one, the counts of a bootstrap draw that draw's, and membership a group's.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -36,11 +36,11 @@ class Summed:
     rows
         (facts, outputs) → (n, c); scores with the same function share its sums.
     finish
-        (c, m) sums under m weightings → (m,).
+        (c, m) sums under m weightings, and the (m,) weights of all rows → (m,).
     """
 
     rows: Callable[[Facts, Outputs], Columns]
-    finish: Callable[[Floats], Floats]
+    finish: Callable[[Floats, Floats], Floats]
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,13 @@ class Ranked:
     area
         (g, m) weights of the rows that have it and of those that have not, from the lowest output to the highest,
         equal outputs together → (m,), nan where it means nothing.
+    joins
+        Whether neighbours of which all have it may stand together too, as those of which none has may: an area that
+        asks only how many of the others lie below.
     """
 
     area: Callable[[Floats, Floats], Floats]
+    joins: bool
 
 
 Score = Summed | Ranked
@@ -69,13 +73,13 @@ def ratio(above: Floats, below: Floats, otherwise: float = np.nan) -> Floats:
 # Means over rows
 
 
-def _means(of: Callable[[Facts, Outputs], Floats]) -> Callable[[Facts, Outputs], Columns]:
-    """Return rows whose weighted mean `_mean` takes."""
-    return lambda facts, outputs: np.stack([of(facts, outputs), np.ones(len(facts))], axis=1)
+def _column(of: Callable[[Facts, Outputs], Floats]) -> Callable[[Facts, Outputs], Columns]:
+    """Return (n, 1) rows whose mean `_mean` takes."""
+    return lambda facts, outputs: of(facts, outputs)[:, None]
 
 
-def _mean(sums: Floats) -> Floats:
-    return ratio(sums[0], sums[1])
+def _mean(sums: Floats, total: Floats) -> Floats:
+    return ratio(sums[0], total)
 
 
 def right(facts: Facts, outputs: Outputs) -> Floats:
@@ -113,16 +117,15 @@ def _steps(facts: Facts, outputs: Outputs) -> Floats:
 
 
 def _bins(facts: Facts, outputs: Outputs) -> Columns:
-    """Return how far what was said and what happened lie apart in each bin, and how many answers there are."""
+    """(n, bins) how far what was said and what happened lie apart in each bin, a row's answers counting 1 in all."""
     at, apart = binned(facts, outputs)
-    rows = np.repeat(np.arange(len(facts)), at.size // max(len(facts), 1))
-    n_bins = int(at.max(initial=0)) + 1
-    columns = sparse.csr_array((apart.ravel(), (rows, at.ravel())), shape=(len(facts), n_bins))
-    return sparse.hstack([columns, np.full((len(facts), 1), at.size / max(len(facts), 1))], format="csr")
+    rows = np.repeat(np.arange(len(facts)), at.shape[1])
+    shape = (len(facts), int(at.max(initial=0)) + 1)
+    return sparse.csr_array((apart.ravel() / at.shape[1], (rows, at.ravel())), shape=shape)
 
 
-def _ece(sums: Floats) -> Floats:
-    return expected_error(sums[:-1], sums[-1])
+def _ece(sums: Floats, total: Floats) -> Floats:
+    return expected_error(sums, total)
 
 
 # Counts of classes and labels
@@ -161,8 +164,8 @@ def _f1s(true: Floats, guessed: Floats, both: Floats) -> Floats:
 EACH = {"precision": _precisions, "recall": _recalls, "f1": _f1s}
 
 
-def _averaged(each: Callable[[Floats, Floats, Floats], Floats], *, by_size: bool) -> Callable[[Floats], Floats]:
-    def finish(sums: Floats) -> Floats:
+def _averaged(each: Callable[[Floats, Floats, Floats], Floats], *, by_size: bool) -> Callable[[Floats, Floats], Floats]:
+    def finish(sums: Floats, _: Floats) -> Floats:
         true, guessed, both = _counts(sums)
         values = each(true, guessed, both)
         return ratio((true * values).sum(0), true.sum(0)) if by_size else np.asarray(values.mean(0))
@@ -170,37 +173,35 @@ def _averaged(each: Callable[[Floats, Floats, Floats], Floats], *, by_size: bool
     return finish
 
 
-def _balanced(sums: Floats) -> Floats:
+def _balanced(sums: Floats, _: Floats) -> Floats:
     true, _, both = _counts(sums)
     return ratio(ratio(both, true, 0.0).sum(0), (true > 0).sum(0).astype(np.float64))
 
 
-def _kappa(sums: Floats) -> Floats:
+def _kappa(sums: Floats, n: Floats) -> Floats:
     """Cohen's kappa; 0 where truth and guesses are one and the same single class (0/0 in the formula)."""
     true, guessed, both = _counts(sums)
-    n = true.sum(0)
     by_chance = (true * guessed).sum(0)
     return np.where(n > 0, ratio(n * both.sum(0) - by_chance, n * n - by_chance, 0.0), np.nan)
 
 
-def _mcc(sums: Floats) -> Floats:
+def _mcc(sums: Floats, n: Floats) -> Floats:
     """Matthews' correlation of truth and guesses over all classes; 0 where either is a single class."""
     true, guessed, both = _counts(sums)
-    n = true.sum(0)
     common = n * both.sum(0) - (true * guessed).sum(0)
     spreads = (n * n - (true * true).sum(0)) * (n * n - (guessed * guessed).sum(0))
     return np.where(n > 0, ratio(common, np.sqrt(np.maximum(spreads, 0)), 0.0), np.nan)
 
 
 def _squared_steps(facts: Facts, outputs: Outputs) -> Columns:
-    """(n, 6) 1, code, its square, guess, its square, and the square of their distance."""
+    """(n, 5) code, its square, guess, its square, and the square of their distance."""
     true, guessed = facts.y.astype(np.float64), outputs.argmax(1).astype(np.float64)
-    columns = [np.ones_like(true), true, true**2, guessed, guessed**2, (true - guessed) ** 2]
+    columns = [true, true**2, guessed, guessed**2, (true - guessed) ** 2]
     return np.stack(columns, axis=1)
 
 
-def _quadratic_kappa(sums: Floats) -> Floats:
-    n, true, true2, guessed, guessed2, apart = sums
+def _quadratic_kappa(sums: Floats, n: Floats) -> Floats:
+    true, true2, guessed, guessed2, apart = sums
     by_chance = n * true2 - 2 * true * guessed + n * guessed2
     return np.where(n > 0, ratio(by_chance - n * apart, by_chance, 0.0), np.nan)
 
@@ -209,14 +210,14 @@ def _quadratic_kappa(sums: Floats) -> Floats:
 
 
 def _moments(facts: Facts, outputs: Outputs) -> Columns:
-    """(n, 10 t) of each number: 1, error, its size, its square; true, its square, found, its square, product; sign.
+    """(n, 9 t) of each number: error, its size, its square; true, its square, found, its square, product; sign.
 
     True and found are told from one of their values, so that squares lose no digits and constants are exactly 0.
     """
     error = outputs - facts.y
     true, found = (of - _middle(of) for of in (facts.y, outputs))
     agree = (np.sign(outputs) == np.sign(facts.y)).astype(np.float64)
-    columns = [np.ones_like(error), error, np.abs(error), error**2, true, true**2, found, found**2, true * found, agree]
+    columns = [error, np.abs(error), error**2, true, true**2, found, found**2, true * found, agree]
     return np.concatenate(columns, axis=1)
 
 
@@ -226,12 +227,12 @@ def _middle(values: Floats) -> Floats:
     return np.asarray(values[at, np.arange(values.shape[1])])
 
 
-def _of_moments(of: Callable[[Floats], Floats]) -> Callable[[Floats], Floats]:
-    """Return the mean over the numbers of what `of` makes of their (10, t, m) mean moments."""
+def _of_moments(of: Callable[[Floats], Floats]) -> Callable[[Floats, Floats], Floats]:
+    """Return the mean over the numbers of what `of` makes of their (9, t, m) mean moments."""
 
-    def finish(sums: Floats) -> Floats:
-        moments = sums.reshape(10, -1, sums.shape[-1])
-        return np.asarray(of(ratio(moments, moments[:1])).mean(0))
+    def finish(sums: Floats, total: Floats) -> Floats:
+        moments = sums.reshape(9, -1, sums.shape[-1])
+        return np.asarray(of(ratio(moments, total)).mean(0))
 
     return finish
 
@@ -242,29 +243,29 @@ def _variance(mean: Floats, square: Floats) -> Floats:
 
 
 def _mae(mean: Floats) -> Floats:
-    return np.asarray(mean[2])
+    return np.asarray(mean[1])
 
 
 def _rmse(mean: Floats) -> Floats:
-    return np.asarray(np.sqrt(mean[3]))
+    return np.asarray(np.sqrt(mean[2]))
 
 
 def _r2(mean: Floats) -> Floats:
-    return 1 - ratio(mean[3], _variance(mean[4], mean[5]))
+    return 1 - ratio(mean[2], _variance(mean[3], mean[4]))
 
 
 def _pearson(mean: Floats) -> Floats:
-    spread = _variance(mean[4], mean[5]) * _variance(mean[6], mean[7])
-    return ratio(mean[8] - mean[4] * mean[6], np.sqrt(spread))
+    spread = _variance(mean[3], mean[4]) * _variance(mean[5], mean[6])
+    return ratio(mean[7] - mean[3] * mean[5], np.sqrt(spread))
 
 
 def _ccc(mean: Floats) -> Floats:
-    below = _variance(mean[4], mean[5]) + _variance(mean[6], mean[7]) + mean[1] ** 2
-    return ratio(2 * (mean[8] - mean[4] * mean[6]), below)
+    below = _variance(mean[3], mean[4]) + _variance(mean[5], mean[6]) + mean[0] ** 2
+    return ratio(2 * (mean[7] - mean[3] * mean[5]), below)
 
 
 def _sagr(mean: Floats) -> Floats:
-    return np.asarray(mean[9])
+    return np.asarray(mean[8])
 
 
 def _shares_of_truth(facts: Facts, outputs: Outputs) -> Floats:
@@ -296,45 +297,59 @@ class Order:
     Attributes
     ----------
     inside, outside
-        (g, n) which rows of each side have the g-th lowest output.
+        (g, n) which rows of each side stand at the g-th place.
     """
 
     inside: Any
     outside: Any
 
     @classmethod
-    def of(cls, side: NDArray[np.bool_], rank: NDArray[np.intp]) -> "Order":
-        """Sort the rows of both sides."""
-        shape = (int(rank.max(initial=-1)) + 1, len(rank))
+    def of(cls, side: NDArray[np.bool_], rank: NDArray[np.intp], *, joins: bool) -> "Order":
+        """Sort the rows; neighbours that need no places of their own share one.
+
+        Parameters
+        ----------
+        side, rank
+            (n,) whether a row has it, and which different output it got, the lowest 0.
+        joins
+            As of `Ranked`.
+        """
+        n_inside, n_outside = (np.bincount(rank[at], minlength=int(rank.max()) + 1) for at in (side, ~side))
+        alone = np.ones(len(n_inside), dtype=bool)
+        alone[1:] = (n_inside[1:] > 0) | (n_inside[:-1] > 0)
+        if joins:
+            alone[1:] &= (n_outside[1:] > 0) | (n_outside[:-1] > 0)
+        place = np.cumsum(alone) - 1
+        shape = (int(place[-1]) + 1, len(rank))
         sides = (np.flatnonzero(side), np.flatnonzero(~side))
-        return cls(*(sparse.csr_array((np.ones(len(at)), (rank[at], at)), shape=shape) for at in sides))
+        return cls(*(sparse.csr_array((np.ones(len(at)), (place[rank[at]], at)), shape=shape) for at in sides))
 
 
-def _orders(facts: Facts, outputs: Outputs) -> list[Order]:
+def _orders(facts: Facts, outputs: Outputs, *, joins: bool) -> list[Order]:
     """Return the order of the rows for each class against the rest, or each label.
 
     Of two classes whose orders are each other's mirror one is enough: the areas are equal.
     """
+    if not len(facts):
+        return []
     sides = [facts.y == code for code in range(facts.n_outputs)]
     if facts.kind == "labels":
         sides = [column.astype(bool) for column in facts.columns]
     ranks = [np.unique(column, return_inverse=True)[1] for column in outputs.T]
-    if facts.kind == "classes" and len(ranks) == 2 and len(facts):
-        a, b = ranks
-        if np.array_equal(a.max() - a, b):
-            sides, ranks = sides[1:], ranks[1:]
-    return [Order.of(side, rank) for side, rank in zip(sides, ranks, strict=True)]
+    if facts.kind == "classes" and len(ranks) == 2 and np.array_equal(ranks[0].max() - ranks[0], ranks[1]):
+        sides, ranks = sides[1:], ranks[1:]
+    return [Order.of(side, rank, joins=joins) for side, rank in zip(sides, ranks, strict=True)]
 
 
-def _mean_of_areas(areas: Iterable[Floats]) -> Floats:
-    stacked = np.stack(list(areas))
+def _mean_of_areas(areas: Sequence[Floats]) -> Floats:
+    stacked = np.stack(areas)
     has = np.isfinite(stacked)
     return ratio(np.where(has, stacked, 0.0).sum(0), has.sum(0).astype(np.float64))
 
 
-ACCURACY = Summed(_means(right), _mean)
-LOG_LOSS = Summed(_means(log_losses), _mean)
-BRIER = Summed(_means(squared_distances), _mean)
+ACCURACY = Summed(_column(right), _mean)
+LOG_LOSS = Summed(_column(log_losses), _mean)
+BRIER = Summed(_column(squared_distances), _mean)
 ECE = Summed(_bins, _ece)
 MACRO_F1 = Summed(_tallies, _averaged(_f1s, by_size=False))
 SCORES: dict[Kind, dict[str, Score]] = {
@@ -348,19 +363,19 @@ SCORES: dict[Kind, dict[str, Score]] = {
         },
         "kappa": Summed(_tallies, _kappa),
         "mcc": Summed(_tallies, _mcc),
-        "auc_ovr": Ranked(_roc_area),
+        "auc_ovr": Ranked(_roc_area, joins=True),
         "log_loss": LOG_LOSS,
         "brier": BRIER,
         "ece": ECE,
         "quadratic_kappa": Summed(_squared_steps, _quadratic_kappa),
-        "mae_steps": Summed(_means(_steps), _mean),
+        "mae_steps": Summed(_column(_steps), _mean),
     },
     "labels": {
         "accuracy": ACCURACY,
-        "exact_match": Summed(_means(_all_right), _mean),
+        "exact_match": Summed(_column(_all_right), _mean),
         "macro_f1": MACRO_F1,
-        "average_precision": Ranked(_precision_area),
-        "auc": Ranked(_roc_area),
+        "average_precision": Ranked(_precision_area, joins=False),
+        "auc": Ranked(_roc_area, joins=True),
         "log_loss": LOG_LOSS,
         "brier": BRIER,
         "ece": ECE,
@@ -377,7 +392,7 @@ SCORES: dict[Kind, dict[str, Score]] = {
                 "sagr": _sagr,
             }.items()
         },
-        "mape": Summed(_means(_shares_of_truth), _mean),
+        "mape": Summed(_column(_shares_of_truth), _mean),
     },
 }
 OF_ORDERED = {"quadratic_kappa", "mae_steps"}
@@ -403,7 +418,7 @@ def scores_of(facts: Facts) -> dict[str, Score]:
             del found["mape"]
         if facts.n_outputs > 1:
             each = {f"mae.{name}": partial(_error_of, at) for at, name in enumerate(facts.names)}
-            found |= {name: Summed(_means(of), _mean) for name, of in each.items()}
+            found |= {name: Summed(_column(of), _mean) for name, of in each.items()}
     return found
 
 
@@ -419,10 +434,13 @@ class Scorer:
     def __init__(self, facts: Facts, outputs: Outputs, names: Sequence[str] | None = None) -> None:
         every = scores_of(facts) if names is None else {name: SCORES[facts.kind][name] for name in names}
         self.facts, self.outputs, self._scores = facts, outputs, every
-        functions = dict.fromkeys(of.rows for of in every.values() if isinstance(of, Summed))
-        self._columns = {rows: rows(facts, outputs).T for rows in functions}
-        self._columns = {rows: of if isinstance(of, np.ndarray) else of.tocsr() for rows, of in self._columns.items()}
-        self._orders = _orders(facts, outputs) if any(isinstance(of, Ranked) for of in every.values()) else []
+        blocks = {of.rows: sparse.csr_array(of.rows(facts, outputs)) for of in every.values() if isinstance(of, Summed)}
+        edges = np.cumsum([0, *(block.shape[1] for block in blocks.values())])
+        self._at = {rows: slice(*edges[i : i + 2]) for i, rows in enumerate(blocks)}
+        self._columns = sparse.hstack(list(blocks.values()), format="csr").T if blocks else None
+        self._orders = {
+            name: _orders(facts, outputs, joins=of.joins) for name, of in every.items() if isinstance(of, Ranked)
+        }
 
     def __len__(self) -> int:
         return len(self.facts)
@@ -445,16 +463,17 @@ class Scorer:
         dict
             name → (m,); nan where a score means nothing.
         """
-        sums = {rows: columns @ weights for rows, columns in self._columns.items()}
-        areas: dict[str, list[Floats]] = {name: [] for name, of in self._scores.items() if isinstance(of, Ranked)}
-        for order in self._orders:  # one at a time: each is as large as the weights
-            inside, outside = order.inside @ weights, order.outside @ weights
-            for name, found in areas.items():
-                found.append(self._scores[name].area(inside, outside))  # type: ignore[union-attr]
-        return {
-            name: of.finish(sums[of.rows]) if isinstance(of, Summed) else _mean_of_areas(areas[name])
-            for name, of in self._scores.items()
-        }
+        sums = None if self._columns is None else self._columns @ weights
+        total = weights.sum(0)
+        found = {}
+        for name, of in self._scores.items():
+            if isinstance(of, Summed):
+                assert sums is not None
+                found[name] = of.finish(sums[self._at[of.rows]], total)
+            else:  # one order at a time: each is as large as the weights
+                orders = self._orders[name]
+                found[name] = _mean_of_areas([of.area(one.inside @ weights, one.outside @ weights) for one in orders])
+        return found
 
     def plain(self, weights: Floats | None = None) -> dict[str, float]:
         """Return each score once, all rows counting the same, or by (n,) weights."""
