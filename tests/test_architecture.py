@@ -17,6 +17,7 @@ ORDER = [
     "registry",
     "progress",
     "disk",
+    "paces",
     "specs",
     "finetune_specs",
     "sources",
