@@ -105,7 +105,7 @@ def _section(study: Study, found: Evaluation) -> Section:
     if found.kind == "numbers":
         figures = _figures_of_numbers(study, found)
     runs = study.runs(found.target)
-    figures |= _figures_of_probabilities(study, found)
+    figures |= _figures_of_probabilities(study, found) | _figure_of_intervals(found)
     heads = [run for run in runs if run.kind == "head"]
     if heads:
         metrics = {run.metrics.get("metric") or run.spec["head"]["metric"] for run in heads}  # older runs say it there
@@ -120,14 +120,23 @@ def _section(study: Study, found: Evaluation) -> Section:
 
 
 def _figures_of_classes(found: Evaluation, final: Evaluation | None) -> dict[str, str]:
-    shown = {row.run: (row.scores["accuracy"], row.accuracy_low, row.accuracy_high) for row in found.rows}
     figures = {
-        "intervals": intervals(shown, found.part),
         "confusion": confusion_matrices({row.run: row.confusion for row in found.rows}, found.classes),
     }
     if final is not None:
         figures["final"] = confusion_matrices({row.run: row.confusion for row in final.rows}, final.classes)
     return figures
+
+
+def _figure_of_intervals(found: Evaluation) -> dict[str, str]:
+    rows = [row for row in found.rows if found.score in row.intervals]
+    if not rows:
+        return {}
+    shown = {
+        row.run: (row.scores[found.score], row.intervals[found.score][0], row.intervals[found.score][1]) for row in rows
+    }
+    what = f"{found.score.replace('_', ' ')} on {found.part}, 95 % interval; in blue what is tied for best"
+    return {"intervals": intervals(shown, what, found.tied)}
 
 
 def _figures_of_probabilities(study: Study, found: Evaluation) -> dict[str, str]:
