@@ -266,10 +266,13 @@ def exports(written: "Sequence[Exported]") -> None:
             say(f"  {parity.why}")
 
 
-def evaluations(found: "Sequence[Evaluation]", with_classes: bool = False) -> None:
+def evaluations(found: "Sequence[Evaluation]", with_classes: bool = False, with_groups: bool = False) -> None:
     """Print all runs, one table a target."""
+    from featx.cli.standings import for_whom
+
     for one in found:
         evaluation(one, with_classes)
+        for_whom(one, with_groups)
 
 
 def evaluation(found: "Evaluation", with_classes: bool) -> None:

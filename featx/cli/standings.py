@@ -7,6 +7,9 @@ from featx.cli import show
 
 if TYPE_CHECKING:
     from featx.evaluation.evaluate import Evaluation, Row
+    from featx.evaluation.groups import Group, Grouping
+
+LEAST_P = 0.001  # that is written out
 
 
 def standings(found: "Evaluation", title: str) -> None:
@@ -27,12 +30,52 @@ def _line(row: "Row", found: "Evaluation") -> tuple[str | None, ...]:
         None
         if row.difference is None
         else f"{row.difference:+.4f} ({span((row.difference_low, row.difference_high))})",
-        None if row.p_holm is None else f"{row.p_holm:.2g}" if row.p_holm >= 0.001 else "<.001",
+        None if row.p_holm is None else written_p(row.p_holm),
         None if row.fit_s is None else f"{row.fit_s:.1f}",
         None if row.images_per_s is None else f"{row.images_per_s:.3g}",
         None if row.n_bytes is None else f"{row.n_bytes / 1e6:.1f}",
         ", ".join(marks),
     )
+
+
+def for_whom(found: "Evaluation", with_groups: bool) -> None:
+    """Say how far the groups of each grouping lie apart; with their scores where asked for."""
+    from featx.evaluation.groups import bias_text
+
+    if found.groupings:
+        show.say(f"for whom, {found.chosen}:")
+    for one in found.groupings:
+        show.say(f"  {bias_text(one)}")
+        if with_groups:
+            _groups(one)
+
+
+def _groups(found: "Grouping") -> None:
+    name = show.SHORT.get(found.score, found.score)
+    columns = ["  group", "n", f"{name} (95 %)", "p", "own threshold", f"{name} by it", ""]
+    show.table("", columns, [_group_line(group, found.score) for group in found.groups])
+    left_out = [f"{found.n_missing} rows have no value"] if found.n_missing else []
+    left_out += [f"{found.n_hidden} small groups are left out"] if found.n_hidden else []
+    if left_out:
+        show.say(f"  {'; '.join(left_out)}")
+
+
+def _group_line(group: "Group", score: str) -> tuple[object, ...]:
+    value = show.cell(group.scores[score])
+    return (
+        f"  {group.name}",
+        group.n,
+        f"{value} ({span(group.intervals[score])})" if group.is_compared else value,
+        None if group.p_holm is None else written_p(group.p_holm),
+        group.threshold,
+        group.score_by_threshold,
+        "worse" if group.is_flagged else "" if group.is_compared else "too few to compare",
+    )
+
+
+def written_p(p: float) -> str:
+    """Write a p-value, small ones as what they are below."""
+    return f"{p:.2g}" if p >= LEAST_P else f"<{LEAST_P:g}"
 
 
 def span(edges: Sequence[float | None] | None) -> str:

@@ -10,8 +10,10 @@ from featx.disk import read_json, write_json
 from featx.evaluation.beliefs import Beliefs
 from featx.evaluation.comparison import cheapest, compare, statement
 from featx.evaluation.cost import cost_of
+from featx.evaluation.groups import Answers, Grouping, biases, for_whom
+from featx.evaluation.members import groupings
 from featx.facts import Facts
-from featx.metrics import chosen_metric, confusion, per_class, per_label, score, scores
+from featx.metrics import aligned, chosen_metric, confusion, per_class, per_label, score, scores
 from featx.recipe import Recipe
 from featx.specs import Metric, fingerprint
 from featx.tables import Answered, Kind, Known, Predictions, Truth
@@ -44,6 +46,8 @@ class Row:
         Whether its difference to the chosen run may be chance.
     fit_s, images_per_s, n_bytes
         What it costs (`featx.evaluation.cost.Cost`); None where it is not known.
+    biases
+        By grouping, the largest difference between groups, and their mean absolute deviation from the overall score.
     """
 
     run: str
@@ -64,6 +68,7 @@ class Row:
     fit_s: float | None = None
     images_per_s: float | None = None
     n_bytes: int | None = None
+    biases: dict[str, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,8 @@ class Evaluation:
         The runs whose difference to the chosen one may be chance, itself included, and the cheapest of them.
     verdict
         That in words.
+    groupings
+        For whom the chosen run works, by each of the recipe's groups and where two of them meet.
     """
 
     target: str
@@ -105,6 +112,7 @@ class Evaluation:
     tied: list[str] = field(default_factory=list)
     cheapest: str = ""
     verdict: str = ""
+    groupings: list[Grouping] = field(default_factory=list)
 
     @property
     def scores(self) -> list[str]:
@@ -114,7 +122,8 @@ class Evaluation:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Evaluation":
         """Undo `dataclasses.asdict`."""
-        return cls(**fields | {"rows": [Row(**row) for row in fields["rows"]]})
+        groupings = [Grouping.from_dict(one) for one in fields.get("groupings", [])]
+        return cls(**fields | {"rows": [Row(**row) for row in fields["rows"]], "groupings": groupings})
 
 
 def evaluate(
@@ -185,7 +194,7 @@ def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs) -> Evalu
         len(study.looks(target)),
         truth.kind,
     )
-    found = _compared(study, found, tables, on, metric)
+    found = _for_whom(study, _compared(study, found, tables, on, metric), tables, on)
     if final:
         write_json(_final_file(study, target), asdict(found))
     return found
@@ -247,6 +256,21 @@ def _compared(
         cheapest=cheapest(compared.tied, costs),
         verdict=statement(compared, costs, f"{compared.n_units} {units}"),
     )
+
+
+def _for_whom(study: Study, found: Evaluation, tables: Mapping[str, Answered], known: Known) -> Evaluation:
+    """Add the scores of groups, where the recipe names some."""
+    ids = tables[found.chosen].ids
+    members = list(groupings(study.group_values(ids)))
+    if not members:
+        return found
+    units, may_choose = study.groups(ids), found.part != "test"
+    answers = {run: Answers(*aligned(known, table.take(ids)), units, may_choose) for run, table in tables.items()}
+    rows = [
+        replace(row, biases={name: list(two) for name, two in biases(answers[row.run], members).items()})
+        for row in found.rows
+    ]
+    return replace(found, rows=rows, groupings=for_whom(answers[found.chosen], members))
 
 
 def _said(value: float) -> float | None:

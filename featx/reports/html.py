@@ -12,6 +12,7 @@ from featx.artifact import commit, read_header
 from featx.disk import write_text
 from featx.errors import ReadError
 from featx.evaluation.evaluate import Evaluation, evaluate, last_final
+from featx.evaluation.groups import bias_text
 from featx.images.contents import read
 from featx.images.decode import decode
 from featx.metrics import aligned
@@ -27,6 +28,7 @@ from featx.reports.figures import (
     search_history,
     thumbnail,
 )
+from featx.reports.for_whom import group_scores
 from featx.specs import ResolvedEmbedding
 from featx.tables import Estimates, Predictions
 from featx.workspace import HAS_EMBEDDING, Study
@@ -63,6 +65,7 @@ def report(recipe: str | Path | Recipe | None = None) -> Path:
     study = Study.open(recipe)
     sections = [_section(study, found) for found in evaluate(study.recipe, coverage=COVERAGE)]
     environment = Environment(loader=PackageLoader("featx.reports"), autoescape=True, undefined=StrictUndefined)
+    environment.filters["bias"] = bias_text
     environment.filters["score"] = lambda value: "–" if value != value else f"{value:.4f}"
     page = environment.get_template("report.html").render(
         study=study,
@@ -106,6 +109,8 @@ def _section(study: Study, found: Evaluation) -> Section:
         figures = _figures_of_numbers(study, found)
     runs = study.runs(found.target)
     figures |= _figures_of_probabilities(study, found) | _figure_of_intervals(found)
+    if shown := [one for one in found.groupings if one.groups]:
+        figures["groups"] = group_scores(shown)
     heads = [run for run in runs if run.kind == "head"]
     if heads:
         metrics = {run.metrics.get("metric") or run.spec["head"]["metric"] for run in heads}  # older runs say it there

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, ttest_1samp
 
+from featx.evaluation.disparities import apart_by_chance
 from featx.evaluation.intervals import Resamples, drawn_scores, interval
-from featx.evaluation.paired import bootstrap_p, corrected_t, mcnemar_midp
+from featx.evaluation.paired import bootstrap_p, corrected_t, holm, mcnemar_midp
 from featx.facts import Facts
 from featx.scoring import Scorer
 
@@ -88,3 +89,22 @@ def repeats_reject(n_simulations: int, n: int = 120, repeats: int = 10) -> tuple
         corrected.append(corrected_t(differences, n_test / (n - n_test)))
         plain.append(float(ttest_1samp(differences, 0).pvalue) if np.ptp(differences) else 1.0)
     return float((np.array(corrected) < 0.05).mean()), float((np.array(plain) < 0.05).mean())
+
+
+def fair_flagged(n_simulations: int, *, is_counted: bool) -> float:
+    """Return how often one of 14 groups of 200 rows, whose errors are all alike, is told from the others.
+
+    Parameters
+    ----------
+    is_counted
+        Whether errors are 0 or 1, or of any size.
+    """
+    rng = np.random.default_rng(0)
+    flagged = 0
+    for _ in range(n_simulations):
+        wrong = (rng.random(200) < 0.15).astype(float) if is_counted else rng.exponential(5, 200)
+        site, sex = rng.integers(0, 4, 200), rng.integers(0, 2, 200)
+        inside = [site == code for code in range(4)] + [sex == code for code in range(2)]
+        inside += [(site == a) & (sex == b) for a in range(4) for b in range(2)]
+        flagged += min(holm(apart_by_chance(wrong, inside))) < 0.05
+    return flagged / n_simulations

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.evaluation.simulations import bootstrap_rejects, coverage, repeats_reject
+from tests.evaluation.simulations import bootstrap_rejects, coverage, fair_flagged, repeats_reject
 
 pytestmark = pytest.mark.slow
 
@@ -19,3 +19,9 @@ def test_tests_reject_no_more_than_they_should() -> None:
     print(f"nothing differs: paired bootstrap {by_draws:.1%}, repeats {by_repeats:.1%} (uncorrected {plain:.1%})")
     assert by_draws <= 0.07
     assert by_repeats <= 0.07
+
+
+def test_a_fair_model_is_rarely_flagged() -> None:
+    shares = fair_flagged(2000, is_counted=True), fair_flagged(500, is_counted=False)
+    print(f"a fair model: a group of 14 flagged in {shares[0]:.1%} (errors 0 or 1) and {shares[1]:.1%} of studies")
+    assert max(shares) <= 0.05
