@@ -432,7 +432,8 @@ class Scorer:
     """
 
     def __init__(self, facts: Facts, outputs: Outputs, names: Sequence[str] | None = None) -> None:
-        every = scores_of(facts) if names is None else {name: SCORES[facts.kind][name] for name in names}
+        known = SCORES[facts.kind] | scores_of(facts)
+        every = scores_of(facts) if names is None else {name: known[name] for name in names}
         self.facts, self.outputs, self._scores = facts, outputs, every
         blocks = {of.rows: sparse.csr_array(of.rows(facts, outputs)) for of in every.values() if isinstance(of, Summed)}
         edges = np.cumsum([0, *(block.shape[1] for block in blocks.values())])

@@ -13,12 +13,13 @@ from featx.evaluation.intervals import Interval, Resamples, drawn_scores, interv
 from featx.evaluation.paired import bootstrap_p, holm, mcnemar_midp
 from featx.facts import Facts
 from featx.metrics import aligned
-from featx.scoring import Floats, Scorer, is_better_less, right
+from featx.scoring import Floats, Ranked, Scorer, is_better_less, right, scores_of
 from featx.specs import Metric
 from featx.tables import Answered, Known
 
 FEWEST = 30  # units: on fewer no draw says how another sample would have come out
 SIGNIFICANT = 0.05
+MOST_RANKED = 2_000_000  # rows × classes that areas are drawn for: a few seconds a run
 MCNEMAR, BOOTSTRAP = "McNemar's mid-p", "paired bootstrap"
 
 
@@ -117,7 +118,8 @@ def compare(
     pairs = [aligned(known, table.take(ids)) for table in tables.values()]
     facts = pairs[0][0]
     resamples = Resamples.of(facts, groups)
-    scorers = [Scorer(*pair) for pair in pairs]
+    names_drawn = drawable(facts)
+    scorers = [Scorer(*pair, names_drawn) for pair in pairs]
     found = [
         intervals(scorer, draws, resamples)
         for scorer, draws in zip(scorers, drawn_scores(scorers, resamples), strict=True)
@@ -138,6 +140,12 @@ def compare(
             edges = (-beyond, beyond)
         runs[name] = Compared(found[at], float(seen[at] - seen[0]), edges, p[at - 1], corrected[at - 1])
     return Comparison(names[0], metric, MCNEMAR if by_rows else BOOTSTRAP, resamples.n_units, resamples.by_group, runs)
+
+
+def drawable(facts: Facts) -> list[str]:
+    """Return the scores that are worth drawing again: areas of many classes over many rows would take minutes."""
+    is_large = facts.n_outputs * len(facts) > MOST_RANKED
+    return [name for name, of in scores_of(facts).items() if not (is_large and isinstance(of, Ranked))]
 
 
 def _by_rows(facts: Facts, outputs: Sequence[Floats]) -> list[float]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.evaluation.comparison import SIGNIFICANT
+from featx.evaluation.comparison import SIGNIFICANT, drawable
 from featx.evaluation.disparities import apart_by_chance, errors, own_thresholds
 from featx.evaluation.intervals import Resamples, drawn_scores, intervals
 from featx.evaluation.members import Members
@@ -223,7 +223,7 @@ def _grouping(
 
 
 def _intervals(scorer: Scorer, resamples: Resamples) -> dict[str, Sequence[float]]:
-    (draws,) = drawn_scores([scorer], resamples)
+    (draws,) = drawn_scores([Scorer(scorer.facts, scorer.outputs, drawable(scorer.facts))], resamples)
     return {name: list(edges) for name, edges in intervals(scorer, draws, resamples).items()}
 
 
@@ -285,9 +285,10 @@ def bias_text(found: Grouping) -> str:
     if found.largest_difference is None or found.mean_deviation is None:
         return f"{found.name}: no two groups of {FEWEST} rows or more to compare"
     what = "mean absolute errors" if is_better_less(found.score) else "accuracies"
-    flagged = [group.name for group in found.groups if group.is_flagged]
-    verdict = f"worse than for the others, beyond chance: {', '.join(flagged)}" if flagged else "no more than chance"
-    apart = (
-        f"{found.largest_difference:.4f}, {found.mean_deviation:.4f} from the overall {found.overall:.4f} on average"
-    )
-    return f"{found.name}: {what} lie apart by up to {apart}; {verdict}"
+    apart = [group for group in found.groups if group.p_holm is not None and group.p_holm < SIGNIFICANT]
+    worse = [group.name for group in apart if group.is_flagged]
+    better = [group.name for group in apart if not group.is_flagged]
+    both = (("worse", worse), ("better", better))
+    said = [f"{how} than for the others, beyond chance: {', '.join(names)}" for how, names in both if names]
+    by = f"{found.largest_difference:.4f}, {found.mean_deviation:.4f} from the overall {found.overall:.4f} on average"
+    return f"{found.name}: {what} lie apart by up to {by}; {'; '.join(said) or 'no more than chance'}"

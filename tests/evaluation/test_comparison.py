@@ -10,10 +10,12 @@ import pytest
 
 import featx
 from featx.errors import AlignmentError
-from featx.evaluation.comparison import BOOTSTRAP, MCNEMAR, Comparison, cheapest, compare, statement
+from featx.evaluation.comparison import BOOTSTRAP, MCNEMAR, Comparison, cheapest, compare, drawable, statement
 from featx.evaluation.cost import Cost
 from featx.evaluation.evaluate import Evaluation
 from featx.evaluation.paired import mcnemar_midp
+from featx.facts import Facts
+from featx.scoring import scores_of
 from featx.tables import Answered, Estimates, Numbers, Predictions, Truth
 
 CLASSES = ("a", "b", "c")
@@ -136,6 +138,12 @@ def test_a_class_that_no_row_has_is_no_hindrance() -> None:
     some = known.take(known.ids[known.codes < 2])
     found = compare(some, {name: table.take(some.ids) for name, table in runs(known).items()}, "balanced_accuracy")
     assert all(math.isfinite(edge) for one in found.runs.values() for pair in one.intervals.values() for edge in pair)
+
+
+def test_areas_of_very_many_classes_and_rows_are_not_drawn() -> None:
+    many = Facts("classes", tuple(map(str, range(3000))), np.zeros(1000, dtype=np.int64))
+    assert set(scores_of(many)) - set(drawable(many)) == {"auc_ovr"}
+    assert drawable(many.take(np.arange(600))) == list(scores_of(many))
 
 
 def test_the_cheapest_answers_most_images_or_where_that_is_unknown_takes_the_least_room() -> None:

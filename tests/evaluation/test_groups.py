@@ -93,6 +93,14 @@ def test_a_planted_bias_is_flagged_with_the_right_group() -> None:
     assert low < south.scores["accuracy"] < high < by_site(found).overall
 
 
+def test_a_group_that_others_do_not_pay_for_alone_is_called_better() -> None:
+    site = sites()
+    (found,) = for_whom(answers(np.where(site == "west", 0.95, 0.75)), [of_site(site)])
+    west = found.groups[2]
+    assert (west.is_flagged, west.p_holm is not None and west.p_holm < 0.05) == (False, True)
+    assert "better than for the others, beyond chance: west" in bias_text(found)
+
+
 def test_larger_errors_of_numbers_are_flagged() -> None:
     rng = np.random.default_rng(0)
     site, y = sites(), rng.normal(40, 10, (N, 1))
