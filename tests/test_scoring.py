@@ -142,6 +142,16 @@ def test_a_constant_has_no_correlation_and_no_concordance_beyond_chance() -> Non
     assert np.isnan(Scorer(facts, flat).at(draws)["pearson"]).all()
 
 
+def test_rows_with_one_value_have_no_spread_whatever_they_weigh() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.normal(0, 1, (60, 1))
+    y[:20] = 0.3
+    weights = np.where(np.arange(60)[:, None] < 20, rng.random((60, 50)), 0)
+    found = Scorer(Facts("numbers", ("x",), y), rng.normal(0, 1, (60, 1))).at(weights)
+    assert np.isnan(found["r2"]).all()
+    assert np.isnan(found["pearson"]).all()
+
+
 def test_a_share_of_the_truth_needs_a_truth_that_is_not_0() -> None:
     assert "mape" not in Scorer(Facts("numbers", ("x",), np.array([[0.0], [1.0]])), np.ones((2, 1))).names
 
