@@ -119,7 +119,8 @@ def test_numbers_are_compared_by_their_error_and_less_is_better() -> None:
 
 def test_a_few_rows_tell_nothing() -> None:
     known = truth(12)
-    found = compare(known, runs(known), "accuracy")
+    found = compare(known, runs(known) | {"far": run(known, 0.0, 3)}, "accuracy")
+    assert found.runs["far"].p_holm < 0.05
     assert found.tied == ["best", "near", "far"]
     few = statement(found, dict.fromkeys(found.runs, FREE), "12 val rows")
     assert few == "12 val rows are too few to tell any two runs apart (expected 30 or more): all are tied for best"
