@@ -166,6 +166,12 @@ def test_rows_without_a_value_belong_to_no_group() -> None:
     assert (nothing.groups, nothing.n_missing) == ([], N)
 
 
+def test_where_two_columns_meet_both_must_have_a_value() -> None:
+    a, b = pd.Series(["x", "x", None, "y", "y"]), pd.Series(["1", None, "2", "2", "1"])
+    *_, both = groupings({"a": a, "b": b})
+    assert (both.groups, both.codes.tolist()) == (("x × 1", "y × 1", "y × 2"), [0, -1, -1, 2, 1])
+
+
 def test_numbers_become_bands_and_bands_have_an_order() -> None:
     ages = np.random.default_rng(0).uniform(5, 80, N)
     ages[0] = np.nan
