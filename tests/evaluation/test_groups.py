@@ -167,7 +167,7 @@ def test_rows_without_a_value_belong_to_no_group() -> None:
 
 
 def test_where_two_columns_meet_both_must_have_a_value() -> None:
-    a, b = pd.Series(["x", "x", None, "y", "y"]), pd.Series(["1", None, "2", "2", "1"])
+    a, b = pd.Series(["x", "y", None, "y", "y"]), pd.Series(["1", None, "1", "2", "1"])
     *_, both = groupings({"a": a, "b": b})
     assert (both.groups, both.codes.tolist()) == (("x × 1", "y × 1", "y × 2"), [0, -1, -1, 2, 1])
 
