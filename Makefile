@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RECIPE := pipelines/solar_cells.toml
 
-.PHONY: help demo check fix bench bench-extract bench-finetune bench-search slow
+.PHONY: help demo check fix bench bench-extract bench-finetune bench-intervals bench-search slow
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -44,3 +44,6 @@ bench-search: $(INSTALLED) ## the search of heads against the script that people
 
 bench-finetune: $(INSTALLED) ## fine-tuning against the loop that people write by hand (an hour and a half on 2 cores)
 	$(BIN)/python -m tests.benchmarks.finetuning
+
+bench-intervals: $(INSTALLED) ## 2,000 draws of ten scores of 20 runs against one pass of scikit-learn's metrics
+	$(BIN)/python -m tests.benchmarks.intervals

@@ -342,6 +342,11 @@ class Study:
         by = self.recipe.split.by
         return None if by is None else self._labelled.take(ids).column(by).to_numpy()
 
+    def group_values(self, ids: Ids) -> dict[str, "pd.Series[Any]"]:
+        """Return the column of each of the recipe's groups, by the group's name, for some ids."""
+        rows = self._labelled.take(ids)
+        return {name: rows.column(column) for name, column in self.recipe.groups.items()}
+
     def manifest_of(self, ids: Ids) -> Manifest:
         """Return the rows of train and val images with their labels.
 

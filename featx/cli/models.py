@@ -172,6 +172,7 @@ def ensemble(
 def evaluate(
     final: Annotated[bool, typer.Option("--final", help="Open the sealed test split; the look is logged.")] = False,
     per_class: Annotated[bool, typer.Option("--per-class", help="Precision, recall and F1 of each class too.")] = False,
+    groups: Annotated[bool, typer.Option("--groups", help="The chosen run's scores of each group too.")] = False,
     coverage: CoverageOption = None,
     abstain_below: AbstainOption = None,
     recipe: RecipeOption = None,
@@ -180,13 +181,14 @@ def evaluate(
 ) -> None:
     """Score all runs on the same rows.
 
-    Examples: featx evaluate · featx evaluate --per-class · featx evaluate --abstain-below 0.9 · featx evaluate --final
+    Examples: featx evaluate · featx evaluate --per-class --groups · featx evaluate --abstain-below 0.9 ·
+    featx evaluate --final
     """
     import featx
     from featx.cli import show
 
     found = featx.evaluate(recipe, target=target, final=final, coverage=coverage, abstain_below=abstain_below)
-    show.as_json(_evaluations(found)) if json else show.evaluations(found, per_class)
+    show.as_json(_evaluations(found)) if json else show.evaluations(found, per_class, groups)
 
 
 def _evaluations(found: "list[Evaluation]") -> dict[str, Any]:

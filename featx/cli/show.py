@@ -282,37 +282,27 @@ def exports(written: "Sequence[Exported]") -> None:
             say(f"  {parity.why}")
 
 
-def evaluations(found: "Sequence[Evaluation]", with_classes: bool = False) -> None:
+def evaluations(found: "Sequence[Evaluation]", with_classes: bool = False, with_groups: bool = False) -> None:
     """Print all runs, one table a target."""
+    from featx.cli.standings import for_whom
+
     for one in found:
         evaluation(one, with_classes)
+        for_whom(one, with_groups)
 
 
 def evaluation(found: "Evaluation", with_classes: bool) -> None:
     """Print all runs of one target."""
+    from featx.cli.standings import standings
+
+    standings(found, f"{found.target} on {found.part} (n {int(found.rows[0].scores['n'])})")
     names = found.scores
-    interval = found.kind == "classes"
+    titles = [SHORT.get(name, name.replace("_", " ")) for name in names]
     rows = [
-        (
-            ("* " if row.run == found.chosen else "  ") + row.run,
-            *([f"{row.accuracy_low:.3f}–{row.accuracy_high:.3f}"] if interval else []),
-            *(row.scores[name] for name in names),
-            ", ".join(row.marks),
-        )
+        (("* " if row.run == found.chosen else "  ") + row.run, *(row.scores[name] for name in names))
         for row in found.rows
     ]
-    n = int(found.rows[0].scores["n"])
-    title = f"{found.target} on {found.part} (n {n})"
-    table(
-        title,
-        [
-            "  run",
-            *(["acc 95 %"] if interval else []),
-            *(SHORT.get(name, name.replace("_", " ")) for name in names),
-            "",
-        ],
-        rows,
-    )
+    table("", ["  all scores", *titles], rows)
     looks = f"; the test split has been opened {found.n_looks} times" if found.n_looks else "; the test split is sealed"
     say(f"* chosen by {found.chosen_by.replace('_', ' ')}{looks.replace('1 times', 'once')}")
     if with_classes:

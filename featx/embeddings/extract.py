@@ -24,6 +24,7 @@ from featx.images.digests import DigestCache, Identity, identified
 from featx.images.readers import Listing, read_source
 from featx.images.selection import selected
 from featx.images.splits import split
+from featx.paces import Pace, keep_pace
 from featx.progress import Watch, unwatched
 from featx.recipe import EmbeddingSection, Recipe, checked_spec
 from featx.sources import source_place
@@ -147,7 +148,11 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
     waiting = [request for request in asked if study.recipe.waits_for(request)]
     plans = plans_for(network_groups([one for one in asked if one not in waiting]), chooser, study.locked)
     locked = [one for plan in plans for one in plan.locked]
+    lacking = tuple(one.spec.fingerprint() for plan in plans if plan.missing(uris) for one in plan.locked)
     passed = fill(plans, uris, chooser, watch) if plans else _looked_at(study, uris, chooser.engine, watch)
+    if lacking and passed.embedded:
+        n_embedded = len(passed.embedded)
+        keep_pace(study.cache, Pace(lacking, n_embedded, n_embedded / passed.times.wall_s))
     outcomes = outcomes_of(found, identities, passed.embedded, passed.failed)
     failures = outcomes[outcomes["outcome"].isin(FAILED)]
     if on_error == "fail" and len(failures):

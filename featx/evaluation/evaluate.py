@@ -1,21 +1,22 @@
 """Score every run of a recipe on the same rows; open the sealed test split when told to."""
 
 import math
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import norm
-
 from featx.disk import read_json, write_json
 from featx.evaluation.beliefs import Beliefs
-from featx.metrics import confusion, per_class, per_label, score, scores
+from featx.evaluation.comparison import cheapest, compare, statement
+from featx.evaluation.cost import cost_of
+from featx.evaluation.groups import Answers, Grouping, biases, for_whom
+from featx.evaluation.members import groupings
+from featx.metrics import aligned, confusion, per_class, per_label, score, scores
 from featx.recipe import Recipe
-from featx.specs import fingerprint
+from featx.specs import Metric, fingerprint
 from featx.tables import Answered, Kind, Known, Predictions, Truth
 from featx.workspace import RunFolder, Study
-
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,25 @@ class Row:
     scores
         See `featx.metrics.scores` and `Beliefs`.
     accuracy_low, accuracy_high
-        Wilson's interval at 95 %, of classes.
+        That of `intervals`, of classes.
     per_class
         Precision, recall, F1 and n of each class or label.
     confusion
         (k, k) counts; row = true class.
     marks
         What went wrong in its training, in a word or two each.
+    intervals
+        Low and high of each score at 95 % (`featx.evaluation.intervals`).
+    difference, difference_low, difference_high
+        To the chosen run, in the score that chooses, and its paired interval; None of the chosen run itself.
+    p, p_holm
+        Of no difference, and after Holm's correction.
+    is_tied
+        Whether its difference to the chosen run may be chance.
+    fit_s, images_per_s, n_bytes
+        What it costs (`featx.evaluation.cost.Cost`); None where it is not known.
+    biases
+        By grouping, the largest difference between groups, and their mean absolute deviation from the overall score.
     """
 
     run: str
@@ -44,6 +57,17 @@ class Row:
     per_class: list[dict[str, Any]]
     confusion: list[list[int]]
     marks: list[str] = field(default_factory=list)
+    intervals: dict[str, Sequence[float]] = field(default_factory=dict)
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    is_tied: bool | None = None
+    fit_s: float | None = None
+    images_per_s: float | None = None
+    n_bytes: int | None = None
+    biases: dict[str, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,7 +87,15 @@ class Evaluation:
     n_looks
         How often the test split of this target has been opened.
     kind
-        ``classes``, ``labels`` or ``numbers``; only classes have intervals and confusion.
+        ``classes``, ``labels`` or ``numbers``; only classes have confusion.
+    score, test
+        What is compared between runs, and by which test; empty where an older featx wrote it.
+    tied, cheapest
+        The runs whose difference to the chosen one may be chance, itself included, and the cheapest of them.
+    verdict
+        That in words.
+    groupings
+        For whom the chosen run works, by each of the recipe's groups and where two of them meet.
     """
 
     target: str
@@ -74,6 +106,12 @@ class Evaluation:
     chosen_by: str
     n_looks: int
     kind: Kind = "classes"
+    score: str = ""
+    test: str = ""
+    tied: list[str] = field(default_factory=list)
+    cheapest: str = ""
+    verdict: str = ""
+    groupings: list[Grouping] = field(default_factory=list)
 
     @property
     def scores(self) -> list[str]:
@@ -83,7 +121,8 @@ class Evaluation:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Evaluation":
         """Undo `dataclasses.asdict`."""
-        return cls(**fields | {"rows": [Row(**row) for row in fields["rows"]]})
+        groupings = [Grouping.from_dict(one) for one in fields.get("groupings", [])]
+        return cls(**fields | {"rows": [Row(**row) for row in fields["rows"]], "groupings": groupings})
 
 
 def evaluate(
@@ -138,9 +177,11 @@ def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs) -> Evalu
         test = study.open_test(target, [run.name for run in ranked])
         tables = {run.name: run.answers.of("test") for run in ranked}
         more = {run.name: beliefs.on_test(choosers[run.name], truth, tables[run.name], test) for run in ranked}
-        rows = [_row(run, tables[run.name], test, more[run.name]) for run in ranked]
+        on = test
     else:
-        rows = [_row(run, choosers[run.name], truth, beliefs.of(choosers[run.name], truth)) for run in ranked]
+        tables, on = {run.name: choosers[run.name] for run in ranked}, truth
+        more = {name: beliefs.of(table, truth) for name, table in tables.items()}
+    rows = [_row(run, tables[run.name], on, more[run.name]) for run in ranked]
     found = Evaluation(
         target,
         list(truth.classes) if isinstance(truth, Truth) else [],
@@ -151,6 +192,7 @@ def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs) -> Evalu
         len(study.looks(target)),
         truth.kind,
     )
+    found = _for_whom(study, _compared(study, found, tables, on, metric), tables, on)
     if final:
         write_json(_final_file(study, target), asdict(found))
     return found
@@ -172,24 +214,62 @@ def _row(run: RunFolder, table: Answered, truth: Known, more: dict[str, float]) 
     if not (isinstance(truth, Truth) and isinstance(table, Predictions)):
         each = per_label(truth, table) if truth.kind == "labels" else []
         return Row(run.name, run.is_ensemble, found, float("nan"), float("nan"), each, [], run.marks)
-    low, high = wilson(found["accuracy"], int(found["n"]))
-    counts = confusion(truth, table).tolist()
-    return Row(run.name, run.is_ensemble, found, low, high, per_class(truth, table), counts, run.marks)
+    counts, nan = confusion(truth, table).tolist(), float("nan")
+    return Row(run.name, run.is_ensemble, found, nan, nan, per_class(truth, table), counts, run.marks)
 
 
-def wilson(share: float, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Return Wilson's interval of a share out of n.
+def _compared(
+    study: Study, found: Evaluation, tables: Mapping[str, Answered], known: Known, metric: Metric
+) -> Evaluation:
+    """Add intervals, differences to the chosen run, and costs."""
+    ids = tables[found.chosen].ids
+    compared = compare(known, tables, metric, study.groups(ids))
+    costs = {row.run: cost_of(study, RunFolder(study.folder / row.run)) for row in found.rows}
+    rows = []
+    for row in found.rows:
+        one = compared.runs[row.run]
+        low, high = one.intervals["accuracy"] if found.kind == "classes" else (math.nan, math.nan)
+        rows.append(
+            replace(
+                row,
+                accuracy_low=low,
+                accuracy_high=high,
+                intervals={name: list(edges) for name, edges in one.intervals.items()},
+                difference=_said(one.difference),
+                difference_low=_said(one.difference_interval[0]),
+                difference_high=_said(one.difference_interval[1]),
+                p=_said(one.p),
+                p_holm=_said(one.p_holm),
+                is_tied=row.run in compared.tied,
+                **asdict(costs[row.run]),
+            )
+        )
+    units = f"groups of {found.part} rows" if compared.by_group else f"{found.part} rows"
+    return replace(
+        found,
+        rows=rows,
+        score=compared.score,
+        test=compared.test,
+        tied=compared.tied,
+        cheapest=cheapest(compared.tied, costs),
+        verdict=statement(compared, costs, f"{compared.n_units} {units}"),
+    )
 
-    References
-    ----------
-    .. [1] E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 1927.
 
-    Examples
-    --------
-    >>> [round(edge, 4) for edge in wilson(0.9, 100)]
-    [0.8256, 0.9448]
-    """
-    z = float(norm.ppf((1 + confidence) / 2))
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return centre - half, centre + half
+def _for_whom(study: Study, found: Evaluation, tables: Mapping[str, Answered], known: Known) -> Evaluation:
+    """Add the scores of groups, where the recipe names some."""
+    ids = tables[found.chosen].ids
+    members = list(groupings(study.group_values(ids)))
+    if not members:
+        return found
+    units, may_choose = study.groups(ids), found.part != "test"
+    answers = {run: Answers(*aligned(known, table.take(ids)), units, may_choose) for run, table in tables.items()}
+    rows = [
+        replace(row, biases={name: list(two) for name, two in biases(answers[row.run], members).items()})
+        for row in found.rows
+    ]
+    return replace(found, rows=rows, groupings=for_whom(answers[found.chosen], members))
+
+
+def _said(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -26,6 +26,7 @@ from featx.finetuning.leg import LAST, Leg, Machine, Workbook, nothing, outputs
 from featx.finetuning.network import FinetunedNetwork
 from featx.finetuning.rows import Inputs
 from featx.finetuning.search import AfterEpoch, Stopped
+from featx.finetuning.speed import images_per_s
 from featx.finetuning.strategies import learning
 from featx.finetuning.supply import Supply
 from featx.finetuning.task import Task, task_for
@@ -175,6 +176,7 @@ def _make(job: Job, work: Path, folder: Path) -> None:
         made = task.network_spec(study.recipe.completed(spec.request), network.preprocessing)
         others = every.take(np.arange(job.supply.n_train, len(ids)))
         answers = Answers(made)(outputs(network, others, spec.batch_size, machine.device)).numpy()
+        pace = images_per_s(network, spec.batch_size, machine.device)
     predictions = _predictions(job, ids[job.supply.n_train :], answers)
     val = predictions.of("val")
     labels = study.labels(job.target)
@@ -189,6 +191,7 @@ def _make(job: Job, work: Path, folder: Path) -> None:
         "findings": [vars(one) for one in odd],
         "notes": [*said, *notes, *_about_val(labels.take(val.ids))],
         "train_s": round(time.perf_counter() - start, 2),
+        "images_per_s": pace,
         "finished": datetime.now(UTC).isoformat(),
     }
     write_curves(folder / "curves.png", f"{spec.backbone} {spec.strategy}", metrics["epochs"], course.best)

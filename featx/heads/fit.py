@@ -244,12 +244,17 @@ def _make(job: Job, made: Searched | None, folder: Path) -> None:
     unseen = out_of_fold(head, params, rows, spec)
     tables = [answers_of_part(known, "oof", train_ids, unseen.answers, unseen.fold_of)]
     model = fitted(head, params, rows, unseen.method, spec)
+    answer_s = 0.0
     for part in ("val", "test"):
         if len(job.ids[part]):
-            answers = answers_of(model, job.x(job.ids[part], made.chosen), known.kind)
+            x, asked = job.x(job.ids[part], made.chosen), time.perf_counter()
+            answers = answers_of(model, x, known.kind)
+            answer_s += (time.perf_counter() - asked) / len(x)
             tables.append(answers_of_part(known, part, job.ids[part], answers))
     answered = concatenated(tables)
     metrics = _metrics(job, answered, made, time.perf_counter() - start)
+    if len(tables) > 1:
+        metrics["answer_s"] = answer_s / (len(tables) - 1)  # an image, from its embedding
     metrics["calibration"] = {"method": unseen.method, "log_losses": unseen.log_losses}
     odd = [*in_answers(rows.facts, unseen.answers), *made.found.findings, *in_folds(rows.facts, spec.folds)]
     metrics["findings"] = [asdict(one) for one in odd]

@@ -150,14 +150,15 @@ def _legend(axes: Any, place: str) -> None:
         text.set_parse_math(False)
 
 
-def intervals(rows: Mapping[str, tuple[float, float, float]], part: str) -> str:
-    """Draw each run's accuracy with its interval, best on top; values are (accuracy, low, high)."""
+def intervals(rows: Mapping[str, tuple[float, float, float]], what: str, tied: Sequence[str] = ()) -> str:
+    """Draw each run's score with its interval, best on top; values are (score, low, high), tied runs stand out."""
     figure = Figure(figsize=(9, 0.8 + 0.36 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
-    for at, (value, low, high) in enumerate(reversed(list(rows.values()))):
-        axes.plot([low, high], [at, at], color="#3b6ea5", lw=2)
-        axes.plot(value, at, "o", color="#3b6ea5")
+    for at, (name, (value, low, high)) in enumerate(reversed(list(rows.items()))):
+        color = "#3b6ea5" if name in tied else "#9aa7b4"
+        axes.plot([low, high], [at, at], color=color, lw=2)
+        axes.plot(value, at, "o", color=color)
     axes.set_yticks(range(len(rows)), list(reversed(list(rows))), fontsize=8, parse_math=False)
-    axes.set_xlabel(f"accuracy on {part}, 95 % interval (Wilson)")
+    axes.set_xlabel(what, parse_math=False)
     axes.grid(axis="x", alpha=0.25)
     return as_uri(figure)

@@ -12,6 +12,7 @@ from featx.artifact import commit, read_header
 from featx.disk import write_text
 from featx.errors import ReadError
 from featx.evaluation.evaluate import Evaluation, evaluate, last_final
+from featx.evaluation.groups import bias_text
 from featx.images.contents import read
 from featx.images.decode import decode
 from featx.metrics import aligned
@@ -27,6 +28,7 @@ from featx.reports.figures import (
     search_history,
     thumbnail,
 )
+from featx.reports.for_whom import group_scores
 from featx.reports.votes import Votes, votes_of
 from featx.specs import ResolvedEmbedding
 from featx.tables import Estimates, Predictions
@@ -65,6 +67,7 @@ def report(recipe: str | Path | Recipe | None = None) -> Path:
     study = Study.open(recipe)
     sections = [_section(study, found) for found in evaluate(study.recipe, coverage=COVERAGE)]
     environment = Environment(loader=PackageLoader("featx.reports"), autoescape=True, undefined=StrictUndefined)
+    environment.filters["bias"] = bias_text
     environment.filters["score"] = lambda value: "–" if value != value else f"{value:.4f}"
     page = environment.get_template("report.html").render(
         study=study,
@@ -107,7 +110,9 @@ def _section(study: Study, found: Evaluation) -> Section:
     if found.kind == "numbers":
         figures = _figures_of_numbers(study, found)
     runs = study.runs(found.target)
-    figures |= _figures_of_probabilities(study, found)
+    figures |= _figures_of_probabilities(study, found) | _figure_of_intervals(found)
+    if shown := [one for one in found.groupings if one.groups]:
+        figures["groups"] = group_scores(shown)
     heads = [run for run in runs if run.kind == "head"]
     if heads:
         metrics = {run.metrics.get("metric") or run.spec["head"]["metric"] for run in heads}  # older runs say it there
@@ -122,14 +127,23 @@ def _section(study: Study, found: Evaluation) -> Section:
 
 
 def _figures_of_classes(found: Evaluation, final: Evaluation | None) -> dict[str, str]:
-    shown = {row.run: (row.scores["accuracy"], row.accuracy_low, row.accuracy_high) for row in found.rows}
     figures = {
-        "intervals": intervals(shown, found.part),
         "confusion": confusion_matrices({row.run: row.confusion for row in found.rows}, found.classes),
     }
     if final is not None:
         figures["final"] = confusion_matrices({row.run: row.confusion for row in final.rows}, final.classes)
     return figures
+
+
+def _figure_of_intervals(found: Evaluation) -> dict[str, str]:
+    rows = [row for row in found.rows if found.score in row.intervals]
+    if not rows:
+        return {}
+    shown = {
+        row.run: (row.scores[found.score], row.intervals[found.score][0], row.intervals[found.score][1]) for row in rows
+    }
+    what = f"{found.score.replace('_', ' ')} on {found.part}, 95 % interval; in blue what is tied for best"
+    return {"intervals": intervals(shown, what, found.tied)}
 
 
 def _figures_of_probabilities(study: Study, found: Evaluation) -> dict[str, str]:

@@ -5,22 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import binomtest
 
 import featx
 from featx.errors import DataError
-from featx.evaluation.evaluate import wilson
 from featx.metrics import scores
 from featx.workspace import RunFolder, Study
-
-
-@given(n=st.integers(1, 2000), share=st.floats(0, 1))
-def test_wilson_is_scipys(n: int, share: float) -> None:
-    k = round(share * n)
-    expected = binomtest(k, n).proportion_ci(0.95, method="wilson")
-    np.testing.assert_allclose(wilson(k / n, n), (expected.low, expected.high), atol=1e-12)
 
 
 def test_runs_are_ranked_by_val_and_scored_on_the_same_rows(toy_home: Path) -> None:

@@ -1,0 +1,85 @@
+"""Runs beside the best of them, as people read it."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from featx.cli import show
+
+if TYPE_CHECKING:
+    from featx.evaluation.evaluate import Evaluation, Row
+    from featx.evaluation.groups import Group, Grouping
+
+LEAST_P = 0.001  # that is written out
+
+
+def standings(found: "Evaluation", title: str) -> None:
+    """Print each run with its score, its difference to the chosen one, and its cost; then what that comes to."""
+    name = show.SHORT.get(found.score, found.score.replace("_", " "))
+    columns = ["  run", f"{name} (95 %)", "to the best (95 %)", "p", "fit s", "images/s", "MB", ""]
+    show.table(title, columns, [_line(row, found) for row in found.rows])
+    show.say(f"  p: {found.test}, after Holm's correction for {len(found.rows) - 1} comparisons")
+    show.say(f"  {found.verdict}")
+
+
+def _line(row: "Row", found: "Evaluation") -> tuple[str | None, ...]:
+    value = row.scores.get(found.score)
+    marks = [*(["tied"] if row.is_tied and row.run != found.chosen else []), *row.marks]
+    return (
+        ("* " if row.run == found.chosen else "  ") + row.run,
+        None if value is None else f"{show.cell(value)} ({span(row.intervals.get(found.score))})",
+        None
+        if row.difference is None
+        else f"{row.difference:+.4f} ({span((row.difference_low, row.difference_high))})",
+        None if row.p_holm is None else written_p(row.p_holm),
+        None if row.fit_s is None else f"{row.fit_s:.1f}",
+        None if row.images_per_s is None else f"{row.images_per_s:.3g}",
+        None if row.n_bytes is None else f"{row.n_bytes / 1e6:.1f}",
+        ", ".join(marks),
+    )
+
+
+def for_whom(found: "Evaluation", with_groups: bool) -> None:
+    """Say how far the groups of each grouping lie apart; with their scores where asked for."""
+    from featx.evaluation.groups import bias_text
+
+    if found.groupings:
+        show.say(f"for whom, {found.chosen}:")
+    for one in found.groupings:
+        show.say(f"  {bias_text(one)}")
+        if with_groups:
+            _groups(one)
+
+
+def _groups(found: "Grouping") -> None:
+    name = show.SHORT.get(found.score, found.score)
+    columns = ["  group", "n", f"{name} (95 %)", "p", "own threshold", f"{name} by it", ""]
+    show.table("", columns, [_group_line(group, found.score) for group in found.groups])
+    left_out = [f"{found.n_missing} rows have no value"] if found.n_missing else []
+    left_out += [f"{found.n_hidden} small groups are left out"] if found.n_hidden else []
+    if left_out:
+        show.say(f"  {'; '.join(left_out)}")
+
+
+def _group_line(group: "Group", score: str) -> tuple[object, ...]:
+    value = show.cell(group.scores[score])
+    return (
+        f"  {group.name}",
+        group.n,
+        f"{value} ({span(group.intervals[score])})" if group.is_compared else value,
+        None if group.p_holm is None else written_p(group.p_holm),
+        group.threshold,
+        group.score_by_threshold,
+        "worse" if group.is_flagged else "" if group.is_compared else "too few to compare",
+    )
+
+
+def written_p(p: float) -> str:
+    """Write a p-value, small ones as what they are below."""
+    return f"{p:.2g}" if p >= LEAST_P else f"<{LEAST_P:g}"
+
+
+def span(edges: Sequence[float | None] | None) -> str:
+    """Write an interval; a dash for what there is not."""
+    if not edges or None in edges:
+        return "–"
+    return " … ".join(f"{edge:.3f}" for edge in edges if edge is not None)

@@ -1,0 +1,77 @@
+"""What a run costs: to make, to ask, and to keep."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from featx.artifact import BODIES, read_header
+from featx.paces import known_paces, seconds_an_image
+from featx.workspace import RunFolder, Study
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Three prices of a run.
+
+    Attributes
+    ----------
+    fit_s
+        Seconds of search and training; of an ensemble those of its members.
+    images_per_s
+        At prediction, as measured on the machine that made them. Of a head: reading, decoding and embedding, as they
+        went together at extraction, and its own answers. Of a network: its layers alone, without reading and decoding.
+        Of an ensemble: its members one after the other, what they share once. None where something was not measured.
+    n_bytes
+        Of its own file and of the weights that it stands on, each once. None where these are not known.
+    """
+
+    fit_s: float | None
+    images_per_s: float | None
+    n_bytes: int | None
+
+
+def cost_of(study: Study, run: RunFolder) -> Cost:
+    """Return what is known of a run's costs."""
+    members = [RunFolder(run.path.parent / name) for name in run.spec["members"]] if run.is_ensemble else []
+    asked = members or [run]
+    needed = {one.spec.fingerprint() for each in asked for one in read_header(each.path)[1].embeddings}
+    bodies = sum((one.path / BODIES[one.kind]).stat().st_size for one in [run, *members])
+    weights = _weights_bytes(study, needed)
+    return Cost(
+        _total(map(_fit_s, asked)),
+        _images_per_s(study, asked, needed),
+        None if weights is None else bodies + weights,
+    )
+
+
+def _total(values: Iterable[float | None]) -> float | None:
+    """Return the sum; None where one is not known."""
+    found = list(values)
+    known = [one for one in found if one is not None]
+    return sum(known) if len(known) == len(found) else None
+
+
+def _fit_s(run: RunFolder) -> float | None:
+    parts = [run.metrics[name] for name in ("search_s", "train_s") if name in run.metrics]
+    return float(sum(parts)) if parts else None
+
+
+def _images_per_s(study: Study, runs: list[RunFolder], embeddings: set[str]) -> float | None:
+    each = [_answer_s(run) for run in runs]
+    seconds = _total([*each, seconds_an_image(known_paces(study.cache), embeddings)])
+    return 1 / seconds if seconds else None
+
+
+def _answer_s(run: RunFolder) -> float | None:
+    """Return the seconds of one answer, from an embedding or, of a network, from pixels."""
+    if run.kind == "network":
+        return 1 / run.metrics["images_per_s"] if run.metrics.get("images_per_s") else None
+    found = run.metrics.get("answer_s")
+    return None if found is None else float(found)
+
+
+def _weights_bytes(study: Study, embeddings: set[str]) -> int | None:
+    locked = {one.spec.fingerprint(): one for one in study.locked}
+    if not embeddings <= locked.keys():
+        return None
+    files = {locked[one].weights_file for one in embeddings}
+    return sum(file[1] for file in files if file is not None)

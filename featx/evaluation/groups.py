@@ -1,0 +1,294 @@
+"""For whom a run works: scores of groups with intervals, how far they lie apart, and whether that is more than chance.
+
+References
+----------
+.. [1] S. Bird et al., Fairlearn: a toolkit for assessing and improving fairness in AI, Microsoft 2020.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.evaluation.comparison import SIGNIFICANT, drawable
+from featx.evaluation.disparities import apart_by_chance, errors, own_thresholds
+from featx.evaluation.intervals import Resamples, drawn_scores, intervals
+from featx.evaluation.members import Members
+from featx.evaluation.paired import bootstrap_p, holm
+from featx.facts import Facts
+from featx.scoring import Floats, Scorer, is_better_less
+
+FEWEST = 20  # rows of a group that is compared
+MOST_GROUPS = 40  # of a grouping that are shown, the largest
+
+
+@dataclass(frozen=True)
+class Group:
+    """One group's scores.
+
+    Attributes
+    ----------
+    scores
+        As `featx.metrics.scores` has them; nan where a score means nothing, as the AUC of a group of one class.
+    is_compared
+        Whether it has rows enough, and so have all others together; if not, it has no intervals and no p.
+    intervals
+        Of each score, at 95 %, from draws of its own rows.
+    p_holm
+        Of errors like all others', after Holm's correction for all groups of all groupings.
+    is_flagged
+        Whether its errors are larger than the others' by more than chance.
+    answered
+        Of two classes, the share of rows that the second is said of.
+    threshold, score_by_threshold
+        Of two classes, its own one by cross-fitting, and the accuracy that it then has.
+    """
+
+    name: str
+    n: int
+    scores: dict[str, float]
+    is_compared: bool
+    intervals: dict[str, Sequence[float]] = field(default_factory=dict)
+    p_holm: float | None = None
+    is_flagged: bool = False
+    answered: float | None = None
+    threshold: float | None = None
+    score_by_threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """All groups of one column, or of two columns that meet; figures are of the groups that are compared.
+
+    Attributes
+    ----------
+    score, overall
+        What groups are compared in, accuracy or mean absolute error, and its value over all rows that have a group.
+    n_missing, n_hidden
+        Rows without a value, and groups left out since there are too many.
+    largest_difference, ratio
+        Between the best and the worst group, and the smaller score over the larger [1]_.
+    mean_deviation
+        Mean absolute deviation of the groups' scores from the overall one.
+    step
+        Where groups stand in an order: by how much the error grows from one to the next, by least squares over rows.
+    parity_difference
+        Of two classes, how far the groups' shares of the second class lie apart [1]_; none of more classes.
+    largest_difference_by_thresholds
+        As `largest_difference`, if each group had its own threshold.
+    """
+
+    name: str
+    groups: list[Group]
+    score: str
+    overall: float
+    ordered: bool
+    n_missing: int
+    n_hidden: int
+    largest_difference: float | None = None
+    ratio: float | None = None
+    mean_deviation: float | None = None
+    step: float | None = None
+    parity_difference: float | None = None
+    largest_difference_by_thresholds: float | None = None
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "Grouping":
+        """Undo `dataclasses.asdict`."""
+        return cls(**fields | {"groups": [Group(**group) for group in fields["groups"]]})
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a run said of rows whose truth is known.
+
+    Attributes
+    ----------
+    units
+        (n,) what a split keeps whole; None where rows stand for themselves.
+    may_choose
+        Whether these rows may choose thresholds; test rows may not.
+    """
+
+    facts: Facts
+    outputs: Floats
+    units: NDArray[Any] | None = None
+    may_choose: bool = True
+
+    @property
+    def score(self) -> str:
+        """What groups are compared in."""
+        return "mae" if self.facts.kind == "numbers" else "accuracy"
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether there are two classes."""
+        return self.facts.kind == "classes" and self.facts.n_outputs == 2
+
+    def plain(self) -> "Answers":
+        """Return the same, all rows counting alike."""
+        facts = self.facts
+        alike = Facts(facts.kind, facts.names, facts.y, None, facts.shares, facts.ordered)
+        return Answers(alike, self.outputs, self.units, self.may_choose)
+
+
+def for_whom(answers: Answers, members: Sequence[Members]) -> list[Grouping]:
+    """Return the groups' scores of each grouping, and flag those that pay.
+
+    Parameters
+    ----------
+    members
+        Over the rows of `answers`; see `featx.evaluation.members.groupings`.
+
+    Notes
+    -----
+    Groups of fewer than 20 rows have scores and nothing else. Errors are tested against those of all other rows of the
+    grouping: exactly or by shuffling; where a split keeps units whole, by draws of units. Holm corrects for all of
+    them together.
+    """
+    answers = answers.plain()
+    resamples = Resamples.of(answers.facts, answers.units)
+    shown = [_largest(each) for each in members]
+    compared = [_compared(each, which) for each, which in zip(members, shown, strict=True)]
+    p = [_p(answers, each, which, resamples) for each, which in zip(members, compared, strict=True)]
+    corrected = iter(holm([one for some in p for one in some]))
+    found = []
+    for each, which, among in zip(members, shown, compared, strict=True):
+        by_group = {group: next(corrected) for group in among}
+        found.append(_grouping(answers, each, which, by_group, resamples))
+    return found
+
+
+def _largest(each: Members) -> list[int]:
+    """Return the groups that are shown, in their order."""
+    sizes = np.bincount(each.codes[each.known], minlength=len(each.groups))
+    return sorted(np.argsort(-sizes, kind="stable")[: min(MOST_GROUPS, int((sizes > 0).sum()))].tolist())
+
+
+def _compared(each: Members, which: Sequence[int]) -> list[int]:
+    n = int(each.known.sum())
+    return [group for group in which if FEWEST <= each.of(group).sum() <= n - FEWEST]
+
+
+def _p(answers: Answers, each: Members, which: Sequence[int], resamples: Resamples) -> list[float]:
+    """Return for each group the p of errors like those of the other rows with a value."""
+    known = each.known
+    wrong = errors(answers.facts, answers.outputs)
+    if not resamples.by_group:
+        return apart_by_chance(wrong[known], [each.of(group)[known] for group in which])
+    inside = np.stack([each.of(group) for group in which]).astype(np.float64) if which else np.empty((0, len(wrong)))
+    outside = known - inside
+    drawn = []
+    for counts in resamples.counts():
+        weighed = counts * wrong[:, None]
+        both = [(side @ weighed) / np.maximum(side @ counts, 1e-12) for side in (inside, outside)]
+        drawn.append(both[0] - both[1])
+    differences = np.concatenate(drawn, axis=1)
+    seen = [wrong[each.of(group)].mean() - wrong[known & ~each.of(group)].mean() for group in which]
+    return [bootstrap_p(draws, float(one)) for draws, one in zip(differences, seen, strict=True)]
+
+
+def _grouping(
+    answers: Answers, each: Members, which: Sequence[int], p_holm: dict[int, float], resamples: Resamples
+) -> Grouping:
+    facts, name = answers.facts, answers.score
+    wrong = errors(facts, answers.outputs)
+    mean_wrong = wrong[each.known].mean() if each.known.any() else math.nan
+    groups = []
+    for group in which:
+        rows = each.of(group)
+        scorer = Scorer(facts.take(np.flatnonzero(rows)), answers.outputs[rows])
+        corrected = p_holm.get(group)
+        groups.append(
+            Group(
+                each.groups[group],
+                int(rows.sum()),
+                scorer.plain(),
+                corrected is not None,
+                _intervals(scorer, resamples.within(rows)) if corrected is not None else {},
+                corrected,
+                corrected is not None and corrected < SIGNIFICANT and bool(wrong[rows].mean() > mean_wrong),
+                float((answers.outputs[rows].argmax(1) == 1).mean()) if answers.is_binary else None,
+            )
+        )
+    known = np.flatnonzero(each.known)
+    overall = Scorer(facts.take(known), answers.outputs[known], [name]).plain()[name] if len(known) else math.nan
+    n_missing, n_hidden = len(facts) - len(known), len(each.groups) - len(which)
+    found = Grouping(each.name, groups, name, overall, each.ordered, n_missing, n_hidden)
+    found = _with_bias(found, each, wrong)
+    return _with_thresholds(found, answers, each, which) if answers.is_binary and answers.may_choose else found
+
+
+def _intervals(scorer: Scorer, resamples: Resamples) -> dict[str, Sequence[float]]:
+    (draws,) = drawn_scores([Scorer(scorer.facts, scorer.outputs, drawable(scorer.facts))], resamples)
+    return {name: list(edges) for name, edges in intervals(scorer, draws, resamples).items()}
+
+
+def _spread(values: Floats, overall: float) -> tuple[float, float]:
+    """Return the largest difference of some groups' scores, and their mean absolute deviation from the overall one."""
+    return float(np.ptp(values)), float(np.abs(values - overall).mean())
+
+
+def biases(answers: Answers, members: Sequence[Members]) -> dict[str, tuple[float, float]]:
+    """Return the largest difference and the mean deviation of each grouping with two groups to compare."""
+    wrong = errors(answers.facts, answers.outputs)
+    found = {}
+    for each in members:
+        compared = _compared(each, _largest(each))
+        if len(compared) > 1:
+            values = np.array([wrong[each.of(group)].mean() for group in compared])
+            found[each.name] = _spread(values, float(wrong[each.known].mean()))
+    return found
+
+
+def _with_bias(found: Grouping, each: Members, wrong: Floats) -> Grouping:
+    """Add how far the compared groups lie apart."""
+    compared = [group for group in found.groups if group.is_compared]
+    if len(compared) < 2:
+        return found
+    values = np.array([group.scores[found.score] for group in compared])
+    largest, deviation = _spread(values, found.overall)
+    shares = [group.answered for group in compared if group.answered is not None]
+    known = each.known
+    spread = each.codes[known].var()
+    step = float(np.cov(each.codes[known], wrong[known], ddof=0)[0, 1] / spread) if found.ordered and spread else None
+    return replace(
+        found,
+        largest_difference=largest,
+        ratio=float(values.min() / values.max()) if values.max() else None,
+        mean_deviation=deviation,
+        step=step,
+        parity_difference=float(np.ptp(shares)) if shares else None,
+    )
+
+
+def _with_thresholds(found: Grouping, answers: Answers, each: Members, which: Sequence[int]) -> Grouping:
+    """Add what thresholds of their own would change."""
+    thresholds, is_right = own_thresholds(each.codes, answers.facts.y, answers.outputs[:, 1], FEWEST)
+    groups = [
+        replace(group, threshold=float(thresholds[code]), score_by_threshold=float(is_right[each.of(code)].mean()))
+        if group.is_compared
+        else group
+        for code, group in zip(which, found.groups, strict=True)
+    ]
+    values = [group.score_by_threshold for group in groups if group.score_by_threshold is not None]
+    return replace(
+        found, groups=groups, largest_difference_by_thresholds=float(np.ptp(values)) if len(values) > 1 else None
+    )
+
+
+def bias_text(found: Grouping) -> str:
+    """Say in a line how far the groups of a grouping lie apart."""
+    if found.largest_difference is None or found.mean_deviation is None:
+        return f"{found.name}: no two groups of {FEWEST} rows or more to compare"
+    what = "mean absolute errors" if is_better_less(found.score) else "accuracies"
+    apart = [group for group in found.groups if group.p_holm is not None and group.p_holm < SIGNIFICANT]
+    worse = [group.name for group in apart if group.is_flagged]
+    better = [group.name for group in apart if not group.is_flagged]
+    both = (("worse", worse), ("better", better))
+    said = [f"{how} than for the others, beyond chance: {', '.join(names)}" for how, names in both if names]
+    by = f"{found.largest_difference:.4f}, {found.mean_deviation:.4f} from the overall {found.overall:.4f} on average"
+    return f"{found.name}: {what} lie apart by up to {by}; {'; '.join(said) or 'no more than chance'}"
