@@ -60,7 +60,7 @@ def stages(
     n_runs = len(read.head) + sum(len(section.runs) for section in read.finetune)
     if n_runs > 1 and any(target.kind == "classes" for target in read.targets.values()):
         yield "ensemble", ensemble(read)
-    yield "evaluate", evaluate(read)
+    yield "evaluate", evaluate(read, watch=watch)
     if final:
-        yield "evaluate --final", evaluate(read, final=True)
+        yield "evaluate --final", evaluate(read, final=True, watch=watch)
     yield "report", report(read)

@@ -175,8 +175,12 @@ def evaluate(
     """
     import featx
     from featx.cli import show
+    from featx.cli.progress import watching
 
-    found = featx.evaluate(recipe, target=target, final=final, coverage=coverage, abstain_below=abstain_below)
+    with watching() as watch:
+        found = featx.evaluate(
+            recipe, target=target, final=final, coverage=coverage, abstain_below=abstain_below, watch=watch
+        )
     show.as_json(_evaluations(found)) if json else show.evaluations(found, per_class)
 
 

@@ -90,14 +90,17 @@ class Looks:
         """(h w,) sum of all images that are not flat, each at unit length."""
         at = np.flatnonzero(~self._flat)
         sums = [self._units(some).sum(0) for some in _blocks(at)]
-        return np.sum(sums, axis=0, dtype=np.float32)
+        common: Floats = np.sum(sums, axis=0, dtype=np.float32)
+        return common
 
     def _units(self, at: At) -> Floats:
         """Return (b, h w): thumbnails without their mean grey, at unit length."""
-        flat = self.thumbnails[at].reshape(len(at), -1).astype(np.float32)
-        flat -= flat.mean(1, keepdims=True)
-        lengths = np.linalg.norm(flat, axis=1, keepdims=True)
-        return np.divide(flat, lengths, out=np.zeros_like(flat), where=lengths > 0)
+        _, high, wide = self.thumbnails.shape
+        rows = self.thumbnails[at].reshape(len(at), high * wide).astype(np.float32)
+        rows -= rows.mean(1, keepdims=True)
+        lengths: Floats = np.linalg.norm(rows, axis=1, keepdims=True)
+        rows /= np.maximum(lengths, np.finfo(np.float32).tiny)
+        return rows
 
     def similarity(self, one: At, other: At) -> Floats:
         """Return (p,) how far the thumbnails of p pairs of rows correlate, without what other images have in common.

@@ -9,8 +9,10 @@ from scipy.stats import norm
 
 from featx.disk import read_json, write_json
 from featx.evaluation.beliefs import Beliefs
+from featx.evaluation.leakage import Copies, copied
 from featx.facts import Facts
 from featx.metrics import chosen_metric, confusion, per_class, per_label, score, scores
+from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
 from featx.specs import fingerprint
 from featx.tables import Answered, Kind, Known, Predictions, Truth
@@ -26,7 +28,7 @@ class Row:
     Attributes
     ----------
     scores
-        See `featx.metrics.scores` and `Beliefs`.
+        See `featx.metrics.scores`, `Beliefs` and `featx.evaluation.leakage.Copies.score_without`.
     accuracy_low, accuracy_high
         Wilson's interval at 95 %, of classes.
     per_class
@@ -65,6 +67,8 @@ class Evaluation:
         How often the test split of this target has been opened.
     kind
         ``classes``, ``labels`` or ``numbers``; only classes have intervals and confusion.
+    warnings
+        What should be known of the rows.
     """
 
     target: str
@@ -75,6 +79,7 @@ class Evaluation:
     chosen_by: str
     n_looks: int
     kind: Kind = "classes"
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def scores(self) -> list[str]:
@@ -87,13 +92,14 @@ class Evaluation:
         return cls(**fields | {"rows": [Row(**row) for row in fields["rows"]]})
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 (all but the first are options by name, one each for the command's)
     recipe: str | Path | Recipe | None = None,
     *,
     target: str | None = None,
     final: bool = False,
     coverage: float | None = None,
     abstain_below: float | None = None,
+    watch: Watch = unwatched,
 ) -> list[Evaluation]:
     """Score all finished runs, one table a target.
 
@@ -117,7 +123,8 @@ def evaluate(
     """
     study = Study.open(recipe)
     beliefs = Beliefs(coverage, abstain_below)
-    return [_evaluate(study, name, final, beliefs) for name in _with_runs(study, target)]
+    copies = copied(study, watch)
+    return [_evaluate(study, name, final, beliefs, copies) for name in _with_runs(study, target)]
 
 
 def _with_runs(study: Study, target: str | None) -> list[str]:
@@ -127,7 +134,7 @@ def _with_runs(study: Study, target: str | None) -> list[str]:
     return having or names
 
 
-def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs) -> Evaluation:
+def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs, copies: Copies) -> Evaluation:
     runs = study.runs(target)
     truth = study.labels(target)
     of_classes = isinstance(truth, Truth) and not truth.ordered
@@ -143,6 +150,9 @@ def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs) -> Evalu
         rows = [_row(run, tables[run.name], test, more[run.name]) for run in ranked]
     else:
         rows = [_row(run, choosers[run.name], truth, beliefs.of(choosers[run.name], truth)) for run in ranked]
+    answered, known = (tables, test) if final else (choosers, truth)
+    for row in rows:
+        row.scores.update(copies.score_without(metric, known, answered[row.run]))
     found = Evaluation(
         target,
         list(truth.classes) if isinstance(truth, Truth) else [],
@@ -152,6 +162,7 @@ def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs) -> Evalu
         f"{'' if truth.weights is None else 'weighted '}{metric} on {part}",
         len(study.looks(target)),
         truth.kind,
+        copies.warnings(answered[ranked[0].name].ids),
     )
     if final:
         write_json(_final_file(study, target), asdict(found))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from featx.images.hashes import AHEAD, SIDE, THUMBNAIL, ThumbnailCache, grey
 from featx.metrics import score
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
-from featx.specs import fingerprint
+from featx.specs import Metric, fingerprint
 from featx.tables import Answered, Ids, Known, Labels, Truth
 from featx.workspace import Study
 
@@ -134,42 +135,88 @@ def leaks(recipe: str | Path | Recipe | None = None, *, final: bool = False, wat
         there are no test rows to open.
     """
     study = Study.open(recipe)
-    frame, n_unseen = copied(study, watch)
+    copies = copied(study, watch)
     labels = {target: _label_texts(study.labels(target)) for target in study.recipe.targets}
     if final:
         for target in labels:
             labels[target] |= _label_texts(study.open_test(target, []))
     pairs = []
-    for row in frame.itertuples(index=False):
-        both = {target: (texts.get(row.id), texts.get(row.copy)) for target, texts in labels.items()}
-        pairs.append(Pair(row.id, row.part, row.copy, row.copy_part, row.kind, row.similarity, both))
+    for row in copies.frame.to_dict("records"):
+        both = {target: (texts.get(row["id"]), texts.get(row["copy"])) for target, texts in labels.items()}
+        pairs.append(Pair(**{str(column): value for column, value in row.items()}, labels=both))
     return Leaks(
         recipe=study.recipe.name,
         pairs=pairs,
-        n_images={part: len(leaking(frame, part)) for part in PARTS},
+        n_images={part: len(copies.ids(part)) for part in PARTS},
         groups=list(torn_groups(study)),
-        n_unseen=n_unseen,
+        n_unseen=copies.n_unseen,
         opened=final,
         file=str(_file(study)),
     )
 
 
-def copied(study: Study, watch: Watch = unwatched) -> tuple[pd.DataFrame, int]:
-    """Return all pairs of images with copies in another part (columns `COLUMNS`), and the number of images not seen.
+@dataclass(frozen=True, eq=False)
+class Copies:
+    """All images that have copies in another part.
+
+    Attributes
+    ----------
+    frame
+        One row a pair, columns `COLUMNS`.
+    n_unseen
+        As of `Leaks`.
+    """
+
+    frame: pd.DataFrame
+    n_unseen: int = 0
+
+    def ids(self, part: str) -> set[str]:
+        """Return the images of one part that have a copy in another."""
+        one, other = self.frame["part"] == part, self.frame["copy_part"] == part
+        return {*self.frame.loc[one, "id"], *self.frame.loc[other, "copy"]}
+
+    @cached_property
+    def _every(self) -> pd.Index:
+        every: pd.Index = pd.Index([*self.frame["id"], *self.frame["copy"]], dtype=object).unique()
+        return every
+
+    def score_without(self, metric: Metric, known: Known, table: Answered) -> dict[str, float]:
+        """Return a score on the rows that have no copy in another part; nothing where all are such rows."""
+        kept = table.ids[~pd.Index(table.ids).isin(self._every)]
+        if len(kept) == len(table.ids):
+            return {}
+        return {f"{metric}{WITHOUT}": score(metric, known, table.take(kept)) if len(kept) else float("nan")}
+
+    def warnings(self, ids: Ids) -> list[str]:
+        """Word in a line how many of the rows that are scored have copies; no line where none has."""
+        clones = pd.Index(ids)[pd.Index(ids).isin(self._every)]
+        if not len(clones):
+            return []
+        exact = self.frame[self.frame["kind"] == "exact"]
+        n_exact = int(clones.isin([*exact["id"], *exact["copy"]]).sum())
+        named = ", ".join(map(repr, clones[:SHOWN])) + (", …" if len(clones) > SHOWN else "")
+        return [
+            f"{len(clones)} of {len(ids)} images scored have a copy in another part ({n_exact} exact, "
+            f"{len(clones) - n_exact} near), first {named}; 'featx leaks' lists all"
+        ]
+
+
+def copied(study: Study, watch: Watch = unwatched) -> Copies:
+    """Return all images that have copies in another part.
 
     They are looked for once for a split, its images and their embedding, and kept in ``leaks.parquet``.
     """
     state = _state(study)
     file, about = _file(study), study.folder / "leaks.json"
     if file.is_file() and about.is_file() and read_json(about) == {"state": state, "n_unseen": 0}:
-        return read_table(file, "featx leaks"), 0
+        return Copies(read_table(file, "featx leaks"))
     rows = _rows(study)
     looks, n_unseen = _looks(study, rows, watch)
     found = pd.DataFrame([*_exact(rows), *_near(rows, *looks)], columns=COLUMNS)
     found = found.sort_values(["kind", "similarity", "id", "copy"], ascending=[True, False, True, True])
     write_table(file, found)
     write_json(about, {"state": state, "n_unseen": n_unseen})
-    return found, n_unseen
+    return Copies(found, n_unseen)
 
 
 def _file(study: Study) -> Path:
@@ -183,11 +230,6 @@ def _state(study: Study) -> str:
     embedding = [one.spec.fingerprint() for one in study.locked[:1]]
     found = [SEARCH, COPIED, study.split_fingerprint(), dict(zip(ids, digests, strict=True)), embedding]
     return fingerprint([*found, study.recipe.decoding.identity()])
-
-
-def leaking(found: pd.DataFrame, part: str) -> set[str]:
-    """Return the ids of one part that have a copy in another."""
-    return {*found.loc[found["part"] == part, "id"], *found.loc[found["copy_part"] == part, "copy"]}
 
 
 # The search
@@ -277,33 +319,6 @@ def _vectors(study: Study, digests: Sequence[str]) -> NDArray[np.float32] | None
     x = np.zeros((len(digests), one.n_features), dtype=np.float32)
     x[held] = store.read([digest for digest in digests if digest not in lost])
     return x
-
-
-# What follows from it
-
-
-def without_leaks(metric: str, known: Known, table: Answered, clones: set[str]) -> dict[str, float]:
-    """Return the score on rows that have no copy in another part; nothing where all are such rows."""
-    kept = table.ids[~np.isin(table.ids.astype(str), list(clones))] if clones else table.ids
-    if len(kept) == len(table.ids):
-        return {}
-    value = score(metric, known, table.take(kept)) if len(kept) else float("nan")
-    return {f"{metric}{WITHOUT}": value}
-
-
-def warning(study: Study, found: pd.DataFrame, part: str, ids: Ids) -> list[str]:
-    """Word what is to be known of the rows that are scored, in one line; no line where there is nothing."""
-    scored = "train" if part == "oof" else part
-    clones = leaking(found, scored)
-    if not clones:
-        return []
-    n_exact = len(leaking(found[found["kind"] == "exact"], scored))
-    first = [name for name in ids if name in clones][:SHOWN]
-    named = ", ".join(map(repr, first)) + (", …" if len(clones) > SHOWN else "")
-    return [
-        f"{len(clones)} of {len(ids)} {scored} images have a copy in another part ({n_exact} exact, "
-        f"{len(clones) - n_exact} near): {named}; scores without them stand beside the others, 'featx leaks' lists all"
-    ]
 
 
 def torn_groups(study: Study) -> Iterator[Torn]:

@@ -1,4 +1,4 @@
-"""What an image looks like, in little: a grey thumbnail, remembered by content, and 64 bits that tell most of them apart.
+"""What an image looks like, in little: a grey thumbnail, remembered by content, and 64 bits that tell most apart.
 
 Copies that were encoded again, or resized, keep their thumbnails nearly to the pixel. `featx.evaluation.leakage`
 looks for them by these hashes and compares the thumbnails of those that could be some.
@@ -68,8 +68,8 @@ def _means(n_cells: int, n_pixels: int) -> NDArray[np.float32]:
     edges = np.linspace(0, n_pixels, n_cells + 1)
     pixel = np.arange(n_pixels)
     shared = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
-    weights: NDArray[np.float32] = shared.clip(0).astype(np.float32)
-    return weights / weights.sum(1, keepdims=True)
+    weights: NDArray[np.float32] = shared.clip(0).astype(np.float32) * (n_cells / n_pixels)
+    return weights
 
 
 class ThumbnailCache:

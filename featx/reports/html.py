@@ -12,6 +12,7 @@ from featx.artifact import commit, read_header
 from featx.disk import write_text
 from featx.errors import ReadError
 from featx.evaluation.evaluate import Evaluation, evaluate, last_final
+from featx.evaluation.leakage import leaks
 from featx.images.contents import read
 from featx.images.decode import decode
 from featx.metrics import aligned
@@ -27,6 +28,7 @@ from featx.reports.figures import (
     search_history,
     thumbnail,
 )
+from featx.reports.leaks import shown_pairs
 from featx.specs import ResolvedEmbedding
 from featx.tables import Estimates, Predictions
 from featx.workspace import HAS_EMBEDDING, Study
@@ -62,11 +64,14 @@ def report(recipe: str | Path | Recipe | None = None) -> Path:
     """
     study = Study.open(recipe)
     sections = [_section(study, found) for found in evaluate(study.recipe, coverage=COVERAGE)]
+    leaked = leaks(study.recipe)
     environment = Environment(loader=PackageLoader("featx.reports"), autoescape=True, undefined=StrictUndefined)
     environment.filters["score"] = lambda value: "–" if value != value else f"{value:.4f}"
     page = environment.get_template("report.html").render(
         study=study,
         sections=sections,
+        leaks=leaked,
+        pairs=shown_pairs(study, leaked),
         outcomes=study.outcomes["outcome"].value_counts().to_dict(),
         failures=_failures(study),
         n_found=len(study.outcomes),
