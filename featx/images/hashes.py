@@ -20,6 +20,7 @@ from featx.specs import Decoding, Preprocessing, fingerprint
 SIDE = 32
 BITS = 8  # rows of a hash, and bits of each
 AHEAD = 4096
+ROUNDING = 1e-3  # of a mean of grey levels
 EVEN = (0.5, 0.5, 0.5)  # unused: thumbnails are kept as pixels
 # All of the image, squeezed into a square: a decoder in a worker hands it out like a network's input.
 THUMBNAIL = Preprocessing(size_px=SIDE, resize="squash", interpolation="bilinear", mean=EVEN, std=EVEN)
@@ -59,7 +60,7 @@ def dhash(thumbnails: Pixels) -> NDArray[np.uint64]:
     """
     high, wide = thumbnails.shape[1:]
     cells = _means(BITS, high) @ thumbnails.astype(np.float32) @ _means(BITS + 1, wide).T
-    rises = cells[:, :, 1:] > cells[:, :, :-1]
+    rises = np.diff(cells, axis=2) > ROUNDING
     return np.packbits(rises.reshape(len(cells), BITS * BITS), axis=1).view(np.uint64).ravel()
 
 
