@@ -52,7 +52,7 @@ def split(manifest: Manifest, truth: Truth, spec: SplitSpec, kept: "pd.Series[st
         chosen = pd.unique(firsts.to_numpy())
         alone = spec.model_copy(update={"duplicates": "apart"})
         parts = split(manifest.take(chosen), truth.take(chosen), alone, kept)
-        return pd.Series(parts[firsts].to_numpy(), index=firsts.index, name="part")
+        return pd.Series(parts[firsts].to_numpy(), index=firsts.index, name="part", dtype=object)
     said = _given(manifest, spec)
     named = set(said.dropna())
     parts = said.where(said != "train")  # what a column calls train may still be cut into the parts it does not name

@@ -49,7 +49,10 @@ def found(looks: Looks, n_of: int) -> set[tuple[int, int]]:
 
 def test_reencoded_and_resized_copies_are_found_and_look_alikes_are_not() -> None:
     originals = look_alikes(300, seed=0)
-    copied = [encoded(one) if at % 2 else one.resize((SIZE // 2, SIZE // 2), Image.Resampling.LANCZOS) for at, one in enumerate(originals[:100])]
+    copied = [
+        encoded(one) if at % 2 else one.resize((SIZE // 2, SIZE // 2), Image.Resampling.LANCZOS)
+        for at, one in enumerate(originals[:100])
+    ]
     looks = Looks(thumbnails([*copied, *originals]))
     pairs = found(looks, 100)
     true = {(at, 100 + at) for at in range(100)}
