@@ -47,6 +47,7 @@ ORDER = [
     "predictors",
     "exports",
     "evaluation",
+    "repeats",
     "reports",
     "stages",
     "cli",

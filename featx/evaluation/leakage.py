@@ -19,7 +19,7 @@ from featx.embeddings.workers import Decoder, decoded
 from featx.evaluation.copies import COPIED, Looks
 from featx.images.decode import Pixels
 from featx.images.hashes import AHEAD, SIDE, THUMBNAIL, ThumbnailCache, grey
-from featx.metrics import score
+from featx.metrics import LESS_IS_BETTER, score
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
 from featx.specs import Metric, fingerprint
@@ -185,7 +185,8 @@ class Copies:
         kept = table.ids[~pd.Index(table.ids).isin(self._every)]
         if len(kept) == len(table.ids):
             return {}
-        return {f"{metric}{WITHOUT}": score(metric, known, table.take(kept)) if len(kept) else float("nan")}
+        sign = -1 if metric in LESS_IS_BETTER else 1
+        return {f"{metric}{WITHOUT}": sign * score(metric, known, table.take(kept)) if len(kept) else float("nan")}
 
     def warnings(self, ids: Ids) -> list[str]:
         """Word in a line how many of the rows that are scored have copies; no line where none has."""
