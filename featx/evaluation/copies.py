@@ -65,7 +65,7 @@ class Looks:
         """
         found = [np.zeros((0, 2), dtype=np.intp)]
         if len(of) and len(among):
-            for values, closeness in self._ways():
+            for values, closeness in self._ways:
                 nearest = _nearest(values[of], values[among], closeness)
                 found += [np.column_stack([of[i], among[j]]) for i, j in nearest]
         pairs = np.unique(np.concatenate(found), axis=0)
@@ -73,12 +73,14 @@ class Looks:
         kept = alike >= COPIED
         return pairs[kept, 0], pairs[kept, 1], alike[kept]
 
-    def _ways(self) -> Iterator[tuple[Values, Closeness]]:
-        """Yield what rows are compared by, and how close some of them are to others."""
-        yield dhash(self.thumbnails), _agreeing_bits
+    @cached_property
+    def _ways(self) -> "list[tuple[Values, Closeness]]":
+        """What rows are compared by, and how close some of them are to others."""
+        ways: list[tuple[Values, Closeness]] = [(dhash(self.thumbnails), _agreeing_bits)]
         if self.x is not None:
             lengths = np.linalg.norm(self.x, axis=1, keepdims=True)
-            yield self.x / np.maximum(lengths, np.finfo(np.float32).tiny), lambda some, others: some @ others.T
+            ways.append((self.x / np.maximum(lengths, np.finfo(np.float32).tiny), _cosines))
+        return ways
 
     @cached_property
     def _flat(self) -> NDArray[np.bool_]:
@@ -119,6 +121,12 @@ def _agreeing_bits(some: Values, others: Values) -> NDArray[np.int8]:
     """Return (b, m): minus the number of bits in which hashes differ."""
     differing: NDArray[np.uint8] = np.bitwise_count(some[:, None] ^ others)
     return -differing.astype(np.int8)
+
+
+def _cosines(some: Values, others: Values) -> Floats:
+    """Return (b, m) of rows of unit length."""
+    found: Floats = some @ others.T
+    return found
 
 
 def _correlations(one: Floats, other: Floats, common: Floats) -> Floats:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from featx.evaluation import copies
 from featx.evaluation.copies import COPIED, Looks
-from featx.images.hashes import SIDE
+from featx.images.hashes import SIDE, dhash
 
 SIZE = 192
 
@@ -84,6 +84,9 @@ def test_of_two_images_a_copy_is_found_and_another_is_not() -> None:
 def test_flat_images_are_no_copies_of_each_other() -> None:
     flat = np.stack([np.full((SIDE, SIDE), level, np.uint8) for level in (0, 0, 3, 255)])
     assert found(Looks(flat), 2) == set()
+    dead_pixels = np.zeros((4, SIDE, SIDE), np.uint8)
+    dead_pixels[:, 3::7, 5::9] = 1
+    assert found(Looks(dead_pixels), 2) == set()
 
 
 @pytest.mark.parametrize("sizes", [(0, 0), (0, 4), (4, 0), (1, 1)])
@@ -95,13 +98,17 @@ def test_parts_may_be_empty_or_a_single_image(sizes: tuple[int, int]) -> None:
 
 def test_what_the_hash_misses_the_embedding_proposes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copies, "NEIGHBOURS", 1)
-    (a,) = thumbnails(look_alikes(1, seed=5))
-    nearer = a.copy()
-    nearer[::2, ::2] ^= 0x3F  # spoilt, but with all of the hash's bits or nearly so
-    x = np.array([[1, 0], [0, 1], [1, 0.01]], dtype=np.float32)
-    small = np.stack([a, nearer, a])
-    among = np.array([1, 2])
-    assert 2 in Looks(small, x).copies(np.array([0]), among)[1]
+    originals = look_alikes(60, seed=5)
+    before, after = thumbnails(originals), thumbnails([encoded(one, 60) for one in originals])
+    at = int(np.bitwise_count(dhash(before) ^ dhash(after)).argmax())
+    decoy = before[at].copy()
+    decoy[5:9, 5:9] = decoy[5:9, 5:9].mean()  # another picture with nearly all of the hash's bits
+    small = np.stack([before[at], after[at], decoy, *before[:40]])
+    x = np.eye(len(small), dtype=np.float32)
+    x[1] = x[0]
+    of, among = np.array([0]), np.array([1, 2])
+    assert Looks(small).copies(of, among)[1].tolist() == []
+    assert Looks(small, x).copies(of, among)[1].tolist() == [1]
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

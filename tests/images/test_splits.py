@@ -229,16 +229,23 @@ def test_without_copies_together_is_the_same_split() -> None:
     pd.testing.assert_series_equal(parts(rows, duplicates="together"), parts(rows))
 
 
-def test_a_new_copy_follows_the_image_that_has_a_part() -> None:
+def test_new_copies_follow_the_images_that_have_a_part() -> None:
     old = alike(60, {})
     kept = parts(old, duplicates="together")
     for part in ("train", "val", "test"):
-        at = int(np.flatnonzero(kept == part)[0])
-        rows = alike(61, {60: at})
-        order = ["i060", *old.ids]  # the new one stands first
+        copied = np.flatnonzero(kept == part)[:5].tolist()
+        rows = alike(80, dict(zip(range(60, 65), copied, strict=True)))
+        order = [*rows.ids[60:], *old.ids]  # the new ones stand first
         found = parts(rows.take(order), kept, duplicates="together")
-        assert found["i060"] == part
+        assert (found[rows.ids[60:65]] == part).all()
         assert (found[kept.index] == kept).all()
+
+
+def test_images_that_became_equal_go_where_the_more_sealed_one_is() -> None:
+    kept = parts(alike(60, {}), duplicates="together")
+    (test, *_), (train, *_) = (np.flatnonzero(kept == part).tolist() for part in ("test", "train"))
+    for one, other in ((test, train), (train, test)):
+        assert set(parts(alike(60, {one: other}), kept, duplicates="together").iloc[[one, other]]) == {"test"}
 
 
 def test_images_that_cannot_be_read_are_no_copies_of_each_other() -> None:
