@@ -96,7 +96,7 @@ class Leaks:
     n_images
         Part → its images that have a copy in another one.
     groups
-        Columns that look like an identity, are not kept whole by ``split.by``, and are torn.
+        Columns that look like an identity and are torn; one that ``split.by`` names never is.
     n_unseen
         Images that could not be read any more, and were compared by content alone.
     opened
@@ -328,7 +328,7 @@ def torn_groups(study: Study) -> Iterator[Torn]:
         ids = np.concatenate([study.ids(part) for part in PARTS])
         groups = pd.Series(study.group_names([column], ids))
         n_groups = groups.nunique()
-        if column == study.recipe.split.by or n_groups < FEWEST_GROUPS or len(ids) > MOST_OF_ONE * n_groups:
+        if n_groups < FEWEST_GROUPS or len(ids) > MOST_OF_ONE * n_groups:
             continue
         n_parts = study.split.reindex(ids).reset_index(drop=True).groupby(groups).nunique()
         torn = n_parts.index[n_parts > 1]

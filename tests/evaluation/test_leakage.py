@@ -189,6 +189,13 @@ def test_a_second_look_opens_no_image_and_a_changed_split_looks_again(leaky: Stu
     assert "a/exact.png" not in {pair.id for pair in featx.leaks().pairs}
 
 
+def test_an_image_whose_content_changed_is_looked_at_again(leaky: Study) -> None:
+    before = {pair.id for pair in featx.leaks().pairs}
+    shutil.copy("images/b/004.png", "images/b/001.png")
+    featx.extract()
+    assert {pair.id for pair in featx.leaks().pairs} - before == {"b/001.png"}
+
+
 def test_images_that_are_gone_are_compared_by_content_and_counted(leaky: Study) -> None:
     for gone in ("a/near.jpg", "b/010.png"):
         Path("images", gone).unlink()
