@@ -1,7 +1,8 @@
 """Score every run of a recipe on the same rows; open the sealed test split when told to."""
 
 import math
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from featx.facts import Facts
 from featx.metrics import chosen_metric, confusion, per_class, per_label, score, scores
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
-from featx.specs import fingerprint
+from featx.specs import Metric, fingerprint
 from featx.tables import Answered, Kind, Known, Predictions, Truth
 from featx.workspace import RunFolder, Study
 
@@ -150,9 +151,6 @@ def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs, copies: 
         rows = [_row(run, tables[run.name], test, more[run.name]) for run in ranked]
     else:
         rows = [_row(run, choosers[run.name], truth, beliefs.of(choosers[run.name], truth)) for run in ranked]
-    answered, known = (tables, test) if final else (choosers, truth)
-    for row in rows:
-        row.scores.update(copies.score_without(metric, known, answered[row.run]))
     found = Evaluation(
         target,
         list(truth.classes) if isinstance(truth, Truth) else [],
@@ -162,11 +160,20 @@ def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs, copies: 
         f"{'' if truth.weights is None else 'weighted '}{metric} on {part}",
         len(study.looks(target)),
         truth.kind,
-        copies.warnings(answered[ranked[0].name].ids),
     )
+    found = _beside_copies(found, copies, *((tables, test) if final else (choosers, truth)), metric)
     if final:
         write_json(_final_file(study, target), asdict(found))
     return found
+
+
+def _beside_copies(
+    found: Evaluation, copies: Copies, tables: Mapping[str, Answered], known: Known, metric: Metric
+) -> Evaluation:
+    """Add the score that chooses on the rows without a copy in another part, where some have one."""
+    clean = {run: copies.score_without(metric, known, table) for run, table in tables.items()}
+    rows = [replace(row, scores=row.scores | clean[row.run]) for row in found.rows]
+    return replace(found, rows=rows, warnings=copies.warnings(tables[found.chosen].ids))
 
 
 def last_final(study: Study, target: str) -> Evaluation | None:
