@@ -186,7 +186,8 @@ def _state(study: Study, number: int) -> str:
     labels = {name: [study.labels_fingerprint(name, part) for part in ("train", "val")] for name in recipe.targets}
     stages = [*recipe.head, *recipe.finetune, recipe.ensemble, recipe.split]
     embeddings = [one.spec.fingerprint() for one in study.locked]
-    return fingerprint([number, study.split_fingerprint(), labels, [one.identity() for one in stages], embeddings])
+    asked = [[one.identity() for one in stages], dict(recipe.groups), embeddings]
+    return fingerprint([number, study.split_fingerprint(), labels, asked])
 
 
 def _prepare(study: Study, number: int, folder: Path) -> None:

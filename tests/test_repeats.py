@@ -15,6 +15,8 @@ from featx.repeats import compared, cost_text, repeat
 from featx.workspace import RunFolder, Study
 from tests.conftest import TOY_RECIPE, make_images
 
+LIGHT = TOY_RECIPE[: TOY_RECIPE.index("[[head]]")] + '[[head]]\nname = "logreg"\ntrials = 1\nfolds = 3\n'
+
 
 def parts_of(number: int) -> "pd.Series[str]":
     return pd.read_parquet(f"runs/featx/repeats/{number:02}/split.parquet").set_index("id")["part"]
@@ -33,7 +35,10 @@ def study(toy_home: Path) -> Study:
     return Study.open(None)
 
 
-def test_each_repeat_has_another_val_and_the_same_test(study: Study) -> None:
+def test_each_repeat_has_another_val_and_the_same_test(toy_home: Path) -> None:
+    Path("featx.toml").write_text(LIGHT)
+    featx.extract()
+    study = Study.open(None)
     (found,) = repeat(None, 3)
     assert (found.n_repeats, found.n_train, found.n_val) == (3, 24, 12)
     cuts = [parts_of(number) for number in (1, 2, 3)]
@@ -76,11 +81,13 @@ def test_what_is_done_is_not_done_again_and_a_broken_repeat_goes_on(study: Study
 
 
 def test_another_recipe_is_repeated_anew(study: Study) -> None:
-    repeat(None, 2)
-    Path("featx.toml").write_text(TOY_RECIPE.replace("trials = 2", "trials = 1"))
-    assert "2 repeats to make" in cost_text(Study.open(None), 2)
+    Path("featx.toml").write_text(LIGHT)
     repeat(None, 2)
     assert cost_text(Study.open(None), 2) == ""
+    Path("featx.toml").write_text(LIGHT.replace("trials = 1", "trials = 2"))
+    assert "2 repeats to make" in cost_text(Study.open(None), 2)
+    Path("featx.toml").write_text(LIGHT + '\n[groups]\nclass = "class"\n')
+    assert "2 repeats to make" in cost_text(Study.open(None), 2)
 
 
 def test_what_it_will_cost_is_said_beforehand(study: Study) -> None:
@@ -96,8 +103,8 @@ def test_what_it_will_cost_is_said_beforehand(study: Study) -> None:
 
 
 def test_networks_are_trained_again_in_each_repeat(toy_home: Path) -> None:
-    section = '[[finetune]]\nbackbone = "toy"\nweights = "none"\nepochs = 1\nstrategy = "head"\nlr = [0.1, 0.01]\n'
-    Path("featx.toml").write_text(TOY_RECIPE + section)
+    section = '\n[[finetune]]\nbackbone = "toy"\nweights = "none"\nepochs = 1\nstrategy = "head"\nlr = [0.1, 0.01]\n'
+    Path("featx.toml").write_text(LIGHT + section)
     featx.extract()
     (found,) = repeat(None, 2)
     networks = [row for row in found.rows if row.run.startswith("toy-head-class")]
@@ -109,7 +116,7 @@ def test_groups_stay_whole_in_every_repeat(toy_home: Path) -> None:
     paths = sorted(str(path.relative_to("images")) for path in Path("images").rglob("*.png"))
     table = pd.DataFrame({"path": paths, "class": [path.split("/")[0] for path in paths]})
     table.assign(person=[f"p{at // 2}" for at in range(len(paths))]).to_csv("images/l.csv", index=False)
-    data = TOY_RECIPE.replace('"images"', '"images"\nlabels = { file = "l.csv" }')
+    data = LIGHT.replace('"images"', '"images"\nlabels = { file = "l.csv" }')
     Path("featx.toml").write_text(data.replace("[split]", '[split]\nby = "person"'))
     featx.extract()
     repeat(None, 2)
@@ -120,7 +127,7 @@ def test_groups_stay_whole_in_every_repeat(toy_home: Path) -> None:
 def test_copies_stay_together_in_every_repeat(toy_home: Path) -> None:
     for number in range(20):
         shutil.copy(f"images/dark/{number:03}.png", f"images/dark/copy{number}.png")
-    Path("featx.toml").write_text(TOY_RECIPE.replace("[split]", '[split]\nduplicates = "together"'))
+    Path("featx.toml").write_text(LIGHT.replace("[split]", '[split]\nduplicates = "together"'))
     featx.extract()
     repeat(None, 2)
     cut = parts_of(1)
@@ -181,7 +188,7 @@ def test_run_prints_the_table(home: Path, capsys: pytest.CaptureFixture[str]) ->
     from featx.cli.main import app
 
     make_images(home / "images")
-    Path("featx.toml").write_text(TOY_RECIPE)
+    Path("featx.toml").write_text(LIGHT)
     said = CliRunner().invoke(app, ["run", "featx.toml", "--repeats", "2"]).stdout
     assert "── featx repeats" in said
     assert "class: 2 cuts of train and val (n 24 and 12)" in said
