@@ -286,3 +286,16 @@ def test_what_is_printed_can_be_read_as_json(leaky: Study, capsys: pytest.Captur
     assert "! b / a" in text
     assert "3 pairs (1 exact, 2 near); images with a copy in another part: train 3, val 1, test 2" in text
     assert "sealed and were not compared" in text
+
+
+def test_errors_without_copies_are_errors_as_the_table_has_them(rows: pd.DataFrame) -> None:
+    rows["size"] = np.arange(N) / 4
+    add(rows, "a/000.png", "a/exact.png", "val")
+    numbers = RECIPE.replace('[targets.y]\ncolumn = "y"', '[targets.size]\nkind = "numbers"\ncolumn = "size"')
+    Path("featx.toml").write_text(numbers.replace("logreg", "ridge"))
+    study = extracted(rows)
+    featx.fit()
+    (row,) = featx.evaluate()[0].rows
+    table = RunFolder(study.folder / row.run).answers.of("val")
+    clean = table.take([name for name in table.ids if name != "a/exact.png"])
+    assert row.scores["mae_without_leaks"] == pytest.approx(scores(study.labels("size"), clean)["mae"])
