@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RECIPE := pipelines/solar_cells.toml
 
-.PHONY: help demo check fix bench bench-extract bench-finetune bench-intervals bench-search slow
+.PHONY: help demo check fix bench bench-copies bench-extract bench-finetune bench-intervals bench-search slow
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -34,6 +34,9 @@ slow: $(INSTALLED) ## proofs on whole data sets (about half an hour on 2 cores)
 bench: $(INSTALLED) ## times against the unaided way, in one run
 	$(BIN)/python -m tests.benchmarks.rerun
 	$(BIN)/python -m tests.benchmarks.warm
+
+bench-copies: $(INSTALLED) ## which changed copies of solar cells are found, and what is flagged without reason, by the bound
+	$(BIN)/python -m tests.benchmarks.copies
 
 bench-extract: $(INSTALLED) ## images a second against what people write instead
 	$(BIN)/python -m tests.benchmarks.extraction

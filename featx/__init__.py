@@ -8,6 +8,7 @@ The flow, each arrow a table joined by id::
     finetune  images → networks trained from a boundary on, runs as well
     ensemble  runs → votes, runs as well
     evaluate  all runs on the same rows; the test split only when told to
+    leaks     images with copies in another part, and labels on which copies disagree
     report    one HTML page
     predict   every run's answer for new images
     load      a run as an object that answers
@@ -31,6 +32,7 @@ _HOME = {
     "finetune": "featx.finetuning.finetune",
     "ensemble": "featx.ensembles.vote",
     "evaluate": "featx.evaluation.evaluate",
+    "leaks": "featx.evaluation.leakage",
     "report": "featx.reports.html",
     "export": "featx.exports.export",
     "predict": "featx.predictors",
@@ -52,6 +54,7 @@ __all__ = [
     "finetune",
     "fit",
     "init",
+    "leaks",
     "load",
     "predict",
     "report",

@@ -302,9 +302,11 @@ class SplitSpec(Spec):
     cut
         ``test-first``: test from all rows, then val from what is left. ``together``: both in one from all rows, then
         test from those, as in ``train_test_split`` twice.
+    duplicates
+        ``apart``: each image is cut by itself. ``together``: images of the same content go into one part.
     """
 
-    added_later: ClassVar[Mapping[str, object]] = {"cut": "test-first"}
+    added_later: ClassVar[Mapping[str, object]] = {"cut": "test-first", "duplicates": "apart"}
 
     test: Share = 0.2
     val: Share = 0.15
@@ -313,6 +315,17 @@ class SplitSpec(Spec):
     column: str | None = None
     seed: int = 0
     cut: Literal["test-first", "together"] = "test-first"
+    duplicates: Literal["apart", "together"] = "apart"
+
+    @model_validator(mode="after")
+    def _one_thing_says_where_a_copy_goes(self) -> "SplitSpec":
+        said = [name for name in ("by", "column") if getattr(self, name) is not None]
+        if self.duplicates == "together" and said:
+            raise ValueError(
+                f"duplicates = 'together' and {said[0]!r} both say where a copy goes, expected one of them; "
+                "'featx leaks' lists copies in several parts"
+            )
+        return self
 
     @model_validator(mode="after")
     def _something_is_left_to_learn_from(self) -> "SplitSpec":

@@ -11,6 +11,7 @@ from featx.finetuning.finetune import finetune
 from featx.heads.fit import fit
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe, load_recipe
+from featx.repeats import repeat
 from featx.reports.html import report
 from featx.specs import EngineSpec
 
@@ -19,17 +20,19 @@ def run(
     recipe: str | Path | Recipe | None = None,
     *,
     final: bool = False,
+    repeats: int = 0,
     engine: EngineSpec | None = None,
     watch: Watch = unwatched,
 ) -> list[tuple[str, Any]]:
     """Run all stages of a recipe and return their names and results; parameters and errors are those of `stages`."""
-    return list(stages(recipe, final=final, engine=engine, watch=watch))
+    return list(stages(recipe, final=final, repeats=repeats, engine=engine, watch=watch))
 
 
 def stages(
     recipe: str | Path | Recipe | None = None,
     *,
     final: bool = False,
+    repeats: int = 0,
     engine: EngineSpec | None = None,
     watch: Watch = unwatched,
 ) -> Iterator[tuple[str, Any]]:
@@ -42,6 +45,8 @@ def stages(
     ----------
     final
         Open the sealed test split once all models are made; the look is logged.
+    repeats
+        Make all runs again over so many other cuts of train and val (`featx.repeats`); 0 for none.
 
     Raises
     ------
@@ -60,7 +65,9 @@ def stages(
     n_runs = len(read.head) + sum(len(section.runs) for section in read.finetune)
     if n_runs > 1:
         yield "ensemble", ensemble(read)
-    yield "evaluate", evaluate(read)
+    yield "evaluate", evaluate(read, watch=watch)
+    if repeats:
+        yield "repeats", repeat(read, repeats, engine=engine, watch=watch)
     if final:
-        yield "evaluate --final", evaluate(read, final=True)
+        yield "evaluate --final", evaluate(read, final=True, watch=watch)
     yield "report", report(read)

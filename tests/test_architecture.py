@@ -49,17 +49,19 @@ ORDER = [
     "predictors",
     "exports",
     "evaluation",
+    "repeats",
     "reports",
     "stages",
     "cli",
 ]
 MAY_IMPORT_TORCH = {"networks", "embeddings", "finetuning"}
-# Ensembles see predictions only; evaluation and reports never see a model; heads never see an image.
+# Ensembles see predictions only; evaluation and reports never see a model, but the former looks for copies among
+# images and their vectors; heads never see an image.
 MUST_NOT_IMPORT = {
     "heads": {"images", "networks"},
     "finetuning": {"heads"},
     "ensembles": {"images", "networks", "embeddings", "heads", "finetuning"},
-    "evaluation": {"networks", "embeddings", "heads", "finetuning", "predictors"},
+    "evaluation": {"networks", "heads", "finetuning", "predictors"},
     "reports": {"networks", "embeddings", "heads", "finetuning", "predictors"},
 }
 FILES = sorted(ROOT.rglob("*.py"))

@@ -98,6 +98,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "column": "split",
             "seed": 1,
             "cut": "together",
+            "duplicates": "together",
         },
     ),
     (

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from featx.cli import data, listings, models
+from featx.cli import data, leaks, listings, models
 from featx.errors import FeatxError, TooManyFailuresError
 
 TOO_MANY_FAILURES = 3
@@ -26,6 +26,7 @@ for command in (
     models.finetune,
     models.ensemble,
     models.evaluate,
+    leaks.leaks,
     models.report,
     models.predict,
     models.export,

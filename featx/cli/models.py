@@ -186,8 +186,12 @@ def evaluate(
     """
     import featx
     from featx.cli import show
+    from featx.cli.progress import watching
 
-    found = featx.evaluate(recipe, target=target, final=final, coverage=coverage, abstain_below=abstain_below)
+    with watching() as watch:
+        found = featx.evaluate(
+            recipe, target=target, final=final, coverage=coverage, abstain_below=abstain_below, watch=watch
+        )
     show.as_json(_evaluations(found)) if json else show.evaluations(found, per_class, groups)
 
 
@@ -280,15 +284,20 @@ def export(
 def run(
     recipe: Annotated[Path | None, typer.Argument(help="The recipe.", show_default="./featx.toml")] = None,
     final: Annotated[bool, typer.Option("--final", help="Open the sealed test split at the end.")] = False,
+    repeats: Annotated[
+        int,
+        typer.Option(min=0, help="Make all runs again over so many other cuts of train and val.", show_default="none"),
+    ] = 0,
     device: DeviceOption = None,
     json: JsonOption = False,
 ) -> None:
     """Run all stages of a recipe; what is done already is skipped.
 
-    Example: featx run pipelines/solar_cells.toml --final
+    Examples: featx run pipelines/solar_cells.toml --final · featx run pipelines/solar_cells.toml --repeats 10
     """
     from featx.cli import show
     from featx.cli.progress import watching
+    from featx.cli.repeats import repeated
     from featx.recipe import load_recipe
     from featx.stages import stages
 
@@ -299,12 +308,13 @@ def run(
         "finetune": show.networks,
         "ensemble": show.votes,
         "evaluate": show.evaluations,
+        "repeats": repeated,
         "evaluate --final": show.evaluations,
         "report": lambda path: show.say(str(path)),
     }
     with watching() as watch:
         done = []
-        for stage, result in stages(read, final=final, engine=read.engine(device=device), watch=watch):
+        for stage, result in stages(read, final=final, repeats=repeats, engine=read.engine(device=device), watch=watch):
             done.append({"stage": stage, "result": show.plain(result)})
             if not json:
                 show.say(f"\n── featx {stage}")

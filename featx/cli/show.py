@@ -305,6 +305,8 @@ def evaluation(found: "Evaluation", with_classes: bool) -> None:
     table("", ["  all scores", *titles], rows)
     looks = f"; the test split has been opened {found.n_looks} times" if found.n_looks else "; the test split is sealed"
     say(f"* chosen by {found.chosen_by.replace('_', ' ')}{looks.replace('1 times', 'once')}")
+    for warning in found.warnings:
+        say(f"warning: {warning}")
     if with_classes:
         for row in found.rows:
             lines = [(c["class"], c["precision"], c["recall"], c["f1"], c["n"]) for c in row.per_class]

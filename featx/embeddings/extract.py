@@ -137,8 +137,11 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
     truths = [strata(found.manifest, name, target) for name, target in targets.items()]
     for column in study.recipe.groups.values():
         found.manifest.column(column)
-    parts = split(found.manifest, truths[0], study.recipe.split, _kept_split(study))
+    told = study.recipe.split.duplicates == "apart"  # then what is wrong with the split is said before images are read
+    parts = split(found.manifest, truths[0], study.recipe.split, _kept_split(study)) if told else None
     found, identities, n_read = _identified(study, found, watch)
+    if parts is None:
+        parts = split(found.manifest, truths[0], study.recipe.split, _kept_split(study))
     uris: dict[str, str] = {}
     for digest, uri in zip(found.manifest.digests, found.manifest.uris, strict=True):
         if digest:

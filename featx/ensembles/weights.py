@@ -10,7 +10,8 @@ from featx.ensembles.ballots import Ballots, Combiner, Outputs, Vote
 from featx.ensembles.voting import Mean
 from featx.errors import DataError
 from featx.facts import Facts
-from featx.metrics import LEAST_PROBABILITY, LESS_IS_BETTER, chosen_metric, merit
+from featx.metrics import chosen_metric, merit
+from featx.scoring import LEAST_PROBABILITY, LESS_IS_BETTER
 from featx.specs import EnsembleSpec
 
 Weights = NDArray[np.float64]

@@ -11,8 +11,10 @@ from featx.evaluation.beliefs import Beliefs
 from featx.evaluation.comparison import cheapest, compare, statement
 from featx.evaluation.cost import cost_of
 from featx.evaluation.groups import Answers, Grouping, biases, for_whom
+from featx.evaluation.leakage import Copies, copied
 from featx.evaluation.members import groupings
 from featx.metrics import aligned, confusion, per_class, per_label, score, scores
+from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
 from featx.specs import Metric, fingerprint
 from featx.tables import Answered, Kind, Known, Predictions, Truth
@@ -26,7 +28,7 @@ class Row:
     Attributes
     ----------
     scores
-        See `featx.metrics.scores` and `Beliefs`.
+        See `featx.metrics.scores`, `Beliefs` and `featx.evaluation.leakage.Copies.score_without`.
     accuracy_low, accuracy_high
         That of `intervals`, of classes.
     per_class
@@ -96,6 +98,8 @@ class Evaluation:
         That in words.
     groupings
         For whom the chosen run works, by each of the recipe's groups and where two of them meet.
+    warnings
+        What should be known of the rows.
     """
 
     target: str
@@ -112,6 +116,7 @@ class Evaluation:
     cheapest: str = ""
     verdict: str = ""
     groupings: list[Grouping] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def scores(self) -> list[str]:
@@ -125,13 +130,14 @@ class Evaluation:
         return cls(**fields | {"rows": [Row(**row) for row in fields["rows"]], "groupings": groupings})
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 (all but the first are options by name, one each for the command's)
     recipe: str | Path | Recipe | None = None,
     *,
     target: str | None = None,
     final: bool = False,
     coverage: float | None = None,
     abstain_below: float | None = None,
+    watch: Watch = unwatched,
 ) -> list[Evaluation]:
     """Score all finished runs, one table a target.
 
@@ -155,7 +161,8 @@ def evaluate(
     """
     study = Study.open(recipe)
     beliefs = Beliefs(coverage, abstain_below)
-    return [_evaluate(study, name, final, beliefs) for name in _with_runs(study, target)]
+    copies = copied(study, watch)
+    return [_evaluate(study, name, final, beliefs, copies) for name in _with_runs(study, target)]
 
 
 def _with_runs(study: Study, target: str | None) -> list[str]:
@@ -165,7 +172,7 @@ def _with_runs(study: Study, target: str | None) -> list[str]:
     return having or names
 
 
-def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs) -> Evaluation:
+def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs, copies: Copies) -> Evaluation:
     runs = study.runs(target)
     truth = study.labels(target)
     metric = study.metric(target)
@@ -193,9 +200,19 @@ def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs) -> Evalu
         truth.kind,
     )
     found = _for_whom(study, _compared(study, found, tables, on, metric), tables, on)
+    found = _beside_copies(found, copies, tables, on, metric)
     if final:
         write_json(_final_file(study, target), asdict(found))
     return found
+
+
+def _beside_copies(
+    found: Evaluation, copies: Copies, tables: Mapping[str, Answered], known: Known, metric: Metric
+) -> Evaluation:
+    """Add the score that chooses on the rows without a copy in another part, where some have one."""
+    clean = {run: copies.score_without(metric, known, table) for run, table in tables.items()}
+    rows = [replace(row, scores=row.scores | clean[row.run]) for row in found.rows]
+    return replace(found, rows=rows, warnings=copies.warnings(tables[found.chosen].ids))
 
 
 def last_final(study: Study, target: str) -> Evaluation | None:

@@ -17,6 +17,7 @@ READERS = 4  # threads: files are waited for more than they are worked on
 AHEAD = 4096
 CHUNK = 64
 SETTLED_NS = 100_000_000  # a file written later than this before it was read may be written again in one tick
+COLUMNS = "(uri TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, digest TEXT)"
 COARSE_NS = 1_000_000_000  # ticks of file systems that count whole seconds
 
 
@@ -69,7 +70,7 @@ class DigestCache:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._database = _connected(path)
+        self._database = connected(path, f"digests {COLUMNS} WITHOUT ROWID")
 
     def __enter__(self) -> Self:
         return self
@@ -93,15 +94,12 @@ class DigestCache:
             self._database.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", values)
 
 
-def _connected(path: Path) -> sqlite3.Connection:
-    """Open the database; one that is damaged is only a cache, and is begun anew."""
+def connected(path: Path, table: str) -> sqlite3.Connection:
+    """Open a database with a table of this name and columns; one that is damaged is only a cache, and is begun anew."""
     for _ in range(2):
         database = sqlite3.connect(path, timeout=60)
         try:
-            database.execute(
-                "CREATE TABLE IF NOT EXISTS digests "
-                "(uri TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, digest TEXT) WITHOUT ROWID"
-            )
+            database.execute(f"CREATE TABLE IF NOT EXISTS {table}")
             is_whole = database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
         except sqlite3.OperationalError as error:  # busy, or a folder that may not be written: not the file's fault
             database.close()

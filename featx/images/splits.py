@@ -13,6 +13,7 @@ from featx.images.names import PARTS
 from featx.specs import SplitSpec
 from featx.tables import Manifest, Truth
 
+SEALED_FIRST = {"test": 0, "val": 1, "train": 2}
 DRAWS = 64  # groupings among which the one closest to the shares asked for is taken
 
 
@@ -43,7 +44,15 @@ def split(manifest: Manifest, truth: Truth, spec: SplitSpec, kept: "pd.Series[st
     ``random_state=seed``; with groups the best of 64 shuffles by group.
     New ids fill the parts up to their shares of all rows; they are drawn without stratification, since a few
     new images have no shares of classes to keep.
+    With ``duplicates = "together"`` one image of each content is split, and its copies follow it: the one that was
+    given a part earlier, the most sealed one where there are several.
     """
+    if spec.duplicates == "together":
+        firsts = _firsts(manifest, kept)
+        chosen = pd.unique(firsts.to_numpy())
+        alone = spec.model_copy(update={"duplicates": "apart"})
+        parts = split(manifest.take(chosen), truth.take(chosen), alone, kept)
+        return pd.Series(parts[firsts].to_numpy(), index=firsts.index, name="part", dtype=object)
     said = _given(manifest, spec)
     named = set(said.dropna())
     parts = said.where(said != "train")  # what a column calls train may still be cut into the parts it does not name
@@ -106,6 +115,15 @@ def held_out(  # noqa: PLR0913 (a cut and what it keeps to)
     if groups is None:
         return _cut(index, n_cut, shares, seed, what)
     return _cut_groups(index, n_cut, shares, pd.Series(groups, index=index), seed)
+
+
+def _firsts(manifest: Manifest, kept: "pd.Series[str] | None") -> "pd.Series[str]":
+    """Return by id the image of the same content that is split for all of its copies; unread ones are their own."""
+    ids = pd.Series(manifest.ids, index=pd.Index(manifest.ids))
+    given = ids.map({} if kept is None else kept).map(SEALED_FIRST).fillna(len(SEALED_FIRST))
+    content = pd.Series(manifest.digests, index=ids.index).where(manifest.digests != "", ids)
+    ordered = ids[given.sort_values(kind="stable").index]
+    return ordered.groupby(content[ordered.index]).transform("first").reindex(ids.index)
 
 
 def _join_groups(parts: "pd.Series[str]", groups: "pd.Series[str] | None") -> "pd.Series[str]":

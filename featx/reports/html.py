@@ -13,6 +13,7 @@ from featx.disk import write_text
 from featx.errors import ReadError
 from featx.evaluation.evaluate import Evaluation, evaluate, last_final
 from featx.evaluation.groups import bias_text
+from featx.evaluation.leakage import leaks
 from featx.images.contents import read
 from featx.images.decode import decode
 from featx.metrics import aligned
@@ -29,6 +30,7 @@ from featx.reports.figures import (
     thumbnail,
 )
 from featx.reports.for_whom import group_scores
+from featx.reports.leaks import shown_pairs
 from featx.reports.votes import Votes, votes_of
 from featx.specs import ResolvedEmbedding
 from featx.tables import Estimates, Predictions
@@ -66,12 +68,15 @@ def report(recipe: str | Path | Recipe | None = None) -> Path:
     """
     study = Study.open(recipe)
     sections = [_section(study, found) for found in evaluate(study.recipe, coverage=COVERAGE)]
+    leaked = leaks(study.recipe)
     environment = Environment(loader=PackageLoader("featx.reports"), autoescape=True, undefined=StrictUndefined)
     environment.filters["bias"] = bias_text
     environment.filters["score"] = lambda value: "–" if value != value else f"{value:.4f}"
     page = environment.get_template("report.html").render(
         study=study,
         sections=sections,
+        leaks=leaked,
+        pairs=shown_pairs(study, leaked),
         outcomes=study.outcomes["outcome"].value_counts().to_dict(),
         failures=_failures(study),
         n_found=len(study.outcomes),

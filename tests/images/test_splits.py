@@ -198,3 +198,61 @@ def test_the_last_group_is_left_to_learn_from() -> None:
 def test_too_few_images_cannot_be_cut() -> None:
     with pytest.raises(DataError, match=r"split\.test: cannot cut 2 of 2 images"):
         parts(manifest([0, 1]), test=0.9, val=0.0, stratify=False)
+
+
+def alike(n: int, copies: dict[int, int]) -> Manifest:
+    """Make a manifest in which some images have the content of others."""
+    rows = manifest([i % 2 for i in range(n)])
+    digests = [f"{copies.get(i, i):032x}" for i in range(n)]
+    return Manifest(rows.ids, rows.uris, rows.labels, np.asarray(digests, dtype=object))
+
+
+@quick
+@given(copies=st.dictionaries(st.integers(0, 59), st.integers(0, 59), max_size=25), seed=st.integers(0, 9))
+def test_together_copies_share_a_part(copies: dict[int, int], seed: int) -> None:
+    rows = alike(60, copies)
+    found = parts(rows, duplicates="together", seed=seed, stratify=False)
+    assert found.index.tolist() == rows.ids.tolist()
+    assert (found.groupby(rows.digests).nunique() == 1).all()
+    n = len(set(rows.digests))
+    assert found.groupby(rows.digests).first().value_counts()["test"] == round(0.2 * n)
+
+
+def test_copies_stand_apart_unless_it_is_said() -> None:
+    rows = alike(60, {at: at - 30 for at in range(30, 60)})
+    assert (parts(rows).groupby(rows.digests).nunique() > 1).any()
+    assert parts(rows, duplicates="together").groupby(rows.digests).nunique().eq(1).all()
+
+
+def test_without_copies_together_is_the_same_split() -> None:
+    rows = alike(60, {})
+    pd.testing.assert_series_equal(parts(rows, duplicates="together"), parts(rows))
+
+
+def test_new_copies_follow_the_images_that_have_a_part() -> None:
+    old = alike(60, {})
+    kept = parts(old, duplicates="together")
+    for part in ("train", "val", "test"):
+        copied = np.flatnonzero(kept == part)[:5].tolist()
+        rows = alike(80, dict(zip(range(60, 65), copied, strict=True)))
+        order = [*rows.ids[60:], *old.ids]  # the new ones stand first
+        found = parts(rows.take(order), kept, duplicates="together")
+        assert (found[rows.ids[60:65]] == part).all()
+        assert (found[kept.index] == kept).all()
+
+
+def test_images_that_became_equal_go_where_the_more_sealed_one_is() -> None:
+    kept = parts(alike(60, {}), duplicates="together")
+    (test, *_), (train, *_) = (np.flatnonzero(kept == part).tolist() for part in ("test", "train"))
+    for one, other in ((test, train), (train, test)):
+        assert set(parts(alike(60, {one: other}), kept, duplicates="together").iloc[[one, other]]) == {"test"}
+
+
+def test_images_that_cannot_be_read_are_no_copies_of_each_other() -> None:
+    rows = manifest([0, 1] * 30)
+    assert counts(parts(rows, duplicates="together"))["test"] == 12
+
+
+def test_two_things_cannot_say_where_a_copy_goes() -> None:
+    with pytest.raises(ValueError, match="duplicates = 'together' and 'by' both say where a copy goes"):
+        SplitSpec(by="patient", duplicates="together")

@@ -1,0 +1,348 @@
+"""What stands in several parts of a split and should not: copies of images, and groups that look like one person."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from featx.disk import read_json, read_table, write_json, write_table
+from featx.embeddings.engine import workers_for
+from featx.embeddings.store import EmbeddingStore
+from featx.embeddings.workers import Decoder, decoded
+from featx.evaluation.copies import COPIED, Looks
+from featx.images.decode import Pixels
+from featx.images.hashes import AHEAD, SIDE, THUMBNAIL, ThumbnailCache, grey
+from featx.metrics import LESS_IS_BETTER, score
+from featx.progress import Watch, unwatched
+from featx.recipe import Recipe
+from featx.specs import Metric, fingerprint
+from featx.tables import Answered, Ids, Known, Labels, Truth
+from featx.workspace import Study
+
+PARTS = ("train", "val", "test")
+SEARCH = 1  # version: what one of another version found is looked for anew
+COLUMNS = ["id", "part", "copy", "copy_part", "kind", "similarity"]
+WITHOUT = "_without_leaks"  # how the name of a score ends that copies are left out of
+FEWEST_GROUPS, MOST_OF_ONE = 20, 25  # groups, and images of each on average, of a column that looks like an identity
+SHOWN = 3  # images that a warning names
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and its copy in another part.
+
+    Attributes
+    ----------
+    id, part
+        The image in the later one of the parts train, val, test.
+    copy, copy_part
+        The other one.
+    kind
+        ``exact``: the same file content; ``near``: encoded again, resized or a little changed.
+    similarity
+        See `featx.evaluation.copies.Looks.similarity`; 1 of exact ones.
+    labels
+        Target → the two labels; those of test rows are left out while they are sealed.
+    """
+
+    id: str
+    part: str
+    copy: str
+    copy_part: str
+    kind: str
+    similarity: float
+    labels: dict[str, tuple[str | None, str | None]] = field(default_factory=dict)
+
+    @property
+    def disagreeing(self) -> list[str]:
+        """The targets whose labels are known and differ."""
+        return [name for name, (one, other) in self.labels.items() if None not in (one, other) and one != other]
+
+
+@dataclass(frozen=True)
+class Torn:
+    """Groups of one column of ``[groups]`` that stand in several parts.
+
+    Attributes
+    ----------
+    n_groups, n_torn
+        Groups in all, and those in several parts.
+    first
+        One of the latter.
+    """
+
+    name: str
+    column: str
+    n_groups: int
+    n_torn: int
+    first: str
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """What stands in several parts.
+
+    Attributes
+    ----------
+    pairs
+        Exact copies first, then the most similar ones. Of more than two copies each is paired with the first.
+    n_images
+        Part → its images that have a copy in another one.
+    groups
+        Columns that look like an identity and are torn; one that ``split.by`` names never is.
+    n_unseen
+        Images that could not be read any more, and were compared by content alone.
+    opened
+        Whether labels of test rows are among the pairs'; the look was logged.
+    file
+        The table of all pairs, without labels.
+    """
+
+    recipe: str
+    pairs: list[Pair]
+    n_images: dict[str, int]
+    groups: list[Torn]
+    n_unseen: int
+    opened: bool
+    file: str
+
+    @property
+    def disagreeing(self) -> list[Pair]:
+        """Pairs with labels that differ."""
+        return [pair for pair in self.pairs if pair.disagreeing]
+
+
+def leaks(recipe: str | Path | Recipe | None = None, *, final: bool = False, watch: Watch = unwatched) -> Leaks:
+    """Find images that have copies in another part, and groups that are torn.
+
+    Parameters
+    ----------
+    final
+        Compare test labels as well; that opens the sealed test split, and the look is logged.
+
+    Raises
+    ------
+    IncompleteError
+        nothing has been extracted yet.
+    DataError
+        there are no test rows to open.
+    """
+    study = Study.open(recipe)
+    copies = copied(study, watch)
+    labels = {target: _label_texts(study.labels(target)) for target in study.recipe.targets}
+    if final:
+        for target in labels:
+            labels[target] |= _label_texts(study.open_test(target, []))
+    pairs = []
+    for row in copies.frame.to_dict("records"):
+        both = {target: (texts.get(row["id"]), texts.get(row["copy"])) for target, texts in labels.items()}
+        pairs.append(Pair(**{str(column): value for column, value in row.items()}, labels=both))
+    return Leaks(
+        recipe=study.recipe.name,
+        pairs=pairs,
+        n_images={part: len(copies.ids(part)) for part in PARTS},
+        groups=list(torn_groups(study)),
+        n_unseen=copies.n_unseen,
+        opened=final,
+        file=str(_file(study)),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Copies:
+    """All images that have copies in another part.
+
+    Attributes
+    ----------
+    frame
+        One row a pair, columns `COLUMNS`.
+    n_unseen
+        As of `Leaks`.
+    """
+
+    frame: pd.DataFrame
+    n_unseen: int = 0
+
+    def ids(self, part: str) -> set[str]:
+        """Return the images of one part that have a copy in another."""
+        one, other = self.frame["part"] == part, self.frame["copy_part"] == part
+        return {*self.frame.loc[one, "id"], *self.frame.loc[other, "copy"]}
+
+    @cached_property
+    def _every(self) -> pd.Index:
+        every: pd.Index = pd.Index([*self.frame["id"], *self.frame["copy"]], dtype=object).unique()
+        return every
+
+    def score_without(self, metric: Metric, known: Known, table: Answered) -> dict[str, float]:
+        """Return a score on the rows that have no copy in another part; nothing where all are such rows."""
+        kept = table.ids[~pd.Index(table.ids).isin(self._every)]
+        if len(kept) == len(table.ids):
+            return {}
+        sign = -1 if metric in LESS_IS_BETTER else 1
+        return {f"{metric}{WITHOUT}": sign * score(metric, known, table.take(kept)) if len(kept) else float("nan")}
+
+    def warnings(self, ids: Ids) -> list[str]:
+        """Word in a line how many of the rows that are scored have copies; no line where none has."""
+        clones = pd.Index(ids)[pd.Index(ids).isin(self._every)]
+        if not len(clones):
+            return []
+        exact = self.frame[self.frame["kind"] == "exact"]
+        n_exact = int(clones.isin([*exact["id"], *exact["copy"]]).sum())
+        named = ", ".join(map(repr, clones[:SHOWN])) + (", …" if len(clones) > SHOWN else "")
+        return [
+            f"{len(clones)} of {len(ids)} images scored have a copy in another part ({n_exact} exact, "
+            f"{len(clones) - n_exact} near), first {named}; 'featx leaks' lists all"
+        ]
+
+
+def copied(study: Study, watch: Watch = unwatched) -> Copies:
+    """Return all images that have copies in another part.
+
+    They are looked for once for a split, its images and their embedding, and kept in ``leaks.parquet``.
+    """
+    state = _state(study)
+    file, about = _file(study), study.folder / "leaks.json"
+    if file.is_file() and about.is_file() and read_json(about) == {"state": state, "n_unseen": 0}:
+        return Copies(read_table(file, "featx leaks"))
+    rows = _rows(study)
+    looks, n_unseen = _looks(study, rows, watch)
+    found = pd.DataFrame([*_exact(rows), *_near(rows, *looks)], columns=COLUMNS)
+    found = found.sort_values(["kind", "similarity", "id", "copy"], ascending=[True, False, True, True])
+    write_table(file, found)
+    write_json(about, {"state": state, "n_unseen": n_unseen})
+    return Copies(found, n_unseen)
+
+
+def _file(study: Study) -> Path:
+    return study.folder / "leaks.parquet"
+
+
+def _state(study: Study) -> str:
+    """Return what the search depends on."""
+    ids = np.concatenate([study.ids(part) for part in PARTS])
+    digests = study.manifest.take(ids).digests.tolist()
+    embedding = [one.spec.fingerprint() for one in study.locked[:1]]
+    found = [SEARCH, COPIED, study.split_fingerprint(), dict(zip(ids, digests, strict=True)), embedding]
+    return fingerprint([*found, study.recipe.decoding.identity()])
+
+
+# The search
+
+Images = dict[tuple[str, str], list[str]]  # (digest, part) → ids
+
+
+def _rows(study: Study) -> Images:
+    """Return the images of all parts by content."""
+    found: Images = {}
+    for part in PARTS:
+        ids = study.ids(part)
+        for name, digest in zip(ids, study.manifest.take(ids).digests, strict=True):
+            found.setdefault((digest, part), []).append(name)
+    return found
+
+
+def _exact(rows: Images) -> Iterator[tuple[Any, ...]]:
+    for earlier, later in combinations(PARTS, 2):
+        for digest, part in rows:
+            if part == later and (digest, earlier) in rows:
+                yield from _pairs(rows, (digest, later), (digest, earlier), "exact", 1.0)
+
+
+def _pairs(
+    rows: Images, one: tuple[str, str], other: tuple[str, str], kind: str, similarity: float
+) -> Iterator[tuple[Any, ...]]:
+    """Yield pairs in which each image of one and of another content in their parts stands at least once."""
+    ids, copies = rows[one], rows[other]
+    for name, copy in [*((name, copies[0]) for name in ids), *((ids[0], copy) for copy in copies[1:])]:
+        yield name, one[1], copy, other[1], kind, similarity
+
+
+def _near(rows: Images, digests: Sequence[str], looks: Looks) -> Iterator[tuple[Any, ...]]:
+    """Yield pairs of other contents that look alike; `digests` are those of the rows of `looks`."""
+    place = {digest: at for at, digest in enumerate(digests)}
+    at = {part: np.array([place[d] for d, of in rows if of == part and d in place], dtype=np.intp) for part in PARTS}
+    for earlier, later in combinations(PARTS, 2):
+        for i, j, similarity in zip(*looks.copies(at[later], at[earlier]), strict=True):
+            if i != j:
+                one, other = (digests[i], later), (digests[j], earlier)
+                yield from _pairs(rows, one, other, "near", round(float(similarity), 4))
+
+
+def _looks(study: Study, rows: Images, watch: Watch) -> tuple[tuple[list[str], Looks], int]:
+    """Return the digests of images that can be seen with how they look, and the number of those that cannot."""
+    uris = dict(zip(study.manifest.digests, study.manifest.uris, strict=True))
+    wanted = list(dict.fromkeys(digest for digest, _ in rows))
+    small = _thumbnails(study, {digest: uris[digest] for digest in wanted}, watch)
+    seen = [digest for digest in wanted if digest in small]
+    thumbnails = np.stack([small.pop(digest) for digest in seen]) if seen else np.zeros((0, SIDE, SIDE), np.uint8)
+    return (seen, Looks(thumbnails, _vectors(study, seen))), len(wanted) - len(seen)
+
+
+def _thumbnails(study: Study, uris: Mapping[str, str], watch: Watch) -> dict[str, Pixels]:
+    """Return the thumbnail of each image that can be read; those not known yet are decoded in worker processes."""
+    decoding = study.recipe.decoding.model_copy(update={"reduced": True})
+    engine = study.recipe.extraction
+    with ThumbnailCache(study.cache / "thumbnails.sqlite", decoding) as cache:
+        found = cache.known(list(uris))
+        todo = [(digest, uri) for digest, uri in uris.items() if digest not in found]
+        fresh: list[tuple[str, Pixels]] = []
+        decoder = Decoder(decoding, (THUMBNAIL,))
+        try:
+            with closing(decoded(todo, decoder, workers_for(engine), engine.batch_size)) as images:
+                for number, (digest, pixels, _) in enumerate(images, start=1):
+                    if not isinstance(pixels, str):
+                        fresh.append((digest, grey(pixels[0])))
+                    watch("look for copies", number, len(todo))
+                    if len(fresh) >= AHEAD:
+                        cache.remember(fresh)
+                        found |= dict(fresh)
+                        fresh.clear()
+        finally:
+            cache.remember(fresh)
+    return found | dict(fresh)
+
+
+def _vectors(study: Study, digests: Sequence[str]) -> NDArray[np.float32] | None:
+    """Return (n, d) of the first embedding that was extracted, zeros where it has no row; None where there is none."""
+    if not study.locked:
+        return None
+    one = study.locked[0]
+    store = EmbeddingStore(study.store_path(one.spec), one.spec, one.n_features)
+    lost = set(store.missing(digests))
+    held = np.array([digest not in lost for digest in digests], dtype=bool)
+    x = np.zeros((len(digests), one.n_features), dtype=np.float32)
+    x[held] = store.read([digest for digest in digests if digest not in lost])
+    return x
+
+
+def torn_groups(study: Study) -> Iterator[Torn]:
+    """Yield the columns of ``[groups]`` that look like an identity and have groups in several parts."""
+    for name, column in study.recipe.groups.items():
+        ids = np.concatenate([study.ids(part) for part in PARTS])
+        groups = pd.Series(study.group_names([column], ids))
+        n_groups = groups.nunique()
+        if n_groups < FEWEST_GROUPS or len(ids) > MOST_OF_ONE * n_groups:
+            continue
+        n_parts = study.split.reindex(ids).reset_index(drop=True).groupby(groups).nunique()
+        torn = n_parts.index[n_parts > 1]
+        if len(torn):
+            yield Torn(name, column, n_groups, len(torn), str(torn[0]))
+
+
+def _label_texts(known: Known) -> dict[str, str]:
+    """Return each image's label as people read it."""
+    if isinstance(known, Truth):
+        texts = [known.classes[code] for code in known.codes]
+    elif isinstance(known, Labels):
+        had = [[name for name, has in zip(known.names, row, strict=True) if has] for row in known.values]
+        texts = [" + ".join(names) or "none" for names in had]
+    else:
+        texts = [", ".join(f"{value:g}" for value in row) for row in known.values]
+    return dict(zip(known.ids, texts, strict=True))

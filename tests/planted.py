@@ -1,0 +1,106 @@
+"""Solar cells with copies of some of them put into other parts of the split."""
+
+import io
+import shutil
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageEnhance
+
+Change = Callable[[Image.Image], Image.Image]
+
+RECIPE = """
+[data]
+source = "images"
+labels = { file = "labels.csv" }
+
+[targets.defective]
+column = "defect"
+above = 0.5
+
+[split]
+column = "part"
+
+[[embedding]]
+backbone = "efficientnet_lite0"
+"""
+
+
+def encoded(image: Image.Image, quality: int) -> Image.Image:
+    """Return an image as a JPEG gives it back."""
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return Image.open(file)
+
+
+CHANGES: Mapping[str, Change] = {
+    "jpeg 75": lambda image: encoded(image, 75),
+    "jpeg 50": lambda image: encoded(image, 50),
+    "half size": lambda image: image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS),
+    "cropped 4 %": lambda image: image.crop((6, 6, image.width - 6, image.height - 6)),
+    "turned 90°": lambda image: image.rotate(90, expand=True),
+    "brighter 10 %": lambda image: ImageEnhance.Brightness(image).enhance(1.1),
+    "brighter 30 %": lambda image: ImageEnhance.Brightness(image).enhance(1.3),
+}
+
+
+def cells() -> pd.DataFrame:
+    """Return ELPV's table: path, defect, cell."""
+    spec = find_spec("elpv_dataset")
+    assert spec is not None
+    assert spec.origin is not None
+    source = Path(spec.origin).parent / "data"
+    found = pd.read_csv(source / "labels.csv", sep=r"\s+", names=["path", "defect", "cell"])
+    return found.assign(path=[str(source / path) for path in found["path"]])
+
+
+def plant(home: Path, originals: pd.DataFrame, n_each: int, changes: Mapping[str, Change], seed: int) -> pd.DataFrame:
+    """Write ``images/`` with originals and copies of some of them in other parts, and ``featx.toml`` over them.
+
+    Parameters
+    ----------
+    n_each
+        Originals that have an exact copy, and as many others for each change.
+
+    Returns
+    -------
+    pandas.DataFrame
+        index: id; columns of (the original's id), kind (``original``, ``exact`` or a change's name), part.
+    """
+    rng = np.random.default_rng(seed)
+    images = home / "images"
+    images.mkdir()
+    parts = rng.choice(["train", "val", "test"], len(originals), p=[0.6, 0.15, 0.25])
+    rows = []
+    for path, part, defect in zip(originals["path"], parts, originals["defect"], strict=True):
+        shutil.copy(path, images)
+        rows.append((Path(path).name, Path(path).name, "original", part, defect))
+    order = rng.permutation(len(originals))
+    for number, kind in enumerate(["exact", *changes]):
+        for at in np.take(order, range(number * n_each, (number + 1) * n_each), mode="wrap"):
+            source = Path(originals["path"].iloc[at])
+            copy = f"{source.stem}-{number}.png"
+            if kind == "exact":
+                shutil.copy(source, images / copy)
+            else:
+                changes[kind](Image.open(source)).save(images / copy)
+            part = rng.choice(sorted({"train", "val", "test"} - {parts[at]}))
+            rows.append((copy, source.name, kind, part, originals["defect"].iloc[at]))
+    table = pd.DataFrame(rows, columns=["path", "of", "kind", "part", "defect"])
+    table.to_csv(images / "labels.csv", index=False)
+    (home / "featx.toml").write_text(RECIPE)
+    return table.set_index("path")
+
+
+def found_copies(table: pd.DataFrame, pairs: pd.DataFrame) -> tuple[dict[str, float], float]:
+    """Return the share of planted copies of each kind that were found, and that of originals flagged without reason."""
+    one, other = table.loc[pairs["id"], "of"].to_numpy(), table.loc[pairs["copy"], "of"].to_numpy()
+    true = {frozenset(both) for both in zip(pairs["id"][one == other], pairs["copy"][one == other], strict=True)}
+    copies = table[table["kind"] != "original"]
+    hit = pd.Series([frozenset(both) in true for both in zip(copies.index, copies["of"], strict=True)], copies.index)
+    flagged = {*one[one != other], *other[one != other]}
+    recall = hit.groupby(copies["kind"]).mean()
+    return {str(kind): float(share) for kind, share in recall.items()}, len(flagged) / table["of"].nunique()

@@ -1,0 +1,26 @@
+"""Copies planted among solar cells, which all look alike, are found; the cells themselves are not taken for copies."""
+
+from pathlib import Path
+
+import pytest
+
+import featx
+from featx.evaluation.leakage import copied
+from featx.workspace import Study
+from tests.planted import CHANGES, cells, found_copies, plant
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [11, 12])
+def test_exact_and_reencoded_copies_across_parts_are_found(
+    seed: int, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unseen = cells().iloc[1::2]  # the bound was chosen on the others (tests/benchmarks/copies.py)
+    table = plant(home, unseen, 200, {"jpeg 75": CHANGES["jpeg 75"]}, seed)
+    featx.extract()
+    recall, false_alarms = found_copies(table, copied(Study.open(None)).frame)
+    with capsys.disabled():
+        print(f"\nseed {seed}: found {recall}, {false_alarms:.4f} of the cells flagged without reason")
+    assert recall["exact"] >= 0.99
+    assert recall["jpeg 75"] >= 0.95
+    assert false_alarms <= 0.01
