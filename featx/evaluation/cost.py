@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from featx.artifact import BODIES, read_header
+from featx.artifact import BODIES, beneath, read_header
 from featx.paces import known_paces, seconds_an_image
 from featx.workspace import RunFolder, Study
 
@@ -31,16 +31,23 @@ class Cost:
 
 def cost_of(study: Study, run: RunFolder) -> Cost:
     """Return what is known of a run's costs."""
-    members = [RunFolder(run.path.parent / name) for name in run.spec["members"]] if run.is_ensemble else []
-    asked = members or [run]
+    asked = _asked(run)
     needed = {one.spec.fingerprint() for each in asked for one in read_header(each.path)[1].embeddings}
-    bodies = sum((one.path / BODIES[one.kind]).stat().st_size for one in [run, *members])
+    bodies = sum((one.path / BODIES[one.kind]).stat().st_size for one in {run, *asked})
     weights = _weights_bytes(study, needed)
     return Cost(
         _total(map(_fit_s, asked)),
         _images_per_s(study, asked, needed),
         None if weights is None else bodies + weights,
     )
+
+
+def _asked(run: RunFolder) -> list[RunFolder]:
+    """Return the heads and networks that a run asks: itself, or those beneath an ensemble."""
+    header = read_header(run.path)[1]
+    if header.kind != "ensemble":
+        return [run]
+    return [RunFolder(path) for path, one in beneath(run.path, header).items() if one.kind != "ensemble"]
 
 
 def _total(values: Iterable[float | None]) -> float | None:

@@ -177,6 +177,16 @@ def test_the_table_says_what_is_tied_what_it_costs_and_reads_back(toy_home: Path
     assert Evaluation.from_dict(json.loads(json.dumps(asdict(found)))) == found
 
 
+def test_an_ensemble_of_ensembles_costs_what_the_heads_beneath_it_do(toy_home: Path) -> None:
+    featx.extract()
+    featx.fit()
+    (inner,) = featx.ensemble(methods=["soft"])
+    featx.ensemble(methods=["majority"], members=[inner.run, "rf"])
+    (found,) = featx.evaluate()
+    by_kind = {row.run.split("-")[0]: row for row in found.rows}
+    assert by_kind["majority"].fit_s == pytest.approx(by_kind["logreg"].fit_s + by_kind["rf"].fit_s)
+
+
 def test_a_final_table_of_an_older_featx_is_read() -> None:
     row = {"run": "r", "is_ensemble": False, "scores": {"n": 3, "accuracy": 1.0}, "accuracy_low": 0.4}
     row |= {"accuracy_high": 1.0, "per_class": [], "confusion": [[1]], "marks": []}
