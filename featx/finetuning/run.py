@@ -176,7 +176,7 @@ def _make(job: Job, work: Path, folder: Path) -> None:
         made = task.network_spec(study.recipe.completed(spec.request), network.preprocessing)
         others = every.take(np.arange(job.supply.n_train, len(ids)))
         answers = Answers(made)(outputs(network, others, spec.batch_size, machine.device)).numpy()
-        pace = images_per_s(network, spec.batch_size, machine.device)
+        pace = images_per_s(network, machine.device)
     predictions = _predictions(job, ids[job.supply.n_train :], answers)
     val = predictions.of("val")
     labels = study.labels(job.target)

@@ -4,6 +4,7 @@ import time
 
 import torch
 
+from featx.embeddings.engine import is_out_of_memory
 from featx.finetuning.network import FinetunedNetwork
 
 TRIAL_S = 0.5
@@ -11,14 +12,29 @@ MOST_IMAGES = 8
 
 
 @torch.inference_mode()
-def images_per_s(network: FinetunedNetwork, batch_size: int, device: torch.device) -> float:
-    """Measure all of a network's layers on pixels; reading and decoding images is left out."""
-    side = network.preprocessing.size_px
-    pixels = torch.zeros(min(batch_size, MOST_IMAGES), side, side, 3, dtype=torch.uint8, device=device)
+def images_per_s(network: FinetunedNetwork, device: torch.device, size: int = MOST_IMAGES) -> float:
+    """Measure all of a network's layers on pixels; reading and decoding images is left out.
+
+    Parameters
+    ----------
+    size
+        Images in a pass; fewer where memory does not do.
+    """
     network.eval()
+    try:
+        return round(_rate(network, device, size), 1)
+    except Exception as error:
+        if not is_out_of_memory(error) or size == 1:
+            raise
+    return images_per_s(network, device, size // 2)
+
+
+def _rate(network: FinetunedNetwork, device: torch.device, size: int) -> float:
+    side = network.preprocessing.size_px
+    pixels = torch.zeros(size, side, side, 3, dtype=torch.uint8, device=device)
     network(pixels).cpu()  # the first call makes things ready
     start, done = time.perf_counter(), 0
     while (spent := time.perf_counter() - start) < TRIAL_S:
         network(pixels).cpu()
-        done += len(pixels)
-    return round(done / spent, 1)
+        done += size
+    return done / spent
