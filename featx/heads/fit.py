@@ -175,7 +175,7 @@ def _fit_one(job: Job, force: bool, watch: Watch) -> Fitted:
         clear(journal)
     made = _searched(job, journal, watch) if force or job.study.find_run(job.stem, asked) is None else None
     with locked(journal.with_suffix(".lock")):  # who comes second finds the run made
-        run, is_new = job.study.run_once(job.stem, asked, force, partial(_make, job, made))
+        run, is_new = job.study.run_once(job.stem, asked, force, partial(_make, job, made, watch=watch))
     clear(journal)
     return _as_fitted(run, job.known, is_new)
 
@@ -212,9 +212,8 @@ def _last_found(job: Job) -> tuple[Params, ...]:
     """Return the setting that the last finished search for this head and target chose, as Optuna was asked for it."""
     runs = job.study.runs(job.target) if job.study.has_runs(job.target) else []
     alike = [run for run in runs if run.kind == "head" and run.spec["head"]["name"] == job.spec.name]
-    trials = (
-        [one for one in alike[-1].metrics["trials"] if "suggested" in one] if alike else []
-    )  # older runs do not say
+    finished = alike[-1].metrics["trials"] if alike else []
+    trials = [one for one in finished if "suggested" in one]  # older runs do not say
     return (max(trials, key=lambda trial: trial["score"])["suggested"],) if trials else ()
 
 
@@ -235,15 +234,16 @@ def _nested(job: Job, rows: TrainRows, options: SearchOptions, watch: Watch) -> 
     return {"folds": each, "mean": float(np.mean(each)), "sd": float(np.std(each, ddof=1))}
 
 
-def _make(job: Job, made: Searched | None, folder: Path) -> None:
+def _make(job: Job, made: Searched | None, folder: Path, watch: Watch) -> None:
     """Fit, predict, and write the run into `folder`."""
     assert made is not None  # as there is no such run
     spec, known, train_ids = job.spec, job.known, job.ids["train"]
     head, rows, params = made.arena.head, made.arena.rows, made.found.params
     start = time.perf_counter()
-    unseen = out_of_fold(head, params, rows, spec)
+    unseen = out_of_fold(head, params, rows, spec, lambda done, of: watch(f"fit {spec.name}", done, of + 1))
     tables = [answers_of_part(known, "oof", train_ids, unseen.answers, unseen.fold_of)]
     model = fitted(head, params, rows, unseen.method, spec)
+    watch(f"fit {spec.name}", spec.folds + 1, spec.folds + 1)
     answer_s = 0.0
     for part in ("val", "test"):
         if len(job.ids[part]):

@@ -1,7 +1,7 @@
 """Fit one setting of a head, and answer for rows that it did not see."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -61,9 +61,8 @@ def fitted(head: Head, params: Params, rows: TrainRows, method: Calibration, spe
     y = lessons.y[:, 0] if rows.facts.kind == "numbers" and lessons.y.shape[1] == 1 else lessons.y
     x = rows.x if rows.facts.shares is None else rows.x[lessons.at]
     if method != "none" or head.calibrated:
-        x = x.astype(
-            np.float64
-        )  # scikit-learn calibrates in the precision of the features: small decisions need double
+        # scikit-learn calibrates in the precision of the features: small decisions need double
+        x = x.astype(np.float64)
     with early_stops_allowed():
         return pipeline.fit(x, y, **weights)
 
@@ -119,8 +118,20 @@ def decisions(model: Pipeline, rows: TrainRows) -> NDArray[np.float64]:
     return np.asarray(expit(np.stack(each, axis=1)))
 
 
-def out_of_fold(head: Head, params: Params, rows: TrainRows, spec: HeadSpec) -> OutOfFold:
-    """Return the answers for every train row by models that did not see it, and how they became probabilities."""
+def out_of_fold(
+    head: Head,
+    params: Params,
+    rows: TrainRows,
+    spec: HeadSpec,
+    after: Callable[[int, int], None] = lambda _done, _of: None,
+) -> OutOfFold:
+    """Return the answers for every train row by models that did not see it, and how they became probabilities.
+
+    Parameters
+    ----------
+    after
+        Told how many folds are done, and of how many.
+    """
     folds = rows.folds(spec.folds, spec.seed)
     fold_of = np.empty(len(rows), dtype=np.int64)
     each = []
@@ -128,6 +139,7 @@ def out_of_fold(head: Head, params: Params, rows: TrainRows, spec: HeadSpec) -> 
         model = fitted(head, params, rows.take(train), "none", spec)
         each.append(_outputs(model, rows.take(held_out), head.calibrated))
         fold_of[held_out] = number
+        after(number + 1, len(folds))
     order = np.argsort(np.concatenate([held_out for _, held_out in folds]))
 
     def joined(parts: list[Any]) -> Any:

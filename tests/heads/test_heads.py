@@ -188,10 +188,13 @@ def test_an_interrupted_search_goes_on_where_it_stopped(toy_home: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt, match="^$"):
         featx.fit(heads=["logreg"], trials=5, watch=impatient)
-    seen: list[int] = []
-    (run,) = featx.fit(heads=["logreg"], trials=5, watch=lambda _stage, done, _total, _note="": seen.append(done))
+    seen: list[tuple[str, int]] = []
+    (run,) = featx.fit(
+        heads=["logreg"], trials=5, watch=lambda stage, done, _total, _note="": seen.append((stage, done))
+    )
     assert run.n_trials == 5
-    assert seen == [3, 4, 5]
+    assert [done for stage, done in seen if stage.startswith("tune")] == [3, 4, 5]
+    assert [done for stage, done in seen if stage == "fit logreg"] == [1, 2, 3, 4]  # three folds, then all rows
     params = [json.dumps(t["params"]) for t in json.loads((Path(run.path) / "metrics.json").read_text())["trials"]]
     assert len(params) + run.n_pruned == 5
     assert (Path(run.path) / "trials.journal").is_file()
