@@ -219,6 +219,11 @@ class EnsembleModel(Model):
 
     def _ordered(self, member: Model, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return a member's answers, columns in our order; probabilities of classes sum to 1 in float64."""
+        if set(member.classes) != set(self.classes):
+            raise ArtifactError(
+                f"a member answers {list(member.classes)!r}, expected {list(self.classes)!r}; the header of one was "
+                "changed: run 'featx fit' and 'featx ensemble' again with '--force'"
+            )
         if self.header.answers == "classes":
             outputs = outputs / outputs.sum(axis=1, keepdims=True)
         return outputs[:, [member.classes.index(name) for name in self.classes]]

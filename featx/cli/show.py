@@ -172,12 +172,19 @@ def diagnosis(found: "Diagnosis") -> None:
 
 
 def fits(runs: Sequence["Fitted"]) -> None:
-    """Print what heads were fitted."""
+    """Print what heads were fitted, one table a target."""
+    for target in dict.fromkeys(run.target for run in runs):
+        _fits([run for run in runs if run.target == target])
+
+
+def _fits(runs: Sequence["Fitted"]) -> None:
+    from featx.scoring import is_better_less
+
     rows = [
         (
             run.run,
             run.n_trials,
-            run.cv_score,
+            -run.cv_score if is_better_less(run.metric) else run.cv_score,
             run.val_score,
             run.search_s,
             run.train_s,
@@ -251,7 +258,7 @@ def votes(runs: Sequence["Voted"]) -> None:
 
 def _votes(runs: Sequence["Voted"]) -> None:
     best = runs[0]
-    metric = SHORT.get(best.metric, best.metric.replace("_", " "))
+    metric = SHORT.get(best.metric, best.metric.replace("_", " ")) + (" by weight" if best.weighted else "")
     rows: list[tuple[object, ...]] = [
         (run.run, f"{len(run.members)} of {run.n_candidates}", run.score, "" if run.made else "was there")
         for run in runs

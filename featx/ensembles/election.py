@@ -56,9 +56,8 @@ class Election:
         runs = members_of(study, target, spec)
         if len(runs) < 2:
             found = ", ".join(run.name for run in runs) or "none"
-            raise DataError(
-                f"a vote needs two finished runs or more, found {found} for target {target!r}; run 'featx fit --head …'"
-            )
+            way = "name more with '--members'" if spec.members else "run 'featx fit --head …'"
+            raise DataError(f"a vote needs two finished runs or more, found {found} for target {target!r}; {way}")
         return cls(study, target, spec.model_copy(update={"metric": study.metric(target)}), runs)
 
     @cached_property
@@ -146,6 +145,7 @@ class Election:
         adds = dict(zip(names, self.evidence.contributions(vote, voted), strict=True))
         found = self.shared["diversity"]
         return self.shared | {
+            "weighted": self.evidence.facts.weights is not None,
             "score": self._as_read(self.evidence.merit(voted)),
             "diversity": asdict(found),
             "overruling": asdict(overruling),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from featx.artifact import checked_body, read_header
 from featx.ensembles.evidence import Evidence
 from featx.errors import AlignmentError, DataError
 from featx.findings import Finding
@@ -15,8 +16,17 @@ FEWEST_ROWS = 60  # below which two runs differ surely only if a tenth of the ro
 
 
 def members_of(study: Study, target: str, spec: EnsembleSpec) -> list[RunFolder]:
-    """Return the runs that take part; ensembles only where they are named."""
-    return [run for run in study.runs(target, spec.members) if spec.members or not run.is_ensemble]
+    """Return the runs that take part; ensembles only where they are named.
+
+    Raises
+    ------
+    ArtifactError
+        what one has learnt is missing or was changed: the vote could not be asked.
+    """
+    runs = [run for run in study.runs(target, spec.members) if spec.members or not run.is_ensemble]
+    for run in runs:
+        checked_body(run.path, read_header(run.path)[1])
+    return runs
 
 
 def rows_that_choose(runs: Sequence[RunFolder]) -> list[Answered]:

@@ -30,8 +30,8 @@ class Voted:
         What each member weighs, of sum 1; empty where that is not the same for all rows.
     scored_on, n
         ``val``, or ``oof`` where there is no val split, and how many rows.
-    metric, score
-        On those rows; a vote that learns is cross-fitted there.
+    metric, weighted, score
+        On those rows, by their weights where they have some; a vote that learns is cross-fitted there.
     best_member, best_member_score, median_member_score
         The candidate that scores best there, and the candidates' median score.
     why
@@ -51,6 +51,7 @@ class Voted:
     scored_on: str
     n: int
     metric: str
+    weighted: bool
     score: float
     best_member: str
     best_member_score: float
@@ -178,6 +179,7 @@ def _as_voted(run: RunFolder, made: bool) -> Voted:
         scored_on=str(chooser.part[0]),
         n=len(chooser.ids),
         metric=metrics["metric"],
+        weighted=metrics.get("weighted", False),
         score=metrics["score"],
         best_member=metrics["best_member"],
         best_member_score=metrics["best_member_score"],

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx.errors import AlignmentError
 from featx.evaluation.cost import Cost
 from featx.evaluation.intervals import Interval, Resamples, drawn_scores, interval, intervals, wilson
 from featx.evaluation.paired import bootstrap_p, holm, mcnemar_midp
@@ -15,7 +16,7 @@ from featx.facts import Facts
 from featx.metrics import aligned
 from featx.scoring import Floats, Ranked, Scorer, is_better_less, right, scores_of
 from featx.specs import Metric
-from featx.tables import Answered, Known
+from featx.tables import Answered, Ids, Known
 
 FEWEST = 30  # units: on fewer no draw says how another sample would have come out
 SIGNIFICANT = 0.05
@@ -115,7 +116,7 @@ def compare(
     """
     names = list(tables)
     ids = tables[names[0]].ids
-    pairs = [aligned(known, table.take(ids)) for table in tables.values()]
+    pairs = [aligned(known, _rows_of(name, table, ids)) for name, table in tables.items()]
     facts = pairs[0][0]
     resamples = Resamples.of(facts, groups)
     names_drawn = drawable(facts)
@@ -140,6 +141,13 @@ def compare(
             edges = (-beyond, beyond)
         runs[name] = Compared(found[at], float(seen[at] - seen[0]), edges, p[at - 1], corrected[at - 1])
     return Comparison(names[0], metric, MCNEMAR if by_rows else BOOTSTRAP, resamples.n_units, resamples.by_group, runs)
+
+
+def _rows_of(run: str, table: Answered, ids: Ids) -> Answered:
+    try:
+        return table.take(ids)
+    except AlignmentError as error:
+        raise AlignmentError(f"{run}: {error}; make the run again with '--force'") from error
 
 
 def drawable(facts: Facts) -> list[str]:

@@ -3,6 +3,7 @@
 Calibration, links and the scaling of answers are written here; scalers and most bare estimators by skl2onnx.
 """
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -161,10 +162,12 @@ def _converted(graph: Graph, estimator: Any, x: Name, d: int) -> list[Name]:
         options = {"zipmap": False}
         if hasattr(estimator, "decision_function"):
             options["raw_scores"] = True
-    model = to_onnx(
-        estimator,
-        initial_types=[("x", FloatTensorType([None, d]))],
-        options={id(estimator): options},
-        target_opset=OPSETS,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Attribute `prob[AB]_` was deprecated", FutureWarning)  # it looks for them
+        model = to_onnx(
+            estimator,
+            initial_types=[("x", FloatTensorType([None, d]))],
+            options={id(estimator): options},
+            target_opset=OPSETS,
+        )
     return graph.part(model, {"x": x})

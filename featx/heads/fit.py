@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from featx.answering import answers_of
-from featx.artifact import provenance, write_head
+from featx.artifact import checked_body, provenance, read_header, write_head
 from featx.conformal import ConformalSpec
 from featx.disk import locked, write_json, write_table
 from featx.embeddings.read import locked_embeddings, read_embeddings
@@ -177,6 +177,8 @@ def _fit_one(job: Job, force: bool, watch: Watch) -> Fitted:
     with locked(journal.with_suffix(".lock")):  # who comes second finds the run made
         run, is_new = job.study.run_once(job.stem, asked, force, partial(_make, job, made, watch=watch))
     clear(journal)
+    if not is_new:
+        checked_body(run.path, read_header(run.path)[1])
     return _as_fitted(run, job.known, is_new)
 
 

@@ -13,6 +13,7 @@ from featx.specs import HeadSpec
 from featx.targets import strata_codes
 
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]  # train and held-out row numbers
+FEWEST = 4  # rows of a class: two for learning in each of two folds
 
 
 @dataclass(frozen=True)
@@ -93,16 +94,17 @@ def check_folds(rows: TrainRows, spec: HeadSpec) -> None:
     DataError
         a class or label has too few rows, or there are fewer rows or groups than folds.
     """
-    least = spec.folds if spec.folds > 2 else 4  # what is left of it for learning in each fold is two rows or more
+    least = spec.folds if spec.folds > 2 else FEWEST  # what is left of it for learning in each fold is two rows or more
     if len(rows) < least:
         raise DataError(
             f"{len(rows)} train rows are too few for {spec.folds} folds; add images, or say 'folds = …' in [[head]]"
         )
     for name, counts in _counts(rows.facts):
         if counts.min() < least:
+            fewer = ", or say 'folds = …' in [[head]]" if counts.min() >= FEWEST else ""
             raise DataError(
-                f"{name} has {counts.min()} train rows, {spec.folds} folds need at least {least} of each; add images, "
-                "drop it, or say 'folds = …' in [[head]]"
+                f"{name} has {counts.min()} train rows, {spec.folds} folds need at least {least} of each; add images "
+                f"or drop it{fewer}"
             )
     if rows.groups is not None and (n_groups := len(np.unique(rows.groups))) < spec.folds:
         raise DataError(

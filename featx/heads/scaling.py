@@ -18,11 +18,15 @@ WAYS: dict[str, Callable[[Params], Any]] = {
 
 
 def suggested(trial: optuna.Trial, ways: Sequence[str], most_components: int) -> Params:
-    """Ask a trial how to scale; whitened principal components are tried where there are features to spare."""
-    ways = [way for way in ways if way != "pca" or most_components > FEWEST_COMPONENTS]
+    """Ask a trial how to scale; of few features all principal components are taken.
+
+    The ways are the same however many features there are: a search may stand on several embeddings.
+    """
     params: Params = {"scaling": trial.suggest_categorical("scaling", ways)}
-    if params["scaling"] == "pca":
+    if params["scaling"] == "pca" and most_components > FEWEST_COMPONENTS:
         params["components"] = trial.suggest_int("components", FEWEST_COMPONENTS, most_components, log=True)
+    elif params["scaling"] == "pca":
+        params["components"] = most_components
     return params
 
 

@@ -8,7 +8,8 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from featx.errors import DataError
+import featx
+from featx.errors import ArtifactError, DataError
 from featx.heads.fitting import fitted, out_of_fold
 from featx.heads.rows import TrainRows, check_folds
 from featx.heads.search import Arena, search
@@ -91,3 +92,15 @@ def test_half_a_line_of_a_killed_process_is_no_harm(tmp_path: Path) -> None:
     journal.write_bytes(whole + b'{"op_code": 6, "worker')
     assert searched(journal) == 2
     assert journal.read_bytes().startswith(whole)
+
+
+def test_a_run_whose_model_was_cut_short_is_not_taken_for_made(toy_home: Path) -> None:
+    featx.extract()
+    runs = featx.fit()
+    body = Path(runs[0].path) / "model.joblib"
+    body.write_bytes(body.read_bytes()[:-1])
+    for again in (featx.fit, featx.ensemble):
+        with pytest.raises(ArtifactError, match="model.joblib does not match its header"):
+            again()
+    assert featx.fit(heads=runs[0].run.split("-")[0], force=True)[0].made
+    assert len(featx.ensemble()) == 4

@@ -335,6 +335,17 @@ def test_which_embeddings_to_stand_on_is_part_of_the_search(toy_home: Path) -> N
     assert len(featx.predict(["images/dark/000.png"])[run.run].images) == 1
 
 
+@pytest.mark.parametrize("name", HEADS.names())
+def test_a_search_may_stand_on_few_features_or_on_many(name: str, tmp_path: Path) -> None:
+    x, y = load_digits(n_class=2, return_X_y=True)
+    facts = Facts("classes", ("0", "1"), y[:120])
+    widths = {f"{d} features": TrainRows(x[:120, 20 : 20 + d].astype(np.float32), facts) for d in (5, 40)}
+    arenas = {which: Arena(head_for(name, rows), rows) for which, rows in widths.items()}
+    found = search(arenas, HeadSpec(name=name, trials=6, folds=3), tmp_path / "journal", unwatched)
+    assert len(found.trials) + found.n_pruned == 6
+    assert found.score > 0.8
+
+
 def test_the_one_standard_error_rule_takes_a_simpler_setting_that_is_as_good(toy_home: Path) -> None:
     featx.extract()
     both = {}
