@@ -6,6 +6,7 @@ neighbours are the nearest of more. A kernel's matrix is made from distances tha
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -115,7 +116,13 @@ def kernel(params: Params, work: FoldWork, values: Sequence[Any], *, machine: An
     machine
         An unfitted one that takes a kernel's matrix.
     """
-    learn, held = _kernels(params, work, gamma)
+    with _kernels(params, work, gamma) as (learn, held):
+        yield from _by_kernels(learn, held, work, values, machine)
+
+
+def _by_kernels(
+    learn: Outputs, held: Outputs, work: FoldWork, values: Sequence[Any], machine: Any
+) -> Iterator[Outputs]:
     lessons, facts = work.lessons, work.held.facts
     if facts.shares is not None:
         learn, held = learn[np.ix_(lessons.at, lessons.at)], held[:, lessons.at]
@@ -133,17 +140,21 @@ def kernel(params: Params, work: FoldWork, values: Sequence[Any], *, machine: An
             yield np.stack(each, axis=1) * spread + mean
 
 
-def _kernels(params: Params, work: FoldWork, gamma: Gamma) -> tuple[Outputs, Outputs]:
-    """Return float64, as libsvm takes it: in float32 it would be copied."""
-    if params["kernel"] == "linear":
-        learn, held = work.products(params)
-        return learn.astype(np.float64), held.astype(np.float64)
-    assert not isinstance(gamma, str)
-    made = []
-    for apart in work.squared_distances(params):
-        near = np.multiply(apart, np.float32(-gamma))
-        made.append(np.exp(near, out=near).astype(np.float64))
-    return made[0], made[1]
+@contextmanager
+def _kernels(params: Params, work: FoldWork, gamma: Gamma) -> Iterator[tuple[Outputs, Outputs]]:
+    """Lend both matrices in float64, as libsvm takes them: in float32 they would be copied."""
+    linear = params["kernel"] == "linear"
+    learn, held = work.products(params) if linear else work.squared_distances(params)
+    with work.lent(learn.shape, np.float64) as of_learn, work.lent(held.shape, np.float64) as of_held:
+        for inner, found in ((learn, of_learn), (held, of_held)):
+            if linear:
+                np.copyto(found, inner)
+            else:
+                with work.lent(inner.shape, np.float32) as near:
+                    assert not isinstance(gamma, str)
+                    np.multiply(inner, np.float32(-gamma), out=near)
+                    np.copyto(found, np.exp(near, out=near))
+        yield of_learn, of_held
 
 
 def neighbours(params: Params, work: FoldWork, values: Sequence[int]) -> Iterator[Outputs]:

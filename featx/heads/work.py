@@ -1,7 +1,8 @@
 """One fold of a search, and what its trials share: scaled features, kernels' inputs, neighbours, binned columns."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ class Shared:
         self.limit = limit
         self.most = 0  # bytes that were kept at once
         self._kept: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
+        self._free: list[NDArray[Any]] = []
         self._lock = Lock()
 
     def get(self, key: Any, make: Callable[[], tuple[T, int]]) -> T:
@@ -44,6 +46,19 @@ class Shared:
                 self._kept.popitem(last=False)
             self.most = max(self.most, self._taken)
         return made
+
+    @contextmanager
+    def lent(self, shape: tuple[int, ...], dtype: type) -> Iterator[NDArray[Any]]:
+        """Lend an array of any content: to touch fresh memory takes longer than to fill it with a kernel."""
+        size = int(np.prod(shape))
+        with self._lock:
+            fitting = [at for at, one in enumerate(self._free) if one.dtype == dtype and one.size >= size]
+            flat = self._free.pop(fitting[0]) if fitting else np.empty(size, dtype)
+        try:
+            yield flat[:size].reshape(shape)
+        finally:
+            with self._lock:
+                self._free.append(flat)
 
     @property
     def _taken(self) -> int:
@@ -75,6 +90,10 @@ class FoldWork:
     def keep(self, what: Any, make: Callable[[], tuple[T, int]]) -> T:
         """Return what trials share of this fold under the name `what`."""
         return self._shared.get((self._name, what), make)
+
+    def lent(self, shape: tuple[int, ...], dtype: type) -> AbstractContextManager[NDArray[Any]]:
+        """See `Shared.lent`."""
+        return self._shared.lent(shape, dtype)
 
     def scaled(self, params: Params) -> tuple[Matrix, Matrix]:
         """Return (n, d) and (m, d) features as the setting's scaling, learnt from the former, makes them."""
