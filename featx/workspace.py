@@ -100,7 +100,7 @@ class RunFolder:
     @property
     def marks(self) -> list[str]:
         """What went wrong in a network's training, in a word or two each."""
-        return [str(one["mark"]) for one in self.metrics.get("findings", [])]
+        return list(dict.fromkeys(str(one["mark"]) for one in self.metrics.get("findings", [])))
 
     @property
     def kind(self) -> str:

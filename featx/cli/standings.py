@@ -14,34 +14,20 @@ LEAST_P = 0.001  # that is written out
 
 def standings(found: "Evaluation", title: str) -> None:
     """Print each run with its score, its difference to the chosen one, and its cost; then what that comes to."""
-    name = show.SHORT.get(_compared(found), found.score.replace("_", " "))
-    columns = [
-        "  run",
-        f"{name} (95 %)",
-        f"to the {'chosen' if found.part == 'test' else 'best'} (95 %)",
-        "p",
-        "fit s",
-        "images/s",
-        "MB",
-        "",
-    ]
+    name = show.SHORT.get(found.compared, found.score.replace("_", " "))
+    reference = "chosen" if found.part == "test" else "best"
+    columns = ["  run", f"{name} (95 %)", f"to the {reference} (95 %)", "p", "fit s", "images/s", "MB", ""]
     show.table(title, columns, [_line(row, found) for row in found.rows])
     show.say(f"  p: {found.test}, after Holm's correction for {len(found.rows) - 1} comparisons")
     show.say(f"  {found.verdict}")
 
 
-def _compared(found: "Evaluation") -> str:
-    """Return the score that runs are compared in, as it stands in their scores: by weight where rows have some."""
-    weighted = f"confidence_{found.score}"
-    return weighted if weighted in found.rows[0].scores else found.score
-
-
 def _line(row: "Row", found: "Evaluation") -> tuple[str | None, ...]:
-    value = row.scores.get(_compared(found))
+    value = row.scores.get(found.compared)
     marks = [*(["tied"] if row.is_tied and row.run != found.chosen else []), *row.marks]
     return (
         ("* " if row.run == found.chosen else "  ") + row.run,
-        None if value is None else f"{show.cell(value)} ({span(row.intervals.get(_compared(found)))})",
+        None if value is None else f"{show.cell(value)} ({span(row.intervals.get(found.compared))})",
         None
         if row.difference is None
         else f"{row.difference:+.4f} ({span((row.difference_low, row.difference_high))})",

@@ -119,6 +119,12 @@ class Evaluation:
     warnings: list[str] = field(default_factory=list)
 
     @property
+    def compared(self) -> str:
+        """The score that runs are compared in, as their scores name it: the one by weight where rows have some."""
+        by_weight = f"confidence_{self.score}"
+        return by_weight if by_weight in self.rows[0].scores else self.score
+
+    @property
     def scores(self) -> list[str]:
         """Names of the scores that all runs have."""
         return [name for name in self.rows[0].scores if name != "n"]

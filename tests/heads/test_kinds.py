@@ -173,3 +173,16 @@ def test_what_a_head_does_not_have_is_refused_in_one_line(home: Path) -> None:
         featx.fit(heads=HeadSpec(name="rf", solver="intel"))
     with pytest.raises(UnsuitedError, match="head 'rf' cannot have calibration = 'platt' for labels; expected one of"):
         featx.fit(heads=HeadSpec(name="rf", calibration="platt"))
+
+
+def test_runs_on_rows_with_weights_are_compared_and_voted_by_weight(home: Path) -> None:
+    write_study("sure")
+    featx.extract()
+    featx.fit(heads=["ridge", "rf"], trials=1)
+    (voted,) = featx.ensemble(methods=["soft"])
+    (found,) = featx.evaluate()
+    assert (found.compared, voted.weighted) == ("confidence_accuracy", True)
+    by_weight = {row.run: row.scores["confidence_accuracy"] for row in found.rows}
+    assert voted.score == pytest.approx(by_weight[voted.run])
+    for row in found.rows[1:]:
+        assert row.difference == pytest.approx(by_weight[row.run] - by_weight[found.chosen])
