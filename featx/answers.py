@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from featx.conformal import ConformalSpec, in_sets
 from featx.errors import DataError
-from featx.metrics import decided
+from featx.scoring import decided
 from featx.tables import HAS, PROBA, VALUE, Kind
 
 

@@ -13,23 +13,9 @@ from numpy.typing import NDArray
 from featx.errors import DataError
 from featx.facts import Facts
 from featx.registry import suggestion
-from featx.scoring import LESS_IS_BETTER, Scorer, decided, log_losses, per_output
+from featx.scoring import Scorer, per_output
 from featx.specs import Metric
 from featx.tables import Answered, Kind, Known, Predictions, Truth
-
-__all__ = ["GREATER_IS_BETTER", "LESS_IS_BETTER", "NEEDS_PROBABILITIES", "OF_NUMBERS", "accuracy", "aligned", "auc"]
-__all__ += ["average_precision", "balanced_accuracy", "chosen_metric", "confusion", "decided", "exact_match"]
-__all__ += [
-    "log_loss",
-    "log_losses",
-    "macro_f1",
-    "merit",
-    "per_class",
-    "per_label",
-    "quadratic_kappa",
-    "score",
-    "scores",
-]
 
 Outputs = NDArray[np.float64]  # (n, k) probabilities of classes, (n, t) of labels, or (n, t) numbers
 

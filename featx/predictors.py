@@ -26,10 +26,10 @@ from featx.artifact import (
 )
 from featx.ensembles.ballots import Ballots, Combiner, Vote
 from featx.errors import ArtifactError, DataError
-from featx.metrics import decided
 from featx.passport import is_exported, read_passport
 from featx.recipe import CHECKPOINT, Recipe, load_recipe
 from featx.registry import VOTES
+from featx.scoring import decided
 from featx.specs import EmbeddingRequest, EmbeddingSpec, ResolvedEmbedding
 from featx.workspace import Study
 

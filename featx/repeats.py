@@ -25,9 +25,10 @@ from featx.evaluation.paired import corrected_t, holm
 from featx.finetuning.finetune import finetune
 from featx.heads.fit import fit
 from featx.images.splits import held_out
-from featx.metrics import LESS_IS_BETTER, score
+from featx.metrics import score
 from featx.progress import Watch, unwatched
 from featx.recipe import CHECKPOINT, Recipe
+from featx.scoring import LESS_IS_BETTER
 from featx.specs import EngineSpec, fingerprint
 from featx.targets import strata
 from featx.workspace import RunFolder, Study

@@ -99,7 +99,7 @@ class RunFolder:
 
     @property
     def marks(self) -> list[str]:
-        """What went wrong in a network's training, in a word or two each."""
+        """What should be looked at in how the run was made, in a word or two each."""
         return list(dict.fromkeys(str(one["mark"]) for one in self.metrics.get("findings", [])))
 
     @property

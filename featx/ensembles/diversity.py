@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from featx.ensembles.ballots import Ballots, Outputs
 from featx.facts import Facts
-from featx.metrics import decided
+from featx.scoring import decided
 
 Right = NDArray[np.bool_]
 

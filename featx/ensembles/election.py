@@ -18,8 +18,9 @@ from featx.ensembles.evidence import Evidence
 from featx.ensembles.members import findings, members_of, rows_that_choose
 from featx.ensembles.why import Overruling, paragraph
 from featx.errors import DataError
-from featx.metrics import LESS_IS_BETTER, scores
+from featx.metrics import scores
 from featx.registry import VOTES
+from featx.scoring import LESS_IS_BETTER
 from featx.specs import EnsembleSpec
 from featx.tables import Answered, Known, concatenated
 from featx.workspace import RunFolder, Study

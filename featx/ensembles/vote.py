@@ -9,9 +9,9 @@ from featx.ensembles.ballots import Vote
 from featx.ensembles.election import Election
 from featx.ensembles.members import members_of
 from featx.errors import DataError, IncompleteError, UnsuitedError
-from featx.metrics import LESS_IS_BETTER
 from featx.recipe import Recipe
 from featx.registry import VOTES
+from featx.scoring import LESS_IS_BETTER
 from featx.specs import DEFAULT_VOTES, EnsembleSpec
 from featx.workspace import RunFolder, Study
 

@@ -6,7 +6,7 @@ from scipy.special import entr
 
 from featx.ensembles.ballots import Ballots, Combiner, Learn, Outputs, Vote, Weighing
 from featx.facts import Facts
-from featx.metrics import decided
+from featx.scoring import decided
 from featx.specs import EnsembleSpec
 
 TIE_SHARE = 1e-3  # of one vote: what the members' mean probability weighs, so that it only breaks ties

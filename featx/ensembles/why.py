@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 from featx.ensembles.ballots import Outputs
 from featx.ensembles.diversity import Diversity, Pair, are_right
 from featx.facts import Facts
-from featx.metrics import decided
+from featx.scoring import decided
 
 SURE = 0.05  # the largest p of a sign test that is not put down to chance
 

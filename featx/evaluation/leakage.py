@@ -19,9 +19,10 @@ from featx.embeddings.workers import Decoder, decoded
 from featx.evaluation.copies import COPIED, Looks
 from featx.images.decode import Pixels
 from featx.images.hashes import AHEAD, SIDE, THUMBNAIL, ThumbnailCache, grey
-from featx.metrics import LESS_IS_BETTER, score
+from featx.metrics import score
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
+from featx.scoring import LESS_IS_BETTER
 from featx.specs import Metric, fingerprint
 from featx.tables import Answered, Ids, Known, Labels, Truth
 from featx.workspace import Study

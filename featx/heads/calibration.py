@@ -20,7 +20,7 @@ from sklearn.calibration import CalibratedClassifierCV
 
 from featx.facts import Facts
 from featx.heads.rows import Fold, Lessons
-from featx.metrics import log_losses
+from featx.scoring import log_losses
 from featx.specs import Calibration
 
 METHODS: dict[Calibration, str] = {"platt": "sigmoid", "isotonic": "isotonic", "temperature": "temperature"}

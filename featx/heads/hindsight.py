@@ -12,7 +12,7 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
 from featx.facts import Facts
 from featx.findings import Finding
-from featx.metrics import decided
+from featx.scoring import decided
 
 FEWEST_TRIALS = 6  # with a score, to say what mattered
 EDGE = 0.01  # of a range, on its own scale

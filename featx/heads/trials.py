@@ -19,7 +19,7 @@ from featx.disk import locked
 from featx.errors import DataError
 from featx.heads.hindsight import importances
 from featx.heads.scaling import Params
-from featx.metrics import LESS_IS_BETTER
+from featx.scoring import LESS_IS_BETTER
 from featx.specs import HeadSpec
 
 PRUNED_FROM = 4  # trials on, when there are others to compare with

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from featx.metrics import LESS_IS_BETTER
+from featx.scoring import LESS_IS_BETTER
 from featx.workspace import RunFolder
 
 MOST_PAIRS = 15  # shown, those that are alike most first
