@@ -23,7 +23,7 @@ from pydantic import ValidationError, model_validator
 
 from featx.answering import answers_of
 from featx.conformal import ConformalSpec
-from featx.disk import sha256_of
+from featx.disk import is_unchanged, sealed, sha256_of, write_json
 from featx.errors import ArtifactError, FeatxError
 from featx.finetune_specs import NetworkSpec
 from featx.specs import ResolvedEmbedding, Spec
@@ -96,9 +96,17 @@ class Header(Spec):
         Of a fine-tuned network, what it is made of; it takes images and no embeddings.
     conformal
         Of what answers classes or numbers, what prediction sets and intervals are made by.
+    seal
+        Checksum of all the others; None where an older featx wrote them.
     """
 
-    added_later: ClassVar[Mapping[str, object]] = {"network": None, "numbers": [], "labels": [], "conformal": None}
+    added_later: ClassVar[Mapping[str, object]] = {
+        "network": None,
+        "numbers": [],
+        "labels": [],
+        "conformal": None,
+        "seal": None,
+    }
 
     format: int = FORMAT
     kind: Literal["head", "network", "ensemble"]
@@ -117,6 +125,7 @@ class Header(Spec):
     numbers: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     conformal: ConformalSpec | None = None
+    seal: str | None = None
 
     @property
     def answers(self) -> Kind:
@@ -180,7 +189,7 @@ def read_header(path: str | Path) -> tuple[Path, Header]:
     Raises
     ------
     ArtifactError
-        there is no header, it cannot be read, or a newer featx wrote it.
+        there is no header, it cannot be read, was edited, or a newer featx wrote it.
     """
     path = Path(path)
     folder = path if path.is_dir() else path.parent
@@ -194,11 +203,14 @@ def read_header(path: str | Path) -> tuple[Path, Header]:
     if (newer := _format_of(text)) > FORMAT:
         raise ArtifactError(f"{file} has format {newer}, this featx reads up to {FORMAT}; update featx")
     try:
-        return folder, Header.model_validate_json(text)
+        header = Header.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "as a whole"
         raise ArtifactError(f"{file} is not a header of format {FORMAT} or older ({where}: {first['msg']})") from error
+    if not is_unchanged(json.loads(text)):
+        raise ArtifactError(f"{file} was edited after it was made; make the run again with '--force'")
+    return folder, header
 
 
 def run_folder(path: str | Path) -> Path:
@@ -231,7 +243,7 @@ def write_header(folder: Path, **fields: Any) -> None:
     """Write the header of a model whose body stands in `folder`."""
     body = folder / BODIES[fields["kind"]]
     header = Header(body_sha256=sha256_of(body), **fields)
-    (folder / HEADER).write_text(header.model_dump_json(indent=2), encoding="utf-8")
+    write_json(folder / HEADER, sealed(json.loads(header.model_dump_json())))
 
 
 def check_golden(body: Path, header: Header, answers: NDArray[np.floating], tolerance: float) -> None:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ from featx.errors import IncompleteError
 
 if TYPE_CHECKING:
     import pandas as pd  # decoders start without it
+
+SEAL = "seal"  # the field of a JSON file that holds a checksum of the others
 
 
 def file_state(path: str | Path) -> tuple[str, int, int] | None:
@@ -103,6 +105,18 @@ def read_json(path: Path) -> Any:
         raise IncompleteError(
             f"{path} cannot be read ({error}); remove it and run the command that makes it"
         ) from error
+
+
+def sealed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a JSON file with their own checksum among them, which `is_unchanged` compares."""
+    others = {name: value for name, value in fields.items() if name != SEAL}
+    text = json.dumps(others, sort_keys=True, separators=(",", ":"))
+    return others | {SEAL: hashlib.sha256(text.encode()).hexdigest()}
+
+
+def is_unchanged(fields: Mapping[str, Any]) -> bool:
+    """Whether fields are those that were sealed; files of older versions have no seal, and are taken as they are."""
+    return fields.get(SEAL) is None or sealed(fields) == dict(fields)
 
 
 def write_table(path: Path, frame: "pd.DataFrame") -> None:

@@ -31,6 +31,7 @@ from featx.specs import (
 )
 
 S = TypeVar("S", bound=Spec)
+OF_NO_NAME = ("all", "search")  # what a head says of embeddings without naming one
 CHECKPOINT = "checkpoint:"  # how a backbone's name begins that is a run
 DEFAULT_HEADS = ("logreg", "svm", "rf", "xgboost")
 DEFAULT_HEADS_OF_NUMBERS = ("ridge", "svm", "rf", "xgboost")
@@ -139,6 +140,19 @@ class Recipe(Spec):
             raise ValueError("embedding: found [], expected an [[embedding]] or a [[finetune]]")
         if bool(self.head) != bool(self.embedding):
             raise ValueError("[[head]] and [[embedding]] go together, found one of them empty")
+        return self
+
+    @model_validator(mode="after")
+    def _heads_name_embeddings_that_there_are(self) -> "Recipe":
+        for number, head in enumerate(self.head):
+            for one in head.grid():
+                named = one.embeddings not in OF_NO_NAME
+                if named and not any(request.is_called(str(one.embeddings)) for request in self.requests):
+                    known = [*OF_NO_NAME, *dict.fromkeys(f"{one.backbone}/{one.tap}" for one in self.requests)]
+                    raise ValueError(
+                        f"head[{number}].embeddings: no embedding is called {one.embeddings!r}; "
+                        f"{suggestion(str(one.embeddings), known)}"
+                    )
         return self
 
     @property

@@ -19,12 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.disk import read_json, write_json, write_table
-from featx.ensembles.vote import ensemble
 from featx.errors import DataError
 from featx.evaluation.paired import corrected_t, holm
-from featx.finetuning.finetune import finetune
-from featx.heads.fit import fit
 from featx.images.splits import held_out
+from featx.making import make_runs
 from featx.metrics import score
 from featx.progress import Watch, unwatched
 from featx.recipe import CHECKPOINT, Recipe
@@ -219,14 +217,8 @@ def _cut(study: Study, number: int) -> NDArray[Any]:
 
 def _run_all(recipe: Recipe, engine: EngineSpec | None, watch: Watch) -> list[RunFolder]:
     """Make all runs that a recipe names."""
-    paths = []
-    if recipe.finetune:
-        paths += [one.path for one in finetune(recipe, engine=engine, watch=watch) if one.path]  # no stopped ones
-    if recipe.head:
-        paths += [one.path for one in fit(recipe, watch=watch)]
-    if len(paths) > 1:
-        paths += [one.path for one in ensemble(recipe)]
-    return [RunFolder(Path(path)) for path in paths]
+    made = [one for _, runs in make_runs(recipe, engine=engine, watch=watch) for one in runs]
+    return [RunFolder(Path(one.path)) for one in made if one.path]  # a search's stopped ones have none
 
 
 def _scores(study: Study, target: str, runs: Sequence[RunFolder]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ by the fingerprint of its spec, so the same question is never computed twice.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -424,6 +424,15 @@ class EmbeddingRequest(Spec):
         others = self.model_dump(exclude={"backbone", "tap", "pool", "decoding"}, exclude_defaults=True, mode="json")
         return f"{self.backbone}/{self.tap}/{self.pool}" + "".join(f",{key}={value}" for key, value in others.items())
 
+    def is_called(self, text: str) -> bool:
+        """Whether `text` is its name, its backbone, tap or pooling, or its backbone and tap."""
+        return text in {self.name, self.backbone, self.tap, self.pool, f"{self.backbone}/{self.tap}"}
+
+    @property
+    def nickname(self) -> str:
+        """How runs call it: by its tap where that tells most, by its backbone otherwise."""
+        return (self.backbone if self.tap == "last" else self.tap).replace(":", "/").rpartition("/")[2]
+
     @property
     def network_key(self) -> "EmbeddingRequest":
         """What is equal for two requests that one network fills in one pass."""
@@ -578,7 +587,8 @@ class HeadSpec(Spec):
         Names of ``[groups]`` joined by ``+``: each of their combinations weighs the same.
     embeddings
         ``all``: what the recipe extracts stands side by side; ``search``: which of it, alone or side by side, is one
-        more choice of the search.
+        more choice of the search; otherwise those that are called so (`EmbeddingRequest.is_called`). A list is a grid,
+        one run each.
     calibration
         How outputs become probabilities: ``none`` (the head's own), ``platt``, ``isotonic`` or ``temperature``; by
         default (``auto``) what has the least log loss, cross-fitted over the folds.
@@ -613,7 +623,7 @@ class HeadSpec(Spec):
     metric: Metric | None = None
     class_weight: ClassWeight = "none"
     group_weight: str = "none"
-    embeddings: Literal["all", "search"] = "all"
+    embeddings: str | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
     calibration: Calibration = "auto"
     solver: Solver = "sklearn"
     rule: Literal["best", "one_se"] = "best"
@@ -626,6 +636,11 @@ class HeadSpec(Spec):
     @classmethod
     def _head_is_known(cls, name: str) -> str:
         return known_name(HEADS, name)
+
+    def grid(self) -> "Iterator[HeadSpec]":
+        """Yield one spec for each item of `embeddings`."""
+        for name in (self.embeddings,) if isinstance(self.embeddings, str) else self.embeddings:
+            yield self.model_copy(update={"embeddings": name})
 
     @field_validator("nested")
     @classmethod

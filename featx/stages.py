@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from featx.embeddings.extract import extract
-from featx.ensembles.vote import ensemble
 from featx.evaluation.evaluate import evaluate
-from featx.finetuning.finetune import finetune
-from featx.heads.fit import fit
+from featx.making import make_runs
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe, load_recipe
 from featx.repeats import repeat
@@ -56,15 +54,7 @@ def stages(
     read = load_recipe(recipe)
     done = extract(read, engine=engine, watch=watch)
     yield "extract", done
-    if read.finetune:
-        yield "finetune", finetune(read, engine=engine, watch=watch)
-    if done.waiting:  # for the networks that have just been trained
-        yield "extract", extract(read, engine=engine, watch=watch)
-    for head in read.head:
-        yield "fit", fit(read, heads=[head], watch=watch)
-    n_runs = len(read.head) + sum(len(section.runs) for section in read.finetune)
-    if n_runs > 1:
-        yield "ensemble", ensemble(read)
+    yield from make_runs(read, engine=engine, watch=watch, are_waiting=bool(done.waiting))
     yield "evaluate", evaluate(read, watch=watch)
     if repeats:
         yield "repeats", repeat(read, repeats, engine=engine, watch=watch)

@@ -29,8 +29,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from featx.disk import file_state, read_json, read_table, whole_folder, write_json
-from featx.errors import DataError, IncompleteError
+from featx.disk import file_state, is_unchanged, read_json, read_table, whole_folder, write_json
+from featx.errors import DataError, FeatxError, IncompleteError
 from featx.facts import Facts
 from featx.metrics import GREATER_IS_BETTER, chosen_metric
 from featx.recipe import Recipe, load_recipe
@@ -90,12 +90,32 @@ class RunFolder:
     @cached_property
     def spec(self) -> dict[str, Any]:
         """What was asked for; see `featx.heads.fit` and `featx.ensembles.election` for the keys."""
-        return dict(read_json(self.path / "spec.json"))
+        return self._fields("spec.json", ("kind", "target", "split", "labels"))
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """What was measured when the run was made, seconds among it."""
-        return dict(read_json(self.path / "metrics.json"))
+        return self._fields("metrics.json", ("finished",))
+
+    def _fields(self, name: str, needed: tuple[str, ...]) -> dict[str, Any]:
+        """Return the content of one of the run's JSON files."""
+        found = read_json(self.path / name)
+        if not isinstance(found, dict) or (lost := [key for key in needed if key not in found]):
+            lacking = f"no {lost[0]!r}" if isinstance(found, dict) else "no table of names and values"
+            raise IncompleteError(f"{self.path / name} has {lacking}")
+        if not is_unchanged(found):
+            raise IncompleteError(f"{self.path / name} was edited after it was made")
+        return found
+
+    @cached_property
+    def damage(self) -> str:
+        """Why the run cannot be compared with others; empty where it can."""
+        try:
+            for part in ("spec", "metrics", "body_sha256", "answers"):
+                getattr(self, part)
+        except FeatxError as error:
+            return f"run {self.name} is damaged ({error}); make it again with '--force', or remove its folder"
+        return ""
 
     @property
     def marks(self) -> list[str]:
@@ -115,7 +135,7 @@ class RunFolder:
     @cached_property
     def body_sha256(self) -> str:
         """What its header says of its body."""
-        return str(read_json(self.path / "header.json")["body_sha256"])
+        return str(self._fields("header.json", ("body_sha256",))["body_sha256"])
 
     def is_of(self, labels: tuple[str, str] | None) -> bool:
         """Whether it learnt from these labels (fingerprints of train and val), and its members are still those."""
@@ -143,8 +163,8 @@ class RunFolder:
         frame = read_table(self.path / "predictions.parquet", "featx fit --force")
         try:
             return answers_from_frame(frame)
-        except DataError as error:
-            raise DataError(f"predictions of {self.name}: {error}; make the run again with '--force'") from error
+        except (DataError, KeyError) as error:
+            raise DataError(f"its predictions: {error}") from error
 
     @property
     def predictions(self) -> Predictions:
@@ -448,10 +468,17 @@ class Study:
         except IncompleteError:
             return False
 
+    def _run_folders(self) -> list[RunFolder]:
+        return [RunFolder(path.parent) for path in sorted(self.folder.glob("[!.]*/header.json"))]
+
+    def damaged(self) -> list[RunFolder]:
+        """Return the finished runs of which a file is missing, cut short or edited; `RunFolder.damage` says which."""
+        return [run for run in self._run_folders() if run.damage]
+
     def runs(self, target: str | None = None, names: Sequence[str] | None = None) -> list[RunFolder]:
         """Return the finished runs that the recipe's current split and labels allow to compare, oldest first.
 
-        Ensembles whose members have been removed or made again since are left out.
+        Ensembles whose members have been removed or made again since are left out, and so are `damaged` runs.
 
         Parameters
         ----------
@@ -467,7 +494,8 @@ class Study:
         DataError
             a name fits none.
         """
-        every = [RunFolder(path.parent) for path in sorted(self.folder.glob("[!.]*/header.json"))]
+        folders = self._run_folders()
+        damaged, every = [run for run in folders if run.damage], [run for run in folders if not run.damage]
         current = {
             name: (self.labels_fingerprint(name), self.labels_fingerprint(name, "val"))
             for name in self.target_names(target)
@@ -476,6 +504,8 @@ class Study:
         fitting = [run for run in every if run.spec["split"] == split and run.is_of(current.get(run.spec["target"]))]
         if names is not None:
             for name in names:
+                if broken := [run for run in damaged if run.name.startswith(name)]:
+                    raise IncompleteError(broken[0].damage)
                 if not any(run.name.startswith(name) for run in fitting):
                     known = ", ".join(run.name for run in fitting) or "none"
                     others = [run for run in every if run.name.startswith(name)]
@@ -483,6 +513,8 @@ class Study:
                     raise DataError(f"{found}; runs on this split: {known}")
             fitting = [run for run in fitting if any(run.name.startswith(name) for name in names)]
         if not fitting:
+            if damaged:
+                raise IncompleteError(damaged[0].damage)
             stale = f" ({len(every)} of another split, target or labelling)" if every else ""
             raise IncompleteError(
                 f"{self.folder} has no finished run{stale}; run 'featx fit' or 'featx finetune' first"

@@ -49,6 +49,7 @@ ORDER = [
     "predictors",
     "exports",
     "evaluation",
+    "making",
     "repeats",
     "reports",
     "stages",

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from featx import extract, fit
 from featx.artifact import FORMAT, Golden, checked_body, load_head, provenance, read_header, write_head
-from featx.disk import sha256_of
+from featx.disk import sealed, sha256_of, write_json
 from featx.errors import ArtifactError
 
 X = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
@@ -35,7 +35,7 @@ def run(toy_home: Path) -> Path:
 def edited(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
     header = json.loads((run / "header.json").read_text())
     change(header)
-    (run / "header.json").write_text(json.dumps(header))
+    write_json(run / "header.json", sealed(header))
 
 
 def refusal(run: Path, message: str) -> None:
@@ -88,6 +88,13 @@ def test_a_header_that_cannot_be_read_is_named(run: Path, content: bytes) -> Non
     (run / "header.json").write_bytes(content)
 
     refusal(run, r"header\.json is not a header of format 1 or older")
+
+
+def test_a_header_that_was_edited_is_refused(run: Path) -> None:
+    header = json.loads((run / "header.json").read_text())
+    write_json(run / "header.json", header | {"classes": header["classes"][::-1]})  # another order of the answers
+
+    refusal(run, r"header\.json was edited after it was made; make the run again with '--force'")
 
 
 def test_a_newer_format_asks_for_a_newer_featx(run: Path) -> None:

@@ -12,7 +12,7 @@ from featx.workspace import LockedEmbedding, Study
 
 
 def locked_embeddings(study: Study, name: str | None = None) -> list[LockedEmbedding]:
-    """Return the recipe's embeddings as they were extracted, or the one called `name`.
+    """Return the recipe's embeddings as they were extracted, or those called `name` (`EmbeddingRequest.is_called`).
 
     Raises
     ------
@@ -22,7 +22,7 @@ def locked_embeddings(study: Study, name: str | None = None) -> list[LockedEmbed
         none is called `name`.
     """
     if name is not None:
-        named = [one for one in study.locked if one.request.name == name]
+        named = [one for one in study.locked if one.request.is_called(name)]
         if not named:
             known = [one.request.name for one in study.locked]
             raise DataError(f"no extracted embedding is called {name!r}; {suggestion(name, known)}")

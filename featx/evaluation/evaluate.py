@@ -204,6 +204,7 @@ def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs, copies: 
         f"{'' if truth.weights is None else 'weighted '}{metric} on {part}",
         len(study.looks(target)),
         truth.kind,
+        warnings=[f"left out: {run.damage}" for run in study.damaged()],
     )
     found = _for_whom(study, _compared(study, found, tables, on, metric), tables, on)
     found = _beside_copies(found, copies, tables, on, metric)
@@ -218,7 +219,7 @@ def _beside_copies(
     """Add the score that chooses on the rows without a copy in another part, where some have one."""
     clean = {run: copies.score_without(metric, known, table) for run, table in tables.items()}
     rows = [replace(row, scores=row.scores | clean[row.run]) for row in found.rows]
-    return replace(found, rows=rows, warnings=copies.warnings(tables[found.chosen].ids))
+    return replace(found, rows=rows, warnings=[*found.warnings, *copies.warnings(tables[found.chosen].ids)])
 
 
 def last_final(study: Study, target: str) -> Evaluation | None:

@@ -98,8 +98,9 @@ class Leaks:
         Part → its images that have a copy in another one.
     groups
         Columns that look like an identity and are torn; one that ``split.by`` names never is.
-    n_unseen
-        Images that could not be read any more, and were compared by content alone.
+    n_unseen, n_unembedded
+        Images that could not be read any more, and were compared by content alone; those that have lost their cached
+        vector, and were compared by hash alone.
     opened
         Whether labels of test rows are among the pairs'; the look was logged.
     file
@@ -111,6 +112,7 @@ class Leaks:
     n_images: dict[str, int]
     groups: list[Torn]
     n_unseen: int
+    n_unembedded: int
     opened: bool
     file: str
 
@@ -151,6 +153,7 @@ def leaks(recipe: str | Path | Recipe | None = None, *, final: bool = False, wat
         n_images={part: len(copies.ids(part)) for part in PARTS},
         groups=list(torn_groups(study)),
         n_unseen=copies.n_unseen,
+        n_unembedded=copies.n_unembedded,
         opened=final,
         file=str(_file(study)),
     )
@@ -164,12 +167,13 @@ class Copies:
     ----------
     frame
         One row a pair, columns `COLUMNS`.
-    n_unseen
+    n_unseen, n_unembedded
         As of `Leaks`.
     """
 
     frame: pd.DataFrame
     n_unseen: int = 0
+    n_unembedded: int = 0
 
     def ids(self, part: str) -> set[str]:
         """Return the images of one part that have a copy in another."""
@@ -190,7 +194,14 @@ class Copies:
         return {f"{metric}{WITHOUT}": sign * score(metric, known, table.take(kept)) if len(kept) else float("nan")}
 
     def warnings(self, ids: Ids) -> list[str]:
-        """Word in a line how many of the rows that are scored have copies; no line where none has."""
+        """Word in a line each how many of the rows scored have copies, and what could not be looked at."""
+        blind = {"could not be read any more": self.n_unseen, "have lost their cached vector": self.n_unembedded}
+        return [
+            *self._clones(ids),
+            *(f"{n} images {what}: copies of them may have been missed" for what, n in blind.items() if n),
+        ]
+
+    def _clones(self, ids: Ids) -> list[str]:
         clones = pd.Index(ids)[pd.Index(ids).isin(self._every)]
         if not len(clones):
             return []
@@ -210,15 +221,19 @@ def copied(study: Study, watch: Watch = unwatched) -> Copies:
     """
     state = _state(study)
     file, about = _file(study), study.folder / "leaks.json"
-    if file.is_file() and about.is_file() and read_json(about) == {"state": state, "n_unseen": 0}:
+    complete = {"state": state, "n_unseen": 0, "n_unembedded": 0}
+    if file.is_file() and about.is_file() and read_json(about) == complete:
         return Copies(read_table(file, "featx leaks"))
     rows = _rows(study)
-    looks, n_unseen = _looks(study, rows, watch)
-    found = pd.DataFrame([*_exact(rows), *_near(rows, *looks)], columns=COLUMNS)
+    seen, small = _seen(study, rows, watch)
+    x, n_unembedded = _vectors(study, seen)
+    pairs = [*_exact(rows), *_near(rows, seen, Looks(small, x))]
+    found = pd.DataFrame(pairs, columns=COLUMNS)
     found = found.sort_values(["kind", "similarity", "id", "copy"], ascending=[True, False, True, True])
+    n_unseen = len({digest for digest, _ in rows}) - len(seen)
     write_table(file, found)
-    write_json(about, {"state": state, "n_unseen": n_unseen})
-    return Copies(found, n_unseen)
+    write_json(about, complete | {"n_unseen": n_unseen, "n_unembedded": n_unembedded})
+    return Copies(found, n_unseen, n_unembedded)
 
 
 def _file(study: Study) -> Path:
@@ -276,14 +291,13 @@ def _near(rows: Images, digests: Sequence[str], looks: Looks) -> Iterator[tuple[
                 yield from _pairs(rows, one, other, "near", round(float(similarity), 4))
 
 
-def _looks(study: Study, rows: Images, watch: Watch) -> tuple[tuple[list[str], Looks], int]:
-    """Return the digests of images that can be seen with how they look, and the number of those that cannot."""
+def _seen(study: Study, rows: Images, watch: Watch) -> tuple[list[str], Pixels]:
+    """Return the digests of the images that can be read, and their thumbnails."""
     uris = dict(zip(study.manifest.digests, study.manifest.uris, strict=True))
     wanted = list(dict.fromkeys(digest for digest, _ in rows))
     small = _thumbnails(study, {digest: uris[digest] for digest in wanted}, watch)
     seen = [digest for digest in wanted if digest in small]
-    thumbnails = np.stack([small.pop(digest) for digest in seen]) if seen else np.zeros((0, SIDE, SIDE), np.uint8)
-    return (seen, Looks(thumbnails, _vectors(study, seen))), len(wanted) - len(seen)
+    return seen, np.stack([small.pop(one) for one in seen]) if seen else np.zeros((0, SIDE, SIDE), np.uint8)
 
 
 def _thumbnails(study: Study, uris: Mapping[str, str], watch: Watch) -> dict[str, Pixels]:
@@ -310,17 +324,20 @@ def _thumbnails(study: Study, uris: Mapping[str, str], watch: Watch) -> dict[str
     return found | dict(fresh)
 
 
-def _vectors(study: Study, digests: Sequence[str]) -> NDArray[np.float32] | None:
-    """Return (n, d) of the first embedding that was extracted, zeros where it has no row; None where there is none."""
+def _vectors(study: Study, digests: Sequence[str]) -> tuple[NDArray[np.float32] | None, int]:
+    """Return (n, d) of the first embedding that was extracted, None where there is none, and how many lack a row.
+
+    Rows that lack one are zeros, which are near to nothing.
+    """
     if not study.locked:
-        return None
+        return None, 0
     one = study.locked[0]
     store = EmbeddingStore(study.store_path(one.spec), one.spec, one.n_features)
     lost = set(store.missing(digests))
     held = np.array([digest not in lost for digest in digests], dtype=bool)
     x = np.zeros((len(digests), one.n_features), dtype=np.float32)
     x[held] = store.read([digest for digest in digests if digest not in lost])
-    return x
+    return x, len(lost)
 
 
 def torn_groups(study: Study) -> Iterator[Torn]:

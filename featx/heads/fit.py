@@ -112,7 +112,8 @@ def fit(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a 
     target
         One of the recipe's targets; all by default.
     embedding
-        One of the extracted embeddings by name; all of the recipe's, side by side, by default.
+        What heads stand on instead of what the recipe says: extracted embeddings that are called so
+        (`featx.specs.EmbeddingRequest.is_called`), side by side.
     trials, timeout_s, nested
         Instead of the recipe's.
     force
@@ -138,9 +139,10 @@ def fit(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a 
     study = Study.open(recipe)
     named = [study.recipe.heads_named(head) if isinstance(head, str) else [head] for head in heads]
     specs = [spec for some in named for spec in some] or list(study.recipe.head)
-    said = {"trials": trials, "timeout_s": timeout_s, "nested": nested}
+    said = {"trials": trials, "timeout_s": timeout_s, "nested": nested, "embeddings": embedding}
     changes = {name: value for name, value in said.items() if value is not None}
     specs = [checked_spec(HeadSpec, f"head {spec.name}", **spec.model_dump() | changes) for spec in specs]
+    specs = [one for spec in specs for one in spec.grid()]
     extracted = tuple(locked_embeddings(study, embedding))
     ids = {part: study.ids(part) for part in ("train", "val", "test")}
     embeddings = read_embeddings(study, np.concatenate(list(ids.values())), extracted)

@@ -13,6 +13,7 @@ from featx.facts import Facts
 from featx.heads.models import Head, Task
 from featx.heads.rows import TrainRows
 from featx.heads.search import Arena
+from featx.recipe import OF_NO_NAME
 from featx.registry import HEADS
 from featx.specs import HeadSpec
 from featx.tables import Embeddings, Ids, Known, Truth
@@ -51,9 +52,9 @@ class Job:
         return {
             "kind": "head",
             "search": SEARCH,
-            "head": self.spec.identity(),
+            "head": self.spec.model_copy(update={"embeddings": "search" if self.searches else "all"}).identity(),
             "target": self.target,
-            "embeddings": [one.spec.fingerprint() for one in self.locked],
+            "embeddings": [one.spec.fingerprint() for one in self.candidates],
             "split": self.study.split_fingerprint(),
             "groups": self.study.recipe.split.by,
             "labels": self.study.labels_fingerprint(self.target),
@@ -62,16 +63,28 @@ class Job:
     @property
     def stem(self) -> str:
         """How the run's name begins."""
-        return f"{self.spec.name}-{self.target}"
+        is_named = self.spec.embeddings not in OF_NO_NAME
+        named = dict.fromkeys(one.request.nickname for one in self.candidates if is_named)
+        return "-".join([self.spec.name, *named, self.target])
+
+    @property
+    def searches(self) -> bool:
+        """Whether the search chooses among the embeddings."""
+        return self.spec.embeddings == "search"
+
+    @cached_property
+    def candidates(self) -> Chosen:
+        """What of `locked` the head may stand on."""
+        if self.spec.embeddings in OF_NO_NAME:
+            return self.locked
+        return tuple(one for one in self.locked if one.request.is_called(str(self.spec.embeddings)))
 
     @cached_property
     def choices(self) -> dict[str, Chosen]:
-        """The embeddings that the head may stand on, by their names."""
-        if self.spec.embeddings == "all":
-            chosen = [self.locked]
-        else:
-            sizes = range(1, len(self.locked) + 1) if len(self.locked) <= MOST_COMBINED else (1, len(self.locked))
-            chosen = [some for size in sizes for some in combinations(self.locked, size)]
+        """The embeddings that the head may stand on together, by their names."""
+        most = len(self.candidates)
+        sizes = range(1, most + 1) if most <= MOST_COMBINED else (1, most)
+        chosen = [some for size in (sizes if self.searches else [most]) for some in combinations(self.candidates, size)]
         return {" + ".join(one.request.name for one in some): some for some in chosen}
 
     def x(self, ids: Ids, chosen: Chosen) -> NDArray[np.float32]:
@@ -103,7 +116,7 @@ class Job:
     def refusal(self) -> UnsuitedError | None:
         """Return why the head cannot learn the target, or not with the weights that rows have; None where it can."""
         try:
-            head = self._head(len(self.ids["train"]), sum(one.n_features for one in self.locked))
+            head = self._head(len(self.ids["train"]), sum(one.n_features for one in self.candidates))
         except UnsuitedError as error:
             return error
         if self.spec.calibration not in (known := head.calibrations(self.known.kind)) and self.known.kind != "numbers":

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 import featx
-from featx.disk import read_json, write_json
+from featx.disk import read_json, sealed, sha256_of, write_json
 from featx.ensembles.ballots import Ballots, Vote
 from featx.ensembles.evidence import Evidence, cross_fitted
 from featx.ensembles.voting import Mean, majority
 from featx.ensembles.weights import weighted
-from featx.errors import AlignmentError, ArtifactError, DataError, UnsuitedError
+from featx.errors import AlignmentError, ArtifactError, DataError, IncompleteError, UnsuitedError
 from featx.facts import Facts
 from featx.metrics import score
 from featx.predictors import EnsembleModel, describe
@@ -161,18 +161,14 @@ def test_an_ensemble_that_contains_itself_is_refused(fits: list[RunFolder]) -> N
         featx.ensemble(methods=["greedy"])
     body = read_json(folder / "ensemble.json")
     write_json(folder / "ensemble.json", body | {"members": {**body["members"], voted.run: sha256}})
-    from featx.disk import sha256_of
-
     header = read_json(folder / "header.json")
-    write_json(folder / "header.json", header | {"body_sha256": sha256_of(folder / "ensemble.json")})
+    write_json(folder / "header.json", sealed(header | {"body_sha256": sha256_of(folder / "ensemble.json")}))
     with pytest.raises(ArtifactError, match="contains itself as a member; run 'featx ensemble' again"):
         featx.load(folder)
 
 
 def test_an_older_ensemble_is_read(fits: list[RunFolder]) -> None:
     """Written before votes could learn, with weights for a majority too."""
-    from featx.disk import sha256_of
-
     for method in ("majority", "soft", "weighted"):
         (voted,) = featx.ensemble(methods=[method])
         then = featx.load(voted.path).predict_proba(np.eye(8, dtype=np.float32))
@@ -181,7 +177,7 @@ def test_an_older_ensemble_is_read(fits: list[RunFolder]) -> None:
         assert older == body
         write_json(Path(voted.path) / "ensemble.json", older)
         header = read_json(Path(voted.path) / "header.json")
-        changed = header | {"body_sha256": sha256_of(Path(voted.path) / "ensemble.json")}
+        changed = header | {"body_sha256": sha256_of(Path(voted.path) / "ensemble.json"), "seal": None}
         write_json(Path(voted.path) / "header.json", changed)
         np.testing.assert_array_equal(featx.load(voted.path).predict_proba(np.eye(8, dtype=np.float32)), then)
 
@@ -210,8 +206,10 @@ def test_probabilities_that_are_not_numbers_name_their_run(fits: list[RunFolder]
     frame = fits[0].predictions.to_frame()
     frame.loc[0, "proba.dark"] = np.nan
     rewrite(fits[0], frame)
-    with pytest.raises(DataError, match=f"predictions of {fits[0].name}: 1 of 48 rows of probabilities are not finite"):
+    with pytest.raises(IncompleteError, match=f"{fits[0].name} is damaged .*: 1 of 48 rows of probabilities are not"):
         featx.ensemble()
+    others = [run.name for run in fits[1:]]
+    assert featx.ensemble(members=others)[0].n_candidates == len(others)
 
 
 def test_a_member_without_val_rows_and_one_with_fewer_are_named(fits: list[RunFolder]) -> None:

@@ -1,13 +1,14 @@
 """The table of all runs, and the sealed test split."""
 
 import math
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import featx
-from featx.errors import DataError
+from featx.errors import DataError, IncompleteError
 from featx.metrics import scores
 from featx.workspace import RunFolder, Study
 
@@ -64,6 +65,31 @@ def test_without_a_test_split_final_says_so(toy_home: Path) -> None:
     with pytest.raises(DataError, match="the split has no test rows"):
         featx.evaluate(final=True)
     assert Study.open(None).looks() == []
+
+
+DAMAGES = [
+    *product(("spec.json", "metrics.json", "header.json", "predictions.parquet"), (b"", b"[]", b"{}")),
+    *product(("spec.json", "metrics.json", "predictions.parquet"), (None,)),  # removed
+]
+
+
+@pytest.mark.parametrize(("file", "content"), DAMAGES)
+def test_a_damaged_run_is_named_and_left_out_and_the_others_are_scored(
+    toy_home: Path, file: str, content: bytes | None
+) -> None:
+    featx.extract()
+    whole, broken = (RunFolder(Path(run.path)) for run in featx.fit())
+    if content is None:
+        (broken.path / file).unlink()
+    else:
+        (broken.path / file).write_bytes(content)
+    (found,) = featx.evaluate()
+    assert [row.run for row in found.rows] == [whole.name]
+    assert len(found.warnings) == 1
+    assert found.warnings[0].startswith(f"left out: run {broken.name} is damaged (")
+    with pytest.raises(IncompleteError, match=f"run {broken.name} is damaged"):
+        featx.ensemble()
+    featx.report()
 
 
 def test_sets_and_abstention_are_counted_as_their_definitions_say(toy_home: Path) -> None:

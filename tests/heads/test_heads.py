@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from sklearn.pipeline import Pipeline
 
 import featx
-from featx.errors import DataError, IncompleteError, UnknownNameError
+from featx.errors import DataError, IncompleteError, RecipeError, UnknownNameError
 from featx.facts import Facts
 from featx.heads.fitting import fitted, out_of_fold
 from featx.heads.models import Head, Task
@@ -333,6 +333,25 @@ def test_which_embeddings_to_stand_on_is_part_of_the_search(toy_home: Path) -> N
     model = featx.load(run.path)
     assert " + ".join(one.request.name for one in model.embeddings) == run.embeddings
     assert len(featx.predict(["images/dark/000.png"])[run.run].images) == 1
+
+
+def test_a_head_stands_on_the_embeddings_that_it_names_and_a_list_makes_a_run_each(toy_home: Path) -> None:
+    Path("featx.toml").write_text(TWO_EMBEDDINGS + 'embeddings = ["deep", "all"]\n')
+    featx.extract()
+    runs = featx.fit()
+    models = [featx.load(run.path) for run in runs]
+    assert [[one.request.backbone for one in model.embeddings] for model in models] == [["deep"], ["toy", "deep"]]
+    assert runs[0].run.startswith("ridge-deep-")
+    (again,) = featx.fit(embedding="deep")
+    assert (again.run, again.made) == (runs[0].run, False)
+
+
+def test_a_head_that_names_an_embedding_that_there_is_not_is_refused(toy_home: Path) -> None:
+    Path("featx.toml").write_text(TWO_EMBEDDINGS + 'embeddings = "dep"\n')
+    with pytest.raises(
+        RecipeError, match=r"head\[0\].embeddings: no embedding is called 'dep'; known: all, search, toy/last"
+    ):
+        featx.extract()
 
 
 @pytest.mark.parametrize("name", HEADS.names())

@@ -1,0 +1,33 @@
+"""All runs that a recipe names, in the order in which they need each other; each skips what it finds done."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from featx.embeddings.extract import extract
+from featx.ensembles.vote import ensemble
+from featx.finetuning.finetune import finetune
+from featx.heads.fit import fit
+from featx.progress import Watch
+from featx.recipe import Recipe
+from featx.specs import EngineSpec
+
+
+def make_runs(
+    recipe: Recipe, *, engine: EngineSpec | None, watch: Watch, are_waiting: bool = False
+) -> Iterator[tuple[str, Any]]:
+    """Yield each stage's name and result as it is finished: finetune, extract, fit (each head), ensemble.
+
+    Parameters
+    ----------
+    are_waiting
+        Whether embeddings are by networks that are only trained here; nothing is extracted otherwise.
+    """
+    if recipe.finetune:
+        yield "finetune", finetune(recipe, engine=engine, watch=watch)
+    if are_waiting:
+        yield "extract", extract(recipe, engine=engine, watch=watch)
+    for head in recipe.head:
+        yield "fit", fit(recipe, heads=[head], watch=watch)
+    n_heads = sum(len(list(head.grid())) for head in recipe.head)
+    if n_heads + sum(len(section.runs) for section in recipe.finetune) > 1:
+        yield "ensemble", ensemble(recipe)
