@@ -16,6 +16,7 @@ The flow, each arrow a table joined by id::
     run       all of these for a recipe
     doctor    what this machine has, and what fewer bits would do to the embeddings
 
+    featx.cache    a module: list, verify, compact, clear up and export what is cached
     ImageEmbedder  a scikit-learn transformer over the same engine and cache
 
 Every command of ``featx`` that does something is the function of the same name here; names are imported when they

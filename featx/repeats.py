@@ -29,9 +29,9 @@ from featx.recipe import CHECKPOINT, Recipe
 from featx.scoring import LESS_IS_BETTER
 from featx.specs import EngineSpec, fingerprint
 from featx.targets import strata
-from featx.workspace import RunFolder, Study
+from featx.workspace import EMBEDDINGS, RunFolder, Study
 
-LEFT = ("manifest.parquet", "outcomes.parquet", "embeddings.lock.json", "source.json")  # by extract, for all repeats
+LEFT = ("manifest.parquet", "outcomes.parquet", EMBEDDINGS, "source.json")  # by extract, for all repeats
 OF_THE_SPLIT = ("split", "labels", "val_labels", "members")  # of a run's spec: what differs between repeats
 FEWEST = 2
 

@@ -50,6 +50,7 @@ from featx.tables import (
 )
 from featx.targets import category_text, known
 
+EMBEDDINGS, BOUNDARIES = "embeddings.lock.json", "boundaries.lock.json"  # what heads and what networks stand on
 HAS_EMBEDDING = ("embedded", "cached", "duplicate")
 
 
@@ -188,6 +189,11 @@ def cache_folder(written: str | Path | None = None) -> Path:
     return Path(written or os.environ.get("FEATX_CACHE") or "cache")
 
 
+def runs_folder(written: str | Path | None = None) -> Path:
+    """Return the folder of recipes' folders: the one that is named, else ``$FEATX_RUNS``, else ``runs``."""
+    return Path(written or os.environ.get("FEATX_RUNS") or "runs")
+
+
 @dataclass(frozen=True)
 class Study:
     """A recipe with what has been made for it so far."""
@@ -251,7 +257,7 @@ class Study:
     @cached_property
     def locked(self) -> tuple[LockedEmbedding, ...]:
         """What the embeddings of the last extraction were resolved to; empty before the first."""
-        path = self.folder / "embeddings.lock.json"
+        path = self.folder / EMBEDDINGS
         if not path.is_file():
             return ()
         try:

@@ -9,8 +9,8 @@ import pytest
 from sklearn.exceptions import InconsistentVersionWarning
 
 import featx
-from featx.embeddings.store import EmbeddingStore
 from featx.specs import EmbeddingSpec
+from featx.storage.store import EmbeddingStore
 
 GOLDEN = Path(__file__).parent / "golden"
 STORES = sorted(GOLDEN.glob("format-*/*.zarr"))

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from featx.cli import data, leaks, listings, models
+from featx.cli import cache, data, leaks, listings, models
 from featx.errors import FeatxError, TooManyFailuresError
 
 TOO_MANY_FAILURES = 3
@@ -37,6 +37,7 @@ for command in (
     listings.doctor,
 ):
     app.command()(command)
+app.add_typer(cache.app)
 
 
 def main() -> None:

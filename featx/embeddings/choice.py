@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from featx.embeddings.drift import Drift
 from featx.embeddings.engine import Runner, workers_for
 from featx.embeddings.groups import NetworkGroup
-from featx.embeddings.store import missing
 from featx.embeddings.workers import Decoder, Place, decoded
 from featx.progress import Watch
 from featx.specs import Decoding, EmbeddingRequest, EngineSpec, Precision, Preprocessing, Reduced
+from featx.storage.store import missing
 
 if TYPE_CHECKING:
     from featx.embeddings.trials import Trials

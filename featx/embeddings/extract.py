@@ -31,7 +31,7 @@ from featx.sources import source_place
 from featx.specs import EngineSpec
 from featx.tables import Manifest, Truth
 from featx.targets import strata
-from featx.workspace import LockedEmbedding, Study
+from featx.workspace import EMBEDDINGS, LockedEmbedding, Study
 
 FAILED = ("unreadable", "missing")
 
@@ -290,5 +290,5 @@ def _leave(
     write_table(study.folder / "split.parquet", parts.rename_axis("id").reset_index())
     write_json(study.folder / "split.json", study.split_state())
     write_table(study.folder / "outcomes.parquet", outcomes)
-    write_json(study.folder / "embeddings.lock.json", lock)
+    write_json(study.folder / EMBEDDINGS, lock)
     write_json(study.folder / "source.json", study.labels_state())

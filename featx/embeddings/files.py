@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from featx.embeddings.engine import Lane, Rows, Runner, run
 from featx.embeddings.groups import NetworkGroup, network_groups
-from featx.embeddings.store import stored_as
 from featx.errors import ArtifactError
 from featx.images.contents import file_uri
 from featx.images.digests import identify_all
 from featx.progress import unwatched
 from featx.specs import Decoding, EmbeddingSpec, EngineSpec, Precision, Reduced, ResolvedEmbedding
+from featx.storage.store import stored_as
 
 MANY_FILES = 256  # files from which it is worth the time to make a faster runtime ready
 

@@ -14,10 +14,10 @@ from featx.embeddings.drift import Drift
 from featx.embeddings.engine import Lane, Passed, Rows, Runner, run
 from featx.embeddings.groups import NetworkGroup
 from featx.embeddings.space import check_space
-from featx.embeddings.store import EmbeddingStore, missing
 from featx.embeddings.workers import Place
 from featx.progress import Watch
 from featx.specs import EmbeddingRequest
+from featx.storage.store import EmbeddingStore, missing
 from featx.workspace import LockedEmbedding, store_path
 
 SEGMENT_ROWS = 1024

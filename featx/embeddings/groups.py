@@ -6,8 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from featx.embeddings.store import EmbeddingStore
 from featx.specs import EmbeddingRequest, EmbeddingSpec, Precision
+from featx.storage.store import EmbeddingStore
 from featx.workspace import store_path
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from featx.embeddings.store import EmbeddingStore
 from featx.errors import DataError, IncompleteError
 from featx.registry import suggestion
+from featx.storage.store import EmbeddingStore
 from featx.tables import Embeddings, Ids
 from featx.workspace import LockedEmbedding, Study
 
@@ -51,7 +51,7 @@ def read_embeddings(study: Study, ids: Ids, locked: Sequence[LockedEmbedding]) -
         store = EmbeddingStore(study.store_path(one.spec), one.spec, one.n_features)
         if lost := store.missing(digests):
             raise IncompleteError(
-                f"{len(lost)} of {len(digests)} images have no embedding {one.request.name!r} in {store.path}; "
+                f"{len(lost)} of {len(digests)} images have no embedding {one.request.name!r} in {store}; "
                 "run 'featx extract'"
             )
         columns.append(store.read(digests))

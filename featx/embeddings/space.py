@@ -4,9 +4,9 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from featx.embeddings.store import EmbeddingStore
 from featx.errors import StoreError
 from featx.progress import Watch
+from featx.storage.store import EmbeddingStore
 
 ROW_BYTES = 20  # beside the vector: a digest and a checksum
 

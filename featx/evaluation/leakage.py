@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from featx.disk import read_json, read_table, write_json, write_table
 from featx.embeddings.engine import workers_for
-from featx.embeddings.store import EmbeddingStore
 from featx.embeddings.workers import Decoder, decoded
 from featx.evaluation.copies import COPIED, Looks
 from featx.images.decode import Pixels
@@ -24,6 +23,7 @@ from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
 from featx.scoring import LESS_IS_BETTER
 from featx.specs import Metric, fingerprint
+from featx.storage.store import EmbeddingStore
 from featx.tables import Answered, Ids, Known, Labels, Truth
 from featx.workspace import Study
 

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from featx.embeddings.engine import workers_for
 from featx.embeddings.space import free_bytes, gigabytes
-from featx.embeddings.store import EmbeddingStore
 from featx.embeddings.workers import Decoder, Place, decoded
 from featx.errors import StoreError
 from featx.finetune_specs import AugmentSpec
 from featx.finetuning.augmentation import augmented
 from featx.progress import Watch
 from featx.specs import Decoding, EngineSpec, Preprocessing
+from featx.storage.store import EmbeddingStore
 
 Rows = NDArray[np.intp]
 

@@ -7,11 +7,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from featx.disk import read_json, write_json
 from featx.embeddings.choice import Chooser
 from featx.embeddings.fill import fill, plans_for
 from featx.embeddings.groups import network_groups
 from featx.embeddings.space import ROW_BYTES, free_bytes, gigabytes
-from featx.embeddings.store import EmbeddingStore
 from featx.embeddings.workers import Place
 from featx.errors import DataError
 from featx.finetune_specs import FinetuneSpec
@@ -21,8 +21,9 @@ from featx.finetuning.rows import CachedRows, Inputs, PixelRows, Scratch, chance
 from featx.images.contents import digest
 from featx.progress import Watch
 from featx.specs import EmbeddingRequest, EngineSpec
+from featx.storage.store import EmbeddingStore
 from featx.tables import Ids, Manifest
-from featx.workspace import Study
+from featx.workspace import BOUNDARIES, LockedEmbedding, Study
 
 FASTER = 2.0  # times: networks that only predict run in better runtimes than those that learn
 OPERATIONS_A_BYTE = 100.0  # that take as long as to write or read a byte of activations: 100 GFLOP/s, 1 GB/s
@@ -132,7 +133,16 @@ class Supply:
         failed = fill([plan], places, chooser, self.watch).failed
         if failed:
             self._complain(failed)
+        self._note(plan.locked[0])
         return plan.stores[0]
+
+    def _note(self, boundary: LockedEmbedding) -> None:
+        """Leave word that the recipe stands on a boundary, for whoever clears the cache up."""
+        file = self.study.folder / BOUNDARIES
+        known = read_json(file) if file.is_file() else []
+        own = boundary.model_dump(mode="json")
+        if own not in known:
+            write_json(file, [*known, own])
 
     def _pixels(self, network: FinetunedNetwork, spec: FinetuneSpec) -> PixelRows:
         pixels = self._scratch.pixels(network.preprocessing, self.study.recipe.decoding)

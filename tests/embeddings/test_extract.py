@@ -22,10 +22,10 @@ from featx.embeddings import runtimes
 from featx.embeddings.engine import Runner
 from featx.embeddings.extract import Extraction
 from featx.embeddings.read import locked_embeddings, read_embeddings
-from featx.embeddings.store import EmbeddingStore
 from featx.errors import DataError, DeviceError, UnknownNameError, WeightsError
 from featx.networks.backbones import backbone
 from featx.specs import EngineSpec
+from featx.storage.store import EmbeddingStore
 from featx.workspace import HAS_EMBEDDING, Study
 
 PLACES = '\n[paths]\ncache = "cache"\nruns = "runs"\n'

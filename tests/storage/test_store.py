@@ -12,16 +12,11 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from numpy.typing import NDArray
 
-from featx.embeddings.store import EmbeddingStore
 from featx.errors import CorruptError, IncompleteError, StoreError
-from featx.specs import EmbeddingSpec, Preprocessing
+from featx.storage.store import EmbeddingStore
+from tests.storage.stores import DEVICE_ROWS, SIZE, SPEC, D, chunks, filled, numbered, opened, segments
 
-D = 3
-DEVICE_ROWS = 8
-SIZE = Preprocessing(size_px=16, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-SPEC = EmbeddingSpec(backbone="toy", weights_sha256="0" * 64, tap="0.3", pool="avg", preprocessing=SIZE)
 Float32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 # few digests, so that they meet again; zeros and high bytes at both ends, where text comparison could go wrong
 ENDS = [(first, inner, last) for first in ("00", "ff", "80") for inner in ("00", "41") for last in ("00", "ff")]
@@ -29,29 +24,13 @@ Digests = st.sampled_from([first + inner + "7f" * 12 + inner + last for first, i
 Rows = st.dictionaries(Digests, st.tuples(*[Float32] * D), max_size=8)
 
 
-def opened(path: Path) -> EmbeddingStore:
-    return EmbeddingStore(path, SPEC, D)
-
-
-def numbered(n: int, first: int = 0) -> tuple[list[str], NDArray[np.float32]]:
-    x = np.arange(first * D, (first + n) * D, dtype=np.float32).reshape(n, D)
-    return [f"{at:032x}" for at in range(first, first + n)], x
-
-
-def filled(path: Path, n: int = 6) -> EmbeddingStore:
-    store = opened(path)
-    store.add(*numbered(n), DEVICE_ROWS, {})
-    return store
-
-
 def segment(store: EmbeddingStore) -> Path:
-    (found,) = store.path.glob("segment-*")
+    (found,) = segments(store)
     return found
 
 
 def chunk(store: EmbeddingStore, name: str) -> Path:
-    (found,) = (path for path in (segment(store) / name / "c").rglob("*") if path.is_file())
-    return found
+    return chunks(segment(store))[name]
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -106,13 +85,13 @@ def test_plain_zarr_reads_the_same_arrays(tmp_path: Path) -> None:
     digests, x = numbered(5)
     store.add(digests, x, DEVICE_ROWS, {"device": "cpu", "runtime": "torch 9"})
 
-    root = zarr.open_group(store.path, mode="r")
+    root = zarr.open_group(Path(str(store)), mode="r")
     group = root[segment(store).name]
 
     assert np.array_equal(group["x"][:], store.read(digests))
     assert [row.tobytes().hex() for row in group["digest"][:]] == digests
     assert (group["crc"].shape, group["crc"].dtype) == ((5,), np.uint32)
-    assert group.attrs["featx"] == {"device": "cpu", "runtime": "torch 9"}
+    assert group.attrs["featx"] == {"device": "cpu", "runtime": "torch 9", "device_rows": DEVICE_ROWS}
     assert root.attrs["featx"]["spec"]["weights_sha256"] == SPEC.weights_sha256
 
 
@@ -129,10 +108,10 @@ def test_a_flipped_bit_is_an_error_and_never_returned(tmp_path: Path, name: str,
     file.write_bytes(content)
 
     if name == "x" and at >= x.nbytes:  # zarr's own checksum of x: rows have theirs
-        assert np.array_equal(opened(store.path).read(digests), x)
+        assert np.array_equal(opened(Path(str(store))).read(digests), x)
         return
-    with pytest.raises(CorruptError, match=r"segment-\w+: .*match.* checksums?.*; remove this folder and run"):
-        opened(store.path).read(digests)
+    with pytest.raises(CorruptError, match=r"segment-\w+: .*match.* checksums?.*; run 'featx cache verify"):
+        opened(Path(str(store))).read(digests)
 
 
 def test_a_segment_of_zeros_is_stored_like_any_other(tmp_path: Path) -> None:
@@ -140,7 +119,7 @@ def test_a_segment_of_zeros_is_stored_like_any_other(tmp_path: Path) -> None:
 
     store.add(["00" * 16], np.zeros((1, D), dtype=np.float32), DEVICE_ROWS, {})
 
-    assert opened(store.path).read(["00" * 16]).tolist() == [[0, 0, 0]]
+    assert opened(Path(str(store))).read(["00" * 16]).tolist() == [[0, 0, 0]]
 
 
 def test_a_store_of_half_precision_keeps_rounded_rows_in_half_the_room(tmp_path: Path) -> None:
@@ -149,7 +128,7 @@ def test_a_store_of_half_precision_keeps_rounded_rows_in_half_the_room(tmp_path:
 
     store.add(digests, x / 3, DEVICE_ROWS, {})
 
-    found = EmbeddingStore(store.path, store.spec, D).read(digests)
+    found = EmbeddingStore(Path(str(store)), store.spec, D).read(digests)
     assert found.dtype == np.float16
     assert np.array_equal(found, (x / 3).astype(np.float16))
     assert chunk(store, "x").stat().st_size == 6 * D * 2 + 4
@@ -160,7 +139,7 @@ def test_values_that_half_precision_does_not_hold_are_refused(tmp_path: Path) ->
 
     with pytest.raises(StoreError, match="values up to 70000 do not fit float16; say dtype = 'float32'"):
         store.add(["00" * 16], np.array([[1.0, -70000.0, 2.0]], dtype=np.float32), DEVICE_ROWS, {})
-    assert not store.path.exists()
+    assert not Path(str(store)).exists()
 
 
 def test_rows_beside_a_broken_one_can_be_read_and_its_segment_can_be_removed(tmp_path: Path) -> None:
@@ -172,11 +151,11 @@ def test_rows_beside_a_broken_one_can_be_read_and_its_segment_can_be_removed(tmp
     digests, x = numbered(6)
     fine = [0, 1, 3, 4, 5]
 
-    assert np.array_equal(opened(store.path).read([digests[at] for at in fine]), x[fine])
+    assert np.array_equal(opened(Path(str(store))).read([digests[at] for at in fine]), x[fine])
     with pytest.raises(CorruptError, match="1 rows do not match their checksums, first row 2"):
-        opened(store.path).read(digests)
+        opened(Path(str(store))).read(digests)
     shutil.rmtree(segment(store))
-    assert opened(store.path).missing(digests) == digests
+    assert opened(Path(str(store))).missing(digests) == digests
 
 
 @pytest.mark.parametrize("name", ["x", "digest", "crc"])
@@ -189,8 +168,8 @@ def test_a_truncated_or_missing_file_is_an_error(tmp_path: Path, name: str, left
     else:
         file.write_bytes(file.read_bytes()[:left])
 
-    with pytest.raises(CorruptError, match="remove this folder and run 'featx extract'"):
-        opened(store.path).read(numbered(6)[0])
+    with pytest.raises(CorruptError, match="run 'featx cache verify --repair'"):
+        opened(Path(str(store))).read(numbered(6)[0])
 
 
 @pytest.mark.parametrize(
@@ -207,7 +186,7 @@ def test_another_specs_folder_is_not_taken(
     store = filled(tmp_path / "toy.zarr")
 
     with pytest.raises(CorruptError, match=message):
-        EmbeddingStore(store.path, SPEC.model_copy(update=change), n_features)
+        EmbeddingStore(Path(str(store)), SPEC.model_copy(update=change), n_features)
 
 
 @pytest.mark.parametrize("header", [None, "", "{", "[]", "{}", '{"attributes": {}}', b"\xff\xfe\x00"])
@@ -244,7 +223,7 @@ def test_a_half_written_folder_is_invisible(tmp_path: Path) -> None:
     shutil.copytree(segment(store), tmp_path / ".toy.zarr.0123456789ab")
     digests, _ = numbered(9)
 
-    assert opened(store.path).missing(digests) == digests[6:]
+    assert opened(Path(str(store))).missing(digests) == digests[6:]
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -253,7 +232,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="not JSON serializable"):
         store.add(*numbered(3, 6), DEVICE_ROWS, {"device": object()})
 
-    assert len(opened(store.path)) == 6
+    assert len(opened(Path(str(store)))) == 6
     assert [path.name for path in tmp_path.iterdir()] == ["toy.zarr"]
 
 
@@ -263,7 +242,7 @@ def test_adding_what_is_there_writes_nothing(tmp_path: Path) -> None:
 
     store.add(digests, x + 1, DEVICE_ROWS, {})
 
-    assert len(list(store.path.glob("segment-*"))) == 1
+    assert len(list(Path(str(store)).glob("segment-*"))) == 1
     assert np.array_equal(store.read(digests), x)
 
 
@@ -272,7 +251,7 @@ def test_an_empty_store_makes_no_folder_and_lacks_everything(tmp_path: Path) -> 
 
     assert store.missing(["00" * 16, "00" * 16]) == ["00" * 16]
     assert (len(store), store.read([]).shape) == (0, (0, D))
-    assert not store.path.exists()
+    assert not Path(str(store)).exists()
 
 
 def test_a_store_knows_the_batches_that_its_rows_come_from(tmp_path: Path) -> None:
@@ -281,10 +260,10 @@ def test_a_store_knows_the_batches_that_its_rows_come_from(tmp_path: Path) -> No
 
     store.add(*numbered(3), 32, {})
 
-    assert (store.device_rows, opened(store.path).device_rows) == (32, 32)
+    assert (store.device_rows, opened(Path(str(store))).device_rows) == (32, 32)
     store.add(*numbered(6), 32, {})
-    assert len(opened(store.path)) == 6
-    assert zarr.open_group(store.path, mode="r").attrs["featx"]["device_rows"] == 32
+    assert len(opened(Path(str(store)))) == 6
+    assert zarr.open_group(Path(str(store)), mode="r").attrs["featx"]["device_rows"] == 32
 
 
 def test_rows_of_batches_of_another_size_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
@@ -293,16 +272,16 @@ def test_rows_of_batches_of_another_size_are_refused_and_nothing_is_written(tmp_
 
     with pytest.raises(
         StoreError,
-        match=rf"^{store.path} holds rows of batches of {DEVICE_ROWS} images, these are of 32; another extraction "
+        match=rf"^{store} holds rows of batches of {DEVICE_ROWS} images, these are of 32; another extraction "
         r"began it meanwhile: run again$",
     ):
         other.add(*numbered(9), 32, {})
 
-    assert len(opened(store.path)) == 6
-    assert len(list(store.path.glob("segment-*"))) == 1
+    assert len(opened(Path(str(store)))) == 6
+    assert len(list(Path(str(store)).glob("segment-*"))) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["toy.zarr"]
     other.add(*numbered(9), DEVICE_ROWS, {})
-    assert len(opened(store.path)) == 9
+    assert len(opened(Path(str(store)))) == 9
 
 
 def test_of_two_writers_that_begin_a_store_at_once_with_other_batches_one_is_refused(tmp_path: Path) -> None:
@@ -320,16 +299,16 @@ def test_rows_that_are_stored_already_may_come_from_any_batches(tmp_path: Path) 
 
     store.add(*numbered(6), 2 * DEVICE_ROWS, {})
 
-    assert (len(opened(store.path)), opened(store.path).device_rows) == (6, DEVICE_ROWS)
+    assert (len(opened(Path(str(store)))), opened(Path(str(store))).device_rows) == (6, DEVICE_ROWS)
 
 
 @pytest.mark.parametrize("rows", [None, "many", []])
 def test_a_header_without_the_batches_size_is_no_stores(tmp_path: Path, rows: object) -> None:
     store = filled(tmp_path / "toy.zarr")
-    header = store.path / "zarr.json"
+    header = Path(str(store)) / "zarr.json"
     content = json.loads(header.read_text())
     content["attributes"]["featx"]["device_rows"] = rows
     header.write_text(json.dumps(content))
 
     with pytest.raises(CorruptError, match=r"toy\.zarr is no embedding store of featx; move it away"):
-        opened(store.path)
+        opened(Path(str(store)))

@@ -1,0 +1,101 @@
+"""What nobody needs any more: files of writers that died, joined segments, embeddings of no recipe in sight."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from featx.caches.place import Cache
+from featx.progress import Watch, unwatched
+from featx.recipe import Recipe
+from featx.storage import compaction
+from featx.storage.checks import open_store
+from featx.storage.compaction import Compacted
+from featx.storage.leases import leftovers
+from featx.storage.shelves import LocalShelf
+
+
+def compact(
+    recipe: str | Path | Recipe | None = None,
+    *,
+    cache: str | Path | None = None,
+    stores: Sequence[str] = (),
+    watch: Watch = unwatched,
+) -> list[Compacted]:
+    """Join the small segments of a cache's stores, and those that hold an image twice; others may read and write.
+
+    Raises
+    ------
+    DataError
+        there is no such folder or store.
+    CorruptError
+        a row does not match its checksum.
+    """
+    return [compaction.compact(open_store(path), watch) for path in Cache.of(recipe, cache).stores(stores)]
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """What was in the way.
+
+    Attributes
+    ----------
+    leftovers
+        Of writers that died.
+    unneeded
+        Stores that no recipe in sight needs.
+    n_bytes
+        What all of it takes.
+    is_removed
+        Whether it was removed; the unneeded ones only where that was agreed to.
+    n_recipes
+        In sight.
+    """
+
+    leftovers: list[str]
+    unneeded: list[str]
+    n_bytes: int
+    is_removed: bool
+    n_recipes: int
+
+
+def gc(
+    recipe: str | Path | Recipe | None = None,
+    *,
+    cache: str | Path | None = None,
+    dry_run: bool = False,
+    agree: Callable[[list[str]], bool] = lambda _: True,
+) -> Cleared:
+    """Remove what dead writers left in a cache, and the stores that no recipe in sight needs.
+
+    Parameters
+    ----------
+    dry_run
+        Only say what would be removed.
+    agree
+        Asked before stores are removed, with their names.
+
+    Raises
+    ------
+    DataError
+        there is no such folder.
+
+    Notes
+    -----
+    What a live writer is at is never touched (`featx.storage.leases`). Where no recipe is in sight, no store is
+    removed.
+    """
+    place = Cache.of(recipe, cache)
+    paths = place.stores()
+    dead = leftovers(place.folder)
+    unneeded = [path for path in paths if place.holds_unneeded(path)]
+    n_bytes = sum(size for path in (*dead, *unneeded) for _, size in LocalShelf(path).files())
+    removed = not dry_run
+    if removed:
+        for one in dead:
+            shutil.rmtree(one, ignore_errors=True) if one.is_dir() else one.unlink(missing_ok=True)
+        removed = not unneeded or agree([path.name for path in unneeded])
+        for path in unneeded if removed else []:
+            LocalShelf(path).remove()
+    owners = {owner for known in place.needed.values() for owner in known}
+    return Cleared([one.name for one in dead], [one.name for one in unneeded], n_bytes, removed, len(owners))

@@ -1,0 +1,121 @@
+"""A cache as a whole, and what is in sight that needs it.
+
+A recipe is in sight where what ``featx extract`` left for it lies under the folder of runs.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from featx.disk import read_table
+from featx.errors import DataError, IncompleteError
+from featx.recipe import Recipe, load_recipe
+from featx.specs import ResolvedEmbedding
+from featx.workspace import BOUNDARIES, EMBEDDINGS, Study, cache_folder, runs_folder
+
+SUFFIX = ".zarr"
+LOCKS = (EMBEDDINGS, BOUNDARIES)
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A folder of stores, and the runs that say what is needed of it.
+
+    Attributes
+    ----------
+    recipe
+        The one to embed lost rows for; None where there is none.
+    """
+
+    folder: Path
+    runs: Path
+    recipe: Recipe | None = None
+
+    @classmethod
+    def of(cls, recipe: str | Path | Recipe | None = None, cache: str | Path | None = None) -> "Cache":
+        """Return the cache that is named, or that a recipe uses; without both that of the working directory."""
+        if recipe is None and not Path("featx.toml").is_file():
+            return cls(cache_folder(cache), runs_folder())
+        study = Study(load_recipe(recipe))
+        return cls(Path(cache) if cache else study.cache, study.folder.parent, study.recipe)
+
+    def stores(self, names: Sequence[str] = ()) -> list[Path]:
+        """Return the stores whose names begin so; all by default.
+
+        Raises
+        ------
+        DataError
+            there is no such folder, or no store is called so.
+        """
+        if not self.folder.is_dir():
+            raise DataError(
+                f"no cache lies at {self.folder}; name one with '--cache DIR', or run 'featx extract' first"
+            )
+        every = [path for path in sorted(self.folder.glob(f"*{SUFFIX}")) if not path.name.startswith(".")]
+        for name in names:
+            if not any(path.name.startswith(name) for path in every):
+                known = ", ".join(path.name for path in every) or "none"
+                raise DataError(f"no store in {self.folder} is called {name!r}; stores: {known}")
+        return [path for path in every if not names or path.name.startswith(tuple(names))]
+
+    @cached_property
+    def needed(self) -> dict[str, dict[str, ResolvedEmbedding]]:
+        """Fingerprint → recipe in sight → what it was resolved to there, models made with it among them."""
+        found: dict[str, dict[str, ResolvedEmbedding]] = {}
+        for owner, one in (*self._locked(), *self._of_models()):
+            found.setdefault(one.spec.fingerprint(), {})[owner] = one
+        return found
+
+    def _locked(self) -> Iterator[tuple[str, ResolvedEmbedding]]:
+        for name in LOCKS:
+            for file in sorted(self.runs.rglob(name)):
+                for one in _json(file):
+                    yield _owner(self.runs, file.parent), _resolved(one)
+
+    def _of_models(self) -> Iterator[tuple[str, ResolvedEmbedding]]:
+        for file in sorted(self.runs.rglob("[!.]*/header.json")):
+            for one in _json(file).get("embeddings", []):
+                yield _owner(self.runs, file.parent.parent), _resolved(one)
+
+    def holds_unneeded(self, store: Path) -> bool:
+        """Whether no recipe in sight needs a store; unknown, and so no, where none is in sight."""
+        return self.has_recipes and fingerprint_of(store) not in self.needed
+
+    @property
+    def has_recipes(self) -> bool:
+        """Whether there is anything in sight that could need a store."""
+        return any(next(self.runs.rglob(name), None) for name in LOCKS)
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Digest → id of an image, by the recipes in sight."""
+        found: dict[str, str] = {}
+        for file in sorted(self.runs.rglob("manifest.parquet")):
+            frame = read_table(file, "featx extract")
+            found |= dict(zip(frame["digest"], frame["id"], strict=True))
+        return found
+
+
+def _json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise IncompleteError(
+            f"{file} cannot be read ({error}): what it needs is not known; mend or remove it"
+        ) from error
+
+
+def _resolved(fields: dict[str, Any]) -> ResolvedEmbedding:
+    return ResolvedEmbedding.model_validate({name: fields[name] for name in ResolvedEmbedding.model_fields})
+
+
+def _owner(runs: Path, folder: Path) -> str:
+    return folder.relative_to(runs).as_posix()
+
+
+def fingerprint_of(store: Path) -> str:
+    """Return the fingerprint of a store's spec, as its name has it."""
+    return store.name.removesuffix(SUFFIX).rpartition("-")[2]

@@ -1,0 +1,218 @@
+"""Where the files of a store lie, and how a segment becomes visible: in one step, when it is whole.
+
+On a disk a segment is written as a private folder beside the store, every file and folder is flushed, and the folder is
+renamed into the store. In an object store nothing can be renamed: its objects are written first and its ``zarr.json``
+last, and what has no ``zarr.json`` is no segment. Nothing that is visible is ever changed; it is only taken away whole.
+docs/adr/0021 says why that is safe.
+"""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import StoreError
+from featx.storage.leases import private_name
+
+METADATA = "zarr.json"
+PREFIX = "segment-"
+TRASH = "trash"  # how what is being removed is called
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+Files = Mapping[str, bytes | memoryview]  # by their paths inside
+
+
+class Shelf(Protocol):
+    """Where one store lies.
+
+    Attributes
+    ----------
+    place
+        As people write it.
+    """
+
+    place: str
+
+    def header(self) -> bytes | None:
+        """Return the store's own ``zarr.json``; None where there is no store."""
+
+    def begin(self, header: bytes) -> None:
+        """Make an empty store; where another writer has made it meanwhile, that one stays."""
+
+    def segments(self) -> list[str]:
+        """Return the names of all segments that are whole, sorted."""
+
+    def has(self, segment: str) -> bool:
+        """Whether a segment is there."""
+
+    def read(self, file: str) -> bytes:
+        """Return a file's content; `FileNotFoundError` where there is none."""
+
+    def n_bytes(self, file: str) -> int:
+        """Return a file's size; `FileNotFoundError` where there is none."""
+
+    def content(self, file: str) -> NDArray[np.uint8]:
+        """Return what `read` does, mapped into memory where the place allows."""
+
+    def rows(self, file: str, dtype: np.dtype[Any], shape: tuple[int, int], at: NDArray[np.intp]) -> NDArray[Any]:
+        """Return some rows of an array that stands at the beginning of a file, in memory."""
+
+    def publish(self, segment: str, files: Files) -> None:
+        """Show a segment when all its files are written and safe."""
+
+    def withdraw(self, segment: str) -> None:
+        """Take a segment away: out of sight in one step, then its files."""
+
+    def remove(self) -> None:
+        """Take the whole store away: out of sight in one step, then its files."""
+
+    def replace_header(self, header: bytes) -> None:
+        """Write the store's own ``zarr.json`` anew."""
+
+    def files(self) -> Iterator[tuple[str, int]]:
+        """Yield all files with their sizes in bytes."""
+
+
+class LocalShelf:
+    """A folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.place = str(path)
+
+    def header(self) -> bytes | None:
+        """See `Shelf`."""
+        try:
+            return (self.path / METADATA).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return b"" if self.path.exists() else None  # something else is called so
+        except IsADirectoryError:
+            return b""
+
+    def begin(self, header: bytes) -> None:
+        """See `Shelf`."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._show({METADATA: header}, self.path)
+        except OSError:
+            if not (self.path / METADATA).is_file():  # no other writer has made the store meanwhile
+                raise
+
+    def segments(self) -> list[str]:
+        """See `Shelf`."""
+        try:
+            names = os.listdir(self.path)  # noqa: PTH208 (iterdir makes a Path of each)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(name for name in names if name.startswith(PREFIX))
+
+    def has(self, segment: str) -> bool:
+        """See `Shelf`."""
+        return (self.path / segment).exists()
+
+    def read(self, file: str) -> bytes:
+        """See `Shelf`."""
+        return (self.path / file).read_bytes()
+
+    def n_bytes(self, file: str) -> int:
+        """See `Shelf`."""
+        return (self.path / file).stat().st_size
+
+    def content(self, file: str) -> NDArray[np.uint8]:
+        """See `Shelf`."""
+        if not self.n_bytes(file):
+            return np.empty(0, dtype=np.uint8)  # which cannot be mapped
+        return np.memmap(self.path / file, mode="r")
+
+    def rows(self, file: str, dtype: np.dtype[Any], shape: tuple[int, int], at: NDArray[np.intp]) -> NDArray[Any]:
+        """See `Shelf`."""
+        return np.asarray(np.memmap(self.path / file, dtype=dtype, mode="r", shape=shape)[at])
+
+    def publish(self, segment: str, files: Files) -> None:
+        """See `Shelf`."""
+        self._show(files, self.path / segment)
+
+    def _show(self, files: Files, final: Path) -> None:
+        private = self.path.parent / private_name(self.path.name)
+        try:
+            with room_for(self.place, files):
+                for name, content in files.items():
+                    _write_through(private / name, content)
+                for folder, _, _ in os.walk(private, topdown=False):
+                    _flush_folder(Path(folder))
+                private.rename(final)
+                _flush_folder(final.parent)
+        finally:
+            shutil.rmtree(private, ignore_errors=True)
+
+    def withdraw(self, segment: str) -> None:
+        """See `Shelf`."""
+        self._discard(self.path / segment)
+
+    def _discard(self, path: Path) -> None:
+        trash = self.path.parent / private_name(f"{self.path.name}.{TRASH}")
+        with suppress(FileNotFoundError):  # somebody else was faster
+            path.rename(trash)
+            _flush_folder(path.parent)
+            shutil.rmtree(trash, ignore_errors=True)
+
+    def remove(self) -> None:
+        """See `Shelf`."""
+        self._discard(self.path)
+
+    def replace_header(self, header: bytes) -> None:
+        """See `Shelf`."""
+        private = self.path / private_name(METADATA)
+        _write_through(private, header)
+        private.replace(self.path / METADATA)
+        _flush_folder(self.path)
+
+    def files(self) -> Iterator[tuple[str, int]]:
+        """See `Shelf`."""
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                file = Path(folder, name)
+                with suppress(FileNotFoundError):
+                    yield file.relative_to(self.path).as_posix(), file.stat().st_size
+
+
+@contextmanager
+def room_for(place: str, files: Files) -> Iterator[None]:
+    """Say in one line why files cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        n_bytes = sum(len(content) for content in files.values())
+        if error.errno in FULL:
+            what = "make room, or name another cache (paths.cache)"
+        elif error.errno in FORBIDDEN:
+            what = "it may only be read: name another cache (paths.cache), or change its permissions"
+        else:
+            raise
+        raise StoreError(
+            f"{place} cannot take {n_bytes / 1e6:.1f} MB more ({error.strerror}); what was stored before is kept: "
+            f"{what}, and run again"
+        ) from error
+
+
+def _write_through(path: Path, content: bytes | memoryview) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
