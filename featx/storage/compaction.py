@@ -16,7 +16,7 @@ from featx.progress import Watch, unwatched
 from featx.storage.segments import Keys, Segment, VanishedError, encoded
 from featx.storage.store import ATTEMPTS, EmbeddingStore
 
-SEGMENT_BYTES = 256 << 20  # of the rows of a large segment
+SEGMENT_BYTES = 16 << 20  # of the rows of a large segment: memory of that size is used again, a larger one's is not
 
 At = NDArray[np.intp]
 

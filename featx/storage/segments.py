@@ -25,13 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import CorruptError
-from featx.storage.shelves import METADATA, PREFIX, Files, Shelf
+from featx.storage.shelves import METADATA, PREFIX, Files, Shelf, rows_at_once
 
 CHECKSUM_BYTES = 4
 DIGEST_BYTES = 16
 CHUNKS = {"x": "x/c/0/0", "digest": "digest/c/0/0", "crc": "crc/c/0"}
 HASH_DIGITS = 16
-BLOCK_ROWS = 128  # that are summed while they are still in the processor's cache
 OLDER_DIGITS = 12  # of names before they carried a hash
 
 Keys = NDArray[np.bytes_]  # (n,) S16: digests
@@ -44,12 +43,16 @@ class VanishedError(Exception):
 
 def as_keys(digests: Sequence[str]) -> Keys:
     """Return digests as a segment keeps them."""
-    return np.array([bytes.fromhex(text) for text in digests], dtype=f"S{DIGEST_BYTES}")
+    content = bytes.fromhex("".join(digests))
+    if len(content) != DIGEST_BYTES * len(digests):
+        raise ValueError(f"expected digests of {2 * DIGEST_BYTES} hex digits")
+    return np.frombuffer(content, dtype=f"S{DIGEST_BYTES}")
 
 
 def as_text(keys: Keys) -> list[str]:
     """Undo `as_keys`."""
-    return [row.tobytes().hex() for row in _bytes_of(keys)]
+    text = keys.tobytes().hex()
+    return [text[start : start + 2 * DIGEST_BYTES] for start in range(0, len(text), 2 * DIGEST_BYTES)]
 
 
 def _bytes_of(keys: Keys) -> NDArray[np.uint8]:
@@ -146,7 +149,13 @@ class Segment:
         return self._checked("crc", np.dtype("<u4"))
 
     def rows(self, at: NDArray[np.intp]) -> Rows:
-        """Return the rows at these places, their checksums compared.
+        """Return the rows at these places; errors are those of `put`."""
+        x = np.empty((len(at), self.n_features), dtype=self.dtype)
+        self.put(x, np.arange(len(at)), at)
+        return x
+
+    def put(self, x: Rows, where: NDArray[np.intp], at: NDArray[np.intp]) -> None:
+        """Put the rows at some places into ``x[where]``, their checksums compared.
 
         Raises
         ------
@@ -155,14 +164,24 @@ class Segment:
         VanishedError
             the segment is not there any more.
         """
+        keys, sums, start = self.keys[at], self.sums[at], 0
         try:
-            x = self.shelf.rows(self._x_file, self.dtype, self._shape, at)
+            for block in self.shelf.rows(self._x_file, self.dtype, self._shape, at):
+                end = start + len(block)
+                bad = np.flatnonzero(row_sums(keys[start:end], block) != sums[start:end])
+                if bad.size:
+                    n_bad, first = self._bad(at)
+                    raise self.corrupt(f"{n_bad} rows do not match their checksums, first row {first}")
+                x[where[start:end]] = block
+                start = end
         except FileNotFoundError as error:
             raise self._lost("x", error) from error
+
+    def _bad(self, at: NDArray[np.intp]) -> tuple[int, int]:
+        """Return how many of some rows do not match their checksums, and the first of them."""
+        x = np.concatenate(list(self.shelf.rows(self._x_file, self.dtype, self._shape, at)))
         bad = np.flatnonzero(row_sums(self.keys[at], x) != self.sums[at])
-        if bad.size:
-            raise self.corrupt(f"{bad.size} rows do not match their checksums, first row {int(at[bad[0]])}")
-        return x
+        return len(bad), int(at[bad[0]])
 
     @property
     def n_bytes(self) -> int:
@@ -177,9 +196,10 @@ class Segment:
             raise self._lost("x", error) from error
         x = content[:-CHECKSUM_BYTES].view(self.dtype).reshape(self._shape)
         found, checksum = np.empty(self._shape, dtype=self.dtype), 0
-        for start in range(0, len(found), BLOCK_ROWS):
-            block = found[start : start + BLOCK_ROWS]
-            block[...] = x[start : start + BLOCK_ROWS]
+        step = rows_at_once(self.n_features * self.dtype.itemsize)
+        for start in range(0, len(found), step):
+            block = found[start : start + step]
+            block[...] = x[start : start + step]
             checksum = _sum_of(block, checksum)
         if checksum.to_bytes(CHECKSUM_BYTES, "little") != content[-CHECKSUM_BYTES:].tobytes():
             return self.rows(np.arange(len(found)))  # names the rows that are broken

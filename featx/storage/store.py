@@ -63,7 +63,7 @@ class EmbeddingStore:
         self.dtype = np.dtype(spec.dtype).newbyteorder("<")
         self.header: dict[str, Any] = {"spec": spec.identity(), "n_features": n_features}
         self.device_rows = self._checked_header()
-        self.segments: list[Segment] = []
+        self._forget()
         self.refresh()
 
     def __str__(self) -> str:
@@ -71,26 +71,35 @@ class EmbeddingStore:
 
     def refresh(self) -> None:
         """Look at the store again, for segments that other writers have published, joined or removed."""
-        known = {segment.name: segment for segment in self.segments}  # they never change: no need to read twice
-        names = self.shelf.segments()
-        every = [known.get(name) or Segment(self.shelf, name, self.n_features, self.dtype) for name in names]
-        keys, self.segments = [], []
-        for segment in every:
-            try:
-                keys.append(segment.keys)
-            except VanishedError:
-                return self.refresh()
-            self.segments.append(segment)
-        self._index(keys)
-        return None
+        names = set(self.shelf.segments())
+        if any(segment.name not in names for segment in self.segments):
+            self._forget()
+        known = {segment.name for segment in self.segments}  # they never change: no need to read twice
+        fresh = [Segment(self.shelf, name, self.n_features, self.dtype) for name in sorted(names - known)]
+        try:
+            self._index(fresh)
+        except VanishedError:
+            self.refresh()
 
-    def _index(self, keys: Sequence[Keys]) -> None:
-        """Sort all digests: .16 s for a million, so that no index needs to be kept, and none can be stale."""
-        every = np.concatenate(keys) if keys else np.empty(0, dtype="S16")
-        owner = np.repeat(np.arange(len(keys)), [len(k) for k in keys])
-        row = np.concatenate([np.arange(len(k)) for k in keys]) if keys else np.empty(0, dtype=int)
+    def _forget(self) -> None:
+        self.segments: list[Segment] = []
+        self._keys, self._heads = np.empty(0, dtype="S16"), np.empty(0, dtype=np.uint64)
+        self._owner, self._row = np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp)
+
+    def _index(self, fresh: Sequence[Segment]) -> None:
+        """Take more segments into the sorted index: .2 s for a million digests, so that none is kept on disk."""
+        if not fresh:
+            return
+        keys = [segment.keys for segment in fresh]
+        every = np.concatenate(keys)
+        owner = np.repeat(np.arange(len(keys)) + len(self.segments), [len(k) for k in keys])
+        row = np.concatenate([np.arange(len(k)) for k in keys])
         order = np.argsort(every, kind="stable")
-        self._keys, self._owner, self._row = every[order], owner[order], row[order]
+        every, heads = every[order], _heads(every[order])
+        at = np.searchsorted(self._keys, every, side="right")  # of rows that stand twice the one known first counts
+        self._keys, self._heads = np.insert(self._keys, at, every), np.insert(self._heads, at, heads)
+        self._owner, self._row = np.insert(self._owner, at, owner[order]), np.insert(self._row, at, row[order])
+        self.segments += fresh
 
     def __len__(self) -> int:
         return int(np.count_nonzero(self._keys[1:] != self._keys[:-1])) + bool(len(self._keys))
@@ -120,7 +129,10 @@ class EmbeddingStore:
         wanted = as_keys(digests)
         if not len(self._keys):
             return np.full(len(wanted), -1)
-        at = np.searchsorted(self._keys, wanted).clip(max=len(self._keys) - 1)
+        last, heads = len(self._keys) - 1, _heads(wanted)
+        at = np.searchsorted(self._heads, heads).clip(max=last)
+        unsure = np.flatnonzero((self._heads[at] == heads) & (self._keys[at] != wanted))
+        at[unsure] = np.searchsorted(self._keys, wanted[unsure]).clip(max=last)
         return np.where(self._keys[at] == wanted, at, -1)
 
     def missing(self, digests: Iterable[str]) -> list[str]:
@@ -153,7 +165,7 @@ class EmbeddingStore:
         x = np.empty((len(at), self.n_features), dtype=self.dtype)
         for number in np.unique(self._owner[at]):
             here = np.flatnonzero(self._owner[at] == number)
-            x[here] = self.segments[number].rows(self._row[at[here]])
+            self.segments[number].put(x, here, self._row[at[here]])
         return x
 
     def blocks(self) -> Iterator[tuple[Keys, Rows]]:
@@ -258,6 +270,12 @@ def header_of(content: bytes, place: str) -> tuple[dict[str, Any], int]:
     if seal is not None and seal != _seal_of(document):  # older stores have none
         raise CorruptError(f"{place}/{METADATA} was changed after it was written; run 'featx cache verify --repair'")
     return found, rows
+
+
+def _heads(keys: Keys) -> NDArray[np.uint64]:
+    """Return the first halves of digests as numbers, in the same order: they are found in a third of the time."""
+    halves = np.frombuffer(keys.tobytes(), dtype=">u8")[::2]
+    return halves.astype(np.uint64)
 
 
 def stored_as(x: NDArray[np.float32], spec: EmbeddingSpec) -> NDArray[np.floating]:
