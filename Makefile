@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RECIPE := pipelines/solar_cells.toml
 
-.PHONY: help demo check fix bench bench-copies bench-extract bench-finetune bench-intervals bench-search slow
+.PHONY: help demo check fix bench bench-copies bench-extract bench-finetune bench-intervals bench-search bench-store slow
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -41,6 +41,9 @@ bench-copies: $(INSTALLED) ## which changed copies of solar cells are found, and
 bench-extract: $(INSTALLED) ## images a second against what people write instead
 	$(BIN)/python -m tests.benchmarks.extraction
 	$(BIN)/python -m tests.benchmarks.one_pass
+
+bench-store: $(INSTALLED) ## a million vectors against NumPy's memmap
+	$(BIN)/python -m tests.benchmarks.storage
 
 bench-search: $(INSTALLED) ## the search of heads against the script that people write with Optuna (hours on 2 cores)
 	$(BIN)/python -m tests.benchmarks.search

@@ -1,10 +1,12 @@
 """``featx cache``: what a cache holds, whether it is whole, what is in the way; on stores that extractions made."""
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -217,6 +219,14 @@ def read_back(file: Path) -> dict[str, list]:  # type: ignore[type-arg]
             return {"x": list(opened["x"]), **texts}
     frame = pd.read_parquet(file)
     return {name: frame[name].tolist() for name in frame}
+
+
+def test_plain_zarr_reads_a_store_as_the_docs_say(store: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cache.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(code.replace("cache/efficientnet_lite0-….zarr", str(store)), found)
+    assert {digest: row.tolist() for digest, row in found["vector_of"].items()} == vectors(store)
 
 
 @pytest.mark.parametrize(
