@@ -25,26 +25,27 @@ def select(ballots: Ballots, facts: Facts, spec: EnsembleSpec) -> Combiner:
     equals. Where scores are equal the log loss, or of numbers the squared error, decides.
     """
     metric = chosen_metric(facts, spec.metric)
+    tie_breaker: Metric = "rmse" if facts.kind == "numbers" else "log_loss"
     picks = np.zeros(len(ballots))
     total = np.zeros_like(ballots.outputs[0])
     best, kept, last_gain = (-np.inf, -np.inf), picks.copy(), 0
     for size in range(1, MOST_PICKS + 1):
-        ranks = [_rank(metric, facts, (total + said) / size) for said in ballots.outputs]
-        pick = max(range(len(ballots)), key=ranks.__getitem__)
+        means = [(total + said) / size for said in ballots.outputs]
+        scores = [_merit(metric, facts, mean) for mean in means]
+        tied = [at for at, value in enumerate(scores) if value == max(scores)]
+        finer = {at: _merit(tie_breaker, facts, means[at]) for at in tied}
+        pick = max(tied, key=finer.__getitem__)
         picks[pick] += 1
         total += ballots.outputs[pick]
-        if ranks[pick] > best:
-            best, kept, last_gain = ranks[pick], picks.copy(), size
+        if (scores[pick], finer[pick]) > best:
+            best, kept, last_gain = (scores[pick], finer[pick]), picks.copy(), size
         if size - last_gain >= PATIENCE:
             break
     return Mean(weights=scaled(kept))
 
 
-def _rank(metric: Metric, facts: Facts, outputs: Outputs) -> tuple[float, float]:
-    finer: Metric = "rmse" if facts.kind == "numbers" else "log_loss"
-    values = (merit(name, facts, outputs) for name in (metric, finer))
-    first, second = (float(np.nan_to_num(value, nan=-np.inf)) for value in values)
-    return first, second
+def _merit(metric: Metric, facts: Facts, outputs: Outputs) -> float:
+    return float(np.nan_to_num(merit(metric, facts, outputs), nan=-np.inf))
 
 
 greedy = Vote(select, Mean)

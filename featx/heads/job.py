@@ -20,7 +20,7 @@ from featx.tables import Embeddings, Ids, Known, Truth
 from featx.weighting import row_weights
 from featx.workspace import LockedEmbedding, Study
 
-SEARCH = 3  # version of spaces, search and calibration: what one of another version found is not taken for this one's
+SEARCH = 4  # version of spaces, search and calibration: what one of another version found is not taken for this one's
 MOST_COMBINED = 3  # embeddings of which every combination is tried; of more, each alone and all of them
 Chosen = tuple[LockedEmbedding, ...]
 

@@ -121,7 +121,7 @@ def search(
     Notes
     -----
     The first trial is the head's `start`, the next few are random, the others are proposed by TPE. A trial that after
-    two folds is below the median of the others is ended.
+    two folds is below the median of the others, or surely below the best, is ended (`Trials.is_behind`).
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # it logs Ctrl-C as a failed trial, traceback and all
     start = time.perf_counter()
@@ -239,8 +239,9 @@ class Contest:
             some = np.arange(first, min(first + AT_ONCE, len(self.folds)))
             columns = self._promising(found[:first])
             found[np.ix_(some, columns)] = self._scores(params, some, columns)
-            trial.report(float(np.nanmax(found[: some[-1] + 1].mean(0))), first)
-            if some[-1] + 1 < len(self.folds) and trial.should_prune():
+            n_done, score = first + len(some), float(np.nanmax(found[: first + len(some)].mean(0)))
+            trial.report(score, first)
+            if n_done < len(self.folds) and trials.is_behind(trial, score, n_done):
                 trials.prune(trial)
                 return
         means = found.mean(0)  # nan where some folds have not tried a value

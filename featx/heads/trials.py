@@ -23,6 +23,7 @@ from featx.scoring import LESS_IS_BETTER
 from featx.specs import HeadSpec
 
 PRUNED_FROM = 4  # trials on, when there are others to compare with
+SURELY = 2.0  # standard errors
 BETWEEN_LOOKS_S = 0.1
 TOLD = {"asked", "fold_scores", "params", "embeddings", "path"}  # attributes of a trial with a score
 WORKER = "worker"  # the attribute of a trial that names the lock file of the process that runs it
@@ -117,6 +118,19 @@ class Trials:
         if found is None:
             return None
         return {name: value for name, value in found.user_attrs.items() if name != WORKER} | {"score": found.value}
+
+    def is_behind(self, trial: optuna.Trial, score: float, n_folds: int) -> bool:
+        """Whether a trial's score over its first folds is below the median of the others, or surely below the best's.
+
+        Surely: by more than two standard errors of the difference of two such means, as the best's scores spread.
+        """
+        if trial.should_prune():
+            return True
+        if not self.finished:
+            return False
+        of_best = np.array(self.best.user_attrs["fold_scores"])
+        error = float(of_best.std(ddof=1)) * (2 / n_folds) ** 0.5
+        return score < float(of_best[:n_folds].mean()) - SURELY * error
 
     def finish(self, trial: optuna.Trial, score: float, attributes: dict[str, Any]) -> None:
         """Write what came of a trial."""

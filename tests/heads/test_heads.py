@@ -21,6 +21,7 @@ from featx.heads.fitting import fitted, out_of_fold
 from featx.heads.models import Head, Task
 from featx.heads.rows import TrainRows, check_folds
 from featx.heads.search import Arena, search
+from featx.heads.trials import Trials
 from featx.progress import unwatched
 from featx.registry import HEADS
 from featx.specs import HeadSpec
@@ -416,3 +417,16 @@ def test_a_killed_search_ends_with_the_same_trials_as_an_undisturbed_one(toy_hom
     found = json.loads((Path(resumed.path) / "metrics.json").read_text())["trials"]
     assert [(one["score"], one["params"]) for one in found] == [(one["score"], one["params"]) for one in expected]
     assert resumed.params == whole.params
+
+
+def test_a_trial_that_is_surely_below_the_best_is_ended_and_one_that_may_catch_up_is_not(tmp_path: Path) -> None:
+    folds = [0.90, 0.92, 0.88, 0.91, 0.89]  # sd .0158: two standard errors of two means of two are .0316
+    with Trials(tmp_path / "journal", HeadSpec(name="svm", trials=3), []) as trials:
+        first, second = trials.next(), trials.next()
+        assert first is not None
+        assert second is not None
+        assert not trials.is_behind(first, 0.1, 2)
+        told = {"asked": [], "fold_scores": folds, "params": {}, "embeddings": "", "path": {}}
+        trials.finish(first, 0.9, told)
+        assert trials.is_behind(second, 0.91 - 0.032, 2)
+        assert not trials.is_behind(second, 0.91 - 0.031, 2)
