@@ -130,7 +130,7 @@ class Trials:
             return False
         of_best = np.array(self.best.user_attrs["fold_scores"])
         error = float(of_best.std(ddof=1)) * (2 / n_folds) ** 0.5
-        return score < float(of_best[:n_folds].mean()) - SURELY * error
+        return bool(score < of_best[:n_folds].mean() - SURELY * error)
 
     def finish(self, trial: optuna.Trial, score: float, attributes: dict[str, Any]) -> None:
         """Write what came of a trial."""
