@@ -235,15 +235,16 @@ class Contest:
             trials.finish(trial, known.pop("score"), known)
             return
         found = np.full((len(self.folds), len(self.path.values)), np.nan)
-        for first in range(0, len(self.folds), AT_ONCE):
-            some = np.arange(first, min(first + AT_ONCE, len(self.folds)))
-            columns = self._promising(found[:first])
-            found[np.ix_(some, columns)] = self._scores(params, some, columns)
-            n_done, score = first + len(some), float(np.nanmax(found[: first + len(some)].mean(0)))
-            trial.report(score, first)
-            if n_done < len(self.folds) and trials.is_behind(trial, score, n_done):
+        first, rest = np.split(np.arange(len(self.folds)), [AT_ONCE])
+        found[first] = self._scores(params, first, np.arange(len(self.path.values)))
+        if len(rest):
+            score = float(np.nanmax(found[first].mean(0)))
+            trial.report(score, 0)
+            if trials.is_behind(trial, score, len(first)):
                 trials.prune(trial)
                 return
+            columns = self._promising(found[first])
+            found[np.ix_(rest, columns)] = self._scores(params, rest, columns)
         means = found.mean(0)  # nan where some folds have not tried a value
         at = int(np.nanargmax(means))
         chosen = params | ({self.path.name: self.path.values[at]} if self.path.name else {})
@@ -261,7 +262,7 @@ class Contest:
     def _promising(self, found: NDArray[np.float64]) -> NDArray[np.intp]:
         """Return which values of the path to try, given the scores in the folds before."""
         every = np.arange(found.shape[1])
-        if not len(found) or len(every) <= 2 * NEAR + 1:
+        if len(every) <= 2 * NEAR + 1:
             return every
         best = int(np.nanargmax(found.mean(0)))
         return every[(abs(every - best) <= NEAR) & np.isfinite(found).all(0)]
@@ -280,9 +281,9 @@ class Contest:
             return scores + [np.nan] * (len(values) - len(scores))
 
         with early_stops_allowed():
-            if not self.head.one_thread or len(folds) == 1:
+            if not self.head.one_thread:
                 return np.array([of_fold(number) for number in folds.tolist()])
-            with threadpool_limits(1), ThreadPoolExecutor(len(folds)) as threads:
+            with threadpool_limits(1), ThreadPoolExecutor(AT_ONCE) as threads:
                 return np.array(list(threads.map(of_fold, folds.tolist())))
 
     def _refit(self, params: Params, work: FoldWork, values: Sequence[Any]) -> Iterator[NDArray[np.float64]]:
