@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -102,9 +103,9 @@ def s3() -> Iterator[Any]:
 
 
 @pytest.fixture
-def empty_bucket(s3: Any, request: pytest.FixtureRequest) -> str:
+def empty_bucket(s3: Any) -> str:
     """A bucket of this test's own."""
-    name = f"bucket{abs(hash(request.node.name))}"
+    name = f"bucket-{uuid4().hex}"
     s3.mkdir(name)
     return name
 

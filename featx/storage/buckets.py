@@ -49,16 +49,18 @@ class Bucket:
         return f"{self._opened[1].rstrip('/')}/{name}"
 
     @contextmanager
-    def _told(self, what: str) -> Iterator[Any]:
+    def _told(self, what: str, *passed: type[Exception]) -> Iterator[Any]:
         filesystem = self._opened[0]
+        expected: tuple[type[Exception], ...] = (UnreachableError, *passed)
         try:
             yield filesystem
+        except expected:
+            raise
         except Exception as error:  # every kind of store has errors of its own
-            raise self._error(what, error) from error
-
-    def _error(self, what: str, error: Exception) -> UnreachableError:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        return UnreachableError(f"{self.place} cannot be {what}: {reason}; {SETTINGS}; what is stored there is kept")
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UnreachableError(
+                f"{self.place} cannot be {what}: {reason}; {SETTINGS}; what is stored there is kept"
+            ) from error
 
     def listed(self) -> dict[str, dict[str, Any]]:
         """Return what the store says of each object below: name → size and time, as it calls them."""
@@ -87,12 +89,12 @@ class Bucket:
 
     def get(self, name: str) -> bytes:
         """Return an object's content; `FileNotFoundError` where there is none."""
-        with self._existing() as filesystem:
+        with self._told("read", FileNotFoundError) as filesystem:
             return bytes(filesystem.cat_file(self._key(name)))
 
     def ranges(self, name: str, starts: Sequence[int], ends: Sequence[int]) -> list[bytes]:
         """Return some ranges of an object's bytes, read at once; `FileNotFoundError` where there is none."""
-        with self._existing() as filesystem:
+        with self._told("read", FileNotFoundError) as filesystem:
             keys = [self._key(name)] * len(starts)
             found = [bytes(one) for one in filesystem.cat_ranges(keys, starts, ends, on_error="raise")]
             for content, start, end in zip(found, starts, ends, strict=True):
@@ -106,15 +108,6 @@ class Bucket:
             keys = [self._key(name) for name in sizes]
             found = filesystem.cat_ranges(keys, [0] * len(keys), list(sizes.values()), on_error="return")
         return {name: bytes(one) for name, one in zip(sizes, found, strict=True) if not isinstance(one, Exception)}
-
-    @contextmanager
-    def _existing(self) -> Iterator[Any]:
-        try:
-            yield self._opened[0]
-        except FileNotFoundError:
-            raise
-        except Exception as error:  # every kind of store has errors of its own
-            raise self._error("read", error) from error
 
     def put(self, objects: Mapping[str, bytes | memoryview]) -> None:
         """Write some objects, several at once."""
