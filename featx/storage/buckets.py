@@ -3,6 +3,7 @@
 Nothing that a store says is kept, but for sizes of objects that never change: other processes write there as well.
 """
 
+import errno
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -117,14 +118,17 @@ class Bucket:
     def create(self, name: str, content: bytes) -> None:
         """Write an object where there is none; one that is there, or comes at the same time, stays.
 
-        Of stores that cannot tell, the last writer's stays.
+        Where a store knows no such condition, the last writer's stays.
         """
         with self._told("written") as filesystem:
             try:
                 filesystem.pipe_file(self._key(name), content, mode="create")
-            except Exception:
-                if self.info(name) is None:
+            except Exception as error:
+                if self.info(name) is not None:
+                    return
+                if not _knows_no_condition(error):
                     raise
+                filesystem.pipe_file(self._key(name), content)
 
     def delete(self, names: Sequence[str]) -> None:
         """Remove some objects, the first one before the others; those that are not there are no error."""
@@ -142,6 +146,11 @@ class Bucket:
             return changed_at(self.info(probe) or {})
         finally:
             self.delete([probe])
+
+
+def _knows_no_condition(error: Exception) -> bool:
+    """Whether a store, or the package that speaks to it, cannot write under a condition."""
+    return isinstance(error, NotImplementedError | TypeError) or getattr(error, "errno", None) == errno.ENOSYS
 
 
 def changed_at(info: Mapping[str, Any]) -> float:

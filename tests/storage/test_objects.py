@@ -7,10 +7,12 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from fsspec import register_implementation
+from fsspec.implementations.memory import MemoryFileSystem
 
 from featx.errors import CorruptError, DataError, StoreError, UnreachableError
 from featx.storage.buckets import Bucket
@@ -327,6 +329,29 @@ def test_another_store_of_fsspec_keeps_rows_as_well() -> None:
         assert stores_at(cache_at("memory://shelf/other")).shelves() is None
     finally:
         fsspec.filesystem("memory").store.clear()
+
+
+class Plain(MemoryFileSystem):
+    """A store that cannot write under a condition."""
+
+    protocol = "plain"
+    store: ClassVar[dict[str, Any]] = {}
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
+        if mode == "create":
+            raise NotImplementedError
+        super().pipe_file(path, value, **kwargs)
+
+
+def test_a_store_that_knows_no_conditions_is_begun_all_the_same() -> None:
+    register_implementation("plain", Plain, clobber=True)
+    place = "plain://shelf/toy.zarr"
+    late = opened(place)
+    store = filled(place)
+    with pytest.raises(StoreError, match=f"holds rows of batches of {DEVICE_ROWS} images"):
+        late.add(*numbered(6, 6), 2 * DEVICE_ROWS, {})
+    store.add(*numbered(6, 6), DEVICE_ROWS, {})
+    assert len(opened(place)) == 12
 
 
 def test_a_cache_is_text_and_its_notes_are_a_folder() -> None:
