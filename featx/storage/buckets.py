@@ -14,7 +14,7 @@ from uuid import uuid4
 from featx.errors import UnreachableError
 from featx.sources import filesystem_at
 
-# s3fs tries five times what does not answer within 15 s, and botocore as often for each of these: 150 s in all
+# s3fs tries five times what does not answer within 15 s, and botocore as often for each of these: 160 s in all
 PATIENCE = {"retries": {"total_max_attempts": 2, "mode": "standard"}}
 OPTIONS: Mapping[str, dict[str, Any]] = {"s3": {"config_kwargs": PATIENCE}, "s3a": {"config_kwargs": PATIENCE}}
 CHANGED = ("LastModified", "last_modified", "mtime", "updated", "created")  # as the kinds of stores call it

@@ -20,7 +20,7 @@ from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import DataError, RecipeError, UnreachableError
 from featx.workspace import Study
 from tests.conftest import TOY_RECIPE, make_images
-from tests.s3 import CREDENTIALS, SECONDS, allow, elsewhere, refuse, run
+from tests.s3 import CREDENTIALS, SECONDS, allow, elsewhere, process, refuse, run
 
 NOTES = {"digests.sqlite", "paces.json", "trials.json"}
 
@@ -76,6 +76,26 @@ def test_a_second_extraction_embeds_nothing_and_asks_for_no_vector(cache: str, s
     again = featx.extract("far.toml")
     assert (again.n_embedded, again.n_cached, again.n_read) == (0, 48, 0)
     assert s3.find(empty_bucket) == before
+
+
+def test_two_extractions_at_once_lose_nothing_and_differ_in_nothing(cache: str) -> None:
+    featx.extract("near.toml")
+    names = ("one", "two")
+    for name in names:
+        Path(f"{name}.toml").write_text(Path("far.toml").read_text())
+    code = "import tests.conftest, featx\nprint(featx.extract('NAME.toml').n_found)"
+
+    writers = [process(code.replace("NAME", name)) for name in names]
+    said = [writer.communicate(timeout=4 * SECONDS)[1] for writer in writers]
+
+    assert [writer.returncode for writer in writers] == [0, 0], said
+    for name in names:
+        assert vectors(f"{name}.toml") == vectors("near.toml")
+    (done,) = featx.cache.compact("one.toml")
+    assert done.n_rows == 48
+    (listed,) = featx.cache.ls("one.toml")
+    assert (listed.n_images, listed.n_rows, listed.recipes) == (48, 48, ["near", "one", "two"])
+    assert vectors("two.toml") == vectors("near.toml")
 
 
 def test_what_is_no_store_lies_in_a_local_folder(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,6 @@
 
 import pickle
 import signal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -21,7 +19,7 @@ from featx.storage.objects import NEAR_BYTES, ObjectShelf
 from featx.storage.places import cache_at, stores_at
 from featx.storage.shelves import LocalShelf
 from featx.storage.store import EmbeddingStore, shelf_at
-from tests.s3 import allow, refuse
+from tests.s3 import allow, process, refuse
 from tests.storage.stores import DEVICE_ROWS, SPEC, D, filled, numbered, opened, segment_names
 
 KILLED = """
@@ -50,10 +48,9 @@ def place(empty_bucket: str) -> str:
 def abandoned(place: str) -> str:
     """A store of six rows, and what a writer left that was killed before it wrote its segment's ``zarr.json``."""
     filled(place)
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED.replace("PLACE", repr(place))], check=False, capture_output=True, text=True
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    writer = process(KILLED.replace("PLACE", repr(place)))
+    _, complaint = writer.communicate()
+    assert writer.returncode == -signal.SIGKILL, complaint
     return place
 
 
@@ -124,12 +121,12 @@ def test_of_two_writers_that_begin_at_the_same_moment_with_other_batches_one_is_
 def test_what_another_process_writes_and_removes_is_seen_at_once(place: str) -> None:
     store = filled(place)
     code = "from tests.storage.stores import *; opened(PLACE).add(*numbered(3, 6), DEVICE_ROWS, {})"
-    subprocess.run([sys.executable, "-c", code.replace("PLACE", repr(place))], check=True)
+    assert process(code.replace("PLACE", repr(place))).communicate() == (None, "")
     store.refresh()
     assert np.array_equal(store.read(numbered(9)[0]), numbered(9)[1])
 
     code = "from featx.storage.store import shelf_at; shelf_at(PLACE).remove()"
-    subprocess.run([sys.executable, "-c", code.replace("PLACE", repr(place))], check=True)
+    assert process(code.replace("PLACE", repr(place))).communicate() == (None, "")
     store.refresh()
     assert len(store) == 0
     assert shelf_at(place).header() is None
