@@ -18,8 +18,9 @@ from featx.errors import DataError
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
 from featx.specs import EngineSpec, Precision, Runtime
+from featx.storage.places import CachePlace
 from featx.tables import Truth
-from featx.workspace import Study, cache_folder
+from featx.workspace import Study, cache_place
 
 PACKAGES = ("featx", "torch", "torchvision", "timm", "onnxruntime", "openvino", "scikit-learn", "xgboost", "zarr")
 RUNTIMES: tuple[Runtime, ...] = ("torch", "onnx", "openvino")
@@ -89,7 +90,7 @@ def doctor(
         an image cannot be decoded any more, or a network gives none a finite vector.
     """
     if not precision:
-        return Diagnosis(machine(cache_folder()), [], 0)
+        return Diagnosis(machine(cache_place()), [], 0)
     study = Study.open(recipe)
     truth = study.truth(study.of_kind(("classes",))[0]).take(study.ids("train"))
     manifest = study.manifest.take(truth.ids)
@@ -102,7 +103,7 @@ def doctor(
     return Diagnosis(machine(study.cache), checkups, len(uris))
 
 
-def machine(cache: Path) -> list[tuple[str, str]]:
+def machine(cache: CachePlace) -> list[tuple[str, str]]:
     """Return what there is, in words."""
     from featx.embeddings.devices import gpu_names
     from featx.embeddings.runtimes import is_installed, is_native
@@ -119,8 +120,16 @@ def machine(cache: Path) -> list[tuple[str, str]]:
         ("memory", f"{memory_gb:.1f} GB"),
         ("GPUs", ", ".join(gpu_names()) or "none that torch sees"),
         ("runtimes", ", ".join(name for name in RUNTIMES if is_installed(name))),
-        ("cache", f"{cache.absolute()}, {gigabytes(free_bytes(cache))} free on its disk"),
+        *_disks(cache),
     ]
+
+
+def _disks(cache: CachePlace) -> Iterator[tuple[str, str]]:
+    if cache.folder is None:
+        yield "cache", cache.stores
+    for name, folder in {"cache": cache.folder, "notes": cache.notes}.items():
+        if folder is not None and (name == "cache" or folder != cache.folder):
+            yield name, f"{folder.absolute()}, {gigabytes(free_bytes(folder))} free on its disk"
 
 
 def _version(package: str) -> str:

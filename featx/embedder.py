@@ -25,7 +25,7 @@ from featx.progress import unwatched
 from featx.recipe import EmbeddingSection, checked_spec
 from featx.sources import is_url
 from featx.specs import Decoding, EmbeddingRequest, EngineSpec
-from featx.workspace import cache_folder
+from featx.workspace import cache_place
 
 KEPT_NETWORKS = 4
 
@@ -44,7 +44,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     precision
         ``fp32``, ``bf16`` or ``fp16``. There is no ``auto``: the folds of a cross-validation must not differ in it.
     cache
-        The folder of stores; by default ``$FEATX_CACHE``, else ``cache``.
+        The folder or URL of stores; by default ``$FEATX_CACHE``, else ``cache``.
     device, runtime, workers, batch_size
         As in a recipe's ``[extraction]`` (`featx.specs.EngineSpec`).
     on_error
@@ -140,8 +140,8 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         DataError
             an image cannot be read and `on_error` is ``raise``, or is none of these.
         """
-        request, engine, cache = self._request(), self._engine(), cache_folder(self.cache)
-        places, identities = _looked_at(X, cache)
+        request, engine, cache = self._request(), self._engine(), cache_place(self.cache)
+        places, identities = _looked_at(X, cache.notes)
         uris: dict[str, Place] = {}
         for place, identity in zip(places, identities, strict=True):
             if identity.digest:
@@ -199,7 +199,7 @@ def _network(request: EmbeddingRequest, _weights: tuple[str, int, int] | None) -
     return NetworkGroup((request,))
 
 
-def _looked_at(images: Any, cache: Path) -> tuple[list[Place], list[Identity]]:
+def _looked_at(images: Any, notes: Path) -> tuple[list[Place], list[Identity]]:
     """Return each image as workers take it, and its digest, or why it has none.
 
     Files whose size and time are known are not read.
@@ -208,7 +208,7 @@ def _looked_at(images: Any, cache: Path) -> tuple[list[Place], list[Identity]]:
     places = [one if not isinstance(one, Identity) else "" for one in found]
     paths = [one for one in found if isinstance(one, str)]
     with (
-        DigestCache(cache / "digests.sqlite") as known,
+        DigestCache(notes / "digests.sqlite") as known,
         closing(identified(paths, [_state(path) for path in paths], known)) as answers,
     ):
         return places, [_identity(one, answers) for one in found]

@@ -12,7 +12,8 @@
     │   └── TooManyFailuresError      done, but more images failed than were allowed: exit code 3
     ├── StoreError                    something about the cache or the run folders
     │   ├── IncompleteError           what is asked for has not been made yet
-    │   └── CorruptError              what is stored does not match its checksum or header
+    │   ├── CorruptError              what is stored does not match its checksum or header
+    │   └── UnreachableError          an object store refuses, or does not answer
     ├── ArtifactError                 header missing, of another format, or its golden inputs moved
     ├── WeightsError(OSError)         pretrained weights not found
     ├── DeviceError(RuntimeError)     the device asked for is not there
@@ -86,6 +87,10 @@ class IncompleteError(StoreError):
 
 class CorruptError(StoreError):
     """What is stored does not match its checksum or header."""
+
+
+class UnreachableError(StoreError):
+    """An object store refuses what is asked of it, does not answer, or has no such bucket."""
 
 
 class ArtifactError(FeatxError):

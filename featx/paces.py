@@ -1,4 +1,4 @@
-"""How fast images became vectors on this machine: each pass over images, kept beside the stores that it filled."""
+"""How fast images became vectors on this machine: each pass over images, noted beside the stores that it filled."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
@@ -26,21 +26,21 @@ class Pace:
     images_per_s: float
 
 
-def keep_pace(cache: Path, pace: Pace) -> None:
-    """Remember a pass in the folder of stores, in the place of one no larger that filled the same."""
+def keep_pace(notes: Path, pace: Pace) -> None:
+    """Remember a pass in the cache's folder of notes, in the place of one no larger that filled the same."""
     if pace.n < FEWEST:
         return
-    with locked(cache / ".paces.lock"):
-        known = known_paces(cache)
+    with locked(notes / ".paces.lock"):
+        known = known_paces(notes)
         same = [one for one in known if set(one.embeddings) == set(pace.embeddings)]
         if any(one.n > pace.n for one in same):
             return
-        write_json(cache / "paces.json", [asdict(one) for one in [*(o for o in known if o not in same), pace]])
+        write_json(notes / "paces.json", [asdict(one) for one in [*(o for o in known if o not in same), pace]])
 
 
-def known_paces(cache: Path) -> list[Pace]:
+def known_paces(notes: Path) -> list[Pace]:
     """Return the passes that are remembered."""
-    path = cache / "paces.json"
+    path = notes / "paces.json"
     found = read_json(path) if path.is_file() else []
     return [Pace(tuple(one["embeddings"]), one["n"], one["images_per_s"]) for one in found]
 

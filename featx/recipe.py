@@ -38,10 +38,15 @@ DEFAULT_HEADS_OF_NUMBERS = ("ridge", "svm", "rf", "xgboost")
 
 
 class PathsSpec(Spec):
-    """Where results go: relative to the recipe; by default ``cache/`` and ``runs/`` in the working directory."""
+    """Where results go: relative to the recipe; by default ``cache/`` and ``runs/`` in the working directory.
+
+    `cache` may be a URL, ``s3://bucket/prefix``; `notes` is the folder of what is no embedding, by default that of the
+    cache, and for a URL ``cache/`` in the working directory.
+    """
 
     cache: str | None = None
     runs: str | None = None
+    notes: str | None = None
 
 
 class EmbeddingSection(EmbeddingRequest):

@@ -3,12 +3,13 @@
 import re
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from featx.disk import file_state
 from featx.errors import DataError, MissingExtraError
 from featx.specs import ReaderSpec
 
-EXTRA_OF = {"elpv_dataset": "demo"}
+EXTRA_OF = {"elpv_dataset": "demo", "s3": "s3", "s3a": "s3"}  # of packages and of kinds of object stores
 ANNOTATION_SUFFIXES = (".npy", ".txt", ".json", ".cls")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -23,6 +24,37 @@ def is_url(place: str) -> bool:
     (True, False)
     """
     return bool(URL.match(place))
+
+
+def filesystem_at(url: str, setting: str, **options: Any) -> tuple[Any, str]:
+    """Return the file system of a URL, and the key that it means there.
+
+    Parameters
+    ----------
+    setting
+        That names the URL, for errors.
+    options
+        Of the file system.
+
+    Raises
+    ------
+    MissingExtraError
+        the package that speaks to this kind of store is not installed; names the extra that brings it.
+    DataError
+        there is no such kind of store.
+    """
+    import fsspec
+
+    protocol = url.partition("://")[0]
+    try:
+        filesystem, key = fsspec.core.url_to_fs(url, **options)
+    except ImportError as error:
+        extra = EXTRA_OF.get(protocol)
+        how = f'pip install "featx[{extra}]"' if extra else str(error)
+        raise MissingExtraError(f"{setting}: {protocol}:// needs a package that is not installed; {how}") from error
+    except ValueError as error:
+        raise DataError(f"{setting}: no kind of object store is called {protocol!r} (fsspec: {error})") from error
+    return filesystem, str(key)
 
 
 def source_place(source: str, folder: Path) -> str:

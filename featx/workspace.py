@@ -34,8 +34,9 @@ from featx.errors import DataError, FeatxError, IncompleteError
 from featx.facts import Facts
 from featx.metrics import GREATER_IS_BETTER, chosen_metric
 from featx.recipe import Recipe, load_recipe
-from featx.sources import label_states, source_place
+from featx.sources import is_url, label_states, source_place
 from featx.specs import EmbeddingSpec, Metric, ResolvedEmbedding, fingerprint
+from featx.storage.places import FOLDER, SUFFIX, CachePlace, cache_at
 from featx.tables import (
     Answered,
     Ids,
@@ -178,20 +179,35 @@ class RunFolder:
         return choosing(self.answers)
 
 
-def store_path(cache: Path, spec: EmbeddingSpec) -> Path:
-    """Return the folder of one embedding's store in a cache."""
+def store_path(cache: CachePlace, spec: EmbeddingSpec) -> str:
+    """Return the folder or URL of one embedding's store in a cache."""
     backbone = spec.backbone.replace(":", "_").replace("/", "_")
-    return cache / f"{backbone}-{spec.fingerprint()}.zarr"
+    return cache.store(f"{backbone}-{spec.fingerprint()}{SUFFIX}")
 
 
-def cache_folder(written: str | Path | None = None) -> Path:
-    """Return the folder of embedding stores: the one that is named, else ``$FEATX_CACHE``, else ``cache``."""
-    return Path(written or os.environ.get("FEATX_CACHE") or "cache")
+def cache_place(written: str | Path | None = None) -> CachePlace:
+    """Return where embeddings are kept: what is named, else ``$FEATX_CACHE``, else ``cache``; ``$FEATX_NOTES`` as well.
+
+    Raises
+    ------
+    DataError
+        what is named was a URL once, and became a `Path`.
+    """
+    return cache_at(written or os.environ.get("FEATX_CACHE") or FOLDER, os.environ.get("FEATX_NOTES"))
 
 
 def runs_folder(written: str | Path | None = None) -> Path:
-    """Return the folder of recipes' folders: the one that is named, else ``$FEATX_RUNS``, else ``runs``."""
-    return Path(written or os.environ.get("FEATX_RUNS") or "runs")
+    """Return the folder of recipes' folders: the one that is named, else ``$FEATX_RUNS``, else ``runs``.
+
+    Raises
+    ------
+    DataError
+        it is a URL.
+    """
+    place = str(written or os.environ.get("FEATX_RUNS") or "runs")
+    if is_url(place):
+        raise DataError(f"paths.runs: found {place!r}, expected a local folder; only the cache may lie behind a URL")
+    return Path(place)
 
 
 @dataclass(frozen=True)
@@ -206,22 +222,23 @@ class Study:
         return cls(load_recipe(recipe))
 
     @property
-    def cache(self) -> Path:
-        """The folder of embedding stores."""
-        return self._place("FEATX_CACHE", self.recipe.paths.cache, "cache")
+    def cache(self) -> CachePlace:
+        """Where embeddings are kept."""
+        stores = self._place("FEATX_CACHE", self.recipe.paths.cache) or FOLDER
+        return cache_at(stores, self._place("FEATX_NOTES", self.recipe.paths.notes))
 
     @property
     def folder(self) -> Path:
         """The recipe's folder under ``runs/``."""
-        return self._place("FEATX_RUNS", self.recipe.paths.runs, "runs") / self.recipe.name
+        return runs_folder(self._place("FEATX_RUNS", self.recipe.paths.runs)) / self.recipe.name
 
-    def _place(self, variable: str, written: str | None, default: str) -> Path:
+    def _place(self, variable: str, written: str | None) -> str | None:
         if variable in os.environ:
-            return Path(os.environ[variable])
-        return self.recipe.folder / written if written else Path(default)
+            return os.environ[variable]
+        return str(self.recipe.folder / written) if written and not is_url(written) else written
 
-    def store_path(self, spec: EmbeddingSpec) -> Path:
-        """Return the folder of one embedding's store."""
+    def store_path(self, spec: EmbeddingSpec) -> str:
+        """Return the folder or URL of one embedding's store."""
         return store_path(self.cache, spec)
 
     # What extract left

@@ -1,7 +1,9 @@
 """Small real objects that many tests share: a toy backbone, generated images, a recipe over them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from featx.networks.backbones import Backbone
 from featx.networks.weights import WeightsFile
 from featx.registry import BACKBONES
 from featx.specs import Preprocessing
+from tests.s3 import keys_checked, served
 
 TOY_RECIPE = """
 [data]
@@ -92,10 +95,32 @@ def make_images(
     return ids
 
 
+@pytest.fixture(scope="module")
+def s3() -> Iterator[Any]:
+    """An S3 on this machine, as s3fs sees it."""
+    with served() as filesystem:
+        yield filesystem
+
+
+@pytest.fixture
+def empty_bucket(s3: Any) -> str:
+    """A bucket of this test's own."""
+    name = f"bucket-{uuid4().hex}"
+    s3.mkdir(name)
+    return name
+
+
+@pytest.fixture
+def keys_are_checked(s3: Any) -> Iterator[None]:
+    """Make the store ask for a key that it knows; it knows none."""
+    with keys_checked():
+        yield
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory; nothing is inherited from the environment."""
-    for variable in ("FEATX_RECIPE", "FEATX_CACHE", "FEATX_RUNS"):
+    for variable in ("FEATX_RECIPE", "FEATX_CACHE", "FEATX_NOTES", "FEATX_RUNS"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -70,7 +70,7 @@ def test_three_mistakes_are_told_at_once_with_their_keys(tmp_path: Path) -> None
         ),
         ({"head": [{"name": "svm", "class_weight": {"a": -1}}]}, "head[0].class_weight.a: found -1"),
         ({"ensemble": {"methods": ["sofd"]}}, "ensemble.methods: no vote is called 'sofd'; did you mean 'soft'?"),
-        ({"paths": {"cach": "x"}}, "paths.cach: no such key; did you mean 'cache'? known: cache, runs"),
+        ({"paths": {"cach": "x"}}, "paths.cach: no such key; did you mean 'cache'? known: cache, notes, runs"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )

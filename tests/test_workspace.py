@@ -205,9 +205,12 @@ def test_images_without_an_embedding_are_in_no_part(recipe: Path) -> None:
 
 
 def test_results_lie_where_the_environment_or_the_recipe_says(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (Study.open(None).cache, Study.open(None).folder) == (Path("cache"), Path("runs/featx"))
+    assert (Study.open(None).cache.folder, Study.open(None).folder) == (Path("cache"), Path("runs/featx"))
     recipe.write_text(TABLE + '[paths]\ncache = "c"\nruns = "r"\n')
-    assert (Study.open(None).cache, Study.open(None).folder) == (recipe.parent / "c", recipe.parent / "r" / "featx")
+    assert (Study.open(None).cache.folder, Study.open(None).folder) == (
+        recipe.parent / "c",
+        recipe.parent / "r" / "featx",
+    )
     monkeypatch.setenv("FEATX_CACHE", "/c")
     monkeypatch.setenv("FEATX_RUNS", "/r")
-    assert (Study.open(None).cache, Study.open(None).folder) == (Path("/c"), Path("/r/featx"))
+    assert (Study.open(None).cache.folder, Study.open(None).folder) == (Path("/c"), Path("/r/featx"))

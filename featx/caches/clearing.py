@@ -1,6 +1,5 @@
 """What nobody needs any more: files of writers that died, joined segments, embeddings of no recipe in sight."""
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,6 @@ from featx.recipe import Recipe
 from featx.storage import compaction
 from featx.storage.checks import open_store
 from featx.storage.compaction import Compacted
-from featx.storage.leases import leftovers
-from featx.storage.shelves import LocalShelf
 
 
 def compact(
@@ -27,11 +24,11 @@ def compact(
     Raises
     ------
     DataError
-        there is no such folder or store.
+        there is no such cache or store.
     CorruptError
         a row does not match its checksum.
     """
-    return [compaction.compact(open_store(path), watch) for path in Cache.of(recipe, cache).stores(stores)]
+    return [compaction.compact(open_store(shelf.place), watch) for shelf in Cache.of(recipe, cache).stores(stores)]
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ def gc(
     Raises
     ------
     DataError
-        there is no such folder.
+        there is no such cache.
 
     Notes
     -----
@@ -86,16 +83,15 @@ def gc(
     removed.
     """
     place = Cache.of(recipe, cache)
-    paths = place.stores()
-    dead = leftovers(place.folder)
-    unneeded = [path for path in paths if place.holds_unneeded(path)]
-    n_bytes = sum(size for path in (*dead, *unneeded) for _, size in LocalShelf(path).files())
+    unneeded = [store for store in place.stores() if place.holds_unneeded(store)]
+    dead = place.everything.leftovers()
+    n_bytes = sum(one.n_bytes for one in dead) + sum(size for store in unneeded for _, size in store.files())
     removed = not dry_run
     if removed:
         for one in dead:
-            shutil.rmtree(one, ignore_errors=True) if one.is_dir() else one.unlink(missing_ok=True)
-        removed = not unneeded or agree([path.name for path in unneeded])
-        for path in unneeded if removed else []:
-            LocalShelf(path).remove()
+            one.remove()
+        removed = not unneeded or agree([store.name for store in unneeded])
+        for store in unneeded if removed else []:
+            store.remove()
     owners = {owner for known in place.needed.values() for owner in known}
     return Cleared([one.name for one in dead], [one.name for one in unneeded], n_bytes, removed, len(owners))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.caches.place import SUFFIX, Cache
+from featx.caches.place import Cache
 from featx.disk import whole_file
 from featx.embeddings.read import locked_embeddings
 from featx.embeddings.space import free_bytes, gigabytes
@@ -17,6 +17,7 @@ from featx.errors import DataError, StoreError
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
 from featx.storage.checks import open_store
+from featx.storage.places import SUFFIX
 from featx.storage.store import EmbeddingStore
 from featx.workspace import Study
 
@@ -77,10 +78,10 @@ def export(
     if file.suffix not in WRITERS:
         raise DataError(f"{file}: found the ending {file.suffix!r}, expected one of {', '.join(WRITERS)}")
     place = Cache.of(recipe, cache)
-    names = [path for path in place.stores() if path.name.startswith(embedding)] if place.folder.is_dir() else []
-    if len(names) > 1:
-        raise DataError(f"several stores begin with {embedding!r}: {', '.join(path.name for path in names)}")
-    store, columns = _all_of(open_store(names[0])) if names else _images_of(place, embedding)
+    stores = [store for store in place.everything.shelves() or () if store.name.startswith(embedding)]
+    if len(stores) > 1:
+        raise DataError(f"several stores begin with {embedding!r}: {', '.join(store.name for store in stores)}")
+    store, columns = _all_of(open_store(stores[0].place)) if stores else _images_of(place, embedding)
     n, d = len(columns["digest"]), store.n_features
     if (needed := n * d * store.dtype.itemsize) > free_bytes(file.parent):
         raise StoreError(f"{file} would take {gigabytes(needed)}, {gigabytes(free_bytes(file.parent))} are free there")
@@ -88,7 +89,7 @@ def export(
         for start in range(0, n, BLOCK_ROWS):
             put(start, store.read(columns["digest"][start : start + BLOCK_ROWS].tolist()))
             watch("export", min(start + BLOCK_ROWS, n), n)
-    return Exported(str(file), embedding if not names else names[0].name.removesuffix(SUFFIX), n, d)
+    return Exported(str(file), embedding if not stores else stores[0].name.removesuffix(SUFFIX), n, d)
 
 
 def _all_of(store: EmbeddingStore) -> tuple[EmbeddingStore, Columns]:
@@ -97,7 +98,9 @@ def _all_of(store: EmbeddingStore) -> tuple[EmbeddingStore, Columns]:
 
 def _images_of(place: Cache, embedding: str) -> tuple[EmbeddingStore, Columns]:
     if place.recipe is None:
-        raise DataError(f"no store in {place.folder} begins with {embedding!r}, and no recipe is named that has one")
+        raise DataError(
+            f"no store in {place.everything.place} begins with {embedding!r}, and no recipe is named that has one"
+        )
     study = Study(place.recipe)
     found = locked_embeddings(study, embedding)
     if len(found) > 1:

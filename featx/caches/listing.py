@@ -8,7 +8,7 @@ from featx.caches.place import Cache, fingerprint_of
 from featx.errors import StoreError
 from featx.recipe import Recipe
 from featx.storage.checks import open_store
-from featx.storage.shelves import LocalShelf
+from featx.storage.shelves import Shelf
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Listed:
     n_features, dtype, precision
         Of its vectors.
     n_images, n_rows, n_segments, n_bytes
-        Images that it holds, rows (some may stand twice), and what it takes on disk.
+        Images that it holds, rows (some may stand twice), and what it takes where it lies.
     changed
         When a segment was last added, in UTC.
     recipes
@@ -53,19 +53,18 @@ def ls(recipe: str | Path | Recipe | None = None, *, cache: str | Path | None = 
     Raises
     ------
     DataError
-        there is no such folder.
+        there is no such cache.
     """
     place = Cache.of(recipe, cache)
     return sorted((_listed(place, store) for store in place.stores()), key=lambda one: -one.n_bytes)
 
 
-def _listed(place: Cache, store: Path) -> Listed:
-    files = list(LocalShelf(store).files())
-    changed = datetime.fromtimestamp(store.stat().st_mtime, UTC).isoformat(timespec="seconds")
-    recipes = sorted(place.needed.get(fingerprint_of(store), {}))
-    n_bytes = sum(size for _, size in files)
+def _listed(place: Cache, store: Shelf) -> Listed:
+    changed = datetime.fromtimestamp(store.changed(), UTC).isoformat(timespec="seconds")
+    recipes = sorted(place.needed.get(fingerprint_of(store.name), {}))
+    n_bytes = sum(size for _, size in store.files())
     try:
-        found = open_store(store)
+        found = open_store(store.place)
     except StoreError as error:
         return Listed(store.name, "", 0, "", "", 0, 0, 0, n_bytes, changed, recipes, str(error))
     spec = found.spec

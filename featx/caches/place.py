@@ -14,23 +14,26 @@ from featx.disk import read_table
 from featx.errors import DataError, IncompleteError
 from featx.recipe import Recipe, load_recipe
 from featx.specs import ResolvedEmbedding
-from featx.workspace import BOUNDARIES, EMBEDDINGS, Study, cache_folder, runs_folder
+from featx.storage.places import SUFFIX, Stores, stores_at
+from featx.storage.shelves import Shelf
+from featx.workspace import BOUNDARIES, EMBEDDINGS, Study, cache_place, runs_folder
 
-SUFFIX = ".zarr"
 LOCKS = (EMBEDDINGS, BOUNDARIES)
 
 
 @dataclass(frozen=True)
 class Cache:
-    """A folder of stores, and the runs that say what is needed of it.
+    """A cache's stores, and the runs that say what is needed of them.
 
     Attributes
     ----------
+    everything
+        All that lies there.
     recipe
         The one to embed lost rows for; None where there is none.
     """
 
-    folder: Path
+    everything: Stores
     runs: Path
     recipe: Recipe | None = None
 
@@ -38,28 +41,29 @@ class Cache:
     def of(cls, recipe: str | Path | Recipe | None = None, cache: str | Path | None = None) -> "Cache":
         """Return the cache that is named, or that a recipe uses; without both that of the working directory."""
         if recipe is None and not Path("featx.toml").is_file():
-            return cls(cache_folder(cache), runs_folder())
+            return cls(stores_at(cache_place(cache)), runs_folder())
         study = Study(load_recipe(recipe))
-        return cls(Path(cache) if cache else study.cache, study.folder.parent, study.recipe)
+        place = cache_place(cache) if cache else study.cache
+        return cls(stores_at(place), study.folder.parent, study.recipe)
 
-    def stores(self, names: Sequence[str] = ()) -> list[Path]:
+    def stores(self, names: Sequence[str] = ()) -> list[Shelf]:
         """Return the stores whose names begin so; all by default.
 
         Raises
         ------
         DataError
-            there is no such folder, or no store is called so.
+            there is no such cache, or no store is called so.
+        UnreachableError
+            an object store does not say.
         """
-        if not self.folder.is_dir():
-            raise DataError(
-                f"no cache lies at {self.folder}; name one with '--cache DIR', or run 'featx extract' first"
-            )
-        every = [path for path in sorted(self.folder.glob(f"*{SUFFIX}")) if not path.name.startswith(".")]
+        place, every = self.everything.place, self.everything.shelves()
+        if every is None:
+            raise DataError(f"no cache lies at {place}; name one with '--cache', or run 'featx extract' first")
         for name in names:
-            if not any(path.name.startswith(name) for path in every):
-                known = ", ".join(path.name for path in every) or "none"
-                raise DataError(f"no store in {self.folder} is called {name!r}; stores: {known}")
-        return [path for path in every if not names or path.name.startswith(tuple(names))]
+            if not any(shelf.name.startswith(name) for shelf in every):
+                known = ", ".join(shelf.name for shelf in every) or "none"
+                raise DataError(f"no store in {place} is called {name!r}; stores: {known}")
+        return [shelf for shelf in every if not names or shelf.name.startswith(tuple(names))]
 
     @cached_property
     def needed(self) -> dict[str, dict[str, ResolvedEmbedding]]:
@@ -80,9 +84,9 @@ class Cache:
             for one in _json(file).get("embeddings", []):
                 yield _owner(self.runs, file.parent.parent), _resolved(one)
 
-    def holds_unneeded(self, store: Path) -> bool:
+    def holds_unneeded(self, store: Shelf) -> bool:
         """Whether no recipe in sight needs a store; unknown, and so no, where none is in sight."""
-        return self.has_recipes and fingerprint_of(store) not in self.needed
+        return self.has_recipes and fingerprint_of(store.name) not in self.needed
 
     @property
     def has_recipes(self) -> bool:
@@ -116,6 +120,6 @@ def _owner(runs: Path, folder: Path) -> str:
     return folder.relative_to(runs).as_posix()
 
 
-def fingerprint_of(store: Path) -> str:
+def fingerprint_of(name: str) -> str:
     """Return the fingerprint of a store's spec, as its name has it."""
-    return store.name.removesuffix(SUFFIX).rpartition("-")[2]
+    return name.removesuffix(SUFFIX).rpartition("-")[2]

@@ -9,6 +9,7 @@ from featx.embeddings.extract import extract
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
 from featx.storage.checks import Checked, check, mend, open_store, restore_header
+from featx.storage.store import shelf_at
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def verify(
     recipe
         Whose cache it is; by `repair` its lost rows are embedded again.
     cache
-        Another folder.
+        Another folder or URL.
     stores
         How the names of some begin; all by default.
     repair
@@ -56,12 +57,12 @@ def verify(
     Raises
     ------
     DataError
-        there is no such folder or store.
+        there is no such cache or store.
     """
     place = Cache.of(recipe, cache)
     found = []
-    for path in place.stores(stores):
-        checked = check(path, watch)
+    for store in place.stores(stores):
+        checked = check(store.place, watch)
         lost = [digest for damage in checked.damages for digest in damage.lost]
         found.append(Verified(**vars(checked), lost_ids=[place.names.get(digest, digest) for digest in lost]))
     if repair:
@@ -73,11 +74,10 @@ def verify(
 
 
 def _mended(place: Cache, one: Verified) -> Verified:
-    path = Path(one.store)
-    if one.problem and (known := place.needed.get(fingerprint_of(path))):
-        restore_header(path, next(iter(known.values())))
+    if one.problem and (known := place.needed.get(fingerprint_of(shelf_at(one.store).name))):
+        restore_header(one.store, next(iter(known.values())))
     if not one.is_whole:
-        mend(path)
+        mend(one.store)
     return one
 
 

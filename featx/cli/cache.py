@@ -23,7 +23,8 @@ app = typer.Typer(
 )
 
 CacheOption = Annotated[
-    Path | None, typer.Option("--cache", help="The folder of stores.", show_default="the recipe's, else $FEATX_CACHE")
+    str | None,
+    typer.Option("--cache", help="The folder or URL of stores.", show_default="the recipe's, else $FEATX_CACHE"),
 ]
 StoresArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[STORE]...", help="How their names begin.", show_default="all")

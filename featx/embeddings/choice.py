@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from featx.embeddings.groups import NetworkGroup
 from featx.embeddings.workers import Decoder, Place, decoded
 from featx.progress import Watch
 from featx.specs import Decoding, EmbeddingRequest, EngineSpec, Precision, Preprocessing, Reduced
+from featx.storage.places import CachePlace
 from featx.storage.store import missing
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Chooser:
     Parameters
     ----------
     cache
-        The folder of stores; keeps what was tried.
+        Where the stores lie; what was tried is noted beside them.
     engine
         What is asked for.
     uris
@@ -49,7 +49,7 @@ class Chooser:
     """
 
     def __init__(
-        self, cache: Path, engine: EngineSpec, uris: Mapping[str, Place], watch: Watch, *, sample: int = SAMPLE
+        self, cache: CachePlace, engine: EngineSpec, uris: Mapping[str, Place], watch: Watch, *, sample: int = SAMPLE
     ) -> None:
         self.sample = sample
         self.cache = cache
@@ -140,7 +140,7 @@ class Chooser:
     def _trials(self, group: NetworkGroup) -> "Trials":
         from featx.embeddings.trials import Trials
 
-        return Trials(self.cache, group.resolved.specs, group.portable)
+        return Trials(self.cache.notes, group.resolved.specs, group.portable)
 
     def _n_missing(self, group: NetworkGroup, precision: Precision) -> int:
         return len(missing(group.stores(self.cache, precision), self._uris))

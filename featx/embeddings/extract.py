@@ -155,7 +155,7 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
     passed = fill(plans, uris, chooser, watch) if plans else _looked_at(study, uris, chooser.engine, watch)
     if lacking and passed.embedded:
         n_embedded = len(passed.embedded)
-        keep_pace(study.cache, Pace(lacking, n_embedded, n_embedded / passed.times.wall_s))
+        keep_pace(study.cache.notes, Pace(lacking, n_embedded, n_embedded / passed.times.wall_s))
     outcomes = outcomes_of(found, identities, passed.embedded, passed.failed)
     failures = outcomes[outcomes["outcome"].isin(FAILED)]
     if on_error == "fail" and len(failures):
@@ -184,7 +184,7 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
             {
                 "name": one.request.name,
                 "n_features": one.n_features,
-                "store": str(study.store_path(one.spec)),
+                "store": study.store_path(one.spec),
                 "precision": str(one.spec.precision),
                 "drift": one.drift,
             }
@@ -218,7 +218,10 @@ def _identified(study: Study, found: Listing, watch: Watch) -> tuple[Listing, li
     known = {name: Identity("", *outcome) for name, outcome in found.known.items()}
     asked = np.array([name not in known for name in manifest.ids], dtype=bool)
     uris, states = manifest.uris[asked].tolist(), found.states[asked].tolist()
-    with DigestCache(study.cache / "digests.sqlite") as cache, closing(identified(uris, states, cache)) as answers:
+    with (
+        DigestCache(study.cache.notes / "digests.sqlite") as cache,
+        closing(identified(uris, states, cache)) as answers,
+    ):
         for name in manifest.ids:
             identity, read = (known[name], False) if name in known else next(answers)
             identities.append(identity)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featx.specs import EmbeddingRequest, EmbeddingSpec, Precision
+from featx.storage.places import CachePlace
 from featx.storage.store import EmbeddingStore
 from featx.workspace import store_path
 
@@ -39,7 +39,7 @@ class NetworkGroup:
         """Return what each request means in a precision."""
         return [spec.model_copy(update={"precision": precision}) for spec in self.resolved.specs]
 
-    def stores(self, cache: Path, precision: Precision) -> list[EmbeddingStore]:
+    def stores(self, cache: CachePlace, precision: Precision) -> list[EmbeddingStore]:
         """Return the stores of its embeddings in a precision."""
         specs = zip(self.specs(precision), self.resolved.n_features, strict=True)
         return [EmbeddingStore(store_path(cache, spec), spec, d) for spec, d in specs]

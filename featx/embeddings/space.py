@@ -1,17 +1,19 @@
 """What an extraction will write, said before it begins, and refused where the disk does not hold it."""
 
+import math
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from featx.errors import StoreError
 from featx.progress import Watch
+from featx.storage.places import CachePlace
 from featx.storage.store import EmbeddingStore
 
 ROW_BYTES = 20  # beside the vector: a digest and a checksum
 
 
-def check_space(stores: Sequence[EmbeddingStore], digests: Iterable[str], cache: Path, watch: Watch) -> None:
+def check_space(stores: Sequence[EmbeddingStore], digests: Iterable[str], cache: CachePlace, watch: Watch) -> None:
     """Say how much is to be written and how much there is room for.
 
     Raises
@@ -24,7 +26,7 @@ def check_space(stores: Sequence[EmbeddingStore], digests: Iterable[str], cache:
     needed = sum(sizes)
     if not needed:
         return
-    free = free_bytes(cache)
+    free = room_bytes(cache)
     if needed > free:
         widest = stores[sizes.index(max(sizes))]
         raise StoreError(
@@ -32,7 +34,13 @@ def check_space(stores: Sequence[EmbeddingStore], digests: Iterable[str], cache:
             f"{widest.spec.backbone}/{widest.spec.tap}/{widest.spec.pool}, d {widest.n_features}: pool them, or name "
             "another cache (paths.cache)"
         )
-    watch("room", 1, 1, f"{gigabytes(needed)} of vectors; {gigabytes(free)} are free")
+    left = "an object store has room" if free == math.inf else f"{gigabytes(free)} are free"
+    watch("room", 1, 1, f"{gigabytes(needed)} of vectors; {left}")
+
+
+def room_bytes(cache: CachePlace) -> float:
+    """Return how much a cache has room for: what its disk has left, and without end in an object store."""
+    return math.inf if cache.folder is None else free_bytes(cache.folder)
 
 
 def free_bytes(folder: Path) -> int:
@@ -45,7 +53,7 @@ def _bytes(n_rows: int, vector_bytes: int) -> int:
     return n_rows * (vector_bytes + ROW_BYTES)
 
 
-def gigabytes(n_bytes: int) -> str:
+def gigabytes(n_bytes: float) -> str:
     """Write a number of bytes for people.
 
     Examples

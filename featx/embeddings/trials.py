@@ -1,6 +1,6 @@
 """What was tried on this machine for a network: how fast each runtime is, and how far fewer bits lie from fp32.
 
-Kept beside the stores in ``trials.json``, by network and machine, so that nothing is tried twice.
+Noted in ``trials.json``, by network and machine, so that nothing is tried twice.
 """
 
 import os
@@ -80,17 +80,17 @@ class Trials:
 
     Parameters
     ----------
-    cache
-        The folder of stores.
+    notes
+        The folder for what is no store.
     specs
         What the network fills, in fp32.
     portable
         The network.
     """
 
-    def __init__(self, cache: Path, specs: Sequence[EmbeddingSpec], portable: Portable) -> None:
+    def __init__(self, notes: Path, specs: Sequence[EmbeddingSpec], portable: Portable) -> None:
         self.portable = portable
-        self._file = cache / "trials.json"
+        self._file = notes / "trials.json"
         self._key = fingerprint({"specs": [spec.identity() for spec in specs], "machine": machine()})
 
     def _known(self) -> dict[str, Any]:

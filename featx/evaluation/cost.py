@@ -64,7 +64,7 @@ def _fit_s(run: RunFolder) -> float | None:
 
 def _images_per_s(study: Study, runs: list[RunFolder], embeddings: set[str]) -> float | None:
     each = [_answer_s(run) for run in runs]
-    seconds = _total([*each, seconds_an_image(known_paces(study.cache), embeddings)])
+    seconds = _total([*each, seconds_an_image(known_paces(study.cache.notes), embeddings)])
     return 1 / seconds if seconds else None
 
 

@@ -304,7 +304,7 @@ def _thumbnails(study: Study, uris: Mapping[str, str], watch: Watch) -> dict[str
     """Return the thumbnail of each image that can be read; those not known yet are decoded in worker processes."""
     decoding = study.recipe.decoding.model_copy(update={"reduced": True})
     engine = study.recipe.extraction
-    with ThumbnailCache(study.cache / "thumbnails.sqlite", decoding) as cache:
+    with ThumbnailCache(study.cache.notes / "thumbnails.sqlite", decoding) as cache:
         found = cache.known(list(uris))
         todo = [(digest, uri) for digest, uri in uris.items() if digest not in found]
         fresh: list[tuple[str, Pixels]] = []

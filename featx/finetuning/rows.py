@@ -120,7 +120,7 @@ class Scratch:
 
     Parameters
     ----------
-    cache
+    notes
         The folder that they lie in.
 
     Attributes
@@ -129,12 +129,12 @@ class Scratch:
         Digest → why it has no pixels.
     """
 
-    def __init__(self, cache: Path, uris: Mapping[str, Place], engine: EngineSpec, watch: Watch) -> None:
+    def __init__(self, notes: Path, uris: Mapping[str, Place], engine: EngineSpec, watch: Watch) -> None:
         self.failed: dict[str, str] = {}
         self._uris = uris
         self._engine = engine
         self._watch = watch
-        self._cache = cache
+        self._notes = notes
         self._files: dict[tuple[Preprocessing, Decoding], NDArray[np.uint8]] = {}
         self._row = {digest: row for row, digest in enumerate(uris)}
 
@@ -157,14 +157,14 @@ class Scratch:
         StoreError
             the disk does not hold it.
         """
-        self._cache.mkdir(parents=True, exist_ok=True)
-        needed, free = int(np.prod(shape)), free_bytes(self._cache)
+        self._notes.mkdir(parents=True, exist_ok=True)
+        needed, free = int(np.prod(shape)), free_bytes(self._notes)
         if needed > free:
             raise StoreError(
-                f"the decoded images take {gigabytes(needed)}, {gigabytes(free)} are free for {self._cache}; name "
-                "another cache (paths.cache), or say a smaller size_px"
+                f"the decoded images take {gigabytes(needed)}, {gigabytes(free)} are free for {self._notes}; name "
+                "another folder for them (paths.notes), or say a smaller size_px"
             )
-        with tempfile.TemporaryFile(dir=self._cache) as file:
+        with tempfile.TemporaryFile(dir=self._notes) as file:
             return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
 
     def _decoded(self, size: Preprocessing, decoding: Decoding) -> NDArray[np.uint8]:

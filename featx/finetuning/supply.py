@@ -11,7 +11,7 @@ from featx.disk import read_json, write_json
 from featx.embeddings.choice import Chooser
 from featx.embeddings.fill import fill, plans_for
 from featx.embeddings.groups import network_groups
-from featx.embeddings.space import ROW_BYTES, free_bytes, gigabytes
+from featx.embeddings.space import ROW_BYTES, gigabytes, room_bytes
 from featx.embeddings.workers import Place
 from featx.errors import DataError
 from featx.finetune_specs import FinetuneSpec
@@ -80,7 +80,7 @@ class Supply:
 
     @cached_property
     def _scratch(self) -> Scratch:
-        return Scratch(self.study.cache, self.uris, self.engine, self.watch)
+        return Scratch(self.study.cache.notes, self.uris, self.engine, self.watch)
 
     @cached_property
     def _views(self) -> dict[str, tuple[dict[str, Place], NDArray[np.object_]]]:
@@ -118,7 +118,7 @@ class Supply:
         """Say that a boundary's activations need more room than there is; empty where they fit."""
         row_bytes = int(np.prod(boundary.shape)) * np.dtype(boundary.dtype).itemsize + ROW_BYTES
         needed = row_bytes * (len(self.uris) + self.n_train * views)
-        room = min(int(self.engine.boundary_gb * 1e9), free_bytes(self.study.cache))
+        room = min(int(self.engine.boundary_gb * 1e9), room_bytes(self.study.cache))
         if needed <= room:
             return ""
         return (

@@ -5,32 +5,17 @@ from functools import cached_property
 from hashlib import blake2b
 from typing import Any, ClassVar
 
-from featx.errors import DataError, MissingExtraError, ReadError
+from featx.errors import DataError, ReadError
 from featx.images.contents import REFUSED, State, check_size
 from featx.images.trees import Entry, NamedEntries
+from featx.sources import filesystem_at
 
-EXTRA_OF = {"s3": "s3", "s3a": "s3"}
-
-
-def _opened(url: str) -> tuple[Any, str]:
-    """Return the file system of a URL, and the key that it means there."""
-    import fsspec
-
-    protocol = url.partition("://")[0]
-    try:
-        filesystem, key = fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        extra = EXTRA_OF.get(protocol)
-        how = f'pip install "featx[{extra}]"' if extra else str(error)
-        raise MissingExtraError(f"data.source: {protocol}:// needs a package that is not installed; {how}") from error
-    except ValueError as error:
-        raise DataError(f"data.source: no kind of object store is called {protocol!r} (fsspec: {error})") from error
-    return filesystem, key
+SETTING = "data.source"
 
 
 def read_object(url: str) -> bytes:
     """Return an object's bytes; errors are those of `featx.images.contents.read`."""
-    filesystem, key = _opened(url)
+    filesystem, key = filesystem_at(url, SETTING)
     try:
         content = bytes(filesystem.cat_file(key))
     except FileNotFoundError:
@@ -52,7 +37,7 @@ class ObjectTree(NamedEntries):
     @cached_property
     def named(self) -> dict[str, Entry]:
         """See `featx.images.trees.NamedEntries`."""
-        filesystem, folder = _opened(self.place)
+        filesystem, folder = filesystem_at(self.place, SETTING)
         try:
             found = filesystem.find(folder, detail=True)
         except Exception as error:  # every store has errors of its own

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.errors import CorruptError, StoreError
+from featx.errors import CorruptError, StoreError, UnreachableError
 from featx.progress import Watch, unwatched
 from featx.specs import EmbeddingSpec, ResolvedEmbedding
 from featx.storage.segments import Segment, encoded
@@ -85,6 +85,8 @@ def check(place: Path | str, watch: Watch = unwatched) -> Checked:
     """Compare all checksums of a store."""
     try:
         found = _unread(place)
+    except UnreachableError:  # nothing is known, and so nothing is to be mended
+        raise
     except StoreError as error:
         return Checked(str(place), problem=str(error))
     damages, n_rows = [], 0

@@ -138,6 +138,10 @@ class Segment:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def file(self, array: str) -> str:
+        """Return where the chunk of an array lies on the shelf."""
+        return f"{self.name}/{CHUNKS[array]}"
+
     @cached_property
     def keys(self) -> Keys:
         """(n,) digests, their chunk's checksum compared."""
@@ -212,7 +216,7 @@ class Segment:
     @cached_property
     def _x_file(self) -> str:
         """The chunk of x, its size compared."""
-        file = f"{self.name}/{CHUNKS['x']}"
+        file = self.file("x")
         expected = len(self.keys) * self.n_features * self.dtype.itemsize + CHECKSUM_BYTES
         try:
             fits = self.shelf.n_bytes(file) == expected
@@ -225,7 +229,7 @@ class Segment:
     def _checked(self, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return a small array's values."""
         try:
-            content = self.shelf.read(f"{self.name}/{CHUNKS[name]}")
+            content = self.shelf.read(self.file(name))
         except OSError as error:
             raise self._lost(name, error) from error
         body, checksum = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
@@ -270,7 +274,7 @@ class Segment:
     def _raw(self, name: str) -> NDArray[np.uint8]:
         """Return a chunk's file as it is, checksum included; empty where there is none."""
         try:
-            return self.shelf.content(f"{self.name}/{CHUNKS[name]}")
+            return self.shelf.content(self.file(name))
         except OSError:
             return np.empty(0, dtype=np.uint8)
 

@@ -1,15 +1,16 @@
 """Where the files of a store lie, and how a segment becomes visible: in one step, when it is whole.
 
 On a disk a segment is written as a private folder beside the store, every file and folder is flushed, and the folder is
-renamed into the store. In an object store nothing can be renamed: its objects are written first and its ``zarr.json``
-last, and what has no ``zarr.json`` is no segment. Nothing that is visible is ever changed; it is only taken away whole.
+renamed into the store. In an object store nothing can be renamed (`featx.storage.objects`): its objects are written
+first and its ``zarr.json`` last, and what has no ``zarr.json`` is no segment. Nothing that is visible is ever changed;
+it is only taken away whole.
 docs/adr/0021 says why that is safe.
 """
 
 import errno
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,11 +36,15 @@ class Shelf(Protocol):
 
     Attributes
     ----------
-    place
-        As people write it.
+    place, name
+        As people write it, and the last part of that.
+    at_once
+        Reads that are worth doing at the same time.
     """
 
     place: str
+    name: str
+    at_once: int
 
     def header(self) -> bytes | None:
         """Return the store's own ``zarr.json``; None where there is no store."""
@@ -55,6 +60,9 @@ class Shelf(Protocol):
 
     def read(self, file: str) -> bytes:
         """Return a file's content; `FileNotFoundError` where there is none."""
+
+    def expect(self, files: Sequence[str]) -> None:
+        """Say which files will be read next, so that a place far away can send them all at once."""
 
     def n_bytes(self, file: str) -> int:
         """Return a file's size; `FileNotFoundError` where there is none."""
@@ -82,13 +90,19 @@ class Shelf(Protocol):
     def files(self) -> Iterator[tuple[str, int]]:
         """Yield all files with their sizes in bytes."""
 
+    def changed(self) -> float:
+        """Return when a segment was last added or removed, in seconds since 1970."""
+
 
 class LocalShelf:
     """A folder."""
 
+    at_once = 1
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.place = str(path)
+        self.name = path.name
         self._maps: dict[str, NDArray[np.uint8]] = {}  # to map a file anew is to fault in all of its pages again
 
     def __reduce__(self) -> "tuple[type[LocalShelf], tuple[Path]]":
@@ -127,6 +141,9 @@ class LocalShelf:
     def read(self, file: str) -> bytes:
         """See `Shelf`."""
         return (self.path / file).read_bytes()
+
+    def expect(self, files: Sequence[str]) -> None:
+        """See `Shelf`: nothing on a disk is far away."""
 
     def n_bytes(self, file: str) -> int:
         """See `Shelf`."""
@@ -196,6 +213,10 @@ class LocalShelf:
                 file = Path(folder, name)
                 with suppress(FileNotFoundError):
                     yield file.relative_to(self.path).as_posix(), file.stat().st_size
+
+    def changed(self) -> float:
+        """See `Shelf`."""
+        return self.path.stat().st_mtime
 
 
 def rows_at_once(row_bytes: int) -> int:

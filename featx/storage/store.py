@@ -11,7 +11,8 @@ same vector, until `featx.storage.compaction` joins them. Readers never wait. Ho
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from featx.disk import SEAL, sealed
 from featx.errors import CorruptError, IncompleteError, StoreError
+from featx.sources import is_url
 from featx.specs import EmbeddingSpec
 from featx.storage.segments import Keys, Rows, Segment, VanishedError, as_keys, as_text, encoded, zarr_files
 from featx.storage.shelves import METADATA, LocalShelf, Shelf
@@ -33,7 +35,7 @@ class EmbeddingStore:
     Parameters
     ----------
     path
-        The store's folder; made at the first `add`.
+        The store's folder or URL; made at the first `add`.
     spec
         What makes the numbers.
     n_features
@@ -76,6 +78,7 @@ class EmbeddingStore:
             self._forget()
         known = {segment.name for segment in self.segments}  # they never change: no need to read twice
         fresh = [Segment(self.shelf, name, self.n_features, self.dtype) for name in sorted(names - known)]
+        self.shelf.expect([segment.file(name) for segment in fresh for name in ("digest", "crc")])
         try:
             self._index(fresh)
         except VanishedError:
@@ -163,10 +166,22 @@ class EmbeddingStore:
             first = digests[int(np.flatnonzero(at < 0)[0])]
             raise IncompleteError(f"{lost} of {len(at)} images have no embedding in {self}, first digest {first}")
         x = np.empty((len(at), self.n_features), dtype=self.dtype)
-        for number in np.unique(self._owner[at]):
+
+        def fetch(number: int) -> None:
             here = np.flatnonzero(self._owner[at] == number)
             self.segments[number].put(x, here, self._row[at[here]])
+
+        self._each(fetch, np.unique(self._owner[at]).tolist())
         return x
+
+    def _each(self, fetch: Callable[[int], None], numbers: Sequence[int]) -> None:
+        """Call a function for some segments, for as many at once as their place is worth."""
+        if self.shelf.at_once == 1 or len(numbers) < 2:
+            for number in numbers:
+                fetch(number)
+            return
+        with ThreadPoolExecutor(self.shelf.at_once) as threads:
+            list(threads.map(fetch, numbers))  # raises what one of them does
 
     def blocks(self) -> Iterator[tuple[Keys, Rows]]:
         """Yield all rows, (n,) digests and (n, d) vectors of each segment; images that stand twice come twice.
@@ -231,8 +246,12 @@ class EmbeddingStore:
 
 
 def shelf_at(place: Path | str) -> Shelf:
-    """Return where a store lies that is called by a path."""
-    return LocalShelf(Path(place))
+    """Return where a store lies that is called by a path or URL."""
+    if not is_url(str(place)):
+        return LocalShelf(Path(place))
+    from featx.storage.objects import ObjectShelf
+
+    return ObjectShelf(str(place))
 
 
 def encoded_header(fields: Mapping[str, Any]) -> bytes:

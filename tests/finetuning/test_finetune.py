@@ -482,7 +482,7 @@ def test_a_val_part_of_one_class_is_said(study: Path) -> None:
 
 
 def test_what_a_disk_cannot_hold_is_run_in_every_epoch(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featx.finetuning.supply.free_bytes", lambda _folder: 1000)
+    monkeypatch.setattr("featx.finetuning.supply.room_bytes", lambda _folder: 1000)
     assert "there is room for 0.0 MB" in one(strategy="4").notes[0]
     monkeypatch.setattr("featx.finetuning.rows.free_bytes", lambda _folder: 1000)
     with pytest.raises(StoreError, match="the decoded images take .* are free for"):

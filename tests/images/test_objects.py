@@ -1,92 +1,31 @@
 """A bucket is read like a folder: against a real S3 protocol, spoken by moto on this machine."""
 
 import io
-import json
-import os
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import featx
-from featx.cli.main import main
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import DataError
 from featx.workspace import HAS_EMBEDDING, Study
 from tests.conftest import TOY_RECIPE, make_images
-
-s3fs = pytest.importorskip("s3fs", reason="reading buckets needs the extra 's3'")
-moto_server = pytest.importorskip("moto.server", reason="moto speaks S3 in these tests")
-
-SECONDS = 60  # by when a command with a wrong endpoint has ended, on a busy machine
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[object]:
-    """An S3 on loopback, found as any other would be: by the environment."""
-    server = moto_server.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (CREDENTIALS | {"AWS_ENDPOINT_URL": f"http://{host}:{port}"}).items():
-            patch.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()
-        yield s3fs.S3FileSystem()
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
+from tests.s3 import CREDENTIALS, SECONDS, elsewhere, refuse, run
 
 
 @pytest.fixture
-def bucket(store, home: Path, request: pytest.FixtureRequest) -> str:  # type: ignore[no-untyped-def]
-    """A bucket of this test's own, with 12 pictures in class folders under ``photos/``, as they lie in ``images/``."""
-    name = f"bucket{abs(hash(request.node.name))}"
-    store.mkdir(name)
+def bucket(s3: Any, empty_bucket: str, home: Path) -> str:
+    """A bucket with 12 pictures in class folders under ``photos/``, as they lie in ``images/``."""
     for image in make_images(home / "images", n_each=6):
-        store.put_file(str(home / "images" / image), f"{name}/photos/{image}")
-    return name
-
-
-@pytest.fixture
-def keys_are_checked(bucket: str) -> Iterator[None]:
-    """Make the store ask for a key that it knows; it knows none."""
-
-    def allow(n_requests: str) -> None:
-        url = f"{os.environ['AWS_ENDPOINT_URL']}/moto-api/reset-auth"
-        asked = urllib.request.Request(url, n_requests.encode(), {"Content-Type": "text/plain"})
-        urllib.request.urlopen(asked).close()
-
-    allow("0")
-    yield
-    allow("inf")
-
-
-def run(*words: str) -> int:
-    """Run the command line in this process and return its exit code."""
-    sys.argv = ["featx", *words]
-    with pytest.raises(SystemExit, match=r"^\d*(None)?$") as stopped:
-        main()
-    return int(stopped.value.code or 0)
-
-
-def elsewhere(*words: str, code: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own, after `code`."""
-    script = f"import sys\n{code}\nfrom featx.cli.main import main\nsys.argv = {['featx', *words]!r}\nmain()"
-    return subprocess.run(
-        [sys.executable, "-c", script],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=4 * SECONDS,
-        check=False,
-    )
+        s3.put_file(str(home / "images" / image), f"{empty_bucket}/photos/{image}")
+    return empty_bucket
 
 
 def recipe(source: str, name: str = "study", **data: str) -> Path:
@@ -103,12 +42,6 @@ def vectors(file: Path) -> dict[str, bytes]:
     ids = study.outcomes.loc[study.outcomes["outcome"].isin(HAS_EMBEDDING), "id"].to_numpy(object)
     rows = read_embeddings(study, ids, locked_embeddings(study))
     return {name: row.tobytes() for name, row in zip(rows.ids, rows.x, strict=True)}
-
-
-def refuse(store, bucket: str, action: str, inside: str = "/*") -> None:  # type: ignore[no-untyped-def]
-    """Forbid something in a bucket to everybody."""
-    statement = {"Effect": "Deny", "Principal": "*", "Action": action, "Resource": f"arn:aws:s3:::{bucket}{inside}"}
-    store.call_s3("put_bucket_policy", Bucket=bucket, Policy=json.dumps({"Statement": [statement]}))
 
 
 def bmp(level: int) -> bytes:
@@ -149,10 +82,10 @@ def test_a_bucket_with_class_folders_gives_the_vectors_of_the_same_folder_to_the
     assert Study.open(far).manifest.uris[0] == f"s3://{bucket}/photos/dark/000.png"
 
 
-def test_a_table_in_the_bucket_names_images_below_it(store, bucket: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_table_in_the_bucket_names_images_below_it(s3: Any, bucket: str) -> None:
     names = [f"{level}/00{number}.png" for level in ("dark", "light") for number in range(5)]
     rows = "".join(f"{name},{number % 2}\n" for number, name in enumerate(names))
-    store.pipe_file(f"{bucket}/labels.csv", f"file,odd\n{rows}dark/gone.png,1\n".encode())
+    s3.pipe_file(f"{bucket}/labels.csv", f"file,odd\n{rows}dark/gone.png,1\n".encode())
 
     found = featx.init(f"s3://{bucket}")
 
@@ -170,25 +103,25 @@ def test_a_table_in_the_bucket_names_images_below_it(store, bucket: str) -> None
     assert {name: row for name, row in vectors(near).items() if name in names} == vectors(Path("featx.toml"))
 
 
-def test_a_second_extraction_reads_no_object(store, bucket: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_second_extraction_reads_no_object(s3: Any, bucket: str) -> None:
     file = recipe(f"s3://{bucket}/photos")
     featx.extract(file)
-    refuse(store, bucket, "s3:GetObject")
+    refuse(s3, bucket, "s3:GetObject")
     with pytest.raises(PermissionError, match=r"Forbidden|Denied"):
-        store.cat_file(f"{bucket}/photos/dark/000.png")
+        s3.cat_file(f"{bucket}/photos/dark/000.png")
 
     again = featx.extract(file)
 
     assert (again.n_cached, again.n_read, again.failures) == (12, 0, [])
 
 
-def test_a_changed_object_is_read_again_even_where_its_size_stays(store, bucket: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_changed_object_is_read_again_even_where_its_size_stays(s3: Any, bucket: str) -> None:
     for level in (10, 20):
-        store.pipe_file(f"{bucket}/photos/dark/{level}.bmp", bmp(level))
+        s3.pipe_file(f"{bucket}/photos/dark/{level}.bmp", bmp(level))
     file = recipe(f"s3://{bucket}/photos")
     assert featx.extract(file).n_read == 14
     before = vectors(file)
-    store.pipe_file(f"{bucket}/photos/dark/10.bmp", bmp(99))
+    s3.pipe_file(f"{bucket}/photos/dark/10.bmp", bmp(99))
 
     done = featx.extract(file)
 
@@ -197,7 +130,7 @@ def test_a_changed_object_is_read_again_even_where_its_size_stays(store, bucket:
     assert {name for name in after if after[name] != before[name]} == {"dark/10.bmp"}
 
 
-def test_a_bucket_in_the_process_that_listed_it_is_listed_anew(store, bucket: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_bucket_in_the_process_that_listed_it_is_listed_anew(s3: Any, bucket: str) -> None:
     file = recipe(f"s3://{bucket}/photos")
     assert featx.extract(file).n_found == 12
     code = "import s3fs\n" + f"s3fs.S3FileSystem().rm('{bucket}/photos/dark/000.png')"
@@ -206,11 +139,11 @@ def test_a_bucket_in_the_process_that_listed_it_is_listed_anew(store, bucket: st
     assert featx.extract(file).n_found == 11
 
 
-def test_an_object_that_is_no_image_and_one_that_is_refused_are_outcomes(store, bucket: str) -> None:  # type: ignore[no-untyped-def]
-    store.pipe_file(f"{bucket}/photos/dark/page.png", b"<html>")
-    store.pipe_file(f"{bucket}/photos/dark/empty.png", b"")
-    store.pipe_file(f"{bucket}/photos/dark/notes.txt", b"words")
-    refuse(store, bucket, "s3:GetObject", "/photos/light/000.png")
+def test_an_object_that_is_no_image_and_one_that_is_refused_are_outcomes(s3: Any, bucket: str) -> None:
+    s3.pipe_file(f"{bucket}/photos/dark/page.png", b"<html>")
+    s3.pipe_file(f"{bucket}/photos/dark/empty.png", b"")
+    s3.pipe_file(f"{bucket}/photos/dark/notes.txt", b"words")
+    refuse(s3, bucket, "s3:GetObject", "/photos/light/000.png")
 
     done = featx.extract(recipe(f"s3://{bucket}/photos"), on_error=Path("bad"))
 
@@ -221,7 +154,7 @@ def test_an_object_that_is_no_image_and_one_that_is_refused_are_outcomes(store, 
     assert reasons["dark/empty.png"].startswith("is empty")
     assert reasons["light/000.png"].startswith("the object store refuses: ")
     assert Path("bad/dark/page.png").read_bytes() == b"<html>"
-    assert store.exists(f"{bucket}/photos/dark/page.png")
+    assert s3.exists(f"{bucket}/photos/dark/page.png")
 
 
 def test_a_store_that_does_not_know_who_asks_is_told_in_one_line(
@@ -244,8 +177,8 @@ def test_a_bucket_or_prefix_that_is_not_there_is_told(bucket: str) -> None:
         featx.extract(recipe(f"s3://{bucket}/fotos"))
 
 
-def test_a_prefix_is_a_folder_and_not_the_beginning_of_others_names(store, bucket: str) -> None:  # type: ignore[no-untyped-def]
-    store.pipe_file(f"{bucket}/photos2/dark/000.png", bmp(1))
+def test_a_prefix_is_a_folder_and_not_the_beginning_of_others_names(s3: Any, bucket: str) -> None:
+    s3.pipe_file(f"{bucket}/photos2/dark/000.png", bmp(1))
     assert featx.init(f"s3://{bucket}/photos").n_found == 12
     assert featx.init(f"s3://{bucket}/photos/", force=True).n_found == 12
 

@@ -4,18 +4,29 @@ import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from uuid import uuid4
 
 import numpy as np
 import pytest
-import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from featx.errors import CorruptError, IncompleteError, StoreError
 from featx.storage.store import EmbeddingStore
-from tests.storage.stores import DEVICE_ROWS, SIZE, SPEC, D, chunks, filled, numbered, opened, segments
+from tests.storage.stores import (
+    DEVICE_ROWS,
+    SIZE,
+    SPEC,
+    D,
+    by_plain_zarr,
+    chunks,
+    filled,
+    numbered,
+    opened,
+    segment_names,
+    segments,
+)
 
 Float32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 # few digests, so that they meet again; zeros and high bytes at both ends, where text comparison could go wrong
@@ -38,10 +49,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        self.folder = TemporaryDirectory()
-        self.path = Path(self.folder.name) / "cache" / "toy.zarr"
+        self.path = self.new_store()
         self.stores = [opened(self.path), opened(self.path)]
         self.model: dict[str, tuple[float, ...]] = {}
+
+    def new_store(self) -> str:
+        raise NotImplementedError
 
     @rule(rows=Rows, which=st.integers(0, 1))
     def add(self, rows: dict[str, tuple[float, ...]], which: int) -> None:
@@ -72,27 +85,28 @@ class StoreMachine(RuleBasedStateMachine):
         if hasattr(self, "path"):
             assert len(opened(self.path)) == len(self.model)
 
-    def teardown(self) -> None:
-        self.folder.cleanup()
+
+def test_the_store_is_a_dictionary_that_keeps_the_first_row(place: str) -> None:
+    class Machine(StoreMachine):
+        def new_store(self) -> str:
+            return f"{place}/{uuid4().hex}.zarr"
+
+    run_state_machine_as_test(Machine, settings=settings(max_examples=12, stateful_step_count=12, deadline=None))
 
 
-def test_the_store_is_a_dictionary_that_keeps_the_first_row() -> None:
-    run_state_machine_as_test(StoreMachine, settings=settings(max_examples=12, stateful_step_count=12, deadline=None))
-
-
-def test_plain_zarr_reads_the_same_arrays(tmp_path: Path) -> None:
-    store = opened(tmp_path / "toy.zarr")
+def test_plain_zarr_reads_the_same_arrays(place: str) -> None:
+    store = opened(f"{place}/toy.zarr")
     digests, x = numbered(5)
     store.add(digests, x, DEVICE_ROWS, {"device": "cpu", "runtime": "torch 9"})
 
-    root = zarr.open_group(Path(str(store)), mode="r")
-    group = root[segment(store).name]
+    with by_plain_zarr(str(store)) as root:
+        group = root[segment_names(store)[0]]
 
-    assert np.array_equal(group["x"][:], store.read(digests))
-    assert [row.tobytes().hex() for row in group["digest"][:]] == digests
-    assert (group["crc"].shape, group["crc"].dtype) == ((5,), np.uint32)
-    assert group.attrs["featx"] == {"device": "cpu", "runtime": "torch 9", "device_rows": DEVICE_ROWS}
-    assert root.attrs["featx"]["spec"]["weights_sha256"] == SPEC.weights_sha256
+        assert np.array_equal(group["x"][:], store.read(digests))
+        assert [row.tobytes().hex() for row in group["digest"][:]] == digests
+        assert (group["crc"].shape, group["crc"].dtype) == ((5,), np.uint32)
+        assert group.attrs["featx"] == {"device": "cpu", "runtime": "torch 9", "device_rows": DEVICE_ROWS}
+        assert root.attrs["featx"]["spec"]["weights_sha256"] == SPEC.weights_sha256
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -114,12 +128,12 @@ def test_a_flipped_bit_is_an_error_and_never_returned(tmp_path: Path, name: str,
         opened(Path(str(store))).read(digests)
 
 
-def test_a_segment_of_zeros_is_stored_like_any_other(tmp_path: Path) -> None:
-    store = opened(tmp_path / "toy.zarr")
+def test_a_segment_of_zeros_is_stored_like_any_other(place: str) -> None:
+    store = opened(f"{place}/toy.zarr")
 
     store.add(["00" * 16], np.zeros((1, D), dtype=np.float32), DEVICE_ROWS, {})
 
-    assert opened(Path(str(store))).read(["00" * 16]).tolist() == [[0, 0, 0]]
+    assert opened(str(store)).read(["00" * 16]).tolist() == [[0, 0, 0]]
 
 
 def test_a_store_of_half_precision_keeps_rounded_rows_in_half_the_room(tmp_path: Path) -> None:
@@ -134,12 +148,13 @@ def test_a_store_of_half_precision_keeps_rounded_rows_in_half_the_room(tmp_path:
     assert chunk(store, "x").stat().st_size == 6 * D * 2 + 4
 
 
-def test_values_that_half_precision_does_not_hold_are_refused(tmp_path: Path) -> None:
-    store = EmbeddingStore(tmp_path / "toy.zarr", SPEC.model_copy(update={"dtype": "float16"}), D)
+def test_values_that_half_precision_does_not_hold_are_refused(place: str) -> None:
+    store = EmbeddingStore(f"{place}/toy.zarr", SPEC.model_copy(update={"dtype": "float16"}), D)
 
     with pytest.raises(StoreError, match="values up to 70000 do not fit float16; say dtype = 'float32'"):
         store.add(["00" * 16], np.array([[1.0, -70000.0, 2.0]], dtype=np.float32), DEVICE_ROWS, {})
-    assert not Path(str(store)).exists()
+    assert store.shelf.header() is None
+    assert not list(store.shelf.files())
 
 
 def test_rows_beside_a_broken_one_can_be_read_and_its_segment_can_be_removed(tmp_path: Path) -> None:
@@ -181,12 +196,12 @@ def test_a_truncated_or_missing_file_is_an_error(tmp_path: Path, name: str, left
     ],
 )
 def test_another_specs_folder_is_not_taken(
-    tmp_path: Path, change: dict[str, object], n_features: int, message: str
+    place: str, change: dict[str, object], n_features: int, message: str
 ) -> None:
-    store = filled(tmp_path / "toy.zarr")
+    store = filled(f"{place}/toy.zarr")
 
     with pytest.raises(CorruptError, match=message):
-        EmbeddingStore(Path(str(store)), SPEC.model_copy(update=change), n_features)
+        EmbeddingStore(str(store), SPEC.model_copy(update=change), n_features)
 
 
 @pytest.mark.parametrize("header", [None, "", "{", "[]", "{}", '{"attributes": {}}', b"\xff\xfe\x00"])
@@ -200,8 +215,8 @@ def test_a_folder_that_is_no_store_is_left_alone(tmp_path: Path, header: str | b
         opened(tmp_path / "toy.zarr")
 
 
-def test_writers_that_add_the_same_digests_at_once_lose_nothing(tmp_path: Path) -> None:
-    writers = [opened(tmp_path / "toy.zarr") for _ in range(4)]
+def test_writers_that_add_the_same_digests_at_once_lose_nothing(place: str) -> None:
+    writers = [opened(f"{place}/toy.zarr") for _ in range(4)]
 
     def write(which: int) -> None:
         for first in (0, 3, 6):
@@ -211,11 +226,11 @@ def test_writers_that_add_the_same_digests_at_once_lose_nothing(tmp_path: Path) 
         list(pool.map(write, range(4)))
 
     digests, x = numbered(12)
-    for store in (*writers, opened(tmp_path / "toy.zarr")):
+    for store in (*writers, opened(f"{place}/toy.zarr")):
         store.refresh()
         assert len(store) == 12
         assert np.array_equal(store.read(digests), x)
-    assert not list(tmp_path.glob(".*"))
+    assert sum(1 for _ in store.shelf.files()) == 1 + 7 * len(store.segments)  # and nothing else
 
 
 def test_a_half_written_folder_is_invisible(tmp_path: Path) -> None:
@@ -236,39 +251,41 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["toy.zarr"]
 
 
-def test_adding_what_is_there_writes_nothing(tmp_path: Path) -> None:
-    store = filled(tmp_path / "toy.zarr")
+def test_adding_what_is_there_writes_nothing(place: str) -> None:
+    store = filled(f"{place}/toy.zarr")
     digests, x = numbered(6)
 
     store.add(digests, x + 1, DEVICE_ROWS, {})
 
-    assert len(list(Path(str(store)).glob("segment-*"))) == 1
+    assert len(segment_names(store)) == 1
     assert np.array_equal(store.read(digests), x)
 
 
-def test_an_empty_store_makes_no_folder_and_lacks_everything(tmp_path: Path) -> None:
-    store = opened(tmp_path / "toy.zarr")
+def test_an_empty_store_makes_no_folder_and_lacks_everything(place: str) -> None:
+    store = opened(f"{place}/toy.zarr")
 
     assert store.missing(["00" * 16, "00" * 16]) == ["00" * 16]
     assert (len(store), store.read([]).shape) == (0, (0, D))
-    assert not Path(str(store)).exists()
+    assert store.shelf.header() is None
+    assert not list(store.shelf.files())
 
 
-def test_a_store_knows_the_batches_that_its_rows_come_from(tmp_path: Path) -> None:
-    store = opened(tmp_path / "toy.zarr")
+def test_a_store_knows_the_batches_that_its_rows_come_from(place: str) -> None:
+    store = opened(f"{place}/toy.zarr")
     assert store.device_rows is None
 
     store.add(*numbered(3), 32, {})
 
-    assert (store.device_rows, opened(Path(str(store))).device_rows) == (32, 32)
+    assert (store.device_rows, opened(str(store)).device_rows) == (32, 32)
     store.add(*numbered(6), 32, {})
-    assert len(opened(Path(str(store)))) == 6
-    assert zarr.open_group(Path(str(store)), mode="r").attrs["featx"]["device_rows"] == 32
+    assert len(opened(str(store))) == 6
+    with by_plain_zarr(str(store)) as root:
+        assert root.attrs["featx"]["device_rows"] == 32
 
 
-def test_rows_of_batches_of_another_size_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
-    store = filled(tmp_path / "toy.zarr")
-    other = opened(tmp_path / "toy.zarr")
+def test_rows_of_batches_of_another_size_are_refused_and_nothing_is_written(place: str) -> None:
+    store = filled(f"{place}/toy.zarr")
+    other = opened(f"{place}/toy.zarr")
 
     with pytest.raises(
         StoreError,
@@ -277,29 +294,28 @@ def test_rows_of_batches_of_another_size_are_refused_and_nothing_is_written(tmp_
     ):
         other.add(*numbered(9), 32, {})
 
-    assert len(opened(Path(str(store)))) == 6
-    assert len(list(Path(str(store)).glob("segment-*"))) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["toy.zarr"]
+    assert len(opened(str(store))) == 6
+    assert len(segment_names(store)) == 1
     other.add(*numbered(9), DEVICE_ROWS, {})
-    assert len(opened(Path(str(store)))) == 9
+    assert len(opened(str(store))) == 9
 
 
-def test_of_two_writers_that_begin_a_store_at_once_with_other_batches_one_is_refused(tmp_path: Path) -> None:
-    first, second = opened(tmp_path / "toy.zarr"), opened(tmp_path / "toy.zarr")
+def test_of_two_writers_that_begin_a_store_at_once_with_other_batches_one_is_refused(place: str) -> None:
+    first, second = opened(f"{place}/toy.zarr"), opened(f"{place}/toy.zarr")
     first.add(*numbered(6), 16, {})
 
     with pytest.raises(StoreError, match="holds rows of batches of 16 images, these are of 8"):
         second.add(*numbered(6, 6), 8, {})
 
-    assert opened(tmp_path / "toy.zarr").device_rows == second.device_rows == 16
+    assert opened(f"{place}/toy.zarr").device_rows == second.device_rows == 16
 
 
-def test_rows_that_are_stored_already_may_come_from_any_batches(tmp_path: Path) -> None:
-    store = filled(tmp_path / "toy.zarr")
+def test_rows_that_are_stored_already_may_come_from_any_batches(place: str) -> None:
+    store = filled(f"{place}/toy.zarr")
 
     store.add(*numbered(6), 2 * DEVICE_ROWS, {})
 
-    assert (len(opened(Path(str(store)))), opened(Path(str(store))).device_rows) == (6, DEVICE_ROWS)
+    assert (len(opened(str(store))), opened(str(store)).device_rows) == (6, DEVICE_ROWS)
 
 
 @pytest.mark.parametrize("rows", [None, "many", []])
