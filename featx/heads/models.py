@@ -284,7 +284,7 @@ def xgboost(task: Task) -> Head:
 
     def space(trial: optuna.Trial) -> Params:
         return {
-            "max_depth": trial.suggest_int("max_depth", 2, 8),
+            "max_depth": trial.suggest_int("max_depth", 2, 5),
             "learning_rate": trial.suggest_float("learning_rate", 0.03, 0.3, log=True),
             "subsample": trial.suggest_float("subsample", 0.5, 1.0),
             "colsample_bytree": trial.suggest_float("colsample_bytree", few, many, log=True),

@@ -232,7 +232,7 @@ def test_plain_zarr_reads_a_store_as_the_docs_say(store: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("cache ls --cache nowhere", "no cache lies at nowhere; name one with '--cache DIR', or run 'featx extract'"),
+        ("cache ls --cache nowhere", "no cache lies at nowhere; name one with '--cache', or run 'featx extract' first"),
         ("cache verify nothing", "no store in cache is called 'nothing'; stores: toy-"),
         ("cache export nothing --to a.npz", "no extracted embedding is called 'nothing'"),
         ("cache export toy --to a.csv", "a.csv: found the ending '.csv', expected one of .npz, .h5, .parquet"),
