@@ -3,6 +3,7 @@
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,11 +12,33 @@ import pytest
 import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
+from featx.caches.clearing import gc
 from featx.errors import CorruptError, IncompleteError, StoreError
+from featx.storage.compaction import compact
 from featx.storage.store import EmbeddingStore
-from tests.storage.stores import DEVICE_ROWS, SIZE, SPEC, D, chunks, filled, numbered, opened, segments
+from tests.storage.stores import (
+    DEVICE_ROWS,
+    SIZE,
+    SPEC,
+    D,
+    DyingShelf,
+    KilledError,
+    chunks,
+    filled,
+    left_by_dead_writer,
+    numbered,
+    opened,
+    segments,
+)
 
 Float32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 # few digests, so that they meet again; zeros and high bytes at both ends, where text comparison could go wrong
@@ -34,7 +57,7 @@ def chunk(store: EmbeddingStore, name: str) -> Path:
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Two handles on one store, against a dictionary that keeps the first row given for a digest."""
+    """Two handles on one store whose other writers die, against a dictionary that keeps the first row of a digest."""
 
     @initialize()
     def start(self) -> None:
@@ -49,6 +72,29 @@ class StoreMachine(RuleBasedStateMachine):
         x = np.array(list(rows.values()), dtype=np.float32).reshape(-1, D)
         self.stores[which].add(list(rows), x, DEVICE_ROWS, {"device": "cpu"})
         self.model = rows | self.model
+
+    @rule(which=st.integers(0, 1), most_rows=st.integers(1, 30))
+    def join(self, which: int, most_rows: int) -> None:
+        compact(self.stores[which], most_bytes=most_rows * D * 4)
+        found = opened(self.path)
+        assert sum(map(len, found.segments)) == len(found)
+
+    @rule(rows=Rows.filter(len), n_files=st.integers(1, 7))
+    def die_writing(self, rows: dict[str, tuple[float, ...]], n_files: int) -> None:
+        left_by_dead_writer(self.path, list(rows), np.array(list(rows.values()), dtype=np.float32), n_files)
+
+    @rule(withdrawals=st.integers(0, 2), leaves_trash=st.booleans())
+    def die_joining(self, withdrawals: int, leaves_trash: bool) -> None:
+        store = opened(self.path)
+        store.shelf = DyingShelf(self.path, withdrawals, leaves_trash=leaves_trash)
+        with suppress(KilledError):
+            compact(store)
+
+    @precondition(lambda self: self.path.parent.exists())
+    @rule()
+    def clear(self) -> None:
+        gc(cache=self.path.parent)
+        assert [path.name for path in self.path.parent.iterdir() if path.name != self.path.name] == []
 
     @rule(which=st.integers(0, 1))
     def reopen(self, which: int) -> None:
@@ -70,14 +116,14 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def a_reader_sees_all_that_was_added(self) -> None:
         if hasattr(self, "path"):
-            assert len(opened(self.path)) == len(self.model)
+            assert opened(self.path).digests == sorted(self.model)
 
     def teardown(self) -> None:
         self.folder.cleanup()
 
 
-def test_the_store_is_a_dictionary_that_keeps_the_first_row() -> None:
-    run_state_machine_as_test(StoreMachine, settings=settings(max_examples=12, stateful_step_count=12, deadline=None))
+def test_the_store_is_a_dictionary_that_keeps_the_first_row(home: Path) -> None:
+    run_state_machine_as_test(StoreMachine, settings=settings(max_examples=30, stateful_step_count=20, deadline=None))
 
 
 def test_plain_zarr_reads_the_same_arrays(tmp_path: Path) -> None:

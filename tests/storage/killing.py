@@ -1,0 +1,168 @@
+"""Processes that run a command or a function, and are killed at random moments with all that they started."""
+
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pandas as pd
+
+from featx.caches.clearing import gc
+from featx.caches.verification import verify
+from featx.storage.checks import check, open_store
+from featx.storage.compaction import compact
+from featx.storage.leases import leftovers
+from featx.workspace import Study
+from tests.rows import stored_rows
+
+ROOT = Path(__file__).parents[2]
+FORKS = get_context("forkserver")  # imports once what many processes need
+FORKS.set_forkserver_preload(["tests.conftest", "featx.cli.main", "featx.embeddings.extract", __name__])
+PROGRAM = "from featx.cli.main import main; main()"
+
+
+def fresh_rng() -> random.Random:
+    """Return a generator whose seed is printed."""
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")
+    return random.Random(seed)
+
+
+def begun(call: Callable[..., None], *args: object) -> BaseProcess:
+    """Start a function in a process of its own."""
+    process = FORKS.Process(target=call, args=args)
+    process.start()
+    return process
+
+
+def kill(process: BaseProcess) -> None:
+    """Kill a process and all that it started."""
+    assert process.pid is not None
+    with suppress(ProcessLookupError):  # it has no group of its own yet
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.join()
+
+
+def killed_at(process: BaseProcess, moment_s: float) -> bool:
+    """Kill a process at a moment; return whether it was still at work, and so did not end by itself."""
+    process.join(moment_s)
+    if process.exitcode is not None:
+        assert process.exitcode == 0
+        return False
+    kill(process)
+    return True
+
+
+def toy_command(folder: Path, *words: str) -> None:
+    """Run the command line in a folder, the tests' own backbones known; it says nothing."""
+    _enter(folder)
+    from featx.cli.main import main
+
+    sys.argv = ["featx", *words]
+    main()
+
+
+def program(folder: Path, *words: str) -> None:
+    """Become the program as users start it."""
+    _enter(folder)
+    os.environ["PYTHONPATH"] = str(ROOT)
+    os.execv(sys.executable, [sys.executable, "-c", PROGRAM, *words])
+
+
+def joining(store: Path) -> None:
+    """Join a store's segments, at most a few rows to each."""
+    _enter(store.parent)
+    compact(open_store(store), most_bytes=1500)
+
+
+def clearing(folder: Path) -> None:
+    """Clear up a cache, the runs beside it in sight."""
+    _enter(folder)
+    gc()
+
+
+def _enter(folder: Path) -> None:
+    """Make this process the first of a group, quiet, in a folder, with nothing from the environment."""
+    os.setsid()
+    os.chdir(folder)
+    for variable in ("FEATX_RECIPE", "FEATX_CACHE", "FEATX_RUNS"):
+        os.environ.pop(variable, None)
+    with Path("said.txt").open("ab") as said:
+        os.dup2(said.fileno(), 1)
+        os.dup2(said.fileno(), 2)
+
+
+@dataclass
+class Told:
+    """What became of extractions that were killed.
+
+    Attributes
+    ----------
+    n_kills, n_rounds
+        Kills, and extractions from nothing to the end among which they fell.
+    n_hit_writing, n_hit_storing
+        Kills that left something half-written, and of these those that left a part of a segment.
+    """
+
+    n_kills: int = 0
+    n_rounds: int = 0
+    n_hit_writing: int = 0
+    n_hit_storing: int = 0
+
+
+def check_killed_extractions(
+    home: Path, how: Callable[..., None], n_kills: int, n_images: int, segment_rows: int
+) -> Told:
+    """Extract by ``featx.toml`` once undisturbed, then kill at random moments, resume, and compare, again and again.
+
+    Parameters
+    ----------
+    home
+        The working directory: it holds the recipe, and gets ``cache`` and ``runs``.
+    how
+        `toy_command` or `program`.
+    segment_rows
+        As the recipe has it.
+    """
+    rng, told, start = fresh_rng(), Told(), time.perf_counter()
+    assert not killed_at(begun(how, home, "extract"), 600)
+    calm_s, calm = time.perf_counter() - start, stored_rows(Study.open(None))
+    assert len(calm) == n_images
+    print(f"undisturbed: {calm_s:.1f} s")
+    while told.n_kills < n_kills:
+        for name in ("cache", "runs"):
+            shutil.rmtree(home / name)
+        told.n_rounds, before = told.n_rounds + 1, told.n_kills
+        while killed_at(begun(how, home, "extract"), rng.uniform(0, calm_s) if told.n_kills < n_kills else 600):
+            told.n_kills += 1
+            left = [path.name for path in leftovers(home / "cache")]
+            told.n_hit_writing += bool(left)
+            told.n_hit_storing += any(".zarr." in name for name in left)
+            assert all(check(store).is_whole for store in (home / "cache").glob("*.zarr"))
+        _check_whole(home, calm, (told.n_kills - before) * segment_rows)
+    return told
+
+
+def _check_whole(home: Path, calm: dict[str, bytes], most_again: int) -> None:
+    """Compare an extraction that came to its end with an undisturbed one."""
+    outcomes = pd.read_parquet(home / "runs" / "featx" / "outcomes.parquet")
+    assert sorted(outcomes["id"]) == sorted(calm)
+    assert set(outcomes["outcome"]) <= {"embedded", "cached"}
+    assert stored_rows(Study.open(None)) == calm
+    (found,) = verify()
+    assert found.is_whole
+    assert len(calm) <= found.n_rows <= len(calm) + most_again
+    assert len(open_store(found.store)) == len(calm)
+    left = leftovers(home / "cache")
+    assert sorted(gc().leftovers) == sorted(path.name for path in left)
+    assert leftovers(home / "cache") == []
+    assert stored_rows(Study.open(None)) == calm
