@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.killing import check_killed_extractions, program
+from tests.storage.killing import check_killed_extractions
 
 SEGMENT_ROWS = 32
 RECIPE = f"""
@@ -30,7 +30,7 @@ def test_extractions_killed_a_hundred_times_end_as_an_undisturbed_one(
 ) -> None:
     (home / "featx.toml").write_text(RECIPE)
     with capsys.disabled():
-        told = check_killed_extractions(home, program, 100, 2624, SEGMENT_ROWS)
+        told = check_killed_extractions(home, 100, 2624, SEGMENT_ROWS)
         print(told)
     assert told.n_kills == 100
     assert told.n_hit_storing > 0

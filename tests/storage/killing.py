@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -22,11 +22,11 @@ from featx.storage.compaction import compact
 from featx.storage.leases import leftovers
 from featx.workspace import Study
 from tests.rows import stored_rows
+from tests.storage.stores import DEVICE_ROWS, numbered, opened
 
-ROOT = Path(__file__).parents[2]
 FORKS = get_context("forkserver")  # imports once what many processes need
 FORKS.set_forkserver_preload(["tests.conftest", "featx.cli.main", "featx.embeddings.extract", __name__])
-PROGRAM = "from featx.cli.main import main; main()"
+JOINED_BYTES = 600  # 50 rows
 
 
 def fresh_rng() -> random.Random:
@@ -62,32 +62,44 @@ def killed_at(process: BaseProcess, moment_s: float) -> bool:
     return True
 
 
-def toy_command(folder: Path, *words: str) -> None:
-    """Run the command line in a folder, the tests' own backbones known; it says nothing."""
+def command(folder: Path, *words: str) -> None:
+    """Run the command line in a folder, as it is once all is imported; what it says goes to ``said.txt``."""
     _enter(folder)
     from featx.cli.main import main
 
     sys.argv = ["featx", *words]
-    main()
+    try:
+        main()
+    except SystemExit as stop:
+        os._exit(int(stop.code or 0))  # multiprocessing does not end loky's threads, and would wait for them
+    os._exit(0)
 
 
-def program(folder: Path, *words: str) -> None:
-    """Become the program as users start it."""
+def adding(store: Path, firsts: Sequence[int], n: int) -> None:
+    """Add n rows from each of some numbers on, by a handle that learns of others only as it adds."""
+    _enter(store.parents[1])
+    own = opened(store)
+    for first in firsts:
+        own.add(*numbered(n, first), DEVICE_ROWS, {})
+
+
+def joining(store: Path, again: bool = False) -> None:
+    """Join a store's segments, a few rows to each; again until the file ``over`` is there."""
+    _enter(store.parents[1])
+    while True:
+        if store.exists():
+            compact(open_store(store), most_bytes=JOINED_BYTES)
+        if not again or Path("over").exists():
+            return
+
+
+def clearing(folder: Path, again: bool = False) -> None:
+    """Clear up a cache, the runs beside it in sight; again until the file ``over`` is there."""
     _enter(folder)
-    os.environ["PYTHONPATH"] = str(ROOT)
-    os.execv(sys.executable, [sys.executable, "-c", PROGRAM, *words])
-
-
-def joining(store: Path) -> None:
-    """Join a store's segments, at most a few rows to each."""
-    _enter(store.parent)
-    compact(open_store(store), most_bytes=1500)
-
-
-def clearing(folder: Path) -> None:
-    """Clear up a cache, the runs beside it in sight."""
-    _enter(folder)
-    gc()
+    while True:
+        gc()
+        if not again or Path("over").exists():
+            return
 
 
 def _enter(folder: Path) -> None:
@@ -119,22 +131,19 @@ class Told:
     n_hit_storing: int = 0
 
 
-def check_killed_extractions(
-    home: Path, how: Callable[..., None], n_kills: int, n_images: int, segment_rows: int
-) -> Told:
+def check_killed_extractions(home: Path, n_kills: int, n_images: int, segment_rows: int) -> Told:
     """Extract by ``featx.toml`` once undisturbed, then kill at random moments, resume, and compare, again and again.
 
     Parameters
     ----------
     home
         The working directory: it holds the recipe, and gets ``cache`` and ``runs``.
-    how
-        `toy_command` or `program`.
     segment_rows
         As the recipe has it.
     """
+    begun(os.getpid).join()  # what all processes share is imported now
     rng, told, start = fresh_rng(), Told(), time.perf_counter()
-    assert not killed_at(begun(how, home, "extract"), 600)
+    assert not killed_at(begun(command, home, "extract"), 600)
     calm_s, calm = time.perf_counter() - start, stored_rows(Study.open(None))
     assert len(calm) == n_images
     print(f"undisturbed: {calm_s:.1f} s")
@@ -142,7 +151,7 @@ def check_killed_extractions(
         for name in ("cache", "runs"):
             shutil.rmtree(home / name)
         told.n_rounds, before = told.n_rounds + 1, told.n_kills
-        while killed_at(begun(how, home, "extract"), rng.uniform(0, calm_s) if told.n_kills < n_kills else 600):
+        while killed_at(begun(command, home, "extract"), rng.uniform(0, calm_s) if told.n_kills < n_kills else 600):
             told.n_kills += 1
             left = [path.name for path in leftovers(home / "cache")]
             told.n_hit_writing += bool(left)
