@@ -2,6 +2,7 @@
 
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -62,9 +64,9 @@ def killed_at(process: BaseProcess, moment_s: float) -> bool:
     return True
 
 
-def command(folder: Path, *words: str) -> None:
-    """Run the command line in a folder, as it is once all is imported; what it says goes to ``said.txt``."""
-    _enter(folder)
+def command(folder: Path, *words: str, to: int | None = None) -> None:
+    """Run the command line in a folder, as it is once all is imported; what it says goes to ``said.txt``, or `to`."""
+    _enter(folder, to)
     from featx.cli.main import main
 
     sys.argv = ["featx", *words]
@@ -73,6 +75,23 @@ def command(folder: Path, *words: str) -> None:
     except SystemExit as stop:
         os._exit(int(stop.code or 0))  # multiprocessing does not end loky's threads, and would wait for them
     os._exit(0)
+
+
+def said(folder: Path, *words: str, most_bytes: int | None = None) -> tuple[int, str]:
+    """Run the command line in a process whose files may not grow beyond some bytes; return its code and all it says."""
+    reader, writer = FORKS.Pipe(duplex=False)
+    process = begun(_limited, folder, writer, most_bytes, *words)
+    writer.close()
+    process.join()
+    text = os.read(reader.fileno(), 1 << 20).decode()  # no more than a pipe holds
+    assert process.exitcode is not None
+    return process.exitcode, text
+
+
+def _limited(folder: Path, writer: Connection, most_bytes: int | None, *words: str) -> None:
+    if most_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+    command(folder, *words, to=writer.fileno())
 
 
 def adding(store: Path, firsts: Sequence[int], n: int) -> None:
@@ -102,15 +121,15 @@ def clearing(folder: Path, again: bool = False) -> None:
             return
 
 
-def _enter(folder: Path) -> None:
+def _enter(folder: Path, to: int | None = None) -> None:
     """Make this process the first of a group, quiet, in a folder, with nothing from the environment."""
     os.setsid()
     os.chdir(folder)
     for variable in ("FEATX_RECIPE", "FEATX_CACHE", "FEATX_RUNS"):
         os.environ.pop(variable, None)
-    with Path("said.txt").open("ab") as said:
-        os.dup2(said.fileno(), 1)
-        os.dup2(said.fileno(), 2)
+    with Path("said.txt").open("ab") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno() if to is None else to, stream)
 
 
 @dataclass
