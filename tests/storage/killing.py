@@ -52,6 +52,8 @@ def kill(process: BaseProcess) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     process.join()
+    for semaphore in Path("/dev/shm").glob(f"sem.loky-{process.pid}-*"):
+        semaphore.unlink()  # loky's tracker would have, and was killed as well
 
 
 def killed_at(process: BaseProcess, moment_s: float) -> bool:
@@ -169,10 +171,11 @@ def check_killed_extractions(home: Path, n_kills: int, n_images: int, segment_ro
     while told.n_kills < n_kills:
         for name in ("cache", "runs"):
             shutil.rmtree(home / name)
-        told.n_rounds, before = told.n_rounds + 1, told.n_kills
+        told.n_rounds, before, known = told.n_rounds + 1, told.n_kills, set[str]()
         while killed_at(begun(command, home, "extract"), rng.uniform(0, calm_s) if told.n_kills < n_kills else 600):
             told.n_kills += 1
-            left = [path.name for path in leftovers(home / "cache")]
+            left = {path.name for path in leftovers(home / "cache")} - known
+            known |= left
             told.n_hit_writing += bool(left)
             told.n_hit_storing += any(".zarr." in name for name in left)
             assert all(check(store).is_whole for store in (home / "cache").glob("*.zarr"))
