@@ -110,7 +110,7 @@ def test_writers_readers_and_those_that_join_and_clear_up_do_not_disturb_one_ano
             sizes += [look(reader, expected), look(opened(place), expected)]
     (home / "over").touch()
     for process in (*writers, *others):
-        process.join(60)
+        process.join(300)
         assert process.exitcode == 0, (home / "said.txt").read_text()
     assert sizes == sorted(sizes)
     assert look(opened(place), expected) == N_ROWS
