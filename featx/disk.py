@@ -1,16 +1,20 @@
 """Files and folders that are seen whole or not at all.
 
 Each is written under a private name (it begins with a dot) and renamed when it is finished, so a reader never
-meets half of one, and a killed writer leaves nothing that could be taken for a result.
+meets half of one, and a killed writer leaves nothing that could be taken for a result. A private name tells who writes:
+the machine, the process and when that started (`featx.storage.leases` knows who lives).
 """
 
 import fcntl
 import hashlib
 import json
+import os
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +35,46 @@ def file_state(path: str | Path) -> tuple[str, int, int] | None:
     return str(path), stat.st_size, stat.st_mtime_ns
 
 
+def private_name(final: str) -> str:
+    """Return a new name, hidden, for what will be called `final`; it carries this process's lease."""
+    return f".{final}.{machine()}-{os.getpid()}-{started(os.getpid())}-{uuid.uuid4().hex[:8]}"
+
+
+@cache
+def machine() -> str:
+    """8 hex digits for this machine since it was started, or this container."""
+    marks = [socket.gethostname()]
+    with suppress(OSError):  # not Linux: the name has to do
+        marks += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").readlink())]
+    return hashlib.sha256("/".join(marks).encode()).hexdigest()[:8]
+
+
+def started(process: int) -> str:
+    """Return when a process started, in clock ticks after the machine did; empty where none of that number lives.
+
+    Numbers of processes are given again; the two together are not. One that has ended and waits for its parent to
+    notice is dead.
+    """
+    try:
+        state, *fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return ""
+    else:
+        return "" if state in "ZX" else fields[18]
+    try:  # no /proc: the number alone has to do
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        pass
+    return "0"
+
+
 @contextmanager
 def whole_folder(final: Path) -> Iterator[Path]:
     """Fill a folder under a private name and show it whole, replacing an older one; on an error nothing is left."""
-    private = final.parent / f".{final.name}.{uuid.uuid4().hex[:8]}"
+    private = final.parent / private_name(final.name)
     private.mkdir(parents=True)
     try:
         yield private
@@ -58,7 +98,7 @@ def _show(private: Path, final: Path) -> None:
     except OSError:
         if not final.is_dir():
             raise
-        old = final.parent / f".{final.name}.{uuid.uuid4().hex[:8]}.old"
+        old = final.parent / private_name(f"{final.name}.old")
         final.rename(old)
         try:
             private.rename(final)
@@ -72,7 +112,7 @@ def _show(private: Path, final: Path) -> None:
 def whole_file(final: Path) -> Iterator[Path]:
     """Fill a file under a private name and show it whole, replacing an older one; on an error nothing is left."""
     final.parent.mkdir(parents=True, exist_ok=True)
-    private = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}")
+    private = final.with_name(private_name(final.name))
     try:
         yield private
         private.replace(final)

@@ -551,6 +551,8 @@ class EngineSpec(Spec):
     least_cosine
         That a reduced precision's vectors must have with fp32's, on the images that are tried, and as they make it
         expect on the others (`featx.embeddings.drift.Drift`).
+    segment_rows
+        Most rows that are gathered before they are stored: what a killed extraction loses at most.
     gpus
         That a network is trained on at once.
     search_gb
@@ -564,6 +566,7 @@ class EngineSpec(Spec):
     batch_size: Count = 16
     runtime: Literal["auto", Runtime] = "auto"
     least_cosine: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    segment_rows: Count = 1024
     gpus: Count = 1
     search_gb: Annotated[float, Field(ge=0)] = 2.0
     boundary_gb: Annotated[float, Field(ge=0)] = 50.0

@@ -47,6 +47,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "batch_size": 5,
             "runtime": "onnx",
             "least_cosine": 0.99,
+            "segment_rows": 64,
             "gpus": 2,
             "search_gb": 1.0,
             "boundary_gb": 1.0,

@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from featx.disk import read_table
 from featx.errors import DataError, IncompleteError
 from featx.recipe import Recipe, load_recipe
@@ -77,12 +79,12 @@ class Cache:
         for name in LOCKS:
             for file in sorted(self.runs.rglob(name)):
                 for one in _json(file):
-                    yield _owner(self.runs, file.parent), _resolved(one)
+                    yield _owner(self.runs, file.parent), _resolved(file, one)
 
     def _of_models(self) -> Iterator[tuple[str, ResolvedEmbedding]]:
         for file in sorted(self.runs.rglob("[!.]*/header.json")):
             for one in _json(file).get("embeddings", []):
-                yield _owner(self.runs, file.parent.parent), _resolved(one)
+                yield _owner(self.runs, file.parent.parent), _resolved(file, one)
 
     def holds_unneeded(self, store: Shelf) -> bool:
         """Whether no recipe in sight needs a store; unknown, and so no, where none is in sight."""
@@ -112,8 +114,18 @@ def _json(file: Path) -> Any:
         ) from error
 
 
-def _resolved(fields: dict[str, Any]) -> ResolvedEmbedding:
-    return ResolvedEmbedding.model_validate({name: fields[name] for name in ResolvedEmbedding.model_fields})
+def _resolved(file: Path, fields: dict[str, Any]) -> ResolvedEmbedding:
+    try:
+        return ResolvedEmbedding.model_validate({name: fields[name] for name in ResolvedEmbedding.model_fields})
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except KeyError as error:
+        what = f"no {error}"
+    raise IncompleteError(
+        f"{file} was written by another version of featx ({what}): what it needs is not known; update featx, or remove "
+        "the file"
+    )
 
 
 def _owner(runs: Path, folder: Path) -> str:

@@ -49,5 +49,13 @@ def main() -> None:
             sys.stderr.write("interrupted; what was done is kept\n")
         raise
     except (FeatxError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {error}{_remedy(error)}\n")
         sys.exit(TOO_MANY_FAILURES if isinstance(error, TooManyFailuresError) else 1)
+
+
+def _remedy(error: Exception) -> str:
+    """Return what to do about a disk that takes nothing more, where the system's words are all that is said."""
+    from featx.storage.shelves import FULL
+
+    is_full = isinstance(error, OSError) and error.errno in FULL
+    return "; make room, and run again: what was done is kept" if is_full else ""

@@ -20,9 +20,8 @@ from featx.specs import EmbeddingRequest
 from featx.storage.store import EmbeddingStore, missing
 from featx.workspace import LockedEmbedding, store_path
 
-SEGMENT_ROWS = 1024
 SEGMENT_BYTES = 256 << 20  # of float32, in all stores: what is gathered in memory
-SEGMENT_S = 30.0  # what a killed extraction loses at most
+SEGMENT_S = 30.0  # of work that is gathered: with `EngineSpec.segment_rows` what a killed extraction loses at most
 
 
 @dataclass(frozen=True)
@@ -97,6 +96,8 @@ class SegmentWriter:
     ----------
     stores
         One for each column of the rows.
+    most_rows
+        Of a segment; fewer where they are wide.
 
     Attributes
     ----------
@@ -104,7 +105,7 @@ class SegmentWriter:
         Kept with the segments and with the store; known once the network is ready.
     """
 
-    def __init__(self, stores: Sequence[EmbeddingStore]) -> None:
+    def __init__(self, stores: Sequence[EmbeddingStore], most_rows: int) -> None:
         self.stores = stores
         self.provenance: dict[str, Any] = {}
         self.device_rows = 0
@@ -112,7 +113,7 @@ class SegmentWriter:
         self._columns: list[Rows] = []
         self._published = time.perf_counter()
         row_bytes = 4 * sum(store.n_features for store in stores)
-        self._most = min(SEGMENT_ROWS, max(1, SEGMENT_BYTES // row_bytes))
+        self._most = min(most_rows, max(1, SEGMENT_BYTES // row_bytes))
 
     def add(self, digests: Sequence[str], columns: Rows) -> None:
         """Take the rows of one batch."""
@@ -157,14 +158,15 @@ def fill(plans: Sequence[Plan], uris: Mapping[str, Place], chooser: Chooser, wat
         the disk does not hold what is to be written.
     """
     with ExitStack() as writers:
-        lanes = [_lane(plan, writers.enter_context(SegmentWriter(plan.stores)), uris, chooser) for plan in plans]
+        lanes = [_lane(plan, writers, uris, chooser) for plan in plans]
         wanted = frozenset().union(*(lane.wanted for lane in lanes))
         todo = [(digest, uri) for digest, uri in uris.items() if digest in wanted]
         check_space([store for plan in plans for store in plan.stores], wanted, chooser.cache, watch)
         return run(lanes, todo, plans[0].locked[0].spec.decoding, chooser.engine, watch)
 
 
-def _lane(plan: Plan, writer: SegmentWriter, uris: Mapping[str, Place], chooser: Chooser) -> Lane:
+def _lane(plan: Plan, writers: ExitStack, uris: Mapping[str, Place], chooser: Chooser) -> Lane:
+    writer = writers.enter_context(SegmentWriter(plan.stores, chooser.engine.segment_rows))
     lacking = plan.missing(uris)
 
     def ready() -> Runner:

@@ -1,6 +1,7 @@
 """What an extraction will write, said before it begins, and refused where the disk does not hold it."""
 
 import math
+import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,13 +20,18 @@ def check_space(stores: Sequence[EmbeddingStore], digests: Iterable[str], cache:
     Raises
     ------
     StoreError
-        it does not fit; names the widest embedding.
+        the cache may only be read, or it does not fit; names the widest embedding.
     """
     every = list(digests)
     sizes = [_bytes(len(store.missing(every)), store.n_features * store.dtype.itemsize) for store in stores]
     needed = sum(sizes)
     if not needed:
         return
+    if cache.folder is not None and not os.access(nearest(cache.folder), os.W_OK):
+        raise StoreError(
+            f"{cache} may only be read, and lacks {gigabytes(needed)} of vectors: name another cache (paths.cache), or "
+            "change its permissions"
+        )
     free = room_bytes(cache)
     if needed > free:
         widest = stores[sizes.index(max(sizes))]
@@ -45,8 +51,12 @@ def room_bytes(cache: CachePlace) -> float:
 
 def free_bytes(folder: Path) -> int:
     """Return how much the disk has left that holds a folder, or will."""
-    place = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
-    return shutil.disk_usage(place).free
+    return shutil.disk_usage(nearest(folder)).free
+
+
+def nearest(folder: Path) -> Path:
+    """Return a folder, or what of its parents is there already."""
+    return next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
 
 
 def _bytes(n_rows: int, vector_bytes: int) -> int:

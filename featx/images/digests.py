@@ -1,10 +1,12 @@
 """What an image is: 128 bits of SHA-256 over its content, remembered while its file stays as it is."""
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -69,7 +71,7 @@ class DigestCache:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         self._database = connected(path, f"digests {COLUMNS} WITHOUT ROWID")
 
     def __enter__(self) -> Self:
@@ -90,20 +92,30 @@ class DigestCache:
     def remember(self, rows: Sequence[tuple[str, State, str]]) -> None:
         """Keep (uri, state, digest) of images that were read after their files had settled."""
         values = [(uri, *state, text) for uri, state, text in rows]
-        with self._database:
+        with kept(self._path, self._database):
             self._database.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", values)
 
 
 def connected(path: Path, table: str) -> sqlite3.Connection:
-    """Open a database with a table of this name and columns; one that is damaged is only a cache, and is begun anew."""
+    """Open a database with a table of this name and columns; one that is damaged is only a cache, and is begun anew.
+
+    In a folder that may only be read and has none, there is nothing to remember: it is in memory then.
+
+    Raises
+    ------
+    StoreError
+        it cannot be opened; says why.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    is_possible = path.exists() or os.access(path.parent, os.W_OK)
     for _ in range(2):
-        database = sqlite3.connect(path, timeout=60)
+        database = sqlite3.connect(path if is_possible else ":memory:", timeout=60)
         try:
             database.execute(f"CREATE TABLE IF NOT EXISTS {table}")
             is_whole = database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
         except sqlite3.OperationalError as error:  # busy, or a folder that may not be written: not the file's fault
             database.close()
-            raise StoreError(f"{path} cannot be opened: {error}; check who else uses it and its permissions") from error
+            raise _unusable(path, "opened", error) from error
         except sqlite3.DatabaseError:
             is_whole = False
         if is_whole:
@@ -111,6 +123,33 @@ def connected(path: Path, table: str) -> sqlite3.Connection:
         database.close()
         path.unlink()
     raise AssertionError("a new database is never damaged")
+
+
+@contextmanager
+def kept(path: Path, database: sqlite3.Connection) -> Iterator[None]:
+    """Keep what the block writes; not where the database may only be read: it is learnt anew the next time.
+
+    Raises
+    ------
+    StoreError
+        there is no room for it.
+    """
+    try:
+        with database:
+            yield
+    except sqlite3.OperationalError as error:
+        if _kind(error) != sqlite3.SQLITE_READONLY:
+            raise _unusable(path, "written", error) from error
+
+
+def _unusable(path: Path, what: str, error: sqlite3.OperationalError) -> StoreError:
+    is_full = _kind(error) in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+    remedy = "make room, and run again" if is_full else "check who else uses it and its permissions"
+    return StoreError(f"{path} cannot be {what}: {error}; {remedy}")
+
+
+def _kind(error: sqlite3.OperationalError) -> int:
+    return error.sqlite_errorcode & 0xFF  # the rest tells variants of it
 
 
 def has_settled(state: State, before_ns: int) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.images.decode import Pixels
-from featx.images.digests import connected
+from featx.images.digests import connected, kept
 from featx.specs import Decoding, Preprocessing, fingerprint
 
 SIDE = 32
@@ -85,7 +85,7 @@ class ThumbnailCache:
     """
 
     def __init__(self, path: Path, decoding: Decoding) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         columns = "(made_by TEXT, digest TEXT, grey BLOB, PRIMARY KEY (made_by, digest))"
         self._database: sqlite3.Connection = connected(path, f"thumbnails {columns}")
         self._made_by = fingerprint([THUMBNAIL.identity(), decoding.identity()])
@@ -109,5 +109,5 @@ class ThumbnailCache:
     def remember(self, rows: Iterable[tuple[str, Pixels]]) -> None:
         """Keep (digest, thumbnail) of some images."""
         values = [(self._made_by, name, small.tobytes()) for name, small in rows]
-        with self._database:
+        with kept(self._path, self._database):
             self._database.executemany("INSERT OR REPLACE INTO thumbnails VALUES (?, ?, ?)", values)

@@ -12,14 +12,14 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featx.disk import private_name
 from featx.errors import StoreError
-from featx.storage.leases import private_name
 
 METADATA = "zarr.json"
 PREFIX = "segment-"
@@ -174,6 +174,7 @@ class LocalShelf:
         private = self.path.parent / private_name(self.path.name)
         try:
             with room_for(self.place, files):
+                _make_folders(private, files)
                 for name, content in files.items():
                     _write_through(private / name, content)
                 for folder, _, _ in os.walk(private, topdown=False):
@@ -243,8 +244,15 @@ def room_for(place: str, files: Files) -> Iterator[None]:
         ) from error
 
 
+def _make_folders(private: Path, files: Files) -> None:
+    """Make all folders at once: one that somebody removes later is missed, and not filled again by half."""
+    private.mkdir(parents=True)
+    inside = {folder for name in files for folder in PurePosixPath(name).parents}
+    for folder in sorted(inside - {PurePosixPath()}):
+        (private / folder).mkdir()
+
+
 def _write_through(path: Path, content: bytes | memoryview) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         file.write(content)
         file.flush()

@@ -279,14 +279,16 @@ def header_of(content: bytes, place: str) -> tuple[dict[str, Any], int]:
     """
     try:
         document = json.loads(content)
-        found, seal = dict(document["attributes"]["featx"]), document["attributes"].get(SEAL)
+        attributes = document["attributes"]
+        found = dict(attributes["featx"])
         version, rows = int(found["spec"]["format"]), int(found.pop("device_rows"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptError(f"{place} is no embedding store of featx; move it away and extract again") from error
     known = int(EmbeddingSpec.model_fields["format"].default)
     if version > known:
         raise StoreError(f"{place} has format {version}, this featx reads up to {known}; update featx")
-    if seal is not None and seal != _seal_of(document):  # older stores have none
+    is_old = attributes.keys() == {"featx"}  # older stores have no seal
+    if not is_old and attributes.get(SEAL) != _seal_of(document):
         raise CorruptError(f"{place}/{METADATA} was changed after it was written; run 'featx cache verify --repair'")
     return found, rows
 

@@ -1,5 +1,7 @@
 """Small stores for tests: rows of three numbers, digests that count."""
 
+import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,8 +11,11 @@ import zarr
 from numpy.typing import NDArray
 from zarr.core.sync import sync
 
+from featx.disk import machine
 from featx.sources import is_url
 from featx.specs import EmbeddingSpec, Preprocessing
+from featx.storage.segments import as_keys, encoded
+from featx.storage.shelves import TRASH, LocalShelf
 from featx.storage.store import EmbeddingStore, shelf_at
 
 D = 3
@@ -57,3 +62,38 @@ def by_plain_zarr(place: str) -> Iterator[zarr.Group]:
 def chunks(segment: Path) -> dict[str, Path]:
     """Return the files that hold a segment's arrays."""
     return {name: next(p for p in (segment / name / "c").rglob("*") if p.is_file()) for name in ("x", "digest", "crc")}
+
+
+def dead_name(final: str) -> str:
+    """Return the private name that a writer which died had for `final`: of this process's number, at another time."""
+    return f".{final}.{machine()}-{os.getpid()}-1-{uuid.uuid4().hex[:8]}"
+
+
+def left_by_dead_writer(path: Path, digests: list[str], x: NDArray[np.float32], n_files: int) -> None:
+    """Leave a segment as a writer does that is killed after so many files, or before it could rename the folder."""
+    private = path.parent / dead_name(path.name)
+    _, files = encoded(as_keys(digests), x, {"device_rows": DEVICE_ROWS})
+    for name, content in list(files.items())[:n_files]:
+        (private / name).parent.mkdir(parents=True, exist_ok=True)
+        (private / name).write_bytes(content)
+
+
+class KilledError(Exception):
+    """Stands for a process that ends in the middle."""
+
+
+class DyingShelf(LocalShelf):
+    """A folder whose process dies as it takes a segment away: after so many others, and before or after the rename."""
+
+    def __init__(self, path: Path, withdrawals: int, *, leaves_trash: bool) -> None:
+        super().__init__(path)
+        self._withdrawals = withdrawals
+        self._leaves_trash = leaves_trash
+
+    def withdraw(self, segment: str) -> None:
+        if self._withdrawals == 0:
+            if self._leaves_trash:
+                (self.path / segment).rename(self.path.parent / dead_name(f"{self.path.name}.{TRASH}"))
+            raise KilledError
+        self._withdrawals -= 1
+        super().withdraw(segment)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,18 +11,30 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
+from featx.caches.clearing import gc
 from featx.errors import CorruptError, IncompleteError, StoreError
+from featx.storage.compaction import compact
 from featx.storage.store import EmbeddingStore
 from tests.storage.stores import (
     DEVICE_ROWS,
     SIZE,
     SPEC,
     D,
+    DyingShelf,
+    KilledError,
     by_plain_zarr,
     chunks,
     filled,
+    left_by_dead_writer,
     numbered,
     opened,
     segment_names,
@@ -63,6 +76,12 @@ class StoreMachine(RuleBasedStateMachine):
         self.stores[which].add(list(rows), x, DEVICE_ROWS, {"device": "cpu"})
         self.model = rows | self.model
 
+    @rule(which=st.integers(0, 1), most_rows=st.integers(1, 30))
+    def join(self, which: int, most_rows: int) -> None:
+        compact(self.stores[which], most_bytes=most_rows * D * 4)
+        found = opened(self.path)
+        assert sum(map(len, found.segments)) == len(found)
+
     @rule(which=st.integers(0, 1))
     def reopen(self, which: int) -> None:
         self.stores[which] = opened(self.path)
@@ -83,7 +102,29 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def a_reader_sees_all_that_was_added(self) -> None:
         if hasattr(self, "path"):
-            assert len(opened(self.path)) == len(self.model)
+            assert opened(self.path).digests == sorted(self.model)
+
+
+class CrashingMachine(StoreMachine):
+    """The same on a disk, where other writers die."""
+
+    @rule(rows=Rows.filter(len), n_files=st.integers(1, 7))
+    def die_writing(self, rows: dict[str, tuple[float, ...]], n_files: int) -> None:
+        left_by_dead_writer(Path(self.path), list(rows), np.array(list(rows.values()), dtype=np.float32), n_files)
+
+    @rule(withdrawals=st.integers(0, 2), leaves_trash=st.booleans())
+    def die_joining(self, withdrawals: int, leaves_trash: bool) -> None:
+        store = opened(self.path)
+        store.shelf = DyingShelf(Path(self.path), withdrawals, leaves_trash=leaves_trash)
+        with suppress(KilledError):
+            compact(store)
+
+    @precondition(lambda self: Path(self.path).parent.exists())
+    @rule()
+    def clear(self) -> None:
+        folder = Path(self.path).parent
+        gc(cache=folder)
+        assert {path.name for path in folder.iterdir()} <= {"toy.zarr"}
 
 
 def test_the_store_is_a_dictionary_that_keeps_the_first_row(place: str) -> None:
@@ -92,6 +133,14 @@ def test_the_store_is_a_dictionary_that_keeps_the_first_row(place: str) -> None:
             return f"{place}/{uuid4().hex}.zarr"
 
     run_state_machine_as_test(Machine, settings=settings(max_examples=12, stateful_step_count=12, deadline=None))
+
+
+def test_a_store_on_a_disk_outlives_whoever_dies_over_it(home: Path) -> None:
+    class Machine(CrashingMachine):
+        def new_store(self) -> str:
+            return str(home / uuid4().hex / "toy.zarr")
+
+    run_state_machine_as_test(Machine, settings=settings(max_examples=20, stateful_step_count=20, deadline=None))
 
 
 def test_plain_zarr_reads_the_same_arrays(place: str) -> None:

@@ -1,0 +1,17 @@
+"""An extraction that is killed at any moment, with all its processes, loses nothing that was stored."""
+
+from pathlib import Path
+
+from tests.conftest import TOY_RECIPE, make_images
+from tests.storage.killing import check_killed_extractions
+
+SEGMENT_ROWS = 16
+
+
+def test_an_extraction_killed_ten_times_ends_as_an_undisturbed_one(home: Path) -> None:
+    n_images = len(make_images(home / "images", n_each=120))
+    engine = f'\n[extraction]\nruntime = "torch"\nworkers = 1\nsegment_rows = {SEGMENT_ROWS}\n'
+    (home / "featx.toml").write_text(TOY_RECIPE + engine)
+    told = check_killed_extractions(home, 10, n_images, SEGMENT_ROWS)
+    print(told)
+    assert told.n_kills == 10
