@@ -25,7 +25,7 @@ from featx.artifact import (
     replayed,
 )
 from featx.ensembles.ballots import Ballots, Combiner, Vote
-from featx.errors import ArtifactError, DataError
+from featx.errors import ArtifactError, DataError, IncompleteError
 from featx.passport import is_exported, read_passport
 from featx.recipe import CHECKPOINT, Recipe, load_recipe
 from featx.registry import VOTES
@@ -314,7 +314,7 @@ def predict(
     DataError
         no images are given.
     IncompleteError
-        there is no finished run.
+        there is no finished run, or one is damaged and none is named.
     """
     from featx.embeddings.files import embed_files
 
@@ -322,7 +322,10 @@ def predict(
     if not images:
         raise DataError("no images to predict; name one or more files")
     loaded: dict[Path, Model] = {}
-    models = [_load(run.path, loaded) for run in Study.open(recipe).runs(names=tuple(runs) or None)]
+    study = Study.open(recipe)
+    if not runs and (damaged := study.damaged()):
+        raise IncompleteError(f"{damaged[0].damage}, or name the runs to ask with '--run'")
+    models = [_load(run.path, loaded) for run in study.runs(names=tuple(runs) or None)]
     needed = tuple(dict.fromkeys(one for model in models for one in model.embeddings))
     embedded = embed_files([str(image) for image in images], needed, device)
     return {model.name: answers(model, embedded) for model in models}
