@@ -569,6 +569,27 @@ class EngineSpec(Spec):
     boundary_gb: Annotated[float, Field(ge=0)] = 50.0
 
 
+class ClusterSpec(Spec):
+    """Dask workers that share the work; they change no number of an embedding.
+
+    Attributes
+    ----------
+    scheduler
+        Address of a scheduler that runs, ``tcp://HOST:PORT``.
+    workers_local
+        Or processes to start here, for as long as the work takes.
+    """
+
+    scheduler: str | None = None
+    workers_local: Count | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "ClusterSpec":
+        if (self.scheduler is None) == (self.workers_local is None):
+            raise ValueError("expected either a scheduler ('--scheduler tcp://HOST:PORT') or '--workers-local N'")
+        return self
+
+
 class HeadSpec(Spec):
     """One head and its search.
 

@@ -10,6 +10,7 @@ from featx.finetune_specs import AugmentSpec, FinetuneSpec, LayersSpec, LossSpec
 from featx.recipe import EmbeddingSection
 from featx.specs import (
     ArraySpec,
+    ClusterSpec,
     Decoding,
     EmbeddingRequest,
     EmbeddingSpec,
@@ -52,6 +53,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "boundary_gb": 1.0,
         },
     ),
+    (ClusterSpec(scheduler="tcp://a:1"), {"scheduler": "tcp://b:1", "workers_local": 2}),
     (
         Reduced(dtype="bf16", runtime="openvino", device="cpu"),
         {"dtype": "fp16", "runtime": "torch", "device": "cuda", "first_layers": 3, "first_dtype": "fp16"},

@@ -13,8 +13,11 @@ from featx.cli.options import (
     DeviceOption,
     ForceOption,
     JsonOption,
+    LocalOption,
     RecipeOption,
+    SchedulerOption,
     TargetOption,
+    cluster_of,
 )
 
 if TYPE_CHECKING:
@@ -289,6 +292,8 @@ def run(
         typer.Option(min=0, help="Make all runs again over so many other cuts of train and val.", show_default="none"),
     ] = 0,
     device: DeviceOption = None,
+    scheduler: SchedulerOption = None,
+    workers_local: LocalOption = None,
     json: JsonOption = False,
 ) -> None:
     """Run all stages of a recipe; what is done already is skipped.
@@ -301,7 +306,7 @@ def run(
     from featx.recipe import load_recipe
     from featx.stages import stages
 
-    read = load_recipe(recipe)
+    read, cluster = load_recipe(recipe), cluster_of(scheduler, workers_local)
     printers: dict[str, Callable[[Any], None]] = {
         "extract": show.extraction,
         "fit": show.fits,
@@ -314,7 +319,9 @@ def run(
     }
     with watching() as watch:
         done = []
-        for stage, result in stages(read, final=final, repeats=repeats, engine=read.engine(device=device), watch=watch):
+        engine = read.engine(device=device)
+        every = stages(read, final=final, repeats=repeats, engine=engine, cluster=cluster, watch=watch)
+        for stage, result in every:
             done.append({"stage": stage, "result": show.plain(result)})
             if not json:
                 show.say(f"\n── featx {stage}")
