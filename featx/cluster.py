@@ -5,6 +5,7 @@ All that may hang is bounded in time. Dask is imported when it is first needed (
 
 import logging
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
@@ -192,3 +193,4 @@ def result(future: Any) -> Any:
 def may_have_children() -> None:
     """Let this worker process start others: Dask's nannies mark theirs as those that may not."""
     multiprocessing.current_process().daemon = False
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")  # of those that are killed

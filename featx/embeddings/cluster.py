@@ -68,10 +68,13 @@ class Assignment:
         Unlike that of any other extraction.
     cache
         The folder of stores, absolute.
+    threads
+        That torch uses on a CPU in one call, as in the driver's process: sums of other parts round differently.
     """
 
     name: str
     cache: Path
+    threads: int
     engine: EngineSpec
     stations: tuple[Station, ...]
 
@@ -138,10 +141,12 @@ def fill_by(
 
 def _settled(client: Any, plans: Sequence[Plan], todo: Mapping[str, Place], chooser: Chooser) -> Assignment:
     """Have one worker find out by which runtime and in which batches each network runs there."""
+    import torch
+
     share = max(1, min(MOST_WORKERS, os.cpu_count() or 1) // most_on_a_host(client))
     engine = chooser.engine.model_copy(update={"workers": chooser.engine.workers or share})
     stations = tuple(Station(plan.group.requests, plan.locked, rows=plan.rows) for plan in plans)
-    asks = Assignment(uuid.uuid4().hex, chooser.cache.absolute(), engine, stations)
+    asks = Assignment(uuid.uuid4().hex, chooser.cache.absolute(), torch.get_num_threads(), engine, stations)
     sample = {digest: todo[digest] for digest in sorted(todo)[: chooser.sample]}
     counts = [len(plan.missing(todo)) for plan in plans]
     found = result(client.submit(settle, asks, sample, counts, pure=False))
@@ -245,7 +250,7 @@ def settle(work: Assignment, sample: Mapping[str, Place], counts: Sequence[int])
     counts
         Images that are to go through each network.
     """
-    may_have_children()
+    _prepare(work)
     chooser = Chooser(work.cache, work.engine, sample, unwatched)
     found = []
     for station, count in zip(work.stations, counts, strict=True):
@@ -255,6 +260,13 @@ def settle(work: Assignment, sample: Mapping[str, Place], counts: Sequence[int])
         runtime = RUNTIMES[runner.provenance["runtime"].partition(" ")[0]]
         found.append(replace(station, runtime=runtime, rows=runner.rows))
     return tuple(found)
+
+
+def _prepare(work: Assignment) -> None:
+    import torch
+
+    may_have_children()
+    torch.set_num_threads(work.threads)
 
 
 def _check_weights(group: NetworkGroup, locked: Sequence[LockedEmbedding]) -> None:
@@ -268,7 +280,7 @@ def _check_weights(group: NetworkGroup, locked: Sequence[LockedEmbedding]) -> No
 
 def embed_shard(work: Assignment, shard: Shard) -> Done:
     """Embed what the stores lack of a shard, and publish it."""
-    may_have_children()
+    _prepare(work)
     with _TURN:  # a worker of several threads has one network all the same
         bench = _bench(work)
         for plan in bench.plans:

@@ -14,7 +14,6 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +27,7 @@ from featx.workspace import Study
 from tests.rows import stored_rows
 
 WORKERS = 3
+CLUSTER = ClusterSpec(workers_local=WORKERS)
 MOST = 1.6  # times the undisturbed time
 RECIPE = """
 [data]
@@ -88,10 +88,8 @@ def main(n_images: int, n_rounds: int) -> None:
         make_images(images, n_images)
         alone, seconds = extracted(images, None)
         print(f"one process: {seconds:.1f} s")
-        run: Callable[[float], tuple[dict[str, bytes], float]]
-        run = lambda kill_at: extracted(images, ClusterSpec(workers_local=WORKERS), kill_at)  # noqa: E731
         for number in range(n_rounds):
-            (calm, calm_s), (torn, torn_s) = run(2.0), run(0.5)
+            (calm, calm_s), (torn, torn_s) = (extracted(images, CLUSTER, at) for at in (2.0, 0.5))
             ratios.append(torn_s / calm_s)
             equal = calm == alone and torn == alone
             print(
