@@ -20,7 +20,7 @@ ANSWER_S = 10.0  # in which a scheduler and its workers answer
 START_S = 120.0  # in which processes that are started here are there
 ALONE_S = 120.0  # that are waited for a worker once all are lost
 LOOK_S = 2.0
-HOST = "127.0.0.1"
+HOST, ANY = "127.0.0.1", "127.0.0.1:0"
 
 
 def _distributed() -> Any:
@@ -66,7 +66,10 @@ def _started(n_workers: int) -> Any:
     dask = _distributed()
     how = {"nthreads": 1, "memory_limit": 0, "host": HOST, "dashboard": False, "silence_logs": logging.CRITICAL}
     worker = {"cls": SubprocessWorker, "options": {"worker_kwargs": how}}
-    scheduler = {"cls": dask.Scheduler, "options": {"host": HOST, "port": 0, "dashboard": False}}
+    scheduler = {
+        "cls": dask.Scheduler,
+        "options": {"host": HOST, "port": 0, "dashboard": False, "dashboard_address": ANY},
+    }
     workers = dict.fromkeys(range(n_workers), worker)
     return dask.SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL)
 

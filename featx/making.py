@@ -34,7 +34,7 @@ def make_runs(
     if are_waiting:
         yield "extract", extract(recipe, engine=engine, cluster=cluster, watch=watch)
     for head in recipe.head:
-        yield "fit", fit(recipe, heads=[head], watch=watch)
+        yield "fit", fit(recipe, heads=[head], cluster=cluster, watch=watch)
     n_heads = sum(len(list(head.grid())) for head in recipe.head)
     if n_heads + sum(len(section.runs) for section in recipe.finetune) > 1:
         yield "ensemble", ensemble(recipe)

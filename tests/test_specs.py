@@ -175,6 +175,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "embeddings": "search",
             "calibration": "isotonic",
             "solver": "intel",
+            "memory_gb": 1.0,
             "rule": "one_se",
             "warm": True,
             "nested": 3,

@@ -43,16 +43,20 @@ def fit(
         int | None, typer.Option(min=0, help="Folds that score the whole search from outside.", show_default="none")
     ] = None,
     force: ForceOption = False,
+    scheduler: SchedulerOption = None,
+    workers_local: LocalOption = None,
     json: JsonOption = False,
 ) -> None:
     """Tune and fit heads on cached embeddings; each becomes a run folder.
 
-    Examples: featx fit · featx fit --head xgboost --trials 30 · featx fit --head svm --head logreg
+    Examples: featx fit · featx fit --head xgboost --trials 30 · featx fit --head svm --head logreg ·
+    featx fit --workers-local 4
     """
     import featx
     from featx.cli import show
     from featx.cli.progress import watching
 
+    cluster = cluster_of(scheduler, workers_local)
     with watching() as watch:
         runs = featx.fit(
             recipe,
@@ -63,6 +67,7 @@ def fit(
             timeout_s=timeout,
             nested=nested,
             force=force,
+            cluster=cluster,
             watch=watch,
         )
     if not json:

@@ -28,6 +28,17 @@ TOLD = {"asked", "fold_scores", "params", "embeddings", "path"}  # attributes of
 WORKER = "worker"  # the attribute of a trial that names the lock file of the process that runs it
 
 
+def new_study(storage: JournalStorage | None, name: str) -> optuna.Study:
+    """Return a study in some storage, or in memory."""
+    return optuna.create_study(
+        storage=storage,
+        study_name=name,
+        direction="maximize",
+        load_if_exists=True,
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=PRUNED_FROM),
+    )
+
+
 class Trials:
     """An Optuna study in a journal file.
 
@@ -51,13 +62,7 @@ class Trials:
         self._mine = journal.with_name(f"{journal.name}.{WORKER}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
         _drop_half_a_line(journal)
         try:
-            self._study = optuna.create_study(
-                storage=JournalStorage(JournalFileBackend(str(journal))),
-                study_name=spec.name,
-                direction="maximize",
-                load_if_exists=True,
-                pruner=optuna.pruners.MedianPruner(n_startup_trials=PRUNED_FROM),
-            )
+            self._study = new_study(JournalStorage(JournalFileBackend(str(journal))), spec.name)
             odd = [one.number for one in self.finished if not set(one.user_attrs) >= TOLD]
         except (ValueError, KeyError) as error:  # of a file that Optuna did not write
             raise self.unusable(f"{type(error).__name__}: {error}") from error
@@ -91,6 +96,14 @@ class Trials:
         while (trial := self._asked()) is None and self._in(TrialState.RUNNING):
             time.sleep(BETWEEN_LOOKS_S)
         return trial
+
+    def batch(self, most: int) -> list[optuna.Trial]:
+        """Return trials to run beside each other, none knowing of what comes of another; empty where all are over."""
+        first = self.next()
+        found = [] if first is None else [first]
+        while 0 < len(found) < most and (trial := self._asked()) is not None:
+            found.append(trial)
+        return found
 
     def _asked(self) -> optuna.Trial | None:
         with locked(_lock(self._journal)):
