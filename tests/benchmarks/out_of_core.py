@@ -3,14 +3,14 @@
 usage: python -m tests.benchmarks.out_of_core [ROWS [HEAD…]]
 
 The rows (float32, two classes, a linear and a curved part, noise) are written into an embedding store in segments of
-8,192, class by class. Then each head learns in a process of its own: from the store in passes, five folds and the final
-model with its calibration, as ``featx fit`` does with ``memory_gb``; and once more by plain scikit-learn or XGBoost with
+8,192, class by class. Then each head learns in a process of its own: from the store in passes (five folds and all,
+calibrated, as ``featx fit`` does with ``memory_gb``); and once more by plain scikit-learn or XGBoost with
 all rows in memory. Both answer 50,000 rows that neither saw.
 
 Memory is RssAnon of /proc/self/status, read every 20 ms by a thread: anonymous pages that are resident, in which files
-that are mapped do not count. The baseline is read once all packages are imported, threads of XGBoost and BLAS are
-started by a fit of 100 rows, and labels, digests and the store's index are there; what is told is the highest reading
-minus that, and the baseline itself.
+that are mapped do not count. The baseline is read once all packages are imported and threads of XGBoost and BLAS are
+started by a fit of 100 rows; what is told is the highest reading minus that, and the baseline itself. Digests and the
+index of the store are part of what is told.
 """
 
 import json
@@ -110,10 +110,10 @@ def learn(name: str, place: str, how: str, n: int) -> dict[str, float]:
         seconds, found = time.perf_counter() - start, [0.0]
     else:
         head_for(name, 100).build(params).fit(rows_of(codes_of(100), 1), codes_of(100))
-        rows = TrainRows(np.zeros((n, 1), np.float32), Facts("classes", ("a", "b"), codes))
-        stored = StoredRows([EmbeddingStore(place, SPEC, D)], [f"{number:032x}" for number in range(n)])
         start = time.perf_counter()
         with sampled() as found:
+            rows = TrainRows(np.zeros((n, 1), np.float32), Facts("classes", ("a", "b"), codes))
+            stored = StoredRows([EmbeddingStore(place, SPEC, D)], [f"{number:032x}" for number in range(n)])
             model, _ = learnt_in_passes(head, params, (stored, rows), HeadSpec(name=name), unwatched)
         seconds = time.perf_counter() - start
     accuracy = float((model.predict(rows_of(new_codes, 10**9)) == new_codes).mean())
@@ -135,7 +135,7 @@ def main(n: int, names: list[str]) -> None:
             print(
                 f"{name}: {one['above_mb']:.0f} MB anonymous above {one['peak_mb'] - one['above_mb']:.0f} MB "
                 f"({one['above_mb'] * 1.048576 / size_mb:.0%} of the data); accuracy {one['accuracy']:.4f}, in memory "
-                f"{other['accuracy']:.4f}; {one['seconds']:.0f} s (six models), in memory {other['seconds']:.0f} s (one)",
+                f"{other['accuracy']:.4f}; {one['seconds']:.0f} s (six fits), in memory {other['seconds']:.0f} s (one)",
                 flush=True,
             )
 
