@@ -9,8 +9,9 @@ from featx.errors import IncompleteError
 from featx.storage.segments import as_keys, as_text
 from featx.storage.store import EmbeddingStore
 
-BLOCK_BYTES = 8 << 20
-CHUNK_ROWS = 128  # that stay together when rows are shuffled: what is read from a disk at once
+BLOCK_BYTES = 2 << 20
+SLICE = 1 << 16  # digests that are taken over at once: as text they are many times as large
+CHUNK_ROWS = 32  # that stay together when rows are shuffled: what is read from a disk at once
 
 Rows = NDArray[np.intp]
 Matrix = NDArray[np.float32]
@@ -33,12 +34,15 @@ class StoredRows:
     """
 
     def __init__(self, stores: Sequence[EmbeddingStore], digests: Sequence[str]) -> None:
-        for store in stores:
-            if lost := store.missing(digests):
-                raise IncompleteError(f"{len(lost)} of {len(digests)} images are not in {store}; run 'featx extract'")
         self._stores = stores
-        self._keys = as_keys(digests)
-        self._order = _places(stores[0], self._keys)
+        self._keys = np.empty(len(digests), dtype="S16")
+        for start in range(0, len(digests), SLICE):
+            self._keys[start : start + SLICE] = as_keys(digests[start : start + SLICE])
+        places = [_places(store, self._keys) for store in stores]
+        for store, place in zip(stores, places, strict=True):
+            if n_lost := int((place < 0).sum()):
+                raise IncompleteError(f"{n_lost} of {len(digests)} images are not in {store}; run 'featx extract'")
+        self._order = np.argsort(places[0], kind="stable")
         self.n_features = sum(store.n_features for store in stores)
         self._block = max(CHUNK_ROWS, BLOCK_BYTES // (4 * self.n_features) // CHUNK_ROWS * CHUNK_ROWS)
 
@@ -69,7 +73,7 @@ class StoredRows:
 
 
 def _places(store: EmbeddingStore, keys: NDArray[np.bytes_]) -> Rows:
-    """Return the numbers of rows in the order in which a store has them."""
+    """Return the place of each row in a store; -1 where it is not there."""
     sorted_at = np.argsort(keys, kind="stable")
     ordered = keys[sorted_at]
     place = np.full(len(keys), -1)
@@ -81,4 +85,4 @@ def _places(store: EmbeddingStore, keys: NDArray[np.bytes_]) -> Rows:
             here = np.flatnonzero(low + copy < high)
             place[sorted_at[low[here] + copy]] = begin + here
         begin += len(segment.keys)
-    return np.argsort(place, kind="stable")
+    return place
