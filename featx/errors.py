@@ -17,6 +17,7 @@
     ├── ArtifactError                 header missing, of another format, or its golden inputs moved
     ├── WeightsError(OSError)         pretrained weights not found
     ├── DeviceError(RuntimeError)     the device asked for is not there
+    ├── ClusterError(RuntimeError)    workers do not answer, or cannot do the work
     └── MissingExtraError(ImportError)  an optional package is not installed
 
 A message says what was found, what was expected, and the next step. The command line prints it as one
@@ -103,6 +104,10 @@ class WeightsError(FeatxError, OSError):
 
 class DeviceError(FeatxError, RuntimeError):
     """The device asked for is not there."""
+
+
+class ClusterError(FeatxError, RuntimeError):
+    """A scheduler or its workers do not answer, or cannot do the work."""
 
 
 class MissingExtraError(FeatxError, ImportError):

@@ -9,25 +9,32 @@ from featx.finetuning.finetune import finetune
 from featx.heads.fit import fit
 from featx.progress import Watch
 from featx.recipe import Recipe
-from featx.specs import EngineSpec
+from featx.specs import ClusterSpec, EngineSpec
 
 
 def make_runs(
-    recipe: Recipe, *, engine: EngineSpec | None, watch: Watch, are_waiting: bool = False
+    recipe: Recipe,
+    *,
+    engine: EngineSpec | None,
+    watch: Watch,
+    cluster: ClusterSpec | None = None,
+    are_waiting: bool = False,
 ) -> Iterator[tuple[str, Any]]:
     """Yield each stage's name and result as it is finished: finetune, extract, fit (each head), ensemble.
 
     Parameters
     ----------
+    cluster
+        Dask workers that embed and try settings.
     are_waiting
         Whether embeddings are by networks that are only trained here; nothing is extracted otherwise.
     """
     if recipe.finetune:
         yield "finetune", finetune(recipe, engine=engine, watch=watch)
     if are_waiting:
-        yield "extract", extract(recipe, engine=engine, watch=watch)
+        yield "extract", extract(recipe, engine=engine, cluster=cluster, watch=watch)
     for head in recipe.head:
-        yield "fit", fit(recipe, heads=[head], watch=watch)
+        yield "fit", fit(recipe, heads=[head], cluster=cluster, watch=watch)
     n_heads = sum(len(list(head.grid())) for head in recipe.head)
     if n_heads + sum(len(section.runs) for section in recipe.finetune) > 1:
         yield "ensemble", ensemble(recipe)

@@ -37,7 +37,7 @@ Channels = tuple[float, float, float]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Calibration = Literal["auto", "none", "platt", "isotonic", "temperature"]
-Solver = Literal["sklearn", "intel"]
+Solver = Literal["sklearn", "intel", "minibatch"]
 ClassWeight = Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]]
 DEFAULT_VOTES = ("majority", "soft", "weighted", "greedy")
 LARGEST_CROP = 0.875  # of five: as in torchvision's 224 out of 256
@@ -572,6 +572,27 @@ class EngineSpec(Spec):
     boundary_gb: Annotated[float, Field(ge=0)] = 50.0
 
 
+class ClusterSpec(Spec):
+    """Dask workers that share the work; they change no number of an embedding.
+
+    Attributes
+    ----------
+    scheduler
+        Address of a scheduler that runs, ``tcp://HOST:PORT``.
+    workers_local
+        Or processes to start here, for as long as the work takes.
+    """
+
+    scheduler: str | None = None
+    workers_local: Count | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "ClusterSpec":
+        if (self.scheduler is None) == (self.workers_local is None):
+            raise ValueError("expected either a scheduler ('--scheduler tcp://HOST:PORT') or '--workers-local N'")
+        return self
+
+
 class HeadSpec(Spec):
     """One head and its search.
 
@@ -597,7 +618,11 @@ class HeadSpec(Spec):
         default (``auto``) what has the least log loss, cross-fitted over the folds.
     solver
         ``sklearn``; or ``intel`` (extra ``intel``), which fits `svm` in a part of the time where a search cannot keep
-        its matrices, and in the end. What is written is scikit-learn's own all the same.
+        its matrices, and in the end. What is written is scikit-learn's own all the same. ``minibatch`` fits `logreg`
+        and a linear `svm` by stochastic gradient descent.
+    memory_gb
+        Of the train rows' vectors beyond which they stay in the store: `logreg`, a linear `svm` (by minibatches) and
+        `xgboost` learn classes from them in passes, their setting searched on a sample. No bound by default.
     rule
         ``best``: the setting with the best mean over the folds; ``one_se``: the simplest within a standard error of it.
     warm
@@ -615,6 +640,7 @@ class HeadSpec(Spec):
         "embeddings": "all",
         "calibration": "auto",
         "solver": "sklearn",
+        "memory_gb": None,
         "rule": "best",
         "warm": False,
         "nested": 0,
@@ -629,6 +655,7 @@ class HeadSpec(Spec):
     embeddings: str | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
     calibration: Calibration = "auto"
     solver: Solver = "sklearn"
+    memory_gb: Annotated[float, Field(gt=0)] | None = None
     rule: Literal["best", "one_se"] = "best"
     warm: bool = False
     nested: Annotated[int, Field(ge=0)] = 0

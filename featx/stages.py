@@ -11,27 +11,29 @@ from featx.progress import Watch, unwatched
 from featx.recipe import Recipe, load_recipe
 from featx.repeats import repeat
 from featx.reports.html import report
-from featx.specs import EngineSpec
+from featx.specs import ClusterSpec, EngineSpec
 
 
-def run(
+def run(  # noqa: PLR0913 - all but the first are options by name
     recipe: str | Path | Recipe | None = None,
     *,
     final: bool = False,
     repeats: int = 0,
     engine: EngineSpec | None = None,
+    cluster: ClusterSpec | None = None,
     watch: Watch = unwatched,
 ) -> list[tuple[str, Any]]:
     """Run all stages of a recipe and return their names and results; parameters and errors are those of `stages`."""
-    return list(stages(recipe, final=final, repeats=repeats, engine=engine, watch=watch))
+    return list(stages(recipe, final=final, repeats=repeats, engine=engine, cluster=cluster, watch=watch))
 
 
-def stages(
+def stages(  # noqa: PLR0913 - as run
     recipe: str | Path | Recipe | None = None,
     *,
     final: bool = False,
     repeats: int = 0,
     engine: EngineSpec | None = None,
+    cluster: ClusterSpec | None = None,
     watch: Watch = unwatched,
 ) -> Iterator[tuple[str, Any]]:
     """Yield each stage's name and result as it is finished.
@@ -45,6 +47,8 @@ def stages(
         Open the sealed test split once all models are made; the look is logged.
     repeats
         Make all runs again over so many other cuts of train and val (`featx.repeats`); 0 for none.
+    cluster
+        Dask workers that embed and try settings; this process alone by default.
 
     Raises
     ------
@@ -52,9 +56,9 @@ def stages(
         a stage cannot go on; those before it are kept.
     """
     read = load_recipe(recipe)
-    done = extract(read, engine=engine, watch=watch)
+    done = extract(read, engine=engine, cluster=cluster, watch=watch)
     yield "extract", done
-    yield from make_runs(read, engine=engine, watch=watch, are_waiting=bool(done.waiting))
+    yield from make_runs(read, engine=engine, cluster=cluster, watch=watch, are_waiting=bool(done.waiting))
     yield "evaluate", evaluate(read, watch=watch)
     if repeats:
         yield "repeats", repeat(read, repeats, engine=engine, watch=watch)

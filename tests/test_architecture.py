@@ -20,6 +20,7 @@ ORDER = [
     "paces",
     "specs",
     "finetune_specs",
+    "cluster",
     "sources",
     "storage",
     "tables",

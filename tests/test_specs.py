@@ -10,6 +10,7 @@ from featx.finetune_specs import AugmentSpec, FinetuneSpec, LayersSpec, LossSpec
 from featx.recipe import EmbeddingSection
 from featx.specs import (
     ArraySpec,
+    ClusterSpec,
     Decoding,
     EmbeddingRequest,
     EmbeddingSpec,
@@ -53,6 +54,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "boundary_gb": 1.0,
         },
     ),
+    (ClusterSpec(scheduler="tcp://a:1"), {"scheduler": "tcp://b:1", "workers_local": 2}),
     (
         Reduced(dtype="bf16", runtime="openvino", device="cpu"),
         {"dtype": "fp16", "runtime": "torch", "device": "cuda", "first_layers": 3, "first_dtype": "fp16"},
@@ -174,6 +176,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "embeddings": "search",
             "calibration": "isotonic",
             "solver": "intel",
+            "memory_gb": 1.0,
             "rule": "one_se",
             "warm": True,
             "nested": 3,

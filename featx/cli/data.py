@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from featx.cli.options import DeviceOption, ForceOption, JsonOption, RecipeOption
+from featx.cli.options import (
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    LocalOption,
+    RecipeOption,
+    SchedulerOption,
+    cluster_of,
+)
 
 if TYPE_CHECKING:
     from featx.embeddings.extract import Extraction
@@ -68,11 +76,14 @@ def extract(
     outcomes: Annotated[
         Path | None, typer.Option(help="Write each file's outcome to this CSV.", show_default=False)
     ] = None,
+    scheduler: SchedulerOption = None,
+    workers_local: LocalOption = None,
     json: JsonOption = False,
 ) -> None:
     """Embed what is not in the cache yet.
 
-    Examples: featx extract · featx extract photos/ · featx extract --on-error quarantine bad/ --max-failures 2%
+    Examples: featx extract · featx extract photos/ · featx extract --on-error quarantine bad/ --max-failures 2% ·
+    featx extract --scheduler tcp://10.0.0.1:8786
     """
     import featx
     from featx.cli import show
@@ -82,6 +93,7 @@ def extract(
     from featx.recipe import load_recipe
 
     source, policy = _source_and_policy(places or [], on_error)
+    cluster = cluster_of(scheduler, workers_local)
     if max_failures is not None:
         too_many(max_failures, 0, 1)
     if source is not None:
@@ -101,6 +113,7 @@ def extract(
             engine=read.engine(device=device, workers=workers, batch_size=batch_size, runtime=runtime),
             drop_unlabelled=drop_unlabelled,
             on_error=policy,
+            cluster=cluster,
             watch=watch,
         )
     if outcomes is not None:

@@ -13,8 +13,11 @@ from featx.cli.options import (
     DeviceOption,
     ForceOption,
     JsonOption,
+    LocalOption,
     RecipeOption,
+    SchedulerOption,
     TargetOption,
+    cluster_of,
 )
 
 if TYPE_CHECKING:
@@ -40,16 +43,20 @@ def fit(
         int | None, typer.Option(min=0, help="Folds that score the whole search from outside.", show_default="none")
     ] = None,
     force: ForceOption = False,
+    scheduler: SchedulerOption = None,
+    workers_local: LocalOption = None,
     json: JsonOption = False,
 ) -> None:
     """Tune and fit heads on cached embeddings; each becomes a run folder.
 
-    Examples: featx fit · featx fit --head xgboost --trials 30 · featx fit --head svm --head logreg
+    Examples: featx fit · featx fit --head xgboost --trials 30 · featx fit --head svm --head logreg ·
+    featx fit --workers-local 4
     """
     import featx
     from featx.cli import show
     from featx.cli.progress import watching
 
+    cluster = cluster_of(scheduler, workers_local)
     with watching() as watch:
         runs = featx.fit(
             recipe,
@@ -60,6 +67,7 @@ def fit(
             timeout_s=timeout,
             nested=nested,
             force=force,
+            cluster=cluster,
             watch=watch,
         )
     if not json:
@@ -289,6 +297,8 @@ def run(
         typer.Option(min=0, help="Make all runs again over so many other cuts of train and val.", show_default="none"),
     ] = 0,
     device: DeviceOption = None,
+    scheduler: SchedulerOption = None,
+    workers_local: LocalOption = None,
     json: JsonOption = False,
 ) -> None:
     """Run all stages of a recipe; what is done already is skipped.
@@ -301,7 +311,7 @@ def run(
     from featx.recipe import load_recipe
     from featx.stages import stages
 
-    read = load_recipe(recipe)
+    read, cluster = load_recipe(recipe), cluster_of(scheduler, workers_local)
     printers: dict[str, Callable[[Any], None]] = {
         "extract": show.extraction,
         "fit": show.fits,
@@ -314,7 +324,9 @@ def run(
     }
     with watching() as watch:
         done = []
-        for stage, result in stages(read, final=final, repeats=repeats, engine=read.engine(device=device), watch=watch):
+        engine = read.engine(device=device)
+        every = stages(read, final=final, repeats=repeats, engine=engine, cluster=cluster, watch=watch)
+        for stage, result in every:
             done.append({"stage": stage, "result": show.plain(result)})
             if not json:
                 show.say(f"\n── featx {stage}")

@@ -1,9 +1,12 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from featx.specs import ClusterSpec
 
 RecipeOption = Annotated[
     Path | None,
@@ -25,3 +28,31 @@ AbstainOption = Annotated[
     float | None,
     typer.Option("--abstain-below", help="Say nothing where the probability is lower.", show_default="never"),
 ]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler", metavar="tcp://HOST:PORT", help="Share the work with a Dask cluster.", show_default="no"
+    ),
+]
+LocalOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers-local", min=1, metavar="N", help="Share the work with N processes here.", show_default="no"
+    ),
+]
+
+
+def cluster_of(scheduler: str | None, workers_local: int | None) -> "ClusterSpec | None":
+    """Return the workers that options name; None where they name none.
+
+    Raises
+    ------
+    RecipeError
+        they name two kinds.
+    """
+    if scheduler is None and workers_local is None:
+        return None
+    from featx.recipe import checked_spec
+    from featx.specs import ClusterSpec
+
+    return checked_spec(ClusterSpec, "--scheduler", scheduler=scheduler, workers_local=workers_local)

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from featx.disk import read_json, read_table, write_json, write_table
 from featx.embeddings.choice import Chooser
+from featx.embeddings.cluster import check_cluster, fill_by
 from featx.embeddings.engine import Passed, workers_for
 from featx.embeddings.fill import fill, plans_for
 from featx.embeddings.groups import network_groups
@@ -28,7 +30,7 @@ from featx.paces import Pace, keep_pace
 from featx.progress import Watch, unwatched
 from featx.recipe import EmbeddingSection, Recipe, checked_spec
 from featx.sources import source_place
-from featx.specs import EngineSpec
+from featx.specs import ClusterSpec, EngineSpec
 from featx.tables import Manifest, Truth
 from featx.targets import strata
 from featx.workspace import EMBEDDINGS, LockedEmbedding, Study
@@ -96,6 +98,7 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
     engine: EngineSpec | None = None,
     drop_unlabelled: bool = False,
     on_error: Literal["skip", "fail"] | Path = "skip",
+    cluster: ClusterSpec | None = None,
     watch: Watch = unwatched,
 ) -> Extraction:
     """Embed all images of a recipe that are not in the cache yet.
@@ -111,13 +114,15 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
     on_error
         What an unreadable image means: ``skip`` it, ``fail`` (nothing is left for the stages that follow, vectors
         stay), or a folder: move it there.
+    cluster
+        Dask workers that embed; this process alone by default.
 
     Raises
     ------
     DataError
         there are no images, labels or group columns do not fit the recipe, not one image can be read, or one cannot
         and `on_error` is ``fail``.
-    WeightsError, UnknownNameError, DeviceError, CorruptError
+    WeightsError, UnknownNameError, DeviceError, ClusterError, CorruptError
         as they say; what was embedded before stays.
 
     Notes
@@ -126,6 +131,7 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
     """
     start = time.perf_counter()
     study = Study.open(recipe)
+    check_cluster(cluster)
     if isinstance(on_error, Path):
         check_outside(on_error, source_place(study.recipe.data.source, study.recipe.folder))
     said = [checked_spec(EmbeddingSection, "--backbone", backbone=name) for name in backbones]
@@ -152,7 +158,8 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
     plans = plans_for(network_groups([one for one in asked if one not in waiting]), chooser, study.locked)
     locked = [one for plan in plans for one in plan.locked]
     lacking = tuple(one.spec.fingerprint() for plan in plans if plan.missing(uris) for one in plan.locked)
-    passed = fill(plans, uris, chooser, watch) if plans else _looked_at(study, uris, chooser.engine, watch)
+    embed = fill if cluster is None else partial(fill_by, cluster)
+    passed = embed(plans, uris, chooser, watch) if plans else _looked_at(study, uris, chooser.engine, watch)
     if lacking and passed.embedded:
         n_embedded = len(passed.embedded)
         keep_pace(study.cache.notes, Pace(lacking, n_embedded, n_embedded / passed.times.wall_s))

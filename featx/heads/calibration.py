@@ -12,6 +12,7 @@ References
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,6 +121,23 @@ def calibrate(
         if np.average(gain, weights=facts.weights) > gain.std() / np.sqrt(len(gain)):
             method = "isotonic"
     return Calibrated(method, means, found[method])
+
+
+def with_calibration(estimator: Any, method: str, outputs: Outputs, lessons: Lessons) -> CalibratedClassifierCV:
+    """Return a fitted classifier with what makes its outputs probabilities, learnt from others' held-out ones.
+
+    The object is the one that scikit-learn would make (``ensemble=False``), without fitting anything again.
+    """
+    assert outputs.raw is not None
+    raw = _without_outliers(outputs.raw) if outputs.are_decisions else outputs.raw
+    said = (_Decided if outputs.are_decisions else _Estimated)(len(estimator.classes_))
+    every = np.arange(len(raw))
+    model = CalibratedClassifierCV(said, method=method, ensemble=False, cv=[(every, every)])
+    model.fit(raw, lessons.y, lessons.weights)
+    model.calibrated_classifiers_[0].estimator = model.estimator = estimator
+    model.cv = None  # else the numbers of all rows would travel with it
+    model.n_features_in_ = estimator.n_features_in_
+    return model
 
 
 def _worth_trying(facts: Facts) -> list[Calibration]:

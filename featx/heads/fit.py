@@ -6,11 +6,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
 
 from featx.answering import answers_of
 from featx.artifact import checked_body, provenance, read_header, write_head
@@ -18,19 +20,21 @@ from featx.conformal import ConformalSpec
 from featx.disk import locked, write_json, write_table
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.facts import Facts
-from featx.heads.fitting import fitted, out_of_fold
+from featx.heads.beyond import answered_in_blocks, learnt_in_passes
+from featx.heads.fitting import OutOfFold, fitted, out_of_fold
 from featx.heads.hindsight import in_answers, in_folds
 from featx.heads.job import Job
 from featx.heads.rows import TrainRows, check_folds
 from featx.heads.scaling import Params
 from featx.heads.search import Arena, SearchOptions, SearchResult, search
+from featx.heads.team import Team
 from featx.heads.trials import clear
 from featx.metrics import chosen_metric, merit, scores
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe, checked_spec
 from featx.registry import HEADS
-from featx.specs import HeadSpec, ResolvedEmbedding, fingerprint
-from featx.tables import Answered, Known, answers_of_part, concatenated
+from featx.specs import ClusterSpec, HeadSpec, ResolvedEmbedding, fingerprint
+from featx.tables import Answered, Ids, Known, answers_of_part, concatenated
 from featx.workspace import LockedEmbedding, RunFolder, Study
 
 N_GOLDEN = 5
@@ -101,6 +105,7 @@ def fit(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a 
     timeout_s: float | None = None,
     nested: int | None = None,
     force: bool = False,
+    cluster: ClusterSpec | None = None,
     watch: Watch = unwatched,
 ) -> list[Fitted]:
     """Tune and fit heads on cached embeddings.
@@ -118,9 +123,13 @@ def fit(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a 
         Instead of the recipe's.
     force
         Make runs again that are there.
+    cluster
+        Dask workers that score trials; this process alone by default.
 
     Raises
     ------
+    ClusterError
+        they do not answer, or cannot do the work.
     IncompleteError
         nothing has been extracted yet.
     UnknownNameError
@@ -145,10 +154,12 @@ def fit(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a 
     specs = [one for spec in specs for one in spec.grid()]
     extracted = tuple(locked_embeddings(study, embedding))
     ids = {part: study.ids(part) for part in ("train", "val", "test")}
-    embeddings = read_embeddings(study, np.concatenate(list(ids.values())), extracted)
+    every = np.concatenate(list(ids.values()))
+    read = cache(lambda: read_embeddings(study, every, extracted))
     known = {name: study.labels(name) for name in study.target_names(target)}
-    jobs = [Job(study, name, spec, extracted, embeddings, ids, known[name]) for name in known for spec in specs]
-    return [_fit_one(job, force, watch) for job in _suited(jobs, watch)]
+    jobs = [Job(study, name, spec, extracted, read, ids, known[name]) for name in known for spec in specs]
+    with Team(cluster) as team:
+        return [_fit_one(job, force, team, watch) for job in _suited(jobs, watch)]
 
 
 def _suited(jobs: Sequence[Job], watch: Watch) -> list[Job]:
@@ -169,13 +180,13 @@ def _suited(jobs: Sequence[Job], watch: Watch) -> list[Job]:
     return kept
 
 
-def _fit_one(job: Job, force: bool, watch: Watch) -> Fitted:
+def _fit_one(job: Job, force: bool, team: Team, watch: Watch) -> Fitted:
     asked = job.asked()
     # beside the run folder, so that an interrupted search goes on where it stopped, and other processes may join it
     journal = job.study.folder / f".trials-{fingerprint(asked)}.journal"
     if force:
         clear(journal)
-    made = _searched(job, journal, watch) if force or job.study.find_run(job.stem, asked) is None else None
+    made = _searched(job, journal, team, watch) if force or job.study.find_run(job.stem, asked) is None else None
     with locked(journal.with_suffix(".lock")):  # who comes second finds the run made
         run, is_new = job.study.run_once(job.stem, asked, force, partial(_make, job, made, watch=watch))
     clear(journal)
@@ -201,12 +212,12 @@ class Searched:
     nested: dict[str, Any] | None
 
 
-def _searched(job: Job, journal: Path, watch: Watch) -> Searched:
+def _searched(job: Job, journal: Path, team: Team, watch: Watch) -> Searched:
     arenas, spec = job.arenas(), job.spec
     first = next(iter(arenas.values()))
     check_folds(first.rows, spec)
     starts = _last_found(job) if spec.warm else ()
-    options = SearchOptions(job.study.recipe.extraction.search_gb * 1e9, starts)
+    options = SearchOptions(job.study.recipe.extraction.search_gb * 1e9, starts, team)
     found = search(arenas, spec, journal, watch, options)
     outside = _nested(job, first.rows, replace(options, starts=()), watch) if spec.nested else None  # they saw all rows
     return Searched(arenas[found.embeddings], job.choices[found.embeddings], found, journal, outside)
@@ -242,38 +253,57 @@ def _make(job: Job, made: Searched | None, folder: Path, watch: Watch) -> None:
     """Fit, predict, and write the run into `folder`."""
     assert made is not None  # as there is no such run
     spec, known, train_ids = job.spec, job.known, job.ids["train"]
-    head, rows, params = made.arena.head, made.arena.rows, made.found.params
     start = time.perf_counter()
-    unseen = out_of_fold(head, params, rows, spec, lambda done, of: watch(f"fit {spec.name}", done, of + 1))
+    model, unseen, facts = _learnt(job, made, watch)
     tables = [answers_of_part(known, "oof", train_ids, unseen.answers, unseen.fold_of)]
-    model = fitted(head, params, rows, unseen.method, spec)
-    watch(f"fit {spec.name}", spec.folds + 1, spec.folds + 1)
     answer_s = 0.0
     for part in ("val", "test"):
         if len(job.ids[part]):
-            x, asked = job.x(job.ids[part], made.chosen), time.perf_counter()
-            answers = answers_of(model, x, known.kind)
-            answer_s += (time.perf_counter() - asked) / len(x)
+            asked, answers = _answers(job, made, model, job.ids[part])
+            answer_s += asked / len(answers)
             tables.append(answers_of_part(known, part, job.ids[part], answers))
     answered = concatenated(tables)
     metrics = _metrics(job, answered, made, time.perf_counter() - start)
     if len(tables) > 1:
         metrics["answer_s"] = answer_s / (len(tables) - 1)  # an image, from its embedding
     metrics["calibration"] = {"method": unseen.method, "log_losses": unseen.log_losses}
-    odd = [*in_answers(rows.facts, unseen.answers), *made.found.findings, *in_folds(rows.facts, spec.folds)]
+    odd = [*in_answers(facts, unseen.answers), *made.found.findings, *in_folds(facts, spec.folds)]
     metrics["findings"] = [asdict(one) for one in odd]
     write_json(folder / "metrics.json", metrics)
     write_table(folder / "predictions.parquet", answered.to_frame())
     header = provenance(train_ids) | {
         "target": job.target,
         known.kind: known.names,
-        "n_features": rows.x.shape[1],
+        "n_features": made.arena.rows.x.shape[1],
         "embeddings": [one.model_dump(include=set(ResolvedEmbedding.model_fields)) for one in made.chosen],
         "conformal": ConformalSpec.of(known, answered),
         "metrics": {part: metrics[part] for part in ("oof", "val") if metrics[part]},
     }
-    write_head(folder, model, header, rows.x[:N_GOLDEN])
+    write_head(folder, model, header, made.arena.rows.x[:N_GOLDEN])
     shutil.copy(made.journal, folder / "trials.journal")
+
+
+def _learnt(job: Job, made: Searched, watch: Watch) -> tuple[Pipeline, OutOfFold, Facts]:
+    """Return the model, what others say of the rows that they did not see, and what is known of these rows."""
+    head, rows, params, spec = made.arena.head, made.arena.rows, made.found.params, job.spec
+    if job.is_beyond_memory:
+        both = (job.stored(job.ids["train"]), job.shadow)
+        return *learnt_in_passes(head, params, both, spec, watch), job.shadow.facts
+    unseen = out_of_fold(head, params, rows, spec, lambda done, of: watch(f"fit {spec.name}", done, of + 1))
+    model = fitted(head, params, rows, unseen.method, spec)
+    watch(f"fit {spec.name}", spec.folds + 1, spec.folds + 1)
+    return model, unseen, rows.facts
+
+
+def _answers(job: Job, made: Searched, model: Pipeline, ids: Ids) -> tuple[float, NDArray[np.float64]]:
+    """Return the seconds that answers took, and these."""
+    if job.is_beyond_memory:
+        stored, asked = job.stored(ids), time.perf_counter()
+        answers = answered_in_blocks(model, stored)
+    else:
+        x, asked = job.x(ids, made.chosen), time.perf_counter()
+        answers = answers_of(model, x, job.known.kind)
+    return time.perf_counter() - asked, answers
 
 
 def _metrics(job: Job, answered: Answered, made: Searched, train_s: float) -> dict[str, Any]:
@@ -290,6 +320,7 @@ def _metrics(job: Job, answered: Answered, made: Searched, train_s: float) -> di
         "importances": found.importances,
         "embeddings": found.embeddings,
         "nested": made.nested,
+        "trials_at_once": found.at_once,
         "search_s": round(found.seconds, 2),
         "train_s": round(train_s, 2),
         "finished": datetime.now(UTC).isoformat(),

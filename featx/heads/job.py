@@ -1,6 +1,7 @@
 """Everything that one head's run is made from."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from typing import Any
@@ -13,14 +14,19 @@ from featx.facts import Facts
 from featx.heads.models import Head, Task
 from featx.heads.rows import TrainRows
 from featx.heads.search import Arena
+from featx.heads.stored import StoredRows
 from featx.recipe import OF_NO_NAME
 from featx.registry import HEADS
 from featx.specs import HeadSpec
+from featx.storage.store import EmbeddingStore
 from featx.tables import Embeddings, Ids, Known, Truth
 from featx.weighting import row_weights
 from featx.workspace import LockedEmbedding, Study
 
 SEARCH = 4  # version of spaces, search and calibration: what one of another version found is not taken for this one's
+FLOAT_BYTES = 4
+SAMPLES = 4  # of the size that is searched on, which memory holds at once: folds copy their rows
+FEWEST_SEARCHED = 1000
 MOST_COMBINED = 3  # embeddings of which every combination is tried; of more, each alone and all of them
 Chosen = tuple[LockedEmbedding, ...]
 
@@ -32,7 +38,9 @@ class Job:
     Attributes
     ----------
     locked
-        The embeddings that stand side by side in `embeddings`.
+        The embeddings that stand side by side.
+    read
+        Returns those of all rows; called when they are first needed.
     ids
         Of train, val and test.
     known
@@ -43,7 +51,7 @@ class Job:
     target: str
     spec: HeadSpec
     locked: Chosen
-    embeddings: Embeddings
+    read: Callable[[], Embeddings]
     ids: dict[str, Ids]
     known: Known
 
@@ -89,7 +97,7 @@ class Job:
 
     def x(self, ids: Ids, chosen: Chosen) -> NDArray[np.float32]:
         """Return (n, d) of some embeddings, side by side."""
-        rows, edges = self.embeddings.take(ids).x, np.cumsum([0, *(one.n_features for one in self.locked)])
+        rows, edges = self.read().take(ids).x, np.cumsum([0, *(one.n_features for one in self.locked)])
         if chosen == self.locked:
             return rows
         places = [self.locked.index(one) for one in chosen]
@@ -105,13 +113,51 @@ class Job:
 
     def _arena(self, chosen: Chosen) -> Arena:
         ids = self.ids["train"]
+        if self.is_beyond_memory:
+            rows = self.shadow.take(at := self._sample())
+            x = self.stored(np.asarray(ids)[at]).x(np.arange(len(at)))
+            return Arena(self._head(*x.shape), replace(rows, x=x))
         x, facts = self.x(ids, chosen), Facts.of(self.known.take(ids))
         return Arena(self._head(*x.shape), TrainRows(x, facts, self.weights, self.study.groups(ids)))
 
     def _head(self, n_rows: int, n_features: int) -> Head:
         task = Task(n_rows, n_features, len(self.known.names), self.spec.seed, self.known.kind, self.spec.solver)
         head: Head = HEADS.get(self.spec.name)(task)
+        if self.is_beyond_memory and "minibatch" in head.solvers:
+            head = HEADS.get(self.spec.name)(replace(task, solver="minibatch"))
         return head
+
+    # Rows that stay in the store
+
+    @property
+    def n_features(self) -> int:
+        """D of all that the head may stand on, side by side."""
+        return sum(one.n_features for one in self.candidates)
+
+    @property
+    def is_beyond_memory(self) -> bool:
+        """Whether the train rows take more than the head may."""
+        n_bytes = FLOAT_BYTES * self.n_features * len(self.ids["train"])
+        return self.spec.memory_gb is not None and n_bytes > self.spec.memory_gb * 1e9
+
+    def stored(self, ids: Ids) -> StoredRows:
+        """Return rows that stay in the store."""
+        stores = [EmbeddingStore(self.study.store_path(one.spec), one.spec, one.n_features) for one in self.candidates]
+        return StoredRows(stores, self.study.manifest.take(ids).digests.tolist())
+
+    @cached_property
+    def shadow(self) -> TrainRows:
+        """The train rows without their vectors."""
+        ids = self.ids["train"]
+        empty = np.zeros((len(ids), 1), dtype=np.float32)
+        return TrainRows(empty, Facts.of(self.known.take(ids)), self.weights, self.study.groups(ids))
+
+    def _sample(self) -> NDArray[np.intp]:
+        """Return as many row numbers as the search has memory for: folds hold their rows once more."""
+        assert self.spec.memory_gb is not None
+        n = len(self.ids["train"])
+        most = int(self.spec.memory_gb * 1e9 / (SAMPLES * FLOAT_BYTES * self.n_features))
+        return np.sort(np.random.default_rng(self.spec.seed).permutation(n)[: max(most, min(n, FEWEST_SEARCHED))])
 
     def refusal(self) -> UnsuitedError | None:
         """Return why the head cannot learn the target, or not with the weights that rows have; None where it can."""
@@ -124,6 +170,10 @@ class Job:
                 f"head {self.spec.name!r} cannot have calibration = {self.spec.calibration!r} for {self.known.kind}; "
                 f"expected one of {', '.join(known)}"
             )
+        if (why := self._cannot_pass(head)) is not None:
+            return UnsuitedError(
+                f"head {self.spec.name!r} has more rows than memory_gb = {self.spec.memory_gb}, and {why}"
+            )
         if self.spec.solver not in head.solvers:
             return UnsuitedError(
                 f"head {self.spec.name!r} has no solver {self.spec.solver!r}; expected {' or '.join(head.solvers)}"
@@ -133,6 +183,18 @@ class Job:
             return None
         found = "soft labels" if soft else "weights"
         return UnsuitedError(f"head {self.spec.name!r} cannot weigh rows, the target has {found}; use another head")
+
+    def _cannot_pass(self, head: Head) -> str | None:
+        """Return why rows that stay in the store cannot teach the head; None where they can, or fit in memory."""
+        if not self.is_beyond_memory:
+            return None
+        if head.in_passes is None:
+            return "cannot learn in passes; use logreg, svm or xgboost"
+        if self.known.kind != "classes" or (isinstance(self.known, Truth) and self.known.shares is not None):
+            return "learns nothing but classes in passes; say a larger memory_gb"
+        if self.searches or self.spec.nested:
+            return "can neither choose among embeddings nor be scored from outside then; say a larger memory_gb"
+        return None
 
     @cached_property
     def weights(self) -> NDArray[np.float64] | None:

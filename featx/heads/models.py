@@ -13,7 +13,7 @@ import optuna
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, SGDClassifier
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -22,7 +22,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR
 
 from featx.errors import UnsuitedError
-from featx.heads import cuda, intel, paths
+from featx.heads import cuda, intel, passes, paths
+from featx.heads.passes import InPasses
 from featx.heads.paths import Path
 from featx.heads.scaling import Params, scaler, suggested
 from featx.heads.work import FoldWork
@@ -37,6 +38,7 @@ SMALL_TABLE = 100_000  # numbers
 FEW_FOR_BOOSTING = 20_000_000  # numbers: on 2,100 × 1,280 two of XGBoost's threads took 6 to 40 times the time of one
 MAX_BIN = 64  # of the histograms; 256, the default, costs twice the time on some thousand rows and is no better
 ENOUGH_TO_STOP_BY = 1000  # rows, a tenth of which says when to stop
+SVM_SOLVERS: tuple[Solver, ...] = ("sklearn", "intel", "minibatch")
 CACHE_MB = 1000  # of an SVM's kernel
 
 
@@ -118,6 +120,8 @@ class Head:
         Whether folds may run beside each other.
     complexity
         What is larger for a setting that fits more closely; compared between settings of one scaling and kernel.
+    in_passes
+        Learns from rows that stay in the store; None where that cannot be.
     """
 
     space: Callable[[optuna.Trial], Params]
@@ -129,6 +133,7 @@ class Head:
     solvers: tuple[Solver, ...] = ("sklearn",)
     one_thread: bool = True
     complexity: Callable[[Params], tuple[float, ...]] | None = None
+    in_passes: InPasses | None = None
 
     @property
     def usual_calibration(self) -> Calibration:
@@ -168,9 +173,36 @@ def _by(*names: str) -> Callable[[Params], tuple[float, ...]]:
     return complexity
 
 
+def _by_minibatches(task: Task, loss: str) -> Head:
+    """Return a linear classifier by stochastic gradient descent; `alpha` is 1 / (C · rows)."""
+    lacks_probabilities = loss == "hinge"
+
+    def space(trial: optuna.Trial) -> Params:
+        return {
+            "scaling": trial.suggest_categorical("scaling", ["standard", "l2", "none"]),
+            "alpha": trial.suggest_float("alpha", 1e-7, 1e-2, log=True),
+        }
+
+    def build(params: Params) -> Pipeline:
+        clf = SGDClassifier(loss=loss, alpha=params["alpha"], average=True, random_state=task.random_state)
+        return _pipeline(task, params, _each(task, clf))
+
+    return Head(
+        space,
+        build,
+        {"scaling": "standard", "alpha": 1e-5},
+        calibrated=lacks_probabilities,
+        solvers=("sklearn", "minibatch"),
+        complexity=_by("-alpha"),
+        in_passes=partial(passes.linear, build=build, seed=task.random_state),
+    )
+
+
 def logreg(task: Task) -> Head:
     """L2 logistic regression; every trial tries all C from 1e-5 to 10."""
     task.only("logreg", ("classes", "labels"), "'ridge'")
+    if task.solver == "minibatch":
+        return _by_minibatches(task, "log_loss")
 
     def space(trial: optuna.Trial) -> Params:
         return suggested(trial, ("none", "standard", "l2", "pca"), task.most_components)
@@ -181,7 +213,8 @@ def logreg(task: Task) -> Head:
 
     along = partial(paths.logistic, most_steps=MOST_STEPS, seed=task.random_state)
     path = Path("C", HALF_DECADES, along, patience=4)
-    return Head(space, build, {"scaling": "standard"}, path, complexity=_by("components", "C"))
+    simple, solvers = _by("components", "C"), SVM_SOLVERS[::2]
+    return Head(space, build, {"scaling": "standard"}, path, solvers=solvers, complexity=simple)
 
 
 def ridge(task: Task) -> Head:
@@ -206,6 +239,9 @@ def svm(task: Task) -> Head:
 
     `gamma` is in units of 1 / the features' total variance, scikit-learn's ``scale``.
     """
+    if task.solver == "minibatch":
+        task.only("svm", ("classes", "labels"), "solver = 'sklearn'")
+        return _by_minibatches(task, "hinge")
 
     def space(trial: optuna.Trial) -> Params:
         kernel = trial.suggest_categorical("kernel", ["rbf", "linear"])
@@ -235,7 +271,7 @@ def svm(task: Task) -> Head:
     start = {"kernel": "rbf", "scaling": "standard", "C": 3.0, "gamma": 1.0}
     path = Path("", (None,), along, paths.kernel_bytes)
     simple = _by("components", "gamma", "C")
-    return Head(space, build, start, path, calibrated=True, solvers=("sklearn", "intel"), complexity=simple)
+    return Head(space, build, start, path, calibrated=True, solvers=SVM_SOLVERS, complexity=simple)
 
 
 def gamma_of(params: Params, task: Task) -> paths.Gamma:
@@ -301,7 +337,8 @@ def xgboost(task: Task) -> Head:
 
     start = {"max_depth": 4, "learning_rate": 0.1, "subsample": 0.8, "colsample_bytree": (few * many) ** 0.5}
     path = Path("n_estimators", (50, 100, 150, 200, 250, 300, 400), partial(paths.boosting, build=trees))
-    return Head(space, build, start, path, complexity=_by("max_depth", "n_estimators"))
+    in_passes = partial(passes.trees, build=trees)
+    return Head(space, build, start, path, complexity=_by("max_depth", "n_estimators"), in_passes=in_passes)
 
 
 def knn(task: Task) -> Head:

@@ -208,7 +208,7 @@ def boosting(
 
     lessons, facts = work.lessons, work.held.facts
     model = build(params)
-    options, max_bin = _options(model, facts.kind, facts.n_outputs), model.get_params()["max_bin"]
+    options, max_bin = training_options(model, facts.kind, facts.n_outputs), model.get_params()["max_bin"]
 
     def make() -> tuple[tuple[Any, Any], int]:
         x = work.learn.x[lessons.at]
@@ -226,7 +226,7 @@ def boosting(
         yield np.asarray(np.hstack([1 - found, found]) if facts.kind == "classes" and facts.n_outputs == 2 else found)
 
 
-def _options(model: Any, kind: str, n_outputs: int) -> dict[str, Any]:
+def training_options(model: Any, kind: str, n_outputs: int) -> dict[str, Any]:
     """Return a scikit-learn wrapper's settings as training takes them."""
     given = {name: value for name, value in model.get_xgb_params().items() if value is not None}
     threads = given.pop("n_jobs", None) or -1  # two folds are grown beside each other

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
+from optuna.trial import FrozenTrial
 from threadpoolctl import threadpool_limits
 
 from featx.answering import answers_of
@@ -34,8 +35,70 @@ NEAR = 2  # values of a path on each side of the best of the first folds that th
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A trial that somebody else is to score.
+
+    Attributes
+    ----------
+    embeddings, suggested
+        Which, and the setting as Optuna was asked for it.
+    before
+        The trials that it is compared with, to be ended early.
+    """
+
+    embeddings: str
+    suggested: Params
+    before: list[FrozenTrial]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What came of it: score and attributes of a trial, or None; and its interim scores by step."""
+
+    score: float | None
+    steps: dict[int, float]
+    attributes: dict[str, Any]
+
+
+class Helpers(Protocol):
+    """Whoever scores trials beside this process; see `featx.heads.team`."""
+
+    @property
+    def size(self) -> int:
+        """Trials at once."""
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is nobody but this process."""
+
+    def scores(
+        self, arenas: "Mapping[str, Arena]", spec: HeadSpec, shared_bytes: float, batch: Sequence[Asked]
+    ) -> list[Told]:
+        """Return what came of some trials, in their order."""
+
+
+class Ledger(Protocol):
+    """Where a trial is written down; see `featx.heads.trials`."""
+
+    def known(self, asked: list[Any]) -> dict[str, Any] | None:
+        """Return what came of an equal setting before."""
+
+    def finish(self, trial: optuna.Trial, score: float, attributes: dict[str, Any]) -> None:
+        """Write what came of a trial."""
+
+    def prune(self, trial: optuna.Trial) -> None:
+        """Write that a trial was ended early."""
+
+    def is_behind(self, trial: optuna.Trial, score: float, n_folds: int) -> bool:
+        """Whether a trial should be, by its score over the first folds."""
+
+    def unusable(self, why: str) -> Exception:
+        """Return what to raise for another space."""
+
+
+@dataclass(frozen=True)
 class SearchOptions:
-    """What changes no setting's score.
+    """How to search.
 
     Attributes
     ----------
@@ -43,10 +106,13 @@ class SearchOptions:
         Most that what trials share may take.
     starts
         Settings to try after the head's own, as Optuna was asked for them.
+    helpers
+        Who score trials; this process by default.
     """
 
     shared_bytes: float = 2e9
     starts: tuple[Params, ...] = ()
+    helpers: Helpers | None = None
 
 
 PLAIN = SearchOptions()
@@ -74,6 +140,8 @@ class SearchResult:
         What was searched, what mattered, and what should be looked at (`featx.heads.hindsight`).
     shared_bytes
         Most that was kept for other trials at once.
+    at_once
+        Trials that ran beside each other.
     seconds
         Of the search.
     """
@@ -88,6 +156,7 @@ class SearchResult:
     importances: dict[str, float]
     findings: list[Finding]
     shared_bytes: int
+    at_once: int
     seconds: float
 
 
@@ -121,7 +190,8 @@ def search(
     Notes
     -----
     The first trial is the head's `start`, the next few are random, the others are proposed by TPE. A trial that after
-    two folds is below the median of the others, or surely below the best, is ended (`Trials.is_behind`).
+    two folds is below the median of the others, or surely below the best, is ended (`featx.heads.trials.is_behind`).
+    With helpers, trials run in batches: each is proposed, and may be ended, by what came of those before its batch.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # it logs Ctrl-C as a failed trial, traceback and all
     start = time.perf_counter()
@@ -132,15 +202,17 @@ def search(
         watch("note", 0, 1, f"{spec.name}: {note}")
     choices = {} if len(arenas) == 1 else {EMBEDDINGS: list(arenas)}
     starts = [dict(first.head.start) | {name: of[0] for name, of in choices.items()}, *options.starts]
+    at_once = options.helpers.size if options.helpers else 1
     with Trials(journal, spec, starts) as trials:
         watch(f"tune {spec.name}", trials.n_done, spec.trials)
         while not trials.n_done or spec.timeout_s is None or time.perf_counter() - start < spec.timeout_s:
-            trial = trials.next()
-            if trial is None:
+            batch = trials.batch(at_once)
+            if not batch:
                 break
-            chosen = trial.suggest_categorical(EMBEDDINGS, list(arenas)) if choices else first.name
-            contests[chosen].run(trial, trials)
-            watch(f"tune {spec.name}", trials.n_done, spec.trials, trials.news(trial.number, first.metric))
+            names = [trial.suggest_categorical(EMBEDDINGS, list(arenas)) if choices else first.name for trial in batch]
+            pairs = list(zip(batch, names, strict=True))
+            for trial in _run(pairs, contests, trials, (arenas, spec, options)):
+                watch(f"tune {spec.name}", trials.n_done, spec.trials, trials.news(trial.number, first.metric))
         finished, n_pruned, mattered = trials.finished, trials.n_pruned, trials.importances()
     table = [
         {"number": one.number, "score": one.value, "suggested": one.params}
@@ -160,8 +232,42 @@ def search(
         importances=mattered,
         findings=at_edges(space, winner["suggested"], params),
         shared_bytes=shared.most,
+        at_once=at_once,
         seconds=time.perf_counter() - start,
     )
+
+
+def _run(
+    batch: Sequence[tuple[optuna.Trial, str]],
+    contests: "Mapping[str, Contest]",
+    trials: Trials,
+    how: tuple[Mapping[str, Arena], HeadSpec, SearchOptions],
+) -> Iterator[optuna.Trial]:
+    """Give the trials of a batch their scores, and yield each when it is written down."""
+    arenas, spec, options = how
+    if options.helpers is None or options.helpers.is_alone:
+        for trial, name in batch:
+            contests[name].run(trial, trials)
+            yield trial
+        return
+    before, asked = trials.finished, []
+    for trial, name in batch:
+        known = trials.known([name, contests[name].asked(trial, trials)])
+        asked.append(Asked(name, trial.params, before) if known is None else known)
+    found = options.helpers.scores(arenas, spec, options.shared_bytes, [one for one in asked if isinstance(one, Asked)])
+    told = iter(found)
+    for (trial, _), one in zip(batch, asked, strict=True):
+        _write(trial, next(told) if isinstance(one, Asked) else Told(one.pop("score"), {}, one), trials)
+        yield trial
+
+
+def _write(trial: optuna.Trial, told: Told, trials: Trials) -> None:
+    for step, value in told.steps.items():
+        trial.report(value, step)
+    if told.score is None:
+        trials.prune(trial)
+    else:
+        trials.finish(trial, told.score, told.attributes)
 
 
 def _chosen(
@@ -225,12 +331,16 @@ class Contest:
         name = "" if head.path is None else head.path.name
         self.path = paths.Path(name, values, self._refit) if head.path is None or by_refitting else head.path
 
-    def run(self, trial: optuna.Trial, trials: Trials) -> None:
-        """Give a trial its score, or end it."""
+    def asked(self, trial: optuna.Trial, trials: Ledger) -> Params:
+        """Return the setting that a trial is for."""
         try:
-            params = self.head.space(trial)
+            return self.head.space(trial)
         except ValueError as error:  # Optuna's, where a parameter had other choices before
             raise trials.unusable(str(error)) from error
+
+    def run(self, trial: optuna.Trial, trials: Ledger) -> None:
+        """Give a trial its score, or end it."""
+        params = self.asked(trial, trials)
         if (known := trials.known([self.name, params])) is not None:
             trials.finish(trial, known.pop("score"), known)
             return

@@ -29,6 +29,36 @@ TOLD = {"asked", "fold_scores", "params", "embeddings", "path"}  # attributes of
 WORKER = "worker"  # the attribute of a trial that names the lock file of the process that runs it
 
 
+def new_study(storage: JournalStorage | None, name: str) -> optuna.Study:
+    """Return a study in some storage, or in memory."""
+    return optuna.create_study(
+        storage=storage,
+        study_name=name,
+        direction="maximize",
+        load_if_exists=True,
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=PRUNED_FROM),
+    )
+
+
+def best_of(finished: Sequence[FrozenTrial]) -> FrozenTrial:
+    """Return the trial with the highest score; of equals the first."""
+    return max(finished, key=lambda trial: (trial.value, -trial.number))
+
+
+def is_behind(trial: optuna.Trial, finished: Sequence[FrozenTrial], score: float, n_folds: int) -> bool:
+    """Whether a trial's score over its first folds is below the median of the others, or surely below the best's.
+
+    Surely: by more than two standard errors of the difference of two such means, as the best's scores spread.
+    """
+    if trial.should_prune():
+        return True
+    if not finished:
+        return False
+    of_best = np.array(best_of(finished).user_attrs["fold_scores"])
+    error = float(of_best.std(ddof=1)) * (2 / n_folds) ** 0.5
+    return bool(score < of_best[:n_folds].mean() - SURELY * error)
+
+
 class Trials:
     """An Optuna study in a journal file.
 
@@ -52,13 +82,7 @@ class Trials:
         self._mine = journal.with_name(f"{journal.name}.{WORKER}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
         _drop_half_a_line(journal)
         try:
-            self._study = optuna.create_study(
-                storage=JournalStorage(JournalFileBackend(str(journal))),
-                study_name=spec.name,
-                direction="maximize",
-                load_if_exists=True,
-                pruner=optuna.pruners.MedianPruner(n_startup_trials=PRUNED_FROM),
-            )
+            self._study = new_study(JournalStorage(JournalFileBackend(str(journal))), spec.name)
             odd = [one.number for one in self.finished if not set(one.user_attrs) >= TOLD]
         except (ValueError, KeyError) as error:  # of a file that Optuna did not write
             raise self.unusable(f"{type(error).__name__}: {error}") from error
@@ -93,6 +117,14 @@ class Trials:
             time.sleep(BETWEEN_LOOKS_S)
         return trial
 
+    def batch(self, most: int) -> list[optuna.Trial]:
+        """Return trials to run beside each other, none knowing of what comes of another; empty where all are over."""
+        first = self.next()
+        found = [] if first is None else [first]
+        while 0 < len(found) < most and (trial := self._asked()) is not None:
+            found.append(trial)
+        return found
+
     def _asked(self) -> optuna.Trial | None:
         with locked(_lock(self._journal)):
             for running in self._in(TrialState.RUNNING):
@@ -120,17 +152,8 @@ class Trials:
         return {name: value for name, value in found.user_attrs.items() if name != WORKER} | {"score": found.value}
 
     def is_behind(self, trial: optuna.Trial, score: float, n_folds: int) -> bool:
-        """Whether a trial's score over its first folds is below the median of the others, or surely below the best's.
-
-        Surely: by more than two standard errors of the difference of two such means, as the best's scores spread.
-        """
-        if trial.should_prune():
-            return True
-        if not self.finished:
-            return False
-        of_best = np.array(self.best.user_attrs["fold_scores"])
-        error = float(of_best.std(ddof=1)) * (2 / n_folds) ** 0.5
-        return bool(score < of_best[:n_folds].mean() - SURELY * error)
+        """See `is_behind`."""
+        return is_behind(trial, self.finished, score, n_folds)
 
     def finish(self, trial: optuna.Trial, score: float, attributes: dict[str, Any]) -> None:
         """Write what came of a trial."""
@@ -175,8 +198,8 @@ class Trials:
 
     @property
     def best(self) -> FrozenTrial:
-        """The one with the highest score; of equals the first."""
-        return max(self.finished, key=lambda trial: (trial.value, -trial.number))
+        """See `best_of`."""
+        return best_of(self.finished)
 
 
 def clear(journal: Path) -> None:

@@ -46,6 +46,11 @@ class CachePlace:
         """The local folder of stores; None where they lie behind a URL."""
         return None if is_url(self.stores) else Path(self.stores)
 
+    def absolute(self) -> "CachePlace":
+        """Return the same for a process with another working directory."""
+        stores = self.stores if self.folder is None else str(self.folder.absolute())
+        return CachePlace(stores, self.notes.absolute())
+
     def store(self, name: str) -> str:
         """Return where a store lies."""
         return f"{self.stores.rstrip('/')}/{name}" if self.folder is None else str(self.folder / name)

@@ -1,0 +1,83 @@
+"""A head whose train rows do not fit in memory: its setting is searched on a sample, then all rows teach in passes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+
+from featx.answering import answers_of
+from featx.facts import Facts
+from featx.heads.calibration import METHODS, Outputs, calibrate, with_calibration
+from featx.heads.fitting import OutOfFold
+from featx.heads.models import Head
+from featx.heads.passes import Course
+from featx.heads.rows import Fold, TrainRows
+from featx.heads.scaling import Params
+from featx.heads.stored import StoredRows
+from featx.progress import Watch
+from featx.specs import HeadSpec
+
+
+def learnt_in_passes(
+    head: Head, params: Params, rows: tuple[StoredRows, TrainRows], spec: HeadSpec, watch: Watch
+) -> tuple[Pipeline, OutOfFold]:
+    """Return the model of all rows, calibrated, and what models of the other folds say of each row.
+
+    Parameters
+    ----------
+    rows
+        The vectors in the store, and what else is known of the same rows; the vectors of the latter are not looked at.
+    """
+    stored, known = rows
+    assert head.in_passes is not None
+    folds = known.folds(spec.folds, spec.seed)
+    sets = np.ones((len(folds) + 1, len(known)), dtype=bool)
+    for number, (_, held) in enumerate(folds):
+        sets[number, held] = False
+    watch(f"fit {spec.name}", 0, 2)
+    course = Course(stored, known.facts.y, known.weights, sets, known.facts.n_outputs)
+    *of_folds, model = head.in_passes(params, course)
+    watch(f"fit {spec.name}", 1, 2)
+    outputs = _held_out(of_folds, stored, known.facts, folds, head.calibrated)
+    chosen = calibrate(spec.calibration, outputs, known.facts, known.lessons(), folds)
+    if chosen.method != "none":
+        name, clf = model.steps[-1]
+        model.steps[-1] = (name, with_calibration(clf, METHODS[chosen.method], outputs, known.lessons()))
+    watch(f"fit {spec.name}", 2, 2)
+    fold_of = np.empty(len(known), dtype=np.int64)
+    for number, (_, held) in enumerate(folds):
+        fold_of[held] = number
+    return model, OutOfFold(chosen.proba, fold_of, chosen.method, chosen.log_losses)
+
+
+def _held_out(
+    models: Sequence[Pipeline], stored: StoredRows, facts: Facts, folds: Sequence[Fold], lacks_probabilities: bool
+) -> Outputs:
+    """Return what each row's model, that did not see it, says of it: in one pass."""
+    k = facts.n_outputs
+    decides = hasattr(models[0], "decision_function")
+    raw = np.empty((len(stored), 1 if k == 2 else k)) if decides else None
+    proba = None if lacks_probabilities else np.empty((len(stored), k))
+    is_held = np.zeros((len(folds), len(stored)), dtype=bool)
+    for number, (_, held) in enumerate(folds):
+        is_held[number, held] = True
+    for at, x in stored.blocks():
+        for model, mine in zip(models, is_held[:, at], strict=True):
+            if mine.any():
+                if raw is not None:
+                    raw[at[mine]] = model.decision_function(x[mine]).reshape(int(mine.sum()), -1)
+                if proba is not None:
+                    proba[at[mine]] = answers_of(model, x[mine], "classes")
+    return Outputs(proba if raw is None else raw, decides, proba)
+
+
+def answered_in_blocks(model: Pipeline, stored: StoredRows) -> NDArray[np.float64]:
+    """Return (n, k) probabilities of all rows, block by block."""
+    found: NDArray[np.float64] | None = None
+    for at, x in stored.blocks():
+        proba = answers_of(model, x, "classes")
+        found = np.empty((len(stored), proba.shape[1])) if found is None else found
+        found[at] = proba
+    assert found is not None
+    return found

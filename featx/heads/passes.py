@@ -1,0 +1,119 @@
+"""Estimators that learn from rows in passes over the store: linear ones by minibatches, trees from binned pages.
+
+What comes out is scikit-learn's and XGBoost's own, as if it had been fitted in memory.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import SGDClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import Normalizer, StandardScaler
+
+from featx.heads.paths import training_options
+from featx.heads.scaling import Params
+from featx.heads.stored import StoredRows
+
+EPOCHS = 8  # of a linear head; the weights are averaged over all but the first
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is to be learnt.
+
+    Attributes
+    ----------
+    y
+        (n,) codes of k classes.
+    weights
+        (n,) how much each row counts; None where all count the same.
+    sets
+        (s, n) whose rows each of s models learns from.
+    """
+
+    rows: StoredRows
+    y: NDArray[np.int64]
+    weights: NDArray[np.float64] | None
+    sets: NDArray[np.bool_]
+    n_classes: int
+
+    def weights_of(self, at: NDArray[np.intp]) -> NDArray[np.float64] | None:
+        """Return the weights of some rows."""
+        return None if self.weights is None else self.weights[at]
+
+
+InPasses = Callable[[Params, Course], Sequence[Pipeline]]
+
+
+def linear(params: Params, course: Course, *, build: Callable[[Params], Pipeline], seed: int) -> list[Pipeline]:
+    """Return a linear classifier for each set of rows, all of them learnt in the same passes.
+
+    Scaling is learnt in a first pass; in the others each block is one step of all models.
+    """
+    scalers = [_scaler(params["scaling"]) for _ in course.sets]
+    if params["scaling"] == "standard":
+        for at, x in course.rows.blocks():
+            for scale, mine in zip(scalers, course.sets[:, at], strict=True):
+                scale.partial_fit(x[mine])
+    models: list[SGDClassifier] = [build(params).steps[-1][1] for _ in course.sets]
+    for model, mine in zip(models, course.sets, strict=True):
+        model.set_params(average=int(mine.sum()))  # from the second pass on
+    rng, classes = np.random.default_rng(seed), np.arange(course.n_classes)
+    for _ in range(EPOCHS):
+        for at, x in course.rows.shuffled(rng):
+            for model, scale, mine in zip(models, scalers, course.sets[:, at], strict=True):
+                if mine.any():
+                    scaled = x[mine] if scale == "passthrough" else scale.transform(x[mine])
+                    model.partial_fit(scaled, course.y[at[mine]], classes, course.weights_of(at[mine]))
+    return [Pipeline([("scale", scale), ("clf", model)]) for scale, model in zip(scalers, models, strict=True)]
+
+
+def _scaler(way: str) -> Any:
+    return {"none": "passthrough", "standard": StandardScaler(), "l2": Normalizer()}[way]
+
+
+def trees(params: Params, course: Course, *, build: Callable[[Params], Any]) -> list[Pipeline]:
+    """Return boosted trees for each set of rows; columns are binned block by block, and the bins kept on disk."""
+    import xgboost as xgb
+
+    found = []
+    for mine in course.sets:
+        model = build(params)
+        options = training_options(model, "classes", course.n_classes)
+        with tempfile.TemporaryDirectory() as folder:
+            batches = _batches(course, mine, Path(folder, "bins"))
+            binned = xgb.ExtMemQuantileDMatrix(batches, max_bin=model.get_params()["max_bin"])
+            grown = xgb.train(options, binned, params["n_estimators"])
+            del binned, batches
+        model.load_model(grown.save_raw("ubj"))
+        found.append(Pipeline([("scale", "passthrough"), ("clf", model)]))
+    return found
+
+
+def _batches(course: Course, mine: NDArray[np.bool_], files: Path) -> Any:
+    """Return what hands XGBoost the rows of a set, block by block, as often as it asks."""
+    import xgboost as xgb
+
+    class Batches(xgb.DataIter):
+        def __init__(self) -> None:
+            self._blocks = course.rows.blocks()
+            super().__init__(cache_prefix=str(files), release_data=True)
+
+        def reset(self) -> None:
+            self._blocks = course.rows.blocks()
+
+        def next(self, input_data: Callable[..., Any]) -> bool:
+            for at, x in self._blocks:
+                here = mine[at]
+                if here.any():
+                    rows = at[here]
+                    input_data(data=x[here], label=course.y[rows], weight=course.weights_of(rows))
+                    return True
+            return False
+
+    return Batches()

@@ -1,0 +1,116 @@
+"""Heads whose rows stay in the store: what they learn in passes is what they would have learnt in memory."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import make_classification
+from sklearn.pipeline import Pipeline
+
+import featx
+from featx.artifact import load_head, read_header
+from featx.errors import UnsuitedError
+from featx.facts import Facts
+from featx.heads.beyond import answered_in_blocks, learnt_in_passes
+from featx.heads.fitting import out_of_fold
+from featx.heads.models import Head, Task
+from featx.heads.rows import TrainRows
+from featx.heads.stored import StoredRows
+from featx.progress import unwatched
+from featx.registry import HEADS
+from featx.specs import EmbeddingSpec, HeadSpec, Preprocessing
+from featx.storage.store import EmbeddingStore
+
+HALF = (0.5, 0.5, 0.5)
+SPEC = EmbeddingSpec(
+    backbone="toy", weights_sha256="", tap="0", pool="avg", preprocessing=Preprocessing(size_px=8, mean=HALF, std=HALF)
+)
+PARAMS = {
+    "logreg": {"scaling": "standard", "alpha": 1e-4},
+    "svm": {"scaling": "standard", "alpha": 1e-4},
+    "xgboost": {"max_depth": 4, "learning_rate": 0.2, "subsample": 1.0, "colsample_bytree": 1.0, "n_estimators": 40},
+}
+
+
+@pytest.fixture(scope="module")
+def rows() -> TrainRows:
+    """3,000 rows of three classes, those of a class together."""
+    x, y = make_classification(3000, 20, n_informative=12, n_redundant=2, n_classes=3, random_state=0, shuffle=False)
+    return TrainRows(x.astype(np.float32) * 3 + 5, Facts("classes", ("a", "b", "c"), y))
+
+
+def stored(folder: Path, rows: TrainRows) -> StoredRows:
+    """Write rows into two stores, half of the columns in each, in several segments and another order."""
+    digests = [f"{number:032x}" for number in range(len(rows))]
+    order = np.random.default_rng(0).permutation(len(rows))
+    stores = []
+    for number, columns in enumerate((slice(0, 8), slice(8, 20))):
+        x = rows.x[:, columns]
+        store = EmbeddingStore(folder / f"{number}.zarr", SPEC, x.shape[1])
+        for some in np.array_split(order, 4):
+            store.add([digests[at] for at in some], x[some], 8, {})
+        stores.append(store)
+    return StoredRows(stores, digests)
+
+
+def head_for(name: str, rows: TrainRows) -> Head:
+    solver = "sklearn" if name == "xgboost" else "minibatch"
+    head: Head = HEADS.get(name)(Task(*rows.x.shape, 3, 0, "classes", solver))
+    return head
+
+
+def test_stored_rows_are_those_that_were_stored_however_they_are_read(rows: TrainRows, tmp_path: Path) -> None:
+    found = stored(tmp_path, rows)
+    assert (found.x(np.array([7, 3])) == rows.x[[7, 3]]).all()
+    for blocks in (found.blocks(), found.shuffled(np.random.default_rng(0))):
+        x = np.full_like(rows.x, np.nan)
+        for at, some in blocks:
+            assert np.isnan(x[at]).all()
+            x[at] = some
+        assert (x == rows.x).all()
+
+
+@pytest.mark.parametrize("name", PARAMS)
+def test_what_is_learnt_in_passes_is_as_good_as_in_memory(name: str, rows: TrainRows, tmp_path: Path) -> None:
+    head, spec = head_for(name, rows), HeadSpec(name=name, folds=3)
+    source = stored(tmp_path, rows)
+    shadow = TrainRows(np.zeros((len(rows), 1), np.float32), rows.facts)
+
+    model, unseen = learnt_in_passes(head, PARAMS[name], (source, shadow), spec, unwatched)
+
+    inside = out_of_fold(head, PARAMS[name], rows, spec)
+    accuracy, expected = ((one.answers.argmax(1) == rows.facts.y).mean() for one in (unseen, inside))
+    assert accuracy > 0.6
+    assert abs(accuracy - expected) < 0.02
+    assert (unseen.fold_of == inside.fold_of).all()
+    assert min(unseen.log_losses.values()) < min(inside.log_losses.values()) + 0.03
+    assert isinstance(model, Pipeline)
+    proba = answered_in_blocks(model, source)
+    np.testing.assert_allclose(proba, model.predict_proba(rows.x), atol=1e-6)
+    np.testing.assert_allclose(proba.sum(1), 1, atol=1e-6)
+    assert isinstance(model[-1], CalibratedClassifierCV) == (unseen.method != "none")
+    assert model.classes_.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", PARAMS)
+def test_a_fit_beyond_its_memory_leaves_a_run_like_any_other(name: str, toy_home: Path) -> None:
+    featx.extract()
+    (run,) = featx.fit(heads=HeadSpec(name=name, trials=2, folds=3, memory_gb=1e-9))
+    assert run.oof_accuracy is not None
+    assert run.oof_accuracy > 0.8
+    path = Path(run.path)
+    load_head(path, read_header(path)[1])
+    assert featx.predict([Path("images/dark/001.png")])
+    (again,) = featx.fit(heads=HeadSpec(name=name, trials=2, folds=3, memory_gb=1e-9))
+    assert not again.made
+    (other,) = featx.fit(heads=HeadSpec(name=name, trials=2, folds=3, memory_gb=1.0))
+    assert other.run != run.run
+
+
+def test_a_head_that_cannot_learn_in_passes_says_so(toy_home: Path) -> None:
+    featx.extract()
+    with pytest.raises(
+        UnsuitedError, match="head 'rf' has more rows than memory_gb = 1e-09, and cannot learn in passes"
+    ):
+        featx.fit(heads=HeadSpec(name="rf", trials=2, folds=3, memory_gb=1e-9))
