@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,10 @@ def head_for(name: str, n: int) -> Head:
     return head
 
 
+def stored(place: str, n: int) -> StoredRows:
+    return StoredRows([EmbeddingStore(place, SPEC, D)], [f"{number:032x}" for number in range(n)])
+
+
 def learn(name: str, place: str, how: str, n: int) -> dict[str, float]:
     """Learn in this process; return accuracy, seconds and memory."""
     head, params, codes = head_for(name, n), SETTINGS[name], codes_of(n)
@@ -113,8 +118,7 @@ def learn(name: str, place: str, how: str, n: int) -> dict[str, float]:
         start = time.perf_counter()
         with sampled() as found:
             rows = TrainRows(np.zeros((n, 1), np.float32), Facts("classes", ("a", "b"), codes))
-            stored = StoredRows([EmbeddingStore(place, SPEC, D)], [f"{number:032x}" for number in range(n)])
-            model, _ = learnt_in_passes(head, params, (stored, rows), HeadSpec(name=name), unwatched)
+            model, _ = learnt_in_passes(head, params, (partial(stored, place, n), rows), HeadSpec(name=name), unwatched)
         seconds = time.perf_counter() - start
     accuracy = float((model.predict(rows_of(new_codes, 10**9)) == new_codes).mean())
     return {"accuracy": accuracy, "seconds": seconds, "above_mb": max(found) - found[0], "peak_mb": max(found)}
