@@ -89,9 +89,11 @@ def sampled() -> Iterator[list[float]]:
 
     thread = threading.Thread(target=look)
     thread.start()
-    yield found
-    over.set()
-    thread.join()
+    try:
+        yield found
+    finally:
+        over.set()
+        thread.join()
 
 
 def head_for(name: str, n: int) -> Head:
