@@ -1,6 +1,6 @@
 """A head whose train rows do not fit in memory: its setting is searched on a sample, then all rows teach in passes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +20,18 @@ from featx.specs import HeadSpec
 
 
 def learnt_in_passes(
-    head: Head, params: Params, rows: tuple[StoredRows, TrainRows], spec: HeadSpec, watch: Watch
+    head: Head, params: Params, rows: tuple[Callable[[], StoredRows], TrainRows], spec: HeadSpec, watch: Watch
 ) -> tuple[Pipeline, OutOfFold]:
     """Return the model of all rows, calibrated, and what models of the other folds say of each row.
 
     Parameters
     ----------
     rows
-        The vectors in the store, and what else is known of the same rows; the vectors of the latter are not looked at.
+        Opens the vectors in the store, whose index is given up before calibration needs room; and what else is known
+        of the same rows. The vectors of the latter are not looked at.
     """
-    stored, known = rows
+    opened, known = rows
+    stored = opened()
     assert head.in_passes is not None
     folds = known.folds(spec.folds, spec.seed)
     sets = np.ones((len(folds) + 1, len(known)), dtype=bool)
@@ -40,6 +42,7 @@ def learnt_in_passes(
     *of_folds, model = head.in_passes(params, course)
     watch(f"fit {spec.name}", 1, 2)
     outputs = _held_out(of_folds, stored, known.facts, folds, head.calibrated)
+    del stored, course
     chosen = calibrate(spec.calibration, outputs, known.facts, known.lessons(), folds)
     if chosen.method != "none":
         name, clf = model.steps[-1]

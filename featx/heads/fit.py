@@ -287,7 +287,7 @@ def _learnt(job: Job, made: Searched, watch: Watch) -> tuple[Pipeline, OutOfFold
     """Return the model, what others say of the rows that they did not see, and what is known of these rows."""
     head, rows, params, spec = made.arena.head, made.arena.rows, made.found.params, job.spec
     if job.is_beyond_memory:
-        both = (job.stored(job.ids["train"]), job.shadow)
+        both = (partial(job.stored, job.ids["train"]), job.shadow)
         return *learnt_in_passes(head, params, both, spec, watch), job.shadow.facts
     unseen = out_of_fold(head, params, rows, spec, lambda done, of: watch(f"fit {spec.name}", done, of + 1))
     model = fitted(head, params, rows, unseen.method, spec)

@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,14 +89,20 @@ def sampled() -> Iterator[list[float]]:
 
     thread = threading.Thread(target=look)
     thread.start()
-    yield found
-    over.set()
-    thread.join()
+    try:
+        yield found
+    finally:
+        over.set()
+        thread.join()
 
 
 def head_for(name: str, n: int) -> Head:
     head: Head = HEADS.get(name)(Task(n, D, 2, 0, "classes", "sklearn" if name == "xgboost" else "minibatch"))
     return head
+
+
+def stored(place: str, n: int) -> StoredRows:
+    return StoredRows([EmbeddingStore(place, SPEC, D)], [f"{number:032x}" for number in range(n)])
 
 
 def learn(name: str, place: str, how: str, n: int) -> dict[str, float]:
@@ -113,8 +120,7 @@ def learn(name: str, place: str, how: str, n: int) -> dict[str, float]:
         start = time.perf_counter()
         with sampled() as found:
             rows = TrainRows(np.zeros((n, 1), np.float32), Facts("classes", ("a", "b"), codes))
-            stored = StoredRows([EmbeddingStore(place, SPEC, D)], [f"{number:032x}" for number in range(n)])
-            model, _ = learnt_in_passes(head, params, (stored, rows), HeadSpec(name=name), unwatched)
+            model, _ = learnt_in_passes(head, params, (partial(stored, place, n), rows), HeadSpec(name=name), unwatched)
         seconds = time.perf_counter() - start
     accuracy = float((model.predict(rows_of(new_codes, 10**9)) == new_codes).mean())
     return {"accuracy": accuracy, "seconds": seconds, "above_mb": max(found) - found[0], "peak_mb": max(found)}

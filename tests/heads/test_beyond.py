@@ -77,7 +77,7 @@ def test_what_is_learnt_in_passes_is_as_good_as_in_memory(name: str, rows: Train
     source = stored(tmp_path, rows)
     shadow = TrainRows(np.zeros((len(rows), 1), np.float32), rows.facts)
 
-    model, unseen = learnt_in_passes(head, PARAMS[name], (source, shadow), spec, unwatched)
+    model, unseen = learnt_in_passes(head, PARAMS[name], (lambda: source, shadow), spec, unwatched)
 
     inside = out_of_fold(head, PARAMS[name], rows, spec)
     accuracy, expected = ((one.answers.argmax(1) == rows.facts.y).mean() for one in (unseen, inside))
