@@ -87,7 +87,7 @@ class EmbeddingStore:
     def _forget(self) -> None:
         self.segments: list[Segment] = []
         self._keys, self._heads = np.empty(0, dtype="S16"), np.empty(0, dtype=np.uint64)
-        self._owner, self._row = np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp)
+        self._owner, self._row = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int32)
 
     def _index(self, fresh: Sequence[Segment]) -> None:
         """Take more segments into the sorted index: .2 s for a million digests, so that none is kept on disk."""
@@ -95,8 +95,8 @@ class EmbeddingStore:
             return
         keys = [segment.keys for segment in fresh]
         every = np.concatenate(keys)
-        owner = np.repeat(np.arange(len(keys)) + len(self.segments), [len(k) for k in keys])
-        row = np.concatenate([np.arange(len(k)) for k in keys])
+        owner = np.repeat(np.arange(len(keys), dtype=np.int32) + len(self.segments), [len(k) for k in keys])
+        row = np.concatenate([np.arange(len(k), dtype=np.int32) for k in keys])
         order = np.argsort(every, kind="stable")
         every, heads = every[order], _heads(every[order])
         at = np.searchsorted(self._keys, every, side="right")  # of rows that stand twice the one known first counts
@@ -169,7 +169,7 @@ class EmbeddingStore:
 
         def fetch(number: int) -> None:
             here = np.flatnonzero(self._owner[at] == number)
-            self.segments[number].put(x, here, self._row[at[here]])
+            self.segments[number].put(x, here, self._row[at[here]].astype(np.intp))
 
         self._each(fetch, np.unique(self._owner[at]).tolist())
         return x
