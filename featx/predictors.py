@@ -98,6 +98,8 @@ class Model(ABC):
             )
         if bad := int((~np.isfinite(x).all(axis=1)).sum()):
             raise DataError(f"{bad} of {len(x)} rows of features hold nan or infinity; expected finite numbers")
+        if not len(x):
+            return np.zeros((0, len(self.header.names)))
         edges = np.cumsum([one.n_features for one in self.embeddings])[:-1]
         parts = np.split(x, edges, axis=1)
         return self.predict_columns(
@@ -116,7 +118,11 @@ class Model(ABC):
         """Embed images and answer for those that can be read."""
         from featx.embeddings.files import embed_files
 
-        given = [images] if isinstance(images, str | Path) else images
+        given = [images] if isinstance(images, str | Path) else list(images)
+        if odd := [one for one in given if not isinstance(one, str | Path)]:
+            raise DataError(
+                f"expected paths of images, found {type(odd[0]).__name__}; use 'featx.ImageEmbedder' for arrays"
+            )
         embedded = embed_files([str(image) for image in given], self.embeddings, device)
         return answers(self, embedded)
 

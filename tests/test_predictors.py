@@ -137,6 +137,18 @@ def test_several_embeddings_stand_side_by_side_in_the_order_that_the_header_says
     np.testing.assert_allclose(both.predict_images(images).proba, mean, rtol=1e-6)
 
 
+def test_no_rows_have_no_answers(voted: Path, fitted: list[Path]) -> None:
+    for run in (voted, *fitted):
+        model = load(run)
+        assert model.predict_proba(np.zeros((0, 8))).shape == (0, 2)
+        assert model.predict(np.zeros((0, 8))).tolist() == []
+
+
+def test_what_is_no_path_of_an_image_is_refused(head: Path) -> None:
+    with pytest.raises(DataError, match="expected paths of images, found int; use 'featx.ImageEmbedder' for arrays"):
+        load(head).predict_images([1])  # type: ignore[list-item]
+
+
 def test_features_of_another_width_are_refused(head: Path) -> None:
     model = load(head)
 
