@@ -32,6 +32,7 @@ from featx.specs import (
 
 S = TypeVar("S", bound=Spec)
 OF_NO_NAME = ("all", "search")  # what a head says of embeddings without naming one
+NAMED, UNNAMED = "FEATX_RECIPE", "featx.toml"  # what names a recipe where a call does not, and what it is called then
 CHECKPOINT = "checkpoint:"  # how a backbone's name begins that is a run
 DEFAULT_HEADS = ("logreg", "svm", "rf", "xgboost")
 DEFAULT_HEADS_OF_NUMBERS = ("ridge", "svm", "rf", "xgboost")
@@ -210,6 +211,11 @@ class Recipe(Spec):
         return [head for head in self.head if head.name == name] or [HeadSpec(name=name)]
 
 
+def has_recipe() -> bool:
+    """Whether there is a recipe where none is named: one that ``$FEATX_RECIPE`` names, or ``./featx.toml``."""
+    return bool(os.environ.get(NAMED)) or Path(UNNAMED).is_file()
+
+
 def find_recipe(path: str | Path | None = None) -> Path:
     """Return the recipe to use: `path`, else ``$FEATX_RECIPE``, else ``./featx.toml``.
 
@@ -218,7 +224,7 @@ def find_recipe(path: str | Path | None = None) -> Path:
     RecipeError
         there is none; names ``featx init``.
     """
-    found = Path(path or os.environ.get("FEATX_RECIPE") or "featx.toml")
+    found = Path(path or os.environ.get(NAMED) or UNNAMED)
     if not found.is_file():
         raise RecipeError(str(found), ["no such recipe; write one with 'featx init SOURCE' or name one with '-r PATH'"])
     return found

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from featx.disk import read_table
 from featx.errors import DataError, IncompleteError
-from featx.recipe import Recipe, load_recipe
+from featx.recipe import Recipe, has_recipe, load_recipe
 from featx.specs import ResolvedEmbedding
 from featx.storage.places import SUFFIX, Stores, stores_at
 from featx.storage.shelves import Shelf
@@ -42,7 +42,7 @@ class Cache:
     @classmethod
     def of(cls, recipe: str | Path | Recipe | None = None, cache: str | Path | None = None) -> "Cache":
         """Return the cache that is named, or that a recipe uses; without both that of the working directory."""
-        if recipe is None and not Path("featx.toml").is_file():
+        if recipe is None and not has_recipe():
             return cls(stores_at(cache_place(cache)), runs_folder())
         study = Study(load_recipe(recipe))
         place = cache_place(cache) if cache else study.cache

@@ -253,6 +253,15 @@ def test_a_store_of_a_newer_format_says_so(store: Path, said: Said) -> None:
     assert said("extract")[2].strip().endswith("has format 2, this featx reads up to 1; update featx")
 
 
+def test_the_recipe_that_the_environment_names_says_which_cache(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    break_row(store, 3)
+    Path("featx.toml").rename("featx_.toml")
+    Path("runs/featx").rename("runs/featx_")
+    monkeypatch.setenv("FEATX_RECIPE", "featx_.toml")
+    (one,) = featx.cache.verify(repair=True)
+    assert one.n_embedded == 1
+
+
 def test_a_copied_cache_is_read_where_it_lies(store: Path, toy_home: Path) -> None:
     shutil.copytree("cache", "moved")
     shutil.rmtree("cache")
