@@ -25,8 +25,9 @@ from featx.answering import answers_of
 from featx.conformal import ConformalSpec
 from featx.disk import is_unchanged, sealed, sha256_of, write_json
 from featx.errors import ArtifactError, FeatxError
-from featx.finetune_specs import NetworkSpec
-from featx.specs import ResolvedEmbedding, Spec
+from featx.specs.base import Spec
+from featx.specs.embedding import ResolvedEmbedding
+from featx.specs.finetune import NetworkSpec
 from featx.tables import Ids, Kind
 
 FORMAT = 1

@@ -17,7 +17,8 @@ from featx.embeddings.space import free_bytes, gigabytes
 from featx.errors import DataError
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
-from featx.specs import EngineSpec, Precision, Runtime
+from featx.specs.embedding import Precision
+from featx.specs.engine import EngineSpec, Runtime
 from featx.storage.places import CachePlace
 from featx.tables import Truth
 from featx.workspace import Study, cache_place

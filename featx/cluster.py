@@ -14,7 +14,7 @@ from importlib import metadata
 from typing import Any
 
 from featx.errors import ClusterError, MissingExtraError
-from featx.specs import ClusterSpec
+from featx.specs.engine import ClusterSpec
 
 ANSWER_S = 10.0  # in which a scheduler and its workers answer
 START_S = 120.0  # in which processes that are started here are there
@@ -47,6 +47,7 @@ def connected(spec: ClusterSpec) -> Iterator[Any]:
     """
     dask = _distributed()
     with ExitStack() as closing:
+        closing.enter_context(_errors_told_once())
         address = spec.scheduler or closing.enter_context(_started(spec.workers_local or 1)).scheduler_address
         try:
             client = closing.enter_context(dask.Client(address, timeout=ANSWER_S, set_as_default=False))
@@ -57,6 +58,20 @@ def connected(spec: ClusterSpec) -> Iterator[Any]:
             ) from error
         _check(client, spec)
         yield client
+
+
+@contextmanager
+def _errors_told_once() -> Iterator[None]:
+    """Keep Dask's client from logging what is raised as well."""
+    loggers = [logging.getLogger(f"distributed.{name}") for name in ("client", "utils")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _started(n_workers: int) -> Any:
@@ -163,12 +178,18 @@ def _some_done(waiting: list[Any]) -> list[Any]:
         found = _distributed().wait(waiting, timeout=LOOK_S, return_when="FIRST_COMPLETED")
     except TimeoutError:
         return []
+    except CancelledError as error:
+        raise _gone() from error
     return [task for task in waiting if task in found.done]
+
+
+def _gone() -> ClusterError:
+    return ClusterError("the scheduler is gone; what was done is kept: run again")
 
 
 def _is_manned(client: Any) -> bool:
     if client.status not in {"running", "connecting"}:
-        raise ClusterError("the scheduler is gone; what was done is kept: run again")
+        raise _gone()
     return bool(addresses(client))
 
 
@@ -190,7 +211,7 @@ def result(future: Any) -> Any:
             "their logs say why (memory?); what was done is kept: run again"
         ) from error
     except CancelledError as error:
-        raise ClusterError("the scheduler is gone; what was done is kept: run again") from error
+        raise _gone() from error
 
 
 def may_have_children() -> None:

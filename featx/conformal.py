@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from featx.errors import DataError
 from featx.facts import Facts
 from featx.metrics import aligned
-from featx.specs import Spec
+from featx.specs.base import Spec
 from featx.tables import Answered, Known, choosing
 
 Floats = NDArray[np.float64]

@@ -24,7 +24,8 @@ from featx.images.digests import DigestCache, Identity, identified
 from featx.progress import unwatched
 from featx.recipe import EmbeddingSection, checked_spec
 from featx.sources import is_url
-from featx.specs import Decoding, EmbeddingRequest, EngineSpec
+from featx.specs.embedding import Decoding, EmbeddingRequest
+from featx.specs.engine import EngineSpec
 from featx.workspace import cache_place
 
 KEPT_NETWORKS = 4

@@ -9,7 +9,7 @@ from featx.finetuning.finetune import finetune
 from featx.heads.fit import fit
 from featx.progress import Watch
 from featx.recipe import Recipe
-from featx.specs import ClusterSpec, EngineSpec
+from featx.specs.engine import ClusterSpec, EngineSpec
 
 
 def make_runs(

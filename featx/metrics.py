@@ -14,7 +14,7 @@ from featx.errors import DataError
 from featx.facts import Facts
 from featx.registry import suggestion
 from featx.scoring import Scorer, per_output
-from featx.specs import Metric
+from featx.specs.head import Metric
 from featx.tables import Answered, Kind, Known, Predictions, Truth
 
 Outputs = NDArray[np.float64]  # (n, k) probabilities of classes, (n, t) of labels, or (n, t) numbers

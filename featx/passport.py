@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from featx.artifact import Header
 from featx.disk import sha256_of
 from featx.errors import ArtifactError
-from featx.specs import Spec
+from featx.specs.base import Spec
 
 Format = Literal["onnx", "skops", "joblib"]
 

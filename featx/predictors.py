@@ -30,7 +30,7 @@ from featx.passport import is_exported, read_passport
 from featx.recipe import CHECKPOINT, Recipe, load_recipe
 from featx.registry import VOTES
 from featx.scoring import decided
-from featx.specs import EmbeddingRequest, EmbeddingSpec, ResolvedEmbedding
+from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, ResolvedEmbedding
 from featx.workspace import Study
 
 if TYPE_CHECKING:

@@ -15,20 +15,16 @@ from typing import Annotated, Any, TypeVar, get_args
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from featx.errors import DataError, RecipeError
-from featx.finetune_specs import FinetuneSpec, known_backbone
 from featx.registry import suggestion
-from featx.specs import (
-    Decoding,
-    EmbeddingRequest,
-    EngineSpec,
-    EnsembleSpec,
-    HeadSpec,
-    Pool,
-    ReaderSpec,
-    Spec,
-    SplitSpec,
-    TargetSpec,
-)
+from featx.specs.base import Spec
+from featx.specs.data import ReaderSpec
+from featx.specs.embedding import Decoding, EmbeddingRequest, Pool
+from featx.specs.engine import EngineSpec
+from featx.specs.ensemble import EnsembleSpec
+from featx.specs.finetune import FinetuneSpec, known_backbone
+from featx.specs.head import HeadSpec
+from featx.specs.split import SplitSpec
+from featx.specs.target import TargetSpec
 
 S = TypeVar("S", bound=Spec)
 OF_NO_NAME = ("all", "search")  # what a head says of embeddings without naming one

@@ -27,7 +27,8 @@ from featx.metrics import score
 from featx.progress import Watch, unwatched
 from featx.recipe import CHECKPOINT, Recipe
 from featx.scoring import LESS_IS_BETTER
-from featx.specs import EngineSpec, fingerprint
+from featx.specs.base import fingerprint
+from featx.specs.engine import EngineSpec
 from featx.targets import strata
 from featx.workspace import EMBEDDINGS, RunFolder, Study
 

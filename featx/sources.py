@@ -7,7 +7,7 @@ from typing import Any
 
 from featx.disk import file_state
 from featx.errors import DataError, MissingExtraError
-from featx.specs import ReaderSpec
+from featx.specs.data import ReaderSpec
 
 EXTRA_OF = {"elpv_dataset": "demo", "s3": "s3", "s3a": "s3"}  # of packages and of kinds of object stores
 ANNOTATION_SUFFIXES = (".npy", ".txt", ".json", ".cls")

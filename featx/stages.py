@@ -11,7 +11,7 @@ from featx.progress import Watch, unwatched
 from featx.recipe import Recipe, load_recipe
 from featx.repeats import repeat
 from featx.reports.html import report
-from featx.specs import ClusterSpec, EngineSpec
+from featx.specs.engine import ClusterSpec, EngineSpec
 
 
 def run(  # noqa: PLR0913 - all but the first are options by name

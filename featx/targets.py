@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from featx.errors import DataError
 from featx.facts import Facts
 from featx.registry import suggestion
-from featx.specs import TargetSpec
+from featx.specs.target import TargetSpec
 from featx.tables import Known, Labels, Manifest, Numbers, Truth
 
 MOST_CLASSES = 1000

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_sample_weight
 
 from featx.errors import DataError
-from featx.specs import ClassWeight
+from featx.specs.head import ClassWeight
 from featx.tables import Known, Truth
 
 

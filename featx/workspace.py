@@ -35,7 +35,9 @@ from featx.facts import Facts
 from featx.metrics import GREATER_IS_BETTER, chosen_metric
 from featx.recipe import Recipe, load_recipe
 from featx.sources import is_url, label_states, source_place
-from featx.specs import EmbeddingSpec, Metric, ResolvedEmbedding, fingerprint
+from featx.specs.base import fingerprint
+from featx.specs.embedding import EmbeddingSpec, ResolvedEmbedding
+from featx.specs.head import Metric
 from featx.storage.places import FOLDER, SUFFIX, CachePlace, cache_at
 from featx.tables import (
     Answered,

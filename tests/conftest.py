@@ -13,7 +13,7 @@ from torch import nn
 from featx.networks.backbones import Backbone
 from featx.networks.weights import WeightsFile
 from featx.registry import BACKBONES
-from featx.specs import Preprocessing
+from featx.specs.embedding import Preprocessing
 from tests.s3 import keys_checked, served
 
 TOY_RECIPE = """

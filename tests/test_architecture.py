@@ -19,7 +19,6 @@ ORDER = [
     "disk",
     "paces",
     "specs",
-    "finetune_specs",
     "cluster",
     "sources",
     "storage",

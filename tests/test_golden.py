@@ -9,7 +9,7 @@ import pytest
 from sklearn.exceptions import InconsistentVersionWarning
 
 import featx
-from featx.specs import EmbeddingSpec
+from featx.specs.embedding import EmbeddingSpec
 from featx.storage.checks import check
 from featx.storage.store import EmbeddingStore
 

@@ -9,7 +9,7 @@ import pytest
 import featx
 from featx.metrics import scores
 from featx.registry import HEADS
-from featx.specs import fingerprint
+from featx.specs.base import fingerprint
 from featx.workspace import Study
 from tests.conftest import make_images
 

@@ -10,7 +10,7 @@ from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from featx.facts import Facts
 from featx.metrics import GREATER_IS_BETTER, auc, confusion, per_class, score, scores
-from featx.specs import Metric
+from featx.specs.head import Metric
 from featx.tables import Predictions, Truth
 
 quick = settings(max_examples=25, deadline=None)

@@ -5,7 +5,8 @@ import pytest
 
 from featx.errors import RecipeError
 from featx.recipe import DEFAULT_HEADS, find_recipe, load_recipe, parse_recipe
-from featx.specs import EmbeddingRequest, HeadSpec
+from featx.specs.embedding import EmbeddingRequest
+from featx.specs.head import HeadSpec
 
 SMALLEST: dict[str, Any] = {"data": {"source": "images"}, "targets": {"class": {"column": "class"}}}
 

@@ -5,7 +5,7 @@ import pytest
 import featx
 from featx.errors import DataError, MissingExtraError
 from featx.sources import home_of, label_states, parted, source_file, source_place
-from featx.specs import ArraySpec, LabelsSpec, ReaderSpec
+from featx.specs.data import ArraySpec, LabelsSpec, ReaderSpec
 
 
 def test_a_source_is_relative_to_the_folder_given(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featx.errors import DataError
-from featx.specs import TargetSpec
+from featx.specs.target import TargetSpec
 from featx.tables import Manifest, Truth
 from featx.targets import category_text, encode
 

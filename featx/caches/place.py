@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from featx.disk import read_table
 from featx.errors import DataError, IncompleteError
 from featx.recipe import Recipe, has_recipe, load_recipe
-from featx.specs import ResolvedEmbedding
+from featx.specs.embedding import ResolvedEmbedding
 from featx.storage.places import SUFFIX, Stores, stores_at
 from featx.storage.shelves import Shelf
 from featx.workspace import BOUNDARIES, EMBEDDINGS, Study, cache_place, runs_folder

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from featx.specs import ClusterSpec
+    from featx.specs.engine import ClusterSpec
 
 RecipeOption = Annotated[
     Path | None,
@@ -53,6 +53,6 @@ def cluster_of(scheduler: str | None, workers_local: int | None) -> "ClusterSpec
     if scheduler is None and workers_local is None:
         return None
     from featx.recipe import checked_spec
-    from featx.specs import ClusterSpec
+    from featx.specs.engine import ClusterSpec
 
     return checked_spec(ClusterSpec, "--scheduler", scheduler=scheduler, workers_local=workers_local)

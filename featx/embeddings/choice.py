@@ -12,7 +12,8 @@ from featx.embeddings.engine import Runner, workers_for
 from featx.embeddings.groups import NetworkGroup
 from featx.embeddings.workers import Decoder, Place, decoded
 from featx.progress import Watch
-from featx.specs import Decoding, EmbeddingRequest, EngineSpec, Precision, Preprocessing, Reduced
+from featx.specs.embedding import Decoding, EmbeddingRequest, Precision, Preprocessing, Reduced
+from featx.specs.engine import EngineSpec
 from featx.storage.places import CachePlace
 from featx.storage.store import missing
 

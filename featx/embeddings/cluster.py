@@ -24,7 +24,8 @@ from featx.embeddings.workers import Place
 from featx.errors import ClusterError, ReadError
 from featx.images.contents import read
 from featx.progress import Watch, unwatched
-from featx.specs import ClusterSpec, EmbeddingRequest, EngineSpec, Precision, Runtime
+from featx.specs.embedding import EmbeddingRequest, Precision
+from featx.specs.engine import ClusterSpec, EngineSpec, Runtime
 from featx.storage.places import CachePlace
 from featx.storage.store import EmbeddingStore, missing
 from featx.workspace import LockedEmbedding, store_path

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from featx.embeddings.engine import Rows
 from featx.errors import DeviceError
 from featx.networks.features import FeatureNetwork
-from featx.specs import Precision, Reduced
+from featx.specs.embedding import Precision, Reduced
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -30,7 +30,7 @@ from featx.paces import Pace, keep_pace
 from featx.progress import Watch, unwatched
 from featx.recipe import EmbeddingSection, Recipe, checked_spec
 from featx.sources import source_place
-from featx.specs import ClusterSpec, EngineSpec
+from featx.specs.engine import ClusterSpec, EngineSpec
 from featx.tables import Manifest, Truth
 from featx.targets import strata
 from featx.workspace import EMBEDDINGS, LockedEmbedding, Study

@@ -13,7 +13,8 @@ from featx.errors import ArtifactError
 from featx.images.contents import file_uri
 from featx.images.digests import identify_all
 from featx.progress import unwatched
-from featx.specs import Decoding, EmbeddingSpec, EngineSpec, Precision, Reduced, ResolvedEmbedding
+from featx.specs.embedding import Decoding, EmbeddingSpec, Precision, Reduced, ResolvedEmbedding
+from featx.specs.engine import EngineSpec
 from featx.storage.store import stored_as
 
 MANY_FILES = 256  # files from which it is worth the time to make a faster runtime ready

@@ -16,7 +16,7 @@ from featx.embeddings.groups import NetworkGroup
 from featx.embeddings.space import check_space
 from featx.embeddings.workers import Place
 from featx.progress import Watch
-from featx.specs import EmbeddingRequest
+from featx.specs.embedding import EmbeddingRequest
 from featx.storage.store import EmbeddingStore, missing
 from featx.workspace import LockedEmbedding, store_path
 

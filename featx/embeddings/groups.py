@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from featx.specs import EmbeddingRequest, EmbeddingSpec, Precision
+from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, Precision
 from featx.storage.places import CachePlace
 from featx.storage.store import EmbeddingStore
 from featx.workspace import store_path

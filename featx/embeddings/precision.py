@@ -16,7 +16,8 @@ from featx.embeddings.engine import Rows, Runner
 from featx.embeddings.runtimes import Execution, Portable, is_installed, is_native
 from featx.errors import DeviceError
 from featx.progress import Watch, unwatched
-from featx.specs import EngineSpec, Reduced
+from featx.specs.embedding import Reduced
+from featx.specs.engine import EngineSpec
 
 SHARES = (0.2, 0.35, 0.5)  # of the layers that keep more bits, tried in this order: early ones matter most
 

@@ -25,7 +25,9 @@ from featx.embeddings.runtimes import Execution, Portable, is_installed
 from featx.errors import StoreError
 from featx.images.decode import Pixels
 from featx.progress import Watch, unwatched
-from featx.specs import EmbeddingSpec, EngineSpec, Precision, Runtime, fingerprint
+from featx.specs.base import fingerprint
+from featx.specs.embedding import EmbeddingSpec, Precision
+from featx.specs.engine import EngineSpec, Runtime
 
 ON_CPU: tuple[Runtime, ...] = ("torch", "onnx", "openvino")  # in the order in which they are tried
 SHORT_S = 5.0  # an extraction that takes no longer with what is at hand is not worth a trial

@@ -19,7 +19,7 @@ from joblib.externals.loky import ProcessPoolExecutor
 from featx.errors import ReadError
 from featx.images.contents import Content, digest, read
 from featx.images.decode import Pixels, decode, enough_px, preprocessor
-from featx.specs import Decoding, Preprocessing
+from featx.specs.embedding import Decoding, Preprocessing
 
 TASKS_AHEAD = 2  # of each worker: what bounds the memory
 IDLE_S = 30  # after which workers that nobody feeds end

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from featx.errors import AlignmentError
 from featx.facts import Facts
-from featx.specs import EnsembleSpec, Spec
+from featx.specs.base import Spec
+from featx.specs.ensemble import EnsembleSpec
 from featx.tables import Answered, Estimates, Kind, LabelProba, Predictions
 
 Outputs = NDArray[np.float64]  # (n, k) probabilities of classes, (n, t) of labels, or (n, t) numbers

@@ -21,7 +21,7 @@ from featx.errors import DataError
 from featx.metrics import scores
 from featx.registry import VOTES
 from featx.scoring import LESS_IS_BETTER
-from featx.specs import EnsembleSpec
+from featx.specs.ensemble import EnsembleSpec
 from featx.tables import Answered, Known, concatenated
 from featx.workspace import RunFolder, Study
 

@@ -12,7 +12,7 @@ from featx.ensembles.ballots import Ballots, Combiner, Outputs, Vote, like
 from featx.errors import DataError
 from featx.facts import Facts
 from featx.metrics import chosen_metric, merit
-from featx.specs import EnsembleSpec
+from featx.specs.ensemble import EnsembleSpec
 from featx.tables import Answered, Known
 from featx.targets import strata_codes
 

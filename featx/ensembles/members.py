@@ -8,7 +8,7 @@ from featx.artifact import checked_body, read_header
 from featx.ensembles.evidence import Evidence
 from featx.errors import AlignmentError, DataError, IncompleteError
 from featx.findings import Finding
-from featx.specs import EnsembleSpec
+from featx.specs.ensemble import EnsembleSpec
 from featx.tables import Answered
 from featx.workspace import RunFolder, Study
 

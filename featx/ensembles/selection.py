@@ -12,7 +12,8 @@ from featx.ensembles.voting import Mean
 from featx.ensembles.weights import scaled
 from featx.facts import Facts
 from featx.metrics import chosen_metric, merit
-from featx.specs import EnsembleSpec, Metric
+from featx.specs.ensemble import EnsembleSpec
+from featx.specs.head import Metric
 
 MOST_PICKS = 30
 PATIENCE = 5  # picks without a gain, after which it ends

@@ -18,7 +18,8 @@ from sklearn.preprocessing import StandardScaler
 from featx.ensembles.ballots import Ballots, Combiner, Outputs, Vote
 from featx.errors import DataError, UnsuitedError
 from featx.facts import Facts
-from featx.specs import EnsembleSpec, Spec
+from featx.specs.base import Spec
+from featx.specs.ensemble import EnsembleSpec
 
 Features = NDArray[np.float64]
 EDGE = 1e-3  # probabilities are moved so far from 0 and 1: beyond it, log-odds say more than members know

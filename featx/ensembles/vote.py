@@ -12,7 +12,7 @@ from featx.errors import DataError, IncompleteError, UnsuitedError
 from featx.recipe import Recipe
 from featx.registry import VOTES
 from featx.scoring import LESS_IS_BETTER
-from featx.specs import DEFAULT_VOTES, EnsembleSpec
+from featx.specs.ensemble import DEFAULT_VOTES, EnsembleSpec
 from featx.workspace import RunFolder, Study
 
 

@@ -7,7 +7,7 @@ from scipy.special import entr
 from featx.ensembles.ballots import Ballots, Combiner, Learn, Outputs, Vote, Weighing
 from featx.facts import Facts
 from featx.scoring import decided
-from featx.specs import EnsembleSpec
+from featx.specs.ensemble import EnsembleSpec
 
 TIE_SHARE = 1e-3  # of one vote: what the members' mean probability weighs, so that it only breaks ties
 LEAST_SURE = 1e-9  # so that members none of which is sure weigh the same

@@ -12,7 +12,7 @@ from featx.errors import DataError
 from featx.facts import Facts
 from featx.metrics import chosen_metric, merit
 from featx.scoring import LEAST_PROBABILITY, LESS_IS_BETTER
-from featx.specs import EnsembleSpec
+from featx.specs.ensemble import EnsembleSpec
 
 Weights = NDArray[np.float64]
 LEAST_WEIGHT = 1e-4  # what weighs less is left out

@@ -15,7 +15,7 @@ from featx.evaluation.paired import bootstrap_p, holm, mcnemar_midp
 from featx.facts import Facts
 from featx.metrics import aligned
 from featx.scoring import Floats, Ranked, Scorer, is_better_less, right, scores_of
-from featx.specs import Metric
+from featx.specs.head import Metric
 from featx.tables import Answered, Ids, Known
 
 FEWEST = 30  # units: on fewer no draw says how another sample would have come out

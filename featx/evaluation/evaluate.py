@@ -16,7 +16,8 @@ from featx.evaluation.members import groupings
 from featx.metrics import aligned, confusion, per_class, per_label, score, scores
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
-from featx.specs import Metric, fingerprint
+from featx.specs.base import fingerprint
+from featx.specs.head import Metric
 from featx.tables import Answered, Kind, Known, Predictions, Truth
 from featx.workspace import RunFolder, Study
 

@@ -22,7 +22,8 @@ from featx.metrics import score
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
 from featx.scoring import LESS_IS_BETTER
-from featx.specs import Metric, fingerprint
+from featx.specs.base import fingerprint
+from featx.specs.head import Metric
 from featx.storage.store import EmbeddingStore
 from featx.tables import Answered, Ids, Known, Labels, Truth
 from featx.workspace import Study

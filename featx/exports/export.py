@@ -23,7 +23,7 @@ from featx.predictors import load
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
 from featx.registry import suggestion
-from featx.specs import Reduced, ResolvedEmbedding
+from featx.specs.embedding import Reduced, ResolvedEmbedding
 from featx.tables import Estimates, Ids
 from featx.workspace import RunFolder, Study
 

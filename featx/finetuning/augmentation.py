@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torchvision.transforms import v2
 
-from featx.finetune_specs import AugmentSpec
+from featx.specs.finetune import AugmentSpec
 
 
 @cache

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from featx.artifact import ANSWERS, BODIES, Golden, check_golden, checked_body, read_header, run_folder, write_header
 from featx.errors import ArtifactError
-from featx.finetune_specs import NetworkSpec
 from featx.finetuning.layers import ACTIVATIONS, NewLayers
 from featx.finetuning.losses import loss_named
 from featx.finetuning.network import FinetunedNetwork
@@ -18,6 +17,7 @@ from featx.networks.backbones import Backbone
 from featx.networks.features import normalised
 from featx.networks.weights import WeightsFile, load_state, read_state
 from featx.recipe import CHECKPOINT
+from featx.specs.finetune import NetworkSpec
 
 GOLDEN_IMAGES = 2
 GOLDEN_TOLERANCE = 1e-3  # of a probability, or of the size of a number: between machines convolutions differ

@@ -11,13 +11,14 @@ import numpy as np
 
 from featx.embeddings.devices import device_named, gpu_names
 from featx.errors import DataError, DeviceError, MissingExtraError
-from featx.finetune_specs import FinetuneSpec
 from featx.finetuning.run import Finetuned, Job, run_job, stopped_run
 from featx.finetuning.search import AfterEpoch, search
 from featx.finetuning.supply import Supply
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe, checked_spec
-from featx.specs import EngineSpec, fingerprint
+from featx.specs.base import fingerprint
+from featx.specs.engine import EngineSpec
+from featx.specs.finetune import FinetuneSpec
 from featx.workspace import Study
 
 

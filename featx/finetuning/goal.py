@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from featx.finetune_specs import Activation, LossSpec
 from featx.finetuning.layers import ACTIVATIONS
 from featx.finetuning.losses import Loss, loss_named, weighted_mean
+from featx.specs.finetune import Activation, LossSpec
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from featx.errors import DataError
-from featx.finetune_specs import Activation, LayersSpec
 from featx.networks.features import POOLS, positions_last
+from featx.specs.finetune import Activation, LayersSpec
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "none": lambda z: z,

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from featx.disk import read_json, whole_file, write_json
 from featx.embeddings.engine import is_out_of_memory
-from featx.finetune_specs import FinetuneSpec, PhaseSpec
 from featx.finetuning.course import Course
 from featx.finetuning.goal import Goal
 from featx.finetuning.network import FinetunedNetwork
 from featx.finetuning.rows import Inputs, Rows
 from featx.progress import Watch
+from featx.specs.finetune import FinetuneSpec, PhaseSpec
 
 LAST = "last.safetensors"
 Snapshot = dict[str, Any]  # tensors, numbers and texts

@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from featx.errors import DataError
-from featx.finetune_specs import LossSpec
 from featx.registry import LOSSES
+from featx.specs.finetune import LossSpec
 
 LEAST = 1e-7  # of a predicted rate: its logarithm is asked for
 Targets = NDArray[np.float64]  # (n,) codes or (n, t) numbers

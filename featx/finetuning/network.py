@@ -5,11 +5,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from featx.finetune_specs import LayersSpec
 from featx.finetuning.layers import NewLayers
 from featx.finetuning.trunk import Trunk
 from featx.networks.features import build, normalised, positions_last
-from featx.specs import EmbeddingRequest, Pool, Stored
+from featx.specs.embedding import EmbeddingRequest, Pool, Stored
+from featx.specs.finetune import LayersSpec
 
 
 class Boundary(NamedTuple):

@@ -8,8 +8,8 @@ from torch import nn
 from torch.optim import SGD, Adadelta, Adam, AdamW, Optimizer
 from torch.optim import lr_scheduler as schedules
 
-from featx.finetune_specs import FinetuneSpec, PhaseSpec
 from featx.finetuning.network import FinetunedNetwork
+from featx.specs.finetune import FinetuneSpec, PhaseSpec
 
 MAKERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD, "adadelta": Adadelta}
 

@@ -17,10 +17,11 @@ from featx.embeddings.engine import workers_for
 from featx.embeddings.space import free_bytes, gigabytes
 from featx.embeddings.workers import Decoder, Place, decoded
 from featx.errors import StoreError
-from featx.finetune_specs import AugmentSpec
 from featx.finetuning.augmentation import augmented
 from featx.progress import Watch
-from featx.specs import Decoding, EngineSpec, Preprocessing
+from featx.specs.embedding import Decoding, Preprocessing
+from featx.specs.engine import EngineSpec
+from featx.specs.finetune import AugmentSpec
 from featx.storage.store import EmbeddingStore
 
 Rows = NDArray[np.intp]

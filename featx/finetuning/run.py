@@ -19,7 +19,6 @@ from featx.conformal import ConformalSpec
 from featx.curves import write_curves
 from featx.disk import locked, sha256_of, write_json, write_table
 from featx.embeddings.devices import device_named
-from featx.finetune_specs import FinetuneSpec, LossSpec, ScheduleSpec
 from featx.finetuning.checkpoints import Answers, write_network
 from featx.finetuning.course import findings
 from featx.finetuning.leg import LAST, Leg, Machine, Workbook, nothing, outputs
@@ -36,7 +35,9 @@ from featx.metrics import scores
 from featx.networks.backbones import backbone
 from featx.networks.features import weights_path
 from featx.progress import Watch
-from featx.specs import EngineSpec, Spec, fingerprint
+from featx.specs.base import Spec, fingerprint
+from featx.specs.engine import EngineSpec
+from featx.specs.finetune import FinetuneSpec, LossSpec, ScheduleSpec
 from featx.tables import Answered, Estimates, Ids, Known, Truth, answers_of_part, concatenated
 from featx.workspace import RunFolder, Study
 

@@ -12,9 +12,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from featx.errors import DataError
-from featx.finetune_specs import FinetuneSpec
 from featx.finetuning.course import Course
 from featx.finetuning.leg import nothing
+from featx.specs.finetune import FinetuneSpec
 
 R = TypeVar("R")
 AfterEpoch = Callable[[Course], None]

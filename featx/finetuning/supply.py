@@ -14,13 +14,14 @@ from featx.embeddings.groups import network_groups
 from featx.embeddings.space import ROW_BYTES, gigabytes, room_bytes
 from featx.embeddings.workers import Place
 from featx.errors import DataError
-from featx.finetune_specs import FinetuneSpec
 from featx.finetuning.augmentation import augmented
 from featx.finetuning.network import Boundary, FinetunedNetwork
 from featx.finetuning.rows import CachedRows, Inputs, PixelRows, Scratch, chance_keys
 from featx.images.contents import digest
 from featx.progress import Watch
-from featx.specs import EmbeddingRequest, EngineSpec
+from featx.specs.embedding import EmbeddingRequest
+from featx.specs.engine import EngineSpec
+from featx.specs.finetune import FinetuneSpec
 from featx.storage.store import EmbeddingStore
 from featx.tables import Ids, Manifest
 from featx.workspace import BOUNDARIES, LockedEmbedding, Study

@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 
 from featx.errors import DataError
-from featx.finetune_specs import FinetuneSpec, LossSpec, NetworkSpec, Scale
 from featx.finetuning.goal import Goal
 from featx.finetuning.layers import check_range
 from featx.finetuning.losses import Loss, loss_named
-from featx.specs import EmbeddingRequest, Preprocessing
+from featx.specs.embedding import EmbeddingRequest, Preprocessing
+from featx.specs.finetune import FinetuneSpec, LossSpec, NetworkSpec, Scale
 from featx.tables import Numbers, Truth
 from featx.targets import strata
 from featx.weighting import row_weights

@@ -16,7 +16,7 @@ from featx.heads.rows import Fold, TrainRows
 from featx.heads.scaling import Params
 from featx.heads.stored import StoredRows
 from featx.progress import Watch
-from featx.specs import HeadSpec
+from featx.specs.head import HeadSpec
 
 
 def learnt_in_passes(

@@ -22,7 +22,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from featx.facts import Facts
 from featx.heads.rows import Fold, Lessons
 from featx.scoring import log_losses
-from featx.specs import Calibration
+from featx.specs.head import Calibration
 
 METHODS: dict[Calibration, str] = {"platt": "sigmoid", "isotonic": "isotonic", "temperature": "temperature"}
 ENOUGH_FOR_STEPS = 1000  # rows; isotonic regression follows the noise of fewer

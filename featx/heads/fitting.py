@@ -21,7 +21,7 @@ from featx.heads.calibration import METHODS, Outputs, calibrate
 from featx.heads.models import Head
 from featx.heads.rows import Lessons, TrainRows
 from featx.heads.scaling import Params
-from featx.specs import Calibration, HeadSpec
+from featx.specs.head import Calibration, HeadSpec
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from featx.heads.search import Arena
 from featx.heads.stored import StoredRows
 from featx.recipe import OF_NO_NAME
 from featx.registry import HEADS
-from featx.specs import HeadSpec
+from featx.specs.head import HeadSpec
 from featx.storage.store import EmbeddingStore
 from featx.tables import Embeddings, Ids, Known, Truth
 from featx.weighting import row_weights

@@ -27,7 +27,7 @@ from featx.heads.passes import InPasses
 from featx.heads.paths import Path
 from featx.heads.scaling import Params, scaler, suggested
 from featx.heads.work import FoldWork
-from featx.specs import Calibration, Solver
+from featx.specs.head import Calibration, Solver
 from featx.tables import Kind
 
 MOST_STEPS = 150  # of a logistic regression's solver
@@ -337,7 +337,7 @@ def xgboost(task: Task) -> Head:
 
     start = {"max_depth": 4, "learning_rate": 0.1, "subsample": 0.8, "colsample_bytree": max(0.1, few)}
     path = Path("n_estimators", (50, 100, 150, 200, 250, 300, 400), partial(paths.boosting, build=trees))
-    in_passes = partial(passes.trees, build=trees)
+    in_passes = partial(passes.trees, build=trees, seed=task.random_state)
     return Head(space, build, start, path, complexity=_by("max_depth", "n_estimators"), in_passes=in_passes)
 
 

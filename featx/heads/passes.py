@@ -20,6 +20,9 @@ from featx.heads.scaling import Params
 from featx.heads.stored import StoredRows
 
 EPOCHS = 8  # of a linear head; the weights are averaged over all but the first
+BINNED_BY = (
+    8192  # rows whose quantiles are the edges of bins; XGBoost's sketch of all rows takes more memory than they do
+)
 
 
 @dataclass(frozen=True)
@@ -77,22 +80,33 @@ def _scaler(way: str) -> Any:
     return {"none": "passthrough", "standard": StandardScaler(), "l2": Normalizer()}[way]
 
 
-def trees(params: Params, course: Course, *, build: Callable[[Params], Any]) -> list[Pipeline]:
-    """Return boosted trees for each set of rows; columns are binned block by block, and the bins kept on disk."""
+def trees(params: Params, course: Course, *, build: Callable[[Params], Any], seed: int) -> list[Pipeline]:
+    """Return boosted trees for each set of rows.
+
+    The edges of bins are the quantiles of some of the rows; all are binned block by block, and the bins kept on disk.
+    """
     import xgboost as xgb
 
     found = []
     for mine in course.sets:
         model = build(params)
         options = training_options(model, "classes", course.n_classes)
+        bins = model.get_params()["max_bin"]
         with tempfile.TemporaryDirectory() as folder:
             batches = _batches(course, mine, Path(folder, "bins"))
-            binned = xgb.ExtMemQuantileDMatrix(batches, max_bin=model.get_params()["max_bin"])
+            edges = xgb.QuantileDMatrix(course.rows.x(_some(mine, seed)), max_bin=bins)
+            binned = xgb.ExtMemQuantileDMatrix(batches, max_bin=bins, ref=edges)
             grown = xgb.train(options, binned, params["n_estimators"])
-            del binned, batches
+            del binned, batches, edges
         model.load_model(grown.save_raw("ubj"))
         found.append(Pipeline([("scale", "passthrough"), ("clf", model)]))
     return found
+
+
+def _some(mine: NDArray[np.bool_], seed: int) -> NDArray[np.intp]:
+    """Return the numbers of some rows of a set."""
+    rows = np.flatnonzero(mine)
+    return np.random.default_rng(seed).choice(rows, min(BINNED_BY, len(rows)), replace=False)
 
 
 def _batches(course: Course, mine: NDArray[np.bool_], files: Path) -> Any:

@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
-from sklearn.utils import gen_batches
 
 from featx.heads.scaling import Params
 from featx.heads.work import FoldWork
 
-NEAR_NUMBERS = 1 << 16  # that the processor's cache holds while they become a kernel
 LOOSE = 1e-3  # tolerance of a solver in the search; which C is best shows long before the last digit
 LOOSE_MACHINE = 1e-2  # the same of a support vector machine that guesses classes: a fifth of its time goes into a digit
 PATIENCE = 100  # rounds that answer no more held-out rows rightly; it goes on long after the log loss is least
@@ -62,7 +60,7 @@ def kernel_bytes(n: int, m: int) -> int:
 
 def distance_bytes(n: int, m: int) -> int:
     """Return what distances take."""
-    return 4 * n * (n + m)
+    return 4 * n * m
 
 
 def logistic(
@@ -146,16 +144,16 @@ def _by_kernels(
 @contextmanager
 def _kernels(params: Params, work: FoldWork, gamma: Gamma) -> Iterator[tuple[Outputs, Outputs]]:
     """Lend both matrices in float64, as libsvm takes them: in float32 they would be copied."""
-    linear = params["kernel"] == "linear"
-    learn, held = work.products(params) if linear else work.squared_distances(params)
-    with work.lent(learn.shape, np.float64) as of_learn, work.lent(held.shape, np.float64) as of_held:
-        for inner, found in ((learn, of_learn), (held, of_held)):
-            if linear:
-                np.copyto(found, inner)
+    n, m = len(work.learn), len(work.held)
+    with work.lent((n, n), np.float64) as of_learn, work.lent((m, n), np.float64) as of_held:
+        for held, found in ((False, of_learn), (True, of_held)):
+            if params["kernel"] == "linear":
+                for rows, inner in work.pairs(params, "products", held):
+                    found[rows] = inner
             else:
                 assert not isinstance(gamma, str)
-                for rows in gen_batches(len(inner), max(1, NEAR_NUMBERS // inner.shape[1])):
-                    found[rows] = np.exp(inner[rows] * np.float32(-gamma))
+                for rows, apart in work.pairs(params, "distances", held):
+                    found[rows] = np.exp(apart * np.float32(-gamma))
         yield of_learn, of_held
 
 
@@ -163,11 +161,14 @@ def neighbours(params: Params, work: FoldWork, values: Sequence[int]) -> Iterato
     """Yield the answers of the nearest k rows, weighted by 1 / distance, for each k."""
     facts = work.held.facts
     targets = np.eye(facts.n_outputs)[work.learn.facts.y] if facts.kind == "classes" else work.learn.facts.y
-    apart = work.squared_distances(params)[1]
+    found = [_nearest(apart, targets, values) for _, apart in work.pairs(params, "distances", held=True)]
+    yield from np.concatenate(found, axis=1)
+
+
+def _nearest(apart: NDArray[np.float32], targets: NDArray[Any], values: Sequence[int]) -> Outputs:
+    """Return (v, m, k) means over the nearest rows, for each number of them."""
     most = min(max(values), apart.shape[1])
-    nearest = np.argpartition(apart, most - 1, axis=1)[:, :most] if most < apart.shape[1] else None
-    if nearest is None:
-        nearest = np.broadcast_to(np.arange(most), apart.shape)
+    nearest = np.argpartition(apart, most - 1, axis=1)[:, :most]
     inside = np.take_along_axis(apart, nearest, axis=1)
     order = np.argsort(inside, axis=1, kind="stable")
     nearest, inside = np.take_along_axis(nearest, order, axis=1), np.take_along_axis(inside, order, axis=1)
@@ -176,8 +177,7 @@ def neighbours(params: Params, work: FoldWork, values: Sequence[int]) -> Iterato
     near = np.where(np.isinf(near).any(1, keepdims=True), np.isinf(near), near)  # an equal row decides alone
     summed = np.cumsum(near[:, :, None] * targets[nearest], axis=1)
     whole = np.cumsum(near, axis=1)[:, :, None]
-    for value in values:
-        yield np.asarray((summed / whole)[:, min(value, most) - 1])
+    return np.stack([(summed / whole)[:, min(value, most) - 1] for value in values])
 
 
 def forest(

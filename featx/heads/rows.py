@@ -9,7 +9,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 
 from featx.errors import DataError
 from featx.facts import Facts
-from featx.specs import HeadSpec
+from featx.specs.head import HeadSpec
 from featx.targets import strata_codes
 
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]  # train and held-out row numbers

@@ -25,7 +25,7 @@ from featx.heads.trials import Trials
 from featx.heads.work import FoldWork, Shared
 from featx.metrics import NEEDS_PROBABILITIES, chosen_metric, merit
 from featx.progress import Watch
-from featx.specs import HeadSpec, Metric
+from featx.specs.head import HeadSpec, Metric
 
 EMBEDDINGS = "embeddings"  # the name of their choice
 AT_ONCE = 2  # folds that run beside each other, and after which a hopeless trial ends; fixed, so that results are too

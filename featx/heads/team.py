@@ -21,7 +21,8 @@ from featx.heads.search import Arena, Asked, Contest, Told
 from featx.heads.trials import is_behind, new_study
 from featx.heads.work import Shared
 from featx.registry import HEADS
-from featx.specs import ClusterSpec, HeadSpec
+from featx.specs.engine import ClusterSpec
+from featx.specs.head import HeadSpec
 
 
 class Team:

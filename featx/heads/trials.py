@@ -20,7 +20,7 @@ from featx.errors import DataError
 from featx.heads.hindsight import importances
 from featx.heads.scaling import Params
 from featx.scoring import LESS_IS_BETTER
-from featx.specs import HeadSpec
+from featx.specs.head import HeadSpec
 
 PRUNED_FROM = 4  # trials on, when there are others to compare with
 SURELY = 2.0  # standard errors

@@ -1,18 +1,21 @@
 """One fold of a search, and what its trials share: scaled features, kernels' inputs, neighbours, binned columns."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import gen_batches
 
 from featx.heads.rows import Fold, Lessons, TrainRows
 from featx.heads.scaling import Params, fully_scaled
 
+NEAR_NUMBERS = 1 << 18  # of pairs that are made at once: they stay near the processor until they are made use of
 T = TypeVar("T")
+How = Literal["products", "distances"]
 Matrix = NDArray[np.float32]
 
 
@@ -76,13 +79,16 @@ class FoldWork:
     Attributes
     ----------
     learn, held
-        Rows that teach, n of them, and m that are asked for.
+        Rows that teach, n of them, class by class as libsvm reads them; and m that are asked for.
     lessons
         Of those that teach.
     """
 
     def __init__(self, name: Hashable, rows: TrainRows, fold: Fold, shared: Shared) -> None:
-        self.learn, self.held = (rows.take(at) for at in fold)
+        learn, held = fold
+        if rows.facts.kind == "classes":
+            learn = learn[np.argsort(rows.facts.y[learn], kind="stable")]
+        self.learn, self.held = rows.take(learn), rows.take(held)
         self.lessons: Lessons = self.learn.lessons()
         self._name = name
         self._shared = shared
@@ -112,30 +118,51 @@ class FoldWork:
             return learn[:, : params["components"]], held[:, : params["components"]]
         return learn, held
 
-    def products(self, params: Params) -> tuple[Matrix, Matrix]:
-        """Return (n, n) and (m, n) dot products of scaled rows."""
+    def pairs(self, params: Params, how: How, held: bool) -> Iterator[tuple[slice, Matrix]]:
+        """Yield, for some rows after others, (rows, n) numbers for each of them with each row that teaches.
 
-        def make() -> tuple[tuple[Matrix, Matrix], int]:
-            learn, held = self.scaled(params)
-            both = learn @ learn.T, held @ learn.T
-            return both, sum(one.nbytes for one in both)
+        Parameters
+        ----------
+        how
+            Dot products or squared Euclidean distances, both of scaled features.
+        held
+            Of the held-out rows; otherwise of those that teach, with each other.
 
-        return self.keep(("products", params["scaling"], params.get("components")), make)
+        Notes
+        -----
+        They are kept for other trials, but not those of principal components: these are few, so their numbers are soon
+        made again, and the next trial takes another number of them.
+        """
+        learn, others = self.scaled(params)
+        rows = others if held else learn
+        steps = list(gen_batches(len(rows), max(1, NEAR_NUMBERS // len(learn))))
+        fresh = _pairs(rows, learn, how, steps, itself=not held)
+        if params["scaling"] == "pca":
+            yield from fresh
+            return
 
-    def squared_distances(self, params: Params) -> tuple[Matrix, Matrix]:
-        """Return (n, n) and (m, n) squared Euclidean distances of scaled rows."""
+        def make() -> tuple[Matrix, int]:
+            whole = np.empty((len(rows), len(learn)), np.float32)
+            for step, some in fresh:
+                whole[step] = some
+            return whole, whole.nbytes
 
-        def make() -> tuple[tuple[Matrix, Matrix], int]:
-            learn, held = self.scaled(params)
-            of_learn, of_held = (np.einsum("ij,ij->i", x, x) for x in (learn, held))
-            both = []
-            for x, squares in ((learn, of_learn), (held, of_held)):
-                apart = x @ learn.T
-                apart *= -2
-                apart += squares[:, None]
-                apart += of_learn
-                both.append(np.maximum(apart, 0, out=apart))
-            np.fill_diagonal(both[0], 0)
-            return (both[0], both[1]), sum(one.nbytes for one in both)
+        whole = self.keep((how, held, params["scaling"]), make)
+        for step in steps:
+            yield step, whole[step]
 
-        return self.keep(("distances", params["scaling"], params.get("components")), make)
+
+def _pairs(
+    rows: Matrix, learn: Matrix, how: How, steps: Sequence[slice], *, itself: bool
+) -> Iterator[tuple[slice, Matrix]]:
+    of_rows, of_learn = (np.einsum("ij,ij->i", x, x) for x in (rows, learn))
+    for step in steps:
+        some = rows[step] @ learn.T
+        if how == "distances":
+            some *= -2
+            some += of_rows[step, None]
+            some += of_learn
+            np.maximum(some, 0, out=some)
+            if itself:
+                np.fill_diagonal(some[:, step], 0)
+        yield step, some

@@ -17,7 +17,7 @@ from featx.images.names import base_of, is_archive_name, is_image_name, part_in,
 from featx.images.readers import Listing
 from featx.images.trees import Entry, Tree, is_tree, open_tree
 from featx.sources import ANNOTATION_SUFFIXES, source_place
-from featx.specs import ReaderSpec
+from featx.specs.data import ReaderSpec
 
 FOLDERS = frozenset({"images", "image", "img", "imgs", "annotations", "annotation", "labels", "label", "targets"})
 SEPARATORS = "_-."

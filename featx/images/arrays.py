@@ -21,7 +21,7 @@ from featx.images.names import IN_NAMES, part_in, rule_against, words
 from featx.images.readers import Listing
 from featx.images.trees import Entry
 from featx.sources import source_file, source_place
-from featx.specs import ArraySpec, ReaderSpec
+from featx.specs.data import ArraySpec, ReaderSpec
 
 ARRAY_FILE = re.compile(r"\.(h5|hdf5|hdf|npz|npy)$|-idx\d-ubyte(\.gz)?$|\.idx\d?-?(ubyte)?(\.gz)?$", re.IGNORECASE)
 IDX_DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}  # http://yann.lecun.com/exdb/mnist

@@ -1,6 +1,6 @@
 """From a file's bytes, or a row of an array, to 8-bit RGB pixels, by one policy (version 2; docs/decoding.md).
 
-A change of any of it is a new number in `featx.specs.EmbeddingSpec.decode`.
+A change of any of it is a new number in `featx.specs.embedding.EmbeddingSpec.decode`.
 """
 
 import io
@@ -16,7 +16,7 @@ from PIL import Image, ImageChops, ImageFile, ImageOps, UnidentifiedImageError
 
 from featx.errors import ReadError
 from featx.images.contents import Content
-from featx.specs import Decoding, Preprocessing
+from featx.specs.embedding import Decoding, Preprocessing
 
 Pixels = NDArray[np.uint8]
 

@@ -11,7 +11,7 @@ from featx.images.names import PARTS, is_image_name, rule_against
 from featx.images.readers import Listing
 from featx.images.trees import CANNOT_LIST, EMPTY_FOLDER, Entry, is_tree, join, open_tree
 from featx.sources import source_place
-from featx.specs import ReaderSpec
+from featx.specs.data import ReaderSpec
 
 MARK_OF_FEATX = re.compile(r"([^/]+)/(?:[^/]+\.zarr/zarr|[^/]+/embeddings\.lock)\.json")
 MACOS_EXTRA = "__MACOSX"  # what its archives hold beside the files

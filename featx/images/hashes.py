@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from featx.images.decode import Pixels
 from featx.images.digests import connected, kept
-from featx.specs import Decoding, Preprocessing, fingerprint
+from featx.specs.base import fingerprint
+from featx.specs.embedding import Decoding, Preprocessing
 
 SIDE = 32
 BITS = 8  # rows of a hash, and bits of each

@@ -20,7 +20,8 @@ from featx.images.table import unread_tables
 from featx.recipe import DEFAULT_HEADS
 from featx.registry import READERS
 from featx.sources import is_url, parted
-from featx.specs import DEFAULT_VOTES, ReaderSpec
+from featx.specs.data import ReaderSpec
+from featx.specs.ensemble import DEFAULT_VOTES
 from featx.tables import Manifest
 from featx.targets import category_text
 

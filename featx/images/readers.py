@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from featx.errors import DataError
 from featx.images.trees import Entry
 from featx.registry import READERS
-from featx.specs import ReaderSpec
+from featx.specs.data import ReaderSpec
 from featx.tables import Ids, Manifest, positions
 
 

@@ -8,7 +8,8 @@ import pandas as pd
 from featx.errors import DataError
 from featx.images.readers import Listing
 from featx.registry import suggestion
-from featx.specs import SplitSpec, TargetSpec
+from featx.specs.split import SplitSpec
+from featx.specs.target import TargetSpec
 from featx.targets import category_text, columns_of, encode, relabelled
 
 

@@ -10,7 +10,7 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from featx.errors import DataError
 from featx.images.names import PARTS
-from featx.specs import SplitSpec
+from featx.specs.split import SplitSpec
 from featx.tables import Manifest, Truth
 
 SEALED_FIRST = {"test": 0, "val": 1, "train": 2}

@@ -19,7 +19,7 @@ from featx.images.names import base_of, is_archive_name, is_image_name, rule_aga
 from featx.images.readers import Listing
 from featx.images.trees import Entry, FolderTree, Tree, is_tree, join, open_tree
 from featx.sources import home_of, is_url, source_place
-from featx.specs import LabelsSpec, ReaderSpec
+from featx.specs.data import LabelsSpec, ReaderSpec
 
 SEPARATORS = {"comma": ",", "tab": "\t", "semicolon": ";", "whitespace": r"\s+"}
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")

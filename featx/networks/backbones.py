@@ -15,7 +15,7 @@ from torch import nn
 from featx.errors import UnknownNameError
 from featx.networks.weights import WeightsFile, hub_folder
 from featx.registry import BACKBONES, FAMILIES, suggestion
-from featx.specs import Preprocessing
+from featx.specs.embedding import Preprocessing
 
 TO_PLACE_BY_HAND = 'put it there, or say weights = "FILE" in the recipe (or weights = "none" for random ones)'
 

@@ -14,7 +14,7 @@ from featx.errors import DataError, UnknownNameError, WeightsError
 from featx.networks.backbones import Backbone, backbone
 from featx.networks.weights import load_state, read_state, sha256_of_state
 from featx.registry import suggestion
-from featx.specs import EmbeddingRequest, EmbeddingSpec, Pool, Preprocessing
+from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, Pool, Preprocessing
 
 POOLED = ("AdaptiveAvgPool", "SelectAdaptivePool", "AdaptiveMaxPool", "Flatten")
 GEM_P = 3.0  # Radenović et al., Fine-tuning CNN image retrieval with no human annotation, TPAMI 2019, section 3.2

@@ -6,7 +6,7 @@ from torch import nn
 
 from featx.networks.backbones import Backbone
 from featx.networks.weights import WeightsFile, hub_folder
-from featx.specs import Preprocessing
+from featx.specs.embedding import Preprocessing
 
 
 def small_cnn() -> Backbone:

@@ -32,7 +32,7 @@ from featx.reports.figures import (
 from featx.reports.for_whom import group_scores
 from featx.reports.leaks import shown_pairs
 from featx.reports.votes import Votes, votes_of
-from featx.specs import ResolvedEmbedding
+from featx.specs.embedding import ResolvedEmbedding
 from featx.tables import Estimates, Predictions
 from featx.workspace import HAS_EMBEDDING, Study
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from featx.errors import CorruptError, StoreError, UnreachableError
 from featx.progress import Watch, unwatched
-from featx.specs import EmbeddingSpec, ResolvedEmbedding
+from featx.specs.embedding import EmbeddingSpec, ResolvedEmbedding
 from featx.storage.segments import Segment, encoded
 from featx.storage.store import EmbeddingStore, encoded_header, header_of, shelf_at
 

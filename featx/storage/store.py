@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from featx.disk import SEAL, sealed
 from featx.errors import CorruptError, IncompleteError, StoreError
 from featx.sources import is_url
-from featx.specs import EmbeddingSpec
+from featx.specs.embedding import EmbeddingSpec
 from featx.storage.segments import Keys, Rows, Segment, VanishedError, as_keys, as_text, encoded, zarr_files
 from featx.storage.shelves import METADATA, LocalShelf, Shelf
 

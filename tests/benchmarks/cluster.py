@@ -22,7 +22,7 @@ from PIL import Image
 
 import featx
 from featx.artifact import commit
-from featx.specs import ClusterSpec, EngineSpec
+from featx.specs.engine import ClusterSpec, EngineSpec
 from featx.workspace import Study
 from tests.rows import stored_rows
 

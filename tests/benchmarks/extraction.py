@@ -33,7 +33,8 @@ from featx.embeddings.workers import Decoder, decoded
 from featx.images.digests import identify
 from featx.networks.features import resolve
 from featx.recipe import load_recipe
-from featx.specs import EngineSpec, ResolvedEmbedding, Runtime
+from featx.specs.embedding import ResolvedEmbedding
+from featx.specs.engine import EngineSpec, Runtime
 from featx.workspace import Study
 
 ROUNDS = 3

@@ -35,7 +35,8 @@ from featx.heads.rows import TrainRows
 from featx.heads.stored import StoredRows
 from featx.progress import unwatched
 from featx.registry import HEADS
-from featx.specs import EmbeddingSpec, HeadSpec, Preprocessing
+from featx.specs.embedding import EmbeddingSpec, Preprocessing
+from featx.specs.head import HeadSpec
 from featx.storage.store import EmbeddingStore
 
 D, N_NEW, SEGMENT = 256, 50_000, 8_192

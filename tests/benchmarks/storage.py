@@ -20,7 +20,7 @@ from typing import TypeVar
 import numpy as np
 
 from featx.artifact import commit
-from featx.specs import EmbeddingSpec, Preprocessing
+from featx.specs.embedding import EmbeddingSpec, Preprocessing
 from featx.storage.compaction import compact
 from featx.storage.store import EmbeddingStore
 

@@ -18,7 +18,8 @@ from featx.embeddings.runtimes import Execution, Portable, is_native
 from featx.embeddings.trials import ON_CPU
 from featx.errors import DeviceError, FeatxError
 from featx.progress import unwatched
-from featx.specs import EngineSpec, Reduced
+from featx.specs.embedding import Reduced
+from featx.specs.engine import EngineSpec
 from featx.workspace import Study
 
 PLACES = '\n[paths]\ncache = "cache"\nruns = "runs"\n'

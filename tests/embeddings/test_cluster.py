@@ -1,15 +1,10 @@
 """Extraction by Dask workers: the same vectors, whoever dies, and one line for what cannot work."""
 
-import os
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 import featx
@@ -23,46 +18,17 @@ from featx.embeddings.workers import DIED, Place
 from featx.errors import ClusterError
 from featx.images.contents import digest
 from featx.progress import unwatched
-from featx.specs import ClusterSpec, EngineSpec
+from featx.specs.engine import ClusterSpec, EngineSpec
 from featx.workspace import Study
-from tests.conftest import TOY_RECIPE, make_images
+from tests.embeddings.clusters import kill, made, scheduler, worker, workers_here
 from tests.fuses import Fuse
 from tests.rows import stored_rows
 
-PLACES = '\n[paths]\ncache = "cache"\nruns = "runs"\n'
-PRELOAD = '["tests.conftest"]'  # where the toy backbone is registered
 
-
-@pytest.fixture
-def recipe(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """600 images, and workers that know the toy backbone."""
-    monkeypatch.setenv("DASK_DISTRIBUTED__WORKER__PRELOAD", PRELOAD)
-    monkeypatch.setenv("PYTHONPATH", str(Path(featx.__file__).parents[1]))
-    return made(home, 300)
-
-
-def made(home: Path, n_each: int) -> Path:
-    home.mkdir(exist_ok=True)
-    make_images(home / "images", n_each=n_each)
-    (home / "featx.toml").write_text(TOY_RECIPE + PLACES)
-    return home / "featx.toml"
-
-
-def workers_here() -> list[psutil.Process]:
-    """The processes that were started for workers, each with those that it has started."""
-    return [one for one in psutil.Process().children() if "spec" in one.cmdline()]
-
-
-def kill(process: psutil.Process) -> None:
-    for one in [*process.children(recursive=True), process]:
-        if "loky" not in " ".join(one.cmdline()):  # decoders see by themselves that their parent has gone
-            os.kill(one.pid, signal.SIGKILL)
-
-
-def test_a_cluster_that_loses_a_worker_half_way_stores_the_same_vectors(recipe: Path) -> None:
-    clean = made(recipe.parent / "clean", 300)
+def test_a_cluster_that_loses_a_worker_half_way_stores_the_same_vectors(shared_recipe: Path) -> None:
+    clean = made(shared_recipe.parent / "clean", 300)
     extract(clean)
-    (recipe.parent / "images" / "dark" / "000.png").write_bytes(b"no picture")
+    (shared_recipe.parent / "images" / "dark" / "000.png").write_bytes(b"no picture")
     killed, told = [], []
 
     def murderous(stage: str, done: int, total: int, note: str = "") -> None:
@@ -72,7 +38,7 @@ def test_a_cluster_that_loses_a_worker_half_way_stores_the_same_vectors(recipe: 
                 killed.append(workers_here()[0].pid)
                 kill(workers_here()[0])
 
-    done = extract(recipe, cluster=ClusterSpec(workers_local=3), watch=murderous)
+    done = extract(shared_recipe, cluster=ClusterSpec(workers_local=3), watch=murderous)
 
     assert killed
     assert told == sorted(told)
@@ -81,45 +47,22 @@ def test_a_cluster_that_loses_a_worker_half_way_stores_the_same_vectors(recipe: 
     assert [name for name, *_ in done.failures] == ["dark/000.png"]
     expected = stored_rows(Study.open(clean))
     expected.pop("dark/000.png")
-    assert stored_rows(Study.open(recipe)) == expected
+    assert stored_rows(Study.open(shared_recipe)) == expected
     assert not workers_here()
-    assert extract(recipe, cluster=ClusterSpec(workers_local=3)).n_cached == 599
+    assert extract(shared_recipe, cluster=ClusterSpec(workers_local=3)).n_cached == 599
 
 
-def test_ctrl_c_keeps_what_is_done_and_the_rest_is_done_later(recipe: Path) -> None:
+def test_ctrl_c_keeps_what_is_done_and_the_rest_is_done_later(shared_recipe: Path) -> None:
     def impatient(stage: str, done: int, total: int, note: str = "") -> None:
         if stage == "embed" and done:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
-        extract(recipe, cluster=ClusterSpec(workers_local=1), watch=impatient)
+        extract(shared_recipe, cluster=ClusterSpec(workers_local=1), watch=impatient)
     assert not workers_here()
-    done = extract(recipe)
+    done = extract(shared_recipe)
     assert done.n_cached >= 64
     assert done.n_cached + done.n_embedded == 600
-
-
-@contextmanager
-def scheduler() -> Iterator[str]:
-    """A scheduler without workers."""
-    code = "import sys; from distributed import LocalCluster as C; c = C(n_workers=0, dashboard_address=None); "
-    code += "print(c.scheduler_address, flush=True); sys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        yield process.stdout.readline().decode().strip()
-        process.kill()
-
-
-@contextmanager
-def worker(address: str, path: str, *options: str) -> Iterator[None]:
-    """A worker whose Python finds packages in a folder first."""
-    command = [sys.executable, *options, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1"]
-    environment = os.environ | {"PYTHONPATH": path}
-    command += ["--no-nanny", "--no-dashboard"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, env=environment, **quiet) as process:  # type: ignore[call-overload]
-        yield
-        process.kill()
 
 
 @pytest.fixture
@@ -136,11 +79,19 @@ def refused(recipe: Path, address: str, message: str) -> None:
     assert not list(recipe.parent.glob("cache/*.zarr"))
 
 
-def test_a_scheduler_that_does_not_answer_and_one_without_workers_are_said(recipe: Path, impatient: None) -> None:
-    refused(recipe, "tcp://127.0.0.1:9", r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:9' within 5 s; start one")
-    refused(recipe, "nonsense://x", r"no Dask scheduler answers at 'nonsense://x' within 5 s")
-    with scheduler() as address:
-        refused(recipe, address, rf"no workers have come to {address} within 5 s, .*dask worker {address} --nthreads 1")
+def test_a_scheduler_that_does_not_answer_and_one_without_workers_are_said(
+    shared_recipe: Path, impatient: None
+) -> None:
+    refused(
+        shared_recipe, "tcp://127.0.0.1:9", r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:9' within 5 s; start one"
+    )
+    refused(shared_recipe, "nonsense://x", r"no Dask scheduler answers at 'nonsense://x' within 5 s")
+    with scheduler() as (address, _):
+        refused(
+            shared_recipe,
+            address,
+            rf"no workers have come to {address} within 5 s, .*dask worker {address} --nthreads 1",
+        )
 
 
 def site_without_featx(folder: Path) -> str:
@@ -160,7 +111,7 @@ def other_version(folder: Path) -> str:
 
 
 def test_workers_without_the_package_or_with_another_version_are_named(
-    recipe: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
+    shared_recipe: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DASK_DISTRIBUTED__WORKER__PRELOAD")
     cases: list[tuple[Callable[[Path], str], tuple[str, ...], str]] = [
@@ -168,13 +119,13 @@ def test_workers_without_the_package_or_with_another_version_are_named(
         (other_version, (), r"has featx 0\.0\.1, expected "),
     ]
     for number, (path, options, message) in enumerate(cases):
-        with scheduler() as address, worker(address, path(recipe.parent / f"site{number}"), *options):
-            refused(recipe, address, rf"worker tcp://127\.0\.0\.1:\d+ {message}")
+        with scheduler() as (address, _), worker(address, path(shared_recipe.parent / f"site{number}"), *options):
+            refused(shared_recipe, address, rf"worker tcp://127\.0\.0\.1:\d+ {message}")
 
 
-def test_a_picture_that_kills_its_decoder_costs_itself_inside_a_dask_worker(recipe: Path) -> None:
-    study = Study.open(recipe)
-    files = sorted((recipe.parent / "images").rglob("*.png"))[:40]
+def test_a_picture_that_kills_its_decoder_costs_itself_inside_a_dask_worker(shared_recipe: Path) -> None:
+    study = Study.open(shared_recipe)
+    files = sorted((shared_recipe.parent / "images").rglob("*.png"))[:40]
     uris: dict[str, Place] = {digest(file.read_bytes()): str(file) for file in files}
     deadly = list(uris)[20]
     uris[deadly] = Fuse(files[20].read_bytes())

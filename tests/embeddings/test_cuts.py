@@ -15,7 +15,7 @@ from featx.embeddings.cuts import LAYERS, cut_behind, cuts
 from featx.embeddings.runtimes import Execution, OpenVinoRunner, Portable, is_native
 from featx.errors import DeviceError
 from featx.networks.features import FeatureNetwork, Tap
-from featx.specs import Preprocessing, Reduced
+from featx.specs.embedding import Preprocessing, Reduced
 
 ROWS, SIDE = 4, 12
 SIZE = Preprocessing(size_px=SIDE, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))

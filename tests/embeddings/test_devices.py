@@ -7,7 +7,7 @@ import torch
 from featx.embeddings.devices import TorchRunner, device_named
 from featx.errors import DeviceError
 from featx.networks.features import FeatureNetwork, resolve
-from featx.specs import EmbeddingRequest
+from featx.specs.embedding import EmbeddingRequest
 
 CPU = torch.device("cpu")
 

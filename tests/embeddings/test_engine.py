@@ -13,7 +13,8 @@ from PIL import Image
 from featx.embeddings.engine import NOT_FINITE, Lane, Passed, Rows, Runner, Times, run, workers_for
 from featx.images.contents import digest
 from featx.progress import unwatched
-from featx.specs import Decoding, EngineSpec, Preprocessing
+from featx.specs.embedding import Decoding, Preprocessing
+from featx.specs.engine import EngineSpec
 
 HALF = (0.5, 0.5, 0.5)
 SMALL, LARGE = (Preprocessing(size_px=side, mean=HALF, std=HALF) for side in (4, 8))

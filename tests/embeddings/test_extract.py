@@ -24,7 +24,7 @@ from featx.embeddings.extract import Extraction
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import DataError, DeviceError, UnknownNameError, WeightsError
 from featx.networks.backbones import backbone
-from featx.specs import EngineSpec
+from featx.specs.engine import EngineSpec
 from featx.storage.store import EmbeddingStore
 from featx.workspace import HAS_EMBEDDING, Study
 

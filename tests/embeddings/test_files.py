@@ -16,7 +16,7 @@ from featx.embeddings.runtimes import is_native
 from featx.errors import ArtifactError, WeightsError
 from featx.networks.backbones import backbone
 from featx.networks.features import resolve
-from featx.specs import EmbeddingRequest, Reduced, ResolvedEmbedding
+from featx.specs.embedding import EmbeddingRequest, Reduced, ResolvedEmbedding
 from featx.workspace import Study
 
 

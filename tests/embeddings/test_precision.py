@@ -15,7 +15,8 @@ from featx.embeddings.precision import audited, check_trusted, rows_of, wanted_b
 from featx.embeddings.runtimes import ROWS, Execution, Portable, is_native
 from featx.errors import DeviceError
 from featx.networks.features import FeatureNetwork, Tap, resolve
-from featx.specs import EmbeddingRequest, EngineSpec, Preprocessing, Reduced
+from featx.specs.embedding import EmbeddingRequest, Preprocessing, Reduced
+from featx.specs.engine import EngineSpec
 
 SIDE = 16
 SIZE = Preprocessing(size_px=SIDE, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))

@@ -14,7 +14,8 @@ from featx.embeddings.runtimes import PACKAGES, Execution, Portable
 from featx.errors import DeviceError, RecipeError
 from featx.networks.features import FeatureNetwork, resolve
 from featx.recipe import checked_spec
-from featx.specs import EmbeddingRequest, EngineSpec, Runtime
+from featx.specs.embedding import EmbeddingRequest
+from featx.specs.engine import EngineSpec, Runtime
 
 LEAST_COSINE = 1 - 1e-9
 SIDE = 16

@@ -12,7 +12,7 @@ from PIL import Image
 from featx.embeddings.workers import TASKS_AHEAD, Decoder
 from featx.images.contents import digest
 from featx.images.decode import Pixels
-from featx.specs import Decoding, Preprocessing
+from featx.specs.embedding import Decoding, Preprocessing
 from tests.workers import CHUNK, decoded
 
 HALF = (0.5, 0.5, 0.5)

@@ -18,7 +18,7 @@ from featx import extract
 from featx.embeddings import workers as workers_module
 from featx.embeddings.workers import DIED, Decoder, Place
 from featx.images.contents import digest
-from featx.specs import Decoding, Preprocessing
+from featx.specs.embedding import Decoding, Preprocessing
 from featx.workspace import Study
 from tests.conftest import TOY_RECIPE, make_images
 from tests.rows import stored_rows

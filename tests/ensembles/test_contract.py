@@ -10,7 +10,7 @@ from featx.ensembles.evidence import Evidence, cross_fitted
 from featx.errors import AlignmentError, UnsuitedError
 from featx.metrics import score
 from featx.registry import VOTES
-from featx.specs import EnsembleSpec
+from featx.specs.ensemble import EnsembleSpec
 from featx.tables import Answered, Known, Predictions, Truth
 from tests.ballots import CLASSES, KINDS, members_of, values_of
 

@@ -14,7 +14,7 @@ from featx.ensembles.evidence import Evidence
 from featx.ensembles.why import Overruling, paragraph
 from featx.facts import Facts
 from featx.registry import VOTES
-from featx.specs import EnsembleSpec
+from featx.specs.ensemble import EnsembleSpec
 from tests.ballots import KINDS, members_of
 
 sides = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30)

@@ -10,7 +10,7 @@ from featx.ensembles.stacking import Stack
 from featx.ensembles.voting import Mean
 from featx.metrics import score
 from featx.registry import VOTES
-from featx.specs import EnsembleSpec
+from featx.specs.ensemble import EnsembleSpec
 from featx.tables import Answered, Estimates, Numbers, Predictions, Truth
 from tests.ballots import ids_of, sure_of
 

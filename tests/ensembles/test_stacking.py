@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from featx.ensembles.ballots import Ballots
 from featx.ensembles.stacking import ALPHAS, STRENGTH, features, stack
 from featx.facts import Facts
-from featx.specs import EnsembleSpec
+from featx.specs.ensemble import EnsembleSpec
 from featx.tables import Predictions, Truth
 from tests.ballots import members_of
 

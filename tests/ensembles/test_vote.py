@@ -19,7 +19,7 @@ from featx.facts import Facts
 from featx.metrics import score
 from featx.predictors import EnsembleModel, describe
 from featx.registry import VOTES
-from featx.specs import EnsembleSpec
+from featx.specs.ensemble import EnsembleSpec
 from featx.tables import Truth
 from featx.workspace import RunFolder, Study
 from tests.ballots import members_of

@@ -17,7 +17,7 @@ from featx.heads.models import Head, Task
 from featx.heads.rows import TrainRows
 from featx.heads.scaling import Params
 from featx.registry import HEADS
-from featx.specs import Calibration, HeadSpec
+from featx.specs.head import Calibration, HeadSpec
 from featx.tables import Kind
 
 X, Y = load_digits(return_X_y=True)

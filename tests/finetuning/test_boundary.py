@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from featx.finetune_specs import LayersSpec
 from featx.finetuning.network import FinetunedNetwork, from_flat
 from featx.finetuning.strategies import learning
 from featx.networks.features import normalised, positions_last
-from featx.specs import EmbeddingRequest
+from featx.specs.embedding import EmbeddingRequest
+from featx.specs.finetune import LayersSpec
 
 STEPS, BATCH = 20, 4
 LAYERS = LayersSpec(hidden=(16,), dropout=0.0)

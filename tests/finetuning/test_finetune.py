@@ -17,11 +17,12 @@ from torch import Tensor, nn
 import featx
 from featx.artifact import read_header
 from featx.errors import ArtifactError, DataError, FeatxError, RecipeError, StoreError, UnknownNameError
-from featx.finetune_specs import FinetuneSpec, LayersSpec
 from featx.networks.backbones import Backbone, backbone
 from featx.networks.weights import WeightsFile
 from featx.registry import BACKBONES
-from featx.specs import EngineSpec, Preprocessing
+from featx.specs.embedding import Preprocessing
+from featx.specs.engine import EngineSpec
+from featx.specs.finetune import FinetuneSpec, LayersSpec
 from featx.workspace import Study
 
 RECIPE = """
@@ -155,7 +156,7 @@ KILLED = """
 import featx, sys
 sys.path.insert(0, {tests!r})
 import conftest
-from featx.finetune_specs import FinetuneSpec
+from featx.specs.finetune import FinetuneSpec
 def slow(stage, done, total, note=""):
     if stage.startswith("finetune"):
         print(stage, done, flush=True)

@@ -7,11 +7,11 @@ from pydantic import ValidationError
 from torch import nn
 
 from featx.errors import DataError
-from featx.finetune_specs import LayersSpec
 from featx.finetuning.layers import ACTIVATIONS, RANGES, NewLayers, check_range
 from featx.finetuning.trunk import Trunk
 from featx.networks.features import build
-from featx.specs import EmbeddingRequest
+from featx.specs.embedding import EmbeddingRequest
+from featx.specs.finetune import LayersSpec
 
 FEATURES = torch.rand(3, 5, 4, 4, generator=torch.Generator().manual_seed(0))
 

@@ -12,9 +12,9 @@ from scipy.special import expit, log_softmax
 from scipy.stats import poisson as poisson_distribution
 
 from featx.errors import DataError
-from featx.finetune_specs import LossSpec
 from featx.finetuning.losses import Loss, weighted_mean
 from featx.registry import LOSSES
+from featx.specs.finetune import LossSpec
 
 X = NDArray[np.float64]
 RNG = np.random.default_rng(0)

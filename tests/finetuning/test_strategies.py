@@ -11,7 +11,7 @@ from featx.errors import DataError, FeatxError, UnknownNameError
 from featx.finetuning.strategies import learning
 from featx.finetuning.trunk import Trunk
 from featx.networks.features import build
-from featx.specs import EmbeddingRequest
+from featx.specs.embedding import EmbeddingRequest
 
 # (backbone, how its last block's and its last two blocks' parameters begin)
 FAMILIES = {

@@ -16,7 +16,7 @@ from featx.heads.intel import IntelSVC, IntelSVR
 from featx.heads.models import Task
 from featx.heads.rows import TrainRows
 from featx.registry import HEADS
-from featx.specs import HeadSpec
+from featx.specs.head import HeadSpec
 
 PARAMS = {"kernel": "rbf", "scaling": "standard", "C": 3.0, "gamma": 1.0}
 

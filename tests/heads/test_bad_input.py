@@ -15,7 +15,7 @@ from featx.heads.rows import TrainRows, check_folds
 from featx.heads.search import Arena, search
 from featx.progress import unwatched
 from featx.registry import HEADS
-from featx.specs import HeadSpec
+from featx.specs.head import HeadSpec
 from tests.heads.test_heads import digits, head_for, rows_of
 
 RNG = np.random.default_rng(0)

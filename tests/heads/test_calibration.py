@@ -16,7 +16,7 @@ from featx.heads.models import Task
 from featx.heads.rows import TrainRows
 from featx.registry import HEADS
 from featx.reliability import reliability
-from featx.specs import Calibration, HeadSpec
+from featx.specs.head import Calibration, HeadSpec
 
 FIVE_FOLDS = HeadSpec(name="rf")
 

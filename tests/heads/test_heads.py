@@ -24,7 +24,7 @@ from featx.heads.search import Arena, search
 from featx.heads.trials import Trials
 from featx.progress import unwatched
 from featx.registry import HEADS
-from featx.specs import HeadSpec
+from featx.specs.head import HeadSpec
 from featx.tables import Truth
 from featx.weighting import row_weights
 from featx.workspace import Study

@@ -9,7 +9,7 @@ import pytest
 import featx
 from featx.facts import Facts
 from featx.heads.hindsight import at_edges, importances, in_answers, in_folds, searched
-from featx.specs import HeadSpec
+from featx.specs.head import HeadSpec
 from tests.heads.test_heads import TOY_RECIPE
 
 SPACE = {

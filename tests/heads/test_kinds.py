@@ -13,7 +13,7 @@ import featx
 from featx.answering import answers_of
 from featx.errors import DataError, UnsuitedError
 from featx.registry import HEADS
-from featx.specs import HeadSpec
+from featx.specs.head import HeadSpec
 from tests.conftest import make_images
 
 TARGETS = {

@@ -12,7 +12,7 @@ from featx.heads.search import _about_memory
 from featx.heads.work import FoldWork, Shared
 from featx.metrics import GREATER_IS_BETTER
 from featx.registry import HEADS
-from featx.specs import HeadSpec
+from featx.specs.head import HeadSpec
 from featx.tables import Kind
 
 FIVE_FOLDS = HeadSpec(name="rf")

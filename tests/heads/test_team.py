@@ -9,7 +9,8 @@ import pytest
 import featx
 from featx.errors import ClusterError
 from featx.heads.fit import Fitted
-from featx.specs import ClusterSpec, HeadSpec
+from featx.specs.engine import ClusterSpec
+from featx.specs.head import HeadSpec
 from featx.workspace import Study
 
 

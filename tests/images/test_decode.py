@@ -17,7 +17,7 @@ from PIL import Image
 from featx.errors import ReadError
 from featx.images.contents import Content
 from featx.images.decode import FILTERS, MOST_PIXELS, decode, enough_px, preprocessor
-from featx.specs import Decoding, Interpolation, Preprocessing, Resize
+from featx.specs.embedding import Decoding, Interpolation, Preprocessing, Resize
 
 pillow_heif.register_heif_opener()  # so that tests can write HEIC
 RED, WHITE, HALF = (255, 0, 0), (255, 255, 255), (0.5, 0.5, 0.5)

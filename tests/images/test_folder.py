@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from featx.errors import DataError
 from featx.images.folder import FolderReader
 from featx.images.readers import Listing, read_source
-from featx.specs import ReaderSpec
+from featx.specs.data import ReaderSpec
 from featx.tables import Manifest
 
 

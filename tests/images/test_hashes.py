@@ -6,7 +6,7 @@ from PIL import Image
 
 from featx.embeddings.workers import Decoder
 from featx.images.hashes import SIDE, THUMBNAIL, ThumbnailCache, dhash, grey
-from featx.specs import Decoding
+from featx.specs.embedding import Decoding
 
 
 def textures(n: int, side: int = SIDE, seed: int = 0) -> np.ndarray:

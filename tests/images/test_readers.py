@@ -27,7 +27,8 @@ from featx.images.names import is_image_name
 from featx.images.readers import Listing, read_source
 from featx.networks.features import resolve
 from featx.registry import READERS
-from featx.specs import EmbeddingRequest, ReaderSpec, ResolvedEmbedding
+from featx.specs.data import ReaderSpec
+from featx.specs.embedding import EmbeddingRequest, ResolvedEmbedding
 from featx.workspace import Study
 
 CLASSES = ["cat", "dog"] * 5  # of the ten pictures

@@ -21,7 +21,7 @@ from featx.images.init import Finding
 from featx.images.readers import Listing, read_source
 from featx.images.splits import split
 from featx.recipe import Recipe, load_recipe
-from featx.specs import SplitSpec
+from featx.specs.split import SplitSpec
 from featx.targets import encode
 from tests.conftest import make_images
 

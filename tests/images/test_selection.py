@@ -14,7 +14,8 @@ from featx.errors import DataError, IncompleteError, RecipeError
 from featx.images.readers import Listing
 from featx.images.selection import selected
 from featx.images.trees import Entry
-from featx.specs import SplitSpec, TargetSpec
+from featx.specs.split import SplitSpec
+from featx.specs.target import TargetSpec
 from featx.tables import Truth
 from featx.targets import encode
 from featx.workspace import Study

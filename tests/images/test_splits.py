@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from featx.errors import DataError
 from featx.images.splits import split
-from featx.specs import SplitSpec, TargetSpec
+from featx.specs.split import SplitSpec
+from featx.specs.target import TargetSpec
 from featx.tables import Manifest
 from featx.targets import encode
 

@@ -15,7 +15,8 @@ from featx.errors import UnknownNameError
 from featx.networks.backbones import backbone
 from featx.networks.features import last_layer, layers_of, outline
 from featx.registry import BACKBONES
-from featx.specs import EmbeddingRequest, EngineSpec
+from featx.specs.embedding import EmbeddingRequest
+from featx.specs.engine import EngineSpec
 from featx.workspace import Study
 
 ELSEWHERE = ("torchvision:shufflenet_v2_x0_5", "torchvision:vit_b_32", "timm:test_resnet", "timm:test_vit")

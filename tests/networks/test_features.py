@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from featx.errors import DataError, UnknownNameError
 from featx.networks.backbones import backbone
 from featx.networks.features import FeatureNetwork, Tap, last_layer, layers_of, outline, positions_last, resolve
-from featx.specs import EmbeddingRequest, Pool, Preprocessing
+from featx.specs.embedding import EmbeddingRequest, Pool, Preprocessing
 
 SIZE = Preprocessing(size_px=16, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 BY_HAND: dict[Pool, Callable[[Tensor], Tensor]] = {

@@ -13,7 +13,7 @@ from featx.errors import WeightsError
 from featx.networks.backbones import backbone
 from featx.networks.features import resolve
 from featx.networks.weights import WeightsFile, load_state, read_state, sha256_of, sha256_of_state
-from featx.specs import EmbeddingRequest
+from featx.specs.embedding import EmbeddingRequest
 
 
 def network(width: int = 4) -> nn.Module:

@@ -13,7 +13,7 @@ from featx.heads.fitting import fitted, out_of_fold
 from featx.heads.rows import TrainRows
 from featx.registry import HEADS
 from featx.reliability import reliability
-from featx.specs import HeadSpec
+from featx.specs.head import HeadSpec
 from featx.workspace import Study
 from tests.benchmarks.search import RECIPE
 from tests.heads.test_heads import head_for, start_of

@@ -13,7 +13,7 @@ from zarr.core.sync import sync
 
 from featx.disk import machine
 from featx.sources import is_url
-from featx.specs import EmbeddingSpec, Preprocessing
+from featx.specs.embedding import EmbeddingSpec, Preprocessing
 from featx.storage.segments import as_keys, encoded
 from featx.storage.shelves import TRASH, LocalShelf
 from featx.storage.store import EmbeddingStore, shelf_at

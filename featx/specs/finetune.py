@@ -6,18 +6,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from featx.registry import BACKBONES, FAMILIES, LOSSES
-from featx.specs import (
-    Channels,
-    ClassWeight,
-    Count,
-    EmbeddingRequest,
-    Interpolation,
-    Preprocessing,
-    Resize,
-    Share,
-    Spec,
-    known_name,
-)
+from featx.specs.base import Count, Share, Spec, known_name
+from featx.specs.embedding import Channels, EmbeddingRequest, Interpolation, Preprocessing, Resize
+from featx.specs.head import ClassWeight
 
 Activation = Literal["none", "sigmoid", "tanh", "softmax"]
 Optimiser = Literal["adam", "adamw", "sgd", "adadelta"]
