@@ -12,7 +12,7 @@ from featx.heads.calibration import METHODS, Outputs, calibrate, with_calibratio
 from featx.heads.fitting import OutOfFold
 from featx.heads.models import Head
 from featx.heads.passes import Course
-from featx.heads.rows import Fold, TrainRows
+from featx.heads.rows import TrainRows
 from featx.heads.scaling import Params
 from featx.heads.stored import StoredRows
 from featx.progress import Watch
@@ -33,40 +33,40 @@ def learnt_in_passes(
     opened, known = rows
     stored = opened()
     assert head.in_passes is not None
-    folds = known.folds(spec.folds, spec.seed)
-    sets = np.ones((len(folds) + 1, len(known)), dtype=bool)
-    for number, (_, held) in enumerate(folds):
-        sets[number, held] = False
+    fold_of = np.empty(len(known), dtype=np.min_scalar_type(spec.folds))
+    for number, (_, held) in enumerate(known.folds(spec.folds, spec.seed)):  # which take five times the room
+        fold_of[held] = number
+    sets = fold_of != np.arange(spec.folds + 1)[:, None]
     watch(f"fit {spec.name}", 0, 2)
     course = Course(stored, known.facts.y, known.weights, sets, known.facts.n_outputs)
     *of_folds, model = head.in_passes(params, course)
     watch(f"fit {spec.name}", 1, 2)
-    outputs = _held_out(of_folds, stored, known.facts, folds, head.calibrated)
-    del stored, course
+    outputs = _held_out(of_folds, stored, known.facts, fold_of, head.calibrated)
+    del stored, course, sets
+    folds = known.folds(spec.folds, spec.seed)
     chosen = calibrate(spec.calibration, outputs, known.facts, known.lessons(), folds)
     if chosen.method != "none":
         name, clf = model.steps[-1]
         model.steps[-1] = (name, with_calibration(clf, METHODS[chosen.method], outputs, known.lessons()))
     watch(f"fit {spec.name}", 2, 2)
-    fold_of = np.empty(len(known), dtype=np.int64)
-    for number, (_, held) in enumerate(folds):
-        fold_of[held] = number
-    return model, OutOfFold(chosen.proba, fold_of, chosen.method, chosen.log_losses)
+    return model, OutOfFold(chosen.proba, fold_of.astype(np.int64), chosen.method, chosen.log_losses)
 
 
 def _held_out(
-    models: Sequence[Pipeline], stored: StoredRows, facts: Facts, folds: Sequence[Fold], lacks_probabilities: bool
+    models: Sequence[Pipeline],
+    stored: StoredRows,
+    facts: Facts,
+    fold_of: NDArray[np.integer],
+    lacks_probabilities: bool,
 ) -> Outputs:
     """Return what each row's model, that did not see it, says of it: in one pass."""
     k = facts.n_outputs
     decides = hasattr(models[0], "decision_function")
     raw = np.empty((len(stored), 1 if k == 2 else k)) if decides else None
     proba = None if lacks_probabilities else np.empty((len(stored), k))
-    is_held = np.zeros((len(folds), len(stored)), dtype=bool)
-    for number, (_, held) in enumerate(folds):
-        is_held[number, held] = True
     for at, x in stored.blocks():
-        for model, mine in zip(models, is_held[:, at], strict=True):
+        for number, model in enumerate(models):
+            mine = fold_of[at] == number
             if mine.any():
                 if raw is not None:
                     raw[at[mine]] = model.decision_function(x[mine]).reshape(int(mine.sum()), -1)

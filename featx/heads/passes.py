@@ -3,8 +3,10 @@
 What comes out is scikit-learn's and XGBoost's own, as if it had been fitted in memory.
 """
 
+import ctypes
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +47,7 @@ class Course:
     sets: NDArray[np.bool_]
     n_classes: int
 
-    def weights_of(self, at: NDArray[np.intp]) -> NDArray[np.float64] | None:
+    def weights_of(self, at: NDArray[np.integer]) -> NDArray[np.float64] | None:
         """Return the weights of some rows."""
         return None if self.weights is None else self.weights[at]
 
@@ -98,9 +100,16 @@ def trees(params: Params, course: Course, *, build: Callable[[Params], Any], see
             binned = xgb.ExtMemQuantileDMatrix(batches, max_bin=bins, ref=edges)
             grown = xgb.train(options, binned, params["n_estimators"])
             del binned, batches, edges
+        _give_back()
         model.load_model(grown.save_raw("ubj"))
         found.append(Pipeline([("scale", "passthrough"), ("clf", model)]))
     return found
+
+
+def _give_back() -> None:
+    """Hand freed memory back to the system, which glibc would keep: each fit has threads of its own."""
+    with suppress(OSError, AttributeError):  # another system's library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _some(mine: NDArray[np.bool_], seed: int) -> NDArray[np.intp]:

@@ -13,7 +13,7 @@ BLOCK_BYTES = 2 << 20
 SLICE = 1 << 16  # digests that are taken over at once: as text they are many times as large
 CHUNK_ROWS = 32  # that stay together when rows are shuffled: what is read from a disk at once
 
-Rows = NDArray[np.intp]
+Rows = NDArray[np.integer]
 Matrix = NDArray[np.float32]
 
 
@@ -42,7 +42,7 @@ class StoredRows:
         for store, place in zip(stores, places, strict=True):
             if n_lost := int((place < 0).sum()):
                 raise IncompleteError(f"{n_lost} of {len(digests)} images are not in {store}; run 'featx extract'")
-        self._order = np.argsort(places[0], kind="stable")
+        self._order = np.argsort(places[0], kind="stable").astype(np.int32)
         self.n_features = sum(store.n_features for store in stores)
         self._block = max(CHUNK_ROWS, BLOCK_BYTES // (4 * self.n_features) // CHUNK_ROWS * CHUNK_ROWS)
 
@@ -52,7 +52,8 @@ class StoredRows:
     def x(self, at: Rows) -> Matrix:
         """Return (len(at), d)."""
         digests = as_text(self._keys[at])
-        return np.hstack([store.read(digests) for store in self._stores], dtype=np.float32)
+        found = [store.read(digests) for store in self._stores]
+        return np.hstack(found, dtype=np.float32) if len(found) > 1 else found[0].astype(np.float32, copy=False)
 
     def blocks(self) -> Iterator[tuple[Rows, Matrix]]:
         """Yield all row numbers and their vectors, segment by segment."""
