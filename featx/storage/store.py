@@ -166,22 +166,24 @@ class EmbeddingStore:
             first = digests[int(np.flatnonzero(at < 0)[0])]
             raise IncompleteError(f"{lost} of {len(at)} images have no embedding in {self}, first digest {first}")
         x = np.empty((len(at), self.n_features), dtype=self.dtype)
+        owner = self._owner[at]
+        order = np.argsort(owner, kind="stable")
+        starts = np.flatnonzero(np.diff(owner[order], prepend=-1))
 
-        def fetch(number: int) -> None:
-            here = np.flatnonzero(self._owner[at] == number)
-            self.segments[number].put(x, here, self._row[at[here]].astype(np.intp))
+        def fetch(here: NDArray[np.intp]) -> None:
+            self.segments[owner[here[0]]].put(x, here, self._row[at[here]].astype(np.intp))
 
-        self._each(fetch, np.unique(self._owner[at]).tolist())
+        self._each(fetch, np.split(order, starts[1:]) if len(at) else [])
         return x
 
-    def _each(self, fetch: Callable[[int], None], numbers: Sequence[int]) -> None:
-        """Call a function for some segments, for as many at once as their place is worth."""
-        if self.shelf.at_once == 1 or len(numbers) < 2:
-            for number in numbers:
-                fetch(number)
+    def _each(self, fetch: Callable[[NDArray[np.intp]], None], parts: Sequence[NDArray[np.intp]]) -> None:
+        """Call a function for the rows of each segment, for as many segments at once as their place is worth."""
+        if self.shelf.at_once == 1 or len(parts) < 2:
+            for part in parts:
+                fetch(part)
             return
         with ThreadPoolExecutor(self.shelf.at_once) as threads:
-            list(threads.map(fetch, numbers))  # raises what one of them does
+            list(threads.map(fetch, parts))  # raises what one of them does
 
     def blocks(self) -> Iterator[tuple[Keys, Rows]]:
         """Yield all rows, (n,) digests and (n, d) vectors of each segment; images that stand twice come twice.
