@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featx.caches.place import Cache
+from featx.errors import CorruptError
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
 from featx.storage import compaction
@@ -26,9 +27,22 @@ def compact(
     DataError
         there is no such cache or store.
     CorruptError
-        a row does not match its checksum.
+        a row does not match its checksum; that store is left as it is, the others are joined.
     """
-    return [compaction.compact(open_store(shelf.place), watch) for shelf in Cache.of(recipe, cache).stores(stores)]
+    found: list[Compacted] = []
+    broken: list[CorruptError] = []
+    for shelf in Cache.of(recipe, cache).stores(stores):
+        try:
+            found.append(compaction.compact(open_store(shelf.place), watch))
+        except CorruptError as error:
+            broken.append(error)
+    if broken and found:
+        raise CorruptError(
+            f"{len(broken)} of {len(broken) + len(found)} stores were left as they are, the others joined: {broken[0]}"
+        )
+    if broken:
+        raise broken[0]
+    return found
 
 
 @dataclass(frozen=True)
