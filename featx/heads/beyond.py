@@ -11,7 +11,7 @@ from featx.facts import Facts
 from featx.heads.calibration import METHODS, Outputs, calibrate, with_calibration
 from featx.heads.fitting import OutOfFold
 from featx.heads.models import Head
-from featx.heads.passes import Course
+from featx.heads.passes import Course, give_back
 from featx.heads.rows import TrainRows
 from featx.heads.scaling import Params
 from featx.heads.stored import StoredRows
@@ -43,6 +43,7 @@ def learnt_in_passes(
     watch(f"fit {spec.name}", 1, 2)
     outputs = _held_out(of_folds, stored, known.facts, fold_of, head.calibrated)
     del stored, course, sets
+    give_back()
     folds = known.folds(spec.folds, spec.seed)
     chosen = calibrate(spec.calibration, outputs, known.facts, known.lessons(), folds)
     if chosen.method != "none":

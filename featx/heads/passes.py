@@ -102,16 +102,16 @@ def trees(params: Params, course: Course, *, build: Callable[[Params], Any], see
             batches = _batches(course, mine, Path(folder, "bins"))
             edges = xgb.QuantileDMatrix(course.rows.x(_some(mine, seed)), max_bin=bins)
             binned = xgb.ExtMemQuantileDMatrix(batches, max_bin=bins, ref=edges)
-            _give_back()
+            give_back()
             grown = xgb.train(options, binned, params["n_estimators"])
             del binned, batches, edges
-        _give_back()
+        give_back()
         model.load_model(grown.save_raw("ubj"))
         found.append(Pipeline([("scale", "passthrough"), ("clf", model)]))
     return found
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """Hand freed memory back to the system, which glibc would keep for each thread that has used it."""
     with suppress(OSError, AttributeError):  # another system's library
         ctypes.CDLL("libc.so.6").malloc_trim(0)
