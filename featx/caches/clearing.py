@@ -38,7 +38,7 @@ def compact(
             broken.append(error)
     if broken and found:
         raise CorruptError(
-            f"{len(broken)} of {len(broken) + len(found)} stores were left as they are, the others joined: {broken[0]}"
+            f"{broken[0]} ({len(broken)} of {len(broken) + len(found)} stores were left as they are, the others joined)"
         )
     if broken:
         raise broken[0]

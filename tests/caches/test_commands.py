@@ -157,7 +157,8 @@ def test_a_broken_store_keeps_no_other_from_being_joined(store: Path, said: Said
     (next(broken.glob("segment-*")) / "digest" / "c" / "0" / "0").write_bytes(b"")
     code, _, err = said("cache compact")
     assert code == 1
-    assert f"1 of 2 stores were left as they are, the others joined: {broken}" in err
+    assert f"error: {broken}/" in err
+    assert "(1 of 2 stores were left as they are, the others joined)" in err
     assert len(list(store.glob("segment-*"))) == 1
 
 
