@@ -23,9 +23,7 @@ from featx.heads.stored import StoredRows
 
 EPOCHS = 8  # of a linear head; the weights are averaged over all but the first
 STEP = 25.0  # at first, in units of 1 / the rows' mean squared length; later ones shrink with the root of their number
-BINNED_BY = (
-    8192  # rows whose quantiles are the edges of bins; XGBoost's sketch of all rows takes more memory than they do
-)
+BINNED_BY = 4096  # rows whose quantiles are the edges of bins: XGBoost's sketch of all rows takes far more memory
 
 
 @dataclass(frozen=True)

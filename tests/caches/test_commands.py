@@ -145,7 +145,7 @@ def test_segments_of_two_extractions_are_joined(store: Path, said: Said) -> None
     before = vectors(store)
     code, out, _ = said("cache compact")
     assert code == 0
-    assert "images in 1 segments (before: " in out
+    assert re.search(r"images in 1 segments \(before: [2-9]\)", out)  # one more where the machine was slow
     assert vectors(store) == before
     assert featx.extract().n_embedded == 0
 
