@@ -12,11 +12,13 @@ from featx.heads.calibration import METHODS, Outputs, calibrate, with_calibratio
 from featx.heads.fitting import OutOfFold
 from featx.heads.models import Head
 from featx.heads.passes import Course, give_back
-from featx.heads.rows import TrainRows
+from featx.heads.rows import Lessons, TrainRows
 from featx.heads.scaling import Params
 from featx.heads.stored import StoredRows
 from featx.progress import Watch
 from featx.specs.head import HeadSpec
+
+CALIBRATED_BY = 50_000  # rows of a class
 
 
 def learnt_in_passes(
@@ -33,9 +35,7 @@ def learnt_in_passes(
     opened, known = rows
     stored = opened()
     assert head.in_passes is not None
-    fold_of = np.empty(len(known), dtype=np.min_scalar_type(spec.folds))
-    for number, (_, held) in enumerate(known.folds(spec.folds, spec.seed)):  # which take five times the room
-        fold_of[held] = number
+    fold_of = known.fold_of(spec.folds, spec.seed)
     sets = fold_of != np.arange(spec.folds + 1)[:, None]
     watch(f"fit {spec.name}", 0, 2)
     course = Course(stored, known.facts.y, known.weights, sets, known.facts.n_outputs)
@@ -44,13 +44,25 @@ def learnt_in_passes(
     outputs = _held_out(of_folds, stored, known.facts, fold_of, head.calibrated)
     del stored, course, sets
     give_back()
-    folds = known.folds(spec.folds, spec.seed)
-    chosen = calibrate(spec.calibration, outputs, known.facts, known.lessons(), folds)
+    lessons = standing_for_all(known.lessons(), spec.seed)
+    chosen = calibrate(spec.calibration, outputs, known.facts, lessons, fold_of)
     if chosen.method != "none":
         name, clf = model.steps[-1]
-        model.steps[-1] = (name, with_calibration(clf, METHODS[chosen.method], outputs, known.lessons()))
+        model.steps[-1] = (name, with_calibration(clf, METHODS[chosen.method], outputs, lessons))
     watch(f"fit {spec.name}", 2, 2)
     return model, OutOfFold(chosen.proba, fold_of.astype(np.int64), chosen.method, chosen.log_losses)
+
+
+def standing_for_all(lessons: Lessons, seed: int) -> Lessons:
+    """Return some rows of each class, weighted as many as they stand for: calibration has few numbers to learn."""
+    rng, counts = np.random.default_rng(seed), np.bincount(lessons.y)
+    if counts.max() <= CALIBRATED_BY:
+        return lessons
+    chosen = [rng.permutation(np.flatnonzero(lessons.y == code))[:CALIBRATED_BY] for code in range(len(counts))]
+    at = np.sort(np.concatenate(chosen))
+    stand_for = (counts / np.minimum(counts, CALIBRATED_BY))[lessons.y[at]]
+    weights = stand_for if lessons.weights is None else stand_for * lessons.weights[at]
+    return Lessons(lessons.at[at], lessons.y[at], weights)
 
 
 def _held_out(

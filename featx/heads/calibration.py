@@ -10,7 +10,6 @@ References
 .. [3] C. Guo et al., On calibration of modern neural networks, ICML 2017.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 
 from featx.facts import Facts
-from featx.heads.rows import Fold, Lessons
+from featx.heads.rows import Lessons
 from featx.scoring import log_losses
 from featx.specs.head import Calibration
 
@@ -94,14 +93,16 @@ class _Estimated(_Said):
 
 
 def calibrate(
-    asked: Calibration, outputs: Outputs, facts: Facts, lessons: Lessons, folds: Sequence[Fold]
+    asked: Calibration, outputs: Outputs, facts: Facts, lessons: Lessons, fold_of: NDArray[np.integer]
 ) -> Calibrated:
     """Choose a method, or take the one that is asked for.
 
     Parameters
     ----------
     outputs
-        Out of these folds.
+        Of each row, by a model that its fold took no part in.
+    fold_of
+        (n,) the fold that held each row out.
 
     Notes
     -----
@@ -112,7 +113,7 @@ def calibrate(
     found: dict[Calibration, Floats] = {} if outputs.proba is None else {"none": outputs.proba}
     if outputs.raw is not None:
         wanted = _worth_trying(facts) if asked == "auto" else [asked] if asked in METHODS else []
-        found |= {method: _cross_fitted(method, outputs, facts, lessons, folds) for method in wanted}
+        found |= {method: _cross_fitted(method, outputs, facts, lessons, fold_of) for method in wanted}
     losses = {method: log_losses(facts, proba) for method, proba in found.items()}
     means = {method: float(np.average(each, weights=facts.weights)) for method, each in losses.items()}
     method = min(means.keys() - {"isotonic"}, key=lambda name: means[name]) if asked == "auto" else asked
@@ -129,10 +130,10 @@ def with_calibration(estimator: Any, method: str, outputs: Outputs, lessons: Les
     The object is the one that scikit-learn would make (``ensemble=False``), without fitting anything again.
     """
     assert outputs.raw is not None
-    raw = _without_outliers(outputs.raw) if outputs.are_decisions else outputs.raw
+    raw = (_without_outliers(outputs.raw) if outputs.are_decisions else outputs.raw)[lessons.at]
     said = (_Decided if outputs.are_decisions else _Estimated)(len(estimator.classes_))
     every = np.arange(len(raw))
-    model = CalibratedClassifierCV(said, method=method, ensemble=False, cv=[(every, every)])
+    model = CalibratedClassifierCV(said, method=method, ensemble=False, cv=[(every[:0], every)])
     model.fit(raw, lessons.y, lessons.weights)
     model.calibrated_classifiers_[0].estimator = model.estimator = estimator
     model.cv = None  # else the numbers of all rows would travel with it
@@ -159,7 +160,7 @@ def _without_outliers(raw: Floats) -> Floats:
 
 
 def _cross_fitted(
-    method: Calibration, outputs: Outputs, facts: Facts, lessons: Lessons, folds: Sequence[Fold]
+    method: Calibration, outputs: Outputs, facts: Facts, lessons: Lessons, fold_of: NDArray[np.integer]
 ) -> Floats:
     """Return (n, k) of classes or (n, t) of labels, each label calibrated by itself."""
     assert outputs.raw is not None
@@ -169,11 +170,11 @@ def _cross_fitted(
         raw, y, k = list(inside.T[:, :, None]), list(lessons.y.T), 2
     said = (_Decided if outputs.are_decisions else _Estimated)(k)
     found = np.empty((len(raw), len(facts), k))
-    for learn, held in folds:
-        at = np.flatnonzero(np.isin(lessons.at, learn))
+    for number in range(int(fold_of.max()) + 1):
+        held, at = fold_of == number, np.flatnonzero(fold_of[lessons.at] != number)
         every = np.arange(len(at))
-        model = CalibratedClassifierCV(said, method=METHODS[method], ensemble=False, cv=[(every, every)])
+        model = CalibratedClassifierCV(said, method=METHODS[method], ensemble=False, cv=[(every[:0], every)])
         weights = None if lessons.weights is None else lessons.weights[at]
-        for number, (one, codes) in enumerate(zip(raw, y, strict=True)):
-            found[number, held] = model.fit(one[lessons.at[at]], codes[at], weights).predict_proba(one[held])
+        for output, (one, codes) in enumerate(zip(raw, y, strict=True)):
+            found[output, held] = model.fit(one[lessons.at[at]], codes[at], weights).predict_proba(one[held])
     return found[0] if facts.kind == "classes" else np.ascontiguousarray(found[:, :, 1].T)

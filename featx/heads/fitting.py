@@ -132,15 +132,13 @@ def out_of_fold(
     after
         Told how many folds are done, and of how many.
     """
-    folds = rows.folds(spec.folds, spec.seed)
-    fold_of = np.empty(len(rows), dtype=np.int64)
+    fold_of = rows.fold_of(spec.folds, spec.seed).astype(np.int64)
     each = []
-    for number, (train, held_out) in enumerate(folds):
-        model = fitted(head, params, rows.take(train), "none", spec)
-        each.append(_outputs(model, rows.take(held_out), head.calibrated))
-        fold_of[held_out] = number
-        after(number + 1, len(folds))
-    order = np.argsort(np.concatenate([held_out for _, held_out in folds]))
+    for number in range(spec.folds):
+        model = fitted(head, params, rows.take(np.flatnonzero(fold_of != number)), "none", spec)
+        each.append(_outputs(model, rows.take(np.flatnonzero(fold_of == number)), head.calibrated))
+        after(number + 1, spec.folds)
+    order = np.argsort(np.argsort(fold_of, kind="stable"))  # where each row is among the folds' one after another
 
     def joined(parts: list[Any]) -> Any:
         return None if parts[0] is None else np.concatenate(parts)[order]
@@ -149,7 +147,7 @@ def out_of_fold(
     if rows.facts.kind == "numbers":
         assert outputs.proba is not None
         return OutOfFold(outputs.proba, fold_of, "none", {})
-    chosen = calibrate(spec.calibration, outputs, rows.facts, rows.lessons(), folds)
+    chosen = calibrate(spec.calibration, outputs, rows.facts, rows.lessons(), fold_of)
     return OutOfFold(chosen.proba, fold_of, chosen.method, chosen.log_losses)
 
 

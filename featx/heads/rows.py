@@ -1,5 +1,6 @@
 """The train rows of a head, and their folds."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,13 +78,23 @@ class TrainRows:
 
         Strata that are too small for that (a rare combination of labels) are shared out by chance.
         """
+        return list(self._split(n_folds, seed))
+
+    def fold_of(self, n_folds: int, seed: int) -> NDArray[np.integer]:
+        """Return (n,) the fold that holds each row out: what `folds` says, in a fraction of its room."""
+        found = np.empty(len(self), dtype=np.min_scalar_type(n_folds))
+        for number, (_, held) in enumerate(self._split(n_folds, seed)):
+            found[held] = number
+        return found
+
+    def _split(self, n_folds: int, seed: int) -> Iterator[Fold]:
         strata = strata_codes(self.facts)
         if int(np.bincount(strata).min()) < n_folds and self.facts.kind != "classes":
             plain = KFold if self.groups is None else GroupKFold
-            return list(plain(n_folds, shuffle=True, random_state=seed).split(self.x[:, :1], groups=self.groups))
-        kind = StratifiedKFold if self.groups is None else StratifiedGroupKFold
-        split = kind(n_folds, shuffle=True, random_state=seed).split(self.x[:, :1], strata, self.groups)
-        return list(split)
+            yield from plain(n_folds, shuffle=True, random_state=seed).split(self.x[:, :1], groups=self.groups)
+        else:
+            kind = StratifiedKFold if self.groups is None else StratifiedGroupKFold
+            yield from kind(n_folds, shuffle=True, random_state=seed).split(self.x[:, :1], strata, self.groups)
 
 
 def check_folds(rows: TrainRows, spec: HeadSpec) -> None:

@@ -9,7 +9,6 @@ with those of one process.
 """
 
 import os
-import signal
 import statistics
 import sys
 import tempfile
@@ -17,13 +16,13 @@ import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 from PIL import Image
 
 import featx
 from featx.artifact import commit
 from featx.specs.engine import ClusterSpec, EngineSpec
 from featx.workspace import Study
+from tests.embeddings.clusters import kill, workers_here
 from tests.rows import stored_rows
 
 WORKERS = 3
@@ -61,7 +60,8 @@ def extracted(images: Path, cluster: ClusterSpec | None, kill_at: float = 2.0) -
             return
         first[0] = first[0] or time.perf_counter()
         if done >= kill_at * total and not killed:
-            killed.append(_kill_one())
+            kill(workers_here()[0])
+            killed.append(done)
 
     with tempfile.TemporaryDirectory() as home:
         recipe = Path(home, "featx.toml")
@@ -70,14 +70,6 @@ def extracted(images: Path, cluster: ClusterSpec | None, kill_at: float = 2.0) -
         assert bool(killed) == (kill_at <= 1)
         assert done.n_embedded == done.n_found
         return stored_rows(Study.open(recipe)), done.n_embedded / done.images_per_s
-
-
-def _kill_one() -> int:
-    process = next(one for one in psutil.Process().children() if "spec" in one.cmdline())
-    for one in [*process.children(recursive=True), process]:
-        if "loky" not in " ".join(one.cmdline()):
-            os.kill(one.pid, signal.SIGKILL)
-    return process.pid
 
 
 def main(n_images: int, n_rounds: int) -> None:

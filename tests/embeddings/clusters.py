@@ -1,11 +1,10 @@
 """Dask schedulers and workers in processes of their own, and a table of toy images for them."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -31,8 +30,9 @@ def workers_here() -> list[psutil.Process]:
 
 def kill(process: psutil.Process) -> None:
     for one in [*process.children(recursive=True), process]:
-        if "loky" not in " ".join(one.cmdline()):  # decoders see by themselves that their parent has gone
-            os.kill(one.pid, signal.SIGKILL)
+        with suppress(psutil.NoSuchProcess):  # it ended since it was listed
+            if "loky" not in " ".join(one.cmdline()):  # decoders see by themselves that their parent has gone
+                one.kill()
 
 
 @contextmanager

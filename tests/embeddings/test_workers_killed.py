@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -73,11 +74,13 @@ def children(parent: int) -> list[int]:
 
 
 def kill_workers() -> int:
-    """Kill the workers of this process; return how many there were."""
-    workers = children(os.getpid())
-    for worker in workers:
-        os.kill(worker, signal.SIGKILL)
-    return len(workers)
+    """Kill the workers of this process; return how many were still there."""
+    n_killed = 0
+    for worker in children(os.getpid()):
+        with suppress(ProcessLookupError):  # it ended since it was listed
+            os.kill(worker, signal.SIGKILL)
+            n_killed += 1
+    return n_killed
 
 
 def is_running(process: int) -> bool:

@@ -12,10 +12,12 @@ import featx
 from featx.artifact import load_head, read_header
 from featx.errors import UnsuitedError
 from featx.facts import Facts
-from featx.heads.beyond import answered_in_blocks, learnt_in_passes
+from featx.heads import beyond
+from featx.heads.beyond import CALIBRATED_BY, answered_in_blocks, learnt_in_passes, standing_for_all
+from featx.heads.calibration import Outputs, calibrate
 from featx.heads.fitting import out_of_fold
 from featx.heads.models import Head, Task
-from featx.heads.rows import TrainRows
+from featx.heads.rows import Lessons, TrainRows
 from featx.heads.stored import StoredRows
 from featx.progress import unwatched
 from featx.registry import HEADS
@@ -107,6 +109,31 @@ def test_a_fit_beyond_its_memory_leaves_a_run_like_any_other(name: str, toy_home
     assert not again.made
     (other,) = featx.fit(heads=HeadSpec(name=name, trials=2, folds=3, memory_gb=1.0))
     assert other.run != run.run
+
+
+def test_rows_that_stand_for_all_weigh_as_much_as_all_and_rare_classes_are_whole() -> None:
+    y = np.repeat([0, 1, 2], [CALIBRATED_BY * 3, 4, CALIBRATED_BY + 1])
+    weights = np.linspace(0.5, 1.5, len(y))
+    chosen = standing_for_all(Lessons(np.arange(len(y)), y, weights), 0)
+    assert (y[chosen.at] == chosen.y).all()
+    assert len(np.unique(chosen.at)) == 2 * CALIBRATED_BY + 4
+    assert chosen.weights is not None
+    (rare,) = np.nonzero(chosen.y == 1)
+    np.testing.assert_array_equal(chosen.weights[rare], weights[chosen.at[rare]])
+    sums = [np.bincount(one, by) for one, by in ((y, weights), (chosen.y, chosen.weights))]
+    np.testing.assert_allclose(sums[0], sums[1], rtol=0.01)
+
+
+def test_calibration_by_some_rows_is_what_all_rows_say(rows: TrainRows, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, head = HeadSpec(name="xgboost", folds=3), head_for("xgboost", rows)
+    outputs = out_of_fold(head, PARAMS["xgboost"], rows, spec)
+    said = Outputs(outputs.answers, False, outputs.answers)
+    whole = calibrate("platt", said, rows.facts, rows.lessons(), outputs.fold_of)
+    monkeypatch.setattr(beyond, "CALIBRATED_BY", 500)
+    some = calibrate("platt", said, rows.facts, standing_for_all(rows.lessons(), 0), outputs.fold_of)
+    np.testing.assert_allclose(some.proba, whole.proba, atol=0.1)
+    assert some.log_losses["platt"] == pytest.approx(whole.log_losses["platt"], abs=0.01)
+    assert (some.proba != whole.proba).any()
 
 
 def test_a_head_that_cannot_learn_in_passes_says_so(toy_home: Path) -> None:

@@ -32,20 +32,19 @@ def rows_of(n: int = 300, k: int = 3, seed: int = 0) -> TrainRows:
 
 def outputs_of(rows: TrainRows, boast: float) -> tuple[Outputs, Any]:
     """Return honest log odds times a factor: probabilities that say too much, or too little."""
-    folds = rows.folds(5, 0)
     raw = np.empty((len(rows), rows.facts.n_outputs))
-    for learn, held in folds:
+    for learn, held in rows.folds(5, 0):
         model = LogisticRegression().fit(rows.x[learn], rows.facts.y[learn])
         raw[held] = boast * model.predict_log_proba(rows.x[held])
     proba = np.exp(raw)
-    return Outputs(raw, True, proba / proba.sum(1, keepdims=True)), folds
+    return Outputs(raw, True, proba / proba.sum(1, keepdims=True)), rows.fold_of(5, 0)
 
 
 @pytest.mark.parametrize("boast", [8.0, 0.2])
 def test_probabilities_that_say_too_much_or_too_little_are_mended(boast: float) -> None:
     rows = rows_of(1000)
-    outputs, folds = outputs_of(rows, boast)
-    found = calibrate("auto", outputs, rows.facts, rows.lessons(), folds)
+    outputs, fold_of = outputs_of(rows, boast)
+    found = calibrate("auto", outputs, rows.facts, rows.lessons(), fold_of)
     assert found.method != "none"
     assert set(found.log_losses) == {"none", *METHODS}  # of three classes and 1000 rows, all are tried
     assert outputs.proba is not None
@@ -55,25 +54,25 @@ def test_probabilities_that_say_too_much_or_too_little_are_mended(boast: float) 
 
 def test_honest_probabilities_stay_much_as_they_are() -> None:
     rows = rows_of(1000)
-    outputs, folds = outputs_of(rows, 1.0)
-    found = calibrate("auto", outputs, rows.facts, rows.lessons(), folds)
+    outputs, fold_of = outputs_of(rows, 1.0)
+    found = calibrate("auto", outputs, rows.facts, rows.lessons(), fold_of)
     assert found.method != "isotonic"
     assert found.log_losses[found.method] <= found.log_losses["none"]
     np.testing.assert_allclose(found.proba, outputs.proba, atol=0.1)
-    asked = calibrate("none", outputs, rows.facts, rows.lessons(), folds)
+    asked = calibrate("none", outputs, rows.facts, rows.lessons(), fold_of)
     np.testing.assert_array_equal(asked.proba, outputs.proba)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_no_fold_has_a_part_in_its_own_calibration(method: Calibration) -> None:
     rows = rows_of(300)
-    outputs, folds = outputs_of(rows, 3.0)
-    before = calibrate(method, outputs, rows.facts, rows.lessons(), folds).proba
+    outputs, fold_of = outputs_of(rows, 3.0)
+    before = calibrate(method, outputs, rows.facts, rows.lessons(), fold_of).proba
     flipped = rows.facts.y.copy()
-    held = folds[0][1]
+    held = fold_of == 0
     flipped[held] = (flipped[held] + 1) % 3
     lied = TrainRows(rows.x, Facts("classes", NAMES, flipped))
-    after = calibrate(method, outputs, lied.facts, lied.lessons(), folds).proba
+    after = calibrate(method, outputs, lied.facts, lied.lessons(), fold_of).proba
     np.testing.assert_array_equal(after[held], before[held])
     assert (after != before).any()
 
@@ -126,10 +125,10 @@ def test_small_decisions_are_calibrated_as_well(method: Calibration) -> None:
 
 def test_one_decision_far_off_does_not_spoil_the_others() -> None:
     rows = rows_of(300, 2)
-    outputs, folds = outputs_of(rows, 1.0)
+    outputs, fold_of = outputs_of(rows, 1.0)
     assert outputs.raw is not None
     decisions = outputs.raw[:, 1:] - outputs.raw[:, :1]
-    whole = calibrate("platt", Outputs(decisions, True, None), rows.facts, rows.lessons(), folds)
+    whole = calibrate("platt", Outputs(decisions, True, None), rows.facts, rows.lessons(), fold_of)
     decisions[7] = -400 if rows.facts.y[7] == 0 else 400
-    spoilt = calibrate("platt", Outputs(decisions, True, None), rows.facts, rows.lessons(), folds)
+    spoilt = calibrate("platt", Outputs(decisions, True, None), rows.facts, rows.lessons(), fold_of)
     assert spoilt.log_losses["platt"] == pytest.approx(whole.log_losses["platt"], abs=0.02)
