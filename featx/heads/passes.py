@@ -23,6 +23,7 @@ from featx.heads.stored import StoredRows
 
 EPOCHS = 8  # of a linear head; the weights are averaged over all but the first
 STEP = 25.0  # at first, in units of 1 / the rows' mean squared length; later ones shrink with the root of their number
+PAGE_BYTES = 8 << 20  # of rows that are binned at once; XGBoost keeps a partition of its own for each page of bins
 BINNED_BY = 4096  # rows whose quantiles are the edges of bins: XGBoost's sketch of all rows takes far more memory
 
 
@@ -127,11 +128,11 @@ def _batches(course: Course, mine: NDArray[np.bool_], files: Path) -> Any:
 
     class Batches(xgb.DataIter):
         def __init__(self) -> None:
-            self._blocks = course.rows.blocks()
+            self._blocks = course.rows.blocks(PAGE_BYTES)
             super().__init__(cache_prefix=str(files), release_data=True)
 
         def reset(self) -> None:
-            self._blocks = course.rows.blocks()
+            self._blocks = course.rows.blocks(PAGE_BYTES)
 
         def next(self, input_data: Callable[..., Any]) -> bool:
             for at, x in self._blocks:

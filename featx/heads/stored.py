@@ -44,7 +44,6 @@ class StoredRows:
                 raise IncompleteError(f"{n_lost} of {len(digests)} images are not in {store}; run 'featx extract'")
         self._order = np.argsort(places[0], kind="stable").astype(np.int32)
         self.n_features = sum(store.n_features for store in stores)
-        self._block = max(CHUNK_ROWS, BLOCK_BYTES // (4 * self.n_features) // CHUNK_ROWS * CHUNK_ROWS)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -55,22 +54,26 @@ class StoredRows:
         found = [store.read(digests) for store in self._stores]
         return np.hstack(found, dtype=np.float32) if len(found) > 1 else found[0].astype(np.float32, copy=False)
 
-    def blocks(self) -> Iterator[tuple[Rows, Matrix]]:
-        """Yield all row numbers and their vectors, segment by segment."""
-        for start in range(0, len(self), self._block):
-            at = self._order[start : start + self._block]
+    def blocks(self, n_bytes: int = BLOCK_BYTES) -> Iterator[tuple[Rows, Matrix]]:
+        """Yield all row numbers and their vectors, segment by segment, about so many bytes at once."""
+        n_rows = self._rows_in(n_bytes)
+        for start in range(0, len(self), n_rows):
+            at = self._order[start : start + n_rows]
             yield at, self.x(at)
 
     def shuffled(self, rng: np.random.Generator) -> Iterator[tuple[Rows, Matrix]]:
         """Yield all rows in an order that mixes them: stores are filled folder by folder, often class by class."""
         chunks = [self._order[start : start + CHUNK_ROWS] for start in range(0, len(self), CHUNK_ROWS)]
         mixed = rng.permutation(len(chunks))
-        each = self._block // CHUNK_ROWS
+        each = self._rows_in(BLOCK_BYTES) // CHUNK_ROWS
         for start in range(0, len(chunks), each):
             at = np.concatenate([chunks[number] for number in mixed[start : start + each]])
             x = self.x(at)
             within = rng.permutation(len(at))
             yield at[within], x[within]
+
+    def _rows_in(self, n_bytes: int) -> int:
+        return max(CHUNK_ROWS, n_bytes // (4 * self.n_features) // CHUNK_ROWS * CHUNK_ROWS)
 
 
 def _places(store: EmbeddingStore, keys: NDArray[np.bytes_]) -> Rows:
