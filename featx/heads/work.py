@@ -13,6 +13,7 @@ from sklearn.utils import gen_batches
 from featx.heads.rows import Fold, Lessons, TrainRows
 from featx.heads.scaling import Params, fully_scaled
 
+FEW_COLUMNS = 256  # whose products cost less than touching fresh memory for them
 NEAR_NUMBERS = 1 << 18  # of pairs that are made at once: they stay near the processor until they are made use of
 T = TypeVar("T")
 How = Literal["products", "distances"]
@@ -130,14 +131,14 @@ class FoldWork:
 
         Notes
         -----
-        They are kept for other trials, but not those of principal components: these are few, so their numbers are soon
-        made again, and the next trial takes another number of them.
+        They are kept for other trials, but not those of few columns, which are soon made again, nor of principal
+        components, of which the next trial takes another number.
         """
         learn, others = self.scaled(params)
         rows = others if held else learn
         steps = list(gen_batches(len(rows), max(1, NEAR_NUMBERS // len(learn))))
         fresh = _pairs(rows, learn, how, steps, itself=not held)
-        if params["scaling"] == "pca":
+        if params["scaling"] == "pca" or learn.shape[1] <= FEW_COLUMNS:
             yield from fresh
             return
 

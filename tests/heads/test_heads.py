@@ -89,7 +89,7 @@ def test_a_timeout_stops_after_the_trial_under_way(tmp_path: Path) -> None:
 def test_a_heavier_class_is_guessed_more_often(name: str) -> None:
     rng = np.random.default_rng(0)
     codes = (np.arange(300) % 5 == 0).astype(np.int64)
-    x = (rng.normal(size=(300, 4)) + 0.5 * codes[:, None]).astype(np.float32)
+    x, others = ((rng.normal(size=(300, 4)) + 0.5 * codes[:, None]).astype(np.float32) for _ in range(2))
     guessed = {}
     for weight in ("none", "balanced"):
         spec = HeadSpec(name=name, class_weight=weight)
@@ -99,7 +99,7 @@ def test_a_heavier_class_is_guessed_more_often(name: str) -> None:
         if not head.weighs:
             pytest.skip(f"{name} takes no weights, and says so")
         params = start_of(head) | ({"min_samples_leaf": 30} if name == "rf" else {})
-        guessed[weight] = int(fitted(head, params, rows, head.usual_calibration, FIVE_FOLDS).predict(x).sum())
+        guessed[weight] = int(fitted(head, params, rows, head.usual_calibration, FIVE_FOLDS).predict(others).sum())
     assert guessed["balanced"] > guessed["none"]
 
 
