@@ -3,12 +3,13 @@
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
+from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedKFold
@@ -20,7 +21,7 @@ from featx.facts import Facts
 from featx.heads.calibration import METHODS, Outputs, calibrate
 from featx.heads.models import Head
 from featx.heads.rows import Lessons, TrainRows
-from featx.heads.scaling import Params
+from featx.heads.scaling import Params, is_learnt
 from featx.specs.head import Calibration, HeadSpec
 
 
@@ -50,18 +51,22 @@ def fitted(head: Head, params: Params, rows: TrainRows, method: Calibration, spe
     """Fit one setting on `rows`, its outputs made into probabilities by a method; ``none``: as they are.
 
     Outputs to calibrate by come from the folds that `spec` says, or fewer where a class or the groups do not allow so
-    many. Scaling is learnt from all rows; the method was chosen on folds that learnt their own.
+    many. Scaling is learnt from all rows.
     """
     pipeline = head.build(params)
-    lessons = rows.lessons()
     if method != "none":
         name, clf = pipeline.steps[-1]
-        pipeline.steps[-1] = (name, _calibrated(clf, METHODS[method], rows, lessons, spec))
+        pipeline.steps[-1] = (name, _calibrated(clf, METHODS[method], rows, rows.lessons(), spec))
+    return _taught(pipeline, rows, in_double=method != "none" or head.calibrated)
+
+
+def _taught(pipeline: Pipeline, rows: TrainRows, *, in_double: bool) -> Pipeline:
+    """Fit a Pipeline on rows, in double where it is calibrated: scikit-learn does so in the precision of features."""
+    lessons = rows.lessons()
     weights = {} if lessons.weights is None else {f"{pipeline.steps[-1][0]}__sample_weight": lessons.weights}
     y = lessons.y[:, 0] if rows.facts.kind == "numbers" and lessons.y.shape[1] == 1 else lessons.y
     x = rows.x if rows.facts.shares is None else rows.x[lessons.at]
-    if method != "none" or head.calibrated:
-        # scikit-learn calibrates in the precision of the features: small decisions need double
+    if in_double:
         x = x.astype(np.float64)
     with early_stops_allowed():
         return pipeline.fit(x, y, **weights)
@@ -133,22 +138,53 @@ def out_of_fold(
         Told how many folds are done, and of how many.
     """
     fold_of = rows.fold_of(spec.folds, spec.seed).astype(np.int64)
-    each = []
-    for number in range(spec.folds):
-        model = fitted(head, params, rows.take(np.flatnonzero(fold_of != number)), "none", spec)
-        each.append(_outputs(model, rows.take(np.flatnonzero(fold_of == number)), head.calibrated))
-        after(number + 1, spec.folds)
+    outputs = _of_others(lambda learn: fitted(head, params, learn, "none", spec), rows, fold_of, head.calibrated, after)
+    if rows.facts.kind == "numbers":
+        assert outputs.proba is not None
+        return OutOfFold(outputs.proba, fold_of, "none", {})
+    by = rows.facts, rows.lessons(), fold_of
+    if spec.calibration == "auto" and head.calibrated and rows.facts.kind == "classes" and is_learnt(params):
+        choice = calibrate("auto", _scaled_alike(head, params, rows, fold_of), *by)
+        return OutOfFold(calibrate(choice.method, outputs, *by).proba, fold_of, choice.method, choice.log_losses)
+    chosen = calibrate(spec.calibration, outputs, *by)
+    return OutOfFold(chosen.proba, fold_of, chosen.method, chosen.log_losses)
+
+
+def _of_others(
+    learnt: Callable[[TrainRows], Pipeline],
+    rows: TrainRows,
+    fold_of: NDArray[np.int64],
+    lacks_probabilities: bool,
+    after: Callable[[int, int], None] = lambda _done, _of: None,
+) -> Outputs:
+    """Return what is said of each row by a model of the other folds' rows."""
+    n_folds, each = int(fold_of.max()) + 1, []
+    for number in range(n_folds):
+        model = learnt(rows.take(np.flatnonzero(fold_of != number)))
+        each.append(_outputs(model, rows.take(np.flatnonzero(fold_of == number)), lacks_probabilities))
+        after(number + 1, n_folds)
     order = np.argsort(np.argsort(fold_of, kind="stable"))  # where each row is among the folds' one after another
 
     def joined(parts: list[Any]) -> Any:
         return None if parts[0] is None else np.concatenate(parts)[order]
 
-    outputs = Outputs(joined([one.raw for one in each]), each[0].are_decisions, joined([one.proba for one in each]))
-    if rows.facts.kind == "numbers":
-        assert outputs.proba is not None
-        return OutOfFold(outputs.proba, fold_of, "none", {})
-    chosen = calibrate(spec.calibration, outputs, rows.facts, rows.lessons(), fold_of)
-    return OutOfFold(chosen.proba, fold_of, chosen.method, chosen.log_losses)
+    return Outputs(joined([one.raw for one in each]), each[0].are_decisions, joined([one.proba for one in each]))
+
+
+def _scaled_alike(head: Head, params: Params, rows: TrainRows, fold_of: NDArray[np.int64]) -> Outputs:
+    """Return what models of the other folds say of each row, all behind the scaling of the final model.
+
+    They are what that one's calibration is learnt from. A fold that learns its own scaling may give a row, one of whose
+    features hardly varies elsewhere, a decision hundreds of times as large.
+    """
+    pipeline = head.build(params)
+    name, clf = pipeline.steps[-1]
+    scaled = pipeline[:-1].fit(rows.x[rows.lessons().at]).transform(rows.x)
+
+    def learnt(learn: TrainRows) -> Pipeline:
+        return _taught(Pipeline([(name, clone(clf))]), learn, in_double=True)
+
+    return _of_others(learnt, replace(rows, x=scaled), fold_of, lacks_probabilities=True)
 
 
 def _outputs(model: Pipeline, rows: TrainRows, lacks_probabilities: bool) -> Outputs:

@@ -336,7 +336,7 @@ def xgboost(task: Task) -> Head:
     def build(params: Params) -> Pipeline:
         return _pipeline(task, {"scaling": "none"}, trees(params))
 
-    start = {"max_depth": 5, "learning_rate": 0.1, "subsample": 0.8, "colsample_bytree": (few * many) ** 0.5}
+    start = {"max_depth": 4, "learning_rate": 0.1, "subsample": 0.8, "colsample_bytree": max(0.1, (few * many) ** 0.5)}
     path = Path("n_estimators", (50, 100, 150, 200, 250, 300, 400), partial(paths.boosting, build=trees))
     in_passes = partial(passes.trees, build=trees, seed=task.random_state)
     return Head(space, build, start, path, complexity=_by("max_depth", "n_estimators"), in_passes=in_passes)

@@ -36,6 +36,11 @@ def scaler(params: Params, shape: tuple[int, ...]) -> Any:
     return WAYS[params["scaling"]](params | {"solver": "covariance_eigh" if d <= n else "full"})
 
 
+def is_learnt(params: Params) -> bool:
+    """Whether a setting's scaling depends on the rows that it has seen."""
+    return params.get("scaling") in ("standard", "pca")
+
+
 def fully_scaled(way: str, shape: tuple[int, ...]) -> Any:
     """Return the same step with as many components as there can be."""
     return scaler({"scaling": way, "components": min(shape)}, shape)

@@ -132,3 +132,17 @@ def test_one_decision_far_off_does_not_spoil_the_others() -> None:
     decisions[7] = -400 if rows.facts.y[7] == 0 else 400
     spoilt = calibrate("platt", Outputs(decisions, True, None), rows.facts, rows.lessons(), fold_of)
     assert spoilt.log_losses["platt"] == pytest.approx(whole.log_losses["platt"], abs=0.02)
+
+
+def test_rows_whose_features_hardly_vary_elsewhere_do_not_choose_the_method() -> None:
+    plain = rows_of(1200, 2)
+    odd = np.random.default_rng(0).normal(0, 1e-6, (len(plain), 20))
+    odd[np.arange(20), np.arange(20)] = 1  # each of twenty rows in a feature of its own
+    rows = TrainRows(np.c_[plain.x, odd].astype(np.float32), plain.facts)
+    found = [
+        out_of_fold(HEADS.get("ridge")(Task(*one.x.shape, 2, 0)), {"scaling": "standard", "alpha": 0.1}, one, by)
+        for one in (plain, rows)
+        for by in [HeadSpec(name="ridge")]
+    ]
+    assert found[1].method == found[0].method
+    assert found[1].log_losses == pytest.approx(found[0].log_losses, abs=0.01)

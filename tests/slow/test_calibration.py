@@ -42,13 +42,7 @@ def ece(facts: Facts, proba: np.ndarray) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(name == "ridge", reason="ADR 0016: not reached", strict=True))
-        for name in HEADS.names()
-    ],
-)
+@pytest.mark.parametrize("name", HEADS.names())
 def test_a_heads_error_is_within_what_chance_makes_of_honest_probabilities(
     name: str, cells: tuple[TrainRows, TrainRows], capsys: pytest.CaptureFixture[str]
 ) -> None:
