@@ -26,11 +26,12 @@ from featx.making import make_runs
 from featx.metrics import score
 from featx.progress import Watch, unwatched
 from featx.recipe import CHECKPOINT, Recipe
+from featx.runfolder import RunFolder
 from featx.scoring import LESS_IS_BETTER
 from featx.specs.base import fingerprint
 from featx.specs.engine import EngineSpec
 from featx.targets import strata
-from featx.workspace import EMBEDDINGS, RunFolder, Study
+from featx.workspace import EMBEDDINGS, Study
 
 LEFT = ("manifest.parquet", "outcomes.parquet", EMBEDDINGS, "source.json")  # by extract, for all repeats
 OF_THE_SPLIT = ("split", "labels", "val_labels", "members")  # of a run's spec: what differs between repeats

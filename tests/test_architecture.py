@@ -33,6 +33,7 @@ ORDER = [
     "targets",
     "weighting",
     "recipe",
+    "runfolder",
     "workspace",
     "answering",
     "answers",

@@ -12,7 +12,8 @@ import featx
 from featx.errors import DataError, IncompleteError
 from featx.metrics import score
 from featx.repeats import compared, cost_text, repeat
-from featx.workspace import RunFolder, Study
+from featx.runfolder import RunFolder
+from featx.workspace import Study
 from tests.conftest import TOY_RECIPE, make_images
 
 VOTES = ("majority", "soft", "weighted", "greedy")  # that are made where a recipe names none

@@ -20,10 +20,11 @@ from featx.ensembles.why import Overruling, paragraph
 from featx.errors import DataError
 from featx.metrics import scores
 from featx.registry import VOTES
+from featx.runfolder import RunFolder
 from featx.scoring import LESS_IS_BETTER
 from featx.specs.ensemble import EnsembleSpec
 from featx.tables import Answered, Known, concatenated
-from featx.workspace import RunFolder, Study
+from featx.workspace import Study
 
 RULES = 2  # changes whenever the same members and rows would give another run
 

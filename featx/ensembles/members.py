@@ -8,9 +8,10 @@ from featx.artifact import checked_body, read_header
 from featx.ensembles.evidence import Evidence
 from featx.errors import AlignmentError, DataError, IncompleteError
 from featx.findings import Finding
+from featx.runfolder import RunFolder
 from featx.specs.ensemble import EnsembleSpec
 from featx.tables import Answered
-from featx.workspace import RunFolder, Study
+from featx.workspace import Study
 
 FEWEST_ROWS = 60  # below which two runs differ surely only if a tenth of the rows speak for one and none for the other
 

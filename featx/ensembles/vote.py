@@ -11,9 +11,10 @@ from featx.ensembles.members import members_of
 from featx.errors import DataError, IncompleteError, UnsuitedError
 from featx.recipe import Recipe
 from featx.registry import VOTES
+from featx.runfolder import RunFolder
 from featx.scoring import LESS_IS_BETTER
 from featx.specs.ensemble import DEFAULT_VOTES, EnsembleSpec
-from featx.workspace import RunFolder, Study
+from featx.workspace import Study
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from featx.artifact import BODIES, beneath, read_header
 from featx.paces import known_paces, seconds_an_image
-from featx.workspace import RunFolder, Study
+from featx.runfolder import RunFolder
+from featx.workspace import Study
 
 
 @dataclass(frozen=True)

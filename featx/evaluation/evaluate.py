@@ -16,10 +16,11 @@ from featx.evaluation.members import groupings
 from featx.metrics import aligned, confusion, per_class, per_label, score, scores
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
+from featx.runfolder import RunFolder
 from featx.specs.base import fingerprint
 from featx.specs.head import Metric
 from featx.tables import Answered, Kind, Known, Predictions, Truth
-from featx.workspace import RunFolder, Study
+from featx.workspace import Study
 
 
 @dataclass(frozen=True)

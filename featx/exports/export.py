@@ -23,9 +23,10 @@ from featx.predictors import load
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
 from featx.registry import suggestion
+from featx.runfolder import RunFolder
 from featx.specs.embedding import Reduced, ResolvedEmbedding
 from featx.tables import Estimates, Ids
-from featx.workspace import RunFolder, Study
+from featx.workspace import Study
 
 N_ROWS = 500  # that parity is measured on, where there are so many
 BATCH = 32  # images

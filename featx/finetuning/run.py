@@ -35,11 +35,12 @@ from featx.metrics import scores
 from featx.networks.backbones import backbone
 from featx.networks.features import weights_path
 from featx.progress import Watch
+from featx.runfolder import RunFolder
 from featx.specs.base import Spec, fingerprint
 from featx.specs.engine import EngineSpec
 from featx.specs.finetune import FinetuneSpec, LossSpec, ScheduleSpec
 from featx.tables import Answered, Estimates, Ids, Known, Truth, answers_of_part, concatenated
-from featx.workspace import RunFolder, Study
+from featx.workspace import Study
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,13 @@ from featx.metrics import chosen_metric, merit, scores
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe, checked_spec
 from featx.registry import HEADS
+from featx.runfolder import RunFolder
 from featx.specs.base import fingerprint
 from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.engine import ClusterSpec
 from featx.specs.head import HeadSpec
 from featx.tables import Answered, Ids, Known, answers_of_part, concatenated
-from featx.workspace import LockedEmbedding, RunFolder, Study
+from featx.workspace import LockedEmbedding, Study
 
 N_GOLDEN = 5
 

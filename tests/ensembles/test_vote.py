@@ -19,9 +19,10 @@ from featx.facts import Facts
 from featx.metrics import score
 from featx.predictors import EnsembleModel, describe
 from featx.registry import VOTES
+from featx.runfolder import RunFolder
 from featx.specs.ensemble import EnsembleSpec
 from featx.tables import Truth
-from featx.workspace import RunFolder, Study
+from featx.workspace import Study
 from tests.ballots import members_of
 from tests.conftest import TOY_RECIPE, make_images
 

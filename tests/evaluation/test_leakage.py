@@ -13,7 +13,8 @@ import featx
 from featx.errors import DataError
 from featx.evaluation.leakage import copied
 from featx.metrics import scores
-from featx.workspace import RunFolder, Study
+from featx.runfolder import RunFolder
+from featx.workspace import Study
 from tests.conftest import make_images
 
 RECIPE = """

@@ -1,0 +1,111 @@
+"""One finished run on disk: what was asked, what was measured, and what it answers."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from featx.disk import is_unchanged, read_json, read_table
+from featx.errors import DataError, FeatxError, IncompleteError
+from featx.tables import Answered, Predictions, answers_from_frame, choosing
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of a run."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        """What was asked for; see `featx.heads.fit` and `featx.ensembles.election` for the keys."""
+        return self._fields("spec.json", ("kind", "target", "split", "labels"))
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """What was measured when the run was made, seconds among it."""
+        return self._fields("metrics.json", ("finished",))
+
+    def _fields(self, name: str, needed: tuple[str, ...]) -> dict[str, Any]:
+        """Return the content of one of the run's JSON files."""
+        found = read_json(self.path / name)
+        if not isinstance(found, dict) or (lost := [key for key in needed if key not in found]):
+            lacking = f"no {lost[0]!r}" if isinstance(found, dict) else "no table of names and values"
+            raise IncompleteError(f"{self.path / name} has {lacking}")
+        if not is_unchanged(found):
+            raise IncompleteError(f"{self.path / name} was edited after it was made")
+        return found
+
+    @cached_property
+    def damage(self) -> str:
+        """Why the run cannot be compared with others; empty where it can."""
+        try:
+            for part in ("spec", "metrics", "body_sha256", "answers"):
+                getattr(self, part)
+        except FeatxError as error:
+            return f"run {self.name} is damaged ({error}); make it again with '--force', or remove its folder"
+        return ""
+
+    @property
+    def marks(self) -> list[str]:
+        """What should be looked at in how the run was made, in a word or two each."""
+        return list(dict.fromkeys(str(one["mark"]) for one in self.metrics.get("findings", [])))
+
+    @property
+    def kind(self) -> str:
+        """``head``, ``network`` or ``ensemble``."""
+        return str(self.spec["kind"])
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether the run votes over others."""
+        return self.kind == "ensemble"
+
+    @cached_property
+    def body_sha256(self) -> str:
+        """What its header says of its body."""
+        return str(self._fields("header.json", ("body_sha256",))["body_sha256"])
+
+    def is_of(self, labels: tuple[str, str] | None) -> bool:
+        """Whether it learnt from these labels (fingerprints of train and val), and its members are still those."""
+        if labels is None or self.spec["labels"] != labels[0]:
+            return False
+        if not self.is_ensemble:
+            return True
+        return bool(self._is_whole(()) and self.spec["val_labels"] == labels[1])
+
+    def _is_whole(self, above: tuple[str, ...]) -> bool:
+        """Whether all that an ensemble votes over, ensembles among it, is as it was then."""
+        if self.name in above:
+            raise DataError(f"ensemble {self.name} contains itself; remove its folder, {self.path}")
+        for name, sha256 in self.spec["members"].items():
+            one = RunFolder(self.path.parent / name)
+            if not (one.path / "header.json").is_file() or one.body_sha256 != sha256:
+                return False
+            if one.is_ensemble and not one._is_whole((*above, self.name)):
+                return False
+        return True
+
+    @cached_property
+    def answers(self) -> Answered:
+        """All parts' predictions, of classes, labels or numbers."""
+        frame = read_table(self.path / "predictions.parquet", "featx fit --force")
+        try:
+            return answers_from_frame(frame)
+        except (DataError, KeyError) as error:
+            raise DataError(f"its predictions: {error}") from error
+
+    @property
+    def predictions(self) -> Predictions:
+        """`answers` of a run that answers classes."""
+        assert isinstance(self.answers, Predictions)
+        return self.answers
+
+    def chooser(self) -> Answered:
+        """Return the rows that choose between runs."""
+        return choosing(self.answers)
