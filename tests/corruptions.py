@@ -12,6 +12,7 @@ from PIL import Image
 from featx import extract
 from featx.embeddings.extract import Extraction
 from featx.images.contents import digest
+from featx.specs.engine import EngineSpec
 from featx.workspace import Study
 from tests.conftest import TOY_RECIPE
 from tests.rows import row_alone, stored_rows
@@ -107,7 +108,7 @@ def check_corrupted(home: Path, n: int, seed: int, n_alone: int) -> tuple[Extrac
     recipe = home / "featx.toml"
     recipe.write_text(TOY_RECIPE + '\n[paths]\ncache = "cache"\nruns = "runs"\n')
     start = time.perf_counter()
-    done = extract(recipe)
+    done = extract(recipe, engine=EngineSpec(runtime="torch"))  # what rows are recomputed by
     seconds = time.perf_counter() - start
 
     study = Study.open(recipe)
