@@ -18,7 +18,7 @@ from featx.heads.stored import StoredRows
 from featx.progress import Watch
 from featx.specs.head import HeadSpec
 
-CALIBRATED_BY = 50_000  # rows of a class
+CALIBRATED_BY = 50_000  # rows of a class: enough for two numbers or some steps, whatever there is to answer
 
 
 def learnt_in_passes(

@@ -133,7 +133,7 @@ def with_calibration(estimator: Any, method: str, outputs: Outputs, lessons: Les
     raw = (_without_outliers(outputs.raw) if outputs.are_decisions else outputs.raw)[lessons.at]
     said = (_Decided if outputs.are_decisions else _Estimated)(len(estimator.classes_))
     every = np.arange(len(raw))
-    model = CalibratedClassifierCV(said, method=method, ensemble=False, cv=[(every[:0], every)])
+    model = CalibratedClassifierCV(said, method=method, ensemble=False, cv=[(every, every)])
     model.fit(raw, lessons.y, lessons.weights)
     model.calibrated_classifiers_[0].estimator = model.estimator = estimator
     model.cv = None  # else the numbers of all rows would travel with it
@@ -173,7 +173,7 @@ def _cross_fitted(
     for number in range(int(fold_of.max()) + 1):
         held, at = fold_of == number, np.flatnonzero(fold_of[lessons.at] != number)
         every = np.arange(len(at))
-        model = CalibratedClassifierCV(said, method=METHODS[method], ensemble=False, cv=[(every[:0], every)])
+        model = CalibratedClassifierCV(said, method=METHODS[method], ensemble=False, cv=[(every, every)])
         weights = None if lessons.weights is None else lessons.weights[at]
         for output, (one, codes) in enumerate(zip(raw, y, strict=True)):
             found[output, held] = model.fit(one[lessons.at[at]], codes[at], weights).predict_proba(one[held])
