@@ -16,8 +16,9 @@ from scipy.linalg import eigh
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
+from featx.heads import newton
 from featx.heads.scaling import Params
-from featx.heads.work import FoldWork
+from featx.heads.work import FoldWork, Matrix
 
 LOOSE = 1e-3  # tolerance of a solver in the search; which C is best shows long before the last digit
 LOOSE_MACHINE = 1e-2  # the same of a support vector machine that guesses classes: a fifth of its time goes into a digit
@@ -68,15 +69,23 @@ def logistic(
 ) -> Iterator[Outputs]:
     """Yield a logistic regression's answers for each C, from the smallest on."""
     learn, held = work.scaled(params)
-    lessons, kind = work.lessons, work.held.facts.kind
+    lessons = work.lessons
     x = learn if len(lessons.at) == len(learn) else learn[lessons.at]
-    targets = list(lessons.y.T) if kind == "labels" else [lessons.y]
-    models = [LogisticRegression(tol=LOOSE, warm_start=True, max_iter=most_steps, random_state=seed) for _ in targets]
+    if work.held.facts.kind == "labels":
+        for found in newton.probabilities(_axes(params, work, x, held), lessons.y, lessons.weights, values):
+            yield np.asarray(found, np.float64)
+        return
+    model = LogisticRegression(tol=LOOSE, warm_start=True, max_iter=most_steps, random_state=seed)
     for value in values:
-        found = []
-        for model, y in zip(models, targets, strict=True):
-            found.append(model.set_params(C=value).fit(x, y, lessons.weights).predict_proba(held))
-        yield np.asarray(np.stack([one[:, 1] for one in found], axis=1) if kind == "labels" else found[0], np.float64)
+        yield np.asarray(model.set_params(C=value).fit(x, lessons.y, lessons.weights).predict_proba(held), np.float64)
+
+
+def _axes(params: Params, work: FoldWork, x: Matrix, held: Matrix) -> newton.Axes:
+    def make() -> tuple[newton.Axes, int]:
+        axes = newton.Axes.of(x, held)
+        return axes, axes.nbytes
+
+    return make()[0] if params["scaling"] == "pca" else work.keep(("axes", params["scaling"]), make)
 
 
 def ridge(params: Params, work: FoldWork, values: Sequence[float], *, n_rows: int) -> Iterator[Outputs]:
