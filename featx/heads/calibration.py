@@ -108,11 +108,12 @@ def calibrate(
     -----
     The method with the least log loss is chosen; isotonic regression, which follows noise more closely than the others,
     only where it is better by more than a standard error of the difference. It has to be asked for with fewer than 1000
-    rows, and temperature scaling for two classes or labels: Platt's sigmoid has the same slope, and an offset.
+    rows, and temperature scaling for decisions between two: Platt's sigmoid has the same slope, and an offset. Where
+    there are probabilities only, the sigmoid is one of these, but temperatures divide their log-odds.
     """
     found: dict[Calibration, Floats] = {} if outputs.proba is None else {"none": outputs.proba}
     if outputs.raw is not None:
-        wanted = _worth_trying(facts) if asked == "auto" else [asked] if asked in METHODS else []
+        wanted = _worth_trying(facts, outputs) if asked == "auto" else [asked] if asked in METHODS else []
         found |= {method: _cross_fitted(method, outputs, facts, lessons, fold_of) for method in wanted}
     losses = {method: log_losses(facts, proba) for method, proba in found.items()}
     means = {method: float(np.average(each, weights=facts.weights)) for method, each in losses.items()}
@@ -141,11 +142,11 @@ def with_calibration(estimator: Any, method: str, outputs: Outputs, lessons: Les
     return model
 
 
-def _worth_trying(facts: Facts) -> list[Calibration]:
+def _worth_trying(facts: Facts, outputs: Outputs) -> list[Calibration]:
     found: list[Calibration] = ["platt"]
     if len(facts) >= ENOUGH_FOR_STEPS:
         found.append("isotonic")
-    if facts.kind == "classes" and facts.n_outputs > 2:
+    if facts.kind == "classes" and (facts.n_outputs > 2 or not outputs.are_decisions):
         found.append("temperature")
     return found
 

@@ -36,6 +36,7 @@ ALPHAS = tuple(float(10 ** (at / 2)) for at in range(-8, 5))
 NEIGHBOURS = (1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 50)
 SMALL_TABLE = 100_000  # numbers
 FEW_FOR_BOOSTING = 20_000_000  # numbers: on 2,100 × 1,280 two of XGBoost's threads took 6 to 40 times the time of one
+ROUNDS = tuple(range(50, 401, 25))  # of boosting; all but the last cost nothing
 MAX_BIN = 64  # of the histograms; 256, the default, costs twice the time on some thousand rows and is no better
 ENOUGH_TO_STOP_BY = 1000  # rows, a tenth of which says when to stop
 SVM_SOLVERS: tuple[Solver, ...] = ("sklearn", "intel", "minibatch")
@@ -212,7 +213,7 @@ def logreg(task: Task) -> Head:
         return _pipeline(task, params, _each(task, clf))
 
     along = partial(paths.logistic, most_steps=MOST_STEPS, seed=task.random_state)
-    path = Path("C", HALF_DECADES, along, patience=4)
+    path = Path("C", HALF_DECADES, along, patience=paths.SOON)
     simple, solvers = _by("components", "C"), SVM_SOLVERS[::2]
     return Head(space, build, {"scaling": "standard"}, path, solvers=solvers, complexity=simple)
 
@@ -337,7 +338,7 @@ def xgboost(task: Task) -> Head:
         return _pipeline(task, {"scaling": "none"}, trees(params))
 
     start = {"max_depth": 4, "learning_rate": 0.1, "subsample": 0.8, "colsample_bytree": max(0.1, (few * many) ** 0.5)}
-    path = Path("n_estimators", (50, 100, 150, 200, 250, 300, 400), partial(paths.boosting, build=trees))
+    path = Path("n_estimators", ROUNDS, partial(paths.boosting, build=trees))
     in_passes = partial(passes.trees, build=trees, seed=task.random_state)
     return Head(space, build, start, path, complexity=_by("max_depth", "n_estimators"), in_passes=in_passes)
 

@@ -13,15 +13,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
-from scipy.special import expit
+from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 
+from featx.facts import Facts
 from featx.heads import newton
 from featx.heads.scaling import Params
 from featx.heads.work import FoldWork, Matrix
 
 LOOSE = 1e-3  # tolerance of a solver in the search; which C is best shows long before the last digit
 LOOSE_MACHINE = 1e-2  # the same of a support vector machine that guesses classes: a fifth of its time goes into a digit
+SOON = 4  # values of a path that are no better: where each costs a fit, no more are tried
 PATIENCE = 100  # rounds that answer no more held-out rows rightly; it goes on long after the log loss is least
 Outputs = NDArray[np.float64]
 Gamma = float | Literal["scale"]
@@ -229,10 +231,25 @@ def boosting(
     grown = xgb.train(
         options, learn, max(values), evals=[(held, "held")], early_stopping_rounds=PATIENCE, verbose_eval=False
     )
+    grown.set_param({"device": "cpu"})  # where the held-out rows are
+    margins, done = None, 0
     for value in values:
-        found = grown.predict(held, iteration_range=(0, min(value, grown.num_boosted_rounds())))
-        found = found.reshape(len(work.held), -1)
-        yield np.asarray(np.hstack([1 - found, found]) if facts.kind == "classes" and facts.n_outputs == 2 else found)
+        end = min(value, grown.num_boosted_rounds())
+        if end > done:  # the trees between are added to those before
+            margins = grown.inplace_predict(
+                work.held.x, iteration_range=(done, end), predict_type="margin", base_margin=margins
+            )
+            done = end
+        yield _likely(np.asarray(margins, np.float64).reshape(len(work.held), -1), facts)
+
+
+def _likely(margins: Outputs, facts: Facts) -> Outputs:
+    """Return what boosted trees' sums mean: probabilities, or numbers as they are."""
+    if facts.kind == "numbers":
+        return margins
+    if facts.kind == "labels":
+        return np.asarray(expit(margins))
+    return np.asarray(softmax(np.hstack([-margins, margins]) / 2 if facts.n_outputs == 2 else margins, axis=1))
 
 
 def training_options(model: Any, kind: str, n_outputs: int) -> dict[str, Any]:

@@ -329,7 +329,8 @@ class Contest:
         by_refitting = needed > shared.limit or (head.calibrated and metric in NEEDS_PROBABILITIES)
         values = (None,) if head.path is None else head.path.values
         name = "" if head.path is None else head.path.name
-        self.path = paths.Path(name, values, self._refit) if head.path is None or by_refitting else head.path
+        fitting_anew = paths.Path(name, values, self._refit, patience=paths.SOON)
+        self.path = fitting_anew if head.path is None or by_refitting else head.path
 
     def asked(self, trial: optuna.Trial, trials: Ledger) -> Params:
         """Return the setting that a trial is for."""
@@ -372,7 +373,7 @@ class Contest:
     def _promising(self, found: NDArray[np.float64]) -> NDArray[np.intp]:
         """Return which values of the path to try, given the scores in the folds before."""
         every = np.arange(found.shape[1])
-        if len(every) <= 2 * NEAR + 1:
+        if self.path.patience is None:
             return every
         best = int(np.nanargmax(found.mean(0)))
         return every[(abs(every - best) <= NEAR) & np.isfinite(found).all(0)]

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
@@ -146,3 +147,16 @@ def test_rows_whose_features_hardly_vary_elsewhere_do_not_choose_the_method() ->
     ]
     assert found[1].method == found[0].method
     assert found[1].log_losses == pytest.approx(found[0].log_losses, abs=0.01)
+
+
+def test_probabilities_of_two_classes_that_are_too_sure_get_a_temperature() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, 3000)
+    y = (rng.random(3000) < expit(logits)).astype(np.int64)
+    facts = Facts("classes", NAMES[:2], y)
+    sure = expit(3 * logits)
+    said = np.stack([1 - sure, sure], axis=1)
+    rows = TrainRows(np.zeros((3000, 1), np.float32), facts)
+    found = calibrate("auto", Outputs(said, False, said), facts, rows.lessons(), np.arange(3000) % 5)
+    assert found.method == "temperature"
+    assert np.abs(found.proba[:, 1] - expit(logits)).max() < 0.05

@@ -1,4 +1,4 @@
-"""Every head's probabilities on solar cells that it did not see are as good as perfectly calibrated ones would look."""
+"""Every head's probabilities of solar cells that it did not see are as good as perfectly calibrated ones would look."""
 
 from pathlib import Path
 
@@ -19,11 +19,12 @@ from tests.benchmarks.search import RECIPE
 from tests.heads.test_heads import head_for, start_of
 
 DRAWS = 1000
+N_SPLITS = 3
 
 
 @pytest.fixture(scope="module")
-def cells(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainRows, TrainRows]:
-    """Three quarters and a quarter (656) of the solar cells."""
+def cells(tmp_path_factory: pytest.TempPathFactory) -> TrainRows:
+    """All solar cells."""
     folder = tmp_path_factory.mktemp("cells")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -32,9 +33,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainRows, TrainRow
         study = Study.open(None)
         ids = study.ids("train")
         x, codes = read_embeddings(study, ids, locked_embeddings(study)).x, study.truth("defective").take(ids).codes
-    facts = Facts("classes", ("functional", "defective"), codes)
-    learn, held = train_test_split(np.arange(len(codes)), test_size=656, random_state=0, stratify=codes)
-    return TrainRows(x, facts).take(learn), TrainRows(x, facts).take(held)
+    return TrainRows(x, Facts("classes", ("functional", "defective"), codes))
 
 
 def ece(facts: Facts, proba: np.ndarray) -> float:
@@ -44,27 +43,32 @@ def ece(facts: Facts, proba: np.ndarray) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", HEADS.names())
 def test_a_heads_error_is_within_what_chance_makes_of_honest_probabilities(
-    name: str, cells: tuple[TrainRows, TrainRows], capsys: pytest.CaptureFixture[str]
+    name: str, cells: TrainRows, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    learn, held = cells
+    """One honest head of twenty is beyond its bound on a split; most of its splits are not."""
+    above, worse = zip(*(of_split(name, cells, seed, capsys) for seed in range(N_SPLITS)), strict=True)
+    assert np.median(above) <= 0
+    assert np.median(worse) <= 0  # not significantly worse than before
+
+
+def of_split(name: str, cells: TrainRows, seed: int, capsys: pytest.CaptureFixture[str]) -> tuple[float, float]:
+    """Learn from three quarters; return how far the error on the others (656) is above its bound, and its own error."""
+    parts = train_test_split(np.arange(len(cells)), test_size=656, random_state=seed, stratify=cells.facts.y)
+    learn, held = (cells.take(at) for at in parts)
     spec, head, rng = HeadSpec(name=name), head_for(name, learn), np.random.default_rng(0)
     params = start_of(head)
     method = out_of_fold(head, params, learn, spec).method
     after = fitted(head, params, learn, method, spec).predict_proba(held.x)
     drawn = (rng.random((DRAWS, len(held))) < after[:, 1]).astype(int)
-    null = [ece(Facts("classes", held.facts.names, y), after) for y in drawn]
     found = ece(held.facts, after)
-    bound = float(np.quantile(null, 0.95))
-    if head.calibrated:
-        before, worse = float("nan"), -1.0
-    else:
+    bound = float(np.quantile([ece(Facts("classes", held.facts.names, y), after) for y in drawn], 0.95))
+    before, worse = float("nan"), -1.0
+    if not head.calibrated:
         own = fitted(head, params, learn, "none", spec).predict_proba(held.x)
         before = ece(held.facts, own)
         rows = rng.integers(0, len(held), (DRAWS, len(held)))
-        worse = float(
-            np.quantile([ece(held.facts.take(at), after[at]) - ece(held.facts.take(at), own[at]) for at in rows], 0.05)
-        )
+        gains = [ece(held.facts.take(at), after[at]) - ece(held.facts.take(at), own[at]) for at in rows]
+        worse = float(np.quantile(gains, 0.05))
     with capsys.disabled():
         print(f"\n{name:8} {method:12} ECE {found:.4f} (95 % of honest ones: {bound:.4f}); its own {before:.4f}")
-    assert found <= bound
-    assert worse <= 0  # not significantly worse than before
+    return found - bound, worse
