@@ -20,6 +20,7 @@ MOST_TURNS = 15  # of conjugate gradients in one step
 MOST_HALVINGS = 20
 ENOUGH = 0.05  # of a step's residual is left: the next step goes on from there
 CLOSE = 1e-6  # nats a row that better coefficients would gain
+LEAST = np.finfo(np.float32).tiny  # divisor
 Matrix = NDArray[np.float32]
 
 
@@ -103,19 +104,19 @@ class _Regressions:
 
     def _step(self, slope: Matrix, curve: Matrix) -> Matrix:
         """Return about -H⁻¹ · slope, H being (r + 1, r + 1) for each label."""
-        diagonal = curve.mean(0) * self._squares + self._penalty
+        diagonal = np.maximum(curve.mean(0) * self._squares + self._penalty, LEAST)
         step, left = np.zeros_like(slope), -slope
         way = left / diagonal
         size = first = (left * way).sum(0)
         for _ in range(MOST_TURNS):
             image = self._x.T @ (curve * (self._x @ way)) + self._penalty * way
-            length = size / np.maximum((way * image).sum(0), np.finfo(np.float32).tiny)
+            length = size / np.maximum((way * image).sum(0), LEAST)
             step, left = step + length * way, left - length * image
             near = left / diagonal
             before, size = size, (left * near).sum(0)
             if (size <= ENOUGH**2 * first).all():
                 break
-            way = near + size / np.maximum(before, np.finfo(np.float32).tiny) * way
+            way = near + size / np.maximum(before, LEAST) * way
         return step
 
     def _gone(self, coefs: Matrix, logits: Matrix, step: Matrix) -> tuple[Matrix, Matrix]:

@@ -49,3 +49,10 @@ def test_features_that_do_not_vary_are_left_out() -> None:
     assert axes.learn.shape == (200, 10 + 1)
     found = np.stack(list(newton.probabilities(axes, y, None, VALUES)))
     assert np.abs(found - one_by_one(*still, y, None)).max() < 0.02
+
+
+def test_labels_that_are_told_apart_with_ease_or_all_alike_stay_finite() -> None:
+    x = np.repeat(np.array([[-1000.0], [1000.0]], np.float32), 30, axis=0)
+    y = np.stack([np.arange(60) // 30, np.zeros(60), np.ones(60)], axis=1).astype(np.int64)
+    *_, found = newton.probabilities(newton.Axes.of(x, x), y, None, (1e-3, 1e3, 1e6))
+    assert np.abs(found - y).max() < 1e-3
