@@ -16,6 +16,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from featx.caches.clearing import gc
 from featx.caches.verification import verify
@@ -27,9 +28,6 @@ from tests.rows import stored_rows
 from tests.storage.stores import DEVICE_ROWS, numbered, opened
 
 ROOT = Path(__file__).parents[2]
-os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]).rstrip(
-    os.pathsep
-)  # the fork server of Python 3.11 is not told sys.path
 FORKS = get_context("forkserver")  # imports once what many processes need
 FORKS.set_forkserver_preload(["tests.conftest", "featx.cli.main", "featx.embeddings.extract", __name__])
 JOINED_BYTES = 600  # 50 rows
@@ -45,7 +43,9 @@ def fresh_rng() -> random.Random:
 def begun(call: Callable[..., None], *args: object) -> BaseProcess:
     """Start a function in a process of its own."""
     process = FORKS.Process(target=call, args=args)
-    process.start()
+    with pytest.MonkeyPatch.context() as patch:  # the fork server of Python 3.11 is not told sys.path
+        patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+        process.start()
     return process
 
 
