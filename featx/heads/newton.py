@@ -56,7 +56,7 @@ class Axes:
 
 def probabilities(
     axes: Axes, y: NDArray[np.int64], weights: NDArray[np.float64] | None, values: Sequence[float]
-) -> Iterator[Matrix]:
+) -> Iterator[NDArray[np.float64]]:
     """Yield (m, t) probabilities of held-out rows with each C, from the smallest on.
 
     Parameters
@@ -70,7 +70,7 @@ def probabilities(
     coefs = np.zeros((axes.learn.shape[1], y.shape[1]), np.float32)
     for value in values:
         coefs = _Regressions(axes.learn, y.astype(np.float32), np.float32(value) * each).solved(coefs)
-        yield np.asarray(expit(axes.held @ coefs))
+        yield expit((axes.held @ coefs).astype(np.float64))
 
 
 class _Regressions:

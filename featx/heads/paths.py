@@ -74,8 +74,7 @@ def logistic(
     lessons = work.lessons
     x = learn if len(lessons.at) == len(learn) else learn[lessons.at]
     if work.held.facts.kind == "labels":
-        for found in newton.probabilities(_axes(params, work, x, held), lessons.y, lessons.weights, values):
-            yield np.asarray(found, np.float64)
+        yield from newton.probabilities(_axes(params, work, x, held), lessons.y, lessons.weights, values)
         return
     model = LogisticRegression(tol=LOOSE, warm_start=True, max_iter=most_steps, random_state=seed)
     for value in values:
@@ -247,9 +246,10 @@ def _likely(margins: Outputs, facts: Facts) -> Outputs:
     """Return what boosted trees' sums mean: probabilities, or numbers as they are."""
     if facts.kind == "numbers":
         return margins
-    if facts.kind == "labels":
-        return np.asarray(expit(margins))
-    return np.asarray(softmax(np.hstack([-margins, margins]) / 2 if facts.n_outputs == 2 else margins, axis=1))
+    if facts.kind == "classes" and facts.n_outputs > 2:
+        return np.asarray(softmax(margins, axis=1))
+    found = np.asarray(expit(margins))
+    return found if facts.kind == "labels" else np.hstack([1 - found, found])
 
 
 def training_options(model: Any, kind: str, n_outputs: int) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def test_a_heads_error_is_within_what_chance_makes_of_honest_probabilities(
 
 
 def of_split(name: str, cells: TrainRows, seed: int, capsys: pytest.CaptureFixture[str]) -> tuple[float, float]:
-    """Learn from three quarters; return how far the error on the others (656) is above its bound, and its own error."""
+    """Return how far the error on 656 cells is above its bound, and by how much calibration surely made it worse."""
     parts = train_test_split(np.arange(len(cells)), test_size=656, random_state=seed, stratify=cells.facts.y)
     learn, held = (cells.take(at) for at in parts)
     spec, head, rng = HeadSpec(name=name), head_for(name, learn), np.random.default_rng(0)
