@@ -154,8 +154,8 @@ def test_phases_go_on_from_the_best_weights_and_a_boundary_never_rises(study: Pa
 
 KILLED = """
 import featx, sys
-sys.path.insert(0, {tests!r})
-import conftest
+sys.path.insert(0, {root!r})
+import tests.conftest
 from featx.specs.finetune import FinetuneSpec
 def slow(stage, done, total, note=""):
     if stage.startswith("finetune"):
@@ -167,7 +167,7 @@ featx.finetune(specs=[FinetuneSpec.model_validate_json({spec!r})], target="class
 @pytest.mark.parametrize(("way", "after"), [("boundary", 7), ("pixels", 9), ("phases", 9)])
 def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(study: Path, way: str, after: int) -> None:
     spec = changed(**WAYS[way] | {"augment": {"flip": True, "shift": 0.1}, "views": 2})
-    code = KILLED.format(tests=str(Path(__file__).parents[1]), spec=spec.model_dump_json())
+    code = KILLED.format(root=str(Path(__file__).parents[2]), spec=spec.model_dump_json())
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for _ in range(after):
