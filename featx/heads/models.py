@@ -33,6 +33,7 @@ from featx.tables import Kind
 MOST_STEPS = 150  # of a logistic regression's solver
 HALF_DECADES = tuple(float(10 ** (at / 2)) for at in range(-10, 3))
 ALPHAS = tuple(float(10 ** (at / 2)) for at in range(-8, 5))
+SHRINKAGES = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 NEIGHBOURS = (1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 50)
 SMALL_TABLE = 100_000  # numbers
 FEW_FOR_BOOSTING = 20_000_000  # numbers: on 2,100 × 1,280 two of XGBoost's threads took 6 to 40 times the time of one
@@ -360,18 +361,19 @@ def knn(task: Task) -> Head:
 
 
 def lda(task: Task) -> Head:
-    """Linear discriminant analysis with a shrunk covariance; takes no weights."""
+    """Linear discriminant analysis; every trial tries all shrinkages of the covariance. Takes no weights."""
     task.only("lda", ("classes", "labels"), "'ridge'")
 
     def space(trial: optuna.Trial) -> Params:
-        return {"scaling": "none", "shrinkage": trial.suggest_float("shrinkage", 1e-3, 1.0, log=True)}
+        return suggested(trial, ("none", "standard", "l2", "pca"), task.most_components)
 
     def build(params: Params) -> Pipeline:
         clf = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=params["shrinkage"])
         return _pipeline(task, params, _each(task, clf))
 
-    start = {"scaling": "none", "shrinkage": 0.1}
-    return Head(space, build, start, weighs=False, complexity=_by("-shrinkage"))
+    path = Path("shrinkage", SHRINKAGES, paths.discriminants)
+    simple = _by("components", "-shrinkage")
+    return Head(space, build, {"scaling": "standard"}, path, weighs=False, complexity=simple)
 
 
 def mlp(task: Task) -> Head:

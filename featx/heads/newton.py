@@ -8,12 +8,12 @@ References
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
 from scipy.special import expit
+
+from featx.heads.axes import Axes, Matrix
 
 MOST_STEPS = 30
 MOST_TURNS = 15  # of conjugate gradients in one step
@@ -21,37 +21,6 @@ MOST_HALVINGS = 20
 ENOUGH = 0.05  # of a step's residual is left: the next step goes on from there
 CLOSE = 1e-6  # nats a row that better coefficients would gain
 LEAST = np.finfo(np.float32).tiny  # divisor
-Matrix = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Axes:
-    """Features along their principal axes: what a coefficient of one does to those of the others is nearly nothing.
-
-    Attributes
-    ----------
-    learn, held
-        (n, r + 1) and (m, r + 1); the last column is the intercept's.
-    """
-
-    learn: Matrix
-    held: Matrix
-
-    @classmethod
-    def of(cls, learn: Matrix, held: Matrix) -> "Axes":
-        """Turn (n, d) and (m, d) features; axes along which `learn` does not vary are left out."""
-        middle = learn.mean(0)
-        learn, held = learn - middle, held - middle
-        wide = learn.shape[1] > learn.shape[0]
-        squares, basis = eigh(learn @ learn.T if wide else learn.T @ learn, overwrite_a=True)
-        some = squares > squares[-1] * max(learn.shape) * np.finfo(np.float32).eps
-        basis = learn.T @ (basis[:, some] / np.sqrt(squares[some])) if wide else basis[:, some]
-        return cls(*(np.pad(x @ basis, ((0, 0), (0, 1)), constant_values=1) for x in (learn, held)))
-
-    @property
-    def nbytes(self) -> int:
-        """Of both."""
-        return self.learn.nbytes + self.held.nbytes
 
 
 def probabilities(
@@ -92,7 +61,8 @@ class _Regressions:
 
     def solved(self, coefs: Matrix) -> Matrix:
         """Return (r + 1, t) coefficients, from some that may be near."""
-        logits, close = self._x @ coefs, 2 * CLOSE * self._weights.sum()
+        logits: Matrix = self._x @ coefs
+        close = 2 * CLOSE * self._weights.sum()
         for _ in range(MOST_STEPS):
             proba = expit(logits)
             slope = self._x.T @ (self._weights * (proba - self._y)) + self._penalty * coefs

@@ -17,7 +17,8 @@ from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 
 from featx.facts import Facts
-from featx.heads import newton
+from featx.heads import discriminant, newton
+from featx.heads.axes import Axes
 from featx.heads.scaling import Params
 from featx.heads.work import FoldWork, Matrix
 
@@ -81,12 +82,21 @@ def logistic(
         yield np.asarray(model.set_params(C=value).fit(x, lessons.y, lessons.weights).predict_proba(held), np.float64)
 
 
-def _axes(params: Params, work: FoldWork, x: Matrix, held: Matrix) -> newton.Axes:
-    def make() -> tuple[newton.Axes, int]:
-        axes = newton.Axes.of(x, held)
+def _axes(params: Params, work: FoldWork, x: Matrix, held: Matrix) -> Axes:
+    def make() -> tuple[Axes, int]:
+        axes = Axes.of(x, held)
         return axes, axes.nbytes
 
     return make()[0] if params["scaling"] == "pca" else work.keep(("axes", params["scaling"]), make)
+
+
+def discriminants(params: Params, work: FoldWork, values: Sequence[float]) -> Iterator[Outputs]:
+    """Yield linear discriminant analysis's answers for each shrinkage, all from one decomposition."""
+    learn, held = work.scaled(params)
+    y, of_labels = work.lessons.y, work.held.facts.kind == "labels"
+    axes = Axes.of(learn.astype(np.float64), held.astype(np.float64))
+    for found in discriminant.probabilities(axes, list(y.T) if of_labels else [y], learn.shape[1], values):
+        yield np.ascontiguousarray(found[:, :, 1].T) if of_labels else found[0]
 
 
 def ridge(params: Params, work: FoldWork, values: Sequence[float], *, n_rows: int) -> Iterator[Outputs]:
