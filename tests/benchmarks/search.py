@@ -5,7 +5,8 @@ usage: python -m tests.benchmarks.search [ROUNDS [HEAD…]]
 In each round the script and featx search each head in turn, in processes of their own, over the same folds of the same
 rows and with the same number of trials: on the solar cells' embeddings (2,624 × 1,280, two classes) and on 4,000 images
 of Fashion-MNIST as 128 principal components (ten classes). Folds, samplers and models have the round's number as their
-seed: the best of some trials on some thousand rows is a matter of luck by some thousandths. Times are of the search
+seed: the best of some trials on some thousand rows is a matter of luck by some thousandths, and what the script's
+settings cost depends on their draw (ten logistic regressions of Fashion-MNIST from 7 to 29 s). Times are of the search
 alone, peaks of whole processes, and gains are the median of the rounds' differences.
 """
 
@@ -114,7 +115,7 @@ def ours(head: str, features: Path, trials: int, seed: int) -> tuple[Found, floa
     return (found["seconds"], found["score"], peak), found["shared"] / 1e9
 
 
-def main(rounds: int = 3, heads: tuple[str, ...] = tuple(MOST)) -> None:
+def main(rounds: int = 5, heads: tuple[str, ...] = tuple(MOST)) -> None:
     """Print each round, then the medians, ratios and gains."""
     every: dict[tuple[str, str], list[tuple[Found, Found, float]]] = {}
     with tempfile.TemporaryDirectory() as place:
