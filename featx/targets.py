@@ -17,6 +17,7 @@ from featx.tables import Known, Labels, Manifest, Numbers, Truth
 
 MOST_CLASSES = 1000
 FIFTHS = 5
+FEW = 10  # images that share their rarest label: parts and folds cannot keep the share of so few
 TWO_VALUES = (("0", "1"), ("-1", "1"), ("false", "true"), ("no", "yes"))  # that say whether an image has a label
 
 
@@ -175,7 +176,8 @@ def strata(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
 def strata_codes(facts: Facts) -> NDArray[np.int64]:
     """Return (n,) codes in 0 … s-1 that parts and folds keep the shares of.
 
-    Classes are their own. An image counts for the rarest of its labels; the first column's numbers are cut in fifths.
+    Classes are their own. An image counts for the rarest of its labels, or, where few others do, among those that are
+    most; the first column's numbers are cut in fifths.
     """
     if facts.kind == "classes":
         return facts.y.astype(np.int64)
@@ -183,6 +185,8 @@ def strata_codes(facts: Facts) -> NDArray[np.int64]:
         by_rarity = np.argsort(facts.y.sum(0), kind="stable")
         rarest = by_rarity[facts.y[:, by_rarity].argmax(1)]
         codes = np.where(facts.y.any(1), rarest, facts.n_outputs)
+        counts = np.bincount(codes)
+        codes = np.where(counts[codes] < FEW, counts.argmax(), codes)
         return np.asarray(np.unique(codes, return_inverse=True)[1], dtype=np.int64)
     first = facts.y[:, 0]
     edges = np.unique(np.quantile(first, np.linspace(0, 1, FIFTHS + 1)[1:-1]))

@@ -5,9 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featx.errors import DataError
+from featx.facts import Facts
 from featx.specs.target import TargetSpec
 from featx.tables import Manifest, Truth
-from featx.targets import category_text, encode
+from featx.targets import category_text, encode, strata_codes
 
 quick = settings(max_examples=25, deadline=None)
 
@@ -148,3 +149,13 @@ def test_a_measured_number_is_no_class() -> None:
 @pytest.mark.parametrize("value", [-1, -1.0, np.float32(-1), np.int8(-1), "-1"])
 def test_equal_numbers_have_one_name(value: object) -> None:
     assert category_text(value) == "-1"
+
+
+def test_images_whose_rarest_label_is_rarely_that_are_cut_with_the_others() -> None:
+    y = np.random.default_rng(0).random((300, 40)) < 0.4  # an image lacks the rarest labels by chance alone
+    codes = strata_codes(Facts("labels", tuple(map(str, range(40))), y.astype(np.int64)))
+    counts = np.bincount(codes)
+    assert len(counts) > 1
+    assert counts.min() >= 10
+    few = strata_codes(Facts("labels", ("a", "b"), np.eye(2, dtype=np.int64)))
+    assert few.tolist() == [0, 0]
