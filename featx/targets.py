@@ -176,8 +176,8 @@ def strata(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
 def strata_codes(facts: Facts) -> NDArray[np.int64]:
     """Return (n,) codes in 0 … s-1 that parts and folds keep the shares of.
 
-    Classes are their own. An image counts for the rarest of its labels, or, where few others do, among those that are
-    most; the first column's numbers are cut in fifths.
+    Classes are their own. An image counts for the rarest of its labels, or, where few others do, with the largest of
+    these strata; the first column's numbers are cut in fifths.
     """
     if facts.kind == "classes":
         return facts.y.astype(np.int64)

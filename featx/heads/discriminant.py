@@ -34,7 +34,7 @@ def probabilities(
     n_features
         Among which the variance is spread evenly where the shrinkage is 1; more than there are axes.
     """
-    learn, held = axes.learn[:, :-1].astype(np.float64), axes.held[:, :-1].astype(np.float64)
+    learn, held = (np.asarray(x[:, :-1], np.float64) for x in (axes.learn, axes.held))
     spread = np.square(learn).mean(0)
     each = [_Classes.of(learn, codes) for codes in targets]
     for value in values:
