@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 from torch import nn
 
@@ -15,6 +16,9 @@ from featx.networks.weights import WeightsFile
 from featx.registry import BACKBONES
 from featx.specs.embedding import Preprocessing
 from tests.s3 import keys_checked, served
+
+settings.register_profile("shared", deadline=None)  # machines are shared: no test is timed
+settings.load_profile("shared")
 
 TOY_RECIPE = """
 [data]

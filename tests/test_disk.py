@@ -68,7 +68,7 @@ def test_a_writer_that_fails_leaves_the_old_folder_and_nothing_else(tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(value=values)
 def test_json_comes_back_as_it_was(value: object, tmp_path_factory: pytest.TempPathFactory) -> None:
     file = tmp_path_factory.getbasetemp() / "any.json"

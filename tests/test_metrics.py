@@ -13,7 +13,7 @@ from featx.metrics import GREATER_IS_BETTER, auc, confusion, per_class, score, s
 from featx.specs.head import Metric
 from featx.tables import Predictions, Truth
 
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=25)
 Case = tuple[Truth, Predictions]
 
 

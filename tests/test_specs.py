@@ -17,7 +17,7 @@ from featx.specs.head import HeadSpec
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
 
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=25)
 HALF = (0.5, 0.5, 0.5)
 SIZE = Preprocessing(size_px=224, mean=HALF, std=HALF)
 MADE = EmbeddingSpec(backbone="vgg16", weights_sha256="ab", tap="x", pool="avg", preprocessing=SIZE)

@@ -10,7 +10,7 @@ from featx.disk import read_table, write_table
 from featx.errors import AlignmentError, DataError
 from featx.tables import Embeddings, Manifest, Predictions, Truth, as_ids, positions
 
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=25)
 Table = Manifest | Embeddings | Truth | Predictions
 KINDS = ["manifest", "embeddings", "truth", "predictions"]
 IDS = [f"image {i}" for i in range(7)]

@@ -10,7 +10,7 @@ from featx.specs.target import TargetSpec
 from featx.tables import Manifest, Truth
 from featx.targets import category_text, encode, strata_codes
 
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=25)
 
 
 def manifest(values: object) -> Manifest:

@@ -8,7 +8,7 @@ from sklearn.pipeline import Pipeline
 
 from featx.answering import answers_of
 from featx.facts import Facts
-from featx.heads.calibration import METHODS, Outputs, calibrate, with_calibration
+from featx.heads.calibration import Outputs, calibrate, with_calibration
 from featx.heads.fitting import OutOfFold
 from featx.heads.models import Head
 from featx.heads.passes import Course, give_back
@@ -48,7 +48,7 @@ def learnt_in_passes(
     chosen = calibrate(spec.calibration, outputs, known.facts, lessons, fold_of)
     if chosen.method != "none":
         name, clf = model.steps[-1]
-        model.steps[-1] = (name, with_calibration(clf, METHODS[chosen.method], outputs, lessons))
+        model.steps[-1] = (name, with_calibration(clf, chosen.method, outputs, lessons))
     watch(f"fit {spec.name}", 2, 2)
     return model, OutOfFold(chosen.proba, fold_of.astype(np.int64), chosen.method, chosen.log_losses)
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.multioutput import MultiOutputClassifier
 
 from featx.facts import Facts
 from featx.heads.rows import Lessons
@@ -125,17 +126,44 @@ def calibrate(
     return Calibrated(method, means, found[method])
 
 
-def with_calibration(estimator: Any, method: str, outputs: Outputs, lessons: Lessons) -> CalibratedClassifierCV:
+def with_calibration(estimator: Any, method: Calibration, outputs: Outputs, lessons: Lessons) -> Any:
     """Return a fitted classifier with what makes its outputs probabilities, learnt from others' held-out ones.
 
-    The object is the one that scikit-learn would make (``ensemble=False``), without fitting anything again.
+    The object is the one that scikit-learn would make (``ensemble=False``), without fitting anything again. Of several
+    labels each has its own.
     """
+    learnt = [
+        _learnt(method, said, raw[lessons.at], codes, lessons.weights) for said, raw, codes in _apart(outputs, lessons)
+    ]
+    if not isinstance(estimator, MultiOutputClassifier):
+        return _in_its_place(estimator, learnt[0])
+    estimator.estimators_ = [_in_its_place(*both) for both in zip(estimator.estimators_, learnt, strict=True)]
+    return estimator.set_params(estimator=_unlearnt(method, estimator.estimator))
+
+
+def _apart(outputs: Outputs, lessons: Lessons) -> list[tuple["_Said", Floats, NDArray[np.int64]]]:
+    """Return what answered, what it said of the n rows and the m codes: of classes together, of each label."""
     assert outputs.raw is not None
-    raw = (_without_outliers(outputs.raw) if outputs.are_decisions else outputs.raw)[lessons.at]
-    said = (_Decided if outputs.are_decisions else _Estimated)(len(estimator.classes_))
+    raw = _without_outliers(outputs.raw) if outputs.are_decisions else outputs.raw
+    kind = _Decided if outputs.are_decisions else _Estimated
+    if lessons.y.ndim > 1:
+        return [(kind(2), one[:, None], codes) for one, codes in zip(raw.T, lessons.y.T, strict=True)]
+    return [(kind(max(2, raw.shape[1])), raw, lessons.y)]
+
+
+def _learnt(
+    method: Calibration, said: "_Said", raw: Floats, codes: NDArray[np.int64], weights: Floats | None
+) -> CalibratedClassifierCV:
     every = np.arange(len(raw))
-    model = CalibratedClassifierCV(said, method=method, ensemble=False, cv=[(every, every)])
-    model.fit(raw, lessons.y, lessons.weights)
+    return _unlearnt(method, said).set_params(cv=[(every, every)]).fit(raw, codes, weights)
+
+
+def _unlearnt(method: Calibration, estimator: Any) -> CalibratedClassifierCV:
+    return CalibratedClassifierCV(estimator, method=METHODS[method], ensemble=False)
+
+
+def _in_its_place(estimator: Any, model: CalibratedClassifierCV) -> CalibratedClassifierCV:
+    """Return a calibration with the estimator whose outputs it is for, instead of what stood for it."""
     model.calibrated_classifiers_[0].estimator = model.estimator = estimator
     model.cv = None  # else the numbers of all rows would travel with it
     model.n_features_in_ = estimator.n_features_in_
@@ -164,18 +192,12 @@ def _cross_fitted(
     method: Calibration, outputs: Outputs, facts: Facts, lessons: Lessons, fold_of: NDArray[np.integer]
 ) -> Floats:
     """Return (n, k) of classes or (n, t) of labels, each label calibrated by itself."""
-    assert outputs.raw is not None
-    inside = _without_outliers(outputs.raw) if outputs.are_decisions else outputs.raw
-    raw, y, k = [inside], [lessons.y], facts.n_outputs
-    if facts.kind == "labels":
-        raw, y, k = list(inside.T[:, :, None]), list(lessons.y.T), 2
-    said = (_Decided if outputs.are_decisions else _Estimated)(k)
-    found = np.empty((len(raw), len(facts), k))
-    for number in range(int(fold_of.max()) + 1):
-        held, at = fold_of == number, np.flatnonzero(fold_of[lessons.at] != number)
-        every = np.arange(len(at))
-        model = CalibratedClassifierCV(said, method=METHODS[method], ensemble=False, cv=[(every, every)])
-        weights = None if lessons.weights is None else lessons.weights[at]
-        for output, (one, codes) in enumerate(zip(raw, y, strict=True)):
-            found[output, held] = model.fit(one[lessons.at[at]], codes[at], weights).predict_proba(one[held])
-    return found[0] if facts.kind == "classes" else np.ascontiguousarray(found[:, :, 1].T)
+    found = []
+    for said, raw, codes in _apart(outputs, lessons):
+        proba = np.empty((len(facts), said.n_classes))
+        for number in range(int(fold_of.max()) + 1):
+            held, at = fold_of == number, np.flatnonzero(fold_of[lessons.at] != number)
+            weights = None if lessons.weights is None else lessons.weights[at]
+            proba[held] = _learnt(method, said, raw[lessons.at[at]], codes[at], weights).predict_proba(raw[held])
+        found.append(proba)
+    return found[0] if facts.kind == "classes" else np.stack([proba[:, 1] for proba in found], axis=1)

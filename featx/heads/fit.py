@@ -21,7 +21,7 @@ from featx.disk import locked, write_json, write_table
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.facts import Facts
 from featx.heads.beyond import answered_in_blocks, learnt_in_passes
-from featx.heads.fitting import OutOfFold, fitted, out_of_fold
+from featx.heads.fitting import OutOfFold, learnt_in_folds
 from featx.heads.hindsight import in_answers, in_folds
 from featx.heads.job import Job
 from featx.heads.rows import TrainRows, check_folds
@@ -246,8 +246,7 @@ def _nested(job: Job, rows: TrainRows, options: SearchOptions, watch: Watch) -> 
         with tempfile.TemporaryDirectory() as folder:
             found = search(arenas, job.spec, Path(folder, "journal"), unwatched, options)
         arena, asked = arenas[found.embeddings], job.arenas(held)[found.embeddings].rows
-        method = out_of_fold(arena.head, found.params, arena.rows, job.spec).method
-        model = fitted(arena.head, found.params, arena.rows, method, job.spec)
+        model, _ = learnt_in_folds(arena.head, found.params, arena.rows, job.spec)
         each.append(merit(found.metric, asked.facts, answers_of(model, asked.x, asked.facts.kind)))
     watch("nested search", job.spec.nested, job.spec.nested)
     return {"folds": each, "mean": float(np.mean(each)), "sd": float(np.std(each, ddof=1))}
@@ -293,10 +292,7 @@ def _learnt(job: Job, made: Searched, watch: Watch) -> tuple[Pipeline, OutOfFold
     if job.is_beyond_memory:
         both = (partial(job.stored, job.ids["train"]), job.shadow)
         return *learnt_in_passes(head, params, both, spec, watch), job.shadow.facts
-    unseen = out_of_fold(head, params, rows, spec, lambda done, of: watch(f"fit {spec.name}", done, of + 1))
-    model = fitted(head, params, rows, unseen.method, spec)
-    watch(f"fit {spec.name}", spec.folds + 1, spec.folds + 1)
-    return model, unseen, rows.facts
+    return *learnt_in_folds(head, params, rows, spec, partial(watch, f"fit {spec.name}")), rows.facts
 
 
 def _answers(job: Job, made: Searched, model: Pipeline, ids: Ids) -> tuple[float, NDArray[np.float64]]:

@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline
 
 from featx.answering import answers_of
 from featx.facts import Facts
-from featx.heads.calibration import METHODS, Outputs, calibrate
+from featx.heads.calibration import METHODS, Outputs, calibrate, with_calibration
 from featx.heads.models import Head
 from featx.heads.rows import Lessons, TrainRows
 from featx.heads.scaling import Params, is_learnt
@@ -118,36 +118,45 @@ def decisions(model: Pipeline, rows: TrainRows) -> NDArray[np.float64]:
         return np.asarray(np.eye(rows.facts.n_outputs)[model.predict(rows.x)])
     if kind == "numbers" or hasattr(model, "predict_proba"):
         return answers_of(model, rows.x, kind)
-    scaled = model[:-1].transform(rows.x)
-    each = [one.decision_function(scaled) for one in model[-1].estimators_]
-    return np.asarray(expit(np.stack(each, axis=1)))
+    return np.asarray(expit(_of_labels(model, rows)))
 
 
-def out_of_fold(
+def learnt_in_folds(
     head: Head,
     params: Params,
     rows: TrainRows,
     spec: HeadSpec,
     after: Callable[[int, int], None] = lambda _done, _of: None,
-) -> OutOfFold:
-    """Return the answers for every train row by models that did not see it, and how they became probabilities.
+) -> tuple[Pipeline, OutOfFold]:
+    """Return the model of all rows, calibrated, and what models of the other folds say of each row.
 
     Parameters
     ----------
     after
-        Told how many folds are done, and of how many.
+        Told how many fits are done, and of how many.
     """
-    fold_of = rows.fold_of(spec.folds, spec.seed).astype(np.int64)
-    outputs = _of_others(lambda learn: fitted(head, params, learn, "none", spec), rows, fold_of, head.calibrated, after)
-    if rows.facts.kind == "numbers":
+    fold_of, facts = rows.fold_of(spec.folds, spec.seed).astype(np.int64), rows.facts
+    by = facts, rows.lessons(), fold_of
+
+    def learnt(learn: TrainRows) -> Pipeline:
+        return fitted(head, params, learn, "none", spec)
+
+    outputs = _of_others(learnt, rows, fold_of, head.calibrated, lambda done: after(done, spec.folds + 1))
+    model = learnt(rows)
+    after(spec.folds + 1, spec.folds + 1)
+    if facts.kind == "numbers":
         assert outputs.proba is not None
-        return OutOfFold(outputs.proba, fold_of, "none", {})
-    by = rows.facts, rows.lessons(), fold_of
-    if spec.calibration == "auto" and head.calibrated and rows.facts.kind == "classes" and is_learnt(params):
-        choice = calibrate("auto", _scaled_alike(head, params, rows, fold_of), *by)
-        return OutOfFold(calibrate(choice.method, outputs, *by).proba, fold_of, choice.method, choice.log_losses)
-    chosen = calibrate(spec.calibration, outputs, *by)
-    return OutOfFold(chosen.proba, fold_of, chosen.method, chosen.log_losses)
+        return model, OutOfFold(outputs.proba, fold_of, "none", {})
+    choice, alike = calibrate(spec.calibration, outputs, *by), outputs
+    if choice.method != "none" and outputs.are_decisions and is_learnt(params):
+        more = spec.folds + 1
+        alike = _scaled_alike(head, model, rows, fold_of, lambda done: after(more + done, more + spec.folds))
+        choice = calibrate(spec.calibration if head.calibrated else choice.method, alike, *by)
+    if choice.method != "none":
+        name, clf = model.steps[-1]
+        model.steps[-1] = (name, with_calibration(clf, choice.method, alike, rows.lessons()))
+    answers = choice.proba if alike is outputs else calibrate(choice.method, outputs, *by).proba
+    return model, OutOfFold(answers, fold_of, choice.method, choice.log_losses)
 
 
 def _of_others(
@@ -155,14 +164,14 @@ def _of_others(
     rows: TrainRows,
     fold_of: NDArray[np.int64],
     lacks_probabilities: bool,
-    after: Callable[[int, int], None] = lambda _done, _of: None,
+    after: Callable[[int], None],
 ) -> Outputs:
     """Return what is said of each row by a model of the other folds' rows."""
-    n_folds, each = int(fold_of.max()) + 1, []
-    for number in range(n_folds):
+    each = []
+    for number in range(int(fold_of.max()) + 1):
         model = learnt(rows.take(np.flatnonzero(fold_of != number)))
         each.append(_outputs(model, rows.take(np.flatnonzero(fold_of == number)), lacks_probabilities))
-        after(number + 1, n_folds)
+        after(number + 1)
     order = np.argsort(np.argsort(fold_of, kind="stable"))  # where each row is among the folds' one after another
 
     def joined(parts: list[Any]) -> Any:
@@ -171,20 +180,20 @@ def _of_others(
     return Outputs(joined([one.raw for one in each]), each[0].are_decisions, joined([one.proba for one in each]))
 
 
-def _scaled_alike(head: Head, params: Params, rows: TrainRows, fold_of: NDArray[np.int64]) -> Outputs:
+def _scaled_alike(
+    head: Head, model: Pipeline, rows: TrainRows, fold_of: NDArray[np.int64], after: Callable[[int], None]
+) -> Outputs:
     """Return what models of the other folds say of each row, all behind the scaling of the final model.
 
     They are what that one's calibration is learnt from. A fold that learns its own scaling may give a row, one of whose
     features hardly varies elsewhere, a decision hundreds of times as large.
     """
-    pipeline = head.build(params)
-    name, clf = pipeline.steps[-1]
-    scaled = pipeline[:-1].fit(rows.x[rows.lessons().at]).transform(rows.x)
+    name, clf = model.steps[-1]
 
     def learnt(learn: TrainRows) -> Pipeline:
-        return _taught(Pipeline([(name, clone(clf))]), learn, in_double=True)
+        return _taught(Pipeline([("scale", "passthrough"), (name, clone(clf))]), learn, in_double=head.calibrated)
 
-    return _of_others(learnt, replace(rows, x=scaled), fold_of, lacks_probabilities=True)
+    return _of_others(learnt, replace(rows, x=model[:-1].transform(rows.x)), fold_of, True, after)
 
 
 def _outputs(model: Pipeline, rows: TrainRows, lacks_probabilities: bool) -> Outputs:
@@ -198,5 +207,10 @@ def _outputs(model: Pipeline, rows: TrainRows, lacks_probabilities: bool) -> Out
         return Outputs(raw, decides, proba)
     if not isinstance(model[-1], MultiOutputClassifier):
         return Outputs(None, False, proba)
+    return Outputs(_of_labels(model, rows), True, proba)
+
+
+def _of_labels(model: Pipeline, rows: TrainRows) -> NDArray[np.float64]:
+    """Return (n, t) decision values of the labels' estimators."""
     scaled = model[:-1].transform(rows.x)
-    return Outputs(np.stack([one.decision_function(scaled) for one in model[-1].estimators_], axis=1), True, proba)
+    return np.stack([one.decision_function(scaled) for one in model[-1].estimators_], axis=1).astype(np.float64)

@@ -52,7 +52,7 @@ def test_what_is_expected_of_the_worst_lies_four_deviations_of_the_logarithm_abo
     assert found.cosine == pytest.approx(0.99, abs=1e-6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 40), scale=st.sampled_from([1e-3, 1, 1e15]))
 def test_equal_tables_do_not_differ(seed: int, n: int, scale: float) -> None:
     x = table(seed, n) * np.float32(scale)
@@ -63,7 +63,7 @@ def test_equal_tables_do_not_differ(seed: int, n: int, scale: float) -> None:
     assert (found.relative_error, found.worst_dimension_error) == (0, 0)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1), column=st.integers(0, 11))
 def test_the_column_that_is_disturbed_is_found(seed: int, column: int) -> None:
     x = table(seed)
@@ -77,7 +77,7 @@ def test_the_column_that_is_disturbed_is_found(seed: int, column: int) -> None:
     assert found.worst_dimension_error == pytest.approx(0.5 / x.astype(np.float64).std(axis=0).mean(), rel=1e-2)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1), factor=st.sampled_from([0.25, 4.0]))
 def test_a_cosine_knows_no_length_and_the_relative_error_does(seed: int, factor: float) -> None:
     x = table(seed)

@@ -183,7 +183,7 @@ runs = "{home}/runs"
 """
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(48)), first=st.integers(2, 47))
 def test_an_image_has_one_vector_in_any_order_company_and_number_of_extractions(
     recipe: Path, order: list[int], first: int

@@ -48,7 +48,7 @@ def same(one: Predictions, other: Predictions) -> None:
     np.testing.assert_allclose(one.proba, other.ordered(one.classes).proba, rtol=0, atol=1e-12)
 
 
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=40)
 
 
 @few

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -24,7 +24,6 @@ def counted(resamples: Resamples) -> np.ndarray:
     return np.concatenate(list(resamples.counts()), axis=1)
 
 
-@settings(deadline=None)
 @given(n=st.integers(1, 2000), share=st.floats(0, 1))
 def test_wilson_is_scipys(n: int, share: float) -> None:
     k = round(share * n)

@@ -10,7 +10,7 @@ from optuna.storages.journal import JournalFileBackend
 
 import featx
 from featx.errors import ArtifactError, DataError
-from featx.heads.fitting import fitted, out_of_fold
+from featx.heads.fitting import learnt_in_folds
 from featx.heads.rows import TrainRows, check_folds
 from featx.heads.search import Arena, search
 from featx.progress import unwatched
@@ -37,8 +37,7 @@ def test_every_head_answers_whatever_the_features_are(name: str, what: str, tmp_
     rows = TrainRows(FEATURES[what].astype(np.float32), facts)
     head, spec = head_for(name, rows), HeadSpec(name=name, trials=1, folds=3)
     found = search({"": Arena(head, rows)}, spec, tmp_path / "journal", unwatched)
-    unseen = out_of_fold(head, found.params, rows, spec)
-    model = fitted(head, found.params, rows, unseen.method, spec)
+    model, unseen = learnt_in_folds(head, found.params, rows, spec)
     for answers in (unseen.answers, model.predict_proba(rows.x)):
         np.testing.assert_allclose(answers.sum(1), 1, rtol=1e-5)
 

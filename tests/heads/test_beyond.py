@@ -15,7 +15,7 @@ from featx.facts import Facts
 from featx.heads import beyond
 from featx.heads.beyond import CALIBRATED_BY, answered_in_blocks, learnt_in_passes, standing_for_all
 from featx.heads.calibration import Outputs, calibrate
-from featx.heads.fitting import out_of_fold
+from featx.heads.fitting import learnt_in_folds
 from featx.heads.models import Head, Task
 from featx.heads.rows import Lessons, TrainRows
 from featx.heads.stored import StoredRows
@@ -82,7 +82,7 @@ def test_what_is_learnt_in_passes_is_as_good_as_in_memory(name: str, rows: Train
 
     model, unseen = learnt_in_passes(head, PARAMS[name], (lambda: source, shadow), spec, unwatched)
 
-    inside = out_of_fold(head, PARAMS[name], rows, spec)
+    _, inside = learnt_in_folds(head, PARAMS[name], rows, spec)
     accuracy, expected = ((one.answers.argmax(1) == rows.facts.y).mean() for one in (unseen, inside))
     assert accuracy > 0.6
     assert abs(accuracy - expected) < 0.02
@@ -126,7 +126,7 @@ def test_rows_that_stand_for_all_weigh_as_much_as_all_and_rare_classes_are_whole
 
 def test_calibration_by_some_rows_is_what_all_rows_say(rows: TrainRows, monkeypatch: pytest.MonkeyPatch) -> None:
     spec, head = HeadSpec(name="xgboost", folds=3), head_for("xgboost", rows)
-    outputs = out_of_fold(head, PARAMS["xgboost"], rows, spec)
+    _, outputs = learnt_in_folds(head, PARAMS["xgboost"], rows, spec)
     said = Outputs(outputs.answers, False, outputs.answers)
     whole = calibrate("platt", said, rows.facts, rows.lessons(), outputs.fold_of)
     monkeypatch.setattr(beyond, "CALIBRATED_BY", 500)

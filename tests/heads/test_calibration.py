@@ -1,5 +1,6 @@
 """Calibration is chosen on rows that it did not learn from, and gives what scikit-learn gives."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.svm import SVC
 
-from featx.facts import Facts
+from featx.facts import Facts, Kind
 from featx.heads.calibration import METHODS, Outputs, calibrate
-from featx.heads.fitting import fitted, out_of_fold
+from featx.heads.fitting import fitted, learnt_in_folds
 from featx.heads.models import Task
 from featx.heads.rows import TrainRows
 from featx.registry import HEADS
@@ -83,12 +84,11 @@ def test_no_fold_has_a_part_in_its_own_calibration(method: Calibration) -> None:
 def test_the_final_model_is_scikit_learns(method: Calibration, k: int) -> None:
     rows = rows_of(200, k)
     head = HEADS.get("svm")(Task(*rows.x.shape, k, 0))
-    model = fitted(head, dict(head.start), rows, method, FIVE_FOLDS)
+    model, unseen = learnt_in_folds(head, dict(head.start), rows, HeadSpec(name="svm", calibration=method))
     assert isinstance(model[-1], CalibratedClassifierCV)
     assert isinstance(model[-1].estimator, SVC)
     proba = model.predict_proba(rows.x)
     assert (proba.argmax(1) == rows.facts.y).mean() > 0.75
-    unseen = out_of_fold(head, dict(head.start), rows, HeadSpec(name="svm", calibration=method))
     assert unseen.method == method
     assert (unseen.answers.argmax(1) == rows.facts.y).mean() > 0.65
 
@@ -100,10 +100,9 @@ def test_soft_labels_and_labels_are_calibrated() -> None:
     several = TrainRows(rows.x, Facts("labels", NAMES[:2], np.stack([rows.facts.y, 1 - rows.facts.y], axis=1)))
     for one in (soft, several):
         head = HEADS.get("svm")(Task(*one.x.shape, 2, 0, one.facts.kind))
-        found = out_of_fold(head, dict(head.start), one, HeadSpec(name="svm"))
+        model, found = learnt_in_folds(head, dict(head.start), one, HeadSpec(name="svm"))
         assert found.method == "platt"  # of so few rows, nothing else is tried by itself
         assert found.log_losses[found.method] == min(found.log_losses.values())
-        model = fitted(head, dict(head.start), one, found.method, FIVE_FOLDS)
         assert isinstance(model[-1], MultiOutputClassifier) == (one is several)
 
 
@@ -140,13 +139,29 @@ def test_rows_whose_features_hardly_vary_elsewhere_do_not_choose_the_method() ->
     odd = np.random.default_rng(0).normal(0, 1e-6, (len(plain), 20))
     odd[np.arange(20), np.arange(20)] = 1  # each of twenty rows in a feature of its own
     rows = TrainRows(np.c_[plain.x, odd].astype(np.float32), plain.facts)
-    found = [
-        out_of_fold(HEADS.get("ridge")(Task(*one.x.shape, 2, 0)), {"scaling": "standard", "alpha": 0.1}, one, by)
-        for one in (plain, rows)
-        for by in [HeadSpec(name="ridge")]
-    ]
+    found = []
+    for one in (plain, rows):
+        head = HEADS.get("ridge")(Task(*one.x.shape, 2, 0))
+        found.append(learnt_in_folds(head, {"scaling": "standard", "alpha": 0.1}, one, HeadSpec(name="ridge"))[1])
     assert found[1].method == found[0].method
     assert found[1].log_losses == pytest.approx(found[0].log_losses, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", ["classes", "labels"])
+def test_what_is_learnt_from_held_out_rows_is_what_scikit_learn_learns(kind: Kind) -> None:
+    rows = rows_of(200, 2)
+    if kind == "labels":
+        rows = replace(rows, facts=Facts("labels", NAMES[:2], np.stack([rows.facts.y, 1 - rows.facts.y], axis=1)))
+    spec, params = HeadSpec(name="svm", calibration="platt"), {"scaling": "none", "kernel": "linear", "C": 1.0}
+    head = HEADS.get("svm")(Task(*rows.x.shape, 2, 0, kind))
+    model, _ = learnt_in_folds(head, params, rows, spec)
+    folds = rows.folds(spec.folds, spec.seed)
+    bare = head.build(params)[-1]
+    usual = CalibratedClassifierCV(getattr(bare, "estimator", bare), method="sigmoid", ensemble=False, cv=folds)
+    usual = MultiOutputClassifier(usual) if kind == "labels" else usual
+    expected = usual.fit(rows.x.astype(np.float64), rows.facts.y).predict_proba(rows.x)
+    np.testing.assert_allclose(model.predict_proba(rows.x), expected, atol=1e-6)
+    assert model[-1].get_params().keys() == usual.get_params().keys()
 
 
 def test_probabilities_of_two_classes_that_are_too_sure_get_a_temperature() -> None:

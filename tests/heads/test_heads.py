@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline
 import featx
 from featx.errors import DataError, IncompleteError, RecipeError, UnknownNameError
 from featx.facts import Facts
-from featx.heads.fitting import fitted, out_of_fold
+from featx.heads.fitting import fitted, learnt_in_folds
 from featx.heads.models import Head, Task
 from featx.heads.rows import TrainRows, check_folds
 from featx.heads.search import Arena, search
@@ -62,7 +62,7 @@ def test_a_head_is_searched_fitted_and_gives_probabilities(name: str, n_classes:
     found = search({"": Arena(head, rows)}, spec, tmp_path / "journal", unwatched)
     assert len(found.trials) + found.n_pruned == 2
     assert found.score == max(trial["score"] for trial in found.trials) > 0.9
-    unseen = out_of_fold(head, found.params, rows, spec)
+    _, unseen = learnt_in_folds(head, found.params, rows, spec)
     proba, fold_of = unseen.answers, unseen.fold_of
     assert proba.shape == (240, n_classes)
     np.testing.assert_allclose(proba.sum(1), 1, atol=1e-6)
@@ -157,7 +157,7 @@ def test_rows_that_pass_the_check_can_be_fitted_by_every_head(name: str, folds: 
         except DataError:
             continue
         head = head_for(name, rows)
-        proba = out_of_fold(head, start_of(head), rows, spec).answers
+        proba = learnt_in_folds(head, start_of(head), rows, spec)[1].answers
         assert np.isfinite(proba).all()
         break
     else:
@@ -195,7 +195,9 @@ def test_an_interrupted_search_goes_on_where_it_stopped(toy_home: Path) -> None:
     )
     assert run.n_trials == 5
     assert [done for stage, done in seen if stage.startswith("tune")] == [3, 4, 5]
-    assert [done for stage, done in seen if stage == "fit logreg"] == [1, 2, 3, 4]  # three folds, then all rows
+    assert [done for stage, done in seen if stage == "fit logreg"] == [
+        *range(1, 8)
+    ]  # three folds, all rows, three folds
     params = [json.dumps(t["params"]) for t in json.loads((Path(run.path) / "metrics.json").read_text())["trials"]]
     assert len(params) + run.n_pruned == 5
     assert (Path(run.path) / "trials.journal").is_file()

@@ -302,7 +302,7 @@ def test_what_is_not_finite_is_refused(odd: float) -> None:
                 decode(content, Decoding(**choices))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(height=st.integers(5, 9), width=st.integers(5, 9), channels=st.integers(0, 4), first=st.booleans())
 def test_an_array_is_the_picture_that_it_shows(height: int, width: int, channels: int, first: bool) -> None:
     values = noise(height, width, channels) if channels else noise(height, width)
@@ -367,7 +367,7 @@ def test_a_plain_jpeg_has_pillows_pixels_to_the_bit(mode: str, options: dict[str
     assert pixels(data) == np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).tolist()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_a_damaged_jpeg_has_pillows_pixels_or_none(data: st.DataObject) -> None:
     mode, options = data.draw(st.sampled_from(JPEGS))
@@ -454,7 +454,7 @@ def test_other_bytes_are_no_image(data: bytes) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, which say less than the outcome does
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data(), kind=st.sampled_from(["PNG", "GIF", "BMP", "TIFF", "JPEG"]))
 def test_a_damaged_file_is_decoded_or_refused_and_nothing_else(data: st.DataObject, kind: str) -> None:
     content = bytearray(stored(Image.new("RGB", (9, 9), RED), kind))

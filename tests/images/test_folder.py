@@ -35,7 +35,7 @@ def test_a_sub_folder_is_a_class(tmp_path: Path) -> None:
     assert manifest.labels.to_dict("list") == {"class": ["cat", "cat", "dog"]}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(names=st.permutations(["b/1.png", "b/0.png", "a/9.png", "a/x/1.png", "c/1.png"]))
 def test_the_order_of_writing_does_not_matter(names: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("any")

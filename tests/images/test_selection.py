@@ -21,7 +21,7 @@ from featx.targets import encode
 from featx.workspace import Study
 from tests.conftest import TOY_RECIPE, make_images
 
-quick = settings(max_examples=30, deadline=None)
+quick = settings(max_examples=30)
 
 
 def listing(**columns: Sequence[object]) -> Listing:

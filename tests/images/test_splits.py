@@ -11,7 +11,7 @@ from featx.specs.target import TargetSpec
 from featx.tables import Manifest
 from featx.targets import encode
 
-quick = settings(max_examples=20, deadline=None)
+quick = settings(max_examples=20)
 shares = st.sampled_from([0.0, 0.1, 0.2, 0.25, 0.4])
 
 

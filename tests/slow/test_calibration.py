@@ -9,7 +9,7 @@ from sklearn.model_selection import train_test_split
 import featx
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.facts import Facts
-from featx.heads.fitting import fitted, out_of_fold
+from featx.heads.fitting import fitted, learnt_in_folds
 from featx.heads.rows import TrainRows
 from featx.registry import HEADS
 from featx.reliability import reliability
@@ -57,8 +57,8 @@ def of_split(name: str, cells: TrainRows, seed: int, capsys: pytest.CaptureFixtu
     learn, held = (cells.take(at) for at in parts)
     spec, head, rng = HeadSpec(name=name), head_for(name, learn), np.random.default_rng(0)
     params = start_of(head)
-    method = out_of_fold(head, params, learn, spec).method
-    after = fitted(head, params, learn, method, spec).predict_proba(held.x)
+    model, unseen = learnt_in_folds(head, params, learn, spec)
+    after = model.predict_proba(held.x)
     drawn = (rng.random((DRAWS, len(held))) < after[:, 1]).astype(int)
     found = ece(held.facts, after)
     bound = float(np.quantile([ece(Facts("classes", held.facts.names, y), after) for y in drawn], 0.95))
@@ -70,5 +70,5 @@ def of_split(name: str, cells: TrainRows, seed: int, capsys: pytest.CaptureFixtu
         gains = [ece(held.facts.take(at), after[at]) - ece(held.facts.take(at), own[at]) for at in rows]
         worse = float(np.quantile(gains, 0.05))
     with capsys.disabled():
-        print(f"\n{name:8} {method:12} ECE {found:.4f} (95 % of honest ones: {bound:.4f}); its own {before:.4f}")
+        print(f"\n{name:8} {unseen.method:12} ECE {found:.4f} (95 % of honest ones: {bound:.4f}); its own {before:.4f}")
     return found - bound, worse

@@ -132,7 +132,7 @@ def test_the_store_is_a_dictionary_that_keeps_the_first_row(place: str) -> None:
         def new_store(self) -> str:
             return f"{place}/{uuid4().hex}.zarr"
 
-    run_state_machine_as_test(Machine, settings=settings(max_examples=12, stateful_step_count=12, deadline=None))
+    run_state_machine_as_test(Machine, settings=settings(max_examples=12, stateful_step_count=12))
 
 
 def test_a_store_on_a_disk_outlives_whoever_dies_over_it(home: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_store_on_a_disk_outlives_whoever_dies_over_it(home: Path) -> None:
         def new_store(self) -> str:
             return str(home / uuid4().hex / "toy.zarr")
 
-    run_state_machine_as_test(Machine, settings=settings(max_examples=20, stateful_step_count=20, deadline=None))
+    run_state_machine_as_test(Machine, settings=settings(max_examples=20, stateful_step_count=20))
 
 
 def test_plain_zarr_reads_the_same_arrays(place: str) -> None:
@@ -158,7 +158,7 @@ def test_plain_zarr_reads_the_same_arrays(place: str) -> None:
         assert root.attrs["featx"]["spec"]["weights_sha256"] == SPEC.weights_sha256
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(["x", "digest", "crc"]), at=st.integers(0, 10_000), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_an_error_and_never_returned(tmp_path: Path, name: str, at: int, bit: int) -> None:
     shutil.rmtree(tmp_path / "toy.zarr", ignore_errors=True)
