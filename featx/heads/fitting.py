@@ -151,12 +151,13 @@ def learnt_in_folds(
     if choice.method != "none" and outputs.are_decisions and is_learnt(params):
         more = spec.folds + 1
         alike = _scaled_alike(head, model, rows, fold_of, lambda done: after(more + done, more + spec.folds))
-        choice = calibrate(spec.calibration if head.calibrated else choice.method, alike, *by)
+        if head.calibrated:
+            better = calibrate(spec.calibration, alike, *by)
+            choice = replace(better, proba=calibrate(better.method, outputs, *by).proba)
     if choice.method != "none":
         name, clf = model.steps[-1]
         model.steps[-1] = (name, with_calibration(clf, choice.method, alike, rows.lessons()))
-    answers = choice.proba if alike is outputs else calibrate(choice.method, outputs, *by).proba
-    return model, OutOfFold(answers, fold_of, choice.method, choice.log_losses)
+    return model, OutOfFold(choice.proba, fold_of, choice.method, choice.log_losses)
 
 
 def _of_others(

@@ -106,6 +106,14 @@ def test_soft_labels_and_labels_are_calibrated() -> None:
         assert isinstance(model[-1], MultiOutputClassifier) == (one is several)
 
 
+def test_what_was_chosen_from_is_told() -> None:
+    rows = rows_of(200, 2)
+    for name, settled in (("lda", {"shrinkage": 0.1}), ("ridge", {"alpha": 0.1})):
+        head = HEADS.get(name)(Task(*rows.x.shape, 2, 0))
+        _, found = learnt_in_folds(head, dict(head.start) | settled, rows, HeadSpec(name=name))
+        assert found.log_losses.keys() == {"platt", *(["none"] if name == "lda" else [])}
+
+
 def test_what_cannot_be_calibrated_so_is_known_beforehand() -> None:
     svm = HEADS.get("svm")(Task(100, 3, 2, 0))
     assert "none" not in svm.calibrations("classes")
