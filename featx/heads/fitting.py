@@ -50,8 +50,8 @@ class OutOfFold:
 def fitted(head: Head, params: Params, rows: TrainRows, method: Calibration, spec: HeadSpec) -> Pipeline:
     """Fit one setting on `rows`, its outputs made into probabilities by a method; ``none``: as they are.
 
-    Outputs to calibrate by come from the folds that `spec` says, or fewer where a class or the groups do not allow so
-    many. Scaling is learnt from all rows.
+    Outputs to calibrate by come from folds within `rows`, as trials need that are scored by probabilities: as many as
+    `spec` says, or fewer where a class or the groups do not allow so many. Scaling is learnt from all rows.
     """
     pipeline = head.build(params)
     if method != "none":
