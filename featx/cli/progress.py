@@ -75,7 +75,7 @@ class Screen:
         *news, latest = note.split(NEWS_END)
         if stage not in self._stages or self._bars.tasks[self._stages[stage]].completed > done:
             self._stages[stage] = self._bars.add_task(stage, total=total, note=latest)
-        self._bars.update(self._stages[stage], completed=done, note=latest)
+        self._bars.update(self._stages[stage], completed=done, total=total, note=latest)
         if news and self._news is not None:
             self._news.append((f"  {stage}", news[0]))
 
