@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from featx.embeddings.extract import extract
-from featx.ensembles.vote import ensemble
+from featx.ensembles.vote import ensemble, is_possible
 from featx.finetuning.finetune import finetune
 from featx.heads.fit import fit
 from featx.progress import Watch
@@ -37,4 +37,7 @@ def make_runs(
         yield "fit", fit(recipe, heads=[head], cluster=cluster, watch=watch)
     n_heads = sum(len(list(head.grid())) for head in recipe.head)
     if n_heads + sum(len(section.runs) for section in recipe.finetune) > 1:
-        yield "ensemble", ensemble(recipe)
+        if is_possible(recipe):
+            yield "ensemble", ensemble(recipe)
+        else:
+            watch("note", 0, 1, "no ensemble: all runs give equal answers")

@@ -29,6 +29,7 @@ from featx.errors import ArtifactError, DataError, IncompleteError
 from featx.passport import is_exported, read_passport
 from featx.recipe import CHECKPOINT, Recipe, load_recipe
 from featx.registry import VOTES
+from featx.rescoring import rescored
 from featx.scoring import decided
 from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, ResolvedEmbedding
 from featx.workspace import Study
@@ -331,7 +332,7 @@ def predict(
     study = Study.open(recipe)
     if not runs and (damaged := study.damaged()):
         raise IncompleteError(f"{damaged[0].damage}, or name the runs to ask with '--run'")
-    models = [_load(run.path, loaded) for run in study.runs(names=tuple(runs) or None)]
+    models = [_load(rescored(study, run).path, loaded) for run in study.runs(names=tuple(runs) or None)]
     needed = tuple(dict.fromkeys(one for model in models for one in model.embeddings))
     embedded = embed_files([str(image) for image in images], needed, device)
     return {model.name: answers(model, embedded) for model in models}

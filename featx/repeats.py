@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.disk import read_json, write_json, write_table
+from featx.embeddings.near_copies import find_near_copies
 from featx.errors import DataError
 from featx.evaluation.paired import corrected_t, holm
 from featx.images.splits import held_out
@@ -31,10 +32,12 @@ from featx.scoring import LESS_IS_BETTER
 from featx.specs.base import fingerprint
 from featx.specs.engine import EngineSpec
 from featx.targets import strata
-from featx.workspace import EMBEDDINGS, Study
+from featx.workspace import COPIES, COPIES_STATE, EMBEDDINGS, RULES, Study
 
-LEFT = ("manifest.parquet", "outcomes.parquet", EMBEDDINGS, "source.json")  # by extract, for all repeats
-OF_THE_SPLIT = ("split", "labels", "val_labels", "members")  # of a run's spec: what differs between repeats
+# Written for the recipe, and used by all its repeats.
+LEFT = ("manifest.parquet", "outcomes.parquet", EMBEDDINGS, "source.json", COPIES, COPIES_STATE)
+# Fields of a run's spec that differ between repeats.
+OF_THE_SPLIT = ("split", "units", "labels", "group_values", "val_labels", "val_units", "members")
 FEWEST = 2
 
 
@@ -110,6 +113,7 @@ def repeat(
     """
     study = Study.open(recipe)
     _check(study, n_repeats)
+    find_near_copies(study, watch)
     if cost := cost_text(study, n_repeats):
         watch("note", 0, 1, cost)
     done = []
@@ -182,11 +186,12 @@ def _repeated(study: Study, number: int, engine: EngineSpec | None, watch: Watch
 def _state(study: Study, number: int) -> str:
     """Return what a repeat depends on."""
     recipe = study.recipe
-    labels = {name: [study.labels_fingerprint(name, part) for part in ("train", "val")] for name in recipe.targets}
+    columns = sorted(set(recipe.groups.values()))
+    data = [[study.training_state(name, columns), study.choosing_state(name)] for name in recipe.targets]
     stages = [*recipe.head, *recipe.finetune, recipe.ensemble, recipe.split]
     embeddings = [one.spec.fingerprint() for one in study.locked]
     asked = [[one.identity() for one in stages], dict(recipe.groups), embeddings]
-    return fingerprint([number, study.split_fingerprint(), labels, asked])
+    return fingerprint([number, RULES, data, asked])
 
 
 def _prepare(study: Study, number: int, folder: Path) -> None:
@@ -212,9 +217,8 @@ def _cut(study: Study, number: int) -> NDArray[Any]:
     rows = study.manifest_of(ids)
     name, target = next(iter(study.recipe.targets.items()))
     codes = strata(rows, name, target).codes if spec.stratify else None
-    groups = rows.digests if spec.duplicates == "together" else study.groups(ids)
     n_val = len(study.ids("val"))
-    return held_out(ids, n_val, codes, groups, spec.seed + number, "repeats")
+    return held_out(ids, n_val, codes, study.groups(ids), spec.seed + number, "repeats")
 
 
 def _run_all(recipe: Recipe, engine: EngineSpec | None, watch: Watch) -> list[RunFolder]:

@@ -24,7 +24,7 @@ class RunFolder:
     @cached_property
     def spec(self) -> dict[str, Any]:
         """What was asked for; see `featx.heads.fit` and `featx.ensembles.election` for the keys."""
-        return self._fields("spec.json", ("kind", "target", "split", "labels"))
+        return self._fields("spec.json", ("kind", "rules", "target", "split", "labels"))
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
@@ -71,13 +71,15 @@ class RunFolder:
         """What its header says of its body."""
         return str(self._fields("header.json", ("body_sha256",))["body_sha256"])
 
-    def is_of(self, labels: tuple[str, str] | None) -> bool:
-        """Whether it learnt from these labels (fingerprints of train and val), and its members are still those."""
-        if labels is None or self.spec["labels"] != labels[0]:
-            return False
-        if not self.is_ensemble:
-            return True
-        return bool(self._is_whole(()) and self.spec["val_labels"] == labels[1])
+    @property
+    def members(self) -> "list[RunFolder]":
+        """The runs that an ensemble is made of; none of other runs."""
+        return [RunFolder(self.path.parent / name) for name in self.spec["members"]] if self.is_ensemble else []
+
+    @property
+    def has_all_members(self) -> bool:
+        """Whether the members of an ensemble are as they were when it was made; True for other runs."""
+        return not self.is_ensemble or self._is_whole(())
 
     def _is_whole(self, above: tuple[str, ...]) -> bool:
         """Whether all that an ensemble votes over, ensembles among it, is as it was then."""

@@ -49,8 +49,24 @@ from featx.tables import (
     Truth,
 )
 from featx.targets import category_text, known
+from featx.units import joined
 
+# Versions of what makes runs, by their kind: a run of another version is neither compared nor returned.
+RULES = {"head": 5, "network": 2, "ensemble": 3}
+WHAT_CHANGED = {
+    "target": "answers another target",
+    "split": "was made on other images or another split",
+    "units": "was made with other groups or copies",
+    "labels": "learnt from other labels or weights",
+    "group_columns": "was weighted by other groups",
+    "group_values": "was weighted by other groups",
+    "val_labels": "learnt from other val labels",
+    "val_units": "was made with other groups or copies in val",
+}
 EMBEDDINGS, BOUNDARIES = "embeddings.lock.json", "boundaries.lock.json"  # what heads and what networks stand on
+COPIES, COPIES_STATE = "copies.parquet", "copies.json"
+PARTS = ("train", "val", "test")
+COPY_SEARCH_VERSION = 2  # of `featx.embeddings.copies`; copies found by another version are looked for again
 HAS_EMBEDDING = ("embedded", "cached", "duplicate")
 
 
@@ -75,6 +91,28 @@ class LockedEmbedding(ResolvedEmbedding):
         if any(getattr(self.spec, name) != current[name].default for name in ("decode", "format")):
             return False
         return self.weights_file is None or file_state(self.weights_file[0]) == self.weights_file
+
+
+@dataclass(frozen=True, eq=False)
+class NearCopies:
+    """Pairs of contents that show the same picture.
+
+    Attributes
+    ----------
+    pairs
+        Columns digest, copy, similarity; one row a pair.
+    n_unseen
+        Images that could not be read any more, and were compared by content alone.
+    n_unembedded
+        Images without a cached vector, which were compared by hash alone.
+    n_uncompared
+        Images among which near copies were not looked for, because there are too many; 0 or all of them.
+    """
+
+    pairs: pd.DataFrame
+    n_unseen: int = 0
+    n_unembedded: int = 0
+    n_uncompared: int = 0
 
 
 def store_path(cache: CachePlace, spec: EmbeddingSpec) -> str:
@@ -278,10 +316,84 @@ class Study:
         of_others = said not in GREATER_IS_BETTER[facts.kind] and any(said in GREATER_IS_BETTER[one] for one in others)
         return chosen_metric(facts, None if of_others else said)
 
+    # Units: rows that stay on one side of every cut
+
+    @cached_property
+    def contents(self) -> dict[str, str]:
+        """Digest → uri of all images that have an embedding, in the order of digests; of equal files the first."""
+        usable = self.outcomes.loc[self.outcomes["outcome"].isin(HAS_EMBEDDING), "id"].to_numpy(object)
+        rows = self.manifest.take(usable)
+        uris: dict[str, str] = {}
+        for digest, uri in zip(rows.digests, rows.uris, strict=True):
+            uris.setdefault(digest, uri)
+        return dict(sorted(uris.items()))
+
+    @property
+    def first_embedding(self) -> LockedEmbedding | None:
+        """The first of the recipe's embeddings that is extracted; None where none is."""
+        extracted = {one.request: one for one in self.locked}
+        return next((extracted[request] for request in self.recipe.requests if request in extracted), None)
+
+    def copies_state(self) -> str:
+        """Return 16 hex digits that change whenever what near copies are looked for by does."""
+        first = self.first_embedding
+        embedding = None if first is None else first.spec.fingerprint()
+        return fingerprint([COPY_SEARCH_VERSION, list(self.contents), embedding, self.recipe.decoding.identity()])
+
+    @property
+    def knows_copies(self) -> bool:
+        """Whether near copies have been looked for among today's images."""
+        file = self.folder / COPIES_STATE
+        return file.is_file() and read_json(file).get("state") == self.copies_state()
+
+    @cached_property
+    def near_copies(self) -> NearCopies:
+        """What `featx.embeddings.near_copies.find_near_copies` found among these images.
+
+        Raises
+        ------
+        IncompleteError
+            It has not been looked for them yet.
+        """
+        if not self.knows_copies:
+            raise IncompleteError(
+                f"copies among the images of recipe {self.recipe.name!r} have not been looked for yet; run 'featx fit' "
+                "or 'featx leaks'"
+            )
+        state = read_json(self.folder / COPIES_STATE)
+        counts = {name: value for name, value in state.items() if name != "state"}
+        return NearCopies(read_table(self.folder / COPIES, "featx leaks"), **counts)
+
+    @cached_property
+    def _units(self) -> "pd.Series[str]":
+        """The unit of each image, by id: the first of the ids in it."""
+        rows, by = self._labelled, self.recipe.split.by
+        digests = pd.Series(rows.digests, dtype=object).replace("", None)
+        keys = [digests.to_numpy(object)] + ([] if by is None else [rows.column(by).to_numpy(object)])
+        first_row = pd.Series(np.arange(len(rows)), index=digests).groupby(level=0).first()
+        pairs = self.near_copies.pairs
+        i, j = (first_row.reindex(pairs[name]).to_numpy() for name in ("digest", "copy"))
+        codes = joined(len(rows), keys, (i.astype(np.intp), j.astype(np.intp)))
+        ids = pd.Series(rows.ids, index=pd.Index(rows.ids))
+        return ids.groupby(codes).transform("first")
+
     def groups(self, ids: Ids) -> NDArray[Any] | None:
-        """Return the group of each id that ``split.by`` keeps whole; None where it names no column."""
-        by = self.recipe.split.by
-        return None if by is None else self._labelled.take(ids).column(by).to_numpy()
+        """Return the unit of each id: rows of one group of ``split.by``, or copies of one image, have the same one.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            (n,) names; None where no two of the ids are in one unit.
+        """
+        units = self._units.reindex(pd.Index(np.asarray(ids, dtype=object))).to_numpy(object)
+        return None if pd.Index(units).is_unique else units
+
+    def units_fingerprint(self, part: str) -> str:
+        """Return 16 hex digits that change whenever rows of one part are joined into other units."""
+        ids = np.sort(np.asarray(self.ids(part)).astype(str)).astype(object)
+        units = self._units.reindex(pd.Index(ids))
+        first = pd.Series(ids, index=units.index).groupby(units.to_numpy()).transform("first")
+        return fingerprint(dict(zip(ids, first, strict=True)) if not first.is_unique else {})
 
     def group_values(self, ids: Ids) -> dict[str, "pd.Series[Any]"]:
         """Return the column of each of the recipe's groups, by the group's name, for some ids."""
@@ -335,20 +447,58 @@ class Study:
         return [look for look in looks if target is None or look["target"] == target]
 
     def split_fingerprint(self) -> str:
-        """16 hex digits that change whenever any usable image changes its part."""
-        return fingerprint({part: sorted(self.ids(part)) for part in ("train", "val", "test")})
+        """Return 16 hex digits that change whenever a usable image changes its part or its content."""
+        digests = pd.Series(self.manifest.digests, index=pd.Index(self.manifest.ids))
+        parts = {part: np.sort(np.asarray(self.ids(part)).astype(str)).astype(object) for part in PARTS}
+        return fingerprint({part: dict(zip(ids, digests[ids], strict=True)) for part, ids in parts.items()})
+
+    def training_state(self, target: str, group_columns: Sequence[str] = ()) -> dict[str, Any]:
+        """Return all that a run learns from in the data: it is part of the run's spec, and a run of another is stale.
+
+        Parameters
+        ----------
+        group_columns
+            Label columns of the groups that the run's rows are weighted by.
+        """
+        ids = np.sort(np.asarray(self.ids("train")).astype(str)).astype(object)
+        groups = dict(zip(ids, self.group_names(group_columns, ids), strict=True)) if group_columns else {}
+        return {
+            "target": target,
+            "split": self.split_fingerprint(),
+            "units": self.units_fingerprint("train"),
+            "labels": self.labels_fingerprint(target),
+            "group_columns": list(group_columns),
+            "group_values": fingerprint(groups),
+        }
+
+    def choosing_state(self, target: str) -> dict[str, Any]:
+        """Return all that is learnt or measured on val in the data: labels, weights and units of its rows."""
+        return {"val_labels": self.labels_fingerprint(target, "val"), "val_units": self.units_fingerprint("val")}
 
     def labels_fingerprint(self, target: str, part: str = "train") -> str:
         """16 hex digits that change whenever any label of one part does; the test part has none."""
         if part == "test":
             raise ValueError("labels of the test split are sealed")
-        truth = self.labels(target).take(self.ids(part))
+        return self._labels_fingerprint(target, part)
+
+    def _labels_fingerprint(self, target: str, part: str) -> str:
+        truth = self._known(target).take(self.ids(part))
         if isinstance(truth, Truth):
             columns, others = [truth.codes, truth.weights, truth.shares], ["ordered"] if truth.ordered else []
         else:
             columns, others = [truth.values, truth.weights], []
         by_id = [dict(zip(truth.ids, of.tolist(), strict=True)) for of in columns if of is not None]
         return fingerprint([list(truth.names), *by_id, *others])
+
+    def final_state(self, target: str) -> str:
+        """Return 16 hex digits that change whenever anything in the data does that test scores of a run depend on.
+
+        Labels of the test split are hashed, and nothing else of them leaves this method.
+        """
+        ids = np.concatenate([self.ids(part) for part in PARTS])
+        groups = {name: column.map(category_text).to_dict() for name, column in self.group_values(ids).items()}
+        states = [self.training_state(target), self.choosing_state(target), self.units_fingerprint("test"), groups]
+        return fingerprint([*states, self._labels_fingerprint(target, "test"), self.metric(target)])
 
     # Runs
 
@@ -415,43 +565,56 @@ class Study:
         DataError
             a name fits none.
         """
-        folders = self._run_folders()
+        split, folders = self.split_fingerprint(), self._run_folders()
         damaged, every = [run for run in folders if run.damage], [run for run in folders if not run.damage]
-        current = {
-            name: (self.labels_fingerprint(name), self.labels_fingerprint(name, "val"))
-            for name in self.target_names(target)
-        }
-        split = self.split_fingerprint()
-        fitting = [run for run in every if run.spec["split"] == split and run.is_of(current.get(run.spec["target"]))]
+        stale = {run.name: self._why_stale(run, split, self.target_names(target)) for run in every}
+        fitting = [run for run in every if not stale[run.name]]
         if names is not None:
             for name in names:
                 if broken := [run for run in damaged if run.name.startswith(name)]:
                     raise IncompleteError(broken[0].damage)
                 if not any(run.name.startswith(name) for run in fitting):
                     known = ", ".join(run.name for run in fitting) or "none"
-                    others = [run for run in every if run.name.startswith(name)]
-                    found = _misfit(others[0], split, current) if others else f"no finished run is called {name!r}"
-                    raise DataError(f"{found}; runs on this split: {known}")
+                    others = [stale[run.name] for run in every if run.name.startswith(name)]
+                    reason = others[0] if others else f"no finished run is called {name!r}"
+                    raise DataError(f"{reason}; runs on this split: {known}")
             fitting = [run for run in fitting if any(run.name.startswith(name) for name in names)]
         if not fitting:
             if damaged:
                 raise IncompleteError(damaged[0].damage)
-            stale = f" ({len(every)} of another split, target or labelling)" if every else ""
+            left_out = f" of today's data ({len(every)} others: {stale[every[0].name]})" if every else ""
             raise IncompleteError(
-                f"{self.folder} has no finished run{stale}; run 'featx fit' or 'featx finetune' first"
+                f"{self.folder} has no finished run{left_out}; run 'featx fit' or 'featx finetune' first"
             )
         return sorted(fitting, key=lambda run: run.metrics["finished"])
 
+    def _why_stale(self, run: RunFolder, split: str, targets: Sequence[str]) -> str:
+        """Say why a finished run cannot be compared with those of today's data; empty where it can."""
+        own = run.spec["target"]
+        if own not in targets:
+            return f"{run.name} answers target {own!r}, expected {' or '.join(map(repr, targets))}"
+        if run.spec.get("rules") != RULES.get(run.kind):
+            return f"{run.name} was made by another version of featx"
+        if run.spec["split"] != split:
+            return f"{run.name} {WHAT_CHANGED['split']}"
+        current = self._training_state(own, tuple(run.spec.get("group_columns", ())))
+        if run.is_ensemble:
+            current = current | self.choosing_state(own)
+        changed = [key for key, value in current.items() if run.spec.get(key) != value]
+        if changed:
+            return f"{run.name} {WHAT_CHANGED[changed[0]]}"
+        if not run.has_all_members or any(self._why_stale(one, split, targets) for one in run.members):
+            return f"{run.name} is an ensemble of runs that have changed since"
+        return ""
 
-def _misfit(run: RunFolder, split: str, current: dict[str, tuple[str, str]]) -> str:
-    """Say why a finished run cannot be compared with those of some targets."""
-    if run.spec["target"] not in current:
-        return f"{run.name} answers target {run.spec['target']!r}, expected {' or '.join(map(repr, current))}"
-    if run.spec["split"] != split:
-        return f"{run.name} was made on another split"
-    if run.spec["labels"] != current[run.spec["target"]][0]:
-        return f"{run.name} learnt from other labels"
-    return f"{run.name} votes over members, or val labels, that have changed since"
+    def _training_state(self, target: str, group_columns: tuple[str, ...]) -> dict[str, Any]:
+        if (target, group_columns) not in self._states:
+            self._states[target, group_columns] = self.training_state(target, group_columns)
+        return self._states[target, group_columns]
+
+    @cached_property
+    def _states(self) -> dict[tuple[str, tuple[str, ...]], dict[str, Any]]:
+        return {}
 
 
 def _user() -> str:

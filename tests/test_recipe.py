@@ -40,7 +40,8 @@ def test_three_mistakes_are_told_at_once_with_their_keys(tmp_path: Path) -> None
         "head[1].name: no head is called 'xgbost'; did you mean 'xgboost'? known: knn, lda, logreg, mlp, rf, ridge, "
         "svm, xgboost",
         "head[1].trials: found 'many', expected to be a valid integer, unable to parse string as an integer",
-        "split.sed: no such key; did you mean 'seed'? known: by, column, cut, duplicates, seed, stratify, test, val",
+        "split.sed: no such key; did you mean 'seed'? "
+        "known: by, column, cut, duplicates, method, seed, stratify, test, val",
     ]
 
 

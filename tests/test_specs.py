@@ -90,7 +90,8 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "column": "split",
             "seed": 1,
             "cut": "together",
-            "duplicates": "together",
+            "method": "train_test_split",
+            "duplicates": "apart",
         },
     ),
     (
@@ -269,7 +270,7 @@ def test_fingerprints_do_not_move_between_releases() -> None:
     assert MADE.fingerprint() == "6b45cfb3a13c96dd"
     assert ReaderSpec(source="a").fingerprint() == "63203c60715a1e23"
     assert TargetSpec(column="a").fingerprint() == "dc15f11ba9693d35"
-    assert SplitSpec().fingerprint() == "55e2220c1b5f88b9"
+    assert SplitSpec().fingerprint() == "c953fb93d7b20bf0"
 
 
 class First(Spec):

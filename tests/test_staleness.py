@@ -32,7 +32,8 @@ def test_two_recipes_of_one_name_do_not_share_their_images(home: Path, monkeypat
 def test_another_source_is_split_anew_and_stratified(toy_home: Path) -> None:
     featx.extract()
     make_images(toy_home / "others", ("x", "y", "z"), n_each=20)
-    Path("featx.toml").write_text(TOY_RECIPE.replace('"images"', '"others"'))
+    exact = TOY_RECIPE.replace("[split]", '[split]\nmethod = "train_test_split"')
+    Path("featx.toml").write_text(exact.replace('"images"', '"others"'))
     featx.extract()
     study = Study.open(None)
     for part, n_each in (("test", 5), ("val", 5), ("train", 10)):
@@ -87,13 +88,16 @@ def test_groups_stay_whole_from_the_split_to_the_votes(toy_home: Path) -> None:
         assert (folds.groupby(person).nunique() <= 1).all()
 
 
-def test_copies_in_several_parts_or_with_other_labels_are_warned_of(toy_home: Path) -> None:
+def test_copies_in_several_parts_in_train_or_with_other_labels_are_warned_of(toy_home: Path) -> None:
+    Path("featx.toml").write_text(TOY_RECIPE.replace("[split]", '[split]\nduplicates = "apart"'))
     assert featx.extract().warnings == []
     for number in range(8):
         shutil.copy(f"images/dark/{number:03}.png", f"images/light/copy{number}.png")
-    first, second = featx.extract().warnings
-    assert "images with copies stand in several parts, first 'dark/0" in first
-    assert second.startswith("8 images with copies have different labels, first 'dark/0")
+    apart, labels, in_train = featx.extract().warnings
+    assert "images with copies are in several parts, first 'dark/0" in apart
+    assert labels.startswith("8 images with copies have different labels, first 'dark/0")
+    assert "times, first 'dark/0" in in_train
+    assert in_train.endswith("copies stay together in every fold")
 
 
 def test_an_annotation_that_changed_asks_for_an_extraction(home: Path) -> None:

@@ -51,6 +51,8 @@ def _print(found: "Leaks", limit: int) -> None:
         )
     if found.n_unseen:
         show.say(f"{found.n_unseen} images cannot be read any more: they were compared by content alone")
+    if found.n_uncompared:
+        show.say(f"{found.n_uncompared} images are too many to be compared with each other: near copies are not listed")
     if found.n_unembedded:
         show.say(f"{found.n_unembedded} images have lost their cached vector: they were compared by hash alone")
 

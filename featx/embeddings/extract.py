@@ -25,7 +25,7 @@ from featx.errors import DataError
 from featx.images.digests import DigestCache, Identity, identified
 from featx.images.readers import Listing, read_source
 from featx.images.selection import selected
-from featx.images.splits import split
+from featx.images.splits import classes_without, split
 from featx.paces import Pace, keep_pace
 from featx.progress import Watch, unwatched
 from featx.recipe import EmbeddingSection, Recipe, checked_spec
@@ -143,11 +143,11 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
     truths = [strata(found.manifest, name, target) for name, target in targets.items()]
     for column in study.recipe.groups.values():
         found.manifest.column(column)
-    told = study.recipe.split.duplicates == "apart"  # then what is wrong with the split is said before images are read
-    parts = split(found.manifest, truths[0], study.recipe.split, _kept_split(study)) if told else None
+    # Columns that do not fit the recipe are reported before images are read.
+    split(found.manifest, truths[0], study.recipe.split)
     found, identities, n_read = _identified(study, found, watch)
-    if parts is None:
-        parts = split(found.manifest, truths[0], study.recipe.split, _kept_split(study))
+    parts = split(found.manifest, truths[0], study.recipe.split)
+    moved = _moved(study, parts)
     uris: dict[str, str] = {}
     for digest, uri in zip(found.manifest.digests, found.manifest.uris, strict=True):
         if digest:
@@ -200,21 +200,63 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
         parts={part: len(study.ids(part)) for part in ("train", "val", "test")},
         failures=list(failures.itertuples(index=False, name=None)),
         ignored=dict(Counter(found.ignored.values()).most_common()),
-        warnings=[*found.warnings, *_warnings(found.manifest, parts, truths)],
+        warnings=[
+            *found.warnings,
+            *moved,
+            *_empty_parts(parts, truths[0], study),
+            *_warnings(found.manifest, parts, truths),
+        ],
         waiting=[one.name for one in waiting],
         empty_classes=_empty_classes(classes, failures["id"].tolist()),
         outcomes_file=str(study.folder / "outcomes.parquet"),
     )
 
 
-def _kept_split(study: Study) -> "pd.Series[str] | None":
-    """Return the parts given by earlier extractions; None at the first, or for another split or source."""
-    file, state, source = (study.folder / name for name in ("split.parquet", "split.json", "source.json"))
-    if not (file.is_file() and state.is_file() and source.is_file()) or read_json(state) != study.split_state():
-        return None
-    if read_json(source).get("source") != study.labels_state()["source"]:
-        return None
-    return read_table(file, "featx extract").set_index("id")["part"]
+def _moved(study: Study, parts: "pd.Series[str]") -> list[str]:
+    """Compare a split with that of the last extraction; say in a line each how many test and val images left theirs."""
+    file = study.folder / "split.parquet"
+    if not file.is_file():
+        return []
+    before = read_table(file, "featx extract").set_index("id")["part"]
+    after = parts.reindex(before.index)
+    lines = []
+    for part in ("test", "val"):
+        left = (before == part) & after.notna() & (after != part)
+        if n_left := int(left.sum()):
+            others = ", ".join(f"{n} in {name}" for name, n in after[left].value_counts().items())
+            lines.append(
+                f"the split differs from that of the last extraction: of {int((before == part).sum())} {part} images "
+                f"{n_left} are now elsewhere ({others}); {_why_moved(study)}"
+            )
+    return lines
+
+
+def _why_moved(study: Study) -> str:
+    """Say why images changed their part."""
+    state = study.folder / "split.json"
+    if not state.is_file() or read_json(state) != study.split_state():
+        return "[split] of the recipe changed"
+    if study.recipe.split.method == "train_test_split":
+        return "images or labels changed; split.method = 'hash' keeps the part of each image"
+    return "images, labels or groups changed"
+
+
+def _empty_parts(parts: "pd.Series[str]", truth: Truth, study: Study) -> list[str]:
+    """Say which parts that the recipe asks for have no image, or none of some classes."""
+    spec, lines = study.recipe.split, []
+    for part in ("test", "val"):
+        if getattr(spec, part) == 0 and part not in set(parts):
+            continue
+        classes = classes_without(parts, truth, part)
+        if part not in set(parts):
+            what = f"no image is in {part}"
+        elif classes and spec.stratify and len(truth.classes) > 1:
+            what = f"{len(classes)} of {len(truth.classes)} classes have no image in {part}, first {classes[0]!r}"
+        else:
+            continue
+        how = "" if spec.method == "train_test_split" else " or cut exact shares (split.method = 'train_test_split')"
+        lines.append(f"{what}: scores there say nothing of them; add images{how}")
+    return lines
 
 
 def _identified(study: Study, found: Listing, watch: Watch) -> tuple[Listing, list[Identity], int]:
@@ -271,18 +313,28 @@ def _empty_classes(truths: Mapping[str, Truth], failed: Sequence[str]) -> list[s
 
 
 def _warnings(manifest: Manifest, parts: "pd.Series[str]", truths: Sequence[Truth]) -> list[str]:
-    """Word what equal images have that they should not."""
-    columns: list[tuple[str, NDArray[Any]]] = [("stand in several parts", parts.to_numpy())]
-    columns += [("have different labels", truth.codes) for truth in truths]
+    """Describe equal images that are in several parts, have different labels, or are in train several times."""
     copied = (manifest.digests != "") & pd.Index(manifest.digests).duplicated(keep=False)
     digests = pd.Series(manifest.digests[copied], index=pd.Index(manifest.ids[copied]))
-    found = []
+    columns: list[tuple[str, NDArray[Any]]] = [("are in several parts", parts.to_numpy())]
+    columns += [("have different labels", truth.codes) for truth in truths]
+    lines = []
     for what, values in columns:
         differing = pd.Series(values[copied]).groupby(digests.to_numpy()).nunique()
         if (torn := differing.index[differing > 1]).size:
-            names = " and ".join(map(repr, digests.index[digests == torn[0]][:2]))
-            found.append(f"{torn.size} images with copies {what}, first {names}")
-    return found
+            lines.append(f"{torn.size} images with copies {what}, first {_first_two(digests, torn[0])}")
+    in_train = digests[(parts.reindex(digests.index) == "train").to_numpy()]
+    repeated = in_train[in_train.duplicated(keep=False)]
+    if len(repeated):
+        lines.append(
+            f"{repeated.nunique()} images are in train {len(repeated)} times, first "
+            f"{_first_two(repeated, repeated.iloc[0])}; copies stay together in every fold"
+        )
+    return lines
+
+
+def _first_two(digests: "pd.Series[str]", digest: str) -> str:
+    return " and ".join(map(repr, digests.index[digests == digest][:2]))
 
 
 def _leave(

@@ -24,9 +24,7 @@ from featx.runfolder import RunFolder
 from featx.scoring import LESS_IS_BETTER
 from featx.specs.ensemble import EnsembleSpec
 from featx.tables import Answered, Known, concatenated
-from featx.workspace import Study
-
-RULES = 2  # changes whenever the same members and rows would give another run
+from featx.workspace import RULES, Study
 
 
 @dataclass(frozen=True)
@@ -57,9 +55,12 @@ class Election:
         """
         runs = members_of(study, target, spec)
         if len(runs) < 2:
-            found = ", ".join(run.name for run in runs) or "none"
-            way = "name more with '--members'" if spec.members else "run 'featx fit --head …'"
-            raise DataError(f"a vote needs two finished runs or more, found {found} for target {target!r}; {way}")
+            names = ", ".join(run.name for run in runs) or "none"
+            remedy = "name more with '--members'" if spec.members else "run 'featx fit --head …'"
+            raise DataError(
+                f"an ensemble needs two different finished runs or more, found {names} for target {target!r} (runs "
+                f"that give equal answers count once); {remedy}"
+            )
         return cls(study, target, spec.model_copy(update={"metric": study.metric(target)}), runs)
 
     @cached_property
@@ -100,19 +101,20 @@ class Election:
     def asked(self, method: str) -> dict[str, Any]:
         """Return what makes a vote's run what it is; its fingerprint names the folder."""
         stacker = {"stacker": self.spec.stacker} if method == "stacking" else {}
-        return stacker | {
-            "kind": "ensemble",
-            "rules": RULES,
-            "method": method,
-            "metric": self.spec.metric,
-            "folds": self.spec.folds,
-            "seed": self.spec.seed,
-            "target": self.target,
-            "members": {run.name: run.body_sha256 for run in self.runs},
-            "split": self.study.split_fingerprint(),
-            "labels": self.study.labels_fingerprint(self.target),
-            "val_labels": self.study.labels_fingerprint(self.target, "val"),
-        }
+        data = self.study.training_state(self.target) | self.study.choosing_state(self.target)
+        return (
+            data
+            | stacker
+            | {
+                "kind": "ensemble",
+                "rules": RULES["ensemble"],
+                "method": method,
+                "metric": self.spec.metric,
+                "folds": self.spec.folds,
+                "seed": self.spec.seed,
+                "members": {run.name: run.body_sha256 for run in self.runs},
+            }
+        )
 
     def make(self, method: str, folder: Path) -> None:
         """Vote on all parts and write the run into `folder`."""

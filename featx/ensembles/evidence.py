@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import GroupKFold
 
 from featx.ensembles.ballots import Ballots, Combiner, Outputs, Vote, like
 from featx.errors import DataError
@@ -15,6 +14,7 @@ from featx.metrics import chosen_metric, merit
 from featx.specs.ensemble import EnsembleSpec
 from featx.tables import Answered, Known
 from featx.targets import strata_codes
+from featx.units import are_mostly_single, folds_of_units
 
 
 @dataclass(frozen=True)
@@ -93,20 +93,14 @@ class Evidence:
         """Return (n,) folds: each has its share of all classes, or whole groups."""
         n_units = len(self.ids) if self.groups is None else len(np.unique(self.groups))
         if n_units < self.spec.folds:
-            what = "val rows" if self.groups is None else "groups of val rows"
+            what = "val rows" if self.groups is None else "groups or sets of copies among val rows"
             raise DataError(
                 f"{n_units} {what} are too few to weigh members in {self.spec.folds} folds; give val more rows"
             )
-        fold = np.empty(len(self.ids), dtype=np.int64)
-        if self.groups is not None:
-            whole = GroupKFold(self.spec.folds, shuffle=True, random_state=self.spec.seed)
-            for number, (_, held) in enumerate(whole.split(self.ids, groups=self.groups)):
-                fold[held] = number
-            return fold
-        order = np.random.default_rng(self.spec.seed).permutation(len(self.ids))
-        order = order[np.argsort(strata_codes(self.facts)[order], kind="stable")]
-        fold[order] = np.arange(len(order)) % self.spec.folds
-        return fold
+        strata = strata_codes(self.facts)
+        if self.groups is not None and not are_mostly_single(self.groups):
+            strata = np.zeros_like(strata)
+        return folds_of_units(strata, self.groups, self.spec.folds, self.spec.seed)
 
     def merit(self, outputs: Outputs) -> float:
         """Return the score that chooses, greater is better."""

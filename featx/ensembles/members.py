@@ -1,8 +1,10 @@
 """Who takes part in a vote, on which rows, and what these rows cannot tell."""
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from featx.artifact import checked_body, read_header
 from featx.ensembles.evidence import Evidence
@@ -17,7 +19,10 @@ FEWEST_ROWS = 60  # below which two runs differ surely only if a tenth of the ro
 
 
 def members_of(study: Study, target: str, spec: EnsembleSpec) -> list[RunFolder]:
-    """Return the runs that take part; ensembles only where they are named.
+    """Return the runs that take part: ensembles only where they are named, and of equal models the first by name.
+
+    Two runs are equal if they give the same answers on all rows, as searches with different numbers of trials do that
+    choose the same setting. Both would count twice in a vote.
 
     Raises
     ------
@@ -31,7 +36,18 @@ def members_of(study: Study, target: str, spec: EnsembleSpec) -> list[RunFolder]
     runs = [run for run in study.runs(target, spec.members) if spec.members or not run.is_ensemble]
     for run in runs:
         checked_body(run.path, read_header(run.path)[1])
-    return runs
+    return _different(runs)
+
+
+def _different(runs: Sequence[RunFolder]) -> list[RunFolder]:
+    """Leave out runs whose answers are those of another one, whose name comes earlier in the alphabet."""
+    first: dict[str, RunFolder] = {}
+    for run in sorted(runs, key=lambda run: run.name):
+        frame = run.answers.to_frame().drop(columns="fold").sort_values(["part", "id"])
+        answers = hashlib.sha256(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes()).hexdigest()
+        first.setdefault(answers, run)
+    chosen = {run.name for run in first.values()}
+    return [run for run in runs if run.name in chosen]
 
 
 def rows_that_choose(runs: Sequence[RunFolder]) -> list[Answered]:

@@ -131,6 +131,12 @@ def _with_runs(study: Study, target: str | None, spec: EnsembleSpec) -> list[str
     return [name for name in names if _has_members(study, name, spec)] or names[:1]
 
 
+def is_possible(recipe: Recipe) -> bool:
+    """Return whether a target of the recipe has two different finished runs."""
+    study = Study(recipe)
+    return any(_has_members(study, name, recipe.ensemble) for name in recipe.targets)
+
+
 def _has_members(study: Study, target: str, spec: EnsembleSpec) -> bool:
     try:
         return len(members_of(study, target, spec)) > 1

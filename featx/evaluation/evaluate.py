@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from featx.disk import read_json, write_json
+from featx.disk import read_json, sha256_of, write_json
 from featx.evaluation.beliefs import Beliefs
 from featx.evaluation.comparison import cheapest, compare, statement
 from featx.evaluation.cost import cost_of
@@ -17,7 +17,6 @@ from featx.metrics import aligned, confusion, per_class, per_label, score, score
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
 from featx.runfolder import RunFolder
-from featx.specs.base import fingerprint
 from featx.specs.head import Metric
 from featx.tables import Answered, Kind, Known, Predictions, Truth
 from featx.workspace import Study
@@ -211,7 +210,8 @@ def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs, copies: 
     found = _for_whom(study, _compared(study, found, tables, on, metric), tables, on)
     found = _beside_copies(found, copies, tables, on, metric)
     if final:
-        write_json(_final_file(study, target), asdict(found))
+        answers = {run.name: sha256_of(run.path / "predictions.parquet") for run in ranked}
+        write_json(_final_file(study, target), {"answers": answers, "evaluation": asdict(found)})
     return found
 
 
@@ -225,14 +225,22 @@ def _beside_copies(
 
 
 def last_final(study: Study, target: str) -> Evaluation | None:
-    """Return the test scores of the last opening on the current split and labels, None where there was none."""
+    """Return the test scores of the last opening on the current data and runs; None where there are none of these."""
+    if not study.knows_copies:
+        return None
     file = _final_file(study, target)
-    return Evaluation.from_dict(read_json(file)) if file.is_file() else None
+    if not file.is_file():
+        return None
+    last = read_json(file)
+    for name, sha256 in last["answers"].items():
+        predictions = study.folder / name / "predictions.parquet"
+        if not predictions.is_file() or sha256_of(predictions) != sha256:
+            return None
+    return Evaluation.from_dict(last["evaluation"])
 
 
 def _final_file(study: Study, target: str) -> Path:
-    current = fingerprint([study.split_fingerprint(), study.labels_fingerprint(target)])
-    return study.folder / f"final-{target}-{current[:8]}.json"
+    return study.folder / f"final-{target}-{study.final_state(target)[:8]}.json"
 
 
 def _row(run: RunFolder, table: Answered, truth: Known, more: dict[str, float]) -> Row:

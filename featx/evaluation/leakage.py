@@ -1,7 +1,6 @@
 """What stands in several parts of a split and should not: copies of images, and groups that look like one person."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
@@ -10,26 +9,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from featx.disk import read_json, read_table, write_json, write_table
-from featx.embeddings.engine import workers_for
-from featx.embeddings.workers import Decoder, decoded
-from featx.evaluation.copies import COPIED, Looks
-from featx.images.decode import Pixels
-from featx.images.hashes import AHEAD, SIDE, THUMBNAIL, ThumbnailCache, grey
+from featx.disk import write_table
+from featx.embeddings.near_copies import find_near_copies
 from featx.metrics import score
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
 from featx.scoring import LESS_IS_BETTER
-from featx.specs.base import fingerprint
 from featx.specs.head import Metric
-from featx.storage.store import EmbeddingStore
 from featx.tables import Answered, Ids, Known, Labels, Truth
 from featx.workspace import Study
 
 PARTS = ("train", "val", "test")
-SEARCH = 1  # version: what one of another version found is looked for anew
 COLUMNS = ["id", "part", "copy", "copy_part", "kind", "similarity"]
 WITHOUT = "_without_leaks"  # how the name of a score ends that copies are left out of
 FEWEST_GROUPS, MOST_OF_ONE = 20, 25  # groups, and images of each on average, of a column that looks like an identity
@@ -49,7 +40,7 @@ class Pair:
     kind
         ``exact``: the same file content; ``near``: encoded again, resized or a little changed.
     similarity
-        See `featx.evaluation.copies.Looks.similarity`; 1 of exact ones.
+        See `featx.embeddings.copies.Looks.similarity`; 1 of exact ones.
     labels
         Target → the two labels; those of test rows are left out while they are sealed.
     """
@@ -102,6 +93,8 @@ class Leaks:
     n_unseen, n_unembedded
         Images that could not be read any more, and were compared by content alone; those that have lost their cached
         vector, and were compared by hash alone.
+    n_uncompared
+        Images among which near copies were not looked for, because there are too many.
     opened
         Whether labels of test rows are among the pairs'; the look was logged.
     file
@@ -114,6 +107,7 @@ class Leaks:
     groups: list[Torn]
     n_unseen: int
     n_unembedded: int
+    n_uncompared: int
     opened: bool
     file: str
 
@@ -144,6 +138,7 @@ def leaks(recipe: str | Path | Recipe | None = None, *, final: bool = False, wat
     if final:
         for target in labels:
             labels[target] |= _label_texts(study.open_test(target, []))
+    write_table(_file(study), copies.frame)
     pairs = []
     for row in copies.frame.to_dict("records"):
         both = {target: (texts.get(row["id"]), texts.get(row["copy"])) for target, texts in labels.items()}
@@ -156,6 +151,7 @@ def leaks(recipe: str | Path | Recipe | None = None, *, final: bool = False, wat
         n_unseen=copies.n_unseen,
         n_unembedded=copies.n_unembedded,
         opened=final,
+        n_uncompared=copies.n_uncompared,
         file=str(_file(study)),
     )
 
@@ -168,13 +164,14 @@ class Copies:
     ----------
     frame
         One row a pair, columns `COLUMNS`.
-    n_unseen, n_unembedded
+    n_unseen, n_unembedded, n_uncompared
         As of `Leaks`.
     """
 
     frame: pd.DataFrame
     n_unseen: int = 0
     n_unembedded: int = 0
+    n_uncompared: int = 0
 
     def ids(self, part: str) -> set[str]:
         """Return the images of one part that have a copy in another."""
@@ -196,7 +193,11 @@ class Copies:
 
     def warnings(self, ids: Ids) -> list[str]:
         """Word in a line each how many of the rows scored have copies, and what could not be looked at."""
-        blind = {"could not be read any more": self.n_unseen, "have lost their cached vector": self.n_unembedded}
+        blind = {
+            "could not be read any more": self.n_unseen,
+            "have lost their cached vector": self.n_unembedded,
+            "are too many to be compared with each other": self.n_uncompared,
+        }
         return [
             *self._clones(ids),
             *(f"{n} images {what}: copies of them may have been missed" for what, n in blind.items() if n),
@@ -216,53 +217,29 @@ class Copies:
 
 
 def copied(study: Study, watch: Watch = unwatched) -> Copies:
-    """Return all images that have copies in another part.
-
-    They are looked for once for a split, its images and their embedding, and kept in ``leaks.parquet``.
-    """
-    state = _state(study)
-    file, about = _file(study), study.folder / "leaks.json"
-    complete = {"state": state, "n_unseen": 0, "n_unembedded": 0}
-    if file.is_file() and about.is_file() and read_json(about) == complete:
-        return Copies(read_table(file, "featx leaks"))
+    """Return all images that have copies in another part."""
+    near = find_near_copies(study, watch)
     rows = _rows(study)
-    seen, small = _seen(study, rows, watch)
-    x, n_unembedded = _vectors(study, seen)
-    pairs = [*_exact(rows), *_near(rows, seen, Looks(small, x))]
-    found = pd.DataFrame(pairs, columns=COLUMNS)
-    found = found.sort_values(["kind", "similarity", "id", "copy"], ascending=[True, False, True, True])
-    n_unseen = len({digest for digest, _ in rows}) - len(seen)
-    write_table(file, found)
-    write_json(about, complete | {"n_unseen": n_unseen, "n_unembedded": n_unembedded})
-    return Copies(found, n_unseen, n_unembedded)
+    pairs = pd.DataFrame([*_exact(rows), *_near(rows, near.pairs)], columns=COLUMNS)
+    pairs = pairs.sort_values(["kind", "similarity", "id", "copy"], ascending=[True, False, True, True])
+    return Copies(pairs, near.n_unseen, near.n_unembedded, near.n_uncompared)
 
 
 def _file(study: Study) -> Path:
     return study.folder / "leaks.parquet"
 
 
-def _state(study: Study) -> str:
-    """Return what the search depends on."""
-    ids = np.concatenate([study.ids(part) for part in PARTS])
-    digests = study.manifest.take(ids).digests.tolist()
-    embedding = [one.spec.fingerprint() for one in study.locked[:1]]
-    found = [SEARCH, COPIED, study.split_fingerprint(), dict(zip(ids, digests, strict=True)), embedding]
-    return fingerprint([*found, study.recipe.decoding.identity()])
-
-
-# The search
-
 Images = dict[tuple[str, str], list[str]]  # (digest, part) → ids
 
 
 def _rows(study: Study) -> Images:
     """Return the images of all parts by content."""
-    found: Images = {}
+    rows: Images = {}
     for part in PARTS:
         ids = study.ids(part)
         for name, digest in zip(ids, study.manifest.take(ids).digests, strict=True):
-            found.setdefault((digest, part), []).append(name)
-    return found
+            rows.setdefault((digest, part), []).append(name)
+    return rows
 
 
 def _exact(rows: Images) -> Iterator[tuple[Any, ...]]:
@@ -272,73 +249,22 @@ def _exact(rows: Images) -> Iterator[tuple[Any, ...]]:
                 yield from _pairs(rows, (digest, later), (digest, earlier), "exact", 1.0)
 
 
+def _near(rows: Images, near: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
+    """Yield pairs of images in different parts whose contents are near copies."""
+    for digest, copy, similarity in near.itertuples(index=False):
+        for earlier, later in combinations(PARTS, 2):
+            for one, other in ((digest, copy), (copy, digest)):
+                if (one, later) in rows and (other, earlier) in rows:
+                    yield from _pairs(rows, (one, later), (other, earlier), "near", similarity)
+
+
 def _pairs(
     rows: Images, one: tuple[str, str], other: tuple[str, str], kind: str, similarity: float
 ) -> Iterator[tuple[Any, ...]]:
-    """Yield pairs in which each image of one and of another content in their parts stands at least once."""
+    """Yield pairs in which each image of one and of another content in their parts occurs at least once."""
     ids, copies = rows[one], rows[other]
     for name, copy in [*((name, copies[0]) for name in ids), *((ids[0], copy) for copy in copies[1:])]:
         yield name, one[1], copy, other[1], kind, similarity
-
-
-def _near(rows: Images, digests: Sequence[str], looks: Looks) -> Iterator[tuple[Any, ...]]:
-    """Yield pairs of other contents that look alike; `digests` are those of the rows of `looks`."""
-    place = {digest: at for at, digest in enumerate(digests)}
-    at = {part: np.array([place[d] for d, of in rows if of == part and d in place], dtype=np.intp) for part in PARTS}
-    for earlier, later in combinations(PARTS, 2):
-        for i, j, similarity in zip(*looks.copies(at[later], at[earlier]), strict=True):
-            if i != j:
-                one, other = (digests[i], later), (digests[j], earlier)
-                yield from _pairs(rows, one, other, "near", round(float(similarity), 4))
-
-
-def _seen(study: Study, rows: Images, watch: Watch) -> tuple[list[str], Pixels]:
-    """Return the digests of the images that can be read, and their thumbnails."""
-    uris = dict(zip(study.manifest.digests, study.manifest.uris, strict=True))
-    wanted = list(dict.fromkeys(digest for digest, _ in rows))
-    small = _thumbnails(study, {digest: uris[digest] for digest in wanted}, watch)
-    seen = [digest for digest in wanted if digest in small]
-    return seen, np.stack([small.pop(one) for one in seen]) if seen else np.zeros((0, SIDE, SIDE), np.uint8)
-
-
-def _thumbnails(study: Study, uris: Mapping[str, str], watch: Watch) -> dict[str, Pixels]:
-    """Return the thumbnail of each image that can be read; those not known yet are decoded in worker processes."""
-    decoding = study.recipe.decoding.model_copy(update={"reduced": True})
-    engine = study.recipe.extraction
-    with ThumbnailCache(study.cache.notes / "thumbnails.sqlite", decoding) as cache:
-        found = cache.known(list(uris))
-        todo = [(digest, uri) for digest, uri in uris.items() if digest not in found]
-        fresh: list[tuple[str, Pixels]] = []
-        decoder = Decoder(decoding, (THUMBNAIL,))
-        try:
-            with closing(decoded(todo, decoder, workers_for(engine), engine.batch_size)) as images:
-                for number, (digest, pixels, _) in enumerate(images, start=1):
-                    if not isinstance(pixels, str):
-                        fresh.append((digest, grey(pixels[0])))
-                    watch("look for copies", number, len(todo))
-                    if len(fresh) >= AHEAD:
-                        cache.remember(fresh)
-                        found |= dict(fresh)
-                        fresh.clear()
-        finally:
-            cache.remember(fresh)
-    return found | dict(fresh)
-
-
-def _vectors(study: Study, digests: Sequence[str]) -> tuple[NDArray[np.float32] | None, int]:
-    """Return (n, d) of the first embedding that was extracted, None where there is none, and how many lack a row.
-
-    Rows that lack one are zeros, which are near to nothing.
-    """
-    if not study.locked:
-        return None, 0
-    one = study.locked[0]
-    store = EmbeddingStore(study.store_path(one.spec), one.spec, one.n_features)
-    lost = set(store.missing(digests))
-    held = np.array([digest not in lost for digest in digests], dtype=bool)
-    x = np.zeros((len(digests), one.n_features), dtype=np.float32)
-    x[held] = store.read([digest for digest in digests if digest not in lost])
-    return x, len(lost)
 
 
 def torn_groups(study: Study) -> Iterator[Torn]:

@@ -23,6 +23,7 @@ from featx.predictors import load
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
 from featx.registry import suggestion
+from featx.rescoring import rescored
 from featx.runfolder import RunFolder
 from featx.specs.embedding import Reduced, ResolvedEmbedding
 from featx.tables import Estimates, Ids
@@ -93,7 +94,7 @@ def export(
     several = study.runs(names=(run,))
     if len(several) > 1:
         raise DataError(f"{run!r} begins the names of several runs: {', '.join(one.name for one in several)}")
-    (found,) = several
+    found = rescored(study, several[0])
     header = read_header(found.path)[1]
     if header.kind == "ensemble":
         asked = ensemble_body(found.path, header)["members"]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from featx.embeddings.devices import device_named, gpu_names
+from featx.embeddings.near_copies import find_near_copies
 from featx.errors import DataError, DeviceError, MissingExtraError
 from featx.finetuning.run import Finetuned, Job, run_job, stopped_run
 from featx.finetuning.search import AfterEpoch, search
@@ -73,6 +74,7 @@ def finetune(  # noqa: PLR0913 - one keyword for each thing that a recipe says a
     whole epoch when it is asked for again.
     """
     study = Study.open(recipe)
+    find_near_copies(study, watch)
     said = {"strategy": strategies, "lr": lrs, "epochs": [epochs] if epochs else [], "backbone": backbones}
     changes = {key: list(values) for key, values in said.items() if values}
     sections = [Grid(tuple(specs), trials)] if specs else grids(study.recipe, trials)

@@ -35,12 +35,13 @@ from featx.metrics import scores
 from featx.networks.backbones import backbone
 from featx.networks.features import weights_path
 from featx.progress import Watch
+from featx.rescoring import VAL_STATE, rescored
 from featx.runfolder import RunFolder
 from featx.specs.base import Spec, fingerprint
 from featx.specs.engine import EngineSpec
 from featx.specs.finetune import FinetuneSpec, LossSpec, ScheduleSpec
 from featx.tables import Answered, Estimates, Ids, Known, Truth, answers_of_part, concatenated
-from featx.workspace import Study
+from featx.workspace import RULES, Study
 
 
 @dataclass(frozen=True)
@@ -112,16 +113,12 @@ class Job:
         """Return what makes this run what it is; its fingerprint names the folder."""
         request = self.study.recipe.completed(self.spec.request)
         file = weights_path(backbone(request.backbone), request.weights)
-        return {
+        return self.study.training_state(self.target, self.group_columns) | {
             "kind": "network",
+            "rules": RULES["network"],
             "finetune": self.spec.identity(),
             "weights_sha256": "none" if file is None else sha256_of(file),
             "decoding": request.decoding.identity(),
-            "target": self.target,
-            "split": self.study.split_fingerprint(),
-            "groups": self.study.recipe.split.by,
-            "group_columns": self.group_columns,
-            "labels": self.study.labels_fingerprint(self.target),
         }
 
     @property
@@ -149,7 +146,7 @@ def run_job(job: Job) -> Finetuned:
             shutil.rmtree(work, ignore_errors=True)
             raise
         shutil.rmtree(work, ignore_errors=True)
-    return _as_finetuned(run, job, made)
+    return _as_finetuned(run if made else rescored(job.study, run), job, made)
 
 
 def backbone_stem(name: str) -> str:
@@ -193,6 +190,7 @@ def _make(job: Job, work: Path, folder: Path) -> None:
         "findings": [vars(one) for one in odd],
         "notes": [*said, *notes, *_about_val(labels.take(val.ids))],
         "train_s": round(time.perf_counter() - start, 2),
+        VAL_STATE: study.choosing_state(job.target),
         "images_per_s": pace,
         "finished": datetime.now(UTC).isoformat(),
     }

@@ -27,6 +27,7 @@ from featx.specs.head import Calibration
 METHODS: dict[Calibration, str] = {"platt": "sigmoid", "isotonic": "isotonic", "temperature": "temperature"}
 ENOUGH_FOR_STEPS = 1000  # rows; isotonic regression follows the noise of fewer
 FAR = 3  # times the spread of the inner 98 % of decisions: beyond it all are equally sure
+LEAST_SLOPE = 1e-6  # of a sigmoid, in log-odds over the range of the decisions: enough to keep their order
 Floats = NDArray[np.float64]
 
 
@@ -155,7 +156,27 @@ def _learnt(
     method: Calibration, said: "_Said", raw: Floats, codes: NDArray[np.int64], weights: Floats | None
 ) -> CalibratedClassifierCV:
     every = np.arange(len(raw))
-    return _unlearnt(method, said).set_params(cv=[(every, every)]).fit(raw, codes, weights)
+    model = _unlearnt(method, said).set_params(cv=[(every, every)]).fit(raw, codes, weights)
+    if method == "platt":
+        _keep_the_order(model, raw, codes, weights)
+    return model
+
+
+def _keep_the_order(
+    model: CalibratedClassifierCV, raw: Floats, codes: NDArray[np.int64], weights: Floats | None
+) -> None:
+    """Flatten each sigmoid that falls: a higher decision never makes a class less probable.
+
+    Where a classifier knows next to nothing, the models of the folds differ in little more than their intercepts, each
+    of which is low where its held-out rows have many of the class. A falling sigmoid would then reverse the order of
+    the final model's decisions. What is left is the class's share among the rows.
+    """
+    sigmoids = model.calibrated_classifiers_[0].calibrators
+    for code, sigmoid in zip(model.classes_[-len(sigmoids) :], sigmoids, strict=True):
+        if sigmoid.a_ > 0:
+            share = float(np.average(codes == code, weights=weights))
+            spread = float(np.ptp(raw)) or 1.0
+            sigmoid.a_, sigmoid.b_ = -LEAST_SLOPE / spread, float(np.log((1 - share) / share))
 
 
 def _unlearnt(method: Calibration, estimator: Any) -> CalibratedClassifierCV:

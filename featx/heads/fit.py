@@ -18,6 +18,7 @@ from featx.answering import answers_of
 from featx.artifact import checked_body, provenance, read_header, write_head
 from featx.conformal import ConformalSpec
 from featx.disk import locked, write_json, write_table
+from featx.embeddings.near_copies import find_near_copies
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.facts import Facts
 from featx.heads.beyond import answered_in_blocks, learnt_in_passes
@@ -33,6 +34,7 @@ from featx.metrics import chosen_metric, merit, scores
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe, checked_spec
 from featx.registry import HEADS
+from featx.rescoring import VAL_STATE, rescored
 from featx.runfolder import RunFolder
 from featx.specs.base import fingerprint
 from featx.specs.embedding import ResolvedEmbedding
@@ -157,6 +159,7 @@ def fit(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a 
     specs = [checked_spec(HeadSpec, f"head {spec.name}", **spec.model_dump() | changes) for spec in specs]
     specs = [one for spec in specs for one in spec.grid()]
     extracted = tuple(locked_embeddings(study, embedding))
+    find_near_copies(study, watch)
     ids = {part: study.ids(part) for part in ("train", "val", "test")}
     every = np.concatenate(list(ids.values()))
     read = cache(lambda: read_embeddings(study, every, extracted))
@@ -196,6 +199,7 @@ def _fit_one(job: Job, force: bool, team: Team, watch: Watch) -> Fitted:
     clear(journal)
     if not is_new:
         checked_body(run.path, read_header(run.path)[1])
+        run = rescored(job.study, run)
     return _as_fitted(run, job.known, is_new)
 
 
@@ -269,6 +273,7 @@ def _make(job: Job, made: Searched | None, folder: Path, watch: Watch) -> None:
     metrics = _metrics(job, answered, made, time.perf_counter() - start)
     if len(tables) > 1:
         metrics["answer_s"] = answer_s / (len(tables) - 1)  # an image, from its embedding
+    metrics[VAL_STATE] = job.study.choosing_state(job.target)
     metrics["calibration"] = {"method": unseen.method, "log_losses": unseen.log_losses}
     odd = [*in_answers(facts, unseen.answers), *made.found.findings, *in_folds(facts, spec.folds)]
     metrics["findings"] = [asdict(one) for one in odd]

@@ -21,9 +21,8 @@ from featx.specs.head import HeadSpec
 from featx.storage.store import EmbeddingStore
 from featx.tables import Embeddings, Ids, Known, Truth
 from featx.weighting import row_weights
-from featx.workspace import LockedEmbedding, Study
+from featx.workspace import RULES, LockedEmbedding, Study
 
-SEARCH = 4  # version of spaces, search and calibration: what one of another version found is not taken for this one's
 FLOAT_BYTES = 4
 SAMPLES = 4  # of the size that is searched on, which memory holds at once: folds copy their rows
 FEWEST_SEARCHED = 1000
@@ -57,16 +56,18 @@ class Job:
 
     def asked(self) -> dict[str, Any]:
         """Return what makes this run what it is; its fingerprint names the folder."""
-        return {
+        spec = self.spec.model_copy(update={"embeddings": "search" if self.searches else "all"})
+        return self.study.training_state(self.target, self.group_columns) | {
             "kind": "head",
-            "search": SEARCH,
-            "head": self.spec.model_copy(update={"embeddings": "search" if self.searches else "all"}).identity(),
-            "target": self.target,
+            "rules": RULES["head"],
+            "head": spec.identity(),
             "embeddings": [one.spec.fingerprint() for one in self.candidates],
-            "split": self.study.split_fingerprint(),
-            "groups": self.study.recipe.split.by,
-            "labels": self.study.labels_fingerprint(self.target),
         }
+
+    @cached_property
+    def group_columns(self) -> list[str]:
+        """The label columns of the groups that weigh the same."""
+        return self.study.recipe.group_columns(self.spec.group_weight)
 
     @property
     def stem(self) -> str:
@@ -199,7 +200,7 @@ class Job:
     @cached_property
     def weights(self) -> NDArray[np.float64] | None:
         """(n,) of the train rows; None where all weigh the same."""
-        ids, columns = self.ids["train"], self.study.recipe.group_columns(self.spec.group_weight)
+        ids, columns = self.ids["train"], self.group_columns
         groups = self.study.group_names(columns, ids) if columns else None
         weights = row_weights(f"head {self.spec.name!r}", self.spec.class_weight, self.known.take(ids), groups)
         return weights if np.ptp(weights) else None

@@ -1,17 +1,16 @@
 """The train rows of a head, and their folds."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from featx.errors import DataError
 from featx.facts import Facts
 from featx.specs.head import HeadSpec
 from featx.targets import strata_codes
+from featx.units import are_mostly_single, folds_of_units
 
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]  # train and held-out row numbers
 FEWEST = 4  # rows of a class: two for learning in each of two folds
@@ -49,7 +48,7 @@ class TrainRows:
     weights
         (n,) ≥ 0, mean 1: how much each row counts in learning; None where all count the same.
     groups
-        (n,) rows of one group stay on one side of every fold; None where there are no groups.
+        (n,) the unit of each row: groups and copies stay on one side of every fold; None where all rows are single.
     """
 
     x: NDArray[np.float32]
@@ -74,27 +73,19 @@ class TrainRows:
         return Lessons(at, codes, shares if self.weights is None else shares * self.weights[at])
 
     def folds(self, n_folds: int, seed: int) -> list[Fold]:
-        """Return (train, held-out) row numbers of each fold: stratified, groups whole.
+        """Return (train, held-out) row numbers of each fold: stratified, units whole."""
+        fold = self.fold_of(n_folds, seed)
+        return [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(n_folds)]
 
-        Strata that are too small for that (a rare combination of labels) are shared out by chance.
-        """
-        return list(self._split(n_folds, seed))
+    def fold_of(self, n_folds: int, seed: int) -> NDArray[np.int64]:
+        """Return (n,) the fold that holds each row out (`featx.units.folds_of_units`)."""
+        return folds_of_units(strata_codes(self.facts), self.groups, n_folds, seed)
 
-    def fold_of(self, n_folds: int, seed: int) -> NDArray[np.integer]:
-        """Return (n,) the fold that holds each row out: what `folds` says, in a fraction of its room."""
-        found = np.empty(len(self), dtype=np.min_scalar_type(n_folds))
-        for number, (_, held) in enumerate(self._split(n_folds, seed)):
-            found[held] = number
-        return found
-
-    def _split(self, n_folds: int, seed: int) -> Iterator[Fold]:
-        strata = strata_codes(self.facts)
-        if int(np.bincount(strata).min()) < n_folds and self.facts.kind != "classes":
-            plain = KFold if self.groups is None else GroupKFold
-            yield from plain(n_folds, shuffle=True, random_state=seed).split(self.x[:, :1], groups=self.groups)
-        else:
-            kind = StratifiedKFold if self.groups is None else StratifiedGroupKFold
-            yield from kind(n_folds, shuffle=True, random_state=seed).split(self.x[:, :1], strata, self.groups)
+    def one_of_each(self) -> "TrainRows":
+        """Return one row of each unit where most units are single rows; otherwise all rows."""
+        if self.groups is None or not are_mostly_single(self.groups):
+            return self
+        return self.take(np.unique(self.groups, return_index=True)[1])
 
 
 def check_folds(rows: TrainRows, spec: HeadSpec) -> None:
@@ -103,30 +94,33 @@ def check_folds(rows: TrainRows, spec: HeadSpec) -> None:
     Raises
     ------
     DataError
-        a class or label has too few rows, or there are fewer rows or groups than folds.
+        A class or label has too few rows, or there are fewer rows or groups than folds. Copies of one image count once.
     """
     least = spec.folds if spec.folds > 2 else FEWEST  # what is left of it for learning in each fold is two rows or more
-    if len(rows) < least:
+    different = rows.one_of_each()
+    what = "train rows" if len(different) == len(rows) else "different train images (copies count once)"
+    if len(different) < least:
         raise DataError(
-            f"{len(rows)} train rows are too few for {spec.folds} folds; add images, or say 'folds = …' in [[head]]"
+            f"{len(different)} {what} are too few for {spec.folds} folds; add images, or say 'folds = …' in [[head]]"
         )
-    for name, counts in _counts(rows.facts):
+    for name, counts in _counts(different.facts):
         if counts.min() < least:
             fewer = ", or say 'folds = …' in [[head]]" if counts.min() >= FEWEST else ""
             raise DataError(
-                f"{name} has {counts.min()} train rows, {spec.folds} folds need at least {least} of each; add images "
+                f"{name} has {counts.min()} {what}, {spec.folds} folds need at least {least} of each; add images "
                 f"or drop it{fewer}"
             )
     if rows.groups is not None and (n_groups := len(np.unique(rows.groups))) < spec.folds:
         raise DataError(
-            f"split.by leaves {n_groups} groups in train, {spec.folds} folds need one each; say 'folds = …'"
+            f"split.by and copies leave {n_groups} groups in train, {spec.folds} folds need one each; "
+            "say 'folds = …' in [[head]]"
         )
     for train, _ in rows.folds(spec.folds, spec.seed):
         for name, counts in _counts(rows.facts.take(train)):
             if counts.min() < 2:
                 where = "groups" if rows.groups is not None else "rows"
                 raise DataError(
-                    f"{name} stands in too few {where}: a fold would learn without it; add {where} with it, or drop it"
+                    f"{name} is in too few {where}: a fold would be without it; add {where} with it, or drop it"
                 )
 
 

@@ -1,6 +1,8 @@
-"""Which images teach, which choose, and which stay sealed: parts by id, kept once given."""
+"""The part of each image: train, val or test, as a function of the recipe and the data alone."""
 
+import hashlib
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,80 +14,78 @@ from featx.errors import DataError
 from featx.images.names import PARTS
 from featx.specs.split import SplitSpec
 from featx.tables import Manifest, Truth
+from featx.units import are_mostly_single, joined
 
-SEALED_FIRST = {"test": 0, "val": 1, "train": 2}
-DRAWS = 64  # groupings among which the one closest to the shares asked for is taken
+N_GROUP_DRAWS = 64  # random cuts by group, of which the one closest to the shares asked for is taken
+ADVICE = "add images, drop the class, or say 'split.stratify = false'"
+Shares = dict[str, float]  # part → share of the rows to be cut
 
 
-def split(manifest: Manifest, truth: Truth, spec: SplitSpec, kept: "pd.Series[str] | None" = None) -> "pd.Series[str]":
+@dataclass(frozen=True, eq=False)
+class FreeRows:
+    """The rows that no column of the source has given a part.
+
+    Attributes
+    ----------
+    ids
+        (n,) in the manifest's order.
+    units
+        (n,) codes; rows of one unit go into one part.
+    keys
+        (n,) what a row's hash is made of: its group, its content, or where neither counts its id.
+    classes
+        (n,) codes to stratify by; None where there is no stratification.
+    """
+
+    ids: pd.Index
+    units: NDArray[np.int64]
+    keys: NDArray[np.object_]
+    classes: NDArray[np.int64] | None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def split(manifest: Manifest, truth: Truth, spec: SplitSpec) -> "pd.Series[str]":
     """Assign each image to ``train``, ``val`` or ``test``.
 
     Parameters
     ----------
     truth
         Labels to stratify by.
-    kept
-        Parts that were given earlier, by id: they stay, and only new ids are assigned.
 
     Returns
     -------
     pandas.Series
-        the part of each id, in the manifest's order.
+        The part of each id, in the manifest's order.
 
     Raises
     ------
     DataError
-        a class or group is too small for the parts asked for, or a split column says something else.
+        A class or group is too small for the parts asked for, a group is missing, or a split column has a value that
+        names no part.
 
     Notes
     -----
-    Test is cut first and val from what is left, so the sealed rows do not depend on ``val``; ``cut = "together"``
-    cuts both from all rows and test from those. Each cut is scikit-learn's ``train_test_split`` with
+    The result depends on the recipe and the data only, never on an earlier split. With ``method = "hash"`` a unit's
+    part follows from its own hash, so that test rows stay test rows when images are added, removed or renamed.
+    With ``train_test_split`` test is cut first and val from the rest, each by one call of scikit-learn's function with
     ``random_state=seed``; with groups the best of 64 shuffles by group.
-    New ids fill the parts up to their shares of all rows; they are drawn without stratification, since a few
-    new images have no shares of classes to keep.
-    With ``duplicates = "together"`` one image of each content is split, and its copies follow it: the one that was
-    given a part earlier, the most sealed one where there are several.
     """
-    if spec.duplicates == "together":
-        firsts = _firsts(manifest, kept)
-        chosen = pd.unique(firsts.to_numpy())
-        alone = spec.model_copy(update={"duplicates": "apart"})
-        parts = split(manifest.take(chosen), truth.take(chosen), alone, kept)
-        return pd.Series(parts[firsts].to_numpy(), index=firsts.index, name="part", dtype=object)
-    said = _given(manifest, spec)
-    named = set(said.dropna())
-    parts = said.where(said != "train")  # what a column calls train may still be cut into the parts it does not name
     groups = _groups(manifest, spec.by) if spec.by else None
-    if kept is not None:
-        parts = parts.fillna(kept[~kept.isin(named - {"train"})].reindex(parts.index))
-        parts = _join_groups(parts, groups)
-    codes = pd.Series(truth.codes, index=parts.index) if spec.stratify else None
-
-    def cut(free: pd.Index, n_cut: int, part: str) -> NDArray[np.object_]:
-        if kept is not None:
-            return _top_up(free, n_cut, groups, spec.seed)
-        if groups is not None:
-            return _cut_groups(free, n_cut, codes, groups[free], spec.seed)
-        return _cut(free, n_cut, codes, spec.seed, f"split.{part}")
-
-    def lacking(part: str, share: float) -> int:
-        return 0 if part in named else round(share * len(parts)) - int((parts == part).sum())
-
-    if (
-        spec.cut == "together"
-        and kept is None
-        and min(n_test := lacking("test", spec.test), lacking("val", spec.val)) > 0
-    ):
-        both = pd.Index(cut(parts.index[parts.isna()], n_test + lacking("val", spec.val), "test and val"))
-        parts = parts.mask(parts.index.isin(both), "val").mask(parts.index.isin(cut(both, n_test, "test")), "test")
-    for part, share in (("test", spec.test), ("val", spec.val)):
-        free = parts.index[parts.isna()]
-        if (n_cut := min(lacking(part, share), len(free))) > 0:
-            parts = parts.mask(parts.index.isin(cut(free, n_cut, part)), part)
-    parts = parts.fillna("train").rename("part")
+    given = _given(manifest, spec)
+    named = set(given.dropna())
+    # Rows that a column calls train may still be cut into the parts that it does not name.
+    parts = given.where(given != "train")
+    shares = {part: getattr(spec, part) for part in ("test", "val") if part not in named and getattr(spec, part) > 0}
+    free = _free_rows(manifest, truth, groups, spec, parts.isna().to_numpy())
+    if len(free):
+        cut = (
+            _cut_by_hash(free, shares, spec.seed) if spec.method == "hash" else _cut_exactly(free, shares, spec, parts)
+        )
+        parts = parts.fillna(pd.Series(cut, index=free.ids))
     _check_groups(parts, groups)
-    return parts
+    return parts.rename("part")
 
 
 def held_out(  # noqa: PLR0913 (a cut and what it keeps to)
@@ -96,42 +96,51 @@ def held_out(  # noqa: PLR0913 (a cut and what it keeps to)
     seed: int,
     what: str,
 ) -> NDArray[np.object_]:
-    """Return about `n_cut` of some ids: classes in their shares, groups whole.
+    """Return about `n_cut` of some ids: classes in their shares, units whole; none of a class that has one unit only.
 
     Parameters
     ----------
-    codes, groups
-        One an id; None where there is nothing to keep to.
+    codes
+        (n,) classes to stratify by, or None.
+    groups
+        (n,) the unit of each id; None where every id stands for itself.
     what
-        The cut's name, for messages.
+        Name of the cut, for messages.
 
     Raises
     ------
     DataError
-        a class or the groups are too few.
+        A class has too few rows, or there are too few groups.
     """
     index = pd.Index(ids)
-    shares = None if codes is None else pd.Series(codes, index=index)
-    if groups is None:
-        return _cut(index, n_cut, shares, seed, what)
-    return _cut_groups(index, n_cut, shares, pd.Series(groups, index=index), seed)
+    units = np.arange(len(index)) if groups is None else pd.factorize(np.asarray(groups))[0]
+    free = FreeRows(index, units, index.to_numpy(object), codes)
+    if codes is not None:
+        n_units = pd.Series(units).groupby(codes).transform("nunique").to_numpy()
+        free = _among(free, n_units > 1)
+    return _some_units(free, n_cut, seed, what)
 
 
-def _firsts(manifest: Manifest, kept: "pd.Series[str] | None") -> "pd.Series[str]":
-    """Return by id the image of the same content that is split for all of its copies; unread ones are their own."""
-    ids = pd.Series(manifest.ids, index=pd.Index(manifest.ids))
-    given = ids.map({} if kept is None else kept).map(SEALED_FIRST).fillna(len(SEALED_FIRST))
-    content = pd.Series(manifest.digests, index=ids.index).where(manifest.digests != "", ids)
-    ordered = ids[given.sort_values(kind="stable").index]
-    return ordered.groupby(content[ordered.index]).transform("first").reindex(ids.index)
+def classes_without(parts: "pd.Series[str]", truth: Truth, part: str) -> list[str]:
+    """Return the classes that have images, and none in one part."""
+    inside = np.unique(truth.codes[(parts.reindex(truth.ids) == part).to_numpy()])
+    return [truth.classes[code] for code in np.setdiff1d(truth.codes, inside).tolist()]
 
 
-def _join_groups(parts: "pd.Series[str]", groups: "pd.Series[str] | None") -> "pd.Series[str]":
-    """Give new images of a known group that group's part."""
-    if groups is None:
-        return parts
-    known = parts.groupby(groups.to_numpy()).first()
-    return parts.fillna(pd.Series(known.reindex(groups).to_numpy(), index=parts.index))
+# Rows and units
+
+
+def _free_rows(
+    manifest: Manifest, truth: Truth, groups: "pd.Series[str] | None", spec: SplitSpec, is_free: NDArray[np.bool_]
+) -> FreeRows:
+    digests = pd.Series(manifest.digests, dtype=object).replace("", None).to_numpy()
+    content = digests if spec.duplicates == "together" else np.full(len(manifest), None, dtype=object)
+    columns = [content] if groups is None else [content, groups.to_numpy(object)]
+    own = content if groups is None else groups.to_numpy(object)
+    keys = np.where(pd.isna(own), manifest.ids, own).astype(object)
+    classes = truth.codes[is_free] if spec.stratify else None
+    units = joined(int(is_free.sum()), [column[is_free] for column in columns])
+    return FreeRows(pd.Index(manifest.ids[is_free]), units, keys[is_free], classes)
 
 
 def _check_groups(parts: "pd.Series[str]", groups: "pd.Series[str] | None") -> None:
@@ -139,10 +148,10 @@ def _check_groups(parts: "pd.Series[str]", groups: "pd.Series[str] | None") -> N
         return
     n_parts = parts.groupby(groups).nunique()
     if (torn := n_parts.index[n_parts > 1]).size:
-        found = " and ".join(sorted(parts[groups == torn[0]].unique()))
+        names = " and ".join(sorted(parts[groups == torn[0]].unique()))
         raise DataError(
-            f"split.by: {torn.size} groups stand in several parts, first {torn[0]!r} in {found}; expected each group "
-            "whole: mend split.column, or make the split anew"
+            f"split.by: {torn.size} groups have rows in several parts, first {torn[0]!r} in {names}; expected each "
+            "group whole: correct split.column, or leave it out"
         )
 
 
@@ -160,56 +169,146 @@ def _given(manifest: Manifest, spec: SplitSpec) -> "pd.Series[str]":
     """Return the parts that a column of the source gives, NaN elsewhere."""
     if spec.column is None:
         return pd.Series(np.nan, index=pd.Index(manifest.ids), dtype=object)
-    said = manifest.column(spec.column).astype(object)
-    parts = said.map(lambda part: PARTS.get(str(part).lower()))
-    if (odd := said[parts.isna()]).size:
+    values = manifest.column(spec.column).astype(object)
+    parts = values.map(lambda part: PARTS.get(str(part).lower()))
+    if (unknown := values[parts.isna()]).size:
         raise DataError(
-            f"split.column: {odd.size} images have {odd.iloc[0]!r} in {spec.column!r}, first {odd.index[0]!r}; "
-            "expected train, val or test"
+            f"split.column: {unknown.size} images have {unknown.iloc[0]!r} in {spec.column!r}, first "
+            f"{unknown.index[0]!r}; expected train, val or test"
         )
     if (parts == "train").sum() == 0:
         raise DataError(f"split.column: no image has 'train' in {spec.column!r}")
     return parts
 
 
-def _top_up(free: pd.Index, n_cut: int, groups: "pd.Series[str] | None", seed: int) -> NDArray[np.object_]:
-    """Return about `n_cut` of the new ids in shuffled order; whole groups where there are groups."""
-    units = pd.Series(free if groups is None else groups[free].to_numpy(), index=free)
-    shuffled = np.random.default_rng(seed).permutation(units.unique().astype(object))
-    sizes = units.value_counts()[shuffled]
-    taken = shuffled[(sizes.cumsum() - sizes / 2 < n_cut).to_numpy()]
-    return np.asarray(free[units.isin(taken)], dtype=object)
+# By hash
 
 
-def _cut(free: pd.Index, n_cut: int, codes: "pd.Series[int] | None", seed: int, part: str) -> NDArray[np.object_]:
-    stratify = None if codes is None else codes[free]
+def _cut_by_hash(free: FreeRows, shares: Shares, seed: int) -> NDArray[np.object_]:
+    """Return the part of each row by the hash of its unit; each class has a row in train, and one in val."""
+    position = _positions(free, seed)
+    test, val = shares.get("test", 0.0), shares.get("val", 0.0)
+    parts = np.where(position < test, "test", np.where(position < test + val, "val", "train")).astype(object)
+    if free.classes is not None:
+        for code in np.unique(free.classes):
+            _bring_into_train(parts, free, position, int(code))
+        for code in np.unique(free.classes) if val else ():
+            _bring_into_val(parts, free, position, int(code))
+    return parts
+
+
+def _positions(free: FreeRows, seed: int) -> NDArray[np.float64]:
+    """Return (n,) numbers in [0, 1), uniform over seeds: the lowest hash of the keys in each row's unit.
+
+    A unit of several groups that share an image takes the lowest of their numbers. The lowest ones mean test: where a
+    new image ties a test row to a train row, both become test rows.
+    """
+    codes, names = pd.factorize(free.keys)
+    hashes = [hashlib.sha256(f"{seed}/{name}".encode()).digest() for name in names]
+    of_key = np.array([int.from_bytes(digest[:8], "big") / 2**64 for digest in hashes])
+    lowest = pd.Series(of_key[codes]).groupby(free.units).transform("min")
+    return lowest.to_numpy(np.float64)
+
+
+def _bring_into_train(parts: NDArray[np.object_], free: FreeRows, position: NDArray[np.float64], code: int) -> None:
+    """Move the unit with the highest position into train where a class has no row there.
+
+    The test rows that this leaves in test stay there when images are added.
+    """
+    rows = np.flatnonzero(free.classes == code)
+    if not (parts[rows] == "train").any():
+        highest = rows[position[rows].argmax()]
+        parts[free.units == free.units[highest]] = "train"
+
+
+def _bring_into_val(parts: NDArray[np.object_], free: FreeRows, position: NDArray[np.float64], code: int) -> None:
+    """Move the train unit with the lowest position into val where a class has no row there and train can spare it."""
+    rows = np.flatnonzero(free.classes == code)
+    if (parts[rows] == "val").any():
+        return
+    assert free.classes is not None
+    in_train = rows[parts[rows] == "train"]
+    for row in in_train[np.argsort(position[in_train], kind="stable")]:
+        unit = free.units == free.units[row]
+        left = np.unique(free.classes[(parts == "train") & ~unit])
+        if np.isin(free.classes[unit], left).all():
+            parts[unit] = "val"
+            return
+
+
+# By exact shares
+
+
+def _cut_exactly(free: FreeRows, shares: Shares, spec: SplitSpec, given: "pd.Series[str]") -> NDArray[np.object_]:
+    """Return the part of each row by `train_test_split`; shares are those of all rows, given ones among them."""
+    parts = np.full(len(free), "train", dtype=object)
+    # Where all rows are cut and units are sets of copies, one image stands for its copies: shares are of these.
+    copies_only = spec.by is None and given.isna().all()
+    n_rows = len(np.unique(free.units)) if copies_only else len(given)
+    counts = {part: round(share * n_rows) for part, share in shares.items()}
+    if spec.cut == "together" and len(counts) == 2 and min(counts.values()) > 0:
+        both = _some_units(free, sum(counts.values()), spec.seed, "split.test and val")
+        parts[free.ids.isin(both)] = "val"
+        # The second call gets the rows in the order in which the first one returned them.
+        rest = _among(free, free.ids.get_indexer(pd.Index(both)))
+        test = _some_units(rest, counts["test"], spec.seed, "split.test and val")
+        parts[free.ids.isin(test)] = "test"
+        return parts
+    for part, n_cut in counts.items():
+        rest = _among(free, parts == "train")
+        if n_part := min(n_cut, len(rest)):
+            parts[free.ids.isin(_some_units(rest, n_part, spec.seed, f"split.{part}"))] = part
+    return parts
+
+
+def _among(free: FreeRows, kept: NDArray[np.bool_] | NDArray[np.intp]) -> FreeRows:
+    """Return some of the rows, by a mask or by row numbers in any order."""
+    classes = None if free.classes is None else free.classes[kept]
+    return FreeRows(free.ids[kept], free.units[kept], free.keys[kept], classes)
+
+
+def _some_units(free: FreeRows, n_cut: int, seed: int, what: str) -> NDArray[np.object_]:
+    """Return the ids of whole units, about `n_cut` rows: of single images stratified, of groups the best draw."""
+    if not are_mostly_single(free.units):
+        return _cut_groups(free, n_cut, seed)
+    _, first = np.unique(free.units, return_index=True)
+    first.sort()
+    chosen = _cut_single(_among(free, np.isin(np.arange(len(free)), first)), n_cut, seed, what)
+    rank = pd.Series(np.arange(len(chosen)), index=free.units[free.ids.get_indexer(pd.Index(chosen))])
+    places = rank.reindex(free.units).to_numpy()
+    rows = np.argsort(places, kind="stable")[: int(np.isfinite(places).sum())]
+    return np.asarray(free.ids[rows], dtype=object)
+
+
+def _cut_single(free: FreeRows, n_cut: int, seed: int, what: str) -> NDArray[np.object_]:
     try:
-        _, cut = train_test_split(free.to_numpy(object), test_size=n_cut, random_state=seed, stratify=stratify)
+        ids = free.ids.to_numpy(object)
+        _, cut = train_test_split(ids, test_size=n_cut, random_state=seed, stratify=free.classes)
     except ValueError as error:
-        smallest = "" if stratify is None else f", the smallest class has {stratify.value_counts().min()} left"
+        counts = None if free.classes is None else np.unique(free.classes, return_counts=True)[1]
+        smallest = "" if counts is None else f", the smallest class has {counts.min()} left"
         raise DataError(
-            f"{part}: cannot cut {n_cut} of {len(free)} images{smallest}; expected at least one image of "
-            "each class in every part: add images, drop the class, or say 'split.stratify = false'"
+            f"{what}: cannot cut {n_cut} of {len(free)} images{smallest}; expected at least one image of "
+            f"each class in every part: {ADVICE}"
         ) from error
     return np.asarray(cut)
 
 
-def _cut_groups(
-    free: pd.Index, n_cut: int, codes: "pd.Series[int] | None", groups: "pd.Series[str]", seed: int
-) -> NDArray[np.object_]:
+def _cut_groups(free: FreeRows, n_cut: int, seed: int) -> NDArray[np.object_]:
     """Return the ids of whole groups, about `n_cut` in all, whose classes are mixed most like all of `free`."""
-    n_groups = groups.nunique()
+    n_groups = len(np.unique(free.units))
     if n_groups < 2:
         raise DataError(f"split.by: {n_groups} group is left to cut from; expected at least two")
     n_cut_groups = min(math.ceil(n_cut / len(free) * n_groups), n_groups - 1)
-    draws = GroupShuffleSplit(DRAWS, test_size=n_cut_groups, random_state=seed)
+    draws = GroupShuffleSplit(N_GROUP_DRAWS, test_size=n_cut_groups, random_state=seed)
+    shares = None if free.classes is None else np.bincount(free.classes) / len(free)
 
     def distance(cut: NDArray[np.intp]) -> float:
-        off = abs(len(cut) - n_cut) / len(free)
-        if codes is None:
-            return off
-        shares = codes[free].iloc[cut].value_counts(normalize=True)
-        return off + float(shares.sub(codes[free].value_counts(normalize=True), fill_value=0).abs().sum()) / 2
+        size = abs(len(cut) - n_cut) / len(free)
+        if shares is None:
+            return size
+        mixed = np.bincount(free.classes[cut], minlength=len(shares)) / len(cut)  # type: ignore[index]
+        return size + float(np.abs(mixed - shares).sum()) / 2
 
-    best = min((cut for _, cut in draws.split(free, groups=groups)), key=distance)
-    return np.asarray(free[best], dtype=object)
+    best = min((cut for _, cut in draws.split(free.ids, groups=free.units)), key=distance)
+    return np.asarray(free.ids[best], dtype=object)

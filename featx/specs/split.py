@@ -1,7 +1,6 @@
-"""Which rows teach, choose and are sealed, written down."""
+"""Which rows are learnt from, which choose between runs, and which are sealed, written down."""
 
-from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import model_validator
 
@@ -9,50 +8,50 @@ from featx.specs.base import Share, Spec
 
 
 class SplitSpec(Spec):
-    """Which rows teach, which choose, and which are sealed.
+    """Which rows are for training, which for choosing between runs, and which are sealed.
 
     Attributes
     ----------
     test, val
-        Shares of all rows; test is cut first, val from what is left. 0 means none.
+        Shares of the images to be cut. 0 means no such part.
+    method
+        ``hash``: each image (or group, or set of copies) gets its part from a hash of its content and `seed`. Shares
+        are met on average, and test images stay test images when others are added. ``train_test_split``: exact shares,
+        cut as scikit-learn's ``train_test_split`` does; adding images changes the part of others.
     stratify
-        Keep the classes' shares alike in all parts (of the recipe's first target).
+        By the classes of the recipe's first target. With ``train_test_split`` all parts have their shares of each
+        class; with ``hash`` they do on average, and each class has at least one image in train and one in val.
     by
         A label column whose groups stay whole.
     column
         A label column that says ``train``, ``val`` or ``test``; parts that it does not name are cut from ``train``.
     seed
-        Of the shuffling.
+        Of the hash or the shuffling.
     cut
-        ``test-first``: test from all rows, then val from what is left. ``together``: both in one from all rows, then
-        test from those, as in ``train_test_split`` twice.
+        How ``train_test_split`` is applied. ``test-first``: test from all rows, then val from the rest. ``together``:
+        both in one from all rows, then test from those.
     duplicates
-        ``apart``: each image is cut by itself. ``together``: images of the same content go into one part.
+        ``together``: images of the same content go into one part. ``apart``: each image is cut by itself.
     """
-
-    added_later: ClassVar[Mapping[str, object]] = {"cut": "test-first", "duplicates": "apart"}
 
     test: Share = 0.2
     val: Share = 0.15
+    method: Literal["hash", "train_test_split"] = "hash"
     stratify: bool = True
     by: str | None = None
     column: str | None = None
     seed: int = 0
     cut: Literal["test-first", "together"] = "test-first"
-    duplicates: Literal["apart", "together"] = "apart"
+    duplicates: Literal["together", "apart"] = "together"
 
     @model_validator(mode="after")
-    def _one_thing_says_where_a_copy_goes(self) -> "SplitSpec":
-        said = [name for name in ("by", "column") if getattr(self, name) is not None]
-        if self.duplicates == "together" and said:
-            raise ValueError(
-                f"duplicates = 'together' and {said[0]!r} both say where a copy goes, expected one of them; "
-                "'featx leaks' lists copies in several parts"
-            )
+    def _cut_belongs_to_train_test_split(self) -> "SplitSpec":
+        if self.cut != "test-first" and self.method != "train_test_split":
+            raise ValueError(f"cut = {self.cut!r} applies to method = 'train_test_split' only, found {self.method!r}")
         return self
 
     @model_validator(mode="after")
-    def _something_is_left_to_learn_from(self) -> "SplitSpec":
+    def _train_is_not_empty(self) -> "SplitSpec":
         if self.test + self.val >= 1:
             raise ValueError(f"test + val = {self.test + self.val:g}, expected less than 1")
         return self

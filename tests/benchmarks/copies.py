@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 import featx
-from featx.evaluation import copies, leakage
+from featx.embeddings import copies
+from featx.evaluation import leakage
 from featx.workspace import Study
 from tests.planted import CHANGES, cells, found_copies, plant
 

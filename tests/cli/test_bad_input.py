@@ -71,6 +71,7 @@ def test_one_class_only(home: Path, complains) -> None:  # type: ignore[no-untyp
 
 def test_a_class_with_one_image(toy_home: Path, complains) -> None:  # type: ignore[no-untyped-def]
     make_images(Path("images"), ["single"], n_each=1)
+    Path("featx.toml").write_text(TOY_RECIPE.replace("[split]", '[split]\nmethod = "train_test_split"'))
     complains("extract", "the smallest class has 1", "at least one image of each class in every part")
 
 
@@ -130,7 +131,7 @@ def test_stages_out_of_order(toy_home: Path, complains) -> None:  # type: ignore
     complains("evaluate --final", "no finished run")
     complains("predict images/dark/000.png", "no finished run")
     assert run("fit", "--head", "logreg") == 0
-    complains("ensemble", "a vote needs two finished runs or more, found logreg-")
+    complains("ensemble", "an ensemble needs two different finished runs or more, found logreg-")
     complains("ensemble --members svm", "no finished run is called 'svm'")
     complains(
         "fit --embedding toy/x/avg",

@@ -39,7 +39,7 @@ def test_the_commands_in_sequence_need_no_further_words(toy_home: Path, capsys: 
     assert re.search(r"best: (majority|soft|weighted|greedy)-class-", votes)
     assert "its best member" in votes
     table = run("evaluate --final --per-class", capsys)
-    assert "class on test (n 12)" in table
+    assert "class on test (n 11)" in table
     assert "opened once" in table
     answers = run("predict images/dark/001.png", capsys)
     assert answers.count("images/dark/001.png") == 6

@@ -211,7 +211,7 @@ def test_a_cache_that_is_gone_leaves_the_hashes(leaky: Study) -> None:
     before = {pair.id for pair in featx.leaks().pairs}
     for store in Path("cache").glob("*.zarr"):
         shutil.rmtree(store)
-    (leaky.folder / "leaks.json").unlink()
+    (leaky.folder / "copies.json").unlink()
     for _ in range(2):  # the second time, too: it is not kept as if it were whole
         found = featx.leaks()
         assert {pair.id for pair in found.pairs} == before

@@ -12,10 +12,10 @@ from sklearn.multioutput import MultiOutputClassifier
 from sklearn.svm import SVC
 
 from featx.facts import Facts, Kind
-from featx.heads.calibration import METHODS, Outputs, calibrate
+from featx.heads.calibration import METHODS, Outputs, calibrate, with_calibration
 from featx.heads.fitting import fitted, learnt_in_folds
 from featx.heads.models import Task
-from featx.heads.rows import TrainRows
+from featx.heads.rows import Lessons, TrainRows
 from featx.registry import HEADS
 from featx.reliability import reliability
 from featx.specs.head import Calibration, HeadSpec
@@ -183,3 +183,16 @@ def test_probabilities_of_two_classes_that_are_too_sure_get_a_temperature() -> N
     found = calibrate("auto", Outputs(said, False, said), facts, rows.lessons(), np.arange(3000) % 5)
     assert found.method == "temperature"
     assert np.abs(found.proba[:, 1] - expit(logits)).max() < 0.05
+
+
+def test_platts_sigmoid_never_reverses_the_order_of_decisions() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 60)
+    falling = -y[:, None] + rng.normal(0, 0.1, (60, 1))  # as of folds that differ in their intercepts alone
+    facts = Facts("classes", ("a", "b"), y)
+    lessons = Lessons(np.arange(60), y, None)
+    found = calibrate("platt", Outputs(falling, True, None), facts, lessons, np.arange(60) % 5)
+    np.testing.assert_allclose(found.proba[:, 1], y.mean(), atol=0.1)
+    model = with_calibration(LogisticRegression().fit(falling, 1 - y), "platt", Outputs(falling, True, None), lessons)
+    answers = model.predict_proba(falling)[:, 1]
+    assert (np.argsort(answers) == np.argsort(model.estimator.decision_function(falling))).all()

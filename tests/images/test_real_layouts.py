@@ -174,7 +174,8 @@ def test_the_split_of_the_gender_study_is_reproduced_to_the_row(home: Path, cele
     learn, rest = train_test_split(table, test_size=0.2, random_state=42)
     val, test = train_test_split(rest, test_size=0.5, random_state=42)
 
-    parts = split(manifest, truth, SplitSpec(test=0.1, val=0.1, stratify=False, seed=42, cut="together"))
+    spec = SplitSpec(test=0.1, val=0.1, method="train_test_split", stratify=False, seed=42, cut="together")
+    parts = split(manifest, truth, spec)
 
     expected = {"train": learn, "val": val, "test": test}
     assert {part: len(rows) for part, rows in expected.items()} == {"train": 24_000, "val": 3_000, "test": 3_000}
@@ -247,7 +248,7 @@ def test_the_earth_studys_arrays_are_paired_and_keep_their_parts(
         assert manifest.take(rows).column("label").tolist() == labels[part].tolist()
         assert (np.stack([read(uri) for uri in manifest.take(rows).uris]) == tiles[part]).all()
     assert recipe.split.column == "split"
-    done = extracted()
+    done = extracted(method='method = "train_test_split"')
     assert (done.n_embedded, done.parts) == (54, {"train": 25, "val": 18, "test": 11})
 
 
@@ -273,5 +274,5 @@ def test_the_happy_sad_folders_are_classes_with_a_given_test_part(home: Path) ->
     assert (found.split_column, found.parts) == ("split", {"train": 56, "test": 21})
     assert found.sizes_px == {"48×48": 77}
     Path("featx.toml").write_text(Path("featx.toml").read_text().replace("[split]", 'keep = ["happy", "sad"]\n[split]'))
-    done = extracted(val="val = 0.2")
+    done = extracted(val="val = 0.2", method='method = "train_test_split"')
     assert (done.n_embedded, done.n_ignored, done.parts) == (22, 55, {"train": 12, "val": 4, "test": 6})

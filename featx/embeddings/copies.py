@@ -56,7 +56,7 @@ class Looks:
         Returns
         -------
         tuple
-            (p,) rows of `of`, (p,) rows of `among` and (p,) similarities of p pairs, each once.
+            (p,) rows of `of`, (p,) rows of `among` and (p,) similarities of p pairs, each once; no row is its own copy.
 
         Notes
         -----
@@ -65,10 +65,13 @@ class Looks:
         """
         found = [np.zeros((0, 2), dtype=np.intp)]
         if len(of) and len(among):
+            # Among its own neighbours an image finds itself.
+            n_neighbours = NEIGHBOURS + bool(np.isin(of, among).any())
             for values, closeness in self._ways:
-                nearest = _nearest(values[of], values[among], closeness)
+                nearest = _nearest(values[of], values[among], closeness, n_neighbours)
                 found += [np.column_stack([of[i], among[j]]) for i, j in nearest]
         pairs = np.unique(np.concatenate(found), axis=0)
+        pairs = pairs[pairs[:, 0] != pairs[:, 1]]
         alike = self.similarity(pairs[:, 0], pairs[:, 1])
         kept = alike >= COPIED
         return pairs[kept, 0], pairs[kept, 1], alike[kept]
@@ -145,9 +148,9 @@ def _blocks(rows: Values, size: int = MOST_PAIRS) -> Iterator[Values]:
         yield rows[start : start + size]
 
 
-def _nearest(of: Values, among: Values, closeness: Closeness) -> Iterator[tuple[At, At]]:
+def _nearest(of: Values, among: Values, closeness: Closeness, n_neighbours: int) -> Iterator[tuple[At, At]]:
     """Yield places in `of` and `among` of each row's nearest ones, block by block."""
-    k = min(NEIGHBOURS, len(among))
+    k = min(n_neighbours, len(among))
     size = max(1, MOST_CELLS // len(among))
     for start in range(0, len(of), size):
         some = of[start : start + size]

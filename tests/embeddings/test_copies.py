@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featx.evaluation import copies
-from featx.evaluation.copies import COPIED, Looks
+from featx.embeddings import copies
+from featx.embeddings.copies import COPIED, Looks
 from featx.images.hashes import SIDE, dhash
 
 SIZE = 192

@@ -1,0 +1,122 @@
+"""Near copies among all images of a study: found once for its contents, and kept in the study's folder.
+
+::
+
+    runs/<recipe>/copies.parquet   pairs of contents that are near copies, with their similarity
+                 /copies.json      what they were looked for by, and what could not be looked at
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from featx.disk import read_json, write_json, write_table
+from featx.embeddings.copies import Looks
+from featx.embeddings.engine import workers_for
+from featx.embeddings.workers import Decoder, decoded
+from featx.images.decode import Pixels
+from featx.images.hashes import AHEAD, SIDE, THUMBNAIL, ThumbnailCache, grey
+from featx.progress import Watch, unwatched
+from featx.storage.store import EmbeddingStore
+from featx.workspace import COPIES, COPIES_STATE, NearCopies, Study
+
+MAX_IMAGES_TO_COMPARE = 100_000  # every image is compared with every other: some minutes on two cores
+
+
+def find_near_copies(study: Study, watch: Watch = unwatched) -> NearCopies:
+    """Return the pairs of near copies among all images of a study that have an embedding.
+
+    The search is repeated only when the images, their decoding or the first embedding change, or when some images could
+    not be looked at the last time.
+
+    Raises
+    ------
+    IncompleteError
+        Nothing has been extracted yet.
+    """
+    state, file = study.copies_state(), study.folder / COPIES_STATE
+    complete = {"state": state, "n_unseen": 0, "n_unembedded": 0}
+    if file.is_file() and {**read_json(file), "n_uncompared": 0} == {**complete, "n_uncompared": 0}:
+        return study.near_copies
+    uris = study.contents
+    n_uncompared = len(uris) if len(uris) > MAX_IMAGES_TO_COMPARE else 0
+    pairs, n_unseen, n_unembedded = _no_pairs(), 0, 0
+    if not n_uncompared:
+        digests, thumbnails = _thumbnails_in_order(study, uris, watch)
+        n_unseen = len(uris) - len(digests)
+        x, n_unembedded = _vectors(study, digests)
+        pairs = _pairs(digests, Looks(thumbnails, x))
+    write_table(study.folder / COPIES, pairs)
+    counts = {"n_unseen": n_unseen, "n_unembedded": n_unembedded, "n_uncompared": n_uncompared}
+    write_json(file, {"state": state, **counts})
+    return NearCopies(pairs, **counts)
+
+
+def _no_pairs() -> pd.DataFrame:
+    columns = {"digest": "object", "copy": "object", "similarity": "float64"}
+    return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
+
+
+def _pairs(digests: Sequence[str], looks: Looks) -> pd.DataFrame:
+    """Return each pair of near copies once, the earlier content in the order of `digests` as the copy."""
+    every = np.arange(len(digests))
+    if not len(every):
+        return _no_pairs()
+    i, j, similarity = looks.copies(every, every)
+    i, j = np.maximum(i, j), np.minimum(i, j)
+    names = np.asarray(digests, dtype=object)
+    rounded = similarity.astype(np.float64).round(4)
+    pairs = pd.DataFrame({"digest": names[i], "copy": names[j], "similarity": rounded}).drop_duplicates(
+        ["digest", "copy"]
+    )
+    return pairs if len(pairs) else _no_pairs()
+
+
+def _thumbnails_in_order(study: Study, uris: Mapping[str, str], watch: Watch) -> tuple[list[str], Pixels]:
+    """Return the digests of the images that can be read, and (n, h, w) thumbnails of these."""
+    small = _thumbnails(study, uris, watch)
+    seen = [digest for digest in uris if digest in small]
+    return seen, np.stack([small.pop(one) for one in seen]) if seen else np.zeros((0, SIDE, SIDE), np.uint8)
+
+
+def _thumbnails(study: Study, uris: Mapping[str, str], watch: Watch) -> dict[str, Pixels]:
+    """Return the thumbnail of each image that can be read; those not known yet are decoded in worker processes."""
+    decoding = study.recipe.decoding.model_copy(update={"reduced": True})
+    engine = study.recipe.extraction
+    with ThumbnailCache(study.cache.notes / "thumbnails.sqlite", decoding) as cache:
+        thumbnails = cache.known(list(uris))
+        todo = [(digest, uri) for digest, uri in uris.items() if digest not in thumbnails]
+        fresh: list[tuple[str, Pixels]] = []
+        decoder = Decoder(decoding, (THUMBNAIL,))
+        try:
+            with closing(decoded(todo, decoder, workers_for(engine), engine.batch_size)) as images:
+                for number, (digest, pixels, _) in enumerate(images, start=1):
+                    if not isinstance(pixels, str):
+                        fresh.append((digest, grey(pixels[0])))
+                    watch("look for copies", number, len(todo))
+                    if len(fresh) >= AHEAD:
+                        cache.remember(fresh)
+                        thumbnails |= dict(fresh)
+                        fresh.clear()
+        finally:
+            cache.remember(fresh)
+    return thumbnails | dict(fresh)
+
+
+def _vectors(study: Study, digests: Sequence[str]) -> tuple[NDArray[np.float32] | None, int]:
+    """Return (n, d) of the recipe's first embedding, None where none is extracted, and how many images lack a row.
+
+    Rows that lack one are zeros, which are near to nothing.
+    """
+    locked = study.first_embedding
+    if locked is None:
+        return None, 0
+    store = EmbeddingStore(study.store_path(locked.spec), locked.spec, locked.n_features)
+    missing = set(store.missing(digests))
+    present = np.array([digest not in missing for digest in digests], dtype=bool)
+    x = np.zeros((len(digests), locked.n_features), dtype=np.float32)
+    x[present] = store.read([digest for digest in digests if digest not in missing])
+    return x, len(missing)

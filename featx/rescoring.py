@@ -1,0 +1,32 @@
+"""What a finished run says of val: scores, and thresholds of prediction sets, kept in step with the val labels."""
+
+import json
+
+from featx.artifact import HEADER, read_header
+from featx.conformal import ConformalSpec
+from featx.disk import sealed, write_json
+from featx.metrics import scores
+from featx.runfolder import RunFolder
+from featx.workspace import Study
+
+VAL_STATE = "val_state"  # the field of metrics.json that says which val labels and units scores come from
+
+
+def rescored(study: Study, run: RunFolder) -> RunFolder:
+    """Return a head's or network's run whose val scores and thresholds are those of today's val labels.
+
+    Val labels are not learnt from, so a change of them leaves the model and its predictions as they are. Ensembles
+    learn from them, and are made again instead.
+    """
+    state = study.choosing_state(run.spec["target"])
+    if run.is_ensemble or run.metrics.get(VAL_STATE) == state:
+        return run
+    known, answered = study.labels(run.spec["target"]), run.answers
+    val = answered.of("val")
+    val_scores = scores(known, val) if len(val.ids) else None
+    _, header = read_header(run.path)
+    metrics = {**header.metrics, "val": val_scores} if val_scores else header.metrics
+    changes = {"conformal": ConformalSpec.of(known, answered), "metrics": metrics}
+    write_json(run.path / HEADER, sealed(json.loads(header.model_copy(update=changes).model_dump_json())))
+    write_json(run.path / "metrics.json", {**run.metrics, "val": val_scores, VAL_STATE: state})
+    return RunFolder(run.path)

@@ -1,0 +1,159 @@
+"""What a project shows depends on its recipe and data, and not on what was done in it before."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import featx
+from featx.embeddings.read import locked_embeddings, read_embeddings
+from featx.workspace import Study
+from tests.conftest import TOY_RECIPE, make_images
+
+RECIPE = TOY_RECIPE + '\n[ensemble]\nmethods = ["soft", "weighted"]\nfolds = 3\n'
+FIT_UNTIL_KILLED = (
+    "import tests.conftest, featx; featx.extract(); print('extracted', flush=True); featx.fit(trials=400)"
+)
+
+
+def shown() -> dict[str, Any]:
+    """Return the split, vectors, models and scores that all commands give."""
+    featx.extract()
+    featx.fit()
+    featx.ensemble()
+    study = Study.open(None)
+    ids = np.sort(np.concatenate([study.ids(part) for part in ("train", "val", "test")]).astype(str)).astype(object)
+    vectors = read_embeddings(study, ids, locked_embeddings(study)).x
+    evaluation = featx.evaluate()[0]
+    return {
+        "split": study.split.loc[ids].to_dict(),
+        "vectors": vectors.tolist(),
+        "specs": [one.spec.model_dump(mode="json") for one in study.locked],
+        "bodies": {run.name: run.body_sha256 for run in study.runs()},
+        "predictions": {run.name: run.answers.to_frame().to_dict("list") for run in study.runs()},
+        "scores": {row.run: row.scores for row in evaluation.rows},
+        "chosen": evaluation.chosen,
+    }
+
+
+def reseed() -> None:
+    for seed in (1, 0):
+        text = RECIPE.replace("[split]", f"[split]\nseed = {seed}") if seed else RECIPE
+        Path("featx.toml").write_text(text)
+        featx.extract()
+        featx.fit(heads=["logreg"])
+
+
+def add_and_remove() -> None:
+    before = Study.open(None).split
+    added = make_images(Path("more"), n_each=25, size=(22, 22))
+    for name in added:
+        shutil.copy(f"more/{name}", f"images/{name.replace('/', '/new')}")
+    featx.extract()
+    after = Study.open(None).split
+    assert (after[before.index[before == "test"]] == "test").all()
+    featx.fit()
+    featx.ensemble()
+    for path in Path("images").rglob("new*.png"):
+        path.unlink()
+    featx.extract()
+
+
+def rename_and_back() -> None:
+    for old, new in (("dark", "gloomy"), ("gloomy", "dark")):
+        Path(f"images/{old}").rename(f"images/{new}")
+        featx.extract()
+        featx.fit(heads=["logreg"])
+
+
+def kill_a_fit() -> None:
+    root = Path(__file__).parent.parent
+    command = [sys.executable, "-c", FIT_UNTIL_KILLED]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(root)}) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"extracted\n"
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not list(Path("runs/featx").glob(".trials-*.journal")):
+            time.sleep(0.05)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGKILL)
+
+
+HISTORIES = [reseed, add_and_remove, rename_and_back, kill_a_fit]
+
+
+def test_a_long_history_gives_what_a_fresh_folder_gives(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_images(home / "old" / "images", n_each=40)
+    monkeypatch.chdir(home / "old")
+    Path("featx.toml").write_text(RECIPE)
+    shown()
+    for step in HISTORIES:
+        step()
+    after = shown()
+    make_images(home / "fresh" / "images", n_each=40)
+    monkeypatch.chdir(home / "fresh")
+    Path("featx.toml").write_text(RECIPE)
+    expected = shown()
+    assert list(after) == list(expected)
+    for name, value in expected.items():
+        assert json.dumps(after[name], sort_keys=True) == json.dumps(value, sort_keys=True), name
+
+
+def test_equal_models_count_once_in_a_vote(toy_home: Path) -> None:
+    featx.extract()
+    featx.fit(heads=["logreg"], trials=2)
+    featx.fit(heads=["logreg"], trials=1)
+    featx.fit(heads=["rf"])
+    study = Study.open(None)
+    logregs = [run for run in study.runs() if run.name.startswith("logreg")]
+    assert len(logregs) == 2
+    equal = logregs[0].answers.to_frame().equals(logregs[1].answers.to_frame())
+    (vote,) = featx.ensemble(methods=["soft"])
+    assert vote.n_candidates == (2 if equal else 3)
+    copied = shutil.copytree(logregs[0].path, logregs[0].path.with_name("zzz-class-00000000"))
+    (again,) = featx.ensemble(methods=["soft"])
+    assert again.members == vote.members
+    assert not again.made
+    assert copied.name not in again.members
+
+
+def test_an_extraction_reports_how_the_split_differs_from_the_last_one(toy_home: Path) -> None:
+    featx.extract()
+    before = Study.open(None).split
+    Path("featx.toml").write_text(TOY_RECIPE.replace("[split]", "[split]\nseed = 1"))
+    lines = [line for line in featx.extract().warnings if "differs" in line]
+    after = Study.open(None).split
+    n_left = int((after[before.index[before == "test"]] != "test").sum())
+    assert f"of {int((before == 'test').sum())} test images {n_left} are now elsewhere" in lines[0]
+    assert lines[0].endswith("[split] of the recipe changed")
+    assert not [line for line in featx.extract().warnings if "differs" in line]
+
+
+def test_exact_shares_move_images_when_others_are_added_and_that_is_reported(toy_home: Path) -> None:
+    Path("featx.toml").write_text(TOY_RECIPE.replace("[split]", '[split]\nmethod = "train_test_split"'))
+    featx.extract()
+    make_images(Path("more"), n_each=15, size=(22, 22))
+    for path in Path("more").rglob("*.png"):
+        shutil.copy(path, f"images/{path.parent.name}/new{path.name}")
+    assert any("split.method = 'hash' keeps the part of each image" in line for line in featx.extract().warnings)
+
+
+def test_small_classes_without_test_images_are_named(home: Path) -> None:
+    make_images(home / "images", [f"c{number}" for number in range(12)], n_each=3)
+    Path("featx.toml").write_text(TOY_RECIPE)
+    lines = featx.extract().warnings
+    counts = pd.crosstab(
+        [name.partition("/")[0] for name in Study.open(None).split.index], Study.open(None).split.values
+    )
+    absent = counts.index[counts["test"] == 0]
+    assert (counts[["train", "val"]] > 0).to_numpy().all() or (counts["train"] > 0).all()
+    assert f"{len(absent)} of 12 classes have no image in test, first {absent[0]!r}" in " ".join(lines)

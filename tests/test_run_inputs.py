@@ -1,0 +1,268 @@
+"""Every input of a run: when one changes, exactly what depends on it is made again, and nothing stale is shown.
+
+What is right is what a project without any history makes of the same files.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import featx
+from featx import workspace
+from featx.errors import IncompleteError
+from featx.evaluation.evaluate import last_final
+from featx.runfolder import RunFolder
+from featx.workspace import Study
+from tests.conftest import make_images
+
+RECIPE = """
+[data]
+source = "images"
+labels = { file = "labels.csv" }
+
+[targets.y]
+column = "y"
+weight = "weight"
+
+[groups]
+site = "site"
+
+[split]
+column = "part"
+by = "patient"
+
+[[embedding]]
+backbone = "toy"
+weights = "none"
+
+[[head]]
+name = "logreg"
+trials = 1
+folds = 3
+group_weight = "site"
+
+[[head]]
+name = "ridge"
+trials = 1
+folds = 3
+
+[ensemble]
+methods = ["weighted"]
+folds = 3
+"""
+WEIGHTED = "logreg"  # the head whose rows are weighted by site
+HEADS = {"logreg", "ridge"}
+ALL = HEADS | {"weighted"}
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a project shows: which runs were made by the last commands, and all numbers."""
+
+    made: set[str]
+    had_final: bool
+    numbers: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with two heads, an ensemble and an opened test split."""
+    folder = tmp_path_factory.mktemp("project")
+    ids = make_images(folder / "images", ("a", "b"), n_each=48, size=(24, 24))
+    at = np.arange(len(ids))
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"path": ids, "y": [name[0] for name in ids], "weight": rng.uniform(0.5, 2, len(ids)).round(3)}
+    )
+    # The two images of a patient are neighbours; each site has both classes.
+    frame["patient"], frame["site"] = [f"p{number // 2}" for number in at], ["north", "south"][0]
+    frame["site"] = [("north", "south", "south")[number // 2 % 3] for number in at]
+    frame["part"] = [("train", "train", "val", "test")[number // 2 % 4] for number in at]
+    frame.to_csv(folder / "images/labels.csv", index=False)
+    (folder / "featx.toml").write_text(RECIPE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        outputs_of_commands()
+    return folder
+
+
+def outputs_of_commands() -> Outputs:
+    """Run all commands in the working directory."""
+    featx.extract()
+    had_final = last_final(Study.open(None), "y") is not None
+    made = {run.head for run in featx.fit() if run.made}
+    made |= {vote.method for vote in featx.ensemble() if vote.made}
+    had_final = had_final and last_final(Study.open(None), "y") is not None
+    numbers: dict[str, Any] = {}
+    for final in (False, True):
+        (found,) = featx.evaluate(final=final)
+        for row in found.rows:
+            numbers[f"{row.run.partition('-')[0]} {found.part}"] = (row.scores, row.intervals, row.biases)
+        numbers[f"chosen {found.part}"] = found.chosen.partition("-")[0]
+    for run in Study.open(None).runs():
+        kind = run.name.partition("-")[0]
+        numbers[f"{kind} predictions"] = run.answers.to_frame().drop(columns="id").to_dict("list")
+        header = json.loads((run.path / "header.json").read_text())
+        numbers[f"{kind} header"] = (header["conformal"], header["metrics"])
+    return Outputs(made, had_final, numbers)
+
+
+def fresh_outputs(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return the numbers of a project that has the same images and recipe, and nothing else."""
+    other = folder.with_name("fresh")
+    shutil.copytree(folder, other, ignore=shutil.ignore_patterns("runs", "cache"))
+    patch.chdir(other)
+    return outputs_of_commands().numbers
+
+
+# Changes
+
+
+def pixels(part: str) -> Callable[[], None]:
+    """Return a change of one image's pixels."""
+
+    def change() -> None:
+        rows = pd.read_csv("images/labels.csv")
+        name = rows.loc[rows["part"] == part, "path"].iloc[3]
+        noise = np.random.default_rng(1).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(f"images/{name}")
+
+    return change
+
+
+def cells(column: str, part: str, value: object, n: int = 2) -> Callable[[], None]:
+    """Return a change of the first cells of a label column in one part."""
+
+    def change() -> None:
+        rows = pd.read_csv("images/labels.csv")
+        where = rows.index[rows["part"] == part][:n]
+        assert (rows.loc[where, column] != value).any()
+        rows.loc[where, column] = value
+        rows.to_csv("images/labels.csv", index=False)
+
+    return change
+
+
+def recipe(old: str, new: str) -> Callable[[], None]:
+    """Return a change of the recipe."""
+
+    def change() -> None:
+        text = Path("featx.toml").read_text()
+        assert old in text
+        Path("featx.toml").write_text(text.replace(old, new))
+
+    return change
+
+
+CASES: dict[str, tuple[Callable[[], None], set[str], bool]] = {
+    # name: (change, what is made again, whether the last test scores still hold)
+    "nothing": (lambda: None, set(), True),
+    "pixels of a train image": (pixels("train"), ALL, False),
+    "pixels of a val image": (pixels("val"), ALL, False),
+    "pixels of a test image": (pixels("test"), ALL, False),
+    "a train label": (cells("y", "train", "b"), ALL, False),
+    "a val label": (cells("y", "val", "b"), {"weighted"}, False),
+    "a test label": (cells("y", "test", "b"), set(), False),
+    "a train weight": (cells("weight", "train", 9.0), ALL, False),
+    "a val weight": (cells("weight", "val", 9.0), {"weighted"}, False),
+    "a test weight": (cells("weight", "test", 9.0), set(), False),
+    "a train patient": (cells("patient", "train", "p1", n=4), ALL, False),
+    "a val patient": (cells("patient", "val", "p2", n=4), {"weighted"}, False),
+    "a test patient": (cells("patient", "test", "p3", n=4), set(), False),
+    "a train site": (cells("site", "train", "south", n=4), {WEIGHTED, "weighted"}, False),
+    "a val site": (cells("site", "val", "north", n=4), set(), False),
+    "a test site": (cells("site", "test", "north", n=4), set(), False),
+    "the column of weights": (recipe('weight = "weight"\n', ""), ALL, False),
+}
+SPEC_CASES: dict[str, tuple[Callable[[], None], set[str]]] = {
+    # Runs of the earlier spec stay: they are other models of the same data.
+    "folds": (recipe("folds = 3\ngroup_weight", "folds = 4\ngroup_weight"), {WEIGHTED, "weighted"}),
+    "seed": (recipe("folds = 3\ngroup_weight", "folds = 3\nseed = 1\ngroup_weight"), {WEIGHTED, "weighted"}),
+    "metric": (
+        recipe("folds = 3\ngroup_weight", 'folds = 3\nmetric = "log_loss"\ngroup_weight'),
+        {WEIGHTED, "weighted"},
+    ),
+    "class_weight": (recipe("group_weight", "class_weight = { a = 1, b = 2 }\ngroup_weight"), {WEIGHTED, "weighted"}),
+    "group_weight": (recipe('group_weight = "site"\n', ""), {WEIGHTED, "weighted"}),
+    "ensemble.seed": (recipe("[ensemble]", "[ensemble]\nseed = 5"), {"weighted"}),
+    # Pictures without transparency do not show it: the models are equal to those before, and count once in a vote.
+    "decoding": (recipe("[split]", "[decoding]\nbackground = '#000000'\n\n[split]"), HEADS),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_changed_input_remakes_what_depends_on_it(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    change, remade, keeps_final = CASES[name]
+    home = tmp_path / "home"
+    shutil.copytree(project, home)
+    monkeypatch.chdir(home)
+    change()
+    after = outputs_of_commands()
+    assert after.made == remade
+    assert after.had_final is keeps_final
+    assert_same(after.numbers, fresh_outputs(home, monkeypatch))
+
+
+@pytest.mark.parametrize("field", SPEC_CASES)
+def test_a_changed_field_of_a_spec_remakes_what_depends_on_it(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
+    change, remade = SPEC_CASES[field]
+    shutil.copytree(project, tmp_path / "home")
+    monkeypatch.chdir(tmp_path / "home")
+    change()
+    assert outputs_of_commands().made == remade
+
+
+def assert_same(numbers: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Compare all numbers of two projects."""
+    kinds = {name.partition(" ")[0] for name in expected}
+    assert {name for name in numbers if name.partition(" ")[0] in kinds} == set(expected)
+    for name, value in expected.items():
+        assert json.dumps(numbers[name], default=str) == json.dumps(value, default=str), name
+
+
+@pytest.mark.parametrize("kind", ["head", "ensemble"])
+def test_runs_of_other_rules_are_made_again_and_not_shown(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    shutil.copytree(project, tmp_path / "home")
+    monkeypatch.chdir(tmp_path / "home")
+    featx.extract()
+    before = {run.name for run in Study.open(None).runs()}
+    monkeypatch.setitem(workspace.RULES, kind, 99)
+    if kind == "head":
+        with pytest.raises(IncompleteError, match="was made by another version of featx"):
+            Study.open(None).runs()
+    else:
+        shown = {run.name for run in Study.open(None).runs()}
+        assert shown == {name for name in before if not name.startswith("weighted")}
+    assert outputs_of_commands().made == (ALL if kind == "head" else {"weighted"})
+    for run in Study.open(None).runs():
+        assert RunFolder(run.path).spec["rules"] == workspace.RULES[run.kind]
+
+
+def test_images_replaced_by_noise_are_not_answered_by_the_old_run(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(project, tmp_path / "home")
+    monkeypatch.chdir(tmp_path / "home")
+    featx.extract()
+    before = featx.evaluate()[0]
+    rng = np.random.default_rng(0)
+    for path in Path("images").rglob("*.png"):
+        Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)).save(path)
+    after = outputs_of_commands()
+    assert after.made == ALL
+    assert before.rows[0].scores["accuracy"] > 0.9
+    assert featx.evaluate()[0].rows[0].scores["accuracy"] < 0.85
