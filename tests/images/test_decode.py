@@ -1,11 +1,11 @@
-"""The decoding policy, version 2: what each kind of file and array becomes, and what is refused."""
+"""The decoding policy, version 3: what each kind of file and array becomes, and what is refused."""
 
 import io
 import struct
 import sys
 import zlib
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pillow_heif
@@ -16,10 +16,12 @@ from PIL import Image
 
 from featx.errors import ReadError
 from featx.images.contents import Content
-from featx.images.decode import FILTERS, MOST_PIXELS, decode, enough_px, preprocessor
+from featx.images.decode import MOST_PIXELS, decode
+from featx.images.resizing import FILTERS, preprocessor, required_px
 from featx.specs.embedding import Decoding, Interpolation, Preprocessing, Resize
 
 pillow_heif.register_heif_opener()  # so that tests can write HEIC
+WITHOUT_BORDERS: tuple[Resize, ...] = ("crop", "squash")
 RED, WHITE, HALF = (255, 0, 0), (255, 255, 255), (0.5, 0.5, 0.5)
 
 
@@ -410,7 +412,7 @@ def test_nothing_is_reduced_unless_asked_for() -> None:
 def test_what_is_enough_counts_what_crops_leave_out() -> None:
     sizes = [Preprocessing(size_px=224, crop_share=0.875, mean=HALF, std=HALF)]
     sizes += [Preprocessing(size_px=240, mean=HALF, std=HALF)]
-    assert (enough_px(sizes), enough_px(sizes[1:]), enough_px([])) == (256, 240, 0)
+    assert (required_px(sizes), required_px(sizes[1:]), required_px([])) == (256, 240, 0)
 
 
 @pytest.mark.parametrize(("kind", "options"), [("HEIF", {"quality": 90}), ("AVIF", {"quality": 90})])
@@ -467,9 +469,9 @@ def test_a_damaged_file_is_decoded_or_refused_and_nothing_else(data: st.DataObje
     assert outcome in {"L", "RGB"} or outcome.startswith(("is not", "cannot be decoded: ", "has pixels"))
 
 
-@pytest.mark.parametrize("resize", get_args(Resize))
+@pytest.mark.parametrize("resize", WITHOUT_BORDERS)
 @pytest.mark.parametrize("size", [(40, 20), (20, 40), (3, 3), (1, 50)])
-def test_every_picture_comes_to_the_size_asked_for(resize: Literal["crop", "squash"], size: tuple[int, int]) -> None:
+def test_every_picture_comes_to_the_size_asked_for(resize: Resize, size: tuple[int, int]) -> None:
     found = fit(16, resize)(Image.new("RGB", size, RED))
     assert (found.shape, found.dtype) == ((16, 16, 3), np.uint8)
     assert (found == RED).all()
@@ -512,7 +514,7 @@ GREYS: dict[str, Callable[[], Image.Image]] = {
 
 
 @pytest.mark.parametrize("mode", GREYS)
-@pytest.mark.parametrize("resize", get_args(Resize))
+@pytest.mark.parametrize("resize", WITHOUT_BORDERS)
 @pytest.mark.parametrize("interpolation", get_args(Interpolation))
 def test_a_grey_picture_brought_to_size_is_one_channel_of_what_its_colours_would_be(
     mode: str, resize: Resize, interpolation: Interpolation
@@ -528,7 +530,7 @@ def test_a_grey_picture_brought_to_size_is_one_channel_of_what_its_colours_would
         assert np.broadcast_to(found, coloured.shape).tolist() == coloured.tolist()
 
 
-@pytest.mark.parametrize("resize", get_args(Resize))
+@pytest.mark.parametrize("resize", WITHOUT_BORDERS)
 @pytest.mark.parametrize("interpolation", get_args(Interpolation))
 def test_a_grey_picture_brought_to_the_square_of_crops_is_one_channel_as_well(
     resize: Resize, interpolation: Interpolation
