@@ -31,6 +31,7 @@ from featx.recipe import CHECKPOINT, Recipe, load_recipe
 from featx.registry import VOTES
 from featx.scoring import decided
 from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, ResolvedEmbedding
+from featx.threads import single_threaded
 from featx.workspace import Study
 
 if TYPE_CHECKING:
@@ -217,6 +218,7 @@ class EnsembleModel(Model):
             elif isinstance(member, NetworkModel):
                 yield member
 
+    @single_threaded()
     def predict_columns(self, columns: Columns) -> NDArray[np.float64]:
         """See `Model`."""
         said = np.stack([self._ordered(member, member.predict_columns(columns)) for member in self.members])

@@ -24,6 +24,7 @@ from featx.runfolder import RunFolder
 from featx.scoring import LESS_IS_BETTER
 from featx.specs.ensemble import EnsembleSpec
 from featx.tables import Answered, Known, concatenated
+from featx.threads import single_threaded
 from featx.workspace import Study
 
 RULES = 2  # changes whenever the same members and rows would give another run
@@ -114,6 +115,7 @@ class Election:
             "val_labels": self.study.labels_fingerprint(self.target, "val"),
         }
 
+    @single_threaded()
     def make(self, method: str, folder: Path) -> None:
         """Vote on all parts and write the run into `folder`."""
         vote: Vote = VOTES.get(method)
