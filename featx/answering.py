@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.tables import Kind
+from featx.threads import single_threaded
 
 
+@single_threaded()
 def answers_of(model: Any, x: NDArray[np.float32], kind: Kind) -> NDArray[np.float64]:
     """Return (n, k) probabilities of classes, (n, t) of labels, or (n, t) numbers.
 

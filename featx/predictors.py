@@ -32,6 +32,7 @@ from featx.registry import VOTES
 from featx.rescoring import rescored
 from featx.scoring import decided
 from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, ResolvedEmbedding
+from featx.threads import single_threaded
 from featx.workspace import Study
 
 if TYPE_CHECKING:
@@ -218,6 +219,7 @@ class EnsembleModel(Model):
             elif isinstance(member, NetworkModel):
                 yield member
 
+    @single_threaded()
     def predict_columns(self, columns: Columns) -> NDArray[np.float64]:
         """See `Model`."""
         said = np.stack([self._ordered(member, member.predict_columns(columns)) for member in self.members])

@@ -16,6 +16,7 @@ ORDER = [
     "errors",
     "registry",
     "progress",
+    "threads",
     "disk",
     "paces",
     "specs",

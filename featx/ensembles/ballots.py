@@ -13,6 +13,7 @@ from featx.facts import Facts
 from featx.specs.base import Spec
 from featx.specs.ensemble import EnsembleSpec
 from featx.tables import Answered, Estimates, Kind, LabelProba, Predictions
+from featx.threads import single_threaded
 
 Outputs = NDArray[np.float64]  # (n, k) probabilities of classes, (n, t) of labels, or (n, t) numbers
 EVERY_KIND: tuple[Kind, ...] = ("classes", "labels", "numbers")
@@ -126,6 +127,7 @@ class Combiner(Spec):
         """Return the combiner of the members that are left."""
         return self
 
+    @single_threaded()
     def combine(self, members: Sequence[Answered], names: Sequence[str] | None = None) -> Answered:
         """Return one table of m.
 

@@ -24,6 +24,7 @@ from featx.runfolder import RunFolder
 from featx.scoring import LESS_IS_BETTER
 from featx.specs.ensemble import EnsembleSpec
 from featx.tables import Answered, Known, concatenated
+from featx.threads import single_threaded
 from featx.workspace import RULES, Study
 
 
@@ -100,22 +101,19 @@ class Election:
 
     def asked(self, method: str) -> dict[str, Any]:
         """Return what makes a vote's run what it is; its fingerprint names the folder."""
-        stacker = {"stacker": self.spec.stacker} if method == "stacking" else {}
-        data = self.study.training_state(self.target) | self.study.choosing_state(self.target)
-        return (
-            data
-            | stacker
-            | {
-                "kind": "ensemble",
-                "rules": RULES["ensemble"],
-                "method": method,
-                "metric": self.spec.metric,
-                "folds": self.spec.folds,
-                "seed": self.spec.seed,
-                "members": {run.name: run.body_sha256 for run in self.runs},
-            }
-        )
+        own: dict[str, Any] = {"stacker": self.spec.stacker} if method == "stacking" else {}
+        own |= self.study.training_state(self.target) | self.study.choosing_state(self.target)
+        return own | {
+            "kind": "ensemble",
+            "rules": RULES["ensemble"],
+            "method": method,
+            "metric": self.spec.metric,
+            "folds": self.spec.folds,
+            "seed": self.spec.seed,
+            "members": {run.name: run.body_sha256 for run in self.runs},
+        }
 
+    @single_threaded()
     def make(self, method: str, folder: Path) -> None:
         """Vote on all parts and write the run into `folder`."""
         vote: Vote = VOTES.get(method)

@@ -14,6 +14,7 @@ from featx.metrics import chosen_metric, merit
 from featx.specs.ensemble import EnsembleSpec
 from featx.tables import Answered, Known
 from featx.targets import strata_codes
+from featx.threads import single_threaded
 from featx.units import are_mostly_single, folds_of_units
 
 
@@ -67,10 +68,12 @@ class Evidence:
         own = spec.model_copy(update={"metric": chosen_metric(facts, spec.metric)})
         return cls(ids, ballots, facts, own, None if groups is None else groups[order])
 
+    @single_threaded()
     def learnt(self, vote: Vote) -> Combiner:
         """Return what a vote makes of all rows."""
         return vote.learn(self.ballots, self.facts, self.spec)
 
+    @single_threaded()
     def cross_fitted(self, vote: Vote) -> Outputs:
         """Return (n, k) answers, those to each fold learnt from the other folds.
 

@@ -17,10 +17,12 @@ from featx.heads.scaling import Params
 from featx.heads.stored import StoredRows
 from featx.progress import Watch
 from featx.specs.head import HeadSpec
+from featx.threads import single_threaded
 
 CALIBRATED_BY = 50_000  # rows of a class: enough for two numbers or some steps, whatever there is to answer
 
 
+@single_threaded()
 def learnt_in_passes(
     head: Head, params: Params, rows: tuple[Callable[[], StoredRows], TrainRows], spec: HeadSpec, watch: Watch
 ) -> tuple[Pipeline, OutOfFold]:

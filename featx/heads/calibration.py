@@ -23,6 +23,7 @@ from featx.facts import Facts
 from featx.heads.rows import Lessons
 from featx.scoring import log_losses
 from featx.specs.head import Calibration
+from featx.threads import single_threaded
 
 METHODS: dict[Calibration, str] = {"platt": "sigmoid", "isotonic": "isotonic", "temperature": "temperature"}
 ENOUGH_FOR_STEPS = 1000  # rows; isotonic regression follows the noise of fewer
@@ -94,6 +95,7 @@ class _Estimated(_Said):
         return x
 
 
+@single_threaded()
 def calibrate(
     asked: Calibration, outputs: Outputs, facts: Facts, lessons: Lessons, fold_of: NDArray[np.integer]
 ) -> Calibrated:
@@ -127,6 +129,7 @@ def calibrate(
     return Calibrated(method, means, found[method])
 
 
+@single_threaded()
 def with_calibration(estimator: Any, method: Calibration, outputs: Outputs, lessons: Lessons) -> Any:
     """Return a fitted classifier with what makes its outputs probabilities, learnt from others' held-out ones.
 

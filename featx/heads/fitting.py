@@ -23,6 +23,10 @@ from featx.heads.models import Head
 from featx.heads.rows import Lessons, TrainRows
 from featx.heads.scaling import Params, is_learnt
 from featx.specs.head import Calibration, HeadSpec
+from featx.threads import run_side_by_side, single_threaded
+
+COPIES_OF_A_FIT = 4  # A fit copies its rows once for the fold, and once scaled, which may be in double.
+MAX_FIT_BYTES = 4e9  # All fits that run beside each other may copy as much.
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class OutOfFold:
     log_losses: dict[Calibration, float]
 
 
+@single_threaded()
 def fitted(head: Head, params: Params, rows: TrainRows, method: Calibration, spec: HeadSpec) -> Pipeline:
     """Fit one setting on `rows`, its outputs made into probabilities by a method; ``none``: as they are.
 
@@ -69,7 +74,17 @@ def _taught(pipeline: Pipeline, rows: TrainRows, *, in_double: bool) -> Pipeline
     if in_double:
         x = x.astype(np.float64)
     with early_stops_allowed():
-        return pipeline.fit(x, y, **weights)
+        return with_one_job(pipeline.fit(x, y, **weights))
+
+
+def with_one_job(model: Pipeline) -> Pipeline:
+    """Make a fitted Pipeline answer in one thread: what is written is the same on any number of cores.
+
+    A forest whose trees answer in several threads adds them in the order in which these are finished.
+    """
+    if isinstance(getattr(model[-1], "n_jobs", None), int):
+        model[-1].set_params(n_jobs=1)
+    return model
 
 
 @contextmanager
@@ -121,6 +136,7 @@ def decisions(model: Pipeline, rows: TrainRows) -> NDArray[np.float64]:
     return np.asarray(expit(_of_labels(model, rows)))
 
 
+@single_threaded()
 def learnt_in_folds(
     head: Head,
     params: Params,
@@ -141,7 +157,7 @@ def learnt_in_folds(
     def learnt(learn: TrainRows) -> Pipeline:
         return fitted(head, params, learn, "none", spec)
 
-    outputs = _of_others(learnt, rows, fold_of, head.calibrated, lambda done: after(done, spec.folds + 1))
+    outputs = _of_others(head, learnt, rows, fold_of, lambda done: after(done, spec.folds + 1))
     model = learnt(rows)
     after(spec.folds + 1, spec.folds + 1)
     if facts.kind == "numbers":
@@ -160,19 +176,29 @@ def learnt_in_folds(
     return model, OutOfFold(choice.proba, fold_of, choice.method, choice.log_losses)
 
 
+def _fits_at_once(head: Head, rows: TrainRows) -> int:
+    """Return how many fits may run beside each other: one where a fit uses all cores, fewer where rows are large."""
+    return max(1, int(MAX_FIT_BYTES / (COPIES_OF_A_FIT * rows.x.nbytes))) if head.one_thread else 1
+
+
 def _of_others(
+    head: Head,
     learnt: Callable[[TrainRows], Pipeline],
     rows: TrainRows,
     fold_of: NDArray[np.int64],
-    lacks_probabilities: bool,
     after: Callable[[int], None],
 ) -> Outputs:
     """Return what is said of each row by a model of the other folds' rows."""
-    each = []
-    for number in range(int(fold_of.max()) + 1):
+
+    def of_fold(number: int) -> Outputs:
         model = learnt(rows.take(np.flatnonzero(fold_of != number)))
-        each.append(_outputs(model, rows.take(np.flatnonzero(fold_of == number)), lacks_probabilities))
-        after(number + 1)
+        return _outputs(model, rows.take(np.flatnonzero(fold_of == number)), head.calibrated)
+
+    each = []
+    with early_stops_allowed():
+        for outputs in run_side_by_side(of_fold, range(int(fold_of.max()) + 1), at_once=_fits_at_once(head, rows)):
+            each.append(outputs)
+            after(len(each))
     order = np.argsort(np.argsort(fold_of, kind="stable"))  # where each row is among the folds' one after another
 
     def joined(parts: list[Any]) -> Any:
@@ -194,7 +220,7 @@ def _scaled_alike(
     def learnt(learn: TrainRows) -> Pipeline:
         return _taught(Pipeline([("scale", "passthrough"), (name, clone(clf))]), learn, in_double=head.calibrated)
 
-    return _of_others(learnt, replace(rows, x=model[:-1].transform(rows.x)), fold_of, True, after)
+    return _of_others(head, learnt, replace(rows, x=model[:-1].transform(rows.x)), fold_of, after)
 
 
 def _outputs(model: Pipeline, rows: TrainRows, lacks_probabilities: bool) -> Outputs:

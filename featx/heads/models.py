@@ -29,6 +29,7 @@ from featx.heads.scaling import Params, scaler, suggested
 from featx.heads.work import FoldWork
 from featx.specs.head import Calibration, Solver
 from featx.tables import Kind
+from featx.threads import available_cores
 
 MOST_STEPS = 150  # of a logistic regression's solver
 HALF_DECADES = tuple(float(10 ** (at / 2)) for at in range(-10, 3))
@@ -69,10 +70,12 @@ class Task:
     kind: Kind = "classes"
     solver: Solver = "sklearn"
 
-    @property
-    def n_jobs(self) -> int:
-        """Threads worth starting: on small tables their waiting for each other costs far more than the work."""
-        return 1 if self.n_rows * self.n_features < SMALL_TABLE else -1
+    def n_jobs(self, small_table: int) -> int:
+        """Return the threads worth starting: 1 for fewer numbers, where their waiting for each other costs more.
+
+        Results must not depend on it: only estimators whose threads share no sums may be given more than one.
+        """
+        return 1 if self.n_rows * self.n_features < small_table else available_cores()
 
     @property
     def most_components(self) -> int:
@@ -300,7 +303,7 @@ def rf(task: Task) -> Head:
 
     def forest(params: Params) -> Any:
         kind = RandomForestRegressor if task.of_numbers else RandomForestClassifier
-        return kind(**params, n_jobs=task.n_jobs, random_state=task.random_state)
+        return kind(**params, n_jobs=task.n_jobs(SMALL_TABLE), random_state=task.random_state)
 
     def build(params: Params) -> Pipeline:
         return _pipeline(task, {"scaling": "none"}, forest(params))
@@ -331,9 +334,9 @@ def xgboost(task: Task) -> Head:
 
     def trees(params: Params) -> Any:
         kind = XGBRegressor if task.of_numbers else XGBClassifier
-        n_jobs = 1 if task.n_rows * task.n_features < FEW_FOR_BOOSTING else -1
-        how = {"tree_method": "hist", "max_bin": MAX_BIN, "n_jobs": n_jobs, "random_state": task.random_state}
-        return kind(**params, **how, device="cuda" if cuda.is_here() else "cpu")
+        how = {"tree_method": "hist", "max_bin": MAX_BIN, "random_state": task.random_state}
+        n_jobs, device = task.n_jobs(FEW_FOR_BOOSTING), "cuda" if cuda.is_here() else "cpu"
+        return kind(**params, **how, n_jobs=n_jobs, device=device)
 
     def build(params: Params) -> Pipeline:
         return _pipeline(task, {"scaling": "none"}, trees(params))

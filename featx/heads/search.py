@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +10,6 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
-from threadpoolctl import threadpool_limits
 
 from featx.answering import answers_of
 from featx.findings import Finding
@@ -26,6 +24,7 @@ from featx.heads.work import FoldWork, Shared
 from featx.metrics import NEEDS_PROBABILITIES, chosen_metric, merit
 from featx.progress import Watch
 from featx.specs.head import HeadSpec, Metric
+from featx.threads import run_side_by_side, single_threaded
 
 EMBEDDINGS = "embeddings"  # the name of their choice
 AT_ONCE = 2  # folds that run beside each other, and after which a hopeless trial ends; fixed, so that results are too
@@ -174,6 +173,7 @@ class Arena:
     rows: TrainRows
 
 
+@single_threaded()
 def search(
     arenas: Mapping[str, Arena], spec: HeadSpec, journal: Path, watch: Watch, options: SearchOptions = PLAIN
 ) -> SearchResult:
@@ -392,10 +392,8 @@ class Contest:
             return scores + [np.nan] * (len(values) - len(scores))
 
         with early_stops_allowed():
-            if not self.head.one_thread:
-                return np.array([of_fold(number) for number in folds.tolist()])
-            with threadpool_limits(1), ThreadPoolExecutor(AT_ONCE) as threads:
-                return np.array(list(threads.map(of_fold, folds.tolist())))
+            at_once = AT_ONCE if self.head.one_thread else 1
+            return np.array(list(run_side_by_side(of_fold, folds.tolist(), at_once=at_once)))
 
     def _refit(self, params: Params, work: FoldWork, values: Sequence[Any]) -> Iterator[NDArray[np.float64]]:
         """Yield the answers of whole Pipelines, each fitted anew."""

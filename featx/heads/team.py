@@ -23,6 +23,7 @@ from featx.heads.work import Shared
 from featx.registry import HEADS
 from featx.specs.engine import ClusterSpec
 from featx.specs.head import HeadSpec
+from featx.threads import cores_limited_to
 
 
 class Team:
@@ -80,9 +81,11 @@ class Team:
 # What workers do
 
 
+CORES_OF_A_WORKER = 1  # Workers are started with one thread each, as many as there are cores.
 _KEPT: dict[str, dict[str, Contest]] = {}  # by the name of the rows; those of one search
 
 
+@cores_limited_to(CORES_OF_A_WORKER)
 def score(rows: Mapping[str, TrainRows], name: str, spec: HeadSpec, shared_bytes: float, asked: Asked) -> Told:
     """Score one setting in all folds, or end it early.
 

@@ -1,0 +1,143 @@
+"""What the final fit of a head costs beside the same fit in plain scikit-learn, in the same run.
+
+usage: python -m tests.benchmarks.final_fit
+
+Logistic regression of 9 classes on 2,048 features, 216 and 6,132 rows. ``fit`` is the model of all rows; ``all fits``
+are the models of five folds, what they answer for their held-out rows, and the model of all rows. Both are measured in
+turn, medians are compared: on a machine as it is, and with another process busy on each core. Plain scikit-learn uses
+the threads that it takes by itself; beside it stands what it needs with one thread.
+"""
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from featx.artifact import commit
+from featx.facts import Facts
+from featx.heads.fitting import fitted, learnt_in_folds
+from featx.heads.models import Head, Task
+from featx.heads.rows import TrainRows
+from featx.registry import HEADS
+from featx.specs.head import HeadSpec
+
+N_FEATURES, N_CLASSES = 2048, 9
+SIZES = (216, 6132)
+TURNS = 5
+MAX_RATIO = 1.2
+PARAMS = {"scaling": "standard", "C": 0.01}
+SPEC = HeadSpec(name="logreg", calibration="none")
+BUSY = "while True: pass"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Median seconds of one comparison: featx, plain scikit-learn, and the latter with one thread."""
+
+    featx_s: float
+    plain_s: float
+    one_thread_s: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times as long featx takes as plain scikit-learn."""
+        return self.featx_s / self.plain_s
+
+
+def made_rows(n_rows: int) -> TrainRows:
+    """Return non-negative features, as networks give them, of classes that overlap."""
+    rng = np.random.default_rng(0)
+    codes = np.arange(n_rows) % N_CLASSES
+    centres = rng.normal(size=(N_CLASSES, N_FEATURES))
+    x = np.maximum(0, 0.1 * centres[codes] + rng.normal(size=(n_rows, N_FEATURES))).astype(np.float32)
+    return TrainRows(x, Facts("classes", tuple(map(str, range(N_CLASSES))), codes))
+
+
+def plain_model() -> Pipeline:
+    """Return the Pipeline that people write."""
+    return make_pipeline(StandardScaler(), LogisticRegression(C=PARAMS["C"], max_iter=150))
+
+
+def comparisons(rows: TrainRows) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+    """Return what is compared: name → featx's call and scikit-learn's."""
+    head: Head = HEADS.get("logreg")(Task(*rows.x.shape, N_CLASSES, 0))
+    x, y = rows.x, rows.facts.y
+    folds = rows.folds(SPEC.folds, SPEC.seed)
+
+    def plain_folds() -> None:
+        cross_val_predict(plain_model(), x, y, cv=folds, method="predict_proba")
+        plain_model().fit(x, y)
+
+    return {
+        "fit": (lambda: fitted(head, PARAMS, rows, "none", SPEC), lambda: plain_model().fit(x, y)),
+        "all fits": (lambda: learnt_in_folds(head, PARAMS, rows, SPEC), plain_folds),
+    }
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Return the wall time of a call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def timing(ours: Callable[[], object], plain: Callable[[], object]) -> Timing:
+    """Measure in turn, after one call of each that is not counted."""
+
+    def in_one_thread() -> None:
+        with threadpool_limits(1):
+            plain()
+
+    each: list[list[float]] = [[seconds(call) for call in (ours, plain, in_one_thread)] for _ in range(TURNS + 1)]
+    return Timing(*(statistics.median(times) for times in zip(*each[1:], strict=True)))
+
+
+@contextmanager
+def busy_cores() -> Iterator[None]:
+    """Keep each core busy with a process of its own."""
+    spinning = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for process in spinning:
+            process.kill()
+            process.wait()
+
+
+def main() -> None:
+    """Print the table; exit with 1 where the final fit takes too long."""
+    warnings.simplefilter("ignore")
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, commit {commit()}")
+    print(f"{'cores':7}{'rows':>7}  {'what':10}{'featx':>9}{'plain':>9}{'ratio':>7}{'plain, 1 thread':>17}")
+    largest = 0.0
+    for n_rows in SIZES:
+        for name, calls in comparisons(made_rows(n_rows)).items():
+            quiet = timing(*calls)
+            with busy_cores():
+                busy = timing(*calls)
+            for cores, one in (("quiet", quiet), ("busy", busy)):
+                print(
+                    f"{cores:7}{n_rows:7,}  {name:10}{one.featx_s:7.2f} s{one.plain_s:7.2f} s{one.ratio:7.2f}"
+                    f"{one.one_thread_s:15.2f} s",
+                    flush=True,
+                )
+                largest = max(largest, one.ratio)
+    print(f"largest ratio {largest:.2f}, expected at most {MAX_RATIO}")
+    sys.exit(0 if largest <= MAX_RATIO else 1)
+
+
+if __name__ == "__main__":
+    main()
