@@ -22,6 +22,7 @@ ORDER = [
     "cluster",
     "sources",
     "storage",
+    "decision",
     "tables",
     "facts",
     "findings",

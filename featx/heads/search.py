@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial
 from threadpoolctl import threadpool_limits
 
 from featx.answering import answers_of
+from featx.decision import without_weights
 from featx.findings import Finding
 from featx.heads import paths
 from featx.heads.fitting import decisions, early_stops_allowed, fitted
@@ -385,7 +386,7 @@ class Contest:
             work = self.folds[number]
             scores: list[float] = []
             for found in self.path.along(params, work, values):
-                scores.append(float(np.nan_to_num(merit(self.metric, work.held.facts, found), nan=UNDEFINED)))
+                scores.append(float(np.nan_to_num(self._merit(work, found), nan=UNDEFINED)))
                 patience = self.path.patience
                 if patience is not None and max(scores) not in scores[-patience - 1 :]:
                     break
@@ -396,6 +397,13 @@ class Contest:
                 return np.array([of_fold(number) for number in folds.tolist()])
             with threadpool_limits(1), ThreadPoolExecutor(AT_ONCE) as threads:
                 return np.array(list(threads.map(of_fold, folds.tolist())))
+
+    def _merit(self, work: FoldWork, found: NDArray[np.float64]) -> float:
+        """Return the score of answers for held-out rows; of probabilities, without the class weights of training."""
+        weights = work.learn.class_weights
+        if self.metric in NEEDS_PROBABILITIES and weights is not None:
+            found = without_weights(found, weights)
+        return merit(self.metric, work.held.facts, found)
 
     def _refit(self, params: Params, work: FoldWork, values: Sequence[Any]) -> Iterator[NDArray[np.float64]]:
         """Yield the answers of whole Pipelines, each fitted anew."""
