@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.conformal import ConformalSpec, in_sets
+from featx.decision import DecisionRule, decided_codes
 from featx.errors import DataError
 from featx.scoring import decided
 from featx.tables import HAS, PROBA, VALUE, Kind
@@ -35,6 +36,8 @@ class Answers:
         What sets and intervals are made by; None for labels, and for models of an older featx.
     abstain_below
         The probability that a label takes to be said.
+    decision
+        The rule by which the model decides for a class; None for the most probable class.
     """
 
     images: list[str]
@@ -45,20 +48,31 @@ class Answers:
     kind: Kind = "classes"
     conformal: ConformalSpec | None = None
     abstain_below: float = 0.0
+    decision: DecisionRule | None = None
+
+    @property
+    def codes(self) -> NDArray[np.int64]:
+        """(n,) the class that each image is decided for."""
+        return decided_codes(self.proba, self.decision)
+
+    @property
+    def label_proba(self) -> NDArray[np.float64]:
+        """(n,) the probability of the class that each image is decided for."""
+        return np.asarray(self.proba[np.arange(len(self.proba)), self.codes])
 
     @property
     def labels(self) -> list[str]:
-        """The most probable class of each image, or the labels that it has; nothing of numbers, and if abstaining."""
+        """The class that each image is decided for, or the labels that it has; empty of numbers, and if abstaining."""
         if self.kind == "classes":
-            guessed = [self.classes[code] for code in self.proba.argmax(axis=1)]
-            return [name if max(p) >= self.abstain_below else "" for name, p in zip(guessed, self.proba, strict=True)]
+            pairs = zip(self.codes, self.label_proba, strict=True)
+            return [self.classes[code] if p >= self.abstain_below else "" for code, p in pairs]
         if self.kind == "numbers":
             return [""] * len(self.proba)
         had = decided(self.proba)
         return [", ".join(name for name, has in zip(self.classes, row, strict=True) if has) for row in had]
 
     def abstaining(self, below: float) -> "Answers":
-        """Return the same, with an empty label where the most probable class has a probability below that.
+        """Return the same, with an empty label where the class decided for has a probability below that.
 
         Raises
         ------
@@ -116,7 +130,7 @@ class Answers:
         """
         columns: dict[str, Sequence[Any]] = {"image": self.images, "run": [run] * len(self.images)}
         if self.kind == "classes":
-            columns |= {"label": self.labels, "probability": self.proba.max(1).tolist()}
+            columns |= {"label": self.labels, "probability": self.label_proba.tolist()}
         if self.kind == "labels":
             columns |= {"labels": self.labels}
         if coverage is not None and self.kind != "numbers":

@@ -23,6 +23,7 @@ from pydantic import ValidationError, model_validator
 
 from featx.answering import answers_of
 from featx.conformal import ConformalSpec
+from featx.decision import DecisionRule
 from featx.disk import is_unchanged, sealed, sha256_of, write_json
 from featx.errors import ArtifactError, FeatxError
 from featx.specs.base import Spec
@@ -95,6 +96,8 @@ class Header(Spec):
         None for ensembles: their members have their own. Those of networks are made anew each time, and have no inputs.
     network
         Of a fine-tuned network, what it is made of; it takes images and no embeddings.
+    decision
+        The rule by which the model decides for a class; None for the most probable class.
     conformal
         Of what answers classes or numbers, what prediction sets and intervals are made by.
     seal
@@ -106,6 +109,7 @@ class Header(Spec):
         "numbers": [],
         "labels": [],
         "conformal": None,
+        "decision": None,
         "seal": None,
     }
 
@@ -126,6 +130,7 @@ class Header(Spec):
     numbers: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     conformal: ConformalSpec | None = None
+    decision: DecisionRule | None = None
     seal: str | None = None
 
     @property
@@ -142,6 +147,8 @@ class Header(Spec):
     def _its_numbers_agree(self) -> "Header":
         if (d := sum(one.n_features for one in self.embeddings)) != self.n_features:
             raise ValueError(f"n_features is {self.n_features}, its embeddings have {d}")
+        if self.decision is not None and len(self.decision.weights) != len(self.classes):
+            raise ValueError("the decision rule does not have one weight for each class")
         if self.kind == "head" and (self.golden is None or not self.golden.fits(self.n_features, len(self.names))):
             raise ValueError("golden inputs are missing or not those of n_features and classes")
         if self.kind == "network" and (self.golden is None or self.network is None):

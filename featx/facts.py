@@ -1,11 +1,12 @@
 """What is known of some rows, in arrays: what a head learns and metrics compare with, whatever the kind of target."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featx.decision import DecisionRule
 from featx.tables import Kind, Known, Truth
 
 
@@ -27,6 +28,8 @@ class Facts:
         (n, k) probability of each class, where labels are soft.
     ordered
         Whether the classes stand in an order.
+    decision
+        The rule by which the model that is scored decides for a class; None for the most probable class.
     """
 
     kind: Kind
@@ -35,6 +38,7 @@ class Facts:
     weights: NDArray[np.float64] | None = None
     shares: NDArray[np.float64] | None = None
     ordered: bool = False
+    decision: DecisionRule | None = None
 
     @classmethod
     def of(cls, known: Known) -> "Facts":
@@ -51,7 +55,11 @@ class Facts:
         """Return some of the rows."""
         weights = None if self.weights is None else self.weights[at]
         shares = None if self.shares is None else self.shares[at]
-        return Facts(self.kind, self.names, self.y[at], weights, shares, self.ordered)
+        return replace(self, y=self.y[at], weights=weights, shares=shares)
+
+    def decided_by(self, rule: DecisionRule | None) -> "Facts":
+        """Return the same rows for a model that decides by a rule."""
+        return replace(self, decision=rule)
 
     @property
     def n_outputs(self) -> int:
@@ -62,3 +70,8 @@ class Facts:
     def columns(self) -> list[NDArray[Any]]:
         """The labels or numbers, one array each."""
         return list(self.y.T)
+
+    @property
+    def memberships(self) -> NDArray[np.float64]:
+        """(n, k) the share that each row has in each class: 0 or 1 where labels are not soft."""
+        return np.eye(self.n_outputs)[self.y] if self.shares is None else self.shares

@@ -121,10 +121,14 @@ def merit(metric: Metric, facts: Facts, outputs: Outputs) -> float:
 
 
 def aligned(known: Known, answered: Answered) -> tuple[Facts, Outputs]:
-    """Return what is known of the rows of `answered`, and what they say, columns in the order of the known names."""
+    """Return what is known of the rows of `answered`, and what they say, columns in the order of the known names.
+
+    The former holds the rule by which the model decides for a class.
+    """
     known = known.take(answered.ids)
     if isinstance(answered, Predictions):
-        return Facts.of(known), answered.ordered(known.names).proba
+        ordered = answered.ordered(known.names)
+        return Facts.of(known).decided_by(ordered.decision), ordered.proba
     columns = [answered.names.index(name) for name in known.names]
     return Facts.of(known), answered.values[:, columns]
 
@@ -142,11 +146,12 @@ def scores(known: Known, answered: Answered) -> dict[str, float]:
     dict
         ``n``, and of classes, in [0, 1] unless said: accuracy, balanced_accuracy, macro and weighted precision, recall
         and F1, kappa and mcc (Matthews' correlation over all classes) in [-1, 1], auc_ovr, log_loss in nats, brier in
-        [0, 2] and ece (`featx.reliability`); where they are ordered quadratic_kappa, and mae_steps: how many classes a
-        guess lies away. Of labels: accuracy, exact_match, macro_f1, average_precision, auc, log_loss, brier, ece. Of
-        numbers, as means over the columns: mae and rmse in their units, r2, pearson and ccc (Lin's concordance) of at
-        most 1, sagr (share of images whose sign is right), where no truth is 0 mape (error as a share of the truth),
-        and of several columns each one's mae as ``mae.NAME``.
+        [0, 2] and ece, of more than two classes classwise_ece beside it (`featx.reliability`); where they are ordered
+        quadratic_kappa, and mae_steps: how many classes a guess lies away. Of labels: accuracy, exact_match, macro_f1,
+        average_precision, auc, log_loss, brier, ece, classwise_ece. Of numbers, as means over the columns: mae and rmse
+        in their units, r2, pearson and ccc (Lin's concordance) of at most 1, sagr (share of images whose sign is
+        right), where no truth is 0 mape (error as a share of the truth), and of several columns each one's mae as
+        ``mae.NAME``.
 
         These count all rows alike. Where rows have weights, ``confidence_accuracy`` or ``confidence_mae`` counts by
         them.

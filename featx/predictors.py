@@ -24,6 +24,7 @@ from featx.artifact import (
     read_header,
     replayed,
 )
+from featx.decision import DecisionRule, decided_codes
 from featx.ensembles.ballots import Ballots, Combiner, Vote
 from featx.errors import ArtifactError, DataError, IncompleteError
 from featx.passport import is_exported, read_passport
@@ -114,7 +115,7 @@ class Model(ABC):
             found = self.predict_proba(x)
             return decided(found) if self.header.answers == "labels" else found
         names = np.asarray(self.classes, dtype=object)
-        return np.asarray(names[self.predict_proba(x).argmax(axis=1)])
+        return np.asarray(names[decided_codes(self.predict_proba(x), self.header.decision)])
 
     def predict_images(self, images: Sequence[str | Path] | str | Path, device: str = "auto") -> Answers:
         """Embed images and answer for those that can be read."""
@@ -223,8 +224,14 @@ class EnsembleModel(Model):
     def predict_columns(self, columns: Columns) -> NDArray[np.float64]:
         """See `Model`."""
         said = np.stack([self._ordered(member, member.predict_columns(columns)) for member in self.members])
-        found = self.combiner.outputs(Ballots(self.header.answers, self.classes, said))
+        rules = tuple(self._rule(member) for member in self.members)
+        found = self.combiner.outputs(Ballots(self.header.answers, self.classes, said, rules))
         return found / found.sum(axis=1, keepdims=True) if self.header.answers == "classes" else found
+
+    def _rule(self, member: Model) -> DecisionRule | None:
+        """Return a member's decision rule, classes in our order."""
+        rule = member.header.decision
+        return None if rule is None else rule.ordered([member.classes.index(name) for name in self.classes])
 
     def _ordered(self, member: Model, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return a member's answers, columns in our order; probabilities of classes sum to 1 in float64."""
@@ -301,7 +308,7 @@ def answers(model: Model, embedded: "EmbeddedFiles") -> Answers:
     header = model.header
     warnings = [*embedded.warnings, *model.version_warnings]
     found = embedded.images, proba, classes, embedded.unreadable, warnings
-    return Answers(*found, kind=header.answers, conformal=header.conformal)
+    return Answers(*found, kind=header.answers, conformal=header.conformal, decision=header.decision)
 
 
 def predict(

@@ -1,9 +1,13 @@
-"""How far probabilities can be believed: what happened as often as was said.
+"""How far probabilities can be believed: the share of answers that are right beside the probability given.
+
+Where labels are soft, the share that a row has in a class stands for the 0 or 1 of a certain label in every formula.
 
 References
 ----------
 .. [1] G. W. Brier, Verification of forecasts expressed in terms of probability, Monthly Weather Review 1950.
 .. [2] C. Guo et al., On calibration of modern neural networks, ICML 2017.
+.. [3] M. Kull et al., Beyond temperature scaling: obtaining well-calibrated multiclass probabilities with Dirichlet
+   calibration, NeurIPS 2019: the classwise expected calibration error.
 """
 
 from dataclasses import dataclass
@@ -11,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from featx.decision import decided_codes
 from featx.facts import Facts
 
 Floats = NDArray[np.float64]
@@ -19,14 +24,14 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Reliability:
-    """What was said and what happened, in bins of equal width; those without rows are left out.
+    """Probabilities and the shares that came true, in bins of equal width; bins without rows are left out.
 
     Attributes
     ----------
     said
-        Mean probability of what was guessed, or of having a label.
+        Mean probability in the bin.
     happened
-        Share of it that came true.
+        Share that came true.
     n
         Answers in the bin.
     """
@@ -42,27 +47,41 @@ class Reliability:
 
 
 def reliability(facts: Facts, proba: Floats, bins: int = BINS) -> Reliability:
-    """Compare what was said with what happened.
+    """Compare probabilities with the shares that came true.
 
     Parameters
     ----------
     proba
-        (n, k) of classes: the guessed one's counts. (n, t) of labels: all count.
+        (n, k) of classes: of two classes the probability of the second counts, of more that of the most probable one.
+        (n, t) of labels: all count.
     """
-    answers = _answers(facts, proba)
-    said, came_true = answers[0].ravel(), answers[1].ravel()
-    at = _bins_of(said, bins)
+    given, came_true = (answers.ravel() for answers in _answers(facts, proba))
+    at = _bins_of(given, bins)
     n = np.bincount(at, minlength=bins)
-    sums = (np.bincount(at, weights=of, minlength=bins)[n > 0] for of in (said, came_true))
+    sums = (np.bincount(at, weights=of, minlength=bins)[n > 0] for of in (given, came_true))
     of_said, of_happened = (total / n[n > 0] for total in sums)
     return Reliability(of_said, of_happened, n[n > 0])
 
 
-def _answers(facts: Facts, proba: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return what was said and whether it came true: (n, 1) of the guessed class, or (n, t) of all labels."""
+def _answers(facts: Facts, proba: Floats) -> tuple[Floats, Floats]:
+    """Return probabilities and the shares that came true: (n, 1) of classes, or (n, t) of all labels.
+
+    Of two classes the second one counts: errors of the two classes do not cancel then, as they do in bins of the larger
+    probability.
+    """
     if facts.kind == "labels":
-        return proba, facts.y.astype(bool)
-    return proba.max(1)[:, None], (proba.argmax(1) == facts.y)[:, None]
+        return proba, facts.y.astype(np.float64)
+    if facts.n_outputs == 2:
+        return proba[:, 1:], facts.memberships[:, 1:]
+    top = proba.argmax(1)
+    return proba.max(1)[:, None], shares_of(facts, top)[:, None]
+
+
+def shares_of(facts: Facts, codes: NDArray[np.integer]) -> Floats:
+    """Return (n,) the share that each row has in the class of a code: 0 or 1 where labels are not soft."""
+    if facts.shares is None:
+        return np.asarray(codes == facts.y, dtype=np.float64)
+    return np.asarray(facts.shares[np.arange(len(facts)), codes])
 
 
 def _bins_of(said: Floats, bins: int) -> NDArray[np.intp]:
@@ -70,9 +89,15 @@ def _bins_of(said: Floats, bins: int) -> NDArray[np.intp]:
 
 
 def binned(facts: Facts, proba: Floats, bins: int = BINS) -> tuple[NDArray[np.intp], Floats]:
-    """Return the bin of each answer, and what was said minus what happened; (n, 1), or (n, t) of labels."""
-    said, came_true = _answers(facts, proba)
-    return _bins_of(said, bins), said - came_true
+    """Return the bin of each answer, and probability minus share that came true; (n, 1), or (n, t) of labels."""
+    given, came_true = _answers(facts, proba)
+    return _bins_of(given, bins), given - came_true
+
+
+def binned_by_class(facts: Facts, proba: Floats, bins: int = BINS) -> tuple[NDArray[np.intp], Floats]:
+    """Return the same of all classes or labels, each with bins of its own; (n, k)."""
+    came_true = facts.y if facts.kind == "labels" else facts.memberships
+    return _bins_of(proba, bins) + bins * np.arange(proba.shape[1]), proba - came_true
 
 
 def expected_error(apart: Floats, n: ArrayLike) -> Floats:
@@ -81,7 +106,7 @@ def expected_error(apart: Floats, n: ArrayLike) -> Floats:
     Parameters
     ----------
     apart
-        (bins, …) what was said minus what happened, summed over the answers of each bin.
+        (bins, …) probability minus share that came true, summed over the answers of each bin.
     n
         (…) answers in all; nan where there are none.
     """
@@ -93,11 +118,11 @@ def squared_distances(facts: Facts, proba: Floats) -> Floats:
     """(n,) what `brier` is the mean of."""
     if facts.kind == "labels":
         return np.asarray(np.square(proba - facts.y).mean(1))
-    return np.asarray(np.square(proba - np.eye(facts.n_outputs)[facts.y]).sum(1))
+    return np.asarray(np.square(proba - facts.memberships).sum(1))
 
 
 def brier(facts: Facts, proba: Floats) -> float:
-    """Mean squared distance of the probabilities to what happened [1]_.
+    """Mean squared distance of the probabilities to what happened, or to the shares of soft labels [1]_.
 
     Of classes summed over them, so in [0, 2]; of labels their mean, in [0, 1].
     """
@@ -105,14 +130,15 @@ def brier(facts: Facts, proba: Floats) -> float:
 
 
 def kept(facts: Facts, proba: Floats) -> tuple[Floats, Floats]:
-    """Return what abstaining costs and gains: the surest rows first.
+    """Return what abstaining costs and gains: the surest rows first, by the probability of the class decided for.
 
     Returns
     -------
     coverage, accuracy
         (n,) share of rows that are answered, and share of these that are right.
     """
-    order = np.argsort(-proba.max(1), kind="stable")
-    right = (proba.argmax(1) == facts.y)[order]
+    codes = decided_codes(proba, facts.decision)
+    order = np.argsort(-proba[np.arange(len(codes)), codes], kind="stable")
+    right = shares_of(facts, codes)[order]
     answered = np.arange(1, len(order) + 1)
     return answered / len(order), np.cumsum(right) / answered

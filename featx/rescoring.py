@@ -26,7 +26,7 @@ def rescored(study: Study, run: RunFolder) -> RunFolder:
     val_scores = scores(known, val) if len(val.ids) else None
     _, header = read_header(run.path)
     metrics = {**header.metrics, "val": val_scores} if val_scores else header.metrics
-    changes = {"conformal": ConformalSpec.of(known, answered), "metrics": metrics}
+    changes = {"conformal": ConformalSpec.of(known, answered, study.groups), "metrics": metrics}
     write_json(run.path / HEADER, sealed(json.loads(header.model_copy(update=changes).model_dump_json())))
     write_json(run.path / "metrics.json", {**run.metrics, "val": val_scores, VAL_STATE: state})
     return RunFolder(run.path)

@@ -3,6 +3,9 @@
 A score is a `Summed`, a function of a few columns' sums over the rows, or a `Ranked`, a function of the rows in the
 order of what was said. Both take a weight for each row and any number of weightings at a time: ones give the plain
 score, a confidence the weighted one, the counts of a bootstrap draw that draw's, and membership a group's.
+
+Scores of decisions use the rule that `Facts.decision` holds; scores of probabilities do not. Where labels are soft, a
+row counts for each class by the share that it has in it.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,8 +18,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import xlogy
 
+from featx.decision import decided_codes
 from featx.facts import Facts
-from featx.reliability import binned, expected_error, squared_distances
+from featx.reliability import binned, binned_by_class, expected_error, shares_of, squared_distances
 from featx.tables import Kind
 
 Floats = NDArray[np.float64]
@@ -83,10 +87,18 @@ def _mean(sums: Floats, total: Floats) -> Floats:
 
 
 def right(facts: Facts, outputs: Outputs) -> Floats:
-    """(n,) 1 where an answer is right, 0 where it is wrong; of labels, the share of them that is."""
+    """(n,) 1 where a decision is right, 0 where it is wrong; of labels, the share of them that is.
+
+    Where labels are soft, the share of the class decided for.
+    """
     if facts.kind == "classes":
-        return np.asarray(outputs.argmax(1) == facts.y, dtype=np.float64)
+        return shares_of(facts, guessed(facts, outputs))
     return np.asarray((decided(outputs) == facts.y).mean(1))
+
+
+def guessed(facts: Facts, outputs: Outputs) -> NDArray[np.int64]:
+    """Return (n,) the class that each row is decided for."""
+    return decided_codes(outputs, facts.decision)
 
 
 def decided(outputs: Outputs) -> NDArray[np.int64]:
@@ -113,12 +125,20 @@ def log_losses(facts: Facts, outputs: Outputs) -> Floats:
 
 
 def _steps(facts: Facts, outputs: Outputs) -> Floats:
-    return np.asarray(np.abs(outputs.argmax(1) - facts.y), dtype=np.float64)
+    return np.asarray(np.abs(guessed(facts, outputs) - facts.y), dtype=np.float64)
 
 
 def _bins(facts: Facts, outputs: Outputs) -> Columns:
-    """(n, bins) how far what was said and what happened lie apart in each bin, a row's answers counting 1 in all."""
-    at, apart = binned(facts, outputs)
+    """(n, bins) probability minus share that came true in each bin, a row's answers counting 1 in all."""
+    return _in_bins(facts, *binned(facts, outputs))
+
+
+def _bins_by_class(facts: Facts, outputs: Outputs) -> Columns:
+    """(n, k bins) the same, each class or label in bins of its own, so that their errors cannot cancel."""
+    return _in_bins(facts, *binned_by_class(facts, outputs))
+
+
+def _in_bins(facts: Facts, at: NDArray[np.intp], apart: Floats) -> Columns:
     rows = np.repeat(np.arange(len(facts)), at.shape[1])
     shape = (len(facts), int(at.max(initial=0)) + 1)
     return sparse.csr_array((apart.ravel() / at.shape[1], (rows, at.ravel())), shape=shape)
@@ -135,12 +155,15 @@ def _tallies(facts: Facts, outputs: Outputs) -> Columns:
     """(n, 3 k) which class or labels are true, which are guessed, and which both."""
     n, k = len(facts), facts.n_outputs
     if facts.kind == "labels":
-        guessed = decided(outputs)
-        return sparse.csr_array(np.concatenate([facts.y, guessed, facts.y * guessed], axis=1).astype(np.float64))
-    guessed = outputs.argmax(1)
-    hits = np.flatnonzero(guessed == facts.y)
+        had = decided(outputs)
+        return sparse.csr_array(np.concatenate([facts.y, had, facts.y * had], axis=1).astype(np.float64))
+    codes = guessed(facts, outputs)
+    if facts.shares is not None:
+        decisions = np.eye(k)[codes]
+        return sparse.csr_array(np.concatenate([facts.shares, decisions, facts.shares * decisions], axis=1))
+    hits = np.flatnonzero(codes == facts.y)
     rows = np.concatenate([np.arange(n), np.arange(n), hits])
-    at = np.concatenate([facts.y, guessed + k, facts.y[hits] + 2 * k])
+    at = np.concatenate([facts.y, codes + k, facts.y[hits] + 2 * k])
     return sparse.csr_array((np.ones(len(rows)), (rows, at)), shape=(n, 3 * k))
 
 
@@ -195,8 +218,8 @@ def _mcc(sums: Floats, n: Floats) -> Floats:
 
 def _squared_steps(facts: Facts, outputs: Outputs) -> Columns:
     """(n, 5) code, its square, guess, its square, and the square of their distance."""
-    true, guessed = facts.y.astype(np.float64), outputs.argmax(1).astype(np.float64)
-    columns = [true, true**2, guessed, guessed**2, (true - guessed) ** 2]
+    true, found = facts.y.astype(np.float64), guessed(facts, outputs).astype(np.float64)
+    columns = [true, true**2, found, found**2, (true - found) ** 2]
     return np.stack(columns, axis=1)
 
 
@@ -297,32 +320,38 @@ class Order:
     Attributes
     ----------
     inside, outside
-        (g, n) which rows of each side stand at the g-th place.
+        (g, n) by how much a row of each side stands at the g-th place.
     """
 
     inside: Any
     outside: Any
 
     @classmethod
-    def of(cls, side: NDArray[np.bool_], rank: NDArray[np.intp], *, joins: bool) -> "Order":
+    def of(cls, side: Floats, rank: NDArray[np.intp], *, joins: bool) -> "Order":
         """Sort the rows; neighbours that need no places of their own share one.
 
         Parameters
         ----------
         side, rank
-            (n,) whether a row has it, and which different output it got, the lowest 0.
+            (n,) by what share a row has it, and which different output it got, the lowest 0.
         joins
             As of `Ranked`.
         """
-        n_inside, n_outside = (np.bincount(rank[at], minlength=int(rank.max()) + 1) for at in (side, ~side))
+        both = (side, 1 - side)
+        n_inside, n_outside = (np.bincount(rank, weights=one, minlength=int(rank.max()) + 1) for one in both)
         alone = np.ones(len(n_inside), dtype=bool)
         alone[1:] = (n_inside[1:] > 0) | (n_inside[:-1] > 0)
         if joins:
             alone[1:] &= (n_outside[1:] > 0) | (n_outside[:-1] > 0)
         place = np.cumsum(alone) - 1
         shape = (int(place[-1]) + 1, len(rank))
-        sides = (np.flatnonzero(side), np.flatnonzero(~side))
-        return cls(*(sparse.csr_array((np.ones(len(at)), (place[rank[at]], at)), shape=shape) for at in sides))
+        rows = [np.flatnonzero(one) for one in both]
+        return cls(
+            *(
+                sparse.csr_array((one[at], (place[rank[at]], at)), shape=shape)
+                for one, at in zip(both, rows, strict=True)
+            )
+        )
 
 
 def _orders(facts: Facts, outputs: Outputs, *, joins: bool) -> list[Order]:
@@ -332,9 +361,10 @@ def _orders(facts: Facts, outputs: Outputs, *, joins: bool) -> list[Order]:
     """
     if not len(facts):
         return []
-    sides = [facts.y == code for code in range(facts.n_outputs)]
     if facts.kind == "labels":
-        sides = [column.astype(bool) for column in facts.columns]
+        sides = [column.astype(np.float64) for column in facts.columns]
+    else:
+        sides = [shares_of(facts, np.full(len(facts), code)) for code in range(facts.n_outputs)]
     ranks = [np.unique(column, return_inverse=True)[1] for column in outputs.T]
     if facts.kind == "classes" and len(ranks) == 2 and np.array_equal(ranks[0].max() - ranks[0], ranks[1]):
         sides, ranks = sides[1:], ranks[1:]
@@ -351,6 +381,7 @@ ACCURACY = Summed(_column(right), _mean)
 LOG_LOSS = Summed(_column(log_losses), _mean)
 BRIER = Summed(_column(squared_distances), _mean)
 ECE = Summed(_bins, _ece)
+CLASSWISE_ECE = Summed(_bins_by_class, _ece)
 MACRO_F1 = Summed(_tallies, _averaged(_f1s, by_size=False))
 SCORES: dict[Kind, dict[str, Score]] = {
     "classes": {
@@ -367,6 +398,7 @@ SCORES: dict[Kind, dict[str, Score]] = {
         "log_loss": LOG_LOSS,
         "brier": BRIER,
         "ece": ECE,
+        "classwise_ece": CLASSWISE_ECE,
         "quadratic_kappa": Summed(_squared_steps, _quadratic_kappa),
         "mae_steps": Summed(_column(_steps), _mean),
     },
@@ -379,6 +411,7 @@ SCORES: dict[Kind, dict[str, Score]] = {
         "log_loss": LOG_LOSS,
         "brier": BRIER,
         "ece": ECE,
+        "classwise_ece": CLASSWISE_ECE,
     },
     "numbers": {
         **{
@@ -396,7 +429,7 @@ SCORES: dict[Kind, dict[str, Score]] = {
     },
 }
 OF_ORDERED = {"quadratic_kappa", "mae_steps"}
-LESS_IS_BETTER = {"log_loss", "brier", "ece", "mae_steps", "mae", "rmse", "mape"}
+LESS_IS_BETTER = {"log_loss", "brier", "ece", "classwise_ece", "mae_steps", "mae", "rmse", "mape"}
 
 
 def is_better_less(name: str) -> bool:
@@ -413,6 +446,8 @@ def scores_of(facts: Facts) -> dict[str, Score]:
     found = dict(SCORES[facts.kind])
     if facts.kind == "classes" and not facts.ordered:
         found = {name: of for name, of in found.items() if name not in OF_ORDERED}
+    if facts.kind == "classes" and facts.n_outputs == 2:
+        del found["classwise_ece"]  # equal to the expected calibration error of the second class
     if facts.kind == "numbers":
         if (facts.y == 0).any():
             del found["mape"]
@@ -483,10 +518,14 @@ class Scorer:
 
 
 def per_output(facts: Facts, outputs: Outputs) -> list[dict[str, Any]]:
-    """Precision, recall, F1 and number of rows of each class or label, in their order."""
+    """Precision, recall, F1 and number of rows of each class or label, in their order.
+
+    Where labels are soft, a row is counted in the class of its largest share.
+    """
     counts = _counts(_tallies(facts, outputs).T @ np.ones((len(facts), 1)))[..., 0]
     columns = [of(*counts).tolist() for of in EACH.values()]
+    n_rows = counts[0] if facts.shares is None else np.bincount(facts.y, minlength=facts.n_outputs)
     return [
         {"class": name, **dict(zip(EACH, values, strict=True)), "n": int(n)}
-        for name, *values, n in zip(facts.names, *columns, counts[0], strict=True)
+        for name, *values, n in zip(facts.names, *columns, n_rows, strict=True)
     ]

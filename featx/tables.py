@@ -8,18 +8,20 @@ way to put rows in an order, so that a row can never be taken for its neighbour.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from featx.decision import DecisionRule, decided_codes
 from featx.errors import AlignmentError, DataError
 
 VALUE = "value."  # how a column of numbers begins
 HAS = "has."  # one of the probability of a label
 PROBA = "proba."  # and of a class
+DECISION = "decision."  # a column that holds the weight of a class in the decision rule
 Kind = Literal["classes", "labels", "numbers"]  # of a target
 Ids = NDArray[np.object_] | Sequence[str]
 
@@ -344,6 +346,8 @@ class Predictions:
         (n,) ``oof`` (train rows, out of fold, in the chosen setting), ``val`` or ``test``.
     fold
         (n,) the fold that held the row out; -1 for val and test.
+    decision
+        The rule by which the model decides for a class; None for the most probable class.
     """
 
     ids: NDArray[np.object_]
@@ -351,6 +355,7 @@ class Predictions:
     classes: tuple[str, ...]
     part: NDArray[np.object_]
     fold: NDArray[np.int64]
+    decision: DecisionRule | None = None
 
     def __post_init__(self) -> None:
         as_ids(self.ids)
@@ -360,10 +365,18 @@ class Predictions:
         odd = ~np.isfinite(self.proba).all(1) | (self.proba < 0).any(1) | (abs(self.proba.sum(1) - 1) > 1e-5)
         if bad := int(odd.sum()):
             raise DataError(f"{bad} of {n} rows of probabilities are not finite, are negative or do not sum to 1")
+        if self.decision is not None and len(self.decision.weights) != k:
+            raise AlignmentError(f"expected {k} weights in the decision rule, found {len(self.decision.weights)}")
 
     @classmethod
-    def of_part(
-        cls, part: str, ids: Ids, proba: NDArray[Any], classes: Sequence[str], fold: NDArray[np.int64] | None = None
+    def of_part(  # noqa: PLR0913 - the columns of the table
+        cls,
+        part: str,
+        ids: Ids,
+        proba: NDArray[Any],
+        classes: Sequence[str],
+        fold: NDArray[np.int64] | None = None,
+        decision: DecisionRule | None = None,
     ) -> "Predictions":
         """Make a table whose rows are all of one part; probabilities are scaled to sum to 1 in float64."""
         n = len(ids)
@@ -374,22 +387,27 @@ class Predictions:
             tuple(classes),
             np.full(n, part, dtype=object),
             np.full(n, -1) if fold is None else fold,
+            decision,
         )
 
     @classmethod
     def concatenate(cls, tables: Sequence["Predictions"]) -> "Predictions":
-        """Stack tables over the same classes; ids must differ."""
+        """Stack tables over the same classes that are decided by the same rule; ids must differ."""
         first = tables[0]
+        ordered = [table.ordered(first.classes) for table in tables]
+        if any(table.decision != first.decision for table in ordered):
+            raise AlignmentError("expected tables that are decided by one rule, found several rules")
         return cls(
-            np.concatenate([t.ids for t in tables]),
-            np.concatenate([t.ordered(first.classes).proba for t in tables]),
+            np.concatenate([t.ids for t in ordered]),
+            np.concatenate([t.proba for t in ordered]),
             first.classes,
-            np.concatenate([t.part for t in tables]),
-            np.concatenate([t.fold for t in tables]),
+            np.concatenate([t.part for t in ordered]),
+            np.concatenate([t.fold for t in ordered]),
+            first.decision,
         )
 
     def _rows(self, at: NDArray[Any]) -> "Predictions":
-        return Predictions(self.ids[at], self.proba[at], self.classes, self.part[at], self.fold[at])
+        return replace(self, ids=self.ids[at], proba=self.proba[at], part=self.part[at], fold=self.fold[at])
 
     def take(self, ids: Ids) -> "Predictions":
         """Return the rows of `ids`, in their order."""
@@ -410,28 +428,41 @@ class Predictions:
         if set(classes) != set(self.classes):
             raise AlignmentError(f"expected the classes {list(classes)!r}, found {list(self.classes)!r}")
         columns = [self.classes.index(name) for name in classes]
-        return Predictions(self.ids, self.proba[:, columns], tuple(classes), self.part, self.fold)
+        decision = None if self.decision is None else self.decision.ordered(columns)
+        return replace(self, proba=self.proba[:, columns], classes=tuple(classes), decision=decision)
 
     @property
     def codes(self) -> NDArray[np.int64]:
-        """(n,) the most probable class of each row; the first of equals."""
-        return np.asarray(self.proba.argmax(axis=1), dtype=np.int64)
+        """(n,) the class that each row is decided for."""
+        return decided_codes(self.proba, self.decision)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one flat frame, fit for Parquet; a class's column is prefixed ``proba.``."""
+        """Return one flat frame, fit for Parquet.
+
+        The column of a class is prefixed ``proba.``; where a decision rule has weights, these are the same in all rows
+        and their columns are prefixed ``decision.``.
+        """
         frame = pd.DataFrame({"id": self.ids, "part": self.part, "fold": self.fold})
-        return frame.join(pd.DataFrame(self.proba, columns=[f"{PROBA}{name}" for name in self.classes]))
+        frame = frame.join(pd.DataFrame(self.proba, columns=[f"{PROBA}{name}" for name in self.classes]))
+        if self.decision is None:
+            return frame
+        weights = zip(self.classes, self.decision.weights, strict=True)
+        return frame.assign(**{f"{DECISION}{name}": weight for name, weight in weights})
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame) -> "Predictions":
         """Undo `to_frame`."""
-        names = [name for name in frame.columns if name.startswith(PROBA)]
+        columns = [name for name in frame.columns if name.startswith(PROBA)]
+        classes = tuple(name.removeprefix(PROBA) for name in columns)
+        weights = [f"{DECISION}{name}" for name in classes]
+        is_weighted = weights[0] in frame.columns and len(frame) > 0
         return cls(
             frame["id"].to_numpy(object),
-            frame[names].to_numpy(np.float64),
-            tuple(name.removeprefix(PROBA) for name in names),
+            frame[columns].to_numpy(np.float64),
+            classes,
             frame["part"].to_numpy(object),
             frame["fold"].to_numpy(np.int64),
+            DecisionRule(weights=tuple(map(float, frame[weights].iloc[0]))) if is_weighted else None,
         )
 
 
@@ -447,8 +478,13 @@ def answers_from_frame(frame: pd.DataFrame) -> Answered:
     return Estimates.from_frame(frame) if of_numbers else Predictions.from_frame(frame)
 
 
-def answers_of_part(
-    known: Known, part: str, ids: Ids, outputs: NDArray[Any], fold: NDArray[np.int64] | None = None
+def answers_of_part(  # noqa: PLR0913 - the columns of the table
+    known: Known,
+    part: str,
+    ids: Ids,
+    outputs: NDArray[Any],
+    fold: NDArray[np.int64] | None = None,
+    decision: DecisionRule | None = None,
 ) -> Answered:
     """Make the table that answers `known`, all rows of one part.
 
@@ -456,9 +492,11 @@ def answers_of_part(
     ----------
     outputs
         (n, k) probabilities of classes, (n, t) of labels, or (n, t) numbers.
+    decision
+        The rule by which the model decides for a class.
     """
     if isinstance(known, Truth):
-        return Predictions.of_part(part, ids, outputs, known.classes, fold)
+        return Predictions.of_part(part, ids, outputs, known.classes, fold, decision)
     kind = LabelProba if isinstance(known, Labels) else Estimates
     return kind.of_part(part, ids, outputs, known.names, fold)
 

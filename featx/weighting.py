@@ -1,17 +1,20 @@
-"""How much each row counts in learning."""
+"""How much each row and each class counts in learning."""
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_sample_weight
 
 from featx.errors import DataError
+from featx.facts import Facts
 from featx.specs.head import ClassWeight
 from featx.tables import Known, Truth
+
+Floats = NDArray[np.float64]
 
 
 def row_weights(
     what: str, class_weight: ClassWeight, known: Known, groups: NDArray[np.object_] | None = None
-) -> NDArray[np.float64]:
+) -> Floats:
     """Return one weight a row, mean 1: that of its class times its group's times its own.
 
     Parameters
@@ -26,32 +29,67 @@ def row_weights(
     DataError
         a class is weighted that does not exist, or all rows weigh nothing.
     """
+    weights = weights_without_classes(known, groups)
+    of_class = class_weights(what, class_weight, known, weights)
+    return weights if of_class is None else np.asarray(weights * of_class[Facts.of(known).y])
+
+
+def weights_without_classes(known: Known, groups: NDArray[np.object_] | None = None) -> Floats:
+    """Return one weight a row, mean 1: its own times its group's."""
     weights = np.ones(len(known.ids)) if known.weights is None else known.weights
-    if class_weight != "none":
-        if not isinstance(known, Truth):
-            raise DataError(f"{what}: class_weight: the target is of {known.kind} and has no classes; say group_weight")
-        weights = weights * _of_classes(what, class_weight, known)
     if groups is not None:
         weights = weights * group_weights(groups)
     return mean_one(weights)
 
 
-def _of_classes(what: str, class_weight: ClassWeight, truth: Truth) -> NDArray[np.float64]:
-    if isinstance(class_weight, str):
-        return np.asarray(compute_sample_weight("balanced", truth.codes))
+def class_weights(what: str, class_weight: ClassWeight, known: Known, weights: Floats) -> Floats | None:
+    """Return (k,) one weight a class; None where all are the same.
+
+    With ``balanced`` the rows of each class weigh the same together, each counted by its own weight and by its share
+    in the class.
+
+    Parameters
+    ----------
+    what
+        Whose they are, for messages.
+    weights
+        (n,) of the rows, without those of classes; weights of rows and classes multiplied have mean 1.
+
+    Raises
+    ------
+    DataError
+        a class is weighted that does not exist, or the target has no classes.
+    """
+    if class_weight == "none":
+        return None
+    if not isinstance(known, Truth):
+        raise DataError(f"{what}: class_weight: the target is of {known.kind} and has no classes; say group_weight")
+    facts = Facts.of(known)
+    own = np.ones(len(facts)) if facts.weights is None else facts.weights
+    found = _balanced(own, facts) if isinstance(class_weight, str) else _named(what, class_weight, known)
+    if np.ptp(found) == 0:
+        return None
+    return np.asarray(found / np.average(found @ facts.memberships.T, weights=weights))
+
+
+def _balanced(own: Floats, facts: Facts) -> Floats:
+    totals = own @ facts.memberships
+    return np.asarray(np.divide(totals.sum() / len(totals), totals, out=np.ones(len(totals)), where=totals > 0))
+
+
+def _named(what: str, class_weight: dict[str, float], truth: Truth) -> Floats:
     if unknown := sorted(set(class_weight) - set(truth.classes)):
         known = ", ".join(truth.classes)
         raise DataError(f"{what}: class_weight names {unknown[0]!r}; classes: {known}")
-    of_class = np.array([class_weight.get(name, 1.0) for name in truth.classes])
-    return of_class[truth.codes]
+    return np.array([class_weight.get(name, 1.0) for name in truth.classes])
 
 
-def group_weights(groups: NDArray[np.object_]) -> NDArray[np.float64]:
+def group_weights(groups: NDArray[np.object_]) -> Floats:
     """Return one weight a row, mean 1, with which each group weighs the same."""
     return np.asarray(compute_sample_weight("balanced", groups.astype(str)))
 
 
-def mean_one(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def mean_one(weights: Floats) -> Floats:
     """Scale weights to mean 1.
 
     Raises

@@ -23,6 +23,7 @@ ORDER = [
     "cluster",
     "sources",
     "storage",
+    "decision",
     "tables",
     "facts",
     "findings",

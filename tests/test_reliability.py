@@ -17,8 +17,8 @@ def of_b(*p: float) -> np.ndarray:
 def test_answers_are_gathered_in_bins_of_what_was_said() -> None:
     found = reliability(Facts("classes", TWO, np.array([1, 1, 0, 0])), of_b(0.95, 0.93, 0.97, 0.4), bins=10)
     assert found.n.tolist() == [1, 3]
-    np.testing.assert_allclose(found.said, [0.6, 0.95])
-    np.testing.assert_allclose(found.happened, [1, 2 / 3])
+    np.testing.assert_allclose(found.said, [0.4, 0.95])
+    np.testing.assert_allclose(found.happened, [0, 2 / 3])
     assert found.ece == pytest.approx((0.4 + 3 * (0.95 - 2 / 3)) / 4)
 
 

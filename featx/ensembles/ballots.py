@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from featx.decision import DecisionRule, combined_rule
 from featx.errors import AlignmentError
 from featx.facts import Facts
 from featx.specs.base import Spec
@@ -29,11 +30,14 @@ class Ballots:
         Of what they answer, and of its columns.
     outputs
         (m, n, k) probabilities of classes or labels, or numbers.
+    rules
+        By which each member decides for a class; empty where all decide for the most probable one.
     """
 
     kind: Kind
     names: tuple[str, ...]
     outputs: NDArray[np.float64]
+    rules: tuple[DecisionRule | None, ...] = ()
 
     @classmethod
     def of(cls, members: Sequence[Answered], names: Sequence[str] | None = None) -> Self:
@@ -53,7 +57,9 @@ class Ballots:
         kind, wanted = kind_of(first), tuple(names or names_of(first))
         if other := {kind_of(member) for member in members} - {kind}:
             raise AlignmentError(f"members answer {kind} and {', '.join(sorted(other))}; expected one of them")
-        return cls(kind, wanted, np.stack([_columns(member.take(first.ids), wanted) for member in members]))
+        outputs = np.stack([_columns(member.take(first.ids), wanted) for member in members])
+        tables = [member.ordered(wanted) for member in members if isinstance(member, Predictions)]
+        return cls(kind, wanted, outputs, tuple(table.decision for table in tables))
 
     def __len__(self) -> int:
         """Return how many members there are."""
@@ -65,7 +71,7 @@ class Ballots:
 
     def members(self, at: Sequence[int]) -> Self:
         """Return some of the members."""
-        return replace(self, outputs=self.outputs[list(at)])
+        return replace(self, outputs=self.outputs[list(at)], rules=tuple(self.rules[one] for one in at if self.rules))
 
     def ordered(self, names: Sequence[str]) -> Self:
         """Return the same with the columns in the order of `names`.
@@ -75,7 +81,17 @@ class Ballots:
         AlignmentError
             the names are not the same set.
         """
-        return replace(self, names=tuple(names), outputs=self.outputs[..., _places(self.names, names)])
+        places = _places(self.names, names)
+        rules = tuple(None if rule is None else rule.ordered(places) for rule in self.rules)
+        return replace(self, names=tuple(names), outputs=self.outputs[..., places], rules=rules)
+
+    def rule(self, member: int) -> DecisionRule | None:
+        """Return the rule by which a member decides for a class."""
+        return self.rules[member] if self.rules else None
+
+    def rule_of_mean(self, shares: Sequence[float]) -> DecisionRule | None:
+        """Return the rule for a mean of the members by (m,) shares; see `featx.decision.combined_rule`."""
+        return combined_rule(self.rules, shares) if self.rules else None
 
 
 def kind_of(answered: Answered) -> Kind:
@@ -102,11 +118,11 @@ def _places(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
     return [list(names).index(name) for name in wanted]
 
 
-def like(first: Answered, names: tuple[str, ...], outputs: Outputs) -> Answered:
+def like(first: Answered, names: tuple[str, ...], outputs: Outputs, decision: DecisionRule | None = None) -> Answered:
     """Return a table of other answers to the rows of `first`; probabilities of classes are scaled to sum to 1."""
     if isinstance(first, Predictions):
         proba = outputs / outputs.sum(axis=1, keepdims=True)
-        return Predictions(first.ids, proba, names, first.part, first.fold)
+        return Predictions(first.ids, proba, names, first.part, first.fold, decision)
     kind = LabelProba if isinstance(first, LabelProba) else Estimates
     return kind(first.ids, outputs, names, first.part, first.fold)
 
@@ -117,6 +133,10 @@ class Combiner(Spec):
     @abstractmethod
     def outputs(self, ballots: Ballots) -> Outputs:
         """Return (n, k) answers."""
+
+    def decision(self, ballots: Ballots) -> DecisionRule | None:
+        """Return the rule by which the combined answer decides for a class: the mean of the members' rules."""
+        return ballots.rule_of_mean([1.0] * len(ballots))
 
     @property
     def idle(self) -> tuple[int, ...]:
@@ -149,7 +169,7 @@ class Combiner(Spec):
             an id of the first member is missing from another, or they answer other things.
         """
         ballots = Ballots.of(members, names)
-        return like(members[0], ballots.names, self.outputs(ballots))
+        return like(members[0], ballots.names, self.outputs(ballots), self.decision(ballots))
 
 
 class Weighing(Combiner):
@@ -162,6 +182,10 @@ class Weighing(Combiner):
     """
 
     weights: tuple[float, ...]
+
+    def decision(self, ballots: Ballots) -> DecisionRule | None:
+        """Return the mean of the members' rules, by the weights of the members."""
+        return ballots.rule_of_mean(self.weights)
 
     @property
     def idle(self) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from featx.ensembles.ballots import Ballots, Outputs
 from featx.facts import Facts
-from featx.scoring import decided
+from featx.scoring import decided, guessed
 
 Right = NDArray[np.bool_]
 
@@ -77,7 +77,8 @@ def diversity(names: Sequence[str], ballots: Ballots, facts: Facts) -> Diversity
         errors = ballots.outputs - facts.y
         found = [_of_numbers(names[i], names[j], errors[i], errors[j], facts.names) for i, j in pairs]
         return Diversity(float(np.abs(errors).min(axis=0).mean()), found)
-    right = are_right(ballots.outputs, facts)
+    rules = [facts.decided_by(ballots.rule(member)) for member in range(len(ballots))]
+    right = np.stack([are_right(of_member, said) for of_member, said in zip(rules, ballots.outputs, strict=True)])
     parts = dict(_parts(right, facts))
     found = [
         Pair(names[i], names[j], likeness(right[i], right[j]), {k: likeness(v[i], v[j]) for k, v in parts.items()})
@@ -86,10 +87,10 @@ def diversity(names: Sequence[str], ballots: Ballots, facts: Facts) -> Diversity
     return Diversity(float(right.any(axis=0).mean()), found)
 
 
-def are_right(outputs: Outputs, facts: Facts) -> Right:
-    """Return which answers are right, (…, n) of classes, (…, n, t) of labels."""
+def are_right(facts: Facts, outputs: Outputs) -> Right:
+    """Return which decisions are right, (n,) of classes, (n, t) of labels; of soft labels by the likeliest class."""
     if facts.kind == "classes":
-        return np.asarray(outputs.argmax(axis=-1) == facts.y)
+        return np.asarray(guessed(facts, outputs) == facts.y)
     return np.asarray(decided(outputs) == facts.y)
 
 

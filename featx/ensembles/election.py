@@ -84,7 +84,8 @@ class Election:
     def shared(self) -> dict[str, Any]:
         """What is to be said of the members, whatever the method."""
         evidence = self.evidence
-        merits = [evidence.merit(said) for said in evidence.ballots.outputs]
+        ballots = evidence.ballots
+        merits = [evidence.merit(said, ballots.rule(member)) for member, said in enumerate(ballots.outputs)]
         best = int(np.argmax(np.nan_to_num(merits, nan=-np.inf)))
         return {
             "metric": evidence.spec.metric,
@@ -120,7 +121,8 @@ class Election:
         combiner = self.evidence.learnt(vote)
         voted = self.evidence.cross_fitted(vote)
         rows = self.choosers[0].take(self.evidence.ids)
-        tables = [like(rows, self.known.names, voted)]
+        rule = combiner.decision(self.evidence.ballots)
+        tables = [like(rows, self.known.names, voted, rule)]
         tests = [run.answers.of("test") for run in self.runs]
         if len(tests[0].ids):
             tables.append(combiner.combine(tests, self.known.names))
@@ -135,24 +137,27 @@ class Election:
             "target": self.target,
             self.known.kind: self.known.names,
             "metrics": {part: metrics[part]},
-            "conformal": ConformalSpec.of(self.known, answered),
+            "conformal": ConformalSpec.of(self.known, answered, self.study.groups),
+            "decision": rule,
         }
         artifact.write_ensemble(folder, [run.path for run in kept], header)
 
     def _explained(self, vote: Vote, voted: Outputs, part: str) -> dict[str, Any]:
         """Return what stands in ``metrics.json`` beside the scores."""
         names = [run.name for run in self.runs]
-        best = self.evidence.ballots.outputs[names.index(self.shared["best_member"])]
-        overruling = Overruling.of(self.shared["best_member"], voted, best, self.evidence.facts)
+        best, ballots = names.index(self.shared["best_member"]), self.evidence.ballots
+        facts, rule = self.evidence.facts, self.evidence.decision(vote)
+        both = (facts.decided_by(rule), voted), (facts.decided_by(ballots.rule(best)), ballots.outputs[best])
+        overruling = Overruling.of(self.shared["best_member"], *both)
         adds = dict(zip(names, self.evidence.contributions(vote, voted), strict=True))
         found = self.shared["diversity"]
         return self.shared | {
-            "weighted": self.evidence.facts.weights is not None,
-            "score": self._as_read(self.evidence.merit(voted)),
+            "weighted": facts.weights is not None,
+            "score": self._as_read(self.evidence.merit(voted, rule)),
             "diversity": asdict(found),
             "overruling": asdict(overruling),
             "contributions": adds,
-            "why": paragraph(self.evidence.facts, part, overruling, found, adds),
+            "why": paragraph(facts, part, overruling, found, adds),
             "finished": datetime.now(UTC).isoformat(),
         }
 

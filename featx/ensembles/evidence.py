@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from featx.decision import DecisionRule
 from featx.ensembles.ballots import Ballots, Combiner, Outputs, Vote, like
 from featx.errors import DataError
 from featx.facts import Facts
@@ -105,10 +106,14 @@ class Evidence:
             strata = np.zeros_like(strata)
         return folds_of_units(strata, self.groups, self.spec.folds, self.spec.seed)
 
-    def merit(self, outputs: Outputs) -> float:
-        """Return the score that chooses, greater is better."""
+    def decision(self, vote: Vote) -> DecisionRule | None:
+        """Return the rule by which a vote that learnt from all rows decides for a class."""
+        return self.learnt(vote).decision(self.ballots)
+
+    def merit(self, outputs: Outputs, decision: DecisionRule | None = None) -> float:
+        """Return the score that chooses, greater is better, of a model that decides by a rule."""
         assert self.spec.metric is not None  # as `of` says
-        return merit(self.spec.metric, self.facts, outputs)
+        return merit(self.spec.metric, self.facts.decided_by(decision), outputs)
 
     def contributions(self, vote: Vote, voted: Outputs) -> list[float]:
         """Return what each of the m members adds: the score of `voted` less that of a vote learnt without it.
@@ -121,7 +126,9 @@ class Evidence:
         m = len(self.ballots)
         left_out = (self.ballots.members([at for at in range(m) if at != gone]) for gone in range(m))
         without = [replace(self, ballots=others) for others in left_out]
-        return [self.merit(voted) - other.merit(other.cross_fitted(vote)) for other in without]
+        merits = [other.merit(other.cross_fitted(vote), other.decision(vote)) for other in without]
+        score = self.merit(voted, self.decision(vote))
+        return [score - one for one in merits]
 
 
 def cross_fitted(
@@ -147,4 +154,5 @@ def cross_fitted(
     """
     evidence = Evidence.of(members, known, spec, groups)
     first = members[0].take(evidence.ids)
-    return like(first, evidence.ballots.names, evidence.cross_fitted(vote)).take(members[0].ids)
+    voted = like(first, evidence.ballots.names, evidence.cross_fitted(vote), evidence.decision(vote))
+    return voted.take(members[0].ids)

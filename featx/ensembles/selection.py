@@ -32,7 +32,8 @@ def select(ballots: Ballots, facts: Facts, spec: EnsembleSpec) -> Combiner:
     best, kept, last_gain = (-np.inf, -np.inf), picks.copy(), 0
     for size in range(1, MOST_PICKS + 1):
         means = [(total + said) / size for said in ballots.outputs]
-        scores = [_merit(metric, facts, mean) for mean in means]
+        of_means = [facts.decided_by(ballots.rule_of_mean((picks + one).tolist())) for one in np.eye(len(ballots))]
+        scores = [_merit(metric, of_mean, mean) for of_mean, mean in zip(of_means, means, strict=True)]
         tied = [at for at, value in enumerate(scores) if value == max(scores)]
         finer = {at: _merit(tie_breaker, facts, means[at]) for at in tied}
         pick = max(tied, key=finer.__getitem__)

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import entr
 
+from featx.decision import DecisionRule, decided_codes
 from featx.ensembles.ballots import Ballots, Combiner, Learn, Outputs, Vote, Weighing
 from featx.facts import Facts
 from featx.scoring import decided
@@ -29,7 +30,7 @@ class Mean(Weighing):
 
 
 class Majority(Weighing):
-    """Counts the members' classes; of labels, whether each says that an image has it.
+    """Counts the classes that the members decide for; of labels, whether each says that an image has it.
 
     A tie goes to the class with the larger mean probability among all members, and of a label to their mean. The
     answers are the shares of the votes, less than a thousandth of a vote apart from them (the tie-break); weights
@@ -50,12 +51,17 @@ class Majority(Weighing):
         tie_break = TIE_SHARE / len(ballots)
         return np.asarray((shares + tie_break * ballots.outputs.mean(axis=0)) / (1 + tie_break))
 
+    def decision(self, ballots: Ballots) -> DecisionRule | None:
+        """Return None: the members' rules are in their decisions already, and most votes decide."""
+        return None
+
 
 def _guesses(ballots: Ballots) -> NDArray[np.float64]:
     """(m, n, k) 1 for the class that a member names, or each label; 0 elsewhere."""
     if ballots.kind == "labels":
         return decided(ballots.outputs).astype(np.float64)
-    return np.asarray(np.eye(len(ballots.names))[ballots.outputs.argmax(axis=2)])
+    codes = [decided_codes(said, ballots.rule(member)) for member, said in enumerate(ballots.outputs)]
+    return np.asarray(np.eye(len(ballots.names))[np.stack(codes)])
 
 
 class Confidence(Combiner):

@@ -30,7 +30,8 @@ def by_score(ballots: Ballots, facts: Facts, spec: EnsembleSpec) -> Combiner:
     Of members without any error or loss, these alone count.
     """
     metric = chosen_metric(facts, spec.metric)
-    merits = np.nan_to_num([merit(metric, facts, said) for said in ballots.outputs])
+    each = enumerate(ballots.outputs)
+    merits = np.nan_to_num([merit(metric, facts.decided_by(ballots.rule(member)), said) for member, said in each])
     if metric not in LESS_IS_BETTER:
         return Mean(weights=scaled(merits.clip(min=0)))
     perfect = merits == 0

@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 from featx.ensembles.ballots import Outputs
 from featx.ensembles.diversity import Diversity, Pair, are_right
 from featx.facts import Facts
-from featx.scoring import decided
+from featx.scoring import decided, guessed
 
 SURE = 0.05  # the largest p of a sign test that is not put down to chance
 
@@ -38,15 +38,22 @@ class Overruling:
     p: float
 
     @classmethod
-    def of(cls, member: str, vote: Outputs, best: Outputs, facts: Facts) -> "Overruling":
-        """Compare a vote with its best member."""
+    def of(cls, member: str, of_vote: tuple[Facts, Outputs], of_best: tuple[Facts, Outputs]) -> "Overruling":
+        """Compare a vote with its best member.
+
+        Parameters
+        ----------
+        of_vote, of_best
+            What is known of the rows, with the rule of decision, and what each says.
+        """
+        (facts, vote), (_, best) = of_vote, of_best
         if facts.kind == "numbers":
             ours, theirs = np.abs(vote - facts.y), np.abs(best - facts.y)
             differ, vote_right, member_right = ours != theirs, ours < theirs, theirs < ours
         else:
-            said = [of.argmax(axis=1) if facts.kind == "classes" else decided(of) for of in (vote, best)]
+            said = [guessed(*of) if facts.kind == "classes" else decided(of[1]) for of in (of_vote, of_best)]
             differ = said[0] != said[1]
-            vote_right, member_right = (differ & are_right(of, facts) for of in (vote, best))
+            vote_right, member_right = (differ & are_right(*of) for of in (of_vote, of_best))
         won, lost = int(vote_right.sum()), int(member_right.sum())
         p = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
         return cls(member, differ.size, int(differ.sum()), won, lost, p)

@@ -1,17 +1,21 @@
 """What runs' probabilities are good for: sets that hold the truth, and knowing when to say nothing."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.conformal import cross_fitted, in_sets, strangeness, thresholds
+from featx.conformal import ConformityScores, in_sets
 from featx.errors import DataError
 from featx.facts import Facts
 from featx.metrics import aligned
-from featx.tables import Answered, Known
+from featx.scoring import guessed, right
+from featx.tables import Answered, Ids, Known
 
 Floats = NDArray[np.float64]
+Groups = Callable[[Ids], NDArray[Any] | None]  # what a split keeps whole, of the rows of some ids
 
 
 @dataclass(frozen=True)
@@ -34,24 +38,29 @@ class Beliefs:
             if value is not None and not 0 < value < 1:
                 raise DataError(f"{name} is {value:g}, expected a number between 0 and 1")
 
-    def of(self, table: Answered, known: Known) -> dict[str, float]:
+    def of(self, table: Answered, known: Known, groups: Groups) -> dict[str, float]:
         """Return what to add where the rows that choose are scored: each half's sets are made by the other half."""
         facts, outputs = aligned(known, table)
         if self.coverage is None or facts.kind == "labels":
             return self._abstaining(facts, outputs)
-        limits = cross_fitted(strangeness(facts, outputs), self.coverage)
-        return self._covering(facts, outputs, limits) | self._abstaining(facts, outputs)
+        scores = ConformityScores.of(facts, outputs, groups(table.ids))
+        limits = scores.cross_fitted(self.coverage)
+        return self._covering(scores, limits, facts, outputs) | self._abstaining(facts, outputs)
 
-    def on_test(self, chooser: Answered, known: Known, table: Answered, test: Known) -> dict[str, float]:
+    def on_test(
+        self, of_choosers: tuple[Answered, Known], of_test: tuple[Answered, Known], groups: Groups
+    ) -> dict[str, float]:
         """Return what to add where test rows are scored: their sets are made by the rows that choose."""
+        (chooser, known), (table, test) = of_choosers, of_test
         facts, outputs = aligned(test, table)
         if self.coverage is None or facts.kind == "labels":
             return self._abstaining(facts, outputs)
-        limits = thresholds(strangeness(*aligned(known, chooser)), self.coverage)
-        return self._covering(facts, outputs, limits[None]) | self._abstaining(facts, outputs)
+        limits = ConformityScores.of(*aligned(known, chooser), groups(chooser.ids)).thresholds(self.coverage)
+        scores = ConformityScores.of(facts, outputs, groups(table.ids))
+        return self._covering(scores, limits[None], facts, outputs) | self._abstaining(facts, outputs)
 
-    def _covering(self, facts: Facts, outputs: Floats, limits: Floats) -> dict[str, float]:
-        covered = float((strangeness(facts, outputs) <= limits).mean())
+    def _covering(self, scores: ConformityScores, limits: Floats, facts: Facts, outputs: Floats) -> dict[str, float]:
+        covered = scores.covered(limits)
         if facts.kind == "numbers":
             return {"covered": covered, "interval_width": float(2 * limits.mean())}
         return {"covered": covered, "set_size": float(in_sets(outputs, limits).sum(1).mean())}
@@ -61,6 +70,7 @@ class Beliefs:
             return {}
         if facts.kind != "classes":
             raise DataError(f"only answers of classes can be abstained from, these are {facts.kind}")
-        said = outputs.max(1) >= self.abstain_below
-        right = outputs.argmax(1) == facts.y
-        return {"answered": float(said.mean()), "answered_accuracy": float(right[said].mean()) if any(said) else np.nan}
+        said = outputs[np.arange(len(facts)), guessed(facts, outputs)] >= self.abstain_below
+        is_right = right(facts, outputs)
+        accuracy = float(is_right[said].mean()) if said.any() else np.nan
+        return {"answered": float(said.mean()), "answered_accuracy": accuracy}

@@ -130,8 +130,9 @@ def compare(
     drawn = np.stack([one[metric] for one in drawn_scores(choosing, resamples, facts.weights)])
     if facts.weights is not None and facts.weights.any() and metric in {"accuracy", "mae"}:
         found = [one | {f"confidence_{metric}": interval(draws)} for one, draws in zip(found, drawn, strict=True)]
-    by_rows = facts.kind == "classes" and metric == "accuracy" and facts.weights is None and groups is None
-    p = _by_rows(facts, [outputs for _, outputs in pairs]) if by_rows else _by_draws(drawn, seen)
+    by_rows = facts.kind == "classes" and metric == "accuracy" and groups is None
+    by_rows = by_rows and facts.weights is None and facts.shares is None
+    p = _by_rows(pairs) if by_rows else _by_draws(drawn, seen)
     corrected = holm(p)
     runs = {names[0]: Compared(found[0])}
     for at, name in enumerate(names[1:], start=1):
@@ -156,8 +157,8 @@ def drawable(facts: Facts) -> list[str]:
     return [name for name, of in scores_of(facts).items() if not (is_large and isinstance(of, Ranked))]
 
 
-def _by_rows(facts: Facts, outputs: Sequence[Floats]) -> list[float]:
-    first, *others = (right(facts, one).astype(bool) for one in outputs)
+def _by_rows(pairs: Sequence[tuple[Facts, Floats]]) -> list[float]:
+    first, *others = (right(facts, outputs).astype(bool) for facts, outputs in pairs)
     return [float(mcnemar_midp((other & ~first).sum(), (first & ~other).sum())) for other in others]
 
 

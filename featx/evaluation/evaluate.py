@@ -190,11 +190,14 @@ def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs, copies: 
     if final:
         test = study.open_test(target, [run.name for run in ranked])
         tables = {run.name: run.answers.of("test") for run in ranked}
-        more = {run.name: beliefs.on_test(choosers[run.name], truth, tables[run.name], test) for run in ranked}
+        more = {
+            run.name: beliefs.on_test((choosers[run.name], truth), (tables[run.name], test), study.groups)
+            for run in ranked
+        }
         on = test
     else:
         tables, on = {run.name: choosers[run.name] for run in ranked}, truth
-        more = {name: beliefs.of(table, truth) for name, table in tables.items()}
+        more = {name: beliefs.of(table, truth, study.groups) for name, table in tables.items()}
     rows = [_row(run, tables[run.name], on, more[run.name]) for run in ranked]
     found = Evaluation(
         target,

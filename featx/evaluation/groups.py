@@ -19,7 +19,7 @@ from featx.evaluation.intervals import Resamples, drawn_scores, intervals
 from featx.evaluation.members import Members
 from featx.evaluation.paired import bootstrap_p, holm
 from featx.facts import Facts
-from featx.scoring import Floats, Scorer, is_better_less
+from featx.scoring import Floats, Scorer, guessed, is_better_less
 
 FEWEST = 20  # rows of a group that is compared
 MOST_GROUPS = 40  # of a grouping that are shown, the largest
@@ -130,9 +130,7 @@ class Answers:
 
     def plain(self) -> "Answers":
         """Return the same, all rows counting alike."""
-        facts = self.facts
-        alike = Facts(facts.kind, facts.names, facts.y, None, facts.shares, facts.ordered)
-        return Answers(alike, self.outputs, self.units, self.may_choose)
+        return Answers(replace(self.facts, weights=None), self.outputs, self.units, self.may_choose)
 
 
 def for_whom(answers: Answers, members: Sequence[Members]) -> list[Grouping]:
@@ -211,7 +209,7 @@ def _grouping(
                 _intervals(scorer, resamples.within(rows)) if corrected is not None else {},
                 corrected,
                 corrected is not None and corrected < SIGNIFICANT and bool(wrong[rows].mean() > mean_wrong),
-                float((answers.outputs[rows].argmax(1) == 1).mean()) if answers.is_binary else None,
+                float((guessed(facts, answers.outputs)[rows] == 1).mean()) if answers.is_binary else None,
             )
         )
     known = np.flatnonzero(each.known)

@@ -70,6 +70,8 @@ def _answers(graph: Graph, estimator: Any, x: Name, d: int) -> Name:
 
 def _probabilities(graph: Graph, estimator: Any, x: Name, d: int) -> Name:
     """Add a classifier of one target."""
+    if isinstance(estimator, Pipeline):
+        return _weighted(graph, estimator, x, d)
     if isinstance(estimator, CalibratedClassifierCV):
         (inner,) = estimator.calibrated_classifiers_
         raw = _raw(graph, inner.estimator, x, d)
@@ -82,6 +84,19 @@ def _probabilities(graph: Graph, estimator: Any, x: Name, d: int) -> Name:
             return graph.op("Softmax", raw, axis=1)
         return graph.both(graph.op("Sigmoid", raw))
     return _bare(graph, estimator, x, d)
+
+
+def _weighted(graph: Graph, model: Pipeline, x: Name, d: int) -> Name:
+    """Add the probabilities of a Pipeline of `featx.heads.decisions`; the decision is left to who reads them."""
+    (_, classifier), *steps = model.steps
+    found = graph.cast(_probabilities(graph, classifier.estimators_[0], x, d), DOUBLE)
+    for name, step in steps:
+        if name == "prior":
+            found = graph.affine(found, 1 / step.scale_, np.zeros_like(step.scale_))
+        elif name == "sum":
+            total = graph.op("ReduceSum", found, graph.constant(np.array([1])), keepdims=1)
+            found = graph.op("Div", found, total)
+    return found
 
 
 def _bare(graph: Graph, estimator: Any, x: Name, d: int) -> Name:
@@ -97,6 +112,9 @@ def _bare(graph: Graph, estimator: Any, x: Name, d: int) -> Name:
 
 def _raw(graph: Graph, estimator: Any, x: Name, d: int) -> Name:
     """Add what calibration starts from, in double: decision values or probabilities, one column for two classes."""
+    if isinstance(estimator, Pipeline):
+        proba = _weighted(graph, estimator, x, d)
+        return graph.columns(proba, 1, 2) if len(estimator.classes_) == 2 else proba
     found = graph.cast(_bare(graph, estimator, x, d), DOUBLE)
     if len(estimator.classes_) > 2:
         return found

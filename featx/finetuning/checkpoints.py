@@ -29,12 +29,13 @@ class Answers(nn.Module):
     offset: Tensor
     factor: Tensor
     values: Tensor
+    class_weights: Tensor
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
         self._loss = spec.loss
         self._activation = spec.layers.activation
-        for name in ("offset", "factor", "values"):
+        for name in ("offset", "factor", "values", "class_weights"):
             self.register_buffer(name, torch.tensor(getattr(spec, name), dtype=torch.float64), persistent=False)
 
     def forward(self, outputs: Tensor) -> Tensor:
@@ -43,6 +44,9 @@ class Answers(nn.Module):
         if not loss.of_classes:
             return (ACTIVATIONS[self._activation](outputs) * self.factor + self.offset).float()
         found = loss.answers(outputs)
+        if len(self.class_weights):
+            divided = found.double() / self.class_weights
+            found = (divided / divided.sum(1, keepdim=True)).float()
         return (found.double() @ self.values[:, None]).float() if len(self.values) else found
 
 

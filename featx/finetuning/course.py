@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from featx.decision import DecisionRule, decided_codes
 from featx.findings import Finding
 
 RISEN = 1.05  # times the lowest held-out loss: what counts as risen
@@ -117,7 +118,13 @@ class Course:
         return cls(**written | {"epochs": [Epoch(**one) for one in written["epochs"]]})
 
 
-def findings(course: Course, classes: Sequence[str], answers: NDArray[np.floating], varied: bool) -> list[Finding]:
+def findings(
+    course: Course,
+    classes: Sequence[str],
+    answers: NDArray[np.floating],
+    varied: bool,
+    decision: DecisionRule | None = None,
+) -> list[Finding]:
     """Return what went wrong in a training.
 
     Parameters
@@ -128,6 +135,8 @@ def findings(course: Course, classes: Sequence[str], answers: NDArray[np.floatin
         (n, k) of the chosen weights on rows that were not learnt from.
     varied
         Whether the truth of those rows is not all the same.
+    decision
+        The rule by which the network decides for a class.
     """
     found = [*_not_finite(course), *_diverged(course), *_over_fitted(course)]
     spread = float(np.ptp(answers, axis=0).max()) if len(answers) else 1.0
@@ -141,7 +150,7 @@ def findings(course: Course, classes: Sequence[str], answers: NDArray[np.floatin
             )
         )
     elif varied and classes and len(answers):
-        counts = np.bincount(answers.argmax(1), minlength=len(classes))
+        counts = np.bincount(decided_codes(answers, decision), minlength=len(classes))
         if counts.max() >= ONE_CLASS * len(answers):
             name = classes[int(counts.argmax())]
             found.append(

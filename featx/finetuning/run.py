@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from featx.artifact import RECORDED_OF_NETWORKS, provenance
 from featx.conformal import ConformalSpec
 from featx.curves import write_curves
+from featx.decision import DecisionRule
 from featx.disk import locked, sha256_of, write_json, write_table
 from featx.embeddings.devices import device_named
 from featx.finetuning.checkpoints import Answers, write_network
@@ -176,11 +177,11 @@ def _make(job: Job, work: Path, folder: Path) -> None:
         others = every.take(np.arange(job.supply.n_train, len(ids)))
         answers = Answers(made)(outputs(network, others, spec.batch_size, machine.device)).numpy()
         pace = images_per_s(network, machine.device)
-    predictions = _predictions(job, ids[job.supply.n_train :], answers)
+    predictions = _predictions(job, ids[job.supply.n_train :], answers, task.decision)
     val = predictions.of("val")
     labels = study.labels(job.target)
     shown = val.values if isinstance(val, Estimates) else val.proba
-    odd = findings(course, task.classes, shown, varied=_is_varied(labels.take(val.ids)))
+    odd = findings(course, task.classes, shown, varied=_is_varied(labels.take(val.ids)), decision=task.decision)
     log = pd.DataFrame([vars(epoch) for epoch in course.epochs])
     log.to_csv(folder / "log.csv", index=False)
     metrics: dict[str, Any] = {
@@ -202,7 +203,8 @@ def _make(job: Job, work: Path, folder: Path) -> None:
         "classes": task.classes,
         "numbers": task.numbers,
         "metrics": {"val": metrics["val"]},
-        "conformal": ConformalSpec.of(labels, predictions),
+        "decision": task.decision,
+        "conformal": ConformalSpec.of(labels, predictions, study.groups),
     }
     write_network(folder, network.cpu(), made, header)
     (work / LAST).rename(folder / LAST)
@@ -247,11 +249,13 @@ def _carved(job: Job, task: Task) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return np.flatnonzero(~at), np.flatnonzero(at)
 
 
-def _predictions(job: Job, ids: Ids, answers: NDArray[np.float32]) -> Answered:
+def _predictions(job: Job, ids: Ids, answers: NDArray[np.float32], decision: DecisionRule | None) -> Answered:
     part = job.study.split.reindex(pd.Index(ids)).to_numpy(object)
     labels = job.study.labels(job.target)
     named = [name for name in ("val", "test") if (part == name).any()]
-    return concatenated([answers_of_part(labels, name, ids[part == name], answers[part == name]) for name in named])
+    return concatenated(
+        [answers_of_part(labels, name, ids[part == name], answers[part == name], decision=decision) for name in named]
+    )
 
 
 def _is_varied(labels: Known) -> bool:

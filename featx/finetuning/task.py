@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from featx.decision import DecisionRule, rule_of_weights
 from featx.errors import DataError
 from featx.finetuning.goal import Goal
 from featx.finetuning.layers import check_range
@@ -14,7 +15,7 @@ from featx.specs.embedding import EmbeddingRequest, Preprocessing
 from featx.specs.finetune import FinetuneSpec, LossSpec, NetworkSpec, Scale
 from featx.tables import Numbers, Truth
 from featx.targets import strata
-from featx.weighting import row_weights
+from featx.weighting import class_weights, row_weights, weights_without_classes
 from featx.workspace import Study
 
 MOST_VALUES = 1000  # of a number that is learnt as classes
@@ -44,6 +45,8 @@ class Task:
         (n,) codes that held-out rows keep the shares of.
     groups
         (n,) that stay whole.
+    class_weights
+        (k,) of the classes in training; None where all count the same.
     """
 
     spec: FinetuneSpec
@@ -53,6 +56,12 @@ class Task:
     strata: NDArray[np.int64]
     groups: NDArray[np.object_] | None
     coding: Coding = field(default_factory=Coding)
+    class_weights: NDArray[np.float64] | None = None
+
+    @property
+    def decision(self) -> DecisionRule | None:
+        """The rule by which the network decides for a class."""
+        return rule_of_weights(self.class_weights)
 
     @property
     def n_outputs(self) -> int:
@@ -70,6 +79,7 @@ class Task:
             offset=self.coding.offset,
             factor=self.coding.factor,
             values=self.coding.values,
+            class_weights=() if self.class_weights is None else tuple(self.class_weights.tolist()),
         )
 
 
@@ -91,11 +101,12 @@ def task_for(study: Study, target: str, spec: FinetuneSpec, group_columns: list[
         made = _of_classes(labels, loss, named, spec)
     groups = study.group_names(group_columns, ids) if group_columns else None
     weights = row_weights("finetune", spec.class_weight, labels, groups)
+    of_classes = class_weights("finetune", spec.class_weight, labels, weights_without_classes(labels, groups))
     targets, n_outputs, coding = made
     goal = Goal(named, n_outputs, targets, torch.from_numpy(weights.astype(np.float32)), spec.layers.activation)
     bands = strata(study.manifest_of(ids), target, study.recipe.targets[target]).codes
     classes, numbers = ((), labels.names) if isinstance(labels, Numbers) else (labels.classes, ())
-    return Task(spec, classes, numbers, goal, bands, study.groups(ids), coding)
+    return Task(spec, classes, numbers, goal, bands, study.groups(ids), coding, of_classes)
 
 
 Made = tuple[torch.Tensor, int, Coding]  # targets, m, and what outputs mean

@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline
 from featx.answering import answers_of
 from featx.facts import Facts
 from featx.heads.calibration import Outputs, calibrate, with_calibration
-from featx.heads.fitting import OutOfFold
+from featx.heads.fitting import OutOfFold, decide_by_rule, without_weights_of
 from featx.heads.models import Head
 from featx.heads.passes import Course, give_back
 from featx.heads.rows import Lessons, TrainRows
@@ -40,17 +40,18 @@ def learnt_in_passes(
     fold_of = known.fold_of(spec.folds, spec.seed)
     sets = fold_of != np.arange(spec.folds + 1)[:, None]
     watch(f"fit {spec.name}", 0, 2)
-    course = Course(stored, known.facts.y, known.weights, sets, known.facts.n_outputs)
-    *of_folds, model = head.in_passes(params, course)
+    course = Course(stored, known.facts.y, known.lessons().weights, sets, known.facts.n_outputs)
+    *of_folds, model = (without_weights_of(known, one, head) for one in head.in_passes(params, course))
     watch(f"fit {spec.name}", 1, 2)
     outputs = _held_out(of_folds, stored, known.facts, fold_of, head.calibrated)
     del stored, course, sets
     give_back()
-    lessons = standing_for_all(known.lessons(), spec.seed)
+    lessons = standing_for_all(known.calibration_lessons(), spec.seed)
     chosen = calibrate(spec.calibration, outputs, known.facts, lessons, fold_of)
     if chosen.method != "none":
         name, clf = model.steps[-1]
         model.steps[-1] = (name, with_calibration(clf, chosen.method, outputs, lessons))
+    decide_by_rule(model, known)
     watch(f"fit {spec.name}", 2, 2)
     return model, OutOfFold(chosen.proba, fold_of.astype(np.int64), chosen.method, chosen.log_losses)
 

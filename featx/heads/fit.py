@@ -251,7 +251,8 @@ def _nested(job: Job, rows: TrainRows, options: SearchOptions, watch: Watch) -> 
             found = search(arenas, job.spec, Path(folder, "journal"), unwatched, options)
         arena, asked = arenas[found.embeddings], job.arenas(held)[found.embeddings].rows
         model, _ = learnt_in_folds(arena.head, found.params, arena.rows, job.spec)
-        each.append(merit(found.metric, asked.facts, answers_of(model, asked.x, asked.facts.kind)))
+        facts = asked.facts.decided_by(asked.decision)
+        each.append(merit(found.metric, facts, answers_of(model, asked.x, facts.kind)))
     watch("nested search", job.spec.nested, job.spec.nested)
     return {"folds": each, "mean": float(np.mean(each)), "sd": float(np.std(each, ddof=1))}
 
@@ -262,20 +263,21 @@ def _make(job: Job, made: Searched | None, folder: Path, watch: Watch) -> None:
     spec, known, train_ids = job.spec, job.known, job.ids["train"]
     start = time.perf_counter()
     model, unseen, facts = _learnt(job, made, watch)
-    tables = [answers_of_part(known, "oof", train_ids, unseen.answers, unseen.fold_of)]
+    rule = made.arena.rows.decision
+    tables = [answers_of_part(known, "oof", train_ids, unseen.answers, unseen.fold_of, rule)]
     answer_s = 0.0
     for part in ("val", "test"):
         if len(job.ids[part]):
             asked, answers = _answers(job, made, model, job.ids[part])
             answer_s += asked / len(answers)
-            tables.append(answers_of_part(known, part, job.ids[part], answers))
+            tables.append(answers_of_part(known, part, job.ids[part], answers, decision=rule))
     answered = concatenated(tables)
     metrics = _metrics(job, answered, made, time.perf_counter() - start)
     if len(tables) > 1:
         metrics["answer_s"] = answer_s / (len(tables) - 1)  # an image, from its embedding
     metrics[VAL_STATE] = job.study.choosing_state(job.target)
     metrics["calibration"] = {"method": unseen.method, "log_losses": unseen.log_losses}
-    odd = [*in_answers(facts, unseen.answers), *made.found.findings, *in_folds(facts, spec.folds)]
+    odd = [*in_answers(facts.decided_by(rule), unseen.answers), *made.found.findings, *in_folds(facts, spec.folds)]
     metrics["findings"] = [asdict(one) for one in odd]
     write_json(folder / "metrics.json", metrics)
     write_table(folder / "predictions.parquet", answered.to_frame())
@@ -284,7 +286,8 @@ def _make(job: Job, made: Searched | None, folder: Path, watch: Watch) -> None:
         known.kind: known.names,
         "n_features": made.arena.rows.x.shape[1],
         "embeddings": [one.model_dump(include=set(ResolvedEmbedding.model_fields)) for one in made.chosen],
-        "conformal": ConformalSpec.of(known, answered),
+        "conformal": ConformalSpec.of(known, answered, job.study.groups),
+        "decision": rule,
         "metrics": {part: metrics[part] for part in ("oof", "val") if metrics[part]},
     }
     write_head(folder, model, header, made.arena.rows.x[:N_GOLDEN])

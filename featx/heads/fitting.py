@@ -19,6 +19,7 @@ from sklearn.pipeline import Pipeline
 from featx.answering import answers_of
 from featx.facts import Facts
 from featx.heads.calibration import METHODS, Outputs, calibrate, with_calibration
+from featx.heads.decisions import with_decision, without_class_weights
 from featx.heads.models import Head
 from featx.heads.rows import Lessons, TrainRows
 from featx.heads.scaling import Params, is_learnt
@@ -63,6 +64,20 @@ def fitted(head: Head, params: Params, rows: TrainRows, method: Calibration, spe
         name, clf = pipeline.steps[-1]
         pipeline.steps[-1] = (name, _calibrated(clf, METHODS[method], rows, rows.lessons(), spec))
     return _taught(pipeline, rows, in_double=method != "none" or head.calibrated)
+
+
+def without_weights_of(rows: TrainRows, model: Pipeline, head: Head) -> Pipeline:
+    """Return a fitted model whose own probabilities, where it has some, are without the class weights of its rows."""
+    if rows.class_weights is not None and not head.calibrated:
+        name, clf = model.steps[-1]
+        model.steps[-1] = (name, without_class_weights(clf, rows.class_weights))
+    return model
+
+
+def decide_by_rule(model: Pipeline, rows: TrainRows) -> None:
+    """Make a fitted model decide for a class by the class weights of its rows."""
+    name, clf = model.steps[-1]
+    model.steps[-1] = (name, with_decision(clf, rows.decision))
 
 
 def _taught(pipeline: Pipeline, rows: TrainRows, *, in_double: bool) -> Pipeline:
@@ -152,10 +167,11 @@ def learnt_in_folds(
         Told how many fits are done, and of how many.
     """
     fold_of, facts = rows.fold_of(spec.folds, spec.seed).astype(np.int64), rows.facts
-    by = facts, rows.lessons(), fold_of
+    lessons = rows.calibration_lessons()
+    by = facts, lessons, fold_of
 
     def learnt(learn: TrainRows) -> Pipeline:
-        return fitted(head, params, learn, "none", spec)
+        return without_weights_of(rows, fitted(head, params, learn, "none", spec), head)
 
     outputs = _of_others(head, learnt, rows, fold_of, lambda done: after(done, spec.folds + 1))
     model = learnt(rows)
@@ -172,7 +188,8 @@ def learnt_in_folds(
             choice = replace(better, proba=calibrate(better.method, outputs, *by).proba)
     if choice.method != "none":
         name, clf = model.steps[-1]
-        model.steps[-1] = (name, with_calibration(clf, choice.method, alike, rows.lessons()))
+        model.steps[-1] = (name, with_calibration(clf, choice.method, alike, lessons))
+    decide_by_rule(model, rows)
     return model, OutOfFold(choice.proba, fold_of, choice.method, choice.log_losses)
 
 

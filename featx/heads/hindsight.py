@@ -12,7 +12,7 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
 from featx.facts import Facts
 from featx.findings import Finding
-from featx.scoring import decided
+from featx.scoring import decided, guessed
 
 FEWEST_TRIALS = 6  # with a score, to say what mattered
 EDGE = 0.01  # of a range, on its own scale
@@ -99,10 +99,10 @@ def in_answers(facts: Facts, answers: NDArray[np.float64]) -> list[Finding]:
             return []
         text = f"{', '.join(never)}: no image is said to have it; try metric = 'macro_f1', or more images that do"
         return [Finding("never said", text)]
-    guessed = np.unique(answers.argmax(1))
-    if len(guessed) > 1 or len(np.unique(facts.y)) == 1:
+    codes = np.unique(guessed(facts, answers))
+    if len(codes) > 1 or len(np.unique(facts.y)) == 1:
         return []
-    name = facts.names[guessed[0]]
+    name = facts.names[codes[0]]
     text = f"every image is taken for {name!r}: nothing was learnt but the majority; try class_weight = 'balanced' "
     return [Finding("one class", text + "with metric = 'balanced_accuracy', or other embeddings")]
 

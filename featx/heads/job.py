@@ -20,7 +20,7 @@ from featx.registry import HEADS
 from featx.specs.head import HeadSpec
 from featx.storage.store import EmbeddingStore
 from featx.tables import Embeddings, Ids, Known, Truth
-from featx.weighting import row_weights
+from featx.weighting import class_weights, weights_without_classes
 from featx.workspace import RULES, LockedEmbedding, Study
 
 FLOAT_BYTES = 4
@@ -119,7 +119,9 @@ class Job:
             x = self.stored(np.asarray(ids)[at]).x(np.arange(len(at)))
             return Arena(self._head(*x.shape), replace(rows, x=x))
         x, facts = self.x(ids, chosen), Facts.of(self.known.take(ids))
-        return Arena(self._head(*x.shape), TrainRows(x, facts, self.weights, self.study.groups(ids)))
+        return Arena(
+            self._head(*x.shape), TrainRows(x, facts, self.weights, self.study.groups(ids), self.class_weights)
+        )
 
     def _head(self, n_rows: int, n_features: int) -> Head:
         task = Task(n_rows, n_features, len(self.known.names), self.spec.seed, self.known.kind, self.spec.solver)
@@ -151,7 +153,9 @@ class Job:
         """The train rows without their vectors."""
         ids = self.ids["train"]
         empty = np.zeros((len(ids), 1), dtype=np.float32)
-        return TrainRows(empty, Facts.of(self.known.take(ids)), self.weights, self.study.groups(ids))
+        return TrainRows(
+            empty, Facts.of(self.known.take(ids)), self.weights, self.study.groups(ids), self.class_weights
+        )
 
     def _sample(self) -> NDArray[np.intp]:
         """Return as many row numbers as the search has memory for: folds hold their rows once more."""
@@ -171,6 +175,11 @@ class Job:
                 f"head {self.spec.name!r} cannot have calibration = {self.spec.calibration!r} for {self.known.kind}; "
                 f"expected one of {', '.join(known)}"
             )
+        if self.spec.calibration == "temperature" and head.calibrated and self.class_weights is not None:
+            return UnsuitedError(
+                f"head {self.spec.name!r} has calibration = 'temperature' and class_weight: a temperature has no "
+                "offset to remove the weights by; say 'platt', 'isotonic' or 'auto'"
+            )
         if (why := self._cannot_pass(head)) is not None:
             return UnsuitedError(
                 f"head {self.spec.name!r} has more rows than memory_gb = {self.spec.memory_gb}, and {why}"
@@ -180,7 +189,7 @@ class Job:
                 f"head {self.spec.name!r} has no solver {self.spec.solver!r}; expected {' or '.join(head.solvers)}"
             )
         soft = isinstance(self.known, Truth) and self.known.shares is not None
-        if head.weighs or not (soft or self.weights is not None):
+        if head.weighs or not (soft or self.weights is not None or self.class_weights is not None):
             return None
         found = "soft labels" if soft else "weights"
         return UnsuitedError(f"head {self.spec.name!r} cannot weigh rows, the target has {found}; use another head")
@@ -199,8 +208,17 @@ class Job:
 
     @cached_property
     def weights(self) -> NDArray[np.float64] | None:
-        """(n,) of the train rows; None where all weigh the same."""
+        """(n,) of the train rows, their classes left aside; None where all weigh the same."""
+        return self._weights if np.ptp(self._weights) else None
+
+    @cached_property
+    def class_weights(self) -> NDArray[np.float64] | None:
+        """(k,) of the classes; None where all weigh the same."""
+        train = self.known.take(self.ids["train"])
+        return class_weights(f"head {self.spec.name!r}", self.spec.class_weight, train, self._weights)
+
+    @cached_property
+    def _weights(self) -> NDArray[np.float64]:
         ids, columns = self.ids["train"], self.group_columns
         groups = self.study.group_names(columns, ids) if columns else None
-        weights = row_weights(f"head {self.spec.name!r}", self.spec.class_weight, self.known.take(ids), groups)
-        return weights if np.ptp(weights) else None
+        return weights_without_classes(self.known.take(ids), groups)

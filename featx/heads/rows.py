@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx.decision import DecisionRule, rule_of_weights
 from featx.errors import DataError
 from featx.facts import Facts
 from featx.specs.head import HeadSpec
@@ -18,7 +19,7 @@ FEWEST = 4  # rows of a class: two for learning in each of two folds
 
 @dataclass(frozen=True)
 class Lessons:
-    """What an estimator is fitted on: rows, some of them more than once where labels are soft.
+    """What an estimator or a calibration is fitted on: rows, some of them more than once where labels are soft.
 
     Attributes
     ----------
@@ -46,15 +47,18 @@ class TrainRows:
     facts
         What is known of them; each class and label at least once in every fold's train rows.
     weights
-        (n,) ≥ 0, mean 1: how much each row counts in learning; None where all count the same.
+        (n,) ≥ 0, mean 1: how much each row counts in learning, its class left aside; None where all count the same.
     groups
         (n,) the unit of each row: groups and copies stay on one side of every fold; None where all rows are single.
+    class_weights
+        (k,) > 0: how much each class counts in learning; None where all count the same.
     """
 
     x: NDArray[np.float32]
     facts: Facts
     weights: NDArray[np.float64] | None = None
     groups: NDArray[Any] | None = None
+    class_weights: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -62,15 +66,35 @@ class TrainRows:
     def take(self, at: NDArray[np.intp]) -> "TrainRows":
         """Return some of the rows."""
         weights, groups = (None if of is None else of[at] for of in (self.weights, self.groups))
-        return TrainRows(self.x[at], self.facts.take(at), weights, groups)
+        return TrainRows(self.x[at], self.facts.take(at), weights, groups, self.class_weights)
 
     def lessons(self) -> Lessons:
         """Return what to fit on: where labels are soft, each row once for each class that has a share in it."""
+        return self._lessons(self.weights, self.class_weights)
+
+    def calibration_lessons(self) -> Lessons:
+        """Return what to calibrate by: the same, but rows count by the target's own weights only.
+
+        Weights of classes and groups change how often each class occurs; probabilities calibrated by them would be
+        those of another population.
+        """
+        return self._lessons(self.facts.weights, None)
+
+    def _lessons(self, weights: NDArray[np.float64] | None, class_weights: NDArray[np.float64] | None) -> Lessons:
         if self.facts.shares is None:
-            return Lessons(np.arange(len(self)), self.facts.y, self.weights)
-        at, codes = np.nonzero(self.facts.shares)
-        shares = self.facts.shares[at, codes]
-        return Lessons(at, codes, shares if self.weights is None else shares * self.weights[at])
+            at, codes, found = np.arange(len(self)), self.facts.y, weights
+        else:
+            at, codes = np.nonzero(self.facts.shares)
+            shares = self.facts.shares[at, codes]
+            found = shares if weights is None else shares * weights[at]
+        if class_weights is not None:
+            found = class_weights[codes] if found is None else found * class_weights[codes]
+        return Lessons(at, codes, found)
+
+    @property
+    def decision(self) -> DecisionRule | None:
+        """The rule by which a model of these rows decides for a class."""
+        return rule_of_weights(self.class_weights)
 
     def folds(self, n_folds: int, seed: int) -> list[Fold]:
         """Return (train, held-out) row numbers of each fold: stratified, units whole."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
 from featx.answering import answers_of
+from featx.decision import without_weights
 from featx.findings import Finding
 from featx.heads import paths
 from featx.heads.fitting import decisions, early_stops_allowed, fitted
@@ -385,7 +386,7 @@ class Contest:
             work = self.folds[number]
             scores: list[float] = []
             for found in self.path.along(params, work, values):
-                scores.append(float(np.nan_to_num(merit(self.metric, work.held.facts, found), nan=UNDEFINED)))
+                scores.append(float(np.nan_to_num(self._merit(work, found), nan=UNDEFINED)))
                 patience = self.path.patience
                 if patience is not None and max(scores) not in scores[-patience - 1 :]:
                     break
@@ -394,6 +395,13 @@ class Contest:
         with early_stops_allowed():
             at_once = AT_ONCE if self.head.one_thread else 1
             return np.array(list(run_side_by_side(of_fold, folds.tolist(), at_once=at_once)))
+
+    def _merit(self, work: FoldWork, found: NDArray[np.float64]) -> float:
+        """Return the score of answers for held-out rows; of probabilities, without the class weights of training."""
+        weights = work.learn.class_weights
+        if self.metric in NEEDS_PROBABILITIES and weights is not None:
+            found = without_weights(found, weights)
+        return merit(self.metric, work.held.facts, found)
 
     def _refit(self, params: Params, work: FoldWork, values: Sequence[Any]) -> Iterator[NDArray[np.float64]]:
         """Yield the answers of whole Pipelines, each fitted anew."""

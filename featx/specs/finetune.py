@@ -277,6 +277,8 @@ class NetworkSpec(Spec):
         Of numbers: answer = output × factor + offset, for each.
     values
         Of numbers learnt as classes: what each class stands for; the answer is their mean by probability.
+    class_weights
+        That classes had in training, which are divided out of the probabilities; empty where all had the same.
     """
 
     request: EmbeddingRequest
@@ -287,3 +289,4 @@ class NetworkSpec(Spec):
     offset: tuple[float, ...] = ()
     factor: tuple[float, ...] = ()
     values: tuple[float, ...] = ()
+    class_weights: tuple[float, ...] = ()

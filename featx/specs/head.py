@@ -40,9 +40,11 @@ class HeadSpec(Spec):
         What cross-validation inside train maximises (losses and errors are minimised); by default ``accuracy`` of
         classes, ``quadratic_kappa`` where they are ordered, ``average_precision`` of labels, ``mae`` of numbers.
     class_weight
-        ``none``, ``balanced`` (each class weighs the same), or a weight for each class name.
+        ``none``, ``balanced`` (each class weighs the same), or a weight for each class name. Probabilities are
+        calibrated without it; the model decides for the class whose product of probability and weight is the largest.
     group_weight
-        Names of ``[groups]`` joined by ``+``: each of their combinations weighs the same.
+        Names of ``[groups]`` joined by ``+``: each of their combinations weighs the same in learning, not in
+        calibration.
     embeddings
         ``all``: what the recipe extracts stands side by side; ``search``: which of it, alone or side by side, is one
         more choice of the search; otherwise those that are called so (`EmbeddingRequest.is_called`). A list is a grid,

@@ -71,7 +71,7 @@ def test_each_pair_is_compared_in_all_and_part_by_part(kind: str) -> None:
         correlation = found.pairs[0].each[known.names[0]].error_correlation
         assert correlation == pytest.approx(np.corrcoef(errors[0], errors[1])[0, 1])
         return
-    right = are_right(ballots.outputs, facts)
+    right = are_right(facts, ballots.outputs)
     assert found.oracle == pytest.approx(right.any(axis=0).mean())
     sizes = np.bincount(facts.y) if kind == "classes" else np.full(2, len(facts))
     parts = [found.pairs[0].each[name].disagreement for name in known.names]
@@ -85,10 +85,10 @@ def facts_of(codes: Sequence[int]) -> Facts:
 def test_overruling_counts_who_was_right() -> None:
     facts = facts_of([0, 0, 1, 1, 2])
     best, vote = np.eye(3)[[0, 1, 0, 1, 1]], np.eye(3)[[1, 0, 1, 1, 0]]
-    found = Overruling.of("svm", vote, best, facts)
+    found = Overruling.of("svm", (facts, vote), (facts, best))
     assert (found.n, found.n_overruled, found.n_vote_right, found.n_member_right) == (5, 4, 2, 1)
     assert found.p == 1
-    none = Overruling.of("svm", best, best, facts)
+    none = Overruling.of("svm", (facts, best), (facts, best))
     assert (none.n_overruled, none.p) == (0, 1)
 
 
@@ -96,7 +96,7 @@ def test_overruling_counts_who_was_right() -> None:
 def test_of_labels_and_numbers_each_answer_is_counted(kind: str) -> None:
     members, known = members_of(kind, skills=(0.8, 1.6))
     facts, ballots = Facts.of(known), Ballots.of(members)
-    found = Overruling.of("strong", ballots.outputs[0], ballots.outputs[1], facts)
+    found = Overruling.of("strong", *((facts, said) for said in ballots.outputs))
     assert found.n == (120 if kind == "classes" else 240)
     assert found.n_member_right > found.n_vote_right > 0
     assert found.p < 0.05
@@ -108,7 +108,7 @@ def said(kind: str, names: Sequence[str] = ("a", "b", "c"), method: str = "soft"
     evidence = Evidence.of(members, known, EnsembleSpec())
     vote = evidence.cross_fitted(VOTES.get(method))
     adds = dict(zip(names, evidence.contributions(VOTES.get(method), vote), strict=True))
-    overruling = Overruling.of(names[-1], vote, evidence.ballots.outputs[-1], evidence.facts)
+    overruling = Overruling.of(names[-1], *((evidence.facts, said) for said in (vote, evidence.ballots.outputs[-1])))
     return paragraph(evidence.facts, "val", overruling, diversity(names, evidence.ballots, evidence.facts), adds)
 
 
@@ -135,14 +135,11 @@ def test_a_vote_that_follows_its_best_member_says_so() -> None:
     evidence = Evidence.of(members, known, EnsembleSpec())
     best = evidence.ballots.outputs[1]
     found = diversity(["weak", "strong"], evidence.ballots, evidence.facts)
-    text = paragraph(
-        evidence.facts, "val", Overruling.of("strong", best, best, evidence.facts), found, {"weak": 0.0, "strong": 0.5}
-    )
+    same = Overruling.of("strong", (evidence.facts, best), (evidence.facts, best))
+    text = paragraph(evidence.facts, "val", same, found, {"weak": 0.0, "strong": 0.5})
     assert text.startswith("The vote says of all 120 val images what its best member says, strong.")
     assert "It would miss strong most (-0.5000 without it)." in text
-    useless = paragraph(
-        evidence.facts, "val", Overruling.of("strong", best, best, evidence.facts), found, {"weak": -0.1, "strong": 0.0}
-    )
+    useless = paragraph(evidence.facts, "val", same, found, {"weak": -0.1, "strong": 0.0})
     assert "None of them would be missed" in useless
 
 

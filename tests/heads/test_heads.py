@@ -26,7 +26,7 @@ from featx.progress import unwatched
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
 from featx.tables import Truth
-from featx.weighting import row_weights
+from featx.weighting import class_weights, row_weights
 from featx.workspace import Study
 from tests.conftest import TOY_RECIPE
 
@@ -94,7 +94,8 @@ def test_a_heavier_class_is_guessed_more_often(name: str) -> None:
     for weight in ("none", "balanced"):
         spec = HeadSpec(name=name, class_weight=weight)
         facts = Facts("classes", ("rest", "rare"), codes)
-        rows = TrainRows(x, facts, row_weights("head", spec.class_weight, truth_of(codes, "rest", "rare")))
+        weights = class_weights("head", spec.class_weight, truth_of(codes, "rest", "rare"), np.ones(300))
+        rows = TrainRows(x, facts, class_weights=weights)
         head = head_for(name, rows)
         if not head.weighs:
             pytest.skip(f"{name} takes no weights, and says so")
