@@ -49,11 +49,14 @@ class Loss:
     Attributes
     ----------
     rows
-        (b, m) outputs and targets to (b,) losses. Targets are (b,) codes for classes, and (b, m) for numbers.
+        (b, m) outputs and targets to (b,) losses. Targets are (b,) codes of classes, or what `of_shares` makes of soft
+        labels, or (b, m) numbers.
     answers
         (b, m) outputs to what the network is to answer: (b, k) probabilities, or (b, m) numbers.
     of_classes
-        Whether targets are codes of classes.
+        Whether targets are classes.
+    of_shares
+        (n, k) shares of the classes to the targets of `rows`; None where the loss takes one class a row only.
     n_outputs
         Of so many classes.
     problem
@@ -63,6 +66,7 @@ class Loss:
     rows: Callable[[Tensor, Tensor], Tensor]
     answers: Callable[[Tensor], Tensor] = _as_they_are
     of_classes: bool = False
+    of_shares: Callable[[Tensor], Tensor] | None = None
     n_outputs: Callable[[int], int] = _one_a_class
     problem: Callable[[Targets], str] = _any
 
@@ -75,8 +79,11 @@ def loss_named(spec: LossSpec) -> Loss:
 
 
 def weighted_mean(losses: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return Σ wᵢ lᵢ / Σ wᵢ of (b,) losses."""
-    return losses.mean() if weights is None else (losses * weights).sum() / weights.sum()
+    """Return Σ wᵢ lᵢ / Σ wᵢ of (b,) losses; 0, with a gradient of 0, where all weights are 0."""
+    if weights is None:
+        return losses.mean()
+    total = weights.sum()
+    return (losses * weights).sum() / torch.where(total > 0, total, torch.ones_like(total))
 
 
 def _softmax(outputs: Tensor) -> Tensor:
@@ -97,7 +104,7 @@ def cross_entropy(spec: LossSpec) -> Loss:
         wanted = _shares(outputs, targets)
         return functional.cross_entropy(outputs, wanted, reduction="none", label_smoothing=spec.label_smoothing)
 
-    return Loss(rows, _softmax, of_classes=True)
+    return Loss(rows, _softmax, of_classes=True, of_shares=_as_they_are)
 
 
 def focal(spec: LossSpec) -> Loss:
@@ -107,7 +114,7 @@ def focal(spec: LossSpec) -> Loss:
         log_p = outputs.log_softmax(1)
         return -(_shares(outputs, targets) * (1 - log_p.exp()) ** spec.gamma * log_p).sum(1)
 
-    return Loss(rows, _softmax, of_classes=True)
+    return Loss(rows, _softmax, of_classes=True, of_shares=_as_they_are)
 
 
 def bce(spec: LossSpec) -> Loss:
@@ -127,7 +134,7 @@ def bce(spec: LossSpec) -> Loss:
             raise DataError(f"loss 'bce' takes two classes, found {n_classes}; say loss = 'cross_entropy'")
         return 1
 
-    return Loss(rows, answers, of_classes=True, n_outputs=n_outputs)
+    return Loss(rows, answers, of_classes=True, of_shares=lambda shares: shares[:, 1:], n_outputs=n_outputs)
 
 
 def ordinal(spec: LossSpec) -> Loss:

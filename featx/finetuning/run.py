@@ -20,6 +20,7 @@ from featx.curves import write_curves
 from featx.decision import DecisionRule
 from featx.disk import locked, sha256_of, write_json, write_table
 from featx.embeddings.devices import device_named
+from featx.errors import DataError
 from featx.finetuning.checkpoints import Answers, write_network
 from featx.finetuning.course import findings
 from featx.finetuning.leg import LAST, Leg, Machine, Workbook, nothing, outputs
@@ -218,6 +219,12 @@ def _legs(job: Job, task: Task, network: FinetunedNetwork) -> tuple[list[Leg], I
     spec = job.spec
     train_at, held_at = _carved(job, task)
     goals = task.goal.take(train_at), task.goal.take(held_at)
+    for goal, name in zip(goals, ("train rows", "rows held out of train"), strict=True):
+        if len(goal.weights) and not goal.weights.any():
+            raise DataError(
+                f"all {len(goal.weights)} {name} weigh 0; check 'weight' and 'confidence' of the target, and "
+                "'class_weight'"
+            )
     legs: list[Leg] = []
     notes: list[str] = []
     changed: frozenset[str] = frozenset()

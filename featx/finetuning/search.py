@@ -19,7 +19,8 @@ from featx.specs.finetune import FinetuneSpec
 R = TypeVar("R")
 AfterEpoch = Callable[[Course], None]
 Attempt = Callable[[FinetuneSpec, AfterEpoch], tuple[R, float]]
-NOT_COMPARABLE = ("loss", "scale")  # their held-out losses are of different kinds
+# Keys that change what a held-out loss is: its formula or unit, the weights of the rows, or which rows are held out.
+NOT_COMPARABLE = ("loss", "scale", "class_weight", "group_weight", "holdout", "seed")
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 FIRST = 2  # trials, and epochs, before anything is stopped
 
@@ -70,10 +71,10 @@ def search(  # noqa: PLR0913 (a search and where it is kept)
     others' at the same epoch.
     """
     axes = _axes(specs)
-    if odd := [name for name in NOT_COMPARABLE if name in axes]:
+    if incomparable := [name for name in NOT_COMPARABLE if name in axes]:
         raise DataError(
-            f"a search compares held-out losses, which differ in kind where {odd[0]!r} does; give each its own "
-            "[[finetune]], or leave 'trials' out"
+            f"a search compares held-out losses, and those of runs that differ in {incomparable[0]!r} cannot be "
+            "compared; give each value its own [[finetune]], or leave 'trials' out"
         )
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(

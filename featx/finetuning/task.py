@@ -15,9 +15,10 @@ from featx.specs.embedding import EmbeddingRequest, Preprocessing
 from featx.specs.finetune import FinetuneSpec, LossSpec, NetworkSpec, Scale
 from featx.tables import Numbers, Truth
 from featx.targets import strata
-from featx.weighting import class_weights, row_weights, weights_without_classes
+from featx.weighting import class_weights, weights_without_classes
 from featx.workspace import Study
 
+Floats = NDArray[np.float64]
 MOST_VALUES = 1000  # of a number that is learnt as classes
 OWN_ACTIVATION = {"cross_entropy": "softmax", "focal": "softmax", "bce": "sigmoid", "ordinal": "sigmoid"}
 
@@ -100,13 +101,35 @@ def task_for(study: Study, target: str, spec: FinetuneSpec, group_columns: list[
     else:
         made = _of_classes(labels, loss, named, spec)
     groups = study.group_names(group_columns, ids) if group_columns else None
-    weights = row_weights("finetune", spec.class_weight, labels, groups)
-    of_classes = class_weights("finetune", spec.class_weight, labels, weights_without_classes(labels, groups))
+    weights = weights_without_classes(labels, groups)
+    of_classes = class_weights("finetune", spec.class_weight, labels, weights)
     targets, n_outputs, coding = made
+    if isinstance(labels, Truth) and labels.shares is not None:
+        targets, weights = _of_shares(loss, named, labels.shares, of_classes, weights)
+    elif of_classes is not None:
+        weights = weights * of_classes[targets.numpy()]
     goal = Goal(named, n_outputs, targets, torch.from_numpy(weights.astype(np.float32)), spec.layers.activation)
     bands = strata(study.manifest_of(ids), target, study.recipe.targets[target]).codes
     classes, numbers = ((), labels.names) if isinstance(labels, Numbers) else (labels.classes, ())
     return Task(spec, classes, numbers, goal, bands, study.groups(ids), coding, of_classes)
+
+
+def _of_shares(
+    loss: Loss, named: LossSpec, shares: Floats, class_weights: Floats | None, weights: Floats
+) -> tuple[torch.Tensor, Floats]:
+    """Return the targets and row weights of soft labels.
+
+    Losses are linear in the shares, so that the loss of a row whose classes have weights, Σ wₖ sₖ lₖ, is that of the
+    shares wₖ sₖ / Σ wₖ sₖ with Σ wₖ sₖ as the weight of the row.
+    """
+    if loss.of_shares is None:
+        raise DataError(
+            f"loss {named.name!r} learns one class a row, the target has soft labels; say loss = 'cross_entropy'"
+        )
+    weighted = shares if class_weights is None else shares * class_weights
+    totals = weighted.sum(1, keepdims=True)
+    scaled = np.divide(weighted, totals, out=shares.copy(), where=totals > 0)
+    return loss.of_shares(torch.from_numpy(scaled.astype(np.float32))), weights * totals[:, 0]
 
 
 Made = tuple[torch.Tensor, int, Coding]  # targets, m, and what outputs mean

@@ -46,8 +46,12 @@ class _Batches(IterableDataset[Batch]):
         epoch = len(self.course.epochs)
         for step in self.leg.batches(epoch):
             for rows in step:
-                at = rows[mine::of] if len(rows) >= of else rows
-                yield self.leg.train.batch(at, epoch), torch.from_numpy(at), self.leg.share(rows, step)
+                at, share = rows, self.leg.share(rows, step)
+                if len(rows) >= of:
+                    at = rows[mine::of]
+                    # Devices' gradients are averaged: each counts by the weight of its rows.
+                    share *= of * self.leg.share(at, [rows])
+                yield self.leg.train.batch(at, epoch), torch.from_numpy(at), share
 
 
 class _InTurn(IterableDataset[Batch]):
@@ -118,9 +122,11 @@ class _Learner(pl.LightningModule):
 
     def training_step(self, batch: Batch, _number: int) -> Tensor:
         x, at, share = batch
-        loss = self._goals[0].mean(self.network.beyond(x, self._leg.train.unit), at) * share
-        self._losses.append(loss.detach())
-        return loss * self._leg.passes  # Lightning divides by them
+        goal = self._goals[0]
+        loss = goal.mean(self.network.beyond(x, self._leg.train.unit), at)
+        weight = goal.weights[at].sum()
+        self._losses.append(torch.stack([loss.detach() * weight, weight]))
+        return loss * (share * self._leg.passes)  # Lightning divides by them
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
@@ -139,9 +145,8 @@ class _Learner(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         # of several devices each has seen its share of train, and all that is held out
-        train_loss = float(
-            self.trainer.strategy.reduce(torch.stack(self._losses).sum() / self._leg.steps, reduce_op="mean")
-        )
+        sums = self.trainer.strategy.reduce(torch.stack(self._losses).sum(0), reduce_op="sum")
+        train_loss = float(sums[0] / sums[1])
         held = torch.stack(self._held).sum(0) if self._held else None
         held_loss = train_loss if held is None else float(held[0] / held[1])
         self._losses, self._held = [], []

@@ -37,7 +37,7 @@ def train_on_vectors(network: FinetunedNetwork, leg: Leg, course: Course, work: 
 
 
 def _epoch(network: FinetunedNetwork, leg: Leg, made: Optimizer, advance: Advance, number: int) -> float:
-    """Run one epoch and return the mean of its steps' losses."""
+    """Run one epoch and return the weighted mean loss of its rows, each as it was before its step."""
     leg.seed(number)
     layers = network.layers.train()
     x = leg.train.batch(np.arange(len(leg.train)), number).float().to(leg.goal.targets.device)
@@ -45,13 +45,13 @@ def _epoch(network: FinetunedNetwork, leg: Leg, made: Optimizer, advance: Advanc
     for step in leg.batches(number):
         for rows in step:
             at = torch.from_numpy(rows).to(x.device)
-            loss = leg.goal.mean(layers(x[at]), at) * leg.share(rows, step)
-            loss.backward()  # type: ignore[no-untyped-call]
-            losses.append(loss.detach())
+            loss = leg.goal.mean(layers(x[at]), at)
+            (loss * leg.share(rows, step)).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach() * leg.goal.weights[at].sum())
         made.step()
         made.zero_grad()
         advance.after_step()
-    return float(torch.stack(losses).sum()) / leg.steps
+    return float(torch.stack(losses).sum() / leg.goal.weights.sum())
 
 
 @torch.inference_mode()

@@ -392,9 +392,19 @@ def test_a_search_stops_what_falls_behind_and_keeps_the_rest(study: Path) -> Non
     again = featx.finetune(specs=grid, trials=5, target="class")
     assert [run.path for run in again] == [run.path for run in runs]
     assert not any(run.made for run in again if run.path)
-    losses = [changed(loss=name, lr=lr) for name in ("focal", "cross_entropy") for lr in (0.1, 0.01)]
-    with pytest.raises(DataError, match="a search compares held-out losses, which differ in kind where 'loss' does"):
-        featx.finetune(specs=losses, trials=2, target="class")
+    for name, values in INCOMPARABLE.items():
+        odd = [changed(**{name: value}, lr=lr) for value in values for lr in (0.1, 0.01)]
+        with pytest.raises(DataError, match=f"those of runs that differ in '{name}' cannot be compared"):
+            featx.finetune(specs=odd, trials=2, target="class")
+
+
+INCOMPARABLE: dict[str, tuple[Any, Any]] = {
+    "loss": ("focal", "cross_entropy"),
+    "class_weight": ("none", "balanced"),
+    "group_weight": ("none", "side"),
+    "holdout": (0.1, 0.2),
+    "seed": (0, 1),
+}
 
 
 def test_two_processes_train_as_one(study: Path) -> None:

@@ -1,0 +1,169 @@
+"""Weights of rows, weights of classes and soft labels in training, compared with torch's own losses and by hand."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch.nn import functional
+
+import featx
+from featx.errors import DataError
+from featx.finetuning.goal import Goal
+from featx.finetuning.losses import loss_named, weighted_mean
+from featx.finetuning.task import task_for
+from featx.specs.engine import EngineSpec
+from featx.specs.finetune import FinetuneSpec, LayersSpec, LossSpec
+from featx.workspace import Study
+
+RECIPE = """
+[data]
+source = "images"
+labels = { file = "labels.csv" }
+[targets.soft]
+column = "share"
+soft = true
+classes = ["dark", "bright"]
+[targets.hard]
+column = "class"
+weight = "weight"
+[split]
+test = 0
+val = 0.2
+[extraction]
+device = "cpu"
+workers = 1
+[[finetune]]
+backbone = "toy"
+weights = "none"
+"""
+SPEC = FinetuneSpec(
+    backbone="toy", weights="none", strategy="all", epochs=2, lr=0.02, batch_size=8, layers=LayersSpec(dropout=0.0)
+)
+SHARES = np.array([[0.45, 0.55], [1.0, 0.0], [0.2, 0.8]])
+OUTPUTS = torch.tensor([[0.3, -0.2], [1.0, 0.5], [-0.4, 0.9]], dtype=torch.float64)
+
+
+@pytest.fixture
+def study(home: Path) -> Path:
+    """60 pictures whose brightness tells a class; shares of .45 or .55; every seventh row weighs nothing."""
+    rng = np.random.default_rng(0)
+    (home / "images").mkdir()
+    rows = []
+    for number in range(60):
+        bright = number % 2
+        pixels = rng.normal(80 + 90 * bright, 25, (16, 16, 3)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(home / "images" / f"{number}.png")
+        weight = 0 if number % 7 == 0 else round(float(rng.uniform(0.1, 5)), 2)
+        rows.append((f"{number}.png", "bright" if bright else "dark", 0.55 if bright else 0.45, weight))
+    pd.DataFrame(rows, columns=["path", "class", "share", "weight"]).to_csv(home / "images/labels.csv", index=False)
+    (home / "featx.toml").write_text(RECIPE)
+    featx.extract()
+    return home
+
+
+def trained(target: str, engine: EngineSpec | None = None, **fields: Any) -> Path:
+    """Train one network and return its run's folder."""
+    spec = FinetuneSpec.model_validate(SPEC.model_dump() | fields)
+    (run,) = featx.finetune(specs=[spec], target=target, engine=engine, force=True)
+    return Path(run.path)
+
+
+def goal_of(loss: str, class_weights: tuple[float, float] | None) -> Goal:
+    """Return what soft labels become for a loss."""
+    from featx.finetuning.task import _of_shares
+
+    named = LossSpec(name=loss)
+    weights = None if class_weights is None else np.array(class_weights)
+    targets, of_rows = _of_shares(loss_named(named), named, SHARES, weights, np.array([1.0, 2.0, 0.5]))
+    return Goal(named, 1 if loss == "bce" else 2, targets.double(), torch.from_numpy(of_rows))
+
+
+@pytest.mark.parametrize("class_weights", [None, (1.0, 3.0)])
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal", "bce"])
+def test_soft_labels_count_by_their_shares(loss: str, class_weights: tuple[float, float] | None) -> None:
+    goal = goal_of(loss, class_weights)
+    outputs = OUTPUTS[:, 1:] - OUTPUTS[:, :1] if loss == "bce" else OUTPUTS
+    log_p = OUTPUTS.log_softmax(1).numpy()
+    each = -log_p * (1 - np.exp(log_p)) ** (goal.spec.gamma if loss == "focal" else 0)
+    of_rows = np.array([1.0, 2.0, 0.5])
+    counts = of_rows[:, None] * SHARES * np.array(class_weights or (1.0, 1.0))
+    expected = (counts * each).sum() / counts.sum()
+    assert float(goal.mean(outputs, goal.rows)) == pytest.approx(expected, rel=1e-6)
+    if loss == "cross_entropy":
+        weight = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float64)
+        ours = goal.losses(OUTPUTS, goal.rows) * goal.weights / torch.from_numpy(of_rows)
+        theirs = functional.cross_entropy(OUTPUTS, torch.from_numpy(SHARES), weight=weight, reduction="none")
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("strategy", ["head", "all"])
+def test_a_network_learns_shares_and_not_their_rounding(study: Path, strategy: str) -> None:
+    run = featx.finetune(
+        specs=[FinetuneSpec.model_validate(SPEC.model_dump() | {"strategy": strategy, "epochs": 25, "patience": 0})],
+        target="soft",
+    )[0]
+    answers = next(one for one in Study.open(None).runs("soft") if one.name == run.run).predictions
+    proba = answers.ordered(("dark", "bright")).proba[:, 1]
+    assert proba.min() > 0.4
+    assert proba.max() < 0.6
+
+
+def test_ordinal_losses_refuse_soft_labels(study: Path) -> None:
+    with pytest.raises(DataError, match="loss 'ordinal' learns one class a row, the target has soft labels; say loss"):
+        featx.finetune(
+            specs=[FinetuneSpec.model_validate(SPEC.model_dump() | {"loss": {"name": "ordinal"}})], target="soft"
+        )
+
+
+def test_a_batch_whose_rows_weigh_nothing_has_no_gradient() -> None:
+    outputs = torch.randn(4, 2, requires_grad=True)
+    losses = functional.cross_entropy(outputs, torch.tensor([0, 1, 1, 0]), reduction="none")
+    mean = weighted_mean(losses, torch.zeros(4))
+    mean.backward()
+    assert float(mean.detach()) == 0
+    assert outputs.grad is not None
+    assert (outputs.grad == 0).all()
+
+
+@pytest.mark.parametrize("strategy", ["head", "all"])
+def test_rows_that_weigh_nothing_fill_batches_without_harm(study: Path, strategy: str) -> None:
+    folder = trained("hard", strategy=strategy, batch_size=2)
+    log = pd.read_csv(folder / "log.csv")
+    assert np.isfinite(log[["train_loss", "held_loss"]].to_numpy()[1:]).all()
+    assert all(torch.isfinite(value).all() for value in load_file(folder / "last.safetensors").values())
+
+
+def test_rows_that_all_weigh_nothing_are_refused(study: Path) -> None:
+    rows = pd.read_csv("images/labels.csv")
+    ids = Study.open(None).ids("train")
+    rows.loc[rows["path"].isin(ids), "weight"] = 0
+    rows.to_csv("images/labels.csv", index=False)
+    featx.extract()
+    with pytest.raises(DataError, match=r"train rows weigh 0; check 'weight' and 'confidence' of the target"):
+        trained("hard")
+
+
+@pytest.mark.parametrize(
+    ("target", "fields"),
+    [("hard", {}), ("hard", {"class_weight": {"dark": 4.0}}), ("soft", {"class_weight": {"dark": 4.0}})],
+    ids=["row weights", "row and class weights", "soft labels and class weights"],
+)
+def test_two_processes_train_the_network_that_one_trains(study: Path, target: str, fields: dict[str, Any]) -> None:
+    one = load_file(trained(target, **fields) / "last.safetensors")
+    two = load_file(trained(target, EngineSpec(device="cpu", gpus=2), **fields) / "last.safetensors")
+    moved = max(float((one[name] - two[name]).abs().max()) for name in one)
+    assert moved < 1e-4
+
+
+def test_the_train_loss_is_the_weighted_mean_over_rows(study: Path) -> None:
+    folder = trained("hard", strategy="head", lr=1e-12, holdout=0.0, epochs=1)
+    task = task_for(Study.open(None), "hard", SPEC, [])
+    log = pd.read_csv(folder / "log.csv")
+    assert task.goal.weights.sum() > 0
+    # With next to no learning rate the loss while training is that of the network before training.
+    assert log["train_loss"].iloc[1] == pytest.approx(log["held_loss"].iloc[0], rel=1e-4)
