@@ -157,6 +157,7 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
     waiting = [request for request in asked if study.recipe.waits_for(request)]
     plans = plans_for(network_groups([one for one in asked if one not in waiting]), chooser, study.locked)
     locked = [one for plan in plans for one in plan.locked]
+    changed = _changed_precisions(study.locked, locked)
     lacking = tuple(one.spec.fingerprint() for plan in plans if plan.missing(uris) for one in plan.locked)
     embed = fill if cluster is None else partial(fill_by, cluster)
     passed = embed(plans, uris, chooser, watch) if plans else _looked_at(study, uris, chooser.engine, watch)
@@ -200,7 +201,7 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
         parts={part: len(study.ids(part)) for part in ("train", "val", "test")},
         failures=list(failures.itertuples(index=False, name=None)),
         ignored=dict(Counter(found.ignored.values()).most_common()),
-        warnings=[*found.warnings, *_warnings(found.manifest, parts, truths)],
+        warnings=[*found.warnings, *changed, *_warnings(found.manifest, parts, truths)],
         waiting=[one.name for one in waiting],
         empty_classes=_empty_classes(classes, failures["id"].tolist()),
         outcomes_file=str(study.folder / "outcomes.parquet"),
@@ -258,6 +259,18 @@ def _looked_at(study: Study, uris: Mapping[str, str], engine: EngineSpec, watch:
                 passed.failed[digest] = found
             watch("look", number, len(todo), f"{len(passed.failed)} unreadable" if passed.failed else "")
     return passed
+
+
+def _changed_precisions(before: Sequence[LockedEmbedding], now: Sequence[LockedEmbedding]) -> list[str]:
+    """Word which embeddings are computed in another precision than by the extraction before."""
+    earlier = {one.request: one.spec.precision for one in before}
+    return [
+        f"{one.request.name} was embedded in {earlier[one.request]}, and is embedded in {one.spec.precision} from now "
+        f"on ({one.reason}); what was stored stays, and runs made on it have to be made anew; name a precision in the "
+        "recipe ('precision = \"fp32\"') to keep it whatever images are added"
+        for one in now
+        if earlier.get(one.request, one.spec.precision) != one.spec.precision
+    ]
 
 
 def _empty_classes(truths: Mapping[str, Truth], failed: Sequence[str]) -> list[str]:

@@ -60,9 +60,7 @@ print(time.perf_counter() - start)
 
 def seconds(script: str, *arguments: str) -> float:
     """Return what a script in a process of its own measures."""
-    done = subprocess.run(  # noqa: S603 (this interpreter, and the scripts above)
-        [sys.executable, "-c", script, *arguments], check=True, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", script, *arguments], check=True, capture_output=True, text=True)
     return float(done.stdout.split()[-1])
 
 
