@@ -35,6 +35,7 @@ bench: $(INSTALLED) ## times against the unaided way, in one run
 	$(BIN)/python -m tests.benchmarks.rerun
 	$(BIN)/python -m tests.benchmarks.warm
 	$(BIN)/python -m tests.benchmarks.final_fit
+	$(BIN)/python -m tests.benchmarks.predict
 
 bench-copies: $(INSTALLED) ## which changed copies of solar cells are found, and what is flagged without reason, by the bound
 	$(BIN)/python -m tests.benchmarks.copies

@@ -147,7 +147,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         for place, identity in zip(places, identities, strict=True):
             if identity.digest:
                 uris.setdefault(identity.digest, place)
-        chooser = Chooser(cache, engine, uris, unwatched)
+        chooser = _ChooserForAll(cache, engine, uris, unwatched)
         (plan,) = plans_for([_network_for(request)], chooser)
         failed = fill([plan], uris, chooser, unwatched).failed if uris else {}
         reasons = [failed.get(one.digest, "") if one.digest else one.reason for one in identities]
@@ -188,6 +188,12 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+class _ChooserForAll(Chooser):
+    """Chooses one way to compute in a precision for all calls: the folds of a cross-validation have other images."""
+
+    by_images = False
 
 
 def _network_for(request: EmbeddingRequest) -> NetworkGroup:

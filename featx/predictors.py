@@ -38,6 +38,7 @@ from featx.workspace import Study
 
 if TYPE_CHECKING:
     from featx.embeddings.files import EmbeddedFiles
+    from featx.networks.features import Built
 
 Columns = Mapping[str, NDArray[np.float32]]  # fingerprint of an embedding → (n, d)
 
@@ -66,6 +67,11 @@ class Model(ABC):
     def embeddings(self) -> tuple[ResolvedEmbedding, ...]:
         """What it takes, side by side."""
         return self.header.embeddings
+
+    @property
+    def networks(self) -> "Mapping[EmbeddingRequest, Built]":
+        """The networks that were built to load it, by `EmbeddingRequest.network_key`; none of a head."""
+        return {}
 
     @property
     def version_warnings(self) -> list[str]:
@@ -126,7 +132,7 @@ class Model(ABC):
             raise DataError(
                 f"expected paths of images, found {type(odd[0]).__name__}; use 'featx.ImageEmbedder' for arrays"
             )
-        embedded = embed_files([str(image) for image in given], self.embeddings, device)
+        embedded = embed_files([str(image) for image in given], self.embeddings, device, self.networks)
         return answers(self, embedded)
 
 
@@ -173,6 +179,18 @@ class NetworkModel(Model):
         )
         return (ResolvedEmbedding(request=request, spec=spec, n_features=len(self.classes)),)
 
+    @cached_property
+    def built(self) -> "Built":
+        """The network with its weights; its golden answers are compared when it is built."""
+        from featx.finetuning.checkpoints import checked_network  # torch is for networks only
+
+        return checked_network(self.folder, self.embeddings[0].request)
+
+    @property
+    def networks(self) -> "Mapping[EmbeddingRequest, Built]":
+        """See `Model`."""
+        return {self.embeddings[0].request.network_key: self.built}
+
     def predict_columns(self, columns: Columns) -> NDArray[np.float64]:
         """See `Model`."""
         return columns[self.embeddings[0].spec.fingerprint()].astype(np.float64)
@@ -206,6 +224,11 @@ class EnsembleModel(Model):
     def embeddings(self) -> tuple[ResolvedEmbedding, ...]:
         """All that its members take."""
         return tuple(dict.fromkeys(one for member in self.members for one in member.embeddings))
+
+    @property
+    def networks(self) -> "Mapping[EmbeddingRequest, Built]":
+        """See `Model`."""
+        return {key: network for member in self.members for key, network in member.networks.items()}
 
     def predict_proba(self, x: Any) -> NDArray[np.float64]:
         """See `Model`; where networks are among the members, only images can be answered for."""
@@ -285,10 +308,9 @@ def _load_anew(folder: Path, header: Header, loaded: dict[Path, Model]) -> Model
     if header.kind == "head":
         return HeadModel(folder.name, header, load_head(folder, header))
     if header.kind == "network":
-        from featx.finetuning.checkpoints import check_network  # torch is for networks only
-
-        check_network(folder)
-        return NetworkModel(folder.name, header, folder.absolute())
+        network = NetworkModel(folder.name, header, folder.absolute())
+        network.built  # noqa: B018 (checked as it is loaded, and kept for the images to come)
+        return network
     return _load_ensemble(folder, header, loaded)
 
 
@@ -343,7 +365,8 @@ def predict(
         raise IncompleteError(f"{damaged[0].damage}, or name the runs to ask with '--run'")
     models = [_load(rescored(study, run).path, loaded) for run in study.runs(names=tuple(runs) or None)]
     needed = tuple(dict.fromkeys(one for model in models for one in model.embeddings))
-    embedded = embed_files([str(image) for image in images], needed, device)
+    networks = {key: network for model in models for key, network in model.networks.items()}
+    embedded = embed_files([str(image) for image in images], needed, device, networks)
     return {model.name: answers(model, embedded) for model in models}
 
 

@@ -79,10 +79,13 @@ class LockedEmbedding(ResolvedEmbedding):
         Path, size in bytes and mtime in ns of the weights; None for random ones. While it holds, `spec` does.
     drift
         How far a reduced precision was found from fp32 (`featx.embeddings.precision.Drift`).
+    reason
+        What its precision was decided on (`featx.embeddings.choice.Chooser.reason`). While it holds, `spec` does.
     """
 
     weights_file: tuple[str, int, int] | None
     drift: dict[str, float] | None = None
+    reason: str
 
     @property
     def holds(self) -> bool:

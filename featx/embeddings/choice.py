@@ -1,6 +1,6 @@
 """How each network is run here: in which precision, and by which runtime. What that takes is tried once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,17 +10,18 @@ from numpy.typing import NDArray
 from featx.embeddings.drift import Drift
 from featx.embeddings.engine import Runner, workers_for
 from featx.embeddings.groups import NetworkGroup
+from featx.embeddings.machine import arithmetic
 from featx.embeddings.workers import Decoder, Place, decoded
 from featx.progress import Watch
+from featx.specs.base import fingerprint
 from featx.specs.embedding import Decoding, EmbeddingRequest, Precision, Preprocessing, Reduced
 from featx.specs.engine import EngineSpec
 from featx.storage.places import CachePlace
-from featx.storage.store import missing
 
 if TYPE_CHECKING:
     from featx.embeddings.trials import Trials
 
-MANY = 2000  # images from which `auto` looks for fewer bits: below, fp32 takes seconds
+MIN_IMAGES_TO_REDUCE = 2000  # images from which `auto` looks for fewer bits: below, fp32 takes seconds
 FEW = 64  # images up to which no runtime is tried
 SAMPLE = 256  # images that a precision and the runtimes are tried on
 
@@ -47,10 +48,23 @@ class Chooser:
         Told what is tried.
     sample
         How many images are tried on.
+
+    Attributes
+    ----------
+    by_images
+        Whether a precision is decided on these images; otherwise on the first ones for which this cache was asked.
     """
 
+    by_images = True
+
     def __init__(
-        self, cache: CachePlace, engine: EngineSpec, uris: Mapping[str, Place], watch: Watch, *, sample: int = SAMPLE
+        self,
+        cache: CachePlace,
+        engine: EngineSpec,
+        uris: Mapping[str, Place],
+        watch: Watch,
+        *,
+        sample: int = SAMPLE,
     ) -> None:
         self.sample = sample
         self.cache = cache
@@ -59,12 +73,22 @@ class Chooser:
         self._watch = watch
         self._pixels: dict[tuple[Preprocessing, Decoding], NDArray[np.uint8]] = {}
 
-    def can_run(self, request: EmbeddingRequest, precision: Precision) -> bool:
-        """Whether what is asked for leaves room for a precision: its numbers depend on runtime and device."""
-        if not isinstance(precision, Reduced):
-            return request.precision in {"auto", "fp32"}
-        own_device = self.engine.device == "auto" or self.engine.device.startswith(precision.device)
-        return own_device and self.engine.runtime in {"auto", precision.runtime}
+    def reason(self, request: EmbeddingRequest) -> str:
+        """Return what decides on a request's precision, in words that are equal where the decision has to be.
+
+        They hold the request, the images, the settings and the machine, and nothing of what a cache holds or which
+        command ran first. No network is built.
+        """
+        wanted, engine = request.precision, self.engine
+        if wanted == "fp32":
+            return "precision 'fp32'"
+        if wanted == "auto" and len(self._uris) < MIN_IMAGES_TO_REDUCE:
+            return f"precision 'auto': fewer than {MIN_IMAGES_TO_REDUCE} images"
+        images = fingerprint(self._sampled) if self.by_images else "of the first call"
+        return (
+            f"precision {wanted!r}: compared with fp32 on images {images}, cosine {engine.least_cosine}, runtime "
+            f"{engine.runtime}, device {engine.device}, machine {fingerprint(arithmetic())}"
+        )
 
     def precision(self, group: NetworkGroup) -> Audited:
         """Return the precision for a network: what its requests name, or the fastest that is close enough to fp32.
@@ -74,37 +98,28 @@ class Chooser:
         DeviceError
             the precision that is named strays too far.
         """
-        from featx.embeddings.precision import wanted_by_auto
+        from featx.embeddings.precision import check_trusted, wanted_by_auto
 
         wanted = group.requests[0].precision
-        if wanted == "fp32" or not self._uris:
+        if wanted == "fp32" or not self._uris or (wanted == "auto" and len(self._uris) < MIN_IMAGES_TO_REDUCE):
             return Audited()
-        if wanted != "auto":
-            return self._insisted(group, wanted)
-        dtypes = wanted_by_auto(self.engine)
-        lacking = self._n_missing(group, "fp32")
-        known = self._trials(group).precision(wanted, self.engine)
-        if known is None:
-            return self._audited(group, wanted, dtypes) if dtypes and lacking >= MANY else Audited()
-        less = self._n_missing(group, known.precision)
-        return known if less < lacking or less == lacking >= MANY else Audited()
-
-    def _insisted(self, group: NetworkGroup, wanted: str) -> Audited:
-        from featx.embeddings.precision import check_trusted
-
-        found = self._trials(group).precision(wanted, self.engine) or self._audited(group, wanted, [wanted])
-        if found.drift is not None:  # else there is no image to look at
+        dtypes: Sequence[str] = wanted_by_auto(self.engine) if wanted == "auto" else [wanted]
+        if not dtypes:
+            return Audited()
+        reason = self.reason(group.requests[0])
+        found = self._trials(group).precision(reason) or self._audited(group, reason, dtypes)
+        if wanted != "auto" and found.drift is not None:  # else there is no image to look at
             check_trusted(found, wanted, self.engine)
         return found
 
-    def _audited(self, group: NetworkGroup, wanted: str, dtypes: list[str]) -> Audited:
+    def _audited(self, group: NetworkGroup, reason: str, dtypes: Sequence[str]) -> Audited:
         from featx.embeddings.precision import audited
 
         pixels = self.pixels(group)
         if not len(pixels):
             return Audited()
         found = audited(dtypes, self.engine, group.portable, pixels, self._watch)
-        self._trials(group).keep_precision(wanted, self.engine, found)
+        self._trials(group).keep_precision(reason, found)
         return found
 
     def runner(self, group: NetworkGroup, precision: Precision, rows: int | None, n_images: int) -> Runner:
@@ -143,15 +158,17 @@ class Chooser:
 
         return Trials(self.cache.notes, group.resolved.specs, group.portable)
 
-    def _n_missing(self, group: NetworkGroup, precision: Precision) -> int:
-        return len(missing(group.stores(self.cache, precision), self._uris))
+    @property
+    def _sampled(self) -> list[str]:
+        """The digests of the images to try on: the smallest ones."""
+        return sorted(self._uris)[: self.sample]
 
     def pixels(self, group: NetworkGroup) -> NDArray[np.uint8]:
         """Return the images to try on, (n, h, w, 3), as many of the sample as can be decoded."""
         spec = group.resolved.specs[0]
         key = (spec.preprocessing, spec.decoding)
         if key not in self._pixels:
-            todo = [(digest, self._uris[digest]) for digest in sorted(self._uris)[: self.sample]]
+            todo = [(digest, self._uris[digest]) for digest in self._sampled]
             decoder = Decoder(spec.decoding, (spec.preprocessing,))
             with closing(decoded(todo, decoder, workers_for(self.engine), self.engine.batch_size)) as images:
                 found = [pixels[0] for _, pixels, _ in images if not isinstance(pixels, str)]

@@ -157,6 +157,7 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
     waiting = [request for request in asked if study.recipe.waits_for(request)]
     plans = plans_for(network_groups([one for one in asked if one not in waiting]), chooser, study.locked)
     locked = [one for plan in plans for one in plan.locked]
+    changed = _changed_precisions(study.locked, locked)
     lacking = tuple(one.spec.fingerprint() for plan in plans if plan.missing(uris) for one in plan.locked)
     embed = fill if cluster is None else partial(fill_by, cluster)
     passed = embed(plans, uris, chooser, watch) if plans else _looked_at(study, uris, chooser.engine, watch)
@@ -202,6 +203,7 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
         ignored=dict(Counter(found.ignored.values()).most_common()),
         warnings=[
             *found.warnings,
+            *changed,
             *moved,
             *_empty_parts(parts, truths[0], study),
             *_warnings(found.manifest, parts, truths),
@@ -300,6 +302,18 @@ def _looked_at(study: Study, uris: Mapping[str, str], engine: EngineSpec, watch:
                 passed.failed[digest] = found
             watch("look", number, len(todo), f"{len(passed.failed)} unreadable" if passed.failed else "")
     return passed
+
+
+def _changed_precisions(before: Sequence[LockedEmbedding], now: Sequence[LockedEmbedding]) -> list[str]:
+    """Word which embeddings are computed in another precision than by the extraction before."""
+    earlier = {one.request: one.spec.precision for one in before}
+    return [
+        f"{one.request.name} was embedded in {earlier[one.request]}, and is embedded in {one.spec.precision} from now "
+        f"on ({one.reason}); what was stored stays, and runs made on it have to be made anew; name a precision in the "
+        "recipe ('precision = \"fp32\"') to keep it whatever images are added"
+        for one in now
+        if earlier.get(one.request, one.spec.precision) != one.spec.precision
+    ]
 
 
 def _empty_classes(truths: Mapping[str, Truth], failed: Sequence[str]) -> list[str]:

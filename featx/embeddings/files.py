@@ -1,8 +1,9 @@
 """Embed a few files directly, past the cache, for models that answer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,14 @@ from featx.errors import ArtifactError
 from featx.images.contents import file_uri
 from featx.images.digests import identify_all
 from featx.progress import unwatched
-from featx.specs.embedding import Decoding, EmbeddingSpec, Precision, Reduced, ResolvedEmbedding
+from featx.specs.embedding import Decoding, EmbeddingRequest, EmbeddingSpec, Precision, Reduced, ResolvedEmbedding
 from featx.specs.engine import EngineSpec
 from featx.storage.store import stored_as
 
+if TYPE_CHECKING:
+    from featx.networks.features import Built
+
+BATCHED_FILES = 8  # files from which they are sent in batches; fewer are sent one by one, without padding
 MANY_FILES = 256  # files from which it is worth the time to make a faster runtime ready
 
 
@@ -42,8 +47,24 @@ class EmbeddedFiles:
     warnings: list[str]
 
 
-def embed_files(images: Sequence[str], embeddings: Sequence[ResolvedEmbedding], device: str) -> EmbeddedFiles:
-    """Embed files as an extraction would: the same numbers, the same reasons.
+def embed_files(
+    images: Sequence[str],
+    embeddings: Sequence[ResolvedEmbedding],
+    device: str,
+    networks: "Mapping[EmbeddingRequest, Built] | None" = None,
+) -> EmbeddedFiles:
+    """Embed files as an extraction would: the same numbers up to 1e-6, which batches of another shape differ by.
+
+    Parameters
+    ----------
+    images
+        Paths.
+    embeddings
+        What is wanted of each.
+    device
+        As in `featx.specs.engine.EngineSpec`.
+    networks
+        Networks that have been built already, by `EmbeddingRequest.network_key`; others are built once each.
 
     Raises
     ------
@@ -56,6 +77,8 @@ def embed_files(images: Sequence[str], embeddings: Sequence[ResolvedEmbedding], 
     failed: dict[str, str] = {}
     vectors: dict[str, dict[str, NDArray[np.float32]]] = {one.spec.fingerprint(): {} for one in embeddings}
     warnings: list[str] = []
+    # One file needs one worker; to start a worker takes longer than to decode a file.
+    engine = EngineSpec(device=device, workers=1 if len(todo) < BATCHED_FILES else None)
 
     def lane(group: NetworkGroup, wanted: Sequence[EmbeddingSpec]) -> Lane:
         def keep(digests: Sequence[str], rows: Rows) -> None:
@@ -68,8 +91,8 @@ def embed_files(images: Sequence[str], embeddings: Sequence[ResolvedEmbedding], 
 
         return Lane(wanted[0].preprocessing, frozenset(digest for digest, _ in todo), runner, keep)
 
-    for decoding, lanes in _by_decoding(embeddings, lane).items():
-        failed |= run(lanes, todo, decoding, EngineSpec(device=device), unwatched).failed
+    for decoding, lanes in _by_decoding(embeddings, networks or {}, lane).items():
+        failed |= run(lanes, todo, decoding, engine, unwatched).failed
     reasons = {image: failed.get(found.digest, found.reason) for image, found in identities.items()}
     readable = [image for image in images if not reasons[image]]
     columns = {
@@ -80,13 +103,15 @@ def embed_files(images: Sequence[str], embeddings: Sequence[ResolvedEmbedding], 
 
 
 def _by_decoding(
-    embeddings: Sequence[ResolvedEmbedding], lane: Callable[[NetworkGroup, Sequence[EmbeddingSpec]], Lane]
+    embeddings: Sequence[ResolvedEmbedding],
+    networks: "Mapping[EmbeddingRequest, Built]",
+    lane: Callable[[NetworkGroup, Sequence[EmbeddingSpec]], Lane],
 ) -> dict[Decoding, list[Lane]]:
     """Make lanes for all networks and precisions, by the way in which files are decoded."""
     lanes: dict[Decoding, list[Lane]] = {}
     for precision in dict.fromkeys(one.spec.precision for one in embeddings):
         specs = {one.request: one.spec for one in embeddings if one.spec.precision == precision}
-        for group in network_groups(list(specs)):
+        for group in network_groups(list(specs), networks):
             decoding = group.requests[0].decoding
             lanes.setdefault(decoding, []).append(lane(group, [specs[request] for request in group.requests]))
     return lanes
@@ -96,15 +121,16 @@ def _runner(group: NetworkGroup, precision: Precision, device: str, n_images: in
     """Return a network ready in a precision; where this machine does not have it in fp32, which is said."""
     from featx.embeddings.runtimes import Execution, is_here, is_installed
 
+    rows = 1 if n_images < BATCHED_FILES else None
     if isinstance(precision, Reduced):
         if is_here(precision) and (device == "auto" or device.startswith(precision.device)):
-            return group.portable.ready(Execution(precision.runtime, precision.device, precision))
+            return group.portable.ready(Execution(precision.runtime, precision.device, precision), rows)
         warnings.append(
             f"{group.requests[0].backbone} was extracted in {precision}, which is not to be had here; it runs in "
             "fp32, from which those vectors were found to lie no farther than was allowed"
         )
     fast = n_images >= MANY_FILES and device in {"auto", "cpu"} and is_installed("openvino")
-    return group.portable.ready(Execution("openvino" if fast else "torch", device))
+    return group.portable.ready(Execution("openvino" if fast else "torch", device), rows)
 
 
 def check_same(ours: Sequence[EmbeddingSpec], wanted: Sequence[EmbeddingSpec]) -> None:

@@ -63,8 +63,8 @@ class Plan:
 
 
 def plans_for(groups: Sequence[NetworkGroup], chooser: Chooser, noted: Sequence[LockedEmbedding] = ()) -> list[Plan]:
-    """Return what is to be filled for some networks: as `noted` at the last extraction while that holds, else anew."""
-    known = {one.request: one for one in noted if one.holds and chooser.can_run(one.request, one.spec.precision)}
+    """Return what is to be filled for some networks: as `noted` before while its reason holds, else anew."""
+    known = {one.request: one for one in noted if one.holds and one.reason == chooser.reason(one.request)}
     return [part for group in groups for part in _plan(group, chooser, known).parted()]
 
 
@@ -78,7 +78,14 @@ def _plan(group: NetworkGroup, chooser: Chooser, known: Mapping[EmbeddingRequest
         locked = [
             known[request]
             if request in known
-            else LockedEmbedding(request=request, spec=spec, n_features=d, weights_file=found.weights_file, drift=drift)
+            else LockedEmbedding(
+                request=request,
+                spec=spec,
+                n_features=d,
+                weights_file=found.weights_file,
+                drift=drift,
+                reason=chooser.reason(request),
+            )
             for request, spec, d in asked
         ]
     stores = tuple(EmbeddingStore(store_path(chooser.cache, one.spec), one.spec, one.n_features) for one in locked)

@@ -4,12 +4,10 @@ Noted in ``trials.json``, by network and machine, so that nothing is tried twice
 """
 
 import os
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,40 +19,24 @@ from featx.embeddings.choice import Audited
 from featx.embeddings.devices import gpu_names
 from featx.embeddings.drift import Drift
 from featx.embeddings.engine import Runner
+from featx.embeddings.machine import arithmetic
 from featx.embeddings.runtimes import Execution, Portable, is_installed
 from featx.errors import StoreError
 from featx.images.decode import Pixels
 from featx.progress import Watch, unwatched
 from featx.specs.base import fingerprint
 from featx.specs.embedding import EmbeddingSpec, Precision
-from featx.specs.engine import EngineSpec, Runtime
+from featx.specs.engine import Runtime
 
 ON_CPU: tuple[Runtime, ...] = ("torch", "onnx", "openvino")  # in the order in which they are tried
 SHORT_S = 5.0  # an extraction that takes no longer with what is at hand is not worth a trial
 TRIAL_S = 0.7
 CLEARLY = 1.1  # as many times faster: less may be chance
-CPUINFO = Path("/proc/cpuinfo")
 
 
 def machine() -> dict[str, str]:
-    """Return what makes a rate or a rounding another one: processor, cores, GPU, and the runtimes' versions."""
-    model = [line for line in _cpu_lines() if line.startswith(("model name", "flags"))]
-    return {
-        "cpu": fingerprint(sorted(set(model)) or [platform.processor(), platform.machine()]),
-        "cores": str(os.cpu_count()),
-        "gpus": ", ".join(gpu_names()),
-    } | {package: _version(package) for package in ("torch", "onnxruntime", "openvino")}
-
-
-def _cpu_lines() -> list[str]:
-    return CPUINFO.read_text().splitlines() if CPUINFO.is_file() else []
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
+    """Return what makes a rate another one: processor, cores, GPU, and the runtimes' versions."""
+    return arithmetic() | {"cores": str(os.cpu_count()), "gpus": ", ".join(gpu_names())}
 
 
 @dataclass(frozen=True)
@@ -110,18 +92,18 @@ class Trials:
             every.setdefault(self._key, {})[name] = value
             write_json(self._file, every)
 
-    def precision(self, wanted: str, engine: EngineSpec) -> Audited | None:
-        """Return what was found for a wanted precision; None where nobody has looked."""
-        known = self._known().get(_question(wanted, engine))
+    def precision(self, reason: str) -> Audited | None:
+        """Return what was found for a reason (`featx.embeddings.choice.Chooser.reason`); None where nobody looked."""
+        known = self._known().get(reason)
         if known is None:
             return None
         drift = known["drift"] and Drift.model_validate(known["drift"])
         return Audited(TypeAdapter(Precision).validate_python(known["precision"]), drift)
 
-    def keep_precision(self, wanted: str, engine: EngineSpec, found: Audited) -> None:
+    def keep_precision(self, reason: str, found: Audited) -> None:
         """Remember it."""
         kept = found.precision if isinstance(found.precision, str) else found.precision.identity()
-        self._keep(_question(wanted, engine), {"precision": kept, "drift": found.drift and found.drift.model_dump()})
+        self._keep(reason, {"precision": kept, "drift": found.drift and found.drift.model_dump()})
 
     def speeds(self) -> dict[Runtime, Speed]:
         """Return what was measured of the runtimes in fp32 on the CPU; empty where nobody has."""
@@ -169,10 +151,6 @@ def fastest(
         if speeds[name].images_per_s > CLEARLY * speeds[chosen].images_per_s:
             chosen = name
     return ready[chosen]
-
-
-def _question(wanted: str, engine: EngineSpec) -> str:
-    return f"precision {wanted}, runtime {engine.runtime}, device {engine.device}, cosine {engine.least_cosine}"
 
 
 def images_per_s(runner: Runner, pixels: Pixels) -> float:

@@ -14,9 +14,10 @@ from featx.finetuning.layers import ACTIVATIONS, NewLayers
 from featx.finetuning.losses import loss_named
 from featx.finetuning.network import FinetunedNetwork
 from featx.networks.backbones import Backbone
-from featx.networks.features import normalised
-from featx.networks.weights import WeightsFile, load_state, read_state
+from featx.networks.features import Built, build, normalised
+from featx.networks.weights import WeightsFile
 from featx.recipe import CHECKPOINT
+from featx.specs.embedding import EmbeddingRequest
 from featx.specs.finetune import NetworkSpec
 
 GOLDEN_IMAGES = 2
@@ -68,6 +69,7 @@ class CheckpointBody(nn.Module):
     def __init__(self, network: FinetunedNetwork, spec: NetworkSpec) -> None:
         super().__init__()
         self.order = network.trunk.names
+        self.last = network.trunk.last
         for name, unit in zip(self.order, network.trunk.units, strict=True):
             _put(self, name, unit)
         self.pooled = _Pooled(network.layers)
@@ -114,8 +116,13 @@ def checkpoint_backbone(path: str) -> Backbone:
     spec = header.network
     remedy = "make the run again with 'featx finetune --force'"
     file = WeightsFile(folder / BODIES["network"], header.body_sha256, None, remedy)
-    last = _built(spec).trunk.last
-    return Backbone(f"{CHECKPOINT}{path}", lambda: CheckpointBody(_built(spec), spec), file, spec.preprocessing, last)
+    return Backbone(
+        f"{CHECKPOINT}{path}",
+        lambda: CheckpointBody(_built(spec), spec),
+        file,
+        spec.preprocessing,
+        last=lambda body: str(body.last),
+    )
 
 
 def _built(spec: NetworkSpec) -> FinetunedNetwork:
@@ -147,8 +154,20 @@ def golden_answers(body: nn.Module, spec: NetworkSpec) -> NDArray[np.float32]:
     return found.cpu().numpy()
 
 
-def check_network(folder: Path) -> None:
-    """Check that a run's network is what its header says, and answers as it did when it was made.
+def checked_network(folder: Path, request: EmbeddingRequest) -> Built:
+    """Build a run's network, and check that it is what its header says and answers as it did when it was made.
+
+    Parameters
+    ----------
+    folder
+        The run's.
+    request
+        Names it as a backbone.
+
+    Returns
+    -------
+    Built
+        The network with its weights, for whoever is to run it.
 
     Raises
     ------
@@ -156,9 +175,9 @@ def check_network(folder: Path) -> None:
         it is not, or does not.
     """
     folder, header = read_header(folder)
-    file = checked_body(folder, header)
+    checked_body(folder, header)
     assert header.network is not None  # as the header's validator says
-    body = CheckpointBody(_built(header.network), header.network)
-    load_state(body, read_state(file), str(file))
-    answers = golden_answers(body, header.network)
+    built = build(request)
+    answers = golden_answers(built.body, header.network)
     check_golden(folder / header.body, header, answers, GOLDEN_TOLERANCE * max(1.0, float(np.abs(answers).max())))
+    return built

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from featx.finetuning.layers import NewLayers
 from featx.finetuning.trunk import Trunk
+from featx.networks.dry_runs import run_for_shapes
 from featx.networks.features import build, normalised, positions_last
 from featx.specs.embedding import EmbeddingRequest, Pool, Stored
 from featx.specs.finetune import LayersSpec
@@ -77,8 +78,7 @@ class FinetunedNetwork(nn.Module):
         self.register_buffer("mean", torch.tensor(built.preprocessing.mean).view(1, 3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(built.preprocessing.std).view(1, 3, 1, 1) * 255)
         self.trunk = Trunk(built).eval()
-        with torch.inference_mode():
-            features = self.trunk(torch.zeros(1, 3, side, side))
+        features = run_for_shapes(self.trunk, torch.empty(1, 3, side, side, device="meta"))
         self.layers = NewLayers(layers, features, n_outputs)
         self._pool = layers.pool
 

@@ -37,14 +37,15 @@ class Backbone:
     preprocessing
         What these weights were trained on.
     last
-        The layer that ``tap = "last"`` means; None for the last one with positions, found by a dry run.
+        The layer that ``tap = "last"`` means, or what reads its name off the network; None for the last one with
+        positions, found by a dry run.
     """
 
     name: str
     build: Callable[[], nn.Module]
     weights: WeightsFile
     preprocessing: Preprocessing
-    last: str | None = None
+    last: str | Callable[[nn.Module], str] | None = None
 
 
 def backbone(name: str) -> Backbone:

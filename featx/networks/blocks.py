@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from featx.errors import DataError
+from featx.networks.dry_runs import run_for_shapes
 from featx.networks.features import positions_last
 
 FEWEST = 3  # blocks by resolution: networks with fewer do not halve it
@@ -120,11 +121,11 @@ def units(body: nn.Module, last: str, size_px: int) -> list[Unit]:
         it is no chain.
     """
     found: list[Unit] = []
-    x = torch.zeros(1, 3, size_px, size_px, device=next(body.parameters()).device)
+    x = torch.empty(1, 3, size_px, size_px, device="meta")
     for name in chain(body, last):
         module = body.get_submodule(name)
-        with FlopCounterMode(display=False) as counter, torch.inference_mode():
-            output: Tensor = module(x)
+        with FlopCounterMode(display=False) as counter:
+            output: Tensor = run_for_shapes(module, x.to("meta"))
         n_parameters = sum(parameter.numel() for parameter in module.parameters())
         found.append(Unit(name, tuple(output.shape), n_parameters, counter.get_total_flops()))
         x = output

@@ -1,7 +1,9 @@
 """Networks that take pixels and give vectors: normalisation, taps and pooling inside one module."""
 
 import threading
+import weakref
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -9,10 +11,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from featx.disk import file_state, sha256_of
-from featx.errors import DataError, UnknownNameError, WeightsError
+from featx.disk import file_state
+from featx.errors import DataError, FeatxError, UnknownNameError, WeightsError
 from featx.networks.backbones import Backbone, backbone
-from featx.networks.weights import load_state, read_state, sha256_of_state
+from featx.networks.dry_runs import WithoutRandomInit, run_for_shapes
+from featx.networks.weights import load_state, read_state, sha256_of_state, sha256_of_weights
 from featx.registry import suggestion
 from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, Pool, Preprocessing
 
@@ -74,7 +77,7 @@ class FeatureNetwork(nn.Module):
     Attributes
     ----------
     lock
-        To be held while it runs: it keeps what its layers give until all are through.
+        To be held while it runs: it keeps what its layers give until all are through. Networks with one body share it.
 
     Raises
     ------
@@ -85,11 +88,17 @@ class FeatureNetwork(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, body: nn.Module, preprocessing: Preprocessing, taps: Sequence[Tap]) -> None:
+    def __init__(
+        self,
+        body: nn.Module,
+        preprocessing: Preprocessing,
+        taps: Sequence[Tap],
+        lock: "threading.Lock | None" = None,
+    ) -> None:
         super().__init__()
         self.body = body
         self.taps = tuple(taps)
-        self.lock = threading.Lock()
+        self.lock = lock or threading.Lock()
         self.preprocessing = preprocessing
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1) * 255)
@@ -98,17 +107,9 @@ class FeatureNetwork(nn.Module):
         for name in {tap.layer for tap in taps}:
             if name not in layers:
                 raise UnknownNameError(f"no layer is called {name!r}; {suggestion(name, list(layers)[1:], limit=12)}")
-            layers[name].register_forward_hook(self._keep(name))
-
-    def _keep(self, name: str) -> Callable[[nn.Module, object, object], None]:
-        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
-            if not isinstance(output, Tensor):
-                raise DataError(
-                    f"layer {name!r} gives a {type(output).__name__}; expected a tensor with one row an image"
-                )
-            self._seen[name] = output.clone()  # later layers may work in place
-
-        return hook
+            handle = layers[name].register_forward_hook(_keep(name, self._seen))
+            # The body may outlive this network and get another one.
+            weakref.finalize(self, handle.remove)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
         """Return one float32 (b, d) for each tap.
@@ -145,6 +146,17 @@ class FeatureNetwork(nn.Module):
         return (x if x.ndim == 2 else POOLS[pool](x)).float()
 
 
+def _keep(name: str, outputs: dict[str, Tensor]) -> Callable[[nn.Module, object, object], None]:
+    """Return a hook that keeps a layer's output; it must not refer to the network, which it would keep alive."""
+
+    def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+        if not isinstance(output, Tensor):
+            raise DataError(f"layer {name!r} gives a {type(output).__name__}; expected a tensor with one row an image")
+        outputs[name] = output.clone()  # later layers may work in place
+
+    return hook
+
+
 def _views(x: Tensor, preprocessing: Preprocessing) -> list[Tensor]:
     """Cut what the network is to see out of (b, 3, canvas_px, canvas_px), each (b, 3, size_px, size_px)."""
     if preprocessing.views == "one":
@@ -178,8 +190,11 @@ class Layer:
         return positions_last(torch.empty(self.shape, device="meta")).shape[1]
 
 
-def layers_of(body: nn.Module, size_px: int, device: str = "cpu") -> list[Layer]:
-    """Run an empty image through and list the layers in the order in which they finish, shapes for b = 1."""
+def layers_of(body: nn.Module, size_px: int) -> list[Layer]:
+    """Run an empty image through and list the layers in the order in which they finish, shapes for b = 1.
+
+    No values are computed where the network does not need them.
+    """
     found: list[Layer] = []
 
     def watch(name: str) -> Callable[[nn.Module, object, object], None]:
@@ -192,8 +207,7 @@ def layers_of(body: nn.Module, size_px: int, device: str = "cpu") -> list[Layer]
 
     hooks = [module.register_forward_hook(watch(name)) for name, module in body.named_modules() if name]
     try:
-        with torch.inference_mode():
-            body(torch.zeros(1, 3, size_px, size_px, device=device))
+        run_for_shapes(body, torch.empty(1, 3, size_px, size_px, device="meta"))
     finally:
         for hook in hooks:
             hook.remove()
@@ -209,7 +223,7 @@ def outline(name: str) -> tuple[Backbone, nn.Module, list[Layer]]:
     except NotImplementedError:  # it computes with values as it is built
         body = plan.build().eval().to("meta")
     with torch.device("meta"):
-        return plan, body, layers_of(body, plan.preprocessing.size_px, "meta")
+        return plan, body, layers_of(body, plan.preprocessing.size_px)
 
 
 def last_layer(layers: Sequence[Layer]) -> str:
@@ -251,12 +265,15 @@ class Built(NamedTuple):
         Of the weights; None for random ones.
     last
         Its last layer with positions.
+    lock
+        To be held by whoever runs the body through a `FeatureNetwork`.
     """
 
     body: nn.Module
     preprocessing: Preprocessing
     file: Path | None
     last: str
+    lock: threading.Lock
 
 
 def preprocessing_for(request: EmbeddingRequest, own: Preprocessing) -> Preprocessing:
@@ -279,16 +296,45 @@ def build(request: EmbeddingRequest) -> Built:
     plan = backbone(request.backbone)
     preprocessing = preprocessing_for(request, plan.preprocessing)
     file = weights_path(plan, request.weights)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), nullcontext() if file is None else WithoutRandomInit():
         torch.default_generator.manual_seed(0)  # not torch.manual_seed: it reseeds GPUs as well
         body = plan.build().eval()
     if file is not None:
         load_state(body, read_state(file), str(file))
-    return Built(body, preprocessing, file, plan.last or last_layer(layers_of(body, preprocessing.size_px)))
+    return Built(body, preprocessing, file, _last_layer_of(plan, body, preprocessing), threading.Lock())
 
 
-def resolve(requests: Sequence[EmbeddingRequest]) -> Resolved:
-    """Build the one network that fills `requests`, which differ in tap, pool and join only; precision is fp32 so far.
+def stated_last_layer(plan: Backbone, body: nn.Module) -> str | None:
+    """Return the layer that a backbone states as its last one; None where a dry run is to find it."""
+    return plan.last(body) if callable(plan.last) else plan.last
+
+
+def _last_layer_of(plan: Backbone, body: nn.Module, preprocessing: Preprocessing) -> str:
+    try:
+        return stated_last_layer(plan, body) or last_layer(layers_of(body, preprocessing.size_px))
+    except FeatxError:
+        raise
+    except Exception as error:  # whatever a network does with a size that it does not take
+        raise _misfit(plan.name, preprocessing, error) from error
+
+
+def _misfit(name: str, preprocessing: Preprocessing, error: Exception) -> DataError:
+    side, reason = preprocessing.size_px, (str(error) or type(error).__name__).splitlines()[0]
+    return DataError(
+        f"{name} does not take images of {side} × {side} px ({reason}); leave 'size_px' out for the size of its "
+        "weights, or name another network"
+    )
+
+
+def resolve(requests: Sequence[EmbeddingRequest], built: Built | None = None) -> Resolved:
+    """Return the one network that fills `requests`, which differ in tap, pool and join only; precision is fp32 so far.
+
+    Parameters
+    ----------
+    requests
+        What is to be read off it.
+    built
+        The backbone with its weights, where it has been built already; built here by default.
 
     Raises
     ------
@@ -296,13 +342,18 @@ def resolve(requests: Sequence[EmbeddingRequest]) -> Resolved:
         a name is not known, weights cannot be had, or a layer gives nothing to use.
     """
     first = requests[0]
-    body, preprocessing, file, last = build(first)
+    body, preprocessing, file, last, lock = built or build(first)
     taps = [Tap(last if one.tap == "last" else one.tap, one.pool, one.join) for one in requests]
-    network = FeatureNetwork(body, preprocessing, taps).eval().to(memory_format=torch.channels_last)
-    with torch.inference_mode():
-        side = preprocessing.canvas_px
-        outputs = network(torch.zeros(2, side, side, 3, dtype=torch.uint8))
-    sha256 = sha256_of_state(body) if file is None else sha256_of(file)
+    network = FeatureNetwork(body, preprocessing, taps, lock).eval().to(memory_format=torch.channels_last)
+    side = preprocessing.canvas_px
+    try:
+        with lock:
+            outputs = run_for_shapes(network, torch.empty(2, side, side, 3, dtype=torch.uint8, device="meta"))
+    except FeatxError:
+        raise
+    except Exception as error:  # as in _last_layer_of
+        raise _misfit(first.backbone, preprocessing, error) from error
+    sha256 = sha256_of_state(body) if file is None else sha256_of_weights(file)
     specs = tuple(
         EmbeddingSpec(
             backbone=first.backbone,

@@ -5,7 +5,7 @@ from typing import Any
 
 from featx.errors import DataError
 from featx.networks.blocks import Block, blocks, units
-from featx.networks.features import last_layer, outline
+from featx.networks.features import last_layer, outline, stated_last_layer
 from featx.registry import BACKBONES
 
 
@@ -39,7 +39,7 @@ def list_backbones() -> list[BackboneRow]:
 
 def _row(name: str) -> BackboneRow:
     plan, body, layers = outline(name)
-    tap = plan.last or last_layer(layers)
+    tap = stated_last_layer(plan, body) or last_layer(layers)
     n_features = next(layer.n_features for layer in layers if layer.name == tap)
     n_parameters = sum(parameter.numel() for parameter in body.parameters())
     at_hand = "at hand" if plan.weights.at_hand else plan.weights.url or plan.weights.remedy
@@ -80,7 +80,8 @@ def list_layers(name: str) -> Outline:
         for one in layers
     ]
     try:
-        found = blocks(units(body, plan.last or last_layer(layers), plan.preprocessing.size_px))
+        last = stated_last_layer(plan, body) or last_layer(layers)
+        found = blocks(units(body, last, plan.preprocessing.size_px))
     except DataError as error:
         return Outline([], str(error), rows)
     whole = sum(block.n_operations for block in found)

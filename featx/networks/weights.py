@@ -7,12 +7,13 @@ import urllib.request
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from featx.disk import sha256_of, whole_file
+from featx.disk import file_state, sha256_of, whole_file
 from featx.errors import WeightsError
 
 FETCH_TIMEOUT_S = 20
@@ -61,7 +62,7 @@ class WeightsFile:
         return self.path
 
     def _check(self, path: Path, otherwise: str) -> None:
-        if not (found := sha256_of(path)).startswith(self.sha256):
+        if not (found := sha256_of_weights(path)).startswith(self.sha256):
             raise WeightsError(self._wanted(f"{otherwise} (its sha256 begins {found[:8]})"))
 
     def _fetch(self, url: str) -> None:
@@ -76,6 +77,16 @@ class WeightsFile:
     def _wanted(self, found: str) -> str:
         digest = f"sha256 beginning {self.sha256}" if self.sha256 else "sha256 not published"
         return f"weights {self.path.name} ({digest}): {found}; expected in {self.path.parent}; {self.remedy}"
+
+
+def sha256_of_weights(path: Path) -> str:
+    """64 hex digits of a weights file; it is read once a process while its size and time stay."""
+    return _sha256_of(path, file_state(path))
+
+
+@lru_cache(256)
+def _sha256_of(path: Path, _state: tuple[str, int, int] | None) -> str:
+    return sha256_of(path)
 
 
 def read_state(path: Path) -> State:

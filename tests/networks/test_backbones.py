@@ -106,7 +106,7 @@ def test_the_size_given_to_a_dry_run_is_the_size_of_its_layers() -> None:
     plan, body, layers = outline("toy")
 
     assert layers[0].shape == (1, 6, 14, 14)
-    assert layers_of(body, 2 * plan.preprocessing.size_px, "meta")[0].shape == (1, 6, 30, 30)
+    assert layers_of(body, 2 * plan.preprocessing.size_px)[0].shape == (1, 6, 30, 30)
 
 
 ANSWERS = """

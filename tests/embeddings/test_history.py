@@ -1,0 +1,141 @@
+"""The same recipe, data and machine have the same specs and vectors, whatever ran before in the same folders."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from featx import extract, finetune
+from featx.embeddings.read import read_embeddings
+from featx.embeddings.runtimes import is_native
+from featx.specs.embedding import EmbeddingSpec
+from featx.workspace import Study
+from tests.conftest import TOY_RECIPE, make_images
+
+PLACES = '\n[paths]\ncache = "cache"\nruns = "runs"\n[extraction]\nleast_cosine = 0.5\n'
+EMBEDDING = '[[embedding]]\nbackbone = "toy"\nweights = "none"\n'
+FINETUNE = '[[finetune]]\nbackbone = "toy"\nweights = "none"\nstrategy = "head"\nepochs = 1\n'
+
+
+@pytest.fixture(autouse=True)
+def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let 48 images be enough for a reduced precision, where the processor has one."""
+    monkeypatch.setattr("featx.embeddings.choice.MIN_IMAGES_TO_REDUCE", 30)
+
+
+def make_study(folder: Path, text: str = TOY_RECIPE) -> Path:
+    """Write 48 images and a recipe whose results lie beside it."""
+    make_images(folder / "images")
+    recipe = folder / "featx.toml"
+    recipe.write_text(text + PLACES)
+    return recipe
+
+
+def resolved(recipe: Path) -> tuple[list[EmbeddingSpec], list[str], np.ndarray]:
+    """Return the specs, what they were decided on, and the vectors of all images."""
+    extract(recipe)
+    study = Study.open(recipe)
+    locked = [one for one in study.locked if one.request.precision == "auto"]
+    ids = np.sort(study.manifest.ids)
+    return [one.spec for one in locked], [one.reason for one in locked], read_embeddings(study, ids, locked).x
+
+
+def extracted_in_fp32_before(recipe: Path) -> None:
+    """Fill a store in fp32 for the same network and images."""
+    other = recipe.with_name("other.toml")
+    other.write_text(recipe.read_text().replace('weights = "none"', 'weights = "none"\nprecision = "fp32"', 1))
+    extract(other)
+
+
+def finetuned_before(recipe: Path) -> None:
+    """Fill a store by fine-tuning, in a recipe that has no embedding yet."""
+    text = recipe.read_text()
+    recipe.write_text(text[: text.index("[[embedding]]")] + FINETUNE + PLACES)
+    extract(recipe)
+    finetune(recipe)
+    recipe.write_text(text)
+
+
+def had_fewer_images_before(recipe: Path) -> None:
+    """Extract a part of the images first, too few for a reduced precision."""
+    later = recipe.parent / "later"
+    shutil.copytree(recipe.parent / "images", later)
+    for image in (recipe.parent / "images").glob("*/01*.png"):
+        image.unlink()
+    for image in (recipe.parent / "images").glob("*/00[5-9].png"):
+        image.unlink()
+    extract(recipe)
+    shutil.rmtree(recipe.parent / "images")
+    later.rename(recipe.parent / "images")
+
+
+def other_images_were_compared_before(recipe: Path) -> None:
+    """Decide on a precision for other images by the same network, and leave the decision in the same cache."""
+    other = recipe.parent / "other"
+    make_images(other / "images", classes=("a", "b", "c"))
+    text = TOY_RECIPE + PLACES.replace('"cache"', '"../cache"')
+    (other / "featx.toml").write_text(text)
+    extract(other / "featx.toml")
+
+
+def copied_from_another_machine(recipe: Path) -> None:
+    """Come upon a decision of a machine with other arithmetic."""
+    extract(recipe)
+    lock = next((recipe.parent / "runs").glob("*/embeddings.lock.json"))
+    entries = json.loads(lock.read_text())
+    for entry in entries:
+        entry["reason"] = entry["reason"].rpartition("machine")[0] + "machine 0123456789abcdef"
+        entry["spec"]["precision"] = "fp32"
+    lock.write_text(json.dumps(entries))
+
+
+HISTORIES = (
+    extracted_in_fp32_before,
+    finetuned_before,
+    had_fewer_images_before,
+    other_images_were_compared_before,
+    copied_from_another_machine,
+)
+
+
+@pytest.mark.parametrize("history", HISTORIES, ids=lambda history: history.__name__)
+def test_a_recipe_is_resolved_alike_in_a_fresh_folder_and_after_a_history(history, home: Path) -> None:  # type: ignore[no-untyped-def]
+    fresh, lived = (make_study(home / name) for name in ("fresh", "lived"))
+    history(lived)
+
+    specs, reasons, x = resolved(fresh)
+
+    again, reasons_again, x_again = resolved(lived)
+    assert again == specs
+    assert reasons_again == reasons
+    if is_native("bf16"):
+        assert [str(spec.precision) for spec in specs] == ["bf16 by openvino on cpu"]
+    # In fp32, runtimes that round otherwise may have filled the stores.
+    np.testing.assert_allclose(x_again, x, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.skipif(not is_native("bf16"), reason="this processor does not multiply bf16 by itself")
+def test_a_precision_that_changes_as_images_are_added_is_reported_once(home: Path) -> None:
+    recipe = make_study(home)
+    had_fewer_images_before(recipe)
+
+    first, second = extract(recipe), extract(recipe)
+
+    (warning,) = [one for one in first.warnings if "was embedded in" in one]
+    assert "was embedded in fp32, and is embedded in bf16 by openvino on cpu from now on" in warning
+    assert not [one for one in second.warnings if "was embedded in" in one]
+    assert second.n_cached == 48
+
+
+def test_a_stated_precision_stays_as_images_are_added(home: Path) -> None:
+    text = TOY_RECIPE.replace('weights = "none"', 'weights = "none"\nprecision = "fp32"', 1)
+    recipe = make_study(home, text)
+    had_fewer_images_before(recipe)
+
+    done = extract(recipe)
+
+    assert [one["precision"] for one in done.embeddings] == ["fp32"]
+    assert done.n_cached > 0
+    assert not done.warnings
