@@ -23,7 +23,7 @@ from featx.tables import Embeddings, Ids, Known, Truth
 from featx.weighting import row_weights
 from featx.workspace import LockedEmbedding, Study
 
-SEARCH = 4  # version of spaces, search and calibration: what one of another version found is not taken for this one's
+SEARCH = 5  # version of spaces, search and calibration: what one of another version found is not taken for this one's
 FLOAT_BYTES = 4
 SAMPLES = 4  # of the size that is searched on, which memory holds at once: folds copy their rows
 FEWEST_SEARCHED = 1000
