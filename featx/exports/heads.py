@@ -16,6 +16,7 @@ from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 from xgboost import XGBClassifier, XGBRegressor
 
 from featx.exports.estimators import add_neighbours, add_perceptron, add_trees
@@ -40,7 +41,7 @@ def add_head(graph: Graph, model: Pipeline, x: Name, n_features: int) -> Name:
     """
     *scaling, (_, estimator) = model.steps
     for _, step in scaling:
-        if step != "passthrough":
+        if not isinstance(step, FunctionTransformer):  # which changes nothing
             (x,) = _converted(graph, step, x, n_features)
             n_features = len(step.get_feature_names_out())
     found = _answers(graph, estimator, x, n_features)

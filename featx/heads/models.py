@@ -38,7 +38,7 @@ SHRINKAGES = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7,
 NEIGHBOURS = (1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 50)
 SMALL_TABLE = 100_000  # numbers
 FEW_FOR_BOOSTING = 20_000_000  # numbers: on 2,100 × 1,280 two of XGBoost's threads took 6 to 40 times the time of one
-ROUNDS = tuple(range(50, 401, 25))  # of boosting; all but the last cost nothing
+ROUNDS = tuple(range(50, 401, 25))  # of boosting; to answer after each of them costs next to nothing
 MAX_BIN = 64  # of the histograms; 256, the default, costs twice the time on some thousand rows and is no better
 ENOUGH_TO_STOP_BY = 1000  # rows, a tenth of which says when to stop
 SVM_SOLVERS: tuple[Solver, ...] = ("sklearn", "intel", "minibatch")
@@ -342,7 +342,8 @@ def xgboost(task: Task) -> Head:
         return _pipeline(task, {"scaling": "none"}, trees(params))
 
     start = {"max_depth": 4, "learning_rate": 0.1, "subsample": 0.8, "colsample_bytree": max(0.1, (few * many) ** 0.5)}
-    path = Path("n_estimators", ROUNDS, partial(paths.boosting, build=trees))
+    along = partial(paths.boosting, build=trees)
+    path = Path("n_estimators", ROUNDS, along, patience=paths.SOON, cumulative=True)
     in_passes = partial(passes.trees, build=trees, seed=task.random_state)
     return Head(space, build, start, path, complexity=_by("max_depth", "n_estimators"), in_passes=in_passes)
 

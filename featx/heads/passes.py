@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import SGDClassifier
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import Normalizer, StandardScaler
 
 from featx.heads.paths import training_options
-from featx.heads.scaling import Params
+from featx.heads.scaling import Params, scaler, unscaled
 from featx.heads.stored import StoredRows
 
 EPOCHS = 8  # of a linear head; the weights are averaged over all but the first
@@ -60,29 +59,42 @@ def linear(params: Params, course: Course, *, build: Callable[[Params], Pipeline
 
     Scaling is learnt in a first pass; in the others each block is one step of all models.
     """
-    scalers = [_scaler(params["scaling"]) for _ in course.sets]
-    if params["scaling"] == "standard":
-        for at, x in course.rows.blocks():
-            for scale, mine in zip(scalers, course.sets[:, at], strict=True):
-                scale.partial_fit(x[mine])
+    scalers = _fitted_scalers(params, course)
     models: list[SGDClassifier] = [build(params).steps[-1][1] for _ in course.sets]
-    for model, mine in zip(models, course.sets, strict=True):
+    for model, mine, length in zip(models, course.sets, _mean_squared_lengths(scalers, course), strict=True):
         # averaged from the second pass on; with scikit-learn's usual steps some orders of rows cost .007 in accuracy
-        model.set_params(average=int(mine.sum()), learning_rate="invscaling", power_t=0.5)
+        model.set_params(average=int(mine.sum()), learning_rate="invscaling", power_t=0.5, eta0=STEP / (length or 1.0))
     rng, classes = np.random.default_rng(seed), np.arange(course.n_classes)
     for _ in range(EPOCHS):
         for at, x in course.rows.shuffled(rng):
             for model, scale, mine in zip(models, scalers, course.sets[:, at], strict=True):
                 if mine.any():
-                    scaled = x[mine] if scale == "passthrough" else scale.transform(x[mine])
-                    if not hasattr(model, "coef_"):
-                        model.set_params(eta0=STEP / float(np.square(scaled).sum(1).mean()))
-                    model.partial_fit(scaled, course.y[at[mine]], classes, course.weights_of(at[mine]))
+                    model.partial_fit(
+                        scale.transform(x[mine]), course.y[at[mine]], classes, course.weights_of(at[mine])
+                    )
     return [Pipeline([("scale", scale), ("clf", model)]) for scale, model in zip(scalers, models, strict=True)]
 
 
-def _scaler(way: str) -> Any:
-    return {"none": "passthrough", "standard": StandardScaler(), "l2": Normalizer()}[way]
+def _fitted_scalers(params: Params, course: Course) -> list[Any]:
+    """Return a scaler for each set of rows; those that learn something do so in one pass."""
+    scalers = [scaler(params, (len(course.y), course.rows.n_features)) for _ in course.sets]
+    if params["scaling"] != "standard":
+        return [scale.fit(course.rows.x(np.arange(1))) for scale in scalers]
+    for at, x in course.rows.blocks():
+        for scale, mine in zip(scalers, course.sets[:, at], strict=True):
+            if mine.any():
+                scale.partial_fit(x[mine])
+    return scalers
+
+
+def _mean_squared_lengths(scalers: Sequence[Any], course: Course) -> NDArray[np.float64]:
+    """Return the mean squared length of each set's scaled rows, in one pass."""
+    totals = np.zeros(len(course.sets))
+    for at, x in course.rows.blocks():
+        for number, (scale, mine) in enumerate(zip(scalers, course.sets[:, at], strict=True)):
+            if mine.any():
+                totals[number] += np.square(scale.transform(x[mine]), dtype=np.float64).sum()
+    return np.asarray(totals / course.sets.sum(1))
 
 
 def trees(params: Params, course: Course, *, build: Callable[[Params], Any], seed: int) -> list[Pipeline]:
@@ -99,14 +111,16 @@ def trees(params: Params, course: Course, *, build: Callable[[Params], Any], see
         bins = model.get_params()["max_bin"]
         with tempfile.TemporaryDirectory() as folder:
             batches = _batches(course, mine, Path(folder, "bins"))
-            edges = xgb.QuantileDMatrix(course.rows.x(_some(mine, seed)), max_bin=bins)
-            binned = xgb.ExtMemQuantileDMatrix(batches, max_bin=bins, ref=edges)
+            some, threads = _some(mine, seed), options["nthread"]
+            x, weights = course.rows.x(some), course.weights_of(some)
+            edges = xgb.QuantileDMatrix(x, weight=weights, max_bin=bins, nthread=threads)
+            binned = xgb.ExtMemQuantileDMatrix(batches, max_bin=bins, ref=edges, nthread=threads)
             give_back()
             grown = xgb.train(options, binned, params["n_estimators"])
-            del binned, batches, edges
+            del binned, batches, edges, x
         give_back()
-        model.load_model(grown.save_raw("ubj"))
-        found.append(Pipeline([("scale", "passthrough"), ("clf", model)]))
+        model.set_params(n_jobs=1).load_model(grown.save_raw("ubj"))
+        found.append(Pipeline([("scale", unscaled().fit(course.rows.x(np.arange(1)))), ("clf", model)]))
     return found
 
 

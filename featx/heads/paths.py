@@ -4,7 +4,6 @@ The regularisation of a linear model is warm-started from the stronger one; fewe
 neighbours are the nearest of more. A kernel's matrix is made from distances that all trials share.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ from featx.heads.work import FoldWork, Matrix
 LOOSE = 1e-3  # tolerance of a solver in the search; which C is best shows long before the last digit
 LOOSE_MACHINE = 1e-2  # the same of a support vector machine that guesses classes: a fifth of its time goes into a digit
 SOON = 4  # values of a path that are no better: where each costs a fit, no more are tried
-PATIENCE = 100  # rounds that answer no more held-out rows rightly; it goes on long after the log loss is least
 Outputs = NDArray[np.float64]
 Gamma = float | Literal["scale"]
 Along = Callable[[Params, FoldWork, Sequence[Any]], Iterator[Outputs]]
@@ -48,6 +46,8 @@ class Path:
         Bytes that a fold of n and m rows takes beside its features.
     patience
         Values without a better score after which a fold tries no more; None where the later ones cost nothing.
+    cumulative
+        Whether each value contains those before it, so that to try these costs nothing.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Path:
     along: Along
     needs: Callable[[int, int], int] = lambda _n, _m: 0
     patience: int | None = None
+    cumulative: bool = False
 
 
 def kernel_bytes(n: int, m: int) -> int:
@@ -222,34 +223,40 @@ def boosting(
 ) -> Iterator[Outputs]:
     """Yield boosted trees' answers after each number of rounds; columns are binned once for all trials of a fold.
 
-    Where more of the held-out rows have not been right for a while, no more rounds are grown: answers are those so far.
+    Rounds are grown when they are asked for: whoever scores the answers decides, by the metric that is searched for and
+    with the rows' weights, whether more of them are worth it.
     """
     import xgboost as xgb
 
-    lessons, facts = work.lessons, work.held.facts
-    model = build(params)
-    options, max_bin = training_options(model, facts.kind, facts.n_outputs), model.get_params()["max_bin"]
+    lessons, facts, max_bin = work.lessons, work.held.facts, build(params).get_params()["max_bin"]
+    options = training_options(build(params), facts.kind, facts.n_outputs)
 
-    def make() -> tuple[tuple[Any, Any], int]:
+    def make() -> tuple[Any, int]:
         x = work.learn.x[lessons.at]
-        learn = xgb.QuantileDMatrix(x, lessons.y, weight=lessons.weights, max_bin=max_bin)
-        held = xgb.QuantileDMatrix(work.held.x, work.held.facts.y, ref=learn, max_bin=max_bin)
-        return (learn, held), 2 * (x.size + work.held.x.size)  # at most two bytes for each number's bin
+        binned = xgb.QuantileDMatrix(x, lessons.y, weight=lessons.weights, max_bin=max_bin, nthread=options["nthread"])
+        return binned, 2 * x.size  # at most two bytes for each number's bin
 
-    learn, held = work.keep("binned", make)
-    grown = xgb.train(
-        options, learn, max(values), evals=[(held, "held")], early_stopping_rounds=PATIENCE, verbose_eval=False
-    )
-    grown.set_param({"device": "cpu"})  # where the held-out rows are
-    margins, done = None, 0
+    learn = work.keep("binned", make)
+    grown, margins, done = xgb.Booster(options, [learn]), None, 0
     for value in values:
-        end = min(value, grown.num_boosted_rounds())
-        if end > done:  # the trees between are added to those before
-            margins = grown.inplace_predict(
-                work.held.x, iteration_range=(done, end), predict_type="margin", base_margin=margins
+        for number in range(done, value):
+            grown.update(learn, number)
+        with _on_cpu(grown, options["device"]):  # where the held-out rows are
+            margins = grown.inplace_predict(  # the trees between are added to those before
+                work.held.x, iteration_range=(done, value), predict_type="margin", base_margin=margins
             )
-            done = end
+        done = value
         yield _likely(np.asarray(margins, np.float64).reshape(len(work.held), -1), facts)
+
+
+@contextmanager
+def _on_cpu(booster: Any, device: str) -> Iterator[None]:
+    """Move a booster to the CPU for this block, and back to the device on which it grows."""
+    if device != "cpu":
+        booster.set_param({"device": "cpu"})
+    yield
+    if device != "cpu":
+        booster.set_param({"device": device})
 
 
 def _likely(margins: Outputs, facts: Facts) -> Outputs:
@@ -265,11 +272,10 @@ def _likely(margins: Outputs, facts: Facts) -> Outputs:
 def training_options(model: Any, kind: str, n_outputs: int) -> dict[str, Any]:
     """Return a scikit-learn wrapper's settings as training takes them."""
     given = {name: value for name, value in model.get_xgb_params().items() if value is not None}
-    threads = given.pop("n_jobs", None) or -1  # two folds are grown beside each other
-    given["nthread"] = max(1, (os.cpu_count() or 1) // 2) if threads < 0 else threads
+    given["nthread"] = given.pop("n_jobs", None) or 1
     given["seed"] = given.pop("random_state", 0)
     if kind == "numbers":
         return given | {"objective": "reg:squarederror"}
     if kind == "labels" or n_outputs == 2:
-        return given | {"objective": "binary:logistic", "eval_metric": "error"}
-    return given | {"objective": "multi:softprob", "num_class": n_outputs, "eval_metric": "merror"}
+        return given | {"objective": "binary:logistic"}
+    return given | {"objective": "multi:softprob", "num_class": n_outputs}

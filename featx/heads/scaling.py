@@ -5,12 +5,19 @@ from typing import Any
 
 import optuna
 from sklearn.decomposition import PCA
-from sklearn.preprocessing import Normalizer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 
 Params = dict[str, Any]
 FEWEST_COMPONENTS = 16
+
+
+def unscaled() -> FunctionTransformer:
+    """Return a step that changes nothing and, unlike ``"passthrough"``, knows the number of features."""
+    return FunctionTransformer(feature_names_out="one-to-one")
+
+
 WAYS: dict[str, Callable[[Params], Any]] = {
-    "none": lambda _: "passthrough",
+    "none": lambda _: unscaled(),
     "standard": lambda _: StandardScaler(),
     "l2": lambda _: Normalizer(),
     "pca": lambda params: PCA(params["components"], whiten=True, svd_solver=params["solver"]),

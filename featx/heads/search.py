@@ -348,7 +348,7 @@ class Contest:
             return
         found = np.full((len(self.folds), len(self.path.values)), np.nan)
         first, rest = np.split(np.arange(len(self.folds)), [AT_ONCE])
-        found[first] = self._scores(params, first, np.arange(len(self.path.values)))
+        found[first] = self._scores(params, first, np.arange(len(self.path.values)), self.path.patience)
         if len(rest):
             score = float(np.nanmax(found[first].mean(0)))
             trial.report(score, 0)
@@ -356,7 +356,7 @@ class Contest:
                 trials.prune(trial)
                 return
             columns = self._promising(found[first])
-            found[np.ix_(rest, columns)] = self._scores(params, rest, columns)
+            found[np.ix_(rest, columns)] = self._scores(params, rest, columns, None)
         means = found.mean(0)  # nan where some folds have not tried a value
         at = int(np.nanargmax(means))
         chosen = params | ({self.path.name: self.path.values[at]} if self.path.name else {})
@@ -377,9 +377,15 @@ class Contest:
         if self.path.patience is None:
             return every
         best = int(np.nanargmax(found.mean(0)))
-        return every[(abs(every - best) <= NEAR) & np.isfinite(found).all(0)]
+        is_near = abs(every - best) <= NEAR
+        if self.path.cumulative:
+            is_near |= every < best
+        return every[is_near & np.isfinite(found).all(0)]
 
-    def _scores(self, params: Params, folds: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.float64]:
+    def _scores(
+        self, params: Params, folds: NDArray[np.intp], columns: NDArray[np.intp], patience: int | None
+    ) -> NDArray[np.float64]:
+        """Return (folds, columns) scores; nan for values that a fold has not tried, as `patience` was at its end."""
         values = [self.path.values[at] for at in columns]
 
         def of_fold(number: int) -> list[float]:
@@ -387,7 +393,6 @@ class Contest:
             scores: list[float] = []
             for found in self.path.along(params, work, values):
                 scores.append(float(np.nan_to_num(self._merit(work, found), nan=UNDEFINED)))
-                patience = self.path.patience
                 if patience is not None and max(scores) not in scores[-patience - 1 :]:
                     break
             return scores + [np.nan] * (len(values) - len(scores))

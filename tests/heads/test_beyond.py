@@ -7,6 +7,7 @@ import pytest
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import make_classification
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 
 import featx
 from featx.artifact import load_head, read_header
@@ -17,6 +18,7 @@ from featx.heads.beyond import CALIBRATED_BY, answered_in_blocks, learnt_in_pass
 from featx.heads.calibration import Outputs, calibrate
 from featx.heads.fitting import learnt_in_folds
 from featx.heads.models import Head, Task
+from featx.heads.passes import Course
 from featx.heads.rows import Lessons, TrainRows
 from featx.heads.stored import StoredRows
 from featx.progress import unwatched
@@ -43,10 +45,10 @@ def rows() -> TrainRows:
     return TrainRows(x.astype(np.float32) * 3 + 5, Facts("classes", ("a", "b", "c"), y))
 
 
-def stored(folder: Path, rows: TrainRows) -> StoredRows:
-    """Write rows into two stores, half of the columns in each, in several segments and another order."""
+def stored(folder: Path, rows: TrainRows, *, in_order: bool = False) -> StoredRows:
+    """Write rows into two stores, half of the columns in each, in several segments and by default in another order."""
     digests = [f"{number:032x}" for number in range(len(rows))]
-    order = np.random.default_rng(0).permutation(len(rows))
+    order = np.arange(len(rows)) if in_order else np.random.default_rng(0).permutation(len(rows))
     stores = []
     for number, columns in enumerate((slice(0, 8), slice(8, 20))):
         x = rows.x[:, columns]
@@ -142,3 +144,46 @@ def test_a_head_that_cannot_learn_in_passes_says_so(toy_home: Path) -> None:
         UnsuitedError, match="head 'rf' has more rows than memory_gb = 1e-09, and cannot learn in passes"
     ):
         featx.fit(heads=HeadSpec(name="rf", trials=2, folds=3, memory_gb=1e-9))
+
+
+@pytest.mark.parametrize("scaling", ["none", "standard", "l2"])
+def test_blocks_may_be_held_out_whole_and_hold_one_class(
+    scaling: str, rows: TrainRows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks of 32 rows, the last one of a single row, a set that leaves out whole blocks, rows of weight 0."""
+    monkeypatch.setattr(StoredRows, "_rows_in", lambda _rows, _n_bytes: 32)
+    few = rows.take(np.arange(0, 2 * 32 * 23 + 2, 2))  # 737 rows, those of a class together
+    source, n = stored(tmp_path, few, in_order=True), len(few)
+    sizes = [len(at) for at, _ in source.blocks()]
+    assert sizes[-1] == 1
+    assert any(len(np.unique(few.facts.y[at])) == 1 for at, _ in source.blocks())
+    order = np.concatenate([at for at, _ in source.blocks()])
+    sets = np.ones((3, n), dtype=bool)
+    sets[0, order[:96]] = False  # three whole blocks, the first one among them
+    sets[1, order[-33:]] = False  # the last two
+    weights = np.where(np.arange(n) % 5 == 0, 0.0, 1.0)
+    course = Course(source, few.facts.y, weights, sets, 3)
+    head = HEADS.get("logreg")(Task(n, 20, 3, 0, "classes", "minibatch"))
+
+    models = head.in_passes({"scaling": scaling, "alpha": 1e-4}, course)
+
+    for model, mine in zip(models, sets, strict=True):
+        if scaling == "standard":
+            expected = StandardScaler().fit(few.x[mine])
+            np.testing.assert_allclose(model[0].mean_, expected.mean_, rtol=1e-5)
+            np.testing.assert_allclose(model[0].scale_, expected.scale_, rtol=1e-5)
+        assert model.n_features_in_ == 20
+        in_memory = head.build({"scaling": scaling, "alpha": 1e-4}).fit(
+            few.x[mine], few.facts.y[mine], clf__sample_weight=weights[mine]
+        )
+        ours, theirs = ((one.predict(few.x) == few.facts.y).mean() for one in (model, in_memory))
+        assert ours > theirs - (0.2 if scaling == "l2" else 0.1)  # eight passes over few rows, class by class
+
+
+def test_features_that_do_not_vary_leave_a_finite_model(rows: TrainRows, tmp_path: Path) -> None:
+    constant = TrainRows(np.zeros_like(rows.x[::10]), rows.facts.take(np.arange(0, 3000, 10)))
+    source, n = stored(tmp_path, constant), len(constant)
+    course = Course(source, constant.facts.y, None, np.ones((1, n), dtype=bool), 3)
+    for scaling in ("none", "standard", "l2"):
+        (model,) = head_for("logreg", constant).in_passes({"scaling": scaling, "alpha": 1e-4}, course)
+        assert np.isfinite(model.predict_proba(constant.x)).all()

@@ -47,7 +47,53 @@ class Blocked:
         if name.split(".")[0] in {"featx", "torch", "optuna", "zarr", "pandas", "pydantic"}:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Blocked())
+import pickle
 import joblib, numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+def behaves_as_a_fitted_pipeline(model, x):
+    check_is_fitted(model)
+    assert model.n_features_in_ == x.shape[1], model
+    assert all(step.n_features_in_ == x.shape[1] for step in (model[0], model[:1])), model
+    assert list(model[:-1].get_feature_names_out())
+    answers = model.predict(x)
+    if is_classifier(model):
+        classes, each = model.classes_, answers.reshape(len(x), -1).T
+        proba = model.predict_proba(x)
+        if isinstance(proba, list):  # as MultiOutputClassifier answers
+            assert [list(one) for one in classes] == [[0, 1]] * len(proba)
+            each = zip(each, proba, classes, strict=True)
+            assert all((np.asarray(known)[of.argmax(1)] == one).mean() == 1 for one, of, known in each)
+        elif answers.ndim == 1:
+            assert proba.shape == (len(x), len(classes))
+            assert set(answers) <= set(classes)
+    assert np.isfinite(model.score(x, answers))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(x), answers)
+    np.testing.assert_array_equal(model.set_output(transform="default").predict(x), answers)
+    fresh = clone(model)
+    try:
+        check_is_fitted(fresh)
+    except NotFittedError:
+        pass
+    else:
+        raise AssertionError("a clone is fitted")
+    y = answers.copy()
+    learn = np.vstack([x] * 10) + np.arange(60)[:, None] / 100
+    if is_classifier(model):
+        one = np.arange(60) % (2 if answers.ndim > 1 else len(model.classes_))
+        y = one if answers.ndim == 1 else np.stack([one] * answers.shape[1], axis=1)
+    else:
+        y = np.concatenate([answers] * 10)
+    if "n_neighbors" in str(fresh.get_params().keys()):
+        fresh.set_params(**{name: 3 for name in fresh.get_params() if name.endswith("n_neighbors")})
+    fresh.set_params(**{name: 3 for name in fresh.get_params() if name.endswith("n_estimators")})
+    components = [name for name in fresh.get_params() if name.endswith("n_components") and fresh.get_params()[name]]
+    fresh.set_params(**dict.fromkeys(components, 2))
+    fresh.fit(learn.astype(np.float32), y)
+    assert fresh.predict(x).shape == answers.shape
+
 x = np.load("x.npy")
 for path in sys.argv[1:]:
     model = joblib.load(path)
@@ -55,6 +101,7 @@ for path in sys.argv[1:]:
     if isinstance(answers, list):
         answers = np.stack([one[:, 1] for one in answers], axis=1)
     np.save(path + ".npy", answers.reshape(len(x), -1))
+    behaves_as_a_fitted_pipeline(model, x)
 """
 
 

@@ -1,5 +1,8 @@
 """What trials share changes no answer: a path's answers are those of whole Pipelines fitted anew."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -8,7 +11,9 @@ from featx.facts import Facts
 from featx.heads.fitting import decisions, fitted
 from featx.heads.models import Task
 from featx.heads.rows import TrainRows
-from featx.heads.search import _about_memory
+from featx.heads.search import Arena, Contest, _about_memory
+from featx.heads.team import _Ledger
+from featx.heads.trials import new_study
 from featx.heads.work import FoldWork, Shared
 from featx.metrics import GREATER_IS_BETTER
 from featx.registry import HEADS
@@ -100,6 +105,45 @@ def test_boosted_trees_on_shared_bins_score_as_those_fitted_anew(what: str) -> N
     model = fitted(head, dict(head.start) | {"n_estimators": 50}, work.learn, "none", FIVE_FOLDS)
     of = GREATER_IS_BETTER[rows.facts.kind]["r2" if what == "numbers" else "accuracy"]
     assert of(work.held.facts, outputs) == pytest.approx(of(work.held.facts, decisions(model, work.held)), abs=0.05)
+
+
+def test_each_number_of_rounds_is_answered_by_as_many_trees() -> None:
+    """Rare labels: the error is that of the majority from the first round on, and says nothing about later ones."""
+    x = np.random.default_rng(0).normal(size=(600, 20)).astype(np.float32)
+    y = (x[:, :3].sum(1) + np.random.default_rng(1).normal(size=600) > 3.6).astype(np.int64)
+    rows = TrainRows(x, Facts("classes", ("no", "yes"), y))
+    assert 0.01 < y.mean() < 0.06
+    head = HEADS.get("xgboost")(Task(*x.shape, 2, 0))
+    params = dict(head.start) | {"subsample": 1.0, "colsample_bytree": 1.0}
+    work = FoldWork(0, rows, rows.folds(3, 0)[0], Shared(1e9))
+    values = (50, 200, 400)
+    for value, answers in zip(values, head.path.along(params, work, values), strict=True):
+        model = head.build(params | {"n_estimators": value})
+        model.fit(work.learn.x, work.learn.facts.y)
+        assert model[-1].get_booster().num_boosted_rounds() == value
+        np.testing.assert_allclose(answers, model.predict_proba(work.held.x), atol=1e-5)
+
+
+def test_a_fold_stops_by_the_score_and_says_which_rounds_it_has_not_tried() -> None:
+    """Scores are made up, and peak at the third value: four worse ones end the fold, the others are not tried."""
+    rows = rows_of("two", 120)
+    head = HEADS.get("xgboost")(Task(*rows.x.shape, 2, 0))
+    goodness, grown = [0.5, 0.6, 0.9, 0.8, 0.7, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1], []
+
+    def along(_params: object, work: FoldWork, values: Sequence[int]) -> Iterator[np.ndarray]:
+        for value in values:
+            grown.append(value)
+            right = np.eye(2)[work.held.facts.y]
+            n_right = round(goodness[head.path.values.index(value)] * len(right))
+            yield np.vstack([right[:n_right], 1 - right[n_right:]])
+
+    head = replace(head, path=replace(head.path, along=along))
+    contest = Contest("x", Arena(head, rows), HeadSpec(name="xgboost", metric="accuracy"), Shared(1e9))
+    ledger = _Ledger([])
+    contest.run(new_study(None, "xgboost").ask(), ledger)
+    assert ledger.attributes["params"]["n_estimators"] == 100
+    assert set(ledger.attributes["path"]) == {"50", "75", "100", "125", "150"}
+    assert max(grown) == 225  # five values after the best one
 
 
 def test_what_is_shared_is_bounded_and_the_oldest_goes_first() -> None:

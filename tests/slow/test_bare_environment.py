@@ -25,6 +25,8 @@ def test_models_predict_with_four_packages_installed(toy_home: Path) -> None:
     for run in runs:
         model = f"joblib.load('{run.path}/model.joblib')"
         code = f"import joblib, numpy as np; np.save('out.npy', {model}.predict_proba(np.load('x.npy')))"
+        code += f"; from sklearn.utils.validation import check_is_fitted; check_is_fitted({model})"
+        code += f"; assert {model}.n_features_in_ == 8; assert {model}.classes_.tolist() == [0, 1]"
         subprocess.run(["bare/bin/python", "-I", "-W", "ignore", "-c", code], check=True)
         np.testing.assert_array_equal(np.load("out.npy"), featx.load(run.path).predict_proba(x))
     failed = subprocess.run(["bare/bin/python", "-I", "-c", "import featx"], capture_output=True)
