@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
@@ -14,6 +15,7 @@ from featx.errors import ArtifactError, DataError, IncompleteError, RecipeError
 from featx.heads.models import Task
 from featx.predictors import EnsembleModel, HeadModel, describe
 from featx.registry import HEADS, VOTES
+from featx.specs.head import HeadSpec
 from featx.tables import Embeddings, Predictions
 from featx.workspace import Study
 
@@ -74,6 +76,34 @@ def test_every_loaded_vote_answers_as_when_it_was_made(fitted: list[Path], metho
     np.testing.assert_allclose(now, then.proba, rtol=0, atol=1e-12)
     assert isinstance(model, EnsembleModel)
     assert {member.name for member in model.members} <= {path.name for path in fitted}
+
+
+@pytest.fixture
+def weighted(toy_home: Path) -> list[Path]:
+    """The folders of two heads that decide by class weights."""
+    extract()
+    specs = [HeadSpec(name=name, trials=1, folds=3, class_weight={"light": 1e4}) for name in ("logreg", "svm")]
+    return [Path(one.path) for one in fit(heads=specs)]
+
+
+@pytest.mark.parametrize("method", ["majority", "soft", "weighted", "greedy", "stacking"])
+def test_a_decision_rule_is_the_same_wherever_a_class_is_named(weighted: list[Path], method: str) -> None:
+    voted = Path(ensemble(methods=[method])[0].path)
+
+    for run in (*weighted, voted):
+        model, then = load(run), noted(run, "test")
+        x = cached().take(then.ids).x
+        expected = [model.classes[code] for code in then.codes]
+        assert model.predict(x).tolist() == expected
+        said = model.predict_images([Path("images") / name for name in then.ids], device="cpu")
+        assert said.labels == expected
+        assert [row["probability"] for row in said.rows("")] == [row[f"proba.{row['label']}"] for row in said.rows("")]
+        if run != voted:
+            assert model.header.decision is not None
+            codes = joblib.load(run / "model.joblib").predict(x)
+            assert [model.classes[code] for code in codes] == expected
+    most_probable = noted(weighted[0], "test").proba.argmax(1)
+    assert noted(weighted[0], "test").codes.tolist() != most_probable.tolist()
 
 
 def test_images_are_answered_like_their_embeddings(voted: Path) -> None:

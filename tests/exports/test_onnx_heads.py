@@ -12,7 +12,7 @@ from featx.errors import UnsuitedError
 from featx.exports.graph import FLOAT, Graph
 from featx.exports.heads import add_head
 from featx.facts import Facts
-from featx.heads.fitting import fitted
+from featx.heads.fitting import fitted, learnt_in_folds
 from featx.heads.models import Head, Task
 from featx.heads.rows import TrainRows
 from featx.heads.scaling import Params
@@ -80,3 +80,18 @@ def test_every_scaling_is_written(scaling: str) -> None:
 def test_one_row_is_answered_as_many_are() -> None:
     kind, model = fit("xgboost", "four", "none")
     np.testing.assert_allclose(answered(model, 4, NEW[:1]), answers_of(model, NEW[:1], kind), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("what", ["two", "four"])
+@pytest.mark.parametrize("name", ["logreg", "svm", "rf", "xgboost", "mlp"])
+@pytest.mark.parametrize("method", ["auto", "temperature"])
+def test_probabilities_of_a_head_with_class_weights_are_written(name: str, what: str, method: Calibration) -> None:
+    facts = FACTS[what].take(np.arange(N_LEARNT))
+    rows = TrainRows(X[:N_LEARNT], facts, class_weights=np.linspace(0.5, 2, facts.n_outputs))
+    head: Head = HEADS.get(name)(Task(*rows.x.shape, facts.n_outputs, 0))
+    if method == "temperature" and (head.calibrated or not head.weighs):
+        pytest.skip("a temperature cannot remove class weights from decision values, and the job says so")
+    params = dict(head.start) | ({head.path.name: head.path.values[1]} if head.path and head.path.name else {})
+    model, _ = learnt_in_folds(head, params, rows, HeadSpec(name=name, folds=2, calibration=method))
+    expected = answers_of(model, NEW, "classes")
+    np.testing.assert_allclose(answered(model, facts.n_outputs, NEW), expected, rtol=0, atol=1e-4)

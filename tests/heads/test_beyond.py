@@ -99,6 +99,22 @@ def test_what_is_learnt_in_passes_is_as_good_as_in_memory(name: str, rows: Train
 
 
 @pytest.mark.parametrize("name", PARAMS)
+def test_class_weights_of_rows_in_passes_change_decisions_and_not_probabilities(
+    name: str, rows: TrainRows, tmp_path: Path
+) -> None:
+    head, spec = head_for(name, rows), HeadSpec(name=name, folds=3)
+    source, weights = stored(tmp_path, rows), np.array([0.4, 0.6, 2.0])
+    shadow = TrainRows(np.zeros((len(rows), 1), np.float32), rows.facts, class_weights=weights)
+
+    model, unseen = learnt_in_passes(head, PARAMS[name], (lambda: source, shadow), spec, unwatched)
+
+    shares = np.bincount(rows.facts.y) / len(rows)
+    assert unseen.answers.mean(0) == pytest.approx(shares, abs=0.04)
+    proba = answered_in_blocks(model, source)
+    assert model.predict(rows.x).tolist() == (proba * weights).argmax(1).tolist()
+
+
+@pytest.mark.parametrize("name", PARAMS)
 def test_a_fit_beyond_its_memory_leaves_a_run_like_any_other(name: str, toy_home: Path) -> None:
     featx.extract()
     (run,) = featx.fit(heads=HeadSpec(name=name, trials=2, folds=3, memory_gb=1e-9))

@@ -14,7 +14,7 @@ from sklearn.metrics import log_loss, recall_score
 from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.utils.validation import check_is_fitted
 
-from featx import safe
+from featx import extract, fit, safe
 from featx.answering import answers_of
 from featx.decision import DecisionRule, without_weights
 from featx.errors import FeatxError
@@ -22,6 +22,8 @@ from featx.facts import Facts
 from featx.heads.decisions import with_decision, without_class_weights
 from featx.heads.fitting import learnt_in_folds
 from featx.heads.rows import TrainRows
+from featx.heads.search import Arena, search
+from featx.progress import unwatched
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
 from featx.tables import Truth
@@ -158,3 +160,22 @@ def test_balanced_counts_rows_by_their_own_weights_and_shares() -> None:
 def test_a_rule_has_a_positive_weight_for_each_class() -> None:
     with pytest.raises((ValueError, FeatxError), match="greater than 0"):
         DecisionRule(weights=(1.0, 0.0))
+
+
+@pytest.mark.parametrize("name", ["logreg", "svm"])
+def test_a_search_by_log_loss_scores_honest_probabilities(name: str, tmp_path: Path) -> None:
+    x, codes = drawn(2, 400, 3)
+    found = {}
+    for weight in ("none", "balanced"):
+        rows = rows_of(x, codes, weight)
+        spec = HeadSpec(name=name, metric="log_loss", trials=1, folds=3, class_weight=weight)  # type: ignore[arg-type]
+        arenas = {"": Arena(head_for(name, rows), rows)}
+        found[weight] = search(arenas, spec, tmp_path / weight, unwatched).score
+    assert found["balanced"] == pytest.approx(found["none"], abs=0.04)
+
+
+def test_a_temperature_beside_class_weights_is_refused_without_own_probabilities(toy_home: Path) -> None:
+    extract()
+    spec = HeadSpec(name="svm", trials=1, folds=3, class_weight={"light": 3.0}, calibration="temperature")
+    with pytest.raises(FeatxError, match="a temperature has no offset"):
+        fit(heads=[spec])

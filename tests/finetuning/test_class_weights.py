@@ -1,0 +1,43 @@
+"""A network that was trained with class weights answers with the probabilities of the data."""
+
+import numpy as np
+import pytest
+import torch
+
+from featx.decision import rule_of_weights
+from featx.finetuning.checkpoints import Answers
+from featx.finetuning.losses import loss_named, weighted_mean
+from featx.specs.finetune import LayersSpec, LossSpec, NetworkSpec
+from featx.tables import Truth
+from featx.weighting import class_weights, row_weights
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"), [("cross_entropy", (80, 15, 5)), ("ordinal", (80, 15, 5)), ("bce", (92, 8))]
+)
+def test_constant_outputs_answer_with_the_shares_of_the_classes(name: str, counts: tuple[int, ...]) -> None:
+    k, n = len(counts), sum(counts)
+    codes = np.repeat(np.arange(k), counts)
+    truth = Truth(np.arange(n).astype(str).astype(object), codes, tuple("abc"[:k]))
+    weights = torch.from_numpy(row_weights("finetune", "balanced", truth))
+    of_classes = class_weights("finetune", "balanced", truth, np.ones(n))
+    assert of_classes is not None
+    loss = loss_named(LossSpec(name=name))
+    outputs = torch.zeros(1, loss.n_outputs(k), dtype=torch.float64, requires_grad=True)
+    solver = torch.optim.LBFGS([outputs], max_iter=200, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
+
+    def step() -> torch.Tensor:
+        solver.zero_grad()
+        mean = weighted_mean(loss.rows(outputs.expand(n, -1), torch.from_numpy(codes)), weights)
+        mean.backward()  # type: ignore[no-untyped-call]
+        return mean
+
+    solver.step(step)  # type: ignore[arg-type]
+    spec = NetworkSpec.model_construct(
+        layers=LayersSpec(), loss=LossSpec(name=name), class_weights=tuple(of_classes.tolist())
+    )
+    proba = Answers(spec)(outputs.detach()).numpy()
+    np.testing.assert_allclose(proba, np.array(counts)[None] / n, atol=1e-3)
+    rule = rule_of_weights(of_classes)
+    assert rule is not None
+    np.testing.assert_allclose(proba * rule.weights / (proba * rule.weights).sum(), 1 / k, atol=5e-3)
