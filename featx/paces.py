@@ -7,6 +7,8 @@ from pathlib import Path
 from featx.disk import locked, read_json, write_json
 
 FEWEST = 32  # images that a pace is told from
+# Largest ratio of two measurements of one rate that count as equal.
+AGREEMENT = 1.2
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from featx.specs.data import ReaderSpec
 from featx.specs.embedding import Decoding, EmbeddingRequest, Pool
 from featx.specs.engine import EngineSpec
 from featx.specs.ensemble import EnsembleSpec
+from featx.specs.evaluation import EvaluationSpec
 from featx.specs.finetune import FinetuneSpec, known_backbone
 from featx.specs.head import HeadSpec
 from featx.specs.split import SplitSpec
@@ -119,6 +120,7 @@ class Recipe(Spec):
     head: tuple[HeadSpec, ...] = tuple(HeadSpec(name=name) for name in DEFAULT_HEADS)
     finetune: tuple[FinetuneSection, ...] = ()
     ensemble: EnsembleSpec = EnsembleSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
     paths: PathsSpec = PathsSpec()
 
     @model_validator(mode="before")

@@ -13,30 +13,37 @@ LEAST_P = 0.001  # that is written out
 
 
 def standings(found: "Evaluation", title: str) -> None:
-    """Print each run with its score, its difference to the chosen one, and its cost; then what that comes to."""
+    """Print each run with its score, its difference to the chosen one, and its cost; then what follows from them."""
     name = show.SHORT.get(found.compared, found.score.replace("_", " "))
-    reference = "chosen" if found.part == "test" else "best"
-    columns = ["  run", f"{name} (95 %)", f"to the {reference} (95 %)", "p", "fit s", "images/s", "MB", ""]
+    columns = ["  run", f"{name} (95 %)", "to the chosen (95 %)", "p", "fit s", "images/s", "MB", ""]
     show.table(title, columns, [_line(row, found) for row in found.rows])
-    show.say(f"  p: {found.test}, after Holm's correction for {len(found.rows) - 1} comparisons")
+    show.say(f"  p: {found.test}, of each comparison alone; equivalent: within a margin of {found.margin:.2g}")
     show.say(f"  {found.verdict}")
+    if found.test_evidence:
+        show.say(f"  test split: {found.test_evidence}")
 
 
 def _line(row: "Row", found: "Evaluation") -> tuple[str | None, ...]:
     value = row.scores.get(found.compared)
-    marks = [*(["tied"] if row.is_tied and row.run != found.chosen else []), *row.marks]
+    marks = relation_marks(row, found)
     return (
         ("* " if row.run == found.chosen else "  ") + row.run,
         None if value is None else f"{show.cell(value)} ({span(row.intervals.get(found.compared))})",
         None
         if row.difference is None
         else f"{row.difference:+.4f} ({span((row.difference_low, row.difference_high))})",
-        None if row.p_holm is None else written_p(row.p_holm),
+        None if row.p is None else written_p(row.p),
         None if row.fit_s is None else f"{row.fit_s:.1f}",
         None if row.images_per_s is None else f"{row.images_per_s:.3g}",
         None if row.n_bytes is None else f"{row.n_bytes / 1e6:.1f}",
         ", ".join(marks),
     )
+
+
+def relation_marks(row: "Row", found: "Evaluation") -> list[str]:
+    """Return how a run relates to the chosen one, whether it is recommended, and the warnings of its training."""
+    relation = [] if row.relation in {"reference", "too few rows", ""} else [row.relation]
+    return [*(["recommended"] if row.run == found.recommended else []), *relation, *row.marks]
 
 
 def for_whom(found: "Evaluation", with_groups: bool) -> None:
@@ -65,7 +72,7 @@ def _group_line(group: "Group", score: str) -> tuple[object, ...]:
     value = show.cell(group.scores[score])
     return (
         f"  {group.name}",
-        group.n,
+        group.n if group.n_units is None else f"{group.n} in {group.n_units} units",
         f"{value} ({span(group.intervals[score])})" if group.is_compared else value,
         None if group.p_holm is None else written_p(group.p_holm),
         group.threshold,

@@ -1,16 +1,24 @@
-"""Runs beside the best of them: intervals of all scores, and which differences are more than chance."""
+"""Runs compared with one of them: intervals of all scores, tests of the differences, and equivalence."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import AlignmentError
-from featx.evaluation.cost import Cost
-from featx.evaluation.intervals import Interval, Resamples, drawn_scores, interval, intervals, wilson
+from featx.evaluation.equivalence import PairedDraws, default_margin, is_unbounded, is_within
+from featx.evaluation.intervals import (
+    Interval,
+    Resamples,
+    drawn_scores,
+    interval,
+    intervals,
+    is_constant,
+    wilson,
+)
 from featx.evaluation.paired import bootstrap_p, holm, mcnemar_midp
 from featx.facts import Facts
 from featx.metrics import aligned
@@ -22,6 +30,7 @@ FEWEST = 30  # units: on fewer no draw says how another sample would have come o
 SIGNIFICANT = 0.05
 MOST_RANKED = 2_000_000  # rows × classes that areas are drawn for: a few seconds a run
 MCNEMAR, BOOTSTRAP = "McNemar's mid-p", "paired bootstrap"
+Relation = Literal["reference", "equivalent", "not shown to differ", "worse", "better", "too few rows"]
 
 
 @dataclass(frozen=True)
@@ -32,17 +41,23 @@ class Compared:
     ----------
     intervals
         Of each score, at 95 %.
+    score
+        The score that chooses.
     difference, difference_interval
         Of the score that chooses, this run's minus the reference's, and its paired interval; nan of the reference.
     p, p_holm
         Of no difference, and after Holm's correction for all runs that are compared; nan of the reference.
+    loss_bound
+        Upper limit, at 95 % for all runs together, of how much better the best of all runs is than this one.
     """
 
     intervals: dict[str, Interval]
+    score: float
     difference: float = math.nan
     difference_interval: Interval = (math.nan, math.nan)
     p: float = math.nan
     p_holm: float = math.nan
+    loss_bound: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -52,11 +67,13 @@ class Comparison:
     Attributes
     ----------
     reference
-        The run that the others are compared with: the best by what chooses.
+        The run that the others are compared with.
     score, test
         What is compared, and by which test.
+    margin
+        Largest difference without practical consequence.
     n_units, by_group
-        Rows, or groups where these are drawn whole.
+        Number of rows, or of groups where these are sampled whole.
     runs
         By name, the reference first.
     """
@@ -64,37 +81,54 @@ class Comparison:
     reference: str
     score: str
     test: str
+    margin: float
     n_units: int
     by_group: bool
     runs: dict[str, Compared]
 
     @property
-    def is_telling(self) -> bool:
-        """Whether there are enough rows to tell anything."""
+    def has_enough_units(self) -> bool:
+        """Whether there are enough rows or groups to compare runs."""
         return self.n_units >= FEWEST
 
-    def apart(self, run: str) -> int:
-        """Return 1 for a run that is better than the reference beyond chance, -1 for a worse one, 0 for a tie."""
+    def relation(self, run: str) -> Relation:
+        """Return how a run relates to the reference.
+
+        Notes
+        -----
+        *Equivalent* needs evidence: the interval of the difference lies within the margin on both sides of 0. *Not
+        shown to differ* is absence of evidence: p is .05 or more. Both are of this one comparison, so that further
+        runs change neither.
+        """
         one = self.runs[run]
-        if not self.is_telling or not one.p_holm < SIGNIFICANT:
-            return 0
-        return 1 if (one.difference < 0) == is_better_less(self.score) else -1
+        if run == self.reference:
+            return "reference"
+        if not self.has_enough_units:
+            return "too few rows"
+        if is_within(one.difference_interval, self.margin):
+            return "equivalent"
+        if not one.p < SIGNIFICANT:
+            return "not shown to differ"
+        return "better" if (one.difference < 0) == is_better_less(self.score) else "worse"
 
-    @property
-    def tied(self) -> list[str]:
-        """The reference, and the runs whose difference to it may be chance."""
-        return [run for run in self.runs if not self.apart(run)]
+    def is_safe(self, run: str) -> bool:
+        """Return whether a run can take the reference's place: the best of all runs is hardly better than it.
 
-    @property
-    def unseen(self) -> float:
-        """The difference that would about not show: half the width of the middle run's paired interval."""
-        edges = [one.difference_interval for one in self.runs.values()]
-        widths = [high - low for low, high in edges if math.isfinite(high - low)]
-        return float(np.median(widths)) / 2 if widths else math.nan
+        The limit of what the best run is better by lies within the margin, or is no larger than the reference's.
+        """
+        return self.runs[run].loss_bound <= max(self.margin, self.runs[self.reference].loss_bound)
+
+    def related(self, relation: Relation) -> list[str]:
+        """Return the runs of one relation to the reference."""
+        return [run for run in self.runs if self.relation(run) == relation]
 
 
 def compare(
-    known: Known, tables: Mapping[str, Answered], metric: Metric, groups: NDArray[Any] | None = None
+    known: Known,
+    tables: Mapping[str, Answered],
+    metric: Metric,
+    groups: NDArray[Any] | None = None,
+    margin: float | None = None,
 ) -> Comparison:
     """Compare runs with the first of them.
 
@@ -108,6 +142,8 @@ def compare(
         What is compared; rows count by their weights where they have some.
     groups
         (n,) by the rows of the first table, what a split keeps whole; draws do so too.
+    margin
+        Largest difference without practical consequence; `featx.evaluation.equivalence.default_margin` by default.
 
     Raises
     ------
@@ -118,7 +154,7 @@ def compare(
     ids = tables[names[0]].ids
     pairs = [aligned(known, _rows_of(name, table, ids)) for name, table in tables.items()]
     facts = pairs[0][0]
-    resamples = Resamples.of(facts, groups)
+    resamples = Resamples.of(len(facts), groups)
     names_drawn = drawable(facts)
     scorers = [Scorer(*pair, names_drawn) for pair in pairs]
     found = [
@@ -130,18 +166,39 @@ def compare(
     drawn = np.stack([one[metric] for one in drawn_scores(choosing, resamples, facts.weights)])
     if facts.weights is not None and facts.weights.any() and metric in {"accuracy", "mae"}:
         found = [one | {f"confidence_{metric}": interval(draws)} for one, draws in zip(found, drawn, strict=True)]
+    paired = PairedDraws(metric, seen, drawn, resamples.n_units)
     by_rows = facts.kind == "classes" and metric == "accuracy" and groups is None
     by_rows = by_rows and facts.weights is None and facts.shares is None
-    p = _by_rows(pairs) if by_rows else _by_draws(drawn, seen)
-    corrected = holm(p)
-    runs = {names[0]: Compared(found[0])}
+    p = _by_rows(pairs) if by_rows else _by_draws(paired)
+    runs = _runs(names, found, paired, p)
+    margin = default_margin(metric, float(seen[0])) if margin is None else margin
+    test = MCNEMAR if by_rows else BOOTSTRAP
+    return Comparison(names[0], metric, test, margin, resamples.n_units, resamples.by_group, runs)
+
+
+def _runs(
+    names: Sequence[str], found: Sequence[dict[str, Interval]], paired: PairedDraws, p: Sequence[float]
+) -> dict[str, Compared]:
+    """Return each run beside the first."""
+    corrected, bounds = holm(p), paired.loss_bounds()
+    runs = {names[0]: Compared(found[0], float(paired.values[0]), loss_bound=float(bounds[0]))}
     for at, name in enumerate(names[1:], start=1):
-        edges = interval(drawn[at] - drawn[0])
-        if metric == "accuracy" and edges == (0.0, 0.0):  # right and wrong on the same rows: so is every draw
-            beyond = wilson(0.0, resamples.n_units)[1]
-            edges = (-beyond, beyond)
-        runs[name] = Compared(found[at], float(seen[at] - seen[0]), edges, p[at - 1], corrected[at - 1])
-    return Comparison(names[0], metric, MCNEMAR if by_rows else BOOTSTRAP, resamples.n_units, resamples.by_group, runs)
+        difference = float(paired.values[at] - paired.values[0])
+        edges = _difference_interval(paired, at)
+        value, bound = float(paired.values[at]), float(bounds[at])
+        runs[name] = Compared(found[at], value, difference, edges, p[at - 1], corrected[at - 1], bound)
+    return runs
+
+
+def _difference_interval(paired: PairedDraws, at: int) -> Interval:
+    """Return the paired interval of a difference; where all draws agree, Wilson's of a difference not seen."""
+    draws = paired.draws[at] - paired.draws[0]
+    low, high = interval(draws)
+    if not is_constant(draws):
+        return low, high
+    scale = float(np.abs(paired.values).max()) if is_unbounded(paired.score) else 1.0
+    unseen = scale * wilson(0.0, paired.n_units)[1]
+    return low - unseen, high + unseen
 
 
 def _rows_of(run: str, table: Answered, ids: Ids) -> Answered:
@@ -162,46 +219,8 @@ def _by_rows(pairs: Sequence[tuple[Facts, Floats]]) -> list[float]:
     return [float(mcnemar_midp((other & ~first).sum(), (first & ~other).sum())) for other in others]
 
 
-def _by_draws(drawn: Floats, seen: Floats) -> list[float]:
-    each = zip(drawn[1:], seen[1:], strict=True)
-    return [bootstrap_p(draws - drawn[0], float(one - seen[0])) for draws, one in each]
-
-
-def cheapest(runs: Sequence[str], costs: Mapping[str, Cost]) -> str:
-    """Return the run that answers the most images a second; where that is not known of all, the smallest on disk.
-
-    Of equals the one that was made in the least time, then the first.
-    """
-
-    def price(run: str) -> tuple[float, float]:
-        cost = costs[run]
-        made = math.inf if cost.fit_s is None else cost.fit_s
-        if all(costs[one].images_per_s for one in runs):
-            return -(cost.images_per_s or 0.0), made
-        return math.inf if cost.n_bytes is None else cost.n_bytes, made
-
-    return min(runs, key=price)
-
-
-def statement(found: Comparison, costs: Mapping[str, Cost], on: str) -> str:
-    """Say which runs are tied for best, and which of them is the cheapest.
-
-    Parameters
-    ----------
-    on
-        What they were compared on, as ``394 val rows``.
-    """
-    if len(found.runs) == 1:
-        return f"{found.reference} is the only run: there is nothing to compare it with"
-    if not found.is_telling:
-        return f"{on} are too few to tell any two runs apart (expected {FEWEST} or more): all are tied for best"
-    better = [run for run in found.runs if found.apart(run) > 0]
-    if better:
-        return f"better than {found.reference} on {on}, beyond chance: {', '.join(better)}"
-    tied = found.tied
-    if len(tied) == 1:
-        return f"{found.reference} is better than all others on {on}, beyond chance"
-    low = cheapest(tied, costs)
-    whom = "all runs are" if len(tied) == len(found.runs) else f"{', '.join(tied)} are"
-    small = f"; differences below about {found.unseen:.2g} would not show here" if found.unseen > 0 else ""
-    return f"{whom} tied for best: what sets them apart on {on} may be chance{small}. The cheapest of them is {low}"
+def _by_draws(paired: PairedDraws) -> list[float]:
+    return [
+        bootstrap_p(draws - paired.draws[0], float(value - paired.values[0]), paired.n_units)
+        for draws, value in zip(paired.draws[1:], paired.values[1:], strict=True)
+    ]

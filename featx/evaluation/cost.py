@@ -1,17 +1,18 @@
-"""What a run costs: to make, to ask, and to keep."""
+"""What a run costs: to train, to predict with, and to store."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from featx.artifact import BODIES, beneath, read_header
-from featx.paces import known_paces, seconds_an_image
+from featx.paces import AGREEMENT, known_paces, seconds_an_image
 from featx.runfolder import RunFolder
 from featx.workspace import Study
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Three prices of a run.
+    """What a run costs.
 
     Attributes
     ----------
@@ -22,12 +23,15 @@ class Cost:
         went together at extraction, and its own answers. Of a network: its layers alone, without reading and decoding.
         Of an ensemble: its members one after the other, what they share once. None where something was not measured.
     n_bytes
-        Of its own file and of the weights that it stands on, each once. None where these are not known.
+        Of its own file and of the weights that it needs, each once. None where these are not known.
+    n_models
+        Number of heads and networks that predict: 1, or those of an ensemble.
     """
 
     fit_s: float | None
     images_per_s: float | None
     n_bytes: int | None
+    n_models: int = 1
 
 
 def cost_of(study: Study, run: RunFolder) -> Cost:
@@ -40,7 +44,31 @@ def cost_of(study: Study, run: RunFolder) -> Cost:
         _total(map(_fit_s, asked)),
         _images_per_s(study, asked, needed),
         None if weights is None else bodies + weights,
+        len(asked),
     )
+
+
+def cheapest(runs: Sequence[str], costs: Mapping[str, Cost]) -> str:
+    """Return the run that predicts the most images a second.
+
+    Runs whose rate was not measured are left out where that of another one was. Rates that differ by less than two
+    measurements may are equal: of equals the run of the fewest models is taken, then the smallest, then the one that
+    was trained in the least time, then the first.
+    """
+    measured = [run for run in runs if costs[run].images_per_s]
+    fastest = max((costs[run].images_per_s or 0.0 for run in measured), default=0.0)
+    equal = [run for run in measured if (costs[run].images_per_s or 0.0) * AGREEMENT >= fastest]
+    return simplest(equal or runs, costs)
+
+
+def simplest(runs: Sequence[str], costs: Mapping[str, Cost]) -> str:
+    """Return the run of the fewest models; of equals the smallest, then the one trained in the least time."""
+
+    def price(run: str) -> tuple[float, ...]:
+        cost = costs[run]
+        return cost.n_models, *(math.inf if one is None else one for one in (cost.n_bytes, cost.fit_s))
+
+    return min(runs, key=price)
 
 
 def _asked(run: RunFolder) -> list[RunFolder]:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.stats import hypergeom, norm
 
+from featx.evaluation.unit_permutations import UnitErrors, unit_permutation_p
 from featx.facts import Facts
 from featx.scoring import FEWEST_DECIDED, right
 
@@ -23,11 +24,13 @@ def errors(facts: Facts, outputs: Floats) -> Floats:
     return 1 - right(facts, outputs)
 
 
-def apart_by_chance(wrong: Floats, inside: Sequence[NDArray[np.bool_]], seed: int = 0) -> list[float]:
+def apart_by_chance(
+    wrong: Floats, inside: Sequence[NDArray[np.bool_]], units: NDArray[np.intp] | None = None, seed: int = 0
+) -> list[float]:
     """Return for each group the two-sided p that its mean error is that of a random group of its size.
 
-    Errors of 0 and 1 are counted exactly (Fisher's test); others are shuffled, and beyond what the shuffles resolve it
-    is the normal tail.
+    Errors of 0 and 1 are counted exactly (Fisher's test); others are permuted, and beyond the resolution of the
+    permutations p is the normal tail. Where several rows are one unit, units are permuted.
 
     Parameters
     ----------
@@ -35,9 +38,15 @@ def apart_by_chance(wrong: Floats, inside: Sequence[NDArray[np.bool_]], seed: in
         (n,) errors.
     inside
         For each group (n,) which rows are of it.
+    units
+        (n,) codes of what is sampled independently; None where each row is.
     """
-    if not inside:
-        return []
+    if not inside or not len(wrong):
+        return [1.0] * len(inside)
+    if units is not None and len(codes := np.unique(units, return_inverse=True)[1]) > codes.max() + 1:
+        return unit_permutation_p(UnitErrors(wrong, codes, np.stack(inside)), seed)
+    if np.ptp(wrong) == 0:
+        return [1.0] * len(inside)
     n, sizes = len(wrong), np.array([rows.sum() for rows in inside])
     sums = np.array([wrong[rows].sum() for rows in inside])
     if np.isin(wrong, (0.0, 1.0)).all():
@@ -52,7 +61,7 @@ def apart_by_chance(wrong: Floats, inside: Sequence[NDArray[np.bool_]], seed: in
     while done < N_SHUFFLES:
         m = min(N_SHUFFLES - done, max(1, CHUNK // n))
         shuffled = rng.permuted(np.tile(wrong, (m, 1)), axis=1)
-        beyond += (np.abs(matrix @ shuffled.T - expected[:, None]) >= seen[:, None] - 1e-12).sum(1)
+        beyond += (np.abs(matrix @ shuffled.T - expected[:, None]) >= seen[:, None] * (1 - 1e-9)).sum(1)
         done += m
     spread = np.sqrt(wrong.var(ddof=1) * sizes * (1 - sizes / n))
     tail = 2 * norm.sf(np.divide(seen, spread, out=np.zeros_like(seen), where=spread > 0))

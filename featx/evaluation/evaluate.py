@@ -8,11 +8,12 @@ from typing import Any
 
 from featx.disk import read_json, sha256_of, write_json
 from featx.evaluation.beliefs import Beliefs
-from featx.evaluation.comparison import cheapest, compare, statement
+from featx.evaluation.comparison import Comparison, compare
 from featx.evaluation.cost import cost_of
 from featx.evaluation.groups import Answers, Grouping, biases, for_whom
 from featx.evaluation.leakage import Copies, copied
 from featx.evaluation.members import groupings
+from featx.evaluation.verdicts import Recommendation, chosen_run, evidence_text, has_failed, recommend
 from featx.metrics import aligned, confusion, per_class, per_label, score, scores
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
@@ -44,9 +45,12 @@ class Row:
         To the chosen run, in the score that chooses, and its paired interval; None of the chosen run itself.
     p, p_holm
         Of no difference, and after Holm's correction.
-    is_tied
-        Whether its difference to the chosen run may be chance.
-    fit_s, images_per_s, n_bytes
+    relation
+        To the chosen run: ``equivalent``, ``not shown to differ``, ``worse``, ``better`` or ``too few rows``; of the
+        chosen run itself ``reference`` (`featx.evaluation.comparison.Comparison.relation`).
+    loss_bound
+        Upper limit, at 95 % for all runs together, of how much better the best run is than this one.
+    fit_s, images_per_s, n_bytes, n_models
         What it costs (`featx.evaluation.cost.Cost`); None where it is not known.
     biases
         By grouping, the largest difference between groups, and their mean absolute deviation from the overall score.
@@ -66,10 +70,12 @@ class Row:
     difference_high: float | None = None
     p: float | None = None
     p_holm: float | None = None
-    is_tied: bool | None = None
+    relation: str = ""
+    loss_bound: float | None = None
     fit_s: float | None = None
     images_per_s: float | None = None
     n_bytes: int | None = None
+    n_models: int = 1
     biases: dict[str, Sequence[float]] = field(default_factory=dict)
 
 
@@ -82,9 +88,10 @@ class Evaluation:
     part
         ``val``, ``oof`` (where there is no val split) or ``test``.
     rows
-        Best first by the score that chooses.
+        Best first by the score that chooses, the chosen run first of equals.
     chosen
-        The run with the best score on the rows that choose (never test); of equals the first by name.
+        The run with the best score on the rows that choose (never test), of equals the simplest and cheapest one. A run
+        whose training failed is chosen only where all did.
     chosen_by
         That score's name and part.
     n_looks
@@ -93,10 +100,17 @@ class Evaluation:
         ``classes``, ``labels`` or ``numbers``; only classes have confusion.
     score, test
         What is compared between runs, and by which test; empty where an older featx wrote it.
-    tied, cheapest
-        The runs whose difference to the chosen one may be chance, itself included, and the cheapest of them.
+    margin
+        Largest difference without practical consequence, in units of the score.
+    equivalent
+        Runs that are shown, on the rows that choose, to be as good as the chosen one within the margin.
+    recommended
+        The cheapest of the chosen run and of those of them that can take its place
+        (`featx.evaluation.comparison.Comparison.is_safe`).
     verdict
         That in words.
+    test_evidence
+        What the test rows say against the choice; empty before the split was opened.
     groupings
         For whom the chosen run works, by each of the recipe's groups and where two of them meet.
     warnings
@@ -113,9 +127,11 @@ class Evaluation:
     kind: Kind = "classes"
     score: str = ""
     test: str = ""
-    tied: list[str] = field(default_factory=list)
-    cheapest: str = ""
+    margin: float = math.nan
+    equivalent: list[str] = field(default_factory=list)
+    recommended: str = ""
     verdict: str = ""
+    test_evidence: str = ""
     groupings: list[Grouping] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -184,9 +200,12 @@ def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs, copies: 
     truth = study.labels(target)
     metric = study.metric(target)
     choosers = {run.name: run.chooser() for run in runs}
-    rank = {name: score(metric, truth, table) for name, table in choosers.items()}
-    ranked = sorted(runs, key=lambda run: (-rank[run.name], run.name))
-    part = str(choosers[ranked[0].name].part[0])
+    costs = {run.name: cost_of(study, run) for run in runs}
+    merits = {name: score(metric, truth, table) for name, table in choosers.items()}
+    failed = {run.name for run in runs if has_failed(run.marks)}
+    chosen = chosen_run(merits, failed, costs)
+    ranked = sorted(runs, key=lambda run: (-merits[run.name], run.name != chosen, run.name))
+    part = str(choosers[chosen].part[0])
     if final:
         test = study.open_test(target, [run.name for run in ranked])
         tables = {run.name: run.answers.of("test") for run in ranked}
@@ -198,24 +217,49 @@ def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs, copies: 
     else:
         tables, on = {run.name: choosers[run.name] for run in ranked}, truth
         more = {name: beliefs.of(table, truth, study.groups) for name, table in tables.items()}
-    rows = [_row(run, tables[run.name], on, more[run.name]) for run in ranked]
+    rows = [replace(_row(run, tables[run.name], on, more[run.name]), **asdict(costs[run.name])) for run in ranked]
+    selection = _comparison(study, truth, choosers, chosen, metric)
     found = Evaluation(
         target,
         list(truth.classes) if isinstance(truth, Truth) else [],
         "test" if final else part,
         rows,
-        ranked[0].name,
+        chosen,
         f"{'' if truth.weights is None else 'weighted '}{metric} on {part}",
         len(study.looks(target)),
         truth.kind,
         warnings=[f"left out: {run.damage}" for run in study.damaged()],
     )
-    found = _for_whom(study, _compared(study, found, tables, on, metric), tables, on)
+    advice = recommend(selection, costs, failed, _rows_text(selection, part))
+    if final:
+        on_test = _comparison(study, on, tables, chosen, metric)
+        evidence = evidence_text(on_test, selection, advice.run, _rows_text(on_test, "test"))
+        found = replace(_compared(found, on_test, advice), test_evidence=evidence)
+    else:
+        found = replace(_compared(found, selection, advice), test_evidence=_earlier_evidence(study, found))
+    found = _for_whom(study, found, tables, on)
     found = _beside_copies(found, copies, tables, on, metric)
     if final:
         answers = {run.name: sha256_of(run.path / "predictions.parquet") for run in ranked}
         write_json(_final_file(study, target), {"answers": answers, "evaluation": asdict(found)})
     return found
+
+
+def _comparison(study: Study, known: Known, tables: Mapping[str, Answered], chosen: str, metric: Metric) -> Comparison:
+    """Compare all runs with the chosen one."""
+    ordered = {chosen: tables[chosen], **tables}
+    return compare(known, ordered, metric, study.groups(tables[chosen].ids), study.recipe.evaluation.margin)
+
+
+def _rows_text(compared: Comparison, part: str) -> str:
+    units = f"groups of {part} rows" if compared.by_group else f"{part} rows"
+    return f"{compared.n_units} {units}"
+
+
+def _earlier_evidence(study: Study, found: Evaluation) -> str:
+    """Return what the last opening of the test split said of the run that is chosen now."""
+    final = last_final(study, found.target)
+    return final.test_evidence if final is not None and final.chosen == found.chosen else ""
 
 
 def _beside_copies(
@@ -255,13 +299,8 @@ def _row(run: RunFolder, table: Answered, truth: Known, more: dict[str, float]) 
     return Row(run.name, run.is_ensemble, found, nan, nan, per_class(truth, table), counts, run.marks)
 
 
-def _compared(
-    study: Study, found: Evaluation, tables: Mapping[str, Answered], known: Known, metric: Metric
-) -> Evaluation:
-    """Add intervals, differences to the chosen run, and costs."""
-    ids = tables[found.chosen].ids
-    compared = compare(known, tables, metric, study.groups(ids))
-    costs = {row.run: cost_of(study, RunFolder(study.folder / row.run)) for row in found.rows}
+def _compared(found: Evaluation, compared: Comparison, advice: Recommendation) -> Evaluation:
+    """Add intervals, differences to the chosen run, and the recommendation."""
     rows = []
     for row in found.rows:
         one = compared.runs[row.run]
@@ -277,20 +316,28 @@ def _compared(
                 difference_high=_said(one.difference_interval[1]),
                 p=_said(one.p),
                 p_holm=_said(one.p_holm),
-                is_tied=row.run in compared.tied,
-                **asdict(costs[row.run]),
+                relation=_relation(compared, row),
+                loss_bound=one.loss_bound if math.isfinite(one.loss_bound) else None,
             )
         )
-    units = f"groups of {found.part} rows" if compared.by_group else f"{found.part} rows"
     return replace(
         found,
         rows=rows,
         score=compared.score,
         test=compared.test,
-        tied=compared.tied,
-        cheapest=cheapest(compared.tied, costs),
-        verdict=statement(compared, costs, f"{compared.n_units} {units}"),
+        margin=compared.margin,
+        equivalent=advice.equivalent,
+        recommended=advice.run,
+        verdict=advice.text,
     )
+
+
+def _relation(compared: Comparison, row: Row) -> str:
+    """Return how a run relates to the chosen one; a run whose training failed is never equivalent."""
+    relation = compared.relation(row.run)
+    if relation == "equivalent" and has_failed(row.marks):
+        return "not shown to differ"
+    return relation
 
 
 def _for_whom(study: Study, found: Evaluation, tables: Mapping[str, Answered], known: Known) -> Evaluation:

@@ -17,11 +17,13 @@ from featx.evaluation.comparison import SIGNIFICANT, drawable
 from featx.evaluation.disparities import apart_by_chance, errors, own_thresholds
 from featx.evaluation.intervals import Resamples, drawn_scores, intervals
 from featx.evaluation.members import Members
-from featx.evaluation.paired import bootstrap_p, holm
+from featx.evaluation.paired import holm
 from featx.facts import Facts
 from featx.scoring import Floats, Scorer, guessed, is_better_less
 
 FEWEST = 20  # rows of a group that is compared
+# Number of units, as patients are, of a group that is compared: fewer show neither an interval nor a difference.
+MIN_UNITS = 5
 MOST_GROUPS = 40  # of a grouping that are shown, the largest
 
 
@@ -33,10 +35,12 @@ class Group:
     ----------
     scores
         As `featx.metrics.scores` has them; nan where a score means nothing, as the AUC of a group of one class.
+    n_units
+        Number of units, as patients are, that its rows come from; None where each row is one.
     is_compared
-        Whether it has rows enough, and so have all others together; if not, it has no intervals and no p.
+        Whether it has rows and units enough, and so have all others together; if not, it has no intervals and no p.
     intervals
-        Of each score, at 95 %, from draws of its own rows.
+        Of each score, at 95 %, from draws of its own rows or units.
     p_holm
         Of errors like all others', after Holm's correction for all groups of all groupings.
     is_flagged
@@ -51,6 +55,7 @@ class Group:
     n: int
     scores: dict[str, float]
     is_compared: bool
+    n_units: int | None = None
     intervals: dict[str, Sequence[float]] = field(default_factory=dict)
     p_holm: float | None = None
     is_flagged: bool = False
@@ -119,6 +124,11 @@ class Answers:
     may_choose: bool = True
 
     @property
+    def unit_codes(self) -> NDArray[np.intp]:
+        """(n,) codes of the units; each row is one where `units` is None."""
+        return Resamples.of(len(self.facts), self.units).units
+
+    @property
     def score(self) -> str:
         """What groups are compared in."""
         return "mae" if self.facts.kind == "numbers" else "accuracy"
@@ -143,15 +153,15 @@ def for_whom(answers: Answers, members: Sequence[Members]) -> list[Grouping]:
 
     Notes
     -----
-    Groups of fewer than 20 rows have scores and nothing else. Errors are tested against those of all other rows of the
-    grouping: exactly or by shuffling; where a split keeps units whole, by draws of units. Holm corrects for all of
-    them together.
+    Groups of fewer than 20 rows or 5 units have scores and nothing else. Errors are tested against those of all other
+    rows of the grouping by Fisher's exact test or by permutations of the rows; where a split keeps units whole, by
+    permutations of the units. Holm corrects for all of them together.
     """
     answers = answers.plain()
-    resamples = Resamples.of(answers.facts, answers.units)
+    resamples = Resamples.of(len(answers.facts), answers.units)
     shown = [_largest(each) for each in members]
-    compared = [_compared(each, which) for each, which in zip(members, shown, strict=True)]
-    p = [_p(answers, each, which, resamples) for each, which in zip(members, compared, strict=True)]
+    compared = [_compared(each, which, resamples.units) for each, which in zip(members, shown, strict=True)]
+    p = [_p(answers, each, which) for each, which in zip(members, compared, strict=True)]
     corrected = iter(holm([one for some in p for one in some]))
     found = []
     for each, which, among in zip(members, shown, compared, strict=True):
@@ -166,27 +176,24 @@ def _largest(each: Members) -> list[int]:
     return sorted(np.argsort(-sizes, kind="stable")[: min(MOST_GROUPS, int((sizes > 0).sum()))].tolist())
 
 
-def _compared(each: Members, which: Sequence[int]) -> list[int]:
-    n = int(each.known.sum())
-    return [group for group in which if FEWEST <= each.of(group).sum() <= n - FEWEST]
+def _compared(each: Members, which: Sequence[int], units: NDArray[np.intp]) -> list[int]:
+    """Return the groups of which there are rows and units enough, inside and outside of them."""
+    return [
+        group
+        for group in which
+        if all(
+            rows.sum() >= FEWEST and len(np.unique(units[rows])) >= MIN_UNITS
+            for rows in (each.of(group), each.known & ~each.of(group))
+        )
+    ]
 
 
-def _p(answers: Answers, each: Members, which: Sequence[int], resamples: Resamples) -> list[float]:
+def _p(answers: Answers, each: Members, which: Sequence[int]) -> list[float]:
     """Return for each group the p of errors like those of the other rows with a value."""
     known = each.known
     wrong = errors(answers.facts, answers.outputs)
-    if not resamples.by_group:
-        return apart_by_chance(wrong[known], [each.of(group)[known] for group in which])
-    inside = np.stack([each.of(group) for group in which]).astype(np.float64) if which else np.empty((0, len(wrong)))
-    outside = known - inside
-    drawn = []
-    for counts in resamples.counts():
-        weighed = counts * wrong[:, None]
-        both = [(side @ weighed) / np.maximum(side @ counts, 1e-12) for side in (inside, outside)]
-        drawn.append(both[0] - both[1])
-    differences = np.concatenate(drawn, axis=1)
-    seen = [wrong[each.of(group)].mean() - wrong[known & ~each.of(group)].mean() for group in which]
-    return [bootstrap_p(draws, float(one)) for draws, one in zip(differences, seen, strict=True)]
+    units = None if answers.units is None else answers.unit_codes[known]
+    return apart_by_chance(wrong[known], [each.of(group)[known] for group in which], units)
 
 
 def _grouping(
@@ -206,6 +213,7 @@ def _grouping(
                 int(rows.sum()),
                 scorer.plain(),
                 corrected is not None,
+                None if answers.units is None else len(np.unique(answers.unit_codes[rows])),
                 _intervals(scorer, resamples.within(rows)) if corrected is not None else {},
                 corrected,
                 corrected is not None and corrected < SIGNIFICANT and bool(wrong[rows].mean() > mean_wrong),
@@ -235,7 +243,7 @@ def biases(answers: Answers, members: Sequence[Members]) -> dict[str, tuple[floa
     wrong = errors(answers.facts, answers.outputs)
     found = {}
     for each in members:
-        compared = _compared(each, _largest(each))
+        compared = _compared(each, _largest(each), answers.unit_codes)
         if len(compared) > 1:
             values = np.array([wrong[each.of(group)].mean() for group in compared])
             found[each.name] = _spread(values, float(wrong[each.known].mean()))
@@ -279,14 +287,32 @@ def _with_thresholds(found: Grouping, answers: Answers, each: Members, which: Se
 
 
 def bias_text(found: Grouping) -> str:
-    """Say in a line how far the groups of a grouping lie apart."""
+    """Say in a line how far the groups of a grouping lie apart, and which groups are too small to be compared."""
+    return "; ".join(filter(None, [_difference_text(found), _too_few_text(found)]))
+
+
+def _difference_text(found: Grouping) -> str:
     if found.largest_difference is None or found.mean_deviation is None:
-        return f"{found.name}: no two groups of {FEWEST} rows or more to compare"
+        has_units = any(group.n_units is not None for group in found.groups)
+        units = f" and {MIN_UNITS} units" if has_units else ""
+        return f"{found.name}: no two groups of {FEWEST} rows{units} or more to compare"
     what = "mean absolute errors" if is_better_less(found.score) else "accuracies"
     apart = [group for group in found.groups if group.p_holm is not None and group.p_holm < SIGNIFICANT]
     worse = [group.name for group in apart if group.is_flagged]
     better = [group.name for group in apart if not group.is_flagged]
     both = (("worse", worse), ("better", better))
-    said = [f"{how} than for the others, beyond chance: {', '.join(names)}" for how, names in both if names]
+    differing = [f"{how} than for the others, beyond chance: {', '.join(names)}" for how, names in both if names]
     by = f"{found.largest_difference:.4f}, {found.mean_deviation:.4f} from the overall {found.overall:.4f} on average"
-    return f"{found.name}: {what} lie apart by up to {by}; {'; '.join(said) or 'no more than chance'}"
+    return f"{found.name}: {what} lie apart by up to {by}; {'; '.join(differing) or 'no more than chance'}"
+
+
+def size_text(group: Group) -> str:
+    """Return the number of rows of a group, and of its units where rows come in units."""
+    return f"{group.n} rows" if group.n_units is None else f"{group.n} rows of {group.n_units} units"
+
+
+def _too_few_text(found: Grouping) -> str:
+    """Name the groups that have rows enough, but too few units; small groups are many, and the table has them."""
+    few = [group for group in found.groups if not group.is_compared and group.n_units is not None and group.n >= FEWEST]
+    listed = ", ".join(f"{group.name} ({size_text(group)})" for group in few)
+    return f"too few units to compare, expected {MIN_UNITS} or more inside and outside: {listed}" if few else ""

@@ -1,8 +1,8 @@
-"""Intervals of scores, by drawing the rows again with replacement: the same draws for all runs, so that they pair.
+"""Intervals of scores by the Bayesian bootstrap: all runs get the same random row weights, so that they pair.
 
 References
 ----------
-.. [1] B. Efron, R. J. Tibshirani, An introduction to the bootstrap, Chapman & Hall 1993, chapters 8 and 13.
+.. [1] D. B. Rubin, The Bayesian bootstrap, The Annals of Statistics 1981.
 .. [2] E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 1927.
 """
 
@@ -14,83 +14,101 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from featx.facts import Facts
 from featx.scoring import Scorer
-from featx.targets import strata_codes
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
 N_DRAWS = 2000
 CONFIDENCE = 0.95
-CHUNK = 2**19  # weights that are held at a time, 4 MiB: what fits a cache is summed faster
+# Number of weights in memory at a time, 4 MiB: a block that fits the processor's cache is summed faster.
+CHUNK = 2**19
+# Number of units from which weights are exponential: the gamma distribution differs by less than 1 % of the variance.
+MIN_UNITS_FOR_EXPONENTIAL = 500
+MIN_CONCENTRATION = 0.01
+# Weights are multiples of this, so that their sums are exact and 0 / 0 in a score is recognised as such.
+WEIGHT_STEP = 2.0**-30
 
 
 @dataclass(frozen=True)
 class Resamples:
-    """Draws of n rows with replacement.
+    """Random weights of n rows: a Dirichlet distribution over the units that are sampled independently [1]_.
 
     Attributes
     ----------
     units
-        (n,) codes 0 … u-1 of what is drawn: each row for itself, or whole groups.
-    strata
-        (u,) codes; each stratum keeps its number of units in every draw.
+        (n,) codes 0 … u-1 of the units: each row is one, or all rows of a group are.
     by_group
-        Whether several rows may be one unit.
+        Whether a unit may have several rows.
     n_draws, seed
-        Equal ones give equal draws.
+        Number of draws, and the seed of the random generator. Equal seeds give equal draws.
+
+    Notes
+    -----
+    Every row has a positive weight in every draw, so no draw lacks a class or a group. The concentration of the
+    distribution is chosen so that the interval of a mean is as wide as that of Student's t over the units.
     """
 
     units: NDArray[np.intp]
-    strata: NDArray[np.int64]
     by_group: bool = False
     n_draws: int = N_DRAWS
     seed: int = 0
 
     @classmethod
-    def of(cls, facts: Facts, groups: NDArray[Any] | None = None) -> "Resamples":
-        """Draw within each class, or kind of labels; numbers from all rows; where there are groups whole ones.
+    def of(cls, n_rows: int, groups: NDArray[Any] | None = None) -> "Resamples":
+        """Return draws of n rows.
 
         Parameters
         ----------
         groups
-            (n,) the group that a split keeps whole; None where rows stand for themselves.
+            (n,) the group that a split keeps whole; None where each row is a unit.
         """
-        if groups is not None:
-            units = np.unique(groups.astype(str), return_inverse=True)[1]
-            return cls(units, np.zeros(units.max(initial=-1) + 1, dtype=np.int64), by_group=True)
-        n = len(facts)
-        strata = np.zeros(n, dtype=np.int64) if facts.kind == "numbers" else strata_codes(facts)
-        return cls(np.arange(n), strata)
+        if groups is None:
+            return cls(np.arange(n_rows))
+        units = np.unique(groups.astype(str), return_inverse=True)[1]
+        return cls(units, by_group=True)
 
     def __len__(self) -> int:
         return len(self.units)
 
     @property
     def n_units(self) -> int:
-        """How many things are drawn from."""
-        return len(self.strata)
+        """Number of units."""
+        return int(self.units.max(initial=-1)) + 1
+
+    @property
+    def concentration(self) -> float:
+        """Parameter of the symmetric Dirichlet distribution of the units' weights."""
+        n = self.n_units
+        if n < 2:
+            return 1.0
+        ratio = norm.ppf((1 + CONFIDENCE) / 2) / t.ppf((1 + CONFIDENCE) / 2, n - 1)
+        return max(MIN_CONCENTRATION, float(((n - 1) * ratio**2 - 1) / n))
 
     def within(self, rows: NDArray[np.bool_]) -> "Resamples":
-        """Return draws of some of the rows, by themselves."""
-        kept, units = np.unique(self.units[rows], return_inverse=True)
-        return replace(self, units=units, strata=self.strata[kept])
+        """Return draws of some of the rows alone."""
+        return replace(self, units=np.unique(self.units[rows], return_inverse=True)[1])
 
-    def counts(self) -> Iterator[Floats]:
-        """Yield (n, m) how often each row is in each draw, some draws at a time."""
+    def weights(self) -> Iterator[Floats]:
+        """Yield (n, m) weights of each row in each draw, m draws at a time; the units' weights have mean 1."""
         rng = np.random.default_rng(self.seed)
-        members = [np.flatnonzero(self.strata == code) for code in np.unique(self.strata)]
         spread = sparse.csr_array((np.ones(len(self)), (np.arange(len(self)), self.units)))
         size = max(1, min(self.n_draws, CHUNK // max(len(self), 1)))
         for start in range(0, self.n_draws, size):
-            m = min(size, self.n_draws - start)
-            found = np.empty((self.n_units, m))
-            for at in members:
-                drawn = rng.integers(0, len(at), (len(at), m), dtype=np.int32) * m + np.arange(m, dtype=np.int32)
-                found[at] = np.bincount(drawn.ravel(), minlength=len(at) * m).reshape(len(at), m)
-            yield spread @ found if self.by_group else found
+            weights = self._unit_weights(rng, min(size, self.n_draws - start))
+            yield spread @ weights if self.by_group else weights
+
+    def _unit_weights(self, rng: np.random.Generator, n_draws: int) -> Floats:
+        """Return (u, m) weights of the units."""
+        shape = (self.n_units, n_draws)
+        if self.n_units >= MIN_UNITS_FOR_EXPONENTIAL:
+            weights = rng.standard_exponential(shape)
+        else:
+            weights = rng.standard_gamma(self.concentration, shape)
+        weights *= self.n_units / np.maximum(weights.sum(axis=0), np.finfo(float).tiny) / WEIGHT_STEP
+        return np.asarray(np.maximum(np.rint(weights, out=weights), 1.0, out=weights) * WEIGHT_STEP)
 
 
 def drawn_scores(
@@ -115,15 +133,15 @@ def drawn_scores(
     Time O(draws n) for each model; the rows are sorted once. Memory O(draws) for each score, whatever n.
     """
     parts: list[list[dict[str, Floats]]] = [[] for _ in scorers]
-    for counts in resamples.counts():
-        weighed = counts if weights is None else counts * weights[:, None]
+    for drawn in resamples.weights():
+        weighed = drawn if weights is None else drawn * weights[:, None]
         for found, scorer in zip(parts, scorers, strict=True):
             found.append(scorer.at(weighed))
     return [{name: np.concatenate([one[name] for one in found]) for name in found[0]} for found in parts]
 
 
 def interval(draws: Floats, confidence: float = CONFIDENCE) -> Interval:
-    """Return between which values the middle draws lie [1]_; nan where the score means nothing in any."""
+    """Return the quantiles that hold the middle draws [1]_; nan where the score is undefined in all of them."""
     known = draws[np.isfinite(draws)]
     if not len(known):
         return math.nan, math.nan
@@ -131,30 +149,69 @@ def interval(draws: Floats, confidence: float = CONFIDENCE) -> Interval:
     return float(low), float(high)
 
 
+def is_constant(draws: Floats) -> bool:
+    """Return whether all draws agree up to rounding; draws in which a score is undefined do not count."""
+    known = draws[np.isfinite(draws)]
+    return bool(len(known)) and bool(np.ptp(known) <= 1e-9 * max(1.0, float(np.abs(known).max())))
+
+
 def intervals(
     scorer: Scorer, draws: dict[str, Floats], resamples: Resamples, confidence: float = CONFIDENCE
 ) -> dict[str, Interval]:
-    """Return the interval of each score of a model, as `interval` does.
+    """Return the interval of each score of a model.
 
-    Where a model is right on all rows, or on none, every draw is; its accuracy then has Wilson's interval, of as many
-    units as were drawn.
+    Notes
+    -----
+    Where all draws of a score agree, as those of a model without mistakes do, the rows show nothing of how it varies.
+    Its interval is then that of `unseen_interval`, which for an accuracy of 1 is Wilson's [2]_.
     """
     found = {name: interval(values, confidence) for name, values in draws.items()}
-    share = scorer.plain().get("accuracy")
-    if share in {0.0, 1.0}:
-        found["accuracy"] = wilson(share, resamples.n_units, confidence)
-    return found
+    constant = [name for name, values in draws.items() if is_constant(values)]
+    return found | unseen_interval(scorer, constant, resamples.n_units, confidence)
+
+
+def unseen_interval(
+    scorer: Scorer, names: Sequence[str], n_units: int, confidence: float = CONFIDENCE
+) -> dict[str, Interval]:
+    """Return between which values scores would lie if rows of a kind that was not seen were predicted best or worst.
+
+    The share of such rows is the upper limit of Wilson's interval of 0 out of `n_units`.
+    """
+    if not names:
+        return {}
+    n, share = len(scorer), wilson(0.0, n_units, confidence)[1]
+    facts = scorer.facts.take(np.tile(np.arange(n), 2))
+    weights = np.repeat([1 - share, share], n)
+    extremes = [np.concatenate([scorer.outputs, some]) for some in _extreme_outputs(scorer.facts, scorer.outputs)]
+    edges = [scorer.plain(), *(Scorer(facts, outputs, names).plain(weights) for outputs in extremes)]
+    values = {name: [one[name] for one in edges if math.isfinite(one[name])] for name in names}
+    return {name: (min(some), max(some)) for name, some in values.items()}
+
+
+def _extreme_outputs(facts: Facts, outputs: Floats) -> tuple[Floats, Floats]:
+    """Return the best and the worst outputs for some rows; of numbers, the other end of the range of all values."""
+    if facts.kind == "labels":
+        return np.asarray(facts.y, dtype=np.float64), np.asarray(1.0 - facts.y)
+    if facts.kind == "classes":
+        k = facts.n_outputs
+        return np.eye(k)[facts.y], np.eye(k)[np.where(2 * facts.y < k - 1 + (k == 1), k - 1, 0)]
+    values = np.concatenate([facts.y, outputs])
+    low, high = values.min(axis=0), values.max(axis=0)
+    high = np.where(high > low, high, low + np.maximum(np.abs(low), 1.0))
+    return facts.y, np.where(facts.y - low > high - facts.y, low, high)
 
 
 def wilson(share: float, n: int, confidence: float = CONFIDENCE) -> Interval:
-    """Return Wilson's interval [2]_ of a share out of n.
+    """Return Wilson's interval [2]_ of a share out of n; of no rows at all from 0 to 1.
 
     Examples
     --------
     >>> [round(edge, 4) for edge in wilson(0.9, 100)]
     [0.8256, 0.9448]
     """
+    if n == 0:
+        return 0.0, 1.0
     z = float(norm.ppf((1 + confidence) / 2))
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return centre - half, centre + half
+    return 0.0 if share == 0 else centre - half, 1.0 if share == 1 else centre + half

@@ -20,6 +20,8 @@ from scipy.stats import binom, norm, t
 from featx.errors import DataError
 
 Floats = NDArray[np.float64]
+# Differences that differ by less, relative to their size, are equal: the rest is rounding.
+ROUNDING = 1e-9
 
 
 def mcnemar_midp(only_first: ArrayLike, only_second: ArrayLike) -> Floats:
@@ -45,30 +47,43 @@ def mcnemar_midp(only_first: ArrayLike, only_second: ArrayLike) -> Floats:
     return np.asarray(np.minimum(2 * binom.cdf(fewer, n, 0.5) - binom.pmf(fewer, n, 0.5), 1.0))
 
 
-def bootstrap_p(differences: Floats, seen: float) -> float:
+def bootstrap_p(differences: Floats, difference: float, n_units: int) -> float:
     """Return the two-sided p of no difference, from differences in paired draws.
 
-    Twice the share of draws on the lesser side of 0 [5]_, so that it is below 5 % where 0 lies outside the interval of
-    95 %. Beyond what the draws resolve it is the normal tail by their standard deviation.
+    It is twice the share of draws on the smaller side of 0 [5]_, so that it is below 5 % where 0 lies outside the
+    interval of 95 %. Beyond the resolution of the draws it is the normal tail by their standard deviation.
 
     Parameters
     ----------
     differences
-        (draws,) nan where a score meant nothing.
-    seen
+        (draws,) nan where a score is undefined.
+    difference
         The difference on the rows as they are.
+    n_units
+        Number of units that were sampled. Where all draws agree, p is that of the sign test over these.
     """
     known = differences[np.isfinite(differences)]
-    if not len(known) or not np.isfinite(seen):
+    if not len(known) or not np.isfinite(difference):
         return math.nan
     spread = float(known.std())
-    if spread == 0:
-        return 1.0  # rows that are all alike tell nothing, whatever the difference
+    if spread <= ROUNDING * float(np.abs(known).max()):
+        return sign_p(difference, n_units)
     finest = 2 / (len(known) + 1)
     beyond = min(int((known <= 0).sum()), int((known >= 0).sum()))
     if beyond == 0:
-        return min(finest, 2 * float(norm.sf(abs(seen) / spread)))
+        return min(finest, 2 * float(norm.sf(abs(difference) / spread)))
     return min(1.0, finest * (beyond + 1))
+
+
+def sign_p(difference: float, n: float) -> float:
+    """Return the two-sided p of the sign test where n equal differences were seen, and 1 where they are 0.
+
+    Examples
+    --------
+    >>> sign_p(0.1, 5)
+    0.0625
+    """
+    return min(1.0, 2.0 ** (1 - n)) if difference else 1.0
 
 
 def corrected_t(differences: ArrayLike, test_share: float) -> float:
@@ -79,21 +94,27 @@ def corrected_t(differences: ArrayLike, test_share: float) -> float:
     differences
         One a split, two or more.
     test_share
-        Rows that are scored over rows that are learnt from.
+        Number of scored rows over number of training rows.
 
     Raises
     ------
     DataError
         there is one split only.
+
+    Notes
+    -----
+    Equal differences have no estimate of their spread, and Student's t would be infinite. p is then that of the sign
+    test over as many independent splits as the correction counts, ``1 / (1 / n + test_share)``.
     """
     values = np.asarray(differences, dtype=np.float64)
     n = len(values)
     if n < 2:
         raise DataError(f"{n} repeat has no spread, expected two or more; say '--repeats 5'")
-    variance = float(values.var(ddof=1))
-    if variance == 0:
-        return 1.0 if values[0] == 0 else 0.0
-    return float(2 * t.sf(abs(values.mean()) / math.sqrt((1 / n + test_share) * variance), n - 1))
+    factor = 1 / n + test_share
+    spread, mean = float(values.std(ddof=1)), float(values.mean())
+    if spread <= ROUNDING * float(np.abs(values).max()):
+        return sign_p(values[0], 1 / factor)
+    return float(2 * t.sf(abs(mean) / (math.sqrt(factor) * spread), n - 1))
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -150,12 +150,12 @@ def _legend(axes: Any, place: str) -> None:
         text.set_parse_math(False)
 
 
-def intervals(rows: Mapping[str, tuple[float, float, float]], what: str, tied: Sequence[str] = ()) -> str:
-    """Draw each run's score with its interval, best on top; values are (score, low, high), tied runs stand out."""
+def intervals(rows: Mapping[str, tuple[float, float, float]], what: str, blue: Sequence[str] = ()) -> str:
+    """Draw each run's score with its interval, best on top; values are (score, low, high), some runs in blue."""
     figure = Figure(figsize=(9, 0.8 + 0.36 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     for at, (name, (value, low, high)) in enumerate(reversed(list(rows.items()))):
-        color = "#3b6ea5" if name in tied else "#9aa7b4"
+        color = "#3b6ea5" if name in blue else "#9aa7b4"
         axes.plot([low, high], [at, at], color=color, lw=2)
         axes.plot(value, at, "o", color=color)
     axes.set_yticks(range(len(rows)), list(reversed(list(rows))), fontsize=8, parse_math=False)

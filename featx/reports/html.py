@@ -12,7 +12,7 @@ from featx.artifact import commit, read_header
 from featx.disk import write_text
 from featx.errors import ReadError
 from featx.evaluation.evaluate import Evaluation, evaluate, last_final
-from featx.evaluation.groups import bias_text
+from featx.evaluation.groups import bias_text, size_text
 from featx.evaluation.leakage import leaks
 from featx.images.contents import read
 from featx.images.decode import decode
@@ -71,6 +71,7 @@ def report(recipe: str | Path | Recipe | None = None) -> Path:
     leaked = leaks(study.recipe)
     environment = Environment(loader=PackageLoader("featx.reports"), autoescape=True, undefined=StrictUndefined)
     environment.filters["bias"] = bias_text
+    environment.filters["size"] = size_text
     environment.filters["score"] = lambda value: "–" if value != value else f"{value:.4f}"
     page = environment.get_template("report.html").render(
         study=study,
@@ -147,8 +148,10 @@ def _figure_of_intervals(found: Evaluation) -> dict[str, str]:
     shown = {
         row.run: (row.scores[found.score], row.intervals[found.score][0], row.intervals[found.score][1]) for row in rows
     }
-    what = f"{found.score.replace('_', ' ')} on {found.part}, 95 % interval; in blue what is tied for best"
-    return {"intervals": intervals(shown, what, found.tied)}
+    what = (
+        f"{found.score.replace('_', ' ')} on {found.part}, 95 % interval; in blue the chosen run and what is equivalent"
+    )
+    return {"intervals": intervals(shown, what, [found.chosen, *found.equivalent])}
 
 
 def _figures_of_probabilities(study: Study, found: Evaluation) -> dict[str, str]:

@@ -63,7 +63,7 @@ def ratio(k: int) -> float:
     facts = Facts("classes", tuple(map(str, range(k))), y)
 
     def by_draws() -> object:
-        return drawn_scores([Scorer(facts, proba, NAMES) for proba in runs], Resamples.of(facts))
+        return drawn_scores([Scorer(facts, proba, NAMES) for proba in runs], Resamples.of(len(facts)))
 
     once = [list(Scorer(facts, proba, NAMES).plain().values()) for proba in runs]
     np.testing.assert_allclose(once, by_scikit_learn(y, runs), rtol=1e-9)

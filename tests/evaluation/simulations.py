@@ -1,16 +1,23 @@
 """Studies whose truth is known: how often an interval holds it, and how often a test sees what is not there."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, ttest_1samp
 
+from featx.evaluation.comparison import compare
+from featx.evaluation.cost import Cost
 from featx.evaluation.disparities import apart_by_chance
+from featx.evaluation.groups import Answers, for_whom
 from featx.evaluation.intervals import Resamples, drawn_scores, interval
+from featx.evaluation.members import Members
 from featx.evaluation.paired import bootstrap_p, corrected_t, holm, mcnemar_midp
+from featx.evaluation.verdicts import chosen_run, recommend
 from featx.facts import Facts
 from featx.scoring import Scorer
+from featx.tables import Predictions, Truth
 
 Floats = NDArray[np.float64]
 ACCURACIES = np.array([0.9, 0.7])  # of the two classes
@@ -24,7 +31,7 @@ def coverage(n_simulations: int, n: int, n_draws: int) -> float:
         y = rng.integers(0, 2, n)
         guessed = np.where(rng.random(n) < ACCURACIES[y], y, 1 - y)
         facts = Facts("classes", ("a", "b"), y)
-        resamples = replace(Resamples.of(facts), n_draws=n_draws, seed=seed)
+        resamples = replace(Resamples.of(len(facts)), n_draws=n_draws, seed=seed)
         (draws,) = drawn_scores([Scorer(facts, np.eye(2)[guessed], ["accuracy"])], resamples)
         low, high = interval(draws["accuracy"])
         held += low <= ACCURACIES.mean() <= high
@@ -62,9 +69,9 @@ def bootstrap_rejects(n_simulations: int, n: int, n_draws: int, better: float = 
         for share in (0.8, 0.8 + better):
             wrong = (hard + rng.normal(0, 0.1, n)) > share
             scorers.append(Scorer(facts, np.eye(3)[np.where(wrong, (y + 1) % 3, y)], ["macro_f1"]))
-        draws = drawn_scores(scorers, replace(Resamples.of(facts), n_draws=n_draws, seed=seed))
+        draws = drawn_scores(scorers, replace(Resamples.of(len(facts)), n_draws=n_draws, seed=seed))
         seen = scorers[1].plain()["macro_f1"] - scorers[0].plain()["macro_f1"]
-        rejected += bootstrap_p(draws[1]["macro_f1"] - draws[0]["macro_f1"], seen) < 0.05
+        rejected += bootstrap_p(draws[1]["macro_f1"] - draws[0]["macro_f1"], seen, n) < 0.05
     return rejected / n_simulations
 
 
@@ -108,3 +115,93 @@ def fair_flagged(n_simulations: int, *, is_counted: bool) -> float:
         inside += [(site == a) & (sex == b) for a in range(4) for b in range(2)]
         flagged += min(holm(apart_by_chance(wrong, inside))) < 0.05
     return flagged / n_simulations
+
+
+def units_flagged(n_simulations: int, sites: Sequence[tuple[int, int]], *, harm: float, spread: float) -> float:
+    """Return how often sites of whole patients are told from the others, the first by being worse if it is harmed.
+
+    Parameters
+    ----------
+    sites
+        Number of patients, and images of each patient on average, of each site.
+    harm
+        By how much the accuracy of the first site is lower; 0 for fair studies, in which any flag counts.
+    spread
+        Standard deviation of the patients' accuracies, about .85.
+    """
+    rng = np.random.default_rng(5)
+    flagged = 0
+    for _ in range(n_simulations):
+        patients = [(site, size) for site, (n, size) in enumerate(sites) for _ in range(n)]
+        sizes = np.array([1 + int(size * rng.uniform(0.5, 1.5)) for _, size in patients])
+        site = np.repeat([one for one, _ in patients], sizes)
+        accuracy = np.clip(rng.normal(0.85, spread, len(patients)), 0.7, 1.0)
+        right = rng.random(len(site)) < np.repeat(accuracy, sizes) - harm * (site == 0)
+        facts = Facts("classes", ("a", "b"), rng.integers(0, 2, len(site)))
+        answers = Answers(
+            facts, np.eye(2)[np.where(right, facts.y, 1 - facts.y)], np.repeat(np.arange(len(sizes)), sizes)
+        )
+        (found,) = for_whom(answers, [Members("site", site, tuple(map(str, range(len(sites)))), ordered=False)])
+        p = [group.p_holm < 0.05 for group in found.groups if group.p_holm is not None]
+        flagged += found.groups[0].is_flagged if harm else any(p)
+    return flagged / n_simulations
+
+
+@dataclass(frozen=True)
+class SelectionStudies:
+    """What came of studies in which the best of many runs is chosen on val.
+
+    Attributes
+    ----------
+    regrets
+        (s,) by how much the best run's true accuracy exceeds that of the recommended run.
+    wrong_claims
+        Share of studies in which another run than the chosen one is recommended, and is worse than the best by more
+        than the margin.
+    recommended_others
+        Share of studies in which another run than the chosen one is recommended.
+    exceeded_bounds
+        Share of studies in which the recommended run is worse than the best by more than the limit that is stated.
+    """
+
+    regrets: Floats
+    wrong_claims: float
+    recommended_others: float
+    exceeded_bounds: float
+
+
+def selection(
+    n_simulations: int, n_runs: int, n: int, *, margin: float = 0.02, cliff: bool = False
+) -> SelectionStudies:
+    """Choose and recommend among runs whose true accuracies are known; the worse a run, the cheaper it is.
+
+    Parameters
+    ----------
+    n
+        Number of val rows.
+    cliff
+        Whether all runs but the best are worse by a little more than the margin, the hardest case; otherwise their
+        accuracies are spread evenly over .1.
+    """
+    rng = np.random.default_rng(6)
+    regrets, wrong, others, exceeded = [], 0, 0, 0
+    for _ in range(n_simulations):
+        losses = np.linspace(0, 0.1, n_runs) if not cliff else np.where(np.arange(n_runs) > 0, 1.05 * margin, 0.0)
+        y = rng.integers(0, 2, n)
+        ids = np.array([f"i{at}" for at in range(n)], dtype=object)
+        known = Truth(ids, y, ("a", "b"))
+        common, tables = rng.normal(0, 1, n), {}
+        for at, loss in enumerate(losses):  # rows that are hard for one run are mostly hard for the others
+            hard = norm.cdf(np.sqrt(0.85) * common + np.sqrt(0.15) * rng.normal(0, 1, n)) > 0.9 - loss
+            tables[str(at)] = Predictions.of_part("val", ids, np.eye(2)[np.where(hard, 1 - y, y)], known.classes)
+        costs = {name: Cost(1.0, 100.0 * 1.5 ** int(name), 1) for name in tables}
+        merits = {name: float((table.codes == y).mean()) for name, table in tables.items()}
+        chosen = chosen_run(merits, set(), costs)
+        found = compare(known, {chosen: tables[chosen], **tables}, "accuracy", margin=margin)
+        advice = recommend(found, costs, set(), f"{n} val rows")
+        regret = losses[int(advice.run)]
+        regrets.append(regret)
+        wrong += advice.run != chosen and regret > margin
+        others += advice.run != chosen
+        exceeded += regret > found.runs[advice.run].loss_bound
+    return SelectionStudies(np.array(regrets), wrong / n_simulations, others / n_simulations, exceeded / n_simulations)

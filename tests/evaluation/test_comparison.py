@@ -10,13 +10,15 @@ import pytest
 
 import featx
 from featx.errors import AlignmentError
-from featx.evaluation.comparison import BOOTSTRAP, MCNEMAR, Comparison, cheapest, compare, drawable, statement
-from featx.evaluation.cost import Cost
+from featx.evaluation.comparison import BOOTSTRAP, MCNEMAR, Comparison, compare, drawable
+from featx.evaluation.cost import Cost, cheapest
 from featx.evaluation.evaluate import Evaluation
 from featx.evaluation.paired import mcnemar_midp
+from featx.evaluation.verdicts import chosen_run, evidence_text, recommend
 from featx.facts import Facts
 from featx.scoring import scores_of
 from featx.tables import Answered, Estimates, Numbers, Predictions, Truth
+from tests.evaluation.simulations import selection
 
 CLASSES = ("a", "b", "c")
 
@@ -41,15 +43,16 @@ def runs(known: Truth) -> dict[str, Answered]:
 FREE = Cost(None, None, None)
 
 
-def said(found: Comparison) -> str:
-    return statement(found, dict.fromkeys(found.runs, FREE), "200 val rows")
+def said(found: Comparison, n: int = 200) -> str:
+    return recommend(found, dict.fromkeys(found.runs, FREE), set(), f"{n} val rows").text
 
 
-def test_runs_that_chance_may_set_apart_are_tied_and_others_are_not() -> None:
+def test_a_run_is_worse_or_not_shown_to_differ_by_its_own_p() -> None:
     known = truth()
     tables = runs(known)
     found = compare(known, tables, "accuracy")
-    assert (found.reference, found.test, found.tied) == ("best", MCNEMAR, ["best", "near"])
+    assert (found.reference, found.test, found.margin) == ("best", MCNEMAR, 0.02)
+    assert [found.relation(name) for name in tables] == ["reference", "not shown to differ", "worse"]
     right = {name: table.codes == known.codes for name, table in tables.items() if isinstance(table, Predictions)}
     far = found.runs["far"]
     expected = mcnemar_midp((right["far"] & ~right["best"]).sum(), (right["best"] & ~right["far"]).sum())
@@ -58,7 +61,8 @@ def test_runs_that_chance_may_set_apart_are_tied_and_others_are_not() -> None:
     assert far.difference == pytest.approx(right["far"].mean() - right["best"].mean())
     assert far.difference_interval[0] < far.difference < far.difference_interval[1] < 0
     assert math.isnan(found.runs["best"].p)
-    assert "best, near are tied for best" in said(found)
+    assert "not shown to differ from it, which is no evidence that they are as good: near" in said(found).lower()
+    assert "Recommended: best, the run with the best score" in said(found)
 
 
 def test_the_order_of_rows_and_of_classes_changes_nothing() -> None:
@@ -85,7 +89,7 @@ def test_what_is_no_share_of_rows_or_has_groups_is_drawn() -> None:
     groups = np.repeat(np.arange(50), 4)
     found = compare(known, runs(known), "accuracy", groups)
     assert (found.test, found.n_units, found.by_group) == (BOOTSTRAP, 50, True)
-    assert "far" not in found.tied
+    assert found.relation("far") == "worse"
 
 
 def test_weights_of_rows_count_in_the_difference() -> None:
@@ -111,19 +115,19 @@ def test_numbers_are_compared_by_their_error_and_less_is_better() -> None:
     }
     found = compare(known, tables, "mae")
     assert found.runs["far"].difference > 0
-    assert (found.apart("far"), found.tied) == (-1, ["near"])
+    assert found.relation("far") == "worse"
+    assert found.margin == pytest.approx(0.05 * np.abs(tables["near"].values - y).mean())  # type: ignore[union-attr]
     other = compare(known, dict(reversed(tables.items())), "mae")
-    assert other.apart("near") == 1
-    assert said(other) == "better than far on 200 val rows, beyond chance: near"
+    assert other.relation("near") == "better"
 
 
 def test_a_few_rows_tell_nothing() -> None:
     known = truth(12)
     found = compare(known, runs(known) | {"far": run(known, 0.0, 3)}, "accuracy")
     assert found.runs["far"].p_holm < 0.05
-    assert found.tied == ["best", "near", "far"]
-    few = statement(found, dict.fromkeys(found.runs, FREE), "12 val rows")
-    assert few == "12 val rows are too few to tell any two runs apart (expected 30 or more): all are tied for best"
+    assert found.related("too few rows") == ["near", "far"]
+    expected = "12 val rows are too few to compare runs (expected 30 or more); best has the best score"
+    assert said(found, 12) == expected
 
 
 def test_runs_with_the_same_mistakes_are_not_certain_to_be_equal() -> None:
@@ -147,11 +151,90 @@ def test_areas_of_very_many_classes_and_rows_are_not_drawn() -> None:
     assert drawable(many.take(np.arange(600))) == list(scores_of(many))
 
 
-def test_the_cheapest_answers_most_images_or_where_that_is_unknown_takes_the_least_room() -> None:
+def test_the_cheapest_predicts_most_images_and_an_unmeasured_rate_never_wins() -> None:
     costs = {"a": Cost(5, 10, 100), "b": Cost(9, 20, 300), "c": Cost(1, None, 50), "d": Cost(0.5, None, 50)}
     assert cheapest(["a", "b"], costs) == "b"
-    assert cheapest(["a", "b", "c", "d"], costs) == "d"
+    assert cheapest(["c", "a", "b", "d"], costs) == "b"
+    assert cheapest(["c", "d"], costs) == "d"
     assert cheapest(["a"], {"a": FREE}) == "a"
+
+
+def test_rates_that_two_measurements_may_give_are_equal() -> None:
+    costs = {"vote": Cost(9, 22, 300, 5), "large": Cost(9, 21, 300), "small": Cost(9, 19, 100), "slow": Cost(1, 12, 9)}
+    assert cheapest(list(costs), costs) == "small"
+
+
+def test_of_equal_scores_the_simpler_and_cheaper_run_is_chosen() -> None:
+    costs = {
+        "a vote": Cost(9, 30, 90, 3),
+        "large": Cost(5, 10, 300),
+        "small": Cost(5, 10, 100),
+        "worse": Cost(0, 99, 1),
+    }
+    merits = {"a vote": 0.9, "large": 0.9, "small": 0.9 - 1e-16, "worse": 0.89}
+    assert chosen_run(merits, set(), costs) == "small"
+    assert chosen_run(merits | {"worse": 0.95}, {"worse"}, costs) == "small"
+    assert chosen_run(merits, set(merits), costs) == "small"
+
+
+def test_only_runs_shown_to_be_within_the_margin_are_equivalent_and_recommended() -> None:
+    known = truth(2000)
+    best = run(known, 0.9, 1)
+    swapped = best.codes.copy()
+    swapped[:4] = (known.codes[:4] + 1) % 3
+    near = Predictions.of_part("val", known.ids, 0.1 + np.eye(3)[swapped], CLASSES)
+    found = compare(known, {"best": best, "near": near, "same": best, "other": run(known, 0.9, 7)}, "accuracy")
+    assert found.related("equivalent") == ["near", "same"]
+    for name in ("near", "same"):
+        low, high = found.runs[name].difference_interval
+        assert -found.margin <= low <= high <= found.margin
+        assert low < high
+    costs = dict.fromkeys(found.runs, Cost(1, 10, 10)) | {"same": Cost(1, 50, 10), "other": Cost(1, 99, 10)}
+    assert recommend(found, costs, set(), "2000 val rows").run == "same"
+    failed = recommend(found, costs, {"same"}, "2000 val rows")
+    assert (failed.run, failed.equivalent) == ("best", ["near"])
+    alone = compare(known, {"best": best, "same": best}, "accuracy")
+    assert recommend(alone, costs, set(), "2000 val rows").run == "same"
+    strict = compare(known, {"best": best, "same": best}, "accuracy", margin=1e-4)
+    assert strict.related("equivalent") == []
+
+
+def test_a_few_rows_are_no_evidence_of_equivalence() -> None:
+    known = truth(60)
+    found = compare(known, {"one": run(known, 1.0, 1), "two": run(known, 1.0, 2)}, "accuracy")
+    assert (found.runs["two"].difference, found.relation("two")) == (0, "not shown to differ")
+
+
+def test_adding_runs_changes_no_relation() -> None:
+    known = truth(400)
+    tables: dict[str, Answered] = {"best": run(known, 0.9, 1), "worse": run(known, 0.845, 2)}
+    alone = compare(known, tables, "accuracy")
+    many = compare(known, tables | {f"more{seed}": run(known, 0.5, seed) for seed in range(3, 30)}, "accuracy")
+    assert alone.relation("worse") == many.relation("worse") == "worse"
+    assert many.runs["worse"].p_holm >= alone.runs["worse"].p_holm
+
+
+def test_what_the_test_rows_say_against_the_choice_is_named() -> None:
+    known = truth(500)
+    val = compare(known, {"vote": run(known, 0.9, 1), "svm": run(known, 0.9, 2), "rf": run(known, 0.9, 3)}, "accuracy")
+    test = compare(known, {"vote": run(known, 0.8, 4), "svm": run(known, 0.9, 5), "rf": run(known, 0.8, 6)}, "accuracy")
+    text = evidence_text(test, val, "vote", "500 test rows")
+    lost = test.runs["svm"].difference
+    assert text.startswith(f"on 500 test rows the chosen run vote lost {lost:.4f} to svm, which was ")
+    assert f"{val.relation('svm')}" in text
+    assert "after Holm's correction for 2 comparisons" in text
+    assert "rf" not in text
+    same = compare(known, {"vote": run(known, 0.9, 1), "rf": run(known, 0.9, 3)}, "accuracy")
+    assert "no run is shown to be better" in evidence_text(same, same, "vote", "500 test rows")
+    worse = compare(known, {"vote": run(known, 0.9, 1), "rf": run(known, 0.8, 3)}, "accuracy")
+    assert "the recommended run rf lost" in evidence_text(worse, same, "rf", "500 test rows")
+
+
+@pytest.mark.parametrize("n_runs", [3, 10])
+def test_a_recommended_run_is_within_the_stated_limit_of_the_best(n_runs: int) -> None:
+    found = selection(5, n_runs, n=400)  # tests/slow has more of them
+    assert found.exceeded_bounds == 0
+    assert (found.regrets <= 0.02).all()
 
 
 def test_the_table_says_what_is_tied_what_it_costs_and_reads_back(toy_home: Path) -> None:
@@ -160,17 +243,16 @@ def test_the_table_says_what_is_tied_what_it_costs_and_reads_back(toy_home: Path
     featx.ensemble(methods=["majority"])
     (found,) = featx.evaluate()
     assert (found.score, found.test) == ("accuracy", MCNEMAR)
-    assert "too few to tell" in found.verdict
-    assert found.tied == [row.run for row in found.rows]
-    assert found.cheapest in found.tied
+    assert "too few to compare" in found.verdict
+    assert (found.equivalent, found.recommended, found.test_evidence) == ([], found.chosen, "")
+    assert {row.relation for row in found.rows} == {"reference", "too few rows"}
     by_kind = {row.run.split("-")[0]: row for row in found.rows}
     for row in found.rows:
         assert row.run == found.chosen or row.p_holm == 1
         assert set(row.intervals) == set(found.scores)
         low, high = row.intervals["accuracy"]
         assert (low, high) == (row.accuracy_low, row.accuracy_high)
-        assert row.images_per_s is not None
-        assert row.images_per_s > 0
+        assert row.images_per_s is None or row.images_per_s > 0
     parts = by_kind["logreg"], by_kind["rf"]
     for name in ("fit_s", "n_bytes"):
         assert getattr(by_kind["majority"], name) >= sum(getattr(one, name) for one in parts)

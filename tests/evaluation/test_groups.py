@@ -3,23 +3,25 @@
 import json
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import fisher_exact, permutation_test
 from sklearn.metrics import accuracy_score, mean_absolute_error
 
 import featx
 from featx.cli import show
-from featx.evaluation.disparities import own_thresholds
+from featx.evaluation.disparities import apart_by_chance, own_thresholds
 from featx.evaluation.evaluate import Evaluation
 from featx.evaluation.groups import Answers, Grouping, bias_text, biases, for_whom
 from featx.evaluation.members import Members, groupings, members
 from featx.facts import Facts
 from tests.conftest import TOY_RECIPE, make_images
-from tests.evaluation.simulations import fair_flagged
+from tests.evaluation.simulations import fair_flagged, units_flagged
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of fairlearn's own imports
@@ -126,6 +128,83 @@ def test_errors_that_come_in_units_are_tested_by_units() -> None:
         by_units += for_whom(grouped, [of_site(site)])[0].groups[0].p_holm < 0.05  # type: ignore[operator]
     assert by_units < by_rows
     assert by_units <= 3
+
+
+def patients(sizes: Sequence[int], sites: Sequence[str], errors: Sequence[int]) -> tuple[Answers, np.ndarray]:
+    """Answer the images of some patients, of whom each has so many images at one site and so many wrong answers."""
+    units = np.repeat(np.arange(len(sizes)), sizes)
+    wrong = np.concatenate([np.arange(size) < n for size, n in zip(sizes, errors, strict=True)])
+    y = np.arange(len(units)) % 2
+    facts = Facts("classes", ("a", "b"), y)
+    return Answers(facts, np.eye(2)[np.where(wrong, 1 - y, y)], units), np.repeat(sites, sizes).astype(object)
+
+
+def test_a_harmed_site_of_5_patients_is_flagged() -> None:
+    given, site = patients([20] * 35, ["west"] * 5 + ["north"] * 30, [8] * 5 + [1, 2, 3] * 10)
+    (found,) = for_whom(given, [of_site(site)])
+    assert [group.name for group in found.groups if group.is_flagged] == ["west"]
+    assert found.groups[1].n_units == 5
+
+
+def test_too_few_units_are_named_and_not_compared() -> None:
+    """A site of 3 patients and 90 rows with accuracy .21 against .91, and one of a single patient."""
+    given, site = patients([30] * 23 + [60], ["west"] * 3 + ["north"] * 20 + ["lone"], [24] * 3 + [3] * 20 + [0])
+    (found,) = for_whom(given, [of_site(site)])
+    by_name = {group.name: group for group in found.groups}
+    for name in ("west", "lone"):
+        assert (by_name[name].is_compared, by_name[name].p_holm, by_name[name].intervals) == (False, None, {})
+    text = bias_text(found)
+    assert "too few units to compare, expected 5 or more" in text
+    assert "lone (60 rows of 1 units)" in text
+    assert "west (90 rows of 3 units)" in text
+
+
+def test_units_of_one_row_are_tested_as_rows() -> None:
+    wrong = np.random.default_rng(0).random(100) < 0.2
+    inside = [np.arange(100) < 40]
+    assert apart_by_chance(wrong * 1.0, inside, np.arange(100)[::-1]) == apart_by_chance(wrong * 1.0, inside)
+    expected = fisher_exact([[wrong[:40].sum(), 40 - wrong[:40].sum()], [wrong[40:].sum(), 60 - wrong[40:].sum()]])
+    assert (apart_by_chance(wrong * 1.0, inside)[0] < 0.05) == (expected.pvalue < 0.05)
+
+
+def test_the_permutation_of_units_is_scipys() -> None:
+    rng = np.random.default_rng(3)
+    means = rng.random(24)
+    units = np.repeat(np.arange(24), 5)
+    p = apart_by_chance(np.repeat(means, 5), [units < 8], units)[0]
+
+    def difference(first: np.ndarray, second: np.ndarray, axis: int) -> np.ndarray:
+        return np.asarray(first.mean(axis=axis) - second.mean(axis=axis))
+
+    expected = permutation_test((means[:8], means[8:]), difference, n_resamples=20_000, vectorized=True)
+    assert p == pytest.approx(expected.pvalue, abs=0.04)
+
+
+def test_patients_with_images_at_both_sites_are_compared_with_themselves() -> None:
+    rng = np.random.default_rng(0)
+    units = np.repeat(np.arange(30), 20)
+    side = np.tile(np.arange(20) < 10, 30)
+    hard = np.repeat(rng.choice([0.05, 0.6], 30), 20)
+    fair = (rng.random(600) < hard) * 1.0
+    harmed = (rng.random(600) < hard + 0.2 * side) * 1.0
+    assert apart_by_chance(fair, [side], units)[0] > 0.05
+    assert apart_by_chance(harmed, [side], units)[0] < 1e-3
+
+
+def test_errors_that_are_all_alike_differ_in_no_group() -> None:
+    units = np.repeat(np.arange(20), 5)
+    for value in (0.0, 1.0, 0.1):
+        errors = np.full(100, value)
+        assert apart_by_chance(errors, [units < 6], units) == [1.0]
+        assert apart_by_chance(errors, [units < 6]) == [1.0]
+
+
+SITES_OF_PATIENTS = [(5, 20), (10, 20), (15, 10)]
+
+
+def test_fair_sites_are_rarely_flagged_and_harmed_ones_are() -> None:
+    assert units_flagged(40, SITES_OF_PATIENTS, harm=0.0, spread=0.05) <= 0.1  # tests/slow has more of them
+    assert units_flagged(20, SITES_OF_PATIENTS, harm=0.3, spread=0.05) >= 0.9
 
 
 def test_small_groups_are_shown_and_not_compared() -> None:

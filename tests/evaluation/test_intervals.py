@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm, t
 
 from featx.evaluation.intervals import N_DRAWS, Resamples, drawn_scores, interval, intervals, wilson
 from featx.facts import Facts
@@ -18,10 +18,12 @@ from tests.evaluation.simulations import coverage
 TWO = ("a", "b")
 Y = np.repeat([0, 1], [70, 30])
 FACTS = Facts("classes", TWO, Y)
+# Scores at the end of their range, whose draws all lie on one side of the value.
+OFF_CENTRE = {"ece", "kappa", "mcc", "quadratic_kappa"}
 
 
-def counted(resamples: Resamples) -> np.ndarray:
-    return np.concatenate(list(resamples.counts()), axis=1)
+def drawn(resamples: Resamples) -> np.ndarray:
+    return np.concatenate(list(resamples.weights()), axis=1)
 
 
 @given(n=st.integers(1, 2000), share=st.floats(0, 1))
@@ -31,44 +33,52 @@ def test_wilson_is_scipys(n: int, share: float) -> None:
     np.testing.assert_allclose(wilson(k / n, n), (expected.low, expected.high), atol=1e-12)
 
 
-def test_every_draw_keeps_the_classes_sizes() -> None:
-    counts = counted(Resamples.of(FACTS))
-    assert counts.shape == (100, N_DRAWS)
-    assert (counts[Y == 0].sum(0) == 70).all()
-    assert (counts[Y == 1].sum(0) == 30).all()
-    assert counts.var() == pytest.approx(1, abs=0.05)  # with replacement
+def test_wilson_stays_between_0_and_1() -> None:
+    assert wilson(0.0, 0) == (0.0, 1.0)
+    for n in (1, 3, 7, 10_000_000):
+        assert wilson(0.0, n)[0] == 0.0
+        assert wilson(1.0, n)[1] == 1.0
 
 
-def test_numbers_are_drawn_from_all_rows() -> None:
-    counts = counted(Resamples.of(Facts("numbers", ("x",), Y[:, None].astype(float))))
-    assert (counts.sum(0) == 100).all()
-    assert counts[Y == 0].sum(0).std() > 1
+@pytest.mark.parametrize("n", [5, 100, 2000])
+def test_the_interval_of_a_mean_is_as_wide_as_students(n: int) -> None:
+    values = np.random.default_rng(0).normal(0, 1, n)
+    draws = values @ drawn(Resamples.of(n)) / n
+    student = t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)
+    assert norm.ppf(0.975) * draws.std() == pytest.approx(student, rel=0.06)
 
 
-def test_groups_are_drawn_whole() -> None:
+def test_every_draw_has_weights_of_every_row_with_mean_1() -> None:
+    weights = drawn(Resamples.of(6))
+    assert weights.shape == (6, N_DRAWS)
+    assert weights.min() > 0
+    assert weights.mean(axis=0) == pytest.approx(1, abs=1e-6)
+
+
+def test_units_have_one_weight() -> None:
     groups = np.repeat([f"g{i}" for i in range(20)], 5)
-    counts = counted(Resamples.of(FACTS, groups)).reshape(20, 5, -1)
-    assert (counts == counts[:, :1]).all()
-    assert (counts[:, 0].sum(0) == 20).all()
-    assert counts.max() > 1
+    weights = drawn(Resamples.of(100, groups)).reshape(20, 5, -1)
+    assert (weights == weights[:, :1]).all()
+    assert weights[:, 0].mean(axis=0) == pytest.approx(1, abs=1e-6)
 
 
 def test_equal_seeds_give_equal_draws_and_others_do_not() -> None:
-    resamples = Resamples.of(FACTS)
-    np.testing.assert_array_equal(counted(resamples), counted(resamples))
-    assert (counted(resamples) != counted(replace(resamples, seed=1))).any()
+    resamples = Resamples.of(100)
+    np.testing.assert_array_equal(drawn(resamples), drawn(resamples))
+    assert (drawn(resamples) != drawn(replace(resamples, seed=1))).any()
 
 
 def test_a_groups_draws_are_of_its_own_rows() -> None:
     rows = np.arange(100) % 2 == 0
-    inside = Resamples.of(FACTS).within(rows)
-    assert (counted(inside)[Y[rows] == 1].sum(0) == 15).all()
+    inside = Resamples.of(100).within(rows)
+    assert (len(inside), inside.n_units) == (50, 50)
+    assert drawn(inside).sum(axis=0) == pytest.approx(50, abs=1e-6)
 
 
 def test_all_runs_meet_the_same_draws() -> None:
     rng = np.random.default_rng(0)
     proba = rng.dirichlet([1, 1], 100)
-    first, second = drawn_scores([Scorer(FACTS, proba), Scorer(FACTS, proba)], Resamples.of(FACTS))
+    first, second = drawn_scores([Scorer(FACTS, proba), Scorer(FACTS, proba)], Resamples.of(100))
     for name, draws in first.items():
         np.testing.assert_array_equal(draws, second[name])
     assert first["accuracy"].std() > 0.01
@@ -80,11 +90,37 @@ def test_an_interval_holds_the_middle_draws() -> None:
     assert all(math.isnan(edge) for edge in interval(np.array([math.nan])))
 
 
-def test_a_run_without_mistakes_is_not_certain() -> None:
-    scorer = Scorer(FACTS, np.eye(2)[Y])
-    resamples = Resamples.of(FACTS)
+def intervals_of(facts: Facts, outputs: np.ndarray) -> dict[str, tuple[float, float]]:
+    scorer, resamples = Scorer(facts, outputs), Resamples.of(len(facts))
     (draws,) = drawn_scores([scorer], resamples)
-    assert intervals(scorer, draws, resamples)["accuracy"] == pytest.approx(wilson(1.0, 100))
+    return intervals(scorer, draws, resamples)
+
+
+def test_a_run_without_mistakes_has_wilsons_interval_of_accuracy() -> None:
+    assert intervals_of(FACTS, np.eye(2)[Y])["accuracy"] == pytest.approx(wilson(1.0, 100))
+
+
+@pytest.mark.parametrize("n", [12, 200])
+@pytest.mark.parametrize("kind", ["perfect", "constant", "wrong"])
+def test_no_interval_has_width_0(n: int, kind: str) -> None:
+    y = np.arange(n) % 3
+    outputs = {"perfect": np.eye(3)[y], "constant": np.full((n, 3), 1 / 3), "wrong": np.eye(3)[(y + 1) % 3]}[kind]
+    labels = Facts("labels", ("a", "b"), np.stack([y > 0, y > 1], axis=1).astype(int))
+    answered = {"perfect": labels.y, "constant": np.full((n, 2), 0.7), "wrong": 1 - labels.y}[kind]
+    numbers = Facts("numbers", ("x", "z"), np.stack([y + 1.0, 2.0 * y], axis=1))
+    found = {"perfect": numbers.y, "constant": np.ones((n, 2)), "wrong": numbers.y + 1}[kind]
+    facts = Facts("classes", ("a", "b", "c"), y, ordered=True)
+    for one, answers in ((facts, outputs), (labels, answered.astype(float)), (numbers, found)):
+        value = Scorer(one, answers).plain()
+        for name, (low, high) in intervals_of(one, answers).items():
+            assert math.isnan(value[name]) or high - low > 1e-4, name
+            assert math.isnan(value[name]) or low - 1e-9 <= value[name] <= high + 1e-9 or name in OFF_CENTRE, name
+
+
+def test_a_constant_predictor_of_12_rows_has_about_wilsons_interval() -> None:
+    facts = Facts("classes", TWO, np.arange(12) % 2)
+    found = intervals_of(facts, np.tile([0.9, 0.1], (12, 1)))["accuracy"]
+    assert found == pytest.approx(wilson(0.5, 12), abs=0.1)
 
 
 def test_intervals_of_accuracy_hold_the_truth() -> None:
@@ -95,7 +131,7 @@ def test_memory_does_not_grow_with_draws_times_rows() -> None:
     facts = Facts("classes", TWO, np.random.default_rng(0).integers(0, 2, 20_000))
     scorer = Scorer(facts, np.random.default_rng(1).dirichlet([1, 1], 20_000), ["accuracy", "auc_ovr"])
     tracemalloc.start()
-    drawn_scores([scorer], replace(Resamples.of(facts), n_draws=200))
+    drawn_scores([scorer], replace(Resamples.of(len(facts)), n_draws=200))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20_000 * 200 * 8  # bytes of all draws at once

@@ -61,12 +61,29 @@ def test_repeats_are_corrected_for_their_overlap() -> None:
 def test_one_repeat_has_no_spread() -> None:
     with pytest.raises(DataError, match="1 repeat has no spread, expected two or more"):
         corrected_t([0.1], 0.5)
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-17])
+def test_equal_differences_are_no_proof(noise: float) -> None:
+    """Without a spread, p is that of the sign test over the effective number of splits."""
     assert corrected_t([0.0, 0.0], 0.5) == 1.0
+    for n in (2, 5, 10):
+        p = corrected_t(np.full(n, 0.02) + noise * np.arange(n), 0.25)
+        assert p == pytest.approx(min(1.0, 2 ** (1 - 1 / (1 / n + 0.25))))
+        assert p >= binomtest(n, n).pvalue
+    assert corrected_t(np.full(5, 0.02), 0.0) == pytest.approx(binomtest(5, 5).pvalue)
 
 
 def test_p_is_small_where_no_draw_crosses_0_and_1_where_nothing_moves() -> None:
     draws = np.random.default_rng(0).normal(1, 0.1, 2000)
-    assert 0 < bootstrap_p(draws, 1.0) < 1e-15
-    assert bootstrap_p(draws - 1, 0.0) == pytest.approx(1, abs=0.1)
-    assert bootstrap_p(np.zeros(2000), 0.0) == 1.0
-    assert math.isnan(bootstrap_p(np.full(5, math.nan), 0.1))
+    assert 0 < bootstrap_p(draws, 1.0, 100) < 1e-15
+    assert bootstrap_p(draws - 1, 0.0, 100) == pytest.approx(1, abs=0.1)
+    assert bootstrap_p(np.zeros(2000), 0.0, 100) == 1.0
+    assert math.isnan(bootstrap_p(np.full(5, math.nan), 0.1, 100))
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-16])
+def test_draws_that_agree_have_the_p_of_the_sign_test(noise: float) -> None:
+    draws = 0.1 + noise * np.random.default_rng(0).random(2000)
+    for n in (3, 8, 40):
+        assert bootstrap_p(draws, 0.1, n) == pytest.approx(binomtest(n, n).pvalue)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.evaluation.simulations import bootstrap_rejects, coverage, fair_flagged, repeats_reject
+from tests.evaluation.simulations import bootstrap_rejects, coverage, fair_flagged, repeats_reject, units_flagged
 
 pytestmark = pytest.mark.slow
 
@@ -25,3 +25,21 @@ def test_a_fair_model_is_rarely_flagged() -> None:
     shares = fair_flagged(2000, is_counted=True), fair_flagged(500, is_counted=False)
     print(f"a fair model: a group of 14 flagged in {shares[0]:.1%} (errors 0 or 1) and {shares[1]:.1%} of studies")
     assert max(shares) <= 0.05
+
+
+SITES = {
+    "alike": [(5, 20), (10, 20), (10, 20), (15, 20)],
+    "few large units": [(5, 30), (40, 3), (30, 3)],
+    "many small units": [(30, 3), (8, 60), (8, 60)],
+    "two of five": [(5, 30), (5, 30)],
+}
+
+
+@pytest.mark.parametrize("name", SITES)
+@pytest.mark.parametrize("spread", [0.0, 0.05, 0.1])
+def test_fair_sites_are_rarely_flagged_and_harmed_ones_mostly(name: str, spread: float) -> None:
+    fair = units_flagged(400, SITES[name], harm=0.0, spread=spread)
+    harmed = units_flagged(100, SITES[name], harm=0.3, spread=spread)
+    print(f"sites {name}, sd between patients {spread}: fair {fair:.1%} flagged, harmed by .3 {harmed:.1%}")
+    assert fair <= 0.07
+    assert harmed >= 0.9
