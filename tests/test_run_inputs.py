@@ -19,6 +19,8 @@ import featx
 from featx import workspace
 from featx.errors import IncompleteError
 from featx.evaluation.evaluate import last_final
+from featx.metrics import scores
+from featx.repeats import repeat
 from featx.runfolder import RunFolder
 from featx.workspace import Study
 from tests.conftest import make_images
@@ -266,3 +268,88 @@ def test_images_replaced_by_noise_are_not_answered_by_the_old_run(
     assert after.made == ALL
     assert before.rows[0].scores["accuracy"] > 0.9
     assert featx.evaluate()[0].rows[0].scores["accuracy"] < 0.85
+
+
+NETWORK = """
+[data]
+source = "images"
+labels = { file = "labels.csv" }
+
+[targets.y]
+column = "y"
+weight = "weight"
+
+[groups]
+site = "site"
+
+[split]
+column = "part"
+by = "patient"
+
+[extraction]
+device = "cpu"
+workers = 1
+
+[[finetune]]
+backbone = "toy"
+weights = "none"
+strategy = "head"
+epochs = 1
+group_weight = "site"
+"""
+NETWORK_CASES: dict[str, tuple[Callable[[], None], bool]] = {
+    "nothing": (lambda: None, False),
+    "pixels of a train image": (pixels("train"), True),
+    "pixels of a test image": (pixels("test"), True),
+    "a train label": (cells("y", "train", "b"), True),
+    "a val label": (cells("y", "val", "b"), False),
+    "a train weight": (cells("weight", "train", 9.0), True),
+    "a train patient": (cells("patient", "train", "p1", n=4), True),
+    "a train site": (cells("site", "train", "south", n=4), True),
+    "a val site": (cells("site", "val", "north", n=4), False),
+    "a field": (recipe("epochs = 1", "epochs = 2"), True),
+}
+
+
+@pytest.fixture(scope="module")
+def network_project(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with the same images and one fine-tuned network."""
+    folder = tmp_path_factory.mktemp("network")
+    shutil.copytree(project / "images", folder / "images")
+    (folder / "featx.toml").write_text(NETWORK)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        featx.extract()
+        featx.finetune()
+    return folder
+
+
+@pytest.mark.parametrize("name", NETWORK_CASES)
+def test_a_changed_input_trains_again_what_depends_on_it(
+    network_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    change, remade = NETWORK_CASES[name]
+    shutil.copytree(network_project, tmp_path / "home")
+    monkeypatch.chdir(tmp_path / "home")
+    change()
+    featx.extract()
+    (run,) = featx.finetune()
+    assert run.made is remade
+    known, val = Study.open(None).labels("y"), RunFolder(Path(run.path)).answers.of("val")
+    assert RunFolder(Path(run.path)).metrics["val"] == scores(known, val)
+
+
+@pytest.mark.parametrize("what", ["nothing", "a val label", "a train site"])
+def test_repeats_of_other_data_are_made_again(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    shutil.copytree(project, tmp_path / "home")
+    monkeypatch.chdir(tmp_path / "home")
+    featx.extract()
+    repeat(None, 2)
+    before = {path: path.stat().st_mtime_ns for path in Path("runs/featx/repeats").glob("*/scores.json")}
+    CASES[what][0]()
+    featx.extract()
+    repeat(None, 2)
+    after = {path: path.stat().st_mtime_ns for path in before}
+    assert (after == before) is (what == "nothing")

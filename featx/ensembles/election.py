@@ -1,7 +1,7 @@
 """One vote from its members' runs to its own: what is learnt, what is said of it, and what is written."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from featx.disk import write_json, write_table
 from featx.ensembles.ballots import Combiner, Outputs, Vote, like
 from featx.ensembles.diversity import diversity
 from featx.ensembles.evidence import Evidence
-from featx.ensembles.members import findings, members_of, rows_that_choose
+from featx.ensembles.members import candidates_for, equal_runs, findings, rows_that_choose
 from featx.ensembles.why import Overruling, paragraph
 from featx.errors import DataError
 from featx.metrics import scores
@@ -38,12 +38,20 @@ class Election:
         Its metric is the one that chooses.
     runs
         The candidates, m of them.
+    equal
+        Name of a run that is left out → name of the candidate that gives the same answers.
     """
 
     study: Study
     target: str
     spec: EnsembleSpec
     runs: Sequence[RunFolder]
+    equal: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> list[str]:
+        """A line for each run that is left out because it equals a candidate."""
+        return [f"{run} gives the same answers as {other}: they count once" for run, other in self.equal.items()]
 
     @classmethod
     def of(cls, study: Study, target: str, spec: EnsembleSpec) -> "Election":
@@ -54,7 +62,9 @@ class Election:
         DataError
             there are fewer than two.
         """
-        runs = members_of(study, target, spec)
+        candidates = candidates_for(study, target, spec)
+        equal = equal_runs(candidates)
+        runs = [run for run in candidates if run.name not in equal]
         if len(runs) < 2:
             names = ", ".join(run.name for run in runs) or "none"
             remedy = "name more with '--members'" if spec.members else "run 'featx fit --head …'"
@@ -62,7 +72,7 @@ class Election:
                 f"an ensemble needs two different finished runs or more, found {names} for target {target!r} (runs "
                 f"that give equal answers count once); {remedy}"
             )
-        return cls(study, target, spec.model_copy(update={"metric": study.metric(target)}), runs)
+        return cls(study, target, spec.model_copy(update={"metric": study.metric(target)}), runs, equal)
 
     @cached_property
     def known(self) -> Known:

@@ -18,11 +18,8 @@ from featx.workspace import Study
 FEWEST_ROWS = 60  # below which two runs differ surely only if a tenth of the rows speak for one and none for the other
 
 
-def members_of(study: Study, target: str, spec: EnsembleSpec) -> list[RunFolder]:
-    """Return the runs that take part: ensembles only where they are named, and of equal models the first by name.
-
-    Two runs are equal if they give the same answers on all rows, as searches with different numbers of trials do that
-    choose the same setting. Both would count twice in a vote.
+def candidates_for(study: Study, target: str, spec: EnsembleSpec) -> list[RunFolder]:
+    """Return the runs that could take part: ensembles only where they are named.
 
     Raises
     ------
@@ -36,18 +33,23 @@ def members_of(study: Study, target: str, spec: EnsembleSpec) -> list[RunFolder]
     runs = [run for run in study.runs(target, spec.members) if spec.members or not run.is_ensemble]
     for run in runs:
         checked_body(run.path, read_header(run.path)[1])
-    return _different(runs)
+    return runs
 
 
-def _different(runs: Sequence[RunFolder]) -> list[RunFolder]:
-    """Leave out runs whose answers are those of another one, whose name comes earlier in the alphabet."""
-    first: dict[str, RunFolder] = {}
+def equal_runs(runs: Sequence[RunFolder]) -> dict[str, str]:
+    """Return the runs whose answers are those of another one on all rows, each with that one: the first by name.
+
+    Searches with different numbers of trials make such runs when they choose the same setting. Both in one ensemble
+    would count twice.
+    """
+    first: dict[str, str] = {}
+    equal: dict[str, str] = {}
     for run in sorted(runs, key=lambda run: run.name):
         frame = run.answers.to_frame().drop(columns="fold").sort_values(["part", "id"])
         answers = hashlib.sha256(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes()).hexdigest()
-        first.setdefault(answers, run)
-    chosen = {run.name for run in first.values()}
-    return [run for run in runs if run.name in chosen]
+        if first.setdefault(answers, run.name) != run.name:
+            equal[run.name] = first[answers]
+    return equal
 
 
 def rows_that_choose(runs: Sequence[RunFolder]) -> list[Answered]:

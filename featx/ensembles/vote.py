@@ -7,7 +7,7 @@ from pathlib import Path
 from featx import artifact
 from featx.ensembles.ballots import Vote
 from featx.ensembles.election import Election
-from featx.ensembles.members import members_of
+from featx.ensembles.members import candidates_for, equal_runs
 from featx.errors import DataError, IncompleteError, UnsuitedError
 from featx.recipe import Recipe
 from featx.registry import VOTES
@@ -139,7 +139,8 @@ def is_possible(recipe: Recipe) -> bool:
 
 def _has_members(study: Study, target: str, spec: EnsembleSpec) -> bool:
     try:
-        return len(members_of(study, target, spec)) > 1
+        candidates = candidates_for(study, target, spec)
+        return len(candidates) - len(equal_runs(candidates)) > 1
     except (DataError, IncompleteError):
         return False
 
@@ -168,10 +169,11 @@ def _hold(election: Election, methods: Sequence[str], force: bool) -> list[Voted
 def _vote(election: Election, method: str, force: bool) -> Voted:
     asked = election.asked(method)
     stem = f"{method}-{election.target}"
-    return _as_voted(*election.study.run_once(stem, asked, force, lambda folder: election.make(method, folder)))
+    run, made = election.study.run_once(stem, asked, force, lambda folder: election.make(method, folder))
+    return _as_voted(run, made, election.notes)
 
 
-def _as_voted(run: RunFolder, made: bool) -> Voted:
+def _as_voted(run: RunFolder, made: bool, notes: Sequence[str]) -> Voted:
     body = artifact.ensemble_body(run.path, artifact.read_header(run.path)[1])
     chooser, metrics = run.chooser(), run.metrics
     return Voted(
@@ -192,5 +194,5 @@ def _as_voted(run: RunFolder, made: bool) -> Voted:
         best_member_score=metrics["best_member_score"],
         median_member_score=metrics["median_member_score"],
         why=metrics["why"],
-        findings=[one["text"] for one in metrics["findings"]],
+        findings=[*(one["text"] for one in metrics["findings"]), *notes],
     )
