@@ -59,7 +59,7 @@ class Portable:
         self._exported: dict[int | None, bytes] = {}
 
     def ready(self, how: Execution, rows: int | None = None) -> Runner:
-        """Return it ready to run, tried on one batch of black where another size of batch could be chosen.
+        """Return it ready to run, tried on one batch of black unless single images are asked for.
 
         Parameters
         ----------
@@ -79,7 +79,7 @@ class Portable:
         while True:
             try:
                 runner = self._made(how, wanted)
-                if wanted > 1:
+                if rows != 1:
                     runner(np.zeros((wanted, self.size_px, self.size_px, 3), dtype=np.uint8))
             except Exception as error:
                 if not is_out_of_memory(error):
