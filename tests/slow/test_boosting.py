@@ -16,7 +16,7 @@ from featx.registry import HEADS
 from featx.specs.head import HeadSpec
 
 SEEDS = range(20)
-N_ROWS, N_FEATURES, N_NEW = 2000, 16, 20_000
+N_ROWS, N_FEATURES, N_NEW = 1000, 12, 10_000
 PATIENCE_OF_THE_ERROR = 100
 TRIAL = {"max_depth": 4, "learning_rate": 0.1, "subsample": 1.0, "colsample_bytree": 1.0}
 
