@@ -145,15 +145,15 @@ class ConformalSpec(Spec):
     ----------
     part, n, n_units
         The rows that say so, none of which the model learnt from; how many, and of how many groups that a split keeps
-        whole (rows, where there are none).
+        whole (rows, where there are none; None where a header does not say).
     thresholds
         Coverage → one number for classes, or one for each number that is answered; None where too few units cannot say.
     """
 
     part: str
     n: int
-    n_units: int
     thresholds: dict[str, tuple[float | None, ...]]
+    n_units: int | None = None
 
     @classmethod
     def of(

@@ -190,6 +190,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "offset": (1.0,),
             "factor": (2.0,),
             "values": (0.0, 1.0),
+            "class_weights": (0.5, 2.0),
         },
     ),
     (PhaseSpec(learns="head", lr=0.1, epochs=1), {"learns": "all", "lr": 0.2, "epochs": 2}),

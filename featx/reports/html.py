@@ -195,7 +195,7 @@ def _mistakes(study: Study, found: Evaluation) -> list[dict[str, str]]:
     assert isinstance(table, Predictions)
     truth = study.truth(found.target).take(table.ids)
     table = table.ordered(truth.classes)
-    sure = table.proba.max(axis=1)
+    sure = table.proba[np.arange(len(table.ids)), table.codes]
     wrong = np.flatnonzero(table.codes != truth.codes)
     shown = []
     for at in wrong[np.argsort(-sure[wrong], kind="stable")][:MISTAKES_SHOWN]:
