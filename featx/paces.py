@@ -1,6 +1,6 @@
-"""How fast images became vectors on this machine: each pass over images, noted beside the stores that it filled."""
+"""How many images a second networks embed on this machine: a note of each pass, beside the stores that it filled."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,6 +9,51 @@ from featx.disk import locked, read_json, write_json
 FEWEST = 32  # images that a pace is told from
 # Largest ratio of two measurements of one rate that count as equal.
 AGREEMENT = 1.2
+
+
+# Batches of a pass in each half of it that its rate is measured from.
+MIN_BATCHES = 2
+# Number of measurements, of all that are taken, that must agree.
+N_AGREEING = 3
+MAX_TRIALS = 10
+
+
+def steady_rate(measure: Callable[[], float], max_trials: int = MAX_TRIALS) -> float | None:
+    """Measure a rate until the three largest values agree, and return their mean; None where they never do.
+
+    What else the machine does makes a rate smaller and never larger, so the largest values are the best estimate.
+
+    Parameters
+    ----------
+    measure
+        Takes one measurement.
+    """
+    rates: list[float] = []
+    for _ in range(max_trials):
+        rates.append(measure())
+        largest = sorted(rates)[-N_AGREEING:]
+        if len(rates) > N_AGREEING and largest[-1] <= (1 + (AGREEMENT - 1) / 2) * largest[0]:
+            return sum(largest) / N_AGREEING
+    return None
+
+
+def rate_of_batches(lanes: Sequence[Sequence[float]]) -> float | None:
+    """Return the images a second of a pass, from seconds an image of each batch of each network.
+
+    None where the two halves of a network's batches do not agree, or are too few. The first batch of each network is
+    left out, since it includes work that is done once.
+    """
+    total = 0.0
+    for lane in lanes:
+        seconds = list(lane[1:])
+        middle = len(seconds) // 2
+        if middle < MIN_BATCHES:
+            return None
+        halves = sorted((sum(seconds[:middle]) / middle, sum(seconds[middle:]) / (len(seconds) - middle)))
+        if halves[1] > AGREEMENT * halves[0]:
+            return None
+        total += sum(seconds) / len(seconds)
+    return 1 / total if total else None
 
 
 @dataclass(frozen=True)
@@ -20,7 +65,7 @@ class Pace:
     embeddings
         Fingerprints of those that were filled in it.
     n, images_per_s
-        Images, and their rate from reading to storing; making the networks ready is left out.
+        Images, and their rate through the networks; reading, decoding and storing are left out.
     """
 
     embeddings: tuple[str, ...]

@@ -127,11 +127,14 @@ class Passed:
         Digest → why it lacks one.
     times
         Where the time went.
+    batch_s
+        For each network the seconds an image of each full batch.
     """
 
     embedded: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
     times: Times = field(default_factory=Times)
+    batch_s: list[list[float]] = field(default_factory=list)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -192,6 +195,8 @@ class _Flow:
     def __init__(self, lane: Lane, passed: Passed) -> None:
         self.lane = lane
         self._passed = passed
+        self._batch_s: list[float] = []
+        passed.batch_s.append(self._batch_s)
         self._digests: list[str] = []
         self._pixels: list[Pixels] = []
         self._waiting: deque[tuple[list[str], Future[tuple[Rows, float]]]] = deque()
@@ -240,6 +245,9 @@ class _Flow:
                 ) from error
             raise
         self._passed.times.network_s += seconds
+        runner = self._ready()
+        if len(digests) == runner.rows:
+            self._batch_s.append(seconds / (runner.rows * runner.in_flight))
         columns = [output[: len(digests)] for output in outputs]
         good = np.logical_and.reduce([np.isfinite(x).all(axis=1) for x in columns])
         self._passed.failed |= {digests[at]: NOT_FINITE for at in np.flatnonzero(~good).tolist()}

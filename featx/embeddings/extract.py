@@ -26,7 +26,7 @@ from featx.images.digests import DigestCache, Identity, identified
 from featx.images.readers import Listing, read_source
 from featx.images.selection import selected
 from featx.images.splits import classes_without, split
-from featx.paces import Pace, keep_pace
+from featx.paces import Pace, keep_pace, rate_of_batches
 from featx.progress import Watch, unwatched
 from featx.recipe import EmbeddingSection, Recipe, checked_spec
 from featx.sources import source_place
@@ -161,9 +161,8 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
     lacking = tuple(one.spec.fingerprint() for plan in plans if plan.missing(uris) for one in plan.locked)
     embed = fill if cluster is None else partial(fill_by, cluster)
     passed = embed(plans, uris, chooser, watch) if plans else _looked_at(study, uris, chooser.engine, watch)
-    if lacking and passed.embedded:
-        n_embedded = len(passed.embedded)
-        keep_pace(study.cache.notes, Pace(lacking, n_embedded, n_embedded / passed.times.wall_s))
+    if lacking and (rate := rate_of_batches(passed.batch_s)):
+        keep_pace(study.cache.notes, Pace(lacking, len(passed.embedded), rate))
     outcomes = outcomes_of(found, identities, passed.embedded, passed.failed)
     failures = outcomes[outcomes["outcome"].isin(FAILED)]
     if on_error == "fail" and len(failures):

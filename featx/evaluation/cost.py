@@ -19,9 +19,9 @@ class Cost:
     fit_s
         Seconds of search and training; of an ensemble those of its members.
     images_per_s
-        At prediction, as measured on the machine that made them. Of a head: reading, decoding and embedding, as they
-        went together at extraction, and its own answers. Of a network: its layers alone, without reading and decoding.
-        Of an ensemble: its members one after the other, what they share once. None where something was not measured.
+        At prediction, as measured on the machine that made them: networks and heads alone, without reading and decoding
+        images. Of an ensemble: its members one after the other, what they share once. None where something was not
+        measured, or repeated measurements did not agree.
     n_bytes
         Of its own file and of the weights that it needs, each once. None where these are not known.
     n_models

@@ -73,8 +73,8 @@ def unit_permutation_p(data: UnitErrors, seed: int = 0) -> list[float]:
     Units that lie within one group or outside of all change places as a whole. Units with rows in several groups stay,
     and their rows change places among themselves. The difference of the mean errors is divided by the standard error
     that the variances between and within units give for the units' sizes [1]_, so that groups of large units can be
-    compared with groups of small ones. p is the larger one of that by permutations and of the normal tail, which is
-    also what is returned beyond the resolution of the permutations.
+    compared with groups of small ones. p is the larger one of that by permutations and of the normal tail. Beyond the
+    resolution of the permutations it is the normal tail.
 
     Notes
     -----

@@ -6,14 +6,17 @@ import torch
 
 from featx.embeddings.engine import is_out_of_memory
 from featx.finetuning.network import FinetunedNetwork
+from featx.paces import steady_rate
 
 TRIAL_S = 0.5
 MOST_IMAGES = 8
 
 
 @torch.inference_mode()
-def images_per_s(network: FinetunedNetwork, device: torch.device, size: int = MOST_IMAGES) -> float:
+def images_per_s(network: FinetunedNetwork, device: torch.device, size: int = MOST_IMAGES) -> float | None:
     """Measure all of a network's layers on pixels; reading and decoding images is left out.
+
+    None where repeated measurements do not agree, as on a busy machine.
 
     Parameters
     ----------
@@ -22,19 +25,24 @@ def images_per_s(network: FinetunedNetwork, device: torch.device, size: int = MO
     """
     network.eval()
     try:
-        return round(_rate(network, device, size), 1)
+        return _rate(network, device, size)
     except Exception as error:
         if not is_out_of_memory(error) or size == 1:
             raise
     return images_per_s(network, device, size // 2)
 
 
-def _rate(network: FinetunedNetwork, device: torch.device, size: int) -> float:
+def _rate(network: FinetunedNetwork, device: torch.device, size: int) -> float | None:
     side = network.preprocessing.size_px
     pixels = torch.zeros(size, side, side, 3, dtype=torch.uint8, device=device)
     network(pixels).cpu()  # the first call makes things ready
-    start, done = time.perf_counter(), 0
-    while (spent := time.perf_counter() - start) < TRIAL_S:
-        network(pixels).cpu()
-        done += size
-    return done / spent
+
+    def measure() -> float:
+        start, n_done = time.perf_counter(), 0
+        while (elapsed_s := time.perf_counter() - start) < TRIAL_S:
+            network(pixels).cpu()
+            n_done += size
+        return n_done / elapsed_s
+
+    found = steady_rate(measure)
+    return None if found is None else round(found, 1)
