@@ -52,7 +52,7 @@ from featx.targets import category_text, known
 from featx.units import joined
 
 # Versions of what makes runs, by their kind: a run of another version is neither compared nor returned.
-RULES = {"head": 8, "network": 3, "ensemble": 5}
+RULES = {"head": 8, "network": 4, "ensemble": 5}
 WHAT_CHANGED = {
     "target": "answers another target",
     "split": "was made on other images or another split",
@@ -494,14 +494,15 @@ class Study:
         return fingerprint([list(truth.names), *by_id, *others])
 
     def final_state(self, target: str) -> str:
-        """Return 16 hex digits that change whenever anything in the data does that test scores of a run depend on.
+        """Return 16 hex digits that change whenever anything in data or recipe does that a table of test scores shows.
 
         Labels of the test split are hashed, and nothing else of them leaves this method.
         """
         ids = np.concatenate([self.ids(part) for part in PARTS])
         groups = {name: column.map(category_text).to_dict() for name, column in self.group_values(ids).items()}
         states = [self.training_state(target), self.choosing_state(target), self.units_fingerprint("test"), groups]
-        return fingerprint([*states, self._labels_fingerprint(target, "test"), self.metric(target)])
+        settings = [self.metric(target), self.recipe.evaluation.identity()]
+        return fingerprint([*states, self._labels_fingerprint(target, "test"), *settings])
 
     # Runs
 

@@ -1,6 +1,6 @@
 """What a network is to answer, in the form that training takes: targets, weights and the loss that joins them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -60,6 +60,19 @@ class Goal:
     def mean(self, outputs: Tensor, at: Tensor) -> Tensor:
         """Return the weighted mean of `losses`."""
         return weighted_mean(self.losses(outputs, at), self.weights[at])
+
+    def total(self, outputs: Tensor, at: Tensor) -> Tensor:
+        """Return the weighted sum of `losses`.
+
+        A step divides it by its number of rows, so that on average over steps the gradient is that of the weighted loss
+        of all rows. Divided by the weights of its own rows, a row would count more among light ones.
+        """
+        return (self.losses(outputs, at) * self.weights[at]).sum()
+
+    def with_mean_one(self) -> "Goal":
+        """Return the same goal with weights of mean 1."""
+        weights = self.weights / self.weights.mean() if len(self.weights) else self.weights
+        return replace(self, weights=weights)
 
     @property
     def rows(self) -> Tensor:

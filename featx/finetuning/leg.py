@@ -90,12 +90,6 @@ class Leg:
         order = np.random.default_rng([self.spec.seed, epoch]).permutation(len(self.train))
         return [np.array_split(rows, self.passes) for rows in np.array_split(order, self.steps)]
 
-    def share(self, rows: Rows, step: list[Rows]) -> float:
-        """Return what makes the mean loss of a pass add up with the others' to that of its step."""
-        weights = self.goal.weights
-        whole = float(sum(weights[torch.from_numpy(one)].sum() for one in step))
-        return float(weights[torch.from_numpy(rows)].sum()) / whole if whole else 0.0
-
     def to(self, device: torch.device) -> "Leg":
         """Return the same with its goals on a device."""
         return replace(self, goal=self.goal.to(device), held_goal=self.held_goal.to(device))

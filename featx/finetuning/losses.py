@@ -112,7 +112,9 @@ def focal(spec: LossSpec) -> Loss:
 
     def rows(outputs: Tensor, targets: Tensor) -> Tensor:
         log_p = outputs.log_softmax(1)
-        return -(_shares(outputs, targets) * (1 - log_p.exp()) ** spec.gamma * log_p).sum(1)
+        # A power below 1 has an infinite slope at 0, which p = 1 would reach.
+        rest = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny)
+        return -(_shares(outputs, targets) * rest**spec.gamma * log_p).sum(1)
 
     return Loss(rows, _softmax, of_classes=True, of_shares=_as_they_are)
 

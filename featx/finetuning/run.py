@@ -225,6 +225,7 @@ def _legs(job: Job, task: Task, network: FinetunedNetwork) -> tuple[list[Leg], I
                 f"all {len(goal.weights)} {name} weigh 0; check 'weight' and 'confidence' of the target, and "
                 "'class_weight'"
             )
+    goals = goals[0].with_mean_one(), goals[1]
     legs: list[Leg] = []
     notes: list[str] = []
     changed: frozenset[str] = frozenset()
@@ -241,18 +242,18 @@ def _legs(job: Job, task: Task, network: FinetunedNetwork) -> tuple[list[Leg], I
 
 
 def _carved(job: Job, task: Task) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return which train rows teach and which say when to stop."""
+    """Return the numbers of the train rows to learn from, and of those held out to say when to stop.
+
+    Classes are held out in their shares and units whole; a class that one unit alone has is learnt from.
+    """
     n = job.supply.n_train
     every = np.arange(n)
     if not job.spec.holdout:
         return every, every[:0]
-    shares = np.bincount(task.strata)
-    cut = every[shares[task.strata] > 1]  # a class's only row teaches
-    numbers, codes = cut.astype(str).astype(object), task.strata[cut]
-    n_held = max(round(job.spec.holdout * n), len(np.unique(codes)), 1)
-    groups = None if task.groups is None else task.groups[cut]
-    held = held_out(numbers, n_held, codes, groups, job.spec.seed, "finetune.holdout")
-    at = np.isin(every.astype(str).astype(object), held)
+    n_held = max(round(job.spec.holdout * n), len(np.unique(task.strata)), 1)
+    ids = every.astype(str).astype(object)
+    held = held_out(ids, n_held, task.strata, task.groups, job.spec.seed, "finetune.holdout")
+    at = np.isin(ids, held)
     return np.flatnonzero(~at), np.flatnonzero(at)
 
 

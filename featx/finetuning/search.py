@@ -76,6 +76,8 @@ def search(  # noqa: PLR0913 (a search and where it is kept)
             f"a search compares held-out losses, and those of runs that differ in {incomparable[0]!r} cannot be "
             "compared; give each value its own [[finetune]], or leave 'trials' out"
         )
+    if any(spec.holdout == 0 for spec in specs):
+        raise DataError("a search compares held-out losses, found holdout = 0; expected a share of train, as 0.1")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(journal))),

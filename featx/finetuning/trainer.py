@@ -24,7 +24,7 @@ from featx.finetuning.rows import Inputs
 from featx.progress import unwatched
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-Batch = tuple[Tensor, Tensor, float]  # what the network takes, which rows, and what share of a step they are
+Batch = tuple[Tensor, Tensor, float]  # what the network takes, which rows, and the factor of their summed losses
 
 
 class _Batches(IterableDataset[Batch]):
@@ -45,13 +45,13 @@ class _Batches(IterableDataset[Batch]):
         mine, of = self.share
         epoch = len(self.course.epochs)
         for step in self.leg.batches(epoch):
+            n_rows = sum(map(len, step))
             for rows in step:
-                at, share = rows, self.leg.share(rows, step)
-                if len(rows) >= of:
-                    at = rows[mine::of]
-                    # Devices' gradients are averaged: each counts by the weight of its rows.
-                    share *= of * self.leg.share(at, [rows])
-                yield self.leg.train.batch(at, epoch), torch.from_numpy(at), share
+                # Gradients of several devices are averaged, those of their shares of the rows are to be added.
+                is_shared = len(rows) >= of
+                at = rows[mine::of] if is_shared else rows
+                factor = (of if is_shared else 1) / n_rows
+                yield self.leg.train.batch(at, epoch), torch.from_numpy(at), factor
 
 
 class _InTurn(IterableDataset[Batch]):
@@ -121,12 +121,11 @@ class _Learner(pl.LightningModule):
             self._leg.seed(len(self._course.epochs))
 
     def training_step(self, batch: Batch, _number: int) -> Tensor:
-        x, at, share = batch
+        x, at, factor = batch
         goal = self._goals[0]
-        loss = goal.mean(self.network.beyond(x, self._leg.train.unit), at)
-        weight = goal.weights[at].sum()
-        self._losses.append(torch.stack([loss.detach() * weight, weight]))
-        return loss * (share * self._leg.passes)  # Lightning divides by them
+        loss = goal.total(self.network.beyond(x, self._leg.train.unit), at)
+        self._losses.append(torch.stack([loss.detach(), goal.weights[at].sum()]))
+        return loss * (factor * self._leg.passes)  # Lightning divides by them
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
@@ -148,7 +147,8 @@ class _Learner(pl.LightningModule):
         sums = self.trainer.strategy.reduce(torch.stack(self._losses).sum(0), reduce_op="sum")
         train_loss = float(sums[0] / sums[1])
         held = torch.stack(self._held).sum(0) if self._held else None
-        held_loss = train_loss if held is None else float(held[0] / held[1])
+        # One device decides for all: their BatchNorm statistics, and so their losses, may differ a little.
+        held_loss = self.trainer.strategy.broadcast(train_loss if held is None else float(held[0] / held[1]))
         self._losses, self._held = [], []
         lr, seconds = self._optimiser.param_groups[0]["lr"], time.perf_counter() - self._begun
         self._advance.after_epoch(held_loss)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from featx.embeddings.engine import is_out_of_memory
-from featx.errors import DeviceError
+from featx.errors import DataError, DeviceError
 from featx.finetuning.course import Course, Epoch
 from featx.finetuning.leg import Leg, Machine, Workbook, mean_loss
 from featx.finetuning.network import FinetunedNetwork
@@ -62,6 +62,11 @@ def _run(  # noqa: PLR0913 (all that a phase is made of)
 
                 train_network(network, leg, course, work, machine)
         except Exception as error:
+            if "more than 1 value per channel" in str(error):
+                raise DataError(
+                    "BatchNorm cannot learn its statistics from a batch of one image; say a larger batch_size, or "
+                    "batch_norm = 'keep'"
+                ) from error
             if not is_out_of_memory(error):
                 raise
             leg = _halved(leg, error)

@@ -43,11 +43,12 @@ def _epoch(network: FinetunedNetwork, leg: Leg, made: Optimizer, advance: Advanc
     x = leg.train.batch(np.arange(len(leg.train)), number).float().to(leg.goal.targets.device)
     losses = []
     for step in leg.batches(number):
+        n_rows = sum(map(len, step))
         for rows in step:
             at = torch.from_numpy(rows).to(x.device)
-            loss = leg.goal.mean(layers(x[at]), at)
-            (loss * leg.share(rows, step)).backward()  # type: ignore[no-untyped-call]
-            losses.append(loss.detach() * leg.goal.weights[at].sum())
+            loss = leg.goal.total(layers(x[at]), at)
+            (loss / n_rows).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
         made.step()
         made.zero_grad()
         advance.after_step()

@@ -117,7 +117,12 @@ def held_out(  # noqa: PLR0913 (a cut and what it keeps to)
     free = FreeRows(index, units, index.to_numpy(object), codes)
     if codes is not None:
         n_units = pd.Series(units).groupby(codes).transform("nunique").to_numpy()
-        free = _among(free, n_units > 1)
+        free = _among(free, ~np.isin(units, units[n_units == 1]))
+    if len(np.unique(free.units)) < 2:
+        raise DataError(
+            f"{what}: {len(np.unique(free.units))} images, groups or sets of copies can be cut from, expected at least "
+            "two (a class that one of them alone has stays in train); add images"
+        )
     return _some_units(free, n_cut, seed, what)
 
 
@@ -270,7 +275,7 @@ def _among(free: FreeRows, kept: NDArray[np.bool_] | NDArray[np.intp]) -> FreeRo
 def _some_units(free: FreeRows, n_cut: int, seed: int, what: str) -> NDArray[np.object_]:
     """Return the ids of whole units, about `n_cut` rows: of single images stratified, of groups the best draw."""
     if not are_mostly_single(free.units):
-        return _cut_groups(free, n_cut, seed)
+        return _cut_groups(free, n_cut, seed, what)
     _, first = np.unique(free.units, return_index=True)
     first.sort()
     chosen = _cut_single(_among(free, np.isin(np.arange(len(free)), first)), n_cut, seed, what)
@@ -294,11 +299,11 @@ def _cut_single(free: FreeRows, n_cut: int, seed: int, what: str) -> NDArray[np.
     return np.asarray(cut)
 
 
-def _cut_groups(free: FreeRows, n_cut: int, seed: int) -> NDArray[np.object_]:
+def _cut_groups(free: FreeRows, n_cut: int, seed: int, what: str) -> NDArray[np.object_]:
     """Return the ids of whole groups, about `n_cut` in all, whose classes are mixed most like all of `free`."""
     n_groups = len(np.unique(free.units))
     if n_groups < 2:
-        raise DataError(f"split.by: {n_groups} group is left to cut from; expected at least two")
+        raise DataError(f"{what}: {n_groups} group is left to cut from; expected at least two")
     n_cut_groups = min(math.ceil(n_cut / len(free) * n_groups), n_groups - 1)
     draws = GroupShuffleSplit(N_GROUP_DRAWS, test_size=n_cut_groups, random_state=seed)
     shares = None if free.classes is None else np.bincount(free.classes) / len(free)

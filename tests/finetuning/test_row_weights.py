@@ -167,3 +167,22 @@ def test_the_train_loss_is_the_weighted_mean_over_rows(study: Path) -> None:
     assert task.goal.weights.sum() > 0
     # With next to no learning rate the loss while training is that of the network before training.
     assert log["train_loss"].iloc[1] == pytest.approx(log["held_loss"].iloc[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 4, 16])
+def test_the_gradients_of_steps_add_up_to_that_of_all_rows(size: int) -> None:
+    torch.manual_seed(0)
+    outputs = torch.randn(16, 2, requires_grad=True)
+    weights = torch.from_numpy(np.random.default_rng(0).lognormal(0, 1, 16))
+    goal = Goal(LossSpec(name="cross_entropy"), 2, torch.arange(16) % 2, weights).with_mean_one()
+    (whole,) = torch.autograd.grad(goal.mean(outputs, goal.rows), outputs)
+    steps = [goal.total(outputs[rows], rows) / len(rows) for rows in goal.rows.split(size)]
+    (mean,) = torch.autograd.grad(torch.stack(steps).mean(), outputs)
+    torch.testing.assert_close(mean, whole, rtol=1e-5, atol=1e-9)
+
+
+def test_focal_losses_have_finite_gradients_where_a_class_is_certain() -> None:
+    outputs = torch.tensor([[200.0, 0.0]], requires_grad=True)
+    loss_named(LossSpec(name="focal", gamma=0.5)).rows(outputs, torch.tensor([0])).sum().backward()
+    assert outputs.grad is not None
+    assert torch.isfinite(outputs.grad).all()

@@ -230,7 +230,7 @@ def test_the_sealed_rows_do_not_depend_on_val(by: str | None, method: str) -> No
 
 def test_one_group_cannot_be_cut_exactly() -> None:
     rows = manifest([0, 1] * 5, group=["a"] * 10)
-    with pytest.raises(DataError, match=r"split\.by: 1 group is left to cut from; expected at least two"):
+    with pytest.raises(DataError, match=r"split\.test: 1 group is left to cut from; expected at least two"):
         parts(rows, by="group", **EXACT)
 
 
@@ -328,3 +328,23 @@ def test_a_class_of_copies_of_one_image_is_not_held_out() -> None:
     units = np.asarray(["copy" if i < 3 else f"u{i}" for i in range(20)], dtype=object)
     codes = np.asarray([0] * 3 + [1, 2] * 8 + [1])
     assert not set(ids[:3]) & set(held_out(ids, 4, codes, units, 0, "test"))
+
+
+def test_the_unit_of_a_class_that_is_nowhere_else_is_not_held_out() -> None:
+    ids = np.asarray([f"i{i:02}" for i in range(40)], dtype=object)
+    units = np.arange(40) // 4
+    codes = np.arange(40) % 2
+    codes[13] = 2  # the only row of its class
+    for seed in range(20):
+        held = np.isin(ids, held_out(ids, 12, codes, units, seed, "test"))
+        assert held.any()
+        assert not set(units[held]) & set(units[~held])
+        assert not held[units == units[13]].any()
+
+
+def test_one_unit_cannot_be_held_out() -> None:
+    ids = np.asarray(["a", "b", "c"], dtype=object)
+    with pytest.raises(
+        DataError, match="finetune.holdout: 1 images, groups or sets of copies can be cut from, expected"
+    ):
+        held_out(ids, 1, None, np.zeros(3), 0, "finetune.holdout")
