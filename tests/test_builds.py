@@ -36,7 +36,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        make_images(Path("images"), n_each=12)
+        make_images(Path("images"), n_each=24)
         network = '\n[[finetune]]\nbackbone = "counted"\nweights = "none"\nstrategy = "head"\nepochs = 1\n'
         Path("featx.toml").write_text(TOY_RECIPE.replace('"toy"', '"counted"') + network)
         extract()

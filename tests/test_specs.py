@@ -12,6 +12,7 @@ from featx.specs.data import ArraySpec, LabelsSpec, ReaderSpec
 from featx.specs.embedding import Decoding, EmbeddingRequest, EmbeddingSpec, Preprocessing, Reduced, ResolvedEmbedding
 from featx.specs.engine import ClusterSpec, EngineSpec
 from featx.specs.ensemble import EnsembleSpec
+from featx.specs.evaluation import EvaluationSpec
 from featx.specs.finetune import AugmentSpec, FinetuneSpec, LayersSpec, LossSpec, NetworkSpec, PhaseSpec, ScheduleSpec
 from featx.specs.head import HeadSpec
 from featx.specs.split import SplitSpec
@@ -80,6 +81,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "ordered": True,
         },
     ),
+    (EvaluationSpec(), {"margin": 0.01}),
     (
         SplitSpec(),
         {

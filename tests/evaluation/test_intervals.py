@@ -19,7 +19,7 @@ TWO = ("a", "b")
 Y = np.repeat([0, 1], [70, 30])
 FACTS = Facts("classes", TWO, Y)
 # Scores at the end of their range, whose draws all lie on one side of the value.
-OFF_CENTRE = {"ece", "kappa", "mcc", "quadratic_kappa"}
+OFF_CENTRE = {"ece", "classwise_ece", "kappa", "mcc", "quadratic_kappa"}
 
 
 def drawn(resamples: Resamples) -> np.ndarray:
