@@ -72,11 +72,6 @@ class RunFolder:
         return str(self._fields("header.json", ("body_sha256",))["body_sha256"])
 
     @property
-    def members(self) -> "list[RunFolder]":
-        """The runs that an ensemble is made of; none of other runs."""
-        return [RunFolder(self.path.parent / name) for name in self.spec["members"]] if self.is_ensemble else []
-
-    @property
     def has_all_members(self) -> bool:
         """Whether the members of an ensemble are as they were when it was made; True for other runs."""
         return not self.is_ensemble or self._is_whole(())

@@ -571,7 +571,7 @@ class Study:
         """
         split, folders = self.split_fingerprint(), self._run_folders()
         damaged, every = [run for run in folders if run.damage], [run for run in folders if not run.damage]
-        stale = {run.name: self._why_stale(run, split, self.target_names(target)) for run in every}
+        stale = self._reasons(every, split, self.target_names(target))
         fitting = [run for run in every if not stale[run.name]]
         if names is not None:
             for name in names:
@@ -592,6 +592,21 @@ class Study:
             )
         return sorted(fitting, key=lambda run: run.metrics["finished"])
 
+    def _reasons(self, runs: Sequence[RunFolder], split: str, targets: Sequence[str]) -> dict[str, str]:
+        """Return why each run is stale, by name; an ensemble is as well if one of its members is."""
+        by_name = {run.name: run for run in runs}
+        reasons: dict[str, str] = {}
+
+        def reason(run: RunFolder) -> str:
+            if run.name not in reasons:
+                reasons[run.name] = self._why_stale(run, split, targets)
+                members = [by_name[name] for name in run.spec.get("members", {}) if name in by_name]
+                if not reasons[run.name] and any(map(reason, members)):
+                    reasons[run.name] = f"{run.name} is an ensemble of runs that have changed since"
+            return reasons[run.name]
+
+        return {run.name: reason(run) for run in runs}
+
     def _why_stale(self, run: RunFolder, split: str, targets: Sequence[str]) -> str:
         """Say why a finished run cannot be compared with those of today's data; empty where it can."""
         own = run.spec["target"]
@@ -607,9 +622,7 @@ class Study:
         changed = [key for key, value in current.items() if run.spec.get(key) != value]
         if changed:
             return f"{run.name} {WHAT_CHANGED[changed[0]]}"
-        if not run.has_all_members or any(self._why_stale(one, split, targets) for one in run.members):
-            return f"{run.name} is an ensemble of runs that have changed since"
-        return ""
+        return "" if run.has_all_members else f"{run.name} is an ensemble of runs that have changed since"
 
     def _training_state(self, target: str, group_columns: tuple[str, ...]) -> dict[str, Any]:
         if (target, group_columns) not in self._states:

@@ -52,8 +52,7 @@ def cheapest(runs: Sequence[str], costs: Mapping[str, Cost]) -> str:
     """Return the run that predicts the most images a second.
 
     Runs whose rate was not measured are left out where that of another one was. Rates that differ by less than two
-    measurements may are equal: of equals the run of the fewest models is taken, then the smallest, then the one that
-    was trained in the least time, then the first.
+    measurements may are equal: of equals the run of the fewest models is taken, then the smallest, then the first.
     """
     measured = [run for run in runs if costs[run].images_per_s]
     fastest = max((costs[run].images_per_s or 0.0 for run in measured), default=0.0)
@@ -62,11 +61,11 @@ def cheapest(runs: Sequence[str], costs: Mapping[str, Cost]) -> str:
 
 
 def simplest(runs: Sequence[str], costs: Mapping[str, Cost]) -> str:
-    """Return the run of the fewest models; of equals the smallest, then the one trained in the least time."""
+    """Return the run of the fewest models; of equals the smallest, then the first."""
 
-    def price(run: str) -> tuple[float, ...]:
+    def price(run: str) -> tuple[float, float]:
         cost = costs[run]
-        return cost.n_models, *(math.inf if one is None else one for one in (cost.n_bytes, cost.fit_s))
+        return cost.n_models, math.inf if cost.n_bytes is None else cost.n_bytes
 
     return min(runs, key=price)
 

@@ -191,6 +191,8 @@ def evaluate(  # noqa: PLR0913 (all but the first are options by name, one each 
 def _with_runs(study: Study, target: str | None) -> list[str]:
     """Return the targets to evaluate: of several, those that have finished runs."""
     names = study.target_names(target)
+    if len(names) == 1:
+        return names
     having = [name for name in names if study.has_runs(name)]
     return having or names
 

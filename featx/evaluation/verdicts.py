@@ -18,7 +18,9 @@ def has_failed(marks: Collection[str]) -> bool:
 
 
 def chosen_run(merits: Mapping[str, float], failed: Collection[str], costs: Mapping[str, Cost]) -> str:
-    """Return the run of the best score; of equal ones the simplest, then the cheapest.
+    """Return the run of the best score; of equal ones the one of the fewest models, then the smallest, then the first.
+
+    Measured times do not count here: the choice is the same whenever it is made again.
 
     Parameters
     ----------
@@ -30,9 +32,7 @@ def chosen_run(merits: Mapping[str, float], failed: Collection[str], costs: Mapp
     sound = [run for run in merits if run not in failed] or list(merits)
     best = max(merits[run] for run in sound)
     equal = [run for run in sound if merits[run] >= best - EQUAL_SCORES * max(1.0, abs(best))]
-    fewest = min(costs[run].n_models for run in equal)
-    simple = [run for run in equal if costs[run].n_models == fewest]
-    return cheapest(simple, costs) if len(simple) > 1 else simplest(simple, costs)
+    return simplest(sorted(equal), costs)
 
 
 @dataclass(frozen=True)

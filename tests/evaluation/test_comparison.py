@@ -152,7 +152,7 @@ def test_areas_of_very_many_classes_and_rows_are_not_drawn() -> None:
 
 
 def test_the_cheapest_predicts_most_images_and_an_unmeasured_rate_never_wins() -> None:
-    costs = {"a": Cost(5, 10, 100), "b": Cost(9, 20, 300), "c": Cost(1, None, 50), "d": Cost(0.5, None, 50)}
+    costs = {"a": Cost(5, 10, 100), "b": Cost(9, 20, 300), "c": Cost(1, None, 50), "d": Cost(1, None, 40)}
     assert cheapest(["a", "b"], costs) == "b"
     assert cheapest(["c", "a", "b", "d"], costs) == "b"
     assert cheapest(["c", "d"], costs) == "d"
