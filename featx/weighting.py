@@ -12,30 +12,19 @@ from featx.tables import Known, Truth
 Floats = NDArray[np.float64]
 
 
-def row_weights(
-    what: str, class_weight: ClassWeight, known: Known, groups: NDArray[np.object_] | None = None
-) -> Floats:
-    """Return one weight a row, mean 1: that of its class times its group's times its own.
+def weights_without_classes(known: Known, groups: NDArray[np.object_] | None = None) -> Floats:
+    """Return one weight a row, mean 1: its own times its group's.
 
     Parameters
     ----------
-    what
-        Whose they are, for messages.
     groups
-        (n,) of which each is to weigh the same; None for no such thing.
+        (n,) names of groups whose rows weigh the same together; None where groups do not count.
 
     Raises
     ------
     DataError
-        a class is weighted that does not exist, or all rows weigh nothing.
+        All rows weigh 0.
     """
-    weights = weights_without_classes(known, groups)
-    of_class = class_weights(what, class_weight, known, weights)
-    return weights if of_class is None else np.asarray(weights * of_class[Facts.of(known).y])
-
-
-def weights_without_classes(known: Known, groups: NDArray[np.object_] | None = None) -> Floats:
-    """Return one weight a row, mean 1: its own times its group's."""
     weights = np.ones(len(known.ids)) if known.weights is None else known.weights
     if groups is not None:
         weights = weights * group_weights(groups)

@@ -24,9 +24,9 @@ from featx.heads.search import Arena, search
 from featx.heads.trials import Trials
 from featx.progress import unwatched
 from featx.registry import HEADS
-from featx.specs.head import HeadSpec
+from featx.specs.head import ClassWeight, HeadSpec
 from featx.tables import Truth
-from featx.weighting import class_weights, row_weights
+from featx.weighting import class_weights, weights_without_classes
 from featx.workspace import Study
 from tests.conftest import TOY_RECIPE
 
@@ -107,6 +107,13 @@ def test_a_heavier_class_is_guessed_more_often(name: str) -> None:
 def truth_of(codes: np.ndarray, *classes: str, weights: np.ndarray | None = None) -> Truth:
     """Name some codes' rows by number."""
     return Truth(np.array([str(row) for row in range(len(codes))], dtype=object), codes, classes, weights)
+
+
+def row_weights(what: str, class_weight: ClassWeight, truth: Truth) -> np.ndarray:
+    """Return (n,) weights of rows times those of their classes, as a head learns with them."""
+    weights = weights_without_classes(truth)
+    of_class = class_weights(what, class_weight, truth, weights)
+    return weights if of_class is None else weights * of_class[truth.codes]
 
 
 def test_rows_weigh_what_the_target_says_times_their_class() -> None:
