@@ -9,7 +9,7 @@ from featx.finetuning.checkpoints import Answers
 from featx.finetuning.losses import loss_named, weighted_mean
 from featx.specs.finetune import LayersSpec, LossSpec, NetworkSpec
 from featx.tables import Truth
-from featx.weighting import class_weights, row_weights
+from featx.weighting import class_weights
 
 
 @pytest.mark.parametrize(
@@ -19,9 +19,9 @@ def test_constant_outputs_answer_with_the_shares_of_the_classes(name: str, count
     k, n = len(counts), sum(counts)
     codes = np.repeat(np.arange(k), counts)
     truth = Truth(np.arange(n).astype(str).astype(object), codes, tuple("abc"[:k]))
-    weights = torch.from_numpy(row_weights("finetune", "balanced", truth))
     of_classes = class_weights("finetune", "balanced", truth, np.ones(n))
     assert of_classes is not None
+    weights = torch.from_numpy(of_classes[codes])
     loss = loss_named(LossSpec(name=name))
     outputs = torch.zeros(1, loss.n_outputs(k), dtype=torch.float64, requires_grad=True)
     solver = torch.optim.LBFGS([outputs], max_iter=200, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
