@@ -155,17 +155,19 @@ def for_whom(answers: Answers, members: Sequence[Members]) -> list[Grouping]:
     -----
     Groups of fewer than 20 rows or 5 units have scores and nothing else. Errors are tested against those of all other
     rows of the grouping by Fisher's exact test or by permutations of the rows; where a split keeps units whole, by
-    permutations of the units. Holm corrects for all of them together.
+    permutations of the units. Holm corrects for all tests together. Two groups that hold all rows are one test.
     """
     answers = answers.plain()
     resamples = Resamples.of(len(answers.facts), answers.units)
     shown = [_largest(each) for each in members]
     compared = [_compared(each, which, resamples.units) for each, which in zip(members, shown, strict=True)]
-    p = [_p(answers, each, which) for each, which in zip(members, compared, strict=True)]
+    tested = [_tested(each, among) for each, among in zip(members, compared, strict=True)]
+    p = [_p(answers, each, which) for each, which in zip(members, tested, strict=True)]
     corrected = iter(holm([one for some in p for one in some]))
     found = []
-    for each, which, among in zip(members, shown, compared, strict=True):
-        by_group = {group: next(corrected) for group in among}
+    for each, which, among, tests in zip(members, shown, compared, tested, strict=True):
+        by_test = {group: next(corrected) for group in tests}
+        by_group = {group: by_test.get(group, by_test[tests[0]]) for group in among}
         found.append(_grouping(answers, each, which, by_group, resamples))
     return found
 
@@ -186,6 +188,12 @@ def _compared(each: Members, which: Sequence[int], units: NDArray[np.intp]) -> l
             for rows in (each.of(group), each.known & ~each.of(group))
         )
     ]
+
+
+def _tested(each: Members, compared: list[int]) -> list[int]:
+    """Return the groups whose tests differ: each of two groups that hold all rows is apart from the other one only."""
+    is_pair = len(compared) == 2 and np.isin(each.codes[each.known], compared).all()
+    return compared[:1] if is_pair else compared
 
 
 def _p(answers: Answers, each: Members, which: Sequence[int]) -> list[float]:

@@ -15,7 +15,9 @@ from scipy.special import gammaln
 from scipy.stats import norm
 
 Floats = NDArray[np.float64]
-N_PERMUTATIONS = 2000
+N_PERMUTATIONS = 5000
+# Largest ratio of mean sizes of units with which units count as exchangeable.
+ALIKE = 2.0
 # Number of errors in memory at a time.
 CHUNK = 2**20
 
@@ -73,8 +75,9 @@ def unit_permutation_p(data: UnitErrors, seed: int = 0) -> list[float]:
     Units that lie within one group or outside of all change places as a whole. Units with rows in several groups stay,
     and their rows change places among themselves. The difference of the mean errors is divided by the standard error
     that the variances between and within units give for the units' sizes [1]_, so that groups of large units can be
-    compared with groups of small ones. p is the larger one of that by permutations and of the normal tail. Beyond the
-    resolution of the permutations it is the normal tail.
+    compared with groups of small ones. Where the mean sizes of units inside and outside differ by more than a factor of
+    `ALIKE`, permutations are not exact, and p is the larger one of that by permutations and of the normal tail. Beyond
+    the resolution of the permutations it is the normal tail.
 
     Notes
     -----
@@ -93,7 +96,7 @@ def unit_permutation_p(data: UnitErrors, seed: int = 0) -> list[float]:
     finest = 1 / (N_PERMUTATIONS + 1)
     tail = np.maximum(2 * norm.sf(observed), statistic.smallest_p())
     p = np.where(exceeding == 0, np.minimum(finest, tail), (exceeding + 1) * finest)
-    return [float(one) for one in np.minimum(np.maximum(p, tail), 1.0)]
+    return [float(one) for one in np.minimum(np.where(statistic.sizes_are_alike(), p, np.maximum(p, tail)), 1.0)]
 
 
 class _Statistic:
@@ -154,6 +157,15 @@ class _Statistic:
         shuffled = errors.copy()
         shuffled[:, by_unit] = self._data.errors[rows[np.argsort(keys, axis=1)]]
         return shuffled
+
+    def sizes_are_alike(self) -> NDArray[np.bool_]:
+        """(g,) whether the whole units inside and outside have about as many rows, so that they are exchangeable."""
+        n_inside = self._is_inside.sum(axis=0)
+        mean_inside = self._whole_sizes @ self._is_inside / np.maximum(n_inside, 1)
+        n_outside = len(self.whole) - n_inside
+        mean_outside = self._whole_sizes @ (1 - self._is_inside) / np.maximum(n_outside, 1)
+        low, high = np.minimum(mean_inside, mean_outside), np.maximum(mean_inside, mean_outside)
+        return np.asarray((high <= ALIKE * low) | (n_inside == 0) | (n_outside == 0))
 
     def smallest_p(self) -> Floats:
         """(g,) one over the number of arrangements of the whole units; 0 where rows change places as well."""

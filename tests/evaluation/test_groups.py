@@ -15,10 +15,11 @@ from sklearn.metrics import accuracy_score, mean_absolute_error
 
 import featx
 from featx.cli import show
-from featx.evaluation.disparities import apart_by_chance, own_thresholds
+from featx.evaluation.disparities import apart_by_chance, errors, own_thresholds
 from featx.evaluation.evaluate import Evaluation
 from featx.evaluation.groups import Answers, Grouping, bias_text, biases, for_whom
 from featx.evaluation.members import Members, groupings, members
+from featx.evaluation.paired import holm
 from featx.facts import Facts
 from tests.conftest import TOY_RECIPE, make_images
 from tests.evaluation.simulations import fair_flagged, units_flagged
@@ -165,6 +166,17 @@ def test_units_of_one_row_are_tested_as_rows() -> None:
     assert apart_by_chance(wrong * 1.0, inside, np.arange(100)[::-1]) == apart_by_chance(wrong * 1.0, inside)
     expected = fisher_exact([[wrong[:40].sum(), 40 - wrong[:40].sum()], [wrong[40:].sum(), 60 - wrong[40:].sum()]])
     assert (apart_by_chance(wrong * 1.0, inside)[0] < 0.05) == (expected.pvalue < 0.05)
+
+
+def test_two_groups_that_hold_all_rows_are_one_test() -> None:
+    side = np.where(np.arange(N) < 150, "left", "right")
+    given = answers(np.where(side == "left", 0.7, 0.8))
+    others = sites()
+    pair, three = for_whom(given, [of_site(side), members("other", pd.Series(others))])
+    inside = [side == "left", *(others == name for name in SITES)]
+    first, *rest = holm(apart_by_chance(errors(given.facts, given.outputs), inside))
+    assert [group.p_holm for group in pair.groups] == [first, first]
+    assert [group.p_holm for group in three.groups] == rest
 
 
 def test_the_permutation_of_units_is_scipys() -> None:

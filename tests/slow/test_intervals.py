@@ -39,8 +39,7 @@ SITES = {
 @pytest.mark.parametrize("spread", [0.0, 0.05, 0.1])
 def test_fair_sites_are_rarely_flagged_and_harmed_ones_mostly(name: str, spread: float) -> None:
     fair = units_flagged(400, SITES[name], harm=0.0, spread=spread)
-    harmed = units_flagged(100, SITES[name], harm=0.3, spread=spread)
+    harmed = units_flagged(400, SITES[name], harm=0.3, spread=spread)
     print(f"sites {name}, sd between patients {spread}: fair {fair:.1%} flagged, harmed by .3 {harmed:.1%}")
     assert fair <= 0.07
-    # Of 10 patients in all, whose accuracies differ that much, 81 % is what their permutations can show.
-    assert harmed >= (0.7 if (name, spread) == ("two of five", 0.1) else 0.9)
+    assert harmed >= 0.9
