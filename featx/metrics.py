@@ -185,9 +185,11 @@ def per_label(known: Known, answered: Answered) -> list[dict[str, Any]]:
     return per_output(*aligned(known, answered))
 
 
-def confusion(truth: Truth, predictions: Predictions) -> NDArray[np.int64]:
-    """(k, k) counts; row = true class, column = guessed class."""
+def confusion(truth: Truth, predictions: Predictions) -> NDArray[np.int64] | NDArray[np.float64]:
+    """(k, k) counts; row = true class, column = guessed class. Soft labels count by their shares, to 3 decimals."""
     truth = truth.take(predictions.ids)
     k = len(truth.classes)
     guessed = predictions.ordered(truth.classes).codes
+    if truth.shares is not None:
+        return np.stack([np.bincount(guessed, share, minlength=k) for share in truth.shares.T]).round(3)
     return np.bincount(truth.codes * k + guessed, minlength=k * k).reshape(k, k)

@@ -520,12 +520,12 @@ class Scorer:
 def per_output(facts: Facts, outputs: Outputs) -> list[dict[str, Any]]:
     """Precision, recall, F1 and number of rows of each class or label, in their order.
 
-    Where labels are soft, a row is counted in the class of its largest share.
+    Where labels are soft, the number of rows of a class is the sum of its shares, to 3 decimals.
     """
     counts = _counts(_tallies(facts, outputs).T @ np.ones((len(facts), 1)))[..., 0]
     columns = [of(*counts).tolist() for of in EACH.values()]
-    n_rows = counts[0] if facts.shares is None else np.bincount(facts.y, minlength=facts.n_outputs)
+    n_rows = counts[0].astype(int) if facts.shares is None else counts[0].round(3)
     return [
-        {"class": name, **dict(zip(EACH, values, strict=True)), "n": int(n)}
-        for name, *values, n in zip(facts.names, *columns, n_rows, strict=True)
+        {"class": name, **dict(zip(EACH, values, strict=True)), "n": n}
+        for name, *values, n in zip(facts.names, *columns, n_rows.tolist(), strict=True)
     ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import cohen_kappa_score, roc_auc_score
+from sklearn.metrics import cohen_kappa_score, confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
 from featx.facts import Facts
 from featx.metrics import GREATER_IS_BETTER, auc, confusion, per_class, score, scores
@@ -157,3 +157,19 @@ def test_a_sure_and_wrong_prediction_costs_much_but_not_infinity() -> None:
     truth = Truth(np.asarray(["i"], dtype=object), np.asarray([0]), ("a", "b"))
     wrong = Predictions.of_part("val", ["i"], np.asarray([[0.0, 1.0]]), "ab")
     assert score("log_loss", truth, wrong) == pytest.approx(math.log(1e-15))
+
+
+def test_soft_labels_count_by_their_shares_as_weighted_rows_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    ids = np.array([f"i{at}" for at in range(60)], dtype=object)
+    shares, outputs = rng.dirichlet(np.ones(3), 60), rng.dirichlet(np.ones(3), 60)
+    truth = Truth(ids, shares.argmax(1), ("a", "b", "c"), shares=shares)
+    rows = Predictions.of_part("val", ids, outputs, truth.classes)
+    guessed, each, weights = np.repeat(rows.codes, 3), np.tile(np.arange(3), 60), shares.ravel()
+    expected = confusion_matrix(each, guessed, sample_weight=weights)
+    np.testing.assert_allclose(confusion(truth, rows), expected, atol=6e-4)
+    precision, recall, f1, n = precision_recall_fscore_support(each, guessed, sample_weight=weights)
+    found = per_class(truth, rows)
+    for name, values in {"precision": precision, "recall": recall, "f1": f1}.items():
+        np.testing.assert_allclose([one[name] for one in found], values)
+    np.testing.assert_allclose([one["n"] for one in found], n, atol=6e-4)

@@ -62,7 +62,7 @@ class Row:
     accuracy_low: float
     accuracy_high: float
     per_class: list[dict[str, Any]]
-    confusion: list[list[int]]
+    confusion: list[list[float]]
     marks: list[str] = field(default_factory=list)
     intervals: dict[str, Sequence[float]] = field(default_factory=dict)
     difference: float | None = None

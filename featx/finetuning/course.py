@@ -33,7 +33,7 @@ class Epoch:
     train_loss
         Mean over the steps; nan before training.
     held_loss
-        Of the held-out rows after it; of the train rows' mean where none are held out.
+        Of the held-out rows after it. Where none are held out, `train_loss` if the weights after it are finite, or nan.
     seconds
         Wall clock.
     """

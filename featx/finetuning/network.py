@@ -1,5 +1,6 @@
 """A trunk with new layers on it, from pixels or from the boundary of what learns."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -81,6 +82,14 @@ class FinetunedNetwork(nn.Module):
         features = run_for_shapes(self.trunk, torch.empty(1, 3, side, side, device="meta"))
         self.layers = NewLayers(layers, features, n_outputs)
         self._pool = layers.pool
+
+    def loss_without_held_rows(self, train_loss: float) -> float:
+        """Return the loss by which an epoch is kept where no rows are held out: nan if a weight is not finite.
+
+        The losses of train rows are from before each step. That of the last step may ruin the weights unseen.
+        """
+        is_finite = all(bool(torch.isfinite(value).all()) for value in self.state_dict().values())
+        return train_loss if is_finite else math.nan
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return (b, m) raw outputs from (b, size_px, size_px, 3) uint8."""

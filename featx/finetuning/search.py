@@ -68,7 +68,7 @@ def search(  # noqa: PLR0913 (a search and where it is kept)
     Notes
     -----
     Proposals are TPE's, the first ones random; a run is stopped when its held-out loss is above the median of the
-    others' at the same epoch.
+    others' at the same epoch, unless it is trained on several devices: these report when a phase is over.
     """
     axes = _axes(specs)
     if incomparable := [name for name in NOT_COMPARABLE if name in axes]:

@@ -147,8 +147,9 @@ class _Learner(pl.LightningModule):
         sums = self.trainer.strategy.reduce(torch.stack(self._losses).sum(0), reduce_op="sum")
         train_loss = float(sums[0] / sums[1])
         held = torch.stack(self._held).sum(0) if self._held else None
+        held_loss = self.network.loss_without_held_rows(train_loss) if held is None else float(held[0] / held[1])
         # One device decides for all: their BatchNorm statistics, and so their losses, may differ a little.
-        held_loss = self.trainer.strategy.broadcast(train_loss if held is None else float(held[0] / held[1]))
+        held_loss = self.trainer.strategy.broadcast(held_loss)
         self._losses, self._held = [], []
         lr, seconds = self._optimiser.param_groups[0]["lr"], time.perf_counter() - self._begun
         self._advance.after_epoch(held_loss)
@@ -191,7 +192,7 @@ def train_network(network: FinetunedNetwork, leg: Leg, course: Course, work: Wor
     if not learner.n_left or course.is_over:
         return
     if machine.gpus > 1:
-        machine.watch(leg.title, 0, leg.phase.epochs, f"on {machine.gpus} devices; told when the phase is over")
+        machine.watch(leg.title, 0, leg.phase.epochs, f"on {machine.gpus} devices; shown when the phase is over")
     pin = machine.device.type == "cuda"
     train = DataLoader(learner.batches, batch_size=None, pin_memory=pin)
     in_order = _InTurn(leg.held, leg.spec.batch_size)

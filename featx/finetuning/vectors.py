@@ -26,7 +26,7 @@ def train_on_vectors(network: FinetunedNetwork, leg: Leg, course: Course, work: 
     for number in range(first, first + leg.phase.epochs):
         start, lr = time.perf_counter(), made.param_groups[0]["lr"]
         train_loss = _epoch(network, leg, made, advance, number)
-        held_loss = train_loss if held is None else _held_loss(network, leg, held)
+        held_loss = network.loss_without_held_rows(train_loss) if held is None else _held_loss(network, leg, held)
         advance.after_epoch(held_loss)
         if course.take(Epoch(number, leg.number, lr, train_loss, held_loss, time.perf_counter() - start)):
             work.keep_best(network, number)

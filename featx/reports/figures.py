@@ -43,7 +43,7 @@ def _uri(kind: str, content: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def confusion_matrices(tables: Mapping[str, Sequence[Sequence[int]]], classes: Sequence[str]) -> str:
+def confusion_matrices(tables: Mapping[str, Sequence[Sequence[float]]], classes: Sequence[str]) -> str:
     """Draw one matrix a run: rows are true classes and sum to 1, numbers are counts."""
     columns = min(3, len(tables))
     rows = math.ceil(len(tables) / columns)
@@ -63,7 +63,9 @@ def confusion_matrices(tables: Mapping[str, Sequence[Sequence[int]]], classes: S
         axes.set_yticks(range(len(classes)), classes, fontsize=7, parse_math=False)
         if len(classes) <= MOST_NUMBERS:
             for (i, j), count in np.ndenumerate(matrix):
-                axes.text(j, i, str(count), ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black")
+                axes.text(
+                    j, i, f"{count:g}", ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black"
+                )
     return as_uri(figure)
 
 

@@ -431,6 +431,24 @@ def test_a_training_that_goes_wrong_is_called_that(study: Path) -> None:
     assert [row.marks for row in rows if row.run == gone.run] == [gone.marks]
 
 
+@pytest.mark.parametrize("strategy", ["head", "all"])
+def test_weights_that_the_last_step_ruined_are_not_kept(
+    study: Path, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without held-out rows the loss of an epoch is from before its steps, here a single one."""
+
+    def ruin(optimiser: torch.optim.Optimizer, closure: Any = None) -> None:
+        if closure is not None:
+            closure()
+        for weights in optimiser.param_groups[0]["params"]:
+            weights.data.fill_(torch.nan)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", ruin)
+    ruined = one(strategy=strategy, optimiser="sgd", epochs=1, holdout=0, batch_size=64)
+    assert "nan" in ruined.marks
+    assert np.isfinite(featx.load(ruined.path).predict_images(["images/0.png"]).proba).all()
+
+
 BAD: list[tuple[dict[str, Any], str, type[FeatxError], str]] = [
     (
         {"strategy": "block9"},
