@@ -1,5 +1,10 @@
 """Small real objects that many tests share: a toy backbone, generated images, a recipe over them."""
 
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one process for each core: threads of torch would wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any

@@ -7,9 +7,11 @@ strides of MobileNetV2 and EfficientNet. Where there are fewer than three of tho
 block, called by its layer's name.
 """
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -73,8 +75,27 @@ class Block:
 
 
 class _Units(fx.Tracer):
+    """Follows one network in the thread that made it.
+
+    While it traces, calls of all modules in all threads arrive here, and those of other threads run as they are.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return not isinstance(m, nn.Sequential)
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+
+_tracing = threading.Lock()  # torch.fx replaces methods of nn.Module while it traces
 
 
 def chain(body: nn.Module, last: str) -> list[str]:
@@ -86,7 +107,8 @@ def chain(body: nn.Module, last: str) -> list[str]:
         it is no chain up to there.
     """
     try:
-        graph = _Units().trace(body)
+        with _tracing:
+            graph = _Units().trace(body)
     except Exception as error:  # whatever a forward pass does that cannot be followed without values
         raise DataError(f"the network cannot be parted into blocks: {_first_line(error)}") from error
     links: list[fx.Node] = []

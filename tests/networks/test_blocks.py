@@ -1,6 +1,8 @@
 """Units and blocks of every family: in order, complete, and the same function as the network itself."""
 
+import threading
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -27,6 +29,30 @@ def test_the_units_in_turn_give_what_the_network_gives(name: str) -> None:
         body(x)
         alone = nn.Sequential(OrderedDict((str(at), body.get_submodule(one)) for at, one in enumerate(names)))(x)
     torch.testing.assert_close(alone, seen[-1], rtol=0, atol=0)
+
+
+def test_networks_run_in_other_threads_while_one_is_parted_into_units() -> None:
+    """torch.fx replaces the calls of all modules while it traces."""
+    plan = backbone("mobilenet_v2")
+    body, other = plan.build().eval(), backbone("resnet18").build().eval()
+    x, is_over = torch.rand(1, 3, 32, 32), threading.Event()
+
+    def run() -> int:
+        n_runs = 0
+        with torch.inference_mode():
+            while not is_over.is_set():
+                other(x)
+                n_runs += 1
+        return n_runs
+
+    with ThreadPoolExecutor(3) as threads:
+        running = threads.submit(run)
+        try:
+            both = [threads.submit(chain, body, "features.18") for _ in range(30)]
+            assert {len(one.result()) for one in both} == {len(chain(body, "features.18"))}
+        finally:
+            is_over.set()
+        assert running.result() > 0
 
 
 @pytest.mark.parametrize(
