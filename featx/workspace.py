@@ -32,6 +32,7 @@ from pydantic import ValidationError
 from featx.disk import file_state, read_json, read_table, whole_folder, write_json
 from featx.errors import DataError, IncompleteError
 from featx.facts import Facts
+from featx.file_names import file_name
 from featx.metrics import GREATER_IS_BETTER, chosen_metric
 from featx.recipe import Recipe, load_recipe
 from featx.runfolder import RunFolder
@@ -120,8 +121,7 @@ class NearCopies:
 
 def store_path(cache: CachePlace, spec: EmbeddingSpec) -> str:
     """Return the folder or URL of one embedding's store in a cache."""
-    backbone = spec.backbone.replace(":", "_").replace("/", "_")
-    return cache.store(f"{backbone}-{spec.fingerprint()}{SUFFIX}")
+    return cache.store(file_name(spec.backbone, spec.fingerprint()) + SUFFIX)
 
 
 def cache_place(written: str | Path | None = None) -> CachePlace:
@@ -169,7 +169,8 @@ class Study:
     @property
     def folder(self) -> Path:
         """The recipe's folder under ``runs/``."""
-        return runs_folder(self._place("FEATX_RUNS", self.recipe.paths.runs)) / self.recipe.name
+        runs = runs_folder(self._place("FEATX_RUNS", self.recipe.paths.runs))
+        return runs.joinpath(*map(file_name, self.recipe.name.split("/")))  # repeats lie below their recipe's folder
 
     def _place(self, variable: str, written: str | None) -> str | None:
         if variable in os.environ:
@@ -514,7 +515,7 @@ class Study:
         Parameters
         ----------
         stem
-            How the run's name begins; the fingerprint of `asked` ends it.
+            How the run's name begins, made safe by `featx.file_names`; the fingerprint of `asked` ends it.
         force
             Make it again where it is there.
         make
@@ -529,7 +530,7 @@ class Study:
         return RunFolder(folder), made
 
     def _run_path(self, stem: str, asked: dict[str, Any]) -> Path:
-        return self.folder / f"{stem}-{fingerprint(asked)[:8]}"
+        return self.folder / file_name(stem, fingerprint(asked)[:8])
 
     def find_run(self, stem: str, asked: dict[str, Any]) -> RunFolder | None:
         """Return the run that `run_once` would, if it has been made."""

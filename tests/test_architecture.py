@@ -20,6 +20,7 @@ ORDER = [
     "disk",
     "paces",
     "specs",
+    "file_names",
     "cluster",
     "sources",
     "storage",

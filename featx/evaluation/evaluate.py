@@ -14,6 +14,7 @@ from featx.evaluation.groups import Answers, Grouping, biases, for_whom
 from featx.evaluation.leakage import Copies, copied
 from featx.evaluation.members import groupings
 from featx.evaluation.verdicts import Recommendation, chosen_run, evidence_text, has_failed, recommend
+from featx.file_names import file_name
 from featx.metrics import aligned, confusion, per_class, per_label, score, scores
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
@@ -289,7 +290,7 @@ def last_final(study: Study, target: str) -> Evaluation | None:
 
 
 def _final_file(study: Study, target: str) -> Path:
-    return study.folder / f"final-{target}-{study.final_state(target)[:8]}.json"
+    return study.folder / f"{file_name(f'final-{target}', study.final_state(target)[:8])}.json"
 
 
 def _row(run: RunFolder, table: Answered, truth: Known, more: dict[str, float]) -> Row:
