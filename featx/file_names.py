@@ -1,7 +1,7 @@
 """File and folder names made of names that come from data or from a recipe.
 
-A target, a class or a backbone may be called anything, ``x/../../y`` among it. What is written to disk under such a name
-is called what `file_name` returns; the true name stands inside, in the spec.
+A target, a class or a backbone may have any name, ``x/../../y`` for example. Files and folders get the name that
+`file_name` returns; the spec inside keeps the true name.
 """
 
 import re

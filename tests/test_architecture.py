@@ -14,6 +14,7 @@ ROOT = Path(featx.__file__).parent
 # Each may import only from those before it; heads and finetuning do not see each other.
 ORDER = [
     "errors",
+    "escaping",
     "registry",
     "progress",
     "threads",

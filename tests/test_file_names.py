@@ -58,7 +58,7 @@ def is_safe(name: str) -> bool:
     """Whether a name is that of one visible file on any system."""
     return (
         0 < len(name.encode()) <= 180
-        and not set(name) & set('/\\:*?"<>|[]$`~\' ')
+        and not set(name) & set("/\\:*?\"<>|[]$`~' ")
         and name.isprintable()
         and name[0] not in ".-"
         and name[-1] != "."
@@ -93,7 +93,9 @@ def test_names_that_look_alike_give_different_ones(names: set[str]) -> None:
         assert file_name(one) != file_name(other)
 
 
-@pytest.mark.parametrize("name", ["solar_cells", "svm-class", "timm_resnet50.a1-last", "Größe", "分類", "blocks.4+head"])
+@pytest.mark.parametrize(
+    "name", ["solar_cells", "svm-class", "timm_resnet50.a1-last", "Größe", "分類", "blocks.4+head"]
+)
 def test_a_name_that_is_safe_stays_as_it_is(name: str) -> None:
     assert file_name(name) == name
     assert file_name(name, "1a2b") == f"{name}-1a2b"
