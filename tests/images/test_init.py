@@ -115,7 +115,7 @@ ODD_NAMES = [
     "x]\n[paths]\ncache = '/tmp/x'\n#",
     "\x7f",
     "\x1b[31m",
-    "\x85",
+    "\x85x",
     "\"\"\" '''",
     "a\\",
     "\u202e",
