@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -20,9 +20,7 @@ TARGETS = {
     "long": "n" * 300,
     "device": "CON",
     "newline": "line\nbreak",
-    "backslash": "a\\..\\b",
-    "escape": "\x1b[31mred",
-    "markup": "[/]",
+    "escape": "\x1b[31m[/]",
 }
 RECIPE = """
 [data]
@@ -73,12 +71,10 @@ def command(capfd: pytest.CaptureFixture[str]) -> Command:
     return call
 
 
-def write_study(target: str, classes: tuple[str, str] = ("dark", "light")) -> None:
+def write_study(target: str, classes: Sequence[str] = ("dark", "light")) -> None:
     """Write images, a table with one label column called `target`, and a recipe for it."""
-    make_images(Path("images"), n_each=20)
-    ids = sorted(path.relative_to("images").as_posix() for path in Path("images").rglob("*.png"))
-    names = dict(zip(("dark", "light"), classes, strict=True))
-    table = pd.DataFrame({"path": ids, target: [names[name.partition("/")[0]] for name in ids]})
+    ids = make_images(Path("images"), [f"{code}" for code in range(len(classes))], n_each=20)
+    table = pd.DataFrame({"path": ids, target: [classes[int(name.partition("/")[0])] for name in ids]})
     table.to_csv("images/labels.csv", index=False)
     Path("study").mkdir()
     Path("study/featx.toml").write_text(
@@ -108,7 +104,7 @@ def test_every_command_works_whatever_a_target_is_called(target: str, here: Path
     assert found["targets"][0]["target"] == target
     command("leaks", *recipe)
     command("report", *recipe)
-    command("predict", "images/dark/001.png", "--csv", "answers.csv", *recipe)
+    command("predict", "images/0/001.png", "--csv", "answers.csv", *recipe)
     runs = Study.open("study/featx.toml").runs(target)
     assert {run.spec["target"] for run in runs} == {target}
     assert len(runs) == 4
@@ -121,3 +117,59 @@ def test_every_command_works_whatever_a_target_is_called(target: str, here: Path
     }
     for folder in (here, here / "a", here / "a/b", here / "a/b/c"):
         assert len(list(folder.iterdir())) == 1
+
+
+CLASSES = (
+    "[/]",
+    "[red]cat",
+    "\x1b]0;title\x07",
+    ":cat:",
+    "[link=http://x.org]y",
+    "a\nerror: b",
+    "$x^{",
+    "\u202egnp",
+    "\x9b2J",
+)
+SHOWN = (
+    "[/]",
+    "[red]cat",
+    r"\x1b]0;title\x07",
+    ":cat:",
+    "[link=http://x.org]y",
+    r"a\nerror: b",
+    "$x^{",
+    r"\u202egnp",
+    r"\x9b2J",
+)
+
+
+def test_classes_are_printed_as_they_are_called(here: Path, command: Command) -> None:
+    write_study("[bold]y", CLASSES)
+    Path("images/0/000.png").replace("images/1/000.png")  # two copies, of other classes
+    Path("images/0/000.png").write_bytes(Path("images/1/000.png").read_bytes())
+    recipe = ("-r", "study/featx.toml")
+    texts = [
+        command("extract", *recipe),
+        command("fit", "--head", "lda", *recipe),
+        command("evaluate", "--per-class", "--groups", *recipe),
+        command("leaks", "--all", *recipe),
+        command("predict", *(f"images/{code}/003.png" for code in range(len(CLASSES))), *recipe),
+    ]
+    assert "[bold]y" in texts[2]
+    for name in SHOWN:
+        assert f"\n{name} " in texts[2]
+        assert name in texts[4]
+    answers = json.loads(command("predict", "images/0/003.png", "--json", *recipe))["answers"]
+    assert {f"proba.{name}" for name in CLASSES} <= answers[0].keys()
+    found = json.loads(command("evaluate", "--per-class", "--json", *recipe))["targets"][0]
+    assert set(found["classes"]) == set(CLASSES)
+
+
+def test_an_error_is_one_line_whatever_it_names(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_study("y\n\x1b[2J[/]")
+    sys.argv = ["featx", "fit", "--target", "z\n\x1b[2J[/]", "-r", "study/featx.toml"]
+    with pytest.raises(SystemExit):
+        main()
+    lines = capfd.readouterr().err.splitlines()
+    assert [line for line in lines if not line.isprintable()] == []
+    assert sum(line.startswith("error: ") for line in lines) == 1
