@@ -44,6 +44,11 @@ def file_name(name: str, key: str = "") -> str:
     return f"{safe}-{key}" if key else safe
 
 
+def is_folder_name(name: str) -> bool:
+    """Whether `name` names a folder beside others, and leads nowhere else."""
+    return name not in {"", ".", ".."} and not set(name) & {"/", "\\", "\0"}
+
+
 def _safe(name: str) -> str:
     text = "".join(char if _is_kept(char) else "/" for char in unicodedata.normalize("NFC", name))
     text = re.sub("/+", "_", text)

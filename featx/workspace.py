@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from featx.disk import file_state, read_json, read_table, whole_folder, write_json
+from featx.disk import file_state, read_json, read_json_as, read_table, whole_folder, write_json
 from featx.errors import DataError, IncompleteError
 from featx.facts import Facts
 from featx.file_names import file_name
@@ -68,6 +68,7 @@ EMBEDDINGS, BOUNDARIES = "embeddings.lock.json", "boundaries.lock.json"  # what 
 COPIES, COPIES_STATE = "copies.parquet", "copies.json"
 PARTS = ("train", "val", "test")
 COPY_SEARCH_VERSION = 2  # of `featx.embeddings.copies`; copies found by another version are looked for again
+MANIFEST_COLUMNS, OUTCOME_COLUMNS = ("id", "uri", "digest"), ("id", "outcome", "reason")
 HAS_EMBEDDING = ("embedded", "cached", "duplicate")
 
 
@@ -95,6 +96,14 @@ class LockedEmbedding(ResolvedEmbedding):
         if any(getattr(self.spec, name) != current[name].default for name in ("decode", "format")):
             return False
         return self.weights_file is None or file_state(self.weights_file[0]) == self.weights_file
+
+
+class CopyCounts(BaseModel):
+    """The counts of `NearCopies`, as they stand beside the pairs."""
+
+    n_unseen: int
+    n_unembedded: int
+    n_uncompared: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,17 +200,17 @@ class Study:
 
     @cached_property
     def _labelled(self) -> Manifest:
-        now, then = self.labels_state(), read_json(self._made("source.json"))
+        now, then = self.labels_state(), read_json_as(self._made("source.json"), dict[str, Any])
         if now != then:
             only_chosen = now == {**then, "chosen": now["chosen"]}
             what = "choice of images ('keep', 'balance')" if only_chosen else "[data] or its label file"
             raise IncompleteError(f"the recipe's {what} changed after the last extraction; {self._extract_first()}")
-        return Manifest.from_frame(read_table(self._made("manifest.parquet"), "featx extract"))
+        return Manifest.from_frame(read_table(self._made("manifest.parquet"), "featx extract", MANIFEST_COLUMNS))
 
     @cached_property
     def split(self) -> "pd.Series[str]":
         """The part of each image, by id."""
-        frame = read_table(self._made("split.parquet"), "featx extract")
+        frame = read_table(self._made("split.parquet"), "featx extract", ("id", "part"))
         if read_json(self._made("split.json")) != self.split_state():
             raise IncompleteError(f"[split] changed after the last extraction; {self._extract_first()}")
         return frame.set_index("id")["part"]
@@ -209,7 +218,7 @@ class Study:
     @cached_property
     def outcomes(self) -> pd.DataFrame:
         """What became of each image: columns id, outcome, reason."""
-        return read_table(self._made("outcomes.parquet"), "featx extract")
+        return read_table(self._made("outcomes.parquet"), "featx extract", OUTCOME_COLUMNS)
 
     @cached_property
     def locked(self) -> tuple[LockedEmbedding, ...]:
@@ -218,7 +227,7 @@ class Study:
         if not path.is_file():
             return ()
         try:
-            return tuple(map(LockedEmbedding.model_validate, read_json(path)))
+            return tuple(map(LockedEmbedding.model_validate, read_json_as(path, list[Any])))
         except ValidationError:  # written by another version: the next extraction writes it anew
             return ()
 
@@ -227,9 +236,9 @@ class Study:
         manifest, outcomes = self.folder / "manifest.parquet", self.folder / "outcomes.parquet"
         if not (manifest.is_file() and outcomes.is_file()):
             return set()
-        found = read_table(outcomes, "featx extract")
+        found = read_table(outcomes, "featx extract", OUTCOME_COLUMNS)
         good = set(found.loc[found["outcome"].isin(HAS_EMBEDDING), "id"])
-        whole = Manifest.from_frame(read_table(manifest, "featx extract"))
+        whole = Manifest.from_frame(read_table(manifest, "featx extract", MANIFEST_COLUMNS))
         return {digest for name, digest in zip(whole.ids, whole.digests, strict=True) if name in good and digest}
 
     def labels_state(self) -> dict[str, Any]:
@@ -348,7 +357,7 @@ class Study:
     def knows_copies(self) -> bool:
         """Whether near copies have been looked for among today's images."""
         file = self.folder / COPIES_STATE
-        return file.is_file() and read_json(file).get("state") == self.copies_state()
+        return file.is_file() and read_json_as(file, dict[str, Any]).get("state") == self.copies_state()
 
     @cached_property
     def near_copies(self) -> NearCopies:
@@ -364,9 +373,9 @@ class Study:
                 f"copies among the images of recipe {self.recipe.name!r} have not been looked for yet; run 'featx fit' "
                 "or 'featx leaks'"
             )
-        state = read_json(self.folder / COPIES_STATE)
-        counts = {name: value for name, value in state.items() if name != "state"}
-        return NearCopies(read_table(self.folder / COPIES, "featx leaks"), **counts)
+        counts = read_json_as(self.folder / COPIES_STATE, CopyCounts)
+        pairs = read_table(self.folder / COPIES, "featx leaks", ("digest", "copy", "similarity"))
+        return NearCopies(pairs, **counts.model_dump())
 
     @cached_property
     def _units(self) -> "pd.Series[str]":

@@ -15,10 +15,12 @@ ROOT = Path(featx.__file__).parent
 ORDER = [
     "errors",
     "escaping",
+    "parsing",
     "registry",
     "progress",
     "threads",
     "disk",
+    "spreadsheets",
     "paces",
     "specs",
     "file_names",

@@ -256,7 +256,9 @@ def predict(
     if csv is not None:
         import pandas as pd
 
-        pd.DataFrame(rows).to_csv(csv, index=False)
+        from featx.spreadsheets import write_csv
+
+        write_csv(csv, pd.DataFrame(rows))
     first = next(iter(found.values()))
     unreadable = first.unreadable
     warnings = list(dict.fromkeys(warning for answers in found.values() for warning in answers.warnings))
