@@ -134,8 +134,8 @@ def _finite_float(text: str) -> float:
 
 def _check_nesting(what: str, value: Any) -> None:
     level = [value]
-    for _ in range(MAX_NESTING + 1):
-        level = [inside for one in level for inside in _items(one)]
+    for _ in range(MAX_NESTING):
+        level = [inside for one in level for inside in _items(one) if isinstance(inside, dict | list)]
         if not level:
             return
     raise _nested_too_deep(what)
