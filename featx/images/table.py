@@ -182,9 +182,13 @@ def read_labels(file: Entry, spec: LabelsSpec) -> pd.DataFrame:
         if len(spec.columns) != frame.shape[1]:
             raise ReadError(f"{file.name} has {frame.shape[1]} columns; data.labels.columns names {len(spec.columns)}")
         frame.columns = pd.Index(spec.columns)
+    frame.columns = pd.Index([str(name) for name in frame.columns])  # those of a Parquet file may be numbers or tuples
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise ReadError(f"{file.name} has several columns called {twice!r}; expected different names")
     texts = frame.select_dtypes(["object", "str"]).columns
     frame[texts] = frame[texts].map(lambda cell: cell.strip() if isinstance(cell, str) else cell)
-    return frame.rename(columns=str)
+    return frame
 
 
 def _content(file: Entry) -> bytes:
