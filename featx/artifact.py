@@ -220,8 +220,8 @@ def read_header(path: str | Path) -> tuple[Path, Header]:
     if (newer := _format_of(text)) > FORMAT:
         raise ArtifactError(f"{file} has format {newer}, this featx reads up to {FORMAT}; update featx")
     try:
-        unchanged = is_unchanged(parse_json(text)) if text else False
         header = Header.model_validate_json(text)
+        unchanged = is_unchanged(parse_json(text))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "as a whole"
