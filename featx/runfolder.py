@@ -21,6 +21,7 @@ class SpecFields(BaseModel):
     rules: int
     target: str
     members: dict[str, str] = {}
+    group_columns: list[str] = []
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,11 @@ class RunFolder:
     def answers(self) -> Answered:
         """All parts' predictions, of classes, labels or numbers."""
         frame = read_table(self.path / "predictions.parquet", "featx fit --force", ("id", "part", "fold"))
+        if frame.empty:
+            raise DataError(f"its predictions: {self.path / 'predictions.parquet'} has no rows")
         try:
             return answers_from_frame(frame)
-        except (DataError, KeyError) as error:
+        except (KeyError, ValueError, TypeError) as error:
             raise DataError(f"its predictions: {error}") from error
 
     @property

@@ -461,9 +461,9 @@ class Study:
 
     def split_fingerprint(self) -> str:
         """Return 16 hex digits that change whenever a usable image changes its part or its content."""
-        digests = pd.Series(self.manifest.digests, index=pd.Index(self.manifest.ids))
         parts = {part: np.sort(np.asarray(self.ids(part)).astype(str)).astype(object) for part in PARTS}
-        return fingerprint({part: dict(zip(ids, digests[ids], strict=True)) for part, ids in parts.items()})
+        rows = {part: self.manifest.take(ids) for part, ids in parts.items()}
+        return fingerprint({part: dict(zip(some.ids, some.digests, strict=True)) for part, some in rows.items()})
 
     def training_state(self, target: str, group_columns: Sequence[str] = ()) -> dict[str, Any]:
         """Return all that a run learns from in the data: it is part of the run's spec, and a run of another is stale.

@@ -129,6 +129,7 @@ CLASSES = (
     "$x^{",
     "\u202egnp",
     "\x9b2J",
+    "=1+1",
 )
 SHOWN = (
     "[/]",
@@ -140,6 +141,7 @@ SHOWN = (
     "$x^{",
     r"\u202egnp",
     r"\x9b2J",
+    "=1+1",
 )
 
 
@@ -173,3 +175,24 @@ def test_an_error_is_one_line_whatever_it_names(here: Path, capfd: pytest.Captur
     lines = capfd.readouterr().err.splitlines()
     assert [line for line in lines if not line.isprintable()] == []
     assert sum(line.startswith("error: ") for line in lines) == 1
+
+
+def test_csv_files_of_commands_hold_no_formulas(here: Path, command: Command) -> None:
+    write_study("y", ("=1+1", "@sum"))
+    Path("images/0/002.png").rename("=1+1.png")
+    Path("images/0/001.png").rename("images/+1.png")
+    table = pd.read_csv("images/labels.csv").replace({"path": {"0/001.png": "+1.png", "0/002.png": "=gone.png"}})
+    table.to_csv("images/labels.csv", index=False)
+    recipe = ("-r", "study/featx.toml")
+    sys.argv = ["featx", "extract", "--outcomes", "outcomes.csv", *recipe]
+    with pytest.raises(SystemExit):  # one image is missing
+        main()
+    command("fit", "--head", "lda", *recipe)
+    command("predict", "=1+1.png", "images/1/001.png", "--csv", "answers.csv", *recipe)
+    for file in ("outcomes.csv", "answers.csv"):
+        cells = pd.read_csv(file, header=None, dtype=str, keep_default_na=False).to_numpy().ravel()
+        assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+        assert any(cell.startswith(("'=", "'@")) for cell in cells)
+    answers = pd.read_csv("answers.csv")
+    assert set(answers["label"]) <= {"'=1+1", "'@sum"}
+    assert answers["probability"].between(0, 1).all()
