@@ -19,13 +19,15 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError, model_validator
+from pydantic import BaseModel, ValidationError, model_validator
 
 from featx.answering import answers_of
 from featx.conformal import ConformalSpec
 from featx.decision import DecisionRule
 from featx.disk import is_unchanged, sealed, sha256_of, write_json
 from featx.errors import ArtifactError, FeatxError
+from featx.file_names import is_folder_name
+from featx.parsing import ParseError, checked, parse_json
 from featx.specs.base import Spec
 from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.finetune import NetworkSpec
@@ -39,6 +41,13 @@ RECORDED_OF_NETWORKS = ("featx", "torch", "torchvision", "timm", "pytorch-lightn
 MODULES = {"scikit-learn": "sklearn", "pytorch-lightning": "pytorch_lightning"}  # packages with another name inside
 GOLDEN_TOLERANCE = 1e-6
 ANSWERS = "answers"  # the layer of a network whose output is what it answers
+
+
+class EnsembleFields(BaseModel):
+    """What every ``ensemble.json`` holds beside the fields of its combiner."""
+
+    method: str
+    members: dict[str, str]
 
 
 class Golden(Spec):
@@ -212,11 +221,14 @@ def read_header(path: str | Path) -> tuple[Path, Header]:
         raise ArtifactError(f"{file} has format {newer}, this featx reads up to {FORMAT}; update featx")
     try:
         header = Header.model_validate_json(text)
+        unchanged = is_unchanged(parse_json(text))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "as a whole"
         raise ArtifactError(f"{file} is not a header of format {FORMAT} or older ({where}: {first['msg']})") from error
-    if not is_unchanged(json.loads(text)):
+    except ParseError as error:
+        raise ArtifactError(f"{file} {error}; make the run again with '--force'") from error
+    if not unchanged:
         raise ArtifactError(f"{file} was edited after it was made; make the run again with '--force'")
     return folder, header
 
@@ -242,8 +254,8 @@ def run_folder(path: str | Path) -> Path:
 def _format_of(text: bytes) -> int:
     """Return a header's format number where one can be read; what else is wrong shows when it is checked."""
     try:
-        return int(json.loads(text)["format"])
-    except (ValueError, TypeError, KeyError):
+        return int(parse_json(text)["format"])
+    except (ValueError, OverflowError, TypeError, KeyError):
         return FORMAT
 
 
@@ -352,8 +364,21 @@ def write_ensemble(folder: Path, members: Sequence[Path], header: dict[str, Any]
 
 
 def ensemble_body(folder: Path, header: Header) -> dict[str, Any]:
-    """Return an ensemble's method, members (name → sha256 of the body) and combiner, once its checksum holds."""
-    body: dict[str, Any] = json.loads(checked_body(folder, header).read_text())
+    """Return an ensemble's method, members (name → sha256 of the body) and combiner, once its checksum holds.
+
+    Raises
+    ------
+    ArtifactError
+        it holds something else, or a member's name is not that of a folder beside the ensemble.
+    """
+    file = checked_body(folder, header)
+    try:
+        body: dict[str, Any] = parse_json(file.read_bytes())
+        named = checked(body, EnsembleFields).members
+    except ParseError as error:
+        raise ArtifactError(f"{file} {error}; make the ensemble again with 'featx ensemble --force'") from error
+    if outside := [name for name in named if not is_folder_name(name)]:
+        raise ArtifactError(f"{file} names the member {outside[0]!r}, expected the name of a folder beside {folder}")
     return body
 
 

@@ -12,17 +12,19 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from featx.errors import IncompleteError
+from featx.parsing import ParseError, checked, parse_json, read_parquet
 
 if TYPE_CHECKING:
     import pandas as pd  # decoders start without it
 
+T = TypeVar("T")
 SEAL = "seal"  # the field of a JSON file that holds a checksum of the others
 
 
@@ -140,10 +142,26 @@ def read_json(path: Path) -> Any:
         it cannot be read as JSON; says which file to remove.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise IncompleteError(
             f"{path} cannot be read ({error}); remove it and run the command that makes it"
+        ) from error
+
+
+def read_json_as(path: Path, kind: type[T]) -> T:
+    """Read a JSON file as a type that `featx.parsing.checked` knows.
+
+    Raises
+    ------
+    IncompleteError
+        it cannot be read as JSON, or holds something else; says which file to remove.
+    """
+    try:
+        return checked(read_json(path), kind)
+    except ParseError as error:
+        raise IncompleteError(
+            f"{path} holds something else than expected ({error}); remove it and run the command that makes it"
         ) from error
 
 
@@ -165,18 +183,16 @@ def write_table(path: Path, frame: "pd.DataFrame") -> None:
         frame.to_parquet(private, index=False)
 
 
-def read_table(path: Path, remedy: str) -> "pd.DataFrame":
+def read_table(path: Path, remedy: str, columns: Collection[str] = ()) -> "pd.DataFrame":
     """Read a Parquet file; `remedy` is the command that makes it anew.
 
     Raises
     ------
     IncompleteError
-        it cannot be read.
+        it cannot be read, or has none of one of the `columns`.
     """
-    import pandas as pd
-
     try:
-        return pd.read_parquet(path)
+        return read_parquet(path, columns)
     except (OSError, ValueError) as error:
         raise IncompleteError(f"{path} cannot be read ({error}); make it anew with {remedy!r}") from error
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from featx.disk import locked, read_json, write_json
+from featx.disk import locked, read_json_as, write_json
 
 FEWEST = 32  # images that a pace is told from
 # Largest ratio of two measurements of one rate that count as equal.
@@ -88,8 +88,7 @@ def keep_pace(notes: Path, pace: Pace) -> None:
 def known_paces(notes: Path) -> list[Pace]:
     """Return the passes that are remembered."""
     path = notes / "paces.json"
-    found = read_json(path) if path.is_file() else []
-    return [Pace(tuple(one["embeddings"]), one["n"], one["images_per_s"]) for one in found]
+    return read_json_as(path, list[Pace]) if path.is_file() else []
 
 
 def seconds_an_image(paces: Sequence[Pace], embeddings: Collection[str]) -> float | None:

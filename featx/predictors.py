@@ -251,6 +251,14 @@ class EnsembleModel(Model):
         found = self.combiner.outputs(Ballots(self.header.answers, self.classes, said, rules))
         return found / found.sum(axis=1, keepdims=True) if self.header.answers == "classes" else found
 
+    def check_combiner(self) -> None:
+        """Combine one row of equal answers; raises what numpy does where the combiner is of other members."""
+        shape = (len(self.members), 1, len(self.classes))
+        rules = tuple(self._rule(member) for member in self.members)
+        found = self.combiner.outputs(Ballots(self.header.answers, self.classes, np.full(shape, 0.5), rules))
+        if found.shape != shape[1:]:
+            raise ValueError(f"found answers of shape {found.shape}, expected {shape[1:]}")
+
     def _rule(self, member: Model) -> DecisionRule | None:
         """Return a member's decision rule, classes in our order."""
         rule = member.header.decision
@@ -320,7 +328,16 @@ def _load_ensemble(folder: Path, header: Header, loaded: dict[Path, Model]) -> E
     method, named = fields.pop("method"), fields.pop("members")
     vote: Vote = VOTES.get(method)
     members = tuple(_load(folder.parent / name, loaded) for name in named)
-    return EnsembleModel(folder.name, header, method, members, vote.read(fields))
+    try:
+        model = EnsembleModel(folder.name, header, method, members, vote.read(fields))
+        model.check_combiner()
+    except (ValueError, TypeError, IndexError) as error:
+        reason = str(error).splitlines()[0]
+        raise ArtifactError(
+            f"{folder / header.body} does not combine its {len(members)} members ({reason}); make the ensemble again "
+            "with 'featx ensemble --force'"
+        ) from error
+    return model
 
 
 def answers(model: Model, embedded: "EmbeddedFiles") -> Answers:

@@ -6,7 +6,6 @@ without importing what they name. Where files lie on disk is `featx.workspace`'s
 
 import glob
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Annotated, Any, TypeVar, get_args
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from featx.errors import DataError, RecipeError
+from featx.parsing import ParseError, parse_toml
 from featx.registry import suggestion
 from featx.specs.base import Spec
 from featx.specs.data import ReaderSpec
@@ -240,9 +240,11 @@ def load_recipe(path: str | Path | Recipe | None = None) -> Recipe:
         return path
     file = find_recipe(path)
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = parse_toml(file.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
         raise RecipeError(str(file), [f"is not TOML: {error}"]) from error
+    except ParseError as error:
+        raise RecipeError(str(file), [str(error)]) from error
     except OSError as error:
         raise RecipeError(str(file), [f"cannot be read: {error.strerror}"]) from error
     return parse_recipe(content, file)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.disk import read_json, write_json, write_table
+from featx.disk import read_json_as, write_json, write_table
 from featx.embeddings.near_copies import find_near_copies
 from featx.errors import DataError
 from featx.evaluation.paired import corrected_t, holm
@@ -167,7 +167,7 @@ def _own(study: Study, number: int) -> Study:
 def _done(study: Study, number: int) -> dict[str, Any] | None:
     """Return the scores of a repeat that is done, and with the data, labels and recipe as they are."""
     file = _own(study, number).folder / "scores.json"
-    found = dict(read_json(file)) if file.is_file() else {}
+    found = read_json_as(file, dict[str, Any]) if file.is_file() else {}
     return found if found.get("state") == _state(study, number) else None
 
 

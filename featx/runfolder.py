@@ -5,9 +5,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from featx.disk import is_unchanged, read_json, read_table
 from featx.errors import DataError, FeatxError, IncompleteError
+from featx.file_names import is_folder_name
+from featx.parsing import ParseError, checked
 from featx.tables import Answered, Predictions, answers_from_frame, choosing
+
+
+class SpecFields(BaseModel):
+    """Fields of a run's ``spec.json`` that decide what it is compared with."""
+
+    kind: str
+    rules: int
+    target: str
+    members: dict[str, str] = {}
+    group_columns: list[str] = []
 
 
 @dataclass(frozen=True)
@@ -24,7 +38,16 @@ class RunFolder:
     @cached_property
     def spec(self) -> dict[str, Any]:
         """What was asked for; see `featx.heads.fit` and `featx.ensembles.election` for the keys."""
-        return self._fields("spec.json", ("kind", "rules", "target", "split", "labels"))
+        found = self._fields("spec.json", ("kind", "rules", "target", "split", "labels"))
+        try:
+            members = checked(found, SpecFields).members
+        except ParseError as error:
+            raise IncompleteError(f"{self.path / 'spec.json'} holds something else than a spec ({error})") from error
+        if outside := [name for name in members if not is_folder_name(name)]:
+            raise IncompleteError(
+                f"{self.path / 'spec.json'} names the member {outside[0]!r}, which is no folder's name"
+            )
+        return found
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
@@ -91,10 +114,12 @@ class RunFolder:
     @cached_property
     def answers(self) -> Answered:
         """All parts' predictions, of classes, labels or numbers."""
-        frame = read_table(self.path / "predictions.parquet", "featx fit --force")
+        frame = read_table(self.path / "predictions.parquet", "featx fit --force", ("id", "part", "fold"))
+        if frame.empty:
+            raise DataError(f"its predictions: {self.path / 'predictions.parquet'} has no rows")
         try:
             return answers_from_frame(frame)
-        except (DataError, KeyError) as error:
+        except (KeyError, ValueError, TypeError) as error:
             raise DataError(f"its predictions: {error}") from error
 
     @property

@@ -54,6 +54,11 @@ def filesystem_at(url: str, setting: str, **options: Any) -> tuple[Any, str]:
         raise MissingExtraError(f"{setting}: {protocol}:// needs a package that is not installed; {how}") from error
     except ValueError as error:
         raise DataError(f"{setting}: no kind of object store is called {protocol!r} (fsspec: {error})") from error
+    except Exception as error:  # every kind of store has requirements of its own, and errors of its own
+        raise DataError(
+            f"{setting}: {url!r} cannot be opened ({type(error).__name__}: {error}); expected the URL of an object "
+            "store, for example s3://bucket/photos"
+        ) from error
     return filesystem, str(key)
 
 

@@ -27,11 +27,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from featx.disk import file_state, read_json, read_table, whole_folder, write_json
+from featx.disk import file_state, read_json, read_json_as, read_table, whole_folder, write_json
 from featx.errors import DataError, IncompleteError
 from featx.facts import Facts
+from featx.file_names import file_name
 from featx.metrics import GREATER_IS_BETTER, chosen_metric
 from featx.recipe import Recipe, load_recipe
 from featx.runfolder import RunFolder
@@ -67,6 +68,7 @@ EMBEDDINGS, BOUNDARIES = "embeddings.lock.json", "boundaries.lock.json"  # what 
 COPIES, COPIES_STATE = "copies.parquet", "copies.json"
 PARTS = ("train", "val", "test")
 COPY_SEARCH_VERSION = 2  # of `featx.embeddings.copies`; copies found by another version are looked for again
+MANIFEST_COLUMNS, OUTCOME_COLUMNS = ("id", "uri", "digest"), ("id", "outcome", "reason")
 HAS_EMBEDDING = ("embedded", "cached", "duplicate")
 
 
@@ -96,6 +98,14 @@ class LockedEmbedding(ResolvedEmbedding):
         return self.weights_file is None or file_state(self.weights_file[0]) == self.weights_file
 
 
+class CopyCounts(BaseModel):
+    """The counts of `NearCopies`, as they stand beside the pairs."""
+
+    n_unseen: int
+    n_unembedded: int
+    n_uncompared: int
+
+
 @dataclass(frozen=True, eq=False)
 class NearCopies:
     """Pairs of contents that show the same picture.
@@ -120,8 +130,7 @@ class NearCopies:
 
 def store_path(cache: CachePlace, spec: EmbeddingSpec) -> str:
     """Return the folder or URL of one embedding's store in a cache."""
-    backbone = spec.backbone.replace(":", "_").replace("/", "_")
-    return cache.store(f"{backbone}-{spec.fingerprint()}{SUFFIX}")
+    return cache.store(file_name(spec.backbone, spec.fingerprint()) + SUFFIX)
 
 
 def cache_place(written: str | Path | None = None) -> CachePlace:
@@ -169,7 +178,8 @@ class Study:
     @property
     def folder(self) -> Path:
         """The recipe's folder under ``runs/``."""
-        return runs_folder(self._place("FEATX_RUNS", self.recipe.paths.runs)) / self.recipe.name
+        runs = runs_folder(self._place("FEATX_RUNS", self.recipe.paths.runs))
+        return runs.joinpath(*map(file_name, self.recipe.name.split("/")))  # repeats lie below their recipe's folder
 
     def _place(self, variable: str, written: str | None) -> str | None:
         if variable in os.environ:
@@ -190,17 +200,17 @@ class Study:
 
     @cached_property
     def _labelled(self) -> Manifest:
-        now, then = self.labels_state(), read_json(self._made("source.json"))
+        now, then = self.labels_state(), read_json_as(self._made("source.json"), dict[str, Any])
         if now != then:
             only_chosen = now == {**then, "chosen": now["chosen"]}
             what = "choice of images ('keep', 'balance')" if only_chosen else "[data] or its label file"
             raise IncompleteError(f"the recipe's {what} changed after the last extraction; {self._extract_first()}")
-        return Manifest.from_frame(read_table(self._made("manifest.parquet"), "featx extract"))
+        return Manifest.from_frame(read_table(self._made("manifest.parquet"), "featx extract", MANIFEST_COLUMNS))
 
     @cached_property
     def split(self) -> "pd.Series[str]":
         """The part of each image, by id."""
-        frame = read_table(self._made("split.parquet"), "featx extract")
+        frame = read_table(self._made("split.parquet"), "featx extract", ("id", "part"))
         if read_json(self._made("split.json")) != self.split_state():
             raise IncompleteError(f"[split] changed after the last extraction; {self._extract_first()}")
         return frame.set_index("id")["part"]
@@ -208,7 +218,7 @@ class Study:
     @cached_property
     def outcomes(self) -> pd.DataFrame:
         """What became of each image: columns id, outcome, reason."""
-        return read_table(self._made("outcomes.parquet"), "featx extract")
+        return read_table(self._made("outcomes.parquet"), "featx extract", OUTCOME_COLUMNS)
 
     @cached_property
     def locked(self) -> tuple[LockedEmbedding, ...]:
@@ -217,7 +227,7 @@ class Study:
         if not path.is_file():
             return ()
         try:
-            return tuple(map(LockedEmbedding.model_validate, read_json(path)))
+            return tuple(map(LockedEmbedding.model_validate, read_json_as(path, list[Any])))
         except ValidationError:  # written by another version: the next extraction writes it anew
             return ()
 
@@ -226,9 +236,9 @@ class Study:
         manifest, outcomes = self.folder / "manifest.parquet", self.folder / "outcomes.parquet"
         if not (manifest.is_file() and outcomes.is_file()):
             return set()
-        found = read_table(outcomes, "featx extract")
+        found = read_table(outcomes, "featx extract", OUTCOME_COLUMNS)
         good = set(found.loc[found["outcome"].isin(HAS_EMBEDDING), "id"])
-        whole = Manifest.from_frame(read_table(manifest, "featx extract"))
+        whole = Manifest.from_frame(read_table(manifest, "featx extract", MANIFEST_COLUMNS))
         return {digest for name, digest in zip(whole.ids, whole.digests, strict=True) if name in good and digest}
 
     def labels_state(self) -> dict[str, Any]:
@@ -347,7 +357,7 @@ class Study:
     def knows_copies(self) -> bool:
         """Whether near copies have been looked for among today's images."""
         file = self.folder / COPIES_STATE
-        return file.is_file() and read_json(file).get("state") == self.copies_state()
+        return file.is_file() and read_json_as(file, dict[str, Any]).get("state") == self.copies_state()
 
     @cached_property
     def near_copies(self) -> NearCopies:
@@ -363,9 +373,9 @@ class Study:
                 f"copies among the images of recipe {self.recipe.name!r} have not been looked for yet; run 'featx fit' "
                 "or 'featx leaks'"
             )
-        state = read_json(self.folder / COPIES_STATE)
-        counts = {name: value for name, value in state.items() if name != "state"}
-        return NearCopies(read_table(self.folder / COPIES, "featx leaks"), **counts)
+        counts = read_json_as(self.folder / COPIES_STATE, CopyCounts)
+        pairs = read_table(self.folder / COPIES, "featx leaks", ("digest", "copy", "similarity"))
+        return NearCopies(pairs, **counts.model_dump())
 
     @cached_property
     def _units(self) -> "pd.Series[str]":
@@ -451,9 +461,9 @@ class Study:
 
     def split_fingerprint(self) -> str:
         """Return 16 hex digits that change whenever a usable image changes its part or its content."""
-        digests = pd.Series(self.manifest.digests, index=pd.Index(self.manifest.ids))
         parts = {part: np.sort(np.asarray(self.ids(part)).astype(str)).astype(object) for part in PARTS}
-        return fingerprint({part: dict(zip(ids, digests[ids], strict=True)) for part, ids in parts.items()})
+        rows = {part: self.manifest.take(ids) for part, ids in parts.items()}
+        return fingerprint({part: dict(zip(some.ids, some.digests, strict=True)) for part, some in rows.items()})
 
     def training_state(self, target: str, group_columns: Sequence[str] = ()) -> dict[str, Any]:
         """Return all that a run learns from in the data: it is part of the run's spec, and a run of another is stale.
@@ -514,7 +524,7 @@ class Study:
         Parameters
         ----------
         stem
-            How the run's name begins; the fingerprint of `asked` ends it.
+            How the run's name begins, made safe by `featx.file_names`; the fingerprint of `asked` ends it.
         force
             Make it again where it is there.
         make
@@ -529,7 +539,7 @@ class Study:
         return RunFolder(folder), made
 
     def _run_path(self, stem: str, asked: dict[str, Any]) -> Path:
-        return self.folder / f"{stem}-{fingerprint(asked)[:8]}"
+        return self.folder / file_name(stem, fingerprint(asked)[:8])
 
     def find_run(self, stem: str, asked: dict[str, Any]) -> RunFolder | None:
         """Return the run that `run_once` would, if it has been made."""

@@ -14,12 +14,16 @@ ROOT = Path(featx.__file__).parent
 # Each may import only from those before it; heads and finetuning do not see each other.
 ORDER = [
     "errors",
+    "escaping",
+    "parsing",
     "registry",
     "progress",
     "threads",
     "disk",
+    "spreadsheets",
     "paces",
     "specs",
+    "file_names",
     "cluster",
     "sources",
     "storage",

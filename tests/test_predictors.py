@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from featx import ensemble, extract, fit, load, predict
+from featx.disk import sealed, sha256_of, write_json
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import ArtifactError, DataError, IncompleteError, RecipeError
 from featx.heads.models import Task
@@ -210,6 +212,44 @@ def test_a_changed_ballot_is_not_counted(voted: Path) -> None:
 
     with pytest.raises(ArtifactError, match=r"ensemble\.json does not match its header"):
         load(voted)
+
+
+ODD_BODIES: dict[str, tuple[Any, str]] = {
+    "traversal": (lambda body: body | {"members": {"../x": "0"}}, r"names the member '\.\./x', expected the name of a"),
+    "absolute": (lambda body: body | {"members": {"/etc": "0"}}, "names the member '/etc'"),
+    "parent": (lambda body: body | {"members": {"..": "0"}}, r"names the member '\.\.'"),
+    "no members": (lambda body: {"method": "soft"}, "members: Field required"),
+    "list of members": (lambda body: body | {"members": ["a"]}, "members: .* valid dictionary"),
+    "number": (lambda body: 3, "valid dictionary"),
+    "list": (lambda body: [], "valid dictionary"),
+    "another field": (lambda body: body | {"weights": [1, 0, 2]}, "does not combine its 2 members"),
+    "weights of others": (
+        lambda body: body | {"method": "convex", "weights": [1.0, 0.5, 2.0]},
+        "does not combine its 2 members",
+    ),
+    "weights of no kind": (lambda body: body | {"method": "convex", "weights": "x"}, "does not combine its 2 members"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_BODIES)
+def test_an_odd_ensemble_that_is_sealed_is_one_line(voted: Path, kind: str) -> None:
+    change, message = ODD_BODIES[kind]
+    write_json(voted / "ensemble.json", change(json.loads((voted / "ensemble.json").read_text())))
+    header = json.loads((voted / "header.json").read_text())
+    write_json(voted / "header.json", sealed(header | {"body_sha256": sha256_of(voted / "ensemble.json")}))
+    with pytest.raises(ArtifactError, match=message) as error:
+        load(voted)
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 3000, '{"format": 1e400}', '{"format": Infinity}', "9" * 5000, "", "[]", "null"]
+)
+def test_an_odd_header_is_one_line(head: Path, content: str) -> None:
+    (head / "header.json").write_text(content)
+    with pytest.raises(ArtifactError, match=r"header\.json") as error:
+        load(head)
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_nothing_to_predict_or_to_predict_with_is_an_error(toy_home: Path) -> None:

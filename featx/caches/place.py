@@ -3,24 +3,31 @@
 A recipe is in sight where what ``featx extract`` left for it lies under the folder of runs.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from featx.disk import read_table
 from featx.errors import DataError, IncompleteError
+from featx.parsing import checked, parse_json
 from featx.recipe import Recipe, has_recipe, load_recipe
 from featx.specs.embedding import ResolvedEmbedding
 from featx.storage.places import SUFFIX, Stores, stores_at
 from featx.storage.shelves import Shelf
 from featx.workspace import BOUNDARIES, EMBEDDINGS, Study, cache_place, runs_folder
 
+T = TypeVar("T")
 LOCKS = (EMBEDDINGS, BOUNDARIES)
+
+
+class EmbeddingsOfModel(BaseModel):
+    """The part of a model's header that names the embeddings it takes."""
+
+    embeddings: list[dict[str, Any]] = []
 
 
 @dataclass(frozen=True)
@@ -78,12 +85,12 @@ class Cache:
     def _locked(self) -> Iterator[tuple[str, ResolvedEmbedding]]:
         for name in LOCKS:
             for file in sorted(self.runs.rglob(name)):
-                for one in _json(file):
+                for one in _json(file, list[dict[str, Any]]):
                     yield _owner(self.runs, file.parent), _resolved(file, one)
 
     def _of_models(self) -> Iterator[tuple[str, ResolvedEmbedding]]:
         for file in sorted(self.runs.rglob("[!.]*/header.json")):
-            for one in _json(file).get("embeddings", []):
+            for one in _json(file, EmbeddingsOfModel).embeddings:
                 yield _owner(self.runs, file.parent.parent), _resolved(file, one)
 
     def holds_unneeded(self, store: Shelf) -> bool:
@@ -100,14 +107,14 @@ class Cache:
         """Digest → id of an image, by the recipes in sight."""
         found: dict[str, str] = {}
         for file in sorted(self.runs.rglob("manifest.parquet")):
-            frame = read_table(file, "featx extract")
+            frame = read_table(file, "featx extract", ("id", "digest"))
             found |= dict(zip(frame["digest"], frame["id"], strict=True))
         return found
 
 
-def _json(file: Path) -> Any:
+def _json(file: Path, kind: type[T]) -> T:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return checked(parse_json(file.read_bytes()), kind)
     except (OSError, ValueError) as error:
         raise IncompleteError(
             f"{file} cannot be read ({error}): what it needs is not known; mend or remove it"

@@ -162,10 +162,11 @@ def gc(
     import featx.cache
     from featx.cli import show
     from featx.embeddings.space import gigabytes
+    from featx.escaping import escaped
 
     def agree(names: Sequence[str]) -> bool:
         for name in names if not yes else ():
-            typer.echo(f"  {name}", err=True)
+            typer.echo(escaped(f"  {name}"), err=True)
         return yes or typer.confirm(f"Remove these {len(names)} stores, which no recipe in sight needs?", err=True)
 
     done = featx.cache.gc(recipe, cache=cache, dry_run=dry_run, agree=agree)

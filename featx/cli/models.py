@@ -247,6 +247,7 @@ def predict(
     import featx
     from featx.cli import show
     from featx.errors import ReadError
+    from featx.escaping import escaped
 
     found = featx.predict(images, recipe, runs=run or (), device=device or "auto")
     if abstain_below is not None:
@@ -255,12 +256,14 @@ def predict(
     if csv is not None:
         import pandas as pd
 
-        pd.DataFrame(rows).to_csv(csv, index=False)
+        from featx.spreadsheets import write_csv
+
+        write_csv(csv, pd.DataFrame(rows))
     first = next(iter(found.values()))
     unreadable = first.unreadable
     warnings = list(dict.fromkeys(warning for answers in found.values() for warning in answers.warnings))
     for warning in warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        typer.echo(escaped(f"warning: {warning}"), err=True)
     show.as_json({"answers": rows, "unreadable": unreadable, "warnings": warnings}) if json else show.predictions(
         found, coverage
     )
@@ -329,7 +332,8 @@ def run(
         for stage, result in every:
             done.append({"stage": stage, "result": show.plain(result)})
             if not json:
-                show.say(f"\n── featx {stage}")
+                show.say()
+                show.say(f"── featx {stage}")
                 printers[stage](result)
     if json:
         show.as_json({"stages": done})

@@ -19,6 +19,8 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
+from featx.cli.text import as_text
+from featx.escaping import escaped
 from featx.progress import Watch
 
 NOTE = "note"  # the stage of what is said once
@@ -49,12 +51,14 @@ class Screen:
 
     def __init__(self, console: Console) -> None:
         columns = (
-            TextColumn("{task.description:<24}"),
+            TextColumn("{task.description:<24}", markup=False),
             BarColumn(bar_width=16),
             MofNCompleteColumn(),
             RateColumn(table_column=Column(no_wrap=True)),
             TimeRemainingColumn(table_column=Column(no_wrap=True)),
-            TextColumn("{task.fields[note]}", style="dim", table_column=Column(no_wrap=True, overflow="ellipsis")),
+            TextColumn(
+                "{task.fields[note]}", style="dim", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")
+            ),
         )
         self._bars = Progress(*columns, console=console)
         self._stages: dict[str, TaskID] = {}
@@ -64,18 +68,18 @@ class Screen:
         """Draw all of it."""
         drawn = Table(box=None, pad_edge=False, show_header=False, style="dim")
         for line in self._news or ():
-            drawn.add_row(*line)
+            drawn.add_row(*map(as_text, line))
         return Group(self._bars, drawn) if self._news else Group(self._bars)
 
     def watch(self, stage: str, done: int, total: int, note: str = "") -> None:
         """See `featx.progress.Watch`; of a note in two parts, the first is news."""
         if stage == NOTE:
-            self._bars.console.print(note, markup=False, highlight=False)
+            self._bars.console.print(as_text(note))
             return
         *news, latest = note.split(NEWS_END)
         if stage not in self._stages or self._bars.tasks[self._stages[stage]].completed > done:
-            self._stages[stage] = self._bars.add_task(stage, total=total, note=latest)
-        self._bars.update(self._stages[stage], completed=done, total=total, note=latest)
+            self._stages[stage] = self._bars.add_task(escaped(stage), total=total, note=escaped(latest))
+        self._bars.update(self._stages[stage], completed=done, total=total, note=escaped(latest))
         if news and self._news is not None:
             self._news.append((f"  {stage}", news[0]))
 

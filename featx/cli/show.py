@@ -2,11 +2,15 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+
+from featx.cli.text import as_text
+from featx.escaping import escaped_json
 
 if TYPE_CHECKING:
     from featx.answers import Answers
@@ -47,8 +51,8 @@ def console() -> Console:
 
 
 def as_json(value: Mapping[str, Any]) -> None:
-    """Print one JSON object; nan becomes null."""
-    print(json.dumps(_finite(value), ensure_ascii=False, indent=2))
+    """Print one JSON object; nan and infinity, which JSON has not, become null."""
+    print(escaped_json(json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False)))
 
 
 def plain(result: Any) -> Any:
@@ -63,16 +67,22 @@ def _finite(value: Any) -> Any:
         return {str(key): _finite(inside) for key, inside in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(inside) for inside in value]
-    return None if isinstance(value, float) and value != value else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table; the first column is text, the others are right-aligned."""
-    drawn = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    drawn = Table(
+        title=as_text(title, "table.title") if title else None,
+        title_justify="left",
+        box=None,
+        header_style="bold",
+        pad_edge=False,
+    )
     for at, name in enumerate(columns):
-        drawn.add_column(name, justify="left" if at == 0 else "right", no_wrap=True)
+        drawn.add_column(as_text(name), justify="left" if at == 0 else "right", no_wrap=True)
     for row in rows:
-        drawn.add_row(*(cell(value) for value in row))
+        drawn.add_row(*(as_text(cell(value)) for value in row))
     console().print(drawn)
 
 
@@ -83,9 +93,9 @@ def cell(value: object) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def say(text: str) -> None:
+def say(text: str = "") -> None:
     """Print a line."""
-    console().print(text, markup=False)
+    console().print(as_text(text))
 
 
 def counted(counts: Mapping[str, int], limit: int = 12) -> str:
@@ -237,7 +247,8 @@ def _networks(runs: Sequence["Finetuned"]) -> None:
         for run in runs
     ]
     metric = SHORT.get(runs[0].metric, runs[0].metric)
-    table(f"\n{runs[0].target}", ["run", *keys, "best epoch", "held-out loss", f"val {metric}", "s", ""], rows)
+    say()
+    table(runs[0].target, ["run", *keys, "best epoch", "held-out loss", f"val {metric}", "s", ""], rows)
     for run in runs:
         for text in [*run.findings, *run.notes]:
             say(f"  {run.run}: {text}")
@@ -267,14 +278,16 @@ def _votes(runs: Sequence["Voted"]) -> None:
         (f"best member, {best.best_member}", None, best.best_member_score, ""),
         ("median member", None, best.median_member_score, ""),
     ]
-    table(f"\n{best.target} on {best.scored_on} (n {best.n})", ["run", "members", metric, ""], rows)
+    say()
+    table(f"{best.target} on {best.scored_on} (n {best.n})", ["run", "members", metric, ""], rows)
     ahead = f"by {best.gain:.4f} " if best.gain > 0 else "not "
     say(f"best: {best.run}, {ahead}ahead of its best member; what learns is scored on rows that did not teach it")
     for text in best.findings:
         say(f"warning: {text}")
     for run in runs:
         said = [f"{name} {weight:.3f}" for name, weight in zip(run.members, run.weights, strict=False)]
-        say(f"\n  {run.run}: {', '.join(said or run.members)}")
+        say()
+        say(f"  {run.run}: {', '.join(said or run.members)}")
         say(f"    {run.why}")
 
 
@@ -317,7 +330,8 @@ def evaluation(found: "Evaluation", with_classes: bool) -> None:
     if with_classes:
         for row in found.rows:
             lines = [(c["class"], c["precision"], c["recall"], c["f1"], c["n"]) for c in row.per_class]
-            table(f"\n{row.run}", ["class", "P", "R", "F1", "n"], lines)
+            say()
+            table(row.run, ["class", "P", "R", "F1", "n"], lines)
 
 
 def predictions(found: Mapping[str, "Answers"], coverage: float | None) -> None:
@@ -330,4 +344,5 @@ def predictions(found: Mapping[str, "Answers"], coverage: float | None) -> None:
             continue
         columns = [column for column in rows[0] if column not in {"run", "probability"}]
         titles = [column.split(".", 1)[1] if column.startswith((PROBA, HAS, VALUE)) else column for column in columns]
-        table(f"\n{name}", titles, [[None if row[column] == "" else row[column] for column in columns] for row in rows])
+        say()
+        table(name, titles, [[None if row[column] == "" else row[column] for column in columns] for row in rows])

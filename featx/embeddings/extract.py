@@ -218,7 +218,7 @@ def _moved(study: Study, parts: "pd.Series[str]") -> list[str]:
     file = study.folder / "split.parquet"
     if not file.is_file():
         return []
-    before = read_table(file, "featx extract").set_index("id")["part"]
+    before = read_table(file, "featx extract", ("id", "part")).set_index("id")["part"]
     after = parts.reindex(before.index)
     lines = []
     for part in ("test", "val"):

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from featx.disk import read_json, write_json, write_table
+from featx.disk import read_json_as, write_json, write_table
 from featx.embeddings.copies import Looks
 from featx.embeddings.engine import workers_for
 from featx.embeddings.workers import Decoder, decoded
@@ -39,7 +39,10 @@ def find_near_copies(study: Study, watch: Watch = unwatched) -> NearCopies:
     """
     state, file = study.copies_state(), study.folder / COPIES_STATE
     complete = {"state": state, "n_unseen": 0, "n_unembedded": 0}
-    if file.is_file() and {**read_json(file), "n_uncompared": 0} == {**complete, "n_uncompared": 0}:
+    if file.is_file() and {**read_json_as(file, dict[str, object]), "n_uncompared": 0} == {
+        **complete,
+        "n_uncompared": 0,
+    }:
         return study.near_copies
     uris = study.contents
     n_uncompared = len(uris) if len(uris) > MAX_IMAGES_TO_COMPARE else 0

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from featx.disk import whole_file
+from featx import spreadsheets
+from featx.disk import read_table
 from featx.embeddings.engine import NOT_FINITE
 from featx.embeddings.workers import CHANGED, DIED, REMOVED, TOO_LARGE
 from featx.errors import DataError, ReadError
@@ -119,10 +120,9 @@ def too_many(limit: str, n_failed: int, n_images: int) -> bool:
 
 def write_csv(goal: Path, outcomes_file: str | Path) -> None:
     """Write the table of outcomes as CSV."""
-    table = pd.read_parquet(outcomes_file)
+    table = read_table(Path(outcomes_file), "featx extract")
     try:
-        with whole_file(goal) as private:
-            table.to_csv(private, index=False)
+        spreadsheets.write_csv(goal, table)
     except OSError as error:
         raise DataError(
             f"--outcomes: {goal} cannot be written ({error.strerror}); all is done, see {outcomes_file}"

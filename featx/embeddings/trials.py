@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from featx.disk import locked, read_json, write_json
+from featx.disk import locked, read_json_as, write_json
 from featx.embeddings.choice import Audited
 from featx.embeddings.devices import gpu_names
 from featx.embeddings.drift import Drift
 from featx.embeddings.engine import Runner
 from featx.embeddings.machine import arithmetic
 from featx.embeddings.runtimes import Execution, Portable, is_installed
-from featx.errors import StoreError
 from featx.images.decode import Pixels
 from featx.progress import Watch, unwatched
 from featx.specs.base import fingerprint
@@ -81,10 +80,7 @@ class Trials:
         return dict(self._every().get(self._key, {}))
 
     def _every(self) -> dict[str, Any]:
-        every = read_json(self._file) if self._file.is_file() else {}
-        if not isinstance(every, dict):
-            raise StoreError(f"{self._file} holds no trials; remove it, and they are made again")
-        return every
+        return read_json_as(self._file, dict[str, dict[str, Any]]) if self._file.is_file() else {}
 
     def _keep(self, name: str, value: Mapping[str, Any]) -> None:
         with locked(self._file.with_name(".trials.lock")):

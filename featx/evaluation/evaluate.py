@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from featx.disk import read_json, sha256_of, write_json
+from pydantic import BaseModel
+
+from featx.disk import read_json_as, sha256_of, write_json
 from featx.evaluation.beliefs import Beliefs
 from featx.evaluation.comparison import Comparison, compare
 from featx.evaluation.cost import cost_of
@@ -14,6 +16,7 @@ from featx.evaluation.groups import Answers, Grouping, biases, for_whom
 from featx.evaluation.leakage import Copies, copied
 from featx.evaluation.members import groupings
 from featx.evaluation.verdicts import Recommendation, chosen_run, evidence_text, has_failed, recommend
+from featx.file_names import file_name
 from featx.metrics import aligned, confusion, per_class, per_label, score, scores
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
@@ -153,6 +156,13 @@ class Evaluation:
         return cls(**fields | {"rows": [Row(**row) for row in fields["rows"]], "groupings": groupings})
 
 
+class FinalTable(BaseModel):
+    """What ``final-*.json`` holds: an evaluation, and the sha256 of each run's predictions."""
+
+    answers: dict[str, str]
+    evaluation: dict[str, Any]
+
+
 def evaluate(  # noqa: PLR0913 (all but the first are options by name, one each for the command's)
     recipe: str | Path | Recipe | None = None,
     *,
@@ -280,16 +290,16 @@ def last_final(study: Study, target: str) -> Evaluation | None:
     file = _final_file(study, target)
     if not file.is_file():
         return None
-    last = read_json(file)
-    for name, sha256 in last["answers"].items():
+    last = read_json_as(file, FinalTable)
+    for name, sha256 in last.answers.items():
         predictions = study.folder / name / "predictions.parquet"
         if not predictions.is_file() or sha256_of(predictions) != sha256:
             return None
-    return Evaluation.from_dict(last["evaluation"])
+    return Evaluation.from_dict(last.evaluation)
 
 
 def _final_file(study: Study, target: str) -> Path:
-    return study.folder / f"final-{target}-{study.final_state(target)[:8]}.json"
+    return study.folder / f"{file_name(f'final-{target}', study.final_state(target)[:8])}.json"
 
 
 def _row(run: RunFolder, table: Answered, truth: Known, more: dict[str, float]) -> Row:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 from torch import Tensor
 
-from featx.disk import read_json, whole_file, write_json
+from featx.disk import read_json_as, whole_file, write_json
 from featx.embeddings.engine import is_out_of_memory
 from featx.finetuning.course import Course
 from featx.finetuning.goal import Goal
@@ -141,6 +142,13 @@ def mean_loss(network: FinetunedNetwork, leg: Leg, device: torch.device) -> floa
     return float(goal.mean(outputs(network, inputs, leg.spec.batch_size, device), goal.rows))
 
 
+class FinishedPhase(BaseModel):
+    """What ``course.json`` holds: the number of the last finished phase, and the course up to there."""
+
+    phase: int
+    course: dict[str, Any]
+
+
 class Workbook:
     """What a training has come to, on disk: the best weights, and the state after the last finished phase.
 
@@ -230,5 +238,5 @@ class Workbook:
         file = self.folder / "course.json"
         if not file.is_file():
             return 0, None
-        written = read_json(file)
-        return written["phase"], Course.from_dict(written["course"])
+        written = read_json_as(file, FinishedPhase)
+        return written.phase, Course.from_dict(written.course)

@@ -138,7 +138,7 @@ def run_job(job: Job) -> Finetuned:
     """Return the run that answers a job, made where it is not there yet."""
     asked = job.asked()
     work = job.study.folder / f".finetune-{fingerprint(asked)}"  # an interrupted training goes on from there
-    stem = f"{backbone_stem(job.spec.backbone)}-{job.spec.strategy}-{job.target}"
+    stem = f"{job.spec.backbone.rpartition('/')[2]}-{job.spec.strategy}-{job.target}"
     with locked(work.with_suffix(".lock")):  # who comes second finds the run made
         if job.force:
             shutil.rmtree(work, ignore_errors=True)
@@ -149,11 +149,6 @@ def run_job(job: Job) -> Finetuned:
             raise
         shutil.rmtree(work, ignore_errors=True)
     return _as_finetuned(run if made else rescored(job.study, run), job, made)
-
-
-def backbone_stem(name: str) -> str:
-    """Return a backbone's name as part of a file's."""
-    return name.rpartition("/")[2].replace(":", "_")
 
 
 def _make(job: Job, work: Path, folder: Path) -> None:

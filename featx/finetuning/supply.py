@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.disk import read_json, write_json
+from featx.disk import read_json_as, write_json
 from featx.embeddings.choice import Chooser
 from featx.embeddings.fill import fill, plans_for
 from featx.embeddings.groups import network_groups
@@ -140,7 +140,7 @@ class Supply:
     def _note(self, boundary: LockedEmbedding) -> None:
         """Leave word that the recipe stands on a boundary, for whoever clears the cache up."""
         file = self.study.folder / BOUNDARIES
-        known = read_json(file) if file.is_file() else []
+        known = read_json_as(file, list[dict[str, object]]) if file.is_file() else []
         own = boundary.model_dump(mode="json")
         if own not in known:
             write_json(file, [*known, own])

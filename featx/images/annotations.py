@@ -1,7 +1,6 @@
 """Small label files beside the images: ``0.jpg`` with ``0_exp.npy``, ``0.json`` or, as in WebDataset, ``0.cls``."""
 
 import io
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from featx.images.contents import read
 from featx.images.names import base_of, is_archive_name, is_image_name, part_in, rule_against, suffix_of
 from featx.images.readers import Listing
 from featx.images.trees import Entry, Tree, is_tree, open_tree
+from featx.parsing import parse_json
 from featx.sources import ANNOTATION_SUFFIXES, source_place
 from featx.specs.data import ReaderSpec
 
@@ -153,7 +153,7 @@ def _values(kind: str, suffix: str, content: bytes) -> Iterator[tuple[str, Any]]
         elif array.size <= LONGEST:
             yield from ((f"{kind}_{number}", value) for number, value in enumerate(array.ravel().tolist()))
     elif suffix == ".json":
-        found = json.loads(content)
+        found = parse_json(content)
         named = (
             {f"{kind}_{name}" if kind != "json" else name: value for name, value in found.items()}
             if isinstance(found, dict)

@@ -1,23 +1,27 @@
 """Look at a source, say what was found, and write a recipe for it."""
 
-import json
-import re
+import tomllib
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import tomlkit
+from tomlkit import TOMLDocument, comment, nl
+from tomlkit.items import AoT, InlineTable, Table
 
 from featx.disk import write_text
 from featx.errors import DataError, ReadError
+from featx.escaping import escaped, escaped_json
 from featx.images.contents import read
 from featx.images.decode import size_of
 from featx.images.names import PARTS, is_archive_name
 from featx.images.readers import Reader, read_source
 from featx.images.table import unread_tables
-from featx.recipe import DEFAULT_HEADS
+from featx.recipe import DEFAULT_HEADS, parse_recipe
 from featx.registry import READERS
 from featx.sources import is_url, parted
 from featx.specs.data import ReaderSpec
@@ -27,6 +31,8 @@ from featx.targets import category_text
 
 MOST_CLASSES_OFFERED = 100
 SIZES_LOOKED_AT = 500
+CLASSES_IN_COMMENT = 12
+COLUMNS_IN_COMMENT = 40
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,7 @@ def init(
         ignored=dict(Counter(found.ignored.values()).most_common()),
         warnings=[*found.warnings, *([] if data.labels else unread_tables(source))],
     )
-    write_text(recipe, _toml(data, recipe, finding))
+    write_text(recipe, _checked(_document(data, recipe, finding), recipe))
     return finding
 
 
@@ -215,68 +221,117 @@ def _counted(series: "pd.Series[Any]") -> dict[str, int]:
     return {str(name): int(n) for name, n in series.items()}
 
 
-def _toml(data: ReaderSpec, recipe: Path, found: Finding) -> str:
+def _document(data: ReaderSpec, recipe: Path, found: Finding) -> TOMLDocument:
     """Write the recipe: what was found stands, what could be changed stands as a comment."""
+    document = tomlkit.document()
+    document.add(comment(f"Written by featx init; {found.n_found} images. Next: featx extract, fit, ensemble, report"))
+    document.add(comment("(featx show FILE prints every setting, those left out here included)"))
+    document.add(nl())
+    document.add("data", _data_section(data, recipe))
+    targets = tomlkit.table(is_super_table=True)
+    targets.add(found.target, _target_section(found))
+    document.add("targets", targets)
+    document.add("split", _split_section(found))
+    embedding = _table({"backbone": "efficientnet_lite0", "tap": "last", "pool": "avg"})
+    embedding.comment("'featx backbones' lists what can be named; a list in tap or pool makes one embedding each")
+    embedding.add(nl())
+    document.add("embedding", _tables([embedding]))
+    document.add("head", _tables([_table({"name": head, "trials": 10}) for head in DEFAULT_HEADS]))
+    document.add(nl())
+    document.add("ensemble", _table({"methods": list(DEFAULT_VOTES)}))
+    return document
+
+
+def _data_section(data: ReaderSpec, recipe: Path) -> Table:
+    section = _table({"source": _relative(data.source, recipe)})
+    if data.reader:
+        section.add("reader", data.reader)
+    if data.labels is not None:
+        section.add("labels", _inline(data.labels.model_dump(exclude_defaults=True, mode="json")))
+    section.add(comment("drop_unlabelled = true   # leaves out images without a label instead of stopping at them"))
+    section.add(nl())
+    arrays = []
+    for one in data.arrays:
+        table = _table({"images": one.images, "labels": _inline(one.labels)})
+        if one.split:
+            table.add("split", one.split)
+        table.add(nl())
+        arrays.append(table)
+    if arrays:
+        section.add("arrays", _tables(arrays))
+    return section
+
+
+def _target_section(found: Finding) -> Table:
     numeric = all(name.lstrip("-").replace(".", "", 1).isdigit() for name in found.classes)
     others = [name for name in found.candidates if name != found.target]
-    lines = [
-        f"# Written by featx init; {found.n_found} images. Next: featx extract, fit, ensemble, report",
-        "# (featx show FILE prints every setting, those left out here included)",
-        "",
-        "[data]",
-        f"source = {_text(_relative(data.source, recipe))}",
-        *([f"reader = {_text(data.reader)}"] if data.reader else []),
-        *_labels_lines(data),
-        "# drop_unlabelled = true   # leaves out images without a label instead of stopping at them",
-        *_array_lines(data),
-        "",
-        f"[targets.{_key(found.target)}]",
-        f"column = {_text(found.target)}",
-        f"# classes = {json.dumps(list(found.classes)[:12], ensure_ascii=False)}"
-        + ("   # names for these values, in this order" if numeric else "   # in the order of the codes"),
-        *(["# above = 0.5   # two classes: what lies above, and the rest"] if numeric else []),
-        *([f"# other columns that could be predicted: {', '.join(map(str, others[:40]))}"] if others else []),
-        "",
-        "[split]   # shares of the images; the test part stays sealed until 'featx evaluate --final'",
-        *([f"column = {_text(found.split_column)}"] if found.split_column else []),
-        *_share_line("test", 0.2, found),
-        *_share_line("val", 0.15, found),
-        "stratify = true",
-        'method = "hash"   # added images leave the others where they are; "train_test_split" cuts exact shares',
-        '# by = "COLUMN"   # keeps images of one group (patient, device, …) together',
-        "seed = 0",
-        "",
-        "[[embedding]]   # 'featx backbones' lists what can be named; a list in tap or pool makes one embedding each",
-        'backbone = "efficientnet_lite0"',
-        'tap = "last"',
-        'pool = "avg"',
-        *(line for head in DEFAULT_HEADS for line in ("", "[[head]]", f'name = "{head}"', "trials = 10")),
-        "",
-        "[ensemble]",
-        f"methods = {json.dumps(DEFAULT_VOTES)}",
-    ]
-    return "\n".join(lines) + "\n"
+    section = _table({"column": found.target})
+    classes = tomlkit.item(list(found.classes)[:CLASSES_IN_COMMENT]).as_string()
+    order = "names for these values, in this order" if numeric else "in the order of the codes"
+    section.add(comment(escaped_json(f"classes = {classes}   # {order}")))
+    if numeric:
+        section.add(comment("above = 0.5   # two classes: what lies above, and the rest"))
+    if others:
+        listed = ", ".join(others[:COLUMNS_IN_COMMENT])
+        section.add(comment(escaped(f"other columns that could be predicted: {listed}")))
+    section.add(nl())
+    return section
 
 
-def _share_line(part: str, share: float, found: Finding) -> list[str]:
-    return [f"# {part}: given by the source"] if part in found.parts else [f"{part} = {share}"]
+def _split_section(found: Finding) -> Table:
+    section = _table({"column": found.split_column} if found.split_column else {})
+    section.comment("shares of the images; the test part stays sealed until 'featx evaluate --final'")
+    for part, share in (("test", 0.2), ("val", 0.15)):
+        if part in found.parts:
+            section.add(comment(f"{part}: given by the source"))
+        else:
+            section.add(part, share)
+    section.add("stratify", True)
+    method = tomlkit.item("hash")
+    method.comment('added images leave the others where they are; "train_test_split" cuts exact shares')
+    section.add("method", method)
+    section.add(comment('by = "COLUMN"   # keeps images of one group (patient, device, …) together'))
+    section.add("seed", 0)
+    section.add(nl())
+    return section
 
 
-def _labels_lines(data: ReaderSpec) -> list[str]:
-    if data.labels is None:
-        return []
-    fields = data.labels.model_dump(exclude_defaults=True, mode="json")
-    inside = ", ".join(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items())
-    return [f"labels = {{ {inside} }}"]
+def _table(fields: Mapping[str, Any]) -> Table:
+    table = tomlkit.table()
+    table.update(fields)
+    return table
 
 
-def _array_lines(data: ReaderSpec) -> list[str]:
-    lines = []
-    for one in data.arrays:
-        labels = ", ".join(f"{_key(column)} = {_text(place)}" for column, place in one.labels.items())
-        lines += ["", "[[data.arrays]]", f"images = {_text(one.images)}", f"labels = {{ {labels} }}"]
-        lines += [f"split = {_text(one.split)}"] if one.split else []
-    return lines
+def _inline(fields: Mapping[str, Any]) -> InlineTable:
+    table = tomlkit.inline_table()
+    table.update(fields)
+    return table
+
+
+def _tables(tables: Sequence[Table]) -> AoT:
+    array = tomlkit.aot()
+    for table in tables:
+        array.append(table)
+    return array
+
+
+def _checked(document: TOMLDocument, recipe: Path) -> str:
+    """Return the text of a document that loads back as it was meant, and is a recipe.
+
+    Raises
+    ------
+    DataError
+        a name in it cannot be written as TOML.
+    """
+    text = tomlkit.dumps(document)
+    try:
+        loaded = tomllib.loads(text.encode().decode())
+    except (UnicodeEncodeError, tomllib.TOMLDecodeError) as error:
+        raise DataError(f"{recipe} cannot be written: a path or column name is no Unicode text ({error})") from error
+    if loaded != document.unwrap():
+        raise DataError(f"{recipe} would not say what was found; report this as a bug, with the names of the columns")
+    parse_recipe(loaded, recipe)
+    return text
 
 
 def _relative(source: str, recipe: Path) -> str:
@@ -285,11 +340,3 @@ def _relative(source: str, recipe: Path) -> str:
         return source
     found, home = Path(source).resolve(), recipe.resolve().parent
     return found.relative_to(home).as_posix() if found.is_relative_to(home) else str(found)
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _text(name)
-
-
-def _text(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False)

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from featx.errors import DataError
+from featx.images.label_columns import plain_columns
 from featx.images.trees import Entry
 from featx.registry import READERS
 from featx.specs.data import ReaderSpec
@@ -58,7 +59,9 @@ class Listing:
             name: (entry.outcome, entry.reason) for name, entry in zip(names, entries, strict=True) if entry.outcome
         }
         uris = np.asarray([entry.uri for entry in entries], dtype=object)
-        manifest = Manifest(names, uris, labels.set_index(pd.Index(names, dtype=object)), np.full(n, "", dtype=object))
+        manifest = Manifest(
+            names, uris, plain_columns(labels).set_index(pd.Index(names, dtype=object)), np.full(n, "", dtype=object)
+        )
         return cls(manifest, states, known, ignored, tuple(warnings))
 
     def __len__(self) -> int:

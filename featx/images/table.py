@@ -1,23 +1,21 @@
 """A CSV, TSV or Parquet table with a path column and label columns; its images lie in any tree."""
 
-import io
 import os
 import posixpath
 import unicodedata
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from pandas.errors import EmptyDataError, ParserError, ParserWarning
 
 from featx.errors import DataError, ReadError
 from featx.images.contents import read
 from featx.images.names import base_of, is_archive_name, is_image_name, rule_against, suffix_of
 from featx.images.readers import Listing
 from featx.images.trees import Entry, FolderTree, Tree, is_tree, join, open_tree
+from featx.parsing import ParseError, parse_csv, read_parquet
 from featx.sources import home_of, is_url, source_place
 from featx.specs.data import LabelsSpec, ReaderSpec
 
@@ -173,22 +171,24 @@ def read_labels(file: Entry, spec: LabelsSpec) -> pd.DataFrame:
     content = _content(file)
     try:
         if suffix_of(file.name) == ".parquet":
-            frame = pd.read_parquet(io.BytesIO(content))
+            frame = read_parquet(content)
         else:
             header: Literal["infer"] | None = None if spec.columns else "infer"
             separator = SEPARATORS[spec.separator] if spec.separator else sniffed(content)
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", ParserWarning)  # rows wider than the header would be cut
-                frame = pd.read_csv(io.BytesIO(content), sep=separator, header=header, encoding="utf-8-sig", **CSV)
-    except (OSError, ValueError, ParserError, ParserWarning, EmptyDataError) as error:
-        raise ReadError(f"{file.name} cannot be read as a table: {str(error).splitlines()[0]}") from error
+            frame = parse_csv(content, sep=separator, header=header, encoding="utf-8-sig", **CSV)
+    except ParseError as error:
+        raise ReadError(f"{file.name} cannot be read as a table: it {error}") from error
     if spec.columns:
         if len(spec.columns) != frame.shape[1]:
             raise ReadError(f"{file.name} has {frame.shape[1]} columns; data.labels.columns names {len(spec.columns)}")
         frame.columns = pd.Index(spec.columns)
+    frame.columns = pd.Index([str(name) for name in frame.columns])  # those of a Parquet file may be numbers or tuples
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise ReadError(f"{file.name} has several columns called {twice!r}; expected different names")
     texts = frame.select_dtypes(["object", "str"]).columns
     frame[texts] = frame[texts].map(lambda cell: cell.strip() if isinstance(cell, str) else cell)
-    return frame.rename(columns=str)
+    return frame
 
 
 def _content(file: Entry) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from featx.evaluation.groups import Group, Grouping
-from featx.reports.figures import as_uri
+from featx.reports.figures import as_uri, drawn_name
 
 COLORS = {"worse": "#a03a1c", "compared": "#3b6ea5", "small": "#c9d2db"}
 MOST_SHOWN = 12  # groups in one picture
@@ -37,8 +37,8 @@ def _draw(axes: Any, one: Grouping) -> None:
             axes.plot(group.intervals[one.score], [at, at], color=color, lw=2)
         axes.plot(group.scores[one.score], at, "o", color=color)
     axes.axvline(one.overall, color="#5d6b79", lw=1, ls="--")
-    names = [f"{group.name} (n {group.n})" for group in groups]
+    names = [f"{drawn_name(group.name)} (n {group.n})" for group in groups]
     axes.set_yticks(range(len(groups)), names, fontsize=8, parse_math=False)
-    axes.set_title(one.name, fontsize=9, parse_math=False)
+    axes.set_title(drawn_name(one.name), fontsize=9, parse_math=False)
     axes.set_xlabel(one.score, fontsize=8)
     axes.grid(axis="x", alpha=0.25)

@@ -10,12 +10,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from featx.artifact import commit, read_header
 from featx.disk import write_text
-from featx.errors import ReadError
 from featx.evaluation.evaluate import Evaluation, evaluate, last_final
 from featx.evaluation.groups import bias_text, size_text
 from featx.evaluation.leakage import leaks
-from featx.images.contents import read
-from featx.images.decode import decode
 from featx.metrics import aligned
 from featx.recipe import Recipe
 from featx.reliability import kept, reliability
@@ -27,10 +24,10 @@ from featx.reports.figures import (
     learning_curves,
     reliability_curves,
     search_history,
-    thumbnail,
 )
 from featx.reports.for_whom import group_scores
 from featx.reports.leaks import shown_pairs
+from featx.reports.pictures import pictures
 from featx.reports.votes import Votes, votes_of
 from featx.specs.embedding import ResolvedEmbedding
 from featx.tables import Estimates, Predictions
@@ -50,7 +47,7 @@ class Section:
     final: Evaluation | None
     counts: list[dict[str, Any]]
     figures: dict[str, str]
-    mistakes: list[dict[str, str]]
+    mistakes: list[dict[str, Any]]
     looks: list[dict[str, Any]]
     findings: list[dict[str, str]]
     votes: Votes | None
@@ -188,7 +185,7 @@ def _counts(study: Study, found: Evaluation) -> list[dict[str, Any]]:
     ]
 
 
-def _mistakes(study: Study, found: Evaluation) -> list[dict[str, str]]:
+def _mistakes(study: Study, found: Evaluation) -> list[dict[str, Any]]:
     """Return the images on which the chosen run is surest and wrong."""
     chosen = next(run for run in study.runs(found.target) if run.name == found.chosen)
     table = chosen.chooser()
@@ -197,20 +194,15 @@ def _mistakes(study: Study, found: Evaluation) -> list[dict[str, str]]:
     table = table.ordered(truth.classes)
     sure = table.proba[np.arange(len(table.ids)), table.codes]
     wrong = np.flatnonzero(table.codes != truth.codes)
-    shown = []
-    for at in wrong[np.argsort(-sure[wrong], kind="stable")][:MISTAKES_SHOWN]:
-        uri = study.manifest.take([table.ids[at]]).uris[0]
-        try:
-            picture = thumbnail(decode(read(uri), study.recipe.decoding))
-        except (ReadError, FileNotFoundError):
-            picture = ""  # the image was there when it was embedded: the page names it all the same
-        shown.append(
-            {
-                "id": table.ids[at],
-                "picture": picture,
-                "true": truth.classes[truth.codes[at]],
-                "guessed": truth.classes[table.codes[at]],
-                "sure": f"{sure[at]:.2f}",
-            }
-        )
-    return shown
+    shown = wrong[np.argsort(-sure[wrong], kind="stable")][:MISTAKES_SHOWN]
+    drawn = pictures(study, table.ids[shown].tolist())
+    return [
+        {
+            "id": table.ids[at],
+            "picture": drawn[table.ids[at]],
+            "true": truth.classes[truth.codes[at]],
+            "guessed": truth.classes[table.codes[at]],
+            "sure": f"{sure[at]:.2f}",
+        }
+        for at in shown
+    ]

@@ -11,7 +11,6 @@ A chunk's file is the raw little-endian array and the 4 bytes of its checksum, s
 others use plain zarr. The name carries a hash of all metadata. A segment never changes.
 """
 
-import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import CorruptError
+from featx.parsing import parse_json
 from featx.storage.shelves import METADATA, PREFIX, Files, Shelf, rows_at_once
 
 CHECKSUM_BYTES = 4
@@ -249,7 +249,7 @@ class Segment:
     def provenance(self) -> dict[str, Any]:
         """Return what was kept with the segment, and when it was made; nothing where that cannot be read."""
         try:
-            attributes = json.loads(self.shelf.read(f"{self.name}/{METADATA}"))["attributes"]
+            attributes = parse_json(self.shelf.read(f"{self.name}/{METADATA}"))["attributes"]
             return {**{name: attributes[name] for name in ("made",) if name in attributes}, **attributes["featx"]}
         except (OSError, ValueError, KeyError, TypeError):
             return {}

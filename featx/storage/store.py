@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from featx.disk import SEAL, sealed
 from featx.errors import CorruptError, IncompleteError, StoreError
+from featx.parsing import parse_json
 from featx.sources import is_url
 from featx.specs.embedding import EmbeddingSpec
 from featx.storage.segments import Keys, Rows, Segment, VanishedError, as_keys, as_text, encoded, zarr_files
@@ -280,11 +281,11 @@ def header_of(content: bytes, place: str) -> tuple[dict[str, Any], int]:
         a newer featx wrote it.
     """
     try:
-        document = json.loads(content)
+        document = parse_json(content)
         attributes = document["attributes"]
         found = dict(attributes["featx"])
         version, rows = int(found["spec"]["format"]), int(found.pop("device_rows"))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
         raise CorruptError(f"{place} is no embedding store of featx; move it away and extract again") from error
     known = int(EmbeddingSpec.model_fields["format"].default)
     if version > known:

@@ -34,7 +34,7 @@ def read(recipe: str | Path = "featx.toml") -> Manifest:
 
 def uncommented(recipe: Path, beginning: str) -> None:
     """Take the comment sign from a line of a recipe."""
-    lines = recipe.read_text().splitlines()
+    lines = recipe.read_text().split("\n")
     assert sum(line.startswith(f"# {beginning}") for line in lines) == 1
     recipe.write_text(
         "\n".join(line.removeprefix("# ") if line.startswith(f"# {beginning}") else line for line in lines)
@@ -108,6 +108,43 @@ def test_any_columns_name_can_be_a_targets(column: str, home: Path) -> None:
     table(home / "data", pd.DataFrame({"path": ["1.png", "2.png"], column: ["x", "y"]}))
     assert init("data").target == column
     assert load_recipe().targets[column].column == column
+
+
+ODD_NAMES = [
+    "line\nbreak",
+    "x]\n[paths]\ncache = '/tmp/x'\n#",
+    "\x7f",
+    "\x1b[31m",
+    "\x85x",
+    "\"\"\" '''",
+    "a\\",
+    "\u202e",
+    "=1+1",
+]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_name_is_written_as_a_name_wherever_it_stands(name: str, home: Path) -> None:
+    frame = pd.DataFrame({"path": ["1.png", "2.png", "3.png"], "b": ["x", f"y{name}", "x"], f"c{name}": [1, 2, 1]})
+    frame[f"a{name}"] = [f"u{name}", "v", "v"]
+    frame[f"split{name}"] = ["train", "val", "test"]
+    folder = home / f"data{name}".replace("/", "-")
+    table(folder, frame)
+    init(folder, target=f"a{name}")
+    recipe = load_recipe()
+    assert {key: target.column for key, target in recipe.targets.items()} == {f"a{name}": f"a{name}"}
+    assert recipe.split.column == f"split{name}"
+    assert recipe.data.source == folder.name
+    assert recipe.paths.cache is None
+    uncommented(home / "featx.toml", "classes = ")
+    assert set(load_recipe().targets[f"a{name}"].classes or ()) == {f"u{name}", "v"}
+
+
+def test_a_source_whose_name_is_no_text_is_named_and_nothing_is_written(home: Path) -> None:
+    draw(home / "images\udcff", "cat/1.png", "dog/1.png")
+    with pytest.raises(DataError, match="no Unicode text"):
+        init("images\udcff")
+    assert not (home / "featx.toml").exists()
 
 
 def test_a_recipe_elsewhere_reads_the_same_images(home: Path) -> None:

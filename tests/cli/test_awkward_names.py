@@ -1,0 +1,198 @@
+"""Every command for targets, classes and groups that are called anything."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from featx.cli.main import main
+from featx.workspace import Study
+from tests.conftest import make_images
+
+TARGETS = {
+    "slash": "Gender (M/F)",
+    "traversal": "x/../../../../esc",
+    "hidden": ".hidden",
+    "option": "-rf",
+    "long": "n" * 300,
+    "device": "CON",
+    "newline": "line\nbreak",
+    "escape": "\x1b[31m[/]",
+}
+RECIPE = """
+[data]
+source = "images"
+labels = {{ file = "labels.csv" }}
+[targets.{target}]
+column = {target}
+[groups]
+{target} = {target}
+[split]
+test = 0.2
+val = 0.2
+[[embedding]]
+backbone = "toy"
+weights = "none"
+[[head]]
+name = "logreg"
+trials = 1
+folds = 2
+[[head]]
+name = "lda"
+trials = 1
+folds = 2
+[[finetune]]
+backbone = "toy"
+weights = "none"
+epochs = 1
+strategy = "head"
+"""
+Command = Callable[..., str]
+
+
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str]) -> Command:
+    """Return a function that runs a command, which must succeed, and returns its output."""
+
+    def call(*words: str) -> str:
+        capfd.readouterr()
+        sys.argv = ["featx", *words]
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        output = capfd.readouterr()
+        assert not stopped.value.code, output.err
+        for text in (output.out, output.err):
+            assert all(char.isprintable() or char == "\n" for char in text), repr(text)
+        return output.out
+
+    return call
+
+
+def write_study(target: str, classes: Sequence[str] = ("dark", "light")) -> None:
+    """Write images, a table with one label column called `target`, and a recipe for it."""
+    ids = make_images(Path("images"), [f"{code}" for code in range(len(classes))], n_each=20)
+    table = pd.DataFrame({"path": ids, target: [classes[int(name.partition("/")[0])] for name in ids]})
+    table.to_csv("images/labels.csv", index=False)
+    Path("study").mkdir()
+    Path("study/featx.toml").write_text(
+        RECIPE.replace('"images"', '"../images"', 1).format(target=json.dumps(target)).replace("\x7f", "\\u007f")
+    )
+
+
+@pytest.fixture
+def here(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory four folders deep, so that a name that leads upwards stays inside the test's folder."""
+    deep = home / "a" / "b" / "c" / "d"
+    deep.mkdir(parents=True)
+    monkeypatch.chdir(deep)
+    return home
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+def test_every_command_works_whatever_a_target_is_called(target: str, here: Path, command: Command) -> None:
+    write_study(target)
+    recipe = ("-r", "study/featx.toml")
+    command("extract", *recipe)
+    command("fit", *recipe)
+    command("finetune", *recipe)
+    command("ensemble", "--method", "soft", *recipe)
+    command("evaluate", "--per-class", "--groups", *recipe)
+    found = json.loads(command("evaluate", "--final", "--target", target, "--json", *recipe))
+    assert found["targets"][0]["target"] == target
+    command("leaks", *recipe)
+    command("report", *recipe)
+    command("predict", "images/0/001.png", "--csv", "answers.csv", *recipe)
+    runs = Study.open("study/featx.toml").runs(target)
+    assert {run.spec["target"] for run in runs} == {target}
+    assert len(runs) == 4
+    head = next(run for run in runs if run.kind == "head")
+    command("export", head.name, "--format", "joblib", "--out", "exported", *recipe)
+    command("show", str(head.path))
+    command("cache", "ls", *recipe)
+    assert {path.name for path in Path.cwd().iterdir()} == {
+        *("images", "study", "cache", "runs", "exported", "answers.csv")
+    }
+    for folder in (here, here / "a", here / "a/b", here / "a/b/c"):
+        assert len(list(folder.iterdir())) == 1
+
+
+CLASSES = (
+    "[/]",
+    "[red]cat",
+    "\x1b]0;title\x07",
+    ":cat:",
+    "[link=http://x.org]y",
+    "a\nerror: b",
+    "$x^{",
+    "\u202egnp",
+    "\x9b2J",
+    "=1+1",
+)
+SHOWN = (
+    "[/]",
+    "[red]cat",
+    r"\x1b]0;title\x07",
+    ":cat:",
+    "[link=http://x.org]y",
+    r"a\nerror: b",
+    "$x^{",
+    r"\u202egnp",
+    r"\x9b2J",
+    "=1+1",
+)
+
+
+def test_classes_are_printed_as_they_are_called(here: Path, command: Command) -> None:
+    write_study("[bold]y", CLASSES)
+    Path("images/0/000.png").replace("images/1/000.png")  # two copies, of other classes
+    Path("images/0/000.png").write_bytes(Path("images/1/000.png").read_bytes())
+    recipe = ("-r", "study/featx.toml")
+    texts = [
+        command("extract", *recipe),
+        command("fit", "--head", "lda", *recipe),
+        command("evaluate", "--per-class", "--groups", *recipe),
+        command("leaks", "--all", *recipe),
+        command("predict", *(f"images/{code}/003.png" for code in range(len(CLASSES))), *recipe),
+    ]
+    assert "[bold]y" in texts[2]
+    for name in SHOWN:
+        assert f"\n{name} " in texts[2]
+        assert name in texts[4]
+    answers = json.loads(command("predict", "images/0/003.png", "--json", *recipe))["answers"]
+    assert {f"proba.{name}" for name in CLASSES} <= answers[0].keys()
+    found = json.loads(command("evaluate", "--per-class", "--json", *recipe))["targets"][0]
+    assert set(found["classes"]) == set(CLASSES)
+
+
+def test_an_error_is_one_line_whatever_it_names(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_study("y\n\x1b[2J[/]")
+    sys.argv = ["featx", "fit", "--target", "z\n\x1b[2J[/]", "-r", "study/featx.toml"]
+    with pytest.raises(SystemExit):
+        main()
+    lines = capfd.readouterr().err.splitlines()
+    assert [line for line in lines if not line.isprintable()] == []
+    assert sum(line.startswith("error: ") for line in lines) == 1
+
+
+def test_csv_files_of_commands_hold_no_formulas(here: Path, command: Command) -> None:
+    write_study("y", ("=1+1", "@sum"))
+    Path("images/0/002.png").rename("=1+1.png")
+    Path("images/0/001.png").rename("images/+1.png")
+    table = pd.read_csv("images/labels.csv").replace({"path": {"0/001.png": "+1.png", "0/002.png": "=gone.png"}})
+    table.to_csv("images/labels.csv", index=False)
+    recipe = ("-r", "study/featx.toml")
+    sys.argv = ["featx", "extract", "--outcomes", "outcomes.csv", *recipe]
+    with pytest.raises(SystemExit):  # one image is missing
+        main()
+    command("fit", "--head", "lda", *recipe)
+    command("predict", "=1+1.png", "images/1/001.png", "--csv", "answers.csv", *recipe)
+    for file in ("outcomes.csv", "answers.csv"):
+        cells = pd.read_csv(file, header=None, dtype=str, keep_default_na=False).to_numpy().ravel()
+        assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+        assert any(cell.startswith(("'=", "'@")) for cell in cells)
+    answers = pd.read_csv("answers.csv")
+    assert set(answers["label"]) <= {"'=1+1", "'@sum"}
+    assert answers["probability"].between(0, 1).all()

@@ -1,0 +1,101 @@
+"""Names from data as names of files: safe, readable, and different for different names."""
+
+import subprocess
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from featx.file_names import RESERVED, file_name
+
+AWKWARD = [
+    "Gender (M/F)",
+    "Gender (M/F) ",
+    "Gender_M_F",
+    "x/../../../../esc",
+    "..",
+    ".",
+    "",
+    " ",
+    ".hidden",
+    "hidden",
+    "-rf",
+    "rf",
+    "n" * 300,
+    "n" * 301,
+    "ü" * 200,
+    "CON",
+    "con",
+    "nul.txt",
+    "LPT1",
+    "line\nbreak",
+    "line break",
+    "a\\b",
+    "a/b",
+    "a:b",
+    "a*b?",
+    "\x1b[31mred",
+    "\x00",
+    "\x7f",
+    "\u202egnp.exe",
+    "Größe",
+    "Gro\u0308ße",
+    "分類",
+    "हिन्दी",
+    "🦊",
+    "~",
+    "$HOME",
+    "`id`",
+    "trailing.",
+    "[abc]",
+    "\ud800",
+]
+
+
+def is_safe(name: str) -> bool:
+    """Whether a name is that of one visible file on any system."""
+    return (
+        0 < len(name.encode()) <= 180
+        and not set(name) & set("/\\:*?\"<>|[]$`~' ")
+        and name.isprintable()
+        and name[0] not in ".-"
+        and name[-1] != "."
+        and not RESERVED.match(name)
+    )
+
+
+@given(st.text())
+@example("a" * 149 + "é")
+def test_every_name_gives_a_safe_one(name: str) -> None:
+    assert is_safe(file_name(name))
+    assert is_safe(file_name(name, "1a2b3c4d"))
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_an_awkward_name_gives_a_folder_in_its_parent(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / file_name(name)
+    folder.mkdir(parents=True)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [file_name(name)]
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    subprocess.run(["ls", file_name(name)], cwd=tmp_path / "runs", check=True)
+
+
+def test_different_names_never_give_the_same_one() -> None:
+    names = AWKWARD + [file_name(name) for name in AWKWARD if file_name(name) != name]
+    assert len({file_name(name) for name in names}) == len(set(names)) > len(AWKWARD)
+
+
+@given(st.sets(st.text(alphabet="aA_-. /\n\\é"), min_size=2, max_size=8))
+def test_names_that_look_alike_give_different_ones(names: set[str]) -> None:
+    for one, other in combinations(names, 2):
+        assert file_name(one) != file_name(other)
+
+
+@pytest.mark.parametrize(
+    "name", ["solar_cells", "svm-class", "timm_resnet50.a1-last", "Größe", "分類", "blocks.4+head"]
+)
+def test_a_name_that_is_safe_stays_as_it_is(name: str) -> None:
+    assert file_name(name) == name
+    assert file_name(name, "1a2b") == f"{name}-1a2b"
