@@ -5,14 +5,16 @@ meets half of one, and a killed writer leaves nothing that could be taken for a 
 the machine, the process and when that started (`featx.storage.leases` knows who lives).
 """
 
+import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -22,8 +24,6 @@ from featx.errors import IncompleteError
 
 if TYPE_CHECKING:
     import pandas as pd  # decoders start without it
-
-SEAL = "seal"  # the field of a JSON file that holds a checksum of the others
 
 
 def file_state(path: str | Path) -> tuple[str, int, int] | None:
@@ -93,19 +93,33 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _show(private: Path, final: Path) -> None:
-    try:
-        private.rename(final)
-    except OSError:
-        if not final.is_dir():
-            raise
+    """Rename a folder, also where others show theirs under the same name at the same time; the last one stays."""
+    while not _renamed(private, final):
         old = final.parent / private_name(f"{final.name}.old")
-        final.rename(old)
         try:
-            private.rename(final)
+            final.rename(old)
+        except FileNotFoundError:
+            # Another process has moved it away, and is about to show its own.
+            continue
+        try:
+            is_shown = _renamed(private, final)
         except BaseException:
             old.rename(final)
             raise
         shutil.rmtree(old)
+        if is_shown:
+            return
+
+
+def _renamed(private: Path, final: Path) -> bool:
+    """Rename a folder; return whether there was none of that name with something in it."""
+    try:
+        private.rename(final)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
 
 
 @contextmanager
@@ -147,36 +161,36 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
-def sealed(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a JSON file with their own checksum among them, which `is_unchanged` compares."""
-    others = {name: value for name, value in fields.items() if name != SEAL}
-    text = json.dumps(others, sort_keys=True, separators=(",", ":"))
-    return others | {SEAL: hashlib.sha256(text.encode()).hexdigest()}
-
-
-def is_unchanged(fields: Mapping[str, Any]) -> bool:
-    """Whether fields are those that were sealed; files of older versions have no seal, and are taken as they are."""
-    return fields.get(SEAL) is None or sealed(fields) == dict(fields)
-
-
 def write_table(path: Path, frame: "pd.DataFrame") -> None:
     """Write a frame as Parquet, whole."""
     with whole_file(path) as private:
         frame.to_parquet(private, index=False)
 
 
-def read_table(path: Path, remedy: str) -> "pd.DataFrame":
-    """Read a Parquet file; `remedy` is the command that makes it anew.
+def read_table(path: Path, remedy: str, sha256: str | None = None) -> "pd.DataFrame":
+    """Read a Parquet file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    remedy
+        The command that makes it anew.
+    sha256
+        64 hex digits of its content, compared before anything is parsed; by default nothing is compared.
 
     Raises
     ------
     IncompleteError
-        it cannot be read.
+        It cannot be read, or its content is another one.
     """
     import pandas as pd
 
     try:
-        return pd.read_parquet(path)
+        content = path.read_bytes()
+        if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+            raise IncompleteError(f"{path} is not as it was written; make it anew with {remedy!r}")
+        return pd.read_parquet(io.BytesIO(content))
     except (OSError, ValueError) as error:
         raise IncompleteError(f"{path} cannot be read ({error}); make it anew with {remedy!r}") from error
 

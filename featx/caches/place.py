@@ -12,13 +12,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from featx.disk import read_table
 from featx.errors import DataError, IncompleteError
 from featx.recipe import Recipe, has_recipe, load_recipe
+from featx.seals import SEAL, has_valid_seal, read_sealed
 from featx.specs.embedding import ResolvedEmbedding
 from featx.storage.places import SUFFIX, Stores, stores_at
 from featx.storage.shelves import Shelf
-from featx.workspace import BOUNDARIES, EMBEDDINGS, Study, cache_place, runs_folder
+from featx.workspace import BOUNDARIES, EMBEDDINGS, Study, cache_place, read_extracted, runs_folder
 
 LOCKS = (EMBEDDINGS, BOUNDARIES)
 
@@ -78,12 +78,16 @@ class Cache:
     def _locked(self) -> Iterator[tuple[str, ResolvedEmbedding]]:
         for name in LOCKS:
             for file in sorted(self.runs.rglob(name)):
-                for one in _json(file):
+                for one in _sealed(file).get("embeddings", []):
                     yield _owner(self.runs, file.parent), _resolved(file, one)
 
     def _of_models(self) -> Iterator[tuple[str, ResolvedEmbedding]]:
         for file in sorted(self.runs.rglob("[!.]*/header.json")):
-            for one in _json(file).get("embeddings", []):
+            header = _json(file)
+            # Headers of format 1 may have no seal.
+            if SEAL in header and not has_valid_seal(header):
+                raise IncompleteError(f"{file} was changed after it was written: what it needs is not known; remove it")
+            for one in header.get("embeddings", []):
                 yield _owner(self.runs, file.parent.parent), _resolved(file, one)
 
     def holds_unneeded(self, store: Shelf) -> bool:
@@ -100,7 +104,7 @@ class Cache:
         """Digest → id of an image, by the recipes in sight."""
         found: dict[str, str] = {}
         for file in sorted(self.runs.rglob("manifest.parquet")):
-            frame = read_table(file, "featx extract")
+            frame = read_extracted(file.parent, file.name)
             found |= dict(zip(frame["digest"], frame["id"], strict=True))
         return found
 
@@ -112,6 +116,10 @@ def _json(file: Path) -> Any:
         raise IncompleteError(
             f"{file} cannot be read ({error}): what it needs is not known; mend or remove it"
         ) from error
+
+
+def _sealed(file: Path) -> dict[str, Any]:
+    return read_sealed(file, "what it needs is not known; run the command again that made it, or remove it")
 
 
 def _resolved(file: Path, fields: dict[str, Any]) -> ResolvedEmbedding:

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from featx.disk import read_json, sha256_of, write_json
+from featx.disk import sha256_of
+from featx.errors import IncompleteError
 from featx.evaluation.beliefs import Beliefs
 from featx.evaluation.comparison import Comparison, compare
 from featx.evaluation.cost import cost_of
@@ -18,6 +19,7 @@ from featx.metrics import aligned, confusion, per_class, per_label, score, score
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
 from featx.runfolder import RunFolder
+from featx.seals import SEAL, read_sealed, write_sealed
 from featx.specs.head import Metric
 from featx.tables import Answered, Kind, Known, Predictions, Truth
 from featx.workspace import Study
@@ -115,6 +117,8 @@ class Evaluation:
         For whom the chosen run works, by each of the recipe's groups and where two of them meet.
     warnings
         What should be known of the rows.
+    log_problems
+        What is wrong with the log that `n_looks` was counted in; empty where it is complete.
     """
 
     target: str
@@ -134,6 +138,7 @@ class Evaluation:
     test_evidence: str = ""
     groupings: list[Grouping] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    log_problems: list[str] = field(default_factory=list)
 
     @property
     def compared(self) -> str:
@@ -231,7 +236,9 @@ def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs, copies: 
         len(study.looks(target)),
         truth.kind,
         warnings=[f"left out: {run.damage}" for run in study.damaged()],
+        log_problems=study.log_problems(),
     )
+    found = replace(found, warnings=[*found.warnings, *_test_warnings(study, found)])
     advice = recommend(selection, costs, failed, _rows_text(selection, part))
     if final:
         on_test = _comparison(study, on, tables, chosen, metric)
@@ -243,7 +250,9 @@ def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs, copies: 
     found = _beside_copies(found, copies, tables, on, metric)
     if final:
         answers = {run.name: sha256_of(run.path / "predictions.parquet") for run in ranked}
-        write_json(_final_file(study, target), {"answers": answers, "evaluation": asdict(found)})
+        opening = study.looks(target)[-1][SEAL]
+        final_scores = {"answers": answers, "opening": opening, "evaluation": asdict(found)}
+        write_sealed(_final_file(study, target), final_scores)
     return found
 
 
@@ -273,6 +282,23 @@ def _beside_copies(
     return replace(found, rows=rows, warnings=[*found.warnings, *copies.warnings(tables[found.chosen].ids)])
 
 
+def _test_warnings(study: Study, found: Evaluation) -> list[str]:
+    """Return what makes the count of openings or the scores of an earlier one doubtful."""
+    lines = []
+    if found.log_problems:
+        lines.append(
+            f"the log of openings is not complete ({'; '.join(found.log_problems)}): the test split may have been opened "
+            "more often than is counted"
+        )
+    file = _final_file(study, found.target)
+    if found.part != "test" and file.is_file():
+        try:
+            read_sealed(file, "run 'featx evaluate --final' again, or remove the file")
+        except IncompleteError as error:
+            lines.append(f"the test scores of the last opening are left out: {error}")
+    return lines
+
+
 def last_final(study: Study, target: str) -> Evaluation | None:
     """Return the test scores of the last opening on the current data and runs; None where there are none of these."""
     if not study.knows_copies:
@@ -280,7 +306,11 @@ def last_final(study: Study, target: str) -> Evaluation | None:
     file = _final_file(study, target)
     if not file.is_file():
         return None
-    last = read_json(file)
+    try:
+        last = read_sealed(file)
+    except IncompleteError:
+        # `evaluate` warns of it.
+        return None
     for name, sha256 in last["answers"].items():
         predictions = study.folder / name / "predictions.parquet"
         if not predictions.is_file() or sha256_of(predictions) != sha256:

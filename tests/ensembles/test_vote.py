@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import featx
-from featx.disk import read_json, sealed, sha256_of, write_json
+from featx.disk import read_json, sha256_of, write_json
 from featx.ensembles.ballots import Ballots, Vote
 from featx.ensembles.evidence import Evidence, cross_fitted
 from featx.ensembles.voting import Mean, majority
@@ -20,6 +20,7 @@ from featx.metrics import score
 from featx.predictors import EnsembleModel, describe
 from featx.registry import VOTES
 from featx.runfolder import RunFolder
+from featx.seals import sealed, write_sealed
 from featx.specs.ensemble import EnsembleSpec
 from featx.tables import Truth
 from featx.workspace import Study
@@ -157,7 +158,7 @@ def test_an_ensemble_that_contains_itself_is_refused(fits: list[RunFolder]) -> N
     folder = Path(voted.path)
     sha256 = RunFolder(folder).body_sha256
     spec = read_json(folder / "spec.json")
-    write_json(folder / "spec.json", spec | {"members": {**spec["members"], voted.run: sha256}})
+    write_sealed(folder / "spec.json", spec | {"members": {**spec["members"], voted.run: sha256}})
     with pytest.raises(DataError, match=f"ensemble {voted.run} contains itself; remove its folder"):
         featx.ensemble(methods=["greedy"])
     body = read_json(folder / "ensemble.json")
@@ -178,7 +179,8 @@ def test_an_older_ensemble_is_read(fits: list[RunFolder]) -> None:
         assert older == body
         write_json(Path(voted.path) / "ensemble.json", older)
         header = read_json(Path(voted.path) / "header.json")
-        changed = header | {"body_sha256": sha256_of(Path(voted.path) / "ensemble.json"), "seal": None}
+        body_sha256 = sha256_of(Path(voted.path) / "ensemble.json")
+        changed = header | {"format": 1, "body_sha256": body_sha256, "seal": None}
         write_json(Path(voted.path) / "header.json", changed)
         np.testing.assert_array_equal(featx.load(voted.path).predict_proba(np.eye(8, dtype=np.float32)), then)
 
