@@ -287,8 +287,8 @@ def _test_warnings(study: Study, found: Evaluation) -> list[str]:
     lines = []
     if found.log_problems:
         lines.append(
-            f"the log of openings is not complete ({'; '.join(found.log_problems)}): the test split may have been opened "
-            "more often than is counted"
+            f"the log of openings is not complete ({'; '.join(found.log_problems)}): the test split may have been "
+            "opened more often than is counted"
         )
     file = _final_file(study, found.target)
     if found.part != "test" and file.is_file():

@@ -9,7 +9,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 import featx
-from featx.errors import ArtifactError, DataError
+from featx.errors import DataError, IncompleteError
 from featx.heads.fitting import learnt_in_folds
 from featx.heads.rows import TrainRows, check_folds
 from featx.heads.search import Arena, search
