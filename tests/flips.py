@@ -1,7 +1,10 @@
 """Single-bit changes and truncations of all files of a finished study, and what featx makes of them."""
 
 import json
+import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,7 +60,7 @@ class Outcomes:
     Attributes
     ----------
     counts
-        Number of changes by outcome: ``noticed``, ``error``, ``warning`` or ``same numbers``.
+        Number of changes by outcome: ``not read``, ``noticed``, ``error``, ``warning`` or ``same numbers``.
     failures
         Changes that gave other numbers without an error or a warning, or a traceback.
     """
@@ -74,8 +77,8 @@ class FlippedStudy:
     folder
         The study's folder; its recipe is that of the working directory.
     evaluated_share
-        Share of the changes noticed when the files were read for which `featx.evaluate` is called all the same. It is
-        called for every other change.
+        Share of the changes that were noticed when the file was read, or in files that nobody reads, for which
+        `featx.evaluate` is called all the same. It is called for every other change.
     seed
         Of the choice of files, bits and lengths.
     """
@@ -85,8 +88,10 @@ class FlippedStudy:
         self.rng = np.random.default_rng(seed)
         self.files = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
         self.changeable = [path for path, content in self.files.items() if content]
-        self.numbers, self.warnings = numbers_and_warnings()
-        self.outputs = {run: outputs_of(run) for run in sorted({path.parent for path in self.files} - {folder})}
+        runs = sorted({path.parent for path in self.files} - {folder})
+        with opened_files() as self.read_files:
+            self.numbers, self.warnings = numbers_and_warnings()
+            self.outputs = {run: outputs_of(run) for run in runs}
         self.outcomes = Outcomes()
 
     def flip_bits(self, n_flips: int) -> None:
@@ -122,10 +127,11 @@ class FlippedStudy:
                     (self.folder / other).write_bytes(self.files[self.folder / other])
 
     def _outcome(self, path: Path) -> str:
-        if path.parent in self.outputs and not self._loads_as_before(path.parent):
+        is_read = path.resolve() in self.read_files
+        if is_read and path.parent in self.outputs and not self._loads_as_before(path.parent):
             return "other numbers"
-        if is_noticed(path) and self.rng.random() >= self.evaluated_share:
-            return "noticed"
+        if (not is_read or is_noticed(path)) and self.rng.random() >= self.evaluated_share:
+            return "noticed" if is_read else "not read"
         try:
             numbers, warnings = numbers_and_warnings()
         except FeatxError:
@@ -142,6 +148,23 @@ class FlippedStudy:
             return True
 
 
+@contextmanager
+def opened_files() -> Iterator[set[Path]]:
+    """Collect the paths of all files that are opened while the block runs."""
+    paths: set[Path] = set()
+    is_active = True
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and is_active and isinstance(arguments[0], str | Path):
+            paths.add(Path(arguments[0]).resolve())
+
+    sys.addaudithook(note)  # it stays for the life of the process
+    try:
+        yield paths
+    finally:
+        is_active = False
+
+
 def numbers_and_warnings() -> tuple[str, set[str]]:
     """Return all that `featx.evaluate` reports, and its warnings."""
     tables: list[dict[str, Any]] = [asdict(found) for found in featx.evaluate()]
@@ -153,7 +176,7 @@ def numbers_and_warnings() -> tuple[str, set[str]]:
 
 def outputs_of(run: Path) -> bytes:
     """Return the outputs of a loaded run for a few embeddings."""
-    return featx.load(run).predict_proba(X).tobytes()
+    return bytes(featx.load(run).predict_proba(X).tobytes())
 
 
 def is_noticed(path: Path) -> bool:
