@@ -22,6 +22,7 @@ from featx.disk import write_table
 from featx.embeddings.near_copies import find_near_copies
 from featx.errors import DataError, IncompleteError
 from featx.evaluation.paired import corrected_t, holm
+from featx.extraction import seal_extraction
 from featx.images.splits import held_out
 from featx.making import make_runs
 from featx.metrics import score
@@ -33,7 +34,7 @@ from featx.seals import read_sealed, write_sealed
 from featx.specs.base import fingerprint
 from featx.specs.engine import EngineSpec
 from featx.targets import strata
-from featx.workspace import COPIES, COPIES_STATE, EMBEDDINGS, Study, seal_extraction
+from featx.workspace import COPIES, COPIES_STATE, EMBEDDINGS, Study
 
 # Written for the recipe, and used by all its repeats.
 LEFT = ("manifest.parquet", "outcomes.parquet", EMBEDDINGS, "source.json", COPIES, COPIES_STATE)

@@ -81,6 +81,11 @@ class RunFolder:
             # Predictions were compared when they were read.
             if name != PREDICTIONS and sha256_of(file) != sha256:
                 raise IncompleteError(f"{file} does not match its header: it was cut short or changed")
+        for member in (RunFolder(self.path.parent / name) for name in self.members):
+            # An ensemble whose members were removed or made again is stale, not damaged. What an ensemble costs, and
+            # whether it is stale, stands in these files of its members.
+            if (member.path / "header.json").is_file():
+                _ = member.body_sha256, member.spec, member.metrics
 
     @property
     def marks(self) -> list[str]:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from pydantic import ValidationError
 
 from featx.disk import file_state, read_table, sha256_of, whole_folder, write_table
 from featx.errors import DataError, IncompleteError
+from featx.extraction import EXTRACTION, damaged_files, read_extracted
 from featx.facts import Facts
 from featx.metrics import GREATER_IS_BETTER, chosen_metric
 from featx.openings import OpeningLog
@@ -66,8 +67,6 @@ WHAT_CHANGED = {
     "val_labels": "learnt from other val labels",
     "val_units": "was made with other groups or copies in val",
 }
-TABLES = ("manifest.parquet", "split.parquet", "outcomes.parquet")
-EXTRACTION = "extraction.json"  # the checksums of these, sealed
 EMBEDDINGS, BOUNDARIES = "embeddings.lock.json", "boundaries.lock.json"  # what heads and what networks stand on
 COPIES, COPIES_STATE = "copies.parquet", "copies.json"
 PARTS = ("train", "val", "test")
@@ -203,7 +202,7 @@ class Study:
         return Manifest.from_frame(self._table("manifest.parquet"))
 
     def _table(self, name: str) -> pd.DataFrame:
-        """Return one of `TABLES`."""
+        """Return a table that extract left (`featx.extraction.TABLES`)."""
         for file in (name, EXTRACTION):
             self._made(file)
         return read_extracted(self.folder, name)
@@ -268,12 +267,7 @@ class Study:
 
     def damaged_extraction(self) -> list[Path]:
         """Return the files of the last extraction that are not as it wrote them, or that another version wrote."""
-        files = [self.folder / name for name in ("source.json", "split.json", EXTRACTION, EMBEDDINGS)]
-        damaged = [file for file in files if file.is_file() and not _is_readable(partial(read_sealed, file))]
-        tables = [name for name in TABLES if (self.folder / name).is_file()]
-        return damaged + [
-            self.folder / name for name in tables if not _is_readable(partial(read_extracted, self.folder, name))
-        ]
+        return damaged_files(self.folder, ("source.json", "split.json", EMBEDDINGS))
 
     def _made(self, name: str) -> Path:
         if not (self.folder / name).is_file():
@@ -697,34 +691,6 @@ class Study:
     @cached_property
     def _states(self) -> dict[tuple[str, tuple[str, ...]], dict[str, Any]]:
         return {}
-
-
-def read_extracted(folder: Path, name: str) -> pd.DataFrame:
-    """Return one of `TABLES` out of a study's folder.
-
-    Raises
-    ------
-    IncompleteError
-        It is not the one with which the last extraction ended.
-    """
-    remedy = "run 'featx extract' again"
-    checksums = read_sealed(folder / EXTRACTION, remedy)
-    if name not in checksums:
-        raise IncompleteError(f"{folder / EXTRACTION} names no {name}; {remedy}")
-    return read_table(folder / name, "featx extract", str(checksums[name]))
-
-
-def seal_extraction(folder: Path) -> None:
-    """Write the checksums of an extraction's tables: its last step, so that an interrupted one is noticed."""
-    write_sealed(folder / EXTRACTION, {name: sha256_of(folder / name) for name in TABLES})
-
-
-def _is_readable(read: Callable[[], object]) -> bool:
-    try:
-        read()
-    except IncompleteError:
-        return False
-    return True
 
 
 def _user() -> str:

@@ -24,6 +24,7 @@ ORDER = [
     "cluster",
     "sources",
     "storage",
+    "extraction",
     "decision",
     "tables",
     "facts",

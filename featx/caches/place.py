@@ -13,12 +13,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from featx.errors import DataError, IncompleteError
+from featx.extraction import read_extracted
 from featx.recipe import Recipe, has_recipe, load_recipe
 from featx.seals import SEAL, has_valid_seal, read_sealed
 from featx.specs.embedding import ResolvedEmbedding
 from featx.storage.places import SUFFIX, Stores, stores_at
 from featx.storage.shelves import Shelf
-from featx.workspace import BOUNDARIES, EMBEDDINGS, Study, cache_place, read_extracted, runs_folder
+from featx.workspace import BOUNDARIES, EMBEDDINGS, Study, cache_place, runs_folder
 
 LOCKS = (EMBEDDINGS, BOUNDARIES)
 

@@ -22,6 +22,7 @@ from featx.embeddings.groups import network_groups
 from featx.embeddings.outcomes import OUTCOMES, check_outside, outcomes_of, quarantine
 from featx.embeddings.workers import Decoder, decoded
 from featx.errors import DataError
+from featx.extraction import read_extracted, seal_extraction
 from featx.images.digests import DigestCache, Identity, identified
 from featx.images.readers import Listing, read_source
 from featx.images.selection import selected
@@ -35,7 +36,7 @@ from featx.specs.engine import ClusterSpec, EngineSpec
 from featx.storage.leases import remove_leftovers
 from featx.tables import Manifest, Truth
 from featx.targets import strata
-from featx.workspace import EMBEDDINGS, LockedEmbedding, Study, read_extracted, seal_extraction
+from featx.workspace import EMBEDDINGS, LockedEmbedding, Study
 
 FAILED = ("unreadable", "missing")
 
