@@ -183,6 +183,7 @@ def test_an_older_ensemble_is_read(fits: list[RunFolder]) -> None:
         changed = header | {"format": 1, "body_sha256": body_sha256, "seal": None}
         write_json(Path(voted.path) / "header.json", changed)
         np.testing.assert_array_equal(featx.load(voted.path).predict_proba(np.eye(8, dtype=np.float32)), then)
+        shutil.rmtree(voted.path)
 
 
 def test_a_vote_answers_like_its_combiner_over_loaded_members(fits: list[RunFolder]) -> None:
@@ -202,7 +203,12 @@ def test_a_few_val_rows_are_said_to_tell_nothing_apart(fits: list[RunFolder]) ->
 
 
 def rewrite(run: RunFolder, frame: pd.DataFrame) -> None:
-    frame.to_parquet(run.path / "predictions.parquet", index=False)
+    """Give a run other predictions, as if it had been made with them."""
+    file = run.path / "predictions.parquet"
+    frame.to_parquet(file, index=False)
+    header = read_json(run.path / "header.json")
+    files = header["files_sha256"] | {file.name: sha256_of(file)}
+    write_sealed(run.path / "header.json", header | {"files_sha256": files})
 
 
 def test_probabilities_that_are_not_numbers_name_their_run(fits: list[RunFolder]) -> None:
