@@ -238,14 +238,15 @@ def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs, copies: 
         warnings=[f"left out: {run.damage}" for run in study.damaged()],
         log_problems=study.log_problems(),
     )
-    found = replace(found, warnings=[*found.warnings, *_test_warnings(study, found)])
+    last, problem = (None, "") if final else _read_final(study, target)
+    found = replace(found, warnings=[*found.warnings, *_test_warnings(found, problem)])
     advice = recommend(selection, costs, failed, _rows_text(selection, part))
     if final:
         on_test = _comparison(study, on, tables, chosen, metric)
         evidence = evidence_text(on_test, selection, advice.run, _rows_text(on_test, "test"))
         found = replace(_compared(found, on_test, advice), test_evidence=evidence)
     else:
-        found = replace(_compared(found, selection, advice), test_evidence=_earlier_evidence(study, found))
+        found = replace(_compared(found, selection, advice), test_evidence=_earlier_evidence(last, found))
     found = _for_whom(study, found, tables, on)
     found = _beside_copies(found, copies, tables, on, metric)
     if final:
@@ -267,10 +268,9 @@ def _rows_text(compared: Comparison, part: str) -> str:
     return f"{compared.n_units} {units}"
 
 
-def _earlier_evidence(study: Study, found: Evaluation) -> str:
+def _earlier_evidence(last: Evaluation | None, found: Evaluation) -> str:
     """Return what the last opening of the test split said of the run that is chosen now."""
-    final = last_final(study, found.target)
-    return final.test_evidence if final is not None and final.chosen == found.chosen else ""
+    return last.test_evidence if last is not None and last.chosen == found.chosen else ""
 
 
 def _beside_copies(
@@ -282,40 +282,38 @@ def _beside_copies(
     return replace(found, rows=rows, warnings=[*found.warnings, *copies.warnings(tables[found.chosen].ids)])
 
 
-def _test_warnings(study: Study, found: Evaluation) -> list[str]:
-    """Return what makes the count of openings or the scores of an earlier one doubtful."""
+def _test_warnings(found: Evaluation, problem: str) -> list[str]:
+    """Return what makes the count of openings doubtful, and the `problem` with the scores of the last one."""
     lines = []
     if found.log_problems:
         lines.append(
             f"the log of openings is not complete ({'; '.join(found.log_problems)}): the test split may have been "
             "opened more often than is counted"
         )
-    file = _final_file(study, found.target)
-    if found.part != "test" and file.is_file():
-        try:
-            read_sealed(file, "run 'featx evaluate --final' again, or remove the file")
-        except IncompleteError as error:
-            lines.append(f"the test scores of the last opening are left out: {error}")
-    return lines
+    return [*lines, f"the test scores of the last opening are left out: {problem}"] if problem else lines
 
 
 def last_final(study: Study, target: str) -> Evaluation | None:
     """Return the test scores of the last opening on the current data and runs; None where there are none of these."""
-    if not study.knows_copies:
-        return None
+    return _read_final(study, target)[0]
+
+
+def _read_final(study: Study, target: str) -> tuple[Evaluation | None, str]:
+    """Return `last_final`, and why it cannot be read where its file was changed."""
+    if not (study.knows_copies and any(study.folder.glob("final-*.json"))):
+        return None, ""
     file = _final_file(study, target)
     if not file.is_file():
-        return None
+        return None, ""
     try:
-        last = read_sealed(file)
-    except IncompleteError:
-        # `evaluate` warns of it.
-        return None
+        last = read_sealed(file, "run 'featx evaluate --final' again, or remove the file")
+    except IncompleteError as error:
+        return None, str(error)
     for name, sha256 in last["answers"].items():
         predictions = study.folder / name / "predictions.parquet"
         if not predictions.is_file() or sha256_of(predictions) != sha256:
-            return None
-    return Evaluation.from_dict(last["evaluation"])
+            return None, ""
+    return Evaluation.from_dict(last["evaluation"]), ""
 
 
 def _final_file(study: Study, target: str) -> Path:
