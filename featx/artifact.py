@@ -19,21 +19,24 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from featx.answering import answers_of
 from featx.conformal import ConformalSpec
 from featx.decision import DecisionRule
-from featx.disk import is_unchanged, sealed, sha256_of, write_json
+from featx.disk import sha256_of
 from featx.errors import ArtifactError, FeatxError
 from featx.file_names import is_folder_name
 from featx.parsing import ParseError, checked, parse_json
+from featx.runfolder import PREDICTIONS
+from featx.seals import write_sealed
 from featx.specs.base import Spec
 from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.finetune import NetworkSpec
 from featx.tables import Ids, Kind
 
-FORMAT = 1
+FORMAT = 2
+SEALED_FROM = 2  # the first format whose headers always have a seal
 HEADER = "header.json"
 BODIES = {"head": "model.joblib", "network": "model.safetensors", "ensemble": "ensemble.json"}
 RECORDED = ("featx", "scikit-learn", "xgboost", "numpy", "joblib", "optuna")
@@ -109,8 +112,11 @@ class Header(Spec):
         The rule by which the model decides for a class; None for the most probable class.
     conformal
         Of what answers classes or numbers, what prediction sets and intervals are made by.
+    files_sha256
+        File name → SHA-256 of each file of the run that a score or an answer depends on and that is not written again:
+        the body and the predictions. Empty in format 1.
     seal
-        Checksum of all the others; None where an older featx wrote them.
+        Checksum of all the others; None in some headers of format 1.
     """
 
     added_later: ClassVar[Mapping[str, object]] = {
@@ -119,6 +125,7 @@ class Header(Spec):
         "labels": [],
         "conformal": None,
         "decision": None,
+        "files_sha256": {},
         "seal": None,
     }
 
@@ -140,6 +147,7 @@ class Header(Spec):
     labels: tuple[str, ...] = ()
     conformal: ConformalSpec | None = None
     decision: DecisionRule | None = None
+    files_sha256: dict[str, str] = Field(default_factory=dict)
     seal: str | None = None
 
     @property
@@ -260,10 +268,17 @@ def _format_of(text: bytes) -> int:
 
 
 def write_header(folder: Path, **fields: Any) -> None:
-    """Write the header of a model whose body stands in `folder`."""
-    body = folder / BODIES[fields["kind"]]
-    header = Header(body_sha256=sha256_of(body), **fields)
-    write_json(folder / HEADER, sealed(json.loads(header.model_dump_json())))
+    """Write the header of a model whose body and predictions stand in `folder`."""
+    body = BODIES[fields["kind"]]
+    files = {name: sha256_of(folder / name) for name in (body, PREDICTIONS) if (folder / name).is_file()}
+    header = Header(body_sha256=files[body], files_sha256=files, **fields)
+    write_header_file(folder, header)
+
+
+def write_header_file(folder: Path, header: Header) -> None:
+    """Write a header, sealed."""
+    # Pydantic writes numbers that are not finite as null; a dump to Python objects would keep them.
+    write_sealed(folder / HEADER, json.loads(header.model_dump_json()))
 
 
 def check_golden(body: Path, header: Header, answers: NDArray[np.floating], tolerance: float) -> None:

@@ -5,6 +5,7 @@ meets half of one, and a killed writer leaves nothing that could be taken for a 
 the machine, the process and when that started (`featx.storage.leases` knows who lives).
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -12,7 +13,7 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     import pandas as pd  # decoders start without it
 
 T = TypeVar("T")
-SEAL = "seal"  # the field of a JSON file that holds a checksum of the others
 
 
 def file_state(path: str | Path) -> tuple[str, int, int] | None:
@@ -95,19 +95,33 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _show(private: Path, final: Path) -> None:
-    try:
-        private.rename(final)
-    except OSError:
-        if not final.is_dir():
-            raise
+    """Rename a folder, also where others show theirs under the same name at the same time; the last one stays."""
+    while not _renamed(private, final):
         old = final.parent / private_name(f"{final.name}.old")
-        final.rename(old)
         try:
-            private.rename(final)
+            final.rename(old)
+        except FileNotFoundError:
+            # Another process has moved it away, and is about to show its own.
+            continue
+        try:
+            is_shown = _renamed(private, final)
         except BaseException:
             old.rename(final)
             raise
         shutil.rmtree(old)
+        if is_shown:
+            return
+
+
+def _renamed(private: Path, final: Path) -> bool:
+    """Rename a folder; return whether there was none of that name with something in it."""
+    try:
+        private.rename(final)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
 
 
 @contextmanager
@@ -165,34 +179,36 @@ def read_json_as(path: Path, kind: type[T]) -> T:
         ) from error
 
 
-def sealed(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a JSON file with their own checksum among them, which `is_unchanged` compares."""
-    others = {name: value for name, value in fields.items() if name != SEAL}
-    text = json.dumps(others, sort_keys=True, separators=(",", ":"))
-    return others | {SEAL: hashlib.sha256(text.encode()).hexdigest()}
-
-
-def is_unchanged(fields: Mapping[str, Any]) -> bool:
-    """Whether fields are those that were sealed; files of older versions have no seal, and are taken as they are."""
-    return fields.get(SEAL) is None or sealed(fields) == dict(fields)
-
-
 def write_table(path: Path, frame: "pd.DataFrame") -> None:
     """Write a frame as Parquet, whole."""
     with whole_file(path) as private:
         frame.to_parquet(private, index=False)
 
 
-def read_table(path: Path, remedy: str, columns: Collection[str] = ()) -> "pd.DataFrame":
-    """Read a Parquet file; `remedy` is the command that makes it anew.
+def read_table(path: Path, remedy: str, columns: Collection[str] = (), sha256: str | None = None) -> "pd.DataFrame":
+    """Read a Parquet file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    remedy
+        The command that makes it anew.
+    columns
+        Columns that the table must have.
+    sha256
+        64 hex digits of its content, compared before anything is parsed; by default nothing is compared.
 
     Raises
     ------
     IncompleteError
-        it cannot be read, or has none of one of the `columns`.
+        It cannot be read, has none of one of the columns, or its content is another one.
     """
     try:
-        return read_parquet(path, columns)
+        content = path.read_bytes()
+        if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+            raise IncompleteError(f"{path} is not as it was written; make it anew with {remedy!r}")
+        return read_parquet(content, columns)
     except (OSError, ValueError) as error:
         raise IncompleteError(f"{path} cannot be read ({error}); make it anew with {remedy!r}") from error
 

@@ -18,21 +18,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.disk import read_json_as, write_json, write_table
+from featx.disk import write_table
 from featx.embeddings.near_copies import find_near_copies
-from featx.errors import DataError
+from featx.errors import DataError, IncompleteError
 from featx.evaluation.paired import corrected_t, holm
+from featx.extraction import seal_extraction
 from featx.images.splits import held_out
 from featx.making import make_runs
 from featx.metrics import score
 from featx.progress import Watch, unwatched
 from featx.recipe import CHECKPOINT, Recipe
-from featx.runfolder import RunFolder
+from featx.runfolder import RULES, RunFolder
 from featx.scoring import LESS_IS_BETTER
+from featx.seals import read_sealed, write_sealed
 from featx.specs.base import fingerprint
 from featx.specs.engine import EngineSpec
 from featx.targets import strata
-from featx.workspace import COPIES, COPIES_STATE, EMBEDDINGS, RULES, Study
+from featx.workspace import COPIES, COPIES_STATE, EMBEDDINGS, Study
 
 # Written for the recipe, and used by all its repeats.
 LEFT = ("manifest.parquet", "outcomes.parquet", EMBEDDINGS, "source.json", COPIES, COPIES_STATE)
@@ -167,7 +169,11 @@ def _own(study: Study, number: int) -> Study:
 def _done(study: Study, number: int) -> dict[str, Any] | None:
     """Return the scores of a repeat that is done, and with the data, labels and recipe as they are."""
     file = _own(study, number).folder / "scores.json"
-    found = read_json_as(file, dict[str, Any]) if file.is_file() else {}
+    try:
+        found = read_sealed(file)
+    except IncompleteError:
+        # It is not there yet, or it was changed and is made again.
+        return None
     return found if found.get("state") == _state(study, number) else None
 
 
@@ -179,7 +185,7 @@ def _repeated(study: Study, number: int, engine: EngineSpec | None, watch: Watch
     _prepare(study, number, own.folder)
     runs = _run_all(own.recipe, engine, watch)
     made = {"state": _state(study, number), "targets": {name: _scores(own, name, runs) for name in own.recipe.targets}}
-    write_json(own.folder / "scores.json", made)
+    write_sealed(own.folder / "scores.json", made)
     return made
 
 
@@ -203,7 +209,8 @@ def _prepare(study: Study, number: int, folder: Path) -> None:
     parts = study.split.mask(study.split.index.isin(_free(study)), "train")
     parts = parts.mask(parts.index.isin(_cut(study, number)), "val")
     write_table(folder / "split.parquet", parts.rename_axis("id").rename("part").reset_index())
-    write_json(folder / "split.json", study.split_state())
+    write_sealed(folder / "split.json", study.split_state())
+    seal_extraction(folder)
 
 
 def _free(study: Study) -> NDArray[Any]:

@@ -1,12 +1,10 @@
 """What a finished run says of val: scores, and thresholds of prediction sets, kept in step with the val labels."""
 
-import json
-
-from featx.artifact import HEADER, read_header
+from featx.artifact import read_header, write_header_file
 from featx.conformal import ConformalSpec
-from featx.disk import sealed, write_json
 from featx.metrics import scores
 from featx.runfolder import RunFolder
+from featx.seals import write_sealed
 from featx.workspace import Study
 
 VAL_STATE = "val_state"  # the field of metrics.json that says which val labels and units scores come from
@@ -27,6 +25,6 @@ def rescored(study: Study, run: RunFolder) -> RunFolder:
     _, header = read_header(run.path)
     metrics = {**header.metrics, "val": val_scores} if val_scores else header.metrics
     changes = {"conformal": ConformalSpec.of(known, answered, study.groups), "metrics": metrics}
-    write_json(run.path / HEADER, sealed(json.loads(header.model_copy(update=changes).model_dump_json())))
-    write_json(run.path / "metrics.json", {**run.metrics, "val": val_scores, VAL_STATE: state})
+    write_header_file(run.path, header.model_copy(update=changes))
+    write_sealed(run.path / "metrics.json", {**run.metrics, "val": val_scores, VAL_STATE: state})
     return RunFolder(run.path)

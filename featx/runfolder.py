@@ -7,11 +7,16 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from featx.disk import is_unchanged, read_json, read_table
+from featx.disk import read_json, read_table, sha256_of
 from featx.errors import DataError, FeatxError, IncompleteError
 from featx.file_names import is_folder_name
 from featx.parsing import ParseError, checked
+from featx.seals import SEAL, read_sealed
 from featx.tables import Answered, Predictions, answers_from_frame, choosing
+
+# Versions of what makes runs, by their kind: a run of another version is neither compared nor returned.
+RULES = {"head": 10, "network": 5, "ensemble": 6}
+PREDICTIONS = "predictions.parquet"
 
 
 class SpecFields(BaseModel):
@@ -56,23 +61,54 @@ class RunFolder:
 
     def _fields(self, name: str, needed: tuple[str, ...]) -> dict[str, Any]:
         """Return the content of one of the run's JSON files."""
-        found = read_json(self.path / name)
-        if not isinstance(found, dict) or (lost := [key for key in needed if key not in found]):
-            lacking = f"no {lost[0]!r}" if isinstance(found, dict) else "no table of names and values"
-            raise IncompleteError(f"{self.path / name} has {lacking}")
-        if not is_unchanged(found):
-            raise IncompleteError(f"{self.path / name} was edited after it was made")
-        return found
+        fields = read_sealed(self.path / name)
+        if missing := [key for key in needed if key not in fields]:
+            raise IncompleteError(f"{self.path / name} has no {missing[0]!r}")
+        return fields
+
+    @cached_property
+    def is_unsealed(self) -> bool:
+        """Whether a version of featx made the run that did not seal its files yet."""
+        try:
+            fields = read_json(self.path / "spec.json")
+        except IncompleteError:
+            return False
+        # A seal that was lost later stands beside the rules of this version: such a run is damaged.
+        is_spec = isinstance(fields, dict) and SEAL not in fields and fields.get("kind") in RULES
+        return is_spec and isinstance(fields.get("rules"), int) and fields["rules"] < RULES[fields["kind"]]
 
     @cached_property
     def damage(self) -> str:
-        """Why the run cannot be compared with others; empty where it can."""
+        """Why the run cannot be compared with others; empty where it can, and where another version made it."""
         try:
-            for part in ("spec", "metrics", "body_sha256", "answers"):
-                getattr(self, part)
+            if not self.is_unsealed:
+                self._check()
         except FeatxError as error:
             return f"run {self.name} is damaged ({error}); make it again with '--force', or remove its folder"
         return ""
+
+    def _check(self) -> None:
+        """Compare every file that a score or an answer depends on with its checksum.
+
+        Raises
+        ------
+        IncompleteError, DataError
+            One is missing or was changed.
+        """
+        for part in ("spec", "metrics", "answers"):
+            getattr(self, part)
+        for name, sha256 in self._header["files_sha256"].items():
+            file = self.path / name
+            if not file.is_file():
+                raise IncompleteError(f"{file} is missing")
+            # Predictions were compared when they were read.
+            if name != PREDICTIONS and sha256_of(file) != sha256:
+                raise IncompleteError(f"{file} does not match its header: it was cut short or changed")
+        for member in (RunFolder(self.path.parent / name) for name in self.members):
+            # An ensemble whose members were removed or made again is stale, not damaged. What an ensemble costs, and
+            # whether it is stale, stands in these files of its members.
+            if (member.path / "header.json").is_file():
+                _ = member.body_sha256, member.spec, member.metrics
 
     @property
     def marks(self) -> list[str]:
@@ -90,9 +126,18 @@ class RunFolder:
         return self.kind == "ensemble"
 
     @cached_property
+    def _header(self) -> dict[str, Any]:
+        return self._fields("header.json", ("body_sha256", "files_sha256"))
+
+    @property
     def body_sha256(self) -> str:
         """What its header says of its body."""
-        return str(self._fields("header.json", ("body_sha256",))["body_sha256"])
+        return str(self._header["body_sha256"])
+
+    @property
+    def members(self) -> dict[str, str]:
+        """Member of an ensemble → SHA-256 of its body when the ensemble was made; empty for other runs."""
+        return dict(self.spec.get("members", {}))
 
     @property
     def has_all_members(self) -> bool:
@@ -103,7 +148,7 @@ class RunFolder:
         """Whether all that an ensemble votes over, ensembles among it, is as it was then."""
         if self.name in above:
             raise DataError(f"ensemble {self.name} contains itself; remove its folder, {self.path}")
-        for name, sha256 in self.spec["members"].items():
+        for name, sha256 in self.members.items():
             one = RunFolder(self.path.parent / name)
             if not (one.path / "header.json").is_file() or one.body_sha256 != sha256:
                 return False
@@ -114,9 +159,12 @@ class RunFolder:
     @cached_property
     def answers(self) -> Answered:
         """All parts' predictions, of classes, labels or numbers."""
-        frame = read_table(self.path / "predictions.parquet", "featx fit --force", ("id", "part", "fold"))
+        sha256 = self._header["files_sha256"].get(PREDICTIONS)
+        if sha256 is None:
+            raise IncompleteError(f"{self.path / 'header.json'} names no {PREDICTIONS}")
+        frame = read_table(self.path / PREDICTIONS, "featx fit --force", ("id", "part", "fold"), sha256)
         if frame.empty:
-            raise DataError(f"its predictions: {self.path / 'predictions.parquet'} has no rows")
+            raise DataError(f"its predictions: {self.path / PREDICTIONS} has no rows")
         try:
             return answers_from_frame(frame)
         except (KeyError, ValueError, TypeError) as error:

@@ -6,8 +6,10 @@
     runs/<recipe>/manifest.parquet           all images with their labels and digests
                  /split.parquet              the part of each
                  /outcomes.parquet           what became of each
+                 /source.json, split.json    what they were made from
+                 /extraction.json            their checksums, written last
                  /embeddings.lock.json       what was asked → the resolved specs
-                 /looks.jsonl                every opening of the sealed test split
+                 /looks.jsonl                every opening of the sealed test split (`featx.openings`)
                  /report.html
                  /<run>/                     one finished run, written whole
 
@@ -15,9 +17,9 @@ Labels of the test split leave this module only through `Study.open_test`, which
 """
 
 import getpass
-import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -27,19 +29,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from featx.disk import file_state, read_json, read_json_as, read_table, whole_folder, write_json
+from featx.disk import file_state, read_table, sha256_of, whole_folder, write_table
 from featx.errors import DataError, IncompleteError
+from featx.extraction import EXTRACTION, damaged_files, read_extracted
 from featx.facts import Facts
 from featx.file_names import file_name
 from featx.metrics import GREATER_IS_BETTER, chosen_metric
+from featx.openings import OpeningLog
 from featx.recipe import Recipe, load_recipe
-from featx.runfolder import RunFolder
+from featx.runfolder import RULES, RunFolder
+from featx.seals import read_sealed, write_sealed
 from featx.sources import is_url, label_states, source_place
 from featx.specs.base import fingerprint
 from featx.specs.embedding import EmbeddingSpec, ResolvedEmbedding
 from featx.specs.head import Metric
+from featx.storage.leases import remove_leftovers
 from featx.storage.places import FOLDER, SUFFIX, CachePlace, cache_at
 from featx.tables import (
     Ids,
@@ -52,8 +58,6 @@ from featx.tables import (
 from featx.targets import category_text, known
 from featx.units import joined
 
-# Versions of what makes runs, by their kind: a run of another version is neither compared nor returned.
-RULES = {"head": 9, "network": 4, "ensemble": 5}
 WHAT_CHANGED = {
     "target": "answers another target",
     "split": "was made on other images or another split",
@@ -65,10 +69,10 @@ WHAT_CHANGED = {
     "val_units": "was made with other groups or copies in val",
 }
 EMBEDDINGS, BOUNDARIES = "embeddings.lock.json", "boundaries.lock.json"  # what heads and what networks stand on
-COPIES, COPIES_STATE = "copies.parquet", "copies.json"
+COPIES, COPY_COLUMNS = ("digest", "copy", "similarity")
+COPIES_STATE = "copies.parquet", "copies.json"
 PARTS = ("train", "val", "test")
 COPY_SEARCH_VERSION = 2  # of `featx.embeddings.copies`; copies found by another version are looked for again
-MANIFEST_COLUMNS, OUTCOME_COLUMNS = ("id", "uri", "digest"), ("id", "outcome", "reason")
 HAS_EMBEDDING = ("embedded", "cached", "duplicate")
 
 
@@ -96,14 +100,6 @@ class LockedEmbedding(ResolvedEmbedding):
         if any(getattr(self.spec, name) != current[name].default for name in ("decode", "format")):
             return False
         return self.weights_file is None or file_state(self.weights_file[0]) == self.weights_file
-
-
-class CopyCounts(BaseModel):
-    """The counts of `NearCopies`, as they stand beside the pairs."""
-
-    n_unseen: int
-    n_unembedded: int
-    n_uncompared: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,25 +196,31 @@ class Study:
 
     @cached_property
     def _labelled(self) -> Manifest:
-        now, then = self.labels_state(), read_json_as(self._made("source.json"), dict[str, Any])
+        now, then = self.labels_state(), read_sealed(self._made("source.json"), self._extract_again())
         if now != then:
             only_chosen = now == {**then, "chosen": now["chosen"]}
             what = "choice of images ('keep', 'balance')" if only_chosen else "[data] or its label file"
             raise IncompleteError(f"the recipe's {what} changed after the last extraction; {self._extract_first()}")
-        return Manifest.from_frame(read_table(self._made("manifest.parquet"), "featx extract", MANIFEST_COLUMNS))
+        return Manifest.from_frame(self._table("manifest.parquet"))
+
+    def _table(self, name: str) -> pd.DataFrame:
+        """Return a table that extract left (`featx.extraction.TABLES`)."""
+        for file in (name, EXTRACTION):
+            self._made(file)
+        return read_extracted(self.folder, name)
 
     @cached_property
     def split(self) -> "pd.Series[str]":
         """The part of each image, by id."""
-        frame = read_table(self._made("split.parquet"), "featx extract", ("id", "part"))
-        if read_json(self._made("split.json")) != self.split_state():
+        frame = self._table("split.parquet")
+        if read_sealed(self._made("split.json"), self._extract_again()) != self.split_state():
             raise IncompleteError(f"[split] changed after the last extraction; {self._extract_first()}")
         return frame.set_index("id")["part"]
 
     @cached_property
     def outcomes(self) -> pd.DataFrame:
         """What became of each image: columns id, outcome, reason."""
-        return read_table(self._made("outcomes.parquet"), "featx extract", OUTCOME_COLUMNS)
+        return self._table("outcomes.parquet")
 
     @cached_property
     def locked(self) -> tuple[LockedEmbedding, ...]:
@@ -226,19 +228,19 @@ class Study:
         path = self.folder / EMBEDDINGS
         if not path.is_file():
             return ()
+        locked = read_sealed(path, self._extract_again())["embeddings"]
         try:
-            return tuple(map(LockedEmbedding.model_validate, read_json_as(path, list[Any])))
+            return tuple(map(LockedEmbedding.model_validate, locked))
         except ValidationError:  # written by another version: the next extraction writes it anew
             return ()
 
     def readable(self) -> set[str]:
         """Return the digests of images that the last extraction found readable; none before the first."""
-        manifest, outcomes = self.folder / "manifest.parquet", self.folder / "outcomes.parquet"
-        if not (manifest.is_file() and outcomes.is_file()):
+        if not all((self.folder / name).is_file() for name in ("manifest.parquet", "outcomes.parquet")):
             return set()
-        found = read_table(outcomes, "featx extract", OUTCOME_COLUMNS)
-        good = set(found.loc[found["outcome"].isin(HAS_EMBEDDING), "id"])
-        whole = Manifest.from_frame(read_table(manifest, "featx extract", MANIFEST_COLUMNS))
+        outcomes = self._table("outcomes.parquet")
+        good = set(outcomes.loc[outcomes["outcome"].isin(HAS_EMBEDDING), "id"])
+        whole = Manifest.from_frame(self._table("manifest.parquet"))
         return {digest for name, digest in zip(whole.ids, whole.digests, strict=True) if name in good and digest}
 
     def labels_state(self) -> dict[str, Any]:
@@ -261,6 +263,13 @@ class Study:
 
     def _extract_first(self) -> str:
         return f"run 'featx extract' for recipe {self.recipe.name!r}"
+
+    def _extract_again(self) -> str:
+        return f"{self._extract_first()} again"
+
+    def damaged_extraction(self) -> list[Path]:
+        """Return the files of the last extraction that are not as it wrote them, or that another version wrote."""
+        return damaged_files(self.folder, ("source.json", "split.json", EMBEDDINGS))
 
     def _made(self, name: str) -> Path:
         if not (self.folder / name).is_file():
@@ -355,9 +364,28 @@ class Study:
 
     @property
     def knows_copies(self) -> bool:
-        """Whether near copies have been looked for among today's images."""
-        file = self.folder / COPIES_STATE
-        return file.is_file() and read_json_as(file, dict[str, Any]).get("state") == self.copies_state()
+        """Whether near copies have been looked for among today's images, and what was found is as it was written."""
+        return self.copies_found() is not None
+
+    def copies_found(self) -> NearCopies | None:
+        """Return the near copies among today's images; None where a search for them is necessary."""
+        try:
+            fields = read_sealed(self.folder / COPIES_STATE)
+            if fields.pop("state") != self.copies_state():
+                return None
+            return NearCopies(
+                read_table(self.folder / COPIES, "featx leaks", COPY_COLUMNS, fields.pop("sha256")), **fields
+            )
+        except (IncompleteError, KeyError, TypeError):
+            # It is not there yet, was changed, or another version wrote it.
+            return None
+
+    def keep_copies(self, copies: NearCopies) -> None:
+        """Write the near copies among today's images."""
+        write_table(self.folder / COPIES, copies.pairs)
+        counts = {name: getattr(copies, name) for name in ("n_unseen", "n_unembedded", "n_uncompared")}
+        state = {"state": self.copies_state(), "sha256": sha256_of(self.folder / COPIES)}
+        write_sealed(self.folder / COPIES_STATE, state | counts)
 
     @cached_property
     def near_copies(self) -> NearCopies:
@@ -368,14 +396,13 @@ class Study:
         IncompleteError
             It has not been looked for them yet.
         """
-        if not self.knows_copies:
+        copies = self.copies_found()
+        if copies is None:
             raise IncompleteError(
                 f"copies among the images of recipe {self.recipe.name!r} have not been looked for yet; run 'featx fit' "
                 "or 'featx leaks'"
             )
-        counts = read_json_as(self.folder / COPIES_STATE, CopyCounts)
-        pairs = read_table(self.folder / COPIES, "featx leaks", ("digest", "copy", "similarity"))
-        return NearCopies(pairs, **counts.model_dump())
+        return copies
 
     @cached_property
     def _units(self) -> "pd.Series[str]":
@@ -448,16 +475,21 @@ class Study:
             "target": target,
             "runs": list(runs),
         }
-        with (self.folder / "looks.jsonl").open("a") as log:
-            log.write(json.dumps(look) + "\n")
+        OpeningLog(self.folder).append(look)
         return self._known(target).take(ids)
 
     def looks(self, target: str | None = None) -> list[dict[str, Any]]:
         """Return the log of openings of the test split."""
-        path = self.folder / "looks.jsonl"
-        lines = path.read_text().splitlines() if path.is_file() else []
-        looks = [json.loads(line) for line in lines]
+        looks = OpeningLog(self.folder).openings
         return [look for look in looks if target is None or look["target"] == target]
+
+    def log_problems(self) -> list[str]:
+        """Return what is wrong with the log of openings; empty where it is complete."""
+        seals = []
+        for file in self.folder.glob("final-*.json"):
+            with suppress(IncompleteError, KeyError):
+                seals.append(str(read_sealed(file)["opening"]))
+        return OpeningLog(self.folder).problems(seals)
 
     def split_fingerprint(self) -> str:
         """Return 16 hex digits that change whenever a usable image changes its part or its content."""
@@ -529,14 +561,23 @@ class Study:
             Make it again where it is there.
         make
             Fills the run's folder, ``spec.json`` left out.
+
+        Raises
+        ------
+        IncompleteError
+            The run is there and is damaged.
         """
         folder = self._run_path(stem, asked)
         made = force or self.find_run(stem, asked) is None
         if made:
+            remove_leftovers(self.folder)
             with whole_folder(folder) as private:
                 make(private)
-                write_json(private / "spec.json", asked)
-        return RunFolder(folder), made
+                write_sealed(private / "spec.json", asked)
+        run = RunFolder(folder)
+        if not made and run.damage:
+            raise IncompleteError(run.damage)
+        return run, made
 
     def _run_path(self, stem: str, asked: dict[str, Any]) -> Path:
         return self.folder / file_name(stem, fingerprint(asked)[:8])
@@ -554,7 +595,18 @@ class Study:
             return False
 
     def _run_folders(self) -> list[RunFolder]:
-        return [RunFolder(path.parent) for path in sorted(self.folder.glob("[!.]*/header.json"))]
+        return [self._run_folder(path.parent) for path in sorted(self.folder.glob("[!.]*/header.json"))]
+
+    def _run_folder(self, path: Path) -> RunFolder:
+        """Return a run's folder; its files are read and compared with their checksums once until one changes."""
+        files = tuple(sorted(str(file_state(file)) for file in path.iterdir()))
+        if path not in self._read_runs or self._read_runs[path][0] != files:
+            self._read_runs[path] = files, RunFolder(path)
+        return self._read_runs[path][1]
+
+    @cached_property
+    def _read_runs(self) -> dict[Path, tuple[tuple[str, ...], RunFolder]]:
+        return {}
 
     def damaged(self) -> list[RunFolder]:
         """Return the finished runs of which a file is missing, cut short or edited; `RunFolder.damage` says which."""
@@ -610,8 +662,7 @@ class Study:
         def reason(run: RunFolder) -> str:
             if run.name not in reasons:
                 reasons[run.name] = self._why_stale(run, split, targets)
-                members = [by_name[name] for name in run.spec.get("members", {}) if name in by_name]
-                if not reasons[run.name] and any(map(reason, members)):
+                if not reasons[run.name] and any(reason(by_name[name]) for name in run.members if name in by_name):
                     reasons[run.name] = f"{run.name} is an ensemble of runs that have changed since"
             return reasons[run.name]
 
@@ -619,6 +670,8 @@ class Study:
 
     def _why_stale(self, run: RunFolder, split: str, targets: Sequence[str]) -> str:
         """Say why a finished run cannot be compared with those of today's data; empty where it can."""
+        if run.is_unsealed:
+            return f"{run.name} was made by another version of featx"
         own = run.spec["target"]
         if own not in targets:
             return f"{run.name} answers target {own!r}, expected {' or '.join(map(repr, targets))}"

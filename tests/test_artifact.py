@@ -18,8 +18,9 @@ from sklearn.preprocessing import StandardScaler
 
 from featx import extract, fit
 from featx.artifact import FORMAT, Golden, checked_body, load_head, provenance, read_header, write_head
-from featx.disk import sealed, sha256_of, write_json
+from featx.disk import sha256_of, write_json
 from featx.errors import ArtifactError
+from featx.seals import sealed
 
 X = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
 
@@ -87,7 +88,7 @@ def test_a_model_without_its_header_is_not_opened(run: Path) -> None:
 def test_a_header_that_cannot_be_read_is_named(run: Path, content: bytes) -> None:
     (run / "header.json").write_bytes(content)
 
-    refusal(run, r"header\.json is not a header of format 1 or older")
+    refusal(run, r"header\.json is not a header of format 2 or older")
 
 
 def test_a_header_that_was_edited_is_refused(run: Path) -> None:
@@ -97,10 +98,17 @@ def test_a_header_that_was_edited_is_refused(run: Path) -> None:
     refusal(run, r"header\.json was edited after it was made; make the run again with '--force'")
 
 
+def test_a_header_without_its_seal_is_refused(run: Path) -> None:
+    header = json.loads((run / "header.json").read_text())
+    for other in ({**header, "seal": None}, {name: value for name, value in header.items() if name != "seal"}):
+        write_json(run / "header.json", other)
+        refusal(run, r"header\.json was edited after it was made; make the run again with '--force'")
+
+
 def test_a_newer_format_asks_for_a_newer_featx(run: Path) -> None:
     edited(run, lambda header: header.update(format=FORMAT + 1))
 
-    refusal(run, "has format 2, this featx reads up to 1; update featx")
+    refusal(run, "has format 3, this featx reads up to 2; update featx")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
@@ -175,7 +183,7 @@ def test_a_header_that_contradicts_itself_is_refused(
 ) -> None:
     edited(run, change)
 
-    refusal(run, f"is not a header of format 1 or older .*{message}")
+    refusal(run, f"is not a header of format 2 or older .*{message}")
 
 
 def test_a_changed_body_is_found_whatever_its_size(run: Path) -> None:

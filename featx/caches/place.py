@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from featx.disk import read_table
 from featx.errors import DataError, IncompleteError
+from featx.extraction import read_extracted
 from featx.parsing import checked, parse_json
 from featx.recipe import Recipe, has_recipe, load_recipe
+from featx.seals import SEAL, has_valid_seal, read_sealed
 from featx.specs.embedding import ResolvedEmbedding
 from featx.storage.places import SUFFIX, Stores, stores_at
 from featx.storage.shelves import Shelf
@@ -85,11 +86,15 @@ class Cache:
     def _locked(self) -> Iterator[tuple[str, ResolvedEmbedding]]:
         for name in LOCKS:
             for file in sorted(self.runs.rglob(name)):
-                for one in _json(file, list[dict[str, Any]]):
+                for one in _sealed(file).embeddings:
                     yield _owner(self.runs, file.parent), _resolved(file, one)
 
     def _of_models(self) -> Iterator[tuple[str, ResolvedEmbedding]]:
         for file in sorted(self.runs.rglob("[!.]*/header.json")):
+            header = _json(file, dict[str, Any])
+            # Headers of format 1 may have no seal.
+            if SEAL in header and not has_valid_seal(header):
+                raise IncompleteError(f"{file} was changed after it was written: what it needs is not known; remove it")
             for one in _json(file, EmbeddingsOfModel).embeddings:
                 yield _owner(self.runs, file.parent.parent), _resolved(file, one)
 
@@ -107,7 +112,7 @@ class Cache:
         """Digest → id of an image, by the recipes in sight."""
         found: dict[str, str] = {}
         for file in sorted(self.runs.rglob("manifest.parquet")):
-            frame = read_table(file, "featx extract", ("id", "digest"))
+            frame = read_extracted(file.parent, file.name)
             found |= dict(zip(frame["digest"], frame["id"], strict=True))
         return found
 
@@ -117,8 +122,13 @@ def _json(file: Path, kind: type[T]) -> T:
         return checked(parse_json(file.read_bytes()), kind)
     except (OSError, ValueError) as error:
         raise IncompleteError(
-            f"{file} cannot be read ({error}): what it needs is not known; mend or remove it"
+            f"{file} cannot be read ({error}): what it needs is not known; repair or remove it"
         ) from error
+
+
+def _sealed(file: Path) -> EmbeddingsOfModel:
+    remedy = "what it needs is not known; run the command again that made it, or remove it"
+    return read_sealed(file, remedy, EmbeddingsOfModel)
 
 
 def _resolved(file: Path, fields: dict[str, Any]) -> ResolvedEmbedding:

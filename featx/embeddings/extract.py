@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from featx.disk import read_json, read_table, write_json, write_table
+from featx.disk import write_table
 from featx.embeddings.choice import Chooser
 from featx.embeddings.cluster import check_cluster, fill_by
 from featx.embeddings.engine import Passed, workers_for
@@ -22,6 +22,7 @@ from featx.embeddings.groups import network_groups
 from featx.embeddings.outcomes import OUTCOMES, check_outside, outcomes_of, quarantine
 from featx.embeddings.workers import Decoder, decoded
 from featx.errors import DataError
+from featx.extraction import read_extracted, seal_extraction
 from featx.images.digests import DigestCache, Identity, identified
 from featx.images.readers import Listing, read_source
 from featx.images.selection import selected
@@ -29,8 +30,10 @@ from featx.images.splits import classes_without, split
 from featx.paces import Pace, keep_pace, rate_of_batches
 from featx.progress import Watch, unwatched
 from featx.recipe import EmbeddingSection, Recipe, checked_spec
+from featx.seals import read_sealed, write_sealed
 from featx.sources import source_place
 from featx.specs.engine import ClusterSpec, EngineSpec
+from featx.storage.leases import remove_leftovers
 from featx.tables import Manifest, Truth
 from featx.targets import strata
 from featx.workspace import EMBEDDINGS, LockedEmbedding, Study
@@ -147,6 +150,7 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
     split(found.manifest, truths[0], study.recipe.split)
     found, identities, n_read = _identified(study, found, watch)
     parts = split(found.manifest, truths[0], study.recipe.split)
+    damaged = _without_damaged(study)
     moved = _moved(study, parts)
     uris: dict[str, str] = {}
     for digest, uri in zip(found.manifest.digests, found.manifest.uris, strict=True):
@@ -202,6 +206,7 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
         ignored=dict(Counter(found.ignored.values()).most_common()),
         warnings=[
             *found.warnings,
+            *damaged,
             *changed,
             *moved,
             *_empty_parts(parts, truths[0], study),
@@ -213,12 +218,24 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
     )
 
 
+def _without_damaged(study: Study) -> list[str]:
+    """Remove the files of the last extraction that are not as they were written; return a line for each."""
+    lines = []
+    for file in study.damaged_extraction():
+        file.unlink()
+        lines.append(
+            f"{file} was not as the last extraction left it and is made anew: it was changed, the extraction was "
+            "interrupted, or another version of featx made it"
+        )
+    return lines
+
+
 def _moved(study: Study, parts: "pd.Series[str]") -> list[str]:
     """Compare a split with that of the last extraction; say in a line each how many test and val images left theirs."""
     file = study.folder / "split.parquet"
     if not file.is_file():
         return []
-    before = read_table(file, "featx extract", ("id", "part")).set_index("id")["part"]
+    before = read_extracted(study.folder, file.name).set_index("id")["part"]
     after = parts.reindex(before.index)
     lines = []
     for part in ("test", "val"):
@@ -235,7 +252,7 @@ def _moved(study: Study, parts: "pd.Series[str]") -> list[str]:
 def _why_moved(study: Study) -> str:
     """Say why images changed their part."""
     state = study.folder / "split.json"
-    if not state.is_file() or read_json(state) != study.split_state():
+    if not state.is_file() or read_sealed(state) != study.split_state():
         return "[split] of the recipe changed"
     if study.recipe.split.method == "train_test_split":
         return "images or labels changed; split.method = 'hash' keeps the part of each image"
@@ -358,12 +375,14 @@ def _leave(
     locked: Sequence[LockedEmbedding],
 ) -> None:
     """Write what the stages that follow read."""
+    remove_leftovers(study.folder)
     new = {one.request for one in locked}
     lock = [one.model_dump(mode="json") for one in study.locked if one.request not in new]
     lock += [one.model_dump(mode="json") for one in locked]
     write_table(study.folder / "manifest.parquet", manifest.to_frame())
     write_table(study.folder / "split.parquet", parts.rename_axis("id").reset_index())
-    write_json(study.folder / "split.json", study.split_state())
+    write_sealed(study.folder / "split.json", study.split_state())
     write_table(study.folder / "outcomes.parquet", outcomes)
-    write_json(study.folder / EMBEDDINGS, lock)
-    write_json(study.folder / "source.json", study.labels_state())
+    write_sealed(study.folder / EMBEDDINGS, {"embeddings": lock})
+    write_sealed(study.folder / "source.json", study.labels_state())
+    seal_extraction(study.folder)

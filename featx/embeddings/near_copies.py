@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from featx.disk import read_json_as, write_json, write_table
 from featx.embeddings.copies import Looks
 from featx.embeddings.engine import workers_for
 from featx.embeddings.workers import Decoder, decoded
@@ -21,7 +20,7 @@ from featx.images.decode import Pixels
 from featx.images.hashes import AHEAD, SIDE, THUMBNAIL, ThumbnailCache, grey
 from featx.progress import Watch, unwatched
 from featx.storage.store import EmbeddingStore
-from featx.workspace import COPIES, COPIES_STATE, NearCopies, Study
+from featx.workspace import NearCopies, Study
 
 MAX_IMAGES_TO_COMPARE = 100_000  # every image is compared with every other: some minutes on two cores
 
@@ -37,13 +36,9 @@ def find_near_copies(study: Study, watch: Watch = unwatched) -> NearCopies:
     IncompleteError
         Nothing has been extracted yet.
     """
-    state, file = study.copies_state(), study.folder / COPIES_STATE
-    complete = {"state": state, "n_unseen": 0, "n_unembedded": 0}
-    if file.is_file() and {**read_json_as(file, dict[str, object]), "n_uncompared": 0} == {
-        **complete,
-        "n_uncompared": 0,
-    }:
-        return study.near_copies
+    copies = study.copies_found()
+    if copies is not None and not copies.n_unseen and not copies.n_unembedded:
+        return copies
     uris = study.contents
     n_uncompared = len(uris) if len(uris) > MAX_IMAGES_TO_COMPARE else 0
     pairs, n_unseen, n_unembedded = _no_pairs(), 0, 0
@@ -52,10 +47,9 @@ def find_near_copies(study: Study, watch: Watch = unwatched) -> NearCopies:
         n_unseen = len(uris) - len(digests)
         x, n_unembedded = _vectors(study, digests)
         pairs = _pairs(digests, Looks(thumbnails, x))
-    write_table(study.folder / COPIES, pairs)
-    counts = {"n_unseen": n_unseen, "n_unembedded": n_unembedded, "n_uncompared": n_uncompared}
-    write_json(file, {"state": state, **counts})
-    return NearCopies(pairs, **counts)
+    copies = NearCopies(pairs, n_unseen, n_unembedded, n_uncompared)
+    study.keep_copies(copies)
+    return copies
 
 
 def _no_pairs() -> pd.DataFrame:

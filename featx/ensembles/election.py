@@ -20,12 +20,13 @@ from featx.ensembles.why import Overruling, paragraph
 from featx.errors import DataError
 from featx.metrics import scores
 from featx.registry import VOTES
-from featx.runfolder import RunFolder
+from featx.runfolder import RULES, RunFolder
 from featx.scoring import LESS_IS_BETTER
+from featx.seals import write_sealed
 from featx.specs.ensemble import EnsembleSpec
 from featx.tables import Answered, Known, concatenated
 from featx.threads import single_threaded
-from featx.workspace import RULES, Study
+from featx.workspace import Study
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class Election:
         write_table(folder / "predictions.parquet", answered.to_frame())
         part = str(rows.part[0])
         metrics = {part: scores(self.known, tables[0]), **self._explained(vote, voted, part)}
-        write_json(folder / "metrics.json", metrics)
+        write_sealed(folder / "metrics.json", metrics)
         kept = [run for at, run in enumerate(self.runs) if at not in combiner.idle]
         write_json(folder / artifact.BODIES["ensemble"], _body(method, kept, combiner.without_idle()))
         header = {

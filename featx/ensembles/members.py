@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from featx.artifact import checked_body, read_header
 from featx.ensembles.evidence import Evidence
 from featx.errors import AlignmentError, DataError, IncompleteError
 from featx.findings import Finding
@@ -23,17 +22,12 @@ def candidates_for(study: Study, target: str, spec: EnsembleSpec) -> list[RunFol
 
     Raises
     ------
-    ArtifactError
-        what one has learnt is missing or was changed: the vote could not be asked.
     IncompleteError
         one is damaged, and might be a member.
     """
     if not spec.members and (damaged := study.damaged()):
         raise IncompleteError(f"{damaged[0].damage}, or name the members with '--members'")
-    runs = [run for run in study.runs(target, spec.members) if spec.members or not run.is_ensemble]
-    for run in runs:
-        checked_body(run.path, read_header(run.path)[1])
-    return runs
+    return [run for run in study.runs(target, spec.members) if spec.members or not run.is_ensemble]
 
 
 def equal_runs(runs: Sequence[RunFolder]) -> dict[str, str]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from featx.disk import read_json_as, sha256_of, write_json
+from featx.disk import sha256_of
+from featx.errors import IncompleteError
 from featx.evaluation.beliefs import Beliefs
 from featx.evaluation.comparison import Comparison, compare
 from featx.evaluation.cost import cost_of
@@ -21,6 +22,7 @@ from featx.metrics import aligned, confusion, per_class, per_label, score, score
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
 from featx.runfolder import RunFolder
+from featx.seals import SEAL, read_sealed, write_sealed
 from featx.specs.head import Metric
 from featx.tables import Answered, Kind, Known, Predictions, Truth
 from featx.workspace import Study
@@ -118,6 +120,8 @@ class Evaluation:
         For whom the chosen run works, by each of the recipe's groups and where two of them meet.
     warnings
         What should be known of the rows.
+    log_problems
+        What is wrong with the log that `n_looks` was counted in; empty where it is complete.
     """
 
     target: str
@@ -137,6 +141,7 @@ class Evaluation:
     test_evidence: str = ""
     groupings: list[Grouping] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    log_problems: list[str] = field(default_factory=list)
 
     @property
     def compared(self) -> str:
@@ -241,19 +246,24 @@ def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs, copies: 
         len(study.looks(target)),
         truth.kind,
         warnings=[f"left out: {run.damage}" for run in study.damaged()],
+        log_problems=study.log_problems(),
     )
+    last, problem = (None, "") if final else _read_final(study, target)
+    found = replace(found, warnings=[*found.warnings, *_test_warnings(found, problem)])
     advice = recommend(selection, costs, failed, _rows_text(selection, part))
     if final:
         on_test = _comparison(study, on, tables, chosen, metric)
         evidence = evidence_text(on_test, selection, advice.run, _rows_text(on_test, "test"))
         found = replace(_compared(found, on_test, advice), test_evidence=evidence)
     else:
-        found = replace(_compared(found, selection, advice), test_evidence=_earlier_evidence(study, found))
+        found = replace(_compared(found, selection, advice), test_evidence=_earlier_evidence(last, found))
     found = _for_whom(study, found, tables, on)
     found = _beside_copies(found, copies, tables, on, metric)
     if final:
         answers = {run.name: sha256_of(run.path / "predictions.parquet") for run in ranked}
-        write_json(_final_file(study, target), {"answers": answers, "evaluation": asdict(found)})
+        opening = study.looks(target)[-1][SEAL]
+        final_scores = {"answers": answers, "opening": opening, "evaluation": asdict(found)}
+        write_sealed(_final_file(study, target), final_scores)
     return found
 
 
@@ -268,10 +278,9 @@ def _rows_text(compared: Comparison, part: str) -> str:
     return f"{compared.n_units} {units}"
 
 
-def _earlier_evidence(study: Study, found: Evaluation) -> str:
+def _earlier_evidence(last: Evaluation | None, found: Evaluation) -> str:
     """Return what the last opening of the test split said of the run that is chosen now."""
-    final = last_final(study, found.target)
-    return final.test_evidence if final is not None and final.chosen == found.chosen else ""
+    return last.test_evidence if last is not None and last.chosen == found.chosen else ""
 
 
 def _beside_copies(
@@ -283,19 +292,38 @@ def _beside_copies(
     return replace(found, rows=rows, warnings=[*found.warnings, *copies.warnings(tables[found.chosen].ids)])
 
 
+def _test_warnings(found: Evaluation, problem: str) -> list[str]:
+    """Return what makes the count of openings doubtful, and the `problem` with the scores of the last one."""
+    lines = []
+    if found.log_problems:
+        lines.append(
+            f"the log of openings is not complete ({'; '.join(found.log_problems)}): the test split may have been "
+            "opened more often than is counted"
+        )
+    return [*lines, f"the test scores of the last opening are left out: {problem}"] if problem else lines
+
+
 def last_final(study: Study, target: str) -> Evaluation | None:
     """Return the test scores of the last opening on the current data and runs; None where there are none of these."""
-    if not study.knows_copies:
-        return None
+    return _read_final(study, target)[0]
+
+
+def _read_final(study: Study, target: str) -> tuple[Evaluation | None, str]:
+    """Return `last_final`, and why it cannot be read where its file was changed."""
+    if not (study.knows_copies and any(study.folder.glob("final-*.json"))):
+        return None, ""
     file = _final_file(study, target)
     if not file.is_file():
-        return None
-    last = read_json_as(file, FinalTable)
+        return None, ""
+    try:
+        last = read_sealed(file, "run 'featx evaluate --final' again, or remove the file", FinalTable)
+    except IncompleteError as error:
+        return None, str(error)
     for name, sha256 in last.answers.items():
         predictions = study.folder / name / "predictions.parquet"
         if not predictions.is_file() or sha256_of(predictions) != sha256:
-            return None
-    return Evaluation.from_dict(last.evaluation)
+            return None, ""
+    return Evaluation.from_dict(last.evaluation), ""
 
 
 def _final_file(study: Study, target: str) -> Path:

@@ -11,13 +11,14 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from featx.disk import read_json_as, whole_file, write_json
+from featx.disk import whole_file
 from featx.embeddings.engine import is_out_of_memory
 from featx.finetuning.course import Course
 from featx.finetuning.goal import Goal
 from featx.finetuning.network import FinetunedNetwork
 from featx.finetuning.rows import Inputs, Rows
 from featx.progress import Watch
+from featx.seals import read_sealed, write_sealed
 from featx.specs.finetune import FinetuneSpec, PhaseSpec
 
 LAST = "last.safetensors"
@@ -229,7 +230,7 @@ class Workbook:
 
     def finish_phase(self, phase: int, course: Course) -> None:
         """Note that a phase is over; its best weights are those to go on from."""
-        write_json(self.folder / "course.json", {"phase": phase, "course": course.to_dict()})
+        write_sealed(self.folder / "course.json", {"phase": phase, "course": course.to_dict()})
         self._keep_only(course.best)
         self._snapshot_file(phase).unlink(missing_ok=True)
 
@@ -238,5 +239,5 @@ class Workbook:
         file = self.folder / "course.json"
         if not file.is_file():
             return 0, None
-        written = read_json_as(file, FinishedPhase)
+        written = read_sealed(file, "run 'featx finetune --force'", FinishedPhase)
         return written.phase, Course.from_dict(written.course)

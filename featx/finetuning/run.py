@@ -18,7 +18,7 @@ from featx.artifact import RECORDED_OF_NETWORKS, provenance
 from featx.conformal import ConformalSpec
 from featx.curves import write_curves
 from featx.decision import DecisionRule
-from featx.disk import locked, sha256_of, write_json, write_table
+from featx.disk import locked, sha256_of, write_table
 from featx.embeddings.devices import device_named
 from featx.errors import DataError
 from featx.finetuning.checkpoints import Answers, write_network
@@ -38,12 +38,13 @@ from featx.networks.backbones import backbone
 from featx.networks.features import weights_path
 from featx.progress import Watch
 from featx.rescoring import VAL_STATE, rescored
-from featx.runfolder import RunFolder
+from featx.runfolder import RULES, RunFolder
+from featx.seals import write_sealed
 from featx.specs.base import Spec, fingerprint
 from featx.specs.engine import EngineSpec
 from featx.specs.finetune import FinetuneSpec, LossSpec, ScheduleSpec
 from featx.tables import Answered, Estimates, Ids, Known, Truth, answers_of_part, concatenated
-from featx.workspace import RULES, Study
+from featx.workspace import Study
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def _make(job: Job, work: Path, folder: Path) -> None:
         "finished": datetime.now(UTC).isoformat(),
     }
     write_curves(folder / "curves.png", f"{spec.backbone} {spec.strategy}", metrics["epochs"], course.best)
-    write_json(folder / "metrics.json", metrics)
+    write_sealed(folder / "metrics.json", metrics)
     write_table(folder / "predictions.parquet", predictions.to_frame())
     header = provenance(ids[: job.supply.n_train], RECORDED_OF_NETWORKS) | {
         "target": job.target,

@@ -7,7 +7,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.disk import read_json_as, write_json
 from featx.embeddings.choice import Chooser
 from featx.embeddings.fill import fill, plans_for
 from featx.embeddings.groups import network_groups
@@ -19,6 +18,7 @@ from featx.finetuning.network import Boundary, FinetunedNetwork
 from featx.finetuning.rows import CachedRows, Inputs, PixelRows, Scratch, chance_keys
 from featx.images.contents import digest
 from featx.progress import Watch
+from featx.seals import read_sealed, write_sealed
 from featx.specs.embedding import EmbeddingRequest
 from featx.specs.engine import EngineSpec
 from featx.specs.finetune import FinetuneSpec
@@ -140,10 +140,10 @@ class Supply:
     def _note(self, boundary: LockedEmbedding) -> None:
         """Leave word that the recipe stands on a boundary, for whoever clears the cache up."""
         file = self.study.folder / BOUNDARIES
-        known = read_json_as(file, list[dict[str, object]]) if file.is_file() else []
+        known = read_sealed(file, "remove it")["embeddings"] if file.is_file() else []
         own = boundary.model_dump(mode="json")
         if own not in known:
-            write_json(file, [*known, own])
+            write_sealed(file, {"embeddings": [*known, own]})
 
     def _pixels(self, network: FinetunedNetwork, spec: FinetuneSpec) -> PixelRows:
         pixels = self._scratch.pixels(network.preprocessing, self.study.recipe.decoding)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from featx.answering import answers_of
-from featx.artifact import checked_body, provenance, read_header, write_head
+from featx.artifact import provenance, write_head
 from featx.conformal import ConformalSpec
-from featx.disk import locked, write_json, write_table
+from featx.disk import locked, write_table
 from featx.embeddings.near_copies import find_near_copies
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.facts import Facts
@@ -29,7 +29,7 @@ from featx.heads.rows import TrainRows, check_folds
 from featx.heads.scaling import Params
 from featx.heads.search import Arena, SearchOptions, SearchResult, search
 from featx.heads.team import Team
-from featx.heads.trials import clear
+from featx.heads.trials import clear, hold_journal
 from featx.metrics import chosen_metric, merit, scores
 from featx.paces import steady_rate
 from featx.progress import Watch, unwatched
@@ -37,6 +37,7 @@ from featx.recipe import Recipe, checked_spec
 from featx.registry import HEADS
 from featx.rescoring import VAL_STATE, rescored
 from featx.runfolder import RunFolder
+from featx.seals import write_sealed
 from featx.specs.base import fingerprint
 from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.engine import ClusterSpec
@@ -196,12 +197,12 @@ def _fit_one(job: Job, force: bool, team: Team, watch: Watch) -> Fitted:
     journal = job.study.folder / f".trials-{fingerprint(asked)}.journal"
     if force:
         clear(journal)
-    made = _searched(job, journal, team, watch) if force or job.study.find_run(job.stem, asked) is None else None
-    with locked(journal.with_suffix(".lock")):  # who comes second finds the run made
-        run, is_new = job.study.run_once(job.stem, asked, force, partial(_make, job, made, watch=watch))
+    with hold_journal(journal):
+        made = _searched(job, journal, team, watch) if force or job.study.find_run(job.stem, asked) is None else None
+        with locked(journal.with_suffix(".lock")):  # who comes second finds the run made
+            run, is_new = job.study.run_once(job.stem, asked, force, partial(_make, job, made, watch=watch))
     clear(journal)
     if not is_new:
-        checked_body(run.path, read_header(run.path)[1])
         run = rescored(job.study, run)
     return _as_fitted(run, job.known, is_new)
 
@@ -280,7 +281,7 @@ def _make(job: Job, made: Searched | None, folder: Path, watch: Watch) -> None:
     metrics["calibration"] = {"method": unseen.method, "log_losses": unseen.log_losses}
     odd = [*in_answers(facts.decided_by(rule), unseen.answers), *made.found.findings, *in_folds(facts, spec.folds)]
     metrics["findings"] = [asdict(one) for one in odd]
-    write_json(folder / "metrics.json", metrics)
+    write_sealed(folder / "metrics.json", metrics)
     write_table(folder / "predictions.parquet", answered.to_frame())
     header = provenance(train_ids) | {
         "target": job.target,

@@ -17,11 +17,12 @@ from featx.heads.search import Arena
 from featx.heads.stored import StoredRows
 from featx.recipe import OF_NO_NAME
 from featx.registry import HEADS
+from featx.runfolder import RULES
 from featx.specs.head import HeadSpec
 from featx.storage.store import EmbeddingStore
 from featx.tables import Embeddings, Ids, Known, Truth
 from featx.weighting import class_weights, weights_without_classes
-from featx.workspace import RULES, LockedEmbedding, Study
+from featx.workspace import LockedEmbedding, Study
 
 FLOAT_BYTES = 4
 SAMPLES = 4  # of the size that is searched on, which memory holds at once: folds copy their rows

@@ -4,7 +4,8 @@ import fcntl
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,6 +27,7 @@ PRUNED_FROM = 4  # trials on, when there are others to compare with
 SURELY = 2.0  # standard errors
 BETWEEN_LOOKS_S = 0.1
 TOLD = {"asked", "fold_scores", "params", "embeddings", "path"}  # attributes of a trial with a score
+USER = "user"  # names the lock file of a process that will read the journal of its search
 WORKER = "worker"  # the attribute of a trial that names the lock file of the process that runs it
 
 
@@ -79,7 +81,7 @@ class Trials:
 
     def __init__(self, journal: Path, spec: HeadSpec, starts: Sequence[Params]) -> None:
         self._journal, self._spec, self._starts = journal, spec, starts
-        self._mine = journal.with_name(f"{journal.name}.{WORKER}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+        self._mine = _own_lock(journal, WORKER)
         _drop_half_a_line(journal)
         try:
             self._study = new_study(JournalStorage(JournalFileBackend(str(journal))), spec.name)
@@ -202,11 +204,28 @@ class Trials:
         return best_of(self.finished)
 
 
+@contextmanager
+def hold_journal(journal: Path) -> Iterator[None]:
+    """Keep a journal from being cleared by other processes while the block runs."""
+    own = _own_lock(journal, USER)
+    with ExitStack() as stack:
+        with locked(_lock(journal)):
+            stack.enter_context(locked(own))
+        stack.callback(own.unlink, missing_ok=True)
+        yield
+
+
 def clear(journal: Path) -> None:
     """Remove a journal that no process works with."""
     with locked(_lock(journal)):
-        if all(_is_dead(worker) for worker in journal.parent.glob(f"{journal.name}.{WORKER}-*")):
+        holders = [path for role in (WORKER, USER) for path in journal.parent.glob(f"{journal.name}.{role}-*")]
+        if all(map(_is_dead, holders)):
             journal.unlink(missing_ok=True)
+
+
+def _own_lock(journal: Path, role: str) -> Path:
+    """Return a new lock file of this process beside a journal."""
+    return journal.with_name(f"{journal.name}.{role}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
 
 
 def _drop_half_a_line(journal: Path) -> None:

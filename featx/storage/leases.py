@@ -6,6 +6,7 @@ clock that was set back or differs from a server's makes nobody die.
 """
 
 import os
+import shutil
 from pathlib import Path
 
 from featx.disk import machine, private_name, started
@@ -17,6 +18,17 @@ def leftovers(folder: Path) -> list[Path]:
     """Return private folders and files of dead writers, wherever below a folder."""
     every = [Path(place, name) for place, folders, files in os.walk(folder) for name in (*folders, *files)]
     return sorted(path for path in every if _lease(path) is not None and not is_live(path))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the private folders and files of dead writers that stand right in a folder."""
+    for path in sorted(folder.glob(".*")):
+        if _lease(path) is None or is_live(path):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def is_live(path: Path) -> bool:

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.disk import SEAL, sealed
 from featx.errors import CorruptError, IncompleteError, StoreError
 from featx.parsing import parse_json
+from featx.seals import SEAL, sealed
 from featx.sources import is_url
 from featx.specs.embedding import EmbeddingSpec
 from featx.storage.segments import Keys, Rows, Segment, VanishedError, as_keys, as_text, encoded, zarr_files

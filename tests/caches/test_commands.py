@@ -17,6 +17,7 @@ import featx
 import featx.cache
 from featx.cli.main import main
 from featx.errors import DataError
+from featx.seals import write_sealed
 from featx.storage.checks import open_store
 from featx.storage.leases import private_name
 from featx.workspace import Study
@@ -202,7 +203,7 @@ def test_without_a_recipe_in_sight_nothing_is_unneeded(store: Path, said: Said) 
 def test_a_model_alone_makes_its_embedding_needed(store: Path) -> None:
     featx.fit(heads=["logreg"])
     for lock in Path("runs").rglob("*.lock.json"):
-        lock.write_text("[]")
+        write_sealed(lock, {"embeddings": []})
     assert featx.cache.gc().unneeded == []
 
 

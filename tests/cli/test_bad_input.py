@@ -164,7 +164,7 @@ def test_a_model_that_was_cut_short_or_does_not_match(toy_home: Path, complains)
     first.write_bytes(whole)
     assert run("predict", "images/dark/000.png") == 0
     (first.parent / "header.json").write_text('{"format": 1}')
-    complains("predict images/dark/000.png", f"run {first.parent.name} is damaged", "has no 'body_sha256'", "'--run'")
+    complains("predict images/dark/000.png", f"run {first.parent.name} is damaged", "has no seal", "'--run'")
     assert run("predict", "images/dark/000.png", "--run", second.parent.name) == 0
     complains(f"show {first.parent}", "is not a header")
 

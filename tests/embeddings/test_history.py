@@ -1,6 +1,5 @@
 """The same recipe, data and machine have the same specs and vectors, whatever ran before in the same folders."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from featx import extract, finetune
 from featx.embeddings.read import read_embeddings
 from featx.embeddings.runtimes import is_native
+from featx.seals import read_sealed, write_sealed
 from featx.specs.embedding import EmbeddingSpec
 from featx.workspace import Study
 from tests.conftest import TOY_RECIPE, make_images
@@ -84,11 +84,11 @@ def copied_from_another_machine(recipe: Path) -> None:
     """Come upon a decision of a machine with other arithmetic."""
     extract(recipe)
     lock = next((recipe.parent / "runs").glob("*/embeddings.lock.json"))
-    entries = json.loads(lock.read_text())
+    entries = read_sealed(lock)["embeddings"]
     for entry in entries:
         entry["reason"] = entry["reason"].rpartition("machine")[0] + "machine 0123456789abcdef"
         entry["spec"]["precision"] = "fp32"
-    lock.write_text(json.dumps(entries))
+    write_sealed(lock, {"embeddings": entries})
 
 
 HISTORIES = (

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import featx
-from featx.disk import read_json, sealed, sha256_of, write_json
+from featx.disk import read_json, sha256_of, write_json
 from featx.ensembles.ballots import Ballots, Vote
 from featx.ensembles.evidence import Evidence, cross_fitted
 from featx.ensembles.voting import Mean, majority
@@ -20,6 +20,7 @@ from featx.metrics import score
 from featx.predictors import EnsembleModel, describe
 from featx.registry import VOTES
 from featx.runfolder import RunFolder
+from featx.seals import sealed, write_sealed
 from featx.specs.ensemble import EnsembleSpec
 from featx.tables import Truth
 from featx.workspace import Study
@@ -157,7 +158,7 @@ def test_an_ensemble_that_contains_itself_is_refused(fits: list[RunFolder]) -> N
     folder = Path(voted.path)
     sha256 = RunFolder(folder).body_sha256
     spec = read_json(folder / "spec.json")
-    write_json(folder / "spec.json", spec | {"members": {**spec["members"], voted.run: sha256}})
+    write_sealed(folder / "spec.json", spec | {"members": {**spec["members"], voted.run: sha256}})
     with pytest.raises(DataError, match=f"ensemble {voted.run} contains itself; remove its folder"):
         featx.ensemble(methods=["greedy"])
     body = read_json(folder / "ensemble.json")
@@ -178,9 +179,11 @@ def test_an_older_ensemble_is_read(fits: list[RunFolder]) -> None:
         assert older == body
         write_json(Path(voted.path) / "ensemble.json", older)
         header = read_json(Path(voted.path) / "header.json")
-        changed = header | {"body_sha256": sha256_of(Path(voted.path) / "ensemble.json"), "seal": None}
+        body_sha256 = sha256_of(Path(voted.path) / "ensemble.json")
+        changed = header | {"format": 1, "body_sha256": body_sha256, "seal": None}
         write_json(Path(voted.path) / "header.json", changed)
         np.testing.assert_array_equal(featx.load(voted.path).predict_proba(np.eye(8, dtype=np.float32)), then)
+        shutil.rmtree(voted.path)
 
 
 def test_a_vote_answers_like_its_combiner_over_loaded_members(fits: list[RunFolder]) -> None:
@@ -200,7 +203,12 @@ def test_a_few_val_rows_are_said_to_tell_nothing_apart(fits: list[RunFolder]) ->
 
 
 def rewrite(run: RunFolder, frame: pd.DataFrame) -> None:
-    frame.to_parquet(run.path / "predictions.parquet", index=False)
+    """Give a run other predictions, as if it had been made with them."""
+    file = run.path / "predictions.parquet"
+    frame.to_parquet(file, index=False)
+    header = read_json(run.path / "header.json")
+    files = header["files_sha256"] | {file.name: sha256_of(file)}
+    write_sealed(run.path / "header.json", header | {"files_sha256": files})
 
 
 def test_probabilities_that_are_not_numbers_name_their_run(fits: list[RunFolder]) -> None:

@@ -9,7 +9,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 import featx
-from featx.errors import ArtifactError, DataError
+from featx.errors import DataError, IncompleteError
 from featx.heads.fitting import learnt_in_folds
 from featx.heads.rows import TrainRows, check_folds
 from featx.heads.search import Arena, search
@@ -99,7 +99,7 @@ def test_a_run_whose_model_was_cut_short_is_not_taken_for_made(toy_home: Path) -
     body = Path(runs[0].path) / "model.joblib"
     body.write_bytes(body.read_bytes()[:-1])
     for again in (featx.fit, featx.ensemble):
-        with pytest.raises(ArtifactError, match="model.joblib does not match its header"):
+        with pytest.raises(IncompleteError, match="model.joblib does not match its header"):
             again()
     assert featx.fit(heads=runs[0].run.split("-")[0], force=True)[0].made
     assert len(featx.ensemble()) == 4

@@ -1,0 +1,13 @@
+"""A changed or shortened file of a study gives an error, a warning, or the numbers of before."""
+
+from pathlib import Path
+
+from tests.flips import FlippedStudy, make_study, report
+
+
+def test_changed_files_give_no_other_numbers(home: Path) -> None:
+    study = FlippedStudy(make_study(home), evaluated_share=0.05, seed=0)
+    study.flip_bits(250)
+    study.truncate(60)
+    assert not study.outcomes.failures, report(study.outcomes)
+    assert study.outcomes.counts.total() == 310

@@ -1,0 +1,81 @@
+"""Several processes that write to one study at once, and what a killed one leaves."""
+
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import featx
+from featx.disk import machine, whole_folder
+from featx.storage.leases import remove_leftovers
+from featx.workspace import Study
+
+N_PROCESSES, N_WRITES = 4, 60
+FIT_AGAIN = """
+import tests.conftest, featx
+for _ in range(3):
+    (run,) = featx.fit(heads=["ridge"], trials=4, force=True)
+    print(run.run, run.made)
+"""
+
+
+def write_many(final: Path) -> list[str]:
+    """Show a folder many times under one name; return what went wrong."""
+    errors = []
+    for number in range(N_WRITES):
+        try:
+            with whole_folder(final) as private:
+                (private / "number.txt").write_text(str(number))
+        except OSError as error:
+            errors.append(repr(error))
+    return errors
+
+
+def test_processes_show_one_folder_at_once(tmp_path: Path) -> None:
+    final = tmp_path / "run"
+    with ProcessPoolExecutor(N_PROCESSES, mp_context=get_context("spawn")) as pool:
+        errors = [error for some in pool.map(write_many, [final] * N_PROCESSES) for error in some]
+    assert errors == []
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert [path.name for path in final.iterdir()] == ["number.txt"]
+
+
+def test_forced_fits_at_once_all_make_the_run(toy_home: Path) -> None:
+    featx.extract()
+    command = [sys.executable, "-c", FIT_AGAIN]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    fits = [subprocess.Popen(command, **pipes) for _ in range(3)]  # type: ignore[call-overload]
+    outputs = [fit.communicate() for fit in fits]
+    assert [fit.returncode for fit in fits] == [0, 0, 0], outputs
+    assert len({line for printed, _ in outputs for line in printed.splitlines()}) == 1
+    study = Study.open(None)
+    assert len(study.runs()) == 1
+    assert not list(study.folder.glob(".trials-*.journal"))
+
+
+def test_private_folders_of_dead_processes_are_removed_by_the_next_fit(toy_home: Path) -> None:
+    featx.extract()
+    folder = Study.open(None).folder
+    dead = folder / f".ridge-class-0a1b2c3d.{machine()}-999999999-1-0123abcd"
+    (dead / "deep").mkdir(parents=True)
+    (dead / "deep" / "model.joblib").write_text("half a model")
+    (folder / f".metrics.json.{machine()}-999999999-1-0123abcd").write_text("{")
+    with whole_folder(folder / "live") as live:
+        featx.fit(heads=["ridge"], trials=1)
+        assert live.is_dir()
+        assert not dead.exists()
+    assert not list(folder.glob(f".*.{machine()}-*"))
+
+
+def test_leftovers_that_vanish_or_are_links_do_no_harm(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept.txt").write_text("kept")
+    study = tmp_path / "study"
+    study.mkdir()
+    (study / f".run.{machine()}-999999999-1-0123abcd").symlink_to(outside)
+    remove_leftovers(study)
+    assert list(study.iterdir()) == []
+    assert (outside / "kept.txt").read_text() == "kept"
+    remove_leftovers(tmp_path / "nowhere")
