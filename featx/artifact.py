@@ -12,8 +12,7 @@ import json
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -36,7 +35,6 @@ HEADER = "header.json"
 BODIES = {"head": "model.joblib", "network": "model.safetensors", "ensemble": "ensemble.json"}
 RECORDED = ("featx", "scikit-learn", "xgboost", "numpy", "joblib", "optuna")
 RECORDED_OF_NETWORKS = ("featx", "torch", "torchvision", "timm", "pytorch-lightning", "numpy")
-MODULES = {"scikit-learn": "sklearn", "pytorch-lightning": "pytorch_lightning"}  # packages with another name inside
 GOLDEN_TOLERANCE = 1e-6
 ANSWERS = "answers"  # the layer of a network whose output is what it answers
 
@@ -304,6 +302,9 @@ def write_head(folder: Path, model: Any, header: dict[str, Any], golden_x: NDArr
 def load_head(folder: Path, header: Header) -> Any:
     """Return the scikit-learn object of a head, its golden inputs replayed.
 
+    ``model.joblib`` is unpickled, which runs any code that its author put there; the header's checksum shows only that
+    the file is the one that the header was written for.
+
     Raises
     ------
     ArtifactError
@@ -316,6 +317,11 @@ def load_head(folder: Path, header: Header) -> Any:
 
 def replayed(body: Path, header: Header, read: Callable[[Path], Any]) -> Any:
     """Return what stands in a head's body, once it answers its golden inputs as it did.
+
+    Parameters
+    ----------
+    read
+        Opens the body; ``joblib.load`` runs code that stands in it.
 
     Raises
     ------
@@ -390,9 +396,17 @@ def beneath(folder: Path, header: Header, above: tuple[Path, ...] = ()) -> dict[
 
 def differing_versions(header: Header) -> str:
     """Return the packages that are not those that a model was made with, as a sentence; empty where all are."""
-    here = {name: version(name) if find_spec(MODULES.get(name, name)) else "not there" for name in header.versions}
+    here = {name: _installed_version(name) for name in header.versions}
     odd = [f"{name} {header.versions[name]} (here {now})" for name, now in here.items() if header.versions[name] != now]
     return f"made with {', '.join(odd)}" if odd else ""
+
+
+def _installed_version(package: str) -> str:
+    """Return the version in a package's metadata; nothing is imported, since a header may come from a stranger."""
+    try:
+        return version(package)
+    except (PackageNotFoundError, ValueError):  # ValueError: an empty name
+        return "not there"
 
 
 def _versions(header: Header | None) -> str:

@@ -271,11 +271,14 @@ class EnsembleModel(Model):
 def load(path: str | Path) -> Model:
     """Return a finished run as a model that answers.
 
+    A head's ``model.joblib`` and an exported ``.joblib`` are pickles: opening one runs any code that its author put
+    there, so load only those whose author you trust. Networks (safetensors) and exported ``.skops`` files run no code.
+
     Parameters
     ----------
     path
-        A run folder, or the model inside; or what ``featx export`` wrote as skops (which is read without running
-        anything that stands in it) or joblib. An ensemble's members are looked for beside its folder.
+        A run folder, or the model inside; or what ``featx export`` wrote as skops or joblib, where the file's ending
+        says which. An ensemble's members are looked for beside its folder.
 
     Raises
     ------
@@ -287,12 +290,14 @@ def load(path: str | Path) -> Model:
 
 
 def _exported(path: Path) -> Model:
-    import joblib
-
+    """Return an exported model; ``.joblib`` is unpickled, which runs code that stands in it, ``.skops`` never is."""
     passport = read_passport(path)
-    if passport.file_format == "onnx":
+    if path.suffix == ".skops":
+        read = safe.read
+    elif path.suffix == ".joblib":
+        from joblib import load as read
+    else:
         raise ArtifactError(f"{path} is for ONNX Runtime; to use it with featx, load the run {passport.run!r}")
-    read = safe.read if passport.file_format == "skops" else joblib.load
     return HeadModel(passport.run, passport.header, replayed(path, passport.header, read))
 
 
@@ -341,6 +346,8 @@ def predict(
     device: str = "auto",
 ) -> dict[str, Answers]:
     """Return the answers of a recipe's finished runs for images; each backbone sees each image once.
+
+    The heads of these runs are unpickled, which runs any code that stands in them.
 
     Parameters
     ----------

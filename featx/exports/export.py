@@ -67,6 +67,8 @@ def export(
 ) -> list[Exported]:
     """Write a head or a network for other software.
 
+    A head is unpickled from its run first, which runs any code that stands in it.
+
     Parameters
     ----------
     run
