@@ -246,9 +246,14 @@ def _format_of(text: bytes) -> int:
 
 
 def write_header(folder: Path, **fields: Any) -> None:
-    """Write the header of a model whose body stands in `folder`."""
+    """Write the header of a model whose body stands in `folder`; files of weights are named without their folders."""
     body = folder / BODIES[fields["kind"]]
     header = Header(body_sha256=sha256_of(body), **fields)
+    embeddings = tuple(one.model_copy(update={"request": one.request.portable}) for one in header.embeddings)
+    header = header.model_copy(update={"embeddings": embeddings})
+    if header.network is not None:
+        network = header.network.model_copy(update={"request": header.network.request.portable})
+        header = header.model_copy(update={"network": network})
     write_json(folder / HEADER, sealed(json.loads(header.model_dump_json())))
 
 

@@ -34,12 +34,13 @@ from featx.rescoring import rescored
 from featx.scoring import decided
 from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, ResolvedEmbedding
 from featx.threads import single_threaded
-from featx.workspace import Study
+from featx.workspace import Study, read_locked
 
 if TYPE_CHECKING:
     from featx.embeddings.files import EmbeddedFiles
     from featx.networks.features import Built
 
+N_FOLDERS_ABOVE = 3  # of a run that are searched for weights: its study, the folder of runs, the project
 Columns = Mapping[str, NDArray[np.float32]]  # fingerprint of an embedding → (n, d)
 
 
@@ -53,10 +54,13 @@ class Model(ABC):
         The run's.
     header
         What it says of itself.
+    folder
+        The run's, or the one that an exported model lies in.
     """
 
     name: str
     header: Header = field(repr=False)
+    folder: Path
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -67,6 +71,17 @@ class Model(ABC):
     def embeddings(self) -> tuple[ResolvedEmbedding, ...]:
         """What it takes, side by side."""
         return self.header.embeddings
+
+    @property
+    def embeddings_here(self) -> tuple[ResolvedEmbedding, ...]:
+        """`embeddings`, each file of weights by its path on this machine.
+
+        Raises
+        ------
+        WeightsError
+            one is not found.
+        """
+        return tuple(_with_weights(one, self.folder) for one in self.embeddings)
 
     @property
     def networks(self) -> "Mapping[EmbeddingRequest, Built]":
@@ -132,8 +147,27 @@ class Model(ABC):
             raise DataError(
                 f"expected paths of images, found {type(odd[0]).__name__}; use 'featx.ImageEmbedder' for arrays"
             )
-        embedded = embed_files([str(image) for image in given], self.embeddings, device, self.networks)
+        embedded = embed_files([str(image) for image in given], self.embeddings_here, device, self.networks)
         return answers(self, embedded)
+
+
+def _with_weights(embedding: ResolvedEmbedding, model_folder: Path) -> ResolvedEmbedding:
+    """Return an embedding whose file of weights is found, where it has one.
+
+    It is looked for where the study's last extraction read it, in the model's folder, the three folders above it and
+    the working directory, and in the folder ``weights`` of each.
+    """
+    request, sha256 = embedding.request, embedding.spec.weights_sha256
+    if not request.has_own_weights:
+        return embedding
+    from featx.networks.weights import find_weights
+
+    locked = read_locked(model_folder.parent)
+    read_before = [one.weights_file[0] for one in locked if one.weights_file and one.spec.weights_sha256 == sha256]
+    near = [model_folder, *model_folder.absolute().parents[:N_FOLDERS_ABOVE], Path()]
+    folders = [*(Path(file).parent for file in read_before), *near, *(folder / "weights" for folder in near)]
+    file = find_weights(request.weights, sha256, folders)
+    return embedding.model_copy(update={"request": request.model_copy(update={"weights": str(file)})})
 
 
 @dataclass(frozen=True)
@@ -150,15 +184,7 @@ class HeadModel(Model):
 
 @dataclass(frozen=True)
 class NetworkModel(Model):
-    """A fine-tuned network: what it answers is read off it like an embedding.
-
-    Attributes
-    ----------
-    folder
-        Of the run.
-    """
-
-    folder: Path
+    """A fine-tuned network: what it answers is read off it like an embedding."""
 
     @cached_property
     def embeddings(self) -> tuple[ResolvedEmbedding, ...]:
@@ -291,14 +317,13 @@ def load(path: str | Path) -> Model:
 
 def _exported(path: Path) -> Model:
     """Return an exported model; ``.joblib`` is unpickled, which runs code that stands in it, ``.skops`` never is."""
+    import joblib
+
     passport = read_passport(path)
-    if path.suffix == ".skops":
-        read = safe.read
-    elif path.suffix == ".joblib":
-        from joblib import load as read
-    else:
+    if path.suffix not in {".skops", ".joblib"}:
         raise ArtifactError(f"{path} is for ONNX Runtime; to use it with featx, load the run {passport.run!r}")
-    return HeadModel(passport.run, passport.header, replayed(path, passport.header, read))
+    read = safe.read if path.suffix == ".skops" else joblib.load
+    return HeadModel(passport.run, passport.header, path.parent, replayed(path, passport.header, read))
 
 
 def _load(path: Path, loaded: dict[Path, Model]) -> Model:
@@ -311,7 +336,7 @@ def _load(path: Path, loaded: dict[Path, Model]) -> Model:
 
 def _load_anew(folder: Path, header: Header, loaded: dict[Path, Model]) -> Model:
     if header.kind == "head":
-        return HeadModel(folder.name, header, load_head(folder, header))
+        return HeadModel(folder.name, header, folder, load_head(folder, header))
     if header.kind == "network":
         network = NetworkModel(folder.name, header, folder.absolute())
         network.built  # noqa: B018 (checked as it is loaded, and kept for the images to come)
@@ -325,7 +350,7 @@ def _load_ensemble(folder: Path, header: Header, loaded: dict[Path, Model]) -> E
     method, named = fields.pop("method"), fields.pop("members")
     vote: Vote = VOTES.get(method)
     members = tuple(_load(folder.parent / name, loaded) for name in named)
-    return EnsembleModel(folder.name, header, method, members, vote.read(fields))
+    return EnsembleModel(folder.name, header, folder, method, members, vote.read(fields))
 
 
 def answers(model: Model, embedded: "EmbeddedFiles") -> Answers:
@@ -371,7 +396,7 @@ def predict(
     if not runs and (damaged := study.damaged()):
         raise IncompleteError(f"{damaged[0].damage}, or name the runs to ask with '--run'")
     models = [_load(rescored(study, run).path, loaded) for run in study.runs(names=tuple(runs) or None)]
-    needed = tuple(dict.fromkeys(one for model in models for one in model.embeddings))
+    needed = tuple(dict.fromkeys(one for model in models for one in model.embeddings_here))
     networks = {key: network for model in models for key, network in model.networks.items()}
     embedded = embed_files([str(image) for image in images], needed, device, networks)
     return {model.name: answers(model, embedded) for model in models}

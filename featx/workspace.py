@@ -96,6 +96,17 @@ class LockedEmbedding(ResolvedEmbedding):
         return self.weights_file is None or file_state(self.weights_file[0]) == self.weights_file
 
 
+def read_locked(folder: Path) -> tuple[LockedEmbedding, ...]:
+    """Return what the embeddings of a study's last extraction were resolved to; empty before the first."""
+    path = folder / EMBEDDINGS
+    if not path.is_file():
+        return ()
+    try:
+        return tuple(map(LockedEmbedding.model_validate, read_json(path)))
+    except ValidationError:  # written by another version: the next extraction writes it anew
+        return ()
+
+
 @dataclass(frozen=True, eq=False)
 class NearCopies:
     """Pairs of contents that show the same picture.
@@ -213,13 +224,7 @@ class Study:
     @cached_property
     def locked(self) -> tuple[LockedEmbedding, ...]:
         """What the embeddings of the last extraction were resolved to; empty before the first."""
-        path = self.folder / EMBEDDINGS
-        if not path.is_file():
-            return ()
-        try:
-            return tuple(map(LockedEmbedding.model_validate, read_json(path)))
-        except ValidationError:  # written by another version: the next extraction writes it anew
-            return ()
+        return read_locked(self.folder)
 
     def readable(self) -> set[str]:
         """Return the digests of images that the last extraction found readable; none before the first."""

@@ -223,7 +223,7 @@ class _Export:
 
     def _embeddings(self) -> tuple[ResolvedEmbedding, ...]:
         """Return what the networks give; of a fine-tuned one, its own answers."""
-        return load(self.run.path).embeddings if self.header.kind == "network" else self.header.embeddings
+        return load(self.run.path).embeddings_here
 
     @property
     def _is_reduced(self) -> bool:

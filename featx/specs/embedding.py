@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -117,6 +118,17 @@ class EmbeddingRequest(Spec):
     def nickname(self) -> str:
         """How runs call it: by its tap where that tells most, by its backbone otherwise."""
         return (self.backbone if self.tap == "last" else self.tap).replace(":", "/").rpartition("/")[2]
+
+    @property
+    def has_own_weights(self) -> bool:
+        """Whether `weights` names a file."""
+        return self.weights not in {"default", "none"}
+
+    @property
+    def portable(self) -> "EmbeddingRequest":
+        """The same with the name of its weights' file without the folder, which other machines do not have."""
+        name = PurePath(self.weights).name
+        return self.model_copy(update={"weights": name}) if self.has_own_weights else self
 
     @property
     def network_key(self) -> "EmbeddingRequest":
