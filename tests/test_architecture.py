@@ -20,6 +20,7 @@ ORDER = [
     "disk",
     "paces",
     "specs",
+    "local_workers",
     "cluster",
     "sources",
     "storage",
