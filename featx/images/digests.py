@@ -50,6 +50,8 @@ def identify(uri: str) -> Identity:
         return Identity(outcome="missing", reason="there is no such file")
     except ReadError as error:
         return Identity(outcome="unreadable", reason=str(error))
+    except (MemoryError, OverflowError) as error:
+        return Identity(outcome="unreadable", reason=f"needs more memory than there is ({type(error).__name__})")
 
 
 def identify_all(uris: Sequence[str]) -> Iterator[Identity]:

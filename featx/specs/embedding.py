@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -33,12 +33,20 @@ class Decoding(Spec):
     reduced
         Decode large JPEGs at 1/2, 3/8, 1/4 or 1/8 where that is still twice what the network takes: faster, and other
         numbers.
+    max_bytes
+        Bytes that the pixels of one image may take once decoded; an image that would take more is unreadable. It
+        changes no number, and is no part of an embedding's fingerprint.
     """
 
     background: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] = "#ffffff"
     frame: Annotated[int, Field(ge=0)] = 0
     value_range: tuple[float, float] | None = None
     reduced: bool = False
+    max_bytes: Annotated[int, Field(ge=1)] = 1 << 30
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields that change numbers."""
+        return {name: value for name, value in super().identity().items() if name != "max_bytes"}
 
     @model_validator(mode="after")
     def _range_has_a_width(self) -> "Decoding":
