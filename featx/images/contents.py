@@ -35,7 +35,7 @@ def digest(content: Content) -> str:
     values = np.ascontiguousarray(content.astype(content.dtype.newbyteorder("<"), copy=False))
     found = hashlib.sha256(f"{values.dtype.str}{values.shape}".encode())
     is_plain = values.dtype.kind in "biuf"
-    found.update(memoryview(values.reshape(-1).view(np.uint8)) if is_plain else values.tobytes())
+    found.update(values.reshape(-1).view(np.uint8).data if is_plain else values.tobytes())
     return found.digest()[:16].hex()
 
 

@@ -24,9 +24,9 @@ HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"}
 MOST_PIXELS = 178_956_970  # Pillow's own limit: 0.5 GB once decoded
 ORIENTATION = 0x0112  # the EXIF tag
 TIFF_TILE_WIDTH, TIFF_TILE_LENGTH = 322, 323
-# Bytes of a pixel in Pillow's memory by mode; all other modes take 4.
+# Bytes of a pixel in Pillow's memory, by mode; all other modes take the largest number.
+MAX_PIXEL_BYTES = 4
 PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
-MAX_TILE_PIXEL_BYTES = 4
 # Number of values, or pixels, that are converted at a time.
 BLOCK_VALUES = 1 << 20
 CHANNELS = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -62,9 +62,8 @@ def decode(content: Content, decoding: Decoding | None = None, required_px: int 
 
 def _from_bytes(data: bytes, decoding: Decoding, required_px: int) -> Image.Image:
     with Image.open(io.BytesIO(data), formats=_formats()) as opened:
-        _check_tiles(opened, decoding.max_bytes)
+        _check_decoded(opened, decoding.max_bytes)
         _seek(opened, decoding.frame)
-        check_decoded(opened, decoding.max_bytes)
         if opened.format == "JPEG" and (plain := _plain_jpeg(opened, data, decoding, required_px)):
             return plain
         return from_image(opened, decoding)
@@ -79,7 +78,7 @@ def from_image(opened: Image.Image, decoding: Decoding) -> Image.Image:
         it cannot be decoded; the message is the reason alone.
     """
     try:
-        check_decoded(opened, decoding.max_bytes)
+        _check_decoded(opened, decoding.max_bytes)
         opened.load()
         if opened.format in {"JPEG", "MPO"} and opened.mode == "CMYK" and "adobe" not in opened.info:
             # Pillow takes all CMYK JPEGs for Adobe's, whose values are inverted.
@@ -93,22 +92,18 @@ def from_image(opened: Image.Image, decoding: Decoding) -> Image.Image:
         raise ReadError(_broken(error)) from error
 
 
-def check_decoded(opened: Image.Image, max_bytes: int) -> None:
+def _check_decoded(opened: Image.Image, max_bytes: int) -> None:
     """Check that a picture's pixels may be decoded, from what its header says.
 
     Raises
     ------
     ReadError
-        they take too many bytes.
+        they, or one tile of a TIFF file, which is decoded whole however small the picture is, take too many bytes.
     """
-    _check_bytes(opened.width * opened.height * PIXEL_BYTES.get(opened.mode, 4), max_bytes)
-
-
-def _check_tiles(opened: Image.Image, max_bytes: int) -> None:
-    """Check the tiles of a TIFF file: each is decoded whole, however small the picture is."""
+    _check_bytes(opened.width * opened.height * PIXEL_BYTES.get(opened.mode, MAX_PIXEL_BYTES), max_bytes)
     tags = getattr(opened, "tag_v2", {})
     width, length = (int(tags.get(tag, 0)) for tag in (TIFF_TILE_WIDTH, TIFF_TILE_LENGTH))
-    _check_bytes(width * length * MAX_TILE_PIXEL_BYTES, max_bytes)
+    _check_bytes(width * length * MAX_PIXEL_BYTES, max_bytes)
 
 
 def _check_bytes(n_bytes: int, max_bytes: int) -> None:
