@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import pandas as pd
 from pandas.errors import EmptyDataError, ParserError, ParserWarning
+from pyarrow.parquet import ParquetFile
 
 from featx.errors import DataError, ReadError
 from featx.images.contents import read
@@ -30,6 +31,8 @@ CSV: dict[str, Any] = {
     "keep_default_na": False,
     "na_values": ["", "NaN", "nan", "NA", "N/A", "n/a", "<NA>", "#N/A"],
 }
+# Values of a Parquet table, 8 bytes each or more in memory.
+MAX_TABLE_VALUES = 500_000_000
 LOOKED_AT = 50  # rows that must name images before a column is taken for the paths
 
 
@@ -74,7 +77,21 @@ class TableReader:
             for entry in root.beside([entry.name for entry in entries])
             if entry.uri not in named
         }
-        return Listing.of(entries, frame, ignored, names)
+        return Listing.of(entries, frame, ignored, names, _outside_warnings(root, names, data.labels.file))
+
+
+def _outside_warnings(root: Tree, names: list[str], table: str) -> list[str]:
+    """Say once that paths of a table lead out of the folder that they start from: its author chose them."""
+    if not isinstance(root, FolderTree):
+        return []
+    home = f"{os.path.abspath(root.place)}{os.sep}"  # noqa: PTH100 (links are not followed)
+    odd = [name for name in names if name.startswith("/") or ".." in name]
+    outside = [name for name in odd if not os.path.abspath(os.path.join(home, name)).startswith(home)]  # noqa: PTH100, PTH118
+    if not outside:
+        return []
+    return [
+        f"{len(outside)} paths of {table} lead out of {root.place}, first {outside[0]!r}; check that they are meant"
+    ]
 
 
 def unread_tables(source: str) -> list[str]:
@@ -173,6 +190,7 @@ def read_labels(file: Entry, spec: LabelsSpec) -> pd.DataFrame:
     content = _content(file)
     try:
         if suffix_of(file.name) == ".parquet":
+            _check_values(content)
             frame = pd.read_parquet(io.BytesIO(content))
         else:
             header: Literal["infer"] | None = None if spec.columns else "infer"
@@ -189,6 +207,13 @@ def read_labels(file: Entry, spec: LabelsSpec) -> pd.DataFrame:
     texts = frame.select_dtypes(["object", "str"]).columns
     frame[texts] = frame[texts].map(lambda cell: cell.strip() if isinstance(cell, str) else cell)
     return frame.rename(columns=str)
+
+
+def _check_values(content: bytes) -> None:
+    """Check how many values a Parquet file states: columns of equal values take next to nothing in it."""
+    metadata = ParquetFile(io.BytesIO(content)).metadata
+    if (n_values := metadata.num_rows * metadata.num_columns) > MAX_TABLE_VALUES:
+        raise ValueError(f"it states {n_values} values, expected at most {MAX_TABLE_VALUES}")
 
 
 def _content(file: Entry) -> bytes:
