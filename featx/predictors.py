@@ -27,6 +27,7 @@ from featx.artifact import (
 from featx.decision import DecisionRule, decided_codes
 from featx.ensembles.ballots import Ballots, Combiner, Vote
 from featx.errors import ArtifactError, DataError, IncompleteError
+from featx.masking import masked_values
 from featx.passport import is_exported, read_passport
 from featx.recipe import CHECKPOINT, Recipe, load_recipe
 from featx.registry import VOTES
@@ -416,7 +417,8 @@ def describe(path: str | Path) -> dict[str, Any]:
         it is neither.
     """
     if Path(path).suffix == ".toml":
-        return load_recipe(path).model_dump(mode="json")
+        described: dict[str, Any] = masked_values(load_recipe(path).model_dump(mode="json"))
+        return described
     folder, header = read_header(path)
     said = header.model_dump(mode="json", exclude={"golden"})
     if header.kind != "ensemble":

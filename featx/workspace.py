@@ -29,9 +29,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from featx.disk import file_state, read_json, read_table, whole_folder, write_json
+from featx.disk import file_state, machine, read_json, read_table, whole_folder, write_json
 from featx.errors import DataError, IncompleteError
 from featx.facts import Facts
+from featx.masking import masked, masked_values, with_secrets
 from featx.metrics import GREATER_IS_BETTER, chosen_metric
 from featx.recipe import Recipe, load_recipe
 from featx.runfolder import RunFolder
@@ -206,7 +207,9 @@ class Study:
             only_chosen = now == {**then, "chosen": now["chosen"]}
             what = "choice of images ('keep', 'balance')" if only_chosen else "[data] or its label file"
             raise IncompleteError(f"the recipe's {what} changed after the last extraction; {self._extract_first()}")
-        return Manifest.from_frame(read_table(self._made("manifest.parquet"), "featx extract"))
+        frame = read_table(self._made("manifest.parquet"), "featx extract")
+        frame["uri"] = [with_secrets(uri, self.recipe.data.source) for uri in frame["uri"]]
+        return Manifest.from_frame(frame)
 
     @cached_property
     def split(self) -> "pd.Series[str]":
@@ -240,8 +243,8 @@ class Study:
         """Return what tells whether the source's labels, and the images chosen, are those of the last extraction."""
         data, targets = self.recipe.data, self.recipe.targets
         return {
-            "data": data.identity(),
-            "source": source_place(data.source, self.recipe.folder),
+            "data": masked_values(data.identity()),
+            "source": masked(source_place(data.source, self.recipe.folder)),
             "labels": [list(state) for state in label_states(data, self.recipe.folder)],
             "chosen": {
                 name: target.identity()
@@ -426,8 +429,13 @@ class Study:
         texts = [rows.column(column).map(category_text) for column in columns]
         return np.array([" × ".join(values) for values in zip(*texts, strict=True)], dtype=object)
 
-    def open_test(self, target: str, runs: Sequence[str]) -> Known:
+    def open_test(self, target: str, runs: Sequence[str], who: str | None = None) -> Known:
         """Return the labels of the test split, and log who looked, when, and at which runs.
+
+        Parameters
+        ----------
+        who
+            The name to log; by default a hash of the login name, since reports show it.
 
         Raises
         ------
@@ -439,7 +447,7 @@ class Study:
             raise DataError("the split has no test rows; say 'split.test = 0.2' or give a test part")
         look = {
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
-            "who": _user(),
+            "who": who or _hashed_login(),
             "target": target,
             "runs": list(runs),
         }
@@ -639,8 +647,10 @@ class Study:
         return {}
 
 
-def _user() -> str:
+def _hashed_login() -> str:
+    """Return ``user`` and 8 hex digits that tell the users of one machine apart and do not name them."""
     try:
-        return getpass.getuser()
+        login = getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container's user may have a number and no name
-        return f"uid {os.getuid()}"
+        login = f"uid {os.getuid()}"
+    return f"user {fingerprint([login, machine()])[:8]}"

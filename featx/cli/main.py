@@ -6,6 +6,7 @@ import typer
 
 from featx.cli import cache, data, leaks, listings, models
 from featx.errors import FeatxError, TooManyFailuresError
+from featx.masking import masked
 
 TOO_MANY_FAILURES = 3
 INTERRUPTED = 130  # what typer exits with after Ctrl-C
@@ -49,7 +50,7 @@ def main() -> None:
             sys.stderr.write("interrupted; what was done is kept\n")
         raise
     except (FeatxError, OSError) as error:
-        sys.stderr.write(f"error: {error}{_remedy(error)}\n")
+        sys.stderr.write(f"error: {masked(str(error))}{_remedy(error)}\n")
         sys.exit(TOO_MANY_FAILURES if isinstance(error, TooManyFailuresError) else 1)
 
 

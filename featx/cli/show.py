@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from featx.masking import masked, masked_values
+
 if TYPE_CHECKING:
     from featx.answers import Answers
     from featx.checkup import Diagnosis
@@ -48,7 +50,7 @@ def console() -> Console:
 
 def as_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object; nan becomes null."""
-    print(json.dumps(_finite(value), ensure_ascii=False, indent=2))
+    print(json.dumps(masked_values(_finite(value)), ensure_ascii=False, indent=2))
 
 
 def plain(result: Any) -> Any:
@@ -85,7 +87,7 @@ def cell(value: object) -> str:
 
 def say(text: str) -> None:
     """Print a line."""
-    console().print(text, markup=False)
+    console().print(masked(text), markup=False)
 
 
 def counted(counts: Mapping[str, int], limit: int = 12) -> str:
