@@ -52,6 +52,10 @@ def main() -> None:
     except (FeatxError, OSError) as error:
         sys.stderr.write(f"error: {masked(str(error))}{_remedy(error)}\n")
         sys.exit(TOO_MANY_FAILURES if isinstance(error, TooManyFailuresError) else 1)
+    except (MemoryError, OverflowError) as error:  # a source that states impossible sizes where nothing checks them
+        reason = f"{type(error).__name__} {error}".rstrip()
+        sys.stderr.write(f"error: there is not enough memory for what was asked ({reason}); what was done is kept\n")
+        sys.exit(1)
 
 
 def _remedy(error: Exception) -> str:
