@@ -12,8 +12,7 @@ import json
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -29,7 +28,7 @@ from featx.errors import ArtifactError, FeatxError
 from featx.file_names import is_folder_name
 from featx.parsing import ParseError, checked, parse_json
 from featx.runfolder import PREDICTIONS
-from featx.seals import write_sealed
+from featx.seals import has_valid_seal, write_sealed
 from featx.specs.base import Spec
 from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.finetune import NetworkSpec
@@ -41,7 +40,6 @@ HEADER = "header.json"
 BODIES = {"head": "model.joblib", "network": "model.safetensors", "ensemble": "ensemble.json"}
 RECORDED = ("featx", "scikit-learn", "xgboost", "numpy", "joblib", "optuna")
 RECORDED_OF_NETWORKS = ("featx", "torch", "torchvision", "timm", "pytorch-lightning", "numpy")
-MODULES = {"scikit-learn": "sklearn", "pytorch-lightning": "pytorch_lightning"}  # packages with another name inside
 GOLDEN_TOLERANCE = 1e-6
 ANSWERS = "answers"  # the layer of a network whose output is what it answers
 
@@ -229,14 +227,15 @@ def read_header(path: str | Path) -> tuple[Path, Header]:
         raise ArtifactError(f"{file} has format {newer}, this featx reads up to {FORMAT}; update featx")
     try:
         header = Header.model_validate_json(text)
-        unchanged = is_unchanged(parse_json(text))
+        fields = parse_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "as a whole"
         raise ArtifactError(f"{file} is not a header of format {FORMAT} or older ({where}: {first['msg']})") from error
     except ParseError as error:
         raise ArtifactError(f"{file} {error}; make the run again with '--force'") from error
-    if not unchanged:
+    is_sealed = header.seal is not None or header.format >= SEALED_FROM
+    if is_sealed and not has_valid_seal(fields):
         raise ArtifactError(f"{file} was edited after it was made; make the run again with '--force'")
     return folder, header
 
@@ -268,10 +267,15 @@ def _format_of(text: bytes) -> int:
 
 
 def write_header(folder: Path, **fields: Any) -> None:
-    """Write the header of a model whose body and predictions stand in `folder`."""
+    """Write the header of a model whose body and predictions stand in `folder`; it names weights without folders."""
     body = BODIES[fields["kind"]]
     files = {name: sha256_of(folder / name) for name in (body, PREDICTIONS) if (folder / name).is_file()}
     header = Header(body_sha256=files[body], files_sha256=files, **fields)
+    embeddings = tuple(one.model_copy(update={"request": one.request.portable}) for one in header.embeddings)
+    header = header.model_copy(update={"embeddings": embeddings})
+    if header.network is not None:
+        network = header.network.model_copy(update={"request": header.network.request.portable})
+        header = header.model_copy(update={"network": network})
     write_header_file(folder, header)
 
 
@@ -331,6 +335,9 @@ def write_head(folder: Path, model: Any, header: dict[str, Any], golden_x: NDArr
 def load_head(folder: Path, header: Header) -> Any:
     """Return the scikit-learn object of a head, its golden inputs replayed.
 
+    ``model.joblib`` is unpickled, which runs any code that its author put there; the header's checksum shows only that
+    the file is the one that the header was written for.
+
     Raises
     ------
     ArtifactError
@@ -343,6 +350,11 @@ def load_head(folder: Path, header: Header) -> Any:
 
 def replayed(body: Path, header: Header, read: Callable[[Path], Any]) -> Any:
     """Return what stands in a head's body, once it answers its golden inputs as it did.
+
+    Parameters
+    ----------
+    read
+        Opens the body; ``joblib.load`` runs code that stands in it.
 
     Raises
     ------
@@ -430,9 +442,17 @@ def beneath(folder: Path, header: Header, above: tuple[Path, ...] = ()) -> dict[
 
 def differing_versions(header: Header) -> str:
     """Return the packages that are not those that a model was made with, as a sentence; empty where all are."""
-    here = {name: version(name) if find_spec(MODULES.get(name, name)) else "not there" for name in header.versions}
+    here = {name: _installed_version(name) for name in header.versions}
     odd = [f"{name} {header.versions[name]} (here {now})" for name, now in here.items() if header.versions[name] != now]
     return f"made with {', '.join(odd)}" if odd else ""
+
+
+def _installed_version(package: str) -> str:
+    """Return the version in a package's metadata; nothing is imported, since a header may come from a stranger."""
+    try:
+        return version(package)
+    except (PackageNotFoundError, ValueError):  # ValueError: an empty name
+        return "not there"
 
 
 def _versions(header: Header | None) -> str:

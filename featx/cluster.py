@@ -20,7 +20,6 @@ ANSWER_S = 10.0  # in which a scheduler and its workers answer
 START_S = 120.0  # in which processes that are started here are there
 ALONE_S = 120.0  # that are waited for a worker once all are lost
 LOOK_S = 2.0
-HOST, ANY = "127.0.0.1", "127.0.0.1:0"
 
 
 def _distributed() -> Any:
@@ -48,9 +47,15 @@ def connected(spec: ClusterSpec) -> Iterator[Any]:
     dask = _distributed()
     with ExitStack() as closing:
         closing.enter_context(_errors_told_once())
-        address = spec.scheduler or closing.enter_context(_started(spec.workers_local or 1)).scheduler_address
+        address, security = spec.scheduler, None
+        if address is None:
+            from featx.local_workers import started  # imports Dask
+
+            address, security = closing.enter_context(started(spec.workers_local or 1))
         try:
-            client = closing.enter_context(dask.Client(address, timeout=ANSWER_S, set_as_default=False))
+            client = closing.enter_context(
+                dask.Client(address, security=security, timeout=ANSWER_S, set_as_default=False)
+            )
         except (OSError, ValueError) as error:  # TimeoutError is an OSError
             raise ClusterError(
                 f"no Dask scheduler answers at {address!r} within {ANSWER_S:.0f} s; start one ('dask scheduler'), or "
@@ -72,21 +77,6 @@ def _errors_told_once() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def _started(n_workers: int) -> Any:
-    """Start workers as processes of their own: a caller's main module is not run again, so none needs a guard."""
-    from distributed.deploy.subprocess import SubprocessWorker
-
-    dask = _distributed()
-    how = {"nthreads": 1, "memory_limit": 0, "host": HOST, "dashboard": False, "silence_logs": logging.CRITICAL}
-    worker = {"cls": SubprocessWorker, "options": {"worker_kwargs": how}}
-    scheduler = {
-        "cls": dask.Scheduler,
-        "options": {"host": HOST, "port": 0, "dashboard": False, "dashboard_address": ANY},
-    }
-    workers = dict.fromkeys(range(n_workers), worker)
-    return dask.SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL)
 
 
 def _check(client: Any, spec: ClusterSpec) -> None:

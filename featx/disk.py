@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from featx.errors import IncompleteError
+from featx.errors import IncompleteError, StoreError
 from featx.parsing import ParseError, checked, parse_json, read_parquet
 
 if TYPE_CHECKING:
@@ -87,11 +87,36 @@ def whole_folder(final: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Wait until no other process holds the lock file `path`, hold it while the block runs; a kill lets it go."""
+    """Wait until no other process holds the lock file `path`, hold it while the block runs; a kill lets it go.
+
+    Raises
+    ------
+    StoreError
+        it is a link.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as handle:
+    handle = open_lock(path, os.O_CREAT)
+    try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(handle)
+
+
+def open_lock(path: Path, flags: int = 0) -> int:
+    """Return the file descriptor of a lock file, whose content stays as it is.
+
+    Raises
+    ------
+    StoreError
+        it is a link: whoever can write to a shared folder could make it lead to any file.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise StoreError(f"lock file {path} is a link, expected a file; remove it") from error
+        raise
 
 
 def _show(private: Path, final: Path) -> None:

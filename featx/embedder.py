@@ -165,8 +165,9 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         asked = {name: getattr(self, name) for name in EmbeddingRequest.model_fields if name != "decoding"}
         checked_spec(EmbeddingSection, type(self).__name__, **asked)  # knows the names of backbones
         request = checked_spec(EmbeddingRequest, type(self).__name__, **asked)
-        own = request.weights not in {"default", "none"}
-        return request.model_copy(update={"weights": str(Path(request.weights).absolute())}) if own else request
+        if not request.has_own_weights:
+            return request
+        return request.model_copy(update={"weights": str(Path(request.weights).absolute())})
 
     def _engine(self) -> EngineSpec:
         if self.on_error not in {"raise", "nan"}:

@@ -26,9 +26,14 @@ line and exits with 1; in Python each error is also the builtin type that a call
 
 from collections.abc import Sequence
 
+from featx.masking import masked
+
 
 class FeatxError(Exception):
-    """Base of all errors that featx raises on purpose."""
+    """Base of all errors that featx raises on purpose; URLs in its message tell no secrets."""
+
+    def __str__(self) -> str:
+        return masked(super().__str__())
 
 
 class RecipeError(FeatxError, ValueError):
@@ -55,7 +60,7 @@ class UnknownNameError(FeatxError, KeyError):
     """A registry has no such name."""
 
     def __str__(self) -> str:  # KeyError would print the message quoted
-        return str(self.args[0])
+        return masked(str(self.args[0]))
 
 
 class DataError(FeatxError, ValueError):

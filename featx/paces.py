@@ -1,10 +1,14 @@
 """How many images a second networks embed on this machine: a note of each pass, beside the stores that it filled."""
 
+import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from featx.disk import locked, read_json_as, write_json
+from featx.errors import FeatxError
+
+logger = logging.getLogger(__name__)
 
 FEWEST = 32  # images that a pace is told from
 # Largest ratio of two measurements of one rate that count as equal.
@@ -74,19 +78,31 @@ class Pace:
 
 
 def keep_pace(notes: Path, pace: Pace) -> None:
-    """Remember a pass in the cache's folder of notes, in the place of one no larger that filled the same."""
+    """Remember a pass in the cache's folder of notes, in the place of one no larger that filled the same.
+
+    A note that cannot be kept is logged: what it describes is done all the same.
+    """
     if pace.n < FEWEST:
         return
-    with locked(notes / ".paces.lock"):
-        known = known_paces(notes)
-        same = [one for one in known if set(one.embeddings) == set(pace.embeddings)]
-        if any(one.n > pace.n for one in same):
-            return
-        write_json(notes / "paces.json", [asdict(one) for one in [*(o for o in known if o not in same), pace]])
+    try:
+        with locked(notes / ".paces.lock"):
+            known = known_paces(notes)
+            same = [one for one in known if set(one.embeddings) == set(pace.embeddings)]
+            if any(one.n > pace.n for one in same):
+                return
+            write_json(notes / "paces.json", [asdict(one) for one in [*(o for o in known if o not in same), pace]])
+    except (OSError, FeatxError) as error:
+        logger.warning("the rate of this pass is not noted: %s", error)
 
 
 def known_paces(notes: Path) -> list[Pace]:
-    """Return the passes that are remembered."""
+    """Return the passes that are remembered.
+
+    Raises
+    ------
+    IncompleteError
+        the file holds something else; says which one to remove.
+    """
     path = notes / "paces.json"
     return read_json_as(path, list[Pace]) if path.is_file() else []
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd  # decoders start without it
 
 MAX_NESTING = 100  # levels of lists and tables inside each other; what reads and writes values calls itself a level
+# Values that a Parquet file may state: columns of equal values take next to nothing in it.
+MAX_TABLE_VALUES = 500_000_000
 T = TypeVar("T")
 
 
@@ -65,14 +67,23 @@ def read_parquet(source: Path | bytes, columns: Collection[str] = ()) -> "pd.Dat
     ParseError
         it cannot be read, or a column is missing.
     """
-    import pandas as pd
-
     given = io.BytesIO(source) if isinstance(source, bytes) else source
-    frame: pd.DataFrame = _parsed("a Parquet table", lambda: pd.read_parquet(given))
+    frame: pd.DataFrame = _parsed("a Parquet table", lambda: _read_parquet(given))
     if missing := [name for name in columns if name not in frame.columns]:
         found = ", ".join(map(str, frame.columns)) or "none"
         raise ParseError(f"has no column {missing[0]!r}; columns: {found}")
     return frame
+
+
+def _read_parquet(source: Path | io.BytesIO) -> "pd.DataFrame":
+    import pandas as pd
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(source) as file:
+        n_values = file.metadata.num_rows * file.metadata.num_columns
+        if n_values > MAX_TABLE_VALUES:
+            raise ParseError(f"it states {n_values} values, expected at most {MAX_TABLE_VALUES}")
+    return pd.read_parquet(source)
 
 
 def parse_csv(content: bytes, **options: Any) -> "pd.DataFrame":

@@ -11,6 +11,7 @@ from featx.errors import ArtifactError
 from featx.specs.base import Spec
 
 Format = Literal["onnx", "skops", "joblib"]
+FORMATS: dict[str, Format] = {".onnx": "onnx", ".skops": "skops", ".joblib": "joblib"}  # by a file's ending
 
 
 class Parity(Spec):
@@ -80,7 +81,8 @@ def read_passport(model: Path) -> Passport:
     Raises
     ------
     ArtifactError
-        there is none, it cannot be read, or the model was cut short or changed.
+        there is none, it cannot be read, it names another format than the file's ending, or the model was cut short or
+        changed.
     """
     file = passport_file(model)
     if not model.is_file() or not file.is_file():
@@ -90,6 +92,11 @@ def read_passport(model: Path) -> Passport:
     except ValidationError as error:
         first = error.errors()[0]
         raise ArtifactError(f"{file} is not a passport ({'.'.join(map(str, first['loc']))}: {first['msg']})") from error
+    if (by_ending := FORMATS.get(model.suffix)) != found.file_format:
+        raise ArtifactError(
+            f"{file} says that {model.name} has format {found.file_format!r}, its ending says "
+            f"{by_ending or model.suffix!r}; it is not opened: write both with 'featx export'"
+        )
     if (now := sha256_of(model)) != found.sha256:
         raise ArtifactError(
             f"{model} does not match its passport (sha256 {now[:12]}…, expected {found.sha256[:12]}…): it was cut "

@@ -27,6 +27,7 @@ from featx.artifact import (
 from featx.decision import DecisionRule, decided_codes
 from featx.ensembles.ballots import Ballots, Combiner, Vote
 from featx.errors import ArtifactError, DataError, IncompleteError
+from featx.masking import masked_values
 from featx.passport import is_exported, read_passport
 from featx.recipe import CHECKPOINT, Recipe, load_recipe
 from featx.registry import VOTES
@@ -34,12 +35,13 @@ from featx.rescoring import rescored
 from featx.scoring import decided
 from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, ResolvedEmbedding
 from featx.threads import single_threaded
-from featx.workspace import Study
+from featx.workspace import Study, read_locked
 
 if TYPE_CHECKING:
     from featx.embeddings.files import EmbeddedFiles
     from featx.networks.features import Built
 
+N_FOLDERS_ABOVE = 3  # of a run that are searched for weights: its study, the folder of runs, the project
 Columns = Mapping[str, NDArray[np.float32]]  # fingerprint of an embedding → (n, d)
 
 
@@ -53,10 +55,13 @@ class Model(ABC):
         The run's.
     header
         What it says of itself.
+    folder
+        The run's, or the one that an exported model lies in.
     """
 
     name: str
     header: Header = field(repr=False)
+    folder: Path
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -67,6 +72,17 @@ class Model(ABC):
     def embeddings(self) -> tuple[ResolvedEmbedding, ...]:
         """What it takes, side by side."""
         return self.header.embeddings
+
+    @property
+    def embeddings_here(self) -> tuple[ResolvedEmbedding, ...]:
+        """`embeddings`, each file of weights by its path on this machine.
+
+        Raises
+        ------
+        WeightsError
+            one is not found.
+        """
+        return tuple(_with_weights(one, self.folder) for one in self.embeddings)
 
     @property
     def networks(self) -> "Mapping[EmbeddingRequest, Built]":
@@ -132,8 +148,27 @@ class Model(ABC):
             raise DataError(
                 f"expected paths of images, found {type(odd[0]).__name__}; use 'featx.ImageEmbedder' for arrays"
             )
-        embedded = embed_files([str(image) for image in given], self.embeddings, device, self.networks)
+        embedded = embed_files([str(image) for image in given], self.embeddings_here, device, self.networks)
         return answers(self, embedded)
+
+
+def _with_weights(embedding: ResolvedEmbedding, model_folder: Path) -> ResolvedEmbedding:
+    """Return an embedding whose file of weights is found, where it has one.
+
+    It is looked for where the study's last extraction read it, in the model's folder, the three folders above it and
+    the working directory, and in the folder ``weights`` of each.
+    """
+    request, sha256 = embedding.request, embedding.spec.weights_sha256
+    if not request.has_own_weights:
+        return embedding
+    from featx.networks.weights import find_weights
+
+    locked = read_locked(model_folder.parent)
+    read_before = [one.weights_file[0] for one in locked if one.weights_file and one.spec.weights_sha256 == sha256]
+    near = [model_folder, *model_folder.absolute().parents[:N_FOLDERS_ABOVE], Path()]
+    folders = [*(Path(file).parent for file in read_before), *near, *(folder / "weights" for folder in near)]
+    file = find_weights(request.weights, sha256, folders)
+    return embedding.model_copy(update={"request": request.model_copy(update={"weights": str(file)})})
 
 
 @dataclass(frozen=True)
@@ -150,15 +185,7 @@ class HeadModel(Model):
 
 @dataclass(frozen=True)
 class NetworkModel(Model):
-    """A fine-tuned network: what it answers is read off it like an embedding.
-
-    Attributes
-    ----------
-    folder
-        Of the run.
-    """
-
-    folder: Path
+    """A fine-tuned network: what it answers is read off it like an embedding."""
 
     @cached_property
     def embeddings(self) -> tuple[ResolvedEmbedding, ...]:
@@ -279,11 +306,14 @@ class EnsembleModel(Model):
 def load(path: str | Path) -> Model:
     """Return a finished run as a model that answers.
 
+    A head's ``model.joblib`` and an exported ``.joblib`` are pickles: opening one runs any code that its author put
+    there, so load only those whose author you trust. Networks (safetensors) and exported ``.skops`` files run no code.
+
     Parameters
     ----------
     path
-        A run folder, or the model inside; or what ``featx export`` wrote as skops (which is read without running
-        anything that stands in it) or joblib. An ensemble's members are looked for beside its folder.
+        A run folder, or the model inside; or what ``featx export`` wrote as skops or joblib, where the file's ending
+        says which. An ensemble's members are looked for beside its folder.
 
     Raises
     ------
@@ -295,13 +325,14 @@ def load(path: str | Path) -> Model:
 
 
 def _exported(path: Path) -> Model:
+    """Return an exported model; ``.joblib`` is unpickled, which runs code that stands in it, ``.skops`` never is."""
     import joblib
 
     passport = read_passport(path)
-    if passport.file_format == "onnx":
+    if path.suffix not in {".skops", ".joblib"}:
         raise ArtifactError(f"{path} is for ONNX Runtime; to use it with featx, load the run {passport.run!r}")
-    read = safe.read if passport.file_format == "skops" else joblib.load
-    return HeadModel(passport.run, passport.header, replayed(path, passport.header, read))
+    read = safe.read if path.suffix == ".skops" else joblib.load
+    return HeadModel(passport.run, passport.header, path.parent, replayed(path, passport.header, read))
 
 
 def _load(path: Path, loaded: dict[Path, Model]) -> Model:
@@ -314,7 +345,7 @@ def _load(path: Path, loaded: dict[Path, Model]) -> Model:
 
 def _load_anew(folder: Path, header: Header, loaded: dict[Path, Model]) -> Model:
     if header.kind == "head":
-        return HeadModel(folder.name, header, load_head(folder, header))
+        return HeadModel(folder.name, header, folder, load_head(folder, header))
     if header.kind == "network":
         network = NetworkModel(folder.name, header, folder.absolute())
         network.built  # noqa: B018 (checked as it is loaded, and kept for the images to come)
@@ -329,7 +360,7 @@ def _load_ensemble(folder: Path, header: Header, loaded: dict[Path, Model]) -> E
     vote: Vote = VOTES.get(method)
     members = tuple(_load(folder.parent / name, loaded) for name in named)
     try:
-        model = EnsembleModel(folder.name, header, method, members, vote.read(fields))
+        model = EnsembleModel(folder.name, header, folder, method, members, vote.read(fields))
         model.check_combiner()
     except (ValueError, TypeError, IndexError) as error:
         reason = str(error).splitlines()[0]
@@ -359,6 +390,8 @@ def predict(
 ) -> dict[str, Answers]:
     """Return the answers of a recipe's finished runs for images; each backbone sees each image once.
 
+    The heads of these runs are unpickled, which runs any code that stands in them.
+
     Parameters
     ----------
     runs
@@ -381,7 +414,7 @@ def predict(
     if not runs and (damaged := study.damaged()):
         raise IncompleteError(f"{damaged[0].damage}, or name the runs to ask with '--run'")
     models = [_load(rescored(study, run).path, loaded) for run in study.runs(names=tuple(runs) or None)]
-    needed = tuple(dict.fromkeys(one for model in models for one in model.embeddings))
+    needed = tuple(dict.fromkeys(one for model in models for one in model.embeddings_here))
     networks = {key: network for model in models for key, network in model.networks.items()}
     embedded = embed_files([str(image) for image in images], needed, device, networks)
     return {model.name: answers(model, embedded) for model in models}
@@ -401,7 +434,8 @@ def describe(path: str | Path) -> dict[str, Any]:
         it is neither.
     """
     if Path(path).suffix == ".toml":
-        return load_recipe(path).model_dump(mode="json")
+        described: dict[str, Any] = masked_values(load_recipe(path).model_dump(mode="json"))
+        return described
     folder, header = read_header(path)
     said = header.model_dump(mode="json", exclude={"golden"})
     if header.kind != "ensemble":

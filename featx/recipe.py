@@ -167,8 +167,7 @@ class Recipe(Spec):
 
     def completed(self, request: EmbeddingRequest) -> EmbeddingRequest:
         """Return a request with what the recipe says once for all of them: its own folder and decoding."""
-        own = request.weights not in {"default", "none"}
-        weights = str(self.folder / request.weights) if own else request.weights
+        weights = str(self.folder / request.weights) if request.has_own_weights else request.weights
         return request.model_copy(update={"weights": weights, "decoding": self.decoding})
 
     def waits_for(self, request: EmbeddingRequest) -> bool:

@@ -68,10 +68,13 @@ def source_place(source: str, folder: Path) -> str:
     Parameters
     ----------
     source
-        A path, relative to `folder`; ``package:NAME/FOLDER`` inside an installed Python package; or a URL.
+        A path, relative to `folder`; ``package:NAME/FOLDER`` inside an installed Python package, which is found by its
+        top-level name and not imported; or a URL.
 
     Raises
     ------
+    DataError
+        the package's name is not that of a top-level package.
     MissingExtraError
         the package is not installed; names the extra that brings it.
     """
@@ -84,9 +87,11 @@ def source_place(source: str, folder: Path) -> str:
 
 def _in_package(place: str) -> Path:
     package, _, inside = place.partition("/")
+    if not package.isidentifier():  # to find what stands after a dot, Python imports what stands before it
+        raise DataError(f"data.source: {package!r} is not the name of a top-level package; write 'package:NAME/FOLDER'")
     try:
         spec = find_spec(package)
-    except ModuleNotFoundError:  # of what stands before a dot in `package`
+    except ValueError:  # a module that was loaded without a spec, such as __main__
         spec = None
     if spec is None or not spec.submodule_search_locations:
         extra = EXTRA_OF.get(package)

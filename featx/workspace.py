@@ -29,13 +29,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from featx.disk import file_state, read_table, sha256_of, whole_folder, write_table
+from featx.disk import file_state, machine, read_table, sha256_of, whole_folder, write_table
 from featx.errors import DataError, IncompleteError
 from featx.extraction import EXTRACTION, damaged_files, read_extracted
 from featx.facts import Facts
 from featx.file_names import file_name
+from featx.masking import masked, masked_values, with_secrets
 from featx.metrics import GREATER_IS_BETTER, chosen_metric
 from featx.openings import OpeningLog
 from featx.recipe import Recipe, load_recipe
@@ -69,8 +70,8 @@ WHAT_CHANGED = {
     "val_units": "was made with other groups or copies in val",
 }
 EMBEDDINGS, BOUNDARIES = "embeddings.lock.json", "boundaries.lock.json"  # what heads and what networks stand on
-COPIES, COPY_COLUMNS = ("digest", "copy", "similarity")
-COPIES_STATE = "copies.parquet", "copies.json"
+COPIES, COPIES_STATE = "copies.parquet", "copies.json"
+COPY_COLUMNS = ("digest", "copy", "similarity")
 PARTS = ("train", "val", "test")
 COPY_SEARCH_VERSION = 2  # of `featx.embeddings.copies`; copies found by another version are looked for again
 HAS_EMBEDDING = ("embedded", "cached", "duplicate")
@@ -100,6 +101,24 @@ class LockedEmbedding(ResolvedEmbedding):
         if any(getattr(self.spec, name) != current[name].default for name in ("decode", "format")):
             return False
         return self.weights_file is None or file_state(self.weights_file[0]) == self.weights_file
+
+
+class EmbeddingLock(BaseModel):
+    """The content of the files that name what embeddings were resolved to."""
+
+    embeddings: list[dict[str, Any]]
+
+
+def read_locked(folder: Path) -> tuple[LockedEmbedding, ...]:
+    """Return what the embeddings of a study's last extraction were resolved to; empty before the first."""
+    path = folder / EMBEDDINGS
+    if not path.is_file():
+        return ()
+    locked = read_sealed(path, "run 'featx extract' again", EmbeddingLock).embeddings
+    try:
+        return tuple(map(LockedEmbedding.model_validate, locked))
+    except ValidationError:  # written by another version: the next extraction writes it anew
+        return ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +220,9 @@ class Study:
             only_chosen = now == {**then, "chosen": now["chosen"]}
             what = "choice of images ('keep', 'balance')" if only_chosen else "[data] or its label file"
             raise IncompleteError(f"the recipe's {what} changed after the last extraction; {self._extract_first()}")
-        return Manifest.from_frame(self._table("manifest.parquet"))
+        frame = self._table("manifest.parquet")
+        frame["uri"] = [with_secrets(uri, self.recipe.data.source) for uri in frame["uri"]]
+        return Manifest.from_frame(frame)
 
     def _table(self, name: str) -> pd.DataFrame:
         """Return a table that extract left (`featx.extraction.TABLES`)."""
@@ -225,14 +246,7 @@ class Study:
     @cached_property
     def locked(self) -> tuple[LockedEmbedding, ...]:
         """What the embeddings of the last extraction were resolved to; empty before the first."""
-        path = self.folder / EMBEDDINGS
-        if not path.is_file():
-            return ()
-        locked = read_sealed(path, self._extract_again())["embeddings"]
-        try:
-            return tuple(map(LockedEmbedding.model_validate, locked))
-        except ValidationError:  # written by another version: the next extraction writes it anew
-            return ()
+        return read_locked(self.folder)
 
     def readable(self) -> set[str]:
         """Return the digests of images that the last extraction found readable; none before the first."""
@@ -247,8 +261,8 @@ class Study:
         """Return what tells whether the source's labels, and the images chosen, are those of the last extraction."""
         data, targets = self.recipe.data, self.recipe.targets
         return {
-            "data": data.identity(),
-            "source": source_place(data.source, self.recipe.folder),
+            "data": masked_values(data.identity()),
+            "source": masked(source_place(data.source, self.recipe.folder)),
             "labels": [list(state) for state in label_states(data, self.recipe.folder)],
             "chosen": {
                 name: target.identity()
@@ -458,8 +472,13 @@ class Study:
         texts = [rows.column(column).map(category_text) for column in columns]
         return np.array([" × ".join(values) for values in zip(*texts, strict=True)], dtype=object)
 
-    def open_test(self, target: str, runs: Sequence[str]) -> Known:
+    def open_test(self, target: str, runs: Sequence[str], who: str | None = None) -> Known:
         """Return the labels of the test split, and log who looked, when, and at which runs.
+
+        Parameters
+        ----------
+        who
+            The name to log; by default a hash of the login name, since reports show it.
 
         Raises
         ------
@@ -471,7 +490,7 @@ class Study:
             raise DataError("the split has no test rows; say 'split.test = 0.2' or give a test part")
         look = {
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
-            "who": _user(),
+            "who": who or _hashed_login(),
             "target": target,
             "runs": list(runs),
         }
@@ -697,8 +716,10 @@ class Study:
         return {}
 
 
-def _user() -> str:
+def _hashed_login() -> str:
+    """Return ``user`` and 8 hex digits that tell the users of one machine apart and do not name them."""
     try:
-        return getpass.getuser()
+        login = getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container's user may have a number and no name
-        return f"uid {os.getuid()}"
+        login = f"uid {os.getuid()}"
+    return f"user {fingerprint([login, machine()])[:8]}"

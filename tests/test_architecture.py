@@ -13,6 +13,7 @@ import featx
 ROOT = Path(featx.__file__).parent
 # Each may import only from those before it; heads and finetuning do not see each other.
 ORDER = [
+    "masking",
     "errors",
     "escaping",
     "parsing",
@@ -24,6 +25,7 @@ ORDER = [
     "spreadsheets",
     "paces",
     "specs",
+    "local_workers",
     "file_names",
     "cluster",
     "sources",

@@ -5,8 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featx.disk import file_state, read_json, read_table, whole_file, whole_folder, write_json, write_table, write_text
-from featx.errors import IncompleteError
+from featx.disk import (
+    file_state,
+    locked,
+    read_json,
+    read_table,
+    whole_file,
+    whole_folder,
+    write_json,
+    write_table,
+    write_text,
+)
+from featx.errors import IncompleteError, StoreError
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -115,3 +125,20 @@ def test_a_files_state_changes_with_its_content_and_is_none_where_there_is_no_fi
     assert file_state(file) == before
     file.write_text("abcd")
     assert file_state(file) != before
+
+
+@pytest.mark.parametrize("target", ["precious", "gone"])
+def test_a_lock_file_that_is_a_link_is_refused(target: str, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("content")
+    (tmp_path / "a.lock").symlink_to(tmp_path / target)
+    with pytest.raises(StoreError, match="is a link, expected a file; remove it"), locked(tmp_path / "a.lock"):
+        pass
+    assert (tmp_path / "precious").read_text() == "content"
+    assert not (tmp_path / "gone").exists()
+
+
+def test_a_lock_file_keeps_its_content(tmp_path: Path) -> None:
+    (tmp_path / "a.lock").write_text("content")
+    with locked(tmp_path / "a.lock"):
+        pass
+    assert (tmp_path / "a.lock").read_text() == "content"

@@ -55,3 +55,34 @@ def test_the_rate_of_a_pass_is_that_of_its_batches_where_its_halves_agree() -> N
     assert rate_of_batches([[9.0, 0.01, 0.01, 0.02, 0.02]]) is None
     assert rate_of_batches([even, [0.01] * 4]) is None
     assert rate_of_batches([]) is None
+
+
+def _read_only(notes: Path) -> None:
+    notes.parent.mkdir(exist_ok=True)
+    notes.write_text("a file where the folder should be")
+
+
+def _linked_lock(notes: Path) -> None:
+    notes.mkdir()
+    (notes / ".paces.lock").symlink_to(notes.parent / "precious")
+
+
+def _other_content(notes: Path) -> None:
+    notes.mkdir()
+    (notes / "paces.json").write_text('[{"n": 1}, 2]')
+
+
+def _no_json(notes: Path) -> None:
+    notes.mkdir()
+    (notes / "paces.json").write_bytes(b"\xff{")
+
+
+@pytest.mark.parametrize("spoil", [_read_only, _linked_lock, _other_content, _no_json])
+def test_a_note_that_cannot_be_kept_is_logged(
+    spoil: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "precious").write_text("content")
+    spoil(tmp_path / "notes")
+    keep_pace(tmp_path / "notes", Pace(("a",), 100, 20.0))
+    assert "the rate of this pass is not noted" in caplog.text
+    assert (tmp_path / "precious").read_text() == "content"

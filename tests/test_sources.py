@@ -17,7 +17,6 @@ def test_a_source_is_relative_to_the_folder_given(tmp_path: Path) -> None:
 def test_a_source_may_lie_inside_an_installed_package() -> None:
     here = Path(next(iter(featx.__path__)))
     assert source_place("package:featx/images", Path("/elsewhere")) == str(here / "images")
-    assert source_place("package:featx.images", Path("/elsewhere")) == str(here / "images")
     assert source_place("package:featx", Path("/elsewhere")) == str(here)
 
 
@@ -25,9 +24,21 @@ def test_a_url_is_relative_to_nothing(tmp_path: Path) -> None:
     assert source_place("s3://bucket/some/prefix", tmp_path) == "s3://bucket/some/prefix"
 
 
-@pytest.mark.parametrize("package", ["no_such_package", "no_such_package.inside", "featx.gone"])
+@pytest.mark.parametrize("package", ["no_such_package", "__main__"])
 def test_a_package_that_is_not_installed_is_named(package: str, tmp_path: Path) -> None:
     with pytest.raises(MissingExtraError, match=f"no Python package '{package}' is installed; install it with pip"):
+        source_place(f"package:{package}/data", tmp_path)
+
+
+@pytest.mark.parametrize("package", ["evil.sub", "evil.sub.more", ".evil", "evil.", "", "../evil", "featx.images"])
+def test_only_a_top_level_package_is_looked_for_and_none_imported(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "evil" / "sub").mkdir(parents=True)
+    (tmp_path / "evil" / "__init__.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert source_place("package:evil/sub", tmp_path) == str(tmp_path / "evil" / "sub")
+    with pytest.raises(DataError, match="is not the name of a top-level package|no Python package ''"):
         source_place(f"package:{package}/data", tmp_path)
 
 

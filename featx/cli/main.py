@@ -7,6 +7,7 @@ import typer
 from featx.cli import cache, data, leaks, listings, models
 from featx.errors import FeatxError, TooManyFailuresError
 from featx.escaping import escaped
+from featx.masking import masked
 
 TOO_MANY_FAILURES = 3
 INTERRUPTED = 130  # what typer exits with after Ctrl-C
@@ -50,8 +51,12 @@ def main() -> None:
             sys.stderr.write("interrupted; what was done is kept\n")
         raise
     except (FeatxError, OSError) as error:
-        sys.stderr.write(escaped(f"error: {error}{_remedy(error)}") + "\n")
+        sys.stderr.write(escaped(f"error: {masked(str(error))}{_remedy(error)}") + "\n")
         sys.exit(TOO_MANY_FAILURES if isinstance(error, TooManyFailuresError) else 1)
+    except (MemoryError, OverflowError) as error:  # a source that states impossible sizes where nothing checks them
+        reason = f"{type(error).__name__} {error}".rstrip()
+        sys.stderr.write(f"error: there is not enough memory for what was asked ({reason}); what was done is kept\n")
+        sys.exit(1)
 
 
 def _remedy(error: Exception) -> str:

@@ -183,6 +183,10 @@ def evaluate(
     groups: Annotated[bool, typer.Option("--groups", help="The chosen run's scores of each group too.")] = False,
     coverage: CoverageOption = None,
     abstain_below: AbstainOption = None,
+    who: Annotated[
+        str | None,
+        typer.Option("--who", metavar="NAME", help="Logged with --final.", show_default="a hash of the login name"),
+    ] = None,
     recipe: RecipeOption = None,
     target: TargetOption = None,
     json: JsonOption = False,
@@ -198,7 +202,7 @@ def evaluate(
 
     with watching() as watch:
         found = featx.evaluate(
-            recipe, target=target, final=final, coverage=coverage, abstain_below=abstain_below, watch=watch
+            recipe, target=target, final=final, coverage=coverage, abstain_below=abstain_below, who=who, watch=watch
         )
     show.as_json(_evaluations(found)) if json else show.evaluations(found, per_class, groups)
 

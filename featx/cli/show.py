@@ -11,6 +11,7 @@ from rich.table import Table
 
 from featx.cli.text import as_text
 from featx.escaping import escaped_json
+from featx.masking import masked, masked_values
 
 if TYPE_CHECKING:
     from featx.answers import Answers
@@ -52,7 +53,8 @@ def console() -> Console:
 
 def as_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object; nan and infinity, which JSON has not, become null."""
-    print(escaped_json(json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False)))
+    values = masked_values(_finite(value))
+    print(escaped_json(json.dumps(values, ensure_ascii=False, indent=2, allow_nan=False)))
 
 
 def plain(result: Any) -> Any:
@@ -95,7 +97,7 @@ def cell(value: object) -> str:
 
 def say(text: str = "") -> None:
     """Print a line."""
-    console().print(as_text(text))
+    console().print(as_text(masked(text)))
 
 
 def counted(counts: Mapping[str, int], limit: int = 12) -> str:

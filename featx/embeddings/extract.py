@@ -27,6 +27,7 @@ from featx.images.digests import DigestCache, Identity, identified
 from featx.images.readers import Listing, read_source
 from featx.images.selection import selected
 from featx.images.splits import classes_without, split
+from featx.masking import without_secrets
 from featx.paces import Pace, keep_pace, rate_of_batches
 from featx.progress import Watch, unwatched
 from featx.recipe import EmbeddingSection, Recipe, checked_spec
@@ -379,7 +380,9 @@ def _leave(
     new = {one.request for one in locked}
     lock = [one.model_dump(mode="json") for one in study.locked if one.request not in new]
     lock += [one.model_dump(mode="json") for one in locked]
-    write_table(study.folder / "manifest.parquet", manifest.to_frame())
+    frame = manifest.to_frame()
+    frame["uri"] = [without_secrets(uri, study.recipe.data.source) for uri in frame["uri"]]
+    write_table(study.folder / "manifest.parquet", frame)
     write_table(study.folder / "split.parquet", parts.rename_axis("id").reset_index())
     write_sealed(study.folder / "split.json", study.split_state())
     write_table(study.folder / "outcomes.parquet", outcomes)

@@ -175,6 +175,7 @@ def evaluate(  # noqa: PLR0913 (all but the first are options by name, one each 
     final: bool = False,
     coverage: float | None = None,
     abstain_below: float | None = None,
+    who: str | None = None,
     watch: Watch = unwatched,
 ) -> list[Evaluation]:
     """Score all finished runs, one table a target.
@@ -189,6 +190,8 @@ def evaluate(  # noqa: PLR0913 (all but the first are options by name, one each 
         Adds how often prediction sets made for this coverage hold the truth, and their size; of numbers, intervals.
     abstain_below
         Adds the share of images whose guess has at least this probability, and the accuracy on these.
+    who
+        With `final`: the name that the log and reports show; by default a hash of the login name.
 
     Raises
     ------
@@ -200,7 +203,7 @@ def evaluate(  # noqa: PLR0913 (all but the first are options by name, one each 
     study = Study.open(recipe)
     beliefs = Beliefs(coverage, abstain_below)
     copies = copied(study, watch)
-    return [_evaluate(study, name, final, beliefs, copies) for name in _with_runs(study, target)]
+    return [_evaluate(study, name, final, beliefs, copies, who) for name in _with_runs(study, target)]
 
 
 def _with_runs(study: Study, target: str | None) -> list[str]:
@@ -212,7 +215,9 @@ def _with_runs(study: Study, target: str | None) -> list[str]:
     return having or names
 
 
-def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs, copies: Copies) -> Evaluation:
+def _evaluate(  # noqa: PLR0913 (as `evaluate`)
+    study: Study, target: str, final: bool, beliefs: Beliefs, copies: Copies, who: str | None
+) -> Evaluation:
     runs = study.runs(target)
     truth = study.labels(target)
     metric = study.metric(target)
@@ -224,7 +229,7 @@ def _evaluate(study: Study, target: str, final: bool, beliefs: Beliefs, copies: 
     ranked = sorted(runs, key=lambda run: (-merits[run.name], run.name != chosen, run.name))
     part = str(choosers[chosen].part[0])
     if final:
-        test = study.open_test(target, [run.name for run in ranked])
+        test = study.open_test(target, [run.name for run in ranked], who)
         tables = {run.name: run.answers.of("test") for run in ranked}
         more = {
             run.name: beliefs.on_test((choosers[run.name], truth), (tables[run.name], test), study.groups)

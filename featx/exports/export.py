@@ -67,6 +67,8 @@ def export(
 ) -> list[Exported]:
     """Write a head or a network for other software.
 
+    A head is unpickled from its run first, which runs any code that stands in it.
+
     Parameters
     ----------
     run
@@ -221,7 +223,7 @@ class _Export:
 
     def _embeddings(self) -> tuple[ResolvedEmbedding, ...]:
         """Return what the networks give; of a fine-tuned one, its own answers."""
-        return load(self.run.path).embeddings if self.header.kind == "network" else self.header.embeddings
+        return load(self.run.path).embeddings_here
 
     @property
     def _is_reduced(self) -> bool:

@@ -24,7 +24,7 @@ from featx.specs.engine import EngineSpec
 from featx.specs.finetune import FinetuneSpec
 from featx.storage.store import EmbeddingStore
 from featx.tables import Ids, Manifest
-from featx.workspace import BOUNDARIES, LockedEmbedding, Study
+from featx.workspace import BOUNDARIES, EmbeddingLock, LockedEmbedding, Study
 
 FASTER = 2.0  # times: networks that only predict run in better runtimes than those that learn
 OPERATIONS_A_BYTE = 100.0  # that take as long as to write or read a byte of activations: 100 GFLOP/s, 1 GB/s
@@ -140,7 +140,7 @@ class Supply:
     def _note(self, boundary: LockedEmbedding) -> None:
         """Leave word that the recipe stands on a boundary, for whoever clears the cache up."""
         file = self.study.folder / BOUNDARIES
-        known = read_sealed(file, "remove it")["embeddings"] if file.is_file() else []
+        known = read_sealed(file, "remove it", EmbeddingLock).embeddings if file.is_file() else []
         own = boundary.model_dump(mode="json")
         if own not in known:
             write_sealed(file, {"embeddings": [*known, own]})

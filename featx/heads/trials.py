@@ -16,7 +16,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from featx.disk import locked
+from featx.disk import locked, open_lock
 from featx.errors import DataError
 from featx.heads.hindsight import importances
 from featx.heads.scaling import Params
@@ -99,13 +99,13 @@ class Trials:
         )
 
     def __enter__(self) -> Self:
-        self._handle = self._mine.open("w")
+        self._handle = open_lock(self._mine, os.O_CREAT)
         fcntl.flock(self._handle, fcntl.LOCK_EX)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._mine.unlink(missing_ok=True)
-        self._handle.close()
+        os.close(self._handle)
 
     def _in(self, *states: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states)
@@ -248,11 +248,14 @@ def _lock(journal: Path) -> Path:
 def _is_dead(lock: Path) -> bool:
     """Whether no process holds a worker's lock file."""
     try:
-        with lock.open("r+") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        handle = open_lock(lock)
     except FileNotFoundError:
         return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    finally:
+        os.close(handle)
     lock.unlink(missing_ok=True)
     return True

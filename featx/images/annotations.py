@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from featx.errors import DataError, ReadError
 from featx.images.archives import ShardsTree
 from featx.images.contents import read
 from featx.images.names import base_of, is_archive_name, is_image_name, part_in, rule_against, suffix_of
+from featx.images.npy import read_npy
 from featx.images.readers import Listing
 from featx.images.trees import Entry, Tree, is_tree, open_tree
 from featx.parsing import parse_json
@@ -140,14 +140,14 @@ def _columns(kind: str, entry: Entry) -> dict[str, Any]:
         content = read(entry.uri)
         assert isinstance(content, bytes)
         return dict(_values(kind, suffix_of(entry.name), content))
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, OverflowError, MemoryError, RecursionError) as error:
         reason = error if isinstance(error, ReadError) else f"cannot be read: {error}"
         raise DataError(f"annotation {entry.name!r} {reason}; mend it or take it out") from error
 
 
 def _values(kind: str, suffix: str, content: bytes) -> Iterator[tuple[str, Any]]:
     if suffix == ".npy":
-        array = np.load(io.BytesIO(content), allow_pickle=False)
+        array = read_npy(io.BytesIO(content), len(content))
         if array.size == 1:
             yield kind, _number_or_text(str(array.item()))
         elif array.size <= LONGEST:

@@ -1,38 +1,30 @@
 """Zip and tar archives, read without unpacking."""
 
-import bz2
-import gzip
+import io
 import lzma
 import os
-import shutil
 import tarfile
-import tempfile
 import weakref
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import IO, Any, ClassVar, Protocol
+from typing import IO, ClassVar, Protocol
 
 from featx.disk import file_state
 from featx.errors import DataError, ReadError
 from featx.images.contents import State, check_size, text_of
 from featx.images.names import is_archive_name, is_image_name, suffix_of
 from featx.images.trees import Entry, FolderTree, NamedEntries
+from featx.images.unpacking import UNPACKERS, unpack
 
 BROKEN = (OSError, EOFError, RuntimeError, NotImplementedError, ValueError, zipfile.BadZipFile, tarfile.TarError,
-          zlib.error, lzma.LZMAError)  # fmt: skip
-UNPACKERS: dict[str, Callable[..., Any]] = {
-    ".gz": gzip.open,
-    ".tgz": gzip.open,
-    ".bz2": bz2.open,
-    ".tbz2": bz2.open,
-    ".xz": lzma.open,
-    ".txz": lzma.open,
-}
+          zlib.error, lzma.LZMAError, MemoryError, OverflowError)  # fmt: skip
+# Number of members of one tar; each takes about 1 KiB of memory.
+MAX_MEMBERS = 10_000_000
 
 
 class Archive(Protocol):
@@ -65,17 +57,8 @@ class ZipArchive:
 
 def _seekable(path: str) -> IO[bytes]:
     """Return a tar as a stream to jump about in; a compressed one is unpacked once, into a file without a name."""
-    if (unpack := UNPACKERS.get(suffix_of(path))) is None:
-        return Path(path).open("rb")
-    unpacked = tempfile.TemporaryFile()  # noqa: SIM115 (stays open as long as it is in use)
-    try:
-        with unpack(path, "rb") as packed:
-            shutil.copyfileobj(packed, unpacked)
-    except BROKEN:
-        unpacked.close()
-        raise
-    unpacked.seek(0)
-    return unpacked
+    chunks = UNPACKERS.get(suffix_of(path))
+    return Path(path).open("rb") if chunks is None else unpack(chunks(path), path)
 
 
 class TarArchive:
@@ -86,9 +69,15 @@ class TarArchive:
         weakref.finalize(self, self._stream.close)
         self._file = tarfile.open(fileobj=self._stream, mode="r:")  # noqa: SIM115 (as above)
         weakref.finalize(self, self._file.close)
-        self._infos = {info.name: info for info in self._file.getmembers()}
+        self._infos = {info.name: info for info in self._members()}
         self._check_end()
         self._lock = Lock()
+
+    def _members(self) -> Iterator[tarfile.TarInfo]:
+        for number, info in enumerate(self._file, start=1):
+            if number > MAX_MEMBERS:
+                raise tarfile.ReadError(f"it has more than {MAX_MEMBERS} members")
+            yield info
 
     def _check_end(self) -> None:
         """Raise where no mark follows the last member: what is cut off or damaged there is the end to tarfile."""
@@ -104,12 +93,13 @@ class TarArchive:
 
     def read(self, name: str) -> bytes:
         """See `Archive`."""
-        info = self._infos[name]
-        check_size(info.size if info.isreg() else 1)
         with self._lock:
-            member = self._file.extractfile(info)
+            member = self._file.extractfile(self._infos[name])
             if member is None:
                 raise ReadError("is not a regular file")
+            # What a link leads to has a size of its own.
+            check_size(member.seek(0, io.SEEK_END))
+            member.seek(0)
             return member.read()
 
 
@@ -117,8 +107,10 @@ class TarArchive:
 def _opened(path: str, state: State) -> Archive:
     try:
         return ZipArchive(path) if path.lower().endswith(".zip") else TarArchive(path)
+    except DataError:
+        raise
     except BROKEN as error:
-        reason = str(error).partition("\n")[0].rstrip(":")
+        reason = (str(error) or type(error).__name__).partition("\n")[0].rstrip(":")
         raise DataError(f"{path} cannot be read as an archive, it may be cut off: {reason}") from error
 
 
@@ -150,7 +142,7 @@ def read_member(rest: str) -> bytes:
     except DataError as error:
         raise ReadError(str(error)) from error
     except BROKEN as error:
-        raise ReadError(f"is damaged in its archive: {error}") from error
+        raise ReadError(f"is damaged in its archive: {str(error) or type(error).__name__}") from error
     check_size(len(content))
     return content
 

@@ -33,8 +33,10 @@ def digest(content: Content) -> str:
     if isinstance(content, bytes):
         return hashlib.sha256(content).digest()[:16].hex()
     values = np.ascontiguousarray(content.astype(content.dtype.newbyteorder("<"), copy=False))
-    head = f"{values.dtype.str}{values.shape}".encode()
-    return hashlib.sha256(head + values.tobytes()).digest()[:16].hex()
+    found = hashlib.sha256(f"{values.dtype.str}{values.shape}".encode())
+    is_plain = values.dtype.kind in "biuf"
+    found.update(values.reshape(-1).view(np.uint8).data if is_plain else values.tobytes())
+    return found.digest()[:16].hex()
 
 
 def read(uri: str) -> Content:
@@ -86,8 +88,13 @@ def check_size(n_bytes: int) -> None:
     """
     if not n_bytes:
         raise ReadError("is empty")
-    if n_bytes > MOST_BYTES:
-        raise ReadError(f"has {n_bytes} bytes, expected at most {MOST_BYTES} for one image")
+    if reason := too_large(n_bytes):
+        raise ReadError(reason)
+
+
+def too_large(n_bytes: int) -> str:
+    """Say why a file or a row of an array is not read as one image; empty where its size allows it."""
+    return f"has {n_bytes} bytes, expected at most {MOST_BYTES} for one image" if n_bytes > MOST_BYTES else ""
 
 
 def file_uri(path: str) -> str:

@@ -23,6 +23,12 @@ FORMATS = ["JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "PPM"]
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"}
 MOST_PIXELS = 178_956_970  # Pillow's own limit: 0.5 GB once decoded
 ORIENTATION = 0x0112  # the EXIF tag
+TIFF_TILE_WIDTH, TIFF_TILE_LENGTH = 322, 323
+# Bytes of a pixel in Pillow's memory, by mode; all other modes take the largest number.
+MAX_PIXEL_BYTES = 4
+PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
+# Number of values, or pixels, that are converted at a time.
+BLOCK_VALUES = 1 << 20
 CHANNELS = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 # Broken metadata and sizes short of a bomb are warnings to Pillow; the outcome of the file says what matters.
 warnings.filterwarnings("ignore", module=r"PIL\..*")
@@ -56,6 +62,7 @@ def decode(content: Content, decoding: Decoding | None = None, required_px: int 
 
 def _from_bytes(data: bytes, decoding: Decoding, required_px: int) -> Image.Image:
     with Image.open(io.BytesIO(data), formats=_formats()) as opened:
+        _check_decoded(opened, decoding.max_bytes)
         _seek(opened, decoding.frame)
         if opened.format == "JPEG" and (plain := _plain_jpeg(opened, data, decoding, required_px)):
             return plain
@@ -71,6 +78,7 @@ def from_image(opened: Image.Image, decoding: Decoding) -> Image.Image:
         it cannot be decoded; the message is the reason alone.
     """
     try:
+        _check_decoded(opened, decoding.max_bytes)
         opened.load()
         if opened.format in {"JPEG", "MPO"} and opened.mode == "CMYK" and "adobe" not in opened.info:
             # Pillow takes all CMYK JPEGs for Adobe's, whose values are inverted.
@@ -82,6 +90,25 @@ def from_image(opened: Image.Image, decoding: Decoding) -> Image.Image:
         raise
     except Exception as error:  # on broken files Pillow raises whatever comes to its plugins
         raise ReadError(_broken(error)) from error
+
+
+def _check_decoded(opened: Image.Image, max_bytes: int) -> None:
+    """Check that a picture's pixels may be decoded, from what its header says.
+
+    Raises
+    ------
+    ReadError
+        they, or one tile of a TIFF file, which is decoded whole however small the picture is, take too many bytes.
+    """
+    _check_bytes(opened.width * opened.height * PIXEL_BYTES.get(opened.mode, MAX_PIXEL_BYTES), max_bytes)
+    tags = getattr(opened, "tag_v2", {})
+    width, length = (int(tags.get(tag, 0)) for tag in (TIFF_TILE_WIDTH, TIFF_TILE_LENGTH))
+    _check_bytes(width * length * MAX_PIXEL_BYTES, max_bytes)
+
+
+def _check_bytes(n_bytes: int, max_bytes: int) -> None:
+    if n_bytes > max_bytes:
+        raise ReadError(f"has {n_bytes} bytes once decoded, expected at most {max_bytes} (decoding.max_bytes)")
 
 
 def _broken(error: Exception) -> str:
@@ -132,9 +159,19 @@ def _opaque(image: Image.Image, decoding: Decoding) -> Image.Image:
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
         return Image.fromarray(eight_bits(np.asarray(image), decoding))
     if image.has_transparency_data:
-        front = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", front.size, decoding.background), front).convert("RGB")
+        return _on_background(image, decoding.background)
     return image.convert("L" if image.mode in {"1", "L"} else "RGB")
+
+
+def _on_background(image: Image.Image, background: str) -> Image.Image:
+    """Lay a picture on a colour, some rows at a time: all at once would take the memory of five pictures."""
+    found = Image.new("RGB", image.size)
+    step = max(1, BLOCK_VALUES // image.width)
+    for top in range(0, image.height, step):
+        box = (0, top, image.width, min(top + step, image.height))
+        front = image.crop(box).convert("RGBA")
+        found.paste(Image.alpha_composite(Image.new("RGBA", front.size, background), front).convert("RGB"), box)
+    return found
 
 
 def from_array(values: NDArray[Any], decoding: Decoding) -> Image.Image:
@@ -159,6 +196,7 @@ def from_array(values: NDArray[Any], decoding: Decoding) -> Image.Image:
         raise ReadError(f"has shape {shape}, expected (h, w), (h, w, channels) or (channels, h, w)")
     if values.shape[0] * values.shape[1] > MOST_PIXELS:
         raise ReadError(f"has {values.shape[0] * values.shape[1]} pixels, expected at most {MOST_PIXELS}")
+    _check_bytes(values.nbytes, decoding.max_bytes)
     pixels = np.ascontiguousarray(eight_bits(values, decoding))
     return Image.fromarray(pixels, "L" if pixels.ndim == 2 else CHANNELS[pixels.shape[2]])
 
@@ -177,15 +215,22 @@ def eight_bits(values: NDArray[Any], decoding: Decoding) -> Pixels:
         return values.astype(np.uint8) * 255
     if values.dtype.kind not in "iuf":
         raise ReadError(f"holds {values.dtype}, expected numbers")
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
+    # Some values at a time: intermediate results of all would take the memory of ten pictures.
+    flat = values.reshape(-1)
+    blocks = [slice(start, start + BLOCK_VALUES) for start in range(0, flat.size, BLOCK_VALUES)]
+    if values.dtype.kind == "f" and not all(np.isfinite(flat[block]).all() for block in blocks):
         raise ReadError("holds nan or infinity")
+    found: Pixels = np.zeros(values.shape, dtype=np.uint8)
+    pixels = found.reshape(-1)
     if values.dtype.kind == "u" and values.dtype.itemsize == 2 and decoding.value_range is None:  # of any byte order
-        return np.asarray(values // 257, dtype=np.uint8)
+        for block in blocks:
+            pixels[block] = flat[block] // 257
+        return found
     low, high = decoding.value_range or _range_of(values)
-    if low == high:
-        return np.zeros(values.shape, dtype=np.uint8)
-    scaled: NDArray[np.float64] = (values.astype(np.float64) - low) * 255.0 / (high - low)
-    found: Pixels = np.rint(scaled.clip(0, 255)).astype(np.uint8)
+    if low < high:
+        for block in blocks:
+            scaled: NDArray[np.float64] = (flat[block].astype(np.float64) - low) * 255.0 / (high - low)
+            pixels[block] = np.rint(scaled.clip(0, 255))
     return found
 
 

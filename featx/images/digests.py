@@ -14,6 +14,7 @@ from typing import Self
 
 from featx.errors import ReadError, StoreError
 from featx.images.contents import State, digest, read
+from featx.masking import masked
 
 READERS = 4  # threads: files are waited for more than they are worked on
 AHEAD = 4096
@@ -50,6 +51,8 @@ def identify(uri: str) -> Identity:
         return Identity(outcome="missing", reason="there is no such file")
     except ReadError as error:
         return Identity(outcome="unreadable", reason=str(error))
+    except (MemoryError, OverflowError) as error:
+        return Identity(outcome="unreadable", reason=f"needs more memory than there is ({type(error).__name__})")
 
 
 def identify_all(uris: Sequence[str]) -> Iterator[Identity]:
@@ -84,14 +87,14 @@ class DigestCache:
         """Yield the digest of each image whose file is as it was when it was last read; ``""`` for the others."""
         find = "SELECT uri, size, mtime_ns, digest FROM json_each(?) CROSS JOIN digests ON uri = value"
         for start in range(0, len(uris), AHEAD):
-            asked = uris[start : start + AHEAD]
+            asked = list(map(masked, uris[start : start + AHEAD]))
             held = {row[:3]: row[3] for row in self._database.execute(find, [json.dumps(asked)])}
             for uri, state in zip(asked, states[start : start + AHEAD], strict=True):
                 yield held.get((uri, *state), "") if state else ""
 
     def remember(self, rows: Sequence[tuple[str, State, str]]) -> None:
         """Keep (uri, state, digest) of images that were read after their files had settled."""
-        values = [(uri, *state, text) for uri, state, text in rows]
+        values = [(masked(uri), *state, text) for uri, state, text in rows]
         with kept(self._path, self._database):
             self._database.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", values)
 

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Any, ClassVar
 
 from featx.errors import DataError, ReadError
-from featx.images.contents import REFUSED, State, check_size
+from featx.images.contents import REFUSED, State, check_size, too_large
 from featx.images.trees import Entry, NamedEntries
 from featx.sources import filesystem_at
 
@@ -51,7 +51,9 @@ class ObjectTree(NamedEntries):
         for key, info in found.items():
             name = key.lstrip("/").removeprefix(folder.strip("/")).lstrip("/")
             if name:
-                entries[name] = Entry(name, filesystem.unstrip_protocol(key), _state(info))
+                reason = too_large(info.get("size") or 0)
+                outcome = "unreadable" if reason else ""
+                entries[name] = Entry(name, filesystem.unstrip_protocol(key), _state(info), outcome, reason)
         return entries
 
 

@@ -72,7 +72,21 @@ class TableReader:
             for entry in root.beside([entry.name for entry in entries])
             if entry.uri not in named
         }
-        return Listing.of(entries, frame, ignored, names)
+        return Listing.of(entries, frame, ignored, names, _outside_warnings(root, names, data.labels.file))
+
+
+def _outside_warnings(root: Tree, names: list[str], table: str) -> list[str]:
+    """Say once that paths of a table lead out of the folder that they start from: its author chose them."""
+    if not isinstance(root, FolderTree):
+        return []
+    home = f"{os.path.abspath(root.place)}{os.sep}"  # noqa: PTH100 (links are not followed)
+    odd = [name for name in names if name.startswith("/") or ".." in name]
+    outside = [name for name in odd if not os.path.abspath(os.path.join(home, name)).startswith(home)]  # noqa: PTH100, PTH118
+    if not outside:
+        return []
+    return [
+        f"{len(outside)} paths of {table} lead out of {root.place}, first {outside[0]!r}; check that they are meant"
+    ]
 
 
 def unread_tables(source: str) -> list[str]:

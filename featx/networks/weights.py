@@ -5,7 +5,7 @@ import os
 import shutil
 import urllib.request
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -77,6 +77,41 @@ class WeightsFile:
     def _wanted(self, found: str) -> str:
         digest = f"sha256 beginning {self.sha256}" if self.sha256 else "sha256 not published"
         return f"weights {self.path.name} ({digest}): {found}; expected in {self.path.parent}; {self.remedy}"
+
+
+def find_weights(file: str, sha256: str, folders: Sequence[Path]) -> Path:
+    """Return the file that a model's header names by its name and SHA-256, on this machine.
+
+    Parameters
+    ----------
+    file
+        Its name, or a path where it may lie.
+    sha256
+        64 hex digits of its content.
+    folders
+        Where else to look, beside the folders of ``$FEATX_WEIGHTS`` and the one in which torchvision keeps weights.
+
+    Raises
+    ------
+    WeightsError
+        no file of this name and content is there; names the folders.
+
+    Notes
+    -----
+    Only files of this name are read.
+    """
+    path = Path(file)
+    stated = [Path(one) for one in os.environ.get("FEATX_WEIGHTS", "").split(os.pathsep) if one]
+    places = list(dict.fromkeys(one.absolute() for one in (path.parent, *stated, *folders, hub_folder())))
+    files = [place / path.name for place in places if (place / path.name).is_file()]
+    for candidate in files:
+        if sha256_of_weights(candidate) == sha256:
+            return candidate
+    others = f" (another file of this name is {files[0]})" if files else ""
+    raise WeightsError(
+        f"weights {path.name} (sha256 {sha256}): not found{others}; looked in {', '.join(map(str, places))}; put the "
+        "file into one of them, or its folder into $FEATX_WEIGHTS"
+    )
 
 
 def sha256_of_weights(path: Path) -> str:

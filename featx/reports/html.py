@@ -13,6 +13,7 @@ from featx.disk import write_text
 from featx.evaluation.evaluate import Evaluation, evaluate, last_final
 from featx.evaluation.groups import bias_text, size_text
 from featx.evaluation.leakage import leaks
+from featx.masking import masked
 from featx.metrics import aligned
 from featx.recipe import Recipe
 from featx.reliability import kept, reliability
@@ -81,6 +82,7 @@ def report(recipe: str | Path | Recipe | None = None) -> Path:
         parts={part: len(study.ids(part)) for part in ("train", "val", "test")},
         embeddings=_embeddings(study, sections),
         versions=_versions(study, sections),
+        source=masked(study.recipe.data.source),
         coverage=COVERAGE,
         commit=commit(),
         made=datetime.now(UTC).isoformat(timespec="seconds"),

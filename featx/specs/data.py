@@ -75,15 +75,19 @@ class ReaderSpec(Spec):
         and ``folder`` elsewhere.
     drop_unlabelled
         Leave out images that lack a label instead of stopping at them.
+    external
+        Read HDF5 datasets whose values lie in other files (external storage, virtual datasets). Whoever made such a
+        file chooses which files of this machine are read, and their content reaches reports.
     """
 
-    added_later: ClassVar[Mapping[str, object]] = {"arrays": [], "drop_unlabelled": False}
+    added_later: ClassVar[Mapping[str, object]] = {"arrays": [], "drop_unlabelled": False, "external": False}
 
     source: str
     labels: LabelsSpec | None = None
     arrays: tuple[ArraySpec, ...] = ()
     reader: str | None = None
     drop_unlabelled: bool = False
+    external: bool = False
 
     @field_validator("reader")
     @classmethod

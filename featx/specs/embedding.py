@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from pathlib import PurePath
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -32,12 +33,20 @@ class Decoding(Spec):
     reduced
         Decode large JPEGs at 1/2, 3/8, 1/4 or 1/8 where that is still twice what the network takes: faster, and other
         numbers.
+    max_bytes
+        Bytes that the pixels of one image may take once decoded; an image that would take more is unreadable. It
+        changes no number, and is no part of an embedding's fingerprint.
     """
 
     background: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] = "#ffffff"
     frame: Annotated[int, Field(ge=0)] = 0
     value_range: tuple[float, float] | None = None
     reduced: bool = False
+    max_bytes: Annotated[int, Field(ge=1)] = 1 << 30
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields that change numbers."""
+        return {name: value for name, value in super().identity().items() if name != "max_bytes"}
 
     @model_validator(mode="after")
     def _range_has_a_width(self) -> "Decoding":
@@ -117,6 +126,17 @@ class EmbeddingRequest(Spec):
     def nickname(self) -> str:
         """How runs call it: by its tap where that tells most, by its backbone otherwise."""
         return (self.backbone if self.tap == "last" else self.tap).replace(":", "/").rpartition("/")[2]
+
+    @property
+    def has_own_weights(self) -> bool:
+        """Whether `weights` names a file."""
+        return self.weights not in {"default", "none"}
+
+    @property
+    def portable(self) -> "EmbeddingRequest":
+        """The same with the name of its weights' file without the folder, which other machines do not have."""
+        name = PurePath(self.weights).name
+        return self.model_copy(update={"weights": name}) if self.has_own_weights else self
 
     @property
     def network_key(self) -> "EmbeddingRequest":

@@ -53,9 +53,10 @@ class ClusterSpec(Spec):
     Attributes
     ----------
     scheduler
-        Address of a scheduler that runs, ``tcp://HOST:PORT``.
+        Address of a scheduler that runs, ``tls://HOST:PORT`` or ``tcp://HOST:PORT``. This process and the workers
+        unpickle what it sends, which runs any code that stands in it.
     workers_local
-        Or processes to start here, for as long as the work takes.
+        Or processes to start here, for as long as the work takes; they talk by TLS with a key made for the call.
     """
 
     scheduler: str | None = None

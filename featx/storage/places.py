@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from featx.errors import DataError
+from featx.masking import masked
 from featx.sources import is_url
 from featx.storage import leases
 from featx.storage.shelves import LocalShelf, Shelf
@@ -39,7 +40,7 @@ class CachePlace:
     notes: Path
 
     def __str__(self) -> str:
-        return self.stores
+        return masked(self.stores)
 
     @property
     def folder(self) -> Path | None:

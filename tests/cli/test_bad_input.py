@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from featx.cli.main import main
+from featx.images.readers import Listing
+from featx.registry import READERS
+from featx.specs.data import ReaderSpec
 from tests.conftest import TOY_RECIPE, make_images
 
 
@@ -188,3 +191,33 @@ def test_usage_errors_exit_with_2(home: Path, capsys: pytest.CaptureFixture[str]
     assert run("fit", "--trials", "0") == 2
     assert run("extrct") == 2
     assert "No such command 'extrct'" in capsys.readouterr().err
+
+
+class _Greedy:
+    """A reader of somebody's own that asks for more than there is."""
+
+    rank = 99
+    size: int
+
+    def recognise(self, source: str, labels: str | None) -> None:
+        return None
+
+    def read(self, data: ReaderSpec, folder: Path) -> Listing:
+        raise AssertionError(bytes(self.size))
+
+
+@READERS.register("greedy_in_bytes")
+class _GreedyInBytes(_Greedy):
+    size = 1 << 50
+
+
+@READERS.register("greedy_in_numbers")
+class _GreedyInNumbers(_Greedy):
+    size = 1 << 70
+
+
+@pytest.mark.parametrize("reader", ["greedy_in_bytes", "greedy_in_numbers"])
+def test_too_little_memory_is_one_line(reader: str, toy_home: Path, complains) -> None:  # type: ignore[no-untyped-def]
+    recipe = toy_home / "featx.toml"
+    recipe.write_text(recipe.read_text().replace('source = "images"', f'source = "images"\nreader = "{reader}"'))
+    complains("extract", "there is not enough memory for what was asked")

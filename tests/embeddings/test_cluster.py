@@ -1,10 +1,14 @@
 """Extraction by Dask workers: the same vectors, whoever dies, and one line for what cannot work."""
 
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import distributed
+import psutil
 import pytest
 
 import featx
@@ -139,3 +143,20 @@ def test_a_picture_that_kills_its_decoder_costs_itself_inside_a_dask_worker(shar
     (store,) = plans[0].stores
     store.refresh()
     assert store.missing(uris) == [deadly]
+
+
+def test_workers_of_this_machine_talk_to_the_call_alone() -> None:
+    with featx.cluster.connected(ClusterSpec(workers_local=1)) as client:
+        address = client.scheduler.address
+        assert address.startswith("tls://127.0.0.1:")
+        assert all(one.startswith("tls://") for one in featx.cluster.addresses(client))
+        assert client.submit(sum, [1, 2]).result() == 3
+        for stranger in (address, address.replace("tls", "tcp")):
+            for security in (None, distributed.Security.temporary()):
+                with pytest.raises((OSError, RuntimeError, TypeError)):
+                    distributed.Client(address=stranger, security=security, timeout=2, set_as_default=False)
+        others = [" ".join(one.cmdline()) for one in psutil.Process().children(recursive=True)]
+        assert not any("PRIVATE KEY" in line for line in others)
+        folders = [one for one in Path(tempfile.gettempdir()).glob("featx-key-*") if one.stat().st_uid == os.getuid()]
+        assert folders
+        assert all(one.stat().st_mode & 0o077 == 0 for one in folders)

@@ -1,7 +1,9 @@
 """Files for other software: what they answer, what stands beside them, and what is not opened."""
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import joblib
@@ -9,12 +11,13 @@ import numpy as np
 import pytest
 
 import featx
-from featx import safe
+from featx import artifact, safe
+from featx.disk import sha256_of
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import ArtifactError, DataError
 from featx.exports.export import Exported
 from featx.heads.models import Task
-from featx.passport import read_passport
+from featx.passport import passport_file, read_passport
 from featx.registry import HEADS
 from featx.workspace import Study
 from tests.exports.test_onnx_heads import NEW, fit
@@ -100,8 +103,6 @@ def test_types_that_heads_are_not_made_of_are_named_and_not_built(run: str) -> N
 
 def _with_sha256_of(copy: Exported) -> None:
     """Let a passport speak of the file that stands there now."""
-    from featx.disk import sha256_of
-
     passport = json.loads(Path(copy.passport).read_text())
     Path(copy.passport).write_text(json.dumps(passport | {"sha256": sha256_of(Path(copy.path))}))
 
@@ -130,3 +131,41 @@ def test_what_cannot_be_exported_is_said(run: str) -> None:
     featx.export(run, out="out")
     with pytest.raises(ArtifactError, match=f"is for ONNX Runtime; to use it with featx, load the run '{run}'"):
         featx.load(f"out/{run}.onnx")
+
+
+class _Command:
+    """A pickle that makes a file when it is opened."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("opened",)
+
+
+@pytest.mark.parametrize("stated", ["joblib", "skops", "onnx"])
+@pytest.mark.parametrize("name", ["m.skops", "m.onnx", "m.SKOPS", "m.pkl", "m.joblib.gz", "m"])
+def test_only_a_file_called_joblib_is_unpickled(run: str, name: str, stated: str) -> None:
+    (copy,) = featx.export(run, "joblib", out="out")
+    model = Path("out", name)
+    joblib.dump(_Command(), model)
+    passport = json.loads(Path(copy.passport).read_text())
+    fields = {"file_format": stated, "sha256": sha256_of(model)}
+    passport_file(model).write_text(json.dumps(passport | fields))
+    with pytest.raises(ArtifactError, match="it is not opened|is not a skops file|is for ONNX Runtime"):
+        featx.load(model)
+    assert not Path("opened").exists()
+
+
+def test_all_that_unpickles_says_so() -> None:
+    for function in (featx.load, featx.predict, featx.export, artifact.load_head, artifact.replayed):
+        assert "runs" in str(function.__doc__), function
+        assert "code" in str(function.__doc__), function
+
+
+def test_versions_of_a_header_import_nothing(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("evil").mkdir()
+    Path("evil/__init__.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(".")
+    header = artifact.read_header(Study.open(None).folder / run)[1]
+    names = ["evil", "evil.sub", ".evil", "", "../evil", "os.path"]
+    odd = artifact.differing_versions(header.model_copy(update={"versions": dict.fromkeys(names, "1")}))
+    assert odd.count("(here not there)") == len(names)
+    assert "evil" not in sys.modules

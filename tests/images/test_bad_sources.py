@@ -197,7 +197,7 @@ def test_images_and_labels_of_different_number_are_told(tmp_path: Path) -> None:
         file["x"], file["y"] = NOISE, [0, 1, 0, 1, 0]
     recipe = recipe_of(tmp_path, '[[data.arrays]]\nimages = "a.h5#x"\nlabels = { y = "a.h5#y" }')
     assert refused_recipe(recipe) == (
-        "data.arrays: 'a.h5#x' has 6 rows and 'a.h5#y' has 5; expected as many labels as images"
+        "data.arrays: 'a.h5#x' has 6 rows and 'a.h5#y' has shape (5,); expected as many labels as images"
     )
 
 

@@ -1,0 +1,129 @@
+"""Sources that lead to other files of this machine: refused, or named."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import featx
+from featx.errors import DataError, ReadError
+from featx.images.arrays import read_row
+from featx.images.readers import read_source
+from featx.images.table import _check_values
+from featx.specs.data import LabelsSpec, ReaderSpec
+
+SHAPE = (6, 8, 8)
+SECRET = np.random.default_rng(0).integers(0, 256, SHAPE, np.uint8)
+Hidden = Callable[[h5py.File, Path], None]
+
+
+def external(file: h5py.File, secret: Path) -> None:
+    file.create_dataset("x", SHAPE, "u1", external=[(os.fsencode(secret), 0, SECRET.nbytes)])
+
+
+def virtual(file: h5py.File, secret: Path) -> None:
+    other = secret.with_suffix(".h5")
+    with h5py.File(other, "w") as inner:
+        inner["secret"] = SECRET
+    layout = h5py.VirtualLayout(SHAPE, "u1")
+    layout[:] = h5py.VirtualSource(other, "secret", SHAPE)
+    file.create_virtual_dataset("x", layout)
+
+
+def relative(file: h5py.File, secret: Path) -> None:
+    with h5py.File(secret.parent / "beside.h5", "w") as inner:
+        inner["secret"] = SECRET
+    layout = h5py.VirtualLayout(SHAPE, "u1")
+    for row in range(6):
+        layout[row] = h5py.VirtualSource("beside.h5", "secret", SHAPE)[row]
+    file.create_virtual_dataset("x", layout)
+
+
+def recipe_of(folder: Path, extra: str = "") -> Path:
+    arrays = '[[data.arrays]]\nimages = "a.h5#x"\nlabels = { y = "a.h5#y" }\n'
+    rest = '[targets.y]\ncolumn = "y"\n[[embedding]]\nbackbone = "toy"\nweights = "none"\n'
+    (folder / "featx.toml").write_text(f'[data]\nsource = "a.h5"\n{extra}\n{arrays}{rest}')
+    return folder / "featx.toml"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret").write_bytes(SECRET.tobytes())
+    return tmp_path
+
+
+@pytest.mark.parametrize("hide", [external, virtual, relative])
+@pytest.mark.parametrize("column", ["x", "y"])
+def test_values_in_other_files_are_refused_unless_allowed(hide: Hidden, column: str, home: Path) -> None:
+    with h5py.File("a.h5", "w") as file:
+        hide(file, home / "secret")
+        if column == "y":
+            file.move("x", "z")
+            file["x"] = SECRET
+            file["y"] = file["z"]
+        else:
+            file["y"] = [0, 1, 0, 1, 0, 1]
+    refusal = r"takes its values from other files, first '.*(secret|beside).*'; copy them .* 'external = true'"
+    with pytest.raises(DataError, match=refusal):
+        featx.init("a.h5")
+    with pytest.raises(DataError, match=refusal):
+        featx.extract(recipe_of(home))
+    with pytest.raises(ReadError, match=refusal):
+        read_row(f"{home / 'a.h5'}//x/0")
+    if column == "x":
+        assert featx.extract(recipe_of(home, "external = true")).n_embedded == 6
+        np.testing.assert_array_equal(read_row(f"{home / 'a.h5'}//x/1?external"), SECRET[1])
+
+
+def test_links_to_other_files_are_not_followed(home: Path) -> None:
+    with h5py.File("other.h5", "w") as inner:
+        inner["secret"] = SECRET
+    with h5py.File("a.h5", "w") as file:
+        file["x"] = h5py.ExternalLink("other.h5", "secret")
+        file["y"] = [0, 1, 0, 1, 0, 1]
+    for extra in ("", "external = true"):
+        with pytest.raises(DataError, match="has no dataset 'x'; datasets: 'y'"):
+            featx.extract(recipe_of(home, extra))
+
+
+def test_a_virtual_dataset_of_its_own_file_is_read(home: Path) -> None:
+    with h5py.File("a.h5", "w") as file:
+        file["inside"], file["y"] = SECRET, [0, 1, 0, 1, 0, 1]
+        layout = h5py.VirtualLayout(SHAPE, "u1")
+        layout[:] = h5py.VirtualSource(file["inside"])
+        file.create_virtual_dataset("x", layout)
+    assert featx.extract(recipe_of(home)).n_embedded == 6
+
+
+def test_paths_of_a_table_that_leave_the_source_are_named_once(tmp_path: Path) -> None:
+    source = tmp_path / "photos"
+    (source / "in..side").mkdir(parents=True)
+    inside = ["a.png", "in..side/b.png", "in..side/../c.png", str(source / "d.png")]
+    outside = ["../e.png", str(tmp_path / "f.png"), "in..side/../../g.png"]
+    for name in (*inside, *outside):
+        Image.new("RGB", (4, 4)).save(source / name)
+    table = "path,class\n" + "".join(f"{name},{number % 2}\n" for number, name in enumerate([*inside, *outside]))
+    (source / "labels.csv").write_text(table)
+    found = read_source(ReaderSpec(source=str(source), labels=LabelsSpec(file="labels.csv")), tmp_path)
+    assert len(found) == 7
+    expected = f"3 paths of labels.csv lead out of {source}, first '../e.png'; check that they are meant"
+    assert found.warnings == (expected,)
+    (source / "labels.csv").write_text("path,class\n" + "".join(f"{name},a\n" for name in inside))
+    assert not read_source(ReaderSpec(source=str(source), labels=LabelsSpec(file="labels.csv")), tmp_path).warnings
+
+
+def test_a_parquet_table_of_more_values_than_memory_holds_is_refused(tmp_path: Path) -> None:
+    n_rows = 20_000_000
+    column = pa.array(np.zeros(n_rows, np.uint8))
+    pq.write_table(pa.table({f"c{number}": column for number in range(30)}), tmp_path / "labels.parquet")
+    content = (tmp_path / "labels.parquet").read_bytes()
+    assert len(content) < 2 << 20
+    with pytest.raises(ValueError, match="it states 600000000 values, expected at most 500000000"):
+        _check_values(content)
