@@ -13,6 +13,7 @@ import pytest
 from featx.disk import read_json, read_json_as, read_table
 from featx.errors import IncompleteError
 from featx.parsing import MAX_NESTING, ParseError, checked, parse_csv, parse_json, parse_toml, read_parquet
+from tests.fuzz import mutated
 
 NESTED = {depth: "[" * depth + "]" * depth for depth in (MAX_NESTING + 1, 3000, 100_000)}
 BROKEN_JSON = ["", "{", "nul", "1e400", "-1e400", '{"a": [1e999]}', "9" * 5000, b"\xff", b"\x00", *NESTED.values()]
@@ -82,23 +83,6 @@ def test_a_table_without_a_column_is_named(tmp_path: Path) -> None:
         IncompleteError, match=r"has no column 'part'; columns: id\); make it anew with 'featx extract'"
     ):
         read_table(tmp_path / "t.parquet", "featx extract", ("id", "part"))
-
-
-def mutated(content: bytes, rng: random.Random) -> bytes:
-    """Return content with a few bytes changed, removed or repeated."""
-    changed = bytearray(content)
-    for _ in range(rng.randint(1, 6)):
-        at = rng.randrange(max(1, len(changed)))
-        match rng.randrange(4):
-            case 0:
-                changed[at : at + 1] = bytes([rng.randrange(256)])
-            case 1:
-                del changed[at : at + rng.randint(1, 40)]
-            case 2:
-                changed[at:at] = changed[at : at + rng.randint(1, 40)]
-            case _:
-                changed[at : at + 1] = bytes([changed[at] ^ (1 << rng.randrange(8))]) if changed else b""
-    return bytes(changed)
 
 
 READERS: dict[str, tuple[bytes, Callable[[bytes], object]]] = {

@@ -1,6 +1,7 @@
 """Arrays in numpy's npy format, whose header is checked against the bytes that are there before any are allocated."""
 
 import math
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -43,7 +44,10 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     readers = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
     if version not in readers:
         raise ValueError(f"it has version {version} of the npy format, expected (1, 0) or (2, 0)")
-    shape, fortran_order, dtype = readers[version](stream)
+    try:
+        shape, fortran_order, dtype = readers[version](stream)
+    except (SyntaxError, TokenError, TypeError, RecursionError, MemoryError) as error:  # numpy parses it as Python
+        raise ValueError(f"its header cannot be read ({type(error).__name__})") from error
     return shape, fortran_order, dtype
 
 

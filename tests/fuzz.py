@@ -1,0 +1,293 @@
+"""Mutated files of every kind that featx reads, and what becomes of them: a result, or an error of one line."""
+
+import gzip
+import io
+import json
+import random
+import signal
+import tarfile
+import traceback
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+import featx
+from featx.errors import FeatxError
+from featx.images.contents import read
+from featx.images.decode import decode
+from featx.images.init import init
+from featx.images.readers import read_source
+from featx.recipe import load_recipe
+from featx.seals import sealed
+from featx.targets import known
+
+MAX_SECONDS = 60  # of one use: more is a hang
+N_IMAGES = 6
+RECIPE = Path("recipe.toml")
+ODD_VALUES: list[Any] = [None, True, -1, 0, 2**70, 1.5, 1e300, "", "..", "../x", "\x1b[31m", "x" * 5000, [], {}, [[]]]
+Files = Mapping[str, bytes]
+Mutate = Callable[[bytes, random.Random], bytes]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of input.
+
+    Attributes
+    ----------
+    files
+        Path below the working directory → content; for each mutation one of them is changed.
+    use
+        Reads them as a command would.
+    mutate
+        Changes a file's content.
+    """
+
+    files: Files
+    use: Callable[[], object]
+    mutate: Mutate
+
+
+@dataclass
+class Outcomes:
+    """What became of mutations.
+
+    Attributes
+    ----------
+    counts
+        Number of mutations by outcome: ``read`` or ``one line``.
+    failures
+        Mutations that ended in a traceback, a hang or a message of several lines.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+
+def mutated(content: bytes, rng: random.Random) -> bytes:
+    """Return content with a few bytes changed, removed or repeated."""
+    changed = bytearray(content)
+    for _ in range(rng.randint(1, 3)):
+        at = rng.randrange(max(1, len(changed)))
+        match rng.randrange(4):
+            case 0:
+                changed[at : at + 1] = bytes([rng.randrange(256)])
+            case 1:
+                del changed[at : at + rng.randint(1, 40)]
+            case 2:
+                changed[at:at] = changed[at : at + rng.randint(1, 40)]
+            case _:
+                changed[at : at + 1] = bytes([changed[at] ^ (1 << rng.randrange(8))]) if changed else b""
+    return bytes(changed)
+
+
+def resealed(content: bytes, rng: random.Random) -> bytes:
+    """Return a sealed JSON file with one value replaced by an odd one, and a seal that holds."""
+    fields = json.loads(content)
+    place: Any = fields
+    while True:
+        key = rng.choice(list(place) if isinstance(place, dict) else range(len(place)))
+        if not (isinstance(place[key], dict | list) and place[key] and rng.random() < 0.8):
+            break
+        place = place[key]
+    place[key] = rng.choice(ODD_VALUES)
+    return json.dumps(sealed(fields)).encode()
+
+
+def fuzz(kind: Kind, n: int, seed: int) -> Outcomes:
+    """Use `n` mutations of a kind of input in the working directory."""
+    rng, found = random.Random(seed), Outcomes()
+    for name, content in kind.files.items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(content)
+    for number in range(n):
+        name = rng.choice(list(kind.files))
+        content = kind.mutate(kind.files[name], rng)
+        Path(name).write_bytes(content)
+        try:
+            with _no_longer_than(MAX_SECONDS):
+                kind.use()
+            found.counts["read"] += 1
+        except (FeatxError, OSError, MemoryError) as error:
+            found.counts["one line"] += 1
+            if len(str(error).splitlines()) > 1:
+                found.failures.append(f"{number}, {name}: several lines: {str(error)[:200]!r}")
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            found.failures.append(
+                f"{number}, {name}: {type(error).__name__} {error} in {place.filename}:{place.lineno}"
+            )
+        Path(name).write_bytes(kind.files[name])
+    return found
+
+
+@contextmanager
+def _no_longer_than(seconds: int) -> Iterator[None]:
+    def stop(*_: object) -> None:
+        raise RuntimeError(f"it took longer than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+# Kinds of input
+
+
+def kinds(home: Path) -> dict[str, Kind]:
+    """Return all kinds; `home` is the working directory, in which a study is made for the artifacts."""
+    recipes = sorted((Path(__file__).parents[1] / "pipelines").glob("*.toml"))
+    found = {
+        "recipe": Kind(
+            {f"recipes/{file.name}": file.read_bytes() for file in recipes},
+            lambda: [load_recipe(f"recipes/{file.name}") for file in recipes],
+            mutated,
+        ),
+        "image": Kind(_pictures(), _decode_all, mutated),
+    }
+    for name, content in _tables().items():
+        found[name] = Kind({f"tables/{name}": content}, lambda name=name: _use_labels(f"tables/{name}"), mutated)  # type: ignore[misc]
+    for name, content in (_archives() | _arrays()).items():
+        found[name] = Kind({name: content}, lambda name=name: _use_source(name), mutated)  # type: ignore[misc]
+    return found | _artifacts(home)
+
+
+def _images() -> dict[str, bytes]:
+    rng = np.random.default_rng(0)
+    found = {}
+    for at in range(N_IMAGES):
+        file = io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (12, 10, 3), dtype=np.uint8)).save(file, "PNG")
+        found[f"{'ab'[at % 2]}/{at}.png"] = file.getvalue()
+    return found
+
+
+def _pictures() -> dict[str, bytes]:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8))
+    found = {}
+    for ending, name in {
+        "png": "PNG",
+        "jpg": "JPEG",
+        "tif": "TIFF",
+        "gif": "GIF",
+        "webp": "WEBP",
+        "bmp": "BMP",
+    }.items():
+        file = io.BytesIO()
+        image.save(file, name)
+        found[f"pictures/0.{ending}"] = file.getvalue()
+    return found
+
+
+def _decode_all() -> None:
+    for file in Path("pictures").iterdir():
+        decode(read(str(file)))
+
+
+def _tables() -> dict[str, bytes]:
+    frame = pd.DataFrame({"path": list(_images()), "y": list("ab") * 3, "z": np.arange(6) / 3, "part": "train"})
+    parquet = io.BytesIO()
+    frame.to_parquet(parquet)
+    return {
+        "labels.csv": frame.to_csv(index=False).encode(),
+        "labels.tsv": frame.to_csv(index=False, sep="\t").encode(),
+        "labels.parquet": parquet.getvalue(),
+    }
+
+
+def _use_labels(table: str) -> None:
+    for name, content in _images().items():
+        if not (file := Path("images", name)).is_file():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+    init("images", labels=str(Path(table).absolute()), recipe=str(RECIPE), force=True)
+    _read_recipe()
+
+
+def _use_source(source: str) -> None:
+    init(source, recipe=str(RECIPE), force=True)
+    _read_recipe()
+
+
+def _read_recipe() -> None:
+    recipe = load_recipe(RECIPE)
+    manifest = read_source(recipe.data, recipe.folder).manifest
+    for name, target in recipe.targets.items():
+        known(manifest, name, target)
+    for uri in manifest.uris[:3]:
+        decode(read(uri))
+
+
+def _archives() -> dict[str, bytes]:
+    found = {}
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in _images().items():
+            archive.writestr(name, content)
+    found["images.zip"] = file.getvalue()
+    for ending, mode in {"tar": "w", "tar.gz": "w:gz", "tar.xz": "w:xz"}.items():
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode=mode) as tar:  # type: ignore[call-overload]
+            for name, content in _images().items():
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+        found[f"images.{ending}"] = file.getvalue()
+    return found
+
+
+def _arrays() -> dict[str, bytes]:
+    images = np.random.default_rng(0).integers(0, 256, (N_IMAGES, 8, 8, 3), dtype=np.uint8)
+    y = np.arange(N_IMAGES) % 2
+    npz, npy, h5 = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    np.savez_compressed(npz, x_train=images, y_train=y)
+    np.save(npy, images)
+    with h5py.File(h5, "w") as file:
+        file.create_dataset("x", data=images, compression="gzip")
+        file.create_dataset("y", data=y)
+    idx = gzip.compress(bytes([0, 0, 8, 3, 0, 0, 0, N_IMAGES, 0, 0, 0, 8, 0, 0, 0, 8]) + images[..., 0].tobytes())
+    return {
+        "data.npz": npz.getvalue(),
+        "data.npy": npy.getvalue(),
+        "data.h5": h5.getvalue(),
+        "train-images-idx3-ubyte.gz": idx,
+    }
+
+
+def _artifacts(home: Path) -> dict[str, Kind]:
+    """Make a head and an ensemble, and return kinds of their files."""
+    for name, content in _images().items():
+        for copy in range(8):
+            file = home / "study" / name.replace(".png", f"-{copy}.png")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.asarray(Image.open(io.BytesIO(content))).copy()
+            pixels[0, :copy] = 255 * (name[0] == "b")
+            Image.fromarray(pixels).save(file)
+    embedding = '[[embedding]]\nbackbone = "toy"\nweights = "none"\n'
+    (home / "study.toml").write_text(f'[data]\nsource = "study"\n[targets.class]\ncolumn = "class"\n{embedding}')
+    featx.extract("study.toml")
+    (head,) = featx.fit("study.toml", heads=["logreg"], trials=1)
+    (second,) = featx.fit("study.toml", heads=["ridge"], trials=1)
+    (vote,) = featx.ensemble("study.toml", methods=["soft"], members=[head.run, second.run])
+    found = {}
+    for kind, run in {"head": head.run, "ensemble": vote.run}.items():
+        folder = Path(head.path).parent / run
+        files = {str(file): file.read_bytes() for file in folder.iterdir() if file.suffix in (".json", ".joblib")}
+        use = lambda folder=folder: featx.load(folder)  # noqa: E731
+        found[kind] = Kind(files, use, mutated)
+        header = str(folder / "header.json")
+        found[f"{kind}, resealed"] = Kind({header: files[header]}, use, resealed)
+    return found

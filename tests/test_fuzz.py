@@ -1,0 +1,20 @@
+"""A few mutations of each kind of file that featx reads (`tests/fuzz.py`); tests/slow has 20,000."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz import fuzz, kinds
+
+N_EACH = 40
+
+
+def test_mutated_files_are_read_or_end_in_one_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = home / "study"
+    study.mkdir()
+    monkeypatch.chdir(study)
+    for name, kind in kinds(study).items():
+        found = fuzz(kind, N_EACH, seed=0)
+        assert not found.failures, (name, found.failures)
+        assert found.counts["one line"], name
+    assert list(home.iterdir()) == [study]
