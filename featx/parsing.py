@@ -77,13 +77,17 @@ def read_parquet(source: Path | bytes, columns: Collection[str] = ()) -> "pd.Dat
 
 def _read_parquet(source: Path | io.BytesIO) -> "pd.DataFrame":
     import pandas as pd
+    import pyarrow as pa
     from pyarrow.parquet import ParquetFile
 
     with ParquetFile(source) as file:
         n_values = file.metadata.num_rows * file.metadata.num_columns
         if n_values > MAX_TABLE_VALUES:
             raise ParseError(f"it states {n_values} values, expected at most {MAX_TABLE_VALUES}")
-    return pd.read_parquet(source)
+    frame = pd.read_parquet(source)
+    # Texts are decoded when they are used, and damaged ones would end whatever uses them.
+    pa.Table.from_pandas(frame.select_dtypes("str"), preserve_index=False).validate(full=True)
+    return frame
 
 
 def parse_csv(content: bytes, **options: Any) -> "pd.DataFrame":

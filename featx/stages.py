@@ -21,10 +21,11 @@ def run(  # noqa: PLR0913 - all but the first are options by name
     repeats: int = 0,
     engine: EngineSpec | None = None,
     cluster: ClusterSpec | None = None,
+    who: str | None = None,
     watch: Watch = unwatched,
 ) -> list[tuple[str, Any]]:
     """Run all stages of a recipe and return their names and results; parameters and errors are those of `stages`."""
-    return list(stages(recipe, final=final, repeats=repeats, engine=engine, cluster=cluster, watch=watch))
+    return list(stages(recipe, final=final, repeats=repeats, engine=engine, cluster=cluster, who=who, watch=watch))
 
 
 def stages(  # noqa: PLR0913 - as run
@@ -34,6 +35,7 @@ def stages(  # noqa: PLR0913 - as run
     repeats: int = 0,
     engine: EngineSpec | None = None,
     cluster: ClusterSpec | None = None,
+    who: str | None = None,
     watch: Watch = unwatched,
 ) -> Iterator[tuple[str, Any]]:
     """Yield each stage's name and result as it is finished.
@@ -49,6 +51,8 @@ def stages(  # noqa: PLR0913 - as run
         Make all runs again over so many other cuts of train and val (`featx.repeats`); 0 for none.
     cluster
         Dask workers that embed and try settings; this process alone by default.
+    who
+        The name that is logged with `final`; by default a hash of the login name.
 
     Raises
     ------
@@ -63,5 +67,5 @@ def stages(  # noqa: PLR0913 - as run
     if repeats:
         yield "repeats", repeat(read, repeats, engine=engine, watch=watch)
     if final:
-        yield "evaluate --final", evaluate(read, final=True, watch=watch)
+        yield "evaluate --final", evaluate(read, final=True, who=who, watch=watch)
     yield "report", report(read)

@@ -109,10 +109,10 @@ def fuzz(kind: Kind, n: int, seed: int) -> Outcomes:
     for name, content in kind.files.items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_bytes(content)
+    kind.use()
     for number in range(n):
         name = rng.choice(list(kind.files))
-        content = kind.mutate(kind.files[name], rng)
-        Path(name).write_bytes(content)
+        _replace(name, kind.mutate(kind.files[name], rng))
         try:
             with _no_longer_than(MAX_SECONDS):
                 kind.use()
@@ -126,8 +126,14 @@ def fuzz(kind: Kind, n: int, seed: int) -> Outcomes:
             found.failures.append(
                 f"{number}, {name}: {type(error).__name__} {error} in {place.filename}:{place.lineno}"
             )
-        Path(name).write_bytes(kind.files[name])
+        _replace(name, kind.files[name])
     return found
+
+
+def _replace(name: str, content: bytes) -> None:
+    """Write a new file: the HDF5 library goes on with what it has read of one that is written to."""
+    Path(name).unlink()
+    Path(name).write_bytes(content)
 
 
 @contextmanager
@@ -160,8 +166,10 @@ def kinds(home: Path) -> dict[str, Kind]:
     }
     for name, content in _tables().items():
         found[name] = Kind({f"tables/{name}": content}, lambda name=name: _use_labels(f"tables/{name}"), mutated)  # type: ignore[misc]
-    for name, content in (_archives() | _arrays()).items():
+    for name, content in _archives().items():
         found[name] = Kind({name: content}, lambda name=name: _use_source(name), mutated)  # type: ignore[misc]
+    for source, files in _arrays().items():
+        found[source] = Kind(files, lambda source=source: _use_source(source), mutated)  # type: ignore[misc]
     return found | _artifacts(home)
 
 
@@ -249,21 +257,28 @@ def _archives() -> dict[str, bytes]:
     return found
 
 
-def _arrays() -> dict[str, bytes]:
+def _arrays() -> dict[str, Files]:
+    """Return sources and the files of each."""
     images = np.random.default_rng(0).integers(0, 256, (N_IMAGES, 8, 8, 3), dtype=np.uint8)
     y = np.arange(N_IMAGES) % 2
-    npz, npy, h5 = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    npz, x_npy, y_npy, h5 = io.BytesIO(), io.BytesIO(), io.BytesIO(), io.BytesIO()
     np.savez_compressed(npz, x_train=images, y_train=y)
-    np.save(npy, images)
+    np.save(x_npy, images)
+    np.save(y_npy, y)
     with h5py.File(h5, "w") as file:
         file.create_dataset("x", data=images, compression="gzip")
         file.create_dataset("y", data=y)
-    idx = gzip.compress(bytes([0, 0, 8, 3, 0, 0, 0, N_IMAGES, 0, 0, 0, 8, 0, 0, 0, 8]) + images[..., 0].tobytes())
+    x_idx = bytes([0, 0, 8, 3, 0, 0, 0, N_IMAGES, 0, 0, 0, 8, 0, 0, 0, 8]) + images[..., 0].tobytes()
+    y_idx = bytes([0, 0, 8, 1, 0, 0, 0, N_IMAGES]) + y.astype(np.uint8).tobytes()
     return {
-        "data.npz": npz.getvalue(),
-        "data.npy": npy.getvalue(),
-        "data.h5": h5.getvalue(),
-        "train-images-idx3-ubyte.gz": idx,
+        "data.npz": {"data.npz": npz.getvalue()},
+        "npy": {"npy/x.npy": x_npy.getvalue(), "npy/y.npy": y_npy.getvalue()},
+        "data.h5": {"data.h5": h5.getvalue()},
+        "idx": {"idx/train-images-idx3-ubyte": x_idx, "idx/train-labels-idx1-ubyte": y_idx},
+        "idx.gz": {
+            "idx.gz/train-images-idx3-ubyte.gz": gzip.compress(x_idx),
+            "idx.gz/train-labels-idx1-ubyte.gz": gzip.compress(y_idx),
+        },
     }
 
 

@@ -17,6 +17,7 @@ from featx.cli.options import (
     RecipeOption,
     SchedulerOption,
     TargetOption,
+    WhoOption,
     cluster_of,
 )
 
@@ -183,10 +184,7 @@ def evaluate(
     groups: Annotated[bool, typer.Option("--groups", help="The chosen run's scores of each group too.")] = False,
     coverage: CoverageOption = None,
     abstain_below: AbstainOption = None,
-    who: Annotated[
-        str | None,
-        typer.Option("--who", metavar="NAME", help="Logged with --final.", show_default="a hash of the login name"),
-    ] = None,
+    who: WhoOption = None,
     recipe: RecipeOption = None,
     target: TargetOption = None,
     json: JsonOption = False,
@@ -303,6 +301,7 @@ def run(
         int,
         typer.Option(min=0, help="Make all runs again over so many other cuts of train and val.", show_default="none"),
     ] = 0,
+    who: WhoOption = None,
     device: DeviceOption = None,
     scheduler: SchedulerOption = None,
     workers_local: LocalOption = None,
@@ -332,7 +331,7 @@ def run(
     with watching() as watch:
         done = []
         engine = read.engine(device=device)
-        every = stages(read, final=final, repeats=repeats, engine=engine, cluster=cluster, watch=watch)
+        every = stages(read, final=final, repeats=repeats, engine=engine, cluster=cluster, who=who, watch=watch)
         for stage, result in every:
             done.append({"stage": stage, "result": show.plain(result)})
             if not json:

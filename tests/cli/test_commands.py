@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from featx.cli.main import app, main
+from featx.workspace import Study
 from tests.conftest import TOY_RECIPE, make_images
 
 README = Path(__file__).parents[2] / "README.md"
@@ -52,10 +53,11 @@ def test_the_commands_in_sequence_need_no_further_words(toy_home: Path, capsys: 
 
 
 def test_run_does_all_stages_and_then_nothing_twice(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first = run("run featx.toml --final", capsys)
+    first = run("run featx.toml --final --who Ada", capsys)
     stages = ["extract", "fit", "fit", "ensemble", "evaluate", "evaluate --final", "report"]
     assert [line.removeprefix("── featx ") for line in first.splitlines() if line.startswith("──")] == stages
     assert first.strip().endswith("runs/featx/report.html")
+    assert [look["who"] for look in Study.open(None).looks()] == ["Ada"]
     again = run("run featx.toml", capsys)
     assert "0 embedded, 48 cached" in again
     assert again.count("was there") == 6
