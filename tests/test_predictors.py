@@ -11,12 +11,13 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from featx import ensemble, extract, fit, load, predict
-from featx.disk import sealed, sha256_of, write_json
+from featx.disk import sha256_of, write_json
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import ArtifactError, DataError, IncompleteError, RecipeError
 from featx.heads.models import Task
 from featx.predictors import EnsembleModel, HeadModel, describe
 from featx.registry import HEADS, VOTES
+from featx.seals import sealed
 from featx.specs.head import HeadSpec
 from featx.tables import Embeddings, Predictions
 from featx.workspace import Study

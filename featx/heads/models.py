@@ -406,5 +406,5 @@ def mlp(task: Task) -> Head:
             return _pipeline(task, params, scaled)
         return _pipeline(task, params, MLPClassifier(**how))
 
-    start = {"scaling": "standard", "n_hidden": 64, "alpha": 1e-3, "learning_rate": 1e-3, "n_epochs": 30}
+    start = {"scaling": "standard", "n_hidden": 64, "alpha": 1e-3, "learning_rate": 1e-3, "n_epochs": 50}
     return Head(space, build, start, complexity=_by("components", "n_hidden", "-alpha", "n_epochs"))

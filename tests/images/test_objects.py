@@ -92,7 +92,7 @@ def test_a_table_in_the_bucket_names_images_below_it(s3: Any, bucket: str) -> No
     assert (found.reader, found.n_found, found.target) == ("table", 11, "odd")
     assert found.classes == {"0": 5, "1": 6}
     text = Path("featx.toml").read_text()
-    assert 'labels = { file = "labels.csv", separator = "comma", path = "file", root = "photos" }' in text
+    assert 'labels = {file = "labels.csv", separator = "comma", path = "file", root = "photos"}' in text
     Path("featx.toml").write_text(text.replace('"efficientnet_lite0"', '"toy"\nweights = "none"'))
     done = featx.extract()
     assert (done.n_embedded, done.n_missing, done.n_ignored) == (10, 1, 2)

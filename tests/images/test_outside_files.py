@@ -15,7 +15,7 @@ import featx
 from featx.errors import DataError, ReadError
 from featx.images.arrays import read_row
 from featx.images.readers import read_source
-from featx.images.table import _check_values
+from featx.parsing import ParseError, read_parquet
 from featx.specs.data import LabelsSpec, ReaderSpec
 
 SHAPE = (6, 8, 8)
@@ -125,5 +125,5 @@ def test_a_parquet_table_of_more_values_than_memory_holds_is_refused(tmp_path: P
     pq.write_table(pa.table({f"c{number}": column for number in range(30)}), tmp_path / "labels.parquet")
     content = (tmp_path / "labels.parquet").read_bytes()
     assert len(content) < 2 << 20
-    with pytest.raises(ValueError, match="it states 600000000 values, expected at most 500000000"):
-        _check_values(content)
+    with pytest.raises(ParseError, match="it states 600000000 values, expected at most 500000000"):
+        read_parquet(content)

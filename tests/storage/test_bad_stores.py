@@ -10,6 +10,7 @@ import pytest
 from featx import extract
 from featx.caches.verification import verify
 from featx.errors import IncompleteError
+from featx.seals import read_sealed, write_sealed
 from featx.storage.checks import check
 from featx.workspace import Study
 from tests.conftest import TOY_RECIPE
@@ -55,9 +56,9 @@ def test_a_store_of_a_newer_format_is_named_and_left_alone(
 
 def test_a_recipe_that_a_newer_featx_extracted_stops_the_clearing_up(extracted: Path, complaint: Complaint) -> None:
     lock = Path("runs/featx/embeddings.lock.json")
-    fields = json.loads(lock.read_text())
-    fields[0]["spec"] |= {"format": 99, "invented": 1}
-    lock.write_text(json.dumps(fields))
+    fields = read_sealed(lock)
+    fields["embeddings"][0]["spec"] |= {"format": 99, "invented": 1}
+    write_sealed(lock, fields)
     line = complaint("cache", "gc", "--yes")
     assert line == (
         f"error: {lock} was written by another version of featx (spec.invented: Extra inputs are not permitted): what "

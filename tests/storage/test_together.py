@@ -1,6 +1,5 @@
 """Many at one store: writers, readers, those that join and those that clear up; and these killed at any moment."""
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ import pytest
 
 from featx import extract
 from featx.caches.clearing import gc
+from featx.seals import write_sealed
 from featx.storage.checks import check, open_store
 from featx.storage.compaction import compact
 from featx.storage.segments import as_text
@@ -169,7 +169,7 @@ def with_leftovers(folder: Path) -> None:
         shutil.copytree(folder / "cache" / name, folder / "cache" / dead_name(f"{name}.{TRASH}"))
     request = {"request": {}, "spec": made.spec.model_dump(mode="json"), "n_features": D, "weights_file": None}
     (folder / "runs" / "toy").mkdir(parents=True)
-    (folder / "runs" / "toy" / "embeddings.lock.json").write_text(json.dumps([request]))
+    write_sealed(folder / "runs" / "toy" / "embeddings.lock.json", {"embeddings": [request]})
 
 
 def test_clearing_up_that_is_killed_loses_nothing_and_the_next_one_ends_it(home: Path) -> None:
