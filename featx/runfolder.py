@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -17,6 +17,7 @@ from featx.tables import Answered, Predictions, answers_from_frame, choosing
 # Versions of what makes runs, by their kind: a run of another version is neither compared nor returned.
 RULES = {"head": 10, "network": 5, "ensemble": 6}
 PREDICTIONS = "predictions.parquet"
+T = TypeVar("T")
 
 
 class SpecFields(BaseModel):
@@ -27,6 +28,17 @@ class SpecFields(BaseModel):
     target: str
     members: dict[str, str] = {}
     group_columns: list[str] = []
+
+
+class MetricsFields(BaseModel):
+    """Fields of a run's ``metrics.json`` that tables and reports are made from."""
+
+    finished: str
+    search_s: float = 0.0
+    train_s: float = 0.0
+    answer_s: float | None = None
+    images_per_s: float | None = None
+    findings: list[dict[str, str]] = []
 
 
 @dataclass(frozen=True)
@@ -44,10 +56,7 @@ class RunFolder:
     def spec(self) -> dict[str, Any]:
         """What was asked for; see `featx.heads.fit` and `featx.ensembles.election` for the keys."""
         found = self._fields("spec.json", ("kind", "rules", "target", "split", "labels"))
-        try:
-            members = checked(found, SpecFields).members
-        except ParseError as error:
-            raise IncompleteError(f"{self.path / 'spec.json'} holds something else than a spec ({error})") from error
+        members = self._checked("spec.json", found, SpecFields).members
         if outside := [name for name in members if not is_folder_name(name)]:
             raise IncompleteError(
                 f"{self.path / 'spec.json'} names the member {outside[0]!r}, which is no folder's name"
@@ -57,7 +66,15 @@ class RunFolder:
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """What was measured when the run was made, seconds among it."""
-        return self._fields("metrics.json", ("finished",))
+        found = self._fields("metrics.json", ("finished",))
+        self._checked("metrics.json", found, MetricsFields)
+        return found
+
+    def _checked(self, name: str, fields: dict[str, Any], kind: type[T]) -> T:
+        try:
+            return checked(fields, kind)
+        except ParseError as error:
+            raise IncompleteError(f"{self.path / name} holds something else than expected ({error})") from error
 
     def _fields(self, name: str, needed: tuple[str, ...]) -> dict[str, Any]:
         """Return the content of one of the run's JSON files."""

@@ -305,4 +305,10 @@ def _artifacts(home: Path) -> dict[str, Kind]:
         found[kind] = Kind(files, use, mutated)
         header = str(folder / "header.json")
         found[f"{kind}, resealed"] = Kind({header: files[header]}, use, resealed)
-    return found
+    featx.evaluate("study.toml", final=True)
+    sealed_files = {
+        str(file): file.read_bytes()
+        for file in Path(head.path).parent.rglob("*.json")
+        if b'"seal"' in file.read_bytes()
+    }
+    return found | {"study, resealed": Kind(sealed_files, lambda: featx.evaluate("study.toml"), resealed)}
