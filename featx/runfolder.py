@@ -41,6 +41,13 @@ class MetricsFields(BaseModel):
     findings: list[dict[str, str]] = []
 
 
+class HeaderFields(BaseModel):
+    """Fields of a run's ``header.json`` that name its files."""
+
+    body_sha256: str
+    files_sha256: dict[str, str]
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The folder of a run."""
@@ -114,7 +121,7 @@ class RunFolder:
         """
         for part in ("spec", "metrics", "answers"):
             getattr(self, part)
-        for name, sha256 in self._header["files_sha256"].items():
+        for name, sha256 in self._header.files_sha256.items():
             file = self.path / name
             if not file.is_file():
                 raise IncompleteError(f"{file} is missing")
@@ -143,13 +150,13 @@ class RunFolder:
         return self.kind == "ensemble"
 
     @cached_property
-    def _header(self) -> dict[str, Any]:
-        return self._fields("header.json", ("body_sha256", "files_sha256"))
+    def _header(self) -> HeaderFields:
+        return self._checked("header.json", self._fields("header.json", ()), HeaderFields)
 
     @property
     def body_sha256(self) -> str:
         """What its header says of its body."""
-        return str(self._header["body_sha256"])
+        return self._header.body_sha256
 
     @property
     def members(self) -> dict[str, str]:
@@ -176,7 +183,7 @@ class RunFolder:
     @cached_property
     def answers(self) -> Answered:
         """All parts' predictions, of classes, labels or numbers."""
-        sha256 = self._header["files_sha256"].get(PREDICTIONS)
+        sha256 = self._header.files_sha256.get(PREDICTIONS)
         if sha256 is None:
             raise IncompleteError(f"{self.path / 'header.json'} names no {PREDICTIONS}")
         frame = read_table(self.path / PREDICTIONS, "featx fit --force", ("id", "part", "fold"), sha256)
