@@ -67,7 +67,7 @@ class DataError(FeatxError, ValueError):
     """Images or labels are not what was expected."""
 
 
-class ReadError(DataError, OSError):
+class ReadError(OSError, DataError):
     """An image or a table cannot be read."""
 
 

@@ -3,6 +3,7 @@ import pickle
 import re
 
 import pytest
+from tblib import pickling_support
 
 from featx import errors
 from featx.errors import FeatxError, RecipeError, UnknownNameError
@@ -33,6 +34,7 @@ def test_the_tree_in_the_docstring_is_the_real_one() -> None:
 def test_an_error_prints_as_its_message_and_survives_another_process(kind: type[FeatxError]) -> None:
     error = kind("3 of 7 ids, first 'a'")
     assert str(error) == "3 of 7 ids, first 'a'"
+    pickling_support.install()  # as Dask's workers do, and then errors are pickled in another way
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again)) == (kind, str(error))
 

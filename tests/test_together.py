@@ -1,5 +1,6 @@
 """Several processes that write to one study at once, and what a killed one leaves."""
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -44,7 +45,8 @@ def test_processes_show_one_folder_at_once(tmp_path: Path) -> None:
 def test_forced_fits_at_once_all_make_the_run(toy_home: Path) -> None:
     featx.extract()
     command = [sys.executable, "-c", FIT_AGAIN]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    environment = os.environ | {"PYTHONPATH": str(Path(featx.__file__).parents[1])}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
     fits = [subprocess.Popen(command, **pipes) for _ in range(3)]  # type: ignore[call-overload]
     outputs = [fit.communicate() for fit in fits]
     assert [fit.returncode for fit in fits] == [0, 0, 0], outputs

@@ -206,18 +206,19 @@ class _Greedy:
         raise AssertionError(bytes(self.size))
 
 
-@READERS.register("greedy_in_bytes")
 class _GreedyInBytes(_Greedy):
     size = 1 << 50
 
 
-@READERS.register("greedy_in_numbers")
 class _GreedyInNumbers(_Greedy):
     size = 1 << 70
 
 
-@pytest.mark.parametrize("reader", ["greedy_in_bytes", "greedy_in_numbers"])
-def test_too_little_memory_is_one_line(reader: str, toy_home: Path, complains) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("reader", [_GreedyInBytes, _GreedyInNumbers])
+def test_too_little_memory_is_one_line(  # type: ignore[no-untyped-def]
+    reader: type[_Greedy], toy_home: Path, complains, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(READERS._added, "greedy", reader)
     recipe = toy_home / "featx.toml"
-    recipe.write_text(recipe.read_text().replace('source = "images"', f'source = "images"\nreader = "{reader}"'))
+    recipe.write_text(recipe.read_text().replace('source = "images"', 'source = "images"\nreader = "greedy"'))
     complains("extract", "there is not enough memory for what was asked")
