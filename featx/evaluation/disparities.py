@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.stats import hypergeom, norm
+from scipy.special import ndtr
 
 from featx.evaluation.unit_permutations import UnitErrors, unit_permutation_p
 from featx.facts import Facts
@@ -50,6 +50,8 @@ def apart_by_chance(
     n, sizes = len(wrong), np.array([rows.sum() for rows in inside])
     sums = np.array([wrong[rows].sum() for rows in inside])
     if np.isin(wrong, (0.0, 1.0)).all():
+        from scipy.stats import hypergeom  # takes most of a second to import, and few studies need it
+
         of = hypergeom(n, round(wrong.sum()), sizes)
         return [float(p) for p in np.minimum(2 * np.minimum(of.cdf(sums), of.sf(sums - 1)), 1.0)]
     matrix = sparse.csr_array(np.stack(inside).astype(np.float64))
@@ -64,7 +66,7 @@ def apart_by_chance(
         beyond += (np.abs(matrix @ shuffled.T - expected[:, None]) >= seen[:, None] * (1 - 1e-9)).sum(1)
         done += m
     spread = np.sqrt(wrong.var(ddof=1) * sizes * (1 - sizes / n))
-    tail = 2 * norm.sf(np.divide(seen, spread, out=np.zeros_like(seen), where=spread > 0))
+    tail = 2 * ndtr(-np.divide(seen, spread, out=np.zeros_like(seen), where=spread > 0))
     finest = 1 / (N_SHUFFLES + 1)
     p = np.where(beyond == 0, np.minimum(finest, tail), (beyond + 1) * finest)
     return [float(one) for one in np.minimum(p, 1.0)]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from featx.evaluation.intervals import CONFIDENCE, Interval
 from featx.scoring import is_better_less
@@ -23,7 +23,7 @@ MARGIN = 0.02
 # Share of the reference's value that is the margin of scores without an upper bound.
 RELATIVE_MARGIN = 0.05
 ROUNDING = 1e-12
-ONE_SIDED = float(norm.ppf(CONFIDENCE))
+ONE_SIDED = float(ndtri(CONFIDENCE))
 UNBOUNDED = ("log_loss", "mae", "mae_steps", "rmse", "mape")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 from featx.facts import Facts
 from featx.scoring import Scorer
@@ -84,7 +84,7 @@ class Resamples:
         n = self.n_units
         if n < 2:
             return 1.0
-        ratio = norm.ppf((1 + CONFIDENCE) / 2) / t.ppf((1 + CONFIDENCE) / 2, n - 1)
+        ratio = ndtri((1 + CONFIDENCE) / 2) / stdtrit(n - 1, (1 + CONFIDENCE) / 2)
         return max(MIN_CONCENTRATION, float(((n - 1) * ratio**2 - 1) / n))
 
     def within(self, rows: NDArray[np.bool_]) -> "Resamples":
@@ -211,7 +211,7 @@ def wilson(share: float, n: int, confidence: float = CONFIDENCE) -> Interval:
     """
     if n == 0:
         return 0.0, 1.0
-    z = float(norm.ppf((1 + confidence) / 2))
+    z = float(ndtri((1 + confidence) / 2))
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return 0.0 if share == 0 else centre - half, 1.0 if share == 1 else centre + half

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binom, norm, t
+from scipy.special import bdtr, ndtr, stdtr
 
 from featx.errors import DataError
 
@@ -44,7 +44,9 @@ def mcnemar_midp(only_first: ArrayLike, only_second: ArrayLike) -> Floats:
     """
     first, second = np.asarray(only_first), np.asarray(only_second)
     fewer, n = np.minimum(first, second), first + second
-    return np.asarray(np.minimum(2 * binom.cdf(fewer, n, 0.5) - binom.pmf(fewer, n, 0.5), 1.0))
+    return np.asarray(
+        np.minimum(bdtr(fewer, n, 0.5) + np.where(fewer > 0, bdtr(np.maximum(fewer - 1, 0), n, 0.5), 0.0), 1.0)
+    )
 
 
 def bootstrap_p(differences: Floats, difference: float, n_units: int) -> float:
@@ -71,7 +73,7 @@ def bootstrap_p(differences: Floats, difference: float, n_units: int) -> float:
     finest = 2 / (len(known) + 1)
     beyond = min(int((known <= 0).sum()), int((known >= 0).sum()))
     if beyond == 0:
-        return min(finest, 2 * float(norm.sf(abs(difference) / spread)))
+        return min(finest, 2 * float(ndtr(-abs(difference) / spread)))
     return min(1.0, finest * (beyond + 1))
 
 
@@ -114,7 +116,7 @@ def corrected_t(differences: ArrayLike, test_share: float) -> float:
     spread, mean = float(values.std(ddof=1)), float(values.mean())
     if spread <= ROUNDING * float(np.abs(values).max()):
         return sign_p(values[0], 1 / factor)
-    return float(2 * t.sf(abs(mean) / (math.sqrt(factor) * spread), n - 1))
+    return float(2 * stdtr(n - 1, -abs(mean) / (math.sqrt(factor) * spread)))
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
-from scipy.stats import norm
+from scipy.special import gammaln, ndtr
 
 Floats = NDArray[np.float64]
 N_PERMUTATIONS = 5000
@@ -94,7 +93,7 @@ def unit_permutation_p(data: UnitErrors, seed: int = 0) -> list[float]:
         order = rng.permuted(np.tile(np.arange(len(statistic.whole)), (m, 1)), axis=1)
         exceeding += (np.abs(statistic.at(order, statistic.shuffled(rng, m))) >= observed * (1 - 1e-9)).sum(axis=0)
     finest = 1 / (N_PERMUTATIONS + 1)
-    tail = np.maximum(2 * norm.sf(observed), statistic.smallest_p())
+    tail = np.maximum(2 * ndtr(-observed), statistic.smallest_p())
     p = np.where(exceeding == 0, np.minimum(finest, tail), (exceeding + 1) * finest)
     return [float(one) for one in np.minimum(np.where(statistic.sizes_are_alike(), p, np.maximum(p, tail)), 1.0)]
 
