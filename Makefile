@@ -28,7 +28,7 @@ fix: $(INSTALLED) ## format, and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-slow: $(INSTALLED) ## proofs on whole data sets (about 40 minutes on 2 cores)
+slow: $(INSTALLED) ## proofs on whole data sets and thousands of damaged files (an hour or more on 2 cores)
 	$(BIN)/python -m pytest -q -s -m slow -o faulthandler_timeout=3600
 
 bench: $(INSTALLED) ## times against the unaided way, in one run

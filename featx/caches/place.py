@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from featx.errors import DataError, IncompleteError
 from featx.extraction import read_extracted
-from featx.parsing import checked, parse_json
+from featx.parsing import ParseError, checked, parse_json
 from featx.recipe import Recipe, has_recipe, load_recipe
 from featx.seals import SEAL, has_valid_seal, read_sealed
 from featx.specs.embedding import ResolvedEmbedding
@@ -91,11 +91,11 @@ class Cache:
 
     def _of_models(self) -> Iterator[tuple[str, ResolvedEmbedding]]:
         for file in sorted(self.runs.rglob("[!.]*/header.json")):
-            header = _json(file, dict[str, Any])
+            header = _json(file)
             # Headers of format 1 may have no seal.
             if SEAL in header and not has_valid_seal(header):
                 raise IncompleteError(f"{file} was changed after it was written: what it needs is not known; remove it")
-            for one in _json(file, EmbeddingsOfModel).embeddings:
+            for one in _as(EmbeddingsOfModel, header, file).embeddings:
                 yield _owner(self.runs, file.parent.parent), _resolved(file, one)
 
     def holds_unneeded(self, store: Shelf) -> bool:
@@ -117,13 +117,23 @@ class Cache:
         return found
 
 
-def _json(file: Path, kind: type[T]) -> T:
+def _json(file: Path) -> dict[str, Any]:
     try:
-        return checked(parse_json(file.read_bytes()), kind)
+        value = parse_json(file.read_bytes())
     except (OSError, ValueError) as error:
-        raise IncompleteError(
-            f"{file} cannot be read ({error}): what it needs is not known; repair or remove it"
-        ) from error
+        raise _unreadable(file, error) from error
+    return _as(dict[str, Any], value, file)
+
+
+def _as(kind: type[T], value: Any, file: Path) -> T:
+    try:
+        return checked(value, kind)
+    except ParseError as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: Exception) -> IncompleteError:
+    return IncompleteError(f"{file} cannot be read ({error}): what it needs is not known; repair or remove it")
 
 
 def _sealed(file: Path) -> EmbeddingsOfModel:

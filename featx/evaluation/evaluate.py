@@ -21,7 +21,7 @@ from featx.file_names import file_name
 from featx.metrics import aligned, confusion, per_class, per_label, score, scores
 from featx.progress import Watch, unwatched
 from featx.recipe import Recipe
-from featx.runfolder import RunFolder
+from featx.runfolder import PREDICTIONS, RunFolder
 from featx.seals import SEAL, read_sealed, write_sealed
 from featx.specs.head import Metric
 from featx.tables import Answered, Kind, Known, Predictions, Truth
@@ -265,7 +265,7 @@ def _evaluate(  # noqa: PLR0913 (as `evaluate`)
     found = _for_whom(study, found, tables, on)
     found = _beside_copies(found, copies, tables, on, metric)
     if final:
-        answers = {run.name: sha256_of(run.path / "predictions.parquet") for run in ranked}
+        answers = {run.name: sha256_of(run.path / PREDICTIONS) for run in ranked}
         opening = study.looks(target)[-1][SEAL]
         final_scores = {"answers": answers, "opening": opening, "evaluation": asdict(found)}
         write_sealed(_final_file(study, target), final_scores)
@@ -325,7 +325,7 @@ def _read_final(study: Study, target: str) -> tuple[Evaluation | None, str]:
     except IncompleteError as error:
         return None, str(error)
     for name, sha256 in last.answers.items():
-        predictions = study.folder / name / "predictions.parquet"
+        predictions = study.folder / name / PREDICTIONS
         if not predictions.is_file() or sha256_of(predictions) != sha256:
             return None, ""
     return Evaluation.from_dict(last.evaluation), ""

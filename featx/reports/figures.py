@@ -73,7 +73,7 @@ def confusion_matrices(tables: Mapping[str, Sequence[Sequence[float]]], classes:
         if len(classes) <= MOST_NUMBERS:
             for (i, j), count in np.ndenumerate(matrix):
                 axes.text(
-                    j, i, f"{count:g}", ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black"
+                    j, i, f"{count:.10g}", ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black"
                 )
     return as_uri(figure)
 
