@@ -70,6 +70,8 @@ class DataError(FeatxError, ValueError):
 class ReadError(OSError, DataError):
     """An image or a table cannot be read."""
 
+    __str__ = FeatxError.__str__  # OSError comes first because Dask's workers pickle errors as their first base does
+
 
 class AlignmentError(DataError):
     """Ids or classes of two tables differ."""

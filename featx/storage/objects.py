@@ -42,6 +42,8 @@ class ObjectShelf:
             return self.bucket.get(METADATA)
         except FileNotFoundError:
             found = self.bucket.listed()  # which says as well where there is no such bucket
+            if METADATA in found:  # another writer has made the store meanwhile
+                return self.bucket.get(METADATA)
             of_nobody = {name for names in unfinished(found).values() for name in names}
             return b"" if found.keys() - of_nobody else None
 

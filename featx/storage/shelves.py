@@ -111,12 +111,12 @@ class LocalShelf:
 
     def header(self) -> bytes | None:
         """See `Shelf`."""
-        try:
+        if not self.path.exists():
+            return None
+        try:  # a store is shown with its header: one that another writer makes just now has it
             return (self.path / METADATA).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return b"" if self.path.exists() else None  # something else is called so
-        except IsADirectoryError:
-            return b""
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return b"" if self.path.exists() else None  # something else is called so, or the store was removed
 
     def begin(self, header: bytes) -> None:
         """See `Shelf`."""

@@ -118,6 +118,21 @@ def test_of_two_writers_that_begin_at_the_same_moment_with_other_batches_one_is_
     assert opened(place).digests == numbered(6, winner)[0]
 
 
+@pytest.mark.parametrize("moment", ["get", "listed"])
+def test_a_store_that_another_writer_makes_while_its_header_is_read_is_no_damage(
+    place: str, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = getattr(Bucket, moment)
+
+    def after_another_writer(bucket: Bucket, *arguments: str) -> Any:
+        monkeypatch.setattr(Bucket, moment, call)
+        filled(place)
+        return call(bucket, *arguments)
+
+    monkeypatch.setattr(Bucket, moment, after_another_writer)
+    assert opened(place).digests == numbered(6)[0]
+
+
 def test_what_another_process_writes_and_removes_is_seen_at_once(place: str) -> None:
     store = filled(place)
     code = "from tests.storage.stores import *; opened(PLACE).add(*numbered(3, 6), DEVICE_ROWS, {})"

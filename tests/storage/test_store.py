@@ -5,6 +5,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -55,6 +56,27 @@ def segment(store: EmbeddingStore) -> Path:
 
 def chunk(store: EmbeddingStore, name: str) -> Path:
     return chunks(segment(store))[name]
+
+
+@pytest.mark.parametrize("moment", ["exists", "read_bytes"])
+def test_a_store_that_another_writer_makes_while_its_header_is_read_is_no_damage(
+    home: Path, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call, n_calls = getattr(Path, moment), []
+
+    def before_another_writer(path: Path) -> Any:
+        n_calls.append(path)
+        try:
+            return call(path)
+        finally:
+            if len(n_calls) == 1:
+                filled(home / "toy.zarr")
+
+    monkeypatch.setattr(Path, moment, before_another_writer)
+    store = opened(home / "toy.zarr")
+    store.refresh()
+    assert store.digests in ([], numbered(6)[0])
+    assert opened(home / "toy.zarr").digests in ([], numbered(6)[0])
 
 
 class StoreMachine(RuleBasedStateMachine):
