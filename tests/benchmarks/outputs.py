@@ -1,0 +1,181 @@
+"""Record the JSON output of every command on small seeded studies, and compare two such records.
+
+::
+
+    python -m tests.benchmarks.outputs record FOLDER [--demo]   # runs the featx of this checkout
+    python -m tests.benchmarks.outputs compare OLD NEW          # prints each value that differs; exit code 1 if any
+
+A restructuring must not change a number. Record before it, in a checkout of the commit before, and after each step.
+Times, rates, dates and paths are left out. With ``--demo`` the recipe of the solar cells is recorded as well (4 min).
+"""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+N_IMAGES = 96
+SEED = 7
+IGNORED_KEYS = re.compile(r"(_s|_per_s|_bytes|_mb|when|date|time|path|folder|place|file|host|machine|commit|version)$")
+COMMON = """
+[data]
+source = "images"
+labels = { file = "labels.csv", columns = ["path", "class", "tags", "level", "patient"] }
+
+[groups]
+patient = "patient"
+
+[split]
+test = 0.25
+val = 0.25
+by = "patient"
+
+[[embedding]]
+backbone = "efficientnet_lite0"
+tap = ["blocks.4", "blocks.6"]
+size_px = 64
+"""
+HEADS = {
+    "class": ["knn", "lda", "logreg", "mlp", "rf", "ridge", "svm", "xgboost"],
+    "tags": ["logreg", "ridge", "xgboost"],
+    "level": ["ridge", "rf", "svm", "xgboost"],
+}
+TARGETS = {
+    "class": '[targets.class]\ncolumn = "class"\n',
+    "tags": '[targets.tags]\ncolumn = "tags"\nkind = "labels"\n',
+    "level": '[targets.level]\ncolumn = "level"\nkind = "numbers"\n',
+}
+FINETUNE = '\n[[finetune]]\nstrategy = "last-block"\nepochs = 2\nlr = 1e-3\nsize_px = 64\n'
+COMMANDS = [
+    "extract",
+    "fit",
+    "finetune",
+    "ensemble",
+    "leaks",
+    "evaluate",
+    "evaluate --per-class",
+    "evaluate --final",
+    "report",
+    "predict images",
+    "cache ls",
+    "cache verify",
+    "cache compact",
+    "cache gc --dry-run",
+    "extract",
+    "fit",
+]
+
+
+def write_images(folder: Path) -> None:
+    """Write noisy squares of three classes, and a table with a target of each kind and groups."""
+    rng = np.random.default_rng(SEED)
+    (folder / "images").mkdir(parents=True)
+    rows = []
+    for number in range(N_IMAGES):
+        code = number % 3
+        level = rng.uniform(0, 1)
+        pixels = rng.normal(60 + 50 * code + 40 * level, 45, (72, 72, 3)).clip(0, 255).astype(np.uint8)
+        name = f"{number:03}.png"
+        Image.fromarray(pixels).save(folder / "images" / name)
+        tags = [tag for tag, has in (("bright", level > 0.5), ("third", code == 2), ("even", number % 2 == 0)) if has]
+        rows.append([name, "abc"[code], ";".join(tags), round(level, 4), f"p{number // 4}"])
+    with (folder / "images" / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["path", "class", "tags", "level", "patient"], *rows])
+
+
+def record(out: Path, with_demo: bool) -> None:
+    """Run all commands and write what each prints below a new folder."""
+    out.mkdir(parents=True)
+    work = out / "work"
+    for target, heads in HEADS.items():
+        home = work / target
+        write_images(home)
+        sections = [f'\n[[head]]\nname = "{head}"\ntrials = 2\nfolds = 3\n' for head in heads]
+        finetune = FINETUNE if target == "class" else ""
+        (home / "featx.toml").write_text(COMMON + TARGETS[target] + "".join(sections) + finetune)
+        for number, command in enumerate(COMMANDS):
+            if command != "finetune" or finetune:
+                _record(out / f"{target}-{number:02}-{command.replace(' ', '_')}.json", home, command)
+        run = sorted(path for path in (home / "runs" / "featx").iterdir() if path.name.startswith("logreg"))
+        for path in run[:1]:
+            _record(out / f"{target}-show.json", home, f"show {path}")
+            _record(out / f"{target}-export.json", home, f"export {path} --format onnx")
+        names = sorted(path.name for path in (home / "cache").iterdir() if path.is_dir())
+        (out / f"{target}-stores.json").write_text(json.dumps(names))
+    for command in ("heads", "backbones"):
+        _record(out / f"{command}.json", work, command)
+    if with_demo:
+        recipe = ROOT / "pipelines" / "solar_cells.toml"
+        (work / "pipelines").mkdir()
+        shutil.copy(recipe, work / "pipelines")
+        _record(out / "demo-run.json", work, "run pipelines/solar_cells.toml --final")
+    shutil.rmtree(work)
+
+
+def _record(file: Path, home: Path, command: str) -> None:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", "from featx.cli.main import main; main()", *command.split(), "--json"],
+        cwd=home,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    print(f"{file.stem}: {time.perf_counter() - start:.1f} s, exit code {done.returncode}", flush=True)
+    if done.returncode:
+        file.write_text(json.dumps({"exit_code": done.returncode, "error": done.stderr[-500:]}))
+        print(done.stderr[-500:])
+    else:
+        file.write_text(done.stdout)
+
+
+def compare(old: Path, new: Path) -> int:
+    """Print each value that differs between two records; return how many do."""
+    n_differences = 0
+    names = {path.name for folder in (old, new) for path in folder.glob("*.json")}
+    for name in sorted(names):
+        if not (old / name).exists() or not (new / name).exists():
+            print(f"{name}: recorded once only")
+            n_differences += 1
+            continue
+        before, after = (dict(_flat(json.loads((folder / name).read_text()))) for folder in (old, new))
+        for key in sorted(before.keys() | after.keys()):
+            if before.get(key) != after.get(key):
+                print(f"{name}: {key}: {before.get(key)!r} -> {after.get(key)!r}"[:240])
+                n_differences += 1
+    print(f"{len(names)} outputs, {n_differences} differences")
+    return n_differences
+
+
+def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if not IGNORED_KEYS.search(name):
+                yield from _flat(inner, f"{key}.{name}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _flat(inner, f"{key}[{number}]")
+    else:
+        yield key, value
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["record", folder, *rest]:
+            record(Path(folder).resolve(), "--demo" in rest)
+        case ["compare", old, new]:
+            sys.exit(bool(compare(Path(old), Path(new))))
+        case _:
+            sys.exit(__doc__)
