@@ -31,7 +31,7 @@ IGNORED_KEYS = re.compile(r"(_s|_per_s|_bytes|_mb|when|date|time|path|folder|pla
 COMMON = """
 [data]
 source = "images"
-labels = { file = "labels.csv", columns = ["path", "class", "tags", "level", "patient"] }
+labels = { file = "labels.csv" }
 
 [groups]
 patient = "patient"
