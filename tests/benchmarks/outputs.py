@@ -53,7 +53,7 @@ HEADS = {
 }
 TARGETS = {
     "class": '[targets.class]\ncolumn = "class"\n',
-    "tags": '[targets.tags]\ncolumn = "tags"\nkind = "labels"\n',
+    "tags": '[targets.tags]\ncolumns = ["bright", "third", "odd"]\nkind = "labels"\n',
     "level": '[targets.level]\ncolumn = "level"\nkind = "numbers"\n',
 }
 FINETUNE = '\n[[finetune]]\nstrategy = "last-block"\nepochs = 2\nlr = 1e-3\nsize_px = 64\n'
@@ -88,10 +88,10 @@ def write_images(folder: Path) -> None:
         pixels = rng.normal(60 + 50 * code + 40 * level, 45, (72, 72, 3)).clip(0, 255).astype(np.uint8)
         name = f"{number:03}.png"
         Image.fromarray(pixels).save(folder / "images" / name)
-        tags = [tag for tag, has in (("bright", level > 0.5), ("third", code == 2), ("even", number % 2 == 0)) if has]
-        rows.append([name, "abc"[code], ";".join(tags), round(level, 4), f"p{number // 4}"])
+        tags = [int(level > 0.5), int(code == 2), number % 2]
+        rows.append([name, "abc"[code], *tags, round(level, 4), f"p{number // 4}"])
     with (folder / "images" / "labels.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["path", "class", "tags", "level", "patient"], *rows])
+        csv.writer(file).writerows([["path", "class", "bright", "third", "odd", "level", "patient"], *rows])
 
 
 def record(out: Path, with_demo: bool) -> None:
