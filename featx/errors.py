@@ -26,7 +26,7 @@ line and exits with 1; in Python each error is also the builtin type that a call
 
 from collections.abc import Sequence
 
-from featx.masking import masked
+from featx.text.masking import masked
 
 
 class FeatxError(Exception):

@@ -10,7 +10,7 @@ import unicodedata
 from featx.specs.base import fingerprint
 
 # Names of a file system have 255 bytes. This leaves room for a fingerprint, an ending (``.skops.json``), and what
-# `featx.disk.private_name` puts around a name.
+# `featx.files.atomic.private_name` puts around a name.
 MAX_NAME_BYTES = 150
 # Names that Windows keeps for devices, whatever ending follows.
 RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 from featx.networks.backbones import Backbone
-from featx.networks.weights import WeightsFile
+from featx.networks.pretrained_weights import WeightsFile
 from featx.registry import BACKBONES
 from featx.specs.embedding import Preprocessing
 from tests.s3 import keys_checked, served

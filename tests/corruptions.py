@@ -12,8 +12,8 @@ from PIL import Image
 from featx import extract
 from featx.embeddings.extract import Extraction
 from featx.images.contents import digest
-from featx.specs.engine import EngineSpec
-from featx.workspace import Study
+from featx.specs.extraction import EngineSpec
+from featx.study.study import Study
 from tests.conftest import TOY_RECIPE
 from tests.rows import row_alone, stored_rows
 

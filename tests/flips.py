@@ -14,9 +14,9 @@ import pandas as pd
 
 import featx
 from featx.errors import FeatxError
-from featx.runfolder import RunFolder
-from featx.seals import read_sealed
-from featx.workspace import Study
+from featx.files.seals import read_sealed
+from featx.study.run_folder import RunFolder
+from featx.study.study import Study
 from tests.conftest import make_images
 
 RECIPE = """

@@ -22,13 +22,13 @@ from PIL import Image
 
 import featx
 from featx.errors import FeatxError
-from featx.images.contents import read
+from featx.files.seals import sealed
 from featx.images.decode import decode
 from featx.images.init import init
 from featx.images.readers import read_source
-from featx.recipe import load_recipe
-from featx.seals import sealed
-from featx.targets import known
+from featx.images.sources import read
+from featx.specs.recipe import load_recipe
+from featx.tables.encoding import known
 
 MAX_SECONDS = 60  # of one use: more is a hang
 N_IMAGES = 6

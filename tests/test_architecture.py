@@ -3,7 +3,9 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,65 +15,35 @@ import featx
 ROOT = Path(featx.__file__).parent
 # Each may import only from those before it; heads and finetuning do not see each other.
 ORDER = [
-    "masking",
+    "text",
     "errors",
-    "escaping",
-    "parsing",
     "registry",
     "progress",
-    "threads",
-    "disk",
-    "seals",
-    "spreadsheets",
-    "paces",
+    "files",
     "specs",
-    "local_workers",
+    "parallel",
+    "locations",
     "file_names",
-    "cluster",
-    "sources",
     "storage",
-    "extraction",
-    "decision",
     "tables",
-    "facts",
-    "findings",
-    "reliability",
-    "scoring",
-    "metrics",
-    "conformal",
-    "curves",
-    "targets",
-    "weighting",
-    "units",
-    "recipe",
-    "runfolder",
-    "openings",
-    "workspace",
-    "answering",
-    "answers",
-    "artifact",
-    "rescoring",
-    "safe",
-    "passport",
     "images",
+    "metrics",
+    "study",
+    "artifacts",
     "networks",
     "embeddings",
-    "caches",
     "cache",
-    "embedder",
-    "checkup",
     "heads",
     "finetuning",
     "ensembles",
     "predictors",
     "exports",
     "evaluation",
-    "making",
-    "repeats",
     "reports",
-    "stages",
+    "workflow",
     "cli",
 ]
+MAX_LOOSE_MODULES = 6
 MAY_IMPORT_TORCH = {"networks", "embeddings", "finetuning"}
 # Ensembles see predictions only; evaluation and reports never see a model, but the former looks for copies among
 # images and their vectors; heads never see an image.
@@ -99,6 +71,32 @@ def imported(path: Path) -> Iterator[str]:
             assert node.level == 0, f"{path} imports relatively"
             base = node.module or ""
             yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def module_of(path: Path) -> str:
+    return ".".join(("featx", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def modules_imported(path: Path) -> set[str]:
+    """Return the modules of featx that a file imports, those inside functions included."""
+    modules = {module_of(other) for other in FILES}
+    names = {name for name in imported(path) if name.startswith("featx.")}
+    return {name if name in modules else name.rpartition(".")[0] for name in names} & modules
+
+
+def test_no_files_import_each_other_in_a_cycle() -> None:
+    graph = {module_of(path): modules_imported(path) for path in FILES if path.name != "__init__.py"}
+    assert list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the files
+
+
+def test_few_modules_lie_outside_of_packages() -> None:
+    loose = sorted(path.stem for path in ROOT.glob("*.py") if path.stem != "__init__")
+    assert len(loose) <= MAX_LOOSE_MODULES, loose
+
+
+def test_no_two_modules_have_the_same_name() -> None:
+    counts = Counter(path.stem for path in FILES if path.stem not in {"__init__", "base"})
+    assert [name for name, n in counts.items() if n > 1] == []
 
 
 def parts_imported(path: Path) -> set[str]:

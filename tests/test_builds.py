@@ -8,7 +8,7 @@ from torch import nn
 
 from featx import ensemble, extract, finetune, fit, load, predict
 from featx.networks.backbones import Backbone
-from featx.networks.weights import WeightsFile
+from featx.networks.pretrained_weights import WeightsFile
 from featx.registry import BACKBONES
 from featx.specs.embedding import Preprocessing
 from tests.conftest import TOY_RECIPE, make_images

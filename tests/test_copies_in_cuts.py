@@ -9,8 +9,8 @@ from PIL import Image
 from scipy.stats import binom
 
 import featx
-from featx.units import folds_of_units, joined
-from featx.workspace import Study
+from featx.study.study import Study
+from featx.tables.resampling_units import folds_of_units, joined
 
 RECIPE = """
 [data]

@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 import featx
-from featx.disk import read_json, write_json
 from featx.errors import FeatxError, IncompleteError
 from featx.evaluation.evaluate import last_final
-from featx.runfolder import RULES, RunFolder
-from featx.seals import SEAL, read_sealed, write_sealed
-from featx.workspace import Study
+from featx.files.atomic import read_json, write_json
+from featx.files.seals import SEAL, read_sealed, write_sealed
+from featx.study.run_folder import RULES, RunFolder
+from featx.study.study import Study
 from tests.flips import make_study
 
 OF_EXTRACT = [

@@ -16,7 +16,7 @@ import pytest
 
 import featx
 from featx.embeddings.read import locked_embeddings, read_embeddings
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 
 RECIPE = TOY_RECIPE + '\n[ensemble]\nmethods = ["soft", "weighted"]\nfolds = 3\n'

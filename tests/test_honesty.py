@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 import featx
-from featx.metrics import scores
+from featx.metrics.scores import scores
 from featx.registry import HEADS
 from featx.specs.base import fingerprint
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.conftest import make_images
 
 HEADS_TOML = "".join(f'\n[[head]]\nname = "{name}"\ntrials = 2\nfolds = 3\n' for name in HEADS.names())

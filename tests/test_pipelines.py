@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from featx.recipe import load_recipe
+from featx.specs.recipe import load_recipe
 
 RECIPES = sorted((Path(__file__).parents[1] / "pipelines").glob("*.toml"))
 

@@ -16,13 +16,13 @@ import pytest
 from PIL import Image
 
 import featx
-from featx import workspace
 from featx.errors import IncompleteError
 from featx.evaluation.evaluate import last_final
-from featx.metrics import scores
-from featx.repeats import repeat
-from featx.runfolder import RunFolder
-from featx.workspace import Study
+from featx.metrics.scores import scores
+from featx.study import study
+from featx.study.run_folder import RunFolder
+from featx.study.study import Study
+from featx.workflow.repeats import repeat
 from tests.conftest import make_images
 
 RECIPE = """
@@ -245,7 +245,7 @@ def test_runs_of_other_rules_are_made_again_and_not_shown(
     monkeypatch.chdir(tmp_path / "home")
     featx.extract()
     before = {run.name for run in Study.open(None).runs()}
-    monkeypatch.setitem(workspace.RULES, kind, 99)
+    monkeypatch.setitem(study.RULES, kind, 99)
     if kind == "head":
         with pytest.raises(IncompleteError, match="was made by another version of featx"):
             Study.open(None).runs()
@@ -254,7 +254,7 @@ def test_runs_of_other_rules_are_made_again_and_not_shown(
         assert shown == {name for name in before if not name.startswith("weighted")}
     assert outputs_of_commands().made == (ALL if kind == "head" else {"weighted"})
     for run in Study.open(None).runs():
-        assert RunFolder(run.path).spec["rules"] == workspace.RULES[run.kind]
+        assert RunFolder(run.path).spec["rules"] == study.RULES[run.kind]
 
 
 def test_images_replaced_by_noise_are_not_answered_by_the_old_run(

@@ -6,15 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from featx.recipe import EmbeddingSection
 from featx.specs.base import Spec, fingerprint
 from featx.specs.data import ArraySpec, LabelsSpec, ReaderSpec
 from featx.specs.embedding import Decoding, EmbeddingRequest, EmbeddingSpec, Preprocessing, Reduced, ResolvedEmbedding
-from featx.specs.engine import ClusterSpec, EngineSpec
-from featx.specs.ensemble import EnsembleSpec
+from featx.specs.ensembling import EnsembleSpec
 from featx.specs.evaluation import EvaluationSpec
-from featx.specs.finetune import AugmentSpec, FinetuneSpec, LayersSpec, LossSpec, NetworkSpec, PhaseSpec, ScheduleSpec
+from featx.specs.extraction import ClusterSpec, EngineSpec
+from featx.specs.finetuning import AugmentSpec, FinetuneSpec, LayersSpec, LossSpec, NetworkSpec, PhaseSpec, ScheduleSpec
 from featx.specs.head import HeadSpec
+from featx.specs.recipe import EmbeddingSection
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
 

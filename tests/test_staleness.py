@@ -9,9 +9,9 @@ import pytest
 import featx
 from featx.errors import DataError, IncompleteError
 from featx.evaluation.evaluate import last_final
-from featx.sources import label_states
+from featx.locations import label_states
 from featx.specs.data import ReaderSpec
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 
 

@@ -8,9 +8,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import featx
-from featx.disk import machine, whole_folder
+from featx.files.atomic import machine, whole_folder
 from featx.storage.leases import remove_leftovers
-from featx.workspace import Study
+from featx.study.study import Study
 
 N_PROCESSES, N_WRITES = 4, 60
 FIT_AGAIN = """

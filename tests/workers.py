@@ -6,7 +6,7 @@ from contextlib import closing
 from featx.embeddings import workers
 from featx.embeddings.workers import Decoder, Place
 from featx.images.decode import Pixels
-from featx.specs.engine import EngineSpec
+from featx.specs.extraction import EngineSpec
 
 CHUNK = EngineSpec().batch_size
 

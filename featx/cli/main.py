@@ -4,10 +4,10 @@ import sys
 
 import typer
 
-from featx.cli import cache, data, leaks, listings, models
+from featx.cli import cache_commands, data_commands, leak_commands, listing_commands, model_commands
 from featx.errors import FeatxError, TooManyFailuresError
-from featx.escaping import escaped
-from featx.masking import masked
+from featx.text.escaping import escaped
+from featx.text.masking import masked
 
 TOO_MANY_FAILURES = 3
 INTERRUPTED = 130  # what typer exits with after Ctrl-C
@@ -22,24 +22,24 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    data.init,
-    data.extract,
-    models.fit,
-    models.finetune,
-    models.ensemble,
-    models.evaluate,
-    leaks.leaks,
-    models.report,
-    models.predict,
-    models.export,
-    models.run,
-    listings.show,
-    listings.backbones,
-    listings.heads,
-    listings.doctor,
+    data_commands.init,
+    data_commands.extract,
+    model_commands.fit,
+    model_commands.finetune,
+    model_commands.ensemble,
+    model_commands.evaluate,
+    leak_commands.leaks,
+    model_commands.report,
+    model_commands.predict,
+    model_commands.export,
+    model_commands.run,
+    listing_commands.show,
+    listing_commands.backbones,
+    listing_commands.heads,
+    listing_commands.doctor,
 ):
     app.command()(command)
-app.add_typer(cache.app)
+app.add_typer(cache_commands.app)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from featx.specs.engine import ClusterSpec
+    from featx.specs.extraction import ClusterSpec
 
 RecipeOption = Annotated[
     Path | None,
@@ -56,7 +56,7 @@ def cluster_of(scheduler: str | None, workers_local: int | None) -> "ClusterSpec
     """
     if scheduler is None and workers_local is None:
         return None
-    from featx.recipe import checked_spec
-    from featx.specs.engine import ClusterSpec
+    from featx.specs.extraction import ClusterSpec
+    from featx.specs.recipe import checked_spec
 
     return checked_spec(ClusterSpec, "--scheduler", scheduler=scheduler, workers_local=workers_local)

@@ -2,7 +2,7 @@
 
 from rich.text import Text
 
-from featx.escaping import escaped
+from featx.text.escaping import escaped
 
 
 def as_text(value: str, style: str = "") -> Text:

@@ -1,10 +1,13 @@
 """How far vectors in a reduced precision lie from those in fp32."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
+
+from featx.specs.embedding import Precision
 
 TINY = 1e-12
 SMALLEST = float(np.finfo(np.float64).tiny)
@@ -49,6 +52,13 @@ class Drift(BaseModel, frozen=True):
             f"relative error at most {self.relative_error:.4f}, dimension {self.worst_dimension} is farthest off: "
             f"{self.worst_dimension_error:.1%} of a column's spread"
         )
+
+
+class Audited(NamedTuple):
+    """A precision that may be used, and how far the last one that was looked at lies from fp32."""
+
+    precision: Precision = "fp32"
+    drift: Drift | None = None
 
 
 def floored(cosine: float) -> str:

@@ -20,7 +20,7 @@ from featx.errors import DeviceError
 from featx.images.decode import Pixels
 from featx.progress import Watch
 from featx.specs.embedding import Decoding, Preprocessing
-from featx.specs.engine import EngineSpec
+from featx.specs.extraction import EngineSpec
 
 MOST_WORKERS = 4  # by default; more is asked for by name
 AHEAD = 1  # batches that wait for a network beside those that are in it

@@ -13,31 +13,31 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from featx.disk import write_table
-from featx.embeddings.choice import Chooser
-from featx.embeddings.cluster import check_cluster, fill_by
+from featx.embeddings.distributed import check_cluster, fill_by
 from featx.embeddings.engine import Passed, workers_for
 from featx.embeddings.fill import fill, plans_for
 from featx.embeddings.groups import network_groups
 from featx.embeddings.outcomes import OUTCOMES, check_outside, outcomes_of, quarantine
+from featx.embeddings.runtime_selection import Chooser
+from featx.embeddings.throughput import Pace, keep_pace, rate_of_batches
 from featx.embeddings.workers import Decoder, decoded
 from featx.errors import DataError
-from featx.extraction import read_extracted, seal_extraction
+from featx.files.atomic import write_table
+from featx.files.seals import read_sealed, write_sealed
 from featx.images.digests import DigestCache, Identity, identified
+from featx.images.image_selection import selected
 from featx.images.readers import Listing, read_source
-from featx.images.selection import selected
-from featx.images.splits import classes_without, split
-from featx.masking import without_secrets
-from featx.paces import Pace, keep_pace, rate_of_batches
+from featx.locations import source_place
 from featx.progress import Watch, unwatched
-from featx.recipe import EmbeddingSection, Recipe, checked_spec
-from featx.seals import read_sealed, write_sealed
-from featx.sources import source_place
-from featx.specs.engine import ClusterSpec, EngineSpec
+from featx.specs.extraction import ClusterSpec, EngineSpec
+from featx.specs.recipe import EmbeddingSection, Recipe, checked_spec
 from featx.storage.leases import remove_leftovers
-from featx.tables import Manifest, Truth
-from featx.targets import strata
-from featx.workspace import EMBEDDINGS, LockedEmbedding, Study
+from featx.study.extraction_tables import read_extracted, seal_extraction
+from featx.study.splits import classes_without, split
+from featx.study.study import EMBEDDINGS, LockedEmbedding, Study
+from featx.tables.encoding import strata
+from featx.tables.tables import Manifest, Truth
+from featx.text.masking import without_secrets
 
 FAILED = ("unreadable", "missing")
 

@@ -15,7 +15,7 @@ from featx.images.contents import file_uri
 from featx.images.digests import identify_all
 from featx.progress import unwatched
 from featx.specs.embedding import Decoding, EmbeddingRequest, EmbeddingSpec, Precision, Reduced, ResolvedEmbedding
-from featx.specs.engine import EngineSpec
+from featx.specs.extraction import EngineSpec
 from featx.storage.store import stored_as
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def embed_files(
     embeddings
         What is wanted of each.
     device
-        As in `featx.specs.engine.EngineSpec`.
+        As in `featx.specs.extraction.EngineSpec`.
     networks
         Networks that have been built already, by `EmbeddingRequest.network_key`; others are built once each.
 

@@ -9,16 +9,16 @@ from typing import Any, Self
 
 import numpy as np
 
-from featx.embeddings.choice import Audited, Chooser
-from featx.embeddings.drift import Drift
+from featx.embeddings.drift import Audited, Drift
 from featx.embeddings.engine import Lane, Passed, Rows, Runner, run
 from featx.embeddings.groups import NetworkGroup
+from featx.embeddings.runtime_selection import Chooser
 from featx.embeddings.space import check_space
 from featx.embeddings.workers import Place
 from featx.progress import Watch
 from featx.specs.embedding import EmbeddingRequest
 from featx.storage.store import EmbeddingStore, missing
-from featx.workspace import LockedEmbedding, store_path
+from featx.study.study import LockedEmbedding, store_path
 
 SEGMENT_BYTES = 256 << 20  # of float32, in all stores: what is gathered in memory
 SEGMENT_S = 30.0  # of work that is gathered: with `EngineSpec.segment_rows` what a killed extraction loses at most

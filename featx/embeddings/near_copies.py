@@ -20,7 +20,7 @@ from featx.images.decode import Pixels
 from featx.images.hashes import AHEAD, SIDE, THUMBNAIL, ThumbnailCache, grey
 from featx.progress import Watch, unwatched
 from featx.storage.store import EmbeddingStore
-from featx.workspace import NearCopies, Study
+from featx.study.study import NearCopies, Study
 
 MAX_IMAGES_TO_COMPARE = 100_000  # every image is compared with every other: some minutes on two cores
 

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from featx import spreadsheets
-from featx.disk import read_table
 from featx.embeddings.engine import NOT_FINITE
 from featx.embeddings.workers import CHANGED, DIED, REMOVED, TOO_LARGE
 from featx.errors import DataError, ReadError
-from featx.images.contents import REFUSED, read
+from featx.files import spreadsheets
+from featx.files.atomic import read_table
+from featx.images.contents import REFUSED
 from featx.images.digests import Identity
 from featx.images.readers import Listing
-from featx.sources import is_url
+from featx.images.sources import read
+from featx.locations import is_url
 
 NOT_THE_FILES_FAULT = (NOT_FINITE, DIED, CHANGED, REMOVED, TOO_LARGE, REFUSED)
 OUTCOMES = ("embedded", "cached", "duplicate", "unreadable", "missing", "ignored")

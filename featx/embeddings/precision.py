@@ -9,15 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.embeddings.choice import Audited
 from featx.embeddings.devices import device_named
-from featx.embeddings.drift import Drift, worst_drift
+from featx.embeddings.drift import Audited, Drift, worst_drift
 from featx.embeddings.engine import Rows, Runner
 from featx.embeddings.runtimes import Execution, Portable, is_installed, is_native
 from featx.errors import DeviceError
 from featx.progress import Watch, unwatched
 from featx.specs.embedding import Reduced
-from featx.specs.engine import EngineSpec
+from featx.specs.extraction import EngineSpec
 
 SHARES = (0.2, 0.35, 0.5)  # of the layers that keep more bits, tried in this order: early ones matter most
 

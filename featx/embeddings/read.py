@@ -7,8 +7,8 @@ import numpy as np
 from featx.errors import DataError, IncompleteError
 from featx.registry import suggestion
 from featx.storage.store import EmbeddingStore
-from featx.tables import Embeddings, Ids
-from featx.workspace import LockedEmbedding, Study
+from featx.study.study import LockedEmbedding, Study
+from featx.tables.tables import Embeddings, Ids
 
 
 def locked_embeddings(study: Study, name: str | None = None) -> list[LockedEmbedding]:

@@ -24,7 +24,7 @@ from featx.embeddings.engine import Rows, Runner, is_out_of_memory
 from featx.errors import DeviceError, MissingExtraError
 from featx.networks.features import FeatureNetwork
 from featx.specs.embedding import Precision, Reduced
-from featx.specs.engine import Runtime
+from featx.specs.extraction import Runtime
 
 PACKAGES: dict[Runtime, str] = {"torch": "torch", "compile": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
 OPSET = 17

@@ -17,9 +17,10 @@ from typing import Self
 from joblib.externals.loky import ProcessPoolExecutor
 
 from featx.errors import ReadError
-from featx.images.contents import Content, digest, read
+from featx.images.contents import Content, digest
 from featx.images.decode import Pixels, decode
 from featx.images.resizing import preprocessor, required_px
+from featx.images.sources import read
 from featx.specs.embedding import Decoding, Preprocessing
 
 TASKS_AHEAD = 2  # of each worker: what bounds the memory

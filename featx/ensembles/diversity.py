@@ -12,9 +12,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.ensembles.ballots import Ballots, Outputs
-from featx.facts import Facts
-from featx.scoring import decided, guessed
+from featx.ensembles.combiners import Ballots, Outputs
+from featx.metrics.definitions import decided, guessed
+from featx.tables.target_values import Facts
 
 Right = NDArray[np.bool_]
 

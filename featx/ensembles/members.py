@@ -6,13 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from featx.ensembles.evidence import Evidence
+from featx.ensembles.cross_fitting import Evidence
 from featx.errors import AlignmentError, DataError, IncompleteError
-from featx.findings import Finding
-from featx.runfolder import RunFolder
-from featx.specs.ensemble import EnsembleSpec
-from featx.tables import Answered
-from featx.workspace import Study
+from featx.specs.ensembling import EnsembleSpec
+from featx.study.run_folder import RunFolder
+from featx.study.run_warnings import Finding
+from featx.study.study import Study
+from featx.tables.tables import Answered
 
 FEWEST_ROWS = 60  # below which two runs differ surely only if a tenth of the rows speak for one and none for the other
 

@@ -15,11 +15,11 @@ from scipy.special import expit, logit, softmax
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.preprocessing import StandardScaler
 
-from featx.ensembles.ballots import Ballots, Combiner, Outputs, Vote
+from featx.ensembles.combiners import Ballots, Combiner, Outputs, Vote
 from featx.errors import DataError, UnsuitedError
-from featx.facts import Facts
 from featx.specs.base import Spec
-from featx.specs.ensemble import EnsembleSpec
+from featx.specs.ensembling import EnsembleSpec
+from featx.tables.target_values import Facts
 
 Features = NDArray[np.float64]
 EDGE = 1e-3  # probabilities are moved so far from 0 and 1: beyond it, log-odds say more than members know

@@ -19,12 +19,12 @@ from featx.evaluation.intervals import (
     is_constant,
     wilson,
 )
-from featx.evaluation.paired import bootstrap_p, holm, mcnemar_midp
-from featx.facts import Facts
-from featx.metrics import aligned
-from featx.scoring import Floats, Ranked, Scorer, is_better_less, right, scores_of
+from featx.evaluation.paired_tests import bootstrap_p, holm, mcnemar_midp
+from featx.metrics.definitions import Floats, Ranked, Scorer, is_better_less, right, scores_of
+from featx.metrics.scores import aligned
 from featx.specs.head import Metric
-from featx.tables import Answered, Ids, Known
+from featx.tables.tables import Answered, Ids, Known
+from featx.tables.target_values import Facts
 
 FEWEST = 30  # units: on fewer no draw says how another sample would have come out
 SIGNIFICANT = 0.05

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from featx.artifact import BODIES, beneath, read_header
-from featx.paces import AGREEMENT, known_paces, seconds_an_image
-from featx.runfolder import RunFolder
-from featx.workspace import Study
+from featx.artifacts.artifact import BODIES, beneath, read_header
+from featx.embeddings.throughput import AGREEMENT, known_paces, seconds_an_image
+from featx.study.run_folder import RunFolder
+from featx.study.study import Study
 
 
 @dataclass(frozen=True)

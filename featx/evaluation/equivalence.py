@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from featx.evaluation.intervals import CONFIDENCE, Interval
-from featx.scoring import is_better_less
+from featx.metrics.definitions import is_better_less
 
 Floats = NDArray[np.float64]
 MARGIN = 0.02

@@ -8,24 +8,24 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from featx.disk import sha256_of
 from featx.errors import IncompleteError
-from featx.evaluation.beliefs import Beliefs
 from featx.evaluation.comparison import Comparison, compare
 from featx.evaluation.cost import cost_of
-from featx.evaluation.groups import Answers, Grouping, biases, for_whom
-from featx.evaluation.leakage import Copies, copied
-from featx.evaluation.members import groupings
+from featx.evaluation.coverage import Beliefs
+from featx.evaluation.group_membership import groupings
+from featx.evaluation.group_scores import Answers, Grouping, biases, for_whom
+from featx.evaluation.leaks import Copies, copied
 from featx.evaluation.verdicts import Recommendation, chosen_run, evidence_text, has_failed, recommend
 from featx.file_names import file_name
-from featx.metrics import aligned, confusion, per_class, per_label, score, scores
+from featx.files.atomic import sha256_of
+from featx.files.seals import SEAL, read_sealed, write_sealed
+from featx.metrics.scores import aligned, confusion, per_class, per_label, score, scores
 from featx.progress import Watch, unwatched
-from featx.recipe import Recipe
-from featx.runfolder import PREDICTIONS, RunFolder
-from featx.seals import SEAL, read_sealed, write_sealed
 from featx.specs.head import Metric
-from featx.tables import Answered, Kind, Known, Predictions, Truth
-from featx.workspace import Study
+from featx.specs.recipe import Recipe
+from featx.study.run_folder import PREDICTIONS, RunFolder
+from featx.study.study import Study
+from featx.tables.tables import Answered, Kind, Known, Predictions, Truth
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Row:
     Attributes
     ----------
     scores
-        See `featx.metrics.scores`, `Beliefs` and `featx.evaluation.leakage.Copies.score_without`.
+        See `featx.metrics.scores.scores`, `Beliefs` and `featx.evaluation.leaks.Copies.score_without`.
     accuracy_low, accuracy_high
         That of `intervals`, of classes.
     per_class

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import ndtri, stdtrit
 
-from featx.facts import Facts
-from featx.scoring import Scorer
+from featx.metrics.definitions import Scorer
+from featx.tables.target_values import Facts
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]

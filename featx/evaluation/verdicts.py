@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from featx.evaluation.comparison import FEWEST, SIGNIFICANT, Comparison
 from featx.evaluation.cost import Cost, cheapest, simplest
-from featx.scoring import is_better_less
+from featx.metrics.definitions import is_better_less
 
 # Warnings of training which mean that a run has learnt nothing that can be relied on.
 FAILED = frozenset({"dead head", "one class", "diverged", "nan"})

@@ -10,24 +10,24 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from featx import safe
-from featx.answering import answers_of
-from featx.artifact import BODIES, Header, ensemble_body, load_head, read_header
-from featx.disk import sha256_of, whole_file, write_text
+from featx.artifacts import skops_format
+from featx.artifacts.artifact import BODIES, Header, ensemble_body, load_head, read_header
+from featx.artifacts.export_card import Format, Parity, Passport, passport_file
+from featx.artifacts.outputs import answers_of
+from featx.artifacts.rescoring import rescored
 from featx.embeddings.groups import NetworkGroup, network_groups
 from featx.embeddings.read import read_embeddings
 from featx.embeddings.workers import Decoder
 from featx.errors import DataError, MissingExtraError
-from featx.passport import Format, Parity, Passport, passport_file
-from featx.predictors import load
+from featx.files.atomic import sha256_of, whole_file, write_text
+from featx.predictors.models import load
 from featx.progress import Watch, unwatched
-from featx.recipe import Recipe
 from featx.registry import suggestion
-from featx.rescoring import rescored
-from featx.runfolder import RunFolder
 from featx.specs.embedding import Reduced, ResolvedEmbedding
-from featx.tables import Estimates, Ids
-from featx.workspace import Study
+from featx.specs.recipe import Recipe
+from featx.study.run_folder import RunFolder
+from featx.study.study import Study
+from featx.tables.tables import Estimates, Ids
 
 N_ROWS = 500  # that parity is measured on, where there are so many
 BATCH = 32  # images
@@ -173,8 +173,8 @@ class _Export:
         """Write the head so that it can be read without trust."""
         file = self.folder / f"{self.run.name}.skops"
         with whole_file(file) as private:
-            safe.dump(self._head(), Path(private))
-        return self._copied(file, "skops", safe.read(file))
+            skops_format.dump(self._head(), Path(private))
+        return self._copied(file, "skops", skops_format.read(file))
 
     def joblib(self) -> Exported:
         """Copy the head."""

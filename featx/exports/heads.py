@@ -19,8 +19,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 from xgboost import XGBClassifier, XGBRegressor
 
-from featx.exports.estimators import add_neighbours, add_perceptron, add_trees
 from featx.exports.graph import DOUBLE, FLOAT, INT64, OPSETS, Graph, Name
+from featx.exports.onnx_estimators import add_neighbours, add_perceptron, add_trees
 
 OWN = (XGBClassifier, XGBRegressor, KNeighborsClassifier, KNeighborsRegressor, MLPClassifier, MLPRegressor)
 LEAST = 1e-12  # what scikit-learn adds to a probability before it takes the logarithm

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torchvision.transforms import v2
 
-from featx.specs.finetune import AugmentSpec
+from featx.specs.finetuning import AugmentSpec
 
 
 @cache

@@ -8,17 +8,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from featx.artifact import ANSWERS, BODIES, Golden, check_golden, checked_body, read_header, run_folder, write_header
+from featx.artifacts.artifact import (
+    ANSWERS,
+    BODIES,
+    Golden,
+    check_golden,
+    checked_body,
+    read_header,
+    run_folder,
+    write_header,
+)
 from featx.errors import ArtifactError
 from featx.finetuning.layers import ACTIVATIONS, NewLayers
 from featx.finetuning.losses import loss_named
 from featx.finetuning.network import FinetunedNetwork
 from featx.networks.backbones import Backbone
 from featx.networks.features import Built, build, normalised
-from featx.networks.weights import WeightsFile
-from featx.recipe import CHECKPOINT
+from featx.networks.pretrained_weights import WeightsFile
 from featx.specs.embedding import EmbeddingRequest
-from featx.specs.finetune import NetworkSpec
+from featx.specs.finetuning import NetworkSpec
+from featx.specs.recipe import CHECKPOINT
 
 GOLDEN_IMAGES = 2
 GOLDEN_TOLERANCE = 1e-3  # of a probability, or of the size of a number: between machines convolutions differ

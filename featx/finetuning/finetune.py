@@ -12,15 +12,15 @@ import numpy as np
 from featx.embeddings.devices import device_named, gpu_names
 from featx.embeddings.near_copies import find_near_copies
 from featx.errors import DataError, DeviceError, MissingExtraError
-from featx.finetuning.run import Finetuned, Job, run_job, stopped_run
-from featx.finetuning.search import AfterEpoch, search
-from featx.finetuning.supply import Supply
+from featx.finetuning.grid_search import AfterEpoch, search
+from featx.finetuning.phase_inputs import Supply
+from featx.finetuning.training_run import Finetuned, Job, run_job, stopped_run
 from featx.progress import Watch, unwatched
-from featx.recipe import Recipe, checked_spec
 from featx.specs.base import fingerprint
-from featx.specs.engine import EngineSpec
-from featx.specs.finetune import FinetuneSpec
-from featx.workspace import Study
+from featx.specs.extraction import EngineSpec
+from featx.specs.finetuning import FinetuneSpec
+from featx.specs.recipe import Recipe, checked_spec
+from featx.study.study import Study
 
 
 def finetune(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a call may say otherwise

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from featx.errors import DataError
 from featx.networks.features import POOLS, positions_last
-from featx.specs.finetune import Activation, LayersSpec
+from featx.specs.finetuning import Activation, LayersSpec
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "none": lambda z: z,

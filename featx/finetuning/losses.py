@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from featx.errors import DataError
 from featx.registry import LOSSES
-from featx.specs.finetune import LossSpec
+from featx.specs.finetuning import LossSpec
 
 LEAST = 1e-7  # of a predicted rate: its logarithm is asked for
 Targets = NDArray[np.float64]  # (n,) codes or (n, t) numbers

@@ -11,7 +11,7 @@ from featx.finetuning.trunk import Trunk
 from featx.networks.dry_runs import run_for_shapes
 from featx.networks.features import build, normalised, positions_last
 from featx.specs.embedding import EmbeddingRequest, Pool, Stored
-from featx.specs.finetune import LayersSpec
+from featx.specs.finetuning import LayersSpec
 
 
 class Boundary(NamedTuple):

@@ -9,7 +9,7 @@ from torch.optim import SGD, Adadelta, Adam, AdamW, Optimizer
 from torch.optim import lr_scheduler as schedules
 
 from featx.finetuning.network import FinetunedNetwork
-from featx.specs.finetune import FinetuneSpec, PhaseSpec
+from featx.specs.finetuning import FinetuneSpec, PhaseSpec
 
 MAKERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD, "adadelta": Adadelta}
 

@@ -5,8 +5,8 @@ import time
 import torch
 
 from featx.embeddings.engine import is_out_of_memory
+from featx.embeddings.throughput import steady_rate
 from featx.finetuning.network import FinetunedNetwork
-from featx.paces import steady_rate
 
 TRIAL_S = 0.5
 MOST_IMAGES = 8

@@ -6,17 +6,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featx.decision import DecisionRule, rule_of_weights
 from featx.errors import DataError
-from featx.finetuning.goal import Goal
 from featx.finetuning.layers import check_range
 from featx.finetuning.losses import Loss, loss_named
+from featx.finetuning.objective import Goal
 from featx.specs.embedding import EmbeddingRequest, Preprocessing
-from featx.specs.finetune import FinetuneSpec, LossSpec, NetworkSpec, Scale
-from featx.tables import Numbers, Truth
-from featx.targets import strata
-from featx.weighting import class_weights, weights_without_classes
-from featx.workspace import Study
+from featx.specs.finetuning import FinetuneSpec, LossSpec, NetworkSpec, Scale
+from featx.study.study import Study
+from featx.tables.decision_rule import DecisionRule, rule_of_weights
+from featx.tables.encoding import strata
+from featx.tables.sample_weights import class_weights, weights_without_classes
+from featx.tables.tables import Numbers, Truth
 
 Floats = NDArray[np.float64]
 MOST_VALUES = 1000  # of a number that is learnt as classes

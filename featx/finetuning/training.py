@@ -7,10 +7,10 @@ import torch
 
 from featx.embeddings.engine import is_out_of_memory
 from featx.errors import DataError, DeviceError
-from featx.finetuning.course import Course, Epoch
-from featx.finetuning.leg import Leg, Machine, Workbook, mean_loss
+from featx.finetuning.history import Course, Epoch
 from featx.finetuning.network import FinetunedNetwork
-from featx.finetuning.vectors import train_on_vectors
+from featx.finetuning.phase import Leg, Machine, Workbook, mean_loss
+from featx.finetuning.vector_loop import train_on_vectors
 
 
 def train(network: FinetunedNetwork, legs: Sequence[Leg], work: Workbook, machine: Machine) -> tuple[Course, list[str]]:
@@ -58,7 +58,7 @@ def _run(  # noqa: PLR0913 (all that a phase is made of)
             if leg.of_vectors:
                 train_on_vectors(network, leg, course, work, machine)
             else:
-                from featx.finetuning.trainer import train_network  # Lightning takes seconds to import
+                from featx.finetuning.lightning_loop import train_network  # Lightning takes seconds to import
 
                 train_network(network, leg, course, work, machine)
         except Exception as error:

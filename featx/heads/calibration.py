@@ -19,11 +19,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.multioutput import MultiOutputClassifier
 
-from featx.facts import Facts
-from featx.heads.rows import Lessons
-from featx.scoring import log_losses
+from featx.heads.folds import Lessons
+from featx.metrics.definitions import log_losses
+from featx.parallel.threads import single_threaded
 from featx.specs.head import Calibration
-from featx.threads import single_threaded
+from featx.tables.target_values import Facts
 
 METHODS: dict[Calibration, str] = {"platt": "sigmoid", "isotonic": "isotonic", "temperature": "temperature"}
 ENOUGH_FOR_STEPS = 1000  # rows; isotonic regression follows the noise of fewer

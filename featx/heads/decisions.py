@@ -16,7 +16,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import LabelBinarizer, LabelEncoder, Normalizer, StandardScaler
 
-from featx.decision import DecisionRule
+from featx.tables.decision_rule import DecisionRule
 
 Floats = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ def with_decision(classifier: Any, rule: DecisionRule | None) -> Any:
 def without_class_weights(classifier: Any, weights: Floats) -> Pipeline:
     """Return a classifier that gives the probabilities of a fitted one, the class weights of its training divided out.
 
-    See `featx.decision.without_weights`.
+    See `featx.tables.decision_rule.without_weights`.
     """
     divided = _scaler(weights)
     steps = [("proba", _probabilities(classifier)), ("prior", divided), ("sum", Normalizer("l1"))]

@@ -14,36 +14,36 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from featx.answering import answers_of
-from featx.artifact import provenance, write_head
-from featx.conformal import ConformalSpec
-from featx.disk import locked, write_table
+from featx.artifacts.artifact import provenance, write_head
+from featx.artifacts.outputs import answers_of
+from featx.artifacts.rescoring import VAL_STATE, rescored
 from featx.embeddings.near_copies import find_near_copies
 from featx.embeddings.read import locked_embeddings, read_embeddings
-from featx.facts import Facts
-from featx.heads.beyond import answered_in_blocks, learnt_in_passes
+from featx.embeddings.throughput import steady_rate
+from featx.files.atomic import locked, write_table
+from featx.files.seals import write_sealed
 from featx.heads.fitting import OutOfFold, learnt_in_folds
-from featx.heads.hindsight import in_answers, in_folds
+from featx.heads.folds import TrainRows, check_folds
 from featx.heads.job import Job
-from featx.heads.rows import TrainRows, check_folds
+from featx.heads.out_of_core.fit_out_of_core import answered_in_blocks, learnt_in_passes
 from featx.heads.scaling import Params
-from featx.heads.search import Arena, SearchOptions, SearchResult, search
-from featx.heads.team import Team
-from featx.heads.trials import clear, hold_journal
-from featx.metrics import chosen_metric, merit, scores
-from featx.paces import steady_rate
+from featx.heads.search.diagnostics import in_answers, in_folds
+from featx.heads.search.distributed_search import Team
+from featx.heads.search.journal import clear, hold_journal
+from featx.heads.search.search import Arena, SearchOptions, SearchResult, search
+from featx.metrics.conformal import ConformalSpec
+from featx.metrics.scores import chosen_metric, merit, scores
 from featx.progress import Watch, unwatched
-from featx.recipe import Recipe, checked_spec
 from featx.registry import HEADS
-from featx.rescoring import VAL_STATE, rescored
-from featx.runfolder import RunFolder
-from featx.seals import write_sealed
 from featx.specs.base import fingerprint
 from featx.specs.embedding import ResolvedEmbedding
-from featx.specs.engine import ClusterSpec
+from featx.specs.extraction import ClusterSpec
 from featx.specs.head import HeadSpec
-from featx.tables import Answered, Ids, Known, answers_of_part, concatenated
-from featx.workspace import LockedEmbedding, Study
+from featx.specs.recipe import Recipe, checked_spec
+from featx.study.run_folder import RunFolder
+from featx.study.study import LockedEmbedding, Study
+from featx.tables.tables import Answered, Ids, Known, answers_of_part, concatenated
+from featx.tables.target_values import Facts
 
 # Images in one measurement of how fast a head predicts.
 N_TIMED = 256

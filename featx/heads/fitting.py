@@ -16,15 +16,15 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import Pipeline
 
-from featx.answering import answers_of
-from featx.facts import Facts
+from featx.artifacts.outputs import answers_of
+from featx.heads.builtin import Head
 from featx.heads.calibration import METHODS, Outputs, calibrate, with_calibration
 from featx.heads.decisions import with_decision, without_class_weights
-from featx.heads.models import Head
-from featx.heads.rows import Lessons, TrainRows
+from featx.heads.folds import Lessons, TrainRows
 from featx.heads.scaling import Params, is_learnt
+from featx.parallel.threads import run_side_by_side, single_threaded
 from featx.specs.head import Calibration, HeadSpec
-from featx.threads import run_side_by_side, single_threaded
+from featx.tables.target_values import Facts
 
 COPIES_OF_A_FIT = 4  # A fit copies its rows once for the fold, and once scaled, which may be in double.
 MAX_FIT_BYTES = 4e9  # All fits that run beside each other may copy as much.

@@ -10,19 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import UnsuitedError
-from featx.facts import Facts
-from featx.heads.models import Head, Task
-from featx.heads.rows import TrainRows
-from featx.heads.search import Arena
-from featx.heads.stored import StoredRows
-from featx.recipe import OF_NO_NAME
+from featx.heads.builtin import Head, Task
+from featx.heads.folds import TrainRows
+from featx.heads.out_of_core.stored_rows import StoredRows
+from featx.heads.search.search import Arena
 from featx.registry import HEADS
-from featx.runfolder import RULES
 from featx.specs.head import HeadSpec
+from featx.specs.recipe import OF_NO_NAME
 from featx.storage.store import EmbeddingStore
-from featx.tables import Embeddings, Ids, Known, Truth
-from featx.weighting import class_weights, weights_without_classes
-from featx.workspace import LockedEmbedding, Study
+from featx.study.run_folder import RULES
+from featx.study.study import LockedEmbedding, Study
+from featx.tables.sample_weights import class_weights, weights_without_classes
+from featx.tables.tables import Embeddings, Ids, Known, Truth
+from featx.tables.target_values import Facts
 
 FLOAT_BYTES = 4
 SAMPLES = 4  # of the size that is searched on, which memory holds at once: folds copy their rows

@@ -9,14 +9,14 @@ from typing import Any
 import pandas as pd
 
 from featx.errors import DataError, ReadError
+from featx.files.parsing import parse_json
 from featx.images.archives import ShardsTree
-from featx.images.contents import read
 from featx.images.names import base_of, is_archive_name, is_image_name, part_in, rule_against, suffix_of
 from featx.images.npy import read_npy
 from featx.images.readers import Listing
-from featx.images.trees import Entry, Tree, is_tree, open_tree
-from featx.parsing import parse_json
-from featx.sources import ANNOTATION_SUFFIXES, source_place
+from featx.images.sources import is_tree, open_tree, read
+from featx.images.trees import Entry, Tree
+from featx.locations import ANNOTATION_SUFFIXES, source_place
 from featx.specs.data import ReaderSpec
 
 FOLDERS = frozenset({"images", "image", "img", "imgs", "annotations", "annotation", "labels", "label", "targets"})

@@ -14,8 +14,8 @@ from pathlib import Path
 from threading import Lock
 from typing import IO, ClassVar, Protocol
 
-from featx.disk import file_state
 from featx.errors import DataError, ReadError
+from featx.files.atomic import file_state
 from featx.images.contents import State, check_size, text_of
 from featx.images.names import is_archive_name, is_image_name, suffix_of
 from featx.images.trees import Entry, FolderTree, NamedEntries
@@ -131,7 +131,7 @@ def opened(path: str) -> tuple[Archive, State]:
 
 
 def read_member(rest: str) -> bytes:
-    """Return the bytes of ``/path/to/archive//member``; errors are those of `featx.images.contents.read`."""
+    """Return the bytes of ``/path/to/archive//member``; errors are those of `featx.images.sources.read`."""
     path, _, name = rest.partition("//")
     try:
         content = opened(path)[0].read(name)

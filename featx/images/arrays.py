@@ -15,15 +15,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from featx.disk import file_state
 from featx.errors import DataError, ReadError
+from featx.files.atomic import file_state
 from featx.images.contents import MOST_BYTES, State, check_size, file_uri
 from featx.images.names import IN_NAMES, part_in, rule_against, words
 from featx.images.npy import map_npy
 from featx.images.readers import Listing
 from featx.images.trees import Entry
 from featx.images.unpacking import UNPACKERS, check_room, chunks_of, unpack
-from featx.sources import source_file, source_place
+from featx.locations import source_file, source_place
 from featx.specs.data import ArraySpec, ReaderSpec
 
 ARRAY_FILE = re.compile(r"\.(h5|hdf5|hdf|npz|npy)$|-idx\d-ubyte(\.gz)?$|\.idx\d?-?(ubyte)?(\.gz)?$", re.IGNORECASE)
@@ -250,7 +250,7 @@ def _column(place: str) -> str:
 
 
 def read_row(rest: str) -> NDArray[Any]:
-    """Return one row of ``/path/to/file.h5//dataset/17``; errors are those of `featx.images.contents.read`.
+    """Return one row of ``/path/to/file.h5//dataset/17``; errors are those of `featx.images.sources.read`.
 
     ``17?external`` allows the dataset to take its values from other files.
     """

@@ -1,13 +1,7 @@
-"""What a uri leads to: the bytes of a file, or one row of an array.
-
-A uri is an absolute path, a URL that fsspec knows (``s3://bucket/key``), or ``scheme:container//inside``, where the
-scheme is a name of ``featx.contents``: ``member:/data/a.zip//cat/0.png``, ``row:/data/a.h5//x/17``. The paths of
-containers are normalised, so the first ``//`` ends them. A path that is not Unicode is ``file:`` and percent-encoded.
-"""
+"""The content of one image, the bytes of a file or one row of an array: its digest, its limits, local files."""
 
 import hashlib
 import os
-import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -17,13 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import ReadError
-from featx.registry import CONTENTS
-from featx.sources import is_url
 
 Content = bytes | NDArray[Any]
 State = tuple[int, int]  # size in bytes, mtime in ns: while a file has the same, it has the same content
 
-SCHEME = re.compile(r"([a-z][a-z0-9]+):(?!//)")
 REFUSED = "the object store refuses"
 MOST_BYTES = 1 << 30  # of one image file, packed or unpacked
 
@@ -39,33 +30,13 @@ def digest(content: Content) -> str:
     return found.digest()[:16].hex()
 
 
-def read(uri: str) -> Content:
-    """Return what `uri` leads to.
-
-    Raises
-    ------
-    FileNotFoundError
-        there is nothing.
-    ReadError
-        it cannot be read; the message is the reason alone.
-    """
-    if is_url(uri):
-        from featx.images.objects import read_object
-
-        return read_object(uri)
-    if found := SCHEME.match(uri):
-        content: Content = CONTENTS.get(found[1])(uri[found.end() :])
-        return content
-    return read_file(uri)
-
-
 def read_quoted_file(rest: str) -> bytes:
-    """Return the bytes of a file whose percent-encoded path is `rest`; errors are those of `read`."""
+    """Return the bytes of a file whose percent-encoded path is `rest`; errors are those of `sources.read`."""
     return read_file(os.fsdecode(unquote_to_bytes(rest)))
 
 
 def read_file(path: str) -> bytes:
-    """Return a file's bytes; errors are those of `read`."""
+    """Return a file's bytes; errors are those of `sources.read`."""
     try:
         found = Path(path).stat()
         if stat.S_ISREG(found.st_mode):

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Self
 
 from featx.errors import ReadError, StoreError
-from featx.images.contents import State, digest, read
-from featx.masking import masked
+from featx.images.contents import State, digest
+from featx.images.sources import read
+from featx.text.masking import masked
 
 READERS = 4  # threads: files are waited for more than they are worked on
 AHEAD = 4096

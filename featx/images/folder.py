@@ -9,8 +9,9 @@ import pandas as pd
 from featx.errors import DataError
 from featx.images.names import PARTS, is_image_name, rule_against
 from featx.images.readers import Listing
-from featx.images.trees import CANNOT_LIST, EMPTY_FOLDER, Entry, is_tree, join, open_tree
-from featx.sources import source_place
+from featx.images.sources import is_tree, join, open_tree
+from featx.images.trees import CANNOT_LIST, EMPTY_FOLDER, Entry
+from featx.locations import source_place
 from featx.specs.data import ReaderSpec
 
 MARK_OF_FEATX = re.compile(r"([^/]+)/(?:[^/]+\.zarr/zarr|[^/]+/embeddings\.lock)\.json")

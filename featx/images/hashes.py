@@ -1,6 +1,6 @@
 """What an image looks like, in little: a grey thumbnail, remembered by content, and 64 bits that tell most apart.
 
-Copies that were encoded again, or resized, keep their thumbnails nearly to the pixel. `featx.evaluation.leakage`
+Copies that were encoded again, or resized, keep their thumbnails nearly to the pixel. `featx.evaluation.leaks`
 looks for them by these hashes and compares the thumbnails of those that could be some.
 """
 

@@ -13,21 +13,21 @@ import tomlkit
 from tomlkit import TOMLDocument, comment, nl
 from tomlkit.items import AoT, InlineTable, Table
 
-from featx.disk import write_text
 from featx.errors import DataError, ReadError
-from featx.escaping import escaped, escaped_json
-from featx.images.contents import read
+from featx.files.atomic import write_text
 from featx.images.decode import size_of
 from featx.images.names import PARTS, is_archive_name
 from featx.images.readers import Reader, read_source
+from featx.images.sources import read
 from featx.images.table import unread_tables
-from featx.recipe import DEFAULT_HEADS, parse_recipe
+from featx.locations import is_url, parted
 from featx.registry import READERS
-from featx.sources import is_url, parted
 from featx.specs.data import ReaderSpec
-from featx.specs.ensemble import DEFAULT_VOTES
-from featx.tables import Manifest
-from featx.targets import category_text
+from featx.specs.ensembling import DEFAULT_VOTES
+from featx.specs.recipe import DEFAULT_HEADS, parse_recipe
+from featx.tables.encoding import category_text
+from featx.tables.tables import Manifest
+from featx.text.escaping import escaped, escaped_json
 
 MOST_CLASSES_OFFERED = 100
 SIZES_LOOKED_AT = 500

@@ -2,7 +2,7 @@
 
 import re
 
-from featx.sources import ARCHIVE_SUFFIXES
+from featx.locations import ARCHIVE_SUFFIXES
 
 IMAGE_SUFFIXES = frozenset(
     f".{ending}"

@@ -14,7 +14,7 @@ from featx.images.label_columns import plain_columns
 from featx.images.trees import Entry
 from featx.registry import READERS
 from featx.specs.data import ReaderSpec
-from featx.tables import Ids, Manifest, positions
+from featx.tables.tables import Ids, Manifest, positions
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,7 @@ class Reader(Protocol):
         Parameters
         ----------
         source
-            A place, as `featx.images.trees.open_tree` takes it, or an array file.
+            A place, as `featx.images.sources.open_tree` takes it, or an array file.
         labels
             A label table that the user named.
         """

@@ -11,12 +11,12 @@ from typing import Any, Literal
 import pandas as pd
 
 from featx.errors import DataError, ReadError
-from featx.images.contents import read
+from featx.files.parsing import ParseError, parse_csv, read_parquet
 from featx.images.names import base_of, is_archive_name, is_image_name, rule_against, suffix_of
 from featx.images.readers import Listing
-from featx.images.trees import Entry, FolderTree, Tree, is_tree, join, open_tree
-from featx.parsing import ParseError, parse_csv, read_parquet
-from featx.sources import home_of, is_url, source_place
+from featx.images.sources import is_tree, join, open_tree, read
+from featx.images.trees import Entry, FolderTree, Tree
+from featx.locations import home_of, is_url, source_place
 from featx.specs.data import LabelsSpec, ReaderSpec
 
 SEPARATORS = {"comma": ",", "tab": "\t", "semicolon": ";", "whitespace": r"\s+"}

@@ -9,10 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from featx.errors import DataError
 from featx.images.contents import State, file_uri, text_of
-from featx.images.names import is_archive_name
-from featx.sources import is_url, parted
 
 EMPTY_FOLDER = "is an empty folder"
 CANNOT_LIST = "cannot be listed"
@@ -27,7 +24,7 @@ class Entry:
     name
         Its path relative to the tree, with ``/``.
     uri
-        What `featx.images.contents.read` takes.
+        What `featx.images.sources.read` takes.
     state
         While it stays as it is, the content does; None where it cannot be known.
     outcome, reason
@@ -60,49 +57,6 @@ class Tree(Protocol):
 
     def beside(self, names: list[str]) -> Iterator[Entry]:
         """Yield all files of the folders in which `names` lie, not of those below."""
-
-
-def open_tree(place: str) -> Tree:
-    """Return the tree at a place: a folder, ``archive.zip``, ``archive.zip!folder/inside``, or a URL.
-
-    Raises
-    ------
-    DataError
-        there is none, or the archive cannot be read.
-    """
-    if is_url(place):
-        from featx.images.objects import ObjectTree
-
-        return ObjectTree(place)
-    path = Path(place)
-    if path.is_dir():
-        return FolderTree(place)
-    archive, inside = parted(place)
-    if is_archive_name(archive) and Path(archive).is_file():
-        from featx.images.archives import ArchiveTree
-
-        return ArchiveTree(archive, inside)
-    if path.exists():
-        raise DataError(f"{place!r} is no folder and no archive of a known kind (.zip, .tar, .tar.gz, .tgz)")
-    raise DataError(f"data.source: nothing lies at {place!r}; expected a folder, an archive or an array file")
-
-
-def is_tree(place: str) -> bool:
-    """Whether a place is a folder, an archive or a URL; it is not asked whether a URL leads anywhere."""
-    archive, _ = parted(place)
-    return is_url(place) or Path(place).is_dir() or (is_archive_name(archive) and Path(archive).is_file())
-
-
-def join(place: str, inside: str) -> str:
-    """Return the place `inside` a tree."""
-    if inside in {"", "."}:
-        return place
-    if is_url(place):
-        return f"{place.rstrip('/')}/{inside}"
-    archive, below = parted(place)
-    if is_archive_name(archive) and Path(archive).is_file():
-        return f"{archive}!{below.rstrip('/')}/{inside}" if below else f"{archive}!{inside}"
-    return str(Path(place, inside))
 
 
 class NamedEntries(ABC):

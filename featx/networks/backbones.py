@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from featx.errors import UnknownNameError, WeightsError
-from featx.networks.weights import WeightsFile, hub_folder
+from featx.networks.pretrained_weights import WeightsFile, hub_folder
 from featx.registry import BACKBONES, FAMILIES, suggestion
 from featx.specs.embedding import Preprocessing, Resize
 

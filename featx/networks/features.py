@@ -11,11 +11,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from featx.disk import file_state
 from featx.errors import DataError, FeatxError, UnknownNameError, WeightsError
+from featx.files.atomic import file_state
 from featx.networks.backbones import Backbone, backbone
 from featx.networks.dry_runs import WithoutRandomInit, run_for_shapes
-from featx.networks.weights import load_state, read_state, sha256_of_state, sha256_of_weights
+from featx.networks.pretrained_weights import load_state, read_state, sha256_of_state, sha256_of_weights
 from featx.registry import suggestion
 from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, Pool, Preprocessing
 
@@ -247,7 +247,7 @@ class Resolved:
     n_features
         d of each.
     weights_file
-        `featx.disk.file_state` of the weights; None for random ones.
+        `featx.files.atomic.file_state` of the weights; None for random ones.
     """
 
     network: FeatureNetwork

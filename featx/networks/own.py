@@ -5,7 +5,7 @@ from collections import OrderedDict
 from torch import nn
 
 from featx.networks.backbones import Backbone
-from featx.networks.weights import WeightsFile, hub_folder
+from featx.networks.pretrained_weights import WeightsFile, hub_folder
 from featx.specs.embedding import Preprocessing
 
 

@@ -13,9 +13,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
-from featx.curves import draw_curves
-from featx.escaping import escaped
-from featx.reliability import Reliability
+from featx.artifacts.learning_curves import draw_curves
+from featx.metrics.reliability import Reliability
+from featx.text.escaping import escaped
 
 DPI = 110
 THUMBNAIL_PX = 120
@@ -97,7 +97,7 @@ def search_history(trials: Mapping[str, Sequence[Mapping[str, Any]]], metric: st
 
 
 def learning_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], best: Mapping[str, int]) -> str:
-    """Draw each network's learning curves (`featx.curves`)."""
+    """Draw each network's learning curves (`featx.artifacts.learning_curves`)."""
     columns = min(3, len(runs))
     rows = math.ceil(len(runs) / columns)
     figure = Figure(figsize=(3.8 * columns, 2.8 * rows), layout="constrained")

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from featx.evaluation.groups import Group, Grouping
+from featx.evaluation.group_scores import Group, Grouping
 from featx.reports.figures import as_uri, drawn_name
 
 COLORS = {"worse": "#a03a1c", "compared": "#3b6ea5", "small": "#c9d2db"}

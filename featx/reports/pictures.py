@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from featx.errors import ReadError
-from featx.images.contents import digest, read
+from featx.images.contents import digest
 from featx.images.decode import decode
+from featx.images.sources import read
 from featx.reports.figures import thumbnail
 from featx.specs.embedding import Decoding
-from featx.workspace import Study
+from featx.study.study import Study
 
 CHANGED = "changed since the extraction"
 UNREADABLE = "cannot be read any more"

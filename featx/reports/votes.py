@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from featx.runfolder import RunFolder
-from featx.scoring import LESS_IS_BETTER
+from featx.metrics.definitions import LESS_IS_BETTER
+from featx.study.run_folder import RunFolder
 
 MOST_PAIRS = 15  # shown, those that are alike most first
 

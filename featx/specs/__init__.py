@@ -6,9 +6,9 @@ by the fingerprint of its spec, so the same question is never computed twice.
 
 from featx.specs.data import ArraySpec, LabelsSpec, ReaderSpec
 from featx.specs.embedding import Decoding, EmbeddingRequest, EmbeddingSpec, Preprocessing
-from featx.specs.engine import ClusterSpec, EngineSpec
-from featx.specs.ensemble import EnsembleSpec
-from featx.specs.finetune import AugmentSpec, FinetuneSpec, LayersSpec, LossSpec, PhaseSpec, ScheduleSpec
+from featx.specs.ensembling import EnsembleSpec
+from featx.specs.extraction import ClusterSpec, EngineSpec
+from featx.specs.finetuning import AugmentSpec, FinetuneSpec, LayersSpec, LossSpec, PhaseSpec, ScheduleSpec
 from featx.specs.head import HeadSpec
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec

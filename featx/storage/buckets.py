@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from featx.errors import UnreachableError
-from featx.sources import filesystem_at
+from featx.locations import filesystem_at
 
 # s3fs tries five times what does not answer within 15 s, and botocore as often for each of these: 160 s in all
 PATIENCE = {"retries": {"total_max_attempts": 2, "mode": "standard"}}

@@ -1,4 +1,4 @@
-"""Who is still writing: names of private files and folders tell whether their writer lives (`featx.disk.private_name`).
+"""Whether the writer of a private file or folder is alive, as its name tells (`featx.files.atomic.private_name`).
 
 On the same machine a writer's life can be looked up. Of another machine (a folder shared over the network) a writer is
 taken for dead once nothing of its own has changed for `LEASE_S`; ages are measured by the file system's own clock, so a
@@ -9,7 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
-from featx.disk import machine, private_name, started
+from featx.files.atomic import machine, private_name, started
 
 LEASE_S = 3600.0  # without a sign of life; a segment takes less than a minute to write
 

@@ -6,17 +6,15 @@ them can be made again.
 """
 
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from featx.errors import DataError
-from featx.masking import masked
-from featx.sources import is_url
-from featx.storage import leases
-from featx.storage.shelves import LocalShelf, Shelf
+from featx.locations import is_url
+from featx.storage.shelves import Shelf
+from featx.text.masking import masked
 
 SUFFIX = ".zarr"  # of a store's name
 FOLDER = "cache"  # in the working directory
@@ -113,37 +111,3 @@ class Stores(Protocol):
 
     def leftovers(self) -> list[Leftover]:
         """Return what dead writers left, and never what a live one is at."""
-
-
-class LocalStores:
-    """The stores in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.place = str(folder)
-
-    def shelves(self) -> list[Shelf] | None:
-        """See `Stores`."""
-        if not self.folder.is_dir():
-            return None
-        return [LocalShelf(path) for path in sorted(self.folder.glob(f"*{SUFFIX}")) if not path.name.startswith(".")]
-
-    def leftovers(self) -> list[Leftover]:
-        """See `Stores`."""
-        return [self._leftover(path) for path in leases.leftovers(self.folder)]
-
-    @staticmethod
-    def _leftover(path: Path) -> Leftover:
-        def remove() -> None:
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-
-        return Leftover(path.name, sum(size for _, size in LocalShelf(path).files()), remove)
-
-
-def stores_at(place: CachePlace) -> Stores:
-    """Return all stores of a cache."""
-    if place.folder is not None:
-        return LocalStores(place.folder)
-    from featx.storage.objects import ObjectStores
-
-    return ObjectStores(place.stores)

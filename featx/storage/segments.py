@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import CorruptError
-from featx.parsing import parse_json
+from featx.files.parsing import parse_json
 from featx.storage.shelves import METADATA, PREFIX, Files, Shelf, rows_at_once
 
 CHECKSUM_BYTES = 4

@@ -19,8 +19,8 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.disk import private_name
 from featx.errors import StoreError
+from featx.files.atomic import private_name
 
 METADATA = "zarr.json"
 PREFIX = "segment-"

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import CorruptError, IncompleteError, StoreError
-from featx.parsing import parse_json
-from featx.seals import SEAL, sealed
-from featx.sources import is_url
+from featx.files.parsing import parse_json
+from featx.files.seals import SEAL, sealed
+from featx.locations import is_url
 from featx.specs.embedding import EmbeddingSpec
 from featx.storage.segments import Keys, Rows, Segment, VanishedError, as_keys, as_text, encoded, zarr_files
 from featx.storage.shelves import METADATA, LocalShelf, Shelf

@@ -19,9 +19,9 @@ import numpy as np
 from PIL import Image
 
 import featx
-from featx.artifact import commit
-from featx.specs.engine import ClusterSpec, EngineSpec
-from featx.workspace import Study
+from featx.artifacts.artifact import commit
+from featx.specs.extraction import ClusterSpec, EngineSpec
+from featx.study.study import Study
 from tests.embeddings.clusters import kill, workers_here
 from tests.rows import stored_rows
 

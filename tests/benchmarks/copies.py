@@ -12,8 +12,8 @@ import pandas as pd
 
 import featx
 from featx.embeddings import copies
-from featx.evaluation import leakage
-from featx.workspace import Study
+from featx.evaluation import leaks
+from featx.study.study import Study
 from tests.planted import CHANGES, cells, found_copies, plant
 
 BOUNDS = (0.9, 0.98, 0.985, 0.988, 0.99, 0.991, 0.992, 0.993, 0.994, 0.995, 0.996, 0.997, 0.998)
@@ -27,7 +27,7 @@ def main() -> None:
         table = plant(Path(folder), cells().iloc[::2], N_EACH, CHANGES, seed=7)
         featx.extract()
         copies.COPIED = -1.0  # all that are compared
-        every = leakage.copied(Study.open(None)).frame
+        every = leaks.copied(Study.open(None)).frame
         flagged = found_copies(table, every)[1]
         print(f"hash and embedding alone: {flagged:.4f} of the cells have a candidate that is no copy")
         rows = {bound: found_copies(table, every[every["similarity"] >= bound]) for bound in BOUNDS}

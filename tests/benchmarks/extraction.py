@@ -26,16 +26,16 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from featx.artifact import commit
+from featx.artifacts.artifact import commit
+from featx.embeddings.benchmarks import images_per_s
 from featx.embeddings.runtimes import Execution, Portable
-from featx.embeddings.trials import images_per_s
 from featx.embeddings.workers import Decoder, decoded
 from featx.images.digests import identify
 from featx.networks.features import resolve
-from featx.recipe import load_recipe
 from featx.specs.embedding import ResolvedEmbedding
-from featx.specs.engine import EngineSpec, Runtime
-from featx.workspace import Study
+from featx.specs.extraction import EngineSpec, Runtime
+from featx.specs.recipe import load_recipe
+from featx.study.study import Study
 
 ROUNDS = 3
 N_IMAGES = 2624

@@ -26,13 +26,13 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from featx.artifact import commit
-from featx.facts import Facts
+from featx.artifacts.artifact import commit
+from featx.heads.builtin import Head, Task
 from featx.heads.fitting import fitted, learnt_in_folds
-from featx.heads.models import Head, Task
-from featx.heads.rows import TrainRows
+from featx.heads.folds import TrainRows
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
+from featx.tables.target_values import Facts
 
 N_FEATURES, N_CLASSES = 2048, 9
 SIZES = (216, 6132)

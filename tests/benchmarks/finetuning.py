@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
-from featx.artifact import commit
+from featx.artifacts.artifact import commit
 
 PEER = Path(__file__).parent / "peers" / "peer_finetune.py"
 SIZE_PX = 128
@@ -58,7 +58,7 @@ seed = {seed}
 """
 RUN = """
 import json, time
-import featx, featx.finetuning.finetune, featx.finetuning.trainer
+import featx, featx.finetuning.finetune, featx.finetuning.lightning_loop
 start = time.perf_counter()
 featx.extract()
 runs = featx.finetune()

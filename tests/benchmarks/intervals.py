@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from featx.artifact import commit
+from featx.artifacts.artifact import commit
 from featx.evaluation.intervals import N_DRAWS, Resamples, drawn_scores
-from featx.facts import Facts
-from featx.scoring import Scorer
+from featx.metrics.definitions import Scorer
+from featx.tables.target_values import Facts
 
 N_ROWS, N_RUNS, TURNS = 10_000, 20, 3
 MOST_RATIO, MOST_BYTES = 20.0, 2e9

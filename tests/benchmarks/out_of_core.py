@@ -27,17 +27,17 @@ from typing import Any
 
 import numpy as np
 
-from featx.artifact import commit
-from featx.facts import Facts
-from featx.heads.beyond import learnt_in_passes
-from featx.heads.models import Head, Task
-from featx.heads.rows import TrainRows
-from featx.heads.stored import StoredRows
+from featx.artifacts.artifact import commit
+from featx.heads.builtin import Head, Task
+from featx.heads.folds import TrainRows
+from featx.heads.out_of_core.fit_out_of_core import learnt_in_passes
+from featx.heads.out_of_core.stored_rows import StoredRows
 from featx.progress import unwatched
 from featx.registry import HEADS
 from featx.specs.embedding import EmbeddingSpec, Preprocessing
 from featx.specs.head import HeadSpec
 from featx.storage.store import EmbeddingStore
+from featx.tables.target_values import Facts
 
 D, N_NEW, SEGMENT = 256, 50_000, 8_192
 MOST_SHARE, MOST_LOSS = 0.25, 0.005

@@ -20,7 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from featx.artifact import commit
+from featx.artifacts.artifact import commit
 
 PEER = Path(__file__).parent / "peers" / "peer_search.py"
 FASHION = Path("/usr/share/datasets/fashion-mnist")
@@ -45,10 +45,10 @@ OURS = """
 import json, sys, tempfile
 from pathlib import Path
 import numpy as np
-from featx.facts import Facts
-from featx.heads.models import Task
-from featx.heads.rows import TrainRows
-from featx.heads.search import Arena, search
+from featx.tables.target_values import Facts
+from featx.heads.builtin import Task
+from featx.heads.folds import TrainRows
+from featx.heads.search.search import Arena, search
 from featx.progress import unwatched
 from featx.registry import HEADS
 from featx.specs import HeadSpec
@@ -73,7 +73,7 @@ def make_features(folder: Path) -> None:
 
     import featx
     from featx.embeddings.read import locked_embeddings, read_embeddings
-    from featx.workspace import Study
+    from featx.study.study import Study
 
     (folder / "cells.toml").write_text(RECIPE)
     os.chdir(folder)

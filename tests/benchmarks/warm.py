@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 
 import featx
-from featx.artifact import commit
+from featx.artifacts.artifact import commit
 from featx.embeddings.groups import network_groups
 from featx.embeddings.runtimes import ROWS
 from featx.images.digests import identify_all
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.conftest import TOY_RECIPE  # brings the toy backbone as well
 
 N_FILES = 50_000

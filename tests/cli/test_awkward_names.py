@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from featx.cli.main import main
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.conftest import make_images
 
 TARGETS = {

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from featx.cli.main import app, main
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 
 README = Path(__file__).parents[2] / "README.md"

@@ -14,7 +14,7 @@ from featx.embeddings.engine import NOT_FINITE, Lane, Passed, Rows, Runner, Time
 from featx.images.contents import digest
 from featx.progress import unwatched
 from featx.specs.embedding import Decoding, Preprocessing
-from featx.specs.engine import EngineSpec
+from featx.specs.extraction import EngineSpec
 
 HALF = (0.5, 0.5, 0.5)
 SMALL, LARGE = (Preprocessing(size_px=side, mean=HALF, std=HALF) for side in (4, 8))

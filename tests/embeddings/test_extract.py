@@ -24,9 +24,9 @@ from featx.embeddings.extract import Extraction
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import DataError, DeviceError, UnknownNameError, WeightsError
 from featx.networks.backbones import backbone
-from featx.specs.engine import EngineSpec
+from featx.specs.extraction import EngineSpec
 from featx.storage.store import EmbeddingStore
-from featx.workspace import HAS_EMBEDDING, Study
+from featx.study.study import HAS_EMBEDDING, Study
 
 PLACES = '\n[paths]\ncache = "cache"\nruns = "runs"\n'
 OUTCOMES = ("embedded", "cached", "duplicate", "unreadable", "missing", "ignored")

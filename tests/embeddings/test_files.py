@@ -17,7 +17,7 @@ from featx.errors import ArtifactError, WeightsError
 from featx.networks.backbones import backbone
 from featx.networks.features import resolve
 from featx.specs.embedding import EmbeddingRequest, Reduced, ResolvedEmbedding
-from featx.workspace import Study
+from featx.study.study import Study
 
 
 def embedding(**said: object) -> ResolvedEmbedding:

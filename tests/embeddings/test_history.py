@@ -9,9 +9,9 @@ import pytest
 from featx import extract, finetune
 from featx.embeddings.read import read_embeddings
 from featx.embeddings.runtimes import is_native
-from featx.seals import read_sealed, write_sealed
+from featx.files.seals import read_sealed, write_sealed
 from featx.specs.embedding import EmbeddingSpec
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 
 PLACES = '\n[paths]\ncache = "cache"\nruns = "runs"\n[extraction]\nleast_cosine = 0.5\n'
@@ -22,7 +22,7 @@ FINETUNE = '[[finetune]]\nbackbone = "toy"\nweights = "none"\nstrategy = "head"\
 @pytest.fixture(autouse=True)
 def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let 48 images be enough for a reduced precision, where the processor has one."""
-    monkeypatch.setattr("featx.embeddings.choice.MIN_IMAGES_TO_REDUCE", 30)
+    monkeypatch.setattr("featx.embeddings.runtime_selection.MIN_IMAGES_TO_REDUCE", 30)
 
 
 def make_study(folder: Path, text: str = TOY_RECIPE) -> Path:

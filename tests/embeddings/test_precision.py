@@ -9,14 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from featx.embeddings.choice import Audited
-from featx.embeddings.drift import Drift, drift
+from featx.embeddings.drift import Audited, Drift, drift
 from featx.embeddings.precision import audited, check_trusted, rows_of, wanted_by_auto
 from featx.embeddings.runtimes import ROWS, Execution, Portable, is_native
 from featx.errors import DeviceError
 from featx.networks.features import FeatureNetwork, Tap, resolve
 from featx.specs.embedding import EmbeddingRequest, Preprocessing, Reduced
-from featx.specs.engine import EngineSpec
+from featx.specs.extraction import EngineSpec
 
 SIDE = 16
 SIZE = Preprocessing(size_px=SIDE, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))

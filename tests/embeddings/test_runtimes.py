@@ -13,9 +13,9 @@ from featx.embeddings.engine import Runner
 from featx.embeddings.runtimes import PACKAGES, Execution, Portable
 from featx.errors import DeviceError, RecipeError
 from featx.networks.features import FeatureNetwork, resolve
-from featx.recipe import checked_spec
 from featx.specs.embedding import EmbeddingRequest
-from featx.specs.engine import EngineSpec, Runtime
+from featx.specs.extraction import EngineSpec, Runtime
+from featx.specs.recipe import checked_spec
 
 LEAST_COSINE = 1 - 1e-9
 SIDE = 16

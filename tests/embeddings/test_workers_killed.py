@@ -20,7 +20,7 @@ from featx.embeddings import workers as workers_module
 from featx.embeddings.workers import DIED, Decoder, Place
 from featx.images.contents import digest
 from featx.specs.embedding import Decoding, Preprocessing
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 from tests.rows import stored_rows
 from tests.workers import CHUNK, decoded

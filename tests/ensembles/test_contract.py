@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from featx.ensembles.ballots import Ballots, Vote
-from featx.ensembles.evidence import Evidence, cross_fitted
+from featx.ensembles.combiners import Ballots, Vote
+from featx.ensembles.cross_fitting import Evidence, cross_fitted
 from featx.errors import AlignmentError, UnsuitedError
-from featx.metrics import score
+from featx.metrics.scores import score
 from featx.registry import VOTES
-from featx.specs.ensemble import EnsembleSpec
-from featx.tables import Answered, Known, Predictions, Truth
+from featx.specs.ensembling import EnsembleSpec
+from featx.tables.tables import Answered, Known, Predictions, Truth
 from tests.ballots import CLASSES, KINDS, members_of, values_of
 
 SPECS = {"": EnsembleSpec(), "ridge": EnsembleSpec(stacker="ridge"), "xgboost": EnsembleSpec(stacker="xgboost")}

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import matthews_corrcoef
 
-from featx.ensembles.ballots import Ballots
+from featx.ensembles.combiners import Ballots
+from featx.ensembles.cross_fitting import Evidence
 from featx.ensembles.diversity import are_right, diversity, likeness
-from featx.ensembles.evidence import Evidence
-from featx.ensembles.why import Overruling, paragraph
-from featx.facts import Facts
+from featx.ensembles.explanation import Overruling, paragraph
 from featx.registry import VOTES
-from featx.specs.ensemble import EnsembleSpec
+from featx.specs.ensembling import EnsembleSpec
+from featx.tables.target_values import Facts
 from tests.ballots import KINDS, members_of
 
 sides = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30)

@@ -5,13 +5,13 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from featx.ensembles.evidence import Evidence, cross_fitted
+from featx.ensembles.cross_fitting import Evidence, cross_fitted
+from featx.ensembles.fixed_rules import Mean
 from featx.ensembles.stacking import Stack
-from featx.ensembles.voting import Mean
-from featx.metrics import score
+from featx.metrics.scores import score
 from featx.registry import VOTES
-from featx.specs.ensemble import EnsembleSpec
-from featx.tables import Answered, Estimates, Numbers, Predictions, Truth
+from featx.specs.ensembling import EnsembleSpec
+from featx.tables.tables import Answered, Estimates, Numbers, Predictions, Truth
 from tests.ballots import ids_of, sure_of
 
 N = 1500

@@ -6,11 +6,11 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from featx.ensembles.ballots import Ballots
+from featx.ensembles.combiners import Ballots
 from featx.ensembles.stacking import ALPHAS, STRENGTH, features, stack
-from featx.facts import Facts
-from featx.specs.ensemble import EnsembleSpec
-from featx.tables import Predictions, Truth
+from featx.specs.ensembling import EnsembleSpec
+from featx.tables.tables import Predictions, Truth
+from featx.tables.target_values import Facts
 from tests.ballots import members_of
 
 

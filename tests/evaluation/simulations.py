@@ -9,15 +9,15 @@ from scipy.stats import norm, ttest_1samp
 
 from featx.evaluation.comparison import compare
 from featx.evaluation.cost import Cost
-from featx.evaluation.disparities import apart_by_chance
-from featx.evaluation.groups import Answers, for_whom
+from featx.evaluation.group_membership import Members
+from featx.evaluation.group_scores import Answers, for_whom
+from featx.evaluation.group_tests import apart_by_chance
 from featx.evaluation.intervals import Resamples, drawn_scores, interval
-from featx.evaluation.members import Members
-from featx.evaluation.paired import bootstrap_p, corrected_t, holm, mcnemar_midp
+from featx.evaluation.paired_tests import bootstrap_p, corrected_t, holm, mcnemar_midp
 from featx.evaluation.verdicts import chosen_run, recommend
-from featx.facts import Facts
-from featx.scoring import Scorer
-from featx.tables import Predictions, Truth
+from featx.metrics.definitions import Scorer
+from featx.tables.tables import Predictions, Truth
+from featx.tables.target_values import Facts
 
 Floats = NDArray[np.float64]
 ACCURACIES = np.array([0.9, 0.7])  # of the two classes

@@ -13,11 +13,11 @@ from featx.errors import AlignmentError
 from featx.evaluation.comparison import BOOTSTRAP, MCNEMAR, Comparison, compare, drawable
 from featx.evaluation.cost import Cost, cheapest
 from featx.evaluation.evaluate import Evaluation
-from featx.evaluation.paired import mcnemar_midp
+from featx.evaluation.paired_tests import mcnemar_midp
 from featx.evaluation.verdicts import chosen_run, evidence_text, recommend
-from featx.facts import Facts
-from featx.scoring import scores_of
-from featx.tables import Answered, Estimates, Numbers, Predictions, Truth
+from featx.metrics.definitions import scores_of
+from featx.tables.tables import Answered, Estimates, Numbers, Predictions, Truth
+from featx.tables.target_values import Facts
 from tests.evaluation.simulations import selection
 
 CLASSES = ("a", "b", "c")

@@ -9,9 +9,9 @@ import pytest
 
 import featx
 from featx.errors import DataError, IncompleteError
-from featx.metrics import scores
-from featx.runfolder import RunFolder
-from featx.workspace import Study
+from featx.metrics.scores import scores
+from featx.study.run_folder import RunFolder
+from featx.study.study import Study
 
 
 def test_runs_are_ranked_by_val_and_scored_on_the_same_rows(toy_home: Path) -> None:

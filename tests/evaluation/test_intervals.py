@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, norm, t
 
 from featx.evaluation.intervals import N_DRAWS, Resamples, drawn_scores, interval, intervals, wilson
-from featx.facts import Facts
-from featx.scoring import Scorer
+from featx.metrics.definitions import Scorer
+from featx.tables.target_values import Facts
 from tests.evaluation.simulations import coverage
 
 TWO = ("a", "b")

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 import featx
-from featx import artifact, safe
-from featx.disk import sha256_of
+from featx.artifacts import artifact, skops_format
+from featx.artifacts.export_card import passport_file, read_passport
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import ArtifactError, DataError
 from featx.exports.export import Exported
-from featx.heads.models import Task
-from featx.passport import passport_file, read_passport
+from featx.files.atomic import sha256_of
+from featx.heads.builtin import Task
 from featx.registry import HEADS
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.exports.test_onnx_heads import NEW, fit
 
 
@@ -113,8 +113,8 @@ def test_all_heads_are_made_of_trusted_types(name: str, tmp_path: Path) -> None:
         if what == "number" and name in {"logreg", "lda"}:
             continue
         _, model = fit(name, what, "usual")
-        safe.dump(model, tmp_path / "model.skops")
-        copy = safe.read(tmp_path / "model.skops")
+        skops_format.dump(model, tmp_path / "model.skops")
+        copy = skops_format.read(tmp_path / "model.skops")
         np.testing.assert_array_equal(copy.predict(NEW), model.predict(NEW))  # type: ignore[attr-defined]
 
 

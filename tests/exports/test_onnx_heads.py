@@ -7,18 +7,18 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from featx.answering import answers_of
+from featx.artifacts.outputs import answers_of
 from featx.errors import UnsuitedError
 from featx.exports.graph import FLOAT, Graph
 from featx.exports.heads import add_head
-from featx.facts import Facts
+from featx.heads.builtin import Head, Task
 from featx.heads.fitting import fitted, learnt_in_folds
-from featx.heads.models import Head, Task
-from featx.heads.rows import TrainRows
+from featx.heads.folds import TrainRows
 from featx.heads.scaling import Params
 from featx.registry import HEADS
 from featx.specs.head import Calibration, HeadSpec
-from featx.tables import Kind
+from featx.tables.tables import Kind
+from featx.tables.target_values import Facts
 
 X, Y = load_digits(return_X_y=True)
 X = X.astype(np.float32)

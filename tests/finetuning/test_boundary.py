@@ -11,7 +11,7 @@ from featx.finetuning.network import FinetunedNetwork, from_flat
 from featx.finetuning.strategies import learning
 from featx.networks.features import normalised, positions_last
 from featx.specs.embedding import EmbeddingRequest
-from featx.specs.finetune import LayersSpec
+from featx.specs.finetuning import LayersSpec
 
 STEPS, BATCH = 10, 4
 LAYERS = LayersSpec(hidden=(16,), dropout=0.0)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from featx.decision import rule_of_weights
 from featx.finetuning.checkpoints import Answers
 from featx.finetuning.losses import loss_named, weighted_mean
-from featx.specs.finetune import LayersSpec, LossSpec, NetworkSpec
-from featx.tables import Truth
-from featx.weighting import class_weights
+from featx.specs.finetuning import LayersSpec, LossSpec, NetworkSpec
+from featx.tables.decision_rule import rule_of_weights
+from featx.tables.sample_weights import class_weights
+from featx.tables.tables import Truth
 
 
 @pytest.mark.parametrize(

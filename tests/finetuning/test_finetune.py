@@ -15,15 +15,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import featx
-from featx.artifact import read_header
+from featx.artifacts.artifact import read_header
 from featx.errors import ArtifactError, DataError, FeatxError, RecipeError, StoreError, UnknownNameError
 from featx.networks.backbones import Backbone, backbone
-from featx.networks.weights import WeightsFile
+from featx.networks.pretrained_weights import WeightsFile
 from featx.registry import BACKBONES
 from featx.specs.embedding import Preprocessing
-from featx.specs.engine import EngineSpec
-from featx.specs.finetune import FinetuneSpec, LayersSpec
-from featx.workspace import Study
+from featx.specs.extraction import EngineSpec
+from featx.specs.finetuning import FinetuneSpec, LayersSpec
+from featx.study.study import Study
 
 RECIPE = """
 [data]
@@ -156,7 +156,7 @@ KILLED = """
 import featx, sys
 sys.path.insert(0, {root!r})
 import tests.conftest
-from featx.specs.finetune import FinetuneSpec
+from featx.specs.finetuning import FinetuneSpec
 def slow(stage, done, total, note=""):
     if stage.startswith("finetune"):
         print(stage, done, flush=True)
@@ -511,9 +511,9 @@ def test_a_val_part_of_one_class_is_said(study: Path) -> None:
 
 
 def test_what_a_disk_cannot_hold_is_run_in_every_epoch(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featx.finetuning.supply.room_bytes", lambda _folder: 1000)
+    monkeypatch.setattr("featx.finetuning.phase_inputs.room_bytes", lambda _folder: 1000)
     assert "there is room for 0.0 MB" in one(strategy="4").notes[0]
-    monkeypatch.setattr("featx.finetuning.rows.free_bytes", lambda _folder: 1000)
+    monkeypatch.setattr("featx.finetuning.training_rows.free_bytes", lambda _folder: 1000)
     with pytest.raises(StoreError, match="the decoded images take .* are free for"):
         one(strategy="all")
 

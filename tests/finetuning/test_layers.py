@@ -11,7 +11,7 @@ from featx.finetuning.layers import ACTIVATIONS, RANGES, NewLayers, check_range
 from featx.finetuning.trunk import Trunk
 from featx.networks.features import build
 from featx.specs.embedding import EmbeddingRequest
-from featx.specs.finetune import LayersSpec
+from featx.specs.finetuning import LayersSpec
 
 FEATURES = torch.rand(3, 5, 4, 4, generator=torch.Generator().manual_seed(0))
 

@@ -14,7 +14,7 @@ from scipy.stats import poisson as poisson_distribution
 from featx.errors import DataError
 from featx.finetuning.losses import Loss, weighted_mean
 from featx.registry import LOSSES
-from featx.specs.finetune import LossSpec
+from featx.specs.finetuning import LossSpec
 
 X = NDArray[np.float64]
 RNG = np.random.default_rng(0)

@@ -13,12 +13,12 @@ from torch.nn import functional
 
 import featx
 from featx.errors import DataError
-from featx.finetuning.goal import Goal
 from featx.finetuning.losses import loss_named, weighted_mean
+from featx.finetuning.objective import Goal
 from featx.finetuning.task import task_for
-from featx.specs.engine import EngineSpec
-from featx.specs.finetune import FinetuneSpec, LayersSpec, LossSpec
-from featx.workspace import Study
+from featx.specs.extraction import EngineSpec
+from featx.specs.finetuning import FinetuneSpec, LayersSpec, LossSpec
+from featx.study.study import Study
 
 RECIPE = """
 [data]

@@ -10,13 +10,13 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC, SVR
 
-from featx.facts import Facts
+from featx.heads.builtin import Task
 from featx.heads.fitting import fitted
-from featx.heads.intel import IntelSVC, IntelSVR
-from featx.heads.models import Task
-from featx.heads.rows import TrainRows
+from featx.heads.folds import TrainRows
+from featx.heads.solvers.intel import IntelSVC, IntelSVR
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
+from featx.tables.target_values import Facts
 
 PARAMS = {"kernel": "rbf", "scaling": "standard", "C": 3.0, "gamma": 1.0}
 
@@ -73,6 +73,7 @@ def test_a_head_fitted_by_intel_is_plain_once_it_is_kept(digits, method: str) ->
 
 
 def test_scikit_learn_itself_is_left_as_it_is() -> None:
-    code = "import featx.heads.intel as i; i.check_installed(); from sklearn.svm import SVC; print(SVC.__module__)"
+    patched = "from featx.heads.solvers import intel; intel.check_installed()"
+    code = f"{patched}; from sklearn.svm import SVC; print(SVC.__module__)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.strip() == "sklearn.svm._classes"

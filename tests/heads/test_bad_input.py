@@ -11,8 +11,8 @@ from optuna.storages.journal import JournalFileBackend
 import featx
 from featx.errors import DataError, IncompleteError
 from featx.heads.fitting import learnt_in_folds
-from featx.heads.rows import TrainRows, check_folds
-from featx.heads.search import Arena, search
+from featx.heads.folds import TrainRows, check_folds
+from featx.heads.search.search import Arena, search
 from featx.progress import unwatched
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec

@@ -11,14 +11,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.svm import SVC
 
-from featx.facts import Facts, Kind
+from featx.heads.builtin import Task
 from featx.heads.calibration import METHODS, Outputs, calibrate, with_calibration
 from featx.heads.fitting import fitted, learnt_in_folds
-from featx.heads.models import Task
-from featx.heads.rows import Lessons, TrainRows
+from featx.heads.folds import Lessons, TrainRows
+from featx.metrics.reliability import reliability
 from featx.registry import HEADS
-from featx.reliability import reliability
 from featx.specs.head import Calibration, HeadSpec
+from featx.tables.target_values import Facts, Kind
 
 FIVE_FOLDS = HeadSpec(name="rf")
 

@@ -14,20 +14,21 @@ from sklearn.metrics import log_loss, recall_score
 from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.utils.validation import check_is_fitted
 
-from featx import extract, fit, safe
-from featx.answering import answers_of
-from featx.decision import DecisionRule, without_weights
+from featx import extract, fit
+from featx.artifacts import skops_format
+from featx.artifacts.outputs import answers_of
 from featx.errors import FeatxError
-from featx.facts import Facts
 from featx.heads.decisions import with_decision, without_class_weights
 from featx.heads.fitting import learnt_in_folds
-from featx.heads.rows import TrainRows
-from featx.heads.search import Arena, search
+from featx.heads.folds import TrainRows
+from featx.heads.search.search import Arena, search
 from featx.progress import unwatched
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
-from featx.tables import Truth
-from featx.weighting import class_weights
+from featx.tables.decision_rule import DecisionRule, without_weights
+from featx.tables.sample_weights import class_weights
+from featx.tables.tables import Truth
+from featx.tables.target_values import Facts
 from tests.heads.test_heads import head_for, start_of
 
 SHARES = {2: (0.92, 0.08), 3: (0.8, 0.15, 0.05)}
@@ -140,8 +141,8 @@ def test_the_skops_format_keeps_the_decision(k: int, tmp_path: Path) -> None:
     pytest.importorskip("skops")
     model, x, weights = logistic(k)
     both = with_decision(without_class_weights(model, weights), DecisionRule(weights=tuple(weights)))
-    safe.dump(both, tmp_path / "m.skops")
-    np.testing.assert_array_equal(safe.read(tmp_path / "m.skops").predict(x), both.predict(x))
+    skops_format.dump(both, tmp_path / "m.skops")
+    np.testing.assert_array_equal(skops_format.read(tmp_path / "m.skops").predict(x), both.predict(x))
 
 
 def test_balanced_counts_rows_by_their_own_weights_and_shares() -> None:

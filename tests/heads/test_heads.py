@@ -16,18 +16,18 @@ from sklearn.pipeline import Pipeline
 
 import featx
 from featx.errors import DataError, IncompleteError, RecipeError, UnknownNameError
-from featx.facts import Facts
+from featx.heads.builtin import Head, Task
 from featx.heads.fitting import fitted, learnt_in_folds
-from featx.heads.models import Head, Task
-from featx.heads.rows import TrainRows, check_folds
-from featx.heads.search import Arena, search
-from featx.heads.trials import Trials
+from featx.heads.folds import TrainRows, check_folds
+from featx.heads.search.journal import Trials
+from featx.heads.search.search import Arena, search
 from featx.progress import unwatched
 from featx.registry import HEADS
 from featx.specs.head import ClassWeight, HeadSpec
-from featx.tables import Truth
-from featx.weighting import class_weights, weights_without_classes
-from featx.workspace import Study
+from featx.study.study import Study
+from featx.tables.sample_weights import class_weights, weights_without_classes
+from featx.tables.tables import Truth
+from featx.tables.target_values import Facts
 from tests.conftest import TOY_RECIPE
 
 FIVE_FOLDS = HeadSpec(name="rf")

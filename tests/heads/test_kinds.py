@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import featx
-from featx.answering import answers_of
+from featx.artifacts.outputs import answers_of
 from featx.errors import DataError, UnsuitedError
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
@@ -194,7 +194,7 @@ def test_a_run_of_all_stages_votes_over_labels_too(home: Path) -> None:
 
 def test_numbers_have_default_heads_that_learn_them(home: Path) -> None:
     write_study("number")
-    assert [head.name for head in featx.recipe.load_recipe().head] == ["ridge", "svm", "rf", "xgboost"]
+    assert [head.name for head in featx.specs.recipe.load_recipe().head] == ["ridge", "svm", "rf", "xgboost"]
 
 
 @pytest.mark.parametrize(

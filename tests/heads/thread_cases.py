@@ -13,18 +13,18 @@ from pathlib import Path
 import joblib
 import numpy as np
 
-from featx.answering import answers_of
-from featx.ensembles.ballots import Ballots
+from featx.artifacts.outputs import answers_of
+from featx.ensembles.combiners import Ballots
 from featx.ensembles.stacking import stack
-from featx.facts import Facts
+from featx.heads.builtin import Head, Task
 from featx.heads.fitting import learnt_in_folds
-from featx.heads.models import Head, Task
-from featx.heads.rows import TrainRows
-from featx.heads.search import Arena, search
+from featx.heads.folds import TrainRows
+from featx.heads.search.search import Arena, search
 from featx.progress import unwatched
 from featx.registry import HEADS
-from featx.specs.ensemble import EnsembleSpec
+from featx.specs.ensembling import EnsembleSpec
 from featx.specs.head import HeadSpec
+from featx.tables.target_values import Facts
 
 N_ROWS, N_FEATURES, N_CLASSES = 240, 600, 3  # so many that BLAS would share the products among its threads
 

@@ -27,7 +27,7 @@ from featx.embeddings.extract import Extraction
 from featx.embeddings.files import embed_files
 from featx.images.contents import MOST_BYTES, digest, text_of
 from featx.specs.embedding import ResolvedEmbedding
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.conftest import TOY_RECIPE
 from tests.rows import row_alone, stored_rows
 

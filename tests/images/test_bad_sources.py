@@ -16,12 +16,12 @@ from PIL import Image
 import featx
 from featx.cli.main import main
 from featx.errors import DataError
-from featx.images.contents import read
 from featx.images.digests import identify
 from featx.images.init import recognise
 from featx.images.readers import Listing, read_source
-from featx.recipe import load_recipe
+from featx.images.sources import read
 from featx.specs.data import ReaderSpec
+from featx.specs.recipe import load_recipe
 
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 12, 12, 3), dtype=np.uint8)
 NAMES = [f"{name}/{at}.png" for name in ("cat", "dog") for at in range(3)]

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featx.errors import ReadError
-from featx.images.contents import State, digest, read
+from featx.images.contents import State, digest
 from featx.images.digests import DigestCache, Identity, has_settled, identified, identify, identify_all
+from featx.images.sources import read
 
 
 @given(st.binary())

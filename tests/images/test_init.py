@@ -7,9 +7,9 @@ from PIL import Image
 from featx.errors import DataError, ReadError
 from featx.images.init import init
 from featx.images.readers import read_source
-from featx.recipe import load_recipe
-from featx.tables import Manifest
-from featx.targets import encode
+from featx.specs.recipe import load_recipe
+from featx.tables.encoding import encode
+from featx.tables.tables import Manifest
 from tests.conftest import make_images
 
 

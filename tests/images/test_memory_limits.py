@@ -32,7 +32,7 @@ MEASURE = """
 import json, resource, sys
 from featx.images.digests import identify
 from featx.images.decode import decode
-from featx.images.contents import read
+from featx.images.sources import read
 from featx.images import archives, arrays, annotations
 from featx.specs.embedding import Decoding
 uri, limit, max_bytes = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])

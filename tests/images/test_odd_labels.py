@@ -13,9 +13,9 @@ from pyarrow import parquet
 from featx.errors import DataError
 from featx.images.init import init
 from featx.images.readers import read_source
-from featx.recipe import load_recipe
-from featx.tables import Manifest
-from featx.targets import known
+from featx.specs.recipe import load_recipe
+from featx.tables.encoding import known
+from featx.tables.tables import Manifest
 
 NAMES = [f"{number}.png" for number in range(6)]
 

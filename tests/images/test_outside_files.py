@@ -13,9 +13,9 @@ from PIL import Image
 
 import featx
 from featx.errors import DataError, ReadError
+from featx.files.parsing import ParseError, read_parquet
 from featx.images.arrays import read_row
 from featx.images.readers import read_source
-from featx.parsing import ParseError, read_parquet
 from featx.specs.data import LabelsSpec, ReaderSpec
 
 SHAPE = (6, 8, 8)

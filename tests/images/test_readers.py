@@ -29,7 +29,7 @@ from featx.networks.features import resolve
 from featx.registry import READERS
 from featx.specs.data import ReaderSpec
 from featx.specs.embedding import EmbeddingRequest, ResolvedEmbedding
-from featx.workspace import Study
+from featx.study.study import Study
 
 CLASSES = ["cat", "dog"] * 5  # of the ten pictures
 CODES = [CLASSES.index(name) for name in CLASSES]

@@ -16,13 +16,14 @@ from sklearn.model_selection import train_test_split
 
 import featx
 from featx.embeddings.extract import Extraction
-from featx.images.contents import digest, read
+from featx.images.contents import digest
 from featx.images.init import Finding
 from featx.images.readers import Listing, read_source
-from featx.images.splits import split
-from featx.recipe import Recipe, load_recipe
+from featx.images.sources import read
+from featx.specs.recipe import Recipe, load_recipe
 from featx.specs.split import SplitSpec
-from featx.targets import encode
+from featx.study.splits import split
+from featx.tables.encoding import encode
 from tests.conftest import make_images
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # where Debian's dataset-fashion-mnist puts it

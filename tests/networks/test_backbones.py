@@ -16,8 +16,8 @@ from featx.networks.backbones import backbone
 from featx.networks.features import last_layer, layers_of, outline
 from featx.registry import BACKBONES
 from featx.specs.embedding import EmbeddingRequest
-from featx.specs.engine import EngineSpec
-from featx.workspace import Study
+from featx.specs.extraction import EngineSpec
+from featx.study.study import Study
 
 ELSEWHERE = ("torchvision:shufflenet_v2_x0_5", "torchvision:vit_b_32", "timm:test_resnet", "timm:test_vit")
 

@@ -7,7 +7,7 @@ import pytest
 
 import featx
 from featx.reports.pictures import CHANGED, UNREADABLE, pictures
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 
 PARTS = '\n[split]\ncolumn = "split"\n'

@@ -5,15 +5,15 @@ import pytest
 import xgboost as xgb
 from sklearn.metrics import average_precision_score
 
-from featx.facts import Facts
-from featx.heads.models import Head, Task
-from featx.heads.rows import TrainRows
-from featx.heads.search import Arena, Contest
-from featx.heads.team import _Ledger
-from featx.heads.trials import new_study
-from featx.heads.work import Shared
+from featx.heads.builtin import Head, Task
+from featx.heads.folds import TrainRows
+from featx.heads.search.distributed_search import _Ledger
+from featx.heads.search.fold_cache import Shared
+from featx.heads.search.journal import new_study
+from featx.heads.search.search import Arena, Contest
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
+from featx.tables.target_values import Facts
 
 SEEDS = range(20)
 N_ROWS, N_FEATURES, N_NEW = 1000, 12, 10_000

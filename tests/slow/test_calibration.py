@@ -8,13 +8,13 @@ from sklearn.model_selection import train_test_split
 
 import featx
 from featx.embeddings.read import locked_embeddings, read_embeddings
-from featx.facts import Facts
 from featx.heads.fitting import fitted, learnt_in_folds
-from featx.heads.rows import TrainRows
+from featx.heads.folds import TrainRows
+from featx.metrics.reliability import reliability
 from featx.registry import HEADS
-from featx.reliability import reliability
 from featx.specs.head import HeadSpec
-from featx.workspace import Study
+from featx.study.study import Study
+from featx.tables.target_values import Facts
 from tests.benchmarks.search import RECIPE
 from tests.heads.test_heads import head_for, start_of
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, log_loss, recall_score
 
-from featx.facts import Facts
 from featx.heads.fitting import learnt_in_folds
-from featx.heads.rows import TrainRows
-from featx.reliability import reliability
+from featx.heads.folds import TrainRows
+from featx.metrics.reliability import reliability
 from featx.specs.head import HeadSpec
+from featx.tables.target_values import Facts
 from tests.heads.test_decisions import probabilities, rows_of
 from tests.heads.test_heads import head_for, start_of
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 import featx
-from featx.evaluation.leakage import copied
-from featx.workspace import Study
+from featx.evaluation.leaks import copied
+from featx.study.study import Study
 from tests.planted import CHANGES, cells, found_copies, plant
 
 

@@ -9,8 +9,8 @@ from scipy.stats import t
 from sklearn.model_selection import StratifiedKFold
 
 import featx
-from featx.recipe import load_recipe
-from featx.sources import source_place
+from featx.locations import source_place
+from featx.specs.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 N_FOLDS = 5

@@ -18,12 +18,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from featx.caches.clearing import gc
-from featx.caches.verification import verify
+from featx.cache.clearing import gc
+from featx.cache.verification import verify
 from featx.storage.checks import check, open_store
 from featx.storage.compaction import compact
 from featx.storage.leases import leftovers
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.rows import stored_rows
 from tests.storage.stores import DEVICE_ROWS, numbered, opened
 

@@ -11,8 +11,8 @@ import zarr
 from numpy.typing import NDArray
 from zarr.core.sync import sync
 
-from featx.disk import machine
-from featx.sources import is_url
+from featx.files.atomic import machine
+from featx.locations import is_url
 from featx.specs.embedding import EmbeddingSpec, Preprocessing
 from featx.storage.segments import as_keys, encoded
 from featx.storage.shelves import TRASH, LocalShelf

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from featx import extract
-from featx.caches.verification import verify
+from featx.cache.verification import verify
 from featx.errors import IncompleteError
-from featx.seals import read_sealed, write_sealed
+from featx.files.seals import read_sealed, write_sealed
 from featx.storage.checks import check
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.conftest import TOY_RECIPE
 from tests.rows import stored_rows
 from tests.storage.conftest import Complaint, exit_code

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from featx import extract
-from featx.caches.verification import verify
+from featx.cache.verification import verify
 from featx.storage.checks import open_store
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 from tests.rows import stored_rows
 from tests.storage.conftest import Complaint, Mount, exit_code

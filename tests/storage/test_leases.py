@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from featx.caches.clearing import gc
-from featx.disk import machine, private_name, started, whole_file
+from featx.cache.clearing import gc
+from featx.files.atomic import machine, private_name, started, whole_file
 from featx.storage.leases import LEASE_S, is_live, leftovers
 from tests.storage.stores import filled, segments
 

@@ -13,10 +13,11 @@ from fsspec import register_implementation
 from fsspec.implementations.memory import MemoryFileSystem
 
 from featx.errors import CorruptError, DataError, StoreError, UnreachableError
+from featx.storage.all_stores import stores_at
 from featx.storage.buckets import Bucket
 from featx.storage.checks import check, mend
 from featx.storage.objects import NEAR_BYTES, ObjectShelf
-from featx.storage.places import cache_at, stores_at
+from featx.storage.places import cache_at
 from featx.storage.shelves import LocalShelf
 from featx.storage.store import EmbeddingStore, shelf_at
 from tests.s3 import allow, process, refuse

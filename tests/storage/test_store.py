@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from featx.caches.clearing import gc
+from featx.cache.clearing import gc
 from featx.errors import CorruptError, IncompleteError, StoreError
 from featx.storage.compaction import compact
 from featx.storage.store import EmbeddingStore

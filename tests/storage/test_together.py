@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 
 from featx import extract
-from featx.caches.clearing import gc
-from featx.seals import write_sealed
+from featx.cache.clearing import gc
+from featx.files.seals import write_sealed
 from featx.storage.checks import check, open_store
 from featx.storage.compaction import compact
 from featx.storage.segments import as_text
 from featx.storage.shelves import TRASH
 from featx.storage.store import EmbeddingStore
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 from tests.rows import stored_rows
 from tests.storage.killing import adding, begun, clearing, command, fresh_rng, joining, killed_at

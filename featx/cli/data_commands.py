@@ -1,0 +1,161 @@
+"""``featx init`` and ``featx extract``."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from featx.cli.options import (
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    LocalOption,
+    RecipeOption,
+    SchedulerOption,
+    cluster_of,
+)
+
+if TYPE_CHECKING:
+    from featx.embeddings.extract import Extraction
+
+OnError = Literal["skip", "fail", "quarantine"]
+
+
+def init(
+    source: Annotated[
+        str,
+        typer.Argument(help="A folder, archive, array file or URL that holds images, or a label table beside them."),
+    ],
+    labels: Annotated[Path | None, typer.Option(help="The label table, if it is not found by itself.")] = None,
+    target: Annotated[str | None, typer.Option(help="The column to predict.")] = None,
+    recipe: Annotated[Path, typer.Option("-r", "--recipe", help="The recipe to write.")] = Path("featx.toml"),
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Look at images and labels, say what was found, write a recipe.
+
+    Examples: featx init photos/ · featx init faces.zip --labels attributes.csv --target Male · featx init tiles.h5
+    """
+    import featx
+    from featx.cli import console
+
+    found = featx.init(source, labels=labels, target=target, recipe=recipe, force=force)
+    console.as_json(asdict(found)) if json else console.finding(found)
+
+
+def extract(
+    places: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SOURCE] [DIR]", help="SOURCE: images to write a recipe for first. DIR: for quarantine."
+        ),
+    ] = None,
+    recipe: RecipeOption = None,
+    backbone: Annotated[
+        list[str] | None, typer.Option("--backbone", help="Embed with this instead of the recipe's (repeatable).")
+    ] = None,
+    device: DeviceOption = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that decode.", show_default="one a core")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images that a worker gets at a time; changes no number.", show_default="16")
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(help="auto, torch, compile, onnx or openvino.", show_default="the recipe's, else the fastest"),
+    ] = None,
+    drop_unlabelled: Annotated[
+        bool, typer.Option("--drop-unlabelled", help="Leave out images without a label.")
+    ] = False,
+    on_error: Annotated[
+        OnError, typer.Option("--on-error", help="For unreadable images; quarantine moves them into DIR.")
+    ] = "skip",
+    max_failures: Annotated[
+        str | None, typer.Option(metavar="N|P%", help="Exit with 3 where more images fail.", show_default="no limit")
+    ] = None,
+    outcomes: Annotated[
+        Path | None, typer.Option(help="Write each file's outcome to this CSV.", show_default=False)
+    ] = None,
+    scheduler: SchedulerOption = None,
+    workers_local: LocalOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Embed what is not in the cache yet.
+
+    Examples: featx extract · featx extract photos/ · featx extract --on-error quarantine bad/ --max-failures 2% ·
+    featx extract --scheduler tcp://10.0.0.1:8786
+    """
+    import featx
+    from featx.cli import console
+    from featx.cli.progress_bars import watching
+    from featx.embeddings.outcomes import too_many, write_csv
+    from featx.errors import DataError
+    from featx.specs.recipe import load_recipe
+
+    source, policy = _source_and_policy(places or [], on_error)
+    cluster = cluster_of(scheduler, workers_local)
+    if max_failures is not None:
+        too_many(max_failures, 0, 1)
+    if source is not None:
+        recipe = recipe or Path("featx.toml")
+        if recipe.exists():
+            raise DataError(
+                f"{recipe} exists; run 'featx extract' without SOURCE, or 'featx init SOURCE --force' first"
+            )
+        found = featx.init(source, recipe=recipe)
+        if not json:
+            console.finding(found)
+    read = load_recipe(recipe)
+    with watching() as watch:
+        done = featx.extract(
+            read,
+            backbones=backbone or (),
+            engine=read.engine(device=device, workers=workers, batch_size=batch_size, runtime=runtime),
+            drop_unlabelled=drop_unlabelled,
+            on_error=policy,
+            cluster=cluster,
+            watch=watch,
+        )
+    if outcomes is not None:
+        write_csv(outcomes, done.outcomes_file)
+    console.as_json(asdict(done)) if json else console.extraction(done)
+    _complain(done, max_failures)
+
+
+def _source_and_policy(places: list[str], on_error: OnError) -> "tuple[str | None, Literal['skip', 'fail'] | Path]":
+    """Return the source, where one is named, and what is done about unreadable images: the last place is DIR."""
+    from featx.errors import DataError
+
+    policy: Literal["skip", "fail"] | Path
+    if on_error != "quarantine":
+        sources, policy = places, on_error
+    elif places:
+        sources, policy = places[:-1], Path(places[-1])
+    else:
+        raise DataError("quarantine needs the folder to move files to: featx extract --on-error quarantine DIR")
+    if len(sources) > 1:
+        raise DataError(f"found {len(sources)} sources, expected one: {' '.join(map(repr, sources))}")
+    return (sources[0] if sources else None), policy
+
+
+def _complain(done: "Extraction", max_failures: str | None) -> None:
+    """Raise what makes a finished extraction end with another code than 0."""
+    from featx.embeddings.outcomes import too_many
+    from featx.errors import DataError, TooManyFailuresError
+
+    if done.empty_classes:
+        raise DataError(
+            f"no image of {', '.join(done.empty_classes)} can be read; the others are embedded: mend them, or leave "
+            "the class out ('keep')"
+        )
+    if done.n_missing:
+        first = next(name for name, outcome, _ in done.failures if outcome == "missing")
+        raise DataError(
+            f"{done.n_missing} of {done.n_found} images are named in the labels and not there, first {first!r}; "
+            "the others are embedded: mend the labels or go on without"
+        )
+    n_failed = len(done.failures)
+    if max_failures is not None and too_many(max_failures, n_failed, done.n_found - done.n_ignored):
+        raise TooManyFailuresError(
+            f"{n_failed} images have no embedding, more than --max-failures {max_failures} allows; the others are done"
+        )

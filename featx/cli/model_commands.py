@@ -1,0 +1,342 @@
+"""``featx fit``, ``finetune``, ``ensemble``, ``evaluate``, ``report``, ``predict`` and ``run``."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from featx.cli.options import (
+    AbstainOption,
+    CoverageOption,
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    LocalOption,
+    RecipeOption,
+    SchedulerOption,
+    TargetOption,
+    WhoOption,
+    cluster_of,
+)
+
+if TYPE_CHECKING:
+    from featx.evaluation.evaluate import Evaluation
+    from featx.heads.fit import Fitted
+
+
+def fit(
+    head: Annotated[
+        list[str] | None,
+        typer.Option("--head", help="A name from 'featx heads' (repeatable).", show_default="the recipe's"),
+    ] = None,
+    recipe: RecipeOption = None,
+    target: TargetOption = None,
+    embedding: Annotated[
+        str | None, typer.Option(help="One extracted embedding.", show_default="all, side by side")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Settings to try.", show_default="the recipe's")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds after which no new trial starts.", show_default="none")
+    ] = None,
+    nested: Annotated[
+        int | None, typer.Option(min=0, help="Folds that score the whole search from outside.", show_default="none")
+    ] = None,
+    force: ForceOption = False,
+    scheduler: SchedulerOption = None,
+    workers_local: LocalOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Tune and fit heads on cached embeddings; each becomes a run folder.
+
+    Examples: featx fit · featx fit --head xgboost --trials 30 · featx fit --head svm --head logreg ·
+    featx fit --workers-local 4
+    """
+    import featx
+    from featx.cli import console
+    from featx.cli.progress_bars import watching
+
+    cluster = cluster_of(scheduler, workers_local)
+    with watching() as watch:
+        runs = featx.fit(
+            recipe,
+            heads=head or (),
+            target=target,
+            embedding=embedding,
+            trials=trials,
+            timeout_s=timeout,
+            nested=nested,
+            force=force,
+            cluster=cluster,
+            watch=watch,
+        )
+    if not json:
+        console.fits(runs)
+        return
+    best = max(runs, key=_merit)
+    totals = {
+        "best_run": best.run,
+        "accuracy": best.oof_accuracy,
+        "val_accuracy": best.val_accuracy,
+        "search_s": sum(run.search_s for run in runs if run.made),
+        "train_s": sum(run.train_s for run in runs if run.made),
+    }
+    console.as_json({"runs": console.plain(runs), **totals})
+
+
+def _merit(run: "Fitted") -> float:
+    """Return the score that runs are compared by, greater for better."""
+    value = run.oof_score if run.val_score is None else run.val_score
+    return -value if run.score == "mae" else value
+
+
+def finetune(
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--strategy",
+            help="head, last-block, last-N-blocks, all, scratch, or blocks joined by + (repeatable).",
+            show_default="the recipe's",
+        ),
+    ] = None,
+    lr: Annotated[
+        list[float] | None, typer.Option("--lr", help="Learning rate (repeatable).", show_default="the recipe's")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of each run.", show_default="the recipe's")] = None,
+    backbone: Annotated[
+        list[str] | None, typer.Option("--backbone", help="(repeatable)", show_default="the recipe's")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Search the grid with so many runs.", show_default="the recipe's")
+    ] = None,
+    recipe: RecipeOption = None,
+    target: TargetOption = None,
+    device: DeviceOption = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write its logs into the run folders.")] = False,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Train networks from their frozen layers' boundary on; each becomes a run folder.
+
+    Examples: featx finetune · featx finetune --strategy head --strategy last-block --lr 1e-3 --lr 1e-4
+    """
+    import featx
+    from featx.cli import console
+    from featx.cli.progress_bars import watching
+    from featx.specs.recipe import load_recipe
+
+    read = load_recipe(recipe)
+    with watching() as watch:
+        runs = featx.finetune(
+            read,
+            strategies=strategy or (),
+            lrs=lr or (),
+            epochs=epochs,
+            backbones=backbone or (),
+            trials=trials,
+            target=target,
+            engine=read.engine(device=device),
+            force=force,
+            tensorboard=tensorboard,
+            watch=watch,
+        )
+    console.as_json({"runs": console.plain(runs), "best_run": runs[0].run}) if json else console.networks(runs)
+
+
+def ensemble(
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            help="majority, soft, weighted, confidence, convex, greedy, stacking, mean or median (repeatable).",
+            show_default="the recipe's",
+        ),
+    ] = None,
+    members: Annotated[
+        list[str] | None,
+        typer.Option("--members", help="Runs, or how their names begin (repeatable).", show_default="all"),
+    ] = None,
+    recipe: RecipeOption = None,
+    target: TargetOption = None,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Vote over all finished runs of the recipe.
+
+    Examples: featx ensemble · featx ensemble --method stacking --members svm --members xgboost
+    """
+    import featx
+    from featx.cli import console
+
+    runs = featx.ensemble(recipe, methods=method or (), members=members or (), target=target, force=force)
+    if not json:
+        console.votes(runs)
+        return
+    best = runs[0]
+    totals = {"metric": best.metric, "score": best.score, "best_member_score": best.best_member_score}
+    console.as_json({"runs": console.plain(runs), "best_run": best.run, **totals})
+
+
+def evaluate(
+    final: Annotated[bool, typer.Option("--final", help="Open the sealed test split; the look is logged.")] = False,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Precision, recall and F1 of each class too.")] = False,
+    groups: Annotated[bool, typer.Option("--groups", help="The chosen run's scores of each group too.")] = False,
+    coverage: CoverageOption = None,
+    abstain_below: AbstainOption = None,
+    who: WhoOption = None,
+    recipe: RecipeOption = None,
+    target: TargetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Score all runs on the same rows.
+
+    Examples: featx evaluate · featx evaluate --per-class --groups · featx evaluate --abstain-below 0.9 ·
+    featx evaluate --final
+    """
+    import featx
+    from featx.cli import console, run_table
+    from featx.cli.progress_bars import watching
+
+    with watching() as watch:
+        found = featx.evaluate(
+            recipe, target=target, final=final, coverage=coverage, abstain_below=abstain_below, who=who, watch=watch
+        )
+    console.as_json(_evaluations(found)) if json else run_table.evaluations(found, per_class, groups)
+
+
+def _evaluations(found: "list[Evaluation]") -> dict[str, Any]:
+    """Flatten the scores into their rows; the first target's chosen run stands on top."""
+    targets = [asdict(one) for one in found]
+    for one in targets:
+        one["rows"] = [{**row["scores"], **{k: v for k, v in row.items() if k != "scores"}} for row in one["rows"]]
+    first = targets[0]
+    score = "mae" if first["kind"] == "numbers" else "accuracy"
+    best = next(row[score] for row in first["rows"] if row["run"] == first["chosen"])
+    top = {"chosen": first["chosen"], "part": first["part"], score: best, "n_looks": first["n_looks"]}
+    return {"targets": targets, **top}
+
+
+def report(recipe: RecipeOption = None, json: JsonOption = False) -> None:
+    """Write one self-contained report.html.
+
+    Example: featx report -r pipelines/solar_cells.toml
+    """
+    import featx
+    from featx.cli import console
+
+    path = featx.report(recipe)
+    console.as_json({"report": str(path)}) if json else console.say(str(path))
+
+
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    run: Annotated[
+        list[str] | None, typer.Option("--run", help="Runs, or how their names begin (repeatable).", show_default="all")
+    ] = None,
+    coverage: CoverageOption = None,
+    abstain_below: AbstainOption = None,
+    recipe: RecipeOption = None,
+    device: DeviceOption = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the answers to this file too.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Print every run's answer for every image.
+
+    Examples: featx predict new.png · featx predict *.png --run weighted --csv answers.csv ·
+    featx predict *.png --abstain-below 0.8 --coverage 0.9
+    """
+    import featx
+    from featx.cli import console
+    from featx.errors import ReadError
+    from featx.text.escaping import escaped
+
+    found = featx.predict(images, recipe, runs=run or (), device=device or "auto")
+    if abstain_below is not None:
+        found = {name: answers.abstaining(abstain_below) for name, answers in found.items()}
+    rows = [row for name, answers in found.items() for row in answers.rows(name, coverage)]
+    if csv is not None:
+        import pandas as pd
+
+        from featx.files.spreadsheets import write_csv
+
+        write_csv(csv, pd.DataFrame(rows))
+    first = next(iter(found.values()))
+    unreadable = first.unreadable
+    warnings = list(dict.fromkeys(warning for answers in found.values() for warning in answers.warnings))
+    for warning in warnings:
+        typer.echo(escaped(f"warning: {warning}"), err=True)
+    console.as_json({"answers": rows, "unreadable": unreadable, "warnings": warnings}) if json else console.predictions(
+        found, coverage
+    )
+    if unreadable:
+        named = "; ".join(f"{image!r} {reason}" for image, reason in unreadable.items())
+        raise ReadError(f"{len(unreadable)} of {len(images)} images cannot be read: {named}")
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="A run, or how its name begins.")],
+    file_format: Annotated[str, typer.Option("--format", help="onnx, skops or joblib.")] = "onnx",
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to write to.")] = Path(),
+    recipe: RecipeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write a run for other software, with a passport beside it.
+
+    Examples: featx export xgboost · featx export logreg --format skops --out models/
+    """
+    import featx
+    from featx.cli import console
+    from featx.cli.progress_bars import watching
+
+    with watching() as watch:
+        written = featx.export(run, file_format, recipe, out=out, watch=watch)
+    console.as_json({"files": console.plain(written)}) if json else console.exports(written)
+
+
+def run(
+    recipe: Annotated[Path | None, typer.Argument(help="The recipe.", show_default="./featx.toml")] = None,
+    final: Annotated[bool, typer.Option("--final", help="Open the sealed test split at the end.")] = False,
+    repeats: Annotated[
+        int,
+        typer.Option(min=0, help="Make all runs again over so many other cuts of train and val.", show_default="none"),
+    ] = 0,
+    who: WhoOption = None,
+    device: DeviceOption = None,
+    scheduler: SchedulerOption = None,
+    workers_local: LocalOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Run all stages of a recipe; what is done already is skipped.
+
+    Examples: featx run pipelines/solar_cells.toml --final · featx run pipelines/solar_cells.toml --repeats 10
+    """
+    from featx.cli import console, run_table
+    from featx.cli.progress_bars import watching
+    from featx.cli.repeat_table import repeated
+    from featx.specs.recipe import load_recipe
+    from featx.workflow.run import stages
+
+    read, cluster = load_recipe(recipe), cluster_of(scheduler, workers_local)
+    printers: dict[str, Callable[[Any], None]] = {
+        "extract": console.extraction,
+        "fit": console.fits,
+        "finetune": console.networks,
+        "ensemble": console.votes,
+        "evaluate": run_table.evaluations,
+        "repeats": repeated,
+        "evaluate --final": run_table.evaluations,
+        "report": lambda path: console.say(str(path)),
+    }
+    with watching() as watch:
+        done = []
+        engine = read.engine(device=device)
+        every = stages(read, final=final, repeats=repeats, engine=engine, cluster=cluster, who=who, watch=watch)
+        for stage, result in every:
+            done.append({"stage": stage, "result": console.plain(result)})
+            if not json:
+                console.say()
+                console.say(f"── featx {stage}")
+                printers[stage](result)
+    if json:
+        console.as_json({"stages": done})

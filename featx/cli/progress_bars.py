@@ -1,0 +1,99 @@
+"""Progress on standard error: a bar a stage, with rate and time left."""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column, Table
+from rich.text import Text
+
+from featx.cli.text import as_text
+from featx.progress import Watch
+from featx.text.escaping import escaped
+
+NOTE = "note"  # the stage of what is said once
+NEWS_END = " · "  # between news and what stands beside the bar
+NEWS_SHOWN = 8
+REFRESHED_PER_S = 8
+
+
+class RateColumn(ProgressColumn):
+    """Steps a second, or seconds a step where they are slow."""
+
+    def render(self, task: Task) -> Text:
+        """See rich."""
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("–")
+        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s/step")
+
+
+class Screen:
+    """What is seen while work goes on: a bar a stage, and below them the latest news of a search.
+
+    Parameters
+    ----------
+    console
+        Where it is no terminal, there are bars only.
+    """
+
+    def __init__(self, console: Console) -> None:
+        columns = (
+            TextColumn("{task.description:<24}", markup=False),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(),
+            RateColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+            TextColumn(
+                "{task.fields[note]}", style="dim", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")
+            ),
+        )
+        self._bars = Progress(*columns, console=console)
+        self._stages: dict[str, TaskID] = {}
+        self._news: deque[tuple[str, str]] | None = deque(maxlen=NEWS_SHOWN) if console.is_terminal else None
+
+    def __rich__(self) -> Group:
+        """Draw all of it."""
+        drawn = Table(box=None, pad_edge=False, show_header=False, style="dim")
+        for line in self._news or ():
+            drawn.add_row(*map(as_text, line))
+        return Group(self._bars, drawn) if self._news else Group(self._bars)
+
+    def watch(self, stage: str, done: int, total: int, note: str = "") -> None:
+        """See `featx.progress.Watch`; of a note in two parts, the first is news."""
+        if stage == NOTE:
+            self._bars.console.print(as_text(note))
+            return
+        *news, latest = note.split(NEWS_END)
+        if stage not in self._stages or self._bars.tasks[self._stages[stage]].completed > done:
+            self._stages[stage] = self._bars.add_task(escaped(stage), total=total, note=escaped(latest))
+        self._bars.update(self._stages[stage], completed=done, total=total, note=escaped(latest))
+        if news and self._news is not None:
+            self._news.append((f"  {stage}", news[0]))
+
+
+@contextmanager
+def watching() -> Iterator[Watch]:
+    """Show what is told to the yielded watch until the block ends."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        console = Console(stderr=True, width=120)
+    screen = Screen(console)
+    try:
+        with Live(screen, console=console, refresh_per_second=REFRESHED_PER_S):
+            yield screen.watch
+    finally:
+        if not console.is_interactive:
+            console.print()  # else what follows would stand on the last bar's line

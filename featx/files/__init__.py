@@ -1,0 +1,1 @@
+"""Files that are written whole, parsed strictly and sealed by checksums."""

@@ -1,0 +1,73 @@
+"""JSON files that hold a checksum of their own content: a changed file is never taken for what was written."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+from featx.errors import IncompleteError
+from featx.files.atomic import write_json
+from featx.files.parsing import ParseError, checked, parse_json
+
+T = TypeVar("T")
+SEAL = "seal"  # the field of a JSON file that holds a checksum of the others
+
+
+def sealed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a JSON file with their own checksum among them, which `has_valid_seal` compares."""
+    others = {name: value for name, value in fields.items() if name != SEAL}
+    text = json.dumps(others, sort_keys=True, separators=(",", ":"))
+    return others | {SEAL: hashlib.sha256(text.encode()).hexdigest()}
+
+
+def has_valid_seal(fields: Mapping[str, Any]) -> bool:
+    """Whether fields are those that were sealed; fields without a seal are not."""
+    return SEAL in fields and sealed(fields)[SEAL] == fields[SEAL]
+
+
+def write_sealed(path: Path, fields: Mapping[str, Any]) -> None:
+    """Write fields as indented JSON with their seal, whole."""
+    # The seal is that of the values as they are read back: keys become text, tuples lists.
+    write_json(path, sealed(json.loads(json.dumps(fields))))
+
+
+@overload
+def read_sealed(path: Path, remedy: str = "") -> dict[str, Any]: ...
+
+
+@overload
+def read_sealed(path: Path, remedy: str, kind: type[T]) -> T: ...
+
+
+def read_sealed(path: Path, remedy: str = "", kind: type[Any] = dict[str, Any]) -> Any:
+    """Return the fields of a JSON file that `write_sealed` wrote, without their seal.
+
+    Parameters
+    ----------
+    path
+        The file.
+    remedy
+        What the reader of an error should do.
+    kind
+        The type of the fields, one that `featx.files.parsing.checked` knows.
+
+    Raises
+    ------
+    IncompleteError
+        The file cannot be read, has no seal, was changed after it was written, or holds something else than `kind`.
+    """
+    ending = f"; {remedy}" if remedy else ""
+    try:
+        fields = parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise IncompleteError(f"{path} cannot be read ({error}){ending}") from error
+    if not isinstance(fields, dict) or SEAL not in fields:
+        raise IncompleteError(f"{path} has no seal: it was changed, or another version of featx wrote it{ending}")
+    if not has_valid_seal(fields):
+        raise IncompleteError(f"{path} was changed after it was written{ending}")
+    del fields[SEAL]
+    try:
+        return checked(fields, kind)
+    except ParseError as error:
+        raise IncompleteError(f"{path} holds something else than expected ({error}){ending}") from error

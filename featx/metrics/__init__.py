@@ -1,0 +1,1 @@
+"""Definitions of scores, scores of predictions, calibration and conformal prediction."""

@@ -1,0 +1,1 @@
+"""Threads, worker processes of this machine, and Dask."""

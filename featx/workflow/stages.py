@@ -1,0 +1,43 @@
+"""All runs that a recipe names, in the order in which they need each other; each skips what it finds done."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from featx.embeddings.extract import extract
+from featx.ensembles.ensemble import ensemble, is_possible
+from featx.finetuning.finetune import finetune
+from featx.heads.fit import fit
+from featx.progress import Watch
+from featx.specs.extraction import ClusterSpec, EngineSpec
+from featx.specs.recipe import Recipe
+
+
+def make_runs(
+    recipe: Recipe,
+    *,
+    engine: EngineSpec | None,
+    watch: Watch,
+    cluster: ClusterSpec | None = None,
+    are_waiting: bool = False,
+) -> Iterator[tuple[str, Any]]:
+    """Yield each stage's name and result as it is finished: finetune, extract, fit (each head), ensemble.
+
+    Parameters
+    ----------
+    cluster
+        Dask workers that embed and try settings.
+    are_waiting
+        Whether embeddings are by networks that are only trained here; nothing is extracted otherwise.
+    """
+    if recipe.finetune:
+        yield "finetune", finetune(recipe, engine=engine, watch=watch)
+    if are_waiting:
+        yield "extract", extract(recipe, engine=engine, cluster=cluster, watch=watch)
+    for head in recipe.head:
+        yield "fit", fit(recipe, heads=[head], cluster=cluster, watch=watch)
+    n_heads = sum(len(list(head.grid())) for head in recipe.head)
+    if n_heads + sum(len(section.runs) for section in recipe.finetune) > 1:
+        if is_possible(recipe):
+            yield "ensemble", ensemble(recipe)
+        else:
+            watch("note", 0, 1, "no ensemble: all runs give equal answers")

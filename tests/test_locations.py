@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import pytest
+
+import featx
+from featx.errors import DataError, MissingExtraError
+from featx.locations import home_of, label_states, parted, source_file, source_place
+from featx.specs.data import ArraySpec, LabelsSpec, ReaderSpec
+
+
+def test_a_source_is_relative_to_the_folder_given(tmp_path: Path) -> None:
+    assert source_place("images", tmp_path) == str(tmp_path / "images")
+    assert source_place(str(tmp_path / "images"), Path("/elsewhere")) == str(tmp_path / "images")
+    assert source_place("all.zip!inside", tmp_path) == str(tmp_path / "all.zip!inside")
+
+
+def test_a_source_may_lie_inside_an_installed_package() -> None:
+    here = Path(next(iter(featx.__path__)))
+    assert source_place("package:featx/images", Path("/elsewhere")) == str(here / "images")
+    assert source_place("package:featx", Path("/elsewhere")) == str(here)
+
+
+def test_a_url_is_relative_to_nothing(tmp_path: Path) -> None:
+    assert source_place("s3://bucket/some/prefix", tmp_path) == "s3://bucket/some/prefix"
+
+
+@pytest.mark.parametrize("package", ["no_such_package", "__main__"])
+def test_a_package_that_is_not_installed_is_named(package: str, tmp_path: Path) -> None:
+    with pytest.raises(MissingExtraError, match=f"no Python package '{package}' is installed; install it with pip"):
+        source_place(f"package:{package}/data", tmp_path)
+
+
+@pytest.mark.parametrize("package", ["evil.sub", "evil.sub.more", ".evil", "evil.", "", "../evil", "featx.images"])
+def test_only_a_top_level_package_is_looked_for_and_none_imported(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "evil" / "sub").mkdir(parents=True)
+    (tmp_path / "evil" / "__init__.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert source_place("package:evil/sub", tmp_path) == str(tmp_path / "evil" / "sub")
+    with pytest.raises(DataError, match="is not the name of a top-level package|no Python package ''"):
+        source_place(f"package:{package}/data", tmp_path)
+
+
+def test_other_files_are_named_from_the_folder_or_from_where_the_file_lies(tmp_path: Path) -> None:
+    (tmp_path / "all.zip").touch()
+    (tmp_path / "odd!").mkdir()
+    (tmp_path / "odd!" / "a!b.zip").touch()
+    assert home_of(str(tmp_path)) == tmp_path
+    assert home_of(str(tmp_path / "all.zip")) == tmp_path
+    assert home_of(str(tmp_path / "all.zip!inside")) == tmp_path
+    assert home_of(str(tmp_path / "odd!")) == tmp_path / "odd!"
+    assert home_of(str(tmp_path / "odd!" / "a!b.zip!inside!too")) == tmp_path / "odd!"
+    assert home_of("s3://bucket/prefix") is None
+
+
+def test_only_what_follows_an_archives_name_lies_inside_it(tmp_path: Path) -> None:
+    (tmp_path / "odd!").mkdir()
+    archive = tmp_path / "odd!" / "a!b.zip"
+    archive.touch()
+    assert parted(f"{archive}!inside!too") == (str(archive), "inside!too")
+    assert parted(str(archive)) == (str(archive), "")
+    assert parted(str(tmp_path / "gone!" / "a.zip")) == (str(tmp_path / "gone!" / "a.zip"), "")
+
+
+def test_a_file_that_is_not_there_is_told_with_its_whole_path_and_its_key(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"^data.arrays: nothing lies at '{tmp_path}/x.npy'; expected a file"):
+        source_file(tmp_path / "x.npy", "data.arrays")
+    (tmp_path / "x.npy").touch()
+    assert source_file(tmp_path / "x.npy", "data.arrays") == tmp_path / "x.npy"
+
+
+def test_the_state_of_the_labels_changes_with_their_files_and_with_nothing_else(tmp_path: Path) -> None:
+    for name in ("labels.csv", "x.npy", "y.npy"):
+        (tmp_path / name).write_text("a")
+    table = ReaderSpec(source=".", labels=LabelsSpec(file="labels.csv"))
+    arrays = ReaderSpec(source=".", arrays=(ArraySpec(images="x.npy", labels={"y": "y.npy", "z": "y.npy"}),))
+    before = label_states(table, tmp_path), label_states(arrays, tmp_path)
+    assert [len(states) for states in before] == [1, 1]
+    (tmp_path / "x.npy").write_text("longer")
+    assert (label_states(table, tmp_path), label_states(arrays, tmp_path)) == before
+    (tmp_path / "labels.csv").write_text("longer")
+    (tmp_path / "y.npy").write_text("longer")
+    assert label_states(table, tmp_path) != before[0]
+    assert label_states(arrays, tmp_path) != before[1]
+
+
+def test_a_table_inside_an_archive_has_the_state_of_the_archive(tmp_path: Path) -> None:
+    (tmp_path / "all.zip").touch()
+    data = ReaderSpec(source="all.zip!inside", labels=LabelsSpec(file="labels.csv"))
+    (before,) = label_states(data, tmp_path)
+    (tmp_path / "all.zip").write_text("longer")
+    assert label_states(data, tmp_path) != [before]
+
+
+def test_class_folders_urls_and_files_that_are_gone_have_no_states(tmp_path: Path) -> None:
+    assert label_states(ReaderSpec(source="."), tmp_path) == []
+    assert label_states(ReaderSpec(source="s3://bucket", labels=LabelsSpec(file="labels.csv")), tmp_path) == []
+    assert label_states(ReaderSpec(source=".", labels=LabelsSpec(file="gone.csv")), tmp_path) == []
