@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from featx.tables.tables import Answered, Estimates, Known, LabelProba, Labels, Numbers, Predictions, Truth
+from featx.tables.predictions import Answered, Estimates, LabelProba, Labels, Predictions
+from featx.tables.truth import Known, Numbers, Truth
 
 CLASSES = {"classes": ("cat", "dog", "owl"), "labels": ("big", "old"), "numbers": ("age", "mood")}
 KINDS = list(CLASSES)

@@ -32,7 +32,7 @@ from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.finetuning import NetworkSpec
 from featx.study.run_folder import PREDICTIONS
 from featx.tables.decision_rule import DecisionRule
-from featx.tables.tables import Ids, Kind
+from featx.tables.ids import Ids, Kind
 
 FORMAT = 2
 SEALED_FROM = 2  # the first format whose headers always have a seal

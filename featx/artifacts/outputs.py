@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.parallel.threads import single_threaded
-from featx.tables.tables import Kind
+from featx.tables.ids import Kind
 
 
 @single_threaded()

@@ -305,7 +305,7 @@ def exports(written: "Sequence[Exported]") -> None:
 
 def predictions(found: Mapping[str, "Answers"], coverage: float | None) -> None:
     """Print every model's answer for every image."""
-    from featx.tables.tables import HAS, PROBA, VALUE  # pandas comes along, which light commands need not wait for
+    from featx.tables.predictions import HAS, PROBA, VALUE  # pandas comes along, which light commands need not wait for
 
     for name, answers in found.items():
         rows = answers.rows(name, coverage)

@@ -21,7 +21,7 @@ from featx.specs.extraction import EngineSpec, Runtime
 from featx.specs.recipe import Recipe
 from featx.storage.places import CachePlace
 from featx.study.study import Study, cache_place
-from featx.tables.tables import Truth
+from featx.tables.truth import Truth
 
 PACKAGES = ("featx", "torch", "torchvision", "timm", "onnxruntime", "openvino", "scikit-learn", "xgboost", "zarr")
 RUNTIMES: tuple[Runtime, ...] = ("torch", "onnx", "openvino")

@@ -36,7 +36,8 @@ from featx.study.extraction_tables import read_extracted, seal_extraction
 from featx.study.splits import classes_without, split
 from featx.study.study import EMBEDDINGS, LockedEmbedding, Study
 from featx.tables.encoding import strata
-from featx.tables.tables import Manifest, Truth
+from featx.tables.manifest import Manifest
+from featx.tables.truth import Truth
 from featx.text.masking import without_secrets
 
 FAILED = ("unreadable", "missing")

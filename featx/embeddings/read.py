@@ -8,7 +8,8 @@ from featx.errors import DataError, IncompleteError
 from featx.registry import suggestion
 from featx.storage.store import EmbeddingStore
 from featx.study.study import LockedEmbedding, Study
-from featx.tables.tables import Embeddings, Ids
+from featx.tables.embedding_table import Embeddings
+from featx.tables.ids import Ids
 
 
 def locked_embeddings(study: Study, name: str | None = None) -> list[LockedEmbedding]:

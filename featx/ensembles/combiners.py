@@ -13,7 +13,8 @@ from featx.parallel.threads import single_threaded
 from featx.specs.base import Spec
 from featx.specs.ensembling import EnsembleSpec
 from featx.tables.decision_rule import DecisionRule, combined_rule
-from featx.tables.tables import Answered, Estimates, Kind, LabelProba, Predictions
+from featx.tables.ids import Kind
+from featx.tables.predictions import Answered, Estimates, LabelProba, Predictions
 from featx.tables.target_values import Facts
 
 Outputs = NDArray[np.float64]  # (n, k) probabilities of classes, (n, t) of labels, or (n, t) numbers

@@ -14,9 +14,10 @@ from featx.parallel.threads import single_threaded
 from featx.specs.ensembling import EnsembleSpec
 from featx.tables.decision_rule import DecisionRule
 from featx.tables.encoding import strata_codes
+from featx.tables.predictions import Answered
 from featx.tables.resampling_units import are_mostly_single, folds_of_units
-from featx.tables.tables import Answered, Known
 from featx.tables.target_values import Facts
+from featx.tables.truth import Known
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ from featx.registry import VOTES
 from featx.specs.ensembling import EnsembleSpec
 from featx.study.run_folder import RULES, RunFolder
 from featx.study.study import Study
-from featx.tables.tables import Answered, Known, concatenated
+from featx.tables.predictions import Answered, concatenated
+from featx.tables.truth import Known
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from featx.specs.ensembling import EnsembleSpec
 from featx.study.run_folder import RunFolder
 from featx.study.run_warnings import Finding
 from featx.study.study import Study
-from featx.tables.tables import Answered
+from featx.tables.predictions import Answered
 
 FEWEST_ROWS = 60  # below which two runs differ surely only if a tenth of the rows speak for one and none for the other
 

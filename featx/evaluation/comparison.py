@@ -23,8 +23,10 @@ from featx.evaluation.paired_tests import bootstrap_p, holm, mcnemar_midp
 from featx.metrics.definitions import Floats, Ranked, Scorer, is_better_less, right, scores_of
 from featx.metrics.scores import aligned
 from featx.specs.head import Metric
-from featx.tables.tables import Answered, Ids, Known
+from featx.tables.ids import Ids
+from featx.tables.predictions import Answered
 from featx.tables.target_values import Facts
+from featx.tables.truth import Known
 
 FEWEST = 30  # units: on fewer no draw says how another sample would have come out
 SIGNIFICANT = 0.05

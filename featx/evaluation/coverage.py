@@ -11,8 +11,10 @@ from featx.errors import DataError
 from featx.metrics.conformal import ConformityScores, in_sets
 from featx.metrics.definitions import guessed, right
 from featx.metrics.scores import aligned
-from featx.tables.tables import Answered, Ids, Known
+from featx.tables.ids import Ids
+from featx.tables.predictions import Answered
 from featx.tables.target_values import Facts
+from featx.tables.truth import Known
 
 Floats = NDArray[np.float64]
 Groups = Callable[[Ids], NDArray[Any] | None]  # what a split keeps whole, of the rows of some ids

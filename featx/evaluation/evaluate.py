@@ -25,7 +25,9 @@ from featx.specs.head import Metric
 from featx.specs.recipe import Recipe
 from featx.study.run_folder import PREDICTIONS, RunFolder
 from featx.study.study import Study
-from featx.tables.tables import Answered, Kind, Known, Predictions, Truth
+from featx.tables.ids import Kind
+from featx.tables.predictions import Answered, Predictions
+from featx.tables.truth import Known, Truth
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,9 @@ from featx.progress import Watch, unwatched
 from featx.specs.head import Metric
 from featx.specs.recipe import Recipe
 from featx.study.study import Study
-from featx.tables.tables import Answered, Ids, Known, Labels, Truth
+from featx.tables.ids import Ids
+from featx.tables.predictions import Answered, Labels
+from featx.tables.truth import Known, Truth
 
 PARTS = ("train", "val", "test")
 COLUMNS = ["id", "part", "copy", "copy_part", "kind", "similarity"]

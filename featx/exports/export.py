@@ -27,7 +27,8 @@ from featx.specs.embedding import Reduced, ResolvedEmbedding
 from featx.specs.recipe import Recipe
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
-from featx.tables.tables import Estimates, Ids
+from featx.tables.ids import Ids
+from featx.tables.predictions import Estimates
 
 N_ROWS = 500  # that parity is measured on, where there are so many
 BATCH = 32  # images

@@ -24,7 +24,8 @@ from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec
 from featx.storage.store import EmbeddingStore
 from featx.study.study import BOUNDARIES, EmbeddingLock, LockedEmbedding, Study
-from featx.tables.tables import Ids, Manifest
+from featx.tables.ids import Ids
+from featx.tables.manifest import Manifest
 
 FASTER = 2.0  # times: networks that only predict run in better runtimes than those that learn
 OPERATIONS_A_BYTE = 100.0  # that take as long as to write or read a byte of activations: 100 GFLOP/s, 1 GB/s

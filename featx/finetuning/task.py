@@ -16,7 +16,7 @@ from featx.study.study import Study
 from featx.tables.decision_rule import DecisionRule, rule_of_weights
 from featx.tables.encoding import strata
 from featx.tables.sample_weights import class_weights, weights_without_classes
-from featx.tables.tables import Numbers, Truth
+from featx.tables.truth import Numbers, Truth
 
 Floats = NDArray[np.float64]
 MOST_VALUES = 1000  # of a number that is learnt as classes

@@ -44,7 +44,9 @@ from featx.study.run_folder import RULES, RunFolder
 from featx.study.splits import held_out
 from featx.study.study import Study
 from featx.tables.decision_rule import DecisionRule
-from featx.tables.tables import Answered, Estimates, Ids, Known, Truth, answers_of_part, concatenated
+from featx.tables.ids import Ids
+from featx.tables.predictions import Answered, Estimates, answers_of_part, concatenated
+from featx.tables.truth import Known, Truth
 
 
 @dataclass(frozen=True)

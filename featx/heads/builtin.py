@@ -31,7 +31,7 @@ from featx.heads.search.regularisation_paths import Path
 from featx.heads.solvers import gpu, intel
 from featx.parallel.threads import available_cores
 from featx.specs.head import Calibration, Solver
-from featx.tables.tables import Kind
+from featx.tables.ids import Kind
 
 MOST_STEPS = 150  # of a logistic regression's solver
 HALF_DECADES = tuple(float(10 ** (at / 2)) for at in range(-10, 3))

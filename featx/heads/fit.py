@@ -42,8 +42,10 @@ from featx.specs.head import HeadSpec
 from featx.specs.recipe import Recipe, checked_spec
 from featx.study.run_folder import RunFolder
 from featx.study.study import LockedEmbedding, Study
-from featx.tables.tables import Answered, Ids, Known, answers_of_part, concatenated
+from featx.tables.ids import Ids
+from featx.tables.predictions import Answered, answers_of_part, concatenated
 from featx.tables.target_values import Facts
+from featx.tables.truth import Known
 
 # Images in one measurement of how fast a head predicts.
 N_TIMED = 256

@@ -20,9 +20,11 @@ from featx.specs.recipe import OF_NO_NAME
 from featx.storage.store import EmbeddingStore
 from featx.study.run_folder import RULES
 from featx.study.study import LockedEmbedding, Study
+from featx.tables.embedding_table import Embeddings
+from featx.tables.ids import Ids
 from featx.tables.sample_weights import class_weights, weights_without_classes
-from featx.tables.tables import Embeddings, Ids, Known, Truth
 from featx.tables.target_values import Facts
+from featx.tables.truth import Known, Truth
 
 FLOAT_BYTES = 4
 SAMPLES = 4  # of the size that is searched on, which memory holds at once: folds copy their rows

@@ -1,1 +1,1 @@
-"""From a source to a `featx.tables.tables.Manifest` and to pixels; nothing here knows of networks."""
+"""From a source to a `featx.tables.manifest.Manifest` and to pixels; nothing here knows of networks."""

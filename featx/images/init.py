@@ -26,7 +26,7 @@ from featx.specs.data import ReaderSpec
 from featx.specs.ensembling import DEFAULT_VOTES
 from featx.specs.recipe import DEFAULT_HEADS, parse_recipe
 from featx.tables.encoding import category_text
-from featx.tables.tables import Manifest
+from featx.tables.manifest import Manifest
 from featx.text.escaping import escaped, escaped_json
 
 MOST_CLASSES_OFFERED = 100

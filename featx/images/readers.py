@@ -14,7 +14,8 @@ from featx.images.label_columns import plain_columns
 from featx.images.trees import Entry
 from featx.registry import READERS
 from featx.specs.data import ReaderSpec
-from featx.tables.tables import Ids, Manifest, positions
+from featx.tables.ids import Ids, positions
+from featx.tables.manifest import Manifest
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,8 +34,10 @@ from numpy.typing import NDArray
 from featx.errors import DataError
 from featx.metrics.scores import aligned
 from featx.specs.base import Spec
-from featx.tables.tables import Answered, Ids, Known, choosing
+from featx.tables.ids import Ids
+from featx.tables.predictions import Answered, choosing
 from featx.tables.target_values import Facts
+from featx.tables.truth import Known
 
 Floats = NDArray[np.float64]
 COVERAGES = (0.8, 0.9, 0.95, 0.99)

@@ -20,7 +20,7 @@ from scipy.special import xlogy
 
 from featx.metrics.reliability import binned, binned_by_class, expected_error, shares_of, squared_distances
 from featx.tables.decision_rule import decided_codes
-from featx.tables.tables import Kind
+from featx.tables.ids import Kind
 from featx.tables.target_values import Facts
 
 Floats = NDArray[np.float64]

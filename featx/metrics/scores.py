@@ -14,8 +14,10 @@ from featx.errors import DataError
 from featx.metrics.definitions import Scorer, per_output
 from featx.registry import suggestion
 from featx.specs.head import Metric
-from featx.tables.tables import Answered, Kind, Known, Predictions, Truth
+from featx.tables.ids import Kind
+from featx.tables.predictions import Answered, Predictions
 from featx.tables.target_values import Facts
+from featx.tables.truth import Known, Truth
 
 Outputs = NDArray[np.float64]  # (n, k) probabilities of classes, (n, t) of labels, or (n, t) numbers
 

@@ -11,7 +11,8 @@ from featx.errors import DataError
 from featx.metrics.conformal import ConformalSpec, in_sets
 from featx.metrics.definitions import decided
 from featx.tables.decision_rule import DecisionRule, decided_codes
-from featx.tables.tables import HAS, PROBA, VALUE, Kind
+from featx.tables.ids import Kind
+from featx.tables.predictions import HAS, PROBA, VALUE
 
 
 @dataclass(frozen=True)

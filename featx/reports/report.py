@@ -31,7 +31,7 @@ from featx.reports.votes import Votes, votes_of
 from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.recipe import Recipe
 from featx.study.study import HAS_EMBEDDING, Study
-from featx.tables.tables import Estimates, Predictions
+from featx.tables.predictions import Estimates, Predictions
 from featx.text.masking import masked
 
 MISTAKES_SHOWN = 12

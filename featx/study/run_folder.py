@@ -12,7 +12,7 @@ from featx.file_names import is_folder_name
 from featx.files.atomic import read_json, read_table, sha256_of
 from featx.files.parsing import ParseError, checked
 from featx.files.seals import SEAL, read_sealed
-from featx.tables.tables import Answered, Predictions, answers_from_frame, choosing
+from featx.tables.predictions import Answered, Predictions, answers_from_frame, choosing
 
 # Versions of what makes runs, by their kind: a run of another version is neither compared nor returned.
 RULES = {"head": 10, "network": 5, "ensemble": 6}

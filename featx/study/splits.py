@@ -13,8 +13,9 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from featx.errors import DataError
 from featx.images.names import PARTS
 from featx.specs.split import SplitSpec
+from featx.tables.manifest import Manifest
 from featx.tables.resampling_units import are_mostly_single, joined
-from featx.tables.tables import Manifest, Truth
+from featx.tables.truth import Truth
 
 N_GROUP_DRAWS = 64  # random cuts by group, of which the one closest to the shares asked for is taken
 ADVICE = "add images, drop the class, or say 'split.stratify = false'"

@@ -47,16 +47,11 @@ from featx.study.extraction_tables import EXTRACTION, damaged_files, read_extrac
 from featx.study.run_folder import RULES, RunFolder
 from featx.study.test_log import OpeningLog
 from featx.tables.encoding import category_text, known
+from featx.tables.ids import Ids, Kind
+from featx.tables.manifest import Manifest
 from featx.tables.resampling_units import joined
-from featx.tables.tables import (
-    Ids,
-    Kind,
-    Known,
-    Manifest,
-    Numbers,
-    Truth,
-)
 from featx.tables.target_values import Facts
+from featx.tables.truth import Known, Numbers, Truth
 from featx.text.masking import masked, masked_values, with_secrets
 
 WHAT_CHANGED = {

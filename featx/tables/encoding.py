@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from featx.errors import DataError
 from featx.registry import suggestion
 from featx.specs.target import TargetSpec
-from featx.tables.tables import Known, Labels, Manifest, Numbers, Truth
+from featx.tables.manifest import Manifest
+from featx.tables.predictions import Labels
 from featx.tables.target_values import Facts
+from featx.tables.truth import Known, Numbers, Truth
 
 MOST_CLASSES = 1000
 FIFTHS = 5

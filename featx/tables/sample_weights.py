@@ -6,8 +6,8 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from featx.errors import DataError
 from featx.specs.head import ClassWeight
-from featx.tables.tables import Known, Truth
 from featx.tables.target_values import Facts
+from featx.tables.truth import Known, Truth
 
 Floats = NDArray[np.float64]
 

@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.tables.decision_rule import DecisionRule
-from featx.tables.tables import Kind, Known, Truth
+from featx.tables.ids import Kind
+from featx.tables.truth import Known, Truth
 
 
 @dataclass(frozen=True)
 class Facts:
-    """The answers to n rows, as `featx.tables.tables` has them by id.
+    """The answers to n rows, as `featx.tables.predictions` has them by id.
 
     Attributes
     ----------

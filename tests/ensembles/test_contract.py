@@ -11,7 +11,8 @@ from featx.errors import AlignmentError, UnsuitedError
 from featx.metrics.scores import score
 from featx.registry import VOTES
 from featx.specs.ensembling import EnsembleSpec
-from featx.tables.tables import Answered, Known, Predictions, Truth
+from featx.tables.predictions import Answered, Predictions
+from featx.tables.truth import Known, Truth
 from tests.ballots import CLASSES, KINDS, members_of, values_of
 
 SPECS = {"": EnsembleSpec(), "ridge": EnsembleSpec(stacker="ridge"), "xgboost": EnsembleSpec(stacker="xgboost")}

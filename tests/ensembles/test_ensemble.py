@@ -22,8 +22,8 @@ from featx.registry import VOTES
 from featx.specs.ensembling import EnsembleSpec
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
-from featx.tables.tables import Truth
 from featx.tables.target_values import Facts
+from featx.tables.truth import Truth
 from tests.ballots import members_of
 from tests.conftest import TOY_RECIPE, make_images
 

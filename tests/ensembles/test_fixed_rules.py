@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from featx.ensembles.combiners import Ballots, Combiner
 from featx.ensembles.fixed_rules import TIE_SHARE, Confidence, Majority, Mean, Median, certainty
 from featx.errors import AlignmentError
-from featx.tables.tables import Estimates, LabelProba, Predictions
+from featx.tables.predictions import Estimates, LabelProba, Predictions
 
 CLASSES = ("cat", "dog", "owl")
 

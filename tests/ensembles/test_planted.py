@@ -11,7 +11,8 @@ from featx.ensembles.stacking import Stack
 from featx.metrics.scores import score
 from featx.registry import VOTES
 from featx.specs.ensembling import EnsembleSpec
-from featx.tables.tables import Answered, Estimates, Numbers, Predictions, Truth
+from featx.tables.predictions import Answered, Estimates, Predictions
+from featx.tables.truth import Numbers, Truth
 from tests.ballots import ids_of, sure_of
 
 N = 1500

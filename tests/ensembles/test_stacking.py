@@ -9,8 +9,9 @@ from sklearn.preprocessing import StandardScaler
 from featx.ensembles.combiners import Ballots
 from featx.ensembles.stacking import ALPHAS, STRENGTH, features, stack
 from featx.specs.ensembling import EnsembleSpec
-from featx.tables.tables import Predictions, Truth
+from featx.tables.predictions import Predictions
 from featx.tables.target_values import Facts
+from featx.tables.truth import Truth
 from tests.ballots import members_of
 
 

@@ -16,8 +16,9 @@ from featx.evaluation.intervals import Resamples, drawn_scores, interval
 from featx.evaluation.paired_tests import bootstrap_p, corrected_t, holm, mcnemar_midp
 from featx.evaluation.verdicts import chosen_run, recommend
 from featx.metrics.definitions import Scorer
-from featx.tables.tables import Predictions, Truth
+from featx.tables.predictions import Predictions
 from featx.tables.target_values import Facts
+from featx.tables.truth import Truth
 
 Floats = NDArray[np.float64]
 ACCURACIES = np.array([0.9, 0.7])  # of the two classes

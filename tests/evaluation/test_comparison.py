@@ -16,8 +16,9 @@ from featx.evaluation.evaluate import Evaluation
 from featx.evaluation.paired_tests import mcnemar_midp
 from featx.evaluation.verdicts import chosen_run, evidence_text, recommend
 from featx.metrics.definitions import scores_of
-from featx.tables.tables import Answered, Estimates, Numbers, Predictions, Truth
+from featx.tables.predictions import Answered, Estimates, Predictions
 from featx.tables.target_values import Facts
+from featx.tables.truth import Numbers, Truth
 from tests.evaluation.simulations import selection
 
 CLASSES = ("a", "b", "c")

@@ -17,7 +17,7 @@ from featx.heads.folds import TrainRows
 from featx.heads.scaling import Params
 from featx.registry import HEADS
 from featx.specs.head import Calibration, HeadSpec
-from featx.tables.tables import Kind
+from featx.tables.ids import Kind
 from featx.tables.target_values import Facts
 
 X, Y = load_digits(return_X_y=True)

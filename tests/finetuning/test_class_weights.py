@@ -9,7 +9,7 @@ from featx.finetuning.losses import loss_named, weighted_mean
 from featx.specs.finetuning import LayersSpec, LossSpec, NetworkSpec
 from featx.tables.decision_rule import rule_of_weights
 from featx.tables.sample_weights import class_weights
-from featx.tables.tables import Truth
+from featx.tables.truth import Truth
 
 
 @pytest.mark.parametrize(

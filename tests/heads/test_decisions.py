@@ -27,8 +27,8 @@ from featx.registry import HEADS
 from featx.specs.head import HeadSpec
 from featx.tables.decision_rule import DecisionRule, without_weights
 from featx.tables.sample_weights import class_weights
-from featx.tables.tables import Truth
 from featx.tables.target_values import Facts
+from featx.tables.truth import Truth
 from tests.heads.test_heads import head_for, start_of
 
 SHARES = {2: (0.92, 0.08), 3: (0.8, 0.15, 0.05)}

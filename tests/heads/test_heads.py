@@ -26,8 +26,8 @@ from featx.registry import HEADS
 from featx.specs.head import ClassWeight, HeadSpec
 from featx.study.study import Study
 from featx.tables.sample_weights import class_weights, weights_without_classes
-from featx.tables.tables import Truth
 from featx.tables.target_values import Facts
+from featx.tables.truth import Truth
 from tests.conftest import TOY_RECIPE
 
 FIVE_FOLDS = HeadSpec(name="rf")

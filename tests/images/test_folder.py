@@ -8,7 +8,7 @@ from featx.errors import DataError
 from featx.images.folder import FolderReader
 from featx.images.readers import Listing, read_source
 from featx.specs.data import ReaderSpec
-from featx.tables.tables import Manifest
+from featx.tables.manifest import Manifest
 
 
 def touch(folder: Path, *names: str) -> None:

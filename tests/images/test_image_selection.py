@@ -18,7 +18,7 @@ from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
 from featx.study.study import Study
 from featx.tables.encoding import encode
-from featx.tables.tables import Truth
+from featx.tables.truth import Truth
 from tests.conftest import TOY_RECIPE, make_images
 
 quick = settings(max_examples=30)

@@ -9,7 +9,7 @@ from featx.images.init import init
 from featx.images.readers import read_source
 from featx.specs.recipe import load_recipe
 from featx.tables.encoding import encode
-from featx.tables.tables import Manifest
+from featx.tables.manifest import Manifest
 from tests.conftest import make_images
 
 

@@ -15,7 +15,7 @@ from featx.images.init import init
 from featx.images.readers import read_source
 from featx.specs.recipe import load_recipe
 from featx.tables.encoding import known
-from featx.tables.tables import Manifest
+from featx.tables.manifest import Manifest
 
 NAMES = [f"{number}.png" for number in range(6)]
 

@@ -9,7 +9,7 @@ from featx.images.readers import read_source
 from featx.images.table import TableReader, read_labels
 from featx.images.trees import FolderTree
 from featx.specs.data import LabelsSpec, ReaderSpec
-from featx.tables.tables import Manifest
+from featx.tables.manifest import Manifest
 
 ROWS = [("images/a b.png", 0.5, "cat"), ("images/c.png", 1.0, "dog"), ("images/d.png", 0.0, "cat")]
 

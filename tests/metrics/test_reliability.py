@@ -8,7 +8,7 @@ from sklearn.metrics import brier_score_loss
 from featx.metrics.definitions import Scorer
 from featx.metrics.reliability import BINS, brier, kept, reliability
 from featx.tables.decision_rule import DecisionRule
-from featx.tables.tables import Predictions
+from featx.tables.predictions import Predictions
 from featx.tables.target_values import Facts
 
 TWO = ("a", "b")

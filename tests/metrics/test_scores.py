@@ -10,8 +10,9 @@ from sklearn.metrics import cohen_kappa_score, confusion_matrix, precision_recal
 
 from featx.metrics.scores import GREATER_IS_BETTER, auc, confusion, per_class, score, scores
 from featx.specs.head import Metric
-from featx.tables.tables import Predictions, Truth
+from featx.tables.predictions import Predictions
 from featx.tables.target_values import Facts
+from featx.tables.truth import Truth
 
 quick = settings(max_examples=25)
 Case = tuple[Truth, Predictions]

@@ -20,7 +20,8 @@ from featx.predictors.models import EnsembleModel, HeadModel, describe
 from featx.registry import HEADS, VOTES
 from featx.specs.head import HeadSpec
 from featx.study.study import Study
-from featx.tables.tables import Embeddings, Predictions
+from featx.tables.embedding_table import Embeddings
+from featx.tables.predictions import Predictions
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
 from featx.study.splits import held_out, split
 from featx.tables.encoding import encode
-from featx.tables.tables import Manifest
+from featx.tables.manifest import Manifest
 
 quick = settings(max_examples=20)
 shares = st.sampled_from([0.0, 0.1, 0.2, 0.25, 0.4])

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from featx.errors import DataError
 from featx.specs.target import TargetSpec
 from featx.tables.encoding import category_text, encode, strata_codes
-from featx.tables.tables import Manifest, Truth
+from featx.tables.manifest import Manifest
 from featx.tables.target_values import Facts
+from featx.tables.truth import Truth
 
 quick = settings(max_examples=25)
 

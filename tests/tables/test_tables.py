@@ -8,7 +8,11 @@ from hypothesis import strategies as st
 
 from featx.errors import AlignmentError, DataError
 from featx.files.atomic import read_table, write_table
-from featx.tables.tables import Embeddings, Manifest, Predictions, Truth, as_ids, positions
+from featx.tables.embedding_table import Embeddings
+from featx.tables.ids import as_ids, positions
+from featx.tables.manifest import Manifest
+from featx.tables.predictions import Predictions
+from featx.tables.truth import Truth
 
 quick = settings(max_examples=25)
 Table = Manifest | Embeddings | Truth | Predictions

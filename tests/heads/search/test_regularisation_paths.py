@@ -17,7 +17,7 @@ from featx.heads.search.search import Arena, Contest, _about_memory
 from featx.metrics.scores import GREATER_IS_BETTER
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
-from featx.tables.tables import Kind
+from featx.tables.ids import Kind
 from featx.tables.target_values import Facts
 
 FIVE_FOLDS = HeadSpec(name="rf")

@@ -9,7 +9,7 @@ way to put rows in an order, so that a row can never be taken for its neighbour.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -17,219 +17,13 @@ from numpy.typing import NDArray
 
 from featx.errors import AlignmentError, DataError
 from featx.tables.decision_rule import DecisionRule, decided_codes
+from featx.tables.ids import Ids, Kind, as_ids, positions
+from featx.tables.truth import Known, Numbers, Truth
 
 VALUE = "value."  # how a column of numbers begins
 HAS = "has."  # one of the probability of a label
 PROBA = "proba."  # and of a class
 DECISION = "decision."  # a column that holds the weight of a class in the decision rule
-Kind = Literal["classes", "labels", "numbers"]  # of a target
-Ids = NDArray[np.object_] | Sequence[str]
-
-
-def as_ids(ids: Ids) -> NDArray[np.object_]:
-    """Return ids as (n,) array of str.
-
-    Raises
-    ------
-    DataError
-        an id stands twice.
-    """
-    array = np.asarray(ids, dtype=object)
-    index = pd.Index(array)
-    if not index.is_unique:
-        twice = index[index.duplicated()].unique()
-        raise DataError(f"{len(twice)} ids stand more than once, first {twice[0]!r}; expected each image once")
-    return array
-
-
-def positions(ids: Ids, wanted: Ids, what: str) -> NDArray[np.intp]:
-    """Return where each id of `wanted` stands in `ids`.
-
-    Raises
-    ------
-    AlignmentError
-        some are not there; `what` names the table in the message.
-    """
-    found: NDArray[np.intp] = pd.Index(np.asarray(ids, dtype=object)).get_indexer(
-        pd.Index(np.asarray(wanted, dtype=object))
-    )
-    if (lost := np.flatnonzero(found < 0)).size:
-        first = np.asarray(wanted, dtype=object)[lost[0]]
-        raise AlignmentError(f"{lost.size} of {len(wanted)} ids are not in the {what}, first {first!r}")
-    return found
-
-
-@dataclass(frozen=True, eq=False)
-class Manifest:
-    """All images of a source, readable or not.
-
-    Attributes
-    ----------
-    ids
-        (n,) stable, readable names: the path relative to the source.
-    uris
-        (n,) where the bytes are.
-    labels
-        n rows of label columns as they were read, by id.
-    digests
-        (n,) 32 hex digits of each image's content; empty where it could not be read or was not looked at yet.
-    """
-
-    ids: NDArray[np.object_]
-    uris: NDArray[np.object_]
-    labels: pd.DataFrame
-    digests: NDArray[np.object_]
-
-    def __post_init__(self) -> None:
-        as_ids(self.ids)
-        if not len(self.ids) == len(self.uris) == len(self.labels) == len(self.digests):
-            raise AlignmentError("ids, uris, labels and digests of a manifest differ in length")
-        if not self.labels.index.equals(pd.Index(self.ids)):
-            raise AlignmentError("the labels of a manifest are not in the order of its ids")
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def take(self, ids: Ids) -> "Manifest":
-        """Return the rows of `ids`, in their order."""
-        at = positions(self.ids, ids, "manifest")
-        return Manifest(self.ids[at], self.uris[at], self.labels.iloc[at], self.digests[at])
-
-    def column(self, name: str) -> "pd.Series[Any]":
-        """Return a label column by id.
-
-        Raises
-        ------
-        DataError
-            there is no such column; names those that there are.
-        """
-        if name not in self.labels.columns:
-            known = ", ".join(map(str, self.labels.columns)) or "none"
-            raise DataError(f"no label column is called {name!r}; columns: {known}")
-        return self.labels[name]
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return one flat frame, fit for Parquet; label columns are prefixed ``label.``."""
-        frame = pd.DataFrame({"id": self.ids, "uri": self.uris, "digest": self.digests})
-        return frame.join(self.labels.reset_index(drop=True).add_prefix("label."))
-
-    @classmethod
-    def from_frame(cls, frame: pd.DataFrame) -> "Manifest":
-        """Undo `to_frame`."""
-        labels = frame[[name for name in frame.columns if name.startswith("label.")]]
-        labels = labels.rename(columns=lambda name: name.removeprefix("label.")).set_index(pd.Index(frame["id"]))
-        ids, uris, digests = (frame[name].to_numpy(object) for name in ("id", "uri", "digest"))
-        return cls(ids, uris, labels, digests)
-
-
-@dataclass(frozen=True, eq=False)
-class Embeddings:
-    """One vector an image.
-
-    Attributes
-    ----------
-    ids
-        (n,).
-    x
-        (n, d) float32.
-    fingerprints
-        Of the embeddings that stand side by side in `x`.
-    """
-
-    ids: NDArray[np.object_]
-    x: NDArray[np.float32]
-    fingerprints: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        as_ids(self.ids)
-        if self.x.ndim != 2 or len(self.x) != len(self.ids):
-            raise AlignmentError(f"expected x of shape ({len(self.ids)}, d), found {self.x.shape}")
-
-    def take(self, ids: Ids) -> "Embeddings":
-        """Return the rows of `ids`, in their order."""
-        at = positions(self.ids, ids, "embeddings")
-        return Embeddings(self.ids[at], self.x[at], self.fingerprints)
-
-
-@dataclass(frozen=True, eq=False)
-class Truth:
-    """What is known of some images.
-
-    Attributes
-    ----------
-    ids
-        (n,).
-    codes
-        (n,) integers in 0 … k-1.
-    classes
-        k names; code i means classes[i].
-    weights
-        (n,) numbers ≥ 0: how much each image counts, in learning and in weighted scores; None where all count the same.
-    shares
-        (n, k) rows sum to 1: the probability of each class, where labels are soft; codes are the largest.
-    ordered
-        Whether the classes stand in an order.
-    """
-
-    kind: ClassVar[Kind] = "classes"
-    ids: NDArray[np.object_]
-    codes: NDArray[np.int64]
-    classes: tuple[str, ...]
-    weights: NDArray[np.float64] | None = None
-    shares: NDArray[np.float64] | None = None
-    ordered: bool = False
-
-    def __post_init__(self) -> None:
-        as_ids(self.ids)
-        for what, values in (("codes", self.codes), ("weights", self.weights), ("shares", self.shares)):
-            if values is not None and len(values) != len(self.ids):
-                raise AlignmentError(f"expected {len(self.ids)} {what}, found {len(values)}")
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of the columns of what answers it."""
-        return self.classes
-
-    def take(self, ids: Ids) -> "Truth":
-        """Return the rows of `ids`, in their order."""
-        at = positions(self.ids, ids, "labels")
-        weights = None if self.weights is None else self.weights[at]
-        shares = None if self.shares is None else self.shares[at]
-        return Truth(self.ids[at], self.codes[at], self.classes, weights, shares, self.ordered)
-
-
-@dataclass(frozen=True, eq=False)
-class Numbers:
-    """What is known of some images, in numbers.
-
-    Attributes
-    ----------
-    ids
-        (n,).
-    values
-        (n, t) finite.
-    names
-        Of the t columns.
-    weights
-        As of `Truth`.
-    """
-
-    kind: ClassVar[Kind] = "numbers"
-    ids: NDArray[np.object_]
-    values: NDArray[np.float64]
-    names: tuple[str, ...]
-    weights: NDArray[np.float64] | None = None
-
-    def __post_init__(self) -> None:
-        as_ids(self.ids)
-        if self.values.shape != (len(self.ids), len(self.names)):
-            raise AlignmentError(f"expected numbers of shape ({len(self.ids)}, {len(self.names)})")
-
-    def take(self, ids: Ids) -> Self:
-        """Return the rows of `ids`, in their order."""
-        at = positions(self.ids, ids, "labels")
-        weights = None if self.weights is None else self.weights[at]
-        return type(self)(self.ids[at], self.values[at], self.names, weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -466,7 +260,6 @@ class Predictions:
         )
 
 
-Known = Truth | Numbers
 Answered = Predictions | Estimates
 
 
