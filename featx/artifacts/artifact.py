@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from featx.artifacts.outputs import answers_of
+from featx.artifacts.outputs import predict_outputs
 from featx.errors import ArtifactError, FeatxError
 from featx.file_names import is_folder_name
 from featx.files.atomic import sha256_of
@@ -51,7 +51,7 @@ class EnsembleFields(BaseModel):
     members: dict[str, str]
 
 
-class Golden(Spec):
+class GoldenInputs(Spec):
     """A few inputs and what the model answered.
 
     Attributes
@@ -66,7 +66,7 @@ class Golden(Spec):
     outputs: tuple[tuple[float, ...], ...]
 
     @classmethod
-    def of(cls, x: NDArray[np.float32], proba: NDArray[np.float64]) -> "Golden":
+    def of(cls, x: NDArray[np.float32], proba: NDArray[np.float64]) -> "GoldenInputs":
         """Note what a model answered to `x`."""
         text = base64.b64encode(np.ascontiguousarray(x, dtype="<f4").tobytes()).decode()
         return cls(inputs=text, outputs=tuple(tuple(map(float, row)) for row in proba))
@@ -139,7 +139,7 @@ class Header(Spec):
     made: str
     metrics: dict[str, Any]
     body_sha256: str
-    golden: Golden | None = None
+    golden: GoldenInputs | None = None
     network: NetworkSpec | None = None
     numbers: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
@@ -329,7 +329,9 @@ def write_head(folder: Path, model: Any, header: dict[str, Any], golden_x: NDArr
     body = folder / BODIES["head"]
     kind: Kind = "numbers" if header.get("numbers") else "labels" if header.get("labels") else "classes"
     joblib.dump(model, body, compress=3)
-    write_header(folder, kind="head", golden=Golden.of(golden_x, answers_of(model, golden_x, kind)), **header)
+    write_header(
+        folder, kind="head", golden=GoldenInputs.of(golden_x, predict_outputs(model, golden_x, kind)), **header
+    )
 
 
 def load_head(folder: Path, header: Header) -> Any:
@@ -364,7 +366,7 @@ def replayed(body: Path, header: Header, read: Callable[[Path], Any]) -> Any:
     assert header.golden is not None  # as its validator says
     try:
         model = read(body)
-        answers = answers_of(model, header.golden.x(header.n_features), header.answers)
+        answers = predict_outputs(model, header.golden.x(header.n_features), header.answers)
     except FeatxError:
         raise
     except Exception as error:  # whatever a pickle does where packages are missing or have moved on

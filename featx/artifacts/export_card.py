@@ -37,7 +37,7 @@ class Parity(Spec):
     why: str = ""
 
 
-class Passport(Spec):
+class ExportCard(Spec):
     """All that is to be known of an exported model.
 
     Attributes
@@ -65,17 +65,17 @@ class Passport(Spec):
     header: Header
 
 
-def passport_file(model: Path) -> Path:
+def card_file(model: Path) -> Path:
     """Return where a model's passport stands."""
     return model.with_name(f"{model.name}.json")
 
 
 def is_exported(path: Path) -> bool:
     """Whether a file is meant to have a passport; what a run folder holds has a header."""
-    return passport_file(path).is_file() or path.suffix == ".skops"
+    return card_file(path).is_file() or path.suffix == ".skops"
 
 
-def read_passport(model: Path) -> Passport:
+def read_export_card(model: Path) -> ExportCard:
     """Return a model's passport, once the model is what it says.
 
     Raises
@@ -84,11 +84,11 @@ def read_passport(model: Path) -> Passport:
         there is none, it cannot be read, it names another format than the file's ending, or the model was cut short or
         changed.
     """
-    file = passport_file(model)
+    file = card_file(model)
     if not model.is_file() or not file.is_file():
         raise ArtifactError(f"expected {model} with {file.name} beside it; write both with 'featx export'")
     try:
-        found = Passport.model_validate_json(file.read_bytes())
+        found = ExportCard.model_validate_json(file.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         raise ArtifactError(f"{file} is not a passport ({'.'.join(map(str, first['loc']))}: {first['msg']})") from error

@@ -10,7 +10,7 @@ from featx.tables.ids import Kind
 
 
 @single_threaded()
-def answers_of(model: Any, x: NDArray[np.float32], kind: Kind) -> NDArray[np.float64]:
+def predict_outputs(model: Any, x: NDArray[np.float32], kind: Kind) -> NDArray[np.float64]:
     """Return (n, k) probabilities of classes, (n, t) of labels, or (n, t) numbers.
 
     Notes

@@ -18,7 +18,7 @@ from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.recipe import Recipe, has_recipe, load_recipe
 from featx.storage.all_stores import stores_at
 from featx.storage.places import SUFFIX, Stores
-from featx.storage.shelves import Shelf
+from featx.storage.shelves import SegmentStore
 from featx.study.extraction_tables import read_extracted
 from featx.study.study import BOUNDARIES, EMBEDDINGS, Study, cache_place, runs_folder
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 LOCKS = (EMBEDDINGS, BOUNDARIES)
 
 
-class EmbeddingsOfModel(BaseModel):
+class ModelEmbedding(BaseModel):
     """The part of a model's header that names the embeddings it takes."""
 
     embeddings: list[dict[str, Any]] = []
@@ -57,7 +57,7 @@ class Cache:
         place = cache_place(cache) if cache else study.cache
         return cls(stores_at(place), study.folder.parent, study.recipe)
 
-    def stores(self, names: Sequence[str] = ()) -> list[Shelf]:
+    def stores(self, names: Sequence[str] = ()) -> list[SegmentStore]:
         """Return the stores whose names begin so; all by default.
 
         Raises
@@ -96,10 +96,10 @@ class Cache:
             # Headers of format 1 may have no seal.
             if SEAL in header and not has_valid_seal(header):
                 raise IncompleteError(f"{file} was changed after it was written: what it needs is not known; remove it")
-            for one in _as(EmbeddingsOfModel, header, file).embeddings:
+            for one in _as(ModelEmbedding, header, file).embeddings:
                 yield _owner(self.runs, file.parent.parent), _resolved(file, one)
 
-    def holds_unneeded(self, store: Shelf) -> bool:
+    def holds_unneeded(self, store: SegmentStore) -> bool:
         """Whether no recipe in sight needs a store; unknown, and so no, where none is in sight."""
         return self.has_recipes and fingerprint_of(store.name) not in self.needed
 
@@ -137,9 +137,9 @@ def _unreadable(file: Path, error: Exception) -> IncompleteError:
     return IncompleteError(f"{file} cannot be read ({error}): what it needs is not known; repair or remove it")
 
 
-def _sealed(file: Path) -> EmbeddingsOfModel:
+def _sealed(file: Path) -> ModelEmbedding:
     remedy = "what it needs is not known; run the command again that made it, or remove it"
-    return read_sealed(file, remedy, EmbeddingsOfModel)
+    return read_sealed(file, remedy, ModelEmbedding)
 
 
 def _resolved(file: Path, fields: dict[str, Any]) -> ResolvedEmbedding:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from featx.cache.cache_place import Cache
 from featx.errors import CorruptError
-from featx.progress import Watch, unwatched
+from featx.progress import ProgressCallback, no_progress
 from featx.specs.recipe import Recipe
 from featx.storage import compaction
 from featx.storage.checks import open_store
-from featx.storage.compaction import Compacted
+from featx.storage.compaction import CompactionResult
 
 
 def compact(
@@ -18,8 +18,8 @@ def compact(
     *,
     cache: str | Path | None = None,
     stores: Sequence[str] = (),
-    watch: Watch = unwatched,
-) -> list[Compacted]:
+    progress: ProgressCallback = no_progress,
+) -> list[CompactionResult]:
     """Join the small segments of a cache's stores, and those that hold an image twice; others may read and write.
 
     Raises
@@ -29,11 +29,11 @@ def compact(
     CorruptError
         a row does not match its checksum; that store is left as it is, the others are joined.
     """
-    found: list[Compacted] = []
+    found: list[CompactionResult] = []
     broken: list[CorruptError] = []
     for shelf in Cache.of(recipe, cache).stores(stores):
         try:
-            found.append(compaction.compact(open_store(shelf.place), watch))
+            found.append(compaction.compact(open_store(shelf.place), progress))
         except CorruptError as error:
             broken.append(error)
     if broken and found:
@@ -46,7 +46,7 @@ def compact(
 
 
 @dataclass(frozen=True)
-class Cleared:
+class ClearingResult:
     """What was in the way.
 
     Attributes
@@ -76,7 +76,7 @@ def gc(
     cache: str | Path | None = None,
     dry_run: bool = False,
     agree: Callable[[list[str]], bool] = lambda _: True,
-) -> Cleared:
+) -> ClearingResult:
     """Remove what dead writers left in a cache, and the stores that no recipe in sight needs.
 
     Parameters
@@ -108,4 +108,4 @@ def gc(
         for store in unneeded if removed else []:
             store.remove()
     owners = {owner for known in place.needed.values() for owner in known}
-    return Cleared([one.name for one in dead], [one.name for one in unneeded], n_bytes, removed, len(owners))
+    return ClearingResult([one.name for one in dead], [one.name for one in unneeded], n_bytes, removed, len(owners))

@@ -14,7 +14,7 @@ from featx.embeddings.read import locked_embeddings
 from featx.embeddings.space import free_bytes, gigabytes
 from featx.errors import DataError, StoreError
 from featx.files.atomic import whole_file
-from featx.progress import Watch, unwatched
+from featx.progress import ProgressCallback, no_progress
 from featx.specs.recipe import Recipe
 from featx.storage.checks import open_store
 from featx.storage.places import SUFFIX
@@ -26,7 +26,7 @@ PARTS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedVectors:
     """A file with vectors.
 
     Attributes
@@ -55,8 +55,8 @@ def export(
     recipe: str | Path | Recipe | None = None,
     *,
     cache: str | Path | None = None,
-    watch: Watch = unwatched,
-) -> Exported:
+    progress: ProgressCallback = no_progress,
+) -> ExportedVectors:
     """Write the vectors of a store, or of a recipe's images.
 
     Parameters
@@ -88,8 +88,8 @@ def export(
     with whole_file(file) as private, WRITERS[file.suffix](private, columns, (n, d), store.dtype) as put:
         for start in range(0, n, BLOCK_ROWS):
             put(start, store.read(columns["digest"][start : start + BLOCK_ROWS].tolist()))
-            watch("export", min(start + BLOCK_ROWS, n), n)
-    return Exported(str(file), embedding if not stores else stores[0].name.removesuffix(SUFFIX), n, d)
+            progress("export", min(start + BLOCK_ROWS, n), n)
+    return ExportedVectors(str(file), embedding if not stores else stores[0].name.removesuffix(SUFFIX), n, d)
 
 
 def _all_of(store: EmbeddingStore) -> tuple[EmbeddingStore, Columns]:

@@ -8,11 +8,11 @@ from featx.cache.cache_place import Cache, fingerprint_of
 from featx.errors import StoreError
 from featx.specs.recipe import Recipe
 from featx.storage.checks import open_store
-from featx.storage.shelves import Shelf
+from featx.storage.shelves import SegmentStore
 
 
 @dataclass(frozen=True)
-class Listed:
+class StoreListing:
     """A store.
 
     Attributes
@@ -47,7 +47,7 @@ class Listed:
     problem: str = ""
 
 
-def ls(recipe: str | Path | Recipe | None = None, *, cache: str | Path | None = None) -> list[Listed]:
+def ls(recipe: str | Path | Recipe | None = None, *, cache: str | Path | None = None) -> list[StoreListing]:
     """List the stores of a cache, the largest first.
 
     Raises
@@ -59,16 +59,16 @@ def ls(recipe: str | Path | Recipe | None = None, *, cache: str | Path | None = 
     return sorted((_listed(place, store) for store in place.stores()), key=lambda one: -one.n_bytes)
 
 
-def _listed(place: Cache, store: Shelf) -> Listed:
+def _listed(place: Cache, store: SegmentStore) -> StoreListing:
     changed = datetime.fromtimestamp(store.changed(), UTC).isoformat(timespec="seconds")
     recipes = sorted(place.needed.get(fingerprint_of(store.name), {}))
     n_bytes = sum(size for _, size in store.files())
     try:
         found = open_store(store.place)
     except StoreError as error:
-        return Listed(store.name, "", 0, "", "", 0, 0, 0, n_bytes, changed, recipes, str(error))
+        return StoreListing(store.name, "", 0, "", "", 0, 0, 0, n_bytes, changed, recipes, str(error))
     spec = found.spec
-    return Listed(
+    return StoreListing(
         store=store.name,
         embedding=f"{spec.backbone}/{spec.tap}/{spec.pool}",
         n_features=found.n_features,

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from featx.cache.cache_place import Cache, fingerprint_of
 from featx.embeddings.extract import extract
-from featx.progress import Watch, unwatched
+from featx.progress import ProgressCallback, no_progress
 from featx.specs.recipe import Recipe
-from featx.storage.checks import Checked, check, mend, open_store, restore_header
-from featx.storage.store import shelf_at
+from featx.storage.checks import StoreCheck, check, mend, open_store, restore_header
+from featx.storage.store import segment_store_at
 
 
 @dataclass(frozen=True)
-class Verified(Checked):
+class VerificationResult(StoreCheck):
     """A store after all its checksums were compared, and mended where that was asked for.
 
     Attributes
@@ -39,8 +39,8 @@ def verify(
     cache: str | Path | None = None,
     stores: Sequence[str] = (),
     repair: bool = False,
-    watch: Watch = unwatched,
-) -> list[Verified]:
+    progress: ProgressCallback = no_progress,
+) -> list[VerificationResult]:
     """Compare all checksums of a cache.
 
     Parameters
@@ -62,26 +62,26 @@ def verify(
     place = Cache.of(recipe, cache)
     found = []
     for store in place.stores(stores):
-        checked = check(store.place, watch)
+        checked = check(store.place, progress)
         lost = [digest for damage in checked.damages for digest in damage.lost]
-        found.append(Verified(**vars(checked), lost_ids=[place.names.get(digest, digest) for digest in lost]))
+        found.append(VerificationResult(**vars(checked), lost_ids=[place.names.get(digest, digest) for digest in lost]))
     if repair:
         found = [_mended(place, one) for one in found]
         if place.recipe is not None and any(not one.is_whole for one in found):
-            extract(place.recipe, watch=watch)
+            extract(place.recipe, progress=progress)
         found = [_filled(one) for one in found]
     return found
 
 
-def _mended(place: Cache, one: Verified) -> Verified:
-    if one.problem and (known := place.needed.get(fingerprint_of(shelf_at(one.store).name))):
+def _mended(place: Cache, one: VerificationResult) -> VerificationResult:
+    if one.problem and (known := place.needed.get(fingerprint_of(segment_store_at(one.store).name))):
         restore_header(one.store, next(iter(known.values())))
     if not one.is_whole:
         mend(one.store)
     return one
 
 
-def _filled(one: Verified) -> Verified:
+def _filled(one: VerificationResult) -> VerificationResult:
     """Count what stands in a mended store again."""
     if one.is_whole:
         return one

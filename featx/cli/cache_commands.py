@@ -10,7 +10,7 @@ import typer
 from featx.cli.options import JsonOption, RecipeOption
 
 if TYPE_CHECKING:
-    from featx.cache.verification import Verified
+    from featx.cache.verification import VerificationResult
 
 LOST_SHOWN = 10
 
@@ -86,8 +86,8 @@ def verify(
     from featx.cli import console
     from featx.cli.progress_bars import watching
 
-    with watching() as watch:
-        found = featx.cache.verify(recipe, cache=cache, stores=stores or (), repair=repair, watch=watch)
+    with watching() as progress:
+        found = featx.cache.verify(recipe, cache=cache, stores=stores or (), repair=repair, progress=progress)
     if json:
         console.as_json({"stores": console.plain(found), "n_lost": sum(one.n_lost for one in found)})
     else:
@@ -96,7 +96,7 @@ def verify(
     _complain(found, repair)
 
 
-def _say_checked(found: "Verified", repair: bool) -> None:
+def _say_checked(found: "VerificationResult", repair: bool) -> None:
     from featx.cli import console
 
     if found.is_whole:
@@ -116,7 +116,7 @@ def _say_checked(found: "Verified", repair: bool) -> None:
         console.say(f"  mended; {found.n_embedded} of {found.n_lost} rows embedded again")
 
 
-def _complain(found: "Sequence[Verified]", repair: bool) -> None:
+def _complain(found: "Sequence[VerificationResult]", repair: bool) -> None:
     from featx.errors import CorruptError
 
     damaged = [one for one in found if not one.is_whole]
@@ -139,8 +139,8 @@ def compact(
     from featx.cli import console
     from featx.cli.progress_bars import watching
 
-    with watching() as watch:
-        found = featx.cache.compact(recipe, cache=cache, stores=stores or (), watch=watch)
+    with watching() as progress:
+        found = featx.cache.compact(recipe, cache=cache, stores=stores or (), progress=progress)
     if json:
         console.as_json({"stores": console.plain(found)})
         return
@@ -203,8 +203,8 @@ def export(
     from featx.cli import console
     from featx.cli.progress_bars import watching
 
-    with watching() as watch:
-        done = featx.cache.export(embedding, to, recipe, cache=cache, watch=watch)
+    with watching() as progress:
+        done = featx.cache.export(embedding, to, recipe, cache=cache, progress=progress)
     console.as_json(asdict(done)) if json else console.say(
         f"{done.file}: {done.n} × {done.n_features} of {done.embedding}"
     )

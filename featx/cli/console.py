@@ -16,12 +16,12 @@ from featx.text.masking import masked, masked_values
 if TYPE_CHECKING:
     from featx.embeddings.doctor import Diagnosis
     from featx.embeddings.extract import Extraction
-    from featx.ensembles.ensemble import Voted
+    from featx.ensembles.ensemble import EnsembleResult
     from featx.exports.export import Exported
-    from featx.finetuning.training_run import Finetuned
-    from featx.heads.fit import Fitted
-    from featx.images.init import Finding
-    from featx.predictors.prediction import Answers
+    from featx.finetuning.training_run import FinetuningResult
+    from featx.heads.fit import FitResult
+    from featx.images.init import Recognition
+    from featx.predictors.prediction import Prediction
 
 SHORT = {
     "accuracy": "acc",
@@ -105,7 +105,7 @@ def counted(counts: Mapping[str, int], limit: int = 12) -> str:
     return ", ".join(shown) + (f", … ({len(counts)} in all)" if len(counts) > limit else "")
 
 
-def finding(found: "Finding") -> None:
+def finding(found: "Recognition") -> None:
     """Say what ``init`` found."""
     say(f"{found.n_found} images, read as {found.reader!r}")
     if found.n_measured > found.n_unreadable:
@@ -182,13 +182,13 @@ def diagnosis(found: "Diagnosis") -> None:
     say("worst of 30,000; accuracy of a logistic regression on these images, mean and sd over 5 folds")
 
 
-def fits(runs: Sequence["Fitted"]) -> None:
+def fits(runs: Sequence["FitResult"]) -> None:
     """Print what heads were fitted, one table a target."""
     for target in dict.fromkeys(run.target for run in runs):
         _fits([run for run in runs if run.target == target])
 
 
-def _fits(runs: Sequence["Fitted"]) -> None:
+def _fits(runs: Sequence["FitResult"]) -> None:
     from featx.metrics.definitions import is_better_less
 
     rows = [
@@ -227,13 +227,13 @@ def _range_text(name: str, of: Mapping[str, Any]) -> str:
     return f"{name} {values[0]:.4g} to {values[-1]:.4g} in every trial"
 
 
-def networks(runs: Sequence["Finetuned"]) -> None:
+def networks(runs: Sequence["FinetuningResult"]) -> None:
     """Print what networks were trained, one table a target, the best on top."""
     for target in dict.fromkeys(run.target for run in runs):
         _networks([run for run in runs if run.target == target])
 
 
-def _networks(runs: Sequence["Finetuned"]) -> None:
+def _networks(runs: Sequence["FinetuningResult"]) -> None:
     keys = list(dict.fromkeys(key for run in runs for key in run.settings))
     rows = [
         (
@@ -262,13 +262,13 @@ def setting_text(params: Mapping[str, Any]) -> str:
     )
 
 
-def votes(runs: Sequence["Voted"]) -> None:
+def votes(runs: Sequence["EnsembleResult"]) -> None:
     """Print what votes were held, one table a target, the best on top."""
     for target in dict.fromkeys(run.target for run in runs):
         _votes([run for run in runs if run.target == target])
 
 
-def _votes(runs: Sequence["Voted"]) -> None:
+def _votes(runs: Sequence["EnsembleResult"]) -> None:
     best = runs[0]
     metric = SHORT.get(best.metric, best.metric.replace("_", " ")) + (" by weight" if best.weighted else "")
     rows: list[tuple[object, ...]] = [
@@ -303,7 +303,7 @@ def exports(written: "Sequence[Exported]") -> None:
             say(f"  {parity.why}")
 
 
-def predictions(found: Mapping[str, "Answers"], coverage: float | None) -> None:
+def predictions(found: Mapping[str, "Prediction"], coverage: float | None) -> None:
     """Print every model's answer for every image."""
     from featx.tables.predictions import HAS, PROBA, VALUE  # pandas comes along, which light commands need not wait for
 

@@ -106,7 +106,7 @@ def extract(
         if not json:
             console.finding(found)
     read = load_recipe(recipe)
-    with watching() as watch:
+    with watching() as progress:
         done = featx.extract(
             read,
             backbones=backbone or (),
@@ -114,7 +114,7 @@ def extract(
             drop_unlabelled=drop_unlabelled,
             on_error=policy,
             cluster=cluster,
-            watch=watch,
+            progress=progress,
         )
     if outcomes is not None:
         write_csv(outcomes, done.outcomes_file)

@@ -8,7 +8,7 @@ import typer
 from featx.cli.options import JsonOption, RecipeOption
 
 if TYPE_CHECKING:
-    from featx.evaluation.leaks import Leaks, Pair
+    from featx.evaluation.leaks import CopyPair, Leaks
 
 SHOWN = 20
 SEALED = "sealed"
@@ -30,8 +30,8 @@ def leaks(
     from featx.cli import console
     from featx.cli.progress_bars import watching
 
-    with watching() as watch:
-        found = featx.leaks(recipe, final=final, watch=watch)
+    with watching() as progress:
+        found = featx.leaks(recipe, final=final, progress=progress)
     console.as_json(_plain(found)) if json else _print(found, len(found.pairs) if show_all else SHOWN)
 
 
@@ -87,7 +87,7 @@ def _print_pairs(found: "Leaks", limit: int) -> None:
         console.say("labels of test rows are sealed and were not compared; '--final' opens them")
 
 
-def _labels(pair: "Pair", targets: list[str]) -> list[str]:
+def _labels(pair: "CopyPair", targets: list[str]) -> list[str]:
     said = []
     for target in targets:
         one, other = (SEALED if label is None else label for label in pair.labels[target])

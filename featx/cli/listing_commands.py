@@ -110,8 +110,8 @@ def doctor(
     from featx.cli import console
     from featx.cli.progress_bars import watching
 
-    with watching() as watch:
-        found = featx.doctor(recipe, precision=precision, watch=watch)
+    with watching() as progress:
+        found = featx.doctor(recipe, precision=precision, progress=progress)
     console.as_json(_plain(found)) if json else console.diagnosis(found)
 
 

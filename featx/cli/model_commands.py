@@ -23,7 +23,7 @@ from featx.cli.options import (
 
 if TYPE_CHECKING:
     from featx.evaluation.evaluate import Evaluation
-    from featx.heads.fit import Fitted
+    from featx.heads.fit import FitResult
 
 
 def fit(
@@ -58,7 +58,7 @@ def fit(
     from featx.cli.progress_bars import watching
 
     cluster = cluster_of(scheduler, workers_local)
-    with watching() as watch:
+    with watching() as progress:
         runs = featx.fit(
             recipe,
             heads=head or (),
@@ -69,7 +69,7 @@ def fit(
             nested=nested,
             force=force,
             cluster=cluster,
-            watch=watch,
+            progress=progress,
         )
     if not json:
         console.fits(runs)
@@ -85,7 +85,7 @@ def fit(
     console.as_json({"runs": console.plain(runs), **totals})
 
 
-def _merit(run: "Fitted") -> float:
+def _merit(run: "FitResult") -> float:
     """Return the score that runs are compared by, greater for better."""
     value = run.oof_score if run.val_score is None else run.val_score
     return -value if run.score == "mae" else value
@@ -127,7 +127,7 @@ def finetune(
     from featx.specs.recipe import load_recipe
 
     read = load_recipe(recipe)
-    with watching() as watch:
+    with watching() as progress:
         runs = featx.finetune(
             read,
             strategies=strategy or (),
@@ -139,7 +139,7 @@ def finetune(
             engine=read.engine(device=device),
             force=force,
             tensorboard=tensorboard,
-            watch=watch,
+            progress=progress,
         )
     console.as_json({"runs": console.plain(runs), "best_run": runs[0].run}) if json else console.networks(runs)
 
@@ -198,9 +198,15 @@ def evaluate(
     from featx.cli import console, run_table
     from featx.cli.progress_bars import watching
 
-    with watching() as watch:
+    with watching() as progress:
         found = featx.evaluate(
-            recipe, target=target, final=final, coverage=coverage, abstain_below=abstain_below, who=who, watch=watch
+            recipe,
+            target=target,
+            final=final,
+            coverage=coverage,
+            abstain_below=abstain_below,
+            who=who,
+            progress=progress,
         )
     console.as_json(_evaluations(found)) if json else run_table.evaluations(found, per_class, groups)
 
@@ -289,8 +295,8 @@ def export(
     from featx.cli import console
     from featx.cli.progress_bars import watching
 
-    with watching() as watch:
-        written = featx.export(run, file_format, recipe, out=out, watch=watch)
+    with watching() as progress:
+        written = featx.export(run, file_format, recipe, out=out, progress=progress)
     console.as_json({"files": console.plain(written)}) if json else console.exports(written)
 
 
@@ -328,10 +334,10 @@ def run(
         "evaluate --final": run_table.evaluations,
         "report": lambda path: console.say(str(path)),
     }
-    with watching() as watch:
+    with watching() as progress:
         done = []
         engine = read.engine(device=device)
-        every = stages(read, final=final, repeats=repeats, engine=engine, cluster=cluster, who=who, watch=watch)
+        every = stages(read, final=final, repeats=repeats, engine=engine, cluster=cluster, who=who, progress=progress)
         for stage, result in every:
             done.append({"stage": stage, "result": console.plain(result)})
             if not json:

@@ -20,7 +20,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from featx.cli.text import as_text
-from featx.progress import Watch
+from featx.progress import ProgressCallback
 from featx.text.escaping import escaped
 
 NOTE = "note"  # the stage of what is said once
@@ -71,8 +71,8 @@ class Screen:
             drawn.add_row(*map(as_text, line))
         return Group(self._bars, drawn) if self._news else Group(self._bars)
 
-    def watch(self, stage: str, done: int, total: int, note: str = "") -> None:
-        """See `featx.progress.Watch`; of a note in two parts, the first is news."""
+    def progress(self, stage: str, done: int, total: int, note: str = "") -> None:
+        """See `featx.progress.ProgressCallback`; of a note in two parts, the first is news."""
         if stage == NOTE:
             self._bars.console.print(as_text(note))
             return
@@ -85,15 +85,15 @@ class Screen:
 
 
 @contextmanager
-def watching() -> Iterator[Watch]:
-    """Show what is told to the yielded watch until the block ends."""
+def watching() -> Iterator[ProgressCallback]:
+    """Show what is told to the yielded progress until the block ends."""
     console = Console(stderr=True)
     if not console.is_terminal:
         console = Console(stderr=True, width=120)
     screen = Screen(console)
     try:
         with Live(screen, console=console, refresh_per_second=REFRESHED_PER_S):
-            yield screen.watch
+            yield screen.progress
     finally:
         if not console.is_interactive:
             console.print()  # else what follows would stand on the last bar's line

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from featx.cli import console
 
 if TYPE_CHECKING:
-    from featx.evaluation.evaluate import Evaluation, Row
+    from featx.evaluation.evaluate import Evaluation, RunEvaluation
     from featx.evaluation.group_scores import Group, Grouping
 
 LEAST_P = 0.001  # that is written out
@@ -51,7 +51,7 @@ def standings(found: "Evaluation", title: str) -> None:
         console.say(f"  test split: {found.test_evidence}")
 
 
-def _line(row: "Row", found: "Evaluation") -> tuple[str | None, ...]:
+def _line(row: "RunEvaluation", found: "Evaluation") -> tuple[str | None, ...]:
     value = row.scores.get(found.compared)
     marks = relation_marks(row, found)
     return (
@@ -68,7 +68,7 @@ def _line(row: "Row", found: "Evaluation") -> tuple[str | None, ...]:
     )
 
 
-def relation_marks(row: "Row", found: "Evaluation") -> list[str]:
+def relation_marks(row: "RunEvaluation", found: "Evaluation") -> list[str]:
     """Return how a run relates to the chosen one, whether it is recommended, and the warnings of its training."""
     relation = [] if row.relation in {"reference", "too few rows", ""} else [row.relation]
     return [*(["recommended"] if row.run == found.recommended else []), *relation, *row.marks]

@@ -15,13 +15,13 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from featx.embeddings.devices import gpu_names
-from featx.embeddings.drift import Audited, Drift
+from featx.embeddings.drift import Drift, PrecisionAudit
 from featx.embeddings.engine import Runner
 from featx.embeddings.machine import arithmetic
 from featx.embeddings.runtimes import Execution, Portable, is_installed
 from featx.files.atomic import locked, read_json_as, write_json
 from featx.images.decode import Pixels
-from featx.progress import Watch, unwatched
+from featx.progress import ProgressCallback, no_progress
 from featx.specs.base import fingerprint
 from featx.specs.embedding import EmbeddingSpec, Precision
 from featx.specs.extraction import Runtime
@@ -38,7 +38,7 @@ def machine() -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Speed:
+class RuntimeSpeed:
     """A runtime's figures for one network.
 
     Attributes
@@ -57,7 +57,7 @@ class Speed:
         return self.build_s + n_images / self.images_per_s
 
 
-class Trials:
+class BenchmarkJournal:
     """What was tried for one network.
 
     Parameters
@@ -87,30 +87,34 @@ class Trials:
             every.setdefault(self._key, {})[name] = value
             write_json(self._file, every)
 
-    def precision(self, reason: str) -> Audited | None:
-        """Return the audit recorded for a reason (`Chooser.reason`), None where there is none."""
+    def precision(self, reason: str) -> PrecisionAudit | None:
+        """Return the audit recorded for a reason (`RuntimeSelector.reason`), None where there is none."""
         known = self._known().get(reason)
         if known is None:
             return None
         drift = known["drift"] and Drift.model_validate(known["drift"])
-        return Audited(TypeAdapter(Precision).validate_python(known["precision"]), drift)
+        return PrecisionAudit(TypeAdapter(Precision).validate_python(known["precision"]), drift)
 
-    def keep_precision(self, reason: str, found: Audited) -> None:
+    def keep_precision(self, reason: str, found: PrecisionAudit) -> None:
         """Remember it."""
         kept = found.precision if isinstance(found.precision, str) else found.precision.identity()
         self._keep(reason, {"precision": kept, "drift": found.drift and found.drift.model_dump()})
 
-    def speeds(self) -> dict[Runtime, Speed]:
+    def speeds(self) -> dict[Runtime, RuntimeSpeed]:
         """Return what was measured of the runtimes in fp32 on the CPU; empty where nobody has."""
-        return {name: Speed(**figures) for name, figures in self._known().get("speeds", {}).items()}
+        return {name: RuntimeSpeed(**figures) for name, figures in self._known().get("speeds", {}).items()}
 
-    def keep_speeds(self, speeds: Mapping[Runtime, Speed]) -> None:
+    def keep_speeds(self, speeds: Mapping[Runtime, RuntimeSpeed]) -> None:
         """Remember it."""
         self._keep("speeds", {name: asdict(speed) for name, speed in speeds.items()})
 
 
-def fastest(
-    trials: Trials, rows: int | None, n_images: int, pixels: Callable[[], Pixels], watch: Watch = unwatched
+def fastest_runtime(
+    trials: BenchmarkJournal,
+    rows: int | None,
+    n_images: int,
+    pixels: Callable[[], Pixels],
+    progress: ProgressCallback = no_progress,
 ) -> Runner:
     """Return a network in the runtime that has `n_images` done first in fp32 on the CPU, from nothing.
 
@@ -128,16 +132,16 @@ def fastest(
     if set(here) <= set(known):
         return trials.portable.ready(Execution(min(here, key=lambda name: known[name].seconds(n_images)), "cpu"), rows)
     batch = pixels()
-    speeds: dict[Runtime, Speed] = {}
+    speeds: dict[Runtime, RuntimeSpeed] = {}
     ready: dict[Runtime, Runner] = {}
     for number, name in enumerate(here, start=1):
         start = time.perf_counter()
         ready[name] = trials.portable.ready(Execution(name, "cpu"), rows)
         built = time.perf_counter() - start
-        speeds[name] = Speed(round(images_per_s(ready[name], batch), 1), round(built, 2))
+        speeds[name] = RuntimeSpeed(round(images_per_s(ready[name], batch), 1), round(built, 2))
         is_enough = speeds["torch"].seconds(n_images) < SHORT_S
         tried = len(here) if is_enough else number
-        watch("try runtimes", tried, len(here), f"{name} {speeds[name].images_per_s} images/s")
+        progress("try runtimes", tried, len(here), f"{name} {speeds[name].images_per_s} images/s")
         if is_enough:
             return ready["torch"]
     trials.keep_speeds(speeds)

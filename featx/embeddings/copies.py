@@ -31,7 +31,7 @@ Closeness = Callable[[Values, Values], NDArray[Any]]  # (b, m) of some rows and 
 
 
 @dataclass(frozen=True, eq=False)
-class Looks:
+class ThumbnailHashes:
     """How n images look, no two of the same content.
 
     Attributes

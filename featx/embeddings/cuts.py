@@ -7,7 +7,7 @@ LAYERS = {"Convolution", "GroupConvolution", "MatMul"}
 
 
 @dataclass(frozen=True)
-class Cut:
+class ModelCut:
     """One place to cut.
 
     Attributes
@@ -25,7 +25,7 @@ class Cut:
     rest: frozenset[str]
 
 
-def cuts(model: Any) -> list[Cut]:
+def cuts(model: Any) -> list[ModelCut]:
     """Return the places to cut an ``openvino.Model``, one for each number of layers: where the tensor is smallest."""
     nodes = {node.get_friendly_name(): node for node in model.get_ordered_ops() if node.get_type_name() != "Result"}
     of_input = {one.get_friendly_name() for one in model.get_parameters()}
@@ -33,7 +33,7 @@ def cuts(model: Any) -> list[Cut]:
     names = [name for name in nodes if name in of_input]
     layers = {name for name in names if nodes[name].get_type_name() in LAYERS}
     sources = {name: _sources(nodes[name]) & of_input for name in names}
-    found: dict[int, tuple[int, Cut]] = {}
+    found: dict[int, tuple[int, ModelCut]] = {}
     for at, name in enumerate(names):
         node = nodes[name]
         rest = _behind({name}, names[at + 1 :], sources)
@@ -42,7 +42,7 @@ def cuts(model: Any) -> list[Cut]:
         if closed and 0 < n_layers < len(layers) and node.get_output_size() == 1:
             n_values = _n_values(node)
             if n_layers not in found or n_values <= found[n_layers][0]:
-                found[n_layers] = (n_values, Cut(n_layers, name, rest))
+                found[n_layers] = (n_values, ModelCut(n_layers, name, rest))
     return [found[n_layers][1] for n_layers in sorted(found)]
 
 
@@ -66,7 +66,7 @@ def _n_values(node: Any) -> int:
     return n
 
 
-def cut_behind(model: Any, other: Any, cut: Cut) -> tuple[Any, Any, list[int]]:
+def cut_behind(model: Any, other: Any, cut: ModelCut) -> tuple[Any, Any, list[int]]:
     """Cut a model in two.
 
     Parameters
@@ -95,5 +95,5 @@ def cut_behind(model: Any, other: Any, cut: Cut) -> tuple[Any, Any, list[int]]:
     return front, openvino.Model(late, [start]), early
 
 
-def _output(model: Any, cut: Cut) -> Any:
+def _output(model: Any, cut: ModelCut) -> Any:
     return next(node for node in model.get_ordered_ops() if node.get_friendly_name() == cut.node).output(0)

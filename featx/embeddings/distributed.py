@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from featx.embeddings.engine import MOST_WORKERS, Passed, Runner, Times
+from featx.embeddings.engine import MOST_WORKERS, PassStatistics, Runner, Times
 from featx.embeddings.fill import Plan, fill
 from featx.embeddings.groups import NetworkGroup
-from featx.embeddings.runtime_selection import Chooser
+from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.space import check_space
 from featx.embeddings.workers import Place
 from featx.errors import ClusterError, ReadError
@@ -32,7 +32,7 @@ from featx.parallel.dask_client import (
     most_on_a_host,
     result,
 )
-from featx.progress import Watch, unwatched
+from featx.progress import ProgressCallback, no_progress
 from featx.specs.embedding import EmbeddingRequest, Precision
 from featx.specs.extraction import ClusterSpec, EngineSpec, Runtime
 from featx.storage.places import CachePlace
@@ -54,7 +54,7 @@ Shard = tuple[tuple[str, Place], ...]  # (digest, place)
 
 
 @dataclass(frozen=True)
-class Station:
+class WorkerContext:
     """A network as all workers are to run it.
 
     Attributes
@@ -87,11 +87,11 @@ class Assignment:
     cache: CachePlace
     threads: int
     engine: EngineSpec
-    stations: tuple[Station, ...]
+    stations: tuple[WorkerContext, ...]
 
 
 @dataclass(frozen=True)
-class Done:
+class ShardResult:
     """What a worker says of a shard.
 
     Attributes
@@ -125,8 +125,12 @@ def check_cluster(cluster: ClusterSpec | None) -> None:
 
 
 def fill_by(
-    cluster: ClusterSpec, plans: Sequence[Plan], uris: Mapping[str, Place], chooser: Chooser, watch: Watch
-) -> Passed:
+    cluster: ClusterSpec,
+    plans: Sequence[Plan],
+    uris: Mapping[str, Place],
+    chooser: RuntimeSelector,
+    progress: ProgressCallback,
+) -> PassStatistics:
     """Do what `featx.embeddings.fill.fill` does, by workers; the vectors are the same ones.
 
     Raises
@@ -137,26 +141,26 @@ def fill_by(
     wanted = frozenset().union(*(plan.missing(uris) for plan in plans))
     todo = {digest: uri for digest, uri in uris.items() if digest in wanted}
     if not todo:
-        return Passed()
-    check_space([store for plan in plans for store in plan.stores], wanted, chooser.cache, watch)
+        return PassStatistics()
+    check_space([store for plan in plans for store in plan.stores], wanted, chooser.cache, progress)
     with connected(cluster) as client:
         _check_sight(client, chooser.cache, next(iter(todo.items())))
         start = time.perf_counter()
         assignment = _settled(client, plans, todo, chooser)
-        passed = Passed(times=Times(build_s=time.perf_counter() - start))
+        passed = PassStatistics(times=Times(build_s=time.perf_counter() - start))
         start = time.perf_counter()
-        _hand_out(client, assignment, todo, passed, watch)
+        _hand_out(client, assignment, todo, passed, progress)
         passed.times.wall_s = time.perf_counter() - start
     return passed
 
 
-def _settled(client: Any, plans: Sequence[Plan], todo: Mapping[str, Place], chooser: Chooser) -> Assignment:
+def _settled(client: Any, plans: Sequence[Plan], todo: Mapping[str, Place], chooser: RuntimeSelector) -> Assignment:
     """Have one worker find out by which runtime and in which batches each network runs there."""
     import torch
 
     share = max(1, min(MOST_WORKERS, os.cpu_count() or 1) // most_on_a_host(client))
     engine = chooser.engine.model_copy(update={"workers": chooser.engine.workers or share})
-    stations = tuple(Station(plan.group.requests, plan.locked, rows=plan.rows) for plan in plans)
+    stations = tuple(WorkerContext(plan.group.requests, plan.locked, rows=plan.rows) for plan in plans)
     asks = Assignment(uuid.uuid4().hex, chooser.cache.absolute(), torch.get_num_threads(), engine, stations)
     sample = {digest: todo[digest] for digest in sorted(todo)[: chooser.sample]}
     counts = [len(plan.missing(todo)) for plan in plans]
@@ -208,7 +212,9 @@ def _shards(todo: Mapping[str, Place], n_workers: int, rows: int, most: int) -> 
     yield from (images[start : start + size] for start in range(0, len(images), size))
 
 
-def _hand_out(client: Any, work: Assignment, todo: Mapping[str, Place], passed: Passed, watch: Watch) -> None:
+def _hand_out(
+    client: Any, work: Assignment, todo: Mapping[str, Place], passed: PassStatistics, progress: ProgressCallback
+) -> None:
     from distributed import Event
 
     n_workers = len(addresses(client))
@@ -217,17 +223,17 @@ def _hand_out(client: Any, work: Assignment, todo: Mapping[str, Place], passed: 
     tasks = (client.submit(embed_shard, work, shard, pure=False) for shard in shards)
     seen: dict[str, tuple[int, int]] = {}
     n_done = 0
-    watch("embed", 0, len(todo))
+    progress("embed", 0, len(todo))
     try:
         for future in finished(client, tasks, AHEAD * n_workers):
-            done: Done = result(future)
+            done: ShardResult = result(future)
             passed.failed |= done.failed
             for name in ("decode_s", "network_s", "write_s"):
                 setattr(passed.times, name, getattr(passed.times, name) + getattr(done.times, name))
             seen[done.worker] = (done.times.workers, done.times.threads)
             n_done += done.n_embedded + len(done.failed)
             note = f"{len(seen)} workers" + (f", {len(passed.failed)} unreadable" if passed.failed else "")
-            watch("embed", n_done, len(todo), note)
+            progress("embed", n_done, len(todo), note)
     except BaseException:
         with suppress(Exception):  # the scheduler may be what has gone
             Event(STOPPED + work.name, client=client).set()  # what is being embedded is published, and no more is
@@ -268,7 +274,7 @@ def me() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
-def settle(work: Assignment, sample: Mapping[str, Place], counts: Sequence[int]) -> tuple[Station, ...]:
+def settle(work: Assignment, sample: Mapping[str, Place], counts: Sequence[int]) -> tuple[WorkerContext, ...]:
     """Return the networks with the runtimes and batches that this worker would choose.
 
     Parameters
@@ -279,7 +285,7 @@ def settle(work: Assignment, sample: Mapping[str, Place], counts: Sequence[int])
         Images that are to go through each network.
     """
     _prepare(work)
-    chooser = Chooser(work.cache, work.engine, sample, unwatched)
+    chooser = RuntimeSelector(work.cache, work.engine, sample, no_progress)
     found = []
     for station, count in zip(work.stations, counts, strict=True):
         group = NetworkGroup(station.requests)
@@ -306,7 +312,7 @@ def _check_weights(group: NetworkGroup, locked: Sequence[LockedEmbedding]) -> No
             )
 
 
-def embed_shard(work: Assignment, shard: Shard) -> Done:
+def embed_shard(work: Assignment, shard: Shard) -> ShardResult:
     """Embed what the stores lack of a shard, and publish it."""
     _prepare(work)
     with _TURN:  # a worker of several threads has one network all the same
@@ -317,41 +323,41 @@ def embed_shard(work: Assignment, shard: Shard) -> Done:
         try:
             passed = fill(bench.plans, dict(shard), bench.chooser, _until_stopped(work.name))
         except _StoppedError:
-            passed = Passed()
+            passed = PassStatistics()
     lacking = missing([store for plan in bench.plans for store in plan.stores], [digest for digest, _ in shard])
-    return Done(me(), len(shard) - len(lacking), passed.failed, passed.times)
+    return ShardResult(me(), len(shard) - len(lacking), passed.failed, passed.times)
 
 
 class _StoppedError(Exception):
     """The driver wants no more."""
 
 
-def _until_stopped(name: str) -> Watch:
-    """Return a watch that ends the work once the driver has said so."""
+def _until_stopped(name: str) -> ProgressCallback:
+    """Return a progress that ends the work once the driver has said so."""
     from distributed import Event, get_client
 
     looked = time.monotonic()
 
-    def watch(stage: str, done: int, total: int, note: str = "") -> None:
+    def progress(stage: str, done: int, total: int, note: str = "") -> None:
         nonlocal looked
         if time.monotonic() - looked > LOOK_S:
             looked = time.monotonic()
             if Event(STOPPED + name, client=get_client()).is_set():
                 raise _StoppedError
 
-    return watch
+    return progress
 
 
-class _Bench(Chooser):
+class _Bench(RuntimeSelector):
     """Runs networks as the driver says, each made ready once."""
 
     def __init__(self, work: Assignment) -> None:
-        super().__init__(work.cache, work.engine, {}, unwatched)
+        super().__init__(work.cache, work.engine, {}, no_progress)
         self._as_told = {NetworkGroup(station.requests): station for station in work.stations}
         self._runners: dict[NetworkGroup, Runner] = {}
 
     def runner(self, group: NetworkGroup, precision: Precision, rows: int | None, n_images: int) -> Runner:
-        """See `Chooser`; neither the batch nor the number of images is looked at."""
+        """See `RuntimeSelector`; neither the batch nor the number of images is looked at."""
         from featx.embeddings.runtimes import Execution
 
         if group not in self._runners:
@@ -382,6 +388,6 @@ def _bench(work: Assignment) -> _Kept:
     return _KEPT[0]
 
 
-def _plan(cache: CachePlace, station: Station) -> Plan:
+def _plan(cache: CachePlace, station: WorkerContext) -> Plan:
     stores = tuple(EmbeddingStore(store_path(cache, one.spec), one.spec, one.n_features) for one in station.locked)
     return Plan(NetworkGroup(station.requests), station.locked, stores)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from featx.embeddings.drift import Drift, worst_drift
 from featx.embeddings.groups import NetworkGroup, network_groups
-from featx.embeddings.runtime_selection import Chooser
+from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.space import free_bytes, gigabytes
 from featx.errors import DataError
-from featx.progress import Watch, unwatched
+from featx.progress import ProgressCallback, no_progress
 from featx.specs.embedding import Precision
 from featx.specs.extraction import EngineSpec, Runtime
 from featx.specs.recipe import Recipe
@@ -31,7 +31,7 @@ LEAST_ROWS = 2 * FOLDS  # of a class, for a head on them to say something
 
 
 @dataclass(frozen=True)
-class Checkup:
+class PrecisionCheck:
     """A way to run one network, compared with eager torch in fp32 on a recipe's own images.
 
     Attributes
@@ -74,12 +74,12 @@ class Diagnosis:
     """
 
     machine: list[tuple[str, str]]
-    checkups: list[Checkup]
+    checkups: list[PrecisionCheck]
     n_images: int
 
 
 def doctor(
-    recipe: str | Path | Recipe | None = None, *, precision: bool = False, watch: Watch = unwatched
+    recipe: str | Path | Recipe | None = None, *, precision: bool = False, progress: ProgressCallback = no_progress
 ) -> Diagnosis:
     """Say what this machine has; with `precision`, compare runtimes and precisions on a recipe's images.
 
@@ -98,9 +98,9 @@ def doctor(
     _, first = np.unique(manifest.digests.astype(str), return_index=True)  # by digest, each once
     truth, manifest = truth.take(truth.ids[first[:MOST_IMAGES]]), manifest.take(truth.ids[first[:MOST_IMAGES]])
     uris = dict(zip(manifest.digests.tolist(), manifest.uris.tolist(), strict=True))
-    chooser = Chooser(study.cache, study.recipe.extraction, uris, watch, sample=len(uris))
+    chooser = RuntimeSelector(study.cache, study.recipe.extraction, uris, progress, sample=len(uris))
     groups = network_groups(study.recipe.requests)
-    checkups = [one for group in groups for one in _checkups(group, chooser, truth, watch)]
+    checkups = [one for group in groups for one in _checkups(group, chooser, truth, progress)]
     return Diagnosis(machine(study.cache), checkups, len(uris))
 
 
@@ -140,7 +140,9 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _checkups(group: NetworkGroup, chooser: Chooser, truth: Truth, watch: Watch) -> Iterator[Checkup]:
+def _checkups(
+    group: NetworkGroup, chooser: RuntimeSelector, truth: Truth, progress: ProgressCallback
+) -> Iterator[PrecisionCheck]:
     """Run a network in every way that this machine has; the first one is what the others are compared with."""
     from featx.embeddings.benchmarks import images_per_s
     from featx.embeddings.precision import rows_of
@@ -153,7 +155,7 @@ def _checkups(group: NetworkGroup, chooser: Chooser, truth: Truth, watch: Watch)
     exact: list[NDArray[np.float32]] | None = None
     for number, (runtime, precision) in enumerate(ways):
         how = runtime if precision == "fp32" else str(precision)
-        watch("check", number, len(ways), f"{group.requests[0].backbone} {how}")
+        progress("check", number, len(ways), f"{group.requests[0].backbone} {how}")
         runner = group.portable.ready(Execution(runtime, "auto" if runtime == "torch" else "cpu", precision))
         rows = rows_of(runner, pixels)
         exact = exact or rows
@@ -161,7 +163,7 @@ def _checkups(group: NetworkGroup, chooser: Chooser, truth: Truth, watch: Watch)
         if found is None:
             raise DataError(f"{group.requests[0].backbone} gives no image a finite vector; name another tap")
         accuracy, spread = _head(rows[0], truth)
-        yield Checkup(
+        yield PrecisionCheck(
             network=group.requests[0].backbone,
             how=how,
             images_per_s=round(images_per_s(runner, pixels), 1),
@@ -170,7 +172,7 @@ def _checkups(group: NetworkGroup, chooser: Chooser, truth: Truth, watch: Watch)
             accuracy=accuracy,
             accuracy_sd=spread,
         )
-    watch("check", len(ways), len(ways), "")
+    progress("check", len(ways), len(ways), "")
 
 
 def _ways(group: NetworkGroup, engine: EngineSpec) -> Iterator[tuple[Runtime, Precision]]:

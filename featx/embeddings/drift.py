@@ -54,7 +54,7 @@ class Drift(BaseModel, frozen=True):
         )
 
 
-class Audited(NamedTuple):
+class PrecisionAudit(NamedTuple):
     """A precision that may be used, and how far the last one that was looked at lies from fp32."""
 
     precision: Precision = "fp32"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from featx.embeddings.workers import Decoder, Todo, decoded
 from featx.errors import DeviceError
 from featx.images.decode import Pixels
-from featx.progress import Watch
+from featx.progress import ProgressCallback
 from featx.specs.embedding import Decoding, Preprocessing
 from featx.specs.extraction import EngineSpec
 
@@ -116,7 +116,7 @@ class Times:
 
 
 @dataclass
-class Passed:
+class PassStatistics:
     """What became of the images of one pass.
 
     Attributes
@@ -147,7 +147,9 @@ def workers_for(engine: EngineSpec) -> int:
     return engine.workers or min(MOST_WORKERS, os.cpu_count() or 1)
 
 
-def run(lanes: Sequence[Lane], todo: Todo, decoding: Decoding, engine: EngineSpec, watch: Watch) -> Passed:
+def run(
+    lanes: Sequence[Lane], todo: Todo, decoding: Decoding, engine: EngineSpec, progress: ProgressCallback
+) -> PassStatistics:
     """Send images through all lanes that want them.
 
     Parameters
@@ -160,7 +162,7 @@ def run(lanes: Sequence[Lane], todo: Todo, decoding: Decoding, engine: EngineSpe
     Passed
         each digest of `todo` is in ``embedded`` or in ``failed``.
     """
-    passed = Passed()
+    passed = PassStatistics()
     if not todo:
         return passed
     sizes = tuple(dict.fromkeys(lane.size for lane in lanes))
@@ -178,7 +180,7 @@ def run(lanes: Sequence[Lane], todo: Todo, decoding: Decoding, engine: EngineSpe
                     if digest in flow.lane.wanted:
                         flow.add(digest, found[sizes.index(flow.lane.size)])
             n_failed = len(passed.failed)
-            watch("embed", number, len(todo), f"{n_failed} unreadable" if n_failed else "")
+            progress("embed", number, len(todo), f"{n_failed} unreadable" if n_failed else "")
         is_whole = True
     finally:
         images.close()
@@ -192,7 +194,7 @@ def run(lanes: Sequence[Lane], todo: Todo, decoding: Decoding, engine: EngineSpe
 class _Flow:
     """The batches of one lane that are being filled or are in its network."""
 
-    def __init__(self, lane: Lane, passed: Passed) -> None:
+    def __init__(self, lane: Lane, passed: PassStatistics) -> None:
         self.lane = lane
         self._passed = passed
         self._batch_s: list[float] = []

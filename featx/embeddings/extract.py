@@ -14,12 +14,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from featx.embeddings.distributed import check_cluster, fill_by
-from featx.embeddings.engine import Passed, workers_for
+from featx.embeddings.engine import PassStatistics, workers_for
 from featx.embeddings.fill import fill, plans_for
 from featx.embeddings.groups import network_groups
 from featx.embeddings.outcomes import OUTCOMES, check_outside, outcomes_of, quarantine
-from featx.embeddings.runtime_selection import Chooser
-from featx.embeddings.throughput import Pace, keep_pace, rate_of_batches
+from featx.embeddings.runtime_selection import RuntimeSelector
+from featx.embeddings.throughput import Throughput, rate_of_batches, record_throughput
 from featx.embeddings.workers import Decoder, decoded
 from featx.errors import DataError
 from featx.files.atomic import write_table
@@ -28,7 +28,7 @@ from featx.images.digests import DigestCache, Identity, identified
 from featx.images.image_selection import selected
 from featx.images.readers import Listing, read_source
 from featx.locations import source_place
-from featx.progress import Watch, unwatched
+from featx.progress import ProgressCallback, no_progress
 from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.specs.recipe import EmbeddingSection, Recipe, checked_spec
 from featx.storage.leases import remove_leftovers
@@ -104,7 +104,7 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
     drop_unlabelled: bool = False,
     on_error: Literal["skip", "fail"] | Path = "skip",
     cluster: ClusterSpec | None = None,
-    watch: Watch = unwatched,
+    progress: ProgressCallback = no_progress,
 ) -> Extraction:
     """Embed all images of a recipe that are not in the cache yet.
 
@@ -150,7 +150,7 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
         found.manifest.column(column)
     # Columns that do not fit the recipe are reported before images are read.
     split(found.manifest, truths[0], study.recipe.split)
-    found, identities, n_read = _identified(study, found, watch)
+    found, identities, n_read = _identified(study, found, progress)
     parts = split(found.manifest, truths[0], study.recipe.split)
     damaged = _without_damaged(study)
     moved = _moved(study, parts)
@@ -158,7 +158,7 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
     for digest, uri in zip(found.manifest.digests, found.manifest.uris, strict=True):
         if digest:
             uris.setdefault(digest, uri)  # of copies the first is embedded
-    chooser = Chooser(study.cache, engine or study.recipe.extraction, uris, watch)
+    chooser = RuntimeSelector(study.cache, engine or study.recipe.extraction, uris, progress)
     asked = requests or study.recipe.requests
     waiting = [request for request in asked if study.recipe.waits_for(request)]
     plans = plans_for(network_groups([one for one in asked if one not in waiting]), chooser, study.locked)
@@ -166,9 +166,9 @@ def extract(  # noqa: PLR0913 (all but the first are options by name, one each f
     changed = _changed_precisions(study.locked, locked)
     lacking = tuple(one.spec.fingerprint() for plan in plans if plan.missing(uris) for one in plan.locked)
     embed = fill if cluster is None else partial(fill_by, cluster)
-    passed = embed(plans, uris, chooser, watch) if plans else _looked_at(study, uris, chooser.engine, watch)
+    passed = embed(plans, uris, chooser, progress) if plans else _looked_at(study, uris, chooser.engine, progress)
     if lacking and (rate := rate_of_batches(passed.batch_s)):
-        keep_pace(study.cache.notes, Pace(lacking, len(passed.embedded), rate))
+        record_throughput(study.cache.notes, Throughput(lacking, len(passed.embedded), rate))
     outcomes = outcomes_of(found, identities, passed.embedded, passed.failed)
     failures = outcomes[outcomes["outcome"].isin(FAILED)]
     if on_error == "fail" and len(failures):
@@ -279,7 +279,7 @@ def _empty_parts(parts: "pd.Series[str]", truth: Truth, study: Study) -> list[st
     return lines
 
 
-def _identified(study: Study, found: Listing, watch: Watch) -> tuple[Listing, list[Identity], int]:
+def _identified(study: Study, found: Listing, progress: ProgressCallback) -> tuple[Listing, list[Identity], int]:
     """Return the listing with digests, each image's identity, and how many had to be read."""
     manifest = found.manifest
     identities: list[Identity] = []
@@ -296,7 +296,7 @@ def _identified(study: Study, found: Listing, watch: Watch) -> tuple[Listing, li
             identities.append(identity)
             n_read += read
             if read or len(identities) == len(manifest):
-                watch("read", len(identities), len(manifest))
+                progress("read", len(identities), len(manifest))
     digests = np.array([identity.digest for identity in identities], dtype=object)
     if not digests.any():
         why = identities[0]
@@ -308,9 +308,9 @@ def _identified(study: Study, found: Listing, watch: Watch) -> tuple[Listing, li
     return replace(found, manifest=whole), identities, n_read
 
 
-def _looked_at(study: Study, uris: Mapping[str, str], engine: EngineSpec, watch: Watch) -> Passed:
+def _looked_at(study: Study, uris: Mapping[str, str], engine: EngineSpec, progress: ProgressCallback) -> PassStatistics:
     """Decode images that are not known to be readable, where a recipe has networks and no embeddings."""
-    passed = Passed()
+    passed = PassStatistics()
     known = study.readable()
     todo = [(digest, uri) for digest, uri in uris.items() if digest not in known]
     decoder = Decoder(study.recipe.decoding, ())
@@ -318,7 +318,7 @@ def _looked_at(study: Study, uris: Mapping[str, str], engine: EngineSpec, watch:
         for number, (digest, found, _) in enumerate(images, start=1):
             if isinstance(found, str):
                 passed.failed[digest] = found
-            watch("look", number, len(todo), f"{len(passed.failed)} unreadable" if passed.failed else "")
+            progress("look", number, len(todo), f"{len(passed.failed)} unreadable" if passed.failed else "")
     return passed
 
 

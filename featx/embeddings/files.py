@@ -13,7 +13,7 @@ from featx.embeddings.groups import NetworkGroup, network_groups
 from featx.errors import ArtifactError
 from featx.images.contents import file_uri
 from featx.images.digests import identify_all
-from featx.progress import unwatched
+from featx.progress import no_progress
 from featx.specs.embedding import Decoding, EmbeddingRequest, EmbeddingSpec, Precision, Reduced, ResolvedEmbedding
 from featx.specs.extraction import EngineSpec
 from featx.storage.store import stored_as
@@ -92,7 +92,7 @@ def embed_files(
         return Lane(wanted[0].preprocessing, frozenset(digest for digest, _ in todo), runner, keep)
 
     for decoding, lanes in _by_decoding(embeddings, networks or {}, lane).items():
-        failed |= run(lanes, todo, decoding, engine, unwatched).failed
+        failed |= run(lanes, todo, decoding, engine, no_progress).failed
     reasons = {image: failed.get(found.digest, found.reason) for image, found in identities.items()}
     readable = [image for image in images if not reasons[image]]
     columns = {

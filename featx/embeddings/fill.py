@@ -9,13 +9,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from featx.embeddings.drift import Audited, Drift
-from featx.embeddings.engine import Lane, Passed, Rows, Runner, run
+from featx.embeddings.drift import Drift, PrecisionAudit
+from featx.embeddings.engine import Lane, PassStatistics, Rows, Runner, run
 from featx.embeddings.groups import NetworkGroup
-from featx.embeddings.runtime_selection import Chooser
+from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.space import check_space
 from featx.embeddings.workers import Place
-from featx.progress import Watch
+from featx.progress import ProgressCallback
 from featx.specs.embedding import EmbeddingRequest
 from featx.storage.store import EmbeddingStore, missing
 from featx.study.study import LockedEmbedding, store_path
@@ -62,16 +62,18 @@ class Plan:
         ]
 
 
-def plans_for(groups: Sequence[NetworkGroup], chooser: Chooser, noted: Sequence[LockedEmbedding] = ()) -> list[Plan]:
+def plans_for(
+    groups: Sequence[NetworkGroup], chooser: RuntimeSelector, noted: Sequence[LockedEmbedding] = ()
+) -> list[Plan]:
     """Return what is to be filled for some networks: as `noted` before while its reason holds, else anew."""
     known = {one.request: one for one in noted if one.holds and one.reason == chooser.reason(one.request)}
     return [part for group in groups for part in _plan(group, chooser, known).parted()]
 
 
-def _plan(group: NetworkGroup, chooser: Chooser, known: Mapping[EmbeddingRequest, LockedEmbedding]) -> Plan:
+def _plan(group: NetworkGroup, chooser: RuntimeSelector, known: Mapping[EmbeddingRequest, LockedEmbedding]) -> Plan:
     locked = [known[request] for request in group.requests if request in known]
     if len(locked) < len(group.requests):
-        chosen = chooser.precision(group) if not locked else Audited(locked[0].spec.precision, _drift(locked[0]))
+        chosen = chooser.precision(group) if not locked else PrecisionAudit(locked[0].spec.precision, _drift(locked[0]))
         found = group.resolved
         drift = None if chosen.drift is None or chosen.precision == "fp32" else chosen.drift.model_dump()
         asked = zip(group.requests, group.specs(chosen.precision), found.n_features, strict=True)
@@ -144,7 +146,9 @@ class SegmentWriter:
         self.publish()  # after Ctrl-C as well: what is done is kept
 
 
-def fill(plans: Sequence[Plan], uris: Mapping[str, Place], chooser: Chooser, watch: Watch) -> Passed:
+def fill(
+    plans: Sequence[Plan], uris: Mapping[str, Place], chooser: RuntimeSelector, progress: ProgressCallback
+) -> PassStatistics:
     """Send each image through the networks whose stores lack it, all in one pass.
 
     Parameters
@@ -168,11 +172,11 @@ def fill(plans: Sequence[Plan], uris: Mapping[str, Place], chooser: Chooser, wat
         lanes = [_lane(plan, writers, uris, chooser) for plan in plans]
         wanted = frozenset().union(*(lane.wanted for lane in lanes))
         todo = [(digest, uri) for digest, uri in uris.items() if digest in wanted]
-        check_space([store for plan in plans for store in plan.stores], wanted, chooser.cache, watch)
-        return run(lanes, todo, plans[0].locked[0].spec.decoding, chooser.engine, watch)
+        check_space([store for plan in plans for store in plan.stores], wanted, chooser.cache, progress)
+        return run(lanes, todo, plans[0].locked[0].spec.decoding, chooser.engine, progress)
 
 
-def _lane(plan: Plan, writers: ExitStack, uris: Mapping[str, Place], chooser: Chooser) -> Lane:
+def _lane(plan: Plan, writers: ExitStack, uris: Mapping[str, Place], chooser: RuntimeSelector) -> Lane:
     writer = writers.enter_context(SegmentWriter(plan.stores, chooser.engine.segment_rows))
     lacking = plan.missing(uris)
 

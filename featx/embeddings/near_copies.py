@@ -13,19 +13,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from featx.embeddings.copies import Looks
+from featx.embeddings.copies import ThumbnailHashes
 from featx.embeddings.engine import workers_for
 from featx.embeddings.workers import Decoder, decoded
 from featx.images.decode import Pixels
 from featx.images.hashes import AHEAD, SIDE, THUMBNAIL, ThumbnailCache, grey
-from featx.progress import Watch, unwatched
+from featx.progress import ProgressCallback, no_progress
 from featx.storage.store import EmbeddingStore
 from featx.study.study import NearCopies, Study
 
 MAX_IMAGES_TO_COMPARE = 100_000  # every image is compared with every other: some minutes on two cores
 
 
-def find_near_copies(study: Study, watch: Watch = unwatched) -> NearCopies:
+def find_near_copies(study: Study, progress: ProgressCallback = no_progress) -> NearCopies:
     """Return the pairs of near copies among all images of a study that have an embedding.
 
     The search is repeated only when the images, their decoding or the first embedding change, or when some images could
@@ -43,10 +43,10 @@ def find_near_copies(study: Study, watch: Watch = unwatched) -> NearCopies:
     n_uncompared = len(uris) if len(uris) > MAX_IMAGES_TO_COMPARE else 0
     pairs, n_unseen, n_unembedded = _no_pairs(), 0, 0
     if not n_uncompared:
-        digests, thumbnails = _thumbnails_in_order(study, uris, watch)
+        digests, thumbnails = _thumbnails_in_order(study, uris, progress)
         n_unseen = len(uris) - len(digests)
         x, n_unembedded = _vectors(study, digests)
-        pairs = _pairs(digests, Looks(thumbnails, x))
+        pairs = _pairs(digests, ThumbnailHashes(thumbnails, x))
     copies = NearCopies(pairs, n_unseen, n_unembedded, n_uncompared)
     study.keep_copies(copies)
     return copies
@@ -57,7 +57,7 @@ def _no_pairs() -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
 
 
-def _pairs(digests: Sequence[str], looks: Looks) -> pd.DataFrame:
+def _pairs(digests: Sequence[str], looks: ThumbnailHashes) -> pd.DataFrame:
     """Return each pair of near copies once, the earlier content in the order of `digests` as the copy."""
     every = np.arange(len(digests))
     if not len(every):
@@ -72,14 +72,14 @@ def _pairs(digests: Sequence[str], looks: Looks) -> pd.DataFrame:
     return pairs if len(pairs) else _no_pairs()
 
 
-def _thumbnails_in_order(study: Study, uris: Mapping[str, str], watch: Watch) -> tuple[list[str], Pixels]:
+def _thumbnails_in_order(study: Study, uris: Mapping[str, str], progress: ProgressCallback) -> tuple[list[str], Pixels]:
     """Return the digests of the images that can be read, and (n, h, w) thumbnails of these."""
-    small = _thumbnails(study, uris, watch)
+    small = _thumbnails(study, uris, progress)
     seen = [digest for digest in uris if digest in small]
     return seen, np.stack([small.pop(one) for one in seen]) if seen else np.zeros((0, SIDE, SIDE), np.uint8)
 
 
-def _thumbnails(study: Study, uris: Mapping[str, str], watch: Watch) -> dict[str, Pixels]:
+def _thumbnails(study: Study, uris: Mapping[str, str], progress: ProgressCallback) -> dict[str, Pixels]:
     """Return the thumbnail of each image that can be read; those not known yet are decoded in worker processes."""
     decoding = study.recipe.decoding.model_copy(update={"reduced": True})
     engine = study.recipe.extraction
@@ -93,7 +93,7 @@ def _thumbnails(study: Study, uris: Mapping[str, str], watch: Watch) -> dict[str
                 for number, (digest, pixels, _) in enumerate(images, start=1):
                     if not isinstance(pixels, str):
                         fresh.append((digest, grey(pixels[0])))
-                    watch("look for copies", number, len(todo))
+                    progress("look for copies", number, len(todo))
                     if len(fresh) >= AHEAD:
                         cache.remember(fresh)
                         thumbnails |= dict(fresh)

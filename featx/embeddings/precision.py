@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.embeddings.devices import device_named
-from featx.embeddings.drift import Audited, Drift, worst_drift
+from featx.embeddings.drift import Drift, PrecisionAudit, worst_drift
 from featx.embeddings.engine import Rows, Runner
 from featx.embeddings.runtimes import Execution, Portable, is_installed, is_native
 from featx.errors import DeviceError
-from featx.progress import Watch, unwatched
+from featx.progress import ProgressCallback, no_progress
 from featx.specs.embedding import Reduced
 from featx.specs.extraction import EngineSpec
 
@@ -45,8 +45,8 @@ def audited(
     engine: EngineSpec,
     portable: Portable,
     pixels: NDArray[np.uint8],
-    watch: Watch = unwatched,
-) -> Audited:
+    progress: ProgressCallback = no_progress,
+) -> PrecisionAudit:
     """Return the first way to compute in one of `dtypes` that stays close enough to fp32, else fp32.
 
     Parameters
@@ -58,15 +58,15 @@ def audited(
     found: Drift | None = None
     ways = [one for dtype in dtypes for one in candidates(dtype, engine, portable)]
     for number, reduced in enumerate(ways):
-        watch("compare with fp32", number, len(ways), str(reduced))
+        progress("compare with fp32", number, len(ways), str(reduced))
         exact = exact or rows_of(portable.ready(Execution(reduced.runtime, engine.device)), pixels)
         rows = rows_of(portable.ready(Execution(reduced.runtime, engine.device, reduced)), pixels)
         found = worst_drift(exact, rows)
         if found is not None and found.least_cosine >= engine.least_cosine:
-            watch("compare with fp32", len(ways), len(ways), str(reduced))
-            return Audited(reduced, found)
-    watch("compare with fp32", len(ways), len(ways), "fp32")
-    return Audited(drift=found)
+            progress("compare with fp32", len(ways), len(ways), str(reduced))
+            return PrecisionAudit(reduced, found)
+    progress("compare with fp32", len(ways), len(ways), "fp32")
+    return PrecisionAudit(drift=found)
 
 
 def candidates(dtype: str, engine: EngineSpec, portable: Portable) -> Iterator[Reduced]:
@@ -84,7 +84,7 @@ def candidates(dtype: str, engine: EngineSpec, portable: Portable) -> Iterator[R
         yield Reduced.model_validate(whole | {"first_layers": at, "first_dtype": first})
 
 
-def check_trusted(found: Audited, wanted: str, engine: EngineSpec) -> None:
+def check_trusted(found: PrecisionAudit, wanted: str, engine: EngineSpec) -> None:
     """Refuse a precision that a recipe names and that strays too far.
 
     Raises

@@ -7,26 +7,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.embeddings.drift import Audited
+from featx.embeddings.drift import PrecisionAudit
 from featx.embeddings.engine import Runner, workers_for
 from featx.embeddings.groups import NetworkGroup
 from featx.embeddings.machine import arithmetic
 from featx.embeddings.workers import Decoder, Place, decoded
-from featx.progress import Watch
+from featx.progress import ProgressCallback
 from featx.specs.base import fingerprint
 from featx.specs.embedding import Decoding, EmbeddingRequest, Precision, Preprocessing, Reduced
 from featx.specs.extraction import EngineSpec
 from featx.storage.places import CachePlace
 
 if TYPE_CHECKING:
-    from featx.embeddings.benchmarks import Trials
+    from featx.embeddings.benchmarks import BenchmarkJournal
 
 MIN_IMAGES_TO_REDUCE = 2000  # images from which `auto` looks for fewer bits: below, fp32 takes seconds
 FEW = 64  # images up to which no runtime is tried
 SAMPLE = 256  # images that a precision and the runtimes are tried on
 
 
-class Chooser:
+class RuntimeSelector:
     """Chooses for the networks of one extraction.
 
     Parameters
@@ -37,7 +37,7 @@ class Chooser:
         What is asked for.
     uris
         Digest → where the image is, or itself; what is tried on are those with the smallest digests, in any order.
-    watch
+    progress
         Told what is tried.
     sample
         How many images are tried on.
@@ -55,7 +55,7 @@ class Chooser:
         cache: CachePlace,
         engine: EngineSpec,
         uris: Mapping[str, Place],
-        watch: Watch,
+        progress: ProgressCallback,
         *,
         sample: int = SAMPLE,
     ) -> None:
@@ -63,7 +63,7 @@ class Chooser:
         self.cache = cache
         self.engine = engine
         self._uris = uris
-        self._watch = watch
+        self._progress = progress
         self._pixels: dict[tuple[Preprocessing, Decoding], NDArray[np.uint8]] = {}
 
     def reason(self, request: EmbeddingRequest) -> str:
@@ -83,7 +83,7 @@ class Chooser:
             f"{engine.runtime}, device {engine.device}, machine {fingerprint(arithmetic())}"
         )
 
-    def precision(self, group: NetworkGroup) -> Audited:
+    def precision(self, group: NetworkGroup) -> PrecisionAudit:
         """Return the precision for a network: what its requests name, or the fastest that is close enough to fp32.
 
         Raises
@@ -95,23 +95,23 @@ class Chooser:
 
         wanted = group.requests[0].precision
         if wanted == "fp32" or not self._uris or (wanted == "auto" and len(self._uris) < MIN_IMAGES_TO_REDUCE):
-            return Audited()
+            return PrecisionAudit()
         dtypes: Sequence[str] = wanted_by_auto(self.engine) if wanted == "auto" else [wanted]
         if not dtypes:
-            return Audited()
+            return PrecisionAudit()
         reason = self.reason(group.requests[0])
         found = self._trials(group).precision(reason) or self._audited(group, reason, dtypes)
         if wanted != "auto" and found.drift is not None:  # else there is no image to look at
             check_trusted(found, wanted, self.engine)
         return found
 
-    def _audited(self, group: NetworkGroup, reason: str, dtypes: Sequence[str]) -> Audited:
+    def _audited(self, group: NetworkGroup, reason: str, dtypes: Sequence[str]) -> PrecisionAudit:
         from featx.embeddings.precision import audited
 
         pixels = self.pixels(group)
         if not len(pixels):
-            return Audited()
-        found = audited(dtypes, self.engine, group.portable, pixels, self._watch)
+            return PrecisionAudit()
+        found = audited(dtypes, self.engine, group.portable, pixels, self._progress)
         self._trials(group).keep_precision(reason, found)
         return found
 
@@ -142,14 +142,14 @@ class Chooser:
         return group.portable.ready(how, rows)
 
     def _fastest(self, group: NetworkGroup, rows: int | None, n_images: int) -> Runner:
-        from featx.embeddings.benchmarks import fastest
+        from featx.embeddings.benchmarks import fastest_runtime
 
-        return fastest(self._trials(group), rows, n_images, lambda: self.pixels(group), self._watch)
+        return fastest_runtime(self._trials(group), rows, n_images, lambda: self.pixels(group), self._progress)
 
-    def _trials(self, group: NetworkGroup) -> "Trials":
-        from featx.embeddings.benchmarks import Trials
+    def _trials(self, group: NetworkGroup) -> "BenchmarkJournal":
+        from featx.embeddings.benchmarks import BenchmarkJournal
 
-        return Trials(self.cache.notes, group.resolved.specs, group.portable)
+        return BenchmarkJournal(self.cache.notes, group.resolved.specs, group.portable)
 
     @property
     def _sampled(self) -> list[str]:

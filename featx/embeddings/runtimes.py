@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featx.embeddings.cuts import Cut, cut_behind, cuts
+from featx.embeddings.cuts import ModelCut, cut_behind, cuts
 from featx.embeddings.devices import TorchRunner, device_named
 from featx.embeddings.engine import Rows, Runner, is_out_of_memory
 from featx.errors import DeviceError, MissingExtraError
@@ -122,7 +122,7 @@ class Portable:
         return self._exported[rows]
 
     @cached_property
-    def cuts(self) -> list[Cut]:
+    def cuts(self) -> list[ModelCut]:
         """Where OpenVINO can go over from fp32 to fewer bits."""
         import openvino
 

@@ -7,14 +7,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from featx.errors import StoreError
-from featx.progress import Watch
+from featx.progress import ProgressCallback
 from featx.storage.places import CachePlace
 from featx.storage.store import EmbeddingStore
 
 ROW_BYTES = 20  # beside the vector: a digest and a checksum
 
 
-def check_space(stores: Sequence[EmbeddingStore], digests: Iterable[str], cache: CachePlace, watch: Watch) -> None:
+def check_space(
+    stores: Sequence[EmbeddingStore], digests: Iterable[str], cache: CachePlace, progress: ProgressCallback
+) -> None:
     """Say how much is to be written and how much there is room for.
 
     Raises
@@ -41,7 +43,7 @@ def check_space(stores: Sequence[EmbeddingStore], digests: Iterable[str], cache:
             "another cache (paths.cache)"
         )
     left = "an object store has room" if free == math.inf else f"{gigabytes(free)} are free"
-    watch("room", 1, 1, f"{gigabytes(needed)} of vectors; {left}")
+    progress("room", 1, 1, f"{gigabytes(needed)} of vectors; {left}")
 
 
 def room_bytes(cache: CachePlace) -> float:

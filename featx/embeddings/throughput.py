@@ -61,7 +61,7 @@ def rate_of_batches(lanes: Sequence[Sequence[float]]) -> float | None:
 
 
 @dataclass(frozen=True)
-class Pace:
+class Throughput:
     """One pass.
 
     Attributes
@@ -77,7 +77,7 @@ class Pace:
     images_per_s: float
 
 
-def keep_pace(notes: Path, pace: Pace) -> None:
+def record_throughput(notes: Path, pace: Throughput) -> None:
     """Remember a pass in the cache's folder of notes, in the place of one no larger that filled the same.
 
     A note that cannot be kept is logged: what it describes is done all the same.
@@ -86,7 +86,7 @@ def keep_pace(notes: Path, pace: Pace) -> None:
         return
     try:
         with locked(notes / ".paces.lock"):
-            known = known_paces(notes)
+            known = recorded_throughputs(notes)
             same = [one for one in known if set(one.embeddings) == set(pace.embeddings)]
             if any(one.n > pace.n for one in same):
                 return
@@ -95,7 +95,7 @@ def keep_pace(notes: Path, pace: Pace) -> None:
         logger.warning("the rate of this pass is not noted: %s", error)
 
 
-def known_paces(notes: Path) -> list[Pace]:
+def recorded_throughputs(notes: Path) -> list[Throughput]:
     """Return the passes that are remembered.
 
     Raises
@@ -104,10 +104,10 @@ def known_paces(notes: Path) -> list[Pace]:
         the file holds something else; says which one to remove.
     """
     path = notes / "paces.json"
-    return read_json_as(path, list[Pace]) if path.is_file() else []
+    return read_json_as(path, list[Throughput]) if path.is_file() else []
 
 
-def seconds_an_image(paces: Sequence[Pace], embeddings: Collection[str]) -> float | None:
+def seconds_per_image(paces: Sequence[Throughput], embeddings: Collection[str]) -> float | None:
     """Return what it takes to make some embeddings of an image; None where it is not known of one.
 
     Each is taken from the smallest pass that filled it, and a pass that filled several is counted once.

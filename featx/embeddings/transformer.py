@@ -14,7 +14,7 @@ from sklearn.utils import Tags
 
 from featx.embeddings.fill import fill, plans_for
 from featx.embeddings.groups import NetworkGroup
-from featx.embeddings.runtime_selection import Chooser
+from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.workers import Place
 from featx.errors import DataError, ReadError
 from featx.files.atomic import file_state
@@ -22,7 +22,7 @@ from featx.images.contents import State, digest, file_uri
 from featx.images.decode import CHANNELS, from_image
 from featx.images.digests import DigestCache, Identity, identified
 from featx.locations import is_url
-from featx.progress import unwatched
+from featx.progress import no_progress
 from featx.specs.embedding import Decoding, EmbeddingRequest
 from featx.specs.extraction import EngineSpec
 from featx.specs.recipe import EmbeddingSection, checked_spec
@@ -147,9 +147,9 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         for place, identity in zip(places, identities, strict=True):
             if identity.digest:
                 uris.setdefault(identity.digest, place)
-        chooser = _ChooserForAll(cache, engine, uris, unwatched)
+        chooser = _ChooserForAll(cache, engine, uris, no_progress)
         (plan,) = plans_for([_network_for(request)], chooser)
-        failed = fill([plan], uris, chooser, unwatched).failed if uris else {}
+        failed = fill([plan], uris, chooser, no_progress).failed if uris else {}
         reasons = [failed.get(one.digest, "") if one.digest else one.reason for one in identities]
         if self.on_error == "raise" and any(reasons):
             _complain(places, reasons)
@@ -191,7 +191,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return tags
 
 
-class _ChooserForAll(Chooser):
+class _ChooserForAll(RuntimeSelector):
     """Chooses one way to compute in a precision for all calls: the folds of a cross-validation have other images."""
 
     by_images = False

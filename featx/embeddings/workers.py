@@ -216,11 +216,11 @@ class _Pool:
 def _end_with_parent(parent: int) -> None:
     """Make a worker end soon after the process that started it, however that ended; its decoders keep quiet."""
 
-    def watch() -> None:
+    def progress() -> None:
         while os.getppid() == parent:
             time.sleep(1)
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=progress, daemon=True).start()
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123
         os.dup2(nowhere.fileno(), sys.stderr.fileno())

@@ -15,14 +15,14 @@ from featx.specs.ensembling import EnsembleSpec
 from featx.tables.decision_rule import DecisionRule, combined_rule
 from featx.tables.ids import Kind
 from featx.tables.predictions import Answered, Estimates, LabelProba, Predictions
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 Outputs = NDArray[np.float64]  # (n, k) probabilities of classes, (n, t) of labels, or (n, t) numbers
 EVERY_KIND: tuple[Kind, ...] = ("classes", "labels", "numbers")
 
 
 @dataclass(frozen=True)
-class Ballots:
+class MemberOutputs:
     """What m members say of n rows.
 
     Attributes
@@ -132,10 +132,10 @@ class Combiner(Spec):
     """Makes one answer of m; its fields are all there is to it, and stand in ``ensemble.json``."""
 
     @abstractmethod
-    def outputs(self, ballots: Ballots) -> Outputs:
+    def outputs(self, ballots: MemberOutputs) -> Outputs:
         """Return (n, k) answers."""
 
-    def decision(self, ballots: Ballots) -> DecisionRule | None:
+    def decision(self, ballots: MemberOutputs) -> DecisionRule | None:
         """Return the rule by which the combined answer decides for a class: the mean of the members' rules."""
         return ballots.rule_of_mean([1.0] * len(ballots))
 
@@ -169,7 +169,7 @@ class Combiner(Spec):
         AlignmentError
             an id of the first member is missing from another, or they answer other things.
         """
-        ballots = Ballots.of(members, names)
+        ballots = MemberOutputs.of(members, names)
         return like(members[0], ballots.names, self.outputs(ballots), self.decision(ballots))
 
 
@@ -184,7 +184,7 @@ class Weighing(Combiner):
 
     weights: tuple[float, ...]
 
-    def decision(self, ballots: Ballots) -> DecisionRule | None:
+    def decision(self, ballots: MemberOutputs) -> DecisionRule | None:
         """Return the mean of the members' rules, by the weights of the members."""
         return ballots.rule_of_mean(self.weights)
 
@@ -198,11 +198,11 @@ class Weighing(Combiner):
         return self.model_copy(update={"weights": tuple(weight for weight in self.weights if weight)})
 
 
-Learn = Callable[[Ballots, Facts, EnsembleSpec], Combiner]
+Learn = Callable[[MemberOutputs, TargetValues, EnsembleSpec], Combiner]
 
 
 @dataclass(frozen=True)
-class Vote:
+class VotingMethod:
     """A way to vote, as ``featx.votes`` names it.
 
     Attributes

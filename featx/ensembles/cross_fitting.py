@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.ensembles.combiners import Ballots, Combiner, Outputs, Vote, like
+from featx.ensembles.combiners import Combiner, MemberOutputs, Outputs, VotingMethod, like
 from featx.errors import DataError
 from featx.metrics.scores import chosen_metric, merit
 from featx.parallel.threads import single_threaded
@@ -16,12 +16,12 @@ from featx.tables.decision_rule import DecisionRule
 from featx.tables.encoding import strata_codes
 from featx.tables.predictions import Answered
 from featx.tables.resampling_units import are_mostly_single, folds_of_units
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 from featx.tables.truth import Known
 
 
 @dataclass(frozen=True)
-class Evidence:
+class CrossFitting:
     """What m members say of the rows that choose, and what is known of these.
 
     Attributes
@@ -37,8 +37,8 @@ class Evidence:
     """
 
     ids: NDArray[np.object_]
-    ballots: Ballots
-    facts: Facts
+    ballots: MemberOutputs
+    facts: TargetValues
     spec: EnsembleSpec
     groups: NDArray[Any] | None
 
@@ -63,20 +63,20 @@ class Evidence:
         first = members[0]
         order = np.argsort(first.ids.astype(str))
         ids = first.ids[order]
-        facts = Facts.of(known.take(ids))
+        facts = TargetValues.of(known.take(ids))
         if facts.weights is not None and not facts.weights.any():
             raise DataError(f"all {len(ids)} rows that choose weigh 0; check 'weight' and 'confidence' of the target")
-        ballots = Ballots.of([first.take(ids), *members[1:]], known.names)
+        ballots = MemberOutputs.of([first.take(ids), *members[1:]], known.names)
         own = spec.model_copy(update={"metric": chosen_metric(facts, spec.metric)})
         return cls(ids, ballots, facts, own, None if groups is None else groups[order])
 
     @single_threaded()
-    def learnt(self, vote: Vote) -> Combiner:
+    def learnt(self, vote: VotingMethod) -> Combiner:
         """Return what a vote makes of all rows."""
         return vote.learn(self.ballots, self.facts, self.spec)
 
     @single_threaded()
-    def cross_fitted(self, vote: Vote) -> Outputs:
+    def cross_fitted(self, vote: VotingMethod) -> Outputs:
         """Return (n, k) answers, those to each fold learnt from the other folds.
 
         Raises
@@ -107,7 +107,7 @@ class Evidence:
             strata = np.zeros_like(strata)
         return folds_of_units(strata, self.groups, self.spec.folds, self.spec.seed)
 
-    def decision(self, vote: Vote) -> DecisionRule | None:
+    def decision(self, vote: VotingMethod) -> DecisionRule | None:
         """Return the rule by which a vote that learnt from all rows decides for a class."""
         return self.learnt(vote).decision(self.ballots)
 
@@ -116,7 +116,7 @@ class Evidence:
         assert self.spec.metric is not None  # as `of` says
         return merit(self.spec.metric, self.facts.decided_by(decision), outputs)
 
-    def contributions(self, vote: Vote, voted: Outputs) -> list[float]:
+    def contributions(self, vote: VotingMethod, voted: Outputs) -> list[float]:
         """Return what each of the m members adds: the score of `voted` less that of a vote learnt without it.
 
         Parameters
@@ -133,7 +133,7 @@ class Evidence:
 
 
 def cross_fitted(
-    vote: Vote,
+    vote: VotingMethod,
     members: Sequence[Answered],
     known: Known,
     spec: EnsembleSpec,
@@ -153,7 +153,7 @@ def cross_fitted(
     AlignmentError
         an id of the first member is missing from another, or they answer other things.
     """
-    evidence = Evidence.of(members, known, spec, groups)
+    evidence = CrossFitting.of(members, known, spec, groups)
     first = members[0].take(evidence.ids)
     voted = like(first, evidence.ballots.names, evidence.cross_fitted(vote), evidence.decision(vote))
     return voted.take(members[0].ids)

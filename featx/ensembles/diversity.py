@@ -12,15 +12,15 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.ensembles.combiners import Ballots, Outputs
+from featx.ensembles.combiners import MemberOutputs, Outputs
 from featx.metrics.definitions import decided, guessed
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 Right = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Likeness:
+class PairAgreement:
     """How alike two members are in what they get right and wrong [1]_; None where it is 0/0, or of numbers.
 
     Attributes
@@ -45,13 +45,13 @@ class Likeness:
 
 
 @dataclass(frozen=True)
-class Pair:
+class MemberPair:
     """Two members and how alike they are, in all and on the rows of each class, or for each label or number."""
 
     one: str
     other: str
-    all: Likeness
-    each: dict[str, Likeness]
+    all: PairAgreement
+    each: dict[str, PairAgreement]
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ class Diversity:
     """
 
     oracle: float
-    pairs: list[Pair]
+    pairs: list[MemberPair]
 
 
-def diversity(names: Sequence[str], ballots: Ballots, facts: Facts) -> Diversity:
+def diversity(names: Sequence[str], ballots: MemberOutputs, facts: TargetValues) -> Diversity:
     """Compare the members with one another; all rows count alike."""
     pairs = combinations(range(len(ballots)), 2)
     if facts.kind == "numbers":
@@ -81,20 +81,22 @@ def diversity(names: Sequence[str], ballots: Ballots, facts: Facts) -> Diversity
     right = np.stack([are_right(of_member, said) for of_member, said in zip(rules, ballots.outputs, strict=True)])
     parts = dict(_parts(right, facts))
     found = [
-        Pair(names[i], names[j], likeness(right[i], right[j]), {k: likeness(v[i], v[j]) for k, v in parts.items()})
+        MemberPair(
+            names[i], names[j], likeness(right[i], right[j]), {k: likeness(v[i], v[j]) for k, v in parts.items()}
+        )
         for i, j in pairs
     ]
     return Diversity(float(right.any(axis=0).mean()), found)
 
 
-def are_right(facts: Facts, outputs: Outputs) -> Right:
+def are_right(facts: TargetValues, outputs: Outputs) -> Right:
     """Return which decisions are right, (n,) of classes, (n, t) of labels; of soft labels by the likeliest class."""
     if facts.kind == "classes":
         return np.asarray(guessed(facts, outputs) == facts.y)
     return np.asarray(decided(outputs) == facts.y)
 
 
-def _parts(right: Right, facts: Facts) -> Iterator[tuple[str, Right]]:
+def _parts(right: Right, facts: TargetValues) -> Iterator[tuple[str, Right]]:
     """Yield the members' answers to the rows of each class that occurs, or for each label."""
     for code, name in enumerate(facts.names):
         if facts.kind == "labels":
@@ -103,7 +105,7 @@ def _parts(right: Right, facts: Facts) -> Iterator[tuple[str, Right]]:
             yield name, right[:, of_class]
 
 
-def likeness(one: Right, other: Right) -> Likeness:
+def likeness(one: Right, other: Right) -> PairAgreement:
     """Compare two members by what they get right.
 
     Examples
@@ -116,7 +118,7 @@ def likeness(one: Right, other: Right) -> Likeness:
     first, second = float((one & ~other).mean()), float((~one & other).mean())
     spread = np.sqrt((both + first) * (second + neither) * (both + second) * (first + neither))
     product, crossed = both * neither, first * second
-    return Likeness(
+    return PairAgreement(
         disagreement=first + second,
         q=_ratio(product - crossed, product + crossed),
         double_fault=neither,
@@ -129,15 +131,15 @@ def _ratio(above: float, below: float) -> float | None:
     return above / below if below else None
 
 
-def _of_numbers(one: str, other: str, first: Outputs, second: Outputs, names: Sequence[str]) -> Pair:
+def _of_numbers(one: str, other: str, first: Outputs, second: Outputs, names: Sequence[str]) -> MemberPair:
     columns = [_of_errors(a, b) for a, b in zip(first.T, second.T, strict=True)]
     known = [found.error_correlation for found in columns if found.error_correlation is not None]
     apart = float(np.mean([found.disagreement for found in columns]))
-    whole = Likeness(apart, None, None, float(np.mean(known)) if known else None, None)
-    return Pair(one, other, whole, dict(zip(names, columns, strict=True)))
+    whole = PairAgreement(apart, None, None, float(np.mean(known)) if known else None, None)
+    return MemberPair(one, other, whole, dict(zip(names, columns, strict=True)))
 
 
-def _of_errors(first: NDArray[np.float64], second: NDArray[np.float64]) -> Likeness:
+def _of_errors(first: NDArray[np.float64], second: NDArray[np.float64]) -> PairAgreement:
     varied = np.ptp(first) > 0 and np.ptp(second) > 0
     alike = float(np.corrcoef(first, second)[0, 1]) if varied else None
-    return Likeness(float(np.abs(first - second).mean()), None, None, alike, None)
+    return PairAgreement(float(np.abs(first - second).mean()), None, None, alike, None)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featx.artifacts import artifact
-from featx.ensembles.combiners import Vote
-from featx.ensembles.ensemble_run import Election
+from featx.ensembles.combiners import VotingMethod
+from featx.ensembles.ensemble_run import EnsembleRun
 from featx.ensembles.members import candidates_for, equal_runs
 from featx.errors import DataError, IncompleteError, UnsuitedError
 from featx.metrics.definitions import LESS_IS_BETTER
@@ -18,7 +18,7 @@ from featx.study.study import Study
 
 
 @dataclass(frozen=True)
-class Voted:
+class EnsembleResult:
     """One vote's run.
 
     Attributes
@@ -74,7 +74,7 @@ def ensemble(
     members: Sequence[str] | str = (),
     target: str | None = None,
     force: bool = False,
-) -> list[Voted]:
+) -> list[EnsembleResult]:
     """Vote over finished heads and networks.
 
     Parameters
@@ -117,7 +117,7 @@ def ensemble(
     chosen = {name: _methods(spec, study.recipe.targets[name].kind) for name in names}
     for method in spec.methods or ():
         _check_suited(method, study, names)
-    elections = [Election.of(study, name, spec) for name in names]
+    elections = [EnsembleRun.of(study, name, spec) for name in names]
     return [voted for one in elections for voted in _hold(one, chosen[one.target], force)]
 
 
@@ -150,7 +150,7 @@ def _methods(spec: EnsembleSpec, kind: str) -> list[str]:
 
 
 def _check_suited(method: str, study: Study, targets: Sequence[str]) -> None:
-    vote: Vote = VOTES.get(method)
+    vote: VotingMethod = VOTES.get(method)
     kinds = {name: study.recipe.targets[name].kind for name in targets}
     if not set(kinds.values()) & set(vote.kinds):
         name, kind = next(iter(kinds.items()))
@@ -160,23 +160,23 @@ def _check_suited(method: str, study: Study, targets: Sequence[str]) -> None:
         )
 
 
-def _hold(election: Election, methods: Sequence[str], force: bool) -> list[Voted]:
-    """Vote by each method; the best stands first."""
+def _hold(election: EnsembleRun, methods: Sequence[str], force: bool) -> list[EnsembleResult]:
+    """VotingMethod by each method; the best stands first."""
     made = [_vote(election, method, force) for method in methods]
     return sorted(made, key=lambda voted: -voted.gain)
 
 
-def _vote(election: Election, method: str, force: bool) -> Voted:
+def _vote(election: EnsembleRun, method: str, force: bool) -> EnsembleResult:
     asked = election.asked(method)
     stem = f"{method}-{election.target}"
     run, made = election.study.run_once(stem, asked, force, lambda folder: election.make(method, folder))
     return _as_voted(run, made, election.notes)
 
 
-def _as_voted(run: RunFolder, made: bool, notes: Sequence[str]) -> Voted:
+def _as_voted(run: RunFolder, made: bool, notes: Sequence[str]) -> EnsembleResult:
     body = artifact.ensemble_body(run.path, artifact.read_header(run.path)[1])
     chooser, metrics = run.chooser(), run.metrics
-    return Voted(
+    return EnsembleResult(
         run=run.name,
         method=body["method"],
         target=run.spec["target"],

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from featx.artifacts import artifact
-from featx.ensembles.combiners import Combiner, Outputs, Vote, like
-from featx.ensembles.cross_fitting import Evidence
+from featx.ensembles.combiners import Combiner, Outputs, VotingMethod, like
+from featx.ensembles.cross_fitting import CrossFitting
 from featx.ensembles.diversity import diversity
-from featx.ensembles.explanation import Overruling, paragraph
+from featx.ensembles.explanation import Disagreements, paragraph
 from featx.ensembles.members import candidates_for, equal_runs, findings, rows_that_choose
 from featx.errors import DataError
 from featx.files.atomic import write_json, write_table
@@ -31,7 +31,7 @@ from featx.tables.truth import Known
 
 
 @dataclass(frozen=True)
-class Election:
+class EnsembleRun:
     """One target, and all that its votes are made from.
 
     Attributes
@@ -56,7 +56,7 @@ class Election:
         return [f"{run} gives the same answers as {other}: they count once" for run, other in self.equal.items()]
 
     @classmethod
-    def of(cls, study: Study, target: str, spec: EnsembleSpec) -> "Election":
+    def of(cls, study: Study, target: str, spec: EnsembleSpec) -> "EnsembleRun":
         """Find the members.
 
         Raises
@@ -87,10 +87,10 @@ class Election:
         return rows_that_choose(self.runs)
 
     @cached_property
-    def evidence(self) -> Evidence:
+    def evidence(self) -> CrossFitting:
         """The same, with what is known of these rows."""
         groups = self.study.groups(self.choosers[0].ids)
-        return Evidence.of(self.choosers, self.known, self.spec, groups)
+        return CrossFitting.of(self.choosers, self.known, self.spec, groups)
 
     @cached_property
     def shared(self) -> dict[str, Any]:
@@ -128,8 +128,8 @@ class Election:
 
     @single_threaded()
     def make(self, method: str, folder: Path) -> None:
-        """Vote on all parts and write the run into `folder`."""
-        vote: Vote = VOTES.get(method)
+        """VotingMethod on all parts and write the run into `folder`."""
+        vote: VotingMethod = VOTES.get(method)
         combiner = self.evidence.learnt(vote)
         voted = self.evidence.cross_fitted(vote)
         rows = self.choosers[0].take(self.evidence.ids)
@@ -154,13 +154,13 @@ class Election:
         }
         artifact.write_ensemble(folder, [run.path for run in kept], header)
 
-    def _explained(self, vote: Vote, voted: Outputs, part: str) -> dict[str, Any]:
+    def _explained(self, vote: VotingMethod, voted: Outputs, part: str) -> dict[str, Any]:
         """Return what stands in ``metrics.json`` beside the scores."""
         names = [run.name for run in self.runs]
         best, ballots = names.index(self.shared["best_member"]), self.evidence.ballots
         facts, rule = self.evidence.facts, self.evidence.decision(vote)
         both = (facts.decided_by(rule), voted), (facts.decided_by(ballots.rule(best)), ballots.outputs[best])
-        overruling = Overruling.of(self.shared["best_member"], *both)
+        overruling = Disagreements.of(self.shared["best_member"], *both)
         adds = dict(zip(names, self.evidence.contributions(vote, voted), strict=True))
         found = self.shared["diversity"]
         return self.shared | {

@@ -7,15 +7,15 @@ import numpy as np
 from scipy.stats import binomtest
 
 from featx.ensembles.combiners import Outputs
-from featx.ensembles.diversity import Diversity, Pair, are_right
+from featx.ensembles.diversity import Diversity, MemberPair, are_right
 from featx.metrics.definitions import decided, guessed
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 SURE = 0.05  # the largest p of a sign test that is not put down to chance
 
 
 @dataclass(frozen=True)
-class Overruling:
+class Disagreements:
     """Where a vote says another thing than its best member; of numbers, where it lies nearer to the truth or farther.
 
     Attributes
@@ -38,7 +38,9 @@ class Overruling:
     p: float
 
     @classmethod
-    def of(cls, member: str, of_vote: tuple[Facts, Outputs], of_best: tuple[Facts, Outputs]) -> "Overruling":
+    def of(
+        cls, member: str, of_vote: tuple[TargetValues, Outputs], of_best: tuple[TargetValues, Outputs]
+    ) -> "Disagreements":
         """Compare a vote with its best member.
 
         Parameters
@@ -60,7 +62,7 @@ class Overruling:
 
 
 def paragraph(
-    facts: Facts, part: str, overruling: Overruling, found: Diversity, contributions: dict[str, float]
+    facts: TargetValues, part: str, overruling: Disagreements, found: Diversity, contributions: dict[str, float]
 ) -> str:
     """Say in words what a vote does against its best member, and what there is to gain.
 
@@ -80,7 +82,7 @@ def paragraph(
     return " ".join([*said, _missed(contributions)])
 
 
-def _against_the_best(of: Overruling, rows: str, numbers: bool) -> str:
+def _against_the_best(of: Disagreements, rows: str, numbers: bool) -> str:
     if not of.n_overruled:
         return f"The vote says of all {of.n} {rows} what its best member says, {of.member}."
     won, lost = of.n_vote_right, of.n_member_right
@@ -98,7 +100,7 @@ def _against_the_best(of: Overruling, rows: str, numbers: bool) -> str:
     return f"{counts}, so it {gain}, {by} (sign test p = {of.p:.2g})."
 
 
-def _most_alike(pairs: Sequence[Pair], facts: Facts) -> str:
+def _most_alike(pairs: Sequence[MemberPair], facts: TargetValues) -> str:
     numbers = facts.kind == "numbers"
     alike = [(pair.all.error_correlation if numbers else pair.all.shared_errors, pair) for pair in pairs]
     known = [(value, pair) for value, pair in alike if value is not None]

@@ -4,11 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import entr
 
-from featx.ensembles.combiners import Ballots, Combiner, Learn, Outputs, Vote, Weighing
+from featx.ensembles.combiners import Combiner, Learn, MemberOutputs, Outputs, VotingMethod, Weighing
 from featx.metrics.definitions import decided
 from featx.specs.ensembling import EnsembleSpec
 from featx.tables.decision_rule import DecisionRule, decided_codes
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 TIE_SHARE = 1e-3  # of one vote: what the members' mean probability weighs, so that it only breaks ties
 LEAST_SURE = 1e-9  # so that members none of which is sure weigh the same
@@ -20,11 +20,11 @@ class Mean(Weighing):
     Examples
     --------
     >>> says = np.array([[[1.0, 0.0]], [[0.5, 0.5]]])
-    >>> Mean(weights=(1, 1)).outputs(Ballots("classes", ("no", "yes"), says)).tolist()
+    >>> Mean(weights=(1, 1)).outputs(MemberOutputs("classes", ("no", "yes"), says)).tolist()
     [[0.75, 0.25]]
     """
 
-    def outputs(self, ballots: Ballots) -> Outputs:
+    def outputs(self, ballots: MemberOutputs) -> Outputs:
         """See `Combiner`."""
         return np.asarray(np.average(ballots.outputs, axis=0, weights=self.weights))
 
@@ -39,24 +39,24 @@ class Majority(Weighing):
     Examples
     --------
     >>> says = np.array([[[0.4, 0.6]], [[0.9, 0.1]]])
-    >>> Majority(weights=(1, 1)).outputs(Ballots("classes", ("no", "yes"), says)).round(2).tolist()
+    >>> Majority(weights=(1, 1)).outputs(MemberOutputs("classes", ("no", "yes"), says)).round(2).tolist()
     [[0.5, 0.5]]
-    >>> Majority(weights=(1, 1)).outputs(Ballots("classes", ("no", "yes"), says)).argmax(1).tolist()
+    >>> Majority(weights=(1, 1)).outputs(MemberOutputs("classes", ("no", "yes"), says)).argmax(1).tolist()
     [0]
     """
 
-    def outputs(self, ballots: Ballots) -> Outputs:
+    def outputs(self, ballots: MemberOutputs) -> Outputs:
         """See `Combiner`."""
         shares = np.average(_guesses(ballots), axis=0, weights=self.weights)
         tie_break = TIE_SHARE / len(ballots)
         return np.asarray((shares + tie_break * ballots.outputs.mean(axis=0)) / (1 + tie_break))
 
-    def decision(self, ballots: Ballots) -> DecisionRule | None:
+    def decision(self, ballots: MemberOutputs) -> DecisionRule | None:
         """Return None: the members' rules are in their decisions already, and most votes decide."""
         return None
 
 
-def _guesses(ballots: Ballots) -> NDArray[np.float64]:
+def _guesses(ballots: MemberOutputs) -> NDArray[np.float64]:
     """(m, n, k) 1 for the class that a member names, or each label; 0 elsewhere."""
     if ballots.kind == "labels":
         return decided(ballots.outputs).astype(np.float64)
@@ -71,13 +71,13 @@ class Confidence(Combiner):
     probability, 1 where it gives one of them all. A member that claims too much is believed too much.
     """
 
-    def outputs(self, ballots: Ballots) -> Outputs:
+    def outputs(self, ballots: MemberOutputs) -> Outputs:
         """See `Combiner`."""
         sure = certainty(ballots) + LEAST_SURE
         return np.asarray((sure * ballots.outputs).sum(axis=0) / sure.sum(axis=0))
 
 
-def certainty(ballots: Ballots) -> NDArray[np.float64]:
+def certainty(ballots: MemberOutputs) -> NDArray[np.float64]:
     """Return (m, n, 1) how sure members are of the class of each row, in [0, 1], or (m, n, t) of each label."""
     said = ballots.outputs
     if ballots.kind == "labels":
@@ -89,7 +89,7 @@ def certainty(ballots: Ballots) -> NDArray[np.float64]:
 class Median(Combiner):
     """The median of the members' numbers: one that is far off does no harm."""
 
-    def outputs(self, ballots: Ballots) -> Outputs:
+    def outputs(self, ballots: MemberOutputs) -> Outputs:
         """See `Combiner`."""
         return np.asarray(np.median(ballots.outputs, axis=0))
 
@@ -97,14 +97,14 @@ class Median(Combiner):
 def equally(combiner: type[Weighing]) -> Learn:
     """Return what gives all members the same weight."""
 
-    def learn(ballots: Ballots, facts: Facts, spec: EnsembleSpec) -> Combiner:
+    def learn(ballots: MemberOutputs, facts: TargetValues, spec: EnsembleSpec) -> Combiner:
         return combiner(weights=(1 / len(ballots),) * len(ballots))
 
     return learn
 
 
-majority = Vote(equally(Majority), Majority, ("classes", "labels"), learns=False)
-soft = Vote(equally(Mean), Mean, learns=False)
-mean = Vote(equally(Mean), Mean, ("numbers",), learns=False)
-median = Vote(lambda ballots, facts, spec: Median(), Median, ("numbers",), learns=False)
-confidence = Vote(lambda ballots, facts, spec: Confidence(), Confidence, ("classes", "labels"), learns=False)
+majority = VotingMethod(equally(Majority), Majority, ("classes", "labels"), learns=False)
+soft = VotingMethod(equally(Mean), Mean, learns=False)
+mean = VotingMethod(equally(Mean), Mean, ("numbers",), learns=False)
+median = VotingMethod(lambda ballots, facts, spec: Median(), Median, ("numbers",), learns=False)
+confidence = VotingMethod(lambda ballots, facts, spec: Confidence(), Confidence, ("classes", "labels"), learns=False)

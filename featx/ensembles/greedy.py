@@ -7,19 +7,19 @@ References
 
 import numpy as np
 
-from featx.ensembles.combiners import Ballots, Combiner, Outputs, Vote
+from featx.ensembles.combiners import Combiner, MemberOutputs, Outputs, VotingMethod
 from featx.ensembles.fixed_rules import Mean
 from featx.ensembles.member_weights import scaled
 from featx.metrics.scores import chosen_metric, merit
 from featx.specs.ensembling import EnsembleSpec
 from featx.specs.head import Metric
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 MOST_PICKS = 30
 PATIENCE = 5  # picks without a gain, after which it ends
 
 
-def select(ballots: Ballots, facts: Facts, spec: EnsembleSpec) -> Combiner:
+def select(ballots: MemberOutputs, facts: TargetValues, spec: EnsembleSpec) -> Combiner:
     """Begin with the best member and add, again and again, the one with which the mean scores best [1]_.
 
     A member may be picked several times, and weighs as often. The best mean on the way is kept, the smallest of
@@ -46,8 +46,8 @@ def select(ballots: Ballots, facts: Facts, spec: EnsembleSpec) -> Combiner:
     return Mean(weights=scaled(kept))
 
 
-def _merit(metric: Metric, facts: Facts, outputs: Outputs) -> float:
+def _merit(metric: Metric, facts: TargetValues, outputs: Outputs) -> float:
     return float(np.nan_to_num(merit(metric, facts, outputs), nan=-np.inf))
 
 
-greedy = Vote(select, Mean)
+greedy = VotingMethod(select, Mean)

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from featx.ensembles.combiners import Ballots, Combiner, Outputs, Vote
+from featx.ensembles.combiners import Combiner, MemberOutputs, Outputs, VotingMethod
 from featx.ensembles.fixed_rules import Mean
 from featx.errors import DataError
 from featx.metrics.definitions import LEAST_PROBABILITY, LESS_IS_BETTER
 from featx.metrics.scores import chosen_metric, merit
 from featx.specs.ensembling import EnsembleSpec
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 Weights = NDArray[np.float64]
 LEAST_WEIGHT = 1e-4  # what weighs less is left out
@@ -24,7 +24,7 @@ def scaled(raw: NDArray[np.floating]) -> tuple[float, ...]:
     return tuple((raw / raw.sum()).tolist())
 
 
-def by_score(ballots: Ballots, facts: Facts, spec: EnsembleSpec) -> Combiner:
+def by_score(ballots: MemberOutputs, facts: TargetValues, spec: EnsembleSpec) -> Combiner:
     """Weigh members by their score; by its inverse where less is better, and by nothing where it is negative.
 
     Of members without any error or loss, these alone count.
@@ -38,7 +38,7 @@ def by_score(ballots: Ballots, facts: Facts, spec: EnsembleSpec) -> Combiner:
     return Mean(weights=scaled(perfect.astype(float) if perfect.any() else -1 / merits))
 
 
-def best_convex(ballots: Ballots, facts: Facts, spec: EnsembleSpec) -> Combiner:
+def best_convex(ballots: MemberOutputs, facts: TargetValues, spec: EnsembleSpec) -> Combiner:
     """Find the weights ≥ 0 of sum 1 whose mean has the least log loss, or of numbers the least squared error.
 
     Both are convex in the weights, so that there is one best value. Each column of numbers counts in units of its
@@ -68,7 +68,7 @@ def best_convex(ballots: Ballots, facts: Facts, spec: EnsembleSpec) -> Combiner:
 Loss = Callable[[Weights], tuple[float, Weights]]  # at some weights, and its gradient
 
 
-def _log_loss(ballots: Ballots, facts: Facts) -> Loss:
+def _log_loss(ballots: MemberOutputs, facts: TargetValues) -> Loss:
     given, counts = _given(ballots.outputs, facts)
 
     def of(weights: Weights) -> tuple[float, Weights]:
@@ -78,7 +78,7 @@ def _log_loss(ballots: Ballots, facts: Facts) -> Loss:
     return of
 
 
-def _given(said: NDArray[np.float64], facts: Facts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _given(said: NDArray[np.float64], facts: TargetValues) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return (r, m) the probabilities given to what happened, and (r,) how much each counts, in all 1."""
     n, k = said.shape[1:]
     weights = np.ones(n) if facts.weights is None else facts.weights
@@ -92,7 +92,7 @@ def _given(said: NDArray[np.float64], facts: Facts) -> tuple[NDArray[np.float64]
     return given.reshape(len(said), -1).T[happened], counts / counts.sum()
 
 
-def _squared_error(ballots: Ballots, facts: Facts) -> Loss:
+def _squared_error(ballots: MemberOutputs, facts: TargetValues) -> Loss:
     unit = facts.y.std(axis=0)
     unit = np.where(unit > 0, unit, 1)
     said: Outputs = (ballots.outputs / unit).reshape(len(ballots), -1).T
@@ -107,5 +107,5 @@ def _squared_error(ballots: Ballots, facts: Facts) -> Loss:
     return of
 
 
-weighted = Vote(by_score, Mean)
-convex = Vote(best_convex, Mean)
+weighted = VotingMethod(by_score, Mean)
+convex = VotingMethod(best_convex, Mean)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from featx.ensembles.cross_fitting import Evidence
+from featx.ensembles.cross_fitting import CrossFitting
 from featx.errors import AlignmentError, DataError, IncompleteError
 from featx.specs.ensembling import EnsembleSpec
 from featx.study.run_folder import RunFolder
-from featx.study.run_warnings import Finding
+from featx.study.run_warnings import RunWarning
 from featx.study.study import Study
 from featx.tables.predictions import Answered
 
@@ -70,12 +70,12 @@ def rows_that_choose(runs: Sequence[RunFolder]) -> list[Answered]:
     return tables
 
 
-def findings(evidence: Evidence, part: str) -> list[Finding]:
+def findings(evidence: CrossFitting, part: str) -> list[RunWarning]:
     """Return what the rows that choose cannot tell."""
     found, facts = [], evidence.facts
     if len(facts) < FEWEST_ROWS:
         found.append(
-            Finding(
+            RunWarning(
                 "few rows",
                 f"{len(facts)} {part} rows cannot tell these runs apart: two differ surely only where 6 rows or more "
                 "speak for one and none for the other; give val more rows",
@@ -87,5 +87,5 @@ def findings(evidence: Evidence, part: str) -> list[Finding]:
     if absent := [name for name, n in zip(facts.names, had, strict=True) if not n]:
         shown = ", ".join(map(repr, absent))
         text = f"no {part} row has {shown}: nothing is known of how runs do there; stratify the split"
-        found.append(Finding("class absent", text))
+        found.append(RunWarning("class absent", text))
     return found

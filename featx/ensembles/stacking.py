@@ -15,11 +15,11 @@ from scipy.special import expit, logit, softmax
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.preprocessing import StandardScaler
 
-from featx.ensembles.combiners import Ballots, Combiner, Outputs, Vote
+from featx.ensembles.combiners import Combiner, MemberOutputs, Outputs, VotingMethod
 from featx.errors import DataError, UnsuitedError
 from featx.specs.base import Spec
 from featx.specs.ensembling import EnsembleSpec
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 Features = NDArray[np.float64]
 EDGE = 1e-3  # probabilities are moved so far from 0 and 1: beyond it, log-odds say more than members know
@@ -83,7 +83,7 @@ class Stack(Combiner):
     names: tuple[str, ...]
     learnt: tuple[Linear | Trees, ...]
 
-    def outputs(self, ballots: Ballots) -> Outputs:
+    def outputs(self, ballots: MemberOutputs) -> Outputs:
         """See `Combiner`."""
         known = ballots.ordered(self.names)
         each = zip(self.learnt, features(known, self.stacker), strict=True)
@@ -101,7 +101,7 @@ class Stack(Combiner):
         return np.asarray(softmax(raw, axis=1) if kind == "classes" else expit(raw))
 
 
-def features(ballots: Ballots, stacker: str) -> list[Features]:
+def features(ballots: MemberOutputs, stacker: str) -> list[Features]:
     """Return what the models see: one (n, f) for all classes, or one for each label or number.
 
     Of classes the log of each probability less the mean log [2]_, of labels the log-odds, for ridge the probabilities
@@ -118,7 +118,7 @@ def features(ballots: Ballots, stacker: str) -> list[Features]:
     return [np.ascontiguousarray(column.T) for column in np.moveaxis(said, 2, 0)]
 
 
-def stack(ballots: Ballots, facts: Facts, spec: EnsembleSpec) -> Combiner:
+def stack(ballots: MemberOutputs, facts: TargetValues, spec: EnsembleSpec) -> Combiner:
     """Learn how to combine the members.
 
     Raises
@@ -137,7 +137,7 @@ def stack(ballots: Ballots, facts: Facts, spec: EnsembleSpec) -> Combiner:
     return Stack(stacker=stacker, names=facts.names, learnt=learnt)
 
 
-def _check_all_occur(facts: Facts) -> None:
+def _check_all_occur(facts: TargetValues) -> None:
     if facts.kind == "numbers":
         return
     shares = facts.y.mean(0) if facts.kind == "labels" else np.bincount(facts.y, minlength=facts.n_outputs) / len(facts)
@@ -152,7 +152,7 @@ def _check_all_occur(facts: Facts) -> None:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class MetaFeatures:
     """What one model learns: (n, f) features, what is known of them, how much each row counts, and of how many classes.
 
     Attributes
@@ -167,22 +167,22 @@ class Lesson:
     n_classes: int
 
 
-def _lessons(ballots: Ballots, facts: Facts, stacker: str) -> list[Lesson]:
+def _lessons(ballots: MemberOutputs, facts: TargetValues, stacker: str) -> list[MetaFeatures]:
     """Return what each model learns; soft labels teach each class by its share."""
     seen = features(ballots, stacker)
     if facts.kind != "classes":
         n_classes = 1 if facts.kind == "labels" else 0
         each = zip(seen, facts.columns, strict=True)
-        return [Lesson(x, column, facts.weights, n_classes) for x, column in each]
+        return [MetaFeatures(x, column, facts.weights, n_classes) for x, column in each]
     (x,) = seen
     if facts.shares is None:
-        return [Lesson(x, facts.y, facts.weights, facts.n_outputs)]
+        return [MetaFeatures(x, facts.y, facts.weights, facts.n_outputs)]
     own = np.ones(len(facts)) if facts.weights is None else facts.weights
     rows, codes = np.nonzero(facts.shares)
-    return [Lesson(x[rows], codes, facts.shares[rows, codes] * own[rows], facts.n_outputs)]
+    return [MetaFeatures(x[rows], codes, facts.shares[rows, codes] * own[rows], facts.n_outputs)]
 
 
-def _logistic(lesson: Lesson) -> Linear:
+def _logistic(lesson: MetaFeatures) -> Linear:
     scaler = StandardScaler().fit(lesson.x)
     model = LogisticRegression(C=STRENGTH, max_iter=1000)
     model.fit(scaler.transform(lesson.x), lesson.y, sample_weight=lesson.weights)
@@ -192,14 +192,14 @@ def _logistic(lesson: Lesson) -> Linear:
     return Linear.of(scaler, coef, intercept)
 
 
-def _ridge(lesson: Lesson) -> Linear:
+def _ridge(lesson: MetaFeatures) -> Linear:
     scaler = StandardScaler().fit(lesson.x)
     y = np.eye(lesson.n_classes)[lesson.y] if lesson.n_classes > 1 else lesson.y
     model = RidgeCV(ALPHAS).fit(scaler.transform(lesson.x), y, sample_weight=lesson.weights)
     return Linear.of(scaler, np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_))
 
 
-def _xgboost(lesson: Lesson) -> Trees:
+def _xgboost(lesson: MetaFeatures) -> Trees:
     import xgboost
 
     objectives: dict[int, dict[str, Any]]
@@ -210,4 +210,4 @@ def _xgboost(lesson: Lesson) -> Trees:
     return Trees(model=grown.save_raw("json").decode())
 
 
-stacking = Vote(stack, Stack)
+stacking = VotingMethod(stack, Stack)

@@ -25,7 +25,7 @@ from featx.metrics.scores import aligned
 from featx.specs.head import Metric
 from featx.tables.ids import Ids
 from featx.tables.predictions import Answered
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 from featx.tables.truth import Known
 
 FEWEST = 30  # units: on fewer no draw says how another sample would have come out
@@ -210,13 +210,13 @@ def _rows_of(run: str, table: Answered, ids: Ids) -> Answered:
         raise AlignmentError(f"{run}: {error}; make the run again with '--force'") from error
 
 
-def drawable(facts: Facts) -> list[str]:
+def drawable(facts: TargetValues) -> list[str]:
     """Return the scores that are worth drawing again: areas of many classes over many rows would take minutes."""
     is_large = facts.n_outputs * len(facts) > MOST_RANKED
     return [name for name, of in scores_of(facts).items() if not (is_large and isinstance(of, Ranked))]
 
 
-def _by_rows(pairs: Sequence[tuple[Facts, Floats]]) -> list[float]:
+def _by_rows(pairs: Sequence[tuple[TargetValues, Floats]]) -> list[float]:
     first, *others = (right(facts, outputs).astype(bool) for facts, outputs in pairs)
     return [float(mcnemar_midp((other & ~first).sum(), (first & ~other).sum())) for other in others]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from featx.artifacts.artifact import BODIES, beneath, read_header
-from featx.embeddings.throughput import AGREEMENT, known_paces, seconds_an_image
+from featx.embeddings.throughput import AGREEMENT, recorded_throughputs, seconds_per_image
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
 
@@ -92,7 +92,7 @@ def _fit_s(run: RunFolder) -> float | None:
 
 def _images_per_s(study: Study, runs: list[RunFolder], embeddings: set[str]) -> float | None:
     each = [_answer_s(run) for run in runs]
-    seconds = _total([*each, seconds_an_image(known_paces(study.cache.notes), embeddings)])
+    seconds = _total([*each, seconds_per_image(recorded_throughputs(study.cache.notes), embeddings)])
     return 1 / seconds if seconds else None
 
 

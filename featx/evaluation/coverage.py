@@ -13,7 +13,7 @@ from featx.metrics.definitions import guessed, right
 from featx.metrics.scores import aligned
 from featx.tables.ids import Ids
 from featx.tables.predictions import Answered
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 from featx.tables.truth import Known
 
 Floats = NDArray[np.float64]
@@ -21,7 +21,7 @@ Groups = Callable[[Ids], NDArray[Any] | None]  # what a split keeps whole, of th
 
 
 @dataclass(frozen=True)
-class Beliefs:
+class CoverageCheck:
     """What to add to the scores.
 
     Attributes
@@ -61,13 +61,15 @@ class Beliefs:
         scores = ConformityScores.of(facts, outputs, groups(table.ids))
         return self._covering(scores, limits[None], facts, outputs) | self._abstaining(facts, outputs)
 
-    def _covering(self, scores: ConformityScores, limits: Floats, facts: Facts, outputs: Floats) -> dict[str, float]:
+    def _covering(
+        self, scores: ConformityScores, limits: Floats, facts: TargetValues, outputs: Floats
+    ) -> dict[str, float]:
         covered = scores.covered(limits)
         if facts.kind == "numbers":
             return {"covered": covered, "interval_width": float(2 * limits.mean())}
         return {"covered": covered, "set_size": float(in_sets(outputs, limits).sum(1).mean())}
 
-    def _abstaining(self, facts: Facts, outputs: Floats) -> dict[str, float]:
+    def _abstaining(self, facts: TargetValues, outputs: Floats) -> dict[str, float]:
         if self.abstain_below is None:
             return {}
         if facts.kind != "classes":

@@ -11,16 +11,16 @@ from pydantic import BaseModel
 from featx.errors import IncompleteError
 from featx.evaluation.comparison import Comparison, compare
 from featx.evaluation.cost import cost_of
-from featx.evaluation.coverage import Beliefs
+from featx.evaluation.coverage import CoverageCheck
 from featx.evaluation.group_membership import groupings
-from featx.evaluation.group_scores import Answers, Grouping, biases, for_whom
+from featx.evaluation.group_scores import Grouping, GroupPredictions, biases, for_whom
 from featx.evaluation.leaks import Copies, copied
 from featx.evaluation.verdicts import Recommendation, chosen_run, evidence_text, has_failed, recommend
 from featx.file_names import file_name
 from featx.files.atomic import sha256_of
 from featx.files.seals import SEAL, read_sealed, write_sealed
 from featx.metrics.scores import aligned, confusion, per_class, per_label, score, scores
-from featx.progress import Watch, unwatched
+from featx.progress import ProgressCallback, no_progress
 from featx.specs.head import Metric
 from featx.specs.recipe import Recipe
 from featx.study.run_folder import PREDICTIONS, RunFolder
@@ -31,13 +31,13 @@ from featx.tables.truth import Known, Truth
 
 
 @dataclass(frozen=True)
-class Row:
+class RunEvaluation:
     """One run's scores on one part.
 
     Attributes
     ----------
     scores
-        See `featx.metrics.scores.scores`, `Beliefs` and `featx.evaluation.leaks.Copies.score_without`.
+        See `featx.metrics.scores.scores`, `CoverageCheck` and `featx.evaluation.leaks.Copies.score_without`.
     accuracy_low, accuracy_high
         That of `intervals`, of classes.
     per_class
@@ -129,7 +129,7 @@ class Evaluation:
     target: str
     classes: list[str]
     part: str
-    rows: list[Row]
+    rows: list[RunEvaluation]
     chosen: str
     chosen_by: str
     n_looks: int
@@ -160,7 +160,7 @@ class Evaluation:
     def from_dict(cls, fields: dict[str, Any]) -> "Evaluation":
         """Undo `dataclasses.asdict`."""
         groupings = [Grouping.from_dict(one) for one in fields.get("groupings", [])]
-        return cls(**fields | {"rows": [Row(**row) for row in fields["rows"]], "groupings": groupings})
+        return cls(**fields | {"rows": [RunEvaluation(**row) for row in fields["rows"]], "groupings": groupings})
 
 
 class FinalTable(BaseModel):
@@ -178,7 +178,7 @@ def evaluate(  # noqa: PLR0913 (all but the first are options by name, one each 
     coverage: float | None = None,
     abstain_below: float | None = None,
     who: str | None = None,
-    watch: Watch = unwatched,
+    progress: ProgressCallback = no_progress,
 ) -> list[Evaluation]:
     """Score all finished runs, one table a target.
 
@@ -203,8 +203,8 @@ def evaluate(  # noqa: PLR0913 (all but the first are options by name, one each 
         there are no test rows.
     """
     study = Study.open(recipe)
-    beliefs = Beliefs(coverage, abstain_below)
-    copies = copied(study, watch)
+    beliefs = CoverageCheck(coverage, abstain_below)
+    copies = copied(study, progress)
     return [_evaluate(study, name, final, beliefs, copies, who) for name in _with_runs(study, target)]
 
 
@@ -218,7 +218,7 @@ def _with_runs(study: Study, target: str | None) -> list[str]:
 
 
 def _evaluate(  # noqa: PLR0913 (as `evaluate`)
-    study: Study, target: str, final: bool, beliefs: Beliefs, copies: Copies, who: str | None
+    study: Study, target: str, final: bool, beliefs: CoverageCheck, copies: Copies, who: str | None
 ) -> Evaluation:
     runs = study.runs(target)
     truth = study.labels(target)
@@ -337,13 +337,13 @@ def _final_file(study: Study, target: str) -> Path:
     return study.folder / f"{file_name(f'final-{target}', study.final_state(target)[:8])}.json"
 
 
-def _row(run: RunFolder, table: Answered, truth: Known, more: dict[str, float]) -> Row:
+def _row(run: RunFolder, table: Answered, truth: Known, more: dict[str, float]) -> RunEvaluation:
     found = scores(truth, table) | more
     if not (isinstance(truth, Truth) and isinstance(table, Predictions)):
         each = per_label(truth, table) if truth.kind == "labels" else []
-        return Row(run.name, run.is_ensemble, found, float("nan"), float("nan"), each, [], run.marks)
+        return RunEvaluation(run.name, run.is_ensemble, found, float("nan"), float("nan"), each, [], run.marks)
     counts, nan = confusion(truth, table).tolist(), float("nan")
-    return Row(run.name, run.is_ensemble, found, nan, nan, per_class(truth, table), counts, run.marks)
+    return RunEvaluation(run.name, run.is_ensemble, found, nan, nan, per_class(truth, table), counts, run.marks)
 
 
 def _compared(found: Evaluation, compared: Comparison, advice: Recommendation) -> Evaluation:
@@ -379,7 +379,7 @@ def _compared(found: Evaluation, compared: Comparison, advice: Recommendation) -
     )
 
 
-def _relation(compared: Comparison, row: Row) -> str:
+def _relation(compared: Comparison, row: RunEvaluation) -> str:
     """Return how a run relates to the chosen one; a run whose training failed is never equivalent."""
     relation = compared.relation(row.run)
     if relation == "equivalent" and has_failed(row.marks):
@@ -394,7 +394,9 @@ def _for_whom(study: Study, found: Evaluation, tables: Mapping[str, Answered], k
     if not members:
         return found
     units, may_choose = study.groups(ids), found.part != "test"
-    answers = {run: Answers(*aligned(known, table.take(ids)), units, may_choose) for run, table in tables.items()}
+    answers = {
+        run: GroupPredictions(*aligned(known, table.take(ids)), units, may_choose) for run, table in tables.items()
+    }
     rows = [
         replace(row, biases={name: list(two) for name, two in biases(answers[row.run], members).items()})
         for row in found.rows

@@ -19,7 +19,7 @@ NOBODY = -1
 
 
 @dataclass(frozen=True)
-class Members:
+class GroupMembership:
     """Who is of which group.
 
     Attributes
@@ -49,7 +49,7 @@ class Members:
         return np.asarray(self.codes == group)
 
 
-def members(name: str, column: "pd.Series[Any]") -> Members:
+def members(name: str, column: "pd.Series[Any]") -> GroupMembership:
     """Return who is of which group by one column.
 
     Numbers with more than ten different values are cut in fifths; names that hold numbers (``20-40``) have an order.
@@ -65,7 +65,7 @@ def members(name: str, column: "pd.Series[Any]") -> Members:
     texts = column.map(category_text).to_numpy(object)
     found = sorted(set(texts[~missing]), key=_place)
     ordered = len(found) > 1 and all(NUMBER.search(text) for text in found)
-    return Members(name, _codes(texts, missing, found), tuple(found), ordered)
+    return GroupMembership(name, _codes(texts, missing, found), tuple(found), ordered)
 
 
 def _place(text: str) -> tuple[float, float, str]:
@@ -81,18 +81,20 @@ def _codes(values: NDArray[Any], missing: NDArray[np.bool_], groups: list[Any]) 
     return np.where(missing, NOBODY, at).astype(np.intp)
 
 
-def _of_numbers(name: str, values: NDArray[np.float64], missing: NDArray[np.bool_]) -> Members:
+def _of_numbers(name: str, values: NDArray[np.float64], missing: NDArray[np.bool_]) -> GroupMembership:
     known = np.unique(values[~missing])
     if len(known) <= MOST_VALUES:
-        return Members(name, _codes(values, missing, list(known)), tuple(map(category_text, known.tolist())), True)
+        return GroupMembership(
+            name, _codes(values, missing, list(known)), tuple(map(category_text, known.tolist())), True
+        )
     edges = np.unique(np.quantile(values[~missing], np.linspace(0, 1, FIFTHS + 1)[1:-1]))
     texts = [f"{edge:.4g}" for edge in edges]
     names = (f"<{texts[0]}", *map("–".join, pairwise(texts)), f"≥{texts[-1]}")
     codes = np.where(missing, NOBODY, np.searchsorted(edges, values, side="right"))
-    return Members(name, codes.astype(np.intp), names, True)
+    return GroupMembership(name, codes.astype(np.intp), names, True)
 
 
-def groupings(columns: Mapping[str, "pd.Series[Any]"]) -> Iterator[Members]:
+def groupings(columns: Mapping[str, "pd.Series[Any]"]) -> Iterator[GroupMembership]:
     """Yield the grouping of each column, then those where two of them meet."""
     singles = [members(name, column) for name, column in columns.items()]
     yield from singles
@@ -100,13 +102,13 @@ def groupings(columns: Mapping[str, "pd.Series[Any]"]) -> Iterator[Members]:
         yield _meeting(first, second)
 
 
-def _meeting(first: Members, second: Members) -> Members:
+def _meeting(first: GroupMembership, second: GroupMembership) -> GroupMembership:
     """Return the combinations of two groupings that some row has."""
     pairs = first.codes * len(second.groups) + second.codes
     pairs = np.where(first.known & second.known, pairs, NOBODY)
     found = [pair for pair in np.unique(pairs) if pair != NOBODY]
     names = [divmod(int(pair), len(second.groups)) for pair in found]
-    return Members(
+    return GroupMembership(
         f"{first.name} × {second.name}",
         _codes(pairs, pairs == NOBODY, found),
         tuple(f"{first.groups[a]} × {second.groups[b]}" for a, b in names),

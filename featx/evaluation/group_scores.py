@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.evaluation.comparison import SIGNIFICANT, drawable
-from featx.evaluation.group_membership import Members
+from featx.evaluation.group_membership import GroupMembership
 from featx.evaluation.group_tests import apart_by_chance, errors, own_thresholds
 from featx.evaluation.intervals import Resamples, drawn_scores, intervals
 from featx.evaluation.paired_tests import holm
 from featx.metrics.definitions import Floats, Scorer, guessed, is_better_less
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 FEWEST = 20  # rows of a group that is compared
 # Number of units, as patients are, of a group that is compared: fewer show neither an interval nor a difference.
@@ -107,7 +107,7 @@ class Grouping:
 
 
 @dataclass(frozen=True)
-class Answers:
+class GroupPredictions:
     """What a run said of rows whose truth is known.
 
     Attributes
@@ -118,7 +118,7 @@ class Answers:
         Whether these rows may choose thresholds; test rows may not.
     """
 
-    facts: Facts
+    facts: TargetValues
     outputs: Floats
     units: NDArray[Any] | None = None
     may_choose: bool = True
@@ -138,12 +138,12 @@ class Answers:
         """Whether there are two classes."""
         return self.facts.kind == "classes" and self.facts.n_outputs == 2
 
-    def plain(self) -> "Answers":
+    def plain(self) -> "GroupPredictions":
         """Return the same, all rows counting alike."""
-        return Answers(replace(self.facts, weights=None), self.outputs, self.units, self.may_choose)
+        return GroupPredictions(replace(self.facts, weights=None), self.outputs, self.units, self.may_choose)
 
 
-def for_whom(answers: Answers, members: Sequence[Members]) -> list[Grouping]:
+def for_whom(answers: GroupPredictions, members: Sequence[GroupMembership]) -> list[Grouping]:
     """Return the groups' scores of each grouping, and flag those that pay.
 
     Parameters
@@ -172,13 +172,13 @@ def for_whom(answers: Answers, members: Sequence[Members]) -> list[Grouping]:
     return found
 
 
-def _largest(each: Members) -> list[int]:
+def _largest(each: GroupMembership) -> list[int]:
     """Return the groups that are shown, in their order."""
     sizes = np.bincount(each.codes[each.known], minlength=len(each.groups))
     return sorted(np.argsort(-sizes, kind="stable")[: min(MOST_GROUPS, int((sizes > 0).sum()))].tolist())
 
 
-def _compared(each: Members, which: Sequence[int], units: NDArray[np.intp]) -> list[int]:
+def _compared(each: GroupMembership, which: Sequence[int], units: NDArray[np.intp]) -> list[int]:
     """Return the groups of which there are rows and units enough, inside and outside of them."""
     return [
         group
@@ -190,13 +190,13 @@ def _compared(each: Members, which: Sequence[int], units: NDArray[np.intp]) -> l
     ]
 
 
-def _tested(each: Members, compared: list[int]) -> list[int]:
+def _tested(each: GroupMembership, compared: list[int]) -> list[int]:
     """Return the groups whose tests differ: each of two groups that hold all rows is apart from the other one only."""
     is_pair = len(compared) == 2 and np.isin(each.codes[each.known], compared).all()
     return compared[:1] if is_pair else compared
 
 
-def _p(answers: Answers, each: Members, which: Sequence[int]) -> list[float]:
+def _p(answers: GroupPredictions, each: GroupMembership, which: Sequence[int]) -> list[float]:
     """Return for each group the p of errors like those of the other rows with a value."""
     known = each.known
     wrong = errors(answers.facts, answers.outputs)
@@ -205,7 +205,11 @@ def _p(answers: Answers, each: Members, which: Sequence[int]) -> list[float]:
 
 
 def _grouping(
-    answers: Answers, each: Members, which: Sequence[int], p_holm: dict[int, float], resamples: Resamples
+    answers: GroupPredictions,
+    each: GroupMembership,
+    which: Sequence[int],
+    p_holm: dict[int, float],
+    resamples: Resamples,
 ) -> Grouping:
     facts, name = answers.facts, answers.score
     wrong = errors(facts, answers.outputs)
@@ -246,7 +250,7 @@ def _spread(values: Floats, overall: float) -> tuple[float, float]:
     return float(np.ptp(values)), float(np.abs(values - overall).mean())
 
 
-def biases(answers: Answers, members: Sequence[Members]) -> dict[str, tuple[float, float]]:
+def biases(answers: GroupPredictions, members: Sequence[GroupMembership]) -> dict[str, tuple[float, float]]:
     """Return the largest difference and the mean deviation of each grouping with two groups to compare."""
     wrong = errors(answers.facts, answers.outputs)
     found = {}
@@ -258,7 +262,7 @@ def biases(answers: Answers, members: Sequence[Members]) -> dict[str, tuple[floa
     return found
 
 
-def _with_bias(found: Grouping, each: Members, wrong: Floats) -> Grouping:
+def _with_bias(found: Grouping, each: GroupMembership, wrong: Floats) -> Grouping:
     """Add how far the compared groups lie apart."""
     compared = [group for group in found.groups if group.is_compared]
     if len(compared) < 2:
@@ -279,7 +283,9 @@ def _with_bias(found: Grouping, each: Members, wrong: Floats) -> Grouping:
     )
 
 
-def _with_thresholds(found: Grouping, answers: Answers, each: Members, which: Sequence[int]) -> Grouping:
+def _with_thresholds(
+    found: Grouping, answers: GroupPredictions, each: GroupMembership, which: Sequence[int]
+) -> Grouping:
     """Add what thresholds of their own would change."""
     thresholds, is_right = own_thresholds(each.codes, answers.facts.y, answers.outputs[:, 1], FEWEST)
     groups = [

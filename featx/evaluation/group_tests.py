@@ -9,7 +9,7 @@ from scipy.special import ndtr
 
 from featx.evaluation.unit_permutations import UnitErrors, unit_permutation_p
 from featx.metrics.definitions import FEWEST_DECIDED, right
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 Floats = NDArray[np.float64]
 N_SHUFFLES = 2000
@@ -17,7 +17,7 @@ N_FOLDS = 5
 CHUNK = 2**20  # shuffled errors that are held at a time
 
 
-def errors(facts: Facts, outputs: Floats) -> Floats:
+def errors(facts: TargetValues, outputs: Floats) -> Floats:
     """(n,) how wrong each row is: 0 or 1 of a class, the share of labels, the mean absolute error of numbers."""
     if facts.kind == "numbers":
         return np.asarray(np.abs(outputs - facts.y).mean(1))

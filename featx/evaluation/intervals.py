@@ -17,7 +17,7 @@ from scipy import sparse
 from scipy.special import ndtri, stdtrit
 
 from featx.metrics.definitions import Scorer
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -188,7 +188,7 @@ def unseen_interval(
     return {name: (min(some), max(some)) for name, some in values.items()}
 
 
-def _extreme_outputs(facts: Facts, outputs: Floats) -> tuple[Floats, Floats]:
+def _extreme_outputs(facts: TargetValues, outputs: Floats) -> tuple[Floats, Floats]:
     """Return the best and the worst outputs for some rows; of numbers, the other end of the range of all values."""
     if facts.kind == "labels":
         return np.asarray(facts.y, dtype=np.float64), np.asarray(1.0 - facts.y)

@@ -14,7 +14,7 @@ from featx.embeddings.near_copies import find_near_copies
 from featx.files.atomic import write_table
 from featx.metrics.definitions import LESS_IS_BETTER
 from featx.metrics.scores import score
-from featx.progress import Watch, unwatched
+from featx.progress import ProgressCallback, no_progress
 from featx.specs.head import Metric
 from featx.specs.recipe import Recipe
 from featx.study.study import Study
@@ -30,7 +30,7 @@ SHOWN = 3  # images that a warning names
 
 
 @dataclass(frozen=True)
-class Pair:
+class CopyPair:
     """An image and its copy in another part.
 
     Attributes
@@ -42,7 +42,7 @@ class Pair:
     kind
         ``exact``: the same file content; ``near``: encoded again, resized or a little changed.
     similarity
-        See `featx.embeddings.copies.Looks.similarity`; 1 of exact ones.
+        See `featx.embeddings.copies.ThumbnailHashes.similarity`; 1 of exact ones.
     labels
         Target → the two labels; those of test rows are left out while they are sealed.
     """
@@ -62,7 +62,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Torn:
+class SplitGroup:
     """Groups of one column of ``[groups]`` that stand in several parts.
 
     Attributes
@@ -104,9 +104,9 @@ class Leaks:
     """
 
     recipe: str
-    pairs: list[Pair]
+    pairs: list[CopyPair]
     n_images: dict[str, int]
-    groups: list[Torn]
+    groups: list[SplitGroup]
     n_unseen: int
     n_unembedded: int
     n_uncompared: int
@@ -114,12 +114,14 @@ class Leaks:
     file: str
 
     @property
-    def disagreeing(self) -> list[Pair]:
+    def disagreeing(self) -> list[CopyPair]:
         """Pairs with labels that differ."""
         return [pair for pair in self.pairs if pair.disagreeing]
 
 
-def leaks(recipe: str | Path | Recipe | None = None, *, final: bool = False, watch: Watch = unwatched) -> Leaks:
+def leaks(
+    recipe: str | Path | Recipe | None = None, *, final: bool = False, progress: ProgressCallback = no_progress
+) -> Leaks:
     """Find images that have copies in another part, and groups that are torn.
 
     Parameters
@@ -135,7 +137,7 @@ def leaks(recipe: str | Path | Recipe | None = None, *, final: bool = False, wat
         there are no test rows to open.
     """
     study = Study.open(recipe)
-    copies = copied(study, watch)
+    copies = copied(study, progress)
     labels = {target: _label_texts(study.labels(target)) for target in study.recipe.targets}
     if final:
         for target in labels:
@@ -144,7 +146,7 @@ def leaks(recipe: str | Path | Recipe | None = None, *, final: bool = False, wat
     pairs = []
     for row in copies.frame.to_dict("records"):
         both = {target: (texts.get(row["id"]), texts.get(row["copy"])) for target, texts in labels.items()}
-        pairs.append(Pair(**{str(column): value for column, value in row.items()}, labels=both))
+        pairs.append(CopyPair(**{str(column): value for column, value in row.items()}, labels=both))
     return Leaks(
         recipe=study.recipe.name,
         pairs=pairs,
@@ -218,9 +220,9 @@ class Copies:
         ]
 
 
-def copied(study: Study, watch: Watch = unwatched) -> Copies:
+def copied(study: Study, progress: ProgressCallback = no_progress) -> Copies:
     """Return all images that have copies in another part."""
-    near = find_near_copies(study, watch)
+    near = find_near_copies(study, progress)
     rows = _rows(study)
     pairs = pd.DataFrame([*_exact(rows), *_near(rows, near.pairs)], columns=COLUMNS)
     pairs = pairs.sort_values(["kind", "similarity", "id", "copy"], ascending=[True, False, True, True])
@@ -269,7 +271,7 @@ def _pairs(
         yield name, one[1], copy, other[1], kind, similarity
 
 
-def torn_groups(study: Study) -> Iterator[Torn]:
+def torn_groups(study: Study) -> Iterator[SplitGroup]:
     """Yield the columns of ``[groups]`` that look like an identity and have groups in several parts."""
     for name, column in study.recipe.groups.items():
         ids = np.concatenate([study.ids(part) for part in PARTS])
@@ -280,7 +282,7 @@ def torn_groups(study: Study) -> Iterator[Torn]:
         n_parts = study.split.reindex(ids).reset_index(drop=True).groupby(groups).nunique()
         torn = n_parts.index[n_parts > 1]
         if len(torn):
-            yield Torn(name, column, n_groups, len(torn), str(torn[0]))
+            yield SplitGroup(name, column, n_groups, len(torn), str(torn[0]))
 
 
 def _label_texts(known: Known) -> dict[str, str]:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from featx.artifacts import skops_format
 from featx.artifacts.artifact import BODIES, Header, ensemble_body, load_head, read_header
-from featx.artifacts.export_card import Format, Parity, Passport, passport_file
-from featx.artifacts.outputs import answers_of
+from featx.artifacts.export_card import ExportCard, Format, Parity, card_file
+from featx.artifacts.outputs import predict_outputs
 from featx.artifacts.rescoring import rescored
 from featx.embeddings.groups import NetworkGroup, network_groups
 from featx.embeddings.read import read_embeddings
@@ -21,7 +21,7 @@ from featx.embeddings.workers import Decoder
 from featx.errors import DataError, MissingExtraError
 from featx.files.atomic import sha256_of, whole_file, write_text
 from featx.predictors.models import load
-from featx.progress import Watch, unwatched
+from featx.progress import ProgressCallback, no_progress
 from featx.registry import suggestion
 from featx.specs.embedding import Reduced, ResolvedEmbedding
 from featx.specs.recipe import Recipe
@@ -64,7 +64,7 @@ def export(
     recipe: str | Path | Recipe | None = None,
     *,
     out: str | Path = ".",
-    watch: Watch = unwatched,
+    progress: ProgressCallback = no_progress,
 ) -> list[Exported]:
     """Write a head or a network for other software.
 
@@ -106,7 +106,7 @@ def export(
         raise DataError(f"{found.name} is a network; expected '--format onnx', found {file_format!r}")
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    task = _Export(study, found, header, folder, watch)
+    task = _Export(study, found, header, folder, progress)
     if file_format == "onnx":
         _check_onnx()
         return [task.onnx_head(), task.onnx_whole()] if header.kind == "head" else [task.onnx_whole()]
@@ -125,7 +125,7 @@ class _Export:
     run: RunFolder
     header: Header
     folder: Path
-    watch: Watch
+    progress: ProgressCallback
 
     def onnx_head(self) -> Exported:
         """Write the head alone."""
@@ -188,7 +188,7 @@ class _Export:
     def _copied(self, file: Path, file_format: Format, model: Any) -> Exported:
         names = [one.request.name for one in self.header.embeddings]
         inputs = {"x": {"type": "float32", "shape": [ROWS, self.header.n_features], "embeddings": names}}
-        answers = answers_of(model, self._x(), self.header.answers)
+        answers = predict_outputs(model, self._x(), self.header.answers)
         return self._finished("head", file, file_format, inputs, answers)
 
     def _finished(
@@ -207,7 +207,7 @@ class _Export:
             why=REDUCED if what == "whole" and self._is_reduced else "",
         )
         outputs = {"answers": {"shape": list(self._shape), "kind": self.header.answers, "names": self.header.names}}
-        passport = Passport(
+        passport = ExportCard(
             run=self.run.name,
             file_format=file_format,
             sha256=sha256_of(file),
@@ -216,8 +216,8 @@ class _Export:
             parity=parity,
             header=self.header,
         )
-        write_text(passport_file(file), passport.model_dump_json(indent=2))
-        return Exported(self.run.name, what, str(file), str(passport_file(file)), file.stat().st_size, parity)
+        write_text(card_file(file), passport.model_dump_json(indent=2))
+        return Exported(self.run.name, what, str(file), str(card_file(file)), file.stat().st_size, parity)
 
     def _head(self) -> Any:
         return load_head(self.run.path, self.header)
@@ -261,12 +261,12 @@ class _Export:
             for name, group in takes.items()
         }
         for start in range(0, len(rows), BATCH):
-            self.watch("compare", start, len(rows))
+            self.progress("compare", start, len(rows))
             some = slice(start, start + BATCH)
             places = list(zip(rows.digests[some], rows.uris[some], strict=True))
             pixels = {name: np.stack([_pixels(decoder, *one) for one in places]) for name, decoder in decoders.items()}
             yield session.run(None, pixels)[0]
-        self.watch("compare", len(rows), len(rows))
+        self.progress("compare", len(rows), len(rows))
 
 
 def _pixels(decoder: Decoder, digest: str, uri: str) -> NDArray[np.uint8]:

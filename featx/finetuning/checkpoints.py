@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from featx.artifacts.artifact import (
     ANSWERS,
     BODIES,
-    Golden,
+    GoldenInputs,
     check_golden,
     checked_body,
     read_header,
@@ -33,7 +33,7 @@ GOLDEN_IMAGES = 2
 GOLDEN_TOLERANCE = 1e-3  # of a probability, or of the size of a number: between machines convolutions differ
 
 
-class Answers(nn.Module):
+class NetworkOutputs(nn.Module):
     """Raw outputs to probabilities (b, k), or to numbers (b, t) as people give them."""
 
     offset: Tensor
@@ -83,7 +83,7 @@ class CheckpointBody(nn.Module):
             _put(self, name, unit)
         self.pooled = _Pooled(network.layers)
         self.new_layers = network.layers
-        self.add_module(ANSWERS, Answers(spec))
+        self.add_module(ANSWERS, NetworkOutputs(spec))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the answers for normalised pixels."""
@@ -146,7 +146,7 @@ def write_network(folder: Path, network: FinetunedNetwork, spec: NetworkSpec, he
     body = CheckpointBody(network, spec)
     save_file({name: value.cpu().contiguous() for name, value in body.state_dict().items()}, folder / BODIES["network"])
     outputs = golden_answers(body, spec)
-    golden = Golden(inputs="", outputs=tuple(tuple(map(float, row)) for row in outputs))
+    golden = GoldenInputs(inputs="", outputs=tuple(tuple(map(float, row)) for row in outputs))
     write_header(folder, kind="network", golden=golden, network=spec, n_features=0, embeddings=(), **header)
 
 

@@ -13,9 +13,9 @@ from featx.embeddings.devices import device_named, gpu_names
 from featx.embeddings.near_copies import find_near_copies
 from featx.errors import DataError, DeviceError, MissingExtraError
 from featx.finetuning.grid_search import AfterEpoch, search
-from featx.finetuning.phase_inputs import Supply
-from featx.finetuning.training_run import Finetuned, Job, run_job, stopped_run
-from featx.progress import Watch, unwatched
+from featx.finetuning.phase_inputs import PhaseInputs
+from featx.finetuning.training_run import FinetuningJob, FinetuningResult, run_job, stopped_run
+from featx.progress import ProgressCallback, no_progress
 from featx.specs.base import fingerprint
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec
@@ -36,8 +36,8 @@ def finetune(  # noqa: PLR0913 - one keyword for each thing that a recipe says a
     engine: EngineSpec | None = None,
     force: bool = False,
     tensorboard: bool = False,
-    watch: Watch = unwatched,
-) -> list[Finetuned]:
+    progress: ProgressCallback = no_progress,
+) -> list[FinetuningResult]:
     """Train networks, the layers that do not change from the cache.
 
     Parameters
@@ -74,18 +74,18 @@ def finetune(  # noqa: PLR0913 - one keyword for each thing that a recipe says a
     whole epoch when it is asked for again.
     """
     study = Study.open(recipe)
-    find_near_copies(study, watch)
+    find_near_copies(study, progress)
     said = {"strategy": strategies, "lr": lrs, "epochs": [epochs] if epochs else [], "backbone": backbones}
     changes = {key: list(values) for key, values in said.items() if values}
     sections = [Grid(tuple(specs), trials)] if specs else grids(study.recipe, trials)
     sections = [replace(one, specs=varied(one.specs, changes)) for one in sections]
     engine = engine or study.recipe.extraction
     _check_machine(engine, tensorboard)
-    supply = _supply(study, engine, watch)
+    supply = _supply(study, engine, progress)
     differing = _differing([spec for one in sections for spec in one.specs])
     runs = []
     for name in study.of_kind(("classes", "numbers"), target):
-        shared = Job(study, name, FinetuneSpec(), engine, supply, differing, tensorboard, force, watch)
+        shared = FinetuningJob(study, name, FinetuneSpec(), engine, supply, differing, tensorboard, force, progress)
         found = [run for grid in sections for run in _of_grid(grid, shared)]
         runs += sorted(found, key=lambda run: -_merit(run))
     return runs
@@ -99,7 +99,7 @@ def _check_machine(engine: EngineSpec, tensorboard: bool) -> None:
         raise DeviceError(f"gpus = {engine.gpus}, torch sees {here}; say fewer")
 
 
-def _merit(run: Finetuned) -> float:
+def _merit(run: FinetuningResult) -> float:
     """Return what runs of a target are ordered by; stopped ones come last."""
     if not run.path:
         return -math.inf
@@ -114,13 +114,13 @@ class Grid:
     trials: int | None = None
 
 
-def _of_grid(grid: Grid, shared: Job) -> list[Finetuned]:
+def _of_grid(grid: Grid, shared: FinetuningJob) -> list[FinetuningResult]:
     """Make a grid's runs."""
     jobs = {spec.fingerprint(): replace(shared, spec=spec) for spec in grid.specs}
     if grid.trials is None or grid.trials >= len(jobs):
         return [run_job(job) for job in jobs.values()]
 
-    def attempt(spec: FinetuneSpec, after_epoch: AfterEpoch) -> tuple[Finetuned, float]:
+    def attempt(spec: FinetuneSpec, after_epoch: AfterEpoch) -> tuple[FinetuningResult, float]:
         run = run_job(replace(jobs[spec.fingerprint()], after_epoch=after_epoch))
         return run, run.held_loss
 
@@ -162,11 +162,11 @@ def _without_phases(spec: FinetuneSpec, key: str) -> dict[str, Any]:
     return fields
 
 
-def _supply(study: Study, engine: EngineSpec, watch: Watch) -> Supply:
+def _supply(study: Study, engine: EngineSpec, progress: ProgressCallback) -> PhaseInputs:
     ids = {part: study.ids(part) for part in ("train", "val", "test")}
     if not len(ids["val"]):
         raise DataError("the split has no val rows, and networks are compared on them; say 'split.val = 0.15'")
-    return Supply(study, engine, watch, np.concatenate(list(ids.values())), len(ids["train"]))
+    return PhaseInputs(study, engine, progress, np.concatenate(list(ids.values())), len(ids["train"]))
 
 
 def _differing(specs: Sequence[FinetuneSpec]) -> tuple[str, ...]:

@@ -12,12 +12,12 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from featx.errors import DataError
-from featx.finetuning.history import Course
+from featx.finetuning.history import TrainingHistory
 from featx.finetuning.phase import nothing
 from featx.specs.finetuning import FinetuneSpec
 
 R = TypeVar("R")
-AfterEpoch = Callable[[Course], None]
+AfterEpoch = Callable[[TrainingHistory], None]
 Attempt = Callable[[FinetuneSpec, AfterEpoch], tuple[R, float]]
 # Keys that change what a held-out loss is: its formula or unit, the weights of the rows, or which rows are held out.
 NOT_COMPARABLE = ("loss", "scale", "class_weight", "group_weight", "holdout", "seed")
@@ -114,7 +114,7 @@ def _attempted(
     attempt: Attempt[R],
     stopped: Callable[[FinetuneSpec, int], R],
 ) -> R:
-    def after_epoch(course: Course) -> None:
+    def after_epoch(course: TrainingHistory) -> None:
         last = course.epochs[-1]
         trial.report(last.held_loss, last.number)
         if trial.should_prune():

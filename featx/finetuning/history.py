@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.study.run_warnings import Finding
+from featx.study.run_warnings import RunWarning
 from featx.tables.decision_rule import DecisionRule, decided_codes
 
 RISEN = 1.05  # times the lowest held-out loss: what counts as risen
@@ -51,7 +51,7 @@ class Epoch:
 
 
 @dataclass
-class Course:
+class TrainingHistory:
     """The epochs so far.
 
     Parameters
@@ -119,12 +119,12 @@ class Course:
 
 
 def findings(
-    course: Course,
+    course: TrainingHistory,
     classes: Sequence[str],
     answers: NDArray[np.floating],
     varied: bool,
     decision: DecisionRule | None = None,
-) -> list[Finding]:
+) -> list[RunWarning]:
     """Return what went wrong in a training.
 
     Parameters
@@ -143,7 +143,7 @@ def findings(
     scale = max(1.0, float(np.abs(answers).max())) if len(answers) else 1.0
     if varied and spread < NO_SPREAD * scale:
         found.append(
-            Finding(
+            RunWarning(
                 "dead head",
                 f"every image gets the same answer (to {spread:.1g}): the new layers are dead; try a lower lr, fewer "
                 "hidden layers, or batch_norm = true",
@@ -154,7 +154,7 @@ def findings(
         if counts.max() >= ONE_CLASS * len(answers):
             name = classes[int(counts.argmax())]
             found.append(
-                Finding(
+                RunWarning(
                     "one class",
                     f"{counts.max() / len(answers):.1%} of the answers are {name!r}: the network fell back on one "
                     "class; try a lower lr, or class_weight = 'balanced'",
@@ -163,24 +163,24 @@ def findings(
     return found
 
 
-def _not_finite(course: Course) -> list[Finding]:
+def _not_finite(course: TrainingHistory) -> list[RunWarning]:
     odd = [one for one in course.epochs[1:] if not (math.isfinite(one.train_loss) and math.isfinite(one.held_loss))]
     if not odd:
         return []
     kept = f"the weights of epoch {course.best} are kept" if course.best else "the weights are those before training"
     return [
-        Finding(
+        RunWarning(
             "nan", f"the loss is not finite in epoch {odd[0].number}; {kept}; try a lower lr, or precision = 'fp32'"
         )
     ]
 
 
-def _diverged(course: Course) -> list[Finding]:
+def _diverged(course: TrainingHistory) -> list[RunWarning]:
     finite = [one for one in course.epochs if math.isfinite(one.held_loss)]
     if len(finite) < 2 or finite[-1].held_loss <= DIVERGED * max(finite[0].held_loss, course.lowest):
         return []
     return [
-        Finding(
+        RunWarning(
             "diverged",
             f"the held-out loss ended at {finite[-1].held_loss:.3g}, it was {finite[0].held_loss:.3g} before training; "
             "try a tenth of the lr",
@@ -188,7 +188,7 @@ def _diverged(course: Course) -> list[Finding]:
     ]
 
 
-def _over_fitted(course: Course) -> list[Finding]:
+def _over_fitted(course: TrainingHistory) -> list[RunWarning]:
     finite = [one for one in course.epochs[1:] if math.isfinite(one.held_loss)]
     if course.keeps_last or not finite:
         return []
@@ -198,7 +198,7 @@ def _over_fitted(course: Course) -> list[Finding]:
     if not rising or after[-1].train_loss >= lowest.train_loss:
         return []
     return [
-        Finding(
+        RunWarning(
             "over-fitting",
             f"the held-out loss rose from {lowest.held_loss:.4g} in epoch {lowest.number} to "
             f"{after[-1].held_loss:.4g}, while that of train fell; the weights of epoch {course.best} are kept; try "

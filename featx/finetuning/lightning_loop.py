@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, IterableDataset
 
-from featx.finetuning.history import Course, Epoch
+from featx.finetuning.history import Epoch, TrainingHistory
 from featx.finetuning.network import FinetunedNetwork
 from featx.finetuning.optimisers import optimiser, schedule
-from featx.finetuning.phase import Leg, Machine, Snapshot, Workbook, in_turn, nothing
+from featx.finetuning.phase import Machine, Phase, Snapshot, TrainingState, in_turn, nothing
 from featx.finetuning.training_rows import Inputs
-from featx.progress import unwatched
+from featx.progress import no_progress
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 Batch = tuple[Tensor, Tensor, float]  # what the network takes, which rows, and the factor of their summed losses
@@ -33,7 +33,7 @@ class _Batches(IterableDataset[Batch]):
     The first batch is asked for before an epoch is said to start, so the course alone tells which one it is.
     """
 
-    def __init__(self, leg: Leg, course: Course) -> None:
+    def __init__(self, leg: Phase, course: TrainingHistory) -> None:
         self.leg = leg
         self.course = course
         self.share = (0, 1)
@@ -72,7 +72,9 @@ class _InTurn(IterableDataset[Batch]):
 class _Learner(pl.LightningModule):
     """A network that learns for one phase, and keeps its own notes."""
 
-    def __init__(self, network: FinetunedNetwork, leg: Leg, course: Course, work: Workbook, machine: Machine) -> None:
+    def __init__(
+        self, network: FinetunedNetwork, leg: Phase, course: TrainingHistory, work: TrainingState, machine: Machine
+    ) -> None:
         super().__init__()
         self.network = network
         self._leg = leg
@@ -89,7 +91,7 @@ class _Learner(pl.LightningModule):
         self._scaler: dict[str, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_machine": replace(self._machine, watch=unwatched, after_epoch=nothing)}
+        return {**vars(self), "_machine": replace(self._machine, progress=no_progress, after_epoch=nothing)}
 
     @property
     def n_left(self) -> int:
@@ -134,7 +136,7 @@ class _Learner(pl.LightningModule):
     def on_train_batch_end(self, _outputs: Any, _batch: Any, number: int) -> None:
         each, epochs = self._leg.steps * self._leg.passes, self._leg.phase.epochs
         news = self._course.news if len(self._course.epochs) > 1 else ""
-        self._machine.watch(self._leg.title, (epochs - self.n_left) * each + number + 1, epochs * each, news)
+        self._machine.progress(self._leg.title, (epochs - self.n_left) * each + number + 1, epochs * each, news)
 
     def validation_step(self, batch: Batch, _number: int) -> None:
         x, at, _ = batch
@@ -173,7 +175,9 @@ class _Learner(pl.LightningModule):
         self.trainer.should_stop = self._course.is_over
 
 
-def train_network(network: FinetunedNetwork, leg: Leg, course: Course, work: Workbook, machine: Machine) -> None:
+def train_network(
+    network: FinetunedNetwork, leg: Phase, course: TrainingHistory, work: TrainingState, machine: Machine
+) -> None:
     """Train for one phase; `network` ends with its last weights, and `work` has the best.
 
     A phase that a kill cut short goes on after its last whole epoch.
@@ -185,14 +189,14 @@ def train_network(network: FinetunedNetwork, leg: Leg, course: Course, work: Wor
     """
     kept = work.snapshot(leg.number)
     if kept is not None:
-        vars(course).update(vars(Course.from_dict(kept["course"])))
+        vars(course).update(vars(TrainingHistory.from_dict(kept["course"])))
     learner = _Learner(network, leg, course, work, machine)
     if kept is not None:
         learner.resume(kept)
     if not learner.n_left or course.is_over:
         return
     if machine.gpus > 1:
-        machine.watch(leg.title, 0, leg.phase.epochs, f"on {machine.gpus} devices; shown when the phase is over")
+        machine.progress(leg.title, 0, leg.phase.epochs, f"on {machine.gpus} devices; shown when the phase is over")
     pin = machine.device.type == "cuda"
     train = DataLoader(learner.batches, batch_size=None, pin_memory=pin)
     in_order = _InTurn(leg.held, leg.spec.batch_size)
@@ -203,11 +207,11 @@ def train_network(network: FinetunedNetwork, leg: Leg, course: Course, work: Wor
     if trainer.interrupted:
         raise KeyboardInterrupt
     if machine.gpus > 1 and (last := work.snapshot(leg.number)) is not None:  # the other processes' notes
-        vars(course).update(vars(Course.from_dict(last["course"])))
+        vars(course).update(vars(TrainingHistory.from_dict(last["course"])))
         work.restore(network, last["weights"])
 
 
-def _trainer(leg: Leg, machine: Machine, epochs: int) -> pl.Trainer:
+def _trainer(leg: Phase, machine: Machine, epochs: int) -> pl.Trainer:
     index = machine.device.index
     devices: Any = machine.gpus if machine.gpus > 1 or index is None else [index]
     logger: Any = False

@@ -13,7 +13,7 @@ from featx.specs.finetuning import Activation, LossSpec
 
 
 @dataclass(frozen=True)
-class Goal:
+class Objective:
     """A loss over some rows' targets.
 
     Attributes
@@ -41,14 +41,14 @@ class Goal:
         """The loss itself."""
         return loss_named(self.spec)
 
-    def take(self, at: NDArray[np.intp]) -> "Goal":
+    def take(self, at: NDArray[np.intp]) -> "Objective":
         """Return the same goal for some of the rows."""
         rows = torch.from_numpy(at)
-        return Goal(self.spec, self.n_outputs, self.targets[rows], self.weights[rows], self.activation)
+        return Objective(self.spec, self.n_outputs, self.targets[rows], self.weights[rows], self.activation)
 
-    def to(self, device: torch.device) -> "Goal":
+    def to(self, device: torch.device) -> "Objective":
         """Return the same goal with its rows on a device."""
-        return Goal(self.spec, self.n_outputs, self.targets.to(device), self.weights.to(device), self.activation)
+        return Objective(self.spec, self.n_outputs, self.targets.to(device), self.weights.to(device), self.activation)
 
     def losses(self, outputs: Tensor, at: Tensor) -> Tensor:
         """Return (b,) losses of a network's raw outputs for the rows `at`."""
@@ -69,7 +69,7 @@ class Goal:
         """
         return (self.losses(outputs, at) * self.weights[at]).sum()
 
-    def with_mean_one(self) -> "Goal":
+    def with_mean_one(self) -> "Objective":
         """Return the same goal with weights of mean 1."""
         weights = self.weights / self.weights.mean() if len(self.weights) else self.weights
         return replace(self, weights=weights)

@@ -14,18 +14,18 @@ from torch import Tensor
 from featx.embeddings.engine import is_out_of_memory
 from featx.files.atomic import whole_file
 from featx.files.seals import read_sealed, write_sealed
-from featx.finetuning.history import Course
+from featx.finetuning.history import TrainingHistory
 from featx.finetuning.network import FinetunedNetwork
-from featx.finetuning.objective import Goal
+from featx.finetuning.objective import Objective
 from featx.finetuning.training_rows import Inputs, Rows
-from featx.progress import Watch
+from featx.progress import ProgressCallback
 from featx.specs.finetuning import FinetuneSpec, PhaseSpec
 
 LAST = "last.safetensors"
 Snapshot = dict[str, Any]  # tensors, numbers and texts
 
 
-def nothing(course: Course) -> None:
+def nothing(course: TrainingHistory) -> None:
     """Do nothing after an epoch."""
 
 
@@ -45,13 +45,13 @@ class Machine:
 
     device: torch.device
     gpus: int
-    watch: Watch
+    progress: ProgressCallback
     tensorboard: Path | None = None
-    after_epoch: Callable[[Course], None] = nothing
+    after_epoch: Callable[[TrainingHistory], None] = nothing
 
 
 @dataclass(frozen=True)
-class Leg:
+class Phase:
     """A phase.
 
     Attributes
@@ -74,8 +74,8 @@ class Leg:
     learns: frozenset[str]
     train: Inputs
     held: Inputs
-    goal: Goal
-    held_goal: Goal
+    goal: Objective
+    held_goal: Objective
     of_vectors: bool = False
 
     @property
@@ -92,7 +92,7 @@ class Leg:
         order = np.random.default_rng([self.spec.seed, epoch]).permutation(len(self.train))
         return [np.array_split(rows, self.passes) for rows in np.array_split(order, self.steps)]
 
-    def to(self, device: torch.device) -> "Leg":
+    def to(self, device: torch.device) -> "Phase":
         """Return the same with its goals on a device."""
         return replace(self, goal=self.goal.to(device), held_goal=self.held_goal.to(device))
 
@@ -137,7 +137,7 @@ def outputs(network: FinetunedNetwork, inputs: Inputs, size: int, device: torch.
 
 
 @torch.inference_mode()
-def mean_loss(network: FinetunedNetwork, leg: Leg, device: torch.device) -> float:
+def mean_loss(network: FinetunedNetwork, leg: Phase, device: torch.device) -> float:
     """Return the weighted mean loss over the held-out rows, or where there are none over those that teach."""
     inputs, goal = (leg.held, leg.held_goal) if len(leg.held) else (leg.train, leg.goal)
     return float(goal.mean(outputs(network, inputs, leg.spec.batch_size, device), goal.rows))
@@ -150,7 +150,7 @@ class FinishedPhase(BaseModel):
     course: dict[str, Any]
 
 
-class Workbook:
+class TrainingState:
     """What a training has come to, on disk: the best weights, and the state after the last finished phase.
 
     Parameters
@@ -198,13 +198,13 @@ class Workbook:
         with whole_file(self.folder / LAST) as private:
             save_file(self.state(network), private)
 
-    def restore_best(self, network: FinetunedNetwork, course: Course) -> None:
+    def restore_best(self, network: FinetunedNetwork, course: TrainingHistory) -> None:
         """Put the best weights back."""
         from safetensors.torch import load_file
 
         self.restore(network, load_file(self.best_file(course.best)))
 
-    def go_back(self, network: FinetunedNetwork, course: Course, phase: int) -> None:
+    def go_back(self, network: FinetunedNetwork, course: TrainingHistory, phase: int) -> None:
         """Put back what a phase began with; one that has a snapshot goes on from there by itself."""
         if not self._snapshot_file(phase).is_file():
             self.restore_best(network, course)
@@ -228,16 +228,16 @@ class Workbook:
         file = self._snapshot_file(phase)
         return torch.load(file, weights_only=True) if file.is_file() else None
 
-    def finish_phase(self, phase: int, course: Course) -> None:
+    def finish_phase(self, phase: int, course: TrainingHistory) -> None:
         """Note that a phase is over; its best weights are those to go on from."""
         write_sealed(self.folder / "course.json", {"phase": phase, "course": course.to_dict()})
         self._keep_only(course.best)
         self._snapshot_file(phase).unlink(missing_ok=True)
 
-    def finished(self) -> tuple[int, Course | None]:
+    def finished(self) -> tuple[int, TrainingHistory | None]:
         """Return the last finished phase and the course up to there; 0 and None before the first."""
         file = self.folder / "course.json"
         if not file.is_file():
             return 0, None
         written = read_sealed(file, "run 'featx finetune --force'", FinishedPhase)
-        return written.phase, Course.from_dict(written.course)
+        return written.phase, TrainingHistory.from_dict(written.course)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from featx.embeddings.fill import fill, plans_for
 from featx.embeddings.groups import network_groups
-from featx.embeddings.runtime_selection import Chooser
+from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.space import ROW_BYTES, gigabytes, room_bytes
 from featx.embeddings.workers import Place
 from featx.errors import DataError
@@ -18,7 +18,7 @@ from featx.finetuning.augmentation import augmented
 from featx.finetuning.network import Boundary, FinetunedNetwork
 from featx.finetuning.training_rows import CachedRows, Inputs, PixelRows, Scratch, chance_keys
 from featx.images.contents import digest
-from featx.progress import Watch
+from featx.progress import ProgressCallback
 from featx.specs.embedding import EmbeddingRequest
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec
@@ -46,7 +46,7 @@ def is_worth_keeping(boundary: Boundary, epochs: int, views: int) -> bool:
 
 
 @dataclass(frozen=True)
-class Supply:
+class PhaseInputs:
     """The images of a study as input, whatever the network.
 
     Attributes
@@ -59,7 +59,7 @@ class Supply:
 
     study: Study
     engine: EngineSpec
-    watch: Watch
+    progress: ProgressCallback
     ids: Ids
     n_train: int
 
@@ -82,7 +82,7 @@ class Supply:
 
     @cached_property
     def _scratch(self) -> Scratch:
-        return Scratch(self.study.cache.notes, self.uris, self.engine, self.watch)
+        return Scratch(self.study.cache.notes, self.uris, self.engine, self.progress)
 
     @cached_property
     def _views(self) -> dict[str, tuple[dict[str, Place], NDArray[np.object_]]]:
@@ -130,9 +130,9 @@ class Supply:
 
     def _filled(self, request: EmbeddingRequest, places: dict[str, Place]) -> EmbeddingStore:
         """Return the store of an embedding with all images in it."""
-        chooser = Chooser(self.study.cache, self.engine, places, self.watch)
+        chooser = RuntimeSelector(self.study.cache, self.engine, places, self.progress)
         (plan,) = plans_for(network_groups([request]), chooser)
-        failed = fill([plan], places, chooser, self.watch).failed
+        failed = fill([plan], places, chooser, self.progress).failed
         if failed:
             self._complain(failed)
         self._note(plan.locked[0])
@@ -177,7 +177,7 @@ class Supply:
                     made[at] = augmented(pixels, spec.augment, (int(plain.keys[row]), view))
                     digests[row, 1 + view] = digest(made[at])
                     places.setdefault(digests[row, 1 + view], np.asarray(made[at]))
-                self.watch("augment", row + 1, len(self.ids))
+                self.progress("augment", row + 1, len(self.ids))
             self._views[key] = (places, digests)
         return self._views[key]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from featx.errors import DataError
 from featx.finetuning.layers import check_range
 from featx.finetuning.losses import Loss, loss_named
-from featx.finetuning.objective import Goal
+from featx.finetuning.objective import Objective
 from featx.specs.embedding import EmbeddingRequest, Preprocessing
 from featx.specs.finetuning import FinetuneSpec, LossSpec, NetworkSpec, Scale
 from featx.study.study import Study
@@ -33,7 +33,7 @@ class Coding:
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainingTask:
     """What a network is to learn, for all rows of train.
 
     Attributes
@@ -53,7 +53,7 @@ class Task:
     spec: FinetuneSpec
     classes: tuple[str, ...]
     numbers: tuple[str, ...]
-    goal: Goal
+    goal: Objective
     strata: NDArray[np.int64]
     groups: NDArray[np.object_] | None
     coding: Coding = field(default_factory=Coding)
@@ -84,7 +84,7 @@ class Task:
         )
 
 
-def task_for(study: Study, target: str, spec: FinetuneSpec, group_columns: list[str]) -> Task:
+def task_for(study: Study, target: str, spec: FinetuneSpec, group_columns: list[str]) -> TrainingTask:
     """Return what a spec makes of a target.
 
     Raises
@@ -108,10 +108,10 @@ def task_for(study: Study, target: str, spec: FinetuneSpec, group_columns: list[
         targets, weights = _of_shares(loss, named, labels.shares, of_classes, weights)
     elif of_classes is not None:
         weights = weights * of_classes[targets.numpy()]
-    goal = Goal(named, n_outputs, targets, torch.from_numpy(weights.astype(np.float32)), spec.layers.activation)
+    goal = Objective(named, n_outputs, targets, torch.from_numpy(weights.astype(np.float32)), spec.layers.activation)
     bands = strata(study.manifest_of(ids), target, study.recipe.targets[target]).codes
     classes, numbers = ((), labels.names) if isinstance(labels, Numbers) else (labels.classes, ())
-    return Task(spec, classes, numbers, goal, bands, study.groups(ids), coding, of_classes)
+    return TrainingTask(spec, classes, numbers, goal, bands, study.groups(ids), coding, of_classes)
 
 
 def _of_shares(

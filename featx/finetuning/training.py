@@ -7,13 +7,15 @@ import torch
 
 from featx.embeddings.engine import is_out_of_memory
 from featx.errors import DataError, DeviceError
-from featx.finetuning.history import Course, Epoch
+from featx.finetuning.history import Epoch, TrainingHistory
 from featx.finetuning.network import FinetunedNetwork
-from featx.finetuning.phase import Leg, Machine, Workbook, mean_loss
+from featx.finetuning.phase import Machine, Phase, TrainingState, mean_loss
 from featx.finetuning.vector_loop import train_on_vectors
 
 
-def train(network: FinetunedNetwork, legs: Sequence[Leg], work: Workbook, machine: Machine) -> tuple[Course, list[str]]:
+def train(
+    network: FinetunedNetwork, legs: Sequence[Phase], work: TrainingState, machine: Machine
+) -> tuple[TrainingHistory, list[str]]:
     """Train phase by phase, each from the best weights before it; `network` ends with the best of all.
 
     Returns
@@ -38,9 +40,9 @@ def train(network: FinetunedNetwork, legs: Sequence[Leg], work: Workbook, machin
     return course, notes
 
 
-def _begun(network: FinetunedNetwork, leg: Leg, work: Workbook, machine: Machine) -> Course:
+def _begun(network: FinetunedNetwork, leg: Phase, work: TrainingState, machine: Machine) -> TrainingHistory:
     """Note how the network is before training: what a training that goes wrong falls back on."""
-    course = Course(leg.spec.patience, keeps_last=not len(leg.held))
+    course = TrainingHistory(leg.spec.patience, keeps_last=not len(leg.held))
     loss = mean_loss(network, leg, machine.device)
     course.take(Epoch(0, 0, 0.0, float("nan"), loss, 0.0))
     work.keep_best(network, 0)
@@ -49,7 +51,12 @@ def _begun(network: FinetunedNetwork, leg: Leg, work: Workbook, machine: Machine
 
 
 def _run(  # noqa: PLR0913 (all that a phase is made of)
-    network: FinetunedNetwork, leg: Leg, course: Course, work: Workbook, machine: Machine, notes: list[str]
+    network: FinetunedNetwork,
+    leg: Phase,
+    course: TrainingHistory,
+    work: TrainingState,
+    machine: Machine,
+    notes: list[str],
 ) -> None:
     """Run a phase; where memory does not do for its batches, with smaller ones that add up to the same steps."""
     begun = course.to_dict()
@@ -72,15 +79,15 @@ def _run(  # noqa: PLR0913 (all that a phase is made of)
             leg = _halved(leg, error)
             note = f"out of memory: batches of {leg.spec.batch_size}, {leg.spec.accumulate} to a step, instead"
             notes.append(note)
-            machine.watch(leg.title, 0, 1, note)
-            vars(course).update(vars(Course.from_dict(begun)))
+            machine.progress(leg.title, 0, 1, note)
+            vars(course).update(vars(TrainingHistory.from_dict(begun)))
             work.go_back(network, course, leg.number)
             torch.cuda.empty_cache()
         else:
             return
 
 
-def _halved(leg: Leg, error: Exception) -> Leg:
+def _halved(leg: Phase, error: Exception) -> Phase:
     spec = leg.spec
     if spec.batch_size < 2:
         raise DeviceError(

@@ -18,7 +18,7 @@ from featx.embeddings.space import free_bytes, gigabytes
 from featx.embeddings.workers import Decoder, Place, decoded
 from featx.errors import StoreError
 from featx.finetuning.augmentation import augmented
-from featx.progress import Watch
+from featx.progress import ProgressCallback
 from featx.specs.embedding import Decoding, Preprocessing
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import AugmentSpec
@@ -130,11 +130,11 @@ class Scratch:
         Digest → why it has no pixels.
     """
 
-    def __init__(self, notes: Path, uris: Mapping[str, Place], engine: EngineSpec, watch: Watch) -> None:
+    def __init__(self, notes: Path, uris: Mapping[str, Place], engine: EngineSpec, progress: ProgressCallback) -> None:
         self.failed: dict[str, str] = {}
         self._uris = uris
         self._engine = engine
-        self._watch = watch
+        self._progress = progress
         self._notes = notes
         self._files: dict[tuple[Preprocessing, Decoding], NDArray[np.uint8]] = {}
         self._row = {digest: row for row, digest in enumerate(uris)}
@@ -178,5 +178,5 @@ class Scratch:
                     self.failed[digest] = pixels
                 else:
                     found[self._row[digest]] = pixels[0]
-                self._watch("decode", number, len(todo))
+                self._progress("decode", number, len(todo))
         return found

@@ -21,22 +21,22 @@ from featx.embeddings.devices import device_named
 from featx.errors import DataError
 from featx.files.atomic import locked, sha256_of, write_table
 from featx.files.seals import write_sealed
-from featx.finetuning.checkpoints import Answers, write_network
+from featx.finetuning.checkpoints import NetworkOutputs, write_network
 from featx.finetuning.grid_search import AfterEpoch, Stopped
 from featx.finetuning.history import findings
 from featx.finetuning.network import FinetunedNetwork
-from featx.finetuning.phase import LAST, Leg, Machine, Workbook, nothing, outputs
-from featx.finetuning.phase_inputs import Supply
+from featx.finetuning.phase import LAST, Machine, Phase, TrainingState, nothing, outputs
+from featx.finetuning.phase_inputs import PhaseInputs
 from featx.finetuning.speed import images_per_s
 from featx.finetuning.strategies import learning
-from featx.finetuning.task import Task, task_for
+from featx.finetuning.task import TrainingTask, task_for
 from featx.finetuning.training import train
 from featx.finetuning.training_rows import Inputs
 from featx.metrics.conformal import ConformalSpec
 from featx.metrics.scores import scores
 from featx.networks.backbones import backbone
 from featx.networks.features import weights_path
-from featx.progress import Watch
+from featx.progress import ProgressCallback
 from featx.specs.base import Spec, fingerprint
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec, LossSpec, ScheduleSpec
@@ -50,7 +50,7 @@ from featx.tables.truth import Known, Truth
 
 
 @dataclass(frozen=True)
-class Finetuned:
+class FinetuningResult:
     """One network's run.
 
     Attributes
@@ -94,7 +94,7 @@ class Finetuned:
 
 
 @dataclass(frozen=True)
-class Job:
+class FinetuningJob:
     """Everything that one run is made from.
 
     Attributes
@@ -107,11 +107,11 @@ class Job:
     target: str
     spec: FinetuneSpec
     engine: EngineSpec
-    supply: Supply
+    supply: PhaseInputs
     differing: tuple[str, ...]
     tensorboard: bool
     force: bool
-    watch: Watch
+    progress: ProgressCallback
     after_epoch: AfterEpoch = nothing
 
     def asked(self) -> dict[str, Any]:
@@ -137,7 +137,7 @@ class Job:
         return self.study.recipe.group_columns(self.spec.group_weight)
 
 
-def run_job(job: Job) -> Finetuned:
+def run_job(job: FinetuningJob) -> FinetuningResult:
     """Return the run that answers a job, made where it is not there yet."""
     asked = job.asked()
     work = job.study.folder / f".finetune-{fingerprint(asked)}"  # an interrupted training goes on from there
@@ -154,7 +154,7 @@ def run_job(job: Job) -> Finetuned:
     return _as_finetuned(run if made else rescored(job.study, run), job, made)
 
 
-def _make(job: Job, work: Path, folder: Path) -> None:
+def _make(job: FinetuningJob, work: Path, folder: Path) -> None:
     """Train, predict, and write the run into `folder`."""
     start = time.perf_counter()
     spec, study, ids = job.spec, job.study, job.supply.ids
@@ -166,15 +166,15 @@ def _make(job: Job, work: Path, folder: Path) -> None:
         if study.recipe.completed(spec.request).weights == "none":
             said.append("random weights: all is learnt from these images alone")
         for note in said:
-            job.watch("note", 0, 1, note)
+            job.progress("note", 0, 1, note)
         lowest = min(network.trunk.first_unit(leg.learns) for leg in legs)
         logs = folder / "tensorboard" if job.tensorboard else None
-        machine = Machine(device_named(job.engine.device), job.engine.gpus, job.watch, logs, job.after_epoch)
-        workbook = Workbook(work, lowest)
+        machine = Machine(device_named(job.engine.device), job.engine.gpus, job.progress, logs, job.after_epoch)
+        workbook = TrainingState(work, lowest)
         course, notes = train(network, legs, workbook, machine)
         made = task.network_spec(study.recipe.completed(spec.request), network.preprocessing)
         others = every.take(np.arange(job.supply.n_train, len(ids)))
-        answers = Answers(made)(outputs(network, others, spec.batch_size, machine.device)).numpy()
+        answers = NetworkOutputs(made)(outputs(network, others, spec.batch_size, machine.device)).numpy()
         pace = images_per_s(network, machine.device)
     predictions = _predictions(job, ids[job.supply.n_train :], answers, task.decision)
     val = predictions.of("val")
@@ -209,7 +209,7 @@ def _make(job: Job, work: Path, folder: Path) -> None:
     (work / LAST).rename(folder / LAST)
 
 
-def _legs(job: Job, task: Task, network: FinetunedNetwork) -> tuple[list[Leg], Inputs, list[str]]:
+def _legs(job: FinetuningJob, task: TrainingTask, network: FinetunedNetwork) -> tuple[list[Phase], Inputs, list[str]]:
     """Make each phase ready; return them, the last one's input of all images, and what should be known.
 
     What an earlier phase has changed is no longer what a boundary above it would hold, so boundaries never rise.
@@ -224,7 +224,7 @@ def _legs(job: Job, task: Task, network: FinetunedNetwork) -> tuple[list[Leg], I
                 "'class_weight'"
             )
     goals = goals[0].with_mean_one(), goals[1]
-    legs: list[Leg] = []
+    legs: list[Phase] = []
     notes: list[str] = []
     changed: frozenset[str] = frozenset()
     for number, phase in enumerate(spec.course, start=1):
@@ -235,11 +235,11 @@ def _legs(job: Job, task: Task, network: FinetunedNetwork) -> tuple[list[Leg], I
             notes.append(note)
         parts = every.take(train_at), every.take(held_at)
         of_vectors = not changed and every.unit is not None
-        legs.append(Leg(number, spec, phase, learns, *parts, *goals, of_vectors=of_vectors))
+        legs.append(Phase(number, spec, phase, learns, *parts, *goals, of_vectors=of_vectors))
     return legs, every, notes
 
 
-def _carved(job: Job, task: Task) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _carved(job: FinetuningJob, task: TrainingTask) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the numbers of the train rows to learn from, and of those held out to say when to stop.
 
     Classes are held out in their shares and units whole; a class that one unit alone has is learnt from.
@@ -255,7 +255,7 @@ def _carved(job: Job, task: Task) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return np.flatnonzero(~at), np.flatnonzero(at)
 
 
-def _predictions(job: Job, ids: Ids, answers: NDArray[np.float32], decision: DecisionRule | None) -> Answered:
+def _predictions(job: FinetuningJob, ids: Ids, answers: NDArray[np.float32], decision: DecisionRule | None) -> Answered:
     part = job.study.split.reindex(pd.Index(ids)).to_numpy(object)
     labels = job.study.labels(job.target)
     named = [name for name in ("val", "test") if (part == name).any()]
@@ -275,9 +275,9 @@ def _about_val(labels: Known) -> list[str]:
     return ["all val rows have the same label: scores on them tell nothing; give val more rows, or stratify the split"]
 
 
-def stopped_run(job: Job, epoch: int) -> Finetuned:
+def stopped_run(job: FinetuningJob, epoch: int) -> FinetuningResult:
     """Return what there is to say of a run that a search stopped."""
-    return Finetuned(
+    return FinetuningResult(
         run="(stopped)",
         target=job.target,
         path="",
@@ -295,12 +295,12 @@ def stopped_run(job: Job, epoch: int) -> Finetuned:
     )
 
 
-def _as_finetuned(run: RunFolder, job: Job, made: bool) -> Finetuned:
+def _as_finetuned(run: RunFolder, job: FinetuningJob, made: bool) -> FinetuningResult:
     metrics = run.metrics
     val_scores = scores(job.study.labels(job.target), run.answers.of("val"))  # labels may have changed since
     metric = "mae" if "mae" in val_scores else "accuracy"
     best = metrics["epochs"][metrics["best_epoch"]]
-    return Finetuned(
+    return FinetuningResult(
         run=run.name,
         target=job.target,
         path=str(run.path),

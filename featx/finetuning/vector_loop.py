@@ -7,13 +7,15 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from featx.finetuning.history import Course, Epoch
+from featx.finetuning.history import Epoch, TrainingHistory
 from featx.finetuning.network import FinetunedNetwork
 from featx.finetuning.optimisers import Advance, optimiser, schedule
-from featx.finetuning.phase import Leg, Machine, Workbook
+from featx.finetuning.phase import Machine, Phase, TrainingState
 
 
-def train_on_vectors(network: FinetunedNetwork, leg: Leg, course: Course, work: Workbook, machine: Machine) -> None:
+def train_on_vectors(
+    network: FinetunedNetwork, leg: Phase, course: TrainingHistory, work: TrainingState, machine: Machine
+) -> None:
     """Train the new layers for one phase; `network` ends with its last weights, and `work` has the best.
 
     Vectors are small: each epoch's are held in memory. The phase takes seconds, and is begun anew after a kill.
@@ -30,13 +32,13 @@ def train_on_vectors(network: FinetunedNetwork, leg: Leg, course: Course, work: 
         advance.after_epoch(held_loss)
         if course.take(Epoch(number, leg.number, lr, train_loss, held_loss, time.perf_counter() - start)):
             work.keep_best(network, number)
-        machine.watch(leg.title, number - first + 1, leg.phase.epochs, course.news)
+        machine.progress(leg.title, number - first + 1, leg.phase.epochs, course.news)
         machine.after_epoch(course)
         if course.is_over:
             break
 
 
-def _epoch(network: FinetunedNetwork, leg: Leg, made: Optimizer, advance: Advance, number: int) -> float:
+def _epoch(network: FinetunedNetwork, leg: Phase, made: Optimizer, advance: Advance, number: int) -> float:
     """Run one epoch and return the weighted mean loss of its rows, each as it was before its step."""
     leg.seed(number)
     layers = network.layers.train()
@@ -56,5 +58,5 @@ def _epoch(network: FinetunedNetwork, leg: Leg, made: Optimizer, advance: Advanc
 
 
 @torch.inference_mode()
-def _held_loss(network: FinetunedNetwork, leg: Leg, held: Tensor) -> float:
+def _held_loss(network: FinetunedNetwork, leg: Phase, held: Tensor) -> float:
     return float(leg.held_goal.mean(network.layers.eval()(held), leg.held_goal.rows))

@@ -26,7 +26,7 @@ from featx.heads.out_of_core import estimators
 from featx.heads.out_of_core.estimators import InPasses
 from featx.heads.scaling import Params, scaler, suggested
 from featx.heads.search import regularisation_paths
-from featx.heads.search.fold_cache import FoldWork
+from featx.heads.search.fold_cache import FoldCache
 from featx.heads.search.regularisation_paths import Path
 from featx.heads.solvers import gpu, intel
 from featx.parallel.threads import available_cores
@@ -47,7 +47,7 @@ CACHE_MB = 1000  # of an SVM's kernel
 
 
 @dataclass(frozen=True)
-class Task:
+class HeadTask:
     """What a head is to learn.
 
     Attributes
@@ -156,12 +156,12 @@ class Head:
         return ("auto", *own, *(() if together else ("platt", "isotonic", "temperature")))
 
 
-def _pipeline(task: Task, params: Params, estimator: Any) -> Pipeline:
+def _pipeline(task: HeadTask, params: Params, estimator: Any) -> Pipeline:
     scale = scaler(params, (task.n_rows, task.n_features))
     return Pipeline([("scale", scale), ("reg" if task.of_numbers else "clf", estimator)])
 
 
-def _each(task: Task, estimator: Any) -> Any:
+def _each(task: HeadTask, estimator: Any) -> Any:
     """Make an estimator of one column answer all of them; numbers are learnt at mean 0 and variance 1."""
     if task.of_numbers:
         several = MultiOutputRegressor(estimator) if task.n_outputs > 1 else estimator
@@ -179,7 +179,7 @@ def _by(*names: str) -> Callable[[Params], tuple[float, ...]]:
     return complexity
 
 
-def _by_minibatches(task: Task, loss: str) -> Head:
+def _by_minibatches(task: HeadTask, loss: str) -> Head:
     """Return a linear classifier by stochastic gradient descent; `alpha` is 1 / (C · rows)."""
     lacks_probabilities = loss == "hinge"
 
@@ -204,7 +204,7 @@ def _by_minibatches(task: Task, loss: str) -> Head:
     )
 
 
-def logreg(task: Task) -> Head:
+def logreg(task: HeadTask) -> Head:
     """L2 logistic regression; every trial tries all C from 1e-5 to 10."""
     task.only("logreg", ("classes", "labels"), "'ridge'")
     if task.solver == "minibatch":
@@ -223,7 +223,7 @@ def logreg(task: Task) -> Head:
     return Head(space, build, {"scaling": "standard"}, path, solvers=solvers, complexity=simple)
 
 
-def ridge(task: Task) -> Head:
+def ridge(task: HeadTask) -> Head:
     """Ridge regression, of classes and labels as -1 and 1; `alpha` is in units of the number of rows."""
 
     def space(trial: optuna.Trial) -> Params:
@@ -240,7 +240,7 @@ def ridge(task: Task) -> Head:
     return Head(space, build, {"scaling": "standard"}, path, calibrated=True, complexity=_by("components", "-alpha"))
 
 
-def svm(task: Task) -> Head:
+def svm(task: HeadTask) -> Head:
     """Support vector machine with a linear or an RBF kernel; of numbers, support vector regression.
 
     `gamma` is in units of 1 / the features' total variance, scikit-learn's ``scale``.
@@ -265,7 +265,7 @@ def svm(task: Task) -> Head:
         how = {"kernel": kernel, "gamma": gamma, "C": params["C"], "cache_size": CACHE_MB}
         return kinds[0](**how) if task.of_numbers else kinds[1](**how, random_state=task.random_state)
 
-    def along(params: Params, work: FoldWork, values: Sequence[Any]) -> Iterator[regularisation_paths.Outputs]:
+    def along(params: Params, work: FoldCache, values: Sequence[Any]) -> Iterator[regularisation_paths.Outputs]:
         on_matrix = machine(params, (SVR, SVC), "precomputed", "scale")
         # with a matrix that is there, shrinking costs more than it saves
         tolerance = regularisation_paths.LOOSE_MACHINE if task.kind == "classes" else on_matrix.tol
@@ -281,7 +281,7 @@ def svm(task: Task) -> Head:
     return Head(space, build, start, path, calibrated=True, solvers=SVM_SOLVERS, complexity=simple)
 
 
-def gamma_of(params: Params, task: Task) -> regularisation_paths.Gamma:
+def gamma_of(params: Params, task: HeadTask) -> regularisation_paths.Gamma:
     """Return an RBF kernel's gamma for features of variance 1, or of total variance 1."""
     if params["kernel"] == "linear":
         return "scale"
@@ -289,7 +289,7 @@ def gamma_of(params: Params, task: Task) -> regularisation_paths.Gamma:
     return float(params["gamma"] / n_features)
 
 
-def rf(task: Task) -> Head:
+def rf(task: HeadTask) -> Head:
     """Random forest of up to 200 trees, fewer of them tried in every trial; scaling does not matter to it.
 
     A split looks at a fifth to all of √d columns.
@@ -315,7 +315,7 @@ def rf(task: Task) -> Head:
     return Head(space, build, start, path, one_thread=False, complexity=_by("-min_samples_leaf", "n_estimators"))
 
 
-def xgboost(task: Task) -> Head:
+def xgboost(task: HeadTask) -> Head:
     """Gradient-boosted trees on histograms; few columns a tree, since embeddings are wide and redundant.
 
     A tree sees 3 to 30 % of the columns; of few columns at least 8, and up to 100.
@@ -350,7 +350,7 @@ def xgboost(task: Task) -> Head:
     return Head(space, build, start, path, complexity=_by("max_depth", "n_estimators"), in_passes=in_passes)
 
 
-def knn(task: Task) -> Head:
+def knn(task: HeadTask) -> Head:
     """Nearest neighbours, the nearer counting more; every trial tries from 1 to 50 of them. Takes no weights."""
 
     def space(trial: optuna.Trial) -> Params:
@@ -366,7 +366,7 @@ def knn(task: Task) -> Head:
     return Head(space, build, {"scaling": "l2"}, path, weighs=False, complexity=simple)
 
 
-def lda(task: Task) -> Head:
+def lda(task: HeadTask) -> Head:
     """Linear discriminant analysis; every trial tries all shrinkages of the covariance. Takes no weights."""
     task.only("lda", ("classes", "labels"), "'ridge'")
 
@@ -382,7 +382,7 @@ def lda(task: Task) -> Head:
     return Head(space, build, {"scaling": "standard"}, path, weighs=False, complexity=simple)
 
 
-def mlp(task: Task) -> Head:
+def mlp(task: HeadTask) -> Head:
     """Multi-layer perceptron with one hidden layer. How many epochs it learns for is searched.
 
     scikit-learn's early stopping would hold out random rows, copies of which remain in training, and look at accuracy.

@@ -19,11 +19,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.multioutput import MultiOutputClassifier
 
-from featx.heads.folds import Lessons
+from featx.heads.folds import TrainingData
 from featx.metrics.definitions import log_losses
 from featx.parallel.threads import single_threaded
 from featx.specs.head import Calibration
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 METHODS: dict[Calibration, str] = {"platt": "sigmoid", "isotonic": "isotonic", "temperature": "temperature"}
 ENOUGH_FOR_STEPS = 1000  # rows; isotonic regression follows the noise of fewer
@@ -97,7 +97,7 @@ class _Estimated(_Said):
 
 @single_threaded()
 def calibrate(
-    asked: Calibration, outputs: Outputs, facts: Facts, lessons: Lessons, fold_of: NDArray[np.integer]
+    asked: Calibration, outputs: Outputs, facts: TargetValues, lessons: TrainingData, fold_of: NDArray[np.integer]
 ) -> Calibrated:
     """Choose a method, or take the one that is asked for.
 
@@ -130,7 +130,7 @@ def calibrate(
 
 
 @single_threaded()
-def with_calibration(estimator: Any, method: Calibration, outputs: Outputs, lessons: Lessons) -> Any:
+def with_calibration(estimator: Any, method: Calibration, outputs: Outputs, lessons: TrainingData) -> Any:
     """Return a fitted classifier with what makes its outputs probabilities, learnt from others' held-out ones.
 
     The object is the one that scikit-learn would make (``ensemble=False``), without fitting anything again. Of several
@@ -145,7 +145,7 @@ def with_calibration(estimator: Any, method: Calibration, outputs: Outputs, less
     return estimator.set_params(estimator=_unlearnt(method, estimator.estimator))
 
 
-def _apart(outputs: Outputs, lessons: Lessons) -> list[tuple["_Said", Floats, NDArray[np.int64]]]:
+def _apart(outputs: Outputs, lessons: TrainingData) -> list[tuple["_Said", Floats, NDArray[np.int64]]]:
     """Return what answered, what it said of the n rows and the m codes: of classes together, of each label."""
     assert outputs.raw is not None
     raw = _without_outliers(outputs.raw) if outputs.are_decisions else outputs.raw
@@ -194,7 +194,7 @@ def _in_its_place(estimator: Any, model: CalibratedClassifierCV) -> CalibratedCl
     return model
 
 
-def _worth_trying(facts: Facts, outputs: Outputs) -> list[Calibration]:
+def _worth_trying(facts: TargetValues, outputs: Outputs) -> list[Calibration]:
     found: list[Calibration] = ["platt"]
     if len(facts) >= ENOUGH_FOR_STEPS:
         found.append("isotonic")
@@ -213,7 +213,7 @@ def _without_outliers(raw: Floats) -> Floats:
 
 
 def _cross_fitted(
-    method: Calibration, outputs: Outputs, facts: Facts, lessons: Lessons, fold_of: NDArray[np.integer]
+    method: Calibration, outputs: Outputs, facts: TargetValues, lessons: TrainingData, fold_of: NDArray[np.integer]
 ) -> Floats:
     """Return (n, k) of classes or (n, t) of labels, each label calibrated by itself."""
     found = []

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from featx.artifacts.artifact import provenance, write_head
-from featx.artifacts.outputs import answers_of
+from featx.artifacts.outputs import predict_outputs
 from featx.artifacts.rescoring import VAL_STATE, rescored
 from featx.embeddings.near_copies import find_near_copies
 from featx.embeddings.read import locked_embeddings, read_embeddings
@@ -24,16 +24,16 @@ from featx.files.atomic import locked, write_table
 from featx.files.seals import write_sealed
 from featx.heads.fitting import OutOfFold, learnt_in_folds
 from featx.heads.folds import TrainRows, check_folds
-from featx.heads.job import Job
+from featx.heads.job import HeadJob
 from featx.heads.out_of_core.fit_out_of_core import answered_in_blocks, learnt_in_passes
 from featx.heads.scaling import Params
 from featx.heads.search.diagnostics import in_answers, in_folds
-from featx.heads.search.distributed_search import Team
+from featx.heads.search.distributed_search import DistributedEvaluator
 from featx.heads.search.journal import clear, hold_journal
-from featx.heads.search.search import Arena, SearchOptions, SearchResult, search
+from featx.heads.search.search import SearchOptions, SearchResult, SearchSpace, search
 from featx.metrics.conformal import ConformalSpec
 from featx.metrics.scores import chosen_metric, merit, scores
-from featx.progress import Watch, unwatched
+from featx.progress import ProgressCallback, no_progress
 from featx.registry import HEADS
 from featx.specs.base import fingerprint
 from featx.specs.embedding import ResolvedEmbedding
@@ -44,7 +44,7 @@ from featx.study.run_folder import RunFolder
 from featx.study.study import LockedEmbedding, Study
 from featx.tables.ids import Ids
 from featx.tables.predictions import Answered, answers_of_part, concatenated
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 from featx.tables.truth import Known
 
 # Images in one measurement of how fast a head predicts.
@@ -53,7 +53,7 @@ N_GOLDEN = 5
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FitResult:
     """One head's run.
 
     Attributes
@@ -118,8 +118,8 @@ def fit(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a 
     nested: int | None = None,
     force: bool = False,
     cluster: ClusterSpec | None = None,
-    watch: Watch = unwatched,
-) -> list[Fitted]:
+    progress: ProgressCallback = no_progress,
+) -> list[FitResult]:
     """Tune and fit heads on cached embeddings.
 
     Parameters
@@ -165,17 +165,17 @@ def fit(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a 
     specs = [checked_spec(HeadSpec, f"head {spec.name}", **spec.model_dump() | changes) for spec in specs]
     specs = [one for spec in specs for one in spec.grid()]
     extracted = tuple(locked_embeddings(study, embedding))
-    find_near_copies(study, watch)
+    find_near_copies(study, progress)
     ids = {part: study.ids(part) for part in ("train", "val", "test")}
     every = np.concatenate(list(ids.values()))
     read = cache(lambda: read_embeddings(study, every, extracted))
     known = {name: study.labels(name) for name in study.target_names(target)}
-    jobs = [Job(study, name, spec, extracted, read, ids, known[name]) for name in known for spec in specs]
-    with Team(cluster) as team:
-        return [_fit_one(job, force, team, watch) for job in _suited(jobs, watch)]
+    jobs = [HeadJob(study, name, spec, extracted, read, ids, known[name]) for name in known for spec in specs]
+    with DistributedEvaluator(cluster) as team:
+        return [_fit_one(job, force, team, progress) for job in _suited(jobs, progress)]
 
 
-def _suited(jobs: Sequence[Job], watch: Watch) -> list[Job]:
+def _suited(jobs: Sequence[HeadJob], progress: ProgressCallback) -> list[HeadJob]:
     """Leave out heads that cannot learn one of several targets.
 
     Raises
@@ -189,20 +189,20 @@ def _suited(jobs: Sequence[Job], watch: Watch) -> list[Job]:
         if refusal is not None:
             if not any(other.spec == job.spec for other in kept):
                 raise refusal
-            watch("note", 0, 1, f"{job.target}: {refusal}")
+            progress("note", 0, 1, f"{job.target}: {refusal}")
     return kept
 
 
-def _fit_one(job: Job, force: bool, team: Team, watch: Watch) -> Fitted:
+def _fit_one(job: HeadJob, force: bool, team: DistributedEvaluator, progress: ProgressCallback) -> FitResult:
     asked = job.asked()
     # beside the run folder, so that an interrupted search goes on where it stopped, and other processes may join it
     journal = job.study.folder / f".trials-{fingerprint(asked)}.journal"
     if force:
         clear(journal)
     with hold_journal(journal):
-        made = _searched(job, journal, team, watch) if force or job.study.find_run(job.stem, asked) is None else None
+        made = _searched(job, journal, team, progress) if force or job.study.find_run(job.stem, asked) is None else None
         with locked(journal.with_suffix(".lock")):  # who comes second finds the run made
-            run, is_new = job.study.run_once(job.stem, asked, force, partial(_make, job, made, watch=watch))
+            run, is_new = job.study.run_once(job.stem, asked, force, partial(_make, job, made, progress=progress))
     clear(journal)
     if not is_new:
         run = rescored(job.study, run)
@@ -219,25 +219,27 @@ class Searched:
         Its score from outside, over the folds that were not searched in; None where it was not asked for.
     """
 
-    arena: Arena
+    arena: SearchSpace
     chosen: tuple[LockedEmbedding, ...]
     found: SearchResult
     journal: Path
     nested: dict[str, Any] | None
 
 
-def _searched(job: Job, journal: Path, team: Team, watch: Watch) -> Searched:
+def _searched(job: HeadJob, journal: Path, team: DistributedEvaluator, progress: ProgressCallback) -> Searched:
     arenas, spec = job.arenas(), job.spec
     first = next(iter(arenas.values()))
     check_folds(first.rows, spec)
     starts = _last_found(job) if spec.warm else ()
     options = SearchOptions(job.study.recipe.extraction.search_gb * 1e9, starts, team)
-    found = search(arenas, spec, journal, watch, options)
-    outside = _nested(job, first.rows, replace(options, starts=()), watch) if spec.nested else None  # they saw all rows
+    found = search(arenas, spec, journal, progress, options)
+    outside = (
+        _nested(job, first.rows, replace(options, starts=()), progress) if spec.nested else None
+    )  # they saw all rows
     return Searched(arenas[found.embeddings], job.choices[found.embeddings], found, journal, outside)
 
 
-def _last_found(job: Job) -> tuple[Params, ...]:
+def _last_found(job: HeadJob) -> tuple[Params, ...]:
     """Return the setting that the last finished search for this head and target chose, as Optuna was asked for it."""
     runs = job.study.runs(job.target) if job.study.has_runs(job.target) else []
     alike = [run for run in runs if run.kind == "head" and run.spec["head"]["name"] == job.spec.name]
@@ -246,29 +248,29 @@ def _last_found(job: Job) -> tuple[Params, ...]:
     return (max(trials, key=lambda trial: trial["score"])["suggested"],) if trials else ()
 
 
-def _nested(job: Job, rows: TrainRows, options: SearchOptions, watch: Watch) -> dict[str, Any]:
+def _nested(job: HeadJob, rows: TrainRows, options: SearchOptions, progress: ProgressCallback) -> dict[str, Any]:
     """Score the whole search from outside: in each outer fold it sees the other ones only."""
     each = []
     for number, (learn, held) in enumerate(rows.folds(job.spec.nested, job.spec.seed)):
-        watch("nested search", number, job.spec.nested)
+        progress("nested search", number, job.spec.nested)
         arenas = job.arenas(learn)
         check_folds(next(iter(arenas.values())).rows, job.spec)
         with tempfile.TemporaryDirectory() as folder:
-            found = search(arenas, job.spec, Path(folder, "journal"), unwatched, options)
+            found = search(arenas, job.spec, Path(folder, "journal"), no_progress, options)
         arena, asked = arenas[found.embeddings], job.arenas(held)[found.embeddings].rows
         model, _ = learnt_in_folds(arena.head, found.params, arena.rows, job.spec)
         facts = asked.facts.decided_by(asked.decision)
-        each.append(merit(found.metric, facts, answers_of(model, asked.x, facts.kind)))
-    watch("nested search", job.spec.nested, job.spec.nested)
+        each.append(merit(found.metric, facts, predict_outputs(model, asked.x, facts.kind)))
+    progress("nested search", job.spec.nested, job.spec.nested)
     return {"folds": each, "mean": float(np.mean(each)), "sd": float(np.std(each, ddof=1))}
 
 
-def _make(job: Job, made: Searched | None, folder: Path, watch: Watch) -> None:
+def _make(job: HeadJob, made: Searched | None, folder: Path, progress: ProgressCallback) -> None:
     """Fit, predict, and write the run into `folder`."""
     assert made is not None  # as there is no such run
     spec, known, train_ids = job.spec, job.known, job.ids["train"]
     start = time.perf_counter()
-    model, unseen, facts = _learnt(job, made, watch)
+    model, unseen, facts = _learnt(job, made, progress)
     rule = made.arena.rows.decision
     tables = [answers_of_part(known, "oof", train_ids, unseen.answers, unseen.fold_of, rule)]
     for part in ("val", "test"):
@@ -298,33 +300,33 @@ def _make(job: Job, made: Searched | None, folder: Path, watch: Watch) -> None:
     shutil.copy(made.journal, folder / "trials.journal")
 
 
-def _learnt(job: Job, made: Searched, watch: Watch) -> tuple[Pipeline, OutOfFold, Facts]:
+def _learnt(job: HeadJob, made: Searched, progress: ProgressCallback) -> tuple[Pipeline, OutOfFold, TargetValues]:
     """Return the model, what others say of the rows that they did not see, and what is known of these rows."""
     head, rows, params, spec = made.arena.head, made.arena.rows, made.found.params, job.spec
     if job.is_beyond_memory:
         both = (partial(job.stored, job.ids["train"]), job.shadow)
-        return *learnt_in_passes(head, params, both, spec, watch), job.shadow.facts
-    return *learnt_in_folds(head, params, rows, spec, partial(watch, f"fit {spec.name}")), rows.facts
+        return *learnt_in_passes(head, params, both, spec, progress), job.shadow.facts
+    return *learnt_in_folds(head, params, rows, spec, partial(progress, f"fit {spec.name}")), rows.facts
 
 
-def _answers(job: Job, made: Searched, model: Pipeline, ids: Ids) -> tuple[float, NDArray[np.float64]]:
+def _answers(job: HeadJob, made: Searched, model: Pipeline, ids: Ids) -> tuple[float, NDArray[np.float64]]:
     """Return the seconds that answers took, and these."""
     if job.is_beyond_memory:
         stored, asked = job.stored(ids), time.perf_counter()
         answers = answered_in_blocks(model, stored)
     else:
         x, asked = job.x(ids, made.chosen), time.perf_counter()
-        answers = answers_of(model, x, job.known.kind)
+        answers = predict_outputs(model, x, job.known.kind)
     return time.perf_counter() - asked, answers
 
 
-def _predictions_per_s(job: Job, made: Searched, model: Pipeline) -> float:
+def _predictions_per_s(job: HeadJob, made: Searched, model: Pipeline) -> float:
     """Measure once how many images a second the head predicts from their embeddings."""
     ids = job.ids["train"][:N_TIMED]
     return len(ids) / max(_answers(job, made, model, ids)[0], 1e-9)
 
 
-def _metrics(job: Job, answered: Answered, made: Searched, train_s: float) -> dict[str, Any]:
+def _metrics(job: HeadJob, answered: Answered, made: Searched, train_s: float) -> dict[str, Any]:
     found, val = made.found, answered.of("val")
     return {
         "oof": scores(job.known, answered.of("oof")),
@@ -345,12 +347,12 @@ def _metrics(job: Job, answered: Answered, made: Searched, train_s: float) -> di
     }
 
 
-def _as_fitted(run: RunFolder, known: Known, made: bool) -> Fitted:
+def _as_fitted(run: RunFolder, known: Known, made: bool) -> FitResult:
     metrics = run.metrics
     oof, val = metrics["oof"], run.answers.of("val")
     now = scores(known, val) if len(val.ids) else {}  # val labels may have changed since
-    score = chosen_metric(Facts.of(known), None)
-    return Fitted(
+    score = chosen_metric(TargetValues.of(known), None)
+    return FitResult(
         run=run.name,
         head=run.spec["head"]["name"],
         target=run.spec["target"],

@@ -16,15 +16,15 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import Pipeline
 
-from featx.artifacts.outputs import answers_of
+from featx.artifacts.outputs import predict_outputs
 from featx.heads.builtin import Head
 from featx.heads.calibration import METHODS, Outputs, calibrate, with_calibration
 from featx.heads.decisions import with_decision, without_class_weights
-from featx.heads.folds import Lessons, TrainRows
+from featx.heads.folds import TrainingData, TrainRows
 from featx.heads.scaling import Params, is_learnt
 from featx.parallel.threads import run_side_by_side, single_threaded
 from featx.specs.head import Calibration, HeadSpec
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 COPIES_OF_A_FIT = 4  # A fit copies its rows once for the fold, and once scaled, which may be in double.
 MAX_FIT_BYTES = 4e9  # All fits that run beside each other may copy as much.
@@ -110,7 +110,7 @@ def early_stops_allowed() -> Iterator[None]:
         yield
 
 
-def _calibrated(clf: Any, method: str, rows: TrainRows, lessons: Lessons, spec: HeadSpec) -> Any:
+def _calibrated(clf: Any, method: str, rows: TrainRows, lessons: TrainingData, spec: HeadSpec) -> Any:
     """Return a classifier with probabilities, by folds of the lessons that it is fitted on."""
     if isinstance(clf, MultiOutputClassifier):  # each label has folds of its own, unless groups must stay whole
         rarest = int(min(lessons.y.sum(0).min(), (1 - lessons.y).sum(0).min()))
@@ -121,7 +121,7 @@ def _calibrated(clf: Any, method: str, rows: TrainRows, lessons: Lessons, spec: 
     return CalibratedClassifierCV(clf, method=method, ensemble=False, cv=cv)
 
 
-def _folds_within(rows: TrainRows, lessons: Lessons, rarest: int, spec: HeadSpec) -> Any:
+def _folds_within(rows: TrainRows, lessons: TrainingData, rarest: int, spec: HeadSpec) -> Any:
     """Return folds for calibration, as many as the rarest class and the groups allow.
 
     A row whose label is soft stands in several lessons; all of them are on one side.
@@ -130,7 +130,7 @@ def _folds_within(rows: TrainRows, lessons: Lessons, rarest: int, spec: HeadSpec
     if rows.groups is None and rows.facts.shares is None:
         return StratifiedKFold(n_folds, shuffle=True, random_state=spec.seed)
     units = lessons.at if rows.groups is None else rows.groups[lessons.at]
-    facts = Facts(rows.facts.kind, rows.facts.names, lessons.y)
+    facts = TargetValues(rows.facts.kind, rows.facts.names, lessons.y)
     return TrainRows(rows.x[lessons.at, :1], facts, None, units).folds(min(n_folds, len(np.unique(units))), spec.seed)
 
 
@@ -147,7 +147,7 @@ def decisions(model: Pipeline, rows: TrainRows) -> NDArray[np.float64]:
     if kind == "classes":
         return np.asarray(np.eye(rows.facts.n_outputs)[model.predict(rows.x)])
     if kind == "numbers" or hasattr(model, "predict_proba"):
-        return answers_of(model, rows.x, kind)
+        return predict_outputs(model, rows.x, kind)
     return np.asarray(expit(_of_labels(model, rows)))
 
 
@@ -244,8 +244,8 @@ def _outputs(model: Pipeline, rows: TrainRows, lacks_probabilities: bool) -> Out
     """Return what a fitted head says of rows: of numbers, these in the place of probabilities."""
     kind, decides = rows.facts.kind, hasattr(model, "decision_function")
     if kind == "numbers":
-        return Outputs(None, False, answers_of(model, rows.x, kind))
-    proba = None if lacks_probabilities else answers_of(model, rows.x, kind)
+        return Outputs(None, False, predict_outputs(model, rows.x, kind))
+    proba = None if lacks_probabilities else predict_outputs(model, rows.x, kind)
     if kind == "classes":
         raw = model.decision_function(rows.x).reshape(len(rows), -1).astype(np.float64) if decides else proba
         return Outputs(raw, decides, proba)

@@ -11,14 +11,14 @@ from featx.specs.head import HeadSpec
 from featx.tables.decision_rule import DecisionRule, rule_of_weights
 from featx.tables.encoding import strata_codes
 from featx.tables.resampling_units import are_mostly_single, folds_of_units
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]  # train and held-out row numbers
 FEWEST = 4  # rows of a class: two for learning in each of two folds
 
 
 @dataclass(frozen=True)
-class Lessons:
+class TrainingData:
     """What an estimator or a calibration is fitted on: rows, some of them more than once where labels are soft.
 
     Attributes
@@ -55,7 +55,7 @@ class TrainRows:
     """
 
     x: NDArray[np.float32]
-    facts: Facts
+    facts: TargetValues
     weights: NDArray[np.float64] | None = None
     groups: NDArray[Any] | None = None
     class_weights: NDArray[np.float64] | None = None
@@ -68,11 +68,11 @@ class TrainRows:
         weights, groups = (None if of is None else of[at] for of in (self.weights, self.groups))
         return TrainRows(self.x[at], self.facts.take(at), weights, groups, self.class_weights)
 
-    def lessons(self) -> Lessons:
+    def lessons(self) -> TrainingData:
         """Return what to fit on: where labels are soft, each row once for each class that has a share in it."""
         return self._lessons(self.weights, self.class_weights)
 
-    def calibration_lessons(self) -> Lessons:
+    def calibration_lessons(self) -> TrainingData:
         """Return what to calibrate by: the same, but rows count by the target's own weights only.
 
         Weights of classes and groups change how often each class occurs; probabilities calibrated by them would be
@@ -80,7 +80,7 @@ class TrainRows:
         """
         return self._lessons(self.facts.weights, None)
 
-    def _lessons(self, weights: NDArray[np.float64] | None, class_weights: NDArray[np.float64] | None) -> Lessons:
+    def _lessons(self, weights: NDArray[np.float64] | None, class_weights: NDArray[np.float64] | None) -> TrainingData:
         if self.facts.shares is None:
             at, codes, found = np.arange(len(self)), self.facts.y, weights
         else:
@@ -89,7 +89,7 @@ class TrainRows:
             found = shares if weights is None else shares * weights[at]
         if class_weights is not None:
             found = class_weights[codes] if found is None else found * class_weights[codes]
-        return Lessons(at, codes, found)
+        return TrainingData(at, codes, found)
 
     @property
     def decision(self) -> DecisionRule | None:
@@ -148,7 +148,7 @@ def check_folds(rows: TrainRows, spec: HeadSpec) -> None:
                 )
 
 
-def _counts(facts: Facts) -> list[tuple[str, NDArray[np.int64]]]:
+def _counts(facts: TargetValues) -> list[tuple[str, NDArray[np.int64]]]:
     """Return each class with its rows, and each label with the rows that have it and those that do not."""
     if facts.kind == "classes":
         counts = np.bincount(facts.y, minlength=facts.n_outputs)

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import UnsuitedError
-from featx.heads.builtin import Head, Task
+from featx.heads.builtin import Head, HeadTask
 from featx.heads.folds import TrainRows
 from featx.heads.out_of_core.stored_rows import StoredRows
-from featx.heads.search.search import Arena
+from featx.heads.search.search import SearchSpace
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
 from featx.specs.recipe import OF_NO_NAME
@@ -23,7 +23,7 @@ from featx.study.study import LockedEmbedding, Study
 from featx.tables.embedding_table import Embeddings
 from featx.tables.ids import Ids
 from featx.tables.sample_weights import class_weights, weights_without_classes
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 from featx.tables.truth import Known, Truth
 
 FLOAT_BYTES = 4
@@ -34,7 +34,7 @@ Chosen = tuple[LockedEmbedding, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class HeadJob:
     """A head, a target, and the rows.
 
     Attributes
@@ -107,27 +107,27 @@ class Job:
         places = [self.locked.index(one) for one in chosen]
         return np.hstack([rows[:, edges[at] : edges[at + 1]] for at in places])
 
-    def arenas(self, at: NDArray[np.intp] | None = None) -> dict[str, Arena]:
+    def arenas(self, at: NDArray[np.intp] | None = None) -> dict[str, SearchSpace]:
         """Return the train rows, or some of them, with each choice of embeddings."""
         whole = {name: self._arena(chosen) for name, chosen in self.choices.items()}
         if at is None:
             return whole
         parts = {name: arena.rows.take(at) for name, arena in whole.items()}
-        return {name: Arena(self._head(*rows.x.shape), rows) for name, rows in parts.items()}
+        return {name: SearchSpace(self._head(*rows.x.shape), rows) for name, rows in parts.items()}
 
-    def _arena(self, chosen: Chosen) -> Arena:
+    def _arena(self, chosen: Chosen) -> SearchSpace:
         ids = self.ids["train"]
         if self.is_beyond_memory:
             rows = self.shadow.take(at := self._sample())
             x = self.stored(np.asarray(ids)[at]).x(np.arange(len(at)))
-            return Arena(self._head(*x.shape), replace(rows, x=x))
-        x, facts = self.x(ids, chosen), Facts.of(self.known.take(ids))
-        return Arena(
+            return SearchSpace(self._head(*x.shape), replace(rows, x=x))
+        x, facts = self.x(ids, chosen), TargetValues.of(self.known.take(ids))
+        return SearchSpace(
             self._head(*x.shape), TrainRows(x, facts, self.weights, self.study.groups(ids), self.class_weights)
         )
 
     def _head(self, n_rows: int, n_features: int) -> Head:
-        task = Task(n_rows, n_features, len(self.known.names), self.spec.seed, self.known.kind, self.spec.solver)
+        task = HeadTask(n_rows, n_features, len(self.known.names), self.spec.seed, self.known.kind, self.spec.solver)
         head: Head = HEADS.get(self.spec.name)(task)
         if self.is_beyond_memory and "minibatch" in head.solvers:
             head = HEADS.get(self.spec.name)(replace(task, solver="minibatch"))
@@ -157,7 +157,7 @@ class Job:
         ids = self.ids["train"]
         empty = np.zeros((len(ids), 1), dtype=np.float32)
         return TrainRows(
-            empty, Facts.of(self.known.take(ids)), self.weights, self.study.groups(ids), self.class_weights
+            empty, TargetValues.of(self.known.take(ids)), self.weights, self.study.groups(ids), self.class_weights
         )
 
     def _sample(self) -> NDArray[np.intp]:

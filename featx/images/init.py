@@ -36,7 +36,7 @@ COLUMNS_IN_COMMENT = 40
 
 
 @dataclass(frozen=True)
-class Finding:
+class Recognition:
     """What lies at a source.
 
     Attributes
@@ -87,7 +87,7 @@ def init(
     target: str | None = None,
     recipe: str | Path = "featx.toml",
     force: bool = False,
-) -> Finding:
+) -> Recognition:
     """Look at `source` and write a commented recipe for it.
 
     Parameters
@@ -124,7 +124,7 @@ def init(
     given = split_column(manifest)
     parts = manifest.labels[given].map(PARTS).value_counts() if given else pd.Series(dtype=int)
     sizes, n_measured, n_unreadable = _sizes(manifest)
-    finding = Finding(
+    finding = Recognition(
         recipe=str(recipe),
         reader=data.reader_name,
         n_found=len(manifest),
@@ -221,7 +221,7 @@ def _counted(series: "pd.Series[Any]") -> dict[str, int]:
     return {str(name): int(n) for name, n in series.items()}
 
 
-def _document(data: ReaderSpec, recipe: Path, found: Finding) -> TOMLDocument:
+def _document(data: ReaderSpec, recipe: Path, found: Recognition) -> TOMLDocument:
     """Write the recipe: what was found stands, what could be changed stands as a comment."""
     document = tomlkit.document()
     document.add(comment(f"Written by featx init; {found.n_found} images. Next: featx extract, fit, ensemble, report"))
@@ -262,7 +262,7 @@ def _data_section(data: ReaderSpec, recipe: Path) -> Table:
     return section
 
 
-def _target_section(found: Finding) -> Table:
+def _target_section(found: Recognition) -> Table:
     numeric = all(name.lstrip("-").replace(".", "", 1).isdigit() for name in found.classes)
     others = [name for name in found.candidates if name != found.target]
     section = _table({"column": found.target})
@@ -278,7 +278,7 @@ def _target_section(found: Finding) -> Table:
     return section
 
 
-def _split_section(found: Finding) -> Table:
+def _split_section(found: Recognition) -> Table:
     section = _table({"column": found.split_column} if found.split_column else {})
     section.comment("shares of the images; the test part stays sealed until 'featx evaluate --final'")
     for part, share in (("test", 0.2), ("val", 0.15)):

@@ -36,7 +36,7 @@ from featx.metrics.scores import aligned
 from featx.specs.base import Spec
 from featx.tables.ids import Ids
 from featx.tables.predictions import Answered, choosing
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 from featx.tables.truth import Known
 
 Floats = NDArray[np.float64]
@@ -67,7 +67,7 @@ class ConformityScores:
     units: NDArray[np.intp]
 
     @classmethod
-    def of(cls, facts: Facts, outputs: Floats, groups: NDArray[Any] | None = None) -> "ConformityScores":
+    def of(cls, facts: TargetValues, outputs: Floats, groups: NDArray[Any] | None = None) -> "ConformityScores":
         """Score rows.
 
         Parameters

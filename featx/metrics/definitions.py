@@ -4,8 +4,8 @@ A score is a `Summed`, a function of a few columns' sums over the rows, or a `Ra
 order of what was said. Both take a weight for each row and any number of weightings at a time: ones give the plain
 score, a confidence the weighted one, the counts of a bootstrap draw that draw's, and membership a group's.
 
-Scores of decisions use the rule that `Facts.decision` holds; scores of probabilities do not. Where labels are soft, a
-row counts for each class by the share that it has in it.
+Scores of decisions use the rule that `TargetValues.decision` holds; scores of probabilities do not. Where labels are
+soft, a row counts for each class by the share that it has in it.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from scipy.special import xlogy
 from featx.metrics.reliability import binned, binned_by_class, expected_error, shares_of, squared_distances
 from featx.tables.decision_rule import decided_codes
 from featx.tables.ids import Kind
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 Floats = NDArray[np.float64]
 Outputs = NDArray[np.float64]  # (n, k) probabilities of classes, (n, t) of labels, or (n, t) numbers
@@ -43,7 +43,7 @@ class Summed:
         (c, m) sums under m weightings, and the (m,) weights of all rows → (m,).
     """
 
-    rows: Callable[[Facts, Outputs], Columns]
+    rows: Callable[[TargetValues, Outputs], Columns]
     finish: Callable[[Floats, Floats], Floats]
 
 
@@ -77,7 +77,7 @@ def ratio(above: Floats, below: Floats, otherwise: float = np.nan) -> Floats:
 # Means over rows
 
 
-def _column(of: Callable[[Facts, Outputs], Floats]) -> Callable[[Facts, Outputs], Columns]:
+def _column(of: Callable[[TargetValues, Outputs], Floats]) -> Callable[[TargetValues, Outputs], Columns]:
     """Return (n, 1) rows whose mean `_mean` takes."""
     return lambda facts, outputs: of(facts, outputs)[:, None]
 
@@ -86,7 +86,7 @@ def _mean(sums: Floats, total: Floats) -> Floats:
     return ratio(sums[0], total)
 
 
-def right(facts: Facts, outputs: Outputs) -> Floats:
+def right(facts: TargetValues, outputs: Outputs) -> Floats:
     """(n,) 1 where a decision is right, 0 where it is wrong; of labels, the share of them that is.
 
     Where labels are soft, the share of the class decided for.
@@ -96,7 +96,7 @@ def right(facts: Facts, outputs: Outputs) -> Floats:
     return np.asarray((decided(outputs) == facts.y).mean(1))
 
 
-def guessed(facts: Facts, outputs: Outputs) -> NDArray[np.int64]:
+def guessed(facts: TargetValues, outputs: Outputs) -> NDArray[np.int64]:
     """Return (n,) the class that each row is decided for."""
     return decided_codes(outputs, facts.decision)
 
@@ -106,11 +106,11 @@ def decided(outputs: Outputs) -> NDArray[np.int64]:
     return (outputs >= FEWEST_DECIDED).astype(np.int64)
 
 
-def _all_right(facts: Facts, outputs: Outputs) -> Floats:
+def _all_right(facts: TargetValues, outputs: Outputs) -> Floats:
     return np.asarray((decided(outputs) == facts.y).all(1), dtype=np.float64)
 
 
-def log_losses(facts: Facts, outputs: Outputs) -> Floats:
+def log_losses(facts: TargetValues, outputs: Outputs) -> Floats:
     """(n,) -log of the probability given to the truth, in nats; probabilities are clipped at 1e-15.
 
     Soft labels count each class by its share. Of labels, the mean over them.
@@ -124,21 +124,21 @@ def log_losses(facts: Facts, outputs: Outputs) -> Floats:
     return np.asarray(-np.log(given[np.arange(len(facts)), facts.y]))
 
 
-def _steps(facts: Facts, outputs: Outputs) -> Floats:
+def _steps(facts: TargetValues, outputs: Outputs) -> Floats:
     return np.asarray(np.abs(guessed(facts, outputs) - facts.y), dtype=np.float64)
 
 
-def _bins(facts: Facts, outputs: Outputs) -> Columns:
+def _bins(facts: TargetValues, outputs: Outputs) -> Columns:
     """(n, bins) probability minus share that came true in each bin, a row's answers counting 1 in all."""
     return _in_bins(facts, *binned(facts, outputs))
 
 
-def _bins_by_class(facts: Facts, outputs: Outputs) -> Columns:
+def _bins_by_class(facts: TargetValues, outputs: Outputs) -> Columns:
     """(n, k bins) the same, each class or label in bins of its own, so that their errors cannot cancel."""
     return _in_bins(facts, *binned_by_class(facts, outputs))
 
 
-def _in_bins(facts: Facts, at: NDArray[np.intp], apart: Floats) -> Columns:
+def _in_bins(facts: TargetValues, at: NDArray[np.intp], apart: Floats) -> Columns:
     rows = np.repeat(np.arange(len(facts)), at.shape[1])
     shape = (len(facts), int(at.max(initial=0)) + 1)
     return sparse.csr_array((apart.ravel() / at.shape[1], (rows, at.ravel())), shape=shape)
@@ -151,7 +151,7 @@ def _ece(sums: Floats, total: Floats) -> Floats:
 # Counts of classes and labels
 
 
-def _tallies(facts: Facts, outputs: Outputs) -> Columns:
+def _tallies(facts: TargetValues, outputs: Outputs) -> Columns:
     """(n, 3 k) which class or labels are true, which are guessed, and which both."""
     n, k = len(facts), facts.n_outputs
     if facts.kind == "labels":
@@ -216,7 +216,7 @@ def _mcc(sums: Floats, n: Floats) -> Floats:
     return np.where(n > 0, ratio(common, np.sqrt(np.maximum(spreads, 0)), 0.0), np.nan)
 
 
-def _squared_steps(facts: Facts, outputs: Outputs) -> Columns:
+def _squared_steps(facts: TargetValues, outputs: Outputs) -> Columns:
     """(n, 5) code, its square, guess, its square, and the square of their distance."""
     true, found = facts.y.astype(np.float64), guessed(facts, outputs).astype(np.float64)
     columns = [true, true**2, found, found**2, (true - found) ** 2]
@@ -232,7 +232,7 @@ def _quadratic_kappa(sums: Floats, n: Floats) -> Floats:
 # Numbers
 
 
-def _moments(facts: Facts, outputs: Outputs) -> Columns:
+def _moments(facts: TargetValues, outputs: Outputs) -> Columns:
     """(n, 9 t) of each number: error, its size, its square; true, its square, found, its square, product; sign.
 
     True and found are told from one of their values, so that squares lose no digits and constants are exactly 0.
@@ -291,7 +291,7 @@ def _sagr(mean: Floats) -> Floats:
     return np.asarray(mean[8])
 
 
-def _shares_of_truth(facts: Facts, outputs: Outputs) -> Floats:
+def _shares_of_truth(facts: TargetValues, outputs: Outputs) -> Floats:
     return np.asarray((np.abs(outputs - facts.y) / np.abs(facts.y)).mean(1))
 
 
@@ -354,7 +354,7 @@ class Order:
         )
 
 
-def _orders(facts: Facts, outputs: Outputs, *, joins: bool) -> list[Order]:
+def _orders(facts: TargetValues, outputs: Outputs, *, joins: bool) -> list[Order]:
     """Return the order of the rows for each class against the rest, or each label.
 
     Of two classes whose orders are each other's mirror one is enough: the areas are equal.
@@ -437,11 +437,11 @@ def is_better_less(name: str) -> bool:
     return name in LESS_IS_BETTER or name.startswith("mae.")
 
 
-def _error_of(at: int, facts: Facts, outputs: Outputs) -> Floats:
+def _error_of(at: int, facts: TargetValues, outputs: Outputs) -> Floats:
     return np.asarray(np.abs(outputs[:, at] - facts.y[:, at]))
 
 
-def scores_of(facts: Facts) -> dict[str, Score]:
+def scores_of(facts: TargetValues) -> dict[str, Score]:
     """Return the scores that mean something for these rows."""
     found = dict(SCORES[facts.kind])
     if facts.kind == "classes" and not facts.ordered:
@@ -466,7 +466,7 @@ class Scorer:
         Of the scores; all that mean something by default.
     """
 
-    def __init__(self, facts: Facts, outputs: Outputs, names: Sequence[str] | None = None) -> None:
+    def __init__(self, facts: TargetValues, outputs: Outputs, names: Sequence[str] | None = None) -> None:
         known = SCORES[facts.kind] | scores_of(facts)
         every = scores_of(facts) if names is None else {name: known[name] for name in names}
         self.facts, self.outputs, self._scores = facts, outputs, every
@@ -517,7 +517,7 @@ class Scorer:
         return {name: float(values[0]) for name, values in self.at(weights[:, None]).items()}
 
 
-def per_output(facts: Facts, outputs: Outputs) -> list[dict[str, Any]]:
+def per_output(facts: TargetValues, outputs: Outputs) -> list[dict[str, Any]]:
     """Precision, recall, F1 and number of rows of each class or label, in their order.
 
     Where labels are soft, the number of rows of a class is the sum of its shares, to 3 decimals.

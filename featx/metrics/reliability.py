@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featx.tables.decision_rule import decided_codes
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 Floats = NDArray[np.float64]
 BINS = 15
@@ -46,7 +46,7 @@ class Reliability:
         return float(expected_error((self.said - self.happened) * self.n, self.n.sum()))
 
 
-def reliability(facts: Facts, proba: Floats, bins: int = BINS) -> Reliability:
+def reliability(facts: TargetValues, proba: Floats, bins: int = BINS) -> Reliability:
     """Compare probabilities with the shares that came true.
 
     Parameters
@@ -63,7 +63,7 @@ def reliability(facts: Facts, proba: Floats, bins: int = BINS) -> Reliability:
     return Reliability(of_said, of_happened, n[n > 0])
 
 
-def _answers(facts: Facts, proba: Floats) -> tuple[Floats, Floats]:
+def _answers(facts: TargetValues, proba: Floats) -> tuple[Floats, Floats]:
     """Return probabilities and the shares that came true: (n, 1) of classes, or (n, t) of all labels.
 
     Of two classes the second one counts: errors of the two classes do not cancel then, as they do in bins of the larger
@@ -77,7 +77,7 @@ def _answers(facts: Facts, proba: Floats) -> tuple[Floats, Floats]:
     return proba.max(1)[:, None], shares_of(facts, top)[:, None]
 
 
-def shares_of(facts: Facts, codes: NDArray[np.integer]) -> Floats:
+def shares_of(facts: TargetValues, codes: NDArray[np.integer]) -> Floats:
     """Return (n,) the share that each row has in the class of a code: 0 or 1 where labels are not soft."""
     if facts.shares is None:
         return np.asarray(codes == facts.y, dtype=np.float64)
@@ -88,13 +88,13 @@ def _bins_of(said: Floats, bins: int) -> NDArray[np.intp]:
     return np.minimum((said * bins).astype(np.intp), bins - 1)
 
 
-def binned(facts: Facts, proba: Floats, bins: int = BINS) -> tuple[NDArray[np.intp], Floats]:
+def binned(facts: TargetValues, proba: Floats, bins: int = BINS) -> tuple[NDArray[np.intp], Floats]:
     """Return the bin of each answer, and probability minus share that came true; (n, 1), or (n, t) of labels."""
     given, came_true = _answers(facts, proba)
     return _bins_of(given, bins), given - came_true
 
 
-def binned_by_class(facts: Facts, proba: Floats, bins: int = BINS) -> tuple[NDArray[np.intp], Floats]:
+def binned_by_class(facts: TargetValues, proba: Floats, bins: int = BINS) -> tuple[NDArray[np.intp], Floats]:
     """Return the same of all classes or labels, each with bins of its own; (n, k)."""
     came_true = facts.y if facts.kind == "labels" else facts.memberships
     return _bins_of(proba, bins) + bins * np.arange(proba.shape[1]), proba - came_true
@@ -114,14 +114,14 @@ def expected_error(apart: Floats, n: ArrayLike) -> Floats:
     return np.asarray(np.divide(total, n, out=np.full(np.shape(total), np.nan), where=np.not_equal(n, 0)))
 
 
-def squared_distances(facts: Facts, proba: Floats) -> Floats:
+def squared_distances(facts: TargetValues, proba: Floats) -> Floats:
     """(n,) what `brier` is the mean of."""
     if facts.kind == "labels":
         return np.asarray(np.square(proba - facts.y).mean(1))
     return np.asarray(np.square(proba - facts.memberships).sum(1))
 
 
-def brier(facts: Facts, proba: Floats) -> float:
+def brier(facts: TargetValues, proba: Floats) -> float:
     """Mean squared distance of the probabilities to what happened, or to the shares of soft labels [1]_.
 
     Of classes summed over them, so in [0, 2]; of labels their mean, in [0, 1].
@@ -129,7 +129,7 @@ def brier(facts: Facts, proba: Floats) -> float:
     return float(squared_distances(facts, proba).mean())
 
 
-def kept(facts: Facts, proba: Floats) -> tuple[Floats, Floats]:
+def kept(facts: TargetValues, proba: Floats) -> tuple[Floats, Floats]:
     """Return what abstaining costs and gains: the surest rows first, by the probability of the class decided for.
 
     Returns

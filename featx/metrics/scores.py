@@ -16,52 +16,52 @@ from featx.registry import suggestion
 from featx.specs.head import Metric
 from featx.tables.ids import Kind
 from featx.tables.predictions import Answered, Predictions
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 from featx.tables.truth import Known, Truth
 
 Outputs = NDArray[np.float64]  # (n, k) probabilities of classes, (n, t) of labels, or (n, t) numbers
 
 
-def _one(name: str, facts: Facts, outputs: Outputs) -> float:
+def _one(name: str, facts: TargetValues, outputs: Outputs) -> float:
     return Scorer(facts, outputs, [name]).plain(facts.weights)[name]
 
 
-def accuracy(facts: Facts, outputs: Outputs) -> float:
+def accuracy(facts: TargetValues, outputs: Outputs) -> float:
     """Share of right answers; of labels, over images and labels alike."""
     return _one("accuracy", facts, outputs)
 
 
-def exact_match(facts: Facts, outputs: Outputs) -> float:
+def exact_match(facts: TargetValues, outputs: Outputs) -> float:
     """Share of images all of whose labels are right."""
     return _one("exact_match", facts, outputs)
 
 
-def balanced_accuracy(facts: Facts, outputs: Outputs) -> float:
+def balanced_accuracy(facts: TargetValues, outputs: Outputs) -> float:
     """Mean recall over the classes that occur."""
     return _one("balanced_accuracy", facts, outputs)
 
 
-def macro_f1(facts: Facts, outputs: Outputs) -> float:
+def macro_f1(facts: TargetValues, outputs: Outputs) -> float:
     """Mean F1 over the classes or labels; one without guesses counts 0."""
     return _one("macro_f1", facts, outputs)
 
 
-def log_loss(facts: Facts, outputs: Outputs) -> float:
+def log_loss(facts: TargetValues, outputs: Outputs) -> float:
     """Mean -log of the probability given to the truth, in nats; see `featx.metrics.definitions.log_losses`."""
     return _one("log_loss", facts, outputs)
 
 
-def quadratic_kappa(facts: Facts, outputs: Outputs) -> float:
+def quadratic_kappa(facts: TargetValues, outputs: Outputs) -> float:
     """Cohen's kappa whose disagreements count by the square of the steps between the classes, in [-1, 1]."""
     return _one("quadratic_kappa", facts, outputs)
 
 
-def average_precision(facts: Facts, outputs: Outputs) -> float:
+def average_precision(facts: TargetValues, outputs: Outputs) -> float:
     """Mean over the labels that occur of the area under precision over recall; nan where none does."""
     return _one("average_precision", facts, outputs)
 
 
-def auc(facts: Facts, outputs: Outputs) -> float:
+def auc(facts: TargetValues, outputs: Outputs) -> float:
     """Mean area under the ROC curve of each class against the rest, or of each label; nan where none has both sides.
 
     With two classes both areas are equal, and so is their mean.
@@ -69,18 +69,18 @@ def auc(facts: Facts, outputs: Outputs) -> float:
     return _one("auc" if facts.kind == "labels" else "auc_ovr", facts, outputs)
 
 
-def _of_number(name: str) -> Callable[[Facts, Outputs], float]:
+def _of_number(name: str) -> Callable[[TargetValues, Outputs], float]:
     return lambda facts, outputs: _one(name, facts, outputs)
 
 
 OF_NUMBERS = {name: _of_number(name) for name in ("mae", "rmse", "r2", "pearson", "ccc")}
 
 
-def _less(of: Callable[[Facts, Outputs], float]) -> Callable[[Facts, Outputs], float]:
+def _less(of: Callable[[TargetValues, Outputs], float]) -> Callable[[TargetValues, Outputs], float]:
     return lambda facts, outputs: -of(facts, outputs)
 
 
-GREATER_IS_BETTER: dict[Kind, dict[str, Callable[[Facts, Outputs], float]]] = {
+GREATER_IS_BETTER: dict[Kind, dict[str, Callable[[TargetValues, Outputs], float]]] = {
     "classes": {
         "accuracy": accuracy,
         "balanced_accuracy": balanced_accuracy,
@@ -100,7 +100,7 @@ GREATER_IS_BETTER: dict[Kind, dict[str, Callable[[Facts, Outputs], float]]] = {
 NEEDS_PROBABILITIES = {"log_loss"}  # the others ask which is likelier only
 
 
-def chosen_metric(facts: Facts, metric: Metric | None) -> Metric:
+def chosen_metric(facts: TargetValues, metric: Metric | None) -> Metric:
     """Return the metric that chooses where a recipe does not say one, or the one that it says.
 
     Raises
@@ -117,12 +117,12 @@ def chosen_metric(facts: Facts, metric: Metric | None) -> Metric:
     return metric
 
 
-def merit(metric: Metric, facts: Facts, outputs: Outputs) -> float:
+def merit(metric: Metric, facts: TargetValues, outputs: Outputs) -> float:
     """One number for one model, greater is better (so minus the log loss)."""
     return GREATER_IS_BETTER[facts.kind][metric](facts, outputs)
 
 
-def aligned(known: Known, answered: Answered) -> tuple[Facts, Outputs]:
+def aligned(known: Known, answered: Answered) -> tuple[TargetValues, Outputs]:
     """Return what is known of the rows of `answered`, and what they say, columns in the order of the known names.
 
     The former holds the rule by which the model decides for a class.
@@ -130,9 +130,9 @@ def aligned(known: Known, answered: Answered) -> tuple[Facts, Outputs]:
     known = known.take(answered.ids)
     if isinstance(answered, Predictions):
         ordered = answered.ordered(known.names)
-        return Facts.of(known).decided_by(ordered.decision), ordered.proba
+        return TargetValues.of(known).decided_by(ordered.decision), ordered.proba
     columns = [answered.names.index(name) for name in known.names]
-    return Facts.of(known), answered.values[:, columns]
+    return TargetValues.of(known), answered.values[:, columns]
 
 
 def score(metric: Metric, known: Known, answered: Answered) -> float:

@@ -197,7 +197,7 @@ def layers_of(body: nn.Module, size_px: int) -> list[Layer]:
     """
     found: list[Layer] = []
 
-    def watch(name: str) -> Callable[[nn.Module, object, object], None]:
+    def progress(name: str) -> Callable[[nn.Module, object, object], None]:
         def hook(module: nn.Module, _inputs: object, output: object) -> None:
             if isinstance(output, Tensor):
                 n_parameters = sum(p.numel() for p in module.parameters())
@@ -205,7 +205,7 @@ def layers_of(body: nn.Module, size_px: int) -> list[Layer]:
 
         return hook
 
-    hooks = [module.register_forward_hook(watch(name)) for name, module in body.named_modules() if name]
+    hooks = [module.register_forward_hook(progress(name)) for name, module in body.named_modules() if name]
     try:
         run_for_shapes(body, torch.empty(1, 3, size_px, size_px, device="meta"))
     finally:

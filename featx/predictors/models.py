@@ -22,14 +22,14 @@ from featx.artifacts.artifact import (
     read_header,
     replayed,
 )
-from featx.artifacts.export_card import is_exported, read_passport
-from featx.artifacts.outputs import answers_of
+from featx.artifacts.export_card import is_exported, read_export_card
+from featx.artifacts.outputs import predict_outputs
 from featx.artifacts.rescoring import rescored
-from featx.ensembles.combiners import Ballots, Combiner, Vote
+from featx.ensembles.combiners import Combiner, MemberOutputs, VotingMethod
 from featx.errors import ArtifactError, DataError, IncompleteError
 from featx.metrics.definitions import decided
 from featx.parallel.threads import single_threaded
-from featx.predictors.prediction import Answers
+from featx.predictors.prediction import Prediction
 from featx.registry import VOTES
 from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, ResolvedEmbedding
 from featx.specs.recipe import CHECKPOINT, Recipe, load_recipe
@@ -139,7 +139,7 @@ class Model(ABC):
         names = np.asarray(self.classes, dtype=object)
         return np.asarray(names[decided_codes(self.predict_proba(x), self.header.decision)])
 
-    def predict_images(self, images: Sequence[str | Path] | str | Path, device: str = "auto") -> Answers:
+    def predict_images(self, images: Sequence[str | Path] | str | Path, device: str = "auto") -> Prediction:
         """Embed images and answer for those that can be read."""
         from featx.embeddings.files import embed_files
 
@@ -180,7 +180,7 @@ class HeadModel(Model):
     def predict_columns(self, columns: Columns) -> NDArray[np.float64]:
         """See `Model`."""
         x = np.hstack([columns[one.spec.fingerprint()] for one in self.embeddings])
-        return answers_of(self.model, x, self.header.answers)
+        return predict_outputs(self.model, x, self.header.answers)
 
 
 @dataclass(frozen=True)
@@ -275,14 +275,14 @@ class EnsembleModel(Model):
         """See `Model`."""
         said = np.stack([self._ordered(member, member.predict_columns(columns)) for member in self.members])
         rules = tuple(self._rule(member) for member in self.members)
-        found = self.combiner.outputs(Ballots(self.header.answers, self.classes, said, rules))
+        found = self.combiner.outputs(MemberOutputs(self.header.answers, self.classes, said, rules))
         return found / found.sum(axis=1, keepdims=True) if self.header.answers == "classes" else found
 
     def check_combiner(self) -> None:
         """Combine one row of equal answers; raises what numpy does where the combiner is of other members."""
         shape = (len(self.members), 1, len(self.classes))
         rules = tuple(self._rule(member) for member in self.members)
-        found = self.combiner.outputs(Ballots(self.header.answers, self.classes, np.full(shape, 0.5), rules))
+        found = self.combiner.outputs(MemberOutputs(self.header.answers, self.classes, np.full(shape, 0.5), rules))
         if found.shape != shape[1:]:
             raise ValueError(f"found answers of shape {found.shape}, expected {shape[1:]}")
 
@@ -328,7 +328,7 @@ def _exported(path: Path) -> Model:
     """Return an exported model; ``.joblib`` is unpickled, which runs code that stands in it, ``.skops`` never is."""
     import joblib
 
-    passport = read_passport(path)
+    passport = read_export_card(path)
     if path.suffix not in {".skops", ".joblib"}:
         raise ArtifactError(f"{path} is for ONNX Runtime; to use it with featx, load the run {passport.run!r}")
     read = skops_format.read if path.suffix == ".skops" else joblib.load
@@ -357,7 +357,7 @@ def _load_ensemble(folder: Path, header: Header, loaded: dict[Path, Model]) -> E
     beneath(folder, header)  # all of them are there, and it is not among them
     fields = ensemble_body(folder, header)
     method, named = fields.pop("method"), fields.pop("members")
-    vote: Vote = VOTES.get(method)
+    vote: VotingMethod = VOTES.get(method)
     members = tuple(_load(folder.parent / name, loaded) for name in named)
     try:
         model = EnsembleModel(folder.name, header, folder, method, members, vote.read(fields))
@@ -371,14 +371,14 @@ def _load_ensemble(folder: Path, header: Header, loaded: dict[Path, Model]) -> E
     return model
 
 
-def answers(model: Model, embedded: "EmbeddedFiles") -> Answers:
+def answers(model: Model, embedded: "EmbeddedFiles") -> Prediction:
     """Return a model's answers for embedded images."""
     classes = model.classes
     proba = model.predict_columns(embedded.columns) if embedded.images else np.empty((0, len(classes)))
     header = model.header
     warnings = [*embedded.warnings, *model.version_warnings]
     found = embedded.images, proba, classes, embedded.unreadable, warnings
-    return Answers(*found, kind=header.answers, conformal=header.conformal, decision=header.decision)
+    return Prediction(*found, kind=header.answers, conformal=header.conformal, decision=header.decision)
 
 
 def predict(
@@ -387,7 +387,7 @@ def predict(
     *,
     runs: Sequence[str] = (),
     device: str = "auto",
-) -> dict[str, Answers]:
+) -> dict[str, Prediction]:
     """Return the answers of a recipe's finished runs for images; each backbone sees each image once.
 
     The heads of these runs are unpickled, which runs any code that stands in them.

@@ -16,7 +16,7 @@ from featx.tables.predictions import HAS, PROBA, VALUE
 
 
 @dataclass(frozen=True)
-class Answers:
+class Prediction:
     """What a model says of images.
 
     Attributes
@@ -72,7 +72,7 @@ class Answers:
         had = decided(self.proba)
         return [", ".join(name for name, has in zip(self.classes, row, strict=True) if has) for row in had]
 
-    def abstaining(self, below: float) -> "Answers":
+    def abstaining(self, below: float) -> "Prediction":
         """Return the same, with an empty label where the class decided for has a probability below that.
 
         Raises

@@ -6,7 +6,7 @@ from pathlib import Path
 from featx.storage import leases
 from featx.storage.objects import ObjectStores
 from featx.storage.places import SUFFIX, CachePlace, Leftover, Stores
-from featx.storage.shelves import LocalShelf, Shelf
+from featx.storage.shelves import LocalSegmentStore, SegmentStore
 
 
 class LocalStores:
@@ -16,11 +16,13 @@ class LocalStores:
         self.folder = folder
         self.place = str(folder)
 
-    def shelves(self) -> list[Shelf] | None:
+    def shelves(self) -> list[SegmentStore] | None:
         """See `Stores`."""
         if not self.folder.is_dir():
             return None
-        return [LocalShelf(path) for path in sorted(self.folder.glob(f"*{SUFFIX}")) if not path.name.startswith(".")]
+        return [
+            LocalSegmentStore(path) for path in sorted(self.folder.glob(f"*{SUFFIX}")) if not path.name.startswith(".")
+        ]
 
     def leftovers(self) -> list[Leftover]:
         """See `Stores`."""
@@ -31,7 +33,7 @@ class LocalStores:
         def remove() -> None:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
-        return Leftover(path.name, sum(size for _, size in LocalShelf(path).files()), remove)
+        return Leftover(path.name, sum(size for _, size in LocalSegmentStore(path).files()), remove)
 
 
 def stores_at(place: CachePlace) -> Stores:

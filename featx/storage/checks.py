@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from featx.errors import CorruptError, StoreError, UnreachableError
-from featx.progress import Watch, unwatched
+from featx.progress import ProgressCallback, no_progress
 from featx.specs.embedding import EmbeddingSpec, ResolvedEmbedding
 from featx.storage.segments import Segment, encoded
-from featx.storage.store import EmbeddingStore, encoded_header, header_of, shelf_at
+from featx.storage.store import EmbeddingStore, encoded_header, header_of, segment_store_at
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Damage:
 
 
 @dataclass(frozen=True)
-class Checked:
+class StoreCheck:
     """A store after all its checksums were compared.
 
     Attributes
@@ -73,7 +73,7 @@ def open_store(place: Path | str) -> EmbeddingStore:
     StoreError
         a newer featx wrote it.
     """
-    content = shelf_at(place).header()
+    content = segment_store_at(place).header()
     found, _ = header_of(b"" if content is None else content, str(place))
     try:
         return EmbeddingStore(place, EmbeddingSpec.model_validate(found["spec"]), int(found["n_features"]))
@@ -81,14 +81,14 @@ def open_store(place: Path | str) -> EmbeddingStore:
         raise CorruptError(f"{place} is no embedding store of featx ({error}); move it away") from error
 
 
-def check(place: Path | str, watch: Watch = unwatched) -> Checked:
+def check(place: Path | str, progress: ProgressCallback = no_progress) -> StoreCheck:
     """Compare all checksums of a store."""
     try:
         found = _unread(place)
     except UnreachableError:  # nothing is known, and so nothing is to be mended
         raise
     except StoreError as error:
-        return Checked(str(place), problem=str(error))
+        return StoreCheck(str(place), problem=str(error))
     damages, n_rows = [], 0
     for number, segment in enumerate(found, start=1):
         examined = segment.examined()
@@ -96,8 +96,8 @@ def check(place: Path | str, watch: Watch = unwatched) -> Checked:
         if examined.problems:
             n_good = int(examined.good.sum())
             damages.append(Damage(segment.name, examined.problems, examined.lost, len(examined.keys) - n_good, n_good))
-        watch("verify", number, len(found))
-    return Checked(str(place), len(found), n_rows, "", damages)
+        progress("verify", number, len(found))
+    return StoreCheck(str(place), len(found), n_rows, "", damages)
 
 
 def mend(place: Path | str) -> int:
@@ -126,7 +126,7 @@ def restore_header(place: Path | str, known: ResolvedEmbedding) -> None:
     StoreError
         no segment can say that.
     """
-    shelf = shelf_at(place)
+    shelf = segment_store_at(place)
     dtype = np.dtype(known.spec.dtype).newbyteorder("<")
     segments = [Segment(shelf, name, known.n_features, dtype) for name in shelf.segments()]
     found = {rows for segment in segments for rows in device_rows(segment.provenance())}
@@ -147,7 +147,7 @@ def device_rows(provenance: Mapping[str, Any]) -> Iterator[int]:
 
 def _unread(place: Path | str) -> list[Segment]:
     """Return a store's segments without reading them: they may be damaged."""
-    shelf = shelf_at(place)
+    shelf = segment_store_at(place)
     content = shelf.header()
     found, _ = header_of(b"" if content is None else content, shelf.place)
     spec = EmbeddingSpec.model_validate(found["spec"])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.progress import Watch, unwatched
+from featx.progress import ProgressCallback, no_progress
 from featx.storage.segments import Keys, Segment, VanishedError, encoded
 from featx.storage.store import ATTEMPTS, EmbeddingStore
 
@@ -22,7 +22,7 @@ At = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class Compacted:
+class CompactionResult:
     """What became of a store.
 
     Attributes
@@ -40,7 +40,9 @@ class Compacted:
     n_removed: int
 
 
-def compact(store: EmbeddingStore, watch: Watch = unwatched, *, most_bytes: int = SEGMENT_BYTES) -> Compacted:
+def compact(
+    store: EmbeddingStore, progress: ProgressCallback = no_progress, *, most_bytes: int = SEGMENT_BYTES
+) -> CompactionResult:
     """Join a store's small segments, and all that hold images of one another.
 
     Parameters
@@ -58,13 +60,13 @@ def compact(store: EmbeddingStore, watch: Watch = unwatched, *, most_bytes: int 
         before = list(store.segments)
         chosen = _chosen(before, most_bytes)
         try:
-            _join(store, chosen, most_bytes, watch)
+            _join(store, chosen, most_bytes, progress)
         except VanishedError:  # another process is at it as well
             continue
         break
     store.refresh()
     n_rows = sum(map(len, store.segments))
-    return Compacted(str(store), len(before), len(store.segments), len(store), sum(map(len, before)) - n_rows)
+    return CompactionResult(str(store), len(before), len(store.segments), len(store), sum(map(len, before)) - n_rows)
 
 
 def _chosen(segments: Sequence[Segment], most_bytes: int) -> list[Segment]:
@@ -85,13 +87,13 @@ def _sharing(keys: Sequence[Keys]) -> set[int]:
     return set(owner[order[again]].tolist()) | set(owner[order[again + 1]].tolist())
 
 
-def _join(store: EmbeddingStore, chosen: Sequence[Segment], most_bytes: int, watch: Watch) -> None:
+def _join(store: EmbeddingStore, chosen: Sequence[Segment], most_bytes: int, progress: ProgressCallback) -> None:
     n, done = len(np.unique(np.concatenate([segment.keys for segment in chosen]))) if chosen else 0, 0
     most_rows = max(1, most_bytes // (store.n_features * store.dtype.itemsize))
     for keys, x in _batches(chosen, most_rows):
         store.shelf.publish(*encoded(keys, x, {"joined": _origins(chosen)}))
         done += len(keys)
-        watch("join", done, n)
+        progress("join", done, n)
     for segment in chosen:
         store.shelf.withdraw(segment.name)
 

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from featx.storage.buckets import CLOCK, Bucket, changed_at
 from featx.storage.leases import LEASE_S
 from featx.storage.places import SUFFIX, Leftover
-from featx.storage.shelves import METADATA, PREFIX, Files, Shelf
+from featx.storage.shelves import METADATA, PREFIX, Files, SegmentStore
 
 NEAR_BYTES = 1 << 18  # between rows that are asked for together: as long as a request takes on its way
 WHOLE_SHARE = 0.5  # of an object, from which all of it is asked for
 
 
-class ObjectShelf:
+class ObjectSegmentStore:
     """Objects below a URL."""
 
     at_once = 16
@@ -33,11 +33,11 @@ class ObjectShelf:
         self._sizes: dict[str, int] = {}  # of what belongs to segments: they never change
         self._ahead: dict[str, bytes] = {}
 
-    def __reduce__(self) -> tuple[type["ObjectShelf"], tuple[str]]:
-        return ObjectShelf, (self.place,)
+    def __reduce__(self) -> tuple[type["ObjectSegmentStore"], tuple[str]]:
+        return ObjectSegmentStore, (self.place,)
 
     def header(self) -> bytes | None:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         try:
             return self.bucket.get(METADATA)
         except FileNotFoundError:
@@ -48,21 +48,21 @@ class ObjectShelf:
             return b"" if found.keys() - of_nobody else None
 
     def begin(self, header: bytes) -> None:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         self.bucket.create(METADATA, header)
 
     def segments(self) -> list[str]:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         found = self.bucket.listed()
         self._sizes = {name: int(info["size"]) for name, info in found.items() if name.startswith(PREFIX)}
         return whole_segments(found)
 
     def has(self, segment: str) -> bool:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         return self.bucket.info(f"{segment}/{METADATA}") is not None
 
     def read(self, file: str) -> bytes:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         if file in self._ahead:
             return self._ahead.pop(file)
         n_bytes = self._sizes.get(file)
@@ -71,11 +71,11 @@ class ObjectShelf:
         return self.bucket.ranges(file, [0], [n_bytes])[0] if n_bytes else b""
 
     def expect(self, files: Sequence[str]) -> None:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         self._ahead |= self.bucket.several({file: self._sizes[file] for file in files if self._sizes.get(file)})
 
     def n_bytes(self, file: str) -> int:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         if file not in self._sizes:
             info = self.bucket.info(file)
             if info is None:
@@ -84,13 +84,13 @@ class ObjectShelf:
         return self._sizes[file]
 
     def content(self, file: str) -> NDArray[np.uint8]:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         return np.frombuffer(self.read(file), dtype=np.uint8)
 
     def rows(
         self, file: str, dtype: np.dtype[Any], shape: tuple[int, int], at: NDArray[np.intp]
     ) -> Iterator[NDArray[Any]]:
-        """See `Shelf`; rows that lie near one another are asked for together."""
+        """See `SegmentStore`; rows that lie near one another are asked for together."""
         wanted, place = np.unique(at, return_inverse=True)
         row_bytes = dtype.itemsize * shape[1]
         runs = np.split(wanted, np.flatnonzero((np.diff(wanted) - 1) * row_bytes > NEAR_BYTES) + 1)
@@ -103,7 +103,7 @@ class ObjectShelf:
         yield np.concatenate(rows)[place]
 
     def publish(self, segment: str, files: Files) -> None:
-        """See `Shelf`.
+        """See `SegmentStore`.
 
         Raises
         ------
@@ -121,7 +121,7 @@ class ObjectShelf:
             raise FileNotFoundError(f"{self.place}/{METADATA}")
 
     def withdraw(self, segment: str) -> None:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         names = [name for name in self.bucket.listed() if name.startswith(f"{segment}/")]
         self.bucket.delete([f"{segment}/{METADATA}", *(name for name in names if name != f"{segment}/{METADATA}")])
 
@@ -133,16 +133,16 @@ class ObjectShelf:
         self.bucket.delete([METADATA, *(name for name in self.bucket.listed() if name != METADATA)])
 
     def replace_header(self, header: bytes) -> None:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         self.bucket.put({METADATA: header})
 
     def files(self) -> Iterator[tuple[str, int]]:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         for name, info in self.bucket.listed().items():
             yield name, int(info["size"])
 
     def changed(self) -> float:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         return max(map(changed_at, self.bucket.listed().values()), default=0.0)
 
 
@@ -153,10 +153,12 @@ class ObjectStores:
         self.bucket = Bucket(place)
         self.place = self.bucket.place
 
-    def shelves(self) -> list[Shelf] | None:
+    def shelves(self) -> list[SegmentStore] | None:
         """See `featx.storage.places.Stores`."""
         names = self.bucket.folders()
-        return None if names is None else [ObjectShelf(f"{self.place}/{name}") for name in names if is_store(name)]
+        return (
+            None if names is None else [ObjectSegmentStore(f"{self.place}/{name}") for name in names if is_store(name)]
+        )
 
     def leftovers(self) -> list[Leftover]:
         """See `featx.storage.places.Stores`; a writer is dead when its newest object is older than a lease."""

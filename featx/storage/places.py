@@ -13,7 +13,7 @@ from typing import Protocol
 
 from featx.errors import DataError
 from featx.locations import is_url
-from featx.storage.shelves import Shelf
+from featx.storage.shelves import SegmentStore
 from featx.text.masking import masked
 
 SUFFIX = ".zarr"  # of a store's name
@@ -106,7 +106,7 @@ class Stores(Protocol):
 
     place: str
 
-    def shelves(self) -> list[Shelf] | None:
+    def shelves(self) -> list[SegmentStore] | None:
         """Return where each store lies, sorted by name; None where there is no cache."""
 
     def leftovers(self) -> list[Leftover]:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from featx.errors import CorruptError
 from featx.files.parsing import parse_json
-from featx.storage.shelves import METADATA, PREFIX, Files, Shelf, rows_at_once
+from featx.storage.shelves import METADATA, PREFIX, Files, SegmentStore, rows_at_once
 
 CHECKSUM_BYTES = 4
 DIGEST_BYTES = 16
@@ -127,12 +127,12 @@ class Segment:
         d and type of its rows.
     """
 
-    shelf: Shelf = field(repr=False)
+    shelf: SegmentStore = field(repr=False)
     name: str
     n_features: int
     dtype: np.dtype[Any]
 
-    def __reduce__(self) -> tuple[type["Segment"], tuple[Shelf, str, int, np.dtype[Any]]]:
+    def __reduce__(self) -> tuple[type["Segment"], tuple[SegmentStore, str, int, np.dtype[Any]]]:
         return Segment, (self.shelf, self.name, self.n_features, self.dtype)  # another process reads for itself
 
     def __len__(self) -> int:
@@ -254,7 +254,7 @@ class Segment:
         except (OSError, ValueError, KeyError, TypeError):
             return {}
 
-    def examined(self) -> "Examination":
+    def examined(self) -> "SegmentCheck":
         """Compare all checksums, those of the rows where one of the chunks' does not hold."""
         problems = list(self._metadata_problems())
         chunks = {name: self._raw(name) for name in CHUNKS}
@@ -263,13 +263,13 @@ class Segment:
         keys = _rows_in(chunks["digest"], np.dtype(f"S{DIGEST_BYTES}"), 1)[:, 0]
         x = _rows_in(chunks["x"], self.dtype, self.n_features)
         if whole["digest"] and whole["x"] and len(keys) == len(x):
-            return Examination(problems, keys, x, np.ones(len(x), dtype=bool))
+            return SegmentCheck(problems, keys, x, np.ones(len(x), dtype=bool))
         sums = _rows_in(chunks["crc"], np.dtype("<u4"), 1)[:, 0]
         n = min(len(keys), len(x), len(sums))  # files may have been cut short
         good = np.zeros(len(keys), dtype=bool)
         good[:n] = row_sums(keys[:n], x[:n]) == sums[:n]
         known = keys if whole["digest"] else np.where(good, keys, b"")
-        return Examination(problems, known, x, good)
+        return SegmentCheck(problems, known, x, good)
 
     def _raw(self, name: str) -> NDArray[np.uint8]:
         """Return a chunk's file as it is, checksum included; empty where there is none."""
@@ -291,7 +291,7 @@ class Segment:
 
 
 @dataclass(frozen=True, eq=False)
-class Examination:
+class SegmentCheck:
     """What a segment was found to hold.
 
     Attributes

@@ -32,7 +32,7 @@ FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
 Files = Mapping[str, bytes | memoryview]  # by their paths inside
 
 
-class Shelf(Protocol):
+class SegmentStore(Protocol):
     """Where one store lies.
 
     Attributes
@@ -95,7 +95,7 @@ class Shelf(Protocol):
         """Return when a segment was last added or removed, in seconds since 1970."""
 
 
-class LocalShelf:
+class LocalSegmentStore:
     """A folder."""
 
     at_once = 1
@@ -106,11 +106,11 @@ class LocalShelf:
         self.name = path.name
         self._maps: dict[str, NDArray[np.uint8]] = {}  # to map a file anew is to fault in all of its pages again
 
-    def __reduce__(self) -> "tuple[type[LocalShelf], tuple[Path]]":
-        return LocalShelf, (self.path,)  # another process maps for itself
+    def __reduce__(self) -> "tuple[type[LocalSegmentStore], tuple[Path]]":
+        return LocalSegmentStore, (self.path,)  # another process maps for itself
 
     def header(self) -> bytes | None:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         if not self.path.exists():
             return None
         try:  # a store is shown with its header: one that another writer makes just now has it
@@ -119,7 +119,7 @@ class LocalShelf:
             return b"" if self.path.exists() else None  # something else is called so, or the store was removed
 
     def begin(self, header: bytes) -> None:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._show({METADATA: header}, self.path)
@@ -128,7 +128,7 @@ class LocalShelf:
                 raise
 
     def segments(self) -> list[str]:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         try:
             names = os.listdir(self.path)  # noqa: PTH208 (iterdir makes a Path of each)
         except (FileNotFoundError, NotADirectoryError):
@@ -136,11 +136,11 @@ class LocalShelf:
         return sorted(name for name in names if name.startswith(PREFIX))
 
     def has(self, segment: str) -> bool:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         return (self.path / segment).exists()
 
     def read(self, file: str) -> bytes:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         with self._open(file) as content:
             return content.read()
 
@@ -148,14 +148,14 @@ class LocalShelf:
         return open(f"{self.path}/{file}", "rb")  # noqa: PTH123 (a Path takes longer than the opening)
 
     def expect(self, files: Sequence[str]) -> None:
-        """See `Shelf`: nothing on a disk is far away."""
+        """See `SegmentStore`: nothing on a disk is far away."""
 
     def n_bytes(self, file: str) -> int:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         return os.stat(f"{self.path}/{file}").st_size  # noqa: PTH116
 
     def content(self, file: str) -> NDArray[np.uint8]:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         if file not in self._maps:
             if not self.n_bytes(file):
                 return np.empty(0, dtype=np.uint8)  # which cannot be mapped
@@ -169,14 +169,14 @@ class LocalShelf:
     def rows(
         self, file: str, dtype: np.dtype[Any], shape: tuple[int, int], at: NDArray[np.intp]
     ) -> Iterator[NDArray[Any]]:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         n_bytes = shape[0] * shape[1] * dtype.itemsize
         x, step = self.content(file)[:n_bytes].view(dtype).reshape(shape), rows_at_once(shape[1] * dtype.itemsize)
         for start in range(0, len(at), step):
             yield x[at[start : start + step]]
 
     def publish(self, segment: str, files: Files) -> None:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         self._show(files, self.path / segment)
 
     def _show(self, files: Files, final: Path) -> None:
@@ -194,7 +194,7 @@ class LocalShelf:
             shutil.rmtree(private, ignore_errors=True)
 
     def withdraw(self, segment: str) -> None:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         self._maps = {file: content for file, content in self._maps.items() if not file.startswith(f"{segment}/")}
         self._discard(self.path / segment)
 
@@ -206,18 +206,18 @@ class LocalShelf:
             shutil.rmtree(trash, ignore_errors=True)
 
     def remove(self) -> None:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         self._discard(self.path)
 
     def replace_header(self, header: bytes) -> None:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         private = self.path / private_name(METADATA)
         _write_through(private, header)
         private.replace(self.path / METADATA)
         _flush_folder(self.path)
 
     def files(self) -> Iterator[tuple[str, int]]:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         for folder, _, names in os.walk(self.path):
             for name in names:
                 file = Path(folder, name)
@@ -225,7 +225,7 @@ class LocalShelf:
                     yield file.relative_to(self.path).as_posix(), file.stat().st_size
 
     def changed(self) -> float:
-        """See `Shelf`."""
+        """See `SegmentStore`."""
         return self.path.stat().st_mtime
 
 

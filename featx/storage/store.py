@@ -25,7 +25,7 @@ from featx.files.seals import SEAL, sealed
 from featx.locations import is_url
 from featx.specs.embedding import EmbeddingSpec
 from featx.storage.segments import Keys, Rows, Segment, VanishedError, as_keys, as_text, encoded, zarr_files
-from featx.storage.shelves import METADATA, LocalShelf, Shelf
+from featx.storage.shelves import METADATA, LocalSegmentStore, SegmentStore
 
 ATTEMPTS = 20  # to read while segments are being joined: each finds those that stood there a moment before
 
@@ -60,7 +60,7 @@ class EmbeddingStore:
     """
 
     def __init__(self, path: Path | str, spec: EmbeddingSpec, n_features: int) -> None:
-        self.shelf = shelf_at(path)
+        self.shelf = segment_store_at(path)
         self.spec = spec
         self.n_features = n_features
         self.dtype = np.dtype(spec.dtype).newbyteorder("<")
@@ -248,13 +248,13 @@ class EmbeddingStore:
             )
 
 
-def shelf_at(place: Path | str) -> Shelf:
+def segment_store_at(place: Path | str) -> SegmentStore:
     """Return where a store lies that is called by a path or URL."""
     if not is_url(str(place)):
-        return LocalShelf(Path(place))
-    from featx.storage.objects import ObjectShelf
+        return LocalSegmentStore(Path(place))
+    from featx.storage.objects import ObjectSegmentStore
 
-    return ObjectShelf(str(place))
+    return ObjectSegmentStore(str(place))
 
 
 def encoded_header(fields: Mapping[str, Any]) -> bytes:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Finding:
+class RunWarning:
     """One thing that was seen.
 
     Attributes

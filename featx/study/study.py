@@ -50,7 +50,7 @@ from featx.tables.encoding import category_text, known
 from featx.tables.ids import Ids, Kind
 from featx.tables.manifest import Manifest
 from featx.tables.resampling_units import joined
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 from featx.tables.truth import Known, Numbers, Truth
 from featx.text.masking import masked, masked_values, with_secrets
 
@@ -82,7 +82,7 @@ class LockedEmbedding(ResolvedEmbedding):
     drift
         How far a reduced precision was found from fp32 (`featx.embeddings.precision.Drift`).
     reason
-        What its precision was decided on (`featx.embeddings.runtime_selection.Chooser.reason`). `spec` holds as
+        What its precision was decided on (`featx.embeddings.runtime_selection.RuntimeSelector.reason`). `spec` holds as
         long as this does.
     """
 
@@ -343,7 +343,7 @@ class Study:
         DataError
             it is of none of the recipe's targets.
         """
-        facts, said = Facts.of(self.labels(target)), self.recipe.ensemble.metric
+        facts, said = TargetValues.of(self.labels(target)), self.recipe.ensemble.metric
         others = {one.kind for one in self.recipe.targets.values()} - {facts.kind}
         of_others = said not in GREATER_IS_BETTER[facts.kind] and any(said in GREATER_IS_BETTER[one] for one in others)
         return chosen_metric(facts, None if of_others else said)

@@ -14,7 +14,7 @@ from featx.registry import suggestion
 from featx.specs.target import TargetSpec
 from featx.tables.manifest import Manifest
 from featx.tables.predictions import Labels
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 from featx.tables.truth import Known, Numbers, Truth
 
 MOST_CLASSES = 1000
@@ -171,11 +171,11 @@ def strata(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
     found = known(manifest, name, spec)
     if isinstance(found, Truth):
         return found
-    codes = strata_codes(Facts.of(found))
+    codes = strata_codes(TargetValues.of(found))
     return Truth(found.ids, codes, tuple(map(str, range(int(codes.max()) + 1))))
 
 
-def strata_codes(facts: Facts) -> NDArray[np.int64]:
+def strata_codes(facts: TargetValues) -> NDArray[np.int64]:
     """Return (n,) codes in 0 … s-1 that parts and folds keep the shares of.
 
     Classes are their own. An image counts for the rarest of its labels, or, where few others do, with the largest of

@@ -6,7 +6,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from featx.errors import DataError
 from featx.specs.head import ClassWeight
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 from featx.tables.truth import Known, Truth
 
 Floats = NDArray[np.float64]
@@ -53,7 +53,7 @@ def class_weights(what: str, class_weight: ClassWeight, known: Known, weights: F
         return None
     if not isinstance(known, Truth):
         raise DataError(f"{what}: class_weight: the target is of {known.kind} and has no classes; say group_weight")
-    facts = Facts.of(known)
+    facts = TargetValues.of(known)
     own = np.ones(len(facts)) if facts.weights is None else facts.weights
     found = _balanced(own, facts) if isinstance(class_weight, str) else _named(what, class_weight, known)
     if np.ptp(found) == 0:
@@ -61,7 +61,7 @@ def class_weights(what: str, class_weight: ClassWeight, known: Known, weights: F
     return np.asarray(found / np.average(found @ facts.memberships.T, weights=weights))
 
 
-def _balanced(own: Floats, facts: Facts) -> Floats:
+def _balanced(own: Floats, facts: TargetValues) -> Floats:
     totals = own @ facts.memberships
     return np.asarray(np.divide(totals.sum() / len(totals), totals, out=np.ones(len(totals)), where=totals > 0))
 

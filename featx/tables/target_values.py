@@ -12,7 +12,7 @@ from featx.tables.truth import Known, Truth
 
 
 @dataclass(frozen=True)
-class Facts:
+class TargetValues:
     """The answers to n rows, as `featx.tables.predictions` has them by id.
 
     Attributes
@@ -42,7 +42,7 @@ class Facts:
     decision: DecisionRule | None = None
 
     @classmethod
-    def of(cls, known: Known) -> "Facts":
+    def of(cls, known: Known) -> "TargetValues":
         """Leave out the ids."""
         if isinstance(known, Truth):
             return cls("classes", known.classes, known.codes, known.weights, known.shares, known.ordered)
@@ -52,13 +52,13 @@ class Facts:
     def __len__(self) -> int:
         return len(self.y)
 
-    def take(self, at: NDArray[np.intp]) -> "Facts":
+    def take(self, at: NDArray[np.intp]) -> "TargetValues":
         """Return some of the rows."""
         weights = None if self.weights is None else self.weights[at]
         shares = None if self.shares is None else self.shares[at]
         return replace(self, y=self.y[at], weights=weights, shares=shares)
 
-    def decided_by(self, rule: DecisionRule | None) -> "Facts":
+    def decided_by(self, rule: DecisionRule | None) -> "TargetValues":
         """Return the same rows for a model that decides by a rule."""
         return replace(self, decision=rule)
 

@@ -25,7 +25,7 @@ from featx.files.atomic import write_table
 from featx.files.seals import read_sealed, write_sealed
 from featx.metrics.definitions import LESS_IS_BETTER
 from featx.metrics.scores import score
-from featx.progress import Watch, unwatched
+from featx.progress import ProgressCallback, no_progress
 from featx.specs.base import fingerprint
 from featx.specs.extraction import EngineSpec
 from featx.specs.recipe import CHECKPOINT, Recipe
@@ -92,7 +92,7 @@ def repeat(
     n_repeats: int,
     *,
     engine: EngineSpec | None = None,
-    watch: Watch = unwatched,
+    progress: ProgressCallback = no_progress,
 ) -> list[Repeats]:
     """Make all runs of an extracted recipe again over other cuts of train and val; return a table a target.
 
@@ -115,14 +115,14 @@ def repeat(
     """
     study = Study.open(recipe)
     _check(study, n_repeats)
-    find_near_copies(study, watch)
+    find_near_copies(study, progress)
     if cost := cost_text(study, n_repeats):
-        watch("note", 0, 1, cost)
+        progress("note", 0, 1, cost)
     done = []
     for number in range(1, n_repeats + 1):
-        watch("repeat", number - 1, n_repeats)
-        done.append(_repeated(study, number, engine, watch))
-    watch("repeat", n_repeats, n_repeats)
+        progress("repeat", number - 1, n_repeats)
+        done.append(_repeated(study, number, engine, progress))
+    progress("repeat", n_repeats, n_repeats)
     return [compared(target, [one["targets"][target] for one in done]) for target in study.recipe.targets]
 
 
@@ -177,13 +177,13 @@ def _done(study: Study, number: int) -> dict[str, Any] | None:
     return found if found.get("state") == _state(study, number) else None
 
 
-def _repeated(study: Study, number: int, engine: EngineSpec | None, watch: Watch) -> dict[str, Any]:
+def _repeated(study: Study, number: int, engine: EngineSpec | None, progress: ProgressCallback) -> dict[str, Any]:
     """Return a repeat's scores, made where they are not there yet."""
     if done := _done(study, number):
         return done
     own = _own(study, number)
     _prepare(study, number, own.folder)
-    runs = _run_all(own.recipe, engine, watch)
+    runs = _run_all(own.recipe, engine, progress)
     made = {"state": _state(study, number), "targets": {name: _scores(own, name, runs) for name in own.recipe.targets}}
     write_sealed(own.folder / "scores.json", made)
     return made
@@ -228,9 +228,9 @@ def _cut(study: Study, number: int) -> NDArray[Any]:
     return held_out(ids, n_val, codes, study.groups(ids), spec.seed + number, "repeats")
 
 
-def _run_all(recipe: Recipe, engine: EngineSpec | None, watch: Watch) -> list[RunFolder]:
+def _run_all(recipe: Recipe, engine: EngineSpec | None, progress: ProgressCallback) -> list[RunFolder]:
     """Make all runs that a recipe names."""
-    made = [one for _, runs in make_runs(recipe, engine=engine, watch=watch) for one in runs]
+    made = [one for _, runs in make_runs(recipe, engine=engine, progress=progress) for one in runs]
     return [RunFolder(Path(one.path)) for one in made if one.path]  # a search's stopped ones have none
 
 

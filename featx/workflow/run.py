@@ -6,7 +6,7 @@ from typing import Any
 
 from featx.embeddings.extract import extract
 from featx.evaluation.evaluate import evaluate
-from featx.progress import Watch, unwatched
+from featx.progress import ProgressCallback, no_progress
 from featx.reports.report import report
 from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.specs.recipe import Recipe, load_recipe
@@ -22,10 +22,12 @@ def run(  # noqa: PLR0913 - all but the first are options by name
     engine: EngineSpec | None = None,
     cluster: ClusterSpec | None = None,
     who: str | None = None,
-    watch: Watch = unwatched,
+    progress: ProgressCallback = no_progress,
 ) -> list[tuple[str, Any]]:
     """Run all stages of a recipe and return their names and results; parameters and errors are those of `stages`."""
-    return list(stages(recipe, final=final, repeats=repeats, engine=engine, cluster=cluster, who=who, watch=watch))
+    return list(
+        stages(recipe, final=final, repeats=repeats, engine=engine, cluster=cluster, who=who, progress=progress)
+    )
 
 
 def stages(  # noqa: PLR0913 - as run
@@ -36,7 +38,7 @@ def stages(  # noqa: PLR0913 - as run
     engine: EngineSpec | None = None,
     cluster: ClusterSpec | None = None,
     who: str | None = None,
-    watch: Watch = unwatched,
+    progress: ProgressCallback = no_progress,
 ) -> Iterator[tuple[str, Any]]:
     """Yield each stage's name and result as it is finished.
 
@@ -60,12 +62,12 @@ def stages(  # noqa: PLR0913 - as run
         a stage cannot go on; those before it are kept.
     """
     read = load_recipe(recipe)
-    done = extract(read, engine=engine, cluster=cluster, watch=watch)
+    done = extract(read, engine=engine, cluster=cluster, progress=progress)
     yield "extract", done
-    yield from make_runs(read, engine=engine, cluster=cluster, watch=watch, are_waiting=bool(done.waiting))
-    yield "evaluate", evaluate(read, watch=watch)
+    yield from make_runs(read, engine=engine, cluster=cluster, progress=progress, are_waiting=bool(done.waiting))
+    yield "evaluate", evaluate(read, progress=progress)
     if repeats:
-        yield "repeats", repeat(read, repeats, engine=engine, watch=watch)
+        yield "repeats", repeat(read, repeats, engine=engine, progress=progress)
     if final:
-        yield "evaluate --final", evaluate(read, final=True, who=who, watch=watch)
+        yield "evaluate --final", evaluate(read, final=True, who=who, progress=progress)
     yield "report", report(read)

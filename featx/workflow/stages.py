@@ -7,7 +7,7 @@ from featx.embeddings.extract import extract
 from featx.ensembles.ensemble import ensemble, is_possible
 from featx.finetuning.finetune import finetune
 from featx.heads.fit import fit
-from featx.progress import Watch
+from featx.progress import ProgressCallback
 from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.specs.recipe import Recipe
 
@@ -16,7 +16,7 @@ def make_runs(
     recipe: Recipe,
     *,
     engine: EngineSpec | None,
-    watch: Watch,
+    progress: ProgressCallback,
     cluster: ClusterSpec | None = None,
     are_waiting: bool = False,
 ) -> Iterator[tuple[str, Any]]:
@@ -30,14 +30,14 @@ def make_runs(
         Whether embeddings are by networks that are only trained here; nothing is extracted otherwise.
     """
     if recipe.finetune:
-        yield "finetune", finetune(recipe, engine=engine, watch=watch)
+        yield "finetune", finetune(recipe, engine=engine, progress=progress)
     if are_waiting:
-        yield "extract", extract(recipe, engine=engine, cluster=cluster, watch=watch)
+        yield "extract", extract(recipe, engine=engine, cluster=cluster, progress=progress)
     for head in recipe.head:
-        yield "fit", fit(recipe, heads=[head], cluster=cluster, watch=watch)
+        yield "fit", fit(recipe, heads=[head], cluster=cluster, progress=progress)
     n_heads = sum(len(list(head.grid())) for head in recipe.head)
     if n_heads + sum(len(section.runs) for section in recipe.finetune) > 1:
         if is_possible(recipe):
             yield "ensemble", ensemble(recipe)
         else:
-            watch("note", 0, 1, "no ensemble: all runs give equal answers")
+            progress("note", 0, 1, "no ensemble: all runs give equal answers")

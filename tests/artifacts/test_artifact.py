@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from featx import extract, fit
-from featx.artifacts.artifact import FORMAT, Golden, checked_body, load_head, provenance, read_header, write_head
+from featx.artifacts.artifact import FORMAT, GoldenInputs, checked_body, load_head, provenance, read_header, write_head
 from featx.errors import ArtifactError
 from featx.files.atomic import sha256_of, write_json
 from featx.files.seals import sealed
@@ -199,9 +199,9 @@ def test_a_changed_body_is_found_whatever_its_size(run: Path) -> None:
 
 @given(x=arrays(np.float32, array_shapes(min_dims=2, max_dims=2)))
 def test_golden_inputs_come_back_bit_by_bit(x: np.ndarray) -> None:
-    golden = Golden.of(x, np.ones((len(x), 2)) / 2)
+    golden = GoldenInputs.of(x, np.ones((len(x), 2)) / 2)
 
-    assert Golden.model_validate_json(golden.model_dump_json()).x(x.shape[1]).tobytes() == x.tobytes()
+    assert GoldenInputs.model_validate_json(golden.model_dump_json()).x(x.shape[1]).tobytes() == x.tobytes()
     assert golden.fits(x.shape[1], 2)
     assert not golden.fits(x.shape[1] + 1, 2)
 

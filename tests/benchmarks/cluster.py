@@ -55,7 +55,7 @@ def extracted(images: Path, cluster: ClusterSpec | None, kill_at: float = 2.0) -
     """Embed into an empty cache; return the rows and the seconds. A worker dies once so much is done."""
     first, killed = [0.0], []
 
-    def watch(stage: str, done: int, total: int, note: str = "") -> None:
+    def progress(stage: str, done: int, total: int, note: str = "") -> None:
         if stage != "embed":
             return
         first[0] = first[0] or time.perf_counter()
@@ -66,7 +66,7 @@ def extracted(images: Path, cluster: ClusterSpec | None, kill_at: float = 2.0) -
     with tempfile.TemporaryDirectory() as home:
         recipe = Path(home, "featx.toml")
         recipe.write_text(RECIPE.format(images=images))
-        done = featx.extract(recipe, engine=EngineSpec(runtime="torch"), cluster=cluster, watch=watch)
+        done = featx.extract(recipe, engine=EngineSpec(runtime="torch"), cluster=cluster, progress=progress)
         assert bool(killed) == (kill_at <= 1)
         assert done.n_embedded == done.n_found
         return stored_rows(Study.open(recipe)), done.n_embedded / done.images_per_s

@@ -27,12 +27,12 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from featx.artifacts.artifact import commit
-from featx.heads.builtin import Head, Task
+from featx.heads.builtin import Head, HeadTask
 from featx.heads.fitting import fitted, learnt_in_folds
 from featx.heads.folds import TrainRows
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 N_FEATURES, N_CLASSES = 2048, 9
 SIZES = (216, 6132)
@@ -63,7 +63,7 @@ def made_rows(n_rows: int) -> TrainRows:
     codes = np.arange(n_rows) % N_CLASSES
     centres = rng.normal(size=(N_CLASSES, N_FEATURES))
     x = np.maximum(0, 0.1 * centres[codes] + rng.normal(size=(n_rows, N_FEATURES))).astype(np.float32)
-    return TrainRows(x, Facts("classes", tuple(map(str, range(N_CLASSES))), codes))
+    return TrainRows(x, TargetValues("classes", tuple(map(str, range(N_CLASSES))), codes))
 
 
 def plain_model() -> Pipeline:
@@ -73,7 +73,7 @@ def plain_model() -> Pipeline:
 
 def comparisons(rows: TrainRows) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
     """Return what is compared: name → featx's call and scikit-learn's."""
-    head: Head = HEADS.get("logreg")(Task(*rows.x.shape, N_CLASSES, 0))
+    head: Head = HEADS.get("logreg")(HeadTask(*rows.x.shape, N_CLASSES, 0))
     x, y = rows.x, rows.facts.y
     folds = rows.folds(SPEC.folds, SPEC.seed)
 

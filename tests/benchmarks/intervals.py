@@ -20,7 +20,7 @@ from sklearn import metrics as sk
 from featx.artifacts.artifact import commit
 from featx.evaluation.intervals import N_DRAWS, Resamples, drawn_scores
 from featx.metrics.definitions import Scorer
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 N_ROWS, N_RUNS, TURNS = 10_000, 20, 3
 MOST_RATIO, MOST_BYTES = 20.0, 2e9
@@ -60,7 +60,7 @@ def ratio(k: int) -> float:
     for _ in range(N_RUNS):
         proba = rng.dirichlet(np.ones(k), N_ROWS) + 0.3 * np.eye(k)[y]
         runs.append(proba / proba.sum(1, keepdims=True))
-    facts = Facts("classes", tuple(map(str, range(k))), y)
+    facts = TargetValues("classes", tuple(map(str, range(k))), y)
 
     def by_draws() -> object:
         return drawn_scores([Scorer(facts, proba, NAMES) for proba in runs], Resamples.of(len(facts)))

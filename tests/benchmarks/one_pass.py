@@ -59,12 +59,12 @@ def extraction(folder: Path, file: Path) -> tuple[dict[str, float], int]:
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as running:
         peak = [0]
 
-        def watch() -> None:
+        def progress() -> None:
             while running.poll() is None:
                 peak[0] = max(peak[0], sum(map(_anonymous, _family(running.pid))))
                 time.sleep(0.1)
 
-        watcher = threading.Thread(target=watch)
+        watcher = threading.Thread(target=progress)
         watcher.start()
         assert running.stdout is not None
         said = running.stdout.read()

@@ -28,16 +28,16 @@ from typing import Any
 import numpy as np
 
 from featx.artifacts.artifact import commit
-from featx.heads.builtin import Head, Task
+from featx.heads.builtin import Head, HeadTask
 from featx.heads.folds import TrainRows
 from featx.heads.out_of_core.fit_out_of_core import learnt_in_passes
 from featx.heads.out_of_core.stored_rows import StoredRows
-from featx.progress import unwatched
+from featx.progress import no_progress
 from featx.registry import HEADS
 from featx.specs.embedding import EmbeddingSpec, Preprocessing
 from featx.specs.head import HeadSpec
 from featx.storage.store import EmbeddingStore
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 D, N_NEW, SEGMENT = 256, 50_000, 8_192
 MOST_SHARE, MOST_LOSS = 0.25, 0.005
@@ -98,7 +98,7 @@ def sampled() -> Iterator[list[float]]:
 
 
 def head_for(name: str, n: int) -> Head:
-    head: Head = HEADS.get(name)(Task(n, D, 2, 0, "classes", "sklearn" if name == "xgboost" else "minibatch"))
+    head: Head = HEADS.get(name)(HeadTask(n, D, 2, 0, "classes", "sklearn" if name == "xgboost" else "minibatch"))
     return head
 
 
@@ -120,8 +120,10 @@ def learn(name: str, place: str, how: str, n: int) -> dict[str, float]:
         head_for(name, 100).build(params).fit(rows_of(codes_of(100), 1), codes_of(100))
         start = time.perf_counter()
         with sampled() as found:
-            rows = TrainRows(np.zeros((n, 1), np.float32), Facts("classes", ("a", "b"), codes))
-            model, _ = learnt_in_passes(head, params, (partial(stored, place, n), rows), HeadSpec(name=name), unwatched)
+            rows = TrainRows(np.zeros((n, 1), np.float32), TargetValues("classes", ("a", "b"), codes))
+            model, _ = learnt_in_passes(
+                head, params, (partial(stored, place, n), rows), HeadSpec(name=name), no_progress
+            )
         seconds = time.perf_counter() - start
     accuracy = float((model.predict(rows_of(new_codes, 10**9)) == new_codes).mean())
     return {"accuracy": accuracy, "seconds": seconds, "above_mb": max(found) - found[0], "peak_mb": max(found)}

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from featx.embeddings import copies
-from featx.embeddings.copies import COPIED, Looks
+from featx.embeddings.copies import COPIED, ThumbnailHashes
 from featx.images.hashes import SIDE, dhash
 
 SIZE = 192
@@ -38,7 +38,7 @@ def thumbnails(images: list[Image.Image]) -> np.ndarray:
     return np.stack([np.asarray(one.convert("L").resize(size, Image.Resampling.BILINEAR)) for one in images])
 
 
-def found(looks: Looks, n_of: int) -> set[tuple[int, int]]:
+def found(looks: ThumbnailHashes, n_of: int) -> set[tuple[int, int]]:
     """Return the pairs among the first `n_of` rows and the others."""
     every = np.arange(len(looks.thumbnails))
     one, other, alike = looks.copies(every[:n_of], every[n_of:])
@@ -53,7 +53,7 @@ def test_reencoded_and_resized_copies_are_found_and_look_alikes_are_not() -> Non
         encoded(one) if at % 2 else one.resize((SIZE // 2, SIZE // 2), Image.Resampling.LANCZOS)
         for at, one in enumerate(originals[:100])
     ]
-    looks = Looks(thumbnails([*copied, *originals]))
+    looks = ThumbnailHashes(thumbnails([*copied, *originals]))
     pairs = found(looks, 100)
     true = {(at, 100 + at) for at in range(100)}
     assert len(pairs & true) >= 95
@@ -63,35 +63,35 @@ def test_reencoded_and_resized_copies_are_found_and_look_alikes_are_not() -> Non
 
 
 def test_without_taking_out_what_all_have_in_common_look_alikes_would_be_copies() -> None:
-    looks = Looks(thumbnails(look_alikes(50, seed=1)))
+    looks = ThumbnailHashes(thumbnails(look_alikes(50, seed=1)))
     units = looks._units(np.arange(50))
     assert (units @ units.T).min() > 0.85
 
 
 def test_nearly_all_may_be_copies_of_one_image() -> None:
     (one,) = look_alikes(1, seed=2)
-    looks = Looks(thumbnails([encoded(one, quality) for quality in range(80, 100)]))
+    looks = ThumbnailHashes(thumbnails([encoded(one, quality) for quality in range(80, 100)]))
     pairs = found(looks, 1)
     assert len(pairs) == copies.NEIGHBOURS
 
 
 def test_of_two_images_a_copy_is_found_and_another_is_not() -> None:
     one, other = look_alikes(2, seed=3)
-    assert found(Looks(thumbnails([one, encoded(one, 90)])), 1) == {(0, 1)}
-    assert found(Looks(thumbnails([one, other])), 1) == set()
+    assert found(ThumbnailHashes(thumbnails([one, encoded(one, 90)])), 1) == {(0, 1)}
+    assert found(ThumbnailHashes(thumbnails([one, other])), 1) == set()
 
 
 def test_flat_images_are_no_copies_of_each_other() -> None:
     flat = np.stack([np.full((SIDE, SIDE), level, np.uint8) for level in (0, 0, 3, 255)])
-    assert found(Looks(flat), 2) == set()
+    assert found(ThumbnailHashes(flat), 2) == set()
     dead_pixels = np.zeros((4, SIDE, SIDE), np.uint8)
     dead_pixels[:, 3::7, 5::9] = 1
-    assert found(Looks(dead_pixels), 2) == set()
+    assert found(ThumbnailHashes(dead_pixels), 2) == set()
 
 
 @pytest.mark.parametrize("sizes", [(0, 0), (0, 4), (4, 0), (1, 1)])
 def test_parts_may_be_empty_or_a_single_image(sizes: tuple[int, int]) -> None:
-    looks = Looks(thumbnails(look_alikes(8, seed=4)) if sum(sizes) else np.zeros((0, SIDE, SIDE), np.uint8))
+    looks = ThumbnailHashes(thumbnails(look_alikes(8, seed=4)) if sum(sizes) else np.zeros((0, SIDE, SIDE), np.uint8))
     one, other, alike = looks.copies(np.arange(sizes[0]), np.arange(sizes[0], sum(sizes)))
     assert len(one) == len(other) == len(alike) == 0
 
@@ -107,22 +107,22 @@ def test_what_the_hash_misses_the_embedding_proposes(monkeypatch: pytest.MonkeyP
     x = np.eye(len(small), dtype=np.float32)
     x[1] = x[0]
     of, among = np.array([0]), np.array([1, 2])
-    assert Looks(small).copies(of, among)[1].tolist() == []
-    assert Looks(small, x).copies(of, among)[1].tolist() == [1]
+    assert ThumbnailHashes(small).copies(of, among)[1].tolist() == []
+    assert ThumbnailHashes(small, x).copies(of, among)[1].tolist() == [1]
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     originals = look_alikes(40, seed=6)
     small = thumbnails([*map(encoded, originals[:20]), *originals])
     x = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
-    whole = found(Looks(small, x), 20)
+    whole = found(ThumbnailHashes(small, x), 20)
     assert len(whole) >= 19
     monkeypatch.setattr(copies, "MOST_CELLS", 1)
     monkeypatch.setattr(copies, "MOST_PAIRS", 7)
-    assert found(Looks(small, x), 20) == whole
+    assert found(ThumbnailHashes(small, x), 20) == whole
 
 
 def test_images_without_an_embedding_are_compared_by_their_hashes() -> None:
     originals = look_alikes(30, seed=7)
-    looks = Looks(thumbnails([*map(encoded, originals[:10]), *originals]), np.zeros((40, 4), np.float32))
+    looks = ThumbnailHashes(thumbnails([*map(encoded, originals[:10]), *originals]), np.zeros((40, 4), np.float32))
     assert len(found(looks, 10)) >= 9

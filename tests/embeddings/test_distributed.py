@@ -17,11 +17,11 @@ from featx import extract
 from featx.embeddings.distributed import fill_by
 from featx.embeddings.fill import plans_for
 from featx.embeddings.groups import network_groups
-from featx.embeddings.runtime_selection import Chooser
+from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.workers import DIED, Place
 from featx.errors import ClusterError
 from featx.images.contents import digest
-from featx.progress import unwatched
+from featx.progress import no_progress
 from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.study.study import Study
 from tests.embeddings.clusters import kill, made, scheduler, worker, workers_here
@@ -42,7 +42,7 @@ def test_a_cluster_that_loses_a_worker_half_way_stores_the_same_vectors(shared_r
                 killed.append(workers_here()[0].pid)
                 kill(workers_here()[0])
 
-    done = extract(shared_recipe, cluster=ClusterSpec(workers_local=3), watch=murderous)
+    done = extract(shared_recipe, cluster=ClusterSpec(workers_local=3), progress=murderous)
 
     assert killed
     assert told == sorted(told)
@@ -62,7 +62,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_rest_is_done_later(shared_recipe: Pat
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
-        extract(shared_recipe, cluster=ClusterSpec(workers_local=1), watch=impatient)
+        extract(shared_recipe, cluster=ClusterSpec(workers_local=1), progress=impatient)
     assert not workers_here()
     done = extract(shared_recipe)
     assert done.n_cached >= 64
@@ -133,10 +133,10 @@ def test_a_picture_that_kills_its_decoder_costs_itself_inside_a_dask_worker(shar
     uris: dict[str, Place] = {digest(file.read_bytes()): str(file) for file in files}
     deadly = list(uris)[20]
     uris[deadly] = Fuse(files[20].read_bytes())
-    chooser = Chooser(study.cache, EngineSpec(device="cpu", runtime="torch"), uris, unwatched)
+    chooser = RuntimeSelector(study.cache, EngineSpec(device="cpu", runtime="torch"), uris, no_progress)
     plans = plans_for(network_groups(study.recipe.requests), chooser)
 
-    passed = fill_by(ClusterSpec(workers_local=1), plans, uris, chooser, unwatched)
+    passed = fill_by(ClusterSpec(workers_local=1), plans, uris, chooser, no_progress)
 
     assert passed.failed == {deadly: DIED}
     assert passed.embedded == uris.keys() - {deadly}

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from featx.embeddings.engine import NOT_FINITE, Lane, Passed, Rows, Runner, Times, run, workers_for
+from featx.embeddings.engine import NOT_FINITE, Lane, PassStatistics, Rows, Runner, Times, run, workers_for
 from featx.images.contents import digest
-from featx.progress import unwatched
+from featx.progress import no_progress
 from featx.specs.embedding import Decoding, Preprocessing
 from featx.specs.extraction import EngineSpec
 
@@ -72,9 +72,9 @@ def lane(runner: Runner, wanted: Todo, kept: Kept, size: Preprocessing = SMALL) 
     return Lane(size, frozenset(name for name, _ in wanted), lambda: runner, kept)
 
 
-def passed_through(lanes: list[Lane], todo: Todo, **engine: int) -> Passed:
+def passed_through(lanes: list[Lane], todo: Todo, **engine: int) -> PassStatistics:
     """Send everything through."""
-    return run(lanes, todo, Decoding(), EngineSpec(**engine), unwatched)  # type: ignore[arg-type]
+    return run(lanes, todo, Decoding(), EngineSpec(**engine), no_progress)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("rows", "in_flight", "batch_size"), [(1, 1, 1), (4, 2, 3), (7, 3, 8), (64, 1, 100)])

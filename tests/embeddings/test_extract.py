@@ -158,7 +158,7 @@ def test_an_interrupted_extraction_keeps_what_is_done_and_goes_on_bit_by_bit(rec
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
-        extract(recipe, watch=impatient)
+        extract(recipe, progress=impatient)
     done = extract(recipe)
 
     assert counts(done) == {"embedded": 16, "cached": 32}
@@ -310,7 +310,7 @@ def test_an_extraction_that_goes_on_keeps_to_the_batches_of_what_is_stored(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
-        extract(recipe, engine=engine, watch=impatient)
+        extract(recipe, engine=engine, progress=impatient)
     rows_of_32()
     assert runtimes.ROWS["cpu"] == 8
     done = extract(recipe, engine=engine)

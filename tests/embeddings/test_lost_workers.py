@@ -10,11 +10,11 @@ import featx.parallel.dask_client
 from featx.embeddings.distributed import fill_by, look_around
 from featx.embeddings.fill import Plan, plans_for
 from featx.embeddings.groups import network_groups
-from featx.embeddings.runtime_selection import Chooser
+from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.workers import Place
 from featx.errors import ClusterError
 from featx.images.contents import digest
-from featx.progress import Watch, unwatched
+from featx.progress import ProgressCallback, no_progress
 from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.storage.store import EmbeddingStore
 from featx.study.study import Study
@@ -41,11 +41,13 @@ class Work:
             for content, file in zip(contents, self.files, strict=True)
         }
         study = Study.open(recipe)
-        self.chooser = Chooser(study.cache, EngineSpec(device="cpu", runtime="torch", workers=1), self.uris, unwatched)
+        self.chooser = RuntimeSelector(
+            study.cache, EngineSpec(device="cpu", runtime="torch", workers=1), self.uris, no_progress
+        )
         self.plans: list[Plan] = plans_for(network_groups(study.recipe.requests), self.chooser)
 
-    def embed(self, address: str, watch: Watch = unwatched) -> None:
-        fill_by(ClusterSpec(scheduler=address), self.plans, self.uris, self.chooser, watch)
+    def embed(self, address: str, progress: ProgressCallback = no_progress) -> None:
+        fill_by(ClusterSpec(scheduler=address), self.plans, self.uris, self.chooser, progress)
 
     @property
     def n_stored(self) -> int:
@@ -54,15 +56,15 @@ class Work:
         return len(self.uris) - len(store.missing(self.uris))
 
 
-def once_begun(act: Callable[[], object]) -> Watch:
-    """Return a watch that does something once the first images are embedded."""
+def once_begun(act: Callable[[], object]) -> ProgressCallback:
+    """Return a progress that does something once the first images are embedded."""
     acts = [act]
 
-    def watch(stage: str, done: int, total: int, note: str = "") -> None:
+    def progress(stage: str, done: int, total: int, note: str = "") -> None:
         if stage == "embed" and done and acts:
             acts.pop()()
 
-    return watch
+    return progress
 
 
 def interrupt() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from featx.embeddings.drift import Audited, Drift, drift
+from featx.embeddings.drift import Drift, PrecisionAudit, drift
 from featx.embeddings.precision import audited, check_trusted, rows_of, wanted_by_auto
 from featx.embeddings.runtimes import ROWS, Execution, Portable, is_native
 from featx.errors import DeviceError
@@ -58,7 +58,7 @@ def test_a_precision_that_is_close_enough_is_taken_with_its_figures(runtime: str
 
     found = audited(["bf16"], by(runtime, LEAST), portable(), pixels)
 
-    assert found == Audited(bf16(runtime), distance(bf16(runtime), pixels))
+    assert found == PrecisionAudit(bf16(runtime), distance(bf16(runtime), pixels))
     assert found.drift is not None
     assert found.drift.n_images == 20
     assert LEAST <= found.drift.cosine < 1
@@ -96,7 +96,7 @@ def test_more_bits_for_the_first_layers_are_tried_where_fewer_for_all_do_not_do(
 
 
 def test_nothing_is_tried_where_nothing_is_wanted() -> None:
-    assert audited([], by("torch", LEAST), portable(), pictures(3)) == Audited("fp32", None)
+    assert audited([], by("torch", LEAST), portable(), pictures(3)) == PrecisionAudit("fp32", None)
 
 
 @pytest.mark.parametrize("runtime", ["torch", "compile", "onnx"])
@@ -116,7 +116,7 @@ def test_a_precision_that_strays_too_far_is_refused_with_its_figures_and_the_nex
     far = drift(x, y)
 
     with pytest.raises(DeviceError, match=r"^precision = 'bf16' is not trusted here: .*") as raised:
-        check_trusted(Audited("fp32", far), "bf16", by("auto", 0.998))
+        check_trusted(PrecisionAudit("fp32", far), "bf16", by("auto", 0.998))
 
     assert str(raised.value) == (
         f"precision = 'bf16' is not trusted here: {far}; expected a cosine of 0.998 or more "
@@ -128,7 +128,7 @@ def test_a_precision_that_strays_too_far_is_refused_with_its_figures_and_the_nex
 
 
 def test_a_precision_that_may_be_used_is_not_refused() -> None:
-    check_trusted(Audited(bf16("torch"), None), "bf16", by("auto", 0.999))
+    check_trusted(PrecisionAudit(bf16("torch"), None), "bf16", by("auto", 0.999))
 
 
 @pytest.mark.parametrize("runtime", ["torch", "onnx", "openvino"])

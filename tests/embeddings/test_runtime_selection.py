@@ -14,10 +14,10 @@ from featx.embeddings.benchmarks import ON_CPU
 from featx.embeddings.extract import Extraction
 from featx.embeddings.groups import network_groups
 from featx.embeddings.read import locked_embeddings, read_embeddings
-from featx.embeddings.runtime_selection import Chooser
+from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.runtimes import Execution, Portable, is_native
 from featx.errors import DeviceError, FeatxError
-from featx.progress import unwatched
+from featx.progress import no_progress
 from featx.specs.embedding import Reduced
 from featx.specs.extraction import EngineSpec
 from featx.study.study import Study
@@ -206,8 +206,8 @@ def test_what_is_tried_on_does_not_depend_on_the_order_of_the_images(recipe: Pat
     orders = [list(uris), list(reversed(uris)), sorted(uris), [list(uris)[at] for at in range(-20, 28)]]
 
     tried_on = [
-        Chooser(
-            study.cache, EngineSpec(device="cpu"), {digest: uris[digest] for digest in order}, unwatched, sample=16
+        RuntimeSelector(
+            study.cache, EngineSpec(device="cpu"), {digest: uris[digest] for digest in order}, no_progress, sample=16
         ).pixels(group)
         for order in orders
     ]

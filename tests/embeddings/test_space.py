@@ -22,13 +22,13 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_size_is_said_before_and_not_where_there_is_nothing_to_write(recipe: Path) -> None:
     said: list[tuple[str, str]] = []
 
-    def watch(stage: str, _done: int, _total: int, note: str = "") -> None:
+    def progress(stage: str, _done: int, _total: int, note: str = "") -> None:
         said.append((stage, note))
 
-    done = extract(recipe, watch=watch)
+    done = extract(recipe, progress=progress)
     rooms = [note for stage, note in said if stage == "room"]
     said.clear()
-    extract(recipe, watch=watch)
+    extract(recipe, progress=progress)
 
     assert len(rooms) == 1
     assert rooms[0].startswith(f"{space.gigabytes(done.n_embedded * (8 * 4 + 20))} of vectors; ")

@@ -9,28 +9,28 @@ import pytest
 from featx.embeddings.throughput import (
     AGREEMENT,
     FEWEST,
-    Pace,
-    keep_pace,
-    known_paces,
+    Throughput,
     rate_of_batches,
-    seconds_an_image,
+    record_throughput,
+    recorded_throughputs,
+    seconds_per_image,
     steady_rate,
 )
 
 
 def test_a_pass_over_more_images_replaces_one_over_fewer(tmp_path: Path) -> None:
     for n, rate in ((100, 20.0), (50, 5.0), (200, 25.0)):
-        keep_pace(tmp_path, Pace(("a", "b"), n, rate))
-    keep_pace(tmp_path, Pace(("a",), FEWEST - 1, 1.0))
-    assert known_paces(tmp_path) == [Pace(("a", "b"), 200, 25.0)]
+        record_throughput(tmp_path, Throughput(("a", "b"), n, rate))
+    record_throughput(tmp_path, Throughput(("a",), FEWEST - 1, 1.0))
+    assert recorded_throughputs(tmp_path) == [Throughput(("a", "b"), 200, 25.0)]
 
 
 def test_a_pass_that_filled_several_is_counted_once() -> None:
-    paces = [Pace(("a", "b"), 100, 20.0), Pace(("c",), 100, 50.0), Pace(("a", "b", "c"), 100, 10.0)]
-    assert seconds_an_image(paces, {"a", "b"}) == pytest.approx(1 / 20)
-    assert seconds_an_image(paces, {"a", "c"}) == pytest.approx(1 / 20 + 1 / 50)
-    assert seconds_an_image(paces, {"d"}) is None
-    assert seconds_an_image(paces, set()) == 0
+    paces = [Throughput(("a", "b"), 100, 20.0), Throughput(("c",), 100, 50.0), Throughput(("a", "b", "c"), 100, 10.0)]
+    assert seconds_per_image(paces, {"a", "b"}) == pytest.approx(1 / 20)
+    assert seconds_per_image(paces, {"a", "c"}) == pytest.approx(1 / 20 + 1 / 50)
+    assert seconds_per_image(paces, {"d"}) is None
+    assert seconds_per_image(paces, set()) == 0
 
 
 def disturbed(seed: int) -> Callable[[], float]:
@@ -83,6 +83,6 @@ def test_a_note_that_cannot_be_kept_is_logged(
 ) -> None:
     (tmp_path / "precious").write_text("content")
     spoil(tmp_path / "notes")
-    keep_pace(tmp_path / "notes", Pace(("a",), 100, 20.0))
+    record_throughput(tmp_path / "notes", Throughput(("a",), 100, 20.0))
     assert "the rate of this pass is not noted" in caplog.text
     assert (tmp_path / "precious").read_text() == "content"

@@ -231,7 +231,7 @@ def test_an_extraction_whose_workers_are_killed_stores_what_an_unharmed_one_does
             n_killed += kill_workers()
 
     extract("calm.toml")
-    done = extract("hit.toml", watch=murderous)
+    done = extract("hit.toml", progress=murderous)
 
     assert n_killed > 0
     assert (done.n_embedded, done.n_unreadable, done.failures) == (200, 0, [])
@@ -272,11 +272,11 @@ WAITING = """
 import sys, time
 import tests.conftest
 from featx import extract
-def watch(stage, done, total, note=""):
+def progress(stage, done, total, note=""):
     if stage.startswith("embed") and done:
         print("embedding", flush=True)
         time.sleep(600)
-extract("featx.toml", watch=watch)
+extract("featx.toml", progress=progress)
 """
 
 

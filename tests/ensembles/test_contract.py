@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from featx.ensembles.combiners import Ballots, Vote
-from featx.ensembles.cross_fitting import Evidence, cross_fitted
+from featx.ensembles.combiners import MemberOutputs, VotingMethod
+from featx.ensembles.cross_fitting import CrossFitting, cross_fitted
 from featx.errors import AlignmentError, UnsuitedError
 from featx.metrics.scores import score
 from featx.registry import VOTES
@@ -28,7 +28,7 @@ every_vote = pytest.mark.parametrize(("name", "kind", "spec"), CASES)
 
 def voted(name: str, members: Sequence[Answered], known: Known, spec: EnsembleSpec) -> Answered:
     """Return what a vote learns from rows and says of the same rows."""
-    return Evidence.of(members, known, spec).learnt(VOTES.get(name)).combine(members, known.names)
+    return CrossFitting.of(members, known, spec).learnt(VOTES.get(name)).combine(members, known.names)
 
 
 def same(one: Answered, other: Answered, atol: float = 1e-12) -> None:
@@ -62,7 +62,7 @@ def test_the_order_of_any_members_rows_and_columns_changes_nothing(name: str, ki
     moved = [_turned(member.take(rng.permutation(member.ids)), rng) for member in members]
     shuffled = known.take(rng.permutation(known.ids))
     same(voted(name, moved, shuffled, spec).take(known.ids), voted(name, members, known, spec), atol=0)
-    vote: Vote = VOTES.get(name)
+    vote: VotingMethod = VOTES.get(name)
     scored = cross_fitted(vote, moved, shuffled, spec)
     same(scored.take(known.ids), cross_fitted(vote, members, known, spec), atol=0)
     assert scored.ids.tolist() == moved[0].ids.tolist()
@@ -82,8 +82,8 @@ def test_what_was_learnt_answers_members_whose_columns_stand_otherwise(
     name: str, kind: str, spec: EnsembleSpec
 ) -> None:
     members, known = members_of(kind)
-    combiner = Evidence.of(members, known, spec).learnt(VOTES.get(name))
-    ballots, turned = Ballots.of(members), known.names[::-1]
+    combiner = CrossFitting.of(members, known, spec).learnt(VOTES.get(name))
+    ballots, turned = MemberOutputs.of(members), known.names[::-1]
     outputs = combiner.outputs(ballots.ordered(turned))
     np.testing.assert_allclose(outputs[:, ::-1], combiner.outputs(ballots), rtol=0, atol=1e-12)
 
@@ -99,16 +99,16 @@ def test_the_order_of_members_changes_nothing(name: str, kind: str, spec: Ensemb
 @every_vote
 def test_what_is_written_is_read_back_and_answers_the_same(name: str, kind: str, spec: EnsembleSpec) -> None:
     members, known = members_of(kind)
-    combiner = Evidence.of(members, known, spec).learnt(VOTES.get(name))
+    combiner = CrossFitting.of(members, known, spec).learnt(VOTES.get(name))
     again = VOTES.get(name).read(type(combiner).model_validate_json(combiner.model_dump_json()).model_dump(mode="json"))
-    ballots = Ballots.of(members)
+    ballots = MemberOutputs.of(members)
     assert again.outputs(ballots).tobytes() == combiner.outputs(ballots).tobytes()
 
 
 @every_vote
 def test_members_that_weigh_nothing_need_not_be_asked(name: str, kind: str, spec: EnsembleSpec) -> None:
     members, known = members_of(kind)
-    combiner = Evidence.of(members, known, spec).learnt(VOTES.get(name))
+    combiner = CrossFitting.of(members, known, spec).learnt(VOTES.get(name))
     kept = [member for at, member in enumerate(members) if at not in combiner.idle]
     same(combiner.without_idle().combine(kept), combiner.combine(members))
 
@@ -145,7 +145,7 @@ def _renamed(member: Answered) -> Answered:
 @every_vote
 def test_a_rows_own_truth_does_not_change_its_vote(name: str, kind: str, spec: EnsembleSpec) -> None:
     members, known = members_of(kind, n=40, skills=(0.9, 1, 1.1))
-    vote: Vote = VOTES.get(name)
+    vote: VotingMethod = VOTES.get(name)
     alone = np.arange(40) // 2  # folds of groups do not follow the truth
     before = cross_fitted(vote, members, known, spec, alone)
     changed = 0
@@ -170,7 +170,7 @@ def _flipped(known: Known, row: int) -> Known:
 def test_one_member_alone_can_be_voted_on_so_that_others_can_be_left_out(name: str) -> None:
     kind = VOTES.get(name).kinds[-1]
     members, known = members_of(kind)
-    evidence = Evidence.of(members[:2], known, EnsembleSpec())
+    evidence = CrossFitting.of(members[:2], known, EnsembleSpec())
     vote = VOTES.get(name)
     assert len(evidence.contributions(vote, evidence.cross_fitted(vote))) == 2
 

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import matthews_corrcoef
 
-from featx.ensembles.combiners import Ballots
-from featx.ensembles.cross_fitting import Evidence
+from featx.ensembles.combiners import MemberOutputs
+from featx.ensembles.cross_fitting import CrossFitting
 from featx.ensembles.diversity import are_right, diversity, likeness
-from featx.ensembles.explanation import Overruling, paragraph
+from featx.ensembles.explanation import Disagreements, paragraph
 from featx.registry import VOTES
 from featx.specs.ensembling import EnsembleSpec
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 from tests.ballots import KINDS, members_of
 
 sides = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30)
@@ -59,7 +59,7 @@ def test_independent_members_have_a_q_near_0() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_pair_is_compared_in_all_and_part_by_part(kind: str) -> None:
     members, known = members_of(kind)
-    facts, ballots = Facts.of(known), Ballots.of(members)
+    facts, ballots = TargetValues.of(known), MemberOutputs.of(members)
     found = diversity(["a", "b", "c"], ballots, facts)
     assert [(pair.one, pair.other) for pair in found.pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
     assert [set(pair.each) for pair in found.pairs] == [set(known.names)] * 3
@@ -78,25 +78,25 @@ def test_each_pair_is_compared_in_all_and_part_by_part(kind: str) -> None:
     assert shares[0] == pytest.approx(np.average(parts, weights=sizes))
 
 
-def facts_of(codes: Sequence[int]) -> Facts:
-    return Facts("classes", ("no", "yes", "dim"), np.array(codes))
+def facts_of(codes: Sequence[int]) -> TargetValues:
+    return TargetValues("classes", ("no", "yes", "dim"), np.array(codes))
 
 
 def test_overruling_counts_who_was_right() -> None:
     facts = facts_of([0, 0, 1, 1, 2])
     best, vote = np.eye(3)[[0, 1, 0, 1, 1]], np.eye(3)[[1, 0, 1, 1, 0]]
-    found = Overruling.of("svm", (facts, vote), (facts, best))
+    found = Disagreements.of("svm", (facts, vote), (facts, best))
     assert (found.n, found.n_overruled, found.n_vote_right, found.n_member_right) == (5, 4, 2, 1)
     assert found.p == 1
-    none = Overruling.of("svm", (facts, best), (facts, best))
+    none = Disagreements.of("svm", (facts, best), (facts, best))
     assert (none.n_overruled, none.p) == (0, 1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_of_labels_and_numbers_each_answer_is_counted(kind: str) -> None:
     members, known = members_of(kind, skills=(0.8, 1.6))
-    facts, ballots = Facts.of(known), Ballots.of(members)
-    found = Overruling.of("strong", *((facts, said) for said in ballots.outputs))
+    facts, ballots = TargetValues.of(known), MemberOutputs.of(members)
+    found = Disagreements.of("strong", *((facts, said) for said in ballots.outputs))
     assert found.n == (120 if kind == "classes" else 240)
     assert found.n_member_right > found.n_vote_right > 0
     assert found.p < 0.05
@@ -105,10 +105,10 @@ def test_of_labels_and_numbers_each_answer_is_counted(kind: str) -> None:
 
 def said(kind: str, names: Sequence[str] = ("a", "b", "c"), method: str = "soft") -> str:
     members, known = members_of(kind, skills=(0.5, 1, 2)[: len(names)])
-    evidence = Evidence.of(members, known, EnsembleSpec())
+    evidence = CrossFitting.of(members, known, EnsembleSpec())
     vote = evidence.cross_fitted(VOTES.get(method))
     adds = dict(zip(names, evidence.contributions(VOTES.get(method), vote), strict=True))
-    overruling = Overruling.of(names[-1], *((evidence.facts, said) for said in (vote, evidence.ballots.outputs[-1])))
+    overruling = Disagreements.of(names[-1], *((evidence.facts, said) for said in (vote, evidence.ballots.outputs[-1])))
     return paragraph(evidence.facts, "val", overruling, diversity(names, evidence.ballots, evidence.facts), adds)
 
 
@@ -132,10 +132,10 @@ def test_the_paragraph_says_the_counts() -> None:
 
 def test_a_vote_that_follows_its_best_member_says_so() -> None:
     members, known = members_of("classes", skills=(0.1, 5))
-    evidence = Evidence.of(members, known, EnsembleSpec())
+    evidence = CrossFitting.of(members, known, EnsembleSpec())
     best = evidence.ballots.outputs[1]
     found = diversity(["weak", "strong"], evidence.ballots, evidence.facts)
-    same = Overruling.of("strong", (evidence.facts, best), (evidence.facts, best))
+    same = Disagreements.of("strong", (evidence.facts, best), (evidence.facts, best))
     text = paragraph(evidence.facts, "val", same, found, {"weak": 0.0, "strong": 0.5})
     assert text.startswith("The vote says of all 120 val images what its best member says, strong.")
     assert "It would miss strong most (-0.5000 without it)." in text
@@ -147,10 +147,10 @@ def test_a_members_contribution_is_what_the_vote_loses_without_it() -> None:
     members, known = members_of("classes", skills=(0.2, 0.2, 3))
     spec = EnsembleSpec()
     vote = VOTES.get("greedy")
-    evidence = Evidence.of(members, known, spec)
+    evidence = CrossFitting.of(members, known, spec)
     voted = evidence.cross_fitted(vote)
     adds = evidence.contributions(vote, voted)
-    without = Evidence.of(members[:2], known, spec)
+    without = CrossFitting.of(members[:2], known, spec)
     assert adds[2] == evidence.merit(voted) - without.merit(without.cross_fitted(vote))
     assert adds[2] > 0.3
     assert abs(adds[0]) < 0.05

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import featx
-from featx.ensembles.combiners import Ballots, Vote
-from featx.ensembles.cross_fitting import Evidence, cross_fitted
+from featx.ensembles.combiners import MemberOutputs, VotingMethod
+from featx.ensembles.cross_fitting import CrossFitting, cross_fitted
 from featx.ensembles.fixed_rules import Mean, majority
 from featx.ensembles.member_weights import weighted
 from featx.errors import AlignmentError, ArtifactError, DataError, IncompleteError, UnsuitedError
@@ -22,7 +22,7 @@ from featx.registry import VOTES
 from featx.specs.ensembling import EnsembleSpec
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 from featx.tables.truth import Truth
 from tests.ballots import members_of
 from tests.conftest import TOY_RECIPE, make_images
@@ -39,13 +39,13 @@ def fits(toy_home: Path) -> list[RunFolder]:
 
 def test_a_vote_that_learns_nothing_is_held_on_all_rows_at_once() -> None:
     members, known = members_of("classes", n=40)
-    at_once = Evidence.of(members, known, SPEC).learnt(majority).combine(members)
+    at_once = CrossFitting.of(members, known, SPEC).learnt(majority).combine(members)
     np.testing.assert_array_equal(cross_fitted(majority, members, known, SPEC).proba, at_once.proba)
 
 
 def test_each_fold_has_its_share_of_each_class() -> None:
     members, known = members_of("classes", n=90)
-    fold = Evidence.of(members, known, SPEC)._folds()
+    fold = CrossFitting.of(members, known, SPEC)._folds()
     assert isinstance(known, Truth)
     assert np.ptp([np.bincount(known.codes[fold == number], minlength=3) for number in range(4)], axis=0).max() <= 1
 
@@ -53,11 +53,11 @@ def test_each_fold_has_its_share_of_each_class() -> None:
 def test_groups_stay_whole_in_the_folds_in_whatever_order_the_rows_come() -> None:
     members, known = members_of("classes", n=60)
     groups = np.arange(60) // 6
-    fold = Evidence.of(members, known, SPEC, groups)._folds()
+    fold = CrossFitting.of(members, known, SPEC, groups)._folds()
     assert all(len(set(fold[groups == group])) == 1 for group in range(10))
     order = np.random.default_rng(0).permutation(60)
     moved = [member.take(member.ids[order]) for member in members]
-    np.testing.assert_array_equal(Evidence.of(moved, known, SPEC, groups[order])._folds(), fold)
+    np.testing.assert_array_equal(CrossFitting.of(moved, known, SPEC, groups[order])._folds(), fold)
 
 
 def test_too_few_rows_to_learn_from_are_said() -> None:
@@ -72,7 +72,7 @@ def test_rows_that_all_weigh_nothing_choose_nothing() -> None:
     members, known = members_of("classes", n=30)
     assert isinstance(known, Truth)
     with pytest.raises(DataError, match="all 30 rows that choose weigh 0; check 'weight' and 'confidence'"):
-        Evidence.of(members, Truth(known.ids, known.codes, known.classes, np.zeros(30)), SPEC)
+        CrossFitting.of(members, Truth(known.ids, known.codes, known.classes, np.zeros(30)), SPEC)
 
 
 def test_weights_are_val_scores_and_the_test_rows_are_voted_on_with_them(fits: list[RunFolder]) -> None:
@@ -357,10 +357,10 @@ def test_a_class_that_no_val_row_has_is_said_and_stacking_refuses_it(home: Path)
 
 
 def test_others_votes_are_held_like_ours(fits: list[RunFolder]) -> None:
-    def learn(ballots: Ballots, facts: Facts, spec: EnsembleSpec) -> Mean:
+    def learn(ballots: MemberOutputs, facts: TargetValues, spec: EnsembleSpec) -> Mean:
         return Mean(weights=(1.0, *[0.0] * (len(ballots) - 1)))
 
-    VOTES.register("first")(Vote(learn, Mean, ("classes",), learns=False))
+    VOTES.register("first")(VotingMethod(learn, Mean, ("classes",), learns=False))
     try:
         (voted,) = featx.ensemble(methods=["first"])
         np.testing.assert_array_equal(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from featx.ensembles.combiners import Ballots, Combiner
+from featx.ensembles.combiners import Combiner, MemberOutputs
 from featx.ensembles.fixed_rules import TIE_SHARE, Confidence, Majority, Mean, Median, certainty
 from featx.errors import AlignmentError
 from featx.tables.predictions import Estimates, LabelProba, Predictions
@@ -136,10 +136,10 @@ def test_the_tie_break_never_outweighs_a_vote(sure: float, m: int) -> None:
 
 def test_a_member_is_as_sure_as_its_entropy_is_low() -> None:
     says = np.array([[[1 / 3, 1 / 3, 1 / 3], [1, 0, 0]], [[0.5, 0.5, 0], [0.6, 0.4, 0]]])
-    found = certainty(Ballots("classes", CLASSES, says))
+    found = certainty(MemberOutputs("classes", CLASSES, says))
     np.testing.assert_allclose(found[0, :, 0], [0, 1], atol=1e-12)
     np.testing.assert_allclose(found[1, 0, 0], 1 - np.log(2) / np.log(3))
-    of_labels = certainty(Ballots("labels", ("big", "old"), np.array([[[0.5, 0.0], [1.0, 0.5]]])))
+    of_labels = certainty(MemberOutputs("labels", ("big", "old"), np.array([[[0.5, 0.0], [1.0, 0.5]]])))
     np.testing.assert_allclose(of_labels, [[[0, 1], [1, 0]]], atol=1e-12)
 
 

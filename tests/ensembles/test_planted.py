@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from featx.ensembles.cross_fitting import Evidence, cross_fitted
+from featx.ensembles.cross_fitting import CrossFitting, cross_fitted
 from featx.ensembles.fixed_rules import Mean
 from featx.ensembles.stacking import Stack
 from featx.metrics.scores import score
@@ -80,7 +80,7 @@ def adversary() -> list[Answered]:
 
 @pytest.mark.parametrize("name", ["convex", "greedy"])
 def test_an_adversary_weighs_nothing(name: str, adversary: list[Answered]) -> None:
-    combiner = Evidence.of(adversary, TRUTH, SPEC).learnt(VOTES.get(name))
+    combiner = CrossFitting.of(adversary, TRUTH, SPEC).learnt(VOTES.get(name))
     assert isinstance(combiner, Mean)
     assert combiner.weights == (1, 0)
     assert combiner.idle == (1,)
@@ -90,7 +90,7 @@ def test_an_adversary_weighs_nothing(name: str, adversary: list[Answered]) -> No
 def test_stacking_turns_an_adversary_round(spec: EnsembleSpec, adversary: list[Answered]) -> None:
     assert accuracy_of("soft", adversary) < 0.2
     assert accuracy_of("stacking", adversary, spec) >= 0.88  # the adversary turned round is right in 90 %
-    combiner = Evidence.of(adversary, TRUTH, spec).learnt(VOTES.get("stacking"))
+    combiner = CrossFitting.of(adversary, TRUTH, spec).learnt(VOTES.get("stacking"))
     assert isinstance(combiner, Stack)
 
 
@@ -101,7 +101,7 @@ def test_convex_weights_are_those_of_the_closed_form() -> None:
     sd = np.array([1.0, 2.0])
     members = [Estimates.of_part("val", ids, (true + rng.normal(0, s, 4000))[:, None], ["y"]) for s in sd]
     known = Numbers(ids, true[:, None], ("y",))
-    combiner = Evidence.of(members, known, SPEC).learnt(VOTES.get("convex"))
+    combiner = CrossFitting.of(members, known, SPEC).learnt(VOTES.get("convex"))
     assert isinstance(combiner, Mean)
     np.testing.assert_allclose(combiner.weights, sd**-2 / (sd**-2).sum(), atol=0.02)  # independent errors: 1/variance
     errors = np.stack([member.values[:, 0] - true for member in members])
@@ -113,7 +113,7 @@ def test_convex_weights_have_the_least_log_loss_of_a_fine_grid(
     clones: list[Answered], adversary: list[Answered]
 ) -> None:
     members = [clones[0], clones[2], adversary[0]]
-    combiner = Evidence.of(members, TRUTH, SPEC).learnt(VOTES.get("convex"))
+    combiner = CrossFitting.of(members, TRUTH, SPEC).learnt(VOTES.get("convex"))
     best = score("log_loss", TRUTH, combiner.combine(members))
     grid = [(a, b, 1 - a - b) for a in np.linspace(0, 1, 21) for b in np.linspace(0, 1 - a, 21)]
     assert best >= max(score("log_loss", TRUTH, Mean(weights=weights).combine(members)) for weights in grid) - 1e-7
@@ -141,7 +141,7 @@ def test_numbers_weigh_by_their_error_or_score(metric: str) -> None:
     true = rng.normal(size=(400, 1))
     members = [Estimates.of_part("val", ids, true + rng.normal(0, sd, (400, 1)), ["y"]) for sd in (0.1, 0.4, 3)]
     known = Numbers(ids, true, ("y",))
-    combiner = Evidence.of(members, known, EnsembleSpec(metric=metric)).learnt(VOTES.get("weighted"))
+    combiner = CrossFitting.of(members, known, EnsembleSpec(metric=metric)).learnt(VOTES.get("weighted"))
     assert isinstance(combiner, Mean)
     found = [score(metric, known, member) for member in members]
     raw = np.clip(found, 0, None) if metric == "r2" else -1 / np.array(found)
@@ -151,10 +151,10 @@ def test_numbers_weigh_by_their_error_or_score(metric: str) -> None:
 
 def test_members_that_are_always_wrong_weigh_the_same_and_perfect_ones_alone() -> None:
     wrong = sure_of(1 - CODES, 0.9)
-    assert Evidence.of([wrong, wrong], TRUTH, SPEC).learnt(VOTES.get("weighted")).weights == (0.5, 0.5)
+    assert CrossFitting.of([wrong, wrong], TRUTH, SPEC).learnt(VOTES.get("weighted")).weights == (0.5, 0.5)
     ids, true = ids_of(40), np.arange(40.0)[:, None]
     exact, near = (Estimates.of_part("val", ids, true + off, ["y"]) for off in (0, 1))
-    combiner = Evidence.of([exact, near], Numbers(ids, true, ("y",)), SPEC).learnt(VOTES.get("weighted"))
+    combiner = CrossFitting.of([exact, near], Numbers(ids, true, ("y",)), SPEC).learnt(VOTES.get("weighted"))
     assert combiner.weights == (1, 0)
 
 
@@ -166,7 +166,9 @@ def test_soft_labels_and_weights_of_rows_count() -> None:
     known = Truth(ids, codes, ("no", "yes"), None, both)
     honest, sharp = Predictions.of_part("val", ids, both, ("no", "yes")), sure_of(codes, 0.95)
     for name in ("convex", "greedy"):
-        assert Evidence.of([honest, sharp], known, EnsembleSpec(metric="log_loss")).learnt(VOTES.get(name)).idle == (1,)
+        assert CrossFitting.of([honest, sharp], known, EnsembleSpec(metric="log_loss")).learnt(
+            VOTES.get(name)
+        ).idle == (1,)
     stacked = cross_fitted(VOTES.get("stacking"), [honest, sharp], known, SPEC)
     assert np.abs(stacked.proba[:, 1] - shares).mean() < 0.1  # it learns the shares, not only the likelier class
     half = np.arange(N) < N // 2
@@ -176,4 +178,4 @@ def test_soft_labels_and_weights_of_rows_count() -> None:
     ]
     weighted = Truth(TRUTH.ids, CODES, TRUTH.classes, half.astype(float))
     for name in ("weighted", "convex", "greedy"):
-        assert Evidence.of(members, weighted, SPEC).learnt(VOTES.get(name)).idle == (1,)
+        assert CrossFitting.of(members, weighted, SPEC).learnt(VOTES.get(name)).idle == (1,)

@@ -9,15 +9,15 @@ from scipy.stats import norm, ttest_1samp
 
 from featx.evaluation.comparison import compare
 from featx.evaluation.cost import Cost
-from featx.evaluation.group_membership import Members
-from featx.evaluation.group_scores import Answers, for_whom
+from featx.evaluation.group_membership import GroupMembership
+from featx.evaluation.group_scores import GroupPredictions, for_whom
 from featx.evaluation.group_tests import apart_by_chance
 from featx.evaluation.intervals import Resamples, drawn_scores, interval
 from featx.evaluation.paired_tests import bootstrap_p, corrected_t, holm, mcnemar_midp
 from featx.evaluation.verdicts import chosen_run, recommend
 from featx.metrics.definitions import Scorer
 from featx.tables.predictions import Predictions
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 from featx.tables.truth import Truth
 
 Floats = NDArray[np.float64]
@@ -31,7 +31,7 @@ def coverage(n_simulations: int, n: int, n_draws: int) -> float:
     for seed in range(n_simulations):
         y = rng.integers(0, 2, n)
         guessed = np.where(rng.random(n) < ACCURACIES[y], y, 1 - y)
-        facts = Facts("classes", ("a", "b"), y)
+        facts = TargetValues("classes", ("a", "b"), y)
         resamples = replace(Resamples.of(len(facts)), n_draws=n_draws, seed=seed)
         (draws,) = drawn_scores([Scorer(facts, np.eye(2)[guessed], ["accuracy"])], resamples)
         low, high = interval(draws["accuracy"])
@@ -65,7 +65,7 @@ def bootstrap_rejects(n_simulations: int, n: int, n_draws: int, better: float = 
     for seed in range(n_simulations):
         y = rng.integers(0, 3, n)
         hard = rng.random(n)  # which rows are hard is common to both
-        facts = Facts("classes", ("a", "b", "c"), y)
+        facts = TargetValues("classes", ("a", "b", "c"), y)
         scorers = []
         for share in (0.8, 0.8 + better):
             wrong = (hard + rng.normal(0, 0.1, n)) > share
@@ -138,11 +138,11 @@ def units_flagged(n_simulations: int, sites: Sequence[tuple[int, int]], *, harm:
         site = np.repeat([one for one, _ in patients], sizes)
         accuracy = np.clip(rng.normal(0.85, spread, len(patients)), 0.7, 1.0)
         right = rng.random(len(site)) < np.repeat(accuracy, sizes) - harm * (site == 0)
-        facts = Facts("classes", ("a", "b"), rng.integers(0, 2, len(site)))
-        answers = Answers(
+        facts = TargetValues("classes", ("a", "b"), rng.integers(0, 2, len(site)))
+        answers = GroupPredictions(
             facts, np.eye(2)[np.where(right, facts.y, 1 - facts.y)], np.repeat(np.arange(len(sizes)), sizes)
         )
-        (found,) = for_whom(answers, [Members("site", site, tuple(map(str, range(len(sites)))), ordered=False)])
+        (found,) = for_whom(answers, [GroupMembership("site", site, tuple(map(str, range(len(sites)))), ordered=False)])
         p = [group.p_holm < 0.05 for group in found.groups if group.p_holm is not None]
         flagged += found.groups[0].is_flagged if harm else any(p)
     return flagged / n_simulations

@@ -17,7 +17,7 @@ from featx.evaluation.paired_tests import mcnemar_midp
 from featx.evaluation.verdicts import chosen_run, evidence_text, recommend
 from featx.metrics.definitions import scores_of
 from featx.tables.predictions import Answered, Estimates, Predictions
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 from featx.tables.truth import Numbers, Truth
 from tests.evaluation.simulations import selection
 
@@ -147,7 +147,7 @@ def test_a_class_that_no_row_has_is_no_hindrance() -> None:
 
 
 def test_areas_of_very_many_classes_and_rows_are_not_drawn() -> None:
-    many = Facts("classes", tuple(map(str, range(3000))), np.zeros(1000, dtype=np.int64))
+    many = TargetValues("classes", tuple(map(str, range(3000))), np.zeros(1000, dtype=np.int64))
     assert set(scores_of(many)) - set(drawable(many)) == {"auc_ovr"}
     assert drawable(many.take(np.arange(600))) == list(scores_of(many))
 

@@ -16,11 +16,11 @@ from sklearn.metrics import accuracy_score, mean_absolute_error
 import featx
 from featx.cli import run_table
 from featx.evaluation.evaluate import Evaluation
-from featx.evaluation.group_membership import Members, groupings, members
-from featx.evaluation.group_scores import Answers, Grouping, bias_text, biases, for_whom
+from featx.evaluation.group_membership import GroupMembership, groupings, members
+from featx.evaluation.group_scores import Grouping, GroupPredictions, bias_text, biases, for_whom
 from featx.evaluation.group_tests import apart_by_chance, errors, own_thresholds
 from featx.evaluation.paired_tests import holm
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 from tests.conftest import TOY_RECIPE, make_images
 from tests.evaluation.simulations import fair_flagged, units_flagged
 
@@ -36,19 +36,19 @@ def sites(n: int = N, seed: int = 0) -> np.ndarray:
     return SITES[np.random.default_rng(seed).integers(0, 3, n)]
 
 
-def answers(right: np.ndarray, k: int = 2, seed: int = 1) -> Answers:
+def answers(right: np.ndarray, k: int = 2, seed: int = 1) -> GroupPredictions:
     """Answer rows of k classes, right with a probability each."""
     rng = np.random.default_rng(seed)
     y = rng.integers(0, k, len(right))
     guessed = np.where(rng.random(len(right)) < right, y, (y + 1) % k)
-    return Answers(Facts("classes", tuple("abcd"[:k]), y), (0.2 + np.eye(k)[guessed]) / (1 + 0.2 * k))
+    return GroupPredictions(TargetValues("classes", tuple("abcd"[:k]), y), (0.2 + np.eye(k)[guessed]) / (1 + 0.2 * k))
 
 
 def by_site(found: list[Grouping]) -> Grouping:
     return next(one for one in found if one.name == "site")
 
 
-def of_site(values: np.ndarray) -> Members:
+def of_site(values: np.ndarray) -> GroupMembership:
     return members("site", pd.Series(values))
 
 
@@ -69,7 +69,7 @@ def test_scores_difference_and_ratio_are_fairlearns() -> None:
 def test_bias_of_numbers_is_that_of_the_study_and_of_fairlearn() -> None:
     rng = np.random.default_rng(0)
     site, y = sites(), rng.normal(40, 10, (N, 1))
-    given = Answers(Facts("numbers", ("age",), y), y + rng.normal(0, 5, (N, 1)))
+    given = GroupPredictions(TargetValues("numbers", ("age",), y), y + rng.normal(0, 5, (N, 1)))
     (found,) = for_whom(given, [of_site(site)])
     frame = MetricFrame(
         metrics=mean_absolute_error, y_true=y[:, 0], y_pred=given.outputs[:, 0], sensitive_features=site
@@ -108,7 +108,9 @@ def test_larger_errors_of_numbers_are_flagged() -> None:
     rng = np.random.default_rng(0)
     site, y = sites(), rng.normal(40, 10, (N, 1))
     spread = np.where(site == "west", 9, 5)[:, None]
-    (found,) = for_whom(Answers(Facts("numbers", ("age",), y), y + spread * rng.normal(0, 1, (N, 1))), [of_site(site)])
+    (found,) = for_whom(
+        GroupPredictions(TargetValues("numbers", ("age",), y), y + spread * rng.normal(0, 1, (N, 1))), [of_site(site)]
+    )
     assert [group.name for group in found.groups if group.is_flagged] == ["west"]
 
 
@@ -124,20 +126,20 @@ def test_errors_that_come_in_units_are_tested_by_units() -> None:
         unit = np.repeat(np.arange(40), 10)
         site = np.where(unit % 2, "north", "south")
         given = answers(np.repeat(rng.choice([0.5, 1.0], 40), 10), seed=int(rng.integers(1e6)))
-        grouped = Answers(given.facts, given.outputs, unit)
+        grouped = GroupPredictions(given.facts, given.outputs, unit)
         by_rows += for_whom(given, [of_site(site)])[0].groups[0].p_holm < 0.05  # type: ignore[operator]
         by_units += for_whom(grouped, [of_site(site)])[0].groups[0].p_holm < 0.05  # type: ignore[operator]
     assert by_units < by_rows
     assert by_units <= 3
 
 
-def patients(sizes: Sequence[int], sites: Sequence[str], errors: Sequence[int]) -> tuple[Answers, np.ndarray]:
+def patients(sizes: Sequence[int], sites: Sequence[str], errors: Sequence[int]) -> tuple[GroupPredictions, np.ndarray]:
     """Answer the images of some patients, of whom each has so many images at one site and so many wrong answers."""
     units = np.repeat(np.arange(len(sizes)), sizes)
     wrong = np.concatenate([np.arange(size) < n for size, n in zip(sizes, errors, strict=True)])
     y = np.arange(len(units)) % 2
-    facts = Facts("classes", ("a", "b"), y)
-    return Answers(facts, np.eye(2)[np.where(wrong, 1 - y, y)], units), np.repeat(sites, sizes).astype(object)
+    facts = TargetValues("classes", ("a", "b"), y)
+    return GroupPredictions(facts, np.eye(2)[np.where(wrong, 1 - y, y)], units), np.repeat(sites, sizes).astype(object)
 
 
 def test_a_harmed_site_of_5_patients_is_flagged() -> None:
@@ -292,7 +294,7 @@ def test_own_thresholds_mend_a_group_whose_probabilities_are_shifted() -> None:
     rng = np.random.default_rng(0)
     site, y = sites(1200, seed=5), rng.integers(0, 2, 1200)
     p = np.clip(0.5 + 0.2 * (2 * y - 1) + rng.normal(0, 0.15, 1200) - 0.2 * (site == "west"), 0.01, 0.99)
-    given = Answers(Facts("classes", ("no", "yes"), y), np.stack([1 - p, p], axis=1))
+    given = GroupPredictions(TargetValues("classes", ("no", "yes"), y), np.stack([1 - p, p], axis=1))
     (found,) = for_whom(given, [of_site(site)])
     west, others = found.groups[2], found.groups[:2]
     assert west.threshold == pytest.approx(0.3, abs=0.05)
@@ -301,7 +303,7 @@ def test_own_thresholds_mend_a_group_whose_probabilities_are_shifted() -> None:
     assert all(abs((one.score_by_threshold or 0) - one.scores["accuracy"]) < 0.03 for one in others)
     assert found.largest_difference is not None
     assert (found.largest_difference_by_thresholds or 1) < found.largest_difference / 2
-    (sealed,) = for_whom(Answers(given.facts, given.outputs, may_choose=False), [of_site(site)])
+    (sealed,) = for_whom(GroupPredictions(given.facts, given.outputs, may_choose=False), [of_site(site)])
     assert sealed.groups[2].threshold is None
 
 

@@ -12,12 +12,12 @@ from scipy.stats import binomtest, norm, t
 
 from featx.evaluation.intervals import N_DRAWS, Resamples, drawn_scores, interval, intervals, wilson
 from featx.metrics.definitions import Scorer
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 from tests.evaluation.simulations import coverage
 
 TWO = ("a", "b")
 Y = np.repeat([0, 1], [70, 30])
-FACTS = Facts("classes", TWO, Y)
+FACTS = TargetValues("classes", TWO, Y)
 # Scores at the end of their range, whose draws all lie on one side of the value.
 OFF_CENTRE = {"ece", "classwise_ece", "kappa", "mcc", "quadratic_kappa"}
 
@@ -90,7 +90,7 @@ def test_an_interval_holds_the_middle_draws() -> None:
     assert all(math.isnan(edge) for edge in interval(np.array([math.nan])))
 
 
-def intervals_of(facts: Facts, outputs: np.ndarray) -> dict[str, tuple[float, float]]:
+def intervals_of(facts: TargetValues, outputs: np.ndarray) -> dict[str, tuple[float, float]]:
     scorer, resamples = Scorer(facts, outputs), Resamples.of(len(facts))
     (draws,) = drawn_scores([scorer], resamples)
     return intervals(scorer, draws, resamples)
@@ -105,11 +105,11 @@ def test_a_run_without_mistakes_has_wilsons_interval_of_accuracy() -> None:
 def test_no_interval_has_width_0(n: int, kind: str) -> None:
     y = np.arange(n) % 3
     outputs = {"perfect": np.eye(3)[y], "constant": np.full((n, 3), 1 / 3), "wrong": np.eye(3)[(y + 1) % 3]}[kind]
-    labels = Facts("labels", ("a", "b"), np.stack([y > 0, y > 1], axis=1).astype(int))
+    labels = TargetValues("labels", ("a", "b"), np.stack([y > 0, y > 1], axis=1).astype(int))
     answered = {"perfect": labels.y, "constant": np.full((n, 2), 0.7), "wrong": 1 - labels.y}[kind]
-    numbers = Facts("numbers", ("x", "z"), np.stack([y + 1.0, 2.0 * y], axis=1))
+    numbers = TargetValues("numbers", ("x", "z"), np.stack([y + 1.0, 2.0 * y], axis=1))
     found = {"perfect": numbers.y, "constant": np.ones((n, 2)), "wrong": numbers.y + 1}[kind]
-    facts = Facts("classes", ("a", "b", "c"), y, ordered=True)
+    facts = TargetValues("classes", ("a", "b", "c"), y, ordered=True)
     for one, answers in ((facts, outputs), (labels, answered.astype(float)), (numbers, found)):
         value = Scorer(one, answers).plain()
         for name, (low, high) in intervals_of(one, answers).items():
@@ -118,7 +118,7 @@ def test_no_interval_has_width_0(n: int, kind: str) -> None:
 
 
 def test_a_constant_predictor_of_12_rows_has_about_wilsons_interval() -> None:
-    facts = Facts("classes", TWO, np.arange(12) % 2)
+    facts = TargetValues("classes", TWO, np.arange(12) % 2)
     found = intervals_of(facts, np.tile([0.9, 0.1], (12, 1)))["accuracy"]
     assert found == pytest.approx(wilson(0.5, 12), abs=0.1)
 
@@ -128,7 +128,7 @@ def test_intervals_of_accuracy_hold_the_truth() -> None:
 
 
 def test_memory_does_not_grow_with_draws_times_rows() -> None:
-    facts = Facts("classes", TWO, np.random.default_rng(0).integers(0, 2, 20_000))
+    facts = TargetValues("classes", TWO, np.random.default_rng(0).integers(0, 2, 20_000))
     scorer = Scorer(facts, np.random.default_rng(1).dirichlet([1, 1], 20_000), ["accuracy", "auc_ovr"])
     tracemalloc.start()
     drawn_scores([scorer], replace(Resamples.of(len(facts)), n_draws=200))

@@ -12,12 +12,12 @@ import pytest
 
 import featx
 from featx.artifacts import artifact, skops_format
-from featx.artifacts.export_card import passport_file, read_passport
+from featx.artifacts.export_card import card_file, read_export_card
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import ArtifactError, DataError
 from featx.exports.export import Exported
 from featx.files.atomic import sha256_of
-from featx.heads.builtin import Task
+from featx.heads.builtin import HeadTask
 from featx.registry import HEADS
 from featx.study.study import Study
 from tests.exports.test_onnx_heads import NEW, fit
@@ -36,10 +36,10 @@ def test_network_and_head_answer_pixels_as_the_run_does(run: str) -> None:
     for one in (head, whole):
         assert one.parity.largest < 1e-4
         assert one.parity.n == len(Study.open(None).ids("val")) + len(Study.open(None).ids("test"))
-        passport = read_passport(Path(one.path))
+        passport = read_export_card(Path(one.path))
         assert passport.parity == one.parity
         assert passport.outputs["answers"]["names"] == ["dark", "light"]
-    pixels = read_passport(Path(whole.path)).inputs["pixels"]
+    pixels = read_export_card(Path(whole.path)).inputs["pixels"]
     assert pixels["shape"] == ["n", 16, 16, 3]
     assert pixels["resize"] == "crop"
 
@@ -61,7 +61,7 @@ def test_several_networks_have_an_input_each(toy_home: Path) -> None:
     featx.extract()
     _, whole = featx.export(featx.fit(heads="logreg", trials=1)[0].run, out="out")
     assert whole.parity.largest < 1e-4
-    assert set(read_passport(Path(whole.path)).inputs) == {"pixels_1", "pixels_2"}
+    assert set(read_export_card(Path(whole.path)).inputs) == {"pixels_1", "pixels_2"}
 
 
 @pytest.mark.parametrize("file_format", ["skops", "joblib"])
@@ -91,7 +91,7 @@ def test_types_that_heads_are_not_made_of_are_named_and_not_built(run: str) -> N
     (copy,) = featx.export(run, "skops", out="out")
     import skops.io
 
-    skops.io.dump({"model": Task(1, 1, 1, 0)}, copy.path)
+    skops.io.dump({"model": HeadTask(1, 1, 1, 0)}, copy.path)
     _with_sha256_of(copy)
     with pytest.raises(ArtifactError, match=r"holds types that heads are not made of: featx\.heads\.models\.Task"):
         featx.load(copy.path)
@@ -148,7 +148,7 @@ def test_only_a_file_called_joblib_is_unpickled(run: str, name: str, stated: str
     joblib.dump(_Command(), model)
     passport = json.loads(Path(copy.passport).read_text())
     fields = {"file_format": stated, "sha256": sha256_of(model)}
-    passport_file(model).write_text(json.dumps(passport | fields))
+    card_file(model).write_text(json.dumps(passport | fields))
     with pytest.raises(ArtifactError, match="it is not opened|is not a skops file|is for ONNX Runtime"):
         featx.load(model)
     assert not Path("opened").exists()

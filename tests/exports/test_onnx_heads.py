@@ -7,29 +7,29 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from featx.artifacts.outputs import answers_of
+from featx.artifacts.outputs import predict_outputs
 from featx.errors import UnsuitedError
 from featx.exports.graph import FLOAT, Graph
 from featx.exports.heads import add_head
-from featx.heads.builtin import Head, Task
+from featx.heads.builtin import Head, HeadTask
 from featx.heads.fitting import fitted, learnt_in_folds
 from featx.heads.folds import TrainRows
 from featx.heads.scaling import Params
 from featx.registry import HEADS
 from featx.specs.head import Calibration, HeadSpec
 from featx.tables.ids import Kind
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 X, Y = load_digits(return_X_y=True)
 X = X.astype(np.float32)
 N_LEARNT = 240
 NEW = X[300:800]
 FACTS = {
-    "two": Facts("classes", tuple("ab"), (Y > 4).astype(int)),
-    "four": Facts("classes", tuple("abcd"), Y % 4),
-    "labels": Facts("labels", tuple("ab"), np.stack([Y > 4, Y % 2 == 0], axis=1).astype(int)),
-    "number": Facts("numbers", tuple("a"), Y[:, None].astype(float)),
-    "numbers": Facts("numbers", tuple("ab"), np.stack([Y, Y % 3], axis=1).astype(float)),
+    "two": TargetValues("classes", tuple("ab"), (Y > 4).astype(int)),
+    "four": TargetValues("classes", tuple("abcd"), Y % 4),
+    "labels": TargetValues("labels", tuple("ab"), np.stack([Y > 4, Y % 2 == 0], axis=1).astype(int)),
+    "number": TargetValues("numbers", tuple("a"), Y[:, None].astype(float)),
+    "numbers": TargetValues("numbers", tuple("ab"), np.stack([Y, Y % 3], axis=1).astype(float)),
 }
 CALIBRATIONS: list[Calibration] = ["none", "platt", "isotonic", "temperature"]
 CASES = [(name, what, "usual") for name in HEADS.names() for what in FACTS]
@@ -39,7 +39,7 @@ CASES += [(name, what, method) for name in ("logreg", "knn", "ridge") for what i
 def fit(name: str, what: str, method: str, scaling: Params | None = None) -> tuple[Kind, object]:
     rows = TrainRows(X[:N_LEARNT], FACTS[what].take(np.arange(N_LEARNT)))
     try:
-        head: Head = HEADS.get(name)(Task(*rows.x.shape, rows.facts.n_outputs, 0, rows.facts.kind))
+        head: Head = HEADS.get(name)(HeadTask(*rows.x.shape, rows.facts.n_outputs, 0, rows.facts.kind))
     except UnsuitedError:
         pytest.skip(f"{name} learns no numbers, and says so")
     kind = rows.facts.kind
@@ -67,19 +67,19 @@ def answered(model: object, n_outputs: int, x: NDArray[np.float32]) -> NDArray[n
 @pytest.mark.parametrize(("name", "what", "method"), CASES)
 def test_a_head_answers_as_in_scikit_learn(name: str, what: str, method: str) -> None:
     kind, model = fit(name, what, method)
-    expected = answers_of(model, NEW, kind)
+    expected = predict_outputs(model, NEW, kind)
     np.testing.assert_allclose(answered(model, expected.shape[1], NEW), expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("scaling", ["none", "standard", "l2", "pca"])
 def test_every_scaling_is_written(scaling: str) -> None:
     kind, model = fit("logreg", "four", "none", {"scaling": scaling, "components": 16})
-    np.testing.assert_allclose(answered(model, 4, NEW), answers_of(model, NEW, kind), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(answered(model, 4, NEW), predict_outputs(model, NEW, kind), rtol=0, atol=1e-4)
 
 
 def test_one_row_is_answered_as_many_are() -> None:
     kind, model = fit("xgboost", "four", "none")
-    np.testing.assert_allclose(answered(model, 4, NEW[:1]), answers_of(model, NEW[:1], kind), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(answered(model, 4, NEW[:1]), predict_outputs(model, NEW[:1], kind), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("what", ["two", "four"])
@@ -88,10 +88,10 @@ def test_one_row_is_answered_as_many_are() -> None:
 def test_probabilities_of_a_head_with_class_weights_are_written(name: str, what: str, method: Calibration) -> None:
     facts = FACTS[what].take(np.arange(N_LEARNT))
     rows = TrainRows(X[:N_LEARNT], facts, class_weights=np.linspace(0.5, 2, facts.n_outputs))
-    head: Head = HEADS.get(name)(Task(*rows.x.shape, facts.n_outputs, 0))
+    head: Head = HEADS.get(name)(HeadTask(*rows.x.shape, facts.n_outputs, 0))
     if method == "temperature" and (head.calibrated or not head.weighs):
         pytest.skip("a temperature cannot remove class weights from decision values, and the job says so")
     params = dict(head.start) | ({head.path.name: head.path.values[1]} if head.path and head.path.name else {})
     model, _ = learnt_in_folds(head, params, rows, HeadSpec(name=name, folds=2, calibration=method))
-    expected = answers_of(model, NEW, "classes")
+    expected = predict_outputs(model, NEW, "classes")
     np.testing.assert_allclose(answered(model, facts.n_outputs, NEW), expected, rtol=0, atol=1e-4)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from featx.finetuning.checkpoints import Answers
+from featx.finetuning.checkpoints import NetworkOutputs
 from featx.finetuning.losses import loss_named, weighted_mean
 from featx.specs.finetuning import LayersSpec, LossSpec, NetworkSpec
 from featx.tables.decision_rule import rule_of_weights
@@ -36,7 +36,7 @@ def test_constant_outputs_answer_with_the_shares_of_the_classes(name: str, count
     spec = NetworkSpec.model_construct(
         layers=LayersSpec(), loss=LossSpec(name=name), class_weights=tuple(of_classes.tolist())
     )
-    proba = Answers(spec)(outputs.detach()).numpy()
+    proba = NetworkOutputs(spec)(outputs.detach()).numpy()
     np.testing.assert_allclose(proba, np.array(counts)[None] / n, atol=1e-3)
     rule = rule_of_weights(of_classes)
     assert rule is not None

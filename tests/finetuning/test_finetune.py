@@ -160,7 +160,7 @@ from featx.specs.finetuning import FinetuneSpec
 def slow(stage, done, total, note=""):
     if stage.startswith("finetune"):
         print(stage, done, flush=True)
-featx.finetune(specs=[FinetuneSpec.model_validate_json({spec!r})], target="class", watch=slow)
+featx.finetune(specs=[FinetuneSpec.model_validate_json({spec!r})], target="class", progress=slow)
 """
 
 
@@ -192,10 +192,10 @@ def test_ctrl_c_keeps_whole_epochs(study: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        featx.finetune(specs=[spec], target="class", watch=interrupt)
+        featx.finetune(specs=[spec], target="class", progress=interrupt)
     assert list((study / "runs").rglob(".finetune-*/phase-1.pt"))
     seen = []
-    featx.finetune(specs=[spec], target="class", watch=lambda stage, done, *_: seen.append((stage, done)))
+    featx.finetune(specs=[spec], target="class", progress=lambda stage, done, *_: seen.append((stage, done)))
     steps = [done for stage, done in seen if stage.startswith("finetune")]
     assert min(steps) > max(steps) // 2
 
@@ -523,7 +523,7 @@ def test_random_weights_are_said_loudly(study: Path) -> None:
     (run,) = featx.finetune(
         specs=[changed(strategy="scratch", weights="default", epochs=1)],
         target="class",
-        watch=lambda _stage, _done, _total, note="": said.append(note),
+        progress=lambda _stage, _done, _total, note="": said.append(note),
     )
     assert run.notes == ["random weights: all is learnt from these images alone"]
     assert run.notes[0] in said

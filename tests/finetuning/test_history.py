@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from featx.finetuning.history import Course, Epoch, findings
+from featx.finetuning.history import Epoch, TrainingHistory, findings
 
 SPREAD = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]])
 SAME = np.array([[0.55, 0.45]] * 4)
@@ -13,9 +13,9 @@ ONE_CLASS = np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.8, 0.2]])
 FALLING = [0.7, 0.6, 0.5, 0.4]
 
 
-def course(held: list[float], train: list[float] | None = None, patience: int = 0) -> Course:
+def course(held: list[float], train: list[float] | None = None, patience: int = 0) -> TrainingHistory:
     """Return a course with these losses; the first is that before training."""
-    made = Course(patience)
+    made = TrainingHistory(patience)
     made.begin_phase()
     for number, loss in enumerate(held):
         other = math.nan if not number else (train or held)[number]
@@ -23,7 +23,7 @@ def course(held: list[float], train: list[float] | None = None, patience: int = 
     return made
 
 
-def marks(made: Course, answers: np.ndarray = SPREAD, varied: bool = True) -> list[str]:
+def marks(made: TrainingHistory, answers: np.ndarray = SPREAD, varied: bool = True) -> list[str]:
     return [one.mark for one in findings(made, ("a", "b"), answers, varied)]
 
 
@@ -47,7 +47,7 @@ def test_patience_starts_anew_with_a_phase_and_the_best_epoch_stays() -> None:
 
 
 def test_without_held_out_rows_the_last_epoch_is_the_best() -> None:
-    made = Course(2, keeps_last=True)
+    made = TrainingHistory(2, keeps_last=True)
     for number, loss in enumerate([0.7, 0.5, 0.6, 0.8, 0.9]):
         made.take(Epoch(number, 1, 0.1, loss, loss, 1.0))
     assert made.best == 4
@@ -56,7 +56,7 @@ def test_without_held_out_rows_the_last_epoch_is_the_best() -> None:
 
 def test_a_course_survives_being_written_down() -> None:
     made = course([0.7, 0.5, 0.6])
-    again = Course.from_dict(made.to_dict())
+    again = TrainingHistory.from_dict(made.to_dict())
     assert again.to_dict().keys() == made.to_dict().keys()
     assert again.best == made.best
     assert again.epochs[1:] == made.epochs[1:]

@@ -14,7 +14,7 @@ from torch.nn import functional
 import featx
 from featx.errors import DataError
 from featx.finetuning.losses import loss_named, weighted_mean
-from featx.finetuning.objective import Goal
+from featx.finetuning.objective import Objective
 from featx.finetuning.task import task_for
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec, LayersSpec, LossSpec
@@ -73,14 +73,14 @@ def trained(target: str, engine: EngineSpec | None = None, **fields: Any) -> Pat
     return Path(run.path)
 
 
-def goal_of(loss: str, class_weights: tuple[float, float] | None) -> Goal:
+def goal_of(loss: str, class_weights: tuple[float, float] | None) -> Objective:
     """Return what soft labels become for a loss."""
     from featx.finetuning.task import _of_shares
 
     named = LossSpec(name=loss)
     weights = None if class_weights is None else np.array(class_weights)
     targets, of_rows = _of_shares(loss_named(named), named, SHARES, weights, np.array([1.0, 2.0, 0.5]))
-    return Goal(named, 1 if loss == "bce" else 2, targets.double(), torch.from_numpy(of_rows))
+    return Objective(named, 1 if loss == "bce" else 2, targets.double(), torch.from_numpy(of_rows))
 
 
 @pytest.mark.parametrize("class_weights", [None, (1.0, 3.0)])
@@ -174,7 +174,7 @@ def test_the_gradients_of_steps_add_up_to_that_of_all_rows(size: int) -> None:
     torch.manual_seed(0)
     outputs = torch.randn(16, 2, requires_grad=True)
     weights = torch.from_numpy(np.random.default_rng(0).lognormal(0, 1, 16))
-    goal = Goal(LossSpec(name="cross_entropy"), 2, torch.arange(16) % 2, weights).with_mean_one()
+    goal = Objective(LossSpec(name="cross_entropy"), 2, torch.arange(16) % 2, weights).with_mean_one()
     (whole,) = torch.autograd.grad(goal.mean(outputs, goal.rows), outputs)
     steps = [goal.total(outputs[rows], rows) / len(rows) for rows in goal.rows.split(size)]
     (mean,) = torch.autograd.grad(torch.stack(steps).mean(), outputs)

@@ -10,13 +10,13 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC, SVR
 
-from featx.heads.builtin import Task
+from featx.heads.builtin import HeadTask
 from featx.heads.fitting import fitted
 from featx.heads.folds import TrainRows
 from featx.heads.solvers.intel import IntelSVC, IntelSVR
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 PARAMS = {"kernel": "rbf", "scaling": "standard", "C": 3.0, "gamma": 1.0}
 
@@ -60,10 +60,10 @@ def test_what_is_kept_is_scikit_learns_own(digits, kind: type) -> None:
 @pytest.mark.parametrize("method", ["none", "platt"])
 def test_a_head_fitted_by_intel_is_plain_once_it_is_kept(digits, method: str) -> None:
     x, y = (column[:400] for column in digits)
-    rows = TrainRows(x.astype(np.float32), Facts("classes", tuple("0123456789"), y))
+    rows = TrainRows(x.astype(np.float32), TargetValues("classes", tuple("0123456789"), y))
     both = []
     for solver in ("intel", "sklearn"):
-        head = HEADS.get("svm")(Task(*rows.x.shape, 10, 0, "classes", solver))
+        head = HEADS.get("svm")(HeadTask(*rows.x.shape, 10, 0, "classes", solver))
         both.append(fitted(head, PARAMS, rows, method, HeadSpec(name="svm", solver=solver)))
     text = pickle.dumps(both[0])
     assert b"featx" not in text

@@ -12,8 +12,8 @@ import featx
 from featx.errors import DataError, IncompleteError
 from featx.heads.fitting import learnt_in_folds
 from featx.heads.folds import TrainRows, check_folds
-from featx.heads.search.search import Arena, search
-from featx.progress import unwatched
+from featx.heads.search.search import SearchSpace, search
+from featx.progress import no_progress
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
 from tests.heads.test_heads import digits, head_for, rows_of
@@ -36,7 +36,7 @@ def test_every_head_answers_whatever_the_features_are(name: str, what: str, tmp_
     facts = rows_of(CODES.tolist()).facts
     rows = TrainRows(FEATURES[what].astype(np.float32), facts)
     head, spec = head_for(name, rows), HeadSpec(name=name, trials=1, folds=3)
-    found = search({"": Arena(head, rows)}, spec, tmp_path / "journal", unwatched)
+    found = search({"": SearchSpace(head, rows)}, spec, tmp_path / "journal", no_progress)
     model, unseen = learnt_in_folds(head, found.params, rows, spec)
     for answers in (unseen.answers, model.predict_proba(rows.x)):
         np.testing.assert_allclose(answers.sum(1), 1, rtol=1e-5)
@@ -57,7 +57,7 @@ def study_at(journal: Path, name: str = "svm", direction: str = "maximize") -> o
 def searched(journal: Path) -> int:
     rows = digits(2, 80)
     spec = HeadSpec(name="svm", trials=2, folds=3)
-    found = search({"": Arena(head_for("svm", rows), rows)}, spec, journal, unwatched)
+    found = search({"": SearchSpace(head_for("svm", rows), rows)}, spec, journal, no_progress)
     return len(found.trials) + found.n_pruned
 
 

@@ -16,18 +16,18 @@ from sklearn.utils.validation import check_is_fitted
 
 from featx import extract, fit
 from featx.artifacts import skops_format
-from featx.artifacts.outputs import answers_of
+from featx.artifacts.outputs import predict_outputs
 from featx.errors import FeatxError
 from featx.heads.decisions import with_decision, without_class_weights
 from featx.heads.fitting import learnt_in_folds
 from featx.heads.folds import TrainRows
-from featx.heads.search.search import Arena, search
-from featx.progress import unwatched
+from featx.heads.search.search import SearchSpace, search
+from featx.progress import no_progress
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
 from featx.tables.decision_rule import DecisionRule, without_weights
 from featx.tables.sample_weights import class_weights
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 from featx.tables.truth import Truth
 from tests.heads.test_heads import head_for, start_of
 
@@ -47,12 +47,12 @@ def rows_of(x: np.ndarray, codes: np.ndarray, weight: str) -> TrainRows:
     names = tuple("abc"[: codes.max() + 1])
     ids = np.array([str(row) for row in range(len(x))], dtype=object)
     weights = class_weights("head", weight, Truth(ids, codes, names), np.ones(len(x)))  # type: ignore[arg-type]
-    return TrainRows(x, Facts("classes", names, codes), class_weights=weights)
+    return TrainRows(x, TargetValues("classes", names, codes), class_weights=weights)
 
 
 def probabilities(model: object, x: np.ndarray) -> np.ndarray:
     """Return (n, k) that sum to 1 in float64."""
-    proba = answers_of(model, x, "classes")
+    proba = predict_outputs(model, x, "classes")
     return proba / proba.sum(1, keepdims=True)
 
 
@@ -170,8 +170,8 @@ def test_a_search_by_log_loss_scores_honest_probabilities(name: str, tmp_path: P
     for weight in ("none", "balanced"):
         rows = rows_of(x, codes, weight)
         spec = HeadSpec(name=name, metric="log_loss", trials=1, folds=3, class_weight=weight)  # type: ignore[arg-type]
-        arenas = {"": Arena(head_for(name, rows), rows)}
-        found[weight] = search(arenas, spec, tmp_path / weight, unwatched).score
+        arenas = {"": SearchSpace(head_for(name, rows), rows)}
+        found[weight] = search(arenas, spec, tmp_path / weight, no_progress).score
     assert found["balanced"] == pytest.approx(found["none"], abs=0.04)
 
 

@@ -16,17 +16,17 @@ from sklearn.pipeline import Pipeline
 
 import featx
 from featx.errors import DataError, IncompleteError, RecipeError, UnknownNameError
-from featx.heads.builtin import Head, Task
+from featx.heads.builtin import Head, HeadTask
 from featx.heads.fitting import fitted, learnt_in_folds
 from featx.heads.folds import TrainRows, check_folds
-from featx.heads.search.journal import Trials
-from featx.heads.search.search import Arena, search
-from featx.progress import unwatched
+from featx.heads.search.journal import TrialJournal
+from featx.heads.search.search import SearchSpace, search
+from featx.progress import no_progress
 from featx.registry import HEADS
 from featx.specs.head import ClassWeight, HeadSpec
 from featx.study.study import Study
 from featx.tables.sample_weights import class_weights, weights_without_classes
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 from featx.tables.truth import Truth
 from tests.conftest import TOY_RECIPE
 
@@ -36,11 +36,11 @@ FIVE_FOLDS = HeadSpec(name="rf")
 def digits(n_classes: int, n_rows: int = 240) -> TrainRows:
     x, y = load_digits(n_class=n_classes, return_X_y=True)
     names = tuple(map(str, range(n_classes)))
-    return TrainRows(x[:n_rows].astype(np.float32), Facts("classes", names, y[:n_rows].astype(np.int64)))
+    return TrainRows(x[:n_rows].astype(np.float32), TargetValues("classes", names, y[:n_rows].astype(np.int64)))
 
 
 def head_for(name: str, rows: TrainRows, seed: int = 0) -> Head:
-    head: Head = HEADS.get(name)(Task(*rows.x.shape, rows.facts.n_outputs, seed, rows.facts.kind))
+    head: Head = HEADS.get(name)(HeadTask(*rows.x.shape, rows.facts.n_outputs, seed, rows.facts.kind))
     return head
 
 
@@ -59,7 +59,7 @@ def name(request: pytest.FixtureRequest) -> str:
 def test_a_head_is_searched_fitted_and_gives_probabilities(name: str, n_classes: int, tmp_path: Path) -> None:
     rows, spec = digits(n_classes), HeadSpec(name=name, trials=2, folds=3)
     head = head_for(name, rows)
-    found = search({"": Arena(head, rows)}, spec, tmp_path / "journal", unwatched)
+    found = search({"": SearchSpace(head, rows)}, spec, tmp_path / "journal", no_progress)
     assert len(found.trials) + found.n_pruned == 2
     assert found.score == max(trial["score"] for trial in found.trials) > 0.9
     _, unseen = learnt_in_folds(head, found.params, rows, spec)
@@ -76,13 +76,13 @@ def test_a_head_is_searched_fitted_and_gives_probabilities(name: str, n_classes:
 def test_the_same_seed_gives_the_same_search(name: str, tmp_path: Path) -> None:
     rows, spec = digits(3, 120), HeadSpec(name=name, trials=3, folds=3, seed=7)
     head = head_for(name, rows, 7)
-    first, second = (search({"": Arena(head, rows)}, spec, tmp_path / run, unwatched) for run in "ab")
+    first, second = (search({"": SearchSpace(head, rows)}, spec, tmp_path / run, no_progress) for run in "ab")
     assert first.trials == second.trials
 
 
 def test_a_timeout_stops_after_the_trial_under_way(tmp_path: Path) -> None:
     rows, spec = digits(2), HeadSpec(name="logreg", trials=500, timeout_s=0.2, folds=3)
-    found = search({"": Arena(head_for("logreg", rows), rows)}, spec, tmp_path / "j", unwatched)
+    found = search({"": SearchSpace(head_for("logreg", rows), rows)}, spec, tmp_path / "j", no_progress)
     assert 1 <= len(found.trials) < 500
 
 
@@ -93,7 +93,7 @@ def test_a_heavier_class_is_guessed_more_often(name: str) -> None:
     guessed = {}
     for weight in ("none", "balanced"):
         spec = HeadSpec(name=name, class_weight=weight)
-        facts = Facts("classes", ("rest", "rare"), codes)
+        facts = TargetValues("classes", ("rest", "rare"), codes)
         weights = class_weights("head", spec.class_weight, truth_of(codes, "rest", "rare"), np.ones(300))
         rows = TrainRows(x, facts, class_weights=weights)
         head = head_for(name, rows)
@@ -146,7 +146,7 @@ def test_no_row_is_held_out_twice_or_never() -> None:
 def rows_of(codes: list[int], groups: list[int] | None = None) -> TrainRows:
     n = len(codes)
     x = np.random.default_rng(0).normal(size=(n, 3)).astype(np.float32)
-    facts = Facts("classes", ("often", "rare"), np.array(codes))
+    facts = TargetValues("classes", ("often", "rare"), np.array(codes))
     return TrainRows(x, facts, None, None if groups is None else np.array(groups))
 
 
@@ -196,10 +196,10 @@ def test_an_interrupted_search_goes_on_where_it_stopped(toy_home: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt, match="^$"):
-        featx.fit(heads=["logreg"], trials=5, watch=impatient)
+        featx.fit(heads=["logreg"], trials=5, progress=impatient)
     seen: list[tuple[str, int]] = []
     (run,) = featx.fit(
-        heads=["logreg"], trials=5, watch=lambda stage, done, _total, _note="": seen.append((stage, done))
+        heads=["logreg"], trials=5, progress=lambda stage, done, _total, _note="": seen.append((stage, done))
     )
     assert run.n_trials == 5
     assert [done for stage, done in seen if stage.startswith("tune")] == [3, 4, 5]
@@ -229,7 +229,7 @@ def test_the_embedding_of_another_size_is_not_taken_along(toy_home: Path) -> Non
 
 def test_searching_by_log_loss_uses_probabilities(tmp_path: Path) -> None:
     rows, spec = digits(2, 100), HeadSpec(name="svm", metric="log_loss", trials=1, folds=3)
-    found = search({"": Arena(head_for("svm", rows), rows)}, spec, tmp_path / "j", unwatched)
+    found = search({"": SearchSpace(head_for("svm", rows), rows)}, spec, tmp_path / "j", no_progress)
     assert -0.5 < found.score < 0
 
 
@@ -367,10 +367,10 @@ def test_a_head_that_names_an_embedding_that_there_is_not_is_refused(toy_home: P
 @pytest.mark.parametrize("name", HEADS.names())
 def test_a_search_may_stand_on_few_features_or_on_many(name: str, tmp_path: Path) -> None:
     x, y = load_digits(n_class=2, return_X_y=True)
-    facts = Facts("classes", ("0", "1"), y[:120])
+    facts = TargetValues("classes", ("0", "1"), y[:120])
     widths = {f"{d} features": TrainRows(x[:120, 20 : 20 + d].astype(np.float32), facts) for d in (5, 40)}
-    arenas = {which: Arena(head_for(name, rows), rows) for which, rows in widths.items()}
-    found = search(arenas, HeadSpec(name=name, trials=6, folds=3), tmp_path / "journal", unwatched)
+    arenas = {which: SearchSpace(head_for(name, rows), rows) for which, rows in widths.items()}
+    found = search(arenas, HeadSpec(name=name, trials=6, folds=3), tmp_path / "journal", no_progress)
     assert len(found.trials) + found.n_pruned == 6
     assert found.score > 0.8
 
@@ -404,11 +404,11 @@ import sys, time
 import featx
 from featx.registry import BACKBONES
 BACKBONES.register("toy")(None)
-def watch(stage, done, total, note=""):
+def progress(stage, done, total, note=""):
     if stage.startswith("tune") and done == int(sys.argv[1]):
         print("there", flush=True)
         time.sleep(60 if int(sys.argv[1]) else 0)
-featx.fit(heads="svm", trials=8, watch=watch)
+featx.fit(heads="svm", trials=8, progress=progress)
 """
 
 
@@ -430,7 +430,7 @@ def test_a_killed_search_ends_with_the_same_trials_as_an_undisturbed_one(toy_hom
 
 def test_a_trial_that_is_surely_below_the_best_is_ended_and_one_that_may_catch_up_is_not(tmp_path: Path) -> None:
     folds = [0.90, 0.92, 0.88, 0.91, 0.89]  # sd .0158: two standard errors of two means of two are .0316
-    with Trials(tmp_path / "journal", HeadSpec(name="svm", trials=3), []) as trials:
+    with TrialJournal(tmp_path / "journal", HeadSpec(name="svm", trials=3), []) as trials:
         first, second = trials.next(), trials.next()
         assert first is not None
         assert second is not None

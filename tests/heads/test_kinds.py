@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import featx
-from featx.artifacts.outputs import answers_of
+from featx.artifacts.outputs import predict_outputs
 from featx.errors import DataError, UnsuitedError
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
@@ -152,7 +152,7 @@ def test_all_heads_learn_a_kind_of_target_and_are_loaded_without_featx(target: s
     subprocess.run([sys.executable, "-c", BARE, *bodies], check=True)
     for run, body in zip(runs, bodies, strict=True):
         model = featx.load(run.path)  # golden inputs are replayed
-        expected = answers_of(joblib.load(body), x, model.header.answers)
+        expected = predict_outputs(joblib.load(body), x, model.header.answers)
         np.testing.assert_array_equal(np.load(body + ".npy"), expected)
         np.testing.assert_array_equal(model.predict_proba(x), expected)
     answers = featx.predict(["images/dark/000.png", "images/light/000.png"], runs=[runs[0].run])[runs[0].run]

@@ -17,7 +17,7 @@ from sklearn.model_selection import train_test_split
 import featx
 from featx.embeddings.extract import Extraction
 from featx.images.contents import digest
-from featx.images.init import Finding
+from featx.images.init import Recognition
 from featx.images.readers import Listing, read_source
 from featx.images.sources import read
 from featx.specs.recipe import Recipe, load_recipe
@@ -256,7 +256,7 @@ def test_the_earth_studys_arrays_are_paired_and_keep_their_parts(
 # happy_sad: train/<class>/*.jpg and test/<class>/*.jpg
 
 
-def happy_sad(folder: Path) -> Finding:
+def happy_sad(folder: Path) -> Recognition:
     """Write gray 48 px faces of seven classes and look at them."""
     emotions = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
     for part, n_each in (("train", 8), ("test", 3)):

@@ -6,14 +6,14 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from featx.metrics.conformal import ConformityScores, in_sets
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 SPLITS = 200
 
 
 def of_numbers(errors: np.ndarray, groups: np.ndarray | None = None) -> ConformityScores:
     """Return the scores of predictions that lie off by some errors."""
-    return ConformityScores.of(Facts("numbers", ("y",), np.zeros((len(errors), 1))), errors[:, None], groups)
+    return ConformityScores.of(TargetValues("numbers", ("y",), np.zeros((len(errors), 1))), errors[:, None], groups)
 
 
 def test_the_threshold_is_the_rank_that_finite_samples_need() -> None:
@@ -33,7 +33,7 @@ def test_the_threshold_is_that_rank_for_any_number_of_rows() -> None:
 
 
 def test_columns_of_numbers_have_thresholds_of_their_own() -> None:
-    facts = Facts("numbers", ("a", "b"), np.zeros((4, 2)))
+    facts = TargetValues("numbers", ("a", "b"), np.zeros((4, 2)))
     scores = ConformityScores.of(facts, np.array([[1.0, -10], [2, 20], [-3, 30], [4, -40]]))
     assert scores.thresholds(0.8).tolist() == [4, 40]
 
@@ -62,7 +62,7 @@ def test_too_few_groups_cannot_say_however_many_rows_they_have() -> None:
 
 def test_whole_weights_count_as_so_many_rows() -> None:
     errors, weights = np.array([1.0, 2, 3, 4, 5]), np.array([1.0, 3, 1, 2, 3])
-    facts = Facts("numbers", ("y",), np.zeros((5, 1)), weights)
+    facts = TargetValues("numbers", ("y",), np.zeros((5, 1)), weights)
     weighted = ConformityScores.of(facts, errors[:, None])
     repeated = np.repeat(errors, weights.astype(int))
     # 10 rows beside a new one of the mean weight 2: the mass below has to be 0.6 · 12 = 7.2 of 10
@@ -76,7 +76,7 @@ def test_sets_of_digits_cover_what_they_say(coverage: float) -> None:
     model = LogisticRegression(max_iter=50, C=1e-3).fit(x[:400] / 16, y[:400])
     x, y = x[400:] / 16, y[400:]
     proba, rng = model.predict_proba(x), np.random.default_rng(0)
-    facts = Facts("classes", tuple("0123456789"), y)
+    facts = TargetValues("classes", tuple("0123456789"), y)
     covered = []
     for _ in range(SPLITS):
         order = rng.permutation(len(y))
@@ -89,7 +89,7 @@ def test_sets_of_digits_cover_what_they_say(coverage: float) -> None:
 def test_intervals_cover_what_they_say() -> None:
     x, y = load_diabetes(return_X_y=True)
     found = Ridge(0.1).fit(x[:150], y[:150]).predict(x[150:])[:, None]
-    facts, rng = Facts("numbers", ("y",), y[150:, None]), np.random.default_rng(0)
+    facts, rng = TargetValues("numbers", ("y",), y[150:, None]), np.random.default_rng(0)
     scores, covered = ConformityScores.of(facts, found), []
     for _ in range(SPLITS):
         chosen = np.zeros(len(facts), dtype=bool)
@@ -128,10 +128,10 @@ def test_sets_of_soft_labels_cover_labels_drawn_from_their_shares() -> None:
         p = rng.beta(1.5, 1.5, 300)
         proba = np.stack([1 - p, p], axis=1)
         hard = (p > 0.5).astype(np.int64)
-        soft = Facts("classes", ("no", "yes"), hard, None, proba)
+        soft = TargetValues("classes", ("no", "yes"), hard, None, proba)
         new = rng.beta(1.5, 1.5, 300)
         drawn = (rng.random(300) < new).astype(int)
-        for facts, found in ((soft, covered), (Facts("classes", ("no", "yes"), hard), by_likeliest)):
+        for facts, found in ((soft, covered), (TargetValues("classes", ("no", "yes"), hard), by_likeliest)):
             limits = ConformityScores.of(facts, proba).thresholds(0.8)
             inside = in_sets(np.stack([1 - new, new], axis=1), limits)
             found.append(inside[np.arange(300), drawn].mean())
@@ -146,7 +146,7 @@ def test_weighted_rows_cover_the_weighted_population() -> None:
         for _ in range(2):
             is_hard = rng.random(300) < 0.5
             errors = np.where(is_hard, 3, 1) * rng.normal(size=300)
-            facts = Facts("numbers", ("y",), np.zeros((300, 1)), np.where(is_hard, 4.0, 1.0))
+            facts = TargetValues("numbers", ("y",), np.zeros((300, 1)), np.where(is_hard, 4.0, 1.0))
             both.append(ConformityScores.of(facts, errors[:, None]))
         covered.append(both[1].covered(both[0].thresholds(0.9)[None]))
     assert np.mean(covered) == pytest.approx(0.9, abs=0.01)

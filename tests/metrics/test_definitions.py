@@ -9,32 +9,34 @@ from scipy.stats import pearsonr
 from sklearn import metrics as sk
 
 from featx.metrics.definitions import SCORES, Floats, Scorer
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 Weights = Floats | None
 THREE = ("a", "b", "c")
 
 
-def of_classes(n: int = 60, k: int = 3, seed: int = 0, *, ordered: bool = False) -> tuple[Facts, Floats]:
+def of_classes(n: int = 60, k: int = 3, seed: int = 0, *, ordered: bool = False) -> tuple[TargetValues, Floats]:
     rng = np.random.default_rng(seed)
     y = rng.integers(0, k, n)
     proba = rng.dirichlet(np.ones(k), n).round(2) + 0.2 * np.eye(k)[y]  # rounded: some are equal
-    return Facts("classes", tuple(f"c{i}" for i in range(k)), y, ordered=ordered), proba / proba.sum(1, keepdims=True)
+    return TargetValues("classes", tuple(f"c{i}" for i in range(k)), y, ordered=ordered), proba / proba.sum(
+        1, keepdims=True
+    )
 
 
-def of_labels(n: int = 60, seed: int = 0) -> tuple[Facts, Floats]:
+def of_labels(n: int = 60, seed: int = 0) -> tuple[TargetValues, Floats]:
     rng = np.random.default_rng(seed)
     y = (rng.random((n, 3)) < [0.5, 0.2, 0.7]).astype(np.int64)
-    return Facts("labels", THREE, y), np.clip((rng.random((n, 3)) + 0.3 * y) / 1.3, 0, 1).round(2)
+    return TargetValues("labels", THREE, y), np.clip((rng.random((n, 3)) + 0.3 * y) / 1.3, 0, 1).round(2)
 
 
-def of_numbers(n: int = 60, seed: int = 0, away: float = 0.5) -> tuple[Facts, Floats]:
+def of_numbers(n: int = 60, seed: int = 0, away: float = 0.5) -> tuple[TargetValues, Floats]:
     rng = np.random.default_rng(seed)
     y = rng.normal(away, 1, (n, 2))
-    return Facts("numbers", ("x", "z"), y), y + rng.normal(0.2, 0.7, (n, 2))
+    return TargetValues("numbers", ("x", "z"), y), y + rng.normal(0.2, 0.7, (n, 2))
 
 
-def expected_of_classes(facts: Facts, proba: Floats, weights: Weights) -> dict[str, float]:
+def expected_of_classes(facts: TargetValues, proba: Floats, weights: Weights) -> dict[str, float]:
     y, guessed, k = facts.y, proba.argmax(1), facts.n_outputs
     found = {
         "accuracy": sk.accuracy_score(y, guessed, sample_weight=weights),
@@ -57,7 +59,7 @@ def expected_of_classes(facts: Facts, proba: Floats, weights: Weights) -> dict[s
     return found
 
 
-def expected_of_labels(facts: Facts, proba: Floats, weights: Weights) -> dict[str, float]:
+def expected_of_labels(facts: TargetValues, proba: Floats, weights: Weights) -> dict[str, float]:
     y, said = facts.y, (proba >= 0.5).astype(int)
     columns = list(zip(y.T, proba.T, strict=True))
     return {
@@ -71,7 +73,7 @@ def expected_of_labels(facts: Facts, proba: Floats, weights: Weights) -> dict[st
     }
 
 
-def expected_of_numbers(facts: Facts, found: Floats, weights: Weights) -> dict[str, float]:
+def expected_of_numbers(facts: TargetValues, found: Floats, weights: Weights) -> dict[str, float]:
     y = facts.y
     both = list(zip(y.T, found.T, strict=True))
     covariances = [np.cov(a, b, aweights=weights, ddof=0) for a, b in both]
@@ -90,8 +92,8 @@ def expected_of_numbers(facts: Facts, found: Floats, weights: Weights) -> dict[s
     }
 
 
-Expected = Callable[[Facts, Floats, Weights], dict[str, float]]
-CASES: list[tuple[tuple[Facts, Floats], Expected]] = [
+Expected = Callable[[TargetValues, Floats, Weights], dict[str, float]]
+CASES: list[tuple[tuple[TargetValues, Floats], Expected]] = [
     (of_classes(ordered=True), expected_of_classes),
     (of_classes(k=2, ordered=True), expected_of_classes),
     (of_labels(), expected_of_labels),
@@ -100,7 +102,7 @@ CASES: list[tuple[tuple[Facts, Floats], Expected]] = [
 ]
 
 
-def expected_errors(facts: Facts) -> list[str]:
+def expected_errors(facts: TargetValues) -> list[str]:
     """Return the calibration errors that are reported; of two classes the one of the second class is enough."""
     if facts.kind == "numbers":
         return []
@@ -108,7 +110,7 @@ def expected_errors(facts: Facts) -> list[str]:
 
 
 @pytest.mark.parametrize(("case", "expected"), CASES)
-def test_every_score_is_scikit_learns_plain_and_weighted(case: tuple[Facts, Floats], expected: Expected) -> None:
+def test_every_score_is_scikit_learns_plain_and_weighted(case: tuple[TargetValues, Floats], expected: Expected) -> None:
     facts, outputs = case
     weights = np.random.default_rng(1).uniform(0.1, 3, len(facts))
     scorer = Scorer(facts, outputs)
@@ -121,7 +123,7 @@ def test_every_score_is_scikit_learns_plain_and_weighted(case: tuple[Facts, Floa
 
 
 @pytest.mark.parametrize("case", [case for case, _ in CASES], ids=lambda case: case[0].kind)
-def test_a_row_that_counts_twice_is_a_row_that_stands_there_twice(case: tuple[Facts, Floats]) -> None:
+def test_a_row_that_counts_twice_is_a_row_that_stands_there_twice(case: tuple[TargetValues, Floats]) -> None:
     facts, outputs = case
     drawn = np.random.default_rng(2).integers(0, len(facts), (7, len(facts)))
     counts = np.stack([np.bincount(draw, minlength=len(facts)) for draw in drawn], axis=1).astype(float)
@@ -144,7 +146,7 @@ def test_a_constant_has_no_correlation_and_no_concordance_beyond_chance() -> Non
     flat = np.full_like(found, 0.3)
     assert math.isnan(Scorer(facts, flat).plain()["pearson"])
     assert Scorer(facts, flat).plain()["ccc"] == 0
-    assert math.isnan(Scorer(Facts("numbers", ("x", "z"), flat), found).plain()["r2"])
+    assert math.isnan(Scorer(TargetValues("numbers", ("x", "z"), flat), found).plain()["r2"])
     draws = np.random.default_rng(0).multinomial(60, [1 / 60] * 60, 50).T.astype(float)
     assert np.isnan(Scorer(facts, flat).at(draws)["pearson"]).all()
 
@@ -154,18 +156,20 @@ def test_rows_with_one_value_have_no_spread_whatever_they_weigh() -> None:
     y = rng.normal(0, 1, (60, 1))
     y[:20] = 0.3
     weights = np.where(np.arange(60)[:, None] < 20, rng.random((60, 50)), 0)
-    found = Scorer(Facts("numbers", ("x",), y), rng.normal(0, 1, (60, 1))).at(weights)
+    found = Scorer(TargetValues("numbers", ("x",), y), rng.normal(0, 1, (60, 1))).at(weights)
     assert np.isnan(found["r2"]).all()
     assert np.isnan(found["pearson"]).all()
 
 
 def test_a_share_of_the_truth_needs_a_truth_that_is_not_0() -> None:
-    assert "mape" not in Scorer(Facts("numbers", ("x",), np.array([[0.0], [1.0]])), np.ones((2, 1))).names
+    assert "mape" not in Scorer(TargetValues("numbers", ("x",), np.array([[0.0], [1.0]])), np.ones((2, 1))).names
 
 
 def test_steps_of_classes_that_do_not_occur_count() -> None:
     y, guessed = np.array([0, 0, 1, 3, 3, 3]), np.array([0, 1, 1, 3, 3, 0])
-    found = Scorer(Facts("classes", tuple("abcd"), y, ordered=True), np.eye(4)[guessed]).plain()["quadratic_kappa"]
+    found = Scorer(TargetValues("classes", tuple("abcd"), y, ordered=True), np.eye(4)[guessed]).plain()[
+        "quadratic_kappa"
+    ]
     assert found == pytest.approx(sk.cohen_kappa_score(y, guessed, labels=range(4), weights="quadratic"))
     assert found != pytest.approx(sk.cohen_kappa_score(y, guessed, weights="quadratic"))
 

@@ -9,7 +9,7 @@ from featx.metrics.definitions import Scorer
 from featx.metrics.reliability import BINS, brier, kept, reliability
 from featx.tables.decision_rule import DecisionRule
 from featx.tables.predictions import Predictions
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 TWO = ("a", "b")
 
@@ -19,7 +19,7 @@ def of_b(*p: float) -> np.ndarray:
 
 
 def test_answers_are_gathered_in_bins_of_what_was_said() -> None:
-    found = reliability(Facts("classes", TWO, np.array([1, 1, 0, 0])), of_b(0.95, 0.93, 0.97, 0.4), bins=10)
+    found = reliability(TargetValues("classes", TWO, np.array([1, 1, 0, 0])), of_b(0.95, 0.93, 0.97, 0.4), bins=10)
     assert found.n.tolist() == [1, 3]
     np.testing.assert_allclose(found.said, [0.4, 0.95])
     np.testing.assert_allclose(found.happened, [0, 2 / 3])
@@ -27,34 +27,34 @@ def test_answers_are_gathered_in_bins_of_what_was_said() -> None:
 
 
 def test_a_certain_answer_falls_into_the_last_bin() -> None:
-    assert reliability(Facts("classes", TWO, np.array([1, 1])), of_b(1.0, 1.0)).ece == 0
+    assert reliability(TargetValues("classes", TWO, np.array([1, 1])), of_b(1.0, 1.0)).ece == 0
 
 
 def test_every_label_counts() -> None:
     y = np.array([[1, 0], [0, 0]])
     proba = np.array([[0.9, 0.1], [0.1, 0.1]])
-    found = reliability(Facts("labels", TWO, y), proba, bins=2)
+    found = reliability(TargetValues("labels", TWO, y), proba, bins=2)
     np.testing.assert_allclose(found.said, [0.1, 0.9])
     np.testing.assert_allclose(found.happened, [0, 1])
-    assert brier(Facts("labels", TWO, y), proba) == pytest.approx(0.01)
+    assert brier(TargetValues("labels", TWO, y), proba) == pytest.approx(0.01)
 
 
 def test_brier_of_two_classes_is_twice_that_of_the_second() -> None:
     rng = np.random.default_rng(0)
     y, p = rng.integers(0, 2, 50), rng.random(50)
-    assert brier(Facts("classes", TWO, y), of_b(*p)) == pytest.approx(2 * brier_score_loss(y, p))
+    assert brier(TargetValues("classes", TWO, y), of_b(*p)) == pytest.approx(2 * brier_score_loss(y, p))
 
 
 def test_honest_probabilities_have_a_small_error_and_boastful_ones_a_large_one() -> None:
     rng = np.random.default_rng(0)
     p = rng.random(20_000)
-    facts = Facts("classes", TWO, (rng.random(20_000) < p).astype(int))
+    facts = TargetValues("classes", TWO, (rng.random(20_000) < p).astype(int))
     assert reliability(facts, of_b(*p)).ece < 0.02
     assert reliability(facts, of_b(*(p > 0.5).astype(float))).ece == pytest.approx(0.25, abs=0.01)
 
 
 def test_the_surest_rows_are_kept_first() -> None:
-    coverage, accuracy = kept(Facts("classes", TWO, np.array([1, 0, 1])), of_b(0.6, 0.1, 0.3))
+    coverage, accuracy = kept(TargetValues("classes", TWO, np.array([1, 0, 1])), of_b(0.6, 0.1, 0.3))
     np.testing.assert_allclose(coverage, [1 / 3, 2 / 3, 1])
     np.testing.assert_allclose(accuracy, [1, 0.5, 2 / 3])
 
@@ -89,7 +89,7 @@ def test_errors_are_the_textbooks(k: int) -> None:
 
 
 def scored(k: int, proba: np.ndarray, y: np.ndarray, shares: np.ndarray | None = None) -> dict[str, float]:
-    return Scorer(Facts("classes", tuple("abcde"[:k]), y, None, shares), proba).plain()
+    return Scorer(TargetValues("classes", tuple("abcde"[:k]), y, None, shares), proba).plain()
 
 
 def test_errors_of_two_classes_do_not_cancel() -> None:
@@ -132,7 +132,7 @@ def test_scores_of_soft_labels_are_those_of_rows_weighted_by_shares(k: int) -> N
 def test_decisions_by_weights_are_scored_and_probabilities_are_not_changed() -> None:
     proba, y = random_case(3)
     rule = DecisionRule(weights=(1.0, 2.0, 6.0))
-    plain, facts = scored(3, proba, y), Facts("classes", tuple("abc"), y, decision=rule)
+    plain, facts = scored(3, proba, y), TargetValues("classes", tuple("abc"), y, decision=rule)
     found = Scorer(facts, proba).plain()
     guessed = (proba * [1, 2, 6]).argmax(1)
     assert found["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(y, guessed))

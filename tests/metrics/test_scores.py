@@ -11,7 +11,7 @@ from sklearn.metrics import cohen_kappa_score, confusion_matrix, precision_recal
 from featx.metrics.scores import GREATER_IS_BETTER, auc, confusion, per_class, score, scores
 from featx.specs.head import Metric
 from featx.tables.predictions import Predictions
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 from featx.tables.truth import Truth
 
 quick = settings(max_examples=25)
@@ -137,7 +137,7 @@ def test_auc_is_the_share_of_pairs_in_the_right_order(case: Case) -> None:
 def test_auc_of_two_classes_is_scikit_learns() -> None:
     rng = np.random.default_rng(0)
     codes, share = rng.integers(0, 2, 50), rng.random(50).round(1)
-    facts = Facts("classes", ("a", "b"), codes)
+    facts = TargetValues("classes", ("a", "b"), codes)
     assert auc(facts, np.stack([1 - share, share], axis=1)) == pytest.approx(roc_auc_score(codes, share))
 
 

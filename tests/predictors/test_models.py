@@ -15,7 +15,7 @@ from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import ArtifactError, DataError, IncompleteError, RecipeError
 from featx.files.atomic import sha256_of, write_json
 from featx.files.seals import sealed
-from featx.heads.builtin import Task
+from featx.heads.builtin import HeadTask
 from featx.predictors.models import EnsembleModel, HeadModel, describe
 from featx.registry import HEADS, VOTES
 from featx.specs.head import HeadSpec
@@ -55,7 +55,7 @@ def noted(run: Path, part: str) -> Predictions:
 @pytest.mark.parametrize("name", HEADS.names())
 def test_every_loaded_head_answers_bit_by_bit_as_when_it_was_made(toy_home: Path, name: str) -> None:
     extract()
-    HEADS.get(name)(Task(24, 8, 2, 0))  # loads its library, so that the limit holds for it
+    HEADS.get(name)(HeadTask(24, 8, 2, 0))  # loads its library, so that the limit holds for it
     with threadpool_limits(1):  # many threads on 24 rows only wait for one another
         run = Path(fit(heads=[name], trials=1)[0].path)
 

@@ -5,15 +5,15 @@ import pytest
 import xgboost as xgb
 from sklearn.metrics import average_precision_score
 
-from featx.heads.builtin import Head, Task
+from featx.heads.builtin import Head, HeadTask
 from featx.heads.folds import TrainRows
 from featx.heads.search.distributed_search import _Ledger
-from featx.heads.search.fold_cache import Shared
+from featx.heads.search.fold_cache import SharedArrays
 from featx.heads.search.journal import new_study
-from featx.heads.search.search import Arena, Contest
+from featx.heads.search.search import CrossValidation, SearchSpace
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 SEEDS = range(20)
 N_ROWS, N_FEATURES, N_NEW = 1000, 12, 10_000
@@ -62,12 +62,12 @@ def test_scores_belong_to_the_rounds_they_name(capsys: pytest.CaptureFixture[str
         rng = np.random.default_rng(seed)
         x, y = drawn(rng, N_ROWS)
         new_x, new_y = drawn(rng, N_NEW)
-        rows = TrainRows(x, Facts("labels", ("first", "second"), y))
-        head: Head = HEADS.get("xgboost")(Task(*x.shape, 2, 0, "labels"))
+        rows = TrainRows(x, TargetValues("labels", ("first", "second"), y))
+        head: Head = HEADS.get("xgboost")(HeadTask(*x.shape, 2, 0, "labels"))
         study, ledger = new_study(None, "xgboost"), _Ledger([])
         study.enqueue_trial(TRIAL)
         spec = HeadSpec(name="xgboost", metric="average_precision")
-        Contest("x", Arena(head, rows), spec, Shared(1e9)).run(study.ask(), ledger)
+        CrossValidation("x", SearchSpace(head, rows), spec, SharedArrays(1e9)).run(study.ask(), ledger)
 
         path, chosen = ledger.attributes["path"], ledger.attributes["params"]["n_estimators"]
         last = max(map(int, path))

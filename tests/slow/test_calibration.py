@@ -14,7 +14,7 @@ from featx.metrics.reliability import reliability
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
 from featx.study.study import Study
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 from tests.benchmarks.search import RECIPE
 from tests.heads.test_heads import head_for, start_of
 
@@ -33,10 +33,10 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> TrainRows:
         study = Study.open(None)
         ids = study.ids("train")
         x, codes = read_embeddings(study, ids, locked_embeddings(study)).x, study.truth("defective").take(ids).codes
-    return TrainRows(x, Facts("classes", ("functional", "defective"), codes))
+    return TrainRows(x, TargetValues("classes", ("functional", "defective"), codes))
 
 
-def ece(facts: Facts, proba: np.ndarray) -> float:
+def ece(facts: TargetValues, proba: np.ndarray) -> float:
     return reliability(facts, proba).ece
 
 
@@ -61,7 +61,7 @@ def of_split(name: str, cells: TrainRows, seed: int, capsys: pytest.CaptureFixtu
     after = model.predict_proba(held.x)
     drawn = (rng.random((DRAWS, len(held))) < after[:, 1]).astype(int)
     found = ece(held.facts, after)
-    bound = float(np.quantile([ece(Facts("classes", held.facts.names, y), after) for y in drawn], 0.95))
+    bound = float(np.quantile([ece(TargetValues("classes", held.facts.names, y), after) for y in drawn], 0.95))
     before, worse = float("nan"), -1.0
     if not head.calibrated:
         own = fitted(head, params, learn, "none", spec).predict_proba(held.x)

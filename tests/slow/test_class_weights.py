@@ -8,7 +8,7 @@ from featx.heads.fitting import learnt_in_folds
 from featx.heads.folds import TrainRows
 from featx.metrics.reliability import reliability
 from featx.specs.head import HeadSpec
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 from tests.heads.test_decisions import probabilities, rows_of
 from tests.heads.test_heads import head_for, start_of
 
@@ -32,7 +32,7 @@ def measured(name: str, rows: TrainRows, seed: int) -> list[float]:
     params = start_of(head) | ({"min_samples_leaf": 20} if name == "rf" else {})
     model, _ = learnt_in_folds(head, params, rows, HeadSpec(name=name))
     proba, guessed = probabilities(model, new), model.predict(new)
-    facts = Facts("classes", ("no", "yes"), truth)
+    facts = TargetValues("classes", ("no", "yes"), truth)
     return [
         log_loss(truth, proba),
         proba[:, 1].mean(),

@@ -15,8 +15,8 @@ from featx.files.atomic import machine
 from featx.locations import is_url
 from featx.specs.embedding import EmbeddingSpec, Preprocessing
 from featx.storage.segments import as_keys, encoded
-from featx.storage.shelves import TRASH, LocalShelf
-from featx.storage.store import EmbeddingStore, shelf_at
+from featx.storage.shelves import TRASH, LocalSegmentStore
+from featx.storage.store import EmbeddingStore, segment_store_at
 
 D = 3
 DEVICE_ROWS = 8
@@ -47,7 +47,7 @@ def segments(store: EmbeddingStore) -> list[Path]:
 
 def segment_names(store: EmbeddingStore) -> list[str]:
     """Return the names of a store's segments as they are now, wherever it lies."""
-    return shelf_at(str(store)).segments()
+    return segment_store_at(str(store)).segments()
 
 
 @contextmanager
@@ -82,7 +82,7 @@ class KilledError(Exception):
     """Stands for a process that ends in the middle."""
 
 
-class DyingShelf(LocalShelf):
+class DyingShelf(LocalSegmentStore):
     """A folder whose process dies as it takes a segment away: after so many others, and before or after the rename."""
 
     def __init__(self, path: Path, withdrawals: int, *, leaves_trash: bool) -> None:

@@ -16,10 +16,10 @@ from featx.errors import CorruptError, DataError, StoreError, UnreachableError
 from featx.storage.all_stores import stores_at
 from featx.storage.buckets import Bucket
 from featx.storage.checks import check, mend
-from featx.storage.objects import NEAR_BYTES, ObjectShelf
+from featx.storage.objects import NEAR_BYTES, ObjectSegmentStore
 from featx.storage.places import cache_at
-from featx.storage.shelves import LocalShelf
-from featx.storage.store import EmbeddingStore, shelf_at
+from featx.storage.shelves import LocalSegmentStore
+from featx.storage.store import EmbeddingStore, segment_store_at
 from tests.s3 import allow, process, refuse
 from tests.storage.stores import DEVICE_ROWS, SPEC, D, filled, numbered, opened, segment_names
 
@@ -56,7 +56,7 @@ def abandoned(place: str) -> str:
 
 
 def test_what_a_writer_left_that_was_killed_before_the_last_object_is_no_segment(abandoned: str) -> None:
-    objects = {name.split("/")[0] for name, _ in shelf_at(abandoned).files()}
+    objects = {name.split("/")[0] for name, _ in segment_store_at(abandoned).files()}
     assert len(objects) == 3  # its header, a segment, and another
 
     store = opened(abandoned)
@@ -145,8 +145,8 @@ def test_what_another_process_writes_and_removes_is_seen_at_once(place: str) -> 
     assert process(code.replace("PLACE", repr(place))).communicate() == (None, "")
     store.refresh()
     assert len(store) == 0
-    assert shelf_at(place).header() is None
-    assert not list(shelf_at(place).files())
+    assert segment_store_at(place).header() is None
+    assert not list(segment_store_at(place).files())
 
 
 def test_a_store_that_is_removed_under_a_writer_is_begun_again(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +156,7 @@ def test_a_store_that_is_removed_under_a_writer_is_begun_again(place: str, monke
     def removed_first(bucket: Bucket, objects: dict[str, bytes]) -> None:
         if not state["removed"]:
             state["removed"] = True
-            shelf_at(place).remove()
+            segment_store_at(place).remove()
         put(bucket, objects)
 
     monkeypatch.setattr(Bucket, "put", removed_first)
@@ -376,8 +376,8 @@ def test_a_cache_is_text_and_its_notes_are_a_folder() -> None:
     assert near.store("toy.zarr") == "/big/cache/toy.zarr"
     assert cache_at("s3://bucket", "/scratch").notes == Path("/scratch")
     assert cache_at("file:///big/cache") == near
-    assert isinstance(shelf_at("/big/cache/toy.zarr"), LocalShelf)
-    assert isinstance(shelf_at("s3://bucket/toy.zarr"), ObjectShelf)
+    assert isinstance(segment_store_at("/big/cache/toy.zarr"), LocalSegmentStore)
+    assert isinstance(segment_store_at("s3://bucket/toy.zarr"), ObjectSegmentStore)
     with pytest.raises(DataError, match=r"PosixPath\('s3:/bucket'\), which has lost a slash; name a URL by text"):
         cache_at(Path("s3://bucket"))
     with pytest.raises(DataError, match=r"paths\.notes: found 's3://b', expected a local folder"):

@@ -116,7 +116,7 @@ def test_what_is_removed_under_a_running_extraction_is_embedded_by_the_next_one(
             for path in removed:
                 shutil.rmtree(path)
 
-    done = extract(watch=remove)
+    done = extract(progress=remove)
 
     assert removed
     assert done.n_embedded == n

@@ -156,13 +156,13 @@ def test_a_fit_that_fails_leaves_no_run_and_spoils_none(recipe: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
-        fit(watch=impatient)
+        fit(progress=impatient)
     assert left() == before
 
     (run,) = fit()
     made = {path.name: path.read_bytes() for path in Path(run.path).iterdir()}
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
-        fit(force=True, watch=impatient)
+        fit(force=True, progress=impatient)
     assert {path.name: path.read_bytes() for path in Path(run.path).iterdir()} == made
     assert left() == before | {run.run}
 

@@ -8,7 +8,7 @@ from featx.errors import DataError
 from featx.specs.target import TargetSpec
 from featx.tables.encoding import category_text, encode, strata_codes
 from featx.tables.manifest import Manifest
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 from featx.tables.truth import Truth
 
 quick = settings(max_examples=25)
@@ -154,9 +154,9 @@ def test_equal_numbers_have_one_name(value: object) -> None:
 
 def test_images_whose_rarest_label_is_rarely_that_are_cut_with_the_others() -> None:
     y = np.random.default_rng(0).random((300, 40)) < 0.4  # an image lacks the rarest labels by chance alone
-    codes = strata_codes(Facts("labels", tuple(map(str, range(40))), y.astype(np.int64)))
+    codes = strata_codes(TargetValues("labels", tuple(map(str, range(40))), y.astype(np.int64)))
     counts = np.bincount(codes)
     assert len(counts) > 1
     assert counts.min() >= 10
-    few = strata_codes(Facts("labels", ("a", "b"), np.eye(2, dtype=np.int64)))
+    few = strata_codes(TargetValues("labels", ("a", "b"), np.eye(2, dtype=np.int64)))
     assert few.tolist() == [0, 0]

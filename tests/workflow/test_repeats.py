@@ -95,10 +95,10 @@ def test_another_recipe_is_repeated_anew(study: Study) -> None:
 def test_what_it_will_cost_is_said_beforehand(study: Study) -> None:
     said: list[str] = []
 
-    def watch(stage: str, done: int, total: int, note: str = "") -> None:
+    def progress(stage: str, done: int, total: int, note: str = "") -> None:
         said.extend([note] if stage == "note" else [])
 
-    repeat(None, 2, watch=watch)
+    repeat(None, 2, progress=progress)
     assert len(said) == 1
     assert said[0].startswith("2 repeats to make, about ")
     assert " of heads in each" in said[0]

@@ -6,25 +6,29 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from featx.artifacts.outputs import answers_of
+from featx.artifacts.outputs import predict_outputs
 from featx.heads.builtin import Head
 from featx.heads.calibration import Outputs, calibrate, with_calibration
 from featx.heads.fitting import OutOfFold, decide_by_rule, without_weights_of
-from featx.heads.folds import Lessons, TrainRows
+from featx.heads.folds import TrainingData, TrainRows
 from featx.heads.out_of_core.estimators import Course, give_back
 from featx.heads.out_of_core.stored_rows import StoredRows
 from featx.heads.scaling import Params
 from featx.parallel.threads import single_threaded
-from featx.progress import Watch
+from featx.progress import ProgressCallback
 from featx.specs.head import HeadSpec
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 CALIBRATED_BY = 50_000  # rows of a class: enough for two numbers or some steps, whatever there is to answer
 
 
 @single_threaded()
 def learnt_in_passes(
-    head: Head, params: Params, rows: tuple[Callable[[], StoredRows], TrainRows], spec: HeadSpec, watch: Watch
+    head: Head,
+    params: Params,
+    rows: tuple[Callable[[], StoredRows], TrainRows],
+    spec: HeadSpec,
+    progress: ProgressCallback,
 ) -> tuple[Pipeline, OutOfFold]:
     """Return the model of all rows, calibrated, and what models of the other folds say of each row.
 
@@ -39,10 +43,10 @@ def learnt_in_passes(
     assert head.in_passes is not None
     fold_of = known.fold_of(spec.folds, spec.seed)
     sets = fold_of != np.arange(spec.folds + 1)[:, None]
-    watch(f"fit {spec.name}", 0, 2)
+    progress(f"fit {spec.name}", 0, 2)
     course = Course(stored, known.facts.y, known.lessons().weights, sets, known.facts.n_outputs)
     *of_folds, model = (without_weights_of(known, one, head) for one in head.in_passes(params, course))
-    watch(f"fit {spec.name}", 1, 2)
+    progress(f"fit {spec.name}", 1, 2)
     outputs = _held_out(of_folds, stored, known.facts, fold_of, head.calibrated)
     del stored, course, sets
     give_back()
@@ -52,11 +56,11 @@ def learnt_in_passes(
         name, clf = model.steps[-1]
         model.steps[-1] = (name, with_calibration(clf, chosen.method, outputs, lessons))
     decide_by_rule(model, known)
-    watch(f"fit {spec.name}", 2, 2)
+    progress(f"fit {spec.name}", 2, 2)
     return model, OutOfFold(chosen.proba, fold_of.astype(np.int64), chosen.method, chosen.log_losses)
 
 
-def standing_for_all(lessons: Lessons, seed: int) -> Lessons:
+def standing_for_all(lessons: TrainingData, seed: int) -> TrainingData:
     """Return some rows of each class, weighted as many as they stand for: calibration has few numbers to learn."""
     rng, counts = np.random.default_rng(seed), np.bincount(lessons.y)
     if counts.max() <= CALIBRATED_BY:
@@ -65,13 +69,13 @@ def standing_for_all(lessons: Lessons, seed: int) -> Lessons:
     at = np.sort(np.concatenate(chosen))
     stand_for = (counts / np.minimum(counts, CALIBRATED_BY))[lessons.y[at]]
     weights = stand_for if lessons.weights is None else stand_for * lessons.weights[at]
-    return Lessons(lessons.at[at], lessons.y[at], weights)
+    return TrainingData(lessons.at[at], lessons.y[at], weights)
 
 
 def _held_out(
     models: Sequence[Pipeline],
     stored: StoredRows,
-    facts: Facts,
+    facts: TargetValues,
     fold_of: NDArray[np.integer],
     lacks_probabilities: bool,
 ) -> Outputs:
@@ -87,7 +91,7 @@ def _held_out(
                 if raw is not None:
                     raw[at[mine]] = model.decision_function(x[mine]).reshape(int(mine.sum()), -1)
                 if proba is not None:
-                    proba[at[mine]] = answers_of(model, x[mine], "classes")
+                    proba[at[mine]] = predict_outputs(model, x[mine], "classes")
     return Outputs(proba if raw is None else raw, decides, proba)
 
 
@@ -95,7 +99,7 @@ def answered_in_blocks(model: Pipeline, stored: StoredRows) -> NDArray[np.float6
     """Return (n, k) probabilities of all rows, block by block."""
     found: NDArray[np.float64] | None = None
     for at, x in stored.blocks():
-        proba = answers_of(model, x, "classes")
+        proba = predict_outputs(model, x, "classes")
         found = np.empty((len(stored), proba.shape[1])) if found is None else found
         found[at] = proba
     assert found is not None

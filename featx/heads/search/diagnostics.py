@@ -11,8 +11,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
 from featx.metrics.definitions import decided, guessed
-from featx.study.run_warnings import Finding
-from featx.tables.target_values import Facts
+from featx.study.run_warnings import RunWarning
+from featx.tables.target_values import TargetValues
 
 FEWEST_TRIALS = 6  # with a score, to say what mattered
 EDGE = 0.01  # of a range, on its own scale
@@ -58,7 +58,7 @@ def importances(study: optuna.Study, trials: Sequence[optuna.trial.FrozenTrial],
     return {name: float(share) for name, share in found.items()}
 
 
-def at_edges(space: Mapping[str, Any], suggested: Mapping[str, Any], chosen: Mapping[str, Any]) -> list[Finding]:
+def at_edges(space: Mapping[str, Any], suggested: Mapping[str, Any], chosen: Mapping[str, Any]) -> list[RunWarning]:
     """Return the parameters whose chosen value is the first or last that could be tried.
 
     Parameters
@@ -78,7 +78,7 @@ def at_edges(space: Mapping[str, Any], suggested: Mapping[str, Any], chosen: Map
             continue
         if where and (name, where) not in NATURAL:
             text = f"{name} {value:.4g} is the {'largest' if where > 0 else 'smallest'} that was tried: a better one "
-            found.append(Finding("at an edge", text + "may lie beyond; a head of your own can search wider"))
+            found.append(RunWarning("at an edge", text + "may lie beyond; a head of your own can search wider"))
     return found
 
 
@@ -88,7 +88,7 @@ def _place(value: float, low: float, high: float) -> int:
     return int(value >= high - near) - int(value <= low + near)
 
 
-def in_answers(facts: Facts, answers: NDArray[np.float64]) -> list[Finding]:
+def in_answers(facts: TargetValues, answers: NDArray[np.float64]) -> list[RunWarning]:
     """Return what is odd about the answers for rows out of fold."""
     if facts.kind == "numbers":
         return []
@@ -98,16 +98,16 @@ def in_answers(facts: Facts, answers: NDArray[np.float64]) -> list[Finding]:
         if not never:
             return []
         text = f"{', '.join(never)}: no image is said to have it; try metric = 'macro_f1', or more images that do"
-        return [Finding("never said", text)]
+        return [RunWarning("never said", text)]
     codes = np.unique(guessed(facts, answers))
     if len(codes) > 1 or len(np.unique(facts.y)) == 1:
         return []
     name = facts.names[codes[0]]
     text = f"every image is taken for {name!r}: nothing was learnt but the majority; try class_weight = 'balanced' "
-    return [Finding("one class", text + "with metric = 'balanced_accuracy', or other embeddings")]
+    return [RunWarning("one class", text + "with metric = 'balanced_accuracy', or other embeddings")]
 
 
-def in_folds(facts: Facts, n_folds: int) -> list[Finding]:
+def in_folds(facts: TargetValues, n_folds: int) -> list[RunWarning]:
     """Return the classes of which folds hold few rows."""
     if facts.kind != "classes":
         return []
@@ -117,4 +117,4 @@ def in_folds(facts: Facts, n_folds: int) -> list[Finding]:
         return []
     shown = ", ".join(few[:FEW]) + (f", … ({len(few)} in all)" if len(few) > FEW else "")
     text = f"fewer than {FEW} rows a fold in train of {shown}: scores hang on a few images; add images, or use fewer "
-    return [Finding("few rows", text + "folds")]
+    return [RunWarning("few rows", text + "folds")]

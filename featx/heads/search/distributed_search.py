@@ -14,11 +14,11 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from featx.errors import ClusterError
-from featx.heads.builtin import Head, Task
+from featx.heads.builtin import Head, HeadTask
 from featx.heads.folds import TrainRows
-from featx.heads.search.fold_cache import Shared
+from featx.heads.search.fold_cache import SharedArrays
 from featx.heads.search.journal import is_behind, new_study
-from featx.heads.search.search import Arena, Asked, Contest, Told
+from featx.heads.search.search import CrossValidation, SearchSpace, TrialRequest, TrialResult
 from featx.parallel.dask_client import addresses, connected, finished, result
 from featx.parallel.threads import cores_limited_to
 from featx.registry import HEADS
@@ -26,13 +26,13 @@ from featx.specs.extraction import ClusterSpec
 from featx.specs.head import HeadSpec
 
 
-class Team:
+class DistributedEvaluator:
     """Workers that score trials; they are called when there is something to score, and leave with the block."""
 
     def __init__(self, cluster: ClusterSpec | None) -> None:
         self._cluster = cluster
         self._leaving = ExitStack()
-        self._sent: tuple[Mapping[str, Arena], Any] | None = None
+        self._sent: tuple[Mapping[str, SearchSpace], Any] | None = None
 
     def __enter__(self) -> Self:
         if self._cluster is not None and self._cluster.scheduler is not None:
@@ -60,8 +60,8 @@ class Team:
         return self._cluster is None
 
     def scores(
-        self, arenas: Mapping[str, Arena], spec: HeadSpec, shared_bytes: float, batch: Sequence[Asked]
-    ) -> list[Told]:
+        self, arenas: Mapping[str, SearchSpace], spec: HeadSpec, shared_bytes: float, batch: Sequence[TrialRequest]
+    ) -> list[TrialResult]:
         """Return what came of some trials, in their order.
 
         Raises
@@ -82,11 +82,13 @@ class Team:
 
 
 CORES_OF_A_WORKER = 1  # Workers are started with one thread each, as many as there are cores.
-_KEPT: dict[str, dict[str, Contest]] = {}  # by the name of the rows; those of one search
+_KEPT: dict[str, dict[str, CrossValidation]] = {}  # by the name of the rows; those of one search
 
 
 @cores_limited_to(CORES_OF_A_WORKER)
-def score(rows: Mapping[str, TrainRows], name: str, spec: HeadSpec, shared_bytes: float, asked: Asked) -> Told:
+def score(
+    rows: Mapping[str, TrainRows], name: str, spec: HeadSpec, shared_bytes: float, asked: TrialRequest
+) -> TrialResult:
     """Score one setting in all folds, or end it early.
 
     Parameters
@@ -96,8 +98,11 @@ def score(rows: Mapping[str, TrainRows], name: str, spec: HeadSpec, shared_bytes
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if name not in _KEPT:
-        shared = Shared(shared_bytes)
-        contests = {which: Contest(which, Arena(_head(some, spec), some), spec, shared) for which, some in rows.items()}
+        shared = SharedArrays(shared_bytes)
+        contests = {
+            which: CrossValidation(which, SearchSpace(_head(some, spec), some), spec, shared)
+            for which, some in rows.items()
+        }
         _KEPT.clear()
         _KEPT[name] = contests
     study = new_study(None, spec.name)
@@ -106,17 +111,17 @@ def score(rows: Mapping[str, TrainRows], name: str, spec: HeadSpec, shared_bytes
     trial, ledger = study.ask(), _Ledger(asked.before)
     _KEPT[name][asked.embeddings].run(trial, ledger)
     steps = study.get_trials(deepcopy=False)[trial.number].intermediate_values
-    return Told(ledger.score, steps, ledger.attributes)
+    return TrialResult(ledger.score, steps, ledger.attributes)
 
 
 def _head(rows: TrainRows, spec: HeadSpec) -> Head:
-    task = Task(len(rows), rows.x.shape[1], rows.facts.n_outputs, spec.seed, rows.facts.kind, spec.solver)
+    task = HeadTask(len(rows), rows.x.shape[1], rows.facts.n_outputs, spec.seed, rows.facts.kind, spec.solver)
     head: Head = HEADS.get(spec.name)(task)
     return head
 
 
 class _Ledger:
-    """What `Contest.run` tells of one trial."""
+    """What `CrossValidation.run` tells of one trial."""
 
     def __init__(self, before: Sequence[FrozenTrial]) -> None:
         self._before = before

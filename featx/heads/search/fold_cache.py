@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
-from featx.heads.folds import Fold, Lessons, TrainRows
+from featx.heads.folds import Fold, TrainingData, TrainRows
 from featx.heads.scaling import Params, fully_scaled
 
 FEW_COLUMNS = 256  # whose products cost less than touching fresh memory for them
@@ -20,7 +20,7 @@ How = Literal["products", "distances"]
 Matrix = NDArray[np.float32]
 
 
-class Shared:
+class SharedArrays:
     """Results that are kept for the next trial, those that were not used for longest given up first.
 
     Parameters
@@ -69,7 +69,7 @@ class Shared:
         return sum(size for _, size in self._kept.values())
 
 
-class FoldWork:
+class FoldCache:
     """One fold.
 
     Parameters
@@ -85,12 +85,12 @@ class FoldWork:
         Of those that teach.
     """
 
-    def __init__(self, name: Hashable, rows: TrainRows, fold: Fold, shared: Shared) -> None:
+    def __init__(self, name: Hashable, rows: TrainRows, fold: Fold, shared: SharedArrays) -> None:
         learn, held = fold
         if rows.facts.kind == "classes":
             learn = learn[np.argsort(rows.facts.y[learn], kind="stable")]
         self.learn, self.held = rows.take(learn), rows.take(held)
-        self.lessons: Lessons = self.learn.lessons()
+        self.lessons: TrainingData = self.learn.lessons()
         self._name = name
         self._shared = shared
 
@@ -99,7 +99,7 @@ class FoldWork:
         return self._shared.get((self._name, what), make)
 
     def lent(self, shape: tuple[int, ...], dtype: type) -> AbstractContextManager[NDArray[Any]]:
-        """See `Shared.lent`."""
+        """See `SharedArrays.lent`."""
         return self._shared.lent(shape, dtype)
 
     def scaled(self, params: Params) -> tuple[Matrix, Matrix]:

@@ -61,7 +61,7 @@ def is_behind(trial: optuna.Trial, finished: Sequence[FrozenTrial], score: float
     return bool(score < of_best[:n_folds].mean() - SURELY * error)
 
 
-class Trials:
+class TrialJournal:
     """An Optuna study in a journal file.
 
     Each proposal is drawn anew from the seed, the number of trials begun before it and their results: a search that was
@@ -181,17 +181,17 @@ class Trials:
 
     @property
     def n_done(self) -> int:
-        """Trials that are over."""
+        """TrialJournal that are over."""
         return len(self._in(TrialState.COMPLETE, TrialState.PRUNED))
 
     @property
     def n_pruned(self) -> int:
-        """Trials that were ended early."""
+        """TrialJournal that were ended early."""
         return len(self._in(TrialState.PRUNED))
 
     @property
     def finished(self) -> list[FrozenTrial]:
-        """Trials that have a score, in the order in which they were begun."""
+        """TrialJournal that have a score, in the order in which they were begun."""
         return self._in(TrialState.COMPLETE)
 
     def importances(self) -> dict[str, float]:

@@ -16,17 +16,17 @@ from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 
 from featx.heads.scaling import Params
-from featx.heads.search.fold_cache import FoldWork, Matrix
+from featx.heads.search.fold_cache import FoldCache, Matrix
 from featx.heads.solvers import discriminant, newton
-from featx.heads.solvers.principal_axes import Axes
-from featx.tables.target_values import Facts
+from featx.heads.solvers.principal_axes import PrincipalAxes
+from featx.tables.target_values import TargetValues
 
 LOOSE = 1e-3  # tolerance of a solver in the search; which C is best shows long before the last digit
 LOOSE_MACHINE = 1e-2  # the same of a support vector machine that guesses classes: a fifth of its time goes into a digit
 SOON = 4  # values of a path that are no better: where each costs a fit, no more are tried
 Outputs = NDArray[np.float64]
 Gamma = float | Literal["scale"]
-Along = Callable[[Params, FoldWork, Sequence[Any]], Iterator[Outputs]]
+Along = Callable[[Params, FoldCache, Sequence[Any]], Iterator[Outputs]]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def distance_bytes(n: int, m: int) -> int:
 
 
 def logistic(
-    params: Params, work: FoldWork, values: Sequence[float], *, most_steps: int, seed: int
+    params: Params, work: FoldCache, values: Sequence[float], *, most_steps: int, seed: int
 ) -> Iterator[Outputs]:
     """Yield a logistic regression's answers for each C, from the smallest on."""
     learn, held = work.scaled(params)
@@ -83,24 +83,24 @@ def logistic(
         yield np.asarray(model.set_params(C=value).fit(x, lessons.y, lessons.weights).predict_proba(held), np.float64)
 
 
-def _axes(params: Params, work: FoldWork, x: Matrix, held: Matrix) -> Axes:
-    def make() -> tuple[Axes, int]:
-        axes = Axes.of(x, held)
+def _axes(params: Params, work: FoldCache, x: Matrix, held: Matrix) -> PrincipalAxes:
+    def make() -> tuple[PrincipalAxes, int]:
+        axes = PrincipalAxes.of(x, held)
         return axes, axes.nbytes
 
     return make()[0] if params["scaling"] == "pca" else work.keep(("axes", params["scaling"]), make)
 
 
-def discriminants(params: Params, work: FoldWork, values: Sequence[float]) -> Iterator[Outputs]:
+def discriminants(params: Params, work: FoldCache, values: Sequence[float]) -> Iterator[Outputs]:
     """Yield linear discriminant analysis's answers for each shrinkage, all from one decomposition."""
     learn, held = work.scaled(params)
     y, of_labels = work.lessons.y, work.held.facts.kind == "labels"
-    axes = Axes.of(learn.astype(np.float64), held.astype(np.float64))
+    axes = PrincipalAxes.of(learn.astype(np.float64), held.astype(np.float64))
     for found in discriminant.probabilities(axes, list(y.T) if of_labels else [y], learn.shape[1], values):
         yield np.ascontiguousarray(found[:, :, 1].T) if of_labels else found[0]
 
 
-def ridge(params: Params, work: FoldWork, values: Sequence[float], *, n_rows: int) -> Iterator[Outputs]:
+def ridge(params: Params, work: FoldCache, values: Sequence[float], *, n_rows: int) -> Iterator[Outputs]:
     """Yield ridge's answers for each alpha (in units of the number of rows), all from one decomposition."""
     learn, held = work.scaled(params)
     lessons, facts = work.lessons, work.held.facts
@@ -130,7 +130,7 @@ def _as_answers(found: Outputs, kind: str) -> Outputs:
     return np.asarray(expit(found) if kind == "labels" else found)
 
 
-def kernel(params: Params, work: FoldWork, values: Sequence[Any], *, machine: Any, gamma: Gamma) -> Iterator[Outputs]:
+def kernel(params: Params, work: FoldCache, values: Sequence[Any], *, machine: Any, gamma: Gamma) -> Iterator[Outputs]:
     """Yield a support vector machine's answers, its kernel made from shared products or distances.
 
     Parameters
@@ -143,7 +143,7 @@ def kernel(params: Params, work: FoldWork, values: Sequence[Any], *, machine: An
 
 
 def _by_kernels(
-    learn: Outputs, held: Outputs, work: FoldWork, values: Sequence[Any], machine: Any
+    learn: Outputs, held: Outputs, work: FoldCache, values: Sequence[Any], machine: Any
 ) -> Iterator[Outputs]:
     lessons, facts = work.lessons, work.held.facts
     if facts.shares is not None:
@@ -163,7 +163,7 @@ def _by_kernels(
 
 
 @contextmanager
-def _kernels(params: Params, work: FoldWork, gamma: Gamma) -> Iterator[tuple[Outputs, Outputs]]:
+def _kernels(params: Params, work: FoldCache, gamma: Gamma) -> Iterator[tuple[Outputs, Outputs]]:
     """Lend both matrices in float64, as libsvm takes them: in float32 they would be copied."""
     n, m = len(work.learn), len(work.held)
     with work.lent((n, n), np.float64) as of_learn, work.lent((m, n), np.float64) as of_held:
@@ -178,7 +178,7 @@ def _kernels(params: Params, work: FoldWork, gamma: Gamma) -> Iterator[tuple[Out
         yield of_learn, of_held
 
 
-def neighbours(params: Params, work: FoldWork, values: Sequence[int]) -> Iterator[Outputs]:
+def neighbours(params: Params, work: FoldCache, values: Sequence[int]) -> Iterator[Outputs]:
     """Yield the answers of the nearest k rows, weighted by 1 / distance, for each k."""
     facts = work.held.facts
     targets = np.eye(facts.n_outputs)[work.learn.facts.y] if facts.kind == "classes" else work.learn.facts.y
@@ -202,7 +202,7 @@ def _nearest(apart: NDArray[np.float32], targets: NDArray[Any], values: Sequence
 
 
 def forest(
-    params: Params, work: FoldWork, values: Sequence[int], *, build: Callable[[Params], Any]
+    params: Params, work: FoldCache, values: Sequence[int], *, build: Callable[[Params], Any]
 ) -> Iterator[Outputs]:
     """Yield a forest's answers with each number of trees: those of its first ones."""
     lessons, facts = work.lessons, work.held.facts
@@ -219,7 +219,7 @@ def forest(
 
 
 def boosting(
-    params: Params, work: FoldWork, values: Sequence[int], *, build: Callable[[Params], Any]
+    params: Params, work: FoldCache, values: Sequence[int], *, build: Callable[[Params], Any]
 ) -> Iterator[Outputs]:
     """Yield boosted trees' answers after each number of rounds; columns are binned once for all trials of a fold.
 
@@ -259,7 +259,7 @@ def _on_cpu(booster: Any, device: str) -> Iterator[None]:
         booster.set_param({"device": device})
 
 
-def _likely(margins: Outputs, facts: Facts) -> Outputs:
+def _likely(margins: Outputs, facts: TargetValues) -> Outputs:
     """Return what boosted trees' sums mean: probabilities, or numbers as they are."""
     if facts.kind == "numbers":
         return margins

@@ -11,20 +11,20 @@ import optuna
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
-from featx.artifacts.outputs import answers_of
+from featx.artifacts.outputs import predict_outputs
 from featx.heads.builtin import Head
 from featx.heads.fitting import decisions, early_stops_allowed, fitted
 from featx.heads.folds import TrainRows
 from featx.heads.scaling import Params
 from featx.heads.search import regularisation_paths
 from featx.heads.search.diagnostics import at_edges, searched
-from featx.heads.search.fold_cache import FoldWork, Shared
-from featx.heads.search.journal import Trials
+from featx.heads.search.fold_cache import FoldCache, SharedArrays
+from featx.heads.search.journal import TrialJournal
 from featx.metrics.scores import NEEDS_PROBABILITIES, chosen_metric, merit
 from featx.parallel.threads import run_side_by_side, single_threaded
-from featx.progress import Watch
+from featx.progress import ProgressCallback
 from featx.specs.head import HeadSpec, Metric
-from featx.study.run_warnings import Finding
+from featx.study.run_warnings import RunWarning
 from featx.tables.decision_rule import without_weights
 
 EMBEDDINGS = "embeddings"  # the name of their choice
@@ -35,7 +35,7 @@ NEAR = 2  # values of a path on each side of the best of the first folds that th
 
 
 @dataclass(frozen=True)
-class Asked:
+class TrialRequest:
     """A trial that somebody else is to score.
 
     Attributes
@@ -52,7 +52,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Told:
+class TrialResult:
     """What came of it: score and attributes of a trial, or None; and its interim scores by step."""
 
     score: float | None
@@ -60,24 +60,24 @@ class Told:
     attributes: dict[str, Any]
 
 
-class Helpers(Protocol):
+class TrialEvaluator(Protocol):
     """Whoever scores trials beside this process; see `featx.heads.search.distributed_search`."""
 
     @property
     def size(self) -> int:
-        """Trials at once."""
+        """TrialJournal at once."""
 
     @property
     def is_alone(self) -> bool:
         """Whether there is nobody but this process."""
 
     def scores(
-        self, arenas: "Mapping[str, Arena]", spec: HeadSpec, shared_bytes: float, batch: Sequence[Asked]
-    ) -> list[Told]:
+        self, arenas: "Mapping[str, SearchSpace]", spec: HeadSpec, shared_bytes: float, batch: Sequence[TrialRequest]
+    ) -> list[TrialResult]:
         """Return what came of some trials, in their order."""
 
 
-class Ledger(Protocol):
+class TrialRecorder(Protocol):
     """Where a trial is written down; see `featx.heads.search.journal`."""
 
     def known(self, asked: list[Any]) -> dict[str, Any] | None:
@@ -112,7 +112,7 @@ class SearchOptions:
 
     shared_bytes: float = 2e9
     starts: tuple[Params, ...] = ()
-    helpers: Helpers | None = None
+    helpers: TrialEvaluator | None = None
 
 
 PLAIN = SearchOptions()
@@ -154,14 +154,14 @@ class SearchResult:
     n_pruned: int
     space: dict[str, Any]
     importances: dict[str, float]
-    findings: list[Finding]
+    findings: list[RunWarning]
     shared_bytes: int
     at_once: int
     seconds: float
 
 
 @dataclass(frozen=True)
-class Arena:
+class SearchSpace:
     """What settings may be tried on.
 
     Attributes
@@ -176,7 +176,11 @@ class Arena:
 
 @single_threaded()
 def search(
-    arenas: Mapping[str, Arena], spec: HeadSpec, journal: Path, watch: Watch, options: SearchOptions = PLAIN
+    arenas: Mapping[str, SearchSpace],
+    spec: HeadSpec,
+    journal: Path,
+    progress: ProgressCallback,
+    options: SearchOptions = PLAIN,
 ) -> SearchResult:
     """Try `spec.trials` settings (fewer where the time is out) and return the best.
 
@@ -196,16 +200,16 @@ def search(
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # it logs Ctrl-C as a failed trial, traceback and all
     start = time.perf_counter()
-    shared = Shared(options.shared_bytes)
-    contests = {name: Contest(name, arena, spec, shared) for name, arena in arenas.items()}
+    shared = SharedArrays(options.shared_bytes)
+    contests = {name: CrossValidation(name, arena, spec, shared) for name, arena in arenas.items()}
     first = next(iter(contests.values()))
     for note in dict.fromkeys(contest.note for contest in contests.values() if contest.note):
-        watch("note", 0, 1, f"{spec.name}: {note}")
+        progress("note", 0, 1, f"{spec.name}: {note}")
     choices = {} if len(arenas) == 1 else {EMBEDDINGS: list(arenas)}
     starts = [dict(first.head.start) | {name: of[0] for name, of in choices.items()}, *options.starts]
     at_once = options.helpers.size if options.helpers else 1
-    with Trials(journal, spec, starts) as trials:
-        watch(f"tune {spec.name}", trials.n_done, spec.trials)
+    with TrialJournal(journal, spec, starts) as trials:
+        progress(f"tune {spec.name}", trials.n_done, spec.trials)
         while not trials.n_done or spec.timeout_s is None or time.perf_counter() - start < spec.timeout_s:
             batch = trials.batch(at_once)
             if not batch:
@@ -213,7 +217,7 @@ def search(
             names = [trial.suggest_categorical(EMBEDDINGS, list(arenas)) if choices else first.name for trial in batch]
             pairs = list(zip(batch, names, strict=True))
             for trial in _run(pairs, contests, trials, (arenas, spec, options)):
-                watch(f"tune {spec.name}", trials.n_done, spec.trials, trials.news(trial.number, first.metric))
+                progress(f"tune {spec.name}", trials.n_done, spec.trials, trials.news(trial.number, first.metric))
         finished, n_pruned, mattered = trials.finished, trials.n_pruned, trials.importances()
     table = [
         {"number": one.number, "score": one.value, "suggested": one.params}
@@ -240,9 +244,9 @@ def search(
 
 def _run(
     batch: Sequence[tuple[optuna.Trial, str]],
-    contests: "Mapping[str, Contest]",
-    trials: Trials,
-    how: tuple[Mapping[str, Arena], HeadSpec, SearchOptions],
+    contests: "Mapping[str, CrossValidation]",
+    trials: TrialJournal,
+    how: tuple[Mapping[str, SearchSpace], HeadSpec, SearchOptions],
 ) -> Iterator[optuna.Trial]:
     """Give the trials of a batch their scores, and yield each when it is written down."""
     arenas, spec, options = how
@@ -254,15 +258,17 @@ def _run(
     before, asked = trials.finished, []
     for trial, name in batch:
         known = trials.known([name, contests[name].asked(trial, trials)])
-        asked.append(Asked(name, trial.params, before) if known is None else known)
-    found = options.helpers.scores(arenas, spec, options.shared_bytes, [one for one in asked if isinstance(one, Asked)])
+        asked.append(TrialRequest(name, trial.params, before) if known is None else known)
+    found = options.helpers.scores(
+        arenas, spec, options.shared_bytes, [one for one in asked if isinstance(one, TrialRequest)]
+    )
     told = iter(found)
     for (trial, _), one in zip(batch, asked, strict=True):
-        _write(trial, next(told) if isinstance(one, Asked) else Told(one.pop("score"), {}, one), trials)
+        _write(trial, next(told) if isinstance(one, TrialRequest) else TrialResult(one.pop("score"), {}, one), trials)
         yield trial
 
 
-def _write(trial: optuna.Trial, told: Told, trials: Trials) -> None:
+def _write(trial: optuna.Trial, told: TrialResult, trials: TrialJournal) -> None:
     for step, value in told.steps.items():
         trial.report(value, step)
     if told.score is None:
@@ -272,7 +278,7 @@ def _write(trial: optuna.Trial, told: Told, trials: Trials) -> None:
 
 
 def _chosen(
-    table: Sequence[dict[str, Any]], contests: "Mapping[str, Contest]", rule: str
+    table: Sequence[dict[str, Any]], contests: "Mapping[str, CrossValidation]", rule: str
 ) -> tuple[dict[str, Any], Params, float]:
     """Return the trial that a rule chooses, its setting and its score."""
     best = max(table, key=lambda trial: (trial["score"], -trial["number"]))
@@ -307,7 +313,7 @@ def _about_memory(needed: float, limit: float) -> str:
     return ""
 
 
-class Contest:
+class CrossValidation:
     """The folds in which settings meet.
 
     Parameters
@@ -318,12 +324,12 @@ class Contest:
         Where what trials share is kept.
     """
 
-    def __init__(self, name: str, arena: Arena, spec: HeadSpec, shared: Shared) -> None:
+    def __init__(self, name: str, arena: SearchSpace, spec: HeadSpec, shared: SharedArrays) -> None:
         head, rows = arena.head, arena.rows
         metric = chosen_metric(rows.facts, spec.metric)
         self.name, self.head, self.spec, self.metric = name, head, spec, metric
         folds = rows.folds(spec.folds, spec.seed)
-        self.folds = [FoldWork((name, number), rows, fold, shared) for number, fold in enumerate(folds)]
+        self.folds = [FoldCache((name, number), rows, fold, shared) for number, fold in enumerate(folds)]
         n_held = len(rows) // spec.folds
         needed = 0 if head.path is None else AT_ONCE * head.path.needs(len(rows) - n_held, n_held)
         self.note = _about_memory(needed, shared.limit)
@@ -333,14 +339,14 @@ class Contest:
         fitting_anew = regularisation_paths.Path(name, values, self._refit, patience=regularisation_paths.SOON)
         self.path = fitting_anew if head.path is None or by_refitting else head.path
 
-    def asked(self, trial: optuna.Trial, trials: Ledger) -> Params:
+    def asked(self, trial: optuna.Trial, trials: TrialRecorder) -> Params:
         """Return the setting that a trial is for."""
         try:
             return self.head.space(trial)
         except ValueError as error:  # Optuna's, where a parameter had other choices before
             raise trials.unusable(str(error)) from error
 
-    def run(self, trial: optuna.Trial, trials: Ledger) -> None:
+    def run(self, trial: optuna.Trial, trials: TrialRecorder) -> None:
         """Give a trial its score, or end it."""
         params = self.asked(trial, trials)
         if (known := trials.known([self.name, params])) is not None:
@@ -401,14 +407,14 @@ class Contest:
             at_once = AT_ONCE if self.head.one_thread else 1
             return np.array(list(run_side_by_side(of_fold, folds.tolist(), at_once=at_once)))
 
-    def _merit(self, work: FoldWork, found: NDArray[np.float64]) -> float:
+    def _merit(self, work: FoldCache, found: NDArray[np.float64]) -> float:
         """Return the score of answers for held-out rows; of probabilities, without the class weights of training."""
         weights = work.learn.class_weights
         if self.metric in NEEDS_PROBABILITIES and weights is not None:
             found = without_weights(found, weights)
         return merit(self.metric, work.held.facts, found)
 
-    def _refit(self, params: Params, work: FoldWork, values: Sequence[Any]) -> Iterator[NDArray[np.float64]]:
+    def _refit(self, params: Params, work: FoldCache, values: Sequence[Any]) -> Iterator[NDArray[np.float64]]:
         """Yield the answers of whole Pipelines, each fitted anew."""
         by_probability = self.metric in NEEDS_PROBABILITIES
         method = self.head.usual_calibration if by_probability else "none"
@@ -416,4 +422,4 @@ class Contest:
             setting = params | ({self.path.name: value} if self.path.name else {})
             model = fitted(self.head, setting, work.learn, method, self.spec)
             kind = work.held.facts.kind
-            yield answers_of(model, work.held.x, kind) if by_probability else decisions(model, work.held)
+            yield predict_outputs(model, work.held.x, kind) if by_probability else decisions(model, work.held)

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from featx.heads.solvers.principal_axes import Axes
+from featx.heads.solvers.principal_axes import PrincipalAxes
 
 Floats = NDArray[np.float64]
 
 
 def probabilities(
-    axes: Axes, targets: Sequence[NDArray[np.int64]], n_features: int, values: Sequence[float]
+    axes: PrincipalAxes, targets: Sequence[NDArray[np.int64]], n_features: int, values: Sequence[float]
 ) -> Iterator[Floats]:
     """Yield (t, m, k) probabilities of held-out rows with each shrinkage in (0, 1].
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from featx.heads.solvers.principal_axes import Axes, Matrix
+from featx.heads.solvers.principal_axes import Matrix, PrincipalAxes
 
 MOST_STEPS = 30
 MOST_TURNS = 15  # of conjugate gradients in one step
@@ -24,7 +24,7 @@ LEAST = np.finfo(np.float32).tiny  # divisor
 
 
 def probabilities(
-    axes: Axes, y: NDArray[np.int64], weights: NDArray[np.float64] | None, values: Sequence[float]
+    axes: PrincipalAxes, y: NDArray[np.int64], weights: NDArray[np.float64] | None, values: Sequence[float]
 ) -> Iterator[NDArray[np.float64]]:
     """Yield (m, t) probabilities of held-out rows with each C, from the smallest on.
 

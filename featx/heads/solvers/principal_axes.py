@@ -11,7 +11,7 @@ Matrix = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
-class Axes:
+class PrincipalAxes:
     """Features along their principal axes: what a coefficient of one does to those of the others is nearly nothing.
 
     Attributes
@@ -24,7 +24,7 @@ class Axes:
     held: Matrix
 
     @classmethod
-    def of(cls, learn: Matrix, held: Matrix) -> "Axes":
+    def of(cls, learn: Matrix, held: Matrix) -> "PrincipalAxes":
         """Turn (n, d) and (m, d) features; axes along which `learn` does not vary are left out."""
         middle = learn.mean(0)
         learn, held = learn - middle, held - middle

@@ -12,10 +12,10 @@ from sklearn.preprocessing import StandardScaler
 import featx
 from featx.artifacts.artifact import load_head, read_header
 from featx.errors import UnsuitedError
-from featx.heads.builtin import Head, Task
+from featx.heads.builtin import Head, HeadTask
 from featx.heads.calibration import Outputs, calibrate
 from featx.heads.fitting import learnt_in_folds
-from featx.heads.folds import Lessons, TrainRows
+from featx.heads.folds import TrainingData, TrainRows
 from featx.heads.out_of_core import fit_out_of_core
 from featx.heads.out_of_core.estimators import Course
 from featx.heads.out_of_core.fit_out_of_core import (
@@ -25,12 +25,12 @@ from featx.heads.out_of_core.fit_out_of_core import (
     standing_for_all,
 )
 from featx.heads.out_of_core.stored_rows import StoredRows
-from featx.progress import unwatched
+from featx.progress import no_progress
 from featx.registry import HEADS
 from featx.specs.embedding import EmbeddingSpec, Preprocessing
 from featx.specs.head import HeadSpec
 from featx.storage.store import EmbeddingStore
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 HALF = (0.5, 0.5, 0.5)
 SPEC = EmbeddingSpec(
@@ -47,7 +47,7 @@ PARAMS = {
 def rows() -> TrainRows:
     """3,000 rows of three classes, those of a class together."""
     x, y = make_classification(3000, 20, n_informative=12, n_redundant=2, n_classes=3, random_state=0, shuffle=False)
-    return TrainRows(x.astype(np.float32) * 3 + 5, Facts("classes", ("a", "b", "c"), y))
+    return TrainRows(x.astype(np.float32) * 3 + 5, TargetValues("classes", ("a", "b", "c"), y))
 
 
 def stored(folder: Path, rows: TrainRows, *, in_order: bool = False) -> StoredRows:
@@ -66,7 +66,7 @@ def stored(folder: Path, rows: TrainRows, *, in_order: bool = False) -> StoredRo
 
 def head_for(name: str, rows: TrainRows) -> Head:
     solver = "sklearn" if name == "xgboost" else "minibatch"
-    head: Head = HEADS.get(name)(Task(*rows.x.shape, 3, 0, "classes", solver))
+    head: Head = HEADS.get(name)(HeadTask(*rows.x.shape, 3, 0, "classes", solver))
     return head
 
 
@@ -87,7 +87,7 @@ def test_what_is_learnt_in_passes_is_as_good_as_in_memory(name: str, rows: Train
     source = stored(tmp_path, rows)
     shadow = TrainRows(np.zeros((len(rows), 1), np.float32), rows.facts)
 
-    model, unseen = learnt_in_passes(head, PARAMS[name], (lambda: source, shadow), spec, unwatched)
+    model, unseen = learnt_in_passes(head, PARAMS[name], (lambda: source, shadow), spec, no_progress)
 
     _, inside = learnt_in_folds(head, PARAMS[name], rows, spec)
     accuracy, expected = ((one.answers.argmax(1) == rows.facts.y).mean() for one in (unseen, inside))
@@ -111,7 +111,7 @@ def test_class_weights_of_rows_in_passes_change_decisions_and_not_probabilities(
     source, weights = stored(tmp_path, rows), np.array([0.4, 0.6, 2.0])
     shadow = TrainRows(np.zeros((len(rows), 1), np.float32), rows.facts, class_weights=weights)
 
-    model, unseen = learnt_in_passes(head, PARAMS[name], (lambda: source, shadow), spec, unwatched)
+    model, unseen = learnt_in_passes(head, PARAMS[name], (lambda: source, shadow), spec, no_progress)
 
     shares = np.bincount(rows.facts.y) / len(rows)
     assert unseen.answers.mean(0) == pytest.approx(shares, abs=0.04)
@@ -137,7 +137,7 @@ def test_a_fit_beyond_its_memory_leaves_a_run_like_any_other(name: str, toy_home
 def test_rows_that_stand_for_all_weigh_as_much_as_all_and_rare_classes_are_whole() -> None:
     y = np.repeat([0, 1, 2], [CALIBRATED_BY * 3, 4, CALIBRATED_BY + 1])
     weights = np.linspace(0.5, 1.5, len(y))
-    chosen = standing_for_all(Lessons(np.arange(len(y)), y, weights), 0)
+    chosen = standing_for_all(TrainingData(np.arange(len(y)), y, weights), 0)
     assert (y[chosen.at] == chosen.y).all()
     assert len(np.unique(chosen.at)) == 2 * CALIBRATED_BY + 4
     assert chosen.weights is not None
@@ -184,7 +184,7 @@ def test_blocks_may_be_held_out_whole_and_hold_one_class(
     sets[1, order[-33:]] = False  # the last two
     weights = np.where(np.arange(n) % 5 == 0, 0.0, 1.0)
     course = Course(source, few.facts.y, weights, sets, 3)
-    head = HEADS.get("logreg")(Task(n, 20, 3, 0, "classes", "minibatch"))
+    head = HEADS.get("logreg")(HeadTask(n, 20, 3, 0, "classes", "minibatch"))
 
     models = head.in_passes({"scaling": scaling, "alpha": 1e-4}, course)
 

@@ -9,7 +9,7 @@ import pytest
 import featx
 from featx.heads.search.diagnostics import at_edges, importances, in_answers, in_folds, searched
 from featx.specs.head import HeadSpec
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 from tests.heads.test_heads import TOY_RECIPE
 
 SPACE = {
@@ -56,18 +56,18 @@ def test_what_matters_is_what_moves_the_score() -> None:
 
 
 def test_answers_that_are_all_one_class_are_marked() -> None:
-    facts = Facts("classes", ("often", "rare"), np.array([0, 0, 0, 1]))
+    facts = TargetValues("classes", ("often", "rare"), np.array([0, 0, 0, 1]))
     (found,) = in_answers(facts, np.full((4, 2), [0.7, 0.3]))
     assert found.mark == "one class"
     assert "every image is taken for 'often'" in found.text
     assert in_answers(facts, np.array([[0.7, 0.3]] * 3 + [[0.2, 0.8]])) == []
-    labels = Facts("labels", ("hat", "smile"), np.array([[1, 0], [0, 1]]))
+    labels = TargetValues("labels", ("hat", "smile"), np.array([[1, 0], [0, 1]]))
     (found,) = in_answers(labels, np.array([[0.9, 0.1], [0.2, 0.3]]))
     assert found.text.startswith("smile: no image is said to have it")
 
 
 def test_classes_of_which_folds_hold_few_rows_are_named() -> None:
-    facts = Facts("classes", ("a", "b"), np.array([0] * 100 + [1] * 12))
+    facts = TargetValues("classes", ("a", "b"), np.array([0] * 100 + [1] * 12))
     (found,) = in_folds(facts, 5)
     assert "in train of 'b' 12" in found.text
     assert in_folds(facts, 2) == []

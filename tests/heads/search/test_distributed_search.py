@@ -8,7 +8,7 @@ import pytest
 
 import featx
 from featx.errors import ClusterError
-from featx.heads.fit import Fitted
+from featx.heads.fit import FitResult
 from featx.specs.extraction import ClusterSpec
 from featx.specs.head import HeadSpec
 from featx.study.study import Study
@@ -19,7 +19,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(featx.__file__).parents[1]))
 
 
-def trials(run: Fitted) -> list[Any]:
+def trials(run: FitResult) -> list[Any]:
     found = json.loads((Path(run.path) / "metrics.json").read_text())
     return [(one["number"], one["score"], one["params"], one["fold_scores"]) for one in found["trials"]]
 

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from featx.heads.builtin import Task
+from featx.heads.builtin import HeadTask
 from featx.heads.fitting import decisions, fitted
 from featx.heads.folds import TrainRows
 from featx.heads.search.distributed_search import _Ledger
-from featx.heads.search.fold_cache import FoldWork, Shared
+from featx.heads.search.fold_cache import FoldCache, SharedArrays
 from featx.heads.search.journal import new_study
-from featx.heads.search.search import Arena, Contest, _about_memory
+from featx.heads.search.search import CrossValidation, SearchSpace, _about_memory
 from featx.metrics.scores import GREATER_IS_BETTER
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
 from featx.tables.ids import Kind
-from featx.tables.target_values import Facts
+from featx.tables.target_values import TargetValues
 
 FIVE_FOLDS = HeadSpec(name="rf")
 
@@ -49,18 +49,22 @@ def rows_of(what: str, n: int = 260) -> TrainRows:
     y = y[:n].astype(np.int64)
     weights = np.random.default_rng(0).uniform(0.5, 1.5, n)
     if what == "labels":
-        facts = Facts(
+        facts = TargetValues(
             "labels", ("odd", "large", "round"), np.stack([y % 2, y > 4, np.isin(y, [0, 6, 8, 9])], 1).astype(int)
         )
     elif what == "numbers":
-        facts = Facts("numbers", ("value", "ink"), np.stack([y.astype(float), x.sum(1, dtype=float)], 1))
+        facts = TargetValues("numbers", ("value", "ink"), np.stack([y.astype(float), x.sum(1, dtype=float)], 1))
     elif what == "soft":
         share = np.clip(y / 9, 0, 1)
-        facts = Facts(
+        facts = TargetValues(
             "classes", ("small", "large"), (share > 0.5).astype(np.int64), shares=np.stack([1 - share, share], 1)
         )
     else:
-        facts = Facts("classes", ("0", "1", "2"), y % 3) if what == "classes" else Facts("classes", ("e", "o"), y % 2)
+        facts = (
+            TargetValues("classes", ("0", "1", "2"), y % 3)
+            if what == "classes"
+            else TargetValues("classes", ("e", "o"), y % 2)
+        )
     return TrainRows(x, facts, weights)
 
 
@@ -74,10 +78,10 @@ def test_a_path_answers_as_pipelines_fitted_anew_do(name: str, what: str) -> Non
         rows = TrainRows(rows.x, rows.facts)
     if name in {"logreg", "lda"} and what == "numbers":
         pytest.skip(f"{name} learns no numbers, and says so")
-    head = HEADS.get(name)(Task(*rows.x.shape, rows.facts.n_outputs, 0, rows.facts.kind))
+    head = HEADS.get(name)(HeadTask(*rows.x.shape, rows.facts.n_outputs, 0, rows.facts.kind))
     assert head.path is not None
     fold = rows.folds(3, 0)[0]
-    work = FoldWork(0, rows, fold, Shared(1e9))
+    work = FoldCache(0, rows, fold, SharedArrays(1e9))
     values = head.path.values if name != "rf" else (5, 20)
     for params in SETTINGS[name]:
         found = list(head.path.along(params, work, values))
@@ -98,9 +102,9 @@ def test_a_path_answers_as_pipelines_fitted_anew_do(name: str, what: str) -> Non
 @pytest.mark.parametrize("what", KINDS)
 def test_boosted_trees_on_shared_bins_score_as_those_fitted_anew(what: str) -> None:
     rows = rows_of(what, 600)
-    head = HEADS.get("xgboost")(Task(*rows.x.shape, rows.facts.n_outputs, 0, rows.facts.kind))
+    head = HEADS.get("xgboost")(HeadTask(*rows.x.shape, rows.facts.n_outputs, 0, rows.facts.kind))
     assert head.path is not None
-    work = FoldWork(0, rows, rows.folds(3, 0)[0], Shared(1e9))
+    work = FoldCache(0, rows, rows.folds(3, 0)[0], SharedArrays(1e9))
     (outputs,) = head.path.along(dict(head.start), work, (50,))
     model = fitted(head, dict(head.start) | {"n_estimators": 50}, work.learn, "none", FIVE_FOLDS)
     of = GREATER_IS_BETTER[rows.facts.kind]["r2" if what == "numbers" else "accuracy"]
@@ -111,11 +115,11 @@ def test_each_number_of_rounds_is_answered_by_as_many_trees() -> None:
     """Rare labels: the error is that of the majority from the first round on, and says nothing about later ones."""
     x = np.random.default_rng(0).normal(size=(600, 20)).astype(np.float32)
     y = (x[:, :3].sum(1) + np.random.default_rng(1).normal(size=600) > 3.6).astype(np.int64)
-    rows = TrainRows(x, Facts("classes", ("no", "yes"), y))
+    rows = TrainRows(x, TargetValues("classes", ("no", "yes"), y))
     assert 0.01 < y.mean() < 0.06
-    head = HEADS.get("xgboost")(Task(*x.shape, 2, 0))
+    head = HEADS.get("xgboost")(HeadTask(*x.shape, 2, 0))
     params = dict(head.start) | {"subsample": 1.0, "colsample_bytree": 1.0}
-    work = FoldWork(0, rows, rows.folds(3, 0)[0], Shared(1e9))
+    work = FoldCache(0, rows, rows.folds(3, 0)[0], SharedArrays(1e9))
     values = (50, 200, 400)
     for value, answers in zip(values, head.path.along(params, work, values), strict=True):
         model = head.build(params | {"n_estimators": value})
@@ -127,10 +131,10 @@ def test_each_number_of_rounds_is_answered_by_as_many_trees() -> None:
 def test_a_fold_stops_by_the_score_and_says_which_rounds_it_has_not_tried() -> None:
     """Scores are made up, and peak at the third value: four worse ones end the fold, the others are not tried."""
     rows = rows_of("two", 120)
-    head = HEADS.get("xgboost")(Task(*rows.x.shape, 2, 0))
+    head = HEADS.get("xgboost")(HeadTask(*rows.x.shape, 2, 0))
     goodness, grown = [0.5, 0.6, 0.9, 0.8, 0.7, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1], []
 
-    def along(_params: object, work: FoldWork, values: Sequence[int]) -> Iterator[np.ndarray]:
+    def along(_params: object, work: FoldCache, values: Sequence[int]) -> Iterator[np.ndarray]:
         for value in values:
             grown.append(value)
             right = np.eye(2)[work.held.facts.y]
@@ -138,7 +142,9 @@ def test_a_fold_stops_by_the_score_and_says_which_rounds_it_has_not_tried() -> N
             yield np.vstack([right[:n_right], 1 - right[n_right:]])
 
     head = replace(head, path=replace(head.path, along=along))
-    contest = Contest("x", Arena(head, rows), HeadSpec(name="xgboost", metric="accuracy"), Shared(1e9))
+    contest = CrossValidation(
+        "x", SearchSpace(head, rows), HeadSpec(name="xgboost", metric="accuracy"), SharedArrays(1e9)
+    )
     ledger = _Ledger([])
     contest.run(new_study(None, "xgboost").ask(), ledger)
     assert ledger.attributes["params"]["n_estimators"] == 100
@@ -147,7 +153,7 @@ def test_a_fold_stops_by_the_score_and_says_which_rounds_it_has_not_tried() -> N
 
 
 def test_what_is_shared_is_bounded_and_the_oldest_goes_first() -> None:
-    shared, made = Shared(100), []
+    shared, made = SharedArrays(100), []
 
     def make(name: str) -> str:
         def once() -> tuple[str, int]:
@@ -168,7 +174,7 @@ def test_memory_is_spoken_of_where_it_is_much_or_too_much() -> None:
 
 def test_no_group_is_on_both_sides_and_soft_rows_are_not_split_in_calibration() -> None:
     rows = rows_of("soft")
-    head = HEADS.get("svm")(Task(*rows.x.shape, 2, 0))
+    head = HEADS.get("svm")(HeadTask(*rows.x.shape, 2, 0))
     model = fitted(head, dict(head.start), rows, head.usual_calibration, FIVE_FOLDS)
     lessons = rows.lessons()
     for learn, held in model[-1].cv:

@@ -5,7 +5,7 @@ import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from featx.heads.solvers import discriminant
-from featx.heads.solvers.principal_axes import Axes
+from featx.heads.solvers.principal_axes import PrincipalAxes
 
 VALUES = (1e-4, 0.1, 1.0)
 
@@ -18,7 +18,7 @@ def test_they_are_those_that_are_found_one_after_another(n: int, d: int, n_class
     x = rng.normal(size=(n + 50, d)) * np.geomspace(5, 0.05, d) + 2
     x[:n] += 0.3 * targets[0][:, None] * np.geomspace(5, 0.05, d)
     x = np.hstack([x, x[:, :2], np.full((len(x), 1), 7.0)])  # two features stand twice, one is constant
-    found = list(discriminant.probabilities(Axes.of(x[:n], x[n:]), targets, d + 3, VALUES))
+    found = list(discriminant.probabilities(PrincipalAxes.of(x[:n], x[n:]), targets, d + 3, VALUES))
     for value, of_targets in zip(VALUES, found, strict=True):
         assert of_targets.shape == (2, 50, n_classes)
         for codes, proba in zip(targets, of_targets, strict=True):
@@ -29,5 +29,5 @@ def test_they_are_those_that_are_found_one_after_another(n: int, d: int, n_class
 def test_classes_whose_rows_are_all_alike_stay_finite() -> None:
     x = np.repeat(np.array([[-1.0, 5.0], [1.0, 5.0]]), 30, axis=0)
     codes = np.arange(60) // 30
-    *_, found = discriminant.probabilities(Axes.of(x, x), [codes], 2, VALUES)
+    *_, found = discriminant.probabilities(PrincipalAxes.of(x, x), [codes], 2, VALUES)
     assert (found[0].argmax(1) == codes).all()

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from featx.heads.solvers import newton
-from featx.heads.solvers.principal_axes import Axes
+from featx.heads.solvers.principal_axes import PrincipalAxes
 
 VALUES = (1e-3, 0.1, 10.0)
 
@@ -38,7 +38,7 @@ def one_by_one(
 def test_they_are_those_that_are_found_one_after_another(n: int, d: int, noise: float, weighted: bool) -> None:
     x, held, y = drawn(n, d, noise)
     weights = np.random.default_rng(4).uniform(0, 3, n) if weighted else None
-    found = np.stack(list(newton.probabilities(Axes.of(x, held), y, weights, VALUES)))
+    found = np.stack(list(newton.probabilities(PrincipalAxes.of(x, held), y, weights, VALUES)))
     assert found.shape == (len(VALUES), 50, 3)
     assert np.abs(found - one_by_one(x, held, y, weights)).max() < 0.02
 
@@ -46,7 +46,7 @@ def test_they_are_those_that_are_found_one_after_another(n: int, d: int, noise: 
 def test_features_that_do_not_vary_are_left_out() -> None:
     x, held, y = drawn(200, 10, 8.0)
     still = [np.hstack([rows, rows[:, :2], np.full((len(rows), 1), 7, np.float32)]) for rows in (x, held)]
-    axes = Axes.of(*still)
+    axes = PrincipalAxes.of(*still)
     assert axes.learn.shape == (200, 10 + 1)
     found = np.stack(list(newton.probabilities(axes, y, None, VALUES)))
     assert np.abs(found - one_by_one(*still, y, None)).max() < 0.02
@@ -55,5 +55,5 @@ def test_features_that_do_not_vary_are_left_out() -> None:
 def test_labels_that_are_told_apart_with_ease_or_all_alike_stay_finite() -> None:
     x = np.repeat(np.array([[-1000.0], [1000.0]], np.float32), 30, axis=0)
     y = np.stack([np.arange(60) // 30, np.zeros(60), np.ones(60)], axis=1).astype(np.int64)
-    *_, found = newton.probabilities(Axes.of(x, x), y, None, (1e-3, 1e3, 1e6))
+    *_, found = newton.probabilities(PrincipalAxes.of(x, x), y, None, (1e-3, 1e3, 1e6))
     assert np.abs(found - y).max() < 1e-3
