@@ -8,7 +8,8 @@ from featx.embeddings.groups import network_groups
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.embeddings.runtimes import Execution
 from featx.embeddings.workers import Decoder
-from featx.study.study import HAS_EMBEDDING, Study
+from featx.study.extracted_data import HAS_EMBEDDING
+from featx.study.study import Study
 
 
 def stored_rows(study: Study) -> dict[str, bytes]:

@@ -19,8 +19,10 @@ from featx.specs.recipe import Recipe, has_recipe, load_recipe
 from featx.storage.all_stores import stores_at
 from featx.storage.places import SUFFIX, Stores
 from featx.storage.shelves import SegmentStore
+from featx.study.embedding_lock import BOUNDARIES, EMBEDDINGS
 from featx.study.extraction_tables import read_extracted
-from featx.study.study import BOUNDARIES, EMBEDDINGS, Study, cache_place, runs_folder
+from featx.study.folders import cache_place, runs_folder
+from featx.study.study import Study
 
 T = TypeVar("T")
 LOCKS = (EMBEDDINGS, BOUNDARIES)

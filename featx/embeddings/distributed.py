@@ -37,7 +37,8 @@ from featx.specs.embedding import EmbeddingRequest, Precision
 from featx.specs.extraction import ClusterSpec, EngineSpec, Runtime
 from featx.storage.places import CachePlace
 from featx.storage.store import EmbeddingStore, missing
-from featx.study.study import LockedEmbedding, store_path
+from featx.study.embedding_lock import LockedEmbedding
+from featx.study.folders import store_path
 
 FEWEST = 64  # images of a shard; what handing it out costs is little beside them
 SHARDS_EACH = 4  # of each worker, where there are not many images: the last ones end about together

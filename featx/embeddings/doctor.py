@@ -20,7 +20,8 @@ from featx.specs.embedding import Precision
 from featx.specs.extraction import EngineSpec, Runtime
 from featx.specs.recipe import Recipe
 from featx.storage.places import CachePlace
-from featx.study.study import Study, cache_place
+from featx.study.folders import cache_place
+from featx.study.study import Study
 from featx.tables.truth import Truth
 
 PACKAGES = ("featx", "torch", "torchvision", "timm", "onnxruntime", "openvino", "scikit-learn", "xgboost", "zarr")

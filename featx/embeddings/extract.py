@@ -32,9 +32,10 @@ from featx.progress import ProgressCallback, no_progress
 from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.specs.recipe import EmbeddingSection, Recipe, checked_spec
 from featx.storage.leases import remove_leftovers
+from featx.study.embedding_lock import EMBEDDINGS, LockedEmbedding
 from featx.study.extraction_tables import read_extracted, seal_extraction
 from featx.study.splits import classes_without, split
-from featx.study.study import EMBEDDINGS, LockedEmbedding, Study
+from featx.study.study import Study
 from featx.tables.encoding import strata
 from featx.tables.manifest import Manifest
 from featx.tables.truth import Truth

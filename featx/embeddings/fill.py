@@ -18,7 +18,8 @@ from featx.embeddings.workers import Place
 from featx.progress import ProgressCallback
 from featx.specs.embedding import EmbeddingRequest
 from featx.storage.store import EmbeddingStore, missing
-from featx.study.study import LockedEmbedding, store_path
+from featx.study.embedding_lock import LockedEmbedding
+from featx.study.folders import store_path
 
 SEGMENT_BYTES = 256 << 20  # of float32, in all stores: what is gathered in memory
 SEGMENT_S = 30.0  # of work that is gathered: with `EngineSpec.segment_rows` what a killed extraction loses at most

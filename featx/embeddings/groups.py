@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, Precision
 from featx.storage.places import CachePlace
 from featx.storage.store import EmbeddingStore
-from featx.study.study import store_path
+from featx.study.folders import store_path
 
 if TYPE_CHECKING:
     from featx.embeddings.runtimes import Portable

@@ -20,7 +20,8 @@ from featx.images.decode import Pixels
 from featx.images.hashes import AHEAD, SIDE, THUMBNAIL, ThumbnailCache, grey
 from featx.progress import ProgressCallback, no_progress
 from featx.storage.store import EmbeddingStore
-from featx.study.study import NearCopies, Study
+from featx.study.near_copy_table import NearCopies
+from featx.study.study import Study
 
 MAX_IMAGES_TO_COMPARE = 100_000  # every image is compared with every other: some minutes on two cores
 

@@ -7,7 +7,8 @@ import numpy as np
 from featx.errors import DataError, IncompleteError
 from featx.registry import suggestion
 from featx.storage.store import EmbeddingStore
-from featx.study.study import LockedEmbedding, Study
+from featx.study.embedding_lock import LockedEmbedding
+from featx.study.study import Study
 from featx.tables.embedding_table import Embeddings
 from featx.tables.ids import Ids
 

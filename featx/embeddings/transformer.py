@@ -26,7 +26,7 @@ from featx.progress import no_progress
 from featx.specs.embedding import Decoding, EmbeddingRequest
 from featx.specs.extraction import EngineSpec
 from featx.specs.recipe import EmbeddingSection, checked_spec
-from featx.study.study import cache_place
+from featx.study.folders import cache_place
 
 KEPT_NETWORKS = 4
 

@@ -23,7 +23,8 @@ from featx.specs.embedding import EmbeddingRequest
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec
 from featx.storage.store import EmbeddingStore
-from featx.study.study import BOUNDARIES, EmbeddingLock, LockedEmbedding, Study
+from featx.study.embedding_lock import BOUNDARIES, EmbeddingLock, LockedEmbedding
+from featx.study.study import Study
 from featx.tables.ids import Ids
 from featx.tables.manifest import Manifest
 

@@ -40,8 +40,9 @@ from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.extraction import ClusterSpec
 from featx.specs.head import HeadSpec
 from featx.specs.recipe import Recipe, checked_spec
+from featx.study.embedding_lock import LockedEmbedding
 from featx.study.run_folder import RunFolder
-from featx.study.study import LockedEmbedding, Study
+from featx.study.study import Study
 from featx.tables.ids import Ids
 from featx.tables.predictions import Answered, answers_of_part, concatenated
 from featx.tables.target_values import TargetValues

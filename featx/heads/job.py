@@ -18,8 +18,9 @@ from featx.registry import HEADS
 from featx.specs.head import HeadSpec
 from featx.specs.recipe import OF_NO_NAME
 from featx.storage.store import EmbeddingStore
+from featx.study.embedding_lock import LockedEmbedding
 from featx.study.run_folder import RULES
-from featx.study.study import LockedEmbedding, Study
+from featx.study.study import Study
 from featx.tables.embedding_table import Embeddings
 from featx.tables.ids import Ids
 from featx.tables.sample_weights import class_weights, weights_without_classes

@@ -33,7 +33,8 @@ from featx.predictors.prediction import Prediction
 from featx.registry import VOTES
 from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, ResolvedEmbedding
 from featx.specs.recipe import CHECKPOINT, Recipe, load_recipe
-from featx.study.study import Study, read_locked
+from featx.study.embedding_lock import read_locked
+from featx.study.study import Study
 from featx.tables.decision_rule import DecisionRule, decided_codes
 from featx.text.masking import masked_values
 

@@ -30,7 +30,8 @@ from featx.reports.pictures import pictures
 from featx.reports.votes import Votes, votes_of
 from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.recipe import Recipe
-from featx.study.study import HAS_EMBEDDING, Study
+from featx.study.extracted_data import HAS_EMBEDDING
+from featx.study.study import Study
 from featx.tables.predictions import Estimates, Predictions
 from featx.text.masking import masked
 

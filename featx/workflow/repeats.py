@@ -29,10 +29,12 @@ from featx.progress import ProgressCallback, no_progress
 from featx.specs.base import fingerprint
 from featx.specs.extraction import EngineSpec
 from featx.specs.recipe import CHECKPOINT, Recipe
+from featx.study.embedding_lock import EMBEDDINGS
 from featx.study.extraction_tables import seal_extraction
+from featx.study.near_copy_table import COPIES, COPIES_STATE
 from featx.study.run_folder import RULES, RunFolder
 from featx.study.splits import held_out
-from featx.study.study import COPIES, COPIES_STATE, EMBEDDINGS, Study
+from featx.study.study import Study
 from featx.tables.encoding import strata
 from featx.workflow.stages import make_runs
 

@@ -26,7 +26,8 @@ from featx.errors import DataError, DeviceError, UnknownNameError, WeightsError
 from featx.networks.backbones import backbone
 from featx.specs.extraction import EngineSpec
 from featx.storage.store import EmbeddingStore
-from featx.study.study import HAS_EMBEDDING, Study
+from featx.study.extracted_data import HAS_EMBEDDING
+from featx.study.study import Study
 
 PLACES = '\n[paths]\ncache = "cache"\nruns = "runs"\n'
 OUTCOMES = ("embedded", "cached", "duplicate", "unreadable", "missing", "ignored")

@@ -15,7 +15,8 @@ from PIL import Image
 import featx
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import DataError
-from featx.study.study import HAS_EMBEDDING, Study
+from featx.study.extracted_data import HAS_EMBEDDING
+from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 from tests.s3 import CREDENTIALS, SECONDS, elsewhere, refuse, run
 

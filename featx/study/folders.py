@@ -1,0 +1,40 @@
+"""The folders and URLs of a study: its cache, its runs, the stores of its embeddings."""
+
+import os
+from pathlib import Path
+
+from featx.errors import DataError
+from featx.file_names import file_name
+from featx.locations import is_url
+from featx.specs.embedding import EmbeddingSpec
+from featx.storage.places import FOLDER, SUFFIX, CachePlace, cache_at
+
+
+def store_path(cache: CachePlace, spec: EmbeddingSpec) -> str:
+    """Return the folder or URL of one embedding's store in a cache."""
+    return cache.store(file_name(spec.backbone, spec.fingerprint()) + SUFFIX)
+
+
+def cache_place(written: str | Path | None = None) -> CachePlace:
+    """Return where embeddings are kept: what is named, else ``$FEATX_CACHE``, else ``cache``; ``$FEATX_NOTES`` as well.
+
+    Raises
+    ------
+    DataError
+        what is named was a URL once, and became a `Path`.
+    """
+    return cache_at(written or os.environ.get("FEATX_CACHE") or FOLDER, os.environ.get("FEATX_NOTES"))
+
+
+def runs_folder(written: str | Path | None = None) -> Path:
+    """Return the folder of recipes' folders: the one that is named, else ``$FEATX_RUNS``, else ``runs``.
+
+    Raises
+    ------
+    DataError
+        it is a URL.
+    """
+    place = str(written or os.environ.get("FEATX_RUNS") or "runs")
+    if is_url(place):
+        raise DataError(f"paths.runs: found {place!r}, expected a local folder; only the cache may lie behind a URL")
+    return Path(place)
