@@ -1,4 +1,4 @@
-"""Results as people read them: tables and sentences on standard output."""
+"""Results as tables and sentences on standard output."""
 
 import dataclasses
 import json
@@ -40,26 +40,26 @@ SHORT = {
     "confidence_accuracy": "acc by weight",
     "confidence_mae": "mae by weight",
 }
-FAILURES_SHOWN = 10
-MOST_OFFERED = 60  # columns that could be predicted
+N_FAILURES_SHOWN = 10
+MAX_COLUMNS_OFFERED = 60
 
 
 def console() -> Console:
-    """Return standard output; where it is no terminal, tables may be as wide as they need."""
-    found = Console(highlight=False, soft_wrap=True)
-    return found if found.is_terminal else Console(highlight=False, soft_wrap=True, width=220)
+    """Return a console on standard output; tables have any width unless it is a terminal."""
+    terminal = Console(highlight=False, soft_wrap=True)
+    return terminal if terminal.is_terminal else Console(highlight=False, soft_wrap=True, width=220)
 
 
 def as_json(value: Mapping[str, Any]) -> None:
-    """Print one JSON object; nan and infinity, which JSON has not, become null."""
+    """Print one JSON object; nan and infinity become null."""
     values = masked_values(_finite(value))
     print(escaped_json(json.dumps(values, ensure_ascii=False, indent=2, allow_nan=False)))
 
 
 def plain(result: Any) -> Any:
-    """Return a stage's result as what JSON knows."""
+    """Return the result of a stage as JSON values."""
     if isinstance(result, list):
-        return [plain(one) for one in result]
+        return [plain(item) for item in result]
     return dataclasses.asdict(result) if dataclasses.is_dataclass(result) else str(result)  # type: ignore[arg-type]
 
 
@@ -73,22 +73,22 @@ def _finite(value: Any) -> Any:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table; the first column is text, the others are right-aligned."""
-    drawn = Table(
+    grid = Table(
         title=as_text(title, "table.title") if title else None,
         title_justify="left",
         box=None,
         header_style="bold",
         pad_edge=False,
     )
-    for at, name in enumerate(columns):
-        drawn.add_column(as_text(name), justify="left" if at == 0 else "right", no_wrap=True)
+    for number, name in enumerate(columns):
+        grid.add_column(as_text(name), justify="left" if number == 0 else "right", no_wrap=True)
     for row in rows:
-        drawn.add_row(*(as_text(cell(value)) for value in row))
-    console().print(drawn)
+        grid.add_row(*(as_text(cell(value)) for value in row))
+    console().print(grid)
 
 
 def cell(value: object) -> str:
-    """Write a value for a table: four digits after the point, a dash for what there is not."""
+    """Return a value as text for a table: four decimals, a dash for a missing value."""
     if value is None or value != value:
         return "–"
     return f"{value:.4f}" if isinstance(value, float) else str(value)
@@ -100,90 +100,95 @@ def say(text: str = "") -> None:
 
 
 def counted(counts: Mapping[str, int], limit: int = 12) -> str:
-    """Write counts as ``cat 12, dog 30``."""
+    """Return counts as text, for example ``cat 12, dog 30``."""
     shown = [f"{name} {n}" for name, n in list(counts.items())[:limit]]
     return ", ".join(shown) + (f", … ({len(counts)} in all)" if len(counts) > limit else "")
 
 
-def finding(found: "Recognition") -> None:
-    """Say what ``init`` found."""
-    say(f"{found.n_found} images, read as {found.reader!r}")
-    if found.n_measured > found.n_unreadable:
-        of = "" if found.n_measured == found.n_found else f" (of {found.n_measured} looked at)"
-        say(f"sizes    {counted(found.sizes_px)}{of}")
-    if found.n_unreadable:
-        say(f"warning  {found.n_unreadable} of {found.n_measured} looked at cannot be read or are not there")
-    say(f"target   {found.target}: {counted(found.classes)}")
-    others = {name: n for name, n in found.candidates.items() if name != found.target}
-    if others:
-        say(f"others   {counted(others, MOST_OFFERED)} (different values; choose with --target)")
+def finding(recognition: "Recognition") -> None:
+    """Print what ``init`` found."""
+    say(f"{recognition.n_found} images, read as {recognition.reader!r}")
+    if recognition.n_measured > recognition.n_unreadable:
+        sample = "" if recognition.n_measured == recognition.n_found else f" (of {recognition.n_measured} inspected)"
+        say(f"sizes    {counted(recognition.sizes_px)}{sample}")
+    if recognition.n_unreadable:
+        unreadable = f"{recognition.n_unreadable} of {recognition.n_measured}"
+        say(f"warning  {unreadable} inspected images cannot be read or do not exist")
+    say(f"target   {recognition.target}: {counted(recognition.classes)}")
+    other_columns = {name: n for name, n in recognition.candidates.items() if name != recognition.target}
+    if other_columns:
+        say(
+            f"others   {counted(other_columns, MAX_COLUMNS_OFFERED)} (number of different values; choose with --target)"
+        )
     say(
-        f"split    {counted(found.parts)}, given"
-        if found.parts
+        f"split    {counted(recognition.parts)}, given"
+        if recognition.parts
         else "split    none given: test 0.2, val 0.15, stratified"
     )
-    for rule, n in found.ignored.items():
+    for rule, n in recognition.ignored.items():
         say(f"ignored  {n} × {rule}")
-    for warning in found.warnings:
+    for warning in recognition.warnings:
         say(f"warning  {warning}")
-    say(f"wrote {found.recipe}; next: featx extract")
+    say(f"wrote {recognition.recipe}; next: featx extract")
 
 
-def extraction(done: "Extraction") -> None:
-    """Say what an extraction did."""
+def extraction(result: "Extraction") -> None:
+    """Print the result of an extraction."""
     from featx.embeddings.drift import Drift
 
     say(
-        f"{done.n_found} files: {done.n_embedded} embedded, {done.n_cached} cached, {done.n_duplicate} duplicate, "
-        f"{done.n_unreadable} unreadable, {done.n_missing} missing, {done.n_ignored} ignored"
+        f"{result.n_found} files: {result.n_embedded} embedded, {result.n_cached} cached, "
+        f"{result.n_duplicate} duplicate, {result.n_unreadable} unreadable, {result.n_missing} missing, {result.n_ignored} ignored"
     )
-    for rule, n in list(done.ignored.items())[:FAILURES_SHOWN]:
+    for rule, n in list(result.ignored.items())[:N_FAILURES_SHOWN]:
         say(f"  ignored: {n} × {rule}")
-    for name, outcome, reason in done.failures[:FAILURES_SHOWN]:
+    for name, outcome, reason in result.failures[:N_FAILURES_SHOWN]:
         say(f"  {outcome}: {name!r} {reason}")
-    if len(done.failures) > FAILURES_SHOWN:
-        say(f"  … {len(done.failures) - FAILURES_SHOWN} more in {done.outcomes_file}")
-    for warning in done.warnings:
+    if len(result.failures) > N_FAILURES_SHOWN:
+        say(f"  … {len(result.failures) - N_FAILURES_SHOWN} more in {result.outcomes_file}")
+    for warning in result.warnings:
         say(f"  warning: {warning}")
-    for name in done.waiting:
-        say(f"  waiting: {name} is by a network that is not trained yet; run 'featx finetune', then 'featx extract'")
-    say(f"split of those with embeddings: {counted(done.parts)}; {done.seconds:.1f} s in all")
-    if done.n_embedded:
-        say(f"{done.images_per_s:.1f} images/s while embedding; {done.verdict}")
-    for one in done.embeddings:
-        say(f"  {one['name']}  d {one['n_features']}  {one['precision']}  {one['store']}")
-        if one["drift"]:
-            say(f"    {Drift.model_validate(one['drift'])}")
+    for name in result.waiting:
+        say(f"  waiting: {name} needs a network that is not trained yet; run 'featx finetune', then 'featx extract'")
+    say(f"images with embeddings by part: {counted(result.parts)}; {result.seconds:.1f} s in total")
+    if result.n_embedded:
+        say(f"{result.images_per_s:.1f} images/s during embedding; {result.verdict}")
+    for embedding in result.embeddings:
+        say(f"  {embedding['name']}  d {embedding['n_features']}  {embedding['precision']}  {embedding['store']}")
+        if embedding["drift"]:
+            say(f"    {Drift.model_validate(embedding['drift'])}")
 
 
-def diagnosis(found: "Diagnosis") -> None:
-    """Say what a machine has, and how its runtimes and precisions compare."""
-    for what, how in found.machine:
-        say(f"{what:<14} {how}")
-    if not found.checkups:
+def diagnosis(result: "Diagnosis") -> None:
+    """Print the description of a machine, and a comparison of its runtimes and precisions."""
+    for part, description in result.machine:
+        say(f"{part:<14} {description}")
+    if not result.checkups:
         return
     columns = ["network", "run by", "images/s", "cosine", "expected", "rel. error", "trusted", "accuracy", "sd"]
     rows = [
         (
-            one.network,
-            one.how,
-            f"{one.images_per_s:.1f}",
-            f"{one.drift.cosine:.6f}",
-            f"{one.drift.expected_cosine:.6f}",
-            f"{one.drift.relative_error:.4f}",
-            "yes" if one.is_trusted else "no",
-            f"{one.accuracy:.4f}",
-            f"{one.accuracy_sd:.4f}",
+            check.network,
+            check.how,
+            f"{check.images_per_s:.1f}",
+            f"{check.drift.cosine:.6f}",
+            f"{check.drift.expected_cosine:.6f}",
+            f"{check.drift.relative_error:.4f}",
+            "yes" if check.is_trusted else "no",
+            f"{check.accuracy:.4f}",
+            f"{check.accuracy_sd:.4f}",
         )
-        for one in found.checkups
+        for check in result.checkups
     ]
     table("", columns, rows)
-    say(f"on {found.n_images} train images: cosine with eager torch in fp32 of the worst image, and as expected of the")
-    say("worst of 30,000; accuracy of a logistic regression on these images, mean and sd over 5 folds")
+    say(
+        f"on {result.n_images} train images. cosine: similarity of the worst image to eager torch in fp32; expected: of"
+    )
+    say("the worst of 30,000 images; accuracy: logistic regression on these images, mean and sd over 5 folds")
 
 
 def fits(runs: Sequence["FitResult"]) -> None:
-    """Print what heads were fitted, one table a target."""
+    """Print the fitted heads, one table per target."""
     for target in dict.fromkeys(run.target for run in runs):
         _fits([run for run in runs if run.target == target])
 
@@ -199,7 +204,7 @@ def _fits(runs: Sequence["FitResult"]) -> None:
             run.val_score,
             run.search_s,
             run.train_s,
-            ", ".join([*run.marks, *([] if run.made else ["was there"])]),
+            ", ".join([*run.marks, *([] if run.made else ["already done"])]),
         )
         for run in runs
     ]
@@ -211,24 +216,24 @@ def _fits(runs: Sequence["FitResult"]) -> None:
         say(f"  {run.run}: {setting_text(run.params)}{calibrated}")
         say(f"    searched: {', '.join(map(_range_text, run.space, run.space.values()))}")
         if run.importances:
-            said = ", ".join(f"{name} {share:.0%}" for name, share in run.importances.items())
-            say(f"    what mattered: {said} of the differences between trials")
+            shares = ", ".join(f"{name} {share:.0%}" for name, share in run.importances.items())
+            say(f"    importance of parameters (share of the variance between trials): {shares}")
         for text in run.findings:
             say(f"    {text}")
 
 
-def _range_text(name: str, of: Mapping[str, Any]) -> str:
-    """Write what a parameter could be."""
-    if "low" in of:
-        return f"{name} {of['low']:.4g} to {of['high']:.4g}"
-    if "choices" in of:
-        return f"{name} {' | '.join(map(str, of['choices']))}"
-    values = of["values"]
+def _range_text(name: str, values_of_parameter: Mapping[str, Any]) -> str:
+    """Return the searched range of a parameter as text."""
+    if "low" in values_of_parameter:
+        return f"{name} {values_of_parameter['low']:.4g} to {values_of_parameter['high']:.4g}"
+    if "choices" in values_of_parameter:
+        return f"{name} {' | '.join(map(str, values_of_parameter['choices']))}"
+    values = values_of_parameter["values"]
     return f"{name} {values[0]:.4g} to {values[-1]:.4g} in every trial"
 
 
 def networks(runs: Sequence["FinetuningResult"]) -> None:
-    """Print what networks were trained, one table a target, the best on top."""
+    """Print the trained networks, one table per target, the best first."""
     for target in dict.fromkeys(run.target for run in runs):
         _networks([run for run in runs if run.target == target])
 
@@ -243,7 +248,7 @@ def _networks(runs: Sequence["FinetuningResult"]) -> None:
             run.held_loss,
             run.val_score,
             f"{run.train_s:.1f}",
-            ", ".join([*run.marks, *([] if run.made else ["was there"])]),
+            ", ".join([*run.marks, *([] if run.made else ["already done"])]),
         )
         for run in runs
     ]
@@ -256,14 +261,14 @@ def _networks(runs: Sequence["FinetuningResult"]) -> None:
 
 
 def setting_text(params: Mapping[str, Any]) -> str:
-    """Write a setting as ``C 0.01, scaling standard``."""
+    """Return a setting as text, for example ``C 0.01, scaling standard``."""
     return ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in params.items()
     )
 
 
 def votes(runs: Sequence["EnsembleResult"]) -> None:
-    """Print what votes were held, one table a target, the best on top."""
+    """Print the ensembles, one table per target, the best first."""
     for target in dict.fromkeys(run.target for run in runs):
         _votes([run for run in runs if run.target == target])
 
@@ -272,7 +277,7 @@ def _votes(runs: Sequence["EnsembleResult"]) -> None:
     best = runs[0]
     metric = SHORT.get(best.metric, best.metric.replace("_", " ")) + (" by weight" if best.weighted else "")
     rows: list[tuple[object, ...]] = [
-        (run.run, f"{len(run.members)} of {run.n_candidates}", run.score, "" if run.made else "was there")
+        (run.run, f"{len(run.members)} of {run.n_candidates}", run.score, "" if run.made else "already done")
         for run in runs
     ]
     rows += [
@@ -281,33 +286,33 @@ def _votes(runs: Sequence["EnsembleResult"]) -> None:
     ]
     say()
     table(f"{best.target} on {best.scored_on} (n {best.n})", ["run", "members", metric, ""], rows)
-    ahead = f"by {best.gain:.4f} " if best.gain > 0 else "not "
-    say(f"best: {best.run}, {ahead}ahead of its best member; what learns is scored on rows that did not teach it")
+    relation = f"{best.gain:.4f} better than" if best.gain > 0 else "not better than"
+    say(f"best: {best.run}, {relation} its best member; learned combiners are scored by cross-fitting")
     for text in best.findings:
         say(f"warning: {text}")
     for run in runs:
-        said = [f"{name} {weight:.3f}" for name, weight in zip(run.members, run.weights, strict=False)]
+        shown_weights = [f"{name} {weight:.3f}" for name, weight in zip(run.members, run.weights, strict=False)]
         say()
-        say(f"  {run.run}: {', '.join(said or run.members)}")
+        say(f"  {run.run}: {', '.join(shown_weights or run.members)}")
         say(f"    {run.why}")
 
 
 def exports(written: "Sequence[Exported]") -> None:
-    """Say what was written, and how it compares."""
-    for one in written:
-        parity = one.parity
-        beyond = f"; {parity.n_beyond} of them by more than {parity.tolerance:g}" if parity.n_beyond else ""
-        say(f"{one.path} ({one.n_bytes / 1e6:.1f} MB), {one.passport}")
-        say(f"  answers {parity.n} {parity.rows} rows as the run does within {parity.largest:.1e}{beyond}")
+    """Print the written files, and how closely they reproduce the run."""
+    for export in written:
+        parity = export.parity
+        deviation = f"; {parity.n_beyond} of them differ by more than {parity.tolerance:g}" if parity.n_beyond else ""
+        say(f"{export.path} ({export.n_bytes / 1e6:.1f} MB), {export.passport}")
+        say(f"  largest difference to the run on {parity.n} {parity.rows} rows: {parity.largest:.1e}{deviation}")
         if parity.why:
             say(f"  {parity.why}")
 
 
-def predictions(found: Mapping[str, "Prediction"], coverage: float | None) -> None:
-    """Print every model's answer for every image."""
-    from featx.tables.predictions import HAS, PROBA, VALUE  # pandas comes along, which light commands need not wait for
+def predictions(predictions_by_run: Mapping[str, "Prediction"], coverage: float | None) -> None:
+    """Print the prediction of each run for each image."""
+    from featx.tables.predictions import HAS, PROBA, VALUE
 
-    for name, answers in found.items():
+    for name, answers in predictions_by_run.items():
         rows = answers.rows(name, coverage)
         if not rows:
             continue

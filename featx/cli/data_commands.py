@@ -27,38 +27,40 @@ def init(
         str,
         typer.Argument(help="A folder, archive, array file or URL that holds images, or a label table beside them."),
     ],
-    labels: Annotated[Path | None, typer.Option(help="The label table, if it is not found by itself.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="The label table, if it is not found automatically.")] = None,
     target: Annotated[str | None, typer.Option(help="The column to predict.")] = None,
     recipe: Annotated[Path, typer.Option("-r", "--recipe", help="The recipe to write.")] = Path("featx.toml"),
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Look at images and labels, say what was found, write a recipe.
+    """Inspect images and labels, report what was found, and write a recipe.
 
     Examples: featx init photos/ · featx init faces.zip --labels attributes.csv --target Male · featx init tiles.h5
     """
     import featx
     from featx.cli import console
 
-    found = featx.init(source, labels=labels, target=target, recipe=recipe, force=force)
-    console.as_json(asdict(found)) if json else console.finding(found)
+    recognition = featx.init(source, labels=labels, target=target, recipe=recipe, force=force)
+    console.as_json(asdict(recognition)) if json else console.finding(recognition)
 
 
 def extract(
     places: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SOURCE] [DIR]", help="SOURCE: images to write a recipe for first. DIR: for quarantine."
+            metavar="[SOURCE] [DIR]", help="SOURCE: images, if there is no recipe yet. DIR: the quarantine folder."
         ),
     ] = None,
     recipe: RecipeOption = None,
     backbone: Annotated[
-        list[str] | None, typer.Option("--backbone", help="Embed with this instead of the recipe's (repeatable).")
+        list[str] | None, typer.Option("--backbone", help="Backbone to use instead of the recipe's (repeatable).")
     ] = None,
     device: DeviceOption = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that decode.", show_default="one a core")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Number of decoding processes.", show_default="one per core")
+    ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Images that a worker gets at a time; changes no number.", show_default="16")
+        int | None, typer.Option(help="Images per decoding task; does not change any result.", show_default="16")
     ] = None,
     runtime: Annotated[
         str | None,
@@ -68,10 +70,10 @@ def extract(
         bool, typer.Option("--drop-unlabelled", help="Leave out images without a label.")
     ] = False,
     on_error: Annotated[
-        OnError, typer.Option("--on-error", help="For unreadable images; quarantine moves them into DIR.")
+        OnError, typer.Option("--on-error", help="What to do with unreadable images; quarantine moves them to DIR.")
     ] = "skip",
     max_failures: Annotated[
-        str | None, typer.Option(metavar="N|P%", help="Exit with 3 where more images fail.", show_default="no limit")
+        str | None, typer.Option(metavar="N|P%", help="Exit with code 3 if more images fail.", show_default="no limit")
     ] = None,
     outcomes: Annotated[
         Path | None, typer.Option(help="Write each file's outcome to this CSV.", show_default=False)
@@ -80,7 +82,7 @@ def extract(
     workers_local: LocalOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Embed what is not in the cache yet.
+    """Compute the embeddings that are not in the cache yet.
 
     Examples: featx extract · featx extract photos/ · featx extract --on-error quarantine bad/ --max-failures 2% ·
     featx extract --scheduler tcp://10.0.0.1:8786
@@ -102,24 +104,24 @@ def extract(
             raise DataError(
                 f"{recipe} exists; run 'featx extract' without SOURCE, or 'featx init SOURCE --force' first"
             )
-        found = featx.init(source, recipe=recipe)
+        recognition = featx.init(source, recipe=recipe)
         if not json:
-            console.finding(found)
-    read = load_recipe(recipe)
+            console.finding(recognition)
+    loaded = load_recipe(recipe)
     with watching() as progress:
-        done = featx.extract(
-            read,
+        result = featx.extract(
+            loaded,
             backbones=backbone or (),
-            engine=read.engine(device=device, workers=workers, batch_size=batch_size, runtime=runtime),
+            engine=loaded.engine(device=device, workers=workers, batch_size=batch_size, runtime=runtime),
             drop_unlabelled=drop_unlabelled,
             on_error=policy,
             cluster=cluster,
             progress=progress,
         )
     if outcomes is not None:
-        write_csv(outcomes, done.outcomes_file)
-    console.as_json(asdict(done)) if json else console.extraction(done)
-    _complain(done, max_failures)
+        write_csv(outcomes, result.outcomes_file)
+    console.as_json(asdict(result)) if json else console.extraction(result)
+    _complain(result, max_failures)
 
 
 def _source_and_policy(places: list[str], on_error: OnError) -> "tuple[str | None, Literal['skip', 'fail'] | Path]":
@@ -132,30 +134,30 @@ def _source_and_policy(places: list[str], on_error: OnError) -> "tuple[str | Non
     elif places:
         sources, policy = places[:-1], Path(places[-1])
     else:
-        raise DataError("quarantine needs the folder to move files to: featx extract --on-error quarantine DIR")
+        raise DataError("quarantine needs a folder to move files to: featx extract --on-error quarantine DIR")
     if len(sources) > 1:
         raise DataError(f"found {len(sources)} sources, expected one: {' '.join(map(repr, sources))}")
     return (sources[0] if sources else None), policy
 
 
-def _complain(done: "Extraction", max_failures: str | None) -> None:
+def _complain(result: "Extraction", max_failures: str | None) -> None:
     """Raise what makes a finished extraction end with another code than 0."""
     from featx.embeddings.outcomes import too_many
     from featx.errors import DataError, TooManyFailuresError
 
-    if done.empty_classes:
+    if result.empty_classes:
         raise DataError(
-            f"no image of {', '.join(done.empty_classes)} can be read; the others are embedded: mend them, or leave "
-            "the class out ('keep')"
+            f"no image of {', '.join(result.empty_classes)} can be read; the others are embedded: repair them, or "
+            "leave the class out ('keep')"
         )
-    if done.n_missing:
-        first = next(name for name, outcome, _ in done.failures if outcome == "missing")
+    if result.n_missing:
+        first = next(name for name, outcome, _ in result.failures if outcome == "missing")
         raise DataError(
-            f"{done.n_missing} of {done.n_found} images are named in the labels and not there, first {first!r}; "
-            "the others are embedded: mend the labels or go on without"
+            f"{result.n_missing} of {result.n_found} images named in the labels do not exist, first {first!r}; "
+            "the others are embedded: correct the labels or continue without these images"
         )
-    n_failed = len(done.failures)
-    if max_failures is not None and too_many(max_failures, n_failed, done.n_found - done.n_ignored):
+    n_failed = len(result.failures)
+    if max_failures is not None and too_many(max_failures, n_failed, result.n_found - result.n_ignored):
         raise TooManyFailuresError(
             f"{n_failed} images have no embedding, more than --max-failures {max_failures} allows; the others are done"
         )

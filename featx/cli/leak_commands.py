@@ -10,15 +10,17 @@ from featx.cli.options import JsonOption, RecipeOption
 if TYPE_CHECKING:
     from featx.evaluation.leaks import CopyPair, Leaks
 
-SHOWN = 20
+N_PAIRS_SHOWN = 20
 SEALED = "sealed"
 
 
 def leaks(
     final: Annotated[
-        bool, typer.Option("--final", help="Compare test labels too: opens the test split; the look is logged.")
+        bool, typer.Option("--final", help="Also compare labels of the test split; this opens it and is logged.")
     ] = False,
-    show_all: Annotated[bool, typer.Option("--all", help="List all pairs.", show_default=f"the first {SHOWN}")] = False,
+    show_all: Annotated[
+        bool, typer.Option("--all", help="List all pairs.", show_default=f"the first {N_PAIRS_SHOWN}")
+    ] = False,
     recipe: RecipeOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -31,66 +33,64 @@ def leaks(
     from featx.cli.progress_bars import watching
 
     with watching() as progress:
-        found = featx.leaks(recipe, final=final, progress=progress)
-    console.as_json(_plain(found)) if json else _print(found, len(found.pairs) if show_all else SHOWN)
+        result = featx.leaks(recipe, final=final, progress=progress)
+    console.as_json(_plain(result)) if json else _print(result, len(result.pairs) if show_all else N_PAIRS_SHOWN)
 
 
-def _plain(found: "Leaks") -> dict[str, Any]:
-    counts = {"n_pairs": len(found.pairs), "n_disagreeing": len(found.disagreeing)}
-    return asdict(found) | counts | {"pairs": [asdict(pair) | {"differ": pair.disagreeing} for pair in found.pairs]}
+def _plain(result: "Leaks") -> dict[str, Any]:
+    counts = {"n_pairs": len(result.pairs), "n_disagreeing": len(result.disagreeing)}
+    return asdict(result) | counts | {"pairs": [asdict(pair) | {"differ": pair.disagreeing} for pair in result.pairs]}
 
 
-def _print(found: "Leaks", limit: int) -> None:
+def _print(result: "Leaks", limit: int) -> None:
     from featx.cli import console
 
-    _print_pairs(found, limit)
-    for torn in found.groups:
+    _print_pairs(result, limit)
+    for grouping in result.groups:
         console.say(
-            f"{torn.n_torn} of {torn.n_groups} groups of {torn.name!r} stand in several parts, first {torn.first!r}; "
-            f"if an image tells to whom it belongs, say split.by = {torn.column!r}"
+            f"{grouping.n_torn} of {grouping.n_groups} groups of {grouping.name!r} are in several parts of the split, "
+            f"first {grouping.first!r}; if images of one group resemble each other, set split.by = {grouping.column!r}"
         )
-    if found.n_unseen:
-        console.say(f"{found.n_unseen} images cannot be read any more: they were compared by content alone")
-    if found.n_uncompared:
-        console.say(
-            f"{found.n_uncompared} images are too many to be compared with each other: near copies are not listed"
-        )
-    if found.n_unembedded:
-        console.say(f"{found.n_unembedded} images have lost their cached vector: they were compared by hash alone")
+    if result.n_unseen:
+        console.say(f"{result.n_unseen} images can no longer be read; only their digests were compared")
+    if result.n_uncompared:
+        console.say(f"{result.n_uncompared} images are too many to compare in pairs; near copies are not listed")
+    if result.n_unembedded:
+        console.say(f"{result.n_unembedded} images have no cached vector; only their thumbnail hashes were compared")
 
 
-def _print_pairs(found: "Leaks", limit: int) -> None:
+def _print_pairs(result: "Leaks", limit: int) -> None:
     from featx.cli import console
 
-    if not found.pairs:
+    if not result.pairs:
         console.say("no image has a copy in another part")
         return
-    targets = list(found.pairs[0].labels)
-    # where labels disagree comes first: it is wrong whatever the split
-    order = sorted(found.pairs, key=lambda pair: not pair.disagreeing)
+    targets = list(result.pairs[0].labels)
+    # Pairs whose labels differ come first: one label is wrong whatever the split is.
+    order = sorted(result.pairs, key=lambda pair: not pair.disagreeing)
     rows = [
         (pair.id, pair.part, pair.copy, pair.copy_part, pair.kind, pair.similarity, *_labels(pair, targets))
         for pair in order[:limit]
     ]
     console.table("", ["image", "in", "copy", "in", "kind", "similarity", *targets], rows)
-    if len(found.pairs) > limit:
-        console.say(f"… {len(found.pairs) - limit} more pairs in {found.file}, or by 'featx leaks --all'")
-    n_exact = sum(pair.kind == "exact" for pair in found.pairs)
+    if len(result.pairs) > limit:
+        console.say(f"… {len(result.pairs) - limit} more pairs in {result.file}; 'featx leaks --all' prints them")
+    n_exact = sum(pair.kind == "exact" for pair in result.pairs)
     console.say(
-        f"{len(found.pairs)} pairs ({n_exact} exact, {len(found.pairs) - n_exact} near); images with a copy in another "
-        f"part: {console.counted(found.n_images)}"
+        f"{len(result.pairs)} pairs ({n_exact} exact, {len(result.pairs) - n_exact} near); images with a copy in "
+        f"another part: {console.counted(result.n_images)}"
     )
-    if found.disagreeing:
-        console.say(f"{len(found.disagreeing)} of the pairs have labels that differ (marked !)")
-    sealed = any(None in both for pair in found.pairs for both in pair.labels.values())
-    if sealed and not found.opened:
-        console.say("labels of test rows are sealed and were not compared; '--final' opens them")
+    if result.disagreeing:
+        console.say(f"{len(result.disagreeing)} pairs have different labels (marked !)")
+    sealed = any(None in pair_labels for pair in result.pairs for pair_labels in pair.labels.values())
+    if sealed and not result.opened:
+        console.say("labels of the test split are sealed and were not compared; '--final' opens them")
 
 
 def _labels(pair: "CopyPair", targets: list[str]) -> list[str]:
-    said = []
+    cells = []
     for target in targets:
-        one, other = (SEALED if label is None else label for label in pair.labels[target])
+        label, copy_label = (SEALED if value is None else value for value in pair.labels[target])
         mark = "! " if target in pair.disagreeing else ""
-        said.append(f"{mark}{one}" if one == other else f"{mark}{one} / {other}")
-    return said
+        cells.append(f"{mark}{label}" if label == copy_label else f"{mark}{label} / {copy_label}")
+    return cells

@@ -16,26 +16,26 @@ def show(
     path: Annotated[Path, typer.Argument(help="A recipe, a run folder, or a model inside.")],
     json: JsonOption = False,
 ) -> None:
-    """Print a recipe with all its defaults, or what a finished run says of itself.
+    """Print a recipe with all its defaults, or the description of a finished run.
 
     Examples: featx show featx.toml · featx show runs/featx/svm-class-1a2b3c4d
     """
     from featx.cli.console import as_json, say
     from featx.predictors.models import describe
 
-    found = describe(path)
+    description = describe(path)
     if json:
-        as_json(found)
+        as_json(description)
         return
-    for name, value in found.items():
+    for name, value in description.items():
         say(f"{name} = {value!r}" if isinstance(value, str) else f"{name} = {value}")
 
 
 def backbones(
-    name: Annotated[str | None, typer.Argument(help="List the blocks and layers of this one.")] = None,
+    name: Annotated[str | None, typer.Argument(help="List the blocks and layers of this backbone.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """List the backbones: d of the last layer averaged, input size, parameters, whether weights are at hand.
+    """List the backbones: embedding size, input size, parameters, availability of weights.
 
     Examples: featx backbones · featx backbones resnet50 · featx backbones timm:convnext_tiny
     """
@@ -53,19 +53,19 @@ def backbones(
             columns,
             [(r["name"], r["n_features"], r["size_px"], f"{r['n_parameters']:,}", r["weights"]) for r in rows],
         )
-        say("and any other as torchvision:NAME or timm:NAME; 'featx backbones NAME' lists its blocks and layers")
+        say("other backbones: torchvision:NAME or timm:NAME; 'featx backbones NAME' lists blocks and layers")
         return
-    found = list_layers(name)
+    outline = list_layers(name)
     if json:
-        as_json({"backbone": name, "blocks": found.blocks, "layers": found.layers})
+        as_json({"backbone": name, "blocks": outline.blocks, "layers": outline.layers})
         return
-    cells = [(layer["name"], layer["kind"], layer["shape"], f"{layer['n_parameters']:,}") for layer in found.layers]
+    cells = [(layer["name"], layer["kind"], layer["shape"], f"{layer['n_parameters']:,}") for layer in outline.layers]
     table("", ["layer", "kind", "shape", "parameters"], cells)
-    if not found.blocks:
-        say(f"no blocks: {found.why_none}")
+    if not outline.blocks:
+        say(f"no blocks: {outline.why_none}")
         return
     columns = ["block", "layers", "shape", "parameters", "operations", "share"]
-    table("", columns, [_block_cells(block) for block in found.blocks])
+    table("", columns, [_block_cells(block) for block in outline.blocks])
 
 
 def _block_cells(block: dict[str, Any]) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ def doctor(
     recipe: RecipeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Say what this machine has; with --precision, what each runtime and precision does to the recipe's embeddings.
+    """Describe this machine; with --precision, measure each runtime and precision on the recipe's images.
 
     Examples: featx doctor · featx doctor --precision
     """
@@ -111,13 +111,13 @@ def doctor(
     from featx.cli.progress_bars import watching
 
     with watching() as progress:
-        found = featx.doctor(recipe, precision=precision, progress=progress)
-    console.as_json(_plain(found)) if json else console.diagnosis(found)
+        diagnosis = featx.doctor(recipe, precision=precision, progress=progress)
+    console.as_json(_plain(diagnosis)) if json else console.diagnosis(diagnosis)
 
 
-def _plain(found: "Diagnosis") -> dict[str, Any]:
-    checkups = [vars(one) | {"drift": one.drift.model_dump()} for one in found.checkups]
-    return {"machine": dict(found.machine), "n_images": found.n_images, "checkups": checkups}
+def _plain(diagnosis: "Diagnosis") -> dict[str, Any]:
+    checkups = [vars(check) | {"drift": check.drift.model_dump()} for check in diagnosis.checkups]
+    return {"machine": dict(diagnosis.machine), "n_images": diagnosis.n_images, "checkups": checkups}
 
 
 def _first_line(text: str | None) -> str:

@@ -34,21 +34,24 @@ def fit(
     recipe: RecipeOption = None,
     target: TargetOption = None,
     embedding: Annotated[
-        str | None, typer.Option(help="One extracted embedding.", show_default="all, side by side")
+        str | None, typer.Option(help="Use only this extracted embedding.", show_default="all, concatenated")
     ] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="Settings to try.", show_default="the recipe's")] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Number of trials of the search.", show_default="the recipe's")
+    ] = None,
     timeout: Annotated[
-        float | None, typer.Option(min=0.001, help="Seconds after which no new trial starts.", show_default="none")
+        float | None, typer.Option(min=0.001, help="Seconds after which no new trial is started.", show_default="none")
     ] = None,
     nested: Annotated[
-        int | None, typer.Option(min=0, help="Folds that score the whole search from outside.", show_default="none")
+        int | None,
+        typer.Option(min=0, help="Outer folds of nested cross-validation of the whole search.", show_default="none"),
     ] = None,
     force: ForceOption = False,
     scheduler: SchedulerOption = None,
     workers_local: LocalOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Tune and fit heads on cached embeddings; each becomes a run folder.
+    """Tune and fit heads on cached embeddings; each is saved as a run folder.
 
     Examples: featx fit · featx fit --head xgboost --trials 30 · featx fit --head svm --head logreg ·
     featx fit --workers-local 4
@@ -86,7 +89,7 @@ def fit(
 
 
 def _merit(run: "FitResult") -> float:
-    """Return the score that runs are compared by, greater for better."""
+    """Return the score used to compare runs; greater is better."""
     value = run.oof_score if run.val_score is None else run.val_score
     return -value if run.score == "mae" else value
 
@@ -103,21 +106,24 @@ def finetune(
     lr: Annotated[
         list[float] | None, typer.Option("--lr", help="Learning rate (repeatable).", show_default="the recipe's")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Of each run.", show_default="the recipe's")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each run.", show_default="the recipe's")] = None,
     backbone: Annotated[
-        list[str] | None, typer.Option("--backbone", help="(repeatable)", show_default="the recipe's")
+        list[str] | None,
+        typer.Option("--backbone", help="Backbone to fine-tune (repeatable).", show_default="the recipe's"),
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Search the grid with so many runs.", show_default="the recipe's")
+        int | None, typer.Option(min=1, help="Search the grid with this number of runs.", show_default="the recipe's")
     ] = None,
     recipe: RecipeOption = None,
     target: TargetOption = None,
     device: DeviceOption = None,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write its logs into the run folders.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard logs to the run folders.")
+    ] = False,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Train networks from their frozen layers' boundary on; each becomes a run folder.
+    """Fine-tune networks above their frozen layers; each is saved as a run folder.
 
     Examples: featx finetune · featx finetune --strategy head --strategy last-block --lr 1e-3 --lr 1e-4
     """
@@ -126,17 +132,17 @@ def finetune(
     from featx.cli.progress_bars import watching
     from featx.specs.recipe import load_recipe
 
-    read = load_recipe(recipe)
+    loaded = load_recipe(recipe)
     with watching() as progress:
         runs = featx.finetune(
-            read,
+            loaded,
             strategies=strategy or (),
             lrs=lr or (),
             epochs=epochs,
             backbones=backbone or (),
             trials=trials,
             target=target,
-            engine=read.engine(device=device),
+            engine=loaded.engine(device=device),
             force=force,
             tensorboard=tensorboard,
             progress=progress,
@@ -155,14 +161,14 @@ def ensemble(
     ] = None,
     members: Annotated[
         list[str] | None,
-        typer.Option("--members", help="Runs, or how their names begin (repeatable).", show_default="all"),
+        typer.Option("--members", help="Runs, or the beginnings of their names (repeatable).", show_default="all"),
     ] = None,
     recipe: RecipeOption = None,
     target: TargetOption = None,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Vote over all finished runs of the recipe.
+    """Build ensembles of all finished runs of the recipe.
 
     Examples: featx ensemble · featx ensemble --method stacking --members svm --members xgboost
     """
@@ -179,9 +185,13 @@ def ensemble(
 
 
 def evaluate(
-    final: Annotated[bool, typer.Option("--final", help="Open the sealed test split; the look is logged.")] = False,
-    per_class: Annotated[bool, typer.Option("--per-class", help="Precision, recall and F1 of each class too.")] = False,
-    groups: Annotated[bool, typer.Option("--groups", help="The chosen run's scores of each group too.")] = False,
+    final: Annotated[bool, typer.Option("--final", help="Open the sealed test split; this is logged.")] = False,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="Also print precision, recall and F1 of each class.")
+    ] = False,
+    groups: Annotated[
+        bool, typer.Option("--groups", help="Also print the scores of the chosen run in each group.")
+    ] = False,
     coverage: CoverageOption = None,
     abstain_below: AbstainOption = None,
     who: WhoOption = None,
@@ -189,7 +199,7 @@ def evaluate(
     target: TargetOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Score all runs on the same rows.
+    """Compare all runs on the same rows.
 
     Examples: featx evaluate · featx evaluate --per-class --groups · featx evaluate --abstain-below 0.9 ·
     featx evaluate --final
@@ -199,7 +209,7 @@ def evaluate(
     from featx.cli.progress_bars import watching
 
     with watching() as progress:
-        found = featx.evaluate(
+        evaluations = featx.evaluate(
             recipe,
             target=target,
             final=final,
@@ -208,14 +218,16 @@ def evaluate(
             who=who,
             progress=progress,
         )
-    console.as_json(_evaluations(found)) if json else run_table.evaluations(found, per_class, groups)
+    console.as_json(_evaluations(evaluations)) if json else run_table.evaluations(evaluations, per_class, groups)
 
 
-def _evaluations(found: "list[Evaluation]") -> dict[str, Any]:
-    """Flatten the scores into their rows; the first target's chosen run stands on top."""
-    targets = [asdict(one) for one in found]
-    for one in targets:
-        one["rows"] = [{**row["scores"], **{k: v for k, v in row.items() if k != "scores"}} for row in one["rows"]]
+def _evaluations(evaluations: "list[Evaluation]") -> dict[str, Any]:
+    """Return evaluations as one JSON object: scores are fields of their rows, the first target's chosen run on top."""
+    targets = [asdict(target) for target in evaluations]
+    for target in targets:
+        target["rows"] = [
+            {**row["scores"], **{k: v for k, v in row.items() if k != "scores"}} for row in target["rows"]
+        ]
     first = targets[0]
     score = "mae" if first["kind"] == "numbers" else "accuracy"
     best = next(row[score] for row in first["rows"] if row["run"] == first["chosen"])
@@ -238,16 +250,17 @@ def report(recipe: RecipeOption = None, json: JsonOption = False) -> None:
 def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     run: Annotated[
-        list[str] | None, typer.Option("--run", help="Runs, or how their names begin (repeatable).", show_default="all")
+        list[str] | None,
+        typer.Option("--run", help="Runs, or the beginnings of their names (repeatable).", show_default="all"),
     ] = None,
     coverage: CoverageOption = None,
     abstain_below: AbstainOption = None,
     recipe: RecipeOption = None,
     device: DeviceOption = None,
-    csv: Annotated[Path | None, typer.Option(help="Write the answers to this file too.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write the predictions to this CSV file.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Print every run's answer for every image.
+    """Print the prediction of each run for each image.
 
     Examples: featx predict new.png · featx predict *.png --run weighted --csv answers.csv ·
     featx predict *.png --abstain-below 0.8 --coverage 0.9
@@ -257,23 +270,23 @@ def predict(
     from featx.errors import ReadError
     from featx.text.escaping import escaped
 
-    found = featx.predict(images, recipe, runs=run or (), device=device or "auto")
+    predictions = featx.predict(images, recipe, runs=run or (), device=device or "auto")
     if abstain_below is not None:
-        found = {name: answers.abstaining(abstain_below) for name, answers in found.items()}
-    rows = [row for name, answers in found.items() for row in answers.rows(name, coverage)]
+        predictions = {name: prediction.abstaining(abstain_below) for name, prediction in predictions.items()}
+    rows = [row for name, prediction in predictions.items() for row in prediction.rows(name, coverage)]
     if csv is not None:
         import pandas as pd
 
         from featx.files.spreadsheets import write_csv
 
         write_csv(csv, pd.DataFrame(rows))
-    first = next(iter(found.values()))
+    first = next(iter(predictions.values()))
     unreadable = first.unreadable
-    warnings = list(dict.fromkeys(warning for answers in found.values() for warning in answers.warnings))
+    warnings = list(dict.fromkeys(warning for prediction in predictions.values() for warning in prediction.warnings))
     for warning in warnings:
         typer.echo(escaped(f"warning: {warning}"), err=True)
     console.as_json({"answers": rows, "unreadable": unreadable, "warnings": warnings}) if json else console.predictions(
-        found, coverage
+        predictions, coverage
     )
     if unreadable:
         named = "; ".join(f"{image!r} {reason}" for image, reason in unreadable.items())
@@ -281,13 +294,13 @@ def predict(
 
 
 def export(
-    run: Annotated[str, typer.Argument(help="A run, or how its name begins.")],
+    run: Annotated[str, typer.Argument(help="A run, or the beginning of its name.")],
     file_format: Annotated[str, typer.Option("--format", help="onnx, skops or joblib.")] = "onnx",
     out: Annotated[Path, typer.Option("-o", "--out", help="The folder to write to.")] = Path(),
     recipe: RecipeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write a run for other software, with a passport beside it.
+    """Write a run for other software, with an export card beside it.
 
     Examples: featx export xgboost · featx export logreg --format skops --out models/
     """
@@ -305,7 +318,7 @@ def run(
     final: Annotated[bool, typer.Option("--final", help="Open the sealed test split at the end.")] = False,
     repeats: Annotated[
         int,
-        typer.Option(min=0, help="Make all runs again over so many other cuts of train and val.", show_default="none"),
+        typer.Option(min=0, help="Repeat all runs on this number of other train/val splits.", show_default="none"),
     ] = 0,
     who: WhoOption = None,
     device: DeviceOption = None,
@@ -313,7 +326,7 @@ def run(
     workers_local: LocalOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Run all stages of a recipe; what is done already is skipped.
+    """Run all stages of a recipe; finished stages are skipped.
 
     Examples: featx run pipelines/solar_cells.toml --final · featx run pipelines/solar_cells.toml --repeats 10
     """
@@ -323,7 +336,7 @@ def run(
     from featx.specs.recipe import load_recipe
     from featx.workflow.run import stages
 
-    read, cluster = load_recipe(recipe), cluster_of(scheduler, workers_local)
+    loaded, cluster = load_recipe(recipe), cluster_of(scheduler, workers_local)
     printers: dict[str, Callable[[Any], None]] = {
         "extract": console.extraction,
         "fit": console.fits,
@@ -335,14 +348,14 @@ def run(
         "report": lambda path: console.say(str(path)),
     }
     with watching() as progress:
-        done = []
-        engine = read.engine(device=device)
-        every = stages(read, final=final, repeats=repeats, engine=engine, cluster=cluster, who=who, progress=progress)
-        for stage, result in every:
-            done.append({"stage": stage, "result": console.plain(result)})
+        finished_stages = []
+        engine = loaded.engine(device=device)
+        steps = stages(loaded, final=final, repeats=repeats, engine=engine, cluster=cluster, who=who, progress=progress)
+        for stage, result in steps:
+            finished_stages.append({"stage": stage, "result": console.plain(result)})
             if not json:
                 console.say()
                 console.say(f"── featx {stage}")
                 printers[stage](result)
     if json:
-        console.as_json({"stages": done})
+        console.as_json({"stages": finished_stages})

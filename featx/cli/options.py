@@ -12,36 +12,34 @@ RecipeOption = Annotated[
     Path | None,
     typer.Option("-r", "--recipe", help="The recipe; by default $FEATX_RECIPE, else ./featx.toml.", show_default=False),
 ]
-TargetOption = Annotated[str | None, typer.Option("--target", help="One of the recipe's targets.", show_default="all")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Make again what is there.")]
+TargetOption = Annotated[str | None, typer.Option("--target", help="A target of the recipe.", show_default="all")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Run again even if there is a result.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", show_default="the recipe's, else auto")
 ]
 WhoOption = Annotated[
     str | None,
-    typer.Option("--who", metavar="NAME", help="Logged with --final.", show_default="a hash of the login name"),
+    typer.Option("--who", metavar="NAME", help="Name to log with --final.", show_default="a hash of the login name"),
 ]
 CoverageOption = Annotated[
     float | None,
-    typer.Option(
-        "--coverage", help="Sets or intervals that hold the truth with this probability.", show_default="none"
-    ),
+    typer.Option("--coverage", help="Print prediction sets or intervals with this coverage.", show_default="none"),
 ]
 AbstainOption = Annotated[
     float | None,
-    typer.Option("--abstain-below", help="Say nothing where the probability is lower.", show_default="never"),
+    typer.Option("--abstain-below", help="Abstain if the highest probability is lower.", show_default="never"),
 ]
 SchedulerOption = Annotated[
     str | None,
     typer.Option(
-        "--scheduler", metavar="tcp://HOST:PORT", help="Share the work with a Dask cluster.", show_default="no"
+        "--scheduler", metavar="tcp://HOST:PORT", help="Distribute the work to a Dask cluster.", show_default="no"
     ),
 ]
 LocalOption = Annotated[
     int | None,
     typer.Option(
-        "--workers-local", min=1, metavar="N", help="Share the work with N processes here.", show_default="no"
+        "--workers-local", min=1, metavar="N", help="Distribute the work to N local processes.", show_default="no"
     ),
 ]
 

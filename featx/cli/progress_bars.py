@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar a stage, with rate and time left."""
+"""Progress on standard error: one bar for each stage, with rate and remaining time."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -23,17 +23,19 @@ from featx.cli.text import as_text
 from featx.progress import ProgressCallback
 from featx.text.escaping import escaped
 
-NOTE = "note"  # the stage of what is said once
-NEWS_END = " · "  # between news and what stands beside the bar
-NEWS_SHOWN = 8
+# The name of the stage under which a message is printed once, without a bar.
+NOTE = "note"
+# Separates the news of a search from the text beside its bar.
+NEWS_END = " · "
+N_NEWS_SHOWN = 8
 REFRESHED_PER_S = 8
 
 
 class RateColumn(ProgressColumn):
-    """Steps a second, or seconds a step where they are slow."""
+    """A column with steps per second, or seconds per step if a step takes longer than a second."""
 
     def render(self, task: Task) -> Text:
-        """See rich."""
+        """Return the rate of a task as text."""
         speed = task.finished_speed or task.speed
         if not speed:
             return Text("–")
@@ -41,12 +43,12 @@ class RateColumn(ProgressColumn):
 
 
 class Screen:
-    """What is seen while work goes on: a bar a stage, and below them the latest news of a search.
+    """The progress display: one bar for each stage, and below them the latest news of a search.
 
     Parameters
     ----------
     console
-        Where it is no terminal, there are bars only.
+        The console to draw on. News are shown on a terminal only.
     """
 
     def __init__(self, console: Console) -> None:
@@ -62,17 +64,17 @@ class Screen:
         )
         self._bars = Progress(*columns, console=console)
         self._stages: dict[str, TaskID] = {}
-        self._news: deque[tuple[str, str]] | None = deque(maxlen=NEWS_SHOWN) if console.is_terminal else None
+        self._news: deque[tuple[str, str]] | None = deque(maxlen=N_NEWS_SHOWN) if console.is_terminal else None
 
     def __rich__(self) -> Group:
-        """Draw all of it."""
+        """Return the bars and the news as one renderable."""
         drawn = Table(box=None, pad_edge=False, show_header=False, style="dim")
         for line in self._news or ():
             drawn.add_row(*map(as_text, line))
         return Group(self._bars, drawn) if self._news else Group(self._bars)
 
     def progress(self, stage: str, done: int, total: int, note: str = "") -> None:
-        """See `featx.progress.ProgressCallback`; of a note in two parts, the first is news."""
+        """Update the bar of a stage (a `featx.progress.ProgressCallback`); the first part of a note is news."""
         if stage == NOTE:
             self._bars.console.print(as_text(note))
             return
@@ -86,7 +88,7 @@ class Screen:
 
 @contextmanager
 def watching() -> Iterator[ProgressCallback]:
-    """Show what is told to the yielded progress until the block ends."""
+    """Display the progress that the yielded callback receives until the block ends."""
     console = Console(stderr=True)
     if not console.is_terminal:
         console = Console(stderr=True, width=120)
@@ -96,4 +98,5 @@ def watching() -> Iterator[ProgressCallback]:
             yield screen.progress
     finally:
         if not console.is_interactive:
-            console.print()  # else what follows would stand on the last bar's line
+            # Without this the next output would be on the line of the last bar.
+            console.print()

@@ -1,4 +1,4 @@
-"""What ``featx run --repeats`` prints."""
+"""The table that ``featx run --repeats`` prints."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from featx.workflow.repeats import Repeats
 
 
-def repeated(found: "Sequence[Repeats]") -> None:
-    """Print how runs did over other cuts of train and val, one table a target."""
-    for one in found:
-        metric = console.SHORT.get(one.metric, one.metric.replace("_", " "))
+def repeated(targets: "Sequence[Repeats]") -> None:
+    """Print the scores of runs over repeated train/val splits, one table per target."""
+    for target in targets:
+        metric = console.SHORT.get(target.metric, target.metric.replace("_", " "))
         rows = [
             (("* " if number == 0 else "  ") + row.run, row.mean, row.sd, row.difference, row.p)
-            for number, row in enumerate(one.rows)
+            for number, row in enumerate(target.rows)
         ]
-        title = f"{one.target}: {one.n_repeats} cuts of train and val (n {one.n_train:.0f} and {one.n_val:.0f})"
+        title = f"{target.target}: {target.n_repeats} train/val splits (n {target.n_train:.0f} and {target.n_val:.0f})"
         columns = ["  run", f"val {metric}, mean", "sd", "difference", "p"]
         console.table(title, columns, rows)
-        console.say("* best mean; p that a run is its equal, by the corrected resampled t-test, Holm-corrected")
+        console.say("* best mean score; p: corrected resampled t-test against it, Holm-corrected")

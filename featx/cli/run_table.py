@@ -1,4 +1,4 @@
-"""Runs beside the best of them, as people read it."""
+"""The tables of an evaluation: all runs beside the chosen one, and groups."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -9,54 +9,59 @@ if TYPE_CHECKING:
     from featx.evaluation.evaluate import Evaluation, RunEvaluation
     from featx.evaluation.group_scores import Group, Grouping
 
-LEAST_P = 0.001  # that is written out
+# Smaller p-values are written as "<0.001".
+MIN_P_SHOWN = 0.001
 
 
-def evaluations(found: "Sequence[Evaluation]", with_classes: bool = False, with_groups: bool = False) -> None:
-    """Print all runs, one table a target."""
-    for one in found:
-        evaluation(one, with_classes)
-        for_whom(one, with_groups)
+def evaluations(results: "Sequence[Evaluation]", with_classes: bool = False, with_groups: bool = False) -> None:
+    """Print all runs, one table per target."""
+    for result in results:
+        evaluation(result, with_classes)
+        for_whom(result, with_groups)
 
 
-def evaluation(found: "Evaluation", with_classes: bool) -> None:
+def evaluation(result: "Evaluation", with_classes: bool) -> None:
     """Print all runs of one target."""
-    standings(found, f"{found.target} on {found.part} (n {int(found.rows[0].scores['n'])})")
-    names = found.scores
+    standings(result, f"{result.target} on {result.part} (n {int(result.rows[0].scores['n'])})")
+    names = result.scores
     titles = [console.SHORT.get(name, name.replace("_", " ")) for name in names]
     rows = [
-        (("* " if row.run == found.chosen else "  ") + row.run, *(row.scores[name] for name in names))
-        for row in found.rows
+        (("* " if row.run == result.chosen else "  ") + row.run, *(row.scores[name] for name in names))
+        for row in result.rows
     ]
     console.table("", ["  all scores", *titles], rows)
-    looks = f"; the test split has been opened {found.n_looks} times" if found.n_looks else "; the test split is sealed"
-    console.say(f"* chosen by {found.chosen_by.replace('_', ' ')}{looks.replace('1 times', 'once')}")
-    for warning in found.warnings:
+    test_state = (
+        f"; the test split has been opened {result.n_looks} times" if result.n_looks else "; the test split is sealed"
+    )
+    console.say(f"* chosen by {result.chosen_by.replace('_', ' ')}{test_state.replace('1 times', 'once')}")
+    for warning in result.warnings:
         console.say(f"warning: {warning}")
     if with_classes:
-        for row in found.rows:
+        for row in result.rows:
             lines = [(c["class"], c["precision"], c["recall"], c["f1"], c["n"]) for c in row.per_class]
             console.say()
             console.table(row.run, ["class", "P", "R", "F1", "n"], lines)
 
 
-def standings(found: "Evaluation", title: str) -> None:
-    """Print each run with its score, its difference to the chosen one, and its cost; then what follows from them."""
-    name = console.SHORT.get(found.compared, found.score.replace("_", " "))
+def standings(result: "Evaluation", title: str) -> None:
+    """Print each run with its score, its difference to the chosen one and its cost, then the verdict."""
+    name = console.SHORT.get(result.compared, result.score.replace("_", " "))
     columns = ["  run", f"{name} (95 %)", "to the chosen (95 %)", "p", "fit s", "images/s", "MB", ""]
-    console.table(title, columns, [_line(row, found) for row in found.rows])
-    console.say(f"  p: {found.test}, of each comparison alone; equivalent: within a margin of {found.margin:.2g}")
-    console.say(f"  {found.verdict}")
-    if found.test_evidence:
-        console.say(f"  test split: {found.test_evidence}")
+    console.table(title, columns, [_line(row, result) for row in result.rows])
+    console.say(
+        f"  p: {result.test}, not corrected for several comparisons; equivalent: within a margin of {result.margin:.2g}"
+    )
+    console.say(f"  {result.verdict}")
+    if result.test_evidence:
+        console.say(f"  test split: {result.test_evidence}")
 
 
-def _line(row: "RunEvaluation", found: "Evaluation") -> tuple[str | None, ...]:
-    value = row.scores.get(found.compared)
-    marks = relation_marks(row, found)
+def _line(row: "RunEvaluation", result: "Evaluation") -> tuple[str | None, ...]:
+    value = row.scores.get(result.compared)
+    marks = relation_marks(row, result)
     return (
-        ("* " if row.run == found.chosen else "  ") + row.run,
-        None if value is None else f"{console.cell(value)} ({span(row.intervals.get(found.compared))})",
+        ("* " if row.run == result.chosen else "  ") + row.run,
+        None if value is None else f"{console.cell(value)} ({span(row.intervals.get(result.compared))})",
         None
         if row.difference is None
         else f"{row.difference:+.4f} ({span((row.difference_low, row.difference_high))})",
@@ -68,30 +73,30 @@ def _line(row: "RunEvaluation", found: "Evaluation") -> tuple[str | None, ...]:
     )
 
 
-def relation_marks(row: "RunEvaluation", found: "Evaluation") -> list[str]:
-    """Return how a run relates to the chosen one, whether it is recommended, and the warnings of its training."""
+def relation_marks(row: "RunEvaluation", result: "Evaluation") -> list[str]:
+    """Return the relation of a run to the chosen one, whether it is recommended, and its training warnings."""
     relation = [] if row.relation in {"reference", "too few rows", ""} else [row.relation]
-    return [*(["recommended"] if row.run == found.recommended else []), *relation, *row.marks]
+    return [*(["recommended"] if row.run == result.recommended else []), *relation, *row.marks]
 
 
-def for_whom(found: "Evaluation", with_groups: bool) -> None:
-    """Say how far the groups of each grouping lie apart; with their scores where asked for."""
+def for_whom(result: "Evaluation", with_groups: bool) -> None:
+    """Print how much scores differ between groups, and on request the scores of each group."""
     from featx.evaluation.group_scores import bias_text
 
-    if found.groupings:
-        console.say(f"for whom, {found.chosen}:")
-    for one in found.groupings:
-        console.say(f"  {bias_text(one)}")
+    if result.groupings:
+        console.say(f"groups, {result.chosen}:")
+    for grouping in result.groupings:
+        console.say(f"  {bias_text(grouping)}")
         if with_groups:
-            _groups(one)
+            _groups(grouping)
 
 
-def _groups(found: "Grouping") -> None:
-    name = console.SHORT.get(found.score, found.score)
+def _groups(grouping: "Grouping") -> None:
+    name = console.SHORT.get(grouping.score, grouping.score)
     columns = ["  group", "n", f"{name} (95 %)", "p", "own threshold", f"{name} by it", ""]
-    console.table("", columns, [_group_line(group, found.score) for group in found.groups])
-    left_out = [f"{found.n_missing} rows have no value"] if found.n_missing else []
-    left_out += [f"{found.n_hidden} small groups are left out"] if found.n_hidden else []
+    console.table("", columns, [_group_line(group, grouping.score) for group in grouping.groups])
+    left_out = [f"{grouping.n_missing} rows have no value"] if grouping.n_missing else []
+    left_out += [f"{grouping.n_hidden} small groups are not shown"] if grouping.n_hidden else []
     if left_out:
         console.say(f"  {'; '.join(left_out)}")
 
@@ -110,12 +115,12 @@ def _group_line(group: "Group", score: str) -> tuple[object, ...]:
 
 
 def written_p(p: float) -> str:
-    """Write a p-value, small ones as what they are below."""
-    return f"{p:.2g}" if p >= LEAST_P else f"<{LEAST_P:g}"
+    """Return a p-value as text."""
+    return f"{p:.2g}" if p >= MIN_P_SHOWN else f"<{MIN_P_SHOWN:g}"
 
 
 def span(edges: Sequence[float | None] | None) -> str:
-    """Write an interval; a dash for what there is not."""
+    """Return an interval as text, a dash if there is none."""
     if not edges or None in edges:
         return "–"
     return " … ".join(f"{edge:.3f}" for edge in edges if edge is not None)
