@@ -138,7 +138,8 @@ def extraction(result: "Extraction") -> None:
 
     say(
         f"{result.n_found} files: {result.n_embedded} embedded, {result.n_cached} cached, "
-        f"{result.n_duplicate} duplicate, {result.n_unreadable} unreadable, {result.n_missing} missing, {result.n_ignored} ignored"
+        f"{result.n_duplicate} duplicate, {result.n_unreadable} unreadable, {result.n_missing} missing, "
+        f"{result.n_ignored} ignored"
     )
     for rule, n in list(result.ignored.items())[:N_FAILURES_SHOWN]:
         say(f"  ignored: {n} × {rule}")

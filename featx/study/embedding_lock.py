@@ -11,23 +11,20 @@ from featx.specs.embedding import EmbeddingSpec, ResolvedEmbedding
 
 # The files that record the resolved embeddings of heads, and those of fine-tuned networks.
 EMBEDDINGS = "embeddings.lock.json"
-
-
 BOUNDARIES = "boundaries.lock.json"
 
 
 class LockedEmbedding(ResolvedEmbedding):
-    """What one request was resolved to when it was last extracted.
+    """The resolved spec of one requested embedding at its last extraction.
 
     Attributes
     ----------
     weights_file
-        Path, size in bytes and mtime in ns of the weights; None for random ones. While it holds, `spec` does.
+        Path, size in bytes and mtime in ns of the weights, None for random weights. `spec` is valid while these are.
     drift
-        How far a reduced precision was found from fp32 (`featx.embeddings.precision.Drift`).
+        The measured deviation of a reduced precision from fp32 (fields of `featx.embeddings.drift.Drift`).
     reason
-        What its precision was decided on (`featx.embeddings.runtime_selection.RuntimeSelector.reason`). `spec` holds as
-        long as this does.
+        The inputs of the choice of precision (`RuntimeSelector.reason`). `spec` is valid while these are unchanged.
     """
 
     weights_file: tuple[str, int, int] | None
@@ -36,7 +33,7 @@ class LockedEmbedding(ResolvedEmbedding):
 
     @property
     def holds(self) -> bool:
-        """Whether the weights still lie there, and what the spec says is still how featx does it."""
+        """Whether the weights are unchanged and this version of featx computes the same embedding."""
         current = EmbeddingSpec.model_fields
         if any(getattr(self.spec, name) != current[name].default for name in ("decode", "format")):
             return False
@@ -44,18 +41,19 @@ class LockedEmbedding(ResolvedEmbedding):
 
 
 class EmbeddingLock(BaseModel):
-    """The content of the files that name what embeddings were resolved to."""
+    """The content of a lock file."""
 
     embeddings: list[dict[str, Any]]
 
 
 def read_locked(folder: Path) -> tuple[LockedEmbedding, ...]:
-    """Return what the embeddings of a study's last extraction were resolved to; empty before the first."""
+    """Return the resolved specs of the last extraction in a study's folder; empty before the first one."""
     path = folder / EMBEDDINGS
     if not path.is_file():
         return ()
     locked = read_sealed(path, "run 'featx extract' again", EmbeddingLock).embeddings
     try:
         return tuple(map(LockedEmbedding.model_validate, locked))
-    except ValidationError:  # written by another version: the next extraction writes it anew
+    except ValidationError:
+        # Another version wrote the file; the next extraction replaces it.
         return ()

@@ -32,7 +32,7 @@ class ExtractedData:
 
     @property
     def cache(self) -> CachePlace:
-        """Where embeddings are kept."""
+        """The place of the cache: ``$FEATX_CACHE``, the recipe's, or ``cache``."""
         stores = self._place("FEATX_CACHE", self.recipe.paths.cache) or FOLDER
         return cache_at(stores, self._place("FEATX_NOTES", self.recipe.paths.notes))
 
@@ -40,7 +40,8 @@ class ExtractedData:
     def folder(self) -> Path:
         """The recipe's folder under ``runs/``."""
         runs = runs_folder(self._place("FEATX_RUNS", self.recipe.paths.runs))
-        return runs.joinpath(*map(file_name, self.recipe.name.split("/")))  # repeats lie below their recipe's folder
+        # The folders of repeats are inside their recipe's folder.
+        return runs.joinpath(*map(file_name, self.recipe.name.split("/")))
 
     def _place(self, variable: str, written: str | None) -> str | None:
         if variable in os.environ:
@@ -53,23 +54,24 @@ class ExtractedData:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """All images as the last extraction found them, their labels left out."""
+        """All images of the last extraction, without labels."""
         whole = self._labelled
         return Manifest(whole.ids, whole.uris, whole.labels[[]], whole.digests)
 
     @cached_property
     def _labelled(self) -> Manifest:
-        now, then = self.labels_state(), read_sealed(self._made("source.json"), self._extract_again())
-        if now != then:
-            only_chosen = now == {**then, "chosen": now["chosen"]}
-            what = "choice of images ('keep', 'balance')" if only_chosen else "[data] or its label file"
-            raise IncompleteError(f"the recipe's {what} changed after the last extraction; {self._extract_first()}")
+        current_state = self.labels_state()
+        recorded_state = read_sealed(self._made("source.json"), self._extract_again())
+        if current_state != recorded_state:
+            only_chosen = current_state == {**recorded_state, "chosen": current_state["chosen"]}
+            changed = "selection of images ('keep', 'balance')" if only_chosen else "[data] or its label file"
+            raise IncompleteError(f"the recipe's {changed} changed after the last extraction; {self._extract_first()}")
         frame = self._table("manifest.parquet")
         frame["uri"] = [with_secrets(uri, self.recipe.data.source) for uri in frame["uri"]]
         return Manifest.from_frame(frame)
 
     def _table(self, name: str) -> pd.DataFrame:
-        """Return a table that extract left (`featx.study.extraction_tables.TABLES`)."""
+        """Return one of the tables in `featx.study.extraction_tables.TABLES`."""
         for file in (name, EXTRACTION):
             self._made(file)
         return read_extracted(self.folder, name)
@@ -84,16 +86,16 @@ class ExtractedData:
 
     @cached_property
     def outcomes(self) -> pd.DataFrame:
-        """What became of each image: columns id, outcome, reason."""
+        """The outcome of each image: columns id, outcome, reason."""
         return self._table("outcomes.parquet")
 
     @cached_property
     def locked(self) -> tuple[LockedEmbedding, ...]:
-        """What the embeddings of the last extraction were resolved to; empty before the first."""
+        """The resolved specs of the last extraction; empty before the first one."""
         return read_locked(self.folder)
 
     def readable(self) -> set[str]:
-        """Return the digests of images that the last extraction found readable; none before the first."""
+        """Return the digests of images that the last extraction could read; empty before the first one."""
         if not all((self.folder / name).is_file() for name in ("manifest.parquet", "outcomes.parquet")):
             return set()
         outcomes = self._table("outcomes.parquet")
@@ -102,7 +104,7 @@ class ExtractedData:
         return {digest for name, digest in zip(whole.ids, whole.digests, strict=True) if name in good and digest}
 
     def labels_state(self) -> dict[str, Any]:
-        """Return what tells whether the source's labels, and the images chosen, are those of the last extraction."""
+        """Return the state of the labels and the selection of images; a change requires a new extraction."""
         data, targets = self.recipe.data, self.recipe.targets
         return {
             "data": masked_values(data.identity()),
@@ -116,11 +118,11 @@ class ExtractedData:
         }
 
     def split_state(self) -> dict[str, Any]:
-        """Return what the split was made by."""
+        """Return the settings of the split."""
         return self.recipe.split.identity()
 
     def damaged_extraction(self) -> list[Path]:
-        """Return the files of the last extraction that are not as it wrote them, or that another version wrote."""
+        """Return the files of the last extraction that were changed, or written by another version."""
         return damaged_files(self.folder, ("source.json", "split.json", EMBEDDINGS))
 
     def _extract_first(self) -> str:

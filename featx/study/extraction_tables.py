@@ -1,7 +1,7 @@
-"""The tables that ``featx extract`` leaves, and their checksums, which it writes last.
+"""The tables that ``featx extract`` writes, and their checksums, which it writes last.
 
-An extraction that is killed between two of its files leaves tables that do not match the checksums: whoever reads them
-is told to extract again, which writes all of them anew.
+If an extraction is killed between two files, the tables do not match the checksums. Reading them then raises an error
+that asks for another extraction, which writes all tables again.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,22 +14,23 @@ from featx.errors import IncompleteError
 from featx.files.atomic import read_table, sha256_of
 from featx.files.seals import read_sealed, write_sealed
 
-# Each table with the columns that it has at least.
+# The required columns of each table.
 TABLES = {
     "manifest.parquet": ("id", "uri", "digest"),
     "split.parquet": ("id", "part"),
     "outcomes.parquet": ("id", "outcome", "reason"),
 }
-EXTRACTION = "extraction.json"  # name → SHA-256 of each of the tables, sealed
+# The sealed file with the SHA-256 of each table.
+EXTRACTION = "extraction.json"
 
 
 def read_extracted(folder: Path, name: str) -> pd.DataFrame:
-    """Return one of `TABLES` out of a study's folder.
+    """Return one of `TABLES` from a study's folder.
 
     Raises
     ------
     IncompleteError
-        It is not the one with which the last extraction ended.
+        The table does not match the checksums of the last extraction.
     """
     remedy = "run 'featx extract' again"
     checksums = read_sealed(folder / EXTRACTION, remedy)
@@ -39,19 +40,19 @@ def read_extracted(folder: Path, name: str) -> pd.DataFrame:
 
 
 def seal_extraction(folder: Path) -> None:
-    """Write the checksums of an extraction's tables: its last step, so that an interrupted one is noticed."""
+    """Write the checksums of an extraction's tables; as the last step, this reveals interrupted extractions."""
     write_sealed(folder / EXTRACTION, {name: sha256_of(folder / name) for name in TABLES})
 
 
 def damaged_files(folder: Path, sealed_names: Sequence[str]) -> list[Path]:
-    """Return the files of an extraction that are there and are not as they were written.
+    """Return the files of an extraction that exist and do not match their checksums.
 
     Parameters
     ----------
     folder
         The study's folder.
     sealed_names
-        The sealed files that belong to it beside the tables and their checksums.
+        Names of the other sealed files of the extraction.
     """
     reads: dict[str, Callable[[], object]] = {
         name: partial(read_sealed, folder / name) for name in (*sealed_names, EXTRACTION)

@@ -16,23 +16,23 @@ def store_path(cache: CachePlace, spec: EmbeddingSpec) -> str:
 
 
 def cache_place(written: str | Path | None = None) -> CachePlace:
-    """Return where embeddings are kept: what is named, else ``$FEATX_CACHE``, else ``cache``; ``$FEATX_NOTES`` as well.
+    """Return the place of the cache: the one named, else ``$FEATX_CACHE``, else ``cache``.
 
     Raises
     ------
     DataError
-        what is named was a URL once, and became a `Path`.
+        The place is a URL that was converted to a `Path`.
     """
     return cache_at(written or os.environ.get("FEATX_CACHE") or FOLDER, os.environ.get("FEATX_NOTES"))
 
 
 def runs_folder(written: str | Path | None = None) -> Path:
-    """Return the folder of recipes' folders: the one that is named, else ``$FEATX_RUNS``, else ``runs``.
+    """Return the folder that holds one folder per recipe: the one named, else ``$FEATX_RUNS``, else ``runs``.
 
     Raises
     ------
     DataError
-        it is a URL.
+        The folder is a URL.
     """
     place = str(written or os.environ.get("FEATX_RUNS") or "runs")
     if is_url(place):

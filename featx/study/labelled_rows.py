@@ -33,64 +33,66 @@ class LabelledRows(ExtractedData):
     """Ids, labels, groups and copies of the images of a study; labels of the test split stay sealed."""
 
     def ids(self, part: str) -> Ids:
-        """Return the ids of one part whose images have embeddings, in the manifest's order."""
+        """Return the ids of one part whose images have embeddings, in the order of the manifest."""
         usable = self.outcomes.loc[self.outcomes["outcome"].isin(HAS_EMBEDDING), "id"]
         inside = self.split.reindex(usable).eq(part).to_numpy()
         return usable.to_numpy(object)[inside]
 
     def target_names(self, chosen: str | None = None) -> list[str]:
-        """Return the recipe's targets, or the `chosen` one."""
-        known = list(self.recipe.targets)
-        if chosen is not None and chosen not in known:
-            raise DataError(f"no target is called {chosen!r}; targets: {', '.join(known)}")
-        return known if chosen is None else [chosen]
+        """Return the names of the recipe's targets, or only the `chosen` one."""
+        names = list(self.recipe.targets)
+        if chosen is not None and chosen not in names:
+            raise DataError(f"no target is called {chosen!r}; targets: {', '.join(names)}")
+        return names if chosen is None else [chosen]
 
     def of_kind(self, kinds: Sequence[Kind], chosen: str | None = None) -> list[str]:
-        """Return the recipe's targets of some kinds; a chosen one must be of them.
+        """Return the names of the targets of the given kinds.
 
         Raises
         ------
         DataError
-            there is none.
+            There is none, or the chosen target is of another kind.
         """
         names = self.target_names(chosen)
-        found = [name for name in names if self.recipe.targets[name].kind in kinds]
-        if not found:
+        matching = [name for name in names if self.recipe.targets[name].kind in kinds]
+        if not matching:
             kind = self.recipe.targets[names[0]].kind
             raise DataError(f"target {names[0]!r} is of {kind}, expected one of {' or '.join(kinds)} here")
-        return found
+        return matching
 
     def _known(self, target: str) -> Known:
         return known(self._labelled, target, self.recipe.targets[target])
 
     def labels(self, target: str) -> Known:
-        """Return the labels of all train and val rows; those of the test split stay sealed."""
+        """Return the labels of all train and val rows, never of the test split."""
         return self._known(target).take(np.concatenate([self.ids("train"), self.ids("val")]))
 
     def truth(self, target: str) -> Truth:
-        """Return `labels` of a target of classes."""
-        found = self.labels(target)
-        assert isinstance(found, Truth)
-        return found
+        """Return the labels of train and val rows for a target of kind "classes"."""
+        labels = self.labels(target)
+        assert isinstance(labels, Truth)
+        return labels
 
     def numbers(self, target: str) -> Numbers:
-        """Return `labels` of a target of labels or numbers."""
-        found = self.labels(target)
-        assert isinstance(found, Numbers)
-        return found
+        """Return the labels of train and val rows for a target of kind "labels" or "numbers"."""
+        labels = self.labels(target)
+        assert isinstance(labels, Numbers)
+        return labels
 
     def metric(self, target: str) -> Metric:
-        """Return the score that chooses between runs: the recipe's where it is one of this kind of target.
+        """Return the metric that ranks runs: the recipe's, or the default if that metric is for another kind of target.
 
         Raises
         ------
         DataError
-            it is of none of the recipe's targets.
+            The recipe's metric is defined for none of its targets.
         """
-        facts, said = TargetValues.of(self.labels(target)), self.recipe.ensemble.metric
-        others = {one.kind for one in self.recipe.targets.values()} - {facts.kind}
-        of_others = said not in GREATER_IS_BETTER[facts.kind] and any(said in GREATER_IS_BETTER[one] for one in others)
-        return chosen_metric(facts, None if of_others else said)
+        facts, recipe_metric = TargetValues.of(self.labels(target)), self.recipe.ensemble.metric
+        if recipe_metric in GREATER_IS_BETTER[facts.kind]:
+            return chosen_metric(facts, recipe_metric)
+        other_kinds = {spec.kind for spec in self.recipe.targets.values()} - {facts.kind}
+        is_of_other_kind = any(recipe_metric in GREATER_IS_BETTER[kind] for kind in other_kinds)
+        return chosen_metric(facts, None if is_of_other_kind else recipe_metric)
 
     def manifest_of(self, ids: Ids) -> Manifest:
         """Return the rows of train and val images with their labels.
@@ -98,26 +100,26 @@ class LabelledRows(ExtractedData):
         Raises
         ------
         ValueError
-            one is of the test split, whose labels are sealed.
+            An id belongs to the test split, whose labels are sealed.
         """
         if (self.split.reindex(pd.Index(ids)) == "test").any():
             raise ValueError("labels of the test split are sealed")
         return self._labelled.take(ids)
 
     def group_values(self, ids: Ids) -> dict[str, "pd.Series[Any]"]:
-        """Return the column of each of the recipe's groups, by the group's name, for some ids."""
+        """Return the column of each group of the recipe for the given ids, by name of the group."""
         rows = self._labelled.take(ids)
         return {name: rows.column(column) for name, column in self.recipe.groups.items()}
 
     def group_names(self, columns: Sequence[str], ids: Ids) -> NDArray[np.object_]:
-        """Return the group of each id by some label columns, their values joined."""
+        """Return the joined values of some label columns for each id, shape (n,)."""
         rows = self._labelled.take(ids)
         texts = [rows.column(column).map(category_text) for column in columns]
         return np.array([" × ".join(values) for values in zip(*texts, strict=True)], dtype=object)
 
     @cached_property
     def contents(self) -> dict[str, str]:
-        """Digest → uri of all images that have an embedding, in the order of digests; of equal files the first."""
+        """The URI of each digest that has an embedding, sorted by digest; for equal files the first URI."""
         usable = self.outcomes.loc[self.outcomes["outcome"].isin(HAS_EMBEDDING), "id"].to_numpy(object)
         rows = self.manifest.take(usable)
         uris: dict[str, str] = {}
@@ -127,23 +129,23 @@ class LabelledRows(ExtractedData):
 
     @property
     def first_embedding(self) -> LockedEmbedding | None:
-        """The first of the recipe's embeddings that is extracted; None where none is."""
-        extracted = {one.request: one for one in self.locked}
+        """The first extracted embedding of the recipe, None if there is none."""
+        extracted = {item.request: item for item in self.locked}
         return next((extracted[request] for request in self.recipe.requests if request in extracted), None)
 
     def copies_state(self) -> str:
-        """Return 16 hex digits that change whenever what near copies are looked for by does."""
+        """Return a fingerprint (16 hex digits) of all inputs of the search for near copies."""
         first = self.first_embedding
         embedding = None if first is None else first.spec.fingerprint()
         return fingerprint([COPY_SEARCH_VERSION, list(self.contents), embedding, self.recipe.decoding.identity()])
 
     @property
     def knows_copies(self) -> bool:
-        """Whether near copies have been looked for among today's images, and what was found is as it was written."""
+        """Whether the near copies among the current images are known."""
         return self.copies_found() is not None
 
     def copies_found(self) -> NearCopies | None:
-        """Return the near copies among today's images; None where a search for them is necessary."""
+        """Return the near copies among the current images, None if they have to be searched."""
         try:
             fields = read_sealed(self.folder / COPIES_STATE)
             if fields.pop("state") != self.copies_state():
@@ -152,11 +154,11 @@ class LabelledRows(ExtractedData):
                 read_table(self.folder / COPIES, "featx leaks", COPY_COLUMNS, fields.pop("sha256")), **fields
             )
         except (IncompleteError, KeyError, TypeError):
-            # It is not there yet, was changed, or another version wrote it.
+            # The file does not exist, was changed, or was written by another version.
             return None
 
     def keep_copies(self, copies: NearCopies) -> None:
-        """Write the near copies among today's images."""
+        """Write the near copies among the current images."""
         write_table(self.folder / COPIES, copies.pairs)
         counts = {name: getattr(copies, name) for name in ("n_unseen", "n_unembedded", "n_uncompared")}
         state = {"state": self.copies_state(), "sha256": sha256_of(self.folder / COPIES)}
@@ -164,24 +166,24 @@ class LabelledRows(ExtractedData):
 
     @cached_property
     def near_copies(self) -> NearCopies:
-        """What `featx.embeddings.near_copies.find_near_copies` found among these images.
+        """The near copies among the current images.
 
         Raises
         ------
         IncompleteError
-            It has not been looked for them yet.
+            `featx.embeddings.near_copies.find_near_copies` has not searched them yet.
         """
         copies = self.copies_found()
         if copies is None:
             raise IncompleteError(
-                f"copies among the images of recipe {self.recipe.name!r} have not been looked for yet; run 'featx fit' "
+                f"copies among the images of recipe {self.recipe.name!r} have not been searched yet; run 'featx fit' "
                 "or 'featx leaks'"
             )
         return copies
 
     @cached_property
     def _units(self) -> "pd.Series[str]":
-        """The unit of each image, by id: the first of the ids in it."""
+        """The unit of each image, by id; a unit is named by its first id."""
         rows, by = self._labelled, self.recipe.split.by
         digests = pd.Series(rows.digests, dtype=object).replace("", None)
         keys = [digests.to_numpy(object)] + ([] if by is None else [rows.column(by).to_numpy(object)])
@@ -193,36 +195,36 @@ class LabelledRows(ExtractedData):
         return ids.groupby(codes).transform("first")
 
     def groups(self, ids: Ids) -> NDArray[Any] | None:
-        """Return the unit of each id: rows of one group of ``split.by``, or copies of one image, have the same one.
+        """Return the unit of each id: rows of one group of ``split.by`` and copies of one image share a unit.
 
         Returns
         -------
         numpy.ndarray or None
-            (n,) names; None where no two of the ids are in one unit.
+            (n,) names of units, None if no two ids share a unit.
         """
         units = self._units.reindex(pd.Index(np.asarray(ids, dtype=object))).to_numpy(object)
         return None if pd.Index(units).is_unique else units
 
     def units_fingerprint(self, part: str) -> str:
-        """Return 16 hex digits that change whenever rows of one part are joined into other units."""
+        """Return a fingerprint (16 hex digits) of the units of one part."""
         ids = np.sort(np.asarray(self.ids(part)).astype(str)).astype(object)
         units = self._units.reindex(pd.Index(ids))
         first = pd.Series(ids, index=units.index).groupby(units.to_numpy()).transform("first")
         return fingerprint(dict(zip(ids, first, strict=True)) if not first.is_unique else {})
 
     def split_fingerprint(self) -> str:
-        """Return 16 hex digits that change whenever a usable image changes its part or its content."""
+        """Return a fingerprint (16 hex digits) of the part and the content of each image with an embedding."""
         parts = {part: np.sort(np.asarray(self.ids(part)).astype(str)).astype(object) for part in PARTS}
-        rows = {part: self.manifest.take(ids) for part, ids in parts.items()}
-        return fingerprint({part: dict(zip(some.ids, some.digests, strict=True)) for part, some in rows.items()})
+        tables = {part: self.manifest.take(ids) for part, ids in parts.items()}
+        return fingerprint({part: dict(zip(rows.ids, rows.digests, strict=True)) for part, rows in tables.items()})
 
     def training_state(self, target: str, group_columns: Sequence[str] = ()) -> dict[str, Any]:
-        """Return all that a run learns from in the data: it is part of the run's spec, and a run of another is stale.
+        """Return the state of all training data of a run; it is part of the run's spec and decides whether it is stale.
 
         Parameters
         ----------
         group_columns
-            Label columns of the groups that the run's rows are weighted by.
+            Label columns of the groups by which rows are weighted.
         """
         ids = np.sort(np.asarray(self.ids("train")).astype(str)).astype(object)
         groups = dict(zip(ids, self.group_names(group_columns, ids), strict=True)) if group_columns else {}
@@ -236,11 +238,11 @@ class LabelledRows(ExtractedData):
         }
 
     def choosing_state(self, target: str) -> dict[str, Any]:
-        """Return all that is learnt or measured on val in the data: labels, weights and units of its rows."""
+        """Return the state of the labels, weights and units of the val rows."""
         return {"val_labels": self.labels_fingerprint(target, "val"), "val_units": self.units_fingerprint("val")}
 
     def labels_fingerprint(self, target: str, part: str = "train") -> str:
-        """16 hex digits that change whenever any label of one part does; the test part has none."""
+        """Return a fingerprint (16 hex digits) of the labels of one part, which must not be test."""
         if part == "test":
             raise ValueError("labels of the test split are sealed")
         return self._labels_fingerprint(target, part)
@@ -248,16 +250,16 @@ class LabelledRows(ExtractedData):
     def _labels_fingerprint(self, target: str, part: str) -> str:
         truth = self._known(target).take(self.ids(part))
         if isinstance(truth, Truth):
-            columns, others = [truth.codes, truth.weights, truth.shares], ["ordered"] if truth.ordered else []
+            columns, flags = [truth.codes, truth.weights, truth.shares], ["ordered"] if truth.ordered else []
         else:
-            columns, others = [truth.values, truth.weights], []
-        by_id = [dict(zip(truth.ids, of.tolist(), strict=True)) for of in columns if of is not None]
-        return fingerprint([list(truth.names), *by_id, *others])
+            columns, flags = [truth.values, truth.weights], []
+        by_id = [dict(zip(truth.ids, column.tolist(), strict=True)) for column in columns if column is not None]
+        return fingerprint([list(truth.names), *by_id, *flags])
 
     def final_state(self, target: str) -> str:
-        """Return 16 hex digits that change whenever anything in data or recipe does that a table of test scores shows.
+        """Return a fingerprint (16 hex digits) of everything that a table of test scores depends on.
 
-        Labels of the test split are hashed, and nothing else of them leaves this method.
+        The labels of the test split enter it as a hash only.
         """
         ids = np.concatenate([self.ids(part) for part in PARTS])
         groups = {name: column.map(category_text).to_dict() for name, column in self.group_values(ids).items()}

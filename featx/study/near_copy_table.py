@@ -5,31 +5,26 @@ from dataclasses import dataclass
 import pandas as pd
 
 COPIES = "copies.parquet"
-
-
 COPIES_STATE = "copies.json"
-
-
 COPY_COLUMNS = ("digest", "copy", "similarity")
-
-
-COPY_SEARCH_VERSION = 2  # of `featx.embeddings.copies`; copies found by another version are looked for again
+# The version of `featx.embeddings.copies`. Results of another version are computed again.
+COPY_SEARCH_VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
 class NearCopies:
-    """Pairs of contents that show the same picture.
+    """Pairs of different files that show the same picture.
 
     Attributes
     ----------
     pairs
-        Columns digest, copy, similarity; one row a pair.
+        One row per pair, with columns digest, copy, similarity.
     n_unseen
-        Images that could not be read any more, and were compared by content alone.
+        Number of images that could no longer be read; only their digests were compared.
     n_unembedded
-        Images without a cached vector, which were compared by hash alone.
+        Number of images without a cached embedding; only their thumbnail hashes were compared.
     n_uncompared
-        Images among which near copies were not looked for, because there are too many; 0 or all of them.
+        Number of images if there are too many to search for near copies, else 0.
     """
 
     pairs: pd.DataFrame

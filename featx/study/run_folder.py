@@ -1,4 +1,4 @@
-"""One finished run on disk: what was asked, what was measured, and what it answers."""
+"""One finished run on disk: its spec, its metrics, its header and its predictions."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,7 @@ from featx.files.parsing import ParseError, checked
 from featx.files.seals import SEAL, read_sealed
 from featx.tables.predictions import Answered, Predictions, answers_from_frame, choosing
 
-# Versions of what makes runs, by their kind: a run of another version is neither compared nor returned.
+# Versions of the code that makes runs, by kind. Runs of another version are neither compared nor returned.
 RULES = {"head": 10, "network": 5, "ensemble": 6}
 PREDICTIONS = "predictions.parquet"
 T = TypeVar("T")
@@ -56,32 +56,32 @@ class RunFolder:
 
     @property
     def name(self) -> str:
-        """The folder's name."""
+        """The name of the folder."""
         return self.path.name
 
     @cached_property
     def spec(self) -> dict[str, Any]:
-        """What was asked for; see `featx.heads.fit` and `featx.ensembles.ensemble_run` for the keys."""
-        found = self._fields("spec.json", ("kind", "rules", "target", "split", "labels"))
-        members = self._checked("spec.json", found, SpecFields).members
+        """The spec of the run; `featx.heads.fit` and `featx.ensembles.ensemble_run` describe the keys."""
+        fields = self._fields("spec.json", ("kind", "rules", "target", "split", "labels"))
+        members = self._checked("spec.json", fields, SpecFields).members
         if outside := [name for name in members if not is_folder_name(name)]:
             raise IncompleteError(
                 f"{self.path / 'spec.json'} names the member {outside[0]!r}, which is no folder's name"
             )
-        return found
+        return fields
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """What was measured when the run was made, seconds among it."""
-        found = self._fields("metrics.json", ("finished",))
-        self._checked("metrics.json", found, MetricsFields)
-        return found
+        """The measurements of the run: scores, times in seconds, warnings."""
+        fields = self._fields("metrics.json", ("finished",))
+        self._checked("metrics.json", fields, MetricsFields)
+        return fields
 
     def _checked(self, name: str, fields: dict[str, Any], kind: type[T]) -> T:
         try:
             return checked(fields, kind)
         except ParseError as error:
-            raise IncompleteError(f"{self.path / name} holds something else than expected ({error})") from error
+            raise IncompleteError(f"{self.path / name} has unexpected content ({error})") from error
 
     def _fields(self, name: str, needed: tuple[str, ...]) -> dict[str, Any]:
         """Return the content of one of the run's JSON files."""
@@ -92,18 +92,18 @@ class RunFolder:
 
     @cached_property
     def is_unsealed(self) -> bool:
-        """Whether a version of featx made the run that did not seal its files yet."""
+        """Whether the run was made by an older version of featx that did not seal its files."""
         try:
             fields = read_json(self.path / "spec.json")
         except IncompleteError:
             return False
-        # A seal that was lost later stands beside the rules of this version: such a run is damaged.
+        # A run of the current rules without a seal has lost it, and is damaged.
         is_spec = isinstance(fields, dict) and SEAL not in fields and fields.get("kind") in RULES
         return is_spec and isinstance(fields.get("rules"), int) and fields["rules"] < RULES[fields["kind"]]
 
     @cached_property
     def damage(self) -> str:
-        """Why the run cannot be compared with others; empty where it can, and where another version made it."""
+        """The reason why a file of the run is not intact; empty for intact runs and runs of another version."""
         try:
             if not self.is_unsealed:
                 self._check()
@@ -112,12 +112,12 @@ class RunFolder:
         return ""
 
     def _check(self) -> None:
-        """Compare every file that a score or an answer depends on with its checksum.
+        """Compare every file that a score or a prediction depends on with its checksum.
 
         Raises
         ------
         IncompleteError, DataError
-            One is missing or was changed.
+            A file is missing or was changed.
         """
         for part in ("spec", "metrics", "answers"):
             getattr(self, part)
@@ -125,19 +125,19 @@ class RunFolder:
             file = self.path / name
             if not file.is_file():
                 raise IncompleteError(f"{file} is missing")
-            # Predictions were compared when they were read.
+            # The predictions were verified when they were read.
             if name != PREDICTIONS and sha256_of(file) != sha256:
                 raise IncompleteError(f"{file} does not match its header: it was cut short or changed")
         for member in (RunFolder(self.path.parent / name) for name in self.members):
-            # An ensemble whose members were removed or made again is stale, not damaged. What an ensemble costs, and
-            # whether it is stale, stands in these files of its members.
+            # An ensemble whose members were removed or made again is stale, not damaged. Its cost, and whether it is
+            # stale, depend on these files of its members.
             if (member.path / "header.json").is_file():
                 _ = member.body_sha256, member.spec, member.metrics
 
     @property
     def marks(self) -> list[str]:
-        """What should be looked at in how the run was made, in a word or two each."""
-        return list(dict.fromkeys(str(one["mark"]) for one in self.metrics.get("findings", [])))
+        """The short texts of the training warnings of the run."""
+        return list(dict.fromkeys(str(warning["mark"]) for warning in self.metrics.get("findings", [])))
 
     @property
     def kind(self) -> str:
@@ -146,7 +146,7 @@ class RunFolder:
 
     @property
     def is_ensemble(self) -> bool:
-        """Whether the run votes over others."""
+        """Whether the run is an ensemble."""
         return self.kind == "ensemble"
 
     @cached_property
@@ -155,34 +155,34 @@ class RunFolder:
 
     @property
     def body_sha256(self) -> str:
-        """What its header says of its body."""
+        """The SHA-256 of the body, as the header records it."""
         return self._header.body_sha256
 
     @property
     def members(self) -> dict[str, str]:
-        """Member of an ensemble → SHA-256 of its body when the ensemble was made; empty for other runs."""
+        """The SHA-256 of the body of each member of an ensemble at the time it was made; empty for other runs."""
         return dict(self.spec.get("members", {}))
 
     @property
     def has_all_members(self) -> bool:
-        """Whether the members of an ensemble are as they were when it was made; True for other runs."""
+        """Whether the members of an ensemble are unchanged since it was made; True for other runs."""
         return not self.is_ensemble or self._is_whole(())
 
     def _is_whole(self, above: tuple[str, ...]) -> bool:
-        """Whether all that an ensemble votes over, ensembles among it, is as it was then."""
+        """Return whether all direct and indirect members of an ensemble are unchanged."""
         if self.name in above:
             raise DataError(f"ensemble {self.name} contains itself; remove its folder, {self.path}")
         for name, sha256 in self.members.items():
-            one = RunFolder(self.path.parent / name)
-            if not (one.path / "header.json").is_file() or one.body_sha256 != sha256:
+            member = RunFolder(self.path.parent / name)
+            if not (member.path / "header.json").is_file() or member.body_sha256 != sha256:
                 return False
-            if one.is_ensemble and not one._is_whole((*above, self.name)):
+            if member.is_ensemble and not member._is_whole((*above, self.name)):
                 return False
         return True
 
     @cached_property
     def answers(self) -> Answered:
-        """All parts' predictions, of classes, labels or numbers."""
+        """The predictions for all parts of the split."""
         sha256 = self._header.files_sha256.get(PREDICTIONS)
         if sha256 is None:
             raise IncompleteError(f"{self.path / 'header.json'} names no {PREDICTIONS}")
@@ -196,10 +196,10 @@ class RunFolder:
 
     @property
     def predictions(self) -> Predictions:
-        """`answers` of a run that answers classes."""
+        """The predictions of a run whose target is classes."""
         assert isinstance(self.answers, Predictions)
         return self.answers
 
     def chooser(self) -> Answered:
-        """Return the rows that choose between runs."""
+        """Return the predictions for the selection rows: those of val, or out-of-fold predictions if there are none."""
         return choosing(self.answers)

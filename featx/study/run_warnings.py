@@ -1,18 +1,18 @@
-"""What should be looked at in a run."""
+"""Warnings about a run: conditions of its training that the user should check."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class RunWarning:
-    """One thing that was seen.
+    """One warning about a run.
 
     Attributes
     ----------
     mark
-        One or two words for a table.
+        One or two words, shown in tables.
     text
-        A line: what was seen, and what to try.
+        One line that describes the condition and the next step.
     """
 
     mark: str

@@ -17,25 +17,27 @@ from featx.tables.manifest import Manifest
 from featx.tables.resampling_units import are_mostly_single, joined
 from featx.tables.truth import Truth
 
-N_GROUP_DRAWS = 64  # random cuts by group, of which the one closest to the shares asked for is taken
+# Number of random splits by group; the one closest to the requested shares is used.
+N_GROUP_DRAWS = 64
 ADVICE = "add images, drop the class, or say 'split.stratify = false'"
-Shares = dict[str, float]  # part → share of the rows to be cut
+# The requested share of rows of each part.
+Shares = dict[str, float]
 
 
 @dataclass(frozen=True, eq=False)
 class FreeRows:
-    """The rows that no column of the source has given a part.
+    """The rows whose part is not given by a column of the source.
 
     Attributes
     ----------
     ids
-        (n,) in the manifest's order.
+        (n,) ids in the order of the manifest.
     units
-        (n,) codes; rows of one unit go into one part.
+        (n,) codes of units; all rows of a unit are assigned to one part.
     keys
-        (n,) what a row's hash is made of: its group, its content, or where neither counts its id.
+        (n,) hashed text of each row: its group, its digest, or its id if neither is used.
     classes
-        (n,) codes to stratify by; None where there is no stratification.
+        (n,) codes of classes to stratify by, None without stratification.
     """
 
     ids: pd.Index
@@ -63,8 +65,8 @@ def split(manifest: Manifest, truth: Truth, spec: SplitSpec) -> "pd.Series[str]"
     Raises
     ------
     DataError
-        A class or group is too small for the parts asked for, a group is missing, or a split column has a value that
-        names no part.
+        A class or group is too small for the requested parts, a group is missing, or the split column has an unknown
+        value.
 
     Notes
     -----
@@ -74,10 +76,10 @@ def split(manifest: Manifest, truth: Truth, spec: SplitSpec) -> "pd.Series[str]"
     ``random_state=seed``; with groups the best of 64 shuffles by group.
     """
     groups = _groups(manifest, spec.by) if spec.by else None
-    given = _given(manifest, spec)
-    named = set(given.dropna())
+    given_parts = _given(manifest, spec)
+    named = set(given_parts.dropna())
     # Rows that a column calls train may still be cut into the parts that it does not name.
-    parts = given.where(given != "train")
+    parts = given_parts.where(given_parts != "train")
     shares = {part: getattr(spec, part) for part in ("test", "val") if part not in named and getattr(spec, part) > 0}
     free = _free_rows(manifest, truth, groups, spec, parts.isna().to_numpy())
     if len(free):
@@ -95,9 +97,9 @@ def held_out(  # noqa: PLR0913 (a cut and what it keeps to)
     codes: NDArray[np.int64] | None,
     groups: NDArray[Any] | None,
     seed: int,
-    what: str,
+    purpose: str,
 ) -> NDArray[np.object_]:
-    """Return about `n_cut` of some ids: classes in their shares, units whole; none of a class that has one unit only.
+    """Return about `n_cut` of the given ids: stratified by class, with whole units, without classes of a single unit.
 
     Parameters
     ----------
@@ -105,7 +107,7 @@ def held_out(  # noqa: PLR0913 (a cut and what it keeps to)
         (n,) classes to stratify by, or None.
     groups
         (n,) the unit of each id; None where every id stands for itself.
-    what
+    purpose
         Name of the cut, for messages.
 
     Raises
@@ -121,14 +123,14 @@ def held_out(  # noqa: PLR0913 (a cut and what it keeps to)
         free = _among(free, ~np.isin(units, units[n_units == 1]))
     if len(np.unique(free.units)) < 2:
         raise DataError(
-            f"{what}: {len(np.unique(free.units))} images, groups or sets of copies can be cut from, expected at least "
-            "two (a class that one of them alone has stays in train); add images"
+            f"{purpose}: found {len(np.unique(free.units))} images, groups or sets of copies to choose from, expected "
+            "at least two (a class that occurs in only one of them stays in train); add images"
         )
-    return _some_units(free, n_cut, seed, what)
+    return _some_units(free, n_cut, seed, purpose)
 
 
 def classes_without(parts: "pd.Series[str]", truth: Truth, part: str) -> list[str]:
-    """Return the classes that have images, and none in one part."""
+    """Return the classes that have images, but none in the given part."""
     inside = np.unique(truth.codes[(parts.reindex(truth.ids) == part).to_numpy()])
     return [truth.classes[code] for code in np.setdiff1d(truth.codes, inside).tolist()]
 
@@ -156,8 +158,8 @@ def _check_groups(parts: "pd.Series[str]", groups: "pd.Series[str] | None") -> N
     if (torn := n_parts.index[n_parts > 1]).size:
         names = " and ".join(sorted(parts[groups == torn[0]].unique()))
         raise DataError(
-            f"split.by: {torn.size} groups have rows in several parts, first {torn[0]!r} in {names}; expected each "
-            "group whole: correct split.column, or leave it out"
+            f"split.by: {torn.size} groups have rows in several parts, first {torn[0]!r} in {names}; expected all "
+            "rows of a group in one part: correct split.column, or remove it"
         )
 
 
@@ -166,7 +168,7 @@ def _groups(manifest: Manifest, by: str) -> "pd.Series[str]":
     if (gaps := groups.isna()).any():
         raise DataError(
             f"split.by: {int(gaps.sum())} of {len(groups)} images have no {by!r}, first {groups.index[gaps][0]!r}; "
-            "give each a group or take their rows out"
+            "give each image a group, or remove these rows"
         )
     return groups
 
@@ -245,48 +247,48 @@ def _bring_into_val(parts: NDArray[np.object_], free: FreeRows, position: NDArra
 # By exact shares
 
 
-def _cut_exactly(free: FreeRows, shares: Shares, spec: SplitSpec, given: "pd.Series[str]") -> NDArray[np.object_]:
+def _cut_exactly(free: FreeRows, shares: Shares, spec: SplitSpec, given_parts: "pd.Series[str]") -> NDArray[np.object_]:
     """Return the part of each row by `train_test_split`; shares are those of all rows, given ones among them."""
     parts = np.full(len(free), "train", dtype=object)
     # Where all rows are cut and units are sets of copies, one image stands for its copies: shares are of these.
-    copies_only = spec.by is None and given.isna().all()
-    n_rows = len(np.unique(free.units)) if copies_only else len(given)
+    copies_only = spec.by is None and given_parts.isna().all()
+    n_rows = len(np.unique(free.units)) if copies_only else len(given_parts)
     counts = {part: round(share * n_rows) for part, share in shares.items()}
     if spec.cut == "together" and len(counts) == 2 and min(counts.values()) > 0:
-        both = _some_units(free, sum(counts.values()), spec.seed, "split.test and val")
-        parts[free.ids.isin(both)] = "val"
+        val_and_test = _some_units(free, sum(counts.values()), spec.seed, "split.test and val")
+        parts[free.ids.isin(val_and_test)] = "val"
         # The second call gets the rows in the order in which the first one returned them.
-        rest = _among(free, free.ids.get_indexer(pd.Index(both)))
-        test = _some_units(rest, counts["test"], spec.seed, "split.test and val")
+        remaining = _among(free, free.ids.get_indexer(pd.Index(val_and_test)))
+        test = _some_units(remaining, counts["test"], spec.seed, "split.test and val")
         parts[free.ids.isin(test)] = "test"
         return parts
     for part, n_cut in counts.items():
-        rest = _among(free, parts == "train")
-        if n_part := min(n_cut, len(rest)):
-            parts[free.ids.isin(_some_units(rest, n_part, spec.seed, f"split.{part}"))] = part
+        remaining = _among(free, parts == "train")
+        if n_part := min(n_cut, len(remaining)):
+            parts[free.ids.isin(_some_units(remaining, n_part, spec.seed, f"split.{part}"))] = part
     return parts
 
 
-def _among(free: FreeRows, kept: NDArray[np.bool_] | NDArray[np.intp]) -> FreeRows:
+def _among(free: FreeRows, selected: NDArray[np.bool_] | NDArray[np.intp]) -> FreeRows:
     """Return some of the rows, by a mask or by row numbers in any order."""
-    classes = None if free.classes is None else free.classes[kept]
-    return FreeRows(free.ids[kept], free.units[kept], free.keys[kept], classes)
+    classes = None if free.classes is None else free.classes[selected]
+    return FreeRows(free.ids[selected], free.units[selected], free.keys[selected], classes)
 
 
-def _some_units(free: FreeRows, n_cut: int, seed: int, what: str) -> NDArray[np.object_]:
+def _some_units(free: FreeRows, n_cut: int, seed: int, purpose: str) -> NDArray[np.object_]:
     """Return the ids of whole units, about `n_cut` rows: of single images stratified, of groups the best draw."""
     if not are_mostly_single(free.units):
-        return _cut_groups(free, n_cut, seed, what)
+        return _cut_groups(free, n_cut, seed, purpose)
     _, first = np.unique(free.units, return_index=True)
     first.sort()
-    chosen = _cut_single(_among(free, np.isin(np.arange(len(free)), first)), n_cut, seed, what)
+    chosen = _cut_single(_among(free, np.isin(np.arange(len(free)), first)), n_cut, seed, purpose)
     rank = pd.Series(np.arange(len(chosen)), index=free.units[free.ids.get_indexer(pd.Index(chosen))])
     places = rank.reindex(free.units).to_numpy()
     rows = np.argsort(places, kind="stable")[: int(np.isfinite(places).sum())]
     return np.asarray(free.ids[rows], dtype=object)
 
 
-def _cut_single(free: FreeRows, n_cut: int, seed: int, what: str) -> NDArray[np.object_]:
+def _cut_single(free: FreeRows, n_cut: int, seed: int, purpose: str) -> NDArray[np.object_]:
     try:
         ids = free.ids.to_numpy(object)
         _, cut = train_test_split(ids, test_size=n_cut, random_state=seed, stratify=free.classes)
@@ -294,17 +296,17 @@ def _cut_single(free: FreeRows, n_cut: int, seed: int, what: str) -> NDArray[np.
         counts = None if free.classes is None else np.unique(free.classes, return_counts=True)[1]
         smallest = "" if counts is None else f", the smallest class has {counts.min()} left"
         raise DataError(
-            f"{what}: cannot cut {n_cut} of {len(free)} images{smallest}; expected at least one image of "
+            f"{purpose}: cannot select {n_cut} of {len(free)} images{smallest}; expected at least one image of "
             f"each class in every part: {ADVICE}"
         ) from error
     return np.asarray(cut)
 
 
-def _cut_groups(free: FreeRows, n_cut: int, seed: int, what: str) -> NDArray[np.object_]:
+def _cut_groups(free: FreeRows, n_cut: int, seed: int, purpose: str) -> NDArray[np.object_]:
     """Return the ids of whole groups, about `n_cut` in all, whose classes are mixed most like all of `free`."""
     n_groups = len(np.unique(free.units))
     if n_groups < 2:
-        raise DataError(f"{what}: {n_groups} group is left to cut from; expected at least two")
+        raise DataError(f"{purpose}: {n_groups} group to choose from; expected at least two")
     n_cut_groups = min(math.ceil(n_cut / len(free) * n_groups), n_groups - 1)
     draws = GroupShuffleSplit(N_GROUP_DRAWS, test_size=n_cut_groups, random_state=seed)
     shares = None if free.classes is None else np.bincount(free.classes) / len(free)

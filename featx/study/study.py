@@ -1,19 +1,19 @@
-"""What lies where: the cache, and one folder a recipe under ``runs/`` with what has been made for it.
+"""A study: a recipe, its extracted data, its finished runs and the log of its test scores.
 
 ::
 
     cache/<backbone>-<fingerprint>.zarr      one embedding, shared by all recipes
     runs/<recipe>/manifest.parquet           all images with their labels and digests
-                 /split.parquet              the part of each
-                 /outcomes.parquet           what became of each
-                 /source.json, split.json    what they were made from
+                 /split.parquet              the part of each image
+                 /outcomes.parquet           the outcome of the extraction of each image
+                 /source.json, split.json    the settings that these tables depend on
                  /extraction.json            their checksums, written last
-                 /embeddings.lock.json       what was asked → the resolved specs
+                 /embeddings.lock.json       the resolved spec of each requested embedding
                  /looks.jsonl                every opening of the sealed test split (`featx.study.test_log`)
                  /report.html
-                 /<run>/                     one finished run, written whole
+                 /<run>/                     one finished run, published in one step
 
-Labels of the test split leave this module only through `Study.open_test`, which logs the look.
+Labels of the test split are returned by `Study.open_test` only, which logs each call.
 """
 
 import getpass
@@ -39,13 +39,13 @@ from featx.study.test_log import OpeningLog
 from featx.tables.truth import Known
 
 WHAT_CHANGED = {
-    "target": "answers another target",
+    "target": "predicts another target",
     "split": "was made on other images or another split",
     "units": "was made with other groups or copies",
-    "labels": "learnt from other labels or weights",
+    "labels": "was trained on other labels or weights",
     "group_columns": "was weighted by other groups",
     "group_values": "was weighted by other groups",
-    "val_labels": "learnt from other val labels",
+    "val_labels": "was trained on other val labels",
     "val_units": "was made with other groups or copies in val",
 }
 
@@ -60,46 +60,46 @@ class Study(LabelledRows):
         return cls(load_recipe(recipe))
 
     def run_once(
-        self, stem: str, asked: dict[str, Any], force: bool, make: Callable[[Path], None]
+        self, stem: str, spec: dict[str, Any], force: bool, make: Callable[[Path], None]
     ) -> tuple[RunFolder, bool]:
-        """Return the run that answers `asked`, and whether it was made just now.
+        """Return the run for the spec `spec`, and whether this call made it.
 
         Parameters
         ----------
         stem
-            How the run's name begins, made safe by `featx.file_names`; the fingerprint of `asked` ends it.
+            The beginning of the run's name, made safe by `featx.file_names`; the fingerprint of `spec` is appended.
         force
-            Make it again where it is there.
+            Whether to make the run again if it exists.
         make
-            Fills the run's folder, ``spec.json`` left out.
+            Writes all files of the run to the given folder, except ``spec.json``.
 
         Raises
         ------
         IncompleteError
-            The run is there and is damaged.
+            The run exists and is damaged.
         """
-        folder = self._run_path(stem, asked)
-        made = force or self.find_run(stem, asked) is None
-        if made:
+        folder = self._run_path(stem, spec)
+        is_new = force or self.find_run(stem, spec) is None
+        if is_new:
             remove_leftovers(self.folder)
             with whole_folder(folder) as private:
                 make(private)
-                write_sealed(private / "spec.json", asked)
+                write_sealed(private / "spec.json", spec)
         run = RunFolder(folder)
-        if not made and run.damage:
+        if not is_new and run.damage:
             raise IncompleteError(run.damage)
-        return run, made
+        return run, is_new
 
-    def _run_path(self, stem: str, asked: dict[str, Any]) -> Path:
-        return self.folder / file_name(stem, fingerprint(asked)[:8])
+    def _run_path(self, stem: str, spec: dict[str, Any]) -> Path:
+        return self.folder / file_name(stem, fingerprint(spec)[:8])
 
-    def find_run(self, stem: str, asked: dict[str, Any]) -> RunFolder | None:
-        """Return the run that `run_once` would, if it has been made."""
-        folder = self._run_path(stem, asked)
+    def find_run(self, stem: str, spec: dict[str, Any]) -> RunFolder | None:
+        """Return the run that `run_once` would return, None if it does not exist."""
+        folder = self._run_path(stem, spec)
         return RunFolder(folder) if (folder / "header.json").is_file() else None
 
     def has_runs(self, target: str) -> bool:
-        """Whether `runs` finds some of a target."""
+        """Return whether there is a finished run of a target that can be compared."""
         try:
             return bool(self.runs(target))
         except IncompleteError:
@@ -109,7 +109,7 @@ class Study(LabelledRows):
         return [self._run_folder(path.parent) for path in sorted(self.folder.glob("[!.]*/header.json"))]
 
     def _run_folder(self, path: Path) -> RunFolder:
-        """Return a run's folder; its files are read and compared with their checksums once until one changes."""
+        """Return the folder of a run; its checksums are verified once, and again only if a file changes."""
         files = tuple(sorted(str(file_state(file)) for file in path.iterdir()))
         if path not in self._read_runs or self._read_runs[path][0] != files:
             self._read_runs[path] = files, RunFolder(path)
@@ -120,53 +120,53 @@ class Study(LabelledRows):
         return {}
 
     def damaged(self) -> list[RunFolder]:
-        """Return the finished runs of which a file is missing, cut short or edited; `RunFolder.damage` says which."""
+        """Return the finished runs with a missing or changed file; `RunFolder.damage` names the file."""
         return [run for run in self._run_folders() if run.damage]
 
     def runs(self, target: str | None = None, names: Sequence[str] | None = None) -> list[RunFolder]:
-        """Return the finished runs that the recipe's current split and labels allow to compare, oldest first.
+        """Return the finished runs that match the current split and labels of the recipe, oldest first.
 
-        Ensembles whose members have been removed or made again since are left out, and so are `damaged` runs.
+        Damaged runs, and ensembles whose members were removed or made again, are left out.
 
         Parameters
         ----------
         target
-            Only those of one target.
+            Return only runs of this target.
         names
-            Only those with these names, or whose names begin so.
+            Return only runs with these names or beginnings of names.
 
         Raises
         ------
         IncompleteError
-            there are none.
+            There are none.
         DataError
-            a name fits none.
+            A name matches no run.
         """
         split, folders = self.split_fingerprint(), self._run_folders()
-        damaged, every = [run for run in folders if run.damage], [run for run in folders if not run.damage]
-        stale = self._reasons(every, split, self.target_names(target))
-        fitting = [run for run in every if not stale[run.name]]
+        damaged, intact = [run for run in folders if run.damage], [run for run in folders if not run.damage]
+        stale = self._reasons(intact, split, self.target_names(target))
+        fitting = [run for run in intact if not stale[run.name]]
         if names is not None:
             for name in names:
                 if broken := [run for run in damaged if run.name.startswith(name)]:
                     raise IncompleteError(broken[0].damage)
                 if not any(run.name.startswith(name) for run in fitting):
-                    known = ", ".join(run.name for run in fitting) or "none"
-                    others = [stale[run.name] for run in every if run.name.startswith(name)]
-                    reason = others[0] if others else f"no finished run is called {name!r}"
-                    raise DataError(f"{reason}; runs on this split: {known}")
+                    fitting_names = ", ".join(run.name for run in fitting) or "none"
+                    reasons = [stale[run.name] for run in intact if run.name.startswith(name)]
+                    reason = reasons[0] if reasons else f"no finished run is called {name!r}"
+                    raise DataError(f"{reason}; runs on this split: {fitting_names}")
             fitting = [run for run in fitting if any(run.name.startswith(name) for name in names)]
         if not fitting:
             if damaged:
                 raise IncompleteError(damaged[0].damage)
-            left_out = f" of today's data ({len(every)} others: {stale[every[0].name]})" if every else ""
+            left_out = f" for the current data ({len(intact)} others: {stale[intact[0].name]})" if intact else ""
             raise IncompleteError(
                 f"{self.folder} has no finished run{left_out}; run 'featx fit' or 'featx finetune' first"
             )
         return sorted(fitting, key=lambda run: run.metrics["finished"])
 
     def _reasons(self, runs: Sequence[RunFolder], split: str, targets: Sequence[str]) -> dict[str, str]:
-        """Return why each run is stale, by name; an ensemble is as well if one of its members is."""
+        """Return the reason why each run is stale, by name; an ensemble is stale if one of its members is."""
         by_name = {run.name: run for run in runs}
         reasons: dict[str, str] = {}
 
@@ -174,18 +174,18 @@ class Study(LabelledRows):
             if run.name not in reasons:
                 reasons[run.name] = self._why_stale(run, split, targets)
                 if not reasons[run.name] and any(reason(by_name[name]) for name in run.members if name in by_name):
-                    reasons[run.name] = f"{run.name} is an ensemble of runs that have changed since"
+                    reasons[run.name] = f"{run.name} is an ensemble whose members have changed since"
             return reasons[run.name]
 
         return {run.name: reason(run) for run in runs}
 
     def _why_stale(self, run: RunFolder, split: str, targets: Sequence[str]) -> str:
-        """Say why a finished run cannot be compared with those of today's data; empty where it can."""
+        """Return why a finished run does not match the current data; empty if it does."""
         if run.is_unsealed:
             return f"{run.name} was made by another version of featx"
         own = run.spec["target"]
         if own not in targets:
-            return f"{run.name} answers target {own!r}, expected {' or '.join(map(repr, targets))}"
+            return f"{run.name} predicts target {own!r}, expected {' or '.join(map(repr, targets))}"
         if run.spec.get("rules") != RULES.get(run.kind):
             return f"{run.name} was made by another version of featx"
         if run.spec["split"] != split:
@@ -196,7 +196,7 @@ class Study(LabelledRows):
         changed = [key for key, value in current.items() if run.spec.get(key) != value]
         if changed:
             return f"{run.name} {WHAT_CHANGED[changed[0]]}"
-        return "" if run.has_all_members else f"{run.name} is an ensemble of runs that have changed since"
+        return "" if run.has_all_members else f"{run.name} is an ensemble whose members have changed since"
 
     def _training_state(self, target: str, group_columns: tuple[str, ...]) -> dict[str, Any]:
         if (target, group_columns) not in self._states:
@@ -208,37 +208,37 @@ class Study(LabelledRows):
         return {}
 
     def open_test(self, target: str, runs: Sequence[str], who: str | None = None) -> Known:
-        """Return the labels of the test split, and log who looked, when, and at which runs.
+        """Return the labels of the test split, and log the name, the time and the runs.
 
         Parameters
         ----------
         who
-            The name to log; by default a hash of the login name, since reports show it.
+            The name to log; by default a hash of the login name, because reports show it.
 
         Raises
         ------
         DataError
-            the split has no test rows.
+            The split has no test rows.
         """
         ids = self.ids("test")
         if not len(ids):
-            raise DataError("the split has no test rows; say 'split.test = 0.2' or give a test part")
-        look = {
+            raise DataError("the split has no test rows; set 'split.test = 0.2' or provide a test part")
+        opening = {
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
             "who": who or _hashed_login(),
             "target": target,
             "runs": list(runs),
         }
-        OpeningLog(self.folder).append(look)
+        OpeningLog(self.folder).append(opening)
         return self._known(target).take(ids)
 
     def looks(self, target: str | None = None) -> list[dict[str, Any]]:
         """Return the log of openings of the test split."""
-        looks = OpeningLog(self.folder).openings
-        return [look for look in looks if target is None or look["target"] == target]
+        openings = OpeningLog(self.folder).openings
+        return [opening for opening in openings if target is None or opening["target"] == target]
 
     def log_problems(self) -> list[str]:
-        """Return what is wrong with the log of openings; empty where it is complete."""
+        """Return the problems of the log of openings; empty if it is complete."""
         seals = []
         for file in self.folder.glob("final-*.json"):
             with suppress(IncompleteError, KeyError):

@@ -1,11 +1,11 @@
-"""The whole protocol again over other cuts of train and val: how far a score moves, and which differences outlive that.
+"""Repeats of the whole protocol on other train/val splits: the spread of scores, and tests of differences.
 
 ::
 
-    runs/<recipe>/repeats/01/            a study of its own: manifest, outcomes and embeddings are the recipe's
-                            /split.parquet   test as it is, val cut anew
-                            /<run>/          heads, networks and votes made for it
-                            /scores.json     the repeat is done
+    runs/<recipe>/repeats/01/            a separate study with the recipe's manifest, outcomes and embeddings
+                            /split.parquet   the same test part, another val part
+                            /<run>/          heads, networks and ensembles of this repeat
+                            /scores.json     the scores; written last
 """
 
 import math
@@ -38,27 +38,27 @@ from featx.study.study import Study
 from featx.tables.encoding import strata
 from featx.workflow.stages import make_runs
 
-# Written for the recipe, and used by all its repeats.
-LEFT = ("manifest.parquet", "outcomes.parquet", EMBEDDINGS, "source.json", COPIES, COPIES_STATE)
+# Files of the recipe that all repeats use.
+FILES_OF_RECIPE = ("manifest.parquet", "outcomes.parquet", EMBEDDINGS, "source.json", COPIES, COPIES_STATE)
 # Fields of a run's spec that differ between repeats.
-OF_THE_SPLIT = ("split", "units", "labels", "group_values", "val_labels", "val_units", "members")
-FEWEST = 2
+FIELDS_OF_SPLIT = ("split", "units", "labels", "group_values", "val_labels", "val_units", "members")
+MIN_REPEATS = 2
 
 
 @dataclass(frozen=True)
 class RepeatedRun:
-    """One kind of run over all repeats.
+    """The scores of one run over all repeats.
 
     Attributes
     ----------
     scores
-        On val, one a repeat; nan where it was not made.
+        The val score of each repeat; nan if the run does not exist there.
     mean, sd
-        Of these.
+        Mean and standard deviation of the scores.
     difference
-        Of the mean from the best one's; 0 of the best.
+        The difference of the mean to the best mean; 0 for the best run.
     p
-        That it is the best one's equal: corrected resampled t-test, Holm-corrected over the runs; nan for the best.
+        The p-value of the corrected resampled t-test against the best run, Holm-corrected; nan for the best run.
     """
 
     run: str
@@ -71,14 +71,14 @@ class RepeatedRun:
 
 @dataclass(frozen=True)
 class Repeats:
-    """All runs of one target over repeated cuts of train and val.
+    """The runs of one target over repeated train/val splits.
 
     Attributes
     ----------
     rows
-        Best mean first.
+        The runs, best mean first.
     n_train, n_val
-        Rows of each repeat, on average.
+        Mean number of train and val rows of the repeats.
     """
 
     target: str
@@ -96,64 +96,67 @@ def repeat(
     engine: EngineSpec | None = None,
     progress: ProgressCallback = no_progress,
 ) -> list[Repeats]:
-    """Make all runs of an extracted recipe again over other cuts of train and val; return a table a target.
+    """Repeat all runs of an extracted recipe on other train/val splits, and return one result per target.
 
     Parameters
     ----------
     n_repeats
-        2 or more; those that are done are not done again.
+        The number of repeats, at least 2. Finished repeats are reused.
 
     Raises
     ------
     DataError
-        there are too few repeats, no val rows, or embeddings by a network that learnt from this recipe's train rows.
+        There are too few repeats, no val rows, or embeddings of a network that was trained on this recipe's train
+        rows.
     IncompleteError
-        nothing has been extracted yet.
+        Nothing has been extracted yet.
 
     Notes
     -----
-    The test split stays what it is, and sealed. The p-values are those of Nadeau and Bengio with n_val / n_train as it
-    is: cuts that overlap tell less than as many new images would.
+    The test split stays the same, and sealed. The p-values follow Nadeau and Bengio (2003) with the actual
+    n_val / n_train: overlapping splits carry less information than independent samples.
     """
     study = Study.open(recipe)
     _check(study, n_repeats)
     find_near_copies(study, progress)
     if cost := cost_text(study, n_repeats):
         progress("note", 0, 1, cost)
-    done = []
+    scores_of_repeats = []
     for number in range(1, n_repeats + 1):
         progress("repeat", number - 1, n_repeats)
-        done.append(_repeated(study, number, engine, progress))
+        scores_of_repeats.append(_repeated(study, number, engine, progress))
     progress("repeat", n_repeats, n_repeats)
-    return [compared(target, [one["targets"][target] for one in done]) for target in study.recipe.targets]
+    return [
+        compared(target, [scores["targets"][target] for scores in scores_of_repeats]) for target in study.recipe.targets
+    ]
 
 
 def _check(study: Study, n_repeats: int) -> None:
-    if n_repeats < FEWEST:
-        raise DataError(f"--repeats: found {n_repeats}, expected {FEWEST} or more: one repeat has no spread")
+    if n_repeats < MIN_REPEATS:
+        raise DataError(f"--repeats: found {n_repeats}, expected {MIN_REPEATS} or more: a standard deviation needs two")
     if not len(study.ids("val")):
-        raise DataError("the split has no val rows to cut anew; say 'split.val = 0.15'")
+        raise DataError("the split has no val rows to draw again; set 'split.val = 0.15'")
     recipe = study.recipe
-    backbones = [one.backbone for one in recipe.requests]
-    backbones += [one.backbone for section in recipe.finetune for one in section.runs]
+    backbones = [item.backbone for item in recipe.requests]
+    backbones += [item.backbone for section in recipe.finetune for item in section.runs]
     if learnt := [name for name in backbones if name.startswith(CHECKPOINT)]:
         raise DataError(
-            f"backbone {learnt[0]!r} may have learnt from rows that a repeat has in val; repeat a recipe without it"
+            f"backbone {learnt[0]!r} may have been trained on val rows of a repeat; repeat a recipe without it"
         )
 
 
 def cost_text(study: Study, n_repeats: int) -> str:
-    """Say what repeats will take, by what the recipe's finished runs took; nothing where nothing is known or left."""
+    """Return an estimate of the cost of the remaining repeats; empty without finished runs to estimate from."""
     seconds: dict[str, float] = {}
     for target in study.recipe.targets:
         for run in study.runs(target) if study.has_runs(target) else []:
-            took = run.metrics.get("search_s", 0.0) + run.metrics.get("train_s", 0.0)
-            seconds[run.kind] = seconds.get(run.kind, 0.0) + took
-    left = sum(_done(study, number) is None for number in range(1, n_repeats + 1))
-    if not (seconds and left):
+            elapsed_s = run.metrics.get("search_s", 0.0) + run.metrics.get("train_s", 0.0)
+            seconds[run.kind] = seconds.get(run.kind, 0.0) + elapsed_s
+    n_left = sum(_done(study, number) is None for number in range(1, n_repeats + 1))
+    if not (seconds and n_left):
         return ""
-    each = " and ".join(f"{_duration(took)} of {kind}s" for kind, took in seconds.items() if took)
-    return f"{left} repeats to make, about {_duration(left * sum(seconds.values()))} in all: {each} in each"
+    costs = " and ".join(f"{_duration(elapsed_s)} of {kind}s" for kind, elapsed_s in seconds.items() if elapsed_s)
+    return f"{n_left} repeats to make, about {_duration(n_left * sum(seconds.values()))} in all: {costs} in each"
 
 
 def _duration(seconds: float) -> str:
@@ -164,48 +167,51 @@ def _duration(seconds: float) -> str:
 
 
 def _own(study: Study, number: int) -> Study:
-    """Return the study that a repeat is."""
+    """Return the study of one repeat."""
     return Study(study.recipe.model_copy(update={"name": f"{study.recipe.name}/repeats/{number:02}"}))
 
 
 def _done(study: Study, number: int) -> dict[str, Any] | None:
-    """Return the scores of a repeat that is done, and with the data, labels and recipe as they are."""
+    """Return the scores of a finished repeat of the current data and recipe, else None."""
     file = _own(study, number).folder / "scores.json"
     try:
-        found = read_sealed(file)
+        scores = read_sealed(file)
     except IncompleteError:
-        # It is not there yet, or it was changed and is made again.
+        # The file does not exist yet, or was changed; the repeat is made again.
         return None
-    return found if found.get("state") == _state(study, number) else None
+    return scores if scores.get("state") == _state(study, number) else None
 
 
 def _repeated(study: Study, number: int, engine: EngineSpec | None, progress: ProgressCallback) -> dict[str, Any]:
-    """Return a repeat's scores, made where they are not there yet."""
-    if done := _done(study, number):
-        return done
+    """Return the scores of a repeat, which is made if necessary."""
+    if scores := _done(study, number):
+        return scores
     own = _own(study, number)
     _prepare(study, number, own.folder)
     runs = _run_all(own.recipe, engine, progress)
-    made = {"state": _state(study, number), "targets": {name: _scores(own, name, runs) for name in own.recipe.targets}}
-    write_sealed(own.folder / "scores.json", made)
-    return made
+    result = {
+        "state": _state(study, number),
+        "targets": {name: _scores(own, name, runs) for name in own.recipe.targets},
+    }
+    write_sealed(own.folder / "scores.json", result)
+    return result
 
 
 def _state(study: Study, number: int) -> str:
-    """Return what a repeat depends on."""
+    """Return a fingerprint of everything that a repeat depends on."""
     recipe = study.recipe
     columns = sorted(set(recipe.groups.values()))
     data = [[study.training_state(name, columns), study.choosing_state(name)] for name in recipe.targets]
     stages = [*recipe.head, *recipe.finetune, recipe.ensemble, recipe.split]
-    embeddings = [one.spec.fingerprint() for one in study.locked]
-    asked = [[one.identity() for one in stages], dict(recipe.groups), embeddings]
-    return fingerprint([number, RULES, data, asked])
+    embeddings = [item.spec.fingerprint() for item in study.locked]
+    settings = [[item.identity() for item in stages], dict(recipe.groups), embeddings]
+    return fingerprint([number, RULES, data, settings])
 
 
 def _prepare(study: Study, number: int, folder: Path) -> None:
-    """Write what extract would leave, with another cut of train and val."""
+    """Write the tables of an extraction with another train/val split."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in LEFT:
+    for name in FILES_OF_RECIPE:
         if (study.folder / name).is_file():
             shutil.copy(study.folder / name, folder)
     parts = study.split.mask(study.split.index.isin(_free(study)), "train")
@@ -216,12 +222,12 @@ def _prepare(study: Study, number: int, folder: Path) -> None:
 
 
 def _free(study: Study) -> NDArray[Any]:
-    """Return the ids that may change their part."""
+    """Return the ids of train and val."""
     return np.concatenate([study.ids("train"), study.ids("val")])
 
 
 def _cut(study: Study, number: int) -> NDArray[Any]:
-    """Return the val rows of a repeat: as many as there are, cut by the recipe's own rules with another seed."""
+    """Return the ids of val in a repeat: as many as in the study, drawn by the recipe's rules with another seed."""
     ids, spec = _free(study), study.recipe.split
     rows = study.manifest_of(ids)
     name, target = next(iter(study.recipe.targets.items()))
@@ -231,26 +237,26 @@ def _cut(study: Study, number: int) -> NDArray[Any]:
 
 
 def _run_all(recipe: Recipe, engine: EngineSpec | None, progress: ProgressCallback) -> list[RunFolder]:
-    """Make all runs that a recipe names."""
-    made = [one for _, runs in make_runs(recipe, engine=engine, progress=progress) for one in runs]
-    return [RunFolder(Path(one.path)) for one in made if one.path]  # a search's stopped ones have none
+    """Make all runs of a recipe and return their folders; runs that a search stopped have none."""
+    results = [result for _, runs in make_runs(recipe, engine=engine, progress=progress) for result in runs]
+    return [RunFolder(Path(result.path)) for result in results if result.path]
 
 
 def _scores(study: Study, target: str, runs: Sequence[RunFolder]) -> dict[str, Any]:
-    known = study.labels(target)
+    truth = study.labels(target)
     metric = study.metric(target)
     sign = -1 if metric in LESS_IS_BETTER else 1
-    named = dict(_named([run for run in runs if run.spec["target"] == target]))
-    values = {name: sign * score(metric, known, run.answers.of("val")) for name, run in named.items()}
+    runs_by_name = dict(_named([run for run in runs if run.spec["target"] == target]))
+    values = {name: sign * score(metric, truth, run.answers.of("val")) for name, run in runs_by_name.items()}
     sizes = {f"n_{part}": len(study.ids(part)) for part in ("train", "val")}
     return {"metric": metric, **sizes, "scores": values}
 
 
 def _named(runs: Sequence[RunFolder]) -> Iterator[tuple[str, RunFolder]]:
-    """Yield runs with names that are theirs in every repeat: how they begin, and where that is not enough, what of."""
+    """Yield each run with a name that is the same in all repeats: its stem, made unique by its spec if necessary."""
     stems = [run.name.rpartition("-")[0] for run in runs]
     for stem, run in zip(stems, runs, strict=True):
-        own = {key: value for key, value in run.spec.items() if key not in OF_THE_SPLIT}
+        own = {key: value for key, value in run.spec.items() if key not in FIELDS_OF_SPLIT}
         yield stem if stems.count(stem) == 1 else f"{stem}-{fingerprint(own)[:8]}", run
 
 
@@ -258,14 +264,14 @@ def _named(runs: Sequence[RunFolder]) -> Iterator[tuple[str, RunFolder]]:
 
 
 def compared(target: str, repeats: Sequence[Mapping[str, Any]]) -> Repeats:
-    """Return the runs of one target over all repeats, each tested against the best."""
+    """Return the runs of one target over all repeats, each tested against the best run."""
     metric = repeats[0]["metric"]
-    names = dict.fromkeys(name for one in repeats for name in one["scores"])
-    table = {name: np.array([one["scores"].get(name, np.nan) for one in repeats]) for name in names}
+    names = dict.fromkeys(name for scores in repeats for name in scores["scores"])
+    table = {name: np.array([scores["scores"].get(name, np.nan) for scores in repeats]) for name in names}
     sign = -1 if metric in LESS_IS_BETTER else 1
     whole = [name for name, values in table.items() if np.isfinite(values).all()]
     order = sorted(table, key=lambda name: (name not in whole, -sign * _mean(table[name])))
-    n_train, n_val = (float(np.mean([one[f"n_{part}"] for one in repeats])) for part in ("train", "val"))
+    n_train, n_val = (float(np.mean([scores[f"n_{part}"] for scores in repeats])) for part in ("train", "val"))
     best = table[order[0]]
     tested = [
         corrected_t(best - table[name], n_val / n_train) if name in whole and name != order[0] else math.nan
@@ -279,10 +285,10 @@ def compared(target: str, repeats: Sequence[Mapping[str, Any]]) -> Repeats:
 
 
 def _mean(values: NDArray[Any]) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else math.nan
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else math.nan
 
 
 def _sd(values: NDArray[Any]) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.std(ddof=1)) if len(known) > 1 else math.nan
+    finite = values[np.isfinite(values)]
+    return float(finite.std(ddof=1)) if len(finite) > 1 else math.nan

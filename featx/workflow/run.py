@@ -1,4 +1,4 @@
-"""All stages of a recipe, one after the other; each skips what it finds done."""
+"""All stages of a recipe, one after the other; finished stages are skipped."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,34 +40,36 @@ def stages(  # noqa: PLR0913 - as run
     who: str | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Iterator[tuple[str, Any]]:
-    """Yield each stage's name and result as it is finished.
+    """Yield the name and the result of each stage when it is finished.
 
-    The stages are extract, finetune, extract again where embeddings are those of networks just trained, fit (each
+    The stages are extract, finetune, extract again for embeddings of networks that were just trained, fit (each
     head), ensemble, evaluate and report.
 
     Parameters
     ----------
     final
-        Open the sealed test split once all models are made; the look is logged.
+        Whether to open the sealed test split after all models are made; this is logged.
     repeats
-        Make all runs again over so many other cuts of train and val (`featx.workflow.repeats`); 0 for none.
+        Number of repeats on other train/val splits (`featx.workflow.repeats`), 0 for none.
     cluster
-        Dask workers that embed and try settings; this process alone by default.
+        Dask workers that embed images and run trials; by default this process does.
     who
         The name that is logged with `final`; by default a hash of the login name.
 
     Raises
     ------
     FeatxError
-        a stage cannot go on; those before it are kept.
+        A stage failed; the results of the stages before it are kept.
     """
-    read = load_recipe(recipe)
-    done = extract(read, engine=engine, cluster=cluster, progress=progress)
-    yield "extract", done
-    yield from make_runs(read, engine=engine, cluster=cluster, progress=progress, are_waiting=bool(done.waiting))
-    yield "evaluate", evaluate(read, progress=progress)
+    loaded = load_recipe(recipe)
+    extraction = extract(loaded, engine=engine, cluster=cluster, progress=progress)
+    yield "extract", extraction
+    yield from make_runs(
+        loaded, engine=engine, cluster=cluster, progress=progress, are_waiting=bool(extraction.waiting)
+    )
+    yield "evaluate", evaluate(loaded, progress=progress)
     if repeats:
-        yield "repeats", repeat(read, repeats, engine=engine, progress=progress)
+        yield "repeats", repeat(loaded, repeats, engine=engine, progress=progress)
     if final:
-        yield "evaluate --final", evaluate(read, final=True, who=who, progress=progress)
-    yield "report", report(read)
+        yield "evaluate --final", evaluate(loaded, final=True, who=who, progress=progress)
+    yield "report", report(loaded)

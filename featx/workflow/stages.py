@@ -1,4 +1,4 @@
-"""All runs that a recipe names, in the order in which they need each other; each skips what it finds done."""
+"""The stages that make the runs of a recipe, in the order of their dependencies; finished runs are skipped."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,14 +20,14 @@ def make_runs(
     cluster: ClusterSpec | None = None,
     are_waiting: bool = False,
 ) -> Iterator[tuple[str, Any]]:
-    """Yield each stage's name and result as it is finished: finetune, extract, fit (each head), ensemble.
+    """Yield the name and the result of each stage when it is finished: finetune, extract, fit (per head), ensemble.
 
     Parameters
     ----------
     cluster
-        Dask workers that embed and try settings.
+        Dask workers that embed images and run trials.
     are_waiting
-        Whether embeddings are by networks that are only trained here; nothing is extracted otherwise.
+        Whether embeddings need networks that are trained here, so that extract has to run again.
     """
     if recipe.finetune:
         yield "finetune", finetune(recipe, engine=engine, progress=progress)
@@ -40,4 +40,4 @@ def make_runs(
         if is_possible(recipe):
             yield "ensemble", ensemble(recipe)
         else:
-            progress("note", 0, 1, "no ensemble: all runs give equal answers")
+            progress("note", 0, 1, "no ensemble: all runs have equal predictions")
