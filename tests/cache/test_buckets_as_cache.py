@@ -162,7 +162,7 @@ def test_the_commands_for_caches_work_on_a_bucket(cache: str, s3: Any, capsys: p
     )
 
     assert run("cache", "verify", *recipe) == 0
-    assert f"{cache}/{listed['store']}: 53 rows in 2 segments, all as they were written" in capsys.readouterr().out
+    assert f"{cache}/{listed['store']}: 53 rows in 2 segments, all checksums are right" in capsys.readouterr().out
 
     assert run("cache", "compact", *recipe) == 0
     assert "53 images in 1 segments (before: 2)" in capsys.readouterr().out
@@ -170,7 +170,7 @@ def test_the_commands_for_caches_work_on_a_bucket(cache: str, s3: Any, capsys: p
 
     broken(s3, cache)
     assert run("cache", "verify", *recipe) == 1
-    assert "1 rows lost, 52 good" in capsys.readouterr().out
+    assert "1 rows damaged, 52 intact" in capsys.readouterr().out
     assert run("cache", "verify", "--repair", *recipe) == 0
     assert "mended; 1 of 1 rows embedded again" in capsys.readouterr().out
     assert run("cache", "verify", *recipe) == 0

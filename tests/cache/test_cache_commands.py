@@ -85,7 +85,7 @@ def test_a_cache_is_listed_with_who_needs_it(store: Path, said: Said) -> None:
 
 def test_a_whole_cache_is_called_so(store: Path, said: Said) -> None:
     code, out, _ = said("cache verify")
-    assert (code, out.strip()) == (0, f"{store}: 48 rows in 1 segments, all as they were written")
+    assert (code, out.strip()) == (0, f"{store}: 48 rows in 1 segments, all checksums are right")
 
 
 def test_a_broken_row_is_named_and_only_it_is_embedded_again(store: Path, said: Said) -> None:
@@ -96,7 +96,7 @@ def test_a_broken_row_is_named_and_only_it_is_embedded_again(store: Path, said: 
     code, out, err = said("cache verify")
     assert code == 1
     assert f"    {name}\n" in out
-    assert "x does not match its checksum; 1 rows lost, 47 good" in out
+    assert "x does not match its checksum; 1 rows damaged, 47 intact" in out
     assert err.strip().endswith("error: 1 of 1 stores are damaged; run 'featx cache verify --repair'")
 
     code, out, _ = said("cache verify --repair")
@@ -170,9 +170,9 @@ def test_leftovers_of_the_dead_are_removed_and_those_of_the_living_are_not(store
     live = store.parent / name
     for folder in (dead, live):
         shutil.copytree(store, folder)
-    assert "leftovers of dead writers: 1, would be removed" in said("cache gc --dry-run")[1]
+    assert "unfinished files of killed writers: 1, would be removed" in said("cache gc --dry-run")[1]
     assert dead.exists()
-    assert "leftovers of dead writers: 1, removed" in said("cache gc")[1]
+    assert "unfinished files of killed writers: 1, removed" in said("cache gc")[1]
     assert not dead.exists()
     assert live.exists()
     assert store.exists()
@@ -196,7 +196,7 @@ def test_without_a_recipe_in_sight_nothing_is_unneeded(store: Path, said: Said) 
     shutil.rmtree("runs")
     code, out, _ = said("cache gc --yes")
     assert code == 0
-    assert "no recipe is in sight: stores are kept" in out
+    assert "no recipe is known, so all stores are kept" in out
     assert store.exists()
 
 

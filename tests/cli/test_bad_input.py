@@ -88,7 +88,7 @@ def test_a_missing_image_is_an_error_once_the_others_are_done(
     said = capsys.readouterr()
     assert "49 files: 48 embedded, 0 cached, 0 duplicate, 0 unreadable, 1 missing, 0 ignored" in said.out
     assert "missing: 'dark/gone.png'" in said.out
-    assert "error: 1 of 49 images are named in the labels and not there, first 'dark/gone.png'" in said.err
+    assert "error: 1 of 49 images named in the labels do not exist, first 'dark/gone.png'" in said.err
     assert run("fit", "--head", "logreg") == 0
 
 

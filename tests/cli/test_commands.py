@@ -60,7 +60,7 @@ def test_run_does_all_stages_and_then_nothing_twice(toy_home: Path, capsys: pyte
     assert [look["who"] for look in Study.open(None).looks()] == ["Ada"]
     again = run("run featx.toml", capsys)
     assert "0 embedded, 48 cached" in again
-    assert again.count("was there") == 6
+    assert again.count("already done") == 6
 
 
 def test_finetune_prints_its_grid_the_best_on_top(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -327,7 +327,7 @@ def test_a_run_of_another_target_split_or_labelling_is_refused_by_name(two_targe
     table.loc[table["path"].eq(train[1]), "class"] = "light"
     table.to_csv("images/labels.csv", index=False)
     featx.extract()
-    with pytest.raises(DataError, match=f"{old} learnt from other labels or weights; runs on this split: "):
+    with pytest.raises(DataError, match=f"{old} was trained on other labels or weights; runs on this split: "):
         featx.ensemble(members=[old], target="class")
     Path("featx.toml").write_text(TWO_TARGETS.replace("val = 0.25", "val = 0.25\nseed = 5"))
     featx.extract()

@@ -339,7 +339,7 @@ def test_evaluate_says_for_whom(home: Path, capsys: pytest.CaptureFixture[str]) 
     assert Evaluation.from_dict(json.loads(json.dumps(asdict(found)))).groupings[0].groups[0].n > 0
     run_table.evaluations([found], with_groups=True)
     printed = capsys.readouterr().out
-    assert "for whom, " in printed
+    assert "groups, " in printed
     assert "too few to compare" in printed
     assert "rows have no value" in printed
     (final,) = featx.evaluate(final=True)

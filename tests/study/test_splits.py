@@ -230,7 +230,7 @@ def test_the_sealed_rows_do_not_depend_on_val(by: str | None, method: str) -> No
 
 def test_one_group_cannot_be_cut_exactly() -> None:
     rows = manifest([0, 1] * 5, group=["a"] * 10)
-    with pytest.raises(DataError, match=r"split\.test: 1 group is left to cut from; expected at least two"):
+    with pytest.raises(DataError, match=r"split\.test: 1 group to choose from; expected at least two"):
         parts(rows, by="group", **EXACT)
 
 
@@ -242,7 +242,7 @@ def test_images_without_a_group_are_named() -> None:
 
 def test_a_class_with_one_image_cannot_be_cut_exactly() -> None:
     with pytest.raises(
-        DataError, match=r"split\.test: cannot cut 4 of 20 images, the smallest class has 1 left; expected"
+        DataError, match=r"split\.test: cannot select 4 of 20 images, the smallest class has 1 left; expected"
     ):
         parts(manifest([1] + [0] * 19), **EXACT)
 
@@ -254,7 +254,7 @@ def test_the_last_group_is_left_to_learn_from() -> None:
 
 
 def test_too_few_images_cannot_be_cut_exactly() -> None:
-    with pytest.raises(DataError, match=r"split\.test: cannot cut 2 of 2 images"):
+    with pytest.raises(DataError, match=r"split\.test: cannot select 2 of 2 images"):
         parts(manifest([0, 1]), test=0.9, val=0.0, stratify=False, **EXACT)
 
 
@@ -345,6 +345,6 @@ def test_the_unit_of_a_class_that_is_nowhere_else_is_not_held_out() -> None:
 def test_one_unit_cannot_be_held_out() -> None:
     ids = np.asarray(["a", "b", "c"], dtype=object)
     with pytest.raises(
-        DataError, match="finetune.holdout: 1 images, groups or sets of copies can be cut from, expected"
+        DataError, match="finetune.holdout: found 1 images, groups or sets of copies to choose from, expected"
     ):
         held_out(ids, 1, None, np.zeros(3), 0, "finetune.holdout")

@@ -1,4 +1,4 @@
-"""The protocol over other cuts of train and val."""
+"""The whole protocol on other train/val splits (`featx.workflow.repeats`)."""
 
 import shutil
 from pathlib import Path
@@ -175,12 +175,12 @@ def test_what_cannot_be_repeated_is_refused(toy_home: Path) -> None:
         repeat(None, 1)
     Path("featx.toml").write_text(TOY_RECIPE.replace("val = 0.25", "val = 0"))
     featx.extract()
-    with pytest.raises(DataError, match="no val rows to cut anew"):
+    with pytest.raises(DataError, match="no val rows to draw again"):
         repeat(None, 2)
     Path("featx.toml").write_text(TOY_RECIPE)
     featx.extract()
     Path("featx.toml").write_text(TOY_RECIPE.replace('"toy"', '"checkpoint:runs/featx/x"'))
-    with pytest.raises(DataError, match="backbone 'checkpoint:runs/featx/x' may have learnt from rows"):
+    with pytest.raises(DataError, match="backbone 'checkpoint:runs/featx/x' may have been trained on val rows"):
         repeat(None, 2)
 
 
@@ -193,4 +193,4 @@ def test_run_prints_the_table(home: Path, capsys: pytest.CaptureFixture[str]) ->
     Path("featx.toml").write_text(LIGHT)
     said = CliRunner().invoke(app, ["run", "featx.toml", "--repeats", "2"]).stdout
     assert "── featx repeats" in said
-    assert "class: 2 cuts of train and val (n 26 and 11)" in said
+    assert "class: 2 train/val splits (n 26 and 11)" in said
