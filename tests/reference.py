@@ -55,9 +55,9 @@ def recipe_reference() -> str:
     """Return a table of keys, types, defaults and meanings for each section of a recipe."""
     parts = [
         "# Recipe reference",
-        "Every key of a recipe, by section. `featx show RECIPE` prints a recipe with all its defaults. A list where one "
-        "value is expected is a grid in `[[embedding]]`, `[[head]]` and `[[finetune]]`. "
-        "Examples are in [pipelines/](../pipelines/README.md).",
+        "Every key of a recipe, by section. `featx show RECIPE` prints a recipe with all its defaults. In "
+        "`[[embedding]]`, `[[head]]` and `[[finetune]]` a list where one value is expected is a grid: one embedding or "
+        "run for each value. Examples are in [pipelines/](../pipelines/README.md).",
     ]
     for title, spec in SECTIONS.items():
         meanings = attribute_texts(spec)
@@ -82,6 +82,7 @@ def python_api() -> str:
         is_error = inspect.isclass(item) and issubclass(item, Exception)
         signature = "(message)" if is_error else str(inspect.signature(item))
         signature = re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", signature)
+        signature = re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Z])", "", signature)  # types without their modules
         parts += [f"## `featx.{name}`", f"```\n{name}{signature}\n```", f"```\n{inspect.getdoc(item)}\n```"]
     return "\n\n".join(parts) + "\n"
 
