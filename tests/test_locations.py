@@ -4,7 +4,7 @@ import pytest
 
 import featx
 from featx.errors import DataError, MissingExtraError
-from featx.locations import home_of, label_states, parted, source_file, source_place
+from featx.locations import base_folder, existing_file, label_states, source_place, split_archive_place
 from featx.specs.data import ArraySpec, LabelsSpec, ReaderSpec
 
 
@@ -46,28 +46,28 @@ def test_other_files_are_named_from_the_folder_or_from_where_the_file_lies(tmp_p
     (tmp_path / "all.zip").touch()
     (tmp_path / "odd!").mkdir()
     (tmp_path / "odd!" / "a!b.zip").touch()
-    assert home_of(str(tmp_path)) == tmp_path
-    assert home_of(str(tmp_path / "all.zip")) == tmp_path
-    assert home_of(str(tmp_path / "all.zip!inside")) == tmp_path
-    assert home_of(str(tmp_path / "odd!")) == tmp_path / "odd!"
-    assert home_of(str(tmp_path / "odd!" / "a!b.zip!inside!too")) == tmp_path / "odd!"
-    assert home_of("s3://bucket/prefix") is None
+    assert base_folder(str(tmp_path)) == tmp_path
+    assert base_folder(str(tmp_path / "all.zip")) == tmp_path
+    assert base_folder(str(tmp_path / "all.zip!inside")) == tmp_path
+    assert base_folder(str(tmp_path / "odd!")) == tmp_path / "odd!"
+    assert base_folder(str(tmp_path / "odd!" / "a!b.zip!inside!too")) == tmp_path / "odd!"
+    assert base_folder("s3://bucket/prefix") is None
 
 
 def test_only_what_follows_an_archives_name_lies_inside_it(tmp_path: Path) -> None:
     (tmp_path / "odd!").mkdir()
     archive = tmp_path / "odd!" / "a!b.zip"
     archive.touch()
-    assert parted(f"{archive}!inside!too") == (str(archive), "inside!too")
-    assert parted(str(archive)) == (str(archive), "")
-    assert parted(str(tmp_path / "gone!" / "a.zip")) == (str(tmp_path / "gone!" / "a.zip"), "")
+    assert split_archive_place(f"{archive}!inside!too") == (str(archive), "inside!too")
+    assert split_archive_place(str(archive)) == (str(archive), "")
+    assert split_archive_place(str(tmp_path / "gone!" / "a.zip")) == (str(tmp_path / "gone!" / "a.zip"), "")
 
 
 def test_a_file_that_is_not_there_is_told_with_its_whole_path_and_its_key(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"^data.arrays: nothing lies at '{tmp_path}/x.npy'; expected a file"):
-        source_file(tmp_path / "x.npy", "data.arrays")
+    with pytest.raises(DataError, match=f"^data.arrays: '{tmp_path}/x.npy' does not exist; expected a file"):
+        existing_file(tmp_path / "x.npy", "data.arrays")
     (tmp_path / "x.npy").touch()
-    assert source_file(tmp_path / "x.npy", "data.arrays") == tmp_path / "x.npy"
+    assert existing_file(tmp_path / "x.npy", "data.arrays") == tmp_path / "x.npy"
 
 
 def test_the_state_of_the_labels_changes_with_their_files_and_with_nothing_else(tmp_path: Path) -> None:

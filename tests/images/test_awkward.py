@@ -25,7 +25,7 @@ from PIL import Image, ImageChops, ImageCms
 from featx import extract
 from featx.embeddings.extract import Extraction
 from featx.embeddings.files import embed_files
-from featx.images.contents import MOST_BYTES, digest, text_of
+from featx.images.contents import MAX_IMAGE_BYTES, digest, unicode_name
 from featx.specs.embedding import ResolvedEmbedding
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE
@@ -191,7 +191,7 @@ def forbidden(path: Path) -> None:
 def sparse(path: Path) -> None:
     """Make a file of more than a gigabyte that takes no room."""
     with path.open("wb") as file:
-        file.truncate(MOST_BYTES + 1)
+        file.truncate(MAX_IMAGE_BYTES + 1)
 
 
 def turned_nan() -> np.ndarray:
@@ -298,7 +298,7 @@ BROKEN = [
     Case("dog/pipe.png", node(stat.S_IFIFO), "unreadable", "is not a regular file"),
     Case("dog/socket.png", node(stat.S_IFSOCK), "unreadable", "is not a regular file"),
     Case("dog/device.png", link("/dev/zero"), "unreadable", "is not a regular file"),
-    Case("dog/link-to-nothing.png", link("nowhere.png"), "unreadable", "is a link to nothing"),
+    Case("dog/link-to-nothing.png", link("nowhere.png"), "unreadable", "is a broken link"),
     Case("dog/loop-a.png", link("loop-b.png"), "unreadable", "symbolic links"),
     Case("dog/loop-b.png", link("loop-a.png"), "unreadable", "symbolic links"),
     Case("dog/loop.png", link("loop.png"), "unreadable", "symbolic links"),
@@ -330,9 +330,9 @@ OTHERS = [
     Case("cat/drawing.svg", of(b"<svg/>"), "ignored", "no image by its ending '.svg'"),
     Case("cat/archive.zip", zipped, "ignored", "no image by its ending '.zip'"),
     Case("cat/pipe", node(stat.S_IFIFO), "ignored", "is not a regular file"),
-    Case("cat/up", link(".."), "ignored", "a link to a folder is not followed"),
-    Case("cat/up.png", link(".."), "ignored", "a link to a folder is not followed"),
-    Case("cat/.git/object.png", noise("PNG"), "ignored", "a hidden folder is not looked into"),
+    Case("cat/up", link(".."), "ignored", "is a link to a folder, which is not followed"),
+    Case("cat/up.png", link(".."), "ignored", "is a link to a folder, which is not followed"),
+    Case("cat/.git/object.png", noise("PNG"), "ignored", "is a hidden folder, which is not searched"),
     Case("cat/bare", lambda path: path.mkdir(), "ignored", "is an empty folder"),
     Case("cat/bare.png", lambda path: path.mkdir(), "ignored", "is an empty folder"),
     Case("cat/folder.png/inside.png", noise("PNG")),
@@ -368,7 +368,7 @@ def write(folder: Path) -> None:
 
 def expected() -> dict[str, tuple[str, str]]:
     """Return what has to become of each file: id → outcome and a part of the reason."""
-    return {text_of(SEEN_AS.get(case.name, case.name)): (case.outcome, case.reason) for case in CASES}
+    return {unicode_name(SEEN_AS.get(case.name, case.name)): (case.outcome, case.reason) for case in CASES}
 
 
 @dataclass(frozen=True)
@@ -450,7 +450,7 @@ def test_a_file_embedded_alone_has_the_stored_vector_to_the_last_digits(ran: Ran
     alone = embed_files([path], resolved, "cpu")
     assert not alone.unreadable
     (x,) = alone.columns.values()
-    stored = np.frombuffer(stored_rows(ran.study)[text_of(name)], dtype="<f4")
+    stored = np.frombuffer(stored_rows(ran.study)[unicode_name(name)], dtype="<f4")
     np.testing.assert_allclose(x[0], stored, rtol=1e-4, atol=1e-5)
 
 

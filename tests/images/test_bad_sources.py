@@ -82,7 +82,7 @@ def test_an_archive_that_is_cut_off_is_told(ending: str, share: float, tmp_path:
     zipped(path, pictures()) if ending == "zip" else tarred(path, list(pictures().items()))
     whole = path.read_bytes().rstrip(b"\0") if ending == "tar" else path.read_bytes()  # a tar ends with kilobytes of 0
     path.write_bytes(whole[: int(len(whole) * share)])
-    assert f"{path} cannot be read as an archive, it may be cut off: " in refused(path)
+    assert f"{path} cannot be read as an archive, it may be truncated: " in refused(path)
 
 
 def test_a_tar_that_is_cut_off_between_two_members_or_damaged_there_is_told(tmp_path: Path) -> None:
@@ -91,11 +91,11 @@ def test_a_tar_that_is_cut_off_between_two_members_or_damaged_there_is_told(tmp_
         starts = [info.offset for info in archive.getmembers()]
     whole = path.read_bytes()
     path.write_bytes(whole[: starts[3]])
-    assert f"it may be cut off: no mark of its end stands at byte {starts[3]}" in refused(path)
+    assert f"it may be truncated: it has no end marker at byte {starts[3]}" in refused(path)
     path.write_bytes(whole[: starts[3]] + b"x" * 512 + whole[starts[3] + 512 :])
-    assert f"no mark of its end stands at byte {starts[3]}" in refused(path)
+    assert f"it has no end marker at byte {starts[3]}" in refused(path)
     path.write_bytes(whole[: starts[3] + 100])
-    assert f"no mark of its end stands at byte {starts[3]}" in refused(path)
+    assert f"it has no end marker at byte {starts[3]}" in refused(path)
     path.write_bytes(whole)
     assert len(listed(path)) == 6
 
@@ -154,7 +154,7 @@ def test_what_macos_adds_to_a_zip_is_ignored(tmp_path: Path) -> None:
     found = listed(path)
     assert found.manifest.ids.tolist() == [f"all.zip!{name}" for name in NAMES]
     assert sorted(found.ignored) == sorted([f"all.zip!{name}" for name in extra] + ["all.zip!cat/.DS_Store"])
-    assert set(found.ignored.values()) == {"is hidden: its name begins with a point"}
+    assert set(found.ignored.values()) == {"is hidden: its name begins with '.'"}
     assert found.warnings == ()
 
 
@@ -207,7 +207,7 @@ def test_a_dataset_that_is_not_there_is_told_with_those_that_are(tmp_path: Path)
     recipe = recipe_of(tmp_path, '[[data.arrays]]\nimages = "a.h5#X"\nlabels = { y = "a.h5#deep/y" }')
     assert refused_recipe(recipe) == f"data.arrays: {tmp_path / 'a.h5'} has no dataset 'X'; datasets: 'deep/y', 'x'"
     recipe = recipe_of(tmp_path, '[[data.arrays]]\nimages = "b.h5#x"')
-    assert f"data.arrays: nothing lies at '{tmp_path / 'b.h5'}'" in refused_recipe(recipe)
+    assert f"data.arrays: '{tmp_path / 'b.h5'}' does not exist" in refused_recipe(recipe)
 
 
 def test_arrays_of_no_rows_hold_no_images(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_an_array_file_that_is_cut_off_is_told(name: str, share: float, tmp_path
         with h5py.File(path, "w") as file:
             file["x"], file["y"] = NOISE, [0, 1] * 3
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    assert refused(path).startswith(f"{path} cannot be read as arrays, it may be cut off: ")
+    assert refused(path).startswith(f"{path} cannot be read as arrays, it may be truncated: ")
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_an_array_file_that_is_cut_off_is_told(name: str, share: float, tmp_path
 def test_an_idx_file_that_is_not_what_its_header_says_is_told(content: bytes, reason: str, tmp_path: Path) -> None:
     (tmp_path / "train-images-idx3-ubyte").write_bytes(content)
     said = refused(tmp_path)
-    assert "train-images-idx3-ubyte cannot be read as arrays, it may be cut off: " in said
+    assert "train-images-idx3-ubyte cannot be read as arrays, it may be truncated: " in said
     assert reason in said
 
 
@@ -281,7 +281,7 @@ def test_an_annotation_that_is_broken_is_named(tmp_path: Path) -> None:
         broken.write_bytes(content)
         said = refused(tmp_path)
         assert said.startswith("annotation 'annotations/2_class.npy' ")
-        assert said.endswith("; mend it or take it out")
+        assert said.endswith("; correct or remove it")
     np.save(broken, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     assert "annotation 'annotations/2_class.npy' cannot be read" in refused(tmp_path)  # never unpickled
     broken.unlink()
@@ -302,7 +302,7 @@ def test_an_image_without_an_annotation_has_no_label(tmp_path: Path) -> None:
 def test_paths_that_stand_twice_are_counted_and_named(tmp_path: Path) -> None:
     drawn(tmp_path, "a.png", "b.png")
     (tmp_path / "t.csv").write_text("path,y\na.png,1\nb.png,2\na.png,1\nb.png,1\n")
-    assert refused(tmp_path) == "t.csv: 2 paths stand in several rows, first 'a.png'; expected one row an image"
+    assert refused(tmp_path) == "t.csv: 2 paths occur in several rows, first 'a.png'; expected one row per image"
 
 
 def test_a_table_as_a_spreadsheet_writes_it_is_read(tmp_path: Path) -> None:
@@ -384,8 +384,8 @@ def test_a_class_folder_without_an_image_is_warned_of(toy_home: Path, capsys: py
     (toy_home / "images" / "texts" / "a.txt").touch()
     code, out, _ = said_by("extract", capsys)
     assert code == 0
-    assert "folder 'grey' holds no image and is no class" in out
-    assert "folder 'texts' holds no image and is no class" in out
+    assert "folder 'grey' holds no image and is not used as a class" in out
+    assert "folder 'texts' holds no image and is not used as a class" in out
     assert "50 files: 48 embedded, 0 cached, 0 duplicate, 0 unreadable, 0 missing, 2 ignored" in out
 
 
@@ -419,5 +419,5 @@ def test_a_name_that_a_file_system_cannot_hold_is_one_images_outcome(tmp_path: P
 def test_a_source_that_is_one_picture_is_not_recognised(tmp_path: Path) -> None:
     drawn(tmp_path, "a.png")
     assert "no reader recognises" in refused(tmp_path / "a.png")
-    with pytest.raises(DataError, match=r"'.*a\.png' is no folder and no archive of a known kind"):
+    with pytest.raises(DataError, match=r"'.*a\.png' is not a folder and not an archive"):
         read_source(ReaderSpec(source=str(tmp_path / "a.png")), Path())

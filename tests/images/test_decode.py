@@ -16,7 +16,7 @@ from PIL import Image
 
 from featx.errors import ReadError
 from featx.images.contents import Content
-from featx.images.decode import MOST_PIXELS, decode
+from featx.images.decode import MAX_PIXELS, decode
 from featx.images.resizing import FILTERS, preprocessor, required_px
 from featx.specs.embedding import Decoding, Interpolation, Preprocessing, Resize
 
@@ -341,7 +341,7 @@ def test_an_array_of_no_numbers_is_no_picture(values: list[Any]) -> None:
 
 
 def test_too_large_an_array_is_refused_before_it_is_read() -> None:
-    with pytest.raises(ReadError, match=rf"^has 400000000 pixels, expected at most {MOST_PIXELS}$"):
+    with pytest.raises(ReadError, match=rf"^has 400000000 pixels, expected at most {MAX_PIXELS}$"):
         decode(np.broadcast_to(np.float64(0), (20_000, 20_000)))
 
 

@@ -72,26 +72,26 @@ def test_hidden_files_hidden_folders_and_other_files_are_left_out(tmp_path: Path
     found = listed(tmp_path)
     assert found.manifest.ids.tolist() == ["cat/1.png"]
     assert found.ignored == {
-        ".git": "a hidden folder is not looked into",
-        "cat/.2.png": "is hidden: its name begins with a point",
-        "cat/.thumbs": "a hidden folder is not looked into",
-        "cat/notes.txt": "is no image by its ending '.txt'",
-        "top.txt": "is no image by its ending '.txt'",
+        ".git": "is a hidden folder, which is not searched",
+        "cat/.2.png": "is hidden: its name begins with '.'",
+        "cat/.thumbs": "is a hidden folder, which is not searched",
+        "cat/notes.txt": "is not an image: its suffix is '.txt'",
+        "top.txt": "is not an image: its suffix is '.txt'",
     }
 
 
 def test_an_image_without_a_class_is_named_and_ignored_where_that_is_asked_for(tmp_path: Path) -> None:
     touch(tmp_path, "cat/1.png", "dog/1.png", "top.png")
-    with pytest.raises(DataError, match=r"1 images lie beside the class folders of .*, first 'top.png'; .*--drop-unl"):
+    with pytest.raises(DataError, match=r"1 images are outside the class folders of .*, first 'top.png'; .*--drop-unl"):
         read(tmp_path)
     found = listed(tmp_path, drop_unlabelled=True)
     assert found.manifest.ids.tolist() == ["cat/1.png", "dog/1.png"]
-    assert found.ignored == {"top.png": "has no label: it lies beside the class folders"}
+    assert found.ignored == {"top.png": "has no label: it is outside the class folders"}
 
 
 def test_an_image_between_parts_and_classes_has_no_label_either(tmp_path: Path) -> None:
     touch(tmp_path, "train/cat/1.png", "test/dog/1.png", "test/loose.png")
-    with pytest.raises(DataError, match=r"1 images lie beside the class folders of .*, first 'test/loose.png'"):
+    with pytest.raises(DataError, match=r"1 images are outside the class folders of .*, first 'test/loose.png'"):
         read(tmp_path)
     assert list(listed(tmp_path, drop_unlabelled=True).ignored) == ["test/loose.png"]
 
@@ -100,8 +100,8 @@ def test_a_class_folder_without_an_image_is_warned_of(tmp_path: Path) -> None:
     touch(tmp_path, "cat/1.png", "dog/1.png", "texts/a.txt")
     (tmp_path / "empty").mkdir()
     assert listed(tmp_path).warnings == (
-        "folder 'empty' holds no image and is no class",
-        "folder 'texts' holds no image and is no class",
+        "folder 'empty' holds no image and is not used as a class",
+        "folder 'texts' holds no image and is not used as a class",
     )
     assert listed(tmp_path).ignored["empty"] == "is an empty folder"
 
@@ -135,7 +135,7 @@ def test_a_linked_folder_is_not_followed_below_a_class(tmp_path: Path) -> None:
     touch(tmp_path, "cat/1.png")
     (tmp_path / "cat" / "loop").symlink_to(tmp_path)
     assert read(tmp_path).ids.tolist() == ["cat/1.png"]
-    assert listed(tmp_path).ignored == {"cat/loop": "a link to a folder is not followed"}
+    assert listed(tmp_path).ignored == {"cat/loop": "is a link to a folder, which is not followed"}
 
 
 def test_a_source_is_relative_to_the_folder_given(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_source_is_relative_to_the_folder_given(tmp_path: Path) -> None:
 def test_a_folder_without_class_folders_is_not_recognised_and_cannot_be_read(names: list[str], tmp_path: Path) -> None:
     touch(tmp_path, *names)
     assert FolderReader().recognise(str(tmp_path), None) is None
-    with pytest.raises(DataError, match=r"no images in .*; expected one sub-folder a class holding images"):
+    with pytest.raises(DataError, match=r"no images in .*; expected one sub-folder per class with images"):
         listed(tmp_path, drop_unlabelled=True)
 
 

@@ -27,7 +27,9 @@ quick = settings(max_examples=30)
 def listing(**columns: Sequence[object]) -> Listing:
     """Make a listing of images ``i0``, ``i1``, … with these labels."""
     n = len(next(iter(columns.values())))
-    return Listing.of([Entry(f"i{at}", f"/i{at}") for at in range(n)], pd.DataFrame(columns), {"notes.txt": "is text"})
+    return Listing.from_entries(
+        [Entry(f"i{at}", f"/i{at}") for at in range(n)], pd.DataFrame(columns), {"notes.txt": "is text"}
+    )
 
 
 def target(**fields: object) -> TargetSpec:
@@ -249,7 +251,9 @@ def test_undersampling_is_drawn_by_the_seed_and_says_so_of_each_image() -> None:
     ]
     assert kept[0] == kept[1] != kept[2]
     assert kept[0] != ("i0", "i1", "i2", "i3")
-    assert set(rules(chosen(found, balance="undersample")).values()) == {"is over in 'a', to balance targets.t"}
+    assert set(rules(chosen(found, balance="undersample")).values()) == {
+        "is surplus in class 'a', dropped by targets.t.balance"
+    }
 
 
 def test_without_a_column_of_parts_all_images_are_balanced_together() -> None:
@@ -312,8 +316,8 @@ def test_the_happy_sad_study_keeps_two_classes_and_balances_each_part(emotions: 
     assert sum(counts.values()) == len(set(study.outcomes["id"])) == 39
     assert left_out(study) == {
         "is 'angry', which targets.class.keep leaves out": 5,
-        "is over in 'happy', to balance targets.class": 5,
-        "is no image by its ending '.txt'": 1,
+        "is surplus in class 'happy', dropped by targets.class.balance": 5,
+        "is not an image: its suffix is '.txt'": 1,
     }
     names = study.split.index.to_series().str.extract(r"^(?P<given>\w+)/(?P<name>\w+)/")
     held = names.assign(part=study.split).groupby(["given", "part", "name"]).size().unstack()
@@ -327,7 +331,7 @@ def test_more_is_taken_in_again_once_the_recipe_keeps_more(emotions: Path) -> No
     study_of(HAPPY_SAD)
     wider = HAPPY_SAD.replace('keep = ["happy", "sad"]\n', "")
     again = study_of(wider)
-    assert left_out(again) == {"is no image by its ending '.txt'": 1}
+    assert left_out(again) == {"is not an image: its suffix is '.txt'": 1}
     assert again.truth("class").classes == ("angry", "happy", "sad")
 
 

@@ -158,7 +158,7 @@ def test_a_recipe_elsewhere_reads_the_same_images(home: Path) -> None:
 def test_a_recipe_is_not_overwritten_unless_forced(home: Path) -> None:
     draw(home / "images", "cat/1.png", "dog/1.png")
     (home / "featx.toml").write_text("mine")
-    with pytest.raises(DataError, match=r"^featx\.toml exists; say '--force' to overwrite it"):
+    with pytest.raises(DataError, match=r"^featx\.toml exists; overwrite it with '--force', or use it"):
         init("images")
     assert (home / "featx.toml").read_text() == "mine"
     init("images", force=True)
@@ -189,13 +189,13 @@ def test_a_source_that_no_reader_recognises_is_told_with_what_was_expected(home:
     (home / "images").mkdir()
     with pytest.raises(DataError, match=r"no reader recognises 'images'; .* \(readers: .*folder, table.*\)"):
         init("images")
-    with pytest.raises(DataError, match="nothing lies at 'gone'; expected a folder of images"):
+    with pytest.raises(DataError, match="'gone' does not exist; expected a folder of images"):
         init("gone")
 
 
 def test_a_named_table_must_be_there_and_be_one(home: Path) -> None:
     draw(home / "images", "cat/1.png", "dog/1.png")
-    with pytest.raises(DataError, match=r"nothing lies at 'gone\.csv'; expected a CSV, TSV or Parquet file"):
+    with pytest.raises(DataError, match=r"'gone\.csv' does not exist; expected a CSV, TSV or Parquet file"):
         init("images", labels="gone.csv")
     (home / "empty.csv").touch()
     with pytest.raises(ReadError, match=r"empty\.csv cannot be read as a table"):
@@ -215,4 +215,4 @@ def test_a_label_table_that_cannot_be_read_is_not_passed_over_in_silence(home: P
     Path("images/labels.csv").write_text("path,age\ndark/000.png,1,2\n")
     (warning,) = init("images").warnings
     assert "labels.csv cannot be read as a table" in warning
-    assert "mend it and run 'featx init' again" in warning
+    assert "correct it and run 'featx init' again" in warning

@@ -21,8 +21,9 @@ from PIL import Image
 
 from featx.errors import DataError, ReadError
 from featx.images import unpacking
-from featx.images.archives import opened
-from featx.images.arrays import datasets, read_row
+from featx.images.archives import open_archive
+from featx.images.array_files import open_datasets
+from featx.images.arrays import read_row
 from featx.images.decode import decode
 from featx.specs.embedding import Decoding, EmbeddingRequest
 
@@ -122,7 +123,7 @@ def test_an_array_that_states_more_than_its_file_holds_is_refused(
     if kind == "npy":
         path.write_bytes(content)
     with pytest.raises(ReadError, match="cannot be read as arrays") as caught:
-        datasets(path)
+        open_datasets(path)
     assert expected in str(caught.value)
     if "30000000000" in expected:
         outcome, _, peak = measured(uri)
@@ -161,9 +162,11 @@ def test_what_is_unpacked_leaves_the_disk_its_reserve(
 ) -> None:
     bomb(tmp_path / name)
     free = shutil.disk_usage(unpacking.tempfile.gettempdir()).free
-    monkeypatch.setattr(unpacking, "RESERVE_BYTES", free - 40 * MIB)
-    with pytest.raises(DataError, match=r"bytes or more once unpacked, .* has room for \d+ .*name a larger disk"):
-        (opened if "tar" in name else datasets)(tmp_path / name if "tar" not in name else str(tmp_path / name))  # type: ignore[operator]
+    monkeypatch.setattr(unpacking, "MIN_FREE_BYTES", free - 40 * MIB)
+    with pytest.raises(DataError, match=r"bytes or more once unpacked, .* has space for \d+ .*set \$TMPDIR"):
+        (open_archive if "tar" in name else open_datasets)(
+            tmp_path / name if "tar" not in name else str(tmp_path / name)
+        )  # type: ignore[operator]
     assert shutil.disk_usage(unpacking.tempfile.gettempdir()).free > free - 200 * MIB
 
 
@@ -176,7 +179,7 @@ def test_an_xz_file_that_asks_for_a_large_dictionary_is_refused(tmp_path: Path) 
     packed[12 + size - 4 : 12 + size] = zlib.crc32(packed[12 : 12 + size - 4]).to_bytes(4, "little")
     (tmp_path / "a.tar.xz").write_bytes(packed)
     with pytest.raises(DataError, match=r"cannot be read as an archive, .*Memory usage limit exceeded"):
-        opened(str(tmp_path / "a.tar.xz"))
+        open_archive(str(tmp_path / "a.tar.xz"))
 
 
 def test_xz_files_of_several_streams_and_paddings_are_read(tmp_path: Path) -> None:

@@ -171,9 +171,9 @@ def test_a_store_that_does_not_know_who_asks_is_told_in_one_line(
 def test_a_bucket_or_prefix_that_is_not_there_is_told(bucket: str) -> None:
     with pytest.raises(DataError, match=r"s3://none-such/x cannot be listed: .*does not exist; check its name"):
         featx.init("s3://none-such/x")
-    with pytest.raises(DataError, match=rf"nothing lies at 's3://{bucket}/fotos'; expected objects whose keys begin"):
+    with pytest.raises(DataError, match=rf"no objects at 's3://{bucket}/fotos'; expected keys that begin with it"):
         featx.init(f"s3://{bucket}/fotos")
-    with pytest.raises(DataError, match=rf"nothing lies at 's3://{bucket}/fotos'"):
+    with pytest.raises(DataError, match=rf"no objects at 's3://{bucket}/fotos'"):
         featx.extract(recipe(f"s3://{bucket}/fotos"))
 
 
@@ -198,9 +198,9 @@ def test_an_endpoint_where_nobody_listens_ends_the_command_in_seconds_with_one_l
 
 
 def test_an_unknown_kind_of_store_is_told(home: Path) -> None:
-    with pytest.raises(DataError, match=r"data\.source: no kind of object store is called 'foo'"):
+    with pytest.raises(DataError, match=r"data\.source: unknown protocol 'foo' of an object store"):
         featx.init("foo://x")
-    with pytest.raises(DataError, match=r"data\.source: no kind of object store is called 'foo'"):
+    with pytest.raises(DataError, match=r"data\.source: unknown protocol 'foo' of an object store"):
         featx.extract(recipe("foo://x/y"))
 
 

@@ -97,7 +97,7 @@ BROKEN = ["1e400", '{"y": -1e999}', "9" * 5000, "[" * 3000 + "]" * 3000, "{", '{
 def test_a_broken_annotation_is_one_line(content: str, images: Path) -> None:
     for name in NAMES:
         (images / name).with_suffix(".json").write_text(content)
-    with pytest.raises(DataError, match=r"annotation '0\.json' cannot be read: .*; mend it or take it out") as error:
+    with pytest.raises(DataError, match=r"annotation '0\.json' cannot be read: .*; correct or remove it") as error:
         init("images")
     assert len(str(error.value).splitlines()) == 1
 

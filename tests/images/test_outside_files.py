@@ -113,7 +113,7 @@ def test_paths_of_a_table_that_leave_the_source_are_named_once(tmp_path: Path) -
     (source / "labels.csv").write_text(table)
     found = read_source(ReaderSpec(source=str(source), labels=LabelsSpec(file="labels.csv")), tmp_path)
     assert len(found) == 7
-    expected = f"3 paths of labels.csv lead out of {source}, first '../e.png'; check that they are meant"
+    expected = f"3 paths of labels.csv point outside {source}, first '../e.png'; check them"
     assert found.warnings == (expected,)
     (source / "labels.csv").write_text("path,class\n" + "".join(f"{name},a\n" for name in inside))
     assert not read_source(ReaderSpec(source=str(source), labels=LabelsSpec(file="labels.csv")), tmp_path).warnings

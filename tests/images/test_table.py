@@ -112,7 +112,7 @@ def read(folder: Path, content: str, **labels: object) -> Manifest:
 
 
 def test_a_path_that_stands_twice_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"t\.csv: 1 paths stand in several rows, first 'a.png'; expected one row"):
+    with pytest.raises(DataError, match=r"t\.csv: 1 paths occur in several rows, first 'a.png'; expected one row"):
         read(tmp_path, "path,y\na.png,1\nb.png,1\n a.png ,2\n")
 
 
@@ -151,7 +151,7 @@ def test_paths_start_at_the_root_and_text_loses_the_spaces_around_it(tmp_path: P
 
 
 def test_a_root_that_is_not_there_is_told_with_its_whole_path(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"nothing lies at '{tmp_path}/gone'; expected a folder, an archive"):
+    with pytest.raises(DataError, match=f"'{tmp_path}/gone' does not exist; expected a folder, an archive"):
         read(tmp_path, "path,y\na.png,1\n", root="gone")
 
 
@@ -163,9 +163,9 @@ def test_what_lies_beside_the_images_and_is_not_named_is_ignored_by_a_rule(tmp_p
     found = read_source(ReaderSpec(source=".", labels=LabelsSpec(file="t.csv")), tmp_path)
     assert found.manifest.ids.tolist() == ["a.png"]
     assert found.ignored == {
-        ".hidden.png": "is hidden: its name begins with a point",
+        ".hidden.png": "is hidden: its name begins with '.'",
         "b.png": "is not named in t.csv",
-        "notes.txt": "is no image by its ending '.txt'",
+        "notes.txt": "is not an image: its suffix is '.txt'",
         "t.csv": "is the label table",
     }
 
