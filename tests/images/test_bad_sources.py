@@ -244,8 +244,8 @@ def test_an_array_file_that_is_cut_off_is_told(name: str, share: float, tmp_path
         (b"\0\0\x08\x03" + np.array([100, 9, 9], ">u4").tobytes() + bytes(81), "shape (100, 9, 9) needs 8100 bytes, f"),
         (b"\0\0\x08\x03" + np.array([2**31, 2**31, 9], ">u4").tobytes(), "bytes, found 0"),
         (b"\0\0\x08\x03\0\0", ""),
-        (b"\0\0\x07\x01\0\0\0\0", "it does not begin as an IDX file does"),
-        (b"PK\3\4", "it does not begin as an IDX file does"),
+        (b"\0\0\x07\x01\0\0\0\0", "it does not have the header of an IDX file"),
+        (b"PK\3\4", "it does not have the header of an IDX file"),
     ],
     ids=["too short", "absurdly large", "header cut off", "unknown type", "no IDX"],
 )

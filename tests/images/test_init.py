@@ -142,7 +142,7 @@ def test_a_name_is_written_as_a_name_wherever_it_stands(name: str, home: Path) -
 
 def test_a_source_whose_name_is_no_text_is_named_and_nothing_is_written(home: Path) -> None:
     draw(home / "images\udcff", "cat/1.png", "dog/1.png")
-    with pytest.raises(DataError, match="no Unicode text"):
+    with pytest.raises(DataError, match="is not Unicode"):
         init("images\udcff")
     assert not (home / "featx.toml").exists()
 
@@ -179,7 +179,7 @@ def test_columns_that_cannot_be_classes_are_told_with_their_counts(home: Path) -
         home / "data", pd.DataFrame({"path": [f"{i}.png" for i in range(6)], "one": ["x"] * 6, "all": list("abcdef")})
     )
     with pytest.raises(
-        DataError, match=r"no label column has between 2 and 100 classes; .*: one \(1\), all \(6\); name one"
+        DataError, match=r"no label column has between 2 and 100 classes; .*: one \(1\), all \(6\); choose one"
     ):
         init("data")
     assert init("data", target="all").target == "all"

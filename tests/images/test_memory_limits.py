@@ -104,8 +104,8 @@ def test_a_link_to_a_sparse_member_has_the_size_of_that(
     [
         (npy((30_000_000_000,)), "needs 30000000000 bytes, found 0"),
         (npy((3, 10_000, 1_000_000)), "needs 30000000000 bytes, found 0"),
-        (npy((-1, 8, 8), bytes(64)), "expected no negative numbers"),
-        (npy((-1, -64), bytes(64)), "expected no negative numbers"),
+        (npy((-1, 8, 8), bytes(64)), "expected no negative lengths"),
+        (npy((-1, -64), bytes(64)), "expected no negative lengths"),
         (npy((10**30, 8, 8)), "bytes, found 0"),
         (npy((8,), bytes(64), "|O"), "holds Python objects"),
         (npy((4, 4), bytes(17)), "needs 16 bytes, found 17"),
