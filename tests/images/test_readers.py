@@ -1,4 +1,4 @@
-"""What holds for every reader, and for every form in which the same ten pictures can lie."""
+"""Contract of all readers, tested with the same ten pictures in every supported layout."""
 
 import gzip
 import io
@@ -31,10 +31,11 @@ from featx.specs.data import ReaderSpec
 from featx.specs.embedding import EmbeddingRequest, ResolvedEmbedding
 from featx.study.study import Study
 
-CLASSES = ["cat", "dog"] * 5  # of the ten pictures
+# Classes of the ten pictures.
+CLASSES = ["cat", "dog"] * 5
 CODES = [CLASSES.index(name) for name in CLASSES]
 PIXELS: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (10, 18, 20, 3), dtype=np.uint8)
-NAMES = [f"{name}/{at}.png" for at, name in enumerate(CLASSES)]
+NAMES = [f"{name}/{row}.png" for row, name in enumerate(CLASSES)]
 PARTS = {"train": range(6), "val": range(6, 8), "test": range(8, 10)}
 
 Files = Mapping[str, bytes]
@@ -50,7 +51,7 @@ PNGS = [png(values) for values in PIXELS]
 EMPTY = [b""] * 10
 
 
-# Where files can lie
+# Folders and archives
 
 
 def on_disk(folder: Path, files: Files) -> Path:
@@ -76,7 +77,7 @@ def in_tar(path: Path, files: Files) -> Path:
     return path
 
 
-# What files say of the pictures
+# Files of the pictures and their labels
 
 
 def folders(images: list[bytes]) -> Files:
@@ -84,15 +85,15 @@ def folders(images: list[bytes]) -> Files:
 
 
 def part_folders(images: list[bytes]) -> Files:
-    return {f"{part}/{NAMES[at]}": images[at] for part, rows in PARTS.items() for at in rows}
+    return {f"{part}/{NAMES[row]}": images[row] for part, rows in PARTS.items() for row in rows}
 
 
 def flat(images: list[bytes], prefix: str = "") -> Files:
-    return {f"{prefix}{at}.png": image for at, image in enumerate(images)}
+    return {f"{prefix}{row}.png": image for row, image in enumerate(images)}
 
 
 def table(prefix: str = "") -> bytes:
-    lines = [f"{prefix}{at}.png,{name}" for at, name in enumerate(CLASSES)]
+    lines = [f"{prefix}{row}.png,{name}" for row, name in enumerate(CLASSES)]
     return "\n".join(["file,class", *lines]).encode()
 
 
@@ -103,21 +104,21 @@ def npy(value: object) -> bytes:
 
 
 def annotated(images: list[bytes]) -> Files:
-    """As AffectNet: the annotations stand in a folder beside the images', one file for each image and target."""
-    notes = {f"annotations/{at}_class.npy": npy(str(code)) for at, code in enumerate(CODES)}
-    words = {f"annotations/{at}_word.txt": f"{name}\n".encode() for at, name in enumerate(CLASSES)}
+    """Return the layout of AffectNet: a folder of annotations with one file for each image and target."""
+    notes = {f"annotations/{row}_class.npy": npy(str(code)) for row, code in enumerate(CODES)}
+    words = {f"annotations/{row}_word.txt": f"{name}\n".encode() for row, name in enumerate(CLASSES)}
     return {**flat(images, "images/"), **notes, **words}
 
 
 def web(images: list[bytes], rows: range = range(10)) -> Files:
-    """As WebDataset: what belongs to one image has one name up to the first point."""
+    """Return the layout of WebDataset: files of one image have the same name up to the first point."""
     return {
         name: content
-        for at in rows
+        for row in rows
         for name, content in (
-            (f"{at:04}.png", images[at]),
-            (f"{at:04}.cls", str(CODES[at]).encode()),
-            (f"{at:04}.json", json.dumps({"word": CLASSES[at], "boxes": [1, 2]}).encode()),
+            (f"{row:04}.png", images[row]),
+            (f"{row:04}.cls", str(CODES[row]).encode()),
+            (f"{row:04}.json", json.dumps({"word": CLASSES[row], "boxes": [1, 2]}).encode()),
         )
     }
 
@@ -166,7 +167,7 @@ def channels_first(folder: Path) -> Path:
 
 
 def idx(folder: Path) -> Path:
-    """As the MNIST family, with colours."""
+    """Write IDX files, the format of MNIST, with colours."""
     for part, rows in (("train", slice(7)), ("t10k", slice(7, 10))):
         for name, values in (("images-idx4", PIXELS[rows]), ("labels-idx1", np.uint8(CODES[rows]))):
             header = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">u4").tobytes()
@@ -176,18 +177,18 @@ def idx(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Form:
-    """One form in which the pictures lie.
+    """One layout of the pictures.
 
     Attributes
     ----------
     reader
-        That recognises it.
+        Name of the reader that recognises it.
     make
-        Writes the images given into a folder and returns the source.
+        Function that writes images into a folder and returns the source.
     columns
-        Of labels; the first one says the class.
+        Names of the label columns; the first one holds the class.
     labels
-        The table that has to be named, relative to the folder.
+        Path of the label table relative to the folder, if the user has to name it.
     """
 
     reader: str
@@ -196,7 +197,7 @@ class Form:
     labels: str | None = None
 
     def recognised(self, folder: Path, images: list[bytes] = PNGS) -> ReaderSpec:
-        """Write the pictures and say how they are to be read."""
+        """Write the pictures and return how to read them."""
         folder.mkdir(parents=True, exist_ok=True)
         source = self.make(folder, images)
         return recognise(str(source), None if self.labels is None else str(folder / self.labels))
@@ -207,35 +208,53 @@ def of_arrays(make: Callable[[Path], Path], *columns: str) -> Form:
 
 
 FILE_FORMS = {
-    "class folders": Form("folder", lambda at, of: on_disk(at, folders(of)), ("class",)),
+    "class folders": Form("folder", lambda folder, images: on_disk(folder, folders(images)), ("class",)),
     "class folders inside another": Form(
-        "folder", lambda at, of: on_disk(at, {f"a b/{name}": image for name, image in folders(of).items()}), ("class",)
+        "folder",
+        lambda folder, images: on_disk(folder, {f"a b/{name}": image for name, image in folders(images).items()}),
+        ("class",),
     ),
-    "part folders": Form("folder", lambda at, of: on_disk(at, part_folders(of)), ("class", "split")),
-    "class folders in a zip": Form("folder", lambda at, of: in_zip(at / "a.zip", folders(of)), ("class",)),
-    "class folders in a tar": Form("folder", lambda at, of: in_tar(at / "a.tar", folders(of)), ("class",)),
-    "class folders in a tar.gz": Form("folder", lambda at, of: in_tar(at / "a.tar.gz", folders(of)), ("class",)),
+    "part folders": Form("folder", lambda folder, images: on_disk(folder, part_folders(images)), ("class", "split")),
+    "class folders in a zip": Form(
+        "folder", lambda folder, images: in_zip(folder / "a.zip", folders(images)), ("class",)
+    ),
+    "class folders in a tar": Form(
+        "folder", lambda folder, images: in_tar(folder / "a.tar", folders(images)), ("class",)
+    ),
+    "class folders in a tar.gz": Form(
+        "folder", lambda folder, images: in_tar(folder / "a.tar.gz", folders(images)), ("class",)
+    ),
     "part folders in a folder in a zip": Form(
         "folder",
-        lambda at, of: in_zip(at / "a.zip", {f"deep/{name}": image for name, image in part_folders(of).items()}),
+        lambda folder, images: in_zip(
+            folder / "a.zip", {f"deep/{name}": image for name, image in part_folders(images).items()}
+        ),
         ("class", "split"),
     ),
     "a table and a folder": Form(
-        "table", lambda at, of: on_disk(at, {**flat(of, "images/"), "t.csv": table("images/")}), ("class",)
+        "table",
+        lambda folder, images: on_disk(folder, {**flat(images, "images/"), "t.csv": table("images/")}),
+        ("class",),
     ),
     "a table beside a zip": Form("table", table_beside_zip, ("class",)),
     "a table inside a zip": Form(
-        "table", lambda at, of: in_zip(at / "a.zip", {**flat(of, "images/"), "t.csv": table("images/")}), ("class",)
+        "table",
+        lambda folder, images: in_zip(folder / "a.zip", {**flat(images, "images/"), "t.csv": table("images/")}),
+        ("class",),
     ),
     "a zip with a table named": Form(
         "table",
-        lambda at, of: in_zip(on_disk(at, {"other/t.csv": table()}) / "a.zip", flat(of)),
+        lambda folder, images: in_zip(on_disk(folder, {"other/t.csv": table()}) / "a.zip", flat(images)),
         ("class",),
         labels="other/t.csv",
     ),
-    "annotations": Form("annotations", lambda at, of: on_disk(at, annotated(of)), ("class", "word")),
-    "annotations in a zip": Form("annotations", lambda at, of: in_zip(at / "a.zip", annotated(of)), ("class", "word")),
-    "a WebDataset tar": Form("annotations", lambda at, of: in_tar(at / "a.tar", web(of)), ("cls", "word")),
+    "annotations": Form("annotations", lambda folder, images: on_disk(folder, annotated(images)), ("class", "word")),
+    "annotations in a zip": Form(
+        "annotations", lambda folder, images: in_zip(folder / "a.zip", annotated(images)), ("class", "word")
+    ),
+    "a WebDataset tar": Form(
+        "annotations", lambda folder, images: in_tar(folder / "a.tar", web(images)), ("cls", "word")
+    ),
     "WebDataset shards": Form("annotations", shards, ("cls", "word", "split")),
 }
 ARRAY_FORMS = {
@@ -252,11 +271,13 @@ every_file_form = pytest.mark.parametrize("form", FILE_FORMS.values(), ids=FILE_
 every_reader = pytest.mark.parametrize("name", READERS.names())
 
 
-def pictures_of(found: Listing) -> list[int]:
-    """Say which of the ten pictures each row of a listing leads to."""
+def pictures_of(listing: Listing) -> list[int]:
+    """Return the number of the picture that each row of a listing leads to."""
     arrays = PIXELS.transpose(0, 3, 1, 2)
-    known = {digest(content): at for contents in (PNGS, PIXELS, arrays) for at, content in enumerate(contents)}
-    return [known[identify(uri).digest] for uri in found.manifest.uris]
+    row_by_digest = {
+        digest(content): row for contents in (PNGS, PIXELS, arrays) for row, content in enumerate(contents)
+    }
+    return [row_by_digest[identify(uri).digest] for uri in listing.manifest.uris]
 
 
 def test_every_reader_is_covered_by_a_form() -> None:
@@ -264,45 +285,51 @@ def test_every_reader_is_covered_by_a_form() -> None:
 
 
 @every_form
-def test_the_right_reader_recognises_a_form_and_lists_it_the_same_twice(form: Form, tmp_path: Path) -> None:
+def test_the_expected_reader_recognises_a_layout_and_is_deterministic(form: Form, tmp_path: Path) -> None:
     data = form.recognised(tmp_path)
     assert data.reader_name == form.reader
-    one, two = (read_source(data, Path("/elsewhere")) for _ in range(2))
-    assert one.manifest.ids.tolist() == two.manifest.ids.tolist()
-    assert one.manifest.uris.tolist() == two.manifest.uris.tolist()
-    assert one.manifest.labels.equals(two.manifest.labels)
-    assert one.states.tolist() == two.states.tolist()
-    assert (one.known, one.ignored, one.warnings) == (two.known, two.ignored, two.warnings) == ({}, two.ignored, ())
+    first, second = (read_source(data, Path("/elsewhere")) for _ in range(2))
+    assert first.manifest.ids.tolist() == second.manifest.ids.tolist()
+    assert first.manifest.uris.tolist() == second.manifest.uris.tolist()
+    assert first.manifest.labels.equals(second.manifest.labels)
+    assert first.states.tolist() == second.states.tolist()
+    assert (
+        (first.known, first.ignored, first.warnings)
+        == (second.known, second.ignored, second.warnings)
+        == ({}, second.ignored, ())
+    )
 
 
 @every_form
-def test_each_row_leads_to_one_picture_with_its_labels_under_an_id_of_its_own(form: Form, tmp_path: Path) -> None:
-    found = read_source(form.recognised(tmp_path), Path())
-    manifest = found.manifest
+def test_each_row_has_a_unique_id_one_picture_and_its_labels(form: Form, tmp_path: Path) -> None:
+    listing = read_source(form.recognised(tmp_path), Path())
+    manifest = listing.manifest
     assert len(set(manifest.ids)) == len(manifest) == 10
     assert all(isinstance(text, str) for text in [*manifest.ids, *manifest.uris])
     assert set(manifest.digests) == {""}
     assert manifest.labels.index.tolist() == manifest.ids.tolist()
     assert list(manifest.labels.columns) == list(form.columns)
-    pictures = pictures_of(found)
+    pictures = pictures_of(listing)
     assert sorted(pictures) == list(range(10))
-    first = manifest.labels[form.columns[0]].tolist()
-    assert first in ([CLASSES[at] for at in pictures], [CODES[at] for at in pictures])
+    labels = manifest.labels[form.columns[0]].tolist()
+    assert labels in ([CLASSES[row] for row in pictures], [CODES[row] for row in pictures])
     if "split" in form.columns:
         assert set(manifest.labels["split"]) > {"train"}
 
 
 @every_form
 def test_ids_do_not_depend_on_where_the_source_lies(form: Form, tmp_path: Path) -> None:
-    here, there = (read_source(form.recognised(tmp_path / name), Path()).manifest.ids.tolist() for name in ("a", "b/c"))
-    assert here == there
-    assert not [name for name in here if str(tmp_path) in name]
+    ids, other_ids = (
+        read_source(form.recognised(tmp_path / name), Path()).manifest.ids.tolist() for name in ("a", "b/c")
+    )
+    assert ids == other_ids
+    assert not [name for name in ids if str(tmp_path) in name]
 
 
 @every_form
-def test_every_image_has_a_state_that_stays(form: Form, tmp_path: Path) -> None:
-    found = read_source(form.recognised(tmp_path), Path())
-    assert None not in found.states.tolist()
+def test_every_image_has_a_state(form: Form, tmp_path: Path) -> None:
+    listing = read_source(form.recognised(tmp_path), Path())
+    assert None not in listing.states.tolist()
 
 
 @every_file_form
@@ -317,18 +344,18 @@ def test_listing_opens_no_image(form: Form, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
-    """The vectors of the ten pictures, past all readers and the cache."""
+    """Vectors of the ten pictures, computed without readers and cache."""
     folder = on_disk(tmp_path_factory.mktemp("expected"), flat(PNGS))
     request = EmbeddingRequest(backbone="toy", weights="none")
-    made = resolve([request])
-    one = ResolvedEmbedding(request=request, spec=made.specs[0], n_features=made.n_features[0])
-    found = embed_files([str(folder / f"{at}.png") for at in range(10)], [one], "cpu")
-    assert len(set(map(bytes, found.columns[one.spec.fingerprint()]))) == 10
-    return [row.tobytes() for row in found.columns[one.spec.fingerprint()]]
+    resolution = resolve([request])
+    embedding = ResolvedEmbedding(request=request, spec=resolution.specs[0], n_features=resolution.n_features[0])
+    vectors = embed_files([str(folder / f"{number}.png") for number in range(10)], [embedding], "cpu")
+    assert len(set(map(bytes, vectors.columns[embedding.spec.fingerprint()]))) == 10
+    return [row.tobytes() for row in vectors.columns[embedding.spec.fingerprint()]]
 
 
 @every_form
-def test_a_picture_has_one_vector_in_every_form_to_the_bit(form: Form, home: Path, expected: list[bytes]) -> None:
+def test_a_picture_has_the_same_vector_in_every_layout(form: Form, home: Path, expected: list[bytes]) -> None:
     (home / "data").mkdir()
     source = form.make(home / "data", PNGS)
     labels = None if form.labels is None else home / "data" / form.labels
@@ -336,17 +363,17 @@ def test_a_picture_has_one_vector_in_every_form_to_the_bit(form: Form, home: Pat
     recipe = home / "featx.toml"
     recipe.write_text(recipe.read_text().replace('"efficientnet_lite0"', '"toy"\nweights = "none"'))
 
-    done = featx.extract()
+    extraction = featx.extract()
 
-    assert (done.n_embedded, done.failures) == (10, [])
+    assert (extraction.n_embedded, extraction.failures) == (10, [])
     study = Study.open(None)
     rows = read_embeddings(study, study.manifest.ids, locked_embeddings(study))
     pictures = pictures_of(read_source(study.recipe.data, study.recipe.folder))
-    assert [row.tobytes() for row in rows.x] == [expected[at] for at in pictures]
+    assert [row.tobytes() for row in rows.x] == [expected[picture] for picture in pictures]
 
 
 @every_form
-def test_a_source_that_is_gone_or_emptied_is_an_error(form: Form, tmp_path: Path) -> None:
+def test_a_missing_or_empty_source_is_an_error(form: Form, tmp_path: Path) -> None:
     data = form.recognised(tmp_path / "source")
     shutil.rmtree(tmp_path / "source")
     with pytest.raises(DataError, match=r"does not exist|there is no such file"):
@@ -362,19 +389,19 @@ def test_an_empty_folder_is_not_recognised(name: str, tmp_path: Path) -> None:
 
 
 @every_reader
-def test_a_place_where_nothing_lies_is_not_recognised(name: str, tmp_path: Path) -> None:
+def test_a_missing_place_is_not_recognised(name: str, tmp_path: Path) -> None:
     assert READERS.get(name)().recognise(str(tmp_path / "gone"), None) is None
     assert READERS.get(name)().recognise(str(tmp_path / "gone.zip"), None) is None
 
 
-def test_a_reader_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_an_unknown_reader_is_an_error(tmp_path: Path) -> None:
     data = ReaderSpec.model_construct(source=str(tmp_path), labels=None, reader="foldr")
     with pytest.raises(UnknownNameError, match="no reader is called 'foldr'; did you mean 'folder'"):
         read_source(data, Path())
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.JPG", "a.b.jpeg", "a/b c.TIFF", "ä.webp"])
-def test_images_are_known_by_their_ending(name: str) -> None:
+def test_images_are_recognised_by_their_suffix(name: str) -> None:
     assert is_image_name(name)
 
 
