@@ -1,20 +1,17 @@
 """Digests of images, cached as long as their files are unchanged: 128 bits of SHA-256 over the content."""
 
 import json
-import os
-import sqlite3
 import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Self
 
-from featx.errors import ReadError, StoreError
+from featx.errors import ReadError
 from featx.images.contents import State, digest
 from featx.images.sources import read
+from featx.images.sqlite_cache import SqliteCache
 from featx.text.masking import masked
 
 # Reading waits for the disk or the network more than it computes.
@@ -70,7 +67,7 @@ def identify_all(uris: Sequence[str]) -> Iterator[Identity]:
             yield from chain.from_iterable(pool.map(lambda task: [identify(uri) for uri in task], tasks))
 
 
-class DigestCache:
+class DigestCache(SqliteCache):
     """A SQLite cache of digests by uri and state of the file: a second run opens no unchanged image.
 
     Parameters
@@ -80,14 +77,7 @@ class DigestCache:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._database = open_cache_database(path, f"digests {TABLE_COLUMNS} WITHOUT ROWID")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._database.close()
+        super().__init__(path, f"digests {TABLE_COLUMNS} WITHOUT ROWID")
 
     def known(self, uris: Sequence[str], states: Sequence[State | None]) -> Iterator[str]:
         """Yield the digest of each image whose file has the cached state, otherwise ``""``."""
@@ -101,80 +91,7 @@ class DigestCache:
     def remember(self, rows: Sequence[tuple[str, State, str]]) -> None:
         """Write (uri, state, digest) of images that were read when `has_settled` was true."""
         values = [(masked(uri), *state, digest_text) for uri, state, digest_text in rows]
-        with cache_transaction(self._path, self._database):
-            self._database.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", values)
-
-
-def open_cache_database(path: Path, table: str) -> sqlite3.Connection:
-    """Open a cache database; a damaged one is deleted and created again.
-
-    If there is none and its folder is read-only, the database is in memory.
-
-    Parameters
-    ----------
-    path
-        Path of the database.
-    table
-        Name and columns of its table, as in ``CREATE TABLE``.
-
-    Raises
-    ------
-    StoreError
-        it cannot be opened.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    is_on_disk = path.exists() or os.access(path.parent, os.W_OK)
-    for _ in range(2):
-        database = sqlite3.connect(path if is_on_disk else ":memory:", timeout=60)
-        try:
-            database.execute(f"CREATE TABLE IF NOT EXISTS {table}")
-            is_intact = database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
-        # The database is busy or may not be written: the file itself is not damaged.
-        except sqlite3.OperationalError as error:
-            database.close()
-            raise _database_error(path, "opened", error) from error
-        except sqlite3.DatabaseError:
-            is_intact = False
-        if is_intact:
-            return database
-        database.close()
-        path.unlink()
-    raise AssertionError("a new database is never damaged")
-
-
-@contextmanager
-def cache_transaction(path: Path, database: sqlite3.Connection) -> Iterator[None]:
-    """Commit what the block writes; a read-only database ignores it.
-
-    Parameters
-    ----------
-    path
-        Path of the database, for errors.
-    database
-        The open database.
-
-    Raises
-    ------
-    StoreError
-        the database cannot be written, for example because the disk is full.
-    """
-    try:
-        with database:
-            yield
-    except sqlite3.OperationalError as error:
-        if _primary_error_code(error) != sqlite3.SQLITE_READONLY:
-            raise _database_error(path, "written", error) from error
-
-
-def _database_error(path: Path, action: str, error: sqlite3.OperationalError) -> StoreError:
-    is_full = _primary_error_code(error) in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
-    next_step = "free some disk space and run again" if is_full else "check its permissions and which process uses it"
-    return StoreError(f"{path} cannot be {action}: {error}; {next_step}")
-
-
-def _primary_error_code(error: sqlite3.OperationalError) -> int:
-    # The upper bits distinguish variants of the error.
-    return error.sqlite_errorcode & 0xFF
+        self._write("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", values)
 
 
 def has_settled(state: State, before_ns: int) -> bool:

@@ -5,16 +5,14 @@ these hashes and compares their thumbnails.
 """
 
 import json
-import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featx.images.decode import Pixels
-from featx.images.digests import cache_transaction, open_cache_database
+from featx.images.sqlite_cache import SqliteCache
 from featx.specs.base import fingerprint
 from featx.specs.embedding import Decoding, Preprocessing
 
@@ -86,7 +84,7 @@ def _averaging_weights(n_cells: int, n_pixels: int) -> NDArray[np.float32]:
     return weights
 
 
-class ThumbnailCache:
+class ThumbnailCache(SqliteCache):
     """A SQLite cache of thumbnails by digest, which several processes may write at the same time.
 
     Parameters
@@ -98,16 +96,9 @@ class ThumbnailCache:
     """
 
     def __init__(self, path: Path, decoding: Decoding) -> None:
-        self._path = path
         columns = "(made_by TEXT, digest TEXT, grey BLOB, PRIMARY KEY (made_by, digest))"
-        self._database: sqlite3.Connection = open_cache_database(path, f"thumbnails {columns}")
+        super().__init__(path, f"thumbnails {columns}")
         self._made_by = fingerprint([THUMBNAIL.identity(), decoding.identity()])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._database.close()
 
     def known(self, digests: Sequence[str]) -> dict[str, Pixels]:
         """Return the (h, w) thumbnails in the cache by digest."""
@@ -122,5 +113,4 @@ class ThumbnailCache:
     def remember(self, rows: Iterable[tuple[str, Pixels]]) -> None:
         """Write (digest, thumbnail) of some images."""
         values = [(self._made_by, digest, thumbnail.tobytes()) for digest, thumbnail in rows]
-        with cache_transaction(self._path, self._database):
-            self._database.executemany("INSERT OR REPLACE INTO thumbnails VALUES (?, ?, ?)", values)
+        self._write("INSERT OR REPLACE INTO thumbnails VALUES (?, ?, ?)", values)

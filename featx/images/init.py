@@ -2,7 +2,7 @@
 
 import tomllib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import tomlkit
 from tomlkit import TOMLDocument, comment, nl
-from tomlkit.items import AoT, InlineTable, Table
+from tomlkit.items import AoT, Table
 
 from featx.errors import DataError, ReadError
 from featx.files.atomic import write_text
@@ -266,8 +266,8 @@ def _build_document(data: ReaderSpec, recipe: Path, recognition: Recognition) ->
     embedding = _toml_table({"backbone": "efficientnet_lite0", "tap": "last", "pool": "avg"})
     embedding.comment("'featx backbones' lists the names; a list in tap or pool makes one embedding per item")
     embedding.add(nl())
-    document.add("embedding", _toml_table_array([embedding]))
-    document.add("head", _toml_table_array([_toml_table({"name": head, "trials": 10}) for head in DEFAULT_HEADS]))
+    document.add("embedding", AoT([embedding]))
+    document.add("head", AoT([_toml_table({"name": head, "trials": 10}) for head in DEFAULT_HEADS]))
     document.add(nl())
     document.add("ensemble", _toml_table({"methods": list(DEFAULT_VOTES)}))
     return document
@@ -278,18 +278,22 @@ def _data_section(data: ReaderSpec, recipe: Path) -> Table:
     if data.reader:
         section.add("reader", data.reader)
     if data.labels is not None:
-        section.add("labels", _toml_inline_table(data.labels.model_dump(exclude_defaults=True, mode="json")))
+        labels = tomlkit.inline_table()
+        labels.update(data.labels.model_dump(exclude_defaults=True, mode="json"))
+        section.add("labels", labels)
     section.add(comment("drop_unlabelled = true   # leaves out images without a label instead of stopping at them"))
     section.add(nl())
     arrays = []
     for spec in data.arrays:
-        table = _toml_table({"images": spec.images, "labels": _toml_inline_table(spec.labels)})
+        labels = tomlkit.inline_table()
+        labels.update(spec.labels)
+        table = _toml_table({"images": spec.images, "labels": labels})
         if spec.split:
             table.add("split", spec.split)
         table.add(nl())
         arrays.append(table)
     if arrays:
-        section.add("arrays", _toml_table_array(arrays))
+        section.add("arrays", AoT(arrays))
     return section
 
 
@@ -331,19 +335,6 @@ def _toml_table(fields: Mapping[str, Any]) -> Table:
     table = tomlkit.table()
     table.update(fields)
     return table
-
-
-def _toml_inline_table(fields: Mapping[str, Any]) -> InlineTable:
-    table = tomlkit.inline_table()
-    table.update(fields)
-    return table
-
-
-def _toml_table_array(tables: Sequence[Table]) -> AoT:
-    array = tomlkit.aot()
-    for table in tables:
-        array.append(table)
-    return array
 
 
 def _dump_checked(document: TOMLDocument, recipe: Path) -> str:

@@ -52,9 +52,8 @@ def open_tree(place: str) -> Tree:
     path = Path(place)
     if path.is_dir():
         return FolderTree(place)
-    archive, inside = split_archive_place(place)
-    if is_archive_name(archive) and Path(archive).is_file():
-        return ArchiveTree(archive, inside)
+    if archive := _split_archive(place):
+        return ArchiveTree(*archive)
     if path.exists():
         raise DataError(f"{place!r} is not a folder and not an archive ({', '.join(ARCHIVE_SUFFIXES)})")
     raise DataError(f"data.source: {place!r} does not exist; expected a folder, an archive or an array file")
@@ -62,8 +61,13 @@ def open_tree(place: str) -> Tree:
 
 def is_tree(place: str) -> bool:
     """Whether a place is a folder, an archive or a URL; URLs are not accessed."""
-    archive, _ = split_archive_place(place)
-    return is_url(place) or Path(place).is_dir() or (is_archive_name(archive) and Path(archive).is_file())
+    return is_url(place) or Path(place).is_dir() or _split_archive(place) is not None
+
+
+def _split_archive(place: str) -> tuple[str, str] | None:
+    """Return the path of an archive and the folder inside it; None if the place is not in an archive."""
+    path, inside = split_archive_place(place)
+    return (path, inside) if is_archive_name(path) and Path(path).is_file() else None
 
 
 def join_place(place: str, inside: str) -> str:
@@ -72,7 +76,7 @@ def join_place(place: str, inside: str) -> str:
         return place
     if is_url(place):
         return f"{place.rstrip('/')}/{inside}"
-    archive, below = split_archive_place(place)
-    if is_archive_name(archive) and Path(archive).is_file():
-        return f"{archive}!{below.rstrip('/')}/{inside}" if below else f"{archive}!{inside}"
+    if archive := _split_archive(place):
+        path, folder = archive
+        return f"{path}!{folder.rstrip('/')}/{inside}" if folder else f"{path}!{inside}"
     return str(Path(place, inside))

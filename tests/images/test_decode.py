@@ -293,7 +293,7 @@ def test_a_stated_range_clips_values() -> None:
     assert greys(eight, **wide) == [[0, 150]]  # 8 bits are what they are
 
 
-@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinity_are_refused(number: float) -> None:
     values = np.array([[0.5, number]], dtype=np.float32)
     for content in (stored(Image.fromarray(values), "TIFF"), values, values.astype(np.float64)):
