@@ -1,4 +1,4 @@
-"""Where a recipe's source lies."""
+"""Places of image sources: paths, URLs, folders of installed packages, and folders inside archives."""
 
 import re
 from importlib.util import find_spec
@@ -9,39 +9,42 @@ from featx.errors import DataError, MissingExtraError
 from featx.files.atomic import file_state
 from featx.specs.data import ReaderSpec
 
-EXTRA_OF = {"elpv_dataset": "demo", "s3": "s3", "s3a": "s3"}  # of packages and of kinds of object stores
+# Extra of featx that installs a package, or the client of a kind of object store.
+EXTRAS = {"elpv_dataset": "demo", "s3": "s3", "s3a": "s3"}
 ANNOTATION_SUFFIXES = (".npy", ".txt", ".json", ".cls")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+URL_PATTERN = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 def is_url(place: str) -> bool:
-    """Whether a place is an object store's and no path.
+    """Whether a place is a URL, and not a path.
 
     Examples
     --------
     >>> is_url("s3://bucket/photos"), is_url("/home/a://b.png")
     (True, False)
     """
-    return bool(URL.match(place))
+    return bool(URL_PATTERN.match(place))
 
 
 def filesystem_at(url: str, setting: str, **options: Any) -> tuple[Any, str]:
-    """Return the file system of a URL, and the key that it means there.
+    """Return the fsspec file system of a URL, and the key of the URL in it.
 
     Parameters
     ----------
+    url
+        URL of an object, or of the beginning of keys.
     setting
-        That names the URL, for errors.
+        Name of the setting that holds the URL, for errors.
     options
-        Of the file system.
+        Options of the file system.
 
     Raises
     ------
     MissingExtraError
-        the package that speaks to this kind of store is not installed; names the extra that brings it.
+        the client of this kind of store is not installed; names the extra that installs it.
     DataError
-        there is no such kind of store.
+        fsspec does not know the protocol, or the file system cannot be opened.
     """
     import fsspec
 
@@ -49,12 +52,14 @@ def filesystem_at(url: str, setting: str, **options: Any) -> tuple[Any, str]:
     try:
         filesystem, key = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
-        extra = EXTRA_OF.get(protocol)
-        how = f'pip install "featx[{extra}]"' if extra else str(error)
-        raise MissingExtraError(f"{setting}: {protocol}:// needs a package that is not installed; {how}") from error
+        next_step = _install_command(protocol) or str(error)
+        raise MissingExtraError(
+            f"{setting}: {protocol}:// needs a package that is not installed; {next_step}"
+        ) from error
     except ValueError as error:
-        raise DataError(f"{setting}: no kind of object store is called {protocol!r} (fsspec: {error})") from error
-    except Exception as error:  # every kind of store has requirements of its own, and errors of its own
+        raise DataError(f"{setting}: unknown protocol {protocol!r} of an object store (fsspec: {error})") from error
+    # Each kind of store has its own requirements and errors.
+    except Exception as error:
         raise DataError(
             f"{setting}: {url!r} cannot be opened ({type(error).__name__}: {error}); expected the URL of an object "
             "store, for example s3://bucket/photos"
@@ -62,91 +67,105 @@ def filesystem_at(url: str, setting: str, **options: Any) -> tuple[Any, str]:
     return filesystem, str(key)
 
 
+def _install_command(name: str) -> str:
+    """Return the command that installs a package or the client of a protocol; empty if no extra has it."""
+    extra = EXTRAS.get(name)
+    return f'pip install "featx[{extra}]"' if extra else ""
+
+
 def source_place(source: str, folder: Path) -> str:
-    """Return where `source` lies, or lay: it need not be there any more.
+    """Return the absolute path or the URL of a source, which need not exist.
 
     Parameters
     ----------
     source
-        A path, relative to `folder`; ``package:NAME/FOLDER`` inside an installed Python package, which is found by its
-        top-level name and not imported; or a URL.
+        A path; a URL; or ``package:NAME/FOLDER`` for a folder of an installed Python package, which is found by its
+        top-level name and not imported.
+    folder
+        Folder that relative paths start from.
 
     Raises
     ------
     DataError
         the package's name is not that of a top-level package.
     MissingExtraError
-        the package is not installed; names the extra that brings it.
+        the package is not installed; names the extra that installs it.
     """
     if is_url(source):
         return source
     if source.startswith("package:"):
-        return str(_in_package(source.removeprefix("package:")))
+        return str(_package_folder(source.removeprefix("package:")))
     return str((folder / source).absolute())
 
 
-def _in_package(place: str) -> Path:
+def _package_folder(place: str) -> Path:
     package, _, inside = place.partition("/")
-    if not package.isidentifier():  # to find what stands after a dot, Python imports what stands before it
+    # Python would import the text before a dot to find the package after it.
+    if not package.isidentifier():
         raise DataError(f"data.source: {package!r} is not the name of a top-level package; write 'package:NAME/FOLDER'")
     try:
         spec = find_spec(package)
-    except ValueError:  # a module that was loaded without a spec, such as __main__
+    # A module that was loaded without a spec, such as __main__, raises.
+    except ValueError:
         spec = None
     if spec is None or not spec.submodule_search_locations:
-        extra = EXTRA_OF.get(package)
-        how = f'pip install "featx[{extra}]"' if extra else "install it with pip"
-        raise MissingExtraError(f"data.source: no Python package {package!r} is installed; {how}")
+        next_step = _install_command(package) or "install it with pip"
+        raise MissingExtraError(f"data.source: no Python package {package!r} is installed; {next_step}")
     return Path(spec.submodule_search_locations[0]) / inside
 
 
-def parted(place: str) -> tuple[str, str]:
-    """Return the file or folder at a place, and what stands after its ``!``: the way inside an archive."""
+def split_archive_place(place: str) -> tuple[str, str]:
+    """Return the file or folder at a place, and the folder inside an archive: the text after ``!``, or ``""``."""
     if not Path(place).exists():
-        for mark in re.finditer("!", place):  # a folder's name may hold one too
-            if Path(place[: mark.start()]).is_file():
-                return place[: mark.start()], place[mark.end() :]
+        # The name of a folder may contain "!" too.
+        for separator in re.finditer("!", place):
+            if Path(place[: separator.start()]).is_file():
+                return place[: separator.start()], place[separator.end() :]
     return place, ""
 
 
-def home_of(place: str) -> Path | None:
-    """Return the local folder that a source's other files are named from: itself, or where its file lies."""
+def base_folder(place: str) -> Path | None:
+    """Return the local folder that paths in a recipe's data section start from; None if the source is a URL.
+
+    It is the source itself if it is a folder, otherwise the folder of its file.
+    """
     if is_url(place):
         return None
-    path = Path(parted(place)[0])
+    path = Path(split_archive_place(place)[0])
     return path.parent if path.is_file() else path
 
 
-def source_file(path: Path, key: str) -> Path:
-    """Return a file that a recipe names.
+def existing_file(path: Path, key: str) -> Path:
+    """Return the path of a file that a recipe names in the setting `key`.
 
     Raises
     ------
     DataError
-        there is none.
+        there is no such file.
     """
     if not path.is_file():
-        raise DataError(f"{key}: nothing lies at {str(path)!r}; expected a file")
+        raise DataError(f"{key}: {str(path)!r} does not exist; expected a file")
     return path
 
 
 def label_states(data: ReaderSpec, folder: Path) -> list[tuple[str, int, int]]:
-    """Return the states of the local files that hold the labels: while they are the same, so are the labels.
+    """Return the states of the local files that hold the labels: the labels are unchanged while the states are.
 
-    Nothing is asked of object stores.
+    Object stores are not accessed.
     """
     place = source_place(data.source, folder)
-    home = home_of(place) or Path()  # beside a URL only absolute paths are local
+    # If the source is a URL, only absolute paths are local.
+    home = base_folder(place) or Path()
     names = [data.labels.file] if data.labels else []
-    names += [place.partition("#")[0] for one in data.arrays for place in one.labels.values()]
+    names += [dataset.partition("#")[0] for arrays in data.arrays for dataset in arrays.labels.values()]
     files = [home / name.partition("!")[0] for name in dict.fromkeys(names)]
     files = [file for file in files if not is_url(place) or file.is_absolute()]
     if data.reader == "annotations" and home.is_dir():
         files += sorted(
             file for file in home.rglob("*") if file.name.lower().endswith(ANNOTATION_SUFFIXES + ARCHIVE_SUFFIXES)
         )
-    if (data.labels or data.reader == "annotations") and (
-        archive := Path(parted(place)[0])
-    ).is_file():  # the table may lie inside
+    # The labels may lie inside an archive.
+    archive = Path(split_archive_place(place)[0])
+    if (data.labels or data.reader == "annotations") and archive.is_file():
         files.append(archive)
     return [state for file in files if (state := file_state(file))]

@@ -4,7 +4,7 @@ import pytest
 
 import featx
 from featx.errors import DataError, MissingExtraError
-from featx.locations import home_of, label_states, parted, source_file, source_place
+from featx.locations import base_folder, existing_file, label_states, source_place, split_archive_place
 from featx.specs.data import ArraySpec, LabelsSpec, ReaderSpec
 
 
@@ -15,23 +15,23 @@ def test_a_source_is_relative_to_the_folder_given(tmp_path: Path) -> None:
 
 
 def test_a_source_may_lie_inside_an_installed_package() -> None:
-    here = Path(next(iter(featx.__path__)))
-    assert source_place("package:featx/images", Path("/elsewhere")) == str(here / "images")
-    assert source_place("package:featx", Path("/elsewhere")) == str(here)
+    package_folder = Path(next(iter(featx.__path__)))
+    assert source_place("package:featx/images", Path("/elsewhere")) == str(package_folder / "images")
+    assert source_place("package:featx", Path("/elsewhere")) == str(package_folder)
 
 
-def test_a_url_is_relative_to_nothing(tmp_path: Path) -> None:
+def test_a_url_is_not_changed(tmp_path: Path) -> None:
     assert source_place("s3://bucket/some/prefix", tmp_path) == "s3://bucket/some/prefix"
 
 
 @pytest.mark.parametrize("package", ["no_such_package", "__main__"])
-def test_a_package_that_is_not_installed_is_named(package: str, tmp_path: Path) -> None:
+def test_a_missing_package_is_reported(package: str, tmp_path: Path) -> None:
     with pytest.raises(MissingExtraError, match=f"no Python package '{package}' is installed; install it with pip"):
         source_place(f"package:{package}/data", tmp_path)
 
 
 @pytest.mark.parametrize("package", ["evil.sub", "evil.sub.more", ".evil", "evil.", "", "../evil", "featx.images"])
-def test_only_a_top_level_package_is_looked_for_and_none_imported(
+def test_only_top_level_packages_are_found_and_none_is_imported(
     package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "evil" / "sub").mkdir(parents=True)
@@ -42,35 +42,35 @@ def test_only_a_top_level_package_is_looked_for_and_none_imported(
         source_place(f"package:{package}/data", tmp_path)
 
 
-def test_other_files_are_named_from_the_folder_or_from_where_the_file_lies(tmp_path: Path) -> None:
+def test_base_folder_is_the_source_or_the_folder_of_its_file(tmp_path: Path) -> None:
     (tmp_path / "all.zip").touch()
     (tmp_path / "odd!").mkdir()
     (tmp_path / "odd!" / "a!b.zip").touch()
-    assert home_of(str(tmp_path)) == tmp_path
-    assert home_of(str(tmp_path / "all.zip")) == tmp_path
-    assert home_of(str(tmp_path / "all.zip!inside")) == tmp_path
-    assert home_of(str(tmp_path / "odd!")) == tmp_path / "odd!"
-    assert home_of(str(tmp_path / "odd!" / "a!b.zip!inside!too")) == tmp_path / "odd!"
-    assert home_of("s3://bucket/prefix") is None
+    assert base_folder(str(tmp_path)) == tmp_path
+    assert base_folder(str(tmp_path / "all.zip")) == tmp_path
+    assert base_folder(str(tmp_path / "all.zip!inside")) == tmp_path
+    assert base_folder(str(tmp_path / "odd!")) == tmp_path / "odd!"
+    assert base_folder(str(tmp_path / "odd!" / "a!b.zip!inside!too")) == tmp_path / "odd!"
+    assert base_folder("s3://bucket/prefix") is None
 
 
-def test_only_what_follows_an_archives_name_lies_inside_it(tmp_path: Path) -> None:
+def test_a_place_is_split_after_the_archive(tmp_path: Path) -> None:
     (tmp_path / "odd!").mkdir()
     archive = tmp_path / "odd!" / "a!b.zip"
     archive.touch()
-    assert parted(f"{archive}!inside!too") == (str(archive), "inside!too")
-    assert parted(str(archive)) == (str(archive), "")
-    assert parted(str(tmp_path / "gone!" / "a.zip")) == (str(tmp_path / "gone!" / "a.zip"), "")
+    assert split_archive_place(f"{archive}!inside!too") == (str(archive), "inside!too")
+    assert split_archive_place(str(archive)) == (str(archive), "")
+    assert split_archive_place(str(tmp_path / "gone!" / "a.zip")) == (str(tmp_path / "gone!" / "a.zip"), "")
 
 
-def test_a_file_that_is_not_there_is_told_with_its_whole_path_and_its_key(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"^data.arrays: nothing lies at '{tmp_path}/x.npy'; expected a file"):
-        source_file(tmp_path / "x.npy", "data.arrays")
+def test_a_missing_file_is_reported_with_its_path_and_setting(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"^data.arrays: '{tmp_path}/x.npy' does not exist; expected a file"):
+        existing_file(tmp_path / "x.npy", "data.arrays")
     (tmp_path / "x.npy").touch()
-    assert source_file(tmp_path / "x.npy", "data.arrays") == tmp_path / "x.npy"
+    assert existing_file(tmp_path / "x.npy", "data.arrays") == tmp_path / "x.npy"
 
 
-def test_the_state_of_the_labels_changes_with_their_files_and_with_nothing_else(tmp_path: Path) -> None:
+def test_label_states_depend_only_on_the_label_files(tmp_path: Path) -> None:
     for name in ("labels.csv", "x.npy", "y.npy"):
         (tmp_path / name).write_text("a")
     table = ReaderSpec(source=".", labels=LabelsSpec(file="labels.csv"))
@@ -93,7 +93,7 @@ def test_a_table_inside_an_archive_has_the_state_of_the_archive(tmp_path: Path) 
     assert label_states(data, tmp_path) != [before]
 
 
-def test_class_folders_urls_and_files_that_are_gone_have_no_states(tmp_path: Path) -> None:
+def test_class_folders_urls_and_missing_files_have_no_states(tmp_path: Path) -> None:
     assert label_states(ReaderSpec(source="."), tmp_path) == []
     assert label_states(ReaderSpec(source="s3://bucket", labels=LabelsSpec(file="labels.csv")), tmp_path) == []
     assert label_states(ReaderSpec(source=".", labels=LabelsSpec(file="gone.csv")), tmp_path) == []

@@ -1,6 +1,6 @@
-"""Which of the images found are studied: those with labels, of the classes kept, balanced where that is asked for."""
+"""Selection of the images of a study: by label, by the classes to keep, and by class balance."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -14,72 +14,86 @@ from featx.tables.encoding import category_text, columns_of, encode, relabelled
 
 
 def selected(
-    found: Listing, targets: Mapping[str, TargetSpec], split: SplitSpec, drop_unlabelled: bool = False
+    listing: Listing, targets: Mapping[str, TargetSpec], split: SplitSpec, drop_unlabelled: bool = False
 ) -> Listing:
-    """Return the listing with the images that are not studied ignored, each by the rule that says why.
+    """Return the listing with the images outside the study moved to the ignored files, each with its rule.
 
     Parameters
     ----------
+    listing
+        All files of a source.
+    targets
+        Target by name.
+    split
+        The split, whose seed and column of parts the balancing uses.
     drop_unlabelled
-        Ignore images without a label; otherwise they stay, and encoding the target names them.
+        Whether to ignore images without a label; by default they stay, and encoding the target reports them.
 
     Raises
     ------
     DataError
-        a target's column is not there, or holds no value that is to be mapped or kept; nothing is left.
+        a target's column is missing or lacks a value of 'map' or 'keep', two targets are to be balanced, or no image
+        is left.
     """
     for name, target in targets.items():
-        _check_map(found, name, target)
+        _check_mapped_values(listing, name, target)
     for name, target in targets.items():
         if drop_unlabelled:
-            for column in columns_of(found.manifest, name, target):
-                gaps = found.manifest.column(column).isna()
-                found = found.without(dict.fromkeys(gaps.index[gaps], f"has no label in column {column!r}"))
-        found = found.without(_not_kept(found, name, target))
+            for column in columns_of(listing.manifest, name, target):
+                is_missing = listing.manifest.column(column).isna()
+                rules = dict.fromkeys(is_missing.index[is_missing], f"has no label in column {column!r}")
+                listing = listing.without(rules)
+        listing = listing.without(_rules_of_keep(listing, name, target))
     balanced = [name for name, target in targets.items() if target.balance == "undersample"]
     if len(balanced) > 1:
-        raise DataError(f"targets {' and '.join(balanced)} are both to be balanced; one would unbalance the other")
+        raise DataError(f"targets {' and '.join(balanced)} have 'balance'; expected at most one, remove the others")
     for name in balanced:
-        found = found.without(_surplus(found, name, targets[name], split))
-    if not len(found):
-        raise DataError(f"no images are left of {len(found.ignored)} files; check 'keep' and the labels")
-    return found
+        listing = listing.without(_rules_of_balance(listing, name, targets[name], split))
+    if not len(listing):
+        raise DataError(f"no images are left of {len(listing.ignored)} files; check 'keep' and the labels")
+    return listing
 
 
-def _check_map(found: Listing, name: str, target: TargetSpec) -> None:
-    if not target.map:
-        return
-    held = sorted(map(category_text, found.manifest.column(target.column).dropna().unique()))
-    if unknown := [value for value in target.map if value not in held]:
-        raise DataError(
-            f"targets.{name}.map: column {target.column!r} holds no {unknown[0]!r}; {suggestion(unknown[0], held)}"
-        )
+def _check_mapped_values(listing: Listing, name: str, target: TargetSpec) -> None:
+    if target.map:
+        values = listing.manifest.column(target.column).dropna().unique()
+        _check_values(target.map, sorted(map(category_text, values)), f"targets.{name}.map", target.column)
 
 
-def _not_kept(found: Listing, name: str, target: TargetSpec) -> dict[str, str]:
+def _check_values(expected: Iterable[str], values: list[str], key: str, column: str) -> None:
+    """Check that a column holds all values that a recipe names.
+
+    Raises
+    ------
+    DataError
+        it lacks one; suggests the most similar value.
+    """
+    for value in expected:
+        if value not in values:
+            raise DataError(f"{key}: column {column!r} holds no {value!r}; {suggestion(value, values)}")
+
+
+def _rules_of_keep(listing: Listing, name: str, target: TargetSpec) -> dict[str, str]:
+    """Return the rule by id of the images whose class is not kept."""
     if target.keep is None:
         return {}
-    column = relabelled(found.manifest.column(target.column), name, target)
+    column = relabelled(listing.manifest.column(target.column), name, target)
     values = column.map(category_text, na_action="ignore")
-    held = sorted(map(str, values.dropna().unique()))
-    if unknown := [value for value in target.keep if value not in held]:
-        raise DataError(
-            f"targets.{name}.keep: column {target.column!r} holds no {unknown[0]!r}; {suggestion(unknown[0], held)}"
-        )
-    others = values[values.notna() & ~values.isin(target.keep)]
-    return {str(row): f"is {value!r}, which targets.{name}.keep leaves out" for row, value in others.items()}
+    _check_values(target.keep, sorted(map(str, values.dropna().unique())), f"targets.{name}.keep", target.column)
+    dropped = values[values.notna() & ~values.isin(target.keep)]
+    return {str(row): f"is {value!r}, which targets.{name}.keep leaves out" for row, value in dropped.items()}
 
 
-def _surplus(found: Listing, name: str, target: TargetSpec, split: SplitSpec) -> dict[str, str]:
-    """Return what is over in the larger classes, drawn by the split's seed, in each part that the source gives."""
-    truth = encode(found.manifest, name, target)
+def _rules_of_balance(listing: Listing, name: str, target: TargetSpec, split: SplitSpec) -> dict[str, str]:
+    """Return the rule by id of the surplus images of the larger classes, drawn at random in each part of the source."""
+    truth = encode(listing.manifest, name, target)
     values = pd.Series(np.asarray(truth.classes, dtype=object)[truth.codes], index=pd.Index(truth.ids))
-    parts = found.manifest.column(split.column) if split.column else pd.Series("all", index=values.index)
+    parts = listing.manifest.column(split.column) if split.column else pd.Series("all", index=values.index)
     rng = np.random.default_rng(split.seed)
-    surplus: dict[str, str] = {}
-    for _, inside in values.groupby(parts.to_numpy()):
-        smallest = int(inside.value_counts().min())
-        for value, rows in inside.groupby(inside):
-            over = rng.permutation(rows.index.to_numpy(object))[smallest:]
-            surplus |= dict.fromkeys(over, f"is over in {value!r}, to balance targets.{name}")
-    return surplus
+    rules: dict[str, str] = {}
+    for _, part_values in values.groupby(parts.to_numpy()):
+        n_smallest = int(part_values.value_counts().min())
+        for value, rows in part_values.groupby(part_values):
+            surplus = rng.permutation(rows.index.to_numpy(object))[n_smallest:]
+            rules |= dict.fromkeys(surplus, f"is surplus in class {value!r}, dropped by targets.{name}.balance")
+    return rules

@@ -1,4 +1,4 @@
-"""Object stores (``s3://…`` and whatever else fsspec knows), read object by object."""
+"""Object stores (``s3://…`` and all others that fsspec supports), read object by object."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,59 +6,69 @@ from hashlib import blake2b
 from typing import Any, ClassVar
 
 from featx.errors import DataError, ReadError
-from featx.images.contents import REFUSED, State, check_size, too_large
-from featx.images.trees import Entry, NamedEntries
+from featx.images.contents import REFUSED, State, check_size, oversize_reason
+from featx.images.trees import Entry, ListedTree
 from featx.locations import filesystem_at
 
-SETTING = "data.source"
+SOURCE_SETTING = "data.source"
 
 
 def read_object(url: str) -> bytes:
     """Return an object's bytes; errors are those of `featx.images.sources.read`."""
-    filesystem, key = filesystem_at(url, SETTING)
+    filesystem, key = filesystem_at(url, SOURCE_SETTING)
     try:
         content = bytes(filesystem.cat_file(key))
     except FileNotFoundError:
         raise
-    except Exception as error:  # every store has errors of its own
+    # Each kind of store has its own errors.
+    except Exception as error:
         raise ReadError(f"{REFUSED}: {error}") from error
     check_size(len(content))
     return content
 
 
 @dataclass(frozen=True)
-class ObjectTree(NamedEntries):
-    """All objects whose keys begin with a URL."""
+class ObjectTree(ListedTree):
+    """All objects whose keys begin with a URL.
+
+    Attributes
+    ----------
+    place
+        The URL.
+    prefix
+        Text that ids begin with; empty.
+    """
 
     place: str
     prefix: str = ""
-    nothing: ClassVar[str] = "there is no such object"
+    missing_reason: ClassVar[str] = "there is no such object"
 
     @cached_property
-    def named(self) -> dict[str, Entry]:
-        """See `featx.images.trees.NamedEntries`."""
-        filesystem, folder = filesystem_at(self.place, SETTING)
+    def entries_by_name(self) -> dict[str, Entry]:
+        """The objects by their keys below the URL."""
+        filesystem, folder = filesystem_at(self.place, SOURCE_SETTING)
         try:
-            found = filesystem.find(folder, detail=True)
-        except Exception as error:  # every store has errors of its own
+            infos = filesystem.find(folder, detail=True)
+        # Each kind of store has its own errors.
+        except Exception as error:
             raise DataError(
                 f"data.source: {self.place} cannot be listed: {error or type(error).__name__}; check its name, its "
                 "permissions and the store's settings (for S3: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, …)"
             ) from error
-        if not found:
-            raise DataError(f"data.source: nothing lies at {self.place!r}; expected objects whose keys begin so")
+        if not infos:
+            raise DataError(f"data.source: no objects at {self.place!r}; expected keys that begin with it")
         entries = {}
-        for key, info in found.items():
+        for key, info in infos.items():
             name = key.lstrip("/").removeprefix(folder.strip("/")).lstrip("/")
             if name:
-                reason = too_large(info.get("size") or 0)
+                reason = oversize_reason(info.get("size") or 0)
                 outcome = "unreadable" if reason else ""
-                entries[name] = Entry(name, filesystem.unstrip_protocol(key), _state(info), outcome, reason)
+                entries[name] = Entry(name, filesystem.unstrip_protocol(key), _object_state(info), outcome, reason)
         return entries
 
 
-def _state(info: dict[str, Any]) -> State | None:
-    """Return size and what the store says of the version, as a number; None where it says nothing."""
+def _object_state(info: dict[str, Any]) -> State | None:
+    """Return the size of an object and a hash of its version; None if the store gives no version."""
     version = next(
         (info[key] for key in ("ETag", "etag", "md5Hash", "LastModified", "mtime", "created") if key in info), None
     )

@@ -1,4 +1,4 @@
-"""Access to images wherever they lie: a URI is read, and a place is opened as a tree of files.
+"""Access to images in files, archives, arrays and object stores: uris are read, and places are opened as trees.
 
 A URI is an absolute path, a URL that fsspec knows (``s3://bucket/key``), or ``scheme:container//inside``, where the
 scheme is a name of the registry ``featx.contents``: ``member:/data/a.zip//cat/0.png``, ``row:/data/a.h5//x/17``. The
@@ -15,26 +15,26 @@ from featx.images.contents import Content, read_file
 from featx.images.names import is_archive_name
 from featx.images.object_stores import ObjectTree, read_object
 from featx.images.trees import FolderTree, Tree
-from featx.locations import is_url, parted
+from featx.locations import ARCHIVE_SUFFIXES, is_url, split_archive_place
 from featx.registry import CONTENTS
 
-SCHEME = re.compile(r"([a-z][a-z0-9]+):(?!//)")
+URI_SCHEME = re.compile(r"([a-z][a-z0-9]+):(?!//)")
 
 
 def read(uri: str) -> Content:
-    """Return what `uri` leads to.
+    """Return the content of an image: the bytes of a file, or a row of an array.
 
     Raises
     ------
     FileNotFoundError
-        there is nothing.
+        there is no such file.
     ReadError
-        it cannot be read; the message is the reason alone.
+        it cannot be read; the message is only the reason.
     """
     if is_url(uri):
         return read_object(uri)
-    if found := SCHEME.match(uri):
-        content: Content = CONTENTS.get(found[1])(uri[found.end() :])
+    if scheme := URI_SCHEME.match(uri):
+        content: Content = CONTENTS.get(scheme[1])(uri[scheme.end() :])
         return content
     return read_file(uri)
 
@@ -45,34 +45,38 @@ def open_tree(place: str) -> Tree:
     Raises
     ------
     DataError
-        there is none, or the archive cannot be read.
+        there is no folder, archive or URL at the place, or the archive cannot be read.
     """
     if is_url(place):
         return ObjectTree(place)
     path = Path(place)
     if path.is_dir():
         return FolderTree(place)
-    archive, inside = parted(place)
-    if is_archive_name(archive) and Path(archive).is_file():
-        return ArchiveTree(archive, inside)
+    if archive := _split_archive(place):
+        return ArchiveTree(*archive)
     if path.exists():
-        raise DataError(f"{place!r} is no folder and no archive of a known kind (.zip, .tar, .tar.gz, .tgz)")
-    raise DataError(f"data.source: nothing lies at {place!r}; expected a folder, an archive or an array file")
+        raise DataError(f"{place!r} is not a folder and not an archive ({', '.join(ARCHIVE_SUFFIXES)})")
+    raise DataError(f"data.source: {place!r} does not exist; expected a folder, an archive or an array file")
 
 
 def is_tree(place: str) -> bool:
-    """Whether a place is a folder, an archive or a URL; it is not asked whether a URL leads anywhere."""
-    archive, _ = parted(place)
-    return is_url(place) or Path(place).is_dir() or (is_archive_name(archive) and Path(archive).is_file())
+    """Whether a place is a folder, an archive or a URL; URLs are not accessed."""
+    return is_url(place) or Path(place).is_dir() or _split_archive(place) is not None
 
 
-def join(place: str, inside: str) -> str:
-    """Return the place `inside` a tree."""
+def _split_archive(place: str) -> tuple[str, str] | None:
+    """Return the path of an archive and the folder inside it; None if the place is not in an archive."""
+    path, inside = split_archive_place(place)
+    return (path, inside) if is_archive_name(path) and Path(path).is_file() else None
+
+
+def join_place(place: str, inside: str) -> str:
+    """Return the place of the folder `inside` a tree."""
     if inside in {"", "."}:
         return place
     if is_url(place):
         return f"{place.rstrip('/')}/{inside}"
-    archive, below = parted(place)
-    if is_archive_name(archive) and Path(archive).is_file():
-        return f"{archive}!{below.rstrip('/')}/{inside}" if below else f"{archive}!{inside}"
+    if archive := _split_archive(place):
+        path, folder = archive
+        return f"{path}!{folder.rstrip('/')}/{inside}" if folder else f"{path}!{inside}"
     return str(Path(place, inside))

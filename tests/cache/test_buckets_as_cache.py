@@ -247,7 +247,7 @@ def test_a_bucket_or_prefix_that_is_not_there_is_told(cache: str, monkeypatch: p
     with pytest.raises(UnreachableError, match=r"s3://none-such/x/toy-\w+\.zarr cannot be listed: .*does not exist"):
         featx.extract("far.toml")
     monkeypatch.setenv("FEATX_CACHE", "foo://x")
-    with pytest.raises(DataError, match=r"paths\.cache: no kind of object store is called 'foo'"):
+    with pytest.raises(DataError, match=r"paths\.cache: unknown protocol 'foo' of an object store"):
         featx.extract("far.toml")
 
 

@@ -95,9 +95,9 @@ def test_a_missing_image_is_an_error_once_the_others_are_done(
 def test_an_empty_folder(home: Path, complains) -> None:  # type: ignore[no-untyped-def]
     (home / "images").mkdir()
     Path("featx.toml").write_text(TOY_RECIPE)
-    complains("extract", "no images in", "one sub-folder a class")
+    complains("extract", "no images in", "one sub-folder per class")
     complains("init images -r other.toml", "no reader recognises 'images'")
-    complains("init nowhere -r other.toml", "nothing lies at 'nowhere'")
+    complains("init nowhere -r other.toml", "'nowhere' does not exist")
 
 
 def test_names_that_do_not_exist(toy_home: Path, complains) -> None:  # type: ignore[no-untyped-def]

@@ -1,7 +1,6 @@
-"""Which images are studied, by which rule the others are left out, and what the labels become."""
+"""Selection of images by label, class and balance, and the classes that labels become."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,76 +8,77 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import featx
-from featx.errors import DataError, IncompleteError, RecipeError
+from featx.errors import DataError
 from featx.images.image_selection import selected
 from featx.images.readers import Listing
 from featx.images.trees import Entry
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
-from featx.study.study import Study
 from featx.tables.encoding import encode
 from featx.tables.truth import Truth
-from tests.conftest import TOY_RECIPE, make_images
 
 quick = settings(max_examples=30)
 
 
-def listing(**columns: Sequence[object]) -> Listing:
-    """Make a listing of images ``i0``, ``i1``, … with these labels."""
+def make_listing(**columns: Sequence[object]) -> Listing:
+    """Return a listing of images ``i0``, ``i1``, … with these labels."""
     n = len(next(iter(columns.values())))
-    return Listing.of([Entry(f"i{at}", f"/i{at}") for at in range(n)], pd.DataFrame(columns), {"notes.txt": "is text"})
+    return Listing.from_entries(
+        [Entry(f"i{row}", f"/i{row}") for row in range(n)], pd.DataFrame(columns), {"notes.txt": "is text"}
+    )
 
 
-def target(**fields: object) -> TargetSpec:
-    """Make a target of the column ``y``."""
+def make_target(**fields: object) -> TargetSpec:
+    """Return a target of the column ``y``."""
     return TargetSpec.model_validate({"column": "y"} | fields)
 
 
-def chosen(found: Listing, drop_unlabelled: bool = False, split: SplitSpec | None = None, **fields: object) -> Listing:
-    """Select by one target, ``t``."""
-    return selected(found, {"t": target(**fields)}, split or SplitSpec(), drop_unlabelled)
+def select(
+    listing: Listing, drop_unlabelled: bool = False, split: SplitSpec | None = None, **fields: object
+) -> Listing:
+    """Return the images that one target, ``t``, selects."""
+    return selected(listing, {"t": make_target(**fields)}, split or SplitSpec(), drop_unlabelled)
 
 
-def rules(found: Listing) -> dict[str, str]:
-    """Why each image was left out."""
-    return {name: rule for name, rule in found.ignored.items() if name != "notes.txt"}
+def rules_by_id(listing: Listing) -> dict[str, str]:
+    """Return the rule by id of each ignored image."""
+    return {name: rule for name, rule in listing.ignored.items() if name != "notes.txt"}
 
 
 def classes_of(truth: Truth) -> list[str]:
-    """Write each image's class by name."""
+    """Return the name of each image's class."""
     return [truth.classes[code] for code in truth.codes]
 
 
 # map, bins, keep
 
 
-def test_without_wishes_every_image_stays() -> None:
-    found = listing(y=["a", "b", None])
-    assert chosen(found) is found
+def test_a_plain_target_keeps_every_image() -> None:
+    listing = make_listing(y=["a", "b", None])
+    assert select(listing) is listing
 
 
-def test_map_joins_values_and_leaves_the_others_as_they_are() -> None:
-    found = listing(y=["fear", "joy", "anger", "calm"])
-    spec = target(map={"fear": "bad", "anger": "bad", "joy": "good"})
-    truth = encode(found.manifest, "t", spec)
+def test_map_joins_values_and_keeps_all_others() -> None:
+    listing = make_listing(y=["fear", "joy", "anger", "calm"])
+    spec = make_target(map={"fear": "bad", "anger": "bad", "joy": "good"})
+    truth = encode(listing.manifest, "t", spec)
     assert truth.classes == ("bad", "calm", "good")
     assert classes_of(truth) == ["bad", "good", "bad", "calm"]
 
 
 @pytest.mark.parametrize("values", [[1, 2, 3], [1.0, 2.0, 3.0], ["1", "2", "3"]], ids=["int", "float", "text"])
-def test_map_knows_numbers_by_their_text(values: list[object]) -> None:
-    truth = encode(listing(y=values).manifest, "t", target(map={"1": "one", "2": "few", "3": "few"}))
+def test_map_matches_numbers_by_their_text(values: list[object]) -> None:
+    truth = encode(make_listing(y=values).manifest, "t", make_target(map={"1": "one", "2": "few", "3": "few"}))
     assert classes_of(truth) == ["one", "few", "few"]
 
 
-def test_a_map_of_what_the_column_does_not_hold_is_told_with_the_nearest() -> None:
+def test_an_unknown_value_in_map_is_reported_with_a_suggestion() -> None:
     with pytest.raises(DataError, match=r"targets\.t\.map: column 'y' holds no 'hapy'; did you mean 'happy'\? known: "):
-        chosen(listing(y=["happy", "sad"]), map={"hapy": "good"})
+        select(make_listing(y=["happy", "sad"]), map={"hapy": "good"})
 
 
-def test_bins_make_bands_in_order_with_codes_that_rise() -> None:
-    truth = encode(listing(y=[61, 5, 20, 39.9, 40, 60, 19.9]).manifest, "t", target(bins=[20, 40, 60]))
+def test_bins_make_ordered_bands_with_rising_codes() -> None:
+    truth = encode(make_listing(y=[61, 5, 20, 39.9, 40, 60, 19.9]).manifest, "t", make_target(bins=[20, 40, 60]))
     assert truth.classes == ("<20", "20–40", "40–60", "≥60")
     assert truth.codes.tolist() == [3, 0, 1, 1, 2, 3, 0]
     assert truth.codes.dtype == np.int64
@@ -89,22 +89,24 @@ def test_bins_make_bands_in_order_with_codes_that_rise() -> None:
     st.lists(st.floats(-100, 100), min_size=2),
     st.lists(st.integers(-90, 90), min_size=1, max_size=6, unique=True).map(sorted),
 )
-def test_a_band_holds_the_numbers_from_its_edge_to_the_next(numbers: list[float], edges: list[int]) -> None:
+def test_a_band_includes_its_lower_edge(numbers: list[float], edges: list[int]) -> None:
     numbers = [-1000.0, *numbers, 1000.0]
-    truth = encode(listing(y=numbers).manifest, "t", target(bins=edges))
+    truth = encode(make_listing(y=numbers).manifest, "t", make_target(bins=edges))
     assert truth.codes.tolist() == [sum(number >= edge for edge in edges) for number in numbers]
     assert len(truth.classes) == len(edges) + 1
 
 
-def test_bands_may_be_named_and_an_empty_one_keeps_its_place() -> None:
-    truth = encode(listing(y=["15", "70"]).manifest, "t", target(bins=[20, 60], classes=["young", "middle", "old"]))
+def test_bands_may_be_named_and_empty_bands_keep_their_codes() -> None:
+    truth = encode(
+        make_listing(y=["15", "70"]).manifest, "t", make_target(bins=[20, 60], classes=["young", "middle", "old"])
+    )
     assert truth.classes == ("young", "middle", "old")
     assert truth.codes.tolist() == [0, 2]
 
 
-def test_bins_of_words_are_told() -> None:
+def test_bins_of_text_are_reported() -> None:
     with pytest.raises(DataError, match=r"targets\.t: 'bins' needs numbers, column 'y' holds 'old'"):
-        encode(listing(y=["20", "old"]).manifest, "t", target(bins=[30]))
+        encode(make_listing(y=["20", "old"]).manifest, "t", make_target(bins=[30]))
 
 
 @pytest.mark.parametrize(
@@ -120,84 +122,84 @@ def test_bins_of_words_are_told() -> None:
     ],
     ids=str,
 )
-def test_wishes_that_make_no_sense_are_refused(fields: dict[str, object], message: str) -> None:
+def test_contradictory_settings_are_refused(fields: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        target(**fields)
+        make_target(**fields)
 
 
-def test_keep_leaves_the_other_classes_out_each_by_name() -> None:
-    found = chosen(listing(y=["happy", "angry", "sad", "angry"]), keep=["happy", "sad"])
-    assert found.manifest.ids.tolist() == ["i0", "i2"]
-    assert rules(found) == dict.fromkeys(["i1", "i3"], "is 'angry', which targets.t.keep leaves out")
-    assert found.ignored["notes.txt"] == "is text"
-    assert encode(found.manifest, "t", target(keep=["happy", "sad"])).classes == ("happy", "sad")
+def test_keep_ignores_other_classes_with_a_rule() -> None:
+    listing = select(make_listing(y=["happy", "angry", "sad", "angry"]), keep=["happy", "sad"])
+    assert listing.manifest.ids.tolist() == ["i0", "i2"]
+    assert rules_by_id(listing) == dict.fromkeys(["i1", "i3"], "is 'angry', which targets.t.keep leaves out")
+    assert listing.ignored["notes.txt"] == "is text"
+    assert encode(listing.manifest, "t", make_target(keep=["happy", "sad"])).classes == ("happy", "sad")
 
 
-def test_keep_speaks_of_values_after_map_and_of_bands() -> None:
-    found = chosen(
-        listing(y=["joy", "glee", "fear", "rest"]), map={"joy": "good", "glee": "good"}, keep=["good", "fear"]
+def test_keep_applies_after_map_and_bins() -> None:
+    listing = select(
+        make_listing(y=["joy", "glee", "fear", "rest"]), map={"joy": "good", "glee": "good"}, keep=["good", "fear"]
     )
-    assert found.manifest.ids.tolist() == ["i0", "i1", "i2"]
-    wishes = {"bins": [20, 60], "keep": ["<20", "≥60"]}
-    found = chosen(listing(y=[10, 30, 70, 60]), **wishes)
-    assert rules(found) == {"i1": "is '20–60', which targets.t.keep leaves out"}
-    truth = encode(found.manifest, "t", target(**wishes))
+    assert listing.manifest.ids.tolist() == ["i0", "i1", "i2"]
+    fields = {"bins": [20, 60], "keep": ["<20", "≥60"]}
+    listing = select(make_listing(y=[10, 30, 70, 60]), **fields)
+    assert rules_by_id(listing) == {"i1": "is '20–60', which targets.t.keep leaves out"}
+    truth = encode(listing.manifest, "t", make_target(**fields))
     assert (truth.classes, truth.codes.tolist()) == (("<20", "≥60"), [0, 1, 1])
 
 
-def test_a_value_that_is_mapped_and_then_left_out_is_no_mistake() -> None:
-    wishes = {"map": {"fear": "other"}, "keep": ["happy", "sad"]}
-    found = chosen(listing(y=["happy", "fear", "sad"]), **wishes)
-    assert rules(found) == {"i1": "is 'other', which targets.t.keep leaves out"}
-    assert encode(found.manifest, "t", target(**wishes)).codes.tolist() == [0, 1]
+def test_a_mapped_value_may_be_dropped_by_keep() -> None:
+    fields = {"map": {"fear": "other"}, "keep": ["happy", "sad"]}
+    listing = select(make_listing(y=["happy", "fear", "sad"]), **fields)
+    assert rules_by_id(listing) == {"i1": "is 'other', which targets.t.keep leaves out"}
+    assert encode(listing.manifest, "t", make_target(**fields)).codes.tolist() == [0, 1]
 
 
-def test_keep_knows_numbers_by_their_text() -> None:
-    found = chosen(listing(y=[3, 7, 8, 3]), keep=["3", "7"])
-    assert rules(found) == {"i2": "is '8', which targets.t.keep leaves out"}
+def test_keep_matches_numbers_by_their_text() -> None:
+    listing = select(make_listing(y=[3, 7, 8, 3]), keep=["3", "7"])
+    assert rules_by_id(listing) == {"i2": "is '8', which targets.t.keep leaves out"}
 
 
-def test_keeping_what_the_column_does_not_hold_is_told_with_the_nearest() -> None:
+def test_an_unknown_value_in_keep_is_reported_with_a_suggestion() -> None:
     with pytest.raises(
         DataError, match=r"targets\.t\.keep: column 'y' holds no 'hapy'; did you mean 'happy'\? known: angry, happy"
     ):
-        chosen(listing(y=["happy", "angry"]), keep=["hapy", "angry"])
+        select(make_listing(y=["happy", "angry"]), keep=["hapy", "angry"])
     with pytest.raises(DataError, match="holds no '60–80'; .*known: 20–60, <20"):
-        chosen(listing(y=[10, 30]), bins=[20, 60], keep=["<20", "60–80"])
+        select(make_listing(y=[10, 30]), bins=[20, 60], keep=["<20", "60–80"])
     with pytest.raises(DataError, match="no label column is called 'y'; columns: z"):
-        chosen(listing(z=["happy", "angry"]), keep=["happy", "angry"])
+        select(make_listing(z=["happy", "angry"]), keep=["happy", "angry"])
 
 
 # images without a label
 
 
-def test_images_without_a_label_are_left_out_where_that_is_asked_for() -> None:
-    found = listing(y=["a", None, "b", np.nan])
-    assert rules(chosen(found)) == {}
+def test_drop_unlabelled_ignores_images_without_a_label() -> None:
+    listing = make_listing(y=["a", None, "b", np.nan])
+    assert rules_by_id(select(listing)) == {}
     with pytest.raises(DataError, match=r"targets\.t: 2 of 4 images have no 'y', first 'i1'; .*--drop-unlabelled"):
-        encode(chosen(found).manifest, "t", target())
-    dropped = chosen(found, drop_unlabelled=True)
-    assert rules(dropped) == dict.fromkeys(["i1", "i3"], "has no label in column 'y'")
+        encode(select(listing).manifest, "t", make_target())
+    dropped = select(listing, drop_unlabelled=True)
+    assert rules_by_id(dropped) == dict.fromkeys(["i1", "i3"], "has no label in column 'y'")
 
 
-def test_an_image_without_a_number_is_in_no_band() -> None:
-    found = listing(y=[10, np.nan, 70, 80])
-    wishes = {"bins": [20, 60], "keep": ["<20", "≥60"]}
-    assert rules(chosen(found, **wishes)) == {}
+def test_an_image_without_a_number_has_no_band() -> None:
+    listing = make_listing(y=[10, np.nan, 70, 80])
+    fields = {"bins": [20, 60], "keep": ["<20", "≥60"]}
+    assert rules_by_id(select(listing, **fields)) == {}
     with pytest.raises(DataError, match="1 of 4 images have no 'y', first 'i1'"):
-        encode(chosen(found, **wishes).manifest, "t", target(**wishes))
-    assert rules(chosen(found, drop_unlabelled=True, **wishes)) == {"i1": "has no label in column 'y'"}
+        encode(select(listing, **fields).manifest, "t", make_target(**fields))
+    assert rules_by_id(select(listing, drop_unlabelled=True, **fields)) == {"i1": "has no label in column 'y'"}
 
 
-def test_of_several_targets_each_leaves_out_its_own() -> None:
-    found = listing(emotion=["happy", "sad", "angry", "happy", None], age=[10, np.nan, 30, 40, 50])
+def test_each_of_several_targets_ignores_its_own_images() -> None:
+    listing = make_listing(emotion=["happy", "sad", "angry", "happy", None], age=[10, np.nan, 30, 40, 50])
     targets = {
         "emotion": TargetSpec(column="emotion", keep=("happy", "sad")),
         "band": TargetSpec(column="age", bins=(20,)),
     }
-    left = selected(found, targets, SplitSpec(), drop_unlabelled=True)
+    left = selected(listing, targets, SplitSpec(), drop_unlabelled=True)
     assert left.manifest.ids.tolist() == ["i0", "i3"]
-    assert rules(left) == {
+    assert rules_by_id(left) == {
         "i1": "has no label in column 'age'",
         "i2": "is 'angry', which targets.emotion.keep leaves out",
         "i4": "has no label in column 'emotion'",
@@ -205,20 +207,20 @@ def test_of_several_targets_each_leaves_out_its_own() -> None:
     assert encode(left.manifest, "band", targets["band"]).codes.tolist() == [0, 1]
 
 
-def test_the_map_of_one_target_may_speak_of_images_that_another_leaves_out() -> None:
-    found = listing(emotion=["happy", "sad", "angry"], who=["ann", "bob", "cid"])
+def test_map_may_name_values_of_images_that_another_target_drops() -> None:
+    listing = make_listing(emotion=["happy", "sad", "angry"], who=["ann", "bob", "cid"])
     targets = {
         "emotion": TargetSpec(column="emotion", keep=("happy", "sad")),
         "who": TargetSpec(column="who", map={"cid": "bob"}),
     }
-    assert selected(found, targets, SplitSpec()).manifest.ids.tolist() == ["i0", "i1"]
+    assert selected(listing, targets, SplitSpec()).manifest.ids.tolist() == ["i0", "i1"]
 
 
-def test_nothing_left_is_told() -> None:
-    found = listing(a=["x", None], b=[None, "y"])
+def test_a_selection_without_images_is_reported() -> None:
+    listing = make_listing(a=["x", None], b=[None, "y"])
     targets = {name: TargetSpec(column=name) for name in "ab"}
     with pytest.raises(DataError, match="no images are left of 3 files; check 'keep' and the labels"):
-        selected(found, targets, SplitSpec(), drop_unlabelled=True)
+        selected(listing, targets, SplitSpec(), drop_unlabelled=True)
 
 
 # balance
@@ -231,205 +233,44 @@ def test_nothing_left_is_told() -> None:
 )
 def test_undersampling_makes_the_classes_equal_in_each_given_part(rows: list[tuple[str, str]], seed: int) -> None:
     rows = [*rows, *((name, part) for name in "abc" for part in ("train", "test"))]
-    found = listing(y=[name for name, _ in rows], part=[part for _, part in rows])
+    listing = make_listing(y=[name for name, _ in rows], part=[part for _, part in rows])
 
-    left = chosen(found, split=SplitSpec(column="part", seed=seed), balance="undersample")
+    left = select(listing, split=SplitSpec(column="part", seed=seed), balance="undersample")
 
-    before, after = (one.manifest.labels.groupby(["part", "y"]).size().unstack() for one in (found, left))
+    before, after = (images.manifest.labels.groupby(["part", "y"]).size().unstack() for images in (listing, left))
     for part in ("train", "test"):
         assert after.loc[part].tolist() == [before.loc[part].min()] * 3
-    assert len(left) + len(rules(left)) == len(found)
-    assert list(left.manifest.ids) == [name for name in found.manifest.ids if name not in left.ignored]
+    assert len(left) + len(rules_by_id(left)) == len(listing)
+    assert list(left.manifest.ids) == [name for name in listing.manifest.ids if name not in left.ignored]
 
 
-def test_undersampling_is_drawn_by_the_seed_and_says_so_of_each_image() -> None:
-    found = listing(y=["a"] * 40 + ["b"] * 4)
-    kept = [
-        tuple(chosen(found, split=SplitSpec(seed=seed), balance="undersample").manifest.ids[:4]) for seed in (0, 0, 1)
+def test_undersampling_depends_on_the_seed_and_records_its_rule() -> None:
+    listing = make_listing(y=["a"] * 40 + ["b"] * 4)
+    first_ids = [
+        tuple(select(listing, split=SplitSpec(seed=seed), balance="undersample").manifest.ids[:4]) for seed in (0, 0, 1)
     ]
-    assert kept[0] == kept[1] != kept[2]
-    assert kept[0] != ("i0", "i1", "i2", "i3")
-    assert set(rules(chosen(found, balance="undersample")).values()) == {"is over in 'a', to balance targets.t"}
-
-
-def test_without_a_column_of_parts_all_images_are_balanced_together() -> None:
-    found = chosen(listing(y=list("aaabb"), part=["train", "train", "test", "test", "test"]), balance="undersample")
-    assert found.manifest.column("y").tolist() == list("aabb")
-
-
-def test_classes_made_of_numbers_are_balanced_and_not_the_numbers() -> None:
-    numbers = [*range(10), *range(60, 64)]
-    by_threshold = chosen(listing(y=numbers), above=20, balance="undersample")
-    assert encode(by_threshold.manifest, "t", target(above=20)).codes.tolist() == [0] * 4 + [1] * 4
-    by_bands = chosen(listing(y=numbers), bins=[20, 40, 50], balance="undersample")
-    assert encode(by_bands.manifest, "t", target(bins=[20, 40, 50])).codes.tolist() == [0] * 4 + [3] * 4
-    kept = {"bins": [5, 20], "keep": ["5–20", "≥20"], "balance": "undersample"}
-    assert encode(chosen(listing(y=numbers), **kept).manifest, "t", target(**kept)).codes.tolist() == [0] * 4 + [1] * 4
-
-
-# from end to end
-
-EMOTIONS = {"train": {"angry": 3, "happy": 14, "sad": 10}, "test": {"angry": 2, "happy": 5, "sad": 4}}
-
-
-@pytest.fixture
-def emotions(home: Path) -> Path:
-    """Folders as in FER2013, train/<class> and test/<class>, with a few files of other kinds."""
-    for part, counts in EMOTIONS.items():
-        for name, number in counts.items():
-            for at, image in enumerate(make_images(home / "made" / part, (name,), n_each=number)):
-                place = home / "images" / part / name / f"{at}.png"
-                place.parent.mkdir(parents=True, exist_ok=True)
-                content = (home / "made" / part / image).read_bytes()
-                place.write_bytes(content + f"{part}{name}{at}".encode())
-    (home / "images" / "train" / "happy" / "notes.txt").write_text("words")
-    return home
-
-
-def study_of(text: str) -> Study:
-    """Extract by a recipe and open what is left."""
-    Path("featx.toml").write_text(text)
-    featx.extract()
-    return Study.open(None)
-
-
-HAPPY_SAD = TOY_RECIPE.replace('column = "class"', 'column = "class"\nkeep = ["happy", "sad"]').replace(
-    "test = 0.25", 'column = "split"'
-)
-
-
-def left_out(study: Study) -> dict[str, int]:
-    """Rule → images left out by it."""
-    outcomes = study.outcomes[study.outcomes["outcome"] == "ignored"]
-    return {str(rule): int(number) for rule, number in outcomes["reason"].value_counts().items()}
-
-
-def test_the_happy_sad_study_keeps_two_classes_and_balances_each_part(emotions: Path) -> None:
-    study = study_of(HAPPY_SAD.replace('"sad"]', '"sad"]\nbalance = "undersample"'))
-
-    counts = study.outcomes["outcome"].value_counts().to_dict()
-    assert counts == {"embedded": 28, "ignored": 11}
-    assert sum(counts.values()) == len(set(study.outcomes["id"])) == 39
-    assert left_out(study) == {
-        "is 'angry', which targets.class.keep leaves out": 5,
-        "is over in 'happy', to balance targets.class": 5,
-        "is no image by its ending '.txt'": 1,
+    assert first_ids[0] == first_ids[1] != first_ids[2]
+    assert first_ids[0] != ("i0", "i1", "i2", "i3")
+    assert set(rules_by_id(select(listing, balance="undersample")).values()) == {
+        "is surplus in class 'a', dropped by targets.t.balance"
     }
-    names = study.split.index.to_series().str.extract(r"^(?P<given>\w+)/(?P<name>\w+)/")
-    held = names.assign(part=study.split).groupby(["given", "part", "name"]).size().unstack()
-    assert held.loc["test"].to_numpy().tolist() == [[4, 4]]
-    assert held.loc["train"].sum().tolist() == [10, 10]
-    assert sorted(set(names["name"])) == ["happy", "sad"]
-    assert study.truth("class").classes == ("happy", "sad")
 
 
-def test_more_is_taken_in_again_once_the_recipe_keeps_more(emotions: Path) -> None:
-    study_of(HAPPY_SAD)
-    wider = HAPPY_SAD.replace('keep = ["happy", "sad"]\n', "")
-    again = study_of(wider)
-    assert left_out(again) == {"is no image by its ending '.txt'": 1}
-    assert again.truth("class").classes == ("angry", "happy", "sad")
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ('keep = ["happy", "sad"]', ""),
-        ("", 'keep = ["happy", "sad"]'),
-        ('keep = ["happy", "sad"]', 'keep = ["happy", "angry"]'),
-        ("", 'balance = "undersample"'),
-        ('balance = "undersample"', ""),
-        ('keep = ["happy", "other"]\nmap = { sad = "other" }', 'keep = ["happy", "other"]\nmap = { angry = "other" }'),
-    ],
-    ids=str,
-)
-def test_another_choice_of_images_asks_for_an_extraction(emotions: Path, before: str, after: str) -> None:
-    plain = 'keep = ["happy", "sad"]'
-    study_of(HAPPY_SAD.replace(plain, before))
-    Path("featx.toml").write_text(HAPPY_SAD.replace(plain, after))
-    with pytest.raises(IncompleteError, match=r"changed after the last extraction; run 'featx extract'"):
-        Study.open(None).truth("class")
-
-
-TABLE = """
-[data]
-source = "images"
-labels = { file = "faces.csv" }
-
-[targets.emotion]
-column = "emotion"
-keep = ["happy", "sad"]
-
-[targets.age]
-column = "age"
-bins = [20, 40]
-
-[groups]
-gender = "gender"
-
-[split]
-test = 0
-val = 0
-stratify = false
-
-[[embedding]]
-backbone = "toy"
-weights = "none"
-"""
-
-
-@pytest.fixture
-def faces(home: Path) -> pd.DataFrame:
-    """Twelve faces in a table with gaps."""
-    names = make_images(home / "images", ("faces",), n_each=12)
-    frame = pd.DataFrame(
-        {
-            "path": names,
-            "emotion": ["happy", "sad", "angry"] * 4,
-            "age": [15, 25, 65, 20, 40, None, 35, 19, 41, 39, None, 1],
-            "gender": ["f", "m"] * 6,
-        }
+def test_balancing_without_given_parts_uses_all_images() -> None:
+    listing = select(
+        make_listing(y=list("aaabb"), part=["train", "train", "test", "test", "test"]), balance="undersample"
     )
-    frame.to_csv(home / "images" / "faces.csv", index=False)
-    return frame
+    assert listing.manifest.column("y").tolist() == list("aabb")
 
 
-def test_two_targets_with_gaps_leave_out_each_image_by_a_rule_that_reads(faces: pd.DataFrame) -> None:
-    Path("featx.toml").write_text(TABLE)
-    with pytest.raises(DataError, match=r"targets\.age: 1 of 8 images have no 'age', first 'faces/010\.png'"):
-        featx.extract()
-
-    study = study_of(TABLE.replace("\n[targets.emotion]", "drop_unlabelled = true\n[targets.emotion]"))
-
-    outcomes = study.outcomes.set_index("id")
-    assert outcomes["outcome"].value_counts().to_dict() == {"embedded": 7, "ignored": 5}
-    by_rule = outcomes[outcomes["outcome"] == "ignored"]["reason"].to_dict()
-    assert by_rule == {
-        **{f"faces/{at:03}.png": "is 'angry', which targets.emotion.keep leaves out" for at in (2, 5, 8, 11)},
-        "faces/010.png": "has no label in column 'age'",
-    }
-    truth = study.truth("age")
-    assert truth.classes == ("<20", "20–40", "≥40")
-    expected = {f"faces/{at:03}.png": int(np.digitize(faces["age"][at], [20, 40])) for at in (0, 1, 3, 4, 6, 7, 9)}
-    assert dict(zip(truth.ids, truth.codes.tolist(), strict=True)) == expected
-    assert dict.fromkeys(study.truth("emotion").classes) == dict.fromkeys(["happy", "sad"])
-
-
-def test_a_flag_leaves_images_without_a_label_out_as_the_recipe_does(faces: pd.DataFrame) -> None:
-    Path("featx.toml").write_text(TABLE)
-    assert featx.extract(drop_unlabelled=True).n_ignored == 5
-
-
-def test_group_columns_must_be_there(faces: pd.DataFrame) -> None:
-    Path("featx.toml").write_text(TABLE.replace('gender = "gender"', 'gender = "sex"'))
-    with pytest.raises(DataError, match="no label column is called 'sex'; columns: emotion, age, gender"):
-        featx.extract(drop_unlabelled=True)
-
-
-def test_a_recipe_says_what_is_wrong_with_its_targets(faces: pd.DataFrame) -> None:
-    Path("featx.toml").write_text(TABLE.replace("bins = [20, 40]", "bins = [40, 20]").replace('"happy", "sad"', '"x"'))
-    with pytest.raises(RecipeError, match=r"targets\.emotion\.keep: .*targets\.age: expected bins = .* rising order"):
-        featx.extract()
-    Path("featx.toml").write_text(TABLE.replace('"happy", "sad"', '"happy", "sat"'))
-    with pytest.raises(DataError, match=r"targets\.emotion\.keep: column 'emotion' holds no 'sat'; did you mean 'sad'"):
-        featx.extract()
+def test_balancing_uses_classes_made_from_numbers() -> None:
+    numbers = [*range(10), *range(60, 64)]
+    by_threshold = select(make_listing(y=numbers), above=20, balance="undersample")
+    assert encode(by_threshold.manifest, "t", make_target(above=20)).codes.tolist() == [0] * 4 + [1] * 4
+    by_bands = select(make_listing(y=numbers), bins=[20, 40, 50], balance="undersample")
+    assert encode(by_bands.manifest, "t", make_target(bins=[20, 40, 50])).codes.tolist() == [0] * 4 + [3] * 4
+    choices = {"bins": [5, 20], "keep": ["5–20", "≥20"], "balance": "undersample"}
+    assert (
+        encode(select(make_listing(y=numbers), **choices).manifest, "t", make_target(**choices)).codes.tolist()
+        == [0] * 4 + [1] * 4
+    )
