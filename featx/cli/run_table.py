@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from featx.cli import console
 
 if TYPE_CHECKING:
-    from featx.evaluation.evaluate import Evaluation, RunEvaluation
+    from featx.evaluation.evaluation_table import Evaluation, RunEvaluation
     from featx.evaluation.group_scores import Group, Grouping
 
 LEAST_P = 0.001  # that is written out
@@ -76,7 +76,7 @@ def relation_marks(row: "RunEvaluation", found: "Evaluation") -> list[str]:
 
 def for_whom(found: "Evaluation", with_groups: bool) -> None:
     """Say how far the groups of each grouping lie apart; with their scores where asked for."""
-    from featx.evaluation.group_scores import bias_text
+    from featx.evaluation.group_texts import bias_text
 
     if found.groupings:
         console.say(f"for whom, {found.chosen}:")

@@ -10,8 +10,8 @@ from scipy.stats import norm, ttest_1samp
 from featx.evaluation.comparison import compare
 from featx.evaluation.cost import Cost
 from featx.evaluation.group_membership import GroupMembership
-from featx.evaluation.group_scores import GroupPredictions, for_whom
-from featx.evaluation.group_tests import apart_by_chance
+from featx.evaluation.group_scores import GroupPredictions, score_groups
+from featx.evaluation.group_tests import group_p_values
 from featx.evaluation.intervals import Resamples, drawn_scores, interval
 from featx.evaluation.paired_tests import bootstrap_p, corrected_t, holm, mcnemar_midp
 from featx.evaluation.verdicts import chosen_run, recommend
@@ -114,7 +114,7 @@ def fair_flagged(n_simulations: int, *, is_counted: bool) -> float:
         site, sex = rng.integers(0, 4, 200), rng.integers(0, 2, 200)
         inside = [site == code for code in range(4)] + [sex == code for code in range(2)]
         inside += [(site == a) & (sex == b) for a in range(4) for b in range(2)]
-        flagged += min(holm(apart_by_chance(wrong, inside))) < 0.05
+        flagged += min(holm(group_p_values(wrong, inside))) < 0.05
     return flagged / n_simulations
 
 
@@ -142,7 +142,9 @@ def units_flagged(n_simulations: int, sites: Sequence[tuple[int, int]], *, harm:
         answers = GroupPredictions(
             facts, np.eye(2)[np.where(right, facts.y, 1 - facts.y)], np.repeat(np.arange(len(sizes)), sizes)
         )
-        (found,) = for_whom(answers, [GroupMembership("site", site, tuple(map(str, range(len(sites)))), ordered=False)])
+        (found,) = score_groups(
+            answers, [GroupMembership("site", site, tuple(map(str, range(len(sites)))), ordered=False)]
+        )
         p = [group.p_holm < 0.05 for group in found.groups if group.p_holm is not None]
         flagged += found.groups[0].is_flagged if harm else any(p)
     return flagged / n_simulations

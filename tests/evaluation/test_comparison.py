@@ -12,7 +12,7 @@ import featx
 from featx.errors import AlignmentError
 from featx.evaluation.comparison import BOOTSTRAP, MCNEMAR, Comparison, compare, drawable
 from featx.evaluation.cost import Cost, cheapest
-from featx.evaluation.evaluate import Evaluation
+from featx.evaluation.evaluation_table import Evaluation
 from featx.evaluation.paired_tests import mcnemar_midp
 from featx.evaluation.verdicts import chosen_run, evidence_text, recommend
 from featx.metrics.definitions import scores_of
@@ -62,7 +62,7 @@ def test_a_run_is_worse_or_not_shown_to_differ_by_its_own_p() -> None:
     assert far.difference == pytest.approx(right["far"].mean() - right["best"].mean())
     assert far.difference_interval[0] < far.difference < far.difference_interval[1] < 0
     assert math.isnan(found.runs["best"].p)
-    assert "not shown to differ from it, which is no evidence that they are as good: near" in said(found).lower()
+    assert "not shown to differ from it, which is no evidence of equivalence: near" in said(found).lower()
     assert "Recommended: best, the run with the best score" in said(found)
 
 
@@ -221,14 +221,16 @@ def test_what_the_test_rows_say_against_the_choice_is_named() -> None:
     test = compare(known, {"vote": run(known, 0.8, 4), "svm": run(known, 0.9, 5), "rf": run(known, 0.8, 6)}, "accuracy")
     text = evidence_text(test, val, "vote", "500 test rows")
     lost = test.runs["svm"].difference
-    assert text.startswith(f"on 500 test rows the chosen run vote lost {lost:.4f} to svm, which was ")
-    assert f"{val.relation('svm')}" in text
+    assert text.startswith(f"on 500 test rows, svm is better than the chosen run vote by {lost:.4f} (p = ")
+    assert f"on the selection rows it was {val.relation('svm')}" in text
     assert "after Holm's correction for 2 comparisons" in text
     assert "rf" not in text
     same = compare(known, {"vote": run(known, 0.9, 1), "rf": run(known, 0.9, 3)}, "accuracy")
     assert "no run is shown to be better" in evidence_text(same, same, "vote", "500 test rows")
     worse = compare(known, {"vote": run(known, 0.9, 1), "rf": run(known, 0.8, 3)}, "accuracy")
-    assert "the recommended run rf lost" in evidence_text(worse, same, "rf", "500 test rows")
+    assert "the recommended run rf is worse than the chosen run vote" in evidence_text(
+        worse, same, "rf", "500 test rows"
+    )
 
 
 @pytest.mark.parametrize("n_runs", [3, 10])

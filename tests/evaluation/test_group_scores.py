@@ -15,10 +15,11 @@ from sklearn.metrics import accuracy_score, mean_absolute_error
 
 import featx
 from featx.cli import run_table
-from featx.evaluation.evaluate import Evaluation
-from featx.evaluation.group_membership import GroupMembership, groupings, members
-from featx.evaluation.group_scores import Grouping, GroupPredictions, bias_text, biases, for_whom
-from featx.evaluation.group_tests import apart_by_chance, errors, own_thresholds
+from featx.evaluation.evaluation_table import Evaluation
+from featx.evaluation.group_membership import GroupMembership, group_rows, groupings
+from featx.evaluation.group_scores import Grouping, GroupPredictions, group_biases, score_groups
+from featx.evaluation.group_tests import fit_group_thresholds, group_p_values, row_errors
+from featx.evaluation.group_texts import bias_text
 from featx.evaluation.paired_tests import holm
 from featx.tables.target_values import TargetValues
 from tests.conftest import TOY_RECIPE, make_images
@@ -49,20 +50,20 @@ def by_site(found: list[Grouping]) -> Grouping:
 
 
 def of_site(values: np.ndarray) -> GroupMembership:
-    return members("site", pd.Series(values))
+    return group_rows("site", pd.Series(values))
 
 
 def test_scores_difference_and_ratio_are_fairlearns() -> None:
     site = sites()
     given = answers(np.full(N, 0.8))
-    (found,) = for_whom(given, [of_site(site)])
+    (found,) = score_groups(given, [of_site(site)])
     guessed = given.outputs.argmax(1)
-    frame = MetricFrame(metrics=accuracy_score, y_true=given.facts.y, y_pred=guessed, sensitive_features=site)
+    frame = MetricFrame(metrics=accuracy_score, y_true=given.targets.y, y_pred=guessed, sensitive_features=site)
     assert {one.name: one.scores["accuracy"] for one in found.groups} == pytest.approx(frame.by_group.to_dict())
     assert found.overall == pytest.approx(frame.overall)
     assert found.largest_difference == pytest.approx(frame.difference(method="between_groups"))
     assert found.ratio == pytest.approx(frame.ratio(method="between_groups"))
-    parity = demographic_parity_difference(given.facts.y, guessed, sensitive_features=site)
+    parity = demographic_parity_difference(given.targets.y, guessed, sensitive_features=site)
     assert found.parity_difference == pytest.approx(parity)
 
 
@@ -70,7 +71,7 @@ def test_bias_of_numbers_is_that_of_the_study_and_of_fairlearn() -> None:
     rng = np.random.default_rng(0)
     site, y = sites(), rng.normal(40, 10, (N, 1))
     given = GroupPredictions(TargetValues("numbers", ("age",), y), y + rng.normal(0, 5, (N, 1)))
-    (found,) = for_whom(given, [of_site(site)])
+    (found,) = score_groups(given, [of_site(site)])
     frame = MetricFrame(
         metrics=mean_absolute_error, y_true=y[:, 0], y_pred=given.outputs[:, 0], sensitive_features=site
     )
@@ -78,19 +79,21 @@ def test_bias_of_numbers_is_that_of_the_study_and_of_fairlearn() -> None:
     assert found.largest_difference == pytest.approx(errors.max() - errors.min())
     assert found.mean_deviation == pytest.approx(np.abs(errors - frame.overall).mean())
     assert found.ratio == pytest.approx(frame.ratio(method="between_groups"))
-    assert biases(given, [of_site(site)])["site"] == pytest.approx((found.largest_difference, found.mean_deviation))
+    assert group_biases(given, [of_site(site)])["site"] == pytest.approx(
+        (found.largest_difference, found.mean_deviation)
+    )
     assert found.parity_difference is None
 
 
 def test_a_planted_bias_is_flagged_with_the_right_group() -> None:
     site, sex = sites(), np.where(np.arange(N) % 2, "f", "m")
     given = answers(np.where(site == "south", 0.65, 0.9))
-    found = for_whom(given, list(groupings({"site": pd.Series(site), "sex": pd.Series(sex)})))
+    found = score_groups(given, list(groupings({"site": pd.Series(site), "sex": pd.Series(sex)})))
     assert [one.name for one in found] == ["site", "sex", "site × sex"]
     assert [group.name for group in by_site(found).groups if group.is_flagged] == ["south"]
     assert not [group for group in found[1].groups if group.is_flagged]
     assert all("south" in group.name for group in found[2].groups if group.is_flagged)
-    assert "worse than for the others, beyond chance: south" in bias_text(by_site(found))
+    assert "significantly lower in south" in bias_text(by_site(found))
     south = by_site(found).groups[1]
     low, high = south.intervals["accuracy"]
     assert low < south.scores["accuracy"] < high < by_site(found).overall
@@ -98,17 +101,17 @@ def test_a_planted_bias_is_flagged_with_the_right_group() -> None:
 
 def test_a_group_that_others_do_not_pay_for_alone_is_called_better() -> None:
     site = sites()
-    (found,) = for_whom(answers(np.where(site == "west", 0.95, 0.75)), [of_site(site)])
+    (found,) = score_groups(answers(np.where(site == "west", 0.95, 0.75)), [of_site(site)])
     west = found.groups[2]
     assert (west.is_flagged, west.p_holm is not None and west.p_holm < 0.05) == (False, True)
-    assert "better than for the others, beyond chance: west" in bias_text(found)
+    assert "significantly higher in west" in bias_text(found)
 
 
 def test_larger_errors_of_numbers_are_flagged() -> None:
     rng = np.random.default_rng(0)
     site, y = sites(), rng.normal(40, 10, (N, 1))
     spread = np.where(site == "west", 9, 5)[:, None]
-    (found,) = for_whom(
+    (found,) = score_groups(
         GroupPredictions(TargetValues("numbers", ("age",), y), y + spread * rng.normal(0, 1, (N, 1))), [of_site(site)]
     )
     assert [group.name for group in found.groups if group.is_flagged] == ["west"]
@@ -126,9 +129,9 @@ def test_errors_that_come_in_units_are_tested_by_units() -> None:
         unit = np.repeat(np.arange(40), 10)
         site = np.where(unit % 2, "north", "south")
         given = answers(np.repeat(rng.choice([0.5, 1.0], 40), 10), seed=int(rng.integers(1e6)))
-        grouped = GroupPredictions(given.facts, given.outputs, unit)
-        by_rows += for_whom(given, [of_site(site)])[0].groups[0].p_holm < 0.05  # type: ignore[operator]
-        by_units += for_whom(grouped, [of_site(site)])[0].groups[0].p_holm < 0.05  # type: ignore[operator]
+        grouped = GroupPredictions(given.targets, given.outputs, unit)
+        by_rows += score_groups(given, [of_site(site)])[0].groups[0].p_holm < 0.05  # type: ignore[operator]
+        by_units += score_groups(grouped, [of_site(site)])[0].groups[0].p_holm < 0.05  # type: ignore[operator]
     assert by_units < by_rows
     assert by_units <= 3
 
@@ -144,7 +147,7 @@ def patients(sizes: Sequence[int], sites: Sequence[str], errors: Sequence[int]) 
 
 def test_a_harmed_site_of_5_patients_is_flagged() -> None:
     given, site = patients([20] * 35, ["west"] * 5 + ["north"] * 30, [8] * 5 + [1, 2, 3] * 10)
-    (found,) = for_whom(given, [of_site(site)])
+    (found,) = score_groups(given, [of_site(site)])
     assert [group.name for group in found.groups if group.is_flagged] == ["west"]
     assert found.groups[1].n_units == 5
 
@@ -152,31 +155,31 @@ def test_a_harmed_site_of_5_patients_is_flagged() -> None:
 def test_too_few_units_are_named_and_not_compared() -> None:
     """A site of 3 patients and 90 rows with accuracy .21 against .91, and one of a single patient."""
     given, site = patients([30] * 23 + [60], ["west"] * 3 + ["north"] * 20 + ["lone"], [24] * 3 + [3] * 20 + [0])
-    (found,) = for_whom(given, [of_site(site)])
+    (found,) = score_groups(given, [of_site(site)])
     by_name = {group.name: group for group in found.groups}
     for name in ("west", "lone"):
         assert (by_name[name].is_compared, by_name[name].p_holm, by_name[name].intervals) == (False, None, {})
     text = bias_text(found)
-    assert "too few units to compare, expected 5 or more" in text
-    assert "lone (60 rows of 1 units)" in text
-    assert "west (90 rows of 3 units)" in text
+    assert "not compared, expected 5 or more units inside and outside of the group: " in text
+    assert "lone (60 rows, 1 units)" in text
+    assert "west (90 rows, 3 units)" in text
 
 
 def test_units_of_one_row_are_tested_as_rows() -> None:
     wrong = np.random.default_rng(0).random(100) < 0.2
     inside = [np.arange(100) < 40]
-    assert apart_by_chance(wrong * 1.0, inside, np.arange(100)[::-1]) == apart_by_chance(wrong * 1.0, inside)
+    assert group_p_values(wrong * 1.0, inside, np.arange(100)[::-1]) == group_p_values(wrong * 1.0, inside)
     expected = fisher_exact([[wrong[:40].sum(), 40 - wrong[:40].sum()], [wrong[40:].sum(), 60 - wrong[40:].sum()]])
-    assert (apart_by_chance(wrong * 1.0, inside)[0] < 0.05) == (expected.pvalue < 0.05)
+    assert (group_p_values(wrong * 1.0, inside)[0] < 0.05) == (expected.pvalue < 0.05)
 
 
 def test_two_groups_that_hold_all_rows_are_one_test() -> None:
     side = np.where(np.arange(N) < 150, "left", "right")
     given = answers(np.where(side == "left", 0.7, 0.8))
     others = sites()
-    pair, three = for_whom(given, [of_site(side), members("other", pd.Series(others))])
+    pair, three = score_groups(given, [of_site(side), group_rows("other", pd.Series(others))])
     inside = [side == "left", *(others == name for name in SITES)]
-    first, *rest = holm(apart_by_chance(errors(given.facts, given.outputs), inside))
+    first, *rest = holm(group_p_values(row_errors(given.targets, given.outputs), inside))
     assert [group.p_holm for group in pair.groups] == [first, first]
     assert [group.p_holm for group in three.groups] == rest
 
@@ -185,7 +188,7 @@ def test_the_permutation_of_units_is_scipys() -> None:
     rng = np.random.default_rng(3)
     means = rng.random(24)
     units = np.repeat(np.arange(24), 5)
-    p = apart_by_chance(np.repeat(means, 5), [units < 8], units)[0]
+    p = group_p_values(np.repeat(means, 5), [units < 8], units)[0]
 
     def difference(first: np.ndarray, second: np.ndarray, axis: int) -> np.ndarray:
         return np.asarray(first.mean(axis=axis) - second.mean(axis=axis))
@@ -201,16 +204,16 @@ def test_patients_with_images_at_both_sites_are_compared_with_themselves() -> No
     hard = np.repeat(rng.choice([0.05, 0.6], 30), 20)
     fair = (rng.random(600) < hard) * 1.0
     harmed = (rng.random(600) < hard + 0.2 * side) * 1.0
-    assert apart_by_chance(fair, [side], units)[0] > 0.05
-    assert apart_by_chance(harmed, [side], units)[0] < 1e-3
+    assert group_p_values(fair, [side], units)[0] > 0.05
+    assert group_p_values(harmed, [side], units)[0] < 1e-3
 
 
 def test_errors_that_are_all_alike_differ_in_no_group() -> None:
     units = np.repeat(np.arange(20), 5)
     for value in (0.0, 1.0, 0.1):
         errors = np.full(100, value)
-        assert apart_by_chance(errors, [units < 6], units) == [1.0]
-        assert apart_by_chance(errors, [units < 6]) == [1.0]
+        assert group_p_values(errors, [units < 6], units) == [1.0]
+        assert group_p_values(errors, [units < 6]) == [1.0]
 
 
 SITES_OF_PATIENTS = [(5, 20), (10, 20), (15, 10)]
@@ -225,22 +228,22 @@ def test_small_groups_are_shown_and_not_compared() -> None:
     site = sites()
     site[:1] = "alone"
     given = answers(np.full(N, 0.8))
-    (found,) = for_whom(given, [of_site(site)])
+    (found,) = score_groups(given, [of_site(site)])
     alone = next(group for group in found.groups if group.name == "alone")
     assert (alone.n, alone.is_compared, alone.p_holm, alone.intervals) == (1, False, None, {})
     assert alone.scores["accuracy"] in {0.0, 1.0}
     values = [group.scores["accuracy"] for group in found.groups if group.is_compared]
     assert found.largest_difference == pytest.approx(max(values) - min(values))
-    (few,) = for_whom(given, [of_site(np.where(np.arange(N) < 19, "few", "many"))])
+    (few,) = score_groups(given, [of_site(np.where(np.arange(N) < 19, "few", "many"))])
     assert few.largest_difference is None
-    assert "no two groups of 20 rows or more" in bias_text(few)
+    assert "expected at least two groups of 20 rows or more" in bias_text(few)
 
 
 def test_a_group_of_one_class_has_no_auc_and_is_compared_all_the_same() -> None:
     given = answers(np.full(N, 0.8))
-    site = np.where(given.facts.y == 1, "ill", "mixed")
+    site = np.where(given.targets.y == 1, "ill", "mixed")
     site[:150] = "mixed"
-    (found,) = for_whom(given, [of_site(site)])
+    (found,) = score_groups(given, [of_site(site)])
     ill = found.groups[0]
     assert (ill.name, ill.is_compared) == ("ill", True)
     assert math.isnan(ill.scores["auc_ovr"])
@@ -251,11 +254,11 @@ def test_a_group_of_one_class_has_no_auc_and_is_compared_all_the_same() -> None:
 def test_rows_without_a_value_belong_to_no_group() -> None:
     site = pd.Series(sites()).where(np.arange(N) >= 50)
     given = answers(np.where(np.arange(N) < 50, 0.0, 0.8))
-    (found,) = for_whom(given, [members("site", site)])
+    (found,) = score_groups(given, [group_rows("site", site)])
     assert found.n_missing == 50
     assert sum(group.n for group in found.groups) == N - 50
     assert found.overall > 0.7
-    nothing = for_whom(given, [members("site", pd.Series([None] * N, dtype=object))])[0]
+    nothing = score_groups(given, [group_rows("site", pd.Series([None] * N, dtype=object))])[0]
     assert (nothing.groups, nothing.n_missing) == ([], N)
 
 
@@ -268,24 +271,24 @@ def test_where_two_columns_meet_both_must_have_a_value() -> None:
 def test_numbers_become_bands_and_bands_have_an_order() -> None:
     ages = np.random.default_rng(0).uniform(5, 80, N)
     ages[0] = np.nan
-    bands = members("age", pd.Series(ages))
-    assert (len(bands.groups), bands.ordered, int((~bands.known).sum())) == (5, True, 1)
-    np.testing.assert_allclose(np.bincount(bands.codes[bands.known]), (N - 1) / 5, atol=1)
-    named = members("band", pd.Series([">60", "20-40", "<20", "40-60"] * 10))
+    bands = group_rows("age", pd.Series(ages))
+    assert (len(bands.groups), bands.ordered, int((~bands.has_value).sum())) == (5, True, 1)
+    np.testing.assert_allclose(np.bincount(bands.codes[bands.has_value]), (N - 1) / 5, atol=1)
+    named = group_rows("band", pd.Series([">60", "20-40", "<20", "40-60"] * 10))
     assert (named.groups, named.ordered) == (("<20", "20-40", "40-60", ">60"), True)
-    assert members("n", pd.Series([3.0, 1.0, 2.0])).groups == ("1", "2", "3")
+    assert group_rows("n", pd.Series([3.0, 1.0, 2.0])).groups == ("1", "2", "3")
     assert not of_site(sites()).ordered
 
 
 def test_errors_that_grow_with_the_bands_have_a_step() -> None:
     ages = np.random.default_rng(0).uniform(0, 100, 2000)
-    (found,) = for_whom(answers(0.95 - ages / 250), [members("age", pd.Series(ages))])
+    (found,) = score_groups(answers(0.95 - ages / 250), [group_rows("age", pd.Series(ages))])
     assert found.step == pytest.approx(20 / 250, abs=0.02)
-    assert by_site(for_whom(answers(np.full(N, 0.8)), [of_site(sites())])).step is None
+    assert by_site(score_groups(answers(np.full(N, 0.8)), [of_site(sites())])).step is None
 
 
 def test_demographic_parity_has_a_number_for_two_classes_only() -> None:
-    (found,) = for_whom(answers(np.full(N, 0.8), k=3), [of_site(sites())])
+    (found,) = score_groups(answers(np.full(N, 0.8), k=3), [of_site(sites())])
     assert found.parity_difference is None
     assert all(group.answered is None and group.threshold is None for group in found.groups)
 
@@ -295,7 +298,7 @@ def test_own_thresholds_mend_a_group_whose_probabilities_are_shifted() -> None:
     site, y = sites(1200, seed=5), rng.integers(0, 2, 1200)
     p = np.clip(0.5 + 0.2 * (2 * y - 1) + rng.normal(0, 0.15, 1200) - 0.2 * (site == "west"), 0.01, 0.99)
     given = GroupPredictions(TargetValues("classes", ("no", "yes"), y), np.stack([1 - p, p], axis=1))
-    (found,) = for_whom(given, [of_site(site)])
+    (found,) = score_groups(given, [of_site(site)])
     west, others = found.groups[2], found.groups[:2]
     assert west.threshold == pytest.approx(0.3, abs=0.05)
     assert west.score_by_threshold is not None
@@ -303,20 +306,20 @@ def test_own_thresholds_mend_a_group_whose_probabilities_are_shifted() -> None:
     assert all(abs((one.score_by_threshold or 0) - one.scores["accuracy"]) < 0.03 for one in others)
     assert found.largest_difference is not None
     assert (found.largest_difference_by_thresholds or 1) < found.largest_difference / 2
-    (sealed,) = for_whom(GroupPredictions(given.facts, given.outputs, may_choose=False), [of_site(site)])
+    (sealed,) = score_groups(GroupPredictions(given.targets, given.outputs, can_fit_thresholds=False), [of_site(site)])
     assert sealed.groups[2].threshold is None
 
 
 def test_own_thresholds_do_not_score_the_rows_that_chose_them() -> None:
     rng = np.random.default_rng(0)
     y, p = rng.integers(0, 2, 2000), rng.random(2000)
-    _, is_right = own_thresholds(np.arange(2000) // 40, y, p, least=20)
+    _, is_right = fit_group_thresholds(np.arange(2000) // 40, y, p, min_rows=20)
     assert is_right.mean() == pytest.approx(0.5, abs=0.03)
 
 
 def test_columns_of_many_values_show_the_largest_groups() -> None:
     names = np.array([f"g{at % 100}" if at < 300 else "big" for at in range(N)], dtype=object)
-    (found,) = for_whom(answers(np.full(N, 0.8)), [of_site(names)])
+    (found,) = score_groups(answers(np.full(N, 0.8)), [of_site(names)])
     assert (len(found.groups), found.n_hidden) == (40, 61)
     assert "big" in {group.name for group in found.groups}
 
@@ -344,4 +347,4 @@ def test_evaluate_says_for_whom(home: Path, capsys: pytest.CaptureFixture[str]) 
     assert "rows have no value" in printed
     (final,) = featx.evaluate(final=True)
     assert final.groupings[0].groups[0].threshold is None
-    assert "For whom" in featx.report().read_text()
+    assert " by group (val)" in featx.report().read_text()

@@ -59,7 +59,7 @@ def test_repeats_are_corrected_for_their_overlap() -> None:
 
 
 def test_one_repeat_has_no_spread() -> None:
-    with pytest.raises(DataError, match="1 repeat has no spread, expected two or more"):
+    with pytest.raises(DataError, match="1 repeat has no standard deviation, expected two or more"):
         corrected_t([0.1], 0.5)
 
 

@@ -53,11 +53,11 @@ def test_the_page_needs_no_other_file_and_shows_every_run(toy_home: Path) -> Non
 def test_the_page_says_what_votes_do_and_how_alike_their_members_are(toy_home: Path) -> None:
     featx.extract()
     featx.fit()
-    assert "<h3>Votes</h3>" not in made()
+    assert "<h3>Ensembles</h3>" not in made()
     runs = featx.ensemble()
     text = made()
     assert Page(text).open == []
-    assert text.count("<h3>Votes</h3>") == 1
+    assert text.count("<h3>Ensembles</h3>") == 1
     assert f"<p><b>{runs[0].run}</b>: " in text
     assert re.search(r"<td>(logreg|rf)-class-\w+ · (logreg|rf)-class-\w+</td><td>0\.\d{4}</td>", text)
     for row in Study.open(None).runs():
