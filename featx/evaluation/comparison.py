@@ -14,10 +14,10 @@ from featx.evaluation.intervals import (
     Interval,
     Resamples,
     drawn_scores,
-    interval,
-    intervals,
     is_constant,
-    wilson,
+    percentile_interval,
+    score_intervals,
+    wilson_interval,
 )
 from featx.evaluation.paired_tests import bootstrap_p, holm, mcnemar_midp
 from featx.metrics.definitions import Floats, Ranked, Scorer, is_better_less, right, scores_of
@@ -166,7 +166,7 @@ def compare(
     draws = np.stack([scores[metric] for scores in drawn_scores(metric_scorers, resamples, targets.weights)])
     run_intervals = _run_intervals(pairs, resamples)
     if targets.weights is not None and targets.weights.any() and metric in {"accuracy", "mae"}:
-        weighted = [{f"confidence_{metric}": interval(run_draws)} for run_draws in draws]
+        weighted = [{f"confidence_{metric}": percentile_interval(run_draws)} for run_draws in draws]
         run_intervals = [edges | extra for edges, extra in zip(run_intervals, weighted, strict=True)]
     paired = PairedDraws(metric, values, draws, resamples.n_units)
     # McNemar's test counts rows, so each row must be independent, count once and have one true class.
@@ -181,10 +181,10 @@ def compare(
 
 def _run_intervals(pairs: Sequence[tuple[TargetValues, Floats]], resamples: Resamples) -> list[dict[str, Interval]]:
     """Return for each run the interval of each score."""
-    names = drawable(pairs[0][0])
+    names = drawable_scores(pairs[0][0])
     scorers = [Scorer(*pair, names) for pair in pairs]
     return [
-        intervals(scorer, draws, resamples)
+        score_intervals(scorer, draws, resamples)
         for scorer, draws in zip(scorers, drawn_scores(scorers, resamples), strict=True)
     ]
 
@@ -214,11 +214,11 @@ def _difference_interval(paired: PairedDraws, index: int) -> Interval:
     If all draws agree, it is widened by Wilson's limit for a difference that was not observed.
     """
     draws = paired.draws[index] - paired.draws[0]
-    low, high = interval(draws)
+    low, high = percentile_interval(draws)
     if not is_constant(draws):
         return low, high
     scale = float(np.abs(paired.values).max()) if is_unbounded(paired.score) else 1.0
-    unseen = scale * wilson(0.0, paired.n_units)[1]
+    unseen = scale * wilson_interval(0.0, paired.n_units)[1]
     return low - unseen, high + unseen
 
 
@@ -229,7 +229,7 @@ def _take_rows(run: str, table: Answered, ids: Ids) -> Answered:
         raise AlignmentError(f"{run}: {error}; make the run again with '--force'") from error
 
 
-def drawable(targets: TargetValues) -> list[str]:
+def drawable_scores(targets: TargetValues) -> list[str]:
     """Return the names of the scores to draw; areas of many classes over many rows would take minutes."""
     is_large = targets.n_outputs * len(targets) > MAX_RANKED_VALUES
     return [name for name, score in scores_of(targets).items() if not (is_large and isinstance(score, Ranked))]

@@ -34,7 +34,7 @@ class Cost:
     n_models: int = 1
 
 
-def cost_of(study: Study, run: RunFolder) -> Cost:
+def read_costs(study: Study, run: RunFolder) -> Cost:
     """Return the costs of a run, as far as they are known."""
     models = _models_of(run)
     embeddings = {
@@ -50,7 +50,7 @@ def cost_of(study: Study, run: RunFolder) -> Cost:
     )
 
 
-def cheapest(runs: Sequence[str], costs: Mapping[str, Cost]) -> str:
+def find_cheapest(runs: Sequence[str], costs: Mapping[str, Cost]) -> str:
     """Return the run that predicts the most images per second.
 
     Runs whose rate was not measured are left out if the rate of another run was. Rates count as equal if they differ by
@@ -60,10 +60,10 @@ def cheapest(runs: Sequence[str], costs: Mapping[str, Cost]) -> str:
     measured = [run for run in runs if costs[run].images_per_s]
     fastest = max((costs[run].images_per_s or 0.0 for run in measured), default=0.0)
     equal = [run for run in measured if (costs[run].images_per_s or 0.0) * AGREEMENT >= fastest]
-    return simplest(equal or runs, costs)
+    return find_simplest(equal or runs, costs)
 
 
-def simplest(runs: Sequence[str], costs: Mapping[str, Cost]) -> str:
+def find_simplest(runs: Sequence[str], costs: Mapping[str, Cost]) -> str:
     """Return the run of the fewest models; among equal ones the smallest, then the first."""
 
     def complexity(run: str) -> tuple[float, float]:

@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from featx.evaluation.comparison import Comparison, compare
-from featx.evaluation.cost import Cost, cost_of
+from featx.evaluation.cost import Cost, read_costs
 from featx.evaluation.coverage import CoverageCheck
 from featx.evaluation.evaluation_table import Evaluation, RunEvaluation
 from featx.evaluation.final_scores import read_final, write_final
 from featx.evaluation.group_membership import groupings
 from featx.evaluation.group_scores import GroupPredictions, group_biases, score_groups
 from featx.evaluation.leaks import Copies, copied
-from featx.evaluation.verdicts import Recommendation, chosen_run, evidence_text, has_failed, recommend
+from featx.evaluation.verdicts import Recommendation, choose_run, describe_evidence, has_failed, recommend
 from featx.metrics.scores import aligned, confusion, per_class, per_label, score, scores
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.head import Metric
@@ -118,10 +118,10 @@ def _select(study: Study, target: str) -> _Selection:
     """Choose between the runs of one target."""
     runs, truth, metric = study.runs(target), study.labels(target), study.metric(target)
     tables = {run.name: run.chooser() for run in runs}
-    costs = {run.name: cost_of(study, run) for run in runs}
+    costs = {run.name: read_costs(study, run) for run in runs}
     selection_scores = {name: score(metric, truth, table) for name, table in tables.items()}
     failed = {run.name for run in runs if has_failed(run.marks)}
-    chosen = chosen_run(selection_scores, failed, costs)
+    chosen = choose_run(selection_scores, failed, costs)
     ranked = sorted(runs, key=lambda run: (-selection_scores[run.name], run.name != chosen, run.name))
     return _Selection(truth, metric, ranked, tables, costs, failed, chosen)
 
@@ -186,7 +186,7 @@ def _add_comparison(
     advice = recommend(on_selection, selection.costs, selection.failed, rows_text)
     if evaluation.part == "test":
         comparison = _compare(study, selection, tables, truth)
-        evidence = evidence_text(comparison, on_selection, advice.run, _rows_text(comparison, "test"))
+        evidence = describe_evidence(comparison, on_selection, advice.run, _rows_text(comparison, "test"))
         problem = ""
     else:
         comparison = on_selection

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.evaluation.comparison import ALPHA, drawable
+from featx.evaluation.comparison import ALPHA, drawable_scores
 from featx.evaluation.group_membership import GroupMembership
 from featx.evaluation.group_tests import fit_group_thresholds, group_p_values, row_errors
-from featx.evaluation.intervals import Resamples, drawn_scores, intervals
+from featx.evaluation.intervals import Resamples, drawn_scores, score_intervals
 from featx.evaluation.paired_tests import holm
 from featx.metrics.definitions import Floats, Scorer, guessed
 from featx.tables.target_values import TargetValues
@@ -290,8 +290,8 @@ def _score_group(  # noqa: PLR0913 (what is common to all groups comes from the 
 
 
 def _intervals(scorer: Scorer, resamples: Resamples) -> dict[str, Sequence[float]]:
-    (draws,) = drawn_scores([Scorer(scorer.facts, scorer.outputs, drawable(scorer.facts))], resamples)
-    return {name: list(edges) for name, edges in intervals(scorer, draws, resamples).items()}
+    (draws,) = drawn_scores([Scorer(scorer.facts, scorer.outputs, drawable_scores(scorer.facts))], resamples)
+    return {name: list(edges) for name, edges in score_intervals(scorer, draws, resamples).items()}
 
 
 def _spread(values: Floats, overall: float) -> tuple[float, float]:

@@ -35,7 +35,7 @@ def _difference_text(grouping: Grouping) -> str:
     )
 
 
-def size_text(group: Group) -> str:
+def describe_size(group: Group) -> str:
     """Return the number of rows of a group, and the number of its units if rows come in units."""
     return f"{group.n} rows" if group.n_units is None else f"{group.n} rows, {group.n_units} units"
 
@@ -49,5 +49,5 @@ def _too_few_units_text(grouping: Grouping) -> str:
     ]
     if not groups:
         return ""
-    listed = ", ".join(f"{group.name} ({size_text(group)})" for group in groups)
+    listed = ", ".join(f"{group.name} ({describe_size(group)})" for group in groups)
     return f"not compared, expected {MIN_GROUP_UNITS} or more units inside and outside of the group: {listed}"

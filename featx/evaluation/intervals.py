@@ -144,7 +144,7 @@ def drawn_scores(
     return [{name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]} for blocks in parts]
 
 
-def interval(draws: Floats, confidence: float = CONFIDENCE) -> Interval:
+def percentile_interval(draws: Floats, confidence: float = CONFIDENCE) -> Interval:
     """Return the quantiles that enclose the middle draws [1]_; nan if the score is undefined in all draws."""
     finite = draws[np.isfinite(draws)]
     if not len(finite):
@@ -159,7 +159,7 @@ def is_constant(draws: Floats) -> bool:
     return bool(len(finite)) and bool(np.ptp(finite) <= 1e-9 * max(1.0, float(np.abs(finite).max())))
 
 
-def intervals(
+def score_intervals(
     scorer: Scorer, draws: dict[str, Floats], resamples: Resamples, confidence: float = CONFIDENCE
 ) -> dict[str, Interval]:
     """Return the interval of each score of a model.
@@ -167,14 +167,14 @@ def intervals(
     Notes
     -----
     If all draws of a score agree, as those of a model without mistakes do, the rows do not show how the score varies.
-    Its interval is then that of `unseen_interval`, which for an accuracy of 1 is Wilson's [2]_.
+    Its interval is then that of `unseen_intervals`, which for an accuracy of 1 is Wilson's [2]_.
     """
-    edges = {name: interval(values, confidence) for name, values in draws.items()}
+    edges = {name: percentile_interval(values, confidence) for name, values in draws.items()}
     constant = [name for name, values in draws.items() if is_constant(values)]
-    return edges | unseen_interval(scorer, constant, resamples.n_units, confidence)
+    return edges | unseen_intervals(scorer, constant, resamples.n_units, confidence)
 
 
-def unseen_interval(
+def unseen_intervals(
     scorer: Scorer, names: Sequence[str], n_units: int, confidence: float = CONFIDENCE
 ) -> dict[str, Interval]:
     """Return the range of scores if rows of an unseen kind were predicted as well or as badly as possible.
@@ -183,7 +183,7 @@ def unseen_interval(
     """
     if not names:
         return {}
-    n, share = len(scorer), wilson(0.0, n_units, confidence)[1]
+    n, share = len(scorer), wilson_interval(0.0, n_units, confidence)[1]
     targets = scorer.facts.take(np.tile(np.arange(n), 2))
     weights = np.repeat([1 - share, share], n)
     extremes = [np.concatenate([scorer.outputs, extra]) for extra in _extreme_outputs(scorer.facts, scorer.outputs)]
@@ -205,12 +205,12 @@ def _extreme_outputs(targets: TargetValues, outputs: Floats) -> tuple[Floats, Fl
     return targets.y, np.where(targets.y - low > high - targets.y, low, high)
 
 
-def wilson(share: float, n: int, confidence: float = CONFIDENCE) -> Interval:
+def wilson_interval(share: float, n: int, confidence: float = CONFIDENCE) -> Interval:
     """Return Wilson's interval [2]_ of a share out of n; (0, 1) if n is 0.
 
     Examples
     --------
-    >>> [round(edge, 4) for edge in wilson(0.9, 100)]
+    >>> [round(edge, 4) for edge in wilson_interval(0.9, 100)]
     [0.8256, 0.9448]
     """
     if n == 0:

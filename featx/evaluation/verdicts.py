@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from featx.evaluation.comparison import ALPHA, MIN_UNITS_TO_COMPARE, Comparison
-from featx.evaluation.cost import Cost, cheapest, simplest
+from featx.evaluation.cost import Cost, find_cheapest, find_simplest
 from featx.metrics.definitions import is_better_less
 
 # Warnings of training which mean that a run is not usable.
@@ -18,7 +18,7 @@ def has_failed(marks: Collection[str]) -> bool:
     return bool(FAILURE_MARKS & set(marks))
 
 
-def chosen_run(selection_scores: Mapping[str, float], failed: Collection[str], costs: Mapping[str, Cost]) -> str:
+def choose_run(selection_scores: Mapping[str, float], failed: Collection[str], costs: Mapping[str, Cost]) -> str:
     """Return the run with the best score.
 
     Among equal runs, the one of the fewest models is taken, then the smallest, then the first by name. Measured times
@@ -36,7 +36,7 @@ def chosen_run(selection_scores: Mapping[str, float], failed: Collection[str], c
     candidates = [run for run in selection_scores if run not in failed] or list(selection_scores)
     best = max(selection_scores[run] for run in candidates)
     lowest = best - SCORE_TOLERANCE * max(1.0, abs(best))
-    return simplest(sorted(run for run in candidates if selection_scores[run] >= lowest), costs)
+    return find_simplest(sorted(run for run in candidates if selection_scores[run] >= lowest), costs)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def recommend(
     """
     equivalent = [run for run in comparison.related("equivalent") if run not in failed]
     candidates = [comparison.reference, *filter(comparison.can_replace_reference, equivalent)]
-    run = cheapest(candidates, costs)
+    run = find_cheapest(candidates, costs)
     return Recommendation(run, equivalent, _recommendation_text(comparison, run, equivalent, rows_text))
 
 
@@ -105,7 +105,7 @@ def _recommendation_text(comparison: Comparison, run: str, equivalent: Sequence[
     return ". ".join([parts[0], *(part[0].upper() + part[1:] for part in parts[1:])])
 
 
-def evidence_text(comparison: Comparison, selection: Comparison, recommended: str, rows_text: str) -> str:
+def describe_evidence(comparison: Comparison, selection: Comparison, recommended: str, rows_text: str) -> str:
     """Describe the evidence of the test rows against the choice on the selection rows.
 
     Parameters
@@ -126,13 +126,13 @@ def evidence_text(comparison: Comparison, selection: Comparison, recommended: st
     better += [run for run in comparison.related("equivalent") if _is_better(comparison, run)]
     parts = [
         f"on {rows_text}, {run} is better than the chosen run {chosen} by {abs(comparison.runs[run].difference):.4f} "
-        f"({p_text(comparison, run, n_tests)}); on the selection rows it was {_relation_text(selection, run)}"
+        f"({_p_text(comparison, run, n_tests)}); on the selection rows it was {_relation_text(selection, run)}"
         for run in better
     ]
     if recommended != chosen and comparison.relation(recommended) == "worse":
         parts.append(
             f"on {rows_text}, the recommended run {recommended} is worse than the chosen run {chosen} by "
-            f"{abs(comparison.runs[recommended].difference):.4f} ({p_text(comparison, recommended, n_tests)})"
+            f"{abs(comparison.runs[recommended].difference):.4f} ({_p_text(comparison, recommended, n_tests)})"
         )
     return "; ".join(parts) or f"on {rows_text}, no run is shown to be better than the chosen run {chosen}"
 
@@ -147,7 +147,7 @@ def _relation_text(selection: Comparison, run: str) -> str:
     return {"too few rows": "not compared", "equivalent": "equivalent to it"}.get(relation, relation)
 
 
-def p_text(comparison: Comparison, run: str, n_tests: int) -> str:
+def _p_text(comparison: Comparison, run: str, n_tests: int) -> str:
     """Return the p-value of one comparison, followed by the corrected one if there are several comparisons."""
     result = comparison.runs[run]
     corrected = f", {result.p_holm:.2g} after Holm's correction for {n_tests} comparisons" if n_tests > 1 else ""

@@ -36,7 +36,7 @@ class EnsembleTables:
     n_pairs: int
 
 
-def ensemble_tables(runs: Sequence[RunFolder]) -> EnsembleTables | None:
+def build_ensemble_tables(runs: Sequence[RunFolder]) -> EnsembleTables | None:
     """Return the tables of the ensembles among some runs; None if no run is an ensemble with an explanation."""
     ensembles = [{"run": run.name, **run.metrics} for run in runs if run.is_ensemble and "why" in run.metrics]
     if not ensembles:

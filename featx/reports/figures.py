@@ -27,7 +27,7 @@ MAX_NAME_LENGTH = 60
 MAX_CLASSES_WITH_COUNTS = 12
 
 
-def as_uri(figure: Figure) -> str:
+def encode_figure(figure: Figure) -> str:
     """Return a figure as a PNG in a data URI."""
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
@@ -35,7 +35,7 @@ def as_uri(figure: Figure) -> str:
     return _uri("png", buffer.getvalue())
 
 
-def thumbnail(image: Image.Image) -> str:
+def encode_thumbnail(image: Image.Image) -> str:
     """Return a small JPEG of an image in a data URI."""
     small = image.copy()
     small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
@@ -48,7 +48,7 @@ def _uri(image_format: str, content: bytes) -> str:
     return f"data:image/{image_format};base64,{base64.b64encode(content).decode()}"
 
 
-def drawn_name(name: str) -> str:
+def shorten_name(name: str) -> str:
     """Return a name for a figure: on one line, and without its middle if it is long."""
     text, half = escaped(name), MAX_NAME_LENGTH // 2
     return text if len(text) <= MAX_NAME_LENGTH else f"{text[:half]}…{text[-half:]}"
@@ -59,14 +59,14 @@ def plot_confusion_matrices(tables: Mapping[str, Sequence[Sequence[float]]], cla
     n_columns = min(3, len(tables))
     n_rows = math.ceil(len(tables) / n_columns)
     side = 3.4 if len(classes) <= MAX_CLASSES_WITH_COUNTS else 5.0
-    names = [drawn_name(name) for name in classes]
+    names = [shorten_name(name) for name in classes]
     figure = Figure(figsize=(side * n_columns, (side + 0.3) * n_rows), layout="constrained")
     for number, (name, counts) in enumerate(tables.items(), start=1):
         axes = figure.add_subplot(n_rows, n_columns, number)
         matrix = np.asarray(counts)
         shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        axes.set_title(drawn_name(name), fontsize=9, parse_math=False)
+        axes.set_title(shorten_name(name), fontsize=9, parse_math=False)
         axes.set_xlabel("predicted", fontsize=8)
         axes.set_ylabel("true", fontsize=8)
         axes.set_xticks(
@@ -78,7 +78,7 @@ def plot_confusion_matrices(tables: Mapping[str, Sequence[Sequence[float]]], cla
                 axes.text(
                     j, i, f"{count:.10g}", ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black"
                 )
-    return as_uri(figure)
+    return encode_figure(figure)
 
 
 def plot_search_history(trials: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) -> str:
@@ -89,7 +89,7 @@ def plot_search_history(trials: Mapping[str, Sequence[Mapping[str, Any]]], metri
         # Points of different heads are moved apart so that they do not overlap.
         numbers = np.array([row["number"] + 1 for row in rows]) + 0.06 * index
         values = np.array([row["score"] for row in rows])
-        label = drawn_name(name)
+        label = shorten_name(name)
         deviations = [float(np.std(row["fold_scores"])) for row in rows]
         points = axes.errorbar(numbers, values, yerr=deviations, fmt="o", ms=4, lw=0.8, alpha=0.6, label=label)
         axes.step(numbers, np.maximum.accumulate(values), where="post", color=points[0].get_color(), lw=1.5)
@@ -98,7 +98,7 @@ def plot_search_history(trials: Mapping[str, Sequence[Mapping[str, Any]]], metri
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25)
     _legend(axes, "lower right")
-    return as_uri(figure)
+    return encode_figure(figure)
 
 
 def plot_learning_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], best_epochs: Mapping[str, int]) -> str:
@@ -108,11 +108,11 @@ def plot_learning_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], best_e
     figure = Figure(figsize=(3.8 * n_columns, 2.8 * n_rows), layout="constrained")
     for number, (name, epochs) in enumerate(runs.items(), start=1):
         axes = figure.add_subplot(n_rows, n_columns, number)
-        draw_curves(axes, drawn_name(name), epochs, best_epochs[name])
+        draw_curves(axes, shorten_name(name), epochs, best_epochs[name])
         if number == 1:
             axes.set_ylabel("loss", fontsize=8)
             axes.legend(fontsize=7)
-    return as_uri(figure)
+    return encode_figure(figure)
 
 
 def plot_true_and_predicted(true: Sequence[float], predicted: Sequence[float], name: str) -> str:
@@ -122,10 +122,10 @@ def plot_true_and_predicted(true: Sequence[float], predicted: Sequence[float], n
     low, high = min(*true, *predicted), max(*true, *predicted)
     axes.plot([low, high], [low, high], color="#c9d2db", lw=1)
     axes.plot(true, predicted, "o", ms=3, alpha=0.4, color="#3b6ea5")
-    axes.set_xlabel(f"{drawn_name(name)}, true", parse_math=False)
+    axes.set_xlabel(f"{shorten_name(name)}, true", parse_math=False)
     axes.set_ylabel("predicted")
     axes.grid(alpha=0.25)
-    return as_uri(figure)
+    return encode_figure(figure)
 
 
 def plot_reliability(runs: Mapping[str, Reliability]) -> str:
@@ -134,14 +134,14 @@ def plot_reliability(runs: Mapping[str, Reliability]) -> str:
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="#c9d2db", lw=1)
     for name, bins in runs.items():
-        label = f"{drawn_name(name)} (ECE {bins.ece:.3f})"
+        label = f"{shorten_name(name)} (ECE {bins.ece:.3f})"
         (line,) = axes.plot(bins.said, bins.happened, lw=1, alpha=0.7, label=label)
         axes.scatter(bins.said, bins.happened, s=6 + 160 * bins.n / bins.n.sum(), color=line.get_color(), alpha=0.5)
     axes.set_xlabel("mean predicted probability")
     axes.set_ylabel("observed frequency")
     axes.grid(alpha=0.25)
     _legend(axes, "upper left")
-    return as_uri(figure)
+    return encode_figure(figure)
 
 
 def plot_abstention(runs: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -> str:
@@ -151,14 +151,14 @@ def plot_abstention(runs: Mapping[str, tuple[NDArray[np.float64], NDArray[np.flo
     lowest = 1.0
     for name, (coverage, accuracy) in runs.items():
         is_plotted = coverage >= min(MIN_PLOTTED_IMAGES / len(coverage), 1)
-        axes.plot(coverage[is_plotted], accuracy[is_plotted], lw=1.3, label=drawn_name(name))
+        axes.plot(coverage[is_plotted], accuracy[is_plotted], lw=1.3, label=shorten_name(name))
         lowest = min(lowest, accuracy[is_plotted].min())
     axes.set_xlabel("share of images with a prediction")
     axes.set_ylabel("accuracy on these images")
     axes.set_ylim(lowest - 0.02, 1.005)
     axes.grid(alpha=0.25)
     _legend(axes, "lower left")
-    return as_uri(figure)
+    return encode_figure(figure)
 
 
 def _legend(axes: Any, location: str) -> None:
@@ -185,7 +185,9 @@ def plot_intervals(rows: Mapping[str, tuple[float, float, float]], label: str, h
         color = "#3b6ea5" if name in highlighted else "#9aa7b4"
         axes.plot([low, high], [y, y], color=color, lw=2)
         axes.plot(value, y, "o", color=color)
-    axes.set_yticks(range(len(rows)), [drawn_name(name) for name in reversed(list(rows))], fontsize=8, parse_math=False)
+    axes.set_yticks(
+        range(len(rows)), [shorten_name(name) for name in reversed(list(rows))], fontsize=8, parse_math=False
+    )
     axes.set_xlabel(label, parse_math=False)
     axes.grid(axis="x", alpha=0.25)
-    return as_uri(figure)
+    return encode_figure(figure)

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from featx.evaluation.group_scores import Group, Grouping
-from featx.reports.figures import as_uri, drawn_name
+from featx.reports.figures import encode_figure, shorten_name
 
 COLORS = {"worse": "#a03a1c", "compared": "#3b6ea5", "small": "#c9d2db"}
 # Number of groups in one plot, the largest ones.
@@ -22,7 +22,7 @@ def plot_group_scores(groupings: Sequence[Grouping]) -> str:
     figure = Figure(figsize=(5.6 * n_columns, (1.1 + 0.3 * max_groups) * n_rows), layout="constrained")
     for number, grouping in enumerate(groupings, start=1):
         _plot_grouping(figure.add_subplot(n_rows, n_columns, number), grouping)
-    return as_uri(figure)
+    return encode_figure(figure)
 
 
 def _plotted_groups(grouping: Grouping) -> list[Group]:
@@ -40,8 +40,8 @@ def _plot_grouping(axes: Any, grouping: Grouping) -> None:
             axes.plot(group.intervals[grouping.score], [y, y], color=color, lw=2)
         axes.plot(group.scores[grouping.score], y, "o", color=color)
     axes.axvline(grouping.overall, color="#5d6b79", lw=1, ls="--")
-    names = [f"{drawn_name(group.name)} (n {group.n})" for group in groups]
+    names = [f"{shorten_name(group.name)} (n {group.n})" for group in groups]
     axes.set_yticks(range(len(groups)), names, fontsize=8, parse_math=False)
-    axes.set_title(drawn_name(grouping.name), fontsize=9, parse_math=False)
+    axes.set_title(shorten_name(grouping.name), fontsize=9, parse_math=False)
     axes.set_xlabel(grouping.score, fontsize=8)
     axes.grid(axis="x", alpha=0.25)

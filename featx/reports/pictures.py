@@ -7,7 +7,7 @@ from featx.errors import ReadError
 from featx.images.contents import digest
 from featx.images.decode import decode
 from featx.images.sources import read
-from featx.reports.figures import thumbnail
+from featx.reports.figures import encode_thumbnail
 from featx.specs.embedding import Decoding
 from featx.study.study import Study
 
@@ -31,7 +31,7 @@ class Picture:
     note: str = ""
 
 
-def pictures(study: Study, ids: Sequence[str]) -> dict[str, Picture]:
+def load_pictures(study: Study, ids: Sequence[str]) -> dict[str, Picture]:
     """Return image id → picture."""
     rows = study.manifest.take(ids)
     triples = zip(rows.ids, rows.uris, rows.digests, strict=True)
@@ -43,6 +43,6 @@ def _picture(uri: str, expected_digest: str, decoding: Decoding) -> Picture:
         content = read(uri)
         if digest(content) != expected_digest:
             return Picture(note=CHANGED)
-        return Picture(thumbnail(decode(content, decoding)))
+        return Picture(encode_thumbnail(decode(content, decoding)))
     except (ReadError, FileNotFoundError):
         return Picture(note=UNREADABLE)

@@ -12,12 +12,12 @@ from featx.artifacts.artifact import commit, read_header
 from featx.evaluation.evaluate import evaluate
 from featx.evaluation.evaluation_table import Evaluation
 from featx.evaluation.final_scores import last_final
-from featx.evaluation.group_texts import bias_text, size_text
+from featx.evaluation.group_texts import bias_text, describe_size
 from featx.evaluation.leaks import leaks
 from featx.files.atomic import write_text
 from featx.metrics.reliability import kept, reliability
 from featx.metrics.scores import aligned
-from featx.reports.ensemble_tables import EnsembleTables, ensemble_tables
+from featx.reports.ensemble_tables import EnsembleTables, build_ensemble_tables
 from featx.reports.figures import (
     plot_abstention,
     plot_confusion_matrices,
@@ -28,8 +28,8 @@ from featx.reports.figures import (
     plot_true_and_predicted,
 )
 from featx.reports.group_figures import plot_group_scores
-from featx.reports.leak_tables import shown_pairs
-from featx.reports.pictures import pictures
+from featx.reports.leak_tables import select_pairs
+from featx.reports.pictures import load_pictures
 from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.recipe import Recipe
 from featx.study.run_folder import RunFolder
@@ -99,13 +99,13 @@ def report(recipe: str | Path | Recipe | None = None) -> Path:
     study_leaks = leaks(study.recipe)
     environment = Environment(loader=PackageLoader("featx.reports"), autoescape=True, undefined=StrictUndefined)
     environment.filters["bias"] = bias_text
-    environment.filters["size"] = size_text
+    environment.filters["size"] = describe_size
     environment.filters["score"] = lambda value: "–" if value != value else f"{value:.4f}"
     page = environment.get_template("report.html").render(
         study=study,
         sections=sections,
         leaks=study_leaks,
-        pairs=shown_pairs(study, study_leaks),
+        pairs=select_pairs(study, study_leaks),
         outcomes=study.outcomes["outcome"].value_counts().to_dict(),
         failures=_failures(study),
         n_images=len(study.outcomes),
@@ -159,7 +159,7 @@ def _section(study: Study, evaluation: Evaluation) -> Section:
         _mistakes(study, evaluation) if has_classes else [],
         study.looks(evaluation.target),
         [{"run": run.name, "text": warning["text"]} for run in runs for warning in run.metrics.get("findings", [])],
-        ensemble_tables(runs),
+        build_ensemble_tables(runs),
     )
 
 
@@ -245,7 +245,7 @@ def _mistakes(study: Study, evaluation: Evaluation) -> list[dict[str, Any]]:
     confidence = table.proba[np.arange(len(table.ids)), table.codes]
     wrong = np.flatnonzero(table.codes != truth.codes)
     shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:MAX_SHOWN_ERRORS]
-    by_id = pictures(study, table.ids[shown].tolist())
+    by_id = load_pictures(study, table.ids[shown].tolist())
     return [
         {
             "id": table.ids[row],

@@ -12,9 +12,9 @@ from featx.evaluation.cost import Cost
 from featx.evaluation.group_membership import GroupMembership
 from featx.evaluation.group_scores import GroupPredictions, score_groups
 from featx.evaluation.group_tests import group_p_values
-from featx.evaluation.intervals import Resamples, drawn_scores, interval
+from featx.evaluation.intervals import Resamples, drawn_scores, percentile_interval
 from featx.evaluation.paired_tests import bootstrap_p, corrected_t, holm, mcnemar_midp
-from featx.evaluation.verdicts import chosen_run, recommend
+from featx.evaluation.verdicts import choose_run, recommend
 from featx.metrics.definitions import Scorer
 from featx.tables.predictions import Predictions
 from featx.tables.target_values import TargetValues
@@ -34,7 +34,7 @@ def coverage(n_simulations: int, n: int, n_draws: int) -> float:
         facts = TargetValues("classes", ("a", "b"), y)
         resamples = replace(Resamples.of(len(facts)), n_draws=n_draws, seed=seed)
         (draws,) = drawn_scores([Scorer(facts, np.eye(2)[guessed], ["accuracy"])], resamples)
-        low, high = interval(draws["accuracy"])
+        low, high = percentile_interval(draws["accuracy"])
         held += low <= ACCURACIES.mean() <= high
     return held / n_simulations
 
@@ -199,7 +199,7 @@ def selection(
             tables[str(at)] = Predictions.of_part("val", ids, np.eye(2)[np.where(hard, 1 - y, y)], known.classes)
         costs = {name: Cost(1.0, 100.0 * 1.5 ** int(name), 1) for name in tables}
         merits = {name: float((table.codes == y).mean()) for name, table in tables.items()}
-        chosen = chosen_run(merits, set(), costs)
+        chosen = choose_run(merits, set(), costs)
         found = compare(known, {chosen: tables[chosen], **tables}, "accuracy", margin=margin)
         advice = recommend(found, costs, set(), f"{n} val rows")
         regret = losses[int(advice.run)]

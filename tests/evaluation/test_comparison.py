@@ -10,11 +10,11 @@ import pytest
 
 import featx
 from featx.errors import AlignmentError
-from featx.evaluation.comparison import BOOTSTRAP, MCNEMAR, Comparison, compare, drawable
-from featx.evaluation.cost import Cost, cheapest
+from featx.evaluation.comparison import BOOTSTRAP, MCNEMAR, Comparison, compare, drawable_scores
+from featx.evaluation.cost import Cost, find_cheapest
 from featx.evaluation.evaluation_table import Evaluation
 from featx.evaluation.paired_tests import mcnemar_midp
-from featx.evaluation.verdicts import chosen_run, evidence_text, recommend
+from featx.evaluation.verdicts import choose_run, describe_evidence, recommend
 from featx.metrics.definitions import scores_of
 from featx.tables.predictions import Answered, Estimates, Predictions
 from featx.tables.target_values import TargetValues
@@ -148,21 +148,21 @@ def test_a_class_that_no_row_has_is_no_hindrance() -> None:
 
 def test_areas_of_very_many_classes_and_rows_are_not_drawn() -> None:
     many = TargetValues("classes", tuple(map(str, range(3000))), np.zeros(1000, dtype=np.int64))
-    assert set(scores_of(many)) - set(drawable(many)) == {"auc_ovr"}
-    assert drawable(many.take(np.arange(600))) == list(scores_of(many))
+    assert set(scores_of(many)) - set(drawable_scores(many)) == {"auc_ovr"}
+    assert drawable_scores(many.take(np.arange(600))) == list(scores_of(many))
 
 
 def test_the_cheapest_predicts_most_images_and_an_unmeasured_rate_never_wins() -> None:
     costs = {"a": Cost(5, 10, 100), "b": Cost(9, 20, 300), "c": Cost(1, None, 50), "d": Cost(1, None, 40)}
-    assert cheapest(["a", "b"], costs) == "b"
-    assert cheapest(["c", "a", "b", "d"], costs) == "b"
-    assert cheapest(["c", "d"], costs) == "d"
-    assert cheapest(["a"], {"a": FREE}) == "a"
+    assert find_cheapest(["a", "b"], costs) == "b"
+    assert find_cheapest(["c", "a", "b", "d"], costs) == "b"
+    assert find_cheapest(["c", "d"], costs) == "d"
+    assert find_cheapest(["a"], {"a": FREE}) == "a"
 
 
 def test_rates_that_two_measurements_may_give_are_equal() -> None:
     costs = {"vote": Cost(9, 22, 300, 5), "large": Cost(9, 21, 300), "small": Cost(9, 19, 100), "slow": Cost(1, 12, 9)}
-    assert cheapest(list(costs), costs) == "small"
+    assert find_cheapest(list(costs), costs) == "small"
 
 
 def test_of_equal_scores_the_simpler_and_cheaper_run_is_chosen() -> None:
@@ -173,9 +173,9 @@ def test_of_equal_scores_the_simpler_and_cheaper_run_is_chosen() -> None:
         "worse": Cost(0, 99, 1),
     }
     merits = {"a vote": 0.9, "large": 0.9, "small": 0.9 - 1e-16, "worse": 0.89}
-    assert chosen_run(merits, set(), costs) == "small"
-    assert chosen_run(merits | {"worse": 0.95}, {"worse"}, costs) == "small"
-    assert chosen_run(merits, set(merits), costs) == "small"
+    assert choose_run(merits, set(), costs) == "small"
+    assert choose_run(merits | {"worse": 0.95}, {"worse"}, costs) == "small"
+    assert choose_run(merits, set(merits), costs) == "small"
 
 
 def test_only_runs_shown_to_be_within_the_margin_are_equivalent_and_recommended() -> None:
@@ -219,16 +219,16 @@ def test_what_the_test_rows_say_against_the_choice_is_named() -> None:
     known = truth(500)
     val = compare(known, {"vote": run(known, 0.9, 1), "svm": run(known, 0.9, 2), "rf": run(known, 0.9, 3)}, "accuracy")
     test = compare(known, {"vote": run(known, 0.8, 4), "svm": run(known, 0.9, 5), "rf": run(known, 0.8, 6)}, "accuracy")
-    text = evidence_text(test, val, "vote", "500 test rows")
+    text = describe_evidence(test, val, "vote", "500 test rows")
     lost = test.runs["svm"].difference
     assert text.startswith(f"on 500 test rows, svm is better than the chosen run vote by {lost:.4f} (p = ")
     assert f"on the selection rows it was {val.relation('svm')}" in text
     assert "after Holm's correction for 2 comparisons" in text
     assert "rf" not in text
     same = compare(known, {"vote": run(known, 0.9, 1), "rf": run(known, 0.9, 3)}, "accuracy")
-    assert "no run is shown to be better" in evidence_text(same, same, "vote", "500 test rows")
+    assert "no run is shown to be better" in describe_evidence(same, same, "vote", "500 test rows")
     worse = compare(known, {"vote": run(known, 0.9, 1), "rf": run(known, 0.8, 3)}, "accuracy")
-    assert "the recommended run rf is worse than the chosen run vote" in evidence_text(
+    assert "the recommended run rf is worse than the chosen run vote" in describe_evidence(
         worse, same, "rf", "500 test rows"
     )
 

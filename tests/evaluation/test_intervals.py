@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm, t
 
-from featx.evaluation.intervals import N_DRAWS, Resamples, drawn_scores, interval, intervals, wilson
+from featx.evaluation.intervals import (
+    N_DRAWS,
+    Resamples,
+    drawn_scores,
+    percentile_interval,
+    score_intervals,
+    wilson_interval,
+)
 from featx.metrics.definitions import Scorer
 from featx.tables.target_values import TargetValues
 from tests.evaluation.simulations import coverage
@@ -30,14 +37,14 @@ def drawn(resamples: Resamples) -> np.ndarray:
 def test_wilson_is_scipys(n: int, share: float) -> None:
     k = round(share * n)
     expected = binomtest(k, n).proportion_ci(0.95, method="wilson")
-    np.testing.assert_allclose(wilson(k / n, n), (expected.low, expected.high), atol=1e-12)
+    np.testing.assert_allclose(wilson_interval(k / n, n), (expected.low, expected.high), atol=1e-12)
 
 
 def test_wilson_stays_between_0_and_1() -> None:
-    assert wilson(0.0, 0) == (0.0, 1.0)
+    assert wilson_interval(0.0, 0) == (0.0, 1.0)
     for n in (1, 3, 7, 10_000_000):
-        assert wilson(0.0, n)[0] == 0.0
-        assert wilson(1.0, n)[1] == 1.0
+        assert wilson_interval(0.0, n)[0] == 0.0
+        assert wilson_interval(1.0, n)[1] == 1.0
 
 
 @pytest.mark.parametrize("n", [5, 100, 2000])
@@ -85,19 +92,19 @@ def test_all_runs_meet_the_same_draws() -> None:
 
 
 def test_an_interval_holds_the_middle_draws() -> None:
-    assert interval(np.arange(1001.0)) == pytest.approx((25, 975))
-    assert interval(np.array([math.nan, 1.0])) == (1.0, 1.0)
-    assert all(math.isnan(edge) for edge in interval(np.array([math.nan])))
+    assert percentile_interval(np.arange(1001.0)) == pytest.approx((25, 975))
+    assert percentile_interval(np.array([math.nan, 1.0])) == (1.0, 1.0)
+    assert all(math.isnan(edge) for edge in percentile_interval(np.array([math.nan])))
 
 
 def intervals_of(facts: TargetValues, outputs: np.ndarray) -> dict[str, tuple[float, float]]:
     scorer, resamples = Scorer(facts, outputs), Resamples.of(len(facts))
     (draws,) = drawn_scores([scorer], resamples)
-    return intervals(scorer, draws, resamples)
+    return score_intervals(scorer, draws, resamples)
 
 
 def test_a_run_without_mistakes_has_wilsons_interval_of_accuracy() -> None:
-    assert intervals_of(FACTS, np.eye(2)[Y])["accuracy"] == pytest.approx(wilson(1.0, 100))
+    assert intervals_of(FACTS, np.eye(2)[Y])["accuracy"] == pytest.approx(wilson_interval(1.0, 100))
 
 
 @pytest.mark.parametrize("n", [12, 200])
@@ -120,7 +127,7 @@ def test_no_interval_has_width_0(n: int, kind: str) -> None:
 def test_a_constant_predictor_of_12_rows_has_about_wilsons_interval() -> None:
     facts = TargetValues("classes", TWO, np.arange(12) % 2)
     found = intervals_of(facts, np.tile([0.9, 0.1], (12, 1)))["accuracy"]
-    assert found == pytest.approx(wilson(0.5, 12), abs=0.1)
+    assert found == pytest.approx(wilson_interval(0.5, 12), abs=0.1)
 
 
 def test_intervals_of_accuracy_hold_the_truth() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import featx
-from featx.reports.pictures import CHANGED, UNREADABLE, pictures
+from featx.reports.pictures import CHANGED, UNREADABLE, load_pictures
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 
@@ -28,11 +28,11 @@ def study(home: Path) -> Study:
 
 def test_an_image_that_was_changed_is_not_shown(study: Study) -> None:
     names = ["train/dark/000.png", "val/light/000.png", "val/dark/001.png", "val/dark/002.png"]
-    assert all(one.uri.startswith("data:image/jpeg") and not one.note for one in pictures(study, names).values())
+    assert all(one.uri.startswith("data:image/jpeg") and not one.note for one in load_pictures(study, names).values())
     shutil.copy("images/train/light/005.png", "images/val/light/000.png")
     Path("images/val/dark/001.png").unlink()
     Path("images/val/dark/002.png").write_bytes(b"no picture")
-    found = pictures(study, names)
+    found = load_pictures(study, names)
     assert [found[name].note for name in names] == ["", CHANGED, UNREADABLE, CHANGED]
     assert [bool(found[name].uri) for name in names] == [True, False, False, False]
 
