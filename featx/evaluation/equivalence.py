@@ -19,10 +19,10 @@ from featx.evaluation.intervals import CONFIDENCE, Interval
 from featx.metrics.definitions import is_better_less
 
 Floats = NDArray[np.float64]
-# Margin of scores up to 1.
-MARGIN = 0.02
-# Margin of losses and errors, as a share of the reference's value.
-RELATIVE_MARGIN = 0.05
+# Default margin of scores up to 1.
+DEFAULT_MARGIN = 0.02
+# Default margin of losses and errors, as a share of the reference's value.
+DEFAULT_RELATIVE_MARGIN = 0.05
 # Standard deviations up to this value are due to rounding.
 MAX_ROUNDING_ERROR = 1e-12
 # One-sided quantile of the normal distribution, the least critical value.
@@ -43,7 +43,7 @@ def default_margin(score: str, reference: float) -> float:
     >>> default_margin("accuracy", 0.9), default_margin("mae", 4.0)
     (0.02, 0.2)
     """
-    return RELATIVE_MARGIN * abs(reference) if is_unbounded(score) else MARGIN
+    return DEFAULT_RELATIVE_MARGIN * abs(reference) if is_unbounded(score) else DEFAULT_MARGIN
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def row_errors(targets: TargetValues, outputs: Floats) -> Floats:
 def group_p_values(
     errors: Floats, inside: Sequence[NDArray[np.bool_]], units: NDArray[np.intp] | None = None, seed: int = 0
 ) -> list[float]:
-    """Return for each group the two-sided p that its mean error is that of a random group of its size.
+    """Return for each group the two-sided p-value that its mean error is that of a random group of its size.
 
     Errors of 0 and 1 are tested by Fisher's exact test, other errors by permutations; beyond the resolution of the
     permutations p is the normal tail. If some units have several rows, whole units are permuted.

@@ -15,8 +15,7 @@ def _difference_text(grouping: Grouping) -> str:
         has_units = any(group.n_units is not None for group in grouping.groups)
         units = f" and {MIN_GROUP_UNITS} units" if has_units else ""
         return (
-            f"{grouping.name}: groups are not compared, expected at least two groups of {MIN_GROUP_ROWS} "
-            f"rows{units} or more"
+            f"{grouping.name}: groups are not compared, since fewer than two have {MIN_GROUP_ROWS} rows{units} or more"
         )
     is_error = is_better_less(grouping.score)
     score = "mean absolute error" if is_error else "accuracy"
@@ -29,9 +28,9 @@ def _difference_text(grouping: Grouping) -> str:
         if names
     ]
     return (
-        f"{grouping.name}: {score} {grouping.overall:.4f} overall, "
-        f"{'; '.join(tests) or 'no significant differences between groups'} "
-        f"(largest difference {grouping.largest_difference:.4f}, mean absolute deviation {grouping.mean_deviation:.4f})"
+        f"{grouping.name}: overall {score} {grouping.overall:.4f}; "
+        f"{'; '.join(tests) or 'no significant differences between groups'}; "
+        f"largest difference {grouping.largest_difference:.4f}, mean absolute deviation {grouping.mean_deviation:.4f}"
     )
 
 
@@ -50,4 +49,4 @@ def _too_few_units_text(grouping: Grouping) -> str:
     if not groups:
         return ""
     listed = ", ".join(f"{group.name} ({describe_size(group)})" for group in groups)
-    return f"not compared, expected {MIN_GROUP_UNITS} or more units inside and outside of the group: {listed}"
+    return f"too few units (expected {MIN_GROUP_UNITS} or more inside and outside of the group): {listed}"

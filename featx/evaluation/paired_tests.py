@@ -50,7 +50,7 @@ def mcnemar_midp(only_first: ArrayLike, only_second: ArrayLike) -> Floats:
 
 
 def bootstrap_p(differences: Floats, difference: float, n_units: int) -> float:
-    """Return the two-sided p of no difference from paired bootstrap draws.
+    """Return the two-sided p-value of no difference from paired bootstrap draws.
 
     It is twice the share of draws on the smaller side of 0 [5]_, so that it is below 5 % if 0 lies outside the 95 %
     interval. Beyond the resolution of the draws it is the normal tail with their standard deviation.
@@ -78,7 +78,7 @@ def bootstrap_p(differences: Floats, difference: float, n_units: int) -> float:
 
 
 def sign_p(difference: float, n: float) -> float:
-    """Return the two-sided p of the sign test for n equal differences; 1 if the difference is 0.
+    """Return the two-sided p-value of the sign test for n equal differences; 1 if the difference is 0.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def sign_p(difference: float, n: float) -> float:
 
 
 def corrected_t(differences: ArrayLike, test_share: float) -> float:
-    """Return the two-sided p of the t-test over repeated splits, corrected for their overlap [3]_.
+    """Return the two-sided p-value of the t-test over repeated splits, corrected for their overlap [3]_.
 
     Parameters
     ----------

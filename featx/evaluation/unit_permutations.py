@@ -69,7 +69,7 @@ class UnitErrors:
 
 
 def unit_permutation_p(data: UnitErrors, seed: int = 0) -> list[float]:
-    """Return for each group the two-sided p of equal mean errors inside and outside the group.
+    """Return for each group the two-sided p-value of equal mean errors inside and outside the group.
 
     Units that lie completely inside or outside all groups are permuted as a whole. In units with rows in several
     groups, the rows are permuted within the unit. The difference of the mean errors is divided by the standard error
