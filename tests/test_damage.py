@@ -9,7 +9,7 @@ import pytest
 
 import featx
 from featx.errors import FeatxError, IncompleteError
-from featx.evaluation.evaluate import last_final
+from featx.evaluation.final_scores import last_final
 from featx.files.atomic import read_json, write_json
 from featx.files.seals import SEAL, read_sealed, write_sealed
 from featx.study.run_folder import RULES, RunFolder

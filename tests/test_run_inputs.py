@@ -17,7 +17,7 @@ from PIL import Image
 
 import featx
 from featx.errors import IncompleteError
-from featx.evaluation.evaluate import last_final
+from featx.evaluation.final_scores import last_final
 from featx.metrics.scores import scores
 from featx.study import study
 from featx.study.run_folder import RunFolder

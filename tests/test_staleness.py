@@ -8,7 +8,7 @@ import pytest
 
 import featx
 from featx.errors import DataError, IncompleteError
-from featx.evaluation.evaluate import last_final
+from featx.evaluation.final_scores import last_final
 from featx.locations import label_states
 from featx.specs.data import ReaderSpec
 from featx.study.study import Study

@@ -22,7 +22,7 @@ from featx.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from featx.evaluation.evaluate import Evaluation
+    from featx.evaluation.evaluation_table import Evaluation
     from featx.heads.fit import FitResult
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from featx.cli import console
 
 if TYPE_CHECKING:
-    from featx.evaluation.evaluate import Evaluation, RunEvaluation
+    from featx.evaluation.evaluation_table import Evaluation, RunEvaluation
     from featx.evaluation.group_scores import Group, Grouping
 
 # Smaller p-values are written as "<0.001".
@@ -81,7 +81,7 @@ def relation_marks(row: "RunEvaluation", result: "Evaluation") -> list[str]:
 
 def for_whom(result: "Evaluation", with_groups: bool) -> None:
     """Print how much scores differ between groups, and on request the scores of each group."""
-    from featx.evaluation.group_scores import bias_text
+    from featx.evaluation.group_texts import bias_text
 
     if result.groupings:
         console.say(f"groups, {result.chosen}:")

@@ -1,4 +1,4 @@
-"""What runs' probabilities are good for: sets that hold the truth, and knowing when to say nothing."""
+"""Scores of uncertainty: coverage and size of prediction sets, and accuracy with abstention."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,19 +17,20 @@ from featx.tables.target_values import TargetValues
 from featx.tables.truth import Known
 
 Floats = NDArray[np.float64]
-Groups = Callable[[Ids], NDArray[Any] | None]  # what a split keeps whole, of the rows of some ids
+# Returns the groups that the split keeps whole, for the rows of some ids.
+Groups = Callable[[Ids], NDArray[Any] | None]
 
 
 @dataclass(frozen=True)
 class CoverageCheck:
-    """What to add to the scores.
+    """Scores of uncertainty to add to an evaluation.
 
     Attributes
     ----------
     coverage
-        Of prediction sets or intervals; none where it is None, and of labels.
+        Requested coverage in (0, 1) of prediction sets or intervals. None adds nothing; neither do labels.
     abstain_below
-        Probability below which nothing is said.
+        Probability in (0, 1) below which no prediction is made. None adds nothing.
     """
 
     coverage: float | None
@@ -40,41 +41,42 @@ class CoverageCheck:
             if value is not None and not 0 < value < 1:
                 raise DataError(f"{name} is {value:g}, expected a number between 0 and 1")
 
-    def of(self, table: Answered, known: Known, groups: Groups) -> dict[str, float]:
-        """Return what to add where the rows that choose are scored: each half's sets are made by the other half."""
-        facts, outputs = aligned(known, table)
-        if self.coverage is None or facts.kind == "labels":
-            return self._abstaining(facts, outputs)
-        scores = ConformityScores.of(facts, outputs, groups(table.ids))
+    def score_selection(self, table: Answered, truth: Known, groups: Groups) -> dict[str, float]:
+        """Return the scores on the selection rows; each half's sets are calibrated on the other half."""
+        targets, outputs = aligned(truth, table)
+        if self.coverage is None or targets.kind == "labels":
+            return self._score_abstention(targets, outputs)
+        scores = ConformityScores.of(targets, outputs, groups(table.ids))
         limits = scores.cross_fitted(self.coverage)
-        return self._covering(scores, limits, facts, outputs) | self._abstaining(facts, outputs)
+        return _score_sets(scores, limits, targets, outputs) | self._score_abstention(targets, outputs)
 
-    def on_test(
-        self, of_choosers: tuple[Answered, Known], of_test: tuple[Answered, Known], groups: Groups
+    def score_test(
+        self, calibration: tuple[Answered, Known], test: tuple[Answered, Known], groups: Groups
     ) -> dict[str, float]:
-        """Return what to add where test rows are scored: their sets are made by the rows that choose."""
-        (chooser, known), (table, test) = of_choosers, of_test
-        facts, outputs = aligned(test, table)
-        if self.coverage is None or facts.kind == "labels":
-            return self._abstaining(facts, outputs)
-        limits = ConformityScores.of(*aligned(known, chooser), groups(chooser.ids)).thresholds(self.coverage)
-        scores = ConformityScores.of(facts, outputs, groups(table.ids))
-        return self._covering(scores, limits[None], facts, outputs) | self._abstaining(facts, outputs)
+        """Return the scores on the test rows; their sets are calibrated on the selection rows."""
+        (calibration_table, calibration_truth), (table, truth) = calibration, test
+        targets, outputs = aligned(truth, table)
+        if self.coverage is None or targets.kind == "labels":
+            return self._score_abstention(targets, outputs)
+        calibration_rows = aligned(calibration_truth, calibration_table)
+        limits = ConformityScores.of(*calibration_rows, groups(calibration_table.ids)).thresholds(self.coverage)
+        scores = ConformityScores.of(targets, outputs, groups(table.ids))
+        return _score_sets(scores, limits[None], targets, outputs) | self._score_abstention(targets, outputs)
 
-    def _covering(
-        self, scores: ConformityScores, limits: Floats, facts: TargetValues, outputs: Floats
-    ) -> dict[str, float]:
-        covered = scores.covered(limits)
-        if facts.kind == "numbers":
-            return {"covered": covered, "interval_width": float(2 * limits.mean())}
-        return {"covered": covered, "set_size": float(in_sets(outputs, limits).sum(1).mean())}
-
-    def _abstaining(self, facts: TargetValues, outputs: Floats) -> dict[str, float]:
+    def _score_abstention(self, targets: TargetValues, outputs: Floats) -> dict[str, float]:
         if self.abstain_below is None:
             return {}
-        if facts.kind != "classes":
-            raise DataError(f"only answers of classes can be abstained from, these are {facts.kind}")
-        said = outputs[np.arange(len(facts)), guessed(facts, outputs)] >= self.abstain_below
-        is_right = right(facts, outputs)
-        accuracy = float(is_right[said].mean()) if said.any() else np.nan
-        return {"answered": float(said.mean()), "answered_accuracy": accuracy}
+        if targets.kind != "classes":
+            raise DataError(f"abstain_below is for classes only, this target has {targets.kind}")
+        is_answered = outputs[np.arange(len(targets)), guessed(targets, outputs)] >= self.abstain_below
+        is_right = right(targets, outputs)
+        accuracy = float(is_right[is_answered].mean()) if is_answered.any() else np.nan
+        return {"answered": float(is_answered.mean()), "answered_accuracy": accuracy}
+
+
+def _score_sets(scores: ConformityScores, limits: Floats, targets: TargetValues, outputs: Floats) -> dict[str, float]:
+    """Return the coverage and the mean size of prediction sets or intervals."""
+    covered = scores.covered(limits)
+    if targets.kind == "numbers":
+        return {"covered": covered, "interval_width": float(2 * limits.mean())}
+    return {"covered": covered, "set_size": float(in_sets(outputs, limits).sum(1).mean())}

@@ -1,4 +1,4 @@
-"""Which rows are of which group: a column of labels, bands of numbers, and where two columns meet."""
+"""Membership of rows in groups: values of a column, bins of numbers, and combinations of two columns."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -12,26 +12,29 @@ from numpy.typing import NDArray
 
 from featx.tables.encoding import category_text
 
-MOST_VALUES = 10  # different numbers that are groups of their own
-FIFTHS = 5
+# Number of different numbers up to which each is a group; more are cut into bins.
+MAX_NUMERIC_GROUPS = 10
+# Number of quantile bins.
+N_BINS = 5
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
-NOBODY = -1
+# Code of a row without a value.
+NO_GROUP = -1
 
 
 @dataclass(frozen=True)
 class GroupMembership:
-    """Who is of which group.
+    """Membership of n rows in the groups of one grouping.
 
     Attributes
     ----------
     name
-        Of the grouping.
+        Name of the grouping.
     codes
-        (n,) which of `groups`, -1 where a row has no value.
+        (n,) indices into `groups`; -1 for a row without a value.
     groups
-        Names, in their order where they have one.
+        Names of the groups, in their order if they have one.
     ordered
-        Whether they have.
+        Whether the groups have an order.
     """
 
     name: str
@@ -40,77 +43,78 @@ class GroupMembership:
     ordered: bool
 
     @property
-    def known(self) -> NDArray[np.bool_]:
-        """(n,) which rows have a value."""
-        return np.asarray(self.codes != NOBODY)
+    def has_value(self) -> NDArray[np.bool_]:
+        """(n,) whether each row has a value, and so belongs to a group."""
+        return np.asarray(self.codes != NO_GROUP)
 
-    def of(self, group: int) -> NDArray[np.bool_]:
-        """(n,) which rows are of one group."""
+    def rows_of(self, group: int) -> NDArray[np.bool_]:
+        """Return (n,) whether each row belongs to one group."""
         return np.asarray(self.codes == group)
 
 
-def members(name: str, column: "pd.Series[Any]") -> GroupMembership:
-    """Return who is of which group by one column.
+def group_rows(name: str, column: "pd.Series[Any]") -> GroupMembership:
+    """Group rows by the values of one column.
 
-    Numbers with more than ten different values are cut in fifths; names that hold numbers (``20-40``) have an order.
+    More than ten different numbers are cut into five quantile bins. Names that hold numbers (``20-40``) have an order.
 
     Parameters
     ----------
+    name
+        Name of the grouping.
     column
-        n values; missing ones belong to no group.
+        n values; rows with missing values belong to no group.
     """
     missing = column.isna().to_numpy()
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-        return _of_numbers(name, column.to_numpy(np.float64), missing)
+        return _group_numbers(name, column.to_numpy(np.float64), missing)
     texts = column.map(category_text).to_numpy(object)
-    found = sorted(set(texts[~missing]), key=_place)
-    ordered = len(found) > 1 and all(NUMBER.search(text) for text in found)
-    return GroupMembership(name, _codes(texts, missing, found), tuple(found), ordered)
+    groups = sorted(set(texts[~missing]), key=_sort_key)
+    ordered = len(groups) > 1 and all(NUMBER.search(text) for text in groups)
+    return GroupMembership(name, _codes(texts, missing, groups), tuple(groups), ordered)
 
 
-def _place(text: str) -> tuple[float, float, str]:
-    """Return what sorts ``<20`` before ``20-40`` before ``>60``; names without numbers stand last."""
-    numbers = [float(one) for one in NUMBER.findall(text)]
+def _sort_key(text: str) -> tuple[float, float, str]:
+    """Return a key that sorts ``<20`` before ``20-40`` before ``>60``, and names without numbers last."""
+    numbers = [float(number) for number in NUMBER.findall(text)]
     if not numbers:
         return np.inf, np.inf, text
     return numbers[0], -1.0 if text.startswith(("<", "≤", "under")) else numbers[-1], text
 
 
 def _codes(values: NDArray[Any], missing: NDArray[np.bool_], groups: list[Any]) -> NDArray[np.intp]:
-    at = pd.Index(groups).get_indexer(pd.Index(values))
-    return np.where(missing, NOBODY, at).astype(np.intp)
+    indices = pd.Index(groups).get_indexer(pd.Index(values))
+    return np.where(missing, NO_GROUP, indices).astype(np.intp)
 
 
-def _of_numbers(name: str, values: NDArray[np.float64], missing: NDArray[np.bool_]) -> GroupMembership:
-    known = np.unique(values[~missing])
-    if len(known) <= MOST_VALUES:
-        return GroupMembership(
-            name, _codes(values, missing, list(known)), tuple(map(category_text, known.tolist())), True
-        )
-    edges = np.unique(np.quantile(values[~missing], np.linspace(0, 1, FIFTHS + 1)[1:-1]))
+def _group_numbers(name: str, values: NDArray[np.float64], missing: NDArray[np.bool_]) -> GroupMembership:
+    unique = np.unique(values[~missing])
+    if len(unique) <= MAX_NUMERIC_GROUPS:
+        names = tuple(map(category_text, unique.tolist()))
+        return GroupMembership(name, _codes(values, missing, list(unique)), names, True)
+    edges = np.unique(np.quantile(values[~missing], np.linspace(0, 1, N_BINS + 1)[1:-1]))
     texts = [f"{edge:.4g}" for edge in edges]
     names = (f"<{texts[0]}", *map("–".join, pairwise(texts)), f"≥{texts[-1]}")
-    codes = np.where(missing, NOBODY, np.searchsorted(edges, values, side="right"))
+    codes = np.where(missing, NO_GROUP, np.searchsorted(edges, values, side="right"))
     return GroupMembership(name, codes.astype(np.intp), names, True)
 
 
 def groupings(columns: Mapping[str, "pd.Series[Any]"]) -> Iterator[GroupMembership]:
-    """Yield the grouping of each column, then those where two of them meet."""
-    singles = [members(name, column) for name, column in columns.items()]
+    """Yield the grouping of each column, then the combination of each pair of columns."""
+    singles = [group_rows(name, column) for name, column in columns.items()]
     yield from singles
     for first, second in combinations(singles, 2):
-        yield _meeting(first, second)
+        yield _combine(first, second)
 
 
-def _meeting(first: GroupMembership, second: GroupMembership) -> GroupMembership:
-    """Return the combinations of two groupings that some row has."""
-    pairs = first.codes * len(second.groups) + second.codes
-    pairs = np.where(first.known & second.known, pairs, NOBODY)
-    found = [pair for pair in np.unique(pairs) if pair != NOBODY]
-    names = [divmod(int(pair), len(second.groups)) for pair in found]
+def _combine(first: GroupMembership, second: GroupMembership) -> GroupMembership:
+    """Return the combinations of two groupings that occur in at least one row."""
+    codes = first.codes * len(second.groups) + second.codes
+    codes = np.where(first.has_value & second.has_value, codes, NO_GROUP)
+    unique = [code for code in np.unique(codes) if code != NO_GROUP]
+    pairs = [divmod(int(code), len(second.groups)) for code in unique]
     return GroupMembership(
         f"{first.name} × {second.name}",
-        _codes(pairs, pairs == NOBODY, found),
-        tuple(f"{first.groups[a]} × {second.groups[b]}" for a, b in names),
+        _codes(codes, codes == NO_GROUP, unique),
+        tuple(f"{first.groups[a]} × {second.groups[b]}" for a, b in pairs),
         ordered=False,
     )

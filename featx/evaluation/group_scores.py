@@ -1,4 +1,4 @@
-"""For whom a run works: scores of groups with intervals, how far they lie apart, and whether that is more than chance.
+"""Scores of groups with intervals, differences between groups, and tests of each group against the other rows.
 
 References
 ----------
@@ -8,47 +8,54 @@ References
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.evaluation.comparison import SIGNIFICANT, drawable
+from featx.evaluation.comparison import ALPHA, drawable_scores
 from featx.evaluation.group_membership import GroupMembership
-from featx.evaluation.group_tests import apart_by_chance, errors, own_thresholds
-from featx.evaluation.intervals import Resamples, drawn_scores, intervals
+from featx.evaluation.group_tests import fit_group_thresholds, group_p_values, row_errors
+from featx.evaluation.intervals import Resamples, drawn_scores, score_intervals
 from featx.evaluation.paired_tests import holm
-from featx.metrics.definitions import Floats, Scorer, guessed, is_better_less
+from featx.metrics.definitions import Floats, Scorer, guessed
 from featx.tables.target_values import TargetValues
 
-FEWEST = 20  # rows of a group that is compared
-# Number of units, as patients are, of a group that is compared: fewer show neither an interval nor a difference.
-MIN_UNITS = 5
-MOST_GROUPS = 40  # of a grouping that are shown, the largest
+# Groups of fewer rows are not compared.
+MIN_GROUP_ROWS = 20
+# Groups of fewer units, for example patients, are not compared: so few give neither an interval nor a test.
+MIN_GROUP_UNITS = 5
+# Number of groups of a grouping that are shown, the largest ones.
+MAX_SHOWN_GROUPS = 40
 
 
 @dataclass(frozen=True)
 class Group:
-    """One group's scores.
+    """Scores of one group.
 
     Attributes
     ----------
+    name
+        Name of the group.
+    n
+        Number of rows.
     scores
-        As `featx.metrics.scores.scores` has them; nan where a score means nothing, as the AUC of a group of one class.
-    n_units
-        Number of units, as patients are, that its rows come from; None where each row is one.
+        Score name → value (`featx.metrics.scores.scores`); nan for undefined scores, such as the AUC of one class.
     is_compared
-        Whether it has rows and units enough, and so have all others together; if not, it has no intervals and no p.
+        Whether the group and the other rows have enough rows and units. If not, there are no intervals and no p.
+    n_units
+        Number of units, for example patients, that the rows come from; None if each row is a unit.
     intervals
-        Of each score, at 95 %, from draws of its own rows or units.
+        Score name → 95 % interval, from draws of the group's own rows or units.
     p_holm
-        Of errors like all others', after Holm's correction for all groups of all groupings.
+        p-value of errors equal to those of the other rows, after Holm's correction for all groups of all groupings.
     is_flagged
-        Whether its errors are larger than the others' by more than chance.
+        Whether the errors are significantly larger than those of the other rows.
     answered
-        Of two classes, the share of rows that the second is said of.
+        Share of rows that are predicted as the second class; None unless there are two classes.
     threshold, score_by_threshold
-        Of two classes, its own one by cross-fitting, and the accuracy that it then has.
+        Threshold fitted to the group by cross-fitting, and accuracy with it; None unless there are two classes.
     """
 
     name: str
@@ -66,24 +73,31 @@ class Group:
 
 @dataclass(frozen=True)
 class Grouping:
-    """All groups of one column, or of two columns that meet; figures are of the groups that are compared.
+    """Scores of all groups of one column or of two combined columns; differences are between the compared groups.
 
     Attributes
     ----------
+    name
+        Name of the grouping.
+    groups
+        The groups, in their order.
     score, overall
-        What groups are compared in, accuracy or mean absolute error, and its value over all rows that have a group.
+        Name of the score that groups are compared in, accuracy or mean absolute error, and its value over all rows
+        that have a group.
+    ordered
+        Whether the groups have an order.
     n_missing, n_hidden
-        Rows without a value, and groups left out since there are too many.
+        Number of rows without a value, and number of groups that are left out because there are too many.
     largest_difference, ratio
-        Between the best and the worst group, and the smaller score over the larger [1]_.
+        Difference between the best and the worst group, and the smaller score divided by the larger one [1]_.
     mean_deviation
-        Mean absolute deviation of the groups' scores from the overall one.
+        Mean absolute deviation of the groups' scores from the overall score.
     step
-        Where groups stand in an order: by how much the error grows from one to the next, by least squares over rows.
+        Increase of the error from one group to the next by least squares; None unless the groups have an order.
     parity_difference
-        Of two classes, how far the groups' shares of the second class lie apart [1]_; none of more classes.
+        Largest difference between the groups' shares of the second class [1]_; None unless there are two classes.
     largest_difference_by_thresholds
-        As `largest_difference`, if each group had its own threshold.
+        Value of `largest_difference` if each group has its own threshold.
     """
 
     name: str
@@ -102,179 +116,216 @@ class Grouping:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Grouping":
-        """Undo `dataclasses.asdict`."""
+        """Return the grouping whose `dataclasses.asdict` is given."""
         return cls(**fields | {"groups": [Group(**group) for group in fields["groups"]]})
 
 
 @dataclass(frozen=True)
 class GroupPredictions:
-    """What a run said of rows whose truth is known.
+    """Predictions of a run for rows whose true values are known.
 
     Attributes
     ----------
+    targets
+        True values of n rows.
+    outputs
+        (n, k) probabilities or (n, t) values.
     units
-        (n,) what a split keeps whole; None where rows stand for themselves.
-    may_choose
-        Whether these rows may choose thresholds; test rows may not.
+        (n,) units that the split keeps whole; None if each row is a unit.
+    can_fit_thresholds
+        Whether thresholds may be fitted to these rows; not so for test rows.
     """
 
-    facts: TargetValues
+    targets: TargetValues
     outputs: Floats
     units: NDArray[Any] | None = None
-    may_choose: bool = True
+    can_fit_thresholds: bool = True
 
-    @property
+    @cached_property
     def unit_codes(self) -> NDArray[np.intp]:
-        """(n,) codes of the units; each row is one where `units` is None."""
-        return Resamples.of(len(self.facts), self.units).units
+        """(n,) codes of the units; each row is a unit if `units` is None."""
+        return Resamples.of(len(self.targets), self.units).units
+
+    @cached_property
+    def errors(self) -> Floats:
+        """(n,) errors of the rows (`featx.evaluation.group_tests.row_errors`)."""
+        return row_errors(self.targets, self.outputs)
 
     @property
     def score(self) -> str:
-        """What groups are compared in."""
-        return "mae" if self.facts.kind == "numbers" else "accuracy"
+        """Name of the score that groups are compared in."""
+        return "mae" if self.targets.kind == "numbers" else "accuracy"
 
     @property
     def is_binary(self) -> bool:
         """Whether there are two classes."""
-        return self.facts.kind == "classes" and self.facts.n_outputs == 2
+        return self.targets.kind == "classes" and self.targets.n_outputs == 2
 
-    def plain(self) -> "GroupPredictions":
-        """Return the same, all rows counting alike."""
-        return GroupPredictions(replace(self.facts, weights=None), self.outputs, self.units, self.may_choose)
+    def without_weights(self) -> "GroupPredictions":
+        """Return the same predictions with equal weights of all rows."""
+        return replace(self, targets=replace(self.targets, weights=None))
 
 
-def for_whom(answers: GroupPredictions, members: Sequence[GroupMembership]) -> list[Grouping]:
-    """Return the groups' scores of each grouping, and flag those that pay.
+def score_groups(predictions: GroupPredictions, memberships: Sequence[GroupMembership]) -> list[Grouping]:
+    """Return the scores of the groups of each grouping, and flag the groups with significantly larger errors.
 
     Parameters
     ----------
-    members
-        Over the rows of `answers`; see `featx.evaluation.group_membership.groupings`.
+    predictions
+        Predictions of one run.
+    memberships
+        Groups of the same rows (`featx.evaluation.group_membership.groupings`).
 
     Notes
     -----
-    Groups of fewer than 20 rows or 5 units have scores and nothing else. Errors are tested against those of all other
-    rows of the grouping by Fisher's exact test or by permutations of the rows; where a split keeps units whole, by
-    permutations of the units. Holm corrects for all tests together. Two groups that hold all rows are one test.
+    Groups of fewer than 20 rows or 5 units have scores and nothing else. The errors of a group are tested against those
+    of all other rows of the grouping: by Fisher's exact test, by permutations of the rows, or by permutations of the
+    units if a split keeps units whole. Holm's method corrects for all tests together. Two groups that contain all rows
+    are one test.
     """
-    answers = answers.plain()
-    resamples = Resamples.of(len(answers.facts), answers.units)
-    shown = [_largest(each) for each in members]
-    compared = [_compared(each, which, resamples.units) for each, which in zip(members, shown, strict=True)]
-    tested = [_tested(each, among) for each, among in zip(members, compared, strict=True)]
-    p = [_p(answers, each, which) for each, which in zip(members, tested, strict=True)]
-    corrected = iter(holm([one for some in p for one in some]))
-    found = []
-    for each, which, among, tests in zip(members, shown, compared, tested, strict=True):
-        by_test = {group: next(corrected) for group in tests}
-        by_group = {group: by_test.get(group, by_test[tests[0]]) for group in among}
-        found.append(_grouping(answers, each, which, by_group, resamples))
-    return found
+    predictions = predictions.without_weights()
+    resamples = Resamples.of(len(predictions.targets), predictions.units)
+    shown = [_largest_groups(membership) for membership in memberships]
+    compared = [
+        _comparable_groups(membership, groups, resamples.units)
+        for membership, groups in zip(memberships, shown, strict=True)
+    ]
+    tested = [_tested_groups(membership, groups) for membership, groups in zip(memberships, compared, strict=True)]
+    p = [_test_groups(predictions, membership, groups) for membership, groups in zip(memberships, tested, strict=True)]
+    corrected = iter(holm([value for values in p for value in values]))
+    results = []
+    for membership, shown_groups, groups, tests in zip(memberships, shown, compared, tested, strict=True):
+        p_by_test = {group: next(corrected) for group in tests}
+        p_by_group = {group: p_by_test.get(group, p_by_test[tests[0]]) for group in groups}
+        results.append(_score_grouping(predictions, membership, shown_groups, p_by_group, resamples))
+    return results
 
 
-def _largest(each: GroupMembership) -> list[int]:
+def _largest_groups(membership: GroupMembership) -> list[int]:
     """Return the groups that are shown, in their order."""
-    sizes = np.bincount(each.codes[each.known], minlength=len(each.groups))
-    return sorted(np.argsort(-sizes, kind="stable")[: min(MOST_GROUPS, int((sizes > 0).sum()))].tolist())
+    sizes = np.bincount(membership.codes[membership.has_value], minlength=len(membership.groups))
+    n_shown = min(MAX_SHOWN_GROUPS, int((sizes > 0).sum()))
+    return sorted(np.argsort(-sizes, kind="stable")[:n_shown].tolist())
 
 
-def _compared(each: GroupMembership, which: Sequence[int], units: NDArray[np.intp]) -> list[int]:
-    """Return the groups of which there are rows and units enough, inside and outside of them."""
+def _comparable_groups(membership: GroupMembership, groups: Sequence[int], units: NDArray[np.intp]) -> list[int]:
+    """Return the groups with enough rows and units, both inside and outside of the group."""
     return [
         group
-        for group in which
+        for group in groups
         if all(
-            rows.sum() >= FEWEST and len(np.unique(units[rows])) >= MIN_UNITS
-            for rows in (each.of(group), each.known & ~each.of(group))
+            rows.sum() >= MIN_GROUP_ROWS and len(np.unique(units[rows])) >= MIN_GROUP_UNITS
+            for rows in (membership.rows_of(group), membership.has_value & ~membership.rows_of(group))
         )
     ]
 
 
-def _tested(each: GroupMembership, compared: list[int]) -> list[int]:
-    """Return the groups whose tests differ: each of two groups that hold all rows is apart from the other one only."""
-    is_pair = len(compared) == 2 and np.isin(each.codes[each.known], compared).all()
-    return compared[:1] if is_pair else compared
+def _tested_groups(membership: GroupMembership, groups: list[int]) -> list[int]:
+    """Return the groups to test; of two groups that contain all rows, testing one is enough."""
+    is_pair = len(groups) == 2 and np.isin(membership.codes[membership.has_value], groups).all()
+    return groups[:1] if is_pair else groups
 
 
-def _p(answers: GroupPredictions, each: GroupMembership, which: Sequence[int]) -> list[float]:
-    """Return for each group the p of errors like those of the other rows with a value."""
-    known = each.known
-    wrong = errors(answers.facts, answers.outputs)
-    units = None if answers.units is None else answers.unit_codes[known]
-    return apart_by_chance(wrong[known], [each.of(group)[known] for group in which], units)
+def _test_groups(predictions: GroupPredictions, membership: GroupMembership, groups: Sequence[int]) -> list[float]:
+    """Return for each group the p-value of errors equal to those of the other rows with a value."""
+    rows = membership.has_value
+    units = None if predictions.units is None else predictions.unit_codes[rows]
+    inside = [membership.rows_of(group)[rows] for group in groups]
+    return group_p_values(predictions.errors[rows], inside, units)
 
 
-def _grouping(
-    answers: GroupPredictions,
-    each: GroupMembership,
-    which: Sequence[int],
+def _score_grouping(
+    predictions: GroupPredictions,
+    membership: GroupMembership,
+    groups: Sequence[int],
     p_holm: dict[int, float],
     resamples: Resamples,
 ) -> Grouping:
-    facts, name = answers.facts, answers.score
-    wrong = errors(facts, answers.outputs)
-    mean_wrong = wrong[each.known].mean() if each.known.any() else math.nan
-    groups = []
-    for group in which:
-        rows = each.of(group)
-        scorer = Scorer(facts.take(np.flatnonzero(rows)), answers.outputs[rows])
-        corrected = p_holm.get(group)
-        groups.append(
-            Group(
-                each.groups[group],
-                int(rows.sum()),
-                scorer.plain(),
-                corrected is not None,
-                None if answers.units is None else len(np.unique(answers.unit_codes[rows])),
-                _intervals(scorer, resamples.within(rows)) if corrected is not None else {},
-                corrected,
-                corrected is not None and corrected < SIGNIFICANT and bool(wrong[rows].mean() > mean_wrong),
-                float((guessed(facts, answers.outputs)[rows] == 1).mean()) if answers.is_binary else None,
-            )
-        )
-    known = np.flatnonzero(each.known)
-    overall = Scorer(facts.take(known), answers.outputs[known], [name]).plain()[name] if len(known) else math.nan
-    n_missing, n_hidden = len(facts) - len(known), len(each.groups) - len(which)
-    found = Grouping(each.name, groups, name, overall, each.ordered, n_missing, n_hidden)
-    found = _with_bias(found, each, wrong)
-    return _with_thresholds(found, answers, each, which) if answers.is_binary and answers.may_choose else found
+    """Return the scores of the groups of one grouping."""
+    targets, name = predictions.targets, predictions.score
+    rows = np.flatnonzero(membership.has_value)
+    mean_error = predictions.errors[rows].mean() if len(rows) else math.nan
+    overall = math.nan
+    if len(rows):
+        overall = Scorer(targets.take(rows), predictions.outputs[rows], [name]).plain()[name]
+    grouping = Grouping(
+        membership.name,
+        [_score_group(predictions, membership, group, p_holm.get(group), mean_error, resamples) for group in groups],
+        name,
+        overall,
+        membership.ordered,
+        len(targets) - len(rows),
+        len(membership.groups) - len(groups),
+    )
+    grouping = _add_differences(grouping, membership, predictions.errors)
+    if predictions.is_binary and predictions.can_fit_thresholds:
+        return _add_thresholds(grouping, predictions, membership, groups)
+    return grouping
+
+
+def _score_group(  # noqa: PLR0913 (what is common to all groups comes from the caller)
+    predictions: GroupPredictions,
+    membership: GroupMembership,
+    group: int,
+    p_holm: float | None,
+    mean_error: float,
+    resamples: Resamples,
+) -> Group:
+    """Return the scores of one group; `p_holm` is None if it is not compared."""
+    rows = membership.rows_of(group)
+    targets, outputs = predictions.targets, predictions.outputs
+    scorer = Scorer(targets.take(np.flatnonzero(rows)), outputs[rows])
+    has_larger_errors = bool(predictions.errors[rows].mean() > mean_error)
+    return Group(
+        membership.groups[group],
+        int(rows.sum()),
+        scorer.plain(),
+        p_holm is not None,
+        None if predictions.units is None else len(np.unique(predictions.unit_codes[rows])),
+        {} if p_holm is None else _intervals(scorer, resamples.within(rows)),
+        p_holm,
+        p_holm is not None and p_holm < ALPHA and has_larger_errors,
+        float((guessed(targets, outputs)[rows] == 1).mean()) if predictions.is_binary else None,
+    )
 
 
 def _intervals(scorer: Scorer, resamples: Resamples) -> dict[str, Sequence[float]]:
-    (draws,) = drawn_scores([Scorer(scorer.facts, scorer.outputs, drawable(scorer.facts))], resamples)
-    return {name: list(edges) for name, edges in intervals(scorer, draws, resamples).items()}
+    (draws,) = drawn_scores([Scorer(scorer.facts, scorer.outputs, drawable_scores(scorer.facts))], resamples)
+    return {name: list(edges) for name, edges in score_intervals(scorer, draws, resamples).items()}
 
 
 def _spread(values: Floats, overall: float) -> tuple[float, float]:
-    """Return the largest difference of some groups' scores, and their mean absolute deviation from the overall one."""
+    """Return the largest difference between scores, and their mean absolute deviation from the overall score."""
     return float(np.ptp(values)), float(np.abs(values - overall).mean())
 
 
-def biases(answers: GroupPredictions, members: Sequence[GroupMembership]) -> dict[str, tuple[float, float]]:
-    """Return the largest difference and the mean deviation of each grouping with two groups to compare."""
-    wrong = errors(answers.facts, answers.outputs)
-    found = {}
-    for each in members:
-        compared = _compared(each, _largest(each), answers.unit_codes)
-        if len(compared) > 1:
-            values = np.array([wrong[each.of(group)].mean() for group in compared])
-            found[each.name] = _spread(values, float(wrong[each.known].mean()))
-    return found
+def group_biases(
+    predictions: GroupPredictions, memberships: Sequence[GroupMembership]
+) -> dict[str, tuple[float, float]]:
+    """Return, for each grouping with two groups to compare, the largest difference and the mean absolute deviation."""
+    errors, biases = predictions.errors, {}
+    for membership in memberships:
+        groups = _comparable_groups(membership, _largest_groups(membership), predictions.unit_codes)
+        if len(groups) > 1:
+            values = np.array([errors[membership.rows_of(group)].mean() for group in groups])
+            biases[membership.name] = _spread(values, float(errors[membership.has_value].mean()))
+    return biases
 
 
-def _with_bias(found: Grouping, each: GroupMembership, wrong: Floats) -> Grouping:
-    """Add how far the compared groups lie apart."""
-    compared = [group for group in found.groups if group.is_compared]
+def _add_differences(grouping: Grouping, membership: GroupMembership, errors: Floats) -> Grouping:
+    """Add the differences between the compared groups."""
+    compared = [group for group in grouping.groups if group.is_compared]
     if len(compared) < 2:
-        return found
-    values = np.array([group.scores[found.score] for group in compared])
-    largest, deviation = _spread(values, found.overall)
+        return grouping
+    values = np.array([group.scores[grouping.score] for group in compared])
+    largest, deviation = _spread(values, grouping.overall)
     shares = [group.answered for group in compared if group.answered is not None]
-    known = each.known
-    spread = each.codes[known].var()
-    step = float(np.cov(each.codes[known], wrong[known], ddof=0)[0, 1] / spread) if found.ordered and spread else None
+    rows = membership.has_value
+    codes, step = membership.codes[rows], None
+    if grouping.ordered and codes.var():
+        step = float(np.cov(codes, errors[rows], ddof=0)[0, 1] / codes.var())
     return replace(
-        found,
+        grouping,
         largest_difference=largest,
         ratio=float(values.min() / values.max()) if values.max() else None,
         mean_deviation=deviation,
@@ -283,50 +334,23 @@ def _with_bias(found: Grouping, each: GroupMembership, wrong: Floats) -> Groupin
     )
 
 
-def _with_thresholds(
-    found: Grouping, answers: GroupPredictions, each: GroupMembership, which: Sequence[int]
+def _add_thresholds(
+    grouping: Grouping, predictions: GroupPredictions, membership: GroupMembership, groups: Sequence[int]
 ) -> Grouping:
-    """Add what thresholds of their own would change."""
-    thresholds, is_right = own_thresholds(each.codes, answers.facts.y, answers.outputs[:, 1], FEWEST)
-    groups = [
-        replace(group, threshold=float(thresholds[code]), score_by_threshold=float(is_right[each.of(code)].mean()))
-        if group.is_compared
-        else group
-        for code, group in zip(which, found.groups, strict=True)
-    ]
-    values = [group.score_by_threshold for group in groups if group.score_by_threshold is not None]
-    return replace(
-        found, groups=groups, largest_difference_by_thresholds=float(np.ptp(values)) if len(values) > 1 else None
+    """Add one threshold per group, and the accuracy and the largest difference with it."""
+    thresholds, is_right = fit_group_thresholds(
+        membership.codes, predictions.targets.y, predictions.outputs[:, 1], MIN_GROUP_ROWS
     )
-
-
-def bias_text(found: Grouping) -> str:
-    """Say in a line how far the groups of a grouping lie apart, and which groups are too small to be compared."""
-    return "; ".join(filter(None, [_difference_text(found), _too_few_text(found)]))
-
-
-def _difference_text(found: Grouping) -> str:
-    if found.largest_difference is None or found.mean_deviation is None:
-        has_units = any(group.n_units is not None for group in found.groups)
-        units = f" and {MIN_UNITS} units" if has_units else ""
-        return f"{found.name}: no two groups of {FEWEST} rows{units} or more to compare"
-    what = "mean absolute errors" if is_better_less(found.score) else "accuracies"
-    apart = [group for group in found.groups if group.p_holm is not None and group.p_holm < SIGNIFICANT]
-    worse = [group.name for group in apart if group.is_flagged]
-    better = [group.name for group in apart if not group.is_flagged]
-    both = (("worse", worse), ("better", better))
-    differing = [f"{how} than for the others, beyond chance: {', '.join(names)}" for how, names in both if names]
-    by = f"{found.largest_difference:.4f}, {found.mean_deviation:.4f} from the overall {found.overall:.4f} on average"
-    return f"{found.name}: {what} lie apart by up to {by}; {'; '.join(differing) or 'no more than chance'}"
-
-
-def size_text(group: Group) -> str:
-    """Return the number of rows of a group, and of its units where rows come in units."""
-    return f"{group.n} rows" if group.n_units is None else f"{group.n} rows of {group.n_units} units"
-
-
-def _too_few_text(found: Grouping) -> str:
-    """Name the groups that have rows enough, but too few units; small groups are many, and the table has them."""
-    few = [group for group in found.groups if not group.is_compared and group.n_units is not None and group.n >= FEWEST]
-    listed = ", ".join(f"{group.name} ({size_text(group)})" for group in few)
-    return f"too few units to compare, expected {MIN_UNITS} or more inside and outside: {listed}" if few else ""
+    results = [
+        replace(
+            result,
+            threshold=float(thresholds[group]),
+            score_by_threshold=float(is_right[membership.rows_of(group)].mean()),
+        )
+        if result.is_compared
+        else result
+        for group, result in zip(groups, grouping.groups, strict=True)
+    ]
+    values = [result.score_by_threshold for result in results if result.score_by_threshold is not None]
+    difference = float(np.ptp(values)) if len(values) > 1 else None
+    return replace(grouping, groups=results, largest_difference_by_thresholds=difference)

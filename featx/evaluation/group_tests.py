@@ -1,4 +1,4 @@
-"""Whether a group's errors lie apart from the others' by more than chance, and what thresholds of its own would do."""
+"""Tests of a group's mean error against that of the other rows, and the effect of one threshold per group."""
 
 from collections.abc import Sequence
 
@@ -12,105 +12,120 @@ from featx.metrics.definitions import FEWEST_DECIDED, right
 from featx.tables.target_values import TargetValues
 
 Floats = NDArray[np.float64]
-N_SHUFFLES = 2000
+N_PERMUTATIONS = 2000
 N_FOLDS = 5
-CHUNK = 2**20  # shuffled errors that are held at a time
+# Number of permuted errors in memory at a time.
+MAX_ERRORS_IN_MEMORY = 2**20
 
 
-def errors(facts: TargetValues, outputs: Floats) -> Floats:
-    """(n,) how wrong each row is: 0 or 1 of a class, the share of labels, the mean absolute error of numbers."""
-    if facts.kind == "numbers":
-        return np.asarray(np.abs(outputs - facts.y).mean(1))
-    return 1 - right(facts, outputs)
+def row_errors(targets: TargetValues, outputs: Floats) -> Floats:
+    """Return (n,) errors of rows: 0 or 1 for classes, the share of wrong labels, the mean absolute error of numbers."""
+    if targets.kind == "numbers":
+        return np.asarray(np.abs(outputs - targets.y).mean(1))
+    return 1 - right(targets, outputs)
 
 
-def apart_by_chance(
-    wrong: Floats, inside: Sequence[NDArray[np.bool_]], units: NDArray[np.intp] | None = None, seed: int = 0
+def group_p_values(
+    errors: Floats, inside: Sequence[NDArray[np.bool_]], units: NDArray[np.intp] | None = None, seed: int = 0
 ) -> list[float]:
-    """Return for each group the two-sided p that its mean error is that of a random group of its size.
+    """Return for each group the two-sided p-value that its mean error is that of a random group of its size.
 
-    Errors of 0 and 1 are counted exactly (Fisher's test); others are permuted, and beyond the resolution of the
-    permutations p is the normal tail. Where several rows are one unit, units are permuted.
+    Errors of 0 and 1 are tested by Fisher's exact test, other errors by permutations; beyond the resolution of the
+    permutations p is the normal tail. If some units have several rows, whole units are permuted.
 
     Parameters
     ----------
-    wrong
-        (n,) errors.
+    errors
+        (n,) errors of the rows.
     inside
-        For each group (n,) which rows are of it.
+        (n,) masks, one per group: whether each row belongs to it.
     units
-        (n,) codes of what is sampled independently; None where each row is.
+        (n,) codes of the units that are sampled independently; by default each row is a unit.
+    seed
+        Seed of the random generator.
     """
-    if not inside or not len(wrong):
+    if not inside or not len(errors):
         return [1.0] * len(inside)
     if units is not None and len(codes := np.unique(units, return_inverse=True)[1]) > codes.max() + 1:
-        return unit_permutation_p(UnitErrors(wrong, codes, np.stack(inside)), seed)
-    if np.ptp(wrong) == 0:
+        return unit_permutation_p(UnitErrors(errors, codes, np.stack(inside)), seed)
+    if np.ptp(errors) == 0:
         return [1.0] * len(inside)
-    n, sizes = len(wrong), np.array([rows.sum() for rows in inside])
-    sums = np.array([wrong[rows].sum() for rows in inside])
-    if np.isin(wrong, (0.0, 1.0)).all():
-        from scipy.stats import hypergeom  # takes most of a second to import, and few studies need it
+    p = _fisher_p(errors, inside) if np.isin(errors, (0.0, 1.0)).all() else _permutation_p(errors, inside, seed)
+    return [float(value) for value in np.minimum(p, 1.0)]
 
-        of = hypergeom(n, round(wrong.sum()), sizes)
-        return [float(p) for p in np.minimum(2 * np.minimum(of.cdf(sums), of.sf(sums - 1)), 1.0)]
+
+def _fisher_p(errors: Floats, inside: Sequence[NDArray[np.bool_]]) -> Floats:
+    """Return (g,) p-values of Fisher's exact test; errors are 0 or 1."""
+    # This import takes most of a second, and few studies need it.
+    from scipy.stats import hypergeom
+
+    sizes = np.array([rows.sum() for rows in inside])
+    sums = np.array([errors[rows].sum() for rows in inside])
+    distribution = hypergeom(len(errors), round(errors.sum()), sizes)
+    return np.asarray(2 * np.minimum(distribution.cdf(sums), distribution.sf(sums - 1)))
+
+
+def _permutation_p(errors: Floats, inside: Sequence[NDArray[np.bool_]], seed: int) -> Floats:
+    """Return (g,) p-values by permutations of the rows."""
+    n, sizes = len(errors), np.array([rows.sum() for rows in inside])
     matrix = sparse.csr_array(np.stack(inside).astype(np.float64))
-    expected = wrong.mean() * sizes
-    seen = np.abs(sums - expected)
+    expected = errors.mean() * sizes
+    observed = np.abs(np.array([errors[rows].sum() for rows in inside]) - expected)
     rng = np.random.default_rng(seed)
-    beyond = np.zeros(len(inside))
-    done = 0
-    while done < N_SHUFFLES:
-        m = min(N_SHUFFLES - done, max(1, CHUNK // n))
-        shuffled = rng.permuted(np.tile(wrong, (m, 1)), axis=1)
-        beyond += (np.abs(matrix @ shuffled.T - expected[:, None]) >= seen[:, None] * (1 - 1e-9)).sum(1)
-        done += m
-    spread = np.sqrt(wrong.var(ddof=1) * sizes * (1 - sizes / n))
-    tail = 2 * ndtr(-np.divide(seen, spread, out=np.zeros_like(seen), where=spread > 0))
-    finest = 1 / (N_SHUFFLES + 1)
-    p = np.where(beyond == 0, np.minimum(finest, tail), (beyond + 1) * finest)
-    return [float(one) for one in np.minimum(p, 1.0)]
+    exceeding = np.zeros(len(inside))
+    block_size = max(1, MAX_ERRORS_IN_MEMORY // n)
+    for start in range(0, N_PERMUTATIONS, block_size):
+        m = min(block_size, N_PERMUTATIONS - start)
+        permuted = rng.permuted(np.tile(errors, (m, 1)), axis=1)
+        differences = np.abs(matrix @ permuted.T - expected[:, None])
+        exceeding += (differences >= observed[:, None] * (1 - 1e-9)).sum(1)
+    spread = np.sqrt(errors.var(ddof=1) * sizes * (1 - sizes / n))
+    tail = 2 * ndtr(-np.divide(observed, spread, out=np.zeros_like(observed), where=spread > 0))
+    resolution = 1 / (N_PERMUTATIONS + 1)
+    return np.where(exceeding == 0, np.minimum(resolution, tail), (exceeding + 1) * resolution)
 
 
-def own_thresholds(codes: NDArray[np.intp], y: NDArray[np.int64], proba: Floats, least: int) -> tuple[Floats, Floats]:
-    """Return what a threshold for each group would change, by cross-fitting.
+def fit_group_thresholds(
+    codes: NDArray[np.intp], y: NDArray[np.int64], proba: Floats, min_rows: int
+) -> tuple[Floats, Floats]:
+    """Fit one threshold per group by cross-fitting.
 
-    Each fifth of the rows is decided with thresholds that the others chose: those with the most right answers there.
+    The rows of each fold are decided with the threshold that gives the most correct predictions in the other folds.
 
     Parameters
     ----------
     codes
-        (n,) groups, -1 where there is none.
+        (n,) groups, -1 for rows without a group.
     y, proba
-        (n,) 0 or 1, and the probability of 1.
-    least
-        Rows of a group below which it keeps the threshold of a half.
+        (n,) classes 0 or 1, and the probability of class 1.
+    min_rows
+        Number of rows below which a group keeps the threshold of 0.5.
 
     Returns
     -------
-    thresholds, right
-        (g,) of each group, the median over the folds; and (n,) whether each row is then right.
+    thresholds, is_right
+        (g,) for each group the median threshold over the folds; and (n,) whether the decision for each row is correct.
     """
     n_groups = int(codes.max(initial=-1)) + 1
-    found = np.full((N_FOLDS, n_groups), FEWEST_DECIDED)
+    thresholds = np.full((N_FOLDS, n_groups), FEWEST_DECIDED)
     is_right = ((proba >= FEWEST_DECIDED) == y).astype(np.float64)
     for group in range(n_groups):
         rows = np.flatnonzero(codes == group)
-        if len(rows) < least:
+        if len(rows) < min_rows:
             continue
-        fold = np.random.default_rng(0).permutation(len(rows)) % N_FOLDS
-        for number in range(N_FOLDS):
-            learn, held = rows[fold != number], rows[fold == number]
-            found[number, group] = _best_threshold(y[learn], proba[learn])
-            is_right[held] = (proba[held] >= found[number, group]) == y[held]
-    return np.median(found, axis=0), is_right
+        folds = np.random.default_rng(0).permutation(len(rows)) % N_FOLDS
+        for fold in range(N_FOLDS):
+            train, test = rows[folds != fold], rows[folds == fold]
+            thresholds[fold, group] = _best_threshold(y[train], proba[train])
+            is_right[test] = (proba[test] >= thresholds[fold, group]) == y[test]
+    return np.median(thresholds, axis=0), is_right
 
 
 def _best_threshold(y: NDArray[np.int64], proba: Floats) -> float:
-    """Return the threshold with the most right answers; of equal ones the closest to a half."""
+    """Return the threshold with the most correct predictions; among equal ones the closest to 0.5."""
     edges = np.unique(proba)
-    cuts = np.concatenate([[0.0], (edges[1:] + edges[:-1]) / 2, [1.0 + 1e-9], [FEWEST_DECIDED]])
-    order = np.sort(proba[y == 1]), np.sort(proba[y == 0])
-    hits = len(order[0]) - np.searchsorted(order[0], cuts) + np.searchsorted(order[1], cuts)
-    best = cuts[hits == hits.max()]
+    candidates = np.concatenate([[0.0], (edges[1:] + edges[:-1]) / 2, [1.0 + 1e-9], [FEWEST_DECIDED]])
+    positive, negative = np.sort(proba[y == 1]), np.sort(proba[y == 0])
+    n_right = len(positive) - np.searchsorted(positive, candidates) + np.searchsorted(negative, candidates)
+    best = candidates[n_right == n_right.max()]
     return float(best[np.abs(best - FEWEST_DECIDED).argmin()])

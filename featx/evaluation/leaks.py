@@ -1,5 +1,6 @@
-"""What stands in several parts of a split and should not: copies of images, and groups that look like one person."""
+"""Leaks between the parts of a split: copies of images, and groups of one identity that are in several parts."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,9 +25,17 @@ from featx.tables.truth import Known, Truth
 
 PARTS = ("train", "val", "test")
 COLUMNS = ["id", "part", "copy", "copy_part", "kind", "similarity"]
-WITHOUT = "_without_leaks"  # how the name of a score ends that copies are left out of
-FEWEST_GROUPS, MOST_OF_ONE = 20, 25  # groups, and images of each on average, of a column that looks like an identity
-SHOWN = 3  # images that a warning names
+# End of the name of a score that is computed without images that have copies in another part.
+SUFFIX_WITHOUT_LEAKS = "_without_leaks"
+# A column looks like an identity, for example of patients, from this number of groups on …
+MIN_IDENTITY_GROUPS = 20
+# … and up to this number of images per group on average.
+MAX_MEAN_IMAGES_PER_IDENTITY = 25
+# Number of images that a warning names.
+MAX_NAMED_IMAGES = 3
+
+# Images by (digest, part).
+Images = dict[tuple[str, str], list[str]]
 
 
 @dataclass(frozen=True)
@@ -36,15 +45,15 @@ class CopyPair:
     Attributes
     ----------
     id, part
-        The image in the later one of the parts train, val, test.
+        Id and part of the image in the later part, in the order train, val, test.
     copy, copy_part
-        The other one.
+        Id and part of the other image.
     kind
-        ``exact``: the same file content; ``near``: encoded again, resized or a little changed.
+        ``exact``: the same file content; ``near``: encoded again, resized or slightly changed.
     similarity
-        See `featx.embeddings.copies.ThumbnailHashes.similarity`; 1 of exact ones.
+        Correlation of the thumbnails (`featx.embeddings.copies.ThumbnailHashes.similarity`); 1 for exact copies.
     labels
-        Target → the two labels; those of test rows are left out while they are sealed.
+        Target → the two labels; None for sealed labels of test rows.
     """
 
     id: str
@@ -57,20 +66,22 @@ class CopyPair:
 
     @property
     def disagreeing(self) -> list[str]:
-        """The targets whose labels are known and differ."""
-        return [name for name, (one, other) in self.labels.items() if None not in (one, other) and one != other]
+        """Targets whose two labels are known and differ."""
+        return [name for name, labels in self.labels.items() if None not in labels and labels[0] != labels[1]]
 
 
 @dataclass(frozen=True)
 class SplitGroup:
-    """Groups of one column of ``[groups]`` that stand in several parts.
+    """Groups of one column of ``[groups]`` that are in several parts.
 
     Attributes
     ----------
+    name, column
+        Name of the grouping in the recipe, and its label column.
     n_groups, n_torn
-        Groups in all, and those in several parts.
+        Number of all groups, and of those in several parts.
     first
-        One of the latter.
+        Name of the first group that is in several parts.
     """
 
     name: str
@@ -82,25 +93,29 @@ class SplitGroup:
 
 @dataclass(frozen=True)
 class Leaks:
-    """What stands in several parts.
+    """Copies and groups that are in several parts of the split.
 
     Attributes
     ----------
+    recipe
+        Name of the recipe.
     pairs
-        Exact copies first, then the most similar ones. Of more than two copies each is paired with the first.
+        Pairs of copies, exact ones first, then by decreasing similarity. Of more than two copies, each is paired with
+        the first one.
     n_images
-        Part → its images that have a copy in another one.
+        Part → number of its images that have a copy in another part.
     groups
-        Columns that look like an identity and are torn; one that ``split.by`` names never is.
-    n_unseen, n_unembedded
-        Images that could not be read any more, and were compared by content alone; those that have lost their cached
-        vector, and were compared by hash alone.
+        Columns that look like an identity and have groups in several parts; never the one of ``split.by``.
+    n_unseen
+        Number of images that could not be read and were compared by content only.
+    n_unembedded
+        Number of images without a cached embedding, which were compared by hash only.
     n_uncompared
-        Images among which near copies were not looked for, because there are too many.
+        Number of images that were not searched for near copies because there are too many.
     opened
-        Whether labels of test rows are among the pairs'; the look was logged.
+        Whether the labels of test rows were opened and compared; the opening is logged.
     file
-        The table of all pairs, without labels.
+        Path of the table of all pairs, without labels.
     """
 
     recipe: str
@@ -115,19 +130,23 @@ class Leaks:
 
     @property
     def disagreeing(self) -> list[CopyPair]:
-        """Pairs with labels that differ."""
+        """Pairs whose labels differ."""
         return [pair for pair in self.pairs if pair.disagreeing]
 
 
 def leaks(
     recipe: str | Path | Recipe | None = None, *, final: bool = False, progress: ProgressCallback = no_progress
 ) -> Leaks:
-    """Find images that have copies in another part, and groups that are torn.
+    """Return the images that have copies in another part, and the groups that are in several parts.
 
     Parameters
     ----------
+    recipe
+        Recipe or path of a recipe; by default the one that ``$FEATX_RECIPE`` names, or ``./featx.toml``.
     final
-        Compare test labels as well; that opens the sealed test split, and the look is logged.
+        Whether to compare test labels as well. This opens the sealed test split, and the opening is logged.
+    progress
+        Callback for the progress of the search for copies.
 
     Raises
     ------
@@ -145,13 +164,13 @@ def leaks(
     write_table(_file(study), copies.frame)
     pairs = []
     for row in copies.frame.to_dict("records"):
-        both = {target: (texts.get(row["id"]), texts.get(row["copy"])) for target, texts in labels.items()}
-        pairs.append(CopyPair(**{str(column): value for column, value in row.items()}, labels=both))
+        pair_labels = {target: (texts.get(row["id"]), texts.get(row["copy"])) for target, texts in labels.items()}
+        pairs.append(CopyPair(**{str(column): value for column, value in row.items()}, labels=pair_labels))
     return Leaks(
         recipe=study.recipe.name,
         pairs=pairs,
         n_images={part: len(copies.ids(part)) for part in PARTS},
-        groups=list(torn_groups(study)),
+        groups=list(_split_groups(study)),
         n_unseen=copies.n_unseen,
         n_unembedded=copies.n_unembedded,
         opened=final,
@@ -167,9 +186,9 @@ class Copies:
     Attributes
     ----------
     frame
-        One row a pair, columns `COLUMNS`.
+        Table with one row per pair and the columns `COLUMNS`.
     n_unseen, n_unembedded, n_uncompared
-        As of `Leaks`.
+        Numbers of images that were not fully compared (`Leaks`).
     """
 
     frame: pd.DataFrame
@@ -178,120 +197,120 @@ class Copies:
     n_uncompared: int = 0
 
     def ids(self, part: str) -> set[str]:
-        """Return the images of one part that have a copy in another."""
-        one, other = self.frame["part"] == part, self.frame["copy_part"] == part
-        return {*self.frame.loc[one, "id"], *self.frame.loc[other, "copy"]}
+        """Return the ids of the images of one part that have a copy in another part."""
+        is_image, is_copy = self.frame["part"] == part, self.frame["copy_part"] == part
+        return {*self.frame.loc[is_image, "id"], *self.frame.loc[is_copy, "copy"]}
 
     @cached_property
-    def _every(self) -> pd.Index:
-        every: pd.Index = pd.Index([*self.frame["id"], *self.frame["copy"]], dtype=object).unique()
-        return every
+    def _all_ids(self) -> pd.Index:
+        ids: pd.Index = pd.Index([*self.frame["id"], *self.frame["copy"]], dtype=object).unique()
+        return ids
 
-    def score_without(self, metric: Metric, known: Known, table: Answered) -> dict[str, float]:
-        """Return a score on the rows that have no copy in another part; nothing where all are such rows."""
-        kept = table.ids[~pd.Index(table.ids).isin(self._every)]
-        if len(kept) == len(table.ids):
+    def score_without(self, metric: Metric, truth: Known, table: Answered) -> dict[str, float]:
+        """Return one score on the rows that have no copy in another part; empty if no row has such a copy."""
+        clean_ids = table.ids[~pd.Index(table.ids).isin(self._all_ids)]
+        if len(clean_ids) == len(table.ids):
             return {}
-        sign = -1 if metric in LESS_IS_BETTER else 1
-        return {f"{metric}{WITHOUT}": sign * score(metric, known, table.take(kept)) if len(kept) else float("nan")}
+        value = math.nan
+        if len(clean_ids):
+            value = score(metric, truth, table.take(clean_ids)) * (-1 if metric in LESS_IS_BETTER else 1)
+        return {f"{metric}{SUFFIX_WITHOUT_LEAKS}": value}
 
     def warnings(self, ids: Ids) -> list[str]:
-        """Word in a line each how many of the rows scored have copies, and what could not be looked at."""
-        blind = {
-            "could not be read any more": self.n_unseen,
-            "have lost their cached vector": self.n_unembedded,
+        """Return warnings about scored rows that have copies, and about images that were not fully compared."""
+        incomplete = {
+            "cannot be read any more": self.n_unseen,
+            "have no cached embedding any more": self.n_unembedded,
             "are too many to be compared with each other": self.n_uncompared,
         }
         return [
-            *self._clones(ids),
-            *(f"{n} images {what}: copies of them may have been missed" for what, n in blind.items() if n),
+            *self._copy_warnings(ids),
+            *(f"{n} images {reason}: copies of them may be missing" for reason, n in incomplete.items() if n),
         ]
 
-    def _clones(self, ids: Ids) -> list[str]:
-        clones = pd.Index(ids)[pd.Index(ids).isin(self._every)]
-        if not len(clones):
+    def _copy_warnings(self, ids: Ids) -> list[str]:
+        copies = pd.Index(ids)[pd.Index(ids).isin(self._all_ids)]
+        if not len(copies):
             return []
         exact = self.frame[self.frame["kind"] == "exact"]
-        n_exact = int(clones.isin([*exact["id"], *exact["copy"]]).sum())
-        named = ", ".join(map(repr, clones[:SHOWN])) + (", …" if len(clones) > SHOWN else "")
+        n_exact = int(copies.isin([*exact["id"], *exact["copy"]]).sum())
+        named = ", ".join(map(repr, copies[:MAX_NAMED_IMAGES])) + (", …" if len(copies) > MAX_NAMED_IMAGES else "")
         return [
-            f"{len(clones)} of {len(ids)} images scored have a copy in another part ({n_exact} exact, "
-            f"{len(clones) - n_exact} near), first {named}; 'featx leaks' lists all"
+            f"{len(copies)} of {len(ids)} images scored have a copy in another part ({n_exact} exact, "
+            f"{len(copies) - n_exact} near), first {named}; 'featx leaks' lists all"
         ]
 
 
 def copied(study: Study, progress: ProgressCallback = no_progress) -> Copies:
     """Return all images that have copies in another part."""
-    near = find_near_copies(study, progress)
-    rows = _rows(study)
-    pairs = pd.DataFrame([*_exact(rows), *_near(rows, near.pairs)], columns=COLUMNS)
+    near_copies = find_near_copies(study, progress)
+    images = _images_by_content(study)
+    pairs = pd.DataFrame([*_exact_pairs(images), *_near_pairs(images, near_copies.pairs)], columns=COLUMNS)
     pairs = pairs.sort_values(["kind", "similarity", "id", "copy"], ascending=[True, False, True, True])
-    return Copies(pairs, near.n_unseen, near.n_unembedded, near.n_uncompared)
+    return Copies(pairs, near_copies.n_unseen, near_copies.n_unembedded, near_copies.n_uncompared)
 
 
 def _file(study: Study) -> Path:
     return study.folder / "leaks.parquet"
 
 
-Images = dict[tuple[str, str], list[str]]  # (digest, part) → ids
-
-
-def _rows(study: Study) -> Images:
-    """Return the images of all parts by content."""
-    rows: Images = {}
+def _images_by_content(study: Study) -> Images:
+    """Return the images of all parts by content and part."""
+    images: Images = {}
     for part in PARTS:
         ids = study.ids(part)
         for name, digest in zip(ids, study.manifest.take(ids).digests, strict=True):
-            rows.setdefault((digest, part), []).append(name)
-    return rows
+            images.setdefault((digest, part), []).append(name)
+    return images
 
 
-def _exact(rows: Images) -> Iterator[tuple[Any, ...]]:
+def _exact_pairs(images: Images) -> Iterator[tuple[Any, ...]]:
+    """Yield pairs of images in different parts with the same content."""
     for earlier, later in combinations(PARTS, 2):
-        for digest, part in rows:
-            if part == later and (digest, earlier) in rows:
-                yield from _pairs(rows, (digest, later), (digest, earlier), "exact", 1.0)
+        for digest, part in images:
+            if part == later and (digest, earlier) in images:
+                yield from _pairs(images, (digest, later), (digest, earlier), "exact", 1.0)
 
 
-def _near(rows: Images, near: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
+def _near_pairs(images: Images, near_copies: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
     """Yield pairs of images in different parts whose contents are near copies."""
-    for digest, copy, similarity in near.itertuples(index=False):
+    for digest, copy, similarity in near_copies.itertuples(index=False):
         for earlier, later in combinations(PARTS, 2):
-            for one, other in ((digest, copy), (copy, digest)):
-                if (one, later) in rows and (other, earlier) in rows:
-                    yield from _pairs(rows, (one, later), (other, earlier), "near", similarity)
+            for first, second in ((digest, copy), (copy, digest)):
+                if (first, later) in images and (second, earlier) in images:
+                    yield from _pairs(images, (first, later), (second, earlier), "near", similarity)
 
 
 def _pairs(
-    rows: Images, one: tuple[str, str], other: tuple[str, str], kind: str, similarity: float
+    images: Images, first: tuple[str, str], second: tuple[str, str], kind: str, similarity: float
 ) -> Iterator[tuple[Any, ...]]:
-    """Yield pairs in which each image of one and of another content in their parts occurs at least once."""
-    ids, copies = rows[one], rows[other]
+    """Yield pairs of images of two contents such that each image occurs at least once."""
+    ids, copies = images[first], images[second]
     for name, copy in [*((name, copies[0]) for name in ids), *((ids[0], copy) for copy in copies[1:])]:
-        yield name, one[1], copy, other[1], kind, similarity
+        yield name, first[1], copy, second[1], kind, similarity
 
 
-def torn_groups(study: Study) -> Iterator[SplitGroup]:
+def _split_groups(study: Study) -> Iterator[SplitGroup]:
     """Yield the columns of ``[groups]`` that look like an identity and have groups in several parts."""
     for name, column in study.recipe.groups.items():
         ids = np.concatenate([study.ids(part) for part in PARTS])
         groups = pd.Series(study.group_names([column], ids))
         n_groups = groups.nunique()
-        if n_groups < FEWEST_GROUPS or len(ids) > MOST_OF_ONE * n_groups:
+        if n_groups < MIN_IDENTITY_GROUPS or len(ids) > MAX_MEAN_IMAGES_PER_IDENTITY * n_groups:
             continue
         n_parts = study.split.reindex(ids).reset_index(drop=True).groupby(groups).nunique()
-        torn = n_parts.index[n_parts > 1]
-        if len(torn):
-            yield SplitGroup(name, column, n_groups, len(torn), str(torn[0]))
+        in_several_parts = n_parts.index[n_parts > 1]
+        if len(in_several_parts):
+            yield SplitGroup(name, column, n_groups, len(in_several_parts), str(in_several_parts[0]))
 
 
-def _label_texts(known: Known) -> dict[str, str]:
-    """Return each image's label as people read it."""
-    if isinstance(known, Truth):
-        texts = [known.classes[code] for code in known.codes]
-    elif isinstance(known, Labels):
-        had = [[name for name, has in zip(known.names, row, strict=True) if has] for row in known.values]
-        texts = [" + ".join(names) or "none" for names in had]
+def _label_texts(truth: Known) -> dict[str, str]:
+    """Return image id → label as text."""
+    if isinstance(truth, Truth):
+        texts = [truth.classes[code] for code in truth.codes]
+    elif isinstance(truth, Labels):
+        rows = [[name for name, has_label in zip(truth.names, row, strict=True) if has_label] for row in truth.values]
+        texts = [" + ".join(names) or "none" for names in rows]
     else:
-        texts = [", ".join(f"{value:g}" for value in row) for row in known.values]
-    return dict(zip(known.ids, texts, strict=True))
+        texts = [", ".join(f"{value:g}" for value in row) for row in truth.values]
+    return dict(zip(truth.ids, texts, strict=True))

@@ -1,4 +1,4 @@
-"""Whether two runs that answered the same rows differ by more than chance.
+"""Statistical tests of the difference between two runs on the same rows, and correction for several tests.
 
 References
 ----------
@@ -20,22 +20,22 @@ from scipy.special import bdtr, ndtr, stdtr
 from featx.errors import DataError
 
 Floats = NDArray[np.float64]
-# Differences that differ by less, relative to their size, are equal: the rest is rounding.
-ROUNDING = 1e-9
+# Standard deviations up to this share of the largest value are due to rounding.
+MAX_RELATIVE_ROUNDING_ERROR = 1e-9
 
 
 def mcnemar_midp(only_first: ArrayLike, only_second: ArrayLike) -> Floats:
-    """Return the two-sided mid-p [1]_ [2]_ of the rows that one of two models alone has right.
+    """Return the two-sided mid-p of McNemar's test [1]_ [2]_.
 
     Parameters
     ----------
     only_first, only_second
-        How many rows the one has right and the other wrong, and the other way round; numbers or arrays.
+        Number of rows that only the first model predicts correctly, and only the second one; numbers or arrays.
 
     Returns
     -------
     ndarray
-        p in (0, 1]; 1 where no row tells them apart.
+        p in (0, 1]; 1 if there are no such rows.
 
     Examples
     --------
@@ -50,35 +50,35 @@ def mcnemar_midp(only_first: ArrayLike, only_second: ArrayLike) -> Floats:
 
 
 def bootstrap_p(differences: Floats, difference: float, n_units: int) -> float:
-    """Return the two-sided p of no difference, from differences in paired draws.
+    """Return the two-sided p-value of no difference from paired bootstrap draws.
 
-    It is twice the share of draws on the smaller side of 0 [5]_, so that it is below 5 % where 0 lies outside the
-    interval of 95 %. Beyond the resolution of the draws it is the normal tail by their standard deviation.
+    It is twice the share of draws on the smaller side of 0 [5]_, so that it is below 5 % if 0 lies outside the 95 %
+    interval. Beyond the resolution of the draws it is the normal tail with their standard deviation.
 
     Parameters
     ----------
     differences
-        (draws,) nan where a score is undefined.
+        (draws,) differences of the two scores; nan where a score is undefined.
     difference
-        The difference on the rows as they are.
+        Difference on the rows without random weights.
     n_units
-        Number of units that were sampled. Where all draws agree, p is that of the sign test over these.
+        Number of units that were sampled. If all draws agree, p is that of the sign test over them.
     """
-    known = differences[np.isfinite(differences)]
-    if not len(known) or not np.isfinite(difference):
+    finite = differences[np.isfinite(differences)]
+    if not len(finite) or not np.isfinite(difference):
         return math.nan
-    spread = float(known.std())
-    if spread <= ROUNDING * float(np.abs(known).max()):
+    spread = float(finite.std())
+    if spread <= MAX_RELATIVE_ROUNDING_ERROR * float(np.abs(finite).max()):
         return sign_p(difference, n_units)
-    finest = 2 / (len(known) + 1)
-    beyond = min(int((known <= 0).sum()), int((known >= 0).sum()))
-    if beyond == 0:
-        return min(finest, 2 * float(ndtr(-abs(difference) / spread)))
-    return min(1.0, finest * (beyond + 1))
+    resolution = 2 / (len(finite) + 1)
+    n_opposite = min(int((finite <= 0).sum()), int((finite >= 0).sum()))
+    if n_opposite == 0:
+        return min(resolution, 2 * float(ndtr(-abs(difference) / spread)))
+    return min(1.0, resolution * (n_opposite + 1))
 
 
 def sign_p(difference: float, n: float) -> float:
-    """Return the two-sided p of the sign test where n equal differences were seen, and 1 where they are 0.
+    """Return the two-sided p-value of the sign test for n equal differences; 1 if the difference is 0.
 
     Examples
     --------
@@ -89,48 +89,48 @@ def sign_p(difference: float, n: float) -> float:
 
 
 def corrected_t(differences: ArrayLike, test_share: float) -> float:
-    """Return the two-sided p of no difference over repeated splits, corrected for their overlap [3]_.
+    """Return the two-sided p-value of the t-test over repeated splits, corrected for their overlap [3]_.
 
     Parameters
     ----------
     differences
-        One a split, two or more.
+        Difference in each of two or more splits.
     test_share
-        Number of scored rows over number of training rows.
+        Ratio of the number of scored rows to the number of training rows.
 
     Raises
     ------
     DataError
-        there is one split only.
+        there are fewer than two splits.
 
     Notes
     -----
-    Equal differences have no estimate of their spread, and Student's t would be infinite. p is then that of the sign
-    test over as many independent splits as the correction counts, ``1 / (1 / n + test_share)``.
+    Equal differences have a standard deviation of 0, and Student's t would be infinite. p is then that of the sign test
+    over the effective number of independent splits, ``1 / (1 / n + test_share)``.
     """
     values = np.asarray(differences, dtype=np.float64)
     n = len(values)
     if n < 2:
-        raise DataError(f"{n} repeat has no spread, expected two or more; say '--repeats 5'")
+        raise DataError(f"{n} repeat has no standard deviation, expected two or more; use '--repeats 5', for example")
     factor = 1 / n + test_share
     spread, mean = float(values.std(ddof=1)), float(values.mean())
-    if spread <= ROUNDING * float(np.abs(values).max()):
+    if spread <= MAX_RELATIVE_ROUNDING_ERROR * float(np.abs(values).max()):
         return sign_p(values[0], 1 / factor)
     return float(2 * stdtr(n - 1, -abs(mean) / (math.sqrt(factor) * spread)))
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Return p-values after Holm's correction [4]_ for having looked at all of them; nan stays and does not count.
+    """Return p-values after Holm's correction [4]_ for multiple tests; nan stays nan and does not count.
 
     Examples
     --------
-    >>> [round(one, 3) for one in holm([0.01, 0.04, 0.03, 0.005])]
+    >>> [round(corrected, 3) for corrected in holm([0.01, 0.04, 0.03, 0.005])]
     [0.03, 0.06, 0.06, 0.02]
     """
     values = np.asarray(p, dtype=np.float64)
-    known = np.flatnonzero(np.isfinite(values))
-    order = known[np.argsort(values[known], kind="stable")]
+    finite = np.flatnonzero(np.isfinite(values))
+    order = finite[np.argsort(values[finite], kind="stable")]
     steps = np.minimum(values[order] * np.arange(len(order), 0, -1), 1.0)
-    found = np.full(len(values), np.nan)
-    found[order] = np.maximum.accumulate(steps)
-    return [float(one) for one in found]
+    corrected = np.full(len(values), np.nan)
+    corrected[order] = np.maximum.accumulate(steps)
+    return [float(value) for value in corrected]

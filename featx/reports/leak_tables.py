@@ -1,24 +1,24 @@
-"""What a page shows of images that have copies in another part."""
+"""Pairs of images with copies in another part, as the report shows them."""
 
 from dataclasses import asdict
 from typing import Any
 
 from featx.evaluation.leaks import Leaks
-from featx.reports.pictures import pictures
+from featx.reports.pictures import load_pictures
 from featx.study.study import Study
 
-PAIRS_SHOWN = 12
+MAX_SHOWN_PAIRS = 12
 
 
-def shown_pairs(study: Study, found: Leaks) -> list[dict[str, Any]]:
-    """Return a few pairs with both pictures, those whose labels differ first, then near ones: nobody doubts exact ones.
+def select_pairs(study: Study, leaks: Leaks) -> list[dict[str, Any]]:
+    """Return some pairs with both pictures: those whose labels differ, then near copies, then exact ones.
 
-    `Picture.note` says why an image has no picture.
+    `Picture.note` is the reason why an image has no picture.
     """
-    order = sorted(found.pairs, key=lambda pair: (not pair.disagreeing, pair.kind == "exact"))
-    chosen = order[:PAIRS_SHOWN]
-    ids = list(dict.fromkeys(name for pair in chosen for name in (pair.id, pair.copy)))
-    shown = pictures(study, ids)
+    ordered = sorted(leaks.pairs, key=lambda pair: (not pair.disagreeing, pair.kind == "exact"))
+    pairs = ordered[:MAX_SHOWN_PAIRS]
+    ids = list(dict.fromkeys(name for pair in pairs for name in (pair.id, pair.copy)))
+    by_id = load_pictures(study, ids)
     return [
-        asdict(pair) | {"pictures": [shown[pair.id], shown[pair.copy]], "differ": pair.disagreeing} for pair in chosen
+        asdict(pair) | {"pictures": [by_id[pair.id], by_id[pair.copy]], "differ": pair.disagreeing} for pair in pairs
     ]

@@ -1,4 +1,4 @@
-"""Write ``report.html``: the table, its pictures and where everything comes from, with no other file needed."""
+"""Report of a study: scores, figures and the origin of the results in one ``report.html``."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,41 +9,66 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from featx.artifacts.artifact import commit, read_header
-from featx.evaluation.evaluate import Evaluation, evaluate, last_final
-from featx.evaluation.group_scores import bias_text, size_text
+from featx.evaluation.evaluate import evaluate
+from featx.evaluation.evaluation_table import Evaluation
+from featx.evaluation.final_scores import last_final
+from featx.evaluation.group_texts import bias_text, describe_size
 from featx.evaluation.leaks import leaks
 from featx.files.atomic import write_text
 from featx.metrics.reliability import kept, reliability
 from featx.metrics.scores import aligned
+from featx.reports.ensemble_tables import EnsembleTables, build_ensemble_tables
 from featx.reports.figures import (
-    abstention_curves,
-    agreement,
-    confusion_matrices,
-    intervals,
-    learning_curves,
-    reliability_curves,
-    search_history,
+    plot_abstention,
+    plot_confusion_matrices,
+    plot_intervals,
+    plot_learning_curves,
+    plot_reliability,
+    plot_search_history,
+    plot_true_and_predicted,
 )
-from featx.reports.for_whom import group_scores
-from featx.reports.leak_tables import shown_pairs
-from featx.reports.pictures import pictures
-from featx.reports.votes import Votes, votes_of
+from featx.reports.group_figures import plot_group_scores
+from featx.reports.leak_tables import select_pairs
+from featx.reports.pictures import load_pictures
 from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.recipe import Recipe
 from featx.study.extracted_data import HAS_EMBEDDING
+from featx.study.run_folder import RunFolder
 from featx.study.study import Study
-from featx.tables.predictions import Estimates, Predictions
+from featx.tables.predictions import Answered, Estimates, Predictions
 from featx.text.masking import masked
 
-MISTAKES_SHOWN = 12
-REASONS_SHOWN = 20
-MOST_CURVES = 8  # runs in one picture
-COVERAGE = 0.9  # of the prediction sets and intervals that the page tells of
+MAX_SHOWN_ERRORS = 12
+MAX_SHOWN_FAILURES = 20
+# Number of runs in one figure, the best ones.
+MAX_PLOTTED_RUNS = 8
+# Coverage of the prediction sets and intervals in the report.
+COVERAGE = 0.9
 
 
 @dataclass(frozen=True)
 class Section:
-    """What the page says of one target."""
+    """Content of the report for one target.
+
+    Attributes
+    ----------
+    evaluation
+        Scores on the selection rows.
+    final
+        Scores of the last opening of the test split; None if there are none.
+    counts
+        One dictionary per class: its name and its number of images in train and val.
+    figures
+        Figure name → data URI.
+    mistakes
+        Wrong predictions of the chosen run with the highest probabilities.
+    looks
+        Log of the openings of the test split.
+    findings
+        Warnings of the runs, each with the keys ``run`` and ``text``.
+    ensembles
+        Tables of the ensembles; None if there are no ensembles.
+    """
 
     evaluation: Evaluation
     final: Evaluation | None
@@ -52,13 +77,18 @@ class Section:
     mistakes: list[dict[str, Any]]
     looks: list[dict[str, Any]]
     findings: list[dict[str, str]]
-    votes: Votes | None
+    ensembles: EnsembleTables | None
 
 
 def report(recipe: str | Path | Recipe | None = None) -> Path:
     """Write the recipe's ``report.html`` and return its path.
 
-    The test split stays sealed: its scores are those of the last ``featx evaluate --final``, where there was one.
+    The test split stays sealed. Test scores are those of the last ``featx evaluate --final``, if there was one.
+
+    Parameters
+    ----------
+    recipe
+        Recipe or path of a recipe; by default the one that ``$FEATX_RECIPE`` names, or ``./featx.toml``.
 
     Raises
     ------
@@ -66,27 +96,27 @@ def report(recipe: str | Path | Recipe | None = None) -> Path:
         there is no finished run.
     """
     study = Study.open(recipe)
-    sections = [_section(study, found) for found in evaluate(study.recipe, coverage=COVERAGE)]
-    leaked = leaks(study.recipe)
+    sections = [_section(study, evaluation) for evaluation in evaluate(study.recipe, coverage=COVERAGE)]
+    study_leaks = leaks(study.recipe)
     environment = Environment(loader=PackageLoader("featx.reports"), autoescape=True, undefined=StrictUndefined)
     environment.filters["bias"] = bias_text
-    environment.filters["size"] = size_text
+    environment.filters["size"] = describe_size
     environment.filters["score"] = lambda value: "–" if value != value else f"{value:.4f}"
     page = environment.get_template("report.html").render(
         study=study,
         sections=sections,
-        leaks=leaked,
-        pairs=shown_pairs(study, leaked),
+        leaks=study_leaks,
+        pairs=select_pairs(study, study_leaks),
         outcomes=study.outcomes["outcome"].value_counts().to_dict(),
         failures=_failures(study),
-        n_found=len(study.outcomes),
+        n_images=len(study.outcomes),
         parts={part: len(study.ids(part)) for part in ("train", "val", "test")},
         embeddings=_embeddings(study, sections),
         versions=_versions(study, sections),
         source=masked(study.recipe.data.source),
         coverage=COVERAGE,
         commit=commit(),
-        made=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     path = study.folder / "report.html"
     write_text(path, page)
@@ -94,91 +124,110 @@ def report(recipe: str | Path | Recipe | None = None) -> Path:
 
 
 def _failures(study: Study) -> list[dict[str, str]]:
-    failed = study.outcomes[~study.outcomes["outcome"].isin(HAS_EMBEDDING)]
-    return [dict(zip(failed.columns, row, strict=True)) for row in failed.head(REASONS_SHOWN).itertuples(index=False)]
+    """Return id, outcome and reason of the first images without an embedding."""
+    failed = study.outcomes[~study.outcomes["outcome"].isin(HAS_EMBEDDING)].head(MAX_SHOWN_FAILURES)
+    return [dict(zip(failed.columns, row, strict=True)) for row in failed.itertuples(index=False)]
 
 
 def _versions(study: Study, sections: list[Section]) -> dict[str, str]:
-    """Return the versions that the first target's chosen run was made with."""
+    """Return the versions of the libraries that made the first target's chosen run."""
     return read_header(study.folder / sections[0].evaluation.chosen)[1].versions
 
 
 def _embeddings(study: Study, sections: list[Section]) -> list[ResolvedEmbedding]:
-    """Return the embeddings that the runs on the page take, each once."""
+    """Return the embeddings that the runs in the report use, each once."""
     runs = [row.run for section in sections for row in section.evaluation.rows]
-    return list(dict.fromkeys(one for run in runs for one in read_header(study.folder / run)[1].embeddings))
+    headers = [read_header(study.folder / run)[1] for run in runs]
+    return list(dict.fromkeys(embedding for header in headers for embedding in header.embeddings))
 
 
-def _section(study: Study, found: Evaluation) -> Section:
-    of_classes = found.kind == "classes"
-    final = last_final(study, found.target)
-    figures = _figures_of_classes(found, final) if of_classes else {}
-    if found.kind == "numbers":
-        figures = _figures_of_numbers(study, found)
-    runs = study.runs(found.target)
-    figures |= _figures_of_probabilities(study, found) | _figure_of_intervals(found)
-    if shown := [one for one in found.groupings if one.groups]:
-        figures["groups"] = group_scores(shown)
-    heads = [run for run in runs if run.kind == "head"]
-    if heads:
-        metrics = {run.metrics.get("metric") or run.spec["head"]["metric"] for run in heads}  # older runs say it there
-        figures["search"] = search_history({run.name: run.metrics["trials"] for run in heads}, " / ".join(metrics))
-    networks = [run for run in runs if run.kind == "network"]
-    if networks:
-        best = {run.name: run.metrics["best_epoch"] for run in networks}
-        figures["curves"] = learning_curves({run.name: run.metrics["epochs"] for run in networks}, best)
-    odd = [{"run": run.name, "text": one["text"]} for run in runs for one in run.metrics.get("findings", [])]
-    counts, mistakes = (_counts(study, found), _mistakes(study, found)) if of_classes else ([], [])
-    return Section(found, final, counts, figures, mistakes, study.looks(found.target), odd, votes_of(runs))
+def _section(study: Study, evaluation: Evaluation) -> Section:
+    """Return the content of the report for one target."""
+    has_classes = evaluation.kind == "classes"
+    final = last_final(study, evaluation.target)
+    runs = study.runs(evaluation.target)
+    figures = _confusion_figures(evaluation, final) if has_classes else {}
+    if evaluation.kind == "numbers":
+        figures |= _number_figures(study, evaluation)
+    figures |= _probability_figures(study, evaluation) | _interval_figure(evaluation)
+    if groupings := [grouping for grouping in evaluation.groupings if grouping.groups]:
+        figures["groups"] = plot_group_scores(groupings)
+    return Section(
+        evaluation,
+        final,
+        _count_images(study, evaluation) if has_classes else [],
+        figures | _training_figures(runs),
+        _mistakes(study, evaluation) if has_classes else [],
+        study.looks(evaluation.target),
+        [{"run": run.name, "text": warning["text"]} for run in runs for warning in run.metrics.get("findings", [])],
+        build_ensemble_tables(runs),
+    )
 
 
-def _figures_of_classes(found: Evaluation, final: Evaluation | None) -> dict[str, str]:
-    figures = {
-        "confusion": confusion_matrices({row.run: row.confusion for row in found.rows}, found.classes),
-    }
-    if final is not None:
-        figures["final"] = confusion_matrices({row.run: row.confusion for row in final.rows}, final.classes)
+def _training_figures(runs: list[RunFolder]) -> dict[str, str]:
+    """Plot the search of the heads and the learning curves of the networks."""
+    figures = {}
+    if heads := [run for run in runs if run.kind == "head"]:
+        # Runs of older versions have the metric in their spec only.
+        metrics = {run.metrics.get("metric") or run.spec["head"]["metric"] for run in heads}
+        figures["search"] = plot_search_history({run.name: run.metrics["trials"] for run in heads}, " / ".join(metrics))
+    if networks := [run for run in runs if run.kind == "network"]:
+        best_epochs = {run.name: run.metrics["best_epoch"] for run in networks}
+        figures["curves"] = plot_learning_curves({run.name: run.metrics["epochs"] for run in networks}, best_epochs)
     return figures
 
 
-def _figure_of_intervals(found: Evaluation) -> dict[str, str]:
-    rows = [row for row in found.rows if found.score in row.intervals]
+def _confusion_figures(evaluation: Evaluation, final: Evaluation | None) -> dict[str, str]:
+    tables = {"confusion": evaluation} | ({} if final is None else {"final": final})
+    return {
+        name: plot_confusion_matrices({row.run: row.confusion for row in table.rows}, table.classes)
+        for name, table in tables.items()
+    }
+
+
+def _interval_figure(evaluation: Evaluation) -> dict[str, str]:
+    name = evaluation.score
+    rows = {
+        row.run: (row.scores[name], row.intervals[name][0], row.intervals[name][1])
+        for row in evaluation.rows
+        if name in row.intervals
+    }
     if not rows:
         return {}
-    shown = {
-        row.run: (row.scores[found.score], row.intervals[found.score][0], row.intervals[found.score][1]) for row in rows
-    }
-    what = (
-        f"{found.score.replace('_', ' ')} on {found.part}, 95 % interval; in blue the chosen run and what is equivalent"
-    )
-    return {"intervals": intervals(shown, what, [found.chosen, *found.equivalent])}
+    score = f"{name.replace('_', ' ')} on {evaluation.part}"
+    label = f"{score}, 95 % interval; blue: the chosen run and runs equivalent to it"
+    return {"intervals": plot_intervals(rows, label, [evaluation.chosen, *evaluation.equivalent])}
 
 
-def _figures_of_probabilities(study: Study, found: Evaluation) -> dict[str, str]:
-    """Draw how far the runs' probabilities can be believed, the best of them."""
-    if found.kind == "numbers":
+def _probability_figures(study: Study, evaluation: Evaluation) -> dict[str, str]:
+    """Plot the calibration of the best runs and, for classes, their accuracy with abstention."""
+    if evaluation.kind == "numbers":
         return {}
-    best = [row.run for row in found.rows[:MOST_CURVES]]
-    known = study.labels(found.target)
-    tables = {run.name: aligned(known, run.chooser()) for run in study.runs(found.target) if run.name in best}
-    figures = {"reliability": reliability_curves({name: reliability(*tables[name]) for name in best})}
-    if found.kind == "classes":
-        figures["abstention"] = abstention_curves({name: kept(*tables[name]) for name in best})
+    best = [row.run for row in evaluation.rows[:MAX_PLOTTED_RUNS]]
+    truth = study.labels(evaluation.target)
+    tables = {run.name: aligned(truth, run.chooser()) for run in study.runs(evaluation.target) if run.name in best}
+    figures = {"reliability": plot_reliability({name: reliability(*tables[name]) for name in best})}
+    if evaluation.kind == "classes":
+        figures["abstention"] = plot_abstention({name: kept(*tables[name]) for name in best})
     return figures
 
 
-def _figures_of_numbers(study: Study, found: Evaluation) -> dict[str, str]:
-    chosen = next(run for run in study.runs(found.target) if run.name == found.chosen)
-    table = chosen.chooser()
+def _number_figures(study: Study, evaluation: Evaluation) -> dict[str, str]:
+    table = _chosen_table(study, evaluation)
     assert isinstance(table, Estimates)
-    truth = study.numbers(found.target).take(table.ids)
-    pairs = zip(truth.names, truth.values.T.tolist(), table.values.T.tolist(), strict=True)
-    return {f"agreement {name}": agreement(true, guessed, name) for name, true, guessed in pairs}
+    truth = study.numbers(evaluation.target).take(table.ids)
+    columns = zip(truth.names, truth.values.T.tolist(), table.values.T.tolist(), strict=True)
+    return {f"agreement {name}": plot_true_and_predicted(true, predicted, name) for name, true, predicted in columns}
 
 
-def _counts(study: Study, found: Evaluation) -> list[dict[str, Any]]:
+def _chosen_table(study: Study, evaluation: Evaluation) -> Answered:
+    """Return the predictions of the chosen run for the selection rows."""
+    return next(run for run in study.runs(evaluation.target) if run.name == evaluation.chosen).chooser()
+
+
+def _count_images(study: Study, evaluation: Evaluation) -> list[dict[str, Any]]:
     """Count the images of each class in train and val; the labels of test stay sealed."""
-    truth = study.truth(found.target)
+    truth = study.truth(evaluation.target)
     by_part = {
         part: np.bincount(truth.take(study.ids(part)).codes, minlength=len(truth.classes)) for part in ("train", "val")
     }
@@ -188,24 +237,23 @@ def _counts(study: Study, found: Evaluation) -> list[dict[str, Any]]:
     ]
 
 
-def _mistakes(study: Study, found: Evaluation) -> list[dict[str, Any]]:
-    """Return the images on which the chosen run is surest and wrong."""
-    chosen = next(run for run in study.runs(found.target) if run.name == found.chosen)
-    table = chosen.chooser()
+def _mistakes(study: Study, evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Return the wrong predictions of the chosen run with the highest probabilities."""
+    table = _chosen_table(study, evaluation)
     assert isinstance(table, Predictions)
-    truth = study.truth(found.target).take(table.ids)
+    truth = study.truth(evaluation.target).take(table.ids)
     table = table.ordered(truth.classes)
-    sure = table.proba[np.arange(len(table.ids)), table.codes]
+    confidence = table.proba[np.arange(len(table.ids)), table.codes]
     wrong = np.flatnonzero(table.codes != truth.codes)
-    shown = wrong[np.argsort(-sure[wrong], kind="stable")][:MISTAKES_SHOWN]
-    drawn = pictures(study, table.ids[shown].tolist())
+    shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:MAX_SHOWN_ERRORS]
+    by_id = load_pictures(study, table.ids[shown].tolist())
     return [
         {
-            "id": table.ids[at],
-            "picture": drawn[table.ids[at]],
-            "true": truth.classes[truth.codes[at]],
-            "guessed": truth.classes[table.codes[at]],
-            "sure": f"{sure[at]:.2f}",
+            "id": table.ids[row],
+            "picture": by_id[table.ids[row]],
+            "true": truth.classes[truth.codes[row]],
+            "predicted": truth.classes[table.codes[row]],
+            "confidence": f"{confidence[row]:.2f}",
         }
-        for at in shown
+        for row in shown
     ]

@@ -1,4 +1,4 @@
-"""The page stands alone, says what was measured, and does not open the test split."""
+"""The report needs no other file, shows the scores, and does not open the test split."""
 
 import re
 from html.parser import HTMLParser
@@ -12,7 +12,7 @@ from featx.study.study import Study
 
 
 class Page(HTMLParser):
-    """Collects what a page refers to, and checks that its tags close."""
+    """Parser that collects the sources of a page and checks that its tags are closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -29,35 +29,35 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def made() -> str:
+def report_text() -> str:
     return featx.report().read_text()
 
 
-def test_the_page_needs_no_other_file_and_shows_every_run(toy_home: Path) -> None:
+def test_the_report_needs_no_other_file_and_shows_every_run(toy_home: Path) -> None:
     featx.extract()
     featx.fit()
     featx.ensemble()
-    text = made()
+    text = report_text()
     page = Page(text)
     assert page.open == []
     assert len(page.sources) >= 3
     assert all(source.startswith("data:image/") for source in page.sources)
-    (found,) = featx.evaluate()
-    for row in found.rows:
+    (evaluation,) = featx.evaluate()
+    for row in evaluation.rows:
         assert row.run in text
         assert f"{row.scores['log_loss']:.4f}" in text
     assert "The test split is sealed and has not been opened." in text
     assert Study.open(None).looks() == []
 
 
-def test_the_page_says_what_votes_do_and_how_alike_their_members_are(toy_home: Path) -> None:
+def test_the_report_shows_ensembles_and_their_diversity(toy_home: Path) -> None:
     featx.extract()
     featx.fit()
-    assert "<h3>Votes</h3>" not in made()
+    assert "<h3>Ensembles</h3>" not in report_text()
     runs = featx.ensemble()
-    text = made()
+    text = report_text()
     assert Page(text).open == []
-    assert text.count("<h3>Votes</h3>") == 1
+    assert text.count("<h3>Ensembles</h3>") == 1
     assert f"<p><b>{runs[0].run}</b>: " in text
     assert re.search(r"<td>(logreg|rf)-class-\w+ · (logreg|rf)-class-\w+</td><td>0\.\d{4}</td>", text)
     for row in Study.open(None).runs():
@@ -65,32 +65,32 @@ def test_the_page_says_what_votes_do_and_how_alike_their_members_are(toy_home: P
             assert all(f"<td>{value:+.4f}</td>" in text for value in row.metrics["contributions"].values())
 
 
-def test_the_page_shows_test_scores_only_once_they_were_opened(toy_home: Path) -> None:
+def test_the_report_shows_test_scores_after_the_split_was_opened(toy_home: Path) -> None:
     featx.extract()
     featx.fit()
     featx.evaluate(final=True)
-    text = made()
+    text = report_text()
     assert "All runs on test" in text
     assert "the split has been opened 1 time." in re.sub(r"\s+", " ", text)
     assert len(Study.open(None).looks()) == 1
 
 
-def test_broken_images_and_odd_names_are_shown_as_text(toy_home: Path) -> None:
+def test_broken_images_and_special_names_are_escaped(toy_home: Path) -> None:
     Path("images/dark/<b>broken & odd.png").write_bytes(b"no picture")
     featx.extract()
     featx.fit(heads=["logreg"])
-    text = made()
+    text = report_text()
     assert "dark/&lt;b&gt;broken &amp; odd.png" in text
     assert "is not an image of a known format" in text
 
 
-def test_mistakes_are_named_even_when_their_images_are_gone(toy_home: Path) -> None:
+def test_the_report_is_written_without_the_images(toy_home: Path) -> None:
     import shutil
 
     featx.extract()
     featx.fit()
     shutil.rmtree("images")
-    assert "All runs on val" in made()
+    assert "All runs on val" in report_text()
 
 
 def test_without_runs_there_is_no_report(toy_home: Path) -> None:
