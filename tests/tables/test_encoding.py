@@ -140,7 +140,7 @@ def test_an_unknown_column_is_told_with_those_that_there_are() -> None:
 
 
 def test_a_measured_number_is_no_class() -> None:
-    with pytest.raises(DataError, match=r"column 'y' has 60 different values, .* say 'above = …'"):
+    with pytest.raises(DataError, match=r"column 'y' has 60 different values, .*use 'above = …'"):
         coded(np.linspace(0, 1, 60))
     with pytest.raises(DataError, match="has 1001 different values"):
         coded([f"v{i}" for i in range(1001)])

@@ -65,7 +65,7 @@ def test_take_names_the_first_id_that_is_not_there(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_id_may_not_stand_twice(kind: str) -> None:
-    with pytest.raises(DataError, match=r"1 ids stand more than once, first 'image 1'"):
+    with pytest.raises(DataError, match=r"1 ids occur more than once, first 'image 1'"):
         table(kind, ["image 1", "image 0", "image 1"])
 
 
@@ -156,5 +156,5 @@ def test_stacked_tables_hold_all_rows_with_the_first_ones_classes() -> None:
     assert (both.ids.tolist(), both.part.tolist(), both.fold.tolist()) == (["i", "j"], ["oof", "val"], [3, -1])
     assert both.of("val").ids.tolist() == ["j"]
     assert len(both.of("test").ids) == 0
-    with pytest.raises(DataError, match="stand more than once, first 'i'"):
+    with pytest.raises(DataError, match="occur more than once, first 'i'"):
         Predictions.concatenate([one, one])
