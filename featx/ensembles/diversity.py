@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.ensembles.combiners import MemberOutputs, Outputs
-from featx.metrics.definitions import decided, guessed
+from featx.metrics.row_scores import decided, guessed
 from featx.tables.target_values import TargetValues
 
 Right = NDArray[np.bool_]

@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 
 from featx.ensembles.combiners import Outputs
 from featx.ensembles.diversity import Diversity, MemberPair, are_right
-from featx.metrics.definitions import decided, guessed
+from featx.metrics.row_scores import decided, guessed
 from featx.tables.target_values import TargetValues
 
 SURE = 0.05  # the largest p of a sign test that is not put down to chance

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy.special import entr
 
 from featx.ensembles.combiners import Combiner, Learn, MemberOutputs, Outputs, VotingMethod, Weighing
-from featx.metrics.definitions import decided
+from featx.metrics.row_scores import decided
 from featx.specs.ensembling import EnsembleSpec
 from featx.tables.decision_rule import DecisionRule, decided_codes
 from featx.tables.target_values import TargetValues

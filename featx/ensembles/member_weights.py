@@ -9,7 +9,8 @@ from scipy.optimize import minimize
 from featx.ensembles.combiners import Combiner, MemberOutputs, Outputs, VotingMethod
 from featx.ensembles.fixed_rules import Mean
 from featx.errors import DataError
-from featx.metrics.definitions import LEAST_PROBABILITY, LESS_IS_BETTER
+from featx.metrics.definitions import LESS_IS_BETTER
+from featx.metrics.row_scores import MIN_PROBABILITY
 from featx.metrics.scores import chosen_metric, merit
 from featx.specs.ensembling import EnsembleSpec
 from featx.tables.target_values import TargetValues
@@ -72,7 +73,7 @@ def _log_loss(ballots: MemberOutputs, facts: TargetValues) -> Loss:
     given, counts = _given(ballots.outputs, facts)
 
     def of(weights: Weights) -> tuple[float, Weights]:
-        mixed = np.clip(given @ weights, LEAST_PROBABILITY, None)
+        mixed = np.clip(given @ weights, MIN_PROBABILITY, None)
         return float(-counts @ np.log(mixed)), -given.T @ (counts / mixed)
 
     return of

@@ -18,7 +18,8 @@ from featx.evaluation.group_membership import GroupMembership
 from featx.evaluation.group_tests import apart_by_chance, errors, own_thresholds
 from featx.evaluation.intervals import Resamples, drawn_scores, intervals
 from featx.evaluation.paired_tests import holm
-from featx.metrics.definitions import Floats, Scorer, guessed, is_better_less
+from featx.metrics.definitions import Floats, Scorer, is_better_less
+from featx.metrics.row_scores import guessed
 from featx.tables.target_values import TargetValues
 
 FEWEST = 20  # rows of a group that is compared

@@ -310,7 +310,7 @@ def test_the_metric_of_the_recipe_chooses_where_it_is_one_of_the_target(two_targ
     assert found == {"class": "accuracy", "age": "rmse"}
     assert {one.target: one.chosen_by for one in featx.evaluate()} == {"class": "accuracy on val", "age": "rmse on val"}
     recipe.write_text(TWO_TARGETS + '[ensemble]\nmetric = "average_precision"\n')
-    with pytest.raises(DataError, match="metric 'average_precision' is none of classes"):
+    with pytest.raises(DataError, match="metric 'average_precision' is not defined for targets of classes"):
         featx.ensemble()
 
 

@@ -6,7 +6,7 @@ from sklearn import metrics
 from sklearn.metrics import brier_score_loss
 
 from featx.metrics.definitions import Scorer
-from featx.metrics.reliability import BINS, brier, kept, reliability
+from featx.metrics.reliability import N_BINS, kept, reliability
 from featx.tables.decision_rule import DecisionRule
 from featx.tables.predictions import Predictions
 from featx.tables.target_values import TargetValues
@@ -19,7 +19,7 @@ def of_b(*p: float) -> np.ndarray:
 
 
 def test_answers_are_gathered_in_bins_of_what_was_said() -> None:
-    found = reliability(TargetValues("classes", TWO, np.array([1, 1, 0, 0])), of_b(0.95, 0.93, 0.97, 0.4), bins=10)
+    found = reliability(TargetValues("classes", TWO, np.array([1, 1, 0, 0])), of_b(0.95, 0.93, 0.97, 0.4), n_bins=10)
     assert found.n.tolist() == [1, 3]
     np.testing.assert_allclose(found.said, [0.4, 0.95])
     np.testing.assert_allclose(found.happened, [0, 2 / 3])
@@ -33,16 +33,16 @@ def test_a_certain_answer_falls_into_the_last_bin() -> None:
 def test_every_label_counts() -> None:
     y = np.array([[1, 0], [0, 0]])
     proba = np.array([[0.9, 0.1], [0.1, 0.1]])
-    found = reliability(TargetValues("labels", TWO, y), proba, bins=2)
+    found = reliability(TargetValues("labels", TWO, y), proba, n_bins=2)
     np.testing.assert_allclose(found.said, [0.1, 0.9])
     np.testing.assert_allclose(found.happened, [0, 1])
-    assert brier(TargetValues("labels", TWO, y), proba) == pytest.approx(0.01)
+    assert Scorer(TargetValues("labels", TWO, y), proba).plain()["brier"] == pytest.approx(0.01)
 
 
 def test_brier_of_two_classes_is_twice_that_of_the_second() -> None:
     rng = np.random.default_rng(0)
     y, p = rng.integers(0, 2, 50), rng.random(50)
-    assert brier(TargetValues("classes", TWO, y), of_b(*p)) == pytest.approx(2 * brier_score_loss(y, p))
+    assert scored(2, of_b(*p), y)["brier"] == pytest.approx(2 * brier_score_loss(y, p))
 
 
 def test_honest_probabilities_have_a_small_error_and_boastful_ones_a_large_one() -> None:
@@ -62,8 +62,8 @@ def test_the_surest_rows_are_kept_first() -> None:
 def textbook_error(given: np.ndarray, came_true: np.ndarray) -> float:
     """Return the expected calibration error in 15 bins, one answer after the other."""
     error = 0.0
-    for at in range(BINS):
-        low, high = at / BINS, (at + 1) / BINS
+    for at in range(N_BINS):
+        low, high = at / N_BINS, (at + 1) / N_BINS
         inside = [i for i, p in enumerate(given) if low <= p < high or (p == 1 and high == 1)]
         if inside:
             error += len(inside) / len(given) * abs(np.mean(given[inside]) - np.mean(came_true[inside]))

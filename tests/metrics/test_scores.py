@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
-from featx.metrics.scores import GREATER_IS_BETTER, auc, confusion, per_class, score, scores
+from featx.metrics.definitions import Scorer
+from featx.metrics.scores import GREATER_IS_BETTER, confusion, per_class, score, scores
 from featx.specs.head import Metric
 from featx.tables.predictions import Predictions
 from featx.tables.target_values import TargetValues
@@ -138,7 +139,8 @@ def test_auc_of_two_classes_is_scikit_learns() -> None:
     rng = np.random.default_rng(0)
     codes, share = rng.integers(0, 2, 50), rng.random(50).round(1)
     facts = TargetValues("classes", ("a", "b"), codes)
-    assert auc(facts, np.stack([1 - share, share], axis=1)) == pytest.approx(roc_auc_score(codes, share))
+    area = Scorer(facts, np.stack([1 - share, share], axis=1)).plain()["auc_ovr"]
+    assert area == pytest.approx(roc_auc_score(codes, share))
 
 
 @quick
