@@ -282,7 +282,7 @@ def _votes(runs: Sequence["EnsembleResult"]) -> None:
     say()
     table(f"{best.target} on {best.scored_on} (n {best.n})", ["run", "members", metric, ""], rows)
     ahead = f"by {best.gain:.4f} " if best.gain > 0 else "not "
-    say(f"best: {best.run}, {ahead}ahead of its best member; what learns is scored on rows that did not teach it")
+    say(f"best: {best.run}, {ahead}ahead of its best member (trained methods are scored by cross-fitting)")
     for text in best.findings:
         say(f"warning: {text}")
     for run in runs:
