@@ -167,7 +167,7 @@ class Combiner(Spec):
 
         Returns
         -------
-        Answered
+        Predictions or Estimates
             Table with the ids, parts and folds of the first member, in its order.
 
         Raises
