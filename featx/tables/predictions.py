@@ -1,8 +1,8 @@
 """Tables of predictions by id, one class for each kind of target.
 
 `Predictions` of classes are compared with a `Truth`, `Estimates` of numbers with `Numbers`, and `LabelProba`, for
-images with several labels, with `Labels`. `Answered` is any of the tables of predictions, and `Known` any of those of
-true values.
+images with several labels, with `Labels`. `Answered` is any of these tables of predictions, and
+`Known` any of the tables of true values.
 
 Rows are identified by id, never by position. Each table is checked when it is created, and ``take(ids)`` is the only
 way to order rows, so that rows of two tables cannot be mixed up.
