@@ -123,7 +123,7 @@ def test_equal_models_count_once_in_a_vote(toy_home: Path) -> None:
     (again,) = featx.ensemble(methods=["soft"])
     assert again.members == vote.members
     first = min(run.name for run in logregs) if equal else logregs[0].name
-    assert f"{copied.name} gives the same answers as {first}: they count once" in again.findings
+    assert f"{copied.name} gives the same predictions as {first}: they count once" in again.findings
     assert not again.made
     assert copied.name not in again.members
 

@@ -1,4 +1,4 @@
-"""What members say of the same rows, in arrays, and what a way to vote is."""
+"""Outputs of ensemble members as arrays, combiners of them, and voting methods, which create combiners."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -14,25 +14,27 @@ from featx.specs.base import Spec
 from featx.specs.ensembling import EnsembleSpec
 from featx.tables.decision_rule import DecisionRule, combined_rule
 from featx.tables.ids import Kind
-from featx.tables.predictions import Answered, Estimates, LabelProba, Predictions
+from featx.tables.predictions import Answered, LabelProba, Predictions
 from featx.tables.target_values import TargetValues
 
-Outputs = NDArray[np.float64]  # (n, k) probabilities of classes, (n, t) of labels, or (n, t) numbers
-EVERY_KIND: tuple[Kind, ...] = ("classes", "labels", "numbers")
+Outputs = NDArray[np.float64]  # (n, k) class probabilities, (n, t) label probabilities, or (n, t) numbers
+ALL_KINDS: tuple[Kind, ...] = ("classes", "labels", "numbers")
 
 
 @dataclass(frozen=True)
 class MemberOutputs:
-    """What m members say of n rows.
+    """Outputs of m members for the same n rows.
 
     Attributes
     ----------
-    kind, names
-        Of what they answer, and of its columns.
+    kind
+        Kind of the target.
+    names
+        Names of the k classes, t labels or t numbers, in the order of the columns.
     outputs
         (m, n, k) probabilities of classes or labels, or numbers.
     rules
-        By which each member decides for a class; empty where all decide for the most probable one.
+        Decision rule of each member; empty if all members predict the most probable class.
     """
 
     kind: Kind
@@ -41,187 +43,191 @@ class MemberOutputs:
     rules: tuple[DecisionRule | None, ...] = ()
 
     @classmethod
-    def of(cls, members: Sequence[Answered], names: Sequence[str] | None = None) -> Self:
-        """Lay tables on top of each other, rows in the order of the first one's ids.
+    def of(cls, tables: Sequence[Answered], names: Sequence[str] | None = None) -> Self:
+        """Return the outputs of prediction tables, with rows in the order of the first table's ids.
 
         Parameters
         ----------
+        tables
+            One table of predictions per member.
         names
-            The order of the columns; the first member's by default.
+            Names in the order of the columns; by default the first member's.
 
         Raises
         ------
         AlignmentError
-            an id of the first member is missing from another, or they answer other things.
+            Another member lacks an id of the first one, or the members predict different things.
         """
-        first = members[0]
-        kind, wanted = kind_of(first), tuple(names or names_of(first))
-        if other := {kind_of(member) for member in members} - {kind}:
-            raise AlignmentError(f"members answer {kind} and {', '.join(sorted(other))}; expected one of them")
-        outputs = np.stack([_columns(member.take(first.ids), wanted) for member in members])
-        tables = [member.ordered(wanted) for member in members if isinstance(member, Predictions)]
-        return cls(kind, wanted, outputs, tuple(table.decision for table in tables))
+        first = tables[0]
+        kind, names = prediction_kind(first), tuple(names or output_names(first))
+        if other_kinds := {prediction_kind(table) for table in tables} - {kind}:
+            raise AlignmentError(f"members predict {kind} and {', '.join(sorted(other_kinds))}; expected one kind")
+        outputs = np.stack([_ordered_outputs(table.take(first.ids), names) for table in tables])
+        ordered = [table.ordered(names) for table in tables if isinstance(table, Predictions)]
+        return cls(kind, names, outputs, tuple(table.decision for table in ordered))
 
     def __len__(self) -> int:
-        """Return how many members there are."""
+        """Return the number of members."""
         return len(self.outputs)
 
-    def rows(self, at: NDArray[np.intp]) -> Self:
-        """Return some of the rows."""
-        return replace(self, outputs=self.outputs[:, at])
+    def take(self, rows: NDArray[np.intp]) -> Self:
+        """Return the outputs for the rows at the positions `rows`."""
+        return replace(self, outputs=self.outputs[:, rows])
 
-    def members(self, at: Sequence[int]) -> Self:
-        """Return some of the members."""
-        return replace(self, outputs=self.outputs[list(at)], rules=tuple(self.rules[one] for one in at if self.rules))
+    def select(self, members: Sequence[int]) -> Self:
+        """Return the outputs of the members at the positions `members`."""
+        rules = tuple(self.rules[member] for member in members) if self.rules else ()
+        return replace(self, outputs=self.outputs[list(members)], rules=rules)
 
     def ordered(self, names: Sequence[str]) -> Self:
-        """Return the same with the columns in the order of `names`.
+        """Return the same outputs with the columns in the order of `names`.
 
         Raises
         ------
         AlignmentError
-            the names are not the same set.
+            `names` is not the same set of names.
         """
-        places = _places(self.names, names)
-        rules = tuple(None if rule is None else rule.ordered(places) for rule in self.rules)
-        return replace(self, names=tuple(names), outputs=self.outputs[..., places], rules=rules)
+        columns = _column_order(self.names, names)
+        rules = tuple(None if rule is None else rule.ordered(columns) for rule in self.rules)
+        return replace(self, names=tuple(names), outputs=self.outputs[..., columns], rules=rules)
 
     def rule(self, member: int) -> DecisionRule | None:
-        """Return the rule by which a member decides for a class."""
+        """Return the decision rule of a member."""
         return self.rules[member] if self.rules else None
 
-    def rule_of_mean(self, shares: Sequence[float]) -> DecisionRule | None:
-        """Return the rule for a mean of the members by (m,) shares; see `featx.tables.decision_rule.combined_rule`."""
+    def mean_rule(self, shares: Sequence[float]) -> DecisionRule | None:
+        """Return the decision rule of a weighted mean of the members, by (m,) weights of the members."""
         return combined_rule(self.rules, shares) if self.rules else None
 
 
-def kind_of(answered: Answered) -> Kind:
-    """Return what a table answers."""
-    if isinstance(answered, Predictions):
+def prediction_kind(table: Answered) -> Kind:
+    """Return the kind of target that a table predicts."""
+    if isinstance(table, Predictions):
         return "classes"
-    return "labels" if isinstance(answered, LabelProba) else "numbers"
+    return "labels" if isinstance(table, LabelProba) else "numbers"
 
 
-def names_of(answered: Answered) -> tuple[str, ...]:
-    """Return the names of a table's columns."""
-    return answered.classes if isinstance(answered, Predictions) else answered.names
+def output_names(table: Answered) -> tuple[str, ...]:
+    """Return the names of the classes, labels or numbers that a table predicts."""
+    return table.classes if isinstance(table, Predictions) else table.names
 
 
-def _columns(answered: Answered, names: Sequence[str]) -> Outputs:
-    if isinstance(answered, Predictions):
-        return answered.ordered(names).proba
-    return answered.values[:, _places(answered.names, names)]
+def _ordered_outputs(table: Answered, names: Sequence[str]) -> Outputs:
+    if isinstance(table, Predictions):
+        return table.ordered(names).proba
+    return table.values[:, _column_order(table.names, names)]
 
 
-def _places(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    if set(names) != set(wanted):
-        raise AlignmentError(f"expected the columns {list(wanted)!r}, found {list(names)!r}")
-    return [list(names).index(name) for name in wanted]
+def _column_order(names: Sequence[str], expected: Sequence[str]) -> list[int]:
+    if set(names) != set(expected):
+        raise AlignmentError(f"expected the columns {list(expected)!r}, found {list(names)!r}")
+    return [list(names).index(name) for name in expected]
 
 
-def like(first: Answered, names: tuple[str, ...], outputs: Outputs, decision: DecisionRule | None = None) -> Answered:
-    """Return a table of other answers to the rows of `first`; probabilities of classes are scaled to sum to 1."""
-    if isinstance(first, Predictions):
+def replace_outputs(
+    table: Answered, names: tuple[str, ...], outputs: Outputs, decision: DecisionRule | None = None
+) -> Answered:
+    """Return a table of other predictions for the rows of `table`; class probabilities are scaled to sum to 1."""
+    if isinstance(table, Predictions):
         proba = outputs / outputs.sum(axis=1, keepdims=True)
-        return Predictions(first.ids, proba, names, first.part, first.fold, decision)
-    kind = LabelProba if isinstance(first, LabelProba) else Estimates
-    return kind(first.ids, outputs, names, first.part, first.fold)
+        return Predictions(table.ids, proba, names, table.part, table.fold, decision)
+    return replace(table, values=outputs, names=names)
 
 
 class Combiner(Spec):
-    """Makes one answer of m; its fields are all there is to it, and stand in ``ensemble.json``."""
+    """Combines the outputs of m members; its fields are its whole state and are stored in ``ensemble.json``."""
 
     @abstractmethod
-    def outputs(self, ballots: MemberOutputs) -> Outputs:
-        """Return (n, k) answers."""
+    def outputs(self, members: MemberOutputs) -> Outputs:
+        """Return the (n, k) combined outputs."""
 
-    def decision(self, ballots: MemberOutputs) -> DecisionRule | None:
-        """Return the rule by which the combined answer decides for a class: the mean of the members' rules."""
-        return ballots.rule_of_mean([1.0] * len(ballots))
+    def decision_rule(self, members: MemberOutputs) -> DecisionRule | None:
+        """Return the decision rule of the combined outputs: the mean of the members' rules."""
+        return members.mean_rule([1.0] * len(members))
 
     @property
-    def idle(self) -> tuple[int, ...]:
-        """The members that it does not listen to, so that nobody need ask them."""
+    def unused(self) -> tuple[int, ...]:
+        """Positions of the members that do not change the combined outputs."""
         return ()
 
-    def without_idle(self) -> "Combiner":
-        """Return the combiner of the members that are left."""
+    def without_unused(self) -> "Combiner":
+        """Return the combiner of the used members only."""
         return self
 
     @single_threaded()
-    def combine(self, members: Sequence[Answered], names: Sequence[str] | None = None) -> Answered:
-        """Return one table of m.
+    def combine(self, tables: Sequence[Answered], names: Sequence[str] | None = None) -> Answered:
+        """Return one table of predictions from the members' tables.
 
         Parameters
         ----------
-        members
-            Tables of the same rows; they are matched by id, columns by name.
+        tables
+            One table per member, for the same rows; rows are matched by id, columns by name.
         names
-            The order of the answer's columns; the first member's by default.
+            Names in the order of the result's columns; by default the first member's.
 
         Returns
         -------
-        Answered
-            ids, parts and folds in the order of the first member.
+        Predictions or Estimates
+            Table with the ids, parts and folds of the first member, in its order.
 
         Raises
         ------
         AlignmentError
-            an id of the first member is missing from another, or they answer other things.
+            Another member lacks an id of the first one, or the members predict different things.
         """
-        ballots = MemberOutputs.of(members, names)
-        return like(members[0], ballots.names, self.outputs(ballots), self.decision(ballots))
+        members = MemberOutputs.of(tables, names)
+        return replace_outputs(tables[0], members.names, self.outputs(members), self.decision_rule(members))
 
 
-class Weighing(Combiner):
-    """A combiner in which each member has one weight for all rows.
+class WeightedCombiner(Combiner):
+    """A combiner with one weight per member, equal for all rows.
 
     Attributes
     ----------
     weights
-        m numbers ≥ 0, not all 0; only their ratio counts.
+        m weights ≥ 0, not all 0; only their ratios matter.
     """
 
     weights: tuple[float, ...]
 
-    def decision(self, ballots: MemberOutputs) -> DecisionRule | None:
-        """Return the mean of the members' rules, by the weights of the members."""
-        return ballots.rule_of_mean(self.weights)
+    def decision_rule(self, members: MemberOutputs) -> DecisionRule | None:
+        """Return the mean of the members' decision rules, weighted like the members."""
+        return members.mean_rule(self.weights)
 
     @property
-    def idle(self) -> tuple[int, ...]:
-        """Those that weigh nothing."""
-        return tuple(at for at, weight in enumerate(self.weights) if not weight)
+    def unused(self) -> tuple[int, ...]:
+        """Positions of the members with weight 0."""
+        return tuple(member for member, weight in enumerate(self.weights) if not weight)
 
-    def without_idle(self) -> "Weighing":
-        """See `Combiner`."""
+    def without_unused(self) -> "WeightedCombiner":
+        """Return the combiner of the members with a positive weight."""
         return self.model_copy(update={"weights": tuple(weight for weight in self.weights if weight)})
 
 
-Learn = Callable[[MemberOutputs, TargetValues, EnsembleSpec], Combiner]
+Fit = Callable[[MemberOutputs, TargetValues, EnsembleSpec], Combiner]
 
 
 @dataclass(frozen=True)
 class VotingMethod:
-    """A way to vote, as ``featx.votes`` names it.
+    """A method of combining members, named by an entry point of the group ``featx.votes``.
 
     Attributes
     ----------
-    learn
-        From what m members say of rows, and the truth of these, makes what combines them.
+    fit
+        Function (members' outputs, true values of the same rows, spec) → combiner.
     combiner
-        The class of what it makes.
+        Class of the combiners that `fit` returns.
     kinds
-        Of the targets that it can answer.
-    learns
-        Whether it looks at the truth, and so has to be scored by cross-fitting.
+        Kinds of targets that the method can predict.
+    is_trained
+        Whether `fit` uses the true values, so that the method must be scored by cross-fitting.
     """
 
-    learn: Learn
+    fit: Fit
     combiner: type[Combiner]
-    kinds: tuple[Kind, ...] = EVERY_KIND
-    learns: bool = True
+    kinds: tuple[Kind, ...] = ALL_KINDS
+    is_trained: bool = True
 
     def read(self, fields: dict[str, Any]) -> Combiner:
-        """Undo ``model_dump`` of what `learn` made."""
+        """Return the combiner whose ``model_dump`` gave `fields`."""
         return self.combiner.model_validate(fields)

@@ -1,4 +1,4 @@
-"""The rows that choose, as votes learn from them and are scored on them: never on a row that taught them."""
+"""Cross-fitting of voting methods on the selection rows: predictions for each fold come from a fit on the others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.ensembles.combiners import Combiner, MemberOutputs, Outputs, VotingMethod, like
+from featx.ensembles.combiners import Combiner, MemberOutputs, Outputs, VotingMethod
 from featx.errors import DataError
 from featx.metrics.scores import chosen_metric, merit
 from featx.parallel.threads import single_threaded
@@ -22,138 +22,121 @@ from featx.tables.truth import Known
 
 @dataclass(frozen=True)
 class CrossFitting:
-    """What m members say of the rows that choose, and what is known of these.
+    """The members' outputs and the true values for the selection rows.
 
     Attributes
     ----------
     ids
-        (n,) sorted, so that nothing depends on the order in which a table has its rows.
-    ballots, facts
-        Of these rows, columns in the order of the known names.
+        (n,) sorted ids, so that results do not depend on the order of rows in the tables.
+    members
+        The members' outputs for these rows, with columns in the order of the truth.
+    targets
+        True values of these rows.
     spec
-        How votes learn; its metric is the one that chooses.
+        Settings of the voting methods, with the metric that chooses between settings.
     groups
-        (n,) what stays whole in folds, or None.
+        (n,) groups that folds keep whole, or None.
     """
 
     ids: NDArray[np.object_]
-    ballots: MemberOutputs
-    facts: TargetValues
+    members: MemberOutputs
+    targets: TargetValues
     spec: EnsembleSpec
     groups: NDArray[Any] | None
 
     @classmethod
     def of(
-        cls, members: Sequence[Answered], known: Known, spec: EnsembleSpec, groups: NDArray[Any] | None = None
+        cls, tables: Sequence[Answered], truth: Known, spec: EnsembleSpec, groups: NDArray[Any] | None = None
     ) -> Self:
-        """Put the first member's rows in order, and the others' beside them.
+        """Return the outputs of the members' tables, with the true values of the first table's rows.
 
         Parameters
         ----------
+        tables
+            One table of predictions per member.
+        truth
+            True values of the first table's rows, and maybe of others.
         groups
-            (n,) of the first member's rows.
+            (n,) groups of the first table's rows that folds keep whole; None for no groups.
 
         Raises
         ------
         AlignmentError
-            an id of the first member is missing from another, or they answer other things.
+            Another member lacks an id of the first one, or the members predict different things.
         DataError
-            no row counts.
+            All rows have weight 0.
         """
-        first = members[0]
+        first = tables[0]
         order = np.argsort(first.ids.astype(str))
         ids = first.ids[order]
-        facts = TargetValues.of(known.take(ids))
-        if facts.weights is not None and not facts.weights.any():
-            raise DataError(f"all {len(ids)} rows that choose weigh 0; check 'weight' and 'confidence' of the target")
-        ballots = MemberOutputs.of([first.take(ids), *members[1:]], known.names)
-        own = spec.model_copy(update={"metric": chosen_metric(facts, spec.metric)})
-        return cls(ids, ballots, facts, own, None if groups is None else groups[order])
+        targets = TargetValues.of(truth.take(ids))
+        if targets.weights is not None and not targets.weights.any():
+            raise DataError(f"all {len(ids)} selection rows weigh 0; check 'weight' and 'confidence' of the target")
+        members = MemberOutputs.of([first.take(ids), *tables[1:]], truth.names)
+        spec = spec.model_copy(update={"metric": chosen_metric(targets, spec.metric)})
+        return cls(ids, members, targets, spec, None if groups is None else groups[order])
 
     @single_threaded()
-    def learnt(self, vote: VotingMethod) -> Combiner:
-        """Return what a vote makes of all rows."""
-        return vote.learn(self.ballots, self.facts, self.spec)
+    def fit(self, method: VotingMethod) -> Combiner:
+        """Return the combiner that a voting method fits to all rows."""
+        return method.fit(self.members, self.targets, self.spec)
 
     @single_threaded()
-    def cross_fitted(self, vote: VotingMethod) -> Outputs:
-        """Return (n, k) answers, those to each fold learnt from the other folds.
+    def cross_predict(self, method: VotingMethod) -> Outputs:
+        """Return (n, k) outputs, those of each fold by a combiner fitted to the other folds.
 
         Raises
         ------
         DataError
-            there are too few rows to learn from.
+            There are fewer rows or groups than folds.
         """
-        if not vote.learns:
-            return self.learnt(vote).outputs(self.ballots)
-        fold = self._folds()
-        answers: Outputs = np.empty_like(self.ballots.outputs[0])
+        if not method.is_trained:
+            return self.fit(method).outputs(self.members)
+        fold = self.fold_numbers()
+        outputs: Outputs = np.empty_like(self.members.outputs[0])
         for number in range(self.spec.folds):
-            learn, held = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-            combiner = vote.learn(self.ballots.rows(learn), self.facts.take(learn), self.spec)
-            answers[held] = combiner.outputs(self.ballots.rows(held))
-        return answers
+            fit_rows, test_rows = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+            combiner = method.fit(self.members.take(fit_rows), self.targets.take(fit_rows), self.spec)
+            outputs[test_rows] = combiner.outputs(self.members.take(test_rows))
+        return outputs
 
-    def _folds(self) -> NDArray[np.int64]:
-        """Return (n,) folds: each has its share of all classes, or whole groups."""
+    def fold_numbers(self) -> NDArray[np.int64]:
+        """Return the (n,) fold of each row; folds are stratified by class, or keep groups whole."""
         n_units = len(self.ids) if self.groups is None else len(np.unique(self.groups))
         if n_units < self.spec.folds:
-            what = "val rows" if self.groups is None else "groups or sets of copies among val rows"
+            units = "val rows" if self.groups is None else "groups or sets of copies among val rows"
             raise DataError(
-                f"{n_units} {what} are too few to weigh members in {self.spec.folds} folds; give val more rows"
+                f"{n_units} {units} are too few to cross-fit an ensemble in {self.spec.folds} folds; put more rows in "
+                "val"
             )
-        strata = strata_codes(self.facts)
+        strata = strata_codes(self.targets)
         if self.groups is not None and not are_mostly_single(self.groups):
             strata = np.zeros_like(strata)
         return folds_of_units(strata, self.groups, self.spec.folds, self.spec.seed)
 
-    def decision(self, vote: VotingMethod) -> DecisionRule | None:
-        """Return the rule by which a vote that learnt from all rows decides for a class."""
-        return self.learnt(vote).decision(self.ballots)
+    def decision_rule(self, method: VotingMethod) -> DecisionRule | None:
+        """Return the decision rule of the combiner that a voting method fits to all rows."""
+        return self.fit(method).decision_rule(self.members)
 
     def merit(self, outputs: Outputs, decision: DecisionRule | None = None) -> float:
-        """Return the score that chooses, greater is better, of a model that decides by a rule."""
-        assert self.spec.metric is not None  # as `of` says
-        return merit(self.spec.metric, self.facts.decided_by(decision), outputs)
+        """Return the score of outputs under a decision rule, with a sign that makes greater values better."""
+        # `of` sets the metric.
+        assert self.spec.metric is not None
+        return merit(self.spec.metric, self.targets.decided_by(decision), outputs)
 
-    def contributions(self, vote: VotingMethod, voted: Outputs) -> list[float]:
-        """Return what each of the m members adds: the score of `voted` less that of a vote learnt without it.
+    def contributions(self, method: VotingMethod, outputs: Outputs) -> list[float]:
+        """Return the contribution of each of the m members: the score of the ensemble minus its score without it.
 
         Parameters
         ----------
-        voted
-            What `cross_fitted` returned; the votes without a member are cross-fitted alike.
+        outputs
+            (n, k) outputs of `cross_predict`; the ensembles without a member are cross-fitted too.
         """
-        m = len(self.ballots)
-        left_out = (self.ballots.members([at for at in range(m) if at != gone]) for gone in range(m))
-        without = [replace(self, ballots=others) for others in left_out]
-        merits = [other.merit(other.cross_fitted(vote), other.decision(vote)) for other in without]
-        score = self.merit(voted, self.decision(vote))
-        return [score - one for one in merits]
-
-
-def cross_fitted(
-    vote: VotingMethod,
-    members: Sequence[Answered],
-    known: Known,
-    spec: EnsembleSpec,
-    groups: NDArray[Any] | None = None,
-) -> Answered:
-    """Vote on the rows that choose, each fold with what is learnt from the other folds.
-
-    Parameters
-    ----------
-    groups
-        (n,) of the first member's rows, kept whole in folds; None where there are none.
-
-    Raises
-    ------
-    DataError
-        there are too few rows to learn from.
-    AlignmentError
-        an id of the first member is missing from another, or they answer other things.
-    """
-    evidence = CrossFitting.of(members, known, spec, groups)
-    first = members[0].take(evidence.ids)
-    voted = like(first, evidence.ballots.names, evidence.cross_fitted(vote), evidence.decision(vote))
-    return voted.take(members[0].ids)
+        m = len(self.members)
+        reduced = [
+            replace(self, members=self.members.select([member for member in range(m) if member != left_out]))
+            for left_out in range(m)
+        ]
+        merits = [without.merit(without.cross_predict(method), without.decision_rule(method)) for without in reduced]
+        score = self.merit(outputs, self.decision_rule(method))
+        return [score - merit_without for merit_without in merits]

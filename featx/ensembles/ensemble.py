@@ -1,4 +1,4 @@
-"""Hold votes over a recipe's finished runs; each becomes a run folder."""
+"""Build ensembles of a recipe's finished runs; each becomes a run folder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 from featx.artifacts import artifact
 from featx.ensembles.combiners import VotingMethod
 from featx.ensembles.ensemble_run import EnsembleRun
-from featx.ensembles.members import candidates_for, equal_runs
+from featx.ensembles.members import find_candidates, find_duplicates
 from featx.errors import DataError, IncompleteError, UnsuitedError
 from featx.metrics.definitions import LESS_IS_BETTER
 from featx.registry import VOTES
@@ -19,26 +19,46 @@ from featx.study.study import Study
 
 @dataclass(frozen=True)
 class EnsembleResult:
-    """One vote's run.
+    """The run of one ensemble.
 
     Attributes
     ----------
+    run
+        Name of the run.
+    method
+        Name of the voting method.
+    target
+        Name of the target.
+    path
+        Path of the run folder.
+    made
+        Whether the run was made by this call; False if it was there.
     members
-        Names of the runs that it listens to; others were there and count nothing.
+        Names of the runs that the ensemble uses; other candidates have weight 0.
     n_candidates
-        How many there were.
+        Number of candidate members.
     weights
-        What each member weighs, of sum 1; empty where that is not the same for all rows.
-    scored_on, n
-        ``val``, or ``oof`` where there is no val split, and how many rows.
-    metric, weighted, score
-        On those rows, by their weights where they have some; a vote that learns is cross-fitted there.
-    best_member, best_member_score, median_member_score
-        The candidate that scores best there, and the candidates' median score.
+        Weights of the members, of sum 1; empty if a member's weight differs between rows.
+    scored_on
+        Part of the selection rows: ``val``, or ``oof`` without a val split.
+    n
+        Number of selection rows.
+    metric
+        Name of the metric of `score`.
+    weighted
+        Whether scores are weighted by the rows' weights.
+    score
+        Score on the selection rows; that of a trained method is cross-fitted.
+    best_member
+        Name of the candidate with the best score on the same rows.
+    best_member_score
+        Score of the best candidate.
+    median_member_score
+        Median score of the candidates.
     why
-        What the vote does against its best member, and what there is to gain, in words.
+        Comparison of the ensemble with its best member, and description of the members, as a paragraph.
     findings
-        What should be looked at.
+        Warnings about the ensemble.
     """
 
     run: str
@@ -62,9 +82,9 @@ class EnsembleResult:
 
     @property
     def gain(self) -> float:
-        """How much better it is than its best member."""
-        ahead = self.score - self.best_member_score
-        return -ahead if self.metric in LESS_IS_BETTER else ahead
+        """Score minus that of the best member; its negative if less is better, so that a gain is positive."""
+        difference = self.score - self.best_member_score
+        return -difference if self.metric in LESS_IS_BETTER else difference
 
 
 def ensemble(
@@ -75,58 +95,60 @@ def ensemble(
     target: str | None = None,
     force: bool = False,
 ) -> list[EnsembleResult]:
-    """Vote over finished heads and networks.
+    """Build ensembles of finished heads and networks.
 
     Parameters
     ----------
+    recipe
+        Recipe, or the path of its file; by default the recipe in this folder.
     methods
-        Names of votes; the recipe's by default.
+        Names of voting methods; by default those of the recipe.
     members
-        Names of runs or how they begin, ensembles among them; by default all heads and networks that share target and
-        split.
+        Names of runs or beginnings of names, those of ensembles too; by default all heads and networks with the same
+        target and split.
     target
-        One of the recipe's targets; by default all that have runs.
+        Name of one of the recipe's targets; by default all targets with runs.
     force
-        Make runs again that are there.
+        Whether to make runs that exist again.
 
     Returns
     -------
     list
-        Target by target, the best first.
+        Results target by target, the best ensemble first.
 
     Raises
     ------
     IncompleteError
-        there is no finished run.
+        There is no finished run.
     DataError
-        there is only one, or they do not answer the same rows.
+        There is only one finished run, or the runs have predictions for different rows.
     UnknownNameError
-        no vote is called so.
+        A voting method is unknown.
     UnsuitedError
-        a vote can answer none of the targets.
+        A voting method can predict none of the targets.
 
     Notes
     -----
-    What a vote learns it learns from val (without a val split from the out-of-fold rows). There it is scored by
-    cross-fitting: each fold is voted on with what the others teach.
+    Trained methods are fitted to val (without a val split, to the out-of-fold rows). They are scored there by
+    cross-fitting: the predictions for each fold come from a fit to the other folds.
     """
     study = Study.open(recipe)
-    said = {"methods": _several(methods) or None, "members": _several(members) or None}
-    spec = study.recipe.ensemble.model_copy(update={k: v for k, v in said.items() if v is not None})
-    names = _with_runs(study, target, spec)
-    chosen = {name: _methods(spec, study.recipe.targets[name].kind) for name in names}
+    arguments = {"methods": _as_tuple(methods), "members": _as_tuple(members)}
+    spec = study.recipe.ensemble.model_copy(update={name: value for name, value in arguments.items() if value})
+    names = _targets_with_members(study, target, spec)
+    methods_by_target = {name: _suited_methods(spec, study.recipe.targets[name].kind) for name in names}
     for method in spec.methods or ():
         _check_suited(method, study, names)
-    elections = [EnsembleRun.of(study, name, spec) for name in names]
-    return [voted for one in elections for voted in _hold(one, chosen[one.target], force)]
+    runs = [EnsembleRun.of(study, name, spec) for name in names]
+    return [result for run in runs for result in _build_all(run, methods_by_target[run.target], force)]
 
 
-def _several(names: Sequence[str] | str) -> tuple[str, ...]:
+def _as_tuple(names: Sequence[str] | str) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _with_runs(study: Study, target: str | None, spec: EnsembleSpec) -> list[str]:
-    """Return the targets to vote on: of several, those that have two members or more."""
+def _targets_with_members(study: Study, target: str | None, spec: EnsembleSpec) -> list[str]:
+    """Return the targets that have two members or more; the first target if none has."""
     names = study.target_names(target)
     return [name for name in names if _has_members(study, name, spec)] or names[:1]
 
@@ -139,54 +161,53 @@ def is_possible(recipe: Recipe) -> bool:
 
 def _has_members(study: Study, target: str, spec: EnsembleSpec) -> bool:
     try:
-        candidates = candidates_for(study, target, spec)
-        return len(candidates) - len(equal_runs(candidates)) > 1
+        candidates = find_candidates(study, target, spec)
+        return len(candidates) - len(find_duplicates(candidates)) > 1
     except (DataError, IncompleteError):
         return False
 
 
-def _methods(spec: EnsembleSpec, kind: str) -> list[str]:
+def _suited_methods(spec: EnsembleSpec, kind: str) -> list[str]:
     return [name for name in spec.methods or DEFAULT_VOTES if kind in VOTES.get(name).kinds]
 
 
 def _check_suited(method: str, study: Study, targets: Sequence[str]) -> None:
-    vote: VotingMethod = VOTES.get(method)
+    voting_method: VotingMethod = VOTES.get(method)
     kinds = {name: study.recipe.targets[name].kind for name in targets}
-    if not set(kinds.values()) & set(vote.kinds):
+    if not set(kinds.values()) & set(voting_method.kinds):
         name, kind = next(iter(kinds.items()))
-        able = ", ".join(other for other in VOTES.names() if kind in VOTES.get(other).kinds)
+        suited = ", ".join(candidate for candidate in VOTES.names() if kind in VOTES.get(candidate).kinds)
         raise UnsuitedError(
-            f"vote {method!r} answers {' or '.join(vote.kinds)}, target {name!r} is of {kind}; those that can: {able}"
+            f"method {method!r} predicts {' or '.join(voting_method.kinds)}, target {name!r} is of {kind}; suitable "
+            f"methods: {suited}"
         )
 
 
-def _hold(election: EnsembleRun, methods: Sequence[str], force: bool) -> list[EnsembleResult]:
-    """VotingMethod by each method; the best stands first."""
-    made = [_vote(election, method, force) for method in methods]
-    return sorted(made, key=lambda voted: -voted.gain)
+def _build_all(run: EnsembleRun, methods: Sequence[str], force: bool) -> list[EnsembleResult]:
+    """Build an ensemble by each method; return the best first."""
+    return sorted((_build_one(run, method, force) for method in methods), key=lambda result: -result.gain)
 
 
-def _vote(election: EnsembleRun, method: str, force: bool) -> EnsembleResult:
-    asked = election.asked(method)
-    stem = f"{method}-{election.target}"
-    run, made = election.study.run_once(stem, asked, force, lambda folder: election.make(method, folder))
-    return _as_voted(run, made, election.notes)
+def _build_one(run: EnsembleRun, method: str, force: bool) -> EnsembleResult:
+    stem = f"{method}-{run.target}"
+    folder, is_new = run.study.run_once(stem, run.run_spec(method), force, lambda path: run.build(method, path))
+    return _result(folder, is_new, run.notes)
 
 
-def _as_voted(run: RunFolder, made: bool, notes: Sequence[str]) -> EnsembleResult:
+def _result(run: RunFolder, is_new: bool, notes: Sequence[str]) -> EnsembleResult:
     body = artifact.ensemble_body(run.path, artifact.read_header(run.path)[1])
-    chooser, metrics = run.chooser(), run.metrics
+    selection, metrics = run.chooser(), run.metrics
     return EnsembleResult(
         run=run.name,
         method=body["method"],
         target=run.spec["target"],
         path=str(run.path),
-        made=made,
+        made=is_new,
         members=list(body["members"]),
         n_candidates=len(run.spec["members"]),
         weights=body.get("weights", []),
-        scored_on=str(chooser.part[0]),
-        n=len(chooser.ids),
+        scored_on=str(selection.part[0]),
+        n=len(selection.ids),
         metric=metrics["metric"],
         weighted=metrics.get("weighted", False),
         score=metrics["score"],
@@ -194,5 +215,5 @@ def _as_voted(run: RunFolder, made: bool, notes: Sequence[str]) -> EnsembleResul
         best_member_score=metrics["best_member_score"],
         median_member_score=metrics["median_member_score"],
         why=metrics["why"],
-        findings=[*(one["text"] for one in metrics["findings"]), *notes],
+        findings=[*(warning["text"] for warning in metrics["findings"]), *notes],
     )

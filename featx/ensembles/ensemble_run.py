@@ -1,4 +1,4 @@
-"""One vote from its members' runs to its own: what is learnt, what is said of it, and what is written."""
+"""One target's ensembles, from the runs of its members to run folders of its own."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from featx.artifacts import artifact
-from featx.ensembles.combiners import Combiner, Outputs, VotingMethod, like
+from featx.ensembles.combiners import Combiner, Outputs, VotingMethod, replace_outputs
 from featx.ensembles.cross_fitting import CrossFitting
 from featx.ensembles.diversity import diversity
-from featx.ensembles.explanation import Disagreements, paragraph
-from featx.ensembles.members import candidates_for, equal_runs, findings, rows_that_choose
+from featx.ensembles.explanation import Disagreements, explain
+from featx.ensembles.members import find_candidates, find_duplicates, selection_tables, selection_warnings
 from featx.errors import DataError
 from featx.files.atomic import write_json, write_table
 from featx.files.seals import write_sealed
@@ -32,88 +32,93 @@ from featx.tables.truth import Known
 
 @dataclass(frozen=True)
 class EnsembleRun:
-    """One target, and all that its votes are made from.
+    """One target of a study, and all that its ensembles are built from.
 
     Attributes
     ----------
+    study
+        The study of the target.
+    target
+        Name of the target.
     spec
-        Its metric is the one that chooses.
+        Settings of the voting methods, with the metric that chooses between settings.
     runs
-        The candidates, m of them.
-    equal
-        Name of a run that is left out → name of the candidate that gives the same answers.
+        The m candidate members.
+    duplicates
+        Name of a run that is left out → name of the candidate with the same predictions.
     """
 
     study: Study
     target: str
     spec: EnsembleSpec
     runs: Sequence[RunFolder]
-    equal: Mapping[str, str] = field(default_factory=dict)
+    duplicates: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def notes(self) -> list[str]:
-        """A line for each run that is left out because it equals a candidate."""
-        return [f"{run} gives the same answers as {other}: they count once" for run, other in self.equal.items()]
+        """One line for each run that is left out because a candidate has the same predictions."""
+        pairs = self.duplicates.items()
+        return [f"{run} gives the same predictions as {candidate}: they count once" for run, candidate in pairs]
 
     @classmethod
     def of(cls, study: Study, target: str, spec: EnsembleSpec) -> "EnsembleRun":
-        """Find the members.
+        """Return the ensembles of a target, after a search for its candidate members.
 
         Raises
         ------
         DataError
-            there are fewer than two.
+            There are fewer than two candidates.
         """
-        candidates = candidates_for(study, target, spec)
-        equal = equal_runs(candidates)
-        runs = [run for run in candidates if run.name not in equal]
+        candidates = find_candidates(study, target, spec)
+        duplicates = find_duplicates(candidates)
+        runs = [run for run in candidates if run.name not in duplicates]
         if len(runs) < 2:
             names = ", ".join(run.name for run in runs) or "none"
             remedy = "name more with '--members'" if spec.members else "run 'featx fit --head …'"
             raise DataError(
                 f"an ensemble needs two different finished runs or more, found {names} for target {target!r} (runs "
-                f"that give equal answers count once); {remedy}"
+                f"with equal predictions count once); {remedy}"
             )
-        return cls(study, target, spec.model_copy(update={"metric": study.metric(target)}), runs, equal)
+        return cls(study, target, spec.model_copy(update={"metric": study.metric(target)}), runs, duplicates)
 
     @cached_property
-    def known(self) -> Known:
-        """The labels of train and val."""
+    def truth(self) -> Known:
+        """True values of the train and val rows."""
         return self.study.labels(self.target)
 
     @cached_property
-    def choosers(self) -> list[Answered]:
-        """What each member says of the rows that choose."""
-        return rows_that_choose(self.runs)
+    def selection_tables(self) -> list[Answered]:
+        """The members' predictions for the selection rows."""
+        return selection_tables(self.runs)
 
     @cached_property
-    def evidence(self) -> CrossFitting:
-        """The same, with what is known of these rows."""
-        groups = self.study.groups(self.choosers[0].ids)
-        return CrossFitting.of(self.choosers, self.known, self.spec, groups)
+    def selection(self) -> CrossFitting:
+        """The members' outputs and the true values for the selection rows."""
+        groups = self.study.groups(self.selection_tables[0].ids)
+        return CrossFitting.of(self.selection_tables, self.truth, self.spec, groups)
 
     @cached_property
-    def shared(self) -> dict[str, Any]:
-        """What is to be said of the members, whatever the method."""
-        evidence = self.evidence
-        ballots = evidence.ballots
-        merits = [evidence.merit(said, ballots.rule(member)) for member, said in enumerate(ballots.outputs)]
+    def member_metrics(self) -> dict[str, Any]:
+        """Entries of ``metrics.json`` about the members, the same for all methods."""
+        members = self.selection.members
+        merits = [self.selection.merit(outputs, members.rule(i)) for i, outputs in enumerate(members.outputs)]
         best = int(np.argmax(np.nan_to_num(merits, nan=-np.inf)))
+        warnings = selection_warnings(self.selection, str(self.selection_tables[0].part[0]))
         return {
-            "metric": evidence.spec.metric,
+            "metric": self.selection.spec.metric,
             "best_member": self.runs[best].name,
-            "best_member_score": self._as_read(merits[best]),
-            "median_member_score": self._as_read(float(np.median(merits))),
-            "diversity": diversity([run.name for run in self.runs], evidence.ballots, evidence.facts),
-            "findings": [asdict(one) for one in findings(evidence, str(self.choosers[0].part[0]))],
+            "best_member_score": self._unsigned(merits[best]),
+            "median_member_score": self._unsigned(float(np.median(merits))),
+            "diversity": diversity([run.name for run in self.runs], members, self.selection.targets),
+            "findings": [asdict(warning) for warning in warnings],
         }
 
-    def _as_read(self, merit: float) -> float:
-        """Return a score as people write it: losses and errors without the minus."""
+    def _unsigned(self, merit: float) -> float:
+        """Return a score as users read it: losses and errors are positive."""
         return -merit if self.spec.metric in LESS_IS_BETTER else merit
 
-    def asked(self, method: str) -> dict[str, Any]:
-        """Return what makes a vote's run what it is; its fingerprint names the folder."""
+    def run_spec(self, method: str) -> dict[str, Any]:
+        """Return all that determines the run of a method; its fingerprint names the run folder."""
         own: dict[str, Any] = {"stacker": self.spec.stacker} if method == "stacking" else {}
         own |= self.study.training_state(self.target) | self.study.choosing_state(self.target)
         return own | {
@@ -127,53 +132,56 @@ class EnsembleRun:
         }
 
     @single_threaded()
-    def make(self, method: str, folder: Path) -> None:
-        """VotingMethod on all parts and write the run into `folder`."""
-        vote: VotingMethod = VOTES.get(method)
-        combiner = self.evidence.learnt(vote)
-        voted = self.evidence.cross_fitted(vote)
-        rows = self.choosers[0].take(self.evidence.ids)
-        rule = combiner.decision(self.evidence.ballots)
-        tables = [like(rows, self.known.names, voted, rule)]
-        tests = [run.answers.of("test") for run in self.runs]
-        if len(tests[0].ids):
-            tables.append(combiner.combine(tests, self.known.names))
-        answered = concatenated(tables)
-        write_table(folder / "predictions.parquet", answered.to_frame())
+    def build(self, method: str, folder: Path) -> None:
+        """Build an ensemble, predict all parts, and write the run into `folder`."""
+        voting_method: VotingMethod = VOTES.get(method)
+        combiner = self.selection.fit(voting_method)
+        outputs = self.selection.cross_predict(voting_method)
+        rows = self.selection_tables[0].take(self.selection.ids)
+        rule = combiner.decision_rule(self.selection.members)
+        tables = [replace_outputs(rows, self.truth.names, outputs, rule)]
+        test_tables = [run.answers.of("test") for run in self.runs]
+        if len(test_tables[0].ids):
+            tables.append(combiner.combine(test_tables, self.truth.names))
+        predictions = concatenated(tables)
+        write_table(folder / "predictions.parquet", predictions.to_frame())
         part = str(rows.part[0])
-        metrics = {part: scores(self.known, tables[0]), **self._explained(vote, voted, part)}
+        metrics = {part: scores(self.truth, tables[0]), **self._ensemble_metrics(voting_method, outputs, part)}
         write_sealed(folder / "metrics.json", metrics)
-        kept = [run for at, run in enumerate(self.runs) if at not in combiner.idle]
-        write_json(folder / artifact.BODIES["ensemble"], _body(method, kept, combiner.without_idle()))
+        used = [run for member, run in enumerate(self.runs) if member not in combiner.unused]
+        write_json(folder / artifact.BODIES["ensemble"], _body(method, used, combiner.without_unused()))
         header = {
             "target": self.target,
-            self.known.kind: self.known.names,
+            self.truth.kind: self.truth.names,
             "metrics": {part: metrics[part]},
-            "conformal": ConformalSpec.of(self.known, answered, self.study.groups),
+            "conformal": ConformalSpec.of(self.truth, predictions, self.study.groups),
             "decision": rule,
         }
-        artifact.write_ensemble(folder, [run.path for run in kept], header)
+        artifact.write_ensemble(folder, [run.path for run in used], header)
 
-    def _explained(self, vote: VotingMethod, voted: Outputs, part: str) -> dict[str, Any]:
-        """Return what stands in ``metrics.json`` beside the scores."""
+    def _ensemble_metrics(self, method: VotingMethod, outputs: Outputs, part: str) -> dict[str, Any]:
+        """Return the entries of ``metrics.json`` beside the scores."""
         names = [run.name for run in self.runs]
-        best, ballots = names.index(self.shared["best_member"]), self.evidence.ballots
-        facts, rule = self.evidence.facts, self.evidence.decision(vote)
-        both = (facts.decided_by(rule), voted), (facts.decided_by(ballots.rule(best)), ballots.outputs[best])
-        overruling = Disagreements.of(self.shared["best_member"], *both)
-        adds = dict(zip(names, self.evidence.contributions(vote, voted), strict=True))
-        found = self.shared["diversity"]
-        return self.shared | {
-            "weighted": facts.weights is not None,
-            "score": self._as_read(self.evidence.merit(voted, rule)),
-            "diversity": asdict(found),
-            "overruling": asdict(overruling),
-            "contributions": adds,
-            "why": paragraph(facts, part, overruling, found, adds),
+        best, members = names.index(self.member_metrics["best_member"]), self.selection.members
+        targets, rule = self.selection.targets, self.selection.decision_rule(method)
+        disagreements = Disagreements.of(
+            self.member_metrics["best_member"],
+            (targets.decided_by(rule), outputs),
+            (targets.decided_by(members.rule(best)), members.outputs[best]),
+        )
+        contributions = dict(zip(names, self.selection.contributions(method, outputs), strict=True))
+        member_diversity = self.member_metrics["diversity"]
+        return self.member_metrics | {
+            "weighted": targets.weights is not None,
+            "score": self._unsigned(self.selection.merit(outputs, rule)),
+            "diversity": asdict(member_diversity),
+            "overruling": asdict(disagreements),
+            "contributions": contributions,
+            "why": explain(targets, part, disagreements, member_diversity, contributions),
             "finished": datetime.now(UTC).isoformat(),
         }
 
 
 def _body(method: str, members: Sequence[RunFolder], combiner: Combiner) -> dict[str, Any]:
-    named = {run.name: run.body_sha256 for run in members}
-    return {"method": method, "members": named, **combiner.model_dump(mode="json")}
+    digests = {run.name: run.body_sha256 for run in members}
+    return {"method": method, "members": digests, **combiner.model_dump(mode="json")}

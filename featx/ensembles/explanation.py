@@ -1,4 +1,4 @@
-"""Why a vote helped, or did not: one paragraph, from counts."""
+"""Explanation of an ensemble in one paragraph: counts against its best member, and the members' diversity."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,27 +7,30 @@ import numpy as np
 from scipy.stats import binomtest
 
 from featx.ensembles.combiners import Outputs
-from featx.ensembles.diversity import Diversity, MemberPair, are_right
-from featx.metrics.definitions import decided, guessed
+from featx.ensembles.diversity import Diversity, MemberPair, are_correct
+from featx.metrics.row_scores import decided, guessed
 from featx.tables.target_values import TargetValues
 
-SURE = 0.05  # the largest p of a sign test that is not put down to chance
+MAX_SIGNIFICANT_P = 0.05
 
 
 @dataclass(frozen=True)
 class Disagreements:
-    """Where a vote says another thing than its best member; of numbers, where it lies nearer to the truth or farther.
+    """Predictions in which an ensemble differs from its best member, and which of the two is right.
 
     Attributes
     ----------
     member
-        The best one.
-    n, n_overruled
-        Answers, and those in which the two differ.
+        Name of the best member.
+    n
+        Number of predictions.
+    n_overruled
+        Number of predictions in which the two differ.
     n_vote_right, n_member_right
-        Of these; the others are wrong either way. Of numbers: how often each lies nearer.
+        Numbers of differing predictions that only the ensemble, and only the member, gets right; for numbers, how often
+        each is closer to the truth.
     p
-        Of a sign test: how often chance alone makes so large a difference between the two counts.
+        p-value of a sign test of equal `n_vote_right` and `n_member_right`.
     """
 
     member: str
@@ -39,88 +42,107 @@ class Disagreements:
 
     @classmethod
     def of(
-        cls, member: str, of_vote: tuple[TargetValues, Outputs], of_best: tuple[TargetValues, Outputs]
+        cls, member: str, ensemble: tuple[TargetValues, Outputs], best_member: tuple[TargetValues, Outputs]
     ) -> "Disagreements":
-        """Compare a vote with its best member.
+        """Return the disagreements of an ensemble with its best member.
 
         Parameters
         ----------
-        of_vote, of_best
-            What is known of the rows, with the rule of decision, and what each says.
+        ensemble, best_member
+            True values with the decision rule of each, and (n, k) outputs of each.
         """
-        (facts, vote), (_, best) = of_vote, of_best
-        if facts.kind == "numbers":
-            ours, theirs = np.abs(vote - facts.y), np.abs(best - facts.y)
-            differ, vote_right, member_right = ours != theirs, ours < theirs, theirs < ours
+        (targets, outputs), (_, member_outputs) = ensemble, best_member
+        if targets.kind == "numbers":
+            errors, member_errors = np.abs(outputs - targets.y), np.abs(member_outputs - targets.y)
+            differ, vote_right, member_right = (
+                errors != member_errors,
+                errors < member_errors,
+                member_errors < errors,
+            )
         else:
-            said = [guessed(*of) if facts.kind == "classes" else decided(of[1]) for of in (of_vote, of_best)]
-            differ = said[0] != said[1]
-            vote_right, member_right = (differ & are_right(*of) for of in (of_vote, of_best))
-        won, lost = int(vote_right.sum()), int(member_right.sum())
-        p = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
-        return cls(member, differ.size, int(differ.sum()), won, lost, p)
+            pairs = (ensemble, best_member)
+            decisions = [guessed(*pair) if targets.kind == "classes" else decided(pair[1]) for pair in pairs]
+            differ = decisions[0] != decisions[1]
+            vote_right, member_right = (differ & are_correct(*pair) for pair in pairs)
+        n_won, n_lost = int(vote_right.sum()), int(member_right.sum())
+        p = float(binomtest(n_won, n_won + n_lost).pvalue) if n_won + n_lost else 1.0
+        return cls(member, differ.size, int(differ.sum()), n_won, n_lost, p)
 
 
-def paragraph(
-    facts: TargetValues, part: str, overruling: Disagreements, found: Diversity, contributions: dict[str, float]
+def explain(
+    targets: TargetValues,
+    part: str,
+    disagreements: Disagreements,
+    diversity: Diversity,
+    contributions: dict[str, float],
 ) -> str:
-    """Say in words what a vote does against its best member, and what there is to gain.
+    """Return a paragraph that compares an ensemble with its best member and describes its members.
 
     Parameters
     ----------
     part
-        The rows that it is about.
+        Part of the rows: ``val`` or ``oof``.
     contributions
-        Of each member; see `Evidence.contributions`.
+        Name of each member → its contribution, by `CrossFitting.contributions`.
     """
-    what = "images" if facts.kind == "classes" else "answers"
-    said = [_against_the_best(overruling, f"{part} {what}", facts.kind == "numbers"), _most_alike(found.pairs, facts)]
-    if facts.kind == "numbers":
-        said.append(f"The nearest of all members is off by {found.oracle:.4g} on average.")
+    unit = "images" if targets.kind == "classes" else "predictions"
+    has_numbers = targets.kind == "numbers"
+    if has_numbers:
+        oracle = f"The closest member to the truth is off by {diversity.oracle:.4g} on average."
     else:
-        said.append(f"At least one member is right in {found.oracle:.1%} of the {what}.")
-    return " ".join([*said, _missed(contributions)])
+        oracle = f"At least one member is right on {diversity.oracle:.1%} of the {unit}."
+    return " ".join(
+        [
+            _compare_with_best(disagreements, f"{part} {unit}", has_numbers=has_numbers),
+            _describe_similarity(diversity.pairs, has_numbers=has_numbers),
+            oracle,
+            _describe_contributions(contributions),
+        ]
+    )
 
 
-def _against_the_best(of: Disagreements, rows: str, numbers: bool) -> str:
-    if not of.n_overruled:
-        return f"The vote says of all {of.n} {rows} what its best member says, {of.member}."
-    won, lost = of.n_vote_right, of.n_member_right
-    if numbers:
-        counts = f"The vote is nearer to the truth than its best member, {of.member}, in {won} of {of.n} {rows}"
-        counts += f" and farther in {lost}"
+def _compare_with_best(disagreements: Disagreements, rows: str, *, has_numbers: bool) -> str:
+    n, member = disagreements.n, disagreements.member
+    n_won, n_lost = disagreements.n_vote_right, disagreements.n_member_right
+    if not disagreements.n_overruled:
+        return f"The ensemble and its best member, {member}, predict the same on all {n} {rows}."
+    if has_numbers:
+        counts = f"The ensemble is closer to the truth than its best member, {member}, on {n_won} of {n} {rows}"
+        counts = f"{counts}, and farther from it on {n_lost}."
     else:
-        times = f"{of.n_overruled} of {of.n} {rows}"
-        counts = f"The vote overrules its best member, {of.member}, in {times}: it is right in {won} and the member in"
-        counts += f" {lost}"
-    if won == lost:
-        return f"{counts}, so neither gains."
-    gain = "helps" if won > lost else "does harm"
-    by = "more than chance alone would" if of.p <= SURE else "no more than chance alone may"
-    return f"{counts}, so it {gain}, {by} (sign test p = {of.p:.2g})."
+        differing = f"{disagreements.n_overruled} of {n} {rows}"
+        counts = f"The ensemble and its best member, {member}, differ on {differing}: the ensemble is right on {n_won},"
+        counts = f"{counts} the member on {n_lost}."
+    if n_won == n_lost:
+        return counts
+    better = "ensemble" if n_won > n_lost else "member"
+    significance = "significant" if disagreements.p <= MAX_SIGNIFICANT_P else "not significant"
+    return f"{counts} The advantage of the {better} is {significance} (sign test p = {disagreements.p:.2g})."
 
 
-def _most_alike(pairs: Sequence[MemberPair], facts: TargetValues) -> str:
-    numbers = facts.kind == "numbers"
-    alike = [(pair.all.error_correlation if numbers else pair.all.shared_errors, pair) for pair in pairs]
-    known = [(value, pair) for value, pair in alike if value is not None]
-    if not known:
-        return "No member is ever wrong."
-    most, pair = max(known, key=lambda one: one[0])
-    least = min(value for value, _ in known)
-    who = "its two members" if len(pairs) == 1 else f"{pair.one} and {pair.other}"
-    said = f"the errors of {who} correlate by {most:.2f}" if numbers else f"{who} share {most:.0%} of their errors"
+def _describe_similarity(pairs: Sequence[MemberPair], *, has_numbers: bool) -> str:
+    similarities = [(pair.all.error_correlation if has_numbers else pair.all.shared_errors, pair) for pair in pairs]
+    defined = [(value, pair) for value, pair in similarities if value is not None]
+    if not defined:
+        return "No member makes an error."
+    highest, pair = max(defined, key=lambda item: item[0])
+    lowest = min(value for value, _ in defined)
+    template = "the errors of {} have a correlation of {:.2f}" if has_numbers else "{} share {:.0%} of their errors"
     if len(pairs) == 1:
-        return f"{said[0].upper()}{said[1:]}."
-    lowest = f"{least:.2f}" if numbers else f"{least:.0%}"
-    return f"Of the {len(pairs)} pairs of members {said}, the least alike {lowest}."
+        text = template.format("its two members", highest)
+        return f"{text[0].upper()}{text[1:]}."
+    shown = f"a correlation of {lowest:.2f}" if has_numbers else f"{lowest:.0%}"
+    return (
+        f"Its most similar members are {pair.one} and {pair.other}: {template.format('the two', highest)}. The least "
+        f"similar of the {len(pairs)} pairs {'have' if has_numbers else 'share'} {shown}."
+    )
 
 
-def _missed(contributions: dict[str, float]) -> str:
-    most, least = (choose(contributions, key=contributions.__getitem__) for choose in (max, min))
-    if contributions[most] <= 0:
-        return "None of them would be missed: without any one the vote does as well or better."
-    said = f"It would miss {most} most ({-contributions[most]:+.4f} without it)"
-    if contributions[least] < 0 and least != most:
-        said += f", and do better without {least} ({-contributions[least]:+.4f})"
-    return f"{said}."
+def _describe_contributions(contributions: dict[str, float]) -> str:
+    top, bottom = (choose(contributions, key=contributions.__getitem__) for choose in (max, min))
+    if contributions[top] <= 0:
+        return "No single member is needed: without any one of them the ensemble scores the same or better."
+    text = f"Without {top} the ensemble loses most ({-contributions[top]:+.4f})"
+    if contributions[bottom] < 0 and bottom != top:
+        text += f"; without {bottom} it gains ({-contributions[bottom]:+.4f})"
+    return f"{text}."

@@ -9,45 +9,47 @@ import numpy as np
 
 from featx.ensembles.combiners import Combiner, MemberOutputs, Outputs, VotingMethod
 from featx.ensembles.fixed_rules import Mean
-from featx.ensembles.member_weights import scaled
+from featx.ensembles.member_weights import normalise
 from featx.metrics.scores import chosen_metric, merit
 from featx.specs.ensembling import EnsembleSpec
 from featx.specs.head import Metric
 from featx.tables.target_values import TargetValues
 
-MOST_PICKS = 30
-PATIENCE = 5  # picks without a gain, after which it ends
+MAX_PICKS = 30
+# Selection ends after this many picks without a better score.
+MAX_PICKS_WITHOUT_GAIN = 5
 
 
-def select(ballots: MemberOutputs, facts: TargetValues, spec: EnsembleSpec) -> Combiner:
-    """Begin with the best member and add, again and again, the one with which the mean scores best [1]_.
+def fit_greedy(members: MemberOutputs, targets: TargetValues, spec: EnsembleSpec) -> Combiner:
+    """Return the mean of members that are picked one by one, each time the one that gives the best score [1]_.
 
-    A member may be picked several times, and weighs as often. The best mean on the way is kept, the smallest of
-    equals. Where scores are equal the log loss, or of numbers the squared error, decides.
+    A member may be picked several times; its weight is the number of its picks. The best mean of all steps is
+    returned, the first one of equal means. If scores are equal, the log loss decides, for numbers the squared error.
     """
-    metric = chosen_metric(facts, spec.metric)
-    tie_breaker: Metric = "rmse" if facts.kind == "numbers" else "log_loss"
-    picks = np.zeros(len(ballots))
-    total = np.zeros_like(ballots.outputs[0])
-    best, kept, last_gain = (-np.inf, -np.inf), picks.copy(), 0
-    for size in range(1, MOST_PICKS + 1):
-        means = [(total + said) / size for said in ballots.outputs]
-        of_means = [facts.decided_by(ballots.rule_of_mean((picks + one).tolist())) for one in np.eye(len(ballots))]
-        scores = [_merit(metric, of_mean, mean) for of_mean, mean in zip(of_means, means, strict=True)]
-        tied = [at for at, value in enumerate(scores) if value == max(scores)]
-        finer = {at: _merit(tie_breaker, facts, means[at]) for at in tied}
-        pick = max(tied, key=finer.__getitem__)
-        picks[pick] += 1
-        total += ballots.outputs[pick]
-        if (scores[pick], finer[pick]) > best:
-            best, kept, last_gain = (scores[pick], finer[pick]), picks.copy(), size
-        if size - last_gain >= PATIENCE:
+    metric = chosen_metric(targets, spec.metric)
+    tie_breaker: Metric = "rmse" if targets.kind == "numbers" else "log_loss"
+    n_picks = np.zeros(len(members))
+    total = np.zeros_like(members.outputs[0])
+    best_score, best_picks, best_size = (-np.inf, -np.inf), n_picks.copy(), 0
+    for size in range(1, MAX_PICKS + 1):
+        means = [(total + outputs) / size for outputs in members.outputs]
+        rules = [members.mean_rule((n_picks + pick).tolist()) for pick in np.eye(len(members))]
+        pairs = zip(rules, means, strict=True)
+        scores = [_finite_merit(metric, targets.decided_by(rule), mean) for rule, mean in pairs]
+        tied = [member for member, score in enumerate(scores) if score == max(scores)]
+        tie_scores = {member: _finite_merit(tie_breaker, targets, means[member]) for member in tied}
+        pick = max(tied, key=tie_scores.__getitem__)
+        n_picks[pick] += 1
+        total += members.outputs[pick]
+        if (scores[pick], tie_scores[pick]) > best_score:
+            best_score, best_picks, best_size = (scores[pick], tie_scores[pick]), n_picks.copy(), size
+        if size - best_size >= MAX_PICKS_WITHOUT_GAIN:
             break
-    return Mean(weights=scaled(kept))
+    return Mean(weights=normalise(best_picks))
 
 
-def _merit(metric: Metric, facts: TargetValues, outputs: Outputs) -> float:
-    return float(np.nan_to_num(merit(metric, facts, outputs), nan=-np.inf))
+def _finite_merit(metric: Metric, targets: TargetValues, outputs: Outputs) -> float:
+    return float(np.nan_to_num(merit(metric, targets, outputs), nan=-np.inf))
 
 
-greedy = VotingMethod(select, Mean)
+greedy = VotingMethod(fit_greedy, Mean)

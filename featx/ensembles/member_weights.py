@@ -1,4 +1,4 @@
-"""One weight a member, learnt from the rows that choose: by its score, or the best of all convex weights."""
+"""Voting methods that fit one weight per member to the selection rows: by its score, or the best convex weights."""
 
 from collections.abc import Callable
 
@@ -9,49 +9,55 @@ from scipy.optimize import minimize
 from featx.ensembles.combiners import Combiner, MemberOutputs, Outputs, VotingMethod
 from featx.ensembles.fixed_rules import Mean
 from featx.errors import DataError
-from featx.metrics.definitions import LEAST_PROBABILITY, LESS_IS_BETTER
+from featx.metrics.definitions import LESS_IS_BETTER
+from featx.metrics.row_scores import MIN_PROBABILITY
 from featx.metrics.scores import chosen_metric, merit
 from featx.specs.ensembling import EnsembleSpec
 from featx.tables.target_values import TargetValues
 
 Weights = NDArray[np.float64]
-LEAST_WEIGHT = 1e-4  # what weighs less is left out
+# Convex weights below this are set to 0.
+MIN_WEIGHT = 1e-4
 
 
-def scaled(raw: NDArray[np.floating]) -> tuple[float, ...]:
-    """Return weights that sum to 1; equal ones where all are 0."""
-    raw = raw if raw.any() else np.ones_like(raw)
-    return tuple((raw / raw.sum()).tolist())
+def normalise(weights: NDArray[np.floating]) -> tuple[float, ...]:
+    """Return the weights, scaled to sum to 1; equal weights if all are 0."""
+    weights = weights if weights.any() else np.ones_like(weights)
+    return tuple((weights / weights.sum()).tolist())
 
 
-def by_score(ballots: MemberOutputs, facts: TargetValues, spec: EnsembleSpec) -> Combiner:
-    """Weigh members by their score; by its inverse where less is better, and by nothing where it is negative.
+def fit_score_weights(members: MemberOutputs, targets: TargetValues, spec: EnsembleSpec) -> Combiner:
+    """Return the mean weighted by the members' scores; by their inverse if less is better.
 
-    Of members without any error or loss, these alone count.
+    Members with a negative score have weight 0. If members have no error or loss at all, only these have a weight.
     """
-    metric = chosen_metric(facts, spec.metric)
-    each = enumerate(ballots.outputs)
-    merits = np.nan_to_num([merit(metric, facts.decided_by(ballots.rule(member)), said) for member, said in each])
+    metric = chosen_metric(targets, spec.metric)
+    merits = np.nan_to_num(
+        [
+            merit(metric, targets.decided_by(members.rule(member)), outputs)
+            for member, outputs in enumerate(members.outputs)
+        ]
+    )
     if metric not in LESS_IS_BETTER:
-        return Mean(weights=scaled(merits.clip(min=0)))
-    perfect = merits == 0
-    return Mean(weights=scaled(perfect.astype(float) if perfect.any() else -1 / merits))
+        return Mean(weights=normalise(merits.clip(min=0)))
+    is_perfect = merits == 0
+    return Mean(weights=normalise(is_perfect.astype(float) if is_perfect.any() else -1 / merits))
 
 
-def best_convex(ballots: MemberOutputs, facts: TargetValues, spec: EnsembleSpec) -> Combiner:
-    """Find the weights ≥ 0 of sum 1 whose mean has the least log loss, or of numbers the least squared error.
+def fit_convex_weights(members: MemberOutputs, targets: TargetValues, spec: EnsembleSpec) -> Combiner:
+    """Return the mean with the weights ≥ 0 of sum 1 that minimise the log loss, or for numbers the squared error.
 
-    Both are convex in the weights, so that there is one best value. Each column of numbers counts in units of its
-    own standard deviation.
+    Both losses are convex in the weights, so that the minimum is unique. The errors of each column of numbers are
+    divided by the column's standard deviation.
 
     Raises
     ------
     DataError
-        the search for them does not end.
+        The optimisation does not converge.
     """
-    m = len(ballots)
-    loss = _squared_error(ballots, facts) if facts.kind == "numbers" else _log_loss(ballots, facts)
-    found = minimize(
+    m = len(members)
+    loss = _squared_error(members, targets) if targets.kind == "numbers" else _log_loss(members, targets)
+    result = minimize(
         loss,
         np.full(m, 1 / m),
         jac=True,
@@ -60,52 +66,56 @@ def best_convex(ballots: MemberOutputs, facts: TargetValues, spec: EnsembleSpec)
         constraints={"type": "eq", "fun": lambda a: a.sum() - 1, "jac": np.ones_like},
         options={"ftol": 1e-10, "maxiter": 500},
     )
-    if not found.success:
-        raise DataError(f"no best weights of {m} members were found ({found.message}); use 'greedy' or 'soft' instead")
-    return Mean(weights=scaled(np.where(found.x < LEAST_WEIGHT, 0, found.x)))
+    if not result.success:
+        raise DataError(
+            f"the best weights of {m} members were not found ({result.message}); use method 'greedy' or 'soft'"
+        )
+    return Mean(weights=normalise(np.where(result.x < MIN_WEIGHT, 0, result.x)))
 
 
-Loss = Callable[[Weights], tuple[float, Weights]]  # at some weights, and its gradient
+# (m,) weights → loss and its (m,) gradient.
+Loss = Callable[[Weights], tuple[float, Weights]]
 
 
-def _log_loss(ballots: MemberOutputs, facts: TargetValues) -> Loss:
-    given, counts = _given(ballots.outputs, facts)
+def _log_loss(members: MemberOutputs, targets: TargetValues) -> Loss:
+    proba, counts = _true_probabilities(members.outputs, targets)
 
-    def of(weights: Weights) -> tuple[float, Weights]:
-        mixed = np.clip(given @ weights, LEAST_PROBABILITY, None)
-        return float(-counts @ np.log(mixed)), -given.T @ (counts / mixed)
+    def loss(weights: Weights) -> tuple[float, Weights]:
+        mixed = np.clip(proba @ weights, MIN_PROBABILITY, None)
+        return float(-counts @ np.log(mixed)), -proba.T @ (counts / mixed)
 
-    return of
+    return loss
 
 
-def _given(said: NDArray[np.float64], facts: TargetValues) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return (r, m) the probabilities given to what happened, and (r,) how much each counts, in all 1."""
-    n, k = said.shape[1:]
-    weights = np.ones(n) if facts.weights is None else facts.weights
-    if facts.kind == "labels":
-        given, counts = np.where(facts.y == 1, said, 1 - said), np.repeat(weights[:, None], k, axis=1)
+def _true_probabilities(
+    outputs: NDArray[np.float64], targets: TargetValues
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (r, m) probabilities that the members give to the truth, and (r,) weights of these, of sum 1."""
+    n, k = outputs.shape[1:]
+    weights = np.ones(n) if targets.weights is None else targets.weights
+    if targets.kind == "labels":
+        proba, counts = np.where(targets.y == 1, outputs, 1 - outputs), np.repeat(weights[:, None], k, axis=1)
     else:
-        shares = np.eye(k)[facts.y] if facts.shares is None else facts.shares
-        given, counts = said, shares * weights[:, None]
-    happened = counts.ravel() > 0
-    counts = counts.ravel()[happened]
-    return given.reshape(len(said), -1).T[happened], counts / counts.sum()
+        proba, counts = outputs, targets.memberships * weights[:, None]
+    is_true = counts.ravel() > 0
+    counts = counts.ravel()[is_true]
+    return proba.reshape(len(outputs), -1).T[is_true], counts / counts.sum()
 
 
-def _squared_error(ballots: MemberOutputs, facts: TargetValues) -> Loss:
-    unit = facts.y.std(axis=0)
+def _squared_error(members: MemberOutputs, targets: TargetValues) -> Loss:
+    unit = targets.y.std(axis=0)
     unit = np.where(unit > 0, unit, 1)
-    said: Outputs = (ballots.outputs / unit).reshape(len(ballots), -1).T
-    true = (facts.y / unit).ravel()
-    weights = np.ones(len(facts)) if facts.weights is None else facts.weights
-    counts = np.repeat(weights, facts.n_outputs) / (weights.sum() * facts.n_outputs)
+    predicted: Outputs = (members.outputs / unit).reshape(len(members), -1).T
+    true = (targets.y / unit).ravel()
+    row_weights = np.ones(len(targets)) if targets.weights is None else targets.weights
+    counts = np.repeat(row_weights, targets.n_outputs) / (row_weights.sum() * targets.n_outputs)
 
-    def of(weights: Weights) -> tuple[float, Weights]:
-        off = said @ weights - true
-        return float(counts @ off**2), 2 * said.T @ (counts * off)
+    def loss(weights: Weights) -> tuple[float, Weights]:
+        errors = predicted @ weights - true
+        return float(counts @ errors**2), 2 * predicted.T @ (counts * errors)
 
-    return of
+    return loss
 
 
-weighted = VotingMethod(by_score, Mean)
-convex = VotingMethod(best_convex, Mean)
+weighted = VotingMethod(fit_score_weights, Mean)
+convex = VotingMethod(fit_convex_weights, Mean)

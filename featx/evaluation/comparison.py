@@ -20,7 +20,9 @@ from featx.evaluation.intervals import (
     wilson_interval,
 )
 from featx.evaluation.paired_tests import bootstrap_p, holm, mcnemar_midp
-from featx.metrics.definitions import Floats, Ranked, Scorer, is_better_less, right, scores_of
+from featx.metrics.definitions import Floats, Scorer, is_better_less, scores_of
+from featx.metrics.row_scores import right
+from featx.metrics.score_kinds import Ranked
 from featx.metrics.scores import aligned
 from featx.specs.head import Metric
 from featx.tables.ids import Ids

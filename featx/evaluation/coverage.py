@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from featx.errors import DataError
 from featx.metrics.conformal import ConformityScores, in_sets
-from featx.metrics.definitions import guessed, right
+from featx.metrics.row_scores import guessed, right
 from featx.metrics.scores import aligned
 from featx.tables.ids import Ids
 from featx.tables.predictions import Answered

@@ -19,7 +19,8 @@ from featx.evaluation.group_membership import GroupMembership
 from featx.evaluation.group_tests import fit_group_thresholds, group_p_values, row_errors
 from featx.evaluation.intervals import Resamples, drawn_scores, score_intervals
 from featx.evaluation.paired_tests import holm
-from featx.metrics.definitions import Floats, Scorer, guessed
+from featx.metrics.definitions import Floats, Scorer
+from featx.metrics.row_scores import guessed
 from featx.tables.target_values import TargetValues
 
 # Groups of fewer rows are not compared.

@@ -8,7 +8,7 @@ from scipy import sparse
 from scipy.special import ndtr
 
 from featx.evaluation.unit_permutations import UnitErrors, unit_permutation_p
-from featx.metrics.definitions import FEWEST_DECIDED, right
+from featx.metrics.row_scores import FEWEST_DECIDED, right
 from featx.tables.target_values import TargetValues
 
 Floats = NDArray[np.float64]

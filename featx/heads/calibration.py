@@ -20,7 +20,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.multioutput import MultiOutputClassifier
 
 from featx.heads.folds import TrainingData
-from featx.metrics.definitions import log_losses
+from featx.metrics.row_scores import log_losses
 from featx.parallel.threads import single_threaded
 from featx.specs.head import Calibration
 from featx.tables.target_values import TargetValues

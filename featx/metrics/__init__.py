@@ -1,1 +1,1 @@
-"""Definitions of scores, scores of predictions, calibration and conformal prediction."""
+"""Scores and their definitions, calibration, and conformal prediction."""

@@ -1,16 +1,16 @@
-"""Prediction sets and intervals that hold the truth as often as they say, by split conformal prediction.
+"""Prediction sets and intervals with a stated coverage, by split conformal prediction.
 
-Thresholds come from rows that the model did not learn from. Each calibration row has a mass, and a threshold is the
-quantile of the masses of these rows and of the new one, whose score counts as infinite [1]_. Rows that have no weights,
-no soft labels and no groups all have the same mass; the coverage of new rows is then at least what was asked for
-wherever those and the calibration rows are exchangeable, whatever the model is worth.
+Thresholds come from calibration rows that the model was not trained on. Each calibration row has a mass, and a
+threshold is a quantile of the conformity scores under these masses and that of the new row, whose score counts as
+infinite [1]_. Rows without weights, soft labels and groups all have the same mass; the coverage of new rows is then at
+least the stated one if they and the calibration rows are exchangeable, whatever the quality of the model.
 
-- Where a split keeps groups of rows whole (the images of one patient), groups are exchangeable and rows are not. Each
+- If a split keeps groups of rows whole (the images of one patient), groups are exchangeable and rows are not. Each
   group has the same mass, shared by its rows [4]_; coverage is that of a row drawn from a new group.
-- Rows that have weights have masses in their proportion [5]_; coverage is that of the weighted population. The mass of
-  the new row is taken to be the mean one.
-- A row with a soft label has the score of each class, with the share of the class as its part of the mass [6]_;
-  coverage is that of labels drawn from the shares.
+- Weighted rows have masses in proportion to their weights [5]_; coverage is that of the weighted population. The mass
+  of the new row is assumed to be the mean mass.
+- A row with a soft label has one score for each class, whose mass is the row's mass times the probability of the class
+  [6]_; coverage is that of labels drawn from these probabilities.
 
 References
 ----------
@@ -41,24 +41,25 @@ from featx.tables.truth import Known
 
 Floats = NDArray[np.float64]
 COVERAGES = (0.8, 0.9, 0.95, 0.99)
-ROUNDING = 1e-9  # of the total mass: sums of masses that differ by less are equal
+# Sums of masses that differ by less than this share of the total mass count as equal.
+MASS_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
 class ConformityScores:
-    """How far the truth of some rows lies from what a model says of them.
+    """Conformity scores of n rows: distances of the truth from a model's predictions.
 
     Attributes
     ----------
     scores
-        (s, t) of classes 1 minus the probability of the true class [2]_, one row of scores for each class that has a
-        share in a row; of numbers the absolute errors [3]_.
+        (s, t) scores. For classes 1 minus the probability of the true class [2]_, with one row of scores for each class
+        of positive probability; for numbers the absolute errors [3]_.
     masses
-        (s,) ≥ 0, with which each row of scores counts.
+        (s,) masses ≥ 0 of the rows of scores.
     rows
-        (s,) the row that each belongs to.
+        (s,) numbers of the rows that the scores belong to.
     units
-        (n,) codes of what is exchangeable: rows, or groups of them.
+        (n,) codes of the exchangeable units: rows, or groups of rows.
     """
 
     scores: Floats
@@ -67,89 +68,97 @@ class ConformityScores:
     units: NDArray[np.intp]
 
     @classmethod
-    def of(cls, facts: TargetValues, outputs: Floats, groups: NDArray[Any] | None = None) -> "ConformityScores":
-        """Score rows.
+    def of(cls, targets: TargetValues, outputs: Floats, groups: NDArray[Any] | None = None) -> "ConformityScores":
+        """Return the conformity scores of the rows.
 
         Parameters
         ----------
+        targets
+            True values of the n rows.
+        outputs
+            (n, k) class probabilities, or (n, t) numbers.
         groups
-            (n,) what a split keeps whole; None where rows stand for themselves.
+            (n,) groups that splits keep whole; None if each row is a unit.
         """
-        n = len(facts)
+        n = len(targets)
         units = np.arange(n) if groups is None else np.unique(groups.astype(str), return_inverse=True)[1]
-        own = np.ones(n) if facts.weights is None else facts.weights
-        own = own / np.bincount(units)[units] if n else own
-        if facts.kind == "numbers":
-            return cls(np.asarray(np.abs(facts.y - outputs)), own, np.arange(n), units)
-        if facts.shares is None:
-            scores = 1 - outputs[np.arange(n), facts.y][:, None]
-            return cls(np.asarray(scores), own, np.arange(n), units)
-        rows, codes = np.nonzero(facts.shares)
-        return cls(1 - outputs[rows, codes][:, None], own[rows] * facts.shares[rows, codes], rows, units)
+        masses = np.ones(n) if targets.weights is None else targets.weights
+        masses = masses / np.bincount(units)[units] if n else masses
+        if targets.kind == "numbers":
+            return cls(np.asarray(np.abs(targets.y - outputs)), masses, np.arange(n), units)
+        if targets.shares is None:
+            scores = 1 - outputs[np.arange(n), targets.y][:, None]
+            return cls(np.asarray(scores), masses, np.arange(n), units)
+        rows, codes = np.nonzero(targets.shares)
+        return cls(1 - outputs[rows, codes][:, None], masses[rows] * targets.shares[rows, codes], rows, units)
 
-    def take(self, chosen: NDArray[np.bool_]) -> "ConformityScores":
-        """Return the scores of some of the n rows, which keep their numbers."""
-        at = chosen[self.rows]
-        return replace(self, scores=self.scores[at], masses=self.masses[at], rows=self.rows[at])
+    def take(self, is_chosen: NDArray[np.bool_]) -> "ConformityScores":
+        """Return the scores of the rows where (n,) `is_chosen`; rows keep their numbers."""
+        selected = is_chosen[self.rows]
+        return replace(self, scores=self.scores[selected], masses=self.masses[selected], rows=self.rows[selected])
 
     @property
     def n_units(self) -> int:
-        """How many exchangeable rows or groups there are."""
+        """Number of exchangeable rows or groups."""
         return len(np.unique(self.units[self.rows]))
 
     def thresholds(self, coverage: float) -> Floats:
-        """Return (t,) the score that new rows exceed with a probability of at most ``1 - coverage``.
+        """Return the (t,) scores that new rows exceed with a probability of at most ``1 - coverage``.
 
-        Infinite, where there are too few rows or groups to say.
+        The thresholds are infinite if there are too few rows or groups for this coverage.
         """
         total = self.masses.sum()
         if not total:
             return np.full(self.scores.shape[1], np.inf)
-        needed = coverage * total * (1 + 1 / self.n_units) - ROUNDING * total
-        order = np.argsort(self.scores, axis=0, kind="stable")
-        below = np.cumsum(self.masses[order], axis=0)
+        needed = coverage * total * (1 + 1 / self.n_units) - MASS_TOLERANCE * total
         if needed > total:
             return np.full(self.scores.shape[1], np.inf)
-        at = (below < needed).sum(axis=0)
+        order = np.argsort(self.scores, axis=0, kind="stable")
+        below = np.cumsum(self.masses[order], axis=0)
+        ranks = (below < needed).sum(axis=0)
         columns = np.arange(self.scores.shape[1])
-        return np.asarray(self.scores[order[at, columns], columns])
+        return np.asarray(self.scores[order[ranks, columns], columns])
 
     def cross_fitted(self, coverage: float, seed: int = 0) -> Floats:
-        """Return (n, t) for each row the threshold that the rows of the other half of the units give."""
+        """Return (n, t) thresholds; those of each half of the units are computed from the other half."""
         _, codes = np.unique(self.units, return_inverse=True)
         half = (np.random.default_rng(seed).permutation(codes.max(initial=-1) + 1) % 2)[codes]
-        found = np.empty((len(self.units), self.scores.shape[1]))
+        thresholds = np.empty((len(self.units), self.scores.shape[1]))
         for side in (0, 1):
-            found[half == side] = self.take(half != side).thresholds(coverage)
-        return found
+            thresholds[half == side] = self.take(half != side).thresholds(coverage)
+        return thresholds
 
-    def covered(self, limits: Floats) -> float:
-        """Return the share of the mass whose score is within limits, (n, t) or (1, t)."""
-        inside = (self.scores <= np.broadcast_to(limits, (len(self.units), self.scores.shape[1]))[self.rows]).mean(1)
-        return float(np.average(inside, weights=self.masses)) if self.masses.any() else math.nan
+    def covered(self, thresholds: Floats) -> float:
+        """Return the coverage: the share of the mass with scores up to the (n, t) or (1, t) thresholds."""
+        shape = (len(self.units), self.scores.shape[1])
+        is_covered = (self.scores <= np.broadcast_to(thresholds, shape)[self.rows]).mean(1)
+        return float(np.average(is_covered, weights=self.masses)) if self.masses.any() else math.nan
 
 
 def in_sets(proba: Floats, threshold: float | Floats) -> NDArray[np.bool_]:
-    """Return (n, k) which classes are in the prediction set of each row; there may be none.
+    """Return (n, k) whether each class is in the prediction set of each row; sets may be empty.
 
     Parameters
     ----------
     threshold
-        One for all rows, or (n, 1).
+        One threshold for all rows, or (n, 1) thresholds.
     """
     return np.asarray(1 - proba <= threshold)
 
 
 class ConformalSpec(Spec):
-    """How far an answer may lie from the truth and still be in a prediction set or interval.
+    """Thresholds of a model's prediction sets or intervals, and the rows that they were computed from.
 
     Attributes
     ----------
-    part, n, n_units
-        The rows that say so, none of which the model learnt from; how many, and of how many groups that a split keeps
-        whole (rows, where there are none; None where a header does not say).
+    part
+        Part of the calibration rows, which the model was not trained on: ``val`` or ``oof``.
+    n
+        Number of calibration rows.
+    n_units
+        Number of groups that splits keep whole, or of rows without groups; None in older headers.
     thresholds
-        Coverage → one number for classes, or one for each number that is answered; None where too few units cannot say.
+        Coverage → one threshold for classes, or one for each number; None if there are too few units for it.
     """
 
     part: str
@@ -159,32 +168,36 @@ class ConformalSpec(Spec):
 
     @classmethod
     def of(
-        cls, known: Known, answered: Answered, groups_of: Callable[[Ids], NDArray[Any] | None]
+        cls, truth: Known, predictions: Answered, groups_of: Callable[[Ids], NDArray[Any] | None]
     ) -> "ConformalSpec | None":
-        """Learn from the rows that choose; None for labels.
+        """Return the thresholds computed from the selection rows; None for targets of labels.
 
         Parameters
         ----------
         groups_of
-            Returns (n,) what a split keeps whole, of the rows of some ids; or None.
+            Function from the ids of n rows to the (n,) groups that splits keep whole, or None.
         """
-        rows = choosing(answered)
-        facts, outputs = aligned(known, rows)
-        if facts.kind == "labels":
+        rows = choosing(predictions)
+        targets, outputs = aligned(truth, rows)
+        if targets.kind == "labels":
             return None
-        scores = ConformityScores.of(facts, outputs, groups_of(rows.ids))
-        found = {str(coverage): scores.thresholds(coverage).tolist() for coverage in COVERAGES}
-        finite = {name: tuple(one if one < math.inf else None for one in each) for name, each in found.items()}
-        return cls(part=str(rows.part[0]), n=len(rows.ids), n_units=scores.n_units, thresholds=finite)
+        scores = ConformityScores.of(targets, outputs, groups_of(rows.ids))
+        thresholds = {
+            str(coverage): tuple(value if value < math.inf else None for value in scores.thresholds(coverage).tolist())
+            for coverage in COVERAGES
+        }
+        return cls(part=str(rows.part[0]), n=len(rows.ids), n_units=scores.n_units, thresholds=thresholds)
 
     def at(self, coverage: float) -> NDArray[np.float64]:
-        """Return the thresholds for a coverage; infinite where n_units groups cannot say.
+        """Return the (t,) thresholds for a coverage; infinite if there are too few units for it.
 
         Raises
         ------
         DataError
-            it is none of those that are kept.
+            The model has no thresholds for this coverage.
         """
         if str(coverage) not in self.thresholds:
-            raise DataError(f"coverage {coverage:g} is not kept with the model; expected {', '.join(self.thresholds)}")
-        return np.array([math.inf if one is None else one for one in self.thresholds[str(coverage)]])
+            raise DataError(
+                f"the model has no thresholds for coverage {coverage:g}; expected {', '.join(self.thresholds)}"
+            )
+        return np.array([math.inf if value is None else value for value in self.thresholds[str(coverage)]])

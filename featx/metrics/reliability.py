@@ -1,6 +1,6 @@
-"""How far probabilities can be believed: the share of answers that are right beside the probability given.
+"""Calibration of probabilities: predicted probabilities compared with observed shares, in bins.
 
-Where labels are soft, the share that a row has in a class stands for the 0 or 1 of a certain label in every formula.
+With soft labels, the probability of a class takes the place of the 0 or 1 of a hard label in every formula.
 
 References
 ----------
@@ -19,21 +19,21 @@ from featx.tables.decision_rule import decided_codes
 from featx.tables.target_values import TargetValues
 
 Floats = NDArray[np.float64]
-BINS = 15
+N_BINS = 15
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Probabilities and the shares that came true, in bins of equal width; bins without rows are left out.
+    """Predicted probabilities and observed shares in b bins of equal width; empty bins are left out.
 
     Attributes
     ----------
     said
-        Mean probability in the bin.
+        (b,) mean predicted probabilities of the bins.
     happened
-        Share that came true.
+        (b,) observed shares: how often the predicted class or label was true.
     n
-        Answers in the bin.
+        (b,) numbers of predictions in the bins.
     """
 
     said: Floats
@@ -42,103 +42,102 @@ class Reliability:
 
     @property
     def ece(self) -> float:
-        """Expected calibration error [2]_, in [0, 1]: the mean distance of the two, bins weighing as they are full."""
+        """Expected calibration error [2]_, in [0, 1]: the mean distance of both, weighted by the bins' sizes."""
         return float(expected_error((self.said - self.happened) * self.n, self.n.sum()))
 
 
-def reliability(facts: TargetValues, proba: Floats, bins: int = BINS) -> Reliability:
-    """Compare probabilities with the shares that came true.
+def reliability(targets: TargetValues, proba: Floats, n_bins: int = N_BINS) -> Reliability:
+    """Return predicted probabilities and observed shares in bins of the probability.
 
     Parameters
     ----------
     proba
-        (n, k) of classes: of two classes the probability of the second counts, of more that of the most probable one.
-        (n, t) of labels: all count.
+        (n, k) class probabilities; with two classes that of the second class is binned, with more that of the most
+        probable class. Or (n, t) label probabilities, all of which are binned.
+    n_bins
+        Number of bins of equal width; 15 by default.
     """
-    given, came_true = (answers.ravel() for answers in _answers(facts, proba))
-    at = _bins_of(given, bins)
-    n = np.bincount(at, minlength=bins)
-    sums = (np.bincount(at, weights=of, minlength=bins)[n > 0] for of in (given, came_true))
-    of_said, of_happened = (total / n[n > 0] for total in sums)
-    return Reliability(of_said, of_happened, n[n > 0])
+    predicted, observed = (columns.ravel() for columns in _predicted_and_observed(targets, proba))
+    bins = _bin_numbers(predicted, n_bins)
+    n = np.bincount(bins, minlength=n_bins)
+    sums = (np.bincount(bins, weights=values, minlength=n_bins) for values in (predicted, observed))
+    mean_predicted, mean_observed = (total[n > 0] / n[n > 0] for total in sums)
+    return Reliability(mean_predicted, mean_observed, n[n > 0])
 
 
-def _answers(facts: TargetValues, proba: Floats) -> tuple[Floats, Floats]:
-    """Return probabilities and the shares that came true: (n, 1) of classes, or (n, t) of all labels.
+def _predicted_and_observed(targets: TargetValues, proba: Floats) -> tuple[Floats, Floats]:
+    """Return predicted probabilities and observed shares: (n, 1) of classes, or (n, t) of labels.
 
-    Of two classes the second one counts: errors of the two classes do not cancel then, as they do in bins of the larger
-    probability.
+    With two classes, the probability of the second class is used. In bins of the larger probability, the errors of both
+    classes would cancel.
     """
-    if facts.kind == "labels":
-        return proba, facts.y.astype(np.float64)
-    if facts.n_outputs == 2:
-        return proba[:, 1:], facts.memberships[:, 1:]
-    top = proba.argmax(1)
-    return proba.max(1)[:, None], shares_of(facts, top)[:, None]
+    if targets.kind == "labels":
+        return proba, targets.y.astype(np.float64)
+    if targets.n_outputs == 2:
+        return proba[:, 1:], targets.memberships[:, 1:]
+    codes = proba.argmax(1)
+    return proba.max(1)[:, None], shares_of(targets, codes)[:, None]
 
 
-def shares_of(facts: TargetValues, codes: NDArray[np.integer]) -> Floats:
-    """Return (n,) the share that each row has in the class of a code: 0 or 1 where labels are not soft."""
-    if facts.shares is None:
-        return np.asarray(codes == facts.y, dtype=np.float64)
-    return np.asarray(facts.shares[np.arange(len(facts)), codes])
+def shares_of(targets: TargetValues, codes: NDArray[np.integer]) -> Floats:
+    """Return (n,) true probabilities of the classes `codes`: 0 or 1 for hard labels."""
+    if targets.shares is None:
+        return np.asarray(codes == targets.y, dtype=np.float64)
+    return np.asarray(targets.shares[np.arange(len(targets)), codes])
 
 
-def _bins_of(said: Floats, bins: int) -> NDArray[np.intp]:
-    return np.minimum((said * bins).astype(np.intp), bins - 1)
+def _bin_numbers(proba: Floats, n_bins: int) -> NDArray[np.intp]:
+    return np.minimum((proba * n_bins).astype(np.intp), n_bins - 1)
 
 
-def binned(facts: TargetValues, proba: Floats, bins: int = BINS) -> tuple[NDArray[np.intp], Floats]:
-    """Return the bin of each answer, and probability minus share that came true; (n, 1), or (n, t) of labels."""
-    given, came_true = _answers(facts, proba)
-    return _bins_of(given, bins), given - came_true
+def binned(targets: TargetValues, proba: Floats, n_bins: int = N_BINS) -> tuple[NDArray[np.intp], Floats]:
+    """Return the bin of each prediction, and its probability minus observed share; (n, 1), or (n, t) of labels."""
+    predicted, observed = _predicted_and_observed(targets, proba)
+    return _bin_numbers(predicted, n_bins), predicted - observed
 
 
-def binned_by_class(facts: TargetValues, proba: Floats, bins: int = BINS) -> tuple[NDArray[np.intp], Floats]:
-    """Return the same of all classes or labels, each with bins of its own; (n, k)."""
-    came_true = facts.y if facts.kind == "labels" else facts.memberships
-    return _bins_of(proba, bins) + bins * np.arange(proba.shape[1]), proba - came_true
+def binned_by_class(targets: TargetValues, proba: Floats, n_bins: int = N_BINS) -> tuple[NDArray[np.intp], Floats]:
+    """Return (n, k) bins and differences as `binned` does, for all classes or labels, each with its own bins."""
+    observed = targets.y if targets.kind == "labels" else targets.memberships
+    return _bin_numbers(proba, n_bins) + n_bins * np.arange(proba.shape[1]), proba - observed
 
 
-def expected_error(apart: Floats, n: ArrayLike) -> Floats:
+def expected_error(differences: Floats, n: ArrayLike) -> Floats:
     """Return the expected calibration error.
 
     Parameters
     ----------
-    apart
-        (bins, …) probability minus share that came true, summed over the answers of each bin.
+    differences
+        (bins, …) probability minus observed share, summed over the predictions of each bin.
     n
-        (…) answers in all; nan where there are none.
+        (…) numbers of predictions; the error of none is nan.
     """
-    total = np.abs(apart).sum(0)
+    total = np.abs(differences).sum(0)
     return np.asarray(np.divide(total, n, out=np.full(np.shape(total), np.nan), where=np.not_equal(n, 0)))
 
 
-def squared_distances(facts: TargetValues, proba: Floats) -> Floats:
-    """(n,) what `brier` is the mean of."""
-    if facts.kind == "labels":
-        return np.asarray(np.square(proba - facts.y).mean(1))
-    return np.asarray(np.square(proba - facts.memberships).sum(1))
+def squared_distances(targets: TargetValues, proba: Floats) -> Floats:
+    """Return the (n,) Brier scores [1]_ of the rows: squared distances of the probabilities to the truth.
 
-
-def brier(facts: TargetValues, proba: Floats) -> float:
-    """Mean squared distance of the probabilities to what happened, or to the shares of soft labels [1]_.
-
-    Of classes summed over them, so in [0, 2]; of labels their mean, in [0, 1].
+    The distances are summed over classes, so the score is in [0, 2]; over labels they are averaged, to [0, 1].
     """
-    return float(squared_distances(facts, proba).mean())
+    if targets.kind == "labels":
+        return np.asarray(np.square(proba - targets.y).mean(1))
+    return np.asarray(np.square(proba - targets.memberships).sum(1))
 
 
-def kept(facts: TargetValues, proba: Floats) -> tuple[Floats, Floats]:
-    """Return what abstaining costs and gains: the surest rows first, by the probability of the class decided for.
+def kept(targets: TargetValues, proba: Floats) -> tuple[Floats, Floats]:
+    """Return the accuracy of a model that abstains on its least certain rows, for each number of abstentions.
+
+    Rows are ordered by the probability of their predicted class.
 
     Returns
     -------
     coverage, accuracy
-        (n,) share of rows that are answered, and share of these that are right.
+        (n,) shares of rows with a prediction, and accuracies on these rows.
     """
-    codes = decided_codes(proba, facts.decision)
+    codes = decided_codes(proba, targets.decision)
     order = np.argsort(-proba[np.arange(len(codes)), codes], kind="stable")
-    right = shares_of(facts, codes)[order]
-    answered = np.arange(1, len(order) + 1)
-    return answered / len(order), np.cumsum(right) / answered
+    correctness = shares_of(targets, codes)[order]
+    n_predicted = np.arange(1, len(order) + 1)
+    return n_predicted / len(order), np.cumsum(correctness) / n_predicted

@@ -27,7 +27,7 @@ from featx.artifacts.outputs import predict_outputs
 from featx.artifacts.rescoring import rescored
 from featx.ensembles.combiners import Combiner, MemberOutputs, VotingMethod
 from featx.errors import ArtifactError, DataError, IncompleteError
-from featx.metrics.definitions import decided
+from featx.metrics.row_scores import decided
 from featx.parallel.threads import single_threaded
 from featx.predictors.prediction import Prediction
 from featx.registry import VOTES

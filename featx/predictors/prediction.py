@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from featx.errors import DataError
 from featx.metrics.conformal import ConformalSpec, in_sets
-from featx.metrics.definitions import decided
+from featx.metrics.row_scores import decided
 from featx.tables.decision_rule import DecisionRule, decided_codes
 from featx.tables.ids import Kind
 from featx.tables.predictions import HAS, PROBA, VALUE

@@ -1,1 +1,1 @@
-"""Frozen tables joined by id, the values of targets, their encoding, and weights and units of rows."""
+"""Tables joined by id, target values and their encoding, weights of rows, and resampling units."""

@@ -22,12 +22,12 @@ Floats = NDArray[np.floating]
 
 
 class DecisionRule(Spec):
-    """Decides for the class whose product of probability and weight is the largest; of equal ones for the first.
+    """Decides for the class with the largest product of probability and weight; the first class wins a tie.
 
     Attributes
     ----------
     weights
-        k numbers > 0 in the order of the classes; only their ratio counts.
+        k class weights > 0 in the order of the classes; only their ratios matter.
 
     Examples
     --------
@@ -38,51 +38,51 @@ class DecisionRule(Spec):
     weights: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=2)]
 
     def codes(self, proba: Floats) -> NDArray[np.int64]:
-        """Return (…,) the code of the class decided for, from (…, k) probabilities."""
+        """Return the (…,) codes of the chosen classes, from (…, k) probabilities."""
         return np.asarray((proba * np.array(self.weights)).argmax(axis=-1), dtype=np.int64)
 
     def ordered(self, columns: Sequence[int]) -> "DecisionRule":
-        """Return the same rule for classes in another order."""
+        """Return the same rule for the classes in the order of `columns`."""
         return DecisionRule(weights=tuple(self.weights[column] for column in columns))
 
 
 def decided_codes(proba: Floats, rule: DecisionRule | None) -> NDArray[np.int64]:
-    """Return (…,) the code of the class decided for; without a rule the most probable one, of equals the first."""
+    """Return the (…,) codes of the chosen classes; without a rule the most probable class, the first of a tie."""
     return np.asarray(proba.argmax(axis=-1), dtype=np.int64) if rule is None else rule.codes(proba)
 
 
 def rule_of_weights(weights: Floats | None) -> DecisionRule | None:
-    """Return the rule of (k,) class weights, scaled to mean 1; None where they are missing or all the same."""
+    """Return the decision rule of (k,) class weights, scaled to mean 1; None if they are missing or all equal."""
     if weights is None or np.ptp(weights) == 0:
         return None
     return DecisionRule(weights=tuple((weights / weights.mean()).tolist()))
 
 
 def combined_rule(rules: Sequence[DecisionRule | None], shares: Sequence[float]) -> DecisionRule | None:
-    """Return the rule for a combination of models: the geometric mean of the models' weights.
+    """Return the decision rule of a combination of models: the geometric mean of their class weights.
 
     Parameters
     ----------
     rules
-        One for each model; None counts as equal weights.
+        One decision rule per model; None counts as equal class weights.
     shares
         The weight of each model in the combination, ≥ 0, not all 0.
     """
-    given = [rule for rule in rules if rule is not None]
-    if not given:
+    weighted = [rule for rule in rules if rule is not None]
+    if not weighted:
         return None
-    if all(rule == given[0] for rule in rules):
-        return given[0]
-    equal = np.ones(len(given[0].weights))
+    if all(rule == weighted[0] for rule in rules):
+        return weighted[0]
+    equal = np.ones(len(weighted[0].weights))
     logs = np.log([equal if rule is None else np.array(rule.weights) / np.mean(rule.weights) for rule in rules])
     return rule_of_weights(np.exp(np.average(logs, axis=0, weights=np.asarray(shares, dtype=np.float64))))
 
 
 def without_weights(proba: Floats, weights: Floats) -> NDArray[np.float64]:
-    """Return the probabilities that a model would give without the class weights that it was trained with.
+    """Return the (…, k) probabilities that a model would give without the class weights it was trained with.
 
-    A model of rows that weigh w(y) estimates w(y) p(y | x), scaled to sum to 1; dividing by w and scaling again gives
-    p(y | x).
+    A model trained on rows with weights w(y) estimates w(y) p(y | x), scaled to sum to 1; dividing by w and scaling
+    again gives p(y | x).
     """
-    found = np.asarray(proba / weights, dtype=np.float64)
-    return np.asarray(found / found.sum(axis=-1, keepdims=True))
+    unweighted = np.asarray(proba / weights, dtype=np.float64)
+    return np.asarray(unweighted / unweighted.sum(axis=-1, keepdims=True))

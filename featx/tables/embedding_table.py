@@ -11,16 +11,16 @@ from featx.tables.ids import Ids, as_ids, positions
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """One vector an image.
+    """One embedding vector per image.
 
     Attributes
     ----------
     ids
-        (n,).
+        (n,) image ids, each once.
     x
-        (n, d) float32.
+        (n, d) float32 embedding vectors.
     fingerprints
-        Of the embeddings that stand side by side in `x`.
+        Fingerprints of the embeddings whose columns are concatenated in `x`.
     """
 
     ids: NDArray[np.object_]
@@ -34,5 +34,5 @@ class Embeddings:
 
     def take(self, ids: Ids) -> "Embeddings":
         """Return the rows of `ids`, in their order."""
-        at = positions(self.ids, ids, "embeddings")
-        return Embeddings(self.ids[at], self.x[at], self.fingerprints)
+        rows = positions(self.ids, ids, "embeddings")
+        return Embeddings(self.ids[rows], self.x[rows], self.fingerprints)

@@ -9,40 +9,42 @@ from numpy.typing import NDArray
 
 from featx.errors import AlignmentError, DataError
 
-Kind = Literal["classes", "labels", "numbers"]  # of a target
-
-
+# The kind of a target: one class per image, any number of labels, or numbers.
+Kind = Literal["classes", "labels", "numbers"]
 Ids = NDArray[np.object_] | Sequence[str]
 
 
 def as_ids(ids: Ids) -> NDArray[np.object_]:
-    """Return ids as (n,) array of str.
+    """Return ids as an (n,) array of str.
 
     Raises
     ------
     DataError
-        an id stands twice.
+        An id occurs more than once.
     """
     array = np.asarray(ids, dtype=object)
     index = pd.Index(array)
     if not index.is_unique:
-        twice = index[index.duplicated()].unique()
-        raise DataError(f"{len(twice)} ids stand more than once, first {twice[0]!r}; expected each image once")
+        repeated = index[index.duplicated()].unique()
+        raise DataError(f"{len(repeated)} ids occur more than once, first {repeated[0]!r}; expected each image once")
     return array
 
 
-def positions(ids: Ids, wanted: Ids, what: str) -> NDArray[np.intp]:
-    """Return where each id of `wanted` stands in `ids`.
+def positions(ids: Ids, requested: Ids, table: str) -> NDArray[np.intp]:
+    """Return the (n,) positions of the requested ids in `ids`.
+
+    Parameters
+    ----------
+    table
+        Name of the table that `ids` are from, for messages.
 
     Raises
     ------
     AlignmentError
-        some are not there; `what` names the table in the message.
+        A requested id is missing from `ids`.
     """
-    found: NDArray[np.intp] = pd.Index(np.asarray(ids, dtype=object)).get_indexer(
-        pd.Index(np.asarray(wanted, dtype=object))
-    )
-    if (lost := np.flatnonzero(found < 0)).size:
-        first = np.asarray(wanted, dtype=object)[lost[0]]
-        raise AlignmentError(f"{lost.size} of {len(wanted)} ids are not in the {what}, first {first!r}")
-    return found
+    requested = np.asarray(requested, dtype=object)
+    rows: NDArray[np.intp] = pd.Index(np.asarray(ids, dtype=object)).get_indexer(pd.Index(requested))
+    if (missing := requested[rows < 0]).size:
+        raise AlignmentError(f"{missing.size} of {len(requested)} ids are not in the {table}, first {missing[0]!r}")
+    return rows

@@ -18,13 +18,13 @@ class Manifest:
     Attributes
     ----------
     ids
-        (n,) stable, readable names: the path relative to the source.
+        (n,) stable, readable image ids: paths relative to the source.
     uris
-        (n,) where the bytes are.
+        (n,) URIs of the images' bytes.
     labels
-        n rows of label columns as they were read, by id.
+        n rows of label columns as they were read, indexed by id.
     digests
-        (n,) 32 hex digits of each image's content; empty where it could not be read or was not looked at yet.
+        (n,) 32 hex digits of the SHA-256 of each image's content; empty where it is unreadable or not read yet.
     """
 
     ids: NDArray[np.object_]
@@ -44,30 +44,30 @@ class Manifest:
 
     def take(self, ids: Ids) -> "Manifest":
         """Return the rows of `ids`, in their order."""
-        at = positions(self.ids, ids, "manifest")
-        return Manifest(self.ids[at], self.uris[at], self.labels.iloc[at], self.digests[at])
+        rows = positions(self.ids, ids, "manifest")
+        return Manifest(self.ids[rows], self.uris[rows], self.labels.iloc[rows], self.digests[rows])
 
     def column(self, name: str) -> "pd.Series[Any]":
-        """Return a label column by id.
+        """Return a label column as a series indexed by id.
 
         Raises
         ------
         DataError
-            there is no such column; names those that there are.
+            The table has no such column; the message lists the existing ones.
         """
         if name not in self.labels.columns:
-            known = ", ".join(map(str, self.labels.columns)) or "none"
-            raise DataError(f"no label column is called {name!r}; columns: {known}")
+            columns = ", ".join(map(str, self.labels.columns)) or "none"
+            raise DataError(f"no label column is called {name!r}; columns: {columns}")
         return self.labels[name]
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one flat frame, fit for Parquet; label columns are prefixed ``label.``."""
+        """Return one flat frame for Parquet; label columns are prefixed ``label.``."""
         frame = pd.DataFrame({"id": self.ids, "uri": self.uris, "digest": self.digests})
         return frame.join(self.labels.reset_index(drop=True).add_prefix("label."))
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame) -> "Manifest":
-        """Undo `to_frame`."""
+        """Return the manifest that `to_frame` turned into a frame."""
         labels = frame[[name for name in frame.columns if name.startswith("label.")]]
         labels = labels.rename(columns=lambda name: name.removeprefix("label.")).set_index(pd.Index(frame["id"]))
         ids, uris, digests = (frame[name].to_numpy(object) for name in ("id", "uri", "digest"))

@@ -1,10 +1,11 @@
-"""The three tables between the stages: `Manifest` → `Embeddings` → `Predictions`, and the `Truth` they are held to.
+"""Tables of predictions by id, one class for each kind of target.
 
-Where a target is numbers, `Estimates` are held to `Numbers`; where it is labels of which an image may have several,
-`LabelProba` to `Labels`. `Known` and `Answered` are what all kinds have in common.
+`Predictions` of classes are compared with a `Truth`, `Estimates` of numbers with `Numbers`, and `LabelProba`, for
+images with several labels, with `Labels`. `Answered` is any of these tables of predictions, and
+`Known` any of the tables of true values.
 
-Rows are known by id and nothing else. Each table is checked once, when it is made, and ``take(ids)`` is the only
-way to put rows in an order, so that a row can never be taken for its neighbour.
+Rows are identified by id, never by position. Each table is checked when it is created, and ``take(ids)`` is the only
+way to order rows, so that rows of two tables cannot be mixed up.
 """
 
 from collections.abc import Sequence
@@ -20,35 +21,36 @@ from featx.tables.decision_rule import DecisionRule, decided_codes
 from featx.tables.ids import Ids, Kind, as_ids, positions
 from featx.tables.truth import Known, Numbers, Truth
 
-VALUE = "value."  # how a column of numbers begins
-HAS = "has."  # one of the probability of a label
-PROBA = "proba."  # and of a class
-DECISION = "decision."  # a column that holds the weight of a class in the decision rule
+# Prefixes of the columns on disk: numbers, probabilities of labels and of classes, class weights of the decision rule.
+VALUE = "value."
+HAS = "has."
+PROBA = "proba."
+DECISION = "decision."
 
 
 @dataclass(frozen=True, eq=False)
 class Labels(Numbers):
-    """Which labels some images have: `values` (n, t) are 0 or 1, `names` those of the labels."""
+    """The true labels of images: `values` (n, t) are 0 or 1, and `names` are the t labels."""
 
     kind: ClassVar[Kind] = "labels"
 
 
 @dataclass(frozen=True, eq=False)
 class Estimates:
-    """What one model says of images that it did not learn from, in numbers.
+    """One model's predictions of numbers for images that it was not trained on.
 
     Attributes
     ----------
     ids
-        (n,).
+        (n,) image ids, each once.
     values
-        (n, t) finite float64.
+        (n, t) finite float64 predictions.
     names
-        Of the t columns.
+        Names of the t columns.
     part
-        As of `Predictions`.
+        (n,) ``oof`` (out-of-fold train rows, in the chosen setting), ``val`` or ``test``.
     fold
-        As of `Predictions`.
+        (n,) number of the fold that held the row out; -1 for val and test.
     """
 
     prefix: ClassVar[str] = VALUE
@@ -63,44 +65,45 @@ class Estimates:
         n, t = len(self.ids), len(self.names)
         if self.values.shape != (n, t) or len(self.part) != n or len(self.fold) != n:
             raise AlignmentError(f"expected numbers of shape ({n}, {t}), found {self.values.shape}")
-        if bad := int((~np.isfinite(self.values).all(1)).sum()):
-            raise DataError(f"{bad} of {n} rows of numbers are not finite")
+        if n_invalid := int((~np.isfinite(self.values).all(1)).sum()):
+            raise DataError(f"{n_invalid} of {n} rows of numbers are not finite")
 
     @classmethod
     def of_part(
         cls, part: str, ids: Ids, values: NDArray[Any], names: Sequence[str], fold: NDArray[np.int64] | None = None
     ) -> Self:
-        """Make a table whose rows are all of one part."""
+        """Return a table whose rows all belong to one part."""
         n = len(ids)
         parts, folds = np.full(n, part, dtype=object), np.full(n, -1) if fold is None else fold
         return cls(as_ids(ids), np.asarray(values, dtype=np.float64), tuple(names), parts, folds)
 
     @classmethod
     def concatenate(cls, tables: Sequence[Self]) -> Self:
-        """Stack tables over the same columns; ids must differ."""
-        joined = (np.concatenate([getattr(one, name) for one in tables]) for name in ("ids", "values", "part", "fold"))
-        ids, values, part, fold = joined
+        """Return one table of all rows of tables with the same columns; ids must differ."""
+        ids, values, part, fold = (
+            np.concatenate([getattr(table, name) for table in tables]) for name in ("ids", "values", "part", "fold")
+        )
         return cls(ids, values, tables[0].names, part, fold)
 
-    def _rows(self, at: NDArray[Any]) -> Self:
-        return type(self)(self.ids[at], self.values[at], self.names, self.part[at], self.fold[at])
+    def _take_rows(self, rows: NDArray[Any]) -> Self:
+        return replace(self, ids=self.ids[rows], values=self.values[rows], part=self.part[rows], fold=self.fold[rows])
 
     def take(self, ids: Ids) -> Self:
         """Return the rows of `ids`, in their order."""
-        return self._rows(positions(self.ids, ids, "predictions"))
+        return self._take_rows(positions(self.ids, ids, "predictions"))
 
     def of(self, part: str) -> Self:
-        """Return the rows of one part; there may be none."""
-        return self._rows(np.flatnonzero(self.part == part))
+        """Return the rows of one part; the result may be empty."""
+        return self._take_rows(np.flatnonzero(self.part == part))
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one flat frame, fit for Parquet; a number's column is prefixed ``value.``, a label's ``has.``."""
+        """Return one flat frame for Parquet; columns of numbers are prefixed ``value.``, of labels ``has.``."""
         frame = pd.DataFrame({"id": self.ids, "part": self.part, "fold": self.fold})
         return frame.join(pd.DataFrame(self.values, columns=[f"{self.prefix}{name}" for name in self.names]))
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame) -> Self:
-        """Undo `to_frame`; frames of an older featx have no folds."""
+        """Return the table that `to_frame` turned into a frame; frames of older versions have no folds."""
         names = [name for name in frame.columns if name.startswith(cls.prefix)]
         fold = frame["fold"].to_numpy(np.int64) if "fold" in frame else np.full(len(frame), -1)
         return cls(
@@ -114,34 +117,34 @@ class Estimates:
 
 @dataclass(frozen=True, eq=False)
 class LabelProba(Estimates):
-    """The same of labels: `values` (n, t) are the probability that an image has each."""
+    """One model's probabilities of labels: `values` (n, t) are the probabilities that an image has each label."""
 
     prefix: ClassVar[str] = HAS
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if bad := int(((self.values < 0) | (self.values > 1)).any(1).sum()):
-            raise DataError(f"{bad} of {len(self.ids)} rows of probabilities are not in [0, 1]")
+        if n_invalid := int(((self.values < 0) | (self.values > 1)).any(1).sum()):
+            raise DataError(f"{n_invalid} of {len(self.ids)} rows of probabilities are not in [0, 1]")
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What one model says of images that it did not learn from.
+    """One model's class probabilities for images that it was not trained on.
 
     Attributes
     ----------
     ids
-        (n,).
+        (n,) image ids, each once.
     proba
-        (n, k) float64; rows sum to 1.
+        (n, k) float64 class probabilities; rows sum to 1.
     classes
-        k names in the order of the columns.
+        k class names in the order of the columns.
     part
-        (n,) ``oof`` (train rows, out of fold, in the chosen setting), ``val`` or ``test``.
+        (n,) ``oof`` (out-of-fold train rows, in the chosen setting), ``val`` or ``test``.
     fold
-        (n,) the fold that held the row out; -1 for val and test.
+        (n,) number of the fold that held the row out; -1 for val and test.
     decision
-        The rule by which the model decides for a class; None for the most probable class.
+        Decision rule of the model; None for the most probable class.
     """
 
     ids: NDArray[np.object_]
@@ -156,9 +159,9 @@ class Predictions:
         n, k = len(self.ids), len(self.classes)
         if self.proba.shape != (n, k) or len(self.part) != n or len(self.fold) != n:
             raise AlignmentError(f"expected probabilities of shape ({n}, {k}), found {self.proba.shape}")
-        odd = ~np.isfinite(self.proba).all(1) | (self.proba < 0).any(1) | (abs(self.proba.sum(1) - 1) > 1e-5)
-        if bad := int(odd.sum()):
-            raise DataError(f"{bad} of {n} rows of probabilities are not finite, are negative or do not sum to 1")
+        invalid = ~np.isfinite(self.proba).all(1) | (self.proba < 0).any(1) | (abs(self.proba.sum(1) - 1) > 1e-5)
+        if n_invalid := int(invalid.sum()):
+            raise DataError(f"{n_invalid} of {n} rows of probabilities are not finite, are negative or do not sum to 1")
         if self.decision is not None and len(self.decision.weights) != k:
             raise AlignmentError(f"expected {k} weights in the decision rule, found {len(self.decision.weights)}")
 
@@ -172,7 +175,7 @@ class Predictions:
         fold: NDArray[np.int64] | None = None,
         decision: DecisionRule | None = None,
     ) -> "Predictions":
-        """Make a table whose rows are all of one part; probabilities are scaled to sum to 1 in float64."""
+        """Return a table whose rows all belong to one part; probabilities are scaled to sum to 1 in float64."""
         n = len(ids)
         proba = np.asarray(proba, dtype=np.float64)
         return cls(
@@ -186,30 +189,26 @@ class Predictions:
 
     @classmethod
     def concatenate(cls, tables: Sequence["Predictions"]) -> "Predictions":
-        """Stack tables over the same classes that are decided by the same rule; ids must differ."""
+        """Return one table of all rows of tables with the same classes and decision rule; ids must differ."""
         first = tables[0]
         ordered = [table.ordered(first.classes) for table in tables]
         if any(table.decision != first.decision for table in ordered):
-            raise AlignmentError("expected tables that are decided by one rule, found several rules")
-        return cls(
-            np.concatenate([t.ids for t in ordered]),
-            np.concatenate([t.proba for t in ordered]),
-            first.classes,
-            np.concatenate([t.part for t in ordered]),
-            np.concatenate([t.fold for t in ordered]),
-            first.decision,
+            raise AlignmentError("expected tables with one decision rule, found several rules")
+        ids, proba, part, fold = (
+            np.concatenate([getattr(table, name) for table in ordered]) for name in ("ids", "proba", "part", "fold")
         )
+        return cls(ids, proba, first.classes, part, fold, first.decision)
 
-    def _rows(self, at: NDArray[Any]) -> "Predictions":
-        return replace(self, ids=self.ids[at], proba=self.proba[at], part=self.part[at], fold=self.fold[at])
+    def _take_rows(self, rows: NDArray[Any]) -> "Predictions":
+        return replace(self, ids=self.ids[rows], proba=self.proba[rows], part=self.part[rows], fold=self.fold[rows])
 
     def take(self, ids: Ids) -> "Predictions":
         """Return the rows of `ids`, in their order."""
-        return self._rows(positions(self.ids, ids, "predictions"))
+        return self._take_rows(positions(self.ids, ids, "predictions"))
 
     def of(self, part: str) -> "Predictions":
-        """Return the rows of one part; there may be none."""
-        return self._rows(np.flatnonzero(self.part == part))
+        """Return the rows of one part; the result may be empty."""
+        return self._take_rows(np.flatnonzero(self.part == part))
 
     def ordered(self, classes: Sequence[str]) -> "Predictions":
         """Return the same rows with the columns in the order of `classes`.
@@ -217,7 +216,7 @@ class Predictions:
         Raises
         ------
         AlignmentError
-            the classes are not the same set.
+            `classes` is not the same set of classes.
         """
         if set(classes) != set(self.classes):
             raise AlignmentError(f"expected the classes {list(classes)!r}, found {list(self.classes)!r}")
@@ -227,14 +226,14 @@ class Predictions:
 
     @property
     def codes(self) -> NDArray[np.int64]:
-        """(n,) the class that each row is decided for."""
+        """(n,) codes of the predicted classes."""
         return decided_codes(self.proba, self.decision)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one flat frame, fit for Parquet.
+        """Return one flat frame for Parquet.
 
-        The column of a class is prefixed ``proba.``; where a decision rule has weights, these are the same in all rows
-        and their columns are prefixed ``decision.``.
+        Columns of classes are prefixed ``proba.``. With a decision rule, columns prefixed ``decision.`` hold its class
+        weights, equal in all rows.
         """
         frame = pd.DataFrame({"id": self.ids, "part": self.part, "fold": self.fold})
         frame = frame.join(pd.DataFrame(self.proba, columns=[f"{PROBA}{name}" for name in self.classes]))
@@ -245,7 +244,7 @@ class Predictions:
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame) -> "Predictions":
-        """Undo `to_frame`."""
+        """Return the table that `to_frame` turned into a frame."""
         columns = [name for name in frame.columns if name.startswith(PROBA)]
         classes = tuple(name.removeprefix(PROBA) for name in columns)
         weights = [f"{DECISION}{name}" for name in classes]
@@ -264,42 +263,44 @@ Answered = Predictions | Estimates
 
 
 def answers_from_frame(frame: pd.DataFrame) -> Answered:
-    """Undo any table's `to_frame`."""
+    """Return the table of any kind that `to_frame` turned into a frame."""
     if any(name.startswith(HAS) for name in frame.columns):
         return LabelProba.from_frame(frame)
-    of_numbers = any(name.startswith(VALUE) for name in frame.columns)
-    return Estimates.from_frame(frame) if of_numbers else Predictions.from_frame(frame)
+    has_numbers = any(name.startswith(VALUE) for name in frame.columns)
+    return Estimates.from_frame(frame) if has_numbers else Predictions.from_frame(frame)
 
 
 def answers_of_part(  # noqa: PLR0913 - the columns of the table
-    known: Known,
+    truth: Known,
     part: str,
     ids: Ids,
     outputs: NDArray[Any],
     fold: NDArray[np.int64] | None = None,
     decision: DecisionRule | None = None,
 ) -> Answered:
-    """Make the table that answers `known`, all rows of one part.
+    """Return a model's outputs as the kind of table that fits `truth`; all rows belong to one part.
 
     Parameters
     ----------
     outputs
-        (n, k) probabilities of classes, (n, t) of labels, or (n, t) numbers.
+        (n, k) class probabilities, (n, t) label probabilities, or (n, t) numbers.
+    fold
+        (n,) number of the fold that held the row out; -1 by default.
     decision
-        The rule by which the model decides for a class.
+        Decision rule of the model, for classes only; None for the most probable class.
     """
-    if isinstance(known, Truth):
-        return Predictions.of_part(part, ids, outputs, known.classes, fold, decision)
-    kind = LabelProba if isinstance(known, Labels) else Estimates
-    return kind.of_part(part, ids, outputs, known.names, fold)
+    if isinstance(truth, Truth):
+        return Predictions.of_part(part, ids, outputs, truth.classes, fold, decision)
+    table = LabelProba if isinstance(truth, Labels) else Estimates
+    return table.of_part(part, ids, outputs, truth.names, fold)
 
 
-def choosing(answered: Answered) -> Answered:
-    """Return the rows that choose between runs: val, or where there is no val split the out-of-fold rows."""
-    val = answered.of("val")
-    return val if len(val.ids) else answered.of("oof")
+def choosing(predictions: Answered) -> Answered:
+    """Return the selection rows, by which runs are chosen: val, or without a val split the out-of-fold rows."""
+    val = predictions.of("val")
+    return val if len(val.ids) else predictions.of("oof")
 
 
 def concatenated(tables: Sequence[Answered]) -> Answered:
-    """Stack tables of one kind."""
+    """Return one table of all rows of tables of one kind."""
     return type(tables[0]).concatenate(tables)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Rows that must stay on one side of every cut: those of one group, and copies of one image, joined into units."""
+"""Resampling units: rows of one group and copies of one image, which every split keeps in one part."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -9,20 +9,22 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-RowPairs = tuple[NDArray[np.intp], NDArray[np.intp]]  # (p,) and (p,) row numbers
+RowPairs = tuple[NDArray[np.intp], NDArray[np.intp]]  # (p,) first and (p,) second row numbers
 NO_PAIRS: RowPairs = (np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.intp))
 
 
 def joined(n_rows: int, keys: Sequence[Sequence[Any] | NDArray[Any]], pairs: RowPairs = NO_PAIRS) -> NDArray[np.int64]:
-    """Return the unit of each row: rows that share a key, directly or through other rows, are one unit.
+    """Return the (n,) unit codes of the rows; rows that share a key, directly or through other rows, form one unit.
 
     Parameters
     ----------
+    n_rows
+        Number of rows, n.
     keys
-        Columns of `n_rows` values each; rows with equal values in one column belong together. A missing value (None or
-        nan) ties a row to nothing.
+        Columns of n values each; rows with equal values in a column form one unit. Missing values (None or nan) join
+        no rows.
     pairs
-        Row numbers that belong together, pair by pair.
+        Row numbers of pairs that form one unit.
 
     Returns
     -------
@@ -49,30 +51,34 @@ def joined(n_rows: int, keys: Sequence[Sequence[Any] | NDArray[Any]], pairs: Row
 
 
 def are_mostly_single(units: NDArray[Any]) -> bool:
-    """Return whether more than half of the units are one row each: images with some copies, rather than groups."""
+    """Return whether more than half of the units are single rows, as for images with a few copies."""
     sizes = np.bincount(pd.factorize(units)[0])
     return bool(2 * (sizes == 1).sum() > len(sizes))
 
 
 def folds_of_units(strata: NDArray[np.int64], units: NDArray[Any] | None, n_folds: int, seed: int) -> NDArray[np.int64]:
-    """Return the fold of each row: strata in their shares, units whole.
+    """Return the fold of each row; folds are stratified and keep units whole.
 
     Parameters
     ----------
     strata
-        (n,) codes 0 … s-1.
+        (n,) stratum codes 0 … s-1.
     units
-        (n,) names or codes; None where every row stands for itself.
+        (n,) unit names or codes; None if each row is a unit.
+    n_folds
+        Number of folds, f.
+    seed
+        Seed of the random assignment.
 
     Returns
     -------
     numpy.ndarray
-        (n,) codes 0 … n_folds-1.
+        (n,) fold numbers 0 … f-1.
 
     Notes
     -----
-    scikit-learn's ``StratifiedKFold`` on one row of each unit where most units are single rows, and
-    ``StratifiedGroupKFold`` where they are groups. Strata with fewer units than folds are dealt out one by one.
+    If most units are single rows, scikit-learn's ``StratifiedKFold`` splits one row of each unit, otherwise
+    ``StratifiedGroupKFold`` splits the groups. Strata with fewer units than folds are assigned to the folds in turn.
     """
     if units is not None and not are_mostly_single(units):
         return _folds_of_groups(strata, pd.factorize(units)[0], n_folds, seed)
@@ -85,8 +91,8 @@ def _folds_of_rows(strata: NDArray[np.int64], n_folds: int, seed: int) -> NDArra
     from sklearn.model_selection import StratifiedKFold
 
     if np.unique(strata, return_counts=True)[1].min() >= n_folds:
-        cuts = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(strata[:, None], strata)
-        return _numbered(cuts, len(strata))
+        splits = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(strata[:, None], strata)
+        return _fold_numbers(splits, len(strata))
     order = np.random.default_rng(seed).permutation(len(strata))
     order = order[np.argsort(strata[order], kind="stable")]
     fold = np.empty(len(strata), dtype=np.int64)
@@ -100,13 +106,14 @@ def _folds_of_groups(
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
     is_small = np.unique(strata, return_counts=True)[1].min() < n_folds
-    kind = GroupKFold if is_small else StratifiedGroupKFold
-    cuts = kind(n_folds, shuffle=True, random_state=seed).split(strata[:, None], strata, groups)
-    return _numbered(cuts, len(strata))
+    splitter = GroupKFold if is_small else StratifiedGroupKFold
+    splits = splitter(n_folds, shuffle=True, random_state=seed).split(strata[:, None], strata, groups)
+    return _fold_numbers(splits, len(strata))
 
 
-def _numbered(cuts: Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]], n_rows: int) -> NDArray[np.int64]:
+def _fold_numbers(splits: Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]], n_rows: int) -> NDArray[np.int64]:
+    """Return the (n,) fold numbers of scikit-learn's (train, test) row numbers."""
     fold = np.empty(n_rows, dtype=np.int64)
-    for number, (_, held) in enumerate(cuts):
-        fold[held] = number
+    for number, (_, test_rows) in enumerate(splits):
+        fold[test_rows] = number
     return fold

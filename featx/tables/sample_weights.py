@@ -1,4 +1,4 @@
-"""How much each row and each class counts in learning."""
+"""Weights of rows and of classes in training."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,79 +12,80 @@ from featx.tables.truth import Known, Truth
 Floats = NDArray[np.float64]
 
 
-def weights_without_classes(known: Known, groups: NDArray[np.object_] | None = None) -> Floats:
-    """Return one weight a row, mean 1: its own times its group's.
+def weights_without_classes(truth: Known, groups: NDArray[np.object_] | None = None) -> Floats:
+    """Return (n,) row weights of mean 1: the product of each row's own weight and its group's weight.
 
     Parameters
     ----------
     groups
-        (n,) names of groups whose rows weigh the same together; None where groups do not count.
+        (n,) names of groups, each of which gets the same total weight; None for no group weights.
 
     Raises
     ------
     DataError
-        All rows weigh 0.
+        All rows have weight 0.
     """
-    weights = np.ones(len(known.ids)) if known.weights is None else known.weights
+    weights = np.ones(len(truth.ids)) if truth.weights is None else truth.weights
     if groups is not None:
         weights = weights * group_weights(groups)
     return mean_one(weights)
 
 
-def class_weights(what: str, class_weight: ClassWeight, known: Known, weights: Floats) -> Floats | None:
-    """Return (k,) one weight a class; None where all are the same.
+def class_weights(owner: str, class_weight: ClassWeight, truth: Known, weights: Floats) -> Floats | None:
+    """Return the (k,) class weights; None if all classes weigh the same.
 
-    With ``balanced`` the rows of each class weigh the same together, each counted by its own weight and by its share
-    in the class.
+    With ``balanced``, each class gets the same total weight. A row counts for a class by its own weight, times the
+    class probability if labels are soft.
 
     Parameters
     ----------
-    what
-        Whose they are, for messages.
+    owner
+        Name of the head or network that uses the weights, for messages.
     weights
-        (n,) of the rows, without those of classes; weights of rows and classes multiplied have mean 1.
+        (n,) row weights without class weights; the products of row and class weights have mean 1.
 
     Raises
     ------
     DataError
-        a class is weighted that does not exist, or the target has no classes.
+        `class_weight` names an unknown class, or the target has no classes.
     """
     if class_weight == "none":
         return None
-    if not isinstance(known, Truth):
-        raise DataError(f"{what}: class_weight: the target is of {known.kind} and has no classes; say group_weight")
-    facts = TargetValues.of(known)
-    own = np.ones(len(facts)) if facts.weights is None else facts.weights
-    found = _balanced(own, facts) if isinstance(class_weight, str) else _named(what, class_weight, known)
-    if np.ptp(found) == 0:
+    if not isinstance(truth, Truth):
+        raise DataError(
+            f"{owner}: class_weight: the target is of kind {truth.kind!r} and has no classes; use group_weight"
+        )
+    targets = TargetValues.of(truth)
+    raw = _balanced_weights(targets) if isinstance(class_weight, str) else _named_weights(owner, class_weight, truth)
+    if np.ptp(raw) == 0:
         return None
-    return np.asarray(found / np.average(found @ facts.memberships.T, weights=weights))
+    return np.asarray(raw / np.average(raw @ targets.memberships.T, weights=weights))
 
 
-def _balanced(own: Floats, facts: TargetValues) -> Floats:
-    totals = own @ facts.memberships
+def _balanced_weights(targets: TargetValues) -> Floats:
+    row_weights = np.ones(len(targets)) if targets.weights is None else targets.weights
+    totals = row_weights @ targets.memberships
     return np.asarray(np.divide(totals.sum() / len(totals), totals, out=np.ones(len(totals)), where=totals > 0))
 
 
-def _named(what: str, class_weight: dict[str, float], truth: Truth) -> Floats:
+def _named_weights(owner: str, class_weight: dict[str, float], truth: Truth) -> Floats:
     if unknown := sorted(set(class_weight) - set(truth.classes)):
-        known = ", ".join(truth.classes)
-        raise DataError(f"{what}: class_weight names {unknown[0]!r}; classes: {known}")
+        raise DataError(f"{owner}: class_weight names {unknown[0]!r}; classes: {', '.join(truth.classes)}")
     return np.array([class_weight.get(name, 1.0) for name in truth.classes])
 
 
 def group_weights(groups: NDArray[np.object_]) -> Floats:
-    """Return one weight a row, mean 1, with which each group weighs the same."""
+    """Return (n,) row weights of mean 1 that give each group the same total weight."""
     return np.asarray(compute_sample_weight("balanced", groups.astype(str)))
 
 
 def mean_one(weights: Floats) -> Floats:
-    """Scale weights to mean 1.
+    """Return the weights, scaled to mean 1.
 
     Raises
     ------
     DataError
-        all are 0.
+        All weights are 0.
     """
     if not weights.any():
         raise DataError("all train rows weigh 0; check 'weight' and 'confidence' of the target")

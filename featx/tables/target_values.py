@@ -1,4 +1,4 @@
-"""What is known of some rows, in arrays: what a head learns and metrics compare with, whatever the kind of target."""
+"""Target values of rows as arrays, which heads learn and metrics compare with, for every kind of target."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,24 +13,24 @@ from featx.tables.truth import Known, Truth
 
 @dataclass(frozen=True)
 class TargetValues:
-    """The answers to n rows, as `featx.tables.predictions` has them by id.
+    """The true values of a target for n rows, without their ids.
 
     Attributes
     ----------
     kind
-        Of the target.
+        Kind of the target.
     names
-        Of the k classes, t labels or t numbers.
+        Names of the k classes, t labels or t numbers.
     y
-        (n,) codes of classes, (n, t) labels in {0, 1}, or (n, t) numbers.
+        (n,) class codes, (n, t) labels in {0, 1}, or (n, t) numbers.
     weights
-        (n,) how much each row counts in scores; None where all count the same.
+        (n,) weights of the rows in scores; None if all rows weigh the same.
     shares
-        (n, k) probability of each class, where labels are soft.
+        (n, k) class probabilities of soft labels; None for hard labels.
     ordered
-        Whether the classes stand in an order.
+        Whether the classes have an order.
     decision
-        The rule by which the model that is scored decides for a class; None for the most probable class.
+        Decision rule of the model that is scored; None for the most probable class.
     """
 
     kind: Kind
@@ -42,37 +42,37 @@ class TargetValues:
     decision: DecisionRule | None = None
 
     @classmethod
-    def of(cls, known: Known) -> "TargetValues":
-        """Leave out the ids."""
-        if isinstance(known, Truth):
-            return cls("classes", known.classes, known.codes, known.weights, known.shares, known.ordered)
-        y = known.values.astype(np.int64) if known.kind == "labels" else known.values
-        return cls(known.kind, known.names, y, known.weights)
+    def of(cls, truth: Known) -> "TargetValues":
+        """Return the values of a table of true values, without its ids."""
+        if isinstance(truth, Truth):
+            return cls("classes", truth.classes, truth.codes, truth.weights, truth.shares, truth.ordered)
+        y = truth.values.astype(np.int64) if truth.kind == "labels" else truth.values
+        return cls(truth.kind, truth.names, y, truth.weights)
 
     def __len__(self) -> int:
         return len(self.y)
 
-    def take(self, at: NDArray[np.intp]) -> "TargetValues":
-        """Return some of the rows."""
-        weights = None if self.weights is None else self.weights[at]
-        shares = None if self.shares is None else self.shares[at]
-        return replace(self, y=self.y[at], weights=weights, shares=shares)
+    def take(self, rows: NDArray[np.intp]) -> "TargetValues":
+        """Return the rows at the positions `rows`, in their order."""
+        weights = None if self.weights is None else self.weights[rows]
+        shares = None if self.shares is None else self.shares[rows]
+        return replace(self, y=self.y[rows], weights=weights, shares=shares)
 
     def decided_by(self, rule: DecisionRule | None) -> "TargetValues":
-        """Return the same rows for a model that decides by a rule."""
+        """Return the same values for scoring a model that decides by `rule`."""
         return replace(self, decision=rule)
 
     @property
     def n_outputs(self) -> int:
-        """How many columns an answer has."""
+        """Number of columns of a prediction: k classes, or t labels or numbers."""
         return len(self.names)
 
     @property
     def columns(self) -> list[NDArray[Any]]:
-        """The labels or numbers, one array each."""
+        """The t labels or numbers as (n,) arrays."""
         return list(self.y.T)
 
     @property
     def memberships(self) -> NDArray[np.float64]:
-        """(n, k) the share that each row has in each class: 0 or 1 where labels are not soft."""
+        """(n, k) class probabilities of the rows; 0 or 1 for hard labels."""
         return np.eye(self.n_outputs)[self.y] if self.shares is None else self.shares

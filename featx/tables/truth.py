@@ -1,4 +1,4 @@
-"""True values of a target, by id."""
+"""Tables of a target's true values, by id."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -12,22 +12,22 @@ from featx.tables.ids import Ids, Kind, as_ids, positions
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What is known of some images.
+    """The true classes of images.
 
     Attributes
     ----------
     ids
-        (n,).
+        (n,) image ids, each once.
     codes
-        (n,) integers in 0 … k-1.
+        (n,) class codes in 0 … k-1.
     classes
-        k names; code i means classes[i].
+        k class names; code i means ``classes[i]``.
     weights
-        (n,) numbers ≥ 0: how much each image counts, in learning and in weighted scores; None where all count the same.
+        (n,) weights ≥ 0 of the images, in training and in weighted scores; None if all weigh the same.
     shares
-        (n, k) rows sum to 1: the probability of each class, where labels are soft; codes are the largest.
+        (n, k) class probabilities of soft labels, rows sum to 1; `codes` are the most probable classes.
     ordered
-        Whether the classes stand in an order.
+        Whether the classes have an order.
     """
 
     kind: ClassVar[Kind] = "classes"
@@ -40,37 +40,37 @@ class Truth:
 
     def __post_init__(self) -> None:
         as_ids(self.ids)
-        for what, values in (("codes", self.codes), ("weights", self.weights), ("shares", self.shares)):
+        for name, values in (("codes", self.codes), ("weights", self.weights), ("shares", self.shares)):
             if values is not None and len(values) != len(self.ids):
-                raise AlignmentError(f"expected {len(self.ids)} {what}, found {len(values)}")
+                raise AlignmentError(f"expected {len(self.ids)} {name}, found {len(values)}")
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the columns of what answers it."""
+        """Names of the columns of predictions: the classes."""
         return self.classes
 
     def take(self, ids: Ids) -> "Truth":
         """Return the rows of `ids`, in their order."""
-        at = positions(self.ids, ids, "labels")
-        weights = None if self.weights is None else self.weights[at]
-        shares = None if self.shares is None else self.shares[at]
-        return Truth(self.ids[at], self.codes[at], self.classes, weights, shares, self.ordered)
+        rows = positions(self.ids, ids, "labels")
+        weights = None if self.weights is None else self.weights[rows]
+        shares = None if self.shares is None else self.shares[rows]
+        return Truth(self.ids[rows], self.codes[rows], self.classes, weights, shares, self.ordered)
 
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
-    """What is known of some images, in numbers.
+    """The true numbers of images.
 
     Attributes
     ----------
     ids
-        (n,).
+        (n,) image ids, each once.
     values
-        (n, t) finite.
+        (n, t) finite numbers.
     names
-        Of the t columns.
+        Names of the t columns.
     weights
-        As of `Truth`.
+        (n,) weights ≥ 0 of the images, in training and in weighted scores; None if all weigh the same.
     """
 
     kind: ClassVar[Kind] = "numbers"
@@ -86,9 +86,9 @@ class Numbers:
 
     def take(self, ids: Ids) -> Self:
         """Return the rows of `ids`, in their order."""
-        at = positions(self.ids, ids, "labels")
-        weights = None if self.weights is None else self.weights[at]
-        return type(self)(self.ids[at], self.values[at], self.names, weights)
+        rows = positions(self.ids, ids, "labels")
+        weights = None if self.weights is None else self.weights[rows]
+        return type(self)(self.ids[rows], self.values[rows], self.names, weights)
 
 
 Known = Truth | Numbers

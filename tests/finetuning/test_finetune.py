@@ -465,7 +465,7 @@ BAD: list[tuple[dict[str, Any], str, type[FeatxError], str]] = [
         "has its own activation, found layers.activation = 'tanh'",
     ),
     ({"class_weight": {"dim": 2.0}}, "class", DataError, "class_weight names 'dim'; classes: bright, dark"),
-    ({"class_weight": "balanced"}, "level", DataError, "is of numbers and has no classes; say group_weight"),
+    ({"class_weight": "balanced"}, "level", DataError, "is of kind .numbers. and has no classes; use group_weight"),
     ({"loss": "mape"}, "level", DataError, r"divides by the target, \d+ of which are 0; loss = 'mae' would do"),
     ({"loss": "poisson", "scale": "standard"}, "level", DataError, "takes targets from 0 on, .* 'huber' would do"),
     ({"loss": "msle", "scale": "symmetric"}, "level", DataError, "takes targets from 0 on"),

@@ -201,7 +201,7 @@ def test_numbers_have_default_heads_that_learn_them(home: Path) -> None:
     ("target", "message"),
     [
         ('column = "age"\nsoft = true', "no probability in 'age'.*expected numbers in \\[0, 1\\]"),
-        ('kind = "labels"\ncolumns = ["has_*", "hat"]', "nothing fits 'hat'"),
+        ('kind = "labels"\ncolumns = ["has_*", "hat"]', "no column matches 'hat'"),
         ('kind = "labels"\ncolumns = ["age", "mood"]', "column 'age' holds .* expected 0/1"),
         ('kind = "labels"\ncolumns = ["has_light"]', "one label, 'has_light', is a target of classes"),
     ],

@@ -1,4 +1,4 @@
-"""Every score against scikit-learn, plain, weighted and on rows drawn with replacement."""
+"""Every score against scikit-learn: plain, weighted, and on rows drawn with replacement."""
 
 import math
 from collections.abc import Callable
@@ -36,36 +36,36 @@ def of_numbers(n: int = 60, seed: int = 0, away: float = 0.5) -> tuple[TargetVal
     return TargetValues("numbers", ("x", "z"), y), y + rng.normal(0.2, 0.7, (n, 2))
 
 
-def expected_of_classes(facts: TargetValues, proba: Floats, weights: Weights) -> dict[str, float]:
-    y, guessed, k = facts.y, proba.argmax(1), facts.n_outputs
-    found = {
-        "accuracy": sk.accuracy_score(y, guessed, sample_weight=weights),
-        "balanced_accuracy": sk.balanced_accuracy_score(y, guessed, sample_weight=weights),
-        "kappa": sk.cohen_kappa_score(y, guessed, sample_weight=weights),
-        "mcc": sk.matthews_corrcoef(y, guessed, sample_weight=weights),
+def expected_of_classes(targets: TargetValues, proba: Floats, weights: Weights) -> dict[str, float]:
+    y, predicted, k = targets.y, proba.argmax(1), targets.n_outputs
+    expected = {
+        "accuracy": sk.accuracy_score(y, predicted, sample_weight=weights),
+        "balanced_accuracy": sk.balanced_accuracy_score(y, predicted, sample_weight=weights),
+        "kappa": sk.cohen_kappa_score(y, predicted, sample_weight=weights),
+        "mcc": sk.matthews_corrcoef(y, predicted, sample_weight=weights),
         "log_loss": sk.log_loss(y, proba, labels=range(k), sample_weight=weights),
         "brier": np.average(((proba - np.eye(k)[y]) ** 2).sum(1), weights=weights),
         "quadratic_kappa": sk.cohen_kappa_score(
-            y, guessed, labels=range(k), weights="quadratic", sample_weight=weights
+            y, predicted, labels=range(k), weights="quadratic", sample_weight=weights
         ),
-        "mae_steps": sk.mean_absolute_error(y, guessed, sample_weight=weights),
+        "mae_steps": sk.mean_absolute_error(y, predicted, sample_weight=weights),
         "auc_ovr": np.mean([sk.roc_auc_score(y == c, proba[:, c], sample_weight=weights) for c in range(k)]),
     }
     for average in ("macro", "weighted"):
         values = sk.precision_recall_fscore_support(
-            y, guessed, labels=range(k), average=average, zero_division=0, sample_weight=weights
+            y, predicted, labels=range(k), average=average, zero_division=0, sample_weight=weights
         )
-        found |= {f"{average}_{name}": v for name, v in zip(("precision", "recall", "f1"), values[:3], strict=True)}
-    return found
+        expected |= {f"{average}_{name}": v for name, v in zip(("precision", "recall", "f1"), values[:3], strict=True)}
+    return expected
 
 
-def expected_of_labels(facts: TargetValues, proba: Floats, weights: Weights) -> dict[str, float]:
-    y, said = facts.y, (proba >= 0.5).astype(int)
+def expected_of_labels(targets: TargetValues, proba: Floats, weights: Weights) -> dict[str, float]:
+    y, has_label = targets.y, (proba >= 0.5).astype(int)
     columns = list(zip(y.T, proba.T, strict=True))
     return {
-        "accuracy": np.average((y == said).mean(1), weights=weights),
-        "exact_match": sk.accuracy_score(y, said, sample_weight=weights),
-        "macro_f1": sk.f1_score(y, said, average="macro", sample_weight=weights),
+        "accuracy": np.average((y == has_label).mean(1), weights=weights),
+        "exact_match": sk.accuracy_score(y, has_label, sample_weight=weights),
+        "macro_f1": sk.f1_score(y, has_label, average="macro", sample_weight=weights),
         "average_precision": np.mean([sk.average_precision_score(a, b, sample_weight=weights) for a, b in columns]),
         "auc": np.mean([sk.roc_auc_score(a, b, sample_weight=weights) for a, b in columns]),
         "log_loss": np.mean([sk.log_loss(a, np.clip(b, 1e-15, 1 - 1e-15), sample_weight=weights) for a, b in columns]),
@@ -73,22 +73,22 @@ def expected_of_labels(facts: TargetValues, proba: Floats, weights: Weights) -> 
     }
 
 
-def expected_of_numbers(facts: TargetValues, found: Floats, weights: Weights) -> dict[str, float]:
-    y = facts.y
-    both = list(zip(y.T, found.T, strict=True))
-    covariances = [np.cov(a, b, aweights=weights, ddof=0) for a, b in both]
-    apart = [np.average(a - b, weights=weights) for a, b in both]
-    pairs = list(zip(covariances, apart, strict=True))
+def expected_of_numbers(targets: TargetValues, predicted: Floats, weights: Weights) -> dict[str, float]:
+    y = targets.y
+    columns = list(zip(y.T, predicted.T, strict=True))
+    covariances = [np.cov(a, b, aweights=weights, ddof=0) for a, b in columns]
+    differences = [np.average(a - b, weights=weights) for a, b in columns]
+    pairs = list(zip(covariances, differences, strict=True))
     return {
-        "mae": sk.mean_absolute_error(y, found, sample_weight=weights),
-        "rmse": sk.root_mean_squared_error(y, found, sample_weight=weights),
-        "r2": sk.r2_score(y, found, sample_weight=weights),
+        "mae": sk.mean_absolute_error(y, predicted, sample_weight=weights),
+        "rmse": sk.root_mean_squared_error(y, predicted, sample_weight=weights),
+        "r2": sk.r2_score(y, predicted, sample_weight=weights),
         "pearson": np.mean([c[0, 1] / math.sqrt(c[0, 0] * c[1, 1]) for c in covariances]),
         "ccc": np.mean([2 * c[0, 1] / (c[0, 0] + c[1, 1] + d * d) for c, d in pairs]),
-        "sagr": np.mean([np.average((a > 0) == (b > 0), weights=weights) for a, b in both]),
-        "mape": sk.mean_absolute_percentage_error(y, found, sample_weight=weights),
-        "mae.x": sk.mean_absolute_error(*both[0], sample_weight=weights),
-        "mae.z": sk.mean_absolute_error(*both[1], sample_weight=weights),
+        "sagr": np.mean([np.average((a > 0) == (b > 0), weights=weights) for a, b in columns]),
+        "mape": sk.mean_absolute_percentage_error(y, predicted, sample_weight=weights),
+        "mae.x": sk.mean_absolute_error(*columns[0], sample_weight=weights),
+        "mae.z": sk.mean_absolute_error(*columns[1], sample_weight=weights),
     }
 
 
@@ -102,96 +102,96 @@ CASES: list[tuple[tuple[TargetValues, Floats], Expected]] = [
 ]
 
 
-def expected_errors(facts: TargetValues) -> list[str]:
-    """Return the calibration errors that are reported; of two classes the one of the second class is enough."""
-    if facts.kind == "numbers":
+def expected_errors(targets: TargetValues) -> list[str]:
+    """Return the names of the calibration errors; with two classes, that of the second class is enough."""
+    if targets.kind == "numbers":
         return []
-    return ["ece"] if facts.kind == "classes" and facts.n_outputs == 2 else ["ece", "classwise_ece"]
+    return ["ece"] if targets.kind == "classes" and targets.n_outputs == 2 else ["ece", "classwise_ece"]
 
 
 @pytest.mark.parametrize(("case", "expected"), CASES)
-def test_every_score_is_scikit_learns_plain_and_weighted(case: tuple[TargetValues, Floats], expected: Expected) -> None:
-    facts, outputs = case
-    weights = np.random.default_rng(1).uniform(0.1, 3, len(facts))
-    scorer = Scorer(facts, outputs)
-    asked = expected(facts, outputs, None)
-    assert set(scorer.names) == {*asked, *expected_errors(facts)}
-    for given in (None, weights):
-        found = scorer.plain(given)
-        for name, value in expected(facts, outputs, given).items():
-            assert found[name] == pytest.approx(value, rel=1e-10, abs=1e-12), name
+def test_every_score_equals_scikit_learns_plain_and_weighted(
+    case: tuple[TargetValues, Floats], expected: Expected
+) -> None:
+    targets, outputs = case
+    weights = np.random.default_rng(1).uniform(0.1, 3, len(targets))
+    scorer = Scorer(targets, outputs)
+    plain = expected(targets, outputs, None)
+    assert set(scorer.names) == {*plain, *expected_errors(targets)}
+    for row_weights in (None, weights):
+        scores = scorer.plain(row_weights)
+        for name, value in expected(targets, outputs, row_weights).items():
+            assert scores[name] == pytest.approx(value, rel=1e-10, abs=1e-12), name
 
 
 @pytest.mark.parametrize("case", [case for case, _ in CASES], ids=lambda case: case[0].kind)
-def test_a_row_that_counts_twice_is_a_row_that_stands_there_twice(case: tuple[TargetValues, Floats]) -> None:
-    facts, outputs = case
-    drawn = np.random.default_rng(2).integers(0, len(facts), (7, len(facts)))
-    counts = np.stack([np.bincount(draw, minlength=len(facts)) for draw in drawn], axis=1).astype(float)
-    scorer = Scorer(facts, outputs)
-    found = scorer.at(counts)
+def test_a_row_of_weight_two_counts_like_two_rows(case: tuple[TargetValues, Floats]) -> None:
+    targets, outputs = case
+    drawn = np.random.default_rng(2).integers(0, len(targets), (7, len(targets)))
+    counts = np.stack([np.bincount(draw, minlength=len(targets)) for draw in drawn], axis=1).astype(float)
+    scorer = Scorer(targets, outputs)
+    scores = scorer.at(counts)
     for number, draw in enumerate(drawn):
-        again = Scorer(facts.take(draw), outputs[draw]).plain()
-        for name, value in again.items():
-            assert found[name][number] == pytest.approx(value, rel=1e-9, abs=1e-12), name
+        repeated = Scorer(targets.take(draw), outputs[draw]).plain()
+        for name, value in repeated.items():
+            assert scores[name][number] == pytest.approx(value, rel=1e-9, abs=1e-12), name
 
 
-def test_pearson_of_far_away_numbers_loses_no_digits() -> None:
-    facts, found = of_numbers(away=1e7)
-    expected = np.mean([pearsonr(a, b).statistic for a, b in zip(facts.y.T, found.T, strict=True)])
-    assert Scorer(facts, found, ["pearson"]).plain()["pearson"] == pytest.approx(expected, rel=1e-9)
+def test_pearson_of_numbers_far_from_0_loses_no_digits() -> None:
+    targets, predicted = of_numbers(away=1e7)
+    expected = np.mean([pearsonr(a, b).statistic for a, b in zip(targets.y.T, predicted.T, strict=True)])
+    assert Scorer(targets, predicted, ["pearson"]).plain()["pearson"] == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_constant_has_no_correlation_and_no_concordance_beyond_chance() -> None:
-    facts, found = of_numbers()
-    flat = np.full_like(found, 0.3)
-    assert math.isnan(Scorer(facts, flat).plain()["pearson"])
-    assert Scorer(facts, flat).plain()["ccc"] == 0
-    assert math.isnan(Scorer(TargetValues("numbers", ("x", "z"), flat), found).plain()["r2"])
+def test_a_constant_has_no_correlation_and_concordance_0() -> None:
+    targets, predicted = of_numbers()
+    flat = np.full_like(predicted, 0.3)
+    assert math.isnan(Scorer(targets, flat).plain()["pearson"])
+    assert Scorer(targets, flat).plain()["ccc"] == 0
+    assert math.isnan(Scorer(TargetValues("numbers", ("x", "z"), flat), predicted).plain()["r2"])
     draws = np.random.default_rng(0).multinomial(60, [1 / 60] * 60, 50).T.astype(float)
-    assert np.isnan(Scorer(facts, flat).at(draws)["pearson"]).all()
+    assert np.isnan(Scorer(targets, flat).at(draws)["pearson"]).all()
 
 
-def test_rows_with_one_value_have_no_spread_whatever_they_weigh() -> None:
+def test_rows_with_one_value_have_no_spread_for_any_weights() -> None:
     rng = np.random.default_rng(0)
     y = rng.normal(0, 1, (60, 1))
     y[:20] = 0.3
     weights = np.where(np.arange(60)[:, None] < 20, rng.random((60, 50)), 0)
-    found = Scorer(TargetValues("numbers", ("x",), y), rng.normal(0, 1, (60, 1))).at(weights)
-    assert np.isnan(found["r2"]).all()
-    assert np.isnan(found["pearson"]).all()
+    scores = Scorer(TargetValues("numbers", ("x",), y), rng.normal(0, 1, (60, 1))).at(weights)
+    assert np.isnan(scores["r2"]).all()
+    assert np.isnan(scores["pearson"]).all()
 
 
-def test_a_share_of_the_truth_needs_a_truth_that_is_not_0() -> None:
+def test_mape_needs_true_values_other_than_0() -> None:
     assert "mape" not in Scorer(TargetValues("numbers", ("x",), np.array([[0.0], [1.0]])), np.ones((2, 1))).names
 
 
-def test_steps_of_classes_that_do_not_occur_count() -> None:
-    y, guessed = np.array([0, 0, 1, 3, 3, 3]), np.array([0, 1, 1, 3, 3, 0])
-    found = Scorer(TargetValues("classes", tuple("abcd"), y, ordered=True), np.eye(4)[guessed]).plain()[
-        "quadratic_kappa"
-    ]
-    assert found == pytest.approx(sk.cohen_kappa_score(y, guessed, labels=range(4), weights="quadratic"))
-    assert found != pytest.approx(sk.cohen_kappa_score(y, guessed, weights="quadratic"))
+def test_quadratic_kappa_counts_classes_that_do_not_occur() -> None:
+    y, predicted = np.array([0, 0, 1, 3, 3, 3]), np.array([0, 1, 1, 3, 3, 0])
+    targets = TargetValues("classes", tuple("abcd"), y, ordered=True)
+    kappa = Scorer(targets, np.eye(4)[predicted]).plain()["quadratic_kappa"]
+    assert kappa == pytest.approx(sk.cohen_kappa_score(y, predicted, labels=range(4), weights="quadratic"))
+    assert kappa != pytest.approx(sk.cohen_kappa_score(y, predicted, weights="quadratic"))
 
 
-def test_a_single_class_leaves_areas_out_and_agreement_at_0() -> None:
-    facts, proba = of_classes(k=3)
-    one = facts.y == 0
-    found = Scorer(facts, proba).plain(one.astype(float))
-    assert math.isnan(found["auc_ovr"])
-    assert found["balanced_accuracy"] == pytest.approx(found["accuracy"])
-    assert found["mcc"] == 0
+def test_with_a_single_class_areas_are_nan_and_agreement_is_0() -> None:
+    targets, proba = of_classes(k=3)
+    scores = Scorer(targets, proba).plain((targets.y == 0).astype(float))
+    assert math.isnan(scores["auc_ovr"])
+    assert scores["balanced_accuracy"] == pytest.approx(scores["accuracy"])
+    assert scores["mcc"] == 0
 
 
-def test_many_classes_take_no_table_of_all_pairs() -> None:
-    facts, proba = of_classes(n=2000, k=1000, seed=1)
-    scorer = Scorer(facts, proba, ["macro_f1", "kappa"])
-    guessed = proba.argmax(1)
+def test_many_classes_need_no_dense_table_of_pairs() -> None:
+    targets, proba = of_classes(n=2000, k=1000, seed=1)
+    scorer = Scorer(targets, proba, ["macro_f1", "kappa"])
+    predicted = proba.argmax(1)
     assert scorer.plain()["macro_f1"] == pytest.approx(
-        sk.f1_score(facts.y, guessed, labels=range(1000), average="macro", zero_division=0)
+        sk.f1_score(targets.y, predicted, labels=range(1000), average="macro", zero_division=0)
     )
-    assert scorer._columns.nnz <= 3 * len(facts)
+    assert scorer._columns.nnz <= 3 * len(targets)
 
 
-def test_every_score_of_a_kind_has_a_name_once() -> None:
-    assert {kind: len(of) for kind, of in SCORES.items()} == {"classes": 17, "labels": 9, "numbers": 7}
+def test_each_kind_of_target_has_its_scores() -> None:
+    assert {kind: len(scores) for kind, scores in SCORES.items()} == {"classes": 17, "labels": 9, "numbers": 7}

@@ -285,7 +285,7 @@ def test_an_answer_may_be_a_set_or_none_at_all(head: Path) -> None:
     (threshold,) = said.conformal.at(0.8)
     for row, proba in zip(rows, said.proba, strict=True):
         assert row["set"] == ", ".join(name for name, p in zip(said.classes, proba, strict=True) if 1 - p <= threshold)
-    with pytest.raises(DataError, match=r"coverage 0.7 is not kept with the model; expected 0.8, 0.9, 0.95, 0.99"):
+    with pytest.raises(DataError, match=r"the model has no thresholds for coverage 0.7; expected 0.8, 0.9, 0.95, 0.99"):
         said.sets(0.7)
     with pytest.raises(DataError, match="intervals are for models of numbers that keep what they take; .* of classes"):
         said.intervals(0.8)

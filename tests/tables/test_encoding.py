@@ -1,3 +1,5 @@
+"""Encoding of label columns as classes, and the errors for columns that do not fit."""
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -60,13 +62,13 @@ def test_numbers_are_sorted_as_numbers(values: list[int]) -> None:
     ],
     ids=str,
 )
-def test_values_become_classes(values: object, classes: tuple[str, ...], codes: list[int]) -> None:
+def test_values_are_encoded_as_classes(values: object, classes: tuple[str, ...], codes: list[int]) -> None:
     truth = coded(values)
     assert truth.classes == classes
     assert truth.codes.tolist() == codes
 
 
-def test_classes_put_a_columns_own_values_in_an_order() -> None:
+def test_classes_set_the_order_of_a_columns_values() -> None:
     truth = coded(["low", "high", "mid"], classes=["low", "mid", "high"])
     assert truth.classes == ("low", "mid", "high")
     assert truth.codes.tolist() == [0, 2, 1]
@@ -84,7 +86,7 @@ def test_numbers_given_as_classes_are_an_order_and_not_names() -> None:
     assert truth.codes.tolist() == [0, 1, 0]
 
 
-def test_classes_that_do_not_fit_the_column_are_told_with_both_lists() -> None:
+def test_classes_that_do_not_fit_the_column_are_refused() -> None:
     with pytest.raises(DataError, match=r"targets.t.classes: column 'y' holds 'a', 'b', found names 'a', 'c'"):
         coded(["a", "b"], classes=["a", "c"])
     with pytest.raises(DataError, match=r"holds '1', '2', '3', found names 'a', 'b'"):
@@ -134,13 +136,13 @@ def test_no_images_are_refused() -> None:
         coded(pd.Series([], dtype=object))
 
 
-def test_an_unknown_column_is_told_with_those_that_there_are() -> None:
+def test_an_unknown_column_is_refused_with_the_existing_ones() -> None:
     with pytest.raises(DataError, match="no label column is called 'z'; columns: y"):
         encode(manifest(["a", "b"]), "t", TargetSpec(column="z"))
 
 
-def test_a_measured_number_is_no_class() -> None:
-    with pytest.raises(DataError, match=r"column 'y' has 60 different values, .* say 'above = …'"):
+def test_measured_numbers_are_not_classes() -> None:
+    with pytest.raises(DataError, match=r"column 'y' has 60 different values, .*use 'above = …'"):
         coded(np.linspace(0, 1, 60))
     with pytest.raises(DataError, match="has 1001 different values"):
         coded([f"v{i}" for i in range(1001)])
@@ -152,11 +154,11 @@ def test_equal_numbers_have_one_name(value: object) -> None:
     assert category_text(value) == "-1"
 
 
-def test_images_whose_rarest_label_is_rarely_that_are_cut_with_the_others() -> None:
+def test_strata_of_few_images_join_the_largest_stratum() -> None:
     y = np.random.default_rng(0).random((300, 40)) < 0.4  # an image lacks the rarest labels by chance alone
     codes = strata_codes(TargetValues("labels", tuple(map(str, range(40))), y.astype(np.int64)))
     counts = np.bincount(codes)
     assert len(counts) > 1
     assert counts.min() >= 10
-    few = strata_codes(TargetValues("labels", ("a", "b"), np.eye(2, dtype=np.int64)))
-    assert few.tolist() == [0, 0]
+    single = strata_codes(TargetValues("labels", ("a", "b"), np.eye(2, dtype=np.int64)))
+    assert single.tolist() == [0, 0]

@@ -1,3 +1,5 @@
+"""Tables joined by id: order of rows, checks, and the round trip through Parquet."""
+
 from pathlib import Path
 
 import numpy as np
@@ -38,41 +40,41 @@ def table(kind: str, ids: list[str]) -> Table:
     return Predictions(array, np.stack([share, 1 - share], axis=1), ("a", "b"), part, numbers)
 
 
-def content(of: Table) -> dict[str, object]:
-    """Turn a table into what can be compared."""
+def content(rows: Table) -> dict[str, object]:
+    """Return a table's content as comparable values."""
     return {
         name: value.to_dict("list") | {"index": list(value.index)}
         if isinstance(value, pd.DataFrame)
         else value.tolist()
         if isinstance(value, np.ndarray)
         else value
-        for name, value in vars(of).items()
+        for name, value in vars(rows).items()
     }
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @quick
 @given(order=orders)
-def test_take_puts_whole_rows_in_the_order_asked_for(kind: str, order: list[str]) -> None:
+def test_take_returns_whole_rows_in_the_requested_order(kind: str, order: list[str]) -> None:
     assert content(table(kind, IDS).take(order)) == content(table(kind, order))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_take_names_the_first_id_that_is_not_there(kind: str) -> None:
+def test_take_names_the_first_missing_id(kind: str) -> None:
     with pytest.raises(AlignmentError, match=r"2 of 3 ids are not in the \w+, first 'nowhere'"):
         table(kind, IDS).take([IDS[0], "nowhere", "else"])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_id_may_not_stand_twice(kind: str) -> None:
-    with pytest.raises(DataError, match=r"1 ids stand more than once, first 'image 1'"):
+def test_an_id_may_occur_only_once(kind: str) -> None:
+    with pytest.raises(DataError, match=r"1 ids occur more than once, first 'image 1'"):
         table(kind, ["image 1", "image 0", "image 1"])
 
 
 @quick
 @given(order=orders)
-def test_positions_are_where_the_ids_stand(order: list[str]) -> None:
-    assert [IDS[at] for at in positions(IDS, order, "list")] == order
+def test_positions_point_to_the_requested_ids(order: list[str]) -> None:
+    assert [IDS[position] for position in positions(IDS, order, "list")] == order
 
 
 def test_ids_are_kept_in_order() -> None:
@@ -104,13 +106,13 @@ def test_probabilities_must_be_finite_and_sum_to_one(row: list[float]) -> None:
 
 def test_probabilities_of_a_part_are_scaled_to_sum_to_one_in_float64() -> None:
     third = np.asarray([[1 / 3, 1 / 3, 1 / 3 + 1e-4]], dtype=np.float32)
-    made = Predictions.of_part("val", ["a"], third, "xyz")
-    assert made.proba.dtype == np.float64
-    assert made.proba.sum() == pytest.approx(1, abs=1e-15)
-    assert (made.part.tolist(), made.fold.tolist(), made.classes) == (["val"], [-1], ("x", "y", "z"))
+    scaled = Predictions.of_part("val", ["a"], third, "xyz")
+    assert scaled.proba.dtype == np.float64
+    assert scaled.proba.sum() == pytest.approx(1, abs=1e-15)
+    assert (scaled.part.tolist(), scaled.fold.tolist(), scaled.classes) == (["val"], [-1], ("x", "y", "z"))
 
 
-def test_an_unknown_column_is_told_with_those_that_there_are() -> None:
+def test_an_unknown_column_is_refused_with_the_existing_ones() -> None:
     manifest = table("manifest", IDS)
     assert isinstance(manifest, Manifest)
     with pytest.raises(DataError, match="no label column is called 'z'; columns: y, name"):
@@ -119,7 +121,7 @@ def test_an_unknown_column_is_told_with_those_that_there_are() -> None:
 
 @pytest.mark.parametrize("ids", [IDS, []], ids=["seven rows", "no row"])
 @pytest.mark.parametrize("kind", ["manifest", "predictions"])
-def test_a_table_comes_back_from_parquet_as_it_was(kind: str, ids: list[str], tmp_path: Path) -> None:
+def test_tables_survive_a_round_trip_through_parquet(kind: str, ids: list[str], tmp_path: Path) -> None:
     before = table(kind, ids)
     assert isinstance(before, Manifest | Predictions)
     write_table(tmp_path / "t.parquet", before.to_frame())
@@ -138,23 +140,23 @@ def test_reordered_classes_keep_each_class_its_column(order: list[str]) -> None:
     assert [order[code] for code in moved.codes] == ["c", "a"]
 
 
-def test_other_classes_cannot_be_ordered() -> None:
+def test_classes_cannot_be_reordered_to_other_classes() -> None:
     rows = Predictions.of_part("val", ["i"], np.ones((1, 2)), "ab")
     with pytest.raises(AlignmentError, match=r"expected the classes \['a', 'c'\], found \['a', 'b'\]"):
         rows.ordered(["a", "c"])
 
 
-def test_the_first_of_equally_probable_classes_is_the_guess() -> None:
+def test_the_first_of_equally_probable_classes_is_predicted() -> None:
     assert Predictions.of_part("val", ["i"], np.ones((1, 3)), "abc").codes.tolist() == [0]
 
 
-def test_stacked_tables_hold_all_rows_with_the_first_ones_classes() -> None:
-    one = Predictions.of_part("oof", ["i"], np.asarray([[0.9, 0.1]]), "ab", np.asarray([3]))
-    two = Predictions.of_part("val", ["j"], np.asarray([[0.8, 0.2]]), "ba")
-    both = Predictions.concatenate([one, two])
-    assert both.proba.tolist() == [[0.9, 0.1], [0.2, 0.8]]
-    assert (both.ids.tolist(), both.part.tolist(), both.fold.tolist()) == (["i", "j"], ["oof", "val"], [3, -1])
-    assert both.of("val").ids.tolist() == ["j"]
-    assert len(both.of("test").ids) == 0
-    with pytest.raises(DataError, match="stand more than once, first 'i'"):
-        Predictions.concatenate([one, one])
+def test_concatenated_tables_have_the_classes_of_the_first_table() -> None:
+    first = Predictions.of_part("oof", ["i"], np.asarray([[0.9, 0.1]]), "ab", np.asarray([3]))
+    second = Predictions.of_part("val", ["j"], np.asarray([[0.8, 0.2]]), "ba")
+    stacked = Predictions.concatenate([first, second])
+    assert stacked.proba.tolist() == [[0.9, 0.1], [0.2, 0.8]]
+    assert (stacked.ids.tolist(), stacked.part.tolist(), stacked.fold.tolist()) == (["i", "j"], ["oof", "val"], [3, -1])
+    assert stacked.of("val").ids.tolist() == ["j"]
+    assert len(stacked.of("test").ids) == 0
+    with pytest.raises(DataError, match="occur more than once, first 'i'"):
+        Predictions.concatenate([first, first])

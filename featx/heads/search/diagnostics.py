@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-from featx.metrics.definitions import decided, guessed
+from featx.metrics.row_scores import decided, guessed
 from featx.study.run_warnings import RunWarning
 from featx.tables.target_values import TargetValues
 
