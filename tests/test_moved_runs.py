@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import featx
-from featx.artifacts.artifact import read_header
+from featx.artifacts.header import read_header
 from featx.errors import WeightsError
 from featx.networks.backbones import backbone
 from tests.conftest import TOY_RECIPE, make_images

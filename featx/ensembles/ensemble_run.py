@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from featx.artifacts import artifact
+from featx.artifacts.header import BODIES
 from featx.ensembles.combiners import Combiner, Outputs, VotingMethod, like
 from featx.ensembles.cross_fitting import CrossFitting
 from featx.ensembles.diversity import diversity
@@ -144,7 +145,7 @@ class EnsembleRun:
         metrics = {part: scores(self.known, tables[0]), **self._explained(vote, voted, part)}
         write_sealed(folder / "metrics.json", metrics)
         kept = [run for at, run in enumerate(self.runs) if at not in combiner.idle]
-        write_json(folder / artifact.BODIES["ensemble"], _body(method, kept, combiner.without_idle()))
+        write_json(folder / BODIES["ensemble"], _body(method, kept, combiner.without_idle()))
         header = {
             "target": self.target,
             self.known.kind: self.known.names,

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.artifacts import skops_format
-from featx.artifacts.artifact import BODIES, Header, ensemble_body, load_head, read_header
+from featx.artifacts.artifact import ensemble_body, load_head
 from featx.artifacts.export_card import ExportCard, Format, Parity, card_file
+from featx.artifacts.header import BODIES, Header, read_header
 from featx.artifacts.outputs import predict_outputs
 from featx.artifacts.rescoring import rescored
 from featx.embeddings.groups import NetworkGroup, network_groups
@@ -20,7 +21,7 @@ from featx.embeddings.read import read_embeddings
 from featx.embeddings.workers import Decoder
 from featx.errors import DataError, MissingExtraError
 from featx.files.atomic import sha256_of, whole_file, write_text
-from featx.predictors.models import load
+from featx.predictors.loading import load
 from featx.progress import ProgressCallback, no_progress
 from featx.registry import suggestion
 from featx.specs.embedding import Reduced, ResolvedEmbedding
@@ -224,7 +225,7 @@ class _Export:
 
     def _embeddings(self) -> tuple[ResolvedEmbedding, ...]:
         """Return what the networks give; of a fine-tuned one, its own answers."""
-        return load(self.run.path).embeddings_here
+        return load(self.run.path).local_embeddings
 
     @property
     def _is_reduced(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from featx.artifacts.artifact import commit, read_header
+from featx.artifacts.header import commit, read_header
 from featx.evaluation.evaluate import Evaluation, evaluate, last_final
 from featx.evaluation.group_scores import bias_text, size_text
 from featx.evaluation.leaks import leaks

@@ -17,7 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from featx import extract, fit
-from featx.artifacts.artifact import FORMAT, GoldenInputs, checked_body, load_head, provenance, read_header, write_head
+from featx.artifacts.artifact import checked_body, load_head, write_head
+from featx.artifacts.header import HEADER_FORMAT, GoldenInputs, provenance, read_header
 from featx.errors import ArtifactError
 from featx.files.atomic import sha256_of, write_json
 from featx.files.seals import sealed
@@ -57,7 +58,7 @@ def test_a_written_model_is_loaded_and_answers_bit_by_bit(run: Path, tmp_path: P
 
     assert found == folder
     assert load_head(found, header).predict_proba(X).tobytes() == model.predict_proba(X).tobytes()
-    assert (header.format, header.kind, header.classes) == (FORMAT, "head", ("dark", "light"))
+    assert (header.format, header.kind, header.classes) == (HEADER_FORMAT, "head", ("dark", "light"))
     assert header.train_ids_sha256 == provenance(["a", "b"])["train_ids_sha256"]
     assert {"featx", "scikit-learn", "numpy"} <= set(header.versions)
 
@@ -74,7 +75,7 @@ def test_a_run_is_found_by_its_folder_or_by_what_lies_inside(run: Path, inside: 
 
 
 def test_a_path_where_nothing_lies_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="nothing lies at .*nowhere; expected a run folder"):
+    with pytest.raises(ArtifactError, match="there is no .*nowhere; expected a run folder"):
         read_header(tmp_path / "nowhere")
 
 
@@ -95,18 +96,18 @@ def test_a_header_that_was_edited_is_refused(run: Path) -> None:
     header = json.loads((run / "header.json").read_text())
     write_json(run / "header.json", header | {"classes": header["classes"][::-1]})  # another order of the answers
 
-    refusal(run, r"header\.json was edited after it was made; make the run again with '--force'")
+    refusal(run, r"header\.json was edited after it was written; make the run again with '--force'")
 
 
 def test_a_header_without_its_seal_is_refused(run: Path) -> None:
     header = json.loads((run / "header.json").read_text())
     for other in ({**header, "seal": None}, {name: value for name, value in header.items() if name != "seal"}):
         write_json(run / "header.json", other)
-        refusal(run, r"header\.json was edited after it was made; make the run again with '--force'")
+        refusal(run, r"header\.json was edited after it was written; make the run again with '--force'")
 
 
 def test_a_newer_format_asks_for_a_newer_featx(run: Path) -> None:
-    edited(run, lambda header: header.update(format=FORMAT + 1))
+    edited(run, lambda header: header.update(format=HEADER_FORMAT + 1))
 
     refusal(run, "has format 3, this featx reads up to 2; update featx")
 
@@ -153,7 +154,9 @@ def test_a_model_that_answers_its_golden_inputs_otherwise_is_refused(run: Path) 
 
     edited(run, move)
 
-    refusal(run, r"answers its golden inputs otherwise than when it was made \(by 0\.01\); .*scikit-learn")
+    refusal(
+        run, r"gives other outputs for its golden inputs than when it was saved \(difference 0\.01\); .*scikit-learn"
+    )
 
 
 def test_rounding_does_not_count_as_another_answer(run: Path) -> None:
@@ -167,12 +170,12 @@ def test_rounding_does_not_count_as_another_answer(run: Path) -> None:
     [
         (lambda header: header.update(n_features=9), "n_features is 9, its embeddings have 8"),
         (lambda header: header.update(golden=None), "golden inputs are missing"),
-        (lambda header: header["golden"]["outputs"].pop(), "golden inputs are missing or not those of n_features"),
+        (lambda header: header["golden"]["outputs"].pop(), "golden inputs are missing or do not fit n_features"),
         (
             lambda header: header.update(classes=["dark"]),
-            "golden inputs are missing or not those of n_features and cla",
+            "golden inputs are missing or do not fit n_features and cla",
         ),
-        (lambda header: header["golden"].update(inputs="AAAA"), "golden inputs are missing or not those of n_features"),
+        (lambda header: header["golden"].update(inputs="AAAA"), "golden inputs are missing or do not fit n_features"),
         (lambda header: header.update(kind="heads"), r"\(kind: "),
         (lambda header: header.update(extra=1), r"\(extra: "),
         (lambda header: header.pop("body_sha256"), r"\(body_sha256: "),
@@ -199,11 +202,11 @@ def test_a_changed_body_is_found_whatever_its_size(run: Path) -> None:
 
 @given(x=arrays(np.float32, array_shapes(min_dims=2, max_dims=2)))
 def test_golden_inputs_come_back_bit_by_bit(x: np.ndarray) -> None:
-    golden = GoldenInputs.of(x, np.ones((len(x), 2)) / 2)
+    golden = GoldenInputs.from_arrays(x, np.ones((len(x), 2)) / 2)
 
     assert GoldenInputs.model_validate_json(golden.model_dump_json()).x(x.shape[1]).tobytes() == x.tobytes()
-    assert golden.fits(x.shape[1], 2)
-    assert not golden.fits(x.shape[1] + 1, 2)
+    assert golden.has_shape(x.shape[1], 2)
+    assert not golden.has_shape(x.shape[1] + 1, 2)
 
 
 def test_extracting_with_nothing_to_do_fitting_and_loading_import_no_torch(toy_home: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import featx
 from featx.artifacts import artifact, skops_format
 from featx.artifacts.export_card import card_file, read_export_card
+from featx.artifacts.header import describe_version_changes, read_header
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import ArtifactError, DataError
 from featx.exports.export import Exported
@@ -80,7 +81,7 @@ def test_a_copied_head_is_loaded_and_answers_as_the_run(run: str, file_format: s
 def test_a_changed_file_is_refused_before_it_is_opened(run: str) -> None:
     (copy,) = featx.export(run, "joblib", out="out")
     joblib.dump(open, copy.path)
-    with pytest.raises(ArtifactError, match="does not match its passport"):
+    with pytest.raises(ArtifactError, match="does not match its export card"):
         featx.load(copy.path)
     Path(copy.passport).unlink()
     with pytest.raises(ArtifactError, match=r"has no header\.json beside it"):
@@ -93,7 +94,7 @@ def test_types_that_heads_are_not_made_of_are_named_and_not_built(run: str) -> N
 
     skops.io.dump({"model": HeadTask(1, 1, 1, 0)}, copy.path)
     _with_sha256_of(copy)
-    with pytest.raises(ArtifactError, match=r"holds types that heads are not made of: featx\.heads\.models\.Task"):
+    with pytest.raises(ArtifactError, match=r"holds types that are not trusted: featx\.heads\.builtin\.HeadTask"):
         featx.load(copy.path)
     Path(copy.path).write_text("no archive")
     _with_sha256_of(copy)
@@ -164,8 +165,8 @@ def test_versions_of_a_header_import_nothing(run: str, monkeypatch: pytest.Monke
     Path("evil").mkdir()
     Path("evil/__init__.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(".")
-    header = artifact.read_header(Study.open(None).folder / run)[1]
+    header = read_header(Study.open(None).folder / run)[1]
     names = ["evil", "evil.sub", ".evil", "", "../evil", "os.path"]
-    odd = artifact.differing_versions(header.model_copy(update={"versions": dict.fromkeys(names, "1")}))
-    assert odd.count("(here not there)") == len(names)
+    odd = describe_version_changes(header.model_copy(update={"versions": dict.fromkeys(names, "1")}))
+    assert odd.count("(installed: none)") == len(names)
     assert "evil" not in sys.modules

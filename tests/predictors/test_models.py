@@ -16,7 +16,8 @@ from featx.errors import ArtifactError, DataError, IncompleteError, RecipeError
 from featx.files.atomic import sha256_of, write_json
 from featx.files.seals import sealed
 from featx.heads.builtin import HeadTask
-from featx.predictors.models import EnsembleModel, HeadModel, describe
+from featx.predictors.description import describe
+from featx.predictors.models import EnsembleModel, HeadModel
 from featx.registry import HEADS, VOTES
 from featx.specs.head import HeadSpec
 from featx.study.study import Study
@@ -196,7 +197,7 @@ def test_features_of_another_width_are_refused(head: Path) -> None:
 def test_a_vote_whose_member_is_gone_names_it(voted: Path, fitted: list[Path]) -> None:
     shutil.rmtree(fitted[0])
 
-    with pytest.raises(ArtifactError, match=f"votes over '{fitted[0].name}', which is not beside it"):
+    with pytest.raises(ArtifactError, match=f"member '{fitted[0].name}' of .* is not beside it"):
         load(voted)
 
 
@@ -204,7 +205,7 @@ def test_a_vote_whose_member_was_made_again_asks_for_another_vote(voted: Path, f
     shutil.rmtree(fitted[0])
     shutil.copytree(fitted[1], fitted[0])
 
-    with pytest.raises(ArtifactError, match=f"member '{fitted[0].name}' .* was made again since; run 'featx ensemble'"):
+    with pytest.raises(ArtifactError, match=f"member '{fitted[0].name}' .* has changed since; run 'featx ensemble'"):
         load(voted)
 
 
@@ -270,7 +271,7 @@ def test_a_run_and_a_recipe_describe_themselves(head: Path) -> None:
     assert describe("featx.toml")["split"]["test"] == 0.25
     with pytest.raises(RecipeError, match=r"no\.toml"):
         describe("no.toml")
-    with pytest.raises(ArtifactError, match="nothing lies at nowhere"):
+    with pytest.raises(ArtifactError, match="there is no nowhere"):
         describe("nowhere")
 
 
