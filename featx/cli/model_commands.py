@@ -287,7 +287,7 @@ def export(
     recipe: RecipeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write a run for other software, with a passport beside it.
+    """Write a run for other software, with an export card beside it.
 
     Examples: featx export xgboost · featx export logreg --format skops --out models/
     """
