@@ -1,15 +1,12 @@
 """Descriptions of recipes and runs, and the cost of an ensemble's predictions."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from featx.artifacts.artifact import beneath, ensemble_body
 from featx.artifacts.header import HEADER_FILE, Header, read_header
 from featx.specs.recipe import load_recipe
 from featx.text.masking import masked_values
-
-if TYPE_CHECKING:
-    pass
 
 
 def describe(path: str | Path) -> dict[str, Any]:
@@ -18,7 +15,7 @@ def describe(path: str | Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        The fields; for an ensemble also its method, its members and its `cost`.
+        The fields; for an ensemble also its method, its members and its `ensemble_cost`.
 
     Raises
     ------
@@ -33,10 +30,10 @@ def describe(path: str | Path) -> dict[str, Any]:
     if header.kind != "ensemble":
         return fields
     body = ensemble_body(folder, header)
-    return fields | {"method": body["method"], "members": list(body["members"]), "cost": cost(folder, header)}
+    return fields | {"method": body["method"], "members": list(body["members"]), "cost": ensemble_cost(folder, header)}
 
 
-def cost(folder: Path, header: Header) -> dict[str, int]:
+def ensemble_cost(folder: Path, header: Header) -> dict[str, int]:
     """Return the cost of a prediction by an ensemble.
 
     Returns

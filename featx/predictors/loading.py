@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from featx.artifacts import skops_format
 from featx.artifacts.artifact import beneath, ensemble_body, load_head, replayed
@@ -11,14 +10,11 @@ from featx.artifacts.header import Header, read_header
 from featx.artifacts.rescoring import rescored
 from featx.ensembles.combiners import VotingMethod
 from featx.errors import ArtifactError, DataError, IncompleteError
+from featx.predictors.models import EnsembleModel, HeadModel, Model, NetworkModel
 from featx.predictors.prediction import Prediction
 from featx.registry import VOTES
 from featx.specs.recipe import Recipe
 from featx.study.study import Study
-
-if TYPE_CHECKING:
-    pass
-from featx.predictors.models import EnsembleModel, HeadModel, Model, NetworkModel
 
 
 def load(path: str | Path) -> Model:
@@ -54,7 +50,7 @@ def _load_exported(path: Path) -> Model:
 
 
 def _load_run(path: Path, loaded: dict[Path, Model]) -> Model:
-    """Return the model in `loaded`, to which it is added first if missing, so that shared members are loaded once."""
+    """Return the model of a run from `loaded`, to which a missing one is added, so that none is loaded twice."""
     folder, header = read_header(path)
     if folder not in loaded:
         loaded[folder] = _load_kind(folder, header, loaded)
