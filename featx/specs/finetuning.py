@@ -244,10 +244,14 @@ class FinetuneSpec(Spec):
     @model_validator(mode="after")
     def _check_phases(self) -> "FinetuneSpec":
         if (self.strategy == "progressive") != bool(self.phases):
-            raise ValueError("strategy 'progressive' and phases = [{ learns, lr, epochs }, …] go together")
-        if any(phase.learns in {FROM_SCRATCH, "progressive"} for phase in self.phases):
             raise ValueError(
-                "a phase learns 'head', 'last-N-blocks', 'all' or named blocks; for random weights say weights = 'none'"
+                f"found strategy = {self.strategy!r} with {len(self.phases)} phases; expected both strategy = "
+                "'progressive' and phases = [{ learns, lr, epochs }, …], or neither"
+            )
+        if invalid := [phase.learns for phase in self.phases if phase.learns in {FROM_SCRATCH, "progressive"}]:
+            raise ValueError(
+                f"found a phase with learns = {invalid[0]!r}, expected 'head', 'last-N-blocks', 'all' or named blocks; "
+                "for random weights set weights = 'none'"
             )
         return self
 
@@ -255,7 +259,8 @@ class FinetuneSpec(Spec):
     def _check_scratch_has_no_weights(self) -> "FinetuneSpec":
         if self.strategy == FROM_SCRATCH and self.weights not in {"default", "none"}:
             raise ValueError(
-                "strategy 'scratch' begins with random weights, found weights as well; say strategy = 'all'"
+                f"strategy 'scratch' starts from random weights, found weights = {self.weights!r}; set "
+                "strategy = 'all' to use them"
             )
         return self
 

@@ -153,7 +153,7 @@ class Recipe(Spec):
         if not (self.embedding or self.finetune):
             raise ValueError("embedding: found [], expected an [[embedding]] or a [[finetune]]")
         if bool(self.head) != bool(self.embedding):
-            raise ValueError("[[head]] and [[embedding]] go together, found one of them empty")
+            raise ValueError(f"found {len(self.head)} [[head]] and {len(self.embedding)} [[embedding]], expected both")
         return self
 
     @model_validator(mode="after")
