@@ -133,7 +133,7 @@ def replayed(body: Path, header: Header, read: Callable[[Path], Any]) -> Any:
     assert header.golden is not None
     try:
         model = read(body)
-        outputs = predict_outputs(model, header.golden.x(header.n_features), header.answers)
+        outputs = predict_outputs(model, header.golden.decode_inputs(header.n_features), header.answers)
     except FeatxError:
         raise
     # Unpickling may raise anything if packages are missing or of other versions.

@@ -61,7 +61,7 @@ class GoldenInputs(Spec):
         n_bytes = len(base64.b64decode(self.inputs))
         return n_bytes == 4 * n_features * len(self.outputs) > 0 and {*map(len, self.outputs)} == {n_outputs}
 
-    def x(self, n_features: int) -> NDArray[np.float32]:
+    def decode_inputs(self, n_features: int) -> NDArray[np.float32]:
         """Return the inputs, (g, d)."""
         return np.frombuffer(base64.b64decode(self.inputs), dtype="<f4").reshape(-1, n_features)
 

@@ -204,7 +204,7 @@ def test_a_changed_body_of_the_same_size_is_refused(run: Path) -> None:
 def test_golden_inputs_come_back_bit_by_bit(x: np.ndarray) -> None:
     golden = GoldenInputs.from_arrays(x, np.ones((len(x), 2)) / 2)
 
-    assert GoldenInputs.model_validate_json(golden.model_dump_json()).x(x.shape[1]).tobytes() == x.tobytes()
+    assert GoldenInputs.model_validate_json(golden.model_dump_json()).decode_inputs(x.shape[1]).tobytes() == x.tobytes()
     assert golden.has_shape(x.shape[1], 2)
     assert not golden.has_shape(x.shape[1] + 1, 2)
 
