@@ -1,4 +1,4 @@
-"""Files of every released format are read by today's code."""
+"""Files of all released formats can still be read."""
 
 import json
 import warnings
@@ -37,9 +37,10 @@ def test_a_golden_store_is_read(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.parent.name)
-def test_a_golden_run_is_loaded_and_answers_as_it_did(path: Path) -> None:
+def test_a_golden_run_predicts_as_it_did(path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InconsistentVersionWarning)  # the point is to read older files
+        # These files are meant to be of older versions.
+        warnings.simplefilter("ignore", InconsistentVersionWarning)
         model = featx.load(path)
     expected = np.load(path.parent / "vectors.npz")
     answers = np.load(path / "answers.npy") if (path / "answers.npy").is_file() else expected["proba"]
@@ -47,7 +48,7 @@ def test_a_golden_run_is_loaded_and_answers_as_it_did(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", EXPORTED, ids=lambda path: path.name)
-def test_a_golden_export_is_loaded_and_answers_as_it_did(path: Path) -> None:
+def test_a_golden_export_predicts_as_it_did(path: Path) -> None:
     x = np.load(path.parents[1] / "vectors.npz")["x"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InconsistentVersionWarning)

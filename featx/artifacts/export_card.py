@@ -1,32 +1,32 @@
-"""What stands beside an exported model: what it is, what it takes and gives, and how far it differs from featx."""
+"""Export cards: JSON files beside exported models that describe input, output and agreement with featx."""
 
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from featx.artifacts.artifact import Header
+from featx.artifacts.header import Header
 from featx.errors import ArtifactError
 from featx.files.atomic import sha256_of
 from featx.specs.base import Spec
 
 Format = Literal["onnx", "skops", "joblib"]
-FORMATS: dict[str, Format] = {".onnx": "onnx", ".skops": "skops", ".joblib": "joblib"}  # by a file's ending
+FORMAT_BY_SUFFIX: dict[str, Format] = {".onnx": "onnx", ".skops": "skops", ".joblib": "joblib"}
 
 
 class Parity(Spec):
-    """How an exported model answers rows that the run did not learn from.
+    """Agreement of an exported model with its run, on rows that the run was not trained on.
 
     Attributes
     ----------
-    rows
-        Which, and how many, n.
+    rows, n
+        Names of the parts that the rows belong to, and number of rows.
     largest
-        Largest absolute difference from the run's own answers.
+        Largest absolute difference from the predictions of the run.
     tolerance, n_beyond
-        And how many rows differ by more than that.
+        Tolerated absolute difference, and number of rows with a larger one.
     why
-        What makes them differ, where it is known beforehand.
+        Known cause of differences; empty by default.
     """
 
     rows: str
@@ -38,22 +38,22 @@ class Parity(Spec):
 
 
 class ExportCard(Spec):
-    """All that is to be known of an exported model.
+    """Description of an exported model.
 
     Attributes
     ----------
     run
-        Its name.
+        Name of the exported run.
     file_format, sha256
-        Of the model's file.
+        Format and SHA-256 of the model's file.
     inputs
-        Name → what to put there.
+        Input name → type, shape and preprocessing.
     outputs
-        Name → what comes out.
+        Output name → shape, kind and names of the columns.
     parity
-        As it was measured when it was written.
+        Agreement with the run, measured at export.
     header
-        The run's.
+        Header of the run.
     """
 
     run: str
@@ -66,40 +66,41 @@ class ExportCard(Spec):
 
 
 def card_file(model: Path) -> Path:
-    """Return where a model's passport stands."""
+    """Return the path of an exported model's export card."""
     return model.with_name(f"{model.name}.json")
 
 
 def is_exported(path: Path) -> bool:
-    """Whether a file is meant to have a passport; what a run folder holds has a header."""
+    """Return whether a file is an exported model, which has an export card; the model of a run has a header."""
     return card_file(path).is_file() or path.suffix == ".skops"
 
 
 def read_export_card(model: Path) -> ExportCard:
-    """Return a model's passport, once the model is what it says.
+    """Return the export card of an exported model after the model's checksum has been verified.
 
     Raises
     ------
     ArtifactError
-        there is none, it cannot be read, it names another format than the file's ending, or the model was cut short or
+        The card is missing or unreadable, its format is not that of the file's suffix, or the model was cut short or
         changed.
     """
     file = card_file(model)
     if not model.is_file() or not file.is_file():
         raise ArtifactError(f"expected {model} with {file.name} beside it; write both with 'featx export'")
     try:
-        found = ExportCard.model_validate_json(file.read_bytes())
+        card = ExportCard.model_validate_json(file.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
-        raise ArtifactError(f"{file} is not a passport ({'.'.join(map(str, first['loc']))}: {first['msg']})") from error
-    if (by_ending := FORMATS.get(model.suffix)) != found.file_format:
+        key = ".".join(map(str, first["loc"]))
+        raise ArtifactError(f"{file} is not an export card ({key}: {first['msg']})") from error
+    if (suffix_format := FORMAT_BY_SUFFIX.get(model.suffix)) != card.file_format:
         raise ArtifactError(
-            f"{file} says that {model.name} has format {found.file_format!r}, its ending says "
-            f"{by_ending or model.suffix!r}; it is not opened: write both with 'featx export'"
+            f"{file} says that {model.name} has format {card.file_format!r}, its suffix says "
+            f"{suffix_format or model.suffix!r}; it is not opened: write both with 'featx export'"
         )
-    if (now := sha256_of(model)) != found.sha256:
+    if (sha256 := sha256_of(model)) != card.sha256:
         raise ArtifactError(
-            f"{model} does not match its passport (sha256 {now[:12]}…, expected {found.sha256[:12]}…): it was cut "
+            f"{model} does not match its export card (sha256 {sha256[:12]}…, expected {card.sha256[:12]}…): it was cut "
             "short or changed; export the run again"
         )
-    return found
+    return card

@@ -1,4 +1,4 @@
-"""Learning curves: a network's losses by epoch, as a picture in its run folder and on the report's page."""
+"""Learning curves: plots of a network's losses by epoch, for its run folder and the report."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -10,11 +10,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-Epochs = Sequence[Mapping[str, Any]]  # `featx.finetuning.history.Epoch` as JSON knows it
+# `featx.finetuning.history.Epoch` as JSON values.
+Epochs = Sequence[Mapping[str, Any]]
 
 
 def draw_curves(axes: Axes, title: str, epochs: Epochs, best: int) -> None:
-    """Draw the loss of train dashed, of held-out rows solid, a dot where weights were kept, a line between phases."""
+    """Draw the train loss (dashed), the held-out loss (solid), the kept epoch (dot) and the ends of phases (lines).
+
+    Parameters
+    ----------
+    best
+        Index of the epoch whose weights were kept.
+    """
     numbers = [epoch["number"] for epoch in epochs]
     axes.plot(numbers, [epoch["train_loss"] for epoch in epochs], "--", color="#8a97a5", label="train")
     axes.plot(numbers, [epoch["held_loss"] for epoch in epochs], color="#3b6ea5", label="held out")
@@ -29,7 +36,7 @@ def draw_curves(axes: Axes, title: str, epochs: Epochs, best: int) -> None:
 
 
 def write_curves(file: Path, title: str, epochs: Epochs, best: int) -> None:
-    """Write one network's curves as PNG."""
+    """Write the learning curves of one network as a PNG file; `draw_curves` describes the parameters."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

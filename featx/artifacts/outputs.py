@@ -1,4 +1,4 @@
-"""What a fitted scikit-learn object answers, in one form for every kind of target."""
+"""Outputs of fitted scikit-learn objects, in one form for all kinds of targets."""
 
 from typing import Any
 
@@ -11,15 +11,15 @@ from featx.tables.ids import Kind
 
 @single_threaded()
 def predict_outputs(model: Any, x: NDArray[np.float32], kind: Kind) -> NDArray[np.float64]:
-    """Return (n, k) probabilities of classes, (n, t) of labels, or (n, t) numbers.
+    """Return probabilities of classes (n, k) or of labels (n, t), or numbers (n, t).
 
     Notes
     -----
-    Of several labels, scikit-learn's estimators answer with one (n, 2) table a label or with one (n, t) table.
+    For several labels, scikit-learn's estimators return either one (n, 2) array per label or one (n, t) array.
     """
     if kind == "numbers":
         return np.asarray(model.predict(x), dtype=np.float64).reshape(len(x), -1)
     proba = model.predict_proba(x)
     if isinstance(proba, list):
-        proba = np.stack([of_label[:, 1] for of_label in proba], axis=1)
+        proba = np.stack([label_proba[:, 1] for label_proba in proba], axis=1)
     return np.asarray(proba, dtype=np.float64)

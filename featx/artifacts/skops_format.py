@@ -1,4 +1,4 @@
-"""Heads in the skops format, which is read without running anything that stands in it; extra ``safe``."""
+"""Heads in the skops format (extra ``safe``), which are read without running code of the file."""
 
 from pathlib import Path
 from typing import Any
@@ -6,8 +6,8 @@ from zipfile import ZIP_DEFLATED, BadZipFile
 
 from featx.errors import ArtifactError, MissingExtraError
 
-# What heads are made of, beside what skops trusts by itself; anything else is refused before it is built.
-TRUSTED = (
+# Types in heads besides those that skops trusts by itself; any other type is refused before it is created.
+TRUSTED_TYPES = (
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.calibration._TemperatureScaling",
@@ -20,7 +20,8 @@ TRUSTED = (
 )
 
 
-def _skops() -> Any:
+def _import_skops() -> Any:
+    """Return the module ``skops.io``, or raise `MissingExtraError`."""
     try:
         import skops.io
     except ImportError as error:
@@ -29,19 +30,20 @@ def _skops() -> Any:
 
 
 def check_types(file: Path) -> None:
-    """Check that a file holds nothing but what heads are made of.
+    """Check that a file holds only types that heads consist of.
 
     Raises
     ------
     ArtifactError
-        it holds other types, which are named, or is no skops file.
+        The file holds other types, or is not a skops file.
     """
     try:
-        found = _skops().get_untrusted_types(file=file)
-    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:  # of whatever stands there
+        types = _import_skops().get_untrusted_types(file=file)
+    # An arbitrary file makes skops raise any of these.
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise ArtifactError(f"{file} is not a skops file that can be read ({error})") from error
-    if odd := sorted(set(found) - set(TRUSTED)):
-        raise ArtifactError(f"{file} holds types that heads are not made of: {', '.join(odd)}; it is not opened")
+    if untrusted := sorted(set(types) - set(TRUSTED_TYPES)):
+        raise ArtifactError(f"{file} holds types that are not trusted: {', '.join(untrusted)}; it is not opened")
 
 
 def dump(model: Any, file: Path) -> None:
@@ -50,9 +52,9 @@ def dump(model: Any, file: Path) -> None:
     Raises
     ------
     ArtifactError
-        it holds other types than heads are made of (one from an entry point may): it could not be read again.
+        The head holds types that are not trusted, as heads from entry points may, and could not be read again.
     """
-    _skops().dump(model, file, compression=ZIP_DEFLATED)
+    _import_skops().dump(model, file, compression=ZIP_DEFLATED)
     try:
         check_types(file)
     except ArtifactError:
@@ -61,6 +63,6 @@ def dump(model: Any, file: Path) -> None:
 
 
 def read(file: Path) -> Any:
-    """Return a head, once its types are those that are trusted."""
+    """Return a head after its types have been checked."""
     check_types(file)
-    return _skops().load(file, trusted=list(TRUSTED))
+    return _import_skops().load(file, trusted=list(TRUSTED_TYPES))

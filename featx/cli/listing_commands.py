@@ -21,7 +21,7 @@ def show(
     Examples: featx show featx.toml · featx show runs/featx/svm-class-1a2b3c4d
     """
     from featx.cli.console import as_json, say
-    from featx.predictors.models import describe
+    from featx.predictors.description import describe
 
     description = describe(path)
     if json:

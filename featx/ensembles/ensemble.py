@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featx.artifacts import artifact
+from featx.artifacts.header import read_header
 from featx.ensembles.combiners import VotingMethod
 from featx.ensembles.ensemble_run import EnsembleRun
 from featx.ensembles.members import find_candidates, find_duplicates
@@ -195,7 +196,7 @@ def _build_one(run: EnsembleRun, method: str, force: bool) -> EnsembleResult:
 
 
 def _result(run: RunFolder, is_new: bool, notes: Sequence[str]) -> EnsembleResult:
-    body = artifact.ensemble_body(run.path, artifact.read_header(run.path)[1])
+    body = artifact.ensemble_body(run.path, read_header(run.path)[1])
     selection, metrics = run.chooser(), run.metrics
     return EnsembleResult(
         run=run.name,

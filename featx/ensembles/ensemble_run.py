@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from featx.artifacts import artifact
+from featx.artifacts.header import BODIES
 from featx.ensembles.combiners import Combiner, Outputs, VotingMethod, replace_outputs
 from featx.ensembles.cross_fitting import CrossFitting
 from featx.ensembles.diversity import diversity
@@ -149,7 +150,7 @@ class EnsembleRun:
         metrics = {part: scores(self.truth, tables[0]), **self._ensemble_metrics(voting_method, outputs, part)}
         write_sealed(folder / "metrics.json", metrics)
         used = [run for member, run in enumerate(self.runs) if member not in combiner.unused]
-        write_json(folder / artifact.BODIES["ensemble"], _body(method, used, combiner.without_unused()))
+        write_json(folder / BODIES["ensemble"], _body(method, used, combiner.without_unused()))
         header = {
             "target": self.target,
             self.truth.kind: self.truth.names,

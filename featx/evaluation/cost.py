@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from featx.artifacts.artifact import BODIES, beneath, read_header
+from featx.artifacts.artifact import beneath
+from featx.artifacts.header import BODIES, read_header
 from featx.embeddings.throughput import AGREEMENT, recorded_throughputs, seconds_per_image
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study

@@ -1,4 +1,4 @@
-"""Estimators as ONNX that converters leave out, or write less exactly: all of several outputs among them."""
+"""ONNX nodes of estimators that converters do not support or convert less exactly, also with several outputs."""
 
 import json
 from typing import Any
@@ -7,13 +7,14 @@ import numpy as np
 
 from featx.exports.graph import DOUBLE, Graph, Name
 
-TINY = 1e-18  # a squared distance that is none: such a neighbour outweighs all others
+# Squared distances below this count as zero; a neighbour at this distance outweighs all others.
+MIN_SQUARED_DISTANCE = 1e-18
 ACTIVATIONS = {"logistic": "Sigmoid", "softmax": "Softmax"}
 LINKS = {"binary:logistic": "Sigmoid", "multi:softprob": "Softmax", "reg:squarederror": ""}
 
 
 def add_perceptron(graph: Graph, mlp: Any, x: Name) -> Name:
-    """Add a scikit-learn perceptron with ReLU inside; returns (n, k) or (n, t) double."""
+    """Add a scikit-learn perceptron with hidden ReLU layers and return its outputs (n, k) or (n, t) in double."""
     x = graph.cast(x, DOUBLE)
     for number, (weights, offsets) in enumerate(zip(mlp.coefs_, mlp.intercepts_, strict=True), start=1):
         product = graph.op("MatMul", x, graph.constant(weights.astype(np.float64)))
@@ -23,33 +24,36 @@ def add_perceptron(graph: Graph, mlp: Any, x: Name) -> Name:
     if (link := ACTIVATIONS.get(mlp.out_activation_)) is None:
         return x
     x = graph.op(link, x)
-    one_column = link == "Sigmoid" and mlp.n_outputs_ == 1
-    return graph.both(x) if one_column else x
+    is_binary = link == "Sigmoid" and mlp.n_outputs_ == 1
+    return graph.binary_proba(x) if is_binary else x
 
 
 def add_neighbours(graph: Graph, knn: Any, x: Name) -> Name:
-    """Add scikit-learn's nearest neighbours, weighted by 1 / distance; returns (n, k) or (n, t) double."""
-    assert knn.weights == "distance"  # as the head asks for
-    known = np.asarray(knn._fit_X, dtype=np.float64)
-    truth = np.asarray(knn._y)
+    """Add scikit-learn's nearest neighbours, weighted by 1 / distance; return outputs (n, k) or (n, t) in double."""
+    # The head always uses these weights.
+    assert knn.weights == "distance"
+    train_x = np.asarray(knn._fit_X, dtype=np.float64)
+    train_y = np.asarray(knn._y)
     if hasattr(knn, "classes_") and not isinstance(knn.classes_, list):
-        truth = np.eye(len(knn.classes_))[truth.ravel()]
-    truth = truth.reshape(len(known), -1).astype(np.float64)
+        train_y = np.eye(len(knn.classes_))[train_y.ravel()]
+    train_y = train_y.reshape(len(train_x), -1).astype(np.float64)
     x = graph.cast(x, DOUBLE)
-    squares = graph.op("ReduceSumSquare", x, axes=[1], keepdims=1)
-    products = graph.op("MatMul", x, graph.constant(-2 * known.T))
-    apart = graph.op("Add", graph.op("Add", products, squares), graph.constant((known**2).sum(1)[None]))
-    nearest, at = graph.ops("TopK", 2, apart, graph.constant(np.array([knn.n_neighbors])), largest=0)
-    distance = graph.op("Sqrt", graph.op("Max", nearest, graph.constant(np.array([TINY]))))
+    # |x - t|² = -2 x·t + |x|² + |t|² for all pairs of rows.
+    products = graph.op("MatMul", x, graph.constant(-2 * train_x.T))
+    sums = graph.op("Add", products, graph.op("ReduceSumSquare", x, axes=[1], keepdims=1))
+    squared_distances = graph.op("Add", sums, graph.constant((train_x**2).sum(1)[None]))
+    n_neighbours = graph.constant(np.array([knn.n_neighbors]))
+    nearest, indices = graph.ops("TopK", 2, squared_distances, n_neighbours, largest=0)
+    distance = graph.op("Sqrt", graph.op("Max", nearest, graph.constant(np.array([MIN_SQUARED_DISTANCE]))))
     weights = graph.op("Unsqueeze", graph.op("Reciprocal", distance), graph.constant(np.array([2])))
     axis = graph.constant(np.array([1]))
     total = graph.op("ReduceSum", weights, axis, keepdims=0)
-    voted = graph.op("Mul", graph.op("Gather", graph.constant(truth), at), weights)
-    return graph.op("Div", graph.op("ReduceSum", voted, axis, keepdims=0), total)
+    weighted = graph.op("Mul", graph.op("Gather", graph.constant(train_y), indices), weights)
+    return graph.op("Div", graph.op("ReduceSum", weighted, axis, keepdims=0), total)
 
 
 def add_trees(graph: Graph, model: Any, x: Name) -> Name:
-    """Add XGBoost's trees, as its own file says them; returns (n, k) or (n, t) float32."""
+    """Add XGBoost's trees, read from its own JSON format, and return outputs (n, k) or (n, t) in float32."""
     learner = json.loads(model.get_booster().save_raw("json"))["learner"]
     objective = learner["objective"]["name"]
     base = np.atleast_1d(np.asarray(json.loads(learner["learner_model_param"]["base_score"]), dtype=np.float64))
@@ -63,16 +67,16 @@ def add_trees(graph: Graph, model: Any, x: Name) -> Name:
         domain="ai.onnx.ml",
         n_targets=n_outputs,
         base_values=np.broadcast_to(base, n_outputs).astype(np.float32).tolist(),
-        **_nodes(booster["trees"], booster["tree_info"]),
+        **_tree_attributes(booster["trees"], booster["tree_info"]),
     )
     link = LINKS[objective]
     if link == "Sigmoid" and n_outputs == 1:
-        return graph.both(graph.cast(graph.op(link, margins), DOUBLE))
+        return graph.binary_proba(graph.cast(graph.op(link, margins), DOUBLE))
     return graph.op(link, margins) if link else margins
 
 
-def _nodes(trees: list[dict[str, Any]], targets: list[int]) -> dict[str, list[Any]]:
-    """Return the attributes of the trees' nodes: a row goes left where its feature is less than the value."""
+def _tree_attributes(trees: list[dict[str, Any]], targets: list[int]) -> dict[str, list[Any]]:
+    """Return ONNX's attributes of the trees' nodes: a row goes left if its feature is less than the value."""
     nodes: dict[str, list[Any]] = {
         f"nodes_{name}": []
         for name in (
@@ -99,9 +103,9 @@ def _nodes(trees: list[dict[str, Any]], targets: list[int]) -> dict[str, list[An
         nodes["nodes_truenodeids"] += np.where(inner, left, 0).tolist()
         nodes["nodes_falsenodeids"] += np.where(inner, tree["right_children"], 0).tolist()
         nodes["nodes_missing_value_tracks_true"] += np.where(inner, tree["default_left"], 0).tolist()
-        at = np.flatnonzero(~inner)
-        leaves["target_treeids"] += [number] * len(at)
-        leaves["target_nodeids"] += at.tolist()
-        leaves["target_ids"] += [target] * len(at)
-        leaves["target_weights"] += np.asarray(values)[at].tolist()
+        leaf_ids = np.flatnonzero(~inner)
+        leaves["target_treeids"] += [number] * len(leaf_ids)
+        leaves["target_nodeids"] += leaf_ids.tolist()
+        leaves["target_ids"] += [target] * len(leaf_ids)
+        leaves["target_weights"] += np.asarray(values)[leaf_ids].tolist()
     return nodes | leaves

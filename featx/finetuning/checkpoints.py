@@ -8,16 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from featx.artifacts.artifact import (
-    ANSWERS,
-    BODIES,
-    GoldenInputs,
-    check_golden,
-    checked_body,
-    read_header,
-    run_folder,
-    write_header,
-)
+from featx.artifacts.artifact import ANSWERS, check_golden, checked_body
+from featx.artifacts.header import BODIES, GoldenInputs, read_header, run_folder, write_header
 from featx.errors import ArtifactError
 from featx.finetuning.layers import ACTIVATIONS, NewLayers
 from featx.finetuning.losses import loss_named

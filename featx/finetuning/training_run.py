@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from featx.artifacts.artifact import RECORDED_OF_NETWORKS, provenance
+from featx.artifacts.header import RECORDED_OF_NETWORKS, provenance
 from featx.artifacts.learning_curves import write_curves
 from featx.artifacts.rescoring import VAL_STATE, rescored
 from featx.embeddings.devices import device_named

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from featx.artifacts.artifact import provenance, write_head
+from featx.artifacts.artifact import write_head
+from featx.artifacts.header import provenance
 from featx.artifacts.outputs import predict_outputs
 from featx.artifacts.rescoring import VAL_STATE, rescored
 from featx.embeddings.near_copies import find_near_copies

@@ -1,4 +1,4 @@
-"""What a model says of images, and how sure it is: labels, probabilities, sets and intervals."""
+"""Predictions for images: labels, probabilities, prediction sets and intervals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,28 +17,28 @@ from featx.tables.predictions import HAS, PROBA, VALUE
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of images.
+    """Prediction of a model for images.
 
     Attributes
     ----------
     images
-        Those that could be read, n of them.
+        Paths of the n images that could be read.
     proba
-        (n, k); of labels, of having each; of a model of numbers, these.
+        Probabilities (n, k) of classes or labels, or predicted numbers (n, k).
     classes
-        k names.
+        Names of the k columns.
     unreadable
-        Image → reason.
+        Path of an unreadable image → reason.
     warnings
-        Where this machine computes otherwise than the one that the model comes from.
+        Differences between this machine and the one that the model was saved on.
     kind
-        Of what is answered.
+        Kind of the predictions.
     conformal
-        What sets and intervals are made by; None for labels, and for models of an older featx.
+        Thresholds of prediction sets and intervals; None for labels, and for models of an older featx.
     abstain_below
-        The probability that a label takes to be said.
+        Probability below which no class is predicted; 0 by default.
     decision
-        The rule by which the model decides for a class; None for the most probable class.
+        Rule by which a class is predicted from probabilities; None for the most probable class.
     """
 
     images: list[str]
@@ -53,81 +53,88 @@ class Prediction:
 
     @property
     def codes(self) -> NDArray[np.int64]:
-        """(n,) the class that each image is decided for."""
+        """Codes (n,) of the predicted classes."""
         return decided_codes(self.proba, self.decision)
 
     @property
     def label_proba(self) -> NDArray[np.float64]:
-        """(n,) the probability of the class that each image is decided for."""
+        """Probabilities (n,) of the predicted classes."""
         return np.asarray(self.proba[np.arange(len(self.proba)), self.codes])
 
     @property
     def labels(self) -> list[str]:
-        """The class that each image is decided for, or the labels that it has; empty of numbers, and if abstaining."""
+        """The predicted class or labels of each image as text; empty for numbers and for abstentions."""
         if self.kind == "classes":
             pairs = zip(self.codes, self.label_proba, strict=True)
             return [self.classes[code] if p >= self.abstain_below else "" for code, p in pairs]
         if self.kind == "numbers":
             return [""] * len(self.proba)
-        had = decided(self.proba)
-        return [", ".join(name for name, has in zip(self.classes, row, strict=True) if has) for row in had]
+        return self._join_names(decided(self.proba))
 
     def abstaining(self, below: float) -> "Prediction":
-        """Return the same, with an empty label where the class decided for has a probability below that.
+        """Return this prediction with an empty label where the predicted class has a probability below `below`.
 
         Raises
         ------
         DataError
-            other than classes are answered, or that is no probability.
+            The model does not predict classes, or `below` is not between 0 and 1.
         """
         if not 0 < below < 1:
             raise DataError(f"abstain_below is {below:g}, expected a number between 0 and 1")
         if self.kind != "classes":
-            raise DataError(f"only answers of classes can be abstained from, these are {self.kind}")
+            raise DataError(f"abstention is available for classes only, this model predicts {self.kind}")
         return replace(self, abstain_below=below)
 
     def sets(self, coverage: float) -> list[str]:
-        """Return the classes that the truth is among, with a probability of `coverage`, of each image.
+        """Return the prediction set of each image: classes that contain the true one with probability `coverage`.
 
         Raises
         ------
         DataError
-            the model does not keep what it takes, or not for this coverage.
+            The model does not predict classes, or has no threshold for this coverage.
         """
-        (threshold,) = self._conformal("classes", "prediction sets").at(coverage)
-        inside = in_sets(self.proba, threshold)
-        return [", ".join(name for name, has in zip(self.classes, row, strict=True) if has) for row in inside]
+        (threshold,) = self._require_conformal("classes", "prediction sets").at(coverage)
+        return self._join_names(in_sets(self.proba, threshold))
 
     def intervals(self, coverage: float) -> NDArray[np.float64]:
-        """Return (n, t, 2) between what each number lies, with a probability of `coverage`.
+        """Return the bounds (n, t, 2) that contain each number with probability `coverage`.
 
         Raises
         ------
         DataError
-            the model does not keep what it takes, or not for this coverage.
+            The model does not predict numbers, or has no threshold for this coverage.
         """
-        half = self._conformal("numbers", "intervals").at(coverage)
-        return np.stack([self.proba - half, self.proba + half], axis=2)
+        half_width = self._require_conformal("numbers", "prediction intervals").at(coverage)
+        return np.stack([self.proba - half_width, self.proba + half_width], axis=2)
 
-    def _conformal(self, kind: Kind, what: str) -> ConformalSpec:
-        if self.kind != kind or self.conformal is None:
-            of = self.kind if self.kind != kind else "a model of an older featx"
-            raise DataError(f"{what} are for models of {kind} that keep what they take; these answers are of {of}")
+    def _require_conformal(self, kind: Kind, quantity: str) -> ConformalSpec:
+        """Return the thresholds, or raise `DataError` if the model is not of `kind` or has no thresholds."""
+        if self.kind != kind:
+            raise DataError(f"{quantity} are available for {kind} only, this model predicts {self.kind}")
+        if self.conformal is None:
+            raise DataError(f"this model has no thresholds of {quantity}; make the run again with this featx")
         return self.conformal
 
+    def _join_names(self, members: NDArray[Any]) -> list[str]:
+        """Return the names of the columns that are true or 1 in each row of (n, k), joined by commas."""
+        return [", ".join(name for name, is_in in zip(self.classes, row, strict=True) if is_in) for row in members]
+
     def rows(self, run: str, coverage: float | None = None) -> list[dict[str, Any]]:
-        """Return one flat record an image.
+        """Return one flat record for each image.
 
         Parameters
         ----------
+        run
+            Name of the run, which each record contains.
         coverage
-            Adds prediction sets or intervals.
+            Coverage of the prediction sets or intervals in the records; None leaves these out.
 
         Returns
         -------
         list
-            image, run, and of classes: label, its probability, that of every class, the set; of labels: those that it
-            has, the probability of each; of numbers: each, and its low and high.
+            Records with the image, the run and, for classes, the predicted class, its probability, the set and the
+            probability of each class; for labels, the predicted labels and the probability of each; for numbers, each
+            number with its bounds.
         """
         columns: dict[str, Sequence[Any]] = {"image": self.images, "run": [run] * len(self.images)}
         if self.kind == "classes":
@@ -137,9 +144,9 @@ class Prediction:
         if coverage is not None and self.kind != "numbers":
             columns |= {"set": self.sets(coverage)}
         prefix = {"classes": PROBA, "labels": HAS, "numbers": VALUE}[self.kind]
-        columns |= {f"{prefix}{name}": self.proba[:, at].tolist() for at, name in enumerate(self.classes)}
+        columns |= {f"{prefix}{name}": self.proba[:, column].tolist() for column, name in enumerate(self.classes)}
         if coverage is not None and self.kind == "numbers":
-            edges = self.intervals(coverage)
-            for at, name in enumerate(self.classes):
-                columns |= {f"low.{name}": edges[:, at, 0].tolist(), f"high.{name}": edges[:, at, 1].tolist()}
+            bounds = self.intervals(coverage)
+            for column, name in enumerate(self.classes):
+                columns |= {f"low.{name}": bounds[:, column, 0].tolist(), f"high.{name}": bounds[:, column, 1].tolist()}
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from featx.artifacts.artifact import commit, read_header
+from featx.artifacts.header import commit, read_header
 from featx.evaluation.evaluate import evaluate
 from featx.evaluation.evaluation_table import Evaluation
 from featx.evaluation.final_scores import last_final

@@ -1,7 +1,7 @@
-"""What is asked for, written down: small frozen specs whose fingerprints name results.
+"""Frozen specs of data, models and runs, whose fingerprints name results.
 
-Two equal specs have one fingerprint, and any field that differs changes it; a result is kept in a folder named
-by the fingerprint of its spec, so the same question is never computed twice.
+Equal specs have equal fingerprints, and a change of any field changes the fingerprint. A result is stored under the
+fingerprint of its spec, so that nothing is computed twice.
 """
 
 from featx.specs.data import ArraySpec, LabelsSpec, ReaderSpec

@@ -1,4 +1,4 @@
-"""Votes over finished runs, written down."""
+"""Spec of the ensembles that are built over finished runs."""
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
@@ -6,28 +6,28 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from featx.registry import VOTES
-from featx.specs.base import Spec, known_name
+from featx.specs.base import Spec, check_registered
 from featx.specs.head import Metric
 
 DEFAULT_VOTES = ("majority", "soft", "weighted", "greedy")
 
 
 class EnsembleSpec(Spec):
-    """Votes to hold over finished runs.
+    """Ensembles to build over finished runs.
 
     Attributes
     ----------
     methods
-        Names of ``featx.votes``; by default those of `DEFAULT_VOTES` that can answer the target.
+        Names registered in ``featx.votes``; by default those of `DEFAULT_VOTES` that support the target.
     members
-        Names of runs, or how they begin; all finished heads and networks by default.
+        Names of runs, or prefixes of names; by default all finished heads and networks.
     metric
-        The score that chooses between runs, weighs members and selects them; the target's own by default.
+        Score that ranks runs, and weights and selects members; by default the target's own.
     stacker
-        What ``stacking`` learns with: ``logistic``, ``ridge`` or ``xgboost``; by default ``logistic``, and ``ridge`` of
+        Estimator of ``stacking``: ``logistic``, ``ridge`` or ``xgboost``; by default ``logistic``, and ``ridge`` for
         numbers.
     folds, seed
-        Of the cross-fitting by which a vote that learns is scored.
+        Number of folds and seed of the cross-fitting by which trained ensembles are scored.
     """
 
     added_later: ClassVar[Mapping[str, object]] = {"stacker": None}
@@ -41,5 +41,5 @@ class EnsembleSpec(Spec):
 
     @field_validator("methods")
     @classmethod
-    def _methods_are_known(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return None if names is None else tuple(known_name(VOTES, name) for name in names)
+    def _check_methods(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if names is None else tuple(check_registered(VOTES, name) for name in names)

@@ -1,4 +1,4 @@
-"""What does the work, written down: this machine, or a cluster."""
+"""Specs of how and where an extraction runs: on this machine or on a cluster."""
 
 from typing import Annotated, Literal
 
@@ -10,30 +10,30 @@ Runtime = Literal["torch", "compile", "onnx", "openvino"]
 
 
 class EngineSpec(Spec):
-    """How an extraction runs; a precision once chosen, nothing of it changes a number.
+    """Settings of extraction and training on a machine; none changes a number once the precision is chosen.
 
     Attributes
     ----------
     device
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     workers
-        Processes that decode; by default one a core, at most 4.
+        Number of decoding processes; by default one per core, at most 4.
     batch_size
-        Images that a worker gets at a time. What a network gets is fixed.
+        Images that a worker gets at a time. The batch size of the network is fixed.
     runtime
-        ``torch``, ``compile`` (``torch.compile``: worth its minute for many images), ``onnx`` or ``openvino`` (CPU,
-        extra ``cpu``); ``auto`` tries those that are here on the first images.
+        ``torch``, ``compile`` (``torch.compile``: its minute of compilation pays for many images), ``onnx`` or
+        ``openvino`` (CPU, extra ``cpu``); ``auto`` benchmarks the installed ones on the first images.
     least_cosine
-        That a reduced precision's vectors must have with fp32's, on the images that are tried, and as they make it
-        expect on the others (`featx.embeddings.drift.Drift`).
+        Minimum cosine similarity between vectors in reduced precision and in fp32, on the images that are compared and
+        as estimated from these for all others (`featx.embeddings.drift.Drift`).
     segment_rows
-        Most rows that are gathered before they are stored: what a killed extraction loses at most.
+        Maximum number of rows that are collected before they are stored; a killed extraction loses at most these.
     gpus
-        That a network is trained on at once.
+        Number of GPUs that one network is trained on.
     search_gb
-        Most that the trials of a head's search may keep for each other.
+        Maximum memory in GB that the trials of a head's search may share.
     boundary_gb
-        Most that the activations of one boundary may take; for more, frozen layers run in every epoch.
+        Maximum size in GB of the cached activations of one boundary; above it, frozen layers run in every epoch.
     """
 
     device: str = "auto"
@@ -53,17 +53,18 @@ class ClusterSpec(Spec):
     Attributes
     ----------
     scheduler
-        Address of a scheduler that runs, ``tls://HOST:PORT`` or ``tcp://HOST:PORT``. This process and the workers
-        unpickle what it sends, which runs any code that stands in it.
+        Address of a running scheduler, ``tls://HOST:PORT`` or ``tcp://HOST:PORT``. This process and the workers
+        unpickle its messages, which runs any code in them.
     workers_local
-        Or processes to start here, for as long as the work takes; they talk by TLS with a key made for the call.
+        Number of processes to start on this machine instead, until the work is done. They communicate by TLS with a key
+        made for the call.
     """
 
     scheduler: str | None = None
     workers_local: Count | None = None
 
     @model_validator(mode="after")
-    def _one_of_them(self) -> "ClusterSpec":
+    def _check_exactly_one_is_set(self) -> "ClusterSpec":
         if (self.scheduler is None) == (self.workers_local is None):
             raise ValueError("expected either a scheduler ('--scheduler tcp://HOST:PORT') or '--workers-local N'")
         return self

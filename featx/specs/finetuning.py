@@ -1,4 +1,4 @@
-"""What a fine-tuning is made of, written down: layers, loss, phases, schedule, augmentation."""
+"""Specs of fine-tuning: layers, loss, phases, schedule, augmentation and the resulting network."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from featx.registry import BACKBONES, FAMILIES, LOSSES
-from featx.specs.base import Count, Share, Spec, known_name
+from featx.specs.base import Count, Share, Spec, check_registered
 from featx.specs.embedding import Channels, EmbeddingRequest, Interpolation, Preprocessing, Resize
 from featx.specs.head import ClassWeight
 
@@ -14,37 +14,44 @@ Activation = Literal["none", "sigmoid", "tanh", "softmax"]
 Optimiser = Literal["adam", "adamw", "sgd", "adadelta"]
 Scale = Literal["none", "unit", "symmetric", "standard"]
 LearningRate = Annotated[float, Field(gt=0, le=10)]
-MOST_LOST = 0.5  # of train, for stopping early
-FROM_NOTHING = "scratch"
+MAX_HOLDOUT = 0.5
+FROM_SCRATCH = "scratch"
+REQUEST_FIELDS = ("backbone", "weights", "size_px", "resize", "crop_share", "interpolation", "mean", "std")
 
 
-def known_backbone(name: str) -> str:
-    """Return a backbone's name, or raise the ValueError that pydantic turns into a problem of its key."""
+def check_backbone(name: str) -> str:
+    """Return a backbone's name if the backbone, or the family before a colon, is registered.
+
+    Raises
+    ------
+    ValueError
+        The name is not registered; pydantic reports the message for the key that holds the name.
+    """
     family, colon, _ = name.partition(":")
-    known_name(FAMILIES, family) if colon else known_name(BACKBONES, name)
+    check_registered(FAMILIES, family) if colon else check_registered(BACKBONES, name)
     return name
 
 
-def _named(value: Any) -> Any:
-    """Let a name stand for the table that says nothing else."""
+def _name_to_table(value: Any) -> Any:
+    """Return a bare name as a table with this name alone, and anything else unchanged."""
     return {"name": value} if isinstance(value, str) else value
 
 
 class LayersSpec(Spec):
-    """The new layers that fine-tuning puts on a trunk.
+    """The new layers that fine-tuning adds on top of a backbone's trunk.
 
     Attributes
     ----------
     pool
-        How (c, h, w) becomes a vector.
+        Pooling from (c, h, w) to a vector.
     batch_norm
-        Whether the vector is normalised first.
+        Whether the vector is batch-normalised first.
     hidden
-        Widths of fully connected layers with ReLU, up to three.
+        Widths of up to three fully connected layers with ReLU.
     dropout
-        Share of the last of those that is dropped in training.
+        Share of the last of these layers that is dropped in training.
     activation
-        Of the output; classes have the one that belongs to their loss, and say ``none``.
+        Activation of the output; ``none`` for classes, whose loss has its own.
     """
 
     pool: Literal["avg", "gem", "flatten"] = "avg"
@@ -55,18 +62,18 @@ class LayersSpec(Spec):
 
 
 class LossSpec(Spec):
-    """What training makes small.
+    """The loss that training minimises.
 
     Attributes
     ----------
     name
-        A name of ``featx.losses``.
+        Name registered in ``featx.losses``.
     label_smoothing
-        Of ``cross_entropy`` and ``bce``: so much of each row's target is spread over all classes.
+        Share of each row's target that ``cross_entropy`` and ``bce`` spread over all classes.
     gamma
-        Of ``focal``: 0 is cross-entropy.
+        Exponent of ``focal``; 0 is cross-entropy.
     delta
-        Of ``huber``: up to this error it is squared.
+        Error up to which ``huber`` is quadratic.
     """
 
     name: str = "cross_entropy"
@@ -76,17 +83,21 @@ class LossSpec(Spec):
 
     @field_validator("name")
     @classmethod
-    def _name_is_known(cls, name: str) -> str:
-        return known_name(LOSSES, name)
+    def _check_name(cls, name: str) -> str:
+        return check_registered(LOSSES, name)
 
 
 class PhaseSpec(Spec):
-    """A stretch of training with its own learning rate.
+    """A phase of training with its own trainable layers and learning rate.
 
     Attributes
     ----------
     learns
-        As `FinetuneSpec.strategy`.
+        Trainable layers, named as in `FinetuneSpec.strategy`.
+    lr
+        Initial learning rate.
+    epochs
+        Maximum number of epochs.
     """
 
     learns: str
@@ -95,14 +106,18 @@ class PhaseSpec(Spec):
 
 
 class ScheduleSpec(Spec):
-    """How the learning rate goes on, in each phase anew.
+    """The schedule of the learning rate; it starts anew in each phase.
 
     Attributes
     ----------
     name
         ``constant``; ``step``: × `factor` after every `epochs`; ``hold``: constant for `epochs`, then × `factor` each
-        epoch; ``cosine`` to zero; ``one-cycle``: up to the rate and down to nothing, step by step; ``plateau``: ×
-        `factor` where the held-out loss has not fallen for `epochs`.
+        epoch; ``cosine``: down to zero; ``one-cycle``: up to the rate and down to zero, changed at each step;
+        ``plateau``: × `factor` when the held-out loss has not fallen for `epochs`.
+    factor
+        Factor in (0, 1) of each decrease.
+    epochs
+        Number of epochs between or before decreases.
     """
 
     name: Literal["constant", "step", "hold", "cosine", "one-cycle", "plateau"] = "constant"
@@ -111,20 +126,20 @@ class ScheduleSpec(Spec):
 
 
 class AugmentSpec(Spec):
-    """What happens at random to an image before it is learnt from (torchvision's transforms).
+    """Random augmentation of training images (torchvision's transforms).
 
     Attributes
     ----------
     flip
-        Mirror every other one.
+        Whether images are mirrored with probability 1/2.
     rotation_deg
-        Turn by up to so many degrees either way.
+        Maximum rotation in degrees, in either direction.
     shift
-        Move by up to this share of its side, each way.
+        Maximum shift as a share of the side, in each direction.
     colour
-        Change brightness, contrast and saturation by up to this share.
+        Maximum relative change of brightness, contrast and saturation.
     randaugment
-        So many of RandAugment's operations.
+        Number of RandAugment operations.
     """
 
     flip: bool = False
@@ -135,54 +150,56 @@ class AugmentSpec(Spec):
 
     @property
     def does_nothing(self) -> bool:
-        """Whether an image stays what it is."""
+        """Whether images stay unchanged."""
         return self == AugmentSpec()
 
 
 class FinetuneSpec(Spec):
-    """One fine-tuned network.
+    """One network to fine-tune.
 
     Attributes
     ----------
     backbone, weights, size_px, resize, crop_share, interpolation, mean, std
-        As of an ``[[embedding]]``.
+        Backbone and preprocessing, with the same meaning as in an ``[[embedding]]``.
     strategy
-        What learns beside the new layers: ``head`` (nothing), ``last-block``, ``last-N-blocks``, ``all``, ``scratch``
-        (all, from random weights), ``progressive`` (what `phases` say), or names of blocks and layers joined by ``+``.
+        Layers that are trained in addition to the new ones: ``head`` (none), ``last-block``, ``last-N-blocks``,
+        ``all``, ``scratch`` (all, from random weights), ``progressive`` (set by `phases`), or names of blocks and
+        layers joined by ``+``.
     phases
-        Of ``progressive``, in their order.
+        Phases of ``progressive``, in order.
     lr, epochs
-        Of the one phase that the other strategies have.
+        Learning rate and maximum number of epochs of the single phase of all other strategies.
     batch_size, accumulate
-        Images in a pass, and passes in a step.
+        Images per batch, and batches per optimiser step.
     optimiser, momentum, weight_decay
-        ``momentum`` is that of ``sgd``.
+        Optimiser and its parameters; ``momentum`` applies to ``sgd`` only.
     block_decay
-        Each block below the topmost that learns has its learning rate times this once more.
+        Factor on the learning rate for each block further below the topmost trained block.
     schedule, loss, layers, augment
-        See their specs; a name stands for a schedule or a loss. The loss is by default cross-entropy for classes and
-        the mean squared error for numbers.
+        Learning-rate schedule, loss, new layers and augmentation; a schedule or loss may be given by its name alone.
+        The default loss is cross-entropy for classes and the mean squared error for numbers.
     views
-        Augmented views of each image that a boundary keeps; by default one an epoch, or none are kept where running
-        the frozen part in every epoch costs less.
+        Number of augmented views of each image whose activations are cached at a boundary. By default one per epoch, or
+        no cache if running the frozen layers in every epoch costs less.
     class_weight
-        As of a ``[[head]]``.
+        Weights of classes, with the same meaning as in a ``[[head]]``.
     group_weight
-        A group of ``[groups]``, or several joined by ``+``: each of its values weighs the same; ``none``.
+        Name of a group of ``[groups]``, or several joined by ``+``, whose values get equal total weight; ``none``.
     scale
-        Numbers are learnt as they are, or brought to [0, 1] (``unit``), [-1, 1] (``symmetric``) or mean 0 and standard
-        deviation 1 (``standard``) by the train rows; answers are brought back.
+        Scaling of numbers for training: ``none``, or by the train rows to [0, 1] (``unit``), [-1, 1] (``symmetric``) or
+        mean 0 and standard deviation 1 (``standard``); predictions are scaled back.
     batch_norm
-        Whether BatchNorm of layers that learn takes its statistics from batches (``learn``) or keeps those that it came
-        with (``keep``); by default (``auto``) it learns only where it starts from random weights.
+        Whether BatchNorm of trained layers takes its statistics from batches (``learn``) or keeps the pretrained ones
+        (``keep``); by default (``auto``) it learns only when it starts from random weights.
     holdout
-        Share of train that is held out to stop early by; 0: the last weights are kept.
+        Share of train that is held out for early stopping; with 0 the last weights are kept.
     patience
-        Epochs without a lower held-out loss after which a phase ends; 0: all epochs run, and the best weights are kept.
+        Number of epochs without a lower held-out loss after which a phase ends; with 0 all epochs run, and the best
+        weights are kept.
     precision
-        Of the arithmetic where a network learns; ``bf16`` and ``fp16`` are mixed with fp32.
+        Precision of the trained layers' arithmetic; ``bf16`` and ``fp16`` are mixed with fp32.
     seed
-        Of new weights, order, dropout, augmentation and what is held out.
+        Seed of new weights, order, dropout, augmentation and holdout.
     """
 
     added_later: ClassVar[Mapping[str, object]] = {"batch_norm": "learn"}
@@ -205,8 +222,8 @@ class FinetuneSpec(Spec):
     momentum: Share = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     block_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    schedule: Annotated[ScheduleSpec, BeforeValidator(_named)] = ScheduleSpec()
-    loss: Annotated[LossSpec, BeforeValidator(_named)] | None = None
+    schedule: Annotated[ScheduleSpec, BeforeValidator(_name_to_table)] = ScheduleSpec()
+    loss: Annotated[LossSpec, BeforeValidator(_name_to_table)] | None = None
     layers: LayersSpec = LayersSpec()
     augment: AugmentSpec = AugmentSpec()
     views: Count | None = None
@@ -214,71 +231,75 @@ class FinetuneSpec(Spec):
     group_weight: str = "none"
     scale: Scale = "none"
     batch_norm: Literal["auto", "learn", "keep"] = "auto"
-    holdout: Annotated[float, Field(ge=0, le=MOST_LOST)] = 0.1
+    holdout: Annotated[float, Field(ge=0, le=MAX_HOLDOUT)] = 0.1
     patience: Annotated[int, Field(ge=0)] = 5
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     seed: int = 0
 
     @field_validator("backbone")
     @classmethod
-    def _backbone_is_known(cls, name: str) -> str:
-        return known_backbone(name)
+    def _check_backbone(cls, name: str) -> str:
+        return check_backbone(name)
 
     @model_validator(mode="after")
-    def _phases_belong_to_progressive(self) -> "FinetuneSpec":
+    def _check_phases(self) -> "FinetuneSpec":
         if (self.strategy == "progressive") != bool(self.phases):
-            raise ValueError("strategy 'progressive' and phases = [{ learns, lr, epochs }, …] go together")
-        if any(phase.learns in {FROM_NOTHING, "progressive"} for phase in self.phases):
             raise ValueError(
-                "a phase learns 'head', 'last-N-blocks', 'all' or named blocks; for random weights say weights = 'none'"
+                f"found strategy = {self.strategy!r} with {len(self.phases)} phases; expected both strategy = "
+                "'progressive' and phases = [{ learns, lr, epochs }, …], or neither"
+            )
+        if invalid := [phase.learns for phase in self.phases if phase.learns in {FROM_SCRATCH, "progressive"}]:
+            raise ValueError(
+                f"found a phase with learns = {invalid[0]!r}, expected 'head', 'last-N-blocks', 'all' or named blocks; "
+                "for random weights set weights = 'none'"
             )
         return self
 
     @model_validator(mode="after")
-    def _nothing_has_no_weights(self) -> "FinetuneSpec":
-        if self.strategy == FROM_NOTHING and self.weights not in {"default", "none"}:
+    def _check_scratch_has_no_weights(self) -> "FinetuneSpec":
+        if self.strategy == FROM_SCRATCH and self.weights not in {"default", "none"}:
             raise ValueError(
-                "strategy 'scratch' begins with random weights, found weights as well; say strategy = 'all'"
+                f"strategy 'scratch' starts from random weights, found weights = {self.weights!r}; set "
+                "strategy = 'all' to use them"
             )
         return self
 
     @property
     def request(self) -> EmbeddingRequest:
-        """The backbone with its preprocessing, as an embedding asks for it."""
-        shared = {name: getattr(self, name) for name in EmbeddingRequest.model_fields if name in REQUESTED}
-        weights = "none" if self.strategy == FROM_NOTHING else self.weights
-        return EmbeddingRequest(**shared | {"weights": weights, "precision": "fp32"})
+        """The backbone with its preprocessing as the request of an embedding."""
+        fields = {name: getattr(self, name) for name in REQUEST_FIELDS}
+        weights = "none" if self.strategy == FROM_SCRATCH else self.weights
+        return EmbeddingRequest(**fields | {"weights": weights, "precision": "fp32"})
 
     @property
     def keeps_statistics(self) -> bool:
-        """Whether BatchNorm stays as it came where its layer learns."""
-        trained = self.request.weights != "none"
-        return self.batch_norm == "keep" or (self.batch_norm == "auto" and trained)
+        """Whether BatchNorm of trained layers keeps the statistics that it came with."""
+        is_pretrained = self.request.weights != "none"
+        return self.batch_norm == "keep" or (self.batch_norm == "auto" and is_pretrained)
 
     @property
     def course(self) -> tuple[PhaseSpec, ...]:
-        """The phases in their order; one but for ``progressive``."""
+        """The phases in order; a single one unless the strategy is ``progressive``."""
         return self.phases or (PhaseSpec(learns=self.strategy, lr=self.lr, epochs=self.epochs),)
 
 
-REQUESTED = ("backbone", "weights", "size_px", "resize", "crop_share", "interpolation", "mean", "std")
-
-
 class NetworkSpec(Spec):
-    """What a fine-tuned network is made of, and how its outputs become answers.
+    """The parts of a fine-tuned network, and the mapping from its outputs to predictions.
 
     Attributes
     ----------
     request, preprocessing
-        The backbone that it began as, and what it takes.
+        The backbone that training started from, and the preprocessing of its input.
+    layers, loss
+        The added layers, and the loss that they were trained with.
     n_outputs
-        m.
+        Number of outputs m.
     offset, factor
-        Of numbers: answer = output × factor + offset, for each.
+        Scaling of numbers, one value per output: prediction = output × factor + offset.
     values
-        Of numbers learnt as classes: what each class stands for; the answer is their mean by probability.
+        Value of each class, for numbers learnt as classes. The prediction is their mean weighted by probability.
     class_weights
-        That classes had in training, which are divided out of the probabilities; empty where all had the same.
+        Class weights used in training, which are divided out of the probabilities; empty if all were equal.
     """
 
     request: EmbeddingRequest

@@ -1,7 +1,7 @@
-"""A study written down as TOML: where the data is, what to predict, what to try.
+"""Recipes: a study as a TOML file that names its data, targets, embeddings, heads and networks.
 
-All problems of a file are reported at once, each with its key's path. Names are checked against the registries
-without importing what they name. Where files lie on disk is `featx.study.study`'s matter.
+All problems of a file are reported at once, each with the path of its key. Names are checked against the registries
+without importing what they refer to. `featx.study.study` decides where files are on disk.
 """
 
 import glob
@@ -22,24 +22,34 @@ from featx.specs.embedding import Decoding, EmbeddingRequest, Pool
 from featx.specs.ensembling import EnsembleSpec
 from featx.specs.evaluation import EvaluationSpec
 from featx.specs.extraction import EngineSpec
-from featx.specs.finetuning import FinetuneSpec, known_backbone
+from featx.specs.finetuning import FinetuneSpec, check_backbone
 from featx.specs.head import HeadSpec
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
 
 S = TypeVar("S", bound=Spec)
-OF_NO_NAME = ("all", "search")  # what a head says of embeddings without naming one
-NAMED, UNNAMED = "FEATX_RECIPE", "featx.toml"  # what names a recipe where a call does not, and what it is called then
-CHECKPOINT = "checkpoint:"  # how a backbone's name begins that is a run
+# Values of `HeadSpec.embeddings` that are not the name of an embedding.
+OF_NO_NAME = ("all", "search")
+RECIPE_VARIABLE = "FEATX_RECIPE"
+DEFAULT_RECIPE = "featx.toml"
+# Prefix of a backbone's name that is followed by the folder of a fine-tuned network's run.
+CHECKPOINT = "checkpoint:"
 DEFAULT_HEADS = ("logreg", "svm", "rf", "xgboost")
 DEFAULT_HEADS_OF_NUMBERS = ("ridge", "svm", "rf", "xgboost")
 
 
 class PathsSpec(Spec):
-    """Where results go: relative to the recipe; by default ``cache/`` and ``runs/`` in the working directory.
+    """Folders of results, relative to the recipe.
 
-    `cache` may be a URL, ``s3://bucket/prefix``; `notes` is the folder of what is no embedding, by default that of the
-    cache, and for a URL ``cache/`` in the working directory.
+    Attributes
+    ----------
+    cache
+        Folder or URL (``s3://bucket/prefix``) of the embeddings; by default ``cache/`` in the working directory.
+    runs
+        Folder of the runs; by default ``runs/`` in the working directory.
+    notes
+        Folder of cached results other than embeddings; by default that of the cache, and for a URL ``cache/`` in the
+        working directory.
     """
 
     cache: str | None = None
@@ -48,18 +58,18 @@ class PathsSpec(Spec):
 
 
 class EmbeddingSection(EmbeddingRequest):
-    """An ``[[embedding]]`` of a recipe: a list in `tap` or `pool` is a grid, one embedding each."""
+    """An ``[[embedding]]`` of a recipe; a list in `tap` or `pool` is a grid with one embedding for each item."""
 
     tap: str | Annotated[tuple[str, ...], Field(min_length=1)] = "last"  # type: ignore[assignment]
     pool: Pool | Annotated[tuple[Pool, ...], Field(min_length=1)] = "avg"  # type: ignore[assignment]
 
     @field_validator("backbone")
     @classmethod
-    def _backbone_is_known(cls, name: str) -> str:
-        return known_backbone(name)
+    def _check_backbone(cls, name: str) -> str:
+        return check_backbone(name)
 
     def requests(self) -> Iterator[EmbeddingRequest]:
-        """Yield one request for each tap and pooling."""
+        """Yield one request for each pair of tap and pooling."""
         taps = (self.tap,) if isinstance(self.tap, str) else self.tap
         pools = (self.pool,) if isinstance(self.pool, str) else self.pool
         for tap, pool in product(taps, pools):
@@ -67,14 +77,15 @@ class EmbeddingSection(EmbeddingRequest):
 
 
 class FinetuneSection(Spec):
-    """A ``[[finetune]]`` of a recipe: a list where one value is expected is a grid, one run each.
+    """A ``[[finetune]]`` of a recipe; a list where a single value is expected is a grid with one run for each item.
 
     Attributes
     ----------
     runs
-        The grid, the last key running fastest.
+        All runs of the grid, the last key varying fastest.
     trials
-        Search the grid instead: so many of its runs are tried, and those that fall behind are stopped early.
+        Number of runs of the grid that a search tries, which stops inferior ones early; by default all runs are
+        trained.
     """
 
     runs: tuple[FinetuneSpec, ...]
@@ -82,30 +93,30 @@ class FinetuneSection(Spec):
 
     @model_validator(mode="before")
     @classmethod
-    def _expanded(cls, written: Any) -> Any:
-        if not isinstance(written, Mapping) or "runs" in written:
-            return written
-        keys = {name: value for name, value in written.items() if name != "trials"}
-        each = [value if _is_grid(name, value) else [value] for name, value in keys.items()]
-        runs = [dict(zip(keys, values, strict=True)) for values in product(*each)]
-        return {"runs": runs} | {name: written[name] for name in ("trials",) if name in written}
+    def _expand_grid(cls, section: Any) -> Any:
+        if not isinstance(section, Mapping) or "runs" in section:
+            return section
+        keys = {name: value for name, value in section.items() if name != "trials"}
+        choices = [value if _is_grid(name, value) else [value] for name, value in keys.items()]
+        runs = [dict(zip(keys, values, strict=True)) for values in product(*choices)]
+        return {"runs": runs} | {name: section[name] for name in ("trials",) if name in section}
 
 
 def _is_grid(name: str, value: Any) -> bool:
-    """Whether a list holds alternatives, and is not itself the value."""
-    own = name in {"phases", "mean", "std"}
-    return isinstance(value, list) and bool(value) and (not own or isinstance(value[0], list))
+    """Return whether a list holds alternative values of a field, rather than being its value."""
+    takes_list = name in {"phases", "mean", "std"}
+    return isinstance(value, list) and bool(value) and (not takes_list or isinstance(value[0], list))
 
 
 class Recipe(Spec):
-    """A whole study; sections other than ``data`` and ``targets`` have defaults.
+    """A whole study; all sections but ``data`` and ``targets`` have defaults.
 
     Attributes
     ----------
     name
-        The file's name without its ending; results lie under it.
+        Name of the file without its suffix; also the name of the folder of its results.
     folder
-        Of the file; its relative paths start here.
+        Folder of the file, which its relative paths start from.
     """
 
     name: str
@@ -125,68 +136,66 @@ class Recipe(Spec):
 
     @model_validator(mode="before")
     @classmethod
-    def _heads_left_out(cls, written: Any) -> Any:
-        """Where no heads are named: none beside networks alone; otherwise those that learn the kinds of targets."""
-        if not isinstance(written, Mapping) or "head" in written:
-            return written
-        if "finetune" in written and "embedding" not in written:
-            return {**written, "embedding": (), "head": ()}
-        targets = written.get("targets")
-        given = [one for one in targets.values() if isinstance(one, Mapping)] if isinstance(targets, Mapping) else []
-        of_numbers = [one.get("kind") == "numbers" for one in given]
-        of_others = () if of_numbers and all(of_numbers) else DEFAULT_HEADS
-        names = (*of_others, *(DEFAULT_HEADS_OF_NUMBERS if any(of_numbers) else ()))
-        return {**written, "head": [{"name": name} for name in dict.fromkeys(names)]}
+    def _set_default_heads(cls, content: Any) -> Any:
+        """Return the content with heads that fit the kinds of targets, or without heads if it has networks alone."""
+        if not isinstance(content, Mapping) or "head" in content:
+            return content
+        if "finetune" in content and "embedding" not in content:
+            return {**content, "embedding": (), "head": ()}
+        sections = content["targets"].values() if isinstance(content.get("targets"), Mapping) else ()
+        is_numbers = [section.get("kind") == "numbers" for section in sections if isinstance(section, Mapping)]
+        classifiers = () if is_numbers and all(is_numbers) else DEFAULT_HEADS
+        names = (*classifiers, *(DEFAULT_HEADS_OF_NUMBERS if any(is_numbers) else ()))
+        return {**content, "head": [{"name": name} for name in dict.fromkeys(names)]}
 
     @model_validator(mode="after")
-    def _heads_need_embeddings(self) -> "Recipe":
+    def _check_sections(self) -> "Recipe":
         if not (self.embedding or self.finetune):
             raise ValueError("embedding: found [], expected an [[embedding]] or a [[finetune]]")
         if bool(self.head) != bool(self.embedding):
-            raise ValueError("[[head]] and [[embedding]] go together, found one of them empty")
+            raise ValueError(f"found {len(self.head)} [[head]] and {len(self.embedding)} [[embedding]], expected both")
         return self
 
     @model_validator(mode="after")
-    def _heads_name_embeddings_that_there_are(self) -> "Recipe":
+    def _check_embeddings_of_heads(self) -> "Recipe":
         for number, head in enumerate(self.head):
-            for one in head.grid():
-                named = one.embeddings not in OF_NO_NAME
-                if named and not any(request.is_called(str(one.embeddings)) for request in self.requests):
-                    known = [*OF_NO_NAME, *dict.fromkeys(f"{one.backbone}/{one.tap}" for one in self.requests)]
+            for name in (str(run.embeddings) for run in head.grid()):
+                if name not in OF_NO_NAME and not any(request.is_called(name) for request in self.requests):
+                    backbone_taps = dict.fromkeys(f"{request.backbone}/{request.tap}" for request in self.requests)
                     raise ValueError(
-                        f"head[{number}].embeddings: no embedding is called {one.embeddings!r}; "
-                        f"{suggestion(str(one.embeddings), known)}"
+                        f"head[{number}].embeddings: no embedding is called {name!r}; "
+                        f"{suggestion(name, [*OF_NO_NAME, *backbone_taps])}"
                     )
         return self
 
     @property
     def requests(self) -> tuple[EmbeddingRequest, ...]:
-        """All embeddings asked for, grids expanded, each once; files and decoding are the recipe's."""
-        every = (request for section in self.embedding for request in section.requests())
-        return tuple(dict.fromkeys(self.completed(request) for request in every))
+        """All requested embeddings without duplicates, grids expanded, with the recipe's folder and decoding."""
+        requests = (request for section in self.embedding for request in section.requests())
+        return tuple(dict.fromkeys(self.completed(request) for request in requests))
 
     def completed(self, request: EmbeddingRequest) -> EmbeddingRequest:
-        """Return a request with what the recipe says once for all of them: its own folder and decoding."""
+        """Return a request with the recipe's decoding, and its weights' file relative to the recipe's folder."""
         weights = str(self.folder / request.weights) if request.has_own_weights else request.weights
         return request.model_copy(update={"weights": weights, "decoding": self.decoding})
 
     def waits_for(self, request: EmbeddingRequest) -> bool:
-        """Whether an embedding is by a network that this recipe is still to train."""
+        """Return whether an embedding uses a network that this recipe has yet to train."""
         path = request.backbone.removeprefix(CHECKPOINT)
         if path == request.backbone or not self.finetune:
             return False
-        place = Path(path)
-        return not place.exists() and not any(place.parent.glob(f"{glob.escape(place.name)}*/header.json"))
+        run = Path(path)
+        return not run.exists() and not any(run.parent.glob(f"{glob.escape(run.name)}*/header.json"))
 
-    def engine(self, **said: Any) -> EngineSpec:
-        """Return how to extract: the recipe's ``[extraction]`` with what a caller says instead; None says nothing.
+    def engine(self, **overrides: Any) -> EngineSpec:
+        """Return the settings of ``[extraction]``, replaced by those in `overrides` that are not None.
 
         Raises
         ------
         RecipeError
-            something said is wrong.
+            A value of `overrides` is invalid.
         """
-        changes = {name: value for name, value in said.items() if value is not None}
+        changes = {name: value for name, value in overrides.items() if value is not None}
         return checked_spec(EngineSpec, "extraction", **self.extraction.model_dump() | changes)
 
     def group_columns(self, group_weight: str) -> list[str]:
@@ -195,7 +204,7 @@ class Recipe(Spec):
         Raises
         ------
         DataError
-            no group is called so.
+            The recipe has no group of such a name.
         """
         names = [] if group_weight == "none" else group_weight.split("+")
         if unknown := [name for name in names if name not in self.groups]:
@@ -204,36 +213,41 @@ class Recipe(Spec):
         return [self.groups[name] for name in names]
 
     def heads_named(self, name: str) -> list[HeadSpec]:
-        """Return the recipe's settings for a head, or the defaults of one that it does not name."""
+        """Return the recipe's specs of a head, or its default spec if the recipe has none."""
         return [head for head in self.head if head.name == name] or [HeadSpec(name=name)]
 
 
 def has_recipe() -> bool:
-    """Whether there is a recipe where none is named: one that ``$FEATX_RECIPE`` names, or ``./featx.toml``."""
-    return bool(os.environ.get(NAMED)) or Path(UNNAMED).is_file()
+    """Return whether there is a default recipe: ``$FEATX_RECIPE`` is set, or ``./featx.toml`` exists."""
+    return bool(os.environ.get(RECIPE_VARIABLE)) or Path(DEFAULT_RECIPE).is_file()
 
 
 def find_recipe(path: str | Path | None = None) -> Path:
-    """Return the recipe to use: `path`, else ``$FEATX_RECIPE``, else ``./featx.toml``.
+    """Return the path of the recipe to use: `path`, else ``$FEATX_RECIPE``, else ``./featx.toml``.
 
     Raises
     ------
     RecipeError
-        there is none; names ``featx init``.
+        There is no such file.
     """
-    found = Path(path or os.environ.get(NAMED) or UNNAMED)
-    if not found.is_file():
-        raise RecipeError(str(found), ["no such recipe; write one with 'featx init SOURCE' or name one with '-r PATH'"])
-    return found
+    file = Path(path or os.environ.get(RECIPE_VARIABLE) or DEFAULT_RECIPE)
+    if not file.is_file():
+        raise RecipeError(str(file), ["no such recipe; write one with 'featx init SOURCE' or name one with '-r PATH'"])
+    return file
 
 
 def load_recipe(path: str | Path | Recipe | None = None) -> Recipe:
-    """Read and check a recipe; a recipe that is one already is returned as it is.
+    """Read and check a recipe; a loaded recipe is returned unchanged.
+
+    Parameters
+    ----------
+    path
+        Path of a recipe, or a loaded recipe; by default that of `find_recipe`.
 
     Raises
     ------
     RecipeError
-        with everything that is wrong in the file.
+        The file has problems; the error lists all of them.
     """
     if isinstance(path, Recipe):
         return path
@@ -250,12 +264,19 @@ def load_recipe(path: str | Path | Recipe | None = None) -> Recipe:
 
 
 def checked_spec(kind: type[S], source: str, **fields: Any) -> S:
-    """Make a spec from single values, as a caller or a command gives them.
+    """Return a spec made of values from a caller or a command.
+
+    Parameters
+    ----------
+    kind
+        Class of the spec.
+    source
+        Origin of the values, for the error's message.
 
     Raises
     ------
     RecipeError
-        with everything that is wrong in them; `source` says where they come from.
+        Values are invalid; the error lists all of them.
     """
     try:
         return kind(**fields)
@@ -264,72 +285,80 @@ def checked_spec(kind: type[S], source: str, **fields: Any) -> S:
 
 
 def parse_recipe(content: dict[str, Any], file: Path) -> Recipe:
-    """Make a recipe of a parsed TOML file.
+    """Return the recipe in a parsed TOML file.
+
+    Parameters
+    ----------
+    content
+        The parsed content.
+    file
+        Path of the file, which gives the recipe its name and folder.
 
     Raises
     ------
     RecipeError
-        with everything that is wrong in it.
+        The content has problems; the error lists all of them.
     """
-    place = {"name": file.stem, "folder": file.resolve().parent}
-    taken = [f"{key}: no such key" for key in place if key in content]
+    origin = {"name": file.stem, "folder": file.resolve().parent}
+    reserved = [f"{key}: no such key" for key in origin if key in content]
     try:
-        recipe = Recipe.model_validate(content | place)
+        recipe = Recipe.model_validate(content | origin)
     except ValidationError as error:
-        raise RecipeError(str(file), [*taken, *_problems(error, Recipe)]) from error
-    if taken:
-        raise RecipeError(str(file), taken)
+        raise RecipeError(str(file), [*reserved, *_problems(error, Recipe)]) from error
+    if reserved:
+        raise RecipeError(str(file), reserved)
     return recipe
 
 
 def _problems(error: ValidationError, kind: type[Spec]) -> list[str]:
-    """Word pydantic's errors, one a key: where several types would do, the first speaks for all."""
+    """Return pydantic's errors as messages, one per key: of the alternatives of a union the first is reported."""
     problems: dict[str, str] = {}
     details = error.errors()
     for detail in details:
-        # pydantic also calls a list too short whose items are wrong; that is no problem of its own
+        # Pydantic reports a list with invalid items as too short as well, which is not a second problem.
         depth = len(detail["loc"])
-        items = [other for other in details if len(other["loc"]) > depth and other["loc"][:depth] == detail["loc"]]
-        if detail["type"] != "too_short" or not items:
-            location = _own_keys(detail["loc"])
-            where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-            what = _what_is_wrong(detail, location, kind)
-            problems.setdefault(where, f"{where}: {what}" if where else what)
+        is_of_items = any(item["loc"][:depth] == detail["loc"] and len(item["loc"]) > depth for item in details)
+        if detail["type"] != "too_short" or not is_of_items:
+            location = _recipe_keys(detail["loc"])
+            key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+            message = _describe_problem(detail, location, kind)
+            problems.setdefault(key, f"{key}: {message}" if key else message)
     return list(problems.values())
 
 
-def _what_is_wrong(detail: Any, location: list[Any], kind: type[Spec]) -> str:
-    """Say what was found and what was expected."""
-    name, found = detail["type"], detail["input"]
+def _describe_problem(detail: Any, location: list[Any], kind: type[Spec]) -> str:
+    """Return one of pydantic's errors as a message that says what was found and what was expected."""
+    name, value = detail["type"], detail["input"]
     if name == "extra_forbidden":
         return f"no such key; {suggestion(str(location[-1]), sorted(_fields_at(location[:-1], kind)))}"
     if name == "missing":
         return "is missing"
     if name == "value_error":
         return str(detail["ctx"]["error"])
-    if name == "tuple_type" and isinstance(found, dict) and len(location) == 1:
+    if name == "tuple_type" and isinstance(value, dict) and len(location) == 1:
         return f"found one table, expected a list of them ([[{location[-1]}]])"
     if name in {"model_type", "dict_type"}:
-        return f"found {found!r}, expected a table"
+        return f"found {value!r}, expected a table"
     message = detail["msg"][0].lower() + detail["msg"][1:]
-    return f"found {found!r}, {message.replace('input should', 'expected to')}"
+    return f"found {value!r}, {message.replace('input should', 'expected to')}"
 
 
-def _own_keys(location: tuple[Any, ...]) -> list[Any]:
-    """Leave out what pydantic adds to name the branch of a union (``str``, ``literal[…]``, ``tuple[…]``)."""
-    kept: list[Any] = []
+def _recipe_keys(location: tuple[Any, ...]) -> list[Any]:
+    """Return a location without the parts that name a branch of a union (``str``, ``literal[…]``, ``tuple[…]``)."""
+    keys: list[Any] = []
     for part in location:
-        free_name = bool(kept) and kept[-1] in {"targets", "groups"}
-        if kept[:1] == ["finetune"] and (part == "runs" or (len(kept) == 2 and isinstance(part, int))):
-            continue  # which run of the grid it is: its keys stand in the section
-        branch = isinstance(part, str) and (part in {"str", "float", "int"} or "[" in part)
-        if free_name or not branch:
-            kept.append(part)
-    return kept
+        is_free_name = bool(keys) and keys[-1] in {"targets", "groups"}
+        # The keys of a run of the grid are those of its section.
+        if keys[:1] == ["finetune"] and (part == "runs" or (len(keys) == 2 and isinstance(part, int))):
+            continue
+        is_branch = isinstance(part, str) and (part in {"str", "float", "int"} or "[" in part)
+        if is_free_name or not is_branch:
+            keys.append(part)
+    return keys
 
 
 def _fields_at(location: list[Any], section: type[Spec]) -> set[str]:
-    """Return the keys that the section at `location` knows."""
+    """Return the keys of the section at `location`."""
     for part in location:
         if isinstance(part, str) and part in section.model_fields:
             section = next(_specs_in(section.model_fields[part].annotation), section)
@@ -338,6 +367,7 @@ def _fields_at(location: list[Any], section: type[Spec]) -> set[str]:
 
 
 def _specs_in(annotation: Any) -> Iterator[type[Spec]]:
+    """Yield the specs in a type, those in its arguments included."""
     if isinstance(annotation, type) and issubclass(annotation, Spec):
         yield annotation
     for argument in get_args(annotation):

@@ -1,4 +1,4 @@
-"""A model is what its header says, or it is not opened."""
+"""A model is opened only if it matches its header."""
 
 import json
 import subprocess
@@ -17,7 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from featx import extract, fit
-from featx.artifacts.artifact import FORMAT, GoldenInputs, checked_body, load_head, provenance, read_header, write_head
+from featx.artifacts.artifact import checked_body, load_head, write_head
+from featx.artifacts.header import HEADER_FORMAT, GoldenInputs, provenance, read_header
 from featx.errors import ArtifactError
 from featx.files.atomic import sha256_of, write_json
 from featx.files.seals import sealed
@@ -45,19 +46,19 @@ def refusal(run: Path, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_written_model_is_loaded_and_answers_bit_by_bit(run: Path, tmp_path: Path) -> None:
+def test_a_loaded_model_predicts_exactly_as_before(run: Path, tmp_path: Path) -> None:
     model = make_pipeline(StandardScaler(), LogisticRegression(C=3)).fit(X, X[:, 0] > 0)
-    _, made = read_header(run)
-    said = made.model_dump(include={"target", "classes", "n_features", "embeddings", "metrics"})
+    _, run_header = read_header(run)
+    fields = run_header.model_dump(include={"target", "classes", "n_features", "embeddings", "metrics"})
     folder = tmp_path / "again"
     folder.mkdir()
 
-    write_head(folder, model, said | provenance(["b", "a"]), X[:3])
-    found, header = read_header(folder)
+    write_head(folder, model, fields | provenance(["b", "a"]), X[:3])
+    read_folder, header = read_header(folder)
 
-    assert found == folder
-    assert load_head(found, header).predict_proba(X).tobytes() == model.predict_proba(X).tobytes()
-    assert (header.format, header.kind, header.classes) == (FORMAT, "head", ("dark", "light"))
+    assert read_folder == folder
+    assert load_head(read_folder, header).predict_proba(X).tobytes() == model.predict_proba(X).tobytes()
+    assert (header.format, header.kind, header.classes) == (HEADER_FORMAT, "head", ("dark", "light"))
     assert header.train_ids_sha256 == provenance(["a", "b"])["train_ids_sha256"]
     assert {"featx", "scikit-learn", "numpy"} <= set(header.versions)
 
@@ -69,12 +70,12 @@ def test_the_body_is_a_plain_scikit_learn_object(run: Path) -> None:
 
 
 @pytest.mark.parametrize("inside", ["", "model.joblib", "header.json"])
-def test_a_run_is_found_by_its_folder_or_by_what_lies_inside(run: Path, inside: str) -> None:
+def test_a_run_is_read_by_its_folder_or_a_file_in_it(run: Path, inside: str) -> None:
     assert read_header(run / inside)[0] == run
 
 
-def test_a_path_where_nothing_lies_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="nothing lies at .*nowhere; expected a run folder"):
+def test_a_missing_path_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="there is no .*nowhere; expected a run folder"):
         read_header(tmp_path / "nowhere")
 
 
@@ -85,7 +86,7 @@ def test_a_model_without_its_header_is_not_opened(run: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff\xfe\x00", b'{"format": 1}'])
-def test_a_header_that_cannot_be_read_is_named(run: Path, content: bytes) -> None:
+def test_an_unreadable_header_is_named(run: Path, content: bytes) -> None:
     (run / "header.json").write_bytes(content)
 
     refusal(run, r"header\.json is not a header of format 2 or older")
@@ -93,20 +94,20 @@ def test_a_header_that_cannot_be_read_is_named(run: Path, content: bytes) -> Non
 
 def test_a_header_that_was_edited_is_refused(run: Path) -> None:
     header = json.loads((run / "header.json").read_text())
-    write_json(run / "header.json", header | {"classes": header["classes"][::-1]})  # another order of the answers
+    write_json(run / "header.json", header | {"classes": header["classes"][::-1]})  # another order of the columns
 
-    refusal(run, r"header\.json was edited after it was made; make the run again with '--force'")
+    refusal(run, r"header\.json was edited after it was written; make the run again with '--force'")
 
 
 def test_a_header_without_its_seal_is_refused(run: Path) -> None:
     header = json.loads((run / "header.json").read_text())
-    for other in ({**header, "seal": None}, {name: value for name, value in header.items() if name != "seal"}):
-        write_json(run / "header.json", other)
-        refusal(run, r"header\.json was edited after it was made; make the run again with '--force'")
+    for unsealed in ({**header, "seal": None}, {name: value for name, value in header.items() if name != "seal"}):
+        write_json(run / "header.json", unsealed)
+        refusal(run, r"header\.json was edited after it was written; make the run again with '--force'")
 
 
 def test_a_newer_format_asks_for_a_newer_featx(run: Path) -> None:
-    edited(run, lambda header: header.update(format=FORMAT + 1))
+    edited(run, lambda header: header.update(format=HEADER_FORMAT + 1))
 
     refusal(run, "has format 3, this featx reads up to 2; update featx")
 
@@ -120,7 +121,7 @@ def test_a_truncated_body_is_not_opened(run: Path, share: float) -> None:
     refusal(run, r"model\.joblib does not match its header .*cut short or changed; make the run again with '--force'")
 
 
-def test_a_body_that_would_run_code_is_not_opened_without_its_checksum(run: Path) -> None:
+def test_a_body_that_would_run_code_is_not_opened(run: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
             return Path.touch, (run / "sprung",)  # type: ignore[return-value]
@@ -139,24 +140,26 @@ def test_a_missing_body_is_named(run: Path) -> None:
     refusal(run, r"has a header and no model\.joblib; make the run again with '--force'")
 
 
-def test_the_header_of_another_model_is_not_taken(run: Path) -> None:
-    (other,) = fit(heads=["svm"], trials=1)
-    (run / "header.json").write_bytes((Path(other.path) / "header.json").read_bytes())
+def test_the_header_of_another_model_is_refused(run: Path) -> None:
+    (second_head,) = fit(heads=["svm"], trials=1)
+    (run / "header.json").write_bytes((Path(second_head.path) / "header.json").read_bytes())
 
     refusal(run, "does not match its header")
 
 
-def test_a_model_that_answers_its_golden_inputs_otherwise_is_refused(run: Path) -> None:
+def test_a_model_with_other_golden_outputs_is_refused(run: Path) -> None:
     def move(header: dict[str, Any]) -> None:
         first = header["golden"]["outputs"][0]
         first[0], first[1] = first[0] + 0.01, first[1] - 0.01
 
     edited(run, move)
 
-    refusal(run, r"answers its golden inputs otherwise than when it was made \(by 0\.01\); .*scikit-learn")
+    refusal(
+        run, r"gives other outputs for its golden inputs than when it was saved \(difference 0\.01\); .*scikit-learn"
+    )
 
 
-def test_rounding_does_not_count_as_another_answer(run: Path) -> None:
+def test_rounding_is_within_the_golden_tolerance(run: Path) -> None:
     edited(run, lambda header: header["golden"]["outputs"][0].__setitem__(0, header["golden"]["outputs"][0][0] + 1e-8))
 
     assert load_head(*read_header(run)).predict_proba(X).shape == (40, 2)
@@ -167,12 +170,12 @@ def test_rounding_does_not_count_as_another_answer(run: Path) -> None:
     [
         (lambda header: header.update(n_features=9), "n_features is 9, its embeddings have 8"),
         (lambda header: header.update(golden=None), "golden inputs are missing"),
-        (lambda header: header["golden"]["outputs"].pop(), "golden inputs are missing or not those of n_features"),
+        (lambda header: header["golden"]["outputs"].pop(), "golden inputs are missing or do not fit n_features"),
         (
             lambda header: header.update(classes=["dark"]),
-            "golden inputs are missing or not those of n_features and cla",
+            "golden inputs are missing or do not fit n_features and cla",
         ),
-        (lambda header: header["golden"].update(inputs="AAAA"), "golden inputs are missing or not those of n_features"),
+        (lambda header: header["golden"].update(inputs="AAAA"), "golden inputs are missing or do not fit n_features"),
         (lambda header: header.update(kind="heads"), r"\(kind: "),
         (lambda header: header.update(extra=1), r"\(extra: "),
         (lambda header: header.pop("body_sha256"), r"\(body_sha256: "),
@@ -186,7 +189,7 @@ def test_a_header_that_contradicts_itself_is_refused(
     refusal(run, f"is not a header of format 2 or older .*{message}")
 
 
-def test_a_changed_body_is_found_whatever_its_size(run: Path) -> None:
+def test_a_changed_body_of_the_same_size_is_refused(run: Path) -> None:
     folder, header = read_header(run)
     body = checked_body(folder, header)
     content = bytearray(body.read_bytes())
@@ -199,14 +202,14 @@ def test_a_changed_body_is_found_whatever_its_size(run: Path) -> None:
 
 @given(x=arrays(np.float32, array_shapes(min_dims=2, max_dims=2)))
 def test_golden_inputs_come_back_bit_by_bit(x: np.ndarray) -> None:
-    golden = GoldenInputs.of(x, np.ones((len(x), 2)) / 2)
+    golden = GoldenInputs.from_arrays(x, np.ones((len(x), 2)) / 2)
 
-    assert GoldenInputs.model_validate_json(golden.model_dump_json()).x(x.shape[1]).tobytes() == x.tobytes()
-    assert golden.fits(x.shape[1], 2)
-    assert not golden.fits(x.shape[1] + 1, 2)
+    assert GoldenInputs.model_validate_json(golden.model_dump_json()).decode_inputs(x.shape[1]).tobytes() == x.tobytes()
+    assert golden.has_shape(x.shape[1], 2)
+    assert not golden.has_shape(x.shape[1] + 1, 2)
 
 
-def test_extracting_with_nothing_to_do_fitting_and_loading_import_no_torch(toy_home: Path) -> None:
+def test_cached_extraction_fitting_and_loading_import_no_torch(toy_home: Path) -> None:
     recipe = toy_home / "featx.toml"
     recipe.write_text(recipe.read_text().replace('"toy"\nweights = "none"', '"efficientnet_lite0"'))
     for image in (toy_home / "images").rglob("00?.png"):

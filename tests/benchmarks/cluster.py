@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 import featx
-from featx.artifacts.artifact import commit
+from featx.artifacts.header import commit
 from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.study.study import Study
 from tests.embeddings.clusters import kill, workers_here

@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from featx.artifacts.artifact import commit
+from featx.artifacts.header import commit
 from featx.embeddings.benchmarks import images_per_s
 from featx.embeddings.runtimes import Execution, Portable
 from featx.embeddings.workers import Decoder, decoded

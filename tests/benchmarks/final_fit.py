@@ -26,7 +26,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from featx.artifacts.artifact import commit
+from featx.artifacts.header import commit
 from featx.heads.builtin import Head, HeadTask
 from featx.heads.fitting import fitted, learnt_in_folds
 from featx.heads.folds import TrainRows

@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
-from featx.artifacts.artifact import commit
+from featx.artifacts.header import commit
 
 PEER = Path(__file__).parent / "peers" / "peer_finetune.py"
 SIZE_PX = 128

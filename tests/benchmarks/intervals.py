@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from featx.artifacts.artifact import commit
+from featx.artifacts.header import commit
 from featx.evaluation.intervals import N_DRAWS, Resamples, drawn_scores
 from featx.metrics.definitions import Scorer
 from featx.tables.target_values import TargetValues

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from featx.artifacts.artifact import commit
+from featx.artifacts.header import commit
 from tests.benchmarks.extraction import make_source
 
 N_IMAGES = 512

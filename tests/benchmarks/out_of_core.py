@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.artifacts.artifact import commit
+from featx.artifacts.header import commit
 from featx.heads.builtin import Head, HeadTask
 from featx.heads.folds import TrainRows
 from featx.heads.out_of_core.fit_out_of_core import learnt_in_passes

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from featx.artifacts.artifact import commit
+from featx.artifacts.header import commit
 
 RECIPE = Path(__file__).parents[2] / "pipelines" / "solar_cells.toml"
 FEATX = Path(sys.executable).with_name("featx")

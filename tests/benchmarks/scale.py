@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from featx.artifacts.artifact import commit
+from featx.artifacts.header import commit
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 ASKED = 1000  # rows that are read at random

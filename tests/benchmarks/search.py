@@ -20,7 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from featx.artifacts.artifact import commit
+from featx.artifacts.header import commit
 
 PEER = Path(__file__).parent / "peers" / "peer_search.py"
 FASHION = Path("/usr/share/datasets/fashion-mnist")

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from featx.artifacts.artifact import commit
+from featx.artifacts.header import commit
 from featx.specs.embedding import EmbeddingSpec, Preprocessing
 from featx.storage.compaction import compact
 from featx.storage.store import EmbeddingStore

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import featx
-from featx.artifacts.artifact import commit
+from featx.artifacts.header import commit
 from featx.embeddings.groups import network_groups
 from featx.embeddings.runtimes import ROWS
 from featx.images.digests import identify_all

@@ -17,7 +17,8 @@ from featx.errors import AlignmentError, ArtifactError, DataError, IncompleteErr
 from featx.files.atomic import read_json, sha256_of, write_json
 from featx.files.seals import sealed, write_sealed
 from featx.metrics.scores import score
-from featx.predictors.models import EnsembleModel, describe
+from featx.predictors.description import describe
+from featx.predictors.models import EnsembleModel
 from featx.registry import VOTES
 from featx.specs.ensembling import EnsembleSpec
 from featx.study.run_folder import RunFolder

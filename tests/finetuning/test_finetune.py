@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import featx
-from featx.artifacts.artifact import read_header
+from featx.artifacts.header import read_header
 from featx.errors import ArtifactError, DataError, FeatxError, RecipeError, StoreError, UnknownNameError
 from featx.networks.backbones import Backbone, backbone
 from featx.networks.pretrained_weights import WeightsFile
@@ -372,12 +372,12 @@ def test_heads_wait_for_the_network_that_a_recipe_trains(study: Path) -> None:
     assert stages == ["extract", "finetune", "extract", "fit", "ensemble", "evaluate", "report"]
     assert [name for name, _ in featx.run()] == ["extract", "finetune", "fit", "ensemble", "evaluate", "report"]
     featx.finetune(strategies=["all"], lrs=[0.1], epochs=1)
-    with pytest.raises(ArtifactError, match="begins the names of several runs"):
+    with pytest.raises(ArtifactError, match="matches 2 runs"):
         backbone(f"checkpoint:{begins}")
 
 
 def test_only_networks_are_stood_on(study: Path) -> None:
-    with pytest.raises(ArtifactError, match="nothing lies at nowhere"):
+    with pytest.raises(ArtifactError, match="there is no nowhere"):
         one(backbone="checkpoint:nowhere", weights="default")
 
 

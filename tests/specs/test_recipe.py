@@ -1,3 +1,5 @@
+"""Recipes are parsed, completed with defaults, and checked with one message per key."""
+
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,15 @@ SMALLEST: dict[str, Any] = {"data": {"source": "images"}, "targets": {"class": {
 
 
 def problems(file: Path, text: str) -> tuple[str, ...]:
-    """Write a recipe and return what is wrong with it."""
+    """Write a recipe and return its problems."""
     file.write_text(text)
     with pytest.raises(RecipeError, match=file.name) as caught:
         load_recipe(file)
     return caught.value.problems
 
 
-def test_three_mistakes_are_told_at_once_with_their_keys(tmp_path: Path) -> None:
-    found = problems(
+def test_three_mistakes_are_reported_at_once_with_their_keys(tmp_path: Path) -> None:
+    messages = problems(
         tmp_path / "r.toml",
         """
         [data]
@@ -36,7 +38,7 @@ def test_three_mistakes_are_told_at_once_with_their_keys(tmp_path: Path) -> None
         trials = "many"
         """,
     )
-    assert sorted(found) == [
+    assert sorted(messages) == [
         "head[1].name: no head is called 'xgbost'; did you mean 'xgboost'? known: knn, lda, logreg, mlp, rf, ridge, "
         "svm, xgboost",
         "head[1].trials: found 'many', expected to be a valid integer, unable to parse string as an integer",
@@ -76,16 +78,16 @@ def test_three_mistakes_are_told_at_once_with_their_keys(tmp_path: Path) -> None
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )
-def test_a_problem_is_told_with_the_path_of_its_key(section: dict[str, Any], problem: str, tmp_path: Path) -> None:
+def test_a_problem_is_reported_with_the_path_of_its_key(section: dict[str, Any], problem: str, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"r\.toml") as caught:
         parse_recipe(SMALLEST | section, tmp_path / "r.toml")
-    assert any(found.startswith(problem) for found in caught.value.problems)
+    assert any(message.startswith(problem) for message in caught.value.problems)
 
 
 def test_a_wrong_item_does_not_also_make_its_list_too_short(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="agv") as caught:
         parse_recipe(SMALLEST | {"embedding": [{"pool": "agv"}]}, tmp_path / "r.toml")
-    assert all(found.startswith("embedding[0].pool: ") for found in caught.value.problems)
+    assert all(message.startswith("embedding[0].pool: ") for message in caught.value.problems)
 
 
 def test_a_missing_recipe_names_featx_init(home: Path) -> None:
@@ -97,15 +99,13 @@ def test_a_missing_recipe_names_featx_init(home: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"[data", b"a = 1\na = 2", b"\xff\xfe", b"source = images"])
-def test_a_file_that_is_not_toml_is_told_so(content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_not_toml_is_reported(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_bytes(content)
     with pytest.raises(RecipeError, match=r"r\.toml: is not TOML: "):
         load_recipe(tmp_path / "r.toml")
 
 
-def test_the_recipe_is_the_one_named_then_the_environments_then_featx_toml(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_path_precedes_the_environment_and_featx_toml(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("featx.toml", "environment.toml", "named.toml"):
         (home / name).touch()
     assert find_recipe() == Path("featx.toml")
@@ -126,14 +126,14 @@ def test_a_recipe_knows_its_name_and_folder_and_is_loaded_once(toy_home: Path) -
     assert load_recipe(recipe) is recipe
 
 
-def test_what_is_left_out_has_defaults(tmp_path: Path) -> None:
+def test_missing_sections_have_defaults(tmp_path: Path) -> None:
     recipe = parse_recipe(SMALLEST, tmp_path / "r.toml")
     assert [head.name for head in recipe.head] == list(DEFAULT_HEADS)
     assert recipe.requests == (EmbeddingRequest(),)
     assert (recipe.split.test, recipe.split.val, recipe.groups) == (0.2, 0.15, {})
 
 
-def test_a_list_of_taps_or_pools_is_a_grid_and_each_embedding_stands_once(tmp_path: Path) -> None:
+def test_a_list_of_taps_or_pools_is_a_grid_without_duplicates(tmp_path: Path) -> None:
     sections = [{"tap": ["a", "b"], "pool": ["avg", "max"]}, {"tap": "b"}, {"backbone": "vgg16"}]
     requests = parse_recipe(SMALLEST | {"embedding": sections}, tmp_path / "r.toml").requests
     names = [f"{request.backbone}/{request.tap}/{request.pool}" for request in requests]
@@ -142,7 +142,7 @@ def test_a_list_of_taps_or_pools_is_a_grid_and_each_embedding_stands_once(tmp_pa
     assert [request.name for request in requests] == names
 
 
-def test_a_weights_file_is_looked_for_beside_the_recipe(tmp_path: Path) -> None:
+def test_a_weights_file_is_relative_to_the_recipe(tmp_path: Path) -> None:
     sections = [{"weights": "w.pth"}, {"weights": "none"}, {"weights": "/w.pth"}]
     requests = parse_recipe(SMALLEST | {"embedding": sections}, tmp_path / "r.toml").requests
     assert [request.weights for request in requests] == [str(tmp_path.resolve() / "w.pth"), "none", "/w.pth"]
@@ -155,9 +155,9 @@ def test_a_head_has_the_recipes_settings_or_the_defaults(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("file", sorted(Path(__file__).parents[2].glob("pipelines/*.toml")), ids=lambda path: path.stem)
-def test_the_recipes_that_come_with_featx_are_well_formed(file: Path) -> None:
+def test_the_recipes_of_featx_are_valid(file: Path) -> None:
     assert load_recipe(file).name == file.stem
 
 
-def test_some_recipes_come_with_featx() -> None:
+def test_featx_contains_recipes() -> None:
     assert list(Path(__file__).parents[2].glob("pipelines/*.toml"))

@@ -10,7 +10,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 import featx
-from featx.artifacts.artifact import load_head, read_header
+from featx.artifacts.artifact import load_head
+from featx.artifacts.header import read_header
 from featx.errors import UnsuitedError
 from featx.heads.builtin import Head, HeadTask
 from featx.heads.calibration import Outputs, calibrate
