@@ -33,7 +33,7 @@ def digest(content: Content) -> str:
 
 
 def read_quoted_file(quoted_path: str) -> bytes:
-    """Return the bytes of a file with a percent-encoded path; errors are those of `featx.images.sources.read`."""
+    """Return the bytes of a file by its percent-encoded path; errors as in `featx.images.sources.read`."""
     return read_file(os.fsdecode(unquote_to_bytes(quoted_path)))
 
 
