@@ -78,7 +78,7 @@ def test_an_extraction_killed_between_two_tables_must_be_repeated(folder: Path) 
     table = pd.read_parquet(folder / "split.parquet")
     table["part"] = table["part"].to_numpy()[::-1]
     table.to_parquet(folder / "split.parquet", index=False)  # as the next extraction would, before its checksums
-    with pytest.raises(IncompleteError, match=r"split\.parquet is not as it was written; .* 'featx extract'"):
+    with pytest.raises(IncompleteError, match=r"split\.parquet was changed after it was written; .* 'featx extract'"):
         featx.evaluate()
     featx.extract()
     assert evaluation_json() == before

@@ -72,7 +72,7 @@ class Cache:
         """
         place, stores = self.all_stores.place, self.all_stores.segment_stores()
         if stores is None:
-            raise DataError(f"no cache lies at {place}; name one with '--cache', or run 'featx extract' first")
+            raise DataError(f"there is no cache at {place}; name one with '--cache', or run 'featx extract' first")
         for name in names:
             if not any(store.name.startswith(name) for store in stores):
                 available = ", ".join(store.name for store in stores) or "none"
@@ -100,7 +100,9 @@ class Cache:
             header = _read_json_object(file)
             # Headers of format 1 may have no seal.
             if SEAL in header and not has_valid_seal(header):
-                raise IncompleteError(f"{file} was changed after it was written: what it needs is not known; remove it")
+                raise IncompleteError(
+                    f"{file} was changed after it was written: the embeddings that it needs are unknown; remove it"
+                )
             for fields in _parse_as(NeededEmbeddings, header, file).embeddings:
                 yield owner, _parse_embedding(file, fields)
 
@@ -139,11 +141,13 @@ def _parse_as(kind: type[T], value: Any, file: Path) -> T:
 
 
 def _unreadable(file: Path, error: Exception) -> IncompleteError:
-    return IncompleteError(f"{file} cannot be read ({error}): what it needs is not known; repair or remove it")
+    return IncompleteError(
+        f"{file} cannot be read ({error}): the embeddings that it needs are unknown; repair or remove it"
+    )
 
 
 def _read_lock_file(file: Path) -> NeededEmbeddings:
-    remedy = "what it needs is not known; run the command again that made it, or remove it"
+    remedy = "the embeddings that it needs are unknown; run the command again that made it, or remove it"
     return read_sealed(file, remedy, NeededEmbeddings)
 
 
@@ -156,8 +160,8 @@ def _parse_embedding(file: Path, fields: dict[str, Any]) -> ResolvedEmbedding:
     except KeyError as error:
         problem = f"no {error}"
     raise IncompleteError(
-        f"{file} was written by another version of featx ({problem}): what it needs is not known; update featx, or "
-        "remove the file"
+        f"{file} was written by another version of featx ({problem}): the embeddings that it needs are "
+        "unknown; update featx, or remove the file"
     )
 
 

@@ -49,7 +49,9 @@ def compact(
             errors.append(error)
     if errors and results:
         n_stores = len(errors) + len(results)
-        raise CorruptError(f"{errors[0]} ({len(errors)} of {n_stores} stores were left as they are, the others joined)")
+        raise CorruptError(
+            f"{errors[0]} ({len(errors)} of {n_stores} stores were left unchanged, the others compacted)"
+        )
     if errors:
         raise errors[0]
     return results

@@ -107,7 +107,7 @@ def _whole_store(store: EmbeddingStore) -> tuple[EmbeddingStore, Columns]:
 def _images_of_recipe(place: Cache, name: str) -> tuple[EmbeddingStore, Columns]:
     if place.recipe is None:
         raise DataError(
-            f"no store in {place.all_stores.place} begins with {name!r}, and no recipe is named that has one"
+            f"no store in {place.all_stores.place} begins with {name!r}, and no recipe is given that could name it"
         )
     study = Study(place.recipe)
     embeddings = locked_embeddings(study, name)

@@ -214,7 +214,7 @@ def read_json_as(path: Path, kind: type[T]) -> T:
         return checked(read_json(path), kind)
     except ParseError as error:
         raise IncompleteError(
-            f"{path} holds something else than expected ({error}); remove it and run the command that makes it"
+            f"{path} has unexpected content ({error}); remove it and run the command that makes it"
         ) from error
 
 
@@ -246,10 +246,10 @@ def read_table(path: Path, remedy: str, columns: Collection[str] = (), sha256: s
     try:
         content = path.read_bytes()
         if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-            raise IncompleteError(f"{path} is not as it was written; make it anew with {remedy!r}")
+            raise IncompleteError(f"{path} was changed after it was written; write it again with {remedy!r}")
         return read_parquet(content, columns)
     except (OSError, ValueError) as error:
-        raise IncompleteError(f"{path} cannot be read ({error}); make it anew with {remedy!r}") from error
+        raise IncompleteError(f"{path} cannot be read ({error}); write it again with {remedy!r}") from error
 
 
 def sha256_of(path: Path) -> str:

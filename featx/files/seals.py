@@ -71,4 +71,4 @@ def read_sealed(path: Path, remedy: str = "", kind: type[Any] = dict[str, Any]) 
     try:
         return checked(fields, kind)
     except ParseError as error:
-        raise IncompleteError(f"{path} holds something else than expected ({error}){ending}") from error
+        raise IncompleteError(f"{path} has unexpected content ({error}){ending}") from error

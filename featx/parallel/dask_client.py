@@ -92,8 +92,8 @@ def _check_workers(client: Any, spec: ClusterSpec) -> None:
     except TimeoutError as error:
         n_connected, address = len(addresses(client)), client.scheduler.address
         raise ClusterError(
-            f"{n_connected or 'no'} workers have come to {address} within {timeout_s:.0f} s, expected {n_workers} or "
-            f"more; start some: dask worker {address} --nthreads 1"
+            f"{n_connected or 'no'} workers have connected to {address} within {timeout_s:.0f} s, "
+            f"expected {n_workers} or more; start some: dask worker {address} --nthreads 1"
         ) from error
     expected = metadata.version("featx")
     for worker, version in asked(client, metadata.version, "featx").items():
@@ -101,7 +101,7 @@ def _check_workers(client: Any, spec: ClusterSpec) -> None:
         if isinstance(version, metadata.PackageNotFoundError):
             raise ClusterError(f"worker {worker} has no featx, {remedy}")
         if isinstance(version, Exception):
-            raise ClusterError(f"worker {worker} cannot say its version of featx: {version!r}") from version
+            raise ClusterError(f"worker {worker} does not report its version of featx: {version!r}") from version
         if version != expected:
             raise ClusterError(f"worker {worker} has featx {version}, {remedy}")
 

@@ -65,7 +65,7 @@ class Bucket:
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise UnreachableError(
-                f"{self.place} cannot be {action}: {reason}; {SETTINGS_HINT}; what is stored there is kept"
+                f"{self.place} cannot be {action}: {reason}; {SETTINGS_HINT}; stored rows are kept"
             ) from error
 
     def list_objects(self) -> dict[str, dict[str, Any]]:
@@ -144,7 +144,7 @@ class Bucket:
 
     def delete(self, names: Sequence[str]) -> None:
         """Delete objects, the first one before the others; missing objects are no error."""
-        with self._explain_errors("cleared up") as filesystem:
+        with self._explain_errors("deleted") as filesystem:
             # Some stores report a refusal only where a single object is deleted.
             for group in (list(names[:1]), list(names[1:])):
                 with suppress(FileNotFoundError):

@@ -143,7 +143,7 @@ def restore_header(place: Path | str, embedding: ResolvedEmbedding) -> None:
     batch_sizes = {n_images for segment in segments for n_images in device_rows(segment.provenance())}
     if len(batch_sizes) != 1:
         raise StoreError(
-            f"{place} has lost its header, and its segments cannot tell it; move it away and extract again"
+            f"{place} has no valid header, and its segments do not state one batch size; move it away and extract again"
         )
     header = {
         "spec": embedding.spec.identity(),

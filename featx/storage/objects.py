@@ -141,7 +141,7 @@ class ObjectSegmentStore:
         self.bucket.delete([METADATA_FILE, *names])
 
     def replace_header(self, header: bytes) -> None:
-        """Write the store's own ``zarr.json`` anew."""
+        """Write the store's own ``zarr.json`` again."""
         self.bucket.put({METADATA_FILE: header})
 
     def file_sizes(self) -> Iterator[tuple[str, int]]:

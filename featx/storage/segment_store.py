@@ -90,7 +90,7 @@ class SegmentStore(Protocol):
         """Hide the whole store in one step, then delete its files."""
 
     def replace_header(self, header: bytes) -> None:
-        """Write the store's own ``zarr.json`` anew."""
+        """Write the store's own ``zarr.json`` again."""
 
     def file_sizes(self) -> Iterator[tuple[str, int]]:
         """Yield all files with their sizes in bytes."""
@@ -223,7 +223,7 @@ class LocalSegmentStore:
         self._remove_folder(self.path)
 
     def replace_header(self, header: bytes) -> None:
-        """Write the store's own ``zarr.json`` anew, under a private name first."""
+        """Write the store's own ``zarr.json`` again, under a private name first."""
         private = self.path / private_name(METADATA_FILE)
         _write_flushed(private, header)
         private.replace(self.path / METADATA_FILE)
@@ -261,7 +261,7 @@ def explain_write_errors(place: str, files: Files) -> Iterator[None]:
         else:
             raise
         raise StoreError(
-            f"{place} cannot take {n_bytes / 1e6:.1f} MB more ({error.strerror}); what was stored before is kept: "
+            f"{place} cannot take {n_bytes / 1e6:.1f} MB more ({error.strerror}); stored rows are kept: "
             f"{remedy}, and run again"
         ) from error
 

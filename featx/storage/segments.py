@@ -234,7 +234,7 @@ class Segment:
         except FileNotFoundError as error:
             raise self._read_failure("x", error) from error
         if not has_expected_size:
-            raise self._corruption(f"x should be {expected} bytes")
+            raise self._corruption(f"x has another size than {expected} bytes")
         return file
 
     def _read_checked(self, array: str, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -301,7 +301,7 @@ class Segment:
                 yield f"{name} cannot be read ({error.strerror or error})"
         has_hash = len(self.name) != len(SEGMENT_PREFIX) + UNHASHED_NAME_DIGITS
         if has_hash and f"{SEGMENT_PREFIX}{metadata_hash(files)}" != self.name:
-            yield "its metadata is not what its name says"
+            yield "its metadata does not match the hash in its name"
 
 
 @dataclass(frozen=True, eq=False)

@@ -259,7 +259,7 @@ class EmbeddingStore:
         if self.device_rows != device_rows:
             raise StoreError(
                 f"{self} holds rows of batches of {self.device_rows} images, these are of {device_rows}; another "
-                "extraction began it meanwhile: run again"
+                "extraction created it meanwhile; run again"
             )
 
 

@@ -232,7 +232,7 @@ def test_an_extraction_without_write_permission_can_be_resumed(
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert f"error: {cache}/toy-" in line
     assert "cannot be written: " in line
-    assert line.endswith("what is stored there is kept")
+    assert line.endswith("stored rows are kept")
     allow(s3, empty_bucket)
     assert featx.extract("remote.toml").n_embedded == 48
 
@@ -251,7 +251,9 @@ def test_wrong_credentials_are_reported_in_one_line(
 
 
 def test_a_missing_bucket_or_prefix_is_reported(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match=f"no cache lies at {cache}; name one with '--cache', or run 'featx extract'"):
+    with pytest.raises(
+        DataError, match=f"there is no cache at {cache}; name one with '--cache', or run 'featx extract'"
+    ):
         featx.cache.ls("remote.toml")
     monkeypatch.setenv("FEATX_CACHE", "s3://none-such/x")
     with pytest.raises(UnreachableError, match=r"s3://none-such/x/toy-\w+\.zarr cannot be listed: .*does not exist"):

@@ -159,7 +159,7 @@ def test_a_broken_store_does_not_stop_the_compaction_of_others(store: Path, run_
     code, _, err = run_command("cache compact")
     assert code == 1
     assert f"error: {broken}/" in err
-    assert "(1 of 2 stores were left as they are, the others joined)" in err
+    assert "(1 of 2 stores were left unchanged, the others compacted)" in err
     assert len(list(store.glob("segment-*"))) == 1
 
 
@@ -245,7 +245,10 @@ def test_plain_zarr_reads_a_store_as_the_docs_say(store: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("cache ls --cache nowhere", "no cache lies at nowhere; name one with '--cache', or run 'featx extract' first"),
+        (
+            "cache ls --cache nowhere",
+            "there is no cache at nowhere; name one with '--cache', or run 'featx extract' first",
+        ),
         ("cache verify nothing", "no store in cache is called 'nothing'; stores: toy-"),
         ("cache export nothing --to a.npz", "no extracted embedding is called 'nothing'"),
         ("cache export toy --to a.csv", "a.csv: found the ending '.csv', expected one of .npz, .h5, .parquet"),
@@ -278,7 +281,7 @@ def test_the_recipe_in_the_environment_decides_the_cache(store: Path, monkeypatc
 def test_a_copied_cache_is_read_at_its_new_place(store: Path, toy_home: Path) -> None:
     shutil.copytree("cache", "moved")
     shutil.rmtree("cache")
-    with pytest.raises(DataError, match="no cache lies at cache"):
+    with pytest.raises(DataError, match="there is no cache at cache"):
         featx.cache.ls()
     (result,) = featx.cache.verify(cache="moved")
     assert result.is_whole

@@ -94,7 +94,7 @@ def test_a_scheduler_that_does_not_answer_and_one_without_workers_are_said(
         refused(
             shared_recipe,
             address,
-            rf"no workers have come to {address} within 5 s, .*dask worker {address} --nthreads 1",
+            rf"no workers have connected to {address} within 5 s, .*dask worker {address} --nthreads 1",
         )
 
 

@@ -111,7 +111,7 @@ def test_a_table_that_cannot_be_read_names_the_command_that_makes_it(content: by
     file = tmp_path / "t.parquet"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(IncompleteError, match=r"t\.parquet cannot be read .*; make it anew with 'featx extract'"):
+    with pytest.raises(IncompleteError, match=r"t\.parquet cannot be read .*; write it again with 'featx extract'"):
         read_table(file, "featx extract")
 
 

@@ -73,14 +73,14 @@ def test_a_value_of_another_type_is_named(value: object, kind: Any, message: str
     with pytest.raises(ParseError, match=message):
         checked(value, kind)
     (tmp_path / "a.json").write_text(json.dumps(value))
-    with pytest.raises(IncompleteError, match=r"a\.json holds something else than expected .*; remove it"):
+    with pytest.raises(IncompleteError, match=r"a\.json has unexpected content .*; remove it"):
         read_json_as(tmp_path / "a.json", kind)
 
 
 def test_a_table_without_a_column_is_named(tmp_path: Path) -> None:
     pd.DataFrame({"id": ["a"]}).to_parquet(tmp_path / "t.parquet")
     with pytest.raises(
-        IncompleteError, match=r"has no column 'part'; columns: id\); make it anew with 'featx extract'"
+        IncompleteError, match=r"has no column 'part'; columns: id\); write it again with 'featx extract'"
     ):
         read_table(tmp_path / "t.parquet", "featx extract", ("id", "part"))
 

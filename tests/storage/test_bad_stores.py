@@ -61,8 +61,8 @@ def test_a_recipe_of_a_newer_featx_stops_gc(extracted: Path, fail_command: Faili
     write_sealed(lock, fields)
     line = fail_command("cache", "gc", "--yes")
     assert line == (
-        f"error: {lock} was written by another version of featx (spec.invented: Extra inputs are not permitted): what "
-        "it needs is not known; update featx, or remove the file"
+        f"error: {lock} was written by another version of featx (spec.invented: Extra inputs are not permitted): the "
+        "embeddings that it needs are unknown; update featx, or remove the file"
     )
     assert check_store(extracted).is_whole
 

@@ -126,5 +126,5 @@ def test_metadata_is_hashed_into_the_name(tmp_path: Path) -> None:
     metadata["attributes"]["featx"]["device"] = "another"
     (folder / "zarr.json").write_text(json.dumps(metadata))
     (damage,) = check_store(store.segment_store.place).damages
-    assert damage.problems == ["its metadata is not what its name says"]
+    assert damage.problems == ["its metadata does not match the hash in its name"]
     assert (damage.n_good, damage.n_lost) == (6, 0)

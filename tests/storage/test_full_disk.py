@@ -52,7 +52,7 @@ def test_an_extraction_stopped_by_a_file_size_limit_can_be_resumed(home: Path) -
     (home / "featx.toml").write_text(TOY_RECIPE + WIDE)
     line = only_error(*run_limited(home, "extract", max_file_bytes=12_000))
     assert "cannot take" in line
-    assert "(File too large); what was stored before is kept: make room, or name another cache (paths.cache)" in line
+    assert "(File too large); stored rows are kept: make room, or name another cache (paths.cache)" in line
     assert [check.is_whole for check in verify()] == [True] * len(list(Path("cache").glob("*.zarr")))
     (home / "featx.toml").write_text(TOY_RECIPE)
     assert stored_rows(Study.open(None)) == before
@@ -75,7 +75,7 @@ def test_a_disk_that_becomes_full_in_the_middle(home: Path, small_disk: Mount, f
 
     line = fail_command("extract")
 
-    assert "MB more (No space left on device); what was stored before is kept: make room" in line
+    assert "MB more (No space left on device); stored rows are kept: make room" in line
     (check,) = verify()
     n_stored = len(open_store(check.store))
     assert check.is_whole

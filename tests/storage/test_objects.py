@@ -218,7 +218,7 @@ def test_a_segment_is_hidden_first_and_a_refused_removal_changes_nothing(
     store = make_store(place)
     (segment,) = segment_names(store)
     refuse(s3, empty_bucket, "s3:DeleteObject")
-    with pytest.raises(UnreachableError, match=rf"^{place} cannot be cleared up: .*; what is stored there is kept$"):
+    with pytest.raises(UnreachableError, match=rf"^{place} cannot be deleted: .*; stored rows are kept$"):
         store.segment_store.remove_segment(segment)
     assert check_store(place).is_whole
     assert len(open_toy_store(place)) == 6
@@ -301,7 +301,7 @@ def test_a_refusal_is_not_reported_as_damage(place: str, s3: Any, empty_bucket: 
 def test_a_refused_write_changes_nothing(place: str, s3: Any, empty_bucket: str) -> None:
     store = make_store(place)
     refuse(s3, empty_bucket, "s3:PutObject")
-    with pytest.raises(UnreachableError, match=rf"^{place} cannot be written: .*; what is stored there is kept$"):
+    with pytest.raises(UnreachableError, match=rf"^{place} cannot be written: .*; stored rows are kept$"):
         store.add(*make_rows(3, 6), DEVICE_ROWS, {})
     with pytest.raises(UnreachableError, match="cannot be written"):
         open_toy_store(place.replace("toy", "new")).add(*make_rows(3), DEVICE_ROWS, {})

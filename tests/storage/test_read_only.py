@@ -82,7 +82,7 @@ def test_a_refused_write_is_reported_in_one_line(
 
     monkeypatch.setattr(segment_store, "_write_flushed", refuse)
     line = fail_command("extract")
-    assert f"MB more ({os.strerror(number)}); what was stored before is kept: it may only be read: name" in line
+    assert f"MB more ({os.strerror(number)}); stored rows are kept: it may only be read: name" in line
     assert not list(Path("cache").rglob("segment-*"))
     monkeypatch.undo()
     monkeypatch.chdir(toy_home)

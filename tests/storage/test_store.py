@@ -256,7 +256,7 @@ def test_rows_of_another_batch_size_are_refused(place: str) -> None:
     with pytest.raises(
         StoreError,
         match=rf"^{store} holds rows of batches of {DEVICE_ROWS} images, these are of 32; another extraction "
-        r"began it meanwhile: run again$",
+        r"created it meanwhile; run again$",
     ):
         second.add(*make_rows(9), 32, {})
 
