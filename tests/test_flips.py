@@ -1,4 +1,4 @@
-"""A changed or shortened file of a study gives an error, a warning, or the numbers of before."""
+"""A changed or truncated file of a study gives an error, a warning, or the same numbers."""
 
 from pathlib import Path
 

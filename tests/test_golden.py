@@ -10,7 +10,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 import featx
 from featx.specs.embedding import EmbeddingSpec
-from featx.storage.checks import check
+from featx.storage.checks import check_store
 from featx.storage.store import EmbeddingStore
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -33,7 +33,7 @@ def test_a_golden_store_is_read(path: Path) -> None:
     assert path.name.endswith(f"{store.spec.fingerprint()}.zarr")
     expected = np.load(path.parent / "vectors.npz")
     np.testing.assert_array_equal(store.read(expected["digests"].tolist()), expected["x"])
-    assert check(path).is_whole
+    assert check_store(path).is_whole
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.parent.name)

@@ -1,4 +1,4 @@
-"""List a cache, check and mend it, join its small segments, clear it up, export it: ``featx cache`` in Python."""
+"""List, verify, repair, compact, clean and export a cache: ``featx cache`` in Python."""
 
 from featx.cache.clearing import ClearingResult, compact, gc
 from featx.cache.exporting import ExportedVectors, export

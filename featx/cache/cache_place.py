@@ -1,6 +1,6 @@
-"""A cache as a whole, and what is in sight that needs it.
+"""A cache, and the recipes and models that need its embeddings.
 
-A recipe is in sight where what ``featx extract`` left for it lies under the folder of runs.
+A recipe is in sight where the files that ``featx extract`` wrote for it lie under the folder of runs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,41 +18,44 @@ from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.recipe import Recipe, has_recipe, load_recipe
 from featx.storage.all_stores import stores_at
 from featx.storage.places import SUFFIX, Stores
-from featx.storage.shelves import SegmentStore
 from featx.study.embedding_lock import BOUNDARIES, EMBEDDINGS
+from featx.storage.segment_store import SegmentStore
 from featx.study.extraction_tables import read_extracted
 from featx.study.folders import cache_place, runs_folder
 from featx.study.study import Study
 
 T = TypeVar("T")
-LOCKS = (EMBEDDINGS, BOUNDARIES)
+# The files of a recipe that name the embeddings it needs.
+LOCK_FILES = (EMBEDDINGS, BOUNDARIES)
 
 
-class ModelEmbedding(BaseModel):
-    """The part of a model's header that names the embeddings it takes."""
+class NeededEmbeddings(BaseModel):
+    """The part of a JSON file that names the embeddings that a recipe or a model needs."""
 
     embeddings: list[dict[str, Any]] = []
 
 
 @dataclass(frozen=True)
 class Cache:
-    """A cache's stores, and the runs that say what is needed of them.
+    """The stores of a cache, and the runs that need them.
 
     Attributes
     ----------
-    everything
-        All that lies there.
+    all_stores
+        All stores of the cache.
+    runs
+        The folder of all runs.
     recipe
-        The one to embed lost rows for; None where there is none.
+        The recipe with which lost rows are embedded again; None where there is none.
     """
 
-    everything: Stores
+    all_stores: Stores
     runs: Path
     recipe: Recipe | None = None
 
     @classmethod
-    def of(cls, recipe: str | Path | Recipe | None = None, cache: str | Path | None = None) -> "Cache":
-        """Return the cache that is named, or that a recipe uses; without both that of the working directory."""
+    def find(cls, recipe: str | Path | Recipe | None = None, cache: str | Path | None = None) -> "Cache":
+        """Return the named cache, or the one that a recipe uses; by default that of the working directory."""
         if recipe is None and not has_recipe():
             return cls(stores_at(cache_place(cache)), runs_folder())
         study = Study(load_recipe(recipe))
@@ -60,75 +63,79 @@ class Cache:
         return cls(stores_at(place), study.folder.parent, study.recipe)
 
     def stores(self, names: Sequence[str] = ()) -> list[SegmentStore]:
-        """Return the stores whose names begin so; all by default.
+        """Return the stores whose names begin with one of the names; all by default.
 
         Raises
         ------
         DataError
-            there is no such cache, or no store is called so.
+            there is no such cache, or no store has such a name.
         UnreachableError
-            an object store does not say.
+            an object store does not answer.
         """
-        place, every = self.everything.place, self.everything.shelves()
-        if every is None:
-            raise DataError(f"no cache lies at {place}; name one with '--cache', or run 'featx extract' first")
+        place, stores = self.all_stores.place, self.all_stores.segment_stores()
+        if stores is None:
+            raise DataError(f"there is no cache at {place}; name one with '--cache', or run 'featx extract' first")
         for name in names:
-            if not any(shelf.name.startswith(name) for shelf in every):
-                known = ", ".join(shelf.name for shelf in every) or "none"
-                raise DataError(f"no store in {place} is called {name!r}; stores: {known}")
-        return [shelf for shelf in every if not names or shelf.name.startswith(tuple(names))]
+            if not any(store.name.startswith(name) for store in stores):
+                available = ", ".join(store.name for store in stores) or "none"
+                raise DataError(f"no store in {place} is called {name!r}; stores: {available}")
+        return [store for store in stores if not names or store.name.startswith(tuple(names))]
 
     @cached_property
     def needed(self) -> dict[str, dict[str, ResolvedEmbedding]]:
-        """Fingerprint → recipe in sight → what it was resolved to there, models made with it among them."""
-        found: dict[str, dict[str, ResolvedEmbedding]] = {}
-        for owner, one in (*self._locked(), *self._of_models()):
-            found.setdefault(one.spec.fingerprint(), {})[owner] = one
-        return found
+        """The needed embeddings: fingerprint → folder of the recipe or model in sight → embedding."""
+        needed: dict[str, dict[str, ResolvedEmbedding]] = {}
+        for owner, embedding in (*self._needed_by_recipes(), *self._needed_by_models()):
+            needed.setdefault(embedding.spec.fingerprint(), {})[owner] = embedding
+        return needed
 
-    def _locked(self) -> Iterator[tuple[str, ResolvedEmbedding]]:
-        for name in LOCKS:
+    def _needed_by_recipes(self) -> Iterator[tuple[str, ResolvedEmbedding]]:
+        for name in LOCK_FILES:
             for file in sorted(self.runs.rglob(name)):
-                for one in _sealed(file).embeddings:
-                    yield _owner(self.runs, file.parent), _resolved(file, one)
+                owner = file.parent.relative_to(self.runs).as_posix()
+                for fields in _read_lock_file(file).embeddings:
+                    yield owner, _parse_embedding(file, fields)
 
-    def _of_models(self) -> Iterator[tuple[str, ResolvedEmbedding]]:
+    def _needed_by_models(self) -> Iterator[tuple[str, ResolvedEmbedding]]:
         for file in sorted(self.runs.rglob("[!.]*/header.json")):
-            header = _json(file)
+            owner = file.parent.parent.relative_to(self.runs).as_posix()
+            header = _read_json_object(file)
             # Headers of format 1 may have no seal.
             if SEAL in header and not has_valid_seal(header):
-                raise IncompleteError(f"{file} was changed after it was written: what it needs is not known; remove it")
-            for one in _as(ModelEmbedding, header, file).embeddings:
-                yield _owner(self.runs, file.parent.parent), _resolved(file, one)
+                raise IncompleteError(
+                    f"{file} was changed after it was written: the embeddings that it needs are unknown; remove it"
+                )
+            for fields in _parse_as(NeededEmbeddings, header, file).embeddings:
+                yield owner, _parse_embedding(file, fields)
 
-    def holds_unneeded(self, store: SegmentStore) -> bool:
-        """Whether no recipe in sight needs a store; unknown, and so no, where none is in sight."""
+    def is_unneeded(self, store: SegmentStore) -> bool:
+        """Return whether recipes are in sight and none of them needs a store."""
         return self.has_recipes and fingerprint_of(store.name) not in self.needed
 
     @property
     def has_recipes(self) -> bool:
-        """Whether there is anything in sight that could need a store."""
-        return any(next(self.runs.rglob(name), None) for name in LOCKS)
+        """Whether any recipe is in sight that could need a store."""
+        return any(next(self.runs.rglob(name), None) for name in LOCK_FILES)
 
     @cached_property
-    def names(self) -> dict[str, str]:
-        """Digest → id of an image, by the recipes in sight."""
-        found: dict[str, str] = {}
+    def image_ids(self) -> dict[str, str]:
+        """Digest of an image → its id in a recipe in sight."""
+        ids: dict[str, str] = {}
         for file in sorted(self.runs.rglob("manifest.parquet")):
             frame = read_extracted(file.parent, file.name)
-            found |= dict(zip(frame["digest"], frame["id"], strict=True))
-        return found
+            ids |= dict(zip(frame["digest"], frame["id"], strict=True))
+        return ids
 
 
-def _json(file: Path) -> dict[str, Any]:
+def _read_json_object(file: Path) -> dict[str, Any]:
     try:
         value = parse_json(file.read_bytes())
     except (OSError, ValueError) as error:
         raise _unreadable(file, error) from error
-    return _as(dict[str, Any], value, file)
+    return _parse_as(dict[str, Any], value, file)
 
 
-def _as(kind: type[T], value: Any, file: Path) -> T:
+def _parse_as(kind: type[T], value: Any, file: Path) -> T:
     try:
         return checked(value, kind)
     except ParseError as error:
@@ -136,32 +143,30 @@ def _as(kind: type[T], value: Any, file: Path) -> T:
 
 
 def _unreadable(file: Path, error: Exception) -> IncompleteError:
-    return IncompleteError(f"{file} cannot be read ({error}): what it needs is not known; repair or remove it")
+    return IncompleteError(
+        f"{file} cannot be read ({error}): the embeddings that it needs are unknown; repair or remove it"
+    )
 
 
-def _sealed(file: Path) -> ModelEmbedding:
-    remedy = "what it needs is not known; run the command again that made it, or remove it"
-    return read_sealed(file, remedy, ModelEmbedding)
+def _read_lock_file(file: Path) -> NeededEmbeddings:
+    remedy = "the embeddings that it needs are unknown; run the command again that made it, or remove it"
+    return read_sealed(file, remedy, NeededEmbeddings)
 
 
-def _resolved(file: Path, fields: dict[str, Any]) -> ResolvedEmbedding:
+def _parse_embedding(file: Path, fields: dict[str, Any]) -> ResolvedEmbedding:
     try:
         return ResolvedEmbedding.model_validate({name: fields[name] for name in ResolvedEmbedding.model_fields})
     except ValidationError as error:
         first = error.errors()[0]
-        what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     except KeyError as error:
-        what = f"no {error}"
+        problem = f"no {error}"
     raise IncompleteError(
-        f"{file} was written by another version of featx ({what}): what it needs is not known; update featx, or remove "
-        "the file"
+        f"{file} was written by another version of featx ({problem}): the embeddings that it needs are "
+        "unknown; update featx, or remove the file"
     )
 
 
-def _owner(runs: Path, folder: Path) -> str:
-    return folder.relative_to(runs).as_posix()
-
-
 def fingerprint_of(name: str) -> str:
-    """Return the fingerprint of a store's spec, as its name has it."""
+    """Return the fingerprint of a spec that the name of its store contains."""
     return name.removesuffix(SUFFIX).rpartition("-")[2]

@@ -1,4 +1,4 @@
-"""What nobody needs any more: files of writers that died, joined segments, embeddings of no recipe in sight."""
+"""Compact a cache, and remove leftovers of dead writers and embeddings that no recipe in sight needs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,18 @@ def compact(
     stores: Sequence[str] = (),
     progress: ProgressCallback = no_progress,
 ) -> list[CompactionResult]:
-    """Join the small segments of a cache's stores, and those that hold an image twice; others may read and write.
+    """Join the small segments of a cache's stores, and those that hold the same images, while others read and write.
+
+    Parameters
+    ----------
+    recipe
+        The recipe whose cache it is; by default that of the working directory.
+    cache
+        Another folder or URL.
+    stores
+        Beginnings of the names of some stores; all by default.
+    progress
+        Called after each new segment.
 
     Raises
     ------
@@ -29,38 +40,39 @@ def compact(
     CorruptError
         a row does not match its checksum; that store is left as it is, the others are joined.
     """
-    found: list[CompactionResult] = []
-    broken: list[CorruptError] = []
-    for shelf in Cache.of(recipe, cache).stores(stores):
+    results: list[CompactionResult] = []
+    errors: list[CorruptError] = []
+    for store in Cache.find(recipe, cache).stores(stores):
         try:
-            found.append(compaction.compact(open_store(shelf.place), progress))
+            results.append(compaction.compact(open_store(store.place), progress))
         except CorruptError as error:
-            broken.append(error)
-    if broken and found:
+            errors.append(error)
+    if errors and results:
+        n_stores = len(errors) + len(results)
         raise CorruptError(
-            f"{broken[0]} ({len(broken)} of {len(broken) + len(found)} stores were left as they are, the others joined)"
+            f"{errors[0]} ({len(errors)} of {n_stores} stores were left unchanged, the others compacted)"
         )
-    if broken:
-        raise broken[0]
-    return found
+    if errors:
+        raise errors[0]
+    return results
 
 
 @dataclass(frozen=True)
 class ClearingResult:
-    """What was in the way.
+    """The files and stores that nobody needs any more.
 
     Attributes
     ----------
     leftovers
-        Of writers that died.
+        Names of the leftovers of dead writers.
     unneeded
-        Stores that no recipe in sight needs.
+        Names of the stores that no recipe in sight needs.
     n_bytes
-        What all of it takes.
+        Total size of both in bytes.
     is_removed
-        Whether it was removed; the unneeded ones only where that was agreed to.
+        Whether they were removed; unneeded stores are removed only with the caller's agreement.
     n_recipes
-        In sight.
+        Number of recipes and models in sight.
     """
 
     leftovers: list[str]
@@ -81,10 +93,14 @@ def gc(
 
     Parameters
     ----------
+    recipe
+        The recipe whose cache it is; by default that of the working directory.
+    cache
+        Another folder or URL.
     dry_run
-        Only say what would be removed.
+        Whether to only report what would be removed.
     agree
-        Asked before stores are removed, with their names.
+        Called with the names of the unneeded stores before they are removed; returns whether to remove them.
 
     Raises
     ------
@@ -93,19 +109,25 @@ def gc(
 
     Notes
     -----
-    What a live writer is at is never touched (`featx.storage.leases`). Where no recipe is in sight, no store is
-    removed.
+    Files of a live writer are never touched (`featx.storage.leases`). Where no recipe is in sight, no store is removed.
     """
-    place = Cache.of(recipe, cache)
-    unneeded = [store for store in place.stores() if place.holds_unneeded(store)]
-    dead = place.everything.leftovers()
-    n_bytes = sum(one.n_bytes for one in dead) + sum(size for store in unneeded for _, size in store.files())
-    removed = not dry_run
-    if removed:
-        for one in dead:
-            one.remove()
-        removed = not unneeded or agree([store.name for store in unneeded])
-        for store in unneeded if removed else []:
+    place = Cache.find(recipe, cache)
+    unneeded = [store for store in place.stores() if place.is_unneeded(store)]
+    leftovers = place.all_stores.leftovers()
+    n_bytes = sum(leftover.n_bytes for leftover in leftovers)
+    n_bytes += sum(size for store in unneeded for _, size in store.file_sizes())
+    is_removed = not dry_run
+    if is_removed:
+        for leftover in leftovers:
+            leftover.remove()
+        is_removed = not unneeded or agree([store.name for store in unneeded])
+        for store in unneeded if is_removed else []:
             store.remove()
-    owners = {owner for known in place.needed.values() for owner in known}
-    return ClearingResult([one.name for one in dead], [one.name for one in unneeded], n_bytes, removed, len(owners))
+    owners = {owner for embeddings in place.needed.values() for owner in embeddings}
+    return ClearingResult(
+        [leftover.name for leftover in leftovers],
+        [store.name for store in unneeded],
+        n_bytes,
+        is_removed,
+        len(owners),
+    )

@@ -1,4 +1,4 @@
-"""Vectors for other software: NumPy, HDF5 or Parquet, each image once."""
+"""Export vectors for other software, to NumPy, HDF5 or Parquet files with one row for each image."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,16 +27,17 @@ PARTS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class ExportedVectors:
-    """A file with vectors.
+    """An exported file of vectors.
 
     Attributes
     ----------
     file
-        Holds ``digest`` (n,) text, ``x`` (n, d), and for a recipe's embedding ``id`` (n,) and ``part`` (n,) text.
+        The file, which holds ``digest`` (n,) text, ``x`` (n, d), and for a recipe's embedding ``id`` (n,) and ``part``
+        (n,) text.
     embedding
-        Which one.
+        Name of the embedding or of the store.
     n, n_features
-        Its rows and d.
+        Number of rows, and d.
     """
 
     file: str
@@ -46,7 +47,8 @@ class ExportedVectors:
 
 
 Columns = dict[str, NDArray[Any]]
-Put = Callable[[int, NDArray[Any]], None]  # the first row of a block, and its vectors
+# Writes a block of vectors; takes the number of its first row and the vectors.
+WriteBlock = Callable[[int, NDArray[Any]], None]
 
 
 def export(
@@ -62,101 +64,109 @@ def export(
     Parameters
     ----------
     embedding
-        A recipe's embedding (`featx.specs.EmbeddingRequest.is_called`): a row each of its images. Or a store's name or
-        how it begins: a row each of all that it holds.
+        Name of a recipe's embedding (`featx.specs.EmbeddingRequest.is_called`), for one row for each of its images. Or
+        the name of a store or its beginning, for one row for each image in it.
     file
-        Ends in ``.npz``, ``.h5`` or ``.parquet``.
+        File to write; its name ends in ``.npz``, ``.h5`` or ``.parquet``.
+    recipe
+        The recipe whose cache it is; by default that of the working directory.
+    cache
+        Another folder or URL.
+    progress
+        Called after each block of rows.
 
     Raises
     ------
     DataError
-        no embedding is called so, or several, or the file's ending is another.
+        no embedding has this name, or several have, or the file has another ending.
     StoreError
-        the disk does not hold it.
+        the disk has no room for the file.
     """
     file = Path(file)
     if file.suffix not in WRITERS:
         raise DataError(f"{file}: found the ending {file.suffix!r}, expected one of {', '.join(WRITERS)}")
-    place = Cache.of(recipe, cache)
-    stores = [store for store in place.everything.shelves() or () if store.name.startswith(embedding)]
+    place = Cache.find(recipe, cache)
+    stores = [store for store in place.all_stores.segment_stores() or () if store.name.startswith(embedding)]
     if len(stores) > 1:
         raise DataError(f"several stores begin with {embedding!r}: {', '.join(store.name for store in stores)}")
-    store, columns = _all_of(open_store(stores[0].place)) if stores else _images_of(place, embedding)
+    store, columns = _whole_store(open_store(stores[0].place)) if stores else _images_of_recipe(place, embedding)
     n, d = len(columns["digest"]), store.n_features
-    if (needed := n * d * store.dtype.itemsize) > free_bytes(file.parent):
-        raise StoreError(f"{file} would take {gigabytes(needed)}, {gigabytes(free_bytes(file.parent))} are free there")
-    with whole_file(file) as private, WRITERS[file.suffix](private, columns, (n, d), store.dtype) as put:
+    if (n_bytes := n * d * store.dtype.itemsize) > free_bytes(file.parent):
+        raise StoreError(f"{file} would take {gigabytes(n_bytes)}, {gigabytes(free_bytes(file.parent))} are free there")
+    with whole_file(file) as private, WRITERS[file.suffix](private, columns, (n, d), store.dtype) as write_block:
         for start in range(0, n, BLOCK_ROWS):
-            put(start, store.read(columns["digest"][start : start + BLOCK_ROWS].tolist()))
+            write_block(start, store.read(columns["digest"][start : start + BLOCK_ROWS].tolist()))
             progress("export", min(start + BLOCK_ROWS, n), n)
     return ExportedVectors(str(file), embedding if not stores else stores[0].name.removesuffix(SUFFIX), n, d)
 
 
-def _all_of(store: EmbeddingStore) -> tuple[EmbeddingStore, Columns]:
+def _whole_store(store: EmbeddingStore) -> tuple[EmbeddingStore, Columns]:
     return store, {"digest": np.array(store.digests, dtype=object)}
 
 
-def _images_of(place: Cache, embedding: str) -> tuple[EmbeddingStore, Columns]:
+def _images_of_recipe(place: Cache, name: str) -> tuple[EmbeddingStore, Columns]:
     if place.recipe is None:
         raise DataError(
-            f"no store in {place.everything.place} begins with {embedding!r}, and no recipe is named that has one"
+            f"no store in {place.all_stores.place} begins with {name!r}, and no recipe is given that could name it"
         )
     study = Study(place.recipe)
-    found = locked_embeddings(study, embedding)
-    if len(found) > 1:
-        raise DataError(
-            f"{len(found)} embeddings are called {embedding!r}: {', '.join(one.request.name for one in found)}"
-        )
-    ids = {part: study.ids(part) for part in PARTS}
-    every = np.concatenate(list(ids.values()))
-    store = EmbeddingStore(study.store_path(found[0].spec), found[0].spec, found[0].n_features)
-    parts = np.repeat(np.array(PARTS, dtype=object), [len(some) for some in ids.values()])
-    return store, {"id": every, "part": parts, "digest": study.manifest.take(every).digests}
+    embeddings = locked_embeddings(study, name)
+    if len(embeddings) > 1:
+        names = ", ".join(embedding.request.name for embedding in embeddings)
+        raise DataError(f"{len(embeddings)} embeddings are called {name!r}: {names}")
+    (embedding,) = embeddings
+    part_ids = {part: study.ids(part) for part in PARTS}
+    ids = np.concatenate(list(part_ids.values()))
+    store = EmbeddingStore(study.store_path(embedding.spec), embedding.spec, embedding.n_features)
+    parts = np.repeat(np.array(PARTS, dtype=object), [len(ids_of_part) for ids_of_part in part_ids.values()])
+    return store, {"id": ids, "part": parts, "digest": study.manifest.take(ids).digests}
 
 
 @contextmanager
-def _npz(file: Path, columns: Columns, shape: tuple[int, int], dtype: np.dtype[Any]) -> Iterator[Put]:
+def _npz(file: Path, columns: Columns, shape: tuple[int, int], dtype: np.dtype[Any]) -> Iterator[WriteBlock]:
     x = np.empty(shape, dtype)
 
-    def put(start: int, rows: NDArray[Any]) -> None:
+    def write_block(start: int, rows: NDArray[Any]) -> None:
         x[start : start + len(rows)] = rows
 
-    yield put
-    with file.open("wb") as opened:
+    yield write_block
+    with file.open("wb") as opened_file:
         texts: dict[str, Any] = {name: values.astype(str) for name, values in columns.items()}
-        np.savez(opened, x=x, **texts)
+        np.savez(opened_file, x=x, **texts)
 
 
 @contextmanager
-def _hdf5(file: Path, columns: Columns, shape: tuple[int, int], dtype: np.dtype[Any]) -> Iterator[Put]:
+def _hdf5(file: Path, columns: Columns, shape: tuple[int, int], dtype: np.dtype[Any]) -> Iterator[WriteBlock]:
     import h5py
 
-    with h5py.File(file, "w") as opened:
-        x = opened.create_dataset("x", shape, dtype)
+    with h5py.File(file, "w") as opened_file:
+        x = opened_file.create_dataset("x", shape, dtype)
 
-        def put(start: int, rows: NDArray[Any]) -> None:
+        def write_block(start: int, rows: NDArray[Any]) -> None:
             x[start : start + len(rows)] = rows
 
-        yield put
+        yield write_block
         for name, values in columns.items():
-            opened.create_dataset(name, data=values.astype(object), dtype=h5py.string_dtype())
+            opened_file.create_dataset(name, data=values.astype(object), dtype=h5py.string_dtype())
 
 
 @contextmanager
-def _parquet(file: Path, columns: Columns, shape: tuple[int, int], dtype: np.dtype[Any]) -> Iterator[Put]:
+def _parquet(file: Path, columns: Columns, shape: tuple[int, int], dtype: np.dtype[Any]) -> Iterator[WriteBlock]:
     import pyarrow as pa
     from pyarrow import parquet
 
     vector = pa.list_(pa.from_numpy_dtype(dtype.newbyteorder("=")), shape[1])
     schema = pa.schema([*((name, pa.string()) for name in columns), ("x", vector)])
-    with parquet.ParquetWriter(file, schema) as opened:
+    with parquet.ParquetWriter(file, schema) as opened_file:
 
-        def put(start: int, rows: NDArray[Any]) -> None:
+        def write_block(start: int, rows: NDArray[Any]) -> None:
             texts = [pa.array(values[start : start + len(rows)].tolist(), pa.string()) for values in columns.values()]
             flat = pa.array(rows.astype(rows.dtype.newbyteorder("=")).reshape(-1))
-            opened.write_table(pa.table([*texts, pa.FixedSizeListArray.from_arrays(flat, shape[1])], schema=schema))
+            opened_file.write_table(
+                pa.table([*texts, pa.FixedSizeListArray.from_arrays(flat, shape[1])], schema=schema)
+            )
 
-        yield put
+        yield write_block
 
 
 WRITERS = {".npz": _npz, ".h5": _hdf5, ".parquet": _parquet}

@@ -1,4 +1,4 @@
-"""Is everything in a cache what was written? Where it is not, only what is broken is embedded again."""
+"""Compare all checksums of a cache, and repair it: only broken rows are embedded again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -8,20 +8,20 @@ from featx.cache.cache_place import Cache, fingerprint_of
 from featx.embeddings.extract import extract
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.recipe import Recipe
-from featx.storage.checks import StoreCheck, check, mend, open_store, restore_header
+from featx.storage.checks import StoreCheck, check_store, open_store, repair_store, restore_header
 from featx.storage.store import segment_store_at
 
 
 @dataclass(frozen=True)
 class VerificationResult(StoreCheck):
-    """A store after all its checksums were compared, and mended where that was asked for.
+    """A store after all its checksums were compared, and its repair.
 
     Attributes
     ----------
     lost_ids
-        Images whose rows are broken, by the names that recipes in sight give them; digests of others.
+        Ids of the images whose rows are broken, or their digests where no recipe in sight knows them.
     n_embedded
-        Of these, those that were embedded anew.
+        Number of these images that were embedded again.
     """
 
     lost_ids: list[str] = field(default_factory=list)
@@ -29,7 +29,7 @@ class VerificationResult(StoreCheck):
 
     @property
     def n_lost(self) -> int:
-        """Rows that are broken."""
+        """Number of broken rows."""
         return sum(damage.n_lost for damage in self.damages)
 
 
@@ -46,44 +46,51 @@ def verify(
     Parameters
     ----------
     recipe
-        Whose cache it is; by `repair` its lost rows are embedded again.
+        The recipe whose cache it is; `repair` embeds its lost rows again.
     cache
         Another folder or URL.
     stores
-        How the names of some begin; all by default.
+        Beginnings of the names of some stores; all by default.
     repair
-        Write damaged segments anew without their broken rows, and embed these from their images.
+        Whether to write damaged segments again without their broken rows, and to embed these from their images.
+    progress
+        Called after each segment.
 
     Raises
     ------
     DataError
         there is no such cache or store.
     """
-    place = Cache.of(recipe, cache)
-    found = []
+    place = Cache.find(recipe, cache)
+    results = []
     for store in place.stores(stores):
-        checked = check(store.place, progress)
-        lost = [digest for damage in checked.damages for digest in damage.lost]
-        found.append(VerificationResult(**vars(checked), lost_ids=[place.names.get(digest, digest) for digest in lost]))
+        check = check_store(store.place, progress)
+        lost_ids = [place.image_ids.get(digest, digest) for digest in _lost_digests(check)]
+        results.append(VerificationResult(**vars(check), lost_ids=lost_ids))
     if repair:
-        found = [_mended(place, one) for one in found]
-        if place.recipe is not None and any(not one.is_whole for one in found):
+        for result in results:
+            _repair(place, result)
+        if place.recipe is not None and any(not result.is_whole for result in results):
             extract(place.recipe, progress=progress)
-        found = [_filled(one) for one in found]
-    return found
+        results = [_count_embedded(result) for result in results]
+    return results
 
 
-def _mended(place: Cache, one: VerificationResult) -> VerificationResult:
-    if one.problem and (known := place.needed.get(fingerprint_of(segment_store_at(one.store).name))):
-        restore_header(one.store, next(iter(known.values())))
-    if not one.is_whole:
-        mend(one.store)
-    return one
+def _lost_digests(check: StoreCheck) -> list[str]:
+    return [digest for damage in check.damages for digest in damage.lost]
 
 
-def _filled(one: VerificationResult) -> VerificationResult:
-    """Count what stands in a mended store again."""
-    if one.is_whole:
-        return one
-    lost = [digest for damage in one.damages for digest in damage.lost]
-    return replace(one, n_embedded=len(lost) - len(open_store(one.store).missing(lost)))
+def _repair(place: Cache, result: VerificationResult) -> None:
+    embeddings = place.needed.get(fingerprint_of(segment_store_at(result.store).name)) if result.problem else None
+    if embeddings:
+        restore_header(result.store, next(iter(embeddings.values())))
+    if not result.is_whole:
+        repair_store(result.store)
+
+
+def _count_embedded(result: VerificationResult) -> VerificationResult:
+    """Count the lost rows that a repaired store holds again."""
+    if result.is_whole:
+        return result
+    lost = _lost_digests(result)
+    return replace(result, n_embedded=len(lost) - len(open_store(result.store).missing(lost)))

@@ -61,7 +61,7 @@ def main() -> None:
 
 def _remedy(error: Exception) -> str:
     """Return what to do about a disk that takes nothing more, where the system's words are all that is said."""
-    from featx.storage.shelves import FULL
+    from featx.storage.segment_store import FULL
 
     is_full = isinstance(error, OSError) and error.errno in FULL
     return "; make room, and run again: what was done is kept" if is_full else ""

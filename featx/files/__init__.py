@@ -1,1 +1,1 @@
-"""Files that are written whole, parsed strictly and sealed by checksums."""
+"""Read and write files: atomic writes, strict parsing, and checksums."""

@@ -1,12 +1,11 @@
-"""Files and folders that are seen whole or not at all.
+"""Write files and folders atomically, and lock files.
 
-Each is written under a private name (it begins with a dot) and renamed when it is finished, so a reader never
-meets half of one, and a killed writer leaves nothing that could be taken for a result. A private name tells who writes:
-the machine, the process and when that started (`featx.storage.leases` knows who lives).
+Each file or folder is written under a private name, which begins with a dot, and renamed when it is complete. So a
+reader never sees an incomplete file, and a killed writer leaves nothing that looks like a result. A private name
+contains the writer's machine, process and start time (`featx.storage.leases` decides whether the writer is alive).
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -19,17 +18,21 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from filelock import FileLock
+
 from featx.errors import IncompleteError, StoreError
 from featx.files.parsing import ParseError, checked, parse_json, read_parquet
 
 if TYPE_CHECKING:
-    import pandas as pd  # decoders start without it
+    # Decoding processes start faster without pandas.
+    import pandas as pd
 
 T = TypeVar("T")
+LOCK_POLL_S = 0.01
 
 
 def file_state(path: str | Path) -> tuple[str, int, int] | None:
-    """Return (path, size in bytes, mtime in ns) of a file, None where there is none."""
+    """Return (path, size in bytes, mtime in ns) of a file; None where there is none."""
     try:
         stat = Path(path).stat()
     except OSError:
@@ -38,24 +41,24 @@ def file_state(path: str | Path) -> tuple[str, int, int] | None:
 
 
 def private_name(final: str) -> str:
-    """Return a new name, hidden, for what will be called `final`; it carries this process's lease."""
+    """Return a new hidden name for a file or folder that becomes `final`; it contains this process's lease."""
     return f".{final}.{machine()}-{os.getpid()}-{started(os.getpid())}-{uuid.uuid4().hex[:8]}"
 
 
 @cache
 def machine() -> str:
-    """8 hex digits for this machine since it was started, or this container."""
-    marks = [socket.gethostname()]
-    with suppress(OSError):  # not Linux: the name has to do
-        marks += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").readlink())]
-    return hashlib.sha256("/".join(marks).encode()).hexdigest()[:8]
+    """Return 8 hex digits that identify this machine since its start, or this container."""
+    parts = [socket.gethostname()]
+    # Other systems than Linux have only the name.
+    with suppress(OSError):
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").readlink())]
+    return hashlib.sha256("/".join(parts).encode()).hexdigest()[:8]
 
 
 def started(process: int) -> str:
-    """Return when a process started, in clock ticks after the machine did; empty where none of that number lives.
+    """Return when a process started, in clock ticks since the start of the machine; empty where it is not alive.
 
-    Numbers of processes are given again; the two together are not. One that has ended and waits for its parent to
-    notice is dead.
+    Process ids are used again, but not together with the same start time. A zombie process is not alive.
     """
     try:
         state, *fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
@@ -64,7 +67,8 @@ def started(process: int) -> str:
             return ""
     else:
         return "" if state in "ZX" else fields[18]
-    try:  # no /proc: the number alone has to do
+    # Systems without /proc do not tell the start time.
+    try:
         os.kill(process, 0)
     except ProcessLookupError:
         return ""
@@ -75,36 +79,42 @@ def started(process: int) -> str:
 
 @contextmanager
 def whole_folder(final: Path) -> Iterator[Path]:
-    """Fill a folder under a private name and show it whole, replacing an older one; on an error nothing is left."""
+    """Lend a private folder and rename it to `final` after the block, replacing an older one; remove it on an error."""
     private = final.parent / private_name(final.name)
     private.mkdir(parents=True)
     try:
         yield private
-        _show(private, final)
+        _replace_folder(private, final)
     finally:
         shutil.rmtree(private, ignore_errors=True)
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Wait until no other process holds the lock file `path`, hold it while the block runs; a kill lets it go.
+    """Hold the lock file `path` during the block; the operating system releases it when the process is killed.
 
     Raises
     ------
     StoreError
-        it is a link.
+        it is a link: whoever can write to a shared folder could make it lead to any file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = open_lock(path, os.O_CREAT)
+    # A soft lock would stay behind when its process is killed.
+    lock = FileLock(path, poll_interval=LOCK_POLL_S, fallback_to_soft=False)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        lock.acquire()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _linked_lock_error(path) from error
+        raise
+    try:
         yield
     finally:
-        os.close(handle)
+        lock.release()
 
 
 def open_lock(path: Path, flags: int = 0) -> int:
-    """Return the file descriptor of a lock file, whose content stays as it is.
+    """Return the file descriptor of a lock file, whose content stays unchanged.
 
     Raises
     ------
@@ -115,31 +125,35 @@ def open_lock(path: Path, flags: int = 0) -> int:
         return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o666)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise StoreError(f"lock file {path} is a link, expected a file; remove it") from error
+            raise _linked_lock_error(path) from error
         raise
 
 
-def _show(private: Path, final: Path) -> None:
-    """Rename a folder, also where others show theirs under the same name at the same time; the last one stays."""
-    while not _renamed(private, final):
+def _linked_lock_error(path: Path) -> StoreError:
+    return StoreError(f"lock file {path} is a link, expected a file; remove it")
+
+
+def _replace_folder(private: Path, final: Path) -> None:
+    """Rename a folder, also while other processes rename theirs to the same name; the last one stays."""
+    while not _rename_if_free(private, final):
         old = final.parent / private_name(f"{final.name}.old")
         try:
             final.rename(old)
         except FileNotFoundError:
-            # Another process has moved it away, and is about to show its own.
+            # Another process has moved it away and renames its own folder now.
             continue
         try:
-            is_shown = _renamed(private, final)
+            is_renamed = _rename_if_free(private, final)
         except BaseException:
             old.rename(final)
             raise
         shutil.rmtree(old)
-        if is_shown:
+        if is_renamed:
             return
 
 
-def _renamed(private: Path, final: Path) -> bool:
-    """Rename a folder; return whether there was none of that name with something in it."""
+def _rename_if_free(private: Path, final: Path) -> bool:
+    """Rename a folder; return False where a folder with files has the name already."""
     try:
         private.rename(final)
     except OSError as error:
@@ -151,7 +165,7 @@ def _renamed(private: Path, final: Path) -> bool:
 
 @contextmanager
 def whole_file(final: Path) -> Iterator[Path]:
-    """Fill a file under a private name and show it whole, replacing an older one; on an error nothing is left."""
+    """Lend a private file and rename it to `final` after the block, replacing an older one; remove it on an error."""
     final.parent.mkdir(parents=True, exist_ok=True)
     private = final.with_name(private_name(final.name))
     try:
@@ -162,23 +176,23 @@ def whole_file(final: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole."""
+    """Write a text file atomically."""
     with whole_file(path) as private:
         private.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, whole."""
+    """Write `value` as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
+    """Return the value of a JSON file.
 
     Raises
     ------
     IncompleteError
-        it cannot be read as JSON; says which file to remove.
+        it cannot be read as JSON; the message names the file to remove.
     """
     try:
         return parse_json(path.read_bytes())
@@ -189,56 +203,56 @@ def read_json(path: Path) -> Any:
 
 
 def read_json_as(path: Path, kind: type[T]) -> T:
-    """Read a JSON file as a type that `featx.files.parsing.checked` knows.
+    """Return the value of a JSON file as a type that `featx.files.parsing.checked` supports.
 
     Raises
     ------
     IncompleteError
-        it cannot be read as JSON, or holds something else; says which file to remove.
+        it cannot be read as JSON, or has another type; the message names the file to remove.
     """
     try:
         return checked(read_json(path), kind)
     except ParseError as error:
         raise IncompleteError(
-            f"{path} holds something else than expected ({error}); remove it and run the command that makes it"
+            f"{path} has unexpected content ({error}); remove it and run the command that makes it"
         ) from error
 
 
 def write_table(path: Path, frame: "pd.DataFrame") -> None:
-    """Write a frame as Parquet, whole."""
+    """Write a frame as Parquet, atomically."""
     with whole_file(path) as private:
         frame.to_parquet(private, index=False)
 
 
 def read_table(path: Path, remedy: str, columns: Collection[str] = (), sha256: str | None = None) -> "pd.DataFrame":
-    """Read a Parquet file.
+    """Return the table of a Parquet file.
 
     Parameters
     ----------
     path
         The file.
     remedy
-        The command that makes it anew.
+        The command that writes it again, for messages.
     columns
         Columns that the table must have.
     sha256
-        64 hex digits of its content, compared before anything is parsed; by default nothing is compared.
+        Expected SHA-256 of its content in hex digits, compared before parsing; None for no comparison.
 
     Raises
     ------
     IncompleteError
-        It cannot be read, has none of one of the columns, or its content is another one.
+        it cannot be read, a column is missing, or its content has another SHA-256.
     """
     try:
         content = path.read_bytes()
         if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-            raise IncompleteError(f"{path} is not as it was written; make it anew with {remedy!r}")
+            raise IncompleteError(f"{path} was changed after it was written; write it again with {remedy!r}")
         return read_parquet(content, columns)
     except (OSError, ValueError) as error:
-        raise IncompleteError(f"{path} cannot be read ({error}); make it anew with {remedy!r}") from error
+        raise IncompleteError(f"{path} cannot be read ({error}); write it again with {remedy!r}") from error
 
 
 def sha256_of(path: Path) -> str:
-    """64 hex digits of a file's content."""
+    """Return the SHA-256 of a file's content in 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

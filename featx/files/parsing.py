@@ -1,4 +1,4 @@
-"""Files of others as values: JSON, TOML, Parquet and CSV, each read by one function here.
+"""Parse files from outside featx: one function each for JSON, TOML, Parquet and CSV.
 
 Parsers raise many kinds of errors for broken files: `RecursionError` for deep nesting, `ValueError` for a number of
 5,000 digits, `KeyError`, `TypeError` or an Arrow error for damaged Parquet. These functions raise `ParseError` for all.
@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    import pandas as pd  # decoders start without it
+    # Decoding processes start faster without pandas.
+    import pandas as pd
 
-MAX_NESTING = 100  # levels of lists and tables inside each other; what reads and writes values calls itself a level
-# Values that a Parquet file may state: columns of equal values take next to nothing in it.
+# Levels of lists and tables inside each other. Code that reads or writes values is recursive.
+MAX_NESTING = 100
+# Number of values that a Parquet file may state: a small file can state billions of equal values.
 MAX_TABLE_VALUES = 500_000_000
 T = TypeVar("T")
 
@@ -32,11 +34,11 @@ def parse_json(content: str | bytes) -> Any:
     Raises
     ------
     ParseError
-        it is no JSON, nests too deep, or holds a number that no float holds.
+        it is no JSON, nests too deep, or contains a number that is too large for a float.
     """
-    found = _parsed("JSON", lambda: json.loads(content, parse_float=_finite_float))
-    _check_nesting("JSON", found)
-    return found
+    value = _parse("JSON", lambda: json.loads(content, parse_float=_finite_float))
+    _check_nesting("JSON", value)
+    return value
 
 
 def parse_toml(content: str) -> dict[str, Any]:
@@ -45,11 +47,11 @@ def parse_toml(content: str) -> dict[str, Any]:
     Raises
     ------
     ParseError
-        it is no TOML, nests too deep, or holds a number that cannot be read.
+        it is no TOML, nests too deep, or contains a number that cannot be read.
     """
-    found: dict[str, Any] = _parsed("TOML", lambda: tomllib.loads(content, parse_float=_finite_float))
-    _check_nesting("TOML", found)
-    return found
+    table: dict[str, Any] = _parse("TOML", lambda: tomllib.loads(content, parse_float=_finite_float))
+    _check_nesting("TOML", table)
+    return table
 
 
 def read_parquet(source: Path | bytes, columns: Collection[str] = ()) -> "pd.DataFrame":
@@ -67,11 +69,11 @@ def read_parquet(source: Path | bytes, columns: Collection[str] = ()) -> "pd.Dat
     ParseError
         it cannot be read, or a column is missing.
     """
-    given = io.BytesIO(source) if isinstance(source, bytes) else source
-    frame: pd.DataFrame = _parsed("a Parquet table", lambda: _read_parquet(given))
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    frame: pd.DataFrame = _parse("a Parquet table", lambda: _read_parquet(file))
     if missing := [name for name in columns if name not in frame.columns]:
-        found = ", ".join(map(str, frame.columns)) or "none"
-        raise ParseError(f"has no column {missing[0]!r}; columns: {found}")
+        available = ", ".join(map(str, frame.columns)) or "none"
+        raise ParseError(f"has no column {missing[0]!r}; columns: {available}")
     return frame
 
 
@@ -85,7 +87,7 @@ def _read_parquet(source: Path | io.BytesIO) -> "pd.DataFrame":
         if n_values > MAX_TABLE_VALUES:
             raise ParseError(f"it states {n_values} values, expected at most {MAX_TABLE_VALUES}")
     frame = pd.read_parquet(source)
-    # Texts are decoded when they are used, and damaged ones would end whatever uses them.
+    # Arrow decodes text only when it is used, so damaged text would raise an error far from here.
     pa.Table.from_pandas(frame.select_dtypes("str"), preserve_index=False).validate(full=True)
     return frame
 
@@ -95,8 +97,10 @@ def parse_csv(content: bytes, **options: Any) -> "pd.DataFrame":
 
     Parameters
     ----------
+    content
+        Content of the file.
     options
-        Of `pandas.read_csv`.
+        Options of `pandas.read_csv`.
 
     Raises
     ------
@@ -107,8 +111,9 @@ def parse_csv(content: bytes, **options: Any) -> "pd.DataFrame":
     from pandas.errors import ParserWarning
 
     with warnings.catch_warnings():
-        warnings.simplefilter("error", ParserWarning)  # rows wider than the header would be cut
-        frame: pd.DataFrame = _parsed("a table of text", lambda: pd.read_csv(io.BytesIO(content), **options))
+        # pandas warns where it cuts rows that are wider than the header.
+        warnings.simplefilter("error", ParserWarning)
+        frame: pd.DataFrame = _parse("a table of text", lambda: pd.read_csv(io.BytesIO(content), **options))
     return frame
 
 
@@ -118,7 +123,7 @@ def checked(value: Any, kind: type[T]) -> T:
     Raises
     ------
     ParseError
-        it is something else; names the first key that is wrong.
+        it has another type; the message names the first key that is wrong.
     """
     from pydantic import TypeAdapter, ValidationError
 
@@ -126,18 +131,19 @@ def checked(value: Any, kind: type[T]) -> T:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ParseError(f"{where}: {first['msg']}" if where else first["msg"]) from error
+        key = ".".join(map(str, first["loc"]))
+        raise ParseError(f"{key}: {first['msg']}" if key else first["msg"]) from error
 
 
-def _parsed(what: str, parse: Callable[[], Any]) -> Any:
+def _parse(format_name: str, parse: Callable[[], Any]) -> Any:
     try:
         return parse()
     except RecursionError as error:
-        raise _nested_too_deep(what) from error
-    except Exception as error:  # what pandas and pyarrow raise for damaged metadata has no common base
+        raise _nesting_error(format_name) from error
+    # The errors of pandas and pyarrow for damaged metadata have no common base class.
+    except Exception as error:
         lines = str(error).splitlines() or [type(error).__name__]
-        raise ParseError(f"is not {what}: {lines[0]}") from error
+        raise ParseError(f"is not {format_name}: {lines[0]}") from error
 
 
 def _finite_float(text: str) -> float:
@@ -147,17 +153,17 @@ def _finite_float(text: str) -> float:
     return number
 
 
-def _check_nesting(what: str, value: Any) -> None:
+def _check_nesting(format_name: str, value: Any) -> None:
     level = [value]
     for _ in range(MAX_NESTING):
-        level = [inside for one in level for inside in _items(one) if isinstance(inside, dict | list)]
+        level = [item for container in level for item in _items(container) if isinstance(item, dict | list)]
         if not level:
             return
-    raise _nested_too_deep(what)
+    raise _nesting_error(format_name)
 
 
-def _nested_too_deep(what: str) -> ParseError:
-    return ParseError(f"is {what} that nests too deep; expected at most {MAX_NESTING} levels")
+def _nesting_error(format_name: str) -> ParseError:
+    return ParseError(f"is {format_name} that nests too deep; expected at most {MAX_NESTING} levels")
 
 
 def _items(value: Any) -> Collection[Any]:

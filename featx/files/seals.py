@@ -1,4 +1,4 @@
-"""JSON files that hold a checksum of their own content: a changed file is never taken for what was written."""
+"""JSON files with a seal, a checksum of their own content, so that a changed file is noticed."""
 
 import hashlib
 import json
@@ -11,24 +11,25 @@ from featx.files.atomic import write_json
 from featx.files.parsing import ParseError, checked, parse_json
 
 T = TypeVar("T")
-SEAL = "seal"  # the field of a JSON file that holds a checksum of the others
+# The field of a JSON file with a checksum of all other fields.
+SEAL = "seal"
 
 
 def sealed(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a JSON file with their own checksum among them, which `has_valid_seal` compares."""
-    others = {name: value for name, value in fields.items() if name != SEAL}
-    text = json.dumps(others, sort_keys=True, separators=(",", ":"))
-    return others | {SEAL: hashlib.sha256(text.encode()).hexdigest()}
+    """Return the fields of a JSON file and the seal of these fields, which `has_valid_seal` compares."""
+    unsealed = {name: value for name, value in fields.items() if name != SEAL}
+    text = json.dumps(unsealed, sort_keys=True, separators=(",", ":"))
+    return unsealed | {SEAL: hashlib.sha256(text.encode()).hexdigest()}
 
 
 def has_valid_seal(fields: Mapping[str, Any]) -> bool:
-    """Whether fields are those that were sealed; fields without a seal are not."""
+    """Return whether fields have a seal that matches them."""
     return SEAL in fields and sealed(fields)[SEAL] == fields[SEAL]
 
 
 def write_sealed(path: Path, fields: Mapping[str, Any]) -> None:
-    """Write fields as indented JSON with their seal, whole."""
-    # The seal is that of the values as they are read back: keys become text, tuples lists.
+    """Write fields as indented JSON with their seal, atomically."""
+    # The seal must match the values that are read back, where keys are text and tuples are lists.
     write_json(path, sealed(json.loads(json.dumps(fields))))
 
 
@@ -48,14 +49,14 @@ def read_sealed(path: Path, remedy: str = "", kind: type[Any] = dict[str, Any]) 
     path
         The file.
     remedy
-        What the reader of an error should do.
+        The next step for the user, which ends the message of an error.
     kind
-        The type of the fields, one that `featx.files.parsing.checked` knows.
+        The type of the fields, one that `featx.files.parsing.checked` supports.
 
     Raises
     ------
     IncompleteError
-        The file cannot be read, has no seal, was changed after it was written, or holds something else than `kind`.
+        the file cannot be read, has no seal, was changed after it was written, or has another type than `kind`.
     """
     ending = f"; {remedy}" if remedy else ""
     try:
@@ -70,4 +71,4 @@ def read_sealed(path: Path, remedy: str = "", kind: type[Any] = dict[str, Any]) 
     try:
         return checked(fields, kind)
     except ParseError as error:
-        raise IncompleteError(f"{path} holds something else than expected ({error}){ending}") from error
+        raise IncompleteError(f"{path} has unexpected content ({error}){ending}") from error

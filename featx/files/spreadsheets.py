@@ -1,4 +1,4 @@
-"""CSV files that spreadsheets open: text in them is never a formula."""
+"""Write CSV files in which spreadsheet programs find no formulas."""
 
 from pathlib import Path
 from typing import Any
@@ -8,15 +8,15 @@ import pandas as pd
 from featx.files.atomic import whole_file
 from featx.text.escaping import escaped
 
-# A spreadsheet calculates a cell that begins so, or with the full-width form of one of these.
+# A spreadsheet program evaluates a cell that begins with one of these characters or its full-width form.
 FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def write_csv(file: Path, frame: pd.DataFrame) -> None:
-    """Write a frame as CSV, whole; ``'`` stands before text that a spreadsheet would take for a formula.
+    """Write a frame as CSV, atomically, with ``'`` before text that a spreadsheet program would evaluate.
 
-    Control characters are written as escapes, since a carriage return would begin a new row. Numbers stay as they are,
-    also those that are written as text.
+    Control characters are written as escapes, since a carriage return would begin a new row. Numbers stay unchanged,
+    also those that are stored as text.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def write_csv(file: Path, frame: pd.DataFrame) -> None:
 
 
 def text_cell(value: Any) -> Any:
-    """Return a cell's value: text on one line, behind a ``'`` where it begins like a formula.
+    """Return a cell's value, text as one line and with a ``'`` before it where it begins like a formula.
 
     Examples
     --------

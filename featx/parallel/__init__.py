@@ -1,1 +1,1 @@
-"""Threads, worker processes of this machine, and Dask."""
+"""Run work in threads, in worker processes of this machine, and on Dask clusters."""

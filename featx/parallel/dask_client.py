@@ -1,6 +1,6 @@
-"""Dask workers that share the work: found or started, and compared with this process before anything is handed out.
+"""Connect to Dask workers or start some, check their version of featx, and run tasks on them.
 
-All that may hang is bounded in time. Dask is imported when it is first needed (extra ``dask``).
+All waiting has a time limit. Dask is imported when it is first needed (extra ``dask``).
 """
 
 import logging
@@ -16,9 +16,12 @@ from typing import Any
 from featx.errors import ClusterError, MissingExtraError
 from featx.specs.extraction import ClusterSpec
 
-ANSWER_S = 10.0  # in which a scheduler and its workers answer
-START_S = 120.0  # in which processes that are started here are there
-ALONE_S = 120.0  # that are waited for a worker once all are lost
+# Maximum time in which a scheduler and its workers answer.
+MAX_ANSWER_S = 10.0
+# Maximum time in which local worker processes start.
+MAX_START_S = 120.0
+# Maximum time without any worker after all were lost.
+MAX_WITHOUT_WORKERS_S = 120.0
 LOOK_S = 2.0
 
 
@@ -35,39 +38,41 @@ def _distributed() -> Any:
 
 @contextmanager
 def connected(spec: ClusterSpec) -> Iterator[Any]:
-    """Lend a `distributed.Client` whose workers have this featx; processes that are started here end with the block.
+    """Lend a `distributed.Client` whose workers have this version of featx; local workers end with the block.
 
     Raises
     ------
     MissingExtraError
         dask is not installed.
     ClusterError
-        the scheduler does not answer, it has no workers, or one lacks featx or has another version of it.
+        the scheduler does not answer, it has no workers, or a worker has no featx or another version.
     """
     dask = _distributed()
-    with ExitStack() as closing:
-        closing.enter_context(_errors_told_once())
+    with ExitStack() as stack:
+        stack.enter_context(_silence_client_logs())
         address, security = spec.scheduler, None
         if address is None:
-            from featx.parallel.local_workers import started  # imports Dask
+            # This module imports Dask.
+            from featx.parallel.local_workers import start_local_workers
 
-            address, security = closing.enter_context(started(spec.workers_local or 1))
+            address, security = stack.enter_context(start_local_workers(spec.workers_local or 1))
         try:
-            client = closing.enter_context(
-                dask.Client(address, security=security, timeout=ANSWER_S, set_as_default=False)
+            client = stack.enter_context(
+                dask.Client(address, security=security, timeout=MAX_ANSWER_S, set_as_default=False)
             )
-        except (OSError, ValueError) as error:  # TimeoutError is an OSError
+        # TimeoutError is an OSError.
+        except (OSError, ValueError) as error:
             raise ClusterError(
-                f"no Dask scheduler answers at {address!r} within {ANSWER_S:.0f} s; start one ('dask scheduler'), or "
-                "say '--workers-local N'"
+                f"no Dask scheduler answers at {address!r} within {MAX_ANSWER_S:.0f} s; "
+                "start one ('dask scheduler'), or use '--workers-local N'"
             ) from error
-        _check(client, spec)
+        _check_workers(client, spec)
         yield client
 
 
 @contextmanager
-def _errors_told_once() -> Iterator[None]:
-    """Keep Dask's client from logging what is raised as well."""
+def _silence_client_logs() -> Iterator[None]:
+    """Keep Dask's client from logging errors that are also raised."""
     loggers = [logging.getLogger(f"distributed.{name}") for name in ("client", "utils")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -79,72 +84,78 @@ def _errors_told_once() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _check(client: Any, spec: ClusterSpec) -> None:
-    """Check that there are workers, and that all have this featx."""
-    wanted, patience = (1, ANSWER_S) if spec.scheduler else (spec.workers_local, START_S)
+def _check_workers(client: Any, spec: ClusterSpec) -> None:
+    """Check that there are workers, and that all have this version of featx."""
+    n_workers, timeout_s = (1, MAX_ANSWER_S) if spec.scheduler else (spec.workers_local, MAX_START_S)
     try:
-        client.wait_for_workers(wanted, timeout=patience)
+        client.wait_for_workers(n_workers, timeout=timeout_s)
     except TimeoutError as error:
-        n_found, where = len(addresses(client)), client.scheduler.address
+        n_connected, address = len(addresses(client)), client.scheduler.address
         raise ClusterError(
-            f"{n_found or 'no'} workers have come to {where} within {patience:.0f} s, expected {wanted} or more; start "
-            f"some: dask worker {where} --nthreads 1"
+            f"{n_connected or 'no'} workers have connected to {address} within {timeout_s:.0f} s, "
+            f"expected {n_workers} or more; start some: dask worker {address} --nthreads 1"
         ) from error
-    ours = metadata.version("featx")
-    for worker, found in asked(client, metadata.version, "featx").items():
-        if isinstance(found, metadata.PackageNotFoundError):
-            raise ClusterError(f"worker {worker} has no featx, expected {ours}; pip install featx=={ours} there")
-        if isinstance(found, Exception):
-            raise ClusterError(f"worker {worker} cannot say its version of featx: {found!r}") from found
-        if found != ours:
-            raise ClusterError(f"worker {worker} has featx {found}, expected {ours}; pip install featx=={ours} there")
+    expected = metadata.version("featx")
+    for worker, version in asked(client, metadata.version, "featx").items():
+        remedy = f"expected {expected}; pip install featx=={expected} there"
+        if isinstance(version, metadata.PackageNotFoundError):
+            raise ClusterError(f"worker {worker} has no featx, {remedy}")
+        if isinstance(version, Exception):
+            raise ClusterError(f"worker {worker} does not report its version of featx: {version!r}") from version
+        if version != expected:
+            raise ClusterError(f"worker {worker} has featx {version}, {remedy}")
 
 
 def addresses(client: Any) -> list[str]:
-    """Return the workers that are there."""
+    """Return the addresses of all connected workers."""
     return list(client.scheduler_info(n_workers=-1)["workers"])
 
 
 def most_on_a_host(client: Any) -> int:
-    """Return how many workers share the machine that has most of them."""
-    hosts = [one["host"] for one in client.scheduler_info(n_workers=-1)["workers"].values()]
+    """Return the largest number of workers on one machine, at least 1."""
+    hosts = [worker["host"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
     return max(map(hosts.count, hosts), default=1)
 
 
 def asked(client: Any, call: Callable[..., Any], *args: Any) -> dict[str, Any]:
-    """Return what each worker answers, busy ones as well; in its place the exception that it raises.
+    """Return the result of a call in each worker, also in busy ones: address → result or the exception that it raised.
 
     Raises
     ------
     ClusterError
-        one does not answer in time.
+        a worker does not answer in time.
     """
     try:
-        found: dict[str, Any] = client.sync(client._run, call, *args, on_error="return", callback_timeout=ANSWER_S)
+        results: dict[str, Any] = client.sync(
+            client._run, call, *args, on_error="return", callback_timeout=MAX_ANSWER_S
+        )
     except TimeoutError as error:
+        workers = ", ".join(addresses(client))
         raise ClusterError(
-            f"not all of the workers {', '.join(addresses(client))} answer within {ANSWER_S:.0f} s; stop what hangs"
+            f"not all of the workers {workers} answer within {MAX_ANSWER_S:.0f} s; stop those that hang"
         ) from error
-    return found
+    return results
 
 
 def finished(client: Any, tasks: Iterable[Any], ahead: int) -> Iterator[Any]:
-    """Hand out tasks, a few ahead of the workers, and yield each future as it is done; the others end with the block.
+    """Submit tasks and yield each future when it is done; the block cancels the remaining futures at its end.
 
     Parameters
     ----------
+    client
+        The Dask client.
     tasks
-        Submits each task as it is asked for, and yields its future.
+        Iterable that submits a task at each step and yields its future.
     ahead
-        Tasks that are handed out at once.
+        Maximum number of futures that are submitted and not done.
 
     Raises
     ------
     ClusterError
-        all workers are lost and none comes back, or the scheduler is.
+        all workers are lost and none comes back, or the scheduler is lost.
     """
     waiting: list[Any] = []
-    source, seen = iter(tasks), time.monotonic()
+    source, last_contact_s = iter(tasks), time.monotonic()
     try:
         while True:
             while len(waiting) < ahead and (task := next(source, None)) is not None:
@@ -152,44 +163,48 @@ def finished(client: Any, tasks: Iterable[Any], ahead: int) -> Iterator[Any]:
             if not waiting:
                 return
             with client.as_current():
-                done = _some_done(waiting)
-            seen = time.monotonic() if done or _is_manned(client) else seen
-            if time.monotonic() - seen > ALONE_S:
-                raise ClusterError(f"all workers are lost, and none came back within {ALONE_S:.0f} s; run again")
-            for task in done:
+                completed = _wait_briefly(waiting)
+            if completed or _has_workers(client):
+                last_contact_s = time.monotonic()
+            if time.monotonic() - last_contact_s > MAX_WITHOUT_WORKERS_S:
+                raise ClusterError(
+                    f"all workers are lost, and none came back within {MAX_WITHOUT_WORKERS_S:.0f} s; run again"
+                )
+            for task in completed:
                 waiting.remove(task)
                 yield task
     finally:
         client.cancel(waiting)
 
 
-def _some_done(waiting: list[Any]) -> list[Any]:
+def _wait_briefly(waiting: list[Any]) -> list[Any]:
+    """Return the futures that are done within `LOOK_S`."""
     try:
-        found = _distributed().wait(waiting, timeout=LOOK_S, return_when="FIRST_COMPLETED")
+        results = _distributed().wait(waiting, timeout=LOOK_S, return_when="FIRST_COMPLETED")
     except TimeoutError:
         return []
     except CancelledError as error:
-        raise _gone() from error
-    return [task for task in waiting if task in found.done]
+        raise _lost_scheduler_error() from error
+    return [task for task in waiting if task in results.done]
 
 
-def _gone() -> ClusterError:
-    return ClusterError("the scheduler is gone; what was done is kept: run again")
+def _lost_scheduler_error() -> ClusterError:
+    return ClusterError("the scheduler is gone; finished work is kept: run again")
 
 
-def _is_manned(client: Any) -> bool:
+def _has_workers(client: Any) -> bool:
     if client.status not in {"running", "connecting"}:
-        raise _gone()
+        raise _lost_scheduler_error()
     return bool(addresses(client))
 
 
 def result(future: Any) -> Any:
-    """Return what came of a task.
+    """Return the result of a task.
 
     Raises
     ------
     ClusterError
-        its workers died again and again, or the scheduler is gone.
+        several workers died during the task, or the scheduler is lost.
     """
     from distributed.scheduler import KilledWorker
 
@@ -198,13 +213,14 @@ def result(future: Any) -> Any:
     except KilledWorker as error:
         raise ClusterError(
             f"{error.allowed_failures + 1} workers died over the same task, the last one {error.last_worker.address}; "
-            "their logs say why (memory?); what was done is kept: run again"
+            "their logs say why (memory?); finished work is kept: run again"
         ) from error
     except CancelledError as error:
-        raise _gone() from error
+        raise _lost_scheduler_error() from error
 
 
 def may_have_children() -> None:
-    """Let this worker process start others: Dask's nannies mark theirs as those that may not."""
+    """Allow this worker process to start processes, which Dask's nannies forbid."""
     multiprocessing.current_process().daemon = False
-    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")  # of those that are killed
+    # The resource tracker of a killed process warns.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")

@@ -1,6 +1,6 @@
-"""Dask workers of this machine, for as long as a call takes; only who has the call's key can talk to them.
+"""Dask workers on this machine for the time of one call, which accept only clients with the key of this call.
 
-Whoever reaches a Dask scheduler can run code as its user, and on a shared machine other users reach the loopback
+Everybody who reaches a Dask scheduler can run code as its user, and on a shared machine other users reach the loopback
 interface. So scheduler, workers and client use TLS with a certificate that is made for the call.
 """
 
@@ -21,16 +21,17 @@ from distributed.deploy.subprocess import SubprocessWorker
 from featx.errors import MissingExtraError
 
 HOST = "127.0.0.1"
-TLS = "DASK_DISTRIBUTED__COMM__TLS__"  # how Dask's environment variables for certificates begin
+# The beginning of Dask's environment variables for certificates.
+TLS_PREFIX = "DASK_DISTRIBUTED__COMM__TLS__"
 
 
 class PrivateWorker(SubprocessWorker):
-    """A worker as a process of its own that is given its key by a file: others can read a command line.
+    """A worker process that reads its key from a file, because other users can read its command line.
 
     Parameters
     ----------
     environment
-        Variables that tell Dask where the key is.
+        Environment variables with the paths of certificate and key.
     """
 
     def __init__(self, scheduler: str, name: Any = None, *, environment: dict[str, str], **options: Any) -> None:
@@ -44,25 +45,25 @@ class PrivateWorker(SubprocessWorker):
 
 
 @contextmanager
-def started(n_workers: int) -> Iterator[tuple[str, Any]]:
-    """Start workers as processes and end them with the block; yield the scheduler's address and how to talk to it.
+def start_local_workers(n_workers: int) -> Iterator[tuple[str, Any]]:
+    """Start worker processes that end with the block; yield the scheduler's address and the client's security settings.
 
-    A caller's main module is not run again in them, so it needs no guard.
+    Workers do not run the caller's main module, so it needs no ``if __name__ == "__main__"``.
 
     Raises
     ------
     MissingExtraError
-        the package that makes the key is not installed.
+        the package that creates the key is not installed.
     """
     try:
         security: Any = Security.temporary()  # type: ignore[no-untyped-call]
     except ImportError as error:
         raise MissingExtraError("'--workers-local' needs cryptography; pip install \"featx[dask]\"") from error
     quiet = {"dashboard": False, "silence_logs": logging.CRITICAL}
-    # Folders made so are open to their owner alone.
+    # Only its owner can read such a folder.
     with TemporaryDirectory(prefix="featx-key-") as folder:
         options = {"nthreads": 1, "memory_limit": 0, "host": HOST, **quiet}
-        worker = {"cls": PrivateWorker, "options": options | {"environment": _with_key(security, Path(folder))}}
+        worker = {"cls": PrivateWorker, "options": options | {"environment": _write_key(security, Path(folder))}}
         scheduler = {
             "cls": Scheduler,
             "options": {
@@ -82,12 +83,12 @@ def started(n_workers: int) -> Iterator[tuple[str, Any]]:
             yield str(cluster.scheduler_address), security
 
 
-def _with_key(security: Any, folder: Path) -> dict[str, str]:
-    """Write certificate and key into a folder, and return the environment that tells Dask of them."""
+def _write_key(security: Any, folder: Path) -> dict[str, str]:
+    """Write certificate and key into a folder, and return the environment variables with their paths."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     certificate.write_text(security.tls_worker_cert)
     key.write_text(security.tls_worker_key)
-    roles = {f"{TLS}{role}__CERT": str(certificate) for role in ("WORKER", "CLIENT", "SCHEDULER")}
-    roles |= {f"{TLS}{role}__KEY": str(key) for role in ("WORKER", "CLIENT", "SCHEDULER")}
-    required = {"DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True", f"{TLS}CA_FILE": str(certificate)}
+    roles = {f"{TLS_PREFIX}{role}__CERT": str(certificate) for role in ("WORKER", "CLIENT", "SCHEDULER")}
+    roles |= {f"{TLS_PREFIX}{role}__KEY": str(key) for role in ("WORKER", "CLIENT", "SCHEDULER")}
+    required = {"DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True", f"{TLS_PREFIX}CA_FILE": str(certificate)}
     return roles | required

@@ -1,9 +1,9 @@
-"""How many threads numerical libraries use: decided here for every fit and every prediction.
+"""Control of the number of threads that numerical libraries use in every fit and every prediction.
 
-One fit or prediction uses one thread of BLAS and of OpenMP, whatever ``OMP_NUM_THREADS`` and the like are set to. Sums
-are then added in one order, and a model does not depend on the environment. Independent fits run side by side on the
-available cores instead. On the matrices that heads are fitted on this is also faster: there the threads of BLAS spend
-most of their time waiting for each other, and more of it where another process keeps a core busy.
+One fit or prediction uses one thread of BLAS and of OpenMP, independent of ``OMP_NUM_THREADS`` and similar variables.
+So sums are added in one order, and a model does not depend on the environment. Independent fits run in parallel on the
+available cores instead. For the matrices of heads this is also faster: the threads of BLAS would spend most of their
+time waiting for each other, and more of it where another process uses a core.
 """
 
 import sys
@@ -26,7 +26,7 @@ _cores: ContextVar[int | None] = ContextVar("cores", default=None)
 def available_cores() -> int:
     """Return the number of cores that the calling thread may use, at least 1.
 
-    Without a limit these are the cores of the process, CPU affinity and the limits of a container counted.
+    Without a limit these are the cores of the process, after CPU affinity and the limits of its container.
     """
     limit = _cores.get()
     return max(1, joblib.cpu_count() if limit is None else limit)
@@ -34,7 +34,7 @@ def available_cores() -> int:
 
 @contextmanager
 def cores_limited_to(n_cores: int) -> Iterator[None]:
-    """Limit `available_cores` in this block, for a process that shares its machine with others of its kind."""
+    """Limit `available_cores` in this block, for a process that shares its machine with similar processes."""
     token = _cores.set(n_cores)
     try:
         yield
@@ -44,7 +44,7 @@ def cores_limited_to(n_cores: int) -> Iterator[None]:
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """Let BLAS and OpenMP use one thread in this block; also a decorator.
+    """Limit BLAS and OpenMP to one thread in this block; also a decorator.
 
     Notes
     -----
@@ -64,14 +64,17 @@ def single_threaded() -> Iterator[None]:
 
 
 def run_side_by_side(function: Callable[[T], R], items: Sequence[T], *, at_once: int | None = None) -> Iterator[R]:
-    """Yield the result of a function for each item, in order, several at once, each `single_threaded`.
+    """Yield the result of a function for each item, in order; several items run at once, each `single_threaded`.
 
     Parameters
     ----------
     function
-        Must not depend on which items run beside each other. Inside it `available_cores` is the share of one item.
+        Function of one item, whose result must not depend on other items. Inside it `available_cores` is the share of
+        one item.
+    items
+        The items.
     at_once
-        Maximum number of items that run beside each other; the number of available cores by default.
+        Maximum number of items that run at the same time; by default the number of available cores.
     """
     cores = available_cores()
     n_workers = max(1, min(cores, len(items), at_once or cores))
@@ -88,16 +91,17 @@ def run_side_by_side(function: Callable[[T], R], items: Sequence[T], *, at_once:
 
 
 class _BlasLimit:
-    """Keeps each BLAS library of the process at one thread while at least one block asks for it."""
+    """A limit of one thread for each BLAS library of the process while at least one block needs it."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._n_blocks = 0
-        self._before: dict[str, tuple[Any, int]] = {}  # path of a library → the library and its number of threads
+        # Path of a library → the library and its number of threads before the limit.
+        self._before: dict[str, tuple[Any, int]] = {}
 
     @contextmanager
     def limited(self) -> Iterator[None]:
-        """Ask for it in one more block."""
+        """Limit all BLAS libraries to one thread during the block."""
         with self._lock:
             self._n_blocks += 1
             for library in _libraries("blas"):
@@ -118,8 +122,8 @@ class _BlasLimit:
 def _set_blas_threads(library: Any, n_threads: int) -> None:
     """Set the number of threads of a BLAS library, whichever thread set it before.
 
-    From version 3.8 on threadpoolctl ignores all threads but the first one that set the number of OpenBLAS. Here a lock
-    and a count of blocks keep threads from disturbing each other.
+    Since version 3.8 threadpoolctl ignores all threads except the first one that set the number for OpenBLAS. Here a
+    lock and a count of blocks prevent threads from disturbing each other.
     """
     release = getattr(library, "clear_controlling_thread", None)
     if release is not None:
@@ -130,13 +134,13 @@ def _set_blas_threads(library: Any, n_threads: int) -> None:
 
 
 def _libraries(user_api: str) -> list[Any]:
-    """Return the libraries of this process that have threads of a kind, ``blas`` or ``openmp``."""
-    return [one for one in _all_libraries(len(sys.modules)) if one.user_api == user_api]
+    """Return the libraries of this process with one kind of threads, ``blas`` or ``openmp``."""
+    return [library for library in _all_libraries(len(sys.modules)) if library.user_api == user_api]
 
 
 @lru_cache(maxsize=1)
 def _all_libraries(_n_modules: int) -> list[Any]:
-    """Return the libraries that have threads; imports, which may load more of them, make this look again."""
+    """Return all libraries with threads; the number of imported modules in the key renews the cached list."""
     return list(ThreadpoolController().lib_controllers)
 
 

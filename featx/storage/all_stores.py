@@ -1,12 +1,12 @@
-"""All stores of a cache, in a folder or below a URL, and what writers that have died left there."""
+"""All stores of a cache, in a folder or below a URL, and the leftovers of dead writers there."""
 
 import shutil
 from pathlib import Path
 
 from featx.storage import leases
-from featx.storage.objects import ObjectStores
-from featx.storage.places import SUFFIX, CachePlace, Leftover, Stores
-from featx.storage.shelves import LocalSegmentStore, SegmentStore
+from featx.storage.objects import ObjectStores, is_store_name
+from featx.storage.places import CachePlace, Leftover, Stores
+from featx.storage.segment_store import LocalSegmentStore, SegmentStore
 
 
 class LocalStores:
@@ -16,16 +16,14 @@ class LocalStores:
         self.folder = folder
         self.place = str(folder)
 
-    def shelves(self) -> list[SegmentStore] | None:
-        """See `Stores`."""
+    def segment_stores(self) -> list[SegmentStore] | None:
+        """Return all stores, sorted by name; None where there is no folder."""
         if not self.folder.is_dir():
             return None
-        return [
-            LocalSegmentStore(path) for path in sorted(self.folder.glob(f"*{SUFFIX}")) if not path.name.startswith(".")
-        ]
+        return [LocalSegmentStore(path) for path in sorted(self.folder.iterdir()) if is_store_name(path.name)]
 
     def leftovers(self) -> list[Leftover]:
-        """See `Stores`."""
+        """Return what dead writers left below the folder."""
         return [self._leftover(path) for path in leases.leftovers(self.folder)]
 
     @staticmethod
@@ -33,7 +31,7 @@ class LocalStores:
         def remove() -> None:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
-        return Leftover(path.name, sum(size for _, size in LocalSegmentStore(path).files()), remove)
+        return Leftover(path.name, sum(size for _, size in LocalSegmentStore(path).file_sizes()), remove)
 
 
 def stores_at(place: CachePlace) -> Stores:

@@ -1,1 +1,1 @@
-"""Text that is safe to show: without the secrets of URLs, and escaped where it is inserted."""
+"""Make text safe to show: mask the secrets in URLs, and escape control characters."""

@@ -1,22 +1,22 @@
-"""Text from data as one line that changes nothing but what is read.
+"""Escape text from data, so that it is one line and cannot change a terminal or a file.
 
-Names of classes, columns and files may hold anything: line breaks, sequences that a terminal obeys, marks that turn the
-direction of reading. What featx prints, and what it writes into comments, shows these as escapes.
+Names of classes, columns and files may contain any character: line breaks, terminal control sequences, marks that
+reverse the direction of text. featx prints them, and writes them into comments, as escapes.
 """
 
 import re
 import unicodedata
 
-# Joiners: they change the shape of letters and emoji and nothing else.
+# Joiners only change the shape of letters and emoji.
 HARMLESS_FORMATS = "\u200c\u200d"
-# Control characters, format characters (those that reverse the direction among them), halves of surrogate pairs, and
+# Control characters, format characters (among them those that reverse the direction), halves of surrogate pairs, and
 # separators of lines and paragraphs.
 ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 PRINTABLE_ASCII = re.compile(r"[ -~]*")
 
 
 def escaped(text: str) -> str:
-    r"""Return text on one line, characters that are not printed shown as escapes.
+    r"""Return text as one line, with escapes for characters that are not printable.
 
     Examples
     --------
@@ -29,17 +29,17 @@ def escaped(text: str) -> str:
 
 
 def escaped_json(document: str) -> str:
-    r"""Return a JSON document, characters that are not printed written as ``\uXXXX``; line breaks stay."""
+    r"""Return a JSON document with ``\uXXXX`` for characters that are not printable; line breaks stay."""
     if document.isascii() and document.isprintable():
         return document
     return "".join(_json_escape(char) if char != "\n" and is_escaped(char) else char for char in document)
 
 
 def is_escaped(char: str) -> bool:
-    """Whether a character is shown as an escape."""
+    """Return whether a character is shown as an escape."""
     return unicodedata.category(char) in ESCAPED_CATEGORIES and char not in HARMLESS_FORMATS
 
 
 def _json_escape(char: str) -> str:
     units = char.encode("utf-16-be", errors="surrogatepass")
-    return "".join(f"\\u{int.from_bytes(units[at : at + 2], 'big'):04x}" for at in range(0, len(units), 2))
+    return "".join(f"\\u{int.from_bytes(units[start : start + 2], 'big'):04x}" for start in range(0, len(units), 2))

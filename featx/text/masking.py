@@ -1,4 +1,4 @@
-"""Secrets in URLs, hidden where these are shown or stored: user and password, and the query, which may hold a token."""
+"""Mask the secrets in URLs that are shown or stored: user and password, and the query, which may contain a token."""
 
 import re
 from typing import Any
@@ -9,7 +9,7 @@ QUERY = re.compile(r"(?P<place>[a-z][a-z0-9+.-]*://[^?\s'\"]*)\?[^\s'\"]+", re.I
 
 
 def masked(text: str) -> str:
-    """Return a text in which the URLs tell no secrets.
+    """Return a text with all secrets in its URLs masked.
 
     Examples
     --------
@@ -24,7 +24,7 @@ def masked(text: str) -> str:
 
 
 def masked_values(value: Any) -> Any:
-    """Return what JSON knows with all of its texts masked."""
+    """Return a JSON value with the secrets in all of its texts masked."""
     if isinstance(value, str):
         return masked(value)
     if isinstance(value, dict):
@@ -33,14 +33,14 @@ def masked_values(value: Any) -> Any:
 
 
 def without_secrets(url: str, source: str) -> str:
-    """Return a URL below a source without the source's own secrets; `with_secrets` puts them back."""
+    """Return a URL below a source with the source's own secrets masked; `with_secrets` restores them."""
     for secret, mask in _secrets(source):
         url = url.replace(secret, mask)
     return url
 
 
 def with_secrets(url: str, source: str) -> str:
-    """Return a URL that was stored by `without_secrets` as it was.
+    """Return the original of a URL that `without_secrets` masked.
 
     Examples
     --------
@@ -55,10 +55,10 @@ def with_secrets(url: str, source: str) -> str:
 
 
 def _secrets(source: str) -> list[tuple[str, str]]:
-    """Return what a source's URL holds of secrets, each with what stands in its place."""
-    found = []
+    """Return the secrets in a source's URL, each with its mask."""
+    secrets = []
     if user := USER_INFO.match(source):
-        found.append((user[0], f"{user['scheme']}{MASK}@"))
+        secrets.append((user[0], f"{user['scheme']}{MASK}@"))
     if query := QUERY.match(source):
-        found.append((source[query.end("place") : query.end()], f"?{MASK}"))
-    return found
+        secrets.append((source[query.end("place") : query.end()], f"?{MASK}"))
+    return secrets

@@ -25,7 +25,7 @@ def measure(n: int, folder: Path) -> dict[str, float]:
     """Write, open, read, verify and join a store of n rows; return seconds, and bytes on disk."""
     import numpy as np
 
-    from featx.storage.checks import check
+    from featx.storage.checks import check_store
     from featx.storage.compaction import compact
     from featx.storage.store import EmbeddingStore
     from tests.benchmarks.storage import SPEC, D, write
@@ -46,7 +46,7 @@ def measure(n: int, folder: Path) -> dict[str, float]:
     timed("read", lambda: opened.read(some))
     found["opened_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     timed("pass", lambda: sum(len(x) for _, x in opened.blocks()))
-    timed("verify", lambda: check(store))
+    timed("verify", lambda: check_store(store))
     timed("compact", lambda: compact(opened))
     timed("reopen", lambda: EmbeddingStore(store, SPEC, D))
     return found

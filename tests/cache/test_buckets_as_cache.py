@@ -1,4 +1,4 @@
-"""A whole study with its cache in a bucket: the vectors, the models and the commands are those of a folder."""
+"""Studies with a cache in a bucket give the same vectors, models and command results as with a folder."""
 
 import json
 import os
@@ -27,12 +27,12 @@ NOTES = {"digests.sqlite", "paces.json", "trials.json"}
 
 @pytest.fixture
 def cache(empty_bucket: str, toy_home: Path) -> str:
-    """A prefix in a bucket; the working directory's ``far.toml`` keeps its cache there, ``near.toml`` in a folder."""
+    """Return a prefix in a bucket: the cache of ``remote.toml``; that of ``local.toml`` is a folder."""
     place = f"s3://{empty_bucket}/teams/cache"
     for image in (toy_home / "images").rglob("*.png"):
         os.utime(image, (1e9, 1e9))  # a file as young as a second is read again
-    Path("far.toml").write_text(f'{TOY_RECIPE}\n[paths]\ncache = "{place}"\n')
-    Path("near.toml").write_text(f'{TOY_RECIPE}\n[paths]\ncache = "near"\n')
+    Path("remote.toml").write_text(f'{TOY_RECIPE}\n[paths]\ncache = "{place}"\n')
+    Path("local.toml").write_text(f'{TOY_RECIPE}\n[paths]\ncache = "local"\n')
     return place
 
 
@@ -42,11 +42,11 @@ def vectors(recipe: str) -> bytes:
     return read_embeddings(study, ids, locked_embeddings(study)).x.tobytes()
 
 
-def said(capsys: pytest.CaptureFixture[str]) -> Any:
+def printed_json(capsys: pytest.CaptureFixture[str]) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
-def broken(s3: Any, cache: str) -> str:
+def break_row(s3: Any, cache: str) -> str:
     """Change a byte of one row of a cache's only segment."""
     (key,) = [key for key in s3.find(cache.removeprefix("s3://")) if key.endswith("x/c/0/0")]
     content = bytearray(s3.cat_file(key))
@@ -55,63 +55,66 @@ def broken(s3: Any, cache: str) -> str:
     return key
 
 
-def test_a_cache_in_a_bucket_gives_the_vectors_and_models_of_a_folder_to_the_bit(cache: str) -> None:
-    far, near = featx.extract("far.toml"), featx.extract("near.toml")
+def test_a_cache_in_a_bucket_gives_the_same_vectors_and_models(cache: str) -> None:
+    remote, local = featx.extract("remote.toml"), featx.extract("local.toml")
 
-    assert (far.n_embedded, near.n_embedded) == (48, 48)
-    assert far.embeddings[0]["store"].startswith(f"{cache}/toy-")
-    assert vectors("far.toml") == vectors("near.toml")
-    for recipe in ("far.toml", "near.toml"):
+    assert (remote.n_embedded, local.n_embedded) == (48, 48)
+    assert remote.embeddings[0]["store"].startswith(f"{cache}/toy-")
+    assert vectors("remote.toml") == vectors("local.toml")
+    for recipe in ("remote.toml", "local.toml"):
         assert run("fit", "-r", recipe) == 0
-    runs = [{one.name: one for one in Study.open(recipe).runs()} for recipe in ("far.toml", "near.toml")]
+    runs = [
+        {run_folder.name: run_folder for run_folder in Study.open(recipe).runs()}
+        for recipe in ("remote.toml", "local.toml")
+    ]
     assert runs[0].keys() == runs[1].keys()
     assert len(runs[0]) == 2
-    for name, one in runs[0].items():
-        assert one.predictions.proba.tobytes() == runs[1][name].predictions.proba.tobytes()
+    for name, run_folder in runs[0].items():
+        assert run_folder.predictions.proba.tobytes() == runs[1][name].predictions.proba.tobytes()
 
 
-def test_a_second_extraction_embeds_nothing_and_asks_for_no_vector(cache: str, s3: Any, empty_bucket: str) -> None:
-    featx.extract("far.toml")
+def test_a_second_extraction_embeds_nothing(cache: str, s3: Any, empty_bucket: str) -> None:
+    featx.extract("remote.toml")
     before = s3.find(empty_bucket)
-    again = featx.extract("far.toml")
+    again = featx.extract("remote.toml")
     assert (again.n_embedded, again.n_cached, again.n_read) == (0, 48, 0)
     assert s3.find(empty_bucket) == before
 
 
-def test_two_extractions_at_once_lose_nothing_and_differ_in_nothing(cache: str) -> None:
-    featx.extract("near.toml")
+def test_two_concurrent_extractions_store_the_same_vectors(cache: str) -> None:
+    featx.extract("local.toml")
     names = ("one", "two")
     for name in names:
-        Path(f"{name}.toml").write_text(Path("far.toml").read_text())
+        Path(f"{name}.toml").write_text(Path("remote.toml").read_text())
     code = "import tests.conftest, featx\nprint(featx.extract('NAME.toml').n_found)"
 
     writers = [process(code.replace("NAME", name)) for name in names]
-    said = [writer.communicate(timeout=4 * SECONDS)[1] for writer in writers]
+    errors = [writer.communicate(timeout=4 * SECONDS)[1] for writer in writers]
 
-    assert [writer.returncode for writer in writers] == [0, 0], said
+    assert [writer.returncode for writer in writers] == [0, 0], errors
     for name in names:
-        assert vectors(f"{name}.toml") == vectors("near.toml")
-    (done,) = featx.cache.compact("one.toml")
-    assert done.n_rows == 48
+        assert vectors(f"{name}.toml") == vectors("local.toml")
+    (result,) = featx.cache.compact("one.toml")
+    assert result.n_rows == 48
     (listed,) = featx.cache.ls("one.toml")
-    assert (listed.n_images, listed.n_rows, listed.recipes) == (48, 48, ["near", "one", "two"])
-    assert vectors("two.toml") == vectors("near.toml")
+    assert (listed.n_images, listed.n_rows, listed.recipes) == (48, 48, ["local", "one", "two"])
+    assert vectors("two.toml") == vectors("local.toml")
 
 
-def test_what_is_no_store_lies_in_a_local_folder(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    featx.extract("far.toml")
-    here = {path.name for path in Path("cache").iterdir() if not path.name.startswith(".")}
-    assert "digests.sqlite" in here
-    assert here <= NOTES
+def test_notes_of_a_remote_cache_lie_in_a_local_folder(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    featx.extract("remote.toml")
+    names = {path.name for path in Path("cache").iterdir() if not path.name.startswith(".")}
+    assert "digests.sqlite" in names
+    assert names <= NOTES
     assert not [path for path in Path().iterdir() if path.name.startswith("s3")]
 
     Path("cache").rename("elsewhere")
     monkeypatch.setenv("FEATX_NOTES", "elsewhere")
-    assert featx.extract("far.toml").n_read == 0
+    assert featx.extract("remote.toml").n_read == 0
     assert not Path("cache").exists()
     monkeypatch.delenv("FEATX_NOTES")
-    Path("far.toml").write_text(f'{Path("far.toml").read_text()}notes = "elsewhere"\n')
-    assert featx.extract("far.toml").n_read == 0
+    Path("remote.toml").write_text(f'{Path("remote.toml").read_text()}notes = "elsewhere"\n')
+    assert featx.extract("remote.toml").n_read == 0
     assert not Path("cache").exists()
 
 
@@ -119,43 +122,43 @@ def test_a_cache_is_named_by_the_environment_and_by_the_option(
     cache: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FEATX_CACHE", cache)
-    featx.extract("near.toml")
-    assert not Path("near").exists()
+    featx.extract("local.toml")
+    assert not Path("local").exists()
     monkeypatch.delenv("FEATX_CACHE")
     capsys.readouterr()
-    assert run("cache", "ls", "--cache", cache, "-r", "near.toml", "--json") == 0
-    assert said(capsys)["stores"][0]["n_images"] == 48
-    found = machine(Study.open("far.toml").cache)
-    assert dict(found)["cache"] == cache
-    assert "free on its disk" in dict(found)["notes"]
+    assert run("cache", "ls", "--cache", cache, "-r", "local.toml", "--json") == 0
+    assert printed_json(capsys)["stores"][0]["n_images"] == 48
+    facts = machine(Study.open("remote.toml").cache)
+    assert dict(facts)["cache"] == cache
+    assert "free on its disk" in dict(facts)["notes"]
 
 
 def test_embedders_share_the_cache_with_recipes(cache: str) -> None:
-    featx.extract("far.toml")
+    featx.extract("remote.toml")
     paths = [str(path) for path in sorted(Path("images").rglob("*.png"))]
     with pytest.raises(DataError, match="has lost a slash"):
         featx.ImageEmbedder("toy", weights="none", cache=Path(cache)).transform(paths)
-    made = featx.ImageEmbedder("toy", weights="none", cache=cache)
-    before = featx.cache.ls("far.toml")
-    x = made.fit(paths).transform(paths)
+    embedder = featx.ImageEmbedder("toy", weights="none", cache=cache)
+    before = featx.cache.ls("remote.toml")
+    x = embedder.fit(paths).transform(paths)
     assert x.shape == (48, 8)
-    (listed,) = featx.cache.ls("far.toml")
+    (listed,) = featx.cache.ls("remote.toml")
     assert (listed.n_segments, listed.n_rows) == (before[0].n_segments, 48)
     labels = [Path(path).parent.name for path in paths]
-    assert make_pipeline(made, LogisticRegression()).fit(paths, labels).score(paths, labels) > 0.9
+    assert make_pipeline(embedder, LogisticRegression()).fit(paths, labels).score(paths, labels) > 0.9
 
 
 def test_the_commands_for_caches_work_on_a_bucket(cache: str, s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    featx.extract("far.toml")
-    before = vectors("far.toml")
+    featx.extract("remote.toml")
+    before = vectors("remote.toml")
     make_images(Path("images"), ("dim",), n_each=5)
-    featx.extract("far.toml")
-    recipe = ("-r", "far.toml")
+    featx.extract("remote.toml")
+    recipe = ("-r", "remote.toml")
     capsys.readouterr()
 
     assert run("cache", "ls", *recipe, "--json") == 0
-    (listed,) = said(capsys)["stores"]
-    assert (listed["n_images"], listed["n_segments"], listed["recipes"]) == (53, 2, ["far"])
+    (listed,) = printed_json(capsys)["stores"]
+    assert (listed["n_images"], listed["n_segments"], listed["recipes"]) == (53, 2, ["remote"])
     assert listed["n_bytes"] == sum(s3.info(key)["size"] for key in s3.find(cache.removeprefix("s3://")))
     assert (
         abs(time.time() - time.mktime(time.strptime(listed["changed"][:19], "%Y-%m-%dT%H:%M:%S")) + time.timezone) < 600
@@ -166,21 +169,7 @@ def test_the_commands_for_caches_work_on_a_bucket(cache: str, s3: Any, capsys: p
 
     assert run("cache", "compact", *recipe) == 0
     assert "53 images in 1 segments (before: 2)" in capsys.readouterr().out
-    assert vectors("far.toml")[:8] == before[:8]
-
-    broken(s3, cache)
-    assert run("cache", "verify", *recipe) == 1
-    assert "1 rows damaged, 52 intact" in capsys.readouterr().out
-    assert run("cache", "verify", "--repair", *recipe) == 0
-    assert "mended; 1 of 1 rows embedded again" in capsys.readouterr().out
-    assert run("cache", "verify", *recipe) == 0
-
-    header = f"{cache.removeprefix('s3://')}/{listed['store']}/zarr.json"
-    s3.pipe_file(header, s3.cat_file(header).replace(b"avg", b"max"))
-    assert run("cache", "verify", *recipe) == 1
-    s3.rm_file(header)
-    assert run("cache", "verify", "--repair", *recipe) == 0
-    assert run("cache", "verify", *recipe) == 0
+    assert vectors("remote.toml")[:8] == before[:8]
 
     capsys.readouterr()
     assert run("cache", "export", "toy", "--to", "vectors.npz", *recipe) == 0
@@ -189,12 +178,33 @@ def test_the_commands_for_caches_work_on_a_bucket(cache: str, s3: Any, capsys: p
     assert np.load("all.npz")["x"].shape == (53, 8)
 
 
-def test_gc_removes_what_nobody_needs_from_a_bucket(
+def test_a_damaged_cache_in_a_bucket_is_repaired(cache: str, s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    featx.extract("remote.toml")
+    recipe = ("-r", "remote.toml")
+    (listing,) = featx.cache.ls("remote.toml")
+    capsys.readouterr()
+
+    break_row(s3, cache)
+    assert run("cache", "verify", *recipe) == 1
+    assert "1 rows damaged, 47 intact" in capsys.readouterr().out
+    assert run("cache", "verify", "--repair", *recipe) == 0
+    assert "repaired: 1 of 1 damaged rows embedded again" in capsys.readouterr().out
+    assert run("cache", "verify", *recipe) == 0
+
+    header = f"{cache.removeprefix('s3://')}/{listing.store}/zarr.json"
+    s3.pipe_file(header, s3.cat_file(header).replace(b"avg", b"max"))
+    assert run("cache", "verify", *recipe) == 1
+    s3.rm_file(header)
+    assert run("cache", "verify", "--repair", *recipe) == 0
+    assert run("cache", "verify", *recipe) == 0
+
+
+def test_gc_removes_unneeded_objects_from_a_bucket(
     cache: str, s3: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    featx.extract("far.toml")
+    featx.extract("remote.toml")
     inside = cache.removeprefix("s3://")
-    (store,) = [one.store for one in featx.cache.ls("far.toml")]
+    (store,) = [listing.store for listing in featx.cache.ls("remote.toml")]
     for key in s3.find(f"{inside}/{store}"):
         s3.pipe_file(key.replace(store, "old-0123456789abcdef.zarr"), s3.cat_file(key))
     s3.pipe_file(f"{inside}/{store}/segment-0123456789abcdef/x/c/0/0", b"half")
@@ -202,36 +212,36 @@ def test_gc_removes_what_nobody_needs_from_a_bucket(
     before = s3.find(inside)
     capsys.readouterr()
 
-    assert run("cache", "gc", "--dry-run", "-r", "far.toml", "--json") == 0
-    found = said(capsys)
-    assert found["leftovers"] == [f"{store}/segment-0123456789abcdef"]
-    assert found["unneeded"] == ["old-0123456789abcdef.zarr"]
+    assert run("cache", "gc", "--dry-run", "-r", "remote.toml", "--json") == 0
+    result = printed_json(capsys)
+    assert result["leftovers"] == [f"{store}/segment-0123456789abcdef"]
+    assert result["unneeded"] == ["old-0123456789abcdef.zarr"]
     assert s3.find(inside) == before
 
-    assert run("cache", "gc", "--yes", "-r", "far.toml") == 0
+    assert run("cache", "gc", "--yes", "-r", "remote.toml") == 0
     assert {key.removeprefix(f"{inside}/").partition("/")[0] for key in s3.find(inside)} == {store}
     assert len(s3.find(inside)) == 8
-    assert featx.extract("far.toml").n_cached == 48
+    assert featx.extract("remote.toml").n_cached == 48
 
 
-def test_an_extraction_that_may_not_write_says_so_and_goes_on_when_it_may(
+def test_an_extraction_without_write_permission_can_be_resumed(
     cache: str, s3: Any, empty_bucket: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refuse(s3, empty_bucket, "s3:PutObject")
-    assert run("extract", "-r", "far.toml") == 1
+    assert run("extract", "-r", "remote.toml") == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert f"error: {cache}/toy-" in line
     assert "cannot be written: " in line
-    assert line.endswith("what is stored there is kept")
+    assert line.endswith("stored rows are kept")
     allow(s3, empty_bucket)
-    assert featx.extract("far.toml").n_embedded == 48
+    assert featx.extract("remote.toml").n_embedded == 48
 
 
-def test_a_cache_that_does_not_know_who_asks_is_told_in_one_line(
+def test_wrong_credentials_are_reported_in_one_line(
     cache: str, keys_are_checked: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for words in (("extract",), ("cache", "ls"), ("cache", "verify", "--repair"), ("cache", "gc", "--yes")):
-        assert run(*words, "-r", "far.toml") == 1
+        assert run(*words, "-r", "remote.toml") == 1
         (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
         assert line.startswith(f"error: {cache}")
         assert "Access Key Id you provided does not exist" in line or "Forbidden" in line
@@ -240,21 +250,23 @@ def test_a_cache_that_does_not_know_who_asks_is_told_in_one_line(
         )
 
 
-def test_a_bucket_or_prefix_that_is_not_there_is_told(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match=f"no cache lies at {cache}; name one with '--cache', or run 'featx extract'"):
-        featx.cache.ls("far.toml")
+def test_a_missing_bucket_or_prefix_is_reported(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        DataError, match=f"there is no cache at {cache}; name one with '--cache', or run 'featx extract'"
+    ):
+        featx.cache.ls("remote.toml")
     monkeypatch.setenv("FEATX_CACHE", "s3://none-such/x")
     with pytest.raises(UnreachableError, match=r"s3://none-such/x/toy-\w+\.zarr cannot be listed: .*does not exist"):
-        featx.extract("far.toml")
+        featx.extract("remote.toml")
     monkeypatch.setenv("FEATX_CACHE", "foo://x")
-    with pytest.raises(DataError, match=r"paths\.cache: unknown protocol 'foo' of an object store"):
-        featx.extract("far.toml")
+    with pytest.raises(DataError, match=r"paths\.cache: unknown protocol 'foo'"):
+        featx.extract("remote.toml")
 
 
 def test_runs_do_not_go_to_a_bucket(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("far.toml").write_text(f'{TOY_RECIPE}\n[paths]\nruns = "{cache}"\n')
+    Path("remote.toml").write_text(f'{TOY_RECIPE}\n[paths]\nruns = "{cache}"\n')
     with pytest.raises((DataError, RecipeError), match=r"paths\.runs: found 's3://.*', expected a local folder"):
-        featx.extract("far.toml")
+        featx.extract("remote.toml")
 
 
 def test_without_s3fs_the_extra_that_brings_it_is_named(home: Path) -> None:
@@ -267,18 +279,16 @@ def test_without_s3fs_the_extra_that_brings_it_is_named(home: Path) -> None:
 
 @contextmanager
 def silent_port(listens: bool) -> Any:
-    """A port on which nobody listens, or nobody answers."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+    """Yield the URL of a port on which nobody listens, or nobody answers."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
         if listens:
-            taken.listen(100)
-        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+            server.listen(100)
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 @pytest.mark.parametrize("listens", [False, True])
-def test_an_endpoint_that_does_not_answer_ends_the_command_in_bounded_time_with_one_line(
-    home: Path, listens: bool
-) -> None:
+def test_a_silent_endpoint_ends_the_command_with_one_line(home: Path, listens: bool) -> None:
     patience = json.dumps({"config_kwargs": {"read_timeout": 1, "connect_timeout": 1}})  # fsspec's own way to say it
     with silent_port(listens) as endpoint:
         start = time.monotonic()

@@ -71,7 +71,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_rest_is_done_later(shared_recipe: Pat
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(featx.parallel.dask_client, "ANSWER_S", 5.0)
+    monkeypatch.setattr(featx.parallel.dask_client, "MAX_ANSWER_S", 5.0)
 
 
 def refused(recipe: Path, address: str, message: str) -> None:
@@ -94,7 +94,7 @@ def test_a_scheduler_that_does_not_answer_and_one_without_workers_are_said(
         refused(
             shared_recipe,
             address,
-            rf"no workers have come to {address} within 5 s, .*dask worker {address} --nthreads 1",
+            rf"no workers have connected to {address} within 5 s, .*dask worker {address} --nthreads 1",
         )
 
 

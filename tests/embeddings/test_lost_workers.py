@@ -113,7 +113,7 @@ def test_workers_stop_soon_after_ctrl_c_and_publish_what_they_have(shared_recipe
 
 def test_a_scheduler_that_goes_is_said_and_what_was_done_is_kept(shared_recipe: Path) -> None:
     work = Work(shared_recipe)
-    said = pytest.raises(ClusterError, match=r"^the scheduler is gone; what was done is kept: run again$")
+    said = pytest.raises(ClusterError, match=r"^the scheduler is gone; finished work is kept: run again$")
     with scheduler() as (address, process), worker(address, ROOT), said:
         work.embed(address, once_begun(process.kill))
     assert 0 < work.n_stored < len(work.uris)
@@ -122,7 +122,7 @@ def test_a_scheduler_that_goes_is_said_and_what_was_done_is_kept(shared_recipe: 
 def test_workers_that_all_go_are_waited_for_and_then_it_is_said(
     shared_recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(featx.parallel.dask_client, "ALONE_S", 3.0)
+    monkeypatch.setattr(featx.parallel.dask_client, "MAX_WITHOUT_WORKERS_S", 3.0)
     work = Work(shared_recipe)
     said = pytest.raises(ClusterError, match=r"^all workers are lost, and none came back within 3 s; run again$")
     with scheduler() as (address, _), worker(address, ROOT) as process, said:

@@ -30,10 +30,10 @@ def files(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
-def copy(to: Path, begun: str, gone: Path) -> None:
+def copy(to: Path, begun: str, missing: Path) -> None:
     """Begin to write, and fail half way."""
     to.write_text(begun)
-    to.write_text(begun + gone.read_text())
+    to.write_text(begun + missing.read_text())
 
 
 def test_a_file_is_seen_when_it_is_finished_and_not_before(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_folder_replaces_an_older_one_as_a_whole(tmp_path: Path) -> None:
 def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "old")
     with pytest.raises(OSError, match="No such file"), whole_file(tmp_path / "a.txt") as private:
-        copy(private, "ne", gone=tmp_path / "gone")
+        copy(private, "ne", missing=tmp_path / "gone")
     assert files(tmp_path) == {"a.txt": "old"}
 
 
@@ -73,7 +73,7 @@ def test_a_writer_that_fails_leaves_the_old_folder_and_nothing_else(tmp_path: Pa
     with whole_folder(tmp_path / "run") as private:
         (private / "a.txt").write_text("old")
     with pytest.raises(OSError, match="No such file"), whole_folder(tmp_path / "run") as private:
-        copy(private / "a.txt", "ne", gone=tmp_path / "gone")
+        copy(private / "a.txt", "ne", missing=tmp_path / "gone")
     assert files(tmp_path) == {"run/a.txt": "old"}
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
@@ -92,7 +92,7 @@ def test_json_is_written_for_people(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"\xff"])
-def test_json_that_cannot_be_read_is_told_with_what_to_do(content: bytes | None, tmp_path: Path) -> None:
+def test_the_error_of_unreadable_json_states_the_next_step(content: bytes | None, tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     if content is not None:
         file.write_bytes(content)
@@ -111,11 +111,11 @@ def test_a_table_that_cannot_be_read_names_the_command_that_makes_it(content: by
     file = tmp_path / "t.parquet"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(IncompleteError, match=r"t\.parquet cannot be read .*; make it anew with 'featx extract'"):
+    with pytest.raises(IncompleteError, match=r"t\.parquet cannot be read .*; write it again with 'featx extract'"):
         read_table(file, "featx extract")
 
 
-def test_a_files_state_changes_with_its_content_and_is_none_where_there_is_no_file(tmp_path: Path) -> None:
+def test_the_state_of_a_file_changes_with_its_content(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     assert file_state(file) is None
     file.write_text("abc")

@@ -1,4 +1,4 @@
-"""Broken JSON, TOML, Parquet and CSV: one kind of error, in one line."""
+"""Broken JSON, TOML, Parquet and CSV give one kind of error, in one line."""
 
 import json
 import random
@@ -13,7 +13,7 @@ import pytest
 from featx.errors import IncompleteError
 from featx.files.atomic import read_json, read_json_as, read_table
 from featx.files.parsing import MAX_NESTING, ParseError, checked, parse_csv, parse_json, parse_toml, read_parquet
-from tests.fuzz import mutated
+from tests.fuzz import mutate_bytes
 
 NESTED = {depth: "[" * depth + "]" * depth for depth in (MAX_NESTING + 1, 3000, 100_000)}
 BROKEN_JSON = ["", "{", "nul", "1e400", "-1e400", '{"a": [1e999]}', "9" * 5000, b"\xff", b"\x00", *NESTED.values()]
@@ -29,8 +29,8 @@ BROKEN_TOML = [
 ]
 
 
-def one_line(error: pytest.ExceptionInfo[ParseError]) -> bool:
-    """Whether an error's message is one line of a length that can be read."""
+def is_one_line(error: pytest.ExceptionInfo[ParseError]) -> bool:
+    """Return whether an error's message is one line of readable length."""
     return 5 < len(str(error.value)) < 400 and len(str(error.value).splitlines()) == 1
 
 
@@ -38,7 +38,7 @@ def one_line(error: pytest.ExceptionInfo[ParseError]) -> bool:
 def test_broken_json_is_one_line(content: str | bytes, tmp_path: Path) -> None:
     with pytest.raises(ParseError, match=r"JSON|large|digits") as error:
         parse_json(content)
-    assert one_line(error)
+    assert is_one_line(error)
     (tmp_path / "a.json").write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(IncompleteError, match=r"a\.json cannot be read \(.*\); remove it"):
         read_json(tmp_path / "a.json")
@@ -48,7 +48,7 @@ def test_broken_json_is_one_line(content: str | bytes, tmp_path: Path) -> None:
 def test_broken_toml_is_one_line(content: str) -> None:
     with pytest.raises(ParseError, match=r"TOML") as error:
         parse_toml(content)
-    assert one_line(error)
+    assert is_one_line(error)
 
 
 def test_whole_documents_are_read_as_they_are() -> None:
@@ -73,14 +73,14 @@ def test_a_value_of_another_type_is_named(value: object, kind: Any, message: str
     with pytest.raises(ParseError, match=message):
         checked(value, kind)
     (tmp_path / "a.json").write_text(json.dumps(value))
-    with pytest.raises(IncompleteError, match=r"a\.json holds something else than expected .*; remove it"):
+    with pytest.raises(IncompleteError, match=r"a\.json has unexpected content .*; remove it"):
         read_json_as(tmp_path / "a.json", kind)
 
 
 def test_a_table_without_a_column_is_named(tmp_path: Path) -> None:
     pd.DataFrame({"id": ["a"]}).to_parquet(tmp_path / "t.parquet")
     with pytest.raises(
-        IncompleteError, match=r"has no column 'part'; columns: id\); make it anew with 'featx extract'"
+        IncompleteError, match=r"has no column 'part'; columns: id\); write it again with 'featx extract'"
     ):
         read_table(tmp_path / "t.parquet", "featx extract", ("id", "part"))
 
@@ -102,4 +102,4 @@ def test_mutated_content_is_read_or_one_kind_of_error(kind: str) -> None:
     rng = random.Random(23)
     for _ in range(400):
         with suppress(ParseError, UnicodeDecodeError):
-            read(mutated(content, rng))
+            read(mutate_bytes(content, rng))

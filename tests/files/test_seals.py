@@ -1,4 +1,4 @@
-"""Files that carry their own checksum: every change of their values is noticed, and a missing seal is one."""
+"""Sealed files: every change of a value, and a missing seal, is noticed."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def test_sealed_fields_come_back_as_they_were(tmp_path_factory: pytest.TempPathF
     assert read_sealed(path) == fields
 
 
-def test_keys_that_are_no_text_and_nan_are_sealed_as_they_are_read_back(tmp_path: Path) -> None:
+def test_the_seal_is_that_of_the_values_that_are_read_back(tmp_path: Path) -> None:
     write_sealed(tmp_path / "a.json", {"counts": {10: 1, 9: (2, float("nan"))}})
     assert str(read_sealed(tmp_path / "a.json")) == "{'counts': {'10': 1, '9': [2, nan]}}"
 
@@ -42,7 +42,7 @@ def test_keys_that_are_no_text_and_nan_are_sealed_as_they_are_read_back(tmp_path
         (json.dumps(sealed({"a": 1}) | {"a": 2}), r"a\.json was changed after it was written; run it again"),
     ],
 )
-def test_what_was_not_sealed_so_is_refused(tmp_path: Path, content: str | None, message: str) -> None:
+def test_changed_or_unsealed_files_are_refused(tmp_path: Path, content: str | None, message: str) -> None:
     if content is not None:
         (tmp_path / "a.json").write_text(content)
     with pytest.raises(IncompleteError, match=message):

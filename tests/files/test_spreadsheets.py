@@ -1,4 +1,4 @@
-"""CSV files that people open in a spreadsheet."""
+"""CSV files for spreadsheet programs contain no formulas."""
 
 from pathlib import Path
 
@@ -18,10 +18,10 @@ def test_text_that_begins_like_a_formula_is_written_as_text(text: str, tmp_path:
     for kind in (object, "str", "category"):
         column = pd.Series([text, "cat"], dtype=kind)
         write_csv(tmp_path / "t.csv", pd.DataFrame({text: column, "n": [-1.5, 2.0]}))
-        found = pd.read_csv(tmp_path / "t.csv", keep_default_na=False)
-        assert found.columns.tolist() == [f"'{escaped(text)}", "n"]
-        assert found.iloc[:, 0].tolist() == [f"'{escaped(text)}", "cat"]
-        assert found["n"].tolist() == [-1.5, 2.0]
+        frame = pd.read_csv(tmp_path / "t.csv", keep_default_na=False)
+        assert frame.columns.tolist() == [f"'{escaped(text)}", "n"]
+        assert frame.iloc[:, 0].tolist() == [f"'{escaped(text)}", "cat"]
+        assert frame["n"].tolist() == [-1.5, 2.0]
 
 
 @pytest.mark.parametrize("text", ["\t=1", "\r=1", "\n=1", "a\r=1", "a\n=1", "a\r\n\t=1"])

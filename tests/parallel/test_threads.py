@@ -1,4 +1,4 @@
-"""The number of threads of BLAS and OpenMP: one decision, and results that do not depend on it."""
+"""The number of threads of BLAS and OpenMP, and results that do not depend on it."""
 
 import json
 import os
@@ -17,49 +17,49 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from featx.parallel.threads import available_cores, cores_limited_to, run_side_by_side, single_threaded
 from featx.registry import HEADS
 
-HEADS_THAT_DIFFERED = ("ridge", "mlp")  # under OMP_NUM_THREADS=1 and =2, before fits decided their threads
+SENSITIVE_HEADS = ("ridge", "mlp")  # under OMP_NUM_THREADS=1 and =2, before fits decided their threads
 
 
-def numbers_of_threads() -> list[int]:
-    """Return those of all libraries, as the calling thread sees them."""
-    return [one["num_threads"] for one in threadpool_info()]
+def thread_counts() -> list[int]:
+    """Return the number of threads of each library, for the calling thread."""
+    return [library["num_threads"] for library in threadpool_info()]
 
 
-def digests(heads: Sequence[str], n_threads: int, *, busy: bool = False) -> dict[str, Any]:
-    """Return what a process learns whose environment asks for some threads."""
+def model_digests(heads: Sequence[str], n_threads: int, *, busy: bool = False) -> dict[str, Any]:
+    """Return model_digests of models that a process fits whose environment sets a number of threads."""
     environment = os.environ | {name: str(n_threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     command = [sys.executable, "-W", "ignore", "-m", "tests.heads.thread_cases", *heads]
     spinning = [
         subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1) if busy
     ]
     try:
-        found = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+        output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     finally:
         for process in spinning:
             process.kill()
             process.wait()
-    return dict(json.loads(found))
+    return dict(json.loads(output))
 
 
 def test_the_environments_threads_do_not_change_what_is_written() -> None:
-    assert digests(HEADS_THAT_DIFFERED, 1) == digests(HEADS_THAT_DIFFERED, 2)
+    assert model_digests(SENSITIVE_HEADS, 1) == model_digests(SENSITIVE_HEADS, 2)
 
 
 @pytest.mark.slow
 def test_no_head_depends_on_threads_or_on_busy_cores() -> None:
-    one, two = digests(HEADS.names(), 1), digests(HEADS.names(), 2, busy=True)
-    assert one == two
+    expected, under_load = model_digests(HEADS.names(), 1), model_digests(HEADS.names(), 2, busy=True)
+    assert expected == under_load
 
 
-def test_a_block_has_one_thread_and_gives_back_what_there_was() -> None:
+def test_a_block_uses_one_thread_and_restores_the_number() -> None:
     with threadpool_limits(2):
-        before = numbers_of_threads()
+        before = thread_counts()
         with single_threaded():
-            assert set(numbers_of_threads()) == {1}
+            assert set(thread_counts()) == {1}
             with single_threaded():
                 pass
-            assert set(numbers_of_threads()) == {1}
-        assert numbers_of_threads() == before
+            assert set(thread_counts()) == {1}
+        assert thread_counts() == before
 
 
 def test_blocks_that_overlap_in_threads_keep_their_limit() -> None:
@@ -75,15 +75,15 @@ def test_blocks_that_overlap_in_threads_keep_their_limit() -> None:
         with single_threaded():
             inside.wait()
             left.wait()
-            return numbers_of_threads()
+            return thread_counts()
 
     with threadpool_limits(2):
-        before = numbers_of_threads()
+        before = thread_counts()
         with ThreadPoolExecutor(2) as threads:
             first, last = threads.submit(leave_first), threads.submit(leave_last)
             first.result()
             assert set(last.result()) == {1}
-        assert numbers_of_threads() == before
+        assert thread_counts() == before
 
 
 @pytest.mark.parametrize("n_cores", [1, 2, 8])
@@ -91,28 +91,28 @@ def test_blocks_that_overlap_in_threads_keep_their_limit() -> None:
 def test_items_share_the_cores_and_keep_their_order(n_cores: int, at_once: int | None) -> None:
     def run(item: int) -> tuple[int, int, set[int]]:
         time.sleep(0.01 * (item == 0))
-        return item, available_cores(), set(numbers_of_threads())
+        return item, available_cores(), set(thread_counts())
 
     with cores_limited_to(n_cores):
-        found = list(run_side_by_side(run, range(5), at_once=at_once))
+        results = list(run_side_by_side(run, range(5), at_once=at_once))
     n_workers = min(n_cores, at_once or 5, 5)
-    assert found == [(item, max(1, n_cores // n_workers), {1}) for item in range(5)]
-    assert n_workers * found[0][1] <= n_cores
+    assert results == [(item, max(1, n_cores // n_workers), {1}) for item in range(5)]
+    assert n_workers * results[0][1] <= n_cores
 
 
 def test_an_error_in_one_item_is_raised_and_limits_are_given_back() -> None:
     with threadpool_limits(2):
-        before = numbers_of_threads()
+        before = thread_counts()
         with cores_limited_to(2), pytest.raises(ZeroDivisionError):
             list(run_side_by_side(lambda item: 1 // item, [1, 0, 1]))
-        assert numbers_of_threads() == before
+        assert thread_counts() == before
 
 
 def test_one_product_has_the_same_bits_under_any_limit() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(300, 700)), rng.normal(size=(700, 300))
-    found = []
+    products = []
     for n_threads in (1, 2, 4):
         with threadpool_limits(n_threads), single_threaded():
-            found.append((a @ b).tobytes())
-    assert len(set(found)) == 1
+            products.append((a @ b).tobytes())
+    assert len(set(products)) == 1

@@ -1,4 +1,4 @@
-"""Text from data, made harmless to read."""
+"""Escapes for unprintable characters in text from data."""
 
 import json
 
@@ -22,14 +22,14 @@ from featx.text.escaping import escaped, escaped_json
         ("\U000e0041", r"\U000e0041"),
     ],
 )
-def test_what_is_not_printed_is_shown_as_an_escape(text: str, expected: str) -> None:
+def test_unprintable_characters_are_shown_as_escapes(text: str, expected: str) -> None:
     assert escaped(text) == expected
 
 
 @pytest.mark.parametrize(
     "text", ["[red]cat[/]", "Größe", "分類", "हिन्दी", "👩\u200d🔬", "می\u200cخواهم", "a · b – c ×"]
 )
-def test_what_is_read_stays(text: str) -> None:
+def test_printable_text_stays_unchanged(text: str) -> None:
     assert escaped(text) == text
 
 

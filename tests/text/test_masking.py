@@ -1,4 +1,4 @@
-"""Secrets of URLs, and of who works here, are neither shown nor stored."""
+"""Secrets in URLs, and names of users, are neither shown nor stored."""
 
 import getpass
 import http.server
@@ -58,7 +58,7 @@ def test_a_stored_url_is_restored_from_its_source(source: str) -> None:
 
 
 class _Guarded(http.server.SimpleHTTPRequestHandler):
-    """Serves files to who knows the password."""
+    """A handler that serves files to clients with the password."""
 
     def do_GET(self) -> None:
         if self.headers.get("Authorization") == f"Basic {b64encode(f'me:{SECRET}'.encode()).decode()}":
@@ -74,7 +74,7 @@ class _Guarded(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
-    """The URL of images behind a password."""
+    """Serve images with a password; return the URL."""
     make_images(tmp_path / "served", n_each=24)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Guarded, directory=str(tmp_path / "served")))
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -91,8 +91,8 @@ def test_a_study_of_a_url_with_a_password_stores_and_shows_none(
     home.mkdir()
     monkeypatch.chdir(home)
     Path("featx.toml").write_text(TOY_RECIPE.replace('"images"', f'"{url}"'))
-    done = featx.extract()
-    assert done.n_embedded == 48
+    result = featx.extract()
+    assert result.n_embedded == 48
     assert all(SECRET in uri for uri in Study.open(None).manifest.uris)
     featx.fit(heads="logreg", trials=1)
     featx.evaluate(final=True)
@@ -108,7 +108,7 @@ def test_a_study_of_a_url_with_a_password_stores_and_shows_none(
     assert json.loads(shown.output)["data"]["source"].startswith("http://***@127")
 
 
-def test_a_look_is_logged_by_a_hash_or_by_the_name_given(toy_home: Path) -> None:
+def test_an_opening_is_logged_with_a_hash_or_the_given_name(toy_home: Path) -> None:
     featx.extract()
     featx.fit(heads="logreg", trials=1)
     featx.evaluate(final=True)
