@@ -18,8 +18,8 @@ from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.recipe import Recipe, has_recipe, load_recipe
 from featx.storage.all_stores import stores_at
 from featx.storage.places import SUFFIX, Stores
-from featx.study.embedding_lock import BOUNDARIES, EMBEDDINGS
 from featx.storage.segment_store import SegmentStore
+from featx.study.embedding_lock import BOUNDARIES, EMBEDDINGS
 from featx.study.extraction_tables import read_extracted
 from featx.study.folders import cache_place, runs_folder
 from featx.study.study import Study

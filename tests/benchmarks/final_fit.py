@@ -27,9 +27,9 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from featx.artifacts.header import commit
-from featx.heads.builtin import Head, HeadTask
 from featx.heads.fitting import fitted, learnt_in_folds
 from featx.heads.folds import TrainRows
+from featx.heads.head_definition import Head, HeadTask
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
 from featx.tables.target_values import TargetValues

@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 
 from featx.artifacts.header import commit
-from featx.heads.builtin import Head, HeadTask
 from featx.heads.folds import TrainRows
+from featx.heads.head_definition import Head, HeadTask
 from featx.heads.out_of_core.fit_out_of_core import learnt_in_passes
 from featx.heads.out_of_core.stored_rows import StoredRows
 from featx.progress import no_progress

@@ -46,18 +46,19 @@ import json, sys, tempfile
 from pathlib import Path
 import numpy as np
 from featx.tables.target_values import TargetValues
-from featx.heads.builtin import Task
+from featx.heads.head_definition import HeadTask
 from featx.heads.folds import TrainRows
-from featx.heads.search.search import SearchSpace, search
+from featx.heads.search.cross_validation import SearchSpace
+from featx.heads.search.search import search
 from featx.progress import no_progress
 from featx.registry import HEADS
-from featx.specs import HeadSpec
+from featx.specs.head import HeadSpec
 name, path, trials, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 data = np.load(path)
 names = tuple(map(str, range(int(data["y"].max()) + 1)))
 rows = TrainRows(data["X"], TargetValues("classes", names, data["y"]))
 spec = HeadSpec(name=name, trials=trials, seed=seed)
-head = HEADS.get(name)(Task(*rows.x.shape, len(names), seed))
+head = HEADS.get(name)(HeadTask(*rows.x.shape, len(names), seed))
 with tempfile.TemporaryDirectory() as folder:
     found = search({"": SearchSpace(head, rows)}, spec, Path(folder, "journal"), no_progress)
 told = {"score": found.score, "seconds": found.seconds, "params": found.params, "shared": found.shared_bytes}

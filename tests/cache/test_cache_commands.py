@@ -17,9 +17,9 @@ import featx
 import featx.cache
 from featx.cli.main import main
 from featx.errors import DataError
+from featx.files.atomic import private_name
 from featx.files.seals import write_sealed
 from featx.storage.checks import open_store
-from featx.storage.leases import private_name
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 

@@ -18,7 +18,7 @@ from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import ArtifactError, DataError
 from featx.exports.export import Exported
 from featx.files.atomic import sha256_of
-from featx.heads.builtin import HeadTask
+from featx.heads.head_definition import HeadTask
 from featx.registry import HEADS
 from featx.study.study import Study
 from tests.exports.test_onnx_heads import NEW, fit

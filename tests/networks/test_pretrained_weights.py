@@ -10,9 +10,10 @@ from torch import nn
 
 from featx import extract
 from featx.errors import WeightsError
+from featx.files.atomic import sha256_of
 from featx.networks.backbones import backbone
 from featx.networks.features import resolve
-from featx.networks.pretrained_weights import WeightsFile, load_state, read_state, sha256_of, sha256_of_state
+from featx.networks.pretrained_weights import WeightsFile, load_state, read_state, sha256_of_state
 from featx.specs.embedding import EmbeddingRequest
 
 

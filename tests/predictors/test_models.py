@@ -15,7 +15,7 @@ from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import ArtifactError, DataError, IncompleteError, RecipeError
 from featx.files.atomic import sha256_of, write_json
 from featx.files.seals import sealed
-from featx.heads.builtin import HeadTask
+from featx.heads.head_definition import HeadTask
 from featx.predictors.description import describe
 from featx.predictors.models import EnsembleModel, HeadModel
 from featx.registry import HEADS, VOTES

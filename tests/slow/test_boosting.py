@@ -5,12 +5,12 @@ import pytest
 import xgboost as xgb
 from sklearn.metrics import average_precision_score
 
-from featx.heads.builtin import Head, HeadTask
 from featx.heads.folds import TrainRows
-from featx.heads.search.distributed_search import _Ledger
+from featx.heads.head_definition import Head, HeadTask
+from featx.heads.search.cross_validation import CrossValidation, SearchSpace
+from featx.heads.search.distributed_search import SingleTrialRecorder
 from featx.heads.search.fold_cache import SharedArrays
 from featx.heads.search.journal import new_study
-from featx.heads.search.search import CrossValidation, SearchSpace
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
 from featx.tables.target_values import TargetValues
@@ -64,7 +64,7 @@ def test_scores_belong_to_the_rounds_they_name(capsys: pytest.CaptureFixture[str
         new_x, new_y = drawn(rng, N_NEW)
         rows = TrainRows(x, TargetValues("labels", ("first", "second"), y))
         head: Head = HEADS.get("xgboost")(HeadTask(*x.shape, 2, 0, "labels"))
-        study, ledger = new_study(None, "xgboost"), _Ledger([])
+        study, ledger = new_study(None, "xgboost"), SingleTrialRecorder([])
         study.enqueue_trial(TRIAL)
         spec = HeadSpec(name="xgboost", metric="average_precision")
         CrossValidation("x", SearchSpace(head, rows), spec, SharedArrays(1e9)).run(study.ask(), ledger)

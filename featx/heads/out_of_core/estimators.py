@@ -1,6 +1,6 @@
-"""Estimators that learn from rows in passes over the store: linear ones by minibatches, trees from binned pages.
+"""Estimators fitted in passes over the store: linear ones by minibatches, trees from binned pages.
 
-What comes out is scikit-learn's and XGBoost's own, as if it had been fitted in memory.
+The results are scikit-learn's and XGBoost's own objects, as after a fit in memory.
 """
 
 import ctypes
@@ -16,28 +16,36 @@ from numpy.typing import NDArray
 from sklearn.linear_model import SGDClassifier
 from sklearn.pipeline import Pipeline
 
-from featx.heads.out_of_core.stored_rows import StoredRows
-from featx.heads.scaling import Params, scaler, unscaled
+from featx.heads.out_of_core.stored_rows import RowNumbers, StoredRows
+from featx.heads.scaling import Params, identity_transformer, make_scaler
 from featx.heads.search.regularisation_paths import training_options
 
-EPOCHS = 8  # of a linear head; the weights are averaged over all but the first
-STEP = 25.0  # at first, in units of 1 / the rows' mean squared length; later ones shrink with the root of their number
-PAGE_BYTES = 8 << 20  # of rows that are binned at once; XGBoost keeps a partition of its own for each page of bins
-BINNED_BY = 4096  # rows whose quantiles are the edges of bins: XGBoost's sketch of all rows takes far more memory
+# Passes of a linear head; its weights are averaged over all but the first.
+N_EPOCHS = 8
+# First step in units of 1 / the rows' mean squared length; later steps shrink with the square root of their number.
+INITIAL_STEP = 25.0
+# Bytes of rows that are binned together; XGBoost keeps a partition of its own for each page of bins.
+PAGE_BYTES = 8 << 20
+# Rows whose quantiles are the edges of the bins; XGBoost's sketch of all rows takes far more memory.
+MAX_ROWS_FOR_BIN_EDGES = 4096
 
 
 @dataclass(frozen=True)
-class Course:
-    """What is to be learnt.
+class OutOfCoreData:
+    """Rows in the store with their classes, and the sets of rows that several models are fitted on.
 
     Attributes
     ----------
+    rows
+        Vectors of the n rows.
     y
         (n,) codes of k classes.
     weights
-        (n,) how much each row counts; None where all count the same.
+        (n,) sample weights; None if all are equal.
     sets
-        (s, n) whose rows each of s models learns from.
+        (s, n) whether each of s models is fitted on the row.
+    n_classes
+        Number of classes k.
     """
 
     rows: StoredRows
@@ -46,114 +54,121 @@ class Course:
     sets: NDArray[np.bool_]
     n_classes: int
 
-    def weights_of(self, at: NDArray[np.integer]) -> NDArray[np.float64] | None:
-        """Return the weights of some rows."""
-        return None if self.weights is None else self.weights[at]
+    def weights_of(self, row_numbers: RowNumbers) -> NDArray[np.float64] | None:
+        """Return the sample weights of the rows with these numbers; None if all are equal."""
+        return None if self.weights is None else self.weights[row_numbers]
 
 
-InPasses = Callable[[Params, Course], Sequence[Pipeline]]
+OutOfCoreFit = Callable[[Params, OutOfCoreData], Sequence[Pipeline]]
 
 
-def linear(params: Params, course: Course, *, build: Callable[[Params], Pipeline], seed: int) -> list[Pipeline]:
-    """Return a linear classifier for each set of rows, all of them learnt in the same passes.
+def fit_linear(
+    params: Params, data: OutOfCoreData, *, build: Callable[[Params], Pipeline], seed: int
+) -> list[Pipeline]:
+    """Return a linear classifier for each set of rows; all are fitted in the same passes.
 
-    Scaling is learnt in a first pass; in the others each block is one step of all models.
+    Scaling is fitted in a first pass; in the others each block is one step of all models.
     """
-    scalers = _fitted_scalers(params, course)
-    models: list[SGDClassifier] = [build(params).steps[-1][1] for _ in course.sets]
-    for model, mine, length in zip(models, course.sets, _mean_squared_lengths(scalers, course), strict=True):
-        # averaged from the second pass on; with scikit-learn's usual steps some orders of rows cost .007 in accuracy
-        model.set_params(average=int(mine.sum()), learning_rate="invscaling", power_t=0.5, eta0=STEP / (length or 1.0))
-    rng, classes = np.random.default_rng(seed), np.arange(course.n_classes)
-    for _ in range(EPOCHS):
-        for at, x in course.rows.shuffled(rng):
-            for model, scale, mine in zip(models, scalers, course.sets[:, at], strict=True):
-                if mine.any():
-                    model.partial_fit(
-                        scale.transform(x[mine]), course.y[at[mine]], classes, course.weights_of(at[mine])
-                    )
-    return [Pipeline([("scale", scale), ("clf", model)]) for scale, model in zip(scalers, models, strict=True)]
+    scalers = _fit_scalers(params, data)
+    models: list[SGDClassifier] = [build(params).steps[-1][1] for _ in data.sets]
+    for model, in_set, length in zip(models, data.sets, _mean_squared_lengths(scalers, data), strict=True):
+        # Weights are averaged from the second pass on. With scikit-learn's default steps some orders of the rows cost
+        # .007 in accuracy.
+        model.set_params(
+            average=int(in_set.sum()), learning_rate="invscaling", power_t=0.5, eta0=INITIAL_STEP / (length or 1.0)
+        )
+    rng, classes = np.random.default_rng(seed), np.arange(data.n_classes)
+    for _ in range(N_EPOCHS):
+        for row_numbers, x in data.rows.shuffled(rng):
+            for model, scaler, in_set in zip(models, scalers, data.sets[:, row_numbers], strict=True):
+                if in_set.any():
+                    set_rows = row_numbers[in_set]
+                    weights = data.weights_of(set_rows)
+                    model.partial_fit(scaler.transform(x[in_set]), data.y[set_rows], classes, weights)
+    return [Pipeline([("scale", scaler), ("clf", model)]) for scaler, model in zip(scalers, models, strict=True)]
 
 
-def _fitted_scalers(params: Params, course: Course) -> list[Any]:
-    """Return a scaler for each set of rows; those that learn something do so in one pass."""
-    scalers = [scaler(params, (len(course.y), course.rows.n_features)) for _ in course.sets]
+def _fit_scalers(params: Params, data: OutOfCoreData) -> list[Any]:
+    """Return a fitted scaler for each set of rows; standard scaling takes one pass."""
+    scalers = [make_scaler(params, (len(data.y), data.rows.n_features)) for _ in data.sets]
     if params["scaling"] != "standard":
-        return [scale.fit(course.rows.x(np.arange(1))) for scale in scalers]
-    for at, x in course.rows.blocks():
-        for scale, mine in zip(scalers, course.sets[:, at], strict=True):
-            if mine.any():
-                scale.partial_fit(x[mine])
+        return [scaler.fit(data.rows.read(np.arange(1))) for scaler in scalers]
+    for row_numbers, x in data.rows.blocks():
+        for scaler, in_set in zip(scalers, data.sets[:, row_numbers], strict=True):
+            if in_set.any():
+                scaler.partial_fit(x[in_set])
     return scalers
 
 
-def _mean_squared_lengths(scalers: Sequence[Any], course: Course) -> NDArray[np.float64]:
-    """Return the mean squared length of each set's scaled rows, in one pass."""
-    totals = np.zeros(len(course.sets))
-    for at, x in course.rows.blocks():
-        for number, (scale, mine) in enumerate(zip(scalers, course.sets[:, at], strict=True)):
-            if mine.any():
-                totals[number] += np.square(scale.transform(x[mine]), dtype=np.float64).sum()
-    return np.asarray(totals / course.sets.sum(1))
+def _mean_squared_lengths(scalers: Sequence[Any], data: OutOfCoreData) -> NDArray[np.float64]:
+    """Return the mean squared length of the scaled rows of each set, computed in one pass."""
+    totals = np.zeros(len(data.sets))
+    for row_numbers, x in data.rows.blocks():
+        for number, (scaler, in_set) in enumerate(zip(scalers, data.sets[:, row_numbers], strict=True)):
+            if in_set.any():
+                totals[number] += np.square(scaler.transform(x[in_set]), dtype=np.float64).sum()
+    return np.asarray(totals / data.sets.sum(1))
 
 
-def trees(params: Params, course: Course, *, build: Callable[[Params], Any], seed: int) -> list[Pipeline]:
+def fit_trees(params: Params, data: OutOfCoreData, *, build: Callable[[Params], Any], seed: int) -> list[Pipeline]:
     """Return boosted trees for each set of rows.
 
-    The edges of bins are the quantiles of some of the rows; all are binned block by block, and the bins kept on disk.
+    The edges of the bins are quantiles of a sample of the rows; all rows are binned block by block into a temporary
+    folder.
     """
+    return [_fit_trees(build(params), params["n_estimators"], data, in_set, seed) for in_set in data.sets]
+
+
+def _fit_trees(model: Any, n_rounds: int, data: OutOfCoreData, in_set: NDArray[np.bool_], seed: int) -> Pipeline:
     import xgboost as xgb
 
-    found = []
-    for mine in course.sets:
-        model = build(params)
-        options = training_options(model, "classes", course.n_classes)
-        bins = model.get_params()["max_bin"]
-        with tempfile.TemporaryDirectory() as folder:
-            batches = _batches(course, mine, Path(folder, "bins"))
-            some, threads = _some(mine, seed), options["nthread"]
-            x, weights = course.rows.x(some), course.weights_of(some)
-            edges = xgb.QuantileDMatrix(x, weight=weights, max_bin=bins, nthread=threads)
-            binned = xgb.ExtMemQuantileDMatrix(batches, max_bin=bins, ref=edges, nthread=threads)
-            give_back()
-            grown = xgb.train(options, binned, params["n_estimators"])
-            del binned, batches, edges, x
-        give_back()
-        model.set_params(n_jobs=1).load_model(grown.save_raw("ubj"))
-        found.append(Pipeline([("scale", unscaled().fit(course.rows.x(np.arange(1)))), ("clf", model)]))
-    return found
+    options = training_options(model, "classes", data.n_classes)
+    max_bin, n_threads = model.get_params()["max_bin"], options["nthread"]
+    with tempfile.TemporaryDirectory() as folder:
+        batches = _batches(data, in_set, Path(folder, "bins"))
+        sample = _sample_rows(in_set, seed)
+        x, weights = data.rows.read(sample), data.weights_of(sample)
+        edges = xgb.QuantileDMatrix(x, weight=weights, max_bin=max_bin, nthread=n_threads)
+        binned = xgb.ExtMemQuantileDMatrix(batches, max_bin=max_bin, ref=edges, nthread=n_threads)
+        release_memory()
+        booster = xgb.train(options, binned, n_rounds)
+        del binned, batches, edges, x
+    release_memory()
+    model.set_params(n_jobs=1).load_model(booster.save_raw("ubj"))
+    return Pipeline([("scale", identity_transformer().fit(data.rows.read(np.arange(1)))), ("clf", model)])
 
 
-def give_back() -> None:
-    """Hand freed memory back to the system, which glibc would keep for each thread that has used it."""
-    with suppress(OSError, AttributeError):  # another system's library
+def release_memory() -> None:
+    """Return freed memory to the operating system; glibc would keep it for each thread that has used it."""
+    # Systems with another C library have no malloc_trim.
+    with suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-def _some(mine: NDArray[np.bool_], seed: int) -> NDArray[np.intp]:
-    """Return the numbers of some rows of a set."""
-    rows = np.flatnonzero(mine)
-    return np.random.default_rng(seed).choice(rows, min(BINNED_BY, len(rows)), replace=False)
+def _sample_rows(in_set: NDArray[np.bool_], seed: int) -> NDArray[np.intp]:
+    """Return the numbers of randomly chosen rows of a set."""
+    rows = np.flatnonzero(in_set)
+    return np.random.default_rng(seed).choice(rows, min(MAX_ROWS_FOR_BIN_EDGES, len(rows)), replace=False)
 
 
-def _batches(course: Course, mine: NDArray[np.bool_], files: Path) -> Any:
-    """Return what hands XGBoost the rows of a set, block by block, as often as it asks."""
+def _batches(data: OutOfCoreData, in_set: NDArray[np.bool_], cache_prefix: Path) -> Any:
+    """Return an iterator that passes the rows of a set to XGBoost block by block, as often as it needs them."""
     import xgboost as xgb
 
     class Batches(xgb.DataIter):
         def __init__(self) -> None:
-            self._blocks = course.rows.blocks(PAGE_BYTES)
-            super().__init__(cache_prefix=str(files), release_data=True)
+            self._blocks = data.rows.blocks(PAGE_BYTES)
+            super().__init__(cache_prefix=str(cache_prefix), release_data=True)
 
         def reset(self) -> None:
-            self._blocks = course.rows.blocks(PAGE_BYTES)
+            self._blocks = data.rows.blocks(PAGE_BYTES)
 
         def next(self, input_data: Callable[..., Any]) -> bool:
-            for at, x in self._blocks:
-                here = mine[at]
-                if here.any():
-                    rows = at[here]
-                    input_data(data=x[here], label=course.y[rows], weight=course.weights_of(rows))
+            for row_numbers, x in self._blocks:
+                in_block = in_set[row_numbers]
+                if in_block.any():
+                    rows = row_numbers[in_block]
+                    input_data(data=x[in_block], label=data.y[rows], weight=data.weights_of(rows))
                     return True
             return False
 

@@ -1,4 +1,4 @@
-"""A head whose train rows do not fit in memory: its setting is searched on a sample, then all rows teach in passes."""
+"""Fitting of a head whose train rows do not fit in memory, after its setting was searched on a sample of them."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from featx.artifacts.outputs import predict_outputs
-from featx.heads.builtin import Head
-from featx.heads.calibration import Outputs, calibrate, with_calibration
-from featx.heads.fitting import OutOfFold, decide_by_rule, without_weights_of
+from featx.heads.calibration import ClassifierOutputs, add_calibration, choose_calibration
+from featx.heads.fitting import OutOfFold, remove_class_weights, set_decision_rule
 from featx.heads.folds import TrainingData, TrainRows
-from featx.heads.out_of_core.estimators import Course, give_back
+from featx.heads.head_definition import Head
+from featx.heads.out_of_core.estimators import OutOfCoreData, release_memory
 from featx.heads.out_of_core.stored_rows import StoredRows
 from featx.heads.scaling import Params
 from featx.parallel.threads import single_threaded
@@ -19,7 +19,8 @@ from featx.progress import ProgressCallback
 from featx.specs.head import HeadSpec
 from featx.tables.target_values import TargetValues
 
-CALIBRATED_BY = 50_000  # rows of a class: enough for two numbers or some steps, whatever there is to answer
+# A calibration has two parameters or a few steps; more rows of a class would not change it.
+MAX_CALIBRATION_ROWS_PER_CLASS = 50_000
 
 
 @single_threaded()
@@ -30,77 +31,79 @@ def learnt_in_passes(
     spec: HeadSpec,
     progress: ProgressCallback,
 ) -> tuple[Pipeline, OutOfFold]:
-    """Return the model of all rows, calibrated, and what models of the other folds say of each row.
+    """Return a calibrated model fitted on all rows, and the prediction for each row by a model of the other folds.
 
     Parameters
     ----------
     rows
-        Opens the vectors in the store, whose index is given up before calibration needs room; and what else is known
-        of the same rows. The vectors of the latter are not looked at.
+        Function that opens the vectors in the store, whose index is freed before calibration needs memory; and the
+        target values, weights and groups of the same rows, whose features are not used.
     """
-    opened, known = rows
-    stored = opened()
-    assert head.in_passes is not None
-    fold_of = known.fold_of(spec.folds, spec.seed)
-    sets = fold_of != np.arange(spec.folds + 1)[:, None]
+    open_rows, train_rows = rows
+    stored_rows = open_rows()
+    assert head.fit_out_of_core is not None
+    fold_numbers = train_rows.fold_numbers(spec.folds, spec.seed)
+    sets = fold_numbers != np.arange(spec.folds + 1)[:, None]
     progress(f"fit {spec.name}", 0, 2)
-    course = Course(stored, known.facts.y, known.lessons().weights, sets, known.facts.n_outputs)
-    *of_folds, model = (without_weights_of(known, one, head) for one in head.in_passes(params, course))
+    targets = train_rows.facts
+    data = OutOfCoreData(stored_rows, targets.y, train_rows.training_data().weights, sets, targets.n_outputs)
+    models = head.fit_out_of_core(params, data)
+    *fold_models, model = (remove_class_weights(train_rows, fitted_model, head) for fitted_model in models)
     progress(f"fit {spec.name}", 1, 2)
-    outputs = _held_out(of_folds, stored, known.facts, fold_of, head.calibrated)
-    del stored, course, sets
-    give_back()
-    lessons = standing_for_all(known.calibration_lessons(), spec.seed)
-    chosen = calibrate(spec.calibration, outputs, known.facts, lessons, fold_of)
-    if chosen.method != "none":
+    outputs = _predict_held_out(fold_models, stored_rows, targets, fold_numbers, head.calibrated)
+    del stored_rows, data, sets
+    release_memory()
+    sample = sample_for_calibration(train_rows.calibration_data(), spec.seed)
+    choice = choose_calibration(spec.calibration, outputs, targets, sample, fold_numbers)
+    if choice.method != "none":
         name, clf = model.steps[-1]
-        model.steps[-1] = (name, with_calibration(clf, chosen.method, outputs, lessons))
-    decide_by_rule(model, known)
+        model.steps[-1] = (name, add_calibration(clf, choice.method, outputs, sample))
+    set_decision_rule(model, train_rows)
     progress(f"fit {spec.name}", 2, 2)
-    return model, OutOfFold(chosen.proba, fold_of.astype(np.int64), chosen.method, chosen.log_losses)
+    return model, OutOfFold(choice.proba, fold_numbers.astype(np.int64), choice.method, choice.log_losses)
 
 
-def standing_for_all(lessons: TrainingData, seed: int) -> TrainingData:
-    """Return some rows of each class, weighted as many as they stand for: calibration has few numbers to learn."""
-    rng, counts = np.random.default_rng(seed), np.bincount(lessons.y)
-    if counts.max() <= CALIBRATED_BY:
-        return lessons
-    chosen = [rng.permutation(np.flatnonzero(lessons.y == code))[:CALIBRATED_BY] for code in range(len(counts))]
-    at = np.sort(np.concatenate(chosen))
-    stand_for = (counts / np.minimum(counts, CALIBRATED_BY))[lessons.y[at]]
-    weights = stand_for if lessons.weights is None else stand_for * lessons.weights[at]
-    return TrainingData(lessons.at[at], lessons.y[at], weights)
+def sample_for_calibration(data: TrainingData, seed: int) -> TrainingData:
+    """Return a sample of each class, weighted so that it represents all rows of the class."""
+    rng, counts = np.random.default_rng(seed), np.bincount(data.y)
+    limit = MAX_CALIBRATION_ROWS_PER_CLASS
+    if counts.max() <= limit:
+        return data
+    class_samples = [rng.permutation(np.flatnonzero(data.y == code))[:limit] for code in range(len(counts))]
+    sample = np.sort(np.concatenate(class_samples))
+    weights = (counts / np.minimum(counts, limit))[data.y[sample]]
+    if data.weights is not None:
+        weights = weights * data.weights[sample]
+    return TrainingData(data.row_numbers[sample], data.y[sample], weights)
 
 
-def _held_out(
+def _predict_held_out(
     models: Sequence[Pipeline],
-    stored: StoredRows,
-    facts: TargetValues,
-    fold_of: NDArray[np.integer],
+    stored_rows: StoredRows,
+    targets: TargetValues,
+    fold_numbers: NDArray[np.integer],
     lacks_probabilities: bool,
-) -> Outputs:
-    """Return what each row's model, that did not see it, says of it: in one pass."""
-    k = facts.n_outputs
-    decides = hasattr(models[0], "decision_function")
-    raw = np.empty((len(stored), 1 if k == 2 else k)) if decides else None
-    proba = None if lacks_probabilities else np.empty((len(stored), k))
-    for at, x in stored.blocks():
-        for number, model in enumerate(models):
-            mine = fold_of[at] == number
-            if mine.any():
+) -> ClassifierOutputs:
+    """Return the outputs for each row of the model that was fitted without it, in one pass."""
+    k = targets.n_outputs
+    has_decisions = hasattr(models[0], "decision_function")
+    raw = np.empty((len(stored_rows), 1 if k == 2 else k)) if has_decisions else None
+    proba = None if lacks_probabilities else np.empty((len(stored_rows), k))
+    for row_numbers, x in stored_rows.blocks():
+        for fold, model in enumerate(models):
+            in_fold = fold_numbers[row_numbers] == fold
+            if in_fold.any():
+                rows = row_numbers[in_fold]
                 if raw is not None:
-                    raw[at[mine]] = model.decision_function(x[mine]).reshape(int(mine.sum()), -1)
+                    raw[rows] = model.decision_function(x[in_fold]).reshape(len(rows), -1)
                 if proba is not None:
-                    proba[at[mine]] = predict_outputs(model, x[mine], "classes")
-    return Outputs(proba if raw is None else raw, decides, proba)
+                    proba[rows] = predict_outputs(model, x[in_fold], "classes")
+    return ClassifierOutputs(proba if raw is None else raw, has_decisions, proba)
 
 
-def answered_in_blocks(model: Pipeline, stored: StoredRows) -> NDArray[np.float64]:
-    """Return (n, k) probabilities of all rows, block by block."""
-    found: NDArray[np.float64] | None = None
-    for at, x in stored.blocks():
-        proba = predict_outputs(model, x, "classes")
-        found = np.empty((len(stored), proba.shape[1])) if found is None else found
-        found[at] = proba
-    assert found is not None
-    return found
+def predict_in_blocks(model: Pipeline, stored_rows: StoredRows) -> NDArray[np.float64]:
+    """Return (n, k) probabilities of all rows, computed block by block."""
+    proba = np.empty((len(stored_rows), len(model.classes_)))
+    for row_numbers, x in stored_rows.blocks():
+        proba[row_numbers] = predict_outputs(model, x, "classes")
+    return proba

@@ -1,4 +1,4 @@
-"""What a finished search tells: what was searched, what mattered, and what should be looked at."""
+"""Diagnostics of a finished search: the search space, the importance of its parameters, and warnings."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,35 +14,48 @@ from featx.metrics.row_scores import decided, guessed
 from featx.study.run_warnings import RunWarning
 from featx.tables.target_values import TargetValues
 
-FEWEST_TRIALS = 6  # with a score, to say what mattered
-EDGE = 0.01  # of a range, on its own scale
-FEW = 5  # rows of a class in a fold
-# Ends of ranges beyond which there is nothing.
-NATURAL = {("subsample", 1), ("shrinkage", 1), ("components", 1), ("min_samples_leaf", -1), ("n_neighbors", -1)}
+# Scored trials from which importances are computed.
+MIN_TRIALS_FOR_IMPORTANCES = 6
+# Share of a range, on its own scale, that counts as its boundary.
+BOUNDARY_MARGIN = 0.01
+MIN_CLASS_ROWS_PER_FOLD = 5
+MAX_LISTED_CLASSES = 5
+# Parameters and ends of their ranges (-1 lower, 1 upper) beyond which no values exist.
+NATURAL_BOUNDARIES = {
+    ("subsample", 1),
+    ("shrinkage", 1),
+    ("components", 1),
+    ("min_samples_leaf", -1),
+    ("n_neighbors", -1),
+}
 
 
-def searched(trials: Sequence[optuna.trial.FrozenTrial], name: str, values: Sequence[Any]) -> dict[str, Any]:
+def describe_space(trials: Sequence[optuna.trial.FrozenTrial], name: str, values: Sequence[Any]) -> dict[str, Any]:
     """Return the range or choices of each parameter.
 
     Parameters
     ----------
-    name, values
-        Of the path, all of which every trial tries; no name where there is none.
+    name
+        Name of the path's parameter; empty if there is none.
+    values
+        Values of the path, all of which every trial tries.
     """
-    found: dict[str, Any] = {}
+    space: dict[str, Any] = {}
     for trial in trials:
-        for parameter, of in trial.distributions.items():
-            if isinstance(of, FloatDistribution | IntDistribution):
-                found[parameter] = {"low": of.low, "high": of.high, "log": of.log}
-            elif isinstance(of, CategoricalDistribution):
-                found[parameter] = {"choices": list(of.choices)}
-    return found | ({name: {"values": list(values)}} if name else {})
+        for parameter, distribution in trial.distributions.items():
+            if isinstance(distribution, FloatDistribution | IntDistribution):
+                space[parameter] = {"low": distribution.low, "high": distribution.high, "log": distribution.log}
+            elif isinstance(distribution, CategoricalDistribution):
+                space[parameter] = {"choices": list(distribution.choices)}
+    return space | ({name: {"values": list(values)}} if name else {})
 
 
-def importances(study: optuna.Study, trials: Sequence[optuna.trial.FrozenTrial], seed: int) -> dict[str, float]:
+def parameter_importances(
+    study: optuna.Study, trials: Sequence[optuna.trial.FrozenTrial], seed: int
+) -> dict[str, float]:
     """Return the share of the score's variance that each parameter explains, the largest first (fANOVA [1]_).
 
-    Nothing, where there are too few trials to say. Parameters that only some settings have are left out.
+    The result is empty if there are too few trials. Parameters that only some settings have are left out.
 
     References
     ----------
@@ -50,71 +63,83 @@ def importances(study: optuna.Study, trials: Sequence[optuna.trial.FrozenTrial],
        2014.
     """
     scores = [trial.value for trial in trials]
-    if len(set(scores)) < 2 or len(trials) < FEWEST_TRIALS:
+    if len(set(scores)) < 2 or len(trials) < MIN_TRIALS_FOR_IMPORTANCES:
         return {}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of trials that were ended early
-        found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed))
-    return {name: float(share) for name, share in found.items()}
+        # Optuna warns of pruned trials.
+        warnings.simplefilter("ignore")
+        shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed))
+    return {name: float(share) for name, share in shares.items()}
 
 
-def at_edges(space: Mapping[str, Any], suggested: Mapping[str, Any], chosen: Mapping[str, Any]) -> list[RunWarning]:
-    """Return the parameters whose chosen value is the first or last that could be tried.
+def boundary_warnings(
+    space: Mapping[str, Any], suggested: Mapping[str, Any], chosen: Mapping[str, Any]
+) -> list[RunWarning]:
+    """Return a warning for each parameter whose chosen value is the smallest or largest of its search space.
 
     Parameters
     ----------
-    suggested, chosen
-        The chosen setting as the search was asked for it, and as it is; the latter has the path's value.
+    suggested
+        Parameters of the chosen trial as Optuna suggested them.
+    chosen
+        Parameters of the chosen setting, including the value of the path.
     """
-    found = []
-    for name, of in space.items():
-        if "values" in of:
-            value, where = chosen[name], _place(of["values"].index(chosen[name]), 0, len(of["values"]) - 1)
-        elif "low" in of and name in suggested:
+    found_warnings = []
+    for name, bounds in space.items():
+        if "values" in bounds:
+            value = chosen[name]
+            side = _boundary_side(bounds["values"].index(value), 0, len(bounds["values"]) - 1)
+        elif "low" in bounds and name in suggested:
             value = suggested[name]
-            scale = np.log if of["log"] else float
-            where = _place(scale(value), scale(of["low"]), scale(of["high"]))
+            scale = np.log if bounds["log"] else float
+            side = _boundary_side(scale(value), scale(bounds["low"]), scale(bounds["high"]))
         else:
             continue
-        if where and (name, where) not in NATURAL:
-            text = f"{name} {value:.4g} is the {'largest' if where > 0 else 'smallest'} that was tried: a better one "
-            found.append(RunWarning("at an edge", text + "may lie beyond; a head of your own can search wider"))
-    return found
+        if side and (name, side) not in NATURAL_BOUNDARIES:
+            end = "largest" if side > 0 else "smallest"
+            text = f"{name} {value:.4g} is the {end} value of the search space: values outside may score better; "
+            text += "to search them, write a head with a wider space (docs/heads.md)"
+            found_warnings.append(RunWarning("search boundary", text))
+    return found_warnings
 
 
-def _place(value: float, low: float, high: float) -> int:
+def _boundary_side(value: float, low: float, high: float) -> int:
     """Return -1 or 1 for a value at the lower or upper end of a range, else 0."""
-    near = EDGE * (high - low)
-    return int(value >= high - near) - int(value <= low + near)
+    margin = BOUNDARY_MARGIN * (high - low)
+    return int(value >= high - margin) - int(value <= low + margin)
 
 
-def in_answers(facts: TargetValues, answers: NDArray[np.float64]) -> list[RunWarning]:
-    """Return what is odd about the answers for rows out of fold."""
-    if facts.kind == "numbers":
+def prediction_warnings(targets: TargetValues, outputs: NDArray[np.float64]) -> list[RunWarning]:
+    """Return warnings of predictions out of fold that are all one class, or that never have a label."""
+    if targets.kind == "numbers":
         return []
-    if facts.kind == "labels":
-        said = decided(answers).max(0)
-        never = [name for name, once in zip(facts.names, said, strict=True) if not once]
-        if not never:
+    if targets.kind == "labels":
+        is_predicted = decided(outputs).max(0)
+        missing = [name for name, predicted in zip(targets.names, is_predicted, strict=True) if not predicted]
+        if not missing:
             return []
-        text = f"{', '.join(never)}: no image is said to have it; try metric = 'macro_f1', or more images that do"
-        return [RunWarning("never said", text)]
-    codes = np.unique(guessed(facts, answers))
-    if len(codes) > 1 or len(np.unique(facts.y)) == 1:
+        text = f"no image is predicted to have {', '.join(missing)}; try metric = 'macro_f1', or add images with it"
+        return [RunWarning("never predicted", text)]
+    codes = np.unique(guessed(targets, outputs))
+    if len(codes) > 1 or len(np.unique(targets.y)) == 1:
         return []
-    name = facts.names[codes[0]]
-    text = f"every image is taken for {name!r}: nothing was learnt but the majority; try class_weight = 'balanced' "
-    return [RunWarning("one class", text + "with metric = 'balanced_accuracy', or other embeddings")]
+    name = targets.names[codes[0]]
+    text = f"every image is predicted as {name!r}: the head learnt only the most frequent class; try "
+    text += "class_weight = 'balanced' with metric = 'balanced_accuracy', or other embeddings"
+    return [RunWarning("one class", text)]
 
 
-def in_folds(facts: TargetValues, n_folds: int) -> list[RunWarning]:
-    """Return the classes of which folds hold few rows."""
-    if facts.kind != "classes":
+def fold_size_warnings(targets: TargetValues, n_folds: int) -> list[RunWarning]:
+    """Return a warning that names the classes with few rows in a fold."""
+    if targets.kind != "classes":
         return []
-    counts = np.bincount(facts.y, minlength=facts.n_outputs)
-    few = [f"{name!r} {n}" for name, n in zip(facts.names, counts, strict=True) if n < FEW * n_folds]
-    if not few:
+    counts = np.bincount(targets.y, minlength=targets.n_outputs)
+    min_rows = MIN_CLASS_ROWS_PER_FOLD * n_folds
+    small = [f"{name!r} {n}" for name, n in zip(targets.names, counts, strict=True) if n < min_rows]
+    if not small:
         return []
-    shown = ", ".join(few[:FEW]) + (f", … ({len(few)} in all)" if len(few) > FEW else "")
-    text = f"fewer than {FEW} rows a fold in train of {shown}: scores hang on a few images; add images, or use fewer "
-    return [RunWarning("few rows", text + "folds")]
+    listed = ", ".join(small[:MAX_LISTED_CLASSES])
+    if len(small) > MAX_LISTED_CLASSES:
+        listed += f", … ({len(small)} in all)"
+    text = f"fewer than {MIN_CLASS_ROWS_PER_FOLD} train rows per fold of {listed}: scores depend on a few images; "
+    return [RunWarning("few rows", text + "add images, or use fewer folds")]

@@ -1,11 +1,12 @@
-"""Trials by Dask workers: the driver proposes and writes down, workers score, each trial with all its folds in one.
+"""Trials scored by Dask workers: this process suggests and records trials, a worker scores all folds of a trial.
 
-Trials are proposed in batches, one for each worker, and written down in the order of their numbers once all of a batch
-are over; so what a search finds depends on the seed and on how many it tries at once, and not on who was faster.
+Trials are suggested in batches, one for each worker, and recorded in the order of their numbers once the whole batch is
+finished. So the result of a search depends on the seed and on the batch size, and not on the speed of the workers.
 """
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -14,11 +15,12 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from featx.errors import ClusterError
-from featx.heads.builtin import Head, HeadTask
 from featx.heads.folds import TrainRows
+from featx.heads.head_definition import Head, HeadTask
+from featx.heads.scaling import Params
+from featx.heads.search.cross_validation import CrossValidation, SearchSpace
 from featx.heads.search.fold_cache import SharedArrays
-from featx.heads.search.journal import is_behind, new_study
-from featx.heads.search.search import CrossValidation, SearchSpace, TrialRequest, TrialResult
+from featx.heads.search.journal import new_study, should_prune
 from featx.parallel.dask_client import addresses, connected, finished, result
 from featx.parallel.threads import cores_limited_to
 from featx.registry import HEADS
@@ -26,122 +28,194 @@ from featx.specs.extraction import ClusterSpec
 from featx.specs.head import HeadSpec
 
 
+@dataclass(frozen=True)
+class TrialRequest:
+    """A trial that a worker is to score.
+
+    Attributes
+    ----------
+    embeddings
+        Name of the embeddings.
+    suggested
+        Parameters as Optuna suggested them.
+    scored_trials
+        Trials that it is compared with for pruning.
+    """
+
+    embeddings: str
+    suggested: Params
+    scored_trials: list[FrozenTrial]
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """Result of a trial.
+
+    Attributes
+    ----------
+    score
+        Mean over the folds; None if the trial was pruned.
+    steps
+        Interim score of each step.
+    attributes
+        User attributes to record with the score.
+    """
+
+    score: float | None
+    steps: dict[int, float]
+    attributes: dict[str, Any]
+
+
 class DistributedEvaluator:
-    """Workers that score trials; they are called when there is something to score, and leave with the block."""
+    """Dask workers that score trials; connected on the first use, and released at the end of the ``with`` block.
+
+    Parameters
+    ----------
+    cluster
+        Workers to use; None for this process alone.
+    """
 
     def __init__(self, cluster: ClusterSpec | None) -> None:
         self._cluster = cluster
-        self._leaving = ExitStack()
-        self._sent: tuple[Mapping[str, SearchSpace], Any] | None = None
+        self._stack = ExitStack()
+        self._scattered: tuple[Mapping[str, SearchSpace], Any] | None = None
 
     def __enter__(self) -> Self:
+        # A scheduler that does not answer is reported before any work is done.
         if self._cluster is not None and self._cluster.scheduler is not None:
-            assert self.size  # one that does not answer is said before any work
+            assert self.size
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._leaving.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.close()
 
     @cached_property
     def _client(self) -> Any:
         assert self._cluster is not None
-        return self._leaving.enter_context(connected(self._cluster))
+        return self._stack.enter_context(connected(self._cluster))
 
     @cached_property
     def size(self) -> int:
-        """Trials at once: as many as there are workers at the beginning; 1 where nobody was asked to help."""
+        """Number of trials in a batch: the number of workers at the beginning, or 1 without a cluster."""
         if self._cluster is None:
             return 1
         return self._cluster.workers_local or len(addresses(self._client))
 
     @property
-    def is_alone(self) -> bool:
-        """Whether there is nobody but this process."""
+    def is_local(self) -> bool:
+        """Whether this process scores the trials."""
         return self._cluster is None
 
-    def scores(
-        self, arenas: Mapping[str, SearchSpace], spec: HeadSpec, shared_bytes: float, batch: Sequence[TrialRequest]
+    def score_trials(
+        self, spaces: Mapping[str, SearchSpace], spec: HeadSpec, shared_bytes: float, requests: Sequence[TrialRequest]
     ) -> list[TrialResult]:
-        """Return what came of some trials, in their order.
+        """Return the results of trials, in the order of the requests.
 
         Raises
         ------
         ClusterError
-            workers die again and again, or all of them are lost.
+            Workers die repeatedly, or all of them are lost.
         """
-        if self._sent is None or self._sent[0] is not arenas:
-            rows = {name: arena.rows for name, arena in arenas.items()}
-            self._sent = arenas, self._client.scatter([rows], broadcast=True, hash=False)[0]
-        rows = self._sent[1]
-        tasks = [self._client.submit(score, rows, rows.key, spec, shared_bytes, asked, pure=False) for asked in batch]
-        found = {task.key: result(task) for task in finished(self._client, tasks, len(tasks))}
-        return [found[task.key] for task in tasks]
+        if self._scattered is None or self._scattered[0] is not spaces:
+            rows = {name: space.rows for name, space in spaces.items()}
+            self._scattered = spaces, self._client.scatter([rows], broadcast=True, hash=False)[0]
+        rows = self._scattered[1]
+        futures = [
+            self._client.submit(score_trial, rows, rows.key, spec, shared_bytes, request, pure=False)
+            for request in requests
+        ]
+        results = {future.key: result(future) for future in finished(self._client, futures, len(futures))}
+        return [results[future.key] for future in futures]
 
 
-# What workers do
+# Functions that workers call
+
+# Workers are started with one thread each, as many as there are cores.
+CORES_PER_WORKER = 1
+# Cross-validation of each embedding, by the key of the rows; only those of the current search are kept.
+_cross_validations: dict[str, dict[str, CrossValidation]] = {}
 
 
-CORES_OF_A_WORKER = 1  # Workers are started with one thread each, as many as there are cores.
-_KEPT: dict[str, dict[str, CrossValidation]] = {}  # by the name of the rows; those of one search
-
-
-@cores_limited_to(CORES_OF_A_WORKER)
-def score(
-    rows: Mapping[str, TrainRows], name: str, spec: HeadSpec, shared_bytes: float, asked: TrialRequest
+@cores_limited_to(CORES_PER_WORKER)
+def score_trial(
+    rows: Mapping[str, TrainRows], rows_key: str, spec: HeadSpec, shared_bytes: float, request: TrialRequest
 ) -> TrialResult:
-    """Score one setting in all folds, or end it early.
+    """Score one setting on all folds, or prune it.
 
     Parameters
     ----------
-    rows, name
-        Of each embedding, and what they are called: what trials share of them is kept.
+    rows
+        Train rows with each choice of embeddings, by name.
+    rows_key
+        Key of these rows; what trials share is kept until another key arrives.
+    spec
+        Head that is searched.
+    shared_bytes
+        Maximum number of bytes that trials share.
+    request
+        Trial to score.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    if name not in _KEPT:
+    if rows_key not in _cross_validations:
         shared = SharedArrays(shared_bytes)
-        contests = {
-            which: CrossValidation(which, SearchSpace(_head(some, spec), some), spec, shared)
-            for which, some in rows.items()
+        cross_validations = {
+            name: CrossValidation(name, SearchSpace(_make_head(train_rows, spec), train_rows), spec, shared)
+            for name, train_rows in rows.items()
         }
-        _KEPT.clear()
-        _KEPT[name] = contests
+        _cross_validations.clear()
+        _cross_validations[rows_key] = cross_validations
     study = new_study(None, spec.name)
-    study.add_trials(asked.before)
-    study.enqueue_trial(asked.suggested)
-    trial, ledger = study.ask(), _Ledger(asked.before)
-    _KEPT[name][asked.embeddings].run(trial, ledger)
+    study.add_trials(request.scored_trials)
+    study.enqueue_trial(request.suggested)
+    trial, recorder = study.ask(), SingleTrialRecorder(request.scored_trials)
+    _cross_validations[rows_key][request.embeddings].run(trial, recorder)
     steps = study.get_trials(deepcopy=False)[trial.number].intermediate_values
-    return TrialResult(ledger.score, steps, ledger.attributes)
+    return TrialResult(recorder.score, steps, recorder.attributes)
 
 
-def _head(rows: TrainRows, spec: HeadSpec) -> Head:
+def _make_head(rows: TrainRows, spec: HeadSpec) -> Head:
     task = HeadTask(len(rows), rows.x.shape[1], rows.facts.n_outputs, spec.seed, rows.facts.kind, spec.solver)
     head: Head = HEADS.get(spec.name)(task)
     return head
 
 
-class _Ledger:
-    """What `CrossValidation.run` tells of one trial."""
+class SingleTrialRecorder:
+    """Result of one trial in memory, as `CrossValidation.run` records it.
 
-    def __init__(self, before: Sequence[FrozenTrial]) -> None:
-        self._before = before
+    Parameters
+    ----------
+    scored_trials
+        Trials that the trial is compared with for pruning.
+
+    Attributes
+    ----------
+    score
+        Mean over the folds; None if the trial was pruned.
+    attributes
+        User attributes of the trial; empty if it was pruned.
+    """
+
+    def __init__(self, scored_trials: Sequence[FrozenTrial]) -> None:
+        self._scored_trials = scored_trials
         self.score: float | None = None
         self.attributes: dict[str, Any] = {}
 
-    def known(self, _asked: list[Any]) -> None:
-        """Nothing: the driver has looked."""
+    def find(self, _setting: list[Any]) -> None:
+        """Return None: the process that suggested the trial has searched its journal already."""
 
-    def finish(self, _trial: optuna.Trial, score: float, attributes: dict[str, Any]) -> None:
-        """Keep what came of it."""
+    def complete(self, _trial: optuna.Trial, score: float, attributes: dict[str, Any]) -> None:
+        """Record the score and the attributes of the trial."""
         self.score, self.attributes = score, attributes
 
     def prune(self, _trial: optuna.Trial) -> None:
-        """Keep nothing."""
+        """Record nothing, because the score of a pruned trial is None."""
 
-    def is_behind(self, trial: optuna.Trial, score: float, n_folds: int) -> bool:
-        """See `featx.heads.search.journal.is_behind`."""
-        return is_behind(trial, self._before, score, n_folds)
+    def should_prune(self, trial: optuna.Trial, score: float, n_folds: int) -> bool:
+        """Return whether `featx.heads.search.journal.should_prune` ends the trial."""
+        return should_prune(trial, self._scored_trials, score, n_folds)
 
-    def unusable(self, why: str) -> NoReturn:
-        """Say that driver and worker search different spaces."""
-        raise ClusterError(f"a worker has another space than the driver: {why}")
+    def incompatible(self, reason: str) -> NoReturn:
+        """Raise an error: the worker has another search space than the process that suggested the trial."""
+        raise ClusterError(f"the search space of a worker differs from that of the main process: {reason}")

@@ -1,4 +1,4 @@
-"""One fold of a search, and what its trials share: scaled features, kernels' inputs, neighbours, binned columns."""
+"""One fold of a search and the arrays that its trials share: scaled features, pairwise products, distances, bins."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -11,159 +11,181 @@ from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
 from featx.heads.folds import Fold, TrainingData, TrainRows
-from featx.heads.scaling import Params, fully_scaled
+from featx.heads.scaling import Params, make_full_scaler
 
-FEW_COLUMNS = 256  # whose products cost less than touching fresh memory for them
-NEAR_NUMBERS = 1 << 18  # of pairs that are made at once: they stay near the processor until they are made use of
+# To multiply so few columns costs less than to write the products to new memory.
+MAX_COLUMNS_TO_RECOMPUTE = 256
+# Pairs that are computed together, so that they stay in the processor's cache until they are used.
+PAIRS_PER_BLOCK = 1 << 18
 T = TypeVar("T")
-How = Literal["products", "distances"]
+PairMeasure = Literal["products", "distances"]
 Matrix = NDArray[np.float32]
 
 
 class SharedArrays:
-    """Results that are kept for the next trial, those that were not used for longest given up first.
+    """A thread-safe LRU cache of arrays that trials share, and a pool of buffers.
 
     Parameters
     ----------
-    limit
-        Bytes that they may take together.
+    max_bytes
+        Bytes that all cached values may take; the last one is kept even if it is larger.
+
+    Attributes
+    ----------
+    max_bytes
+        The parameter.
+    peak_bytes
+        Most bytes that the cached values have taken.
     """
 
-    def __init__(self, limit: float) -> None:
-        self.limit = limit
-        self.most = 0  # bytes that were kept at once
-        self._kept: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
-        self._free: list[NDArray[Any]] = []
+    def __init__(self, max_bytes: float) -> None:
+        self.max_bytes = max_bytes
+        self.peak_bytes = 0
+        self._values: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
+        self._buffers: list[NDArray[Any]] = []
         self._lock = Lock()
 
-    def get(self, key: Any, make: Callable[[], tuple[T, int]]) -> T:
-        """Return what is kept under `key`; `make` returns it and its bytes where it is not there."""
+    def get_or_compute(self, key: Any, compute: Callable[[], tuple[T, int]]) -> T:
+        """Return the value of `key`; `compute` returns it and its number of bytes if it is not cached."""
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                kept: T = self._kept[key][0]
-                return kept
-        made, size = make()
+            if key in self._values:
+                self._values.move_to_end(key)
+                cached: T = self._values[key][0]
+                return cached
+        value, n_bytes = compute()
         with self._lock:
-            self._kept[key] = (made, size)
-            while len(self._kept) > 1 and self._taken > self.limit:
-                self._kept.popitem(last=False)
-            self.most = max(self.most, self._taken)
-        return made
+            self._values[key] = (value, n_bytes)
+            while len(self._values) > 1 and self._cached_bytes > self.max_bytes:
+                self._values.popitem(last=False)
+            self.peak_bytes = max(self.peak_bytes, self._cached_bytes)
+        return value
 
     @contextmanager
-    def lent(self, shape: tuple[int, ...], dtype: type) -> Iterator[NDArray[Any]]:
-        """Lend an array of any content: to touch fresh memory takes longer than to fill it with a kernel."""
+    def borrow(self, shape: tuple[int, ...], dtype: type) -> Iterator[NDArray[Any]]:
+        """Lend an uninitialised array for a block; new memory would take longer to touch than to fill with a kernel."""
         size = int(np.prod(shape))
         with self._lock:
-            fitting = [at for at, one in enumerate(self._free) if one.dtype == dtype and one.size >= size]
-            flat = self._free.pop(fitting[0]) if fitting else np.empty(size, dtype)
+            fitting = [
+                index for index, buffer in enumerate(self._buffers) if buffer.dtype == dtype and buffer.size >= size
+            ]
+            buffer = self._buffers.pop(fitting[0]) if fitting else np.empty(size, dtype)
         try:
-            yield flat[:size].reshape(shape)
+            yield buffer[:size].reshape(shape)
         finally:
             with self._lock:
-                self._free.append(flat)
+                self._buffers.append(buffer)
 
     @property
-    def _taken(self) -> int:
-        return sum(size for _, size in self._kept.values())
+    def _cached_bytes(self) -> int:
+        return sum(n_bytes for _, n_bytes in self._values.values())
 
 
 class FoldCache:
-    """One fold.
+    """The rows of one fold, and what the trials that are scored on it share.
 
     Parameters
     ----------
     name
-        Unlike that of any other fold with the same `shared`.
+        Name that differs from that of any other fold with the same `shared`.
+    rows
+        All rows that are divided into folds.
+    fold
+        Train and held-out row numbers.
+    shared
+        Cache of all folds.
 
     Attributes
     ----------
-    learn, held
-        Rows that teach, n of them, class by class as libsvm reads them; and m that are asked for.
-    lessons
-        Of those that teach.
+    train
+        The n train rows; classes are sorted by code, the order in which libsvm reads them.
+    held_out
+        The m rows that are predicted.
+    training_data
+        Samples of the train rows to fit on.
     """
 
     def __init__(self, name: Hashable, rows: TrainRows, fold: Fold, shared: SharedArrays) -> None:
-        learn, held = fold
+        train, held_out = fold
         if rows.facts.kind == "classes":
-            learn = learn[np.argsort(rows.facts.y[learn], kind="stable")]
-        self.learn, self.held = rows.take(learn), rows.take(held)
-        self.lessons: TrainingData = self.learn.lessons()
+            train = train[np.argsort(rows.facts.y[train], kind="stable")]
+        self.train, self.held_out = rows.take(train), rows.take(held_out)
+        self.training_data: TrainingData = self.train.training_data()
         self._name = name
         self._shared = shared
 
-    def keep(self, what: Any, make: Callable[[], tuple[T, int]]) -> T:
-        """Return what trials share of this fold under the name `what`."""
-        return self._shared.get((self._name, what), make)
+    def get_or_compute(self, key: Any, compute: Callable[[], tuple[T, int]]) -> T:
+        """Return the value of `key` for this fold; `compute` returns it and its bytes if it is not cached."""
+        return self._shared.get_or_compute((self._name, key), compute)
 
-    def lent(self, shape: tuple[int, ...], dtype: type) -> AbstractContextManager[NDArray[Any]]:
-        """See `SharedArrays.lent`."""
-        return self._shared.lent(shape, dtype)
+    def borrow(self, shape: tuple[int, ...], dtype: type) -> AbstractContextManager[NDArray[Any]]:
+        """Lend an uninitialised array for a block, as `SharedArrays.borrow` does."""
+        return self._shared.borrow(shape, dtype)
 
     def scaled(self, params: Params) -> tuple[Matrix, Matrix]:
-        """Return (n, d) and (m, d) features as the setting's scaling, learnt from the former, makes them."""
-        way = params["scaling"]
-        if way == "none":
-            return self.learn.x, self.held.x
+        """Return the (n, d) train and (m, d) held-out features, scaled by a scaler fitted on the former."""
+        method = params["scaling"]
+        if method == "none":
+            return self.train.x, self.held_out.x
 
-        def make() -> tuple[tuple[Matrix, Matrix], int]:
-            taught = self.learn.x if self.learn.facts.shares is None else self.learn.x[self.lessons.at]
-            step = fully_scaled(way, taught.shape).fit(taught)
-            both = tuple(np.ascontiguousarray(step.transform(x), dtype=np.float32) for x in (self.learn.x, self.held.x))
-            return (both[0], both[1]), sum(one.nbytes for one in both)
+        def compute() -> tuple[tuple[Matrix, Matrix], int]:
+            x = self.train.x if self.train.facts.shares is None else self.train.x[self.training_data.row_numbers]
+            scaler = make_full_scaler(method, x.shape).fit(x)
+            train, held_out = (
+                np.ascontiguousarray(scaler.transform(rows.x), dtype=np.float32) for rows in (self.train, self.held_out)
+            )
+            return (train, held_out), train.nbytes + held_out.nbytes
 
-        learn, held = self.keep(("scaled", way), make)
-        if way == "pca":  # the first components of all are those of a smaller number
-            return learn[:, : params["components"]], held[:, : params["components"]]
-        return learn, held
+        train, held_out = self.get_or_compute(("scaled", method), compute)
+        # A smaller number of components are the first ones of all components.
+        if method == "pca":
+            return train[:, : params["components"]], held_out[:, : params["components"]]
+        return train, held_out
 
-    def pairs(self, params: Params, how: How, held: bool) -> Iterator[tuple[slice, Matrix]]:
-        """Yield, for some rows after others, (rows, n) numbers for each of them with each row that teaches.
+    def pairwise_blocks(self, params: Params, measure: PairMeasure, held_out: bool) -> Iterator[tuple[slice, Matrix]]:
+        """Yield slices of rows and the (b, n) products or distances of these rows and all train rows.
 
         Parameters
         ----------
-        how
+        measure
             Dot products or squared Euclidean distances, both of scaled features.
-        held
-            Of the held-out rows; otherwise of those that teach, with each other.
+        held_out
+            Whether the rows are the held-out ones instead of the train rows.
 
         Notes
         -----
-        They are kept for other trials, but not those of few columns, which are soon made again, nor of principal
-        components, of which the next trial takes another number.
+        Other trials reuse the result, except that of few columns, which is recomputed quickly, and that of principal
+        components, because the next trial uses another number of them.
         """
-        learn, others = self.scaled(params)
-        rows = others if held else learn
-        steps = list(gen_batches(len(rows), max(1, NEAR_NUMBERS // len(learn))))
-        fresh = _pairs(rows, learn, how, steps, itself=not held)
-        if params["scaling"] == "pca" or learn.shape[1] <= FEW_COLUMNS:
-            yield from fresh
+        train, held_out_x = self.scaled(params)
+        rows = held_out_x if held_out else train
+        slices = list(gen_batches(len(rows), max(1, PAIRS_PER_BLOCK // len(train))))
+        blocks = _pairwise_blocks(rows, train, measure, slices, is_train=not held_out)
+        if params["scaling"] == "pca" or train.shape[1] <= MAX_COLUMNS_TO_RECOMPUTE:
+            yield from blocks
             return
 
-        def make() -> tuple[Matrix, int]:
-            whole = np.empty((len(rows), len(learn)), np.float32)
-            for step, some in fresh:
-                whole[step] = some
-            return whole, whole.nbytes
+        def compute() -> tuple[Matrix, int]:
+            matrix = np.empty((len(rows), len(train)), np.float32)
+            for block_rows, block in blocks:
+                matrix[block_rows] = block
+            return matrix, matrix.nbytes
 
-        whole = self.keep((how, held, params["scaling"]), make)
-        for step in steps:
-            yield step, whole[step]
+        matrix = self.get_or_compute((measure, held_out, params["scaling"]), compute)
+        for block_rows in slices:
+            yield block_rows, matrix[block_rows]
 
 
-def _pairs(
-    rows: Matrix, learn: Matrix, how: How, steps: Sequence[slice], *, itself: bool
+def _pairwise_blocks(
+    rows: Matrix, train: Matrix, measure: PairMeasure, slices: Sequence[slice], *, is_train: bool
 ) -> Iterator[tuple[slice, Matrix]]:
-    of_rows, of_learn = (np.einsum("ij,ij->i", x, x) for x in (rows, learn))
-    for step in steps:
-        some = rows[step] @ learn.T
-        if how == "distances":
-            some *= -2
-            some += of_rows[step, None]
-            some += of_learn
-            np.maximum(some, 0, out=some)
-            if itself:
-                np.fill_diagonal(some[:, step], 0)
-        yield step, some
+    row_squares, train_squares = (np.einsum("ij,ij->i", x, x) for x in (rows, train))
+    for block_rows in slices:
+        block = rows[block_rows] @ train.T
+        if measure == "distances":
+            block *= -2
+            block += row_squares[block_rows, None]
+            block += train_squares
+            np.maximum(block, 0, out=block)
+            if is_train:
+                np.fill_diagonal(block[:, block_rows], 0)
+        yield block_rows, block

@@ -1,7 +1,7 @@
-"""Settings that are cheap to vary: all values of one are tried in each trial, for little more than one of them costs.
+"""Parameters that are cheap to vary: each trial tries all values of one of them for little more than the cost of one.
 
-The regularisation of a linear model is warm-started from the stronger one; fewer trees are a prefix of more; fewer
-neighbours are the nearest of more. A kernel's matrix is made from distances that all trials share.
+A linear model is warm-started from stronger regularisation; fewer trees are a prefix of more; fewer neighbours are the
+nearest of more. The matrix of a kernel is computed from distances that all trials share.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,237 +21,262 @@ from featx.heads.solvers import discriminant, newton
 from featx.heads.solvers.principal_axes import PrincipalAxes
 from featx.tables.target_values import TargetValues
 
-LOOSE = 1e-3  # tolerance of a solver in the search; which C is best shows long before the last digit
-LOOSE_MACHINE = 1e-2  # the same of a support vector machine that guesses classes: a fifth of its time goes into a digit
-SOON = 4  # values of a path that are no better: where each costs a fit, no more are tried
-Outputs = NDArray[np.float64]
+# Solver tolerances in the search. The best C is clear long before the solver has converged to the default tolerance; a
+# support vector machine would spend a fifth of its time on one more digit.
+LOGISTIC_SEARCH_TOLERANCE = 1e-3
+SVM_SEARCH_TOLERANCE = 1e-2
+# Values of a path without a better score after which a fold stops, where each value costs a fit.
+PATH_PATIENCE = 4
+HeldOutOutputs = NDArray[np.float64]
 Gamma = float | Literal["scale"]
-Along = Callable[[Params, FoldCache, Sequence[Any]], Iterator[Outputs]]
+PathPredictor = Callable[[Params, FoldCache, Sequence[Any]], Iterator[HeldOutOutputs]]
 
 
 @dataclass(frozen=True)
-class Path:
-    """One cheap setting.
+class ParameterPath:
+    """A parameter all of whose values are tried in each trial.
 
     Attributes
     ----------
     name
-        Of the parameter; empty where there is none, and a trial has one value.
+        Name of the parameter; empty if there is none, and a trial has one value.
     values
-        Tried in each trial, in the order in which they are cheap.
-    along
-        Yields what is answered for a fold's held-out rows with each of some values: (m, k) of classes, the guessed one
-        or the likelier ones larger, (m, t) of labels in [0, 1], or (m, t) numbers.
-    needs
-        Bytes that a fold of n and m rows takes beside its features.
+        Values tried in each trial, in the order in which they are cheap.
+    predict_path
+        Function that yields the outputs for a fold's held-out rows with each of the given values: (m, k) with the
+        largest output for the predicted class, (m, t) labels in [0, 1], or (m, t) numbers.
+    fold_bytes
+        Function of n and m that returns the bytes that a fold of so many train and held-out rows needs in addition to
+        its features; by default 0.
     patience
-        Values without a better score after which a fold tries no more; None where the later ones cost nothing.
-    cumulative
-        Whether each value contains those before it, so that to try these costs nothing.
+        Number of values without a better score after which a fold tries no more; None, the default, if later values
+        cost nothing.
+    is_cumulative
+        Whether each value contains those before it, so that these cost nothing; by default False.
     """
 
     name: str
     values: tuple[Any, ...]
-    along: Along
-    needs: Callable[[int, int], int] = lambda _n, _m: 0
+    predict_path: PathPredictor
+    fold_bytes: Callable[[int, int], int] = lambda _n, _m: 0
     patience: int | None = None
-    cumulative: bool = False
+    is_cumulative: bool = False
 
 
 def kernel_bytes(n: int, m: int) -> int:
-    """Return what distances (float32) and a kernel (float64, and libsvm's copy) take."""
+    """Return the bytes of distances in float32, and of a kernel in float64 and libsvm's copy of it."""
     return (4 + 8 + 8) * n * (n + m)
 
 
 def distance_bytes(n: int, m: int) -> int:
-    """Return what distances take."""
+    """Return the bytes of distances in float32."""
     return 4 * n * m
 
 
-def logistic(
-    params: Params, work: FoldCache, values: Sequence[float], *, most_steps: int, seed: int
-) -> Iterator[Outputs]:
-    """Yield a logistic regression's answers for each C, from the smallest on."""
-    learn, held = work.scaled(params)
-    lessons = work.lessons
-    x = learn if len(lessons.at) == len(learn) else learn[lessons.at]
-    if work.held.facts.kind == "labels":
-        yield from newton.probabilities(_axes(params, work, x, held), lessons.y, lessons.weights, values)
+def logistic_path(
+    params: Params, fold: FoldCache, values: Sequence[float], *, max_iter: int, seed: int
+) -> Iterator[HeldOutOutputs]:
+    """Yield the probabilities of a logistic regression for each C, in ascending order."""
+    train_x, held_out_x = fold.scaled(params)
+    data = fold.training_data
+    x = train_x if len(data.row_numbers) == len(train_x) else train_x[data.row_numbers]
+    if fold.held_out.facts.kind == "labels":
+        axes = _principal_axes(params, fold, x, held_out_x)
+        yield from newton.logistic_probabilities(axes, data.y, data.weights, values)
         return
-    model = LogisticRegression(tol=LOOSE, warm_start=True, max_iter=most_steps, random_state=seed)
+    model = LogisticRegression(tol=LOGISTIC_SEARCH_TOLERANCE, warm_start=True, max_iter=max_iter, random_state=seed)
     for value in values:
-        yield np.asarray(model.set_params(C=value).fit(x, lessons.y, lessons.weights).predict_proba(held), np.float64)
+        proba = model.set_params(C=value).fit(x, data.y, data.weights).predict_proba(held_out_x)
+        yield np.asarray(proba, np.float64)
 
 
-def _axes(params: Params, work: FoldCache, x: Matrix, held: Matrix) -> PrincipalAxes:
-    def make() -> tuple[PrincipalAxes, int]:
-        axes = PrincipalAxes.of(x, held)
+def _principal_axes(params: Params, fold: FoldCache, x: Matrix, held_out_x: Matrix) -> PrincipalAxes:
+    def compute() -> tuple[PrincipalAxes, int]:
+        axes = PrincipalAxes.from_features(x, held_out_x)
         return axes, axes.nbytes
 
-    return make()[0] if params["scaling"] == "pca" else work.keep(("axes", params["scaling"]), make)
+    if params["scaling"] == "pca":
+        return compute()[0]
+    return fold.get_or_compute(("axes", params["scaling"]), compute)
 
 
-def discriminants(params: Params, work: FoldCache, values: Sequence[float]) -> Iterator[Outputs]:
-    """Yield linear discriminant analysis's answers for each shrinkage, all from one decomposition."""
-    learn, held = work.scaled(params)
-    y, of_labels = work.lessons.y, work.held.facts.kind == "labels"
-    axes = PrincipalAxes.of(learn.astype(np.float64), held.astype(np.float64))
-    for found in discriminant.probabilities(axes, list(y.T) if of_labels else [y], learn.shape[1], values):
-        yield np.ascontiguousarray(found[:, :, 1].T) if of_labels else found[0]
+def discriminant_path(params: Params, fold: FoldCache, values: Sequence[float]) -> Iterator[HeldOutOutputs]:
+    """Yield the probabilities of linear discriminant analysis for each shrinkage, all from one decomposition."""
+    train_x, held_out_x = fold.scaled(params)
+    y, has_labels = fold.training_data.y, fold.held_out.facts.kind == "labels"
+    axes = PrincipalAxes.from_features(train_x.astype(np.float64), held_out_x.astype(np.float64))
+    targets = list(y.T) if has_labels else [y]
+    for proba in discriminant.discriminant_probabilities(axes, targets, train_x.shape[1], values):
+        yield np.ascontiguousarray(proba[:, :, 1].T) if has_labels else proba[0]
 
 
-def ridge(params: Params, work: FoldCache, values: Sequence[float], *, n_rows: int) -> Iterator[Outputs]:
-    """Yield ridge's answers for each alpha (in units of the number of rows), all from one decomposition."""
-    learn, held = work.scaled(params)
-    lessons, facts = work.lessons, work.held.facts
-    y = _signed(lessons.y, facts.n_outputs) if facts.kind == "classes" else np.asarray(lessons.y, dtype=np.float64)
-    y = 2 * y - 1 if facts.kind == "labels" else y
-    x = np.asarray(learn[lessons.at], dtype=np.float64)
-    w = np.ones(len(x)) if lessons.weights is None else lessons.weights
-    at, offset = np.average(x, axis=0, weights=w), np.average(y, axis=0, weights=w)
-    root = np.sqrt(w)[:, None]
-    x, y = (x - at) * root, (y - offset) * root
-    wide = x.shape[1] > x.shape[0]
-    gram = x @ x.T if wide else x.T @ x
-    spread, basis = eigh(gram, overwrite_a=True)
-    inside = basis.T @ (y if wide else x.T @ y)
-    outside = (held - at) @ (x.T @ basis if wide else basis)
+def ridge_path(params: Params, fold: FoldCache, values: Sequence[float], *, n_rows: int) -> Iterator[HeldOutOutputs]:
+    """Yield the outputs of ridge regression for each alpha, in units of `n_rows`, all from one decomposition."""
+    train_x, held_out_x = fold.scaled(params)
+    data, kind = fold.training_data, fold.held_out.facts.kind
+    x = np.asarray(train_x[data.row_numbers], dtype=np.float64)
+    y = _regression_targets(data.y, kind, fold.held_out.facts.n_outputs)
+    weights = np.ones(len(x)) if data.weights is None else data.weights
+    mean, offset = np.average(x, axis=0, weights=weights), np.average(y, axis=0, weights=weights)
+    root = np.sqrt(weights)[:, None]
+    x, y = (x - mean) * root, (y - offset) * root
+    is_wide = x.shape[1] > x.shape[0]
+    gram = x @ x.T if is_wide else x.T @ x
+    eigenvalues, basis = eigh(gram, overwrite_a=True)
+    projected_y = basis.T @ (y if is_wide else x.T @ y)
+    projected_x = (held_out_x - mean) @ (x.T @ basis if is_wide else basis)
     for value in values:
-        found = outside @ (inside / (np.maximum(spread, 0) + value * n_rows)[:, None]) + offset
-        yield _as_answers(found, facts.kind)
+        penalised = np.maximum(eigenvalues, 0) + value * n_rows
+        outputs = projected_x @ (projected_y / penalised[:, None]) + offset
+        yield np.asarray(expit(outputs) if kind == "labels" else outputs)
 
 
-def _signed(codes: NDArray[Any], k: int) -> Outputs:
-    return np.asarray(2.0 * np.eye(k)[codes] - 1)
+def _regression_targets(y: NDArray[Any], kind: str, n_outputs: int) -> NDArray[np.float64]:
+    """Return (m, k) classes or (m, t) labels as -1 and 1, and (m, t) numbers as they are."""
+    if kind == "numbers":
+        return np.asarray(y, dtype=np.float64)
+    indicators = np.eye(n_outputs)[y] if kind == "classes" else np.asarray(y, dtype=np.float64)
+    return np.asarray(2 * indicators - 1)
 
 
-def _as_answers(found: Outputs, kind: str) -> Outputs:
-    """Return decisions about labels as numbers in [0, 1]; of classes the largest decides, numbers are themselves."""
-    return np.asarray(expit(found) if kind == "labels" else found)
-
-
-def kernel(params: Params, work: FoldCache, values: Sequence[Any], *, machine: Any, gamma: Gamma) -> Iterator[Outputs]:
-    """Yield a support vector machine's answers, its kernel made from shared products or distances.
+def kernel_path(
+    params: Params, fold: FoldCache, values: Sequence[Any], *, machine: Any, gamma: Gamma
+) -> Iterator[HeldOutOutputs]:
+    """Yield the outputs of a support vector machine whose kernel is computed from shared products or distances.
 
     Parameters
     ----------
     machine
-        An unfitted one that takes a kernel's matrix.
+        Unfitted machine with a precomputed kernel.
+    gamma
+        Gamma of an RBF kernel; ``scale`` for a linear one.
     """
-    with _kernels(params, work, gamma) as (learn, held):
-        yield from _by_kernels(learn, held, work, values, machine)
+    with _borrow_kernels(params, fold, gamma) as (train_kernel, held_out_kernel):
+        yield from _predict_from_kernels(train_kernel, held_out_kernel, fold, values, machine)
 
 
-def _by_kernels(
-    learn: Outputs, held: Outputs, work: FoldCache, values: Sequence[Any], machine: Any
-) -> Iterator[Outputs]:
-    lessons, facts = work.lessons, work.held.facts
-    if facts.shares is not None:
-        learn, held = learn[np.ix_(lessons.at, lessons.at)], held[:, lessons.at]
+def _predict_from_kernels(
+    train_kernel: HeldOutOutputs,
+    held_out_kernel: HeldOutOutputs,
+    fold: FoldCache,
+    values: Sequence[Any],
+    machine: Any,
+) -> Iterator[HeldOutOutputs]:
+    data, targets = fold.training_data, fold.held_out.facts
+    if targets.shares is not None:
+        rows = data.row_numbers
+        train_kernel, held_out_kernel = train_kernel[np.ix_(rows, rows)], held_out_kernel[:, rows]
+
+    def fit(y: NDArray[Any]) -> Any:
+        return machine.fit(train_kernel, y, data.weights)
+
     for _ in values:
-        if facts.kind == "classes":
-            guessed = machine.fit(learn, lessons.y, lessons.weights).predict(held)
-            yield np.eye(facts.n_outputs)[guessed]
-        elif facts.kind == "labels":
-            each = [machine.fit(learn, y, lessons.weights).decision_function(held) for y in lessons.y.T]
-            yield np.asarray(expit(np.stack(each, axis=1)))
+        if targets.kind == "classes":
+            yield np.eye(targets.n_outputs)[fit(data.y).predict(held_out_kernel)]
+        elif targets.kind == "labels":
+            label_decisions = [fit(y).decision_function(held_out_kernel) for y in data.y.T]
+            yield np.asarray(expit(np.stack(label_decisions, axis=1)))
         else:
-            mean, spread = lessons.y.mean(0), np.where(lessons.y.std(0) > 0, lessons.y.std(0), 1.0)
-            scaled = ((lessons.y - mean) / spread).T
-            each = [machine.fit(learn, y, lessons.weights).predict(held) for y in scaled]
-            yield np.stack(each, axis=1) * spread + mean
+            mean, std = data.y.mean(0), np.where(data.y.std(0) > 0, data.y.std(0), 1.0)
+            columns = [fit(y).predict(held_out_kernel) for y in ((data.y - mean) / std).T]
+            yield np.stack(columns, axis=1) * std + mean
 
 
 @contextmanager
-def _kernels(params: Params, work: FoldCache, gamma: Gamma) -> Iterator[tuple[Outputs, Outputs]]:
-    """Lend both matrices in float64, as libsvm takes them: in float32 they would be copied."""
-    n, m = len(work.learn), len(work.held)
-    with work.lent((n, n), np.float64) as of_learn, work.lent((m, n), np.float64) as of_held:
-        for held, found in ((False, of_learn), (True, of_held)):
+def _borrow_kernels(params: Params, fold: FoldCache, gamma: Gamma) -> Iterator[tuple[HeldOutOutputs, HeldOutOutputs]]:
+    """Lend the kernels of the train and held-out rows in float64, because libsvm would copy float32."""
+    n, m = len(fold.train), len(fold.held_out)
+    with fold.borrow((n, n), np.float64) as train_kernel, fold.borrow((m, n), np.float64) as held_out_kernel:
+        for held_out, matrix in ((False, train_kernel), (True, held_out_kernel)):
             if params["kernel"] == "linear":
-                for rows, inner in work.pairs(params, "products", held):
-                    found[rows] = inner
+                for rows, products in fold.pairwise_blocks(params, "products", held_out):
+                    matrix[rows] = products
             else:
                 assert not isinstance(gamma, str)
-                for rows, apart in work.pairs(params, "distances", held):
-                    found[rows] = np.exp(apart * np.float32(-gamma))
-        yield of_learn, of_held
+                for rows, distances in fold.pairwise_blocks(params, "distances", held_out):
+                    matrix[rows] = np.exp(distances * np.float32(-gamma))
+        yield train_kernel, held_out_kernel
 
 
-def neighbours(params: Params, work: FoldCache, values: Sequence[int]) -> Iterator[Outputs]:
-    """Yield the answers of the nearest k rows, weighted by 1 / distance, for each k."""
-    facts = work.held.facts
-    targets = np.eye(facts.n_outputs)[work.learn.facts.y] if facts.kind == "classes" else work.learn.facts.y
-    found = [_nearest(apart, targets, values) for _, apart in work.pairs(params, "distances", held=True)]
-    yield from np.concatenate(found, axis=1)
+def neighbours_path(params: Params, fold: FoldCache, values: Sequence[int]) -> Iterator[HeldOutOutputs]:
+    """Yield the means over the nearest k rows, weighted by 1 / distance, for each k."""
+    targets = fold.train.facts
+    y = np.eye(targets.n_outputs)[targets.y] if targets.kind == "classes" else targets.y
+    blocks = fold.pairwise_blocks(params, "distances", held_out=True)
+    yield from np.concatenate([_nearest_means(distances, y, values) for _, distances in blocks], axis=1)
 
 
-def _nearest(apart: NDArray[np.float32], targets: NDArray[Any], values: Sequence[int]) -> Outputs:
-    """Return (v, m, k) means over the nearest rows, for each number of them."""
-    most = min(max(values), apart.shape[1])
-    nearest = np.argpartition(apart, most - 1, axis=1)[:, :most]
-    inside = np.take_along_axis(apart, nearest, axis=1)
-    order = np.argsort(inside, axis=1, kind="stable")
-    nearest, inside = np.take_along_axis(nearest, order, axis=1), np.take_along_axis(inside, order, axis=1)
+def _nearest_means(distances: Matrix, y: NDArray[Any], values: Sequence[int]) -> HeldOutOutputs:
+    """Return (v, m, k) means over the nearest rows for each of v numbers of them, from squared distances."""
+    max_neighbours = min(max(values), distances.shape[1])
+    nearest = np.argpartition(distances, max_neighbours - 1, axis=1)[:, :max_neighbours]
+    distances = np.take_along_axis(distances, nearest, axis=1)
+    order = np.argsort(distances, axis=1, kind="stable")
+    nearest, distances = np.take_along_axis(nearest, order, axis=1), np.take_along_axis(distances, order, axis=1)
     with np.errstate(divide="ignore"):
-        near = 1 / np.sqrt(inside.astype(np.float64))
-    near = np.where(np.isinf(near).any(1, keepdims=True), np.isinf(near), near)  # an equal row decides alone
-    summed = np.cumsum(near[:, :, None] * targets[nearest], axis=1)
-    whole = np.cumsum(near, axis=1)[:, :, None]
-    return np.stack([(summed / whole)[:, min(value, most) - 1] for value in values])
+        weights = 1 / np.sqrt(distances.astype(np.float64))
+    # Rows at distance 0 are the only ones that count.
+    weights = np.where(np.isinf(weights).any(1, keepdims=True), np.isinf(weights), weights)
+    sums = np.cumsum(weights[:, :, None] * y[nearest], axis=1)
+    totals = np.cumsum(weights, axis=1)[:, :, None]
+    return np.stack([(sums / totals)[:, min(value, max_neighbours) - 1] for value in values])
 
 
-def forest(
-    params: Params, work: FoldCache, values: Sequence[int], *, build: Callable[[Params], Any]
-) -> Iterator[Outputs]:
-    """Yield a forest's answers with each number of trees: those of its first ones."""
-    lessons, facts = work.lessons, work.held.facts
-    grown = build(params | {"n_estimators": max(values)})
-    y = lessons.y[:, 0] if facts.kind == "numbers" and lessons.y.shape[1] == 1 else lessons.y
-    grown.fit(work.learn.x[lessons.at], y, lessons.weights)
-    total, done = np.zeros((len(work.held), facts.n_outputs)), 0
+def forest_path(
+    params: Params, fold: FoldCache, values: Sequence[int], *, build: Callable[[Params], Any]
+) -> Iterator[HeldOutOutputs]:
+    """Yield the outputs of the first trees of a forest for each number of trees."""
+    data, targets = fold.training_data, fold.held_out.facts
+    forest = build(params | {"n_estimators": max(values)})
+    y = data.y[:, 0] if targets.kind == "numbers" and data.y.shape[1] == 1 else data.y
+    forest.fit(fold.train.x[data.row_numbers], y, data.weights)
+    total, n_summed = np.zeros((len(fold.held_out), targets.n_outputs)), 0
     for value in values:
-        for tree in grown.estimators_[done:value]:
-            found = tree.tree_.predict(work.held.x)  # (m, k) shares of classes; (m, t, 2) of labels; (m, 1 or t, 1)
-            total += found[:, :, 1] if facts.kind == "labels" else found.reshape(total.shape)
-        done = value
-        yield total / done
+        for tree in forest.estimators_[n_summed:value]:
+            # (m, k) shares of classes, (m, t, 2) shares of labels, or (m, 1 or t, 1) numbers.
+            outputs = tree.tree_.predict(fold.held_out.x)
+            total += outputs[:, :, 1] if targets.kind == "labels" else outputs.reshape(total.shape)
+        n_summed = value
+        yield total / n_summed
 
 
-def boosting(
-    params: Params, work: FoldCache, values: Sequence[int], *, build: Callable[[Params], Any]
-) -> Iterator[Outputs]:
-    """Yield boosted trees' answers after each number of rounds; columns are binned once for all trials of a fold.
+def boosting_path(
+    params: Params, fold: FoldCache, values: Sequence[int], *, build: Callable[[Params], Any]
+) -> Iterator[HeldOutOutputs]:
+    """Yield the outputs of boosted trees after each number of rounds; columns are binned once for all trials of a fold.
 
-    Rounds are grown when they are asked for: whoever scores the answers decides, by the metric that is searched for and
-    with the rows' weights, whether more of them are worth it.
+    Rounds are grown when the next value is requested: the caller that scores the outputs decides, by the metric of the
+    search and the weights of the rows, whether more rounds are worth their cost.
     """
     import xgboost as xgb
 
-    lessons, facts, max_bin = work.lessons, work.held.facts, build(params).get_params()["max_bin"]
-    options = training_options(build(params), facts.kind, facts.n_outputs)
+    model, data, targets = build(params), fold.training_data, fold.held_out.facts
+    max_bin = model.get_params()["max_bin"]
+    options = training_options(model, targets.kind, targets.n_outputs)
 
-    def make() -> tuple[Any, int]:
-        x = work.learn.x[lessons.at]
-        binned = xgb.QuantileDMatrix(x, lessons.y, weight=lessons.weights, max_bin=max_bin, nthread=options["nthread"])
-        return binned, 2 * x.size  # at most two bytes for each number's bin
+    def compute() -> tuple[Any, int]:
+        x = fold.train.x[data.row_numbers]
+        binned = xgb.QuantileDMatrix(x, data.y, weight=data.weights, max_bin=max_bin, nthread=options["nthread"])
+        # A bin number takes at most two bytes.
+        return binned, 2 * x.size
 
-    learn = work.keep("binned", make)
-    grown, margins, done = xgb.Booster(options, [learn]), None, 0
+    binned = fold.get_or_compute("binned", compute)
+    booster, margins, n_grown = xgb.Booster(options, [binned]), None, 0
     for value in values:
-        for number in range(done, value):
-            grown.update(learn, number)
-        with _on_cpu(grown, options["device"]):  # where the held-out rows are
-            margins = grown.inplace_predict(  # the trees between are added to those before
-                work.held.x, iteration_range=(done, value), predict_type="margin", base_margin=margins
+        for round_number in range(n_grown, value):
+            booster.update(binned, round_number)
+        # The held-out rows are in the memory of the CPU. The margins of the new trees are added to those before.
+        with _on_cpu(booster, options["device"]):
+            margins = booster.inplace_predict(
+                fold.held_out.x, iteration_range=(n_grown, value), predict_type="margin", base_margin=margins
             )
-        done = value
-        yield _likely(np.asarray(margins, np.float64).reshape(len(work.held), -1), facts)
+        n_grown = value
+        yield _outputs_from_margins(np.asarray(margins, np.float64).reshape(len(fold.held_out), -1), targets)
 
 
 @contextmanager
 def _on_cpu(booster: Any, device: str) -> Iterator[None]:
-    """Move a booster to the CPU for this block, and back to the device on which it grows."""
+    """Move a booster to the CPU for this block, and back to the device on which it is grown."""
     if device != "cpu":
         booster.set_param({"device": "cpu"})
     yield
@@ -259,23 +284,23 @@ def _on_cpu(booster: Any, device: str) -> Iterator[None]:
         booster.set_param({"device": device})
 
 
-def _likely(margins: Outputs, facts: TargetValues) -> Outputs:
-    """Return what boosted trees' sums mean: probabilities, or numbers as they are."""
-    if facts.kind == "numbers":
+def _outputs_from_margins(margins: HeldOutOutputs, targets: TargetValues) -> HeldOutOutputs:
+    """Return the probabilities of boosted trees' margins; numbers are returned as they are."""
+    if targets.kind == "numbers":
         return margins
-    if facts.kind == "classes" and facts.n_outputs > 2:
+    if targets.kind == "classes" and targets.n_outputs > 2:
         return np.asarray(softmax(margins, axis=1))
-    found = np.asarray(expit(margins))
-    return found if facts.kind == "labels" else np.hstack([1 - found, found])
+    proba = np.asarray(expit(margins))
+    return proba if targets.kind == "labels" else np.hstack([1 - proba, proba])
 
 
 def training_options(model: Any, kind: str, n_outputs: int) -> dict[str, Any]:
-    """Return a scikit-learn wrapper's settings as training takes them."""
-    given = {name: value for name, value in model.get_xgb_params().items() if value is not None}
-    given["nthread"] = given.pop("n_jobs", None) or 1
-    given["seed"] = given.pop("random_state", 0)
+    """Return the settings of XGBoost's scikit-learn wrapper as options of its training function."""
+    options = {name: value for name, value in model.get_xgb_params().items() if value is not None}
+    options["nthread"] = options.pop("n_jobs", None) or 1
+    options["seed"] = options.pop("random_state", 0)
     if kind == "numbers":
-        return given | {"objective": "reg:squarederror"}
+        return options | {"objective": "reg:squarederror"}
     if kind == "labels" or n_outputs == 2:
-        return given | {"objective": "binary:logistic"}
-    return given | {"objective": "multi:softprob", "num_class": n_outputs}
+        return options | {"objective": "binary:logistic"}
+    return options | {"objective": "multi:softprob", "num_class": n_outputs}

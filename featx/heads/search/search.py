@@ -1,149 +1,81 @@
-"""Choose a head's setting by cross-validation inside the train rows."""
+"""Search of a head's setting by cross-validation on the train rows."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import optuna
-from numpy.typing import NDArray
-from optuna.trial import FrozenTrial
 
-from featx.artifacts.outputs import predict_outputs
-from featx.heads.builtin import Head
-from featx.heads.fitting import decisions, early_stops_allowed, fitted
-from featx.heads.folds import TrainRows
 from featx.heads.scaling import Params
-from featx.heads.search import regularisation_paths
-from featx.heads.search.diagnostics import at_edges, searched
-from featx.heads.search.fold_cache import FoldCache, SharedArrays
+from featx.heads.search.cross_validation import CrossValidation, SearchSpace
+from featx.heads.search.diagnostics import boundary_warnings, describe_space
+from featx.heads.search.distributed_search import DistributedEvaluator, TrialRequest, TrialResult
+from featx.heads.search.fold_cache import SharedArrays
 from featx.heads.search.journal import TrialJournal
-from featx.metrics.scores import NEEDS_PROBABILITIES, chosen_metric, merit
-from featx.parallel.threads import run_side_by_side, single_threaded
+from featx.parallel.threads import single_threaded
 from featx.progress import ProgressCallback
 from featx.specs.head import HeadSpec, Metric
 from featx.study.run_warnings import RunWarning
-from featx.tables.decision_rule import without_weights
 
-EMBEDDINGS = "embeddings"  # the name of their choice
-AT_ONCE = 2  # folds that run beside each other, and after which a hopeless trial ends; fixed, so that results are too
-UNDEFINED = -1e9  # the score of answers that have none, such as the correlation of a constant
-MUCH = 0.25e9  # bytes of which is spoken beforehand
-NEAR = 2  # values of a path on each side of the best of the first folds that the other folds try
-
-
-@dataclass(frozen=True)
-class TrialRequest:
-    """A trial that somebody else is to score.
-
-    Attributes
-    ----------
-    embeddings, suggested
-        Which, and the setting as Optuna was asked for it.
-    before
-        The trials that it is compared with, to be ended early.
-    """
-
-    embeddings: str
-    suggested: Params
-    before: list[FrozenTrial]
-
-
-@dataclass(frozen=True)
-class TrialResult:
-    """What came of it: score and attributes of a trial, or None; and its interim scores by step."""
-
-    score: float | None
-    steps: dict[int, float]
-    attributes: dict[str, Any]
-
-
-class TrialEvaluator(Protocol):
-    """Whoever scores trials beside this process; see `featx.heads.search.distributed_search`."""
-
-    @property
-    def size(self) -> int:
-        """TrialJournal at once."""
-
-    @property
-    def is_alone(self) -> bool:
-        """Whether there is nobody but this process."""
-
-    def scores(
-        self, arenas: "Mapping[str, SearchSpace]", spec: HeadSpec, shared_bytes: float, batch: Sequence[TrialRequest]
-    ) -> list[TrialResult]:
-        """Return what came of some trials, in their order."""
-
-
-class TrialRecorder(Protocol):
-    """Where a trial is written down; see `featx.heads.search.journal`."""
-
-    def known(self, asked: list[Any]) -> dict[str, Any] | None:
-        """Return what came of an equal setting before."""
-
-    def finish(self, trial: optuna.Trial, score: float, attributes: dict[str, Any]) -> None:
-        """Write what came of a trial."""
-
-    def prune(self, trial: optuna.Trial) -> None:
-        """Write that a trial was ended early."""
-
-    def is_behind(self, trial: optuna.Trial, score: float, n_folds: int) -> bool:
-        """Whether a trial should be, by its score over the first folds."""
-
-    def unusable(self, why: str) -> Exception:
-        """Return what to raise for another space."""
+# Name of the parameter that chooses among embeddings.
+EMBEDDINGS = "embeddings"
 
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How to search.
+    """Options of a search that do not come from the head's spec.
 
     Attributes
     ----------
     shared_bytes
-        Most that what trials share may take.
+        Maximum number of bytes that trials share, by default 2e9.
     starts
-        Settings to try after the head's own, as Optuna was asked for them.
-    helpers
-        Who score trials; this process by default.
+        Settings to try after the head's own, as Optuna suggested them; by default none.
+    evaluator
+        Dask workers that score the trials, by default this process alone.
     """
 
     shared_bytes: float = 2e9
     starts: tuple[Params, ...] = ()
-    helpers: TrialEvaluator | None = None
+    evaluator: DistributedEvaluator = field(default_factory=lambda: DistributedEvaluator(None))
 
 
-PLAIN = SearchOptions()
+DEFAULT_OPTIONS = SearchOptions()
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found.
+    """Result of a search.
 
     Attributes
     ----------
     params
-        Of the chosen setting: of the best trial, or the simplest one that is as good.
+        The chosen setting: that of the best trial, or the simplest one that is as good.
     score
-        Its mean over the folds; greater is better.
+        Mean of its scores over the folds; greater is better.
     embeddings
-        The name of those that it is for.
+        Name of its embeddings.
     metric
-        What was maximised.
+        Metric that was maximised.
     trials
-        Number, params, score and fold scores of every trial that was not ended early, in order.
+        Number, params, score and fold scores of every trial that was not pruned, in order.
     n_pruned
-        Trials that were.
-    space, importances, findings
-        What was searched, what mattered, and what should be looked at (`featx.heads.search.diagnostics`).
+        Number of pruned trials.
+    space
+        Range or choices of each parameter.
+    importances
+        Share of the score's variance that each parameter explains.
+    run_warnings
+        Warnings about the chosen setting.
     shared_bytes
-        Most that was kept for other trials at once.
-    at_once
-        Trials that ran beside each other.
+        Most bytes that trials have shared.
+    n_parallel_trials
+        Number of trials in a batch, which run in parallel.
     seconds
-        Of the search.
+        Duration of the search in seconds.
     """
 
     params: Params
@@ -154,78 +86,57 @@ class SearchResult:
     n_pruned: int
     space: dict[str, Any]
     importances: dict[str, float]
-    findings: list[RunWarning]
+    run_warnings: list[RunWarning]
     shared_bytes: int
-    at_once: int
+    n_parallel_trials: int
     seconds: float
-
-
-@dataclass(frozen=True)
-class SearchSpace:
-    """What settings may be tried on.
-
-    Attributes
-    ----------
-    head
-        For the shape of these rows.
-    """
-
-    head: Head
-    rows: TrainRows
 
 
 @single_threaded()
 def search(
-    arenas: Mapping[str, SearchSpace],
+    spaces: Mapping[str, SearchSpace],
     spec: HeadSpec,
     journal: Path,
     progress: ProgressCallback,
-    options: SearchOptions = PLAIN,
+    options: SearchOptions = DEFAULT_OPTIONS,
 ) -> SearchResult:
-    """Try `spec.trials` settings (fewer where the time is out) and return the best.
+    """Try `spec.trials` settings, or fewer until `spec.timeout_s` has passed, and return the best one.
 
     Parameters
     ----------
-    arenas
-        Name of embeddings → the same train rows with them; where there are several, which is part of the search.
+    spaces
+        The same train rows with each choice of embeddings, by name; if there are several, the choice is a parameter of
+        the search.
     journal
-        The file that Optuna writes every trial to; trials of an interrupted search that stand in it count, and other
-        processes may be working on them.
+        File that Optuna writes every trial to. Trials of an interrupted search that it holds count, and other processes
+        may work on the same search.
 
     Notes
     -----
-    The first trial is the head's `start`, the next few are random, the others are proposed by TPE. A trial that after
-    two folds is below the median of the others, or surely below the best, is ended (`journal.is_behind`). With helpers,
-    trials run in batches: each is proposed, and may be ended, by what came of those before its batch.
+    The first trial is the head's `start`, the next few are random, the others are suggested by TPE. A trial that after
+    two folds is below the median of the others, or clearly below the best one, is pruned (`journal.should_prune`). With
+    workers, trials run in batches: a trial is suggested, and pruned, by the results before its batch.
     """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it logs Ctrl-C as a failed trial, traceback and all
+    # Optuna logs Ctrl-C as a failed trial, with its traceback.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     start = time.perf_counter()
     shared = SharedArrays(options.shared_bytes)
-    contests = {name: CrossValidation(name, arena, spec, shared) for name, arena in arenas.items()}
-    first = next(iter(contests.values()))
-    for note in dict.fromkeys(contest.note for contest in contests.values() if contest.note):
+    cross_validations = {name: CrossValidation(name, space, spec, shared) for name, space in spaces.items()}
+    first = next(iter(cross_validations.values()))
+    notes = [cross_validation.memory_note for cross_validation in cross_validations.values()]
+    for note in dict.fromkeys(filter(None, notes)):
         progress("note", 0, 1, f"{spec.name}: {note}")
-    choices = {} if len(arenas) == 1 else {EMBEDDINGS: list(arenas)}
-    starts = [dict(first.head.start) | {name: of[0] for name, of in choices.items()}, *options.starts]
-    at_once = options.helpers.size if options.helpers else 1
-    with TrialJournal(journal, spec, starts) as trials:
-        progress(f"tune {spec.name}", trials.n_done, spec.trials)
-        while not trials.n_done or spec.timeout_s is None or time.perf_counter() - start < spec.timeout_s:
-            batch = trials.batch(at_once)
-            if not batch:
-                break
-            names = [trial.suggest_categorical(EMBEDDINGS, list(arenas)) if choices else first.name for trial in batch]
-            pairs = list(zip(batch, names, strict=True))
-            for trial in _run(pairs, contests, trials, (arenas, spec, options)):
-                progress(f"tune {spec.name}", trials.n_done, spec.trials, trials.news(trial.number, first.metric))
-        finished, n_pruned, mattered = trials.finished, trials.n_pruned, trials.importances()
+    choices = {} if len(spaces) == 1 else {EMBEDDINGS: next(iter(spaces))}
+    with TrialJournal(journal, spec, [dict(first.head.start) | choices, *options.starts]) as trials:
+        _run_trials(trials, cross_validations, (spaces, spec, options), progress, start)
+        scored, n_pruned, importances = trials.scored_trials, trials.n_pruned, trials.importances()
     table = [
-        {"number": one.number, "score": one.value, "suggested": one.params}
-        | {name: one.user_attrs[name] for name in ("fold_scores", "params", "embeddings", "path")}
-        for one in finished
+        {"number": trial.number, "score": trial.value, "suggested": trial.params}
+        | {name: trial.user_attrs[name] for name in ("fold_scores", "params", "embeddings", "path")}
+        for trial in scored
     ]
-    winner, params, score = _chosen(table, contests, spec.rule)
-    space = searched(finished, first.path.name, first.path.values)
+    winner, params, score = _choose_setting(table, cross_validations, spec.rule)
+    space = describe_space(scored, first.path.name, first.path.values)
     return SearchResult(
         params=params,
         score=score,
@@ -234,192 +145,94 @@ def search(
         trials=table,
         n_pruned=n_pruned,
         space=space,
-        importances=mattered,
-        findings=at_edges(space, winner["suggested"], params),
-        shared_bytes=shared.most,
-        at_once=at_once,
+        importances=importances,
+        run_warnings=boundary_warnings(space, winner["suggested"], params),
+        shared_bytes=shared.peak_bytes,
+        n_parallel_trials=options.evaluator.size,
         seconds=time.perf_counter() - start,
     )
 
 
-def _run(
-    batch: Sequence[tuple[optuna.Trial, str]],
-    contests: "Mapping[str, CrossValidation]",
+SearchInputs = tuple[Mapping[str, SearchSpace], HeadSpec, SearchOptions]
+
+
+def _run_trials(
     trials: TrialJournal,
-    how: tuple[Mapping[str, SearchSpace], HeadSpec, SearchOptions],
+    cross_validations: Mapping[str, CrossValidation],
+    inputs: SearchInputs,
+    progress: ProgressCallback,
+    start: float,
+) -> None:
+    """Run trials in batches until the requested number is finished or the time has passed."""
+    spaces, spec, options = inputs
+    first = next(iter(cross_validations.values()))
+    progress(f"tune {spec.name}", trials.n_finished, spec.trials)
+    while not trials.n_finished or spec.timeout_s is None or time.perf_counter() - start < spec.timeout_s:
+        batch = trials.next_batch(options.evaluator.size)
+        if not batch:
+            break
+        names = [
+            first.name if len(spaces) == 1 else trial.suggest_categorical(EMBEDDINGS, list(spaces)) for trial in batch
+        ]
+        for trial in _run_batch(list(zip(batch, names, strict=True)), cross_validations, trials, inputs):
+            note = trials.format_progress(trial.number, first.metric)
+            progress(f"tune {spec.name}", trials.n_finished, spec.trials, note)
+
+
+def _run_batch(
+    batch: Sequence[tuple[optuna.Trial, str]],
+    cross_validations: Mapping[str, CrossValidation],
+    trials: TrialJournal,
+    inputs: SearchInputs,
 ) -> Iterator[optuna.Trial]:
-    """Give the trials of a batch their scores, and yield each when it is written down."""
-    arenas, spec, options = how
-    if options.helpers is None or options.helpers.is_alone:
+    """Score the trials of a batch, and yield each when it is recorded."""
+    spaces, spec, options = inputs
+    if options.evaluator.is_local:
         for trial, name in batch:
-            contests[name].run(trial, trials)
+            cross_validations[name].run(trial, trials)
             yield trial
         return
-    before, asked = trials.finished, []
-    for trial, name in batch:
-        known = trials.known([name, contests[name].asked(trial, trials)])
-        asked.append(TrialRequest(name, trial.params, before) if known is None else known)
-    found = options.helpers.scores(
-        arenas, spec, options.shared_bytes, [one for one in asked if isinstance(one, TrialRequest)]
-    )
-    told = iter(found)
-    for (trial, _), one in zip(batch, asked, strict=True):
-        _write(trial, next(told) if isinstance(one, TrialRequest) else TrialResult(one.pop("score"), {}, one), trials)
+    scored_trials = trials.scored_trials
+    previous = [trials.find([name, cross_validations[name].suggest(trial, trials)]) for trial, name in batch]
+    requests = [
+        TrialRequest(name, trial.params, scored_trials)
+        for (trial, name), attributes in zip(batch, previous, strict=True)
+        if attributes is None
+    ]
+    results = iter(options.evaluator.score_trials(spaces, spec, options.shared_bytes, requests))
+    for (trial, _), attributes in zip(batch, previous, strict=True):
+        if attributes is None:
+            _record(trial, next(results), trials)
+        else:
+            _record(trial, TrialResult(attributes.pop("score"), {}, attributes), trials)
         yield trial
 
 
-def _write(trial: optuna.Trial, told: TrialResult, trials: TrialJournal) -> None:
-    for step, value in told.steps.items():
+def _record(trial: optuna.Trial, result: TrialResult, trials: TrialJournal) -> None:
+    for step, value in result.steps.items():
         trial.report(value, step)
-    if told.score is None:
+    if result.score is None:
         trials.prune(trial)
     else:
-        trials.finish(trial, told.score, told.attributes)
+        trials.complete(trial, result.score, result.attributes)
 
 
-def _chosen(
-    table: Sequence[dict[str, Any]], contests: "Mapping[str, CrossValidation]", rule: str
+def _choose_setting(
+    table: Sequence[dict[str, Any]], cross_validations: Mapping[str, CrossValidation], rule: str
 ) -> tuple[dict[str, Any], Params, float]:
     """Return the trial that a rule chooses, its setting and its score."""
     best = max(table, key=lambda trial: (trial["score"], -trial["number"]))
-    complexity = contests[best["embeddings"]].head.complexity
+    complexity = cross_validations[best["embeddings"]].head.complexity
     if rule == "best" or complexity is None:
         return best, best["params"], best["score"]
     error = float(np.std(best["fold_scores"], ddof=1) / np.sqrt(len(best["fold_scores"])))
-    alike = [
+    candidates = [
         (complexity(params), -score, params, trial)
         for trial in table
-        for params, score in contests[trial["embeddings"]].settings(trial)
+        for params, score in cross_validations[trial["embeddings"]].scored_settings(trial)
         if score >= best["score"] - error
         and trial["embeddings"] == best["embeddings"]
         and all(params.get(name) == best["params"].get(name) for name in ("scaling", "kernel"))
     ]
-    _, minus, params, trial = min(alike, key=lambda one: one[:2])
-    return trial, params, -minus
-
-
-def _about_memory(needed: float, limit: float) -> str:
-    """Say what the matrices of the folds that run at once take, where it is much."""
-    if needed > limit:
-        return (
-            f"{AT_ONCE} folds' matrices would take {needed / 1e9:.1f} GB of the {limit / 1e9:.1f} GB that trials may "
-            "share (extraction.search_gb); each is fitted on its own instead"
-        )
-    if needed > MUCH:
-        return (
-            f"{AT_ONCE} folds' matrices take {needed / 1e9:.1f} GB; trials keep at most {limit / 1e9:.1f} GB for each "
-            "other (extraction.search_gb)"
-        )
-    return ""
-
-
-class CrossValidation:
-    """The folds in which settings meet.
-
-    Parameters
-    ----------
-    name
-        Of the embeddings.
-    shared
-        Where what trials share is kept.
-    """
-
-    def __init__(self, name: str, arena: SearchSpace, spec: HeadSpec, shared: SharedArrays) -> None:
-        head, rows = arena.head, arena.rows
-        metric = chosen_metric(rows.facts, spec.metric)
-        self.name, self.head, self.spec, self.metric = name, head, spec, metric
-        folds = rows.folds(spec.folds, spec.seed)
-        self.folds = [FoldCache((name, number), rows, fold, shared) for number, fold in enumerate(folds)]
-        n_held = len(rows) // spec.folds
-        needed = 0 if head.path is None else AT_ONCE * head.path.needs(len(rows) - n_held, n_held)
-        self.note = _about_memory(needed, shared.limit)
-        by_refitting = needed > shared.limit or (head.calibrated and metric in NEEDS_PROBABILITIES)
-        values = (None,) if head.path is None else head.path.values
-        name = "" if head.path is None else head.path.name
-        fitting_anew = regularisation_paths.Path(name, values, self._refit, patience=regularisation_paths.SOON)
-        self.path = fitting_anew if head.path is None or by_refitting else head.path
-
-    def asked(self, trial: optuna.Trial, trials: TrialRecorder) -> Params:
-        """Return the setting that a trial is for."""
-        try:
-            return self.head.space(trial)
-        except ValueError as error:  # Optuna's, where a parameter had other choices before
-            raise trials.unusable(str(error)) from error
-
-    def run(self, trial: optuna.Trial, trials: TrialRecorder) -> None:
-        """Give a trial its score, or end it."""
-        params = self.asked(trial, trials)
-        if (known := trials.known([self.name, params])) is not None:
-            trials.finish(trial, known.pop("score"), known)
-            return
-        found = np.full((len(self.folds), len(self.path.values)), np.nan)
-        first, rest = np.split(np.arange(len(self.folds)), [AT_ONCE])
-        found[first] = self._scores(params, first, np.arange(len(self.path.values)), self.path.patience)
-        if len(rest):
-            score = float(np.nanmax(found[first].mean(0)))
-            trial.report(score, 0)
-            if trials.is_behind(trial, score, len(first)):
-                trials.prune(trial)
-                return
-            columns = self._promising(found[first])
-            found[np.ix_(rest, columns)] = self._scores(params, rest, columns, None)
-        means = found.mean(0)  # nan where some folds have not tried a value
-        at = int(np.nanargmax(means))
-        chosen = params | ({self.path.name: self.path.values[at]} if self.path.name else {})
-        along = {str(value): float(mean) for value, mean in zip(self.path.values, means, strict=True) if mean == mean}
-        came = {"params": chosen, "asked": [self.name, params], "fold_scores": found[:, at].tolist()}
-        came |= {"embeddings": self.name, "path": along}
-        trials.finish(trial, float(means[at]), came)
-
-    def settings(self, trial: Mapping[str, Any]) -> Iterator[tuple[Params, float]]:
-        """Yield all settings that a trial has scored in all folds, with their means."""
-        for value in self.path.values:
-            if (score := trial["path"].get(str(value))) is not None:
-                yield trial["params"] | ({self.path.name: value} if self.path.name else {}), score
-
-    def _promising(self, found: NDArray[np.float64]) -> NDArray[np.intp]:
-        """Return which values of the path to try, given the scores in the folds before."""
-        every = np.arange(found.shape[1])
-        if self.path.patience is None:
-            return every
-        best = int(np.nanargmax(found.mean(0)))
-        is_near = abs(every - best) <= NEAR
-        if self.path.cumulative:
-            is_near |= every < best
-        return every[is_near & np.isfinite(found).all(0)]
-
-    def _scores(
-        self, params: Params, folds: NDArray[np.intp], columns: NDArray[np.intp], patience: int | None
-    ) -> NDArray[np.float64]:
-        """Return (folds, columns) scores; nan for values that a fold has not tried, as `patience` was at its end."""
-        values = [self.path.values[at] for at in columns]
-
-        def of_fold(number: int) -> list[float]:
-            work = self.folds[number]
-            scores: list[float] = []
-            for found in self.path.along(params, work, values):
-                scores.append(float(np.nan_to_num(self._merit(work, found), nan=UNDEFINED)))
-                if patience is not None and max(scores) not in scores[-patience - 1 :]:
-                    break
-            return scores + [np.nan] * (len(values) - len(scores))
-
-        with early_stops_allowed():
-            at_once = AT_ONCE if self.head.one_thread else 1
-            return np.array(list(run_side_by_side(of_fold, folds.tolist(), at_once=at_once)))
-
-    def _merit(self, work: FoldCache, found: NDArray[np.float64]) -> float:
-        """Return the score of answers for held-out rows; of probabilities, without the class weights of training."""
-        weights = work.learn.class_weights
-        if self.metric in NEEDS_PROBABILITIES and weights is not None:
-            found = without_weights(found, weights)
-        return merit(self.metric, work.held.facts, found)
-
-    def _refit(self, params: Params, work: FoldCache, values: Sequence[Any]) -> Iterator[NDArray[np.float64]]:
-        """Yield the answers of whole Pipelines, each fitted anew."""
-        by_probability = self.metric in NEEDS_PROBABILITIES
-        method = self.head.usual_calibration if by_probability else "none"
-        for value in values:
-            setting = params | ({self.path.name: value} if self.path.name else {})
-            model = fitted(self.head, setting, work.learn, method, self.spec)
-            kind = work.held.facts.kind
-            yield predict_outputs(model, work.held.x, kind) if by_probability else decisions(model, work.held)
+    _, negative_score, params, trial = min(candidates, key=lambda candidate: candidate[:2])
+    return trial, params, -negative_score

@@ -1,7 +1,7 @@
 """Linear discriminant analyses with many shrinkages, or of many labels, from one decomposition of the features.
 
-What varies within classes is what varies in all rows, without the few directions that lie between the classes' means:
-along the principal axes of all rows the shrunk covariance is a diagonal less a matrix of that small rank [1]_.
+The covariance within classes is that of all rows minus the few directions between the means of the classes: along the
+principal axes of all rows the shrunk covariance is a diagonal minus a matrix of that small rank [1]_.
 
 References
 ----------
@@ -20,7 +20,7 @@ from featx.heads.solvers.principal_axes import PrincipalAxes
 Floats = NDArray[np.float64]
 
 
-def probabilities(
+def discriminant_probabilities(
     axes: PrincipalAxes, targets: Sequence[NDArray[np.int64]], n_features: int, values: Sequence[float]
 ) -> Iterator[Floats]:
     """Yield (t, m, k) probabilities of held-out rows with each shrinkage in (0, 1].
@@ -28,40 +28,41 @@ def probabilities(
     Parameters
     ----------
     axes
-        In double: small variances decide.
+        Features in double precision, because the results depend on small variances.
     targets
-        t times (n,) codes of k classes, each of which is there.
+        (n,) codes of k classes for each of t targets; every class occurs.
     n_features
-        Among which the variance is spread evenly where the shrinkage is 1; more than there are axes.
+        Number of features over which the variance is spread evenly if the shrinkage is 1; there may be fewer axes.
     """
-    learn, held = (np.asarray(x[:, :-1], np.float64) for x in (axes.learn, axes.held))
-    spread = np.square(learn).mean(0)
-    each = [_Classes.of(learn, codes) for codes in targets]
+    train, held_out = (np.asarray(x[:, :-1], np.float64) for x in (axes.train, axes.held_out))
+    variances = np.square(train).mean(0)
+    statistics = [_ClassStatistics.estimate(train, codes) for codes in targets]
     for value in values:
-        yield np.stack([one.probabilities(held, spread, n_features, value) for one in each])
+        yield np.stack([target.probabilities(held_out, variances, n_features, value) for target in statistics])
 
 
 @dataclass(frozen=True)
-class _Classes:
-    """One target: the classes' (k, r) means and (k,) shares of the rows."""
+class _ClassStatistics:
+    """The (k, r) class means of one target, and the (k,) shares of the classes in the rows."""
 
     means: Floats
     shares: Floats
 
     @classmethod
-    def of(cls, x: Floats, codes: NDArray[np.int64]) -> "_Classes":
-        here = np.eye(codes.max() + 1)[codes]
-        counts = here.sum(0)
-        return cls(here.T @ x / counts[:, None], counts / len(x))
+    def estimate(cls, x: Floats, codes: NDArray[np.int64]) -> "_ClassStatistics":
+        indicators = np.eye(codes.max() + 1)[codes]
+        counts = indicators.sum(0)
+        return cls(indicators.T @ x / counts[:, None], counts / len(x))
 
-    def probabilities(self, held: Floats, spread: Floats, n_features: int, shrinkage: float) -> Floats:
-        """Return (m, k), `spread` being the (r,) variances of all rows along the axes."""
+    def probabilities(self, held_out: Floats, variances: Floats, n_features: int, shrinkage: float) -> Floats:
+        """Return (m, k) probabilities; `variances` holds the (r,) variances of all rows along the axes."""
         between = self.means * np.sqrt(self.shares)[:, None]
-        within = max(0.0, spread.sum() - np.square(between).sum())
-        least = np.finfo(np.float64).eps * spread.max(initial=np.finfo(np.float64).tiny)
-        diagonal = np.maximum((1 - shrinkage) * spread + shrinkage * within / n_features, least)
-        far, scaled = between / diagonal, self.means / diagonal
-        left = np.eye(len(between)) - (1 - shrinkage) * far @ between.T
-        coefs = scaled + (1 - shrinkage) * scaled @ between.T @ np.linalg.pinv(left, hermitian=True) @ far
+        within = max(0.0, variances.sum() - np.square(between).sum())
+        min_variance = np.finfo(np.float64).eps * variances.max(initial=np.finfo(np.float64).tiny)
+        diagonal = np.maximum((1 - shrinkage) * variances + shrinkage * within / n_features, min_variance)
+        scaled_between, scaled_means = between / diagonal, self.means / diagonal
+        capacitance = np.eye(len(between)) - (1 - shrinkage) * scaled_between @ between.T
+        inverse = np.linalg.pinv(capacitance, hermitian=True)
+        coefs = scaled_means + (1 - shrinkage) * scaled_means @ between.T @ inverse @ scaled_between
         intercepts = np.log(self.shares) - (self.means * coefs).sum(1) / 2
-        return np.asarray(softmax(held @ coefs.T + intercepts, axis=1))
+        return np.asarray(softmax(held_out @ coefs.T + intercepts, axis=1))

@@ -1,19 +1,20 @@
-"""Whether XGBoost can grow its trees on a GPU here."""
+"""Detection of a GPU that XGBoost can grow its trees on."""
 
 import ctypes
 from functools import cache
 
 
 @cache
-def is_here() -> bool:
-    """Whether XGBoost was built for CUDA, and the driver finds a device."""
+def has_gpu() -> bool:
+    """Return whether XGBoost was built for CUDA and the driver finds a device."""
     import xgboost
 
     if not xgboost.build_info().get("USE_CUDA"):
         return False
     try:
         driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:  # there is no driver
+    except OSError:
+        # No driver is installed.
         return False
     count = ctypes.c_int(0)
     return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0

@@ -1,6 +1,6 @@
-"""Logistic regressions of many labels side by side: the features are read once for all of them.
+"""Logistic regressions of many labels at once: the features are read once for all of them.
 
-Newton's method, whose steps are found by preconditioned conjugate gradients and halved where they go too far [1]_.
+Newton's method, whose steps are found by preconditioned conjugate gradients and halved where they overshoot [1]_.
 
 References
 ----------
@@ -15,42 +15,48 @@ from scipy.special import expit
 
 from featx.heads.solvers.principal_axes import Matrix, PrincipalAxes
 
-MOST_STEPS = 30
-MOST_TURNS = 15  # of conjugate gradients in one step
-MOST_HALVINGS = 20
-ENOUGH = 0.05  # of a step's residual is left: the next step goes on from there
-CLOSE = 1e-6  # nats a row that better coefficients would gain
-LEAST = np.finfo(np.float32).tiny  # divisor
+MAX_NEWTON_STEPS = 30
+# Conjugate gradient iterations in one Newton step.
+MAX_CG_ITERATIONS = 15
+MAX_HALVINGS = 20
+# Share of the residual at which conjugate gradients stop; the next Newton step continues from there.
+CG_TOLERANCE = 0.05
+# Nats per row that a better solution would gain.
+LOSS_TOLERANCE = 1e-6
+MIN_DIVISOR = np.finfo(np.float32).tiny
 
 
-def probabilities(
+def logistic_probabilities(
     axes: PrincipalAxes, y: NDArray[np.int64], weights: NDArray[np.float64] | None, values: Sequence[float]
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield (m, t) probabilities of held-out rows with each C, from the smallest on.
+    """Yield (m, t) probabilities of held-out rows with each C, in ascending order.
 
     Parameters
     ----------
     y
-        (n, t) 0 or 1.
+        (n, t) labels in {0, 1}.
     weights
-        (n,) of rows; 1 by default.
+        (n,) sample weights; None if all are 1.
     """
-    each = np.ones((len(y), 1), np.float32) if weights is None else weights.astype(np.float32)[:, None]
-    coefs = np.zeros((axes.learn.shape[1], y.shape[1]), np.float32)
+    row_weights = np.ones((len(y), 1), np.float32) if weights is None else weights.astype(np.float32)[:, None]
+    coefs = np.zeros((axes.train.shape[1], y.shape[1]), np.float32)
     for value in values:
-        coefs = _Regressions(axes.learn, y.astype(np.float32), np.float32(value) * each).solved(coefs)
-        yield expit((axes.held @ coefs).astype(np.float64))
+        losses = _LogisticLosses(axes.train, y.astype(np.float32), np.float32(value) * row_weights)
+        coefs = losses.minimise(coefs)
+        yield expit((axes.held_out @ coefs).astype(np.float64))
 
 
-class _Regressions:
-    """The losses of t labels, half the squares of all coefficients but the intercepts' added.
+class _LogisticLosses:
+    """The losses of t labels, each plus half the sum of all squared coefficients but the intercept.
 
     Parameters
     ----------
-    x, y
-        (n, r + 1) and (n, t).
+    x
+        (n, r + 1) features and the intercept's column.
+    y
+        (n, t) labels.
     weights
-        (n, 1) of rows, C times.
+        (n, 1) sample weights times C.
     """
 
     def __init__(self, x: Matrix, y: Matrix, weights: Matrix) -> None:
@@ -59,46 +65,48 @@ class _Regressions:
         self._penalty[-1] = 0
         self._squares = np.einsum("ij,ij->j", x, x)[:, None]
 
-    def solved(self, coefs: Matrix) -> Matrix:
-        """Return (r + 1, t) coefficients, from some that may be near."""
+    def minimise(self, coefs: Matrix) -> Matrix:
+        """Return the (r + 1, t) coefficients with the smallest losses, starting from others that may be close."""
         logits: Matrix = self._x @ coefs
-        close = 2 * CLOSE * self._weights.sum()
-        for _ in range(MOST_STEPS):
+        tolerance = 2 * LOSS_TOLERANCE * self._weights.sum()
+        for _ in range(MAX_NEWTON_STEPS):
             proba = expit(logits)
-            slope = self._x.T @ (self._weights * (proba - self._y)) + self._penalty * coefs
-            step = self._step(slope, self._weights * proba * (1 - proba))
-            if (-(slope * step).sum(0) < close).all():
+            gradient = self._x.T @ (self._weights * (proba - self._y)) + self._penalty * coefs
+            step = self._newton_step(gradient, self._weights * proba * (1 - proba))
+            if (-(gradient * step).sum(0) < tolerance).all():
                 break
-            coefs, logits = self._gone(coefs, logits, step)
+            coefs, logits = self._take_step(coefs, logits, step)
         return coefs
 
-    def _step(self, slope: Matrix, curve: Matrix) -> Matrix:
-        """Return about -H⁻¹ · slope, H being (r + 1, r + 1) for each label."""
-        diagonal = np.maximum(curve.mean(0) * self._squares + self._penalty, LEAST)
-        step, left = np.zeros_like(slope), -slope
-        way = left / diagonal
-        size = first = (left * way).sum(0)
-        for _ in range(MOST_TURNS):
-            image = self._x.T @ (curve * (self._x @ way)) + self._penalty * way
-            length = size / np.maximum((way * image).sum(0), LEAST)
-            step, left = step + length * way, left - length * image
-            near = left / diagonal
-            before, size = size, (left * near).sum(0)
-            if (size <= ENOUGH**2 * first).all():
+    def _newton_step(self, gradient: Matrix, curvature: Matrix) -> Matrix:
+        """Return approximately -H⁻¹ · gradient, with the (r + 1, r + 1) Hessian H of each label."""
+        diagonal = np.maximum(curvature.mean(0) * self._squares + self._penalty, MIN_DIVISOR)
+        step, residual = np.zeros_like(gradient), -gradient
+        direction = residual / diagonal
+        norm = initial_norm = (residual * direction).sum(0)
+        for _ in range(MAX_CG_ITERATIONS):
+            product = self._x.T @ (curvature * (self._x @ direction)) + self._penalty * direction
+            length = norm / np.maximum((direction * product).sum(0), MIN_DIVISOR)
+            step, residual = step + length * direction, residual - length * product
+            preconditioned = residual / diagonal
+            previous_norm, norm = norm, (residual * preconditioned).sum(0)
+            if (norm <= CG_TOLERANCE**2 * initial_norm).all():
                 break
-            way = near + size / np.maximum(before, LEAST) * way
+            direction = preconditioned + norm / np.maximum(previous_norm, MIN_DIVISOR) * direction
         return step
 
-    def _gone(self, coefs: Matrix, logits: Matrix, step: Matrix) -> tuple[Matrix, Matrix]:
-        """Return coefficients and logits after a step, of each label as far as its loss becomes less."""
-        moved, size, before = self._x @ step, np.ones(step.shape[1], np.float32), self._loss(coefs, logits)
-        for _ in range(MOST_HALVINGS):
-            far = self._loss(coefs + size * step, logits + size * moved) > before
-            if not far.any():
+    def _take_step(self, coefs: Matrix, logits: Matrix, step: Matrix) -> tuple[Matrix, Matrix]:
+        """Return coefficients and logits after a step, halved for each label until its loss does not increase."""
+        logit_step, scale = self._x @ step, np.ones(step.shape[1], np.float32)
+        loss_before = self._loss(coefs, logits)
+        for _ in range(MAX_HALVINGS):
+            overshoots = self._loss(coefs + scale * step, logits + scale * logit_step) > loss_before
+            if not overshoots.any():
                 break
-            size[far] /= 2
-        return coefs + size * step, logits + size * moved
+            scale[overshoots] /= 2
+        return coefs + scale * step, logits + scale * logit_step
 
     def _loss(self, coefs: Matrix, logits: Matrix) -> NDArray[np.float64]:
-        found = self._weights * (np.logaddexp(0, logits) - self._y * logits)
-        return np.asarray(found.sum(0, dtype=np.float64) + (self._penalty * coefs**2).sum(0, dtype=np.float64) / 2)
+        row_losses = self._weights * (np.logaddexp(0, logits) - self._y * logits)
+        penalty = (self._penalty * coefs**2).sum(0, dtype=np.float64) / 2
+        return np.asarray(row_losses.sum(0, dtype=np.float64) + penalty)

@@ -12,29 +12,33 @@ Matrix = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class PrincipalAxes:
-    """Features along their principal axes: what a coefficient of one does to those of the others is nearly nothing.
+    """Train and held-out features along the principal axes of the train features.
+
+    The coefficients of different axes hardly influence each other.
 
     Attributes
     ----------
-    learn, held
-        (n, r + 1) and (m, r + 1) of the features' precision; the last column is the intercept's.
+    train, held_out
+        (n, r + 1) and (m, r + 1) coordinates in the precision of the features; the last column is 1, for the intercept.
     """
 
-    learn: Matrix
-    held: Matrix
+    train: Matrix
+    held_out: Matrix
 
     @classmethod
-    def of(cls, learn: Matrix, held: Matrix) -> "PrincipalAxes":
-        """Turn (n, d) and (m, d) features; axes along which `learn` does not vary are left out."""
-        middle = learn.mean(0)
-        learn, held = learn - middle, held - middle
-        wide = learn.shape[1] > learn.shape[0]
-        squares, basis = eigh(learn @ learn.T if wide else learn.T @ learn, overwrite_a=True)
-        some = squares > squares[-1] * max(learn.shape) * np.finfo(squares.dtype).eps
-        basis = learn.T @ (basis[:, some] / np.sqrt(squares[some])) if wide else basis[:, some]
-        return cls(*(np.pad(x @ basis, ((0, 0), (0, 1)), constant_values=1) for x in (learn, held)))
+    def from_features(cls, train: Matrix, held_out: Matrix) -> "PrincipalAxes":
+        """Rotate (n, d) and (m, d) features; axes along which `train` does not vary are dropped."""
+        mean = train.mean(0)
+        train, held_out = train - mean, held_out - mean
+        is_wide = train.shape[1] > train.shape[0]
+        eigenvalues, basis = eigh(train @ train.T if is_wide else train.T @ train, overwrite_a=True)
+        varies = eigenvalues > eigenvalues[-1] * max(train.shape) * np.finfo(eigenvalues.dtype).eps
+        basis = basis[:, varies]
+        if is_wide:
+            basis = train.T @ (basis / np.sqrt(eigenvalues[varies]))
+        return cls(*(np.pad(x @ basis, ((0, 0), (0, 1)), constant_values=1) for x in (train, held_out)))
 
     @property
     def nbytes(self) -> int:
-        """Of both."""
-        return self.learn.nbytes + self.held.nbytes
+        """Bytes of both arrays."""
+        return self.train.nbytes + self.held_out.nbytes
