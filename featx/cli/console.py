@@ -146,10 +146,10 @@ def extraction(done: "Extraction") -> None:
     for warning in done.warnings:
         say(f"  warning: {warning}")
     for name in done.waiting:
-        say(f"  waiting: {name} is by a network that is not trained yet; run 'featx finetune', then 'featx extract'")
-    say(f"split of those with embeddings: {counted(done.parts)}; {done.seconds:.1f} s in all")
+        say(f"  not embedded: {name} uses a network that is not trained; run 'featx finetune', then 'featx extract'")
+    say(f"images with embeddings: {counted(done.parts)}; total time {done.seconds:.1f} s")
     if done.n_embedded:
-        say(f"{done.images_per_s:.1f} images/s while embedding; {done.verdict}")
+        say(f"embedding speed {done.images_per_s:.1f} images/s; {done.verdict}")
     for one in done.embeddings:
         say(f"  {one['name']}  d {one['n_features']}  {one['precision']}  {one['store']}")
         if one["drift"]:
@@ -162,7 +162,7 @@ def diagnosis(found: "Diagnosis") -> None:
         say(f"{what:<14} {how}")
     if not found.checkups:
         return
-    columns = ["network", "run by", "images/s", "cosine", "expected", "rel. error", "trusted", "accuracy", "sd"]
+    columns = ["network", "runtime", "images/s", "cosine", "estimated", "rel. error", "accepted", "accuracy", "sd"]
     rows = [
         (
             one.network,
@@ -178,8 +178,11 @@ def diagnosis(found: "Diagnosis") -> None:
         for one in found.checkups
     ]
     table("", columns, rows)
-    say(f"on {found.n_images} train images: cosine with eager torch in fp32 of the worst image, and as expected of the")
-    say("worst of 30,000; accuracy of a logistic regression on these images, mean and sd over 5 folds")
+    say(f"All values are measured on {found.n_images} train images and compared with eager torch in fp32.")
+    say("cosine, rel. error: lowest cosine and largest relative error of an embedding")
+    say("estimated: estimate of the lowest cosine among 30,000 images")
+    say("accepted: whether cosine and estimated are at least extraction.least_cosine")
+    say("accuracy, sd: mean and standard deviation over 5 folds of a logistic regression's accuracy")
 
 
 def fits(runs: Sequence["FitResult"]) -> None:

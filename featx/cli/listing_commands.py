@@ -102,7 +102,7 @@ def doctor(
     recipe: RecipeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Say what this machine has; with --precision, what each runtime and precision does to the recipe's embeddings.
+    """Describe this machine; with --precision, compare the speed and accuracy of its runtimes and precisions.
 
     Examples: featx doctor · featx doctor --precision
     """

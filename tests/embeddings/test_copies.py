@@ -64,7 +64,7 @@ def test_reencoded_and_resized_copies_are_found_and_look_alikes_are_not() -> Non
 
 def test_without_taking_out_what_all_have_in_common_look_alikes_would_be_copies() -> None:
     looks = ThumbnailHashes(thumbnails(look_alikes(50, seed=1)))
-    units = looks._units(np.arange(50))
+    units = looks._unit_thumbnails(np.arange(50))
     assert (units @ units.T).min() > 0.85
 
 
@@ -117,8 +117,8 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
     whole = found(ThumbnailHashes(small, x), 20)
     assert len(whole) >= 19
-    monkeypatch.setattr(copies, "MOST_CELLS", 1)
-    monkeypatch.setattr(copies, "MOST_PAIRS", 7)
+    monkeypatch.setattr(copies, "MAX_CELLS", 1)
+    monkeypatch.setattr(copies, "MAX_PAIRS_AT_ONCE", 7)
     assert found(ThumbnailHashes(small, x), 20) == whole
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from featx.embeddings.cuts import LAYERS, cut_behind, cuts
+from featx.embeddings.cuts import LAYERS, find_cuts, split_model
 from featx.embeddings.runtimes import Execution, OpenVinoRunner, Portable, is_native
 from featx.errors import DeviceError
 from featx.networks.features import FeatureNetwork, Tap
@@ -111,10 +111,10 @@ def names_before(cut_model: Any, node: str) -> set[str]:
 @every_network
 def test_a_network_that_is_cut_anywhere_gives_what_the_whole_gives(name: str) -> None:
     whole, pixels = run(model(name), pictures()), pictures()
-    found = cuts(model(name))
+    found = find_cuts(model(name))
     assert found
     for cut in found:
-        front, rest, early = cut_behind(model(name), model(name), cut)
+        front, rest, early = split_model(model(name), model(name), cut)
 
         handed_on = run(front, pixels)
         outputs = put_in_order(handed_on, run(rest, handed_on[0]), early)
@@ -126,24 +126,24 @@ def test_a_network_that_is_cut_anywhere_gives_what_the_whole_gives(name: str) ->
 
 @every_network
 def test_the_layers_before_a_cut_are_those_of_the_front(name: str) -> None:
-    n_layers = [cut.n_layers for cut in cuts(model(name))]
+    n_layers = [cut.n_layers for cut in find_cuts(model(name))]
     n_all = sum(node.get_type_name() in LAYERS for node in model(name).get_ordered_ops())
 
     assert n_layers == sorted(set(n_layers))
     assert all(0 < one < n_all for one in n_layers)
-    for cut in cuts(model(name)):
-        front, rest, _ = cut_behind(model(name), model(name), cut)
+    for cut in find_cuts(model(name)):
+        front, rest, _ = split_model(model(name), model(name), cut)
         in_parts = [sum(node.get_type_name() in LAYERS for node in part.get_ordered_ops()) for part in (front, rest)]
         assert in_parts == [cut.n_layers, n_all - cut.n_layers]
 
 
 def test_a_chain_can_be_cut_behind_each_layer_but_the_last() -> None:
-    assert [cut.n_layers for cut in cuts(model("chain"))] == [1, 2, 3, 4]
+    assert [cut.n_layers for cut in find_cuts(model("chain"))] == [1, 2, 3, 4]
 
 
 def test_no_cut_lies_inside_a_branch() -> None:
     # layers 2 and 3 lie in the residual branch; 5, 6 and 7 in the two that meet
-    assert [cut.n_layers for cut in cuts(model("branched"))] == [1, 3, 4, 7]
+    assert [cut.n_layers for cut in find_cuts(model("branched"))] == [1, 3, 4, 7]
 
 
 @every_network
@@ -151,7 +151,7 @@ def test_all_that_depends_on_the_front_goes_through_the_cut(name: str) -> None:
     whole = model(name)
     (start,) = (one.get_friendly_name() for one in whole.get_parameters())
     nodes = {one.get_friendly_name(): one for one in whole.get_ordered_ops()}
-    for cut in cuts(whole):
+    for cut in find_cuts(whole):
         assert cut.node not in cut.rest
         assert start not in cut.rest
         for behind in cut.rest:
@@ -161,7 +161,9 @@ def test_all_that_depends_on_the_front_goes_through_the_cut(name: str) -> None:
 
 
 def test_a_cut_is_made_where_least_is_handed_on() -> None:
-    seams = [cut_behind(model("chain"), model("chain"), cut)[1].inputs[0].get_shape() for cut in cuts(model("chain"))]
+    seams = [
+        split_model(model("chain"), model("chain"), cut)[1].inputs[0].get_shape() for cut in find_cuts(model("chain"))
+    ]
 
     widths, sides = (8, 8, 6, 4), (SIDE - 2, SIDE - 4, SIDE - 6, SIDE - 8)
     sizes = [ROWS * c * side * side for c, side in zip(widths, sides, strict=True)]
@@ -172,7 +174,7 @@ def test_a_cut_is_made_where_least_is_handed_on() -> None:
 @every_network
 def test_a_runner_with_a_front_in_fp32_gives_the_wholes_outputs_in_their_order(name: str) -> None:
     whole = portable(name).ready(Execution("torch", "cpu"), ROWS)(pictures())
-    for cut in cuts(model(name)):
+    for cut in find_cuts(model(name)):
         ready = OpenVinoRunner(portable(name).as_onnx(ROWS), ROWS, reduced(cut.n_layers))
 
         outputs = ready(pictures())
@@ -233,5 +235,5 @@ def test_a_runner_in_two_parts_keeps_threads_apart() -> None:
 @needs_bf16
 @pytest.mark.parametrize("first_layers", [2, 5, 99])
 def test_a_place_where_a_network_cannot_be_cut_is_told(first_layers: int) -> None:
-    with pytest.raises(DeviceError, match=f"^the network cannot be cut behind its first {first_layers} layers$"):
+    with pytest.raises(DeviceError, match=f"^the network cannot be split behind its first {first_layers} layers$"):
         OpenVinoRunner(portable("branched").as_onnx(ROWS), ROWS, reduced(first_layers))

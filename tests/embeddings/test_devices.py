@@ -30,14 +30,16 @@ def test_a_name_that_means_nothing_is_told_what_does(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["meta", "mps", "xpu"])
 def test_a_device_that_featx_does_not_run_on_is_refused(name: str) -> None:
-    with pytest.raises(DeviceError, match=f"device '{name}' is not one that featx runs on"):
+    with pytest.raises(DeviceError, match=f"device '{name}' is not supported"):
         device_named(name)
 
 
 def test_a_gpu_that_is_not_there_is_not_replaced_by_the_cpu() -> None:
     absent = f"cuda:{torch.cuda.device_count()}"
 
-    with pytest.raises(DeviceError, match=rf"'{absent}' is not here \(torch sees \d+ GPUs\); say '--device cpu'"):
+    with pytest.raises(
+        DeviceError, match=rf"'{absent}' does not exist on this machine \(torch finds \d+ GPUs\); use '--device cpu'"
+    ):
         device_named(absent)
 
 

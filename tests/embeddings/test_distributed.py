@@ -14,7 +14,7 @@ import pytest
 import featx
 import featx.parallel.dask_client
 from featx import extract
-from featx.embeddings.distributed import fill_by
+from featx.embeddings.distributed import fill_by_workers
 from featx.embeddings.fill import plans_for
 from featx.embeddings.groups import network_groups
 from featx.embeddings.runtime_selection import RuntimeSelector
@@ -133,10 +133,10 @@ def test_a_picture_that_kills_its_decoder_costs_itself_inside_a_dask_worker(shar
     uris: dict[str, Place] = {digest(file.read_bytes()): str(file) for file in files}
     deadly = list(uris)[20]
     uris[deadly] = Fuse(files[20].read_bytes())
-    chooser = RuntimeSelector(study.cache, EngineSpec(device="cpu", runtime="torch"), uris, no_progress)
-    plans = plans_for(network_groups(study.recipe.requests), chooser)
+    selector = RuntimeSelector(study.cache, EngineSpec(device="cpu", runtime="torch"), uris, no_progress)
+    plans = plans_for(network_groups(study.recipe.requests), selector)
 
-    passed = fill_by(ClusterSpec(workers_local=1), plans, uris, chooser, no_progress)
+    passed = fill_by_workers(ClusterSpec(workers_local=1), plans, uris, selector, no_progress)
 
     assert passed.failed == {deadly: DIED}
     assert passed.embedded == uris.keys() - {deadly}

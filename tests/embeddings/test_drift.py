@@ -127,9 +127,9 @@ def test_a_drift_says_its_figures_in_one_line() -> None:
     said = str(drift(x, y))
 
     assert "\n" not in said
-    assert said.startswith("cosine with fp32 at least 0.99")
-    assert " on 64 images (median 0.99" in said
-    assert ", dimension 5 is farthest off: " in said
+    assert said.startswith("compared with fp32 on 64 images: lowest cosine 0.99")
+    assert ", median cosine 0.99" in said
+    assert said.endswith("(feature 5)")
 
 
 def test_images_without_finite_vectors_in_fp32_are_left_out_and_the_worst_tap_speaks() -> None:

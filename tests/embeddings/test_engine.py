@@ -138,14 +138,14 @@ def test_a_network_is_made_ready_only_when_an_image_can_be_decoded() -> None:
 @pytest.mark.parametrize(
     ("times", "said"),
     [
-        (Times(workers=2, decode_s=18, network_s=3, write_s=1, wall_s=10), "decode-bound: busy 90% of the time"),
-        (Times(threads=2, decode_s=2, network_s=19, write_s=1, wall_s=10), "network-bound: busy 95% of the time"),
-        (Times(decode_s=2, network_s=3, write_s=8, wall_s=10), "write-bound: busy 80% of the time"),
+        (Times(workers=2, decode_s=18, network_s=3, write_s=1, wall_s=10), "bottleneck: decode, busy 90% of the time"),
+        (Times(threads=2, decode_s=2, network_s=19, write_s=1, wall_s=10), "bottleneck: network, busy 95% of the time"),
+        (Times(decode_s=2, network_s=3, write_s=8, wall_s=10), "bottleneck: write, busy 80% of the time"),
     ],
 )
 def test_the_busiest_stage_is_named_with_what_would_help(times: Times, said: str) -> None:
     assert times.verdict().startswith(said)
-    assert "what would help: " in times.verdict()
+    assert "; to go faster, use " in times.verdict()
 
 
 def test_as_many_workers_decode_as_are_asked_for() -> None:

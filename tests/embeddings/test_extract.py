@@ -350,14 +350,14 @@ def test_stores_of_other_batches_are_filled_apart(recipe: Path, rows_of_32: Call
 def test_an_extraction_that_memory_does_not_do_for_stores_the_batches_that_it_came_to(
     recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = runtimes.Portable._made
+    real = runtimes.Portable._build_runner
 
     def made(self: runtimes.Portable, how: runtimes.Execution, rows: int) -> Runner:
         if rows > 3:
             raise MemoryError
         return real(self, how, rows)
 
-    monkeypatch.setattr(runtimes.Portable, "_made", made)
+    monkeypatch.setattr(runtimes.Portable, "_build_runner", made)
 
     assert counts(extract(recipe)) == {"embedded": 48}
     assert device_rows(recipe) == [2]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from featx import extract
 from featx.embeddings.drift import drift
-from featx.embeddings.files import BATCHED_FILES, embed_files
+from featx.embeddings.files import MIN_FILES_TO_BATCH, embed_files
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.embeddings.runtimes import is_native
 from featx.errors import ArtifactError, WeightsError
@@ -49,7 +49,7 @@ def test_as_many_files_as_a_batch_get_the_cache_s_numbers_to_the_bit(toy_home: P
     extract()
     study = Study.open(None)
     locked = locked_embeddings(study)
-    names = study.manifest.ids[:BATCHED_FILES]
+    names = study.manifest.ids[:MIN_FILES_TO_BATCH]
 
     found = embed_files([f"images/{name}" for name in names], locked, "cpu")
 
@@ -60,7 +60,7 @@ def test_as_many_files_as_a_batch_get_the_cache_s_numbers_to_the_bit(toy_home: P
 def test_a_file_has_one_vector_whatever_few_files_stand_beside_it(toy_home: Path) -> None:
     extract()
     (one,) = locked_embeddings(Study.open(None))
-    names = [f"images/dark/{number:03}.png" for number in range(BATCHED_FILES - 1)]
+    names = [f"images/dark/{number:03}.png" for number in range(MIN_FILES_TO_BATCH - 1)]
 
     together = embed_files(names, [one], "cpu").columns[one.spec.fingerprint()]
 
@@ -124,7 +124,9 @@ def test_other_weights_than_the_models_are_an_error(toy_home: Path) -> None:
     wanted = embedding(weights="toy.pth")
     torch.save(backbone("toy").build().state_dict(), toy_home / "toy.pth")
 
-    with pytest.raises(ArtifactError, match=f"made on embedding {wanted.spec.fingerprint()} .*: weights_sha256 is '"):
+    with pytest.raises(
+        ArtifactError, match=f"trained on embedding {wanted.spec.fingerprint()} .*: weights_sha256 is '"
+    ):
         embed_files(["images/dark/000.png"], [wanted], "cpu")
 
     (toy_home / "toy.pth").unlink()
@@ -142,15 +144,15 @@ def reduced_by(runtime: str, **said: object) -> ResolvedEmbedding:
 def test_a_precision_that_this_machine_does_not_have_is_answered_in_fp32_and_said(
     toy_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("featx.embeddings.runtimes.is_here", lambda precision: False)
+    monkeypatch.setattr("featx.embeddings.runtimes.can_compute", lambda precision: False)
     exact, reduced = embedding(), reduced_by("openvino")
     images = ["images/dark/000.png", "images/light/000.png"]
 
     found = embed_files(images, [reduced], "cpu")
 
     assert found.warnings == [
-        "toy was extracted in bf16 by openvino on cpu, which is not to be had here; it runs in fp32, from which "
-        "those vectors were found to lie no farther than was allowed"
+        "toy was extracted in bf16 by openvino on cpu, which is not available here; it runs in fp32, and the vectors "
+        "may differ as far as 'extraction.least_cosine' allowed"
     ]
     clean = embed_files(images, [exact], "cpu")
     assert clean.warnings == []

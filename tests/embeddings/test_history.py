@@ -124,7 +124,7 @@ def test_a_precision_that_changes_as_images_are_added_is_reported_once(home: Pat
     first, second = extract(recipe), extract(recipe)
 
     (warning,) = [one for one in first.warnings if "was embedded in" in one]
-    assert "was embedded in fp32, and is embedded in bf16 by openvino on cpu from now on" in warning
+    assert "was embedded in fp32, and is now embedded in bf16 by openvino on cpu" in warning
     assert not [one for one in second.warnings if "was embedded in" in one]
     assert second.n_cached == 48
 

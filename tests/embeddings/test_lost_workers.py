@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 import featx.parallel.dask_client
-from featx.embeddings.distributed import fill_by, look_around
+from featx.embeddings.distributed import fill_by_workers
 from featx.embeddings.fill import Plan, plans_for
 from featx.embeddings.groups import network_groups
 from featx.embeddings.runtime_selection import RuntimeSelector
+from featx.embeddings.worker_tasks import check_access
 from featx.embeddings.workers import Place
 from featx.errors import ClusterError
 from featx.images.contents import digest
@@ -41,13 +42,13 @@ class Work:
             for content, file in zip(contents, self.files, strict=True)
         }
         study = Study.open(recipe)
-        self.chooser = RuntimeSelector(
+        self.selector = RuntimeSelector(
             study.cache, EngineSpec(device="cpu", runtime="torch", workers=1), self.uris, no_progress
         )
-        self.plans: list[Plan] = plans_for(network_groups(study.recipe.requests), self.chooser)
+        self.plans: list[Plan] = plans_for(network_groups(study.recipe.requests), self.selector)
 
     def embed(self, address: str, progress: ProgressCallback = no_progress) -> None:
-        fill_by(ClusterSpec(scheduler=address), self.plans, self.uris, self.chooser, progress)
+        fill_by_workers(ClusterSpec(scheduler=address), self.plans, self.uris, self.selector, progress)
 
     @property
     def n_stored(self) -> int:
@@ -75,11 +76,11 @@ def test_a_worker_says_what_it_does_not_see(shared_recipe: Path, tmp_path: Path)
     here = tmp_path / "here"
     here.mkdir()
     (here / "probe").touch()
-    assert look_around(here / "probe", None) == ""
-    assert look_around(tmp_path / "elsewhere" / "probe", None) == f"does not see the cache {tmp_path}/elsewhere"
+    assert check_access(here / "probe", None) == ""
+    assert check_access(tmp_path / "elsewhere" / "probe", None) == f"does not see the cache {tmp_path}/elsewhere"
     image = str(shared_recipe.parent / "images" / "dark" / "000.png")
-    assert look_around(None, image) == ""
-    assert look_around(None, image + "x") == f"cannot read the image {image}x (it is not there)"
+    assert check_access(None, image) == ""
+    assert check_access(None, image + "x") == f"cannot read the image {image}x (there is no such file)"
 
 
 def test_workers_that_do_not_see_the_images_get_no_work(
@@ -89,7 +90,7 @@ def test_workers_that_do_not_see_the_images_get_no_work(
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     work = Work(shared_recipe, slow=False)
-    message = r"worker tcp://\S+ cannot read the image images/\S+ \(it is not there\); workers need the same folders"
+    message = r"worker tcp://\S+ cannot read the image images/\S+ \(there is no such file\); all workers need the same"
     refused = pytest.raises(ClusterError, match=message)
     with scheduler() as (address, _), worker(address, ROOT, cwd=elsewhere), refused:
         work.embed(address)

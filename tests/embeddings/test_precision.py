@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from featx.embeddings.drift import Drift, PrecisionAudit, drift
-from featx.embeddings.precision import audited, check_trusted, rows_of, wanted_by_auto
+from featx.embeddings.drift import Drift, PrecisionAudit, drift, round_down
+from featx.embeddings.precision import auto_dtypes, check_accurate, embed_pixels, find_accurate_precision
 from featx.embeddings.runtimes import ROWS, Execution, Portable, is_native
 from featx.errors import DeviceError
 from featx.networks.features import FeatureNetwork, Tap, resolve
@@ -44,8 +44,8 @@ def bf16(runtime: str, **more: object) -> Reduced:
 
 def distance(reduced: Reduced, pixels: np.ndarray) -> Drift:
     """Measure the worst tap of a precision against fp32 in the same runtime."""
-    exact = rows_of(portable().ready(Execution(reduced.runtime, "cpu")), pixels)
-    rows = rows_of(portable().ready(Execution(reduced.runtime, "cpu", reduced)), pixels)
+    exact = embed_pixels(portable().ready(Execution(reduced.runtime, "cpu")), pixels)
+    rows = embed_pixels(portable().ready(Execution(reduced.runtime, "cpu", reduced)), pixels)
     return min((drift(x, y) for x, y in zip(exact, rows, strict=True)), key=lambda one: one.cosine)
 
 
@@ -56,7 +56,7 @@ RUNTIMES = ["torch", pytest.param("openvino", marks=needs_bf16)]
 def test_a_precision_that_is_close_enough_is_taken_with_its_figures(runtime: str) -> None:
     pixels = pictures(20)
 
-    found = audited(["bf16"], by(runtime, LEAST), portable(), pixels)
+    found = find_accurate_precision(["bf16"], by(runtime, LEAST), portable(), pixels)
 
     assert found == PrecisionAudit(bf16(runtime), distance(bf16(runtime), pixels))
     assert found.drift is not None
@@ -68,7 +68,7 @@ def test_a_precision_that_is_close_enough_is_taken_with_its_figures(runtime: str
 def test_no_precision_is_close_enough_where_nearly_all_is_asked_for(runtime: str) -> None:
     told: list[tuple[int, int, str]] = []
 
-    found = audited(
+    found = find_accurate_precision(
         ["bf16"],
         by(runtime, NEAR_ONE),
         portable(),
@@ -91,22 +91,22 @@ def test_more_bits_for_the_first_layers_are_tried_where_fewer_for_all_do_not_do(
     limits = [min(one.cosine, one.expected_cosine) for one in (distance(whole, pixels), distance(fronted, pixels))]
     assert limits[0] < limits[1]
 
-    assert audited(["bf16"], by("openvino", limits[0]), portable(), pixels).precision == whole
-    assert audited(["bf16"], by("openvino", sum(limits) / 2), portable(), pixels).precision == fronted
+    assert find_accurate_precision(["bf16"], by("openvino", limits[0]), portable(), pixels).precision == whole
+    assert find_accurate_precision(["bf16"], by("openvino", sum(limits) / 2), portable(), pixels).precision == fronted
 
 
 def test_nothing_is_tried_where_nothing_is_wanted() -> None:
-    assert audited([], by("torch", LEAST), portable(), pictures(3)) == PrecisionAudit("fp32", None)
+    assert find_accurate_precision([], by("torch", LEAST), portable(), pictures(3)) == PrecisionAudit("fp32", None)
 
 
 @pytest.mark.parametrize("runtime", ["torch", "compile", "onnx"])
 def test_auto_wants_no_fewer_bits_of_a_runtime_that_gains_nothing_by_them(runtime: str) -> None:
-    assert wanted_by_auto(by(runtime, LEAST)) == []
+    assert auto_dtypes(by(runtime, LEAST)) == []
 
 
 @pytest.mark.parametrize("runtime", ["auto", "openvino"])
 def test_auto_wants_bf16_where_the_cpu_has_it(runtime: str) -> None:
-    assert wanted_by_auto(by(runtime, LEAST)) == (["bf16"] if is_native("bf16") else [])
+    assert auto_dtypes(by(runtime, LEAST)) == (["bf16"] if is_native("bf16") else [])
 
 
 def test_a_precision_that_strays_too_far_is_refused_with_its_figures_and_the_next_step() -> None:
@@ -115,20 +115,20 @@ def test_a_precision_that_strays_too_far_is_refused_with_its_figures_and_the_nex
     y[:, 2] += 1
     far = drift(x, y)
 
-    with pytest.raises(DeviceError, match=r"^precision = 'bf16' is not trusted here: .*") as raised:
-        check_trusted(PrecisionAudit("fp32", far), "bf16", by("auto", 0.998))
+    with pytest.raises(DeviceError, match=r"^precision = 'bf16' is not accurate enough on this machine: .*") as raised:
+        check_accurate(PrecisionAudit("fp32", far), "bf16", by("auto", 0.998))
 
     assert str(raised.value) == (
-        f"precision = 'bf16' is not trusted here: {far}; expected a cosine of 0.998 or more "
-        "(extraction.least_cosine); say precision = 'fp32'"
+        f"precision = 'bf16' is not accurate enough on this machine: {far}; expected lowest cosines of 0.998 or more "
+        "(extraction.least_cosine); set precision = 'fp32'"
     )
-    assert f"{far.cosine:.5f} on 30 images" in str(raised.value)
-    assert "dimension 2 is farthest off" in str(raised.value)
+    assert f"on 30 images: lowest cosine {round_down(far.cosine)}" in str(raised.value)
+    assert "(feature 2)" in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
 def test_a_precision_that_may_be_used_is_not_refused() -> None:
-    check_trusted(PrecisionAudit(bf16("torch"), None), "bf16", by("auto", 0.999))
+    check_accurate(PrecisionAudit(bf16("torch"), None), "bf16", by("auto", 0.999))
 
 
 @pytest.mark.parametrize("runtime", ["torch", "onnx", "openvino"])
@@ -136,10 +136,10 @@ def test_a_precision_that_may_be_used_is_not_refused() -> None:
 def test_rows_come_for_any_number_of_images(runtime: Any, n: int) -> None:
     ready = portable().ready(Execution(runtime, "cpu"), 8)
 
-    found = rows_of(ready, pictures(40)[:n])
+    found = embed_pixels(ready, pictures(40)[:n])
 
     assert [one.shape for one in found] == [(n, 8), (n, 8)]
-    for many, few in zip(rows_of(ready, pictures(40)), found, strict=True):
+    for many, few in zip(embed_pixels(ready, pictures(40)), found, strict=True):
         assert few.tobytes() == many[:n].tobytes()
 
 
@@ -169,7 +169,7 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Exception
             tried.append(rows)
             return Sized(rows, most, error)
 
-        monkeypatch.setattr(Portable, "_made", made)
+        monkeypatch.setattr(Portable, "_build_runner", made)
         return tried
 
     return short
@@ -194,8 +194,8 @@ def test_a_batch_that_stored_rows_were_made_with_is_not_halved(short_of_memory: 
 
     with pytest.raises(
         DeviceError,
-        match=r"^memory does not do for 8 images of 16 px at once, which the rows that are stored were made with; "
-        r"free memory, or name another device or a smaller size_px$",
+        match=r"^memory is too small for a batch of 8 images of 16 px, the batch size of the stored embeddings; "
+        r"free memory, or choose another device or a smaller size_px$",
     ):
         portable().ready(Execution("torch", "cpu"), ROWS["cpu"])
 
@@ -205,7 +205,9 @@ def test_a_batch_that_stored_rows_were_made_with_is_not_halved(short_of_memory: 
 def test_one_image_that_memory_does_not_do_for_is_the_least(short_of_memory: Any) -> None:
     tried = short_of_memory(0, MemoryError())
 
-    with pytest.raises(DeviceError, match=r"^memory does not do for 1 images of 16 px at once, which is the least; "):
+    with pytest.raises(
+        DeviceError, match=r"^memory is too small for a batch of 1 images of 16 px, the smallest possible batch; "
+    ):
         portable().ready(Execution("torch", "cpu"))
 
     assert tried == [8, 4, 2, 1]
@@ -221,15 +223,15 @@ def test_another_error_is_not_taken_for_want_of_memory(short_of_memory: Any) -> 
 
 
 def test_onnx_runtime_does_not_take_fewer_bits() -> None:
-    with pytest.raises(DeviceError, match=r"^runtime 'onnx' computes in fp32, not in bf16; say '--runtime openvino'$"):
+    with pytest.raises(DeviceError, match=r"^runtime 'onnx' computes in fp32, not in bf16; use '--runtime openvino'$"):
         portable().ready(Execution("onnx", "cpu", bf16("openvino")))
 
 
 def test_a_precision_that_the_cpu_does_not_have_is_refused_by_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featx.embeddings.runtimes.is_here", lambda precision: False)
+    monkeypatch.setattr("featx.embeddings.runtimes.can_compute", lambda precision: False)
 
     with pytest.raises(
-        DeviceError, match=r"^this CPU does not compute bf16 by openvino on cpu; say precision = 'fp32'$"
+        DeviceError, match=r"^this CPU does not support bf16 by openvino on cpu; set precision = 'fp32'$"
     ):
         portable().ready(Execution("openvino", "cpu", bf16("openvino")))
 
@@ -276,8 +278,8 @@ def test_a_precision_in_which_a_network_overflows_is_not_trusted(taps: list[Tap]
     network = overflowing(taps)
     engine = by("torch", LEAST)
     at = taps.index(LARGE)
-    reduced = rows_of(network.ready(Execution("torch", "cpu", bf16("torch"))), pictures(12))
-    assert np.isfinite(rows_of(network.ready(Execution("torch", "cpu")), pictures(12))[at]).all()
+    reduced = embed_pixels(network.ready(Execution("torch", "cpu", bf16("torch"))), pictures(12))
+    assert np.isfinite(embed_pixels(network.ready(Execution("torch", "cpu")), pictures(12))[at]).all()
     assert not np.isfinite(reduced[at]).all()
 
-    assert audited(["bf16"], engine, network, pictures(12)).precision == "fp32"
+    assert find_accurate_precision(["bf16"], engine, network, pictures(12)).precision == "fp32"

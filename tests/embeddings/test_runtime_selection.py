@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from featx import extract
-from featx.embeddings.benchmarks import ON_CPU
 from featx.embeddings.extract import Extraction
 from featx.embeddings.groups import network_groups
+from featx.embeddings.machine import CPU_RUNTIMES
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.runtimes import Execution, Portable, is_native
@@ -40,10 +40,10 @@ def recipe(toy_home: Path) -> Path:
 @pytest.fixture
 def many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make 48 images many, and each trial short."""
-    monkeypatch.setattr("featx.embeddings.runtime_selection.FEW", 30)
+    monkeypatch.setattr("featx.embeddings.runtime_selection.MIN_IMAGES_TO_BENCHMARK", 30)
     monkeypatch.setattr("featx.embeddings.runtime_selection.MIN_IMAGES_TO_REDUCE", 30)
-    monkeypatch.setattr("featx.embeddings.benchmarks.SHORT_S", 0.0)
-    monkeypatch.setattr("featx.embeddings.benchmarks.TRIAL_S", 0.02)
+    monkeypatch.setattr("featx.embeddings.benchmarks.MIN_SECONDS_TO_BENCHMARK", 0.0)
+    monkeypatch.setattr("featx.embeddings.benchmarks.BENCHMARK_S", 0.02)
 
 
 @pytest.fixture
@@ -120,10 +120,10 @@ def test_many_images_in_fp32_are_embedded_by_a_runtime_that_was_tried(
 ) -> None:
     extract(saying(recipe, 'precision = "fp32"'))
 
-    assert made_ready == [Execution(name, "cpu") for name in ON_CPU]
+    assert made_ready == [Execution(name, "cpu") for name in CPU_RUNTIMES]
     assert set(trials_of(recipe)) == {"speeds"}
     speeds = trials_of(recipe)["speeds"]
-    assert set(speeds) == set(ON_CPU)
+    assert set(speeds) == set(CPU_RUNTIMES)
     assert all(one["images_per_s"] > 0 and one["build_s"] >= 0 for one in speeds.values())
 
 
@@ -208,7 +208,7 @@ def test_what_is_tried_on_does_not_depend_on_the_order_of_the_images(recipe: Pat
     tried_on = [
         RuntimeSelector(
             study.cache, EngineSpec(device="cpu"), {digest: uris[digest] for digest in order}, no_progress, sample=16
-        ).pixels(group)
+        ).decode_sample(group)
         for order in orders
     ]
 
@@ -264,8 +264,8 @@ def test_a_precision_that_is_named_and_strays_too_far_is_one_error(recipe: Path,
     for _ in range(2):  # asked again, what is remembered answers
         with pytest.raises(
             DeviceError,
-            match=r"^precision = 'bf16' is not trusted here: cosine with fp32 at least .* on 48 images .*; expected a "
-            r"cosine of 0\.9999999 or more \(extraction\.least_cosine\); say precision = 'fp32'$",
+            match=r"^precision = 'bf16' is not accurate enough on this machine: compared with fp32 on 48 images: .*; "
+            r"expected lowest cosines of 0\.9999999 or more \(extraction\.least_cosine\); set precision = 'fp32'$",
         ) as raised:
             extract(recipe, engine=engine(recipe, runtime=runtime))
         assert "\n" not in str(raised.value)

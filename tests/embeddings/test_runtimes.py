@@ -74,7 +74,7 @@ def test_the_default_backbone_has_the_same_vectors_in_every_runtime(runtime: Run
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 def test_a_runtime_of_the_cpu_refuses_another_device(runtime: Runtime) -> None:
-    with pytest.raises(DeviceError, match=f"runtime '{runtime}' runs on the CPU, not on 'cuda'; say '--runtime torch'"):
+    with pytest.raises(DeviceError, match=f"runtime '{runtime}' runs on the CPU, not on 'cuda'; use '--runtime torch'"):
         Portable(network(), SIDE).ready(Execution(runtime, "cuda"))
 
 

@@ -26,13 +26,13 @@ def test_the_size_is_said_before_and_not_where_there_is_nothing_to_write(recipe:
         said.append((stage, note))
 
     done = extract(recipe, progress=progress)
-    rooms = [note for stage, note in said if stage == "room"]
+    rooms = [note for stage, note in said if stage == "disk space"]
     said.clear()
     extract(recipe, progress=progress)
 
     assert len(rooms) == 1
-    assert rooms[0].startswith(f"{space.gigabytes(done.n_embedded * (8 * 4 + 20))} of vectors; ")
-    assert "room" not in [stage for stage, _ in said]
+    assert rooms[0].startswith(f"{space.gigabytes(done.n_embedded * (8 * 4 + 20))} of vectors, ")
+    assert "disk space" not in [stage for stage, _ in said]
 
 
 def test_vectors_that_the_disk_does_not_hold_are_refused_before_anything_is_written(
@@ -41,7 +41,8 @@ def test_vectors_that_the_disk_does_not_hold_are_refused_before_anything_is_writ
     monkeypatch.setattr(space, "free_bytes", lambda folder: 1000)
 
     with pytest.raises(
-        StoreError, match=r"^the vectors take .* are free for cache; the widest are of toy/0\.3/avg, d 8"
+        StoreError,
+        match=r"^the vectors need .*, but cache has .* free space; the largest embedding is toy/0\.3/avg with 8 ",
     ):
         extract(recipe)
 

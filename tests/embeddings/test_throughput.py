@@ -8,7 +8,7 @@ import pytest
 
 from featx.embeddings.throughput import (
     AGREEMENT,
-    FEWEST,
+    MIN_IMAGES_TO_RECORD,
     Throughput,
     rate_of_batches,
     record_throughput,
@@ -21,7 +21,7 @@ from featx.embeddings.throughput import (
 def test_a_pass_over_more_images_replaces_one_over_fewer(tmp_path: Path) -> None:
     for n, rate in ((100, 20.0), (50, 5.0), (200, 25.0)):
         record_throughput(tmp_path, Throughput(("a", "b"), n, rate))
-    record_throughput(tmp_path, Throughput(("a",), FEWEST - 1, 1.0))
+    record_throughput(tmp_path, Throughput(("a",), MIN_IMAGES_TO_RECORD - 1, 1.0))
     assert recorded_throughputs(tmp_path) == [Throughput(("a", "b"), 200, 25.0)]
 
 
@@ -84,5 +84,5 @@ def test_a_note_that_cannot_be_kept_is_logged(
     (tmp_path / "precious").write_text("content")
     spoil(tmp_path / "notes")
     record_throughput(tmp_path / "notes", Throughput(("a",), 100, 20.0))
-    assert "the rate of this pass is not noted" in caplog.text
+    assert "the rate of this extraction is not recorded" in caplog.text
     assert (tmp_path / "precious").read_text() == "content"

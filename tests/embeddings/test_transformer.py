@@ -554,17 +554,17 @@ def test_a_grid_of_a_recipe_is_no_setting(setting: str, paths: list[str]) -> Non
 def test_one_image_is_no_list(one: object, paths: list[str]) -> None:
     kind = type(one).__name__
 
-    with pytest.raises(DataError, match=f"expected a list of images, found one {kind}; put it into a list"):
+    with pytest.raises(DataError, match=f"expected a list of images, found a single {kind}; put it into a list"):
         embedder().transform(one)
 
 
 def test_one_grey_array_is_no_list(home: Path) -> None:
-    with pytest.raises(DataError, match="expected a list of images, found one ndarray; put it into a list"):
+    with pytest.raises(DataError, match="expected a list of images, found a single ndarray; put it into a list"):
         embedder().transform(noise(18, 20))
 
 
 def test_one_colour_array_is_no_list(home: Path) -> None:
-    with pytest.raises(DataError, match="expected a list of images, found one ndarray; put it into a list"):
+    with pytest.raises(DataError, match="expected a list of images, found a single ndarray; put it into a list"):
         embedder().transform(noise(18, 20, 3))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featx.embeddings.workers import TASKS_AHEAD, Decoder
+from featx.embeddings.workers import CHUNKS_PER_WORKER, Decoder
 from featx.images.contents import digest
 from featx.images.decode import Pixels
 from featx.specs.embedding import Decoding, Preprocessing
@@ -38,7 +38,7 @@ def pixels(found: tuple[Pixels, ...] | str) -> Pixels:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_files_are_decoded_in_their_order(workers: int, tmp_path: Path) -> None:
-    n = CHUNK * (TASKS_AHEAD + 2) * workers + 3
+    n = CHUNK * (CHUNKS_PER_WORKER + 2) * workers + 3
     todo = written(tmp_path, n)
 
     found = list(decoded(todo, DECODER, workers))
@@ -114,7 +114,7 @@ def test_work_that_is_not_asked_for_stops_and_little_is_taken_ahead(tmp_path: Pa
     images.close()  # type: ignore[attr-defined]
 
     assert len(first) == 3
-    assert len(taken) <= CHUNK * (TASKS_AHEAD + 2)
+    assert len(taken) <= CHUNK * (CHUNKS_PER_WORKER + 2)
     with pytest.raises(StopIteration, match=r"^$"):
         next(images)
 

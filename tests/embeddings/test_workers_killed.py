@@ -216,7 +216,7 @@ def test_todo_is_asked_for_only_as_far_as_it_is_needed() -> None:
 def test_a_picture_that_cannot_be_resized_is_an_outcome() -> None:
     strip = np.zeros((68_000_000, 1), dtype=np.uint8)
     squash = Decoder(Decoding(), (Preprocessing(size_px=16, resize="squash", mean=HALF, std=HALF),))
-    assert squash.decoded(digest(strip), strip) == "cannot be brought to size: MemoryError"
+    assert squash.decoded(digest(strip), strip) == "cannot be resized: MemoryError"
 
 
 def test_an_extraction_whose_workers_are_killed_stores_what_an_unharmed_one_does(home: Path) -> None:

@@ -34,7 +34,7 @@ from tests.rows import row_alone, stored_rows
 pillow_heif.register_heif_opener()  # so that HEIC can be written
 
 PLACES = '\n[paths]\ncache = "cache"\nruns = "runs"\n'
-PROGRESS = re.compile(r"^(read|room|try runtimes|embed) +━+ +\d+/\d+ +.*$")
+PROGRESS = re.compile(r"^(read|disk space|try runtimes|embed) +━+ +\d+/\d+ +.*$")
 Maker = Callable[[Path], object]
 
 

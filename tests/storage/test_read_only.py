@@ -46,7 +46,7 @@ def test_a_cache_that_may_only_be_read_serves_all_that_embeds_nothing_new(
     (read_only / "featx.toml").write_text(TOY_RECIPE + WIDE + ON_DISK)
     line = complaint("extract")
     assert line == (
-        f"error: {read_only}/disk/cache may only be read, and lacks 0.0 MB of vectors: name another cache "
+        f"error: {read_only}/disk/cache is read-only, and 0.0 MB of vectors are missing: choose another cache "
         "(paths.cache), or change its permissions"
     )
 
@@ -95,7 +95,7 @@ def test_what_may_only_be_read_is_said_before_anything_is_embedded(
     toy_home: Path, monkeypatch: pytest.MonkeyPatch, complaint: Complaint
 ) -> None:
     monkeypatch.setattr(space.os, "access", lambda place, mode: mode != os.W_OK)
-    assert complaint("extract").startswith("error: cache may only be read, and lacks 0.0 MB of vectors: name another")
+    assert complaint("extract").startswith("error: cache is read-only, and 0.0 MB of vectors are missing: choose")
 
 
 @pytest.mark.parametrize("gone", ["cache", "cache/*.zarr", "cache/*.zarr/segment-*"])
