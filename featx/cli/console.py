@@ -181,7 +181,7 @@ def diagnosis(found: "Diagnosis") -> None:
     say(f"All values are measured on {found.n_images} train images and compared with eager torch in fp32.")
     say("cosine, rel. error: lowest cosine and largest relative error of an embedding")
     say("estimated: estimate of the lowest cosine among 30,000 images")
-    say("accepted: whether cosine and estimated are at least extraction.least_cosine")
+    say("accepted: fp32 is; a reduced precision if cosine and estimated are at least extraction.least_cosine")
     say("accuracy, sd: mean and standard deviation over 5 folds of a logistic regression's accuracy")
 
 

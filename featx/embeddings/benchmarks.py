@@ -135,13 +135,13 @@ def fastest_runtime(
     installed = [name for name in CPU_RUNTIMES if is_installed(name)]
     if set(installed) <= set(speeds):
         fastest: Runtime = min(installed, key=lambda name: speeds[name].seconds(n_images))
-        return journal.portable.ready(Execution(fastest, "cpu"), rows)
+        return journal.portable.build_runner(Execution(fastest, "cpu"), rows)
     pixels = load_pixels()
     speeds = {}
     runners: dict[Runtime, Runner] = {}
     for number, name in enumerate(installed, start=1):
         start = time.perf_counter()
-        runners[name] = journal.portable.ready(Execution(name, "cpu"), rows)
+        runners[name] = journal.portable.build_runner(Execution(name, "cpu"), rows)
         build_s = time.perf_counter() - start
         speeds[name] = RuntimeSpeed(round(images_per_s(runners[name], pixels), 1), round(build_s, 2))
         is_enough = speeds["torch"].seconds(n_images) < MIN_SECONDS_TO_BENCHMARK

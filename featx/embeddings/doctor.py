@@ -165,7 +165,7 @@ def _check_network(
     for number, (runtime, precision) in enumerate(executions):
         name = runtime if precision == "fp32" else str(precision)
         progress("check", number, len(executions), f"{backbone} {name}")
-        runner = group.portable.ready(Execution(runtime, "auto" if runtime == "torch" else "cpu", precision))
+        runner = group.portable.build_runner(Execution(runtime, "auto" if runtime == "torch" else "cpu", precision))
         rows = embed_pixels(runner, pixels)
         exact_rows = exact_rows or rows
         drift = worst_drift(exact_rows, rows)

@@ -126,13 +126,13 @@ def _build_runner(group: NetworkGroup, precision: Precision, device: str, n_imag
     rows = 1 if n_images < MIN_FILES_TO_BATCH else None
     if isinstance(precision, Reduced):
         if can_compute(precision) and (device == "auto" or device.startswith(precision.device)):
-            return group.portable.ready(Execution(precision.runtime, precision.device, precision), rows)
+            return group.portable.build_runner(Execution(precision.runtime, precision.device, precision), rows)
         warnings.append(
             f"{group.requests[0].backbone} was extracted in {precision}, which is not available here; it runs in "
             "fp32, and the vectors may differ as far as 'extraction.least_cosine' allowed"
         )
     use_openvino = n_images >= MIN_FILES_FOR_OPENVINO and device in {"auto", "cpu"} and is_installed("openvino")
-    return group.portable.ready(Execution("openvino" if use_openvino else "torch", device), rows)
+    return group.portable.build_runner(Execution("openvino" if use_openvino else "torch", device), rows)
 
 
 def check_same(ours: Sequence[EmbeddingSpec], expected: Sequence[EmbeddingSpec]) -> None:

@@ -12,14 +12,14 @@ import numpy as np
 from featx.embeddings.drift import Drift, PrecisionAudit
 from featx.embeddings.engine import Lane, PassStatistics, Rows, Runner, run
 from featx.embeddings.groups import NetworkGroup
+from featx.embeddings.read import locked_store
 from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.space import check_space
 from featx.embeddings.workers import Place
 from featx.progress import ProgressCallback
 from featx.specs.embedding import EmbeddingRequest
-from featx.storage.places import CachePlace
 from featx.storage.store import EmbeddingStore, missing
-from featx.study.study import LockedEmbedding, store_path
+from featx.study.study import LockedEmbedding
 
 # Bytes of float32 rows, over all stores, that are gathered in memory before they are published.
 MAX_SEGMENT_BYTES = 256 << 20
@@ -110,11 +110,6 @@ def _make_plan(
             for request, spec, d in specs
         ]
     return Plan(group, tuple(locked), tuple(locked_store(selector.cache, embedding) for embedding in locked))
-
-
-def locked_store(cache: CachePlace, embedding: LockedEmbedding) -> EmbeddingStore:
-    """Return the store of a resolved embedding in a cache."""
-    return EmbeddingStore(store_path(cache, embedding.spec), embedding.spec, embedding.n_features)
 
 
 def _drift(locked: LockedEmbedding) -> Drift | None:

@@ -6,9 +6,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, Precision
-from featx.storage.places import CachePlace
-from featx.storage.store import EmbeddingStore
-from featx.study.study import store_path
 
 if TYPE_CHECKING:
     from featx.embeddings.runtimes import Portable
@@ -47,11 +44,6 @@ class NetworkGroup:
     def specs(self, precision: Precision) -> list[EmbeddingSpec]:
         """Return the spec of each request in a precision."""
         return [spec.model_copy(update={"precision": precision}) for spec in self.resolved.specs]
-
-    def stores(self, cache: CachePlace, precision: Precision) -> list[EmbeddingStore]:
-        """Return the store of each request in a precision."""
-        specs = zip(self.specs(precision), self.resolved.n_features, strict=True)
-        return [EmbeddingStore(store_path(cache, spec), spec, d) for spec, d in specs]
 
 
 def network_groups(

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from featx.embeddings.copies import ThumbnailHashes
 from featx.embeddings.engine import workers_for
+from featx.embeddings.read import locked_store
 from featx.embeddings.workers import Decoder, decoded
 from featx.images.decode import Pixels
 from featx.images.hashes import AHEAD, SIDE, THUMBNAIL, ThumbnailCache, grey
 from featx.progress import ProgressCallback, no_progress
-from featx.storage.store import EmbeddingStore
 from featx.study.study import NearCopies, Study
 
 # Every image is compared with every other one, which takes some minutes on two cores for this many.
@@ -114,7 +114,7 @@ def _vectors(study: Study, digests: Sequence[str]) -> tuple[NDArray[np.float32] 
     locked = study.first_embedding
     if locked is None:
         return None, 0
-    store = EmbeddingStore(study.store_path(locked.spec), locked.spec, locked.n_features)
+    store = locked_store(study.cache, locked)
     missing = set(store.missing(digests))
     present = np.array([digest not in missing for digest in digests], dtype=bool)
     x = np.zeros((len(digests), locked.n_features), dtype=np.float32)

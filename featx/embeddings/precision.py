@@ -66,8 +66,10 @@ def find_accurate_precision(
     precisions = [precision for dtype in dtypes for precision in reduced_precisions(dtype, engine, portable)]
     for number, precision in enumerate(precisions):
         progress("compare with fp32", number, len(precisions), str(precision))
-        exact_rows = exact_rows or embed_pixels(portable.ready(Execution(precision.runtime, engine.device)), pixels)
-        rows = embed_pixels(portable.ready(Execution(precision.runtime, engine.device, precision)), pixels)
+        exact_rows = exact_rows or embed_pixels(
+            portable.build_runner(Execution(precision.runtime, engine.device)), pixels
+        )
+        rows = embed_pixels(portable.build_runner(Execution(precision.runtime, engine.device, precision)), pixels)
         drift = worst_drift(exact_rows, rows)
         if drift is not None and drift.least_cosine >= engine.least_cosine:
             progress("compare with fp32", len(precisions), len(precisions), str(precision))

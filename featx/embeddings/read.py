@@ -6,8 +6,9 @@ import numpy as np
 
 from featx.errors import DataError, IncompleteError
 from featx.registry import suggestion
+from featx.storage.places import CachePlace
 from featx.storage.store import EmbeddingStore
-from featx.study.study import LockedEmbedding, Study
+from featx.study.study import LockedEmbedding, Study, store_path
 from featx.tables.embedding_table import Embeddings
 from featx.tables.ids import Ids
 
@@ -38,6 +39,11 @@ def locked_embeddings(study: Study, name: str | None = None) -> list[LockedEmbed
     return [extracted[request] for request in study.recipe.requests]
 
 
+def locked_store(cache: CachePlace, embedding: LockedEmbedding) -> EmbeddingStore:
+    """Return the store of an extracted embedding in a cache."""
+    return EmbeddingStore(store_path(cache, embedding.spec), embedding.spec, embedding.n_features)
+
+
 def read_embeddings(study: Study, ids: Ids, locked: Sequence[LockedEmbedding]) -> Embeddings:
     """Return the vectors of the images `ids`, with the features of the embeddings side by side.
 
@@ -49,7 +55,7 @@ def read_embeddings(study: Study, ids: Ids, locked: Sequence[LockedEmbedding]) -
     digests = study.manifest.take(ids).digests.tolist()
     columns = []
     for embedding in locked:
-        store = EmbeddingStore(study.store_path(embedding.spec), embedding.spec, embedding.n_features)
+        store = locked_store(study.cache, embedding)
         if missing := store.missing(digests):
             raise IncompleteError(
                 f"{len(missing)} of {len(digests)} images have no embedding {embedding.request.name!r} in {store}; "

@@ -149,7 +149,7 @@ class RuntimeSelector:
         else:
             journal = self._journal(group)
             return fastest_runtime(journal, rows, n_images, lambda: self.decode_sample(group), self._progress)
-        return group.portable.ready(execution, rows)
+        return group.portable.build_runner(execution, rows)
 
     def _journal(self, group: NetworkGroup) -> "BenchmarkJournal":
         from featx.embeddings.benchmarks import BenchmarkJournal

@@ -60,7 +60,7 @@ class Portable:
         self.size_px = size_px
         self._exported: dict[int | None, bytes] = {}
 
-    def ready(self, execution: Execution, rows: int | None = None) -> Runner:
+    def build_runner(self, execution: Execution, rows: int | None = None) -> Runner:
         """Build a runner, and try it on one batch of black images unless the batch is a single image.
 
         Parameters
@@ -68,7 +68,7 @@ class Portable:
         execution
             Runtime, device and precision.
         rows
-            Images per batch. By default the device's usual batch size (`ROWS`), halved until it fits into memory.
+            Images per batch. By default the usual one of the device (`ROWS`), halved until it fits into memory.
 
         Raises
         ------
@@ -83,7 +83,7 @@ class Portable:
         batch_size = rows or ROWS["cpu" if is_on_cpu else "cuda"]
         while True:
             try:
-                runner = self._build_runner(execution, batch_size)
+                runner = self._build_for_batch(execution, batch_size)
                 if rows != 1:
                     runner(np.zeros((batch_size, self.size_px, self.size_px, 3), dtype=np.uint8))
             except Exception as error:
@@ -99,7 +99,7 @@ class Portable:
             else:
                 return runner
 
-    def _build_runner(self, execution: Execution, rows: int) -> Runner:
+    def _build_for_batch(self, execution: Execution, rows: int) -> Runner:
         if execution.runtime in {"torch", "compile"}:
             device, compiled = device_named(execution.device), execution.runtime == "compile"
             return TorchRunner(self.network, device, rows, execution.precision, compiled=compiled)

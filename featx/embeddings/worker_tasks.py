@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from featx.embeddings.engine import PassStatistics, Runner, Times
-from featx.embeddings.fill import Plan, fill, locked_store
+from featx.embeddings.fill import Plan, fill
 from featx.embeddings.groups import NetworkGroup
+from featx.embeddings.read import locked_store
 from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.workers import Place
 from featx.errors import ClusterError, ReadError
@@ -238,11 +239,12 @@ class _AssignedRuntimes(RuntimeSelector):
 
         if group not in self._runners:
             context = self._contexts[group]
-            assert context.runtime is not None  # The driver has it chosen before it submits shards.
+            # The driver submits shards only after a worker has chosen the runtimes.
+            assert context.runtime is not None
             _check_weights(group, context.locked)
             device = self.engine.device if isinstance(precision, str) else precision.device
             execution = Execution(context.runtime, device, precision)
-            self._runners[group] = group.portable.ready(execution, context.rows)
+            self._runners[group] = group.portable.build_runner(execution, context.rows)
         return self._runners[group]
 
 

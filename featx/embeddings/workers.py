@@ -80,8 +80,8 @@ class Decoder:
         except (MemoryError, ValueError) as error:
             return f"{TOO_LARGE}: {type(error).__name__} {error}".rstrip()
 
-    def chunk(self, todo: Images) -> tuple[Results, float]:
-        """Return the results of `decoded` for a few images, and the seconds that they took."""
+    def decode_chunk(self, todo: Images) -> tuple[Results, float]:
+        """Decode a few images; return their pixels or reasons, and the seconds that they took."""
         start = time.perf_counter()
         return [self.decoded(*image) for image in todo], time.perf_counter() - start
 
@@ -110,7 +110,7 @@ def decoded(todo: Iterable[tuple[str, Place]], decoder: Decoder, workers: int, c
     with _shared_pool(workers, _hash_store_settings()).in_use() as pool:
         try:
             for chunk in _chunks(todo, chunk_size):
-                pending.append((chunk, pool.submit(decoder.chunk, chunk)))
+                pending.append((chunk, pool.submit(decoder.decode_chunk, chunk)))
                 if len(pending) > CHUNKS_PER_WORKER * workers:
                     yield from _receive_chunk(pending, pool, decoder)
             while pending:
@@ -153,7 +153,7 @@ def _receive_chunk(pending: deque[PendingChunk], pool: "_Pool", decoder: Decoder
         pool.restart()
         for position, (later_chunk, later_future) in enumerate(pending):
             if not later_future.done() or later_future.exception() is not None:
-                pending[position] = (later_chunk, pool.submit(decoder.chunk, later_chunk))
+                pending[position] = (later_chunk, pool.submit(decoder.decode_chunk, later_chunk))
         results, seconds = _decode_one_by_one(chunk, decoder)
     image_s = seconds / len(chunk)
     yield from ((digest, result, image_s) for (digest, _), result in zip(chunk, results, strict=True))
@@ -172,7 +172,7 @@ def _decode_alone(image: tuple[str, Place], pool: "_Pool", decoder: Decoder) -> 
     """Decode one image, and again in a new worker if the first one dies: an earlier image may have damaged it."""
     for _ in range(2):
         try:
-            return pool.submit(decoder.chunk, [image]).result()[0][0]
+            return pool.submit(decoder.decode_chunk, [image]).result()[0][0]
         except BrokenProcessPool:
             pool.restart()
     return DIED
