@@ -14,7 +14,7 @@ The flow, each arrow a table joined by id::
     load      a run as an object that answers
     export    a run for other software: ONNX, skops, joblib
     run       all of these for a recipe
-    doctor    what this machine has, and what fewer bits would do to the embeddings
+    doctor    a description of this machine, and a comparison of its runtimes and precisions
 
     featx.cache    a module: list, verify, compact, clear up and export what is cached
     ImageEmbedder  a scikit-learn transformer over the same engine and cache

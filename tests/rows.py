@@ -28,7 +28,7 @@ def row_alone(study: Study) -> Callable[[str], bytes]:
     (locked,) = study.locked
     (group,) = network_groups([locked.request])
     decoder = Decoder(locked.spec.decoding, (locked.spec.preprocessing,))
-    runner = group.portable.ready(Execution("torch", "cpu"))
+    runner = group.portable.build_runner(Execution("torch", "cpu"))
     places = dict(zip(study.manifest.ids, zip(study.manifest.digests, study.manifest.uris, strict=True), strict=True))
 
     def row(name: str) -> bytes:

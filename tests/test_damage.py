@@ -68,7 +68,7 @@ def test_another_extraction_repairs_what_an_extraction_left(folder: Path, name: 
     with pytest.raises(IncompleteError, match=f"{name.replace('.', '[.]')} .*'featx extract'"):
         featx.evaluate()
     warnings = featx.extract().warnings
-    assert any(f"{name} was not as the last extraction left it and is made anew" in line for line in warnings)
+    assert any(f"{name} is not as the last extraction wrote it, and is written again" in line for line in warnings)
     assert evaluation_json() == before
     assert not any("is made anew" in line for line in featx.extract().warnings)
 

@@ -135,7 +135,7 @@ def test_an_extraction_reports_how_the_split_differs_from_the_last_one(toy_home:
     lines = [line for line in featx.extract().warnings if "differs" in line]
     after = Study.open(None).split
     n_left = int((after[before.index[before == "test"]] != "test").sum())
-    assert f"of {int((before == 'test').sum())} test images {n_left} are now elsewhere" in lines[0]
+    assert f"{n_left} of {int((before == 'test').sum())} test images moved" in lines[0]
     assert lines[0].endswith("[split] of the recipe changed")
     assert not [line for line in featx.extract().warnings if "differs" in line]
 

@@ -97,7 +97,7 @@ def test_copies_in_several_parts_in_train_or_with_other_labels_are_warned_of(toy
     assert "images with copies are in several parts, first 'dark/0" in apart
     assert labels.startswith("8 images with copies have different labels, first 'dark/0")
     assert "times, first 'dark/0" in in_train
-    assert in_train.endswith("copies stay together in every fold")
+    assert in_train.endswith("copies of an image are always in the same fold")
 
 
 def test_an_annotation_that_changed_asks_for_an_extraction(home: Path) -> None:

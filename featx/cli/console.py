@@ -150,10 +150,10 @@ def extraction(result: "Extraction") -> None:
     for warning in result.warnings:
         say(f"  warning: {warning}")
     for name in result.waiting:
-        say(f"  waiting: {name} needs a network that is not trained yet; run 'featx finetune', then 'featx extract'")
-    say(f"images with embeddings by part: {counted(result.parts)}; {result.seconds:.1f} s in total")
+        say(f"  not embedded: {name} uses a network that is not trained; run 'featx finetune', then 'featx extract'")
+    say(f"images with embeddings: {counted(result.parts)}; total time {result.seconds:.1f} s")
     if result.n_embedded:
-        say(f"{result.images_per_s:.1f} images/s during embedding; {result.verdict}")
+        say(f"embedding speed {result.images_per_s:.1f} images/s; {result.verdict}")
     for embedding in result.embeddings:
         say(f"  {embedding['name']}  d {embedding['n_features']}  {embedding['precision']}  {embedding['store']}")
         if embedding["drift"]:
@@ -166,7 +166,7 @@ def diagnosis(result: "Diagnosis") -> None:
         say(f"{part:<14} {description}")
     if not result.checkups:
         return
-    columns = ["network", "run by", "images/s", "cosine", "expected", "rel. error", "trusted", "accuracy", "sd"]
+    columns = ["network", "runtime", "images/s", "cosine", "estimated", "rel. error", "accepted", "accuracy", "sd"]
     rows = [
         (
             check.network,
@@ -182,10 +182,11 @@ def diagnosis(result: "Diagnosis") -> None:
         for check in result.checkups
     ]
     table("", columns, rows)
-    say(
-        f"on {result.n_images} train images. cosine: similarity of the worst image to eager torch in fp32; expected: of"
-    )
-    say("the worst of 30,000 images; accuracy: logistic regression on these images, mean and sd over 5 folds")
+    say(f"All values are measured on {result.n_images} train images and compared with eager torch in fp32.")
+    say("cosine, rel. error: lowest cosine and largest relative error of an embedding")
+    say("estimated: estimate of the lowest cosine among 30,000 images")
+    say("accepted: fp32 is; a reduced precision if cosine and estimated are at least extraction.least_cosine")
+    say("accuracy, sd: mean and standard deviation over 5 folds of a logistic regression's accuracy")
 
 
 def fits(runs: Sequence["FitResult"]) -> None:

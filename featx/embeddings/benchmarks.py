@@ -1,6 +1,6 @@
-"""What was tried on this machine for a network: how fast each runtime is, and how far fewer bits lie from fp32.
+"""Measured speeds of runtimes and drifts of precisions for one network on this machine.
 
-Noted in ``trials.json``, by network and machine, so that nothing is tried twice.
+Results are stored in ``trials.json`` by network and machine, so that nothing is measured twice.
 """
 
 import os
@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from featx.embeddings.devices import gpu_names
 from featx.embeddings.drift import Drift, PrecisionAudit
 from featx.embeddings.engine import Runner
-from featx.embeddings.machine import arithmetic
+from featx.embeddings.machine import CPU_RUNTIMES, arithmetic
 from featx.embeddings.runtimes import Execution, Portable, is_installed
 from featx.files.atomic import locked, read_json_as, write_json
 from featx.images.decode import Pixels
@@ -26,46 +26,48 @@ from featx.specs.base import fingerprint
 from featx.specs.embedding import EmbeddingSpec, Precision
 from featx.specs.extraction import Runtime
 
-ON_CPU: tuple[Runtime, ...] = ("torch", "onnx", "openvino")  # in the order in which they are tried
-SHORT_S = 5.0  # an extraction that takes no longer with what is at hand is not worth a trial
-TRIAL_S = 0.7
-CLEARLY = 1.1  # as many times faster: less may be chance
+# Seconds. An extraction that eager torch finishes sooner is not worth the time of further benchmarks.
+MIN_SECONDS_TO_BENCHMARK = 5.0
+# Seconds that the speed of one runtime is measured for.
+BENCHMARK_S = 0.7
+# A runtime that is less than this factor faster may be so by chance.
+MIN_SPEEDUP = 1.1
 
 
 def machine() -> dict[str, str]:
-    """Return what makes a rate another one: processor, cores, GPU, and the runtimes' versions."""
+    """Return everything that a measured rate depends on: processor, cores, GPUs and the runtimes' versions."""
     return arithmetic() | {"cores": str(os.cpu_count()), "gpus": ", ".join(gpu_names())}
 
 
 @dataclass(frozen=True)
 class RuntimeSpeed:
-    """A runtime's figures for one network.
+    """The speed of one runtime for one network.
 
     Attributes
     ----------
     images_per_s
-        Of the network alone.
+        Images per second of the network alone, without reading and decoding.
     build_s
-        To make it ready.
+        Seconds to build the runner.
     """
 
     images_per_s: float
     build_s: float
 
     def seconds(self, n_images: int) -> float:
-        """How long it takes from nothing."""
+        """Return the expected seconds to build the runner and embed `n_images`."""
         return self.build_s + n_images / self.images_per_s
 
 
 class BenchmarkJournal:
-    """What was tried for one network.
+    """The benchmarks of one network on this machine, stored in a file.
 
     Parameters
     ----------
     notes
-        The folder for what is no store.
+        The cache's folder of notes, in which ``trials.json`` lies.
     specs
-        What the network fills, in fp32.
+        The embeddings that the network computes, in fp32; they identify the network.
     portable
         The network.
     """
@@ -75,96 +77,99 @@ class BenchmarkJournal:
         self._file = notes / "trials.json"
         self._key = fingerprint({"specs": [spec.identity() for spec in specs], "machine": machine()})
 
-    def _known(self) -> dict[str, Any]:
-        return dict(self._every().get(self._key, {}))
+    def _read_own_entries(self) -> dict[str, Any]:
+        return dict(self._read_all_entries().get(self._key, {}))
 
-    def _every(self) -> dict[str, Any]:
+    def _read_all_entries(self) -> dict[str, Any]:
         return read_json_as(self._file, dict[str, dict[str, Any]]) if self._file.is_file() else {}
 
-    def _keep(self, name: str, value: Mapping[str, Any]) -> None:
+    def _write_entry(self, name: str, value: Mapping[str, Any]) -> None:
         with locked(self._file.with_name(".trials.lock")):
-            every = self._every()
-            every.setdefault(self._key, {})[name] = value
-            write_json(self._file, every)
+            entries = self._read_all_entries()
+            entries.setdefault(self._key, {})[name] = value
+            write_json(self._file, entries)
 
     def precision(self, reason: str) -> PrecisionAudit | None:
         """Return the audit recorded for a reason (`RuntimeSelector.reason`), None where there is none."""
-        known = self._known().get(reason)
-        if known is None:
+        entry = self._read_own_entries().get(reason)
+        if entry is None:
             return None
-        drift = known["drift"] and Drift.model_validate(known["drift"])
-        return PrecisionAudit(TypeAdapter(Precision).validate_python(known["precision"]), drift)
+        drift = entry["drift"] and Drift.model_validate(entry["drift"])
+        return PrecisionAudit(TypeAdapter(Precision).validate_python(entry["precision"]), drift)
 
-    def keep_precision(self, reason: str, found: PrecisionAudit) -> None:
-        """Remember it."""
-        kept = found.precision if isinstance(found.precision, str) else found.precision.identity()
-        self._keep(reason, {"precision": kept, "drift": found.drift and found.drift.model_dump()})
+    def record_precision(self, reason: str, audit: PrecisionAudit) -> None:
+        """Store the audit for a reason."""
+        precision = audit.precision if isinstance(audit.precision, str) else audit.precision.identity()
+        self._write_entry(reason, {"precision": precision, "drift": audit.drift and audit.drift.model_dump()})
 
     def speeds(self) -> dict[Runtime, RuntimeSpeed]:
-        """Return what was measured of the runtimes in fp32 on the CPU; empty where nobody has."""
-        return {name: RuntimeSpeed(**figures) for name, figures in self._known().get("speeds", {}).items()}
+        """Return the recorded speeds of the runtimes in fp32 on the CPU, empty where none is recorded."""
+        return {name: RuntimeSpeed(**figures) for name, figures in self._read_own_entries().get("speeds", {}).items()}
 
-    def keep_speeds(self, speeds: Mapping[Runtime, RuntimeSpeed]) -> None:
-        """Remember it."""
-        self._keep("speeds", {name: asdict(speed) for name, speed in speeds.items()})
+    def record_speeds(self, speeds: Mapping[Runtime, RuntimeSpeed]) -> None:
+        """Store the speeds of the runtimes."""
+        self._write_entry("speeds", {name: asdict(speed) for name, speed in speeds.items()})
 
 
 def fastest_runtime(
-    trials: BenchmarkJournal,
+    journal: BenchmarkJournal,
     rows: int | None,
     n_images: int,
-    pixels: Callable[[], Pixels],
+    load_pixels: Callable[[], Pixels],
     progress: ProgressCallback = no_progress,
 ) -> Runner:
-    """Return a network in the runtime that has `n_images` done first in fp32 on the CPU, from nothing.
+    """Return a runner in the runtime that embeds `n_images` soonest in fp32 on the CPU, its build included.
 
     Parameters
     ----------
-    trials
-        What is known of it; what is measured here is added.
+    journal
+        Recorded benchmarks of the network; new measurements are added.
     rows
-        The batch that is asked for, if there is one.
-    pixels
-        Gives images to try on, (n, h, w, 3).
+        Images per batch; None lets the runtime choose.
+    n_images
+        Number of images to embed. Decides whether building a faster runtime pays.
+    load_pixels
+        Returns images to measure with, (n, h, w, 3) uint8; called only if there is something to measure.
     """
-    known = trials.speeds()
-    here = [name for name in ON_CPU if is_installed(name)]
-    if set(here) <= set(known):
-        return trials.portable.ready(Execution(min(here, key=lambda name: known[name].seconds(n_images)), "cpu"), rows)
-    batch = pixels()
-    speeds: dict[Runtime, RuntimeSpeed] = {}
-    ready: dict[Runtime, Runner] = {}
-    for number, name in enumerate(here, start=1):
+    speeds = journal.speeds()
+    installed = [name for name in CPU_RUNTIMES if is_installed(name)]
+    if set(installed) <= set(speeds):
+        fastest: Runtime = min(installed, key=lambda name: speeds[name].seconds(n_images))
+        return journal.portable.build_runner(Execution(fastest, "cpu"), rows)
+    pixels = load_pixels()
+    speeds = {}
+    runners: dict[Runtime, Runner] = {}
+    for number, name in enumerate(installed, start=1):
         start = time.perf_counter()
-        ready[name] = trials.portable.ready(Execution(name, "cpu"), rows)
-        built = time.perf_counter() - start
-        speeds[name] = RuntimeSpeed(round(images_per_s(ready[name], batch), 1), round(built, 2))
-        is_enough = speeds["torch"].seconds(n_images) < SHORT_S
-        tried = len(here) if is_enough else number
-        progress("try runtimes", tried, len(here), f"{name} {speeds[name].images_per_s} images/s")
+        runners[name] = journal.portable.build_runner(Execution(name, "cpu"), rows)
+        build_s = time.perf_counter() - start
+        speeds[name] = RuntimeSpeed(round(images_per_s(runners[name], pixels), 1), round(build_s, 2))
+        is_enough = speeds["torch"].seconds(n_images) < MIN_SECONDS_TO_BENCHMARK
+        n_done = len(installed) if is_enough else number
+        progress("try runtimes", n_done, len(installed), f"{name} {speeds[name].images_per_s} images/s")
         if is_enough:
-            return ready["torch"]
-    trials.keep_speeds(speeds)
-    chosen: Runtime = "torch"
-    for name in here:
-        if speeds[name].images_per_s > CLEARLY * speeds[chosen].images_per_s:
-            chosen = name
-    return ready[chosen]
+            return runners["torch"]
+    journal.record_speeds(speeds)
+    fastest = "torch"
+    for name in installed:
+        if speeds[name].images_per_s > MIN_SPEEDUP * speeds[fastest].images_per_s:
+            fastest = name
+    return runners[fastest]
 
 
 def images_per_s(runner: Runner, pixels: Pixels) -> float:
-    """Measure a network alone, as many calls at once as it takes."""
+    """Measure the images per second of a network alone, with as many calls at once as its runner takes."""
     batch = np.resize(pixels, (runner.rows, *pixels.shape[1:]))
 
-    def loop(_: int) -> int:
-        done = 0
-        while time.perf_counter() - start < TRIAL_S:
+    def count_images(_: int) -> int:
+        n_images = 0
+        while time.perf_counter() - start < BENCHMARK_S:
             runner(batch)
-            done += runner.rows
-        return done
+            n_images += runner.rows
+        return n_images
 
     with ThreadPoolExecutor(runner.in_flight) as threads:
         list(threads.map(runner, [batch] * runner.in_flight))
         start = time.perf_counter()
-        done = sum(threads.map(loop, range(runner.in_flight)))
-        return done / (time.perf_counter() - start)
+        n_images = sum(threads.map(count_images, range(runner.in_flight)))
+        return n_images / (time.perf_counter() - start)

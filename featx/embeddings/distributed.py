@@ -1,189 +1,128 @@
-"""Extraction by Dask workers: the driver decides how, workers embed shards and publish them, and no vector travels.
+"""Extraction by Dask workers: the driver fixes how networks run, and workers embed shards and publish them.
 
-A shard is a list of images. One that is done costs nothing, so what a lost worker leaves is done again by another one.
+A shard is a list of images. Vectors are never sent: a worker publishes them in the cache. A finished shard costs
+nothing when it is repeated, so the shards of a lost worker are given to another one.
 """
 
 import os
-import socket
-import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from featx.embeddings.engine import MOST_WORKERS, PassStatistics, Runner, Times
-from featx.embeddings.fill import Plan, fill
-from featx.embeddings.groups import NetworkGroup
+from featx.embeddings.engine import MAX_DEFAULT_WORKERS, PassStatistics, Times
+from featx.embeddings.fill import Plan
 from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.space import check_space
-from featx.embeddings.workers import Place
-from featx.errors import ClusterError, ReadError
-from featx.images.sources import read
-from featx.parallel.dask_client import (
-    LOOK_S,
-    addresses,
-    asked,
-    connected,
-    finished,
-    may_have_children,
-    most_on_a_host,
-    result,
+from featx.embeddings.worker_tasks import (
+    STOP_EVENT_PREFIX,
+    Assignment,
+    Shard,
+    ShardResult,
+    WorkerContext,
+    check_access,
+    choose_runtimes,
+    embed_shard,
+    read_error,
 )
-from featx.progress import ProgressCallback, no_progress
-from featx.specs.embedding import EmbeddingRequest, Precision
-from featx.specs.extraction import ClusterSpec, EngineSpec, Runtime
+from featx.embeddings.workers import Place
+from featx.errors import ClusterError
+from featx.parallel.dask_client import addresses, asked, connected, finished, most_on_a_host, result
+from featx.progress import ProgressCallback
+from featx.specs.extraction import ClusterSpec
 from featx.storage.places import CachePlace
-from featx.storage.store import EmbeddingStore, missing
-from featx.study.embedding_lock import LockedEmbedding
-from featx.study.folders import store_path
 
-FEWEST = 64  # images of a shard; what handing it out costs is little beside them
-SHARDS_EACH = 4  # of each worker, where there are not many images: the last ones end about together
-AHEAD = 2  # shards that are handed out for each worker
-STOPPED = "featx-stopped-"
-RUNTIMES: dict[str, Runtime] = {
-    "torch": "torch",
-    "torch.compile": "compile",
-    "onnxruntime": "onnx",
-    "openvino": "openvino",
-}  # as a runner's provenance calls them
-
-Shard = tuple[tuple[str, Place], ...]  # (digest, place)
-
-
-@dataclass(frozen=True)
-class WorkerContext:
-    """A network as all workers are to run it.
-
-    Attributes
-    ----------
-    runtime, rows
-        What runs it, and images in a batch; None while no worker has found out.
-    """
-
-    requests: tuple[EmbeddingRequest, ...]
-    locked: tuple[LockedEmbedding, ...]
-    runtime: Runtime | None = None
-    rows: int | None = None
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """What is the same for all shards.
-
-    Attributes
-    ----------
-    name
-        Unlike that of any other extraction.
-    cache
-        Where the stores lie, absolute.
-    threads
-        That torch uses on a CPU in one call, as in the driver's process: sums of other parts round differently.
-    """
-
-    name: str
-    cache: CachePlace
-    threads: int
-    engine: EngineSpec
-    stations: tuple[WorkerContext, ...]
-
-
-@dataclass(frozen=True)
-class ShardResult:
-    """What a worker says of a shard.
-
-    Attributes
-    ----------
-    worker
-        Machine and process.
-    n_embedded, failed
-        Images that have all their vectors, and digest → why one lacks some.
-    """
-
-    worker: str
-    n_embedded: int
-    failed: dict[str, str]
-    times: Times
-
-
-# What the driver does
+# Images of a shard; sending a shard costs little beside embedding this many.
+MIN_SHARD_IMAGES = 64
+# Shards of each worker where there are few images, so that all workers finish at about the same time.
+SHARDS_PER_WORKER = 4
+# Shards that are submitted ahead for each worker.
+MAX_PENDING_PER_WORKER = 2
 
 
 def check_cluster(cluster: ClusterSpec | None) -> None:
-    """Check that a scheduler answers and its workers have this featx, before any work; of one to be started, nothing.
+    """Check that a running scheduler answers and that its workers have this version of featx, before any work.
+
+    A cluster that is still to be started on this machine is not checked.
 
     Raises
     ------
     ClusterError, MissingExtraError
-        as `featx.parallel.dask_client.connected` says.
+        the cluster cannot be used (`featx.parallel.dask_client.connected`).
     """
     if cluster is not None and cluster.scheduler is not None:
         with connected(cluster):
             pass
 
 
-def fill_by(
+def fill_by_workers(
     cluster: ClusterSpec,
     plans: Sequence[Plan],
     uris: Mapping[str, Place],
-    chooser: RuntimeSelector,
+    selector: RuntimeSelector,
     progress: ProgressCallback,
 ) -> PassStatistics:
-    """Do what `featx.embeddings.fill.fill` does, by workers; the vectors are the same ones.
+    """Fill stores as `featx.embeddings.fill.fill` does, by Dask workers; the vectors are the same.
 
     Raises
     ------
     ClusterError
-        workers do not answer, do not see the cache or the images, or die again and again.
+        workers do not answer, cannot access the cache or the images, or die repeatedly.
     """
-    wanted = frozenset().union(*(plan.missing(uris) for plan in plans))
-    todo = {digest: uri for digest, uri in uris.items() if digest in wanted}
+    missing_digests = frozenset().union(*(plan.missing(uris) for plan in plans))
+    todo = {digest: uri for digest, uri in uris.items() if digest in missing_digests}
     if not todo:
         return PassStatistics()
-    check_space([store for plan in plans for store in plan.stores], wanted, chooser.cache, progress)
+    check_space([store for plan in plans for store in plan.stores], missing_digests, selector.cache, progress)
     with connected(cluster) as client:
-        _check_sight(client, chooser.cache, next(iter(todo.items())))
+        _check_workers(client, selector.cache, next(iter(todo.values())))
         start = time.perf_counter()
-        assignment = _settled(client, plans, todo, chooser)
-        passed = PassStatistics(times=Times(build_s=time.perf_counter() - start))
+        assignment = _choose_by_one_worker(client, plans, todo, selector)
+        statistics = PassStatistics(times=Times(build_s=time.perf_counter() - start))
         start = time.perf_counter()
-        _hand_out(client, assignment, todo, passed, progress)
-        passed.times.wall_s = time.perf_counter() - start
-    return passed
+        _embed_shards(client, assignment, todo, statistics, progress)
+        statistics.times.wall_s = time.perf_counter() - start
+    return statistics
 
 
-def _settled(client: Any, plans: Sequence[Plan], todo: Mapping[str, Place], chooser: RuntimeSelector) -> Assignment:
-    """Have one worker find out by which runtime and in which batches each network runs there."""
+def _choose_by_one_worker(
+    client: Any, plans: Sequence[Plan], todo: Mapping[str, Place], selector: RuntimeSelector
+) -> Assignment:
+    """Let one worker choose the runtime and the batch size of each network, for all workers."""
     import torch
 
-    share = max(1, min(MOST_WORKERS, os.cpu_count() or 1) // most_on_a_host(client))
-    engine = chooser.engine.model_copy(update={"workers": chooser.engine.workers or share})
-    stations = tuple(WorkerContext(plan.group.requests, plan.locked, rows=plan.rows) for plan in plans)
-    asks = Assignment(uuid.uuid4().hex, chooser.cache.absolute(), torch.get_num_threads(), engine, stations)
-    sample = {digest: todo[digest] for digest in sorted(todo)[: chooser.sample]}
+    n_decoders = max(1, min(MAX_DEFAULT_WORKERS, os.cpu_count() or 1) // most_on_a_host(client))
+    engine = selector.engine.model_copy(update={"workers": selector.engine.workers or n_decoders})
+    contexts = tuple(WorkerContext(plan.group.requests, plan.locked, rows=plan.rows) for plan in plans)
+    cache = selector.cache.absolute()
+    assignment = Assignment(uuid.uuid4().hex, cache, torch.get_num_threads(), engine, contexts)
+    sample = {digest: todo[digest] for digest in sorted(todo)[: selector.sample]}
     counts = [len(plan.missing(todo)) for plan in plans]
-    found = result(client.submit(settle, asks, sample, counts, pure=False))
-    return replace(asks, stations=found)
+    chosen = result(client.submit(choose_runtimes, assignment, sample, counts, pure=False))
+    return replace(assignment, contexts=chosen)
 
 
-def _check_sight(client: Any, cache: CachePlace, first: tuple[str, Place]) -> None:
-    """Check that all workers can write where this process can, and read what it can.
+def _check_workers(client: Any, cache: CachePlace, place: Place) -> None:
+    """Check that all workers can write to the cache, and read one image if this process can.
 
     Raises
     ------
     ClusterError
-        one cannot; says which, and what.
+        a worker cannot; the message names it and the folder or image.
     """
-    with _probe(cache) as probe:
-        _look_around(client, probe, first)
+    uri = place if isinstance(place, str) and not read_error(place) else None
+    with _probe_file(cache) as probe:
+        for worker, problem in asked(client, check_access, probe, uri).items():
+            if problem:
+                raise ClusterError(f"worker {worker} {problem}; all workers need the same folders at the same paths")
 
 
 @contextmanager
-def _probe(cache: CachePlace) -> Iterator[Path | None]:
-    """Yield a new file in a cache's folder; None where the cache lies behind a URL, which says for itself who may."""
+def _probe_file(cache: CachePlace) -> Iterator[Path | None]:
+    """Yield a new file in a cache's folder; None for a cache behind a URL, whose server checks access itself."""
     folder = cache.absolute().folder
     if folder is None:
         yield None
@@ -198,197 +137,48 @@ def _probe(cache: CachePlace) -> Iterator[Path | None]:
             file.unlink(missing_ok=True)
 
 
-def _look_around(client: Any, probe: Path | None, first: tuple[str, Place]) -> None:
-    uri = first[1] if isinstance(first[1], str) and not _problem_of(first[1]) else None
-    for worker, problem in asked(client, look_around, probe, uri).items():
-        if problem:
-            raise ClusterError(f"worker {worker} {problem}; workers need the same folders under the same names")
-
-
-def _shards(todo: Mapping[str, Place], n_workers: int, rows: int, most: int) -> Iterator[Shard]:
-    """Cut images into shards of whole batches."""
-    size = min(most, max(FEWEST, len(todo) // (SHARDS_EACH * n_workers)))
+def _make_shards(todo: Mapping[str, Place], n_workers: int, rows: int, max_images: int) -> Iterator[Shard]:
+    """Yield shards of whole batches of `rows` images."""
+    size = min(max_images, max(MIN_SHARD_IMAGES, len(todo) // (SHARDS_PER_WORKER * n_workers)))
     size = max(1, size // rows) * rows
     images = tuple(todo.items())
     yield from (images[start : start + size] for start in range(0, len(images), size))
 
 
-def _hand_out(
-    client: Any, work: Assignment, todo: Mapping[str, Place], passed: PassStatistics, progress: ProgressCallback
+def _embed_shards(
+    client: Any,
+    assignment: Assignment,
+    todo: Mapping[str, Place],
+    statistics: PassStatistics,
+    progress: ProgressCallback,
 ) -> None:
+    """Let the workers embed all images, and add up their results in `statistics`."""
     from distributed import Event
 
     n_workers = len(addresses(client))
-    rows = max(station.rows or 1 for station in work.stations)
-    shards = _shards(todo, n_workers, rows, work.engine.segment_rows)
-    tasks = (client.submit(embed_shard, work, shard, pure=False) for shard in shards)
-    seen: dict[str, tuple[int, int]] = {}
+    rows = max(context.rows or 1 for context in assignment.contexts)
+    shards = _make_shards(todo, n_workers, rows, assignment.engine.segment_rows)
+    tasks = (client.submit(embed_shard, assignment, shard, pure=False) for shard in shards)
+    workers: dict[str, Times] = {}
     n_done = 0
     progress("embed", 0, len(todo))
     try:
-        for future in finished(client, tasks, AHEAD * n_workers):
-            done: ShardResult = result(future)
-            passed.failed |= done.failed
+        for future in finished(client, tasks, MAX_PENDING_PER_WORKER * n_workers):
+            shard_result: ShardResult = result(future)
+            statistics.failed |= shard_result.failed
             for name in ("decode_s", "network_s", "write_s"):
-                setattr(passed.times, name, getattr(passed.times, name) + getattr(done.times, name))
-            seen[done.worker] = (done.times.workers, done.times.threads)
-            n_done += done.n_embedded + len(done.failed)
-            note = f"{len(seen)} workers" + (f", {len(passed.failed)} unreadable" if passed.failed else "")
+                total_s = getattr(statistics.times, name) + getattr(shard_result.times, name)
+                setattr(statistics.times, name, total_s)
+            workers[shard_result.worker] = shard_result.times
+            n_done += shard_result.n_embedded + len(shard_result.failed)
+            n_failed = len(statistics.failed)
+            note = f"{len(workers)} workers" + (f", {n_failed} unreadable" if n_failed else "")
             progress("embed", n_done, len(todo), note)
     except BaseException:
-        with suppress(Exception):  # the scheduler may be what has gone
-            Event(STOPPED + work.name, client=client).set()  # what is being embedded is published, and no more is
+        # Workers publish what they have embedded, and stop. The event cannot be set if the scheduler is gone.
+        with suppress(Exception):
+            Event(STOP_EVENT_PREFIX + assignment.name, client=client).set()
         raise
-    passed.embedded = todo.keys() - passed.failed.keys()
-    passed.times.workers = sum(workers for workers, _ in seen.values())
-    passed.times.threads = sum(threads for _, threads in seen.values())
-
-
-# What workers do
-
-
-def look_around(probe: Path | None, uri: str | None) -> str:
-    """Return what this worker cannot do: see the driver's file, write beside it, read an image; empty where it can."""
-    if probe is not None and not probe.is_file():
-        return f"does not see the cache {probe.parent}"
-    try:
-        if probe is not None:
-            probe.with_name(f"{probe.name}-{me()}").touch()
-    except OSError as error:
-        return f"cannot write to the cache {error.filename} ({error.strerror})"
-    problem = _problem_of(uri) if uri else ""
-    return f"cannot read the image {uri} ({problem})" if problem else ""
-
-
-def _problem_of(uri: str) -> str:
-    try:
-        read(uri)
-    except FileNotFoundError:
-        return "it is not there"
-    except ReadError as error:
-        return str(error)
-    return ""
-
-
-def me() -> str:
-    """Return a name for this process among those of all machines."""
-    return f"{socket.gethostname()}-{os.getpid()}"
-
-
-def settle(work: Assignment, sample: Mapping[str, Place], counts: Sequence[int]) -> tuple[WorkerContext, ...]:
-    """Return the networks with the runtimes and batches that this worker would choose.
-
-    Parameters
-    ----------
-    sample
-        Images to try on.
-    counts
-        Images that are to go through each network.
-    """
-    _prepare(work)
-    chooser = RuntimeSelector(work.cache, work.engine, sample, no_progress)
-    found = []
-    for station, count in zip(work.stations, counts, strict=True):
-        group = NetworkGroup(station.requests)
-        _check_weights(group, station.locked)
-        runner = chooser.runner(group, station.locked[0].spec.precision, station.rows, count)
-        runtime = RUNTIMES[runner.provenance["runtime"].partition(" ")[0]]
-        found.append(replace(station, runtime=runtime, rows=runner.rows))
-    return tuple(found)
-
-
-def _prepare(work: Assignment) -> None:
-    import torch
-
-    may_have_children()
-    torch.set_num_threads(work.threads)
-
-
-def _check_weights(group: NetworkGroup, locked: Sequence[LockedEmbedding]) -> None:
-    for one, spec in zip(locked, group.specs(locked[0].spec.precision), strict=True):
-        if one.spec != spec:
-            raise ClusterError(
-                f"on {me()} {one.request.name!r} has other weights or another layer than on the driver: "
-                f"{spec.fingerprint()}, expected {one.spec.fingerprint()}; workers need the same weights' files"
-            )
-
-
-def embed_shard(work: Assignment, shard: Shard) -> ShardResult:
-    """Embed what the stores lack of a shard, and publish it."""
-    _prepare(work)
-    with _TURN:  # a worker of several threads has one network all the same
-        bench = _bench(work)
-        for plan in bench.plans:
-            for store in plan.stores:
-                store.refresh()
-        try:
-            passed = fill(bench.plans, dict(shard), bench.chooser, _until_stopped(work.name))
-        except _StoppedError:
-            passed = PassStatistics()
-    lacking = missing([store for plan in bench.plans for store in plan.stores], [digest for digest, _ in shard])
-    return ShardResult(me(), len(shard) - len(lacking), passed.failed, passed.times)
-
-
-class _StoppedError(Exception):
-    """The driver wants no more."""
-
-
-def _until_stopped(name: str) -> ProgressCallback:
-    """Return a progress that ends the work once the driver has said so."""
-    from distributed import Event, get_client
-
-    looked = time.monotonic()
-
-    def progress(stage: str, done: int, total: int, note: str = "") -> None:
-        nonlocal looked
-        if time.monotonic() - looked > LOOK_S:
-            looked = time.monotonic()
-            if Event(STOPPED + name, client=get_client()).is_set():
-                raise _StoppedError
-
-    return progress
-
-
-class _Bench(RuntimeSelector):
-    """Runs networks as the driver says, each made ready once."""
-
-    def __init__(self, work: Assignment) -> None:
-        super().__init__(work.cache, work.engine, {}, no_progress)
-        self._as_told = {NetworkGroup(station.requests): station for station in work.stations}
-        self._runners: dict[NetworkGroup, Runner] = {}
-
-    def runner(self, group: NetworkGroup, precision: Precision, rows: int | None, n_images: int) -> Runner:
-        """See `RuntimeSelector`; neither the batch nor the number of images is looked at."""
-        from featx.embeddings.runtimes import Execution
-
-        if group not in self._runners:
-            station = self._as_told[group]
-            assert station.runtime is not None  # it is settled before shards are handed out
-            _check_weights(group, station.locked)
-            device = self.engine.device if isinstance(precision, str) else precision.device
-            self._runners[group] = group.portable.ready(Execution(station.runtime, device, precision), station.rows)
-        return self._runners[group]
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """What a worker process keeps from one shard to the next."""
-
-    name: str
-    chooser: _Bench
-    plans: list[Plan] = field(default_factory=list)
-
-
-_TURN = threading.Lock()
-_KEPT: list[_Kept] = []
-
-
-def _bench(work: Assignment) -> _Kept:
-    if not _KEPT or _KEPT[0].name != work.name:
-        _KEPT[:] = [_Kept(work.name, _Bench(work), [_plan(work.cache, station) for station in work.stations])]
-    return _KEPT[0]
-
-
-def _plan(cache: CachePlace, station: WorkerContext) -> Plan:
-    stores = tuple(EmbeddingStore(store_path(cache, one.spec), one.spec, one.n_features) for one in station.locked)
-    return Plan(NetworkGroup(station.requests), station.locked, stores)
+    statistics.embedded = todo.keys() - statistics.failed.keys()
+    statistics.times.workers = sum(times.workers for times in workers.values())
+    statistics.times.threads = sum(times.threads for times in workers.values())

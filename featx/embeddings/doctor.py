@@ -1,10 +1,9 @@
-"""What this machine has for featx, and what fewer bits would do to a recipe's embeddings."""
+"""Description of this machine, and a comparison of runtimes and precisions on a recipe's images."""
 
 import os
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from featx.embeddings.drift import Drift, worst_drift
 from featx.embeddings.groups import NetworkGroup, network_groups
+from featx.embeddings.machine import CPU_RUNTIMES, package_version
 from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.space import free_bytes, gigabytes
 from featx.errors import DataError
@@ -25,30 +25,32 @@ from featx.study.study import Study
 from featx.tables.truth import Truth
 
 PACKAGES = ("featx", "torch", "torchvision", "timm", "onnxruntime", "openvino", "scikit-learn", "xgboost", "zarr")
-RUNTIMES: tuple[Runtime, ...] = ("torch", "onnx", "openvino")
-MOST_IMAGES = 512  # that are tried on: those with the smallest digests
+# Images that are compared: those with the smallest digests.
+MAX_IMAGES = 512
 FOLDS = 5
-LEAST_ROWS = 2 * FOLDS  # of a class, for a head on them to say something
+# Images per class that cross-validation of a head needs.
+MIN_IMAGES_PER_CLASS = 2 * FOLDS
 
 
 @dataclass(frozen=True)
 class PrecisionCheck:
-    """A way to run one network, compared with eager torch in fp32 on a recipe's own images.
+    """One network in one runtime and precision, compared with eager torch in fp32 on a recipe's own images.
 
     Attributes
     ----------
     network
-        Its backbone.
+        Name of the backbone.
     how
-        Runtime, or the reduced precision with all that it depends on.
+        Runtime, or the reduced precision with its runtime and device.
     images_per_s
-        Of the network alone.
+        Images per second of the network alone, without reading and decoding.
     drift
-        From fp32.
+        Difference from eager torch in fp32.
     is_trusted
-        Whether an extraction may use it.
+        Whether an extraction may use this precision.
     accuracy, accuracy_sd
-        Of a logistic regression, mean and standard deviation over folds; nan where a class has too few images.
+        Mean and standard deviation of a logistic regression's accuracy over folds; nan where a class has too few
+        images.
     """
 
     network: str
@@ -62,16 +64,16 @@ class PrecisionCheck:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found.
+    """The result of `doctor`.
 
     Attributes
     ----------
     machine
-        (what, found).
+        (property, value) of the machine.
     checkups
-        One for each way to run each network; empty where nobody asked.
+        One check for each network, runtime and precision; empty unless precisions were compared.
     n_images
-        That they were tried on.
+        Number of images that were compared.
     """
 
     machine: list[tuple[str, str]]
@@ -82,46 +84,57 @@ class Diagnosis:
 def doctor(
     recipe: str | Path | Recipe | None = None, *, precision: bool = False, progress: ProgressCallback = no_progress
 ) -> Diagnosis:
-    """Say what this machine has; with `precision`, compare runtimes and precisions on a recipe's images.
+    """Describe this machine; with `precision`, also compare runtimes and precisions on a recipe's train images.
+
+    Parameters
+    ----------
+    recipe
+        The recipe; by default ``featx.toml``. Used only with `precision`.
+    precision
+        Whether to compare runtimes and precisions.
+    progress
+        Receives the progress of the comparison.
 
     Raises
     ------
     IncompleteError
-        the recipe has not been extracted: its train images are what is tried on.
+        the recipe has not been extracted.
     DataError
-        an image cannot be decoded any more, or a network gives none a finite vector.
+        an image can no longer be decoded, or a network gives no image a finite vector.
     """
     if not precision:
         return Diagnosis(machine(cache_place()), [], 0)
     study = Study.open(recipe)
     truth = study.truth(study.of_kind(("classes",))[0]).take(study.ids("train"))
+    digests = study.manifest.take(truth.ids).digests.astype(str)
+    # Rows of the smallest digests; of several copies of an image the first one is used.
+    _, rows = np.unique(digests, return_index=True)
+    truth = truth.take(truth.ids[rows[:MAX_IMAGES]])
     manifest = study.manifest.take(truth.ids)
-    _, first = np.unique(manifest.digests.astype(str), return_index=True)  # by digest, each once
-    truth, manifest = truth.take(truth.ids[first[:MOST_IMAGES]]), manifest.take(truth.ids[first[:MOST_IMAGES]])
     uris = dict(zip(manifest.digests.tolist(), manifest.uris.tolist(), strict=True))
-    chooser = RuntimeSelector(study.cache, study.recipe.extraction, uris, progress, sample=len(uris))
+    selector = RuntimeSelector(study.cache, study.recipe.extraction, uris, progress, sample=len(uris))
     groups = network_groups(study.recipe.requests)
-    checkups = [one for group in groups for one in _checkups(group, chooser, truth, progress)]
+    checkups = [check for group in groups for check in _check_network(group, selector, truth, progress)]
     return Diagnosis(machine(study.cache), checkups, len(uris))
 
 
 def machine(cache: CachePlace) -> list[tuple[str, str]]:
-    """Return what there is, in words."""
+    """Return the (property, value) pairs of this machine and of a cache's disk."""
     from featx.embeddings.devices import gpu_names
     from featx.embeddings.runtimes import is_installed, is_native
 
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    native = [dtype for dtype in ("bf16", "fp16") if is_installed("openvino") and is_native(dtype)]
+    dtypes = [dtype for dtype in ("bf16", "fp16") if is_installed("openvino") and is_native(dtype)]
     return [
         ("python", platform.python_version()),
-        *((package, _version(package)) for package in PACKAGES),
+        *((package, package_version(package) or "not installed") for package in PACKAGES),
         (
             "processor",
-            f"{os.cpu_count()} cores, {platform.machine()}; {' and '.join(native) or 'no fewer bits'} native",
+            f"{os.cpu_count()} cores, {platform.machine()}; native reduced precisions: {', '.join(dtypes) or 'none'}",
         ),
         ("memory", f"{memory_gb:.1f} GB"),
-        ("GPUs", ", ".join(gpu_names()) or "none that torch sees"),
-        ("runtimes", ", ".join(name for name in RUNTIMES if is_installed(name))),
+        ("GPUs", ", ".join(gpu_names()) or "none found by torch"),
+        ("runtimes", ", ".join(name for name in CPU_RUNTIMES if is_installed(name))),
         *_disks(cache),
     ]
 
@@ -131,73 +144,69 @@ def _disks(cache: CachePlace) -> Iterator[tuple[str, str]]:
         yield "cache", cache.stores
     for name, folder in {"cache": cache.folder, "notes": cache.notes}.items():
         if folder is not None and (name == "cache" or folder != cache.folder):
-            yield name, f"{folder.absolute()}, {gigabytes(free_bytes(folder))} free on its disk"
+            yield name, f"{folder.absolute()}, {gigabytes(free_bytes(folder))} of disk space free"
 
 
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _checkups(
-    group: NetworkGroup, chooser: RuntimeSelector, truth: Truth, progress: ProgressCallback
+def _check_network(
+    group: NetworkGroup, selector: RuntimeSelector, truth: Truth, progress: ProgressCallback
 ) -> Iterator[PrecisionCheck]:
-    """Run a network in every way that this machine has; the first one is what the others are compared with."""
+    """Run a network in each runtime and precision of this machine, and compare with the first one."""
     from featx.embeddings.benchmarks import images_per_s
-    from featx.embeddings.precision import rows_of
+    from featx.embeddings.precision import embed_pixels
     from featx.embeddings.runtimes import Execution
 
-    pixels = chooser.pixels(group)
-    if len(pixels) < len(truth.ids):
-        raise DataError(f"{len(truth.ids) - len(pixels)} of {len(truth.ids)} images cannot be decoded; extract again")
-    ways = list(_ways(group, chooser.engine))
-    exact: list[NDArray[np.float32]] | None = None
-    for number, (runtime, precision) in enumerate(ways):
-        how = runtime if precision == "fp32" else str(precision)
-        progress("check", number, len(ways), f"{group.requests[0].backbone} {how}")
-        runner = group.portable.ready(Execution(runtime, "auto" if runtime == "torch" else "cpu", precision))
-        rows = rows_of(runner, pixels)
-        exact = exact or rows
-        found = worst_drift(exact, rows)
-        if found is None:
-            raise DataError(f"{group.requests[0].backbone} gives no image a finite vector; name another tap")
-        accuracy, spread = _head(rows[0], truth)
-        yield PrecisionCheck(
-            network=group.requests[0].backbone,
-            how=how,
-            images_per_s=round(images_per_s(runner, pixels), 1),
-            drift=found,
-            is_trusted=precision == "fp32" or found.least_cosine >= chooser.engine.least_cosine,
-            accuracy=accuracy,
-            accuracy_sd=spread,
+    pixels = selector.decode_sample(group)
+    n_images, backbone = len(truth.ids), group.requests[0].backbone
+    if len(pixels) < n_images:
+        raise DataError(
+            f"{n_images - len(pixels)} of {n_images} images can no longer be decoded; run 'featx extract' again"
         )
-    progress("check", len(ways), len(ways), "")
+    executions = list(_executions(group, selector.engine))
+    exact_rows: list[NDArray[np.float32]] | None = None
+    for number, (runtime, precision) in enumerate(executions):
+        name = runtime if precision == "fp32" else str(precision)
+        progress("check", number, len(executions), f"{backbone} {name}")
+        runner = group.portable.build_runner(Execution(runtime, "auto" if runtime == "torch" else "cpu", precision))
+        rows = embed_pixels(runner, pixels)
+        exact_rows = exact_rows or rows
+        drift = worst_drift(exact_rows, rows)
+        if drift is None:
+            raise DataError(f"{backbone} gives no image a finite vector; choose another tap")
+        accuracy, accuracy_sd = _score_head(rows[0], truth)
+        yield PrecisionCheck(
+            network=backbone,
+            how=name,
+            images_per_s=round(images_per_s(runner, pixels), 1),
+            drift=drift,
+            is_trusted=precision == "fp32" or drift.least_cosine >= selector.engine.least_cosine,
+            accuracy=accuracy,
+            accuracy_sd=accuracy_sd,
+        )
+    progress("check", len(executions), len(executions), "")
 
 
-def _ways(group: NetworkGroup, engine: EngineSpec) -> Iterator[tuple[Runtime, Precision]]:
-    from featx.embeddings.precision import candidates
+def _executions(group: NetworkGroup, engine: EngineSpec) -> Iterator[tuple[Runtime, Precision]]:
+    """Yield the runtimes in fp32, eager torch first, then the reduced precisions of this machine."""
+    from featx.embeddings.precision import reduced_precisions
     from featx.embeddings.runtimes import is_installed, is_native
 
-    for runtime in RUNTIMES:
+    for runtime in CPU_RUNTIMES:
         if is_installed(runtime):
             yield runtime, "fp32"
-    by_torch = not is_installed("openvino")
     for dtype in ("bf16", "fp16"):
-        if by_torch or is_native(dtype):
-            for reduced in candidates(dtype, engine, group.portable):
+        if not is_installed("openvino") or is_native(dtype):
+            for reduced in reduced_precisions(dtype, engine, group.portable):
                 yield reduced.runtime, reduced
 
 
-def _head(x: NDArray[np.float32], truth: Truth) -> tuple[float, float]:
-    """Return mean and standard deviation of a plain head's accuracy over folds."""
+def _score_head(x: NDArray[np.float32], truth: Truth) -> tuple[float, float]:
+    """Return mean and standard deviation over folds of a logistic regression's accuracy."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    if np.bincount(truth.codes).min() < LEAST_ROWS:
+    if np.bincount(truth.codes).min() < MIN_IMAGES_PER_CLASS:
         return float("nan"), float("nan")
     head = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
     scores = cross_val_score(head, x, truth.codes, cv=FOLDS)

@@ -1,4 +1,4 @@
-"""How each network is run here: in which precision, and by which runtime. What that takes is tried once."""
+"""Choice of the precision and the runtime of each network on this machine; measurements are stored and reused."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -21,31 +21,35 @@ from featx.storage.places import CachePlace
 if TYPE_CHECKING:
     from featx.embeddings.benchmarks import BenchmarkJournal
 
-MIN_IMAGES_TO_REDUCE = 2000  # images from which `auto` looks for fewer bits: below, fp32 takes seconds
-FEW = 64  # images up to which no runtime is tried
-SAMPLE = 256  # images that a precision and the runtimes are tried on
+# `precision = "auto"` stays in fp32 for fewer images, which takes seconds.
+MIN_IMAGES_TO_REDUCE = 2000
+# Building and timing a runtime costs more than it saves for fewer images.
+MIN_IMAGES_TO_BENCHMARK = 64
+# Images on which precisions and runtimes are compared.
+N_SAMPLE_IMAGES = 256
 
 
 class RuntimeSelector:
-    """Chooses for the networks of one extraction.
+    """Chooses the precision and the runtime of the networks of one extraction.
 
     Parameters
     ----------
     cache
-        Where the stores lie; what was tried is noted beside them.
+        Place of the stores; measurements are stored in its folder of notes.
     engine
-        What is asked for.
+        Settings of the extraction.
     uris
-        Digest → where the image is, or itself; what is tried on are those with the smallest digests, in any order.
+        Digest → URI of the image, or its content. The images with the smallest digests are the sample.
     progress
-        Told what is tried.
+        Receives the progress of measurements.
     sample
-        How many images are tried on.
+        Largest number of images in the sample.
 
     Attributes
     ----------
     by_images
-        Whether a precision is decided on these images; otherwise on the first ones for which this cache was asked.
+        Whether a precision is decided on these images; otherwise the decision on the first images of this cache is
+        reused for all others.
     """
 
     by_images = True
@@ -57,7 +61,7 @@ class RuntimeSelector:
         uris: Mapping[str, Place],
         progress: ProgressCallback,
         *,
-        sample: int = SAMPLE,
+        sample: int = N_SAMPLE_IMAGES,
     ) -> None:
         self.sample = sample
         self.cache = cache
@@ -67,106 +71,107 @@ class RuntimeSelector:
         self._pixels: dict[tuple[Preprocessing, Decoding], NDArray[np.uint8]] = {}
 
     def reason(self, request: EmbeddingRequest) -> str:
-        """Return what decides on a request's precision, in words that are equal where the decision has to be.
+        """Return everything on which a request's precision depends, as a text; equal texts mean equal decisions.
 
-        They hold the request, the images, the settings and the machine, and nothing of what a cache holds or which
-        command ran first. No network is built.
+        The text names the request, the images, the settings and the machine. It does not depend on the content of a
+        cache or on earlier commands. No network is built.
         """
-        wanted, engine = request.precision, self.engine
-        if wanted == "fp32":
+        precision, engine = request.precision, self.engine
+        if precision == "fp32":
             return "precision 'fp32'"
-        if wanted == "auto" and len(self._uris) < MIN_IMAGES_TO_REDUCE:
+        if precision == "auto" and len(self._uris) < MIN_IMAGES_TO_REDUCE:
             return f"precision 'auto': fewer than {MIN_IMAGES_TO_REDUCE} images"
-        images = fingerprint(self._sampled) if self.by_images else "of the first call"
+        images = fingerprint(self._sample_digests) if self.by_images else "of the first call"
         return (
-            f"precision {wanted!r}: compared with fp32 on images {images}, cosine {engine.least_cosine}, runtime "
+            f"precision {precision!r}: compared with fp32 on images {images}, cosine {engine.least_cosine}, runtime "
             f"{engine.runtime}, device {engine.device}, machine {fingerprint(arithmetic())}"
         )
 
-    def precision(self, group: NetworkGroup) -> PrecisionAudit:
-        """Return the precision for a network: what its requests name, or the fastest that is close enough to fp32.
+    def choose_precision(self, group: NetworkGroup) -> PrecisionAudit:
+        """Return the precision of a network: the one its requests name, or for ``auto`` the fastest accurate one.
 
         Raises
         ------
         DeviceError
-            the precision that is named strays too far.
+            the named precision is too far from fp32.
         """
-        from featx.embeddings.precision import check_trusted, wanted_by_auto
+        from featx.embeddings.precision import auto_dtypes, check_accurate
 
-        wanted = group.requests[0].precision
-        if wanted == "fp32" or not self._uris or (wanted == "auto" and len(self._uris) < MIN_IMAGES_TO_REDUCE):
+        precision = group.requests[0].precision
+        if precision == "fp32" or not self._uris or (precision == "auto" and len(self._uris) < MIN_IMAGES_TO_REDUCE):
             return PrecisionAudit()
-        dtypes: Sequence[str] = wanted_by_auto(self.engine) if wanted == "auto" else [wanted]
+        dtypes: Sequence[str] = auto_dtypes(self.engine) if precision == "auto" else [precision]
         if not dtypes:
             return PrecisionAudit()
         reason = self.reason(group.requests[0])
-        found = self._trials(group).precision(reason) or self._audited(group, reason, dtypes)
-        if wanted != "auto" and found.drift is not None:  # else there is no image to look at
-            check_trusted(found, wanted, self.engine)
-        return found
+        audit = self._journal(group).precision(reason) or self._compare_with_fp32(group, reason, dtypes)
+        # Without a drift there was no image to compare.
+        if precision != "auto" and audit.drift is not None:
+            check_accurate(audit, precision, self.engine)
+        return audit
 
-    def _audited(self, group: NetworkGroup, reason: str, dtypes: Sequence[str]) -> PrecisionAudit:
-        from featx.embeddings.precision import audited
+    def _compare_with_fp32(self, group: NetworkGroup, reason: str, dtypes: Sequence[str]) -> PrecisionAudit:
+        from featx.embeddings.precision import find_accurate_precision
 
-        pixels = self.pixels(group)
+        pixels = self.decode_sample(group)
         if not len(pixels):
             return PrecisionAudit()
-        found = audited(dtypes, self.engine, group.portable, pixels, self._progress)
-        self._trials(group).keep_precision(reason, found)
-        return found
+        audit = find_accurate_precision(dtypes, self.engine, group.portable, pixels, self._progress)
+        self._journal(group).record_precision(reason, audit)
+        return audit
 
-    def runner(self, group: NetworkGroup, precision: Precision, rows: int | None, n_images: int) -> Runner:
-        """Return a network ready to run in a precision.
+    def build_runner(self, group: NetworkGroup, precision: Precision, rows: int | None, n_images: int) -> Runner:
+        """Build the runner of a network in a precision.
 
         Parameters
         ----------
+        group
+            The network.
+        precision
+            The precision to compute in.
         rows
-            The batch that is asked for, if there is one.
+            Images per batch; None lets the runtime choose.
         n_images
-            That are to go through it: what takes long to make ready is for many.
+            Number of images to embed. Decides whether it pays to benchmark the runtimes first.
         """
+        from featx.embeddings.benchmarks import fastest_runtime
         from featx.embeddings.devices import device_named
         from featx.embeddings.runtimes import Execution
 
         engine = self.engine
         if isinstance(precision, Reduced):
-            how = Execution(
-                precision.runtime, precision.device if engine.device == "auto" else engine.device, precision
-            )
+            device = precision.device if engine.device == "auto" else engine.device
+            execution = Execution(precision.runtime, device, precision)
         elif engine.runtime != "auto":
-            how = Execution(engine.runtime, engine.device)
-        elif device_named(engine.device).type == "cuda" or n_images < FEW:
-            how = Execution("torch", engine.device)
+            execution = Execution(engine.runtime, engine.device)
+        elif device_named(engine.device).type == "cuda" or n_images < MIN_IMAGES_TO_BENCHMARK:
+            execution = Execution("torch", engine.device)
         else:
-            return self._fastest(group, rows, n_images)
-        return group.portable.ready(how, rows)
+            journal = self._journal(group)
+            return fastest_runtime(journal, rows, n_images, lambda: self.decode_sample(group), self._progress)
+        return group.portable.build_runner(execution, rows)
 
-    def _fastest(self, group: NetworkGroup, rows: int | None, n_images: int) -> Runner:
-        from featx.embeddings.benchmarks import fastest_runtime
-
-        return fastest_runtime(self._trials(group), rows, n_images, lambda: self.pixels(group), self._progress)
-
-    def _trials(self, group: NetworkGroup) -> "BenchmarkJournal":
+    def _journal(self, group: NetworkGroup) -> "BenchmarkJournal":
         from featx.embeddings.benchmarks import BenchmarkJournal
 
         return BenchmarkJournal(self.cache.notes, group.resolved.specs, group.portable)
 
     @property
-    def _sampled(self) -> list[str]:
-        """The digests of the images to try on: the smallest ones."""
+    def _sample_digests(self) -> list[str]:
+        """The smallest digests, in order."""
         return sorted(self._uris)[: self.sample]
 
-    def pixels(self, group: NetworkGroup) -> NDArray[np.uint8]:
-        """Return the images to try on, (n, h, w, 3), as many of the sample as can be decoded."""
+    def decode_sample(self, group: NetworkGroup) -> NDArray[np.uint8]:
+        """Return the images of the sample that can be decoded, (n, h, w, 3)."""
         spec = group.resolved.specs[0]
         key = (spec.preprocessing, spec.decoding)
         if key not in self._pixels:
-            todo = [(digest, self._uris[digest]) for digest in self._sampled]
+            todo = [(digest, self._uris[digest]) for digest in self._sample_digests]
             decoder = Decoder(spec.decoding, (spec.preprocessing,))
-            with closing(decoded(todo, decoder, workers_for(self.engine), self.engine.batch_size)) as images:
-                found = [pixels[0] for _, pixels, _ in images if not isinstance(pixels, str)]
+            with closing(decoded(todo, decoder, workers_for(self.engine), self.engine.batch_size)) as results:
+                images = [pixels[0] for _, pixels, _ in results if not isinstance(pixels, str)]
             side = spec.preprocessing.canvas_px
-            self._pixels[key] = np.zeros((len(found), side, side, 3), dtype=np.uint8)
-            for at, one in enumerate(found):
-                self._pixels[key][at] = one
+            self._pixels[key] = np.zeros((len(images), side, side, 3), dtype=np.uint8)
+            for row, image in enumerate(images):
+                self._pixels[key][row] = image
         return self._pixels[key]

@@ -1,39 +1,39 @@
-"""How many images a second networks embed on this machine: a note of each pass, beside the stores that it filled."""
+"""Measured rates at which networks embed images on this machine, stored beside the stores that were filled."""
 
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 
 from featx.errors import FeatxError
 from featx.files.atomic import locked, read_json_as, write_json
 
 logger = logging.getLogger(__name__)
 
-FEWEST = 32  # images that a pace is told from
+# A rate is recorded only if it was measured on at least this many images.
+MIN_IMAGES_TO_RECORD = 32
 # Largest ratio of two measurements of one rate that count as equal.
 AGREEMENT = 1.2
-
-
-# Batches of a pass in each half of it that its rate is measured from.
-MIN_BATCHES = 2
+# Batches that each half of a pass must have for its rate to be measured.
+MIN_BATCHES_PER_HALF = 2
 # Number of measurements, of all that are taken, that must agree.
 N_AGREEING = 3
-MAX_TRIALS = 10
+MAX_MEASUREMENTS = 10
 
 
-def steady_rate(measure: Callable[[], float], max_trials: int = MAX_TRIALS) -> float | None:
-    """Measure a rate until the three largest values agree, and return their mean; None where they never do.
+def steady_rate(measure: Callable[[], float]) -> float | None:
+    """Measure a rate until the three largest values agree, and return their mean; None where they never agree.
 
-    What else the machine does makes a rate smaller and never larger, so the largest values are the best estimate.
+    Other processes on the machine make a rate smaller and never larger, so the largest values are the best estimate.
 
     Parameters
     ----------
     measure
-        Takes one measurement.
+        Takes one measurement; called at most `MAX_MEASUREMENTS` times.
     """
     rates: list[float] = []
-    for _ in range(max_trials):
+    for _ in range(MAX_MEASUREMENTS):
         rates.append(measure())
         largest = sorted(rates)[-N_AGREEING:]
         if len(rates) > N_AGREEING and largest[-1] <= (1 + (AGREEMENT - 1) / 2) * largest[0]:
@@ -41,35 +41,40 @@ def steady_rate(measure: Callable[[], float], max_trials: int = MAX_TRIALS) -> f
     return None
 
 
-def rate_of_batches(lanes: Sequence[Sequence[float]]) -> float | None:
-    """Return the images a second of a pass, from seconds an image of each batch of each network.
+def rate_of_batches(batch_s: Sequence[Sequence[float]]) -> float | None:
+    """Return the images per second of a pass, None where its networks ran too unevenly or for too few batches.
 
-    None where the two halves of a network's batches do not agree, or are too few. The first batch of each network is
-    left out, since it includes work that is done once.
+    Parameters
+    ----------
+    batch_s
+        Seconds per image of each batch, one sequence for each network. The first batch is left out, since it includes
+        work that is done once; the halves of the other batches must agree.
     """
-    total = 0.0
-    for lane in lanes:
-        seconds = list(lane[1:])
+    image_s = 0.0
+    for network_batch_s in batch_s:
+        seconds = network_batch_s[1:]
         middle = len(seconds) // 2
-        if middle < MIN_BATCHES:
+        if middle < MIN_BATCHES_PER_HALF:
             return None
-        halves = sorted((sum(seconds[:middle]) / middle, sum(seconds[middle:]) / (len(seconds) - middle)))
-        if halves[1] > AGREEMENT * halves[0]:
+        faster, slower = sorted((fmean(seconds[:middle]), fmean(seconds[middle:])))
+        if slower > AGREEMENT * faster:
             return None
-        total += sum(seconds) / len(seconds)
-    return 1 / total if total else None
+        image_s += fmean(seconds)
+    return 1 / image_s if image_s else None
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """One pass.
+    """The rate of one pass over images.
 
     Attributes
     ----------
     embeddings
-        Fingerprints of those that were filled in it.
-    n, images_per_s
-        Images, and their rate through the networks; reading, decoding and storing are left out.
+        Fingerprints of the embeddings that were computed.
+    n
+        Number of images.
+    images_per_s
+        Images per second of the networks alone, without reading, decoding and storing.
     """
 
     embeddings: tuple[str, ...]
@@ -77,43 +82,44 @@ class Throughput:
     images_per_s: float
 
 
-def record_throughput(notes: Path, pace: Throughput) -> None:
-    """Remember a pass in the cache's folder of notes, in the place of one no larger that filled the same.
+def record_throughput(notes: Path, throughput: Throughput) -> None:
+    """Store the rate of a pass in the cache's folder of notes, unless one of more images has the same embeddings.
 
-    A note that cannot be kept is logged: what it describes is done all the same.
+    A failure to write is logged as a warning: the embeddings are stored all the same.
     """
-    if pace.n < FEWEST:
+    if throughput.n < MIN_IMAGES_TO_RECORD:
         return
     try:
         with locked(notes / ".paces.lock"):
-            known = recorded_throughputs(notes)
-            same = [one for one in known if set(one.embeddings) == set(pace.embeddings)]
-            if any(one.n > pace.n for one in same):
+            recorded = recorded_throughputs(notes)
+            same = [entry for entry in recorded if set(entry.embeddings) == set(throughput.embeddings)]
+            if any(entry.n > throughput.n for entry in same):
                 return
-            write_json(notes / "paces.json", [asdict(one) for one in [*(o for o in known if o not in same), pace]])
+            entries = [*(entry for entry in recorded if entry not in same), throughput]
+            write_json(notes / "paces.json", [asdict(entry) for entry in entries])
     except (OSError, FeatxError) as error:
-        logger.warning("the rate of this pass is not noted: %s", error)
+        logger.warning("the rate of this extraction is not recorded: %s", error)
 
 
 def recorded_throughputs(notes: Path) -> list[Throughput]:
-    """Return the passes that are remembered.
+    """Return the recorded rates.
 
     Raises
     ------
     IncompleteError
-        the file holds something else; says which one to remove.
+        the file has another content; the message names the file to remove.
     """
     path = notes / "paces.json"
     return read_json_as(path, list[Throughput]) if path.is_file() else []
 
 
-def seconds_per_image(paces: Sequence[Throughput], embeddings: Collection[str]) -> float | None:
-    """Return what it takes to make some embeddings of an image; None where it is not known of one.
+def seconds_per_image(throughputs: Sequence[Throughput], embeddings: Collection[str]) -> float | None:
+    """Return the seconds to compute some embeddings of one image; None where an embedding has no recorded rate.
 
-    Each is taken from the smallest pass that filled it, and a pass that filled several is counted once.
+    Each embedding's rate is that of the pass with the fewest embeddings; a pass with several of them is counted once.
     """
-    smallest = sorted(paces, key=lambda pace: len(pace.embeddings))
-    passes = {one: next((pace for pace in smallest if one in pace.embeddings), None) for one in embeddings}
+    by_size = sorted(throughputs, key=lambda entry: len(entry.embeddings))
+    passes = {name: next((entry for entry in by_size if name in entry.embeddings), None) for name in embeddings}
     if None in passes.values():
         return None
-    return sum(1 / pace.images_per_s for pace in set(passes.values()) if pace is not None)
+    return sum(1 / entry.images_per_s for entry in set(passes.values()) if entry is not None)

@@ -1,4 +1,4 @@
-"""Embeddings for other people's Pipelines: a scikit-learn transformer over featx's engine and cache."""
+"""A scikit-learn transformer that turns images into cached embeddings."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -28,40 +28,42 @@ from featx.specs.extraction import EngineSpec
 from featx.specs.recipe import EmbeddingSection, checked_spec
 from featx.study.folders import cache_place
 
-KEPT_NETWORKS = 4
+# Networks of one process that are held in memory.
+MAX_CACHED_NETWORKS = 4
 
 
 class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Turn images into embeddings of a frozen network.
 
-    There is nothing to learn: `fit` checks the settings and builds the network. What was embedded once, by any
-    embedder, recipe or process, is read from the cache; clones and copies in one process share the network.
+    Nothing is learnt: `fit` checks the settings and builds the network. Images that were embedded before, by any
+    embedder, recipe or process, are read from the cache; clones and copies in one process share the network.
 
     Parameters
     ----------
     backbone, weights, tap, pool, size_px, resize, crop_share, interpolation, mean, std, views, join,
     dtype
-        As in a recipe's ``[[embedding]]`` (`featx.specs.EmbeddingRequest`).
+        Settings of a recipe's ``[[embedding]]`` (`featx.specs.EmbeddingRequest`).
     precision
-        ``fp32``, ``bf16`` or ``fp16``. There is no ``auto``: the folds of a cross-validation must not differ in it.
+        ``fp32``, ``bf16`` or ``fp16``. There is no ``auto``, since all folds of a cross-validation must use the same
+        precision.
     cache
-        The folder or URL of stores; by default ``$FEATX_CACHE``, else ``cache``.
+        Folder or URL of the stores; by default ``$FEATX_CACHE``, else ``cache``.
     device, runtime, workers, batch_size
-        As in a recipe's ``[extraction]`` (`featx.specs.EngineSpec`).
+        Settings of a recipe's ``[extraction]`` (`featx.specs.EngineSpec`).
     on_error
-        What an image that cannot be read means: ``raise``, or a row of ``nan``.
+        Treatment of an image that cannot be read: ``raise`` an error, or return a row of ``nan``.
 
     Attributes
     ----------
     n_features_out_
-        d.
+        Number of features d.
 
     Examples
     --------
     ``make_pipeline(ImageEmbedder(), LogisticRegression()).fit(paths, labels)``
     """
 
-    def __init__(  # noqa: PLR0913 (scikit-learn's way: each setting is a parameter)
+    def __init__(  # noqa: PLR0913 (scikit-learn wants each setting as a parameter)
         self,
         backbone: str = "efficientnet_lite0",
         *,
@@ -112,19 +114,21 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Parameters
         ----------
         X
-            n images; see `transform`.
+            n images in one of the forms that `transform` takes.
+        y
+            Ignored.
 
         Raises
         ------
         RecipeError, UnknownNameError, WeightsError, DeviceError
-            a setting is wrong, or the network cannot be had.
+            a setting is wrong, or the network cannot be built.
         """
         self._engine()
         self.n_features_out_ = _network_for(self._request()).resolved.n_features[0]
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
-        """Return the images' embeddings.
+        """Return the embeddings of n images.
 
         Parameters
         ----------
@@ -139,32 +143,35 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Raises
         ------
         DataError
-            an image cannot be read and `on_error` is ``raise``, or is none of these.
+            an image cannot be read and `on_error` is ``raise``, or an image has none of the forms above.
         """
         request, engine, cache = self._request(), self._engine(), cache_place(self.cache)
-        places, identities = _looked_at(X, cache.notes)
+        places, identities = _identify(X, cache.notes)
         uris: dict[str, Place] = {}
         for place, identity in zip(places, identities, strict=True):
             if identity.digest:
                 uris.setdefault(identity.digest, place)
-        chooser = _ChooserForAll(cache, engine, uris, no_progress)
-        (plan,) = plans_for([_network_for(request)], chooser)
-        failed = fill([plan], uris, chooser, no_progress).failed if uris else {}
-        reasons = [failed.get(one.digest, "") if one.digest else one.reason for one in identities]
+        selector = _SelectorForAllCalls(cache, engine, uris, no_progress)
+        (plan,) = plans_for([_network_for(request)], selector)
+        failed = fill([plan], uris, selector, no_progress).failed if uris else {}
+        reasons = [failed.get(identity.digest, "") if identity.digest else identity.reason for identity in identities]
         if self.on_error == "raise" and any(reasons):
-            _complain(places, reasons)
-        good = np.array([not reason for reason in reasons], dtype=bool)
+            _raise_unreadable(places, reasons)
+        readable = [row for row, reason in enumerate(reasons) if not reason]
         x = np.full((len(places), plan.locked[0].n_features), np.nan, dtype=np.float32)
-        if good.any():
-            x[good] = plan.stores[0].read([identities[at].digest for at in np.flatnonzero(good)])
+        if readable:
+            x[readable] = plan.stores[0].read([identities[row].digest for row in readable])
         return x
 
     def _request(self) -> EmbeddingRequest:
         if self.precision == "auto":
-            raise DataError("precision: found 'auto', expected 'fp32', 'bf16' or 'fp16': folds must not differ in it")
-        asked = {name: getattr(self, name) for name in EmbeddingRequest.model_fields if name != "decoding"}
-        checked_spec(EmbeddingSection, type(self).__name__, **asked)  # knows the names of backbones
-        request = checked_spec(EmbeddingRequest, type(self).__name__, **asked)
+            raise DataError(
+                "precision: found 'auto', expected 'fp32', 'bf16' or 'fp16': all folds must use the same precision"
+            )
+        settings = {name: getattr(self, name) for name in EmbeddingRequest.model_fields if name != "decoding"}
+        # Only the section of a recipe checks the names of backbones.
+        checked_spec(EmbeddingSection, type(self).__name__, **settings)
+        request = checked_spec(EmbeddingRequest, type(self).__name__, **settings)
         if not request.has_own_weights:
             return request
         return request.model_copy(update={"weights": str(Path(request.weights).absolute())})
@@ -172,15 +179,15 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def _engine(self) -> EngineSpec:
         if self.on_error not in {"raise", "nan"}:
             raise DataError(f"on_error: found {self.on_error!r}, expected 'raise' or 'nan'")
-        asked = {name: getattr(self, name) for name in ("device", "runtime", "workers", "batch_size")}
-        return checked_spec(EngineSpec, type(self).__name__, **asked)
+        settings = {name: getattr(self, name) for name in ("device", "runtime", "workers", "batch_size")}
+        return checked_spec(EngineSpec, type(self).__name__, **settings)
 
     @property
     def _n_features_out(self) -> int:
         return self.n_features_out_
 
     def __sklearn_tags__(self) -> Tags:
-        """Say to scikit-learn that images go in, and that nothing is learnt."""
+        """Return the tags that tell scikit-learn that images go in, and that nothing is learnt."""
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
         tags.no_validation = True
@@ -191,59 +198,60 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return tags
 
 
-class _ChooserForAll(RuntimeSelector):
-    """Chooses one way to compute in a precision for all calls: the folds of a cross-validation have other images."""
+class _SelectorForAllCalls(RuntimeSelector):
+    """Chooses one precision for all calls, since the folds of a cross-validation have different images."""
 
     by_images = False
 
 
 def _network_for(request: EmbeddingRequest) -> NetworkGroup:
-    """Return the network for a request, one for all embedders of this process while its weights' file stays."""
+    """Return the network for a request, the same one for all embedders of this process until its weights change."""
     return _network(request, file_state(request.weights))
 
 
-@lru_cache(KEPT_NETWORKS)
+@lru_cache(MAX_CACHED_NETWORKS)
 def _network(request: EmbeddingRequest, _weights: tuple[str, int, int] | None) -> NetworkGroup:
     return NetworkGroup((request,))
 
 
-def _looked_at(images: Any, notes: Path) -> tuple[list[Place], list[Identity]]:
-    """Return each image as workers take it, and its digest, or why it has none.
+def _identify(images: Any, notes: Path) -> tuple[list[Place], list[Identity]]:
+    """Return the place of each image, empty where it has none, and its digest or the reason why it has none.
 
-    Files whose size and time are known are not read.
+    Files with the size and time of a cached digest are not read.
     """
-    found = [_place(image, number) for number, image in enumerate(_listed(images))]
-    places = [one if not isinstance(one, Identity) else "" for one in found]
-    paths = [one for one in found if isinstance(one, str)]
+    checked = [_place(image, number) for number, image in enumerate(_check_list(images))]
+    places = [place if not isinstance(place, Identity) else "" for place in checked]
+    paths = [place for place in checked if isinstance(place, str)]
     with (
-        DigestCache(notes / "digests.sqlite") as known,
-        closing(identified(paths, [_state(path) for path in paths], known)) as answers,
+        DigestCache(notes / "digests.sqlite") as digests,
+        closing(identified(paths, [_state(path) for path in paths], digests)) as identities,
     ):
-        return places, [_identity(one, answers) for one in found]
+        return places, [_identity(place, identities) for place in checked]
 
 
-def _identity(found: Place | Identity, answers: Iterator[tuple[Identity, bool]]) -> Identity:
-    if isinstance(found, Identity):
-        return found
-    return next(answers)[0] if isinstance(found, str) else Identity(digest(found))
+def _identity(place: Place | Identity, identities: Iterator[tuple[Identity, bool]]) -> Identity:
+    """Return the identity of a place; that of a path is the next one of `identities`."""
+    if isinstance(place, Identity):
+        return place
+    return next(identities)[0] if isinstance(place, str) else Identity(digest(place))
 
 
-def _listed(images: Any) -> Iterable[Any]:
-    """Refuse what is one image, or no list of them."""
-    if hasattr(images, "columns"):  # a table
+def _check_list(images: Any) -> Iterable[Any]:
+    """Return the images one by one, and refuse a single image or a table with several columns."""
+    if hasattr(images, "columns"):
         if len(images.columns) != 1:
             raise DataError(f"expected a table with one column of images, found {len(images.columns)} columns")
         return list(images.iloc[:, 0])
-    one = isinstance(images, str | Path | Image.Image)
+    is_single = isinstance(images, str | Path | Image.Image)
     if isinstance(images, np.ndarray) and images.dtype != object:
-        one = images.ndim == 2 or (images.ndim == 3 and images.shape[2] in CHANNELS)
-    if one or not isinstance(images, Iterable):
-        raise DataError(f"expected a list of images, found one {type(images).__name__}; put it into a list")
+        is_single = images.ndim == 2 or (images.ndim == 3 and images.shape[2] in CHANNELS)
+    if is_single or not isinstance(images, Iterable):
+        raise DataError(f"expected a list of images, found a single {type(images).__name__}; put it into a list")
     return images
 
 
 def _place(image: Any, number: int) -> Place | Identity:
-    """Return a uri or pixels, or why there are none."""
+    """Return the URI or the pixels of an image, or the reason why it has none."""
     if isinstance(image, str) and is_url(image):
         return image
     if isinstance(image, str | Path):
@@ -261,15 +269,16 @@ def _place(image: Any, number: int) -> Place | Identity:
 
 
 def _state(path: str) -> State | None:
-    found = file_state(path)
-    return found and found[1:]
+    state = file_state(path)
+    return state and state[1:]
 
 
-def _complain(places: Sequence[Place], reasons: Sequence[str]) -> None:
-    bad = [at for at, reason in enumerate(reasons) if reason]
-    first = places[bad[0]]
-    name = repr(first) if isinstance(first, str) and first else f"image {bad[0]}"
+def _raise_unreadable(places: Sequence[Place], reasons: Sequence[str]) -> None:
+    unreadable = [row for row, reason in enumerate(reasons) if reason]
+    first = unreadable[0]
+    place = places[first]
+    name = repr(place) if isinstance(place, str) and place else f"image {first}"
     raise DataError(
-        f"{len(bad)} of {len(places)} images have no embedding, first {name}: {reasons[bad[0]]}; leave them out, or "
-        "say on_error='nan'"
+        f"{len(unreadable)} of {len(places)} images have no embedding, first {name}: {reasons[first]}; leave them out, "
+        "or set on_error='nan'"
     )

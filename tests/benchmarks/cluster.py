@@ -22,7 +22,7 @@ import featx
 from featx.artifacts.header import commit
 from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.study.study import Study
-from tests.embeddings.clusters import kill, workers_here
+from tests.embeddings.clusters import kill, worker_processes
 from tests.rows import stored_rows
 
 WORKERS = 3
@@ -60,7 +60,7 @@ def extracted(images: Path, cluster: ClusterSpec | None, kill_at: float = 2.0) -
             return
         first[0] = first[0] or time.perf_counter()
         if done >= kill_at * total and not killed:
-            kill(workers_here()[0])
+            kill(worker_processes()[0])
             killed.append(done)
 
     with tempfile.TemporaryDirectory() as home:

@@ -152,7 +152,7 @@ def limit(case: Case, folder: Path) -> float:
     os.chdir(folder)
     one: ResolvedEmbedding = Study.open(load_recipe(folder / f"{BF16}.toml")).locked[0]
     portable = Portable(resolve([one.request]).network, one.spec.preprocessing.canvas_px)
-    runner = portable.ready(Execution(BF16.runtime, "cpu", one.spec.precision))
+    runner = portable.build_runner(Execution(BF16.runtime, "cpu", one.spec.precision))
     cores = os.cpu_count() or 1
     files = sorted((folder / "images").rglob("*.*"))[:512]
     todo = [(identify(str(file)).digest, str(file)) for file in files]

@@ -22,6 +22,7 @@ from featx.artifacts.header import commit
 from featx.embeddings.groups import network_groups
 from featx.embeddings.runtimes import ROWS
 from featx.images.digests import identify_all
+from featx.storage.store import EmbeddingStore
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE  # brings the toy backbone as well
 
@@ -73,7 +74,8 @@ def make_pictures(folder: Path) -> list[str]:
 def fill_store(study: Study, paths: list[str]) -> None:
     """Put a vector for each picture into the store, past the network: that is not what is measured."""
     (group,) = network_groups(study.recipe.requests)
-    (store,) = group.stores(study.cache, "fp32")
+    (spec,), (d,) = group.resolved.specs, group.resolved.n_features
+    store = EmbeddingStore(study.store_path(spec), spec, d)
     rows = np.random.default_rng(0).normal(size=(N_FILES, store.n_features)).astype(np.float32)
     store.add([found.digest for found in identify_all(paths)], rows, ROWS["cpu"], {"device": "none"})
 

@@ -122,7 +122,7 @@ def test_weights_that_cannot_be_had(toy_home: Path, complains, monkeypatch: pyte
 
 
 def test_a_device_that_is_not_there(toy_home: Path, complains) -> None:  # type: ignore[no-untyped-def]
-    complains("extract --device cuda:99", "device 'cuda:99' is not here")
+    complains("extract --device cuda:99", "device 'cuda:99' does not exist on this machine")
     complains("extract --device gpu", "no device is called 'gpu'")
 
 

@@ -1,4 +1,4 @@
-"""What a machine has, and how its runtimes and precisions compare on a recipe's images."""
+"""The doctor describes the machine, and compares runtimes and precisions on a recipe's images."""
 
 import json
 from pathlib import Path
@@ -24,11 +24,11 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_machine_is_described_without_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
-    said = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
+    document = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
 
-    assert said["machine"]["featx"] == featx.doctor().machine[1][1]
-    assert said["machine"]["runtimes"].startswith("torch")
-    assert said["checkups"] == []
+    assert document["machine"]["featx"] == featx.doctor().machine[1][1]
+    assert document["machine"]["runtimes"].startswith("torch")
+    assert document["checkups"] == []
 
 
 def test_precisions_need_an_extraction(recipe: Path) -> None:
@@ -39,15 +39,15 @@ def test_precisions_need_an_extraction(recipe: Path) -> None:
 def test_every_runtime_is_compared_with_eager_torch(recipe: Path) -> None:
     featx.extract(recipe)
 
-    found = featx.doctor(recipe, precision=True)
-    by_name = {one.how: one for one in found.checkups}
+    diagnosis = featx.doctor(recipe, precision=True)
+    by_name = {check.how: check for check in diagnosis.checkups}
 
     assert {"torch", "onnx", "openvino"} <= set(by_name)
     for name in ("torch", "onnx", "openvino"):
         assert by_name[name].is_trusted
         assert by_name[name].drift.cosine >= 1 - 1e-9
-        assert by_name[name].drift.n_images == found.n_images > 0
-    for one in found.checkups:
-        assert one.images_per_s > 0
-        if one.how not in {"torch", "onnx", "openvino"}:
-            assert one.is_trusted == (one.drift.least_cosine >= 0.999)
+        assert by_name[name].drift.n_images == diagnosis.n_images > 0
+    for check in diagnosis.checkups:
+        assert check.images_per_s > 0
+        if check.how not in {"torch", "onnx", "openvino"}:
+            assert check.is_trusted == (check.drift.least_cosine >= 0.999)

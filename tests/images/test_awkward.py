@@ -22,7 +22,7 @@ from tests.conftest import TOY_RECIPE
 from tests.rows import row_alone, stored_rows
 
 PLACES = '\n[paths]\ncache = "cache"\nruns = "runs"\n'
-PROGRESS = re.compile(r"^(read|room|try runtimes|embed) +━+ +\d+/\d+ +.*$")
+PROGRESS = re.compile(r"^(read|disk space|try runtimes|embed) +━+ +\d+/\d+ +.*$")
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def test_a_read_only_cache_serves_commands_that_embed_nothing(read_only: Path, f
     (read_only / "featx.toml").write_text(TOY_RECIPE + WIDE + ON_DISK)
     line = fail_command("extract")
     assert line == (
-        f"error: {read_only}/disk/cache may only be read, and lacks 0.0 MB of vectors: name another cache "
+        f"error: {read_only}/disk/cache is read-only, and 0.0 MB of vectors are missing: choose another cache "
         "(paths.cache), or change its permissions"
     )
 
@@ -93,9 +93,7 @@ def test_a_read_only_cache_is_reported_before_anything_is_embedded(
     toy_home: Path, monkeypatch: pytest.MonkeyPatch, fail_command: FailingCommand
 ) -> None:
     monkeypatch.setattr(space.os, "access", lambda place, mode: mode != os.W_OK)
-    assert fail_command("extract").startswith(
-        "error: cache may only be read, and lacks 0.0 MB of vectors: name another"
-    )
+    assert fail_command("extract").startswith("error: cache is read-only, and 0.0 MB of vectors are missing: choose")
 
 
 @pytest.mark.parametrize("pattern", ["cache", "cache/*.zarr", "cache/*.zarr/segment-*"])
