@@ -1,4 +1,4 @@
-"""How a training goes, epoch by epoch: what was best, when to stop, what went wrong and what to try."""
+"""The history of a training by epoch: the best epoch, early stopping, and warnings about what went wrong."""
 
 import math
 from collections.abc import Sequence
@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 from featx.study.run_warnings import RunWarning
 from featx.tables.decision_rule import DecisionRule, decided_codes
 
-RISEN = 1.05  # times the lowest held-out loss: what counts as risen
-RISING_EPOCHS = 3
-DIVERGED = 1.5  # times the loss before training
-ONE_CLASS = 0.995  # share of the answers
-NO_SPREAD = 1e-4  # of probabilities over images: all get the same answer
+# A held-out loss this many times the lowest one counts as risen.
+RISE_FACTOR = 1.05
+MIN_RISING_EPOCHS = 3
+# A training has diverged if its held-out loss ends at this many times the loss before training.
+DIVERGENCE_FACTOR = 1.5
+# The network predicts only one class if at least this share of the predictions are that class.
+MIN_ONE_CLASS_SHARE = 0.995
+# The new layers are dead if predictions for different images differ by less than this, relative to their size.
+MIN_SPREAD = 1e-4
 
 
 @dataclass(frozen=True)
@@ -25,17 +29,18 @@ class Epoch:
     Attributes
     ----------
     number
-        From 1 over all phases; 0 is the network before training.
+        Number of the epoch, from 1 over all phases; 0 is the network before training.
     phase
-        From 1.
+        Number of the phase, from 1.
     lr
-        Of the new layers in the last step.
+        Learning rate of the new layers in the last step.
     train_loss
-        Mean over the steps; nan before training.
+        Mean loss over the steps; nan before training.
     held_loss
-        Of the held-out rows after it. Where none are held out, `train_loss` if the weights after it are finite, or nan.
+        Mean loss of the held-out rows after the epoch. If no rows are held out: `train_loss`, or nan if a weight is not
+        finite after the epoch.
     seconds
-        Wall clock.
+        Wall-clock time of the epoch in seconds.
     """
 
     number: int
@@ -45,28 +50,39 @@ class Epoch:
     held_loss: float
     seconds: float
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether both losses are finite."""
+        return math.isfinite(self.train_loss) and math.isfinite(self.held_loss)
+
     def to_json(self) -> dict[str, float | None]:
-        """Return its fields; JSON knows no numbers that are not finite."""
+        """Return the fields, with None for numbers that are not finite, which JSON cannot express."""
         return {name: value if math.isfinite(value) else None for name, value in vars(self).items()}
 
 
 @dataclass
 class TrainingHistory:
-    """The epochs so far.
+    """The epochs of a training so far.
 
     Parameters
     ----------
     patience
-        Epochs without a lower held-out loss after which a phase is over; 0 for no end.
+        Epochs without a lower held-out loss after which a phase ends; 0 for no early stopping.
     keeps_last
-        No rows are held out: the last weights count as the best ones while the loss is finite.
+        Whether the last weights count as the best ones while the loss is finite, because no rows are held out.
 
     Attributes
     ----------
     epochs
-        In order.
+        All epochs in order, the network before training included.
     best
         Number of the epoch with the best weights.
+    lowest
+        Held-out loss of that epoch.
+    phase_best
+        Number of the epoch with the lowest held-out loss of the phase.
+    phase_lowest
+        Held-out loss of that epoch.
     """
 
     patience: int
@@ -78,130 +94,150 @@ class TrainingHistory:
     phase_lowest: float = math.inf
 
     def begin_phase(self) -> None:
-        """Let patience start anew."""
+        """Restart the count of epochs without a lower loss."""
         self.phase_best, self.phase_lowest = len(self.epochs), math.inf
 
-    def take(self, epoch: Epoch) -> bool:
-        """Note an epoch; return whether its weights are the best so far."""
+    def add_epoch(self, epoch: Epoch) -> bool:
+        """Append an epoch; return whether its weights are the best so far."""
         self.epochs.append(epoch)
         if not math.isfinite(epoch.held_loss):
             return False
         if epoch.held_loss < self.phase_lowest:
             self.phase_best, self.phase_lowest = epoch.number, epoch.held_loss
-        improved = epoch.held_loss < self.lowest or self.keeps_last
-        if improved:
+        is_best = epoch.held_loss < self.lowest or self.keeps_last
+        if is_best:
             self.best, self.lowest = epoch.number, epoch.held_loss
-        return improved
+        return is_best
 
     @property
-    def is_over(self) -> bool:
-        """Whether the phase should end: patience is out, or a loss is not finite."""
+    def is_phase_over(self) -> bool:
+        """Whether the phase should end: patience is exhausted, or a loss is not finite."""
         last = self.epochs[-1]
-        if last.number and not (math.isfinite(last.held_loss) and math.isfinite(last.train_loss)):
+        if last.number and not last.is_finite:
             return True
         return bool(self.patience) and not self.keeps_last and last.number - self.phase_best >= self.patience
 
     @property
-    def news(self) -> str:
-        """What the last epoch brought, in a few words."""
+    def summary(self) -> str:
+        """The losses of the last epoch and the lowest one, as a short text."""
         last = self.epochs[-1]
         loss = f"loss {last.train_loss:.4f}"
         return loss if self.keeps_last else f"{loss}, held-out {last.held_loss:.4f}, best {self.lowest:.4f}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as what JSON and checkpoints know."""
+        """Return the history as plain values, for JSON and snapshots."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, written: dict[str, Any]) -> Self:
-        """Undo `to_dict`."""
-        return cls(**written | {"epochs": [Epoch(**one) for one in written["epochs"]]})
+    def from_dict(cls, fields: dict[str, Any]) -> Self:
+        """Return the history that `to_dict` made plain values of."""
+        return cls(**fields | {"epochs": [Epoch(**epoch) for epoch in fields["epochs"]]})
+
+    def reset_to(self, fields: dict[str, Any]) -> None:
+        """Replace the content of this history by that of another one, given as the result of its `to_dict`."""
+        vars(self).update(vars(self.from_dict(fields)))
 
 
-def findings(
-    course: TrainingHistory,
+def find_warnings(
+    history: TrainingHistory,
     classes: Sequence[str],
-    answers: NDArray[np.floating],
-    varied: bool,
+    predictions: NDArray[np.floating],
+    has_varied_labels: bool,
     decision: DecisionRule | None = None,
 ) -> list[RunWarning]:
-    """Return what went wrong in a training.
+    """Return warnings about what went wrong in a training.
 
     Parameters
     ----------
+    history
+        The history of the training.
     classes
-        Names of the answers' columns; empty where they are numbers.
-    answers
-        (n, k) of the chosen weights on rows that were not learnt from.
-    varied
-        Whether the truth of those rows is not all the same.
+        Names of the columns of `predictions`; empty for numbers.
+    predictions
+        (n, k) predictions of the best weights for rows that were not trained on.
+    has_varied_labels
+        Whether the labels of those rows differ.
     decision
         The rule by which the network decides for a class.
     """
-    found = [*_not_finite(course), *_diverged(course), *_over_fitted(course)]
-    spread = float(np.ptp(answers, axis=0).max()) if len(answers) else 1.0
-    scale = max(1.0, float(np.abs(answers).max())) if len(answers) else 1.0
-    if varied and spread < NO_SPREAD * scale:
-        found.append(
+    warnings = [*_warn_not_finite(history), *_warn_diverged(history), *_warn_over_fitted(history)]
+    if has_varied_labels and len(predictions):
+        warnings += _warn_constant(classes, predictions, decision)
+    return warnings
+
+
+def _warn_constant(
+    classes: Sequence[str], predictions: NDArray[np.floating], decision: DecisionRule | None
+) -> list[RunWarning]:
+    """Warn if all images get the same prediction or the same class."""
+    spread = float(np.ptp(predictions, axis=0).max())
+    if spread < MIN_SPREAD * max(1.0, float(np.abs(predictions).max())):
+        return [
             RunWarning(
                 "dead head",
-                f"every image gets the same answer (to {spread:.1g}): the new layers are dead; try a lower lr, fewer "
-                "hidden layers, or batch_norm = true",
+                f"every image gets the same prediction (to {spread:.1g}): the new layers are dead; try a lower lr, "
+                "fewer hidden layers, or batch_norm = true",
             )
-        )
-    elif varied and classes and len(answers):
-        counts = np.bincount(decided_codes(answers, decision), minlength=len(classes))
-        if counts.max() >= ONE_CLASS * len(answers):
-            name = classes[int(counts.argmax())]
-            found.append(
-                RunWarning(
-                    "one class",
-                    f"{counts.max() / len(answers):.1%} of the answers are {name!r}: the network fell back on one "
-                    "class; try a lower lr, or class_weight = 'balanced'",
-                )
-            )
-    return found
-
-
-def _not_finite(course: TrainingHistory) -> list[RunWarning]:
-    odd = [one for one in course.epochs[1:] if not (math.isfinite(one.train_loss) and math.isfinite(one.held_loss))]
-    if not odd:
+        ]
+    if not classes:
         return []
-    kept = f"the weights of epoch {course.best} are kept" if course.best else "the weights are those before training"
+    counts = np.bincount(decided_codes(predictions, decision), minlength=len(classes))
+    if counts.max() < MIN_ONE_CLASS_SHARE * len(predictions):
+        return []
     return [
         RunWarning(
-            "nan", f"the loss is not finite in epoch {odd[0].number}; {kept}; try a lower lr, or precision = 'fp32'"
+            "one class",
+            f"{counts.max() / len(predictions):.1%} of the predictions are {classes[int(counts.argmax())]!r}: the "
+            "network collapsed to one class; try a lower lr, or class_weight = 'balanced'",
         )
     ]
 
 
-def _diverged(course: TrainingHistory) -> list[RunWarning]:
-    finite = [one for one in course.epochs if math.isfinite(one.held_loss)]
-    if len(finite) < 2 or finite[-1].held_loss <= DIVERGED * max(finite[0].held_loss, course.lowest):
+def _warn_not_finite(history: TrainingHistory) -> list[RunWarning]:
+    not_finite = [epoch for epoch in history.epochs[1:] if not epoch.is_finite]
+    if not not_finite:
+        return []
+    weights = (
+        f"the weights of epoch {history.best} are kept" if history.best else "the weights before training are kept"
+    )
+    return [
+        RunWarning(
+            "nan",
+            f"the loss is not finite in epoch {not_finite[0].number}; {weights}; try a lower lr, or precision = 'fp32'",
+        )
+    ]
+
+
+def _warn_diverged(history: TrainingHistory) -> list[RunWarning]:
+    losses = [epoch.held_loss for epoch in history.epochs if math.isfinite(epoch.held_loss)]
+    if len(losses) < 2 or losses[-1] <= DIVERGENCE_FACTOR * max(losses[0], history.lowest):
         return []
     return [
         RunWarning(
             "diverged",
-            f"the held-out loss ended at {finite[-1].held_loss:.3g}, it was {finite[0].held_loss:.3g} before training; "
-            "try a tenth of the lr",
+            f"the held-out loss ended at {losses[-1]:.3g}, it was {losses[0]:.3g} before training; try a tenth of the "
+            "lr",
         )
     ]
 
 
-def _over_fitted(course: TrainingHistory) -> list[RunWarning]:
-    finite = [one for one in course.epochs[1:] if math.isfinite(one.held_loss)]
-    if course.keeps_last or not finite:
+def _warn_over_fitted(history: TrainingHistory) -> list[RunWarning]:
+    finite = [epoch for epoch in history.epochs[1:] if math.isfinite(epoch.held_loss)]
+    if history.keeps_last or not finite:
         return []
-    lowest = min(finite, key=lambda one: one.held_loss)
-    after = [one for one in finite if one.number > lowest.number]
-    rising = len(after) >= RISING_EPOCHS and min(one.held_loss for one in after[-2:]) > RISEN * lowest.held_loss
-    if not rising or after[-1].train_loss >= lowest.train_loss:
+    lowest = min(finite, key=lambda epoch: epoch.held_loss)
+    later = [epoch for epoch in finite if epoch.number > lowest.number]
+    has_risen = (
+        len(later) >= MIN_RISING_EPOCHS
+        and min(epoch.held_loss for epoch in later[-2:]) > RISE_FACTOR * lowest.held_loss
+    )
+    if not has_risen or later[-1].train_loss >= lowest.train_loss:
         return []
     return [
         RunWarning(
             "over-fitting",
             f"the held-out loss rose from {lowest.held_loss:.4g} in epoch {lowest.number} to "
-            f"{after[-1].held_loss:.4g}, while that of train fell; the weights of epoch {course.best} are kept; try "
+            f"{later[-1].held_loss:.4g}, while the train loss fell; the weights of epoch {history.best} are kept; try "
             "augmentation, more dropout, or fewer epochs",
         )
     ]

@@ -1,4 +1,4 @@
-"""The loop for everything that runs a network, on pytorch-lightning."""
+"""The training loop for everything that runs the backbone, on pytorch-lightning."""
 
 import logging
 import math
@@ -18,211 +18,250 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from featx.finetuning.history import Epoch, TrainingHistory
 from featx.finetuning.network import FinetunedNetwork
-from featx.finetuning.optimisers import optimiser, schedule
-from featx.finetuning.phase import Machine, Phase, Snapshot, TrainingState, in_turn, nothing
+from featx.finetuning.optimisers import build_optimiser, build_schedule
+from featx.finetuning.phase import Phase, Snapshot, TrainingEnvironment, TrainingState, batches_in_order, do_nothing
 from featx.finetuning.training_rows import Inputs
 from featx.progress import no_progress
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-Batch = tuple[Tensor, Tensor, float]  # what the network takes, which rows, and the factor of their summed losses
+# The input of the network, the numbers of its rows, and the factor of the sum of their losses.
+Batch = tuple[Tensor, Tensor, float]
 
 
-class _Batches(IterableDataset[Batch]):
-    """The batches of the epoch that a course has come to; of several devices each takes its share of every batch.
+class _TrainBatches(IterableDataset[Batch]):
+    """The batches of the next epoch of a history; each of several devices takes its share of every batch.
 
-    The first batch is asked for before an epoch is said to start, so the course alone tells which one it is.
+    Lightning asks for the first batch before it announces the start of an epoch, so only the history tells which epoch
+    is next.
+
+    Attributes
+    ----------
+    rank
+        Number of this device, from 0.
+    n_devices
+        Number of devices that share each batch.
     """
 
-    def __init__(self, leg: Phase, course: TrainingHistory) -> None:
-        self.leg = leg
-        self.course = course
-        self.share = (0, 1)
+    def __init__(self, phase: Phase, history: TrainingHistory) -> None:
+        self.phase = phase
+        self.history = history
+        self.rank = 0
+        self.n_devices = 1
 
     def __len__(self) -> int:
-        return self.leg.steps * self.leg.passes
+        return self.phase.n_steps * self.phase.n_accumulated
 
     def __iter__(self) -> Iterator[Batch]:
-        mine, of = self.share
-        epoch = len(self.course.epochs)
-        for step in self.leg.batches(epoch):
-            n_rows = sum(map(len, step))
-            for rows in step:
-                # Gradients of several devices are averaged, those of their shares of the rows are to be added.
-                is_shared = len(rows) >= of
-                at = rows[mine::of] if is_shared else rows
-                factor = (of if is_shared else 1) / n_rows
-                yield self.leg.train.batch(at, epoch), torch.from_numpy(at), factor
+        epoch = len(self.history.epochs)
+        for batches in self.phase.rows_by_step(epoch):
+            n_rows = sum(map(len, batches))
+            for batch in batches:
+                # Lightning averages the gradients of devices, but the gradients of shares of a batch must be added.
+                is_shared = len(batch) >= self.n_devices
+                rows = batch[self.rank :: self.n_devices] if is_shared else batch
+                factor = (self.n_devices if is_shared else 1) / n_rows
+                yield self.phase.train_inputs.batch(rows, epoch), torch.from_numpy(rows), factor
 
 
-class _InTurn(IterableDataset[Batch]):
-    """All held-out rows, as they are."""
+class _HeldOutBatches(IterableDataset[Batch]):
+    """All held-out rows in order, without augmentation."""
 
-    def __init__(self, inputs: Inputs, size: int) -> None:
+    def __init__(self, inputs: Inputs, batch_size: int) -> None:
         self.inputs = inputs
-        self.size = size
+        self.batch_size = batch_size
 
     def __len__(self) -> int:
-        return math.ceil(len(self.inputs) / self.size)
+        return math.ceil(len(self.inputs) / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        for at in in_turn(len(self.inputs), self.size):
-            yield self.inputs.batch(at), torch.from_numpy(at), 1.0
+        for rows in batches_in_order(len(self.inputs), self.batch_size):
+            yield self.inputs.batch(rows), torch.from_numpy(rows), 1.0
 
 
 class _Learner(pl.LightningModule):
-    """A network that learns for one phase, and keeps its own notes."""
+    """A network in training for one phase, which updates the history and the training state itself."""
 
     def __init__(
-        self, network: FinetunedNetwork, leg: Phase, course: TrainingHistory, work: TrainingState, machine: Machine
+        self,
+        network: FinetunedNetwork,
+        phase: Phase,
+        history: TrainingHistory,
+        state: TrainingState,
+        environment: TrainingEnvironment,
     ) -> None:
         super().__init__()
         self.network = network
-        self._leg = leg
-        self._course = course
-        self._work = work
-        self._machine = machine
-        self._optimiser = optimiser(network, leg.spec, leg.phase)
-        self._advance = schedule(self._optimiser, leg.spec, leg.phase.epochs, leg.steps * leg.phase.epochs)
-        self._goals = (leg.goal, leg.held_goal)
-        self.batches = _Batches(leg, course)
-        self._losses: list[Tensor] = []
-        self._held: list[Tensor] = []
-        self._begun = 0.0
-        self._scaler: dict[str, Any] = {}
+        self._phase = phase
+        self._history = history
+        self._state = state
+        self._environment = environment
+        self._optimiser = build_optimiser(network, phase.spec, phase.phase_spec)
+        epochs = phase.phase_spec.epochs
+        self._schedule = build_schedule(self._optimiser, phase.spec, epochs, phase.n_steps * epochs)
+        self._objective, self._held_objective = phase.objective, phase.held_objective
+        self.batches = _TrainBatches(phase, history)
+        self._train_sums: list[Tensor] = []
+        self._held_sums: list[Tensor] = []
+        self._epoch_start = 0.0
+        self._scaler_state: dict[str, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_machine": replace(self._machine, progress=no_progress, after_epoch=nothing)}
+        # Callbacks cannot be sent to other processes.
+        return {**vars(self), "_environment": replace(self._environment, progress=no_progress, after_epoch=do_nothing)}
 
     @property
-    def n_left(self) -> int:
-        """Epochs of the phase that are still to come; a resumed one has had some."""
-        return self._leg.phase.epochs - sum(epoch.phase == self._leg.number for epoch in self._course.epochs)
+    def n_epochs_left(self) -> int:
+        """Number of epochs of the phase that are still to run; a resumed phase has run some already."""
+        n_finished = sum(epoch.phase == self._phase.number for epoch in self._history.epochs)
+        return self._phase.phase_spec.epochs - n_finished
 
-    def resume(self, kept: Snapshot) -> None:
-        """Go on from what was kept after an epoch."""
-        self._work.restore(self.network, kept["weights"])
-        self._optimiser.load_state_dict(kept["optimiser"])
-        self._advance.schedule.load_state_dict(kept["schedule"])
-        self._scaler = kept["scaler"]
+    def resume(self, snapshot: Snapshot) -> None:
+        """Continue from the snapshot of an epoch."""
+        self._state.restore_weights(self.network, snapshot["weights"])
+        self._optimiser.load_state_dict(snapshot["optimiser"])
+        self._schedule.scheduler.load_state_dict(snapshot["schedule"])
+        self._scaler_state = snapshot["scaler"]
 
     def configure_optimizers(self) -> Optimizer:
         return self._optimiser
 
     def on_fit_start(self) -> None:
-        self._goals = (self._leg.goal.to(self.device), self._leg.held_goal.to(self.device))
-        self.batches.share = (self.trainer.global_rank, self.trainer.world_size)
-        if self._scaler:
-            self.trainer.precision_plugin.load_state_dict(self._scaler)
+        phase = self._phase.to(self.device)
+        self._objective, self._held_objective = phase.objective, phase.held_objective
+        self.batches.rank, self.batches.n_devices = self.trainer.global_rank, self.trainer.world_size
+        if self._scaler_state:
+            self.trainer.precision_plugin.load_state_dict(self._scaler_state)
 
     def on_train_epoch_start(self) -> None:
-        self._begun = time.perf_counter()
-        self.network.train()  # Lightning leaves modes as it finds them
+        self._epoch_start = time.perf_counter()
+        # Lightning leaves the modes of modules unchanged.
+        self.network.train()
 
     def on_train_batch_start(self, _batch: Any, number: int) -> None:
-        if number == 0:  # not before: a loader that begins draws a number as well
-            self._leg.seed(len(self._course.epochs))
+        # The seed is set here and not before the epoch, because a loader draws a random number when it starts.
+        if number == 0:
+            self._phase.seed_torch(len(self._history.epochs))
 
     def training_step(self, batch: Batch, _number: int) -> Tensor:
-        x, at, factor = batch
-        goal = self._goals[0]
-        loss = goal.total(self.network.beyond(x, self._leg.train.unit), at)
-        self._losses.append(torch.stack([loss.detach(), goal.weights[at].sum()]))
-        return loss * (factor * self._leg.passes)  # Lightning divides by them
+        x, rows, factor = batch
+        loss = self._objective.total_loss(self.network.run_from(x, self._phase.train_inputs.unit), rows)
+        self._train_sums.append(torch.stack([loss.detach(), self._objective.weights[rows].sum()]))
+        # Lightning divides the loss by the number of accumulated batches.
+        return loss * (factor * self._phase.n_accumulated)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
-        self._advance.after_step()
+        self._schedule.after_step()
 
     def on_train_batch_end(self, _outputs: Any, _batch: Any, number: int) -> None:
-        each, epochs = self._leg.steps * self._leg.passes, self._leg.phase.epochs
-        news = self._course.news if len(self._course.epochs) > 1 else ""
-        self._machine.progress(self._leg.title, (epochs - self.n_left) * each + number + 1, epochs * each, news)
+        n_batches, epochs = len(self.batches), self._phase.phase_spec.epochs
+        note = self._history.summary if len(self._history.epochs) > 1 else ""
+        n_done = (epochs - self.n_epochs_left) * n_batches + number + 1
+        self._environment.progress(self._phase.title, n_done, epochs * n_batches, note)
 
     def validation_step(self, batch: Batch, _number: int) -> None:
-        x, at, _ = batch
-        goal = self._goals[1]
-        losses = goal.losses(self.network.beyond(x, self._leg.held.unit), at)
-        self._held.append(torch.stack([(losses * goal.weights[at]).sum(), goal.weights[at].sum()]))
+        x, rows, _ = batch
+        objective = self._held_objective
+        loss = objective.total_loss(self.network.run_from(x, self._phase.held_inputs.unit), rows)
+        self._held_sums.append(torch.stack([loss, objective.weights[rows].sum()]))
 
     def on_train_epoch_end(self) -> None:
-        # of several devices each has seen its share of train, and all that is held out
-        sums = self.trainer.strategy.reduce(torch.stack(self._losses).sum(0), reduce_op="sum")
-        train_loss = float(sums[0] / sums[1])
-        held = torch.stack(self._held).sum(0) if self._held else None
-        held_loss = self.network.loss_without_held_rows(train_loss) if held is None else float(held[0] / held[1])
-        # One device decides for all: their BatchNorm statistics, and so their losses, may differ a little.
-        held_loss = self.trainer.strategy.broadcast(held_loss)
-        self._losses, self._held = [], []
-        lr, seconds = self._optimiser.param_groups[0]["lr"], time.perf_counter() - self._begun
-        self._advance.after_epoch(held_loss)
-        number = len(self._course.epochs)
-        is_best = self._course.take(Epoch(number, self._leg.number, lr, train_loss, held_loss, seconds))
+        train_loss, held_loss = self._epoch_losses()
+        lr, seconds = self._optimiser.param_groups[0]["lr"], time.perf_counter() - self._epoch_start
+        self._schedule.after_epoch(held_loss)
+        number = len(self._history.epochs)
+        is_best = self._history.add_epoch(Epoch(number, self._phase.number, lr, train_loss, held_loss, seconds))
         self.log_dict({"train_loss": train_loss, "held_loss": held_loss, "lr": lr}, rank_zero_only=True)
         if self.trainer.is_global_zero:
             if is_best:
-                self._work.keep_best(self.network, number)
-            self._work.keep_snapshot(
-                self._leg.number,
+                self._state.save_best(self.network, number)
+            self._state.save_snapshot(
+                self._phase.number,
                 {
-                    "weights": self._work.state(self.network),
+                    "weights": self._state.copy_weights(self.network),
                     "optimiser": self._optimiser.state_dict(),
-                    "schedule": self._advance.schedule.state_dict(),
+                    "schedule": self._schedule.scheduler.state_dict(),
                     "scaler": self.trainer.precision_plugin.state_dict(),
-                    "course": self._course.to_dict(),
+                    "course": self._history.to_dict(),
                 },
             )
-        self._machine.after_epoch(self._course)
-        self.trainer.should_stop = self._course.is_over
+        self._environment.after_epoch(self._history)
+        self.trainer.should_stop = self._history.is_phase_over
+
+    def _epoch_losses(self) -> tuple[float, float]:
+        """Return the mean train loss and the mean held-out loss of an epoch, equal on all devices."""
+        # Each device has processed its share of the train rows, and all held-out rows.
+        loss_sum, weight_sum = self.trainer.strategy.reduce(torch.stack(self._train_sums).sum(0), reduce_op="sum")
+        train_loss = float(loss_sum / weight_sum)
+        if self._held_sums:
+            loss_sum, weight_sum = torch.stack(self._held_sums).sum(0)
+            held_loss = float(loss_sum / weight_sum)
+        else:
+            held_loss = self.network.loss_without_held_rows(train_loss)
+        self._train_sums, self._held_sums = [], []
+        # One device decides for all: their BatchNorm statistics, and so their losses, may differ a little.
+        return train_loss, self.trainer.strategy.broadcast(held_loss)
 
 
 def train_network(
-    network: FinetunedNetwork, leg: Phase, course: TrainingHistory, work: TrainingState, machine: Machine
+    network: FinetunedNetwork,
+    phase: Phase,
+    history: TrainingHistory,
+    state: TrainingState,
+    environment: TrainingEnvironment,
 ) -> None:
-    """Train for one phase; `network` ends with its last weights, and `work` has the best.
+    """Train for one phase; `network` ends with its last weights, and `state` has the best.
 
-    A phase that a kill cut short goes on after its last whole epoch.
+    An interrupted phase resumes after its last complete epoch.
 
     Raises
     ------
     KeyboardInterrupt
-        after Ctrl-C; the last whole epoch is kept.
+        After Ctrl-C; the last complete epoch is saved.
     """
-    kept = work.snapshot(leg.number)
-    if kept is not None:
-        vars(course).update(vars(TrainingHistory.from_dict(kept["course"])))
-    learner = _Learner(network, leg, course, work, machine)
-    if kept is not None:
-        learner.resume(kept)
-    if not learner.n_left or course.is_over:
+    snapshot = state.load_snapshot(phase.number)
+    if snapshot is not None:
+        history.reset_to(snapshot["course"])
+    learner = _Learner(network, phase, history, state, environment)
+    if snapshot is not None:
+        learner.resume(snapshot)
+    if not learner.n_epochs_left or history.is_phase_over:
         return
-    if machine.gpus > 1:
-        machine.progress(leg.title, 0, leg.phase.epochs, f"on {machine.gpus} devices; shown when the phase is over")
-    pin = machine.device.type == "cuda"
-    train = DataLoader(learner.batches, batch_size=None, pin_memory=pin)
-    in_order = _InTurn(leg.held, leg.spec.batch_size)
-    held = DataLoader(in_order, batch_size=None, pin_memory=pin) if len(leg.held) else None
+    n_devices = environment.n_devices
+    if n_devices > 1:
+        note = f"on {n_devices} devices; shown when the phase is over"
+        environment.progress(phase.title, 0, phase.phase_spec.epochs, note)
+    uses_cuda = environment.device.type == "cuda"
+    train_loader = DataLoader(learner.batches, batch_size=None, pin_memory=uses_cuda)
+    held_loader = None
+    if len(phase.held_inputs):
+        held_batches = _HeldOutBatches(phase.held_inputs, phase.spec.batch_size)
+        held_loader = DataLoader(held_batches, batch_size=None, pin_memory=uses_cuda)
     with _quiet():
-        trainer = _trainer(leg, machine, learner.n_left)
-        trainer.fit(learner, train, held)
+        trainer = _build_trainer(phase, environment, learner.n_epochs_left)
+        trainer.fit(learner, train_loader, held_loader)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    if machine.gpus > 1 and (last := work.snapshot(leg.number)) is not None:  # the other processes' notes
-        vars(course).update(vars(TrainingHistory.from_dict(last["course"])))
-        work.restore(network, last["weights"])
+    # With several devices the training ran in other processes, which saved its result.
+    if n_devices > 1 and (last := state.load_snapshot(phase.number)) is not None:
+        history.reset_to(last["course"])
+        state.restore_weights(network, last["weights"])
 
 
-def _trainer(leg: Phase, machine: Machine, epochs: int) -> pl.Trainer:
-    index = machine.device.index
-    devices: Any = machine.gpus if machine.gpus > 1 or index is None else [index]
+def _build_trainer(phase: Phase, environment: TrainingEnvironment, epochs: int) -> pl.Trainer:
+    """Return Lightning's trainer for so many epochs of a phase."""
+    index = environment.device.index
+    uses_cuda = environment.device.type == "cuda"
+    devices: Any = environment.n_devices if environment.n_devices > 1 or index is None else [index]
     logger: Any = False
-    if machine.tensorboard is not None:
-        logger = TensorBoardLogger(str(machine.tensorboard), name="", version=f"phase-{leg.number}")
+    if environment.tensorboard is not None:
+        logger = TensorBoardLogger(str(environment.tensorboard), name="", version=f"phase-{phase.number}")
     return pl.Trainer(
-        accelerator="gpu" if machine.device.type == "cuda" else "cpu",
+        accelerator="gpu" if uses_cuda else "cpu",
         devices=devices,
-        strategy="ddp_spawn" if machine.gpus > 1 else "auto",
-        precision=PRECISIONS[leg.spec.precision],  # type: ignore[arg-type]
-        accumulate_grad_batches=leg.passes,
+        strategy="ddp_spawn" if environment.n_devices > 1 else "auto",
+        precision=PRECISIONS[phase.spec.precision],  # type: ignore[arg-type]
+        accumulate_grad_batches=phase.n_accumulated,
         max_epochs=epochs,
         logger=logger,
         log_every_n_steps=1,
@@ -231,13 +270,13 @@ def _trainer(leg: Phase, machine: Machine, epochs: int) -> pl.Trainer:
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        deterministic="warn" if machine.device.type == "cuda" else None,
+        deterministic="warn" if uses_cuda else None,
     )
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what Lightning says of itself, of workers and of devices from the terminal."""
+    """Hide the messages of Lightning about itself, workers and devices."""
     logger = logging.getLogger("pytorch_lightning")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -246,7 +285,8 @@ def _quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", module="torch")
         try:
             yield
-        except SystemExit as error:  # Lightning's answer to Ctrl-C
+        # Lightning exits the process after Ctrl-C.
+        except SystemExit as error:
             raise KeyboardInterrupt from error
         finally:
             logger.setLevel(level)

@@ -1,4 +1,4 @@
-"""One phase of a training made ready: what learns, from what input, towards what."""
+"""Phases of a training, with the parameters, inputs and objective of each, and the state of the training on disk."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from torch import Tensor
 
 from featx.embeddings.engine import is_out_of_memory
@@ -21,223 +21,247 @@ from featx.finetuning.training_rows import Inputs, Rows
 from featx.progress import ProgressCallback
 from featx.specs.finetuning import FinetuneSpec, PhaseSpec
 
-LAST = "last.safetensors"
+LAST_WEIGHTS = "last.safetensors"
+HISTORY_FILE = "course.json"
 Snapshot = dict[str, Any]  # tensors, numbers and texts
 
 
-def nothing(course: TrainingHistory) -> None:
+def do_nothing(history: TrainingHistory) -> None:
     """Do nothing after an epoch."""
 
 
 @dataclass(frozen=True)
-class Machine:
-    """Where a network is trained, and who is told of it.
+class TrainingEnvironment:
+    """The devices that train a network, and the callbacks that follow the training.
 
     Attributes
     ----------
-    gpus
-        At once; on a CPU, processes.
+    device
+        The device, or the kind of devices.
+    n_devices
+        Number of devices at once; on a CPU, of processes.
+    progress
+        Callback for progress.
     tensorboard
-        The folder for TensorBoard's logs, if they are wanted.
+        Folder for the logs of TensorBoard; None for no logs.
     after_epoch
-        Told of each epoch; may raise to end the training.
+        Callback with the history after each epoch; it may raise to end the training.
     """
 
     device: torch.device
-    gpus: int
+    n_devices: int
     progress: ProgressCallback
     tensorboard: Path | None = None
-    after_epoch: Callable[[TrainingHistory], None] = nothing
+    after_epoch: Callable[[TrainingHistory], None] = do_nothing
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A phase.
+    """A part of a training with its own trainable parameters and learning rate.
 
     Attributes
     ----------
     number
-        From 1.
-    learns
-        Names of the trunk's parameters.
-    train, held
-        Inputs of the rows that teach, and of those that say when to stop; the latter may be none.
-    goal, held_goal
-        Of the same rows.
-    of_vectors
-        Whether only the new layers run.
+        Number of the phase, from 1.
+    spec
+        The spec of the whole training.
+    phase_spec
+        Strategy, learning rate and number of epochs of the phase.
+    trainable
+        Names of the trainable parameters of the trunk.
+    train_inputs
+        Inputs of the rows that are trained on.
+    held_inputs
+        Inputs of the rows held out for early stopping; may be empty.
+    objective
+        Objective of the rows that are trained on.
+    held_objective
+        Objective of the held-out rows.
+    runs_new_layers_only
+        Whether only the new layers run, on cached vectors.
     """
 
     number: int
     spec: FinetuneSpec
-    phase: PhaseSpec
-    learns: frozenset[str]
-    train: Inputs
-    held: Inputs
-    goal: Objective
-    held_goal: Objective
-    of_vectors: bool = False
+    phase_spec: PhaseSpec
+    trainable: frozenset[str]
+    train_inputs: Inputs
+    held_inputs: Inputs
+    objective: Objective
+    held_objective: Objective
+    runs_new_layers_only: bool = False
 
     @property
     def title(self) -> str:
-        """What progress is shown under."""
-        return f"finetune {self.phase.learns}"
+        """The name of the phase in progress bars."""
+        return f"finetune {self.phase_spec.learns}"
 
-    def batches(self, epoch: int) -> list[list[Rows]]:
-        """Return the rows of each step of an epoch, in as many passes as are accumulated.
+    def rows_by_step(self, epoch: int) -> list[list[Rows]]:
+        """Return the rows of each step of an epoch, in as many batches as are accumulated.
 
-        Rows are shuffled by seed and epoch. Steps are as many as full ones would be, and all of nearly one size: a rest
-        of a row or two would teach with the noise of its few images.
+        Rows are shuffled by seed and epoch. The number of steps is that of full ones, and all steps have nearly the
+        same size: a last step of one or two rows would add the noise of its few images.
         """
-        order = np.random.default_rng([self.spec.seed, epoch]).permutation(len(self.train))
-        return [np.array_split(rows, self.passes) for rows in np.array_split(order, self.steps)]
+        order = np.random.default_rng([self.spec.seed, epoch]).permutation(len(self.train_inputs))
+        return [np.array_split(rows, self.n_accumulated) for rows in np.array_split(order, self.n_steps)]
 
     def to(self, device: torch.device) -> "Phase":
-        """Return the same with its goals on a device."""
-        return replace(self, goal=self.goal.to(device), held_goal=self.held_goal.to(device))
+        """Return the same phase with its objectives on a device."""
+        return replace(self, objective=self.objective.to(device), held_objective=self.held_objective.to(device))
 
     @property
-    def steps(self) -> int:
-        """Of the optimiser in one epoch."""
-        return math.ceil(len(self.train) / (self.spec.batch_size * self.spec.accumulate))
+    def n_steps(self) -> int:
+        """Number of steps of the optimiser in one epoch."""
+        return math.ceil(len(self.train_inputs) / (self.spec.batch_size * self.spec.accumulate))
 
     @property
-    def passes(self) -> int:
-        """Through the network in each step."""
-        return min(self.spec.accumulate, len(self.train) // self.steps)
+    def n_accumulated(self) -> int:
+        """Number of batches whose gradients are accumulated in each step."""
+        return min(self.spec.accumulate, len(self.train_inputs) // self.n_steps)
 
-    def seed(self, epoch: int) -> None:
-        """Make torch's chances those of an epoch, whenever it is begun."""
+    def seed_torch(self, epoch: int) -> None:
+        """Seed torch for an epoch, so that a resumed training draws the same random numbers."""
         torch.manual_seed(int(np.random.SeedSequence([self.spec.seed, epoch]).generate_state(1)[0]))
 
 
-def in_turn(n: int, size: int) -> Iterator[Rows]:
-    """Yield the numbers of n rows in order, some at a time."""
-    for start in range(0, n, size):
-        yield np.arange(start, min(start + size, n))
+def batches_in_order(n_rows: int, batch_size: int) -> Iterator[Rows]:
+    """Yield the numbers of all rows in order, batch by batch."""
+    for start in range(0, n_rows, batch_size):
+        yield np.arange(start, min(start + batch_size, n_rows))
 
 
 @torch.inference_mode()
-def outputs(network: FinetunedNetwork, inputs: Inputs, size: int, device: torch.device) -> Tensor:
-    """Return (n, m) raw outputs in float32 on the CPU, the network as in prediction.
+def compute_outputs(network: FinetunedNetwork, inputs: Inputs, batch_size: int, device: torch.device) -> Tensor:
+    """Return (n, m) raw outputs of a network in eval mode, in float32 on the CPU.
 
     Parameters
     ----------
-    size
-        Images in a pass; fewer where memory does not do.
+    network
+        The network, on `device`.
+    inputs
+        Inputs of n images.
+    batch_size
+        Images per batch; halved as often as memory requires.
+    device
+        The device that runs the network.
     """
     network.eval()
     try:
-        batches = (inputs.batch(at).to(device) for at in in_turn(len(inputs), size))
-        return torch.cat([network.beyond(x, inputs.unit).float().cpu() for x in batches])
+        batches = (inputs.batch(rows).to(device) for rows in batches_in_order(len(inputs), batch_size))
+        return torch.cat([network.run_from(x, inputs.unit).float().cpu() for x in batches])
     except Exception as error:
-        if not is_out_of_memory(error) or size == 1:
+        if not is_out_of_memory(error) or batch_size == 1:
             raise
-    return outputs(network, inputs, size // 2, device)
+    return compute_outputs(network, inputs, batch_size // 2, device)
 
 
 @torch.inference_mode()
-def mean_loss(network: FinetunedNetwork, leg: Phase, device: torch.device) -> float:
-    """Return the weighted mean loss over the held-out rows, or where there are none over those that teach."""
-    inputs, goal = (leg.held, leg.held_goal) if len(leg.held) else (leg.train, leg.goal)
-    return float(goal.mean(outputs(network, inputs, leg.spec.batch_size, device), goal.rows))
+def compute_mean_loss(network: FinetunedNetwork, phase: Phase, device: torch.device) -> float:
+    """Return the weighted mean loss of the held-out rows, or of the train rows if none are held out."""
+    inputs, objective = phase.held_inputs, phase.held_objective
+    if not len(inputs):
+        inputs, objective = phase.train_inputs, phase.objective
+    outputs = compute_outputs(network, inputs, phase.spec.batch_size, device)
+    return float(objective.mean_loss(outputs, objective.all_rows))
 
 
 class FinishedPhase(BaseModel):
-    """What ``course.json`` holds: the number of the last finished phase, and the course up to there."""
+    """The content of ``course.json``: the number of the last finished phase, and the history up to its end."""
 
     phase: int
-    course: dict[str, Any]
+    history: dict[str, Any] = Field(alias="course")
 
 
 class TrainingState:
-    """What a training has come to, on disk: the best weights, and the state after the last finished phase.
+    """The state of a training on disk: the best weights, and the state after the last finished phase.
 
     Parameters
     ----------
     folder
-        Its own; made when first written to.
+        Folder of this training alone; created when it is first written to.
     unit
-        The first that learns in any phase: those below stay what they were.
+        Number of the first unit that is trained in any phase; the units below never change.
     """
 
     def __init__(self, folder: Path, unit: int) -> None:
         self.folder = folder
         self._unit = unit
 
-    def state(self, network: FinetunedNetwork) -> dict[str, Tensor]:
-        """Return a copy of all that training may change."""
-        kept = tuple(f"trunk.units.{number}." for number in range(self._unit, len(network.trunk.units)))
-        every = network.state_dict().items()
+    def copy_weights(self, network: FinetunedNetwork) -> dict[str, Tensor]:
+        """Return a copy of all tensors that training may change, on the CPU."""
+        n_units = len(network.trunk.units)
+        prefixes = (*(f"trunk.units.{number}." for number in range(self._unit, n_units)), "layers.")
         return {
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, value in every
-            if name.startswith((*kept, "layers."))
+            for name, value in network.state_dict().items()
+            if name.startswith(prefixes)
         }
 
-    def restore(self, network: FinetunedNetwork, state: dict[str, Tensor]) -> None:
-        """Put a copy back."""
-        odd = network.load_state_dict(state, strict=False).unexpected_keys
-        assert not odd, odd  # else something would be left as it is
+    def restore_weights(self, network: FinetunedNetwork, weights: dict[str, Tensor]) -> None:
+        """Load a copy of the weights into a network."""
+        unexpected_keys = network.load_state_dict(weights, strict=False).unexpected_keys
+        # A tensor under another name would leave one of the network unchanged without an error.
+        assert not unexpected_keys, unexpected_keys
 
-    def best_file(self, number: int) -> Path:
-        """Return where the weights of an epoch lie."""
+    def _best_file(self, number: int) -> Path:
+        """Return the file with the weights of an epoch."""
         return self.folder / f"epoch-{number}.safetensors"
 
-    def keep_best(self, network: FinetunedNetwork, number: int) -> None:
+    def save_best(self, network: FinetunedNetwork, number: int) -> None:
         """Write the weights of an epoch that is the best so far."""
+        self._save_weights(network, self._best_file(number))
+
+    def save_last(self, network: FinetunedNetwork) -> None:
+        """Write the weights at the end of a phase."""
+        self._save_weights(network, self.folder / LAST_WEIGHTS)
+
+    def _save_weights(self, network: FinetunedNetwork, file: Path) -> None:
         from safetensors.torch import save_file
 
-        with whole_file(self.best_file(number)) as private:
-            save_file(self.state(network), private)
+        with whole_file(file) as private:
+            save_file(self.copy_weights(network), private)
 
-    def keep_last(self, network: FinetunedNetwork) -> None:
-        """Write the weights that training ended with."""
-        from safetensors.torch import save_file
-
-        with whole_file(self.folder / LAST) as private:
-            save_file(self.state(network), private)
-
-    def restore_best(self, network: FinetunedNetwork, course: TrainingHistory) -> None:
-        """Put the best weights back."""
+    def restore_best(self, network: FinetunedNetwork, history: TrainingHistory) -> None:
+        """Load the best weights into a network."""
         from safetensors.torch import load_file
 
-        self.restore(network, load_file(self.best_file(course.best)))
+        self.restore_weights(network, load_file(self._best_file(history.best)))
 
-    def go_back(self, network: FinetunedNetwork, course: TrainingHistory, phase: int) -> None:
-        """Put back what a phase began with; one that has a snapshot goes on from there by itself."""
+    def restore_phase_start(self, network: FinetunedNetwork, history: TrainingHistory, phase: int) -> None:
+        """Load the weights at the start of a phase, unless the phase has a snapshot, from which it resumes."""
         if not self._snapshot_file(phase).is_file():
-            self.restore_best(network, course)
+            self.restore_best(network, history)
 
-    def _keep_only(self, number: int) -> None:
+    def _remove_all_but(self, number: int) -> None:
+        """Remove the weights of all epochs but one."""
         for file in self.folder.glob("epoch-*.safetensors"):
-            if file != self.best_file(number):
+            if file != self._best_file(number):
                 file.unlink()
 
     def _snapshot_file(self, phase: int) -> Path:
         return self.folder / f"phase-{phase}.pt"
 
-    def keep_snapshot(self, phase: int, content: Snapshot) -> None:
-        """Write all that a phase needs to go on after an epoch."""
+    def save_snapshot(self, phase: int, content: Snapshot) -> None:
+        """Write all that is needed to resume a phase after an epoch."""
         with whole_file(self._snapshot_file(phase)) as private:
             torch.save(content, private)
-        self._keep_only(content["course"]["best"])
+        self._remove_all_but(content["course"]["best"])
 
-    def snapshot(self, phase: int) -> Snapshot | None:
-        """Return what was kept last in a phase that was cut short."""
+    def load_snapshot(self, phase: int) -> Snapshot | None:
+        """Return the last snapshot of an interrupted phase; None if there is none."""
         file = self._snapshot_file(phase)
         return torch.load(file, weights_only=True) if file.is_file() else None
 
-    def finish_phase(self, phase: int, course: TrainingHistory) -> None:
-        """Note that a phase is over; its best weights are those to go on from."""
-        write_sealed(self.folder / "course.json", {"phase": phase, "course": course.to_dict()})
-        self._keep_only(course.best)
+    def finish_phase(self, phase: int, history: TrainingHistory) -> None:
+        """Record that a phase is finished; the next one starts from its best weights."""
+        write_sealed(self.folder / HISTORY_FILE, {"phase": phase, "course": history.to_dict()})
+        self._remove_all_but(history.best)
         self._snapshot_file(phase).unlink(missing_ok=True)
 
-    def finished(self) -> tuple[int, TrainingHistory | None]:
-        """Return the last finished phase and the course up to there; 0 and None before the first."""
-        file = self.folder / "course.json"
+    def load_finished(self) -> tuple[int, TrainingHistory | None]:
+        """Return the number of the last finished phase and the history up to its end; 0 and None before the first."""
+        file = self.folder / HISTORY_FILE
         if not file.is_file():
             return 0, None
-        written = read_sealed(file, "run 'featx finetune --force'", FinishedPhase)
-        return written.phase, TrainingHistory.from_dict(written.course)
+        finished = read_sealed(file, "run 'featx finetune --force'", FinishedPhase)
+        return finished.phase, TrainingHistory.from_dict(finished.history)

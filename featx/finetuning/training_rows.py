@@ -1,10 +1,10 @@
-"""What training reads, batch by batch: activations out of a store, or pixels out of a scratch file."""
+"""Training inputs, batch by batch: cached activations from a store, or decoded pixels from a scratch file."""
 
 import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -17,7 +17,7 @@ from featx.embeddings.engine import workers_for
 from featx.embeddings.space import free_bytes, gigabytes
 from featx.embeddings.workers import Decoder, Place, decoded
 from featx.errors import StoreError
-from featx.finetuning.augmentation import augmented
+from featx.finetuning.augmentation import augment
 from featx.progress import ProgressCallback
 from featx.specs.embedding import Decoding, Preprocessing
 from featx.specs.extraction import EngineSpec
@@ -33,7 +33,7 @@ class Inputs(Protocol):
     Attributes
     ----------
     unit
-        Of the trunk, that they are the input of; None for pixels.
+        Number of the trunk's unit that takes the input; None for pixels.
     """
 
     @property
@@ -42,21 +42,25 @@ class Inputs(Protocol):
     def __len__(self) -> int:
         """Return n."""
 
-    def take(self, at: Rows) -> Self:
-        """Return some of the images."""
+    def take(self, rows: Rows) -> Self:
+        """Return the inputs of some of the images."""
 
-    def batch(self, at: Rows, epoch: int | None = None) -> Tensor:
-        """Return (b, …) for some of the images; augmented ones where an epoch is said."""
+    def batch(self, rows: Rows, epoch: int | None = None) -> Tensor:
+        """Return the (b, …) input of some of the images, augmented if an epoch is given."""
 
 
 @dataclass(frozen=True)
 class CachedRows:
-    """Activations at a boundary.
+    """Activations at a boundary, stored as an embedding.
 
     Attributes
     ----------
+    store
+        The store of the embedding.
     digests
-        (n, 1 + v) of each image, and of its augmented views.
+        (n, 1 + v) digests of each image and of its augmented views.
+    unit
+        Number of the trunk's unit that takes the activations.
     """
 
     store: EmbeddingStore
@@ -66,15 +70,15 @@ class CachedRows:
     def __len__(self) -> int:
         return len(self.digests)
 
-    def take(self, at: Rows) -> "CachedRows":
-        """See `Inputs`."""
-        return CachedRows(self.store, self.digests[at], self.unit)
+    def take(self, rows: Rows) -> "CachedRows":
+        """Return the inputs of some of the images."""
+        return replace(self, digests=self.digests[rows])
 
-    def batch(self, at: Rows, epoch: int | None = None) -> Tensor:
-        """See `Inputs`; epochs take the views in turn."""
+    def batch(self, rows: Rows, epoch: int | None = None) -> Tensor:
+        """Return the activations of some of the images; epochs take the augmented views in turn."""
         n_views = self.digests.shape[1] - 1
-        views = 0 if epoch is None or not n_views else 1 + (epoch + at) % n_views
-        return torch.from_numpy(self.store.read(self.digests[at, views].tolist()))
+        views = 0 if epoch is None or not n_views else 1 + (epoch + rows) % n_views
+        return torch.from_numpy(self.store.read(self.digests[rows, views].tolist()))
 
 
 @dataclass(frozen=True)
@@ -84,99 +88,112 @@ class PixelRows:
     Attributes
     ----------
     pixels
-        (N, h, w, 3) uint8, of which `at` are these n.
+        (N, h, w, 3) uint8 pixels of all images of the study.
+    pixel_rows
+        (n,) numbers of these images in `pixels`.
+    augment
+        The random changes of train images.
     keys
-        (n,) what makes the chances of each image's augmentation its own.
+        (n,) seed of the augmentation of each image.
+    unit
+        None, for pixels.
     """
 
     pixels: NDArray[np.uint8]
-    at: Rows
+    pixel_rows: Rows
     augment: AugmentSpec
     keys: NDArray[np.int64]
     unit: int | None = None
 
     def __len__(self) -> int:
-        return len(self.at)
+        return len(self.pixel_rows)
 
-    def take(self, at: Rows) -> "PixelRows":
-        """See `Inputs`."""
-        return PixelRows(self.pixels, self.at[at], self.augment, self.keys[at])
+    def take(self, rows: Rows) -> "PixelRows":
+        """Return the inputs of some of the images."""
+        return replace(self, pixel_rows=self.pixel_rows[rows], keys=self.keys[rows])
 
-    def batch(self, at: Rows, epoch: int | None = None) -> Tensor:
-        """See `Inputs`."""
-        found = self.pixels[self.at[at]]
+    def batch(self, rows: Rows, epoch: int | None = None) -> Tensor:
+        """Return the pixels of some of the images, augmented if an epoch is given."""
+        images = self.pixels[self.pixel_rows[rows]]
         if epoch is not None and not self.augment.does_nothing:
-            seeds = zip(found, self.keys[at].tolist(), strict=True)
-            found = np.stack([augmented(one, self.augment, (key, epoch)) for one, key in seeds])
-        return torch.from_numpy(found)
+            keyed_images = zip(images, self.keys[rows].tolist(), strict=True)
+            images = np.stack([augment(image, self.augment, (key, epoch)) for image, key in keyed_images])
+        return torch.from_numpy(images)
 
 
-def chance_keys(digests: Sequence[str], seed: int) -> NDArray[np.int64]:
-    """Return what makes each image's chances its own, whatever its place."""
+def augmentation_keys(digests: Sequence[str], seed: int) -> NDArray[np.int64]:
+    """Return the seed of each image's augmentation, which does not depend on the image's row."""
     return np.array([zlib.crc32(f"{seed}:{digest}".encode()) for digest in digests], dtype=np.int64)
 
 
-class Scratch:
-    """Pixels of many images in files without a name, which go with the process; what cannot be decoded is noted.
+class DecodedImages:
+    """Pixels of all images in unnamed files, which the system removes with the process.
 
     Parameters
     ----------
-    notes
-        The folder that they lie in.
+    folder
+        Folder of the files.
+    uris
+        Place of each image by its digest.
+    engine
+        Number of workers and batch size of decoding.
+    progress
+        Callback for progress.
 
     Attributes
     ----------
     failed
-        Digest → why it has no pixels.
+        Reason why an image has no pixels, by its digest.
     """
 
-    def __init__(self, notes: Path, uris: Mapping[str, Place], engine: EngineSpec, progress: ProgressCallback) -> None:
+    def __init__(self, folder: Path, uris: Mapping[str, Place], engine: EngineSpec, progress: ProgressCallback) -> None:
         self.failed: dict[str, str] = {}
         self._uris = uris
         self._engine = engine
         self._progress = progress
-        self._notes = notes
-        self._files: dict[tuple[Preprocessing, Decoding], NDArray[np.uint8]] = {}
-        self._row = {digest: row for row, digest in enumerate(uris)}
+        self._folder = folder
+        self._arrays: dict[tuple[Preprocessing, Decoding], NDArray[np.uint8]] = {}
+        self._row_of_digest = {digest: row for row, digest in enumerate(uris)}
 
-    def pixels(self, size: Preprocessing, decoding: Decoding) -> NDArray[np.uint8]:
-        """Return (N, h, w, 3) of all images in the order of `uris`, mapped from disk; black where there are none."""
-        key = (size, decoding)
-        if key not in self._files:
-            self._files[key] = self._decoded(size, decoding)
-        return self._files[key]
+    def pixels(self, preprocessing: Preprocessing, decoding: Decoding) -> NDArray[np.uint8]:
+        """Return (N, h, w, 3) pixels of all images in the order of `uris`, mapped from disk; failed ones are black."""
+        key = (preprocessing, decoding)
+        if key not in self._arrays:
+            self._arrays[key] = self._decode(preprocessing, decoding)
+        return self._arrays[key]
 
     def rows(self, digests: Sequence[str]) -> Rows:
-        """Return where images stand."""
-        return np.array([self._row[digest] for digest in digests], dtype=np.intp)
+        """Return the numbers of images in `pixels`."""
+        return np.array([self._row_of_digest[digest] for digest in digests], dtype=np.intp)
 
-    def empty(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    def allocate(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """Return an array of bytes on disk.
 
         Raises
         ------
         StoreError
-            the disk does not hold it.
+            If the disk has too little free space.
         """
-        self._notes.mkdir(parents=True, exist_ok=True)
-        needed, free = int(np.prod(shape)), free_bytes(self._notes)
-        if needed > free:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        needed_bytes, n_free = int(np.prod(shape)), free_bytes(self._folder)
+        if needed_bytes > n_free:
             raise StoreError(
-                f"the decoded images take {gigabytes(needed)}, {gigabytes(free)} are free for {self._notes}; name "
-                "another folder for them (paths.notes), or say a smaller size_px"
+                f"the decoded images take {gigabytes(needed_bytes)}, {gigabytes(n_free)} are free for {self._folder}; "
+                "set another folder for them (paths.notes), or a smaller size_px"
             )
-        with tempfile.TemporaryFile(dir=self._notes) as file:
+        with tempfile.TemporaryFile(dir=self._folder) as file:
             return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
 
-    def _decoded(self, size: Preprocessing, decoding: Decoding) -> NDArray[np.uint8]:
-        found = self.empty((len(self._uris), size.canvas_px, size.canvas_px, 3))
-        todo = list(self._uris.items())
-        decoder, workers = Decoder(decoding, (size,)), workers_for(self._engine)
-        with closing(decoded(todo, decoder, workers, self._engine.batch_size)) as images:
-            for number, (digest, pixels, _) in enumerate(images, start=1):
-                if isinstance(pixels, str):
-                    self.failed[digest] = pixels
+    def _decode(self, preprocessing: Preprocessing, decoding: Decoding) -> NDArray[np.uint8]:
+        side = preprocessing.canvas_px
+        pixels = self.allocate((len(self._uris), side, side, 3))
+        places = list(self._uris.items())
+        decoder, workers = Decoder(decoding, (preprocessing,)), workers_for(self._engine)
+        with closing(decoded(places, decoder, workers, self._engine.batch_size)) as results:
+            for number, (digest, result, _) in enumerate(results, start=1):
+                if isinstance(result, str):
+                    self.failed[digest] = result
                 else:
-                    found[self._row[digest]] = pixels[0]
-                self._progress("decode", number, len(todo))
-        return found
+                    pixels[self._row_of_digest[digest]] = result[0]
+                self._progress("decode", number, len(places))
+        return pixels

@@ -1,28 +1,30 @@
-"""What can be named, for people: backbones with their figures, and a backbone's blocks and layers."""
+"""Listings for users: all backbones with their properties, and the blocks and layers of one."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from featx.errors import DataError
-from featx.networks.blocks import Block, blocks, units
-from featx.networks.features import last_layer, outline, stated_last_layer
+from featx.networks.blocks import Block, group_into_blocks, trace_units
+from featx.networks.traced_layers import build_on_meta, last_layer, stated_last_layer
 from featx.registry import BACKBONES
 
 
 @dataclass(frozen=True)
 class BackboneRow:
-    """A backbone's figures.
+    """The properties of a backbone.
 
     Attributes
     ----------
+    name
+        Name of the backbone.
     n_features
-        d of the last layer, averaged.
+        Number d of features of the last layer, averaged over positions.
     size_px
-        Side of its square input.
+        Side of its square input in pixels.
     n_parameters
-        Classifier included.
+        Number of parameters, classifier included.
     weights
-        ``at hand``, or where they come from.
+        ``at hand``, or the URL or the command that provides them.
     """
 
     name: str
@@ -33,32 +35,32 @@ class BackboneRow:
 
 
 def list_backbones() -> list[BackboneRow]:
-    """Return one row for each registered backbone; networks are built without values."""
+    """Return one row for each registered backbone, whose network is built without values."""
     return [_row(name) for name in BACKBONES.names()]
 
 
 def _row(name: str) -> BackboneRow:
-    plan, body, layers = outline(name)
+    plan, body, layers = build_on_meta(name)
     tap = stated_last_layer(plan, body) or last_layer(layers)
     n_features = next(layer.n_features for layer in layers if layer.name == tap)
     n_parameters = sum(parameter.numel() for parameter in body.parameters())
-    at_hand = "at hand" if plan.weights.at_hand else plan.weights.url or plan.weights.remedy
-    return BackboneRow(name, n_features, plan.preprocessing.size_px, n_parameters, at_hand)
+    source = "at hand" if plan.weights.is_available else plan.weights.url or plan.weights.remedy
+    return BackboneRow(name, n_features, plan.preprocessing.size_px, n_parameters, source)
 
 
 @dataclass(frozen=True)
 class Outline:
-    """What of a backbone can be named.
+    """The blocks and layers of a backbone that recipes can name.
 
     Attributes
     ----------
     blocks
-        Name, layers, output shape for one image, parameters, and operations for an image as a share of the network's
-        up to its last layer: what fine-tuning names, first to last.
+        Blocks that fine-tuning names, first to last: name, layers, output shape for one image, parameters, operations
+        per image, and these as a share of the operations up to the last layer.
     why_none
-        Why there are no blocks; empty where there are.
+        Reason why there are no blocks; empty if there are.
     layers
-        Name, kind, output shape for one image, and parameters, in the order of finishing.
+        Name, kind, output shape for one image, and parameters, in the order in which layers finish.
     """
 
     blocks: list[dict[str, Any]]
@@ -72,32 +74,32 @@ def list_layers(name: str) -> Outline:
     Raises
     ------
     UnknownNameError
-        no backbone is called so.
+        If no backbone has this name.
     """
-    plan, body, layers = outline(name)
+    plan, body, layers = build_on_meta(name)
     rows: list[dict[str, Any]] = [
-        {"name": one.name, "kind": one.kind, "shape": _by(one.shape), "n_parameters": one.n_parameters}
-        for one in layers
+        {"name": layer.name, "kind": layer.kind, "shape": _shape_text(layer.shape), "n_parameters": layer.n_parameters}
+        for layer in layers
     ]
     try:
         last = stated_last_layer(plan, body) or last_layer(layers)
-        found = blocks(units(body, last, plan.preprocessing.size_px))
+        blocks = group_into_blocks(trace_units(body, last, plan.preprocessing.size_px))
     except DataError as error:
         return Outline([], str(error), rows)
-    whole = sum(block.n_operations for block in found)
-    return Outline([_block_row(block, whole) for block in found], "", rows)
+    n_operations = sum(block.n_operations for block in blocks)
+    return Outline([_block_row(block, n_operations) for block in blocks], "", rows)
 
 
-def _block_row(block: Block, whole: int) -> dict[str, Any]:
+def _block_row(block: Block, n_total_operations: int) -> dict[str, Any]:
     return {
         "name": block.name,
         "layers": block.layers,
-        "shape": _by(block.units[-1].shape),
+        "shape": _shape_text(block.units[-1].shape),
         "n_parameters": block.n_parameters,
         "n_operations": block.n_operations,
-        "share": round(block.n_operations / max(whole, 1), 4),
+        "share": round(block.n_operations / max(n_total_operations, 1), 4),
     }
 
 
-def _by(shape: tuple[int, ...]) -> str:
+def _shape_text(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape))

@@ -1,4 +1,4 @@
-"""Pretrained weights as files: found, fetched or asked for; never replaced by random ones."""
+"""Files of pretrained weights, which are found or downloaded, and never replaced by random weights."""
 
 import hashlib
 import os
@@ -22,18 +22,18 @@ State = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """One file of pretrained weights, at hand or not.
+    """A file of pretrained weights, which may have to be downloaded.
 
     Attributes
     ----------
     path
-        Where it is, or where it should be.
+        Path of the file, or the path where it is expected.
     sha256
-        How its SHA-256 begins (hex digits); empty where nobody published it.
+        First hex digits of its SHA-256; empty if no checksum is published.
     url
-        Where to fetch it from; None where a Python package brings it.
+        URL of the file; None if a Python package contains it.
     remedy
-        What a user can do who does not have it.
+        Instruction for users who do not have the file.
     """
 
     path: Path
@@ -42,80 +42,84 @@ class WeightsFile:
     remedy: str
 
     @property
-    def at_hand(self) -> bool:
-        """Whether it can be loaded without a download."""
+    def is_available(self) -> bool:
+        """Whether the file can be loaded without a download."""
         return self.path.is_file()
 
-    def have(self) -> Path:
-        """Return the file's path, after a download where it is needed and can be had.
+    def ensure_available(self) -> Path:
+        """Return the file's path, after a download if that is needed and allowed.
 
         Raises
         ------
         WeightsError
-            it cannot be had, or is another file; names it, its sha256 and the folder.
+            If the file is not available, or has another checksum; the message names it, its sha256 and the folder.
         """
-        if not self.at_hand and self.url is not None and os.environ.get("FEATX_OFFLINE", "0") == "0":
+        if not self.is_available and self.url is not None and os.environ.get("FEATX_OFFLINE", "0") == "0":
             self._fetch(self.url)
-        if not self.at_hand:
-            raise WeightsError(self._wanted("not found"))
+        if not self.is_available:
+            raise WeightsError(self._problem("not found"))
         self._check(self.path, "found another file there")
         return self.path
 
-    def _check(self, path: Path, otherwise: str) -> None:
-        if not (found := sha256_of_weights(path)).startswith(self.sha256):
-            raise WeightsError(self._wanted(f"{otherwise} (its sha256 begins {found[:8]})"))
+    def _check(self, path: Path, mismatch: str) -> None:
+        """Check the file's SHA-256, or raise an error that begins with `mismatch`."""
+        sha256 = sha256_of_weights(path)
+        if not sha256.startswith(self.sha256):
+            raise WeightsError(self._problem(f"{mismatch} (its sha256 begins {sha256[:8]})"))
 
     def _fetch(self, url: str) -> None:
         with whole_file(self.path) as private:
             try:
-                with urllib.request.urlopen(url, timeout=FETCH_TIMEOUT_S) as answer, private.open("wb") as file:
-                    shutil.copyfileobj(answer, file)
+                with urllib.request.urlopen(url, timeout=FETCH_TIMEOUT_S) as response, private.open("wb") as file:
+                    shutil.copyfileobj(response, file)
             except OSError as error:
-                raise WeightsError(self._wanted(f"not found, and {url} cannot be fetched ({error})")) from error
-            self._check(private, f"{url} gave another file")
+                raise WeightsError(self._problem(f"not found, and {url} cannot be downloaded ({error})")) from error
+            self._check(private, f"{url} returned another file")
 
-    def _wanted(self, found: str) -> str:
+    def _problem(self, problem: str) -> str:
+        """Return an error message with the file, its checksum, its folder and the remedy."""
         digest = f"sha256 beginning {self.sha256}" if self.sha256 else "sha256 not published"
-        return f"weights {self.path.name} ({digest}): {found}; expected in {self.path.parent}; {self.remedy}"
+        return f"weights {self.path.name} ({digest}): {problem}; expected in {self.path.parent}; {self.remedy}"
 
 
 def find_weights(file: str, sha256: str, folders: Sequence[Path]) -> Path:
-    """Return the file that a model's header names by its name and SHA-256, on this machine.
+    """Return the file on this machine that has the name and SHA-256 from a model's header.
 
     Parameters
     ----------
     file
-        Its name, or a path where it may lie.
+        Name of the file, or its path on the machine that wrote the header.
     sha256
-        64 hex digits of its content.
+        SHA-256 of its content, 64 hex digits.
     folders
-        Where else to look, beside the folders of ``$FEATX_WEIGHTS`` and the one in which torchvision keeps weights.
+        Folders to search beside those of ``$FEATX_WEIGHTS`` and torchvision's folder of weights.
 
     Raises
     ------
     WeightsError
-        no file of this name and content is there; names the folders.
+        If there is no file of this name and content; the message names the folders.
 
     Notes
     -----
     Only files of this name are read.
     """
     path = Path(file)
-    stated = [Path(one) for one in os.environ.get("FEATX_WEIGHTS", "").split(os.pathsep) if one]
-    places = list(dict.fromkeys(one.absolute() for one in (path.parent, *stated, *folders, hub_folder())))
-    files = [place / path.name for place in places if (place / path.name).is_file()]
+    env_folders = [Path(folder) for folder in os.environ.get("FEATX_WEIGHTS", "").split(os.pathsep) if folder]
+    all_folders = [path.parent, *env_folders, *folders, hub_folder()]
+    searched = list(dict.fromkeys(folder.absolute() for folder in all_folders))
+    files = [folder / path.name for folder in searched if (folder / path.name).is_file()]
     for candidate in files:
         if sha256_of_weights(candidate) == sha256:
             return candidate
-    others = f" (another file of this name is {files[0]})" if files else ""
+    other_file = f" (another file of this name is {files[0]})" if files else ""
     raise WeightsError(
-        f"weights {path.name} (sha256 {sha256}): not found{others}; looked in {', '.join(map(str, places))}; put the "
-        "file into one of them, or its folder into $FEATX_WEIGHTS"
+        f"weights {path.name} (sha256 {sha256}): not found{other_file}; looked in {', '.join(map(str, searched))}; put "
+        "the file into one of them, or add its folder to $FEATX_WEIGHTS"
     )
 
 
 def sha256_of_weights(path: Path) -> str:
-    """64 hex digits of a weights file; it is read once a process while its size and time stay."""
+    """Return the SHA-256 of a weights file, which is read once per process unless its size or time changes."""
     return _sha256_of(path, file_state(path))
 
 
@@ -130,7 +134,7 @@ def read_state(path: Path) -> State:
     Raises
     ------
     WeightsError
-        it is neither.
+        If the file is neither.
     """
     try:
         if path.suffix == ".safetensors":
@@ -138,7 +142,8 @@ def read_state(path: Path) -> State:
 
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a broken file does to the two loaders
+    # The two loaders fail with any exception on a broken file.
+    except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise WeightsError(f"weights {path} cannot be read ({reason}); expected a state dict or safetensors") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
@@ -147,40 +152,41 @@ def read_state(path: Path) -> State:
 
 
 def load_state(network: nn.Module, state: State, origin: str) -> None:
-    """Fill `network`: by name, or in order where names differ and all shapes and last name parts agree one to one.
+    """Load weights into `network` by name, or in order if names differ but all shapes and last parts of names agree.
 
     Raises
     ------
     WeightsError
-        the tensors are not those of this network.
+        If the tensors do not fit this network.
     """
-    ours = _counted_tensors(network.state_dict())
-    theirs = _counted_tensors(state)
-    if set(ours) != set(theirs):
-        if _outline(ours) != _outline(theirs):
-            lacking = [name for name in ours if name not in theirs]
+    own_tensors = _without_batch_counters(network.state_dict())
+    file_tensors = _without_batch_counters(state)
+    if set(own_tensors) != set(file_tensors):
+        if _names_and_shapes(own_tensors) != _names_and_shapes(file_tensors):
+            missing = [name for name in own_tensors if name not in file_tensors]
             raise WeightsError(
-                f"weights {origin} are of another network: {len(theirs)} tensors, expected {len(ours)}"
-                + (f", first one missing {lacking[0]!r}" if lacking else "")
+                f"weights {origin} are of another network: {len(file_tensors)} tensors, expected {len(own_tensors)}"
+                + (f", first one missing {missing[0]!r}" if missing else "")
             )
-        theirs = dict(zip(ours, theirs.values(), strict=True))
+        file_tensors = dict(zip(own_tensors, file_tensors.values(), strict=True))
     try:
-        network.load_state_dict(OrderedDict(theirs), strict=False)  # the batch counters are left as they are
+        # The batch counters of BatchNorm are not loaded.
+        network.load_state_dict(OrderedDict(file_tensors), strict=False)
     except RuntimeError as error:
         raise WeightsError(f"weights {origin} are of another network: {str(error).splitlines()[-1].strip()}") from error
 
 
-def _outline(tensors: Mapping[str, torch.Tensor]) -> list[tuple[str, torch.Size]]:
-    """Return what must agree, in order: ``weight``, ``bias``, ``running_mean`` … and shapes."""
+def _names_and_shapes(tensors: Mapping[str, torch.Tensor]) -> list[tuple[str, torch.Size]]:
+    """Return the last part of each name (``weight``, ``bias``, ``running_mean`` …) and the shape, in order."""
     return [(name.rpartition(".")[2], tensor.shape) for name, tensor in tensors.items()]
 
 
-def _counted_tensors(state: State) -> dict[str, torch.Tensor]:
+def _without_batch_counters(state: State) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
 
 
 def sha256_of_state(network: nn.Module) -> str:
-    """64 hex digits of a network's values: what identifies random weights."""
+    """Return the SHA-256 of a network's values, which identifies random weights."""
     content = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         content.update(name.encode())
@@ -189,5 +195,5 @@ def sha256_of_state(network: nn.Module) -> str:
 
 
 def hub_folder() -> Path:
-    """Return where torchvision keeps its weights."""
+    """Return the folder in which torchvision stores weights."""
     return Path(torch.hub.get_dir()) / "checkpoints"

