@@ -376,12 +376,12 @@ def test_heads_wait_for_the_network_that_a_recipe_trains(study: Path) -> None:
     assert stages == ["extract", "finetune", "extract", "fit", "ensemble", "evaluate", "report"]
     assert [name for name, _ in featx.run()] == ["extract", "finetune", "fit", "ensemble", "evaluate", "report"]
     featx.finetune(strategies=["all"], lrs=[0.1], epochs=1)
-    with pytest.raises(ArtifactError, match="begins the names of several runs"):
+    with pytest.raises(ArtifactError, match="matches 2 runs"):
         backbone(f"checkpoint:{prefix}")
 
 
 def test_only_networks_are_used_as_backbones(study: Path) -> None:
-    with pytest.raises(ArtifactError, match="nothing lies at nowhere"):
+    with pytest.raises(ArtifactError, match="there is no nowhere"):
         finetune_one(backbone="checkpoint:nowhere", weights="default")
 
 
@@ -469,7 +469,7 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str, type[FeatxError], str]] = [
         "has its own activation, found layers.activation = 'tanh'",
     ),
     ({"class_weight": {"dim": 2.0}}, "class", DataError, "class_weight names 'dim'; classes: bright, dark"),
-    ({"class_weight": "balanced"}, "level", DataError, "is of numbers and has no classes; say group_weight"),
+    ({"class_weight": "balanced"}, "level", DataError, "is of kind .numbers. and has no classes; use group_weight"),
     ({"loss": "mape"}, "level", DataError, r"divides by the target, \d+ targets are 0; set loss = 'mae'"),
     ({"loss": "poisson", "scale": "standard"}, "level", DataError, "takes targets from 0 on, .*; set loss = 'huber'"),
     ({"loss": "msle", "scale": "symmetric"}, "level", DataError, "takes targets from 0 on"),
