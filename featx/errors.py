@@ -26,14 +26,14 @@ line and exits with 1; in Python each error is also of the builtin type that cal
 
 from collections.abc import Sequence
 
-from featx.text.masking import masked
+from featx.text.masking import mask_secrets
 
 
 class FeatxError(Exception):
     """Base of all errors that featx raises on purpose; secrets in the URLs of its message are masked."""
 
     def __str__(self) -> str:
-        return masked(super().__str__())
+        return mask_secrets(super().__str__())
 
 
 class RecipeError(FeatxError, ValueError):
@@ -61,7 +61,7 @@ class UnknownNameError(FeatxError, KeyError):
 
     def __str__(self) -> str:
         # KeyError would quote the message.
-        return masked(str(self.args[0]))
+        return mask_secrets(str(self.args[0]))
 
 
 class DataError(FeatxError, ValueError):

@@ -27,7 +27,7 @@ def is_url(place: str) -> bool:
     return bool(URL_PATTERN.match(place))
 
 
-def filesystem_at(url: str, setting: str, **options: Any) -> tuple[Any, str]:
+def open_filesystem(url: str, setting: str, **options: Any) -> tuple[Any, str]:
     """Return the fsspec file system of a URL, and the key of the URL in it.
 
     Parameters
@@ -73,7 +73,7 @@ def _install_command(name: str) -> str:
     return f'pip install "featx[{extra}]"' if extra else ""
 
 
-def source_place(source: str, folder: Path) -> str:
+def resolve_source(source: str, folder: Path) -> str:
     """Return the absolute path or the URL of a source, which need not exist.
 
     Parameters
@@ -148,12 +148,12 @@ def existing_file(path: Path, key: str) -> Path:
     return path
 
 
-def label_states(data: ReaderSpec, folder: Path) -> list[tuple[str, int, int]]:
+def label_file_states(data: ReaderSpec, folder: Path) -> list[tuple[str, int, int]]:
     """Return the states of the local files that hold the labels: the labels are unchanged while the states are.
 
     Object stores are not accessed.
     """
-    place = source_place(data.source, folder)
+    place = resolve_source(data.source, folder)
     # If the source is a URL, only absolute paths are local.
     home = base_folder(place) or Path()
     names = [data.labels.file] if data.labels else []

@@ -62,7 +62,7 @@ class Registry(Generic[T]):
     def problem(self, name: str) -> str | None:
         """Return why there is no entry `name`, or None where there is one, without importing it."""
         names = self.names()
-        return None if name in names else f"no {self.kind} is called {name!r}; {suggestion(name, names)}"
+        return None if name in names else f"no {self.kind} is called {name!r}; {suggest_names(name, names)}"
 
     def get(self, name: str) -> T:
         """Return the entry called `name`.
@@ -79,7 +79,7 @@ class Registry(Generic[T]):
         return self._added[name]
 
 
-def suggestion(name: str, valid_names: list[str], limit: int = 20) -> str:
+def suggest_names(name: str, valid_names: list[str], limit: int = 20) -> str:
     """Return a hint with the closest name, and the first `limit` of all names.
 
     Parameters

@@ -10,8 +10,8 @@ from scipy.special import expit, softmax
 from featx.ensembles.combiners import VotingMethod, replace_outputs
 from featx.ensembles.cross_fitting import CrossFitting
 from featx.specs.ensembling import EnsembleSpec
-from featx.tables.predictions import Answered, Estimates, LabelProba, Labels, Predictions
-from featx.tables.truth import Known, Numbers, Truth
+from featx.tables.predictions import AnyPredictions, Estimates, LabelProba, Labels, Predictions
+from featx.tables.truth import AnyTruth, Numbers, Truth
 
 CLASSES = {"classes": ("cat", "dog", "owl"), "labels": ("big", "old"), "numbers": ("age", "mood")}
 KINDS = list(CLASSES)
@@ -23,7 +23,7 @@ def ids_of(n: int) -> NDArray[np.object_]:
 
 def members_of(
     kind: str, n: int = 120, skills: Sequence[float] = (0.5, 1, 2), seed: int = 0
-) -> tuple[list[Answered], Known]:
+) -> tuple[list[AnyPredictions], AnyTruth]:
     """Return the members' tables, the most skilled last, and the truth; all rows are of val."""
     rng = np.random.default_rng(seed)
     names, ids = CLASSES[kind], ids_of(n)
@@ -47,18 +47,18 @@ def two_class_member(codes: NDArray[np.int64], yes: float, classes: Sequence[str
     return Predictions.of_part("val", ids_of(len(codes)), proba, classes)
 
 
-def values_of(table: Answered) -> NDArray[np.float64]:
+def values_of(table: AnyPredictions) -> NDArray[np.float64]:
     """Return a table's (n, k) predictions."""
     return table.proba if isinstance(table, Predictions) else table.values
 
 
 def cross_predictions(
     method: VotingMethod,
-    members: Sequence[Answered],
-    truth: Known,
+    members: Sequence[AnyPredictions],
+    truth: AnyTruth,
     spec: EnsembleSpec,
     groups: NDArray[Any] | None = None,
-) -> Answered:
+) -> AnyPredictions:
     """Return the cross-fitted predictions of an ensemble, in the order of the first member's rows."""
     selection = CrossFitting.of(members, truth, spec, groups)
     rows = members[0].take(selection.ids)

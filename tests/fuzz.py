@@ -22,13 +22,13 @@ from PIL import Image
 
 import featx
 from featx.errors import FeatxError
-from featx.files.seals import sealed
+from featx.files.seals import add_seal
 from featx.images.decode import decode
 from featx.images.init import init
 from featx.images.readers import read_source
-from featx.images.sources import read
+from featx.images.sources import read_content
 from featx.specs.recipe import load_recipe
-from featx.tables.encoding import known
+from featx.tables.encoding import encode_target
 
 # Longer uses count as hanging.
 MAX_S = 60
@@ -81,7 +81,7 @@ class Outcomes:
     Attributes
     ----------
     counts
-        Number of mutations by outcome: ``read`` or ``one line``.
+        Number of mutations by outcome: ``read_content`` or ``one line``.
     failures
         Descriptions of mutations that gave a traceback, a hang or a message of several lines.
     """
@@ -119,7 +119,7 @@ def mutate_sealed(content: bytes, rng: random.Random) -> bytes:
             break
         place = place[key]
     place[key] = rng.choice(INVALID_VALUES)
-    return json.dumps(sealed(fields)).encode()
+    return json.dumps(add_seal(fields)).encode()
 
 
 def fuzz(kind: Kind, n: int, seed: int) -> Outcomes:
@@ -220,7 +220,7 @@ def _pictures() -> dict[str, bytes]:
 
 def _decode_all() -> None:
     for file in Path("pictures").iterdir():
-        decode(read(str(file)))
+        decode(read_content(str(file)))
 
 
 def _tables() -> dict[str, bytes]:
@@ -252,9 +252,9 @@ def _read_recipe() -> None:
     recipe = load_recipe(RECIPE)
     manifest = read_source(recipe.data, recipe.folder).manifest
     for name, target in recipe.targets.items():
-        known(manifest, name, target)
+        encode_target(manifest, name, target)
     for uri in manifest.uris[:3]:
-        decode(read(uri))
+        decode(read_content(uri))
 
 
 def _archives() -> dict[str, bytes]:

@@ -33,7 +33,7 @@ def row_alone(study: Study) -> Callable[[str], bytes]:
 
     def row(name: str) -> bytes:
         digest, uri = places[name]
-        found = decoder.decoded(digest, uri)
+        found = decoder.decode(digest, uri)
         assert not isinstance(found, str), found
         batch = np.zeros((runner.rows, *found[0].shape[:2], 3), dtype=np.uint8)
         batch[0] = found[0]  # one grey channel is spread over three

@@ -10,7 +10,7 @@ from scipy.stats import binom
 
 import featx
 from featx.study.study import Study
-from featx.tables.resampling_units import folds_of_units, joined
+from featx.tables.resampling_units import assign_folds, join_units
 
 RECIPE = """
 [data]
@@ -99,16 +99,16 @@ def test_folds_keep_units_whole_and_the_shares_of_strata() -> None:
     copies[100:130] = copies[:30]
     strata[100:130] = strata[:30]
     for units in (None, copies, rng.integers(0, 40, 300)):
-        fold = folds_of_units(strata, units, 5, seed=1)
+        fold = assign_folds(strata, units, 5, seed=1)
         assert set(fold) == set(range(5))
         if units is not None:
             assert pd.Series(fold).groupby(units).nunique().max() == 1
-    shares = pd.crosstab(folds_of_units(strata, copies, 5, seed=1), strata, normalize="index").to_numpy()
+    shares = pd.crosstab(assign_folds(strata, copies, 5, seed=1), strata, normalize="index").to_numpy()
     assert np.abs(shares - np.bincount(strata) / 300).max() < 0.08
 
 
 def test_rows_that_share_a_key_through_others_are_one_unit() -> None:
     patients = ["p", "p", "q", None, "r"]
     digests = ["1", "2", "2", "3", None]
-    assert joined(5, [patients, digests]).tolist() == [0, 0, 0, 1, 2]
-    assert joined(5, [patients, digests], (np.array([4]), np.array([3]))).tolist() == [0, 0, 0, 1, 1]
+    assert join_units(5, [patients, digests]).tolist() == [0, 0, 0, 1, 2]
+    assert join_units(5, [patients, digests], (np.array([4]), np.array([3]))).tolist() == [0, 0, 0, 1, 1]

@@ -9,7 +9,7 @@ import pytest
 
 import featx
 from featx.errors import FeatxError, IncompleteError
-from featx.evaluation.final_scores import last_final
+from featx.evaluation.final_scores import read_last_final
 from featx.files.atomic import read_json, write_json
 from featx.files.seals import SEAL, read_sealed, write_sealed
 from featx.study.run_folder import RULES, RunFolder
@@ -163,12 +163,12 @@ def test_copies_are_searched_again_where_their_files_are_damaged(folder: Path, n
 
 def test_damaged_test_scores_are_left_out_with_a_warning(folder: Path) -> None:
     (file,) = folder.glob("final-y-*.json")
-    assert last_final(Study.open(None), "y") is not None
+    assert read_last_final(Study.open(None), "y") is not None
     change(file)
-    assert last_final(Study.open(None), "y") is None
+    assert read_last_final(Study.open(None), "y") is None
     table = next(evaluation for evaluation in featx.evaluate() if evaluation.target == "y")
     assert table.test_evidence == ""
     assert any("the test scores of the last opening are left out" in warning for warning in table.warnings)
     featx.report()
     featx.evaluate(final=True)
-    assert read_sealed(file)["opening"] == Study.open(None).looks("y")[-1][SEAL]
+    assert read_sealed(file)["opening"] == Study.open(None).openings("y")[-1][SEAL]

@@ -116,11 +116,11 @@ def test_each_look_at_test_is_logged_and_nothing_else_opens_it(labels: pd.Series
     featx.evaluate()
     featx.report()
     study = Study.open(None)
-    assert study.looks() == []
+    assert study.openings() == []
     featx.evaluate(final=True)
     (found,) = featx.evaluate(final=True)
-    assert found.n_looks == len(study.looks("y")) == 2
-    assert study.looks()[0]["runs"] == [row.run for row in found.rows]
+    assert found.n_looks == len(study.openings("y")) == 2
+    assert study.openings()[0]["runs"] == [row.run for row in found.rows]
     assert not set(study.truth("y").ids) & set(study.ids("test"))
 
 

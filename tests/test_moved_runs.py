@@ -9,7 +9,7 @@ import torch
 import featx
 from featx.artifacts.header import read_header
 from featx.errors import WeightsError
-from featx.networks.backbones import backbone
+from featx.networks.backbones import get_backbone
 from tests.conftest import TOY_RECIPE, make_images
 
 IMAGE = "images/dark/000.png"
@@ -24,7 +24,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     make_images(first / "images")
     torch.manual_seed(1)
-    torch.save(backbone("toy").build().state_dict(), "net.pth")
+    torch.save(get_backbone("toy").build().state_dict(), "net.pth")
     Path("featx.toml").write_text(TOY_RECIPE.replace('weights = "none"', 'weights = "net.pth"'))
     featx.extract()
     name = featx.fit(heads="logreg", trials=1)[0].run

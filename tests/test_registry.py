@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from featx.errors import UnknownNameError
-from featx.registry import BACKBONES, FAMILIES, HEADS, LOSSES, READERS, VOTES, Registry, suggestion
+from featx.registry import BACKBONES, FAMILIES, HEADS, LOSSES, READERS, VOTES, Registry, suggest_names
 
 ALL = [READERS, BACKBONES, FAMILIES, HEADS, LOSSES, VOTES]
 
@@ -28,11 +28,11 @@ def test_the_error_of_an_unknown_name_lists_the_closest_and_all_names() -> None:
 
 
 def test_a_name_far_from_all_others_gets_no_guess() -> None:
-    assert suggestion("qqqq", ["seed", "size"]) == "known: seed, size"
+    assert suggest_names("qqqq", ["seed", "size"]) == "known: seed, size"
 
 
 def test_a_long_list_of_names_is_cut() -> None:
-    text = suggestion("zz", [f"n{i:02}" for i in range(30)], limit=3)
+    text = suggest_names("zz", [f"n{i:02}" for i in range(30)], limit=3)
     assert text == "known: n00, n01, n02, … (30 in all)"
 
 

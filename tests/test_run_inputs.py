@@ -17,7 +17,7 @@ from PIL import Image
 
 import featx
 from featx.errors import IncompleteError
-from featx.evaluation.final_scores import last_final
+from featx.evaluation.final_scores import read_last_final
 from featx.metrics.scores import scores
 from featx.study import study
 from featx.study.run_folder import RunFolder
@@ -99,10 +99,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def outputs_of_commands() -> Outputs:
     """Run all commands in the working directory."""
     featx.extract()
-    had_final = last_final(Study.open(None), "y") is not None
+    had_final = read_last_final(Study.open(None), "y") is not None
     made = {run.head for run in featx.fit() if run.made}
     made |= {vote.method for vote in featx.ensemble() if vote.made}
-    had_final = had_final and last_final(Study.open(None), "y") is not None
+    had_final = had_final and read_last_final(Study.open(None), "y") is not None
     numbers: dict[str, Any] = {}
     for final in (False, True):
         (found,) = featx.evaluate(final=final)

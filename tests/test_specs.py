@@ -10,7 +10,14 @@ from pydantic import ValidationError
 
 from featx.specs.base import Spec, fingerprint
 from featx.specs.data import ArraySpec, LabelsSpec, ReaderSpec
-from featx.specs.embedding import Decoding, EmbeddingRequest, EmbeddingSpec, Preprocessing, Reduced, ResolvedEmbedding
+from featx.specs.embedding import (
+    Decoding,
+    EmbeddingRequest,
+    EmbeddingSpec,
+    Preprocessing,
+    ReducedPrecision,
+    ResolvedEmbedding,
+)
 from featx.specs.ensembling import EnsembleSpec
 from featx.specs.evaluation import EvaluationSpec
 from featx.specs.extraction import ClusterSpec, EngineSpec
@@ -48,7 +55,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
     ),
     (ClusterSpec(scheduler="tcp://a:1"), {"scheduler": "tcp://b:1", "workers_local": 2}),
     (
-        Reduced(dtype="bf16", runtime="openvino", device="cpu"),
+        ReducedPrecision(dtype="bf16", runtime="openvino", device="cpu"),
         {"dtype": "fp16", "runtime": "torch", "device": "cuda", "first_layers": 3, "first_dtype": "fp16"},
     ),
     (
@@ -145,7 +152,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "preprocessing": PREPROCESSING.model_copy(update={"size_px": 225}),
             "decode": 4,
             "decoding": Decoding(frame=1),
-            "precision": Reduced(dtype="bf16", runtime="openvino", device="cpu"),
+            "precision": ReducedPrecision(dtype="bf16", runtime="openvino", device="cpu"),
             "dtype": "float16",
             "join": "stack",
             "format": 2,

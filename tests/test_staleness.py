@@ -8,8 +8,8 @@ import pytest
 
 import featx
 from featx.errors import DataError, IncompleteError
-from featx.evaluation.final_scores import last_final
-from featx.locations import label_states
+from featx.evaluation.final_scores import read_last_final
+from featx.locations import label_file_states
 from featx.specs.data import ReaderSpec
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
@@ -54,12 +54,12 @@ def test_test_scores_of_an_earlier_split_are_not_shown(toy_home: Path) -> None:
     featx.extract()
     featx.fit(heads=["logreg"])
     featx.evaluate(final=True)
-    assert last_final(Study.open(None), "class") is not None
+    assert read_last_final(Study.open(None), "class") is not None
     Path("featx.toml").write_text(TOY_RECIPE.replace("[split]", "[split]\nseed = 5"))
     featx.extract()
     featx.fit(heads=["logreg"])
-    assert last_final(Study.open(None), "class") is None
-    assert len(Study.open(None).looks()) == 1
+    assert read_last_final(Study.open(None), "class") is None
+    assert len(Study.open(None).openings()) == 1
 
 
 def test_a_group_column_that_does_not_exist_is_named(toy_home: Path) -> None:
@@ -106,9 +106,9 @@ def test_an_annotation_that_changed_asks_for_an_extraction(home: Path) -> None:
         Path(f"faces/{number}.png").write_bytes(b"")
         Path(f"faces/{number}.cls").write_text("ab"[number % 2])
     data = ReaderSpec(source="faces", reader="annotations")
-    before = label_states(data, home)
-    assert label_states(data, home) == before
+    before = label_file_states(data, home)
+    assert label_file_states(data, home) == before
     Path("faces/0.png").write_bytes(b"another picture")
-    assert label_states(data, home) == before
+    assert label_file_states(data, home) == before
     Path("faces/0.cls").write_text("another label")
-    assert label_states(data, home) != before
+    assert label_file_states(data, home) != before

@@ -8,7 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import featx
-from featx.files.atomic import machine, whole_folder
+from featx.files.atomic import atomic_folder, machine_id
 from featx.storage.leases import remove_leftovers
 from featx.study.study import Study
 
@@ -26,7 +26,7 @@ def write_many(final: Path) -> list[str]:
     errors = []
     for number in range(N_WRITES):
         try:
-            with whole_folder(final) as private:
+            with atomic_folder(final) as private:
                 (private / "number.txt").write_text(str(number))
         except OSError as error:
             errors.append(repr(error))
@@ -59,15 +59,15 @@ def test_forced_fits_at_once_all_make_the_run(toy_home: Path) -> None:
 def test_private_folders_of_dead_processes_are_removed_by_the_next_fit(toy_home: Path) -> None:
     featx.extract()
     folder = Study.open(None).folder
-    dead = folder / f".ridge-class-0a1b2c3d.{machine()}-999999999-1-0123abcd"
+    dead = folder / f".ridge-class-0a1b2c3d.{machine_id()}-999999999-1-0123abcd"
     (dead / "deep").mkdir(parents=True)
     (dead / "deep" / "model.joblib").write_text("half a model")
-    (folder / f".metrics.json.{machine()}-999999999-1-0123abcd").write_text("{")
-    with whole_folder(folder / "live") as live:
+    (folder / f".metrics.json.{machine_id()}-999999999-1-0123abcd").write_text("{")
+    with atomic_folder(folder / "live") as live:
         featx.fit(heads=["ridge"], trials=1)
         assert live.is_dir()
         assert not dead.exists()
-    assert not list(folder.glob(f".*.{machine()}-*"))
+    assert not list(folder.glob(f".*.{machine_id()}-*"))
 
 
 def test_leftovers_that_vanish_or_are_links_do_no_harm(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_leftovers_that_vanish_or_are_links_do_no_harm(tmp_path: Path) -> None:
     (outside / "kept.txt").write_text("kept")
     study = tmp_path / "study"
     study.mkdir()
-    (study / f".run.{machine()}-999999999-1-0123abcd").symlink_to(outside)
+    (study / f".run.{machine_id()}-999999999-1-0123abcd").symlink_to(outside)
     remove_leftovers(study)
     assert list(study.iterdir()) == []
     assert (outside / "kept.txt").read_text() == "kept"

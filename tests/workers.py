@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterable
 from contextlib import closing
 
 from featx.embeddings import workers
-from featx.embeddings.workers import Decoder, Place
+from featx.embeddings.workers import Decoder, ImageSource
 from featx.images.decode import Pixels
 from featx.specs.extraction import EngineSpec
 
@@ -12,10 +12,10 @@ CHUNK = EngineSpec().batch_size
 
 
 def decoded(
-    todo: Iterable[tuple[str, Place]], decoder: Decoder, n_workers: int
+    todo: Iterable[tuple[str, ImageSource]], decoder: Decoder, n_workers: int
 ) -> Generator[tuple[str, tuple[Pixels, ...] | str]]:
     """Yield digests and pixels, or why there are none."""
-    with closing(workers.decoded(todo, decoder, n_workers, CHUNK)) as images:
+    with closing(workers.decode_images(todo, decoder, n_workers, CHUNK)) as images:
         for digest, found, seconds in images:
             assert seconds > 0
             yield digest, found

@@ -13,17 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from featx.artifacts.header import BODIES, GoldenInputs, Header, compare_versions, provenance, read_header, write_header
+from featx.artifacts.header import (
+    BODY_FILES,
+    GoldenInputs,
+    Header,
+    compare_versions,
+    provenance,
+    read_header,
+    write_header,
+)
 from featx.artifacts.outputs import predict_outputs
 from featx.errors import ArtifactError, FeatxError
 from featx.file_names import is_folder_name
-from featx.files.atomic import sha256_of
-from featx.files.parsing import ParseError, checked, parse_json
+from featx.files.atomic import file_sha256
+from featx.files.parsing import ParseError, parse_json, validate_as
 from featx.tables.ids import Kind
 
 GOLDEN_TOLERANCE = 1e-6
 # The tap of a fine-tuned network that gives its predictions.
-ANSWERS = "answers"
+OUTPUT_TAP = "answers"
 
 
 class EnsembleFields(BaseModel):
@@ -60,7 +68,7 @@ def check_golden(body: Path, header: Header, outputs: NDArray[np.floating], tole
         )
 
 
-def checked_body(folder: Path, header: Header) -> Path:
+def verify_body(folder: Path, header: Header) -> Path:
     """Return the path of a model's body after its checksum has been verified.
 
     Raises
@@ -71,7 +79,7 @@ def checked_body(folder: Path, header: Header) -> Path:
     body = folder / header.body
     if not body.is_file():
         raise ArtifactError(f"{folder} has a header and no {header.body}; make the run again with '--force'")
-    if (sha256 := sha256_of(body)) != header.body_sha256:
+    if (sha256 := file_sha256(body)) != header.body_sha256:
         raise ArtifactError(
             f"{body} does not match its header (sha256 {sha256[:12]}…, expected {header.body_sha256[:12]}…): "
             "it was cut short or changed; make the run again with '--force'"
@@ -93,7 +101,7 @@ def write_head(folder: Path, model: Any, header: dict[str, Any], golden_x: NDArr
     """
     import joblib
 
-    body = folder / BODIES["head"]
+    body = folder / BODY_FILES["head"]
     kind: Kind = "numbers" if header.get("numbers") else "labels" if header.get("labels") else "classes"
     joblib.dump(model, body, compress=3)
     golden = GoldenInputs.from_arrays(golden_x, predict_outputs(model, golden_x, kind))
@@ -113,10 +121,10 @@ def load_head(folder: Path, header: Header) -> Any:
     """
     import joblib
 
-    return replayed(checked_body(folder, header), header, joblib.load)
+    return load_verified(verify_body(folder, header), header, joblib.load)
 
 
-def replayed(body: Path, header: Header, read: Callable[[Path], Any]) -> Any:
+def load_verified(body: Path, header: Header, read: Callable[[Path], Any]) -> Any:
     """Return the model in a head's body after its golden inputs have been verified.
 
     Parameters
@@ -167,7 +175,7 @@ def write_ensemble(folder: Path, members: Sequence[Path], header: dict[str, Any]
     )
 
 
-def ensemble_body(folder: Path, header: Header) -> dict[str, Any]:
+def read_ensemble_body(folder: Path, header: Header) -> dict[str, Any]:
     """Return the verified body of an ensemble: its method, members (name → SHA-256 of the body) and combiner's fields.
 
     Raises
@@ -175,10 +183,10 @@ def ensemble_body(folder: Path, header: Header) -> dict[str, Any]:
     ArtifactError
         The body does not match its header or has other fields, or a member's name is not a plain folder name.
     """
-    file = checked_body(folder, header)
+    file = verify_body(folder, header)
     try:
         body: dict[str, Any] = parse_json(file.read_bytes())
-        members = checked(body, EnsembleFields).members
+        members = validate_as(body, EnsembleFields).members
     except ParseError as error:
         raise ArtifactError(f"{file} {error}; make the ensemble again with 'featx ensemble --force'") from error
     if outside := [name for name in members if not is_folder_name(name)]:
@@ -186,7 +194,7 @@ def ensemble_body(folder: Path, header: Header) -> dict[str, Any]:
     return body
 
 
-def beneath(folder: Path, header: Header, parents: tuple[Path, ...] = ()) -> dict[Path, Header]:
+def read_member_headers(folder: Path, header: Header, parents: tuple[Path, ...] = ()) -> dict[Path, Header]:
     """Return the folders and headers of an ensemble's members, those of nested ensembles included, each once.
 
     Parameters
@@ -200,7 +208,7 @@ def beneath(folder: Path, header: Header, parents: tuple[Path, ...] = ()) -> dic
         A member is missing, has changed, or is the ensemble itself.
     """
     headers = {}
-    for name, sha256 in ensemble_body(folder, header)["members"].items():
+    for name, sha256 in read_ensemble_body(folder, header)["members"].items():
         member_folder = folder.parent / name
         if member_folder in {folder, *parents}:
             raise ArtifactError(
@@ -213,5 +221,5 @@ def beneath(folder: Path, header: Header, parents: tuple[Path, ...] = ()) -> dic
             raise ArtifactError(f"member {name!r} of {folder} has changed since; run 'featx ensemble' again")
         headers[member_folder] = member
         if member.kind == "ensemble":
-            headers |= beneath(member_folder, member, (*parents, folder))
+            headers |= read_member_headers(member_folder, member, (*parents, folder))
     return headers

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from featx.artifacts.header import Header
 from featx.errors import ArtifactError
-from featx.files.atomic import sha256_of
+from featx.files.atomic import file_sha256
 from featx.specs.base import Spec
 
 Format = Literal["onnx", "skops", "joblib"]
@@ -98,7 +98,7 @@ def read_export_card(model: Path) -> ExportCard:
             f"{file} says that {model.name} has format {card.file_format!r}, its suffix says "
             f"{suffix_format or model.suffix!r}; it is not opened: write both with 'featx export'"
         )
-    if (sha256 := sha256_of(model)) != card.sha256:
+    if (sha256 := file_sha256(model)) != card.sha256:
         raise ArtifactError(
             f"{model} does not match its export card (sha256 {sha256[:12]}…, expected {card.sha256[:12]}…): it was cut "
             "short or changed; export the run again"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
 from featx.errors import ArtifactError
-from featx.files.atomic import sha256_of
+from featx.files.atomic import file_sha256
 from featx.files.parsing import ParseError, parse_json
 from featx.files.seals import has_valid_seal, write_sealed
 from featx.metrics.conformal import ConformalSpec
@@ -31,9 +31,9 @@ HEADER_FORMAT = 2
 # The first format whose headers always have a seal.
 MIN_SEALED_FORMAT = 2
 HEADER_FILE = "header.json"
-BODIES = {"head": "model.joblib", "network": "model.safetensors", "ensemble": "ensemble.json"}
+BODY_FILES = {"head": "model.joblib", "network": "model.safetensors", "ensemble": "ensemble.json"}
 PACKAGES = ("featx", "scikit-learn", "xgboost", "numpy", "joblib", "optuna")
-RECORDED_OF_NETWORKS = ("featx", "torch", "torchvision", "timm", "pytorch-lightning", "numpy")
+NETWORK_PACKAGES = ("featx", "torch", "torchvision", "timm", "pytorch-lightning", "numpy")
 
 
 class GoldenInputs(Spec):
@@ -162,7 +162,7 @@ class Header(Spec):
     @property
     def body(self) -> str:
         """File name of the body."""
-        return BODIES[self.kind]
+        return BODY_FILES[self.kind]
 
 
 def provenance(train_ids: Ids, packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
@@ -241,7 +241,7 @@ def read_header(path: str | Path) -> tuple[Path, Header]:
     return folder, header
 
 
-def run_folder(path: str | Path) -> Path:
+def find_run_folder(path: str | Path) -> Path:
     """Return `path` if it exists, or the only finished run whose folder's name starts with its name.
 
     Raises
@@ -269,8 +269,8 @@ def _format_number(text: bytes) -> int:
 
 def write_header(folder: Path, **fields: Any) -> None:
     """Write the header of a model whose body and predictions are in `folder`, with weights named without folders."""
-    body = BODIES[fields["kind"]]
-    files = {name: sha256_of(folder / name) for name in (body, PREDICTIONS) if (folder / name).is_file()}
+    body = BODY_FILES[fields["kind"]]
+    files = {name: file_sha256(folder / name) for name in (body, PREDICTIONS) if (folder / name).is_file()}
     header = Header(body_sha256=files[body], files_sha256=files, **fields)
     embeddings = tuple(
         embedding.model_copy(update={"request": embedding.request.portable}) for embedding in header.embeddings

@@ -11,7 +11,7 @@ from featx.study.study import Study
 VAL_STATE = "val_state"
 
 
-def rescored(study: Study, run: RunFolder) -> RunFolder:
+def update_val_scores(study: Study, run: RunFolder) -> RunFolder:
     """Return a run after its val scores and thresholds have been updated to the current val labels.
 
     A head or network is not trained on val labels, so that its model and predictions stay valid when they change.

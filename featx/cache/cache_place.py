@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from featx.errors import DataError, IncompleteError
-from featx.files.parsing import ParseError, checked, parse_json
+from featx.files.parsing import ParseError, parse_json, validate_as
 from featx.files.seals import SEAL, has_valid_seal, read_sealed
 from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.recipe import Recipe, has_recipe, load_recipe
 from featx.storage.all_stores import stores_at
-from featx.storage.places import SUFFIX, Stores
+from featx.storage.places import STORE_SUFFIX, Stores
 from featx.storage.segment_store import SegmentStore
 from featx.study.embedding_lock import BOUNDARIES, EMBEDDINGS
 from featx.study.extraction_tables import read_extracted
@@ -137,7 +137,7 @@ def _read_json_object(file: Path) -> dict[str, Any]:
 
 def _parse_as(kind: type[T], value: Any, file: Path) -> T:
     try:
-        return checked(value, kind)
+        return validate_as(value, kind)
     except ParseError as error:
         raise _unreadable(file, error) from error
 
@@ -169,4 +169,4 @@ def _parse_embedding(file: Path, fields: dict[str, Any]) -> ResolvedEmbedding:
 
 def fingerprint_of(name: str) -> str:
     """Return the fingerprint of a spec that the name of its store contains."""
-    return name.removesuffix(SUFFIX).rpartition("-")[2]
+    return name.removesuffix(STORE_SUFFIX).rpartition("-")[2]

@@ -13,11 +13,11 @@ from featx.cache.cache_place import Cache
 from featx.embeddings.read import locked_embeddings
 from featx.embeddings.space import free_bytes, gigabytes
 from featx.errors import DataError, StoreError
-from featx.files.atomic import whole_file
+from featx.files.atomic import atomic_file
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.recipe import Recipe
 from featx.storage.checks import open_store
-from featx.storage.places import SUFFIX
+from featx.storage.places import STORE_SUFFIX
 from featx.storage.store import EmbeddingStore
 from featx.study.study import Study
 
@@ -93,11 +93,11 @@ def export(
     n, d = len(columns["digest"]), store.n_features
     if (n_bytes := n * d * store.dtype.itemsize) > free_bytes(file.parent):
         raise StoreError(f"{file} would take {gigabytes(n_bytes)}, {gigabytes(free_bytes(file.parent))} are free there")
-    with whole_file(file) as private, WRITERS[file.suffix](private, columns, (n, d), store.dtype) as write_block:
+    with atomic_file(file) as private, WRITERS[file.suffix](private, columns, (n, d), store.dtype) as write_block:
         for start in range(0, n, BLOCK_ROWS):
             write_block(start, store.read(columns["digest"][start : start + BLOCK_ROWS].tolist()))
             progress("export", min(start + BLOCK_ROWS, n), n)
-    return ExportedVectors(str(file), embedding if not stores else stores[0].name.removesuffix(SUFFIX), n, d)
+    return ExportedVectors(str(file), embedding if not stores else stores[0].name.removesuffix(STORE_SUFFIX), n, d)
 
 
 def _whole_store(store: EmbeddingStore) -> tuple[EmbeddingStore, Columns]:

@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from featx.cli.text import as_text
-from featx.text.escaping import escaped_json
-from featx.text.masking import masked, masked_values
+from featx.text.escaping import escape_json
+from featx.text.masking import mask_secrets, mask_secrets_in_value
 
 if TYPE_CHECKING:
     from featx.embeddings.doctor import Diagnosis
     from featx.embeddings.extract import Extraction
     from featx.ensembles.ensemble import EnsembleResult
-    from featx.exports.export import Exported
+    from featx.exports.export import ExportedModel
     from featx.finetuning.training_run import FinetuningResult
     from featx.heads.fit import FitResult
     from featx.images.init import Recognition
@@ -52,8 +52,8 @@ def console() -> Console:
 
 def as_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object; nan and infinity become null."""
-    values = masked_values(_finite(value))
-    print(escaped_json(json.dumps(values, ensure_ascii=False, indent=2, allow_nan=False)))
+    values = mask_secrets_in_value(_finite(value))
+    print(escape_json(json.dumps(values, ensure_ascii=False, indent=2, allow_nan=False)))
 
 
 def plain(result: Any) -> Any:
@@ -96,7 +96,7 @@ def cell(value: object) -> str:
 
 def say(text: str = "") -> None:
     """Print a line."""
-    console().print(as_text(masked(text)))
+    console().print(as_text(mask_secrets(text)))
 
 
 def counted(counts: Mapping[str, int], limit: int = 12) -> str:
@@ -196,13 +196,13 @@ def fits(runs: Sequence["FitResult"]) -> None:
 
 
 def _fits(runs: Sequence["FitResult"]) -> None:
-    from featx.metrics.definitions import is_better_less
+    from featx.metrics.definitions import is_lower_better
 
     rows = [
         (
             run.run,
             run.n_trials,
-            -run.cv_score if is_better_less(run.metric) else run.cv_score,
+            -run.cv_score if is_lower_better(run.metric) else run.cv_score,
             run.val_score,
             run.search_s,
             run.train_s,
@@ -299,7 +299,7 @@ def _votes(runs: Sequence["EnsembleResult"]) -> None:
         say(f"    {run.why}")
 
 
-def exports(written: "Sequence[Exported]") -> None:
+def exports(written: "Sequence[ExportedModel]") -> None:
     """Print the written files, and how closely they reproduce the run."""
     for export in written:
         parity = export.parity

@@ -90,14 +90,14 @@ def extract(
     import featx
     from featx.cli import console
     from featx.cli.progress_bars import watching
-    from featx.embeddings.outcomes import too_many, write_csv
+    from featx.embeddings.outcomes import exceeds_limit, write_outcomes
     from featx.errors import DataError
     from featx.specs.recipe import load_recipe
 
     source, policy = _source_and_policy(places or [], on_error)
     cluster = cluster_of(scheduler, workers_local)
     if max_failures is not None:
-        too_many(max_failures, 0, 1)
+        exceeds_limit(max_failures, 0, 1)
     if source is not None:
         recipe = recipe or Path("featx.toml")
         if recipe.exists():
@@ -119,7 +119,7 @@ def extract(
             progress=progress,
         )
     if outcomes is not None:
-        write_csv(outcomes, result.outcomes_file)
+        write_outcomes(outcomes, result.outcomes_file)
     console.as_json(asdict(result)) if json else console.extraction(result)
     _complain(result, max_failures)
 
@@ -142,7 +142,7 @@ def _source_and_policy(places: list[str], on_error: OnError) -> "tuple[str | Non
 
 def _complain(result: "Extraction", max_failures: str | None) -> None:
     """Raise what makes a finished extraction end with another code than 0."""
-    from featx.embeddings.outcomes import too_many
+    from featx.embeddings.outcomes import exceeds_limit
     from featx.errors import DataError, TooManyFailuresError
 
     if result.empty_classes:
@@ -157,7 +157,7 @@ def _complain(result: "Extraction", max_failures: str | None) -> None:
             "the others are embedded: correct the labels or continue without these images"
         )
     n_failed = len(result.failures)
-    if max_failures is not None and too_many(max_failures, n_failed, result.n_found - result.n_ignored):
+    if max_failures is not None and exceeds_limit(max_failures, n_failed, result.n_found - result.n_ignored):
         raise TooManyFailuresError(
             f"{n_failed} images have no embedding, more than --max-failures {max_failures} allows; the others are done"
         )

@@ -62,7 +62,7 @@ def backbones(
     cells = [(layer["name"], layer["kind"], layer["shape"], f"{layer['n_parameters']:,}") for layer in outline.layers]
     table("", ["layer", "kind", "shape", "parameters"], cells)
     if not outline.blocks:
-        say(f"no blocks: {outline.why_none}")
+        say(f"no blocks: {outline.reason_without_blocks}")
         return
     columns = ["block", "layers", "shape", "parameters", "operations", "share"]
     table("", columns, [_block_cells(block) for block in outline.blocks])

@@ -6,8 +6,8 @@ import typer
 
 from featx.cli import cache_commands, data_commands, leak_commands, listing_commands, model_commands
 from featx.errors import FeatxError, TooManyFailuresError
-from featx.text.escaping import escaped
-from featx.text.masking import masked
+from featx.text.escaping import escape_text
+from featx.text.masking import mask_secrets
 
 TOO_MANY_FAILURES = 3
 INTERRUPTED = 130  # what typer exits with after Ctrl-C
@@ -51,7 +51,7 @@ def main() -> None:
             sys.stderr.write("interrupted; what was done is kept\n")
         raise
     except (FeatxError, OSError) as error:
-        sys.stderr.write(escaped(f"error: {masked(str(error))}{_remedy(error)}") + "\n")
+        sys.stderr.write(escape_text(f"error: {mask_secrets(str(error))}{_remedy(error)}") + "\n")
         sys.exit(TOO_MANY_FAILURES if isinstance(error, TooManyFailuresError) else 1)
     except (MemoryError, OverflowError) as error:  # a source that states impossible sizes where nothing checks them
         reason = f"{type(error).__name__} {error}".rstrip()
@@ -61,7 +61,7 @@ def main() -> None:
 
 def _remedy(error: Exception) -> str:
     """Return what to do about a disk that takes nothing more, where the system's words are all that is said."""
-    from featx.storage.segment_store import FULL
+    from featx.storage.segment_store import DISK_FULL_ERRNOS
 
-    is_full = isinstance(error, OSError) and error.errno in FULL
+    is_full = isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS
     return "; make room, and run again: what was done is kept" if is_full else ""

@@ -268,11 +268,11 @@ def predict(
     import featx
     from featx.cli import console
     from featx.errors import ReadError
-    from featx.text.escaping import escaped
+    from featx.text.escaping import escape_text
 
     predictions = featx.predict(images, recipe, runs=run or (), device=device or "auto")
     if abstain_below is not None:
-        predictions = {name: prediction.abstaining(abstain_below) for name, prediction in predictions.items()}
+        predictions = {name: prediction.with_abstention(abstain_below) for name, prediction in predictions.items()}
     rows = [row for name, prediction in predictions.items() for row in prediction.rows(name, coverage)]
     if csv is not None:
         import pandas as pd
@@ -284,7 +284,7 @@ def predict(
     unreadable = first.unreadable
     warnings = list(dict.fromkeys(warning for prediction in predictions.values() for warning in prediction.warnings))
     for warning in warnings:
-        typer.echo(escaped(f"warning: {warning}"), err=True)
+        typer.echo(escape_text(f"warning: {warning}"), err=True)
     console.as_json({"answers": rows, "unreadable": unreadable, "warnings": warnings}) if json else console.predictions(
         predictions, coverage
     )

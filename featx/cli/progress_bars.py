@@ -21,7 +21,7 @@ from rich.text import Text
 
 from featx.cli.text import as_text
 from featx.progress import ProgressCallback
-from featx.text.escaping import escaped
+from featx.text.escaping import escape_text
 
 # The name of the stage under which a message is printed once, without a bar.
 NOTE = "note"
@@ -80,8 +80,8 @@ class Screen:
             return
         *news, latest = note.split(NEWS_END)
         if stage not in self._stages or self._bars.tasks[self._stages[stage]].completed > done:
-            self._stages[stage] = self._bars.add_task(escaped(stage), total=total, note=escaped(latest))
-        self._bars.update(self._stages[stage], completed=done, total=total, note=escaped(latest))
+            self._stages[stage] = self._bars.add_task(escape_text(stage), total=total, note=escape_text(latest))
+        self._bars.update(self._stages[stage], completed=done, total=total, note=escape_text(latest))
         if news and self._news is not None:
             self._news.append((f"  {stage}", news[0]))
 

@@ -81,12 +81,12 @@ def relation_marks(row: "RunEvaluation", result: "Evaluation") -> list[str]:
 
 def for_whom(result: "Evaluation", with_groups: bool) -> None:
     """Print how much scores differ between groups, and on request the scores of each group."""
-    from featx.evaluation.group_texts import bias_text
+    from featx.evaluation.group_texts import describe_differences
 
     if result.groupings:
         console.say(f"groups, {result.chosen}:")
     for grouping in result.groupings:
-        console.say(f"  {bias_text(grouping)}")
+        console.say(f"  {describe_differences(grouping)}")
         if with_groups:
             _groups(grouping)
 

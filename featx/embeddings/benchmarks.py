@@ -18,8 +18,8 @@ from featx.embeddings.devices import gpu_names
 from featx.embeddings.drift import Drift, PrecisionAudit
 from featx.embeddings.engine import Runner
 from featx.embeddings.machine import CPU_RUNTIMES, arithmetic
-from featx.embeddings.runtimes import Execution, Portable, is_installed
-from featx.files.atomic import locked, read_json_as, write_json
+from featx.embeddings.runtimes import Execution, PortableNetwork, is_installed
+from featx.files.atomic import file_lock, read_json_as, write_json
 from featx.images.decode import Pixels
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.base import fingerprint
@@ -72,7 +72,7 @@ class BenchmarkJournal:
         The network.
     """
 
-    def __init__(self, notes: Path, specs: Sequence[EmbeddingSpec], portable: Portable) -> None:
+    def __init__(self, notes: Path, specs: Sequence[EmbeddingSpec], portable: PortableNetwork) -> None:
         self.portable = portable
         self._file = notes / "trials.json"
         self._key = fingerprint({"specs": [spec.identity() for spec in specs], "machine": machine()})
@@ -84,7 +84,7 @@ class BenchmarkJournal:
         return read_json_as(self._file, dict[str, dict[str, Any]]) if self._file.is_file() else {}
 
     def _write_entry(self, name: str, value: Mapping[str, Any]) -> None:
-        with locked(self._file.with_name(".trials.lock")):
+        with file_lock(self._file.with_name(".trials.lock")):
             entries = self._read_all_entries()
             entries.setdefault(self._key, {})[name] = value
             write_json(self._file, entries)

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.images.decode import Pixels
-from featx.images.hashes import dhash
+from featx.images.hashes import difference_hashes
 
 # Neighbours of each image by hash, and as many by embedding, whose thumbnails are compared.
 NEIGHBOURS = 8
 # Smallest correlation of two thumbnails' remainders at which the images are taken for copies.
-COPIED = 0.993
+MIN_COPY_CORRELATION = 0.993
 # Correlation of whole thumbnails from which on two images differ by their encoding only, whatever they have in common
 # with the others.
 MIN_CORRELATION_SAME_PIXELS = 0.9995
@@ -80,13 +80,13 @@ class ThumbnailHashes:
         pairs = np.unique(np.concatenate(candidates), axis=0)
         pairs = pairs[pairs[:, 0] != pairs[:, 1]]
         similarity = self.similarity(pairs[:, 0], pairs[:, 1])
-        is_copy = similarity >= COPIED
+        is_copy = similarity >= MIN_COPY_CORRELATION
         return pairs[is_copy, 0], pairs[is_copy, 1], similarity[is_copy]
 
     @cached_property
     def _comparisons(self) -> "list[tuple[Values, Closeness]]":
         """The values by which rows are compared, each with the function that compares them."""
-        comparisons: list[tuple[Values, Closeness]] = [(dhash(self.thumbnails), _agreeing_bits)]
+        comparisons: list[tuple[Values, Closeness]] = [(difference_hashes(self.thumbnails), _agreeing_bits)]
         if self.x is not None:
             norms = np.linalg.norm(self.x, axis=1, keepdims=True)
             comparisons.append((self.x / np.maximum(norms, np.finfo(np.float32).tiny), _cosines))

@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 from featx.embeddings.engine import Rows
 from featx.errors import DeviceError
 from featx.networks.features import FeatureNetwork
-from featx.specs.embedding import Precision, Reduced
+from featx.specs.embedding import Precision, ReducedPrecision
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def device_named(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
     """Return the device of a name; ``auto`` is a GPU where there is one, else the CPU.
 
     Raises
@@ -61,7 +61,7 @@ class TorchRunner:
         self.rows = rows
         network_on_device = network.eval().to(device)
         self._lock = network.lock
-        self._autocast_dtype = DTYPES[precision.dtype] if isinstance(precision, Reduced) else None
+        self._autocast_dtype = DTYPES[precision.dtype] if isinstance(precision, ReducedPrecision) else None
         self._network = torch.compile(network_on_device, dynamic=False) if compiled else network_on_device
         self._device = device
         runtime = "torch.compile" if compiled else "torch"

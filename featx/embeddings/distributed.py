@@ -28,9 +28,16 @@ from featx.embeddings.worker_tasks import (
     embed_shard,
     read_error,
 )
-from featx.embeddings.workers import Place
+from featx.embeddings.workers import ImageSource
 from featx.errors import ClusterError
-from featx.parallel.dask_client import addresses, asked, connected, finished, most_on_a_host, result
+from featx.parallel.dask_client import (
+    call_on_all_workers,
+    connect_client,
+    iterate_completed,
+    max_workers_per_host,
+    task_result,
+    worker_addresses,
+)
 from featx.progress import ProgressCallback
 from featx.specs.extraction import ClusterSpec
 from featx.storage.places import CachePlace
@@ -51,17 +58,17 @@ def check_cluster(cluster: ClusterSpec | None) -> None:
     Raises
     ------
     ClusterError, MissingExtraError
-        the cluster cannot be used (`featx.parallel.dask_client.connected`).
+        the cluster cannot be used (`featx.parallel.dask_client.connect_client`).
     """
     if cluster is not None and cluster.scheduler is not None:
-        with connected(cluster):
+        with connect_client(cluster):
             pass
 
 
 def fill_by_workers(
     cluster: ClusterSpec,
     plans: Sequence[Plan],
-    uris: Mapping[str, Place],
+    uris: Mapping[str, ImageSource],
     selector: RuntimeSelector,
     progress: ProgressCallback,
 ) -> PassStatistics:
@@ -77,7 +84,7 @@ def fill_by_workers(
     if not todo:
         return PassStatistics()
     check_space([store for plan in plans for store in plan.stores], missing_digests, selector.cache, progress)
-    with connected(cluster) as client:
+    with connect_client(cluster) as client:
         _check_workers(client, selector.cache, next(iter(todo.values())))
         start = time.perf_counter()
         assignment = _choose_by_one_worker(client, plans, todo, selector)
@@ -89,23 +96,23 @@ def fill_by_workers(
 
 
 def _choose_by_one_worker(
-    client: Any, plans: Sequence[Plan], todo: Mapping[str, Place], selector: RuntimeSelector
+    client: Any, plans: Sequence[Plan], todo: Mapping[str, ImageSource], selector: RuntimeSelector
 ) -> Assignment:
     """Let one worker choose the runtime and the batch size of each network, for all workers."""
     import torch
 
-    n_decoders = max(1, min(MAX_DEFAULT_WORKERS, os.cpu_count() or 1) // most_on_a_host(client))
+    n_decoders = max(1, min(MAX_DEFAULT_WORKERS, os.cpu_count() or 1) // max_workers_per_host(client))
     engine = selector.engine.model_copy(update={"workers": selector.engine.workers or n_decoders})
     contexts = tuple(WorkerContext(plan.group.requests, plan.locked, rows=plan.rows) for plan in plans)
     cache = selector.cache.absolute()
     assignment = Assignment(uuid.uuid4().hex, cache, torch.get_num_threads(), engine, contexts)
     sample = {digest: todo[digest] for digest in sorted(todo)[: selector.sample]}
     counts = [len(plan.missing(todo)) for plan in plans]
-    chosen = result(client.submit(choose_runtimes, assignment, sample, counts, pure=False))
+    chosen = task_result(client.submit(choose_runtimes, assignment, sample, counts, pure=False))
     return replace(assignment, contexts=chosen)
 
 
-def _check_workers(client: Any, cache: CachePlace, place: Place) -> None:
+def _check_workers(client: Any, cache: CachePlace, place: ImageSource) -> None:
     """Check that all workers can write to the cache, and read one image if this process can.
 
     Raises
@@ -115,7 +122,7 @@ def _check_workers(client: Any, cache: CachePlace, place: Place) -> None:
     """
     uri = place if isinstance(place, str) and not read_error(place) else None
     with _probe_file(cache) as probe:
-        for worker, problem in asked(client, check_access, probe, uri).items():
+        for worker, problem in call_on_all_workers(client, check_access, probe, uri).items():
             if problem:
                 raise ClusterError(f"worker {worker} {problem}; all workers need the same folders at the same paths")
 
@@ -137,7 +144,7 @@ def _probe_file(cache: CachePlace) -> Iterator[Path | None]:
             file.unlink(missing_ok=True)
 
 
-def _make_shards(todo: Mapping[str, Place], n_workers: int, rows: int, max_images: int) -> Iterator[Shard]:
+def _make_shards(todo: Mapping[str, ImageSource], n_workers: int, rows: int, max_images: int) -> Iterator[Shard]:
     """Yield shards of whole batches of `rows` images."""
     size = min(max_images, max(MIN_SHARD_IMAGES, len(todo) // (SHARDS_PER_WORKER * n_workers)))
     size = max(1, size // rows) * rows
@@ -148,14 +155,14 @@ def _make_shards(todo: Mapping[str, Place], n_workers: int, rows: int, max_image
 def _embed_shards(
     client: Any,
     assignment: Assignment,
-    todo: Mapping[str, Place],
+    todo: Mapping[str, ImageSource],
     statistics: PassStatistics,
     progress: ProgressCallback,
 ) -> None:
     """Let the workers embed all images, and add up their results in `statistics`."""
     from distributed import Event
 
-    n_workers = len(addresses(client))
+    n_workers = len(worker_addresses(client))
     rows = max(context.rows or 1 for context in assignment.contexts)
     shards = _make_shards(todo, n_workers, rows, assignment.engine.segment_rows)
     tasks = (client.submit(embed_shard, assignment, shard, pure=False) for shard in shards)
@@ -163,8 +170,8 @@ def _embed_shards(
     n_done = 0
     progress("embed", 0, len(todo))
     try:
-        for future in finished(client, tasks, MAX_PENDING_PER_WORKER * n_workers):
-            shard_result: ShardResult = result(future)
+        for future in iterate_completed(client, tasks, MAX_PENDING_PER_WORKER * n_workers):
+            shard_result: ShardResult = task_result(future)
             statistics.failed |= shard_result.failed
             for name in ("decode_s", "network_s", "write_s"):
                 total_s = getattr(statistics.times, name) + getattr(shard_result.times, name)

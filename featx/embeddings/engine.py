@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.embeddings.workers import Decoder, Images, decoded
+from featx.embeddings.workers import Decoder, Images, decode_images
 from featx.errors import DeviceError
 from featx.images.decode import Pixels
 from featx.progress import ProgressCallback
@@ -188,7 +188,7 @@ def run(
     statistics.times.workers = workers_for(engine)
     batchers = [_Batcher(lane, statistics) for lane in lanes]
     start, is_complete = time.perf_counter(), False
-    images = decoded(todo, Decoder(decoding, sizes), statistics.times.workers, engine.batch_size)
+    images = decode_images(todo, Decoder(decoding, sizes), statistics.times.workers, engine.batch_size)
     try:
         for number, (digest, pixels, decode_s) in enumerate(images, start=1):
             statistics.times.decode_s += decode_s

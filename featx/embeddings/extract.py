@@ -26,18 +26,18 @@ from featx.embeddings.groups import network_groups
 from featx.embeddings.outcomes import OUTCOMES, check_outside, quarantine, tabulate_outcomes
 from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.throughput import Throughput, rate_of_batches, record_throughput
-from featx.embeddings.workers import Decoder, decoded
+from featx.embeddings.workers import Decoder, decode_images
 from featx.errors import DataError
 from featx.files.atomic import write_table
 from featx.files.seals import write_sealed
-from featx.images.digests import DigestCache, Identity, identified
-from featx.images.image_selection import selected
+from featx.images.digests import DigestCache, ImageIdentity, identify_with_cache
+from featx.images.image_selection import select_images
 from featx.images.readers import Listing, read_source
-from featx.locations import source_place
+from featx.locations import resolve_source
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.embedding import EmbeddingRequest
 from featx.specs.extraction import ClusterSpec, EngineSpec
-from featx.specs.recipe import EmbeddingSection, Recipe, checked_spec
+from featx.specs.recipe import EmbeddingSection, Recipe, build_spec
 from featx.storage.leases import remove_leftovers
 from featx.study.embedding_lock import EMBEDDINGS, LockedEmbedding
 from featx.study.extraction_tables import seal_extraction
@@ -46,7 +46,7 @@ from featx.study.study import Study
 from featx.tables.encoding import strata
 from featx.tables.manifest import Manifest
 from featx.tables.truth import Truth
-from featx.text.masking import without_secrets
+from featx.text.masking import remove_secrets
 
 FAILED = ("unreadable", "missing")
 
@@ -159,7 +159,7 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
     study = Study.open(recipe)
     check_cluster(cluster)
     if isinstance(on_error, Path):
-        check_outside(on_error, source_place(study.recipe.data.source, study.recipe.folder))
+        check_outside(on_error, resolve_source(study.recipe.data.source, study.recipe.folder))
     requests = _requests(study, backbones)
     listing, truths = _read_listing(study, drop_unlabelled)
     listing, identities, n_read = _identify_images(study, listing, progress)
@@ -168,7 +168,7 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
     moved = moved_images(study, parts)
     uris = _first_uris(listing.manifest)
     selector = RuntimeSelector(study.cache, engine or study.recipe.extraction, uris, progress)
-    trained = [request for request in requests if not study.recipe.waits_for(request)]
+    trained = [request for request in requests if not study.recipe.needs_untrained_network(request)]
     plans = plans_for(network_groups(trained), selector, study.locked)
     locked = [embedding for plan in plans for embedding in plan.locked]
     warnings += [*precision_changes(study.locked, locked), *moved, *empty_parts(study, parts, truths[0])]
@@ -196,7 +196,7 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
 
 def _requests(study: Study, backbones: Sequence[str]) -> list[EmbeddingRequest]:
     """Return the embeddings to extract: those of the backbones, or the recipe's where none is named."""
-    sections = [checked_spec(EmbeddingSection, "--backbone", backbone=name) for name in backbones]
+    sections = [build_spec(EmbeddingSection, "--backbone", backbone=name) for name in backbones]
     requests = [study.recipe.completed(request) for section in sections for request in section.requests()]
     return requests or list(study.recipe.requests)
 
@@ -206,7 +206,7 @@ def _read_listing(study: Study, drop_unlabelled: bool) -> tuple[Listing, list[Tr
     recipe = study.recipe
     drop_unlabelled = drop_unlabelled or recipe.data.drop_unlabelled
     listing = read_source(recipe.data.model_copy(update={"drop_unlabelled": drop_unlabelled}), recipe.folder)
-    listing = selected(listing, recipe.targets, recipe.split, drop_unlabelled)
+    listing = select_images(listing, recipe.targets, recipe.split, drop_unlabelled)
     truths = [strata(listing.manifest, name, target) for name, target in recipe.targets.items()]
     for column in recipe.groups.values():
         listing.manifest.column(column)
@@ -214,18 +214,20 @@ def _read_listing(study: Study, drop_unlabelled: bool) -> tuple[Listing, list[Tr
     return listing, truths
 
 
-def _identify_images(study: Study, listing: Listing, progress: ProgressCallback) -> tuple[Listing, list[Identity], int]:
+def _identify_images(
+    study: Study, listing: Listing, progress: ProgressCallback
+) -> tuple[Listing, list[ImageIdentity], int]:
     """Return the listing with digests, the identity of each image, and the number of images that had to be read."""
     manifest = listing.manifest
-    identities: list[Identity] = []
+    identities: list[ImageIdentity] = []
     n_read = 0
     # Images whose outcome the reader has found already are not read.
-    decided = {name: Identity("", *outcome) for name, outcome in listing.known.items()}
+    decided = {name: ImageIdentity("", *outcome) for name, outcome in listing.known.items()}
     is_open = np.array([name not in decided for name in manifest.ids], dtype=bool)
     uris, states = manifest.uris[is_open].tolist(), listing.states[is_open].tolist()
     with (
         DigestCache(study.cache.notes / "digests.sqlite") as cache,
-        closing(identified(uris, states, cache)) as results,
+        closing(identify_with_cache(uris, states, cache)) as results,
     ):
         for name in manifest.ids:
             identity, was_read = (decided[name], False) if name in decided else next(results)
@@ -278,7 +280,7 @@ def _check_readable(
     readable = study.readable()
     todo = [(digest, uri) for digest, uri in uris.items() if digest not in readable]
     decoder = Decoder(study.recipe.decoding, ())
-    with closing(decoded(todo, decoder, workers_for(engine), engine.batch_size)) as images:
+    with closing(decode_images(todo, decoder, workers_for(engine), engine.batch_size)) as images:
         for number, (digest, pixels, _) in enumerate(images, start=1):
             if isinstance(pixels, str):
                 statistics.failed[digest] = pixels
@@ -356,7 +358,7 @@ def _write_tables(
     new_requests = {embedding.request for embedding in locked}
     entries = [embedding for embedding in study.locked if embedding.request not in new_requests] + list(locked)
     frame = manifest.to_frame()
-    frame["uri"] = [without_secrets(uri, study.recipe.data.source) for uri in frame["uri"]]
+    frame["uri"] = [remove_secrets(uri, study.recipe.data.source) for uri in frame["uri"]]
     write_table(study.folder / "manifest.parquet", frame)
     write_table(study.folder / "split.parquet", parts.rename_axis("id").reset_index())
     write_sealed(study.folder / "split.json", study.split_state())

@@ -12,14 +12,21 @@ from featx.embeddings.engine import Lane, Rows, Runner, run
 from featx.embeddings.groups import NetworkGroup, network_groups
 from featx.errors import ArtifactError
 from featx.images.contents import file_uri
-from featx.images.digests import identify_all
+from featx.images.digests import identify_images
 from featx.progress import no_progress
-from featx.specs.embedding import Decoding, EmbeddingRequest, EmbeddingSpec, Precision, Reduced, ResolvedEmbedding
+from featx.specs.embedding import (
+    Decoding,
+    EmbeddingRequest,
+    EmbeddingSpec,
+    Precision,
+    ReducedPrecision,
+    ResolvedEmbedding,
+)
 from featx.specs.extraction import EngineSpec
-from featx.storage.store import stored_as
+from featx.storage.store import to_stored_dtype
 
 if TYPE_CHECKING:
-    from featx.networks.features import Built
+    from featx.networks.features import BuiltBackbone
 
 # Fewer files are sent one by one: a batch would be padded with black images.
 MIN_FILES_TO_BATCH = 8
@@ -53,7 +60,7 @@ def embed_files(
     images: Sequence[str],
     embeddings: Sequence[ResolvedEmbedding],
     device: str,
-    networks: "Mapping[EmbeddingRequest, Built] | None" = None,
+    networks: "Mapping[EmbeddingRequest, BuiltBackbone] | None" = None,
 ) -> EmbeddedFiles:
     """Embed files as an extraction does; values differ by at most 1e-6, since batches have another shape.
 
@@ -74,7 +81,7 @@ def embed_files(
         this machine's weights or version of featx would give other values than `embeddings` name.
     """
     uris = {image: file_uri(str(Path(image).absolute())) for image in images}
-    identities = dict(zip(images, identify_all([uris[image] for image in images]), strict=True))
+    identities = dict(zip(images, identify_images([uris[image] for image in images]), strict=True))
     todo = list({identity.digest: uris[image] for image, identity in identities.items() if identity.digest}.items())
     failed: dict[str, str] = {}
     vectors: dict[str, dict[str, NDArray[np.float32]]] = {embedding.spec.fingerprint(): {} for embedding in embeddings}
@@ -85,10 +92,10 @@ def embed_files(
     def make_lane(group: NetworkGroup, specs: Sequence[EmbeddingSpec]) -> Lane:
         def collect(digests: Sequence[str], rows: Rows) -> None:
             for spec, x in zip(specs, rows, strict=True):
-                vectors[spec.fingerprint()] |= dict(zip(digests, stored_as(x, spec), strict=True))
+                vectors[spec.fingerprint()] |= dict(zip(digests, to_stored_dtype(x, spec), strict=True))
 
         def build_runner() -> Runner:
-            check_same(group.specs(specs[0].precision), specs)
+            check_same_embeddings(group.specs(specs[0].precision), specs)
             return _build_runner(group, specs[0].precision, device, len(todo), warnings)
 
         return Lane(specs[0].preprocessing, frozenset(digest for digest, _ in todo), build_runner, collect)
@@ -106,7 +113,7 @@ def embed_files(
 
 def _lanes_by_decoding(
     embeddings: Sequence[ResolvedEmbedding],
-    networks: "Mapping[EmbeddingRequest, Built]",
+    networks: "Mapping[EmbeddingRequest, BuiltBackbone]",
     make_lane: Callable[[NetworkGroup, Sequence[EmbeddingSpec]], Lane],
 ) -> dict[Decoding, list[Lane]]:
     """Return a lane for each network and precision, by the settings of decoding."""
@@ -124,7 +131,7 @@ def _build_runner(group: NetworkGroup, precision: Precision, device: str, n_imag
     from featx.embeddings.runtimes import Execution, can_compute, is_installed
 
     rows = 1 if n_images < MIN_FILES_TO_BATCH else None
-    if isinstance(precision, Reduced):
+    if isinstance(precision, ReducedPrecision):
         if can_compute(precision) and (device == "auto" or device.startswith(precision.device)):
             return group.portable.build_runner(Execution(precision.runtime, precision.device, precision), rows)
         warnings.append(
@@ -135,7 +142,7 @@ def _build_runner(group: NetworkGroup, precision: Precision, device: str, n_imag
     return group.portable.build_runner(Execution("openvino" if use_openvino else "torch", device), rows)
 
 
-def check_same(ours: Sequence[EmbeddingSpec], expected: Sequence[EmbeddingSpec]) -> None:
+def check_same_embeddings(ours: Sequence[EmbeddingSpec], expected: Sequence[EmbeddingSpec]) -> None:
     """Check that this machine's networks compute the embeddings that a model was trained on.
 
     Raises

@@ -15,10 +15,10 @@ from featx.embeddings.groups import NetworkGroup
 from featx.embeddings.read import locked_store
 from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.space import check_space
-from featx.embeddings.workers import Place
+from featx.embeddings.workers import ImageSource
 from featx.progress import ProgressCallback
 from featx.specs.embedding import EmbeddingRequest
-from featx.storage.store import EmbeddingStore, missing
+from featx.storage.store import EmbeddingStore, missing_digests
 from featx.study.embedding_lock import LockedEmbedding
 
 # Bytes of float32 rows, over all stores, that are gathered in memory before they are published.
@@ -50,7 +50,7 @@ class Plan:
 
     def missing(self, digests: Iterable[str]) -> frozenset[str]:
         """Return the digests that at least one of the stores lacks."""
-        return missing(self.stores, digests)
+        return missing_digests(self.stores, digests)
 
     def split(self) -> list[Self]:
         """Return one plan for each precision and batch size: the stores may have been filled with several of them."""
@@ -167,7 +167,7 @@ class SegmentWriter:
 
 
 def fill(
-    plans: Sequence[Plan], uris: Mapping[str, Place], selector: RuntimeSelector, progress: ProgressCallback
+    plans: Sequence[Plan], uris: Mapping[str, ImageSource], selector: RuntimeSelector, progress: ProgressCallback
 ) -> PassStatistics:
     """Send each image through the networks whose stores lack it, all in one pass.
 
@@ -198,7 +198,7 @@ def fill(
         return run(lanes, todo, plans[0].locked[0].spec.decoding, selector.engine, progress)
 
 
-def _make_lane(plan: Plan, writers: ExitStack, uris: Mapping[str, Place], selector: RuntimeSelector) -> Lane:
+def _make_lane(plan: Plan, writers: ExitStack, uris: Mapping[str, ImageSource], selector: RuntimeSelector) -> Lane:
     writer = writers.enter_context(SegmentWriter(plan.stores, selector.engine.segment_rows))
     missing_digests = plan.missing(uris)
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, Precision
 
 if TYPE_CHECKING:
-    from featx.embeddings.runtimes import Portable
-    from featx.networks.features import Built, Resolved
+    from featx.embeddings.runtimes import PortableNetwork
+    from featx.networks.features import BuiltBackbone, ResolvedNetwork
 
 
 @dataclass(frozen=True)
@@ -25,21 +25,21 @@ class NetworkGroup:
     """
 
     requests: tuple[EmbeddingRequest, ...]
-    built: "Built | None" = None
+    built: "BuiltBackbone | None" = None
 
     @cached_property
-    def resolved(self) -> "Resolved":
+    def resolved(self) -> "ResolvedNetwork":
         """The network, with the spec and the number of features of each request in fp32."""
-        from featx.networks.features import resolve
+        from featx.networks.features import resolve_network
 
-        return resolve(self.requests, self.built)
+        return resolve_network(self.requests, self.built)
 
     @cached_property
-    def portable(self) -> "Portable":
+    def portable(self) -> "PortableNetwork":
         """The network in a form that any runtime can run."""
-        from featx.embeddings.runtimes import Portable
+        from featx.embeddings.runtimes import PortableNetwork
 
-        return Portable(self.resolved.network, self.resolved.specs[0].preprocessing.canvas_px)
+        return PortableNetwork(self.resolved.network, self.resolved.specs[0].preprocessing.canvas_px)
 
     def specs(self, precision: Precision) -> list[EmbeddingSpec]:
         """Return the spec of each request in a precision."""
@@ -47,7 +47,7 @@ class NetworkGroup:
 
 
 def network_groups(
-    requests: Sequence[EmbeddingRequest], networks: "Mapping[EmbeddingRequest, Built] | None" = None
+    requests: Sequence[EmbeddingRequest], networks: "Mapping[EmbeddingRequest, BuiltBackbone] | None" = None
 ) -> list[NetworkGroup]:
     """Return the requests grouped by network, in the order of each network's first request.
 

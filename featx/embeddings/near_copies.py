@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from featx.embeddings.copies import ThumbnailHashes
 from featx.embeddings.engine import workers_for
 from featx.embeddings.read import locked_store
-from featx.embeddings.workers import Decoder, decoded
+from featx.embeddings.workers import Decoder, decode_images
 from featx.images.decode import Pixels
-from featx.images.hashes import AHEAD, SIDE, THUMBNAIL, ThumbnailCache, grey
+from featx.images.hashes import DIGESTS_PER_QUERY, THUMBNAIL_PREPROCESSING, THUMBNAIL_PX, ThumbnailCache, to_grey
 from featx.progress import ProgressCallback, no_progress
 from featx.study.near_copy_table import NearCopies
 from featx.study.study import Study
@@ -79,7 +79,7 @@ def _thumbnails_in_order(study: Study, uris: Mapping[str, str], progress: Progre
     thumbnails = _thumbnails(study, uris, progress)
     digests = [digest for digest in uris if digest in thumbnails]
     if not digests:
-        return digests, np.zeros((0, SIDE, SIDE), np.uint8)
+        return digests, np.zeros((0, THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
     return digests, np.stack([thumbnails.pop(digest) for digest in digests])
 
 
@@ -91,14 +91,14 @@ def _thumbnails(study: Study, uris: Mapping[str, str], progress: ProgressCallbac
         thumbnails = cache.known(list(uris))
         todo = [(digest, uri) for digest, uri in uris.items() if digest not in thumbnails]
         fresh: list[tuple[str, Pixels]] = []
-        decoder = Decoder(decoding, (THUMBNAIL,))
+        decoder = Decoder(decoding, (THUMBNAIL_PREPROCESSING,))
         try:
-            with closing(decoded(todo, decoder, workers_for(engine), engine.batch_size)) as images:
+            with closing(decode_images(todo, decoder, workers_for(engine), engine.batch_size)) as images:
                 for number, (digest, pixels, _) in enumerate(images, start=1):
                     if not isinstance(pixels, str):
-                        fresh.append((digest, grey(pixels[0])))
+                        fresh.append((digest, to_grey(pixels[0])))
                     progress("look for copies", number, len(todo))
-                    if len(fresh) >= AHEAD:
+                    if len(fresh) >= DIGESTS_PER_QUERY:
                         cache.remember(fresh)
                         thumbnails |= dict(fresh)
                         fresh.clear()

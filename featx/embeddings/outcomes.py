@@ -12,19 +12,19 @@ from featx.embeddings.workers import CHANGED, DIED, REMOVED, TOO_LARGE
 from featx.errors import DataError, ReadError
 from featx.files import spreadsheets
 from featx.files.atomic import read_table
-from featx.images.contents import REFUSED
-from featx.images.digests import Identity
+from featx.images.contents import STORE_REFUSED
+from featx.images.digests import ImageIdentity
 from featx.images.readers import Listing
-from featx.images.sources import read
+from featx.images.sources import read_content
 from featx.locations import is_url
 
 # Reasons that do not show that a file is broken; such files are never moved.
-REASONS_NOT_TO_MOVE = (NOT_FINITE, DIED, CHANGED, REMOVED, TOO_LARGE, REFUSED)
+REASONS_NOT_TO_MOVE = (NOT_FINITE, DIED, CHANGED, REMOVED, TOO_LARGE, STORE_REFUSED)
 OUTCOMES = ("embedded", "cached", "duplicate", "unreadable", "missing", "ignored")
 
 
 def tabulate_outcomes(
-    listing: Listing, identities: Sequence[Identity], embedded: set[str], failed: Mapping[str, str]
+    listing: Listing, identities: Sequence[ImageIdentity], embedded: set[str], failed: Mapping[str, str]
 ) -> pd.DataFrame:
     """Return exactly one outcome for each file, as a table with the columns id, outcome and reason.
 
@@ -97,7 +97,7 @@ def _move(name: str, uri: str, folder: Path) -> str:
         if Path(uri).is_symlink() or Path(uri).is_file():
             shutil.move(uri, target)
             return f"moved to {target}"
-        content = read(uri)
+        content = read_content(uri)
         if isinstance(content, bytes):
             target.write_bytes(content)
             return f"copied to {target}"
@@ -106,7 +106,7 @@ def _move(name: str, uri: str, folder: Path) -> str:
     return "not moved: it is a row of an array"
 
 
-def too_many(limit: str, n_failed: int, n_images: int) -> bool:
+def exceeds_limit(limit: str, n_failed: int, n_images: int) -> bool:
     """Return whether more images failed than the limit ``"N"`` or ``"P%"`` allows.
 
     Raises
@@ -125,7 +125,7 @@ def too_many(limit: str, n_failed: int, n_images: int) -> bool:
     return n_failed * 100 > max_failures * n_images if number[2] else n_failed > max_failures
 
 
-def write_csv(path: Path, outcomes_file: str | Path) -> None:
+def write_outcomes(path: Path, outcomes_file: str | Path) -> None:
     """Write the table of outcomes as CSV.
 
     Raises

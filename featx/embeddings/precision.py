@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.embeddings.devices import device_named
+from featx.embeddings.devices import find_device
 from featx.embeddings.drift import Drift, PrecisionAudit, worst_drift
 from featx.embeddings.engine import Rows, Runner
-from featx.embeddings.runtimes import Execution, Portable, is_installed, is_native
+from featx.embeddings.runtimes import Execution, PortableNetwork, is_installed, is_native
 from featx.errors import DeviceError
 from featx.progress import ProgressCallback, no_progress
-from featx.specs.embedding import Reduced
+from featx.specs.embedding import ReducedPrecision
 from featx.specs.extraction import EngineSpec
 
 # Shares of the first layers that may keep a higher precision, tried in this order; errors in early layers matter most.
@@ -34,7 +34,7 @@ def embed_pixels(runner: Runner, pixels: NDArray[np.uint8]) -> Rows:
 
 def auto_dtypes(engine: EngineSpec) -> list[str]:
     """Return the dtypes that ``precision = "auto"`` tries on this machine, the preferred one first."""
-    if device_named(engine.device).type == "cuda":
+    if find_device(engine.device).type == "cuda":
         return ["fp16", "bf16"] if engine.runtime in {"auto", "torch", "compile"} else []
     if engine.runtime not in {"auto", "openvino"} or not is_installed("openvino"):
         return []
@@ -44,7 +44,7 @@ def auto_dtypes(engine: EngineSpec) -> list[str]:
 def find_accurate_precision(
     dtypes: Sequence[str],
     engine: EngineSpec,
-    portable: Portable,
+    portable: PortableNetwork,
     pixels: NDArray[np.uint8],
     progress: ProgressCallback = no_progress,
 ) -> PrecisionAudit:
@@ -78,17 +78,17 @@ def find_accurate_precision(
     return PrecisionAudit(drift=drift)
 
 
-def reduced_precisions(dtype: str, engine: EngineSpec, portable: Portable) -> Iterator[Reduced]:
+def reduced_precisions(dtype: str, engine: EngineSpec, portable: PortableNetwork) -> Iterator[ReducedPrecision]:
     """Yield the precisions that compute in `dtype`, the fastest one first.
 
     The later ones of OpenVINO compute more and more of the first layers in a higher precision.
     """
-    device = device_named(engine.device).type
+    device = find_device(engine.device).type
     if device == "cuda" or engine.runtime in {"torch", "compile"} or not is_installed("openvino"):
-        yield Reduced.model_validate({"dtype": dtype, "runtime": "torch", "device": device})
+        yield ReducedPrecision.model_validate({"dtype": dtype, "runtime": "torch", "device": device})
         return
     all_layers = {"dtype": dtype, "runtime": "openvino", "device": "cpu"}
-    yield Reduced.model_validate(all_layers)
+    yield ReducedPrecision.model_validate(all_layers)
     cut_layers = [cut.n_layers for cut in portable.cuts]
     first_layers = [
         next((n_layers for n_layers in cut_layers if n_layers >= share * (cut_layers[-1] + 1)), None)
@@ -96,7 +96,7 @@ def reduced_precisions(dtype: str, engine: EngineSpec, portable: Portable) -> It
     ]
     first_dtype = "fp16" if dtype == "bf16" and is_native("fp16") else "fp32"
     for n_layers in dict.fromkeys(n_layers for n_layers in first_layers if n_layers is not None):
-        yield Reduced.model_validate(all_layers | {"first_layers": n_layers, "first_dtype": first_dtype})
+        yield ReducedPrecision.model_validate(all_layers | {"first_layers": n_layers, "first_dtype": first_dtype})
 
 
 def check_accurate(audit: PrecisionAudit, precision: str, engine: EngineSpec) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from featx.errors import DataError, IncompleteError
-from featx.registry import suggestion
+from featx.registry import suggest_names
 from featx.storage.places import CachePlace
 from featx.storage.store import EmbeddingStore
 from featx.study.embedding_lock import LockedEmbedding
@@ -29,7 +29,7 @@ def locked_embeddings(study: Study, name: str | None = None) -> list[LockedEmbed
         matching = [embedding for embedding in study.locked if embedding.request.is_called(name)]
         if not matching:
             names = [embedding.request.name for embedding in study.locked]
-            raise DataError(f"no extracted embedding is called {name!r}; {suggestion(name, names)}")
+            raise DataError(f"no extracted embedding is called {name!r}; {suggest_names(name, names)}")
         return matching
     extracted = {embedding.request: embedding for embedding in study.locked}
     for request in study.recipe.requests:

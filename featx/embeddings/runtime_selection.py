@@ -11,10 +11,10 @@ from featx.embeddings.drift import PrecisionAudit
 from featx.embeddings.engine import Runner, workers_for
 from featx.embeddings.groups import NetworkGroup
 from featx.embeddings.machine import arithmetic
-from featx.embeddings.workers import Decoder, Place, decoded
+from featx.embeddings.workers import Decoder, ImageSource, decode_images
 from featx.progress import ProgressCallback
 from featx.specs.base import fingerprint
-from featx.specs.embedding import Decoding, EmbeddingRequest, Precision, Preprocessing, Reduced
+from featx.specs.embedding import Decoding, EmbeddingRequest, Precision, Preprocessing, ReducedPrecision
 from featx.specs.extraction import EngineSpec
 from featx.storage.places import CachePlace
 
@@ -58,7 +58,7 @@ class RuntimeSelector:
         self,
         cache: CachePlace,
         engine: EngineSpec,
-        uris: Mapping[str, Place],
+        uris: Mapping[str, ImageSource],
         progress: ProgressCallback,
         *,
         sample: int = N_SAMPLE_IMAGES,
@@ -135,16 +135,16 @@ class RuntimeSelector:
             Number of images to embed. Decides whether it pays to benchmark the runtimes first.
         """
         from featx.embeddings.benchmarks import fastest_runtime
-        from featx.embeddings.devices import device_named
+        from featx.embeddings.devices import find_device
         from featx.embeddings.runtimes import Execution
 
         engine = self.engine
-        if isinstance(precision, Reduced):
+        if isinstance(precision, ReducedPrecision):
             device = precision.device if engine.device == "auto" else engine.device
             execution = Execution(precision.runtime, device, precision)
         elif engine.runtime != "auto":
             execution = Execution(engine.runtime, engine.device)
-        elif device_named(engine.device).type == "cuda" or n_images < MIN_IMAGES_TO_BENCHMARK:
+        elif find_device(engine.device).type == "cuda" or n_images < MIN_IMAGES_TO_BENCHMARK:
             execution = Execution("torch", engine.device)
         else:
             journal = self._journal(group)
@@ -168,7 +168,7 @@ class RuntimeSelector:
         if key not in self._pixels:
             todo = [(digest, self._uris[digest]) for digest in self._sample_digests]
             decoder = Decoder(spec.decoding, (spec.preprocessing,))
-            with closing(decoded(todo, decoder, workers_for(self.engine), self.engine.batch_size)) as results:
+            with closing(decode_images(todo, decoder, workers_for(self.engine), self.engine.batch_size)) as results:
                 images = [pixels[0] for _, pixels, _ in results if not isinstance(pixels, str)]
             side = spec.preprocessing.canvas_px
             self._pixels[key] = np.zeros((len(images), side, side, 3), dtype=np.uint8)

@@ -19,11 +19,11 @@ import torch
 from numpy.typing import NDArray
 
 from featx.embeddings.cuts import ModelCut, find_cuts, split_model
-from featx.embeddings.devices import TorchRunner, device_named
+from featx.embeddings.devices import TorchRunner, find_device
 from featx.embeddings.engine import Rows, Runner, is_out_of_memory
 from featx.errors import DeviceError, MissingExtraError
 from featx.networks.features import FeatureNetwork
-from featx.specs.embedding import Precision, Reduced
+from featx.specs.embedding import Precision, ReducedPrecision
 from featx.specs.extraction import Runtime
 
 PACKAGES: dict[Runtime, str] = {"torch": "torch", "compile": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
@@ -31,7 +31,7 @@ OPSET = 17
 # ONNX Runtime's severity from which on it logs errors only.
 ONNX_LOG_ERRORS = 3
 # Images per batch: as many as fit the caches of a core, and as many as keep a GPU busy.
-ROWS = {"cpu": 8, "cuda": 64}
+BATCH_SIZES = {"cpu": 8, "cuda": 64}
 PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
@@ -44,7 +44,7 @@ class Execution:
     precision: Precision = "fp32"
 
 
-class Portable:
+class PortableNetwork:
     """A network from which runners for all runtimes can be built.
 
     Parameters
@@ -68,7 +68,7 @@ class Portable:
         execution
             Runtime, device and precision.
         rows
-            Images per batch. By default the usual one of the device (`ROWS`), halved until it fits into memory.
+            Images per batch. By default the usual one of the device (`BATCH_SIZES`), halved until it fits into memory.
 
         Raises
         ------
@@ -79,8 +79,8 @@ class Portable:
             is too small.
         """
         check_installed(execution.runtime)
-        is_on_cpu = execution.runtime in {"onnx", "openvino"} or device_named(execution.device).type == "cpu"
-        batch_size = rows or ROWS["cpu" if is_on_cpu else "cuda"]
+        is_on_cpu = execution.runtime in {"onnx", "openvino"} or find_device(execution.device).type == "cpu"
+        batch_size = rows or BATCH_SIZES["cpu" if is_on_cpu else "cuda"]
         while True:
             try:
                 runner = self._build_for_batch(execution, batch_size)
@@ -101,7 +101,7 @@ class Portable:
 
     def _build_for_batch(self, execution: Execution, rows: int) -> Runner:
         if execution.runtime in {"torch", "compile"}:
-            device, compiled = device_named(execution.device), execution.runtime == "compile"
+            device, compiled = find_device(execution.device), execution.runtime == "compile"
             return TorchRunner(self.network, device, rows, execution.precision, compiled=compiled)
         if execution.device not in {"auto", "cpu"}:
             raise DeviceError(
@@ -118,7 +118,7 @@ class Portable:
     def as_onnx(self, rows: int | None) -> bytes:
         """Return the network in ONNX format, for batches of `rows` images or, with None, of any size; exported once."""
         if rows not in self._exported:
-            pixels = torch.zeros(rows or ROWS["cpu"], self.size_px, self.size_px, 3, dtype=torch.uint8)
+            pixels = torch.zeros(rows or BATCH_SIZES["cpu"], self.size_px, self.size_px, 3, dtype=torch.uint8)
             options = {} if rows else {"input_names": ["pixels"], "dynamic_axes": {"pixels": {0: "n"}}}
             buffer = io.BytesIO()
             with warnings.catch_warnings(), self.network.lock:
@@ -135,7 +135,7 @@ class Portable:
         """Positions at which OpenVINO can change from a higher to a lower precision."""
         import openvino
 
-        return find_cuts(openvino.Core().read_model(self.as_onnx(ROWS["cpu"])))
+        return find_cuts(openvino.Core().read_model(self.as_onnx(BATCH_SIZES["cpu"])))
 
 
 def check_installed(runtime: Runtime) -> None:
@@ -166,7 +166,7 @@ def is_native(dtype: str) -> bool:
     return dtype.upper() in capabilities
 
 
-def can_compute(precision: Reduced) -> bool:
+def can_compute(precision: ReducedPrecision) -> bool:
     """Return whether this machine has the runtime, the device and the dtypes of a precision."""
     if precision.runtime == "torch":
         return precision.device == "cpu" or torch.cuda.is_available()
@@ -223,13 +223,13 @@ class OpenVinoRunner:
         whole = self._core.read_model(model)
         self._n_outputs = len(whole.get_results())
         self._front_outputs: list[int] = []
-        if isinstance(precision, Reduced):
+        if isinstance(precision, ReducedPrecision):
             self._parts = self._compile_reduced(model, whole, precision)
         else:
             self._parts = [self._compile(whole, "fp32")]
         self._thread_local = threading.local()
 
-    def _compile_reduced(self, model: bytes, whole: Any, precision: Reduced) -> list[Any]:
+    def _compile_reduced(self, model: bytes, whole: Any, precision: ReducedPrecision) -> list[Any]:
         if not can_compute(precision):
             raise DeviceError(f"this CPU does not support {precision}; set precision = 'fp32'")
         if not precision.first_layers:

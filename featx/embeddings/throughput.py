@@ -7,14 +7,14 @@ from pathlib import Path
 from statistics import fmean
 
 from featx.errors import FeatxError
-from featx.files.atomic import locked, read_json_as, write_json
+from featx.files.atomic import file_lock, read_json_as, write_json
 
 logger = logging.getLogger(__name__)
 
 # A rate is recorded only if it was measured on at least this many images.
 MIN_IMAGES_TO_RECORD = 32
 # Largest ratio of two measurements of one rate that count as equal.
-AGREEMENT = 1.2
+MAX_RATE_RATIO = 1.2
 # Batches that each half of a pass must have for its rate to be measured.
 MIN_BATCHES_PER_HALF = 2
 # Number of measurements, of all that are taken, that must agree.
@@ -36,7 +36,7 @@ def steady_rate(measure: Callable[[], float]) -> float | None:
     for _ in range(MAX_MEASUREMENTS):
         rates.append(measure())
         largest = sorted(rates)[-N_AGREEING:]
-        if len(rates) > N_AGREEING and largest[-1] <= (1 + (AGREEMENT - 1) / 2) * largest[0]:
+        if len(rates) > N_AGREEING and largest[-1] <= (1 + (MAX_RATE_RATIO - 1) / 2) * largest[0]:
             return sum(largest) / N_AGREEING
     return None
 
@@ -57,7 +57,7 @@ def rate_of_batches(batch_s: Sequence[Sequence[float]]) -> float | None:
         if middle < MIN_BATCHES_PER_HALF:
             return None
         faster, slower = sorted((fmean(seconds[:middle]), fmean(seconds[middle:])))
-        if slower > AGREEMENT * faster:
+        if slower > MAX_RATE_RATIO * faster:
             return None
         image_s += fmean(seconds)
     return 1 / image_s if image_s else None
@@ -90,7 +90,7 @@ def record_throughput(notes: Path, throughput: Throughput) -> None:
     if throughput.n < MIN_IMAGES_TO_RECORD:
         return
     try:
-        with locked(notes / ".paces.lock"):
+        with file_lock(notes / ".paces.lock"):
             recorded = recorded_throughputs(notes)
             same = [entry for entry in recorded if set(entry.embeddings) == set(throughput.embeddings)]
             if any(entry.n > throughput.n for entry in same):

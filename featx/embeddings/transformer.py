@@ -15,17 +15,17 @@ from sklearn.utils import Tags
 from featx.embeddings.fill import fill, plans_for
 from featx.embeddings.groups import NetworkGroup
 from featx.embeddings.runtime_selection import RuntimeSelector
-from featx.embeddings.workers import Place
+from featx.embeddings.workers import ImageSource
 from featx.errors import DataError, ReadError
 from featx.files.atomic import file_state
-from featx.images.contents import State, digest, file_uri
-from featx.images.decode import CHANNELS, from_image
-from featx.images.digests import DigestCache, Identity, identified
+from featx.images.contents import FileState, digest, file_uri
+from featx.images.decode import MODE_BY_CHANNELS, convert_image
+from featx.images.digests import DigestCache, ImageIdentity, identify_with_cache
 from featx.locations import is_url
 from featx.progress import no_progress
 from featx.specs.embedding import Decoding, EmbeddingRequest
 from featx.specs.extraction import EngineSpec
-from featx.specs.recipe import EmbeddingSection, checked_spec
+from featx.specs.recipe import EmbeddingSection, build_spec
 from featx.study.folders import cache_place
 
 # Networks of one process that are held in memory.
@@ -147,7 +147,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         request, engine, cache = self._request(), self._engine(), cache_place(self.cache)
         places, identities = _identify(X, cache.notes)
-        uris: dict[str, Place] = {}
+        uris: dict[str, ImageSource] = {}
         for place, identity in zip(places, identities, strict=True):
             if identity.digest:
                 uris.setdefault(identity.digest, place)
@@ -170,8 +170,8 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             )
         settings = {name: getattr(self, name) for name in EmbeddingRequest.model_fields if name != "decoding"}
         # Only the section of a recipe checks the names of backbones.
-        checked_spec(EmbeddingSection, type(self).__name__, **settings)
-        request = checked_spec(EmbeddingRequest, type(self).__name__, **settings)
+        build_spec(EmbeddingSection, type(self).__name__, **settings)
+        request = build_spec(EmbeddingRequest, type(self).__name__, **settings)
         if not request.has_own_weights:
             return request
         return request.model_copy(update={"weights": str(Path(request.weights).absolute())})
@@ -180,7 +180,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if self.on_error not in {"raise", "nan"}:
             raise DataError(f"on_error: found {self.on_error!r}, expected 'raise' or 'nan'")
         settings = {name: getattr(self, name) for name in ("device", "runtime", "workers", "batch_size")}
-        return checked_spec(EngineSpec, type(self).__name__, **settings)
+        return build_spec(EngineSpec, type(self).__name__, **settings)
 
     @property
     def _n_features_out(self) -> int:
@@ -214,26 +214,26 @@ def _network(request: EmbeddingRequest, _weights: tuple[str, int, int] | None) -
     return NetworkGroup((request,))
 
 
-def _identify(images: Any, notes: Path) -> tuple[list[Place], list[Identity]]:
+def _identify(images: Any, notes: Path) -> tuple[list[ImageSource], list[ImageIdentity]]:
     """Return the place of each image, empty where it has none, and its digest or the reason why it has none.
 
     Files with the size and time of a cached digest are not read.
     """
     checked = [_place(image, number) for number, image in enumerate(_check_list(images))]
-    places = [place if not isinstance(place, Identity) else "" for place in checked]
+    places = [place if not isinstance(place, ImageIdentity) else "" for place in checked]
     paths = [place for place in checked if isinstance(place, str)]
     with (
         DigestCache(notes / "digests.sqlite") as digests,
-        closing(identified(paths, [_state(path) for path in paths], digests)) as identities,
+        closing(identify_with_cache(paths, [_state(path) for path in paths], digests)) as identities,
     ):
         return places, [_identity(place, identities) for place in checked]
 
 
-def _identity(place: Place | Identity, identities: Iterator[tuple[Identity, bool]]) -> Identity:
+def _identity(place: ImageSource | ImageIdentity, identities: Iterator[tuple[ImageIdentity, bool]]) -> ImageIdentity:
     """Return the identity of a place; that of a path is the next one of `identities`."""
-    if isinstance(place, Identity):
+    if isinstance(place, ImageIdentity):
         return place
-    return next(identities)[0] if isinstance(place, str) else Identity(digest(place))
+    return next(identities)[0] if isinstance(place, str) else ImageIdentity(digest(place))
 
 
 def _check_list(images: Any) -> Iterable[Any]:
@@ -244,13 +244,13 @@ def _check_list(images: Any) -> Iterable[Any]:
         return list(images.iloc[:, 0])
     is_single = isinstance(images, str | Path | Image.Image)
     if isinstance(images, np.ndarray) and images.dtype != object:
-        is_single = images.ndim == 2 or (images.ndim == 3 and images.shape[2] in CHANNELS)
+        is_single = images.ndim == 2 or (images.ndim == 3 and images.shape[2] in MODE_BY_CHANNELS)
     if is_single or not isinstance(images, Iterable):
         raise DataError(f"expected a list of images, found a single {type(images).__name__}; put it into a list")
     return images
 
 
-def _place(image: Any, number: int) -> Place | Identity:
+def _place(image: Any, number: int) -> ImageSource | ImageIdentity:
     """Return the URI or the pixels of an image, or the reason why it has none."""
     if isinstance(image, str) and is_url(image):
         return image
@@ -258,9 +258,9 @@ def _place(image: Any, number: int) -> Place | Identity:
         return file_uri(str(Path(image).absolute()))
     if isinstance(image, Image.Image):
         try:
-            return np.asarray(from_image(image, Decoding()))
+            return np.asarray(convert_image(image, Decoding()))
         except ReadError as error:
-            return Identity(outcome="unreadable", reason=str(error))
+            return ImageIdentity(outcome="unreadable", reason=str(error))
     if isinstance(image, np.ndarray) and image.ndim >= 2:
         return image
     raise DataError(
@@ -268,12 +268,12 @@ def _place(image: Any, number: int) -> Place | Identity:
     )
 
 
-def _state(path: str) -> State | None:
+def _state(path: str) -> FileState | None:
     state = file_state(path)
     return state and state[1:]
 
 
-def _raise_unreadable(places: Sequence[Place], reasons: Sequence[str]) -> None:
+def _raise_unreadable(places: Sequence[ImageSource], reasons: Sequence[str]) -> None:
     unreadable = [row for row, reason in enumerate(reasons) if reason]
     first = unreadable[0]
     place = places[first]

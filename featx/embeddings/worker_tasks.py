@@ -13,15 +13,15 @@ from featx.embeddings.fill import Plan, fill
 from featx.embeddings.groups import NetworkGroup
 from featx.embeddings.read import locked_store
 from featx.embeddings.runtime_selection import RuntimeSelector
-from featx.embeddings.workers import Place
+from featx.embeddings.workers import ImageSource
 from featx.errors import ClusterError, ReadError
-from featx.images.sources import read
-from featx.parallel.dask_client import LOOK_S, may_have_children
+from featx.images.sources import read_content
+from featx.parallel.dask_client import MAX_WAIT_S, allow_child_processes
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.embedding import EmbeddingRequest, Precision
 from featx.specs.extraction import EngineSpec, Runtime
 from featx.storage.places import CachePlace
-from featx.storage.store import missing
+from featx.storage.store import missing_digests
 from featx.study.embedding_lock import LockedEmbedding
 
 STOP_EVENT_PREFIX = "featx-stopped-"
@@ -36,7 +36,7 @@ RUNTIME_BY_PROVENANCE: dict[str, Runtime] = {
 }
 
 
-Shard = tuple[tuple[str, Place], ...]  # (digest, place) of each image
+Shard = tuple[tuple[str, ImageSource], ...]  # (digest, place) of each image
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def check_access(probe: Path | None, uri: str | None) -> str:
 def read_error(uri: str) -> str:
     """Return the reason why an image cannot be read, empty if it can."""
     try:
-        read(uri)
+        read_content(uri)
     except FileNotFoundError:
         return "there is no such file"
     except ReadError as error:
@@ -143,7 +143,7 @@ def _process_name() -> str:
 
 
 def choose_runtimes(
-    assignment: Assignment, sample: Mapping[str, Place], counts: Sequence[int]
+    assignment: Assignment, sample: Mapping[str, ImageSource], counts: Sequence[int]
 ) -> tuple[WorkerContext, ...]:
     """Return the networks with the runtime and the batch size that suit this worker.
 
@@ -171,7 +171,7 @@ def choose_runtimes(
 def _set_up_process(assignment: Assignment) -> None:
     import torch
 
-    may_have_children()
+    allow_child_processes()
     torch.set_num_threads(assignment.threads)
 
 
@@ -198,7 +198,7 @@ def embed_shard(assignment: Assignment, shard: Shard) -> ShardResult:
             statistics = fill(state.plans, dict(shard), state.selector, _progress_until_stopped(assignment.name))
         except _StoppedError:
             statistics = PassStatistics()
-    n_missing = len(missing(stores, [digest for digest, _ in shard]))
+    n_missing = len(missing_digests(stores, [digest for digest, _ in shard]))
     return ShardResult(_process_name(), len(shard) - n_missing, statistics.failed, statistics.times)
 
 
@@ -214,7 +214,7 @@ def _progress_until_stopped(name: str) -> ProgressCallback:
 
     def check_event(*_args: object, **_kwargs: object) -> None:
         nonlocal last_check
-        if time.monotonic() - last_check > LOOK_S:
+        if time.monotonic() - last_check > MAX_WAIT_S:
             last_check = time.monotonic()
             if Event(STOP_EVENT_PREFIX + name, client=get_client()).is_set():
                 raise _StoppedError

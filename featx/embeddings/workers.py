@@ -20,8 +20,8 @@ from joblib.externals.loky import ProcessPoolExecutor
 from featx.errors import ReadError
 from featx.images.contents import Content, digest
 from featx.images.decode import Pixels, decode
-from featx.images.resizing import preprocessor, required_px
-from featx.images.sources import read
+from featx.images.resizing import make_preprocessor, required_side_px
+from featx.images.sources import read_content
 from featx.specs.embedding import Decoding, Preprocessing
 
 # Chunks that wait for each worker; bounds the memory.
@@ -36,8 +36,8 @@ TOO_LARGE = "cannot be resized"
 # loky warns when it replaces a worker whose memory grew. As an error, the warning would end the replacing thread.
 warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor", UserWarning)
 
-Place = str | Content  # a URI, or the content behind it
-Images = Sequence[tuple[str, Place]]  # (digest, place)
+ImageSource = str | Content  # a URI, or the content behind it
+Images = Sequence[tuple[str, ImageSource]]  # (digest, place)
 Results = list[tuple[Pixels, ...] | str]  # pixels at each size, or the reason why there are none
 
 
@@ -56,7 +56,7 @@ class Decoder:
     decoding: Decoding
     sizes: tuple[Preprocessing, ...]
 
-    def decoded(self, expected: str, place: Place) -> tuple[Pixels, ...] | str:
+    def decode(self, expected: str, place: ImageSource) -> tuple[Pixels, ...] | str:
         """Return an image's pixels at each size, or the reason why there are none.
 
         Parameters
@@ -67,11 +67,11 @@ class Decoder:
             URI or content of the image.
         """
         try:
-            content = read(place) if isinstance(place, str) else place
+            content = read_content(place) if isinstance(place, str) else place
             if digest(content) != expected:
                 return CHANGED
-            image = decode(content, self.decoding, required_px(self.sizes))
-            return tuple(preprocessor(size)(image) for size in self.sizes)
+            image = decode(content, self.decoding, required_side_px(self.sizes))
+            return tuple(make_preprocessor(size)(image) for size in self.sizes)
         except FileNotFoundError:
             return REMOVED
         except ReadError as error:
@@ -83,14 +83,16 @@ class Decoder:
     def decode_chunk(self, todo: Images) -> tuple[Results, float]:
         """Decode a few images; return their pixels or reasons, and the seconds that they took."""
         start = time.perf_counter()
-        return [self.decoded(*image) for image in todo], time.perf_counter() - start
+        return [self.decode(*image) for image in todo], time.perf_counter() - start
 
 
 Decoded = tuple[str, tuple[Pixels, ...] | str, float]  # digest, pixels or reason, seconds
 PendingChunk = tuple[Images, Future[tuple[Results, float]]]
 
 
-def decoded(todo: Iterable[tuple[str, Place]], decoder: Decoder, workers: int, chunk_size: int) -> Generator[Decoded]:
+def decode_images(
+    todo: Iterable[tuple[str, ImageSource]], decoder: Decoder, workers: int, chunk_size: int
+) -> Generator[Decoded]:
     """Yield the digest of each image with its pixels, or the reason why there are none, and the seconds it took.
 
     The order is that of `todo`, which is read only a few chunks ahead.
@@ -137,7 +139,7 @@ def _hash_store_settings() -> int:
     )
 
 
-def _chunks(todo: Iterable[tuple[str, Place]], size: int) -> Iterator[Images]:
+def _chunks(todo: Iterable[tuple[str, ImageSource]], size: int) -> Iterator[Images]:
     images = iter(todo)
     while chunk := list(islice(images, size)):
         yield chunk
@@ -168,7 +170,7 @@ def _decode_one_by_one(chunk: Images, decoder: Decoder) -> tuple[Results, float]
         pool.stop()
 
 
-def _decode_alone(image: tuple[str, Place], pool: "_Pool", decoder: Decoder) -> tuple[Pixels, ...] | str:
+def _decode_alone(image: tuple[str, ImageSource], pool: "_Pool", decoder: Decoder) -> tuple[Pixels, ...] | str:
     """Decode one image, and again in a new worker if the first one dies: an earlier image may have damaged it."""
     for _ in range(2):
         try:

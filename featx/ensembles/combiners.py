@@ -12,9 +12,9 @@ from featx.errors import AlignmentError
 from featx.parallel.threads import single_threaded
 from featx.specs.base import Spec
 from featx.specs.ensembling import EnsembleSpec
-from featx.tables.decision_rule import DecisionRule, combined_rule
+from featx.tables.decision_rule import DecisionRule, combine_rules
 from featx.tables.ids import Kind
-from featx.tables.predictions import Answered, LabelProba, Predictions
+from featx.tables.predictions import AnyPredictions, LabelProba, Predictions
 from featx.tables.target_values import TargetValues
 
 Outputs = NDArray[np.float64]  # (n, k) class probabilities, (n, t) label probabilities, or (n, t) numbers
@@ -43,7 +43,7 @@ class MemberOutputs:
     rules: tuple[DecisionRule | None, ...] = ()
 
     @classmethod
-    def of(cls, tables: Sequence[Answered], names: Sequence[str] | None = None) -> Self:
+    def of(cls, tables: Sequence[AnyPredictions], names: Sequence[str] | None = None) -> Self:
         """Return the outputs of prediction tables, with rows in the order of the first table's ids.
 
         Parameters
@@ -97,22 +97,22 @@ class MemberOutputs:
 
     def mean_rule(self, shares: Sequence[float]) -> DecisionRule | None:
         """Return the decision rule of a weighted mean of the members, by (m,) weights of the members."""
-        return combined_rule(self.rules, shares) if self.rules else None
+        return combine_rules(self.rules, shares) if self.rules else None
 
 
-def prediction_kind(table: Answered) -> Kind:
+def prediction_kind(table: AnyPredictions) -> Kind:
     """Return the kind of target that a table predicts."""
     if isinstance(table, Predictions):
         return "classes"
     return "labels" if isinstance(table, LabelProba) else "numbers"
 
 
-def output_names(table: Answered) -> tuple[str, ...]:
+def output_names(table: AnyPredictions) -> tuple[str, ...]:
     """Return the names of the classes, labels or numbers that a table predicts."""
     return table.classes if isinstance(table, Predictions) else table.names
 
 
-def _ordered_outputs(table: Answered, names: Sequence[str]) -> Outputs:
+def _ordered_outputs(table: AnyPredictions, names: Sequence[str]) -> Outputs:
     if isinstance(table, Predictions):
         return table.ordered(names).proba
     return table.values[:, _column_order(table.names, names)]
@@ -125,8 +125,8 @@ def _column_order(names: Sequence[str], expected: Sequence[str]) -> list[int]:
 
 
 def replace_outputs(
-    table: Answered, names: tuple[str, ...], outputs: Outputs, decision: DecisionRule | None = None
-) -> Answered:
+    table: AnyPredictions, names: tuple[str, ...], outputs: Outputs, decision: DecisionRule | None = None
+) -> AnyPredictions:
     """Return a table of other predictions for the rows of `table`; class probabilities are scaled to sum to 1."""
     if isinstance(table, Predictions):
         proba = outputs / outputs.sum(axis=1, keepdims=True)
@@ -155,7 +155,7 @@ class Combiner(Spec):
         return self
 
     @single_threaded()
-    def combine(self, tables: Sequence[Answered], names: Sequence[str] | None = None) -> Answered:
+    def combine(self, tables: Sequence[AnyPredictions], names: Sequence[str] | None = None) -> AnyPredictions:
         """Return one table of predictions from the members' tables.
 
         Parameters

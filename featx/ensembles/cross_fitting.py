@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 from featx.ensembles.combiners import Combiner, MemberOutputs, Outputs, VotingMethod
 from featx.errors import DataError
-from featx.metrics.scores import chosen_metric, merit
+from featx.metrics.scores import resolve_metric, signed_score
 from featx.parallel.threads import single_threaded
 from featx.specs.ensembling import EnsembleSpec
 from featx.tables.decision_rule import DecisionRule
 from featx.tables.encoding import strata_codes
-from featx.tables.predictions import Answered
-from featx.tables.resampling_units import are_mostly_single, folds_of_units
+from featx.tables.predictions import AnyPredictions
+from featx.tables.resampling_units import are_mostly_single, assign_folds
 from featx.tables.target_values import TargetValues
-from featx.tables.truth import Known
+from featx.tables.truth import AnyTruth
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class CrossFitting:
 
     @classmethod
     def of(
-        cls, tables: Sequence[Answered], truth: Known, spec: EnsembleSpec, groups: NDArray[Any] | None = None
+        cls, tables: Sequence[AnyPredictions], truth: AnyTruth, spec: EnsembleSpec, groups: NDArray[Any] | None = None
     ) -> Self:
         """Return the outputs of the members' tables, with the true values of the first table's rows.
 
@@ -73,7 +73,7 @@ class CrossFitting:
         if targets.weights is not None and not targets.weights.any():
             raise DataError(f"all {len(ids)} selection rows weigh 0; check 'weight' and 'confidence' of the target")
         members = MemberOutputs.of([first.take(ids), *tables[1:]], truth.names)
-        spec = spec.model_copy(update={"metric": chosen_metric(targets, spec.metric)})
+        spec = spec.model_copy(update={"metric": resolve_metric(targets, spec.metric)})
         return cls(ids, members, targets, spec, None if groups is None else groups[order])
 
     @single_threaded()
@@ -112,7 +112,7 @@ class CrossFitting:
         strata = strata_codes(self.targets)
         if self.groups is not None and not are_mostly_single(self.groups):
             strata = np.zeros_like(strata)
-        return folds_of_units(strata, self.groups, self.spec.folds, self.spec.seed)
+        return assign_folds(strata, self.groups, self.spec.folds, self.spec.seed)
 
     def decision_rule(self, method: VotingMethod) -> DecisionRule | None:
         """Return the decision rule of the combiner that a voting method fits to all rows."""
@@ -122,7 +122,7 @@ class CrossFitting:
         """Return the score of outputs under a decision rule, with a sign that makes greater values better."""
         # `of` sets the metric.
         assert self.spec.metric is not None
-        return merit(self.spec.metric, self.targets.decided_by(decision), outputs)
+        return signed_score(self.spec.metric, self.targets.decided_by(decision), outputs)
 
     def contributions(self, method: VotingMethod, outputs: Outputs) -> list[float]:
         """Return the contribution of each of the m members: the score of the ensemble minus its score without it.

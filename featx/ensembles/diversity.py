@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.ensembles.combiners import MemberOutputs, Outputs
-from featx.metrics.row_scores import decided, guessed
+from featx.metrics.row_scores import predict_classes, predict_labels
 from featx.tables.target_values import TargetValues
 
 Correct = NDArray[np.bool_]
@@ -105,8 +105,8 @@ def diversity(names: Sequence[str], members: MemberOutputs, targets: TargetValue
 def are_correct(targets: TargetValues, outputs: Outputs) -> Correct:
     """Return which decisions are right, (n,) of classes or (n, t) of labels; soft labels by the most probable class."""
     if targets.kind == "classes":
-        return np.asarray(guessed(targets, outputs) == targets.y)
-    return np.asarray(decided(outputs) == targets.y)
+        return np.asarray(predict_classes(targets, outputs) == targets.y)
+    return np.asarray(predict_labels(outputs) == targets.y)
 
 
 def _parts(correct: Correct, targets: TargetValues) -> Iterator[tuple[str, Correct]]:

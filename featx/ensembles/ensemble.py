@@ -10,7 +10,7 @@ from featx.ensembles.combiners import VotingMethod
 from featx.ensembles.ensemble_run import EnsembleRun
 from featx.ensembles.members import find_candidates, find_duplicates
 from featx.errors import DataError, IncompleteError, UnsuitedError
-from featx.metrics.definitions import LESS_IS_BETTER
+from featx.metrics.definitions import LOWER_IS_BETTER
 from featx.registry import VOTES
 from featx.specs.ensembling import DEFAULT_VOTES, EnsembleSpec
 from featx.specs.recipe import Recipe
@@ -85,7 +85,7 @@ class EnsembleResult:
     def gain(self) -> float:
         """Score minus that of the best member; its negative if less is better, so that a gain is positive."""
         difference = self.score - self.best_member_score
-        return -difference if self.metric in LESS_IS_BETTER else difference
+        return -difference if self.metric in LOWER_IS_BETTER else difference
 
 
 def ensemble(
@@ -154,7 +154,7 @@ def _targets_with_members(study: Study, target: str | None, spec: EnsembleSpec) 
     return [name for name in names if _has_members(study, name, spec)] or names[:1]
 
 
-def is_possible(recipe: Recipe) -> bool:
+def can_build_ensembles(recipe: Recipe) -> bool:
     """Return whether a target of the recipe has two different finished runs."""
     study = Study(recipe)
     return any(_has_members(study, name, recipe.ensemble) for name in recipe.targets)
@@ -196,7 +196,7 @@ def _build_one(run: EnsembleRun, method: str, force: bool) -> EnsembleResult:
 
 
 def _result(run: RunFolder, is_new: bool, notes: Sequence[str]) -> EnsembleResult:
-    body = artifact.ensemble_body(run.path, read_header(run.path)[1])
+    body = artifact.read_ensemble_body(run.path, read_header(run.path)[1])
     selection, metrics = run.chooser(), run.metrics
     return EnsembleResult(
         run=run.name,

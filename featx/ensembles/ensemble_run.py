@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from featx.artifacts import artifact
-from featx.artifacts.header import BODIES
+from featx.artifacts.header import BODY_FILES
 from featx.ensembles.combiners import Combiner, Outputs, VotingMethod, replace_outputs
 from featx.ensembles.cross_fitting import CrossFitting
 from featx.ensembles.diversity import diversity
@@ -20,15 +20,15 @@ from featx.errors import DataError
 from featx.files.atomic import write_json, write_table
 from featx.files.seals import write_sealed
 from featx.metrics.conformal import ConformalSpec
-from featx.metrics.definitions import LESS_IS_BETTER
+from featx.metrics.definitions import LOWER_IS_BETTER
 from featx.metrics.scores import scores
 from featx.parallel.threads import single_threaded
 from featx.registry import VOTES
 from featx.specs.ensembling import EnsembleSpec
 from featx.study.run_folder import RULES, RunFolder
 from featx.study.study import Study
-from featx.tables.predictions import Answered, concatenated
-from featx.tables.truth import Known
+from featx.tables.predictions import AnyPredictions, concatenate_predictions
+from featx.tables.truth import AnyTruth
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,12 @@ class EnsembleRun:
         return cls(study, target, spec.model_copy(update={"metric": study.metric(target)}), runs, duplicates)
 
     @cached_property
-    def truth(self) -> Known:
+    def truth(self) -> AnyTruth:
         """True values of the train and val rows."""
         return self.study.labels(self.target)
 
     @cached_property
-    def selection_tables(self) -> list[Answered]:
+    def selection_tables(self) -> list[AnyPredictions]:
         """The members' predictions for the selection rows."""
         return selection_tables(self.runs)
 
@@ -116,7 +116,7 @@ class EnsembleRun:
 
     def _unsigned(self, merit: float) -> float:
         """Return a score as users read it: losses and errors are positive."""
-        return -merit if self.spec.metric in LESS_IS_BETTER else merit
+        return -merit if self.spec.metric in LOWER_IS_BETTER else merit
 
     def run_spec(self, method: str) -> dict[str, Any]:
         """Return all that determines the run of a method; its fingerprint names the run folder."""
@@ -144,13 +144,13 @@ class EnsembleRun:
         test_tables = [run.answers.of("test") for run in self.runs]
         if len(test_tables[0].ids):
             tables.append(combiner.combine(test_tables, self.truth.names))
-        predictions = concatenated(tables)
+        predictions = concatenate_predictions(tables)
         write_table(folder / "predictions.parquet", predictions.to_frame())
         part = str(rows.part[0])
         metrics = {part: scores(self.truth, tables[0]), **self._ensemble_metrics(voting_method, outputs, part)}
         write_sealed(folder / "metrics.json", metrics)
         used = [run for member, run in enumerate(self.runs) if member not in combiner.unused]
-        write_json(folder / BODIES["ensemble"], _body(method, used, combiner.without_unused()))
+        write_json(folder / BODY_FILES["ensemble"], _body(method, used, combiner.without_unused()))
         header = {
             "target": self.target,
             self.truth.kind: self.truth.names,

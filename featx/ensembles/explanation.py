@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 
 from featx.ensembles.combiners import Outputs
 from featx.ensembles.diversity import Diversity, MemberPair, are_correct
-from featx.metrics.row_scores import decided, guessed
+from featx.metrics.row_scores import predict_classes, predict_labels
 from featx.tables.target_values import TargetValues
 
 MAX_SIGNIFICANT_P = 0.05
@@ -61,7 +61,9 @@ class Disagreements:
             )
         else:
             pairs = (ensemble, best_member)
-            decisions = [guessed(*pair) if targets.kind == "classes" else decided(pair[1]) for pair in pairs]
+            decisions = [
+                predict_classes(*pair) if targets.kind == "classes" else predict_labels(pair[1]) for pair in pairs
+            ]
             differ = decisions[0] != decisions[1]
             vote_right, member_right = (differ & are_correct(*pair) for pair in pairs)
         n_won, n_lost = int(vote_right.sum()), int(member_right.sum())

@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 from scipy.special import entr
 
 from featx.ensembles.combiners import Combiner, Fit, MemberOutputs, Outputs, VotingMethod, WeightedCombiner
-from featx.metrics.row_scores import decided
+from featx.metrics.row_scores import predict_labels
 from featx.specs.ensembling import EnsembleSpec
-from featx.tables.decision_rule import DecisionRule, decided_codes
+from featx.tables.decision_rule import DecisionRule, decide_codes
 from featx.tables.target_values import TargetValues
 
 # The weight of the members' mean probability in votes: so small that it only breaks ties.
@@ -61,8 +61,8 @@ class Majority(WeightedCombiner):
 def _votes(members: MemberOutputs) -> NDArray[np.float64]:
     """Return (m, n, k) votes: 1 for the class or the labels that a member predicts, 0 elsewhere."""
     if members.kind == "labels":
-        return decided(members.outputs).astype(np.float64)
-    codes = [decided_codes(outputs, members.rule(member)) for member, outputs in enumerate(members.outputs)]
+        return predict_labels(members.outputs).astype(np.float64)
+    codes = [decide_codes(outputs, members.rule(member)) for member, outputs in enumerate(members.outputs)]
     return np.asarray(np.eye(len(members.names))[np.stack(codes)])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from featx.ensembles.combiners import Combiner, MemberOutputs, Outputs, VotingMethod
 from featx.ensembles.fixed_rules import Mean
 from featx.ensembles.member_weights import normalise
-from featx.metrics.scores import chosen_metric, merit
+from featx.metrics.scores import resolve_metric, signed_score
 from featx.specs.ensembling import EnsembleSpec
 from featx.specs.head import Metric
 from featx.tables.target_values import TargetValues
@@ -26,7 +26,7 @@ def fit_greedy(members: MemberOutputs, targets: TargetValues, spec: EnsembleSpec
     A member may be picked several times; its weight is the number of its picks. The best mean of all steps is
     returned, the first one of equal means. If scores are equal, the log loss decides, for numbers the squared error.
     """
-    metric = chosen_metric(targets, spec.metric)
+    metric = resolve_metric(targets, spec.metric)
     tie_breaker: Metric = "rmse" if targets.kind == "numbers" else "log_loss"
     n_picks = np.zeros(len(members))
     total = np.zeros_like(members.outputs[0])
@@ -49,7 +49,7 @@ def fit_greedy(members: MemberOutputs, targets: TargetValues, spec: EnsembleSpec
 
 
 def _finite_merit(metric: Metric, targets: TargetValues, outputs: Outputs) -> float:
-    return float(np.nan_to_num(merit(metric, targets, outputs), nan=-np.inf))
+    return float(np.nan_to_num(signed_score(metric, targets, outputs), nan=-np.inf))
 
 
 greedy = VotingMethod(fit_greedy, Mean)

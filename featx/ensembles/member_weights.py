@@ -9,9 +9,9 @@ from scipy.optimize import minimize
 from featx.ensembles.combiners import Combiner, MemberOutputs, Outputs, VotingMethod
 from featx.ensembles.fixed_rules import Mean
 from featx.errors import DataError
-from featx.metrics.definitions import LESS_IS_BETTER
+from featx.metrics.definitions import LOWER_IS_BETTER
 from featx.metrics.row_scores import MIN_PROBABILITY
-from featx.metrics.scores import chosen_metric, merit
+from featx.metrics.scores import resolve_metric, signed_score
 from featx.specs.ensembling import EnsembleSpec
 from featx.tables.target_values import TargetValues
 
@@ -31,14 +31,14 @@ def fit_score_weights(members: MemberOutputs, targets: TargetValues, spec: Ensem
 
     Members with a negative score have weight 0. If members have no error or loss at all, only these have a weight.
     """
-    metric = chosen_metric(targets, spec.metric)
+    metric = resolve_metric(targets, spec.metric)
     merits = np.nan_to_num(
         [
-            merit(metric, targets.decided_by(members.rule(member)), outputs)
+            signed_score(metric, targets.decided_by(members.rule(member)), outputs)
             for member, outputs in enumerate(members.outputs)
         ]
     )
-    if metric not in LESS_IS_BETTER:
+    if metric not in LOWER_IS_BETTER:
         return Mean(weights=normalise(merits.clip(min=0)))
     is_perfect = merits == 0
     return Mean(weights=normalise(is_perfect.astype(float) if is_perfect.any() else -1 / merits))

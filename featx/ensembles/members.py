@@ -12,7 +12,7 @@ from featx.specs.ensembling import EnsembleSpec
 from featx.study.run_folder import RunFolder
 from featx.study.run_warnings import RunWarning
 from featx.study.study import Study
-from featx.tables.predictions import Answered
+from featx.tables.predictions import AnyPredictions
 
 # With fewer rows, two runs differ significantly only if a tenth of the rows or more favour one run and none the other.
 MIN_ROWS_TO_COMPARE = 60
@@ -47,7 +47,7 @@ def find_duplicates(runs: Sequence[RunFolder]) -> dict[str, str]:
     return duplicates
 
 
-def selection_tables(runs: Sequence[RunFolder]) -> list[Answered]:
+def selection_tables(runs: Sequence[RunFolder]) -> list[AnyPredictions]:
     """Return the runs' predictions for the selection rows: val, or without a val split the out-of-fold rows.
 
     Raises

@@ -128,7 +128,7 @@ def features(members: MemberOutputs, stacker: str) -> list[Features]:
     return [np.ascontiguousarray(column.T) for column in np.moveaxis(values, 2, 0)]
 
 
-def stack(members: MemberOutputs, targets: TargetValues, spec: EnsembleSpec) -> Combiner:
+def fit_stack(members: MemberOutputs, targets: TargetValues, spec: EnsembleSpec) -> Combiner:
     """Return a meta-learner fitted to the members' outputs.
 
     Raises
@@ -227,4 +227,4 @@ def _fit_xgboost(data: MetaFeatures) -> BoostedTrees:
     return BoostedTrees(model=booster.save_raw("json").decode())
 
 
-stacking = VotingMethod(stack, Stack)
+stacking = VotingMethod(fit_stack, Stack)

@@ -13,22 +13,22 @@ from featx.evaluation.equivalence import PairedDraws, default_margin, is_unbound
 from featx.evaluation.intervals import (
     Interval,
     Resamples,
-    drawn_scores,
+    draw_scores,
     is_constant,
     percentile_interval,
     score_intervals,
     wilson_interval,
 )
 from featx.evaluation.paired_tests import bootstrap_p, holm, mcnemar_midp
-from featx.metrics.definitions import Floats, Scorer, is_better_less, scores_of
-from featx.metrics.row_scores import right
+from featx.metrics.definitions import Floats, Scorer, available_scores, is_lower_better
+from featx.metrics.row_scores import compute_correctness
 from featx.metrics.score_kinds import Ranked
-from featx.metrics.scores import aligned
+from featx.metrics.scores import align
 from featx.specs.head import Metric
 from featx.tables.ids import Ids
-from featx.tables.predictions import Answered
+from featx.tables.predictions import AnyPredictions
 from featx.tables.target_values import TargetValues
-from featx.tables.truth import Known
+from featx.tables.truth import AnyTruth
 
 # With fewer units (rows or groups), the draws do not show how much another sample would differ.
 MIN_UNITS_TO_COMPARE = 30
@@ -116,7 +116,7 @@ class Comparison:
             return "equivalent"
         if not comparison.p < ALPHA:
             return "not shown to differ"
-        return "better" if (comparison.difference < 0) == is_better_less(self.score) else "worse"
+        return "better" if (comparison.difference < 0) == is_lower_better(self.score) else "worse"
 
     def can_replace_reference(self, run: str) -> bool:
         """Return whether the best of all runs is hardly better than this run.
@@ -131,8 +131,8 @@ class Comparison:
 
 
 def compare(
-    truth: Known,
-    tables: Mapping[str, Answered],
+    truth: AnyTruth,
+    tables: Mapping[str, AnyPredictions],
     metric: Metric,
     groups: NDArray[Any] | None = None,
     margin: float | None = None,
@@ -160,12 +160,12 @@ def compare(
     """
     names = list(tables)
     ids = tables[names[0]].ids
-    pairs = [aligned(truth, _take_rows(name, table, ids)) for name, table in tables.items()]
+    pairs = [align(truth, _take_rows(name, table, ids)) for name, table in tables.items()]
     targets = pairs[0][0]
     resamples = Resamples.of(len(targets), groups)
     metric_scorers = [Scorer(*pair, [metric]) for pair in pairs]
     values = np.array([scorer.plain(targets.weights)[metric] for scorer in metric_scorers])
-    draws = np.stack([scores[metric] for scores in drawn_scores(metric_scorers, resamples, targets.weights)])
+    draws = np.stack([scores[metric] for scores in draw_scores(metric_scorers, resamples, targets.weights)])
     run_intervals = _run_intervals(pairs, resamples)
     if targets.weights is not None and targets.weights.any() and metric in {"accuracy", "mae"}:
         weighted = [{f"confidence_{metric}": percentile_interval(run_draws)} for run_draws in draws]
@@ -187,7 +187,7 @@ def _run_intervals(pairs: Sequence[tuple[TargetValues, Floats]], resamples: Resa
     scorers = [Scorer(*pair, names) for pair in pairs]
     return [
         score_intervals(scorer, draws, resamples)
-        for scorer, draws in zip(scorers, drawn_scores(scorers, resamples), strict=True)
+        for scorer, draws in zip(scorers, draw_scores(scorers, resamples), strict=True)
     ]
 
 
@@ -224,7 +224,7 @@ def _difference_interval(paired: PairedDraws, index: int) -> Interval:
     return low - unseen, high + unseen
 
 
-def _take_rows(run: str, table: Answered, ids: Ids) -> Answered:
+def _take_rows(run: str, table: AnyPredictions, ids: Ids) -> AnyPredictions:
     try:
         return table.take(ids)
     except AlignmentError as error:
@@ -234,11 +234,11 @@ def _take_rows(run: str, table: Answered, ids: Ids) -> Answered:
 def drawable_scores(targets: TargetValues) -> list[str]:
     """Return the names of the scores to draw; areas of many classes over many rows would take minutes."""
     is_large = targets.n_outputs * len(targets) > MAX_RANKED_VALUES
-    return [name for name, score in scores_of(targets).items() if not (is_large and isinstance(score, Ranked))]
+    return [name for name, score in available_scores(targets).items() if not (is_large and isinstance(score, Ranked))]
 
 
 def _mcnemar_p(pairs: Sequence[tuple[TargetValues, Floats]]) -> list[float]:
-    reference, *runs = (right(targets, outputs).astype(bool) for targets, outputs in pairs)
+    reference, *runs = (compute_correctness(targets, outputs).astype(bool) for targets, outputs in pairs)
     return [float(mcnemar_midp((run & ~reference).sum(), (reference & ~run).sum())) for run in runs]
 
 

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from featx.artifacts.artifact import beneath
-from featx.artifacts.header import BODIES, read_header
-from featx.embeddings.throughput import AGREEMENT, recorded_throughputs, seconds_per_image
+from featx.artifacts.artifact import read_member_headers
+from featx.artifacts.header import BODY_FILES, read_header
+from featx.embeddings.throughput import MAX_RATE_RATIO, recorded_throughputs, seconds_per_image
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
 
@@ -41,7 +41,7 @@ def read_costs(study: Study, run: RunFolder) -> Cost:
     embeddings = {
         embedding.spec.fingerprint() for model in models for embedding in read_header(model.path)[1].embeddings
     }
-    body_bytes = sum((folder.path / BODIES[folder.kind]).stat().st_size for folder in {run, *models})
+    body_bytes = sum((folder.path / BODY_FILES[folder.kind]).stat().st_size for folder in {run, *models})
     weights_bytes = _weights_bytes(study, embeddings)
     return Cost(
         _sum_or_none(map(_fit_s, models)),
@@ -60,7 +60,7 @@ def find_cheapest(runs: Sequence[str], costs: Mapping[str, Cost]) -> str:
     """
     measured = [run for run in runs if costs[run].images_per_s]
     fastest = max((costs[run].images_per_s or 0.0 for run in measured), default=0.0)
-    equal = [run for run in measured if (costs[run].images_per_s or 0.0) * AGREEMENT >= fastest]
+    equal = [run for run in measured if (costs[run].images_per_s or 0.0) * MAX_RATE_RATIO >= fastest]
     return find_simplest(equal or runs, costs)
 
 
@@ -79,7 +79,9 @@ def _models_of(run: RunFolder) -> list[RunFolder]:
     header = read_header(run.path)[1]
     if header.kind != "ensemble":
         return [run]
-    return [RunFolder(path) for path, member in beneath(run.path, header).items() if member.kind != "ensemble"]
+    return [
+        RunFolder(path) for path, member in read_member_headers(run.path, header).items() if member.kind != "ensemble"
+    ]
 
 
 def _sum_or_none(values: Iterable[float | None]) -> float | None:

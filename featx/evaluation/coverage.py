@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import DataError
-from featx.metrics.conformal import ConformityScores, in_sets
-from featx.metrics.row_scores import guessed, right
-from featx.metrics.scores import aligned
+from featx.metrics.conformal import ConformityScores, in_prediction_sets
+from featx.metrics.row_scores import compute_correctness, predict_classes
+from featx.metrics.scores import align
 from featx.tables.ids import Ids
-from featx.tables.predictions import Answered
+from featx.tables.predictions import AnyPredictions
 from featx.tables.target_values import TargetValues
-from featx.tables.truth import Known
+from featx.tables.truth import AnyTruth
 
 Floats = NDArray[np.float64]
 # Returns the groups that the split keeps whole, for the rows of some ids.
@@ -41,9 +41,9 @@ class CoverageCheck:
             if value is not None and not 0 < value < 1:
                 raise DataError(f"{name} is {value:g}, expected a number between 0 and 1")
 
-    def score_selection(self, table: Answered, truth: Known, groups: Groups) -> dict[str, float]:
+    def score_selection(self, table: AnyPredictions, truth: AnyTruth, groups: Groups) -> dict[str, float]:
         """Return the scores on the selection rows; each half's sets are calibrated on the other half."""
-        targets, outputs = aligned(truth, table)
+        targets, outputs = align(truth, table)
         if self.coverage is None or targets.kind == "labels":
             return self._score_abstention(targets, outputs)
         scores = ConformityScores.of(targets, outputs, groups(table.ids))
@@ -51,14 +51,14 @@ class CoverageCheck:
         return _score_sets(scores, limits, targets, outputs) | self._score_abstention(targets, outputs)
 
     def score_test(
-        self, calibration: tuple[Answered, Known], test: tuple[Answered, Known], groups: Groups
+        self, calibration: tuple[AnyPredictions, AnyTruth], test: tuple[AnyPredictions, AnyTruth], groups: Groups
     ) -> dict[str, float]:
         """Return the scores on the test rows; their sets are calibrated on the selection rows."""
         (calibration_table, calibration_truth), (table, truth) = calibration, test
-        targets, outputs = aligned(truth, table)
+        targets, outputs = align(truth, table)
         if self.coverage is None or targets.kind == "labels":
             return self._score_abstention(targets, outputs)
-        calibration_rows = aligned(calibration_truth, calibration_table)
+        calibration_rows = align(calibration_truth, calibration_table)
         limits = ConformityScores.of(*calibration_rows, groups(calibration_table.ids)).thresholds(self.coverage)
         scores = ConformityScores.of(targets, outputs, groups(table.ids))
         return _score_sets(scores, limits[None], targets, outputs) | self._score_abstention(targets, outputs)
@@ -68,8 +68,8 @@ class CoverageCheck:
             return {}
         if targets.kind != "classes":
             raise DataError(f"abstain_below is for classes only, this target has {targets.kind}")
-        is_answered = outputs[np.arange(len(targets)), guessed(targets, outputs)] >= self.abstain_below
-        is_right = right(targets, outputs)
+        is_answered = outputs[np.arange(len(targets)), predict_classes(targets, outputs)] >= self.abstain_below
+        is_right = compute_correctness(targets, outputs)
         accuracy = float(is_right[is_answered].mean()) if is_answered.any() else np.nan
         return {"answered": float(is_answered.mean()), "answered_accuracy": accuracy}
 
@@ -79,4 +79,4 @@ def _score_sets(scores: ConformityScores, limits: Floats, targets: TargetValues,
     covered = scores.covered(limits)
     if targets.kind == "numbers":
         return {"covered": covered, "interval_width": float(2 * limits.mean())}
-    return {"covered": covered, "set_size": float(in_sets(outputs, limits).sum(1).mean())}
+    return {"covered": covered, "set_size": float(in_prediction_sets(outputs, limits).sum(1).mean())}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from featx.evaluation.intervals import CONFIDENCE, Interval
-from featx.metrics.definitions import is_better_less
+from featx.metrics.definitions import is_lower_better
 
 Floats = NDArray[np.float64]
 # Default margin of scores up to 1.
@@ -83,7 +83,7 @@ class PairedDraws:
         statement that a run is within the margin of the best is wrong in at most 5 % of studies, whichever runs are
         selected and whatever their number.
         """
-        sign = -1.0 if is_better_less(self.score) else 1.0
+        sign = -1.0 if is_lower_better(self.score) else 1.0
         values, draws = sign * self.values, sign * self.draws[:, np.isfinite(self.draws).all(axis=0)]
         if not draws.shape[1]:
             return np.full(len(values), np.inf)

@@ -12,16 +12,16 @@ from featx.evaluation.evaluation_table import Evaluation, RunEvaluation
 from featx.evaluation.final_scores import read_final, write_final
 from featx.evaluation.group_membership import groupings
 from featx.evaluation.group_scores import GroupPredictions, group_biases, score_groups
-from featx.evaluation.leaks import Copies, copied
+from featx.evaluation.leaks import Copies, find_copies
 from featx.evaluation.verdicts import Recommendation, choose_run, describe_evidence, has_failed, recommend
-from featx.metrics.scores import aligned, confusion, per_class, per_label, score, scores
+from featx.metrics.scores import align, confusion, per_class, per_label, score, scores
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.head import Metric
 from featx.specs.recipe import Recipe
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
-from featx.tables.predictions import Answered, Predictions
-from featx.tables.truth import Known, Truth
+from featx.tables.predictions import AnyPredictions, Predictions
+from featx.tables.truth import AnyTruth, Truth
 
 
 def evaluate(  # noqa: PLR0913 (all but the first are options by name, one each for the command's)
@@ -66,7 +66,7 @@ def evaluate(  # noqa: PLR0913 (all but the first are options by name, one each 
     """
     study = Study.open(recipe)
     coverage_check = CoverageCheck(coverage, abstain_below)
-    copies = copied(study, progress)
+    copies = find_copies(study, progress)
     return [_evaluate(study, name, final, coverage_check, copies, who) for name in _targets_with_runs(study, target)]
 
 
@@ -100,10 +100,10 @@ class _Selection:
         Name of the chosen run.
     """
 
-    truth: Known
+    truth: AnyTruth
     metric: Metric
     runs: list[RunFolder]
-    tables: dict[str, Answered]
+    tables: dict[str, AnyPredictions]
     costs: dict[str, Cost]
     failed: set[str]
     chosen: str
@@ -132,7 +132,7 @@ def _evaluate(  # noqa: PLR0913 (as `evaluate`)
     """Return the table of one target."""
     selection = _select(study, target)
     names = [run.name for run in selection.runs]
-    tables: dict[str, Answered]
+    tables: dict[str, AnyPredictions]
     if final:
         truth = study.open_test(target, names, opened_by)
         tables = {run.name: run.answers.of("test") for run in selection.runs}
@@ -154,7 +154,7 @@ def _evaluate(  # noqa: PLR0913 (as `evaluate`)
         [replace(row, **asdict(selection.costs[row.run])) for row in rows],
         selection.chosen,
         f"{'' if selection.truth.weights is None else 'weighted '}{selection.metric} on {selection.part}",
-        len(study.looks(target)),
+        len(study.openings(target)),
         truth.kind,
         warnings=[f"left out: {run.damage}" for run in study.damaged()],
         log_problems=study.log_problems(),
@@ -167,7 +167,9 @@ def _evaluate(  # noqa: PLR0913 (as `evaluate`)
     return evaluation
 
 
-def _score_run(run: RunFolder, table: Answered, truth: Known, coverage_scores: dict[str, float]) -> RunEvaluation:
+def _score_run(
+    run: RunFolder, table: AnyPredictions, truth: AnyTruth, coverage_scores: dict[str, float]
+) -> RunEvaluation:
     """Return the scores of one run, without intervals and comparisons."""
     if isinstance(truth, Truth) and isinstance(table, Predictions):
         by_class, counts = per_class(truth, table), confusion(truth, table).tolist()
@@ -178,7 +180,7 @@ def _score_run(run: RunFolder, table: Answered, truth: Known, coverage_scores: d
 
 
 def _add_comparison(
-    study: Study, evaluation: Evaluation, selection: _Selection, tables: Mapping[str, Answered], truth: Known
+    study: Study, evaluation: Evaluation, selection: _Selection, tables: Mapping[str, AnyPredictions], truth: AnyTruth
 ) -> Evaluation:
     """Add the comparison with the chosen run, the recommendation and the evidence of the test rows."""
     on_selection = _compare(study, selection, selection.tables, selection.truth)
@@ -197,7 +199,7 @@ def _add_comparison(
     return replace(_with_comparison(evaluation, comparison, advice), test_evidence=evidence, warnings=warnings)
 
 
-def _compare(study: Study, selection: _Selection, tables: Mapping[str, Answered], truth: Known) -> Comparison:
+def _compare(study: Study, selection: _Selection, tables: Mapping[str, AnyPredictions], truth: AnyTruth) -> Comparison:
     """Compare all runs with the chosen one."""
     reference = tables[selection.chosen]
     margin = study.recipe.evaluation.margin
@@ -269,7 +271,9 @@ def _none_if_nan(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _add_group_scores(study: Study, evaluation: Evaluation, tables: Mapping[str, Answered], truth: Known) -> Evaluation:
+def _add_group_scores(
+    study: Study, evaluation: Evaluation, tables: Mapping[str, AnyPredictions], truth: AnyTruth
+) -> Evaluation:
     """Add the scores of groups if the recipe names group columns."""
     ids = tables[evaluation.chosen].ids
     memberships = list(groupings(study.group_values(ids)))
@@ -277,7 +281,7 @@ def _add_group_scores(study: Study, evaluation: Evaluation, tables: Mapping[str,
         return evaluation
     units, can_fit_thresholds = study.groups(ids), evaluation.part != "test"
     predictions = {
-        run: GroupPredictions(*aligned(truth, table.take(ids)), units, can_fit_thresholds)
+        run: GroupPredictions(*align(truth, table.take(ids)), units, can_fit_thresholds)
         for run, table in tables.items()
     }
     biases = {run: group_biases(predictions[run], memberships) for run in tables}
@@ -288,7 +292,7 @@ def _add_group_scores(study: Study, evaluation: Evaluation, tables: Mapping[str,
 
 
 def _add_copies(
-    evaluation: Evaluation, copies: Copies, tables: Mapping[str, Answered], truth: Known, metric: Metric
+    evaluation: Evaluation, copies: Copies, tables: Mapping[str, AnyPredictions], truth: AnyTruth, metric: Metric
 ) -> Evaluation:
     """Add the selection score on the rows without a copy in another part, if some rows have one."""
     clean_scores = {run: copies.score_without(metric, truth, table) for run, table in tables.items()}

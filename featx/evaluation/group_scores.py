@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from featx.evaluation.comparison import ALPHA, drawable_scores
 from featx.evaluation.group_membership import GroupMembership
 from featx.evaluation.group_tests import fit_group_thresholds, group_p_values, row_errors
-from featx.evaluation.intervals import Resamples, drawn_scores, score_intervals
+from featx.evaluation.intervals import Resamples, draw_scores, score_intervals
 from featx.evaluation.paired_tests import holm
 from featx.metrics.definitions import Floats, Scorer
-from featx.metrics.row_scores import guessed
+from featx.metrics.row_scores import predict_classes
 from featx.tables.target_values import TargetValues
 
 # Groups of fewer rows are not compared.
@@ -286,12 +286,12 @@ def _score_group(  # noqa: PLR0913 (what is common to all groups comes from the 
         {} if p_holm is None else _intervals(scorer, resamples.within(rows)),
         p_holm,
         p_holm is not None and p_holm < ALPHA and has_larger_errors,
-        float((guessed(targets, outputs)[rows] == 1).mean()) if predictions.is_binary else None,
+        float((predict_classes(targets, outputs)[rows] == 1).mean()) if predictions.is_binary else None,
     )
 
 
 def _intervals(scorer: Scorer, resamples: Resamples) -> dict[str, Sequence[float]]:
-    (draws,) = drawn_scores([Scorer(scorer.facts, scorer.outputs, drawable_scores(scorer.facts))], resamples)
+    (draws,) = draw_scores([Scorer(scorer.targets, scorer.outputs, drawable_scores(scorer.targets))], resamples)
     return {name: list(edges) for name, edges in score_intervals(scorer, draws, resamples).items()}
 
 

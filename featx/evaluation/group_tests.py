@@ -8,7 +8,7 @@ from scipy import sparse
 from scipy.special import ndtr
 
 from featx.evaluation.unit_permutations import UnitErrors, unit_permutation_p
-from featx.metrics.row_scores import FEWEST_DECIDED, right
+from featx.metrics.row_scores import MIN_LABEL_PROBABILITY, compute_correctness
 from featx.tables.target_values import TargetValues
 
 Floats = NDArray[np.float64]
@@ -22,7 +22,7 @@ def row_errors(targets: TargetValues, outputs: Floats) -> Floats:
     """Return (n,) errors of rows: 0 or 1 for classes, the share of wrong labels, the mean absolute error of numbers."""
     if targets.kind == "numbers":
         return np.asarray(np.abs(outputs - targets.y).mean(1))
-    return 1 - right(targets, outputs)
+    return 1 - compute_correctness(targets, outputs)
 
 
 def group_p_values(
@@ -107,8 +107,8 @@ def fit_group_thresholds(
         (g,) for each group the median threshold over the folds; and (n,) whether the decision for each row is correct.
     """
     n_groups = int(codes.max(initial=-1)) + 1
-    thresholds = np.full((N_FOLDS, n_groups), FEWEST_DECIDED)
-    is_right = ((proba >= FEWEST_DECIDED) == y).astype(np.float64)
+    thresholds = np.full((N_FOLDS, n_groups), MIN_LABEL_PROBABILITY)
+    is_right = ((proba >= MIN_LABEL_PROBABILITY) == y).astype(np.float64)
     for group in range(n_groups):
         rows = np.flatnonzero(codes == group)
         if len(rows) < min_rows:
@@ -124,8 +124,8 @@ def fit_group_thresholds(
 def _best_threshold(y: NDArray[np.int64], proba: Floats) -> float:
     """Return the threshold with the most correct predictions; among equal ones the closest to 0.5."""
     edges = np.unique(proba)
-    candidates = np.concatenate([[0.0], (edges[1:] + edges[:-1]) / 2, [1.0 + 1e-9], [FEWEST_DECIDED]])
+    candidates = np.concatenate([[0.0], (edges[1:] + edges[:-1]) / 2, [1.0 + 1e-9], [MIN_LABEL_PROBABILITY]])
     positive, negative = np.sort(proba[y == 1]), np.sort(proba[y == 0])
     n_right = len(positive) - np.searchsorted(positive, candidates) + np.searchsorted(negative, candidates)
     best = candidates[n_right == n_right.max()]
-    return float(best[np.abs(best - FEWEST_DECIDED).argmin()])
+    return float(best[np.abs(best - MIN_LABEL_PROBABILITY).argmin()])

@@ -2,10 +2,10 @@
 
 from featx.evaluation.comparison import ALPHA
 from featx.evaluation.group_scores import MIN_GROUP_ROWS, MIN_GROUP_UNITS, Group, Grouping
-from featx.metrics.definitions import is_better_less
+from featx.metrics.definitions import is_lower_better
 
 
-def bias_text(grouping: Grouping) -> str:
+def describe_differences(grouping: Grouping) -> str:
     """Describe the differences between the groups, and name the groups with too few units to compare."""
     return "; ".join(filter(None, [_difference_text(grouping), _too_few_units_text(grouping)]))
 
@@ -17,7 +17,7 @@ def _difference_text(grouping: Grouping) -> str:
         return (
             f"{grouping.name}: groups are not compared, since fewer than two have {MIN_GROUP_ROWS} rows{units} or more"
         )
-    is_error = is_better_less(grouping.score)
+    is_error = is_lower_better(grouping.score)
     score = "mean absolute error" if is_error else "accuracy"
     differing = [group for group in grouping.groups if group.p_holm is not None and group.p_holm < ALPHA]
     worse = ", ".join(group.name for group in differing if group.is_flagged)

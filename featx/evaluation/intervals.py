@@ -113,7 +113,7 @@ class Resamples:
         return np.asarray(np.maximum(np.rint(weights, out=weights), 1.0, out=weights) * WEIGHT_STEP)
 
 
-def drawn_scores(
+def draw_scores(
     scorers: Sequence[Scorer], resamples: Resamples, weights: Floats | None = None
 ) -> list[dict[str, Floats]]:
     """Return the scores of several models in each draw.
@@ -184,9 +184,9 @@ def unseen_intervals(
     if not names:
         return {}
     n, share = len(scorer), wilson_interval(0.0, n_units, confidence)[1]
-    targets = scorer.facts.take(np.tile(np.arange(n), 2))
+    targets = scorer.targets.take(np.tile(np.arange(n), 2))
     weights = np.repeat([1 - share, share], n)
-    extremes = [np.concatenate([scorer.outputs, extra]) for extra in _extreme_outputs(scorer.facts, scorer.outputs)]
+    extremes = [np.concatenate([scorer.outputs, extra]) for extra in _extreme_outputs(scorer.targets, scorer.outputs)]
     cases = [scorer.plain(), *(Scorer(targets, outputs, names).plain(weights) for outputs in extremes)]
     values = {name: [scores[name] for scores in cases if math.isfinite(scores[name])] for name in names}
     return {name: (min(numbers), max(numbers)) for name, numbers in values.items()}

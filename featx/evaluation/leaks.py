@@ -13,15 +13,15 @@ import pandas as pd
 
 from featx.embeddings.near_copies import find_near_copies
 from featx.files.atomic import write_table
-from featx.metrics.definitions import LESS_IS_BETTER
+from featx.metrics.definitions import LOWER_IS_BETTER
 from featx.metrics.scores import score
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.head import Metric
 from featx.specs.recipe import Recipe
 from featx.study.study import Study
 from featx.tables.ids import Ids
-from featx.tables.predictions import Answered, Labels
-from featx.tables.truth import Known, Truth
+from featx.tables.predictions import AnyPredictions, Labels
+from featx.tables.truth import AnyTruth, Truth
 
 PARTS = ("train", "val", "test")
 COLUMNS = ["id", "part", "copy", "copy_part", "kind", "similarity"]
@@ -156,7 +156,7 @@ def leaks(
         there are no test rows to open.
     """
     study = Study.open(recipe)
-    copies = copied(study, progress)
+    copies = find_copies(study, progress)
     labels = {target: _label_texts(study.labels(target)) for target in study.recipe.targets}
     if final:
         for target in labels:
@@ -206,14 +206,14 @@ class Copies:
         ids: pd.Index = pd.Index([*self.frame["id"], *self.frame["copy"]], dtype=object).unique()
         return ids
 
-    def score_without(self, metric: Metric, truth: Known, table: Answered) -> dict[str, float]:
+    def score_without(self, metric: Metric, truth: AnyTruth, table: AnyPredictions) -> dict[str, float]:
         """Return one score on the rows that have no copy in another part; empty if no row has such a copy."""
         clean_ids = table.ids[~pd.Index(table.ids).isin(self._all_ids)]
         if len(clean_ids) == len(table.ids):
             return {}
         value = math.nan
         if len(clean_ids):
-            value = score(metric, truth, table.take(clean_ids)) * (-1 if metric in LESS_IS_BETTER else 1)
+            value = score(metric, truth, table.take(clean_ids)) * (-1 if metric in LOWER_IS_BETTER else 1)
         return {f"{metric}{SUFFIX_WITHOUT_LEAKS}": value}
 
     def warnings(self, ids: Ids) -> list[str]:
@@ -241,7 +241,7 @@ class Copies:
         ]
 
 
-def copied(study: Study, progress: ProgressCallback = no_progress) -> Copies:
+def find_copies(study: Study, progress: ProgressCallback = no_progress) -> Copies:
     """Return all images that have copies in another part."""
     near_copies = find_near_copies(study, progress)
     images = _images_by_content(study)
@@ -304,7 +304,7 @@ def _split_groups(study: Study) -> Iterator[SplitGroup]:
             yield SplitGroup(name, column, n_groups, len(in_several_parts), str(in_several_parts[0]))
 
 
-def _label_texts(truth: Known) -> dict[str, str]:
+def _label_texts(truth: AnyTruth) -> dict[str, str]:
     """Return image id → label as text."""
     if isinstance(truth, Truth):
         texts = [truth.classes[code] for code in truth.codes]

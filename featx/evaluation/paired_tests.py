@@ -88,7 +88,7 @@ def sign_p(difference: float, n: float) -> float:
     return min(1.0, 2.0 ** (1 - n)) if difference else 1.0
 
 
-def corrected_t(differences: ArrayLike, test_share: float) -> float:
+def corrected_t_test(differences: ArrayLike, test_share: float) -> float:
     """Return the two-sided p-value of the t-test over repeated splits, corrected for their overlap [3]_.
 
     Parameters

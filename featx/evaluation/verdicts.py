@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from featx.evaluation.comparison import ALPHA, MIN_UNITS_TO_COMPARE, Comparison
 from featx.evaluation.cost import Cost, find_cheapest, find_simplest
-from featx.metrics.definitions import is_better_less
+from featx.metrics.definitions import is_lower_better
 
 # Warnings of training which mean that a run is not usable.
 FAILURE_MARKS = frozenset({"dead head", "one class", "diverged", "nan"})
@@ -139,7 +139,7 @@ def describe_evidence(comparison: Comparison, selection: Comparison, recommended
 
 def _is_better(comparison: Comparison, run: str) -> bool:
     result = comparison.runs[run]
-    return result.p < ALPHA and (result.difference < 0) == is_better_less(comparison.score)
+    return result.p < ALPHA and (result.difference < 0) == is_lower_better(comparison.score)
 
 
 def _relation_text(selection: Comparison, run: str) -> str:

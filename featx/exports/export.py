@@ -11,20 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.artifacts import skops_format
-from featx.artifacts.artifact import ensemble_body, load_head
+from featx.artifacts.artifact import load_head, read_ensemble_body
 from featx.artifacts.export_card import ExportCard, Format, Parity, card_file
-from featx.artifacts.header import BODIES, Header, read_header
+from featx.artifacts.header import BODY_FILES, Header, read_header
 from featx.artifacts.outputs import predict_outputs
-from featx.artifacts.rescoring import rescored
+from featx.artifacts.rescoring import update_val_scores
 from featx.embeddings.groups import NetworkGroup, network_groups
 from featx.embeddings.read import read_embeddings
 from featx.embeddings.workers import Decoder
 from featx.errors import DataError, MissingExtraError
-from featx.files.atomic import sha256_of, whole_file, write_text
+from featx.files.atomic import atomic_file, file_sha256, write_text
 from featx.predictors.loading import load
 from featx.progress import ProgressCallback, no_progress
-from featx.registry import suggestion
-from featx.specs.embedding import Reduced, ResolvedEmbedding
+from featx.registry import suggest_names
+from featx.specs.embedding import ReducedPrecision, ResolvedEmbedding
 from featx.specs.recipe import Recipe
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
@@ -46,7 +46,7 @@ Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedModel:
     """An exported model.
 
     Attributes
@@ -78,7 +78,7 @@ def export(
     *,
     out: str | Path = ".",
     progress: ProgressCallback = no_progress,
-) -> list[Exported]:
+) -> list[ExportedModel]:
     """Write a head or a network for other software.
 
     A head is unpickled from its run first, which runs any code in it.
@@ -109,7 +109,7 @@ def export(
     Parity is measured on val and test rows, on which no run is trained; test labels are not read.
     """
     if file_format not in get_args(Format):
-        raise DataError(f"there is no format {file_format!r}; {suggestion(file_format, list(get_args(Format)))}")
+        raise DataError(f"there is no format {file_format!r}; {suggest_names(file_format, list(get_args(Format)))}")
     study = Study.open(recipe)
     runs = study.runs(names=(run,))
     if len(runs) > 1:
@@ -117,7 +117,7 @@ def export(
             f"{run!r} matches {len(runs)} runs: {', '.join(match.name for match in runs)}; name one of them"
         )
     folder = Path(out)
-    exporter = _exporter(study, rescored(study, runs[0]), file_format, folder, progress)
+    exporter = _exporter(study, update_val_scores(study, runs[0]), file_format, folder, progress)
     folder.mkdir(parents=True, exist_ok=True)
     if file_format == "onnx":
         _check_onnx_packages()
@@ -132,7 +132,7 @@ def _exporter(
     """Return the exporter of a run, or raise `DataError` if the run cannot be exported in this format."""
     header = read_header(run.path)[1]
     if header.kind == "ensemble":
-        members = ensemble_body(run.path, header)["members"]
+        members = read_ensemble_body(run.path, header)["members"]
         raise DataError(
             f"{run.name} is an ensemble of {len(members)} runs; export these one by one: {', '.join(members)}"
         )
@@ -170,7 +170,7 @@ class _RunExporter:
     folder: Path
     progress: ProgressCallback
 
-    def write_onnx_head(self) -> Exported:
+    def write_onnx_head(self) -> ExportedModel:
         """Write the head alone as ONNX."""
         from featx.exports.graph import FLOAT, Graph
         from featx.exports.heads import add_head
@@ -183,7 +183,7 @@ class _RunExporter:
         (outputs,) = _session(file).run(None, {"features": self._vectors()})
         return self._write_card("head", file, "onnx", {"features": self._vector_input()}, outputs)
 
-    def write_onnx(self) -> Exported:
+    def write_onnx(self) -> ExportedModel:
         """Write network and head as one ONNX model, from pixels to predictions."""
         from featx.exports.graph import Graph
         from featx.exports.heads import add_head
@@ -200,7 +200,7 @@ class _RunExporter:
 
     def _add_networks(self, graph: "Graph") -> "tuple[list[Name], dict[str, NetworkGroup]]":
         """Add the networks, and return the names of their vectors and input name → network."""
-        from featx.embeddings.files import check_same
+        from featx.embeddings.files import check_same_embeddings
         from featx.exports.graph import UINT8
 
         vectors: dict[Any, str] = {}
@@ -209,7 +209,7 @@ class _RunExporter:
         groups = network_groups([embedding.request for embedding in embeddings])
         for number, group in enumerate(groups, start=1):
             specs = [embedding.spec for embedding in embeddings if embedding.request in group.requests]
-            check_same(group.specs(specs[0].precision), specs)
+            check_same_embeddings(group.specs(specs[0].precision), specs)
             name = "pixels" if len(groups) == 1 else f"pixels_{number}"
             side = group.resolved.specs[0].preprocessing.canvas_px
             graph.input(name, UINT8, (ROWS, side, side, 3))
@@ -217,29 +217,29 @@ class _RunExporter:
             inputs[name] = group
         return [vectors[embedding.request] for embedding in embeddings], inputs
 
-    def write_skops(self) -> Exported:
+    def write_skops(self) -> ExportedModel:
         """Write the head in the skops format, which is read without running its code."""
         file = self.folder / f"{self.run.name}.skops"
-        with whole_file(file) as private:
+        with atomic_file(file) as private:
             skops_format.dump(self._head(), Path(private))
         return self._finish_copy(file, "skops", skops_format.read(file))
 
-    def write_joblib(self) -> Exported:
+    def write_joblib(self) -> ExportedModel:
         """Copy the head's pickle."""
         file = self.folder / f"{self.run.name}.joblib"
         model = self._head()
-        with whole_file(file) as private:
-            shutil.copy(self.run.path / BODIES["head"], private)
+        with atomic_file(file) as private:
+            shutil.copy(self.run.path / BODY_FILES["head"], private)
         return self._finish_copy(file, "joblib", model)
 
-    def _finish_copy(self, file: Path, file_format: Format, model: Any) -> Exported:
+    def _finish_copy(self, file: Path, file_format: Format, model: Any) -> ExportedModel:
         """Compare a copied head with the run, and write its export card."""
         outputs = predict_outputs(model, self._vectors(), self.header.answers)
         return self._write_card("head", file, file_format, {"x": self._vector_input()}, outputs)
 
     def _write_card(
         self, extent: str, file: Path, file_format: Format, inputs: dict[str, dict[str, Any]], outputs: Floats
-    ) -> Exported:
+    ) -> ExportedModel:
         """Compare outputs with those of the run, write the export card, and return the exported model."""
         table = self.run.answers.take(self._ids)
         expected = table.values if isinstance(table, Estimates) else table.proba
@@ -256,14 +256,14 @@ class _RunExporter:
         card = ExportCard(
             run=self.run.name,
             file_format=file_format,
-            sha256=sha256_of(file),
+            sha256=file_sha256(file),
             inputs=inputs,
             outputs={"answers": output},
             parity=parity,
             header=self.header,
         )
         write_text(card_file(file), card.model_dump_json(indent=2))
-        return Exported(self.run.name, extent, str(file), str(card_file(file)), file.stat().st_size, parity)
+        return ExportedModel(self.run.name, extent, str(file), str(card_file(file)), file.stat().st_size, parity)
 
     def _head(self) -> Any:
         """Return the fitted Pipeline."""
@@ -276,7 +276,7 @@ class _RunExporter:
     @property
     def _is_reduced(self) -> bool:
         """Whether embeddings were computed in reduced precision."""
-        return any(isinstance(embedding.spec.precision, Reduced) for embedding in self._embeddings())
+        return any(isinstance(embedding.spec.precision, ReducedPrecision) for embedding in self._embeddings())
 
     @property
     def _output_shape(self) -> tuple[str | int, ...]:
@@ -330,7 +330,7 @@ class _RunExporter:
 
 def _decode(decoder: Decoder, digest: str, uri: str) -> NDArray[np.uint8]:
     """Return the pixels (h, w, 3) of an image."""
-    decoded = decoder.decoded(digest, uri)
+    decoded = decoder.decode(digest, uri)
     if isinstance(decoded, str):
         raise DataError(f"{uri} cannot be compared: {decoded}; run 'featx extract'")
     return np.broadcast_to(decoded[0], (*decoded[0].shape[:2], 3))
@@ -364,5 +364,5 @@ def _session(file: Path) -> Any:
 
 def _write_bytes(file: Path, content: bytes) -> None:
     """Write a file as a whole or not at all."""
-    with whole_file(file) as private:
+    with atomic_file(file) as private:
         Path(private).write_bytes(content)

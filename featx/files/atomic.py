@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from filelock import FileLock
 
 from featx.errors import IncompleteError, StoreError
-from featx.files.parsing import ParseError, checked, parse_json, read_parquet
+from featx.files.parsing import ParseError, parse_json, read_parquet, validate_as
 
 if TYPE_CHECKING:
     # Decoding processes start faster without pandas.
@@ -42,11 +42,11 @@ def file_state(path: str | Path) -> tuple[str, int, int] | None:
 
 def private_name(final: str) -> str:
     """Return a new hidden name for a file or folder that becomes `final`; it contains this process's lease."""
-    return f".{final}.{machine()}-{os.getpid()}-{started(os.getpid())}-{uuid.uuid4().hex[:8]}"
+    return f".{final}.{machine_id()}-{os.getpid()}-{process_start_ticks(os.getpid())}-{uuid.uuid4().hex[:8]}"
 
 
 @cache
-def machine() -> str:
+def machine_id() -> str:
     """Return 8 hex digits that identify this machine since its start, or this container."""
     parts = [socket.gethostname()]
     # Other systems than Linux have only the name.
@@ -55,7 +55,7 @@ def machine() -> str:
     return hashlib.sha256("/".join(parts).encode()).hexdigest()[:8]
 
 
-def started(process: int) -> str:
+def process_start_ticks(process: int) -> str:
     """Return when a process started, in clock ticks since the start of the machine; empty where it is not alive.
 
     Process ids are used again, but not together with the same start time. A zombie process is not alive.
@@ -78,7 +78,7 @@ def started(process: int) -> str:
 
 
 @contextmanager
-def whole_folder(final: Path) -> Iterator[Path]:
+def atomic_folder(final: Path) -> Iterator[Path]:
     """Lend a private folder and rename it to `final` after the block, replacing an older one; remove it on an error."""
     private = final.parent / private_name(final.name)
     private.mkdir(parents=True)
@@ -90,7 +90,7 @@ def whole_folder(final: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def file_lock(path: Path) -> Iterator[None]:
     """Hold the lock file `path` during the block; the operating system releases it when the process is killed.
 
     Raises
@@ -113,7 +113,7 @@ def locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def open_lock(path: Path, flags: int = 0) -> int:
+def open_lock_file(path: Path, flags: int = 0) -> int:
     """Return the file descriptor of a lock file, whose content stays unchanged.
 
     Raises
@@ -164,7 +164,7 @@ def _rename_if_free(private: Path, final: Path) -> bool:
 
 
 @contextmanager
-def whole_file(final: Path) -> Iterator[Path]:
+def atomic_file(final: Path) -> Iterator[Path]:
     """Lend a private file and rename it to `final` after the block, replacing an older one; remove it on an error."""
     final.parent.mkdir(parents=True, exist_ok=True)
     private = final.with_name(private_name(final.name))
@@ -177,7 +177,7 @@ def whole_file(final: Path) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
-    with whole_file(path) as private:
+    with atomic_file(path) as private:
         private.write_text(text, encoding="utf-8")
 
 
@@ -203,7 +203,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_json_as(path: Path, kind: type[T]) -> T:
-    """Return the value of a JSON file as a type that `featx.files.parsing.checked` supports.
+    """Return the value of a JSON file as a type that `featx.files.parsing.validate_as` supports.
 
     Raises
     ------
@@ -211,7 +211,7 @@ def read_json_as(path: Path, kind: type[T]) -> T:
         it cannot be read as JSON, or has another type; the message names the file to remove.
     """
     try:
-        return checked(read_json(path), kind)
+        return validate_as(read_json(path), kind)
     except ParseError as error:
         raise IncompleteError(
             f"{path} has unexpected content ({error}); remove it and run the command that makes it"
@@ -220,7 +220,7 @@ def read_json_as(path: Path, kind: type[T]) -> T:
 
 def write_table(path: Path, frame: "pd.DataFrame") -> None:
     """Write a frame as Parquet, atomically."""
-    with whole_file(path) as private:
+    with atomic_file(path) as private:
         frame.to_parquet(private, index=False)
 
 
@@ -252,7 +252,7 @@ def read_table(path: Path, remedy: str, columns: Collection[str] = (), sha256: s
         raise IncompleteError(f"{path} cannot be read ({error}); write it again with {remedy!r}") from error
 
 
-def sha256_of(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content in 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

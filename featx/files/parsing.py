@@ -117,7 +117,7 @@ def parse_csv(content: bytes, **options: Any) -> "pd.DataFrame":
     return frame
 
 
-def checked(value: Any, kind: type[T]) -> T:
+def validate_as(value: Any, kind: type[T]) -> T:
     """Return `value` as `kind`: a pydantic model, a dataclass, or a type such as ``dict[str, int]``.
 
     Raises

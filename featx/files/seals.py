@@ -8,14 +8,14 @@ from typing import Any, TypeVar, overload
 
 from featx.errors import IncompleteError
 from featx.files.atomic import write_json
-from featx.files.parsing import ParseError, checked, parse_json
+from featx.files.parsing import ParseError, parse_json, validate_as
 
 T = TypeVar("T")
 # The field of a JSON file with a checksum of all other fields.
 SEAL = "seal"
 
 
-def sealed(fields: Mapping[str, Any]) -> dict[str, Any]:
+def add_seal(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a JSON file and the seal of these fields, which `has_valid_seal` compares."""
     unsealed = {name: value for name, value in fields.items() if name != SEAL}
     text = json.dumps(unsealed, sort_keys=True, separators=(",", ":"))
@@ -24,13 +24,13 @@ def sealed(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def has_valid_seal(fields: Mapping[str, Any]) -> bool:
     """Return whether fields have a seal that matches them."""
-    return SEAL in fields and sealed(fields)[SEAL] == fields[SEAL]
+    return SEAL in fields and add_seal(fields)[SEAL] == fields[SEAL]
 
 
 def write_sealed(path: Path, fields: Mapping[str, Any]) -> None:
     """Write fields as indented JSON with their seal, atomically."""
     # The seal must match the values that are read back, where keys are text and tuples are lists.
-    write_json(path, sealed(json.loads(json.dumps(fields))))
+    write_json(path, add_seal(json.loads(json.dumps(fields))))
 
 
 @overload
@@ -51,7 +51,7 @@ def read_sealed(path: Path, remedy: str = "", kind: type[Any] = dict[str, Any]) 
     remedy
         The next step for the user, which ends the message of an error.
     kind
-        The type of the fields, one that `featx.files.parsing.checked` supports.
+        The type of the fields, one that `featx.files.parsing.validate_as` supports.
 
     Raises
     ------
@@ -69,6 +69,6 @@ def read_sealed(path: Path, remedy: str = "", kind: type[Any] = dict[str, Any]) 
         raise IncompleteError(f"{path} was changed after it was written{ending}")
     del fields[SEAL]
     try:
-        return checked(fields, kind)
+        return validate_as(fields, kind)
     except ParseError as error:
         raise IncompleteError(f"{path} has unexpected content ({error}){ending}") from error

@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from featx.files.atomic import whole_file
-from featx.text.escaping import escaped
+from featx.files.atomic import atomic_file
+from featx.text.escaping import escape_text
 
 # A spreadsheet program evaluates a cell that begins with one of these characters or its full-width form.
 FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -26,7 +26,7 @@ def write_csv(file: Path, frame: pd.DataFrame) -> None:
     safe = frame.rename(columns=text_cell)
     texts = safe.select_dtypes(["object", "string", "category"]).columns
     safe[texts] = safe[texts].astype(object).map(text_cell)
-    with whole_file(file) as private:
+    with atomic_file(file) as private:
         safe.to_csv(private, index=False)
 
 
@@ -40,7 +40,7 @@ def text_cell(value: Any) -> Any:
     """
     if not isinstance(value, str):
         return value
-    text = escaped(value)
+    text = escape_text(value)
     return f"'{text}" if text.startswith(FORMULA_STARTS) and not _is_number(text) else text
 
 

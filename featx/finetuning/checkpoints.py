@@ -8,18 +8,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from featx.artifacts.artifact import ANSWERS, check_golden, checked_body
-from featx.artifacts.header import BODIES, GoldenInputs, read_header, run_folder, write_header
+from featx.artifacts.artifact import OUTPUT_TAP, check_golden, verify_body
+from featx.artifacts.header import BODY_FILES, GoldenInputs, find_run_folder, read_header, write_header
 from featx.errors import ArtifactError
 from featx.finetuning.layers import ACTIVATIONS, NewLayers
 from featx.finetuning.losses import build_loss
 from featx.finetuning.network import FinetunedNetwork
 from featx.networks.backbones import Backbone
-from featx.networks.features import Built, build_backbone, normalised
+from featx.networks.features import BuiltBackbone, build_backbone, normalise_pixels
 from featx.networks.pretrained_weights import WeightsFile
 from featx.specs.embedding import EmbeddingRequest
 from featx.specs.finetuning import NetworkSpec
-from featx.specs.recipe import CHECKPOINT
+from featx.specs.recipe import CHECKPOINT_PREFIX
 
 N_GOLDEN_IMAGES = 2
 # Tolerance of a probability, or relative to the size of a number: results of convolutions differ between machines.
@@ -78,14 +78,14 @@ class CheckpointBody(nn.Module):
             _add_submodule(self, name, unit)
         self.pooled = _Pooled(network.layers)
         self.new_layers = network.layers
-        self.add_module(ANSWERS, NetworkOutputs(spec))
+        self.add_module(OUTPUT_TAP, NetworkOutputs(spec))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the predictions for normalised pixels."""
         for name in self.order:
             x = self.get_submodule(name)(x)
         x = self.new_layers(self.pooled(x))
-        predictions: Tensor = self.get_submodule(ANSWERS)(x)
+        predictions: Tensor = self.get_submodule(OUTPUT_TAP)(x)
         return predictions
 
 
@@ -112,16 +112,16 @@ def checkpoint_backbone(path: str) -> Backbone:
     ArtifactError
         If the folder holds no fine-tuned network.
     """
-    folder, header = read_header(run_folder(path))
+    folder, header = read_header(find_run_folder(path))
     if header.network is None:
         raise ArtifactError(
             f"{folder} holds a {header.kind}, expected a fine-tuned network (a run of 'featx finetune')"
         )
     spec = header.network
     remedy = "run 'featx finetune --force' to train it again"
-    file = WeightsFile(folder / BODIES["network"], header.body_sha256, None, remedy)
+    file = WeightsFile(folder / BODY_FILES["network"], header.body_sha256, None, remedy)
     return Backbone(
-        f"{CHECKPOINT}{path}",
+        f"{CHECKPOINT_PREFIX}{path}",
         lambda: CheckpointBody(_untrained_network(spec), spec),
         file,
         spec.preprocessing,
@@ -151,7 +151,9 @@ def write_network(folder: Path, network: FinetunedNetwork, spec: NetworkSpec, he
     from safetensors.torch import save_file
 
     body = CheckpointBody(network, spec)
-    save_file({name: value.cpu().contiguous() for name, value in body.state_dict().items()}, folder / BODIES["network"])
+    save_file(
+        {name: value.cpu().contiguous() for name, value in body.state_dict().items()}, folder / BODY_FILES["network"]
+    )
     outputs = _golden_outputs(body, spec)
     golden = GoldenInputs(inputs="", outputs=tuple(tuple(map(float, row)) for row in outputs))
     write_header(folder, kind="network", golden=golden, network=spec, n_features=0, embeddings=(), **header)
@@ -168,11 +170,11 @@ def _golden_outputs(body: nn.Module, spec: NetworkSpec) -> NDArray[np.float32]:
         torch.tensor(values).view(1, 3, 1, 1) * 255 for values in (spec.preprocessing.mean, spec.preprocessing.std)
     )
     device = next(body.parameters()).device
-    predictions: Tensor = body.eval()(normalised(pixels, mean, std).to(device))
+    predictions: Tensor = body.eval()(normalise_pixels(pixels, mean, std).to(device))
     return predictions.cpu().numpy()
 
 
-def checked_network(folder: Path, request: EmbeddingRequest) -> Built:
+def load_checked_network(folder: Path, request: EmbeddingRequest) -> BuiltBackbone:
     """Build a run's network, and check that it matches its header and predicts the same as when it was written.
 
     Parameters
@@ -193,7 +195,7 @@ def checked_network(folder: Path, request: EmbeddingRequest) -> Built:
         If the file does not match the header, or the predictions differ.
     """
     folder, header = read_header(folder)
-    checked_body(folder, header)
+    verify_body(folder, header)
     # The validator of the header guarantees this.
     assert header.network is not None
     built = build_backbone(request)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.embeddings.devices import device_named, gpu_names
+from featx.embeddings.devices import find_device, gpu_names
 from featx.embeddings.near_copies import find_near_copies
 from featx.errors import DataError, DeviceError, MissingExtraError
 from featx.finetuning.finetuning_job import FinetuningJob
@@ -20,7 +20,7 @@ from featx.progress import ProgressCallback, no_progress
 from featx.specs.base import fingerprint
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec
-from featx.specs.recipe import Recipe, checked_spec
+from featx.specs.recipe import Recipe, build_spec
 from featx.study.study import Study
 
 
@@ -108,7 +108,7 @@ def _check_environment(engine: EngineSpec, tensorboard: bool) -> None:
     """Check that the requested devices and packages are available, before anything takes time."""
     if tensorboard and find_spec("tensorboard") is None:
         raise MissingExtraError("TensorBoard is not installed; run 'pip install \"featx[track]\"'")
-    if device_named(engine.device).type == "cuda" and engine.gpus > (n_gpus := len(gpu_names())):
+    if find_device(engine.device).type == "cuda" and engine.gpus > (n_gpus := len(gpu_names())):
         raise DeviceError(f"gpus = {engine.gpus}, torch finds {n_gpus}; set a smaller number")
 
 
@@ -174,7 +174,7 @@ def vary(specs: Sequence[FinetuneSpec], changes: dict[str, list[Any]]) -> tuple[
     varied = list(specs)
     for key, values in changes.items():
         varied = [
-            checked_spec(FinetuneSpec, "finetune", **_fields_without_phases(spec, key) | {key: value})
+            build_spec(FinetuneSpec, "finetune", **_fields_without_phases(spec, key) | {key: value})
             for spec in varied
             for value in values
         ]

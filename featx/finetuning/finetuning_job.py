@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from featx.files.atomic import sha256_of
+from featx.files.atomic import file_sha256
 from featx.finetuning.grid_search import AfterEpoch
 from featx.finetuning.phase import do_nothing
 from featx.finetuning.phase_inputs import PhaseInputs
-from featx.networks.backbones import backbone
+from featx.networks.backbones import get_backbone
 from featx.networks.features import weights_path
 from featx.progress import ProgressCallback
 from featx.specs.base import Spec
@@ -60,12 +60,12 @@ class FinetuningJob:
 
     def identity(self) -> dict[str, Any]:
         """Return all that determines the result of the run; its fingerprint names the folder."""
-        file = weights_path(backbone(self.request.backbone), self.request.weights)
+        file = weights_path(get_backbone(self.request.backbone), self.request.weights)
         return self.study.training_state(self.target, self.group_columns) | {
             "kind": "network",
             "rules": RULES["network"],
             "finetune": self.spec.identity(),
-            "weights_sha256": "none" if file is None else sha256_of(file),
+            "weights_sha256": "none" if file is None else file_sha256(file),
             "decoding": self.request.decoding.identity(),
         }
 

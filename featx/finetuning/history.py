@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.study.run_warnings import RunWarning
-from featx.tables.decision_rule import DecisionRule, decided_codes
+from featx.tables.decision_rule import DecisionRule, decide_codes
 
 # A held-out loss this many times the lowest one counts as risen.
 RISE_FACTOR = 1.05
@@ -181,7 +181,7 @@ def _warn_constant(
         ]
     if not classes:
         return []
-    counts = np.bincount(decided_codes(predictions, decision), minlength=len(classes))
+    counts = np.bincount(decide_codes(predictions, decision), minlength=len(classes))
     if counts.max() < MIN_ONE_CLASS_SHARE * len(predictions):
         return []
     return [

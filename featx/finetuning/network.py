@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from featx.finetuning.layers import NewLayers
 from featx.finetuning.trunk import Trunk
 from featx.networks.dry_runs import run_for_shapes
-from featx.networks.features import build_backbone, normalised
+from featx.networks.features import build_backbone, normalise_pixels
 from featx.networks.traced_layers import positions_last
-from featx.specs.embedding import EmbeddingRequest, Pool, Stored
+from featx.specs.embedding import EmbeddingRequest, Pool, StoredDtype
 from featx.specs.finetuning import LayersSpec
 
 
@@ -38,7 +38,7 @@ class Boundary(NamedTuple):
     unit: int
     tap: str
     pool: Pool
-    dtype: Stored
+    dtype: StoredDtype
     shape: tuple[int, ...]
     n_operations: int
 
@@ -108,7 +108,7 @@ class FinetunedNetwork(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return (b, m) raw outputs for (b, size_px, size_px, 3) uint8 pixels."""
-        x = normalised(pixels, self.mean, self.std)
+        x = normalise_pixels(pixels, self.mean, self.std)
         return self._run_from_unit(x.contiguous(memory_format=torch.channels_last), 0)
 
     def _run_from_unit(self, x: Tensor, unit: int) -> Tensor:
@@ -135,7 +135,7 @@ class FinetunedNetwork(nn.Module):
             x = from_flat(x.to(self.mean.dtype), self.trunk.unit_output(unit - 1)[1])
         return self._run_from_unit(x.to(self.mean.dtype), unit)
 
-    def boundary(self, trainable: frozenset[str], dtype: Stored = "float16") -> Boundary | None:
+    def boundary(self, trainable: frozenset[str], dtype: StoredDtype = "float16") -> Boundary | None:
         """Return the boundary below the first trainable unit; None if that is the first unit of the trunk.
 
         Parameters

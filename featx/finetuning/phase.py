@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 
 from featx.embeddings.engine import is_out_of_memory
-from featx.files.atomic import whole_file
+from featx.files.atomic import atomic_file
 from featx.files.seals import read_sealed, write_sealed
 from featx.finetuning.history import TrainingHistory
 from featx.finetuning.network import FinetunedNetwork
@@ -218,7 +218,7 @@ class TrainingState:
     def _save_weights(self, network: FinetunedNetwork, file: Path) -> None:
         from safetensors.torch import save_file
 
-        with whole_file(file) as private:
+        with atomic_file(file) as private:
             save_file(self.copy_weights(network), private)
 
     def restore_best(self, network: FinetunedNetwork, history: TrainingHistory) -> None:
@@ -243,7 +243,7 @@ class TrainingState:
 
     def save_snapshot(self, phase: int, content: Snapshot) -> None:
         """Write all that is needed to resume a phase after an epoch."""
-        with whole_file(self._snapshot_file(phase)) as private:
+        with atomic_file(self._snapshot_file(phase)) as private:
             torch.save(content, private)
         self._remove_all_but(content["course"]["best"])
 

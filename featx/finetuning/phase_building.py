@@ -29,7 +29,7 @@ def build_phases(
     phases: list[Phase] = []
     notes: list[str] = []
     changed: frozenset[str] = frozenset()
-    for number, phase_spec in enumerate(job.spec.course, start=1):
+    for number, phase_spec in enumerate(job.spec.training_phases, start=1):
         trainable = trainable_names(phase_spec.learns, network.trunk)
         changed |= trainable
         inputs, note = job.inputs.inputs(network, job.spec, changed, phase_spec.epochs)

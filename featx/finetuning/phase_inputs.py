@@ -11,7 +11,7 @@ from featx.embeddings.fill import fill, plans_for
 from featx.embeddings.groups import network_groups
 from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.space import ROW_BYTES, gigabytes, room_bytes
-from featx.embeddings.workers import Place
+from featx.embeddings.workers import ImageSource
 from featx.errors import DataError
 from featx.files.seals import read_sealed, write_sealed
 from featx.finetuning.augmentation import augment
@@ -86,9 +86,9 @@ class PhaseInputs:
         return self.study.manifest.take(self.ids)
 
     @cached_property
-    def uris(self) -> dict[str, Place]:
+    def uris(self) -> dict[str, ImageSource]:
         """The place of each image by its digest; of copies the first."""
-        places: dict[str, Place] = {}
+        places: dict[str, ImageSource] = {}
         for image_digest, uri in zip(self.digests, self._manifest.uris, strict=True):
             places.setdefault(image_digest, uri)
         return places
@@ -98,7 +98,7 @@ class PhaseInputs:
         return DecodedImages(self.study.cache.notes, self.uris, self.engine, self.progress)
 
     @cached_property
-    def _views(self) -> dict[str, tuple[dict[str, Place], NDArray[np.object_]]]:
+    def _views(self) -> dict[str, tuple[dict[str, ImageSource], NDArray[np.object_]]]:
         return {}
 
     def inputs(
@@ -152,7 +152,7 @@ class PhaseInputs:
             "available (disk, extraction.boundary_gb): the frozen layers run in every epoch instead"
         )
 
-    def _filled_store(self, request: EmbeddingRequest, places: dict[str, Place]) -> EmbeddingStore:
+    def _filled_store(self, request: EmbeddingRequest, places: dict[str, ImageSource]) -> EmbeddingStore:
         """Return the store of an embedding with all images in it."""
         runtimes = RuntimeSelector(self.study.cache, self.engine, places, self.progress)
         (plan,) = plans_for(network_groups([request]), runtimes)
@@ -177,7 +177,7 @@ class PhaseInputs:
 
     def _augmented(
         self, network: FinetunedNetwork, spec: FinetuneSpec, views: int
-    ) -> tuple[dict[str, Place], NDArray[np.object_]]:
+    ) -> tuple[dict[str, ImageSource], NDArray[np.object_]]:
         """Return pixels of all images and of the train rows' views by their digests, and (n, 1 + views) digests.
 
         Views do not depend on the run's seed, so that runs can share them. For rows outside train, the image itself
@@ -188,7 +188,7 @@ class PhaseInputs:
             plain = self._pixels(network, spec.model_copy(update={"seed": 0}))
             side = network.preprocessing.size_px
             augmented = self._images.allocate((self.n_train * views, side, side, 3))
-            places: dict[str, Place] = {}
+            places: dict[str, ImageSource] = {}
             digests = np.empty((len(self.ids), 1 + views), dtype=object)
             for row in range(len(self.ids)):
                 pixels = np.asarray(plain.pixels[plain.pixel_rows[row]])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from featx.errors import DataError, UnknownNameError
 from featx.finetuning.trunk import Trunk
-from featx.registry import suggestion
+from featx.registry import suggest_names
 
 STRATEGIES = ("head", "last-block", "last-N-blocks", "all", "scratch")
 LAST_BLOCKS = re.compile(r"last-block|last-([1-9]\d*)-blocks")
@@ -54,6 +54,6 @@ def _names_below(name: str, trunk: Trunk) -> frozenset[str]:
     if not selected:
         blocks = [block.name for block in trunk.blocks]
         blocks = blocks or sorted({parameter.rpartition(".")[0] for parameter in parameters})
-        close = suggestion(name, [*STRATEGIES, *blocks], limit=16)
+        close = suggest_names(name, [*STRATEGIES, *blocks], limit=16)
         raise UnknownNameError(f"no strategy, block or layer with parameters is called {name!r}; {close}")
     return selected

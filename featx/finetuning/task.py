@@ -13,9 +13,9 @@ from featx.finetuning.objective import Objective
 from featx.specs.embedding import EmbeddingRequest, Preprocessing
 from featx.specs.finetuning import FinetuneSpec, LossSpec, NetworkSpec, Scale
 from featx.study.study import Study
-from featx.tables.decision_rule import DecisionRule, rule_of_weights
+from featx.tables.decision_rule import DecisionRule, rule_from_weights
 from featx.tables.encoding import strata
-from featx.tables.sample_weights import class_weights, weights_without_classes
+from featx.tables.sample_weights import class_weights, compute_row_weights
 from featx.tables.truth import Numbers, Truth
 
 Floats = NDArray[np.float64]
@@ -84,7 +84,7 @@ class TrainingTask:
     @property
     def decision(self) -> DecisionRule | None:
         """The rule by which the network decides for a class."""
-        return rule_of_weights(self.class_weights)
+        return rule_from_weights(self.class_weights)
 
     @property
     def n_outputs(self) -> int:
@@ -135,7 +135,7 @@ def build_task(study: Study, target: str, spec: FinetuneSpec, group_columns: lis
     else:
         targets, n_outputs, coding = _encode_classes(labels, loss, loss_spec, spec)
     groups = study.group_names(group_columns, ids) if group_columns else None
-    weights = weights_without_classes(labels, groups)
+    weights = compute_row_weights(labels, groups)
     weights_by_class = class_weights("finetune", spec.class_weight, labels, weights)
     if isinstance(labels, Truth) and labels.shares is not None:
         targets, weights = encode_shares(loss, loss_spec, labels.shares, weights_by_class, weights)

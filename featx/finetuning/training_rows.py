@@ -15,7 +15,7 @@ from torch import Tensor
 
 from featx.embeddings.engine import workers_for
 from featx.embeddings.space import free_bytes, gigabytes
-from featx.embeddings.workers import Decoder, Place, decoded
+from featx.embeddings.workers import Decoder, ImageSource, decode_images
 from featx.errors import StoreError
 from featx.finetuning.augmentation import augment
 from featx.progress import ProgressCallback
@@ -146,7 +146,9 @@ class DecodedImages:
         Reason why an image has no pixels, by its digest.
     """
 
-    def __init__(self, folder: Path, uris: Mapping[str, Place], engine: EngineSpec, progress: ProgressCallback) -> None:
+    def __init__(
+        self, folder: Path, uris: Mapping[str, ImageSource], engine: EngineSpec, progress: ProgressCallback
+    ) -> None:
         self.failed: dict[str, str] = {}
         self._uris = uris
         self._engine = engine
@@ -189,7 +191,7 @@ class DecodedImages:
         pixels = self.allocate((len(self._uris), side, side, 3))
         places = list(self._uris.items())
         decoder, workers = Decoder(decoding, (preprocessing,)), workers_for(self._engine)
-        with closing(decoded(places, decoder, workers, self._engine.batch_size)) as results:
+        with closing(decode_images(places, decoder, workers, self._engine.batch_size)) as results:
             for number, (digest, result, _) in enumerate(results, start=1):
                 if isinstance(result, str):
                     self.failed[digest] = result

@@ -14,11 +14,11 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from featx.artifacts.header import RECORDED_OF_NETWORKS, provenance
+from featx.artifacts.header import NETWORK_PACKAGES, provenance
 from featx.artifacts.learning_curves import write_curves
-from featx.artifacts.rescoring import VAL_STATE, rescored
-from featx.embeddings.devices import device_named
-from featx.files.atomic import locked, write_table
+from featx.artifacts.rescoring import VAL_STATE, update_val_scores
+from featx.embeddings.devices import find_device
+from featx.files.atomic import file_lock, write_table
 from featx.files.seals import write_sealed
 from featx.finetuning.checkpoints import NetworkOutputs, write_network
 from featx.finetuning.finetuning_job import FinetuningJob
@@ -37,8 +37,8 @@ from featx.specs.finetuning import NetworkSpec
 from featx.study.run_folder import RunFolder
 from featx.tables.decision_rule import DecisionRule
 from featx.tables.ids import Ids
-from featx.tables.predictions import Answered, Estimates, answers_of_part, concatenated
-from featx.tables.truth import Known, Truth
+from featx.tables.predictions import AnyPredictions, Estimates, concatenate_predictions, predictions_of_part
+from featx.tables.truth import AnyTruth, Truth
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def run_job(job: FinetuningJob) -> FinetuningResult:
     state_folder = job.study.folder / f".finetune-{fingerprint(identity)}"
     stem = f"{job.spec.backbone.rpartition('/')[2]}-{job.spec.strategy}-{job.target}"
     # A second process waits for the first, and then finds its run.
-    with locked(state_folder.with_suffix(".lock")):
+    with file_lock(state_folder.with_suffix(".lock")):
         if job.force:
             shutil.rmtree(state_folder, ignore_errors=True)
         try:
@@ -113,7 +113,7 @@ def run_job(job: FinetuningJob) -> FinetuningResult:
             shutil.rmtree(state_folder, ignore_errors=True)
             raise
         shutil.rmtree(state_folder, ignore_errors=True)
-    return _result(run if is_new else rescored(job.study, run), job, is_new)
+    return _result(run if is_new else update_val_scores(job.study, run), job, is_new)
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _train_network(job: FinetuningJob, task: TrainingTask, state_folder: Path, f
         job.progress("note", 0, 1, note)
     first_unit = min(network.trunk.first_unit(phase.trainable) for phase in phases)
     logs = folder / "tensorboard" if job.tensorboard else None
-    device = device_named(job.engine.device)
+    device = find_device(job.engine.device)
     environment = TrainingEnvironment(device, job.engine.gpus, job.progress, logs, job.after_epoch)
     history, training_notes = train(network, phases, TrainingState(state_folder, first_unit), environment)
     network_spec = task.network_spec(job.request, network.preprocessing)
@@ -202,7 +202,7 @@ def _write_run(job: FinetuningJob, task: TrainingTask, trained: _TrainedNetwork,
     write_curves(folder / "curves.png", title, metrics["epochs"], history.best)
     write_sealed(folder / "metrics.json", metrics)
     write_table(folder / "predictions.parquet", predictions.to_frame())
-    header = provenance(train_ids, RECORDED_OF_NETWORKS) | {
+    header = provenance(train_ids, NETWORK_PACKAGES) | {
         "target": job.target,
         "classes": task.classes,
         "numbers": task.numbers,
@@ -215,26 +215,26 @@ def _write_run(job: FinetuningJob, task: TrainingTask, trained: _TrainedNetwork,
 
 def _predictions(
     job: FinetuningJob, ids: Ids, predictions: NDArray[np.float32], decision: DecisionRule | None
-) -> Answered:
+) -> AnyPredictions:
     """Return the table of predictions for val and test."""
     part = job.study.split.reindex(pd.Index(ids)).to_numpy(object)
     labels = job.study.labels(job.target)
-    return concatenated(
+    return concatenate_predictions(
         [
-            answers_of_part(labels, name, ids[part == name], predictions[part == name], decision=decision)
+            predictions_of_part(labels, name, ids[part == name], predictions[part == name], decision=decision)
             for name in ("val", "test")
             if (part == name).any()
         ]
     )
 
 
-def _is_varied(labels: Known) -> bool:
+def _is_varied(labels: AnyTruth) -> bool:
     """Return whether the labels are not all the same."""
     values = labels.codes if isinstance(labels, Truth) else labels.values
     return len(np.unique(values)) > 1
 
 
-def _notes_about_val(labels: Known) -> list[str]:
+def _notes_about_val(labels: AnyTruth) -> list[str]:
     """Return a note if all val rows have the same label."""
     if _is_varied(labels):
         return []

@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from featx.errors import DataError
 from featx.networks.blocks import Block, Unit, group_into_blocks, trace_units
-from featx.networks.features import Built
+from featx.networks.features import BuiltBackbone
 
 WHOLE = "whole"
 # The operations of a network whose units are unknown: enough that caching its outputs always pays.
@@ -38,7 +38,7 @@ class Trunk(nn.Module):
         Reason why the network cannot be divided into blocks; empty if it can.
     """
 
-    def __init__(self, built: Built) -> None:
+    def __init__(self, built: BuiltBackbone) -> None:
         super().__init__()
         traced_units: list[Unit] = []
         self.indivisible_reason = ""

@@ -98,7 +98,7 @@ def _sgd_head(task: HeadTask, loss: str) -> Head:
         suggest,
         build,
         {"scaling": "standard", "alpha": 1e-5},
-        calibrated=lacks_probabilities,
+        needs_calibration=lacks_probabilities,
         solvers=LOGREG_SOLVERS,
         complexity=_complexity_by("-alpha"),
         fit_out_of_core=partial(estimators.fit_linear, build=build, seed=task.random_state),
@@ -134,7 +134,9 @@ def ridge(task: HeadTask) -> Head:
 
     path = ParameterPath("alpha", ALPHAS, partial(regularisation_paths.ridge_path, n_rows=task.n_rows))
     complexity = _complexity_by("components", "-alpha")
-    return Head(_scaling_suggester(task), build, {"scaling": "standard"}, path, calibrated=True, complexity=complexity)
+    return Head(
+        _scaling_suggester(task), build, {"scaling": "standard"}, path, needs_calibration=True, complexity=complexity
+    )
 
 
 def svm(task: HeadTask) -> Head:
@@ -179,7 +181,7 @@ def svm(task: HeadTask) -> Head:
     start = {"kernel": "rbf", "scaling": "standard", "C": 3.0, "gamma": 1.0}
     path = ParameterPath("", (None,), predict_path, regularisation_paths.kernel_bytes)
     complexity = _complexity_by("components", "gamma", "C")
-    return Head(suggest, build, start, path, calibrated=True, solvers=SVM_SOLVERS, complexity=complexity)
+    return Head(suggest, build, start, path, needs_calibration=True, solvers=SVM_SOLVERS, complexity=complexity)
 
 
 def rbf_gamma(params: Params, task: HeadTask) -> regularisation_paths.Gamma:
@@ -277,7 +279,7 @@ def knn(task: HeadTask) -> Head:
         "n_neighbors", values, regularisation_paths.neighbours_path, regularisation_paths.distance_bytes
     )
     complexity = _complexity_by("components", "-n_neighbors")
-    return Head(_scaling_suggester(task), build, {"scaling": "l2"}, path, weighs=False, complexity=complexity)
+    return Head(_scaling_suggester(task), build, {"scaling": "l2"}, path, accepts_weights=False, complexity=complexity)
 
 
 def lda(task: HeadTask) -> Head:
@@ -290,7 +292,9 @@ def lda(task: HeadTask) -> Head:
 
     path = ParameterPath("shrinkage", SHRINKAGES, regularisation_paths.discriminant_path)
     complexity = _complexity_by("components", "-shrinkage")
-    return Head(_scaling_suggester(task), build, {"scaling": "standard"}, path, weighs=False, complexity=complexity)
+    return Head(
+        _scaling_suggester(task), build, {"scaling": "standard"}, path, accepts_weights=False, complexity=complexity
+    )
 
 
 def mlp(task: HeadTask) -> Head:

@@ -35,7 +35,7 @@ def add_decision_rule(classifier: Any, rule: DecisionRule | None) -> Any:
 def divide_by_class_weights(classifier: Any, weights: Floats) -> Pipeline:
     """Return a classifier whose probabilities are those of a fitted one, divided by the class weights of its training.
 
-    The formula is that of `featx.tables.decision_rule.without_weights`.
+    The formula is that of `featx.tables.decision_rule.remove_class_weights`.
     """
     steps = [("proba", _proba_transformer(classifier)), ("prior", _column_divider(weights)), ("sum", Normalizer("l1"))]
     return Pipeline([*steps, ("decision", _weighted_decider(classifier.classes_, np.ones(len(weights))))])

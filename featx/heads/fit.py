@@ -8,25 +8,25 @@ from typing import Any
 
 import numpy as np
 
-from featx.artifacts.rescoring import rescored
+from featx.artifacts.rescoring import update_val_scores
 from featx.embeddings.near_copies import find_near_copies
 from featx.embeddings.read import locked_embeddings, read_embeddings
-from featx.files.atomic import locked
+from featx.files.atomic import file_lock
 from featx.heads.head_run import run_search, write_run
 from featx.heads.job import HeadJob
 from featx.heads.search.distributed_search import DistributedEvaluator
 from featx.heads.search.journal import hold_journal, remove_journal
-from featx.metrics.scores import chosen_metric, scores
+from featx.metrics.scores import resolve_metric, scores
 from featx.progress import ProgressCallback, no_progress
 from featx.registry import HEADS
 from featx.specs.base import fingerprint
 from featx.specs.extraction import ClusterSpec
 from featx.specs.head import HeadSpec
-from featx.specs.recipe import Recipe, checked_spec
+from featx.specs.recipe import Recipe, build_spec
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
 from featx.tables.target_values import TargetValues
-from featx.tables.truth import Known
+from featx.tables.truth import AnyTruth
 
 
 @dataclass(frozen=True)
@@ -189,9 +189,9 @@ def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may
 
 def _head_specs(recipe: Recipe, heads: Sequence[str | HeadSpec], overrides: dict[str, Any]) -> list[HeadSpec]:
     """Return the specs of these heads, by default of all heads of the recipe, with overridden fields; one for a run."""
-    named = [recipe.heads_named(head) if isinstance(head, str) else [head] for head in heads]
+    named = [recipe.head_specs(head) if isinstance(head, str) else [head] for head in heads]
     specs = [spec for specs_of_name in named for spec in specs_of_name] or list(recipe.head)
-    changed = [checked_spec(HeadSpec, f"head {spec.name}", **spec.model_dump() | overrides) for spec in specs]
+    changed = [build_spec(HeadSpec, f"head {spec.name}", **spec.model_dump() | overrides) for spec in specs]
     return [grid_spec for spec in changed for grid_spec in spec.grid()]
 
 
@@ -224,21 +224,21 @@ def _fit_job(job: HeadJob, force: bool, evaluator: DistributedEvaluator, progres
         if force or job.study.find_run(job.stem, identity) is None:
             completed = run_search(job, journal, evaluator, progress)
         # A process that waits for the lock finds the finished run.
-        with locked(journal.with_suffix(".lock")):
+        with file_lock(journal.with_suffix(".lock")):
             write = partial(write_run, job, completed, progress=progress)
             run, is_new = job.study.run_once(job.stem, identity, force, write)
     remove_journal(journal)
     if not is_new:
-        run = rescored(job.study, run)
+        run = update_val_scores(job.study, run)
     return _fit_result(run, job.target_table, is_new)
 
 
-def _fit_result(run: RunFolder, target_table: Known, is_new: bool) -> FitResult:
+def _fit_result(run: RunFolder, target_table: AnyTruth, is_new: bool) -> FitResult:
     metrics = run.metrics
     oof, val = metrics["oof"], run.answers.of("val")
     # Val labels may have changed since the run was made.
     val_scores = scores(target_table, val) if len(val.ids) else {}
-    score = chosen_metric(TargetValues.of(target_table), None)
+    score = resolve_metric(TargetValues.of(target_table), None)
     return FitResult(
         run=run.name,
         head=run.spec["head"]["name"],

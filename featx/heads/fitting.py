@@ -55,7 +55,7 @@ class OutOfFold:
 
 
 @single_threaded()
-def fitted(head: Head, params: Params, rows: TrainRows, method: Calibration, spec: HeadSpec) -> Pipeline:
+def fit_pipeline(head: Head, params: Params, rows: TrainRows, method: Calibration, spec: HeadSpec) -> Pipeline:
     """Return a Pipeline of one setting fitted on `rows` and calibrated by a method; ``none`` leaves its outputs as are.
 
     The outputs that calibration is fitted on come from folds within `rows`: as many as `spec` names, or fewer if a
@@ -65,12 +65,12 @@ def fitted(head: Head, params: Params, rows: TrainRows, method: Calibration, spe
     if method != "none":
         name, clf = pipeline.steps[-1]
         pipeline.steps[-1] = (name, _unfitted_calibrated(clf, METHODS[method], rows, spec))
-    return _fit_on_rows(pipeline, rows, in_double=method != "none" or head.calibrated)
+    return _fit_on_rows(pipeline, rows, in_double=method != "none" or head.needs_calibration)
 
 
 def remove_class_weights(rows: TrainRows, model: Pipeline, head: Head) -> Pipeline:
     """Return a fitted model whose own probabilities, if it has some, are divided by the class weights of its rows."""
-    if rows.class_weights is not None and not head.calibrated:
+    if rows.class_weights is not None and not head.needs_calibration:
         name, clf = model.steps[-1]
         model.steps[-1] = (name, divide_by_class_weights(clf, rows.class_weights))
     return model
@@ -89,8 +89,8 @@ def _fit_on_rows(pipeline: Pipeline, rows: TrainRows, *, in_double: bool) -> Pip
     """
     data = rows.training_data()
     weights = {} if data.weights is None else {f"{pipeline.steps[-1][0]}__sample_weight": data.weights}
-    y = data.y[:, 0] if rows.facts.kind == "numbers" and data.y.shape[1] == 1 else data.y
-    x = rows.x if rows.facts.shares is None else rows.x[data.row_numbers]
+    y = data.y[:, 0] if rows.targets.kind == "numbers" and data.y.shape[1] == 1 else data.y
+    x = rows.x if rows.targets.shares is None else rows.x[data.row_numbers]
     if in_double:
         x = x.astype(np.float64)
     with ignore_convergence_warnings():
@@ -136,11 +136,11 @@ def _calibration_folds(rows: TrainRows, data: TrainingData, min_class_rows: int,
     A row whose label is soft occurs in several samples, which are all in the same fold.
     """
     n_folds = min(spec.folds, min_class_rows)
-    if rows.groups is None and rows.facts.shares is None:
+    if rows.groups is None and rows.targets.shares is None:
         return StratifiedKFold(n_folds, shuffle=True, random_state=spec.seed)
     units = data.row_numbers if rows.groups is None else rows.groups[data.row_numbers]
     samples = TrainRows(
-        rows.x[data.row_numbers, :1], TargetValues(rows.facts.kind, rows.facts.names, data.y), None, units
+        rows.x[data.row_numbers, :1], TargetValues(rows.targets.kind, rows.targets.names, data.y), None, units
     )
     return samples.folds(min(n_folds, len(np.unique(units))), spec.seed)
 
@@ -154,16 +154,16 @@ def predict_ranking_outputs(model: Pipeline, rows: TrainRows) -> NDArray[np.floa
         (n, k) with a 1 for the predicted class; (n, t) numbers in [0, 1], a half where a label is undecided; or (n, t)
         numbers.
     """
-    kind = rows.facts.kind
+    kind = rows.targets.kind
     if kind == "classes":
-        return np.asarray(np.eye(rows.facts.n_outputs)[model.predict(rows.x)])
+        return np.asarray(np.eye(rows.targets.n_outputs)[model.predict(rows.x)])
     if kind == "numbers" or hasattr(model, "predict_proba"):
         return predict_outputs(model, rows.x, kind)
     return np.asarray(expit(_label_decisions(model, rows)))
 
 
 @single_threaded()
-def learnt_in_folds(
+def fit_out_of_fold(
     head: Head,
     params: Params,
     rows: TrainRows,
@@ -177,11 +177,11 @@ def learnt_in_folds(
     report_progress
         Function called after each fit with the number of finished fits and of all fits.
     """
-    fold_numbers, targets = rows.fold_numbers(spec.folds, spec.seed).astype(np.int64), rows.facts
+    fold_numbers, targets = rows.fold_numbers(spec.folds, spec.seed).astype(np.int64), rows.targets
     data = rows.calibration_data()
 
     def fit_uncalibrated(train_rows: TrainRows) -> Pipeline:
-        return remove_class_weights(rows, fitted(head, params, train_rows, "none", spec), head)
+        return remove_class_weights(rows, fit_pipeline(head, params, train_rows, "none", spec), head)
 
     n_fits = spec.folds + 1
     outputs = _cross_fit(head, fit_uncalibrated, rows, fold_numbers, lambda n_done: report_progress(n_done, n_fits))
@@ -200,7 +200,7 @@ def learnt_in_folds(
             fold_numbers,
             lambda n_done: report_progress(n_fits + n_done, n_fits + spec.folds),
         )
-        if head.calibrated:
+        if head.needs_calibration:
             choice = choose_calibration(spec.calibration, calibration_outputs, targets, data, fold_numbers)
             proba = choose_calibration(choice.method, outputs, targets, data, fold_numbers).proba
             choice = replace(choice, proba=proba)
@@ -227,7 +227,7 @@ def _cross_fit(
 
     def fit_and_predict(fold: int) -> ClassifierOutputs:
         model = fit(rows.take(np.flatnonzero(fold_numbers != fold)))
-        return _predict(model, rows.take(np.flatnonzero(fold_numbers == fold)), head.calibrated)
+        return _predict(model, rows.take(np.flatnonzero(fold_numbers == fold)), head.needs_calibration)
 
     fold_outputs: list[ClassifierOutputs] = []
     folds = range(int(fold_numbers.max()) + 1)
@@ -264,14 +264,14 @@ def _cross_fit_final_scaling(
 
     def fit(train_rows: TrainRows) -> Pipeline:
         pipeline = Pipeline([("scale", "passthrough"), (name, clone(clf))])
-        return _fit_on_rows(pipeline, train_rows, in_double=head.calibrated)
+        return _fit_on_rows(pipeline, train_rows, in_double=head.needs_calibration)
 
     return _cross_fit(head, fit, replace(rows, x=model[:-1].transform(rows.x)), fold_numbers, report_progress)
 
 
 def _predict(model: Pipeline, rows: TrainRows, lacks_probabilities: bool) -> ClassifierOutputs:
     """Return the outputs of a fitted head for rows; numbers take the place of probabilities."""
-    kind, has_decisions = rows.facts.kind, hasattr(model, "decision_function")
+    kind, has_decisions = rows.targets.kind, hasattr(model, "decision_function")
     if kind == "numbers":
         return ClassifierOutputs(None, False, predict_outputs(model, rows.x, kind))
     proba = None if lacks_probabilities else predict_outputs(model, rows.x, kind)

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from featx.errors import DataError
 from featx.specs.head import HeadSpec
-from featx.tables.decision_rule import DecisionRule, rule_of_weights
+from featx.tables.decision_rule import DecisionRule, rule_from_weights
 from featx.tables.encoding import strata_codes
-from featx.tables.resampling_units import are_mostly_single, folds_of_units
+from featx.tables.resampling_units import are_mostly_single, assign_folds
 from featx.tables.target_values import TargetValues
 
 # Row numbers of one fold: train, held out.
@@ -58,7 +58,7 @@ class TrainRows:
     """
 
     x: NDArray[np.float32]
-    facts: TargetValues
+    targets: TargetValues
     weights: NDArray[np.float64] | None = None
     groups: NDArray[Any] | None = None
     class_weights: NDArray[np.float64] | None = None
@@ -69,7 +69,7 @@ class TrainRows:
     def take(self, row_numbers: NDArray[np.intp]) -> "TrainRows":
         """Return the rows with these numbers."""
         weights, groups = (None if array is None else array[row_numbers] for array in (self.weights, self.groups))
-        return TrainRows(self.x[row_numbers], self.facts.take(row_numbers), weights, groups, self.class_weights)
+        return TrainRows(self.x[row_numbers], self.targets.take(row_numbers), weights, groups, self.class_weights)
 
     def training_data(self) -> TrainingData:
         """Return the samples to fit on: where labels are soft, each row once for each class that has a share in it."""
@@ -81,16 +81,16 @@ class TrainRows:
         Weights of classes and groups change how often each class occurs; probabilities calibrated by them would be
         those of another population.
         """
-        return self._training_data(self.facts.weights, None)
+        return self._training_data(self.targets.weights, None)
 
     def _training_data(
         self, weights: NDArray[np.float64] | None, class_weights: NDArray[np.float64] | None
     ) -> TrainingData:
-        if self.facts.shares is None:
-            row_numbers, codes, sample_weights = np.arange(len(self)), self.facts.y, weights
+        if self.targets.shares is None:
+            row_numbers, codes, sample_weights = np.arange(len(self)), self.targets.y, weights
         else:
-            row_numbers, codes = np.nonzero(self.facts.shares)
-            shares = self.facts.shares[row_numbers, codes]
+            row_numbers, codes = np.nonzero(self.targets.shares)
+            shares = self.targets.shares[row_numbers, codes]
             sample_weights = shares if weights is None else shares * weights[row_numbers]
         if class_weights is not None:
             weight_of_code = class_weights[codes]
@@ -100,7 +100,7 @@ class TrainRows:
     @property
     def decision_rule(self) -> DecisionRule | None:
         """The rule by which a model of these rows predicts a class; None for the most probable class."""
-        return rule_of_weights(self.class_weights)
+        return rule_from_weights(self.class_weights)
 
     def folds(self, n_folds: int, seed: int) -> list[Fold]:
         """Return the train and held-out row numbers of each fold; folds are stratified and do not divide units."""
@@ -108,8 +108,8 @@ class TrainRows:
         return [(np.flatnonzero(numbers != fold), np.flatnonzero(numbers == fold)) for fold in range(n_folds)]
 
     def fold_numbers(self, n_folds: int, seed: int) -> NDArray[np.int64]:
-        """Return (n,) the fold that holds each row out (`featx.tables.resampling_units.folds_of_units`)."""
-        return folds_of_units(strata_codes(self.facts), self.groups, n_folds, seed)
+        """Return (n,) the fold that holds each row out (`featx.tables.resampling_units.assign_folds`)."""
+        return assign_folds(strata_codes(self.targets), self.groups, n_folds, seed)
 
     def drop_copies(self) -> "TrainRows":
         """Return one row of each unit if most units are single rows; otherwise all rows."""
@@ -135,7 +135,7 @@ def check_folds(rows: TrainRows, spec: HeadSpec) -> None:
             f"{len(unique_rows)} {rows_text} are too few for {spec.folds} folds; add images, or set 'folds = …' in "
             "[[head]]"
         )
-    for name, counts in _class_counts(unique_rows.facts):
+    for name, counts in _class_counts(unique_rows.targets):
         if counts.min() < min_rows:
             fewer_folds = ", or set 'folds = …' in [[head]]" if counts.min() >= MIN_CLASS_ROWS else ""
             raise DataError(
@@ -152,7 +152,7 @@ def check_folds(rows: TrainRows, spec: HeadSpec) -> None:
 
 def _check_train_rows_of_folds(rows: TrainRows, spec: HeadSpec) -> None:
     for train, _ in rows.folds(spec.folds, spec.seed):
-        for name, counts in _class_counts(rows.facts.take(train)):
+        for name, counts in _class_counts(rows.targets.take(train)):
             if counts.min() < 2:
                 unit = "groups" if rows.groups is not None else "rows"
                 raise DataError(

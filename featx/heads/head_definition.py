@@ -108,19 +108,19 @@ class Head:
     build: Callable[[Params], Pipeline]
     start: Mapping[str, Any]
     path: ParameterPath | None = None
-    calibrated: bool = False
-    weighs: bool = True
+    needs_calibration: bool = False
+    accepts_weights: bool = True
     solvers: tuple[Solver, ...] = ("sklearn",)
     is_single_threaded: bool = True
     complexity: Callable[[Params], tuple[float, ...]] | None = None
     fit_out_of_core: OutOfCoreFit | None = None
 
     @property
-    def usual_calibration(self) -> Calibration:
+    def default_calibration(self) -> Calibration:
         """Calibration of a trial's outputs if its score needs probabilities."""
-        return "platt" if self.calibrated else "none"
+        return "platt" if self.needs_calibration else "none"
 
-    def calibrations(self, kind: Kind) -> tuple[Calibration, ...]:
+    def allowed_calibrations(self, kind: Kind) -> tuple[Calibration, ...]:
         """Return the calibrations that a recipe may choose.
 
         Labels can be calibrated only if each has an estimator of its own.
@@ -129,5 +129,5 @@ class Head:
         is_joint = kind == "labels" and not isinstance(
             self.build(dict(self.start) | path).steps[-1][1], MultiOutputClassifier
         )
-        uncalibrated: tuple[Calibration, ...] = () if self.calibrated else ("none",)
+        uncalibrated: tuple[Calibration, ...] = () if self.needs_calibration else ("none",)
         return ("auto", *uncalibrated, *(() if is_joint else ("platt", "isotonic", "temperature")))

@@ -21,21 +21,21 @@ from featx.artifacts.rescoring import VAL_STATE
 from featx.embeddings.throughput import steady_rate
 from featx.files.atomic import write_table
 from featx.files.seals import write_sealed
-from featx.heads.fitting import OutOfFold, learnt_in_folds
+from featx.heads.fitting import OutOfFold, fit_out_of_fold
 from featx.heads.folds import TrainRows, check_folds
 from featx.heads.job import EmbeddingChoice, HeadJob
-from featx.heads.out_of_core.fit_out_of_core import learnt_in_passes, predict_in_blocks
+from featx.heads.out_of_core.fit_out_of_core import fit_stored_rows, predict_in_blocks
 from featx.heads.scaling import Params
 from featx.heads.search.cross_validation import SearchSpace
 from featx.heads.search.diagnostics import fold_size_warnings, prediction_warnings
 from featx.heads.search.distributed_search import DistributedEvaluator
 from featx.heads.search.search import SearchOptions, SearchResult, search
 from featx.metrics.conformal import ConformalSpec
-from featx.metrics.scores import merit, scores
+from featx.metrics.scores import scores, signed_score
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.embedding import ResolvedEmbedding
 from featx.tables.ids import Ids
-from featx.tables.predictions import Answered, answers_of_part, concatenated
+from featx.tables.predictions import AnyPredictions, concatenate_predictions, predictions_of_part
 from featx.tables.target_values import TargetValues
 
 # Images in one measurement of the speed of prediction.
@@ -104,9 +104,9 @@ def _nested_scores(job: HeadJob, rows: TrainRows, options: SearchOptions, progre
         with tempfile.TemporaryDirectory() as folder:
             result = search(spaces, job.spec, Path(folder, "journal"), no_progress, options)
         space, held_out_rows = spaces[result.embeddings], job.search_spaces(held_out)[result.embeddings].rows
-        model, _ = learnt_in_folds(space.head, result.params, space.rows, job.spec)
-        targets = held_out_rows.facts.decided_by(held_out_rows.decision_rule)
-        fold_scores.append(merit(result.metric, targets, predict_outputs(model, held_out_rows.x, targets.kind)))
+        model, _ = fit_out_of_fold(space.head, result.params, space.rows, job.spec)
+        targets = held_out_rows.targets.decided_by(held_out_rows.decision_rule)
+        fold_scores.append(signed_score(result.metric, targets, predict_outputs(model, held_out_rows.x, targets.kind)))
     progress("nested search", job.spec.nested, job.spec.nested)
     return {"folds": fold_scores, "mean": float(np.mean(fold_scores)), "sd": float(np.std(fold_scores, ddof=1))}
 
@@ -124,12 +124,12 @@ def write_run(job: HeadJob, completed: CompletedSearch | None, folder: Path, pro
     start = time.perf_counter()
     model, out_of_fold, targets = _fit_final(job, completed, progress)
     rule = completed.space.rows.decision_rule
-    tables = [answers_of_part(target_table, "oof", train_ids, out_of_fold.outputs, out_of_fold.fold_numbers, rule)]
+    tables = [predictions_of_part(target_table, "oof", train_ids, out_of_fold.outputs, out_of_fold.fold_numbers, rule)]
     for part in ("val", "test"):
         if len(job.ids[part]):
             _, outputs = _timed_predictions(job, completed, model, job.ids[part])
-            tables.append(answers_of_part(target_table, part, job.ids[part], outputs, decision=rule))
-    predictions = concatenated(tables)
+            tables.append(predictions_of_part(target_table, part, job.ids[part], outputs, decision=rule))
+    predictions = concatenate_predictions(tables)
     metrics = _metrics(job, predictions, completed, time.perf_counter() - start)
     if rate := steady_rate(lambda: _predictions_per_s(job, completed, model)):
         metrics["answer_s"] = 1 / rate
@@ -149,7 +149,7 @@ def write_run(job: HeadJob, completed: CompletedSearch | None, folder: Path, pro
 
 
 def _header(
-    job: HeadJob, completed: CompletedSearch, predictions: Answered, metrics: Mapping[str, Any]
+    job: HeadJob, completed: CompletedSearch, predictions: AnyPredictions, metrics: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the entries of the model's header that describe this run."""
     included = set(ResolvedEmbedding.model_fields)
@@ -171,10 +171,10 @@ def _fit_final(
     space, params, spec = completed.space, completed.result.params, job.spec
     if job.exceeds_memory:
         rows = (partial(job.open_stored_rows, job.ids["train"]), job.rows_without_features)
-        model, out_of_fold = learnt_in_passes(space.head, params, rows, spec, progress)
-        return model, out_of_fold, job.rows_without_features.facts
-    model, out_of_fold = learnt_in_folds(space.head, params, space.rows, spec, partial(progress, f"fit {spec.name}"))
-    return model, out_of_fold, space.rows.facts
+        model, out_of_fold = fit_stored_rows(space.head, params, rows, spec, progress)
+        return model, out_of_fold, job.rows_without_features.targets
+    model, out_of_fold = fit_out_of_fold(space.head, params, space.rows, spec, partial(progress, f"fit {spec.name}"))
+    return model, out_of_fold, space.rows.targets
 
 
 def _timed_predictions(
@@ -196,7 +196,7 @@ def _predictions_per_s(job: HeadJob, completed: CompletedSearch, model: Pipeline
     return len(ids) / max(_timed_predictions(job, completed, model, ids)[0], 1e-9)
 
 
-def _metrics(job: HeadJob, predictions: Answered, completed: CompletedSearch, train_s: float) -> dict[str, Any]:
+def _metrics(job: HeadJob, predictions: AnyPredictions, completed: CompletedSearch, train_s: float) -> dict[str, Any]:
     result, val = completed.result, predictions.of("val")
     return {
         "oof": scores(job.target_table, predictions.of("oof")),

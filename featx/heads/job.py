@@ -16,16 +16,16 @@ from featx.heads.out_of_core.stored_rows import StoredRows
 from featx.heads.search.cross_validation import SearchSpace
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
-from featx.specs.recipe import OF_NO_NAME
+from featx.specs.recipe import EMBEDDINGS_KEYWORDS
 from featx.storage.store import EmbeddingStore
 from featx.study.embedding_lock import LockedEmbedding
 from featx.study.run_folder import RULES
 from featx.study.study import Study
 from featx.tables.embedding_table import Embeddings
 from featx.tables.ids import Ids
-from featx.tables.sample_weights import class_weights, weights_without_classes
+from featx.tables.sample_weights import class_weights, compute_row_weights
 from featx.tables.target_values import TargetValues
-from featx.tables.truth import Known, Truth
+from featx.tables.truth import AnyTruth, Truth
 
 FLOAT_BYTES = 4
 # Copies of the searched sample that fit in memory at once, because folds copy their rows.
@@ -64,7 +64,7 @@ class HeadJob:
     locked_embeddings: EmbeddingChoice
     read_embeddings: Callable[[], Embeddings]
     ids: dict[str, Ids]
-    target_table: Known
+    target_table: AnyTruth
 
     def identity(self) -> dict[str, Any]:
         """Return everything that determines the run; its fingerprint names the folder."""
@@ -84,7 +84,7 @@ class HeadJob:
     @property
     def stem(self) -> str:
         """Beginning of the run's name."""
-        is_named = self.spec.embeddings not in OF_NO_NAME
+        is_named = self.spec.embeddings not in EMBEDDINGS_KEYWORDS
         nicknames = dict.fromkeys(embedding.request.nickname for embedding in self.candidates if is_named)
         return "-".join([self.spec.name, *nicknames, self.target])
 
@@ -96,7 +96,7 @@ class HeadJob:
     @cached_property
     def candidates(self) -> EmbeddingChoice:
         """Extracted embeddings that the head may use."""
-        if self.spec.embeddings in OF_NO_NAME:
+        if self.spec.embeddings in EMBEDDINGS_KEYWORDS:
             return self.locked_embeddings
         return tuple(
             embedding for embedding in self.locked_embeddings if embedding.request.is_called(str(self.spec.embeddings))
@@ -207,13 +207,13 @@ class HeadJob:
         return None if problem is None else UnsuitedError(f"head {self.spec.name!r} {problem}")
 
     def _calibration_problem(self, head: Head) -> str | None:
-        calibrations = head.calibrations(self.target_table.kind)
+        calibrations = head.allowed_calibrations(self.target_table.kind)
         if self.spec.calibration not in calibrations and self.target_table.kind != "numbers":
             return (
                 f"cannot have calibration = {self.spec.calibration!r} for {self.target_table.kind}; "
                 f"expected one of {', '.join(calibrations)}"
             )
-        if self.spec.calibration == "temperature" and head.calibrated and self.class_weights is not None:
+        if self.spec.calibration == "temperature" and head.needs_calibration and self.class_weights is not None:
             return (
                 "has calibration = 'temperature' and class_weight: a temperature has no offset that could remove the "
                 "class weights; use 'platt', 'isotonic' or 'auto'"
@@ -234,7 +234,9 @@ class HeadJob:
         return None
 
     def _weights_problem(self, head: Head) -> str | None:
-        if head.weighs or not (self._has_soft_labels or self.weights is not None or self.class_weights is not None):
+        if head.accepts_weights or not (
+            self._has_soft_labels or self.weights is not None or self.class_weights is not None
+        ):
             return None
         cause = "soft labels" if self._has_soft_labels else "weights"
         return f"cannot weigh rows, the target has {cause}; use another head"
@@ -258,4 +260,4 @@ class HeadJob:
     def _weights(self) -> NDArray[np.float64]:
         ids, columns = self.ids["train"], self.group_columns
         groups = self.study.group_names(columns, ids) if columns else None
-        return weights_without_classes(self.target_table.take(ids), groups)
+        return compute_row_weights(self.target_table.take(ids), groups)

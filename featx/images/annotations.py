@@ -15,9 +15,9 @@ from featx.images.archives import ShardsTree
 from featx.images.names import base_name, file_suffix, find_part, is_archive_name, is_image_name, non_image_rule
 from featx.images.npy import read_npy
 from featx.images.readers import Listing
-from featx.images.sources import is_tree, open_tree, read
+from featx.images.sources import is_tree, open_tree, read_content
 from featx.images.trees import Entry, Tree
-from featx.locations import ANNOTATION_SUFFIXES, source_place
+from featx.locations import ANNOTATION_SUFFIXES, resolve_source
 from featx.specs.data import ReaderSpec
 
 # Folders whose names do not tell an image from its annotations: they are left out of the key that both share.
@@ -68,7 +68,7 @@ class AnnotationReader:
 
     def read(self, data: ReaderSpec, folder: Path) -> Listing:
         """Return all files of the source, with one label column for each kind of annotation."""
-        tree = _open_source(source_place(data.source, folder))
+        tree = _open_source(resolve_source(data.source, folder))
         files = _match_annotations(tree.entries())
         rows: dict[str, dict[str, Any]] = {key: {} for key in files.images}
         for key, kind, entry in files.annotations:
@@ -160,7 +160,7 @@ def _read_columns(kind: str, entry: Entry) -> dict[str, Any]:
         the file cannot be read.
     """
     try:
-        content = read(entry.uri)
+        content = read_content(entry.uri)
         assert isinstance(content, bytes)
         return dict(_parse_columns(kind, file_suffix(entry.name), content))
     except (OSError, ValueError, EOFError, OverflowError, MemoryError, RecursionError) as error:

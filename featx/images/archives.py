@@ -16,7 +16,7 @@ from typing import IO, ClassVar, Protocol
 
 from featx.errors import DataError, ReadError
 from featx.files.atomic import file_state
-from featx.images.contents import State, check_size, unicode_name
+from featx.images.contents import FileState, check_size, unicode_name
 from featx.images.names import file_suffix, is_archive_name, is_image_name
 from featx.images.trees import Entry, FolderTree, ListedTree
 from featx.images.unpacking import UNPACKERS, unpack
@@ -105,7 +105,7 @@ class TarArchive:
 
 
 @lru_cache(maxsize=8)
-def _open_archive(path: str, state: State) -> Archive:
+def _open_archive(path: str, state: FileState) -> Archive:
     try:
         return ZipArchive(path) if path.lower().endswith(".zip") else TarArchive(path)
     except DataError:
@@ -115,7 +115,7 @@ def _open_archive(path: str, state: State) -> Archive:
         raise DataError(f"{path} cannot be read as an archive, it may be truncated: {reason}") from error
 
 
-def open_archive(path: str) -> tuple[Archive, State]:
+def open_archive(path: str) -> tuple[Archive, FileState]:
     """Return an open archive and the state of its file.
 
     Raises
@@ -132,7 +132,7 @@ def open_archive(path: str) -> tuple[Archive, State]:
 
 
 def read_member(location: str) -> bytes:
-    """Return the bytes of ``/path/to/archive//member``; errors are those of `featx.images.sources.read`."""
+    """Return the bytes of ``/path/to/archive//member``; errors are those of `featx.images.sources.read_content`."""
     path, _, name = location.partition("//")
     try:
         content = open_archive(path)[0].read(name)

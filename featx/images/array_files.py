@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from featx.errors import DataError, ReadError
 from featx.files.atomic import file_state
-from featx.images.contents import State
+from featx.images.contents import FileState
 from featx.images.npy import map_npy
 from featx.images.unpacking import UNPACKERS, check_disk_space, read_chunks, unpack
 
@@ -66,7 +66,7 @@ def open_datasets(file: Path, external: bool = False) -> Mapping[str, Any]:
 
 
 @lru_cache(maxsize=8)
-def _open_array_file(path: str, state: State) -> Mapping[str, Any]:
+def _open_array_file(path: str, state: FileState) -> Mapping[str, Any]:
     suffix = Path(path).suffix.lower()
     try:
         if suffix in {".h5", ".hdf5", ".hdf"}:

@@ -16,7 +16,7 @@ from featx.images.contents import MAX_IMAGE_BYTES, check_size, file_uri
 from featx.images.names import PART_WORDS, find_part, non_image_rule, split_words
 from featx.images.readers import Listing
 from featx.images.trees import Entry
-from featx.locations import existing_file, source_place
+from featx.locations import existing_file, resolve_source
 from featx.specs.data import ArraySpec, ReaderSpec
 
 # Number of rows that a dataset may have whatever the size of its file; more must take a byte each.
@@ -56,7 +56,7 @@ class ArrayReader:
 
     def read(self, data: ReaderSpec, folder: Path) -> Listing:
         """Return all rows of the image datasets with their labels."""
-        source = Path(source_place(data.source, folder))
+        source = Path(resolve_source(data.source, folder))
         home = source if source.is_dir() else source.parent
         if not data.arrays:
             raise DataError("data.arrays: is missing; the reader 'arrays' needs '[[data.arrays]]' with 'images = …'")
@@ -78,7 +78,7 @@ class ArrayReader:
 
 
 def read_row(location: str) -> NDArray[Any]:
-    """Return one row of ``/path/to/file.h5//dataset/17``; errors are those of `featx.images.sources.read`.
+    """Return one row of ``/path/to/file.h5//dataset/17``; errors are those of `featx.images.sources.read_content`.
 
     ``17?external`` allows the dataset to take its values from other files.
     """

@@ -14,9 +14,9 @@ from featx.errors import ReadError
 
 Content = bytes | NDArray[Any]
 # Size in bytes and mtime in ns: a file with an unchanged state has unchanged content.
-State = tuple[int, int]
+FileState = tuple[int, int]
 
-REFUSED = "the object store refuses"
+STORE_REFUSED = "the object store refuses"
 # Size of one image file, packed or unpacked, and of one row of an array.
 MAX_IMAGE_BYTES = 1 << 30
 
@@ -33,12 +33,12 @@ def digest(content: Content) -> str:
 
 
 def read_quoted_file(quoted_path: str) -> bytes:
-    """Return the bytes of a file by its percent-encoded path; errors as in `featx.images.sources.read`."""
+    """Return the bytes of a file by its percent-encoded path; errors as in `featx.images.sources.read_content`."""
     return read_file(os.fsdecode(unquote_to_bytes(quoted_path)))
 
 
 def read_file(path: str) -> bytes:
-    """Return a file's bytes; errors are those of `featx.images.sources.read`."""
+    """Return a file's bytes; errors are those of `featx.images.sources.read_content`."""
     try:
         file_stat = Path(path).stat()
         if stat.S_ISREG(file_stat.st_mode):

@@ -31,7 +31,7 @@ MAX_PIXEL_BYTES = 4
 PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 # Number of values, or pixels, that are converted at a time.
 BLOCK_VALUES = 1 << 20
-CHANNELS = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+MODE_BY_CHANNELS = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 # Pillow warns of broken metadata and of large images; the outcome of each file already reports what matters.
 warnings.filterwarnings("ignore", module=r"PIL\..*")
 
@@ -76,10 +76,10 @@ def _decode_bytes(data: bytes, decoding: Decoding, required_px: int) -> Image.Im
         _seek_frame(opened, decoding.frame)
         if opened.format == "JPEG" and (plain := _decode_plain_jpeg(opened, data, decoding, required_px)):
             return plain
-        return from_image(opened, decoding)
+        return convert_image(opened, decoding)
 
 
-def from_image(opened: Image.Image, decoding: Decoding) -> Image.Image:
+def convert_image(opened: Image.Image, decoding: Decoding) -> Image.Image:
     """Return an image that Pillow has opened as the decoded picture that `decode` returns.
 
     Parameters
@@ -215,17 +215,17 @@ def from_array(values: NDArray[Any], decoding: Decoding) -> Image.Image:
         it has another shape, holds no numbers, or holds nan or infinity.
     """
     shape = values.shape
-    if values.ndim == 3 and shape[2] not in CHANNELS and shape[0] in CHANNELS:
+    if values.ndim == 3 and shape[2] not in MODE_BY_CHANNELS and shape[0] in MODE_BY_CHANNELS:
         values = np.moveaxis(values, 0, 2)
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[..., 0]
-    if not values.size or values.ndim not in {2, 3} or (values.ndim == 3 and values.shape[2] not in CHANNELS):
+    if not values.size or values.ndim not in {2, 3} or (values.ndim == 3 and values.shape[2] not in MODE_BY_CHANNELS):
         raise ReadError(f"has shape {shape}, expected (h, w), (h, w, channels) or (channels, h, w)")
     if values.shape[0] * values.shape[1] > MAX_PIXELS:
         raise ReadError(f"has {values.shape[0] * values.shape[1]} pixels, expected at most {MAX_PIXELS}")
     _check_bytes(values.nbytes, decoding.max_bytes)
     pixels = np.ascontiguousarray(to_uint8(values, decoding))
-    return Image.fromarray(pixels, "L" if pixels.ndim == 2 else CHANNELS[pixels.shape[2]])
+    return Image.fromarray(pixels, "L" if pixels.ndim == 2 else MODE_BY_CHANNELS[pixels.shape[2]])
 
 
 def to_uint8(values: NDArray[Any], decoding: Decoding) -> Pixels:

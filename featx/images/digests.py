@@ -9,10 +9,10 @@ from itertools import chain
 from pathlib import Path
 
 from featx.errors import ReadError
-from featx.images.contents import State, digest
-from featx.images.sources import read
+from featx.images.contents import FileState, digest
+from featx.images.sources import read_content
 from featx.images.sqlite_cache import SqliteCache
-from featx.text.masking import masked
+from featx.text.masking import mask_secrets
 
 # Reading waits for the disk or the network more than it computes.
 N_READER_THREADS = 4
@@ -28,7 +28,7 @@ COARSE_TICK_NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class ImageIdentity:
     """The digest of one image, or the reason why it has none.
 
     Attributes
@@ -44,27 +44,29 @@ class Identity:
     reason: str = ""
 
 
-def identify(uri: str) -> Identity:
+def identify_image(uri: str) -> ImageIdentity:
     """Return the digest of one image, or the reason why it cannot be read."""
     try:
-        return Identity(digest(read(uri)))
+        return ImageIdentity(digest(read_content(uri)))
     except FileNotFoundError:
         if Path(uri).is_symlink():
-            return Identity(outcome="unreadable", reason="is a broken link")
-        return Identity(outcome="missing", reason="there is no such file")
+            return ImageIdentity(outcome="unreadable", reason="is a broken link")
+        return ImageIdentity(outcome="missing", reason="there is no such file")
     except ReadError as error:
-        return Identity(outcome="unreadable", reason=str(error))
+        return ImageIdentity(outcome="unreadable", reason=str(error))
     except (MemoryError, OverflowError) as error:
-        return Identity(outcome="unreadable", reason=f"needs more memory than is available ({type(error).__name__})")
+        return ImageIdentity(
+            outcome="unreadable", reason=f"needs more memory than is available ({type(error).__name__})"
+        )
 
 
-def identify_all(uris: Sequence[str]) -> Iterator[Identity]:
+def identify_images(uris: Sequence[str]) -> Iterator[ImageIdentity]:
     """Yield the identity of each image, in order; a few threads read the images."""
     with ThreadPoolExecutor(N_READER_THREADS) as pool:
         for start in range(0, len(uris), URIS_PER_BATCH):
             batch = uris[start : start + URIS_PER_BATCH]
             tasks = [batch[first : first + URIS_PER_TASK] for first in range(0, len(batch), URIS_PER_TASK)]
-            yield from chain.from_iterable(pool.map(lambda task: [identify(uri) for uri in task], tasks))
+            yield from chain.from_iterable(pool.map(lambda task: [identify_image(uri) for uri in task], tasks))
 
 
 class DigestCache(SqliteCache):
@@ -79,22 +81,22 @@ class DigestCache(SqliteCache):
     def __init__(self, path: Path) -> None:
         super().__init__(path, f"digests {TABLE_COLUMNS} WITHOUT ROWID")
 
-    def known(self, uris: Sequence[str], states: Sequence[State | None]) -> Iterator[str]:
+    def known(self, uris: Sequence[str], states: Sequence[FileState | None]) -> Iterator[str]:
         """Yield the digest of each image whose file has the cached state, otherwise ``""``."""
         query = "SELECT uri, size, mtime_ns, digest FROM json_each(?) CROSS JOIN digests ON uri = value"
         for start in range(0, len(uris), URIS_PER_BATCH):
-            batch = list(map(masked, uris[start : start + URIS_PER_BATCH]))
+            batch = list(map(mask_secrets, uris[start : start + URIS_PER_BATCH]))
             digests = {row[:3]: row[3] for row in self._database.execute(query, [json.dumps(batch)])}
             for uri, state in zip(batch, states[start : start + URIS_PER_BATCH], strict=True):
                 yield digests.get((uri, *state), "") if state else ""
 
-    def remember(self, rows: Sequence[tuple[str, State, str]]) -> None:
+    def remember(self, rows: Sequence[tuple[str, FileState, str]]) -> None:
         """Write (uri, state, digest) of images that were read when `has_settled` was true."""
-        values = [(masked(uri), *state, digest_text) for uri, state, digest_text in rows]
+        values = [(mask_secrets(uri), *state, digest_text) for uri, state, digest_text in rows]
         self._write("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", values)
 
 
-def has_settled(state: State, before_ns: int) -> bool:
+def has_settled(state: FileState, before_ns: int) -> bool:
     """Whether a file that is written again will have another mtime.
 
     Parameters
@@ -108,9 +110,9 @@ def has_settled(state: State, before_ns: int) -> bool:
     return state[1] + tick + MIN_SETTLED_NS < before_ns
 
 
-def identified(
-    uris: Sequence[str], states: Sequence[State | None], cache: DigestCache
-) -> Generator[tuple[Identity, bool]]:
+def identify_with_cache(
+    uris: Sequence[str], states: Sequence[FileState | None], cache: DigestCache
+) -> Generator[tuple[ImageIdentity, bool]]:
     """Yield the identity of each image in order, and whether it had to be read.
 
     Parameters
@@ -123,12 +125,14 @@ def identified(
         Cache of digests; new ones are written to it, also if the generator is closed early.
     """
     cached = list(cache.known(uris, states))
-    read_identities = identify_all([uri for uri, cached_digest in zip(uris, cached, strict=True) if not cached_digest])
-    fresh: list[tuple[str, State, str]] = []
+    read_identities = identify_images(
+        [uri for uri, cached_digest in zip(uris, cached, strict=True) if not cached_digest]
+    )
+    fresh: list[tuple[str, FileState, str]] = []
     started_ns = time.time_ns()
     try:
         for uri, state, cached_digest in zip(uris, states, cached, strict=True):
-            identity = Identity(cached_digest) if cached_digest else next(read_identities)
+            identity = ImageIdentity(cached_digest) if cached_digest else next(read_identities)
             if not cached_digest and identity.digest and state and has_settled(state, started_ns):
                 fresh.append((uri, state, identity.digest))
             yield identity, not cached_digest

@@ -11,7 +11,7 @@ from featx.images.names import PARTS, is_image_name, non_image_rule
 from featx.images.readers import Listing
 from featx.images.sources import is_tree, join_place, open_tree
 from featx.images.trees import EMPTY_FOLDER, UNLISTABLE, Entry
-from featx.locations import source_place
+from featx.locations import resolve_source
 from featx.specs.data import ReaderSpec
 
 FEATX_OUTPUT_FILE = re.compile(r"([^/]+)/(?:[^/]+\.zarr/zarr|[^/]+/embeddings\.lock)\.json")
@@ -37,7 +37,7 @@ class FolderReader:
 
     def read(self, data: ReaderSpec, folder: Path) -> Listing:
         """Return all files of the source; the label of an image is the name of its class folder."""
-        place = source_place(data.source, folder)
+        place = resolve_source(data.source, folder)
         tree = open_tree(place)
         entries = _drop_featx_output(tree.entries())
         images = [entry for entry in entries if _is_image(entry)]

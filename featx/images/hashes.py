@@ -17,24 +17,24 @@ from featx.specs.base import fingerprint
 from featx.specs.embedding import Decoding, Preprocessing
 
 # Side of a thumbnail in pixels.
-SIDE = 32
+THUMBNAIL_PX = 32
 # Number of rows of a hash, and of bits in each.
 HASH_SIDE_BITS = 8
 # Number of digests in one query of the cache.
-AHEAD = 4096
+DIGESTS_PER_QUERY = 4096
 # Difference between means of grey levels that is no rounding error.
 MIN_GREY_DIFFERENCE = 1e-3
 # A spec needs mean and std, but thumbnails are stored as pixels.
 UNUSED_STATISTICS = (0.5, 0.5, 0.5)
 # The whole image squeezed into a square, written as a preprocessing so that decoder workers make it like an input.
-THUMBNAIL = Preprocessing(
-    size_px=SIDE, resize="squash", interpolation="bilinear", mean=UNUSED_STATISTICS, std=UNUSED_STATISTICS
+THUMBNAIL_PREPROCESSING = Preprocessing(
+    size_px=THUMBNAIL_PX, resize="squash", interpolation="bilinear", mean=UNUSED_STATISTICS, std=UNUSED_STATISTICS
 )
 # Weights of R, G and B in ITU-R BT.601, as in Pillow's mode L.
 LUMA = np.array([299, 587, 114], dtype=np.float32) / 1000
 
 
-def grey(pixels: Pixels) -> Pixels:
+def to_grey(pixels: Pixels) -> Pixels:
     """Return (h, w, 3) or (h, w, 1) pixels as (h, w) grey levels."""
     if pixels.shape[2] == 1:
         return pixels[..., 0]
@@ -42,7 +42,7 @@ def grey(pixels: Pixels) -> Pixels:
     return grey_levels
 
 
-def dhash(thumbnails: Pixels) -> NDArray[np.uint64]:
+def difference_hashes(thumbnails: Pixels) -> NDArray[np.uint64]:
     """Return the difference hash of each grey image.
 
     Each of the 64 bits is 1 if a cell of a 9 × 8 grid is darker than the next cell of its row.
@@ -98,16 +98,16 @@ class ThumbnailCache(SqliteCache):
     def __init__(self, path: Path, decoding: Decoding) -> None:
         columns = "(made_by TEXT, digest TEXT, grey BLOB, PRIMARY KEY (made_by, digest))"
         super().__init__(path, f"thumbnails {columns}")
-        self._made_by = fingerprint([THUMBNAIL.identity(), decoding.identity()])
+        self._made_by = fingerprint([THUMBNAIL_PREPROCESSING.identity(), decoding.identity()])
 
     def known(self, digests: Sequence[str]) -> dict[str, Pixels]:
         """Return the (h, w) thumbnails in the cache by digest."""
         query = "SELECT digest, grey FROM json_each(?) CROSS JOIN thumbnails ON digest = value AND made_by = ?"
         thumbnails: dict[str, Pixels] = {}
-        for start in range(0, len(digests), AHEAD):
-            batch = json.dumps(digests[start : start + AHEAD])
+        for start in range(0, len(digests), DIGESTS_PER_QUERY):
+            batch = json.dumps(digests[start : start + DIGESTS_PER_QUERY])
             for digest, content in self._database.execute(query, [batch, self._made_by]):
-                thumbnails[digest] = np.frombuffer(content, dtype=np.uint8).reshape(SIDE, SIDE)
+                thumbnails[digest] = np.frombuffer(content, dtype=np.uint8).reshape(THUMBNAIL_PX, THUMBNAIL_PX)
         return thumbnails
 
     def remember(self, rows: Iterable[tuple[str, Pixels]]) -> None:

@@ -7,13 +7,13 @@ import pandas as pd
 
 from featx.errors import DataError
 from featx.images.readers import Listing
-from featx.registry import suggestion
+from featx.registry import suggest_names
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
-from featx.tables.encoding import category_text, columns_of, encode, relabelled
+from featx.tables.encoding import category_text, encode_classes, map_and_bin, target_columns
 
 
-def selected(
+def select_images(
     listing: Listing, targets: Mapping[str, TargetSpec], split: SplitSpec, drop_unlabelled: bool = False
 ) -> Listing:
     """Return the listing with the images outside the study moved to the ignored files, each with its rule.
@@ -39,7 +39,7 @@ def selected(
         _check_mapped_values(listing, name, target)
     for name, target in targets.items():
         if drop_unlabelled:
-            for column in columns_of(listing.manifest, name, target):
+            for column in target_columns(listing.manifest, name, target):
                 is_missing = listing.manifest.column(column).isna()
                 rules = dict.fromkeys(is_missing.index[is_missing], f"has no label in column {column!r}")
                 listing = listing.without(rules)
@@ -70,14 +70,14 @@ def _check_values(expected: Iterable[str], values: list[str], key: str, column: 
     """
     for value in expected:
         if value not in values:
-            raise DataError(f"{key}: column {column!r} holds no {value!r}; {suggestion(value, values)}")
+            raise DataError(f"{key}: column {column!r} holds no {value!r}; {suggest_names(value, values)}")
 
 
 def _rules_of_keep(listing: Listing, name: str, target: TargetSpec) -> dict[str, str]:
     """Return the rule by id of the images whose class is not kept."""
     if target.keep is None:
         return {}
-    column = relabelled(listing.manifest.column(target.column), name, target)
+    column = map_and_bin(listing.manifest.column(target.column), name, target)
     values = column.map(category_text, na_action="ignore")
     _check_values(target.keep, sorted(map(str, values.dropna().unique())), f"targets.{name}.keep", target.column)
     dropped = values[values.notna() & ~values.isin(target.keep)]
@@ -86,7 +86,7 @@ def _rules_of_keep(listing: Listing, name: str, target: TargetSpec) -> dict[str,
 
 def _rules_of_balance(listing: Listing, name: str, target: TargetSpec, split: SplitSpec) -> dict[str, str]:
     """Return the rule by id of the surplus images of the larger classes, drawn at random in each part of the source."""
-    truth = encode(listing.manifest, name, target)
+    truth = encode_classes(listing.manifest, name, target)
     values = pd.Series(np.asarray(truth.classes, dtype=object)[truth.codes], index=pd.Index(truth.ids))
     parts = listing.manifest.column(split.column) if split.column else pd.Series("all", index=values.index)
     rng = np.random.default_rng(split.seed)

@@ -18,7 +18,7 @@ from featx.files.atomic import write_text
 from featx.images.decode import read_size
 from featx.images.names import PARTS, is_archive_name
 from featx.images.readers import Listing, Reader, read_source
-from featx.images.sources import read
+from featx.images.sources import read_content
 from featx.images.table import unreadable_table_warnings
 from featx.locations import is_url, split_archive_place
 from featx.registry import READERS
@@ -27,7 +27,7 @@ from featx.specs.ensembling import DEFAULT_VOTES
 from featx.specs.recipe import DEFAULT_HEADS, parse_recipe
 from featx.tables.encoding import category_text
 from featx.tables.manifest import Manifest
-from featx.text.escaping import escaped, escaped_json
+from featx.text.escaping import escape_json, escape_text
 
 # Number of different values up to which a column is offered as a target.
 MAX_TARGET_CLASSES = 100
@@ -239,7 +239,7 @@ def _measure_sizes(manifest: Manifest) -> tuple[dict[str, int], int, int]:
     n_unreadable = 0
     for uri in manifest.uris[rows]:
         try:
-            width, height = read_size(read(uri))
+            width, height = read_size(read_content(uri))
             sizes[f"{width}×{height}"] += 1
         except (ReadError, FileNotFoundError):
             n_unreadable += 1
@@ -303,12 +303,12 @@ def _target_section(recognition: Recognition) -> Table:
     section = _toml_table({"column": recognition.target})
     classes = tomlkit.item(list(recognition.classes)[:MAX_CLASSES_IN_COMMENT]).as_string()
     order = "names for these values, in this order" if is_numeric else "in the order of the codes"
-    section.add(comment(escaped_json(f"classes = {classes}   # {order}")))
+    section.add(comment(escape_json(f"classes = {classes}   # {order}")))
     if is_numeric:
         section.add(comment("above = 0.5   # two classes: values above, and all others"))
     if other_columns:
         listed = ", ".join(other_columns[:MAX_COLUMNS_IN_COMMENT])
-        section.add(comment(escaped(f"other columns that could be predicted: {listed}")))
+        section.add(comment(escape_text(f"other columns that could be predicted: {listed}")))
     section.add(nl())
     return section
 

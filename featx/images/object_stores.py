@@ -6,23 +6,23 @@ from hashlib import blake2b
 from typing import Any, ClassVar
 
 from featx.errors import DataError, ReadError
-from featx.images.contents import REFUSED, State, check_size, oversize_reason
+from featx.images.contents import STORE_REFUSED, FileState, check_size, oversize_reason
 from featx.images.trees import Entry, ListedTree
-from featx.locations import filesystem_at
+from featx.locations import open_filesystem
 
 SOURCE_SETTING = "data.source"
 
 
 def read_object(url: str) -> bytes:
-    """Return an object's bytes; errors are those of `featx.images.sources.read`."""
-    filesystem, key = filesystem_at(url, SOURCE_SETTING)
+    """Return an object's bytes; errors are those of `featx.images.sources.read_content`."""
+    filesystem, key = open_filesystem(url, SOURCE_SETTING)
     try:
         content = bytes(filesystem.cat_file(key))
     except FileNotFoundError:
         raise
     # Each kind of store has its own errors.
     except Exception as error:
-        raise ReadError(f"{REFUSED}: {error}") from error
+        raise ReadError(f"{STORE_REFUSED}: {error}") from error
     check_size(len(content))
     return content
 
@@ -46,7 +46,7 @@ class ObjectTree(ListedTree):
     @cached_property
     def entries_by_name(self) -> dict[str, Entry]:
         """The objects by their keys below the URL."""
-        filesystem, folder = filesystem_at(self.place, SOURCE_SETTING)
+        filesystem, folder = open_filesystem(self.place, SOURCE_SETTING)
         try:
             infos = filesystem.find(folder, detail=True)
         # Each kind of store has its own errors.
@@ -67,7 +67,7 @@ class ObjectTree(ListedTree):
         return entries
 
 
-def _object_state(info: dict[str, Any]) -> State | None:
+def _object_state(info: dict[str, Any]) -> FileState | None:
     """Return the size of an object and a hash of its version; None if the store gives no version."""
     version = next(
         (info[key] for key in ("ETag", "etag", "md5Hash", "LastModified", "mtime", "created") if key in info), None

@@ -72,7 +72,7 @@ def _visible_span(resized_px: int, canvas_px: int) -> _VisibleSpan:
     return _VisibleSpan(round((resized_px - canvas_px) / 2), canvas_px, 0)
 
 
-def preprocessor(size: Preprocessing) -> Callable[[Image.Image], Pixels]:
+def make_preprocessor(size: Preprocessing) -> Callable[[Image.Image], Pixels]:
     """Return the function that resizes and crops a picture to the square input of a network.
 
     Parameters
@@ -126,6 +126,6 @@ def _resize_part(
     return rows.resize((x.n_px, y.n_px), resampling, box=(0, upper - top, x.n_px, lower - top))
 
 
-def required_px(sizes: Sequence[Preprocessing]) -> int:
+def required_side_px(sizes: Sequence[Preprocessing]) -> int:
     """Return the shorter side in pixels that a picture needs for all of these sizes; 0 if there are none."""
     return max((size.resized_px for size in sizes), default=0)

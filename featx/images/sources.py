@@ -21,7 +21,7 @@ from featx.registry import CONTENTS
 URI_SCHEME = re.compile(r"([a-z][a-z0-9]+):(?!//)")
 
 
-def read(uri: str) -> Content:
+def read_content(uri: str) -> Content:
     """Return the content of an image: the bytes of a file, or a row of an array.
 
     Raises

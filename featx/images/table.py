@@ -14,9 +14,9 @@ from featx.errors import DataError, ReadError
 from featx.files.parsing import ParseError, parse_csv, read_parquet
 from featx.images.names import base_name, file_suffix, is_archive_name, is_image_name, non_image_rule
 from featx.images.readers import Listing
-from featx.images.sources import is_tree, join_place, open_tree, read
+from featx.images.sources import is_tree, join_place, open_tree, read_content
 from featx.images.trees import Entry, FolderTree, Tree
-from featx.locations import base_folder, is_url, source_place
+from featx.locations import base_folder, is_url, resolve_source
 from featx.specs.data import LabelsSpec, ReaderSpec
 
 SEPARATORS = {"comma": ",", "tab": "\t", "semicolon": ";", "whitespace": r"\s+"}
@@ -64,7 +64,7 @@ class TableReader:
         """Return the images that the table names, with their labels; the other files beside them are ignored."""
         if data.labels is None:
             raise DataError("data.labels: is missing; the reader 'table' needs a label table, 'labels = { file = … }'")
-        place = source_place(data.source, folder)
+        place = resolve_source(data.source, folder)
         tree = open_tree(place)
         frame = read_labels(_find_table(tree, data.labels.file), data.labels)
         names = _pop_paths(frame, data.labels)
@@ -209,7 +209,7 @@ def read_labels(file: Entry, spec: LabelsSpec) -> pd.DataFrame:
 
 def _read_bytes(file: Entry) -> bytes:
     try:
-        content = read(file.uri)
+        content = read_content(file.uri)
     except OSError as error:
         raise ReadError(f"{file.name} cannot be read as a table: {error}") from error
     assert isinstance(content, bytes)

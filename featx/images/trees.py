@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from featx.images.contents import State, file_uri, unicode_name
+from featx.images.contents import FileState, file_uri, unicode_name
 
 EMPTY_FOLDER = "is an empty folder"
 UNLISTABLE = "cannot be listed"
@@ -24,7 +24,7 @@ class Entry:
     name
         Path relative to the tree, with ``/``.
     uri
-        Uri that `featx.images.sources.read` takes.
+        Uri that `featx.images.sources.read_content` takes.
     state
         State of the file: the content is unchanged while the state is; None if it has none.
     outcome, reason
@@ -33,7 +33,7 @@ class Entry:
 
     name: str
     uri: str
-    state: State | None = None
+    state: FileState | None = None
     outcome: str = ""
     reason: str = ""
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from featx.metrics.row_scores import decided, guessed
+from featx.metrics.row_scores import predict_classes, predict_labels
 from featx.metrics.score_kinds import Columns, Floats, Outputs, Score, Summed, divide
 from featx.tables.target_values import TargetValues
 
@@ -15,9 +15,9 @@ def _count_columns(targets: TargetValues, outputs: Outputs) -> Columns:
     """Return (n, 3 k) indicators: which classes or labels are true, which are predicted, and which are both."""
     n, k = len(targets), targets.n_outputs
     if targets.kind == "labels":
-        has_label = decided(outputs)
+        has_label = predict_labels(outputs)
         return sparse.csr_array(np.concatenate([targets.y, has_label, targets.y * has_label], axis=1).astype(float))
-    codes = guessed(targets, outputs)
+    codes = predict_classes(targets, outputs)
     if targets.shares is not None:
         decisions = np.eye(k)[codes]
         return sparse.csr_array(np.concatenate([targets.shares, decisions, targets.shares * decisions], axis=1))
@@ -80,7 +80,7 @@ def _mcc(sums: Floats, n: Floats) -> Floats:
 
 def _code_columns(targets: TargetValues, outputs: Outputs) -> Columns:
     """Return (n, 5) true code and its square, predicted code and its square, and the squared difference."""
-    true, predicted = targets.y.astype(np.float64), guessed(targets, outputs).astype(np.float64)
+    true, predicted = targets.y.astype(np.float64), predict_classes(targets, outputs).astype(np.float64)
     return np.stack([true, true**2, predicted, predicted**2, (true - predicted) ** 2], axis=1)
 
 

@@ -32,12 +32,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import DataError
-from featx.metrics.scores import aligned
+from featx.metrics.scores import align
 from featx.specs.base import Spec
 from featx.tables.ids import Ids
-from featx.tables.predictions import Answered, choosing
+from featx.tables.predictions import AnyPredictions, selection_rows
 from featx.tables.target_values import TargetValues
-from featx.tables.truth import Known
+from featx.tables.truth import AnyTruth
 
 Floats = NDArray[np.float64]
 COVERAGES = (0.8, 0.9, 0.95, 0.99)
@@ -135,7 +135,7 @@ class ConformityScores:
         return float(np.average(is_covered, weights=self.masses)) if self.masses.any() else math.nan
 
 
-def in_sets(proba: Floats, threshold: float | Floats) -> NDArray[np.bool_]:
+def in_prediction_sets(proba: Floats, threshold: float | Floats) -> NDArray[np.bool_]:
     """Return (n, k) whether each class is in the prediction set of each row; sets may be empty.
 
     Parameters
@@ -168,7 +168,7 @@ class ConformalSpec(Spec):
 
     @classmethod
     def of(
-        cls, truth: Known, predictions: Answered, groups_of: Callable[[Ids], NDArray[Any] | None]
+        cls, truth: AnyTruth, predictions: AnyPredictions, groups_of: Callable[[Ids], NDArray[Any] | None]
     ) -> "ConformalSpec | None":
         """Return the thresholds computed from the selection rows; None for targets of labels.
 
@@ -177,8 +177,8 @@ class ConformalSpec(Spec):
         groups_of
             Function from the ids of n rows to the (n,) groups that splits keep whole, or None.
         """
-        rows = choosing(predictions)
-        targets, outputs = aligned(truth, rows)
+        rows = selection_rows(predictions)
+        targets, outputs = align(truth, rows)
         if targets.kind == "labels":
             return None
         scores = ConformityScores.of(targets, outputs, groups_of(rows.ids))

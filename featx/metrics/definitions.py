@@ -49,15 +49,15 @@ SCORES: dict[Kind, dict[str, Score]] = {
     "numbers": NUMBER_SCORES,
 }
 ORDINAL_SCORES = {"quadratic_kappa", "mae_steps"}
-LESS_IS_BETTER = {"log_loss", "brier", "ece", "classwise_ece", "mae_steps", "mae", "rmse", "mape"}
+LOWER_IS_BETTER = {"log_loss", "brier", "ece", "classwise_ece", "mae_steps", "mae", "rmse", "mape"}
 
 
-def is_better_less(name: str) -> bool:
+def is_lower_better(name: str) -> bool:
     """Return whether a lower value of a score is better."""
-    return name in LESS_IS_BETTER or name.startswith("mae.")
+    return name in LOWER_IS_BETTER or name.startswith("mae.")
 
 
-def scores_of(targets: TargetValues) -> dict[str, Score]:
+def available_scores(targets: TargetValues) -> dict[str, Score]:
     """Return the scores that are defined for these rows, by name."""
     scores = dict(SCORES[targets.kind])
     if targets.kind == "classes" and not targets.ordered:
@@ -87,10 +87,10 @@ class Scorer:
     """
 
     def __init__(self, targets: TargetValues, outputs: Outputs, names: Sequence[str] | None = None) -> None:
-        defined = scores_of(targets)
+        defined = available_scores(targets)
         available = SCORES[targets.kind] | defined
         scores = defined if names is None else {name: available[name] for name in names}
-        self.facts, self.outputs, self._scores = targets, outputs, scores
+        self.targets, self.outputs, self._scores = targets, outputs, scores
         summed = [score for score in scores.values() if isinstance(score, Summed)]
         blocks = {score.rows: sparse.csr_array(score.rows(targets, outputs)) for score in summed}
         edges = np.cumsum([0, *(block.shape[1] for block in blocks.values())])
@@ -103,7 +103,7 @@ class Scorer:
         }
 
     def __len__(self) -> int:
-        return len(self.facts)
+        return len(self.targets)
 
     @property
     def names(self) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from featx.metrics.reliability import shares_of
+from featx.metrics.reliability import true_shares
 from featx.metrics.score_kinds import Floats, Outputs, Ranked, divide
 from featx.tables.target_values import TargetValues
 
@@ -81,7 +81,7 @@ def rank_orders(targets: TargetValues, outputs: Outputs, *, merges_positives: bo
     if targets.kind == "labels":
         sides = [column.astype(np.float64) for column in targets.columns]
     else:
-        sides = [shares_of(targets, np.full(len(targets), code)) for code in range(targets.n_outputs)]
+        sides = [true_shares(targets, np.full(len(targets), code)) for code in range(targets.n_outputs)]
     ranks = [np.unique(column, return_inverse=True)[1] for column in outputs.T]
     if targets.kind == "classes" and len(ranks) == 2 and np.array_equal(ranks[0].max() - ranks[0], ranks[1]):
         sides, ranks = sides[1:], ranks[1:]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from featx.tables.decision_rule import decided_codes
+from featx.tables.decision_rule import decide_codes
 from featx.tables.target_values import TargetValues
 
 Floats = NDArray[np.float64]
@@ -36,14 +36,14 @@ class Reliability:
         (b,) numbers of predictions in the bins.
     """
 
-    said: Floats
-    happened: Floats
+    mean_probability: Floats
+    observed_share: Floats
     n: NDArray[np.int64]
 
     @property
     def ece(self) -> float:
         """Expected calibration error [2]_, in [0, 1]: the mean distance of both, weighted by the bins' sizes."""
-        return float(expected_error((self.said - self.happened) * self.n, self.n.sum()))
+        return float(expected_error((self.mean_probability - self.observed_share) * self.n, self.n.sum()))
 
 
 def reliability(targets: TargetValues, proba: Floats, n_bins: int = N_BINS) -> Reliability:
@@ -76,10 +76,10 @@ def _predicted_and_observed(targets: TargetValues, proba: Floats) -> tuple[Float
     if targets.n_outputs == 2:
         return proba[:, 1:], targets.memberships[:, 1:]
     codes = proba.argmax(1)
-    return proba.max(1)[:, None], shares_of(targets, codes)[:, None]
+    return proba.max(1)[:, None], true_shares(targets, codes)[:, None]
 
 
-def shares_of(targets: TargetValues, codes: NDArray[np.integer]) -> Floats:
+def true_shares(targets: TargetValues, codes: NDArray[np.integer]) -> Floats:
     """Return (n,) true probabilities of the classes `codes`: 0 or 1 for hard labels."""
     if targets.shares is None:
         return np.asarray(codes == targets.y, dtype=np.float64)
@@ -126,7 +126,7 @@ def squared_distances(targets: TargetValues, proba: Floats) -> Floats:
     return np.asarray(np.square(proba - targets.memberships).sum(1))
 
 
-def kept(targets: TargetValues, proba: Floats) -> tuple[Floats, Floats]:
+def accuracy_by_coverage(targets: TargetValues, proba: Floats) -> tuple[Floats, Floats]:
     """Return the accuracy of a model that abstains on its least certain rows, for each number of abstentions.
 
     Rows are ordered by the probability of their predicted class.
@@ -136,8 +136,8 @@ def kept(targets: TargetValues, proba: Floats) -> tuple[Floats, Floats]:
     coverage, accuracy
         (n,) shares of rows with a prediction, and accuracies on these rows.
     """
-    codes = decided_codes(proba, targets.decision)
+    codes = decide_codes(proba, targets.decision)
     order = np.argsort(-proba[np.arange(len(codes)), codes], kind="stable")
-    correctness = shares_of(targets, codes)[order]
+    correctness = true_shares(targets, codes)[order]
     n_predicted = np.arange(1, len(order) + 1)
     return n_predicted / len(order), np.cumsum(correctness) / n_predicted

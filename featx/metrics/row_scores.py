@@ -5,34 +5,34 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import xlogy
 
-from featx.metrics.reliability import binned, binned_by_class, expected_error, shares_of, squared_distances
+from featx.metrics.reliability import binned, binned_by_class, expected_error, squared_distances, true_shares
 from featx.metrics.score_kinds import Columns, Floats, Outputs, Summed, mean_over_rows
-from featx.tables.decision_rule import decided_codes
+from featx.tables.decision_rule import decide_codes
 from featx.tables.target_values import TargetValues
 
 MIN_PROBABILITY = 1e-15
 # An image is predicted to have a label from this probability on.
-FEWEST_DECIDED = 0.5
+MIN_LABEL_PROBABILITY = 0.5
 
 
-def guessed(targets: TargetValues, outputs: Outputs) -> NDArray[np.int64]:
+def predict_classes(targets: TargetValues, outputs: Outputs) -> NDArray[np.int64]:
     """Return the (n,) codes of the predicted classes, by the decision rule of `targets`."""
-    return decided_codes(outputs, targets.decision)
+    return decide_codes(outputs, targets.decision)
 
 
-def decided(outputs: Outputs) -> NDArray[np.int64]:
+def predict_labels(outputs: Outputs) -> NDArray[np.int64]:
     """Return the (n, t) predicted labels in {0, 1}: those with a probability of at least 0.5."""
-    return (outputs >= FEWEST_DECIDED).astype(np.int64)
+    return (outputs >= MIN_LABEL_PROBABILITY).astype(np.int64)
 
 
-def right(targets: TargetValues, outputs: Outputs) -> Floats:
+def compute_correctness(targets: TargetValues, outputs: Outputs) -> Floats:
     """Return (n,) correctness: 1 for a right decision, 0 for a wrong one; with several labels, the share of right ones.
 
     With soft labels, the correctness is the probability of the predicted class.
     """
     if targets.kind == "classes":
-        return shares_of(targets, guessed(targets, outputs))
-    return np.asarray((decided(outputs) == targets.y).mean(1))
+        return true_shares(targets, predict_classes(targets, outputs))
+    return np.asarray((predict_labels(outputs) == targets.y).mean(1))
 
 
 def log_losses(targets: TargetValues, outputs: Outputs) -> Floats:
@@ -50,11 +50,11 @@ def log_losses(targets: TargetValues, outputs: Outputs) -> Floats:
 
 
 def _all_right(targets: TargetValues, outputs: Outputs) -> Floats:
-    return np.asarray((decided(outputs) == targets.y).all(1), dtype=np.float64)
+    return np.asarray((predict_labels(outputs) == targets.y).all(1), dtype=np.float64)
 
 
 def _n_steps(targets: TargetValues, outputs: Outputs) -> Floats:
-    return np.asarray(np.abs(guessed(targets, outputs) - targets.y), dtype=np.float64)
+    return np.asarray(np.abs(predict_classes(targets, outputs) - targets.y), dtype=np.float64)
 
 
 def _bin_columns(targets: TargetValues, outputs: Outputs) -> Columns:
@@ -73,7 +73,7 @@ def _in_bins(targets: TargetValues, bins: NDArray[np.intp], differences: Floats)
     return sparse.csr_array((differences.ravel() / bins.shape[1], (rows, bins.ravel())), shape=shape)
 
 
-ACCURACY = mean_over_rows(right)
+ACCURACY = mean_over_rows(compute_correctness)
 EXACT_MATCH = mean_over_rows(_all_right)
 LOG_LOSS = mean_over_rows(log_losses)
 BRIER = mean_over_rows(squared_distances)

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from featx.errors import DataError
 from featx.metrics.class_scores import per_output
-from featx.metrics.definitions import Scorer, is_better_less
-from featx.registry import suggestion
+from featx.metrics.definitions import Scorer, is_lower_better
+from featx.registry import suggest_names
 from featx.specs.head import Metric
 from featx.tables.ids import Kind
-from featx.tables.predictions import Answered, Predictions
+from featx.tables.predictions import AnyPredictions, Predictions
 from featx.tables.target_values import TargetValues
-from featx.tables.truth import Known, Truth
+from featx.tables.truth import AnyTruth, Truth
 
 # (n, k) class probabilities, (n, t) label probabilities, or (n, t) numbers.
 Outputs = NDArray[np.float64]
@@ -30,7 +30,7 @@ def _weighted_score(name: str, targets: TargetValues, outputs: Outputs) -> float
 
 def _metric(name: str) -> Callable[[TargetValues, Outputs], float]:
     """Return the function (targets, outputs) → weighted score, negated if less is better."""
-    sign = -1 if is_better_less(name) else 1
+    sign = -1 if is_lower_better(name) else 1
     return lambda targets, outputs: sign * _weighted_score(name, targets, outputs)
 
 
@@ -40,14 +40,14 @@ METRIC_NAMES: dict[Kind, tuple[Metric, ...]] = {
     "labels": ("average_precision", "accuracy", "exact_match", "macro_f1", "log_loss"),
     "numbers": ("mae", "rmse", "r2", "pearson", "ccc"),
 }
-GREATER_IS_BETTER: dict[Kind, dict[str, Callable[[TargetValues, Outputs], float]]] = {
+METRICS: dict[Kind, dict[str, Callable[[TargetValues, Outputs], float]]] = {
     kind: {name: _metric(name) for name in names} for kind, names in METRIC_NAMES.items()
 }
 # The other metrics need only the predicted class, or the ranking of the outputs.
 NEEDS_PROBABILITIES = {"log_loss"}
 
 
-def chosen_metric(targets: TargetValues, metric: Metric | None) -> Metric:
+def resolve_metric(targets: TargetValues, metric: Metric | None) -> Metric:
     """Return the metric by which settings and runs are chosen: the recipe's, or the default of the kind of target.
 
     Raises
@@ -58,20 +58,20 @@ def chosen_metric(targets: TargetValues, metric: Metric | None) -> Metric:
     default: dict[Kind, Metric] = {"classes": "accuracy", "labels": "average_precision", "numbers": "mae"}
     if metric is None:
         return "quadratic_kappa" if targets.ordered else default[targets.kind]
-    available = GREATER_IS_BETTER[targets.kind]
+    available = METRICS[targets.kind]
     if metric not in available:
         raise DataError(
-            f"metric {metric!r} is not defined for targets of {targets.kind}; {suggestion(metric, list(available))}"
+            f"metric {metric!r} is not defined for targets of {targets.kind}; {suggest_names(metric, list(available))}"
         )
     return metric
 
 
-def merit(metric: Metric, targets: TargetValues, outputs: Outputs) -> float:
+def signed_score(metric: Metric, targets: TargetValues, outputs: Outputs) -> float:
     """Return one model's weighted score with a sign that makes greater values better, as for minus the log loss."""
-    return GREATER_IS_BETTER[targets.kind][metric](targets, outputs)
+    return METRICS[targets.kind][metric](targets, outputs)
 
 
-def aligned(truth: Known, predictions: Answered) -> tuple[TargetValues, Outputs]:
+def align(truth: AnyTruth, predictions: AnyPredictions) -> tuple[TargetValues, Outputs]:
     """Return the true values and the outputs for the rows of `predictions`, with columns in the order of the truth.
 
     The true values hold the decision rule of the model.
@@ -84,12 +84,12 @@ def aligned(truth: Known, predictions: Answered) -> tuple[TargetValues, Outputs]
     return TargetValues.of(truth), predictions.values[:, columns]
 
 
-def score(metric: Metric, truth: Known, predictions: Answered) -> float:
-    """Return the `merit` of one model on the rows of `predictions`."""
-    return merit(metric, *aligned(truth, predictions))
+def score(metric: Metric, truth: AnyTruth, predictions: AnyPredictions) -> float:
+    """Return the `signed_score` of one model on the rows of `predictions`."""
+    return signed_score(metric, *align(truth, predictions))
 
 
-def scores(truth: Known, predictions: Answered) -> dict[str, float]:
+def scores(truth: AnyTruth, predictions: AnyPredictions) -> dict[str, float]:
     """Return all scores of one model on the rows of `predictions`.
 
     Returns
@@ -122,7 +122,7 @@ def scores(truth: Known, predictions: Answered) -> dict[str, float]:
     .. [2] J. Gorodkin, Comparing two K-category assignments by a K-category correlation coefficient, Computational
        Biology and Chemistry 2004.
     """
-    targets, outputs = aligned(truth, predictions)
+    targets, outputs = align(truth, predictions)
     by_name = Scorer(targets, outputs).plain()
     if targets.weights is not None and targets.weights.any():
         name = "mae" if targets.kind == "numbers" else "accuracy"
@@ -132,12 +132,12 @@ def scores(truth: Known, predictions: Answered) -> dict[str, float]:
 
 def per_class(truth: Truth, predictions: Predictions) -> list[dict[str, Any]]:
     """Return precision, recall, F1 and number of images of each class, in the order of the codes."""
-    return per_output(*aligned(truth, predictions))
+    return per_output(*align(truth, predictions))
 
 
-def per_label(truth: Known, predictions: Answered) -> list[dict[str, Any]]:
+def per_label(truth: AnyTruth, predictions: AnyPredictions) -> list[dict[str, Any]]:
     """Return precision, recall, F1 and number of images of each label, in the order of the truth."""
-    return per_output(*aligned(truth, predictions))
+    return per_output(*align(truth, predictions))
 
 
 def confusion(truth: Truth, predictions: Predictions) -> NDArray[np.int64] | NDArray[np.float64]:

@@ -64,7 +64,7 @@ class Outline:
     """
 
     blocks: list[dict[str, Any]]
-    why_none: str
+    reason_without_blocks: str
     layers: list[dict[str, Any]]
 
 

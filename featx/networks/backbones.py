@@ -14,7 +14,7 @@ from torch import nn
 
 from featx.errors import UnknownNameError, WeightsError
 from featx.networks.pretrained_weights import WeightsFile, hub_folder
-from featx.registry import BACKBONES, FAMILIES, suggestion
+from featx.registry import BACKBONES, FAMILIES, suggest_names
 from featx.specs.embedding import Preprocessing, Resize
 
 HALF = (0.5, 0.5, 0.5)
@@ -49,7 +49,7 @@ class Backbone:
     last: str | Callable[[nn.Module], str] | None = None
 
 
-def backbone(name: str) -> Backbone:
+def get_backbone(name: str) -> Backbone:
     """Return the backbone called `name`.
 
     Raises
@@ -160,12 +160,14 @@ def _torchvision_weights(architecture: str, variant: str) -> Any:
                 f"torchvision's {architecture!r} is quantised, or no classification network of images; expected a "
                 "floating-point network from torchvision.models (quantised ones run in torch only)"
             )
-        raise UnknownNameError(f"torchvision has no network called {architecture!r}; {suggestion(architecture, names)}")
+        raise UnknownNameError(
+            f"torchvision has no network called {architecture!r}; {suggest_names(architecture, names)}"
+        )
     variants = models.get_model_weights(architecture)
     if not variant:
         return variants.DEFAULT
     if variant not in variants.__members__:
-        closest = suggestion(variant, list(variants.__members__))
+        closest = suggest_names(variant, list(variants.__members__))
         raise UnknownNameError(f"torchvision has no weights {variant!r} of {architecture!r}; {closest}")
     return variants[variant]
 
@@ -189,12 +191,12 @@ def timm_backbone(name: str) -> Backbone:
     from huggingface_hub import try_to_load_from_cache
 
     if not timm.is_model(name):
-        raise UnknownNameError(f"timm has no network called {name!r}; {suggestion(name, timm.list_models())}")
+        raise UnknownNameError(f"timm has no network called {name!r}; {suggest_names(name, timm.list_models())}")
     try:
         cfg = timm.get_pretrained_cfg(name)
     except RuntimeError as error:
         tags = timm.list_pretrained(f"{name.partition('.')[0]}.*")
-        raise UnknownNameError(f"timm has no weights {name!r}; {suggestion(name, tags)}") from error
+        raise UnknownNameError(f"timm has no weights {name!r}; {suggest_names(name, tags)}") from error
     # timm.is_model has checked the name.
     assert cfg is not None
     repository = cfg.hf_hub_id or f"timm/{name}"

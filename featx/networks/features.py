@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from featx.errors import DataError, FeatxError, UnknownNameError, WeightsError
 from featx.files.atomic import file_state
-from featx.networks.backbones import Backbone, backbone
+from featx.networks.backbones import Backbone, get_backbone
 from featx.networks.dry_runs import WithoutRandomInit, run_for_shapes
 from featx.networks.pretrained_weights import load_state, read_state, sha256_of_state, sha256_of_weights
 from featx.networks.traced_layers import last_layer, positions_last, stated_last_layer, trace_layers
-from featx.registry import suggestion
+from featx.registry import suggest_names
 from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, Pool, Preprocessing
 
 GEM_P = 3.0  # Radenović et al., Fine-tuning CNN image retrieval with no human annotation, TPAMI 2019, section 3.2
@@ -56,7 +56,7 @@ POOLS: dict[Pool, Callable[[Tensor], Tensor]] = {
 }
 
 
-def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+def normalise_pixels(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Return normalised (b, 3, h, w) pixels for (b, h, w, 3) uint8, in the type of `mean`; mean, std are in 0 … 255."""
     return (pixels.permute(0, 3, 1, 2).to(mean.dtype) - mean) / std
 
@@ -108,7 +108,9 @@ class FeatureNetwork(nn.Module):
         layers = dict(body.named_modules())
         for name in {tap.layer for tap in taps}:
             if name not in layers:
-                raise UnknownNameError(f"no layer is called {name!r}; {suggestion(name, list(layers)[1:], limit=12)}")
+                raise UnknownNameError(
+                    f"no layer is called {name!r}; {suggest_names(name, list(layers)[1:], limit=12)}"
+                )
             handle = layers[name].register_forward_hook(_output_hook(name, self._outputs))
             # The body may outlive this network and become part of another one.
             weakref.finalize(self, handle.remove)
@@ -127,7 +129,7 @@ class FeatureNetwork(nn.Module):
             If a layer's output does not have one row per image, or the layer did not run.
         """
         self._outputs.clear()
-        views = _views(normalised(pixels, self.mean, self.std), self.preprocessing)
+        views = _views(normalise_pixels(pixels, self.mean, self.std), self.preprocessing)
         self.body(torch.cat(views).contiguous(memory_format=torch.channels_last))
         return [self._joined(tap, len(pixels), len(views)) for tap in self.taps]
 
@@ -172,7 +174,7 @@ def _views(x: Tensor, preprocessing: Preprocessing) -> list[Tensor]:
 
 
 @dataclass(frozen=True)
-class Resolved:
+class ResolvedNetwork:
     """A network ready to run, and the specs of the embeddings that it computes.
 
     Attributes
@@ -193,7 +195,7 @@ class Resolved:
     weights_file: tuple[str, int, int] | None
 
 
-class Built(NamedTuple):
+class BuiltBackbone(NamedTuple):
     """A backbone with its weights, in eval mode on the CPU.
 
     Attributes
@@ -226,7 +228,7 @@ def preprocessing_for(request: EmbeddingRequest, own: Preprocessing) -> Preproce
     return own.model_copy(update=stated)
 
 
-def build_backbone(request: EmbeddingRequest) -> Built:
+def build_backbone(request: EmbeddingRequest) -> BuiltBackbone:
     """Return the backbone that a request names with its weights; random weights have seed 0.
 
     Raises
@@ -234,7 +236,7 @@ def build_backbone(request: EmbeddingRequest) -> Built:
     UnknownNameError, WeightsError
         If a name is unknown, or weights are not available.
     """
-    plan = backbone(request.backbone)
+    plan = get_backbone(request.backbone)
     preprocessing = preprocessing_for(request, plan.preprocessing)
     file = weights_path(plan, request.weights)
     with torch.random.fork_rng(devices=[]), nullcontext() if file is None else WithoutRandomInit():
@@ -243,7 +245,7 @@ def build_backbone(request: EmbeddingRequest) -> Built:
         body = plan.build().eval()
     if file is not None:
         load_state(body, read_state(file), str(file))
-    return Built(body, preprocessing, file, _last_layer_of(plan, body, preprocessing), threading.Lock())
+    return BuiltBackbone(body, preprocessing, file, _last_layer_of(plan, body, preprocessing), threading.Lock())
 
 
 def _last_layer_of(plan: Backbone, body: nn.Module, preprocessing: Preprocessing) -> str:
@@ -264,7 +266,7 @@ def _size_error(name: str, preprocessing: Preprocessing, error: Exception) -> Da
     )
 
 
-def resolve(requests: Sequence[EmbeddingRequest], built: Built | None = None) -> Resolved:
+def resolve_network(requests: Sequence[EmbeddingRequest], built: BuiltBackbone | None = None) -> ResolvedNetwork:
     """Return the network that computes all of `requests`, with specs for the precision fp32.
 
     Parameters
@@ -307,7 +309,7 @@ def resolve(requests: Sequence[EmbeddingRequest], built: Built | None = None) ->
         for tap, request in zip(taps, requests, strict=True)
     )
     state = None if file is None else file_state(file)
-    return Resolved(network, specs, tuple(output.shape[1] for output in outputs), state)
+    return ResolvedNetwork(network, specs, tuple(output.shape[1] for output in outputs), state)
 
 
 def weights_path(plan: Backbone, weights: str) -> Path | None:

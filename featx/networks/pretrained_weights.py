@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from featx.errors import WeightsError
-from featx.files.atomic import file_state, sha256_of, whole_file
+from featx.files.atomic import atomic_file, file_sha256, file_state
 
 FETCH_TIMEOUT_S = 20
 State = Mapping[str, torch.Tensor]
@@ -68,7 +68,7 @@ class WeightsFile:
             raise WeightsError(self._problem(f"{mismatch} (its sha256 begins {sha256[:8]})"))
 
     def _fetch(self, url: str) -> None:
-        with whole_file(self.path) as private:
+        with atomic_file(self.path) as private:
             try:
                 with urllib.request.urlopen(url, timeout=FETCH_TIMEOUT_S) as response, private.open("wb") as file:
                     shutil.copyfileobj(response, file)
@@ -125,7 +125,7 @@ def sha256_of_weights(path: Path) -> str:
 
 @lru_cache(256)
 def _sha256_of(path: Path, _state: tuple[str, int, int] | None) -> str:
-    return sha256_of(path)
+    return file_sha256(path)
 
 
 def read_state(path: Path) -> State:

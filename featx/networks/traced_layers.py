@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from featx.errors import DataError
-from featx.networks.backbones import Backbone, backbone
+from featx.networks.backbones import Backbone, get_backbone
 from featx.networks.dry_runs import run_for_shapes
 
 # Kinds of layers after which no positions are left.
@@ -86,7 +86,7 @@ def trace_layers(body: nn.Module, size_px: int) -> list[Layer]:
 
 def build_on_meta(name: str) -> tuple[Backbone, nn.Module, list[Layer]]:
     """Return a backbone, its network without values (on torch's ``meta`` device), and its layers."""
-    plan = backbone(name)
+    plan = get_backbone(name)
     try:
         with torch.device("meta"):
             body = plan.build().eval()

@@ -22,7 +22,7 @@ MAX_ANSWER_S = 10.0
 MAX_START_S = 120.0
 # Maximum time without any worker after all were lost.
 MAX_WITHOUT_WORKERS_S = 120.0
-LOOK_S = 2.0
+MAX_WAIT_S = 2.0
 
 
 def _distributed() -> Any:
@@ -37,7 +37,7 @@ def _distributed() -> Any:
 
 
 @contextmanager
-def connected(spec: ClusterSpec) -> Iterator[Any]:
+def connect_client(spec: ClusterSpec) -> Iterator[Any]:
     """Lend a `distributed.Client` whose workers have this version of featx; local workers end with the block.
 
     Raises
@@ -90,13 +90,13 @@ def _check_workers(client: Any, spec: ClusterSpec) -> None:
     try:
         client.wait_for_workers(n_workers, timeout=timeout_s)
     except TimeoutError as error:
-        n_connected, address = len(addresses(client)), client.scheduler.address
+        n_connected, address = len(worker_addresses(client)), client.scheduler.address
         raise ClusterError(
             f"{n_connected or 'no'} workers have connected to {address} within {timeout_s:.0f} s, "
             f"expected {n_workers} or more; start some: dask worker {address} --nthreads 1"
         ) from error
     expected = metadata.version("featx")
-    for worker, version in asked(client, metadata.version, "featx").items():
+    for worker, version in call_on_all_workers(client, metadata.version, "featx").items():
         remedy = f"expected {expected}; pip install featx=={expected} there"
         if isinstance(version, metadata.PackageNotFoundError):
             raise ClusterError(f"worker {worker} has no featx, {remedy}")
@@ -106,18 +106,18 @@ def _check_workers(client: Any, spec: ClusterSpec) -> None:
             raise ClusterError(f"worker {worker} has featx {version}, {remedy}")
 
 
-def addresses(client: Any) -> list[str]:
+def worker_addresses(client: Any) -> list[str]:
     """Return the addresses of all connected workers."""
     return list(client.scheduler_info(n_workers=-1)["workers"])
 
 
-def most_on_a_host(client: Any) -> int:
+def max_workers_per_host(client: Any) -> int:
     """Return the largest number of workers on one machine, at least 1."""
     hosts = [worker["host"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
     return max(map(hosts.count, hosts), default=1)
 
 
-def asked(client: Any, call: Callable[..., Any], *args: Any) -> dict[str, Any]:
+def call_on_all_workers(client: Any, call: Callable[..., Any], *args: Any) -> dict[str, Any]:
     """Return the result of a call in each worker, also in busy ones: address → result or the exception that it raised.
 
     Raises
@@ -130,14 +130,14 @@ def asked(client: Any, call: Callable[..., Any], *args: Any) -> dict[str, Any]:
             client._run, call, *args, on_error="return", callback_timeout=MAX_ANSWER_S
         )
     except TimeoutError as error:
-        workers = ", ".join(addresses(client))
+        workers = ", ".join(worker_addresses(client))
         raise ClusterError(
             f"not all of the workers {workers} answer within {MAX_ANSWER_S:.0f} s; stop those that hang"
         ) from error
     return results
 
 
-def finished(client: Any, tasks: Iterable[Any], ahead: int) -> Iterator[Any]:
+def iterate_completed(client: Any, tasks: Iterable[Any], ahead: int) -> Iterator[Any]:
     """Submit tasks and yield each future when it is done; the block cancels the remaining futures at its end.
 
     Parameters
@@ -178,9 +178,9 @@ def finished(client: Any, tasks: Iterable[Any], ahead: int) -> Iterator[Any]:
 
 
 def _wait_briefly(waiting: list[Any]) -> list[Any]:
-    """Return the futures that are done within `LOOK_S`."""
+    """Return the futures that are done within `MAX_WAIT_S`."""
     try:
-        results = _distributed().wait(waiting, timeout=LOOK_S, return_when="FIRST_COMPLETED")
+        results = _distributed().wait(waiting, timeout=MAX_WAIT_S, return_when="FIRST_COMPLETED")
     except TimeoutError:
         return []
     except CancelledError as error:
@@ -195,10 +195,10 @@ def _lost_scheduler_error() -> ClusterError:
 def _has_workers(client: Any) -> bool:
     if client.status not in {"running", "connecting"}:
         raise _lost_scheduler_error()
-    return bool(addresses(client))
+    return bool(worker_addresses(client))
 
 
-def result(future: Any) -> Any:
+def task_result(future: Any) -> Any:
     """Return the result of a task.
 
     Raises
@@ -219,7 +219,7 @@ def result(future: Any) -> Any:
         raise _lost_scheduler_error() from error
 
 
-def may_have_children() -> None:
+def allow_child_processes() -> None:
     """Allow this worker process to start processes, which Dask's nannies forbid."""
     multiprocessing.current_process().daemon = False
     # The resource tracker of a killed process warns.

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from featx.artifacts.artifact import beneath, ensemble_body
+from featx.artifacts.artifact import read_ensemble_body, read_member_headers
 from featx.artifacts.header import HEADER_FILE, Header, read_header
 from featx.specs.recipe import load_recipe
-from featx.text.masking import masked_values
+from featx.text.masking import mask_secrets_in_value
 
 
 def describe(path: str | Path) -> dict[str, Any]:
@@ -23,13 +23,13 @@ def describe(path: str | Path) -> dict[str, Any]:
         The path is neither a recipe nor a run.
     """
     if Path(path).suffix == ".toml":
-        described: dict[str, Any] = masked_values(load_recipe(path).model_dump(mode="json"))
+        described: dict[str, Any] = mask_secrets_in_value(load_recipe(path).model_dump(mode="json"))
         return described
     folder, header = read_header(path)
     fields = header.model_dump(mode="json", exclude={"golden"})
     if header.kind != "ensemble":
         return fields
-    body = ensemble_body(folder, header)
+    body = read_ensemble_body(folder, header)
     return fields | {"method": body["method"], "members": list(body["members"]), "cost": ensemble_cost(folder, header)}
 
 
@@ -43,7 +43,7 @@ def ensemble_cost(folder: Path, header: Header) -> dict[str, int]:
         of the heads. ``n_networks``: number of networks that process each image, backbones and members. ``size_bytes``:
         size of all headers and bodies, without the backbones' weights.
     """
-    headers = {folder: header} | beneath(folder, header)
+    headers = {folder: header} | read_member_headers(folder, header)
     models = [member for member in headers.values() if member.kind != "ensemble"]
     embeddings = {embedding.spec.fingerprint(): embedding for model in models for embedding in model.embeddings}
     backbones = {embedding.request.network_key for embedding in embeddings.values()}

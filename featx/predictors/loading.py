@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from featx.artifacts import skops_format
-from featx.artifacts.artifact import beneath, ensemble_body, load_head, replayed
+from featx.artifacts.artifact import load_head, load_verified, read_ensemble_body, read_member_headers
 from featx.artifacts.export_card import is_exported, read_export_card
 from featx.artifacts.header import Header, read_header
-from featx.artifacts.rescoring import rescored
+from featx.artifacts.rescoring import update_val_scores
 from featx.ensembles.combiners import VotingMethod
 from featx.errors import ArtifactError, DataError, IncompleteError
 from featx.predictors.models import EnsembleModel, HeadModel, Model, NetworkModel
@@ -46,7 +46,7 @@ def _load_exported(path: Path) -> Model:
     if path.suffix not in {".skops", ".joblib"}:
         raise ArtifactError(f"{path} is for ONNX Runtime; to use it with featx, load the run {card.run!r}")
     read = skops_format.read if path.suffix == ".skops" else joblib.load
-    return HeadModel(card.run, card.header, path.parent, replayed(path, card.header, read))
+    return HeadModel(card.run, card.header, path.parent, load_verified(path, card.header, read))
 
 
 def _load_run(path: Path, loaded: dict[Path, Model]) -> Model:
@@ -72,8 +72,8 @@ def _load_kind(folder: Path, header: Header, loaded: dict[Path, Model]) -> Model
 def _load_ensemble(folder: Path, header: Header, loaded: dict[Path, Model]) -> EnsembleModel:
     """Return an ensemble with its members, after all of them and the combiner have been verified."""
     # This raises an error if a member is missing, has changed or is the ensemble itself.
-    beneath(folder, header)
-    fields = ensemble_body(folder, header)
+    read_member_headers(folder, header)
+    fields = read_ensemble_body(folder, header)
     method_name, member_names = fields.pop("method"), fields.pop("members")
     method: VotingMethod = VOTES.get(method_name)
     members = tuple(_load_run(folder.parent / name, loaded) for name in member_names)
@@ -132,7 +132,7 @@ def predict(
     study = Study.open(recipe)
     if not runs and (damaged := study.damaged()):
         raise IncompleteError(f"{damaged[0].damage}, or name the runs to use with '--run'")
-    models = [_load_run(rescored(study, run).path, loaded) for run in study.runs(names=tuple(runs) or None)]
+    models = [_load_run(update_val_scores(study, run).path, loaded) for run in study.runs(names=tuple(runs) or None)]
     embeddings = tuple(dict.fromkeys(embedding for model in models for embedding in model.local_embeddings))
     networks = {key: network for model in models for key, network in model.networks.items()}
     embedded = embed_files([str(image) for image in images], embeddings, device, networks)

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.artifacts.artifact import ANSWERS
+from featx.artifacts.artifact import OUTPUT_TAP
 from featx.artifacts.header import Header, describe_version_changes
 from featx.artifacts.outputs import predict_outputs
 from featx.ensembles.combiners import Combiner, MemberOutputs
 from featx.errors import ArtifactError, DataError
-from featx.metrics.row_scores import decided
+from featx.metrics.row_scores import predict_labels
 from featx.parallel.threads import single_threaded
 from featx.predictors.prediction import Prediction
 from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, ResolvedEmbedding
-from featx.specs.recipe import CHECKPOINT
+from featx.specs.recipe import CHECKPOINT_PREFIX
 from featx.study.embedding_lock import read_locked
-from featx.tables.decision_rule import DecisionRule, decided_codes
+from featx.tables.decision_rule import DecisionRule, decide_codes
 
 if TYPE_CHECKING:
     from featx.embeddings.files import EmbeddedFiles
-    from featx.networks.features import Built
+    from featx.networks.features import BuiltBackbone
 
 # Parent folders of a run that are searched for weights: the study, the folder of runs and the project.
 N_PARENTS_SEARCHED = 3
@@ -73,7 +73,7 @@ class Model(ABC):
         return tuple(_with_weights(embedding, self.folder) for embedding in self.embeddings)
 
     @property
-    def networks(self) -> "Mapping[EmbeddingRequest, Built]":
+    def networks(self) -> "Mapping[EmbeddingRequest, BuiltBackbone]":
         """The networks that were built while loading, by `EmbeddingRequest.network_key`; empty for a head."""
         return {}
 
@@ -121,8 +121,8 @@ class Model(ABC):
         """Return class names (n,), labels (n, t) in {0, 1} or numbers (n, t) for vectors (n, d)."""
         outputs = self.predict_proba(x)
         if self.header.answers == "classes":
-            return np.asarray(np.asarray(self.classes, dtype=object)[decided_codes(outputs, self.header.decision)])
-        return decided(outputs) if self.header.answers == "labels" else outputs
+            return np.asarray(np.asarray(self.classes, dtype=object)[decide_codes(outputs, self.header.decision)])
+        return predict_labels(outputs) if self.header.answers == "labels" else outputs
 
     def predict_images(self, images: Sequence[str | Path] | str | Path, device: str = "auto") -> Prediction:
         """Return the prediction for all readable images.
@@ -211,12 +211,12 @@ class NetworkModel(Model):
         assert network is not None
         decoding = network.request.decoding
         request = EmbeddingRequest(
-            backbone=f"{CHECKPOINT}{self.folder}", tap=ANSWERS, precision="fp32", decoding=decoding
+            backbone=f"{CHECKPOINT_PREFIX}{self.folder}", tap=OUTPUT_TAP, precision="fp32", decoding=decoding
         )
         spec = EmbeddingSpec(
             backbone=request.backbone,
             weights_sha256=self.header.body_sha256,
-            tap=ANSWERS,
+            tap=OUTPUT_TAP,
             pool=request.pool,
             preprocessing=network.preprocessing,
             decoding=decoding,
@@ -224,15 +224,15 @@ class NetworkModel(Model):
         return (ResolvedEmbedding(request=request, spec=spec, n_features=len(self.classes)),)
 
     @cached_property
-    def built(self) -> "Built":
+    def built(self) -> "BuiltBackbone":
         """The network with its weights; its golden outputs are verified when it is built."""
         # Heads are loaded without torch, which this import needs.
-        from featx.finetuning.checkpoints import checked_network
+        from featx.finetuning.checkpoints import load_checked_network
 
-        return checked_network(self.folder, self.embeddings[0].request)
+        return load_checked_network(self.folder, self.embeddings[0].request)
 
     @property
-    def networks(self) -> "Mapping[EmbeddingRequest, Built]":
+    def networks(self) -> "Mapping[EmbeddingRequest, BuiltBackbone]":
         """The network itself, by its `EmbeddingRequest.network_key`."""
         return {self.embeddings[0].request.network_key: self.built}
 
@@ -275,7 +275,7 @@ class EnsembleModel(Model):
         return tuple(dict.fromkeys(embedding for member in self.members for embedding in member.embeddings))
 
     @property
-    def networks(self) -> "Mapping[EmbeddingRequest, Built]":
+    def networks(self) -> "Mapping[EmbeddingRequest, BuiltBackbone]":
         """The networks of all members, by `EmbeddingRequest.network_key`."""
         return {key: network for member in self.members for key, network in member.networks.items()}
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import DataError
-from featx.metrics.conformal import ConformalSpec, in_sets
-from featx.metrics.row_scores import decided
-from featx.tables.decision_rule import DecisionRule, decided_codes
+from featx.metrics.conformal import ConformalSpec, in_prediction_sets
+from featx.metrics.row_scores import predict_labels
+from featx.tables.decision_rule import DecisionRule, decide_codes
 from featx.tables.ids import Kind
 from featx.tables.predictions import HAS, PROBA, VALUE
 
@@ -54,7 +54,7 @@ class Prediction:
     @property
     def codes(self) -> NDArray[np.int64]:
         """Codes (n,) of the predicted classes."""
-        return decided_codes(self.proba, self.decision)
+        return decide_codes(self.proba, self.decision)
 
     @property
     def label_proba(self) -> NDArray[np.float64]:
@@ -69,9 +69,9 @@ class Prediction:
             return [self.classes[code] if p >= self.abstain_below else "" for code, p in pairs]
         if self.kind == "numbers":
             return [""] * len(self.proba)
-        return self._join_names(decided(self.proba))
+        return self._join_names(predict_labels(self.proba))
 
-    def abstaining(self, below: float) -> "Prediction":
+    def with_abstention(self, below: float) -> "Prediction":
         """Return this prediction with an empty label where the predicted class has a probability below `below`.
 
         Raises
@@ -94,7 +94,7 @@ class Prediction:
             The model does not predict classes, or has no threshold for this coverage.
         """
         (threshold,) = self._require_conformal("classes", "prediction sets").at(coverage)
-        return self._join_names(in_sets(self.proba, threshold))
+        return self._join_names(in_prediction_sets(self.proba, threshold))
 
     def intervals(self, coverage: float) -> NDArray[np.float64]:
         """Return the bounds (n, t, 2) that contain each number with probability `coverage`.

@@ -15,7 +15,7 @@ from PIL import Image
 
 from featx.artifacts.learning_curves import draw_curves
 from featx.metrics.reliability import Reliability
-from featx.text.escaping import escaped
+from featx.text.escaping import escape_text
 
 DPI = 110
 THUMBNAIL_PX = 120
@@ -50,7 +50,7 @@ def _uri(image_format: str, content: bytes) -> str:
 
 def shorten_name(name: str) -> str:
     """Return a name for a figure: on one line, and without its middle if it is long."""
-    text, half = escaped(name), MAX_NAME_LENGTH // 2
+    text, half = escape_text(name), MAX_NAME_LENGTH // 2
     return text if len(text) <= MAX_NAME_LENGTH else f"{text[:half]}…{text[-half:]}"
 
 
@@ -135,8 +135,14 @@ def plot_reliability(runs: Mapping[str, Reliability]) -> str:
     axes.plot([0, 1], [0, 1], color="#c9d2db", lw=1)
     for name, bins in runs.items():
         label = f"{shorten_name(name)} (ECE {bins.ece:.3f})"
-        (line,) = axes.plot(bins.said, bins.happened, lw=1, alpha=0.7, label=label)
-        axes.scatter(bins.said, bins.happened, s=6 + 160 * bins.n / bins.n.sum(), color=line.get_color(), alpha=0.5)
+        (line,) = axes.plot(bins.mean_probability, bins.observed_share, lw=1, alpha=0.7, label=label)
+        axes.scatter(
+            bins.mean_probability,
+            bins.observed_share,
+            s=6 + 160 * bins.n / bins.n.sum(),
+            color=line.get_color(),
+            alpha=0.5,
+        )
     axes.set_xlabel("mean predicted probability")
     axes.set_ylabel("observed frequency")
     axes.grid(alpha=0.25)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from featx.errors import ReadError
 from featx.images.contents import digest
 from featx.images.decode import decode
-from featx.images.sources import read
+from featx.images.sources import read_content
 from featx.reports.figures import encode_thumbnail
 from featx.specs.embedding import Decoding
 from featx.study.study import Study
@@ -40,7 +40,7 @@ def load_pictures(study: Study, ids: Sequence[str]) -> dict[str, Picture]:
 
 def _picture(uri: str, expected_digest: str, decoding: Decoding) -> Picture:
     try:
-        content = read(uri)
+        content = read_content(uri)
         if digest(content) != expected_digest:
             return Picture(note=CHANGED)
         return Picture(encode_thumbnail(decode(content, decoding)))

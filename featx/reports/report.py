@@ -11,12 +11,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from featx.artifacts.header import commit, read_header
 from featx.evaluation.evaluate import evaluate
 from featx.evaluation.evaluation_table import Evaluation
-from featx.evaluation.final_scores import last_final
-from featx.evaluation.group_texts import bias_text, describe_size
+from featx.evaluation.final_scores import read_last_final
+from featx.evaluation.group_texts import describe_differences, describe_size
 from featx.evaluation.leaks import leaks
 from featx.files.atomic import write_text
-from featx.metrics.reliability import kept, reliability
-from featx.metrics.scores import aligned
+from featx.metrics.reliability import accuracy_by_coverage, reliability
+from featx.metrics.scores import align
 from featx.reports.ensemble_tables import EnsembleTables, build_ensemble_tables
 from featx.reports.figures import (
     plot_abstention,
@@ -35,8 +35,8 @@ from featx.specs.recipe import Recipe
 from featx.study.extracted_data import HAS_EMBEDDING
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
-from featx.tables.predictions import Answered, Estimates, Predictions
-from featx.text.masking import masked
+from featx.tables.predictions import AnyPredictions, Estimates, Predictions
+from featx.text.masking import mask_secrets
 
 MAX_SHOWN_ERRORS = 12
 MAX_SHOWN_FAILURES = 20
@@ -75,7 +75,7 @@ class Section:
     counts: list[dict[str, Any]]
     figures: dict[str, str]
     mistakes: list[dict[str, Any]]
-    looks: list[dict[str, Any]]
+    openings: list[dict[str, Any]]
     findings: list[dict[str, str]]
     ensembles: EnsembleTables | None
 
@@ -99,7 +99,7 @@ def report(recipe: str | Path | Recipe | None = None) -> Path:
     sections = [_section(study, evaluation) for evaluation in evaluate(study.recipe, coverage=COVERAGE)]
     study_leaks = leaks(study.recipe)
     environment = Environment(loader=PackageLoader("featx.reports"), autoescape=True, undefined=StrictUndefined)
-    environment.filters["bias"] = bias_text
+    environment.filters["bias"] = describe_differences
     environment.filters["size"] = describe_size
     environment.filters["score"] = lambda value: "–" if value != value else f"{value:.4f}"
     page = environment.get_template("report.html").render(
@@ -113,7 +113,7 @@ def report(recipe: str | Path | Recipe | None = None) -> Path:
         parts={part: len(study.ids(part)) for part in ("train", "val", "test")},
         embeddings=_embeddings(study, sections),
         versions=_versions(study, sections),
-        source=masked(study.recipe.data.source),
+        source=mask_secrets(study.recipe.data.source),
         coverage=COVERAGE,
         commit=commit(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -144,7 +144,7 @@ def _embeddings(study: Study, sections: list[Section]) -> list[ResolvedEmbedding
 def _section(study: Study, evaluation: Evaluation) -> Section:
     """Return the content of the report for one target."""
     has_classes = evaluation.kind == "classes"
-    final = last_final(study, evaluation.target)
+    final = read_last_final(study, evaluation.target)
     runs = study.runs(evaluation.target)
     figures = _confusion_figures(evaluation, final) if has_classes else {}
     if evaluation.kind == "numbers":
@@ -158,7 +158,7 @@ def _section(study: Study, evaluation: Evaluation) -> Section:
         _count_images(study, evaluation) if has_classes else [],
         figures | _training_figures(runs),
         _mistakes(study, evaluation) if has_classes else [],
-        study.looks(evaluation.target),
+        study.openings(evaluation.target),
         [{"run": run.name, "text": warning["text"]} for run in runs for warning in run.metrics.get("findings", [])],
         build_ensemble_tables(runs),
     )
@@ -205,10 +205,10 @@ def _probability_figures(study: Study, evaluation: Evaluation) -> dict[str, str]
         return {}
     best = [row.run for row in evaluation.rows[:MAX_PLOTTED_RUNS]]
     truth = study.labels(evaluation.target)
-    tables = {run.name: aligned(truth, run.chooser()) for run in study.runs(evaluation.target) if run.name in best}
+    tables = {run.name: align(truth, run.chooser()) for run in study.runs(evaluation.target) if run.name in best}
     figures = {"reliability": plot_reliability({name: reliability(*tables[name]) for name in best})}
     if evaluation.kind == "classes":
-        figures["abstention"] = plot_abstention({name: kept(*tables[name]) for name in best})
+        figures["abstention"] = plot_abstention({name: accuracy_by_coverage(*tables[name]) for name in best})
     return figures
 
 
@@ -220,7 +220,7 @@ def _number_figures(study: Study, evaluation: Evaluation) -> dict[str, str]:
     return {f"agreement {name}": plot_true_and_predicted(true, predicted, name) for name, true, predicted in columns}
 
 
-def _chosen_table(study: Study, evaluation: Evaluation) -> Answered:
+def _chosen_table(study: Study, evaluation: Evaluation) -> AnyPredictions:
     """Return the predictions of the chosen run for the selection rows."""
     return next(run for run in study.runs(evaluation.target) if run.name == evaluation.chosen).chooser()
 

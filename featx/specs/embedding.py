@@ -11,7 +11,7 @@ from featx.specs.base import Spec
 
 Pool = Literal["avg", "max", "avgmax", "gem", "flatten"]
 Resize = Literal["crop", "squash", "border"]
-Stored = Literal["float32", "float16"]
+StoredDtype = Literal["float32", "float16"]
 Views = Literal["one", "flip", "five-crops"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
 Channels = tuple[float, float, float]
@@ -112,7 +112,7 @@ class EmbeddingRequest(Spec):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     views: Views = "one"
     join: Literal["mean", "stack"] = "mean"
-    dtype: Stored = "float32"
+    dtype: StoredDtype = "float32"
     decoding: Decoding = Decoding()
 
     @property
@@ -182,7 +182,7 @@ class Preprocessing(Spec):
         return math.floor(self.canvas_px / self.canvas_share + 1e-9)
 
 
-class Reduced(Spec):
+class ReducedPrecision(Spec):
     """Arithmetic in reduced precision, with everything that its rounding depends on.
 
     Attributes
@@ -207,7 +207,7 @@ class Reduced(Spec):
         return f"{self.dtype} by {self.runtime} on {self.device}{exception}"
 
 
-Precision = Literal["fp32"] | Reduced
+Precision = Literal["fp32"] | ReducedPrecision
 
 
 class EmbeddingSpec(Spec):
@@ -239,7 +239,7 @@ class EmbeddingSpec(Spec):
     decode: int = 3
     decoding: Decoding = Decoding()
     precision: Precision = "fp32"
-    dtype: Stored = "float32"
+    dtype: StoredDtype = "float32"
     join: Literal["mean", "stack"] = "mean"
     format: int = 1
 

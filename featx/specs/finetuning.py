@@ -278,7 +278,7 @@ class FinetuneSpec(Spec):
         return self.batch_norm == "keep" or (self.batch_norm == "auto" and is_pretrained)
 
     @property
-    def course(self) -> tuple[PhaseSpec, ...]:
+    def training_phases(self) -> tuple[PhaseSpec, ...]:
         """The phases in order; a single one unless the strategy is ``progressive``."""
         return self.phases or (PhaseSpec(learns=self.strategy, lr=self.lr, epochs=self.epochs),)
 

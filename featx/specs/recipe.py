@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from featx.errors import DataError, RecipeError
 from featx.files.parsing import ParseError, parse_toml
-from featx.registry import suggestion
+from featx.registry import suggest_names
 from featx.specs.base import Spec
 from featx.specs.data import ReaderSpec
 from featx.specs.embedding import Decoding, EmbeddingRequest, Pool
@@ -29,11 +29,11 @@ from featx.specs.target import TargetSpec
 
 S = TypeVar("S", bound=Spec)
 # Values of `HeadSpec.embeddings` that are not the name of an embedding.
-OF_NO_NAME = ("all", "search")
+EMBEDDINGS_KEYWORDS = ("all", "search")
 RECIPE_VARIABLE = "FEATX_RECIPE"
 DEFAULT_RECIPE = "featx.toml"
 # Prefix of a backbone's name that is followed by the folder of a fine-tuned network's run.
-CHECKPOINT = "checkpoint:"
+CHECKPOINT_PREFIX = "checkpoint:"
 DEFAULT_HEADS = ("logreg", "svm", "rf", "xgboost")
 DEFAULT_HEADS_OF_NUMBERS = ("ridge", "svm", "rf", "xgboost")
 
@@ -160,11 +160,11 @@ class Recipe(Spec):
     def _check_embeddings_of_heads(self) -> "Recipe":
         for number, head in enumerate(self.head):
             for name in (str(run.embeddings) for run in head.grid()):
-                if name not in OF_NO_NAME and not any(request.is_called(name) for request in self.requests):
+                if name not in EMBEDDINGS_KEYWORDS and not any(request.is_called(name) for request in self.requests):
                     backbone_taps = dict.fromkeys(f"{request.backbone}/{request.tap}" for request in self.requests)
                     raise ValueError(
                         f"head[{number}].embeddings: no embedding is called {name!r}; "
-                        f"{suggestion(name, [*OF_NO_NAME, *backbone_taps])}"
+                        f"{suggest_names(name, [*EMBEDDINGS_KEYWORDS, *backbone_taps])}"
                     )
         return self
 
@@ -179,9 +179,9 @@ class Recipe(Spec):
         weights = str(self.folder / request.weights) if request.has_own_weights else request.weights
         return request.model_copy(update={"weights": weights, "decoding": self.decoding})
 
-    def waits_for(self, request: EmbeddingRequest) -> bool:
+    def needs_untrained_network(self, request: EmbeddingRequest) -> bool:
         """Return whether an embedding uses a network that this recipe has yet to train."""
-        path = request.backbone.removeprefix(CHECKPOINT)
+        path = request.backbone.removeprefix(CHECKPOINT_PREFIX)
         if path == request.backbone or not self.finetune:
             return False
         run = Path(path)
@@ -196,7 +196,7 @@ class Recipe(Spec):
             A value of `overrides` is invalid.
         """
         changes = {name: value for name, value in overrides.items() if value is not None}
-        return checked_spec(EngineSpec, "extraction", **self.extraction.model_dump() | changes)
+        return build_spec(EngineSpec, "extraction", **self.extraction.model_dump() | changes)
 
     def group_columns(self, group_weight: str) -> list[str]:
         """Return the label columns of groups whose names are joined by ``+``.
@@ -212,7 +212,7 @@ class Recipe(Spec):
             raise DataError(f"group_weight: no group is called {unknown[0]!r}; groups of the recipe: {listed}")
         return [self.groups[name] for name in names]
 
-    def heads_named(self, name: str) -> list[HeadSpec]:
+    def head_specs(self, name: str) -> list[HeadSpec]:
         """Return the recipe's specs of a head, or its default spec if the recipe has none."""
         return [head for head in self.head if head.name == name] or [HeadSpec(name=name)]
 
@@ -263,7 +263,7 @@ def load_recipe(path: str | Path | Recipe | None = None) -> Recipe:
     return parse_recipe(content, file)
 
 
-def checked_spec(kind: type[S], source: str, **fields: Any) -> S:
+def build_spec(kind: type[S], source: str, **fields: Any) -> S:
     """Return a spec made of values from a caller or a command.
 
     Parameters
@@ -330,7 +330,7 @@ def _describe_problem(detail: Any, location: list[Any], kind: type[Spec]) -> str
     """Return one of pydantic's errors as a message that says what was found and what was expected."""
     name, value = detail["type"], detail["input"]
     if name == "extra_forbidden":
-        return f"no such key; {suggestion(str(location[-1]), sorted(_fields_at(location[:-1], kind)))}"
+        return f"no such key; {suggest_names(str(location[-1]), sorted(_fields_at(location[:-1], kind)))}"
     if name == "missing":
         return "is missing"
     if name == "value_error":

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from featx.errors import UnreachableError
-from featx.locations import filesystem_at
+from featx.locations import open_filesystem
 
 # s3fs tries five times what does not answer within 15 s, and botocore as often for each of these: 160 s in all.
 S3_RETRIES = {"retries": {"total_max_attempts": 2, "mode": "standard"}}
@@ -47,7 +47,7 @@ class Bucket:
         protocol = self.place.partition("://")[0]
         options, user_options = OPTIONS.get(protocol, {}), fsspec.config.conf.get(protocol, {})
         merged = {name: value | user_options.get(name, {}) for name, value in options.items()}
-        return filesystem_at(self.place, "paths.cache", use_listings_cache=False, **merged)
+        return open_filesystem(self.place, "paths.cache", use_listings_cache=False, **merged)
 
     def _key(self, name: str) -> str:
         return f"{self._filesystem_and_root[1].rstrip('/')}/{name}"

@@ -9,7 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
-from featx.files.atomic import machine, private_name, started
+from featx.files.atomic import machine_id, private_name, process_start_ticks
 
 # A writer on another machine counts as dead after so long without a change. A segment is written in less than a minute.
 LEASE_S = 3600.0
@@ -38,8 +38,8 @@ def is_live(path: Path) -> bool:
     if lease is None:
         return False
     writer_machine, process, start = lease
-    if writer_machine == machine():
-        return started(int(process)) == start
+    if writer_machine == machine_id():
+        return process_start_ticks(int(process)) == start
     return _age_s(path) < LEASE_S
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from featx.storage.buckets import CLOCK_PREFIX, Bucket, modified_s_of
 from featx.storage.leases import LEASE_S
-from featx.storage.places import SUFFIX, Leftover
+from featx.storage.places import STORE_SUFFIX, Leftover
 from featx.storage.segment_store import METADATA_FILE, SEGMENT_PREFIX, Files, SegmentStore
 
 # Rows are read together where fewer bytes lie between them: reading these takes as long as one more request.
@@ -202,7 +202,7 @@ class ObjectStores:
 
 def is_store_name(name: str) -> bool:
     """Return whether a folder has the name of a store."""
-    return name.endswith(SUFFIX) and not name.startswith(".")
+    return name.endswith(STORE_SUFFIX) and not name.startswith(".")
 
 
 def complete_segments(objects: dict[str, dict[str, Any]]) -> list[str]:

@@ -14,12 +14,12 @@ from typing import Protocol
 from featx.errors import DataError
 from featx.locations import is_url
 from featx.storage.segment_store import SegmentStore
-from featx.text.masking import masked
+from featx.text.masking import mask_secrets
 
 # The end of a store's name.
-SUFFIX = ".zarr"
+STORE_SUFFIX = ".zarr"
 # The default cache in the working directory.
-FOLDER = "cache"
+DEFAULT_CACHE_FOLDER = "cache"
 LOCAL_SCHEME = "file://"
 # A Path removes one of the two slashes of a URL.
 URL_AS_PATH = re.compile(r"[a-z][a-z0-9+.-]+:/[^/]", re.IGNORECASE)
@@ -41,7 +41,7 @@ class CachePlace:
     notes: Path
 
     def __str__(self) -> str:
-        return masked(self.stores)
+        return mask_secrets(self.stores)
 
     @property
     def folder(self) -> Path | None:
@@ -79,7 +79,7 @@ def cache_at(stores: str | Path, notes: str | Path | None = None) -> CachePlace:
     if notes is not None and is_url(str(notes)):
         raise DataError(f"paths.notes: found {str(notes)!r}, expected a local folder")
     text = str(stores).removeprefix(LOCAL_SCHEME)
-    default_notes = FOLDER if is_url(text) else text
+    default_notes = DEFAULT_CACHE_FOLDER if is_url(text) else text
     return CachePlace(text if is_url(text) else str(Path(text)), Path(default_notes if notes is None else notes))
 
 

@@ -27,7 +27,7 @@ SEGMENT_PREFIX = "segment-"
 TRASH_NAME = "trash"
 # Checksums of blocks of this size are computed in the processor's cache: at 18 GB/s instead of 7 GB/s.
 BLOCK_BYTES = 1 << 18
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 READ_ONLY_ERRNOS = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 # Path inside a segment or store → content.
@@ -254,7 +254,7 @@ def explain_write_errors(place: str, files: Files) -> Iterator[None]:
         yield
     except OSError as error:
         n_bytes = sum(len(content) for content in files.values())
-        if error.errno in FULL:
+        if error.errno in DISK_FULL_ERRNOS:
             remedy = "make room, or name another cache (paths.cache)"
         elif error.errno in READ_ONLY_ERRNOS:
             remedy = "it may only be read: name another cache (paths.cache), or change its permissions"

@@ -42,7 +42,7 @@ class VanishedError(Exception):
     """A segment was removed after it was listed: another segment holds its rows, or none does."""
 
 
-def as_keys(digests: Sequence[str]) -> Keys:
+def digests_to_keys(digests: Sequence[str]) -> Keys:
     """Return (n,) digests in the form in which segments store them."""
     content = bytes.fromhex("".join(digests))
     if len(content) != DIGEST_BYTES * len(digests):
@@ -50,8 +50,8 @@ def as_keys(digests: Sequence[str]) -> Keys:
     return np.frombuffer(content, dtype=f"S{DIGEST_BYTES}")
 
 
-def as_text(keys: Keys) -> list[str]:
-    """Return stored digests as hex digits: the inverse of `as_keys`."""
+def keys_to_digests(keys: Keys) -> list[str]:
+    """Return stored digests as hex digits: the inverse of `digests_to_keys`."""
     text = keys.tobytes().hex()
     return [text[start : start + 2 * DIGEST_BYTES] for start in range(0, len(text), 2 * DIGEST_BYTES)]
 
@@ -328,7 +328,7 @@ class SegmentCheck:
     @property
     def lost_digests(self) -> list[str]:
         """The digests of broken rows, as far as they can be read."""
-        return as_text(self.keys[~self.is_good & (self.keys != b"")])
+        return keys_to_digests(self.keys[~self.is_good & (self.keys != b"")])
 
 
 def _matches_checksum(content: NDArray[np.uint8]) -> bool:

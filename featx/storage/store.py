@@ -21,11 +21,20 @@ from numpy.typing import NDArray
 
 from featx.errors import CorruptError, IncompleteError, StoreError
 from featx.files.parsing import parse_json
-from featx.files.seals import SEAL, sealed
+from featx.files.seals import SEAL, add_seal
 from featx.locations import is_url
 from featx.specs.embedding import EmbeddingSpec
 from featx.storage.segment_store import METADATA_FILE, LocalSegmentStore, SegmentStore
-from featx.storage.segments import Keys, Rows, Segment, VanishedError, as_keys, as_text, encode_segment, zarr_files
+from featx.storage.segments import (
+    Keys,
+    Rows,
+    Segment,
+    VanishedError,
+    digests_to_keys,
+    encode_segment,
+    keys_to_digests,
+    zarr_files,
+)
 
 # Maximum number of attempts to read while other processes join segments and remove the old ones.
 MAX_ATTEMPTS = 20
@@ -117,7 +126,7 @@ class EmbeddingStore:
     @property
     def digests(self) -> list[str]:
         """All digests that have a vector, sorted."""
-        return as_text(np.unique(self._keys))
+        return keys_to_digests(np.unique(self._keys))
 
     def _read_device_rows(self) -> int | None:
         """Return the batch size in the store's header, whose spec is compared; None where there is no store."""
@@ -136,7 +145,7 @@ class EmbeddingStore:
 
     def _locate(self, digests: Sequence[str]) -> NDArray[np.intp]:
         """Return (n,) the position of each digest in the sorted index; -1 where it is missing."""
-        keys = as_keys(digests)
+        keys = digests_to_keys(digests)
         if not len(self._keys):
             return np.full(len(keys), -1)
         last, heads = len(self._keys) - 1, _key_heads(keys)
@@ -213,7 +222,7 @@ class EmbeddingStore:
                 yield segment.keys, segment.read_all()
             # Its rows were joined with others since and are read from there.
             except VanishedError:
-                yield segment.keys, self.read(as_text(segment.keys))
+                yield segment.keys, self.read(keys_to_digests(segment.keys))
 
     def add(
         self, digests: Sequence[str], x: NDArray[np.float32], device_rows: int, provenance: Mapping[str, Any]
@@ -240,8 +249,8 @@ class EmbeddingStore:
         new_digests = self.missing(digests)
         if not new_digests:
             return
-        new_x = stored_as(x[[rows[digest] for digest in new_digests]], self.spec)
-        segment = encode_segment(as_keys(new_digests), new_x, {**provenance, "device_rows": device_rows})
+        new_x = to_stored_dtype(x[[rows[digest] for digest in new_digests]], self.spec)
+        segment = encode_segment(digests_to_keys(new_digests), new_x, {**provenance, "device_rows": device_rows})
         self._create(device_rows)
         try:
             self.segment_store.publish(*segment)
@@ -282,7 +291,7 @@ def encode_header(fields: Mapping[str, Any]) -> bytes:
 def _seal_of(document: Mapping[str, Any]) -> str:
     """Return the checksum of a store's ``zarr.json`` without the seal in it."""
     attributes = {name: value for name, value in document["attributes"].items() if name != SEAL}
-    return str(sealed({**document, "attributes": attributes})[SEAL])
+    return str(add_seal({**document, "attributes": attributes})[SEAL])
 
 
 def parse_header(content: bytes, place: str) -> tuple[dict[str, Any], int]:
@@ -320,7 +329,7 @@ def _key_heads(keys: Keys) -> NDArray[np.uint64]:
     return halves.astype(np.uint64)
 
 
-def stored_as(x: NDArray[np.float32], spec: EmbeddingSpec) -> NDArray[np.floating]:
+def to_stored_dtype(x: NDArray[np.float32], spec: EmbeddingSpec) -> NDArray[np.floating]:
     """Return (n, d) vectors in the data type and byte order of a store.
 
     Raises
@@ -335,7 +344,7 @@ def stored_as(x: NDArray[np.float32], spec: EmbeddingSpec) -> NDArray[np.floatin
     return rows
 
 
-def missing(stores: Iterable[EmbeddingStore], digests: Iterable[str]) -> frozenset[str]:
+def missing_digests(stores: Iterable[EmbeddingStore], digests: Iterable[str]) -> frozenset[str]:
     """Return the digests that at least one of the stores lacks."""
     unique = list(dict.fromkeys(digests))
     return frozenset(digest for store in stores for digest in store.missing(unique))

@@ -11,15 +11,15 @@ import pandas as pd
 from featx.errors import IncompleteError
 from featx.file_names import file_name
 from featx.files.seals import read_sealed
-from featx.locations import is_url, label_states, source_place
+from featx.locations import is_url, label_file_states, resolve_source
 from featx.specs.embedding import EmbeddingSpec
 from featx.specs.recipe import Recipe
-from featx.storage.places import FOLDER, CachePlace, cache_at
+from featx.storage.places import DEFAULT_CACHE_FOLDER, CachePlace, cache_at
 from featx.study.embedding_lock import EMBEDDINGS, LockedEmbedding, read_locked
 from featx.study.extraction_tables import EXTRACTION, damaged_files, read_extracted
 from featx.study.folders import runs_folder, store_path
 from featx.tables.manifest import Manifest
-from featx.text.masking import masked, masked_values, with_secrets
+from featx.text.masking import mask_secrets, mask_secrets_in_value, restore_secrets
 
 HAS_EMBEDDING = ("embedded", "cached", "duplicate")
 
@@ -33,7 +33,7 @@ class ExtractedData:
     @property
     def cache(self) -> CachePlace:
         """The place of the cache: ``$FEATX_CACHE``, the recipe's, or ``cache``."""
-        stores = self._place("FEATX_CACHE", self.recipe.paths.cache) or FOLDER
+        stores = self._place("FEATX_CACHE", self.recipe.paths.cache) or DEFAULT_CACHE_FOLDER
         return cache_at(stores, self._place("FEATX_NOTES", self.recipe.paths.notes))
 
     @property
@@ -67,7 +67,7 @@ class ExtractedData:
             changed = "selection of images ('keep', 'balance')" if only_chosen else "[data] or its label file"
             raise IncompleteError(f"the recipe's {changed} changed after the last extraction; {self._extract_first()}")
         frame = self._table("manifest.parquet")
-        frame["uri"] = [with_secrets(uri, self.recipe.data.source) for uri in frame["uri"]]
+        frame["uri"] = [restore_secrets(uri, self.recipe.data.source) for uri in frame["uri"]]
         return Manifest.from_frame(frame)
 
     def _table(self, name: str) -> pd.DataFrame:
@@ -107,9 +107,9 @@ class ExtractedData:
         """Return the state of the labels and the selection of images; a change requires a new extraction."""
         data, targets = self.recipe.data, self.recipe.targets
         return {
-            "data": masked_values(data.identity()),
-            "source": masked(source_place(data.source, self.recipe.folder)),
-            "labels": [list(state) for state in label_states(data, self.recipe.folder)],
+            "data": mask_secrets_in_value(data.identity()),
+            "source": mask_secrets(resolve_source(data.source, self.recipe.folder)),
+            "labels": [list(state) for state in label_file_states(data, self.recipe.folder)],
             "chosen": {
                 name: target.identity()
                 for name, target in targets.items()

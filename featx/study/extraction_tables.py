@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from featx.errors import IncompleteError
-from featx.files.atomic import read_table, sha256_of
+from featx.files.atomic import file_sha256, read_table
 from featx.files.seals import read_sealed, write_sealed
 
 # The required columns of each table.
@@ -41,7 +41,7 @@ def read_extracted(folder: Path, name: str) -> pd.DataFrame:
 
 def seal_extraction(folder: Path) -> None:
     """Write the checksums of an extraction's tables; as the last step, this reveals interrupted extractions."""
-    write_sealed(folder / EXTRACTION, {name: sha256_of(folder / name) for name in TABLES})
+    write_sealed(folder / EXTRACTION, {name: file_sha256(folder / name) for name in TABLES})
 
 
 def damaged_files(folder: Path, sealed_names: Sequence[str]) -> list[Path]:

@@ -7,12 +7,12 @@ from featx.errors import DataError
 from featx.file_names import file_name
 from featx.locations import is_url
 from featx.specs.embedding import EmbeddingSpec
-from featx.storage.places import FOLDER, SUFFIX, CachePlace, cache_at
+from featx.storage.places import DEFAULT_CACHE_FOLDER, STORE_SUFFIX, CachePlace, cache_at
 
 
 def store_path(cache: CachePlace, spec: EmbeddingSpec) -> str:
     """Return the folder or URL of one embedding's store in a cache."""
-    return cache.store(file_name(spec.backbone, spec.fingerprint()) + SUFFIX)
+    return cache.store(file_name(spec.backbone, spec.fingerprint()) + STORE_SUFFIX)
 
 
 def cache_place(written: str | Path | None = None) -> CachePlace:
@@ -23,7 +23,7 @@ def cache_place(written: str | Path | None = None) -> CachePlace:
     DataError
         The place is a URL that was converted to a `Path`.
     """
-    return cache_at(written or os.environ.get("FEATX_CACHE") or FOLDER, os.environ.get("FEATX_NOTES"))
+    return cache_at(written or os.environ.get("FEATX_CACHE") or DEFAULT_CACHE_FOLDER, os.environ.get("FEATX_NOTES"))
 
 
 def runs_folder(written: str | Path | None = None) -> Path:

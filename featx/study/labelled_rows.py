@@ -10,20 +10,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from featx.errors import DataError, IncompleteError
-from featx.files.atomic import read_table, sha256_of, write_table
+from featx.files.atomic import file_sha256, read_table, write_table
 from featx.files.seals import read_sealed, write_sealed
-from featx.metrics.scores import GREATER_IS_BETTER, chosen_metric
+from featx.metrics.scores import METRICS, resolve_metric
 from featx.specs.base import fingerprint
 from featx.specs.head import Metric
 from featx.study.embedding_lock import LockedEmbedding
 from featx.study.extracted_data import HAS_EMBEDDING, ExtractedData
 from featx.study.near_copy_table import COPIES, COPIES_STATE, COPY_COLUMNS, COPY_SEARCH_VERSION, NearCopies
-from featx.tables.encoding import category_text, known
+from featx.tables.encoding import category_text, encode_target
 from featx.tables.ids import Ids, Kind
 from featx.tables.manifest import Manifest
-from featx.tables.resampling_units import joined
+from featx.tables.resampling_units import join_units
 from featx.tables.target_values import TargetValues
-from featx.tables.truth import Known, Numbers, Truth
+from featx.tables.truth import AnyTruth, Numbers, Truth
 
 PARTS = ("train", "val", "test")
 
@@ -60,10 +60,10 @@ class LabelledRows(ExtractedData):
             raise DataError(f"target {names[0]!r} is of {kind}, expected one of {' or '.join(kinds)} here")
         return matching
 
-    def _known(self, target: str) -> Known:
-        return known(self._labelled, target, self.recipe.targets[target])
+    def _known(self, target: str) -> AnyTruth:
+        return encode_target(self._labelled, target, self.recipe.targets[target])
 
-    def labels(self, target: str) -> Known:
+    def labels(self, target: str) -> AnyTruth:
         """Return the labels of all train and val rows, never of the test split."""
         return self._known(target).take(np.concatenate([self.ids("train"), self.ids("val")]))
 
@@ -88,11 +88,11 @@ class LabelledRows(ExtractedData):
             The recipe's metric is defined for none of its targets.
         """
         facts, recipe_metric = TargetValues.of(self.labels(target)), self.recipe.ensemble.metric
-        if recipe_metric in GREATER_IS_BETTER[facts.kind]:
-            return chosen_metric(facts, recipe_metric)
+        if recipe_metric in METRICS[facts.kind]:
+            return resolve_metric(facts, recipe_metric)
         other_kinds = {spec.kind for spec in self.recipe.targets.values()} - {facts.kind}
-        is_of_other_kind = any(recipe_metric in GREATER_IS_BETTER[kind] for kind in other_kinds)
-        return chosen_metric(facts, None if is_of_other_kind else recipe_metric)
+        is_of_other_kind = any(recipe_metric in METRICS[kind] for kind in other_kinds)
+        return resolve_metric(facts, None if is_of_other_kind else recipe_metric)
 
     def manifest_of(self, ids: Ids) -> Manifest:
         """Return the rows of train and val images with their labels.
@@ -161,7 +161,7 @@ class LabelledRows(ExtractedData):
         """Write the near copies among the current images."""
         write_table(self.folder / COPIES, copies.pairs)
         counts = {name: getattr(copies, name) for name in ("n_unseen", "n_unembedded", "n_uncompared")}
-        state = {"state": self.copies_state(), "sha256": sha256_of(self.folder / COPIES)}
+        state = {"state": self.copies_state(), "sha256": file_sha256(self.folder / COPIES)}
         write_sealed(self.folder / COPIES_STATE, state | counts)
 
     @cached_property
@@ -190,7 +190,7 @@ class LabelledRows(ExtractedData):
         first_row = pd.Series(np.arange(len(rows)), index=digests).groupby(level=0).first()
         pairs = self.near_copies.pairs
         i, j = (first_row.reindex(pairs[name]).to_numpy() for name in ("digest", "copy"))
-        codes = joined(len(rows), keys, (i.astype(np.intp), j.astype(np.intp)))
+        codes = join_units(len(rows), keys, (i.astype(np.intp), j.astype(np.intp)))
         ids = pd.Series(rows.ids, index=pd.Index(rows.ids))
         return ids.groupby(codes).transform("first")
 

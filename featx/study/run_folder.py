@@ -9,10 +9,10 @@ from pydantic import BaseModel
 
 from featx.errors import DataError, FeatxError, IncompleteError
 from featx.file_names import is_folder_name
-from featx.files.atomic import read_json, read_table, sha256_of
-from featx.files.parsing import ParseError, checked
+from featx.files.atomic import file_sha256, read_json, read_table
+from featx.files.parsing import ParseError, validate_as
 from featx.files.seals import SEAL, read_sealed
-from featx.tables.predictions import Answered, Predictions, answers_from_frame, choosing
+from featx.tables.predictions import AnyPredictions, Predictions, predictions_from_frame, selection_rows
 
 # Versions of the code that makes runs, by kind. Runs of another version are neither compared nor returned.
 RULES = {"head": 10, "network": 5, "ensemble": 6}
@@ -79,7 +79,7 @@ class RunFolder:
 
     def _checked(self, name: str, fields: dict[str, Any], kind: type[T]) -> T:
         try:
-            return checked(fields, kind)
+            return validate_as(fields, kind)
         except ParseError as error:
             raise IncompleteError(f"{self.path / name} has unexpected content ({error})") from error
 
@@ -126,7 +126,7 @@ class RunFolder:
             if not file.is_file():
                 raise IncompleteError(f"{file} is missing")
             # The predictions were verified when they were read.
-            if name != PREDICTIONS and sha256_of(file) != sha256:
+            if name != PREDICTIONS and file_sha256(file) != sha256:
                 raise IncompleteError(f"{file} does not match its header: it was cut short or changed")
         for member in (RunFolder(self.path.parent / name) for name in self.members):
             # An ensemble whose members were removed or made again is stale, not damaged. Its cost, and whether it is
@@ -181,7 +181,7 @@ class RunFolder:
         return True
 
     @cached_property
-    def answers(self) -> Answered:
+    def answers(self) -> AnyPredictions:
         """The predictions for all parts of the split."""
         sha256 = self._header.files_sha256.get(PREDICTIONS)
         if sha256 is None:
@@ -190,7 +190,7 @@ class RunFolder:
         if frame.empty:
             raise DataError(f"its predictions: {self.path / PREDICTIONS} has no rows")
         try:
-            return answers_from_frame(frame)
+            return predictions_from_frame(frame)
         except (KeyError, ValueError, TypeError) as error:
             raise DataError(f"its predictions: {error}") from error
 
@@ -200,6 +200,6 @@ class RunFolder:
         assert isinstance(self.answers, Predictions)
         return self.answers
 
-    def chooser(self) -> Answered:
+    def chooser(self) -> AnyPredictions:
         """Return the predictions for the selection rows: those of val, or out-of-fold predictions if there are none."""
-        return choosing(self.answers)
+        return selection_rows(self.answers)

@@ -14,7 +14,7 @@ from featx.errors import DataError
 from featx.images.names import PARTS
 from featx.specs.split import SplitSpec
 from featx.tables.manifest import Manifest
-from featx.tables.resampling_units import are_mostly_single, joined
+from featx.tables.resampling_units import are_mostly_single, join_units
 from featx.tables.truth import Truth
 
 # Number of random splits by group; the one closest to the requested shares is used.
@@ -147,7 +147,7 @@ def _free_rows(
     own = content if groups is None else groups.to_numpy(object)
     keys = np.where(pd.isna(own), manifest.ids, own).astype(object)
     classes = truth.codes[is_free] if spec.stratify else None
-    units = joined(int(is_free.sum()), [column[is_free] for column in columns])
+    units = join_units(int(is_free.sum()), [column[is_free] for column in columns])
     return FreeRows(pd.Index(manifest.ids[is_free]), units, keys[is_free], classes)
 
 

@@ -28,7 +28,7 @@ from typing import Any
 
 from featx.errors import DataError, IncompleteError
 from featx.file_names import file_name
-from featx.files.atomic import file_state, machine, whole_folder
+from featx.files.atomic import atomic_folder, file_state, machine_id
 from featx.files.seals import read_sealed, write_sealed
 from featx.specs.base import fingerprint
 from featx.specs.recipe import Recipe, load_recipe
@@ -36,7 +36,7 @@ from featx.storage.leases import remove_leftovers
 from featx.study.labelled_rows import LabelledRows
 from featx.study.run_folder import RULES, RunFolder
 from featx.study.test_log import OpeningLog
-from featx.tables.truth import Known
+from featx.tables.truth import AnyTruth
 
 WHAT_CHANGED = {
     "target": "predicts another target",
@@ -82,7 +82,7 @@ class Study(LabelledRows):
         is_new = force or self.find_run(stem, spec) is None
         if is_new:
             remove_leftovers(self.folder)
-            with whole_folder(folder) as private:
+            with atomic_folder(folder) as private:
                 make(private)
                 write_sealed(private / "spec.json", spec)
         run = RunFolder(folder)
@@ -207,7 +207,7 @@ class Study(LabelledRows):
     def _states(self) -> dict[tuple[str, tuple[str, ...]], dict[str, Any]]:
         return {}
 
-    def open_test(self, target: str, runs: Sequence[str], who: str | None = None) -> Known:
+    def open_test(self, target: str, runs: Sequence[str], who: str | None = None) -> AnyTruth:
         """Return the labels of the test split, and log the name, the time and the runs.
 
         Parameters
@@ -232,7 +232,7 @@ class Study(LabelledRows):
         OpeningLog(self.folder).append(opening)
         return self._known(target).take(ids)
 
-    def looks(self, target: str | None = None) -> list[dict[str, Any]]:
+    def openings(self, target: str | None = None) -> list[dict[str, Any]]:
         """Return the log of openings of the test split."""
         openings = OpeningLog(self.folder).openings
         return [opening for opening in openings if target is None or opening["target"] == target]
@@ -252,4 +252,4 @@ def _hashed_login() -> str:
         login = getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container's user may have a number and no name
         login = f"uid {os.getuid()}"
-    return f"user {fingerprint([login, machine()])[:8]}"
+    return f"user {fingerprint([login, machine_id()])[:8]}"

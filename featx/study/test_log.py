@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from featx.errors import IncompleteError
-from featx.files.atomic import locked
-from featx.files.seals import SEAL, has_valid_seal, read_sealed, sealed, write_sealed
+from featx.files.atomic import file_lock
+from featx.files.seals import SEAL, add_seal, has_valid_seal, read_sealed, write_sealed
 
 LOG, LAST = "looks.jsonl", "looks.last.json"
 PREVIOUS = "previous"  # the field of a line that holds the seal of the line before
@@ -40,10 +40,10 @@ class OpeningLog:
 
     def append(self, opening: Mapping[str, Any]) -> str:
         """Write one opening to the disk and return its seal."""
-        with locked(self.folder / f".{LOG}.lock"):
+        with file_lock(self.folder / f".{LOG}.lock"):
             log = OpeningLog(self.folder)
             # Where the log was shortened, the line names the one that is lost, so that the chain stays broken.
-            line = sealed({**opening, PREVIOUS: log._last_seal})
+            line = add_seal({**opening, PREVIOUS: log._last_seal})
             with (self.folder / LOG).open("ab") as file:
                 ends_line = not log._content or log._content.endswith(b"\n")
                 file.write(b"" if ends_line else b"\n")

@@ -46,19 +46,19 @@ class DecisionRule(Spec):
         return DecisionRule(weights=tuple(self.weights[column] for column in columns))
 
 
-def decided_codes(proba: Floats, rule: DecisionRule | None) -> NDArray[np.int64]:
+def decide_codes(proba: Floats, rule: DecisionRule | None) -> NDArray[np.int64]:
     """Return the (…,) codes of the chosen classes; without a rule the most probable class, the first of a tie."""
     return np.asarray(proba.argmax(axis=-1), dtype=np.int64) if rule is None else rule.codes(proba)
 
 
-def rule_of_weights(weights: Floats | None) -> DecisionRule | None:
+def rule_from_weights(weights: Floats | None) -> DecisionRule | None:
     """Return the decision rule of (k,) class weights, scaled to mean 1; None if they are missing or all equal."""
     if weights is None or np.ptp(weights) == 0:
         return None
     return DecisionRule(weights=tuple((weights / weights.mean()).tolist()))
 
 
-def combined_rule(rules: Sequence[DecisionRule | None], shares: Sequence[float]) -> DecisionRule | None:
+def combine_rules(rules: Sequence[DecisionRule | None], shares: Sequence[float]) -> DecisionRule | None:
     """Return the decision rule of a combination of models: the geometric mean of their class weights.
 
     Parameters
@@ -75,10 +75,10 @@ def combined_rule(rules: Sequence[DecisionRule | None], shares: Sequence[float])
         return weighted[0]
     equal = np.ones(len(weighted[0].weights))
     logs = np.log([equal if rule is None else np.array(rule.weights) / np.mean(rule.weights) for rule in rules])
-    return rule_of_weights(np.exp(np.average(logs, axis=0, weights=np.asarray(shares, dtype=np.float64))))
+    return rule_from_weights(np.exp(np.average(logs, axis=0, weights=np.asarray(shares, dtype=np.float64))))
 
 
-def without_weights(proba: Floats, weights: Floats) -> NDArray[np.float64]:
+def remove_class_weights(proba: Floats, weights: Floats) -> NDArray[np.float64]:
     """Return the (…, k) probabilities that a model would give without the class weights it was trained with.
 
     A model trained on rows with weights w(y) estimates w(y) p(y | x), scaled to sum to 1; dividing by w and scaling

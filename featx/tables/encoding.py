@@ -10,12 +10,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from featx.errors import DataError
-from featx.registry import suggestion
+from featx.registry import suggest_names
 from featx.specs.target import TargetSpec
 from featx.tables.manifest import Manifest
 from featx.tables.predictions import Labels
 from featx.tables.target_values import TargetValues
-from featx.tables.truth import Known, Numbers, Truth
+from featx.tables.truth import AnyTruth, Numbers, Truth
 
 MAX_CLASSES = 1000
 # A measured number has more distinct values than this, and not all of them are whole.
@@ -27,7 +27,7 @@ MIN_IMAGES_PER_STRATUM = 10
 LABEL_VALUES = (("0", "1"), ("-1", "1"), ("false", "true"), ("no", "yes"))
 
 
-def encode(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
+def encode_classes(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
     """Return the true classes of all images of `manifest` for one target.
 
     Parameters
@@ -44,7 +44,7 @@ def encode(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
     _check_gaps(column, name, spec.column)
     if spec.soft:
         return _encode_soft(manifest, name, spec)
-    column = relabelled(column, name, spec)
+    column = map_and_bin(column, name, spec)
     codes, classes = _threshold(column, name, spec) if spec.above is not None else _categories(column, name, spec)
     if len(present := np.unique(codes)) < 2:
         contents = f"only one class, {classes[present[0]]!r}" if len(present) else "no images"
@@ -80,7 +80,7 @@ def _encode_soft(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
     return Truth(manifest.ids, codes, classes, _weights(manifest, name, spec), proba)
 
 
-def known(manifest: Manifest, name: str, spec: TargetSpec) -> Known:
+def encode_target(manifest: Manifest, name: str, spec: TargetSpec) -> AnyTruth:
     """Return the true values of all images of `manifest` for one target of any kind.
 
     Raises
@@ -88,12 +88,12 @@ def known(manifest: Manifest, name: str, spec: TargetSpec) -> Known:
     DataError
         A column is missing, has gaps, or does not fit the target.
     """
-    encoders: dict[str, Callable[[Manifest, str, TargetSpec], Known]]
-    encoders = {"classes": encode, "labels": labels, "numbers": numbers}
+    encoders: dict[str, Callable[[Manifest, str, TargetSpec], AnyTruth]]
+    encoders = {"classes": encode_classes, "labels": encode_labels, "numbers": encode_numbers}
     return encoders[spec.kind](manifest, name, spec)
 
 
-def labels(manifest: Manifest, name: str, spec: TargetSpec) -> Labels:
+def encode_labels(manifest: Manifest, name: str, spec: TargetSpec) -> Labels:
     """Return which labels each image of `manifest` has.
 
     Raises
@@ -101,7 +101,7 @@ def labels(manifest: Manifest, name: str, spec: TargetSpec) -> Labels:
     DataError
         A column is missing, has gaps or more than two values, or all images or none have a label.
     """
-    columns = columns_of(manifest, name, spec)
+    columns = target_columns(manifest, name, spec)
     if len(columns) < 2:
         raise DataError(f"targets.{name}: one label, {columns[0]!r}, is a target of classes; leave out 'kind'")
     has_label = np.stack([_has_label(manifest.column(column), name, column, spec.above) for column in columns], axis=1)
@@ -112,7 +112,7 @@ def labels(manifest: Manifest, name: str, spec: TargetSpec) -> Labels:
     return Labels(manifest.ids, has_label.astype(np.float64), columns, _weights(manifest, name, spec))
 
 
-def columns_of(manifest: Manifest, name: str, spec: TargetSpec) -> tuple[str, ...]:
+def target_columns(manifest: Manifest, name: str, spec: TargetSpec) -> tuple[str, ...]:
     """Return the names of the label columns that a target reads, each once.
 
     Raises
@@ -127,7 +127,9 @@ def columns_of(manifest: Manifest, name: str, spec: TargetSpec) -> tuple[str, ..
     for pattern in spec.own_columns:
         matches = [column for column in columns if fnmatchcase(column, pattern)]
         if not matches:
-            raise DataError(f"targets.{name}.columns: {suggestion(pattern, columns)} (no column matches {pattern!r})")
+            raise DataError(
+                f"targets.{name}.columns: {suggest_names(pattern, columns)} (no column matches {pattern!r})"
+            )
         selected |= dict.fromkeys(matches)
     return tuple(selected)
 
@@ -147,7 +149,7 @@ def _has_label(column: "pd.Series[Any]", name: str, column_name: str, above: flo
     )
 
 
-def numbers(manifest: Manifest, name: str, spec: TargetSpec) -> Numbers:
+def encode_numbers(manifest: Manifest, name: str, spec: TargetSpec) -> Numbers:
     """Return the true numbers of all images of `manifest` for one target of numbers.
 
     Raises
@@ -173,7 +175,7 @@ def _finite_numbers(manifest: Manifest, name: str, column: str) -> NDArray[np.fl
 
 def strata(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
     """Return the strata by which images are split: classes, rarest labels, or fifths of the first column's numbers."""
-    truth = known(manifest, name, spec)
+    truth = encode_target(manifest, name, spec)
     if isinstance(truth, Truth):
         return truth
     codes = strata_codes(TargetValues.of(truth))
@@ -220,7 +222,7 @@ def _weights(manifest: Manifest, name: str, spec: TargetSpec) -> NDArray[np.floa
     return product
 
 
-def relabelled(column: "pd.Series[Any]", name: str, spec: TargetSpec) -> "pd.Series[Any]":
+def map_and_bin(column: "pd.Series[Any]", name: str, spec: TargetSpec) -> "pd.Series[Any]":
     """Return a label column after the target's ``map`` and ``bins``: values replaced, numbers binned.
 
     Raises

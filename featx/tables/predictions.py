@@ -1,8 +1,8 @@
 """Tables of predictions by id, one class for each kind of target.
 
 `Predictions` of classes are compared with a `Truth`, `Estimates` of numbers with `Numbers`, and `LabelProba`, for
-images with several labels, with `Labels`. `Answered` is any of these tables of predictions, and
-`Known` any of the tables of true values.
+images with several labels, with `Labels`. `AnyPredictions` is any of these tables of predictions, and
+`AnyTruth` any of the tables of true values.
 
 Rows are identified by id, never by position. Each table is checked when it is created, and ``take(ids)`` is the only
 way to order rows, so that rows of two tables cannot be mixed up.
@@ -17,9 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from featx.errors import AlignmentError, DataError
-from featx.tables.decision_rule import DecisionRule, decided_codes
+from featx.tables.decision_rule import DecisionRule, decide_codes
 from featx.tables.ids import Ids, Kind, as_ids, positions
-from featx.tables.truth import Known, Numbers, Truth
+from featx.tables.truth import AnyTruth, Numbers, Truth
 
 # Prefixes of the columns on disk: numbers, probabilities of labels and of classes, class weights of the decision rule.
 VALUE = "value."
@@ -227,7 +227,7 @@ class Predictions:
     @property
     def codes(self) -> NDArray[np.int64]:
         """(n,) codes of the predicted classes."""
-        return decided_codes(self.proba, self.decision)
+        return decide_codes(self.proba, self.decision)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one flat frame for Parquet.
@@ -259,10 +259,10 @@ class Predictions:
         )
 
 
-Answered = Predictions | Estimates
+AnyPredictions = Predictions | Estimates
 
 
-def answers_from_frame(frame: pd.DataFrame) -> Answered:
+def predictions_from_frame(frame: pd.DataFrame) -> AnyPredictions:
     """Return the table of any kind that `to_frame` turned into a frame."""
     if any(name.startswith(HAS) for name in frame.columns):
         return LabelProba.from_frame(frame)
@@ -270,14 +270,14 @@ def answers_from_frame(frame: pd.DataFrame) -> Answered:
     return Estimates.from_frame(frame) if has_numbers else Predictions.from_frame(frame)
 
 
-def answers_of_part(  # noqa: PLR0913 - the columns of the table
-    truth: Known,
+def predictions_of_part(  # noqa: PLR0913 - the columns of the table
+    truth: AnyTruth,
     part: str,
     ids: Ids,
     outputs: NDArray[Any],
     fold: NDArray[np.int64] | None = None,
     decision: DecisionRule | None = None,
-) -> Answered:
+) -> AnyPredictions:
     """Return a model's outputs as the kind of table that fits `truth`; all rows belong to one part.
 
     Parameters
@@ -295,12 +295,12 @@ def answers_of_part(  # noqa: PLR0913 - the columns of the table
     return table.of_part(part, ids, outputs, truth.names, fold)
 
 
-def choosing(predictions: Answered) -> Answered:
+def selection_rows(predictions: AnyPredictions) -> AnyPredictions:
     """Return the selection rows, by which runs are chosen: val, or without a val split the out-of-fold rows."""
     val = predictions.of("val")
     return val if len(val.ids) else predictions.of("oof")
 
 
-def concatenated(tables: Sequence[Answered]) -> Answered:
+def concatenate_predictions(tables: Sequence[AnyPredictions]) -> AnyPredictions:
     """Return one table of all rows of tables of one kind."""
     return type(tables[0]).concatenate(tables)  # type: ignore[arg-type]

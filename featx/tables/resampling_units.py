@@ -13,7 +13,9 @@ RowPairs = tuple[NDArray[np.intp], NDArray[np.intp]]  # (p,) first and (p,) seco
 NO_PAIRS: RowPairs = (np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.intp))
 
 
-def joined(n_rows: int, keys: Sequence[Sequence[Any] | NDArray[Any]], pairs: RowPairs = NO_PAIRS) -> NDArray[np.int64]:
+def join_units(
+    n_rows: int, keys: Sequence[Sequence[Any] | NDArray[Any]], pairs: RowPairs = NO_PAIRS
+) -> NDArray[np.int64]:
     """Return the (n,) unit codes of the rows; rows that share a key, directly or through other rows, form one unit.
 
     Parameters
@@ -56,7 +58,7 @@ def are_mostly_single(units: NDArray[Any]) -> bool:
     return bool(2 * (sizes == 1).sum() > len(sizes))
 
 
-def folds_of_units(strata: NDArray[np.int64], units: NDArray[Any] | None, n_folds: int, seed: int) -> NDArray[np.int64]:
+def assign_folds(strata: NDArray[np.int64], units: NDArray[Any] | None, n_folds: int, seed: int) -> NDArray[np.int64]:
     """Return the fold of each row; folds are stratified and keep units whole.
 
     Parameters

@@ -7,12 +7,12 @@ from sklearn.utils.class_weight import compute_sample_weight
 from featx.errors import DataError
 from featx.specs.head import ClassWeight
 from featx.tables.target_values import TargetValues
-from featx.tables.truth import Known, Truth
+from featx.tables.truth import AnyTruth, Truth
 
 Floats = NDArray[np.float64]
 
 
-def weights_without_classes(truth: Known, groups: NDArray[np.object_] | None = None) -> Floats:
+def compute_row_weights(truth: AnyTruth, groups: NDArray[np.object_] | None = None) -> Floats:
     """Return (n,) row weights of mean 1: the product of each row's own weight and its group's weight.
 
     Parameters
@@ -28,10 +28,10 @@ def weights_without_classes(truth: Known, groups: NDArray[np.object_] | None = N
     weights = np.ones(len(truth.ids)) if truth.weights is None else truth.weights
     if groups is not None:
         weights = weights * group_weights(groups)
-    return mean_one(weights)
+    return scale_to_mean_one(weights)
 
 
-def class_weights(owner: str, class_weight: ClassWeight, truth: Known, weights: Floats) -> Floats | None:
+def class_weights(owner: str, class_weight: ClassWeight, truth: AnyTruth, weights: Floats) -> Floats | None:
     """Return the (k,) class weights; None if all classes weigh the same.
 
     With ``balanced``, each class gets the same total weight. A row counts for a class by its own weight, times the
@@ -79,7 +79,7 @@ def group_weights(groups: NDArray[np.object_]) -> Floats:
     return np.asarray(compute_sample_weight("balanced", groups.astype(str)))
 
 
-def mean_one(weights: Floats) -> Floats:
+def scale_to_mean_one(weights: Floats) -> Floats:
     """Return the weights, scaled to mean 1.
 
     Raises

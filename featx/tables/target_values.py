@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from featx.tables.decision_rule import DecisionRule
 from featx.tables.ids import Kind
-from featx.tables.truth import Known, Truth
+from featx.tables.truth import AnyTruth, Truth
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class TargetValues:
     decision: DecisionRule | None = None
 
     @classmethod
-    def of(cls, truth: Known) -> "TargetValues":
+    def of(cls, truth: AnyTruth) -> "TargetValues":
         """Return the values of a table of true values, without its ids."""
         if isinstance(truth, Truth):
             return cls("classes", truth.classes, truth.codes, truth.weights, truth.shares, truth.ordered)

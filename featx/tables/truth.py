@@ -91,4 +91,4 @@ class Numbers:
         return type(self)(self.ids[rows], self.values[rows], self.names, weights)
 
 
-Known = Truth | Numbers
+AnyTruth = Truth | Numbers

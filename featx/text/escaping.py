@@ -15,7 +15,7 @@ ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 PRINTABLE_ASCII = re.compile(r"[ -~]*")
 
 
-def escaped(text: str) -> str:
+def escape_text(text: str) -> str:
     r"""Return text as one line, with escapes for characters that are not printable.
 
     Examples
@@ -28,7 +28,7 @@ def escaped(text: str) -> str:
     return "".join(char.encode("unicode_escape").decode() if is_escaped(char) else char for char in text)
 
 
-def escaped_json(document: str) -> str:
+def escape_json(document: str) -> str:
     r"""Return a JSON document with ``\uXXXX`` for characters that are not printable; line breaks stay."""
     if document.isascii() and document.isprintable():
         return document

@@ -8,7 +8,7 @@ USER_INFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/?#\s]*@", re.IGNOREC
 QUERY = re.compile(r"(?P<place>[a-z][a-z0-9+.-]*://[^?\s'\"]*)\?[^\s'\"]+", re.IGNORECASE)
 
 
-def masked(text: str) -> str:
+def mask_secrets(text: str) -> str:
     """Return a text with all secrets in its URLs masked.
 
     Examples
@@ -23,24 +23,24 @@ def masked(text: str) -> str:
     return QUERY.sub(rf"\g<place>?{MASK}", USER_INFO.sub(rf"\g<scheme>{MASK}@", text))
 
 
-def masked_values(value: Any) -> Any:
+def mask_secrets_in_value(value: Any) -> Any:
     """Return a JSON value with the secrets in all of its texts masked."""
     if isinstance(value, str):
-        return masked(value)
+        return mask_secrets(value)
     if isinstance(value, dict):
-        return {masked_values(key): masked_values(inner) for key, inner in value.items()}
-    return [masked_values(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return {mask_secrets_in_value(key): mask_secrets_in_value(inner) for key, inner in value.items()}
+    return [mask_secrets_in_value(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def without_secrets(url: str, source: str) -> str:
-    """Return a URL below a source with the source's own secrets masked; `with_secrets` restores them."""
+def remove_secrets(url: str, source: str) -> str:
+    """Return a URL below a source with the source's own secrets masked; `restore_secrets` restores them."""
     for secret, mask in _secrets(source):
         url = url.replace(secret, mask)
     return url
 
 
-def with_secrets(url: str, source: str) -> str:
-    """Return the original of a URL that `without_secrets` masked.
+def restore_secrets(url: str, source: str) -> str:
+    """Return the original of a URL that `remove_secrets` masked.
 
     Examples
     --------

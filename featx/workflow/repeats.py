@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 
 from featx.embeddings.near_copies import find_near_copies
 from featx.errors import DataError, IncompleteError
-from featx.evaluation.paired_tests import corrected_t, holm
+from featx.evaluation.paired_tests import corrected_t_test, holm
 from featx.files.atomic import write_table
 from featx.files.seals import read_sealed, write_sealed
-from featx.metrics.definitions import LESS_IS_BETTER
+from featx.metrics.definitions import LOWER_IS_BETTER
 from featx.metrics.scores import score
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.base import fingerprint
 from featx.specs.extraction import EngineSpec
-from featx.specs.recipe import CHECKPOINT, Recipe
+from featx.specs.recipe import CHECKPOINT_PREFIX, Recipe
 from featx.study.embedding_lock import EMBEDDINGS
 from featx.study.extraction_tables import seal_extraction
 from featx.study.near_copy_table import COPIES, COPIES_STATE
@@ -139,7 +139,7 @@ def _check(study: Study, n_repeats: int) -> None:
     recipe = study.recipe
     backbones = [item.backbone for item in recipe.requests]
     backbones += [item.backbone for section in recipe.finetune for item in section.runs]
-    if learnt := [name for name in backbones if name.startswith(CHECKPOINT)]:
+    if learnt := [name for name in backbones if name.startswith(CHECKPOINT_PREFIX)]:
         raise DataError(
             f"backbone {learnt[0]!r} may have been trained on val rows of a repeat; repeat a recipe without it"
         )
@@ -245,7 +245,7 @@ def _run_all(recipe: Recipe, engine: EngineSpec | None, progress: ProgressCallba
 def _scores(study: Study, target: str, runs: Sequence[RunFolder]) -> dict[str, Any]:
     truth = study.labels(target)
     metric = study.metric(target)
-    sign = -1 if metric in LESS_IS_BETTER else 1
+    sign = -1 if metric in LOWER_IS_BETTER else 1
     runs_by_name = dict(_named([run for run in runs if run.spec["target"] == target]))
     values = {name: sign * score(metric, truth, run.answers.of("val")) for name, run in runs_by_name.items()}
     sizes = {f"n_{part}": len(study.ids(part)) for part in ("train", "val")}
@@ -268,13 +268,13 @@ def compared(target: str, repeats: Sequence[Mapping[str, Any]]) -> Repeats:
     metric = repeats[0]["metric"]
     names = dict.fromkeys(name for scores in repeats for name in scores["scores"])
     table = {name: np.array([scores["scores"].get(name, np.nan) for scores in repeats]) for name in names}
-    sign = -1 if metric in LESS_IS_BETTER else 1
+    sign = -1 if metric in LOWER_IS_BETTER else 1
     whole = [name for name, values in table.items() if np.isfinite(values).all()]
     order = sorted(table, key=lambda name: (name not in whole, -sign * _mean(table[name])))
     n_train, n_val = (float(np.mean([scores[f"n_{part}"] for scores in repeats])) for part in ("train", "val"))
     best = table[order[0]]
     tested = [
-        corrected_t(best - table[name], n_val / n_train) if name in whole and name != order[0] else math.nan
+        corrected_t_test(best - table[name], n_val / n_train) if name in whole and name != order[0] else math.nan
         for name in order
     ]
     rows = [

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from featx.embeddings.extract import extract
-from featx.ensembles.ensemble import ensemble, is_possible
+from featx.ensembles.ensemble import can_build_ensembles, ensemble
 from featx.finetuning.finetune import finetune
 from featx.heads.fit import fit
 from featx.progress import ProgressCallback
@@ -37,7 +37,7 @@ def make_runs(
         yield "fit", fit(recipe, heads=[head], cluster=cluster, progress=progress)
     n_heads = sum(len(list(head.grid())) for head in recipe.head)
     if n_heads + sum(len(section.runs) for section in recipe.finetune) > 1:
-        if is_possible(recipe):
+        if can_build_ensembles(recipe):
             yield "ensemble", ensemble(recipe)
         else:
             progress("note", 0, 1, "no ensemble: all runs have equal predictions")

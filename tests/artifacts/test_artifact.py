@@ -17,11 +17,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from featx import extract, fit
-from featx.artifacts.artifact import checked_body, load_head, write_head
+from featx.artifacts.artifact import load_head, verify_body, write_head
 from featx.artifacts.header import HEADER_FORMAT, GoldenInputs, provenance, read_header
 from featx.errors import ArtifactError
-from featx.files.atomic import sha256_of, write_json
-from featx.files.seals import sealed
+from featx.files.atomic import file_sha256, write_json
+from featx.files.seals import add_seal
 
 X = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
 
@@ -37,7 +37,7 @@ def run(toy_home: Path) -> Path:
 def edited(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
     header = json.loads((run / "header.json").read_text())
     change(header)
-    write_json(run / "header.json", sealed(header))
+    write_json(run / "header.json", add_seal(header))
 
 
 def refusal(run: Path, message: str) -> None:
@@ -191,12 +191,12 @@ def test_a_header_that_contradicts_itself_is_refused(
 
 def test_a_changed_body_of_the_same_size_is_refused(run: Path) -> None:
     folder, header = read_header(run)
-    body = checked_body(folder, header)
+    body = verify_body(folder, header)
     content = bytearray(body.read_bytes())
     content[len(content) // 2] ^= 1
     body.write_bytes(content)
 
-    assert sha256_of(body) != header.body_sha256
+    assert file_sha256(body) != header.body_sha256
     refusal(run, "does not match its header")
 
 

@@ -26,8 +26,8 @@ def main() -> None:
         os.chdir(folder)
         table = plant(Path(folder), cells().iloc[::2], N_EACH, CHANGES, seed=7)
         featx.extract()
-        copies.COPIED = -1.0  # all that are compared
-        every = leaks.copied(Study.open(None)).frame
+        copies.MIN_COPY_CORRELATION = -1.0  # all that are compared
+        every = leaks.find_copies(Study.open(None)).frame
         flagged = found_copies(table, every)[1]
         print(f"hash and embedding alone: {flagged:.4f} of the cells have a candidate that is no copy")
         rows = {bound: found_copies(table, every[every["similarity"] >= bound]) for bound in BOUNDS}

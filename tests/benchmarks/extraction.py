@@ -28,10 +28,10 @@ from PIL import Image
 
 from featx.artifacts.header import commit
 from featx.embeddings.benchmarks import images_per_s
-from featx.embeddings.runtimes import Execution, Portable
-from featx.embeddings.workers import Decoder, decoded
-from featx.images.digests import identify
-from featx.networks.features import resolve
+from featx.embeddings.runtimes import Execution, PortableNetwork
+from featx.embeddings.workers import Decoder, decode_images
+from featx.images.digests import identify_image
+from featx.networks.features import resolve_network
 from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.extraction import EngineSpec, Runtime
 from featx.specs.recipe import load_recipe
@@ -151,14 +151,14 @@ def limit(case: Case, folder: Path) -> float:
     """Return the images a second that decoding and forward pass allow, each measured without the other."""
     os.chdir(folder)
     one: ResolvedEmbedding = Study.open(load_recipe(folder / f"{BF16}.toml")).locked[0]
-    portable = Portable(resolve([one.request]).network, one.spec.preprocessing.canvas_px)
+    portable = PortableNetwork(resolve_network([one.request]).network, one.spec.preprocessing.canvas_px)
     runner = portable.build_runner(Execution(BF16.runtime, "cpu", one.spec.precision))
     cores = os.cpu_count() or 1
     files = sorted((folder / "images").rglob("*.*"))[:512]
-    todo = [(identify(str(file)).digest, str(file)) for file in files]
+    todo = [(identify_image(str(file)).digest, str(file)) for file in files]
     decoder = Decoder(one.spec.decoding, (one.spec.preprocessing,))
-    list(decoded(todo, decoder, cores, EngineSpec().batch_size))  # the workers come up
-    decode_s = sum(seconds for *_, seconds in decoded(todo, decoder, cores, EngineSpec().batch_size)) / len(todo)
+    list(decode_images(todo, decoder, cores, EngineSpec().batch_size))  # the workers come up
+    decode_s = sum(seconds for *_, seconds in decode_images(todo, decoder, cores, EngineSpec().batch_size)) / len(todo)
     batch = np.random.default_rng(0).integers(0, 256, (runner.rows, 224, 224, 3), dtype=np.uint8)
     forward_s = cores / images_per_s(runner, batch)
     print(f"  alone: decode {decode_s * 1e3:.2f}, forward {forward_s * 1e3:.2f} core-milliseconds an image")

@@ -27,7 +27,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from featx.artifacts.header import commit
-from featx.heads.fitting import fitted, learnt_in_folds
+from featx.heads.fitting import fit_out_of_fold, fit_pipeline
 from featx.heads.folds import TrainRows
 from featx.heads.head_definition import Head, HeadTask
 from featx.registry import HEADS
@@ -74,7 +74,7 @@ def plain_model() -> Pipeline:
 def comparisons(rows: TrainRows) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
     """Return what is compared: name → featx's call and scikit-learn's."""
     head: Head = HEADS.get("logreg")(HeadTask(*rows.x.shape, N_CLASSES, 0))
-    x, y = rows.x, rows.facts.y
+    x, y = rows.x, rows.targets.y
     folds = rows.folds(SPEC.folds, SPEC.seed)
 
     def plain_folds() -> None:
@@ -82,8 +82,8 @@ def comparisons(rows: TrainRows) -> dict[str, tuple[Callable[[], object], Callab
         plain_model().fit(x, y)
 
     return {
-        "fit": (lambda: fitted(head, PARAMS, rows, "none", SPEC), lambda: plain_model().fit(x, y)),
-        "all fits": (lambda: learnt_in_folds(head, PARAMS, rows, SPEC), plain_folds),
+        "fit": (lambda: fit_pipeline(head, PARAMS, rows, "none", SPEC), lambda: plain_model().fit(x, y)),
+        "all fits": (lambda: fit_out_of_fold(head, PARAMS, rows, SPEC), plain_folds),
     }
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sklearn import metrics as sk
 
 from featx.artifacts.header import commit
-from featx.evaluation.intervals import N_DRAWS, Resamples, drawn_scores
+from featx.evaluation.intervals import N_DRAWS, Resamples, draw_scores
 from featx.metrics.definitions import Scorer
 from featx.tables.target_values import TargetValues
 
@@ -63,7 +63,7 @@ def ratio(k: int) -> float:
     facts = TargetValues("classes", tuple(map(str, range(k))), y)
 
     def by_draws() -> object:
-        return drawn_scores([Scorer(facts, proba, NAMES) for proba in runs], Resamples.of(len(facts)))
+        return draw_scores([Scorer(facts, proba, NAMES) for proba in runs], Resamples.of(len(facts)))
 
     once = [list(Scorer(facts, proba, NAMES).plain().values()) for proba in runs]
     np.testing.assert_allclose(once, by_scikit_learn(y, runs), rtol=1e-9)

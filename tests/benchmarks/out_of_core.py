@@ -30,7 +30,7 @@ import numpy as np
 from featx.artifacts.header import commit
 from featx.heads.folds import TrainRows
 from featx.heads.head_definition import Head, HeadTask
-from featx.heads.out_of_core.fit_out_of_core import learnt_in_passes
+from featx.heads.out_of_core.fit_out_of_core import fit_stored_rows
 from featx.heads.out_of_core.stored_rows import StoredRows
 from featx.progress import no_progress
 from featx.registry import HEADS
@@ -121,7 +121,7 @@ def learn(name: str, place: str, how: str, n: int) -> dict[str, float]:
         start = time.perf_counter()
         with sampled() as found:
             rows = TrainRows(np.zeros((n, 1), np.float32), TargetValues("classes", ("a", "b"), codes))
-            model, _ = learnt_in_passes(
+            model, _ = fit_stored_rows(
                 head, params, (partial(stored, place, n), rows), HeadSpec(name=name), no_progress
             )
         seconds = time.perf_counter() - start

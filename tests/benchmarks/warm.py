@@ -20,8 +20,8 @@ import numpy as np
 import featx
 from featx.artifacts.header import commit
 from featx.embeddings.groups import network_groups
-from featx.embeddings.runtimes import ROWS
-from featx.images.digests import identify_all
+from featx.embeddings.runtimes import BATCH_SIZES
+from featx.images.digests import identify_images
 from featx.storage.store import EmbeddingStore
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE  # brings the toy backbone as well
@@ -77,7 +77,7 @@ def fill_store(study: Study, paths: list[str]) -> None:
     (spec,), (d,) = group.resolved.specs, group.resolved.n_features
     store = EmbeddingStore(study.store_path(spec), spec, d)
     rows = np.random.default_rng(0).normal(size=(N_FILES, store.n_features)).astype(np.float32)
-    store.add([found.digest for found in identify_all(paths)], rows, ROWS["cpu"], {"device": "none"})
+    store.add([found.digest for found in identify_images(paths)], rows, BATCH_SIZES["cpu"], {"device": "none"})
 
 
 def seconds_of_extract(n_read: int) -> float:

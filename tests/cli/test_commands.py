@@ -57,7 +57,7 @@ def test_run_does_all_stages_and_then_nothing_twice(toy_home: Path, capsys: pyte
     stages = ["extract", "fit", "fit", "ensemble", "evaluate", "evaluate --final", "report"]
     assert [line.removeprefix("── featx ") for line in first.splitlines() if line.startswith("──")] == stages
     assert first.strip().endswith("runs/featx/report.html")
-    assert [look["who"] for look in Study.open(None).looks()] == ["Ada"]
+    assert [look["who"] for look in Study.open(None).openings()] == ["Ada"]
     again = run("run featx.toml", capsys)
     assert "0 embedded, 48 cached" in again
     assert again.count("already done") == 6

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import featx
-from featx.networks.backbones import Backbone, backbone
+from featx.networks.backbones import Backbone, get_backbone
 from featx.registry import BACKBONES
 from tests.embeddings.clusters import PRELOAD, make_recipe
 from tests.embeddings.embedders import BuildCounter
@@ -35,9 +35,9 @@ def build_counter(home: Path, monkeypatch: pytest.MonkeyPatch) -> BuildCounter:
     def plan() -> Backbone:
         def build() -> torch.nn.Module:
             counter.builds.append("built")
-            return backbone("toy").build()
+            return get_backbone("toy").build()
 
-        return replace(backbone("toy"), build=build)
+        return replace(get_backbone("toy"), build=build)
 
     monkeypatch.setitem(BACKBONES._added, counter.name, plan)
     return counter

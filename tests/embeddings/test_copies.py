@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from featx.embeddings import copies
-from featx.embeddings.copies import COPIED, ThumbnailHashes
-from featx.images.hashes import SIDE, dhash
+from featx.embeddings.copies import MIN_COPY_CORRELATION, ThumbnailHashes
+from featx.images.hashes import THUMBNAIL_PX, difference_hashes
 
 SIZE = 192
 
@@ -34,7 +34,7 @@ def encoded(image: Image.Image, quality: int = 75) -> Image.Image:
 
 
 def thumbnails(images: list[Image.Image]) -> np.ndarray:
-    size = (SIDE, SIDE)
+    size = (THUMBNAIL_PX, THUMBNAIL_PX)
     return np.stack([np.asarray(image.convert("L").resize(size, Image.Resampling.BILINEAR)) for image in images])
 
 
@@ -42,7 +42,7 @@ def found_pairs(hashes: ThumbnailHashes, n_of: int) -> set[tuple[int, int]]:
     """Return the pairs among the first `n_of` rows and the others."""
     rows = np.arange(len(hashes.thumbnails))
     i, j, similarity = hashes.copies(rows[:n_of], rows[n_of:])
-    assert (similarity >= COPIED).all()
+    assert (similarity >= MIN_COPY_CORRELATION).all()
     assert len(i) == len(set(zip(i, j, strict=True)))
     return set(zip(i.tolist(), j.tolist(), strict=True))
 
@@ -82,16 +82,18 @@ def test_two_images_are_enough_to_tell_copies_from_look_alikes() -> None:
 
 
 def test_flat_images_are_no_copies_of_each_other() -> None:
-    flat = np.stack([np.full((SIDE, SIDE), level, np.uint8) for level in (0, 0, 3, 255)])
+    flat = np.stack([np.full((THUMBNAIL_PX, THUMBNAIL_PX), level, np.uint8) for level in (0, 0, 3, 255)])
     assert found_pairs(ThumbnailHashes(flat), 2) == set()
-    dead_pixels = np.zeros((4, SIDE, SIDE), np.uint8)
+    dead_pixels = np.zeros((4, THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
     dead_pixels[:, 3::7, 5::9] = 1
     assert found_pairs(ThumbnailHashes(dead_pixels), 2) == set()
 
 
 @pytest.mark.parametrize("sizes", [(0, 0), (0, 4), (4, 0), (1, 1)])
 def test_parts_may_be_empty_or_a_single_image(sizes: tuple[int, int]) -> None:
-    hashes = ThumbnailHashes(thumbnails(look_alikes(8, seed=4)) if sum(sizes) else np.zeros((0, SIDE, SIDE), np.uint8))
+    hashes = ThumbnailHashes(
+        thumbnails(look_alikes(8, seed=4)) if sum(sizes) else np.zeros((0, THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
+    )
     i, j, similarity = hashes.copies(np.arange(sizes[0]), np.arange(sizes[0], sum(sizes)))
     assert len(i) == len(j) == len(similarity) == 0
 
@@ -100,7 +102,7 @@ def test_embeddings_propose_copies_that_hashes_miss(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(copies, "NEIGHBOURS", 1)
     originals = look_alikes(60, seed=5)
     before, after = thumbnails(originals), thumbnails([encoded(image, 60) for image in originals])
-    hardest = int(np.bitwise_count(dhash(before) ^ dhash(after)).argmax())
+    hardest = int(np.bitwise_count(difference_hashes(before) ^ difference_hashes(after)).argmax())
     decoy = before[hardest].copy()
     decoy[5:9, 5:9] = decoy[5:9, 5:9].mean()  # another picture with nearly all of the hash's bits
     images = np.stack([before[hardest], after[hardest], decoy, *before[:40]])

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from featx.embeddings.cuts import LAYERS, find_cuts, split_model
-from featx.embeddings.runtimes import Execution, OpenVinoRunner, Portable, is_native
+from featx.embeddings.runtimes import Execution, OpenVinoRunner, PortableNetwork, is_native
 from featx.errors import DeviceError
 from featx.networks.features import FeatureNetwork, Tap
-from featx.specs.embedding import Preprocessing, Reduced
+from featx.specs.embedding import Preprocessing, ReducedPrecision
 
 ROWS, SIDE = 4, 12
 SIZE = Preprocessing(size_px=SIDE, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
@@ -61,12 +61,12 @@ for_each_network = pytest.mark.parametrize("name", NETWORKS)
 
 
 @cache
-def portable(name: str) -> Portable:
+def portable(name: str) -> PortableNetwork:
     """Make a network of random values, the same ones each time."""
     build, taps = NETWORKS[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        return Portable(FeatureNetwork(build(), SIZE, taps), SIDE)
+        return PortableNetwork(FeatureNetwork(build(), SIZE, taps), SIDE)
 
 
 def model(name: str) -> Any:
@@ -189,10 +189,10 @@ def test_a_split_runner_gives_all_outputs_in_order(name: str) -> None:
             assert least_cosine(ours, theirs) >= 0.999
 
 
-def reduced(first_layers: int, first_dtype: str = "fp32") -> Reduced:
+def reduced(first_layers: int, first_dtype: str = "fp32") -> ReducedPrecision:
     """Return bf16 by OpenVINO with its first layers in a higher precision."""
     settings = {"dtype": "bf16", "runtime": "openvino", "device": "cpu", "first_dtype": first_dtype}
-    return Reduced.model_validate(settings | {"first_layers": first_layers})
+    return ReducedPrecision.model_validate(settings | {"first_layers": first_layers})
 
 
 def least_cosine(x: np.ndarray, y: np.ndarray) -> float:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from featx.embeddings.devices import TorchRunner, device_named
+from featx.embeddings.devices import TorchRunner, find_device
 from featx.errors import DeviceError
-from featx.networks.features import FeatureNetwork, resolve
+from featx.networks.features import FeatureNetwork, resolve_network
 from featx.specs.embedding import EmbeddingRequest
 
 CPU = torch.device("cpu")
@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 def network() -> FeatureNetwork:
     request = EmbeddingRequest(backbone="toy", weights="none")
-    return resolve([request, request.model_copy(update={"tap": "0.0", "pool": "max"})]).network
+    return resolve_network([request, request.model_copy(update={"tap": "0.0", "pool": "max"})]).network
 
 
 def pictures(n: int, rows: int, first: int = 0) -> np.ndarray:
@@ -27,13 +27,13 @@ def pictures(n: int, rows: int, first: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("name", ["banana", "", "cpu:x", "cuda:-1"])
 def test_an_unknown_device_name_is_an_error(name: str) -> None:
     with pytest.raises(DeviceError, match=f"no device is called '{name}'; expected auto, cpu, cuda or cuda:NUMBER"):
-        device_named(name)
+        find_device(name)
 
 
 @pytest.mark.parametrize("name", ["meta", "mps", "xpu"])
 def test_an_unsupported_device_is_an_error(name: str) -> None:
     with pytest.raises(DeviceError, match=f"device '{name}' is not supported"):
-        device_named(name)
+        find_device(name)
 
 
 def test_a_missing_gpu_is_an_error() -> None:
@@ -42,12 +42,12 @@ def test_a_missing_gpu_is_an_error() -> None:
     with pytest.raises(
         DeviceError, match=rf"'{absent}' does not exist on this machine \(torch finds \d+ GPUs\); use '--device cpu'"
     ):
-        device_named(absent)
+        find_device(absent)
 
 
 def test_auto_is_a_gpu_where_there_is_one() -> None:
-    assert device_named("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert device_named("cpu") == CPU
+    assert find_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert find_device("cpu") == CPU
 
 
 def test_each_tap_gives_one_row_per_image() -> None:

@@ -18,7 +18,7 @@ from featx.embeddings.distributed import fill_by_workers
 from featx.embeddings.fill import plans_for
 from featx.embeddings.groups import network_groups
 from featx.embeddings.runtime_selection import RuntimeSelector
-from featx.embeddings.workers import DIED, Place
+from featx.embeddings.workers import DIED, ImageSource
 from featx.errors import ClusterError
 from featx.images.contents import digest
 from featx.progress import no_progress
@@ -132,7 +132,7 @@ def test_workers_without_featx_or_with_another_version_are_named(
 def test_an_image_that_kills_its_decoder_fails_alone_in_dask(shared_recipe: Path) -> None:
     study = Study.open(shared_recipe)
     files = sorted((shared_recipe.parent / "images").rglob("*.png"))[:40]
-    uris: dict[str, Place] = {digest(file.read_bytes()): str(file) for file in files}
+    uris: dict[str, ImageSource] = {digest(file.read_bytes()): str(file) for file in files}
     deadly = list(uris)[20]
     uris[deadly] = Fuse(files[20].read_bytes())
     selector = RuntimeSelector(study.cache, EngineSpec(device="cpu", runtime="torch"), uris, no_progress)
@@ -148,10 +148,10 @@ def test_an_image_that_kills_its_decoder_fails_alone_in_dask(shared_recipe: Path
 
 
 def test_local_workers_accept_connections_of_their_call_only() -> None:
-    with featx.parallel.dask_client.connected(ClusterSpec(workers_local=1)) as client:
+    with featx.parallel.dask_client.connect_client(ClusterSpec(workers_local=1)) as client:
         address = client.scheduler.address
         assert address.startswith("tls://127.0.0.1:")
-        assert all(entry.startswith("tls://") for entry in featx.parallel.dask_client.addresses(client))
+        assert all(entry.startswith("tls://") for entry in featx.parallel.dask_client.worker_addresses(client))
         assert client.submit(sum, [1, 2]).result() == 3
         for stranger in (address, address.replace("tls", "tcp")):
             for security in (None, distributed.Security.temporary()):

@@ -23,7 +23,7 @@ from featx.embeddings.engine import Runner
 from featx.embeddings.extract import Extraction
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import DataError, DeviceError, UnknownNameError, WeightsError
-from featx.networks.backbones import backbone
+from featx.networks.backbones import get_backbone
 from featx.specs.extraction import EngineSpec
 from featx.storage.store import EmbeddingStore
 from featx.study.extracted_data import HAS_EMBEDDING
@@ -238,7 +238,7 @@ def test_a_tap_that_is_added_later_changes_no_other_store(recipe: Path) -> None:
 
 
 def test_an_image_with_a_nan_vector_is_unreadable(recipe: Path) -> None:
-    state = {name: torch.zeros_like(tensor) for name, tensor in backbone("toy").build().state_dict().items()}
+    state = {name: torch.zeros_like(tensor) for name, tensor in get_backbone("toy").build().state_dict().items()}
     state["0.0.weight"] += 1.5e37  # white overflows to infinity, and 0 · ∞ is not a number; noise around 200 does not
     torch.save(state, recipe.parent / "toy.pth")
     recipe.write_text(recipe.read_text().replace('"none"', '"toy.pth"'))
@@ -289,9 +289,9 @@ def test_a_segment_names_the_device_and_runtime_that_were_used(recipe: Path) -> 
 @pytest.fixture
 def rows_of_32(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Set the batch size on the CPU to 32 images, and return the function that resets it."""
-    usual = dict(runtimes.ROWS)
-    monkeypatch.setitem(runtimes.ROWS, "cpu", 32)
-    return lambda: monkeypatch.setitem(runtimes.ROWS, "cpu", usual["cpu"])
+    usual = dict(runtimes.BATCH_SIZES)
+    monkeypatch.setitem(runtimes.BATCH_SIZES, "cpu", 32)
+    return lambda: monkeypatch.setitem(runtimes.BATCH_SIZES, "cpu", usual["cpu"])
 
 
 def device_rows(recipe: Path) -> list[int | None]:
@@ -318,7 +318,7 @@ def test_a_continued_extraction_uses_the_batch_size_of_the_store(
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
         extract(recipe, engine=engine, progress=interrupt)
     rows_of_32()
-    assert runtimes.ROWS["cpu"] == 8
+    assert runtimes.BATCH_SIZES["cpu"] == 8
     extraction = extract(recipe, engine=engine)
 
     assert counts(extraction) == {"embedded": 16, "cached": 32}
@@ -357,14 +357,14 @@ def test_stores_with_different_batch_sizes_are_filled_separately(recipe: Path, r
 
 
 def test_a_batch_size_reduced_for_lack_of_memory_is_stored(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = runtimes.Portable._build_for_batch
+    original = runtimes.PortableNetwork._build_for_batch
 
-    def build_runner(self: runtimes.Portable, execution: runtimes.Execution, rows: int) -> Runner:
+    def build_runner(self: runtimes.PortableNetwork, execution: runtimes.Execution, rows: int) -> Runner:
         if rows > 3:
             raise MemoryError
         return original(self, execution, rows)
 
-    monkeypatch.setattr(runtimes.Portable, "_build_for_batch", build_runner)
+    monkeypatch.setattr(runtimes.PortableNetwork, "_build_for_batch", build_runner)
 
     assert counts(extract(recipe)) == {"embedded": 48}
     assert device_rows(recipe) == [2]

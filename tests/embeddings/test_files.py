@@ -14,15 +14,15 @@ from featx.embeddings.files import MIN_FILES_TO_BATCH, embed_files
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.embeddings.runtimes import is_native
 from featx.errors import ArtifactError, WeightsError
-from featx.networks.backbones import backbone
-from featx.networks.features import resolve
-from featx.specs.embedding import EmbeddingRequest, Reduced, ResolvedEmbedding
+from featx.networks.backbones import get_backbone
+from featx.networks.features import resolve_network
+from featx.specs.embedding import EmbeddingRequest, ReducedPrecision, ResolvedEmbedding
 from featx.study.study import Study
 
 
 def embedding(**settings: object) -> ResolvedEmbedding:
     request = EmbeddingRequest.model_validate({"backbone": "toy", "weights": "none"} | settings)
-    resolved = resolve([request])
+    resolved = resolve_network([request])
     return ResolvedEmbedding(request=request, spec=resolved.specs[0], n_features=resolved.n_features[0])
 
 
@@ -99,7 +99,7 @@ def test_unreadable_files_are_named_and_shift_no_row(toy_home: Path) -> None:
 
 
 def test_a_file_with_a_nan_vector_is_unreadable(toy_home: Path) -> None:
-    state = {name: torch.zeros_like(tensor) for name, tensor in backbone("toy").build().state_dict().items()}
+    state = {name: torch.zeros_like(tensor) for name, tensor in get_backbone("toy").build().state_dict().items()}
     state["0.0.weight"] += 1.5e37  # white overflows to infinity, and 0 · ∞ is not a number
     torch.save(state, toy_home / "toy.pth")
     Image.new("RGB", (20, 20), "white").save(toy_home / "white.png")
@@ -120,9 +120,9 @@ def test_unreadable_files_alone_give_no_rows(home: Path) -> None:
 
 
 def test_weights_that_differ_from_the_models_are_an_error(toy_home: Path) -> None:
-    torch.save(backbone("toy").build().state_dict(), toy_home / "toy.pth")
+    torch.save(get_backbone("toy").build().state_dict(), toy_home / "toy.pth")
     expected = embedding(weights="toy.pth")
-    torch.save(backbone("toy").build().state_dict(), toy_home / "toy.pth")
+    torch.save(get_backbone("toy").build().state_dict(), toy_home / "toy.pth")
 
     with pytest.raises(
         ArtifactError, match=f"trained on embedding {expected.spec.fingerprint()} .*: weights_sha256 is '"
@@ -137,7 +137,7 @@ def test_weights_that_differ_from_the_models_are_an_error(toy_home: Path) -> Non
 def reduced_by(runtime: str, **settings: object) -> ResolvedEmbedding:
     """Return the toy's embedding as it would be in bf16."""
     exact = embedding(**settings)
-    precision = Reduced.model_validate({"dtype": "bf16", "runtime": runtime, "device": "cpu"})
+    precision = ReducedPrecision.model_validate({"dtype": "bf16", "runtime": runtime, "device": "cpu"})
     return exact.model_copy(update={"spec": exact.spec.model_copy(update={"precision": precision})})
 
 

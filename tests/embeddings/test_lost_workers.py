@@ -12,7 +12,7 @@ from featx.embeddings.fill import Plan, plans_for
 from featx.embeddings.groups import network_groups
 from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.worker_tasks import check_access
-from featx.embeddings.workers import Place
+from featx.embeddings.workers import ImageSource
 from featx.errors import ClusterError
 from featx.images.contents import digest
 from featx.progress import ProgressCallback, no_progress
@@ -37,7 +37,7 @@ class ClusterWork:
     def __init__(self, recipe: Path, slow: bool = True) -> None:
         self.files = sorted((recipe.parent / "images").rglob("*.png"))[::3]
         contents = [file.read_bytes() for file in self.files]
-        self.uris: dict[str, Place] = {
+        self.uris: dict[str, ImageSource] = {
             digest(content): Drag(content) if slow else str(file.relative_to(recipe.parent))
             for content, file in zip(contents, self.files, strict=True)
         }
@@ -104,9 +104,9 @@ def test_workers_publish_and_stop_soon_after_ctrl_c(shared_recipe: Path) -> None
             work.embed(address, call_after_first_images(interrupt))
         n_at_stop = work.n_stored
         assert n_at_stop
-        time.sleep(3 * featx.parallel.dask_client.LOOK_S)
+        time.sleep(3 * featx.parallel.dask_client.MAX_WAIT_S)
         n_after_wait = work.n_stored
-        time.sleep(2 * featx.parallel.dask_client.LOOK_S)
+        time.sleep(2 * featx.parallel.dask_client.MAX_WAIT_S)
         assert work.n_stored == n_after_wait < len(work.uris)
         work.embed(address)
     assert work.n_stored == len(work.uris)

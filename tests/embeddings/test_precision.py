@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from featx.embeddings.drift import Drift, PrecisionAudit, drift, round_down
 from featx.embeddings.precision import auto_dtypes, check_accurate, embed_pixels, find_accurate_precision
-from featx.embeddings.runtimes import ROWS, Execution, Portable, is_native
+from featx.embeddings.runtimes import BATCH_SIZES, Execution, PortableNetwork, is_native
 from featx.errors import DeviceError
-from featx.networks.features import FeatureNetwork, Tap, resolve
-from featx.specs.embedding import EmbeddingRequest, Preprocessing, Reduced
+from featx.networks.features import FeatureNetwork, Tap, resolve_network
+from featx.specs.embedding import EmbeddingRequest, Preprocessing, ReducedPrecision
 from featx.specs.extraction import EngineSpec
 
 SIDE = 16
@@ -24,10 +24,10 @@ needs_bf16 = pytest.mark.skipif(not is_native("bf16"), reason="this CPU does not
 
 
 @cache
-def portable() -> Portable:
+def portable() -> PortableNetwork:
     """Make the toy network with two poolings."""
     request = EmbeddingRequest(backbone="toy", weights="none")
-    return Portable(resolve([request, request.model_copy(update={"pool": "max"})]).network, SIDE)
+    return PortableNetwork(resolve_network([request, request.model_copy(update={"pool": "max"})]).network, SIDE)
 
 
 def pictures(n: int, seed: int = 0) -> np.ndarray:
@@ -38,11 +38,11 @@ def engine_for(runtime: str, least_cosine: float) -> EngineSpec:
     return EngineSpec.model_validate({"device": "cpu", "runtime": runtime, "least_cosine": least_cosine})
 
 
-def bf16(runtime: str, **settings: object) -> Reduced:
-    return Reduced.model_validate({"dtype": "bf16", "runtime": runtime, "device": "cpu"} | settings)
+def bf16(runtime: str, **settings: object) -> ReducedPrecision:
+    return ReducedPrecision.model_validate({"dtype": "bf16", "runtime": runtime, "device": "cpu"} | settings)
 
 
-def measured_drift(reduced: Reduced, pixels: np.ndarray) -> Drift:
+def measured_drift(reduced: ReducedPrecision, pixels: np.ndarray) -> Drift:
     """Measure the worst tap of a precision against fp32 in the same runtime."""
     exact_rows = embed_pixels(portable().build_runner(Execution(reduced.runtime, "cpu")), pixels)
     rows = embed_pixels(portable().build_runner(Execution(reduced.runtime, "cpu", reduced)), pixels)
@@ -175,11 +175,11 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Exception
     def limit_memory(max_images: int, error: Exception) -> list[int]:
         batch_sizes: list[int] = []
 
-        def build_runner(self: Portable, execution: Execution, rows: int) -> LimitedRunner:
+        def build_runner(self: PortableNetwork, execution: Execution, rows: int) -> LimitedRunner:
             batch_sizes.append(rows)
             return LimitedRunner(rows, max_images, error)
 
-        monkeypatch.setattr(Portable, "_build_for_batch", build_runner)
+        monkeypatch.setattr(PortableNetwork, "_build_for_batch", build_runner)
         return batch_sizes
 
     return limit_memory
@@ -209,7 +209,7 @@ def test_the_batch_size_of_stored_rows_is_not_halved(short_of_memory: Any) -> No
         match=r"^memory is too small for a batch of 8 images of 16 px, the batch size of the stored embeddings; "
         r"free memory, or choose another device or a smaller size_px$",
     ):
-        portable().build_runner(Execution("torch", "cpu"), ROWS["cpu"])
+        portable().build_runner(Execution("torch", "cpu"), BATCH_SIZES["cpu"])
 
     assert batch_sizes == [8]
 
@@ -264,14 +264,14 @@ class Overflowing(nn.Module):
         return out
 
 
-def overflowing(taps: list[Tap]) -> Portable:
+def overflowing(taps: list[Tap]) -> PortableNetwork:
     """Make a network whose second layer's first channel is 3.4e38 in fp32."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         body = Overflowing()
     with torch.no_grad():
         body.large.bias[0], body.large.weight[0] = 3.4e38, 0.0
-    return Portable(FeatureNetwork(body, SIZE, taps), SIDE)
+    return PortableNetwork(FeatureNetwork(body, SIZE, taps), SIDE)
 
 
 PLAIN, LARGE = Tap("plain", "avg"), Tap("large", "max")

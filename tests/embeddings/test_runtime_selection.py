@@ -15,17 +15,17 @@ from featx.embeddings.groups import network_groups
 from featx.embeddings.machine import CPU_RUNTIMES
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.embeddings.runtime_selection import RuntimeSelector
-from featx.embeddings.runtimes import Execution, Portable, is_native
+from featx.embeddings.runtimes import Execution, PortableNetwork, is_native
 from featx.errors import DeviceError, FeatxError
 from featx.progress import no_progress
-from featx.specs.embedding import Reduced
+from featx.specs.embedding import ReducedPrecision
 from featx.specs.extraction import EngineSpec
 from featx.study.study import Study
 
 PLACES = '\n[paths]\ncache = "cache"\nruns = "runs"\n'
 LOW_LIMIT = "\n[extraction]\nleast_cosine = 0.5\n"
 HIGH_LIMIT = "\n[extraction]\nleast_cosine = 0.9999999\n"
-BF16 = Reduced(dtype="bf16", runtime="openvino", device="cpu")
+BF16 = ReducedPrecision(dtype="bf16", runtime="openvino", device="cpu")
 needs_bf16 = pytest.mark.skipif(not is_native("bf16"), reason="this CPU does not multiply bf16 by itself")
 
 
@@ -50,13 +50,13 @@ def low_thresholds(monkeypatch: pytest.MonkeyPatch) -> None:
 def executions_used(monkeypatch: pytest.MonkeyPatch) -> list[Execution]:
     """Return the list that receives the execution of each runner built from now on."""
     executions: list[Execution] = []
-    real = Portable.build_runner
+    real = PortableNetwork.build_runner
 
-    def build_runner(self: Portable, execution: Execution, rows: int | None = None) -> Any:
+    def build_runner(self: PortableNetwork, execution: Execution, rows: int | None = None) -> Any:
         executions.append(execution)
         return real(self, execution, rows)
 
-    monkeypatch.setattr(Portable, "build_runner", build_runner)
+    monkeypatch.setattr(PortableNetwork, "build_runner", build_runner)
     return executions
 
 
@@ -113,7 +113,7 @@ def test_many_images_use_an_accurate_reduced_precision(recipe: Path) -> None:
     (segment,) = segment_provenance(recipe)
     assert (segment["precision"], segment["drift"]) == ("bf16 by openvino on cpu", drift)
     (entry,) = journal_entries(recipe).values()
-    assert (Reduced.model_validate(entry["precision"]), entry["drift"]) == (BF16, drift)
+    assert (ReducedPrecision.model_validate(entry["precision"]), entry["drift"]) == (BF16, drift)
 
 
 @pytest.mark.usefixtures("low_thresholds")
@@ -143,7 +143,7 @@ def test_benchmarks_are_not_repeated(recipe: Path, executions_used: list[Executi
     assert extraction.n_embedded == 48
     assert trials.stat().st_mtime_ns == before
     assert len(executions_used) == 1 < tried
-    if isinstance(executions_used[0].precision, Reduced):  # in fp32 the runtime may be another one
+    if isinstance(executions_used[0].precision, ReducedPrecision):  # in fp32 the runtime may be another one
         assert vectors(recipe) == rows
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from featx.embeddings.engine import Runner
-from featx.embeddings.runtimes import PACKAGES, Execution, Portable
+from featx.embeddings.runtimes import PACKAGES, Execution, PortableNetwork
 from featx.errors import DeviceError, RecipeError
-from featx.networks.features import FeatureNetwork, resolve
+from featx.networks.features import FeatureNetwork, resolve_network
 from featx.specs.embedding import EmbeddingRequest
 from featx.specs.extraction import EngineSpec, Runtime
-from featx.specs.recipe import checked_spec
+from featx.specs.recipe import build_spec
 
 LEAST_COSINE = 1 - 1e-9
 SIDE = 16
@@ -25,12 +25,12 @@ for_each_runtime = pytest.mark.parametrize("runtime", get_args(Runtime))
 def network() -> FeatureNetwork:
     request = EmbeddingRequest(backbone="toy", weights="none")
     pools = ("avg", "max", "avgmax", "gem", "flatten")
-    return resolve([request.model_copy(update={"tap": "0.0", "pool": pool}) for pool in pools]).network
+    return resolve_network([request.model_copy(update={"tap": "0.0", "pool": pool}) for pool in pools]).network
 
 
 @cache
 def runner(runtime: Runtime) -> Runner:
-    return Portable(network(), SIDE).build_runner(Execution(runtime, "cpu"))
+    return PortableNetwork(network(), SIDE).build_runner(Execution(runtime, "cpu"))
 
 
 def pictures(seed: int, rows: int) -> np.ndarray:
@@ -65,17 +65,17 @@ def test_a_vector_does_not_depend_on_batch_and_thread(runtime: Runtime) -> None:
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 def test_the_default_backbone_has_the_same_vectors_everywhere(runtime: Runtime) -> None:
-    body = resolve([EmbeddingRequest(size_px=64, tap=tap) for tap in ("last", "blocks.3")]).network
+    body = resolve_network([EmbeddingRequest(size_px=64, tap=tap) for tap in ("last", "blocks.3")]).network
     pixels = np.random.default_rng(2).integers(0, 256, (32, 64, 64, 3), dtype=np.uint8)
-    eager = Portable(body, 64).build_runner(Execution("torch", "cpu"), 32)(pixels)
-    ours = Portable(body, 64).build_runner(Execution(runtime, "cpu"), 32)(pixels)
+    eager = PortableNetwork(body, 64).build_runner(Execution("torch", "cpu"), 32)(pixels)
+    ours = PortableNetwork(body, 64).build_runner(Execution(runtime, "cpu"), 32)(pixels)
     assert all(least_cosine(x, y) >= LEAST_COSINE for x, y in zip(ours, eager, strict=True))
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 def test_a_cpu_runtime_refuses_another_device(runtime: Runtime) -> None:
     with pytest.raises(DeviceError, match=f"runtime '{runtime}' runs on the CPU, not on 'cuda'; use '--runtime torch'"):
-        Portable(network(), SIDE).build_runner(Execution(runtime, "cuda"))
+        PortableNetwork(network(), SIDE).build_runner(Execution(runtime, "cuda"))
 
 
 def test_a_missing_runtime_is_an_error_that_names_the_extra() -> None:
@@ -96,18 +96,19 @@ def test_an_unknown_runtime_is_an_error() -> None:
     with pytest.raises(
         RecipeError, match="runtime: found 'tensorrt', expected to be 'auto', 'torch', 'compile', 'onnx' or 'openvino'"
     ):
-        checked_spec(EngineSpec, "extraction", runtime="tensorrt")
+        build_spec(EngineSpec, "extraction", runtime="tensorrt")
 
 
 @pytest.mark.parametrize("views", ["flip", "five-crops"])
 @for_each_runtime
 def test_every_view_is_the_same_as_in_eager_torch(runtime: Runtime, views: str) -> None:
     request = EmbeddingRequest.model_validate({"backbone": "toy", "weights": "none", "views": views})
-    resolved = resolve([request.model_copy(update={"join": join}) for join in ("mean", "stack")])
+    resolved = resolve_network([request.model_copy(update={"join": join}) for join in ("mean", "stack")])
     side = resolved.specs[0].preprocessing.canvas_px
     pixels = np.random.default_rng(3).integers(0, 256, (8, side, side, 3), dtype=np.uint8)
     eager, ours = (
-        Portable(resolved.network, side).build_runner(Execution(name, "cpu"), 8)(pixels) for name in ("torch", runtime)
+        PortableNetwork(resolved.network, side).build_runner(Execution(name, "cpu"), 8)(pixels)
+        for name in ("torch", runtime)
     )
     assert [x.shape for x in ours] == [(8, d) for d in resolved.n_features]
     assert all(least_cosine(x, y) >= LEAST_COSINE for x, y in zip(ours, eager, strict=True))

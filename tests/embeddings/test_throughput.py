@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from featx.embeddings.throughput import (
-    AGREEMENT,
+    MAX_RATE_RATIO,
     MIN_IMAGES_TO_RECORD,
     Throughput,
     rate_of_batches,
@@ -46,7 +46,7 @@ def disturbed_rate(seed: int) -> Callable[[], float]:
 def test_a_steady_rate_is_repeatable_and_none_without_agreement() -> None:
     rates = [rate for rate in (steady_rate(disturbed_rate(seed)) for seed in range(200)) if rate is not None]
     assert len(rates) > 150
-    agreeing = [100 / AGREEMENT <= rate <= 100 for rate in rates]
+    agreeing = [100 / MAX_RATE_RATIO <= rate <= 100 for rate in rates]
     assert np.mean(agreeing) > 0.95
     falling = iter([1000.0 / 2**power for power in range(20)])
     assert steady_rate(lambda: next(falling)) is None

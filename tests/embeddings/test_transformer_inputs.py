@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from featx.errors import DataError, RecipeError, UnknownNameError, WeightsError
-from featx.networks.backbones import backbone
+from featx.networks.backbones import get_backbone
 from tests.embeddings.embedders import D, embedder, noise
 
 ORIENTATION = 0x0112
@@ -237,7 +237,7 @@ def test_an_invalid_array_is_an_error_or_nan(values: Any, reason: str, paths: li
 
 
 def test_a_nan_vector_is_an_error_or_nan(paths: list[str]) -> None:
-    state = {name: torch.zeros_like(tensor) for name, tensor in backbone("toy").build().state_dict().items()}
+    state = {name: torch.zeros_like(tensor) for name, tensor in get_backbone("toy").build().state_dict().items()}
     state["0.0.weight"] += 1.5e37  # white overflows to infinity, and 0 · ∞ is not a number
     torch.save(state, "overflows.pth")
     white = Image.new("RGB", (20, 20), "white")
@@ -249,7 +249,7 @@ def test_a_nan_vector_is_an_error_or_nan(paths: list[str]) -> None:
 
 
 def saved_weights(place: Path, level: float) -> None:
-    torch.save({name: torch.full_like(x, level) for name, x in backbone("toy").build().state_dict().items()}, place)
+    torch.save({name: torch.full_like(x, level) for name, x in get_backbone("toy").build().state_dict().items()}, place)
 
 
 def test_changed_weight_files_are_read_again(paths: list[str]) -> None:

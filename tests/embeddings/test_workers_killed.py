@@ -17,7 +17,7 @@ from PIL import Image
 
 from featx import extract
 from featx.embeddings import workers as workers_module
-from featx.embeddings.workers import DIED, Decoder, Place
+from featx.embeddings.workers import DIED, Decoder, ImageSource
 from featx.images.contents import digest
 from featx.specs.embedding import Decoding, Preprocessing
 from featx.study.study import Study
@@ -28,7 +28,7 @@ from tests.workers import CHUNK, decoded
 HALF = (0.5, 0.5, 0.5)
 DECODER = Decoder(Decoding(), (Preprocessing(size_px=16, mean=HALF, std=HALF),))
 PLACES = '\n[paths]\ncache = "cache"\nruns = "runs"\n'
-Todo = list[tuple[str, Place]]
+Todo = list[tuple[str, ImageSource]]
 
 
 class DeadlyImage(bytes):
@@ -198,7 +198,7 @@ def test_other_object_store_settings_use_other_workers(monkeypatch: pytest.Monke
 def test_images_are_read_only_a_little_ahead() -> None:
     n_read = 0
 
-    def todo() -> Iterator[tuple[str, Place]]:
+    def todo() -> Iterator[tuple[str, ImageSource]]:
         nonlocal n_read
         for image in pictures(50 * CHUNK):
             n_read += 1
@@ -214,7 +214,7 @@ def test_images_are_read_only_a_little_ahead() -> None:
 def test_an_image_that_cannot_be_resized_fails_with_a_reason() -> None:
     strip = np.zeros((68_000_000, 1), dtype=np.uint8)
     squash = Decoder(Decoding(), (Preprocessing(size_px=16, resize="squash", mean=HALF, std=HALF),))
-    assert squash.decoded(digest(strip), strip) == "cannot be resized: MemoryError"
+    assert squash.decode(digest(strip), strip) == "cannot be resized: MemoryError"
 
 
 def test_an_extraction_stores_the_same_vectors_if_workers_are_killed(home: Path) -> None:

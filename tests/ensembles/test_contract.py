@@ -11,8 +11,8 @@ from featx.errors import AlignmentError, UnsuitedError
 from featx.metrics.scores import score
 from featx.registry import VOTES
 from featx.specs.ensembling import EnsembleSpec
-from featx.tables.predictions import Answered, Predictions
-from featx.tables.truth import Known, Truth
+from featx.tables.predictions import AnyPredictions, Predictions
+from featx.tables.truth import AnyTruth, Truth
 from tests.ensemble_members import CLASSES, KINDS, cross_predictions, members_of, values_of
 
 SPECS = {"": EnsembleSpec(), "ridge": EnsembleSpec(stacker="ridge"), "xgboost": EnsembleSpec(stacker="xgboost")}
@@ -26,12 +26,14 @@ CASES = [
 each_method = pytest.mark.parametrize(("name", "kind", "spec"), CASES)
 
 
-def fit_and_combine(name: str, members: Sequence[Answered], truth: Known, spec: EnsembleSpec) -> Answered:
+def fit_and_combine(
+    name: str, members: Sequence[AnyPredictions], truth: AnyTruth, spec: EnsembleSpec
+) -> AnyPredictions:
     """Return an ensemble's predictions for the rows that it is fitted to."""
     return CrossFitting.of(members, truth, spec).fit(VOTES.get(name)).combine(members, truth.names)
 
 
-def assert_equal_tables(first: Answered, second: Answered, atol: float = 1e-12) -> None:
+def assert_equal_tables(first: AnyPredictions, second: AnyPredictions, atol: float = 1e-12) -> None:
     assert first.ids.tolist() == second.ids.tolist()
     np.testing.assert_allclose(values_of(first), values_of(second), rtol=0, atol=atol)
 
@@ -72,7 +74,7 @@ def test_the_order_of_rows_and_columns_changes_nothing(name: str, kind: str, spe
     assert predictions.ids.tolist() == shuffled_members[0].ids.tolist()
 
 
-def _with_shuffled_columns(member: Answered, rng: np.random.Generator) -> Answered:
+def _with_shuffled_columns(member: AnyPredictions, rng: np.random.Generator) -> AnyPredictions:
     """Return the table with its columns in random order."""
     if isinstance(member, Predictions):
         return member.ordered(rng.permutation(member.classes).tolist())
@@ -144,7 +146,7 @@ def test_errors_name_missing_ids_and_other_columns(name: str, kind: str, spec: E
         fit_and_combine(name, [members[0], renamed], truth, spec)
 
 
-def _with_renamed_column(member: Answered) -> Answered:
+def _with_renamed_column(member: AnyPredictions) -> AnyPredictions:
     if isinstance(member, Predictions):
         return Predictions.of_part("val", member.ids, member.proba, ("fox", *member.classes[1:]))
     return type(member)(member.ids, member.values, ("fox", *member.names[1:]), member.part, member.fold)
@@ -164,7 +166,7 @@ def test_the_truth_of_a_row_does_not_change_its_own_prediction(name: str, kind: 
     assert (changed > 0) == method.is_trained  # the truth of other rows does change its prediction
 
 
-def _flipped(truth: Known, row: int) -> Known:
+def _flipped(truth: AnyTruth, row: int) -> AnyTruth:
     if isinstance(truth, Truth):
         codes = truth.codes.copy()
         codes[row] = (codes[row] + 1) % 3

@@ -14,8 +14,8 @@ from featx.ensembles.cross_fitting import CrossFitting
 from featx.ensembles.fixed_rules import Mean, majority
 from featx.ensembles.member_weights import weighted
 from featx.errors import AlignmentError, ArtifactError, DataError, IncompleteError, UnsuitedError
-from featx.files.atomic import read_json, sha256_of, write_json
-from featx.files.seals import sealed, write_sealed
+from featx.files.atomic import file_sha256, read_json, write_json
+from featx.files.seals import add_seal, write_sealed
 from featx.metrics.scores import score
 from featx.predictors.description import describe
 from featx.predictors.models import EnsembleModel
@@ -167,7 +167,7 @@ def test_an_ensemble_that_contains_itself_is_refused(fits: list[RunFolder]) -> N
     body = read_json(folder / "ensemble.json")
     write_json(folder / "ensemble.json", body | {"members": {**body["members"], ensemble.run: sha256}})
     header = read_json(folder / "header.json")
-    write_json(folder / "header.json", sealed(header | {"body_sha256": sha256_of(folder / "ensemble.json")}))
+    write_json(folder / "header.json", add_seal(header | {"body_sha256": file_sha256(folder / "ensemble.json")}))
     with pytest.raises(ArtifactError, match="contains itself as a member; run 'featx ensemble' again"):
         featx.load(folder)
 
@@ -182,7 +182,7 @@ def test_an_older_ensemble_is_read(fits: list[RunFolder]) -> None:
         assert older == body
         write_json(Path(ensemble.path) / "ensemble.json", older)
         header = read_json(Path(ensemble.path) / "header.json")
-        body_sha256 = sha256_of(Path(ensemble.path) / "ensemble.json")
+        body_sha256 = file_sha256(Path(ensemble.path) / "ensemble.json")
         changed = header | {"format": 1, "body_sha256": body_sha256, "seal": None}
         write_json(Path(ensemble.path) / "header.json", changed)
         np.testing.assert_array_equal(featx.load(ensemble.path).predict_proba(np.eye(8, dtype=np.float32)), then)
@@ -210,7 +210,7 @@ def replace_predictions(run: RunFolder, frame: pd.DataFrame) -> None:
     file = run.path / "predictions.parquet"
     frame.to_parquet(file, index=False)
     header = read_json(run.path / "header.json")
-    files = header["files_sha256"] | {file.name: sha256_of(file)}
+    files = header["files_sha256"] | {file.name: file_sha256(file)}
     write_sealed(run.path / "header.json", header | {"files_sha256": files})
 
 

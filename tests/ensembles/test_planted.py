@@ -11,7 +11,7 @@ from featx.ensembles.stacking import Stack
 from featx.metrics.scores import score
 from featx.registry import VOTES
 from featx.specs.ensembling import EnsembleSpec
-from featx.tables.predictions import Answered, Estimates, Predictions
+from featx.tables.predictions import AnyPredictions, Estimates, Predictions
 from featx.tables.truth import Numbers, Truth
 from tests.ensemble_members import cross_predictions, ids_of, two_class_member
 
@@ -27,13 +27,13 @@ def codes_right_in(share: float, rng: np.random.Generator) -> NDArray[np.int64]:
     return np.where(rng.random(N) < share, CODES, 1 - CODES)
 
 
-def accuracy_of(name: str, members: list[Answered], spec: EnsembleSpec = SPEC) -> float:
+def accuracy_of(name: str, members: list[AnyPredictions], spec: EnsembleSpec = SPEC) -> float:
     return score("accuracy", TRUTH, cross_predictions(VOTES.get(name), members, TRUTH, spec))
 
 
 def test_a_majority_of_three_independent_members_follows_the_formula() -> None:
     p = 0.7
-    members: list[Answered] = [
+    members: list[AnyPredictions] = [
         two_class_member(codes_right_in(p, np.random.default_rng(seed)), 0.8) for seed in range(3)
     ]
     accuracy = accuracy_of("majority", members)
@@ -48,13 +48,13 @@ STACKERS = [SPEC, EnsembleSpec(stacker="ridge"), EnsembleSpec(stacker="xgboost")
 
 
 @pytest.fixture
-def clones() -> list[Answered]:
+def clones() -> list[AnyPredictions]:
     """Two clones that are right in 65 % of the rows and surer than they should be, and a strong one, right in 95 %."""
     weak = two_class_member(codes_right_in(0.65, np.random.default_rng(1)), 0.7)
     return [weak, weak, two_class_member(codes_right_in(0.95, np.random.default_rng(2)), 0.85)]
 
 
-def test_a_majority_follows_two_clones(clones: list[Answered]) -> None:
+def test_a_majority_follows_two_clones(clones: list[AnyPredictions]) -> None:
     clone, _, strong = (score("accuracy", TRUTH, member) for member in clones)
     assert accuracy_of("majority", clones) == clone < 0.7
     assert accuracy_of("soft", clones) == clone
@@ -62,17 +62,17 @@ def test_a_majority_follows_two_clones(clones: list[Answered]) -> None:
 
 
 @pytest.mark.parametrize("name", ["weighted", "convex", "greedy"])
-def test_weights_from_val_find_the_strong_member_among_clones(name: str, clones: list[Answered]) -> None:
+def test_weights_from_val_find_the_strong_member_among_clones(name: str, clones: list[AnyPredictions]) -> None:
     assert accuracy_of(name, clones) == score("accuracy", TRUTH, clones[2])
 
 
 @pytest.mark.parametrize("spec", STACKERS, ids=lambda spec: spec.stacker or "logistic")
-def test_stacking_finds_the_strong_member_among_clones(spec: EnsembleSpec, clones: list[Answered]) -> None:
+def test_stacking_finds_the_strong_member_among_clones(spec: EnsembleSpec, clones: list[AnyPredictions]) -> None:
     assert accuracy_of("stacking", clones, spec) == pytest.approx(score("accuracy", TRUTH, clones[2]), abs=0.005)
 
 
 @pytest.fixture
-def adversary() -> list[Answered]:
+def adversary() -> list[AnyPredictions]:
     """A member that is right in 80 % of the rows, and one that is wrong in 90 %."""
     return [
         two_class_member(codes_right_in(0.8, np.random.default_rng(3)), 0.8),
@@ -81,7 +81,7 @@ def adversary() -> list[Answered]:
 
 
 @pytest.mark.parametrize("name", ["convex", "greedy"])
-def test_an_adversary_gets_weight_0(name: str, adversary: list[Answered]) -> None:
+def test_an_adversary_gets_weight_0(name: str, adversary: list[AnyPredictions]) -> None:
     combiner = CrossFitting.of(adversary, TRUTH, SPEC).fit(VOTES.get(name))
     assert isinstance(combiner, Mean)
     assert combiner.weights == (1, 0)
@@ -89,7 +89,7 @@ def test_an_adversary_gets_weight_0(name: str, adversary: list[Answered]) -> Non
 
 
 @pytest.mark.parametrize("spec", STACKERS, ids=lambda spec: spec.stacker or "logistic")
-def test_stacking_inverts_an_adversary(spec: EnsembleSpec, adversary: list[Answered]) -> None:
+def test_stacking_inverts_an_adversary(spec: EnsembleSpec, adversary: list[AnyPredictions]) -> None:
     assert accuracy_of("soft", adversary) < 0.2
     assert accuracy_of("stacking", adversary, spec) >= 0.88  # the inverted adversary is right on 90 %
     combiner = CrossFitting.of(adversary, TRUTH, spec).fit(VOTES.get("stacking"))
@@ -112,7 +112,7 @@ def test_convex_weights_are_those_of_the_closed_form() -> None:
 
 
 def test_convex_weights_have_the_least_log_loss_of_a_fine_grid(
-    clones: list[Answered], adversary: list[Answered]
+    clones: list[AnyPredictions], adversary: list[AnyPredictions]
 ) -> None:
     members = [clones[0], clones[2], adversary[0]]
     combiner = CrossFitting.of(members, TRUTH, SPEC).fit(VOTES.get("convex"))
@@ -174,7 +174,7 @@ def test_soft_labels_and_weights_of_rows_count() -> None:
     stacked = cross_predictions(VOTES.get("stacking"), [honest, sharp], truth, SPEC)
     assert np.abs(stacked.proba[:, 1] - shares).mean() < 0.1  # it learns the shares, not only the likelier class
     half = np.arange(N) < N // 2
-    members: list[Answered] = [
+    members: list[AnyPredictions] = [
         two_class_member(np.where(half, CODES, 1 - CODES), 0.8),
         two_class_member(np.where(half, 1 - CODES, CODES), 0.8),
     ]

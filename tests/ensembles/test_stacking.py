@@ -7,7 +7,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from featx.ensembles.combiners import MemberOutputs
-from featx.ensembles.stacking import LOGISTIC_C, RIDGE_ALPHAS, features, stack
+from featx.ensembles.stacking import LOGISTIC_C, RIDGE_ALPHAS, features, fit_stack
 from featx.specs.ensembling import EnsembleSpec
 from featx.tables.predictions import Predictions
 from featx.tables.target_values import TargetValues
@@ -27,14 +27,14 @@ def test_logistic_stacking_predicts_what_a_pipeline_predicts(k: int) -> None:
     member_outputs = MemberOutputs("classes", names, outputs)
     (x,) = features(member_outputs, "logistic")
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=LOGISTIC_C, max_iter=1000)).fit(x, targets.y)
-    stacked = stack(member_outputs, targets, EnsembleSpec()).outputs(member_outputs)
+    stacked = fit_stack(member_outputs, targets, EnsembleSpec()).outputs(member_outputs)
     np.testing.assert_allclose(stacked, pipeline.predict_proba(x), atol=1e-9)
 
 
 def test_ridge_stacking_predicts_what_a_pipeline_predicts() -> None:
     members, truth = members_of("numbers", n=200)
     member_outputs, targets = MemberOutputs.of(members), TargetValues.of(truth)
-    stacked = stack(member_outputs, targets, EnsembleSpec()).outputs(member_outputs)
+    stacked = fit_stack(member_outputs, targets, EnsembleSpec()).outputs(member_outputs)
     for column, x in enumerate(features(member_outputs, "ridge")):
         np.testing.assert_array_equal(x, member_outputs.outputs[:, :, column].T)
         pipeline = make_pipeline(StandardScaler(), RidgeCV(RIDGE_ALPHAS)).fit(x, targets.y[:, column])

@@ -12,8 +12,8 @@ from featx.evaluation.cost import Cost
 from featx.evaluation.group_membership import GroupMembership
 from featx.evaluation.group_scores import GroupPredictions, score_groups
 from featx.evaluation.group_tests import group_p_values
-from featx.evaluation.intervals import Resamples, drawn_scores, percentile_interval
-from featx.evaluation.paired_tests import bootstrap_p, corrected_t, holm, mcnemar_midp
+from featx.evaluation.intervals import Resamples, draw_scores, percentile_interval
+from featx.evaluation.paired_tests import bootstrap_p, corrected_t_test, holm, mcnemar_midp
 from featx.evaluation.verdicts import choose_run, recommend
 from featx.metrics.definitions import Scorer
 from featx.tables.predictions import Predictions
@@ -33,7 +33,7 @@ def coverage(n_simulations: int, n: int, n_draws: int) -> float:
         guessed = np.where(rng.random(n) < ACCURACIES[y], y, 1 - y)
         targets = TargetValues("classes", ("a", "b"), y)
         resamples = replace(Resamples.of(len(targets)), n_draws=n_draws, seed=seed)
-        (draws,) = drawn_scores([Scorer(targets, np.eye(2)[guessed], ["accuracy"])], resamples)
+        (draws,) = draw_scores([Scorer(targets, np.eye(2)[guessed], ["accuracy"])], resamples)
         low, high = percentile_interval(draws["accuracy"])
         n_covered += low <= ACCURACIES.mean() <= high
     return n_covered / n_simulations
@@ -71,7 +71,7 @@ def bootstrap_rejects(n_simulations: int, n: int, n_draws: int, better: float = 
         for share in (0.8, 0.8 + better):
             wrong = (hard + rng.normal(0, 0.1, n)) > share
             scorers.append(Scorer(targets, np.eye(3)[np.where(wrong, (y + 1) % 3, y)], ["macro_f1"]))
-        draws = drawn_scores(scorers, replace(Resamples.of(len(targets)), n_draws=n_draws, seed=seed))
+        draws = draw_scores(scorers, replace(Resamples.of(len(targets)), n_draws=n_draws, seed=seed))
         difference = scorers[1].plain()["macro_f1"] - scorers[0].plain()["macro_f1"]
         rejected += bootstrap_p(draws[1]["macro_f1"] - draws[0]["macro_f1"], difference, n) < 0.05
     return rejected / n_simulations
@@ -95,7 +95,7 @@ def repeats_reject(n_simulations: int, n: int = 120, repeats: int = 10) -> tuple
             cut = (x[train][y[train] == 0].mean(0) + x[train][y[train] == 1].mean(0)) / 2
             scores = ((x[test] > cut) == y[test, None]).mean(0)
             differences.append(scores[0] - scores[1])
-        corrected.append(corrected_t(differences, n_test / (n - n_test)))
+        corrected.append(corrected_t_test(differences, n_test / (n - n_test)))
         plain.append(float(ttest_1samp(differences, 0).pvalue) if np.ptp(differences) else 1.0)
     return float((np.array(corrected) < 0.05).mean()), float((np.array(plain) < 0.05).mean())
 

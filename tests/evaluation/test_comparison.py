@@ -15,8 +15,8 @@ from featx.evaluation.cost import Cost, find_cheapest
 from featx.evaluation.evaluation_table import Evaluation
 from featx.evaluation.paired_tests import mcnemar_midp
 from featx.evaluation.verdicts import choose_run, describe_evidence, recommend
-from featx.metrics.definitions import scores_of
-from featx.tables.predictions import Answered, Estimates, Predictions
+from featx.metrics.definitions import available_scores
+from featx.tables.predictions import AnyPredictions, Estimates, Predictions
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import Numbers, Truth
 from tests.evaluation.simulations import selection
@@ -37,7 +37,7 @@ def make_run(truth: Truth, share: float, seed: int) -> Predictions:
     return Predictions.of_part("val", truth.ids, 0.1 + np.eye(3)[guessed], CLASSES)
 
 
-def make_runs(truth: Truth) -> dict[str, Answered]:
+def make_runs(truth: Truth) -> dict[str, AnyPredictions]:
     return {"best": make_run(truth, 0.9, 1), "near": make_run(truth, 0.88, 2), "far": make_run(truth, 0.6, 3)}
 
 
@@ -116,7 +116,7 @@ def test_numbers_are_compared_by_their_error_and_less_is_better() -> None:
     ids = np.array([f"i{i}" for i in range(100)], dtype=object)
     y = rng.normal(0, 1, (100, 1))
     truth = Numbers(ids, y, ("age",))
-    tables: dict[str, Answered] = {
+    tables: dict[str, AnyPredictions] = {
         name: Estimates.of_part("val", ids, y + rng.normal(0, spread, (100, 1)), ("age",))
         for name, spread in (("near", 0.5), ("far", 2.0))
     }
@@ -161,8 +161,8 @@ def test_intervals_are_finite_if_a_class_has_no_rows() -> None:
 
 def test_areas_of_very_many_classes_and_rows_are_not_drawn() -> None:
     targets = TargetValues("classes", tuple(map(str, range(3000))), np.zeros(1000, dtype=np.int64))
-    assert set(scores_of(targets)) - set(drawable_scores(targets)) == {"auc_ovr"}
-    assert drawable_scores(targets.take(np.arange(600))) == list(scores_of(targets))
+    assert set(available_scores(targets)) - set(drawable_scores(targets)) == {"auc_ovr"}
+    assert drawable_scores(targets.take(np.arange(600))) == list(available_scores(targets))
 
 
 def test_the_cheapest_run_has_the_highest_measured_rate() -> None:
@@ -223,7 +223,7 @@ def test_a_few_rows_are_no_evidence_of_equivalence() -> None:
 
 def test_adding_runs_changes_no_relation() -> None:
     truth = make_truth(400)
-    tables: dict[str, Answered] = {"best": make_run(truth, 0.9, 1), "worse": make_run(truth, 0.845, 2)}
+    tables: dict[str, AnyPredictions] = {"best": make_run(truth, 0.9, 1), "worse": make_run(truth, 0.845, 2)}
     alone = compare(truth, tables, "accuracy")
     with_more = compare(
         truth, tables | {f"more{seed}": make_run(truth, 0.5, seed) for seed in range(3, 30)}, "accuracy"

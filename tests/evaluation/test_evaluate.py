@@ -65,7 +65,7 @@ def test_final_fails_without_a_test_split(toy_home: Path) -> None:
     featx.fit(heads=["logreg"])
     with pytest.raises(DataError, match="the split has no test rows"):
         featx.evaluate(final=True)
-    assert Study.open(None).looks() == []
+    assert Study.open(None).openings() == []
 
 
 DAMAGES = [

@@ -19,7 +19,7 @@ from featx.evaluation.evaluation_table import Evaluation
 from featx.evaluation.group_membership import GroupMembership, group_rows, groupings
 from featx.evaluation.group_scores import Grouping, GroupPredictions, group_biases, score_groups
 from featx.evaluation.group_tests import fit_group_thresholds, group_p_values, row_errors
-from featx.evaluation.group_texts import bias_text
+from featx.evaluation.group_texts import describe_differences
 from featx.evaluation.paired_tests import holm
 from featx.tables.target_values import TargetValues
 from tests.conftest import TOY_RECIPE, make_images
@@ -95,7 +95,7 @@ def test_a_planted_bias_is_flagged_with_the_right_group() -> None:
     assert [group.name for group in by_site(results).groups if group.is_flagged] == ["south"]
     assert not [group for group in results[1].groups if group.is_flagged]
     assert all("south" in group.name for group in results[2].groups if group.is_flagged)
-    assert "significantly lower in south" in bias_text(by_site(results))
+    assert "significantly lower in south" in describe_differences(by_site(results))
     south = by_site(results).groups[1]
     low, high = south.intervals["accuracy"]
     assert low < south.scores["accuracy"] < high < by_site(results).overall
@@ -106,7 +106,7 @@ def test_a_group_with_smaller_errors_is_reported_as_better() -> None:
     (grouping,) = score_groups(make_predictions(np.where(site == "west", 0.95, 0.75)), [group_by_site(site)])
     west = grouping.groups[2]
     assert (west.is_flagged, west.p_holm is not None and west.p_holm < 0.05) == (False, True)
-    assert "significantly higher in west" in bias_text(grouping)
+    assert "significantly higher in west" in describe_differences(grouping)
 
 
 def test_larger_errors_of_numbers_are_flagged() -> None:
@@ -165,7 +165,7 @@ def test_groups_of_too_few_units_are_reported_and_not_compared() -> None:
     by_name = {group.name: group for group in grouping.groups}
     for name in ("west", "lone"):
         assert (by_name[name].is_compared, by_name[name].p_holm, by_name[name].intervals) == (False, None, {})
-    text = bias_text(grouping)
+    text = describe_differences(grouping)
     assert "too few units (expected 5 or more inside and outside of the group): " in text
     assert "lone (60 rows, 1 units)" in text
     assert "west (90 rows, 3 units)" in text
@@ -242,7 +242,7 @@ def test_small_groups_are_shown_and_not_compared() -> None:
     assert grouping.largest_difference == pytest.approx(max(values) - min(values))
     (small,) = score_groups(predictions, [group_by_site(np.where(np.arange(N) < 19, "few", "many"))])
     assert small.largest_difference is None
-    assert "fewer than two have 20 rows or more" in bias_text(small)
+    assert "fewer than two have 20 rows or more" in describe_differences(small)
 
 
 def test_a_group_of_one_class_has_no_auc_but_is_compared() -> None:

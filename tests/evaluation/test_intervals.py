@@ -13,7 +13,7 @@ from scipy.stats import binomtest, norm, t
 from featx.evaluation.intervals import (
     N_DRAWS,
     Resamples,
-    drawn_scores,
+    draw_scores,
     percentile_interval,
     score_intervals,
     wilson_interval,
@@ -85,7 +85,7 @@ def test_draws_of_a_group_use_its_own_rows() -> None:
 def test_all_runs_get_the_same_draws() -> None:
     rng = np.random.default_rng(0)
     proba = rng.dirichlet([1, 1], 100)
-    first, second = drawn_scores([Scorer(FACTS, proba), Scorer(FACTS, proba)], Resamples.of(100))
+    first, second = draw_scores([Scorer(FACTS, proba), Scorer(FACTS, proba)], Resamples.of(100))
     for name, draws in first.items():
         np.testing.assert_array_equal(draws, second[name])
     assert first["accuracy"].std() > 0.01
@@ -99,7 +99,7 @@ def test_an_interval_encloses_the_middle_draws() -> None:
 
 def intervals_of(facts: TargetValues, outputs: np.ndarray) -> dict[str, tuple[float, float]]:
     scorer, resamples = Scorer(facts, outputs), Resamples.of(len(facts))
-    (draws,) = drawn_scores([scorer], resamples)
+    (draws,) = draw_scores([scorer], resamples)
     return score_intervals(scorer, draws, resamples)
 
 
@@ -138,7 +138,7 @@ def test_memory_does_not_grow_with_draws_times_rows() -> None:
     facts = TargetValues("classes", TWO, np.random.default_rng(0).integers(0, 2, 20_000))
     scorer = Scorer(facts, np.random.default_rng(1).dirichlet([1, 1], 20_000), ["accuracy", "auc_ovr"])
     tracemalloc.start()
-    drawn_scores([scorer], replace(Resamples.of(len(facts)), n_draws=200))
+    draw_scores([scorer], replace(Resamples.of(len(facts)), n_draws=200))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20_000 * 200 * 8  # bytes of all draws at once

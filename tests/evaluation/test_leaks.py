@@ -11,7 +11,7 @@ from PIL import Image
 
 import featx
 from featx.errors import DataError
-from featx.evaluation.leaks import copied
+from featx.evaluation.leaks import find_copies
 from featx.metrics.scores import scores
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
@@ -105,11 +105,11 @@ def test_labels_of_test_rows_are_compared_only_when_test_is_opened(leaky: Study)
     labels = {pair.id: pair.labels["y"] for pair in leaks.pairs}
     assert labels == {"a/exact.png": ("b", "a"), "a/near.jpg": (None, "a"), "b/near.jpg": (None, "b")}
     assert [pair.id for pair in leaks.disagreeing] == ["a/exact.png"]
-    assert leaky.looks() == []
+    assert leaky.openings() == []
     opened = featx.leaks(final=True)
     assert [pair.id for pair in opened.disagreeing] == ["a/exact.png", "b/near.jpg"]
     assert opened.opened
-    assert [look["target"] for look in leaky.looks()] == ["y"]
+    assert [look["target"] for look in leaky.openings()] == ["y"]
 
 
 def test_permuted_test_labels_do_not_change_leaks(leaky: Study) -> None:
@@ -166,7 +166,7 @@ def test_each_of_many_copies_is_in_at_least_one_pair(rows: pd.DataFrame) -> None
         add(rows, "a/000.png", f"a/t{number}.png", "train")
         add(rows, "a/000.png", f"a/v{number}.png", "val")
     extract(rows)
-    copies = copied(Study.open(None))
+    copies = find_copies(Study.open(None))
     assert copies.ids("train") == {"a/000.png", *(f"a/t{number}.png" for number in range(6))}
     assert copies.ids("val") == {f"a/v{number}.png" for number in range(6)}
     assert len(copies.frame) == 7 + 6 - 1
@@ -274,7 +274,7 @@ def test_the_report_shows_pairs_and_test_stays_sealed(leaky: Study) -> None:
     assert "<b>y: b / a</b>" in page
     assert page.count('<figure class="pair">') == 3
     assert "The test split is sealed and has not been opened." in page
-    assert leaky.looks() == []
+    assert leaky.openings() == []
     featx.leaks(final=True)
     assert "has not been opened" not in featx.report().read_text()
 

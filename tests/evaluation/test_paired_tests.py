@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
 from featx.errors import DataError
-from featx.evaluation.paired_tests import bootstrap_p, corrected_t, holm, mcnemar_midp
+from featx.evaluation.paired_tests import bootstrap_p, corrected_t_test, holm, mcnemar_midp
 from tests.evaluation.simulations import bootstrap_rejects, mcnemar_rejects, repeats_reject
 
 
@@ -60,18 +60,18 @@ def test_repeats_are_corrected_for_their_overlap() -> None:
 
 def test_one_repeat_has_no_standard_deviation() -> None:
     with pytest.raises(DataError, match="1 repeat has no standard deviation, expected two or more"):
-        corrected_t([0.1], 0.5)
+        corrected_t_test([0.1], 0.5)
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-17])
 def test_equal_differences_have_the_p_of_the_sign_test(noise: float) -> None:
     """The p-value is that of the sign test over the effective number of splits."""
-    assert corrected_t([0.0, 0.0], 0.5) == 1.0
+    assert corrected_t_test([0.0, 0.0], 0.5) == 1.0
     for n in (2, 5, 10):
-        p = corrected_t(np.full(n, 0.02) + noise * np.arange(n), 0.25)
+        p = corrected_t_test(np.full(n, 0.02) + noise * np.arange(n), 0.25)
         assert p == pytest.approx(min(1.0, 2 ** (1 - 1 / (1 / n + 0.25))))
         assert p >= binomtest(n, n).pvalue
-    assert corrected_t(np.full(5, 0.02), 0.0) == pytest.approx(binomtest(5, 5).pvalue)
+    assert corrected_t_test(np.full(5, 0.02), 0.0) == pytest.approx(binomtest(5, 5).pvalue)
 
 
 def test_bootstrap_p_is_small_if_no_draw_crosses_0() -> None:

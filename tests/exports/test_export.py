@@ -1,4 +1,4 @@
-"""Exported models agree with their runs, and changed or untrusted files are not opened."""
+"""ExportedModel models agree with their runs, and changed or untrusted files are not opened."""
 
 import json
 import os
@@ -16,8 +16,8 @@ from featx.artifacts.export_card import card_file, read_export_card
 from featx.artifacts.header import describe_version_changes, read_header
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import ArtifactError, DataError
-from featx.exports.export import Exported
-from featx.files.atomic import sha256_of
+from featx.exports.export import ExportedModel
+from featx.files.atomic import file_sha256
 from featx.heads.head_definition import HeadTask
 from featx.registry import HEADS
 from featx.study.study import Study
@@ -102,10 +102,10 @@ def test_untrusted_types_are_named_and_not_created(run: str) -> None:
         featx.load(copy.path)
 
 
-def _update_sha256(copy: Exported) -> None:
+def _update_sha256(copy: ExportedModel) -> None:
     """Write the sha256 of the changed file into its export card."""
     card = json.loads(Path(copy.passport).read_text())
-    Path(copy.passport).write_text(json.dumps(card | {"sha256": sha256_of(Path(copy.path))}))
+    Path(copy.passport).write_text(json.dumps(card | {"sha256": file_sha256(Path(copy.path))}))
 
 
 @pytest.mark.parametrize("name", HEADS.names())
@@ -148,7 +148,7 @@ def test_only_a_file_with_suffix_joblib_is_unpickled(run: str, name: str, file_f
     model = Path("out", name)
     joblib.dump(_Command(), model)
     card = json.loads(Path(copy.passport).read_text())
-    fields = {"file_format": file_format, "sha256": sha256_of(model)}
+    fields = {"file_format": file_format, "sha256": file_sha256(model)}
     card_file(model).write_text(json.dumps(card | fields))
     with pytest.raises(ArtifactError, match="it is not opened|is not a skops file|is for ONNX Runtime"):
         featx.load(model)
@@ -156,7 +156,7 @@ def test_only_a_file_with_suffix_joblib_is_unpickled(run: str, name: str, file_f
 
 
 def test_functions_that_unpickle_document_it() -> None:
-    for function in (featx.load, featx.predict, featx.export, artifact.load_head, artifact.replayed):
+    for function in (featx.load, featx.predict, featx.export, artifact.load_head, artifact.load_verified):
         assert "runs" in str(function.__doc__), function
         assert "code" in str(function.__doc__), function
 

@@ -11,7 +11,7 @@ from featx.artifacts.outputs import predict_outputs
 from featx.errors import UnsuitedError
 from featx.exports.graph import FLOAT, Graph
 from featx.exports.heads import add_head
-from featx.heads.fitting import fitted, learnt_in_folds
+from featx.heads.fitting import fit_out_of_fold, fit_pipeline
 from featx.heads.folds import TrainRows
 from featx.heads.head_definition import Head, HeadTask
 from featx.heads.scaling import Params
@@ -41,15 +41,15 @@ CASES += [
 def fit(name: str, target: str, method: str, scaling: Params | None = None) -> tuple[Kind, object]:
     rows = TrainRows(X[:N_TRAIN], TARGETS[target].take(np.arange(N_TRAIN)))
     try:
-        head: Head = HEADS.get(name)(HeadTask(*rows.x.shape, rows.facts.n_outputs, 0, rows.facts.kind))
+        head: Head = HEADS.get(name)(HeadTask(*rows.x.shape, rows.targets.n_outputs, 0, rows.targets.kind))
     except UnsuitedError:
         pytest.skip(f"{name} does not support numbers")
-    kind = rows.facts.kind
-    chosen = "none" if kind == "numbers" else head.usual_calibration if method == "usual" else method
-    if kind != "numbers" and chosen not in head.calibrations(kind):
+    kind = rows.targets.kind
+    chosen = "none" if kind == "numbers" else head.default_calibration if method == "usual" else method
+    if kind != "numbers" and chosen not in head.allowed_calibrations(kind):
         pytest.skip(f"{name} does not support this calibration")
     params = dict(head.start) | ({head.path.name: head.path.values[1]} if head.path and head.path.name else {})
-    model = fitted(head, params | (scaling or {}), rows, chosen, HeadSpec(name=name))  # type: ignore[arg-type]
+    model = fit_pipeline(head, params | (scaling or {}), rows, chosen, HeadSpec(name=name))  # type: ignore[arg-type]
     return kind, model
 
 
@@ -94,9 +94,9 @@ def test_probabilities_of_heads_with_class_weights_are_exported(name: str, targe
     facts = TARGETS[target].take(np.arange(N_TRAIN))
     rows = TrainRows(X[:N_TRAIN], facts, class_weights=np.linspace(0.5, 2, facts.n_outputs))
     head: Head = HEADS.get(name)(HeadTask(*rows.x.shape, facts.n_outputs, 0))
-    if method == "temperature" and (head.calibrated or not head.weighs):
+    if method == "temperature" and (head.needs_calibration or not head.accepts_weights):
         pytest.skip("a temperature cannot remove class weights from decision values")
     params = dict(head.start) | ({head.path.name: head.path.values[1]} if head.path and head.path.name else {})
-    model, _ = learnt_in_folds(head, params, rows, HeadSpec(name=name, folds=2, calibration=method))
+    model, _ = fit_out_of_fold(head, params, rows, HeadSpec(name=name, folds=2, calibration=method))
     expected = predict_outputs(model, NEW, "classes")
     np.testing.assert_allclose(onnx_outputs(model, facts.n_outputs, NEW), expected, rtol=0, atol=1e-4)

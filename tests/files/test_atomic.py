@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from featx.errors import IncompleteError, StoreError
 from featx.files.atomic import (
+    atomic_file,
+    atomic_folder,
+    file_lock,
     file_state,
-    locked,
     read_json,
     read_table,
-    whole_file,
-    whole_folder,
     write_json,
     write_table,
     write_text,
@@ -38,7 +38,7 @@ def copy(to: Path, begun: str, missing: Path) -> None:
 
 def test_a_file_is_seen_when_it_is_finished_and_not_before(tmp_path: Path) -> None:
     final = tmp_path / "deep" / "a.txt"
-    with whole_file(final) as private:
+    with atomic_file(final) as private:
         private.write_text("new")
         assert not final.exists()
         assert private.name.startswith(".")
@@ -47,7 +47,7 @@ def test_a_file_is_seen_when_it_is_finished_and_not_before(tmp_path: Path) -> No
 
 def test_a_folder_is_seen_when_it_is_finished_and_not_before(tmp_path: Path) -> None:
     final = tmp_path / "deep" / "run"
-    with whole_folder(final) as private:
+    with atomic_folder(final) as private:
         (private / "a.txt").write_text("new")
         assert not final.exists()
         assert private.name.startswith(".")
@@ -56,7 +56,7 @@ def test_a_folder_is_seen_when_it_is_finished_and_not_before(tmp_path: Path) -> 
 
 def test_a_folder_replaces_an_older_one_as_a_whole(tmp_path: Path) -> None:
     for name in ("old", "new"):
-        with whole_folder(tmp_path / "run") as private:
+        with atomic_folder(tmp_path / "run") as private:
             (private / f"{name}.txt").write_text(name)
     assert files(tmp_path) == {"run/new.txt": "new"}
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
@@ -64,15 +64,15 @@ def test_a_folder_replaces_an_older_one_as_a_whole(tmp_path: Path) -> None:
 
 def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "old")
-    with pytest.raises(OSError, match="No such file"), whole_file(tmp_path / "a.txt") as private:
+    with pytest.raises(OSError, match="No such file"), atomic_file(tmp_path / "a.txt") as private:
         copy(private, "ne", missing=tmp_path / "gone")
     assert files(tmp_path) == {"a.txt": "old"}
 
 
 def test_a_writer_that_fails_leaves_the_old_folder_and_nothing_else(tmp_path: Path) -> None:
-    with whole_folder(tmp_path / "run") as private:
+    with atomic_folder(tmp_path / "run") as private:
         (private / "a.txt").write_text("old")
-    with pytest.raises(OSError, match="No such file"), whole_folder(tmp_path / "run") as private:
+    with pytest.raises(OSError, match="No such file"), atomic_folder(tmp_path / "run") as private:
         copy(private / "a.txt", "ne", missing=tmp_path / "gone")
     assert files(tmp_path) == {"run/a.txt": "old"}
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
@@ -131,7 +131,7 @@ def test_the_state_of_a_file_changes_with_its_content(tmp_path: Path) -> None:
 def test_a_lock_file_that_is_a_link_is_refused(target: str, tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("content")
     (tmp_path / "a.lock").symlink_to(tmp_path / target)
-    with pytest.raises(StoreError, match="is a link, expected a file; remove it"), locked(tmp_path / "a.lock"):
+    with pytest.raises(StoreError, match="is a link, expected a file; remove it"), file_lock(tmp_path / "a.lock"):
         pass
     assert (tmp_path / "precious").read_text() == "content"
     assert not (tmp_path / "gone").exists()
@@ -139,6 +139,6 @@ def test_a_lock_file_that_is_a_link_is_refused(target: str, tmp_path: Path) -> N
 
 def test_a_lock_file_keeps_its_content(tmp_path: Path) -> None:
     (tmp_path / "a.lock").write_text("content")
-    with locked(tmp_path / "a.lock"):
+    with file_lock(tmp_path / "a.lock"):
         pass
     assert (tmp_path / "a.lock").read_text() == "content"

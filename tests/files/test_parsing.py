@@ -12,7 +12,7 @@ import pytest
 
 from featx.errors import IncompleteError
 from featx.files.atomic import read_json, read_json_as, read_table
-from featx.files.parsing import MAX_NESTING, ParseError, checked, parse_csv, parse_json, parse_toml, read_parquet
+from featx.files.parsing import MAX_NESTING, ParseError, parse_csv, parse_json, parse_toml, read_parquet, validate_as
 from tests.fuzz import mutate_bytes
 
 NESTED = {depth: "[" * depth + "]" * depth for depth in (MAX_NESTING + 1, 3000, 100_000)}
@@ -71,7 +71,7 @@ def test_whole_documents_are_read_as_they_are() -> None:
 )
 def test_a_value_of_another_type_is_named(value: object, kind: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(ParseError, match=message):
-        checked(value, kind)
+        validate_as(value, kind)
     (tmp_path / "a.json").write_text(json.dumps(value))
     with pytest.raises(IncompleteError, match=r"a\.json has unexpected content .*; remove it"):
         read_json_as(tmp_path / "a.json", kind)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featx.errors import IncompleteError
-from featx.files.seals import read_sealed, sealed, write_sealed
+from featx.files.seals import add_seal, read_sealed, write_sealed
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -39,7 +39,7 @@ def test_the_seal_is_that_of_the_values_that_are_read_back(tmp_path: Path) -> No
         ("[]", r"a\.json has no seal: it was changed, or another version of featx wrote it; run it again"),
         ('{"a": 1}', r"a\.json has no seal: it was changed, or another version of featx wrote it; run it again"),
         ('{"a": 1, "seal": null}', r"a\.json was changed after it was written; run it again"),
-        (json.dumps(sealed({"a": 1}) | {"a": 2}), r"a\.json was changed after it was written; run it again"),
+        (json.dumps(add_seal({"a": 1}) | {"a": 2}), r"a\.json was changed after it was written; run it again"),
     ],
 )
 def test_changed_or_unsealed_files_are_refused(tmp_path: Path, content: str | None, message: str) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featx.files.spreadsheets import text_cell, write_csv
-from featx.text.escaping import escaped
+from featx.text.escaping import escape_text
 
 FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "＝1+1", "-", "-1\t"]
 
@@ -19,15 +19,15 @@ def test_text_that_begins_like_a_formula_is_written_as_text(text: str, tmp_path:
         column = pd.Series([text, "cat"], dtype=kind)
         write_csv(tmp_path / "t.csv", pd.DataFrame({text: column, "n": [-1.5, 2.0]}))
         frame = pd.read_csv(tmp_path / "t.csv", keep_default_na=False)
-        assert frame.columns.tolist() == [f"'{escaped(text)}", "n"]
-        assert frame.iloc[:, 0].tolist() == [f"'{escaped(text)}", "cat"]
+        assert frame.columns.tolist() == [f"'{escape_text(text)}", "n"]
+        assert frame.iloc[:, 0].tolist() == [f"'{escape_text(text)}", "cat"]
         assert frame["n"].tolist() == [-1.5, 2.0]
 
 
 @pytest.mark.parametrize("text", ["\t=1", "\r=1", "\n=1", "a\r=1", "a\n=1", "a\r\n\t=1"])
 def test_control_characters_make_no_new_cell_or_row(text: str, tmp_path: Path) -> None:
     write_csv(tmp_path / "t.csv", pd.DataFrame({"a": [text, "cat"]}))
-    assert (tmp_path / "t.csv").read_bytes().decode() == f"a\n{escaped(text)}\ncat\n"
+    assert (tmp_path / "t.csv").read_bytes().decode() == f"a\n{escape_text(text)}\ncat\n"
 
 
 def test_numbers_stay_numbers_also_in_mixed_columns(tmp_path: Path) -> None:

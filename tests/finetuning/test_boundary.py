@@ -9,7 +9,7 @@ from torch import nn
 
 from featx.finetuning.network import FinetunedNetwork, from_flat
 from featx.finetuning.strategies import trainable_names
-from featx.networks.features import normalised
+from featx.networks.features import normalise_pixels
 from featx.networks.traced_layers import positions_last
 from featx.specs.embedding import EmbeddingRequest
 from featx.specs.finetuning import LayersSpec
@@ -44,7 +44,7 @@ def activations_at(network: FinetunedNetwork, pixels: torch.Tensor, unit: int) -
     network.trunk.eval()
     batches = []
     for batch in pixels.split(BATCH):
-        x = normalised(batch, network.mean, network.std).contiguous(memory_format=torch.channels_last)
+        x = normalise_pixels(batch, network.mean, network.std).contiguous(memory_format=torch.channels_last)
         x = network.trunk(x, end=unit)
         batches.append(network.layers.pooled(x) if unit == len(network.trunk.units) else positions_last(x).flatten(1))
     return torch.from_numpy(torch.cat(batches).numpy().copy())

@@ -7,7 +7,7 @@ import torch
 from featx.finetuning.checkpoints import NetworkOutputs
 from featx.finetuning.losses import build_loss, weighted_mean
 from featx.specs.finetuning import LayersSpec, LossSpec, NetworkSpec
-from featx.tables.decision_rule import rule_of_weights
+from featx.tables.decision_rule import rule_from_weights
 from featx.tables.sample_weights import class_weights
 from featx.tables.truth import Truth
 
@@ -38,6 +38,6 @@ def test_constant_outputs_give_the_shares_of_the_classes(name: str, counts: tupl
     )
     proba = NetworkOutputs(spec)(outputs.detach()).numpy()
     np.testing.assert_allclose(proba, np.array(counts)[None] / n, atol=1e-3)
-    rule = rule_of_weights(weights_by_class)
+    rule = rule_from_weights(weights_by_class)
     assert rule is not None
     np.testing.assert_allclose(proba * rule.weights / (proba * rule.weights).sum(), 1 / k, atol=5e-3)

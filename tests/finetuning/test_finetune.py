@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import featx
 from featx.artifacts.header import read_header
 from featx.errors import ArtifactError, DataError, FeatxError, RecipeError, StoreError, UnknownNameError
-from featx.networks.backbones import Backbone, backbone
+from featx.networks.backbones import Backbone, get_backbone
 from featx.networks.pretrained_weights import WeightsFile
 from featx.registry import BACKBONES
 from featx.specs.embedding import Preprocessing
@@ -377,7 +377,7 @@ def test_heads_wait_for_the_network_that_a_recipe_trains(study: Path) -> None:
     assert [name for name, _ in featx.run()] == ["extract", "finetune", "fit", "ensemble", "evaluate", "report"]
     featx.finetune(strategies=["all"], lrs=[0.1], epochs=1)
     with pytest.raises(ArtifactError, match="matches 2 runs"):
-        backbone(f"checkpoint:{prefix}")
+        get_backbone(f"checkpoint:{prefix}")
 
 
 def test_only_networks_are_used_as_backbones(study: Path) -> None:

@@ -10,7 +10,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC, SVR
 
-from featx.heads.fitting import fitted
+from featx.heads.fitting import fit_pipeline
 from featx.heads.folds import TrainRows
 from featx.heads.head_definition import HeadTask
 from featx.heads.solvers.intel import IntelSVC, IntelSVR
@@ -65,7 +65,7 @@ def test_a_pickled_head_fitted_by_intel_is_scikit_learns(digits, method: str) ->
     models = []
     for solver in ("intel", "sklearn"):
         head = HEADS.get("svm")(HeadTask(*rows.x.shape, 10, 0, "classes", solver))
-        models.append(fitted(head, PARAMS, rows, method, HeadSpec(name="svm", solver=solver)))
+        models.append(fit_pipeline(head, PARAMS, rows, method, HeadSpec(name="svm", solver=solver)))
     content = pickle.dumps(models[0])
     assert b"featx" not in content
     loaded = pickle.loads(content)

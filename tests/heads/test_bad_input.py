@@ -10,7 +10,7 @@ from optuna.storages.journal import JournalFileBackend
 
 import featx
 from featx.errors import DataError, IncompleteError
-from featx.heads.fitting import learnt_in_folds
+from featx.heads.fitting import fit_out_of_fold
 from featx.heads.folds import TrainRows, check_folds
 from featx.heads.search.cross_validation import SearchSpace
 from featx.heads.search.search import search
@@ -34,10 +34,10 @@ FEATURES = {
 @pytest.mark.parametrize("features", FEATURES)
 @pytest.mark.parametrize("name", HEADS.names())
 def test_every_head_handles_unusual_features(name: str, features: str, tmp_path: Path) -> None:
-    rows = TrainRows(FEATURES[features].astype(np.float32), rows_of(CODES.tolist()).facts)
+    rows = TrainRows(FEATURES[features].astype(np.float32), rows_of(CODES.tolist()).targets)
     head, spec = head_for(name, rows), HeadSpec(name=name, trials=1, folds=3)
     result = search({"": SearchSpace(head, rows)}, spec, tmp_path / "journal", no_progress)
-    model, out_of_fold = learnt_in_folds(head, result.params, rows, spec)
+    model, out_of_fold = fit_out_of_fold(head, result.params, rows, spec)
     for proba in (out_of_fold.outputs, model.predict_proba(rows.x)):
         np.testing.assert_allclose(proba.sum(1), 1, rtol=1e-5)
 

@@ -12,7 +12,7 @@ from sklearn.multioutput import MultiOutputClassifier
 from sklearn.svm import SVC
 
 from featx.heads.calibration import METHODS, ClassifierOutputs, add_calibration, choose_calibration
-from featx.heads.fitting import fitted, learnt_in_folds
+from featx.heads.fitting import fit_out_of_fold, fit_pipeline
 from featx.heads.folds import TrainingData, TrainRows
 from featx.heads.head_definition import HeadTask
 from featx.metrics.reliability import reliability
@@ -35,9 +35,9 @@ def rows_of(n: int = 300, k: int = 3, seed: int = 0) -> TrainRows:
 
 def scaled_outputs(rows: TrainRows, factor: float) -> tuple[ClassifierOutputs, Any]:
     """Return log-odds times a factor, which makes probabilities over- or underconfident, and the folds."""
-    raw = np.empty((len(rows), rows.facts.n_outputs))
+    raw = np.empty((len(rows), rows.targets.n_outputs))
     for train, held_out in rows.folds(5, 0):
-        model = LogisticRegression().fit(rows.x[train], rows.facts.y[train])
+        model = LogisticRegression().fit(rows.x[train], rows.targets.y[train])
         raw[held_out] = factor * model.predict_log_proba(rows.x[held_out])
     proba = np.exp(raw)
     return ClassifierOutputs(raw, True, proba / proba.sum(1, keepdims=True)), rows.fold_numbers(5, 0)
@@ -47,23 +47,23 @@ def scaled_outputs(rows: TrainRows, factor: float) -> tuple[ClassifierOutputs, A
 def test_over_and_underconfident_probabilities_are_calibrated(factor: float) -> None:
     rows = rows_of(1000)
     outputs, fold_numbers = scaled_outputs(rows, factor)
-    result = choose_calibration("auto", outputs, rows.facts, rows.training_data(), fold_numbers)
+    result = choose_calibration("auto", outputs, rows.targets, rows.training_data(), fold_numbers)
     assert result.method != "none"
     # With three classes and 1000 rows all methods are tried.
     assert set(result.log_losses) == {"none", *METHODS}
     assert outputs.proba is not None
-    assert reliability(rows.facts, result.proba).ece < 0.5 * reliability(rows.facts, outputs.proba).ece
+    assert reliability(rows.targets, result.proba).ece < 0.5 * reliability(rows.targets, outputs.proba).ece
     np.testing.assert_allclose(result.proba.sum(1), 1)
 
 
 def test_calibrated_probabilities_change_little() -> None:
     rows = rows_of(1000)
     outputs, fold_numbers = scaled_outputs(rows, 1.0)
-    result = choose_calibration("auto", outputs, rows.facts, rows.training_data(), fold_numbers)
+    result = choose_calibration("auto", outputs, rows.targets, rows.training_data(), fold_numbers)
     assert result.method != "isotonic"
     assert result.log_losses[result.method] <= result.log_losses["none"]
     np.testing.assert_allclose(result.proba, outputs.proba, atol=0.1)
-    uncalibrated = choose_calibration("none", outputs, rows.facts, rows.training_data(), fold_numbers)
+    uncalibrated = choose_calibration("none", outputs, rows.targets, rows.training_data(), fold_numbers)
     np.testing.assert_array_equal(uncalibrated.proba, outputs.proba)
 
 
@@ -71,12 +71,12 @@ def test_calibrated_probabilities_change_little() -> None:
 def test_no_fold_is_used_in_its_own_calibration(method: Calibration) -> None:
     rows = rows_of(300)
     outputs, fold_numbers = scaled_outputs(rows, 3.0)
-    before = choose_calibration(method, outputs, rows.facts, rows.training_data(), fold_numbers).proba
-    flipped = rows.facts.y.copy()
+    before = choose_calibration(method, outputs, rows.targets, rows.training_data(), fold_numbers).proba
+    flipped = rows.targets.y.copy()
     is_held_out = fold_numbers == 0
     flipped[is_held_out] = (flipped[is_held_out] + 1) % 3
     flipped_rows = TrainRows(rows.x, TargetValues("classes", NAMES, flipped))
-    after = choose_calibration(method, outputs, flipped_rows.facts, flipped_rows.training_data(), fold_numbers).proba
+    after = choose_calibration(method, outputs, flipped_rows.targets, flipped_rows.training_data(), fold_numbers).proba
     np.testing.assert_array_equal(after[is_held_out], before[is_held_out])
     assert (after != before).any()
 
@@ -86,23 +86,25 @@ def test_no_fold_is_used_in_its_own_calibration(method: Calibration) -> None:
 def test_the_final_model_is_scikit_learns(method: Calibration, k: int) -> None:
     rows = rows_of(200, k)
     head = HEADS.get("svm")(HeadTask(*rows.x.shape, k, 0))
-    model, out_of_fold = learnt_in_folds(head, dict(head.start), rows, HeadSpec(name="svm", calibration=method))
+    model, out_of_fold = fit_out_of_fold(head, dict(head.start), rows, HeadSpec(name="svm", calibration=method))
     assert isinstance(model[-1], CalibratedClassifierCV)
     assert isinstance(model[-1].estimator, SVC)
     proba = model.predict_proba(rows.x)
-    assert (proba.argmax(1) == rows.facts.y).mean() > 0.75
+    assert (proba.argmax(1) == rows.targets.y).mean() > 0.75
     assert out_of_fold.method == method
-    assert (out_of_fold.outputs.argmax(1) == rows.facts.y).mean() > 0.65
+    assert (out_of_fold.outputs.argmax(1) == rows.targets.y).mean() > 0.65
 
 
 def test_soft_labels_and_labels_are_calibrated() -> None:
     rows = rows_of(200, 2)
-    shares = np.where(rows.facts.y[:, None] == [0, 1], 0.8, 0.2)
-    soft = TrainRows(rows.x, TargetValues("classes", NAMES[:2], rows.facts.y, None, shares))
-    several = TrainRows(rows.x, TargetValues("labels", NAMES[:2], np.stack([rows.facts.y, 1 - rows.facts.y], axis=1)))
+    shares = np.where(rows.targets.y[:, None] == [0, 1], 0.8, 0.2)
+    soft = TrainRows(rows.x, TargetValues("classes", NAMES[:2], rows.targets.y, None, shares))
+    several = TrainRows(
+        rows.x, TargetValues("labels", NAMES[:2], np.stack([rows.targets.y, 1 - rows.targets.y], axis=1))
+    )
     for target_rows in (soft, several):
-        head = HEADS.get("svm")(HeadTask(*target_rows.x.shape, 2, 0, target_rows.facts.kind))
-        model, result = learnt_in_folds(head, dict(head.start), target_rows, HeadSpec(name="svm"))
+        head = HEADS.get("svm")(HeadTask(*target_rows.x.shape, 2, 0, target_rows.targets.kind))
+        model, result = fit_out_of_fold(head, dict(head.start), target_rows, HeadSpec(name="svm"))
         # With so few rows only Platt's sigmoid is tried.
         assert result.method == "platt"
         assert result.log_losses[result.method] == min(result.log_losses.values())
@@ -113,15 +115,15 @@ def test_log_losses_name_the_methods_that_were_tried() -> None:
     rows = rows_of(200, 2)
     for name, path_params in (("lda", {"shrinkage": 0.1}), ("ridge", {"alpha": 0.1})):
         head = HEADS.get(name)(HeadTask(*rows.x.shape, 2, 0))
-        _, result = learnt_in_folds(head, dict(head.start) | path_params, rows, HeadSpec(name=name))
+        _, result = fit_out_of_fold(head, dict(head.start) | path_params, rows, HeadSpec(name=name))
         assert result.log_losses.keys() == {"platt", *(["none"] if name == "lda" else [])}
 
 
 def test_a_head_lists_its_allowed_calibrations() -> None:
     svm = HEADS.get("svm")(HeadTask(100, 3, 2, 0))
-    assert "none" not in svm.calibrations("classes")
+    assert "none" not in svm.allowed_calibrations("classes")
     forest = HEADS.get("rf")(HeadTask(100, 3, 2, 0, "labels"))
-    assert forest.calibrations("labels") == ("auto", "none")
+    assert forest.allowed_calibrations("labels") == ("auto", "none")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -131,10 +133,10 @@ def test_small_decisions_are_calibrated(method: Calibration) -> None:
     )
     head = HEADS.get("logreg")(HeadTask(*rows.x.shape, 3, 0))
     params = {"scaling": "standard", "C": 1e-6}
-    proba = fitted(head, params, rows, method, FIVE_FOLDS).predict_proba(rows.x)
+    proba = fit_pipeline(head, params, rows, method, FIVE_FOLDS).predict_proba(rows.x)
     # The uncalibrated probabilities are slightly above a third.
     assert proba.max(1).min() > 0.6
-    assert (proba.argmax(1) == rows.facts.y).all()
+    assert (proba.argmax(1) == rows.targets.y).all()
 
 
 def test_an_outlier_does_not_change_the_calibration() -> None:
@@ -143,11 +145,11 @@ def test_an_outlier_does_not_change_the_calibration() -> None:
     assert outputs.raw is not None
     decisions = outputs.raw[:, 1:] - outputs.raw[:, :1]
     without_outlier = choose_calibration(
-        "platt", ClassifierOutputs(decisions, True, None), rows.facts, rows.training_data(), fold_numbers
+        "platt", ClassifierOutputs(decisions, True, None), rows.targets, rows.training_data(), fold_numbers
     )
-    decisions[7] = -400 if rows.facts.y[7] == 0 else 400
+    decisions[7] = -400 if rows.targets.y[7] == 0 else 400
     with_outlier = choose_calibration(
-        "platt", ClassifierOutputs(decisions, True, None), rows.facts, rows.training_data(), fold_numbers
+        "platt", ClassifierOutputs(decisions, True, None), rows.targets, rows.training_data(), fold_numbers
     )
     assert with_outlier.log_losses["platt"] == pytest.approx(without_outlier.log_losses["platt"], abs=0.02)
 
@@ -157,10 +159,10 @@ def test_nearly_constant_features_do_not_change_the_method() -> None:
     nearly_constant = np.random.default_rng(0).normal(0, 1e-6, (len(plain), 20))
     # Each of the first twenty rows has a feature that varies nowhere else.
     nearly_constant[np.arange(20), np.arange(20)] = 1
-    extended = TrainRows(np.c_[plain.x, nearly_constant].astype(np.float32), plain.facts)
+    extended = TrainRows(np.c_[plain.x, nearly_constant].astype(np.float32), plain.targets)
     params, spec = {"scaling": "standard", "alpha": 0.1}, HeadSpec(name="ridge")
     plain_result, extended_result = (
-        learnt_in_folds(HEADS.get("ridge")(HeadTask(*rows.x.shape, 2, 0)), params, rows, spec)[1]
+        fit_out_of_fold(HEADS.get("ridge")(HeadTask(*rows.x.shape, 2, 0)), params, rows, spec)[1]
         for rows in (plain, extended)
     )
     assert extended_result.method == plain_result.method
@@ -172,18 +174,18 @@ def test_calibration_on_held_out_rows_equals_scikit_learns(kind: Kind) -> None:
     rows = rows_of(200, 2)
     if kind == "labels":
         rows = replace(
-            rows, facts=TargetValues("labels", NAMES[:2], np.stack([rows.facts.y, 1 - rows.facts.y], axis=1))
+            rows, targets=TargetValues("labels", NAMES[:2], np.stack([rows.targets.y, 1 - rows.targets.y], axis=1))
         )
     spec, params = HeadSpec(name="svm", calibration="platt"), {"scaling": "none", "kernel": "linear", "C": 1.0}
     head = HEADS.get("svm")(HeadTask(*rows.x.shape, 2, 0, kind))
-    model, _ = learnt_in_folds(head, params, rows, spec)
+    model, _ = fit_out_of_fold(head, params, rows, spec)
     folds = rows.folds(spec.folds, spec.seed)
     estimator = head.build(params)[-1]
     reference = CalibratedClassifierCV(
         getattr(estimator, "estimator", estimator), method="sigmoid", ensemble=False, cv=folds
     )
     reference = MultiOutputClassifier(reference) if kind == "labels" else reference
-    expected = reference.fit(rows.x.astype(np.float64), rows.facts.y).predict_proba(rows.x)
+    expected = reference.fit(rows.x.astype(np.float64), rows.targets.y).predict_proba(rows.x)
     np.testing.assert_allclose(model.predict_proba(rows.x), expected, atol=1e-6)
     assert model[-1].get_params().keys() == reference.get_params().keys()
 

@@ -19,14 +19,14 @@ from featx.artifacts import skops_format
 from featx.artifacts.outputs import predict_outputs
 from featx.errors import FeatxError
 from featx.heads.decisions import add_decision_rule, divide_by_class_weights
-from featx.heads.fitting import learnt_in_folds
+from featx.heads.fitting import fit_out_of_fold
 from featx.heads.folds import TrainRows
 from featx.heads.search.cross_validation import SearchSpace
 from featx.heads.search.search import search
 from featx.progress import no_progress
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
-from featx.tables.decision_rule import DecisionRule, without_weights
+from featx.tables.decision_rule import DecisionRule, remove_class_weights
 from featx.tables.sample_weights import class_weights
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import Truth
@@ -64,11 +64,11 @@ def test_balanced_keeps_probabilities_honest_and_recall_high(name: str, k: int) 
     new_x, new_codes = make_rows(k, 4000, 1)
     plain, balanced = (rows_of(x, codes, weight) for weight in ("none", "balanced"))
     head = head_for(name, balanced)
-    if not head.weighs:
+    if not head.accepts_weights:
         pytest.skip(f"{name} takes no weights")
     params = start_of(head) | ({"min_samples_leaf": 20} if name == "rf" else {})
     spec = HeadSpec(name=name, folds=3)
-    (plain_model, _), (model, out_of_fold) = (learnt_in_folds(head, params, rows, spec) for rows in (plain, balanced))
+    (plain_model, _), (model, out_of_fold) = (fit_out_of_fold(head, params, rows, spec) for rows in (plain, balanced))
     proba = probabilities(model, new_x)
     assert out_of_fold.outputs.mean(0) == pytest.approx(np.bincount(codes) / len(codes), abs=0.03)
     assert proba.mean(0) == pytest.approx(SHARES[k], abs=0.035)
@@ -86,7 +86,7 @@ def test_balanced_keeps_probabilities_honest_and_recall_high(name: str, k: int) 
 def test_probabilities_without_weights_are_those_of_bayes_rule() -> None:
     proba, weights = np.array([[0.2, 0.3, 0.5]]), np.array([1.0, 2.0, 5.0])
     expected = np.array([0.2, 0.15, 0.1]) / 0.45
-    np.testing.assert_allclose(without_weights(proba, weights), expected[None])
+    np.testing.assert_allclose(remove_class_weights(proba, weights), expected[None])
 
 
 def fit_weighted_logistic(k: int) -> tuple[LogisticRegression, np.ndarray, np.ndarray]:
@@ -108,7 +108,9 @@ def test_two_classes_are_decided_as_by_a_fixed_threshold() -> None:
 def test_dividing_and_deciding_by_weights_keeps_the_decisions(k: int) -> None:
     model, x, weights = fit_weighted_logistic(k)
     unweighted = divide_by_class_weights(model, weights)
-    np.testing.assert_allclose(unweighted.predict_proba(x), without_weights(model.predict_proba(x), weights), rtol=1e-5)
+    np.testing.assert_allclose(
+        unweighted.predict_proba(x), remove_class_weights(model.predict_proba(x), weights), rtol=1e-5
+    )
     classifier = add_decision_rule(unweighted, DecisionRule(weights=tuple(weights)))
     np.testing.assert_array_equal(classifier.predict(x), model.predict(x))
 

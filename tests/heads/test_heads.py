@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from sklearn.pipeline import Pipeline
 
 from featx.errors import DataError
-from featx.heads.fitting import fitted, learnt_in_folds
+from featx.heads.fitting import fit_out_of_fold, fit_pipeline
 from featx.heads.folds import TrainRows, check_folds
 from featx.heads.head_definition import Head, HeadTask
 from featx.heads.search.cross_validation import SearchSpace
@@ -19,7 +19,7 @@ from featx.heads.search.search import search
 from featx.progress import no_progress
 from featx.registry import HEADS
 from featx.specs.head import ClassWeight, HeadSpec
-from featx.tables.sample_weights import class_weights, weights_without_classes
+from featx.tables.sample_weights import class_weights, compute_row_weights
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import Truth
 
@@ -33,7 +33,7 @@ def digits(n_classes: int, n_rows: int = 240) -> TrainRows:
 
 
 def head_for(name: str, rows: TrainRows, seed: int = 0) -> Head:
-    head: Head = HEADS.get(name)(HeadTask(*rows.x.shape, rows.facts.n_outputs, seed, rows.facts.kind))
+    head: Head = HEADS.get(name)(HeadTask(*rows.x.shape, rows.targets.n_outputs, seed, rows.targets.kind))
     return head
 
 
@@ -55,13 +55,13 @@ def test_a_head_is_searched_and_predicts_probabilities(name: str, n_classes: int
     result = search({"": SearchSpace(head, rows)}, spec, tmp_path / "journal", no_progress)
     assert len(result.trials) + result.n_pruned == 2
     assert result.score == max(trial["score"] for trial in result.trials) > 0.9
-    _, out_of_fold = learnt_in_folds(head, result.params, rows, spec)
+    _, out_of_fold = fit_out_of_fold(head, result.params, rows, spec)
     proba, fold_numbers = out_of_fold.outputs, out_of_fold.fold_numbers
     assert proba.shape == (240, n_classes)
     np.testing.assert_allclose(proba.sum(1), 1, atol=1e-6)
     assert set(fold_numbers) == {0, 1, 2}
-    assert (proba.argmax(1) == rows.facts.y).mean() > 0.9
-    model = fitted(head, result.params, rows, head.usual_calibration, FIVE_FOLDS)
+    assert (proba.argmax(1) == rows.targets.y).mean() > 0.9
+    model = fit_pipeline(head, result.params, rows, head.default_calibration, FIVE_FOLDS)
     assert isinstance(model, Pipeline)
     assert model.classes_.tolist() == list(range(n_classes))
 
@@ -90,10 +90,12 @@ def test_a_class_with_a_larger_weight_is_predicted_more_often(name: str) -> None
         weights = class_weights("head", spec.class_weight, truth_of(codes, "rest", "rare"), np.ones(300))
         rows = TrainRows(x, targets, class_weights=weights)
         head = head_for(name, rows)
-        if not head.weighs:
+        if not head.accepts_weights:
             pytest.skip(f"{name} takes no weights")
         params = start_of(head) | ({"min_samples_leaf": 30} if name == "rf" else {})
-        n_predicted[weight] = int(fitted(head, params, rows, head.usual_calibration, FIVE_FOLDS).predict(new_x).sum())
+        n_predicted[weight] = int(
+            fit_pipeline(head, params, rows, head.default_calibration, FIVE_FOLDS).predict(new_x).sum()
+        )
     assert n_predicted["balanced"] > n_predicted["none"]
 
 
@@ -104,7 +106,7 @@ def truth_of(codes: np.ndarray, *classes: str, weights: np.ndarray | None = None
 
 def row_weights(name: str, class_weight: ClassWeight, truth: Truth) -> np.ndarray:
     """Return (n,) weights of rows times those of their classes, with which a head is fitted."""
-    weights = weights_without_classes(truth)
+    weights = compute_row_weights(truth)
     by_class = class_weights(name, class_weight, truth, weights)
     return weights if by_class is None else weights * by_class[truth.codes]
 
@@ -158,7 +160,7 @@ def test_every_head_fits_rows_that_pass_the_check(name: str, folds: int) -> None
         except DataError:
             continue
         head = head_for(name, rows)
-        proba = learnt_in_folds(head, start_of(head), rows, spec)[1].outputs
+        proba = fit_out_of_fold(head, start_of(head), rows, spec)[1].outputs
         assert np.isfinite(proba).all()
         break
     else:

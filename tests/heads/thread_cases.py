@@ -15,8 +15,8 @@ import numpy as np
 
 from featx.artifacts.outputs import predict_outputs
 from featx.ensembles.combiners import MemberOutputs
-from featx.ensembles.stacking import stack
-from featx.heads.fitting import learnt_in_folds
+from featx.ensembles.stacking import fit_stack
+from featx.heads.fitting import fit_out_of_fold
 from featx.heads.folds import TrainRows
 from featx.heads.head_definition import Head, HeadTask
 from featx.heads.search.cross_validation import SearchSpace
@@ -54,10 +54,10 @@ def digest(content: bytes) -> str:
 def digests_of_head(name: str, kind: str) -> dict[str, str]:
     """Return digests of a search, of the saved model, and of its outputs."""
     rows, spec = make_rows(kind), HeadSpec(name=name, trials=2, folds=3)
-    head: Head = HEADS.get(name)(HeadTask(*rows.x.shape, rows.facts.n_outputs, 0, rows.facts.kind))
+    head: Head = HEADS.get(name)(HeadTask(*rows.x.shape, rows.targets.n_outputs, 0, rows.targets.kind))
     with tempfile.TemporaryDirectory() as folder:
         result = search({"toy": SearchSpace(head, rows)}, spec, Path(folder, "journal"), no_progress)
-    model, out_of_fold = learnt_in_folds(head, result.params, rows, spec)
+    model, out_of_fold = fit_out_of_fold(head, result.params, rows, spec)
     body = io.BytesIO()
     joblib.dump(model, body)
     trials = [[trial["params"], trial["fold_scores"], trial["path"]] for trial in result.trials]
@@ -65,16 +65,18 @@ def digests_of_head(name: str, kind: str) -> dict[str, str]:
         "search": digest(json.dumps([result.params, result.score, trials], default=float).encode()),
         "model": digest(body.getvalue()),
         "out of fold": digest(out_of_fold.outputs.tobytes()),
-        "answers": digest(predict_outputs(model, rows.x[::-1].copy(), rows.facts.kind).tobytes()),
+        "answers": digest(predict_outputs(model, rows.x[::-1].copy(), rows.targets.kind).tobytes()),
     }
 
 
 def digests_of_ensembles() -> dict[str, str]:
     """Return digests of stacking models fitted on random members."""
-    targets = make_rows("classes").facts
+    targets = make_rows("classes").targets
     outputs = np.random.default_rng(1).dirichlet(np.ones(N_CLASSES), (40, N_ROWS))
     members = MemberOutputs("classes", targets.names, outputs)
-    models = {name: stack(members, targets, EnsembleSpec(stacker=name)) for name in ("logistic", "ridge", "xgboost")}
+    models = {
+        name: fit_stack(members, targets, EnsembleSpec(stacker=name)) for name in ("logistic", "ridge", "xgboost")
+    }
     return {name: digest(model.model_dump_json().encode()) for name, model in models.items()}
 
 

@@ -16,10 +16,10 @@ from PIL import Image
 import featx
 from featx.cli.main import main
 from featx.errors import DataError
-from featx.images.digests import identify
+from featx.images.digests import identify_image
 from featx.images.init import recognise
 from featx.images.readers import Listing, read_source
-from featx.images.sources import read
+from featx.images.sources import read_content
 from featx.specs.data import ReaderSpec
 from featx.specs.recipe import load_recipe
 
@@ -121,7 +121,7 @@ def test_an_encrypted_member_is_unreadable_and_other_members_are_read(tmp_path: 
     path.write_bytes(content)
     listing = listed(path)
     assert listing.known == {"all.zip!dog/1.png": ("unreadable", "is encrypted")}
-    assert [identify(uri).outcome for uri in listing.manifest.uris] == ["", "", "", "", "unreadable", ""]
+    assert [identify_image(uri).outcome for uri in listing.manifest.uris] == ["", "", "", "", "unreadable", ""]
 
 
 def test_a_damaged_member_is_unreadable_and_other_members_are_read(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_damaged_member_is_unreadable_and_other_members_are_read(tmp_path: Pat
     content = path.read_bytes()
     start = content.index(png(2)) + 30
     path.write_bytes(content[:start] + b"damage" + content[start + 6 :])
-    identities = [identify(uri) for uri in listed(path).manifest.uris]
+    identities = [identify_image(uri) for uri in listed(path).manifest.uris]
     assert [identity.outcome for identity in identities] == ["", "", "unreadable", "", "", ""]
     assert identities[2].reason.startswith("is damaged in its archive: Bad CRC-32")
 
@@ -147,7 +147,7 @@ def test_the_last_of_two_members_with_the_same_name_is_used(ending: str, tmp_pat
         tarred(path, members)
     manifest = listed(path).manifest
     assert manifest.ids.tolist() == [f"all.{ending}!cat/0.png", f"all.{ending}!dog/0.png"]
-    assert [read(uri) for uri in manifest.uris] == [png(2), png(1)]
+    assert [read_content(uri) for uri in manifest.uris] == [png(2), png(1)]
 
 
 def test_macos_metadata_in_a_zip_is_ignored(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_an_archive_may_lie_in_a_folder_with_an_exclamation_mark(tmp_path: Path)
     assert recognise(str(path), None) == ReaderSpec(source=f"{path}!deep")
     manifest = listed(path).manifest
     assert manifest.ids.tolist() == [f"a!.zip!deep/{name}" for name in NAMES]
-    assert [read(uri) for uri in manifest.uris] == list(pictures().values())
+    assert [read_content(uri) for uri in manifest.uris] == list(pictures().values())
     path.rename(tmp_path / "hey!" / "a.zip")
     (tmp_path / "hey!" / "t.csv").write_text("\n".join(["path,y", *(f"{name},1" for name in NAMES)]))
     assert listed(tmp_path / "hey!").known == {}
@@ -176,7 +176,7 @@ def test_members_with_absolute_names_are_read(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", {f"/{name}": content for name, content in pictures().items()})
     manifest = listed(path).manifest
     assert manifest.column("class").tolist() == ["cat"] * 3 + ["dog"] * 3
-    assert [read(uri) for uri in manifest.uris] == list(pictures().values())
+    assert [read_content(uri) for uri in manifest.uris] == list(pictures().values())
 
 
 # Arrays
@@ -364,7 +364,7 @@ def test_a_name_in_another_unicode_form_is_found(written: str, on_disk: str, tmp
     lines = [f"{unicodedata.normalize(written, name)},{number}" for number, name in enumerate(names)]
     (tmp_path / "t.csv").write_text("\n".join(["path,y", *lines]))
     listing = listed(tmp_path)
-    assert (listing.known, [identify(uri).outcome for uri in listing.manifest.uris]) == ({}, ["", ""])
+    assert (listing.known, [identify_image(uri).outcome for uri in listing.manifest.uris]) == ({}, ["", ""])
     assert listing.manifest.ids.tolist() == [line.partition(",")[0] for line in lines]
 
 

@@ -11,9 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featx.errors import ReadError
-from featx.images.contents import State, digest
-from featx.images.digests import DigestCache, Identity, has_settled, identified, identify, identify_all
-from featx.images.sources import read
+from featx.images.contents import FileState, digest
+from featx.images.digests import (
+    DigestCache,
+    ImageIdentity,
+    has_settled,
+    identify_image,
+    identify_images,
+    identify_with_cache,
+)
+from featx.images.sources import read_content
 
 
 @given(st.binary())
@@ -24,39 +31,39 @@ def test_a_digest_is_128_bits_of_sha256(data: bytes) -> None:
 def test_equal_bytes_have_equal_digests(tmp_path: Path) -> None:
     for name, data in {"a.png": b"x", "b.jpg": b"x", "c.png": b"y"}.items():
         (tmp_path / name).write_bytes(data)
-    first, second, third = (identify(str(tmp_path / name)) for name in ("a.png", "b.jpg", "c.png"))
-    assert first == second == Identity(digest(b"x"))
+    first, second, third = (identify_image(str(tmp_path / name)) for name in ("a.png", "b.jpg", "c.png"))
+    assert first == second == ImageIdentity(digest(b"x"))
     assert third.digest not in {"", first.digest}
 
 
 def test_a_file_that_is_not_there_is_missing(tmp_path: Path) -> None:
-    assert identify(str(tmp_path / "gone.png")) == Identity("", "missing", "there is no such file")
+    assert identify_image(str(tmp_path / "gone.png")) == ImageIdentity("", "missing", "there is no such file")
     with pytest.raises(FileNotFoundError, match=r"gone\.png"):
-        read(str(tmp_path / "gone.png"))
+        read_content(str(tmp_path / "gone.png"))
 
 
 def test_an_empty_file_is_unreadable(tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
-    assert identify(str(tmp_path / "a.png")) == Identity("", "unreadable", "is empty")
+    assert identify_image(str(tmp_path / "a.png")) == ImageIdentity("", "unreadable", "is empty")
     with pytest.raises(ReadError, match=r"^is empty$"):
-        read(str(tmp_path / "a.png"))
+        read_content(str(tmp_path / "a.png"))
 
 
 def test_reading_a_pipe_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.png")
-    code = "import sys, featx.images.digests; print(featx.images.digests.identify(sys.argv[1]))"
+    code = "import sys, featx.images.digests; print(featx.images.digests.identify_image(sys.argv[1]))"
     command = [sys.executable, "-c", code, str(tmp_path / "a.png")]
     # Reading the pipe would never end.
     process = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert process.stdout.strip() == str(Identity("", "unreadable", "is not a regular file"))
+    assert process.stdout.strip() == str(ImageIdentity("", "unreadable", "is not a regular file"))
 
 
 def test_a_folder_or_a_link_to_itself_is_unreadable(tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
-    assert identify(str(tmp_path / "folder.png")).reason == "is not a regular file"
-    assert identify(str(tmp_path / "loop.png")).outcome == "unreadable"
-    assert "symbolic links" in identify(str(tmp_path / "loop.png")).reason
+    assert identify_image(str(tmp_path / "folder.png")).reason == "is not a regular file"
+    assert identify_image(str(tmp_path / "loop.png")).outcome == "unreadable"
+    assert "symbolic links" in identify_image(str(tmp_path / "loop.png")).reason
 
 
 def test_many_files_are_identified_in_order(tmp_path: Path) -> None:
@@ -64,8 +71,8 @@ def test_many_files_are_identified_in_order(tmp_path: Path) -> None:
     for number, uri in enumerate(uris):
         if number % 10:
             Path(uri).write_bytes(b"x" * number)
-    assert list(identify_all(uris)) == [identify(uri) for uri in uris]
-    assert [identity.outcome for identity in identify_all(uris)].count("missing") == 15
+    assert list(identify_images(uris)) == [identify_image(uri) for uri in uris]
+    assert [identity.outcome for identity in identify_images(uris)].count("missing") == 15
 
 
 @pytest.fixture
@@ -81,35 +88,35 @@ def files(tmp_path: Path) -> list[str]:
 HOUR_AGO_NS = time.time_ns() - 3_600_000_000_001
 
 
-def states(uris: list[str]) -> list[State | None]:
+def states(uris: list[str]) -> list[FileState | None]:
     return [(Path(uri).stat().st_size, Path(uri).stat().st_mtime_ns) for uri in uris]
 
 
 def identify_cached(
-    uris: list[str], file_states: list[State | None], database: Path
-) -> tuple[list[Identity], list[bool]]:
+    uris: list[str], file_states: list[FileState | None], database: Path
+) -> tuple[list[ImageIdentity], list[bool]]:
     """Return the identities of files, and whether each file was read."""
     with DigestCache(database) as cache:
-        answers = list(identified(uris, file_states, cache))
+        answers = list(identify_with_cache(uris, file_states, cache))
     return [identity for identity, _ in answers], [read for _, read in answers]
 
 
 def test_a_digest_is_cached_while_the_file_is_unchanged(files: list[str], tmp_path: Path) -> None:
     database = tmp_path / "deep" / "digests.sqlite"
     first = identify_cached(files, states(files), database)
-    assert first == ([identify(uri) for uri in files], [True] * 3)
+    assert first == ([identify_image(uri) for uri in files], [True] * 3)
     assert identify_cached(files, states(files), database) == (first[0], [False] * 3)
     Path(files[1]).write_text("longer than before, or shorter")
     os.utime(files[2], ns=(HOUR_AGO_NS + 1, HOUR_AGO_NS + 1))
     again, read = identify_cached(files, states(files), database)
     assert read == [False, True, True]
-    assert again == [identify(uri) for uri in files]
+    assert again == [identify_image(uri) for uri in files]
 
 
 def test_unreadable_and_stateless_files_are_not_cached(files: list[str], tmp_path: Path) -> None:
     Path(files[0]).write_bytes(b"")
     os.utime(files[0], ns=(HOUR_AGO_NS, HOUR_AGO_NS))
-    file_states: list[State | None] = [*states(files)[:2], None]
+    file_states: list[FileState | None] = [*states(files)[:2], None]
     for _ in range(2):
         identities, read = identify_cached(files, file_states, tmp_path / "digests.sqlite")
         assert [identity.reason for identity in identities] == ["is empty", "", ""]
@@ -139,7 +146,7 @@ def test_a_file_has_settled_if_a_later_write_changes_its_mtime(age_ns: int, mtim
 
 def test_an_interrupted_run_keeps_the_digests_read_so_far(files: list[str], tmp_path: Path) -> None:
     with DigestCache(tmp_path / "digests.sqlite") as cache:
-        answers = identified(files, states(files), cache)
+        answers = identify_with_cache(files, states(files), cache)
         next(answers)
         answers.close()
     assert identify_cached(files, states(files), tmp_path / "digests.sqlite")[1] == [False, True, True]

@@ -5,11 +5,11 @@ import pytest
 from PIL import Image
 
 from featx.embeddings.workers import Decoder
-from featx.images.hashes import SIDE, THUMBNAIL, ThumbnailCache, dhash, grey
+from featx.images.hashes import THUMBNAIL_PREPROCESSING, THUMBNAIL_PX, ThumbnailCache, difference_hashes, to_grey
 from featx.specs.embedding import Decoding
 
 
-def textures(n: int, side: int = SIDE, seed: int = 0) -> np.ndarray:
+def textures(n: int, side: int = THUMBNAIL_PX, seed: int = 0) -> np.ndarray:
     """Return (n, side, side) smooth grey pictures."""
     rng = np.random.default_rng(seed)
     small = rng.integers(0, 256, (n, 6, 6), dtype=np.uint8)
@@ -19,21 +19,21 @@ def textures(n: int, side: int = SIDE, seed: int = 0) -> np.ndarray:
 
 
 def n_different_bits(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    return np.bitwise_count(dhash(first) ^ dhash(second))
+    return np.bitwise_count(difference_hashes(first) ^ difference_hashes(second))
 
 
 def test_a_hash_compares_neighbouring_cell_means() -> None:
     (image,) = textures(1, side=72)
     cells = image.reshape(8, 9, 72, 1).mean(1).reshape(8, 9, 8).mean(2)  # 8 rows of 9 cells
     rises = (cells[:, 1:] > cells[:, :-1]).ravel()
-    assert dhash(image[None]).view(np.uint8).tolist() == np.packbits(rises).tolist()
+    assert difference_hashes(image[None]).view(np.uint8).tolist() == np.packbits(rises).tolist()
 
 
 def test_hashes_of_a_batch_equal_hashes_of_single_images() -> None:
     images = textures(20)
-    assert dhash(images).tolist() == [int(dhash(image[None])[0]) for image in images]
-    assert len(set(dhash(images).tolist())) == 20
-    assert dhash(images[:0]).shape == (0,)
+    assert difference_hashes(images).tolist() == [int(difference_hashes(image[None])[0]) for image in images]
+    assert len(set(difference_hashes(images).tolist())) == 20
+    assert difference_hashes(images[:0]).shape == (0,)
 
 
 def test_a_hash_is_stable_under_resizing_and_brightness() -> None:
@@ -45,14 +45,14 @@ def test_a_hash_is_stable_under_resizing_and_brightness() -> None:
 
 
 def test_flat_images_have_a_hash_of_zero() -> None:
-    assert dhash(np.full((2, SIDE, SIDE), 7, np.uint8)).tolist() == [0, 0]
+    assert difference_hashes(np.full((2, THUMBNAIL_PX, THUMBNAIL_PX), 7, np.uint8)).tolist() == [0, 0]
 
 
 def test_grey_levels_equal_pillows() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
     expected = np.asarray(Image.fromarray(pixels).convert("L")).astype(int)
-    assert abs(grey(pixels) - expected).max() <= 1
-    assert (grey(pixels[..., :1]) == pixels[..., 0]).all()
+    assert abs(to_grey(pixels) - expected).max() <= 1
+    assert (to_grey(pixels[..., :1]) == pixels[..., 0]).all()
 
 
 def test_a_decoder_in_a_worker_makes_thumbnails_of_whole_images() -> None:
@@ -60,10 +60,10 @@ def test_a_decoder_in_a_worker_makes_thumbnails_of_whole_images() -> None:
     image[:, 70:] = 255  # what a crop to the middle square would lose
     from featx.images.contents import digest
 
-    (small,) = Decoder(Decoding(), (THUMBNAIL,)).decoded(digest(image), image)
+    (small,) = Decoder(Decoding(), (THUMBNAIL_PREPROCESSING,)).decode(digest(image), image)
     assert isinstance(small, np.ndarray)
-    assert grey(small).shape == (SIDE, SIDE)
-    assert grey(small)[:, -2:].min() > 200
+    assert to_grey(small).shape == (THUMBNAIL_PX, THUMBNAIL_PX)
+    assert to_grey(small)[:, -2:].min() > 200
 
 
 def test_thumbnails_are_cached_by_content_and_decoding(tmp_path: Path) -> None:
@@ -89,9 +89,9 @@ def test_a_damaged_thumbnail_cache_is_created_again(tmp_path: Path) -> None:
         assert set(cache.known(["a"])) == {"a"}
 
 
-@pytest.mark.parametrize("shape", [(SIDE, SIDE), (9, 8), (40, 17)])
+@pytest.mark.parametrize("shape", [(THUMBNAIL_PX, THUMBNAIL_PX), (9, 8), (40, 17)])
 def test_cell_means_weigh_pixels_equally(shape: tuple[int, int]) -> None:
     flat = np.full((1, *shape), 200, np.uint8)
     ramp = np.tile(np.linspace(0, 255, shape[1]).astype(np.uint8), (1, shape[0], 1))
-    assert dhash(flat).tolist() == [0]
-    assert dhash(ramp).tolist() == [2**64 - 1]
+    assert difference_hashes(flat).tolist() == [0]
+    assert difference_hashes(ramp).tolist() == [2**64 - 1]

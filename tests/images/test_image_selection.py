@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featx.errors import DataError
-from featx.images.image_selection import selected
+from featx.images.image_selection import select_images
 from featx.images.readers import Listing
 from featx.images.trees import Entry
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
-from featx.tables.encoding import encode
+from featx.tables.encoding import encode_classes
 from featx.tables.truth import Truth
 
 quick = settings(max_examples=30)
@@ -37,7 +37,7 @@ def select(
     listing: Listing, drop_unlabelled: bool = False, split: SplitSpec | None = None, **fields: object
 ) -> Listing:
     """Return the images that one target, ``t``, selects."""
-    return selected(listing, {"t": make_target(**fields)}, split or SplitSpec(), drop_unlabelled)
+    return select_images(listing, {"t": make_target(**fields)}, split or SplitSpec(), drop_unlabelled)
 
 
 def rules_by_id(listing: Listing) -> dict[str, str]:
@@ -61,14 +61,14 @@ def test_a_plain_target_keeps_every_image() -> None:
 def test_map_joins_values_and_keeps_all_others() -> None:
     listing = make_listing(y=["fear", "joy", "anger", "calm"])
     spec = make_target(map={"fear": "bad", "anger": "bad", "joy": "good"})
-    truth = encode(listing.manifest, "t", spec)
+    truth = encode_classes(listing.manifest, "t", spec)
     assert truth.classes == ("bad", "calm", "good")
     assert classes_of(truth) == ["bad", "good", "bad", "calm"]
 
 
 @pytest.mark.parametrize("values", [[1, 2, 3], [1.0, 2.0, 3.0], ["1", "2", "3"]], ids=["int", "float", "text"])
 def test_map_matches_numbers_by_their_text(values: list[object]) -> None:
-    truth = encode(make_listing(y=values).manifest, "t", make_target(map={"1": "one", "2": "few", "3": "few"}))
+    truth = encode_classes(make_listing(y=values).manifest, "t", make_target(map={"1": "one", "2": "few", "3": "few"}))
     assert classes_of(truth) == ["one", "few", "few"]
 
 
@@ -78,7 +78,9 @@ def test_an_unknown_value_in_map_is_reported_with_a_suggestion() -> None:
 
 
 def test_bins_make_ordered_bands_with_rising_codes() -> None:
-    truth = encode(make_listing(y=[61, 5, 20, 39.9, 40, 60, 19.9]).manifest, "t", make_target(bins=[20, 40, 60]))
+    truth = encode_classes(
+        make_listing(y=[61, 5, 20, 39.9, 40, 60, 19.9]).manifest, "t", make_target(bins=[20, 40, 60])
+    )
     assert truth.classes == ("<20", "20–40", "40–60", "≥60")
     assert truth.codes.tolist() == [3, 0, 1, 1, 2, 3, 0]
     assert truth.codes.dtype == np.int64
@@ -91,13 +93,13 @@ def test_bins_make_ordered_bands_with_rising_codes() -> None:
 )
 def test_a_band_includes_its_lower_edge(numbers: list[float], edges: list[int]) -> None:
     numbers = [-1000.0, *numbers, 1000.0]
-    truth = encode(make_listing(y=numbers).manifest, "t", make_target(bins=edges))
+    truth = encode_classes(make_listing(y=numbers).manifest, "t", make_target(bins=edges))
     assert truth.codes.tolist() == [sum(number >= edge for edge in edges) for number in numbers]
     assert len(truth.classes) == len(edges) + 1
 
 
 def test_bands_may_be_named_and_empty_bands_keep_their_codes() -> None:
-    truth = encode(
+    truth = encode_classes(
         make_listing(y=["15", "70"]).manifest, "t", make_target(bins=[20, 60], classes=["young", "middle", "old"])
     )
     assert truth.classes == ("young", "middle", "old")
@@ -106,7 +108,7 @@ def test_bands_may_be_named_and_empty_bands_keep_their_codes() -> None:
 
 def test_bins_of_text_are_reported() -> None:
     with pytest.raises(DataError, match=r"targets\.t: 'bins' needs numbers, column 'y' holds 'old'"):
-        encode(make_listing(y=["20", "old"]).manifest, "t", make_target(bins=[30]))
+        encode_classes(make_listing(y=["20", "old"]).manifest, "t", make_target(bins=[30]))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +134,7 @@ def test_keep_ignores_other_classes_with_a_rule() -> None:
     assert listing.manifest.ids.tolist() == ["i0", "i2"]
     assert rules_by_id(listing) == dict.fromkeys(["i1", "i3"], "is 'angry', which targets.t.keep leaves out")
     assert listing.ignored["notes.txt"] == "is text"
-    assert encode(listing.manifest, "t", make_target(keep=["happy", "sad"])).classes == ("happy", "sad")
+    assert encode_classes(listing.manifest, "t", make_target(keep=["happy", "sad"])).classes == ("happy", "sad")
 
 
 def test_keep_applies_after_map_and_bins() -> None:
@@ -143,7 +145,7 @@ def test_keep_applies_after_map_and_bins() -> None:
     fields = {"bins": [20, 60], "keep": ["<20", "≥60"]}
     listing = select(make_listing(y=[10, 30, 70, 60]), **fields)
     assert rules_by_id(listing) == {"i1": "is '20–60', which targets.t.keep leaves out"}
-    truth = encode(listing.manifest, "t", make_target(**fields))
+    truth = encode_classes(listing.manifest, "t", make_target(**fields))
     assert (truth.classes, truth.codes.tolist()) == (("<20", "≥60"), [0, 1, 1])
 
 
@@ -151,7 +153,7 @@ def test_a_mapped_value_may_be_dropped_by_keep() -> None:
     fields = {"map": {"fear": "other"}, "keep": ["happy", "sad"]}
     listing = select(make_listing(y=["happy", "fear", "sad"]), **fields)
     assert rules_by_id(listing) == {"i1": "is 'other', which targets.t.keep leaves out"}
-    assert encode(listing.manifest, "t", make_target(**fields)).codes.tolist() == [0, 1]
+    assert encode_classes(listing.manifest, "t", make_target(**fields)).codes.tolist() == [0, 1]
 
 
 def test_keep_matches_numbers_by_their_text() -> None:
@@ -177,7 +179,7 @@ def test_drop_unlabelled_ignores_images_without_a_label() -> None:
     listing = make_listing(y=["a", None, "b", np.nan])
     assert rules_by_id(select(listing)) == {}
     with pytest.raises(DataError, match=r"targets\.t: 2 of 4 images have no 'y', first 'i1'; .*--drop-unlabelled"):
-        encode(select(listing).manifest, "t", make_target())
+        encode_classes(select(listing).manifest, "t", make_target())
     dropped = select(listing, drop_unlabelled=True)
     assert rules_by_id(dropped) == dict.fromkeys(["i1", "i3"], "has no label in column 'y'")
 
@@ -187,7 +189,7 @@ def test_an_image_without_a_number_has_no_band() -> None:
     fields = {"bins": [20, 60], "keep": ["<20", "≥60"]}
     assert rules_by_id(select(listing, **fields)) == {}
     with pytest.raises(DataError, match="1 of 4 images have no 'y', first 'i1'"):
-        encode(select(listing, **fields).manifest, "t", make_target(**fields))
+        encode_classes(select(listing, **fields).manifest, "t", make_target(**fields))
     assert rules_by_id(select(listing, drop_unlabelled=True, **fields)) == {"i1": "has no label in column 'y'"}
 
 
@@ -197,14 +199,14 @@ def test_each_of_several_targets_ignores_its_own_images() -> None:
         "emotion": TargetSpec(column="emotion", keep=("happy", "sad")),
         "band": TargetSpec(column="age", bins=(20,)),
     }
-    left = selected(listing, targets, SplitSpec(), drop_unlabelled=True)
+    left = select_images(listing, targets, SplitSpec(), drop_unlabelled=True)
     assert left.manifest.ids.tolist() == ["i0", "i3"]
     assert rules_by_id(left) == {
         "i1": "has no label in column 'age'",
         "i2": "is 'angry', which targets.emotion.keep leaves out",
         "i4": "has no label in column 'emotion'",
     }
-    assert encode(left.manifest, "band", targets["band"]).codes.tolist() == [0, 1]
+    assert encode_classes(left.manifest, "band", targets["band"]).codes.tolist() == [0, 1]
 
 
 def test_map_may_name_values_of_images_that_another_target_drops() -> None:
@@ -213,14 +215,14 @@ def test_map_may_name_values_of_images_that_another_target_drops() -> None:
         "emotion": TargetSpec(column="emotion", keep=("happy", "sad")),
         "who": TargetSpec(column="who", map={"cid": "bob"}),
     }
-    assert selected(listing, targets, SplitSpec()).manifest.ids.tolist() == ["i0", "i1"]
+    assert select_images(listing, targets, SplitSpec()).manifest.ids.tolist() == ["i0", "i1"]
 
 
 def test_a_selection_without_images_is_reported() -> None:
     listing = make_listing(a=["x", None], b=[None, "y"])
     targets = {name: TargetSpec(column=name) for name in "ab"}
     with pytest.raises(DataError, match="no images are left of 3 files; check 'keep' and the labels"):
-        selected(listing, targets, SplitSpec(), drop_unlabelled=True)
+        select_images(listing, targets, SplitSpec(), drop_unlabelled=True)
 
 
 # balance
@@ -266,11 +268,11 @@ def test_balancing_without_given_parts_uses_all_images() -> None:
 def test_balancing_uses_classes_made_from_numbers() -> None:
     numbers = [*range(10), *range(60, 64)]
     by_threshold = select(make_listing(y=numbers), above=20, balance="undersample")
-    assert encode(by_threshold.manifest, "t", make_target(above=20)).codes.tolist() == [0] * 4 + [1] * 4
+    assert encode_classes(by_threshold.manifest, "t", make_target(above=20)).codes.tolist() == [0] * 4 + [1] * 4
     by_bands = select(make_listing(y=numbers), bins=[20, 40, 50], balance="undersample")
-    assert encode(by_bands.manifest, "t", make_target(bins=[20, 40, 50])).codes.tolist() == [0] * 4 + [3] * 4
+    assert encode_classes(by_bands.manifest, "t", make_target(bins=[20, 40, 50])).codes.tolist() == [0] * 4 + [3] * 4
     choices = {"bins": [5, 20], "keep": ["5–20", "≥20"], "balance": "undersample"}
     assert (
-        encode(select(make_listing(y=numbers), **choices).manifest, "t", make_target(**choices)).codes.tolist()
+        encode_classes(select(make_listing(y=numbers), **choices).manifest, "t", make_target(**choices)).codes.tolist()
         == [0] * 4 + [1] * 4
     )

@@ -8,7 +8,7 @@ from featx.errors import DataError, ReadError
 from featx.images.init import init
 from featx.images.readers import read_source
 from featx.specs.recipe import load_recipe
-from featx.tables.encoding import encode
+from featx.tables.encoding import encode_classes
 from featx.tables.manifest import Manifest
 from tests.conftest import make_images
 
@@ -88,7 +88,7 @@ def test_numeric_classes_are_listed_in_the_order_of_their_codes(home: Path) -> N
     recognition = init("data")
     recipe = load_recipe()
     assert list(recognition.classes) == ["-2", "-1", "2", "3", "10"]
-    assert encode(read(), "level", recipe.targets["level"]).classes == tuple(recognition.classes)
+    assert encode_classes(read(), "level", recipe.targets["level"]).classes == tuple(recognition.classes)
 
 
 def test_labels_of_elpv_need_no_options(home: Path) -> None:
@@ -104,7 +104,7 @@ def test_labels_of_elpv_need_no_options(home: Path) -> None:
     )
     assert read().ids.tolist() == names
     uncommented(home / "featx.toml", "above = ")
-    assert encode(read(), "column2", load_recipe().targets["column2"]).codes.tolist() == [0, 0, 1, 1] * 2
+    assert encode_classes(read(), "column2", load_recipe().targets["column2"]).codes.tolist() == [0, 0, 1, 1] * 2
 
 
 @pytest.mark.parametrize("column", ["défaut", 'a "b"', "a.b", "a-b", "#", "è è", "_"])

@@ -39,11 +39,11 @@ uri, limit, max_bytes = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + limit, used + limit))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-identity = featx.images.digests.identify(uri)
+identity = featx.images.digests.identify_image(uri)
 reason = identity.reason
 if not reason and max_bytes:
     try:
-        decode(featx.images.sources.read(uri), Decoding(max_bytes=max_bytes))
+        decode(featx.images.sources.read_content(uri), Decoding(max_bytes=max_bytes))
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
 peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024

@@ -14,7 +14,7 @@ from featx.errors import DataError
 from featx.images.init import init
 from featx.images.readers import read_source
 from featx.specs.recipe import load_recipe
-from featx.tables.encoding import known
+from featx.tables.encoding import encode_target
 from featx.tables.manifest import Manifest
 
 NAMES = [f"{number}.png" for number in range(6)]
@@ -36,7 +36,7 @@ def labelled(column: str) -> tuple[str, ...]:
     manifest = read_source(recipe.data, recipe.folder).manifest
     manifest.to_frame().to_parquet("manifest.parquet")
     stored = Manifest.from_frame(pd.read_parquet("manifest.parquet"))
-    return known(stored, column, recipe.targets[column]).names
+    return encode_target(stored, column, recipe.targets[column]).names
 
 
 COLUMNS: dict[str, Any] = {

@@ -10,10 +10,10 @@ from featx.embeddings.files import embed_files
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import DataError, UnknownNameError
 from featx.images.contents import digest
-from featx.images.digests import identify
+from featx.images.digests import identify_image
 from featx.images.names import is_image_name
 from featx.images.readers import Listing, read_source
-from featx.networks.features import resolve
+from featx.networks.features import resolve_network
 from featx.registry import READERS
 from featx.specs.data import ReaderSpec
 from featx.specs.embedding import EmbeddingRequest, ResolvedEmbedding
@@ -40,7 +40,7 @@ def pictures_of(listing: Listing) -> list[int]:
     row_by_digest = {
         digest(content): row for contents in (PNGS, PIXELS, arrays) for row, content in enumerate(contents)
     }
-    return [row_by_digest[identify(uri).digest] for uri in listing.manifest.uris]
+    return [row_by_digest[identify_image(uri).digest] for uri in listing.manifest.uris]
 
 
 def test_every_reader_is_covered_by_a_form() -> None:
@@ -102,7 +102,7 @@ def test_listing_opens_no_image(form: Form, tmp_path: Path) -> None:
     emptied = read_source(data, Path())
     assert emptied.manifest.ids.tolist() == whole.manifest.ids.tolist()
     assert emptied.manifest.labels.equals(whole.manifest.labels)
-    assert [identify(uri).reason for uri in emptied.manifest.uris] == ["is empty"] * 10
+    assert [identify_image(uri).reason for uri in emptied.manifest.uris] == ["is empty"] * 10
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     """Vectors of the ten pictures, computed without readers and cache."""
     folder = on_disk(tmp_path_factory.mktemp("expected"), flat(PNGS))
     request = EmbeddingRequest(backbone="toy", weights="none")
-    resolution = resolve([request])
+    resolution = resolve_network([request])
     embedding = ResolvedEmbedding(request=request, spec=resolution.specs[0], n_features=resolution.n_features[0])
     vectors = embed_files([str(folder / f"{number}.png") for number in range(10)], [embedding], "cpu")
     assert len(set(map(bytes, vectors.columns[embedding.spec.fingerprint()]))) == 10

@@ -19,11 +19,11 @@ from featx.embeddings.extract import Extraction
 from featx.images.contents import digest
 from featx.images.init import Recognition
 from featx.images.readers import Listing, read_source
-from featx.images.sources import read
+from featx.images.sources import read_content
 from featx.specs.recipe import Recipe, load_recipe
 from featx.specs.split import SplitSpec
 from featx.study.splits import split
-from featx.tables.encoding import encode
+from featx.tables.encoding import encode_classes
 from tests.conftest import make_images
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # where Debian's dataset-fashion-mnist puts it
@@ -66,7 +66,7 @@ def test_fashion_mnist_is_read_from_its_own_files(home: Path) -> None:
     assert recognition.sizes_px == {"28×28": recognition.n_measured}
     assert recognition.ignored == {}
     recipe, listing = listed()
-    truth = encode(listing.manifest, "label", recipe.targets["label"])
+    truth = encode_classes(listing.manifest, "label", recipe.targets["label"])
     parts = split(listing.manifest, truth, recipe.split)
     assert parts.value_counts().to_dict() == {"train": 49_500, "val": 10_500, "test": 10_000}
     source_parts = listing.manifest.column("split")
@@ -84,7 +84,7 @@ def test_a_row_of_fashion_mnist_has_the_pixels_of_the_file(home: Path) -> None:
         labels = gzip.decompress((FASHION_MNIST / f"{prefix}-labels-idx1-ubyte.gz").read_bytes())[8:]
         for row in (0, 1, n // 2, n - 1):
             name = f"{prefix}-images-idx3-ubyte.gz#{row}"
-            content = read(uris[name])
+            content = read_content(uris[name])
             assert isinstance(content, np.ndarray)
             assert content.tobytes() == pixels[784 * row : 784 * (row + 1)]
             assert listing.manifest.labels.loc[name].to_dict() == {"label": labels[row], "split": part}
@@ -132,8 +132,8 @@ def test_celeba_is_recognised_with_its_attributes_as_targets(home: Path, celeba:
     _, listing = listed()
     assert not listing.known
     uris = listing.manifest.uris[[0, 17, N_FACES - 1]]
-    assert [bytes(read(uri))[6:16] for uri in uris] == [b"000001.jpg", b"000018.jpg", b"030000.jpg"]
-    assert len({digest(read(uri)) for uri in uris}) == 3
+    assert [bytes(read_content(uri))[6:16] for uri in uris] == [b"000001.jpg", b"000018.jpg", b"030000.jpg"]
+    assert len({digest(read_content(uri)) for uri in uris}) == 3
 
 
 def test_an_archive_can_be_the_source_with_a_named_label_table(home: Path, celeba: Path) -> None:
@@ -175,7 +175,7 @@ def test_the_split_of_the_gender_study_is_reproduced_to_the_row(home: Path, cele
     featx.init(celeba, target="Male")
     _, listing = listed()
     manifest = listing.manifest
-    truth = encode(manifest, "Male", load_recipe().targets["Male"])
+    truth = encode_classes(manifest, "Male", load_recipe().targets["Male"])
     table = pd.read_csv(celeba / "list_attr_celeba.csv")
     learn, not_train = train_test_split(table, test_size=0.2, random_state=42)
     val, test = train_test_split(not_train, test_size=0.5, random_state=42)
@@ -252,7 +252,7 @@ def test_the_earth_studys_arrays_are_paired_and_keep_their_parts(
     for part in ("train", "val"):
         rows = manifest.column("split")[lambda column, part=part: column == part].index
         assert manifest.take(rows).column("label").tolist() == labels[part].tolist()
-        assert (np.stack([read(uri) for uri in manifest.take(rows).uris]) == tiles[part]).all()
+        assert (np.stack([read_content(uri) for uri in manifest.take(rows).uris]) == tiles[part]).all()
     assert recipe.split.column == "split"
     extraction = extracted(method='method = "train_test_split"')
     assert (extraction.n_embedded, extraction.parts) == (54, {"train": 25, "val": 18, "test": 11})

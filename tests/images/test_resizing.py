@@ -14,9 +14,9 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from featx.errors import UnknownNameError, WeightsError
-from featx.images.resizing import preprocessor
-from featx.networks.backbones import backbone, timm_backbone, torchvision_backbone
-from featx.networks.features import normalised, preprocessing_for
+from featx.images.resizing import make_preprocessor
+from featx.networks.backbones import get_backbone, timm_backbone, torchvision_backbone
+from featx.networks.features import normalise_pixels, preprocessing_for
 from featx.specs.embedding import EmbeddingRequest, Interpolation, Preprocessing
 
 # Wide, high and tiny, with odd sides, so that every rounding of sizes and positions occurs.
@@ -35,9 +35,9 @@ def picture(width: int, height: int, mode: str = "RGB") -> Image.Image:
 
 def as_network_sees(size: Preprocessing, image: Image.Image) -> torch.Tensor:
     """Return the (3, h, w) that the first layer of a network gets from featx."""
-    pixels = np.broadcast_to(preprocessor(size)(image), (size.canvas_px, size.canvas_px, 3)).copy()
+    pixels = np.broadcast_to(make_preprocessor(size)(image), (size.canvas_px, size.canvas_px, 3)).copy()
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) * 255 for values in (size.mean, size.std))
-    return normalised(torch.from_numpy(pixels)[None], mean, std)[0]
+    return normalise_pixels(torch.from_numpy(pixels)[None], mean, std)[0]
 
 
 def error_in_pixels(size: Preprocessing, ours: torch.Tensor, theirs: torch.Tensor) -> float:
@@ -166,7 +166,7 @@ def test_a_vision_transformer_takes_the_size_of_its_weights(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["resnet50", "timm:vit_base_patch16_clip_224.openai", "timm:volo_d1_224.sail_in1k"])
 def test_a_grey_picture_is_three_equal_channels(name: str) -> None:
-    size = backbone(name).preprocessing
+    size = get_backbone(name).preprocessing
     grey = picture(331, 267, "L")
 
     expected = as_network_sees(size, grey.convert("RGB"))
@@ -180,7 +180,7 @@ def test_only_the_visible_part_of_a_strip_is_computed(shape: tuple[int, int], in
     size = Preprocessing(size_px=32, crop_share=0.875, interpolation=interpolation, mean=HALF, std=HALF)
     image = picture(*shape)
 
-    ours = preprocessor(size)(image).astype(float)
+    ours = make_preprocessor(size)(image).astype(float)
 
     whole = F.resize(image, [size.resized_px], InterpolationMode(interpolation))
     differences = np.abs(ours - np.asarray(F.center_crop(whole, [32])))
@@ -191,7 +191,7 @@ def test_only_the_visible_part_of_a_strip_is_computed(shape: tuple[int, int], in
 def test_borders_of_a_grey_picture_have_the_mean_colour() -> None:
     size = Preprocessing(size_px=40, resize="border", mean=(0.2, 0.4, 0.6), std=(1, 1, 1))
 
-    pixels = preprocessor(size)(picture(80, 40, "L"))
+    pixels = make_preprocessor(size)(picture(80, 40, "L"))
 
     assert pixels.shape == (40, 40, 3)
     assert pixels[0, 0].tolist() == pixels[-1, -1].tolist() == [51, 102, 153]
@@ -199,7 +199,7 @@ def test_borders_of_a_grey_picture_have_the_mean_colour() -> None:
 
 
 def test_a_stated_resize_changes_only_resize_and_crop() -> None:
-    own = backbone("resnet50").preprocessing
+    own = get_backbone("resnet50").preprocessing
 
     squashed = preprocessing_for(EmbeddingRequest(backbone="resnet50", resize="squash"), own)
     cut = preprocessing_for(EmbeddingRequest(backbone="resnet50", resize="squash", crop_share=0.5), own)
@@ -221,7 +221,7 @@ def test_a_stated_resize_changes_only_resize_and_crop() -> None:
 )
 def test_unknown_weights_are_reported_with_a_suggestion(name: str, message: str) -> None:
     with pytest.raises(UnknownNameError, match=message):
-        backbone(name)
+        get_backbone(name)
 
 
 def test_networks_without_square_inputs_are_refused() -> None:

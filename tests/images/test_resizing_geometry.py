@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from featx.images.decode import decode
-from featx.images.resizing import FILTERS, preprocessor, required_px
+from featx.images.resizing import FILTERS, make_preprocessor, required_side_px
 from featx.specs.embedding import Interpolation, Preprocessing, Resize
 from tests.image_files import encode, noise
 
@@ -20,13 +20,13 @@ WITHOUT_BORDERS: tuple[Resize, ...] = ("crop", "squash")
 
 def fit(size_px: int, resize: Resize = "crop", **fields: Any) -> Callable[[Image.Image], np.ndarray]:
     """Return the function that resizes a picture."""
-    return preprocessor(Preprocessing(size_px=size_px, resize=resize, mean=HALF, std=HALF, **fields))
+    return make_preprocessor(Preprocessing(size_px=size_px, resize=resize, mean=HALF, std=HALF, **fields))
 
 
 def test_the_required_side_includes_the_cropped_border() -> None:
     sizes = [Preprocessing(size_px=224, crop_share=0.875, mean=HALF, std=HALF)]
     sizes += [Preprocessing(size_px=240, mean=HALF, std=HALF)]
-    assert (required_px(sizes), required_px(sizes[1:]), required_px([])) == (256, 240, 0)
+    assert (required_side_px(sizes), required_side_px(sizes[1:]), required_side_px([])) == (256, 240, 0)
 
 
 @pytest.mark.parametrize("resize", WITHOUT_BORDERS)

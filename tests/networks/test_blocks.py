@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from featx.errors import DataError
-from featx.networks.backbones import backbone
+from featx.networks.backbones import get_backbone
 from featx.networks.blocks import group_into_blocks, trace_chain, trace_units
 from featx.networks.traced_layers import build_on_meta, last_layer, trace_layers
 
@@ -18,7 +18,7 @@ FAMILIES = ("vgg16", "resnet18", "mobilenet_v2", "efficientnet_lite0", "efficien
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_units_in_sequence_give_the_output_of_the_network(name: str) -> None:
-    plan = backbone(name)
+    plan = get_backbone(name)
     torch.manual_seed(0)
     body, x = plan.build().eval(), torch.randn(2, 3, 64, 64)
     last = plan.last or last_layer(trace_layers(body, 64))
@@ -34,8 +34,8 @@ def test_the_units_in_sequence_give_the_output_of_the_network(name: str) -> None
 
 def test_networks_run_in_other_threads_while_one_is_traced() -> None:
     """torch.fx replaces the calls of all modules while it traces."""
-    plan = backbone("mobilenet_v2")
-    body, other_body = plan.build().eval(), backbone("resnet18").build().eval()
+    plan = get_backbone("mobilenet_v2")
+    body, other_body = plan.build().eval(), get_backbone("resnet18").build().eval()
     x, is_over = torch.rand(1, 3, 32, 32), threading.Event()
 
     def run() -> int:

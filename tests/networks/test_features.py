@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from featx.errors import DataError, UnknownNameError
-from featx.networks.backbones import backbone
-from featx.networks.features import FeatureNetwork, Tap, resolve
+from featx.networks.backbones import get_backbone
+from featx.networks.features import FeatureNetwork, Tap, resolve_network
 from featx.networks.traced_layers import build_on_meta, last_layer, positions_last, trace_layers
 from featx.specs.embedding import EmbeddingRequest, Pool, Preprocessing
 
@@ -77,7 +77,7 @@ def features(body: nn.Module, layer: str, pool: Pool = "avg", b: int = 3) -> Ten
 @pytest.mark.parametrize("pool", BY_HAND)
 @torch.inference_mode()
 def test_features_equal_those_normalised_and_pooled_by_hand(pool: Pool) -> None:
-    body = seeded(backbone("toy").build)
+    body = seeded(get_backbone("toy").build)
 
     x = features(body, "0.3", pool)
 
@@ -88,14 +88,14 @@ def test_features_equal_those_normalised_and_pooled_by_hand(pool: Pool) -> None:
 
 @torch.inference_mode()
 def test_a_layer_without_positions_is_taken_as_it_is() -> None:
-    body = seeded(backbone("toy").build)
+    body = seeded(get_backbone("toy").build)
 
     torch.testing.assert_close(features(body, "2", "max"), body(normalised(pixels(3))), rtol=1e-5, atol=1e-6)
 
 
 @torch.inference_mode()
 def test_several_taps_of_one_network_give_what_each_gives_alone() -> None:
-    body = seeded(backbone("toy").build)
+    body = seeded(get_backbone("toy").build)
     taps = [Tap("0.3", "avg"), Tap("0.1", "max"), Tap("0.3", "gem"), Tap("2", "avg")]
 
     together = FeatureNetwork(body, PREPROCESSING, taps).eval()(pixels(4))
@@ -117,7 +117,7 @@ def test_a_layer_is_read_before_a_later_one_overwrites_it_in_place() -> None:
 
 def test_an_unknown_layer_is_answered_with_the_closest_one() -> None:
     with pytest.raises(UnknownNameError, match=r"no layer is called '0\.33'; did you mean '0\.3'\? known: 0, 0\.0"):
-        FeatureNetwork(backbone("toy").build(), PREPROCESSING, [Tap("0.33", "avg")])
+        FeatureNetwork(get_backbone("toy").build(), PREPROCESSING, [Tap("0.33", "avg")])
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_network_without_positions_asks_for_a_layer() -> None:
 
 
 def test_a_dry_run_leaves_no_hooks_behind() -> None:
-    body = backbone("toy").build()
+    body = get_backbone("toy").build()
 
     trace_layers(body, 16)
 
@@ -184,7 +184,7 @@ def test_a_dry_run_leaves_no_hooks_behind() -> None:
 def test_a_resolved_network_has_its_own_layer_and_takes_overrides() -> None:
     request = EmbeddingRequest(backbone="toy", weights="none", pool="avgmax", size_px=20, mean=(0, 0, 0))
 
-    resolved = resolve([request, request.model_copy(update={"tap": "0.0", "pool": "avg"})])
+    resolved = resolve_network([request, request.model_copy(update={"tap": "0.0", "pool": "avg"})])
 
     assert [(spec.tap, spec.pool) for spec in resolved.specs] == [("0.3", "avgmax"), ("0.0", "avg")]
     assert resolved.n_features == (16, 6)
@@ -216,7 +216,7 @@ BY_JOIN: dict[str, Callable[[list[Tensor]], Tensor]] = {
 @pytest.mark.parametrize("views", VIEWS)
 @torch.inference_mode()
 def test_views_equal_those_cut_by_hand_and_run_one_by_one(views: str, pool: Pool, join: Any) -> None:
-    body = seeded(backbone("toy").build)
+    body = seeded(get_backbone("toy").build)
     preprocessing, cut_views = VIEWS[views]
     images = pixels(3, preprocessing.canvas_px)
 
@@ -230,7 +230,7 @@ def test_views_equal_those_cut_by_hand_and_run_one_by_one(views: str, pool: Pool
 
 @torch.inference_mode()
 def test_an_image_and_its_mirror_image_have_the_same_mean() -> None:
-    network = FeatureNetwork(seeded(backbone("toy").build), FLIP, [Tap("0.3", "avg"), Tap("0.3", "avg", "stack")])
+    network = FeatureNetwork(seeded(get_backbone("toy").build), FLIP, [Tap("0.3", "avg"), Tap("0.3", "avg", "stack")])
     images = pixels(3)
 
     (mean, stack), (mirrored_mean, mirrored_stack) = network.eval()(images), network(images.flip(2))
@@ -241,7 +241,7 @@ def test_an_image_and_its_mirror_image_have_the_same_mean() -> None:
 
 @torch.inference_mode()
 def test_views_of_one_image_are_not_mixed_with_anothers() -> None:
-    network = FeatureNetwork(seeded(backbone("toy").build), FIVE_CROPS, [Tap("0.3", "avg", "stack")]).eval()
+    network = FeatureNetwork(seeded(get_backbone("toy").build), FIVE_CROPS, [Tap("0.3", "avg", "stack")]).eval()
     images = pixels(4, FIVE_CROPS.canvas_px)
 
     (together,) = network(images)
@@ -274,7 +274,7 @@ def test_crops_are_cut_from_a_larger_square(
 def test_stacked_views_have_as_many_times_the_features(views: Any, n_views: int) -> None:
     request = EmbeddingRequest(backbone="toy", weights="none", views=views)
 
-    resolved = resolve([request, request.model_copy(update={"join": "stack"})])
+    resolved = resolve_network([request, request.model_copy(update={"join": "stack"})])
 
     assert resolved.n_features == (8, 8 * n_views)
     assert [spec.join for spec in resolved.specs] == ["mean", "stack"]
@@ -284,13 +284,13 @@ def test_stacked_views_have_as_many_times_the_features(views: Any, n_views: int)
 def test_views_and_joins_change_the_fingerprint_and_one_view_does_not() -> None:
     request = EmbeddingRequest(backbone="toy", weights="none")
     specs = [
-        resolve([EmbeddingRequest(backbone="toy", weights="none", views=views, join=join)]).specs[0]
+        resolve_network([EmbeddingRequest(backbone="toy", weights="none", views=views, join=join)]).specs[0]
         for views in ("one", "flip", "five-crops")
         for join in ("mean", "stack")
     ]
 
     assert len({spec.fingerprint() for spec in specs}) == 6
-    plain = resolve([request]).specs[0]
+    plain = resolve_network([request]).specs[0]
     assert specs[0] == plain
     assert "join" not in plain.identity()
     assert "views" not in plain.identity()["preprocessing"]

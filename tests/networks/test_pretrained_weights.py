@@ -10,9 +10,9 @@ from torch import nn
 
 from featx import extract
 from featx.errors import WeightsError
-from featx.files.atomic import sha256_of
-from featx.networks.backbones import backbone
-from featx.networks.features import resolve
+from featx.files.atomic import file_sha256
+from featx.networks.backbones import get_backbone
+from featx.networks.features import resolve_network
 from featx.networks.pretrained_weights import WeightsFile, load_state, read_state, sha256_of_state
 from featx.specs.embedding import EmbeddingRequest
 
@@ -41,7 +41,7 @@ def test_missing_weights_are_reported_with_file_sha256_and_folder(
     folder = tmp_path / "hub" / "checkpoints"
 
     with pytest.raises(WeightsError, match=r"resnet18-f37072fd\.pth .*beginning f37072fd.*not found") as caught:
-        resolve([EmbeddingRequest(backbone="resnet18")])
+        resolve_network([EmbeddingRequest(backbone="resnet18")])
 
     assert f"expected in {folder}; put it there" in str(caught.value)
     assert isinstance(caught.value, OSError)
@@ -67,7 +67,7 @@ def test_another_file_in_place_of_the_weights_is_refused(tmp_path: Path) -> None
 def test_weights_are_accepted_if_their_sha256_begins_as_published(tmp_path: Path) -> None:
     file = saved(tmp_path / "net.pth", network().state_dict())
 
-    assert WeightsFile(file, sha256_of(file)[:8], None, "").ensure_available() == file
+    assert WeightsFile(file, file_sha256(file)[:8], None, "").ensure_available() == file
     assert WeightsFile(file, "", None, "").ensure_available() == file
 
 
@@ -85,7 +85,7 @@ def test_weights_are_downloaded_and_checked_before_they_are_visible(
         WeightsFile(place, "", (tmp_path / "gone.pth").as_uri(), "").ensure_available()
 
     assert (
-        WeightsFile(place, sha256_of(source), source.as_uri(), "").ensure_available().read_bytes()
+        WeightsFile(place, file_sha256(source), source.as_uri(), "").ensure_available().read_bytes()
         == source.read_bytes()
     )
     assert [path.name for path in place.parent.iterdir()] == ["net.pth"]
@@ -101,24 +101,24 @@ def test_nothing_is_downloaded_offline(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_weights_from_a_file_give_the_network_that_was_saved(tmp_path: Path, suffix: str) -> None:
-    trained = backbone("toy").build()
+    trained = get_backbone("toy").build()
     file = saved(tmp_path / f"toy{suffix}", trained.state_dict())
 
-    resolved = resolve([request(file)])
+    resolved = resolve_network([request(file)])
 
     assert sha256_of_state(resolved.network.body) == sha256_of_state(trained)
-    assert resolved.specs[0].weights_sha256 == sha256_of(file)
+    assert resolved.specs[0].weights_sha256 == file_sha256(file)
     assert resolved.weights_file == (str(file), file.stat().st_size, file.stat().st_mtime_ns)
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
     with pytest.raises(WeightsError, match=r"weights 'nowhere\.pth': no such file; expected a state dict"):
-        resolve([request("nowhere.pth")])
+        resolve_network([request("nowhere.pth")])
 
 
 def test_missing_weights_are_not_replaced_by_random_ones() -> None:
     with pytest.raises(WeightsError, match=r"toy\.pth .*not found; expected in nowhere"):
-        resolve([request("default")])
+        resolve_network([request("default")])
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -189,24 +189,24 @@ def test_weights_of_another_network_are_refused(state: dict[str, torch.Tensor], 
 def test_random_weights_are_reproducible_and_do_not_seed_torch() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    first = resolve([request("none")])
+    first = resolve_network([request("none")])
     torch.manual_seed(4)
-    second = resolve([request("none")])
+    second = resolve_network([request("none")])
 
     assert first.specs == second.specs
     assert sha256_of_state(first.network.body) == sha256_of_state(second.network.body)
     torch.manual_seed(3)
-    resolve([request("none")])
+    resolve_network([request("none")])
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_one_changed_weight_is_another_embedding(tmp_path: Path) -> None:
-    trained = backbone("toy").build()
-    first = resolve([request(saved(tmp_path / "a.pth", trained.state_dict()))]).specs[0]
+    trained = get_backbone("toy").build()
+    first = resolve_network([request(saved(tmp_path / "a.pth", trained.state_dict()))]).specs[0]
     with torch.no_grad():
         next(trained.parameters()).view(-1)[0] += 1
 
-    second = resolve([request(saved(tmp_path / "b.pth", trained.state_dict()))]).specs[0]
+    second = resolve_network([request(saved(tmp_path / "b.pth", trained.state_dict()))]).specs[0]
 
     assert first.fingerprint() != second.fingerprint()
 
@@ -215,7 +215,7 @@ def test_other_weights_are_another_cache(toy_home: Path) -> None:
     recipe = toy_home / "featx.toml"
     recipe.write_text(recipe.read_text().replace('"none"', '"toy.pth"'))
     for _ in range(2):
-        torch.save(backbone("toy").build().state_dict(), toy_home / "toy.pth")
+        torch.save(get_backbone("toy").build().state_dict(), toy_home / "toy.pth")
         assert extract().n_embedded == 48
 
     assert len(list((toy_home / "cache").glob("toy-*.zarr"))) == 2

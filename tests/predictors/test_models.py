@@ -13,8 +13,8 @@ from threadpoolctl import threadpool_limits
 from featx import ensemble, extract, fit, load, predict
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import ArtifactError, DataError, IncompleteError, RecipeError
-from featx.files.atomic import sha256_of, write_json
-from featx.files.seals import sealed
+from featx.files.atomic import file_sha256, write_json
+from featx.files.seals import add_seal
 from featx.heads.head_definition import HeadTask
 from featx.predictors.description import describe
 from featx.predictors.models import EnsembleModel, HeadModel
@@ -243,7 +243,7 @@ def test_an_invalid_ensemble_body_is_a_one_line_error(soft_ensemble: Path, kind:
     write_json(soft_ensemble / "ensemble.json", change(json.loads((soft_ensemble / "ensemble.json").read_text())))
     header = json.loads((soft_ensemble / "header.json").read_text())
     write_json(
-        soft_ensemble / "header.json", sealed(header | {"body_sha256": sha256_of(soft_ensemble / "ensemble.json")})
+        soft_ensemble / "header.json", add_seal(header | {"body_sha256": file_sha256(soft_ensemble / "ensemble.json")})
     )
     with pytest.raises(ArtifactError, match=message) as error:
         load(soft_ensemble)
@@ -283,7 +283,7 @@ def test_describe_returns_the_content_of_runs_and_recipes(head: Path) -> None:
 def test_predictions_may_be_sets_or_abstentions(head: Path) -> None:
     prediction = load(head).predict_images(["images/light/000.png", "images/dark/000.png"])
 
-    rows = prediction.abstaining(0.9999).rows("mine", coverage=0.8)
+    rows = prediction.with_abstention(0.9999).rows("mine", coverage=0.8)
 
     assert [row["label"] for row in rows] == ["", ""]
     assert all(row["probability"] > 0.5 for row in rows)

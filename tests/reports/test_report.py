@@ -47,7 +47,7 @@ def test_the_report_needs_no_other_file_and_shows_every_run(toy_home: Path) -> N
         assert row.run in text
         assert f"{row.scores['log_loss']:.4f}" in text
     assert "The test split is sealed and has not been opened." in text
-    assert Study.open(None).looks() == []
+    assert Study.open(None).openings() == []
 
 
 def test_the_report_shows_ensembles_and_their_diversity(toy_home: Path) -> None:
@@ -72,7 +72,7 @@ def test_the_report_shows_test_scores_after_the_split_was_opened(toy_home: Path)
     text = report_text()
     assert "All runs on test" in text
     assert "the split has been opened 1 time." in re.sub(r"\s+", " ", text)
-    assert len(Study.open(None).looks()) == 1
+    assert len(Study.open(None).openings()) == 1
 
 
 def test_broken_images_and_special_names_are_escaped(toy_home: Path) -> None:

@@ -10,7 +10,7 @@ from featx.heads.head_definition import Head, HeadTask
 from featx.heads.search.cross_validation import CrossValidation, SearchSpace
 from featx.heads.search.distributed_search import SingleTrialRecorder
 from featx.heads.search.fold_cache import SharedArrays
-from featx.heads.search.journal import new_study
+from featx.heads.search.journal import create_study
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
 from featx.tables.target_values import TargetValues
@@ -32,7 +32,7 @@ def rounds_by_error(rows: TrainRows, params: dict[str, float]) -> int:
     """Return at how many rounds training stops, by the median of five folds, where 0/1 error decides."""
     found = []
     for learn, held in rows.folds(5, 0):
-        matrices = [xgb.DMatrix(rows.x[at], rows.facts.y[at]) for at in (learn, held)]
+        matrices = [xgb.DMatrix(rows.x[at], rows.targets.y[at]) for at in (learn, held)]
         grown = xgb.train(
             params | {"objective": "binary:logistic", "eval_metric": "error", "max_bin": 64, "nthread": 1},
             matrices[0],
@@ -49,8 +49,8 @@ def mean_precision(rows: TrainRows, head: Head, params: dict[str, float]) -> flo
     """Return the average precision over five folds of models that are fitted with a whole setting, each by itself."""
     found = []
     for learn, held in rows.folds(5, 0):
-        model = head.build(params).fit(rows.x[learn], rows.facts.y[learn])
-        found.append(average_precision_score(rows.facts.y[held], model.predict_proba(rows.x[held])))
+        model = head.build(params).fit(rows.x[learn], rows.targets.y[learn])
+        found.append(average_precision_score(rows.targets.y[held], model.predict_proba(rows.x[held])))
     return float(np.mean(found))
 
 
@@ -64,7 +64,7 @@ def test_scores_belong_to_the_rounds_they_name(capsys: pytest.CaptureFixture[str
         new_x, new_y = drawn(rng, N_NEW)
         rows = TrainRows(x, TargetValues("labels", ("first", "second"), y))
         head: Head = HEADS.get("xgboost")(HeadTask(*x.shape, 2, 0, "labels"))
-        study, ledger = new_study(None, "xgboost"), SingleTrialRecorder([])
+        study, ledger = create_study(None, "xgboost"), SingleTrialRecorder([])
         study.enqueue_trial(TRIAL)
         spec = HeadSpec(name="xgboost", metric="average_precision")
         CrossValidation("x", SearchSpace(head, rows), spec, SharedArrays(1e9)).run(study.ask(), ledger)

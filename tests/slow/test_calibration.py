@@ -8,7 +8,7 @@ from sklearn.model_selection import train_test_split
 
 import featx
 from featx.embeddings.read import locked_embeddings, read_embeddings
-from featx.heads.fitting import fitted, learnt_in_folds
+from featx.heads.fitting import fit_out_of_fold, fit_pipeline
 from featx.heads.folds import TrainRows
 from featx.metrics.reliability import reliability
 from featx.registry import HEADS
@@ -53,21 +53,21 @@ def test_a_heads_error_is_within_what_chance_makes_of_honest_probabilities(
 
 def of_split(name: str, cells: TrainRows, seed: int, capsys: pytest.CaptureFixture[str]) -> tuple[float, float]:
     """Return how far the error on 656 cells is above its bound, and by how much calibration surely made it worse."""
-    parts = train_test_split(np.arange(len(cells)), test_size=656, random_state=seed, stratify=cells.facts.y)
+    parts = train_test_split(np.arange(len(cells)), test_size=656, random_state=seed, stratify=cells.targets.y)
     learn, held = (cells.take(at) for at in parts)
     spec, head, rng = HeadSpec(name=name), head_for(name, learn), np.random.default_rng(0)
     params = start_of(head)
-    model, unseen = learnt_in_folds(head, params, learn, spec)
+    model, unseen = fit_out_of_fold(head, params, learn, spec)
     after = model.predict_proba(held.x)
     drawn = (rng.random((DRAWS, len(held))) < after[:, 1]).astype(int)
-    found = ece(held.facts, after)
-    bound = float(np.quantile([ece(TargetValues("classes", held.facts.names, y), after) for y in drawn], 0.95))
+    found = ece(held.targets, after)
+    bound = float(np.quantile([ece(TargetValues("classes", held.targets.names, y), after) for y in drawn], 0.95))
     before, worse = float("nan"), -1.0
-    if not head.calibrated:
-        own = fitted(head, params, learn, "none", spec).predict_proba(held.x)
-        before = ece(held.facts, own)
+    if not head.needs_calibration:
+        own = fit_pipeline(head, params, learn, "none", spec).predict_proba(held.x)
+        before = ece(held.targets, own)
         rows = rng.integers(0, len(held), (DRAWS, len(held)))
-        gains = [ece(held.facts.take(at), after[at]) - ece(held.facts.take(at), own[at]) for at in rows]
+        gains = [ece(held.targets.take(at), after[at]) - ece(held.targets.take(at), own[at]) for at in rows]
         worse = float(np.quantile(gains, 0.05))
     with capsys.disabled():
         print(f"\n{name:8} {unseen.method:12} ECE {found:.4f} (95 % of honest ones: {bound:.4f}); its own {before:.4f}")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, log_loss, recall_score
 
-from featx.heads.fitting import learnt_in_folds
+from featx.heads.fitting import fit_out_of_fold
 from featx.heads.folds import TrainRows
 from featx.metrics.reliability import reliability
 from featx.specs.head import HeadSpec
@@ -30,7 +30,7 @@ def measured(name: str, rows: TrainRows, seed: int) -> list[float]:
     new, truth = drawn(4000, 1000 + seed)
     head = head_for(name, rows)
     params = start_of(head) | ({"min_samples_leaf": 20} if name == "rf" else {})
-    model, _ = learnt_in_folds(head, params, rows, HeadSpec(name=name))
+    model, _ = fit_out_of_fold(head, params, rows, HeadSpec(name=name))
     proba, guessed = probabilities(model, new), model.predict(new)
     facts = TargetValues("classes", ("no", "yes"), truth)
     return [
@@ -48,7 +48,7 @@ def test_balanced_gains_recall_and_loses_no_honesty(name: str, capsys: pytest.Ca
     means = {}
     for weight in ("none", "balanced"):
         rows = [rows_of(*drawn(800, seed), weight) for seed in range(N_SEEDS)]
-        if weight == "balanced" and not head_for(name, rows[0]).weighs:
+        if weight == "balanced" and not head_for(name, rows[0]).accepts_weights:
             pytest.skip(f"{name} takes no weights")
         means[weight] = np.mean([measured(name, one, seed) for seed, one in enumerate(rows)], axis=0)
     with capsys.disabled():

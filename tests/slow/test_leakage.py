@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import featx
-from featx.evaluation.leaks import copied
+from featx.evaluation.leaks import find_copies
 from featx.study.study import Study
 from tests.planted import CHANGES, cells, found_copies, plant
 
@@ -18,7 +18,7 @@ def test_exact_and_reencoded_copies_across_parts_are_found(
     unseen = cells().iloc[1::2]  # the bound was chosen on the others (tests/benchmarks/copies.py)
     table = plant(home, unseen, 200, {"jpeg 75": CHANGES["jpeg 75"]}, seed)
     featx.extract()
-    recall, false_alarms = found_copies(table, copied(Study.open(None)).frame)
+    recall, false_alarms = found_copies(table, find_copies(Study.open(None)).frame)
     with capsys.disabled():
         print(f"\nseed {seed}: found {recall}, {false_alarms:.4f} of the cells flagged without reason")
     assert recall["exact"] >= 0.99

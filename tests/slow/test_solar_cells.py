@@ -9,7 +9,7 @@ from scipy.stats import t
 from sklearn.model_selection import StratifiedKFold
 
 import featx
-from featx.locations import source_place
+from featx.locations import resolve_source
 from featx.specs.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ def test_the_chosen_run_and_the_weighted_vote_over_outer_folds(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FEATX_CACHE", str(ROOT / "cache"))
     recipe = load_recipe(ROOT / "pipelines" / "solar_cells.toml")
-    source = Path(source_place(recipe.data.source, recipe.folder))
+    source = Path(resolve_source(recipe.data.source, recipe.folder))
     labels = pd.read_csv(source / "labels.csv", sep=r"\s+", names=["path", "defect", "cell"])
     folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=0).split(labels, labels["defect"] > 0.5)
     rows = []

@@ -150,8 +150,8 @@ def test_a_weights_file_is_relative_to_the_recipe(tmp_path: Path) -> None:
 
 def test_a_head_has_the_recipes_settings_or_the_defaults(tmp_path: Path) -> None:
     recipe = parse_recipe(SMALLEST | {"head": [{"name": "rf", "trials": 3}]}, tmp_path / "r.toml")
-    assert [head.trials for head in recipe.heads_named("rf")] == [3]
-    assert recipe.heads_named("svm") == [HeadSpec(name="svm")]
+    assert [head.trials for head in recipe.head_specs("rf")] == [3]
+    assert recipe.head_specs("svm") == [HeadSpec(name="svm")]
 
 
 @pytest.mark.parametrize("file", sorted(Path(__file__).parents[2].glob("pipelines/*.toml")), ids=lambda path: path.stem)

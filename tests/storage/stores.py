@@ -11,11 +11,11 @@ import zarr
 from numpy.typing import NDArray
 from zarr.core.sync import sync
 
-from featx.files.atomic import machine
+from featx.files.atomic import machine_id
 from featx.locations import is_url
 from featx.specs.embedding import EmbeddingSpec, Preprocessing
 from featx.storage.segment_store import TRASH_NAME, LocalSegmentStore
-from featx.storage.segments import as_keys, encode_segment
+from featx.storage.segments import digests_to_keys, encode_segment
 from featx.storage.store import EmbeddingStore, segment_store_at
 
 D = 3
@@ -66,13 +66,13 @@ def chunks(segment: Path) -> dict[str, Path]:
 
 def dead_name(final: str) -> str:
     """Return a private name of a dead writer for `final`: with this process's id and another start time."""
-    return f".{final}.{machine()}-{os.getpid()}-1-{uuid.uuid4().hex[:8]}"
+    return f".{final}.{machine_id()}-{os.getpid()}-1-{uuid.uuid4().hex[:8]}"
 
 
 def leave_incomplete_segment(path: Path, digests: list[str], x: NDArray[np.float32], n_files: int) -> None:
     """Write an incomplete segment like a writer that is killed after `n_files` files."""
     private = path.parent / dead_name(path.name)
-    _, files = encode_segment(as_keys(digests), x, {"device_rows": DEVICE_ROWS})
+    _, files = encode_segment(digests_to_keys(digests), x, {"device_rows": DEVICE_ROWS})
     for name, content in list(files.items())[:n_files]:
         (private / name).parent.mkdir(parents=True, exist_ok=True)
         (private / name).write_bytes(content)

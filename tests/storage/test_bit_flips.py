@@ -8,7 +8,7 @@ import pytest
 
 from featx.errors import StoreError
 from featx.storage.checks import check_store, open_store
-from featx.storage.segments import as_text
+from featx.storage.segments import keys_to_digests
 from featx.storage.store import EmbeddingStore, parse_header
 from tests.storage.stores import DEVICE_ROWS, make_rows, make_store, open_toy_store
 
@@ -30,7 +30,7 @@ def count_refused(store: EmbeddingStore, digests: list[str]) -> int:
     try:
         assert np.array_equal(store.read(digests), [X[digest] for digest in digests])
         for keys, rows in store.blocks():
-            assert np.array_equal(rows, [X[digest] for digest in as_text(keys)])
+            assert np.array_equal(rows, [X[digest] for digest in keys_to_digests(keys)])
     except StoreError:
         n_refused = max(n_refused, 1)
     return n_refused

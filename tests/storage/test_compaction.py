@@ -9,7 +9,7 @@ import pytest
 from featx.errors import CorruptError
 from featx.storage.checks import check_store
 from featx.storage.compaction import compact
-from featx.storage.segments import as_text
+from featx.storage.segments import keys_to_digests
 from featx.storage.store import EmbeddingStore
 from tests.storage.stores import DEVICE_ROWS, D, chunks, make_rows, make_store, open_toy_store, segment_names, segments
 
@@ -80,7 +80,9 @@ def test_a_reader_finds_rows_that_were_joined_since_it_was_opened(place: str) ->
     compact(store)
     assert np.array_equal(reader.read(digests), x)
     rows_by_digest = {
-        key: row.tolist() for keys, rows in (first, *blocks) for key, row in zip(as_text(keys), rows, strict=True)
+        key: row.tolist()
+        for keys, rows in (first, *blocks)
+        for key, row in zip(keys_to_digests(keys), rows, strict=True)
     }
     assert rows_by_digest == dict(zip(digests, x.tolist(), strict=True))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from featx.cache.clearing import gc
-from featx.files.atomic import machine, private_name, started, whole_file
+from featx.files.atomic import atomic_file, machine_id, private_name, process_start_ticks
 from featx.storage.leases import LEASE_S, is_live, leftovers
 from tests.storage.stores import make_store, segments
 
@@ -45,14 +45,14 @@ def process() -> "Iterator[subprocess.Popen[bytes]]":
 def test_a_writer_of_this_machine_is_alive_while_its_process_runs(
     tmp_path: Path, process: "subprocess.Popen[bytes]"
 ) -> None:
-    since = started(process.pid)
-    path = set_age(make_private_folder(f"{machine()}-{process.pid}-{since}", tmp_path), 100 * LEASE_S)
+    since = process_start_ticks(process.pid)
+    path = set_age(make_private_folder(f"{machine_id()}-{process.pid}-{since}", tmp_path), 100 * LEASE_S)
     assert is_live(path)
     assert leftovers(tmp_path) == []
 
     process.kill()
     deadline = time.monotonic() + 10
-    while started(process.pid) and time.monotonic() < deadline:
+    while process_start_ticks(process.pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert leftovers(tmp_path) == [path]  # though its parent has not noticed yet, and keeps the number
     process.wait()
@@ -60,7 +60,7 @@ def test_a_writer_of_this_machine_is_alive_while_its_process_runs(
 
 
 def test_a_process_with_the_id_of_a_dead_one_is_another(tmp_path: Path, process: "subprocess.Popen[bytes]") -> None:
-    path = make_private_folder(f"{machine()}-{process.pid}-{int(started(process.pid)) - 1}", tmp_path)
+    path = make_private_folder(f"{machine_id()}-{process.pid}-{int(process_start_ticks(process.pid)) - 1}", tmp_path)
     assert not is_live(path)
 
 
@@ -126,13 +126,13 @@ def test_foreign_names_have_no_writer(name: str, tmp_path: Path) -> None:
 
 def test_gc_removes_all_leftovers_and_nothing_else(home: Path) -> None:
     store = make_store(Path("cache", "toy.zarr"))
-    dead = f"{machine()}-{os.getpid()}-1"  # this process's number, of another time
+    dead = f"{machine_id()}-{os.getpid()}-1"  # this process's number, of another time
     in_store = Path(str(store), f".zarr.json.{dead}-0123abcd")
     in_cache = Path("cache", f".paces.json.{dead}-0123abcd")
     for file in (in_store, in_cache, Path("cache", ".keep")):
         file.write_text("{}")
     folder = make_private_folder(dead, Path("cache"))
-    with whole_file(Path("cache", "trials.json")) as live:
+    with atomic_file(Path("cache", "trials.json")) as live:
         live.write_text("{}")
         planned = gc(dry_run=True)
         assert folder.exists()

@@ -15,7 +15,7 @@ from featx.files.seals import write_sealed
 from featx.storage.checks import check_store, open_store
 from featx.storage.compaction import compact
 from featx.storage.segment_store import TRASH_NAME
-from featx.storage.segments import as_text
+from featx.storage.segments import keys_to_digests
 from featx.storage.store import EmbeddingStore
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
@@ -43,7 +43,7 @@ def compare_rows(store: EmbeddingStore, expected: dict[str, bytes]) -> int:
     digests = store.digests
     assert [row.tobytes() for row in store.read(digests)] == [expected[digest] for digest in digests]
     for keys, rows in store.blocks():
-        assert [row.tobytes() for row in rows] == [expected[digest] for digest in as_text(keys)]
+        assert [row.tobytes() for row in rows] == [expected[digest] for digest in keys_to_digests(keys)]
     return len(digests)
 
 

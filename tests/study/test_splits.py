@@ -10,7 +10,7 @@ from featx.errors import DataError
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
 from featx.study.splits import held_out, split
-from featx.tables.encoding import encode
+from featx.tables.encoding import encode_classes
 from featx.tables.manifest import Manifest
 
 quick = settings(max_examples=20)
@@ -34,7 +34,7 @@ def with_copies(n: int, copies: dict[int, int]) -> Manifest:
 
 def parts(rows: Manifest, **spec: object) -> "pd.Series[str]":
     """Split by the classes in the column ``y``."""
-    truth = encode(rows, "t", TargetSpec(column="y"))
+    truth = encode_classes(rows, "t", TargetSpec(column="y"))
     return split(rows, truth, SplitSpec.model_validate(spec))
 
 

@@ -71,7 +71,7 @@ def test_labels_of_the_test_split_change_nothing_before_it_is_opened(recipe: Pat
     assert [asdict(row) for row in evaluate()] == before
     for run in fit(force=True):
         pd.testing.assert_frame_equal(Study.open(None).runs(names=[run.run])[0].predictions.to_frame(), runs[run.run])
-    assert Study.open(None).looks() == []
+    assert Study.open(None).openings() == []
 
 
 def test_the_truth_that_is_free_leaves_out_the_test_split(recipe: Path) -> None:
@@ -89,17 +89,17 @@ def test_the_truth_that_is_free_leaves_out_the_test_split(recipe: Path) -> None:
 def test_each_opening_of_the_test_split_is_logged(recipe: Path) -> None:
     extract()
     study = Study.open(None)
-    assert study.looks() == []
+    assert study.openings() == []
 
     opened = study.open_test("class", ["logreg-1"])
     study.open_test("class", ["logreg-1", "svm-2"])
 
     assert opened.ids.tolist() == study.ids("test").tolist()
     assert [opened.classes[code] for code in opened.codes] == [name.split("/")[0] for name in opened.ids]
-    looks = Study.open(None).looks("class")
+    looks = Study.open(None).openings("class")
     assert [look["runs"] for look in looks] == [["logreg-1"], ["logreg-1", "svm-2"]]
     assert all(look["who"] and look["when"] for look in looks)
-    assert study.looks("other") == []
+    assert study.openings("other") == []
 
 
 def test_a_split_without_test_rows_cannot_be_opened(recipe: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from featx.errors import DataError
 from featx.specs.target import TargetSpec
-from featx.tables.encoding import category_text, encode, strata_codes
+from featx.tables.encoding import category_text, encode_classes, strata_codes
 from featx.tables.manifest import Manifest
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import Truth
@@ -26,7 +26,7 @@ def manifest(values: object) -> Manifest:
 
 def coded(values: object, **spec: object) -> Truth:
     """Encode one column under the target ``t``."""
-    return encode(manifest(values), "t", TargetSpec.model_validate({"column": "y"} | spec))
+    return encode_classes(manifest(values), "t", TargetSpec.model_validate({"column": "y"} | spec))
 
 
 @quick
@@ -138,7 +138,7 @@ def test_no_images_are_refused() -> None:
 
 def test_an_unknown_column_is_refused_with_the_existing_ones() -> None:
     with pytest.raises(DataError, match="no label column is called 'z'; columns: y"):
-        encode(manifest(["a", "b"]), "t", TargetSpec(column="z"))
+        encode_classes(manifest(["a", "b"]), "t", TargetSpec(column="z"))
 
 
 def test_measured_numbers_are_not_classes() -> None:

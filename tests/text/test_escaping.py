@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featx.text.escaping import escaped, escaped_json
+from featx.text.escaping import escape_json, escape_text
 
 
 @pytest.mark.parametrize(
@@ -23,25 +23,25 @@ from featx.text.escaping import escaped, escaped_json
     ],
 )
 def test_unprintable_characters_are_shown_as_escapes(text: str, expected: str) -> None:
-    assert escaped(text) == expected
+    assert escape_text(text) == expected
 
 
 @pytest.mark.parametrize(
     "text", ["[red]cat[/]", "Größe", "分類", "हिन्दी", "👩\u200d🔬", "می\u200cخواهم", "a · b – c ×"]
 )
 def test_printable_text_stays_unchanged(text: str) -> None:
-    assert escaped(text) == text
+    assert escape_text(text) == text
 
 
 @given(st.text(alphabet=st.characters()))
 def test_escaped_text_is_one_line_that_can_be_encoded(text: str) -> None:
-    assert len(escaped(text).splitlines()) <= 1
-    escaped(text).encode()
+    assert len(escape_text(text).splitlines()) <= 1
+    escape_text(text).encode()
 
 
 @given(st.dictionaries(st.text(), st.text() | st.floats(allow_nan=False) | st.lists(st.text())))
 def test_escaped_json_loads_back_equal_and_holds_no_control_characters(value: object) -> None:
-    document = escaped_json(json.dumps(value, ensure_ascii=False, indent=2))
+    document = escape_json(json.dumps(value, ensure_ascii=False, indent=2))
     assert json.loads(document) == value
-    assert not any(char != "\n" and escaped(char) != char for char in document)
+    assert not any(char != "\n" and escape_text(char) != char for char in document)
     document.encode()

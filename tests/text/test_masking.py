@@ -19,7 +19,7 @@ from featx.cli.main import app
 from featx.errors import DataError, MissingExtraError, ReadError, RecipeError, UnknownNameError
 from featx.storage.places import cache_at
 from featx.study.study import Study
-from featx.text.masking import masked, with_secrets, without_secrets
+from featx.text.masking import mask_secrets, remove_secrets, restore_secrets
 from tests.conftest import TOY_RECIPE, make_images
 
 SECRET = "pa55word"
@@ -40,21 +40,21 @@ def test_errors_show_no_secret_of_a_url(url: str, kind: type[Exception]) -> None
     assert SECRET not in str(kind(f"data.source: {url!r} cannot be listed, {url}; see {url}"))
     assert SECRET not in str(RecipeError(url, [f"{url} is odd"]))
     assert url.startswith("simplecache") or SECRET not in str(cache_at(url))
-    assert "host" in masked(url) or "bucket" in masked(url)
+    assert "host" in mask_secrets(url) or "bucket" in mask_secrets(url)
 
 
 @pytest.mark.parametrize("text", ["s3://bucket/a@b/c.png", "/data/a?b@c.png", "me@host", "tls://10.0.0.1:8786", "a: b"])
 def test_other_texts_stay_as_they_are(text: str) -> None:
-    assert masked(text) == text
+    assert mask_secrets(text) == text
 
 
 @pytest.mark.parametrize("source", URLS)
 def test_a_stored_url_is_restored_from_its_source(source: str) -> None:
     uri = source.replace("?", "/deep/?") if "?" in source else f"{source}/deep/c.png"
     if not source.startswith("simplecache"):
-        assert SECRET not in without_secrets(uri, source)
-    assert with_secrets(without_secrets(uri, source), source) == uri
-    assert without_secrets("s3://bucket/a?b@c.png", "s3://bucket") == "s3://bucket/a?b@c.png"
+        assert SECRET not in remove_secrets(uri, source)
+    assert restore_secrets(remove_secrets(uri, source), source) == uri
+    assert remove_secrets("s3://bucket/a?b@c.png", "s3://bucket") == "s3://bucket/a?b@c.png"
 
 
 class _Guarded(http.server.SimpleHTTPRequestHandler):
@@ -114,7 +114,7 @@ def test_an_opening_is_logged_with_a_hash_or_the_given_name(toy_home: Path) -> N
     featx.evaluate(final=True)
     featx.evaluate(final=True)
     featx.evaluate(final=True, who="Ada")
-    first, second, third = Study.open(None).looks()
+    first, second, third = Study.open(None).openings()
     assert first["who"] == second["who"]
     assert first["who"].startswith("user ")
     assert third["who"] == "Ada"

@@ -49,7 +49,7 @@ def test_each_repeat_has_another_val_and_the_same_test(toy_home: Path) -> None:
         assert sorted(cut.index[cut == "test"]) == sorted(study.ids("test"))
         assert cut.value_counts().to_dict() == study.split.value_counts().to_dict()
         assert cut[cut == "val"].index.str.startswith("dark").sum() == 6
-    assert study.looks() == []
+    assert study.openings() == []
 
 
 def test_scores_are_those_of_each_repeats_own_runs(study: Study) -> None:

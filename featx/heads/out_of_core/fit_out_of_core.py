@@ -24,7 +24,7 @@ MAX_CALIBRATION_ROWS_PER_CLASS = 50_000
 
 
 @single_threaded()
-def learnt_in_passes(
+def fit_stored_rows(
     head: Head,
     params: Params,
     rows: tuple[Callable[[], StoredRows], TrainRows],
@@ -45,12 +45,12 @@ def learnt_in_passes(
     fold_numbers = train_rows.fold_numbers(spec.folds, spec.seed)
     sets = fold_numbers != np.arange(spec.folds + 1)[:, None]
     progress(f"fit {spec.name}", 0, 2)
-    targets = train_rows.facts
+    targets = train_rows.targets
     data = OutOfCoreData(stored_rows, targets.y, train_rows.training_data().weights, sets, targets.n_outputs)
     models = head.fit_out_of_core(params, data)
     *fold_models, model = (remove_class_weights(train_rows, fitted_model, head) for fitted_model in models)
     progress(f"fit {spec.name}", 1, 2)
-    outputs = _predict_held_out(fold_models, stored_rows, targets, fold_numbers, head.calibrated)
+    outputs = _predict_held_out(fold_models, stored_rows, targets, fold_numbers, head.needs_calibration)
     del stored_rows, data, sets
     release_memory()
     sample = sample_for_calibration(train_rows.calibration_data(), spec.seed)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import IncompleteError
-from featx.storage.segments import as_keys, as_text
+from featx.storage.segments import digests_to_keys, keys_to_digests
 from featx.storage.store import EmbeddingStore
 
 BLOCK_BYTES = 2 << 20
@@ -39,7 +39,7 @@ class StoredRows:
         self._stores = stores
         self._keys = np.empty(len(digests), dtype="S16")
         for start in range(0, len(digests), DIGESTS_PER_BATCH):
-            self._keys[start : start + DIGESTS_PER_BATCH] = as_keys(digests[start : start + DIGESTS_PER_BATCH])
+            self._keys[start : start + DIGESTS_PER_BATCH] = digests_to_keys(digests[start : start + DIGESTS_PER_BATCH])
         positions = [_store_positions(store, self._keys) for store in stores]
         for store, store_positions in zip(stores, positions, strict=True):
             if n_missing := int((store_positions < 0).sum()):
@@ -52,7 +52,7 @@ class StoredRows:
 
     def read(self, row_numbers: RowNumbers) -> Matrix:
         """Return the (b, d) vectors of the rows with these numbers."""
-        digests = as_text(self._keys[row_numbers])
+        digests = keys_to_digests(self._keys[row_numbers])
         vectors = [store.read(digests) for store in self._stores]
         return np.hstack(vectors, dtype=np.float32) if len(vectors) > 1 else vectors[0].astype(np.float32, copy=False)
 

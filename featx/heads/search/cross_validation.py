@@ -9,16 +9,16 @@ import optuna
 from numpy.typing import NDArray
 
 from featx.artifacts.outputs import predict_outputs
-from featx.heads.fitting import fitted, ignore_convergence_warnings, predict_ranking_outputs
+from featx.heads.fitting import fit_pipeline, ignore_convergence_warnings, predict_ranking_outputs
 from featx.heads.folds import TrainRows
 from featx.heads.head_definition import Head
 from featx.heads.scaling import Params
 from featx.heads.search.fold_cache import FoldCache, SharedArrays
 from featx.heads.search.regularisation_paths import PATH_PATIENCE, HeldOutOutputs, ParameterPath
-from featx.metrics.scores import NEEDS_PROBABILITIES, chosen_metric, merit
+from featx.metrics.scores import NEEDS_PROBABILITIES, resolve_metric, signed_score
 from featx.parallel.threads import run_side_by_side
 from featx.specs.head import HeadSpec
-from featx.tables.decision_rule import without_weights
+from featx.tables.decision_rule import remove_class_weights
 
 # Folds that run in parallel, and after which a trial may be pruned; fixed, so that results do not depend on the cores.
 N_FIRST_FOLDS = 2
@@ -93,7 +93,7 @@ class CrossValidation:
 
     def __init__(self, name: str, space: SearchSpace, spec: HeadSpec, shared: SharedArrays) -> None:
         head, rows = space.head, space.rows
-        metric = chosen_metric(rows.facts, spec.metric)
+        metric = resolve_metric(rows.targets, spec.metric)
         self.name, self.head, self.spec, self.metric = name, head, spec, metric
         folds = rows.folds(spec.folds, spec.seed)
         self.folds = [FoldCache((name, number), rows, fold, shared) for number, fold in enumerate(folds)]
@@ -101,7 +101,7 @@ class CrossValidation:
         n_bytes = 0 if head.path is None else N_FIRST_FOLDS * head.path.fold_bytes(len(rows) - n_held_out, n_held_out)
         self.memory_note = format_memory_note(n_bytes, shared.max_bytes)
         path = head.path
-        needs_refit = n_bytes > shared.max_bytes or (head.calibrated and metric in NEEDS_PROBABILITIES)
+        needs_refit = n_bytes > shared.max_bytes or (head.needs_calibration and metric in NEEDS_PROBABILITIES)
         if path is None or needs_refit:
             name, values = ("", (None,)) if path is None else (path.name, path.values)
             path = ParameterPath(name, values, self._refit_path, patience=PATH_PATIENCE)
@@ -192,18 +192,20 @@ class CrossValidation:
         """Return the score of outputs for held-out rows; probabilities are divided by the class weights of training."""
         weights = fold.train.class_weights
         if self.metric in NEEDS_PROBABILITIES and weights is not None:
-            outputs = without_weights(outputs, weights)
-        return merit(self.metric, fold.held_out.facts, outputs)
+            outputs = remove_class_weights(outputs, weights)
+        return signed_score(self.metric, fold.held_out.targets, outputs)
 
     def _refit_path(self, params: Params, fold: FoldCache, values: Sequence[Any]) -> Iterator[HeldOutOutputs]:
         """Yield the outputs of a complete Pipeline that is fitted for each value."""
         needs_proba = self.metric in NEEDS_PROBABILITIES
-        method = self.head.usual_calibration if needs_proba else "none"
+        method = self.head.default_calibration if needs_proba else "none"
         rows = fold.held_out
         for value in values:
-            model = fitted(self.head, params | self._path_params(value), fold.train, method, self.spec)
+            model = fit_pipeline(self.head, params | self._path_params(value), fold.train, method, self.spec)
             yield (
-                predict_outputs(model, rows.x, rows.facts.kind) if needs_proba else predict_ranking_outputs(model, rows)
+                predict_outputs(model, rows.x, rows.targets.kind)
+                if needs_proba
+                else predict_ranking_outputs(model, rows)
             )
 
 

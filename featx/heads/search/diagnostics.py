@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-from featx.metrics.row_scores import decided, guessed
+from featx.metrics.row_scores import predict_classes, predict_labels
 from featx.study.run_warnings import RunWarning
 from featx.tables.target_values import TargetValues
 
@@ -114,13 +114,13 @@ def prediction_warnings(targets: TargetValues, outputs: NDArray[np.float64]) -> 
     if targets.kind == "numbers":
         return []
     if targets.kind == "labels":
-        is_predicted = decided(outputs).max(0)
+        is_predicted = predict_labels(outputs).max(0)
         missing = [name for name, predicted in zip(targets.names, is_predicted, strict=True) if not predicted]
         if not missing:
             return []
         text = f"no image is predicted to have {', '.join(missing)}; try metric = 'macro_f1', or add images with it"
         return [RunWarning("never predicted", text)]
-    codes = np.unique(guessed(targets, outputs))
+    codes = np.unique(predict_classes(targets, outputs))
     if len(codes) > 1 or len(np.unique(targets.y)) == 1:
         return []
     name = targets.names[codes[0]]

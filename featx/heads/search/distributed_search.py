@@ -20,8 +20,8 @@ from featx.heads.head_definition import Head, HeadTask
 from featx.heads.scaling import Params
 from featx.heads.search.cross_validation import CrossValidation, SearchSpace
 from featx.heads.search.fold_cache import SharedArrays
-from featx.heads.search.journal import new_study, should_prune
-from featx.parallel.dask_client import addresses, connected, finished, result
+from featx.heads.search.journal import create_study, should_prune
+from featx.parallel.dask_client import connect_client, iterate_completed, task_result, worker_addresses
 from featx.parallel.threads import cores_limited_to
 from featx.registry import HEADS
 from featx.specs.extraction import ClusterSpec
@@ -94,14 +94,14 @@ class DistributedEvaluator:
     @cached_property
     def _client(self) -> Any:
         assert self._cluster is not None
-        return self._stack.enter_context(connected(self._cluster))
+        return self._stack.enter_context(connect_client(self._cluster))
 
     @cached_property
     def size(self) -> int:
         """Number of trials in a batch: the number of workers at the beginning, or 1 without a cluster."""
         if self._cluster is None:
             return 1
-        return self._cluster.workers_local or len(addresses(self._client))
+        return self._cluster.workers_local or len(worker_addresses(self._client))
 
     @property
     def is_local(self) -> bool:
@@ -126,7 +126,7 @@ class DistributedEvaluator:
             self._client.submit(score_trial, rows, rows.key, spec, shared_bytes, request, pure=False)
             for request in requests
         ]
-        results = {future.key: result(future) for future in finished(self._client, futures, len(futures))}
+        results = {future.key: task_result(future) for future in iterate_completed(self._client, futures, len(futures))}
         return [results[future.key] for future in futures]
 
 
@@ -166,7 +166,7 @@ def score_trial(
         }
         _cross_validations.clear()
         _cross_validations[rows_key] = cross_validations
-    study = new_study(None, spec.name)
+    study = create_study(None, spec.name)
     study.add_trials(request.scored_trials)
     study.enqueue_trial(request.suggested)
     trial, recorder = study.ask(), SingleTrialRecorder(request.scored_trials)
@@ -176,7 +176,7 @@ def score_trial(
 
 
 def _make_head(rows: TrainRows, spec: HeadSpec) -> Head:
-    task = HeadTask(len(rows), rows.x.shape[1], rows.facts.n_outputs, spec.seed, rows.facts.kind, spec.solver)
+    task = HeadTask(len(rows), rows.x.shape[1], rows.targets.n_outputs, spec.seed, rows.targets.kind, spec.solver)
     head: Head = HEADS.get(spec.name)(task)
     return head
 

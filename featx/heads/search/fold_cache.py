@@ -106,8 +106,8 @@ class FoldCache:
 
     def __init__(self, name: Hashable, rows: TrainRows, fold: Fold, shared: SharedArrays) -> None:
         train, held_out = fold
-        if rows.facts.kind == "classes":
-            train = train[np.argsort(rows.facts.y[train], kind="stable")]
+        if rows.targets.kind == "classes":
+            train = train[np.argsort(rows.targets.y[train], kind="stable")]
         self.train, self.held_out = rows.take(train), rows.take(held_out)
         self.training_data: TrainingData = self.train.training_data()
         self._name = name
@@ -128,7 +128,7 @@ class FoldCache:
             return self.train.x, self.held_out.x
 
         def compute() -> tuple[tuple[Matrix, Matrix], int]:
-            x = self.train.x if self.train.facts.shares is None else self.train.x[self.training_data.row_numbers]
+            x = self.train.x if self.train.targets.shares is None else self.train.x[self.training_data.row_numbers]
             scaler = make_full_scaler(method, x.shape).fit(x)
             train, held_out = (
                 np.ascontiguousarray(scaler.transform(rows.x), dtype=np.float32) for rows in (self.train, self.held_out)

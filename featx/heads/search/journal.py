@@ -17,10 +17,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from featx.errors import DataError
-from featx.files.atomic import locked, open_lock
+from featx.files.atomic import file_lock, open_lock_file
 from featx.heads.scaling import Params
 from featx.heads.search.diagnostics import parameter_importances
-from featx.metrics.definitions import LESS_IS_BETTER
+from featx.metrics.definitions import LOWER_IS_BETTER
 from featx.specs.head import HeadSpec
 
 # Trials that the median pruner needs before it prunes.
@@ -36,7 +36,7 @@ USER = "user"
 WORKER = "worker"
 
 
-def new_study(storage: JournalStorage | None, name: str) -> optuna.Study:
+def create_study(storage: JournalStorage | None, name: str) -> optuna.Study:
     """Return a study in a storage; None keeps it in memory."""
     return optuna.create_study(
         storage=storage,
@@ -94,7 +94,7 @@ class TrialJournal:
         self._lock_file = _own_lock_file(journal, WORKER)
         _truncate_incomplete_line(journal)
         try:
-            self._study = new_study(JournalStorage(JournalFileBackend(str(journal))), spec.name)
+            self._study = create_study(JournalStorage(JournalFileBackend(str(journal))), spec.name)
             foreign_trials = [trial for trial in self.scored_trials if not set(trial.user_attrs) >= SCORED_ATTRIBUTES]
         # Optuna raises these for a file that it did not write.
         except (ValueError, KeyError) as error:
@@ -110,7 +110,7 @@ class TrialJournal:
         )
 
     def __enter__(self) -> Self:
-        self._handle = open_lock(self._lock_file, os.O_CREAT)
+        self._handle = open_lock_file(self._lock_file, os.O_CREAT)
         fcntl.flock(self._handle, fcntl.LOCK_EX)
         return self
 
@@ -141,7 +141,7 @@ class TrialJournal:
         return batch
 
     def _start_trial(self) -> optuna.Trial | None:
-        with locked(_turn_lock(self._journal)):
+        with file_lock(_turn_lock(self._journal)):
             for running in self._trials(TrialState.RUNNING):
                 if _is_released(self._journal.with_name(running.user_attrs.get(WORKER, "nobody"))):
                     self._study.tell(running.number, state=TrialState.FAIL)
@@ -185,7 +185,7 @@ class TrialJournal:
         trial = self._study.get_trials(deepcopy=False)[number]
         if not self.scored_trials:
             return f"trial {number + 1} ended early"
-        sign = -1 if metric in LESS_IS_BETTER else 1
+        sign = -1 if metric in LOWER_IS_BETTER else 1
         best = best_trial(self.scored_trials)
         best_text = f"best {metric} {sign * (best.value or 0):.4f} (trial {best.number + 1})"
         if trial.state == TrialState.PRUNED:
@@ -218,15 +218,15 @@ def hold_journal(journal: Path) -> Iterator[None]:
     """Prevent other processes from removing a journal while the block runs."""
     lock_file = _own_lock_file(journal, USER)
     with ExitStack() as stack:
-        with locked(_turn_lock(journal)):
-            stack.enter_context(locked(lock_file))
+        with file_lock(_turn_lock(journal)):
+            stack.enter_context(file_lock(lock_file))
         stack.callback(lock_file.unlink, missing_ok=True)
         yield
 
 
 def remove_journal(journal: Path) -> None:
     """Remove a journal unless a process uses it."""
-    with locked(_turn_lock(journal)):
+    with file_lock(_turn_lock(journal)):
         holders = [path for role in (WORKER, USER) for path in journal.parent.glob(f"{journal.name}.{role}-*")]
         if all(map(_is_released, holders)):
             journal.unlink(missing_ok=True)
@@ -241,7 +241,7 @@ def _truncate_incomplete_line(journal: Path) -> None:
     """Remove the line that a process was writing when it was killed or the disk was full, unless another one writes."""
     if not journal.is_file():
         return
-    with locked(_turn_lock(journal)):
+    with file_lock(_turn_lock(journal)):
         if not all(_is_released(worker) for worker in journal.parent.glob(f"{journal.name}.{WORKER}-*")):
             return
         content = journal.read_bytes()
@@ -258,7 +258,7 @@ def _turn_lock(journal: Path) -> Path:
 def _is_released(lock_file: Path) -> bool:
     """Return whether no process holds a lock file; such a file is removed."""
     try:
-        handle = open_lock(lock_file)
+        handle = open_lock_file(lock_file)
     except FileNotFoundError:
         return True
     try:

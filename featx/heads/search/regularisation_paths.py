@@ -80,7 +80,7 @@ def logistic_path(
     train_x, held_out_x = fold.scaled(params)
     data = fold.training_data
     x = train_x if len(data.row_numbers) == len(train_x) else train_x[data.row_numbers]
-    if fold.held_out.facts.kind == "labels":
+    if fold.held_out.targets.kind == "labels":
         axes = _principal_axes(params, fold, x, held_out_x)
         yield from newton.logistic_probabilities(axes, data.y, data.weights, values)
         return
@@ -103,7 +103,7 @@ def _principal_axes(params: Params, fold: FoldCache, x: Matrix, held_out_x: Matr
 def discriminant_path(params: Params, fold: FoldCache, values: Sequence[float]) -> Iterator[HeldOutOutputs]:
     """Yield the probabilities of linear discriminant analysis for each shrinkage, all from one decomposition."""
     train_x, held_out_x = fold.scaled(params)
-    y, has_labels = fold.training_data.y, fold.held_out.facts.kind == "labels"
+    y, has_labels = fold.training_data.y, fold.held_out.targets.kind == "labels"
     axes = PrincipalAxes.from_features(train_x.astype(np.float64), held_out_x.astype(np.float64))
     targets = list(y.T) if has_labels else [y]
     for proba in discriminant.discriminant_probabilities(axes, targets, train_x.shape[1], values):
@@ -113,9 +113,9 @@ def discriminant_path(params: Params, fold: FoldCache, values: Sequence[float]) 
 def ridge_path(params: Params, fold: FoldCache, values: Sequence[float], *, n_rows: int) -> Iterator[HeldOutOutputs]:
     """Yield the outputs of ridge regression for each alpha, in units of `n_rows`, all from one decomposition."""
     train_x, held_out_x = fold.scaled(params)
-    data, kind = fold.training_data, fold.held_out.facts.kind
+    data, kind = fold.training_data, fold.held_out.targets.kind
     x = np.asarray(train_x[data.row_numbers], dtype=np.float64)
-    y = _regression_targets(data.y, kind, fold.held_out.facts.n_outputs)
+    y = _regression_targets(data.y, kind, fold.held_out.targets.n_outputs)
     weights = np.ones(len(x)) if data.weights is None else data.weights
     mean, offset = np.average(x, axis=0, weights=weights), np.average(y, axis=0, weights=weights)
     root = np.sqrt(weights)[:, None]
@@ -162,7 +162,7 @@ def _predict_from_kernels(
     values: Sequence[Any],
     machine: Any,
 ) -> Iterator[HeldOutOutputs]:
-    data, targets = fold.training_data, fold.held_out.facts
+    data, targets = fold.training_data, fold.held_out.targets
     if targets.shares is not None:
         rows = data.row_numbers
         train_kernel, held_out_kernel = train_kernel[np.ix_(rows, rows)], held_out_kernel[:, rows]
@@ -200,7 +200,7 @@ def _borrow_kernels(params: Params, fold: FoldCache, gamma: Gamma) -> Iterator[t
 
 def neighbours_path(params: Params, fold: FoldCache, values: Sequence[int]) -> Iterator[HeldOutOutputs]:
     """Yield the means over the nearest k rows, weighted by 1 / distance, for each k."""
-    targets = fold.train.facts
+    targets = fold.train.targets
     y = np.eye(targets.n_outputs)[targets.y] if targets.kind == "classes" else targets.y
     blocks = fold.pairwise_blocks(params, "distances", held_out=True)
     yield from np.concatenate([_nearest_means(distances, y, values) for _, distances in blocks], axis=1)
@@ -226,7 +226,7 @@ def forest_path(
     params: Params, fold: FoldCache, values: Sequence[int], *, build: Callable[[Params], Any]
 ) -> Iterator[HeldOutOutputs]:
     """Yield the outputs of the first trees of a forest for each number of trees."""
-    data, targets = fold.training_data, fold.held_out.facts
+    data, targets = fold.training_data, fold.held_out.targets
     forest = build(params | {"n_estimators": max(values)})
     y = data.y[:, 0] if targets.kind == "numbers" and data.y.shape[1] == 1 else data.y
     forest.fit(fold.train.x[data.row_numbers], y, data.weights)
@@ -250,7 +250,7 @@ def boosting_path(
     """
     import xgboost as xgb
 
-    model, data, targets = build(params), fold.training_data, fold.held_out.facts
+    model, data, targets = build(params), fold.training_data, fold.held_out.targets
     max_bin = model.get_params()["max_bin"]
     options = training_options(model, targets.kind, targets.n_outputs)
 

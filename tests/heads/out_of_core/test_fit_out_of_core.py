@@ -14,14 +14,14 @@ from featx.artifacts.artifact import load_head
 from featx.artifacts.header import read_header
 from featx.errors import UnsuitedError
 from featx.heads.calibration import ClassifierOutputs, choose_calibration
-from featx.heads.fitting import learnt_in_folds
+from featx.heads.fitting import fit_out_of_fold
 from featx.heads.folds import TrainingData, TrainRows
 from featx.heads.head_definition import Head, HeadTask
 from featx.heads.out_of_core import fit_out_of_core
 from featx.heads.out_of_core.estimators import OutOfCoreData
 from featx.heads.out_of_core.fit_out_of_core import (
     MAX_CALIBRATION_ROWS_PER_CLASS,
-    learnt_in_passes,
+    fit_stored_rows,
     predict_in_blocks,
     sample_for_calibration,
 )
@@ -86,14 +86,12 @@ def test_blocks_hold_every_row_once(rows: TrainRows, tmp_path: Path) -> None:
 def test_a_fit_out_of_core_is_as_accurate_as_in_memory(name: str, rows: TrainRows, tmp_path: Path) -> None:
     head, spec = head_for(name, rows), HeadSpec(name=name, folds=3)
     stored_rows = store_rows(tmp_path, rows)
-    without_features = TrainRows(np.zeros((len(rows), 1), np.float32), rows.facts)
+    without_features = TrainRows(np.zeros((len(rows), 1), np.float32), rows.targets)
 
-    model, out_of_core = learnt_in_passes(
-        head, PARAMS[name], (lambda: stored_rows, without_features), spec, no_progress
-    )
+    model, out_of_core = fit_stored_rows(head, PARAMS[name], (lambda: stored_rows, without_features), spec, no_progress)
 
-    _, in_memory = learnt_in_folds(head, PARAMS[name], rows, spec)
-    accuracy, expected = ((result.outputs.argmax(1) == rows.facts.y).mean() for result in (out_of_core, in_memory))
+    _, in_memory = fit_out_of_fold(head, PARAMS[name], rows, spec)
+    accuracy, expected = ((result.outputs.argmax(1) == rows.targets.y).mean() for result in (out_of_core, in_memory))
     assert accuracy > 0.6
     assert abs(accuracy - expected) < 0.02
     assert (out_of_core.fold_numbers == in_memory.fold_numbers).all()
@@ -110,13 +108,11 @@ def test_a_fit_out_of_core_is_as_accurate_as_in_memory(name: str, rows: TrainRow
 def test_class_weights_change_decisions_and_not_probabilities(name: str, rows: TrainRows, tmp_path: Path) -> None:
     head, spec = head_for(name, rows), HeadSpec(name=name, folds=3)
     stored_rows, weights = store_rows(tmp_path, rows), np.array([0.4, 0.6, 2.0])
-    without_features = TrainRows(np.zeros((len(rows), 1), np.float32), rows.facts, class_weights=weights)
+    without_features = TrainRows(np.zeros((len(rows), 1), np.float32), rows.targets, class_weights=weights)
 
-    model, out_of_core = learnt_in_passes(
-        head, PARAMS[name], (lambda: stored_rows, without_features), spec, no_progress
-    )
+    model, out_of_core = fit_stored_rows(head, PARAMS[name], (lambda: stored_rows, without_features), spec, no_progress)
 
-    shares = np.bincount(rows.facts.y) / len(rows)
+    shares = np.bincount(rows.targets.y) / len(rows)
     assert out_of_core.outputs.mean(0) == pytest.approx(shares, abs=0.04)
     proba = predict_in_blocks(model, stored_rows)
     assert model.predict(rows.x).tolist() == (proba * weights).argmax(1).tolist()
@@ -151,12 +147,12 @@ def test_a_calibration_sample_keeps_the_weight_of_each_class() -> None:
 
 def test_calibration_by_a_sample_equals_that_by_all_rows(rows: TrainRows, monkeypatch: pytest.MonkeyPatch) -> None:
     spec, head = HeadSpec(name="xgboost", folds=3), head_for("xgboost", rows)
-    _, out_of_fold = learnt_in_folds(head, PARAMS["xgboost"], rows, spec)
+    _, out_of_fold = fit_out_of_fold(head, PARAMS["xgboost"], rows, spec)
     outputs = ClassifierOutputs(out_of_fold.outputs, False, out_of_fold.outputs)
     data, fold_numbers = rows.training_data(), out_of_fold.fold_numbers
-    by_all_rows = choose_calibration("platt", outputs, rows.facts, data, fold_numbers)
+    by_all_rows = choose_calibration("platt", outputs, rows.targets, data, fold_numbers)
     monkeypatch.setattr(fit_out_of_core, "MAX_CALIBRATION_ROWS_PER_CLASS", 500)
-    by_sample = choose_calibration("platt", outputs, rows.facts, sample_for_calibration(data, 0), fold_numbers)
+    by_sample = choose_calibration("platt", outputs, rows.targets, sample_for_calibration(data, 0), fold_numbers)
     np.testing.assert_allclose(by_sample.proba, by_all_rows.proba, atol=0.1)
     assert by_sample.log_losses["platt"] == pytest.approx(by_all_rows.log_losses["platt"], abs=0.01)
     assert (by_sample.proba != by_all_rows.proba).any()
@@ -181,14 +177,14 @@ def test_blocks_may_be_held_out_completely_and_hold_one_class(
     stored_rows, n = store_rows(tmp_path, subset, in_order=True), len(subset)
     sizes = [len(row_numbers) for row_numbers, _ in stored_rows.blocks()]
     assert sizes[-1] == 1
-    assert any(len(np.unique(subset.facts.y[row_numbers])) == 1 for row_numbers, _ in stored_rows.blocks())
+    assert any(len(np.unique(subset.targets.y[row_numbers])) == 1 for row_numbers, _ in stored_rows.blocks())
     order = np.concatenate([row_numbers for row_numbers, _ in stored_rows.blocks()])
     sets = np.ones((3, n), dtype=bool)
     # The first set lacks the first three blocks, the second one the last two.
     sets[0, order[:96]] = False
     sets[1, order[-33:]] = False
     weights = np.where(np.arange(n) % 5 == 0, 0.0, 1.0)
-    data = OutOfCoreData(stored_rows, subset.facts.y, weights, sets, 3)
+    data = OutOfCoreData(stored_rows, subset.targets.y, weights, sets, 3)
     head = HEADS.get("logreg")(HeadTask(n, 20, 3, 0, "classes", "minibatch"))
 
     models = head.fit_out_of_core({"scaling": scaling, "alpha": 1e-4}, data)
@@ -200,19 +196,19 @@ def test_blocks_may_be_held_out_completely_and_hold_one_class(
             np.testing.assert_allclose(model[0].scale_, expected.scale_, rtol=1e-5)
         assert model.n_features_in_ == 20
         in_memory = head.build({"scaling": scaling, "alpha": 1e-4}).fit(
-            subset.x[in_set], subset.facts.y[in_set], clf__sample_weight=weights[in_set]
+            subset.x[in_set], subset.targets.y[in_set], clf__sample_weight=weights[in_set]
         )
         accuracy, expected_accuracy = (
-            (pipeline.predict(subset.x) == subset.facts.y).mean() for pipeline in (model, in_memory)
+            (pipeline.predict(subset.x) == subset.targets.y).mean() for pipeline in (model, in_memory)
         )
         # Eight passes over few rows in the order of their classes are not enough to converge.
         assert accuracy > expected_accuracy - (0.2 if scaling == "l2" else 0.1)
 
 
 def test_constant_features_give_a_finite_model(rows: TrainRows, tmp_path: Path) -> None:
-    constant = TrainRows(np.zeros_like(rows.x[::10]), rows.facts.take(np.arange(0, 3000, 10)))
+    constant = TrainRows(np.zeros_like(rows.x[::10]), rows.targets.take(np.arange(0, 3000, 10)))
     stored_rows, n = store_rows(tmp_path, constant), len(constant)
-    data = OutOfCoreData(stored_rows, constant.facts.y, None, np.ones((1, n), dtype=bool), 3)
+    data = OutOfCoreData(stored_rows, constant.targets.y, None, np.ones((1, n), dtype=bool), 3)
     for scaling in ("none", "standard", "l2"):
         (model,) = head_for("logreg", constant).fit_out_of_core({"scaling": scaling, "alpha": 1e-4}, data)
         assert np.isfinite(model.predict_proba(constant.x)).all()

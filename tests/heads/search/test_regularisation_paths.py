@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from featx.heads.fitting import fitted, predict_ranking_outputs
+from featx.heads.fitting import fit_pipeline, predict_ranking_outputs
 from featx.heads.folds import TrainRows
 from featx.heads.head_definition import HeadTask
 from featx.heads.search.cross_validation import CrossValidation, SearchSpace, format_memory_note
 from featx.heads.search.distributed_search import SingleTrialRecorder
 from featx.heads.search.fold_cache import FoldCache, SharedArrays
-from featx.heads.search.journal import new_study
-from featx.metrics.scores import GREATER_IS_BETTER
+from featx.heads.search.journal import create_study
+from featx.metrics.scores import METRICS
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
 from featx.tables.ids import Kind
@@ -73,10 +73,10 @@ def test_path_outputs_equal_those_of_refitted_pipelines(name: str, target: str) 
     if name in {"knn", "lda"}:
         if target == "soft":
             pytest.skip(f"{name} does not support soft labels")
-        rows = TrainRows(rows.x, rows.facts)
+        rows = TrainRows(rows.x, rows.targets)
     if name in {"logreg", "lda"} and target == "numbers":
         pytest.skip(f"{name} does not support numbers")
-    head = HEADS.get(name)(HeadTask(*rows.x.shape, rows.facts.n_outputs, 0, rows.facts.kind))
+    head = HEADS.get(name)(HeadTask(*rows.x.shape, rows.targets.n_outputs, 0, rows.targets.kind))
     assert head.path is not None
     fold = FoldCache(0, rows, rows.folds(3, 0)[0], SharedArrays(1e9))
     values = head.path.values if name != "rf" else (5, 20)
@@ -84,9 +84,9 @@ def test_path_outputs_equal_those_of_refitted_pipelines(name: str, target: str) 
         path_outputs = list(head.path.predict_path(params, fold, values))
         for value, outputs in zip(values, path_outputs, strict=True):
             setting = params | ({head.path.name: value} if head.path.name else {})
-            model = fitted(head, setting, fold.train, "none", FIVE_FOLDS)
+            model = fit_pipeline(head, setting, fold.train, "none", FIVE_FOLDS)
             expected = predict_ranking_outputs(model, fold.held_out)
-            if rows.facts.kind == "classes":
+            if rows.targets.kind == "classes":
                 # A looser solver with another start differs on rows between two classes.
                 min_agreement = 0.95 if name == "logreg" else 0.98
                 assert (outputs.argmax(1) == expected.argmax(1)).mean() > min_agreement
@@ -100,14 +100,14 @@ def test_path_outputs_equal_those_of_refitted_pipelines(name: str, target: str) 
 @pytest.mark.parametrize("target", KINDS)
 def test_boosted_trees_on_shared_bins_score_as_refitted_ones(target: str) -> None:
     rows = digit_rows(target, 600)
-    head = HEADS.get("xgboost")(HeadTask(*rows.x.shape, rows.facts.n_outputs, 0, rows.facts.kind))
+    head = HEADS.get("xgboost")(HeadTask(*rows.x.shape, rows.targets.n_outputs, 0, rows.targets.kind))
     assert head.path is not None
     fold = FoldCache(0, rows, rows.folds(3, 0)[0], SharedArrays(1e9))
     (outputs,) = head.path.predict_path(dict(head.start), fold, (50,))
-    model = fitted(head, dict(head.start) | {"n_estimators": 50}, fold.train, "none", FIVE_FOLDS)
-    score = GREATER_IS_BETTER[rows.facts.kind]["r2" if target == "numbers" else "accuracy"]
-    expected = score(fold.held_out.facts, predict_ranking_outputs(model, fold.held_out))
-    assert score(fold.held_out.facts, outputs) == pytest.approx(expected, abs=0.05)
+    model = fit_pipeline(head, dict(head.start) | {"n_estimators": 50}, fold.train, "none", FIVE_FOLDS)
+    score = METRICS[rows.targets.kind]["r2" if target == "numbers" else "accuracy"]
+    expected = score(fold.held_out.targets, predict_ranking_outputs(model, fold.held_out))
+    assert score(fold.held_out.targets, outputs) == pytest.approx(expected, abs=0.05)
 
 
 def test_outputs_for_a_number_of_rounds_use_as_many_trees() -> None:
@@ -122,7 +122,7 @@ def test_outputs_for_a_number_of_rounds_use_as_many_trees() -> None:
     values = (50, 200, 400)
     for value, outputs in zip(values, head.path.predict_path(params, fold, values), strict=True):
         model = head.build(params | {"n_estimators": value})
-        model.fit(fold.train.x, fold.train.facts.y)
+        model.fit(fold.train.x, fold.train.targets.y)
         assert model[-1].get_booster().num_boosted_rounds() == value
         np.testing.assert_allclose(outputs, model.predict_proba(fold.held_out.x), atol=1e-5)
 
@@ -137,7 +137,7 @@ def test_a_fold_stops_when_its_patience_ends() -> None:
     def predict_path(_params: object, fold: FoldCache, values: Sequence[int]) -> Iterator[np.ndarray]:
         for value in values:
             tried_values.append(value)
-            correct = np.eye(2)[fold.held_out.facts.y]
+            correct = np.eye(2)[fold.held_out.targets.y]
             n_correct = round(accuracies[head.path.values.index(value)] * len(correct))
             yield np.vstack([correct[:n_correct], 1 - correct[n_correct:]])
 
@@ -145,7 +145,7 @@ def test_a_fold_stops_when_its_patience_ends() -> None:
     spec = HeadSpec(name="xgboost", metric="accuracy")
     cross_validation = CrossValidation("x", SearchSpace(patched, rows), spec, SharedArrays(1e9))
     recorder = SingleTrialRecorder([])
-    cross_validation.run(new_study(None, "xgboost").ask(), recorder)
+    cross_validation.run(create_study(None, "xgboost").ask(), recorder)
     assert recorder.attributes["params"]["n_estimators"] == 100
     assert set(recorder.attributes["path"]) == {"50", "75", "100", "125", "150"}
     # The first folds try the best value and four or five after it.
@@ -175,7 +175,7 @@ def test_large_matrices_are_reported() -> None:
 def test_calibration_folds_do_not_divide_soft_rows() -> None:
     rows = digit_rows("soft")
     head = HEADS.get("svm")(HeadTask(*rows.x.shape, 2, 0))
-    model = fitted(head, dict(head.start), rows, head.usual_calibration, FIVE_FOLDS)
+    model = fit_pipeline(head, dict(head.start), rows, head.default_calibration, FIVE_FOLDS)
     row_numbers = rows.training_data().row_numbers
     for train, held_out in model[-1].cv:
         assert not set(row_numbers[train]) & set(row_numbers[held_out])
