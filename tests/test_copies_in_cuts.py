@@ -64,7 +64,7 @@ def write_copies(kind: str, duplicates: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "duplicates"),
-    [("exact", "together"), ("exact", "apart"), ("encoded", "apart"), ("resized", "apart")],
+    [("exact", "together"), ("exact", "independent"), ("encoded", "independent"), ("resized", "independent")],
 )
 def test_random_labels_of_copies_score_at_chance_in_the_folds(home: Path, kind: str, duplicates: str) -> None:
     write_copies(kind, duplicates)
@@ -83,7 +83,7 @@ def test_random_labels_of_copies_score_at_chance_in_the_folds(home: Path, kind: 
 
 
 def test_near_copies_are_found_before_anything_is_fitted_and_only_once(home: Path) -> None:
-    write_copies("encoded", "apart")
+    write_copies("encoded", "independent")
     featx.extract()
     featx.fit(heads=["knn"])
     before = Path("runs/featx/copies.parquet").stat().st_mtime_ns

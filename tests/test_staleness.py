@@ -89,7 +89,7 @@ def test_groups_stay_whole_from_the_split_to_the_votes(toy_home: Path) -> None:
 
 
 def test_copies_in_several_parts_in_train_or_with_other_labels_are_warned_of(toy_home: Path) -> None:
-    Path("featx.toml").write_text(TOY_RECIPE.replace("[split]", '[split]\nduplicates = "apart"'))
+    Path("featx.toml").write_text(TOY_RECIPE.replace("[split]", '[split]\nduplicates = "independent"'))
     assert featx.extract().warnings == []
     for number in range(8):
         shutil.copy(f"images/dark/{number:03}.png", f"images/light/copy{number}.png")

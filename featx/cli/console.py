@@ -185,7 +185,7 @@ def diagnosis(result: "Diagnosis") -> None:
     say(f"All values are measured on {result.n_images} train images and compared with eager torch in fp32.")
     say("cosine, rel. error: lowest cosine and largest relative error of an embedding")
     say("estimated: estimate of the lowest cosine among 30,000 images")
-    say("accepted: fp32 is; a reduced precision if cosine and estimated are at least extraction.least_cosine")
+    say("accepted: fp32 is; a reduced precision if cosine and estimated are at least extraction.min_cosine")
     say("accuracy, sd: mean and standard deviation over 5 folds of a logistic regression's accuracy")
 
 
@@ -304,7 +304,7 @@ def exports(written: "Sequence[ExportedModel]") -> None:
     for export in written:
         parity = export.parity
         deviation = f"; {parity.n_beyond} of them differ by more than {parity.tolerance:g}" if parity.n_beyond else ""
-        say(f"{export.path} ({export.n_bytes / 1e6:.1f} MB), {export.passport}")
+        say(f"{export.path} ({export.n_bytes / 1e6:.1f} MB), {export.card}")
         say(f"  largest difference to the run on {parity.n} {parity.rows} rows: {parity.largest:.1e}{deviation}")
         if parity.why:
             say(f"  {parity.why}")

@@ -178,7 +178,7 @@ def _check_network(
             how=name,
             images_per_s=round(images_per_s(runner, pixels), 1),
             drift=drift,
-            is_trusted=precision == "fp32" or drift.least_cosine >= selector.engine.least_cosine,
+            is_trusted=precision == "fp32" or drift.min_cosine >= selector.engine.min_cosine,
             accuracy=accuracy,
             accuracy_sd=accuracy_sd,
         )

@@ -43,7 +43,7 @@ class Drift(BaseModel, frozen=True):
     worst_dimension_error: float
 
     @property
-    def least_cosine(self) -> float:
+    def min_cosine(self) -> float:
         """The smaller one of the lowest measured and the lowest estimated cosine."""
         return min(self.cosine, self.expected_cosine)
 
@@ -117,4 +117,4 @@ def worst_drift(exact_rows: Sequence[NDArray[np.float32]], rows: Sequence[NDArra
     if not is_finite.any():
         return None
     drifts = [drift(x[is_finite], y[is_finite]) for x, y in zip(exact_rows, rows, strict=True)]
-    return min(drifts, key=lambda tap_drift: tap_drift.least_cosine)
+    return min(drifts, key=lambda tap_drift: tap_drift.min_cosine)

@@ -136,7 +136,7 @@ def _build_runner(group: NetworkGroup, precision: Precision, device: str, n_imag
             return group.portable.build_runner(Execution(precision.runtime, precision.device, precision), rows)
         warnings.append(
             f"{group.requests[0].backbone} was extracted in {precision}, which is not available here; it runs in "
-            "fp32, and the vectors may differ as far as 'extraction.least_cosine' allowed"
+            "fp32, and the vectors may differ as far as 'extraction.min_cosine' allowed"
         )
     use_openvino = n_images >= MIN_FILES_FOR_OPENVINO and device in {"auto", "cpu"} and is_installed("openvino")
     return group.portable.build_runner(Execution("openvino" if use_openvino else "torch", device), rows)

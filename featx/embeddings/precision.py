@@ -71,7 +71,7 @@ def find_accurate_precision(
         )
         rows = embed_pixels(portable.build_runner(Execution(precision.runtime, engine.device, precision)), pixels)
         drift = worst_drift(exact_rows, rows)
-        if drift is not None and drift.least_cosine >= engine.least_cosine:
+        if drift is not None and drift.min_cosine >= engine.min_cosine:
             progress("compare with fp32", len(precisions), len(precisions), str(precision))
             return PrecisionAudit(precision, drift)
     progress("compare with fp32", len(precisions), len(precisions), "fp32")
@@ -110,5 +110,5 @@ def check_accurate(audit: PrecisionAudit, precision: str, engine: EngineSpec) ->
     if audit.precision == "fp32":
         raise DeviceError(
             f"precision = {precision!r} is not accurate enough on this machine: {audit.drift}; expected lowest cosines "
-            f"of {engine.least_cosine} or more (extraction.least_cosine); set precision = 'fp32'"
+            f"of {engine.min_cosine} or more (extraction.min_cosine); set precision = 'fp32'"
         )

@@ -83,7 +83,7 @@ class RuntimeSelector:
             return f"precision 'auto': fewer than {MIN_IMAGES_TO_REDUCE} images"
         images = fingerprint(self._sample_digests) if self.by_images else "of the first call"
         return (
-            f"precision {precision!r}: compared with fp32 on images {images}, cosine {engine.least_cosine}, runtime "
+            f"precision {precision!r}: compared with fp32 on images {images}, cosine {engine.min_cosine}, runtime "
             f"{engine.runtime}, device {engine.device}, machine {fingerprint(arithmetic())}"
         )
 

@@ -55,7 +55,7 @@ class ExportedModel:
         Name of the run.
     what
         ``head`` (the input is embeddings) or ``whole`` (the input is pixels).
-    path, passport
+    path, card
         Paths of the model's file and of its export card.
     n_bytes
         Size of the model's file in bytes.
@@ -66,7 +66,7 @@ class ExportedModel:
     run: str
     what: str
     path: str
-    passport: str
+    card: str
     n_bytes: int
     parity: Parity
 

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from filelock import FileLock
+from filelock import BaseFileLock, FileLock
 
 from featx.errors import IncompleteError, StoreError
 from featx.files.parsing import ParseError, parse_json, read_parquet, validate_as
@@ -96,41 +96,42 @@ def file_lock(path: Path) -> Iterator[None]:
     Raises
     ------
     StoreError
-        it is a link: whoever can write to a shared folder could make it lead to any file.
+        The lock file is a link.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A soft lock would stay behind when its process is killed.
-    lock = FileLock(path, poll_interval=LOCK_POLL_S, fallback_to_soft=False)
-    try:
-        lock.acquire()
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise _linked_lock_error(path) from error
-        raise
+    lock = acquire_lock(path)
     try:
         yield
     finally:
         lock.release()
 
 
-def open_lock_file(path: Path, flags: int = 0) -> int:
-    """Return the file descriptor of a lock file, whose content stays unchanged.
+def acquire_lock(path: Path, is_blocking: bool = True) -> BaseFileLock:
+    """Return the lock file `path`, held by this process until ``release()``; its content stays unchanged.
+
+    Parameters
+    ----------
+    path
+        The lock file, which is created if necessary.
+    is_blocking
+        Whether to wait until no other process holds the lock.
 
     Raises
     ------
+    filelock.Timeout
+        Another process holds the lock, and `is_blocking` is False.
     StoreError
-        it is a link: whoever can write to a shared folder could make it lead to any file.
+        The lock file is a link: whoever can write to a shared folder could let it lead to any file.
     """
+    # A soft lock would remain when its process is killed.
+    lock = FileLock(path, poll_interval=LOCK_POLL_S, fallback_to_soft=False)
     try:
-        return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o666)
+        lock.acquire(blocking=is_blocking)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise _linked_lock_error(path) from error
+            raise StoreError(f"lock file {path} is a link, expected a file; remove it") from error
         raise
-
-
-def _linked_lock_error(path: Path) -> StoreError:
-    return StoreError(f"lock file {path} is a link, expected a file; remove it")
+    return lock
 
 
 def _replace_folder(private: Path, final: Path) -> None:

@@ -94,7 +94,7 @@ class Phase:
     @property
     def title(self) -> str:
         """The name of the phase in progress bars."""
-        return f"finetune {self.phase_spec.learns}"
+        return f"finetune {self.phase_spec.trainable}"
 
     def rows_by_step(self, epoch: int) -> list[list[Rows]]:
         """Return the rows of each step of an epoch, in as many batches as are accumulated.

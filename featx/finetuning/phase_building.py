@@ -30,7 +30,7 @@ def build_phases(
     notes: list[str] = []
     changed: frozenset[str] = frozenset()
     for number, phase_spec in enumerate(job.spec.training_phases, start=1):
-        trainable = trainable_names(phase_spec.learns, network.trunk)
+        trainable = trainable_names(phase_spec.trainable, network.trunk)
         changed |= trainable
         inputs, note = job.inputs.inputs(network, job.spec, changed, phase_spec.epochs)
         if note and note not in notes:

@@ -26,7 +26,7 @@ from featx.heads.scaling import Params, make_scaler, suggest_scaling
 from featx.heads.search import regularisation_paths
 from featx.heads.search.fold_cache import FoldCache
 from featx.heads.search.regularisation_paths import PATH_PATIENCE, ParameterPath
-from featx.heads.solvers import gpu, intel
+from featx.heads.solvers import gpu
 from featx.specs.head import Solver
 
 # Iterations of the solver of a logistic regression.
@@ -43,7 +43,7 @@ MIN_NUMBERS_FOR_BOOSTING_THREADS = 20_000_000
 BOOSTING_ROUNDS = tuple(range(50, 401, 25))
 # Bins of a histogram. 256, the default of XGBoost, takes twice the time on some thousand rows and is no better.
 MAX_BIN = 64
-SVM_SOLVERS: tuple[Solver, ...] = ("sklearn", "intel", "minibatch")
+SVM_SOLVERS: tuple[Solver, ...] = ("sklearn", "minibatch")
 LOGREG_SOLVERS: tuple[Solver, ...] = ("sklearn", "minibatch")
 # Megabytes of the kernel cache of an SVM.
 SVM_CACHE_MB = 1000
@@ -157,26 +157,21 @@ def svm(task: HeadTask) -> Head:
         return params | rbf | {"gamma": trial.suggest_float("gamma", 0.1, 3.0, log=True)}
 
     def build(params: Params) -> Pipeline:
-        classes = (intel.IntelSVR, intel.IntelSVC) if task.solver == "intel" else (SVR, SVC)
-        machine = make_machine(params, classes, params["kernel"], rbf_gamma(params, task))
+        machine = make_machine(params, params["kernel"], rbf_gamma(params, task))
         return _pipeline(task, params, _for_all_outputs(task, machine))
 
-    def make_machine(params: Params, classes: tuple[Any, Any], kernel: str, gamma: regularisation_paths.Gamma) -> Any:
+    def make_machine(params: Params, kernel: str, gamma: regularisation_paths.Gamma) -> SVC | SVR:
         options = {"kernel": kernel, "gamma": gamma, "C": params["C"], "cache_size": SVM_CACHE_MB}
-        regressor, classifier = classes
-        return regressor(**options) if task.is_regression else classifier(**options, random_state=task.random_state)
+        return SVR(**options) if task.is_regression else SVC(**options, random_state=task.random_state)
 
     def predict_path(
         params: Params, fold: FoldCache, values: Sequence[Any]
     ) -> Iterator[regularisation_paths.HeldOutOutputs]:
-        machine = make_machine(params, (SVR, SVC), "precomputed", "scale")
+        machine = make_machine(params, "precomputed", "scale")
         # With a precomputed matrix, shrinking costs more than it saves.
         tolerance = regularisation_paths.SVM_SEARCH_TOLERANCE if task.kind == "classes" else machine.tol
         machine.set_params(shrinking=False, tol=tolerance)
         return regularisation_paths.kernel_path(params, fold, values, machine=machine, gamma=rbf_gamma(params, task))
-
-    if task.solver == "intel":
-        intel.check_installed()
 
     start = {"kernel": "rbf", "scaling": "standard", "C": 3.0, "gamma": 1.0}
     path = ParameterPath("", (None,), predict_path, regularisation_paths.kernel_bytes)

@@ -76,7 +76,7 @@ def run_search(
     spaces, spec = job.search_spaces(), job.spec
     rows = next(iter(spaces.values())).rows
     check_folds(rows, spec)
-    starts = _previous_setting(job) if spec.warm else ()
+    starts = _previous_setting(job) if spec.warm_start else ()
     options = SearchOptions(job.study.recipe.extraction.search_gb * 1e9, starts, evaluator)
     result = search(spaces, spec, journal, progress, options)
     # The nested search must not start from earlier settings, because these were chosen on all rows.

@@ -23,7 +23,7 @@ class EngineSpec(Spec):
     runtime
         ``torch``, ``compile`` (``torch.compile``: its minute of compilation pays for many images), ``onnx`` or
         ``openvino`` (CPU, extra ``cpu``); ``auto`` benchmarks the installed ones on the first images.
-    least_cosine
+    min_cosine
         Minimum cosine similarity between vectors in reduced precision and in fp32, on the images that are compared and
         as estimated from these for all others (`featx.embeddings.drift.Drift`).
     segment_rows
@@ -40,7 +40,7 @@ class EngineSpec(Spec):
     workers: Count | None = None
     batch_size: Count = 16
     runtime: Literal["auto", Runtime] = "auto"
-    least_cosine: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    min_cosine: Annotated[float, Field(gt=0, lt=1)] = 0.999
     segment_rows: Count = 1024
     gpus: Count = 1
     search_gb: Annotated[float, Field(ge=0)] = 2.0

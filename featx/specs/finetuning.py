@@ -92,7 +92,7 @@ class PhaseSpec(Spec):
 
     Attributes
     ----------
-    learns
+    trainable
         Trainable layers, named as in `FinetuneSpec.strategy`.
     lr
         Initial learning rate.
@@ -100,7 +100,7 @@ class PhaseSpec(Spec):
         Maximum number of epochs.
     """
 
-    learns: str
+    trainable: str
     lr: LearningRate
     epochs: Count
 
@@ -246,12 +246,12 @@ class FinetuneSpec(Spec):
         if (self.strategy == "progressive") != bool(self.phases):
             raise ValueError(
                 f"found strategy = {self.strategy!r} with {len(self.phases)} phases; expected both strategy = "
-                "'progressive' and phases = [{ learns, lr, epochs }, …], or neither"
+                "'progressive' and phases = [{ trainable, lr, epochs }, …], or neither"
             )
-        if invalid := [phase.learns for phase in self.phases if phase.learns in {FROM_SCRATCH, "progressive"}]:
+        if invalid := [phase.trainable for phase in self.phases if phase.trainable in {FROM_SCRATCH, "progressive"}]:
             raise ValueError(
-                f"found a phase with learns = {invalid[0]!r}, expected 'head', 'last-N-blocks', 'all' or named blocks; "
-                "for random weights set weights = 'none'"
+                f"found a phase with trainable = {invalid[0]!r}, expected 'head', 'last-N-blocks', 'all' or named "
+                "blocks; for random weights set weights = 'none'"
             )
         return self
 
@@ -280,7 +280,7 @@ class FinetuneSpec(Spec):
     @property
     def training_phases(self) -> tuple[PhaseSpec, ...]:
         """The phases in order; a single one unless the strategy is ``progressive``."""
-        return self.phases or (PhaseSpec(learns=self.strategy, lr=self.lr, epochs=self.epochs),)
+        return self.phases or (PhaseSpec(trainable=self.strategy, lr=self.lr, epochs=self.epochs),)
 
 
 class NetworkSpec(Spec):

@@ -23,7 +23,7 @@ Metric = Literal[
     "ccc",
 ]
 Calibration = Literal["auto", "none", "platt", "isotonic", "temperature"]
-Solver = Literal["sklearn", "intel", "minibatch"]
+Solver = Literal["sklearn", "minibatch"]
 ClassWeight = Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]]
 
 
@@ -53,9 +53,8 @@ class HeadSpec(Spec):
         Calibration of probabilities: ``none`` (the head's own), ``platt``, ``isotonic`` or ``temperature``; by default
         (``auto``) the one with the smallest log loss, cross-fitted over the folds.
     solver
-        ``sklearn``; or ``intel`` (extra ``intel``), which fits `svm` faster in the final fit and in searches that
-        cannot cache kernel matrices. The saved model is scikit-learn's own all the same. ``minibatch`` fits `logreg`
-        and a linear `svm` by stochastic gradient descent.
+        Solver of the estimator: ``sklearn``, or ``minibatch``, which fits `logreg` and a linear `svm` by stochastic
+        gradient descent.
     memory_gb
         Size in GB of the train rows' vectors above which they stay in the store: `logreg`, a linear `svm` (by
         minibatches) and `xgboost` then learn classes from them in passes, and their setting is searched on a sample. No
@@ -63,7 +62,7 @@ class HeadSpec(Spec):
     rule
         ``best``: the setting with the best mean over the folds; ``one_se``: the simplest setting within one standard
         error of it.
-    warm
+    warm_start
         Whether the search starts with the best setting of the last finished search for this head and target.
     nested
         Number of outer folds of nested cross-validation, which scores the whole search; 0 for none.
@@ -80,7 +79,7 @@ class HeadSpec(Spec):
         "solver": "sklearn",
         "memory_gb": None,
         "rule": "best",
-        "warm": False,
+        "warm_start": False,
         "nested": 0,
     }
 
@@ -95,7 +94,7 @@ class HeadSpec(Spec):
     solver: Solver = "sklearn"
     memory_gb: Annotated[float, Field(gt=0)] | None = None
     rule: Literal["best", "one_se"] = "best"
-    warm: bool = False
+    warm_start: bool = False
     nested: Annotated[int, Field(ge=0)] = 0
     folds: Annotated[int, Field(ge=2)] = 5
     seed: int = 0

@@ -34,6 +34,8 @@ RECIPE_VARIABLE = "FEATX_RECIPE"
 DEFAULT_RECIPE = "featx.toml"
 # Prefix of a backbone's name that is followed by the folder of a fine-tuned network's run.
 CHECKPOINT_PREFIX = "checkpoint:"
+# Keys of recipes for older versions, with their present names.
+RENAMED_KEYS = {"cut": "order", "learns": "trainable", "least_cosine": "min_cosine", "warm": "warm_start"}
 DEFAULT_HEADS = ("logreg", "svm", "rf", "xgboost")
 DEFAULT_HEADS_OF_NUMBERS = ("ridge", "svm", "rf", "xgboost")
 
@@ -330,7 +332,10 @@ def _describe_problem(detail: Any, location: list[Any], kind: type[Spec]) -> str
     """Return one of pydantic's errors as a message that says what was found and what was expected."""
     name, value = detail["type"], detail["input"]
     if name == "extra_forbidden":
-        return f"no such key; {suggest_names(str(location[-1]), sorted(_fields_at(location[:-1], kind)))}"
+        key, fields = str(location[-1]), _fields_at(location[:-1], kind)
+        if (new_name := RENAMED_KEYS.get(key)) in fields:
+            return f"no such key; it was renamed to {new_name!r}"
+        return f"no such key; {suggest_names(key, sorted(fields))}"
     if name == "missing":
         return "is missing"
     if name == "value_error":

@@ -27,11 +27,11 @@ class SplitSpec(Spec):
         Label column with the values ``train``, ``val`` or ``test``; parts that it does not name are cut from ``train``.
     seed
         Seed of the hash or the shuffling.
-    cut
+    order
         Order in which ``train_test_split`` is applied. ``test-first``: test from all rows, then val from the remaining
         ones. ``together``: test and val together from all rows, then test from these.
     duplicates
-        ``together``: images with the same content go into one part. ``apart``: each image is assigned by itself.
+        ``together``: images with the same content go into one part. ``independent``: each image is assigned by itself.
     """
 
     test: Share = 0.2
@@ -41,13 +41,15 @@ class SplitSpec(Spec):
     by: str | None = None
     column: str | None = None
     seed: int = 0
-    cut: Literal["test-first", "together"] = "test-first"
-    duplicates: Literal["together", "apart"] = "together"
+    order: Literal["test-first", "together"] = "test-first"
+    duplicates: Literal["together", "independent"] = "together"
 
     @model_validator(mode="after")
-    def _check_cut(self) -> "SplitSpec":
-        if self.cut != "test-first" and self.method != "train_test_split":
-            raise ValueError(f"cut = {self.cut!r} applies to method = 'train_test_split' only, found {self.method!r}")
+    def _check_order(self) -> "SplitSpec":
+        if self.order != "test-first" and self.method != "train_test_split":
+            raise ValueError(
+                f"order = {self.order!r} applies to method = 'train_test_split' only, found {self.method!r}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -254,7 +254,7 @@ def _cut_exactly(free: FreeRows, shares: Shares, spec: SplitSpec, given_parts: "
     copies_only = spec.by is None and given_parts.isna().all()
     n_rows = len(np.unique(free.units)) if copies_only else len(given_parts)
     counts = {part: round(share * n_rows) for part, share in shares.items()}
-    if spec.cut == "together" and len(counts) == 2 and min(counts.values()) > 0:
+    if spec.order == "together" and len(counts) == 2 and min(counts.values()) > 0:
         val_and_test = _some_units(free, sum(counts.values()), spec.seed, "split.test and val")
         parts[free.ids.isin(val_and_test)] = "val"
         # The second call gets the rows in the order in which the first one returned them.

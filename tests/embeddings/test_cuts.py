@@ -186,7 +186,7 @@ def test_a_split_runner_gives_all_outputs_in_order(name: str) -> None:
         assert [x.shape for x in outputs] == [x.shape for x in whole]
         for ours, theirs in zip(outputs, whole, strict=True):
             assert (ours.dtype, np.isfinite(ours).all()) == (np.float32, True)
-            assert least_cosine(ours, theirs) >= 0.999
+            assert min_cosine(ours, theirs) >= 0.999
 
 
 def reduced(first_layers: int, first_dtype: str = "fp32") -> ReducedPrecision:
@@ -195,7 +195,7 @@ def reduced(first_layers: int, first_dtype: str = "fp32") -> ReducedPrecision:
     return ReducedPrecision.model_validate(settings | {"first_layers": first_layers})
 
 
-def least_cosine(x: np.ndarray, y: np.ndarray) -> float:
+def min_cosine(x: np.ndarray, y: np.ndarray) -> float:
     x, y = x.astype(np.float64), y.astype(np.float64)
     return float(((x * y).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)).min())
 
@@ -220,7 +220,7 @@ def test_the_front_may_compute_in_fp16() -> None:
     runner = OpenVinoRunner(body.as_onnx(ROWS), ROWS, reduced(3, "fp16"))
 
     assert runner.provenance["precision"] == "bf16 by openvino on cpu, its first 3 layers fp16"
-    assert least_cosine(runner(pictures())[0], exact[0]) >= 0.999
+    assert min_cosine(runner(pictures())[0], exact[0]) >= 0.999
 
 
 @needs_bf16

@@ -50,4 +50,4 @@ def test_every_runtime_is_compared_with_eager_torch(recipe: Path) -> None:
     for check in diagnosis.checkups:
         assert check.images_per_s > 0
         if check.how not in {"torch", "onnx", "openvino"}:
-            assert check.is_trusted == (check.drift.least_cosine >= 0.999)
+            assert check.is_trusted == (check.drift.min_cosine >= 0.999)

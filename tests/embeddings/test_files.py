@@ -152,7 +152,7 @@ def test_an_unavailable_precision_falls_back_to_fp32_with_a_warning(
 
     assert embedded.warnings == [
         "toy was extracted in bf16 by openvino on cpu, which is not available here; it runs in fp32, and the vectors "
-        "may differ as far as 'extraction.least_cosine' allowed"
+        "may differ as far as 'extraction.min_cosine' allowed"
     ]
     clean = embed_files(images, [exact], "cpu")
     assert clean.warnings == []

@@ -14,7 +14,7 @@ from featx.specs.embedding import EmbeddingSpec
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 
-PLACES = '\n[paths]\ncache = "cache"\nruns = "runs"\n[extraction]\nleast_cosine = 0.5\n'
+PLACES = '\n[paths]\ncache = "cache"\nruns = "runs"\n[extraction]\nmin_cosine = 0.5\n'
 EMBEDDING = '[[embedding]]\nbackbone = "toy"\nweights = "none"\n'
 FINETUNE = '[[finetune]]\nbackbone = "toy"\nweights = "none"\nstrategy = "head"\nepochs = 1\n'
 

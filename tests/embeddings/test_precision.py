@@ -34,8 +34,8 @@ def pictures(n: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (n, SIDE, SIDE, 3), dtype=np.uint8)
 
 
-def engine_for(runtime: str, least_cosine: float) -> EngineSpec:
-    return EngineSpec.model_validate({"device": "cpu", "runtime": runtime, "least_cosine": least_cosine})
+def engine_for(runtime: str, min_cosine: float) -> EngineSpec:
+    return EngineSpec.model_validate({"device": "cpu", "runtime": runtime, "min_cosine": min_cosine})
 
 
 def bf16(runtime: str, **settings: object) -> ReducedPrecision:
@@ -130,7 +130,7 @@ def test_an_inaccurate_precision_is_refused_with_its_drift() -> None:
 
     assert str(raised.value) == (
         f"precision = 'bf16' is not accurate enough on this machine: {large_drift}; expected lowest cosines of 0.998 "
-        "or more (extraction.least_cosine); set precision = 'fp32'"
+        "or more (extraction.min_cosine); set precision = 'fp32'"
     )
     assert f"on 30 images: lowest cosine {round_down(large_drift.cosine)}" in str(raised.value)
     assert "(feature 2)" in str(raised.value)

@@ -23,8 +23,8 @@ from featx.specs.extraction import EngineSpec
 from featx.study.study import Study
 
 PLACES = '\n[paths]\ncache = "cache"\nruns = "runs"\n'
-LOW_LIMIT = "\n[extraction]\nleast_cosine = 0.5\n"
-HIGH_LIMIT = "\n[extraction]\nleast_cosine = 0.9999999\n"
+LOW_LIMIT = "\n[extraction]\nmin_cosine = 0.5\n"
+HIGH_LIMIT = "\n[extraction]\nmin_cosine = 0.9999999\n"
 BF16 = ReducedPrecision(dtype="bf16", runtime="openvino", device="cpu")
 needs_bf16 = pytest.mark.skipif(not is_native("bf16"), reason="this CPU does not multiply bf16 by itself")
 
@@ -265,7 +265,7 @@ def test_a_named_precision_that_is_inaccurate_is_an_error(recipe: Path, runtime:
         with pytest.raises(
             DeviceError,
             match=r"^precision = 'bf16' is not accurate enough on this machine: compared with fp32 on 48 images: .*; "
-            r"expected lowest cosines of 0\.9999999 or more \(extraction\.least_cosine\); set precision = 'fp32'$",
+            r"expected lowest cosines of 0\.9999999 or more \(extraction\.min_cosine\); set precision = 'fp32'$",
         ) as raised:
             extract(recipe, engine=engine(recipe, runtime=runtime))
         assert "\n" not in str(raised.value)

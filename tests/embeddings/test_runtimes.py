@@ -17,7 +17,7 @@ from featx.specs.embedding import EmbeddingRequest
 from featx.specs.extraction import EngineSpec, Runtime
 from featx.specs.recipe import build_spec
 
-LEAST_COSINE = 1 - 1e-9
+MIN_COSINE = 1 - 1e-9
 SIDE = 16
 for_each_runtime = pytest.mark.parametrize("runtime", get_args(Runtime))
 
@@ -37,7 +37,7 @@ def pictures(seed: int, rows: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (rows, SIDE, SIDE, 3), dtype=np.uint8)
 
 
-def least_cosine(x: np.ndarray, y: np.ndarray) -> float:
+def min_cosine(x: np.ndarray, y: np.ndarray) -> float:
     x, y = x.astype(np.float64), y.astype(np.float64)
     return float(((x * y).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)).min())
 
@@ -48,7 +48,7 @@ def test_every_pooling_is_the_same_as_in_eager_torch(runtime: Runtime) -> None:
     pixels = pictures(0, tested.rows)
     for ours, theirs in zip(tested(pixels), eager(pixels), strict=True):
         assert (ours.shape, ours.dtype) == (theirs.shape, np.float32)
-        assert least_cosine(ours, theirs) >= LEAST_COSINE
+        assert min_cosine(ours, theirs) >= MIN_COSINE
 
 
 @for_each_runtime
@@ -69,7 +69,7 @@ def test_the_default_backbone_has_the_same_vectors_everywhere(runtime: Runtime) 
     pixels = np.random.default_rng(2).integers(0, 256, (32, 64, 64, 3), dtype=np.uint8)
     eager = PortableNetwork(body, 64).build_runner(Execution("torch", "cpu"), 32)(pixels)
     ours = PortableNetwork(body, 64).build_runner(Execution(runtime, "cpu"), 32)(pixels)
-    assert all(least_cosine(x, y) >= LEAST_COSINE for x, y in zip(ours, eager, strict=True))
+    assert all(min_cosine(x, y) >= MIN_COSINE for x, y in zip(ours, eager, strict=True))
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
@@ -111,4 +111,4 @@ def test_every_view_is_the_same_as_in_eager_torch(runtime: Runtime, views: str) 
         for name in ("torch", runtime)
     )
     assert [x.shape for x in ours] == [(8, d) for d in resolved.n_features]
-    assert all(least_cosine(x, y) >= LEAST_COSINE for x, y in zip(ours, eager, strict=True))
+    assert all(min_cosine(x, y) >= MIN_COSINE for x, y in zip(ours, eager, strict=True))

@@ -83,7 +83,7 @@ def test_a_changed_file_is_refused_before_it_is_opened(run: str) -> None:
     joblib.dump(open, copy.path)
     with pytest.raises(ArtifactError, match="does not match its export card"):
         featx.load(copy.path)
-    Path(copy.passport).unlink()
+    Path(copy.card).unlink()
     with pytest.raises(ArtifactError, match=r"has no header\.json beside it"):
         featx.load(copy.path)
 
@@ -104,8 +104,8 @@ def test_untrusted_types_are_named_and_not_created(run: str) -> None:
 
 def _update_sha256(copy: ExportedModel) -> None:
     """Write the sha256 of the changed file into its export card."""
-    card = json.loads(Path(copy.passport).read_text())
-    Path(copy.passport).write_text(json.dumps(card | {"sha256": file_sha256(Path(copy.path))}))
+    card = json.loads(Path(copy.card).read_text())
+    Path(copy.card).write_text(json.dumps(card | {"sha256": file_sha256(Path(copy.path))}))
 
 
 @pytest.mark.parametrize("name", HEADS.names())
@@ -147,7 +147,7 @@ def test_only_a_file_with_suffix_joblib_is_unpickled(run: str, name: str, file_f
     (copy,) = featx.export(run, "joblib", out="out")
     model = Path("out", name)
     joblib.dump(_Command(), model)
-    card = json.loads(Path(copy.passport).read_text())
+    card = json.loads(Path(copy.card).read_text())
     fields = {"file_format": file_format, "sha256": file_sha256(model)}
     card_file(model).write_text(json.dumps(card | fields))
     with pytest.raises(ArtifactError, match="it is not opened|is not a skops file|is for ONNX Runtime"):

@@ -86,7 +86,7 @@ STRATEGIES = {
     "pixels": {"strategy": "all"},
     "phases": {
         "strategy": "progressive",
-        "phases": [{"learns": "head", "lr": 0.01, "epochs": 2}, {"learns": "4", "lr": 1e-3, "epochs": 2}],
+        "phases": [{"trainable": "head", "lr": 0.01, "epochs": 2}, {"trainable": "4", "lr": 1e-3, "epochs": 2}],
     },
 }
 
@@ -144,7 +144,7 @@ def test_runs_with_one_boundary_share_its_activations(study: Path) -> None:
 
 
 def test_phases_continue_from_the_best_weights_below_one_boundary(study: Path) -> None:
-    phases = {"learns": "all", "lr": 0.05, "epochs": 2}, {"learns": "head", "lr": 0.05, "epochs": 2}
+    phases = {"trainable": "all", "lr": 0.05, "epochs": 2}, {"trainable": "head", "lr": 0.05, "epochs": 2}
     run = finetune_one(strategy="progressive", phases=phases, patience=0)
     assert run.n_epochs == 4
     model = featx.load(run.path)

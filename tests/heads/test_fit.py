@@ -176,7 +176,7 @@ def test_nested_searches_are_scored_and_warm_ones_reuse_settings(toy_home: Path)
     (cold,) = featx.fit(heads="svm", trials=3, nested=2)
     assert cold.nested_score is not None
     assert 0.5 < cold.nested_score <= 1
-    (warm,) = featx.fit(heads=[HeadSpec(name="svm", trials=2, warm=True, folds=3)])
+    (warm,) = featx.fit(heads=[HeadSpec(name="svm", trials=2, warm_start=True, folds=3)])
     trials = json.loads((Path(warm.path) / "metrics.json").read_text())["trials"]
     cold_trials = json.loads((Path(cold.path) / "metrics.json").read_text())["trials"]
     best = max(cold_trials, key=lambda trial: trial["score"])

@@ -219,8 +219,8 @@ def test_columns_that_do_not_fit_a_kind_are_refused(target: str, message: str, h
 def test_unsupported_solvers_and_calibrations_are_refused(home: Path) -> None:
     write_study("labels")
     featx.extract()
-    with pytest.raises(UnsuitedError, match="head 'rf' has no solver 'intel'; expected sklearn"):
-        featx.fit(heads=HeadSpec(name="rf", solver="intel"))
+    with pytest.raises(UnsuitedError, match="head 'rf' has no solver 'minibatch'; expected sklearn"):
+        featx.fit(heads=HeadSpec(name="rf", solver="minibatch"))
     with pytest.raises(UnsuitedError, match="head 'rf' cannot have calibration = 'platt' for labels; expected one of"):
         featx.fit(heads=HeadSpec(name="rf", calibration="platt"))
 

@@ -180,7 +180,7 @@ def test_the_split_of_the_gender_study_is_reproduced_to_the_row(home: Path, cele
     learn, not_train = train_test_split(table, test_size=0.2, random_state=42)
     val, test = train_test_split(not_train, test_size=0.5, random_state=42)
 
-    spec = SplitSpec(test=0.1, val=0.1, method="train_test_split", stratify=False, seed=42, cut="together")
+    spec = SplitSpec(test=0.1, val=0.1, method="train_test_split", stratify=False, seed=42, order="together")
     parts = split(manifest, truth, spec)
 
     expected = {"train": learn, "val": val, "test": test}

@@ -43,7 +43,7 @@ def test_three_mistakes_are_reported_at_once_with_their_keys(tmp_path: Path) -> 
         "svm, xgboost",
         "head[1].trials: found 'many', expected to be a valid integer, unable to parse string as an integer",
         "split.sed: no such key; did you mean 'seed'? "
-        "known: by, column, cut, duplicates, method, seed, stratify, test, val",
+        "known: by, column, duplicates, method, order, seed, stratify, test, val",
     ]
 
 
@@ -52,6 +52,9 @@ def test_three_mistakes_are_reported_at_once_with_their_keys(tmp_path: Path) -> 
     [
         ({"heads": []}, "heads: no such key; did you mean 'head'?"),
         ({"name": "x"}, "name: no such key"),
+        ({"split": {"cut": "together"}}, "split.cut: no such key; it was renamed to 'order'"),
+        ({"head": [{"name": "svm", "warm": True}]}, "head[0].warm: no such key; it was renamed to 'warm_start'"),
+        ({"extraction": {"least_cosine": 0.9}}, "extraction.least_cosine: no such key; it was renamed to 'min_cosine'"),
         ({"data": {"sorce": "x"}}, "data.sorce: no such key; did you mean 'source'? known: arrays, drop_unlabelled"),
         ({"data": {}}, "data.source: is missing"),
         ({"data": {"source": ".", "labels": {"file": "x", "colums": []}}}, "data.labels.colums: no such key; did you"),

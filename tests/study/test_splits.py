@@ -163,7 +163,7 @@ def test_copies_share_a_part(copies: dict[int, int], seed: int, method: str) -> 
 @pytest.mark.parametrize("method", ["hash", "train_test_split"])
 def test_copies_are_cut_apart_where_that_is_asked_for(method: str) -> None:
     rows = with_copies(60, {at: at - 30 for at in range(30, 60)})
-    assert (parts(rows, method=method, duplicates="apart").groupby(rows.digests).nunique() > 1).any()
+    assert (parts(rows, method=method, duplicates="independent").groupby(rows.digests).nunique() > 1).any()
     assert parts(rows, method=method).groupby(rows.digests).nunique().eq(1).all()
 
 
@@ -261,11 +261,11 @@ def test_too_few_images_cannot_be_cut_exactly() -> None:
 def test_cut_together_is_train_test_split_twice() -> None:
     rows = manifest([0, 1] * 30)
     rest, both = train_test_split(rows.ids, test_size=21, random_state=3, stratify=rows.labels["y"])
-    found = parts(rows, seed=3, cut="together", **EXACT)
+    found = parts(rows, seed=3, order="together", **EXACT)
     assert set(found.index[found == "train"]) == set(rest)
     assert set(found.index[found != "train"]) == set(both)
-    with pytest.raises(ValueError, match="cut = 'together' applies to method = 'train_test_split' only, found 'hash'"):
-        SplitSpec(cut="together")
+    with pytest.raises(ValueError, match="order = 'together' applies to method = 'train_test_split' only"):
+        SplitSpec(order="together")
 
 
 # Given by a column

@@ -1,6 +1,5 @@
 """Journal of the trials of one search: resumed after a kill, and shared by processes."""
 
-import fcntl
 import os
 import time
 import uuid
@@ -12,12 +11,13 @@ from typing import Any, Self
 
 import numpy as np
 import optuna
+from filelock import Timeout
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from featx.errors import DataError
-from featx.files.atomic import file_lock, open_lock_file
+from featx.files.atomic import acquire_lock, file_lock
 from featx.heads.scaling import Params
 from featx.heads.search.diagnostics import parameter_importances
 from featx.metrics.definitions import LOWER_IS_BETTER
@@ -110,15 +110,14 @@ class TrialJournal:
         )
 
     def __enter__(self) -> Self:
-        self._handle = open_lock_file(self._lock_file, os.O_CREAT)
-        fcntl.flock(self._handle, fcntl.LOCK_EX)
+        self._lock = acquire_lock(self._lock_file)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._lock_file.unlink(missing_ok=True)
-        os.close(self._handle)
+        self._lock.release()
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states)
@@ -257,15 +256,12 @@ def _turn_lock(journal: Path) -> Path:
 
 def _is_released(lock_file: Path) -> bool:
     """Return whether no process holds a lock file; such a file is removed."""
-    try:
-        handle = open_lock_file(lock_file)
-    except FileNotFoundError:
+    if not lock_file.exists():
         return True
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        lock = acquire_lock(lock_file, is_blocking=False)
+    except Timeout:
         return False
-    finally:
-        os.close(handle)
     lock_file.unlink(missing_ok=True)
+    lock.release()
     return True
