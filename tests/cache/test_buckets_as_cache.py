@@ -130,7 +130,7 @@ def test_a_cache_is_named_by_the_environment_and_by_the_option(
     assert printed_json(capsys)["stores"][0]["n_images"] == 48
     facts = machine(Study.open("remote.toml").cache)
     assert dict(facts)["cache"] == cache
-    assert "free on its disk" in dict(facts)["notes"]
+    assert "of disk space free" in dict(facts)["notes"]
 
 
 def test_embedders_share_the_cache_with_recipes(cache: str) -> None:

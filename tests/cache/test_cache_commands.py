@@ -137,7 +137,7 @@ def test_rows_that_no_recipe_needs_are_reported_as_lost(store: Path, run_command
     Path("featx.toml").rename("elsewhere.toml")
     code, _, err = run_command("cache verify --repair")
     assert code == 1
-    assert "1 rows are not embedded again; run 'featx extract' for the recipe that needs them" in err
+    assert "1 damaged rows could not be embedded again; run 'featx extract' with the recipe that uses them" in err
 
 
 def test_segments_of_two_extractions_are_joined(store: Path, run_command: RunCommand) -> None:

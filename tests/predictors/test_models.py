@@ -293,7 +293,7 @@ def test_predictions_may_be_sets_or_abstentions(head: Path) -> None:
         assert row["set"] == ", ".join(
             name for name, p in zip(prediction.classes, proba, strict=True) if 1 - p <= threshold
         )
-    with pytest.raises(DataError, match=r"coverage 0.7 is not kept with the model; expected 0.8, 0.9, 0.95, 0.99"):
+    with pytest.raises(DataError, match=r"the model has no thresholds for coverage 0.7; expected 0.8, 0.9, 0.95, 0.99"):
         prediction.sets(0.7)
     with pytest.raises(
         DataError, match="prediction intervals are available for numbers only, this model predicts classes"
