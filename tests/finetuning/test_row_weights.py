@@ -148,8 +148,12 @@ def test_rows_that_all_weigh_nothing_are_refused(study: Path) -> None:
 
 @pytest.mark.parametrize(
     ("target", "fields"),
-    [("hard", {}), ("hard", {"class_weight": {"dark": 4.0}}), ("soft", {"class_weight": {"dark": 4.0}})],
-    ids=["row weights", "row and class weights", "soft labels and class weights"],
+    [
+        # Each case starts processes for half a minute.
+        pytest.param("hard", {}, id="row weights", marks=pytest.mark.slow),
+        pytest.param("hard", {"class_weight": {"dark": 4.0}}, id="row and class weights"),
+        pytest.param("soft", {"class_weight": {"dark": 4.0}}, id="soft labels", marks=pytest.mark.slow),
+    ],
 )
 def test_two_processes_train_the_network_that_one_trains(study: Path, target: str, fields: dict[str, Any]) -> None:
     expected = load_file(train_network(target, **fields) / "last.safetensors")
