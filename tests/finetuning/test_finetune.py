@@ -545,7 +545,7 @@ def test_arguments_override_the_recipe(study: Path) -> None:
 
 
 def test_all_stages_of_a_recipe_run_with_networks(study: Path) -> None:
-    fields = 'epochs = 2\nlr = 0.01\nstrategy = ["head", "4"]\nlayers = { hidden = [4] }\n'
+    fields = 'epochs = 2\nlr = 0.01\nstrategy = ["head", "4"]\nseed = [0, 1]\nlayers = { hidden = [4] }\n'
     (study / "featx.toml").write_text(RECIPE + fields)
     stages = [name for name, _ in featx.run()]
     assert stages == ["extract", "finetune", "ensemble", "evaluate", "report"]
