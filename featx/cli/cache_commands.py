@@ -114,7 +114,8 @@ def _say_checked(result: "VerificationResult", repair: bool) -> None:
     if len(result.lost_ids) > N_LOST_SHOWN:
         console.say(f"    … {len(result.lost_ids) - N_LOST_SHOWN} more (--json lists all)")
     if repair:
-        console.say(f"  repaired: {result.n_embedded} of {result.n_lost} damaged rows embedded again")
+        repaired = "header written again, " if result.problem else ""
+        console.say(f"  repaired: {repaired}{result.n_embedded} of {result.n_lost} damaged rows embedded again")
 
 
 def _complain(results: "Sequence[VerificationResult]", repair: bool) -> None:

@@ -30,10 +30,7 @@ def evaluation(result: "Evaluation", with_classes: bool) -> None:
         for row in result.rows
     ]
     console.table("", ["  all scores", *titles], rows)
-    test_state = (
-        f"; the test split has been opened {result.n_looks} times" if result.n_looks else "; the test split is sealed"
-    )
-    console.say(f"* chosen by {result.chosen_by.replace('_', ' ')}{test_state.replace('1 times', 'once')}")
+    console.say(f"* chosen by {result.chosen_by.replace('_', ' ')}; {_test_state(result)}")
     for warning in result.warnings:
         console.say(f"warning: {warning}")
     if with_classes:
@@ -41,6 +38,15 @@ def evaluation(result: "Evaluation", with_classes: bool) -> None:
             lines = [(c["class"], c["precision"], c["recall"], c["f1"], c["n"]) for c in row.per_class]
             console.say()
             console.table(row.run, ["class", "P", "R", "F1", "n"], lines)
+
+
+def _test_state(result: "Evaluation") -> str:
+    """Return how often the test split has been opened, as text."""
+    if result.n_looks:
+        return f"the test split has been opened {'once' if result.n_looks == 1 else f'{result.n_looks} times'}"
+    if result.log_problems:
+        return "the log of openings of the test split is not complete"
+    return "the test split is sealed"
 
 
 def standings(result: "Evaluation", title: str) -> None:

@@ -229,7 +229,7 @@ class Study(LabelledRows):
             "target": target,
             "runs": list(runs),
         }
-        OpeningLog(self.folder).append(opening)
+        OpeningLog(self.folder).append(opening, self._seals_of_scores())
         return self._known(target).take(ids)
 
     def openings(self, target: str | None = None) -> list[dict[str, Any]]:
@@ -239,11 +239,15 @@ class Study(LabelledRows):
 
     def log_problems(self) -> list[str]:
         """Return the problems of the log of openings; empty if it is complete."""
+        return OpeningLog(self.folder).problems(self._seals_of_scores())
+
+    def _seals_of_scores(self) -> list[str]:
+        """Return the seals of the openings that the files of test scores name."""
         seals = []
         for file in self.folder.glob("final-*.json"):
             with suppress(IncompleteError, KeyError):
                 seals.append(str(read_sealed(file)["opening"]))
-        return OpeningLog(self.folder).problems(seals)
+        return seals
 
 
 def _hashed_login() -> str:

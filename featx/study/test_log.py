@@ -38,12 +38,21 @@ class OpeningLog:
 
     folder: Path
 
-    def append(self, opening: Mapping[str, Any]) -> str:
-        """Write one opening to the disk and return its seal."""
+    def append(self, opening: Mapping[str, Any], known_seals: Iterable[str] = ()) -> str:
+        """Write one opening to the disk and return its seal.
+
+        Parameters
+        ----------
+        opening
+            The fields of the line.
+        known_seals
+            Seals of earlier lines that files of test scores name.
+        """
         with file_lock(self.folder / f".{LOG}.lock"):
             log = OpeningLog(self.folder)
-            # Where the log was shortened, the line names the one that is lost, so that the chain stays broken.
-            line = add_seal({**opening, PREVIOUS: log._last_seal})
+            # If lines were lost, the new line refers to one of them, so that the chain stays broken.
+            lost_seals = sorted(set(known_seals) - log._seals)
+            line = add_seal({**opening, PREVIOUS: lost_seals[0] if lost_seals else log._last_seal})
             with (self.folder / LOG).open("ab") as file:
                 ends_line = not log._content or log._content.endswith(b"\n")
                 file.write(b"" if ends_line else b"\n")
