@@ -93,7 +93,7 @@ def suggest_names(name: str, valid_names: list[str], limit: int = 20) -> str:
 
     Examples
     --------
-    >>> suggestion("rseed", ["seed", "size"])
+    >>> suggest_names("rseed", ["seed", "size"])
     "did you mean 'seed'? known: seed, size"
     """
     close = get_close_matches(name, valid_names, n=1)

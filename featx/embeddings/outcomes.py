@@ -116,7 +116,7 @@ def exceeds_limit(limit: str, n_failed: int, n_images: int) -> bool:
 
     Examples
     --------
-    >>> too_many("3", 3, 10), too_many("20%", 3, 10)
+    >>> exceeds_limit("3", 3, 10), exceeds_limit("20%", 3, 10)
     (False, True)
     """
     if not (number := re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", limit.strip())):

@@ -64,7 +64,7 @@ def difference_hashes(thumbnails: Pixels) -> NDArray[np.uint64]:
     Examples
     --------
     >>> brighter = np.tile(np.arange(32, dtype=np.uint8), (1, 32, 1))
-    >>> [hex(value) for value in dhash(np.concatenate([brighter, brighter[:, :, ::-1]]))]
+    >>> [hex(value) for value in difference_hashes(np.concatenate([brighter, brighter[:, :, ::-1]]))]
     ['0xffffffffffffffff', '0x0']
     """
     height, width = thumbnails.shape[1:]

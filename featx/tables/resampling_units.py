@@ -35,7 +35,7 @@ def join_units(
 
     Examples
     --------
-    >>> joined(5, [["a", "a", None, None, "b"], [1, 2, 2, 3, 4]]).tolist()
+    >>> join_units(5, [["a", "a", None, None, "b"], [1, 2, 2, 3, 4]]).tolist()
     [0, 0, 0, 1, 2]
     """
     rows, nodes, n_nodes = [pairs[0]], [pairs[1]], n_rows

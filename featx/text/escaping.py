@@ -20,7 +20,7 @@ def escape_text(text: str) -> str:
 
     Examples
     --------
-    >>> print(escaped("cat\x1b[2J\n"), escaped("Größe"))
+    >>> print(escape_text("cat\x1b[2J\n"), escape_text("Größe"))
     cat\x1b[2J\n Größe
     """
     if PRINTABLE_ASCII.fullmatch(text):

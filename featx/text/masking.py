@@ -13,9 +13,9 @@ def mask_secrets(text: str) -> str:
 
     Examples
     --------
-    >>> masked("cannot read 'https://me:secret@host/a.png?token=1', try again")
+    >>> mask_secrets("cannot read 'https://me:secret@host/a.png?token=1', try again")
     "cannot read 'https://***@host/a.png?***', try again"
-    >>> masked("s3://bucket/photos/a@b.png")
+    >>> mask_secrets("s3://bucket/photos/a@b.png")
     's3://bucket/photos/a@b.png'
     """
     if "://" not in text:
@@ -45,8 +45,8 @@ def restore_secrets(url: str, source: str) -> str:
     Examples
     --------
     >>> source = "https://me:secret@host/photos"
-    >>> stored = without_secrets("https://me:secret@host/photos/a.png", source)
-    >>> stored, with_secrets(stored, source)
+    >>> stored = remove_secrets("https://me:secret@host/photos/a.png", source)
+    >>> stored, restore_secrets(stored, source)
     ('https://***@host/photos/a.png', 'https://me:secret@host/photos/a.png')
     """
     for secret, mask in _secrets(source):
