@@ -19,7 +19,7 @@ from PIL import Image, ImageChops, ImageCms
 
 from featx.images.contents import MAX_IMAGE_BYTES, unicode_name
 
-# Pillow cannot write HEIC without it.
+# Pillow cannot write HEIC without this plugin.
 pillow_heif.register_heif_opener()
 
 
@@ -28,7 +28,19 @@ Maker = Callable[[Path], object]
 
 @dataclass(frozen=True)
 class Case:
-    """A file, the function that makes it, and its expected outcome."""
+    """One file and its expected outcome.
+
+    Attributes
+    ----------
+    name
+        Path below the folder of images.
+    make
+        Function that writes the file.
+    outcome
+        Expected outcome of the extraction.
+    reason
+        Text that the reason of the outcome must contain.
+    """
 
     name: str
     make: Maker
@@ -148,7 +160,7 @@ def without_adobe(data: bytes) -> bytes:
     return data[:start] + data[start + 2 + int.from_bytes(data[start + 2 : start + 4], "big") :]
 
 
-def cmyk_of_others(path: Path) -> None:
+def cmyk_without_adobe(path: Path) -> None:
     """Write a CMYK JPEG without Adobe's marker: its values are not inverted."""
     inverted = ImageChops.invert(picture(seed_of(path), "CMYK"))
     path.write_bytes(without_adobe(stored(inverted, "JPEG")))
@@ -165,7 +177,7 @@ def tiff(values: np.ndarray) -> Maker:
     return lambda path: path.write_bytes(stored(Image.fromarray(values), "TIFF"))
 
 
-def zipped(path: Path) -> None:
+def zip_archive(path: Path) -> None:
     """Write an archive that holds a picture."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("inside.png", stored(picture("inside"), "PNG"))
@@ -238,7 +250,7 @@ FORMATS = [
     Case("dog/mode-alpha.webp", noise("WEBP", "RGBA", lossless=True)),
     Case("dog/grey.jpg", noise("JPEG", "L")),
     Case("dog/cmyk.jpg", noise("JPEG", "CMYK")),
-    Case("dog/cmyk-not-adobe.jpg", cmyk_of_others),
+    Case("dog/cmyk-not-adobe.jpg", cmyk_without_adobe),
     Case("dog/ycck.jpg", changed("JPEG", ycck, mode="CMYK", subsampling=0)),
     Case("dog/16-bit.png", file_of(stored(Image.fromarray((RAMP * 1000).astype(np.uint16)), "PNG"))),
     Case("dog/16-bit.tif", tiff((RAMP * 900).astype(np.uint16))),
@@ -309,7 +321,8 @@ BROKEN = [
 ]
 
 
-if os.geteuid():  # root may read everything
+# Root may read everything.
+if os.geteuid():
     BROKEN.append(Case("dog/forbidden.png", forbidden, "unreadable", "Permission denied"))
 
 
@@ -338,7 +351,7 @@ OTHERS = [
     Case("cat/notes.txt", file_of(b"notes"), "ignored", "its suffix is '.txt'"),
     Case("cat/labels.csv", file_of(b"path,class\n"), "ignored", "its suffix is '.csv'"),
     Case("cat/drawing.svg", file_of(b"<svg/>"), "ignored", "its suffix is '.svg'"),
-    Case("cat/archive.zip", zipped, "ignored", "its suffix is '.zip'"),
+    Case("cat/archive.zip", zip_archive, "ignored", "its suffix is '.zip'"),
     Case("cat/pipe", node(stat.S_IFIFO), "ignored", "is not a regular file"),
     Case("cat/up", link(".."), "ignored", "is a link to a folder, which is not followed"),
     Case("cat/up.png", link(".."), "ignored", "is a link to a folder, which is not followed"),
@@ -371,11 +384,11 @@ CASES = [*FORMATS, *BROKEN, *OTHERS, *(Case(name, noise("PNG")) for name in NAME
 
 
 # A hidden folder is one entry.
-SEEN_AS = {"cat/.git/object.png": "cat/.git"}
+REPORTED_NAMES = {"cat/.git/object.png": "cat/.git"}
 
 
 def write_files(folder: Path) -> None:
-    """Write all files."""
+    """Write the files of all cases below a folder."""
     for case in CASES:
         path = folder / case.name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -384,4 +397,4 @@ def write_files(folder: Path) -> None:
 
 def expected_outcomes() -> dict[str, tuple[str, str]]:
     """Return the expected outcome of each file by id, and a part of the reason."""
-    return {unicode_name(SEEN_AS.get(case.name, case.name)): (case.outcome, case.reason) for case in CASES}
+    return {unicode_name(REPORTED_NAMES.get(case.name, case.name)): (case.outcome, case.reason) for case in CASES}

@@ -30,7 +30,7 @@ from featx.images.sources import read_content
 from featx.specs.recipe import load_recipe
 from featx.tables.encoding import encode_target
 
-# Longer uses count as hanging.
+# A longer use counts as a hang.
 MAX_S = 60
 N_IMAGES = 6
 RECIPE = Path("recipe.toml")
@@ -81,7 +81,7 @@ class Outcomes:
     Attributes
     ----------
     counts
-        Number of mutations by outcome: ``read_content`` or ``one line``.
+        Number of mutations by outcome: ``read`` or ``one line``.
     failures
         Descriptions of mutations that gave a traceback, a hang or a message of several lines.
     """

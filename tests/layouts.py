@@ -1,4 +1,4 @@
-"""The same ten pictures in every supported layout of images and labels."""
+"""Ten images in every supported layout of images and labels."""
 
 import gzip
 import io
@@ -17,7 +17,7 @@ from PIL import Image
 from featx.images.init import recognise
 from featx.specs.data import ReaderSpec
 
-# Classes of the ten pictures.
+# Classes of the ten images.
 CLASSES = ["cat", "dog"] * 5
 
 
@@ -165,7 +165,7 @@ def idx(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Form:
-    """One layout of the pictures.
+    """One layout of the images.
 
     Attributes
     ----------
@@ -185,7 +185,7 @@ class Form:
     labels: str | None = None
 
     def recognised(self, folder: Path, images: list[bytes] = PNGS) -> ReaderSpec:
-        """Write the pictures and return how to read them."""
+        """Write the images and return the spec that reads them."""
         folder.mkdir(parents=True, exist_ok=True)
         source = self.make(folder, images)
         return recognise(str(source), None if self.labels is None else str(folder / self.labels))

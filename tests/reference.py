@@ -111,7 +111,7 @@ def _first_sentence(spec: type[BaseModel]) -> str:
 
 
 def _type_text(annotation: Any) -> str:
-    """Return a type as people write it: ``integer``, ``"a" or "b"``, ``list of text``."""
+    """Return a type in words: ``integer``, ``"a" or "b"``, ``list of text``."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return " or ".join(f"`{value!r}`" if isinstance(value, str) else f"`{value}`" for value in arguments)

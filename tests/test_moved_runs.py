@@ -1,4 +1,4 @@
-"""Runs copied to another machine find their own weights by file name and sha256."""
+"""Runs that are moved to another folder find their weights by file name and sha256."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ IMAGE = "images/dark/000.png"
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a head's run with its own weights, in a folder that was renamed."""
+    """Return the name of a head's run on a network with weights from a file, in a folder that was renamed."""
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
     monkeypatch.chdir(first)
@@ -37,6 +37,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def models(run: str) -> list[Path]:
+    """Return the paths of a run and of its export."""
     return [Path("runs/featx", run), Path("out", f"{run}.skops")]
 
 
@@ -84,7 +85,7 @@ def test_a_moved_study_is_exported_without_new_extraction(run: str, file_format:
     assert all(exported.parity.largest < 1e-4 for exported in written)
 
 
-def test_weights_elsewhere_are_found_for_an_unmoved_study(run: str, tmp_path: Path) -> None:
+def test_weights_outside_the_study_are_found_by_their_full_path(run: str, tmp_path: Path) -> None:
     Path("net.pth").rename(tmp_path / "far.pth")
     recipe = Path("featx.toml")
     recipe.write_text(recipe.read_text().replace("net.pth", str(tmp_path / "far.pth")))
