@@ -1,6 +1,5 @@
 """Reproducible damaged image files: flipped bits, truncated files, and two files spliced."""
 
-import io
 import time
 from collections import Counter
 from pathlib import Path
@@ -15,6 +14,7 @@ from featx.images.contents import digest
 from featx.specs.extraction import EngineSpec
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE
+from tests.image_files import encode
 from tests.rows import row_alone, stored_rows
 
 # Suffix, Pillow's name of the format, mode, options.
@@ -64,9 +64,7 @@ def make_file(kind: int, rng: np.random.Generator) -> bytes:
         options["exif"] = exif.tobytes()
     if options.get("save_all"):
         options["append_images"] = [image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
-    buffer = io.BytesIO()
-    image.save(buffer, name, **options)
-    return buffer.getvalue()
+    return encode(image, name, **options)
 
 
 def damage(content: bytes, donor: bytes, rng: np.random.Generator) -> bytes:

@@ -143,7 +143,7 @@ class FlippedStudy:
         return "same numbers" if numbers == self.numbers else "other numbers"
 
     def _loads_as_before(self, run: Path) -> bool:
-        """Return whether a run gives the same outputs as before, or is refused."""
+        """Return whether a run gives the same outputs as before, or gives an error."""
         try:
             return outputs_of(run) == self.outputs[run]
         except FeatxError:
@@ -188,13 +188,13 @@ def is_noticed(path: Path) -> bool:
     if path.parent != study.folder:
         return bool(RunFolder(path.parent).damage)
     if path.name.startswith("final-"):
-        return is_refused(path)
+        return is_unreadable(path)
     if path.name.startswith("looks."):
         return bool(study.log_problems())
-    return path in study.damaged_extraction() or (path.name == "extraction.json" and is_refused(path))
+    return path in study.damaged_extraction() or (path.name == "extraction.json" and is_unreadable(path))
 
 
-def is_refused(path: Path) -> bool:
+def is_unreadable(path: Path) -> bool:
     """Return whether a sealed file cannot be read."""
     try:
         read_sealed(path)

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageEnhance
 
+from tests.image_files import encode
+
 Change = Callable[[Image.Image], Image.Image]
 
 RECIPE = """
@@ -31,9 +33,7 @@ backbone = "efficientnet_lite0"
 
 def encoded(image: Image.Image, quality: int) -> Image.Image:
     """Return an image after JPEG compression."""
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=quality)
-    return Image.open(file)
+    return Image.open(io.BytesIO(encode(image, "JPEG", quality=quality)))
 
 
 CHANGES: Mapping[str, Change] = {

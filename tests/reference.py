@@ -82,7 +82,8 @@ def python_api() -> str:
         is_error = inspect.isclass(item) and issubclass(item, Exception)
         signature = "(message)" if is_error else str(inspect.signature(item))
         signature = re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", signature)
-        signature = re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Z])", "", signature)  # types without their modules
+        # Types are shown without their modules.
+        signature = re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Z])", "", signature)
         parts += [f"## `featx.{name}`", f"```\n{name}{signature}\n```", f"```\n{inspect.getdoc(item)}\n```"]
     return "\n\n".join(parts) + "\n"
 

@@ -60,20 +60,20 @@ def run_folders(kind: str) -> list[Path]:
     return folders
 
 
-def network_run() -> str:
+def network_name() -> str:
     """Return the name of the fine-tuned network's run."""
     (name,) = (path.name for path in run_folders("") if (path / "model.safetensors").is_file())
     return name
 
 
 def test_predict_builds_a_fine_tuned_network_once() -> None:
-    predict([PHOTO], runs=[network_run()])
+    predict([PHOTO], runs=[network_name()])
 
     assert len(builds) == 1
 
 
 def test_load_builds_a_fine_tuned_network_once_and_predicts_with_it() -> None:
-    model = load(Path("runs/featx") / network_run())
+    model = load(Path("runs/featx") / network_name())
     assert len(builds) == 1
 
     first, second = (model.predict_images([PHOTO]) for _ in range(2))
@@ -98,7 +98,7 @@ def test_predict_with_all_runs_builds_each_network_once() -> None:
 
 
 def test_predicting_images_leaves_no_hooks_on_a_network() -> None:
-    model = load(Path("runs/featx") / network_run())
+    model = load(Path("runs/featx") / network_name())
     hooks = sum(len(module._forward_hooks) for module in model.built.body.modules())  # type: ignore[attr-defined]
 
     for _ in range(3):

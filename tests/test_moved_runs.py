@@ -36,7 +36,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
-def models(run: str) -> list[Path]:
+def model_paths(run: str) -> list[Path]:
     """Return the paths of a run and of its export."""
     return [Path("runs/featx", run), Path("out", f"{run}.skops")]
 
@@ -59,7 +59,7 @@ def test_weights_are_found_in_each_folder_that_is_searched(
     content = Path("net.pth").read_bytes()
     Path("net.pth").write_bytes(b"another file of this name")
     (target / "net.pth").write_bytes(content)
-    for path in models(run):
+    for path in model_paths(run):
         prediction = featx.load(path).predict_images([IMAGE])
         np.testing.assert_allclose(prediction.proba, np.load("expected.npy"), atol=1e-6)
 
@@ -69,7 +69,7 @@ def test_missing_weights_are_reported_with_the_searched_folders(run: str, decoy:
     Path("net.pth").unlink()
     if decoy:
         Path("net.pth").write_bytes(decoy)
-    for path in models(run):
+    for path in model_paths(run):
         model = featx.load(path)
         sha256 = model.embeddings[0].spec.weights_sha256
         with pytest.raises(WeightsError, match=f"weights net.pth .sha256 {sha256}.: not found") as caught:

@@ -112,7 +112,7 @@ def outputs_of_commands() -> Outputs:
     featx.extract()
     had_final = read_last_final(Study.open(None), "y") is not None
     made_runs = {run.head for run in featx.fit() if run.made}
-    made_runs |= {vote.method for vote in featx.ensemble() if vote.made}
+    made_runs |= {ensemble.method for ensemble in featx.ensemble() if ensemble.made}
     had_final = had_final and read_last_final(Study.open(None), "y") is not None
     numbers: dict[str, Any] = {}
     for final in (False, True):
@@ -129,7 +129,7 @@ def outputs_of_commands() -> Outputs:
 
 
 def fresh_outputs(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Return the numbers of a project that has the same images and recipe, and nothing else."""
+    """Return the numbers of a project that has the same images and recipe, but no history."""
     fresh = folder.with_name("fresh")
     shutil.copytree(folder, fresh, ignore=shutil.ignore_patterns("runs", "cache"))
     patch.chdir(fresh)

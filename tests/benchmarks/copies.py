@@ -34,12 +34,12 @@ def main() -> None:
         candidates = leaks.find_copies(Study.open(None)).frame
         flagged = found_copies(table, candidates)[1]
         print(f"hash and embedding alone: {flagged:.4f} of the cells are falsely flagged")
-        rows = {
+        results = {
             min_correlation: found_copies(table, candidates[candidates["similarity"] >= min_correlation])
             for min_correlation in MIN_CORRELATIONS
         }
-        frame = pd.DataFrame({min_correlation: recall for min_correlation, (recall, _) in rows.items()}).T
-        frame["falsely flagged"] = [alarms for _, alarms in rows.values()]
+        frame = pd.DataFrame({min_correlation: recall for min_correlation, (recall, _) in results.items()}).T
+        frame["falsely flagged"] = [alarms for _, alarms in results.values()]
         print(frame.to_string(float_format=lambda value: f"{value:.4f}"))
         per_cell = candidates[candidates["kind"] == "near"].groupby("id")["similarity"].max()
         print(f"median similarity of a cell's most similar candidate: {np.median(per_cell):.3f}")

@@ -120,7 +120,7 @@ class Case:
         return (self.net, "default") if self.net == "efficientnet_lite0" else (f"timm:{self.net}", "none")
 
 
-def cells() -> list[Path]:
+def cell_paths() -> list[Path]:
     """Return the paths of the solar cells."""
     package = find_spec("elpv_dataset")
     assert package is not None
@@ -130,7 +130,7 @@ def cells() -> list[Path]:
 
 def make_source(folder: Path, n: int, large_jpegs: bool = False) -> None:
     """Write n solar cells into two class folders, unchanged or as JPEGs of 1536×1024."""
-    for number, cell in enumerate(cells()[:n]):
+    for number, cell in enumerate(cell_paths()[:n]):
         place = folder / "images" / ("odd" if number % 2 else "even")
         place.mkdir(parents=True, exist_ok=True)
         if large_jpegs:
@@ -139,7 +139,7 @@ def make_source(folder: Path, n: int, large_jpegs: bool = False) -> None:
             shutil.copy(cell, place)
 
 
-def command_output(command: list[str], folder: Path) -> str:
+def run_command(command: list[str], folder: Path) -> str:
     """Run a command and return its standard output."""
     process = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if process.returncode:
@@ -147,15 +147,15 @@ def command_output(command: list[str], folder: Path) -> str:
     return process.stdout
 
 
-def peer_rate(mode: str, case: Case, folder: Path) -> float:
+def measure_peer(mode: str, case: Case, folder: Path) -> float:
     """Return the images per second of a peer."""
     command = [sys.executable, str(PEER), mode, str(folder / "images"), "--n", str(case.n), "--net", case.net]
-    match = re.search(r"([\d.]+) images/s", command_output(command, folder))
+    match = re.search(r"([\d.]+) images/s", run_command(command, folder))
     assert match is not None
     return float(match[1])
 
 
-def featx_rate(setup: FeatxSetup, case: Case, folder: Path) -> float:
+def measure_featx(setup: FeatxSetup, case: Case, folder: Path) -> float:
     """Return the images per second of an extraction into an empty cache."""
     backbone, weights = case.backbone
     settings = setup._asdict() | {"reduced": str(setup.reduced).lower(), "backbone": backbone, "weights": weights}
@@ -164,10 +164,10 @@ def featx_rate(setup: FeatxSetup, case: Case, folder: Path) -> float:
     for store in (folder / "cache").glob("*.zarr"):
         shutil.rmtree(store)
     command = ["-c", "from featx.cli.main import main; main()", "extract", "--json", "-r", str(recipe)]
-    return float(json.loads(command_output([sys.executable, *command], folder))["images_per_s"])
+    return float(json.loads(run_command([sys.executable, *command], folder))["images_per_s"])
 
 
-def core_limited_rate(case: Case, folder: Path) -> float:
+def measure_rate_limit(case: Case, folder: Path) -> float:
     """Return the images per second that decoding and forward pass allow, each measured alone."""
     os.chdir(folder)
     embedding: ResolvedEmbedding = Study.open(load_recipe(folder / f"{BF16}.toml")).locked[0]
@@ -192,13 +192,13 @@ def run_case(case: Case, folder: Path) -> Iterator[str]:
     case.rates = {name: [] for name in [*case.min_ratios, *map(str, case.setups), "limit"]}
     for setup in case.setups:
         # A first run benchmarks the runtimes.
-        featx_rate(setup, case, folder)
+        measure_featx(setup, case, folder)
     for _ in range(N_ROUNDS):
         for mode in case.min_ratios:
-            case.rates[mode].append(peer_rate(mode, case, folder))
+            case.rates[mode].append(measure_peer(mode, case, folder))
         for setup in case.setups:
-            case.rates[str(setup)].append(featx_rate(setup, case, folder))
-        case.rates["limit"].append(core_limited_rate(case, folder))
+            case.rates[str(setup)].append(measure_featx(setup, case, folder))
+        case.rates["limit"].append(measure_rate_limit(case, folder))
     medians = {name: statistics.median(rates) for name, rates in case.rates.items()}
     for name, rate in medians.items():
         ratios = ", ".join(f"{rate / medians[peer]:6.2f} x {peer}" for peer in case.min_ratios)

@@ -76,23 +76,23 @@ def make_rows(n_rows: int) -> TrainRows:
     return TrainRows(x, TargetValues("classes", tuple(map(str, range(N_CLASSES))), codes))
 
 
-def plain_model() -> Pipeline:
+def make_plain_model() -> Pipeline:
     """Return a usual Pipeline of scikit-learn."""
     return make_pipeline(StandardScaler(), LogisticRegression(C=PARAMS["C"], max_iter=150))
 
 
-def comparisons(rows: TrainRows) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+def make_comparisons(rows: TrainRows) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
     """Return the comparisons: name → call of featx and call of scikit-learn."""
     head: Head = HEADS.get("logreg")(HeadTask(*rows.x.shape, N_CLASSES, 0))
     x, y = rows.x, rows.targets.y
     folds = rows.folds(SPEC.folds, SPEC.seed)
 
     def plain_folds() -> None:
-        cross_val_predict(plain_model(), x, y, cv=folds, method="predict_proba")
-        plain_model().fit(x, y)
+        cross_val_predict(make_plain_model(), x, y, cv=folds, method="predict_proba")
+        make_plain_model().fit(x, y)
 
     return {
-        "fit": (lambda: fit_pipeline(head, PARAMS, rows, "none", SPEC), lambda: plain_model().fit(x, y)),
+        "fit": (lambda: fit_pipeline(head, PARAMS, rows, "none", SPEC), lambda: make_plain_model().fit(x, y)),
         "all fits": (lambda: fit_out_of_fold(head, PARAMS, rows, SPEC), plain_folds),
     }
 
@@ -134,7 +134,7 @@ def main() -> None:
     print(f"{'cores':7}{'rows':>7}  {'calls':10}{'featx':>9}{'plain':>9}{'ratio':>7}{'plain, 1 thread':>17}")
     largest = 0.0
     for n_rows in SIZES:
-        for name, calls in comparisons(make_rows(n_rows)).items():
+        for name, calls in make_comparisons(make_rows(n_rows)).items():
             quiet = measure_timing(*calls)
             with busy_cores():
                 busy = measure_timing(*calls)

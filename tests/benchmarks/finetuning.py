@@ -117,16 +117,17 @@ def main(rounds: int = 3, epochs: int = 10) -> None:
         make_images(folder)
         for seed in range(rounds):
             for name in LEARNING_RATES:
-                theirs_s, theirs = run_script(folder, name, epochs, seed)
-                ours_s, (once, *_) = run_featx(folder, name, epochs, seed)
-                _, (best, *_) = run_featx(folder, name, list(range(1, epochs + 1)), seed, holdout=0)
-                seconds.setdefault(f"script {name}", []).append(theirs_s)
-                seconds.setdefault(name, []).append(ours_s)
-                gains.setdefault((name, "selected alike"), []).append(best - theirs)
-                gains.setdefault((name, "val used once"), []).append(once - theirs)
+                script_s, script_accuracy = run_script(folder, name, epochs, seed)
+                featx_s, (featx_accuracy, *_) = run_featx(folder, name, epochs, seed)
+                _, (best_accuracy, *_) = run_featx(folder, name, list(range(1, epochs + 1)), seed, holdout=0)
+                seconds.setdefault(f"script {name}", []).append(script_s)
+                seconds.setdefault(name, []).append(featx_s)
+                gains.setdefault((name, "selected alike"), []).append(best_accuracy - script_accuracy)
+                gains.setdefault((name, "val used once"), []).append(featx_accuracy - script_accuracy)
                 print(
-                    f"seed {seed} {name}: script {theirs_s:.1f} s {theirs:.4f}, featx {ours_s:.1f} s {once:.4f}, "
-                    f"selected as by the script {best:.4f}",
+                    f"seed {seed} {name}: script {script_s:.1f} s {script_accuracy:.4f}, "
+                    f"featx {featx_s:.1f} s {featx_accuracy:.4f}, "
+                    f"selected as by the script {best_accuracy:.4f}",
                     flush=True,
                 )
             grid_s, accuracies = run_featx(folder, "grid", epochs, seed)
@@ -137,10 +138,10 @@ def main(rounds: int = 3, epochs: int = 10) -> None:
     medians["script grid"] = 2 * (medians["script head"] + medians["script last-block"])
     print(f"\ncommit {commit()}, {os.cpu_count()} cores, medians of {rounds}, {epochs} epochs")
     for name, min_speedup in MIN_SPEEDUPS.items():
-        theirs_s, ours_s = medians[f"script {name}"], medians[name]
+        script_s, featx_s = medians[f"script {name}"], medians[name]
         print(
-            f"{name:<11} script {theirs_s:.1f} s, featx {ours_s:.1f} s: "
-            f"{theirs_s / ours_s:.2f} × (expected {min_speedup} ×)"
+            f"{name:<11} script {script_s:.1f} s, featx {featx_s:.1f} s: "
+            f"{script_s / featx_s:.2f} × (expected {min_speedup} ×)"
         )
     for (name, comparison), values in gains.items():
         error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")

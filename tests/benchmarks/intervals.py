@@ -29,7 +29,7 @@ NAMES += ("kappa", "mcc", "auc_ovr", "log_loss", "brier")
 Proba = NDArray[np.float64]
 
 
-def scikit_learn_scores(y: NDArray[np.int64], runs: list[Proba]) -> list[list[float]]:
+def compute_scikit_learn_scores(y: NDArray[np.int64], runs: list[Proba]) -> list[list[float]]:
     """Return ten metrics of each run, computed by the functions of scikit-learn."""
     binary = runs[0].shape[1] == 2
     rows = []
@@ -45,14 +45,14 @@ def scikit_learn_scores(y: NDArray[np.int64], runs: list[Proba]) -> list[list[fl
     return rows
 
 
-def seconds(call: Callable[[], object]) -> float:
+def time_call(call: Callable[[], object]) -> float:
     """Return the wall time of a call."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
 
 
-def ratio(k: int) -> float:
+def measure_ratio(k: int) -> float:
     """Print and return the ratio of times for k classes."""
     rng = np.random.default_rng(k)
     y = rng.integers(0, k, N_ROWS)
@@ -66,20 +66,20 @@ def ratio(k: int) -> float:
         return draw_scores([Scorer(targets, proba, NAMES) for proba in runs], Resamples.of(len(targets)))
 
     featx_scores = [list(Scorer(targets, proba, NAMES).plain().values()) for proba in runs]
-    np.testing.assert_allclose(featx_scores, scikit_learn_scores(y, runs), rtol=1e-9)
-    timings = [(seconds(lambda: scikit_learn_scores(y, runs)), seconds(by_draws)) for _ in range(N_TURNS)]
-    theirs, ours = (statistics.median(times) for times in zip(*timings, strict=True))
+    np.testing.assert_allclose(featx_scores, compute_scikit_learn_scores(y, runs), rtol=1e-9)
+    timings = [(time_call(lambda: compute_scikit_learn_scores(y, runs)), time_call(by_draws)) for _ in range(N_TURNS)]
+    scikit_learn_s, draws_s = (statistics.median(times) for times in zip(*timings, strict=True))
     print(
-        f"{k} classes  {N_DRAWS} draws {ours:.2f} s, one pass of scikit-learn {theirs:.2f} s (medians of {N_TURNS}, in "
-        f"turn): {ours / theirs:.1f} x"
+        f"{k} classes  {N_DRAWS} draws {draws_s:.2f} s, one pass of scikit-learn {scikit_learn_s:.2f} s "
+        f"(medians of {N_TURNS}, in turn): {draws_s / scikit_learn_s:.1f} x"
     )
-    return ours / theirs
+    return draws_s / scikit_learn_s
 
 
 def main() -> None:
     """Print the ratios and the peak memory; exit with 1 if one is too large."""
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, commit {commit()}")
-    ratios = [ratio(k) for k in (2, 10)]
+    ratios = [measure_ratio(k) for k in (2, 10)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(f"peak memory of the process {peak / 1e9:.2f} GB")
     sys.exit(0 if max(ratios) < MAX_TIME_RATIO and peak < MAX_PEAK_BYTES else 1)

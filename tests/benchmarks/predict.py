@@ -60,7 +60,7 @@ print(time.perf_counter() - start)
 """
 
 
-def seconds(script: str, *arguments: str) -> float:
+def run_script(script: str, *arguments: str) -> float:
     """Run a script in another process and return the seconds that it prints."""
     process = subprocess.run([sys.executable, "-c", script, *arguments], check=True, capture_output=True, text=True)
     return float(process.stdout.split()[-1])
@@ -79,11 +79,12 @@ def main() -> None:
         finetune()
         torch.save(models.vgg16(weights=None).state_dict(), "vgg16.pth")
         threads = str(torch.get_num_threads())
-        rounds = [(seconds(OURS, threads), seconds(BY_HAND, threads, "vgg16.pth")) for _ in range(N_ROUNDS)]
-    ours, by_hand = (statistics.median(column) for column in zip(*rounds, strict=True))
+        rounds = [(run_script(OURS, threads), run_script(BY_HAND, threads, "vgg16.pth")) for _ in range(N_ROUNDS)]
+    predict_s, loaded_s = (statistics.median(column) for column in zip(*rounds, strict=True))
     ratio = statistics.median(featx_s / by_hand_s for featx_s, by_hand_s in rounds)
     print(
-        f"predict {ours:.2f} s, by hand {by_hand:.2f} s, median of {N_ROUNDS} ratios {ratio:.2f} (expected at most 1.3)"
+        f"predict {predict_s:.2f} s, by hand {loaded_s:.2f} s, "
+        f"median of {N_ROUNDS} ratios {ratio:.2f} (expected at most 1.3)"
     )
 
 

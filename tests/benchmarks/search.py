@@ -133,22 +133,23 @@ def main(rounds: int = 5, heads: tuple[str, ...] = tuple(MAX_TIME_SHARES)) -> No
         for number in range(rounds):
             for data, head in ((data, head) for data in features for head in heads):
                 trials = TRIALS[data][head]
-                theirs = run_script(head, features[data], trials, number)
-                mine, shared = run_featx(head, features[data], trials, number)
-                results.setdefault((data, head), []).append((theirs, mine, shared))
+                script_result = run_script(head, features[data], trials, number)
+                featx_result, shared_gb = run_featx(head, features[data], trials, number)
+                results.setdefault((data, head), []).append((script_result, featx_result, shared_gb))
                 print(
-                    f"round {number} {data} {head}: script {_result_text(theirs)}; featx {_result_text(mine)}",
+                    f"round {number} {data} {head}: script {_result_text(script_result)}; "
+                    f"featx {_result_text(featx_result)}",
                     flush=True,
                 )
     print(f"\ncommit {commit()}, {os.cpu_count()} cores, medians of {rounds}")
     for (data, head), searches in results.items():
-        theirs_s, _, theirs_gb = _medians([theirs for theirs, _, _ in searches])
-        mine_s, _, mine_gb = _medians([mine for _, mine, _ in searches])
-        gain = statistics.median(mine[1] - theirs[1] for theirs, mine, _ in searches)
+        script_s, _, script_gb = _medians([script_result for script_result, _, _ in searches])
+        featx_s, _, featx_gb = _medians([featx_result for _, featx_result, _ in searches])
+        gain = statistics.median(featx_result[1] - script_result[1] for script_result, featx_result, _ in searches)
         print(
-            f"{data:<13} {head:<8} script {theirs_s:.1f} s, featx {mine_s:.1f} s: 1/{theirs_s / mine_s:.1f} "
+            f"{data:<13} {head:<8} script {script_s:.1f} s, featx {featx_s:.1f} s: 1/{script_s / featx_s:.1f} "
             f"(expected 1/{1 / MAX_TIME_SHARES[head]:.0f}); best {gain:+.4f} (expected {MIN_GAIN:+.3f}); "
-            f"peak {mine_gb:.2f} GB, of which {searches[0][2]:.2f} shared; the script's {theirs_gb:.2f} GB"
+            f"peak {featx_gb:.2f} GB, of which {searches[0][2]:.2f} shared; the script's {script_gb:.2f} GB"
         )
 
 

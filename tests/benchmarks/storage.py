@@ -48,7 +48,7 @@ def write(folder: Path, n: int) -> tuple[list[str], float]:
     return digests, elapsed_s
 
 
-def timed(call: Callable[[], T]) -> tuple[T, float]:
+def time_call(call: Callable[[], T]) -> tuple[T, float]:
     """Return the result of a call and its seconds."""
     before = time.perf_counter()
     result = call()
@@ -61,14 +61,16 @@ def measure(folder: Path, digests: list[str], rounds: int) -> dict[str, tuple[fl
     times_s: dict[str, list[tuple[float, float]]] = {"open": [], "20,000 random rows": [], "full pass": []}
     for _ in range(rounds):
         plain = np.memmap(folder / "plain", dtype="<f2", mode="r", shape=(n, D))
-        store, opened_s = timed(partial(EmbeddingStore, folder / "b.zarr", SPEC, D))
+        store, opened_s = time_call(partial(EmbeddingStore, folder / "b.zarr", SPEC, D))
         rows_read = rng.choice(n, N_READ, replace=False)
-        expected, memmap_s = timed(partial(plain.__getitem__, rows_read))
-        rows, store_s = timed(partial(store.read, [digests[row] for row in rows_read]))
+        expected, memmap_s = time_call(partial(plain.__getitem__, rows_read))
+        rows, store_s = time_call(partial(store.read, [digests[row] for row in rows_read]))
         assert np.array_equal(expected, rows)
         times_s["open"].append((0.0, opened_s))
         times_s["20,000 random rows"].append((memmap_s, store_s))
-        times_s["full pass"].append((timed(partial(read_blocks, plain))[1], timed(partial(read_segments, store))[1]))
+        times_s["full pass"].append(
+            (time_call(partial(read_blocks, plain))[1], time_call(partial(read_segments, store))[1])
+        )
     return {
         name: (median(plain_s for plain_s, _ in times), median(store_s for _, store_s in times))
         for name, times in times_s.items()
@@ -94,7 +96,7 @@ def main(n: int = 1_000_000, rounds: int = 5) -> None:
         for state in ("as written", "compacted"):
             if state == "compacted":
                 store = EmbeddingStore(folder / "b.zarr", SPEC, D)
-                print(f"compacted in {timed(partial(compact, store))[1]:.1f} s")
+                print(f"compacted in {time_call(partial(compact, store))[1]:.1f} s")
             n_segments = len(list((folder / "b.zarr").glob("segment-*")))
             for name, (memmap_s, store_s) in measure(folder, digests, rounds).items():
                 ratio = (

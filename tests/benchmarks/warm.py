@@ -24,7 +24,7 @@ from featx.embeddings.runtimes import BATCH_SIZES
 from featx.images.digests import identify_images
 from featx.storage.store import EmbeddingStore
 from featx.study.study import Study
-from tests.conftest import TOY_RECIPE  # The import registers the toy backbone.
+from tests.conftest import TOY_RECIPE
 
 N_FILES = 50_000
 N_CLASSES = 10
@@ -58,20 +58,20 @@ class OpenCounter:
             self.n += 1
 
 
-def bitmap(number: int) -> bytes:
+def make_bitmap(number: int) -> bytes:
     """Return a BMP of one pixel with a different colour for each number."""
     header = struct.pack("<2sIIIIiiHHIIiiII", b"BM", 58, 0, 54, 40, 1, 1, 1, 24, 0, 4, 0, 0, 0, 0)
     return header + number.to_bytes(4, "little")
 
 
-def make_pictures(folder: Path) -> list[str]:
+def make_images(folder: Path) -> list[str]:
     """Write different images, one folder for each class; return their paths."""
     modified_s = time.time() - FILE_AGE_S
     paths = []
     for number in range(N_FILES):
         file = folder / f"class{number % N_CLASSES}" / f"{number:06}.bmp"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(bitmap(number))
+        file.write_bytes(make_bitmap(number))
         os.utime(file, (modified_s, modified_s))
         paths.append(str(file))
     return paths
@@ -88,7 +88,7 @@ def fill_store(study: Study, paths: list[str]) -> None:
     )
 
 
-def seconds_of_extract(n_read: int) -> float:
+def time_extract(n_read: int) -> float:
     """Return the seconds of an extraction that embeds no image and reads `n_read` files."""
     start = time.perf_counter()
     extraction = featx.extract()
@@ -97,20 +97,20 @@ def seconds_of_extract(n_read: int) -> float:
     return elapsed_s
 
 
-def files_per_s() -> float:
+def measure_files_per_s() -> float:
     """Return the files per second of an extraction with a full cache."""
     with tempfile.TemporaryDirectory() as place:
         os.chdir(place)
         os.environ |= {"FEATX_CACHE": "cache", "FEATX_RUNS": "runs"}
         Path("featx.toml").write_text(TOY_RECIPE)
         folder = Path(place, "images")
-        fill_store(Study.open(None), make_pictures(folder))
+        fill_store(Study.open(None), make_images(folder))
         openings = OpenCounter(folder)
-        first = seconds_of_extract(n_read=N_FILES)
+        first = time_extract(n_read=N_FILES)
         assert openings.n >= N_FILES, "not all openings are counted"
         openings.n = 0
         cpu = time.process_time()
-        warm = [seconds_of_extract(n_read=0) for _ in range(N_CALLS)]
+        warm = [time_extract(n_read=0) for _ in range(N_CALLS)]
         cpu = (time.process_time() - cpu) / N_CALLS
         assert openings.n == 0, f"{openings.n} files were opened"
         os.chdir("/")
@@ -126,7 +126,7 @@ def files_per_s() -> float:
 def main() -> None:
     """Print the times; exit with 1 if an extraction with a full cache is too slow."""
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, commit {commit()}")
-    sys.exit(0 if files_per_s() >= MIN_FILES_PER_S else 1)
+    sys.exit(0 if measure_files_per_s() >= MIN_FILES_PER_S else 1)
 
 
 if __name__ == "__main__":

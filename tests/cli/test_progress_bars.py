@@ -25,7 +25,7 @@ def test_markup_in_bars_and_news_is_drawn_as_plain_text(name: str) -> None:
     screen.progress(name, 1, 2, f"news of {name}{NEWS_END}latest {name}")
     with console.capture() as drawn:
         console.print(screen)
-    # The name stands in two stages, the news and the latest message.
+    # The name occurs in two stages, the news and the latest message.
     assert drawn.get().count(name) == 4
     with console.capture() as drawn:
         screen.progress("note", 0, 1, f"note {name}")

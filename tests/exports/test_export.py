@@ -94,7 +94,9 @@ def test_untrusted_types_are_named_and_not_created(run: str) -> None:
 
     skops.io.dump({"model": HeadTask(1, 1, 1, 0)}, copy.path)
     _update_sha256(copy)
-    with pytest.raises(ArtifactError, match=r"holds types that are not trusted: featx\.heads\.head_definition\.HeadTask"):
+    with pytest.raises(
+        ArtifactError, match=r"holds types that are not trusted: featx\.heads\.head_definition\.HeadTask"
+    ):
         featx.load(copy.path)
     Path(copy.path).write_text("no archive")
     _update_sha256(copy)

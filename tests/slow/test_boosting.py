@@ -25,10 +25,7 @@ def draw_rows(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]
     """Return n rows with two labels of about 3 % each that depend on products of features."""
     x = rng.normal(size=(n, N_FEATURES)).astype(np.float32)
     scores = [
-        x[:, first_column] * x[:, first_column + 1]
-        + x[:, first_column + 2] * x[:, first_column + 3]
-        + 0.5 * x[:, 8:12].sum(1)
-        for first_column in (0, 4)
+        x[:, first] * x[:, first + 1] + x[:, first + 2] * x[:, first + 3] + 0.5 * x[:, 8:12].sum(1) for first in (0, 4)
     ]
     return x, (np.stack(scores, axis=1) + 0.3 * rng.normal(size=(n, 2)) > 3.5).astype(np.int64)
 

@@ -46,10 +46,12 @@ def test_calibration_error_is_within_chance_of_perfect_calibration(
     name: str, cells: TrainRows, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One calibrated head in twenty exceeds its bound on a split, therefore the median over splits is tested."""
-    above, worse = zip(*(calibration_margins(name, cells, seed, capsys) for seed in range(N_SPLITS)), strict=True)
-    assert np.median(above) <= 0
+    excesses, increases = zip(
+        *(calibration_margins(name, cells, seed, capsys) for seed in range(N_SPLITS)), strict=True
+    )
+    assert np.median(excesses) <= 0
     # Calibration does not increase the error significantly.
-    assert np.median(worse) <= 0
+    assert np.median(increases) <= 0
 
 
 def calibration_margins(
@@ -57,27 +59,31 @@ def calibration_margins(
 ) -> tuple[float, float]:
     """Return the error on 656 cells minus its bound, and the lower limit of the increase that calibration causes."""
     parts = train_test_split(np.arange(len(cells)), test_size=656, random_state=seed, stratify=cells.targets.y)
-    train_rows, test_rows = (cells.take(part_rows) for part_rows in parts)
+    train_rows, test_rows = (cells.take(positions) for positions in parts)
     spec, head, rng = HeadSpec(name=name), head_for(name, train_rows), np.random.default_rng(0)
     params = start_of(head)
     model, unseen = fit_out_of_fold(head, params, train_rows, spec)
-    after = model.predict_proba(test_rows.x)
-    drawn = (rng.random((N_DRAWS, len(test_rows))) < after[:, 1]).astype(int)
-    error = ece(test_rows.targets, after)
-    bound = float(np.quantile([ece(TargetValues("classes", test_rows.targets.names, y), after) for y in drawn], 0.95))
-    before, worse = float("nan"), -1.0
+    calibrated = model.predict_proba(test_rows.x)
+    sampled_labels = (rng.random((N_DRAWS, len(test_rows))) < calibrated[:, 1]).astype(int)
+    error = ece(test_rows.targets, calibrated)
+    bound = float(
+        np.quantile(
+            [ece(TargetValues("classes", test_rows.targets.names, y), calibrated) for y in sampled_labels], 0.95
+        )
+    )
+    before, increase_limit = float("nan"), -1.0
     if not head.needs_calibration:
-        own = fit_pipeline(head, params, train_rows, "none", spec).predict_proba(test_rows.x)
-        before = ece(test_rows.targets, own)
+        uncalibrated = fit_pipeline(head, params, train_rows, "none", spec).predict_proba(test_rows.x)
+        before = ece(test_rows.targets, uncalibrated)
         rows = rng.integers(0, len(test_rows), (N_DRAWS, len(test_rows)))
-        gains = [
-            ece(test_rows.targets.take(part_rows), after[part_rows])
-            - ece(test_rows.targets.take(part_rows), own[part_rows])
-            for part_rows in rows
+        increases = [
+            ece(test_rows.targets.take(positions), calibrated[positions])
+            - ece(test_rows.targets.take(positions), uncalibrated[positions])
+            for positions in rows
         ]
-        worse = float(np.quantile(gains, 0.05))
+        increase_limit = float(np.quantile(increases, 0.05))
     with capsys.disabled():
         print(
             f"\n{name:8} {unseen.method:12} ECE {error:.4f} (95 % of calibrated ones: {bound:.4f}); before {before:.4f}"
         )
-    return error - bound, worse
+    return error - bound, increase_limit

@@ -51,10 +51,9 @@ def test_accuracy_of_chosen_run_and_weighted_ensemble_over_folds(
         weighted = next(value for run, value in accuracy.items() if run.startswith("weighted"))
         rows.append((comparison.chosen.split("-")[0], accuracy[comparison.chosen], weighted, float(np.median(members))))
         with capsys.disabled():
-            name, best, vote, member = rows[-1]
-            print(
-                f"\nfold {number}: chosen {name} {best:.4f}, weighted ensemble {vote:.4f}, median member {member:.4f}"
-            )
+            name, chosen_accuracy, weighted_accuracy, median_accuracy = rows[-1]
+            print(f"\nfold {number}: chosen {name} {chosen_accuracy:.4f}", end=", ")
+            print(f"weighted ensemble {weighted_accuracy:.4f}, median member {median_accuracy:.4f}")
     chosen, weighted, median = (np.array(column) for column in list(zip(*rows, strict=True))[1:])
     half_width = t.ppf(0.975, N_FOLDS - 1) * chosen.std(ddof=1) / np.sqrt(N_FOLDS)
     with capsys.disabled():
