@@ -1,4 +1,4 @@
-"""Members of known skill, for rows of known truth and each kind of target."""
+"""Ensemble members of known skill, for rows with known truth and each kind of target."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,13 +18,14 @@ KINDS = list(CLASSES)
 
 
 def ids_of(n: int) -> NDArray[np.object_]:
+    """Return the ids of n rows."""
     return np.array([f"i{row:05}" for row in range(n)], dtype=object)
 
 
 def members_of(
     kind: str, n: int = 120, skills: Sequence[float] = (0.5, 1, 2), seed: int = 0
 ) -> tuple[list[AnyPredictions], AnyTruth]:
-    """Return the members' tables, the most skilled last, and the truth; all rows are of val."""
+    """Return the predictions of the members, in order of skill, and the truth; all rows are val rows."""
     rng = np.random.default_rng(seed)
     names, ids = CLASSES[kind], ids_of(n)
     if kind == "classes":

@@ -1,4 +1,4 @@
-"""Change single bits of, or truncate, files of a finished study, and count the outcomes in featx."""
+"""Flipped bits and truncated files in a finished study, and their outcomes in featx."""
 
 import json
 import sys
@@ -95,7 +95,7 @@ class FlippedStudy:
         self.outcomes = Outcomes()
 
     def flip_bits(self, n_flips: int) -> None:
-        """Flip one bit of one file, n times."""
+        """Flip one bit of a random file, `n_flips` times."""
         for _ in range(n_flips):
             path = self.changeable[self.rng.integers(len(self.changeable))]
             content = bytearray(self.files[path])
@@ -104,7 +104,7 @@ class FlippedStudy:
             self._try(path, bytes(content), f"bit {bit_number} of byte {position} of {path}")
 
     def truncate(self, n_truncations: int) -> None:
-        """Shorten one file, n times."""
+        """Truncate a random file, `n_truncations` times."""
         for _ in range(n_truncations):
             path = self.changeable[self.rng.integers(len(self.changeable))]
             length = int(self.rng.integers(len(self.files[path])))
@@ -114,7 +114,8 @@ class FlippedStudy:
         path.write_bytes(content)
         try:
             outcome = self._outcome(path)
-        except Exception as error:  # whatever is not one of our own errors would be a traceback
+        except Exception as error:
+            # Any other error would be shown as a traceback.
             self.outcomes.failures.append(f"{name}: {type(error).__name__}: {error}")
         else:
             self.outcomes.counts[outcome] += 1
@@ -122,7 +123,8 @@ class FlippedStudy:
                 self.outcomes.failures.append(f"{name}: other numbers")
         finally:
             path.write_bytes(self.files[path])
-            if path.name.startswith("copies."):  # a search for copies repairs both
+            # A search for copies writes both files again.
+            if path.name.startswith("copies."):
                 for file_name in ("copies.json", "copies.parquet"):
                     (self.folder / file_name).write_bytes(self.files[self.folder / file_name])
 
@@ -141,7 +143,7 @@ class FlippedStudy:
         return "same numbers" if numbers == self.numbers else "other numbers"
 
     def _loads_as_before(self, run: Path) -> bool:
-        """Return whether a run gives the same outputs as before, or is refused."""
+        """Return whether a run gives the same outputs as before, or gives an error."""
         try:
             return outputs_of(run) == self.outputs[run]
         except FeatxError:
@@ -158,7 +160,8 @@ def opened_files() -> Iterator[set[Path]]:
         if event == "open" and is_active and isinstance(arguments[0], str | Path):
             paths.add(Path(arguments[0]).resolve())
 
-    sys.addaudithook(note)  # it stays for the life of the process
+    # An audit hook cannot be removed.
+    sys.addaudithook(note)
     try:
         yield paths
     finally:
@@ -185,13 +188,13 @@ def is_noticed(path: Path) -> bool:
     if path.parent != study.folder:
         return bool(RunFolder(path.parent).damage)
     if path.name.startswith("final-"):
-        return is_refused(path)
+        return is_unreadable(path)
     if path.name.startswith("looks."):
         return bool(study.log_problems())
-    return path in study.damaged_extraction() or (path.name == "extraction.json" and is_refused(path))
+    return path in study.damaged_extraction() or (path.name == "extraction.json" and is_unreadable(path))
 
 
-def is_refused(path: Path) -> bool:
+def is_unreadable(path: Path) -> bool:
     """Return whether a sealed file cannot be read."""
     try:
         read_sealed(path)

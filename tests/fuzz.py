@@ -29,8 +29,9 @@ from featx.images.readers import read_source
 from featx.images.sources import read_content
 from featx.specs.recipe import load_recipe
 from featx.tables.encoding import encode_target
+from tests.image_files import encode
 
-# Longer uses count as hanging.
+# A longer use counts as a hang.
 MAX_S = 60
 N_IMAGES = 6
 RECIPE = Path("recipe.toml")
@@ -81,7 +82,7 @@ class Outcomes:
     Attributes
     ----------
     counts
-        Number of mutations by outcome: ``read_content`` or ``one line``.
+        Number of mutations by outcome: ``read`` or ``one line``.
     failures
         Descriptions of mutations that gave a traceback, a hang or a message of several lines.
     """
@@ -193,29 +194,14 @@ def kinds(home: Path) -> dict[str, Kind]:
 
 def _images() -> dict[str, bytes]:
     rng = np.random.default_rng(0)
-    images = {}
-    for number in range(N_IMAGES):
-        file = io.BytesIO()
-        Image.fromarray(rng.integers(0, 256, (12, 10, 3), dtype=np.uint8)).save(file, "PNG")
-        images[f"{'ab'[number % 2]}/{number}.png"] = file.getvalue()
-    return images
+    pixels = rng.integers(0, 256, (N_IMAGES, 12, 10, 3), dtype=np.uint8)
+    return {f"{'ab'[row % 2]}/{row}.png": encode(Image.fromarray(values)) for row, values in enumerate(pixels)}
 
 
 def _pictures() -> dict[str, bytes]:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8))
-    pictures = {}
-    for ending, name in {
-        "png": "PNG",
-        "jpg": "JPEG",
-        "tif": "TIFF",
-        "gif": "GIF",
-        "webp": "WEBP",
-        "bmp": "BMP",
-    }.items():
-        file = io.BytesIO()
-        image.save(file, name)
-        pictures[f"pictures/0.{ending}"] = file.getvalue()
-    return pictures
+    formats = {"png": "PNG", "jpg": "JPEG", "tif": "TIFF", "gif": "GIF", "webp": "WEBP", "bmp": "BMP"}
+    return {f"pictures/0.{ending}": encode(image, name) for ending, name in formats.items()}
 
 
 def _decode_all() -> None:
@@ -314,9 +300,9 @@ def _artifacts(home: Path) -> dict[str, Kind]:
     featx.extract("study.toml")
     (head,) = featx.fit("study.toml", heads=["logreg"], trials=1)
     (second,) = featx.fit("study.toml", heads=["ridge"], trials=1)
-    (vote,) = featx.ensemble("study.toml", methods=["soft"], members=[head.run, second.run])
+    (ensemble,) = featx.ensemble("study.toml", methods=["soft"], members=[head.run, second.run])
     artifact_kinds = {}
-    for kind, run in {"head": head.run, "ensemble": vote.run}.items():
+    for kind, run in {"head": head.run, "ensemble": ensemble.run}.items():
         folder = Path(head.path).parent / run
         files = {str(file): file.read_bytes() for file in folder.iterdir() if file.suffix in (".json", ".joblib")}
         use = lambda folder=folder: featx.load(folder)  # noqa: E731

@@ -33,5 +33,5 @@ def decoded_greys(content: Content, **choices: Any) -> list[Any]:
 
 
 def noise(*shape: int) -> np.ndarray:
-    """Return random bytes, the same ones each time."""
+    """Return reproducible random bytes of a shape."""
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)

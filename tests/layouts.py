@@ -1,4 +1,4 @@
-"""The same ten pictures in every supported layout of images and labels."""
+"""Ten images in every supported layout of images and labels."""
 
 import gzip
 import io
@@ -16,35 +16,18 @@ from PIL import Image
 
 from featx.images.init import recognise
 from featx.specs.data import ReaderSpec
+from tests.image_files import encode
 
-# Classes of the ten pictures.
+# Classes of the ten images.
 CLASSES = ["cat", "dog"] * 5
-
-
 CODES = [CLASSES.index(name) for name in CLASSES]
-
-
 PIXELS: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (10, 18, 20, 3), dtype=np.uint8)
-
-
 NAMES = [f"{name}/{row}.png" for row, name in enumerate(CLASSES)]
-
-
 PARTS = {"train": range(6), "val": range(6, 8), "test": range(8, 10)}
-
-
 Files = Mapping[str, bytes]
 
 
-def png(values: NDArray[np.uint8]) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(values).save(stream, "PNG")
-    return stream.getvalue()
-
-
-PNGS = [png(values) for values in PIXELS]
-
-
+PNGS = [encode(Image.fromarray(values)) for values in PIXELS]
 EMPTY = [b""] * 10
 
 
@@ -55,14 +38,14 @@ def on_disk(folder: Path, files: Files) -> Path:
     return folder
 
 
-def in_zip(path: Path, files: Files) -> Path:
+def write_zip(path: Path, files: Files) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in files.items():
             archive.writestr(name, content)
     return path
 
 
-def in_tar(path: Path, files: Files) -> Path:
+def write_tar(path: Path, files: Files) -> Path:
     with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as archive:
         for name, content in files.items():
             info = tarfile.TarInfo(name)
@@ -71,7 +54,7 @@ def in_tar(path: Path, files: Files) -> Path:
     return path
 
 
-def folders(images: list[bytes]) -> Files:
+def class_folders(images: list[bytes]) -> Files:
     return dict(zip(NAMES, images, strict=True))
 
 
@@ -88,20 +71,20 @@ def table(prefix: str = "") -> bytes:
     return "\n".join(["file,class", *lines]).encode()
 
 
-def npy(value: object) -> bytes:
+def encode_npy(value: object) -> bytes:
     stream = io.BytesIO()
     np.save(stream, np.asarray(value))
     return stream.getvalue()
 
 
-def annotated(images: list[bytes]) -> Files:
+def annotation_files(images: list[bytes]) -> Files:
     """Return the layout of AffectNet: a folder of annotations with one file for each image and target."""
-    notes = {f"annotations/{row}_class.npy": npy(str(code)) for row, code in enumerate(CODES)}
+    notes = {f"annotations/{row}_class.npy": encode_npy(str(code)) for row, code in enumerate(CODES)}
     words = {f"annotations/{row}_word.txt": f"{name}\n".encode() for row, name in enumerate(CLASSES)}
     return {**flat(images, "images/"), **notes, **words}
 
 
-def web(images: list[bytes], rows: range = range(10)) -> Files:
+def webdataset_files(images: list[bytes], rows: range = range(10)) -> Files:
     """Return the layout of WebDataset: files of one image have the same name up to the first point."""
     return {
         name: content
@@ -114,47 +97,47 @@ def web(images: list[bytes], rows: range = range(10)) -> Files:
     }
 
 
-def shards(folder: Path, images: list[bytes]) -> Path:
-    in_tar(folder / "train-000.tar", web(images, range(7)))
-    in_tar(folder / "test-000.tar", web(images, range(7, 10)))
+def write_shards(folder: Path, images: list[bytes]) -> Path:
+    write_tar(folder / "train-000.tar", webdataset_files(images, range(7)))
+    write_tar(folder / "test-000.tar", webdataset_files(images, range(7, 10)))
     return folder
 
 
-def table_beside_zip(folder: Path, images: list[bytes]) -> Path:
-    in_zip(folder / "pictures.zip", {f"all/{name}": image for name, image in flat(images).items()})
+def write_table_and_zip(folder: Path, images: list[bytes]) -> Path:
+    write_zip(folder / "pictures.zip", {f"all/{name}": image for name, image in flat(images).items()})
     return on_disk(folder, {"table.csv": table()})
 
 
-def hdf5(folder: Path) -> Path:
+def write_hdf5(folder: Path) -> Path:
     with h5py.File(folder / "tiles.h5", "w") as file:
         file["x"], file["y"] = PIXELS, CODES
     return folder / "tiles.h5"
 
 
-def hdf5_in_parts(folder: Path) -> Path:
+def write_hdf5_with_parts(folder: Path) -> Path:
     with h5py.File(folder / "tiles.h5", "w") as file:
         file["x_train"], file["y_train"] = PIXELS[:7], CODES[:7]
         file["x_val"], file["y_val"] = PIXELS[7:], CODES[7:]
     return folder / "tiles.h5"
 
 
-def npz(folder: Path) -> Path:
+def write_npz(folder: Path) -> Path:
     np.savez(folder / "tiles.npz", images=PIXELS, labels=CODES)
     return folder / "tiles.npz"
 
 
-def two_npy(folder: Path) -> Path:
+def write_two_npy(folder: Path) -> Path:
     np.save(folder / "X.npy", PIXELS)
     np.save(folder / "y.npy", np.array(CLASSES))
     return folder
 
 
-def channels_first(folder: Path) -> Path:
+def write_channels_first(folder: Path) -> Path:
     np.savez(folder / "tiles.npz", x=PIXELS.transpose(0, 3, 1, 2), y=np.eye(2, dtype=np.uint8)[CODES])
     return folder / "tiles.npz"
 
 
-def idx(folder: Path) -> Path:
+def write_idx(folder: Path) -> Path:
     """Write IDX files, the format of MNIST, with colours."""
     for part, rows in (("train", slice(7)), ("t10k", slice(7, 10))):
         for name, values in (("images-idx4", PIXELS[rows]), ("labels-idx1", np.uint8(CODES[rows]))):
@@ -165,7 +148,7 @@ def idx(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Form:
-    """One layout of the pictures.
+    """One layout of the images.
 
     Attributes
     ----------
@@ -185,36 +168,36 @@ class Form:
     labels: str | None = None
 
     def recognised(self, folder: Path, images: list[bytes] = PNGS) -> ReaderSpec:
-        """Write the pictures and return how to read them."""
+        """Write the images and return the spec that reads them."""
         folder.mkdir(parents=True, exist_ok=True)
         source = self.make(folder, images)
         return recognise(str(source), None if self.labels is None else str(folder / self.labels))
 
 
-def of_arrays(make: Callable[[Path], Path], *columns: str) -> Form:
+def array_form(make: Callable[[Path], Path], *columns: str) -> Form:
     return Form("arrays", lambda folder, _: make(folder), columns)
 
 
 FILE_FORMS = {
-    "class folders": Form("folder", lambda folder, images: on_disk(folder, folders(images)), ("class",)),
+    "class folders": Form("folder", lambda folder, images: on_disk(folder, class_folders(images)), ("class",)),
     "class folders inside another": Form(
         "folder",
-        lambda folder, images: on_disk(folder, {f"a b/{name}": image for name, image in folders(images).items()}),
+        lambda folder, images: on_disk(folder, {f"a b/{name}": image for name, image in class_folders(images).items()}),
         ("class",),
     ),
     "part folders": Form("folder", lambda folder, images: on_disk(folder, part_folders(images)), ("class", "split")),
     "class folders in a zip": Form(
-        "folder", lambda folder, images: in_zip(folder / "a.zip", folders(images)), ("class",)
+        "folder", lambda folder, images: write_zip(folder / "a.zip", class_folders(images)), ("class",)
     ),
     "class folders in a tar": Form(
-        "folder", lambda folder, images: in_tar(folder / "a.tar", folders(images)), ("class",)
+        "folder", lambda folder, images: write_tar(folder / "a.tar", class_folders(images)), ("class",)
     ),
     "class folders in a tar.gz": Form(
-        "folder", lambda folder, images: in_tar(folder / "a.tar.gz", folders(images)), ("class",)
+        "folder", lambda folder, images: write_tar(folder / "a.tar.gz", class_folders(images)), ("class",)
     ),
     "part folders in a folder in a zip": Form(
         "folder",
-        lambda folder, images: in_zip(
+        lambda folder, images: write_zip(
             folder / "a.zip", {f"deep/{name}": image for name, image in part_folders(images).items()}
         ),
         ("class", "split"),
@@ -224,37 +207,37 @@ FILE_FORMS = {
         lambda folder, images: on_disk(folder, {**flat(images, "images/"), "t.csv": table("images/")}),
         ("class",),
     ),
-    "a table beside a zip": Form("table", table_beside_zip, ("class",)),
+    "a table beside a zip": Form("table", write_table_and_zip, ("class",)),
     "a table inside a zip": Form(
         "table",
-        lambda folder, images: in_zip(folder / "a.zip", {**flat(images, "images/"), "t.csv": table("images/")}),
+        lambda folder, images: write_zip(folder / "a.zip", {**flat(images, "images/"), "t.csv": table("images/")}),
         ("class",),
     ),
     "a zip with a table named": Form(
         "table",
-        lambda folder, images: in_zip(on_disk(folder, {"other/t.csv": table()}) / "a.zip", flat(images)),
+        lambda folder, images: write_zip(on_disk(folder, {"other/t.csv": table()}) / "a.zip", flat(images)),
         ("class",),
         labels="other/t.csv",
     ),
-    "annotations": Form("annotations", lambda folder, images: on_disk(folder, annotated(images)), ("class", "word")),
+    "annotations": Form(
+        "annotations", lambda folder, images: on_disk(folder, annotation_files(images)), ("class", "word")
+    ),
     "annotations in a zip": Form(
-        "annotations", lambda folder, images: in_zip(folder / "a.zip", annotated(images)), ("class", "word")
+        "annotations", lambda folder, images: write_zip(folder / "a.zip", annotation_files(images)), ("class", "word")
     ),
     "a WebDataset tar": Form(
-        "annotations", lambda folder, images: in_tar(folder / "a.tar", web(images)), ("cls", "word")
+        "annotations", lambda folder, images: write_tar(folder / "a.tar", webdataset_files(images)), ("cls", "word")
     ),
-    "WebDataset shards": Form("annotations", shards, ("cls", "word", "split")),
+    "WebDataset shards": Form("annotations", write_shards, ("cls", "word", "split")),
 }
-
 
 ARRAY_FORMS = {
-    "HDF5": of_arrays(hdf5, "label"),
-    "HDF5 with parts": of_arrays(hdf5_in_parts, "label", "split"),
-    "npz": of_arrays(npz, "label"),
-    "npz with channels first and one-hot labels": of_arrays(channels_first, "label"),
-    "two npy files": of_arrays(two_npy, "label"),
-    "IDX": of_arrays(idx, "label", "split"),
+    "HDF5": array_form(write_hdf5, "label"),
+    "HDF5 with parts": array_form(write_hdf5_with_parts, "label", "split"),
+    "npz": array_form(write_npz, "label"),
+    "npz with channels first and one-hot labels": array_form(write_channels_first, "label"),
+    "two npy files": array_form(write_two_npy, "label"),
+    "IDX": array_form(write_idx, "label", "split"),
 }
-
 
 FORMS = FILE_FORMS | ARRAY_FORMS

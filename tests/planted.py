@@ -1,4 +1,4 @@
-"""Solar cells with copies of some of them put into other parts of the split."""
+"""Solar cells with planted copies in other parts of the split."""
 
 import io
 import shutil
@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageEnhance
+
+from tests.image_files import encode
 
 Change = Callable[[Image.Image], Image.Image]
 
@@ -31,9 +33,7 @@ backbone = "efficientnet_lite0"
 
 def encoded(image: Image.Image, quality: int) -> Image.Image:
     """Return an image after JPEG compression."""
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=quality)
-    return Image.open(file)
+    return Image.open(io.BytesIO(encode(image, "JPEG", quality=quality)))
 
 
 CHANGES: Mapping[str, Change] = {
@@ -58,17 +58,25 @@ def cells() -> pd.DataFrame:
 
 
 def plant(home: Path, originals: pd.DataFrame, n_each: int, changes: Mapping[str, Change], seed: int) -> pd.DataFrame:
-    """Write ``images/`` with originals and copies of some of them in other parts, and ``featx.toml`` over them.
+    """Write originals and copies of some of them in other parts to ``images/``, and a recipe.
 
     Parameters
     ----------
+    home
+        Folder of the images and the recipe.
+    originals
+        Columns: path, defect.
     n_each
         Number of originals with an exact copy, and of originals with each kind of change.
+    changes
+        Name of a change → function that changes an image.
+    seed
+        Seed of parts and originals.
 
     Returns
     -------
     pandas.DataFrame
-        Index: id. Columns: of (id of the original), kind (``original``, ``exact`` or name of the change), part, defect.
+        Index: id. Columns: original (its id), kind (``original``, ``exact`` or name of the change), part, defect.
     """
     rng = np.random.default_rng(seed)
     images = home / "images"
@@ -89,7 +97,7 @@ def plant(home: Path, originals: pd.DataFrame, n_each: int, changes: Mapping[str
                 changes[kind](Image.open(source)).save(images / copy)
             part = rng.choice(sorted({"train", "val", "test"} - {parts[row]}))
             rows.append((copy, source.name, kind, part, originals["defect"].iloc[row]))
-    table = pd.DataFrame(rows, columns=["path", "of", "kind", "part", "defect"])
+    table = pd.DataFrame(rows, columns=["path", "original", "kind", "part", "defect"])
     table.to_csv(images / "labels.csv", index=False)
     (home / "featx.toml").write_text(RECIPE)
     return table.set_index("path")
@@ -97,13 +105,13 @@ def plant(home: Path, originals: pd.DataFrame, n_each: int, changes: Mapping[str
 
 def found_copies(table: pd.DataFrame, pairs: pd.DataFrame) -> tuple[dict[str, float], float]:
     """Return the recall of planted copies of each kind, and the share of originals that are falsely flagged."""
-    first, second = (table.loc[pairs[column], "of"].to_numpy() for column in ("id", "copy"))
+    first, second = (table.loc[pairs[column], "original"].to_numpy() for column in ("id", "copy"))
     true_pairs = pairs[first == second]
     true = {frozenset(pair) for pair in zip(true_pairs["id"], true_pairs["copy"], strict=True)}
     copies = table[table["kind"] != "original"]
     is_found = pd.Series(
-        [frozenset(pair) in true for pair in zip(copies.index, copies["of"], strict=True)], copies.index
+        [frozenset(pair) in true for pair in zip(copies.index, copies["original"], strict=True)], copies.index
     )
     flagged = {*first[first != second], *second[first != second]}
     recall = is_found.groupby(copies["kind"]).mean()
-    return {str(kind): float(share) for kind, share in recall.items()}, len(flagged) / table["of"].nunique()
+    return {str(kind): float(share) for kind, share in recall.items()}, len(flagged) / table["original"].nunique()

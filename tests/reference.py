@@ -82,7 +82,8 @@ def python_api() -> str:
         is_error = inspect.isclass(item) and issubclass(item, Exception)
         signature = "(message)" if is_error else str(inspect.signature(item))
         signature = re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", signature)
-        signature = re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Z])", "", signature)  # types without their modules
+        # Types are shown without their modules.
+        signature = re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Z])", "", signature)
         parts += [f"## `featx.{name}`", f"```\n{name}{signature}\n```", f"```\n{inspect.getdoc(item)}\n```"]
     return "\n\n".join(parts) + "\n"
 
@@ -111,7 +112,7 @@ def _first_sentence(spec: type[BaseModel]) -> str:
 
 
 def _type_text(annotation: Any) -> str:
-    """Return a type as people write it: ``integer``, ``"a" or "b"``, ``list of text``."""
+    """Return a type in words: ``integer``, ``"a" or "b"``, ``list of text``."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return " or ".join(f"`{value!r}`" if isinstance(value, str) else f"`{value}`" for value in arguments)

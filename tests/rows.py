@@ -1,4 +1,4 @@
-"""The vectors that an extraction stored, and the same vectors computed one image at a time."""
+"""Vectors that an extraction stored, and the same vectors computed one image at a time."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from featx.study.study import Study
 
 
 def stored_rows(study: Study) -> dict[str, bytes]:
-    """Return the row of each image that has one: id → its bytes."""
+    """Return the bytes of the row of each image that has one, by id."""
     table = study.outcomes
     ids = table.loc[table["outcome"].isin(HAS_EMBEDDING), "id"].to_numpy(object)
     x = read_embeddings(study, ids, locked_embeddings(study)).x
@@ -21,9 +21,9 @@ def stored_rows(study: Study) -> dict[str, bytes]:
 
 
 def row_alone(study: Study) -> Callable[[str], bytes]:
-    """Return the function that computes the row of one image of a study, by its id, in this process and without others.
+    """Return a function from id to the row of one image, which computes the row alone in this process.
 
-    It raises where the image has none: nothing of the extraction is used but which file is meant.
+    The function uses only the file's URI from the extraction. It raises an error for an image that cannot be decoded.
     """
     (locked,) = study.locked
     (group,) = network_groups([locked.request])
@@ -33,10 +33,11 @@ def row_alone(study: Study) -> Callable[[str], bytes]:
 
     def row(name: str) -> bytes:
         digest, uri = places[name]
-        found = decoder.decode(digest, uri)
-        assert not isinstance(found, str), found
-        batch = np.zeros((runner.rows, *found[0].shape[:2], 3), dtype=np.uint8)
-        batch[0] = found[0]  # one grey channel is spread over three
+        decoded = decoder.decode(digest, uri)
+        assert not isinstance(decoded, str), decoded
+        batch = np.zeros((runner.rows, *decoded[0].shape[:2], 3), dtype=np.uint8)
+        # One grey channel is broadcast to three.
+        batch[0] = decoded[0]
         (x,) = runner(batch)
         assert (x.shape, x.dtype) == ((runner.rows, locked.n_features), np.float32)
         return x[0].tobytes()

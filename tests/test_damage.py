@@ -1,4 +1,4 @@
-"""Changed files of a study: the error, and the command that repairs them."""
+"""Changed files of a study: the errors and warnings, and the commands that repair the files."""
 
 import json
 import shutil
@@ -41,30 +41,32 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(finished: Path, home: Path) -> Path:
     """Copy the finished study into the working directory; return its folder."""
     shutil.copytree(finished, home, dirs_exist_ok=True)
-    featx.extract()  # images have other times here
+    # The modification times of the images have changed.
+    featx.extract()
     return Study.open(None).folder
 
 
-def change(file: Path) -> None:
-    """Change one byte in the middle of a file."""
+def flip_middle_bit(file: Path) -> None:
+    """Flip one bit in the middle of a file."""
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(bytes(content))
 
 
-def run_of(folder: Path, name: str) -> Path:
+def run_folder(folder: Path, name: str) -> Path:
     (run,) = folder.glob(f"{name}-*")
     return run
 
 
 def evaluation_json() -> str:
+    """Return the rows of all comparisons as JSON."""
     return json.dumps([table.rows for table in featx.evaluate()], default=vars)
 
 
 @pytest.mark.parametrize("name", EXTRACTION_FILES)
-def test_another_extraction_repairs_what_an_extraction_left(folder: Path, name: str) -> None:
+def test_another_extraction_repairs_damaged_extraction_files(folder: Path, name: str) -> None:
     before = evaluation_json()
-    change(folder / name)
+    flip_middle_bit(folder / name)
     with pytest.raises(IncompleteError, match=f"{name.replace('.', '[.]')} .*'featx extract'"):
         featx.evaluate()
     warnings = featx.extract().warnings
@@ -77,23 +79,24 @@ def test_an_extraction_killed_between_two_tables_must_be_repeated(folder: Path) 
     before = evaluation_json()
     table = pd.read_parquet(folder / "split.parquet")
     table["part"] = table["part"].to_numpy()[::-1]
-    table.to_parquet(folder / "split.parquet", index=False)  # as the next extraction would, before its checksums
+    # An extraction writes its tables before their checksums.
+    table.to_parquet(folder / "split.parquet", index=False)
     with pytest.raises(IncompleteError, match=r"split\.parquet was changed after it was written; .* 'featx extract'"):
         featx.evaluate()
     featx.extract()
     assert evaluation_json() == before
 
 
-def test_a_checksum_file_of_another_extraction_is_not_taken(folder: Path) -> None:
+def test_a_checksum_file_of_another_extraction_is_an_error(folder: Path) -> None:
     write_sealed(folder / "extraction.json", {})
     with pytest.raises(IncompleteError, match=r"extraction\.json names no .*; run 'featx extract' again"):
         featx.evaluate()
 
 
 @pytest.mark.parametrize("name", ["spec.json", "metrics.json", "header.json", "predictions.parquet", "model.joblib"])
-def test_a_damaged_run_is_left_out_with_a_warning_and_refused(folder: Path, name: str) -> None:
-    run = run_of(folder, "ridge-y")
-    change(run / name)
+def test_a_damaged_run_is_left_out_with_a_warning_or_an_error(folder: Path, name: str) -> None:
+    run = run_folder(folder, "ridge-y")
+    flip_middle_bit(run / name)
     table = next(evaluation for evaluation in featx.evaluate() if evaluation.target == "y")
     assert run.name not in {row.run for row in table.rows}
     assert any(warning.startswith(f"left out: run {run.name} is damaged") for warning in table.warnings)
@@ -110,15 +113,15 @@ def test_a_damaged_run_is_left_out_with_a_warning_and_refused(folder: Path, name
     assert not RunFolder(run).damage
 
 
-def test_a_changed_body_gives_a_warning(folder: Path) -> None:
-    body = run_of(folder, "logreg-y") / "model.joblib"
+def test_a_changed_model_file_gives_a_warning(folder: Path) -> None:
+    body = run_folder(folder, "logreg-y") / "model.joblib"
     body.write_bytes(body.read_bytes()[:-10])
     table = next(evaluation for evaluation in featx.evaluate() if evaluation.target == "y")
     assert any("model.joblib does not match its header" in warning for warning in table.warnings)
 
 
 def test_an_ensemble_with_a_damaged_member_is_left_out_with_a_warning(folder: Path) -> None:
-    change(run_of(folder, "logreg-y") / "header.json")
+    flip_middle_bit(run_folder(folder, "logreg-y") / "header.json")
     (ensemble,) = folder.glob("soft-*")
     table = next(evaluation for evaluation in featx.evaluate() if evaluation.target == "y")
     assert [row.run.partition("-")[0] for row in table.rows] == ["ridge"]
@@ -128,7 +131,7 @@ def test_an_ensemble_with_a_damaged_member_is_left_out_with_a_warning(folder: Pa
 @pytest.mark.parametrize("value", [None, "absent"])
 @pytest.mark.parametrize("name", ["spec.json", "metrics.json", "header.json"])
 def test_a_file_without_its_seal_is_damaged(folder: Path, name: str, value: str | None) -> None:
-    run = run_of(folder, "ridge-y")
+    run = run_folder(folder, "ridge-y")
     fields = read_json(run / name)
     del fields[SEAL]
     write_json(run / name, fields if value == "absent" else fields | {SEAL: value})
@@ -153,9 +156,9 @@ def test_runs_of_versions_without_seals_are_not_damaged(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["copies.json", "copies.parquet"])
-def test_copies_are_searched_again_where_their_files_are_damaged(folder: Path, name: str) -> None:
+def test_damaged_lists_of_copies_are_computed_again(folder: Path, name: str) -> None:
     before, content = evaluation_json(), (folder / name).read_bytes()
-    change(folder / name)
+    flip_middle_bit(folder / name)
     assert not Study.open(None).knows_copies
     assert evaluation_json() == before
     assert (folder / name).read_bytes() == content
@@ -164,7 +167,7 @@ def test_copies_are_searched_again_where_their_files_are_damaged(folder: Path, n
 def test_damaged_test_scores_are_left_out_with_a_warning(folder: Path) -> None:
     (file,) = folder.glob("final-y-*.json")
     assert read_last_final(Study.open(None), "y") is not None
-    change(file)
+    flip_middle_bit(file)
     assert read_last_final(Study.open(None), "y") is None
     table = next(evaluation for evaluation in featx.evaluate() if evaluation.target == "y")
     assert table.test_evidence == ""

@@ -1,3 +1,5 @@
+"""Tree of errors: its documentation, and the behaviour of single errors."""
+
 import inspect
 import pickle
 import re
@@ -24,17 +26,18 @@ def documented_tree() -> dict[str, set[str]]:
     return bases
 
 
-def test_the_tree_in_the_docstring_is_the_real_one() -> None:
+def test_the_documented_tree_of_errors_is_the_real_one() -> None:
     real = {kind.__name__: {base.__name__ for base in kind.__bases__} for kind in ALL_ERRORS}
     assert len(real) > 10
     assert documented_tree() == real | {"FeatxError": set()}
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ALL_ERRORS if kind is not RecipeError])
-def test_an_error_prints_as_its_message_and_survives_another_process(kind: type[FeatxError]) -> None:
+def test_an_error_prints_its_message_and_can_be_pickled(kind: type[FeatxError]) -> None:
     error = kind("3 of 7 ids, first 'a'")
     assert str(error) == "3 of 7 ids, first 'a'"
-    pickling_support.install()  # as Dask's workers do, and then errors are pickled in another way
+    # Dask workers install this, and errors are pickled in another way afterwards.
+    pickling_support.install()
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again)) == (kind, str(error))
 

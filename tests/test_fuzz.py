@@ -1,4 +1,4 @@
-"""A few mutations of each kind of file that featx reads (`tests/fuzz.py`); tests/slow has 20,000."""
+"""Use of a few mutations of each kind of file that featx reads (`tests/fuzz.py`); tests/slow uses 20,000."""
 
 from pathlib import Path
 

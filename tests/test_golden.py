@@ -1,4 +1,4 @@
-"""Files of all released formats can still be read."""
+"""Reading of files in all released formats."""
 
 import json
 import warnings
@@ -39,12 +39,12 @@ def test_a_golden_store_is_read(path: Path) -> None:
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.parent.name)
 def test_a_golden_run_predicts_as_it_did(path: Path) -> None:
     with warnings.catch_warnings():
-        # These files are meant to be of older versions.
+        # The files were written by older versions on purpose.
         warnings.simplefilter("ignore", InconsistentVersionWarning)
         model = featx.load(path)
     expected = np.load(path.parent / "vectors.npz")
-    answers = np.load(path / "answers.npy") if (path / "answers.npy").is_file() else expected["proba"]
-    np.testing.assert_allclose(model.predict_proba(expected["x"]), answers, rtol=1e-6, atol=1e-9)
+    proba = np.load(path / "answers.npy") if (path / "answers.npy").is_file() else expected["proba"]
+    np.testing.assert_allclose(model.predict_proba(expected["x"]), proba, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("path", EXPORTED, ids=lambda path: path.name)

@@ -1,3 +1,5 @@
+"""Places of image sources and the states of label files."""
+
 from pathlib import Path
 
 import pytest

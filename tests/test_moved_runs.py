@@ -1,4 +1,4 @@
-"""Runs copied to another machine find their own weights by file name and sha256."""
+"""Runs that are moved to another folder find their weights by file name and sha256."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ IMAGE = "images/dark/000.png"
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a head's run with its own weights, in a folder that was renamed."""
+    """Return the name of a head's run on a network with weights from a file, in a folder that was renamed."""
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
     monkeypatch.chdir(first)
@@ -36,7 +36,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
-def models(run: str) -> list[Path]:
+def model_paths(run: str) -> list[Path]:
+    """Return the paths of a run and of its export."""
     return [Path("runs/featx", run), Path("out", f"{run}.skops")]
 
 
@@ -58,7 +59,7 @@ def test_weights_are_found_in_each_folder_that_is_searched(
     content = Path("net.pth").read_bytes()
     Path("net.pth").write_bytes(b"another file of this name")
     (target / "net.pth").write_bytes(content)
-    for path in models(run):
+    for path in model_paths(run):
         prediction = featx.load(path).predict_images([IMAGE])
         np.testing.assert_allclose(prediction.proba, np.load("expected.npy"), atol=1e-6)
 
@@ -68,7 +69,7 @@ def test_missing_weights_are_reported_with_the_searched_folders(run: str, decoy:
     Path("net.pth").unlink()
     if decoy:
         Path("net.pth").write_bytes(decoy)
-    for path in models(run):
+    for path in model_paths(run):
         model = featx.load(path)
         sha256 = model.embeddings[0].spec.weights_sha256
         with pytest.raises(WeightsError, match=f"weights net.pth .sha256 {sha256}.: not found") as caught:
@@ -84,7 +85,7 @@ def test_a_moved_study_is_exported_without_new_extraction(run: str, file_format:
     assert all(exported.parity.largest < 1e-4 for exported in written)
 
 
-def test_weights_elsewhere_are_found_for_an_unmoved_study(run: str, tmp_path: Path) -> None:
+def test_weights_outside_the_study_are_found_by_their_full_path(run: str, tmp_path: Path) -> None:
     Path("net.pth").rename(tmp_path / "far.pth")
     recipe = Path("featx.toml")
     recipe.write_text(recipe.read_text().replace("net.pth", str(tmp_path / "far.pth")))

@@ -1,4 +1,4 @@
-"""Figures of the code that make it easy to take over: names, docstrings, lengths of functions and files."""
+"""Readability of the code: names, docstrings, lengths of functions and files."""
 
 import ast
 import re
@@ -35,6 +35,7 @@ def local_names(tree: ast.AST) -> Iterator[str]:
 
 
 def docstrings(tree: ast.AST) -> Iterator[str]:
+    """Yield the docstrings of a module, its classes and functions."""
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, *FUNCTIONS)):
             text = ast.get_docstring(node)

@@ -1,4 +1,4 @@
-"""What the README says to type works."""
+"""Commands, code and links of the README."""
 
 import re
 import sys
@@ -29,7 +29,7 @@ def test_the_blocks_run_in_a_folder_with_photos(home: Path, capsys: pytest.Captu
     assert capsys.readouterr().out.splitlines() == ["60 0 []", "('dark', 'light') ['dark']"]
 
 
-def test_all_paths_and_links_lead_to_files() -> None:
+def test_all_paths_and_links_exist() -> None:
     root = Path(__file__).parents[1]
     paths = re.findall(r"`((?:docs|tests|featx|pipelines)/[\w/.]+)`", README)
     links = re.findall(r"\]\((?!http)([^)#]+)(?:#[^)]*)?\)", README)

@@ -1,4 +1,4 @@
-"""The reference pages say what the code says (`tests.reference` writes them)."""
+"""Reference pages in docs/ equal those that `tests.reference` builds from the code."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests.reference import DOCS, PAGES, SECTIONS, attribute_texts
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_reference_page_is_current(name: str) -> None:
+def test_a_reference_page_equals_the_generated_one(name: str) -> None:
     assert (DOCS / name).read_text() == PAGES[name](), "run 'python -m tests.reference'"
 
 

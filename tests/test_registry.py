@@ -1,3 +1,5 @@
+"""Registries of names: listing, loading, suggestions."""
+
 import subprocess
 import sys
 
@@ -27,11 +29,11 @@ def test_the_error_of_an_unknown_name_lists_the_closest_and_all_names() -> None:
         HEADS.get("xgbost")
 
 
-def test_a_name_far_from_all_others_gets_no_guess() -> None:
+def test_a_very_different_name_gets_no_suggestion() -> None:
     assert suggest_names("qqqq", ["seed", "size"]) == "known: seed, size"
 
 
-def test_a_long_list_of_names_is_cut() -> None:
+def test_a_long_list_of_names_is_shortened() -> None:
     text = suggest_names("zz", [f"n{i:02}" for i in range(30)], limit=3)
     assert text == "known: n00, n01, n02, … (30 in all)"
 
@@ -49,7 +51,7 @@ def test_one_entry_is_loaded_once() -> None:
     assert registry.get("folder") is registry.get("folder")
 
 
-def test_listing_names_imports_nothing_that_they_name() -> None:
+def test_listing_names_imports_no_entry() -> None:
     code = (
         "import sys; from featx.registry import *; [r.names() for r in (READERS, BACKBONES, HEADS, VOTES)]; "
         "print({'torch', 'sklearn', 'pandas', 'featx.images.table'} & set(sys.modules))"

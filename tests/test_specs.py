@@ -1,4 +1,4 @@
-"""Specs are frozen, and their fingerprints change with every field and stay the same across releases."""
+"""Specs: frozen, with fingerprints that depend on every field and are stable across releases."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -33,7 +33,7 @@ PREPROCESSING = Preprocessing(size_px=224, mean=HALF, std=HALF)
 EMBEDDING = EmbeddingSpec(backbone="vgg16", weights_sha256="ab", tap="x", pool="avg", preprocessing=PREPROCESSING)
 REQUEST = EmbeddingRequest()
 
-# One of each kind, with another value for each of its fields.
+# One spec of each kind, with another value for each field.
 CHANGES: list[tuple[Spec, dict[str, Any]]] = [
     (
         LabelsSpec(file="a.csv"),
@@ -259,11 +259,11 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
 FIELDS = [(spec, name, changed) for spec, changes in CHANGES for name, changed in changes.items()]
 
 
-# Limits change neither numbers nor fingerprints.
+# Limits change no numbers, so that they are not part of fingerprints.
 LIMITS = {"max_bytes"}
 
 
-def test_every_field_of_every_spec_has_a_change_here() -> None:
+def test_every_field_of_every_spec_is_tested() -> None:
     covered = {type(spec): set(changes) for spec, changes in CHANGES}
     modules = {kind: kind.__module__ for kind in Spec.__subclasses__()}
     specs = {kind for kind, module in modules.items() if module.startswith("featx.specs.")}
@@ -284,7 +284,7 @@ def test_a_spec_read_back_from_json_has_the_same_fingerprint(spec: Spec) -> None
     assert len(spec.fingerprint()) == 16
 
 
-def test_fingerprints_do_not_move_between_releases() -> None:
+def test_fingerprints_are_stable_across_releases() -> None:
     assert EMBEDDING.model_copy(update={"decode": 1}).fingerprint() == "2a5c33870ca544e1"
     assert EMBEDDING.model_copy(update={"decode": 2}).fingerprint() == "6b45cfb3a13c96dd"
     assert EMBEDDING.fingerprint() == "637c536d5ad5c01a"
@@ -293,14 +293,14 @@ def test_fingerprints_do_not_move_between_releases() -> None:
     assert SplitSpec().fingerprint() == "c953fb93d7b20bf0"
 
 
-class First(Spec):
-    """A spec as it was released."""
+class EarlierSpec(Spec):
+    """Spec of an earlier release."""
 
     size: int
 
 
-class Second(Spec):
-    """The same after a field was added."""
+class LaterSpec(Spec):
+    """Spec of a later release with an added field."""
 
     added_later: ClassVar[Mapping[str, object]] = {"shape": "round"}
     size: int
@@ -308,8 +308,8 @@ class Second(Spec):
 
 
 def test_an_added_field_with_its_old_value_keeps_the_fingerprint() -> None:
-    assert Second(size=3).fingerprint() == First(size=3).fingerprint()
-    assert Second(size=3, shape="square").fingerprint() != First(size=3).fingerprint()
+    assert LaterSpec(size=3).fingerprint() == EarlierSpec(size=3).fingerprint()
+    assert LaterSpec(size=3, shape="square").fingerprint() != EarlierSpec(size=3).fingerprint()
 
 
 @quick
@@ -354,7 +354,7 @@ def test_specs_refuse_inconsistent_values() -> None:
         EmbeddingSection(backbone="tim:resnet18")
 
 
-def test_requests_that_share_a_pass_have_the_same_network_key() -> None:
+def test_requests_of_one_network_have_the_same_network_key() -> None:
     first, second = EmbeddingRequest(tap="a", pool="gem"), EmbeddingRequest(tap="b")
     assert first.network_key == second.network_key
     assert first.network_key != EmbeddingRequest(tap="a", pool="gem", size_px=64).network_key

@@ -1,4 +1,4 @@
-"""Decoding in workers as the engine asks for it, without the seconds."""
+"""Decoding in workers like in an extraction, without the seconds."""
 
 from collections.abc import Generator, Iterable
 from contextlib import closing
@@ -14,8 +14,8 @@ CHUNK = EngineSpec().batch_size
 def decoded(
     todo: Iterable[tuple[str, ImageSource]], decoder: Decoder, n_workers: int
 ) -> Generator[tuple[str, tuple[Pixels, ...] | str]]:
-    """Yield digests and pixels, or why there are none."""
+    """Yield digests and pixels, or the reason why an image cannot be decoded."""
     with closing(workers.decode_images(todo, decoder, n_workers, CHUNK)) as images:
-        for digest, found, seconds in images:
+        for digest, pixels, seconds in images:
             assert seconds > 0
-            yield digest, found
+            yield digest, pixels

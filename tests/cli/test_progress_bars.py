@@ -1,4 +1,4 @@
-"""What is drawn while work goes on."""
+"""Progress bars and messages on the screen."""
 
 from io import StringIO
 
@@ -8,24 +8,25 @@ from rich.console import Console
 from featx.cli.progress_bars import NEWS_END, Screen
 
 
-def test_a_stage_of_which_more_turns_out_to_be_needed_says_so() -> None:
+def test_the_total_of_a_stage_can_grow() -> None:
     console = Console(file=StringIO(), width=120)
     screen = Screen(console)
-    for done, total in ((5, 6), (6, 6), (7, 11)):
-        screen.progress("fit svm", done, total)
+    for n_done, total in ((5, 6), (6, 6), (7, 11)):
+        screen.progress("fit svm", n_done, total)
     with console.capture() as drawn:
         console.print(screen)
     assert "7/11" in drawn.get()
 
 
 @pytest.mark.parametrize("name", ["[/]", "[red]cat[/red]", ":cat:", "{task.id}"])
-def test_names_in_bars_and_news_are_drawn_as_they_are(name: str) -> None:
+def test_markup_in_bars_and_news_is_drawn_as_plain_text(name: str) -> None:
     console = Console(file=StringIO(), width=160, force_terminal=True, no_color=True)
     screen = Screen(console)
     screen.progress(name, 1, 2, f"news of {name}{NEWS_END}latest {name}")
     with console.capture() as drawn:
         console.print(screen)
-    assert drawn.get().count(name) == 4  # two stages, the news, the latest
+    # The name occurs in two stages, the news and the latest message.
+    assert drawn.get().count(name) == 4
     with console.capture() as drawn:
         screen.progress("note", 0, 1, f"note {name}")
     assert f"note {name}" in drawn.get()

@@ -1,4 +1,4 @@
-"""What lies where, what is stale, and who may see the labels of the test split."""
+"""Folders of a study, stale data and runs, and the seal of the test labels."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -32,7 +32,7 @@ folds = 3
 
 @pytest.fixture
 def recipe(toy_home: Path) -> Path:
-    """The toy images with a label table that says the part of each."""
+    """Write a label table with the parts of the toy images, and a recipe; return the recipe's path."""
     paths = sorted(path.relative_to("images").as_posix() for path in Path("images").rglob("*.png"))
     frame = pd.DataFrame({"path": paths, "class": [path.split("/")[0] for path in paths]})
     frame["part"] = ["train", "train", "val", "test"] * 12
@@ -44,13 +44,13 @@ def recipe(toy_home: Path) -> Path:
 def relabel(part: str) -> None:
     """Give the images of one part the other class."""
     frame = pd.read_csv("images/labels.csv")
-    here = frame["part"] == part
-    frame.loc[here, "class"] = frame.loc[here, "class"].map({"dark": "light", "light": "dark"})
+    in_part = frame["part"] == part
+    frame.loc[in_part, "class"] = frame.loc[in_part, "class"].map({"dark": "light", "light": "dark"})
     frame.to_csv("images/labels.csv", index=False)
 
 
-def left() -> set[str]:
-    """Return the names in the study's folder, without trials that are kept to go on and the list of copies."""
+def visible_names() -> set[str]:
+    """Return the names in the study's folder without the trial journals and the lists of copies."""
     names = {path.name for path in Path("runs/featx").iterdir()}
     return {name for name in names if not name.startswith((".trials", "copies."))}
 
@@ -74,7 +74,7 @@ def test_labels_of_the_test_split_change_nothing_before_it_is_opened(recipe: Pat
     assert Study.open(None).openings() == []
 
 
-def test_the_truth_that_is_free_leaves_out_the_test_split(recipe: Path) -> None:
+def test_truth_excludes_the_sealed_test_rows(recipe: Path) -> None:
     extract()
     study = Study.open(None)
 
@@ -96,9 +96,9 @@ def test_each_opening_of_the_test_split_is_logged(recipe: Path) -> None:
 
     assert opened.ids.tolist() == study.ids("test").tolist()
     assert [opened.classes[code] for code in opened.codes] == [name.split("/")[0] for name in opened.ids]
-    looks = Study.open(None).openings("class")
-    assert [look["runs"] for look in looks] == [["logreg-1"], ["logreg-1", "svm-2"]]
-    assert all(look["who"] and look["when"] for look in looks)
+    openings = Study.open(None).openings("class")
+    assert [opening["runs"] for opening in openings] == [["logreg-1"], ["logreg-1", "svm-2"]]
+    assert all(opening["who"] and opening["when"] for opening in openings)
     assert study.openings("other") == []
 
 
@@ -110,24 +110,24 @@ def test_a_split_without_test_rows_cannot_be_opened(recipe: Path) -> None:
 
     with pytest.raises(DataError, match="the split has no test rows"):
         Study.open(None).open_test("class", [])
-    assert "looks.jsonl" not in left()
+    assert "looks.jsonl" not in visible_names()
 
 
 @pytest.mark.parametrize("part", ["train", "val", "test"])
-def test_labels_that_changed_after_the_extraction_ask_for_another_one(recipe: Path, part: str) -> None:
+def test_labels_changed_after_the_extraction_require_another_one(recipe: Path, part: str) -> None:
     extract()
     relabel(part)
     study = Study.open(None)
 
-    for ask in (lambda: study.manifest, lambda: study.truth("class"), lambda: study.open_test("class", []), fit):
+    for call in (lambda: study.manifest, lambda: study.truth("class"), lambda: study.open_test("class", []), fit):
         with pytest.raises(IncompleteError, match="label file changed after the last extraction; run 'featx extract'"):
-            ask()
+            call()
 
     extract()
     assert fit()[0].made
 
 
-def test_a_changed_split_asks_for_another_extraction(recipe: Path) -> None:
+def test_a_changed_split_requires_another_extraction(recipe: Path) -> None:
     extract()
     recipe.write_text(TABLE.replace('column = "part"', "seed = 3"))
 
@@ -135,7 +135,7 @@ def test_a_changed_split_asks_for_another_extraction(recipe: Path) -> None:
         fit()
 
 
-def test_a_study_without_an_extraction_asks_for_one(recipe: Path) -> None:
+def test_a_study_without_an_extraction_requires_one(recipe: Path) -> None:
     study = Study.open(None)
 
     with pytest.raises(IncompleteError, match=r"has no source\.json yet; run 'featx extract' for recipe 'featx' first"):
@@ -148,23 +148,23 @@ def test_a_study_without_an_extraction_asks_for_one(recipe: Path) -> None:
         study.runs()
 
 
-def test_a_fit_that_fails_leaves_no_run_and_spoils_none(recipe: Path) -> None:
+def test_an_interrupted_fit_leaves_no_run_and_damages_none(recipe: Path) -> None:
     extract()
-    before = left()
+    before = visible_names()
 
-    def impatient(stage: str, done: int, total: int, note: str = "") -> None:
+    def interrupt(stage: str, n_done: int, total: int, note: str = "") -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
-        fit(progress=impatient)
-    assert left() == before
+        fit(progress=interrupt)
+    assert visible_names() == before
 
     (run,) = fit()
-    made = {path.name: path.read_bytes() for path in Path(run.path).iterdir()}
+    content = {path.name: path.read_bytes() for path in Path(run.path).iterdir()}
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
-        fit(force=True, progress=impatient)
-    assert {path.name: path.read_bytes() for path in Path(run.path).iterdir()} == made
-    assert left() == before | {run.run}
+        fit(force=True, progress=interrupt)
+    assert {path.name: path.read_bytes() for path in Path(run.path).iterdir()} == content
+    assert visible_names() == before | {run.run}
 
 
 def test_runs_of_another_split_or_labelling_are_left_out(recipe: Path) -> None:
@@ -186,7 +186,7 @@ def test_runs_of_another_split_or_labelling_are_left_out(recipe: Path) -> None:
     assert [run.name for run in Study.open(None).runs("class")] == [first.run]
 
 
-def test_runs_are_chosen_by_how_their_names_begin(recipe: Path) -> None:
+def test_runs_are_selected_by_the_beginning_of_their_names(recipe: Path) -> None:
     extract()
     names = [run.run for head in ("svm", "logreg") for run in fit(heads=[head], trials=1)]
     study = Study.open(None)
@@ -209,7 +209,7 @@ def test_images_without_an_embedding_are_in_no_part(recipe: Path) -> None:
     assert sorted(ids) == sorted(set(study.manifest.ids) - {"dark/000.png"})
 
 
-def test_results_lie_where_the_environment_or_the_recipe_says(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_or_the_recipe_sets_the_result_folders(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (Study.open(None).cache.folder, Study.open(None).folder) == (Path("cache"), Path("runs/featx"))
     recipe.write_text(TABLE + '[paths]\ncache = "c"\nruns = "r"\n')
     assert (Study.open(None).cache.folder, Study.open(None).folder) == (
