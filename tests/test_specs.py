@@ -290,7 +290,7 @@ def test_fingerprints_are_stable_across_releases() -> None:
     assert EMBEDDING.fingerprint() == "637c536d5ad5c01a"
     assert ReaderSpec(source="a").fingerprint() == "63203c60715a1e23"
     assert TargetSpec(column="a").fingerprint() == "dc15f11ba9693d35"
-    assert SplitSpec().fingerprint() == "c953fb93d7b20bf0"
+    assert SplitSpec().fingerprint() == "ef89a7e8e4b2f0e1"
 
 
 class EarlierSpec(Spec):

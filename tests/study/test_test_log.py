@@ -150,3 +150,11 @@ def run_and_read(words: str, capsys: pytest.CaptureFixture[str]) -> str:
         with contextlib.suppress(SystemExit):
             main()
     return " ".join(capsys.readouterr().out.split())
+
+
+def test_a_deleted_log_stays_incomplete_after_the_next_opening(tmp_path: Path) -> None:
+    seal = OpeningLog(tmp_path).append({"target": "class", "runs": ["a"]})
+    for file in tmp_path.glob("looks.*"):
+        file.unlink()
+    later_seal = OpeningLog(tmp_path).append({"target": "class", "runs": ["a"]}, [seal])
+    assert OpeningLog(tmp_path).problems([later_seal]) == ["line 1 of looks.jsonl does not continue the line before it"]
