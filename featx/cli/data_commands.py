@@ -8,7 +8,6 @@ import typer
 
 from featx.cli.options import (
     DeviceOption,
-    ForceOption,
     JsonOption,
     LocalOption,
     RecipeOption,
@@ -30,7 +29,7 @@ def init(
     labels: Annotated[Path | None, typer.Option(help="The label table, if it is not found automatically.")] = None,
     target: Annotated[str | None, typer.Option(help="The column to predict.")] = None,
     recipe: Annotated[Path, typer.Option("-r", "--recipe", help="The recipe to write.")] = Path("featx.toml"),
-    force: ForceOption = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing recipe.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Inspect images and labels, report what was found, and write a recipe.
