@@ -14,7 +14,7 @@ The flow, each arrow a table joined by id::
     load      a run as an object that answers
     export    a run for other software: ONNX, skops, joblib
     run       all of these for a recipe
-    doctor    what this machine has, and what fewer bits would do to the embeddings
+    doctor    a description of this machine, and a comparison of its runtimes and precisions
 
     featx.cache    a module: list, verify, compact, clear up and export what is cached
     ImageEmbedder  a scikit-learn transformer over the same engine and cache
@@ -31,17 +31,17 @@ _HOME = {
     "extract": "featx.embeddings.extract",
     "fit": "featx.heads.fit",
     "finetune": "featx.finetuning.finetune",
-    "ensemble": "featx.ensembles.vote",
+    "ensemble": "featx.ensembles.ensemble",
     "evaluate": "featx.evaluation.evaluate",
-    "leaks": "featx.evaluation.leakage",
-    "report": "featx.reports.html",
+    "leaks": "featx.evaluation.leaks",
+    "report": "featx.reports.report",
     "export": "featx.exports.export",
-    "predict": "featx.predictors",
-    "load": "featx.predictors",
-    "run": "featx.stages",
-    "doctor": "featx.checkup",
+    "predict": "featx.predictors.loading",
+    "load": "featx.predictors.loading",
+    "run": "featx.workflow.run",
+    "doctor": "featx.embeddings.doctor",
     "FeatxError": "featx.errors",
-    "ImageEmbedder": "featx.embedder",
+    "ImageEmbedder": "featx.embeddings.transformer",
 }
 
 __all__ = [

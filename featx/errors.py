@@ -1,4 +1,4 @@
-"""Every error that featx raises on purpose.
+"""The errors that featx raises on purpose.
 
 ::
 
@@ -9,31 +9,31 @@
     │   ├── ReadError(OSError)        an image or a table cannot be read
     │   ├── AlignmentError            ids or classes of two tables differ
     │   ├── UnsuitedError             a head or a vote cannot answer this kind of target
-    │   └── TooManyFailuresError      done, but more images failed than were allowed: exit code 3
-    ├── StoreError                    something about the cache or the run folders
-    │   ├── IncompleteError           what is asked for has not been made yet
-    │   ├── CorruptError              what is stored does not match its checksum or header
+    │   └── TooManyFailuresError      finished, but more images failed than allowed: exit code 3
+    ├── StoreError                    a problem of the cache or the run folders
+    │   ├── IncompleteError           the requested result does not exist yet
+    │   ├── CorruptError              a file does not match its checksum or header
     │   └── UnreachableError          an object store refuses, or does not answer
-    ├── ArtifactError                 header missing, of another format, or its golden inputs moved
+    ├── ArtifactError                 header missing, of another format, or golden outputs differ
     ├── WeightsError(OSError)         pretrained weights not found
-    ├── DeviceError(RuntimeError)     the device asked for is not there
+    ├── DeviceError(RuntimeError)     the requested device is not available
     ├── ClusterError(RuntimeError)    workers do not answer, or cannot do the work
     └── MissingExtraError(ImportError)  an optional package is not installed
 
 A message says what was found, what was expected, and the next step. The command line prints it as one
-line and exits with 1; in Python each error is also the builtin type that a caller would guess.
+line and exits with 1; in Python each error is also of the builtin type that callers expect.
 """
 
 from collections.abc import Sequence
 
-from featx.masking import masked
+from featx.text.masking import mask_secrets
 
 
 class FeatxError(Exception):
-    """Base of all errors that featx raises on purpose; URLs in its message tell no secrets."""
+    """Base of all errors that featx raises on purpose; secrets in the URLs of its message are masked."""
 
     def __str__(self) -> str:
-        return masked(super().__str__())
+        return mask_secrets(super().__str__())
 
 
 class RecipeError(FeatxError, ValueError):
@@ -42,9 +42,9 @@ class RecipeError(FeatxError, ValueError):
     Parameters
     ----------
     source
-        The file, or what stands for it.
+        The file, or another name for the recipe.
     problems
-        All that is wrong, each with the path of its key.
+        All problems, each with the path of its key.
     """
 
     def __init__(self, source: str, problems: Sequence[str]) -> None:
@@ -59,8 +59,9 @@ class RecipeError(FeatxError, ValueError):
 class UnknownNameError(FeatxError, KeyError):
     """A registry has no such name."""
 
-    def __str__(self) -> str:  # KeyError would print the message quoted
-        return masked(str(self.args[0]))
+    def __str__(self) -> str:
+        # KeyError would quote the message.
+        return mask_secrets(str(self.args[0]))
 
 
 class DataError(FeatxError, ValueError):
@@ -70,7 +71,8 @@ class DataError(FeatxError, ValueError):
 class ReadError(OSError, DataError):
     """An image or a table cannot be read."""
 
-    __str__ = FeatxError.__str__  # OSError comes first because Dask's workers pickle errors as their first base does
+    # OSError is the first base class because Dask's workers pickle errors with the method of the first base class.
+    __str__ = FeatxError.__str__
 
 
 class AlignmentError(DataError):
@@ -82,27 +84,27 @@ class UnsuitedError(DataError):
 
 
 class TooManyFailuresError(DataError):
-    """All is done, but more images failed than were allowed."""
+    """The extraction finished, but more images failed than allowed."""
 
 
 class StoreError(FeatxError):
-    """Something about the cache or the run folders."""
+    """A problem of the cache or the run folders."""
 
 
 class IncompleteError(StoreError):
-    """What is asked for has not been made yet."""
+    """The requested result does not exist yet."""
 
 
 class CorruptError(StoreError):
-    """What is stored does not match its checksum or header."""
+    """A file does not match its checksum or header."""
 
 
 class UnreachableError(StoreError):
-    """An object store refuses what is asked of it, does not answer, or has no such bucket."""
+    """An object store refuses a request, does not answer, or has no such bucket."""
 
 
 class ArtifactError(FeatxError):
-    """A model's header is missing, of another format, or its golden inputs moved."""
+    """A model's header is missing or of another format, or its outputs for the golden inputs differ."""
 
 
 class WeightsError(FeatxError, OSError):
@@ -110,7 +112,7 @@ class WeightsError(FeatxError, OSError):
 
 
 class DeviceError(FeatxError, RuntimeError):
-    """The device asked for is not there."""
+    """The requested device is not available."""
 
 
 class ClusterError(FeatxError, RuntimeError):

@@ -1,7 +1,7 @@
-"""File and folder names made of names that come from data or from a recipe.
+"""Safe names of files and folders for names that come from data or from a recipe.
 
-A target, a class or a backbone may have any name, ``x/../../y`` for example. Files and folders get the name that
-`file_name` returns; the spec inside keeps the true name.
+A target, a class or a backbone may have any name, ``x/../../y`` for example. Its files and folders have the name that
+`file_name` returns; the spec inside contains the true name.
 """
 
 import re
@@ -9,13 +9,14 @@ import unicodedata
 
 from featx.specs.base import fingerprint
 
-# Names of a file system have 255 bytes. This leaves room for a fingerprint, an ending (``.skops.json``), and what
-# `featx.disk.private_name` puts around a name.
+# File systems allow names of 255 bytes. This leaves room for a fingerprint, an ending (``.skops.json``), and the lease
+# that `featx.files.atomic.private_name` adds.
 MAX_NAME_BYTES = 150
-# Names that Windows keeps for devices, whatever ending follows.
+# Windows reserves these names for devices, with any ending.
 RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
-KEYED = re.compile(r"-[0-9a-f]{8}$")  # a true name that ends like a file name with a key
-KEPT_PUNCTUATION = frozenset("-_.+,=@")
+# A true name may end like a file name with a key.
+KEY_SUFFIX = re.compile(r"-[0-9a-f]{8}$")
+ALLOWED_PUNCTUATION = frozenset("-_.+,=@")
 
 
 def file_name(name: str, key: str = "") -> str:
@@ -28,8 +29,8 @@ def file_name(name: str, key: str = "") -> str:
     name
         The true name.
     key
-        Digits that differ for different things, appended to the name. By default a hash of the true name, where the
-        result is not the true name itself; so different names never give the same file name.
+        Digits that identify the object, appended to the name. By default a hash of the true name, where the result is
+        not the true name itself, so that different names never give the same file name.
 
     Examples
     --------
@@ -38,26 +39,26 @@ def file_name(name: str, key: str = "") -> str:
     >>> file_name("..")
     'unnamed-a8ca4457'
     """
-    safe = _safe(name)
-    if not key and (safe != name or KEYED.search(name)):
+    safe = _sanitize(name)
+    if not key and (safe != name or KEY_SUFFIX.search(name)):
         key = fingerprint(name)[:8]
     return f"{safe}-{key}" if key else safe
 
 
 def is_folder_name(name: str) -> bool:
-    """Whether `name` names a folder beside others, and leads nowhere else."""
+    """Return whether `name` is the name of a folder and not a path to another place."""
     return name not in {"", ".", ".."} and not set(name) & {"/", "\\", "\0"}
 
 
-def _safe(name: str) -> str:
-    text = "".join(char if _is_kept(char) else "/" for char in unicodedata.normalize("NFC", name))
+def _sanitize(name: str) -> str:
+    text = "".join(char if _is_allowed(char) else "/" for char in unicodedata.normalize("NFC", name))
     text = re.sub("/+", "_", text)
     text = re.sub(r"_$", "", text) if not name.endswith("_") else text
-    # A leading dot hides a file, a leading dash makes an option of it, and Windows drops dots at the end.
+    # A leading dot hides a file, a leading dash looks like an option, and Windows drops dots at the end.
     text = text.lstrip(".-=@,+").rstrip(".") or "unnamed"
     text = text.encode()[:MAX_NAME_BYTES].decode(errors="ignore")
     return f"{text}_" if RESERVED.match(text) else text
 
 
-def _is_kept(char: str) -> bool:
-    return char in KEPT_PUNCTUATION or unicodedata.category(char)[0] in "LMN"
+def _is_allowed(char: str) -> bool:
+    return char in ALLOWED_PUNCTUATION or unicodedata.category(char)[0] in "LMN"

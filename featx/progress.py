@@ -1,14 +1,14 @@
-"""How long work tells that it advances, without knowing who listens."""
+"""The callback by which long work reports its progress."""
 
 from typing import Protocol
 
 
-class Watch(Protocol):
-    """Anything that can be told how far a stage is."""
+class ProgressCallback(Protocol):
+    """A function that receives the progress of a stage."""
 
-    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
-        """Take note that `done` of `total` steps of `stage` are finished; `note` is the latest news."""
+    def __call__(self, stage: str, n_done: int, total: int, /, note: str = "") -> None:
+        """Receive that `n_done` of `total` steps of `stage` are finished, and the latest message `note`."""
 
 
-def unwatched(stage: str, done: int, total: int, note: str = "") -> None:
-    """Listen to nothing: the default."""
+def no_progress(stage: str, n_done: int, total: int, /, note: str = "") -> None:
+    """Ignore the progress: the default callback."""

@@ -1,7 +1,7 @@
-"""What can be named in a recipe: readers and what their uris lead to, backbones, heads, losses, votes.
+"""Registries of the names in a recipe: readers, kinds of URIs, backbones, heads, losses and votes.
 
-Built-ins and third parties' additions are both entry points (``pyproject.toml`` lists ours), so all names are
-known without importing anything that they name. A script or a notebook adds its own with ``register``.
+Built-in and third-party entries are both entry points (``pyproject.toml`` lists the built-in ones), so all names are
+known without importing the objects. A script or a notebook adds its own with ``register``.
 
 Examples
 --------
@@ -31,14 +31,14 @@ def _entry_points(group: str) -> dict[str, EntryPoint]:
 
 
 class Registry(Generic[T]):
-    """Names of one kind of thing, loaded when first asked for.
+    """Names of one kind of object, each loaded at its first use.
 
     Parameters
     ----------
     kind
-        What one entry is, for messages.
+        Name of the kind of entry, for messages.
     group
-        The entry-point group.
+        Name of the entry-point group.
     """
 
     def __init__(self, kind: str, group: str) -> None:
@@ -47,7 +47,7 @@ class Registry(Generic[T]):
         self._added: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorate something to be found under `name` in this process."""
+        """Return a decorator that registers an object as `name` in this process."""
 
         def add(entry: T) -> T:
             self._added[name] = entry
@@ -56,13 +56,13 @@ class Registry(Generic[T]):
         return add
 
     def names(self) -> list[str]:
-        """List all names in alphabetical order; nothing is imported."""
+        """Return all names in alphabetical order, without importing any entry."""
         return sorted({*_entry_points(self.group), *self._added})
 
     def problem(self, name: str) -> str | None:
-        """Say why `name` cannot be had, or None where it can; nothing is imported."""
+        """Return why there is no entry `name`, or None where there is one, without importing it."""
         names = self.names()
-        return None if name in names else f"no {self.kind} is called {name!r}; {suggestion(name, names)}"
+        return None if name in names else f"no {self.kind} is called {name!r}; {suggest_names(name, names)}"
 
     def get(self, name: str) -> T:
         """Return the entry called `name`.
@@ -70,7 +70,7 @@ class Registry(Generic[T]):
         Raises
         ------
         UnknownNameError
-            there is none; names the closest and all that are known.
+            there is no such entry; the message names the closest and all known names.
         """
         if problem := self.problem(name):
             raise UnknownNameError(problem)
@@ -79,16 +79,26 @@ class Registry(Generic[T]):
         return self._added[name]
 
 
-def suggestion(name: str, known: list[str], limit: int = 20) -> str:
-    """Word a hint: the closest of `known`, and the list itself (its first `limit`).
+def suggest_names(name: str, valid_names: list[str], limit: int = 20) -> str:
+    """Return a hint with the closest name, and the first `limit` of all names.
+
+    Parameters
+    ----------
+    name
+        The unknown name.
+    valid_names
+        All valid names.
+    limit
+        Maximum number of names in the hint.
 
     Examples
     --------
-    >>> suggestion("rseed", ["seed", "size"])
+    >>> suggest_names("rseed", ["seed", "size"])
     "did you mean 'seed'? known: seed, size"
     """
-    close = get_close_matches(name, known, n=1)
-    listed = ", ".join(known[:limit]) + (f", … ({len(known)} in all)" if len(known) > limit else "")
+    close = get_close_matches(name, valid_names, n=1)
+    n_names = len(valid_names)
+    listed = ", ".join(valid_names[:limit]) + (f", … ({n_names} in all)" if n_names > limit else "")
     return (f"did you mean {close[0]!r}? " if close else "") + f"known: {listed}"
 
 

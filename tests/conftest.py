@@ -1,8 +1,9 @@
-"""Small real objects that many tests share: a toy backbone, generated images, a recipe over them."""
+"""Objects that many tests share: toy backbones, generated images, and a recipe for them."""
 
 import os
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # one process for each core: threads of torch would wait for each other
+# With one process for each core, threads of torch would wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +18,13 @@ from PIL import Image
 from torch import nn
 
 from featx.networks.backbones import Backbone
-from featx.networks.weights import WeightsFile
+from featx.networks.pretrained_weights import WeightsFile
 from featx.registry import BACKBONES
 from featx.specs.embedding import Preprocessing
 from tests.s3 import keys_checked, served
 
-settings.register_profile("shared", deadline=None)  # machines are shared: no test is timed
+# Other work on the machine can delay a test, so that no example has a deadline.
+settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")
 
 TOY_RECIPE = """
@@ -54,7 +56,7 @@ folds = 3
 
 @BACKBONES.register("toy")
 def toy() -> Backbone:
-    """Two convolutions and a classifier on 16 px."""
+    """Return a backbone of two convolutions and a classifier, for images of 16 px."""
 
     def build() -> nn.Module:
         body = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
@@ -67,7 +69,7 @@ def toy() -> Backbone:
 
 @BACKBONES.register("deep")
 def deep() -> Backbone:
-    """Three convolutions, the first of which takes most of the time."""
+    """Return a backbone of three convolutions, of which the first takes most of the time."""
 
     def build() -> nn.Module:
         return nn.Sequential(
@@ -84,14 +86,15 @@ def deep() -> Backbone:
     return Backbone("deep", build, nowhere, Preprocessing(size_px=16, mean=half, std=half), last="5")
 
 
-collect_ignore = ["benchmarks/peers"]  # scripts to measure against
+# These scripts are the other side of benchmarks.
+collect_ignore = ["benchmarks/peers"]
 MakeImages = Callable[..., list[str]]
 
 
 def make_images(
     folder: Path, classes: Sequence[str] = ("dark", "light"), n_each: int = 24, size: tuple[int, int] = (20, 18)
 ) -> list[str]:
-    """Write noisy pictures, a folder a class, whose brightness tells the class; return their ids."""
+    """Write noisy images, one folder for each class, whose brightness depends on the class; return their ids."""
     rng = np.random.default_rng(len(classes) * 1000 + n_each)
     ids = []
     for code, name in enumerate(classes):
@@ -106,14 +109,14 @@ def make_images(
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[Any]:
-    """An S3 on this machine, as s3fs sees it."""
+    """Yield the s3fs file system of an S3 server on this machine."""
     with served() as filesystem:
         yield filesystem
 
 
 @pytest.fixture
 def empty_bucket(s3: Any) -> str:
-    """A bucket of this test's own."""
+    """Return the name of a new bucket."""
     name = f"bucket-{uuid4().hex}"
     s3.mkdir(name)
     return name
@@ -121,14 +124,14 @@ def empty_bucket(s3: Any) -> str:
 
 @pytest.fixture
 def keys_are_checked(s3: Any) -> Iterator[None]:
-    """Make the store ask for a key that it knows; it knows none."""
+    """Make the server check access keys; it accepts none."""
     with keys_checked():
         yield
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory; nothing is inherited from the environment."""
+    """Change to an empty working directory without featx variables in the environment; return it."""
     for variable in ("FEATX_RECIPE", "FEATX_CACHE", "FEATX_NOTES", "FEATX_RUNS"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -137,7 +140,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def toy_home(home: Path) -> Path:
-    """A working directory with 48 images of two classes under ``images/`` and a recipe, ``featx.toml``."""
+    """Write 48 images of two classes to ``images/`` and the recipe ``featx.toml``; return the working directory."""
     make_images(home / "images")
     (home / "featx.toml").write_text(TOY_RECIPE)
     return home

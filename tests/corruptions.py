@@ -1,6 +1,5 @@
-"""Damaged image files, the same ones each time: bits flipped, ends cut off, two files spliced."""
+"""Reproducible damaged image files: flipped bits, truncated files, and two files spliced."""
 
-import io
 import time
 from collections import Counter
 from pathlib import Path
@@ -12,12 +11,14 @@ from PIL import Image
 from featx import extract
 from featx.embeddings.extract import Extraction
 from featx.images.contents import digest
-from featx.specs.engine import EngineSpec
-from featx.workspace import Study
+from featx.specs.extraction import EngineSpec
+from featx.study.study import Study
 from tests.conftest import TOY_RECIPE
+from tests.image_files import encode
 from tests.rows import row_alone, stored_rows
 
-KINDS: list[tuple[str, str, str, dict[str, Any]]] = [  # ending, Pillow's name, mode, options
+# Suffix, Pillow's name of the format, mode, options.
+KINDS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("jpg", "JPEG", "RGB", {}),
     ("jpg", "JPEG", "L", {"quality": 40}),
     ("jpg", "JPEG", "RGB", {"progressive": True, "subsampling": 0}),
@@ -43,13 +44,15 @@ KINDS: list[tuple[str, str, str, dict[str, Any]]] = [  # ending, Pillow's name, 
     ("bmp", "BMP", "P", {}),
     ("bmp", "BMP", "1", {}),
 ]
-N_WHOLE = 8  # of each kind, to damage
-HEAD = 64  # bytes; where damage does most
+# Number of undamaged files of each kind.
+N_WHOLE = 8
+# Damage at the beginning of a file has the largest effect.
+HEAD_BYTES = 64
 
 
-def whole(ending_at: int, rng: np.random.Generator) -> bytes:
-    """Return an undamaged file of one of the kinds."""
-    _, name, mode, options = KINDS[ending_at]
+def make_file(kind: int, rng: np.random.Generator) -> bytes:
+    """Return the content of an undamaged file of the kind with this index."""
+    _, name, mode, options = KINDS[kind]
     options = dict(options)
     width, height = rng.integers(8, 60, 2).tolist()
     noise = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -61,60 +64,61 @@ def whole(ending_at: int, rng: np.random.Generator) -> bytes:
         options["exif"] = exif.tobytes()
     if options.get("save_all"):
         options["append_images"] = [image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
-    buffer = io.BytesIO()
-    image.save(buffer, name, **options)
-    return buffer.getvalue()
+    return encode(image, name, **options)
 
 
-def damaged(content: bytes, other: bytes, rng: np.random.Generator) -> bytes:
-    """Return a file with one kind of damage, drawn."""
+def damage(content: bytes, donor: bytes, rng: np.random.Generator) -> bytes:
+    """Return a file's content with random damage, partly from the content of a donor file."""
     kind = rng.integers(6)
     if kind == 0:
         return content[: rng.integers(len(content))]
     if kind == 1:
-        return content[: rng.integers(len(content))] + other[rng.integers(len(other)) :]
+        return content[: rng.integers(len(content))] + donor[rng.integers(len(donor)) :]
     if kind == 2:
         start, length = rng.integers(len(content)), rng.integers(1, 40)
         return content[:start] + bytes(length) + content[start + length :]
-    most = min(HEAD, len(content)) if kind == 3 else len(content)
+    limit = min(HEAD_BYTES, len(content)) if kind == 3 else len(content)
     flipped = bytearray(content)
-    for at in rng.integers(0, most, rng.integers(1, 3 if kind == 5 else 20)).tolist():
-        flipped[at] ^= 1 << int(rng.integers(8))
+    for position in rng.integers(0, limit, rng.integers(1, 3 if kind == 5 else 20)).tolist():
+        flipped[position] ^= 1 << int(rng.integers(8))
     return bytes(flipped)
 
 
 def write_corrupted(folder: Path, n: int, seed: int) -> None:
     """Write n damaged files into two class folders."""
     rng = np.random.default_rng(seed)
-    sources = [[whole(at, rng) for _ in range(N_WHOLE)] for at in range(len(KINDS))]
+    sources = [[make_file(kind, rng) for _ in range(N_WHOLE)] for kind in range(len(KINDS))]
     for name in ("cat", "dog"):
         (folder / name).mkdir(parents=True)
     for number in range(n):
-        at = int(rng.integers(len(KINDS)))
-        family = sources[at] if rng.random() < 0.5 else sources[int(rng.integers(len(KINDS)))]
-        content = damaged(sources[at][rng.integers(N_WHOLE)], family[rng.integers(N_WHOLE)], rng)
-        (folder / ("cat" if number % 2 else "dog") / f"{number:05}.{KINDS[at][0]}").write_bytes(content)
+        kind = int(rng.integers(len(KINDS)))
+        family = sources[kind] if rng.random() < 0.5 else sources[int(rng.integers(len(KINDS)))]
+        content = damage(sources[kind][rng.integers(N_WHOLE)], family[rng.integers(N_WHOLE)], rng)
+        (folder / ("cat" if number % 2 else "dog") / f"{number:05}.{KINDS[kind][0]}").write_bytes(content)
 
 
 def check_corrupted(home: Path, n: int, seed: int, n_alone: int) -> tuple[Extraction, float]:
-    """Extract n damaged files; each is reported or has the row of its own bytes, which is recomputed for a sample.
+    """Extract n damaged files and check that each is reported or has the row of its own bytes.
+
+    Rows are computed again for a sample of `n_alone` images.
 
     Returns
     -------
     tuple
-        What the extraction said, and its seconds.
+        The result of the extraction, and its seconds.
     """
     write_corrupted(home / "images", n, seed)
     recipe = home / "featx.toml"
     recipe.write_text(TOY_RECIPE + '\n[paths]\ncache = "cache"\nruns = "runs"\n')
     start = time.perf_counter()
-    done = extract(recipe, engine=EngineSpec(runtime="torch"))  # what rows are recomputed by
+    # Rows are computed again by torch.
+    extraction = extract(recipe, engine=EngineSpec(runtime="torch"))
     seconds = time.perf_counter() - start
 
     study = Study.open(recipe)
     outcomes = study.outcomes.set_index("id")
     contents = {path: (home / "images" / path).read_bytes() for path in study.manifest.ids}
-    assert done.n_found == len(outcomes) == len(contents) == n
+    assert extraction.n_found == len(outcomes) == len(contents) == n
     assert set(outcomes.index) == set(contents)
     assert set(outcomes["outcome"]) <= {"embedded", "duplicate", "unreadable"}
     assert outcomes.loc[outcomes["outcome"] == "unreadable", "reason"].str.len().gt(0).all()
@@ -130,4 +134,4 @@ def check_corrupted(home: Path, n: int, seed: int, n_alone: int) -> tuple[Extrac
     alone = row_alone(study)
     sample = np.random.default_rng(seed).permutation(sorted(first_of.values()))[:n_alone]
     assert [name for name in sample.tolist() if alone(name) != rows[name]] == []
-    return done, seconds
+    return extraction, seconds

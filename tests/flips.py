@@ -1,4 +1,4 @@
-"""Single-bit changes and truncations of all files of a finished study, and what featx makes of them."""
+"""Flipped bits and truncated files in a finished study, and their outcomes in featx."""
 
 import json
 import sys
@@ -14,9 +14,9 @@ import pandas as pd
 
 import featx
 from featx.errors import FeatxError
-from featx.runfolder import RunFolder
-from featx.seals import read_sealed
-from featx.workspace import Study
+from featx.files.seals import read_sealed
+from featx.study.run_folder import RunFolder
+from featx.study.study import Study
 from tests.conftest import make_images
 
 RECIPE = """
@@ -55,14 +55,14 @@ def make_study(home: Path) -> Path:
 
 @dataclass
 class Outcomes:
-    """What became of changes of files.
+    """Outcomes of changed files.
 
     Attributes
     ----------
     counts
         Number of changes by outcome: ``not read``, ``noticed``, ``error``, ``warning`` or ``same numbers``.
     failures
-        Changes that gave other numbers without an error or a warning, or a traceback.
+        Descriptions of changes with other numbers and no error or warning, or with a traceback.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -70,7 +70,7 @@ class Outcomes:
 
 
 class FlippedStudy:
-    """Changes files of a study one at a time, and restores each.
+    """A study whose files are changed one at a time and restored.
 
     Parameters
     ----------
@@ -78,9 +78,9 @@ class FlippedStudy:
         The study's folder; its recipe is that of the working directory.
     evaluated_share
         Share of the changes that were noticed when the file was read, or in files that nobody reads, for which
-        `featx.evaluate` is called all the same. It is called for every other change.
+        `featx.evaluate` is called nevertheless. It is called for every other change.
     seed
-        Of the choice of files, bits and lengths.
+        Seed of the choice of files, bits and lengths.
     """
 
     def __init__(self, folder: Path, evaluated_share: float, seed: int) -> None:
@@ -95,16 +95,16 @@ class FlippedStudy:
         self.outcomes = Outcomes()
 
     def flip_bits(self, n_flips: int) -> None:
-        """Flip one bit of one file, n times."""
+        """Flip one bit of a random file, `n_flips` times."""
         for _ in range(n_flips):
             path = self.changeable[self.rng.integers(len(self.changeable))]
             content = bytearray(self.files[path])
-            position, bit = self.rng.integers(len(content)), self.rng.integers(8)
-            content[position] ^= 1 << int(bit)
-            self._try(path, bytes(content), f"bit {bit} of byte {position} of {path}")
+            position, bit_number = self.rng.integers(len(content)), self.rng.integers(8)
+            content[position] ^= 1 << int(bit_number)
+            self._try(path, bytes(content), f"bit {bit_number} of byte {position} of {path}")
 
     def truncate(self, n_truncations: int) -> None:
-        """Shorten one file, n times."""
+        """Truncate a random file, `n_truncations` times."""
         for _ in range(n_truncations):
             path = self.changeable[self.rng.integers(len(self.changeable))]
             length = int(self.rng.integers(len(self.files[path])))
@@ -114,7 +114,8 @@ class FlippedStudy:
         path.write_bytes(content)
         try:
             outcome = self._outcome(path)
-        except Exception as error:  # whatever is not one of our own errors would be a traceback
+        except Exception as error:
+            # Any other error would be shown as a traceback.
             self.outcomes.failures.append(f"{name}: {type(error).__name__}: {error}")
         else:
             self.outcomes.counts[outcome] += 1
@@ -122,9 +123,10 @@ class FlippedStudy:
                 self.outcomes.failures.append(f"{name}: other numbers")
         finally:
             path.write_bytes(self.files[path])
-            if path.name.startswith("copies."):  # a search for copies repairs both
-                for other in ("copies.json", "copies.parquet"):
-                    (self.folder / other).write_bytes(self.files[self.folder / other])
+            # A search for copies writes both files again.
+            if path.name.startswith("copies."):
+                for file_name in ("copies.json", "copies.parquet"):
+                    (self.folder / file_name).write_bytes(self.files[self.folder / file_name])
 
     def _outcome(self, path: Path) -> str:
         is_read = path.resolve() in self.read_files
@@ -141,7 +143,7 @@ class FlippedStudy:
         return "same numbers" if numbers == self.numbers else "other numbers"
 
     def _loads_as_before(self, run: Path) -> bool:
-        """Whether a run's outputs are those of before, or it is refused."""
+        """Return whether a run gives the same outputs as before, or gives an error."""
         try:
             return outputs_of(run) == self.outputs[run]
         except FeatxError:
@@ -158,7 +160,8 @@ def opened_files() -> Iterator[set[Path]]:
         if event == "open" and is_active and isinstance(arguments[0], str | Path):
             paths.add(Path(arguments[0]).resolve())
 
-    sys.addaudithook(note)  # it stays for the life of the process
+    # An audit hook cannot be removed.
+    sys.addaudithook(note)
     try:
         yield paths
     finally:
@@ -167,7 +170,7 @@ def opened_files() -> Iterator[set[Path]]:
 
 def numbers_and_warnings() -> tuple[str, set[str]]:
     """Return all that `featx.evaluate` reports, and its warnings."""
-    tables: list[dict[str, Any]] = [asdict(found) for found in featx.evaluate()]
+    tables: list[dict[str, Any]] = [asdict(evaluation) for evaluation in featx.evaluate()]
     warnings = {warning for table in tables for warning in table.pop("warnings")}
     for table in tables:
         table.pop("log_problems")
@@ -180,19 +183,19 @@ def outputs_of(run: Path) -> bytes:
 
 
 def is_noticed(path: Path) -> bool:
-    """Whether reading a changed file of a study reports the change."""
+    """Return whether reading a changed file of a study reports the change."""
     study = Study.open(None)
     if path.parent != study.folder:
         return bool(RunFolder(path.parent).damage)
     if path.name.startswith("final-"):
-        return is_refused(path)
+        return is_unreadable(path)
     if path.name.startswith("looks."):
         return bool(study.log_problems())
-    return path in study.damaged_extraction() or (path.name == "extraction.json" and is_refused(path))
+    return path in study.damaged_extraction() or (path.name == "extraction.json" and is_unreadable(path))
 
 
-def is_refused(path: Path) -> bool:
-    """Whether a sealed file cannot be read."""
+def is_unreadable(path: Path) -> bool:
+    """Return whether a sealed file cannot be read."""
     try:
         read_sealed(path)
     except FeatxError:

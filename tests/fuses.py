@@ -1,4 +1,4 @@
-"""Pictures that kill or slow the process that decodes them, and none of those that pass them on."""
+"""Image contents that kill or delay the process that decodes them, and no other process."""
 
 import signal
 import time
@@ -6,28 +6,28 @@ from pathlib import Path
 
 
 class Fuse(bytes):
-    """A picture's bytes that are deadly to decoders."""
+    """Image content that kills the decoding process that receives it."""
 
     def __reduce__(self) -> "tuple[object, tuple[bytes]]":
-        return lit, (bytes(self),)
+        return restore_fuse, (bytes(self),)
 
 
-def lit(content: bytes) -> Fuse:
-    """Return it again, but end a decoder."""
+def restore_fuse(content: bytes) -> Fuse:
+    """Return the content again, or kill the process if it is a decoding worker."""
     if b"popen_loky" in Path("/proc/self/cmdline").read_bytes():
         signal.raise_signal(signal.SIGKILL)
     return Fuse(content)
 
 
 class Drag(bytes):
-    """A picture's bytes that take a decoder a tenth of a second to receive."""
+    """Image content that takes a decoding process 0.1 s to receive."""
 
     def __reduce__(self) -> "tuple[object, tuple[bytes]]":
-        return received, (bytes(self),)
+        return restore_drag, (bytes(self),)
 
 
-def received(content: bytes) -> Drag:
-    """Return it again, to a decoder late."""
+def restore_drag(content: bytes) -> Drag:
+    """Return the content again, after 0.1 s if the process is a decoding worker."""
     if b"popen_loky" in Path("/proc/self/cmdline").read_bytes():
         time.sleep(0.1)
     return Drag(content)

@@ -1,4 +1,4 @@
-"""Mutated files of every kind that featx reads, and what becomes of them: a result, or an error of one line."""
+"""Mutate files of every kind that featx reads, and check that each gives a result or an error of one line."""
 
 import gzip
 import io
@@ -22,18 +22,36 @@ from PIL import Image
 
 import featx
 from featx.errors import FeatxError
-from featx.images.contents import read
+from featx.files.seals import add_seal
 from featx.images.decode import decode
 from featx.images.init import init
 from featx.images.readers import read_source
-from featx.recipe import load_recipe
-from featx.seals import sealed
-from featx.targets import known
+from featx.images.sources import read_content
+from featx.specs.recipe import load_recipe
+from featx.tables.encoding import encode_target
+from tests.image_files import encode
 
-MAX_SECONDS = 60  # of one use: more is a hang
+# A longer use counts as a hang.
+MAX_S = 60
 N_IMAGES = 6
 RECIPE = Path("recipe.toml")
-ODD_VALUES: list[Any] = [None, True, -1, 0, 2**70, 1.5, 1e300, "", "..", "../x", "\x1b[31m", "x" * 5000, [], {}, [[]]]
+INVALID_VALUES: list[Any] = [
+    None,
+    True,
+    -1,
+    0,
+    2**70,
+    1.5,
+    1e300,
+    "",
+    "..",
+    "../x",
+    "\x1b[31m",
+    "x" * 5000,
+    [],
+    {},
+    [[]],
+]
 Files = Mapping[str, bytes]
 Mutate = Callable[[bytes, random.Random], bytes]
 
@@ -47,9 +65,9 @@ class Kind:
     files
         Path below the working directory → content; for each mutation one of them is changed.
     use
-        Reads them as a command would.
+        Function that reads the files like a command.
     mutate
-        Changes a file's content.
+        Function that changes a file's content.
     """
 
     files: Files
@@ -59,39 +77,41 @@ class Kind:
 
 @dataclass
 class Outcomes:
-    """What became of mutations.
+    """Outcomes of mutations.
 
     Attributes
     ----------
     counts
         Number of mutations by outcome: ``read`` or ``one line``.
     failures
-        Mutations that ended in a traceback, a hang or a message of several lines.
+        Descriptions of mutations that gave a traceback, a hang or a message of several lines.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
 
-def mutated(content: bytes, rng: random.Random) -> bytes:
+def mutate_bytes(content: bytes, rng: random.Random) -> bytes:
     """Return content with a few bytes changed, removed or repeated."""
     changed = bytearray(content)
     for _ in range(rng.randint(1, 3)):
-        at = rng.randrange(max(1, len(changed)))
+        position = rng.randrange(max(1, len(changed)))
         match rng.randrange(4):
             case 0:
-                changed[at : at + 1] = bytes([rng.randrange(256)])
+                changed[position : position + 1] = bytes([rng.randrange(256)])
             case 1:
-                del changed[at : at + rng.randint(1, 40)]
+                del changed[position : position + rng.randint(1, 40)]
             case 2:
-                changed[at:at] = changed[at : at + rng.randint(1, 40)]
+                changed[position:position] = changed[position : position + rng.randint(1, 40)]
             case _:
-                changed[at : at + 1] = bytes([changed[at] ^ (1 << rng.randrange(8))]) if changed else b""
+                changed[position : position + 1] = (
+                    bytes([changed[position] ^ (1 << rng.randrange(8))]) if changed else b""
+                )
     return bytes(changed)
 
 
-def resealed(content: bytes, rng: random.Random) -> bytes:
-    """Return a sealed JSON file with one value replaced by an odd one, and a seal that holds."""
+def mutate_sealed(content: bytes, rng: random.Random) -> bytes:
+    """Return a sealed JSON file with one invalid value and a valid seal."""
     fields = json.loads(content)
     place: Any = fields
     while True:
@@ -99,13 +119,13 @@ def resealed(content: bytes, rng: random.Random) -> bytes:
         if not (isinstance(place[key], dict | list) and place[key] and rng.random() < 0.8):
             break
         place = place[key]
-    place[key] = rng.choice(ODD_VALUES)
-    return json.dumps(sealed(fields)).encode()
+    place[key] = rng.choice(INVALID_VALUES)
+    return json.dumps(add_seal(fields)).encode()
 
 
 def fuzz(kind: Kind, n: int, seed: int) -> Outcomes:
     """Use `n` mutations of a kind of input in the working directory."""
-    rng, found = random.Random(seed), Outcomes()
+    rng, outcomes = random.Random(seed), Outcomes()
     for name, content in kind.files.items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_bytes(content)
@@ -114,30 +134,30 @@ def fuzz(kind: Kind, n: int, seed: int) -> Outcomes:
         name = rng.choice(list(kind.files))
         _replace(name, kind.mutate(kind.files[name], rng))
         try:
-            with _no_longer_than(MAX_SECONDS):
+            with _time_limit(MAX_S):
                 kind.use()
-            found.counts["read"] += 1
+            outcomes.counts["read"] += 1
         except (FeatxError, OSError, MemoryError) as error:
-            found.counts["one line"] += 1
+            outcomes.counts["one line"] += 1
             if len(str(error).splitlines()) > 1:
-                found.failures.append(f"{number}, {name}: several lines: {str(error)[:200]!r}")
+                outcomes.failures.append(f"{number}, {name}: several lines: {str(error)[:200]!r}")
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
-            found.failures.append(
+            outcomes.failures.append(
                 f"{number}, {name}: {type(error).__name__} {error} in {place.filename}:{place.lineno}"
             )
         _replace(name, kind.files[name])
-    return found
+    return outcomes
 
 
 def _replace(name: str, content: bytes) -> None:
-    """Write a new file: the HDF5 library goes on with what it has read of one that is written to."""
+    """Write a new file, because the HDF5 library caches files that are written to."""
     Path(name).unlink()
     Path(name).write_bytes(content)
 
 
 @contextmanager
-def _no_longer_than(seconds: int) -> Iterator[None]:
+def _time_limit(seconds: int) -> Iterator[None]:
     def stop(*_: object) -> None:
         raise RuntimeError(f"it took longer than {seconds} s")
 
@@ -150,59 +170,43 @@ def _no_longer_than(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-# Kinds of input
-
-
 def kinds(home: Path) -> dict[str, Kind]:
     """Return all kinds; `home` is the working directory, in which a study is made for the artifacts."""
     recipes = sorted((Path(__file__).parents[1] / "pipelines").glob("*.toml"))
-    found = {
+    all_kinds = {
         "recipe": Kind(
             {f"recipes/{file.name}": file.read_bytes() for file in recipes},
             lambda: [load_recipe(f"recipes/{file.name}") for file in recipes],
-            mutated,
+            mutate_bytes,
         ),
-        "image": Kind(_pictures(), _decode_all, mutated),
+        "image": Kind(_pictures(), _decode_all, mutate_bytes),
     }
     for name, content in _tables().items():
-        found[name] = Kind({f"tables/{name}": content}, lambda name=name: _use_labels(f"tables/{name}"), mutated)  # type: ignore[misc]
+        all_kinds[name] = Kind(
+            {f"tables/{name}": content}, lambda name=name: _use_labels(f"tables/{name}"), mutate_bytes
+        )  # type: ignore[misc]
     for name, content in _archives().items():
-        found[name] = Kind({name: content}, lambda name=name: _use_source(name), mutated)  # type: ignore[misc]
+        all_kinds[name] = Kind({name: content}, lambda name=name: _use_source(name), mutate_bytes)  # type: ignore[misc]
     for source, files in _arrays().items():
-        found[source] = Kind(files, lambda source=source: _use_source(source), mutated)  # type: ignore[misc]
-    return found | _artifacts(home)
+        all_kinds[source] = Kind(files, lambda source=source: _use_source(source), mutate_bytes)  # type: ignore[misc]
+    return all_kinds | _artifacts(home)
 
 
 def _images() -> dict[str, bytes]:
     rng = np.random.default_rng(0)
-    found = {}
-    for at in range(N_IMAGES):
-        file = io.BytesIO()
-        Image.fromarray(rng.integers(0, 256, (12, 10, 3), dtype=np.uint8)).save(file, "PNG")
-        found[f"{'ab'[at % 2]}/{at}.png"] = file.getvalue()
-    return found
+    pixels = rng.integers(0, 256, (N_IMAGES, 12, 10, 3), dtype=np.uint8)
+    return {f"{'ab'[row % 2]}/{row}.png": encode(Image.fromarray(values)) for row, values in enumerate(pixels)}
 
 
 def _pictures() -> dict[str, bytes]:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8))
-    found = {}
-    for ending, name in {
-        "png": "PNG",
-        "jpg": "JPEG",
-        "tif": "TIFF",
-        "gif": "GIF",
-        "webp": "WEBP",
-        "bmp": "BMP",
-    }.items():
-        file = io.BytesIO()
-        image.save(file, name)
-        found[f"pictures/0.{ending}"] = file.getvalue()
-    return found
+    formats = {"png": "PNG", "jpg": "JPEG", "tif": "TIFF", "gif": "GIF", "webp": "WEBP", "bmp": "BMP"}
+    return {f"pictures/0.{ending}": encode(image, name) for ending, name in formats.items()}
 
 
 def _decode_all() -> None:
     for file in Path("pictures").iterdir():
-        decode(read(str(file)))
+        decode(read_content(str(file)))
 
 
 def _tables() -> dict[str, bytes]:
@@ -234,18 +238,18 @@ def _read_recipe() -> None:
     recipe = load_recipe(RECIPE)
     manifest = read_source(recipe.data, recipe.folder).manifest
     for name, target in recipe.targets.items():
-        known(manifest, name, target)
+        encode_target(manifest, name, target)
     for uri in manifest.uris[:3]:
-        decode(read(uri))
+        decode(read_content(uri))
 
 
 def _archives() -> dict[str, bytes]:
-    found = {}
+    archives = {}
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in _images().items():
             archive.writestr(name, content)
-    found["images.zip"] = file.getvalue()
+    archives["images.zip"] = file.getvalue()
     for ending, mode in {"tar": "w", "tar.gz": "w:gz", "tar.xz": "w:xz"}.items():
         file = io.BytesIO()
         with tarfile.open(fileobj=file, mode=mode) as tar:  # type: ignore[call-overload]
@@ -253,8 +257,8 @@ def _archives() -> dict[str, bytes]:
                 member = tarfile.TarInfo(name)
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
-        found[f"images.{ending}"] = file.getvalue()
-    return found
+        archives[f"images.{ending}"] = file.getvalue()
+    return archives
 
 
 def _arrays() -> dict[str, Files]:
@@ -296,19 +300,19 @@ def _artifacts(home: Path) -> dict[str, Kind]:
     featx.extract("study.toml")
     (head,) = featx.fit("study.toml", heads=["logreg"], trials=1)
     (second,) = featx.fit("study.toml", heads=["ridge"], trials=1)
-    (vote,) = featx.ensemble("study.toml", methods=["soft"], members=[head.run, second.run])
-    found = {}
-    for kind, run in {"head": head.run, "ensemble": vote.run}.items():
+    (ensemble,) = featx.ensemble("study.toml", methods=["soft"], members=[head.run, second.run])
+    artifact_kinds = {}
+    for kind, run in {"head": head.run, "ensemble": ensemble.run}.items():
         folder = Path(head.path).parent / run
         files = {str(file): file.read_bytes() for file in folder.iterdir() if file.suffix in (".json", ".joblib")}
         use = lambda folder=folder: featx.load(folder)  # noqa: E731
-        found[kind] = Kind(files, use, mutated)
+        artifact_kinds[kind] = Kind(files, use, mutate_bytes)
         header = str(folder / "header.json")
-        found[f"{kind}, resealed"] = Kind({header: files[header]}, use, resealed)
+        artifact_kinds[f"{kind}, resealed"] = Kind({header: files[header]}, use, mutate_sealed)
     featx.evaluate("study.toml", final=True)
     sealed_files = {
         str(file): file.read_bytes()
         for file in Path(head.path).parent.rglob("*.json")
         if b'"seal"' in file.read_bytes()
     }
-    return found | {"study, resealed": Kind(sealed_files, lambda: featx.evaluate("study.toml"), resealed)}
+    return artifact_kinds | {"study, resealed": Kind(sealed_files, lambda: featx.evaluate("study.toml"), mutate_sealed)}

@@ -1,4 +1,4 @@
-"""Solar cells with copies of some of them put into other parts of the split."""
+"""Solar cells with planted copies in other parts of the split."""
 
 import io
 import shutil
@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageEnhance
+
+from tests.image_files import encode
 
 Change = Callable[[Image.Image], Image.Image]
 
@@ -30,10 +32,8 @@ backbone = "efficientnet_lite0"
 
 
 def encoded(image: Image.Image, quality: int) -> Image.Image:
-    """Return an image as a JPEG gives it back."""
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=quality)
-    return Image.open(file)
+    """Return an image after JPEG compression."""
+    return Image.open(io.BytesIO(encode(image, "JPEG", quality=quality)))
 
 
 CHANGES: Mapping[str, Change] = {
@@ -48,27 +48,35 @@ CHANGES: Mapping[str, Change] = {
 
 
 def cells() -> pd.DataFrame:
-    """Return ELPV's table: path, defect, cell."""
+    """Return the table of the ELPV data set: path, defect, cell."""
     spec = find_spec("elpv_dataset")
     assert spec is not None
     assert spec.origin is not None
     source = Path(spec.origin).parent / "data"
-    found = pd.read_csv(source / "labels.csv", sep=r"\s+", names=["path", "defect", "cell"])
-    return found.assign(path=[str(source / path) for path in found["path"]])
+    table = pd.read_csv(source / "labels.csv", sep=r"\s+", names=["path", "defect", "cell"])
+    return table.assign(path=[str(source / path) for path in table["path"]])
 
 
 def plant(home: Path, originals: pd.DataFrame, n_each: int, changes: Mapping[str, Change], seed: int) -> pd.DataFrame:
-    """Write ``images/`` with originals and copies of some of them in other parts, and ``featx.toml`` over them.
+    """Write originals and copies of some of them in other parts to ``images/``, and a recipe.
 
     Parameters
     ----------
+    home
+        Folder of the images and the recipe.
+    originals
+        Columns: path, defect.
     n_each
-        Originals that have an exact copy, and as many others for each change.
+        Number of originals with an exact copy, and of originals with each kind of change.
+    changes
+        Name of a change → function that changes an image.
+    seed
+        Seed of parts and originals.
 
     Returns
     -------
     pandas.DataFrame
-        index: id; columns of (the original's id), kind (``original``, ``exact`` or a change's name), part.
+        Index: id. Columns: original (its id), kind (``original``, ``exact`` or name of the change), part, defect.
     """
     rng = np.random.default_rng(seed)
     images = home / "images"
@@ -80,27 +88,30 @@ def plant(home: Path, originals: pd.DataFrame, n_each: int, changes: Mapping[str
         rows.append((Path(path).name, Path(path).name, "original", part, defect))
     order = rng.permutation(len(originals))
     for number, kind in enumerate(["exact", *changes]):
-        for at in np.take(order, range(number * n_each, (number + 1) * n_each), mode="wrap"):
-            source = Path(originals["path"].iloc[at])
+        for row in np.take(order, range(number * n_each, (number + 1) * n_each), mode="wrap"):
+            source = Path(originals["path"].iloc[row])
             copy = f"{source.stem}-{number}.png"
             if kind == "exact":
                 shutil.copy(source, images / copy)
             else:
                 changes[kind](Image.open(source)).save(images / copy)
-            part = rng.choice(sorted({"train", "val", "test"} - {parts[at]}))
-            rows.append((copy, source.name, kind, part, originals["defect"].iloc[at]))
-    table = pd.DataFrame(rows, columns=["path", "of", "kind", "part", "defect"])
+            part = rng.choice(sorted({"train", "val", "test"} - {parts[row]}))
+            rows.append((copy, source.name, kind, part, originals["defect"].iloc[row]))
+    table = pd.DataFrame(rows, columns=["path", "original", "kind", "part", "defect"])
     table.to_csv(images / "labels.csv", index=False)
     (home / "featx.toml").write_text(RECIPE)
     return table.set_index("path")
 
 
 def found_copies(table: pd.DataFrame, pairs: pd.DataFrame) -> tuple[dict[str, float], float]:
-    """Return the share of planted copies of each kind that were found, and that of originals flagged without reason."""
-    one, other = table.loc[pairs["id"], "of"].to_numpy(), table.loc[pairs["copy"], "of"].to_numpy()
-    true = {frozenset(both) for both in zip(pairs["id"][one == other], pairs["copy"][one == other], strict=True)}
+    """Return the recall of planted copies of each kind, and the share of originals that are falsely flagged."""
+    first, second = (table.loc[pairs[column], "original"].to_numpy() for column in ("id", "copy"))
+    true_pairs = pairs[first == second]
+    true = {frozenset(pair) for pair in zip(true_pairs["id"], true_pairs["copy"], strict=True)}
     copies = table[table["kind"] != "original"]
-    hit = pd.Series([frozenset(both) in true for both in zip(copies.index, copies["of"], strict=True)], copies.index)
-    flagged = {*one[one != other], *other[one != other]}
-    recall = hit.groupby(copies["kind"]).mean()
-    return {str(kind): float(share) for kind, share in recall.items()}, len(flagged) / table["of"].nunique()
+    is_found = pd.Series(
+        [frozenset(pair) in true for pair in zip(copies.index, copies["original"], strict=True)], copies.index
+    )
+    flagged = {*first[first != second], *second[first != second]}
+    recall = is_found.groupby(copies["kind"]).mean()
+    return {str(kind): float(share) for kind, share in recall.items()}, len(flagged) / table["original"].nunique()

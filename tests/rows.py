@@ -1,4 +1,4 @@
-"""The vectors that an extraction stored, and the same vectors computed one image at a time."""
+"""Vectors that an extraction stored, and the same vectors computed one image at a time."""
 
 from collections.abc import Callable
 
@@ -8,11 +8,12 @@ from featx.embeddings.groups import network_groups
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.embeddings.runtimes import Execution
 from featx.embeddings.workers import Decoder
-from featx.workspace import HAS_EMBEDDING, Study
+from featx.study.extracted_data import HAS_EMBEDDING
+from featx.study.study import Study
 
 
 def stored_rows(study: Study) -> dict[str, bytes]:
-    """Return the row of each image that has one: id → its bytes."""
+    """Return the bytes of the row of each image that has one, by id."""
     table = study.outcomes
     ids = table.loc[table["outcome"].isin(HAS_EMBEDDING), "id"].to_numpy(object)
     x = read_embeddings(study, ids, locked_embeddings(study)).x
@@ -20,22 +21,23 @@ def stored_rows(study: Study) -> dict[str, bytes]:
 
 
 def row_alone(study: Study) -> Callable[[str], bytes]:
-    """Return the function that computes the row of one image of a study, by its id, in this process and without others.
+    """Return a function from id to the row of one image, which computes the row alone in this process.
 
-    It raises where the image has none: nothing of the extraction is used but which file is meant.
+    The function uses only the file's URI from the extraction. It raises an error for an image that cannot be decoded.
     """
     (locked,) = study.locked
     (group,) = network_groups([locked.request])
     decoder = Decoder(locked.spec.decoding, (locked.spec.preprocessing,))
-    runner = group.portable.ready(Execution("torch", "cpu"))
+    runner = group.portable.build_runner(Execution("torch", "cpu"))
     places = dict(zip(study.manifest.ids, zip(study.manifest.digests, study.manifest.uris, strict=True), strict=True))
 
     def row(name: str) -> bytes:
         digest, uri = places[name]
-        found = decoder.decoded(digest, uri)
-        assert not isinstance(found, str), found
-        batch = np.zeros((runner.rows, *found[0].shape[:2], 3), dtype=np.uint8)
-        batch[0] = found[0]  # one grey channel is spread over three
+        decoded = decoder.decode(digest, uri)
+        assert not isinstance(decoded, str), decoded
+        batch = np.zeros((runner.rows, *decoded[0].shape[:2], 3), dtype=np.uint8)
+        # One grey channel is broadcast to three.
+        batch[0] = decoded[0]
         (x,) = runner(batch)
         assert (x.shape, x.dtype) == ((runner.rows, locked.n_features), np.float32)
         return x[0].tobytes()

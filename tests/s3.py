@@ -1,4 +1,4 @@
-"""What tests do with a local S3 beside using it: forbid, look from outside, speak to it as somebody unknown."""
+"""Local S3 server for tests: access rules, checks of keys, and commands in other processes."""
 
 import json
 import os
@@ -15,13 +15,14 @@ import pytest
 from featx.cli.main import main
 
 ROOT = Path(__file__).parents[1]
-SECONDS = 60  # by when a command with a wrong endpoint has ended, on a busy machine
+# Time limit of a command with a wrong endpoint, on a busy machine.
+SECONDS = 60
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 @contextmanager
 def served() -> Iterator[Any]:
-    """An S3 on loopback, found as any other would be: by the environment."""
+    """Run an S3 server on the loopback address, set its environment variables, and yield its s3fs file system."""
     s3fs = pytest.importorskip("s3fs", reason="buckets need the extra 's3'")
     moto_server = pytest.importorskip("moto.server", reason="moto speaks S3 in these tests")
     server = moto_server.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
@@ -38,28 +39,28 @@ def served() -> Iterator[Any]:
 
 @contextmanager
 def keys_checked() -> Iterator[None]:
-    """Make the store ask for a key that it knows; it knows none."""
+    """Make the server check access keys while the block runs; it accepts none."""
 
-    def allow(n_requests: str) -> None:
+    def accept_requests(n_requests: str) -> None:
         url = f"{os.environ['AWS_ENDPOINT_URL']}/moto-api/reset-auth"
-        asked = urllib.request.Request(url, n_requests.encode(), {"Content-Type": "text/plain"})
-        urllib.request.urlopen(asked).close()
+        request = urllib.request.Request(url, n_requests.encode(), {"Content-Type": "text/plain"})
+        urllib.request.urlopen(request).close()
 
-    allow("0")
+    accept_requests("0")
     try:
         yield
     finally:
-        allow("inf")
+        accept_requests("inf")
 
 
 def refuse(s3: Any, bucket: str, action: str, inside: str = "/*") -> None:
-    """Forbid something in a bucket to everybody."""
+    """Deny an action on the objects of a bucket to everybody."""
     statement = {"Effect": "Deny", "Principal": "*", "Action": action, "Resource": f"arn:aws:s3:::{bucket}{inside}"}
     s3.call_s3("put_bucket_policy", Bucket=bucket, Policy=json.dumps({"Statement": [statement]}))
 
 
 def allow(s3: Any, bucket: str) -> None:
-    """Forbid nothing any more."""
+    """Remove all access rules of a bucket."""
     s3.call_s3("delete_bucket_policy", Bucket=bucket)
 
 
@@ -79,7 +80,7 @@ def process(code: str) -> subprocess.Popen[str]:
 
 
 def elsewhere(*words: str, code: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own, after `code`."""
+    """Run `code` and then the command line in another process."""
     script = f"import sys\n{code}\nfrom featx.cli.main import main\nsys.argv = {['featx', *words]!r}\nmain()"
     return subprocess.run(
         [sys.executable, "-c", script],

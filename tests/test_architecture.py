@@ -1,9 +1,11 @@
-"""The direction of imports, and where torch may be imported."""
+"""Direction of imports between packages, and the packages that may import torch."""
 
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,70 +13,40 @@ import pytest
 import featx
 
 ROOT = Path(featx.__file__).parent
-# Each may import only from those before it; heads and finetuning do not see each other.
+# Each package may import only from those before it; heads and finetuning do not import each other.
 ORDER = [
-    "masking",
+    "text",
     "errors",
-    "escaping",
-    "parsing",
     "registry",
     "progress",
-    "threads",
-    "disk",
-    "seals",
-    "spreadsheets",
-    "paces",
+    "files",
     "specs",
-    "local_workers",
+    "parallel",
+    "locations",
     "file_names",
-    "cluster",
-    "sources",
     "storage",
-    "extraction",
-    "decision",
     "tables",
-    "facts",
-    "findings",
-    "reliability",
-    "scoring",
-    "metrics",
-    "conformal",
-    "curves",
-    "targets",
-    "weighting",
-    "units",
-    "recipe",
-    "runfolder",
-    "openings",
-    "workspace",
-    "answering",
-    "answers",
-    "artifact",
-    "rescoring",
-    "safe",
-    "passport",
     "images",
+    "metrics",
+    "study",
+    "artifacts",
     "networks",
     "embeddings",
-    "caches",
     "cache",
-    "embedder",
-    "checkup",
     "heads",
     "finetuning",
     "ensembles",
     "predictors",
     "exports",
     "evaluation",
-    "making",
-    "repeats",
     "reports",
-    "stages",
+    "workflow",
     "cli",
 ]
+MAX_LOOSE_MODULES = 6
 MAY_IMPORT_TORCH = {"networks", "embeddings", "finetuning"}
-# Ensembles see predictions only; evaluation and reports never see a model, but the former looks for copies among
-# images and their vectors; heads never see an image.
+# Heads use no images, ensembles use predictions only, evaluation and reports use no models. Evaluation may import
+# images and embeddings, because it searches them for copies.
 MUST_NOT_IMPORT = {
     "heads": {"images", "networks"},
     "finetuning": {"heads"},
@@ -85,13 +57,13 @@ MUST_NOT_IMPORT = {
 FILES = sorted(ROOT.rglob("*.py"))
 
 
-def part_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     """Return the package or module right below featx that a file belongs to."""
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Yield the full name of every import of a file, those inside functions included."""
+def imported_names(path: Path) -> Iterator[str]:
+    """Yield the full name of every import of a file, including those inside functions."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -101,28 +73,55 @@ def imported(path: Path) -> Iterator[str]:
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
-def parts_imported(path: Path) -> set[str]:
-    names = [name.split(".") for name in imported(path)]
+def module_name(path: Path) -> str:
+    return ".".join(("featx", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Return the modules of featx that a file imports, including those inside functions."""
+    modules = {module_name(file) for file in FILES}
+    names = {name for name in imported_names(path) if name.startswith("featx.")}
+    return {name if name in modules else name.rpartition(".")[0] for name in names} & modules
+
+
+def test_no_files_import_each_other_in_a_cycle() -> None:
+    graph = {module_name(path): imported_modules(path) for path in FILES if path.name != "__init__.py"}
+    # A cycle raises CycleError, which names the files.
+    assert list(TopologicalSorter(graph).static_order())
+
+
+def test_few_modules_are_outside_packages() -> None:
+    loose = sorted(path.stem for path in ROOT.glob("*.py") if path.stem != "__init__")
+    assert len(loose) <= MAX_LOOSE_MODULES, loose
+
+
+def test_no_two_modules_have_the_same_name() -> None:
+    counts = Counter(path.stem for path in FILES if path.stem not in {"__init__", "base"})
+    assert [name for name, n in counts.items() if n > 1] == []
+
+
+def imported_packages(path: Path) -> set[str]:
+    names = [name.split(".") for name in imported_names(path)]
     return {name[1] for name in names if name[0] == "featx" and len(name) > 1}
 
 
-def test_every_part_has_its_place_in_the_order() -> None:
-    assert {part_of(path) for path in FILES} - {"__init__"} == set(ORDER)
+def test_every_package_is_listed_in_the_import_order() -> None:
+    assert {package_of(path) for path in FILES} - {"__init__"} == set(ORDER)
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if part_of(path) not in {"__init__", "cli"}], ids=str)
-def test_imports_point_backwards_only(path: Path) -> None:
-    own = part_of(path)
-    later = {part for part in parts_imported(path) - {own} if ORDER.index(part) > ORDER.index(own)}
+@pytest.mark.parametrize("path", [path for path in FILES if package_of(path) not in {"__init__", "cli"}], ids=str)
+def test_packages_import_only_from_earlier_ones(path: Path) -> None:
+    own = package_of(path)
+    later = {part for part in imported_packages(path) - {own} if ORDER.index(part) > ORDER.index(own)}
     assert not later
-    assert not parts_imported(path) & MUST_NOT_IMPORT.get(own, set())
+    assert not imported_packages(path) & MUST_NOT_IMPORT.get(own, set())
 
 
-def test_torch_is_imported_where_it_may_be() -> None:
+def test_only_allowed_packages_import_torch() -> None:
     importers = {
-        part_of(path)
+        package_of(path)
         for path in FILES
-        if any(name.split(".")[0] in {"torch", "torchvision", "timm"} for name in imported(path))
+        if any(name.split(".")[0] in {"torch", "torchvision", "timm"} for name in imported_names(path))
     }
     assert importers == MAY_IMPORT_TORCH
 
@@ -135,7 +134,7 @@ def test_torch_is_imported_where_it_may_be() -> None:
         "import featx.cli.main",
     ],
 )
-def test_importing_the_surface_does_not_import_torch(code: str) -> None:
+def test_importing_featx_does_not_import_torch(code: str) -> None:
     check = f"{code}\nimport sys\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", check], check=True)
 

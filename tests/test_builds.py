@@ -1,4 +1,4 @@
-"""How often a network is built: once a call, however many runs stand on it."""
+"""Number of builds of a network: one for each call, for any number of runs that use it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ from torch import nn
 
 from featx import ensemble, extract, finetune, fit, load, predict
 from featx.networks.backbones import Backbone
-from featx.networks.weights import WeightsFile
+from featx.networks.pretrained_weights import WeightsFile
 from featx.registry import BACKBONES
 from featx.specs.embedding import Preprocessing
 from tests.conftest import TOY_RECIPE, make_images
@@ -19,7 +19,7 @@ builds: list[str] = []
 
 @BACKBONES.register("counted")
 def counted() -> Backbone:
-    """Describe a small network that notes each time it is built."""
+    """Return a backbone that records each build."""
 
     def build() -> nn.Module:
         builds.append("counted")
@@ -32,7 +32,7 @@ def counted() -> Backbone:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Two heads, their vote, and a fine-tuned network upon the counted backbone, in the working directory."""
+    """Make two heads, their ensembles and a fine-tuned network of the counted backbone; yield the working directory."""
     folder = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -47,33 +47,33 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_counted(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Count from here on."""
+def reset_builds(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Change to the study and clear the recorded builds."""
     monkeypatch.chdir(study)
     builds.clear()
 
 
-def runs(kind: str) -> list[Path]:
-    """Return the folders of runs whose names begin so."""
-    found = sorted(path.parent for path in Path("runs/featx").glob(f"{kind}*/header.json"))
-    assert found
-    return found
+def run_folders(kind: str) -> list[Path]:
+    """Return the folders of the runs whose names begin with `kind`."""
+    folders = sorted(path.parent for path in Path("runs/featx").glob(f"{kind}*/header.json"))
+    assert folders
+    return folders
 
 
-def network_run() -> str:
+def network_name() -> str:
     """Return the name of the fine-tuned network's run."""
-    (found,) = (path.name for path in runs("") if (path / "model.safetensors").is_file())
-    return found
+    (name,) = (path.name for path in run_folders("") if (path / "model.safetensors").is_file())
+    return name
 
 
 def test_predict_builds_a_fine_tuned_network_once() -> None:
-    predict([PHOTO], runs=[network_run()])
+    predict([PHOTO], runs=[network_name()])
 
     assert len(builds) == 1
 
 
-def test_load_builds_a_fine_tuned_network_once_and_answers_with_it() -> None:
-    model = load(Path("runs/featx") / network_run())
+def test_load_builds_a_fine_tuned_network_once_and_predicts_with_it() -> None:
+    model = load(Path("runs/featx") / network_name())
     assert len(builds) == 1
 
     first, second = (model.predict_images([PHOTO]) for _ in range(2))
@@ -82,22 +82,23 @@ def test_load_builds_a_fine_tuned_network_once_and_answers_with_it() -> None:
     assert first.proba.tobytes() == second.proba.tobytes()
 
 
-def test_predict_builds_a_network_once_for_all_heads_upon_it() -> None:
-    answers = predict([PHOTO], runs=["logreg", "rf"])
+def test_predict_builds_a_network_once_for_all_its_heads() -> None:
+    predictions = predict([PHOTO], runs=["logreg", "rf"])
 
-    assert len(answers) == 2
+    assert len(predictions) == 2
     assert len(builds) == 1
 
 
 def test_predict_with_all_runs_builds_each_network_once() -> None:
-    answers = predict([PHOTO])
+    predictions = predict([PHOTO])
 
-    assert len(answers) > 3
-    assert len(builds) == 2  # the backbone of the heads, and the fine-tuned network
+    assert len(predictions) > 3
+    # One build is the backbone of the heads, the other the fine-tuned network.
+    assert len(builds) == 2
 
 
-def test_answering_for_images_leaves_no_hooks_on_a_network() -> None:
-    model = load(Path("runs/featx") / network_run())
+def test_predicting_images_leaves_no_hooks_on_a_network() -> None:
+    model = load(Path("runs/featx") / network_name())
     hooks = sum(len(module._forward_hooks) for module in model.built.body.modules())  # type: ignore[attr-defined]
 
     for _ in range(3):

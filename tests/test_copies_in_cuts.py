@@ -1,4 +1,4 @@
-"""Copies of an image are on one side of every cut, so that remembering a picture is not taken for knowing its class."""
+"""Copies of an image are on one side of every split, so that memorised images do not increase a score."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from PIL import Image
 from scipy.stats import binom
 
 import featx
-from featx.units import folds_of_units, joined
-from featx.workspace import Study
+from featx.study.study import Study
+from featx.tables.resampling_units import assign_folds, join_units
 
 RECIPE = """
 [data]
@@ -39,15 +39,15 @@ name = "svm"
 trials = 2
 folds = 4
 """
-N_PICTURES = 60
+N_ORIGINALS = 60
 
 
-def write_copies(kind: str, duplicates: str) -> None:
-    """Write 60 pictures, each three times, with labels that have nothing to do with them."""
+def write_images_with_copies(kind: str, duplicates: str) -> None:
+    """Write 60 images, each three times, with random labels, and a recipe."""
     rng = np.random.default_rng(3)
     rows = []
     Path("images").mkdir()
-    for number in range(N_PICTURES):
+    for number in range(N_ORIGINALS):
         label = "ab"[rng.integers(2)]
         coarse = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
         picture = Image.fromarray(coarse).resize((96, 96), Image.Resampling.BICUBIC)
@@ -64,26 +64,26 @@ def write_copies(kind: str, duplicates: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "duplicates"),
-    [("exact", "together"), ("exact", "apart"), ("encoded", "apart"), ("resized", "apart")],
+    [("exact", "together"), ("exact", "independent"), ("encoded", "independent"), ("resized", "independent")],
 )
 def test_random_labels_of_copies_score_at_chance_in_the_folds(home: Path, kind: str, duplicates: str) -> None:
-    write_copies(kind, duplicates)
+    write_images_with_copies(kind, duplicates)
     featx.extract()
     featx.fit()
     study = Study.open(None)
     units = dict(zip(study.ids("train"), study.groups(study.ids("train")), strict=True))
-    most = binom.isf(1e-4, len(set(units.values())), 0.5) / len(set(units.values()))
+    max_accuracy = binom.isf(1e-4, len(set(units.values())), 0.5) / len(set(units.values()))
     for run in study.runs():
         oof = run.answers.of("oof")
         folds = pd.DataFrame({"unit": [units[name] for name in oof.ids], "fold": oof.fold})
         assert folds.groupby("unit")["fold"].nunique().max() == 1
-        assert run.metrics["oof"]["accuracy"] < most
+        assert run.metrics["oof"]["accuracy"] < max_accuracy
     pictures = pd.Series(units).groupby(lambda name: name.partition("-")[0]).nunique()
     assert (pictures == 1).all()
 
 
-def test_near_copies_are_found_before_anything_is_fitted_and_only_once(home: Path) -> None:
-    write_copies("encoded", "apart")
+def test_near_copies_are_searched_once_before_the_first_fit(home: Path) -> None:
+    write_images_with_copies("encoded", "independent")
     featx.extract()
     featx.fit(heads=["knn"])
     before = Path("runs/featx/copies.parquet").stat().st_mtime_ns
@@ -92,23 +92,23 @@ def test_near_copies_are_found_before_anything_is_fitted_and_only_once(home: Pat
     assert Path("runs/featx/copies.parquet").stat().st_mtime_ns == before
 
 
-def test_folds_keep_units_whole_and_the_shares_of_strata() -> None:
+def test_folds_keep_units_whole_and_are_stratified() -> None:
     rng = np.random.default_rng(0)
     strata = rng.integers(0, 3, 300)
     copies = np.arange(300)
     copies[100:130] = copies[:30]
     strata[100:130] = strata[:30]
     for units in (None, copies, rng.integers(0, 40, 300)):
-        fold = folds_of_units(strata, units, 5, seed=1)
+        fold = assign_folds(strata, units, 5, seed=1)
         assert set(fold) == set(range(5))
         if units is not None:
             assert pd.Series(fold).groupby(units).nunique().max() == 1
-    shares = pd.crosstab(folds_of_units(strata, copies, 5, seed=1), strata, normalize="index").to_numpy()
+    shares = pd.crosstab(assign_folds(strata, copies, 5, seed=1), strata, normalize="index").to_numpy()
     assert np.abs(shares - np.bincount(strata) / 300).max() < 0.08
 
 
-def test_rows_that_share_a_key_through_others_are_one_unit() -> None:
+def test_rows_connected_by_shared_keys_are_one_unit() -> None:
     patients = ["p", "p", "q", None, "r"]
     digests = ["1", "2", "2", "3", None]
-    assert joined(5, [patients, digests]).tolist() == [0, 0, 0, 1, 2]
-    assert joined(5, [patients, digests], (np.array([4]), np.array([3]))).tolist() == [0, 0, 0, 1, 1]
+    assert join_units(5, [patients, digests]).tolist() == [0, 0, 0, 1, 2]
+    assert join_units(5, [patients, digests], (np.array([4]), np.array([3]))).tolist() == [0, 0, 0, 1, 1]

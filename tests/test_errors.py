@@ -1,3 +1,5 @@
+"""Tree of errors: its documentation, and the behaviour of single errors."""
+
 import inspect
 import pickle
 import re
@@ -8,33 +10,34 @@ from tblib import pickling_support
 from featx import errors
 from featx.errors import FeatxError, RecipeError, UnknownNameError
 
-EVERY = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, FeatxError)]
+ALL_ERRORS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, FeatxError)]
 
 
-def drawn() -> dict[str, set[str]]:
-    """Read the docstring's tree: each error's name with the names of its bases."""
+def documented_tree() -> dict[str, set[str]]:
+    """Return the tree in the docstring: name of an error → names of its bases."""
     assert errors.__doc__ is not None
     bases: dict[str, set[str]] = {}
-    above: list[str] = []
+    ancestors: list[str] = []
     for line in errors.__doc__.splitlines():
-        if found := re.match(r"    ([│├└─ ]*)(\w+Error)(?:\((\w+)\))?", line):
-            depth = len(found[1]) // 4
-            above = [*above[:depth], found[2]]
-            bases[found[2]] = {name for name in (*above[-2:-1], found[3]) if name}
+        if match := re.match(r"    ([│├└─ ]*)(\w+Error)(?:\((\w+)\))?", line):
+            depth = len(match[1]) // 4
+            ancestors = [*ancestors[:depth], match[2]]
+            bases[match[2]] = {name for name in (*ancestors[-2:-1], match[3]) if name}
     return bases
 
 
-def test_the_tree_in_the_docstring_is_the_real_one() -> None:
-    real = {kind.__name__: {base.__name__ for base in kind.__bases__} for kind in EVERY}
+def test_the_documented_tree_of_errors_is_the_real_one() -> None:
+    real = {kind.__name__: {base.__name__ for base in kind.__bases__} for kind in ALL_ERRORS}
     assert len(real) > 10
-    assert drawn() == real | {"FeatxError": set()}
+    assert documented_tree() == real | {"FeatxError": set()}
 
 
-@pytest.mark.parametrize("kind", [kind for kind in EVERY if kind is not RecipeError])
-def test_an_error_prints_as_its_message_and_survives_another_process(kind: type[FeatxError]) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in ALL_ERRORS if kind is not RecipeError])
+def test_an_error_prints_its_message_and_can_be_pickled(kind: type[FeatxError]) -> None:
     error = kind("3 of 7 ids, first 'a'")
     assert str(error) == "3 of 7 ids, first 'a'"
-    pickling_support.install()  # as Dask's workers do, and then errors are pickled in another way
+    # Dask workers install this, and errors are pickled in another way afterwards.
+    pickling_support.install()
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again)) == (kind, str(error))
 

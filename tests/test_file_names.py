@@ -1,4 +1,4 @@
-"""Names from data as names of files: safe, readable, and different for different names."""
+"""File names of names from data: safe, readable, and different for different names."""
 
 import subprocess
 from itertools import combinations
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from featx.file_names import RESERVED, file_name
 
-AWKWARD = [
+UNSAFE_NAMES = [
     "Gender (M/F)",
     "Gender (M/F) ",
     "Gender_M_F",
@@ -55,7 +55,7 @@ AWKWARD = [
 
 
 def is_safe(name: str) -> bool:
-    """Whether a name is that of one visible file on any system."""
+    """Return whether a name is a valid name of one visible file on any system."""
     return (
         0 < len(name.encode()) <= 180
         and not set(name) & set("/\\:*?\"<>|[]$`~' ")
@@ -68,13 +68,13 @@ def is_safe(name: str) -> bool:
 
 @given(st.text())
 @example("a" * 149 + "é")
-def test_every_name_gives_a_safe_one(name: str) -> None:
+def test_every_name_gives_a_safe_file_name(name: str) -> None:
     assert is_safe(file_name(name))
     assert is_safe(file_name(name, "1a2b3c4d"))
 
 
-@pytest.mark.parametrize("name", AWKWARD)
-def test_an_awkward_name_gives_a_folder_in_its_parent(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", UNSAFE_NAMES)
+def test_an_unsafe_name_gives_one_folder_in_its_parent(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "runs" / file_name(name)
     folder.mkdir(parents=True)
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [file_name(name)]
@@ -82,20 +82,20 @@ def test_an_awkward_name_gives_a_folder_in_its_parent(name: str, tmp_path: Path)
     subprocess.run(["ls", file_name(name)], cwd=tmp_path / "runs", check=True)
 
 
-def test_different_names_never_give_the_same_one() -> None:
-    names = AWKWARD + [file_name(name) for name in AWKWARD if file_name(name) != name]
-    assert len({file_name(name) for name in names}) == len(set(names)) > len(AWKWARD)
+def test_different_names_give_different_file_names() -> None:
+    names = UNSAFE_NAMES + [file_name(name) for name in UNSAFE_NAMES if file_name(name) != name]
+    assert len({file_name(name) for name in names}) == len(set(names)) > len(UNSAFE_NAMES)
 
 
 @given(st.sets(st.text(alphabet="aA_-. /\n\\é"), min_size=2, max_size=8))
-def test_names_that_look_alike_give_different_ones(names: set[str]) -> None:
-    for one, other in combinations(names, 2):
-        assert file_name(one) != file_name(other)
+def test_similar_names_give_different_file_names(names: set[str]) -> None:
+    for first, second in combinations(names, 2):
+        assert file_name(first) != file_name(second)
 
 
 @pytest.mark.parametrize(
     "name", ["solar_cells", "svm-class", "timm_resnet50.a1-last", "Größe", "分類", "blocks.4+head"]
 )
-def test_a_name_that_is_safe_stays_as_it_is(name: str) -> None:
+def test_a_safe_name_is_unchanged(name: str) -> None:
     assert file_name(name) == name
     assert file_name(name, "1a2b") == f"{name}-1a2b"

@@ -1,11 +1,11 @@
-"""A changed or shortened file of a study gives an error, a warning, or the numbers of before."""
+"""Changed or truncated files of a study, which give an error, a warning or the same numbers."""
 
 from pathlib import Path
 
 from tests.flips import FlippedStudy, make_study, report
 
 
-def test_changed_files_give_no_other_numbers(home: Path) -> None:
+def test_changed_files_never_change_numbers_silently(home: Path) -> None:
     study = FlippedStudy(make_study(home), evaluated_share=0.05, seed=0)
     study.flip_bits(250)
     study.truncate(60)

@@ -1,4 +1,4 @@
-"""A few mutations of each kind of file that featx reads (`tests/fuzz.py`); tests/slow has 20,000."""
+"""Use of a few mutations of each kind of file that featx reads (`tests/fuzz.py`); tests/slow uses 20,000."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def test_mutated_files_are_read_or_end_in_one_line(home: Path, monkeypatch: pyte
     study.mkdir()
     monkeypatch.chdir(study)
     for name, kind in kinds(study).items():
-        found = fuzz(kind, N_EACH, seed=0)
-        assert not found.failures, (name, found.failures)
-        assert found.counts["one line"], name
+        outcomes = fuzz(kind, N_EACH, seed=0)
+        assert not outcomes.failures, (name, outcomes.failures)
+        assert outcomes.counts["one line"], name
     assert list(home.iterdir()) == [study]

@@ -1,4 +1,4 @@
-"""Files of every released format are read by today's code."""
+"""Reading of files in all released formats."""
 
 import json
 import warnings
@@ -10,7 +10,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 import featx
 from featx.specs.embedding import EmbeddingSpec
-from featx.storage.checks import check
+from featx.storage.checks import check_store
 from featx.storage.store import EmbeddingStore
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -33,21 +33,22 @@ def test_a_golden_store_is_read(path: Path) -> None:
     assert path.name.endswith(f"{store.spec.fingerprint()}.zarr")
     expected = np.load(path.parent / "vectors.npz")
     np.testing.assert_array_equal(store.read(expected["digests"].tolist()), expected["x"])
-    assert check(path).is_whole
+    assert check_store(path).is_whole
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.parent.name)
-def test_a_golden_run_is_loaded_and_answers_as_it_did(path: Path) -> None:
+def test_a_golden_run_predicts_as_it_did(path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InconsistentVersionWarning)  # the point is to read older files
+        # The files were written by older versions on purpose.
+        warnings.simplefilter("ignore", InconsistentVersionWarning)
         model = featx.load(path)
     expected = np.load(path.parent / "vectors.npz")
-    answers = np.load(path / "answers.npy") if (path / "answers.npy").is_file() else expected["proba"]
-    np.testing.assert_allclose(model.predict_proba(expected["x"]), answers, rtol=1e-6, atol=1e-9)
+    proba = np.load(path / "answers.npy") if (path / "answers.npy").is_file() else expected["proba"]
+    np.testing.assert_allclose(model.predict_proba(expected["x"]), proba, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("path", EXPORTED, ids=lambda path: path.name)
-def test_a_golden_export_is_loaded_and_answers_as_it_did(path: Path) -> None:
+def test_a_golden_export_predicts_as_it_did(path: Path) -> None:
     x = np.load(path.parents[1] / "vectors.npz")["x"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InconsistentVersionWarning)

@@ -1,4 +1,4 @@
-"""What a project shows depends on its recipe and data, and not on what was done in it before."""
+"""Outputs of a project depend on its recipe and data only, not on earlier commands."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import pytest
 
 import featx
 from featx.embeddings.read import locked_embeddings, read_embeddings
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 
 RECIPE = TOY_RECIPE + '\n[ensemble]\nmethods = ["soft", "weighted"]\nfolds = 3\n'
@@ -25,8 +25,8 @@ FIT_UNTIL_KILLED = (
 )
 
 
-def shown() -> dict[str, Any]:
-    """Return the split, vectors, models and scores that all commands give."""
+def project_outputs() -> dict[str, Any]:
+    """Run all commands and return the split, vectors, models and scores."""
     featx.extract()
     featx.fit()
     featx.ensemble()
@@ -37,7 +37,7 @@ def shown() -> dict[str, Any]:
     return {
         "split": study.split.loc[ids].to_dict(),
         "vectors": vectors.tolist(),
-        "specs": [one.spec.model_dump(mode="json") for one in study.locked],
+        "specs": [embedding.spec.model_dump(mode="json") for embedding in study.locked],
         "bodies": {run.name: run.body_sha256 for run in study.runs()},
         "predictions": {run.name: run.answers.to_frame().to_dict("list") for run in study.runs()},
         "scores": {row.run: row.scores for row in evaluation.rows},
@@ -95,20 +95,20 @@ def test_a_long_history_gives_what_a_fresh_folder_gives(home: Path, monkeypatch:
     make_images(home / "old" / "images", n_each=40)
     monkeypatch.chdir(home / "old")
     Path("featx.toml").write_text(RECIPE)
-    shown()
+    project_outputs()
     for step in HISTORIES:
         step()
-    after = shown()
+    after = project_outputs()
     make_images(home / "fresh" / "images", n_each=40)
     monkeypatch.chdir(home / "fresh")
     Path("featx.toml").write_text(RECIPE)
-    expected = shown()
+    expected = project_outputs()
     assert list(after) == list(expected)
     for name, value in expected.items():
         assert json.dumps(after[name], sort_keys=True) == json.dumps(value, sort_keys=True), name
 
 
-def test_equal_models_count_once_in_a_vote(toy_home: Path) -> None:
+def test_equal_models_count_once_in_an_ensemble(toy_home: Path) -> None:
     featx.extract()
     featx.fit(heads=["logreg"], trials=2)
     featx.fit(heads=["logreg"], trials=1)
@@ -117,13 +117,13 @@ def test_equal_models_count_once_in_a_vote(toy_home: Path) -> None:
     logregs = [run for run in study.runs() if run.name.startswith("logreg")]
     assert len(logregs) == 2
     equal = logregs[0].answers.to_frame().equals(logregs[1].answers.to_frame())
-    (vote,) = featx.ensemble(methods=["soft"])
-    assert vote.n_candidates == (2 if equal else 3)
+    (ensemble,) = featx.ensemble(methods=["soft"])
+    assert ensemble.n_candidates == (2 if equal else 3)
     copied = shutil.copytree(logregs[0].path, logregs[0].path.with_name("zzz-class-00000000"))
     (again,) = featx.ensemble(methods=["soft"])
-    assert again.members == vote.members
+    assert again.members == ensemble.members
     first = min(run.name for run in logregs) if equal else logregs[0].name
-    assert f"{copied.name} gives the same answers as {first}: they count once" in again.findings
+    assert f"{copied.name} gives the same predictions as {first}: they count once" in again.findings
     assert not again.made
     assert copied.name not in again.members
 
@@ -135,12 +135,12 @@ def test_an_extraction_reports_how_the_split_differs_from_the_last_one(toy_home:
     lines = [line for line in featx.extract().warnings if "differs" in line]
     after = Study.open(None).split
     n_left = int((after[before.index[before == "test"]] != "test").sum())
-    assert f"of {int((before == 'test').sum())} test images {n_left} are now elsewhere" in lines[0]
+    assert f"{n_left} of {int((before == 'test').sum())} test images moved" in lines[0]
     assert lines[0].endswith("[split] of the recipe changed")
     assert not [line for line in featx.extract().warnings if "differs" in line]
 
 
-def test_exact_shares_move_images_when_others_are_added_and_that_is_reported(toy_home: Path) -> None:
+def test_images_moved_by_an_exact_split_are_reported(toy_home: Path) -> None:
     Path("featx.toml").write_text(TOY_RECIPE.replace("[split]", '[split]\nmethod = "train_test_split"'))
     featx.extract()
     make_images(Path("more"), n_each=15, size=(22, 22))
@@ -149,7 +149,7 @@ def test_exact_shares_move_images_when_others_are_added_and_that_is_reported(toy
     assert any("split.method = 'hash' keeps the part of each image" in line for line in featx.extract().warnings)
 
 
-def test_small_classes_without_test_images_are_named(home: Path) -> None:
+def test_small_classes_without_test_images_are_reported(home: Path) -> None:
     make_images(home / "images", [f"c{number}" for number in range(12)], n_each=3)
     Path("featx.toml").write_text(TOY_RECIPE)
     lines = featx.extract().warnings

@@ -1,4 +1,4 @@
-"""What would be wrong to learn is not learnt, through the whole path from images to votes."""
+"""Honesty of scores through the whole path from images to ensembles: chance level, sealed labels, stale runs."""
 
 from pathlib import Path
 
@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 import featx
-from featx.metrics import scores
+from featx.metrics.scores import scores
 from featx.registry import HEADS
 from featx.specs.base import fingerprint
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.conftest import make_images
 
 HEADS_TOML = "".join(f'\n[[head]]\nname = "{name}"\ntrials = 2\nfolds = 3\n' for name in HEADS.names())
@@ -40,7 +40,7 @@ def write_labels(labels: pd.Series, parts: np.ndarray) -> None:
 
 @pytest.fixture
 def labels(home: Path) -> pd.Series:
-    """300 images in ``images/`` whose brightness tells their class; the recipe reads its labels from a table."""
+    """Write 300 images whose brightness depends on the class, and a recipe with a label table; return the labels."""
     ids = make_images(home / "images", ("a", "b", "c"), n_each=100, size=(16, 16))
     Path("featx.toml").write_text(RECIPE)
     return pd.Series([name[0] for name in ids], index=ids)
@@ -62,11 +62,12 @@ def test_shuffled_labels_score_at_chance(labels: pd.Series) -> None:
     for row in featx.evaluate(final=True)[0].rows:
         recalls = [line["recall"] for line in row.per_class]
         sizes = np.array([line["n"] for line in row.per_class])
-        error = np.sqrt((1 / 3 * 2 / 3 / sizes).sum()) / 3  # of a mean of three recalls of chance 1/3
+        # Standard error of the mean of three recalls whose expectation is 1/3.
+        error = np.sqrt((1 / 3 * 2 / 3 / sizes).sum()) / 3
         assert abs(np.mean(recalls) - 1 / 3) < 3 * error, row.run
 
 
-def test_true_labels_score_above_chance_so_the_test_before_could_fail(labels: pd.Series) -> None:
+def test_true_labels_score_above_chance(labels: pd.Series) -> None:
     parts = np.random.default_rng(0).permutation(np.repeat(["train", "val", "test"], 100))
     write_labels(labels, parts)
     featx.extract()
@@ -93,7 +94,7 @@ def test_permuted_test_labels_change_no_prediction(labels: pd.Series) -> None:
         pd.testing.assert_frame_equal(table, after[name], check_exact=True)
 
 
-def test_changed_train_labels_set_old_runs_aside(labels: pd.Series) -> None:
+def test_changed_train_labels_make_old_runs_stale(labels: pd.Series) -> None:
     parts = np.random.default_rng(2).permutation(np.repeat(["train", "val", "test"], 100))
     write_labels(labels, parts)
     featx.extract()
@@ -108,7 +109,7 @@ def test_changed_train_labels_set_old_runs_aside(labels: pd.Series) -> None:
     assert [run.name for run in Study.open(None).runs()] == [new.run]
 
 
-def test_each_look_at_test_is_logged_and_nothing_else_opens_it(labels: pd.Series) -> None:
+def test_each_opening_of_test_is_logged_and_nothing_else_opens_it(labels: pd.Series) -> None:
     write_labels(labels, np.resize(["train", "val", "test"], 300))
     featx.extract()
     featx.fit(heads=["logreg", "rf"])
@@ -116,15 +117,15 @@ def test_each_look_at_test_is_logged_and_nothing_else_opens_it(labels: pd.Series
     featx.evaluate()
     featx.report()
     study = Study.open(None)
-    assert study.looks() == []
+    assert study.openings() == []
     featx.evaluate(final=True)
-    (found,) = featx.evaluate(final=True)
-    assert found.n_looks == len(study.looks("y")) == 2
-    assert study.looks()[0]["runs"] == [row.run for row in found.rows]
+    (comparison,) = featx.evaluate(final=True)
+    assert comparison.n_looks == len(study.openings("y")) == 2
+    assert study.openings()[0]["runs"] == [row.run for row in comparison.rows]
     assert not set(study.truth("y").ids) & set(study.ids("test"))
 
 
-def test_out_of_fold_rows_are_train_rows_and_their_scores_are_those_reported(labels: pd.Series) -> None:
+def test_reported_out_of_fold_scores_are_those_of_all_train_rows(labels: pd.Series) -> None:
     write_labels(labels, np.resize(["train", "val", "test"], 300))
     featx.extract()
     (fitted,) = featx.fit(heads=["svm"])

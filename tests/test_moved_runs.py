@@ -1,4 +1,4 @@
-"""Runs that were copied to another machine: their own files of weights are found by name and sha256."""
+"""Runs that are moved to another folder find their weights by file name and sha256."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import featx
-from featx.artifact import read_header
+from featx.artifacts.header import read_header
 from featx.errors import WeightsError
-from featx.networks.backbones import backbone
+from featx.networks.backbones import get_backbone
 from tests.conftest import TOY_RECIPE, make_images
 
 IMAGE = "images/dark/000.png"
@@ -17,14 +17,14 @@ IMAGE = "images/dark/000.png"
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a head's run on weights of its own, in a folder that was renamed since."""
+    """Return the name of a head's run on a network with weights from a file, in a folder that was renamed."""
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
     monkeypatch.chdir(first)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     make_images(first / "images")
     torch.manual_seed(1)
-    torch.save(backbone("toy").build().state_dict(), "net.pth")
+    torch.save(get_backbone("toy").build().state_dict(), "net.pth")
     Path("featx.toml").write_text(TOY_RECIPE.replace('weights = "none"', 'weights = "net.pth"'))
     featx.extract()
     name = featx.fit(heads="logreg", trials=1)[0].run
@@ -36,11 +36,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
-def models(run: str) -> list[Path]:
+def model_paths(run: str) -> list[Path]:
+    """Return the paths of a run and of its export."""
     return [Path("runs/featx", run), Path("out", f"{run}.skops")]
 
 
-def test_headers_and_cards_name_the_file_and_its_sha256_and_no_folder(run: str) -> None:
+def test_headers_and_cards_name_weights_without_folders(run: str) -> None:
     for path in (Path("runs/featx", run, "header.json"), Path("out", f"{run}.skops.json")):
         assert "first" not in path.read_text()
     (embedding,) = read_header(Path("runs/featx", run))[1].embeddings
@@ -58,33 +59,33 @@ def test_weights_are_found_in_each_folder_that_is_searched(
     content = Path("net.pth").read_bytes()
     Path("net.pth").write_bytes(b"another file of this name")
     (target / "net.pth").write_bytes(content)
-    for path in models(run):
-        found = featx.load(path).predict_images([IMAGE])
-        np.testing.assert_allclose(found.proba, np.load("expected.npy"), atol=1e-6)
+    for path in model_paths(run):
+        prediction = featx.load(path).predict_images([IMAGE])
+        np.testing.assert_allclose(prediction.proba, np.load("expected.npy"), atol=1e-6)
 
 
-@pytest.mark.parametrize("other", [None, b"another file of this name"])
-def test_what_is_looked_for_and_where_is_said(run: str, other: bytes | None) -> None:
+@pytest.mark.parametrize("decoy", [None, b"another file of this name"])
+def test_missing_weights_are_reported_with_the_searched_folders(run: str, decoy: bytes | None) -> None:
     Path("net.pth").unlink()
-    if other:
-        Path("net.pth").write_bytes(other)
-    for path in models(run):
+    if decoy:
+        Path("net.pth").write_bytes(decoy)
+    for path in model_paths(run):
         model = featx.load(path)
         sha256 = model.embeddings[0].spec.weights_sha256
         with pytest.raises(WeightsError, match=f"weights net.pth .sha256 {sha256}.: not found") as caught:
             model.predict_images([IMAGE])
-        for expected in (Path.cwd(), Path.cwd() / "weights", "$FEATX_WEIGHTS", *(["another file"] if other else [])):
+        for expected in (Path.cwd(), Path.cwd() / "weights", "$FEATX_WEIGHTS", *(["another file"] if decoy else [])):
             assert str(expected) in str(caught.value)
 
 
 @pytest.mark.parametrize("file_format", ["skops", "joblib", "onnx"])
-def test_a_moved_study_is_extracted_without_work_and_exported(run: str, file_format: str) -> None:
+def test_a_moved_study_is_exported_without_new_extraction(run: str, file_format: str) -> None:
     assert featx.extract().n_embedded == 0
     written = featx.export(run, file_format, out="again")
-    assert all(one.parity.largest < 1e-4 for one in written)
+    assert all(exported.parity.largest < 1e-4 for exported in written)
 
 
-def test_weights_elsewhere_are_found_while_the_study_lies_where_it_was(run: str, tmp_path: Path) -> None:
+def test_weights_outside_the_study_are_found_by_their_full_path(run: str, tmp_path: Path) -> None:
     Path("net.pth").rename(tmp_path / "far.pth")
     recipe = Path("featx.toml")
     recipe.write_text(recipe.read_text().replace("net.pth", str(tmp_path / "far.pth")))

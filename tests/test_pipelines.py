@@ -1,10 +1,10 @@
-"""The recipes that come with featx are well formed."""
+"""Validity of the recipes in pipelines/."""
 
 from pathlib import Path
 
 import pytest
 
-from featx.recipe import load_recipe
+from featx.specs.recipe import load_recipe
 
 RECIPES = sorted((Path(__file__).parents[1] / "pipelines").glob("*.toml"))
 
@@ -14,7 +14,7 @@ def test_there_are_recipes() -> None:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_is_valid_and_says_how_to_run_it(path: Path) -> None:
+def test_a_recipe_is_valid_and_starts_with_its_command(path: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.requests or recipe.finetune
     assert path.read_text().startswith(f"# featx run pipelines/{path.name}")

@@ -1,4 +1,4 @@
-"""What the README says to type works."""
+"""Commands, code and links of the README."""
 
 import re
 import sys
@@ -29,8 +29,9 @@ def test_the_blocks_run_in_a_folder_with_photos(home: Path, capsys: pytest.Captu
     assert capsys.readouterr().out.splitlines() == ["60 0 []", "('dark', 'light') ['dark']"]
 
 
-def test_the_paths_it_names_exist() -> None:
+def test_all_paths_and_links_exist() -> None:
     root = Path(__file__).parents[1]
-    named = re.findall(r"`((?:docs|tests|featx|pipelines)/[\w/.]+)`", README)
-    assert len(named) >= 3
-    assert all((root / name).exists() for name in named)
+    paths = re.findall(r"`((?:docs|tests|featx|pipelines)/[\w/.]+)`", README)
+    links = re.findall(r"\]\((?!http)([^)#]+)(?:#[^)]*)?\)", README)
+    assert len(links) >= 20
+    assert [path for path in (*paths, *links) if not (root / path).exists()] == []

@@ -1,10 +1,12 @@
+"""Registries of names: listing, loading, suggestions."""
+
 import subprocess
 import sys
 
 import pytest
 
 from featx.errors import UnknownNameError
-from featx.registry import BACKBONES, FAMILIES, HEADS, LOSSES, READERS, VOTES, Registry, suggestion
+from featx.registry import BACKBONES, FAMILIES, HEADS, LOSSES, READERS, VOTES, Registry, suggest_names
 
 ALL = [READERS, BACKBONES, FAMILIES, HEADS, LOSSES, VOTES]
 
@@ -19,7 +21,7 @@ def test_every_listed_name_can_be_loaded(registry: Registry[object]) -> None:
         assert registry.get(name) is not None
 
 
-def test_an_unknown_name_is_told_with_the_closest_and_all_that_are_known() -> None:
+def test_the_error_of_an_unknown_name_lists_the_closest_and_all_names() -> None:
     message = (
         r"^no head is called 'xgbost'; did you mean 'xgboost'\? known: knn, lda, logreg, mlp, rf, ridge, svm, xgboost$"
     )
@@ -27,16 +29,16 @@ def test_an_unknown_name_is_told_with_the_closest_and_all_that_are_known() -> No
         HEADS.get("xgbost")
 
 
-def test_a_name_far_from_all_others_gets_no_guess() -> None:
-    assert suggestion("qqqq", ["seed", "size"]) == "known: seed, size"
+def test_a_very_different_name_gets_no_suggestion() -> None:
+    assert suggest_names("qqqq", ["seed", "size"]) == "known: seed, size"
 
 
-def test_a_long_list_of_names_is_cut() -> None:
-    text = suggestion("zz", [f"n{i:02}" for i in range(30)], limit=3)
+def test_a_long_list_of_names_is_shortened() -> None:
+    text = suggest_names("zz", [f"n{i:02}" for i in range(30)], limit=3)
     assert text == "known: n00, n01, n02, … (30 in all)"
 
 
-def test_a_registered_entry_stands_beside_entry_points_and_is_returned_as_it_is() -> None:
+def test_a_registered_entry_is_listed_beside_entry_points() -> None:
     registry: Registry[object] = Registry("head", "featx.heads")
     entry = object()
     assert registry.register("mine")(entry) is entry
@@ -49,10 +51,10 @@ def test_one_entry_is_loaded_once() -> None:
     assert registry.get("folder") is registry.get("folder")
 
 
-def test_listing_names_imports_nothing_that_they_name() -> None:
+def test_listing_names_imports_no_entry() -> None:
     code = (
         "import sys; from featx.registry import *; [r.names() for r in (READERS, BACKBONES, HEADS, VOTES)]; "
         "print({'torch', 'sklearn', 'pandas', 'featx.images.table'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"

@@ -1,6 +1,6 @@
-"""Every input of a run: when one changes, exactly what depends on it is made again, and nothing stale is shown.
+"""A change of any input of a run makes exactly the dependent runs again, and no stale number is shown.
 
-What is right is what a project without any history makes of the same files.
+The expected numbers are those of a fresh project with the same files.
 """
 
 import json
@@ -16,13 +16,13 @@ import pytest
 from PIL import Image
 
 import featx
-from featx import workspace
 from featx.errors import IncompleteError
-from featx.evaluation.evaluate import last_final
-from featx.metrics import scores
-from featx.repeats import repeat
-from featx.runfolder import RunFolder
-from featx.workspace import Study
+from featx.evaluation.final_scores import read_last_final
+from featx.metrics.scores import scores
+from featx.study import study
+from featx.study.run_folder import RunFolder
+from featx.study.study import Study
+from featx.workflow.repeats import repeat
 from tests.conftest import make_images
 
 RECIPE = """
@@ -60,14 +60,25 @@ folds = 3
 methods = ["weighted"]
 folds = 3
 """
-WEIGHTED = "logreg"  # the head whose rows are weighted by site
+# The head whose rows are weighted by site.
+WEIGHTED = "logreg"
 HEADS = {"logreg", "ridge"}
-ALL = HEADS | {"weighted"}
+ALL_RUNS = HEADS | {"weighted"}
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a project shows: which runs were made by the last commands, and all numbers."""
+    """Outputs of all commands of a project.
+
+    Attributes
+    ----------
+    made
+        Heads and ensemble methods whose runs the last commands made.
+    had_final
+        Whether the last test scores were still valid before these commands opened the test split.
+    numbers
+        Scores, predictions and headers by name.
+    """
 
     made: set[str]
     had_final: bool
@@ -76,18 +87,18 @@ class Outputs:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with two heads, an ensemble and an opened test split."""
+    """Return a project with two heads, an ensemble and an opened test split."""
     folder = tmp_path_factory.mktemp("project")
     ids = make_images(folder / "images", ("a", "b"), n_each=48, size=(24, 24))
-    at = np.arange(len(ids))
+    rows = np.arange(len(ids))
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(
         {"path": ids, "y": [name[0] for name in ids], "weight": rng.uniform(0.5, 2, len(ids)).round(3)}
     )
-    # The two images of a patient are neighbours; each site has both classes.
-    frame["patient"], frame["site"] = [f"p{number // 2}" for number in at], ["north", "south"][0]
-    frame["site"] = [("north", "south", "south")[number // 2 % 3] for number in at]
-    frame["part"] = [("train", "train", "val", "test")[number // 2 % 4] for number in at]
+    # Two consecutive images belong to one patient; each site has both classes.
+    frame["patient"] = [f"p{number // 2}" for number in rows]
+    frame["site"] = [("north", "south", "south")[number // 2 % 3] for number in rows]
+    frame["part"] = [("train", "train", "val", "test")[number // 2 % 4] for number in rows]
     frame.to_csv(folder / "images/labels.csv", index=False)
     (folder / "featx.toml").write_text(RECIPE)
     with pytest.MonkeyPatch.context() as patch:
@@ -97,38 +108,38 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def outputs_of_commands() -> Outputs:
-    """Run all commands in the working directory."""
+    """Run all commands in the working directory and return their outputs."""
     featx.extract()
-    had_final = last_final(Study.open(None), "y") is not None
-    made = {run.head for run in featx.fit() if run.made}
-    made |= {vote.method for vote in featx.ensemble() if vote.made}
-    had_final = had_final and last_final(Study.open(None), "y") is not None
+    had_final = read_last_final(Study.open(None), "y") is not None
+    made_runs = {run.head for run in featx.fit() if run.made}
+    made_runs |= {ensemble.method for ensemble in featx.ensemble() if ensemble.made}
+    had_final = had_final and read_last_final(Study.open(None), "y") is not None
     numbers: dict[str, Any] = {}
     for final in (False, True):
-        (found,) = featx.evaluate(final=final)
-        for row in found.rows:
-            numbers[f"{row.run.partition('-')[0]} {found.part}"] = (row.scores, row.intervals, row.biases)
-        numbers[f"chosen {found.part}"] = found.chosen.partition("-")[0]
+        (comparison,) = featx.evaluate(final=final)
+        for row in comparison.rows:
+            numbers[f"{row.run.partition('-')[0]} {comparison.part}"] = (row.scores, row.intervals, row.biases)
+        numbers[f"chosen {comparison.part}"] = comparison.chosen.partition("-")[0]
     for run in Study.open(None).runs():
         kind = run.name.partition("-")[0]
         numbers[f"{kind} predictions"] = run.answers.to_frame().drop(columns="id").to_dict("list")
         header = json.loads((run.path / "header.json").read_text())
         numbers[f"{kind} header"] = (header["conformal"], header["metrics"])
-    return Outputs(made, had_final, numbers)
+    return Outputs(made_runs, had_final, numbers)
 
 
 def fresh_outputs(folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Return the numbers of a project that has the same images and recipe, and nothing else."""
-    other = folder.with_name("fresh")
-    shutil.copytree(folder, other, ignore=shutil.ignore_patterns("runs", "cache"))
-    patch.chdir(other)
+    """Return the numbers of a project that has the same images and recipe, but no history."""
+    fresh = folder.with_name("fresh")
+    shutil.copytree(folder, fresh, ignore=shutil.ignore_patterns("runs", "cache"))
+    patch.chdir(fresh)
     return outputs_of_commands().numbers
 
 
 # Changes
 
 
-def pixels(part: str) -> Callable[[], None]:
+def change_pixels(part: str) -> Callable[[], None]:
     """Return a change of one image's pixels."""
 
     def change() -> None:
@@ -140,20 +151,20 @@ def pixels(part: str) -> Callable[[], None]:
     return change
 
 
-def cells(column: str, part: str, value: object, n: int = 2) -> Callable[[], None]:
+def change_labels(column: str, part: str, value: object, n: int = 2) -> Callable[[], None]:
     """Return a change of the first cells of a label column in one part."""
 
     def change() -> None:
         rows = pd.read_csv("images/labels.csv")
-        where = rows.index[rows["part"] == part][:n]
-        assert (rows.loc[where, column] != value).any()
-        rows.loc[where, column] = value
+        selected = rows.index[rows["part"] == part][:n]
+        assert (rows.loc[selected, column] != value).any()
+        rows.loc[selected, column] = value
         rows.to_csv("images/labels.csv", index=False)
 
     return change
 
 
-def recipe(old: str, new: str) -> Callable[[], None]:
+def change_recipe(old: str, new: str) -> Callable[[], None]:
     """Return a change of the recipe."""
 
     def change() -> None:
@@ -165,38 +176,41 @@ def recipe(old: str, new: str) -> Callable[[], None]:
 
 
 CASES: dict[str, tuple[Callable[[], None], set[str], bool]] = {
-    # name: (change, what is made again, whether the last test scores still hold)
+    # name: (change, runs that are made again, whether the last test scores stay valid)
     "nothing": (lambda: None, set(), True),
-    "pixels of a train image": (pixels("train"), ALL, False),
-    "pixels of a val image": (pixels("val"), ALL, False),
-    "pixels of a test image": (pixels("test"), ALL, False),
-    "a train label": (cells("y", "train", "b"), ALL, False),
-    "a val label": (cells("y", "val", "b"), {"weighted"}, False),
-    "a test label": (cells("y", "test", "b"), set(), False),
-    "a train weight": (cells("weight", "train", 9.0), ALL, False),
-    "a val weight": (cells("weight", "val", 9.0), {"weighted"}, False),
-    "a test weight": (cells("weight", "test", 9.0), set(), False),
-    "a train patient": (cells("patient", "train", "p1", n=4), ALL, False),
-    "a val patient": (cells("patient", "val", "p2", n=4), {"weighted"}, False),
-    "a test patient": (cells("patient", "test", "p3", n=4), set(), False),
-    "a train site": (cells("site", "train", "south", n=4), {WEIGHTED, "weighted"}, False),
-    "a val site": (cells("site", "val", "north", n=4), set(), False),
-    "a test site": (cells("site", "test", "north", n=4), set(), False),
-    "the column of weights": (recipe('weight = "weight"\n', ""), ALL, False),
+    "pixels of a train image": (change_pixels("train"), ALL_RUNS, False),
+    "pixels of a val image": (change_pixels("val"), ALL_RUNS, False),
+    "pixels of a test image": (change_pixels("test"), ALL_RUNS, False),
+    "a train label": (change_labels("y", "train", "b"), ALL_RUNS, False),
+    "a val label": (change_labels("y", "val", "b"), {"weighted"}, False),
+    "a test label": (change_labels("y", "test", "b"), set(), False),
+    "a train weight": (change_labels("weight", "train", 9.0), ALL_RUNS, False),
+    "a val weight": (change_labels("weight", "val", 9.0), {"weighted"}, False),
+    "a test weight": (change_labels("weight", "test", 9.0), set(), False),
+    "a train patient": (change_labels("patient", "train", "p1", n=4), ALL_RUNS, False),
+    "a val patient": (change_labels("patient", "val", "p2", n=4), {"weighted"}, False),
+    "a test patient": (change_labels("patient", "test", "p3", n=4), set(), False),
+    "a train site": (change_labels("site", "train", "south", n=4), {WEIGHTED, "weighted"}, False),
+    "a val site": (change_labels("site", "val", "north", n=4), set(), False),
+    "a test site": (change_labels("site", "test", "north", n=4), set(), False),
+    "the column of weights": (change_recipe('weight = "weight"\n', ""), ALL_RUNS, False),
 }
 SPEC_CASES: dict[str, tuple[Callable[[], None], set[str]]] = {
-    # Runs of the earlier spec stay: they are other models of the same data.
-    "folds": (recipe("folds = 3\ngroup_weight", "folds = 4\ngroup_weight"), {WEIGHTED, "weighted"}),
-    "seed": (recipe("folds = 3\ngroup_weight", "folds = 3\nseed = 1\ngroup_weight"), {WEIGHTED, "weighted"}),
+    # Runs of the earlier spec stay, because they are other models of the same data.
+    "folds": (change_recipe("folds = 3\ngroup_weight", "folds = 4\ngroup_weight"), {WEIGHTED, "weighted"}),
+    "seed": (change_recipe("folds = 3\ngroup_weight", "folds = 3\nseed = 1\ngroup_weight"), {WEIGHTED, "weighted"}),
     "metric": (
-        recipe("folds = 3\ngroup_weight", 'folds = 3\nmetric = "log_loss"\ngroup_weight'),
+        change_recipe("folds = 3\ngroup_weight", 'folds = 3\nmetric = "log_loss"\ngroup_weight'),
         {WEIGHTED, "weighted"},
     ),
-    "class_weight": (recipe("group_weight", "class_weight = { a = 1, b = 2 }\ngroup_weight"), {WEIGHTED, "weighted"}),
-    "group_weight": (recipe('group_weight = "site"\n', ""), {WEIGHTED, "weighted"}),
-    "ensemble.seed": (recipe("[ensemble]", "[ensemble]\nseed = 5"), {"weighted"}),
-    # Pictures without transparency do not show it: the models are equal to those before, and count once in a vote.
-    "decoding": (recipe("[split]", "[decoding]\nbackground = '#000000'\n\n[split]"), HEADS),
+    "class_weight": (
+        change_recipe("group_weight", "class_weight = { a = 1, b = 2 }\ngroup_weight"),
+        {WEIGHTED, "weighted"},
+    ),
+    "group_weight": (change_recipe('group_weight = "site"\n', ""), {WEIGHTED, "weighted"}),
+    "ensemble.seed": (change_recipe("[ensemble]", "[ensemble]\nseed = 5"), {"weighted"}),
+    # Images without transparency do not change: the models equal those before, and count once in an ensemble.
+    "decoding": (change_recipe("[split]", "[decoding]\nbackground = '#000000'\n\n[split]"), HEADS),
 }
 
 
@@ -223,10 +237,11 @@ def test_a_changed_field_of_a_spec_remakes_what_depends_on_it(
     shutil.copytree(project, tmp_path / "home")
     monkeypatch.chdir(tmp_path / "home")
     change()
-    made = outputs_of_commands().made
+    made_runs = outputs_of_commands().made
     if field == "decoding":
-        made.discard("weighted")  # which of two equal models is the member depends on their names
-    assert made == remade
+        # The names of two equal models decide which of them is the member.
+        made_runs.discard("weighted")
+    assert made_runs == remade
 
 
 def assert_same(numbers: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -238,26 +253,26 @@ def assert_same(numbers: dict[str, Any], expected: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["head", "ensemble"])
-def test_runs_of_other_rules_are_made_again_and_not_shown(
+def test_runs_of_another_rules_version_are_stale(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     shutil.copytree(project, tmp_path / "home")
     monkeypatch.chdir(tmp_path / "home")
     featx.extract()
     before = {run.name for run in Study.open(None).runs()}
-    monkeypatch.setitem(workspace.RULES, kind, 99)
+    monkeypatch.setitem(study.RULES, kind, 99)
     if kind == "head":
         with pytest.raises(IncompleteError, match="was made by another version of featx"):
             Study.open(None).runs()
     else:
         shown = {run.name for run in Study.open(None).runs()}
         assert shown == {name for name in before if not name.startswith("weighted")}
-    assert outputs_of_commands().made == (ALL if kind == "head" else {"weighted"})
+    assert outputs_of_commands().made == (ALL_RUNS if kind == "head" else {"weighted"})
     for run in Study.open(None).runs():
-        assert RunFolder(run.path).spec["rules"] == workspace.RULES[run.kind]
+        assert RunFolder(run.path).spec["rules"] == study.RULES[run.kind]
 
 
-def test_images_replaced_by_noise_are_not_answered_by_the_old_run(
+def test_images_replaced_by_noise_make_all_runs_stale(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(project, tmp_path / "home")
@@ -268,7 +283,7 @@ def test_images_replaced_by_noise_are_not_answered_by_the_old_run(
     for path in Path("images").rglob("*.png"):
         Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)).save(path)
     after = outputs_of_commands()
-    assert after.made == ALL
+    assert after.made == ALL_RUNS
     assert before.rows[0].scores["accuracy"] > 0.9
     assert featx.evaluate()[0].rows[0].scores["accuracy"] < 0.85
 
@@ -302,21 +317,21 @@ group_weight = "site"
 """
 NETWORK_CASES: dict[str, tuple[Callable[[], None], bool]] = {
     "nothing": (lambda: None, False),
-    "pixels of a train image": (pixels("train"), True),
-    "pixels of a test image": (pixels("test"), True),
-    "a train label": (cells("y", "train", "b"), True),
-    "a val label": (cells("y", "val", "b"), False),
-    "a train weight": (cells("weight", "train", 9.0), True),
-    "a train patient": (cells("patient", "train", "p1", n=4), True),
-    "a train site": (cells("site", "train", "south", n=4), True),
-    "a val site": (cells("site", "val", "north", n=4), False),
-    "a field": (recipe("epochs = 1", "epochs = 2"), True),
+    "pixels of a train image": (change_pixels("train"), True),
+    "pixels of a test image": (change_pixels("test"), True),
+    "a train label": (change_labels("y", "train", "b"), True),
+    "a val label": (change_labels("y", "val", "b"), False),
+    "a train weight": (change_labels("weight", "train", 9.0), True),
+    "a train patient": (change_labels("patient", "train", "p1", n=4), True),
+    "a train site": (change_labels("site", "train", "south", n=4), True),
+    "a val site": (change_labels("site", "val", "north", n=4), False),
+    "a field": (change_recipe("epochs = 1", "epochs = 2"), True),
 }
 
 
 @pytest.fixture(scope="module")
 def network_project(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with the same images and one fine-tuned network."""
+    """Return a project with the same images and one fine-tuned network."""
     folder = tmp_path_factory.mktemp("network")
     shutil.copytree(project / "images", folder / "images")
     (folder / "featx.toml").write_text(NETWORK)
@@ -338,21 +353,21 @@ def test_a_changed_input_trains_again_what_depends_on_it(
     featx.extract()
     (run,) = featx.finetune()
     assert run.made is remade
-    known, val = Study.open(None).labels("y"), RunFolder(Path(run.path)).answers.of("val")
-    assert RunFolder(Path(run.path)).metrics["val"] == scores(known, val)
+    truth, val_predictions = Study.open(None).labels("y"), RunFolder(Path(run.path)).answers.of("val")
+    assert RunFolder(Path(run.path)).metrics["val"] == scores(truth, val_predictions)
 
 
-@pytest.mark.parametrize("what", ["nothing", "a val label", "a train site"])
-def test_repeats_of_other_data_are_made_again(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+@pytest.mark.parametrize("name", ["nothing", "a val label", "a train site"])
+def test_repeats_of_changed_data_are_made_again(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     shutil.copytree(project, tmp_path / "home")
     monkeypatch.chdir(tmp_path / "home")
     featx.extract()
     repeat(None, 2)
     before = {path: path.stat().st_mtime_ns for path in Path("runs/featx/repeats").glob("*/scores.json")}
-    CASES[what][0]()
+    CASES[name][0]()
     featx.extract()
     repeat(None, 2)
     after = {path: path.stat().st_mtime_ns for path in before}
-    assert (after == before) is (what == "nothing")
+    assert (after == before) is (name == "nothing")

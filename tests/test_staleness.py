@@ -1,4 +1,4 @@
-"""What was made for something else is not taken for what is asked now."""
+"""Results of other data, splits or members are not shown as current ones."""
 
 import shutil
 from pathlib import Path
@@ -8,10 +8,10 @@ import pytest
 
 import featx
 from featx.errors import DataError, IncompleteError
-from featx.evaluation.evaluate import last_final
-from featx.sources import label_states
+from featx.evaluation.final_scores import read_last_final
+from featx.locations import label_file_states
 from featx.specs.data import ReaderSpec
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 
 
@@ -29,7 +29,7 @@ def test_two_recipes_of_one_name_do_not_share_their_images(home: Path, monkeypat
     pd.testing.assert_series_equal(Study.open("p1/featx.toml").split, first)
 
 
-def test_another_source_is_split_anew_and_stratified(toy_home: Path) -> None:
+def test_another_source_is_split_again_and_stratified(toy_home: Path) -> None:
     featx.extract()
     make_images(toy_home / "others", ("x", "y", "z"), n_each=20)
     exact = TOY_RECIPE.replace("[split]", '[split]\nmethod = "train_test_split"')
@@ -40,11 +40,11 @@ def test_another_source_is_split_anew_and_stratified(toy_home: Path) -> None:
         assert pd.Series([name[0] for name in study.ids(part)]).value_counts().tolist() == [n_each] * 3
 
 
-def test_an_ensemble_with_a_lost_member_is_left_out(toy_home: Path) -> None:
+def test_an_ensemble_with_a_missing_member_is_left_out(toy_home: Path) -> None:
     featx.extract()
     fits = featx.fit()
-    (vote,) = featx.ensemble(methods=["soft"])
-    assert vote.run in featx.predict(["images/dark/000.png"])
+    (ensemble,) = featx.ensemble(methods=["soft"])
+    assert ensemble.run in featx.predict(["images/dark/000.png"])
     shutil.rmtree(fits[0].path)
     assert list(featx.predict(["images/dark/000.png"])) == [fits[1].run]
     assert [row.run for row in featx.evaluate()[0].rows] == [fits[1].run]
@@ -54,24 +54,24 @@ def test_test_scores_of_an_earlier_split_are_not_shown(toy_home: Path) -> None:
     featx.extract()
     featx.fit(heads=["logreg"])
     featx.evaluate(final=True)
-    assert last_final(Study.open(None), "class") is not None
+    assert read_last_final(Study.open(None), "class") is not None
     Path("featx.toml").write_text(TOY_RECIPE.replace("[split]", "[split]\nseed = 5"))
     featx.extract()
     featx.fit(heads=["logreg"])
-    assert last_final(Study.open(None), "class") is None
-    assert len(Study.open(None).looks()) == 1
+    assert read_last_final(Study.open(None), "class") is None
+    assert len(Study.open(None).openings()) == 1
 
 
-def test_a_group_column_that_does_not_exist_is_named(toy_home: Path) -> None:
+def test_a_missing_group_column_is_an_error(toy_home: Path) -> None:
     Path("featx.toml").write_text(TOY_RECIPE + '\n[groups]\nwho = "person"\n')
     with pytest.raises(DataError, match="no label column is called 'person'; columns: class"):
         featx.extract()
 
 
-def test_groups_stay_whole_from_the_split_to_the_votes(toy_home: Path) -> None:
+def test_groups_stay_whole_in_splits_and_folds(toy_home: Path) -> None:
     paths = sorted(Path("images").rglob("*.png"))
     rows = {"path": [str(path.relative_to("images")) for path in paths], "class": [path.parent.name for path in paths]}
-    pd.DataFrame(rows | {"person": [f"p{at // 2}" for at in range(len(paths))]}).to_csv("images/l.csv", index=False)
+    pd.DataFrame(rows | {"person": [f"p{row // 2}" for row in range(len(paths))]}).to_csv("images/l.csv", index=False)
     recipe = TOY_RECIPE.replace('"images"', '"images"\nlabels = { file = "l.csv" }').replace(
         "[split]", '[split]\nby = "person"'
     )
@@ -88,8 +88,8 @@ def test_groups_stay_whole_from_the_split_to_the_votes(toy_home: Path) -> None:
         assert (folds.groupby(person).nunique() <= 1).all()
 
 
-def test_copies_in_several_parts_in_train_or_with_other_labels_are_warned_of(toy_home: Path) -> None:
-    Path("featx.toml").write_text(TOY_RECIPE.replace("[split]", '[split]\nduplicates = "apart"'))
+def test_copies_that_can_bias_scores_give_warnings(toy_home: Path) -> None:
+    Path("featx.toml").write_text(TOY_RECIPE.replace("[split]", '[split]\nduplicates = "independent"'))
     assert featx.extract().warnings == []
     for number in range(8):
         shutil.copy(f"images/dark/{number:03}.png", f"images/light/copy{number}.png")
@@ -97,18 +97,18 @@ def test_copies_in_several_parts_in_train_or_with_other_labels_are_warned_of(toy
     assert "images with copies are in several parts, first 'dark/0" in apart
     assert labels.startswith("8 images with copies have different labels, first 'dark/0")
     assert "times, first 'dark/0" in in_train
-    assert in_train.endswith("copies stay together in every fold")
+    assert in_train.endswith("copies of an image are always in the same fold")
 
 
-def test_an_annotation_that_changed_asks_for_an_extraction(home: Path) -> None:
+def test_a_changed_annotation_changes_the_label_states(home: Path) -> None:
     for number in range(4):
         Path("faces").mkdir(exist_ok=True)
         Path(f"faces/{number}.png").write_bytes(b"")
         Path(f"faces/{number}.cls").write_text("ab"[number % 2])
     data = ReaderSpec(source="faces", reader="annotations")
-    before = label_states(data, home)
-    assert label_states(data, home) == before
+    before = label_file_states(data, home)
+    assert label_file_states(data, home) == before
     Path("faces/0.png").write_bytes(b"another picture")
-    assert label_states(data, home) == before
+    assert label_file_states(data, home) == before
     Path("faces/0.cls").write_text("another label")
-    assert label_states(data, home) != before
+    assert label_file_states(data, home) != before

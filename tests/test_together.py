@@ -1,4 +1,4 @@
-"""Several processes that write to one study at once, and what a killed one leaves."""
+"""Concurrent processes that write to one study, and the leftovers of killed ones."""
 
 import os
 import subprocess
@@ -8,9 +8,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import featx
-from featx.disk import machine, whole_folder
+from featx.files.atomic import atomic_folder, machine_id
 from featx.storage.leases import remove_leftovers
-from featx.workspace import Study
+from featx.study.study import Study
 
 N_PROCESSES, N_WRITES = 4, 60
 FIT_AGAIN = """
@@ -21,28 +21,30 @@ for _ in range(3):
 """
 
 
-def write_many(final: Path) -> list[str]:
-    """Show a folder many times under one name; return what went wrong."""
+def write_repeatedly(final: Path) -> list[str]:
+    """Write a folder many times under one name, and return the errors."""
     errors = []
     for number in range(N_WRITES):
         try:
-            with whole_folder(final) as private:
+            with atomic_folder(final) as private:
                 (private / "number.txt").write_text(str(number))
         except OSError as error:
             errors.append(repr(error))
     return errors
 
 
-def test_processes_show_one_folder_at_once(tmp_path: Path) -> None:
+def test_concurrent_writers_leave_one_complete_folder(tmp_path: Path) -> None:
     final = tmp_path / "run"
     with ProcessPoolExecutor(N_PROCESSES, mp_context=get_context("spawn")) as pool:
-        errors = [error for some in pool.map(write_many, [final] * N_PROCESSES) for error in some]
+        errors = [
+            error for process_errors in pool.map(write_repeatedly, [final] * N_PROCESSES) for error in process_errors
+        ]
     assert errors == []
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert [path.name for path in final.iterdir()] == ["number.txt"]
 
 
-def test_forced_fits_at_once_all_make_the_run(toy_home: Path) -> None:
+def test_concurrent_forced_fits_all_make_the_run(toy_home: Path) -> None:
     featx.extract()
     command = [sys.executable, "-c", FIT_AGAIN]
     environment = os.environ | {"PYTHONPATH": str(Path(featx.__file__).parents[1])}
@@ -56,28 +58,28 @@ def test_forced_fits_at_once_all_make_the_run(toy_home: Path) -> None:
     assert not list(study.folder.glob(".trials-*.journal"))
 
 
-def test_private_folders_of_dead_processes_are_removed_by_the_next_fit(toy_home: Path) -> None:
+def test_the_next_fit_removes_private_folders_of_dead_processes(toy_home: Path) -> None:
     featx.extract()
     folder = Study.open(None).folder
-    dead = folder / f".ridge-class-0a1b2c3d.{machine()}-999999999-1-0123abcd"
+    dead = folder / f".ridge-class-0a1b2c3d.{machine_id()}-999999999-1-0123abcd"
     (dead / "deep").mkdir(parents=True)
     (dead / "deep" / "model.joblib").write_text("half a model")
-    (folder / f".metrics.json.{machine()}-999999999-1-0123abcd").write_text("{")
-    with whole_folder(folder / "live") as live:
+    (folder / f".metrics.json.{machine_id()}-999999999-1-0123abcd").write_text("{")
+    with atomic_folder(folder / "live") as live:
         featx.fit(heads=["ridge"], trials=1)
         assert live.is_dir()
         assert not dead.exists()
-    assert not list(folder.glob(f".*.{machine()}-*"))
+    assert not list(folder.glob(f".*.{machine_id()}-*"))
 
 
-def test_leftovers_that_vanish_or_are_links_do_no_harm(tmp_path: Path) -> None:
+def test_removing_leftovers_does_not_follow_links(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
-    (outside / "kept.txt").write_text("kept")
+    (outside / "file.txt").write_text("content")
     study = tmp_path / "study"
     study.mkdir()
-    (study / f".run.{machine()}-999999999-1-0123abcd").symlink_to(outside)
+    (study / f".run.{machine_id()}-999999999-1-0123abcd").symlink_to(outside)
     remove_leftovers(study)
     assert list(study.iterdir()) == []
-    assert (outside / "kept.txt").read_text() == "kept"
+    assert (outside / "file.txt").read_text() == "content"
     remove_leftovers(tmp_path / "nowhere")

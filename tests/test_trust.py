@@ -1,4 +1,4 @@
-"""docs/trust.md: every promise names a test that is there."""
+"""Promises in docs/trust.md name tests that exist."""
 
 import re
 from pathlib import Path

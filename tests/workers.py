@@ -1,21 +1,21 @@
-"""Decoding in workers as the engine asks for it, without the seconds."""
+"""Decoding in workers like in an extraction, without the seconds."""
 
 from collections.abc import Generator, Iterable
 from contextlib import closing
 
 from featx.embeddings import workers
-from featx.embeddings.workers import Decoder, Place
+from featx.embeddings.workers import Decoder, ImageSource
 from featx.images.decode import Pixels
-from featx.specs.engine import EngineSpec
+from featx.specs.extraction import EngineSpec
 
 CHUNK = EngineSpec().batch_size
 
 
 def decoded(
-    todo: Iterable[tuple[str, Place]], decoder: Decoder, n_workers: int
+    todo: Iterable[tuple[str, ImageSource]], decoder: Decoder, n_workers: int
 ) -> Generator[tuple[str, tuple[Pixels, ...] | str]]:
-    """Yield digests and pixels, or why there are none."""
-    with closing(workers.decoded(todo, decoder, n_workers, CHUNK)) as images:
-        for digest, found, seconds in images:
+    """Yield digests and pixels, or the reason why an image cannot be decoded."""
+    with closing(workers.decode_images(todo, decoder, n_workers, CHUNK)) as images:
+        for digest, pixels, seconds in images:
             assert seconds > 0
-            yield digest, found
+            yield digest, pixels

@@ -4,10 +4,10 @@ import sys
 
 import typer
 
-from featx.cli import cache, data, leaks, listings, models
+from featx.cli import cache_commands, data_commands, leak_commands, listing_commands, model_commands
 from featx.errors import FeatxError, TooManyFailuresError
-from featx.escaping import escaped
-from featx.masking import masked
+from featx.text.escaping import escape_text
+from featx.text.masking import mask_secrets
 
 TOO_MANY_FAILURES = 3
 INTERRUPTED = 130  # what typer exits with after Ctrl-C
@@ -22,24 +22,24 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    data.init,
-    data.extract,
-    models.fit,
-    models.finetune,
-    models.ensemble,
-    models.evaluate,
-    leaks.leaks,
-    models.report,
-    models.predict,
-    models.export,
-    models.run,
-    listings.show,
-    listings.backbones,
-    listings.heads,
-    listings.doctor,
+    data_commands.init,
+    data_commands.extract,
+    model_commands.fit,
+    model_commands.finetune,
+    model_commands.ensemble,
+    model_commands.evaluate,
+    leak_commands.leaks,
+    model_commands.report,
+    model_commands.predict,
+    model_commands.export,
+    model_commands.run,
+    listing_commands.show,
+    listing_commands.backbones,
+    listing_commands.heads,
+    listing_commands.doctor,
 ):
     app.command()(command)
-app.add_typer(cache.app)
+app.add_typer(cache_commands.app)
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
             sys.stderr.write("interrupted; what was done is kept\n")
         raise
     except (FeatxError, OSError) as error:
-        sys.stderr.write(escaped(f"error: {masked(str(error))}{_remedy(error)}") + "\n")
+        sys.stderr.write(escape_text(f"error: {mask_secrets(str(error))}{_remedy(error)}") + "\n")
         sys.exit(TOO_MANY_FAILURES if isinstance(error, TooManyFailuresError) else 1)
     except (MemoryError, OverflowError) as error:  # a source that states impossible sizes where nothing checks them
         reason = f"{type(error).__name__} {error}".rstrip()
@@ -61,7 +61,7 @@ def main() -> None:
 
 def _remedy(error: Exception) -> str:
     """Return what to do about a disk that takes nothing more, where the system's words are all that is said."""
-    from featx.storage.shelves import FULL
+    from featx.storage.segment_store import DISK_FULL_ERRNOS
 
-    is_full = isinstance(error, OSError) and error.errno in FULL
+    is_full = isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS
     return "; make room, and run again: what was done is kept" if is_full else ""

@@ -6,42 +6,40 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from featx.specs.engine import ClusterSpec
+    from featx.specs.extraction import ClusterSpec
 
 RecipeOption = Annotated[
     Path | None,
     typer.Option("-r", "--recipe", help="The recipe; by default $FEATX_RECIPE, else ./featx.toml.", show_default=False),
 ]
-TargetOption = Annotated[str | None, typer.Option("--target", help="One of the recipe's targets.", show_default="all")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Make again what is there.")]
+TargetOption = Annotated[str | None, typer.Option("--target", help="A target of the recipe.", show_default="all")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Run again even if there is a result.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", show_default="the recipe's, else auto")
 ]
 WhoOption = Annotated[
     str | None,
-    typer.Option("--who", metavar="NAME", help="Logged with --final.", show_default="a hash of the login name"),
+    typer.Option("--who", metavar="NAME", help="Name to log with --final.", show_default="a hash of the login name"),
 ]
 CoverageOption = Annotated[
     float | None,
-    typer.Option(
-        "--coverage", help="Sets or intervals that hold the truth with this probability.", show_default="none"
-    ),
+    typer.Option("--coverage", help="Print prediction sets or intervals with this coverage.", show_default="none"),
 ]
 AbstainOption = Annotated[
     float | None,
-    typer.Option("--abstain-below", help="Say nothing where the probability is lower.", show_default="never"),
+    typer.Option("--abstain-below", help="Abstain if the highest probability is lower.", show_default="never"),
 ]
 SchedulerOption = Annotated[
     str | None,
     typer.Option(
-        "--scheduler", metavar="tcp://HOST:PORT", help="Share the work with a Dask cluster.", show_default="no"
+        "--scheduler", metavar="tcp://HOST:PORT", help="Distribute the work to a Dask cluster.", show_default="no"
     ),
 ]
 LocalOption = Annotated[
     int | None,
     typer.Option(
-        "--workers-local", min=1, metavar="N", help="Share the work with N processes here.", show_default="no"
+        "--workers-local", min=1, metavar="N", help="Distribute the work to N local processes.", show_default="no"
     ),
 ]
 
@@ -56,7 +54,7 @@ def cluster_of(scheduler: str | None, workers_local: int | None) -> "ClusterSpec
     """
     if scheduler is None and workers_local is None:
         return None
-    from featx.recipe import checked_spec
-    from featx.specs.engine import ClusterSpec
+    from featx.specs.extraction import ClusterSpec
+    from featx.specs.recipe import build_spec
 
-    return checked_spec(ClusterSpec, "--scheduler", scheduler=scheduler, workers_local=workers_local)
+    return build_spec(ClusterSpec, "--scheduler", scheduler=scheduler, workers_local=workers_local)

@@ -2,9 +2,9 @@
 
 from rich.text import Text
 
-from featx.escaping import escaped
+from featx.text.escaping import escape_text
 
 
 def as_text(value: str, style: str = "") -> Text:
     """Return one line of text: brackets and colons in it are no markup, and control characters are shown as escapes."""
-    return Text(escaped(value), style)
+    return Text(escape_text(value), style)

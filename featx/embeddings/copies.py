@@ -1,9 +1,9 @@
-"""Copies among different files: candidates by hash and by embedding, confirmed pixel by pixel on small thumbnails.
+"""Search for copies among different files: candidates by hash and by embedding, confirmed on small thumbnails.
 
 Where images look alike (parts from one line, cells of one module, slices of one organ), hashes and embeddings of
-different ones agree as well as those of copies. What all images have in common tells nothing, so it is taken out of
-both thumbnails before they are compared; what is left of two copies still agrees, of two look-alikes it does not.
-docs/adr/0020 has the measurements.
+different images agree as well as those of copies. What all images have in common does not separate copies from
+look-alikes, so it is removed from both thumbnails before they are compared: the remainders of two copies still
+correlate, those of two look-alikes do not. docs/adr/0020 has the measurements.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,144 +15,155 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.images.decode import Pixels
-from featx.images.hashes import dhash
+from featx.images.hashes import difference_hashes
 
-NEIGHBOURS = 8  # of each image by hash, and as many by embedding, whose thumbnails are compared
-COPIED = 0.993  # correlation of what is left of two thumbnails, from which on they are taken for copies
-SAME_PIXELS = 0.9995  # of the whole thumbnails: only an encoder lies between them, whatever they have in common
-FLAT = 1.0  # sd of grey levels below which there is nothing to correlate
-MOST_CELLS = 1 << 23  # of a block of comparisons: what bounds the memory
-MOST_PAIRS = 1 << 12  # that are confirmed at once
+# Neighbours of each image by hash, and as many by embedding, whose thumbnails are compared.
+NEIGHBOURS = 8
+# Smallest correlation of two thumbnails' remainders at which the images are taken for copies.
+MIN_COPY_CORRELATION = 0.993
+# Correlation of whole thumbnails from which on two images differ by their encoding only, whatever they have in common
+# with the others.
+MIN_CORRELATION_SAME_PIXELS = 0.9995
+# Standard deviation of grey levels below which a thumbnail has nothing to correlate.
+MIN_GREY_SD = 1.0
+# Cells in one block of comparisons, and pairs confirmed at once: both bound the memory.
+MAX_CELLS = 1 << 23
+MAX_PAIRS_AT_ONCE = 1 << 12
 
-At = NDArray[np.intp]
+Rows = NDArray[np.intp]
 Floats = NDArray[np.float32]
-Values = NDArray[Any]  # one row an image
-Closeness = Callable[[Values, Values], NDArray[Any]]  # (b, m) of some rows and others: larger is closer
+Values = NDArray[Any]  # one row for each image
+Closeness = Callable[[Values, Values], NDArray[Any]]  # (b, m) of b rows and m rows: larger is closer
 
 
 @dataclass(frozen=True, eq=False)
-class Looks:
-    """How n images look, no two of the same content.
+class ThumbnailHashes:
+    """Thumbnails and embeddings of n images of different content.
 
     Attributes
     ----------
     thumbnails
-        (n, h, w) grey.
+        Grey levels, (n, h, w) uint8.
     x
-        (n, d) embeddings, zeros where there is none; None where there are none at all.
+        Embeddings, (n, d) float32, zeros where an image has none; None where no image has one.
     """
 
     thumbnails: Pixels
     x: Floats | None = None
 
-    def copies(self, of: At, among: At) -> tuple[At, At, Floats]:
+    def copies(self, rows: Rows, other_rows: Rows) -> tuple[Rows, Rows, Floats]:
         """Return which images of one part have copies in another.
 
         Parameters
         ----------
-        of, among
-            Rows of the one and the other part.
+        rows, other_rows
+            Rows of the one and of the other part.
 
         Returns
         -------
         tuple
-            (p,) rows of `of`, (p,) rows of `among` and (p,) similarities of p pairs, each once; no row is its own copy.
+            (p,) members of `rows`, (p,) members of `other_rows` and (p,) similarities of p pairs, each once; no row is
+            its own copy.
 
         Notes
         -----
-        Time O(n² d) by matrix products, memory O(n (d + h w)): no (n, n) matrix is held. Of an image with more than
-        `NEIGHBOURS` copies in the other part the nearest ones are found.
+        Time O(n² d) by matrix products, memory O(n (d + h w)): no (n, n) matrix is held. For an image with more than
+        `NEIGHBOURS` copies in the other part the nearest ones are returned.
         """
-        found = [np.zeros((0, 2), dtype=np.intp)]
-        if len(of) and len(among):
-            # Among its own neighbours an image finds itself.
-            n_neighbours = NEIGHBOURS + bool(np.isin(of, among).any())
-            for values, closeness in self._ways:
-                nearest = _nearest(values[of], values[among], closeness, n_neighbours)
-                found += [np.column_stack([of[i], among[j]]) for i, j in nearest]
-        pairs = np.unique(np.concatenate(found), axis=0)
+        candidates = [np.zeros((0, 2), dtype=np.intp)]
+        if len(rows) and len(other_rows):
+            # An image is one of its own nearest neighbours.
+            n_neighbours = NEIGHBOURS + bool(np.isin(rows, other_rows).any())
+            for values, closeness in self._comparisons:
+                nearest = _nearest_pairs(values[rows], values[other_rows], closeness, n_neighbours)
+                candidates += [np.column_stack([rows[i], other_rows[j]]) for i, j in nearest]
+        pairs = np.unique(np.concatenate(candidates), axis=0)
         pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-        alike = self.similarity(pairs[:, 0], pairs[:, 1])
-        kept = alike >= COPIED
-        return pairs[kept, 0], pairs[kept, 1], alike[kept]
+        similarity = self.similarity(pairs[:, 0], pairs[:, 1])
+        is_copy = similarity >= MIN_COPY_CORRELATION
+        return pairs[is_copy, 0], pairs[is_copy, 1], similarity[is_copy]
 
     @cached_property
-    def _ways(self) -> "list[tuple[Values, Closeness]]":
-        """What rows are compared by, and how close some of them are to others."""
-        ways: list[tuple[Values, Closeness]] = [(dhash(self.thumbnails), _agreeing_bits)]
+    def _comparisons(self) -> "list[tuple[Values, Closeness]]":
+        """The values by which rows are compared, each with the function that compares them."""
+        comparisons: list[tuple[Values, Closeness]] = [(difference_hashes(self.thumbnails), _agreeing_bits)]
         if self.x is not None:
-            lengths = np.linalg.norm(self.x, axis=1, keepdims=True)
-            ways.append((self.x / np.maximum(lengths, np.finfo(np.float32).tiny), _cosines))
-        return ways
+            norms = np.linalg.norm(self.x, axis=1, keepdims=True)
+            comparisons.append((self.x / np.maximum(norms, np.finfo(np.float32).tiny), _cosines))
+        return comparisons
 
     @cached_property
-    def _flat(self) -> NDArray[np.bool_]:
-        spread = [block.std((1, 2)) for block in _blocks(self.thumbnails)]
-        return np.concatenate(spread) < FLAT
+    def _is_flat(self) -> NDArray[np.bool_]:
+        """Whether the thumbnail of each image has nearly one grey level."""
+        return np.concatenate([block.std((1, 2)) for block in _blocks(self.thumbnails)]) < MIN_GREY_SD
 
     @cached_property
     def _common(self) -> Floats:
-        """(h w,) sum of all images that are not flat, each at unit length."""
-        at = np.flatnonzero(~self._flat)
-        sums = [self._units(some).sum(0) for some in _blocks(at)]
+        """Sum of all thumbnails that are not flat, each at unit length, (h w,)."""
+        sums = [self._unit_thumbnails(block).sum(0) for block in _blocks(np.flatnonzero(~self._is_flat))]
         common: Floats = np.sum(sums, axis=0, dtype=np.float32)
         return common
 
-    def _units(self, at: At) -> Floats:
-        """Return (b, h w): thumbnails without their mean grey, at unit length."""
-        _, high, wide = self.thumbnails.shape
-        rows = self.thumbnails[at].reshape(len(at), high * wide).astype(np.float32)
-        rows -= rows.mean(1, keepdims=True)
-        lengths: Floats = np.linalg.norm(rows, axis=1, keepdims=True)
-        rows /= np.maximum(lengths, np.finfo(np.float32).tiny)
-        return rows
+    def _unit_thumbnails(self, rows: Rows) -> Floats:
+        """Return thumbnails without their mean grey, at unit length, (b, h w)."""
+        _, height, width = self.thumbnails.shape
+        units = self.thumbnails[rows].reshape(len(rows), height * width).astype(np.float32)
+        units -= units.mean(1, keepdims=True)
+        norms: Floats = np.linalg.norm(units, axis=1, keepdims=True)
+        units /= np.maximum(norms, np.finfo(np.float32).tiny)
+        return units
 
-    def similarity(self, one: At, other: At) -> Floats:
-        """Return (p,) how far the thumbnails of p pairs of rows correlate, without what other images have in common.
+    def similarity(self, rows: Rows, other_rows: Rows) -> Floats:
+        """Return the correlations of the thumbnails of p pairs without what other images have in common, (p,).
 
-        0 where one of them is flat. Where the whole thumbnails correlate by `SAME_PIXELS` or more, that is returned:
-        if nearly all images were copies of one, what they have in common would be the image itself.
+        A pair with a flat thumbnail has similarity 0. Where the whole thumbnails correlate by at least
+        `MIN_CORRELATION_SAME_PIXELS`, that correlation is returned: if nearly all images were copies of one image,
+        what they have in common would be the image itself.
         """
-        found = np.zeros(len(one), dtype=np.float32)
-        comparable = np.flatnonzero(~(self._flat[one] | self._flat[other]))
-        for some in _blocks(comparable, MOST_PAIRS):
-            found[some] = _correlations(self._units(one[some]), self._units(other[some]), self._common)
-        return found
+        similarity = np.zeros(len(rows), dtype=np.float32)
+        comparable = np.flatnonzero(~(self._is_flat[rows] | self._is_flat[other_rows]))
+        for block in _blocks(comparable, MAX_PAIRS_AT_ONCE):
+            units, other_units = self._unit_thumbnails(rows[block]), self._unit_thumbnails(other_rows[block])
+            similarity[block] = _correlations(units, other_units, self._common)
+        return similarity
 
 
-def _agreeing_bits(some: Values, others: Values) -> NDArray[np.int8]:
-    """Return (b, m): minus the number of bits in which hashes differ."""
-    differing: NDArray[np.uint8] = np.bitwise_count(some[:, None] ^ others)
-    return -differing.astype(np.int8)
+def _agreeing_bits(hashes: Values, other_hashes: Values) -> NDArray[np.int8]:
+    """Return minus the number of bits in which b hashes differ from m others, (b, m)."""
+    n_differing: NDArray[np.uint8] = np.bitwise_count(hashes[:, None] ^ other_hashes)
+    return -n_differing.astype(np.int8)
 
 
-def _cosines(some: Values, others: Values) -> Floats:
-    """Return (b, m) of rows of unit length."""
-    found: Floats = some @ others.T
-    return found
+def _cosines(x: Values, other_x: Values) -> Floats:
+    """Return the cosines of b rows with m others, all of unit length, (b, m)."""
+    cosines: Floats = x @ other_x.T
+    return cosines
 
 
-def _correlations(one: Floats, other: Floats, common: Floats) -> Floats:
-    """Return (b,) correlations of unit rows, the direction of all others' sum taken out of both."""
-    rest = common - one - other
-    lengths = np.linalg.norm(rest, axis=1, keepdims=True)
-    rest = np.divide(rest, lengths, out=np.zeros_like(rest), where=lengths > 1e-3)
-    whole, a, b = (np.einsum("ij,ij->i", *both) for both in ((one, other), (one, rest), (other, rest)))
-    left = np.sqrt(np.maximum((1 - a**2) * (1 - b**2), 1e-6))
-    found: Floats = np.where(whole >= SAME_PIXELS, whole, (whole - a * b) / left).clip(-1, 1)
-    return found
+def _correlations(units: Floats, other_units: Floats, common: Floats) -> Floats:
+    """Return the partial correlations of b pairs of unit rows, given the direction of all other rows' sum, (b,)."""
+    remainder = common - units - other_units
+    norms = np.linalg.norm(remainder, axis=1, keepdims=True)
+    remainder = np.divide(remainder, norms, out=np.zeros_like(remainder), where=norms > 1e-3)
+    factors = ((units, other_units), (units, remainder), (other_units, remainder))
+    whole, a, b = (np.einsum("ij,ij->i", left, right) for left, right in factors)
+    scale = np.sqrt(np.maximum((1 - a**2) * (1 - b**2), 1e-6))
+    partial: Floats = np.where(whole >= MIN_CORRELATION_SAME_PIXELS, whole, (whole - a * b) / scale).clip(-1, 1)
+    return partial
 
 
-def _blocks(rows: Values, size: int = MOST_PAIRS) -> Iterator[Values]:
+def _blocks(rows: Values, size: int = MAX_PAIRS_AT_ONCE) -> Iterator[Values]:
     for start in range(0, max(len(rows), 1), size):
         yield rows[start : start + size]
 
 
-def _nearest(of: Values, among: Values, closeness: Closeness, n_neighbours: int) -> Iterator[tuple[At, At]]:
-    """Yield places in `of` and `among` of each row's nearest ones, block by block."""
-    k = min(n_neighbours, len(among))
-    size = max(1, MOST_CELLS // len(among))
-    for start in range(0, len(of), size):
-        some = of[start : start + size]
-        nearest = np.argpartition(closeness(some, among), len(among) - k, axis=1)[:, -k:]
-        yield np.repeat(np.arange(start, start + len(some)), k), nearest.ravel()
+def _nearest_pairs(
+    values: Values, other_values: Values, closeness: Closeness, n_neighbours: int
+) -> Iterator[tuple[Rows, Rows]]:
+    """Yield positions in `values` and in `other_values` of each row's nearest neighbours, block by block."""
+    k = min(n_neighbours, len(other_values))
+    size = max(1, MAX_CELLS // len(other_values))
+    for start in range(0, len(values), size):
+        block = values[start : start + size]
+        nearest = np.argpartition(closeness(block, other_values), len(other_values) - k, axis=1)[:, -k:]
+        yield np.repeat(np.arange(start, start + len(block)), k), nearest.ravel()

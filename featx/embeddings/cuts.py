@@ -1,5 +1,10 @@
-"""Where an OpenVINO model can be cut in two: behind a node through which all that depends on it has to go."""
+"""Positions at which an OpenVINO model can be split in two, and the split itself.
 
+A model can be split behind a node if everything that depends on the node is reached through it alone.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,17 +12,17 @@ LAYERS = {"Convolution", "GroupConvolution", "MatMul"}
 
 
 @dataclass(frozen=True)
-class Cut:
-    """One place to cut.
+class ModelCut:
+    """One position at which a model can be split.
 
     Attributes
     ----------
     n_layers
-        Convolutions and matrix products before it.
+        Number of convolutions and matrix products before it.
     node
-        The name of the node that it lies behind.
+        Name of the last node before it.
     rest
-        The names of the nodes behind it.
+        Names of the nodes behind it.
     """
 
     n_layers: int
@@ -25,75 +30,71 @@ class Cut:
     rest: frozenset[str]
 
 
-def cuts(model: Any) -> list[Cut]:
-    """Return the places to cut an ``openvino.Model``, one for each number of layers: where the tensor is smallest."""
+def find_cuts(model: Any) -> list[ModelCut]:
+    """Return the cuts of an ``openvino.Model``, one for each number of layers: where the tensor is smallest."""
     nodes = {node.get_friendly_name(): node for node in model.get_ordered_ops() if node.get_type_name() != "Result"}
-    of_input = {one.get_friendly_name() for one in model.get_parameters()}
-    of_input |= _behind(of_input, list(nodes), {name: _sources(node) for name, node in nodes.items()})
-    names = [name for name in nodes if name in of_input]
+    parameters = {node.get_friendly_name() for node in model.get_parameters()}
+    all_sources = {name: _source_names(node) for name, node in nodes.items()}
+    depends_on_input = parameters | _dependents(parameters, list(nodes), all_sources)
+    names = [name for name in nodes if name in depends_on_input]
     layers = {name for name in names if nodes[name].get_type_name() in LAYERS}
-    sources = {name: _sources(nodes[name]) & of_input for name in names}
-    found: dict[int, tuple[int, Cut]] = {}
-    for at, name in enumerate(names):
+    sources = {name: all_sources[name] & depends_on_input for name in names}
+    smallest: dict[int, tuple[int, ModelCut]] = {}
+    for position, name in enumerate(names):
         node = nodes[name]
-        rest = _behind({name}, names[at + 1 :], sources)
-        n_layers = len(layers - rest)
-        closed = all(sources[one] <= rest | {name} for one in rest)
-        if closed and 0 < n_layers < len(layers) and node.get_output_size() == 1:
-            n_values = _n_values(node)
-            if n_layers not in found or n_values <= found[n_layers][0]:
-                found[n_layers] = (n_values, Cut(n_layers, name, rest))
-    return [found[n_layers][1] for n_layers in sorted(found)]
+        dependents = _dependents({name}, names[position + 1 :], sources)
+        n_layers = len(layers - dependents)
+        is_closed = all(sources[dependent] <= dependents | {name} for dependent in dependents)
+        if is_closed and 0 < n_layers < len(layers) and node.get_output_size() == 1:
+            n_values = math.prod(int(size) for size in node.get_output_shape(0))
+            if n_layers not in smallest or n_values <= smallest[n_layers][0]:
+                smallest[n_layers] = (n_values, ModelCut(n_layers, name, dependents))
+    return [smallest[n_layers][1] for n_layers in sorted(smallest)]
 
 
-def _sources(node: Any) -> set[str]:
-    return {one.get_source_output().get_node().get_friendly_name() for one in node.inputs()}
+def _source_names(node: Any) -> set[str]:
+    return {port.get_source_output().get_node().get_friendly_name() for port in node.inputs()}
 
 
-def _behind(start: set[str], later: list[str], sources: dict[str, set[str]]) -> frozenset[str]:
-    """Return those of the later nodes, which stand in an order in which they can run, that depend on some."""
-    found = set(start)
-    for other in later:
-        if not found.isdisjoint(sources[other]):
-            found.add(other)
-    return frozenset(found - start)
+def _dependents(start: set[str], later: Sequence[str], sources: Mapping[str, set[str]]) -> frozenset[str]:
+    """Return those of `later`, names in an order in which they can be computed, that depend on a node of `start`."""
+    reached = set(start)
+    for name in later:
+        if not reached.isdisjoint(sources[name]):
+            reached.add(name)
+    return frozenset(reached - start)
 
 
-def _n_values(node: Any) -> int:
-    n = 1
-    for size in node.get_output_shape(0):
-        n *= int(size)
-    return n
-
-
-def cut_behind(model: Any, other: Any, cut: Cut) -> tuple[Any, Any, list[int]]:
-    """Cut a model in two.
+def split_model(model: Any, model_again: Any, cut: ModelCut) -> tuple[Any, Any, list[int]]:
+    """Split a model in two.
 
     Parameters
     ----------
-    model, other
+    model, model_again
         The same ``openvino.Model`` read twice; each becomes one part.
 
     Returns
     -------
     tuple
-        the front, whose first output is the second part's input; the rest; and which of the whole's outputs (by
-        number) are the front's, after its first one. The others are the rest's.
+        the front, whose first output is the input of the back; the back; and the numbers of the whole model's outputs
+        that the front has, in order, after its first output. The back has the other outputs.
     """
     import openvino
     from openvino import opset13
 
     results = model.get_results()
-    early = [at for at, one in enumerate(results) if _sources(one).isdisjoint(cut.rest)]
-    front = openvino.Model([_output(model, cut), *(results[at].input_value(0) for at in early)], model.get_parameters())
-    seam = _output(other, cut)
-    late = [one for at, one in enumerate(other.get_results()) if at not in early]
-    start = opset13.parameter(seam.get_partial_shape(), seam.get_element_type())
-    for user in list(seam.get_target_inputs()):
-        if user.get_node().get_friendly_name() in cut.rest:
-            user.replace_source_output(start.output(0))
-    return front, openvino.Model(late, [start]), early
+    front_outputs = [number for number, result in enumerate(results) if _source_names(result).isdisjoint(cut.rest)]
+    front = openvino.Model(
+        [_output(model, cut), *(results[number].input_value(0) for number in front_outputs)], model.get_parameters()
+    )
+    seam = _output(model_again, cut)
+    back_results = [result for number, result in enumerate(model_again.get_results()) if number not in front_outputs]
+    parameter = opset13.parameter(seam.get_partial_shape(), seam.get_element_type())
+    for port in list(seam.get_target_inputs()):
+        if port.get_node().get_friendly_name() in cut.rest:
+            port.replace_source_output(parameter.output(0))
+    return front, openvino.Model(back_results, [parameter]), front_outputs
 
 
-def _output(model: Any, cut: Cut) -> Any:
+def _output(model: Any, cut: ModelCut) -> Any:
     return next(node for node in model.get_ordered_ops() if node.get_friendly_name() == cut.node).output(0)

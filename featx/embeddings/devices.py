@@ -1,4 +1,4 @@
-"""Where networks run with torch."""
+"""Devices on which torch runs networks, and the runner for torch."""
 
 import numpy as np
 import torch
@@ -7,18 +7,18 @@ from numpy.typing import NDArray
 from featx.embeddings.engine import Rows
 from featx.errors import DeviceError
 from featx.networks.features import FeatureNetwork
-from featx.specs.embedding import Precision, Reduced
+from featx.specs.embedding import Precision, ReducedPrecision
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def device_named(name: str) -> torch.device:
-    """Return a device; ``auto`` is a GPU where there is one, else the CPU.
+def find_device(name: str) -> torch.device:
+    """Return the device of a name; ``auto`` is a GPU where there is one, else the CPU.
 
     Raises
     ------
     DeviceError
-        it is not there, or the name means nothing.
+        the machine does not have the device, or the name is not one of a device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -28,21 +28,23 @@ def device_named(name: str) -> torch.device:
         raise DeviceError(f"no device is called {name!r}; expected auto, cpu, cuda or cuda:NUMBER") from error
     n_gpus = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= n_gpus:
-        raise DeviceError(f"device {name!r} is not here (torch sees {n_gpus} GPUs); say '--device cpu' or 'auto'")
+        raise DeviceError(
+            f"device {name!r} does not exist on this machine (torch finds {n_gpus} GPUs); use '--device cpu' or 'auto'"
+        )
     if device.type not in {"cpu", "cuda"}:
-        raise DeviceError(f"device {name!r} is not one that featx runs on; expected auto, cpu, cuda or cuda:NUMBER")
+        raise DeviceError(f"device {name!r} is not supported; expected auto, cpu, cuda or cuda:NUMBER")
     return device
 
 
 def gpu_names() -> list[str]:
-    """Return the GPUs that torch sees."""
-    return [torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())]
+    """Return the names of the GPUs that torch finds."""
+    return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
 
 
 class TorchRunner:
-    """Torch, eager or compiled; fewer bits by autocast.
+    """A runner for torch, eager or compiled; reduced precisions use autocast.
 
-    In fp32 cuDNN's TF32 is off here; that of matrix products is off by default.
+    In fp32, TF32 is switched off for cuDNN; for matrix products it is off by default.
     """
 
     in_flight = 1
@@ -57,10 +59,10 @@ class TorchRunner:
         compiled: bool = False,
     ) -> None:
         self.rows = rows
-        ready = network.eval().to(device)
+        network_on_device = network.eval().to(device)
         self._lock = network.lock
-        self._autocast = DTYPES[precision.dtype] if isinstance(precision, Reduced) else None
-        self._network = torch.compile(ready, dynamic=False) if compiled else ready
+        self._autocast_dtype = DTYPES[precision.dtype] if isinstance(precision, ReducedPrecision) else None
+        self._network = torch.compile(network_on_device, dynamic=False) if compiled else network_on_device
         self._device = device
         runtime = "torch.compile" if compiled else "torch"
         self.provenance = {
@@ -71,12 +73,12 @@ class TorchRunner:
 
     @torch.inference_mode()
     def __call__(self, pixels: NDArray[np.uint8]) -> Rows:
-        """See `featx.embeddings.engine.Runner`."""
+        """Return (rows, d) float32 for each tap from (rows, h, w, 3) pixels."""
         x = torch.from_numpy(pixels)
         x = x.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else x
         with (
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False),
-            torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None),
+            torch.autocast(self._device.type, self._autocast_dtype, enabled=self._autocast_dtype is not None),
             self._lock,
         ):
             outputs = self._network(x)

@@ -1,32 +1,37 @@
-"""How far vectors in a reduced precision lie from those in fp32."""
+"""Differences between the embeddings of a reduced precision and those of fp32."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-TINY = 1e-12
-SMALLEST = float(np.finfo(np.float64).tiny)
-WORST = 4.0  # standard deviations above the mean: one in some thirty thousand
+from featx.specs.embedding import Precision
+
+# Smallest cosine distance and fp32 norm that are told apart from zero.
+MIN_DISTANCE = 1e-12
+MIN_DIVISOR = float(np.finfo(np.float64).tiny)
+# Standard deviations above the mean of a normal variable that one of about thirty thousand values exceeds.
+RARE_DEVIATIONS = 4.0
 
 
 class Drift(BaseModel, frozen=True):
-    """The distance between two tables of vectors of the same images.
+    """The difference between two tables of embeddings of the same images.
 
     Attributes
     ----------
     n_images
-        Compared.
+        Number of images compared.
     cosine, median_cosine
-        Between an image's two vectors: of the worst image, and of the one in the middle.
+        Lowest and median cosine between an image's two vectors, over the images compared.
     expected_cosine
-        Of the worst of thirty thousand such images, as the spread of log(1 - cosine) says, taken for normal.
+        Estimate of the lowest cosine among 30,000 images, from a normal distribution fitted to log(1 - cosine).
     relative_error
-        |x - y| / |x| of the worst image.
+        Largest |x - y| / |x| over the images compared.
     worst_dimension, worst_dimension_error
-        The column that is farthest off, and its root mean square error as a share of the columns' mean standard
-        deviation.
+        The feature with the largest root mean square error, and this error as a share of the mean standard deviation of
+        the features.
     """
 
     n_images: int
@@ -38,55 +43,78 @@ class Drift(BaseModel, frozen=True):
     worst_dimension_error: float
 
     @property
-    def least_cosine(self) -> float:
-        """Of the images that were compared and, as expected, of others."""
+    def min_cosine(self) -> float:
+        """The smaller one of the lowest measured and the lowest estimated cosine."""
         return min(self.cosine, self.expected_cosine)
 
     def __str__(self) -> str:
         return (
-            f"cosine with fp32 at least {floored(self.cosine)} on {self.n_images} images (median "
-            f"{floored(self.median_cosine)}; {floored(self.expected_cosine)} is expected of the worst of 30,000), "
-            f"relative error at most {self.relative_error:.4f}, dimension {self.worst_dimension} is farthest off: "
-            f"{self.worst_dimension_error:.1%} of a column's spread"
+            f"compared with fp32 on {self.n_images} images: lowest cosine {round_down(self.cosine)}, median cosine "
+            f"{round_down(self.median_cosine)}, estimated lowest cosine among 30,000 images "
+            f"{round_down(self.expected_cosine)}; largest relative error {self.relative_error:.4f}; largest error of a "
+            f"feature: {self.worst_dimension_error:.1%} of the features' mean standard deviation (feature "
+            f"{self.worst_dimension})"
         )
 
 
-def floored(cosine: float) -> str:
-    """Write a cosine with five digits, never as more than it is.
+class PrecisionAudit(NamedTuple):
+    """A precision that may be used, and the drift of the precision that was compared with fp32 last.
+
+    Attributes
+    ----------
+    precision
+        The precision to use; fp32 where no reduced precision is close enough.
+    drift
+        Drift of the last precision compared; None where none was.
+    """
+
+    precision: Precision = "fp32"
+    drift: Drift | None = None
+
+
+def round_down(cosine: float) -> str:
+    """Write a cosine with five digits, rounded down.
 
     Examples
     --------
-    >>> floored(0.999999), floored(1.0), floored(0.99919)
+    >>> round_down(0.999999), round_down(1.0), round_down(0.99919)
     ('0.99999', '1.00000', '0.99919')
     """
     return f"{np.floor(cosine * 1e5 + 1e-9) / 1e5:.5f}"
 
 
 def drift(x: NDArray[np.float32], y: NDArray[np.float32]) -> Drift:
-    """Compare (n, d) vectors `y` with those of fp32, `x`; a `y` that is not finite counts as zeros, with cosine 0."""
-    finite = np.broadcast_to(np.isfinite(y).all(axis=1, keepdims=True), y.shape)
-    a, b = x.astype(np.float64), np.where(finite, y, 0).astype(np.float64)
-    norms, lengths = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
-    nothing = (norms == 0) & (lengths == 0)  # equal, though they have no direction
-    cosines = np.where(nothing, 1.0, (a * b).sum(axis=1) / np.maximum(norms * lengths, SMALLEST))
-    distances = np.log(np.maximum(1 - cosines, TINY))
-    errors = np.linalg.norm(a - b, axis=1) / np.maximum(norms, TINY)
-    off = np.sqrt(((a - b) ** 2).mean(axis=0)) / max(float(a.std(axis=0).mean()), SMALLEST)
+    """Compare the (n, d) vectors `y` with the fp32 vectors `x`.
+
+    A vector of `y` that is not finite counts as zeros, with cosine 0.
+    """
+    is_finite = np.broadcast_to(np.isfinite(y).all(axis=1, keepdims=True), y.shape)
+    a, b = x.astype(np.float64), np.where(is_finite, y, 0).astype(np.float64)
+    norms_a, norms_b = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
+    # Two vectors of zeros are equal, though they have no direction.
+    both_zero = (norms_a == 0) & (norms_b == 0)
+    cosines = np.where(both_zero, 1.0, (a * b).sum(axis=1) / np.maximum(norms_a * norms_b, MIN_DIVISOR))
+    log_distances = np.log(np.maximum(1 - cosines, MIN_DISTANCE))
+    relative_errors = np.linalg.norm(a - b, axis=1) / np.maximum(norms_a, MIN_DISTANCE)
+    feature_errors = np.sqrt(((a - b) ** 2).mean(axis=0)) / max(float(a.std(axis=0).mean()), MIN_DIVISOR)
     return Drift(
         n_images=len(a),
         cosine=float(cosines.min()),
         median_cosine=float(np.median(cosines)),
-        expected_cosine=float(1 - np.exp(distances.mean() + WORST * distances.std())),
-        relative_error=float(errors.max()),
-        worst_dimension=int(off.argmax()),
-        worst_dimension_error=float(off.max()),
+        expected_cosine=float(1 - np.exp(log_distances.mean() + RARE_DEVIATIONS * log_distances.std())),
+        relative_error=float(relative_errors.max()),
+        worst_dimension=int(feature_errors.argmax()),
+        worst_dimension_error=float(feature_errors.max()),
     )
 
 
-def worst_drift(exact: Sequence[NDArray[np.float32]], rows: Sequence[NDArray[np.float32]]) -> Drift | None:
-    """Return the drift of the tap that is farthest off, over images whose fp32 vectors are finite; None without any."""
-    good = np.logical_and.reduce([np.isfinite(x).all(axis=1) for x in exact])
-    if not good.any():
+def worst_drift(exact_rows: Sequence[NDArray[np.float32]], rows: Sequence[NDArray[np.float32]]) -> Drift | None:
+    """Return the largest drift over a network's taps, from (n, d) vectors of each tap in fp32 and in another precision.
+
+    Images whose fp32 vectors are not all finite are left out; None where no image remains.
+    """
+    is_finite = np.logical_and.reduce([np.isfinite(x).all(axis=1) for x in exact_rows])
+    if not is_finite.any():
         return None
-    drifts = [drift(x[good], y[good]) for x, y in zip(exact, rows, strict=True)]
-    return min(drifts, key=lambda one: one.least_cosine)
+    drifts = [drift(x[is_finite], y[is_finite]) for x, y in zip(exact_rows, rows, strict=True)]
+    return min(drifts, key=lambda tap_drift: tap_drift.min_cosine)

@@ -1,7 +1,7 @@
-"""The staged engine: decode in workers → batches of one fixed shape → networks on threads → whoever keeps the rows.
+"""One pass over images for all networks: decoding in processes, batches of one shape, networks on threads, storage.
 
-One pass over the images serves all networks. The stages are joined by short queues, so memory does not grow with the
-number of images, and each notes how long it was at work.
+The stages are joined by short queues, so memory does not grow with the number of images, and the time that each stage
+is busy is measured.
 """
 
 import os
@@ -15,33 +15,36 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.embeddings.workers import Decoder, Todo, decoded
+from featx.embeddings.workers import Decoder, Images, decode_images
 from featx.errors import DeviceError
 from featx.images.decode import Pixels
-from featx.progress import Watch
+from featx.progress import ProgressCallback
 from featx.specs.embedding import Decoding, Preprocessing
-from featx.specs.engine import EngineSpec
+from featx.specs.extraction import EngineSpec
 
-MOST_WORKERS = 4  # by default; more is asked for by name
-AHEAD = 1  # batches that wait for a network beside those that are in it
+# Decoding processes by default; a recipe or an option may name more.
+MAX_DEFAULT_WORKERS = 4
+# Batches that wait for a network beside those that it computes.
+MAX_WAITING_BATCHES = 1
 NOT_FINITE = "the network gives values that are not finite"
-MEMORY = ("out of memory", "allocate memory", "bad_alloc", "bad allocation")  # how libraries say it
+# Parts of the messages by which libraries report that memory is exhausted.
+OUT_OF_MEMORY_MESSAGES = ("out of memory", "allocate memory", "bad_alloc", "bad allocation")
 
 Rows = list[NDArray[np.float32]]  # (b, d) of each tap
-Sink = Callable[[Sequence[str], Rows], None]  # digests, their rows
+Sink = Callable[[Sequence[str], Rows], None]  # takes digests and their rows
 
 
 class Runner(Protocol):
-    """A network made ready for batches of one shape.
+    """A network built for batches of one shape, on one device, by one runtime.
 
     Attributes
     ----------
     rows
-        Of a batch.
+        Images per batch.
     in_flight
-        Calls that may run at once, each on its own thread.
+        Number of calls that may run at once, each on its own thread.
     provenance
-        Device, runtime, its version and precision, as they were found and not as they were asked for.
+        Device, runtime with its version, and precision that are in use, which may differ from the settings.
     """
 
     rows: int
@@ -54,36 +57,40 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class Lane:
-    """One network's way through the engine.
+    """One network in a pass: its images, and where its rows go.
 
     Attributes
     ----------
-    size
-        What it takes.
-    wanted
-        Digests of the images that it is to see.
-    runner
-        Makes it ready; called when the first batch is there, and once.
+    preprocessing
+        Size and normalisation of the images that the network takes.
+    digests
+        Digests of the images that the network embeds.
+    build_runner
+        Builds the runner; called once, when the first image is decoded.
     sink
-        Gets the rows.
+        Takes the rows of each batch.
     """
 
-    size: Preprocessing
-    wanted: frozenset[str]
-    runner: Callable[[], Runner]
+    preprocessing: Preprocessing
+    digests: frozenset[str]
+    build_runner: Callable[[], Runner]
     sink: Sink
 
 
 @dataclass
 class Times:
-    """Seconds that each stage was at work, over all its workers or threads, and from start to end.
+    """Busy seconds of each stage, summed over its processes or threads, and the duration of the pass.
 
     Attributes
     ----------
     workers, threads
-        How many decode, and how many run networks.
+        Number of decoding processes, and of threads that run networks.
+    decode_s, network_s, write_s
+        Busy seconds of each stage.
     build_s
-        Of making networks ready; not part of `wall_s`.
+        Seconds to build the runners; not part of `wall_s`.
+    wall_s
+        Seconds from the start to the end of the pass.
     """
 
     workers: int = 1
@@ -95,40 +102,49 @@ class Times:
     wall_s: float = 0.0
 
     def shares(self) -> dict[str, float]:
-        """Return each stage's time at work as a share of the time that it could have been."""
-        wall = max(self.wall_s, 1e-9)
-        at_work = {
+        """Return the share of the pass during which each stage was busy, averaged over its processes or threads."""
+        wall_s = max(self.wall_s, 1e-9)
+        busy_s = {
             "decode": self.decode_s / self.workers,
             "network": self.network_s / self.threads,
             "write": self.write_s,
         }
-        return {stage: min(seconds / wall, 1.0) for stage, seconds in at_work.items()}
+        return {stage: min(seconds / wall_s, 1.0) for stage, seconds in busy_s.items()}
 
     def verdict(self) -> str:
-        """Say in one line which stage was busiest, and what would help."""
+        """Return one line that names the busiest stage and what would make it faster."""
         shares = self.shares()
         stage = max(shares, key=lambda name: shares[name])
-        cores = os.cpu_count() or 1
-        more = f"try --workers {2 * self.workers}" if self.workers < cores else "fewer or smaller images, or more cores"
-        helps = {"decode": more, "network": "a faster device or runtime", "write": "a faster disk for the cache"}
+        more_workers = (
+            f"'--workers {2 * self.workers}'"
+            if self.workers < (os.cpu_count() or 1)
+            else "fewer or smaller images, or more cores"
+        )
+        remedies = {
+            "decode": more_workers,
+            "network": "a faster device or runtime",
+            "write": "a faster disk for the cache",
+        }
         listed = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-        return f"{stage}-bound: busy {shares[stage]:.0%} of the time ({listed}); what would help: {helps[stage]}"
+        return (
+            f"bottleneck: {stage}, busy {shares[stage]:.0%} of the time ({listed}); to go faster, use {remedies[stage]}"
+        )
 
 
 @dataclass
-class Passed:
-    """What became of the images of one pass.
+class PassStatistics:
+    """The result of one pass over images.
 
     Attributes
     ----------
     embedded
-        Digests that have all their vectors.
+        Digests of the images with a vector from each network.
     failed
-        Digest → why it lacks one.
+        Digest → reason why an image lacks a vector.
     times
-        Where the time went.
+        Busy seconds of each stage.
     batch_s
-        For each network the seconds an image of each full batch.
+        Seconds per image of each full batch, one list for each network.
     """
 
     embedded: set[str] = field(default_factory=set)
@@ -138,65 +154,71 @@ class Passed:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error, of whatever library, says that memory does not do."""
-    return isinstance(error, MemoryError) or any(how in str(error).lower() for how in MEMORY)
+    """Return whether an error, of whatever library, reports that memory is exhausted."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(message in text for message in OUT_OF_MEMORY_MESSAGES)
 
 
 def workers_for(engine: EngineSpec) -> int:
-    """Return how many processes decode: as many as asked for, or one a core."""
-    return engine.workers or min(MOST_WORKERS, os.cpu_count() or 1)
+    """Return the number of decoding processes: the one set, or one per core up to `MAX_DEFAULT_WORKERS`."""
+    return engine.workers or min(MAX_DEFAULT_WORKERS, os.cpu_count() or 1)
 
 
-def run(lanes: Sequence[Lane], todo: Todo, decoding: Decoding, engine: EngineSpec, watch: Watch) -> Passed:
-    """Send images through all lanes that want them.
+def run(
+    lanes: Sequence[Lane], todo: Images, decoding: Decoding, engine: EngineSpec, progress: ProgressCallback
+) -> PassStatistics:
+    """Decode each image once and send it through the lanes that list its digest.
 
     Parameters
     ----------
+    lanes
+        The networks.
     todo
-        (digest, place) of each image, each once.
+        (digest, source) of each image, each once.
 
     Returns
     -------
-    Passed
+    PassStatistics
         each digest of `todo` is in ``embedded`` or in ``failed``.
     """
-    passed = Passed()
+    statistics = PassStatistics()
     if not todo:
-        return passed
-    sizes = tuple(dict.fromkeys(lane.size for lane in lanes))
-    passed.times.workers = workers_for(engine)
-    flows = [_Flow(lane, passed) for lane in lanes]
-    start, is_whole = time.perf_counter(), False
-    images = decoded(todo, Decoder(decoding, sizes), passed.times.workers, engine.batch_size)
+        return statistics
+    sizes = tuple(dict.fromkeys(lane.preprocessing for lane in lanes))
+    statistics.times.workers = workers_for(engine)
+    batchers = [_Batcher(lane, statistics) for lane in lanes]
+    start, is_complete = time.perf_counter(), False
+    images = decode_images(todo, Decoder(decoding, sizes), statistics.times.workers, engine.batch_size)
     try:
-        for number, (digest, found, seconds) in enumerate(images, start=1):
-            passed.times.decode_s += seconds
-            if isinstance(found, str):
-                passed.failed[digest] = found
+        for number, (digest, pixels, decode_s) in enumerate(images, start=1):
+            statistics.times.decode_s += decode_s
+            if isinstance(pixels, str):
+                statistics.failed[digest] = pixels
             else:
-                for flow in flows:
-                    if digest in flow.lane.wanted:
-                        flow.add(digest, found[sizes.index(flow.lane.size)])
-            n_failed = len(passed.failed)
-            watch("embed", number, len(todo), f"{n_failed} unreadable" if n_failed else "")
-        is_whole = True
+                for batcher in batchers:
+                    if digest in batcher.lane.digests:
+                        batcher.add(digest, pixels[sizes.index(batcher.lane.preprocessing)])
+            n_failed = len(statistics.failed)
+            progress("embed", number, len(todo), f"{n_failed} unreadable" if n_failed else "")
+        is_complete = True
     finally:
         images.close()
-        for flow in flows:
-            flow.finish(is_whole)  # after Ctrl-C as well: what is done is kept
-    passed.embedded = {digest for digest, _ in todo if digest not in passed.failed}
-    passed.times.wall_s = time.perf_counter() - start - passed.times.build_s
-    return passed
+        # Batches that were computed before an interruption are stored as well.
+        for batcher in batchers:
+            batcher.finish(is_complete)
+    statistics.embedded = {digest for digest, _ in todo if digest not in statistics.failed}
+    statistics.times.wall_s = time.perf_counter() - start - statistics.times.build_s
+    return statistics
 
 
-class _Flow:
-    """The batches of one lane that are being filled or are in its network."""
+class _Batcher:
+    """The batches of one lane that are being filled or computed."""
 
-    def __init__(self, lane: Lane, passed: Passed) -> None:
+    def __init__(self, lane: Lane, statistics: PassStatistics) -> None:
         self.lane = lane
-        self._passed = passed
+        self._statistics = statistics
         self._batch_s: list[float] = []
-        passed.batch_s.append(self._batch_s)
+        statistics.batch_s.append(self._batch_s)
         self._digests: list[str] = []
         self._pixels: list[Pixels] = []
         self._waiting: deque[tuple[list[str], Future[tuple[Rows, float]]]] = deque()
@@ -204,62 +226,65 @@ class _Flow:
         self._threads: ThreadPoolExecutor | None = None
 
     def add(self, digest: str, pixels: Pixels) -> None:
-        """Take one image; a full batch is sent on."""
+        """Take one image, and send the batch to the network once it is full."""
         self._digests.append(digest)
         self._pixels.append(pixels)
-        if len(self._digests) == self._ready().rows:
+        if len(self._digests) == self._get_runner().rows:
             self._send()
 
-    def _ready(self) -> Runner:
+    def _get_runner(self) -> Runner:
         if self._runner is None:
             start = time.perf_counter()
-            self._runner = self.lane.runner()
+            self._runner = self.lane.build_runner()
             self._threads = ThreadPoolExecutor(self._runner.in_flight)
-            self._passed.times.build_s += time.perf_counter() - start
-            self._passed.times.threads = max(self._passed.times.threads, self._runner.in_flight)
+            times = self._statistics.times
+            times.build_s += time.perf_counter() - start
+            times.threads = max(times.threads, self._runner.in_flight)
         return self._runner
 
     def _send(self) -> None:
-        """Hand a batch to the network, padded with black; wait where too many are there already."""
-        runner = self._ready()
+        """Send a batch, padded with black, to the network; wait where too many are there already."""
+        runner = self._get_runner()
         assert self._threads is not None
-        side = self.lane.size.canvas_px
+        side = self.lane.preprocessing.canvas_px
         batch = np.zeros((runner.rows, side, side, 3), dtype=np.uint8)
-        for at, pixels in enumerate(self._pixels):
-            batch[at] = pixels  # one grey channel is spread over three
-        self._waiting.append((self._digests, self._threads.submit(_timed, runner, batch)))
+        for row, pixels in enumerate(self._pixels):
+            # Images with one grey channel are broadcast to three.
+            batch[row] = pixels
+        self._waiting.append((self._digests, self._threads.submit(_run_timed, runner, batch)))
         self._digests, self._pixels = [], []
-        while len(self._waiting) > runner.in_flight + AHEAD:
+        while len(self._waiting) > runner.in_flight + MAX_WAITING_BATCHES:
             self._receive()
 
     def _receive(self) -> None:
-        """Pass the rows of the oldest batch on; rows that are not finite are failures."""
+        """Pass the rows of the oldest batch to the sink; rows that are not finite are failures."""
         digests, future = self._waiting.popleft()
         try:
-            outputs, seconds = future.result()
+            outputs, network_s = future.result()
         except Exception as error:
             if is_out_of_memory(error):
                 raise DeviceError(
-                    "the network ran out of memory in the middle of the work; what is embedded stays and has its batch "
-                    "shape: free memory and run again"
+                    "the network ran out of memory during the extraction; stored embeddings are kept and fix the batch "
+                    "size: free memory and run again"
                 ) from error
             raise
-        self._passed.times.network_s += seconds
-        runner = self._ready()
+        statistics = self._statistics
+        statistics.times.network_s += network_s
+        runner = self._get_runner()
         if len(digests) == runner.rows:
-            self._batch_s.append(seconds / (runner.rows * runner.in_flight))
+            self._batch_s.append(network_s / (runner.rows * runner.in_flight))
         columns = [output[: len(digests)] for output in outputs]
-        good = np.logical_and.reduce([np.isfinite(x).all(axis=1) for x in columns])
-        self._passed.failed |= {digests[at]: NOT_FINITE for at in np.flatnonzero(~good).tolist()}
+        is_finite = np.logical_and.reduce([np.isfinite(x).all(axis=1) for x in columns])
+        statistics.failed |= {digests[row]: NOT_FINITE for row in np.flatnonzero(~is_finite).tolist()}
         start = time.perf_counter()
-        kept = [digest for digest, fine in zip(digests, good, strict=True) if fine]
-        self.lane.sink(kept, [x[good] for x in columns])
-        self._passed.times.write_s += time.perf_counter() - start
+        finite_digests = [digests[row] for row in np.flatnonzero(is_finite).tolist()]
+        self.lane.sink(finite_digests, [x[is_finite] for x in columns])
+        statistics.times.write_s += time.perf_counter() - start
 
-    def finish(self, is_whole: bool) -> None:
-        """Receive what is on its way; where all images have come, send the last batch first."""
+    def finish(self, is_complete: bool) -> None:
+        """Receive all batches that were sent; where all images have come, send the last, partial batch first."""
         try:
-            if is_whole and self._digests:
+            if is_complete and self._digests:
                 self._send()
             while self._waiting:
                 self._receive()
@@ -268,6 +293,6 @@ class _Flow:
                 self._threads.shutdown()
 
 
-def _timed(runner: Runner, batch: NDArray[np.uint8]) -> tuple[Rows, float]:
+def _run_timed(runner: Runner, batch: NDArray[np.uint8]) -> tuple[Rows, float]:
     start = time.perf_counter()
     return runner(batch), time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""Embed a few files directly, past the cache, for models that answer."""
+"""Embeddings of files without the cache, for models that predict new images."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,33 +12,42 @@ from featx.embeddings.engine import Lane, Rows, Runner, run
 from featx.embeddings.groups import NetworkGroup, network_groups
 from featx.errors import ArtifactError
 from featx.images.contents import file_uri
-from featx.images.digests import identify_all
-from featx.progress import unwatched
-from featx.specs.embedding import Decoding, EmbeddingRequest, EmbeddingSpec, Precision, Reduced, ResolvedEmbedding
-from featx.specs.engine import EngineSpec
-from featx.storage.store import stored_as
+from featx.images.digests import identify_images
+from featx.progress import no_progress
+from featx.specs.embedding import (
+    Decoding,
+    EmbeddingRequest,
+    EmbeddingSpec,
+    Precision,
+    ReducedPrecision,
+    ResolvedEmbedding,
+)
+from featx.specs.extraction import EngineSpec
+from featx.storage.store import to_stored_dtype
 
 if TYPE_CHECKING:
-    from featx.networks.features import Built
+    from featx.networks.features import BuiltBackbone
 
-BATCHED_FILES = 8  # files from which they are sent in batches; fewer are sent one by one, without padding
-MANY_FILES = 256  # files from which it is worth the time to make a faster runtime ready
+# Fewer files are sent one by one: a batch would be padded with black images.
+MIN_FILES_TO_BATCH = 8
+# Building a faster runtime costs more than it saves for fewer files.
+MIN_FILES_FOR_OPENVINO = 256
 
 
 @dataclass(frozen=True)
 class EmbeddedFiles:
-    """Embeddings of files that could be read.
+    """Embeddings of the files that could be read.
 
     Attributes
     ----------
     images
-        Their n paths as they were given; one given twice stands twice.
+        The n paths as given, repeated ones included.
     columns
-        Fingerprint → (n, d).
+        Fingerprint of each embedding → (n, d) float32.
     unreadable
         Path → reason.
     warnings
-        Where this machine computes otherwise than the one that the embeddings come from.
+        Differences between this machine's arithmetic and that of the machine which extracted the embeddings.
     """
 
     images: list[str]
@@ -51,100 +60,103 @@ def embed_files(
     images: Sequence[str],
     embeddings: Sequence[ResolvedEmbedding],
     device: str,
-    networks: "Mapping[EmbeddingRequest, Built] | None" = None,
+    networks: "Mapping[EmbeddingRequest, BuiltBackbone] | None" = None,
 ) -> EmbeddedFiles:
-    """Embed files as an extraction would: the same numbers up to 1e-6, which batches of another shape differ by.
+    """Embed files as an extraction does; values differ by at most 1e-6, since batches have another shape.
 
     Parameters
     ----------
     images
         Paths.
     embeddings
-        What is wanted of each.
+        Embeddings to compute for each file.
     device
-        As in `featx.specs.engine.EngineSpec`.
+        Device name, see `featx.specs.extraction.EngineSpec`.
     networks
-        Networks that have been built already, by `EmbeddingRequest.network_key`; others are built once each.
+        Networks that are already built, by `EmbeddingRequest.network_key`; each of the others is built once.
 
     Raises
     ------
     ArtifactError
-        this machine's weights or featx would give other numbers than `embeddings` say.
+        this machine's weights or version of featx would give other values than `embeddings` name.
     """
     uris = {image: file_uri(str(Path(image).absolute())) for image in images}
-    identities = dict(zip(images, identify_all([uris[image] for image in images]), strict=True))
-    todo = list({found.digest: uris[image] for image, found in identities.items() if found.digest}.items())
+    identities = dict(zip(images, identify_images([uris[image] for image in images]), strict=True))
+    todo = list({identity.digest: uris[image] for image, identity in identities.items() if identity.digest}.items())
     failed: dict[str, str] = {}
-    vectors: dict[str, dict[str, NDArray[np.float32]]] = {one.spec.fingerprint(): {} for one in embeddings}
+    vectors: dict[str, dict[str, NDArray[np.float32]]] = {embedding.spec.fingerprint(): {} for embedding in embeddings}
     warnings: list[str] = []
-    # One file needs one worker; to start a worker takes longer than to decode a file.
-    engine = EngineSpec(device=device, workers=1 if len(todo) < BATCHED_FILES else None)
+    # A few files need one worker: starting a second one takes longer than decoding them.
+    engine = EngineSpec(device=device, workers=1 if len(todo) < MIN_FILES_TO_BATCH else None)
 
-    def lane(group: NetworkGroup, wanted: Sequence[EmbeddingSpec]) -> Lane:
-        def keep(digests: Sequence[str], rows: Rows) -> None:
-            for spec, x in zip(wanted, rows, strict=True):
-                vectors[spec.fingerprint()] |= dict(zip(digests, stored_as(x, spec), strict=True))
+    def make_lane(group: NetworkGroup, specs: Sequence[EmbeddingSpec]) -> Lane:
+        def collect(digests: Sequence[str], rows: Rows) -> None:
+            for spec, x in zip(specs, rows, strict=True):
+                vectors[spec.fingerprint()] |= dict(zip(digests, to_stored_dtype(x, spec), strict=True))
 
-        def runner() -> Runner:
-            check_same(group.specs(wanted[0].precision), wanted)
-            return _runner(group, wanted[0].precision, device, len(todo), warnings)
+        def build_runner() -> Runner:
+            check_same_embeddings(group.specs(specs[0].precision), specs)
+            return _build_runner(group, specs[0].precision, device, len(todo), warnings)
 
-        return Lane(wanted[0].preprocessing, frozenset(digest for digest, _ in todo), runner, keep)
+        return Lane(specs[0].preprocessing, frozenset(digest for digest, _ in todo), build_runner, collect)
 
-    for decoding, lanes in _by_decoding(embeddings, networks or {}, lane).items():
-        failed |= run(lanes, todo, decoding, engine, unwatched).failed
-    reasons = {image: failed.get(found.digest, found.reason) for image, found in identities.items()}
+    for decoding, lanes in _lanes_by_decoding(embeddings, networks or {}, make_lane).items():
+        failed |= run(lanes, todo, decoding, engine, no_progress).failed
+    reasons = {image: failed.get(identity.digest, identity.reason) for image, identity in identities.items()}
     readable = [image for image in images if not reasons[image]]
     columns = {
-        name: np.array([of_digest[identities[image].digest] for image in readable], dtype=np.float32)
-        for name, of_digest in vectors.items()
+        name: np.array([by_digest[identities[image].digest] for image in readable], dtype=np.float32)
+        for name, by_digest in vectors.items()
     }
     return EmbeddedFiles(readable, columns, {image: reason for image, reason in reasons.items() if reason}, warnings)
 
 
-def _by_decoding(
+def _lanes_by_decoding(
     embeddings: Sequence[ResolvedEmbedding],
-    networks: "Mapping[EmbeddingRequest, Built]",
-    lane: Callable[[NetworkGroup, Sequence[EmbeddingSpec]], Lane],
+    networks: "Mapping[EmbeddingRequest, BuiltBackbone]",
+    make_lane: Callable[[NetworkGroup, Sequence[EmbeddingSpec]], Lane],
 ) -> dict[Decoding, list[Lane]]:
-    """Make lanes for all networks and precisions, by the way in which files are decoded."""
+    """Return a lane for each network and precision, by the settings of decoding."""
     lanes: dict[Decoding, list[Lane]] = {}
-    for precision in dict.fromkeys(one.spec.precision for one in embeddings):
-        specs = {one.request: one.spec for one in embeddings if one.spec.precision == precision}
+    for precision in dict.fromkeys(embedding.spec.precision for embedding in embeddings):
+        specs = {embedding.request: embedding.spec for embedding in embeddings if embedding.spec.precision == precision}
         for group in network_groups(list(specs), networks):
             decoding = group.requests[0].decoding
-            lanes.setdefault(decoding, []).append(lane(group, [specs[request] for request in group.requests]))
+            lanes.setdefault(decoding, []).append(make_lane(group, [specs[request] for request in group.requests]))
     return lanes
 
 
-def _runner(group: NetworkGroup, precision: Precision, device: str, n_images: int, warnings: list[str]) -> Runner:
-    """Return a network ready in a precision; where this machine does not have it in fp32, which is said."""
-    from featx.embeddings.runtimes import Execution, is_here, is_installed
+def _build_runner(group: NetworkGroup, precision: Precision, device: str, n_images: int, warnings: list[str]) -> Runner:
+    """Build the runner of a network in a precision, or in fp32 with a warning where this machine does not have it."""
+    from featx.embeddings.runtimes import Execution, can_compute, is_installed
 
-    rows = 1 if n_images < BATCHED_FILES else None
-    if isinstance(precision, Reduced):
-        if is_here(precision) and (device == "auto" or device.startswith(precision.device)):
-            return group.portable.ready(Execution(precision.runtime, precision.device, precision), rows)
+    rows = 1 if n_images < MIN_FILES_TO_BATCH else None
+    if isinstance(precision, ReducedPrecision):
+        if can_compute(precision) and (device == "auto" or device.startswith(precision.device)):
+            return group.portable.build_runner(Execution(precision.runtime, precision.device, precision), rows)
         warnings.append(
-            f"{group.requests[0].backbone} was extracted in {precision}, which is not to be had here; it runs in "
-            "fp32, from which those vectors were found to lie no farther than was allowed"
+            f"{group.requests[0].backbone} was extracted in {precision}, which is not available here; it runs in "
+            "fp32, and the vectors may differ as far as 'extraction.min_cosine' allowed"
         )
-    fast = n_images >= MANY_FILES and device in {"auto", "cpu"} and is_installed("openvino")
-    return group.portable.ready(Execution("openvino" if fast else "torch", device), rows)
+    use_openvino = n_images >= MIN_FILES_FOR_OPENVINO and device in {"auto", "cpu"} and is_installed("openvino")
+    return group.portable.build_runner(Execution("openvino" if use_openvino else "torch", device), rows)
 
 
-def check_same(ours: Sequence[EmbeddingSpec], wanted: Sequence[EmbeddingSpec]) -> None:
-    """Check that this machine's networks make the embeddings that a model stands on.
+def check_same_embeddings(ours: Sequence[EmbeddingSpec], expected: Sequence[EmbeddingSpec]) -> None:
+    """Check that this machine's networks compute the embeddings that a model was trained on.
 
     Raises
     ------
     ArtifactError
-        they would make others; says what differs.
+        they would compute other ones; the message names the first field that differs.
     """
-    for here, there in zip(ours, wanted, strict=True):
-        if here != there:
-            odd = next(name for name in type(here).model_fields if getattr(here, name) != getattr(there, name))
+    for spec, expected_spec in zip(ours, expected, strict=True):
+        if spec != expected_spec:
+            name = next(
+                field for field in type(spec).model_fields if getattr(spec, field) != getattr(expected_spec, field)
+            )
             raise ArtifactError(
-                f"the model was made on embedding {there.fingerprint()} of {there.backbone}, here it would be "
-                f"{here.fingerprint()}: {odd} is {getattr(here, odd)!r}, expected {getattr(there, odd)!r}"
+                f"the model was trained on embedding {expected_spec.fingerprint()} of {expected_spec.backbone}; this "
+                f"machine computes {spec.fingerprint()}: {name} is {getattr(spec, name)!r}, expected "
+                f"{getattr(expected_spec, name)!r}"
             )

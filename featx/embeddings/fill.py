@@ -1,4 +1,4 @@
-"""A recipe's networks, one pass over the images that their stores lack."""
+"""Networks with the stores of their embeddings, and the pass that fills the stores."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,24 +9,35 @@ from typing import Any, Self
 
 import numpy as np
 
-from featx.embeddings.choice import Audited, Chooser
-from featx.embeddings.drift import Drift
-from featx.embeddings.engine import Lane, Passed, Rows, Runner, run
+from featx.embeddings.drift import Drift, PrecisionAudit
+from featx.embeddings.engine import Lane, PassStatistics, Rows, Runner, run
 from featx.embeddings.groups import NetworkGroup
+from featx.embeddings.read import locked_store
+from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.space import check_space
-from featx.embeddings.workers import Place
-from featx.progress import Watch
+from featx.embeddings.workers import ImageSource
+from featx.progress import ProgressCallback
 from featx.specs.embedding import EmbeddingRequest
-from featx.storage.store import EmbeddingStore, missing
-from featx.workspace import LockedEmbedding, store_path
+from featx.storage.store import EmbeddingStore, missing_digests
+from featx.study.embedding_lock import LockedEmbedding
 
-SEGMENT_BYTES = 256 << 20  # of float32, in all stores: what is gathered in memory
-SEGMENT_S = 30.0  # of work that is gathered: with `EngineSpec.segment_rows` what a killed extraction loses at most
+# Bytes of float32 rows, over all stores, that are gathered in memory before they are published.
+MAX_SEGMENT_BYTES = 256 << 20
+# Seconds of work that are gathered; with `EngineSpec.segment_rows` this limits the loss of a killed extraction.
+MAX_SEGMENT_S = 30.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A network, what its requests resolve to, and their stores, in one order; all in one precision and batch shape."""
+    """A network with its resolved requests and their stores, all of one precision and batch size.
+
+    Attributes
+    ----------
+    group
+        The network and its requests.
+    locked, stores
+        Resolved embedding and store of each request, in the order of the group's requests.
+    """
 
     group: NetworkGroup
     locked: tuple[LockedEmbedding, ...]
@@ -34,62 +45,71 @@ class Plan:
 
     @property
     def rows(self) -> int | None:
-        """Images in each batch of what is stored already."""
+        """Images per batch of the rows stored already, None where nothing is stored."""
         return next((store.device_rows for store in self.stores if store.device_rows is not None), None)
 
     def missing(self, digests: Iterable[str]) -> frozenset[str]:
-        """Return the digests that one of the stores lacks."""
-        return missing(self.stores, digests)
+        """Return the digests that at least one of the stores lacks."""
+        return missing_digests(self.stores, digests)
 
-    def parted(self) -> list[Self]:
-        """Return one plan for each precision and batch shape: what is stored may have been made in several."""
+    def split(self) -> list[Self]:
+        """Return one plan for each precision and batch size: the stores may have been filled with several of them."""
         parts: dict[tuple[str, int | None], list[int]] = {}
-        for at, (one, store) in enumerate(zip(self.locked, self.stores, strict=True)):
-            parts.setdefault((str(one.spec.precision), store.device_rows), []).append(at)
+        for number, (embedding, store) in enumerate(zip(self.locked, self.stores, strict=True)):
+            parts.setdefault((str(embedding.spec.precision), store.device_rows), []).append(number)
+        # An empty store takes the batch size of a filled one in the same precision.
         for precision, rows in list(parts):
-            older = next((key for key in parts if key[0] == precision and key[1] is not None), None)
-            if rows is None and older is not None:
-                parts[older] += parts.pop((precision, None))
+            filled = next((key for key in parts if key[0] == precision and key[1] is not None), None)
+            if rows is None and filled is not None:
+                parts[filled] += parts.pop((precision, None))
         if len(parts) == 1:
             return [self]
         return [
             type(self)(
-                NetworkGroup(tuple(self.group.requests[at] for at in which)),
-                tuple(self.locked[at] for at in which),
-                tuple(self.stores[at] for at in which),
+                NetworkGroup(tuple(self.group.requests[number] for number in numbers)),
+                tuple(self.locked[number] for number in numbers),
+                tuple(self.stores[number] for number in numbers),
             )
-            for which in parts.values()
+            for numbers in parts.values()
         ]
 
 
-def plans_for(groups: Sequence[NetworkGroup], chooser: Chooser, noted: Sequence[LockedEmbedding] = ()) -> list[Plan]:
-    """Return what is to be filled for some networks: as `noted` before while its reason holds, else anew."""
-    known = {one.request: one for one in noted if one.holds and one.reason == chooser.reason(one.request)}
-    return [part for group in groups for part in _plan(group, chooser, known).parted()]
+def plans_for(
+    groups: Sequence[NetworkGroup], selector: RuntimeSelector, previous: Sequence[LockedEmbedding] = ()
+) -> list[Plan]:
+    """Return the plans for some networks; requests resolved in `previous` keep their resolution while it is valid."""
+    valid = {
+        embedding.request: embedding
+        for embedding in previous
+        if embedding.holds and embedding.reason == selector.reason(embedding.request)
+    }
+    return [part for group in groups for part in _make_plan(group, selector, valid).split()]
 
 
-def _plan(group: NetworkGroup, chooser: Chooser, known: Mapping[EmbeddingRequest, LockedEmbedding]) -> Plan:
-    locked = [known[request] for request in group.requests if request in known]
+def _make_plan(
+    group: NetworkGroup, selector: RuntimeSelector, resolved: Mapping[EmbeddingRequest, LockedEmbedding]
+) -> Plan:
+    locked = [resolved[request] for request in group.requests if request in resolved]
     if len(locked) < len(group.requests):
-        chosen = chooser.precision(group) if not locked else Audited(locked[0].spec.precision, _drift(locked[0]))
-        found = group.resolved
-        drift = None if chosen.drift is None or chosen.precision == "fp32" else chosen.drift.model_dump()
-        asked = zip(group.requests, group.specs(chosen.precision), found.n_features, strict=True)
+        audit = (
+            PrecisionAudit(locked[0].spec.precision, _drift(locked[0])) if locked else selector.choose_precision(group)
+        )
+        drift = None if audit.drift is None or audit.precision == "fp32" else audit.drift.model_dump()
+        specs = zip(group.requests, group.specs(audit.precision), group.resolved.n_features, strict=True)
         locked = [
-            known[request]
-            if request in known
+            resolved[request]
+            if request in resolved
             else LockedEmbedding(
                 request=request,
                 spec=spec,
                 n_features=d,
-                weights_file=found.weights_file,
+                weights_file=group.resolved.weights_file,
                 drift=drift,
-                reason=chooser.reason(request),
+                reason=selector.reason(request),
             )
-            for request, spec, d in asked
+            for request, spec, d in specs
         ]
-    stores = tuple(EmbeddingStore(store_path(chooser.cache, one.spec), one.spec, one.n_features) for one in locked)
-    return Plan(group, tuple(locked), stores)
+    return Plan(group, tuple(locked), tuple(locked_store(selector.cache, embedding) for embedding in locked))
 
 
 def _drift(locked: LockedEmbedding) -> Drift | None:
@@ -97,22 +117,23 @@ def _drift(locked: LockedEmbedding) -> Drift | None:
 
 
 class SegmentWriter:
-    """Gathers rows and publishes them in all stores, segment by segment; the last one when the block ends.
+    """A buffer of rows that publishes them in all stores, segment by segment, and the remainder when the block ends.
 
     Parameters
     ----------
     stores
-        One for each column of the rows.
-    most_rows
-        Of a segment; fewer where they are wide.
+        One store for each column of the rows.
+    max_rows
+        Largest number of rows in a segment; fewer where the rows are wide.
 
     Attributes
     ----------
     provenance, device_rows
-        Kept with the segments and with the store; known once the network is ready.
+        Device, runtime and precision, stored with each segment, and images per batch, stored with the store; set when
+        the runner is built.
     """
 
-    def __init__(self, stores: Sequence[EmbeddingStore], most_rows: int) -> None:
+    def __init__(self, stores: Sequence[EmbeddingStore], max_rows: int) -> None:
         self.stores = stores
         self.provenance: dict[str, Any] = {}
         self.device_rows = 0
@@ -120,17 +141,17 @@ class SegmentWriter:
         self._columns: list[Rows] = []
         self._published = time.perf_counter()
         row_bytes = 4 * sum(store.n_features for store in stores)
-        self._most = min(most_rows, max(1, SEGMENT_BYTES // row_bytes))
+        self._max_rows = min(max_rows, max(1, MAX_SEGMENT_BYTES // row_bytes))
 
     def add(self, digests: Sequence[str], columns: Rows) -> None:
-        """Take the rows of one batch."""
+        """Take the rows of one batch, and publish a segment where enough rows or time have gathered."""
         self._digests += digests
         self._columns.append(columns)
-        if len(self._digests) >= self._most or time.perf_counter() - self._published > SEGMENT_S:
+        if len(self._digests) >= self._max_rows or time.perf_counter() - self._published > MAX_SEGMENT_S:
             self.publish()
 
     def publish(self) -> None:
-        """Make a segment of what was gathered; each store leaves out what it has."""
+        """Publish the gathered rows as one segment; each store leaves out the rows that it has."""
         if self._digests:
             for store, rows in zip(self.stores, zip(*self._columns, strict=True), strict=True):
                 store.add(self._digests, np.concatenate(rows), self.device_rows, self.provenance)
@@ -141,48 +162,53 @@ class SegmentWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.publish()  # after Ctrl-C as well: what is done is kept
+        # Rows that were computed before an error or Ctrl-C are stored as well.
+        self.publish()
 
 
-def fill(plans: Sequence[Plan], uris: Mapping[str, Place], chooser: Chooser, watch: Watch) -> Passed:
+def fill(
+    plans: Sequence[Plan], uris: Mapping[str, ImageSource], selector: RuntimeSelector, progress: ProgressCallback
+) -> PassStatistics:
     """Send each image through the networks whose stores lack it, all in one pass.
 
     Parameters
     ----------
+    plans
+        The networks and their stores.
     uris
-        Digest → where the image is, or itself.
-    chooser
-        Says in which runtime.
+        Digest → URI of the image, or its content.
+    selector
+        Chooses the runtime of each network.
 
     Returns
     -------
-    Passed
+    PassStatistics
         each digest that a store lacked is in ``embedded`` or in ``failed``.
 
     Raises
     ------
     StoreError
-        the disk does not hold what is to be written.
+        the disk has too little room for the vectors.
     """
     with ExitStack() as writers:
-        lanes = [_lane(plan, writers, uris, chooser) for plan in plans]
-        wanted = frozenset().union(*(lane.wanted for lane in lanes))
-        todo = [(digest, uri) for digest, uri in uris.items() if digest in wanted]
-        check_space([store for plan in plans for store in plan.stores], wanted, chooser.cache, watch)
-        return run(lanes, todo, plans[0].locked[0].spec.decoding, chooser.engine, watch)
+        lanes = [_make_lane(plan, writers, uris, selector) for plan in plans]
+        missing_digests = frozenset().union(*(lane.digests for lane in lanes))
+        todo = [(digest, uri) for digest, uri in uris.items() if digest in missing_digests]
+        check_space([store for plan in plans for store in plan.stores], missing_digests, selector.cache, progress)
+        return run(lanes, todo, plans[0].locked[0].spec.decoding, selector.engine, progress)
 
 
-def _lane(plan: Plan, writers: ExitStack, uris: Mapping[str, Place], chooser: Chooser) -> Lane:
-    writer = writers.enter_context(SegmentWriter(plan.stores, chooser.engine.segment_rows))
-    lacking = plan.missing(uris)
+def _make_lane(plan: Plan, writers: ExitStack, uris: Mapping[str, ImageSource], selector: RuntimeSelector) -> Lane:
+    writer = writers.enter_context(SegmentWriter(plan.stores, selector.engine.segment_rows))
+    missing_digests = plan.missing(uris)
 
-    def ready() -> Runner:
+    def build_runner() -> Runner:
         first = plan.locked[0]
-        runner = chooser.runner(plan.group, first.spec.precision, plan.rows, len(lacking))
+        runner = selector.build_runner(plan.group, first.spec.precision, plan.rows, len(missing_digests))
         writer.device_rows = runner.rows
         writer.provenance = {**runner.provenance, "featx": version("featx")}
         if first.drift is not None:
             writer.provenance["drift"] = first.drift
         return runner
 
-    return Lane(plan.locked[0].spec.preprocessing, lacking, ready, writer.add)
+    return Lane(plan.locked[0].spec.preprocessing, missing_digests, build_runner, writer.add)

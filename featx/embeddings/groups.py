@@ -1,4 +1,4 @@
-"""Requests by the network that fills them."""
+"""Embedding requests, grouped by the network that computes them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,65 +6,57 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, Precision
-from featx.storage.places import CachePlace
-from featx.storage.store import EmbeddingStore
-from featx.workspace import store_path
 
 if TYPE_CHECKING:
-    from featx.embeddings.runtimes import Portable
-    from featx.networks.features import Built, Resolved
+    from featx.embeddings.runtimes import PortableNetwork
+    from featx.networks.features import BuiltBackbone, ResolvedNetwork
 
 
 @dataclass(frozen=True)
 class NetworkGroup:
-    """Requests that one network fills; it is built when it is first needed, and once.
+    """Embedding requests that one network computes; the network is built once, when it is first needed.
 
     Attributes
     ----------
     requests
-        They differ in tap, pool and join only.
+        Requests that differ in tap, pool and join only.
     built
-        The network, where it has been built already.
+        The network, if it is already built.
     """
 
     requests: tuple[EmbeddingRequest, ...]
-    built: "Built | None" = None
+    built: "BuiltBackbone | None" = None
 
     @cached_property
-    def resolved(self) -> "Resolved":
-        """The network, and what each request means with it in fp32."""
-        from featx.networks.features import resolve
+    def resolved(self) -> "ResolvedNetwork":
+        """The network, with the spec and the number of features of each request in fp32."""
+        from featx.networks.features import resolve_network
 
-        return resolve(self.requests, self.built)
+        return resolve_network(self.requests, self.built)
 
     @cached_property
-    def portable(self) -> "Portable":
-        """The network for any runtime."""
-        from featx.embeddings.runtimes import Portable
+    def portable(self) -> "PortableNetwork":
+        """The network in a form that any runtime can run."""
+        from featx.embeddings.runtimes import PortableNetwork
 
-        return Portable(self.resolved.network, self.resolved.specs[0].preprocessing.canvas_px)
+        return PortableNetwork(self.resolved.network, self.resolved.specs[0].preprocessing.canvas_px)
 
     def specs(self, precision: Precision) -> list[EmbeddingSpec]:
-        """Return what each request means in a precision."""
+        """Return the spec of each request in a precision."""
         return [spec.model_copy(update={"precision": precision}) for spec in self.resolved.specs]
-
-    def stores(self, cache: CachePlace, precision: Precision) -> list[EmbeddingStore]:
-        """Return the stores of its embeddings in a precision."""
-        specs = zip(self.specs(precision), self.resolved.n_features, strict=True)
-        return [EmbeddingStore(store_path(cache, spec), spec, d) for spec, d in specs]
 
 
 def network_groups(
-    requests: Sequence[EmbeddingRequest], networks: "Mapping[EmbeddingRequest, Built] | None" = None
+    requests: Sequence[EmbeddingRequest], networks: "Mapping[EmbeddingRequest, BuiltBackbone] | None" = None
 ) -> list[NetworkGroup]:
-    """Return the requests by network, in the order of their first ones.
+    """Return the requests grouped by network, in the order of each network's first request.
 
     Parameters
     ----------
     requests
-        In any order.
+        Embedding requests in any order.
     networks
-        Networks that have been built already, by `EmbeddingRequest.network_key`.
+        Networks that are already built, by `EmbeddingRequest.network_key`.
     """
     groups: dict[EmbeddingRequest, list[EmbeddingRequest]] = {}
     for request in requests:

@@ -1,30 +1,33 @@
-"""What of a machine decides how numbers are rounded, found without importing a runtime."""
+"""The properties of this machine on which the rounding of numbers depends, read without importing a runtime."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from featx.specs.base import fingerprint
+from featx.specs.extraction import Runtime
 
 CPUINFO = Path("/proc/cpuinfo")
 NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
-RUNTIMES = ("torch", "onnxruntime", "openvino")
+RUNTIME_PACKAGES = ("torch", "onnxruntime", "openvino")
+# Runtimes that compute in fp32 on the CPU, in the order in which they are benchmarked.
+CPU_RUNTIMES: tuple[Runtime, ...] = ("torch", "onnx", "openvino")
 
 
 def arithmetic() -> dict[str, str]:
     """Return the processor, the GPUs' models and the runtimes' versions."""
-    return {"cpu": cpu(), "gpus": ", ".join(_gpu_models())} | {name: package_version(name) for name in RUNTIMES}
+    return {"cpu": cpu(), "gpus": ", ".join(_gpu_models())} | {name: package_version(name) for name in RUNTIME_PACKAGES}
 
 
 def cpu() -> str:
-    """16 hex digits of the processor's model and instruction sets."""
+    """Return 16 hexadecimal digits that identify the processor's model and instruction sets."""
     lines = CPUINFO.read_text().splitlines() if CPUINFO.is_file() else []
     model = {line for line in lines if line.startswith(("model name", "flags"))}
     return fingerprint(sorted(model) or [platform.processor(), platform.machine()])
 
 
 def package_version(package: str) -> str:
-    """Return a package's version; empty where it is not installed."""
+    """Return a package's version, empty where it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -32,5 +35,5 @@ def package_version(package: str) -> str:
 
 
 def _gpu_models() -> list[str]:
-    found = [file.read_text().splitlines() for file in sorted(NVIDIA_GPUS.glob("*/information"))]
-    return [line.partition(":")[2].strip() for lines in found for line in lines if line.startswith("Model")]
+    files = [file.read_text().splitlines() for file in sorted(NVIDIA_GPUS.glob("*/information"))]
+    return [line.partition(":")[2].strip() for lines in files for line in lines if line.startswith("Model")]

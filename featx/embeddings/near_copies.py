@@ -1,9 +1,9 @@
-"""Near copies among all images of a study: found once for its contents, and kept in the study's folder.
+"""Near copies among all images of a study, searched once for its contents and stored in the study's folder.
 
 ::
 
     runs/<recipe>/copies.parquet   pairs of contents that are near copies, with their similarity
-                 /copies.json      what they were looked for by, and what could not be looked at
+                 /copies.json      settings of the search, and the numbers of images that were left out
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,28 +13,30 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from featx.embeddings.copies import Looks
+from featx.embeddings.copies import ThumbnailHashes
 from featx.embeddings.engine import workers_for
-from featx.embeddings.workers import Decoder, decoded
+from featx.embeddings.read import locked_store
+from featx.embeddings.workers import Decoder, decode_images
 from featx.images.decode import Pixels
-from featx.images.hashes import AHEAD, SIDE, THUMBNAIL, ThumbnailCache, grey
-from featx.progress import Watch, unwatched
-from featx.storage.store import EmbeddingStore
-from featx.workspace import NearCopies, Study
+from featx.images.hashes import DIGESTS_PER_QUERY, THUMBNAIL_PREPROCESSING, THUMBNAIL_PX, ThumbnailCache, to_grey
+from featx.progress import ProgressCallback, no_progress
+from featx.study.near_copy_table import NearCopies
+from featx.study.study import Study
 
-MAX_IMAGES_TO_COMPARE = 100_000  # every image is compared with every other: some minutes on two cores
+# Every image is compared with every other one, which takes some minutes on two cores for this many.
+MAX_IMAGES_TO_COMPARE = 100_000
 
 
-def find_near_copies(study: Study, watch: Watch = unwatched) -> NearCopies:
-    """Return the pairs of near copies among all images of a study that have an embedding.
+def find_near_copies(study: Study, progress: ProgressCallback = no_progress) -> NearCopies:
+    """Return the pairs of near copies among all images of a study.
 
-    The search is repeated only when the images, their decoding or the first embedding change, or when some images could
-    not be looked at the last time.
+    The search is repeated only when the images, their decoding or the first embedding change, or when the last search
+    had to leave out images.
 
     Raises
     ------
     IncompleteError
-        Nothing has been extracted yet.
+        nothing has been extracted yet.
     """
     copies = study.copies_found()
     if copies is not None and not copies.n_unseen and not copies.n_unembedded:
@@ -43,10 +45,10 @@ def find_near_copies(study: Study, watch: Watch = unwatched) -> NearCopies:
     n_uncompared = len(uris) if len(uris) > MAX_IMAGES_TO_COMPARE else 0
     pairs, n_unseen, n_unembedded = _no_pairs(), 0, 0
     if not n_uncompared:
-        digests, thumbnails = _thumbnails_in_order(study, uris, watch)
+        digests, thumbnails = _thumbnails_in_order(study, uris, progress)
         n_unseen = len(uris) - len(digests)
         x, n_unembedded = _vectors(study, digests)
-        pairs = _pairs(digests, Looks(thumbnails, x))
+        pairs = _find_pairs(digests, ThumbnailHashes(thumbnails, x))
     copies = NearCopies(pairs, n_unseen, n_unembedded, n_uncompared)
     study.keep_copies(copies)
     return copies
@@ -57,12 +59,12 @@ def _no_pairs() -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
 
 
-def _pairs(digests: Sequence[str], looks: Looks) -> pd.DataFrame:
+def _find_pairs(digests: Sequence[str], hashes: ThumbnailHashes) -> pd.DataFrame:
     """Return each pair of near copies once, the earlier content in the order of `digests` as the copy."""
-    every = np.arange(len(digests))
-    if not len(every):
+    rows = np.arange(len(digests))
+    if not len(rows):
         return _no_pairs()
-    i, j, similarity = looks.copies(every, every)
+    i, j, similarity = hashes.copies(rows, rows)
     i, j = np.maximum(i, j), np.minimum(i, j)
     names = np.asarray(digests, dtype=object)
     rounded = similarity.astype(np.float64).round(4)
@@ -72,29 +74,31 @@ def _pairs(digests: Sequence[str], looks: Looks) -> pd.DataFrame:
     return pairs if len(pairs) else _no_pairs()
 
 
-def _thumbnails_in_order(study: Study, uris: Mapping[str, str], watch: Watch) -> tuple[list[str], Pixels]:
-    """Return the digests of the images that can be read, and (n, h, w) thumbnails of these."""
-    small = _thumbnails(study, uris, watch)
-    seen = [digest for digest in uris if digest in small]
-    return seen, np.stack([small.pop(one) for one in seen]) if seen else np.zeros((0, SIDE, SIDE), np.uint8)
+def _thumbnails_in_order(study: Study, uris: Mapping[str, str], progress: ProgressCallback) -> tuple[list[str], Pixels]:
+    """Return the n digests of the images that can be read, and their thumbnails, (n, h, w)."""
+    thumbnails = _thumbnails(study, uris, progress)
+    digests = [digest for digest in uris if digest in thumbnails]
+    if not digests:
+        return digests, np.zeros((0, THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
+    return digests, np.stack([thumbnails.pop(digest) for digest in digests])
 
 
-def _thumbnails(study: Study, uris: Mapping[str, str], watch: Watch) -> dict[str, Pixels]:
-    """Return the thumbnail of each image that can be read; those not known yet are decoded in worker processes."""
+def _thumbnails(study: Study, uris: Mapping[str, str], progress: ProgressCallback) -> dict[str, Pixels]:
+    """Return the thumbnail of each image that can be read; new ones are made in worker processes and cached."""
     decoding = study.recipe.decoding.model_copy(update={"reduced": True})
     engine = study.recipe.extraction
     with ThumbnailCache(study.cache.notes / "thumbnails.sqlite", decoding) as cache:
         thumbnails = cache.known(list(uris))
         todo = [(digest, uri) for digest, uri in uris.items() if digest not in thumbnails]
         fresh: list[tuple[str, Pixels]] = []
-        decoder = Decoder(decoding, (THUMBNAIL,))
+        decoder = Decoder(decoding, (THUMBNAIL_PREPROCESSING,))
         try:
-            with closing(decoded(todo, decoder, workers_for(engine), engine.batch_size)) as images:
+            with closing(decode_images(todo, decoder, workers_for(engine), engine.batch_size)) as images:
                 for number, (digest, pixels, _) in enumerate(images, start=1):
                     if not isinstance(pixels, str):
-                        fresh.append((digest, grey(pixels[0])))
-                    watch("look for copies", number, len(todo))
-                    if len(fresh) >= AHEAD:
+                        fresh.append((digest, to_grey(pixels[0])))
+                    progress("look for copies", number, len(todo))
+                    if len(fresh) >= DIGESTS_PER_QUERY:
                         cache.remember(fresh)
                         thumbnails |= dict(fresh)
                         fresh.clear()
@@ -104,14 +108,14 @@ def _thumbnails(study: Study, uris: Mapping[str, str], watch: Watch) -> dict[str
 
 
 def _vectors(study: Study, digests: Sequence[str]) -> tuple[NDArray[np.float32] | None, int]:
-    """Return (n, d) of the recipe's first embedding, None where none is extracted, and how many images lack a row.
+    """Return the first embedding's vectors, (n, d), and the number of images that lack one; None without an embedding.
 
-    Rows that lack one are zeros, which are near to nothing.
+    Images without a vector have a row of zeros, which is close to no other row.
     """
     locked = study.first_embedding
     if locked is None:
         return None, 0
-    store = EmbeddingStore(study.store_path(locked.spec), locked.spec, locked.n_features)
+    store = locked_store(study.cache, locked)
     missing = set(store.missing(digests))
     present = np.array([digest not in missing for digest in digests], dtype=bool)
     x = np.zeros((len(digests), locked.n_features), dtype=np.float32)

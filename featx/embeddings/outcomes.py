@@ -1,4 +1,4 @@
-"""One outcome for every file of a source, what is done about the bad ones, and how many are too many."""
+"""Outcome of each file of a source, quarantine of unreadable files, and the limit on failures."""
 
 import re
 import shutil
@@ -7,123 +7,137 @@ from pathlib import Path
 
 import pandas as pd
 
-from featx import spreadsheets
-from featx.disk import read_table
 from featx.embeddings.engine import NOT_FINITE
 from featx.embeddings.workers import CHANGED, DIED, REMOVED, TOO_LARGE
 from featx.errors import DataError, ReadError
-from featx.images.contents import REFUSED, read
-from featx.images.digests import Identity
+from featx.files import spreadsheets
+from featx.files.atomic import read_table
+from featx.images.contents import STORE_REFUSED
+from featx.images.digests import ImageIdentity
 from featx.images.readers import Listing
-from featx.sources import is_url
+from featx.images.sources import read_content
+from featx.locations import is_url
 
-NOT_THE_FILES_FAULT = (NOT_FINITE, DIED, CHANGED, REMOVED, TOO_LARGE, REFUSED)
+# Reasons that do not show that a file is broken; such files are never moved.
+REASONS_NOT_TO_MOVE = (NOT_FINITE, DIED, CHANGED, REMOVED, TOO_LARGE, STORE_REFUSED)
 OUTCOMES = ("embedded", "cached", "duplicate", "unreadable", "missing", "ignored")
 
 
-def outcomes_of(
-    found: Listing, identities: Sequence[Identity], embedded: set[str], failed: Mapping[str, str]
+def tabulate_outcomes(
+    listing: Listing, identities: Sequence[ImageIdentity], embedded: set[str], failed: Mapping[str, str]
 ) -> pd.DataFrame:
-    """Return exactly one outcome for each file: columns id, outcome, reason.
+    """Return exactly one outcome for each file, as a table with the columns id, outcome and reason.
 
     Parameters
     ----------
+    listing
+        Images and ignored files of the source.
     identities
-        Of the images of `found`.
-    embedded, failed
-        Digests with a new vector, and digests without one and why.
+        Identity of each image of `listing`, in its order.
+    embedded
+        Digests with a new vector.
+    failed
+        Digest → reason why it has no vector.
     """
-    first_of: dict[str, str] = {}
+    first_names: dict[str, str] = {}
     rows = []
-    for name, identity in zip(found.manifest.ids, identities, strict=True):
+    for name, identity in zip(listing.manifest.ids, identities, strict=True):
         digest = identity.digest
         if not digest:
             rows.append((name, identity.outcome, identity.reason))
         elif digest in failed:
             rows.append((name, "unreadable", failed[digest]))
-        elif digest in first_of:
-            rows.append((name, "duplicate", f"of {first_of[digest]}"))
+        elif digest in first_names:
+            rows.append((name, "duplicate", f"of {first_names[digest]}"))
         else:
-            first_of[digest] = name
+            first_names[digest] = name
             rows.append((name, "embedded" if digest in embedded else "cached", ""))
-    rows += [(name, "ignored", rule) for name, rule in found.ignored.items()]
+    rows += [(name, "ignored", rule) for name, rule in listing.ignored.items()]
     return pd.DataFrame(rows, columns=["id", "outcome", "reason"])
 
 
-def quarantine(found: Listing, outcomes: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Move files that cannot be decoded away and say so in the reasons; those in archives and stores are copied.
+def quarantine(listing: Listing, outcomes: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Move files that cannot be decoded to a folder; files in archives and object stores are copied.
 
     Returns
     -------
     pandas.DataFrame
-        the outcomes, with where each file went.
+        the outcomes, with the new place of each file in its reason.
     """
-    moved = outcomes.copy()
-    uris = dict(zip(found.manifest.ids, found.manifest.uris, strict=True))
-    bad = (moved["outcome"] == "unreadable") & ~moved["reason"].str.startswith(NOT_THE_FILES_FAULT)
-    for at in moved.index[bad]:
-        name = str(moved.loc[at, "id"])
-        moved.loc[at, "reason"] = f"{moved.loc[at, 'reason']}; {_put_away(name, uris[name], folder)}"
-    return moved
+    outcomes = outcomes.copy()
+    uris = dict(zip(listing.manifest.ids, listing.manifest.uris, strict=True))
+    is_broken = (outcomes["outcome"] == "unreadable") & ~outcomes["reason"].str.startswith(REASONS_NOT_TO_MOVE)
+    for row in outcomes.index[is_broken]:
+        name = str(outcomes.loc[row, "id"])
+        outcomes.loc[row, "reason"] = f"{outcomes.loc[row, 'reason']}; {_move(name, uris[name], folder)}"
+    return outcomes
 
 
 def check_outside(folder: Path, source: str) -> None:
-    """Refuse a quarantine inside the source: the next extraction would find it there.
+    """Check that a quarantine folder lies outside the source, where the next extraction would read it.
 
     Raises
     ------
     DataError
-        it is.
+        it lies in the source.
     """
     if not is_url(source) and folder.resolve().is_relative_to(Path(source).resolve()):
-        raise DataError(f"quarantine folder {str(folder)!r} lies in the source {source!r}; name one outside of it")
+        raise DataError(f"quarantine folder {str(folder)!r} lies in the source {source!r}; name a folder outside of it")
 
 
-def _put_away(name: str, uri: str, folder: Path) -> str:
-    goal = folder / Path(name).relative_to(Path(name).anchor)
-    if ".." in goal.parts:
-        goal = folder / Path(name).name
+def _move(name: str, uri: str, folder: Path) -> str:
+    """Move or copy one file to a folder, and return what was done."""
+    target = folder / Path(name).relative_to(Path(name).anchor)
+    if ".." in target.parts:
+        target = folder / Path(name).name
     try:
-        if goal.exists():
-            return f"not moved: {goal} is there"
-        goal.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            return f"not moved: {target} already exists"
+        target.parent.mkdir(parents=True, exist_ok=True)
         if Path(uri).is_symlink() or Path(uri).is_file():
-            shutil.move(uri, goal)
-            return f"moved to {goal}"
-        content = read(uri)
+            shutil.move(uri, target)
+            return f"moved to {target}"
+        content = read_content(uri)
         if isinstance(content, bytes):
-            goal.write_bytes(content)
-            return f"copied to {goal}"
+            target.write_bytes(content)
+            return f"copied to {target}"
     except (OSError, ReadError, ValueError) as error:
         return f"not moved: {error}"
     return "not moved: it is a row of an array"
 
 
-def too_many(limit: str, n_failed: int, n_images: int) -> bool:
-    """Whether more images failed than ``"N"`` or ``"P%"`` allows.
+def exceeds_limit(limit: str, n_failed: int, n_images: int) -> bool:
+    """Return whether more images failed than the limit ``"N"`` or ``"P%"`` allows.
 
     Raises
     ------
     DataError
-        the limit is neither.
+        the limit is neither a number nor a percentage.
 
     Examples
     --------
-    >>> too_many("3", 3, 10), too_many("20%", 3, 10)
+    >>> exceeds_limit("3", 3, 10), exceeds_limit("20%", 3, 10)
     (False, True)
     """
     if not (number := re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", limit.strip())):
         raise DataError(f"--max-failures: found {limit!r}, expected a number of images or a share such as '2%'")
-    most = float(number[1])
-    return n_failed * 100 > most * n_images if number[2] else n_failed > most
+    max_failures = float(number[1])
+    return n_failed * 100 > max_failures * n_images if number[2] else n_failed > max_failures
 
 
-def write_csv(goal: Path, outcomes_file: str | Path) -> None:
-    """Write the table of outcomes as CSV."""
+def write_outcomes(path: Path, outcomes_file: str | Path) -> None:
+    """Write the table of outcomes as CSV.
+
+    Raises
+    ------
+    DataError
+        the file cannot be written.
+    """
     table = read_table(Path(outcomes_file), "featx extract")
     try:
-        spreadsheets.write_csv(goal, table)
+        spreadsheets.write_csv(path, table)
     except OSError as error:
         raise DataError(
-            f"--outcomes: {goal} cannot be written ({error.strerror}); all is done, see {outcomes_file}"
+            f"--outcomes: {path} cannot be written ({error.strerror}); the extraction is complete, its outcomes are in "
+            f"{outcomes_file}"
         ) from error

@@ -1,6 +1,6 @@
-"""Which precision may be used for a network.
+"""Choice of a reduced precision for a network.
 
-No reduced precision is trusted before its vectors of some images have been compared with fp32's.
+A reduced precision is used only after its vectors of a sample of images were compared with those of fp32.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,92 +9,106 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.embeddings.choice import Audited
-from featx.embeddings.devices import device_named
-from featx.embeddings.drift import Drift, worst_drift
+from featx.embeddings.devices import find_device
+from featx.embeddings.drift import Drift, PrecisionAudit, worst_drift
 from featx.embeddings.engine import Rows, Runner
-from featx.embeddings.runtimes import Execution, Portable, is_installed, is_native
+from featx.embeddings.runtimes import Execution, PortableNetwork, is_installed, is_native
 from featx.errors import DeviceError
-from featx.progress import Watch, unwatched
-from featx.specs.embedding import Reduced
-from featx.specs.engine import EngineSpec
+from featx.progress import ProgressCallback, no_progress
+from featx.specs.embedding import ReducedPrecision
+from featx.specs.extraction import EngineSpec
 
-SHARES = (0.2, 0.35, 0.5)  # of the layers that keep more bits, tried in this order: early ones matter most
+# Shares of the first layers that may keep a higher precision, tried in this order; errors in early layers matter most.
+FIRST_LAYER_SHARES = (0.2, 0.35, 0.5)
 
 
-def rows_of(runner: Runner, pixels: NDArray[np.uint8]) -> Rows:
-    """Return each tap's (n, d) for (n, h, w, 3) pixels; n need not be a multiple of the batch."""
+def embed_pixels(runner: Runner, pixels: NDArray[np.uint8]) -> Rows:
+    """Return the (n, d) rows of each tap for (n, h, w, 3) pixels; n need not be a multiple of the batch size."""
     batches = [pixels[start : start + runner.rows] for start in range(0, len(pixels), runner.rows)]
-    missing = runner.rows * len(batches) - len(pixels)
-    batches[-1] = np.concatenate([batches[-1], np.zeros((missing, *pixels.shape[1:]), dtype=np.uint8)])
+    n_padding = runner.rows * len(batches) - len(pixels)
+    batches[-1] = np.concatenate([batches[-1], np.zeros((n_padding, *pixels.shape[1:]), dtype=np.uint8)])
     with ThreadPoolExecutor(runner.in_flight) as threads:
-        found = list(threads.map(runner, batches))
-    return [np.concatenate(columns)[: len(pixels)] for columns in zip(*found, strict=True)]
+        outputs = list(threads.map(runner, batches))
+    return [np.concatenate(batch_rows)[: len(pixels)] for batch_rows in zip(*outputs, strict=True)]
 
 
-def wanted_by_auto(engine: EngineSpec) -> list[str]:
-    """Return the dtypes that ``precision = "auto"`` tries on this machine, the best one first."""
-    if device_named(engine.device).type == "cuda":
+def auto_dtypes(engine: EngineSpec) -> list[str]:
+    """Return the dtypes that ``precision = "auto"`` tries on this machine, the preferred one first."""
+    if find_device(engine.device).type == "cuda":
         return ["fp16", "bf16"] if engine.runtime in {"auto", "torch", "compile"} else []
     if engine.runtime not in {"auto", "openvino"} or not is_installed("openvino"):
         return []
     return ["bf16"] if is_native("bf16") else []
 
 
-def audited(
+def find_accurate_precision(
     dtypes: Sequence[str],
     engine: EngineSpec,
-    portable: Portable,
+    portable: PortableNetwork,
     pixels: NDArray[np.uint8],
-    watch: Watch = unwatched,
-) -> Audited:
-    """Return the first way to compute in one of `dtypes` that stays close enough to fp32, else fp32.
+    progress: ProgressCallback = no_progress,
+) -> PrecisionAudit:
+    """Return the first precision with one of `dtypes` that is as close to fp32 as `engine` requires, else fp32.
 
     Parameters
     ----------
+    dtypes
+        ``bf16`` or ``fp16``, in the order in which they are tried.
+    engine
+        Device, runtime and required cosine.
+    portable
+        The network.
     pixels
-        (n, h, w, 3) of the images to compare on.
+        Images to compare, (n, h, w, 3) uint8.
     """
-    exact: Rows | None = None
-    found: Drift | None = None
-    ways = [one for dtype in dtypes for one in candidates(dtype, engine, portable)]
-    for number, reduced in enumerate(ways):
-        watch("compare with fp32", number, len(ways), str(reduced))
-        exact = exact or rows_of(portable.ready(Execution(reduced.runtime, engine.device)), pixels)
-        rows = rows_of(portable.ready(Execution(reduced.runtime, engine.device, reduced)), pixels)
-        found = worst_drift(exact, rows)
-        if found is not None and found.least_cosine >= engine.least_cosine:
-            watch("compare with fp32", len(ways), len(ways), str(reduced))
-            return Audited(reduced, found)
-    watch("compare with fp32", len(ways), len(ways), "fp32")
-    return Audited(drift=found)
+    exact_rows: Rows | None = None
+    drift: Drift | None = None
+    precisions = [precision for dtype in dtypes for precision in reduced_precisions(dtype, engine, portable)]
+    for number, precision in enumerate(precisions):
+        progress("compare with fp32", number, len(precisions), str(precision))
+        exact_rows = exact_rows or embed_pixels(
+            portable.build_runner(Execution(precision.runtime, engine.device)), pixels
+        )
+        rows = embed_pixels(portable.build_runner(Execution(precision.runtime, engine.device, precision)), pixels)
+        drift = worst_drift(exact_rows, rows)
+        if drift is not None and drift.min_cosine >= engine.min_cosine:
+            progress("compare with fp32", len(precisions), len(precisions), str(precision))
+            return PrecisionAudit(precision, drift)
+    progress("compare with fp32", len(precisions), len(precisions), "fp32")
+    return PrecisionAudit(drift=drift)
 
 
-def candidates(dtype: str, engine: EngineSpec, portable: Portable) -> Iterator[Reduced]:
-    """Yield ways to compute in `dtype`, the fastest first."""
-    device = device_named(engine.device).type
+def reduced_precisions(dtype: str, engine: EngineSpec, portable: PortableNetwork) -> Iterator[ReducedPrecision]:
+    """Yield the precisions that compute in `dtype`, the fastest one first.
+
+    The later ones of OpenVINO compute more and more of the first layers in a higher precision.
+    """
+    device = find_device(engine.device).type
     if device == "cuda" or engine.runtime in {"torch", "compile"} or not is_installed("openvino"):
-        yield Reduced.model_validate({"dtype": dtype, "runtime": "torch", "device": device})
+        yield ReducedPrecision.model_validate({"dtype": dtype, "runtime": "torch", "device": device})
         return
-    whole = {"dtype": dtype, "runtime": "openvino", "device": "cpu"}
-    yield Reduced.model_validate(whole)
-    places = [cut.n_layers for cut in portable.cuts]
-    behind = [next((at for at in places if at >= share * (places[-1] + 1)), None) for share in SHARES]
-    first = "fp16" if dtype == "bf16" and is_native("fp16") else "fp32"
-    for at in dict.fromkeys(one for one in behind if one is not None):
-        yield Reduced.model_validate(whole | {"first_layers": at, "first_dtype": first})
+    all_layers = {"dtype": dtype, "runtime": "openvino", "device": "cpu"}
+    yield ReducedPrecision.model_validate(all_layers)
+    cut_layers = [cut.n_layers for cut in portable.cuts]
+    first_layers = [
+        next((n_layers for n_layers in cut_layers if n_layers >= share * (cut_layers[-1] + 1)), None)
+        for share in FIRST_LAYER_SHARES
+    ]
+    first_dtype = "fp16" if dtype == "bf16" and is_native("fp16") else "fp32"
+    for n_layers in dict.fromkeys(n_layers for n_layers in first_layers if n_layers is not None):
+        yield ReducedPrecision.model_validate(all_layers | {"first_layers": n_layers, "first_dtype": first_dtype})
 
 
-def check_trusted(found: Audited, wanted: str, engine: EngineSpec) -> None:
-    """Refuse a precision that a recipe names and that strays too far.
+def check_accurate(audit: PrecisionAudit, precision: str, engine: EngineSpec) -> None:
+    """Check that the precision named in a recipe is as close to fp32 as `engine` requires.
 
     Raises
     ------
     DeviceError
-        every way to compute in it lies too far from fp32.
+        every way to compute in this precision is too far from fp32.
     """
-    if found.precision == "fp32":
+    if audit.precision == "fp32":
         raise DeviceError(
-            f"precision = {wanted!r} is not trusted here: {found.drift}; expected a cosine of "
-            f"{engine.least_cosine} or more (extraction.least_cosine); say precision = 'fp32'"
+            f"precision = {precision!r} is not accurate enough on this machine: {audit.drift}; expected lowest cosines "
+            f"of {engine.min_cosine} or more (extraction.min_cosine); set precision = 'fp32'"
         )

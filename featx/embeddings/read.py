@@ -1,14 +1,18 @@
-"""A recipe's embeddings out of the cache, by id; nothing here needs torch."""
+"""A recipe's embeddings read from the cache by id, without torch."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from featx.errors import DataError, IncompleteError
-from featx.registry import suggestion
+from featx.registry import suggest_names
+from featx.storage.places import CachePlace
 from featx.storage.store import EmbeddingStore
-from featx.tables import Embeddings, Ids
-from featx.workspace import LockedEmbedding, Study
+from featx.study.embedding_lock import LockedEmbedding
+from featx.study.folders import store_path
+from featx.study.study import Study
+from featx.tables.embedding_table import Embeddings
+from featx.tables.ids import Ids
 
 
 def locked_embeddings(study: Study, name: str | None = None) -> list[LockedEmbedding]:
@@ -17,17 +21,17 @@ def locked_embeddings(study: Study, name: str | None = None) -> list[LockedEmbed
     Raises
     ------
     IncompleteError
-        one has not been extracted.
+        an embedding of the recipe has not been extracted.
     DataError
-        none is called `name`.
+        no extracted embedding is called `name`.
     """
     if name is not None:
-        named = [one for one in study.locked if one.request.is_called(name)]
-        if not named:
-            known = [one.request.name for one in study.locked]
-            raise DataError(f"no extracted embedding is called {name!r}; {suggestion(name, known)}")
-        return named
-    extracted = {one.request: one for one in study.locked}
+        matching = [embedding for embedding in study.locked if embedding.request.is_called(name)]
+        if not matching:
+            names = [embedding.request.name for embedding in study.locked]
+            raise DataError(f"no extracted embedding is called {name!r}; {suggest_names(name, names)}")
+        return matching
+    extracted = {embedding.request: embedding for embedding in study.locked}
     for request in study.recipe.requests:
         if request not in extracted:
             raise IncompleteError(
@@ -37,26 +41,31 @@ def locked_embeddings(study: Study, name: str | None = None) -> list[LockedEmbed
     return [extracted[request] for request in study.recipe.requests]
 
 
+def locked_store(cache: CachePlace, embedding: LockedEmbedding) -> EmbeddingStore:
+    """Return the store of an extracted embedding in a cache."""
+    return EmbeddingStore(store_path(cache, embedding.spec), embedding.spec, embedding.n_features)
+
+
 def read_embeddings(study: Study, ids: Ids, locked: Sequence[LockedEmbedding]) -> Embeddings:
-    """Return the vectors of `ids`, the embeddings side by side.
+    """Return the vectors of the images `ids`, with the features of the embeddings side by side.
 
     Raises
     ------
     IncompleteError
-        some are not in the cache.
+        the cache lacks vectors.
     """
     digests = study.manifest.take(ids).digests.tolist()
     columns = []
-    for one in locked:
-        store = EmbeddingStore(study.store_path(one.spec), one.spec, one.n_features)
-        if lost := store.missing(digests):
+    for embedding in locked:
+        store = locked_store(study.cache, embedding)
+        if missing := store.missing(digests):
             raise IncompleteError(
-                f"{len(lost)} of {len(digests)} images have no embedding {one.request.name!r} in {store}; "
+                f"{len(missing)} of {len(digests)} images have no embedding {embedding.request.name!r} in {store}; "
                 "run 'featx extract'"
             )
         columns.append(store.read(digests))
     return Embeddings(
         np.asarray(ids, dtype=object),
         np.hstack(columns, dtype=np.float32),
-        tuple(one.spec.fingerprint() for one in locked),
+        tuple(embedding.spec.fingerprint() for embedding in locked),
     )

@@ -1,8 +1,8 @@
-"""Ways to run a network: eager torch, ``torch.compile``, ONNX Runtime and OpenVINO.
+"""Runtimes that compute a network: eager torch, ``torch.compile``, ONNX Runtime and OpenVINO.
 
-In fp32 they agree to 1 - 1e-9 in cosine (float64), so which one ran is provenance and no part of an embedding's
-fingerprint. ONNX Runtime and OpenVINO run on the CPU, one batch on each core: no thread waits for another in the middle
-of a layer.
+In fp32 their embeddings agree to 1 - 1e-9 in cosine (float64), so the runtime is provenance and no part of an
+embedding's fingerprint. ONNX Runtime and OpenVINO run on the CPU, one batch on each core: no thread waits for another
+in the middle of a layer.
 """
 
 import io
@@ -18,39 +18,41 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featx.embeddings.cuts import Cut, cut_behind, cuts
-from featx.embeddings.devices import TorchRunner, device_named
+from featx.embeddings.cuts import ModelCut, find_cuts, split_model
+from featx.embeddings.devices import TorchRunner, find_device
 from featx.embeddings.engine import Rows, Runner, is_out_of_memory
 from featx.errors import DeviceError, MissingExtraError
 from featx.networks.features import FeatureNetwork
-from featx.specs.embedding import Precision, Reduced
-from featx.specs.engine import Runtime
+from featx.specs.embedding import Precision, ReducedPrecision
+from featx.specs.extraction import Runtime
 
 PACKAGES: dict[Runtime, str] = {"torch": "torch", "compile": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
 OPSET = 17
-ERRORS_ONLY = 3  # ONNX Runtime's severity
-ROWS = {"cpu": 8, "cuda": 64}  # images in one pass: what fits the caches of a core, and what keeps a GPU busy
-HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+# ONNX Runtime's severity from which on it logs errors only.
+ONNX_LOG_ERRORS = 3
+# Images per batch: as many as fit the caches of a core, and as many as keep a GPU busy.
+BATCH_SIZES = {"cpu": 8, "cuda": 64}
+PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
 @dataclass(frozen=True)
 class Execution:
-    """What runs a network, where, and in which arithmetic."""
+    """The runtime, the device and the precision that compute a network."""
 
     runtime: Runtime
     device: str = "auto"
     precision: Precision = "fp32"
 
 
-class Portable:
-    """A network that can be made ready for any runtime.
+class PortableNetwork:
+    """A network from which runners for all runtimes can be built.
 
     Parameters
     ----------
     network
-        Is put into eval mode.
+        The torch network; it is put into eval mode.
     size_px
-        Of the square images that it takes.
+        Side of the square images that the network takes.
     """
 
     def __init__(self, network: FeatureNetwork, size_px: int) -> None:
@@ -58,115 +60,124 @@ class Portable:
         self.size_px = size_px
         self._exported: dict[int | None, bytes] = {}
 
-    def ready(self, how: Execution, rows: int | None = None) -> Runner:
-        """Return it ready to run, tried on one batch of black unless single images are asked for.
+    def build_runner(self, execution: Execution, rows: int | None = None) -> Runner:
+        """Build a runner, and try it on one batch of black images unless the batch is a single image.
 
         Parameters
         ----------
+        execution
+            Runtime, device and precision.
         rows
-            Images in a batch; by default as many as the device likes, and half of that as long as memory does not do.
+            Images per batch. By default the usual one of the device (`BATCH_SIZES`), halved until it fits into memory.
 
         Raises
         ------
         MissingExtraError
             the runtime is not installed.
         DeviceError
-            the device is not there, the runtime does not run on it or cannot compute so, or memory does not do.
+            the machine does not have the device, the runtime does not support the device or the precision, or memory
+            is too small.
         """
-        check_installed(how.runtime)
-        on_cpu = how.runtime in {"onnx", "openvino"} or device_named(how.device).type == "cpu"
-        wanted = rows or ROWS["cpu" if on_cpu else "cuda"]
+        check_installed(execution.runtime)
+        is_on_cpu = execution.runtime in {"onnx", "openvino"} or find_device(execution.device).type == "cpu"
+        batch_size = rows or BATCH_SIZES["cpu" if is_on_cpu else "cuda"]
         while True:
             try:
-                runner = self._made(how, wanted)
+                runner = self._build_for_batch(execution, batch_size)
                 if rows != 1:
-                    runner(np.zeros((wanted, self.size_px, self.size_px, 3), dtype=np.uint8))
+                    runner(np.zeros((batch_size, self.size_px, self.size_px, 3), dtype=np.uint8))
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                if rows is not None or wanted == 1:
+                if rows is not None or batch_size == 1:
+                    reason = "the batch size of the stored embeddings" if rows else "the smallest possible batch"
                     raise DeviceError(
-                        f"memory does not do for {wanted} images of {self.size_px} px at once, which "
-                        f"{'the rows that are stored were made with' if rows else 'is the least'}; free memory, or "
-                        "name another device or a smaller size_px"
+                        f"memory is too small for a batch of {batch_size} images of {self.size_px} px, {reason}; free "
+                        "memory, or choose another device or a smaller size_px"
                     ) from error
-                wanted //= 2
+                batch_size //= 2
             else:
                 return runner
 
-    def _made(self, how: Execution, rows: int) -> Runner:
-        if how.runtime in {"torch", "compile"}:
-            device, compiled = device_named(how.device), how.runtime == "compile"
-            return TorchRunner(self.network, device, rows, how.precision, compiled=compiled)
-        if how.device not in {"auto", "cpu"}:
-            raise DeviceError(f"runtime {how.runtime!r} runs on the CPU, not on {how.device!r}; say '--runtime torch'")
-        if how.runtime == "openvino":
-            return OpenVinoRunner(self.as_onnx(rows), rows, how.precision)
-        if how.precision != "fp32":
+    def _build_for_batch(self, execution: Execution, rows: int) -> Runner:
+        if execution.runtime in {"torch", "compile"}:
+            device, compiled = find_device(execution.device), execution.runtime == "compile"
+            return TorchRunner(self.network, device, rows, execution.precision, compiled=compiled)
+        if execution.device not in {"auto", "cpu"}:
             raise DeviceError(
-                f"runtime 'onnx' computes in fp32, not in {how.precision.dtype}; say '--runtime openvino'"
+                f"runtime {execution.runtime!r} runs on the CPU, not on {execution.device!r}; use '--runtime torch'"
+            )
+        if execution.runtime == "openvino":
+            return OpenVinoRunner(self.as_onnx(rows), rows, execution.precision)
+        if execution.precision != "fp32":
+            raise DeviceError(
+                f"runtime 'onnx' computes in fp32, not in {execution.precision.dtype}; use '--runtime openvino'"
             )
         return OnnxRunner(self.as_onnx(rows), rows)
 
     def as_onnx(self, rows: int | None) -> bytes:
-        """Return it as ONNX, for batches of one size, or of any where it is None; exported once."""
+        """Return the network in ONNX format, for batches of `rows` images or, with None, of any size; exported once."""
         if rows not in self._exported:
-            pixels = torch.zeros(rows or ROWS["cpu"], self.size_px, self.size_px, 3, dtype=torch.uint8)
-            free = {} if rows else {"input_names": ["pixels"], "dynamic_axes": {"pixels": {0: "n"}}}
+            pixels = torch.zeros(rows or BATCH_SIZES["cpu"], self.size_px, self.size_px, 3, dtype=torch.uint8)
+            options = {} if rows else {"input_names": ["pixels"], "dynamic_axes": {"pixels": {0: "n"}}}
             buffer = io.BytesIO()
             with warnings.catch_warnings(), self.network.lock:
-                warnings.simplefilter("ignore")  # the exporter warns of itself, and of shapes that are fixed on purpose
-                export: Any = torch.onnx.export  # its annotations leave out the buffers that it takes
-                export(self.network.cpu(), (pixels,), buffer, dynamo=False, opset_version=OPSET, **free)
+                # The exporter warns that it is outdated, and of shapes that are fixed on purpose.
+                warnings.simplefilter("ignore")
+                # The exporter's annotations leave out the buffers that it takes.
+                export: Any = torch.onnx.export
+                export(self.network.cpu(), (pixels,), buffer, dynamo=False, opset_version=OPSET, **options)
             self._exported[rows] = buffer.getvalue()
         return self._exported[rows]
 
     @cached_property
-    def cuts(self) -> list[Cut]:
-        """Where OpenVINO can go over from fp32 to fewer bits."""
+    def cuts(self) -> list[ModelCut]:
+        """Positions at which OpenVINO can change from a higher to a lower precision."""
         import openvino
 
-        return cuts(openvino.Core().read_model(self.as_onnx(ROWS["cpu"])))
+        return find_cuts(openvino.Core().read_model(self.as_onnx(BATCH_SIZES["cpu"])))
 
 
 def check_installed(runtime: Runtime) -> None:
-    """Check that a runtime's package is there.
+    """Check that a runtime's package is installed.
 
     Raises
     ------
     MissingExtraError
-        it is not.
+        it is not installed.
     """
     if not is_installed(runtime):
         raise MissingExtraError(
             f"runtime {runtime!r} needs {PACKAGES[runtime]}, which is not installed; "
-            "pip install \"featx[cpu]\", or say '--runtime torch'"
+            "pip install \"featx[cpu]\", or use '--runtime torch'"
         )
 
 
 def is_installed(runtime: Runtime) -> bool:
-    """Whether a runtime's package is there."""
+    """Return whether a runtime's package is installed."""
     return find_spec(PACKAGES[runtime]) is not None
 
 
 def is_native(dtype: str) -> bool:
-    """Whether this CPU multiplies numbers of fewer bits by itself, as OpenVINO sees it."""
+    """Return whether this CPU has instructions for a reduced dtype, as OpenVINO reports it."""
     import openvino
 
     capabilities: list[str] = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return dtype.upper() in capabilities
 
 
-def is_here(precision: Reduced) -> bool:
-    """Whether this machine has the runtime, the device and the arithmetic."""
+def can_compute(precision: ReducedPrecision) -> bool:
+    """Return whether this machine has the runtime, the device and the dtypes of a precision."""
     if precision.runtime == "torch":
         return precision.device == "cpu" or torch.cuda.is_available()
-    first = precision.first_dtype if precision.first_layers else "fp32"
-    return is_installed("openvino") and all(one == "fp32" or is_native(one) for one in (precision.dtype, first))
+    first_dtype = precision.first_dtype if precision.first_layers else "fp32"
+    return is_installed("openvino") and all(
+        dtype == "fp32" or is_native(dtype) for dtype in (precision.dtype, first_dtype)
+    )
 
 
 class OnnxRunner:
-    """ONNX Runtime on the CPU."""
+    """A runner for ONNX Runtime on the CPU."""
 
     def __init__(self, model: bytes, rows: int) -> None:
         import onnxruntime
@@ -175,7 +186,7 @@ class OnnxRunner:
         self.in_flight = os.cpu_count() or 1
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        options.log_severity_level = ERRORS_ONLY
+        options.log_severity_level = ONNX_LOG_ERRORS
         self.provenance = {
             "device": "cpu",
             "runtime": f"onnxruntime {onnxruntime.__version__}",
@@ -185,17 +196,17 @@ class OnnxRunner:
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Rows:
-        """See `featx.embeddings.engine.Runner`."""
+        """Return (rows, d) float32 for each tap from (rows, h, w, 3) pixels."""
         return list(self._session.run(None, {self._input: pixels}))
 
 
 class OpenVinoRunner:
-    """OpenVINO on the CPU; in a reduced precision its first layers may be a model of their own, in fp32.
+    """A runner for OpenVINO on the CPU; in a reduced precision the first layers may be a separate model.
 
     Raises
     ------
     DeviceError
-        the CPU cannot compute so, or the network cannot be cut there.
+        the CPU does not support the precision, or the network cannot be split behind the precision's first layers.
     """
 
     def __init__(self, model: bytes, rows: int, precision: Precision) -> None:
@@ -211,54 +222,54 @@ class OpenVinoRunner:
         self._core = openvino.Core()
         whole = self._core.read_model(model)
         self._n_outputs = len(whole.get_results())
-        self._early: list[int] = []
-        if isinstance(precision, Reduced):
-            self._parts = self._reduced(model, whole, precision)
+        self._front_outputs: list[int] = []
+        if isinstance(precision, ReducedPrecision):
+            self._parts = self._compile_reduced(model, whole, precision)
         else:
-            self._parts = [self._compiled(whole, HINTS["fp32"])]
-        self._own = threading.local()
+            self._parts = [self._compile(whole, "fp32")]
+        self._thread_local = threading.local()
 
-    def _reduced(self, model: bytes, whole: Any, precision: Reduced) -> list[Any]:
-        if not is_here(precision):
-            raise DeviceError(f"this CPU does not compute {precision}; say precision = 'fp32'")
-        hint = HINTS[precision.dtype]
+    def _compile_reduced(self, model: bytes, whole: Any, precision: ReducedPrecision) -> list[Any]:
+        if not can_compute(precision):
+            raise DeviceError(f"this CPU does not support {precision}; set precision = 'fp32'")
         if not precision.first_layers:
-            return [self._compiled(whole, hint)]
-        cut = next((one for one in cuts(whole) if one.n_layers == precision.first_layers), None)
+            return [self._compile(whole, precision.dtype)]
+        cut = next((cut for cut in find_cuts(whole) if cut.n_layers == precision.first_layers), None)
         if cut is None:
-            raise DeviceError(f"the network cannot be cut behind its first {precision.first_layers} layers")
-        front, rest, self._early = cut_behind(whole, self._core.read_model(model), cut)
-        return [self._compiled(front, HINTS[precision.first_dtype]), self._compiled(rest, hint)]
+            raise DeviceError(f"the network cannot be split behind its first {precision.first_layers} layers")
+        front, back, self._front_outputs = split_model(whole, self._core.read_model(model), cut)
+        return [self._compile(front, precision.first_dtype), self._compile(back, precision.dtype)]
 
-    def _compiled(self, model: Any, hint: str) -> Any:
+    def _compile(self, model: Any, dtype: str) -> Any:
         settings = {
-            "INFERENCE_PRECISION_HINT": hint,
+            "INFERENCE_PRECISION_HINT": PRECISION_HINTS[dtype],
             "NUM_STREAMS": self.in_flight,
             "INFERENCE_NUM_THREADS": self.in_flight,
             "ENABLE_CPU_PINNING": False,
         }
         return self._core.compile_model(model, "CPU", settings)
 
-    def _requests(self) -> list[Any]:
-        """Return this thread's own requests; the second one takes its input from where the first one leaves it."""
-        found: list[Any] = getattr(self._own, "requests", [])
-        if not found:
-            found = self._own.requests = [part.create_infer_request() for part in self._parts]
-            if len(found) == 2:
-                found[1].set_input_tensor(found[0].get_output_tensor(0))
-        return found
+    def _get_requests(self) -> list[Any]:
+        """Return this thread's inference requests; the first one's output is the second one's input."""
+        requests: list[Any] = getattr(self._thread_local, "requests", [])
+        if not requests:
+            requests = self._thread_local.requests = [part.create_infer_request() for part in self._parts]
+            if len(requests) == 2:
+                requests[1].set_input_tensor(requests[0].get_output_tensor(0))
+        return requests
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Rows:
-        """See `featx.embeddings.engine.Runner`."""
-        requests = self._requests()
+        """Return (rows, d) float32 for each tap from (rows, h, w, 3) pixels."""
+        requests = self._get_requests()
         requests[0].infer([pixels], share_inputs=True)
         for request in requests[1:]:
             request.infer()
-        late = iter(range(self._n_outputs - len(self._early)))
+        back_numbers = iter(range(self._n_outputs - len(self._front_outputs)))
         outputs = [
-            requests[0].get_output_tensor(1 + self._early.index(at))
-            if at in self._early
-            else requests[-1].get_output_tensor(next(late))
-            for at in range(self._n_outputs)
+            requests[0].get_output_tensor(1 + self._front_outputs.index(number))
+            if number in self._front_outputs
+            else requests[-1].get_output_tensor(next(back_numbers))
+            for number in range(self._n_outputs)
         ]
-        return [np.array(output.data) for output in outputs]  # the next call writes over its own
+        # The next call of this thread overwrites the tensors, so they are copied.
+        return [np.array(output.data) for output in outputs]

@@ -1,4 +1,4 @@
-"""What an extraction will write, said before it begins, and refused where the disk does not hold it."""
+"""Size of the vectors that an extraction will write, compared with the free space before it begins."""
 
 import math
 import os
@@ -7,64 +7,63 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from featx.errors import StoreError
-from featx.progress import Watch
+from featx.progress import ProgressCallback
 from featx.storage.places import CachePlace
 from featx.storage.store import EmbeddingStore
 
-ROW_BYTES = 20  # beside the vector: a digest and a checksum
+# Bytes of a row beside its vector: a digest and a checksum.
+ROW_BYTES = 20
 
 
-def check_space(stores: Sequence[EmbeddingStore], digests: Iterable[str], cache: CachePlace, watch: Watch) -> None:
-    """Say how much is to be written and how much there is room for.
+def check_space(
+    stores: Sequence[EmbeddingStore], digests: Iterable[str], cache: CachePlace, progress: ProgressCallback
+) -> None:
+    """Check that a cache is writable and has room for the vectors of some images, and report their size as progress.
 
     Raises
     ------
     StoreError
-        the cache may only be read, or it does not fit; names the widest embedding.
+        the cache is read-only, or has too little room; the message names the embedding with the most features.
     """
-    every = list(digests)
-    sizes = [_bytes(len(store.missing(every)), store.n_features * store.dtype.itemsize) for store in stores]
+    digests = list(digests)
+    sizes = [len(store.missing(digests)) * (store.n_features * store.dtype.itemsize + ROW_BYTES) for store in stores]
     needed = sum(sizes)
     if not needed:
         return
-    if cache.folder is not None and not os.access(nearest(cache.folder), os.W_OK):
+    if cache.folder is not None and not os.access(_nearest_existing(cache.folder), os.W_OK):
         raise StoreError(
-            f"{cache} may only be read, and lacks {gigabytes(needed)} of vectors: name another cache (paths.cache), or "
-            "change its permissions"
+            f"{cache} is read-only, and {gigabytes(needed)} of vectors are missing: choose another cache "
+            "(paths.cache), or change its permissions"
         )
     free = room_bytes(cache)
     if needed > free:
         widest = stores[sizes.index(max(sizes))]
         raise StoreError(
-            f"the vectors take {gigabytes(needed)}, {gigabytes(free)} are free for {cache}; the widest are of "
-            f"{widest.spec.backbone}/{widest.spec.tap}/{widest.spec.pool}, d {widest.n_features}: pool them, or name "
-            "another cache (paths.cache)"
+            f"the vectors need {gigabytes(needed)}, but {cache} has {gigabytes(free)} of free space; the largest "
+            f"embedding is {widest.spec.backbone}/{widest.spec.tap}/{widest.spec.pool} with {widest.n_features} "
+            "features: use a pooling with fewer features, or another cache (paths.cache)"
         )
-    left = "an object store has room" if free == math.inf else f"{gigabytes(free)} are free"
-    watch("room", 1, 1, f"{gigabytes(needed)} of vectors; {left}")
+    free_text = "in an object store" if free == math.inf else f"{gigabytes(free)} free"
+    progress("disk space", 1, 1, f"{gigabytes(needed)} of vectors, {free_text}")
 
 
 def room_bytes(cache: CachePlace) -> float:
-    """Return how much a cache has room for: what its disk has left, and without end in an object store."""
+    """Return the free bytes of a cache's disk; infinite for an object store."""
     return math.inf if cache.folder is None else free_bytes(cache.folder)
 
 
 def free_bytes(folder: Path) -> int:
-    """Return how much the disk has left that holds a folder, or will."""
-    return shutil.disk_usage(nearest(folder)).free
+    """Return the free bytes of the disk that holds a folder, which need not exist yet."""
+    return shutil.disk_usage(_nearest_existing(folder)).free
 
 
-def nearest(folder: Path) -> Path:
-    """Return a folder, or what of its parents is there already."""
-    return next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
-
-
-def _bytes(n_rows: int, vector_bytes: int) -> int:
-    return n_rows * (vector_bytes + ROW_BYTES)
+def _nearest_existing(folder: Path) -> Path:
+    """Return a folder if it exists, else its nearest parent that does."""
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
 
 
 def gigabytes(n_bytes: float) -> str:
-    """Write a number of bytes for people.
+    """Write a number of bytes in GB or MB.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Decoding in worker processes: a picture that kills its decoder costs itself and nothing else."""
+"""Decoding in worker processes: an image that crashes its decoder is reported, and all others are decoded."""
 
 import os
 import sys
@@ -12,214 +12,241 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from typing import Self
 
 from joblib.externals.loky import ProcessPoolExecutor
 
 from featx.errors import ReadError
-from featx.images.contents import Content, digest, read
+from featx.images.contents import Content, digest
 from featx.images.decode import Pixels, decode
-from featx.images.resizing import preprocessor, required_px
+from featx.images.resizing import make_preprocessor, required_side_px
+from featx.images.sources import read_content
 from featx.specs.embedding import Decoding, Preprocessing
 
-TASKS_AHEAD = 2  # of each worker: what bounds the memory
-IDLE_S = 30  # after which workers that nobody feeds end
-STORE_SETTINGS = ("AWS_", "AZURE_", "FSSPEC_", "GCS_", "GOOGLE_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+# Chunks that wait for each worker; bounds the memory.
+CHUNKS_PER_WORKER = 2
+# Seconds after which idle workers end.
+IDLE_S = 30
+STORE_VARIABLE_PREFIXES = ("AWS_", "AZURE_", "FSSPEC_", "GCS_", "GOOGLE_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 DIED = "worker died while decoding it"
 CHANGED = "changed while it was being read"
 REMOVED = "was removed while it was being read"
-TOO_LARGE = "cannot be brought to size"
-# loky warns as it replaces a worker whose memory grew; made an error, that would end the thread that does it.
+TOO_LARGE = "cannot be resized"
+# loky warns when it replaces a worker whose memory grew. As an error, the warning would end the replacing thread.
 warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor", UserWarning)
 
-Place = str | Content  # a uri, or what it would lead to
-Todo = Sequence[tuple[str, Place]]  # (digest, place)
-Results = list[tuple[Pixels, ...] | str]  # pixels at each size, or why there are none
+ImageSource = str | Content  # a URI, or the content behind it
+Images = Sequence[tuple[str, ImageSource]]  # (digest, place)
+Results = list[tuple[Pixels, ...] | str]  # pixels at each size, or the reason why there are none
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """What becomes of an image in a worker: pixels at each of some sizes.
+    """Decodes images to the pixels that networks take.
 
     Attributes
     ----------
     decoding
-        The choices in decoding.
+        Settings of decoding.
     sizes
-        What the networks take.
+        Preprocessing of each network.
     """
 
     decoding: Decoding
     sizes: tuple[Preprocessing, ...]
 
-    def decoded(self, expected: str, place: Place) -> tuple[Pixels, ...] | str:
-        """Return an image's pixels at each size, or why there are none."""
+    def decode(self, expected: str, place: ImageSource) -> tuple[Pixels, ...] | str:
+        """Return an image's pixels at each size, or the reason why there are none.
+
+        Parameters
+        ----------
+        expected
+            Digest that the content must have.
+        place
+            URI or content of the image.
+        """
         try:
-            content = read(place) if isinstance(place, str) else place
+            content = read_content(place) if isinstance(place, str) else place
             if digest(content) != expected:
                 return CHANGED
-            image = decode(content, self.decoding, required_px(self.sizes))
-            return tuple(preprocessor(size)(image) for size in self.sizes)
+            image = decode(content, self.decoding, required_side_px(self.sizes))
+            return tuple(make_preprocessor(size)(image) for size in self.sizes)
         except FileNotFoundError:
             return REMOVED
         except ReadError as error:
             return str(error)
-        except (MemoryError, ValueError) as error:  # of resizing: a strip one pixel wide and a hundred million long
+        # Resizing fails for a strip that is one pixel wide and a hundred million pixels long.
+        except (MemoryError, ValueError) as error:
             return f"{TOO_LARGE}: {type(error).__name__} {error}".rstrip()
 
-    def chunk(self, todo: Todo) -> tuple[Results, float]:
-        """Return what `decoded` does for each of a few images, and the seconds that it took."""
+    def decode_chunk(self, todo: Images) -> tuple[Results, float]:
+        """Decode a few images; return their pixels or reasons, and the seconds that they took."""
         start = time.perf_counter()
-        return [self.decoded(*one) for one in todo], time.perf_counter() - start
+        return [self.decode(*image) for image in todo], time.perf_counter() - start
 
 
-Decoded = tuple[str, tuple[Pixels, ...] | str, float]  # digest, pixels or why there are none, seconds
-Chunk = tuple[Todo, Future[tuple[Results, float]]]
+Decoded = tuple[str, tuple[Pixels, ...] | str, float]  # digest, pixels or reason, seconds
+PendingChunk = tuple[Images, Future[tuple[Results, float]]]
 
 
-def decoded(todo: Iterable[tuple[str, Place]], decoder: Decoder, workers: int, chunk_size: int) -> Generator[Decoded]:
-    """Yield each image's pixels, or why there are none, in the order of `todo`; at most a few chunks wait."""
-    waiting: deque[Chunk] = deque()
-    with _shared_pool(workers, _store_settings()).at_work() as pool:
+def decode_images(
+    todo: Iterable[tuple[str, ImageSource]], decoder: Decoder, workers: int, chunk_size: int
+) -> Generator[Decoded]:
+    """Yield the digest of each image with its pixels, or the reason why there are none, and the seconds it took.
+
+    The order is that of `todo`, which is read only a few chunks ahead.
+
+    Parameters
+    ----------
+    todo
+        (digest, place) of each image.
+    decoder
+        Settings of the decoding.
+    workers
+        Number of worker processes.
+    chunk_size
+        Images that a worker receives at a time.
+    """
+    pending: deque[PendingChunk] = deque()
+    with _shared_pool(workers, _hash_store_settings()).in_use() as pool:
         try:
             for chunk in _chunks(todo, chunk_size):
-                waiting.append((chunk, pool.submit(decoder.chunk, chunk)))
-                if len(waiting) > TASKS_AHEAD * workers:
-                    yield from _first(waiting, pool, decoder)
-            while waiting:
-                yield from _first(waiting, pool, decoder)
+                pending.append((chunk, pool.submit(decoder.decode_chunk, chunk)))
+                if len(pending) > CHUNKS_PER_WORKER * workers:
+                    yield from _receive_chunk(pending, pool, decoder)
+            while pending:
+                yield from _receive_chunk(pending, pool, decoder)
         finally:
-            for _, future in waiting:
+            for _, future in pending:
                 future.cancel()
 
 
 @cache
-def _shared_pool(workers: int, settings: int) -> "_Pool":
-    """Return this process's workers: to start them takes longer than to decode some hundred images.
+def _shared_pool(workers: int, store_settings: int) -> "_Pool":
+    """Return this process's pool: starting workers takes longer than decoding some hundred images.
 
-    Workers know the environment that they were started in, so other settings of an object store mean other workers.
+    Workers inherit the environment in which they are started, so each set of object store settings has its own pool.
     """
     return _Pool(workers)
 
 
-def _store_settings() -> int:
+def _hash_store_settings() -> int:
     return hash(
-        frozenset((name, value) for name, value in os.environ.items() if name.upper().startswith(STORE_SETTINGS))
+        frozenset(
+            (name, value) for name, value in os.environ.items() if name.upper().startswith(STORE_VARIABLE_PREFIXES)
+        )
     )
 
 
-def _chunks(todo: Iterable[tuple[str, Place]], size: int) -> Iterator[Todo]:
-    chunk: list[tuple[str, Place]] = []
-    for one in todo:
-        chunk.append(one)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
+def _chunks(todo: Iterable[tuple[str, ImageSource]], size: int) -> Iterator[Images]:
+    images = iter(todo)
+    while chunk := list(islice(images, size)):
         yield chunk
 
 
-def _first(waiting: deque[Chunk], pool: "_Pool", decoder: Decoder) -> Iterator[Decoded]:
-    """Yield the images of the chunk that waits longest; where a worker died over some chunk, do it one by one."""
-    chunk, future = waiting.popleft()
+def _receive_chunk(pending: deque[PendingChunk], pool: "_Pool", decoder: Decoder) -> Iterator[Decoded]:
+    """Yield the results of the oldest chunk; if a worker died, decode its images one by one."""
+    chunk, future = pending.popleft()
     try:
         results, seconds = future.result()
     except BrokenProcessPool:
-        # Nobody knows which of the unfinished chunks did it: all are done again, this one image by image.
+        # Which of the unfinished chunks killed the worker is unknown: all are submitted again, except for this one.
         pool.restart()
-        for at, (other, old) in enumerate(waiting):
-            if not old.done() or old.exception() is not None:
-                waiting[at] = (other, pool.submit(decoder.chunk, other))
-        results, seconds = _one_by_one(chunk, decoder)
-    each_s = seconds / len(chunk)
-    yield from ((name, result, each_s) for (name, _), result in zip(chunk, results, strict=True))
+        for position, (later_chunk, later_future) in enumerate(pending):
+            if not later_future.done() or later_future.exception() is not None:
+                pending[position] = (later_chunk, pool.submit(decoder.decode_chunk, later_chunk))
+        results, seconds = _decode_one_by_one(chunk, decoder)
+    image_s = seconds / len(chunk)
+    yield from ((digest, result, image_s) for (digest, _), result in zip(chunk, results, strict=True))
 
 
-def _one_by_one(chunk: Todo, decoder: Decoder) -> tuple[Results, float]:
-    """Decode a chunk's images by a worker that has only one of them at a time; return the seconds as well."""
-    lonely, start = _Pool(1), time.perf_counter()
+def _decode_one_by_one(chunk: Images, decoder: Decoder) -> tuple[Results, float]:
+    """Decode a chunk in a single worker, one image at a time; return the results and the seconds."""
+    pool, start = _Pool(1), time.perf_counter()
     try:
-        return [_alone(one, lonely, decoder) for one in chunk], time.perf_counter() - start
+        return [_decode_alone(image, pool, decoder) for image in chunk], time.perf_counter() - start
     finally:
-        lonely.stop()
+        pool.stop()
 
 
-def _alone(one: tuple[str, Place], lonely: "_Pool", decoder: Decoder) -> tuple[Pixels, ...] | str:
-    """Decode one image, and once more by a new worker where one dies: the image before may have hurt it."""
+def _decode_alone(image: tuple[str, ImageSource], pool: "_Pool", decoder: Decoder) -> tuple[Pixels, ...] | str:
+    """Decode one image, and again in a new worker if the first one dies: an earlier image may have damaged it."""
     for _ in range(2):
         try:
-            return lonely.submit(decoder.chunk, [one]).result()[0][0]
+            return pool.submit(decoder.decode_chunk, [image]).result()[0][0]
         except BrokenProcessPool:
-            lonely.restart()
+            pool.restart()
     return DIED
 
 
 class _Pool:
-    """Worker processes that are started when first needed, and end with their parent.
+    """A pool of worker processes that start when they are first needed, and end with their parent.
 
     loky starts them without running the caller's main module again, so scripts need no ``__main__`` guard.
     """
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
-        self._users = 0
-        self._changing = threading.RLock()
-        self._rest = threading.Timer(IDLE_S, self._end)
+        self._n_users = 0
+        self._lock = threading.RLock()
+        self._idle_timer = threading.Timer(IDLE_S, self._stop_idle_workers)
         self._start()
 
     def _start(self) -> None:
-        self._pool = ProcessPoolExecutor(self._workers, initializer=_end_with_parent, initargs=(os.getpid(),))
+        self._executor = ProcessPoolExecutor(self._workers, initializer=_end_with_parent, initargs=(os.getpid(),))
 
     @contextmanager
-    def at_work(self) -> Iterator[Self]:
-        """Keep the workers while the block runs and `IDLE_S` longer.
+    def in_use(self) -> Iterator[Self]:
+        """Keep the workers while the block runs, and `IDLE_S` longer.
 
-        loky's own timeout ends single workers, and may do so just when they are given something.
+        loky's own timeout ends single workers, possibly at the moment when they are given a task.
         """
-        with self._changing:
-            self._users += 1
-            self._rest.cancel()
+        with self._lock:
+            self._n_users += 1
+            self._idle_timer.cancel()
         try:
             yield self
         finally:
-            with self._changing:
-                self._users -= 1
-                self._rest = threading.Timer(IDLE_S, self._end)
-                self._rest.daemon = True
-                self._rest.start()
+            with self._lock:
+                self._n_users -= 1
+                self._idle_timer = threading.Timer(IDLE_S, self._stop_idle_workers)
+                self._idle_timer.daemon = True
+                self._idle_timer.start()
 
-    def _end(self) -> None:
-        with self._changing:
-            if not self._users:
-                self.restart()  # new ones start when they are needed
+    def _stop_idle_workers(self) -> None:
+        with self._lock:
+            if not self._n_users:
+                # The new executor starts its workers when it receives a task.
+                self.restart()
 
-    def submit(self, call: Callable[[Todo], tuple[Results, float]], todo: Todo) -> Future[tuple[Results, float]]:
-        """Hand out a chunk."""
+    def submit(self, call: Callable[[Images], tuple[Results, float]], chunk: Images) -> Future[tuple[Results, float]]:
+        """Submit a chunk; a broken pool is reported by the future."""
         try:
-            found: Future[tuple[Results, float]] = self._pool.submit(call, todo)
+            future: Future[tuple[Results, float]] = self._executor.submit(call, chunk)
         except BrokenProcessPool as error:
-            found = Future()
-            found.set_exception(error)
-        return found
+            future = Future()
+            future.set_exception(error)
+        return future
 
     def restart(self) -> None:
-        """Replace workers of which one died."""
+        """Replace all workers."""
         self.stop()
         self._start()
 
     def stop(self) -> None:
-        """End the workers; what they were at is lost."""
-        self._pool.shutdown(wait=True, kill_workers=True)
+        """Kill the workers and drop their tasks."""
+        self._executor.shutdown(wait=True, kill_workers=True)
 
 
 def _end_with_parent(parent: int) -> None:
-    """Make a worker end soon after the process that started it, however that ended; its decoders keep quiet."""
+    """Make this worker exit soon after its parent process, and silence what decoders write to standard error."""
 
-    def watch() -> None:
+    def exit_after_parent() -> None:
         while os.getppid() == parent:
             time.sleep(1)
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
-    with open(os.devnull, "w") as nowhere:  # noqa: PTH123
-        os.dup2(nowhere.fileno(), sys.stderr.fileno())
+    threading.Thread(target=exit_after_parent, daemon=True).start()
+    with open(os.devnull, "w") as null_file:  # noqa: PTH123
+        os.dup2(null_file.fileno(), sys.stderr.fileno())

@@ -1,1 +1,1 @@
-"""Votes over finished runs; members are predictions by id, never models or embeddings."""
+"""Ensembles of finished runs, whose members are predictions by id, never models or embeddings."""

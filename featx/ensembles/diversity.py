@@ -1,4 +1,4 @@
-"""How members differ: what a vote can gain from.
+"""Diversity of ensemble members: how often they are right or wrong on different rows.
 
 References
 ----------
@@ -12,29 +12,29 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.ensembles.ballots import Ballots, Outputs
-from featx.facts import Facts
-from featx.scoring import decided, guessed
+from featx.ensembles.combiners import MemberOutputs, Outputs
+from featx.metrics.row_scores import predict_classes, predict_labels
+from featx.tables.target_values import TargetValues
 
-Right = NDArray[np.bool_]
+Correct = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Likeness:
-    """How alike two members are in what they get right and wrong [1]_; None where it is 0/0, or of numbers.
+class PairAgreement:
+    """Agreement of two members' right and wrong predictions [1]_; None where undefined (0/0), or for numbers.
 
     Attributes
     ----------
     disagreement
-        Share of answers that exactly one of them gets right; of numbers how far they lie apart, on average.
+        Share of predictions that exactly one member gets right; for numbers, mean distance of the two predictions.
     q
-        Yule's Q of right and wrong, in [-1, 1]: 0 for independent members, 1 for such as are wrong together.
+        Yule's Q of right and wrong, in [-1, 1]: 0 for independent members, 1 if they are always wrong together.
     double_fault
-        Share of answers that both get wrong.
+        Share of predictions that both get wrong.
     error_correlation
-        Of being wrong, in [-1, 1]; of numbers, of the errors.
+        Correlation of being wrong, in [-1, 1]; for numbers, correlation of the errors.
     shared_errors
-        Of the answers that either gets wrong, the share that both do.
+        Share of double faults among the predictions that at least one member gets wrong.
     """
 
     disagreement: float | None
@@ -45,99 +45,119 @@ class Likeness:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two members and how alike they are, in all and on the rows of each class, or for each label or number."""
+class MemberPair:
+    """Agreement of two members, over all rows and for each class, label or number.
+
+    Attributes
+    ----------
+    one, other
+        Names of the two members.
+    all
+        Agreement over all rows.
+    each
+        Name of a class → agreement on its rows; name of a label or number → agreement on it.
+    """
 
     one: str
     other: str
-    all: Likeness
-    each: dict[str, Likeness]
+    all: PairAgreement
+    each: dict[str, PairAgreement]
 
 
 @dataclass(frozen=True)
 class Diversity:
-    """What there is among the members.
+    """Diversity of the members of an ensemble.
 
     Attributes
     ----------
     oracle
-        Share of answers that at least one member gets right; of numbers the mean error of the nearest member.
+        Share of predictions that at least one member gets right; for numbers, mean error of the closest member.
     pairs
-        Each two members.
+        Agreement of every two members.
     """
 
     oracle: float
-    pairs: list[Pair]
+    pairs: list[MemberPair]
 
 
-def diversity(names: Sequence[str], ballots: Ballots, facts: Facts) -> Diversity:
-    """Compare the members with one another; all rows count alike."""
-    pairs = combinations(range(len(ballots)), 2)
-    if facts.kind == "numbers":
-        errors = ballots.outputs - facts.y
-        found = [_of_numbers(names[i], names[j], errors[i], errors[j], facts.names) for i, j in pairs]
-        return Diversity(float(np.abs(errors).min(axis=0).mean()), found)
-    rules = [facts.decided_by(ballots.rule(member)) for member in range(len(ballots))]
-    right = np.stack([are_right(of_member, said) for of_member, said in zip(rules, ballots.outputs, strict=True)])
-    parts = dict(_parts(right, facts))
-    found = [
-        Pair(names[i], names[j], likeness(right[i], right[j]), {k: likeness(v[i], v[j]) for k, v in parts.items()})
-        for i, j in pairs
+def diversity(names: Sequence[str], members: MemberOutputs, targets: TargetValues) -> Diversity:
+    """Return the diversity of the members, whose names are given; all rows weigh the same."""
+    indices = combinations(range(len(members)), 2)
+    if targets.kind == "numbers":
+        errors = members.outputs - targets.y
+        pairs = [_number_pair(names[i], names[j], errors[i], errors[j], targets.names) for i, j in indices]
+        return Diversity(float(np.abs(errors).min(axis=0).mean()), pairs)
+    decided_targets = [targets.decided_by(members.rule(member)) for member in range(len(members))]
+    correct = np.stack([are_correct(*pair) for pair in zip(decided_targets, members.outputs, strict=True)])
+    parts = dict(_parts(correct, targets))
+    pairs = [
+        MemberPair(
+            names[i],
+            names[j],
+            pair_agreement(correct[i], correct[j]),
+            {name: pair_agreement(part[i], part[j]) for name, part in parts.items()},
+        )
+        for i, j in indices
     ]
-    return Diversity(float(right.any(axis=0).mean()), found)
+    return Diversity(float(correct.any(axis=0).mean()), pairs)
 
 
-def are_right(facts: Facts, outputs: Outputs) -> Right:
-    """Return which decisions are right, (n,) of classes, (n, t) of labels; of soft labels by the likeliest class."""
-    if facts.kind == "classes":
-        return np.asarray(guessed(facts, outputs) == facts.y)
-    return np.asarray(decided(outputs) == facts.y)
+def are_correct(targets: TargetValues, outputs: Outputs) -> Correct:
+    """Return which decisions are right, (n,) of classes or (n, t) of labels; soft labels by the most probable class."""
+    if targets.kind == "classes":
+        return np.asarray(predict_classes(targets, outputs) == targets.y)
+    return np.asarray(predict_labels(outputs) == targets.y)
 
 
-def _parts(right: Right, facts: Facts) -> Iterator[tuple[str, Right]]:
-    """Yield the members' answers to the rows of each class that occurs, or for each label."""
-    for code, name in enumerate(facts.names):
-        if facts.kind == "labels":
-            yield name, right[:, :, code]
-        elif (of_class := facts.y == code).any():
-            yield name, right[:, of_class]
+def _parts(correct: Correct, targets: TargetValues) -> Iterator[tuple[str, Correct]]:
+    """Yield each class that occurs with the columns of its rows, or each label with its own columns."""
+    for code, name in enumerate(targets.names):
+        if targets.kind == "labels":
+            yield name, correct[:, :, code]
+        elif (is_of_class := targets.y == code).any():
+            yield name, correct[:, is_of_class]
 
 
-def likeness(one: Right, other: Right) -> Likeness:
-    """Compare two members by what they get right.
+def pair_agreement(first: Correct, second: Correct) -> PairAgreement:
+    """Return the agreement of two members from which predictions each gets right.
 
     Examples
     --------
-    >>> found = likeness(np.array([True, True, False, False]), np.array([True, False, True, False]))
-    >>> found.disagreement, found.q, found.double_fault, found.error_correlation
+    >>> agreement = pair_agreement(np.array([True, True, False, False]), np.array([True, False, True, False]))
+    >>> agreement.disagreement, agreement.q, agreement.double_fault, agreement.error_correlation
     (0.5, 0.0, 0.25, 0.0)
     """
-    both, neither = float((one & other).mean()), float((~one & ~other).mean())
-    first, second = float((one & ~other).mean()), float((~one & other).mean())
-    spread = np.sqrt((both + first) * (second + neither) * (both + second) * (first + neither))
-    product, crossed = both * neither, first * second
-    return Likeness(
-        disagreement=first + second,
-        q=_ratio(product - crossed, product + crossed),
-        double_fault=neither,
-        error_correlation=_ratio(product - crossed, float(spread)),
-        shared_errors=_ratio(neither, first + second + neither),
+    both_right, both_wrong = float((first & second).mean()), float((~first & ~second).mean())
+    only_first, only_second = float((first & ~second).mean()), float((~first & second).mean())
+    spread = np.sqrt(
+        (both_right + only_first) * (only_second + both_wrong) * (both_right + only_second) * (only_first + both_wrong)
+    )
+    product, cross_product = both_right * both_wrong, only_first * only_second
+    return PairAgreement(
+        disagreement=only_first + only_second,
+        q=_ratio(product - cross_product, product + cross_product),
+        double_fault=both_wrong,
+        error_correlation=_ratio(product - cross_product, float(spread)),
+        shared_errors=_ratio(both_wrong, only_first + only_second + both_wrong),
     )
 
 
-def _ratio(above: float, below: float) -> float | None:
-    return above / below if below else None
+def _ratio(numerator: float, denominator: float) -> float | None:
+    return numerator / denominator if denominator else None
 
 
-def _of_numbers(one: str, other: str, first: Outputs, second: Outputs, names: Sequence[str]) -> Pair:
-    columns = [_of_errors(a, b) for a, b in zip(first.T, second.T, strict=True)]
-    known = [found.error_correlation for found in columns if found.error_correlation is not None]
-    apart = float(np.mean([found.disagreement for found in columns]))
-    whole = Likeness(apart, None, None, float(np.mean(known)) if known else None, None)
-    return Pair(one, other, whole, dict(zip(names, columns, strict=True)))
+def _number_pair(
+    first_name: str, second_name: str, first_errors: Outputs, second_errors: Outputs, names: Sequence[str]
+) -> MemberPair:
+    columns = [_error_agreement(a, b) for a, b in zip(first_errors.T, second_errors.T, strict=True)]
+    correlations = [column.error_correlation for column in columns if column.error_correlation is not None]
+    distance = float(np.mean([column.disagreement for column in columns]))
+    mean_correlation = float(np.mean(correlations)) if correlations else None
+    overall = PairAgreement(distance, None, None, mean_correlation, None)
+    return MemberPair(first_name, second_name, overall, dict(zip(names, columns, strict=True)))
 
 
-def _of_errors(first: NDArray[np.float64], second: NDArray[np.float64]) -> Likeness:
-    varied = np.ptp(first) > 0 and np.ptp(second) > 0
-    alike = float(np.corrcoef(first, second)[0, 1]) if varied else None
-    return Likeness(float(np.abs(first - second).mean()), None, None, alike, None)
+def _error_agreement(first: NDArray[np.float64], second: NDArray[np.float64]) -> PairAgreement:
+    have_spread = np.ptp(first) > 0 and np.ptp(second) > 0
+    correlation = float(np.corrcoef(first, second)[0, 1]) if have_spread else None
+    return PairAgreement(float(np.abs(first - second).mean()), None, None, correlation, None)

@@ -1,4 +1,4 @@
-"""Who takes part in a vote, on which rows, and what these rows cannot tell."""
+"""Candidate members of an ensemble, their predictions for the selection rows, and warnings about these rows."""
 
 import hashlib
 from collections.abc import Sequence
@@ -6,86 +6,88 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from featx.ensembles.evidence import Evidence
+from featx.ensembles.cross_fitting import CrossFitting
 from featx.errors import AlignmentError, DataError, IncompleteError
-from featx.findings import Finding
-from featx.runfolder import RunFolder
-from featx.specs.ensemble import EnsembleSpec
-from featx.tables import Answered
-from featx.workspace import Study
+from featx.specs.ensembling import EnsembleSpec
+from featx.study.run_folder import RunFolder
+from featx.study.run_warnings import RunWarning
+from featx.study.study import Study
+from featx.tables.predictions import AnyPredictions
 
-FEWEST_ROWS = 60  # below which two runs differ surely only if a tenth of the rows speak for one and none for the other
+# With fewer rows, two runs differ significantly only if a tenth of the rows or more favour one run and none the other.
+MIN_ROWS_TO_COMPARE = 60
 
 
-def candidates_for(study: Study, target: str, spec: EnsembleSpec) -> list[RunFolder]:
-    """Return the runs that could take part: ensembles only where they are named.
+def find_candidates(study: Study, target: str, spec: EnsembleSpec) -> list[RunFolder]:
+    """Return the candidate members of an ensemble; other ensembles are candidates only if they are named.
 
     Raises
     ------
     IncompleteError
-        one is damaged, and might be a member.
+        A run that may be a candidate is damaged.
     """
     if not spec.members and (damaged := study.damaged()):
         raise IncompleteError(f"{damaged[0].damage}, or name the members with '--members'")
     return [run for run in study.runs(target, spec.members) if spec.members or not run.is_ensemble]
 
 
-def equal_runs(runs: Sequence[RunFolder]) -> dict[str, str]:
-    """Return the runs whose answers are those of another one on all rows, each with that one: the first by name.
+def find_duplicates(runs: Sequence[RunFolder]) -> dict[str, str]:
+    """Return the runs with the same predictions as another run on all rows: name → name of the first such run.
 
-    Searches with different numbers of trials make such runs when they choose the same setting. Both in one ensemble
-    would count twice.
+    Searches with different numbers of trials give such runs if they choose the same setting. In an ensemble, both would
+    count twice.
     """
-    first: dict[str, str] = {}
-    equal: dict[str, str] = {}
+    first_by_digest: dict[str, str] = {}
+    duplicates: dict[str, str] = {}
     for run in sorted(runs, key=lambda run: run.name):
         frame = run.answers.to_frame().drop(columns="fold").sort_values(["part", "id"])
-        answers = hashlib.sha256(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes()).hexdigest()
-        if first.setdefault(answers, run.name) != run.name:
-            equal[run.name] = first[answers]
-    return equal
+        digest = hashlib.sha256(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes()).hexdigest()
+        if first_by_digest.setdefault(digest, run.name) != run.name:
+            duplicates[run.name] = first_by_digest[digest]
+    return duplicates
 
 
-def rows_that_choose(runs: Sequence[RunFolder]) -> list[Answered]:
-    """Return what runs say of val, or where there is no val split of the out-of-fold rows.
+def selection_tables(runs: Sequence[RunFolder]) -> list[AnyPredictions]:
+    """Return the runs' predictions for the selection rows: val, or without a val split the out-of-fold rows.
 
     Raises
     ------
     DataError
-        some have no such rows, while others have.
+        A run has no predictions for these rows, and others have.
     AlignmentError
-        they do not all have the same.
+        The runs have predictions for different rows.
     """
     tables = [run.chooser() for run in runs]
     parts = [str(table.part[0]) if len(table.ids) else "none" for table in tables]
     for run, table, part in zip(runs, tables, parts, strict=True):
-        wanted = "val" if "val" in parts else "out-of-fold"
+        expected = "val" if "val" in parts else "out-of-fold"
         if part != parts[parts.index("val") if "val" in parts else 0] or part == "none":
-            raise DataError(f"{run.name} has no {wanted} rows, as other members have; make it again with '--force'")
-        if odd := set(table.ids) ^ set(tables[0].ids):
+            raise DataError(
+                f"{run.name} has no predictions for {expected} rows, as other members have; run it again with '--force'"
+            )
+        if unmatched := set(table.ids) ^ set(tables[0].ids):
             raise AlignmentError(
-                f"{runs[0].name} and {run.name} do not answer the same {part} rows: {len(odd)} have one answer only, "
-                f"first {min(odd)!r}; make the runs again with '--force'"
+                f"{runs[0].name} and {run.name} have predictions for different {part} rows: {len(unmatched)} rows have "
+                f"only one, first {min(unmatched)!r}; run both again with '--force'"
             )
     return tables
 
 
-def findings(evidence: Evidence, part: str) -> list[Finding]:
-    """Return what the rows that choose cannot tell."""
-    found, facts = [], evidence.facts
-    if len(facts) < FEWEST_ROWS:
-        found.append(
-            Finding(
-                "few rows",
-                f"{len(facts)} {part} rows cannot tell these runs apart: two differ surely only where 6 rows or more "
-                "speak for one and none for the other; give val more rows",
-            )
+def selection_warnings(selection: CrossFitting, part: str) -> list[RunWarning]:
+    """Return warnings if the selection rows are too few, or a class or label does not occur in them."""
+    warnings, targets = [], selection.targets
+    if len(targets) < MIN_ROWS_TO_COMPARE:
+        text = (
+            f"{len(targets)} {part} rows are too few to compare these runs: two runs differ significantly only if 6 "
+            "rows or more favour one and none the other; put more rows in val"
         )
-    if facts.kind == "numbers":
-        return found
-    had = facts.y.sum(axis=0) if facts.kind == "labels" else np.bincount(facts.y, minlength=facts.n_outputs)
-    if absent := [name for name, n in zip(facts.names, had, strict=True) if not n]:
+        warnings.append(RunWarning("few rows", text))
+    if targets.kind == "numbers":
+        return warnings
+    is_labels = targets.kind == "labels"
+    counts = targets.y.sum(axis=0) if is_labels else np.bincount(targets.y, minlength=targets.n_outputs)
+    if absent := [name for name, count in zip(targets.names, counts, strict=True) if not count]:
         shown = ", ".join(map(repr, absent))
-        text = f"no {part} row has {shown}: nothing is known of how runs do there; stratify the split"
-        found.append(Finding("class absent", text))
-    return found
+        text = f"no {part} row has {shown}: how runs perform there is unknown; stratify the split"
+        warnings.append(RunWarning("class absent", text))
+    return warnings

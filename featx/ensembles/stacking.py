@@ -1,4 +1,4 @@
-"""Stacking: a small model learns from what the members say; what it learnt is kept as plain numbers.
+"""Stacking: a small meta-learner is fitted to the members' outputs and stored as plain numbers.
 
 References
 ----------
@@ -15,50 +15,61 @@ from scipy.special import expit, logit, softmax
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.preprocessing import StandardScaler
 
-from featx.ensembles.ballots import Ballots, Combiner, Outputs, Vote
+from featx.ensembles.combiners import Combiner, MemberOutputs, Outputs, VotingMethod
 from featx.errors import DataError, UnsuitedError
-from featx.facts import Facts
 from featx.specs.base import Spec
-from featx.specs.ensemble import EnsembleSpec
+from featx.specs.ensembling import EnsembleSpec
+from featx.tables.target_values import TargetValues
 
 Features = NDArray[np.float64]
-EDGE = 1e-3  # probabilities are moved so far from 0 and 1: beyond it, log-odds say more than members know
-STRENGTH = 0.1  # C of the logistic regression, on features of variance 1
-ALPHAS = tuple(np.logspace(-2, 4, 7).tolist())  # of which ridge takes the best, each row left out once
-TREES: dict[str, Any] = {"max_depth": 2, "eta": 0.1, "min_child_weight": 1.0, "nthread": 1}
-ROUNDS = 50
+# Probabilities are clipped to this distance from 0 and 1; log-odds beyond it would claim more than members can know.
+PROBABILITY_MARGIN = 1e-3
+# C of the logistic regression, for features of variance 1.
+LOGISTIC_C = 0.1
+# Ridge penalties to choose from by leave-one-out validation.
+RIDGE_ALPHAS = tuple(np.logspace(-2, 4, 7).tolist())
+XGBOOST_PARAMS: dict[str, Any] = {"max_depth": 2, "eta": 0.1, "min_child_weight": 1.0, "nthread": 1}
+N_BOOSTING_ROUNDS = 50
 
 
-class Linear(Spec):
-    """``x @ coef.T + intercept``.
+class LinearModel(Spec):
+    """The linear model ``x @ coef.T + intercept``.
 
     Attributes
     ----------
-    coef, intercept
-        (k, f) and (k,) for k outputs from f features.
+    coef
+        (k, f) coefficients for k outputs from f features.
+    intercept
+        (k,) intercepts.
     """
 
     coef: tuple[tuple[float, ...], ...]
     intercept: tuple[float, ...]
 
     def __call__(self, x: Features) -> Outputs:
-        """Return (n, k)."""
+        """Return the (n, k) outputs for (n, f) features."""
         return np.asarray(x @ np.array(self.coef).T + np.array(self.intercept))
 
     @classmethod
-    def of(cls, scaler: StandardScaler, coef: NDArray[Any], intercept: NDArray[Any]) -> "Linear":
-        """Take the scaling of the features into the coefficients."""
+    def of(cls, scaler: StandardScaler, coef: NDArray[Any], intercept: NDArray[Any]) -> "LinearModel":
+        """Return the model of unscaled features from one of scaled features."""
         coef = coef / scaler.scale_
         return cls(coef=tuple(map(tuple, coef.tolist())), intercept=tuple((intercept - coef @ scaler.mean_).tolist()))
 
 
-class Trees(Spec):
-    """Boosted trees, as XGBoost writes them in JSON."""
+class BoostedTrees(Spec):
+    """Boosted trees of XGBoost.
+
+    Attributes
+    ----------
+    model
+        The booster in XGBoost's JSON format.
+    """
 
     model: str
 
     def __call__(self, x: Features) -> Outputs:
-        """Return (n, k) margins."""
+        """Return the (n, k) margins for (n, f) features."""
         from xgboost import Booster, DMatrix
 
         booster = Booster({"nthread": 1})
@@ -67,98 +78,103 @@ class Trees(Spec):
 
 
 class Stack(Combiner):
-    """What a meta-learner learnt [1]_.
+    """A fitted meta-learner [1]_.
 
     Attributes
     ----------
     stacker
-        Its name.
+        Name of the meta-learner.
     names
-        The columns in the order in which it learnt them.
+        Names of the classes, labels or numbers, in the order of the columns in the fit.
     learnt
         One model for all classes, or one for each label or number.
     """
 
     stacker: Literal["logistic", "ridge", "xgboost"]
     names: tuple[str, ...]
-    learnt: tuple[Linear | Trees, ...]
+    learnt: tuple[LinearModel | BoostedTrees, ...]
 
-    def outputs(self, ballots: Ballots) -> Outputs:
-        """See `Combiner`."""
-        known = ballots.ordered(self.names)
-        each = zip(self.learnt, features(known, self.stacker), strict=True)
-        raw = np.hstack([learnt(x) for learnt, x in each])
-        found = self._linked(ballots.kind, raw)
-        return found[:, [self.names.index(name) for name in ballots.names]]
+    def outputs(self, members: MemberOutputs) -> Outputs:
+        """Return the (n, k) outputs of the meta-learner."""
+        inputs = features(members.ordered(self.names), self.stacker)
+        raw = np.hstack([model(x) for model, x in zip(self.learnt, inputs, strict=True)])
+        outputs = self._to_outputs(members.kind, raw)
+        return outputs[:, [self.names.index(name) for name in members.names]]
 
-    def _linked(self, kind: str, raw: Outputs) -> Outputs:
-        """Turn what the models say into probabilities, or leave it where it is numbers."""
+    def _to_outputs(self, kind: str, raw: Outputs) -> Outputs:
+        """Return the models' raw outputs as probabilities, or unchanged for numbers."""
         if kind == "numbers":
             return raw
         if self.stacker == "ridge":
-            clipped = raw.clip(EDGE, 1 - EDGE)
+            clipped = raw.clip(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
             return clipped / clipped.sum(axis=1, keepdims=True) if kind == "classes" else clipped
         return np.asarray(softmax(raw, axis=1) if kind == "classes" else expit(raw))
 
 
-def features(ballots: Ballots, stacker: str) -> list[Features]:
-    """Return what the models see: one (n, f) for all classes, or one for each label or number.
+def features(members: MemberOutputs, stacker: str) -> list[Features]:
+    """Return the (n, f) features of each model: of the one for all classes, or of one for each label or number.
 
-    Of classes the log of each probability less the mean log [2]_, of labels the log-odds, for ridge the probabilities
-    themselves; of numbers these. A label's or number's model sees what members say of it alone.
+    Features of classes are centred log-probabilities [2]_, of labels log-odds, for ridge the probabilities themselves;
+    features of numbers are the numbers. The model of a label or number gets the members' outputs for it alone.
     """
-    said = ballots.outputs
-    if ballots.kind != "numbers":
-        said = said.clip(EDGE, 1 - EDGE)
+    values = members.outputs
+    if members.kind != "numbers":
+        values = values.clip(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
         if stacker != "ridge":
-            logs = np.log(said)
-            said = logs - logs.mean(axis=2, keepdims=True) if ballots.kind == "classes" else logit(said)
-    if ballots.kind == "classes":
-        return [np.hstack(list(said))]
-    return [np.ascontiguousarray(column.T) for column in np.moveaxis(said, 2, 0)]
+            logs = np.log(values)
+            values = logs - logs.mean(axis=2, keepdims=True) if members.kind == "classes" else logit(values)
+    if members.kind == "classes":
+        return [np.hstack(list(values))]
+    return [np.ascontiguousarray(column.T) for column in np.moveaxis(values, 2, 0)]
 
 
-def stack(ballots: Ballots, facts: Facts, spec: EnsembleSpec) -> Combiner:
-    """Learn how to combine the members.
+def fit_stack(members: MemberOutputs, targets: TargetValues, spec: EnsembleSpec) -> Combiner:
+    """Return a meta-learner fitted to the members' outputs.
 
     Raises
     ------
     DataError
-        a class or label does not occur in the rows, or all of them have a label.
+        A class or label does not occur in the rows, or all rows have a label.
     UnsuitedError
-        the meta-learner does not answer this kind of target.
+        The meta-learner cannot predict this kind of target.
     """
-    stacker = spec.stacker or ("ridge" if facts.kind == "numbers" else "logistic")
-    if (stacker, facts.kind) == ("logistic", "numbers"):
-        raise UnsuitedError("stacker 'logistic' answers classes and labels, found numbers; say 'ridge' or 'xgboost'")
-    _check_all_occur(facts)
-    learn = {"logistic": _logistic, "ridge": _ridge, "xgboost": _xgboost}[stacker]
-    learnt = tuple(learn(lesson) for lesson in _lessons(ballots.ordered(facts.names), facts, stacker))
-    return Stack(stacker=stacker, names=facts.names, learnt=learnt)
+    stacker = spec.stacker or ("ridge" if targets.kind == "numbers" else "logistic")
+    if (stacker, targets.kind) == ("logistic", "numbers"):
+        raise UnsuitedError("stacker 'logistic' predicts classes and labels, found numbers; use 'ridge' or 'xgboost'")
+    _check_all_occur(targets)
+    fit = {"logistic": _fit_logistic, "ridge": _fit_ridge, "xgboost": _fit_xgboost}[stacker]
+    models = tuple(fit(data) for data in _meta_features(members.ordered(targets.names), targets, stacker))
+    return Stack(stacker=stacker, names=targets.names, learnt=models)
 
 
-def _check_all_occur(facts: Facts) -> None:
-    if facts.kind == "numbers":
+def _check_all_occur(targets: TargetValues) -> None:
+    if targets.kind == "numbers":
         return
-    shares = facts.y.mean(0) if facts.kind == "labels" else np.bincount(facts.y, minlength=facts.n_outputs) / len(facts)
-    what = "label" if facts.kind == "labels" else "class"
-    for name, share in zip(facts.names, shares, strict=True):
+    is_labels = targets.kind == "labels"
+    n = len(targets)
+    shares = targets.y.mean(0) if is_labels else np.bincount(targets.y, minlength=targets.n_outputs) / n
+    for name, share in zip(targets.names, shares, strict=True):
         if share in {0, 1}:
-            who = "none" if share == 0 else "each"
             raise DataError(
-                f"stacking cannot learn {what} {name!r}: {who} of the {len(facts)} rows that teach has it; give val "
-                "more rows, or vote by another method"
+                f"stacking cannot learn {'label' if is_labels else 'class'} {name!r}: {'none' if share == 0 else 'all'}"
+                f" of the {n} training rows have it; put more rows in val, or use another method"
             )
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What one model learns: (n, f) features, what is known of them, how much each row counts, and of how many classes.
+class MetaFeatures:
+    """Training data of one model of the meta-learner.
 
     Attributes
     ----------
+    x
+        (n, f) features.
+    y
+        (n,) class codes, labels in {0, 1}, or numbers.
+    weights
+        (n,) weights of the rows; None if all rows weigh the same.
     n_classes
-        1 for whether an image has a label, 0 for a number.
+        Number of classes; 1 for a label, 0 for a number.
     """
 
     x: Features
@@ -167,47 +183,48 @@ class Lesson:
     n_classes: int
 
 
-def _lessons(ballots: Ballots, facts: Facts, stacker: str) -> list[Lesson]:
-    """Return what each model learns; soft labels teach each class by its share."""
-    seen = features(ballots, stacker)
-    if facts.kind != "classes":
-        n_classes = 1 if facts.kind == "labels" else 0
-        each = zip(seen, facts.columns, strict=True)
-        return [Lesson(x, column, facts.weights, n_classes) for x, column in each]
-    (x,) = seen
-    if facts.shares is None:
-        return [Lesson(x, facts.y, facts.weights, facts.n_outputs)]
-    own = np.ones(len(facts)) if facts.weights is None else facts.weights
-    rows, codes = np.nonzero(facts.shares)
-    return [Lesson(x[rows], codes, facts.shares[rows, codes] * own[rows], facts.n_outputs)]
+def _meta_features(members: MemberOutputs, targets: TargetValues, stacker: str) -> list[MetaFeatures]:
+    """Return the training data of each model; a row with soft labels is repeated for each class, weighted by it."""
+    inputs = features(members, stacker)
+    if targets.kind != "classes":
+        n_classes = 1 if targets.kind == "labels" else 0
+        pairs = zip(inputs, targets.columns, strict=True)
+        return [MetaFeatures(x, column, targets.weights, n_classes) for x, column in pairs]
+    (x,) = inputs
+    if targets.shares is None:
+        return [MetaFeatures(x, targets.y, targets.weights, targets.n_outputs)]
+    row_weights = np.ones(len(targets)) if targets.weights is None else targets.weights
+    rows, codes = np.nonzero(targets.shares)
+    return [MetaFeatures(x[rows], codes, targets.shares[rows, codes] * row_weights[rows], targets.n_outputs)]
 
 
-def _logistic(lesson: Lesson) -> Linear:
-    scaler = StandardScaler().fit(lesson.x)
-    model = LogisticRegression(C=STRENGTH, max_iter=1000)
-    model.fit(scaler.transform(lesson.x), lesson.y, sample_weight=lesson.weights)
+def _fit_logistic(data: MetaFeatures) -> LinearModel:
+    scaler = StandardScaler().fit(data.x)
+    model = LogisticRegression(C=LOGISTIC_C, max_iter=1000)
+    model.fit(scaler.transform(data.x), data.y, sample_weight=data.weights)
     coef, intercept = model.coef_, model.intercept_
-    if lesson.n_classes == 2:  # scikit-learn gives the second class's only
+    if data.n_classes == 2:
+        # With two classes, scikit-learn has coefficients of the second class only.
         coef, intercept = np.vstack([np.zeros_like(coef), coef]), np.append(0.0, intercept)
-    return Linear.of(scaler, coef, intercept)
+    return LinearModel.of(scaler, coef, intercept)
 
 
-def _ridge(lesson: Lesson) -> Linear:
-    scaler = StandardScaler().fit(lesson.x)
-    y = np.eye(lesson.n_classes)[lesson.y] if lesson.n_classes > 1 else lesson.y
-    model = RidgeCV(ALPHAS).fit(scaler.transform(lesson.x), y, sample_weight=lesson.weights)
-    return Linear.of(scaler, np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_))
+def _fit_ridge(data: MetaFeatures) -> LinearModel:
+    scaler = StandardScaler().fit(data.x)
+    y = np.eye(data.n_classes)[data.y] if data.n_classes > 1 else data.y
+    model = RidgeCV(RIDGE_ALPHAS).fit(scaler.transform(data.x), y, sample_weight=data.weights)
+    return LinearModel.of(scaler, np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_))
 
 
-def _xgboost(lesson: Lesson) -> Trees:
+def _fit_xgboost(data: MetaFeatures) -> BoostedTrees:
     import xgboost
 
     objectives: dict[int, dict[str, Any]]
     objectives = {0: {"objective": "reg:squarederror"}, 1: {"objective": "binary:logistic"}}
-    several = {"objective": "multi:softprob", "num_class": lesson.n_classes}
-    rows = xgboost.DMatrix(lesson.x, lesson.y, weight=lesson.weights)
-    grown = xgboost.train(TREES | objectives.get(lesson.n_classes, several), rows, ROUNDS)
-    return Trees(model=grown.save_raw("json").decode())
+    multiclass = {"objective": "multi:softprob", "num_class": data.n_classes}
+    matrix = xgboost.DMatrix(data.x, data.y, weight=data.weights)
+    booster = xgboost.train(XGBOOST_PARAMS | objectives.get(data.n_classes, multiclass), matrix, N_BOOSTING_ROUNDS)
+    return BoostedTrees(model=booster.save_raw("json").decode())
 
 
-stacking = Vote(stack, Stack)
+stacking = VotingMethod(fit_stack, Stack)

@@ -1,1 +1,1 @@
-"""All runs of a recipe on the same rows, with the same rules."""
+"""Scores, comparison and recommendation of all runs of a recipe on the same rows."""

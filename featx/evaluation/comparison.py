@@ -1,4 +1,4 @@
-"""Runs compared with one of them: intervals of all scores, tests of the differences, and equivalence."""
+"""Comparison of runs with a reference run: intervals of all scores, tests of the differences, and equivalence."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,40 +13,47 @@ from featx.evaluation.equivalence import PairedDraws, default_margin, is_unbound
 from featx.evaluation.intervals import (
     Interval,
     Resamples,
-    drawn_scores,
-    interval,
-    intervals,
+    draw_scores,
     is_constant,
-    wilson,
+    percentile_interval,
+    score_intervals,
+    wilson_interval,
 )
-from featx.evaluation.paired import bootstrap_p, holm, mcnemar_midp
-from featx.facts import Facts
-from featx.metrics import aligned
-from featx.scoring import Floats, Ranked, Scorer, is_better_less, right, scores_of
+from featx.evaluation.paired_tests import bootstrap_p, holm, mcnemar_midp
+from featx.metrics.definitions import Floats, Scorer, available_scores, is_lower_better
+from featx.metrics.row_scores import compute_correctness
+from featx.metrics.score_kinds import Ranked
+from featx.metrics.scores import align
 from featx.specs.head import Metric
-from featx.tables import Answered, Ids, Known
+from featx.tables.ids import Ids
+from featx.tables.predictions import AnyPredictions
+from featx.tables.target_values import TargetValues
+from featx.tables.truth import AnyTruth
 
-FEWEST = 30  # units: on fewer no draw says how another sample would have come out
-SIGNIFICANT = 0.05
-MOST_RANKED = 2_000_000  # rows × classes that areas are drawn for: a few seconds a run
+# With fewer units (rows or groups), the draws do not show how much another sample would differ.
+MIN_UNITS_TO_COMPARE = 30
+# Level of significance of all tests.
+ALPHA = 0.05
+# Number of rows × classes up to which areas under curves are drawn; this many take a few seconds per run.
+MAX_RANKED_VALUES = 2_000_000
 MCNEMAR, BOOTSTRAP = "McNemar's mid-p", "paired bootstrap"
 Relation = Literal["reference", "equivalent", "not shown to differ", "worse", "better", "too few rows"]
 
 
 @dataclass(frozen=True)
-class Compared:
-    """One run beside the reference.
+class RunComparison:
+    """One run compared with the reference run.
 
     Attributes
     ----------
     intervals
-        Of each score, at 95 %.
+        Score name → its 95 % interval.
     score
-        The score that chooses.
+        Value of the selection score.
     difference, difference_interval
-        Of the score that chooses, this run's minus the reference's, and its paired interval; nan of the reference.
+        Selection score of this run minus that of the reference, and its paired 95 % interval; nan for the reference.
     p, p_holm
-        Of no difference, and after Holm's correction for all runs that are compared; nan of the reference.
+        p-value of no difference, before and after Holm's correction for all compared runs; nan for the reference.
     loss_bound
         Upper limit, at 95 % for all runs together, of how much better the best of all runs is than this one.
     """
@@ -62,20 +69,20 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All runs on the same rows.
+    """All runs on the same rows, each compared with a reference run.
 
     Attributes
     ----------
     reference
-        The run that the others are compared with.
+        Name of the run that the others are compared with.
     score, test
-        What is compared, and by which test.
+        Names of the score that is compared, and of the statistical test.
     margin
-        Largest difference without practical consequence.
+        Largest difference without practical consequence, in units of the score.
     n_units, by_group
-        Number of rows, or of groups where these are sampled whole.
+        Number of rows, or number of groups if whole groups are sampled; and whether they are.
     runs
-        By name, the reference first.
+        Run name → its comparison, the reference first.
     """
 
     reference: str
@@ -84,48 +91,48 @@ class Comparison:
     margin: float
     n_units: int
     by_group: bool
-    runs: dict[str, Compared]
+    runs: dict[str, RunComparison]
 
     @property
     def has_enough_units(self) -> bool:
         """Whether there are enough rows or groups to compare runs."""
-        return self.n_units >= FEWEST
+        return self.n_units >= MIN_UNITS_TO_COMPARE
 
     def relation(self, run: str) -> Relation:
-        """Return how a run relates to the reference.
+        """Return the relation of a run to the reference.
 
         Notes
         -----
         *Equivalent* needs evidence: the interval of the difference lies within the margin on both sides of 0. *Not
-        shown to differ* is absence of evidence: p is .05 or more. Both are of this one comparison, so that further
-        runs change neither.
+        shown to differ* is absence of evidence: p is .05 or more. Both depend on this one comparison only, so that
+        adding runs changes neither.
         """
-        one = self.runs[run]
+        comparison = self.runs[run]
         if run == self.reference:
             return "reference"
         if not self.has_enough_units:
             return "too few rows"
-        if is_within(one.difference_interval, self.margin):
+        if is_within(comparison.difference_interval, self.margin):
             return "equivalent"
-        if not one.p < SIGNIFICANT:
+        if not comparison.p < ALPHA:
             return "not shown to differ"
-        return "better" if (one.difference < 0) == is_better_less(self.score) else "worse"
+        return "better" if (comparison.difference < 0) == is_lower_better(self.score) else "worse"
 
-    def is_safe(self, run: str) -> bool:
-        """Return whether a run can take the reference's place: the best of all runs is hardly better than it.
+    def can_replace_reference(self, run: str) -> bool:
+        """Return whether the best of all runs is hardly better than this run.
 
-        The limit of what the best run is better by lies within the margin, or is no larger than the reference's.
+        The upper limit of that lead must lie within the margin, or be no larger than that of the reference.
         """
         return self.runs[run].loss_bound <= max(self.margin, self.runs[self.reference].loss_bound)
 
     def related(self, relation: Relation) -> list[str]:
-        """Return the runs of one relation to the reference."""
+        """Return the names of the runs with one relation to the reference."""
         return [run for run in self.runs if self.relation(run) == relation]
 
 
 def compare(
-    known: Known,
-    tables: Mapping[str, Answered],
+    truth: AnyTruth,
+    tables: Mapping[str, AnyPredictions],
     metric: Metric,
     groups: NDArray[Any] | None = None,
     margin: float | None = None,
@@ -134,14 +141,15 @@ def compare(
 
     Parameters
     ----------
-    known
-        What is known of their rows, and maybe more.
+    truth
+        True values of the rows; it may have more rows.
     tables
-        By the runs' names, the reference first; rows are matched by id.
+        Run name → predictions, the reference first; rows are matched by id.
     metric
-        What is compared; rows count by their weights where they have some.
+        Name of the score to compare; rows count by their weights if they have some.
     groups
-        (n,) by the rows of the first table, what a split keeps whole; draws do so too.
+        (n,) groups that the split keeps whole, in the order of the first table; whole groups are drawn. By default rows
+        are drawn.
     margin
         Largest difference without practical consequence; `featx.evaluation.equivalence.default_margin` by default.
 
@@ -152,74 +160,89 @@ def compare(
     """
     names = list(tables)
     ids = tables[names[0]].ids
-    pairs = [aligned(known, _rows_of(name, table, ids)) for name, table in tables.items()]
-    facts = pairs[0][0]
-    resamples = Resamples.of(len(facts), groups)
-    names_drawn = drawable(facts)
-    scorers = [Scorer(*pair, names_drawn) for pair in pairs]
-    found = [
-        intervals(scorer, draws, resamples)
-        for scorer, draws in zip(scorers, drawn_scores(scorers, resamples), strict=True)
-    ]
-    choosing = [Scorer(*pair, [metric]) for pair in pairs]
-    seen = np.array([scorer.plain(facts.weights)[metric] for scorer in choosing])
-    drawn = np.stack([one[metric] for one in drawn_scores(choosing, resamples, facts.weights)])
-    if facts.weights is not None and facts.weights.any() and metric in {"accuracy", "mae"}:
-        found = [one | {f"confidence_{metric}": interval(draws)} for one, draws in zip(found, drawn, strict=True)]
-    paired = PairedDraws(metric, seen, drawn, resamples.n_units)
-    by_rows = facts.kind == "classes" and metric == "accuracy" and groups is None
-    by_rows = by_rows and facts.weights is None and facts.shares is None
-    p = _by_rows(pairs) if by_rows else _by_draws(paired)
-    runs = _runs(names, found, paired, p)
-    margin = default_margin(metric, float(seen[0])) if margin is None else margin
-    test = MCNEMAR if by_rows else BOOTSTRAP
+    pairs = [align(truth, _take_rows(name, table, ids)) for name, table in tables.items()]
+    targets = pairs[0][0]
+    resamples = Resamples.of(len(targets), groups)
+    metric_scorers = [Scorer(*pair, [metric]) for pair in pairs]
+    values = np.array([scorer.plain(targets.weights)[metric] for scorer in metric_scorers])
+    draws = np.stack([scores[metric] for scores in draw_scores(metric_scorers, resamples, targets.weights)])
+    run_intervals = _run_intervals(pairs, resamples)
+    if targets.weights is not None and targets.weights.any() and metric in {"accuracy", "mae"}:
+        weighted = [{f"confidence_{metric}": percentile_interval(run_draws)} for run_draws in draws]
+        run_intervals = [edges | extra for edges, extra in zip(run_intervals, weighted, strict=True)]
+    paired = PairedDraws(metric, values, draws, resamples.n_units)
+    # McNemar's test counts rows, so each row must be independent, count once and have one true class.
+    is_counted = targets.kind == "classes" and metric == "accuracy" and groups is None
+    is_counted = is_counted and targets.weights is None and targets.shares is None
+    p = _mcnemar_p(pairs) if is_counted else _bootstrap_p(paired)
+    runs = _compare_runs(names, run_intervals, paired, p)
+    margin = default_margin(metric, float(values[0])) if margin is None else margin
+    test = MCNEMAR if is_counted else BOOTSTRAP
     return Comparison(names[0], metric, test, margin, resamples.n_units, resamples.by_group, runs)
 
 
-def _runs(
-    names: Sequence[str], found: Sequence[dict[str, Interval]], paired: PairedDraws, p: Sequence[float]
-) -> dict[str, Compared]:
-    """Return each run beside the first."""
+def _run_intervals(pairs: Sequence[tuple[TargetValues, Floats]], resamples: Resamples) -> list[dict[str, Interval]]:
+    """Return for each run the interval of each score."""
+    names = drawable_scores(pairs[0][0])
+    scorers = [Scorer(*pair, names) for pair in pairs]
+    return [
+        score_intervals(scorer, draws, resamples)
+        for scorer, draws in zip(scorers, draw_scores(scorers, resamples), strict=True)
+    ]
+
+
+def _compare_runs(
+    names: Sequence[str], run_intervals: Sequence[dict[str, Interval]], paired: PairedDraws, p: Sequence[float]
+) -> dict[str, RunComparison]:
+    """Compare each run with the first."""
     corrected, bounds = holm(p), paired.loss_bounds()
-    runs = {names[0]: Compared(found[0], float(paired.values[0]), loss_bound=float(bounds[0]))}
-    for at, name in enumerate(names[1:], start=1):
-        difference = float(paired.values[at] - paired.values[0])
-        edges = _difference_interval(paired, at)
-        value, bound = float(paired.values[at]), float(bounds[at])
-        runs[name] = Compared(found[at], value, difference, edges, p[at - 1], corrected[at - 1], bound)
+    runs = {names[0]: RunComparison(run_intervals[0], float(paired.values[0]), loss_bound=float(bounds[0]))}
+    for index, name in enumerate(names[1:], start=1):
+        runs[name] = RunComparison(
+            run_intervals[index],
+            float(paired.values[index]),
+            float(paired.values[index] - paired.values[0]),
+            _difference_interval(paired, index),
+            p[index - 1],
+            corrected[index - 1],
+            float(bounds[index]),
+        )
     return runs
 
 
-def _difference_interval(paired: PairedDraws, at: int) -> Interval:
-    """Return the paired interval of a difference; where all draws agree, Wilson's of a difference not seen."""
-    draws = paired.draws[at] - paired.draws[0]
-    low, high = interval(draws)
+def _difference_interval(paired: PairedDraws, index: int) -> Interval:
+    """Return the paired interval of the difference of one run to the first.
+
+    If all draws agree, it is widened by Wilson's limit for a difference that was not observed.
+    """
+    draws = paired.draws[index] - paired.draws[0]
+    low, high = percentile_interval(draws)
     if not is_constant(draws):
         return low, high
     scale = float(np.abs(paired.values).max()) if is_unbounded(paired.score) else 1.0
-    unseen = scale * wilson(0.0, paired.n_units)[1]
+    unseen = scale * wilson_interval(0.0, paired.n_units)[1]
     return low - unseen, high + unseen
 
 
-def _rows_of(run: str, table: Answered, ids: Ids) -> Answered:
+def _take_rows(run: str, table: AnyPredictions, ids: Ids) -> AnyPredictions:
     try:
         return table.take(ids)
     except AlignmentError as error:
         raise AlignmentError(f"{run}: {error}; make the run again with '--force'") from error
 
 
-def drawable(facts: Facts) -> list[str]:
-    """Return the scores that are worth drawing again: areas of many classes over many rows would take minutes."""
-    is_large = facts.n_outputs * len(facts) > MOST_RANKED
-    return [name for name, of in scores_of(facts).items() if not (is_large and isinstance(of, Ranked))]
+def drawable_scores(targets: TargetValues) -> list[str]:
+    """Return the names of the scores to draw; areas of many classes over many rows would take minutes."""
+    is_large = targets.n_outputs * len(targets) > MAX_RANKED_VALUES
+    return [name for name, score in available_scores(targets).items() if not (is_large and isinstance(score, Ranked))]
 
 
-def _by_rows(pairs: Sequence[tuple[Facts, Floats]]) -> list[float]:
-    first, *others = (right(facts, outputs).astype(bool) for facts, outputs in pairs)
-    return [float(mcnemar_midp((other & ~first).sum(), (first & ~other).sum())) for other in others]
+def _mcnemar_p(pairs: Sequence[tuple[TargetValues, Floats]]) -> list[float]:
+    reference, *runs = (compute_correctness(targets, outputs).astype(bool) for targets, outputs in pairs)
+    return [float(mcnemar_midp((run & ~reference).sum(), (reference & ~run).sum())) for run in runs]
 
 
-def _by_draws(paired: PairedDraws) -> list[float]:
+def _bootstrap_p(paired: PairedDraws) -> list[float]:
     return [
         bootstrap_p(draws - paired.draws[0], float(value - paired.values[0]), paired.n_units)
         for draws, value in zip(paired.draws[1:], paired.values[1:], strict=True)

@@ -1,31 +1,32 @@
-"""What a run costs: to train, to predict with, and to store."""
+"""Costs of a run: time of training, rate of prediction, and size of the files."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from featx.artifact import BODIES, beneath, read_header
-from featx.paces import AGREEMENT, known_paces, seconds_an_image
-from featx.runfolder import RunFolder
-from featx.workspace import Study
+from featx.artifacts.artifact import read_member_headers
+from featx.artifacts.header import BODY_FILES, read_header
+from featx.embeddings.throughput import MAX_RATE_RATIO, recorded_throughputs, seconds_per_image
+from featx.study.run_folder import RunFolder
+from featx.study.study import Study
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run costs.
+    """Costs of one run.
 
     Attributes
     ----------
     fit_s
-        Seconds of search and training; of an ensemble those of its members.
+        Seconds of search and training; for an ensemble the sum over its members.
     images_per_s
-        At prediction, as measured on the machine that made them: networks and heads alone, without reading and decoding
-        images. Of an ensemble: its members one after the other, what they share once. None where something was not
-        measured, or repeated measurements did not agree.
+        Images per second at prediction, measured on the machine that made the run: networks and heads alone, without
+        reading and decoding images. An ensemble runs its members one after the other, with shared parts counted once.
+        None if something was not measured, or if repeated measurements did not agree.
     n_bytes
-        Of its own file and of the weights that it needs, each once. None where these are not known.
+        Size in bytes of the run's own file and of the weights that it needs, each counted once; None if not known.
     n_models
-        Number of heads and networks that predict: 1, or those of an ensemble.
+        Number of heads and networks that predict: 1, or the number of members of an ensemble.
     """
 
     fit_s: float | None
@@ -34,55 +35,60 @@ class Cost:
     n_models: int = 1
 
 
-def cost_of(study: Study, run: RunFolder) -> Cost:
-    """Return what is known of a run's costs."""
-    asked = _asked(run)
-    needed = {one.spec.fingerprint() for each in asked for one in read_header(each.path)[1].embeddings}
-    bodies = sum((one.path / BODIES[one.kind]).stat().st_size for one in {run, *asked})
-    weights = _weights_bytes(study, needed)
+def read_costs(study: Study, run: RunFolder) -> Cost:
+    """Return the costs of a run, as far as they are known."""
+    models = _models_of(run)
+    embeddings = {
+        embedding.spec.fingerprint() for model in models for embedding in read_header(model.path)[1].embeddings
+    }
+    body_bytes = sum((folder.path / BODY_FILES[folder.kind]).stat().st_size for folder in {run, *models})
+    weights_bytes = _weights_bytes(study, embeddings)
     return Cost(
-        _total(map(_fit_s, asked)),
-        _images_per_s(study, asked, needed),
-        None if weights is None else bodies + weights,
-        len(asked),
+        _sum_or_none(map(_fit_s, models)),
+        _images_per_s(study, models, embeddings),
+        None if weights_bytes is None else body_bytes + weights_bytes,
+        len(models),
     )
 
 
-def cheapest(runs: Sequence[str], costs: Mapping[str, Cost]) -> str:
-    """Return the run that predicts the most images a second.
+def find_cheapest(runs: Sequence[str], costs: Mapping[str, Cost]) -> str:
+    """Return the run that predicts the most images per second.
 
-    Runs whose rate was not measured are left out where that of another one was. Rates that differ by less than two
-    measurements may are equal: of equals the run of the fewest models is taken, then the smallest, then the first.
+    Runs whose rate was not measured are left out if the rate of another run was. Rates count as equal if they differ by
+    no more than two measurements of one run may. Among equal runs, the one of the fewest models is taken, then the
+    smallest, then the first.
     """
     measured = [run for run in runs if costs[run].images_per_s]
     fastest = max((costs[run].images_per_s or 0.0 for run in measured), default=0.0)
-    equal = [run for run in measured if (costs[run].images_per_s or 0.0) * AGREEMENT >= fastest]
-    return simplest(equal or runs, costs)
+    equal = [run for run in measured if (costs[run].images_per_s or 0.0) * MAX_RATE_RATIO >= fastest]
+    return find_simplest(equal or runs, costs)
 
 
-def simplest(runs: Sequence[str], costs: Mapping[str, Cost]) -> str:
-    """Return the run of the fewest models; of equals the smallest, then the first."""
+def find_simplest(runs: Sequence[str], costs: Mapping[str, Cost]) -> str:
+    """Return the run of the fewest models; among equal ones the smallest, then the first."""
 
-    def price(run: str) -> tuple[float, float]:
+    def complexity(run: str) -> tuple[float, float]:
         cost = costs[run]
         return cost.n_models, math.inf if cost.n_bytes is None else cost.n_bytes
 
-    return min(runs, key=price)
+    return min(runs, key=complexity)
 
 
-def _asked(run: RunFolder) -> list[RunFolder]:
-    """Return the heads and networks that a run asks: itself, or those beneath an ensemble."""
+def _models_of(run: RunFolder) -> list[RunFolder]:
+    """Return the heads and networks that predict for a run: the run itself, or those beneath an ensemble."""
     header = read_header(run.path)[1]
     if header.kind != "ensemble":
         return [run]
-    return [RunFolder(path) for path, one in beneath(run.path, header).items() if one.kind != "ensemble"]
+    return [
+        RunFolder(path) for path, member in read_member_headers(run.path, header).items() if member.kind != "ensemble"
+    ]
 
 
-def _total(values: Iterable[float | None]) -> float | None:
-    """Return the sum; None where one is not known."""
-    found = list(values)
-    known = [one for one in found if one is not None]
-    return sum(known) if len(known) == len(found) else None
+def _sum_or_none(values: Iterable[float | None]) -> float | None:
+    """Return the sum; None if one of the values is None."""
+    terms = list(values)
+    numbers = [term for term in terms if term is not None]
+    return sum(numbers) if len(numbers) == len(terms) else None
 
 
 def _fit_s(run: RunFolder) -> float | None:
@@ -90,23 +96,23 @@ def _fit_s(run: RunFolder) -> float | None:
     return float(sum(parts)) if parts else None
 
 
-def _images_per_s(study: Study, runs: list[RunFolder], embeddings: set[str]) -> float | None:
-    each = [_answer_s(run) for run in runs]
-    seconds = _total([*each, seconds_an_image(known_paces(study.cache.notes), embeddings)])
+def _images_per_s(study: Study, models: list[RunFolder], embeddings: set[str]) -> float | None:
+    embedding_s = seconds_per_image(recorded_throughputs(study.cache.notes), embeddings)
+    seconds = _sum_or_none([*map(_predict_s, models), embedding_s])
     return 1 / seconds if seconds else None
 
 
-def _answer_s(run: RunFolder) -> float | None:
-    """Return the seconds of one answer, from an embedding or, of a network, from pixels."""
+def _predict_s(run: RunFolder) -> float | None:
+    """Return the seconds of one prediction: from an embedding or, for a network, from pixels."""
     if run.kind == "network":
         return 1 / run.metrics["images_per_s"] if run.metrics.get("images_per_s") else None
-    found = run.metrics.get("answer_s")
-    return None if found is None else float(found)
+    seconds = run.metrics.get("answer_s")
+    return None if seconds is None else float(seconds)
 
 
 def _weights_bytes(study: Study, embeddings: set[str]) -> int | None:
-    locked = {one.spec.fingerprint(): one for one in study.locked}
+    locked = {embedding.spec.fingerprint(): embedding for embedding in study.locked}
     if not embeddings <= locked.keys():
         return None
-    files = {locked[one].weights_file for one in embeddings}
+    files = {locked[fingerprint].weights_file for fingerprint in embeddings}
     return sum(file[1] for file in files if file is not None)

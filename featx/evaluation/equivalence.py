@@ -1,4 +1,4 @@
-"""Which runs are as good as the best one within a margin: equivalence, and multiple comparisons with the best.
+"""Equivalence of two runs within a margin, and multiple comparisons with the best run.
 
 References
 ----------
@@ -16,45 +16,48 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from featx.evaluation.intervals import CONFIDENCE, Interval
-from featx.scoring import is_better_less
+from featx.metrics.definitions import is_lower_better
 
 Floats = NDArray[np.float64]
-MARGIN = 0.02
-# Share of the reference's value that is the margin of scores without an upper bound.
-RELATIVE_MARGIN = 0.05
-ROUNDING = 1e-12
-ONE_SIDED = float(ndtri(CONFIDENCE))
-UNBOUNDED = ("log_loss", "mae", "mae_steps", "rmse", "mape")
+# Default margin of scores up to 1.
+DEFAULT_MARGIN = 0.02
+# Default margin of losses and errors, as a share of the reference's value.
+DEFAULT_RELATIVE_MARGIN = 0.05
+# Standard deviations up to this value are due to rounding.
+MAX_ROUNDING_ERROR = 1e-12
+# One-sided quantile of the normal distribution, the least critical value.
+MIN_CRITICAL_VALUE = float(ndtri(CONFIDENCE))
+UNBOUNDED_SCORES = ("log_loss", "mae", "mae_steps", "rmse", "mape")
 
 
 def is_unbounded(score: str) -> bool:
     """Return whether a score is a loss or an error that may exceed 1."""
-    return score in UNBOUNDED or score.startswith("mae.")
+    return score in UNBOUNDED_SCORES or score.startswith("mae.")
 
 
 def default_margin(score: str, reference: float) -> float:
-    """Return the margin of equivalence where the recipe has none.
+    """Return the default margin of equivalence, used if the recipe has none.
 
     Examples
     --------
     >>> default_margin("accuracy", 0.9), default_margin("mae", 4.0)
     (0.02, 0.2)
     """
-    return RELATIVE_MARGIN * abs(reference) if is_unbounded(score) else MARGIN
+    return DEFAULT_RELATIVE_MARGIN * abs(reference) if is_unbounded(score) else DEFAULT_MARGIN
 
 
 @dataclass(frozen=True)
 class PairedDraws:
-    """One score of all runs under the same random weights of the rows.
+    """One score of all runs, computed with the same random weights of the rows.
 
     Attributes
     ----------
     score
-        Its name.
+        Name of the score.
     values
-        (r,) on the rows as they are.
+        (r,) scores of r runs on the rows without random weights.
     draws
-        (r, draws) under the weights.
+        (r, draws) scores with the random weights.
     n_units
         Number of units that are sampled independently.
     """
@@ -65,33 +68,35 @@ class PairedDraws:
     n_units: int
 
     @property
-    def unseen_difference(self) -> float:
-        """Standard error that two runs without any difference still have, that of two more units which differ [3]_."""
+    def min_standard_error(self) -> float:
+        """Standard error of two runs without any observed difference: that of two more units which differ [3]_."""
         scale = float(np.abs(self.values).max()) if is_unbounded(self.score) else 1.0
         return float(np.sqrt(2)) * scale / max(self.n_units, 1)
 
     def loss_bounds(self) -> Floats:
-        """Return (r,) how much better the best of all runs may be than each run.
+        """Return (r,) upper limits of how much better the best of all runs is than each run.
 
         Notes
         -----
         These are upper limits of simultaneous 95 % intervals [2]_: for each run as a candidate for the best, the
         limits of its lead over all others hold together, by the largest studentised deviation in each draw. So the
         statement that a run is within the margin of the best is wrong in at most 5 % of studies, whichever runs are
-        selected, and however many there are.
+        selected and whatever their number.
         """
-        sign = -1.0 if is_better_less(self.score) else 1.0
+        sign = -1.0 if is_lower_better(self.score) else 1.0
         values, draws = sign * self.values, sign * self.draws[:, np.isfinite(self.draws).all(axis=0)]
         if not draws.shape[1]:
             return np.full(len(values), np.inf)
         bounds = np.zeros(len(values))
-        for at in range(len(values)):
-            lead, drawn = values[at] - values, draws[at] - draws
-            spread = drawn.std(axis=1)
-            scale = np.where(spread > ROUNDING, spread, np.inf)[:, None]
-            critical = max(np.quantile(((drawn - lead[:, None]) / scale).max(axis=0), CONFIDENCE), ONE_SIDED)
-            limits = lead + critical * np.hypot(spread, self.unseen_difference)
-            limits[at] = 0.0
+        for candidate in range(len(values)):
+            lead, lead_draws = values[candidate] - values, draws[candidate] - draws
+            spread = lead_draws.std(axis=1)
+            scale = np.where(spread > MAX_ROUNDING_ERROR, spread, np.inf)[:, None]
+            critical = max(
+                np.quantile(((lead_draws - lead[:, None]) / scale).max(axis=0), CONFIDENCE), MIN_CRITICAL_VALUE
+            )
+            limits = lead + critical * np.hypot(spread, self.min_standard_error)
+            limits[candidate] = 0.0
             bounds = np.maximum(bounds, limits)
         return bounds
 

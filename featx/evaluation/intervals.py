@@ -1,4 +1,4 @@
-"""Intervals of scores by the Bayesian bootstrap: all runs get the same random row weights, so that they pair.
+"""Intervals of scores by the Bayesian bootstrap; all runs get the same random row weights, so draws are paired.
 
 References
 ----------
@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import ndtri, stdtrit
 
-from featx.facts import Facts
-from featx.scoring import Scorer
+from featx.metrics.definitions import Scorer
+from featx.tables.target_values import TargetValues
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
 N_DRAWS = 2000
 CONFIDENCE = 0.95
 # Number of weights in memory at a time, 4 MiB: a block that fits the processor's cache is summed faster.
-CHUNK = 2**19
-# Number of units from which weights are exponential: the gamma distribution differs by less than 1 % of the variance.
+MAX_WEIGHTS_IN_MEMORY = 2**19
+# From this number of units on, weights are exponential: the variance differs from the gamma one by less than 1 %.
 MIN_UNITS_FOR_EXPONENTIAL = 500
 MIN_CONCENTRATION = 0.01
 # Weights are multiples of this, so that their sums are exact and 0 / 0 in a score is recognised as such.
@@ -34,12 +34,12 @@ WEIGHT_STEP = 2.0**-30
 
 @dataclass(frozen=True)
 class Resamples:
-    """Random weights of n rows: a Dirichlet distribution over the units that are sampled independently [1]_.
+    """Random weights of n rows, from a Dirichlet distribution over the units that are sampled independently [1]_.
 
     Attributes
     ----------
     units
-        (n,) codes 0 … u-1 of the units: each row is one, or all rows of a group are.
+        (n,) codes 0 … u-1 of the units; a unit is one row or all rows of a group.
     by_group
         Whether a unit may have several rows.
     n_draws, seed
@@ -58,12 +58,14 @@ class Resamples:
 
     @classmethod
     def of(cls, n_rows: int, groups: NDArray[Any] | None = None) -> "Resamples":
-        """Return draws of n rows.
+        """Return the random weights of n rows.
 
         Parameters
         ----------
+        n_rows
+            Number of rows.
         groups
-            (n,) the group that a split keeps whole; None where each row is a unit.
+            (n,) groups that the split keeps whole, each of which is a unit; by default each row is a unit.
         """
         if groups is None:
             return cls(np.arange(n_rows))
@@ -75,7 +77,7 @@ class Resamples:
 
     @property
     def n_units(self) -> int:
-        """Number of units."""
+        """Number u of units."""
         return int(self.units.max(initial=-1)) + 1
 
     @property
@@ -88,14 +90,14 @@ class Resamples:
         return max(MIN_CONCENTRATION, float(((n - 1) * ratio**2 - 1) / n))
 
     def within(self, rows: NDArray[np.bool_]) -> "Resamples":
-        """Return draws of some of the rows alone."""
+        """Return the random weights of a part of the rows, chosen by a (n,) mask."""
         return replace(self, units=np.unique(self.units[rows], return_inverse=True)[1])
 
     def weights(self) -> Iterator[Floats]:
-        """Yield (n, m) weights of each row in each draw, m draws at a time; the units' weights have mean 1."""
+        """Yield (n, m) weights of the rows in m draws at a time; in each draw the units' weights have mean 1."""
         rng = np.random.default_rng(self.seed)
         spread = sparse.csr_array((np.ones(len(self)), (np.arange(len(self)), self.units)))
-        size = max(1, min(self.n_draws, CHUNK // max(len(self), 1)))
+        size = max(1, min(self.n_draws, MAX_WEIGHTS_IN_MEMORY // max(len(self), 1)))
         for start in range(0, self.n_draws, size):
             weights = self._unit_weights(rng, min(size, self.n_draws - start))
             yield spread @ weights if self.by_group else weights
@@ -111,102 +113,104 @@ class Resamples:
         return np.asarray(np.maximum(np.rint(weights, out=weights), 1.0, out=weights) * WEIGHT_STEP)
 
 
-def drawn_scores(
+def draw_scores(
     scorers: Sequence[Scorer], resamples: Resamples, weights: Floats | None = None
 ) -> list[dict[str, Floats]]:
-    """Return each score of each model in each draw.
+    """Return the scores of several models in each draw.
 
     Parameters
     ----------
     scorers
-        Of models that answer the same rows in one order.
+        Scorers of the models, for the same rows in the same order.
+    resamples
+        Random weights of the rows.
     weights
-        (n,) how much each row counts in a draw; all the same by default.
+        (n,) weights of the rows, by which the random weights are multiplied; all 1 by default.
 
     Returns
     -------
     list
-        For each model name → (draws,); the i-th draw of all models holds the same rows.
+        Dictionaries, one per model: score name → (draws,). The i-th draw has the same random weights for all models.
 
     Notes
     -----
     Time O(draws n) for each model; the rows are sorted once. Memory O(draws) for each score, whatever n.
     """
     parts: list[list[dict[str, Floats]]] = [[] for _ in scorers]
-    for drawn in resamples.weights():
-        weighed = drawn if weights is None else drawn * weights[:, None]
-        for found, scorer in zip(parts, scorers, strict=True):
-            found.append(scorer.at(weighed))
-    return [{name: np.concatenate([one[name] for one in found]) for name in found[0]} for found in parts]
+    for random_weights in resamples.weights():
+        row_weights = random_weights if weights is None else random_weights * weights[:, None]
+        for blocks, scorer in zip(parts, scorers, strict=True):
+            blocks.append(scorer.at(row_weights))
+    return [{name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]} for blocks in parts]
 
 
-def interval(draws: Floats, confidence: float = CONFIDENCE) -> Interval:
-    """Return the quantiles that hold the middle draws [1]_; nan where the score is undefined in all of them."""
-    known = draws[np.isfinite(draws)]
-    if not len(known):
+def percentile_interval(draws: Floats, confidence: float = CONFIDENCE) -> Interval:
+    """Return the quantiles that enclose the middle draws [1]_; nan if the score is undefined in all draws."""
+    finite = draws[np.isfinite(draws)]
+    if not len(finite):
         return math.nan, math.nan
-    low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(finite, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 
 def is_constant(draws: Floats) -> bool:
-    """Return whether all draws agree up to rounding; draws in which a score is undefined do not count."""
-    known = draws[np.isfinite(draws)]
-    return bool(len(known)) and bool(np.ptp(known) <= 1e-9 * max(1.0, float(np.abs(known).max())))
+    """Return whether all draws agree up to rounding; draws in which the score is undefined are ignored."""
+    finite = draws[np.isfinite(draws)]
+    return bool(len(finite)) and bool(np.ptp(finite) <= 1e-9 * max(1.0, float(np.abs(finite).max())))
 
 
-def intervals(
+def score_intervals(
     scorer: Scorer, draws: dict[str, Floats], resamples: Resamples, confidence: float = CONFIDENCE
 ) -> dict[str, Interval]:
     """Return the interval of each score of a model.
 
     Notes
     -----
-    Where all draws of a score agree, as those of a model without mistakes do, the rows show nothing of how it varies.
-    Its interval is then that of `unseen_interval`, which for an accuracy of 1 is Wilson's [2]_.
+    If all draws of a score agree, as those of a model without mistakes do, the rows do not show how the score varies.
+    Its interval is then that of `unseen_intervals`, which for an accuracy of 1 is Wilson's [2]_.
     """
-    found = {name: interval(values, confidence) for name, values in draws.items()}
+    edges = {name: percentile_interval(values, confidence) for name, values in draws.items()}
     constant = [name for name, values in draws.items() if is_constant(values)]
-    return found | unseen_interval(scorer, constant, resamples.n_units, confidence)
+    return edges | unseen_intervals(scorer, constant, resamples.n_units, confidence)
 
 
-def unseen_interval(
+def unseen_intervals(
     scorer: Scorer, names: Sequence[str], n_units: int, confidence: float = CONFIDENCE
 ) -> dict[str, Interval]:
-    """Return between which values scores would lie if rows of a kind that was not seen were predicted best or worst.
+    """Return the range of scores if rows of an unseen kind were predicted as well or as badly as possible.
 
-    The share of such rows is the upper limit of Wilson's interval of 0 out of `n_units`.
+    The assumed share of such rows is the upper limit of Wilson's interval of 0 out of `n_units`.
     """
     if not names:
         return {}
-    n, share = len(scorer), wilson(0.0, n_units, confidence)[1]
-    facts = scorer.facts.take(np.tile(np.arange(n), 2))
+    n, share = len(scorer), wilson_interval(0.0, n_units, confidence)[1]
+    targets = scorer.targets.take(np.tile(np.arange(n), 2))
     weights = np.repeat([1 - share, share], n)
-    extremes = [np.concatenate([scorer.outputs, some]) for some in _extreme_outputs(scorer.facts, scorer.outputs)]
-    edges = [scorer.plain(), *(Scorer(facts, outputs, names).plain(weights) for outputs in extremes)]
-    values = {name: [one[name] for one in edges if math.isfinite(one[name])] for name in names}
-    return {name: (min(some), max(some)) for name, some in values.items()}
+    extremes = [np.concatenate([scorer.outputs, extra]) for extra in _extreme_outputs(scorer.targets, scorer.outputs)]
+    cases = [scorer.plain(), *(Scorer(targets, outputs, names).plain(weights) for outputs in extremes)]
+    values = {name: [scores[name] for scores in cases if math.isfinite(scores[name])] for name in names}
+    return {name: (min(numbers), max(numbers)) for name, numbers in values.items()}
 
 
-def _extreme_outputs(facts: Facts, outputs: Floats) -> tuple[Floats, Floats]:
-    """Return the best and the worst outputs for some rows; of numbers, the other end of the range of all values."""
-    if facts.kind == "labels":
-        return np.asarray(facts.y, dtype=np.float64), np.asarray(1.0 - facts.y)
-    if facts.kind == "classes":
-        k = facts.n_outputs
-        return np.eye(k)[facts.y], np.eye(k)[np.where(2 * facts.y < k - 1 + (k == 1), k - 1, 0)]
-    values = np.concatenate([facts.y, outputs])
+def _extreme_outputs(targets: TargetValues, outputs: Floats) -> tuple[Floats, Floats]:
+    """Return the best and the worst outputs; the worst numbers are at the farther end of the range of all values."""
+    if targets.kind == "labels":
+        return np.asarray(targets.y, dtype=np.float64), np.asarray(1.0 - targets.y)
+    if targets.kind == "classes":
+        k = targets.n_outputs
+        return np.eye(k)[targets.y], np.eye(k)[np.where(2 * targets.y < k - 1 + (k == 1), k - 1, 0)]
+    values = np.concatenate([targets.y, outputs])
     low, high = values.min(axis=0), values.max(axis=0)
     high = np.where(high > low, high, low + np.maximum(np.abs(low), 1.0))
-    return facts.y, np.where(facts.y - low > high - facts.y, low, high)
+    return targets.y, np.where(targets.y - low > high - targets.y, low, high)
 
 
-def wilson(share: float, n: int, confidence: float = CONFIDENCE) -> Interval:
-    """Return Wilson's interval [2]_ of a share out of n; of no rows at all from 0 to 1.
+def wilson_interval(share: float, n: int, confidence: float = CONFIDENCE) -> Interval:
+    """Return Wilson's interval [2]_ of a share out of n; (0, 1) if n is 0.
 
     Examples
     --------
-    >>> [round(edge, 4) for edge in wilson(0.9, 100)]
+    >>> [round(edge, 4) for edge in wilson_interval(0.9, 100)]
     [0.8256, 0.9448]
     """
     if n == 0:

@@ -1,4 +1,4 @@
-"""Permutation tests of a group's mean error where rows come in units, as several images of one patient do.
+"""Permutation tests of a group's mean error for rows in units, such as several images of one patient.
 
 References
 ----------
@@ -15,24 +15,24 @@ from scipy.special import gammaln, ndtr
 
 Floats = NDArray[np.float64]
 N_PERMUTATIONS = 5000
-# Largest ratio of mean sizes of units with which units count as exchangeable.
-ALIKE = 2.0
-# Number of errors in memory at a time.
-CHUNK = 2**20
+# Largest ratio of the mean sizes of units at which units count as exchangeable.
+MAX_SIZE_RATIO = 2.0
+# Number of permuted errors in memory at a time.
+MAX_ERRORS_IN_MEMORY = 2**20
 
 
 @dataclass(frozen=True)
 class UnitErrors:
-    """Errors of rows in units.
+    """Errors of n rows in u units, and g groups of rows.
 
     Attributes
     ----------
     errors
-        (n,) error of each row.
+        (n,) errors of the rows.
     units
         (n,) codes 0 … u-1 of the units.
     inside
-        (g, n) which rows belong to each group.
+        (g, n) whether each row belongs to each group.
     """
 
     errors: Floats
@@ -69,14 +69,14 @@ class UnitErrors:
 
 
 def unit_permutation_p(data: UnitErrors, seed: int = 0) -> list[float]:
-    """Return for each group the two-sided p that its rows' errors are like those of the other rows.
+    """Return for each group the two-sided p-value of equal mean errors inside and outside the group.
 
-    Units that lie within one group or outside of all change places as a whole. Units with rows in several groups stay,
-    and their rows change places among themselves. The difference of the mean errors is divided by the standard error
+    Units that lie completely inside or outside all groups are permuted as a whole. In units with rows in several
+    groups, the rows are permuted within the unit. The difference of the mean errors is divided by the standard error
     that the variances between and within units give for the units' sizes [1]_, so that groups of large units can be
-    compared with groups of small ones. Where the mean sizes of units inside and outside differ by more than a factor of
-    `ALIKE`, permutations are not exact, and p is the larger one of that by permutations and of the normal tail. Beyond
-    the resolution of the permutations it is the normal tail.
+    compared with groups of small ones. If the mean sizes of units inside and outside differ by more than a factor of
+    `MAX_SIZE_RATIO`, permutations are not exact, and p is the larger one of the permutation p and the normal tail.
+    Beyond the resolution of the permutations, p is the normal tail.
 
     Notes
     -----
@@ -85,26 +85,29 @@ def unit_permutation_p(data: UnitErrors, seed: int = 0) -> list[float]:
     if np.ptp(data.errors) == 0:
         return [1.0] * len(data.inside)
     statistic = _Statistic(data)
-    observed = np.abs(statistic.at(np.arange(len(statistic.whole))[None], data.errors[None])[0])
+    observed = np.abs(statistic.compute(np.arange(len(statistic.whole))[None], data.errors[None])[0])
     exceeding, rng = np.zeros(len(data.inside)), np.random.default_rng(seed)
-    size = max(1, CHUNK // len(data.errors))
-    for start in range(0, N_PERMUTATIONS, size):
-        m = min(size, N_PERMUTATIONS - start)
+    block_size = max(1, MAX_ERRORS_IN_MEMORY // len(data.errors))
+    for start in range(0, N_PERMUTATIONS, block_size):
+        m = min(block_size, N_PERMUTATIONS - start)
         order = rng.permuted(np.tile(np.arange(len(statistic.whole)), (m, 1)), axis=1)
-        exceeding += (np.abs(statistic.at(order, statistic.shuffled(rng, m))) >= observed * (1 - 1e-9)).sum(axis=0)
-    finest = 1 / (N_PERMUTATIONS + 1)
+        exceeding += (np.abs(statistic.compute(order, statistic.shuffle_rows(rng, m))) >= observed * (1 - 1e-9)).sum(
+            axis=0
+        )
+    resolution = 1 / (N_PERMUTATIONS + 1)
     tail = np.maximum(2 * ndtr(-observed), statistic.smallest_p())
-    p = np.where(exceeding == 0, np.minimum(finest, tail), (exceeding + 1) * finest)
-    return [float(one) for one in np.minimum(np.where(statistic.sizes_are_alike(), p, np.maximum(p, tail)), 1.0)]
+    p = np.where(exceeding == 0, np.minimum(resolution, tail), (exceeding + 1) * resolution)
+    p = np.where(statistic.has_similar_sizes(), p, np.maximum(p, tail))
+    return [float(value) for value in np.minimum(p, 1.0)]
 
 
 class _Statistic:
-    """Standardised differences of mean errors under permutations.
+    """Standardised differences of mean errors inside and outside each group, under permutations.
 
     Attributes
     ----------
     whole
-        Codes of the units that are permuted as a whole.
+        (w,) codes of the units that are permuted as a whole.
     """
 
     def __init__(self, data: UnitErrors) -> None:
@@ -120,15 +123,15 @@ class _Statistic:
         self._split_squares = (inside**2).sum(axis=0), (inside * outside).sum(axis=0), (outside**2).sum(axis=0)
         self._split_rows = np.flatnonzero(~is_whole[data.units])
 
-    def at(self, order: NDArray[np.intp], errors: Floats) -> Floats:
-        """Return (m, g) statistics.
+    def compute(self, order: NDArray[np.intp], errors: Floats) -> Floats:
+        """Return (m, g) statistics of m permutations.
 
         Parameters
         ----------
         order
-            (m, number of whole units) which of the whole units is in each one's place.
+            (m, w) permuted positions of the whole units.
         errors
-            (m, n) errors of all rows, shuffled within units.
+            (m, n) errors of all rows, permuted within units.
         """
         sizes, sums = self._whole_sizes[order], self._whole_sums[order]
         rows = self._split_rows
@@ -145,8 +148,8 @@ class _Statistic:
         difference = sum_in / n_in - (self._data.errors.sum() - sum_in) / n_out
         return np.asarray(difference / np.sqrt(variance))
 
-    def shuffled(self, rng: np.random.Generator, m: int) -> Floats:
-        """Return (m, n) errors of all rows, shuffled within each unit that has rows in several groups."""
+    def shuffle_rows(self, rng: np.random.Generator, m: int) -> Floats:
+        """Return (m, n) errors of all rows, permuted within each unit that has rows in several groups."""
         errors = np.broadcast_to(self._data.errors, (m, len(self._data.errors)))
         rows = self._split_rows
         if not len(rows):
@@ -157,17 +160,17 @@ class _Statistic:
         shuffled[:, by_unit] = self._data.errors[rows[np.argsort(keys, axis=1)]]
         return shuffled
 
-    def sizes_are_alike(self) -> NDArray[np.bool_]:
-        """(g,) whether the whole units inside and outside have about as many rows, so that they are exchangeable."""
+    def has_similar_sizes(self) -> NDArray[np.bool_]:
+        """Return (g,) whether whole units inside and outside have similar sizes, so that they are exchangeable."""
         n_inside = self._is_inside.sum(axis=0)
         mean_inside = self._whole_sizes @ self._is_inside / np.maximum(n_inside, 1)
         n_outside = len(self.whole) - n_inside
         mean_outside = self._whole_sizes @ (1 - self._is_inside) / np.maximum(n_outside, 1)
         low, high = np.minimum(mean_inside, mean_outside), np.maximum(mean_inside, mean_outside)
-        return np.asarray((high <= ALIKE * low) | (n_inside == 0) | (n_outside == 0))
+        return np.asarray((high <= MAX_SIZE_RATIO * low) | (n_inside == 0) | (n_outside == 0))
 
     def smallest_p(self) -> Floats:
-        """(g,) one over the number of arrangements of the whole units; 0 where rows change places as well."""
+        """Return (g,) one over the number of permutations of the whole units; 0 if rows are permuted as well."""
         if len(self._split_rows):
             return np.zeros(len(self._data.inside))
         u, k = len(self.whole), self._is_inside.sum(axis=0)

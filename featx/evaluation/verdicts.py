@@ -1,52 +1,56 @@
-"""Which run is chosen, which one is recommended, and what that is based on, in words."""
+"""Choice and recommendation of a run, and their reasons as text."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from featx.evaluation.comparison import FEWEST, SIGNIFICANT, Comparison
-from featx.evaluation.cost import Cost, cheapest, simplest
-from featx.scoring import is_better_less
+from featx.evaluation.comparison import ALPHA, MIN_UNITS_TO_COMPARE, Comparison
+from featx.evaluation.cost import Cost, find_cheapest, find_simplest
+from featx.metrics.definitions import is_lower_better
 
-# Warnings of training which mean that a run has learnt nothing that can be relied on.
-FAILED = frozenset({"dead head", "one class", "diverged", "nan"})
-EQUAL_SCORES = 1e-12
+# Warnings of training which mean that a run is not usable.
+FAILURE_MARKS = frozenset({"dead head", "one class", "diverged", "nan"})
+# Relative difference up to which selection scores count as equal.
+SCORE_TOLERANCE = 1e-12
 
 
 def has_failed(marks: Collection[str]) -> bool:
     """Return whether the warnings of a run say that its training failed."""
-    return bool(FAILED & set(marks))
+    return bool(FAILURE_MARKS & set(marks))
 
 
-def chosen_run(merits: Mapping[str, float], failed: Collection[str], costs: Mapping[str, Cost]) -> str:
-    """Return the run of the best score; of equal ones the one of the fewest models, then the smallest, then the first.
+def choose_run(selection_scores: Mapping[str, float], failed: Collection[str], costs: Mapping[str, Cost]) -> str:
+    """Return the run with the best score.
 
-    Measured times do not count here: the choice is the same whenever it is made again.
+    Among equal runs, the one of the fewest models is taken, then the smallest, then the first by name. Measured times
+    are not used, so that the choice is reproducible.
 
     Parameters
     ----------
-    merits
-        The score that chooses by run, greater is better.
+    selection_scores
+        Run name → selection score, greater is better.
     failed
-        Runs whose training failed; they are chosen only where all did.
+        Names of the runs whose training failed; they are chosen only if all runs failed.
+    costs
+        Run name → costs.
     """
-    sound = [run for run in merits if run not in failed] or list(merits)
-    best = max(merits[run] for run in sound)
-    equal = [run for run in sound if merits[run] >= best - EQUAL_SCORES * max(1.0, abs(best))]
-    return simplest(sorted(equal), costs)
+    candidates = [run for run in selection_scores if run not in failed] or list(selection_scores)
+    best = max(selection_scores[run] for run in candidates)
+    lowest = best - SCORE_TOLERANCE * max(1.0, abs(best))
+    return find_simplest(sorted(run for run in candidates if selection_scores[run] >= lowest), costs)
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What the rows that choose say.
+    """Recommendation of a run, based on the selection rows.
 
     Attributes
     ----------
     run
-        The cheapest of the chosen run and of those equivalent to it that can take its place.
+        Name of the cheapest run among the chosen one and those equivalent runs that can replace it.
     equivalent
-        Runs equivalent to the chosen one; runs whose training failed are never among them.
+        Names of the runs equivalent to the chosen one, without runs whose training failed.
     text
-        The reasons.
+        Reasons for the recommendation.
     """
 
     run: str
@@ -54,88 +58,97 @@ class Recommendation:
     text: str
 
 
-def recommend(found: Comparison, costs: Mapping[str, Cost], failed: Collection[str], rows_text: str) -> Recommendation:
+def recommend(
+    comparison: Comparison, costs: Mapping[str, Cost], failed: Collection[str], rows_text: str
+) -> Recommendation:
     """Return the recommended run.
 
     Parameters
     ----------
-    found
-        The runs compared with the chosen one on the rows that choose.
+    comparison
+        All runs compared with the chosen one on the selection rows.
+    costs
+        Run name → costs.
+    failed
+        Names of the runs whose training failed; they are never recommended instead of the chosen one.
     rows_text
-        What they were compared on, as ``394 val rows``.
+        Number and part of the rows, as ``394 val rows``.
     """
-    equivalent = [run for run in found.related("equivalent") if run not in failed]
-    run = cheapest([found.reference, *filter(found.is_safe, equivalent)], costs)
-    return Recommendation(run, equivalent, _recommendation_text(found, run, equivalent, rows_text))
+    equivalent = [run for run in comparison.related("equivalent") if run not in failed]
+    candidates = [comparison.reference, *filter(comparison.can_replace_reference, equivalent)]
+    run = find_cheapest(candidates, costs)
+    return Recommendation(run, equivalent, _recommendation_text(comparison, run, equivalent, rows_text))
 
 
-def _recommendation_text(found: Comparison, run: str, equivalent: Sequence[str], rows_text: str) -> str:
-    chosen = found.reference
-    if len(found.runs) == 1:
-        return f"{chosen} is the only run: there is nothing to compare it with"
-    if not found.has_enough_units:
-        return f"{rows_text} are too few to compare runs (expected {FEWEST} or more); {chosen} has the best score"
-    same = [one for one in found.runs if one not in equivalent and _is_undecided(found, one)]
-    parts = [f"equivalent to {chosen} within {found.margin:.2g} on {rows_text}: {', '.join(equivalent) or 'no run'}"]
-    if same:
-        parts.append(f"not shown to differ from it, which is no evidence that they are as good: {', '.join(same)}")
-    if not same and not equivalent and all(one.p_holm < SIGNIFICANT for one in list(found.runs.values())[1:]):
-        parts.append("it is better than all others, beyond chance")
-    why = "the run with the best score" if run == chosen else "the cheapest of the equivalent runs"
-    bound = found.runs[run].loss_bound
-    doubt = f", more than the margin: {rows_text} are too few to rule it out" if bound > found.margin else ""
-    parts.append(f"recommended: {run}, {why}; another run may be better by up to {bound:.2g}{doubt}")
-    return ". ".join(part[0].upper() + part[1:] if at else part for at, part in enumerate(parts))
+def _recommendation_text(comparison: Comparison, run: str, equivalent: Sequence[str], rows_text: str) -> str:
+    chosen, margin = comparison.reference, comparison.margin
+    if len(comparison.runs) == 1:
+        return f"{chosen} is the only run, so there is no comparison"
+    if not comparison.has_enough_units:
+        return (
+            f"{rows_text} are too few to compare runs (expected {MIN_UNITS_TO_COMPARE} or more); "
+            f"{chosen} has the best score"
+        )
+    names = list(comparison.runs)[1:]
+    undecided = [name for name in names if name not in equivalent and not comparison.runs[name].p < ALPHA]
+    parts = [
+        f"equivalent to {chosen} within a margin of {margin:.2g} on {rows_text}: {', '.join(equivalent) or 'none'}"
+    ]
+    if undecided:
+        parts.append(f"not shown to differ from it, which is no evidence of equivalence: {', '.join(undecided)}")
+    if not undecided and not equivalent and all(comparison.runs[name].p_holm < ALPHA for name in names):
+        parts.append("it is significantly better than all other runs")
+    reason = "the run with the best score" if run == chosen else "the cheapest of the equivalent runs"
+    bound = comparison.runs[run].loss_bound
+    doubt = f", which exceeds the margin: {rows_text} are too few to exclude it" if bound > margin else ""
+    parts.append(f"recommended: {run}, {reason}; another run may be better by up to {bound:.2g}{doubt}")
+    return ". ".join([parts[0], *(part[0].upper() + part[1:] for part in parts[1:])])
 
 
-def _is_undecided(found: Comparison, run: str) -> bool:
-    """Return whether a run neither counts as equivalent nor is shown to differ."""
-    return run != found.reference and not found.runs[run].p < SIGNIFICANT
-
-
-def evidence_text(found: Comparison, selection: Comparison, recommended: str, rows_text: str) -> str:
-    """Say what the test rows show against the choice that the selection rows led to.
+def describe_evidence(comparison: Comparison, selection: Comparison, recommended: str, rows_text: str) -> str:
+    """Describe the evidence of the test rows against the choice on the selection rows.
 
     Parameters
     ----------
-    found, selection
-        The runs compared with the chosen one on the test rows, and on the rows that choose.
+    comparison, selection
+        All runs compared with the chosen one on the test rows, and on the selection rows.
+    recommended
+        Name of the recommended run.
+    rows_text
+        Number and part of the test rows, as ``500 test rows``.
     """
-    if len(found.runs) == 1:
+    if len(comparison.runs) == 1:
         return ""
-    if not found.has_enough_units:
-        return f"{rows_text} are too few to say anything against the choice"
-    chosen, n = found.reference, len(found.runs) - 1
-    better = sorted(found.related("better"), key=lambda run: -abs(found.runs[run].difference))
-    better += [run for run in found.related("equivalent") if _is_better(found, run)]
+    if not comparison.has_enough_units:
+        return f"{rows_text} are too few to test the choice (expected {MIN_UNITS_TO_COMPARE} or more)"
+    chosen, n_tests = comparison.reference, len(comparison.runs) - 1
+    better = sorted(comparison.related("better"), key=lambda run: -abs(comparison.runs[run].difference))
+    better += [run for run in comparison.related("equivalent") if _is_better(comparison, run)]
     parts = [
-        f"on {rows_text} the chosen run {chosen} lost {abs(found.runs[run].difference):.4f} to {run}, which was "
-        f"{_was(selection, run)} on the rows that choose ({p_text(found, run, n)})"
+        f"on {rows_text}, {run} is better than the chosen run {chosen} by {abs(comparison.runs[run].difference):.4f} "
+        f"({_p_text(comparison, run, n_tests)}); on the selection rows it was {_relation_text(selection, run)}"
         for run in better
     ]
-    if recommended != chosen and found.relation(recommended) == "worse":
-        lost = abs(found.runs[recommended].difference)
+    if recommended != chosen and comparison.relation(recommended) == "worse":
         parts.append(
-            f"on {rows_text} the recommended run {recommended} lost {lost:.4f} to the chosen run {chosen} "
-            f"({p_text(found, recommended, n)})"
+            f"on {rows_text}, the recommended run {recommended} is worse than the chosen run {chosen} by "
+            f"{abs(comparison.runs[recommended].difference):.4f} ({_p_text(comparison, recommended, n_tests)})"
         )
-    return "; ".join(parts) or f"no run is shown to be better than the chosen run {chosen} on {rows_text}"
+    return "; ".join(parts) or f"on {rows_text}, no run is shown to be better than the chosen run {chosen}"
 
 
-def _is_better(found: Comparison, run: str) -> bool:
-    one = found.runs[run]
-    return one.p < SIGNIFICANT and (one.difference < 0) == is_better_less(found.score)
+def _is_better(comparison: Comparison, run: str) -> bool:
+    result = comparison.runs[run]
+    return result.p < ALPHA and (result.difference < 0) == is_lower_better(comparison.score)
 
 
-def _was(selection: Comparison, run: str) -> str:
+def _relation_text(selection: Comparison, run: str) -> str:
     relation = selection.relation(run)
-    return (
-        "not compared" if relation == "too few rows" else f"{relation} to it" if relation == "equivalent" else relation
-    )
+    return {"too few rows": "not compared", "equivalent": "equivalent to it"}.get(relation, relation)
 
 
-def p_text(found: Comparison, run: str, n: int) -> str:
-    """Return the p of one comparison, and where there are several the corrected one."""
-    one = found.runs[run]
-    corrected = f", {one.p_holm:.2g} after Holm's correction for {n} comparisons" if n > 1 else ""
-    return f"p {one.p:.2g}{corrected}"
+def _p_text(comparison: Comparison, run: str, n_tests: int) -> str:
+    """Return the p-value of one comparison, followed by the corrected one if there are several comparisons."""
+    result = comparison.runs[run]
+    corrected = f", {result.p_holm:.2g} after Holm's correction for {n_tests} comparisons" if n_tests > 1 else ""
+    return f"p = {result.p:.2g}{corrected}"

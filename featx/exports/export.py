@@ -1,58 +1,72 @@
-"""Write a run for other software, and measure how far what was written answers as the run does."""
+"""Export of runs for other software, with a measurement of the agreement with the run."""
 
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featx import safe
-from featx.answering import answers_of
-from featx.artifact import BODIES, Header, ensemble_body, load_head, read_header
-from featx.disk import sha256_of, whole_file, write_text
+from featx.artifacts import skops_format
+from featx.artifacts.artifact import load_head, read_ensemble_body
+from featx.artifacts.export_card import ExportCard, Format, Parity, card_file
+from featx.artifacts.header import BODY_FILES, Header, read_header
+from featx.artifacts.outputs import predict_outputs
+from featx.artifacts.rescoring import update_val_scores
 from featx.embeddings.groups import NetworkGroup, network_groups
 from featx.embeddings.read import read_embeddings
 from featx.embeddings.workers import Decoder
 from featx.errors import DataError, MissingExtraError
-from featx.passport import Format, Parity, Passport, passport_file
-from featx.predictors import load
-from featx.progress import Watch, unwatched
-from featx.recipe import Recipe
-from featx.registry import suggestion
-from featx.rescoring import rescored
-from featx.runfolder import RunFolder
-from featx.specs.embedding import Reduced, ResolvedEmbedding
-from featx.tables import Estimates, Ids
-from featx.workspace import Study
+from featx.files.atomic import atomic_file, file_sha256, write_text
+from featx.predictors.loading import load
+from featx.progress import ProgressCallback, no_progress
+from featx.registry import suggest_names
+from featx.specs.embedding import ReducedPrecision, ResolvedEmbedding
+from featx.specs.recipe import Recipe
+from featx.study.run_folder import RunFolder
+from featx.study.study import Study
+from featx.tables.ids import Ids
+from featx.tables.predictions import Estimates
 
-N_ROWS = 500  # that parity is measured on, where there are so many
-BATCH = 32  # images
+if TYPE_CHECKING:
+    from featx.exports.graph import Graph, Name
+
+MAX_PARITY_ROWS = 500
+BATCH_SIZE = 32
 TOLERANCE = 1e-4
-REDUCED = "the run's embeddings are of reduced precision, the file computes in fp32; extract with precision = 'fp32'"
-ROWS = "n"  # the size that varies, in shapes
+REDUCED_PRECISION_CAUSE = (
+    "the run's embeddings are of reduced precision, the file computes in fp32; extract with precision = 'fp32'"
+)
+# Name of the variable number of rows in shapes.
+ROWS = "n"
 Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
-class Exported:
-    """A file that was written.
+class ExportedModel:
+    """An exported model.
 
     Attributes
     ----------
+    run
+        Name of the run.
     what
-        ``head`` (it takes embeddings) or ``whole`` (it takes pixels).
-    path, passport
-        Where it and its passport are.
+        ``head`` (the input is embeddings) or ``whole`` (the input is pixels).
+    path, card
+        Paths of the model's file and of its export card.
+    n_bytes
+        Size of the model's file in bytes.
+    parity
+        Agreement with the run.
     """
 
     run: str
     what: str
     path: str
-    passport: str
+    card: str
     n_bytes: int
     parity: Parity
 
@@ -63,244 +77,292 @@ def export(
     recipe: str | Path | Recipe | None = None,
     *,
     out: str | Path = ".",
-    watch: Watch = unwatched,
-) -> list[Exported]:
+    progress: ProgressCallback = no_progress,
+) -> list[ExportedModel]:
     """Write a head or a network for other software.
 
-    A head is unpickled from its run first, which runs any code that stands in it.
+    A head is unpickled from its run first, which runs any code in it.
 
     Parameters
     ----------
     run
-        Its name in the recipe, or how that begins.
+        Name of the run, or a prefix of it.
     file_format
-        ``onnx``: one file of the head, and one of network and head; ``skops``: the head, to be read without trust;
-        ``joblib``: a copy of the head.
+        ``onnx``: one file with the head, and one with network and head; ``skops``: the head, readable without running
+        its code; ``joblib``: a copy of the head.
+    recipe
+        The recipe, or its path; by default ``$FEATX_RECIPE`` or ``./featx.toml``.
     out
-        The folder to write to; a passport is written beside each file.
+        Folder to write to; an export card is written beside each file.
+    progress
+        Function that is called as the comparison with the run advances.
 
     Raises
     ------
     DataError
-        there is no such run or format, the format is not for this kind of run, or there is no row to compare by.
+        There is no such run or format, the format does not fit the kind of run, or there are no rows to compare.
     MissingExtraError
-        a package is missing.
+        A package is missing.
 
     Notes
     -----
-    Parity is measured on val and test rows, from which no run learns; test labels are not looked at.
+    Parity is measured on val and test rows, on which no run is trained; test labels are not read.
     """
     if file_format not in get_args(Format):
-        raise DataError(f"there is no format {file_format!r}; {suggestion(file_format, list(get_args(Format)))}")
+        raise DataError(f"there is no format {file_format!r}; {suggest_names(file_format, list(get_args(Format)))}")
     study = Study.open(recipe)
-    several = study.runs(names=(run,))
-    if len(several) > 1:
-        raise DataError(f"{run!r} begins the names of several runs: {', '.join(one.name for one in several)}")
-    found = rescored(study, several[0])
-    header = read_header(found.path)[1]
-    if header.kind == "ensemble":
-        asked = ensemble_body(found.path, header)["members"]
-        raise DataError(f"{found.name} is a vote over {len(asked)} runs; export these one by one: {', '.join(asked)}")
-    if header.kind == "network" and file_format != "onnx":
-        raise DataError(f"{found.name} is a network; expected '--format onnx', found {file_format!r}")
+    runs = study.runs(names=(run,))
+    if len(runs) > 1:
+        raise DataError(
+            f"{run!r} matches {len(runs)} runs: {', '.join(match.name for match in runs)}; name one of them"
+        )
     folder = Path(out)
+    exporter = _exporter(study, update_val_scores(study, runs[0]), file_format, folder, progress)
     folder.mkdir(parents=True, exist_ok=True)
-    task = _Export(study, found, header, folder, watch)
     if file_format == "onnx":
-        _check_onnx()
-        return [task.onnx_head(), task.onnx_whole()] if header.kind == "head" else [task.onnx_whole()]
-    return [task.skops() if file_format == "skops" else task.joblib()]
+        _check_onnx_packages()
+        is_head = exporter.header.kind == "head"
+        return [exporter.write_onnx_head(), exporter.write_onnx()] if is_head else [exporter.write_onnx()]
+    return [exporter.write_skops() if file_format == "skops" else exporter.write_joblib()]
 
 
-def _check_onnx() -> None:
+def _exporter(
+    study: Study, run: RunFolder, file_format: str, folder: Path, progress: ProgressCallback
+) -> "_RunExporter":
+    """Return the exporter of a run, or raise `DataError` if the run cannot be exported in this format."""
+    header = read_header(run.path)[1]
+    if header.kind == "ensemble":
+        members = read_ensemble_body(run.path, header)["members"]
+        raise DataError(
+            f"{run.name} is an ensemble of {len(members)} runs; export these one by one: {', '.join(members)}"
+        )
+    if header.kind == "network" and file_format != "onnx":
+        raise DataError(f"{run.name} is a network; expected '--format onnx', found {file_format!r}")
+    return _RunExporter(study, run, header, folder, progress)
+
+
+def _check_onnx_packages() -> None:
+    """Raise `MissingExtraError` if a package for ONNX is missing."""
     for package in ("onnx", "onnxruntime", "skl2onnx"):
         if find_spec(package) is None:
             raise MissingExtraError(f"ONNX needs {package}, which is not installed; run 'pip install \"featx[onnx]\"'")
 
 
 @dataclass(frozen=True)
-class _Export:
+class _RunExporter:
+    """Writer of the exported files of one head or network.
+
+    Attributes
+    ----------
+    study
+        Study that the run belongs to.
+    run, header
+        The run and its header.
+    folder
+        Folder to write to.
+    progress
+        Function that is called as the comparison with the run advances.
+    """
+
     study: Study
     run: RunFolder
     header: Header
     folder: Path
-    watch: Watch
+    progress: ProgressCallback
 
-    def onnx_head(self) -> Exported:
-        """Write the head alone."""
+    def write_onnx_head(self) -> ExportedModel:
+        """Write the head alone as ONNX."""
         from featx.exports.graph import FLOAT, Graph
         from featx.exports.heads import add_head
 
         graph, d = Graph(), self.header.n_features
         x = graph.input("features", FLOAT, (ROWS, d))
-        model = graph.model(add_head(graph, self._head(), x, d), self._shape, self._about)
+        model = graph.build(add_head(graph, self._head(), x, d), self._output_shape, self._metadata)
         file = self.folder / f"{self.run.name}.head.onnx"
-        _write(file, model.SerializeToString())
-        (answers,) = _session(file).run(None, {"features": self._x()})
-        names = [one.request.name for one in self.header.embeddings]
-        inputs = {"features": {"type": "float32", "shape": [ROWS, d], "embeddings": names}}
-        return self._finished("head", file, "onnx", inputs, answers)
+        _write_bytes(file, model.SerializeToString())
+        (outputs,) = _session(file).run(None, {"features": self._vectors()})
+        return self._write_card("head", file, "onnx", {"features": self._vector_input()}, outputs)
 
-    def onnx_whole(self) -> Exported:
-        """Write network and head as one model, from pixels to answers."""
-        from featx.embeddings.files import check_same
-        from featx.exports.graph import UINT8, Graph
+    def write_onnx(self) -> ExportedModel:
+        """Write network and head as one ONNX model, from pixels to predictions."""
+        from featx.exports.graph import Graph
         from featx.exports.heads import add_head
 
         graph = Graph()
+        vectors, groups = self._add_networks(graph)
+        outputs = graph.op("Concat", *vectors, axis=1) if len(vectors) > 1 else vectors[0]
+        if self.header.kind == "head":
+            outputs = add_head(graph, self._head(), outputs, self.header.n_features)
+        file = self.folder / f"{self.run.name}.onnx"
+        _write_bytes(file, graph.build(outputs, self._output_shape, self._metadata).SerializeToString())
+        inputs = {name: _pixel_input(group) for name, group in groups.items()}
+        return self._write_card("whole", file, "onnx", inputs, np.concatenate(list(self._run_on_images(file, groups))))
+
+    def _add_networks(self, graph: "Graph") -> "tuple[list[Name], dict[str, NetworkGroup]]":
+        """Add the networks, and return the names of their vectors and input name → network."""
+        from featx.embeddings.files import check_same_embeddings
+        from featx.exports.graph import UINT8
+
         vectors: dict[Any, str] = {}
-        takes: dict[str, NetworkGroup] = {}
+        inputs: dict[str, NetworkGroup] = {}
         embeddings = self._embeddings()
-        groups = network_groups([one.request for one in embeddings])
+        groups = network_groups([embedding.request for embedding in embeddings])
         for number, group in enumerate(groups, start=1):
-            wanted = [one.spec for one in embeddings if one.request in group.requests]
-            check_same(group.specs(wanted[0].precision), wanted)
+            specs = [embedding.spec for embedding in embeddings if embedding.request in group.requests]
+            check_same_embeddings(group.specs(specs[0].precision), specs)
             name = "pixels" if len(groups) == 1 else f"pixels_{number}"
             side = group.resolved.specs[0].preprocessing.canvas_px
             graph.input(name, UINT8, (ROWS, side, side, 3))
-            vectors |= dict(zip(group.requests, _network(graph, group, name), strict=True))
-            takes[name] = group
-        columns = [vectors[one.request] for one in embeddings]
-        answers = graph.op("Concat", *columns, axis=1) if len(columns) > 1 else columns[0]
-        if self.header.kind == "head":
-            answers = add_head(graph, self._head(), answers, self.header.n_features)
-        file = self.folder / f"{self.run.name}.onnx"
-        _write(file, graph.model(answers, self._shape, self._about).SerializeToString())
-        inputs = {name: _of_pixels(group) for name, group in takes.items()}
-        return self._finished("whole", file, "onnx", inputs, np.concatenate(list(self._seen(file, takes))))
+            vectors |= dict(zip(group.requests, _add_network(graph, group, name), strict=True))
+            inputs[name] = group
+        return [vectors[embedding.request] for embedding in embeddings], inputs
 
-    def skops(self) -> Exported:
-        """Write the head so that it can be read without trust."""
+    def write_skops(self) -> ExportedModel:
+        """Write the head in the skops format, which is read without running its code."""
         file = self.folder / f"{self.run.name}.skops"
-        with whole_file(file) as private:
-            safe.dump(self._head(), Path(private))
-        return self._copied(file, "skops", safe.read(file))
+        with atomic_file(file) as private:
+            skops_format.dump(self._head(), Path(private))
+        return self._finish_copy(file, "skops", skops_format.read(file))
 
-    def joblib(self) -> Exported:
-        """Copy the head."""
+    def write_joblib(self) -> ExportedModel:
+        """Copy the head's pickle."""
         file = self.folder / f"{self.run.name}.joblib"
         model = self._head()
-        with whole_file(file) as private:
-            shutil.copy(self.run.path / BODIES["head"], private)
-        return self._copied(file, "joblib", model)
+        with atomic_file(file) as private:
+            shutil.copy(self.run.path / BODY_FILES["head"], private)
+        return self._finish_copy(file, "joblib", model)
 
-    def _copied(self, file: Path, file_format: Format, model: Any) -> Exported:
-        names = [one.request.name for one in self.header.embeddings]
-        inputs = {"x": {"type": "float32", "shape": [ROWS, self.header.n_features], "embeddings": names}}
-        answers = answers_of(model, self._x(), self.header.answers)
-        return self._finished("head", file, file_format, inputs, answers)
+    def _finish_copy(self, file: Path, file_format: Format, model: Any) -> ExportedModel:
+        """Compare a copied head with the run, and write its export card."""
+        outputs = predict_outputs(model, self._vectors(), self.header.answers)
+        return self._write_card("head", file, file_format, {"x": self._vector_input()}, outputs)
 
-    def _finished(
-        self, what: str, file: Path, file_format: Format, inputs: dict[str, dict[str, Any]], answers: Floats
-    ) -> Exported:
-        """Compare with the run, write the passport, and say what was done."""
+    def _write_card(
+        self, extent: str, file: Path, file_format: Format, inputs: dict[str, dict[str, Any]], outputs: Floats
+    ) -> ExportedModel:
+        """Compare outputs with those of the run, write the export card, and return the exported model."""
         table = self.run.answers.take(self._ids)
         expected = table.values if isinstance(table, Estimates) else table.proba
-        apart = np.abs(answers - expected).max(1)
+        differences = np.abs(outputs - expected).max(1)
         parity = Parity(
             rows="val and test",
-            n=len(apart),
-            largest=float(apart.max()),
+            n=len(differences),
+            largest=float(differences.max()),
             tolerance=TOLERANCE,
-            n_beyond=int((apart > TOLERANCE).sum()),
-            why=REDUCED if what == "whole" and self._is_reduced else "",
+            n_beyond=int((differences > TOLERANCE).sum()),
+            why=REDUCED_PRECISION_CAUSE if extent == "whole" and self._is_reduced else "",
         )
-        outputs = {"answers": {"shape": list(self._shape), "kind": self.header.answers, "names": self.header.names}}
-        passport = Passport(
+        output = {"shape": list(self._output_shape), "kind": self.header.answers, "names": self.header.names}
+        card = ExportCard(
             run=self.run.name,
             file_format=file_format,
-            sha256=sha256_of(file),
+            sha256=file_sha256(file),
             inputs=inputs,
-            outputs=outputs,
+            outputs={"answers": output},
             parity=parity,
             header=self.header,
         )
-        write_text(passport_file(file), passport.model_dump_json(indent=2))
-        return Exported(self.run.name, what, str(file), str(passport_file(file)), file.stat().st_size, parity)
+        write_text(card_file(file), card.model_dump_json(indent=2))
+        return ExportedModel(self.run.name, extent, str(file), str(card_file(file)), file.stat().st_size, parity)
 
     def _head(self) -> Any:
+        """Return the fitted Pipeline."""
         return load_head(self.run.path, self.header)
 
     def _embeddings(self) -> tuple[ResolvedEmbedding, ...]:
-        """Return what the networks give; of a fine-tuned one, its own answers."""
-        return load(self.run.path).embeddings_here
+        """Return the embeddings of the networks; for a fine-tuned network, its outputs."""
+        return load(self.run.path).local_embeddings
 
     @property
     def _is_reduced(self) -> bool:
-        return any(isinstance(one.spec.precision, Reduced) for one in self._embeddings())
+        """Whether embeddings were computed in reduced precision."""
+        return any(isinstance(embedding.spec.precision, ReducedPrecision) for embedding in self._embeddings())
 
     @property
-    def _shape(self) -> tuple[str | int, ...]:
+    def _output_shape(self) -> tuple[str | int, ...]:
+        """Shape of the model's output."""
         return ROWS, len(self.header.names)
 
     @property
-    def _about(self) -> dict[str, str]:
+    def _metadata(self) -> dict[str, str]:
+        """Metadata of the ONNX model."""
         return {"run": self.run.name, "kind": self.header.answers, "names": "\n".join(self.header.names)}
 
     @property
     def _ids(self) -> Ids:
-        ids = np.concatenate([self.study.ids("val"), self.study.ids("test")])[:N_ROWS]
+        """Ids of the rows that parity is measured on."""
+        ids = np.concatenate([self.study.ids("val"), self.study.ids("test")])[:MAX_PARITY_ROWS]
         if not len(ids):
-            raise DataError("there is no val or test row to compare by; give the recipe's split some, and fit again")
+            raise DataError("found no val or test rows to compare; set val or test in [split], and fit again")
         return ids
 
-    def _x(self) -> NDArray[np.float32]:
-        fingerprints = {one.spec.fingerprint() for one in self.header.embeddings}
-        locked = {one.spec.fingerprint(): one for one in self.study.locked}
-        if lost := fingerprints - set(locked):
-            raise DataError(f"embedding {min(lost)} of {self.run.name} is not extracted; run 'featx extract'")
-        chosen = [locked[one.spec.fingerprint()] for one in self.header.embeddings]
-        return read_embeddings(self.study, self._ids, chosen).x
+    def _vector_input(self) -> dict[str, Any]:
+        """Return the export card's description of vectors as input."""
+        names = [embedding.request.name for embedding in self.header.embeddings]
+        return {"type": "float32", "shape": [ROWS, self.header.n_features], "embeddings": names}
 
-    def _seen(self, file: Path, takes: dict[str, NetworkGroup]) -> Iterator[Floats]:
-        """Yield what the whole model answers for the rows' images, some at a time."""
+    def _vectors(self) -> NDArray[np.float32]:
+        """Return the vectors (n, d) of the rows that parity is measured on."""
+        fingerprints = [embedding.spec.fingerprint() for embedding in self.header.embeddings]
+        locked = {embedding.spec.fingerprint(): embedding for embedding in self.study.locked}
+        if missing := set(fingerprints) - set(locked):
+            raise DataError(f"embedding {min(missing)} of {self.run.name} is not extracted; run 'featx extract'")
+        return read_embeddings(self.study, self._ids, [locked[fingerprint] for fingerprint in fingerprints]).x
+
+    def _run_on_images(self, file: Path, groups: dict[str, NetworkGroup]) -> Iterator[Floats]:
+        """Yield the outputs of a whole model for the rows' images, batch by batch."""
         session, rows = _session(file), self.study.manifest.take(self._ids)
         decoders = {
             name: Decoder(group.requests[0].decoding, (group.resolved.specs[0].preprocessing,))
-            for name, group in takes.items()
+            for name, group in groups.items()
         }
-        for start in range(0, len(rows), BATCH):
-            self.watch("compare", start, len(rows))
-            some = slice(start, start + BATCH)
-            places = list(zip(rows.digests[some], rows.uris[some], strict=True))
-            pixels = {name: np.stack([_pixels(decoder, *one) for one in places]) for name, decoder in decoders.items()}
+        for start in range(0, len(rows), BATCH_SIZE):
+            self.progress("compare", start, len(rows))
+            batch = slice(start, start + BATCH_SIZE)
+            images = list(zip(rows.digests[batch], rows.uris[batch], strict=True))
+            pixels = {
+                name: np.stack([_decode(decoder, digest, uri) for digest, uri in images])
+                for name, decoder in decoders.items()
+            }
             yield session.run(None, pixels)[0]
-        self.watch("compare", len(rows), len(rows))
+        self.progress("compare", len(rows), len(rows))
 
 
-def _pixels(decoder: Decoder, digest: str, uri: str) -> NDArray[np.uint8]:
-    found = decoder.decoded(digest, uri)
-    if isinstance(found, str):
-        raise DataError(f"{uri} cannot be compared by: {found}; run 'featx extract'")
-    return np.broadcast_to(found[0], (*found[0].shape[:2], 3))
+def _decode(decoder: Decoder, digest: str, uri: str) -> NDArray[np.uint8]:
+    """Return the pixels (h, w, 3) of an image."""
+    decoded = decoder.decode(digest, uri)
+    if isinstance(decoded, str):
+        raise DataError(f"{uri} cannot be compared: {decoded}; run 'featx extract'")
+    return np.broadcast_to(decoded[0], (*decoded[0].shape[:2], 3))
 
 
-def _network(graph: Any, group: NetworkGroup, pixels: str) -> list[str]:
-    """Add a group's network; returns its vectors, in the order of the requests."""
+def _add_network(graph: "Graph", group: NetworkGroup, pixels: str) -> list[str]:
+    """Add a group's network, and return the names of its vectors in the order of the requests."""
     import onnx
 
     model = onnx.load_from_string(group.portable.as_onnx(None))
-    names: list[str] = graph.part(model, {model.graph.input[0].name: pixels})
-    return names
+    return graph.add_model(model, {model.graph.input[0].name: pixels})
 
 
-def _of_pixels(group: NetworkGroup) -> dict[str, Any]:
-    """Return how an image becomes what the network takes."""
+def _pixel_input(group: NetworkGroup) -> dict[str, Any]:
+    """Return the export card's description of pixels as input: their shape, preprocessing and decoding."""
     preprocessing = group.resolved.specs[0].preprocessing
     side = preprocessing.canvas_px
-    how = preprocessing.model_dump(mode="json", include={"resize", "crop_share", "interpolation"})
+    resizing = preprocessing.model_dump(mode="json", include={"resize", "crop_share", "interpolation"})
     decoding = group.requests[0].decoding.model_dump(mode="json")
-    return {"type": "uint8", "shape": [ROWS, side, side, 3], "colours": "RGB", **how, "decoding": decoding}
+    return {"type": "uint8", "shape": [ROWS, side, side, 3], "colours": "RGB", **resizing, "decoding": decoding}
 
 
 def _session(file: Path) -> Any:
+    """Return an ONNX Runtime session on the CPU, which logs errors only."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors
+    options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 
-def _write(file: Path, content: bytes) -> None:
-    with whole_file(file) as private:
+def _write_bytes(file: Path, content: bytes) -> None:
+    """Write a file as a whole or not at all."""
+    with atomic_file(file) as private:
         Path(private).write_bytes(content)

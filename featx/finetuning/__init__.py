@@ -1,1 +1,1 @@
-"""Train new layers, and as much of the backbone below them as a strategy says."""
+"""Training of new layers, and of as much of the backbone below them as a strategy names."""

@@ -1,4 +1,4 @@
-"""What happens at random to an image before it is learnt from; the same numbers give the same image."""
+"""Random changes of training images; equal seed numbers give equal images."""
 
 from functools import cache
 
@@ -7,35 +7,40 @@ import torch
 from numpy.typing import NDArray
 from torchvision.transforms import v2
 
-from featx.specs.finetune import AugmentSpec
+from featx.specs.finetuning import AugmentSpec
 
 
 @cache
 def _transforms(spec: AugmentSpec) -> v2.Compose:
-    made: list[v2.Transform] = []
+    """Return torchvision's transforms for a spec."""
+    transforms: list[v2.Transform] = []
     if spec.flip:
-        made.append(v2.RandomHorizontalFlip())
+        transforms.append(v2.RandomHorizontalFlip())
     if spec.rotation_deg or spec.shift:
         shift = (spec.shift, spec.shift) if spec.shift else None
         bilinear = v2.InterpolationMode.BILINEAR
-        made.append(v2.RandomAffine(spec.rotation_deg, translate=shift, interpolation=bilinear))
+        transforms.append(v2.RandomAffine(spec.rotation_deg, translate=shift, interpolation=bilinear))
     if spec.colour:
-        made.append(v2.ColorJitter(spec.colour, spec.colour, spec.colour))
+        transforms.append(v2.ColorJitter(spec.colour, spec.colour, spec.colour))
     if spec.randaugment:
-        made.append(v2.RandAugment(spec.randaugment))
-    return v2.Compose(made)
+        transforms.append(v2.RandAugment(spec.randaugment))
+    return v2.Compose(transforms)
 
 
-def augmented(pixels: NDArray[np.uint8], spec: AugmentSpec, chances: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Return an image, (h, w, 3), changed at random.
+def augment(pixels: NDArray[np.uint8], spec: AugmentSpec, seed_numbers: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return a randomly changed copy of an image.
 
     Parameters
     ----------
-    chances
-        Numbers that stand for the dice: equal ones give an equal image.
+    pixels
+        (h, w, 3) pixels.
+    spec
+        The kinds and sizes of the changes.
+    seed_numbers
+        Seed of the random changes: equal numbers give an equal image.
     """
-    seed = int(np.random.SeedSequence(chances).generate_state(1)[0])
+    seed = int(np.random.SeedSequence(seed_numbers).generate_state(1)[0])
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        found = _transforms(spec)(torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1))
-    return np.asarray(found.permute(1, 2, 0).numpy())
+        channels_first = _transforms(spec)(torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1))
+    return np.asarray(channels_first.permute(1, 2, 0).numpy())

@@ -1,4 +1,4 @@
-"""Train a recipe's networks from their boundaries on; each becomes a run folder like any other."""
+"""Fine-tuning of the networks that a recipe names; each becomes a run folder like any other."""
 
 import math
 from collections.abc import Sequence
@@ -9,21 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from featx.embeddings.devices import device_named, gpu_names
+from featx.embeddings.devices import find_device, gpu_names
 from featx.embeddings.near_copies import find_near_copies
 from featx.errors import DataError, DeviceError, MissingExtraError
-from featx.finetuning.run import Finetuned, Job, run_job, stopped_run
-from featx.finetuning.search import AfterEpoch, search
-from featx.finetuning.supply import Supply
-from featx.progress import Watch, unwatched
-from featx.recipe import Recipe, checked_spec
+from featx.finetuning.finetuning_job import FinetuningJob
+from featx.finetuning.grid_search import AfterEpoch, TrialRunner, search_grid
+from featx.finetuning.phase_inputs import PhaseInputs
+from featx.finetuning.training_run import FinetuningResult, run_job, stopped_result
+from featx.progress import ProgressCallback, no_progress
 from featx.specs.base import fingerprint
-from featx.specs.engine import EngineSpec
-from featx.specs.finetune import FinetuneSpec
-from featx.workspace import Study
+from featx.specs.extraction import EngineSpec
+from featx.specs.finetuning import FinetuneSpec
+from featx.specs.recipe import Recipe, build_spec
+from featx.study.study import Study
 
 
-def finetune(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a call may say otherwise
+def finetune(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may override
     recipe: str | Path | Recipe | None = None,
     *,
     specs: Sequence[FinetuneSpec] = (),
@@ -36,139 +37,166 @@ def finetune(  # noqa: PLR0913 - one keyword for each thing that a recipe says a
     engine: EngineSpec | None = None,
     force: bool = False,
     tensorboard: bool = False,
-    watch: Watch = unwatched,
-) -> list[Finetuned]:
-    """Train networks, the layers that do not change from the cache.
+    progress: ProgressCallback = no_progress,
+) -> list[FinetuningResult]:
+    """Train networks and return their results, the best run of each target first.
+
+    Layers that do not change run once, and their output is cached.
 
     Parameters
     ----------
+    recipe
+        The recipe or its path; by default the recipe of the working directory.
     specs
-        What to train instead of the recipe's ``[[finetune]]``.
-    strategies, lrs, epochs, backbones
-        Instead of those of the recipe; several are a grid.
+        Specs to train instead of the recipe's ``[[finetune]]``.
+    strategies
+        Strategies instead of those of the recipe; several are a grid.
+    lrs
+        Learning rates instead of those of the recipe; several are a grid.
+    epochs
+        Number of epochs instead of that of the recipe.
+    backbones
+        Backbones instead of those of the recipe; several are a grid.
     trials
-        Search each grid: try so many of its runs, and stop those that fall behind.
+        Number of runs of each grid to try, where those that fall behind are stopped; by default all runs.
     target
-        One of the recipe's targets; all by default.
+        Name of one of the recipe's targets; all by default.
     engine
-        How to run; the recipe's ``[extraction]`` by default.
+        Devices and workers; the recipe's ``[extraction]`` by default.
     force
-        Make runs again that are there.
+        Whether existing runs are trained again.
     tensorboard
-        Write logs for TensorBoard into the run folders (extra ``track``).
+        Whether logs for TensorBoard are written into the run folders (extra ``track``).
+    progress
+        Callback for progress.
 
     Raises
     ------
     IncompleteError
-        nothing has been extracted yet.
+        If nothing has been extracted yet.
     DataError
-        there are no val rows, or the loss and the target do not go together.
+        If there are no val rows, or the loss does not fit the target.
     UnknownNameError
-        no strategy, block, backbone or loss is called so.
+        If no strategy, block, backbone or loss has the given name.
     DeviceError, MissingExtraError
-        a device, or TensorBoard, is not here.
+        If a device, or TensorBoard, is not available.
 
     Notes
     -----
-    Early stopping looks at rows carved from train, never at val. A run that is interrupted goes on after its last
-    whole epoch when it is asked for again.
+    Early stopping uses rows held out of train, never val. An interrupted run resumes after its last complete epoch
+    when it is requested again.
     """
     study = Study.open(recipe)
-    find_near_copies(study, watch)
-    said = {"strategy": strategies, "lr": lrs, "epochs": [epochs] if epochs else [], "backbone": backbones}
-    changes = {key: list(values) for key, values in said.items() if values}
-    sections = [Grid(tuple(specs), trials)] if specs else grids(study.recipe, trials)
-    sections = [replace(one, specs=varied(one.specs, changes)) for one in sections]
+    find_near_copies(study, progress)
+    overrides = {"strategy": strategies, "lr": lrs, "epochs": [epochs] if epochs else [], "backbone": backbones}
+    changes = {key: list(values) for key, values in overrides.items() if values}
+    grids = [Grid(tuple(specs), trials)] if specs else _recipe_grids(study.recipe, trials)
+    grids = [replace(grid, specs=vary(grid.specs, changes)) for grid in grids]
     engine = engine or study.recipe.extraction
-    _check_machine(engine, tensorboard)
-    supply = _supply(study, engine, watch)
-    differing = _differing([spec for one in sections for spec in one.specs])
-    runs = []
+    _check_environment(engine, tensorboard)
+    inputs = _phase_inputs(study, engine, progress)
+    differing = _differing_keys([spec for grid in grids for spec in grid.specs])
+    results = []
     for name in study.of_kind(("classes", "numbers"), target):
-        shared = Job(study, name, FinetuneSpec(), engine, supply, differing, tensorboard, force, watch)
-        found = [run for grid in sections for run in _of_grid(grid, shared)]
-        runs += sorted(found, key=lambda run: -_merit(run))
-    return runs
+        job = FinetuningJob(study, name, FinetuneSpec(), engine, inputs, differing, tensorboard, force, progress)
+        target_results = [result for grid in grids for result in _run_grid(grid, job)]
+        results += sorted(target_results, key=_sort_key)
+    return results
 
 
-def _check_machine(engine: EngineSpec, tensorboard: bool) -> None:
-    """Check that what is asked for is here, before anything takes time."""
+def _check_environment(engine: EngineSpec, tensorboard: bool) -> None:
+    """Check that the requested devices and packages are available, before anything takes time."""
     if tensorboard and find_spec("tensorboard") is None:
         raise MissingExtraError("TensorBoard is not installed; run 'pip install \"featx[track]\"'")
-    if device_named(engine.device).type == "cuda" and engine.gpus > (here := len(gpu_names())):
-        raise DeviceError(f"gpus = {engine.gpus}, torch sees {here}; say fewer")
+    if find_device(engine.device).type == "cuda" and engine.gpus > (n_gpus := len(gpu_names())):
+        raise DeviceError(f"gpus = {engine.gpus}, torch finds {n_gpus}; set a smaller number")
 
 
-def _merit(run: Finetuned) -> float:
-    """Return what runs of a target are ordered by; stopped ones come last."""
+def _sort_key(run: FinetuningResult) -> float:
+    """Return the number by which runs of a target are sorted: the best first, stopped ones last."""
     if not run.path:
-        return -math.inf
-    return -run.val_score if run.metric == "mae" else run.val_score
+        return math.inf
+    return run.val_score if run.metric == "mae" else -run.val_score
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Runs that belong together; all of them are made, or so many of them are tried."""
+    """Runs of one section, of which all or only `trials` are trained.
+
+    Attributes
+    ----------
+    specs
+        Specs of the runs.
+    trials
+        Number of runs to try; None for all.
+    """
 
     specs: tuple[FinetuneSpec, ...]
     trials: int | None = None
 
 
-def _of_grid(grid: Grid, shared: Job) -> list[Finetuned]:
-    """Make a grid's runs."""
-    jobs = {spec.fingerprint(): replace(shared, spec=spec) for spec in grid.specs}
+def _run_grid(grid: Grid, shared_job: FinetuningJob) -> list[FinetuningResult]:
+    """Train the runs of a grid and return their results."""
+    jobs = {spec.fingerprint(): replace(shared_job, spec=spec) for spec in grid.specs}
     if grid.trials is None or grid.trials >= len(jobs):
         return [run_job(job) for job in jobs.values()]
 
-    def attempt(spec: FinetuneSpec, after_epoch: AfterEpoch) -> tuple[Finetuned, float]:
-        run = run_job(replace(jobs[spec.fingerprint()], after_epoch=after_epoch))
-        return run, run.held_loss
+    def run(spec: FinetuneSpec, after_epoch: AfterEpoch) -> tuple[FinetuningResult, float]:
+        result = run_job(replace(jobs[spec.fingerprint()], after_epoch=after_epoch))
+        return result, result.held_loss
 
-    asked = [job.asked() for job in jobs.values()]
-    journal = shared.study.folder / f".search-{fingerprint([*asked, grid.trials])}.journal"
-    return search(
-        grid.specs, grid.trials, attempt, lambda spec, epoch: stopped_run(jobs[spec.fingerprint()], epoch), journal
-    )
+    runner = TrialRunner(run, lambda spec, epoch: stopped_result(jobs[spec.fingerprint()], epoch))
+    identities = [job.identity() for job in jobs.values()]
+    journal = shared_job.study.folder / f".search-{fingerprint([*identities, grid.trials])}.journal"
+    return search_grid(grid.specs, grid.trials, runner, journal)
 
 
-def grids(recipe: Recipe, trials: int | None) -> list[Grid]:
-    """Return a recipe's ``[[finetune]]`` sections, or the default run where it has none."""
+def _recipe_grids(recipe: Recipe, trials: int | None) -> list[Grid]:
+    """Return a recipe's ``[[finetune]]`` sections, or the default run if it has none."""
     return [Grid(section.runs, trials or section.trials) for section in recipe.finetune] or [Grid((FinetuneSpec(),))]
 
 
-def varied(specs: Sequence[FinetuneSpec], said: dict[str, list[Any]]) -> tuple[FinetuneSpec, ...]:
-    """Return specs with what a caller says instead, each once.
+def vary(specs: Sequence[FinetuneSpec], changes: dict[str, list[Any]]) -> tuple[FinetuneSpec, ...]:
+    """Return specs with other values of some keys, each distinct spec once.
+
+    Parameters
+    ----------
+    specs
+        The specs.
+    changes
+        Values of each key to change; several are a grid.
 
     Raises
     ------
     RecipeError
-        something said is wrong.
+        If a value is not allowed.
     """
-    found = list(specs)
-    for key, values in said.items():
-        found = [
-            checked_spec(FinetuneSpec, "finetune", **_without_phases(spec, key) | {key: value})
-            for spec in found
+    varied = list(specs)
+    for key, values in changes.items():
+        varied = [
+            build_spec(FinetuneSpec, "finetune", **_fields_without_phases(spec, key) | {key: value})
+            for spec in varied
             for value in values
         ]
-    return tuple({spec.fingerprint(): spec for spec in found}.values())
+    return tuple({spec.fingerprint(): spec for spec in varied}.values())
 
 
-def _without_phases(spec: FinetuneSpec, key: str) -> dict[str, Any]:
-    """Return a spec's fields; another strategy, rate or number of epochs has no phases."""
+def _fields_without_phases(spec: FinetuneSpec, key: str) -> dict[str, Any]:
+    """Return a spec's fields; phases are removed, as another strategy, rate or number of epochs replaces them."""
     fields = spec.model_dump()
     if fields["phases"] and key != "backbone":
         fields |= {"phases": (), "strategy": "head" if key == "strategy" else "all"}
     return fields
 
 
-def _supply(study: Study, engine: EngineSpec, watch: Watch) -> Supply:
+def _phase_inputs(study: Study, engine: EngineSpec, progress: ProgressCallback) -> PhaseInputs:
+    """Return the images of all parts as inputs."""
     ids = {part: study.ids(part) for part in ("train", "val", "test")}
     if not len(ids["val"]):
-        raise DataError("the split has no val rows, and networks are compared on them; say 'split.val = 0.15'")
-    return Supply(study, engine, watch, np.concatenate(list(ids.values())), len(ids["train"]))
+        raise DataError("the split has no val rows, and networks are compared on them; set 'split.val = 0.15'")
+    return PhaseInputs(study, engine, progress, np.concatenate(list(ids.values())), len(ids["train"]))
 
 
-def _differing(specs: Sequence[FinetuneSpec]) -> tuple[str, ...]:
+def _differing_keys(specs: Sequence[FinetuneSpec]) -> tuple[str, ...]:
     """Return the keys in which some specs differ."""
-    return tuple(name for name in FinetuneSpec.model_fields if len({repr(getattr(one, name)) for one in specs}) > 1)
+    return tuple(name for name in FinetuneSpec.model_fields if len({repr(getattr(spec, name)) for spec in specs}) > 1)

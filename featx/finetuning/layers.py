@@ -1,4 +1,4 @@
-"""The new layers on top of a trunk: pooling → [BatchNorm] → fully connected with ReLU → dropout → output."""
+"""New layers on top of a trunk: pooling → [BatchNorm] → fully connected with ReLU → dropout → output."""
 
 from collections.abc import Callable
 
@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from featx.errors import DataError
-from featx.networks.features import POOLS, positions_last
-from featx.specs.finetune import Activation, LayersSpec
+from featx.networks.features import POOLS
+from featx.networks.traced_layers import positions_last
+from featx.specs.finetuning import Activation, LayersSpec
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "none": lambda z: z,
@@ -19,21 +20,21 @@ RANGES: dict[Activation, tuple[float, float]] = {"sigmoid": (0.0, 1.0), "tanh": 
 
 
 class NewLayers(nn.Module):
-    """What a trunk's last layer gives in, raw outputs out.
+    """Layers that turn the output of a trunk into raw outputs.
 
     Parameters
     ----------
     spec
-        Which layers.
+        Pooling, normalisation, widths and dropout.
     features
-        The trunk's output for some image, (1, …): it says how many features there are.
+        (1, …) output of the trunk for any image; it tells the number of features.
     n_outputs
-        m.
+        Number m of raw outputs.
 
     Attributes
     ----------
     width
-        d of what is pooled.
+        Number d of pooled features.
     """
 
     def __init__(self, spec: LayersSpec, features: Tensor, n_outputs: int) -> None:
@@ -47,27 +48,27 @@ class NewLayers(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Dropout(spec.dropout), nn.Linear(width, n_outputs))
 
     def pooled(self, features: Tensor) -> Tensor:
-        """Return (b, d) from a trunk's output; what training starts from where nothing of the trunk learns."""
+        """Return (b, d) pooled features of a trunk's output: the training input where no layer of the trunk learns."""
         x = positions_last(features)
         return x if x.ndim == 2 else POOLS[self._pool](x)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Return (b, m) raw outputs from (b, d)."""
-        found: Tensor = self.layers(pooled)
-        return found
+        """Return (b, m) raw outputs for (b, d) pooled features."""
+        outputs: Tensor = self.layers(pooled)
+        return outputs
 
 
 def check_range(activation: Activation, low: float, high: float) -> None:
-    """Check that targets between `low` and `high` can be reached by an output.
+    """Check that an activation can give all targets between `low` and `high`.
 
     Raises
     ------
     DataError
-        the activation never gives such numbers.
+        If a target lies outside the range of the activation.
     """
-    least, most = RANGES.get(activation, (low, high))
-    if low < least or high > most:
+    lower, upper = RANGES.get(activation, (low, high))
+    if low < lower or high > upper:
         raise DataError(
-            f"targets lie between {low:g} and {high:g}, activation {activation!r} gives {least:g} to {most:g}; scale "
-            "them, or say activation = 'none'"
+            f"targets lie between {low:g} and {high:g}, activation {activation!r} gives {lower:g} to {upper:g}; scale "
+            "them, or set activation = 'none'"
         )

@@ -1,8 +1,8 @@
-"""What training makes small, one number a row; means over rows are weighted by whoever asks.
+"""Loss functions that give one number per row; the caller weights and averages them over the rows.
 
-Losses of classes take the network's raw outputs; losses of numbers take them after the output's activation. In the
-formulas z are raw outputs, p probabilities, y targets, ŷ predicted numbers, (b, m) rows and outputs; the loss of a row
-is the mean over its outputs.
+Classification losses take the raw outputs of the network; regression losses take them after the activation of the
+outputs. In the formulas z are raw outputs, p probabilities, y targets, ŷ predicted numbers, (b, m) rows and outputs;
+the loss of a row is the mean over its outputs.
 
 References
 ----------
@@ -24,64 +24,66 @@ from torch.nn import functional
 
 from featx.errors import DataError
 from featx.registry import LOSSES
-from featx.specs.finetune import LossSpec
+from featx.specs.finetuning import LossSpec
 
-LEAST = 1e-7  # of a predicted rate: its logarithm is asked for
+# Smaller predicted rates are raised to this value, so that their logarithm is finite.
+MIN_RATE = 1e-7
 Targets = NDArray[np.float64]  # (n,) codes or (n, t) numbers
+RowLosses = Callable[[Tensor, Tensor], Tensor]
 
 
-def _as_they_are(outputs: Tensor) -> Tensor:
+def _identity(outputs: Tensor) -> Tensor:
     return outputs
 
 
-def _any(_targets: Targets) -> str:
+def _accept_targets(_targets: Targets) -> str:
     return ""
 
 
-def _one_a_class(n_classes: int) -> int:
+def _one_output_per_class(n_classes: int) -> int:
     return n_classes
 
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss, and what belongs to it.
+    """A loss function with its targets, its number of outputs and its predictions.
 
     Attributes
     ----------
-    rows
-        (b, m) outputs and targets to (b,) losses. Targets are (b,) codes of classes, or what `of_shares` makes of soft
-        labels, or (b, m) numbers.
-    answers
-        (b, m) outputs to what the network is to answer: (b, k) probabilities, or (b, m) numbers.
-    of_classes
+    row_losses
+        Function of (b, m) outputs and targets that returns (b,) losses. Targets are (b,) codes of classes, the result
+        of `targets_from_shares` for soft labels, or (b, m) numbers.
+    predict
+        Function of (b, m) outputs that returns (b, k) probabilities or (b, m) numbers.
+    is_classification
         Whether targets are classes.
-    of_shares
-        (n, k) shares of the classes to the targets of `rows`; None where the loss takes one class a row only.
-    n_outputs
-        Of so many classes.
-    problem
-        Says what is wrong with targets, and which loss would do; empty where nothing is.
+    targets_from_shares
+        Function of (n, k) class shares that returns targets for `row_losses`; None if the loss takes only one class
+        per row.
+    count_outputs
+        Function of the number of classes that returns the number of outputs.
+    find_problem
+        Function of the targets that returns what is wrong with them and a loss that fits; an empty text if nothing
+        is wrong.
     """
 
-    rows: Callable[[Tensor, Tensor], Tensor]
-    answers: Callable[[Tensor], Tensor] = _as_they_are
-    of_classes: bool = False
-    of_shares: Callable[[Tensor], Tensor] | None = None
-    n_outputs: Callable[[int], int] = _one_a_class
-    problem: Callable[[Targets], str] = _any
+    row_losses: RowLosses
+    predict: Callable[[Tensor], Tensor] = _identity
+    is_classification: bool = False
+    targets_from_shares: Callable[[Tensor], Tensor] | None = None
+    count_outputs: Callable[[int], int] = _one_output_per_class
+    find_problem: Callable[[Targets], str] = _accept_targets
 
 
 @cache
-def loss_named(spec: LossSpec) -> Loss:
+def build_loss(spec: LossSpec) -> Loss:
     """Return the loss that a spec describes."""
-    made: Loss = LOSSES.get(spec.name)(spec)
-    return made
+    loss: Loss = LOSSES.get(spec.name)(spec)
+    return loss
 
 
-def weighted_mean(losses: Tensor, weights: Tensor | None = None) -> Tensor:
+def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
     """Return Σ wᵢ lᵢ / Σ wᵢ of (b,) losses; 0, with a gradient of 0, where all weights are 0."""
-    if weights is None:
-        return losses.mean()
     total = weights.sum()
     return (losses * weights).sum() / torch.where(total > 0, total, torch.ones_like(total))
 
@@ -100,123 +102,137 @@ def _shares(outputs: Tensor, targets: Tensor) -> Tensor:
 def cross_entropy(spec: LossSpec) -> Loss:
     """−Σ y log softmax(z); with `label_smoothing` s, y becomes (1 − s) y + s / k."""
 
-    def rows(outputs: Tensor, targets: Tensor) -> Tensor:
-        wanted = _shares(outputs, targets)
-        return functional.cross_entropy(outputs, wanted, reduction="none", label_smoothing=spec.label_smoothing)
+    def row_losses(outputs: Tensor, targets: Tensor) -> Tensor:
+        shares = _shares(outputs, targets)
+        return functional.cross_entropy(outputs, shares, reduction="none", label_smoothing=spec.label_smoothing)
 
-    return Loss(rows, _softmax, of_classes=True, of_shares=_as_they_are)
+    return Loss(row_losses, _softmax, is_classification=True, targets_from_shares=_identity)
 
 
 def focal(spec: LossSpec) -> Loss:
-    """−Σ y (1 − p)^γ log p, p = softmax(z) [1]_: what is right already counts less."""
+    """−Σ y (1 − p)^γ log p, p = softmax(z) [1]_: rows that are already classified well count less."""
 
-    def rows(outputs: Tensor, targets: Tensor) -> Tensor:
+    def row_losses(outputs: Tensor, targets: Tensor) -> Tensor:
         log_p = outputs.log_softmax(1)
         # A power below 1 has an infinite slope at 0, which p = 1 would reach.
-        rest = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny)
-        return -(_shares(outputs, targets) * rest**spec.gamma * log_p).sum(1)
+        complement = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny)
+        return -(_shares(outputs, targets) * complement**spec.gamma * log_p).sum(1)
 
-    return Loss(rows, _softmax, of_classes=True, of_shares=_as_they_are)
+    return Loss(row_losses, _softmax, is_classification=True, targets_from_shares=_identity)
 
 
 def bce(spec: LossSpec) -> Loss:
     """−y log p − (1 − y) log(1 − p), p = 1 / (1 + e^−z): one output for two classes; smoothed as in cross-entropy."""
 
-    def rows(outputs: Tensor, targets: Tensor) -> Tensor:
-        wanted = (targets if targets.ndim == 2 else targets[:, None]).to(outputs.dtype)
-        wanted = wanted * (1 - spec.label_smoothing) + spec.label_smoothing / 2
-        return functional.binary_cross_entropy_with_logits(outputs, wanted, reduction="none").mean(1)
+    def row_losses(outputs: Tensor, targets: Tensor) -> Tensor:
+        shares = (targets if targets.ndim == 2 else targets[:, None]).to(outputs.dtype)
+        shares = shares * (1 - spec.label_smoothing) + spec.label_smoothing / 2
+        return functional.binary_cross_entropy_with_logits(outputs, shares, reduction="none").mean(1)
 
-    def answers(outputs: Tensor) -> Tensor:
+    def predict(outputs: Tensor) -> Tensor:
         second = outputs.sigmoid()
         return torch.cat([1 - second, second], dim=1)
 
-    def n_outputs(n_classes: int) -> int:
+    def count_outputs(n_classes: int) -> int:
         if n_classes != 2:
-            raise DataError(f"loss 'bce' takes two classes, found {n_classes}; say loss = 'cross_entropy'")
+            raise DataError(f"loss 'bce' takes two classes, found {n_classes}; set loss = 'cross_entropy'")
         return 1
 
-    return Loss(rows, answers, of_classes=True, of_shares=lambda shares: shares[:, 1:], n_outputs=n_outputs)
+    return Loss(
+        row_losses,
+        predict,
+        is_classification=True,
+        targets_from_shares=lambda shares: shares[:, 1:],
+        count_outputs=count_outputs,
+    )
 
 
 def ordinal(spec: LossSpec) -> Loss:
-    """For classes in order: the mean over thresholds j of the binary cross-entropy of "beyond class j" [2]_."""
+    """Mean binary cross-entropy of "beyond class j" over the thresholds j between ordered classes [2]_."""
 
-    def rows(outputs: Tensor, targets: Tensor) -> Tensor:
+    def row_losses(outputs: Tensor, targets: Tensor) -> Tensor:
         thresholds = torch.arange(outputs.shape[1], device=outputs.device)
-        beyond = (targets[:, None] > thresholds).to(outputs.dtype)
-        return functional.binary_cross_entropy_with_logits(outputs, beyond, reduction="none").mean(1)
+        is_beyond = (targets[:, None] > thresholds).to(outputs.dtype)
+        return functional.binary_cross_entropy_with_logits(outputs, is_beyond, reduction="none").mean(1)
 
-    def answers(outputs: Tensor) -> Tensor:
-        beyond = outputs.sigmoid().cummin(1).values  # never likelier to be beyond a later threshold
-        first, last = torch.ones_like(beyond[:, :1]), torch.zeros_like(beyond[:, :1])
-        return torch.cat([first, beyond], 1) - torch.cat([beyond, last], 1)
+    def predict(outputs: Tensor) -> Tensor:
+        # The probability of lying beyond a threshold never increases from one threshold to the next.
+        p_beyond = outputs.sigmoid().cummin(1).values
+        first, last = torch.ones_like(p_beyond[:, :1]), torch.zeros_like(p_beyond[:, :1])
+        return torch.cat([first, p_beyond], 1) - torch.cat([p_beyond, last], 1)
 
-    return Loss(rows, answers, of_classes=True, n_outputs=lambda n_classes: n_classes - 1)
+    return Loss(row_losses, predict, is_classification=True, count_outputs=lambda n_classes: n_classes - 1)
 
 
-def _of_numbers(each: Callable[[Tensor, Tensor], Tensor], problem: Callable[[Targets], str] = _any) -> Loss:
-    return Loss(lambda outputs, targets: each(outputs, targets.to(outputs.dtype)).mean(1), problem=problem)
+def _regression_loss(elementwise: RowLosses, find_problem: Callable[[Targets], str] = _accept_targets) -> Loss:
+    """Return a loss of numbers: the mean of an elementwise function over the outputs of a row."""
+    return Loss(
+        lambda outputs, targets: elementwise(outputs, targets.to(outputs.dtype)).mean(1), find_problem=find_problem
+    )
 
 
 def mse(spec: LossSpec) -> Loss:
     """(ŷ − y)²."""
-    return _of_numbers(lambda found, wanted: (found - wanted) ** 2)
+    return _regression_loss(lambda y_pred, y_true: (y_pred - y_true) ** 2)
 
 
 def mae(spec: LossSpec) -> Loss:
     """|ŷ − y|."""
-    return _of_numbers(lambda found, wanted: (found - wanted).abs())
+    return _regression_loss(lambda y_pred, y_true: (y_pred - y_true).abs())
 
 
 def huber(spec: LossSpec) -> Loss:
     """½ e² where |e| ≤ δ, else δ (|e| − ½ δ), with e = ŷ − y."""
-    return _of_numbers(lambda found, wanted: functional.huber_loss(found, wanted, reduction="none", delta=spec.delta))
+    return _regression_loss(
+        lambda y_pred, y_true: functional.huber_loss(y_pred, y_true, reduction="none", delta=spec.delta)
+    )
 
 
 def log_cosh(spec: LossSpec) -> Loss:
     """Log cosh(ŷ − y), written so that it does not overflow."""
 
-    def each(found: Tensor, wanted: Tensor) -> Tensor:
-        error = found - wanted
+    def elementwise(y_pred: Tensor, y_true: Tensor) -> Tensor:
+        error = y_pred - y_true
         return error + functional.softplus(-2 * error) - math.log(2)
 
-    return _of_numbers(each)
+    return _regression_loss(elementwise)
 
 
 def poisson(spec: LossSpec) -> Loss:
-    """ŷ − y log ŷ, the Poisson distribution's negative log-likelihood but for what does not depend on ŷ."""
+    """ŷ − y log ŷ, the negative log-likelihood of the Poisson distribution up to terms that do not depend on ŷ."""
 
-    def each(found: Tensor, wanted: Tensor) -> Tensor:
-        rate = found.clamp(min=LEAST)
-        return rate - wanted * rate.log()
+    def elementwise(y_pred: Tensor, y_true: Tensor) -> Tensor:
+        rate = y_pred.clamp(min=MIN_RATE)
+        return rate - y_true * rate.log()
 
-    return _of_numbers(each, _not_negative("poisson"))
+    return _regression_loss(elementwise, _negative_target_check("poisson"))
 
 
 def msle(spec: LossSpec) -> Loss:
     """(log(1 + ŷ) − log(1 + y))²; a negative ŷ counts as 0."""
 
-    def each(found: Tensor, wanted: Tensor) -> Tensor:
-        return (found.clamp(min=0).log1p() - wanted.log1p()) ** 2
+    def elementwise(y_pred: Tensor, y_true: Tensor) -> Tensor:
+        return (y_pred.clamp(min=0).log1p() - y_true.log1p()) ** 2
 
-    return _of_numbers(each, _not_negative("msle"))
+    return _regression_loss(elementwise, _negative_target_check("msle"))
 
 
 def mape(spec: LossSpec) -> Loss:
     """|ŷ − y| / |y|."""
 
-    def problem(targets: Targets) -> str:
+    def find_problem(targets: Targets) -> str:
         n_zero = int((targets == 0).sum())
-        return f"loss 'mape' divides by the target, {n_zero} of which are 0; loss = 'mae' would do" if n_zero else ""
+        return f"loss 'mape' divides by the target, {n_zero} targets are 0; set loss = 'mae'" if n_zero else ""
 
-    return _of_numbers(lambda found, wanted: (found - wanted).abs() / wanted.abs(), problem)
+    return _regression_loss(lambda y_pred, y_true: (y_pred - y_true).abs() / y_true.abs(), find_problem)
 
 
-def _not_negative(name: str) -> Callable[[Targets], str]:
-    def problem(targets: Targets) -> str:
+def _negative_target_check(name: str) -> Callable[[Targets], str]:
+    """Return a function that describes negative targets, which the loss called `name` cannot take."""
+
+    def find_problem(targets: Targets) -> str:
         if not (targets < 0).any():
             return ""
-        return f"loss {name!r} takes targets from 0 on, the smallest is {targets.min():g}; loss = 'huber' would do"
+        return f"loss {name!r} takes targets from 0 on, the smallest is {targets.min():g}; set loss = 'huber'"
 
-    return problem
+    return find_problem

@@ -1,40 +1,51 @@
-"""A trunk with new layers on it, from pixels or from the boundary of what learns."""
+"""Fine-tuned networks: a trunk with new layers, run from pixels or from the boundary of the trainable units."""
 
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from featx.finetuning.layers import NewLayers
 from featx.finetuning.trunk import Trunk
 from featx.networks.dry_runs import run_for_shapes
-from featx.networks.features import build, normalised, positions_last
-from featx.specs.embedding import EmbeddingRequest, Pool, Stored
-from featx.specs.finetune import LayersSpec
+from featx.networks.features import build_backbone, normalise_pixels
+from featx.networks.traced_layers import positions_last
+from featx.specs.embedding import EmbeddingRequest, Pool, StoredDtype
+from featx.specs.finetuning import LayersSpec
 
 
 class Boundary(NamedTuple):
-    """Where what learns begins, and what embedding holds what reaches it.
+    """The first trainable unit of a trunk, and the embedding that stores its input.
 
     Attributes
     ----------
     unit
-        Number of the first unit that learns; the number of units where only the new layers do.
-    tap, pool, dtype
-        Of the embedding: a unit's whole output, or the pooled output of the last one.
+        Number of the first trainable unit; the number of units if only the new layers are trained.
+    tap
+        Layer that the embedding reads.
+    pool
+        Pooling of the embedding: ``flatten`` for the whole output of a unit, or the pooling of the new layers.
+    dtype
+        Type in which the embedding is stored.
     shape
-        Of one image's activations.
-    operations
-        That lie below it, an image.
+        Shape of the activations of one image.
+    n_operations
+        Operations per image below the boundary.
     """
 
     unit: int
     tap: str
     pool: Pool
-    dtype: Stored
+    dtype: StoredDtype
     shape: tuple[int, ...]
-    operations: int
+    n_operations: int
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of the activations of one image."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
 def from_flat(x: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -43,13 +54,14 @@ def from_flat(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     x = x.view(len(x), *positions)
     if len(shape) == 3 and positions[0] == shape[0]:
         return x.view(len(x), *shape).contiguous(memory_format=torch.channels_last)
-    if len(shape) == 3:  # the network keeps channels at the end
+    # The network keeps channels at the end.
+    if len(shape) == 3:
         return x.view(len(x), positions[0], *shape[:2]).permute(0, 2, 3, 1)
     return x.transpose(1, 2) if len(shape) == 2 else x
 
 
 class FinetunedNetwork(nn.Module):
-    """uint8 pixels in, raw outputs out.
+    """A network that turns uint8 pixels into raw outputs.
 
     Parameters
     ----------
@@ -58,14 +70,16 @@ class FinetunedNetwork(nn.Module):
     layers
         The new layers.
     n_outputs
-        m.
+        Number m of raw outputs.
 
     Attributes
     ----------
     preprocessing
-        Of its pixels.
-    trunk, layers
-        Its two parts.
+        Preprocessing of the pixels.
+    trunk
+        The backbone up to its last layer with positions.
+    layers
+        The new layers on top of the trunk.
     """
 
     mean: Tensor
@@ -73,7 +87,7 @@ class FinetunedNetwork(nn.Module):
 
     def __init__(self, request: EmbeddingRequest, layers: LayersSpec, n_outputs: int) -> None:
         super().__init__()
-        built = build(request)
+        built = build_backbone(request)
         self.preprocessing = built.preprocessing
         side = built.preprocessing.size_px
         self.register_buffer("mean", torch.tensor(built.preprocessing.mean).view(1, 3, 1, 1) * 255)
@@ -84,46 +98,58 @@ class FinetunedNetwork(nn.Module):
         self._pool = layers.pool
 
     def loss_without_held_rows(self, train_loss: float) -> float:
-        """Return the loss by which an epoch is kept where no rows are held out: nan if a weight is not finite.
+        """Return the loss of an epoch without held-out rows: `train_loss`, or nan if a weight is not finite.
 
-        The losses of train rows are from before each step. That of the last step may ruin the weights unseen.
+        The losses of train rows are computed before each step, so the last step may ruin the weights without an effect
+        on them.
         """
         is_finite = all(bool(torch.isfinite(value).all()) for value in self.state_dict().values())
         return train_loss if is_finite else math.nan
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return (b, m) raw outputs from (b, size_px, size_px, 3) uint8."""
-        x = normalised(pixels, self.mean, self.std)
-        return self.above(x.contiguous(memory_format=torch.channels_last), 0)
+        """Return (b, m) raw outputs for (b, size_px, size_px, 3) uint8 pixels."""
+        x = normalise_pixels(pixels, self.mean, self.std)
+        return self._run_from_unit(x.contiguous(memory_format=torch.channels_last), 0)
 
-    def above(self, x: Tensor, unit: int) -> Tensor:
-        """Return (b, m) raw outputs from what reaches a unit: (b, …); behind the last unit, (b, d) pooled."""
+    def _run_from_unit(self, x: Tensor, unit: int) -> Tensor:
+        """Return (b, m) raw outputs for the (b, …) input of a unit, or for (b, d) pooled features after the last."""
         if unit < len(self.trunk.units):
             x = self.layers.pooled(self.trunk(x, start=unit))
-        found: Tensor = self.layers(x)
-        return found
+        outputs: Tensor = self.layers(x)
+        return outputs
 
-    def beyond(self, x: Tensor, unit: int | None) -> Tensor:
-        """Return (b, m) raw outputs from a unit's input as a boundary keeps it, or from pixels where there is none."""
-        if unit is None:
-            found: Tensor = self(x)
-            return found
-        if 0 < unit < len(self.trunk.units):
-            x = from_flat(x.to(self.mean.dtype), self.trunk.output(unit - 1)[1])
-        return self.above(x.to(self.mean.dtype), unit)
-
-    def boundary(self, learning: frozenset[str], dtype: Stored = "float16") -> Boundary | None:
-        """Return where these parameters of the trunk begin; None where they begin with the first unit.
+    def run_from(self, x: Tensor, unit: int | None) -> Tensor:
+        """Return (b, m) raw outputs.
 
         Parameters
         ----------
-        dtype
-            Of a unit's whole output.
+        x
+            Activations as the embedding of a `Boundary` stores them, or pixels.
+        unit
+            Number of the unit whose input `x` is; None for pixels.
         """
-        unit = self.trunk.first_unit(learning)
+        if unit is None:
+            outputs: Tensor = self(x)
+            return outputs
+        if 0 < unit < len(self.trunk.units):
+            x = from_flat(x.to(self.mean.dtype), self.trunk.unit_output(unit - 1)[1])
+        return self._run_from_unit(x.to(self.mean.dtype), unit)
+
+    def boundary(self, trainable: frozenset[str], dtype: StoredDtype = "float16") -> Boundary | None:
+        """Return the boundary below the first trainable unit; None if that is the first unit of the trunk.
+
+        Parameters
+        ----------
+        trainable
+            Names of the trainable parameters of the trunk.
+        dtype
+            Type in which the whole output of a unit is stored.
+        """
+        unit = self.trunk.first_unit(trainable)
         if unit == 0:
             return None
+        n_operations = self.trunk.n_operations_below(unit)
         if unit == len(self.trunk.units):
-            return Boundary(unit, "last", self._pool, "float32", (self.layers.width,), self.trunk.operations(unit))
-        name, shape = self.trunk.output(unit - 1)
-        return Boundary(unit, name, "flatten", dtype, shape, self.trunk.operations(unit))
+            return Boundary(unit, "last", self._pool, "float32", (self.layers.width,), n_operations)
+        name, shape = self.trunk.unit_output(unit - 1)
+        return Boundary(unit, name, "flatten", dtype, shape, n_operations)

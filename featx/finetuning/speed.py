@@ -1,48 +1,55 @@
-"""How fast a network answers."""
+"""Measurement of how many images per second a network processes."""
 
 import time
 
 import torch
 
 from featx.embeddings.engine import is_out_of_memory
+from featx.embeddings.throughput import steady_rate
 from featx.finetuning.network import FinetunedNetwork
-from featx.paces import steady_rate
 
-TRIAL_S = 0.5
-MOST_IMAGES = 8
+MEASUREMENT_S = 0.5
+MAX_BATCH_SIZE = 8
 
 
 @torch.inference_mode()
-def images_per_s(network: FinetunedNetwork, device: torch.device, size: int = MOST_IMAGES) -> float | None:
-    """Measure all of a network's layers on pixels; reading and decoding images is left out.
+def measure_images_per_s(
+    network: FinetunedNetwork, device: torch.device, batch_size: int = MAX_BATCH_SIZE
+) -> float | None:
+    """Return the images per second of all layers of a network; reading and decoding images is left out.
 
-    None where repeated measurements do not agree, as on a busy machine.
+    The result is None if repeated measurements do not agree, as on a busy machine.
 
     Parameters
     ----------
-    size
-        Images in a pass; fewer where memory does not do.
+    network
+        The network, on `device`.
+    device
+        The device that runs it.
+    batch_size
+        Images per batch; halved as often as memory requires.
     """
     network.eval()
     try:
-        return _rate(network, device, size)
+        return _measure_rate(network, device, batch_size)
     except Exception as error:
-        if not is_out_of_memory(error) or size == 1:
+        if not is_out_of_memory(error) or batch_size == 1:
             raise
-    return images_per_s(network, device, size // 2)
+    return measure_images_per_s(network, device, batch_size // 2)
 
 
-def _rate(network: FinetunedNetwork, device: torch.device, size: int) -> float | None:
+def _measure_rate(network: FinetunedNetwork, device: torch.device, batch_size: int) -> float | None:
     side = network.preprocessing.size_px
-    pixels = torch.zeros(size, side, side, 3, dtype=torch.uint8, device=device)
-    network(pixels).cpu()  # the first call makes things ready
+    pixels = torch.zeros(batch_size, side, side, 3, dtype=torch.uint8, device=device)
+    # The first call allocates memory and chooses kernels.
+    network(pixels).cpu()
 
     def measure() -> float:
-        start, n_done = time.perf_counter(), 0
-        while (elapsed_s := time.perf_counter() - start) < TRIAL_S:
+        start, n_images = time.perf_counter(), 0
+        while (elapsed_s := time.perf_counter() - start) < MEASUREMENT_S:
             network(pixels).cpu()
-            n_done += size
-        return n_done / elapsed_s
+            n_images += batch_size
+        return n_images / elapsed_s
 
-    found = steady_rate(measure)
-    return None if found is None else round(found, 1)
+    rate = steady_rate(measure)
+    return None if rate is None else round(rate, 1)

@@ -1,56 +1,59 @@
-"""What learns below the new layers, by name."""
+"""Strategies: names of the parameters below the new layers that are trained."""
 
 import re
 from collections.abc import Sequence
 
 from featx.errors import DataError, UnknownNameError
 from featx.finetuning.trunk import Trunk
-from featx.registry import suggestion
+from featx.registry import suggest_names
 
-KNOWN = ("head", "last-block", "last-N-blocks", "all", "scratch")
+STRATEGIES = ("head", "last-block", "last-N-blocks", "all", "scratch")
 LAST_BLOCKS = re.compile(r"last-block|last-([1-9]\d*)-blocks")
 
 
-def learning(what: str | Sequence[str], trunk: Trunk) -> frozenset[str]:
-    """Return the names of the trunk's parameters that learn; the new layers always do.
+def trainable_names(strategy: str | Sequence[str], trunk: Trunk) -> frozenset[str]:
+    """Return the names of the trunk's parameters that are trained; the new layers always are.
 
     Parameters
     ----------
-    what
-        ``head`` (none of them), ``last-block``, ``last-N-blocks``, ``all`` or ``scratch``; or names of blocks and
-        layers, in a list or joined by ``+``.
+    strategy
+        ``head`` (no parameter of the trunk), ``last-block``, ``last-N-blocks``, ``all`` or ``scratch``; or names of
+        blocks and layers, in a list or joined by ``+``.
+    trunk
+        The trunk that has the blocks and layers.
 
     Raises
     ------
     DataError
-        the network has fewer blocks, or none.
+        If the network has fewer blocks, or none.
     UnknownNameError
-        there is no such strategy, block or layer; names those that there are.
+        If there is no such strategy, block or layer; the message lists the existing ones.
     """
-    if not isinstance(what, str):
-        return frozenset().union(*(_named(name, trunk) for name in what))
-    every = frozenset(name for _, name, _ in trunk.parameters_by_unit())
-    if what in {"all", "scratch"}:
-        return every
-    if what == "head":
+    if not isinstance(strategy, str):
+        return frozenset().union(*(_names_below(name, trunk) for name in strategy))
+    if strategy in {"all", "scratch"}:
+        return frozenset(name for _, name, _ in trunk.parameters_by_unit())
+    if strategy == "head":
         return frozenset()
-    if (asked := LAST_BLOCKS.fullmatch(what)) is None:
-        return frozenset().union(*(_named(name, trunk) for name in what.split("+")))
-    n_blocks = int(asked[1] or 1)
+    if (match := LAST_BLOCKS.fullmatch(strategy)) is None:
+        return frozenset().union(*(_names_below(name, trunk) for name in strategy.split("+")))
+    n_blocks = int(match[1] or 1)
     if not trunk.blocks:
-        raise DataError(f"strategy {what!r}: {trunk.why_whole}; name the layers that are to learn")
+        raise DataError(f"strategy {strategy!r}: {trunk.indivisible_reason}; name the layers to train")
     if n_blocks > len(trunk.blocks):
-        raise DataError(f"strategy {what!r}: the network has {len(trunk.blocks)} blocks; say 'all' for all of them")
-    return frozenset().union(*(_named(block.name, trunk) for block in trunk.blocks[-n_blocks:]))
+        raise DataError(f"strategy {strategy!r}: the network has {len(trunk.blocks)} blocks; set 'all' for all of them")
+    return frozenset().union(*(_names_below(block.name, trunk) for block in trunk.blocks[-n_blocks:]))
 
 
-def _named(name: str, trunk: Trunk) -> frozenset[str]:
-    """Return the parameters of a block, or of a layer and what is inside it."""
+def _names_below(name: str, trunk: Trunk) -> frozenset[str]:
+    """Return the names of the parameters of a block, or of a layer and the layers inside it."""
     layers = {block.name: [unit.name for unit in block.units] for block in trunk.blocks}.get(name, [name])
-    every = [parameter for _, parameter, _ in trunk.parameters_by_unit()]
-    found = frozenset(one for one in every if any(one.startswith(f"{layer}.") for layer in layers))
-    if not found:
-        blocks = [block.name for block in trunk.blocks] or sorted({one.rpartition(".")[0] for one in every})
-        close = suggestion(name, [*KNOWN, *blocks], limit=16)
+    parameters = [parameter for _, parameter, _ in trunk.parameters_by_unit()]
+    prefixes = tuple(f"{layer}." for layer in layers)
+    selected = frozenset(parameter for parameter in parameters if parameter.startswith(prefixes))
+    if not selected:
+        blocks = [block.name for block in trunk.blocks]
+        blocks = blocks or sorted({parameter.rpartition(".")[0] for parameter in parameters})
+        close = suggest_names(name, [*STRATEGIES, *blocks], limit=16)
         raise UnknownNameError(f"no strategy, block or layer with parameters is called {name!r}; {close}")
-    return found
+    return selected

@@ -1,4 +1,4 @@
-"""A target of a study in the form that training takes, and what the answers mean."""
+"""Training tasks: a target of a study as targets, weights and outputs of a network."""
 
 from dataclasses import dataclass, field
 
@@ -6,54 +6,76 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featx.decision import DecisionRule, rule_of_weights
 from featx.errors import DataError
-from featx.finetuning.goal import Goal
 from featx.finetuning.layers import check_range
-from featx.finetuning.losses import Loss, loss_named
+from featx.finetuning.losses import Loss, build_loss
+from featx.finetuning.objective import Objective
 from featx.specs.embedding import EmbeddingRequest, Preprocessing
-from featx.specs.finetune import FinetuneSpec, LossSpec, NetworkSpec, Scale
-from featx.tables import Numbers, Truth
-from featx.targets import strata
-from featx.weighting import class_weights, weights_without_classes
-from featx.workspace import Study
+from featx.specs.finetuning import FinetuneSpec, LossSpec, NetworkSpec, Scale
+from featx.study.study import Study
+from featx.tables.decision_rule import DecisionRule, rule_from_weights
+from featx.tables.encoding import strata
+from featx.tables.sample_weights import class_weights, compute_row_weights
+from featx.tables.truth import Numbers, Truth
 
 Floats = NDArray[np.float64]
-MOST_VALUES = 1000  # of a number that is learnt as classes
-OWN_ACTIVATION = {"cross_entropy": "softmax", "focal": "softmax", "bce": "sigmoid", "ordinal": "sigmoid"}
+# Limit on the distinct values of a number that is learnt as classes.
+MAX_VALUES_AS_CLASSES = 1000
+# The activation that each classification loss applies itself.
+LOSS_ACTIVATIONS = {"cross_entropy": "softmax", "focal": "softmax", "bce": "sigmoid", "ordinal": "sigmoid"}
 
 
 @dataclass(frozen=True)
 class Coding:
-    """How numbers are learnt: output = (number - offset) / factor, or the code of one of the `values`."""
+    """The coding of numbers as outputs: output = (number - offset) / factor, or the code of one of the `values`.
+
+    Attributes
+    ----------
+    offset
+        Offset of each number; empty for classes.
+    factor
+        Factor of each number; empty for classes.
+    values
+        Value of each class, if a number is learnt as classes; empty otherwise.
+    """
 
     offset: tuple[float, ...] = ()
     factor: tuple[float, ...] = ()
     values: tuple[float, ...] = ()
 
 
+# Targets, number m of outputs, and the coding of the outputs.
+EncodedTargets = tuple[torch.Tensor, int, Coding]
+
+
 @dataclass(frozen=True)
-class Task:
-    """What a network is to learn, for all rows of train.
+class TrainingTask:
+    """The training of one target, for all n train rows.
 
     Attributes
     ----------
-    classes, numbers
-        Names of the answers' columns; one of them is empty.
-    goal
-        Of the train rows in their order.
+    spec
+        The spec of the training.
+    classes
+        Names of the predicted classes; empty for numbers.
+    numbers
+        Names of the predicted numbers; empty for classes.
+    objective
+        Objective of the train rows in their order.
     strata
-        (n,) codes that held-out rows keep the shares of.
+        (n,) codes whose shares the held-out rows keep.
     groups
-        (n,) that stay whole.
+        (n,) groups that are held out as a whole; None if there are none.
+    coding
+        Coding of numbers.
     class_weights
-        (k,) of the classes in training; None where all count the same.
+        (k,) weights of the classes in training; None if all classes count the same.
     """
 
     spec: FinetuneSpec
     classes: tuple[str, ...]
     numbers: tuple[str, ...]
-    goal: Goal
+    objective: Objective
     strata: NDArray[np.int64]
     groups: NDArray[np.object_] | None
     coding: Coding = field(default_factory=Coding)
@@ -62,20 +84,20 @@ class Task:
     @property
     def decision(self) -> DecisionRule | None:
         """The rule by which the network decides for a class."""
-        return rule_of_weights(self.class_weights)
+        return rule_from_weights(self.class_weights)
 
     @property
     def n_outputs(self) -> int:
-        """M."""
-        return self.goal.n_outputs
+        """Number m of raw outputs."""
+        return self.objective.n_outputs
 
     def network_spec(self, request: EmbeddingRequest, preprocessing: Preprocessing) -> NetworkSpec:
-        """Return what the trained network is made of."""
+        """Return the spec of the trained network."""
         return NetworkSpec(
             request=request,
             preprocessing=preprocessing,
             layers=self.spec.layers,
-            loss=self.goal.spec,
+            loss=self.objective.spec,
             n_outputs=self.n_outputs,
             offset=self.coding.offset,
             factor=self.coding.factor,
@@ -84,93 +106,126 @@ class Task:
         )
 
 
-def task_for(study: Study, target: str, spec: FinetuneSpec, group_columns: list[str]) -> Task:
-    """Return what a spec makes of a target.
+def build_task(study: Study, target: str, spec: FinetuneSpec, group_columns: list[str]) -> TrainingTask:
+    """Return the training task of a target.
+
+    Parameters
+    ----------
+    study
+        The study.
+    target
+        Name of the target.
+    spec
+        Loss, scale, new layers and class weights.
+    group_columns
+        Columns of the groups that weigh the same.
 
     Raises
     ------
     DataError
-        the loss, the layers' activation or the scale do not go with the target, or a weighted class does not exist.
+        If the loss, the activation of the layers or the scale do not fit the target, or a weighted class does not
+        exist.
     """
     ids = study.ids("train")
     labels = study.labels(target).take(ids)
-    named = spec.loss or LossSpec(name="mse" if isinstance(labels, Numbers) else "cross_entropy")
-    loss = loss_named(named)
+    loss_spec = spec.loss or LossSpec(name="mse" if isinstance(labels, Numbers) else "cross_entropy")
+    loss = build_loss(loss_spec)
     if isinstance(labels, Numbers):
-        made = _of_numbers(labels, loss, named, spec)
+        targets, n_outputs, coding = _encode_numbers(labels, loss, loss_spec, spec)
     else:
-        made = _of_classes(labels, loss, named, spec)
+        targets, n_outputs, coding = _encode_classes(labels, loss, loss_spec, spec)
     groups = study.group_names(group_columns, ids) if group_columns else None
-    weights = weights_without_classes(labels, groups)
-    of_classes = class_weights("finetune", spec.class_weight, labels, weights)
-    targets, n_outputs, coding = made
+    weights = compute_row_weights(labels, groups)
+    weights_by_class = class_weights("finetune", spec.class_weight, labels, weights)
     if isinstance(labels, Truth) and labels.shares is not None:
-        targets, weights = _of_shares(loss, named, labels.shares, of_classes, weights)
-    elif of_classes is not None:
-        weights = weights * of_classes[targets.numpy()]
-    goal = Goal(named, n_outputs, targets, torch.from_numpy(weights.astype(np.float32)), spec.layers.activation)
-    bands = strata(study.manifest_of(ids), target, study.recipe.targets[target]).codes
+        targets, weights = encode_shares(loss, loss_spec, labels.shares, weights_by_class, weights)
+    elif weights_by_class is not None:
+        weights = weights * weights_by_class[targets.numpy()]
+    row_weights = torch.from_numpy(weights.astype(np.float32))
+    objective = Objective(loss_spec, n_outputs, targets, row_weights, spec.layers.activation)
+    row_strata = strata(study.manifest_of(ids), target, study.recipe.targets[target]).codes
     classes, numbers = ((), labels.names) if isinstance(labels, Numbers) else (labels.classes, ())
-    return Task(spec, classes, numbers, goal, bands, study.groups(ids), coding, of_classes)
+    return TrainingTask(spec, classes, numbers, objective, row_strata, study.groups(ids), coding, weights_by_class)
 
 
-def _of_shares(
-    loss: Loss, named: LossSpec, shares: Floats, class_weights: Floats | None, weights: Floats
+def encode_shares(
+    loss: Loss, loss_spec: LossSpec, shares: Floats, class_weights: Floats | None, weights: Floats
 ) -> tuple[torch.Tensor, Floats]:
     """Return the targets and row weights of soft labels.
 
     Losses are linear in the shares, so that the loss of a row whose classes have weights, Σ wₖ sₖ lₖ, is that of the
     shares wₖ sₖ / Σ wₖ sₖ with Σ wₖ sₖ as the weight of the row.
+
+    Parameters
+    ----------
+    loss
+        The loss.
+    loss_spec
+        The spec of the loss.
+    shares
+        (n, k) shares of the classes.
+    class_weights
+        (k,) weights of the classes; None if all count the same.
+    weights
+        (n,) weights of the rows.
+
+    Raises
+    ------
+    DataError
+        If the loss takes only one class per row.
     """
-    if loss.of_shares is None:
+    if loss.targets_from_shares is None:
         raise DataError(
-            f"loss {named.name!r} learns one class a row, the target has soft labels; say loss = 'cross_entropy'"
+            f"loss {loss_spec.name!r} takes one class per row, the target has soft labels; set loss = 'cross_entropy'"
         )
     weighted = shares if class_weights is None else shares * class_weights
     totals = weighted.sum(1, keepdims=True)
     scaled = np.divide(weighted, totals, out=shares.copy(), where=totals > 0)
-    return loss.of_shares(torch.from_numpy(scaled.astype(np.float32))), weights * totals[:, 0]
+    return loss.targets_from_shares(torch.from_numpy(scaled.astype(np.float32))), weights * totals[:, 0]
 
 
-Made = tuple[torch.Tensor, int, Coding]  # targets, m, and what outputs mean
-
-
-def _of_classes(truth: Truth, loss: Loss, named: LossSpec, spec: FinetuneSpec) -> Made:
-    if not loss.of_classes:
-        raise DataError(f"loss {named.name!r} is one of numbers, the target has classes; say loss = 'cross_entropy'")
-    _check_plain(spec, named.name)
+def _encode_classes(truth: Truth, loss: Loss, loss_spec: LossSpec, spec: FinetuneSpec) -> EncodedTargets:
+    if not loss.is_classification:
+        raise DataError(f"loss {loss_spec.name!r} takes numbers, the target has classes; set loss = 'cross_entropy'")
+    _check_activation(spec, loss_spec.name)
     if spec.scale != "none":
-        raise DataError(f"scale = {spec.scale!r} is for numbers, the target has classes; leave it out")
-    return torch.from_numpy(truth.codes), loss.n_outputs(len(truth.classes)), Coding()
+        raise DataError(f"scale = {spec.scale!r} is for numbers, the target has classes; remove it")
+    return torch.from_numpy(truth.codes), loss.count_outputs(len(truth.classes)), Coding()
 
 
-def _of_numbers(found: Numbers, loss: Loss, named: LossSpec, spec: FinetuneSpec) -> Made:
-    if loss.of_classes:
-        return _as_classes(found, loss, named, spec)
-    offset, factor = _scaling(found.values, spec.scale)
-    scaled = (found.values - offset) / factor
-    if problem := loss.problem(scaled):
+def _encode_numbers(numbers: Numbers, loss: Loss, loss_spec: LossSpec, spec: FinetuneSpec) -> EncodedTargets:
+    if loss.is_classification:
+        return _encode_numbers_as_classes(numbers, loss, loss_spec, spec)
+    offset, factor = _scaling(numbers.values, spec.scale)
+    scaled = (numbers.values - offset) / factor
+    if problem := loss.find_problem(scaled):
         raise DataError(problem)
     check_range(spec.layers.activation, float(scaled.min()), float(scaled.max()))
     coding = Coding(tuple(offset.tolist()), tuple(factor.tolist()))
-    return torch.from_numpy(scaled.astype(np.float32)), len(found.names), coding
+    return torch.from_numpy(scaled.astype(np.float32)), len(numbers.names), coding
 
 
-def _as_classes(found: Numbers, loss: Loss, named: LossSpec, spec: FinetuneSpec) -> Made:
-    """Take each different number for a class; the answer is their mean by probability."""
-    if len(found.names) > 1:
-        raise DataError(f"loss {named.name!r} learns one number, the target has {len(found.names)}; say loss = 'mse'")
-    values, codes = np.unique(found.values[:, 0], return_inverse=True)
-    if len(values) > MOST_VALUES:
-        raise DataError(f"loss {named.name!r} takes each number for a class, found {len(values)} of them; say 'mse'")
+def _encode_numbers_as_classes(numbers: Numbers, loss: Loss, loss_spec: LossSpec, spec: FinetuneSpec) -> EncodedTargets:
+    """Encode each distinct number as a class; the prediction is their mean by probability."""
+    name = loss_spec.name
+    if len(numbers.names) > 1:
+        raise DataError(f"loss {name!r} takes one number, the target has {len(numbers.names)}; set loss = 'mse'")
+    values, codes = np.unique(numbers.values[:, 0], return_inverse=True)
+    if len(values) > MAX_VALUES_AS_CLASSES:
+        raise DataError(
+            f"loss {name!r} takes each distinct number as a class, found {len(values)} of them, expected at most "
+            f"{MAX_VALUES_AS_CLASSES}; set loss = 'mse'"
+        )
     if spec.scale != "none":
-        raise DataError(f"scale = {spec.scale!r} does not go with loss {named.name!r}, which learns numbers as classes")
-    _check_plain(spec, named.name)
-    return torch.from_numpy(codes), loss.n_outputs(len(values)), Coding(values=tuple(values.tolist()))
+        raise DataError(
+            f"scale = {spec.scale!r} does not fit loss {name!r}, which learns numbers as classes; remove it"
+        )
+    _check_activation(spec, name)
+    return torch.from_numpy(codes), loss.count_outputs(len(values)), Coding(values=tuple(values.tolist()))
 
 
 def _scaling(values: NDArray[np.float64], scale: Scale) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return offset and factor of each column, by the train rows."""
+    """Return offset and factor of each column, computed from the train rows."""
     low, high = values.min(0), values.max(0)
     offset, factor = {
         "none": (np.zeros_like(low), np.ones_like(low)),
@@ -181,8 +236,9 @@ def _scaling(values: NDArray[np.float64], scale: Scale) -> tuple[NDArray[np.floa
     return offset, np.where(factor > 0, factor, 1.0)
 
 
-def _check_plain(spec: FinetuneSpec, loss: str) -> None:
-    if spec.layers.activation not in {"none", OWN_ACTIVATION.get(loss, "none")}:
+def _check_activation(spec: FinetuneSpec, loss: str) -> None:
+    """Check that the new layers have no activation beside that of the loss."""
+    if spec.layers.activation not in {"none", LOSS_ACTIVATIONS.get(loss, "none")}:
         raise DataError(
-            f"loss {loss!r} has its own activation, found layers.activation = {spec.layers.activation!r}; say 'none'"
+            f"loss {loss!r} has its own activation, found layers.activation = {spec.layers.activation!r}; set 'none'"
         )

@@ -1,4 +1,4 @@
-"""All phases of one training, in whichever loop fits, to the best weights."""
+"""Training of all phases in order, by the loop that fits each, up to the best weights."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,84 +7,96 @@ import torch
 
 from featx.embeddings.engine import is_out_of_memory
 from featx.errors import DataError, DeviceError
-from featx.finetuning.course import Course, Epoch
-from featx.finetuning.leg import Leg, Machine, Workbook, mean_loss
+from featx.finetuning.history import Epoch, TrainingHistory
 from featx.finetuning.network import FinetunedNetwork
-from featx.finetuning.vectors import train_on_vectors
+from featx.finetuning.phase import Phase, TrainingEnvironment, TrainingState, compute_mean_loss
+from featx.finetuning.vector_loop import train_on_vectors
 
 
-def train(network: FinetunedNetwork, legs: Sequence[Leg], work: Workbook, machine: Machine) -> tuple[Course, list[str]]:
+def train(
+    network: FinetunedNetwork, phases: Sequence[Phase], state: TrainingState, environment: TrainingEnvironment
+) -> tuple[TrainingHistory, list[str]]:
     """Train phase by phase, each from the best weights before it; `network` ends with the best of all.
 
     Returns
     -------
-    Course, list of str
-        how it went, and what should be known of it.
+    TrainingHistory, list of str
+        The history of the training, and notes for the user.
     """
-    network.to(machine.device).to(memory_format=torch.channels_last)  # convolutions learn up to twice as fast so
+    # With channels last, the training of convolutions is up to twice as fast.
+    network.to(environment.device).to(memory_format=torch.channels_last)
     notes: list[str] = []
-    done, course = work.finished()
-    if course is None:
-        course = _begun(network, legs[0], work, machine)
+    n_finished, history = state.load_finished()
+    if history is None:
+        history = _start_history(network, phases[0], state, environment)
     else:
-        work.go_back(network, course, done + 1)
-    for leg in legs[done:]:
-        network.trunk.let_learn(leg.learns, leg.spec.keeps_statistics)
-        course.begin_phase()
-        _run(network, leg, course, work, machine, notes)
-        work.keep_last(network)
-        work.restore_best(network, course)
-        work.finish_phase(leg.number, course)
-    return course, notes
+        state.restore_phase_start(network, history, n_finished + 1)
+    for phase in phases[n_finished:]:
+        network.trunk.set_trainable(phase.trainable, phase.spec.keeps_statistics)
+        history.begin_phase()
+        notes += _run_phase(network, phase, history, state, environment)
+        state.save_last(network)
+        state.restore_best(network, history)
+        state.finish_phase(phase.number, history)
+    return history, notes
 
 
-def _begun(network: FinetunedNetwork, leg: Leg, work: Workbook, machine: Machine) -> Course:
-    """Note how the network is before training: what a training that goes wrong falls back on."""
-    course = Course(leg.spec.patience, keeps_last=not len(leg.held))
-    loss = mean_loss(network, leg, machine.device)
-    course.take(Epoch(0, 0, 0.0, float("nan"), loss, 0.0))
-    work.keep_best(network, 0)
-    work.finish_phase(0, course)
-    return course
+def _start_history(
+    network: FinetunedNetwork, phase: Phase, state: TrainingState, environment: TrainingEnvironment
+) -> TrainingHistory:
+    """Return a history with the network before training, whose weights are kept if training goes wrong."""
+    history = TrainingHistory(phase.spec.patience, keeps_last=not len(phase.held_inputs))
+    loss = compute_mean_loss(network, phase, environment.device)
+    history.add_epoch(Epoch(0, 0, 0.0, float("nan"), loss, 0.0))
+    state.save_best(network, 0)
+    state.finish_phase(0, history)
+    return history
 
 
-def _run(  # noqa: PLR0913 (all that a phase is made of)
-    network: FinetunedNetwork, leg: Leg, course: Course, work: Workbook, machine: Machine, notes: list[str]
-) -> None:
-    """Run a phase; where memory does not do for its batches, with smaller ones that add up to the same steps."""
-    begun = course.to_dict()
+def _run_phase(
+    network: FinetunedNetwork,
+    phase: Phase,
+    history: TrainingHistory,
+    state: TrainingState,
+    environment: TrainingEnvironment,
+) -> list[str]:
+    """Run a phase and return notes for the user; out of memory, repeat it with smaller batches and equal steps."""
+    notes: list[str] = []
+    history_at_start = history.to_dict()
     while True:
         try:
-            if leg.of_vectors:
-                train_on_vectors(network, leg, course, work, machine)
+            if phase.runs_new_layers_only:
+                train_on_vectors(network, phase, history, state, environment)
             else:
-                from featx.finetuning.trainer import train_network  # Lightning takes seconds to import
+                # Lightning takes seconds to import.
+                from featx.finetuning.lightning_loop import train_network
 
-                train_network(network, leg, course, work, machine)
+                train_network(network, phase, history, state, environment)
         except Exception as error:
             if "more than 1 value per channel" in str(error):
                 raise DataError(
-                    "BatchNorm cannot learn its statistics from a batch of one image; say a larger batch_size, or "
+                    "BatchNorm cannot learn its statistics from a batch of one image; set a larger batch_size, or "
                     "batch_norm = 'keep'"
                 ) from error
             if not is_out_of_memory(error):
                 raise
-            leg = _halved(leg, error)
-            note = f"out of memory: batches of {leg.spec.batch_size}, {leg.spec.accumulate} to a step, instead"
+            phase = _halve_batches(phase, error)
+            note = f"out of memory: batches of {phase.spec.batch_size}, {phase.spec.accumulate} per step, instead"
             notes.append(note)
-            machine.watch(leg.title, 0, 1, note)
-            vars(course).update(vars(Course.from_dict(begun)))
-            work.go_back(network, course, leg.number)
+            environment.progress(phase.title, 0, 1, note)
+            history.reset_to(history_at_start)
+            state.restore_phase_start(network, history, phase.number)
             torch.cuda.empty_cache()
         else:
-            return
+            return notes
 
 
-def _halved(leg: Leg, error: Exception) -> Leg:
-    spec = leg.spec
+def _halve_batches(phase: Phase, error: Exception) -> Phase:
+    """Return the phase with batches of half the size, twice as many of them per step."""
+    spec = phase.spec
     if spec.batch_size < 2:
         raise DeviceError(
-            "the network ran out of memory with one image; say a smaller size_px, or learn fewer blocks"
+            "the network ran out of memory with one image; set a smaller size_px, or train fewer blocks"
         ) from error
-    half = {"batch_size": spec.batch_size // 2, "accumulate": spec.accumulate * 2}
-    return replace(leg, spec=spec.model_copy(update=half))
+    halved = {"batch_size": spec.batch_size // 2, "accumulate": spec.accumulate * 2}
+    return replace(phase, spec=spec.model_copy(update=halved))

@@ -1,4 +1,4 @@
-"""A backbone up to its last layer, in units that can be run some at a time."""
+"""Backbones up to their last layer with positions, as a sequence of units that can be run in part."""
 
 from collections.abc import Iterator
 from typing import Self
@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from featx.errors import DataError
-from featx.networks.blocks import Block, Unit, blocks, units
-from featx.networks.features import Built
+from featx.networks.blocks import Block, Unit, group_into_blocks, trace_units
+from featx.networks.features import BuiltBackbone
 
 WHOLE = "whole"
-WHOLE_OPERATIONS = 10**9  # of a network whose parts are not known: more than to read what it gives
+# The operations of a network whose units are unknown: enough that caching its outputs always pays.
+WHOLE_OPERATIONS = 10**9
 
 
 class Trunk(nn.Module):
@@ -21,120 +22,129 @@ class Trunk(nn.Module):
     Parameters
     ----------
     built
-        The backbone; its modules become this one's.
+        The backbone; the trunk takes its modules over.
 
     Attributes
     ----------
     units
-        In the order in which an image meets them; one, where the network cannot be parted.
+        The units in the order in which an image passes them; a single one if the network cannot be divided.
     names
-        Of the units' layers.
+        Names of the units' layers.
     last
-        Where its last layer is found.
+        Name of the last layer inside the trunk.
     blocks
-        What strategies name, first to last; none where the network cannot be parted.
-    why_whole
-        Why it cannot be parted; empty where it can.
+        The blocks that strategies name, first to last; empty if the network cannot be divided.
+    indivisible_reason
+        Reason why the network cannot be divided into blocks; empty if it can.
     """
 
-    def __init__(self, built: Built) -> None:
+    def __init__(self, built: BuiltBackbone) -> None:
         super().__init__()
-        found: list[Unit] = []
-        self.why_whole = ""
-        self._first = 0
+        traced_units: list[Unit] = []
+        self.indivisible_reason = ""
+        self._first_trainable = 0
         try:
-            found = units(built.body, built.last, built.preprocessing.size_px)
+            traced_units = trace_units(built.body, built.last, built.preprocessing.size_px)
         except DataError as error:
-            self.why_whole = str(error)
-        self.blocks: tuple[Block, ...] = tuple(blocks(found))
-        self._found = found
-        self.names = [unit.name for unit in found] or [WHOLE]
-        self.last = self.names[-1] if found else f"{WHOLE}.body.{built.last}"
-        modules = [built.body.get_submodule(unit.name) for unit in found]
-        self.units = nn.ModuleList(modules or [_Whole(built.body, built.last, built.preprocessing.size_px)])
+            self.indivisible_reason = str(error)
+        self.blocks: tuple[Block, ...] = tuple(group_into_blocks(traced_units))
+        self._traced_units = traced_units
+        self.names = [unit.name for unit in traced_units] or [WHOLE]
+        self.last = self.names[-1] if traced_units else f"{WHOLE}.body.{built.last}"
+        modules = [built.body.get_submodule(unit.name) for unit in traced_units]
+        self.units = nn.ModuleList(modules or [_IndivisibleUnit(built.body, built.last, built.preprocessing.size_px)])
 
     def forward(self, x: Tensor, start: int = 0, end: int | None = None) -> Tensor:
-        """Run the units from `start` to before `end`.
+        """Return the output of the units from `start` to before `end`.
 
         Parameters
         ----------
         x
-            (b, 3, size_px, size_px), normalised; or what unit ``start - 1`` gives.
+            (b, 3, size_px, size_px) normalised pixels, or the output of unit ``start - 1``.
+        start
+            Number of the first unit to run.
+        end
+            Number of the unit before which to stop; None for the end of the trunk.
         """
         for unit in self.units[start:end]:
             x = unit(x)
         return x
 
-    def output(self, unit: int) -> tuple[str, tuple[int, ...]]:
+    def unit_output(self, unit: int) -> tuple[str, tuple[int, ...]]:
         """Return the name of a unit's layer and the shape of its output for one image."""
-        return self._found[unit].name, self._found[unit].shape[1:]
+        return self._traced_units[unit].name, self._traced_units[unit].shape[1:]
 
-    def operations(self, unit: int) -> int:
-        """Return how many operations the units below one take, an image."""
-        if not self._found:
+    def n_operations_below(self, unit: int) -> int:
+        """Return the number of operations per image of the units below one."""
+        if not self._traced_units:
             return WHOLE_OPERATIONS
-        return sum(found.n_operations for found in self._found[:unit])
+        return sum(traced.n_operations for traced in self._traced_units[:unit])
 
     def parameters_by_unit(self) -> Iterator[tuple[int, str, nn.Parameter]]:
-        """Yield the number of the unit, the name in the backbone, and each parameter that its last layer depends on."""
-        for at, unit in enumerate(self.units):
-            if isinstance(unit, _Whole):
-                yield from ((at, name, parameter) for name, parameter in unit.reached.items())
+        """Yield unit number, name in the backbone, and value of each parameter on which the last layer depends."""
+        for number, unit in enumerate(self.units):
+            if isinstance(unit, _IndivisibleUnit):
+                yield from ((number, name, parameter) for name, parameter in unit.used_parameters.items())
             else:
-                yield from ((at, f"{self._found[at].name}.{name}", p) for name, p in unit.named_parameters())
+                layer = self._traced_units[number].name
+                yield from ((number, f"{layer}.{name}", parameter) for name, parameter in unit.named_parameters())
 
     def first_unit(self, names: frozenset[str]) -> int:
-        """Return the number of the first unit that has one of these parameters; how many there are, if none has."""
-        return min((at for at, name, _ in self.parameters_by_unit() if name in names), default=len(self.units))
+        """Return the number of the first unit that has one of these parameters, or the number of units if none has."""
+        return min((unit for unit, name, _ in self.parameters_by_unit() if name in names), default=len(self.units))
 
-    def let_learn(self, names: frozenset[str], keeps_statistics: bool = False) -> None:
-        """Let these parameters learn, and no others.
+    def set_trainable(self, names: frozenset[str], keeps_statistics: bool = False) -> None:
+        """Make these parameters trainable, and freeze all others.
 
         Parameters
         ----------
+        names
+            Names of the trainable parameters in the backbone.
         keeps_statistics
-            BatchNorm stays as in prediction where its parameters learn, too.
+            Whether BatchNorm stays in eval mode where its parameters are trained, too.
         """
         self._keeps_statistics = keeps_statistics
         for _, name, parameter in self.parameters_by_unit():
             parameter.requires_grad_(name in names)
-        self._first = self.first_unit(names)
+        self._first_trainable = self.first_unit(names)
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode; what is frozen stays as in prediction.
+        """Set the mode; frozen modules stay in eval mode.
 
-        Its BatchNorm keeps its statistics, and units below all that learns drop nothing out, so what they give is the
-        same in every epoch.
+        Frozen BatchNorm keeps its statistics, and units below all trainable ones drop nothing out, so their output is
+        the same in every epoch.
         """
         super().train(mode)
         if mode:
-            self.units[: self._first].eval()
+            self.units[: self._first_trainable].eval()
             for module in self.modules():
-                own = list(module.parameters(recurse=False))
-                frozen = bool(own) and not any(parameter.requires_grad for parameter in own)
-                if frozen or (self._keeps_statistics and isinstance(module, _BatchNorm)):
+                own_parameters = list(module.parameters(recurse=False))
+                is_frozen = bool(own_parameters) and not any(own.requires_grad for own in own_parameters)
+                if is_frozen or (self._keeps_statistics and isinstance(module, _BatchNorm)):
                     module.training = False
         return self
 
 
-class _Whole(nn.Module):
-    """A network that cannot be parted: one unit, which gives what its layer `last` gives."""
+class _IndivisibleUnit(nn.Module):
+    """A network that cannot be divided: one unit that returns the output of its layer `last`."""
 
     def __init__(self, body: nn.Module, last: str, size_px: int) -> None:
         super().__init__()
         self.body = body
-        self._seen: list[Tensor] = []
-        body.get_submodule(last).register_forward_hook(self._keep)
+        self._outputs: list[Tensor] = []
+        body.get_submodule(last).register_forward_hook(self._store_output)
         body.zero_grad()
         self(torch.zeros(1, 3, size_px, size_px)).sum().backward()
-        self.reached = {name: one for name, one in body.named_parameters() if one.grad is not None}
+        self.used_parameters = {
+            name: parameter for name, parameter in body.named_parameters() if parameter.grad is not None
+        }
         body.zero_grad()
 
-    def _keep(self, _module: nn.Module, _inputs: object, output: Tensor) -> None:
-        self._seen.append(output)
+    def _store_output(self, _module: nn.Module, _inputs: object, output: Tensor) -> None:
+        self._outputs.append(output)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the last layer's output."""
-        self._seen.clear()
+        self._outputs.clear()
         self.body(x)
-        return self._seen.pop()
+        return self._outputs.pop()

@@ -1,7 +1,7 @@
-"""How a classifier's outputs become probabilities: chosen by cross-fitting over the folds of the search.
+"""Calibration of classifier outputs to probabilities; the method is chosen by cross-fitting over the search's folds.
 
-What is chosen from are Platt's sigmoid [1]_, isotonic regression [2]_ and temperature scaling [3]_, all scikit-learn's,
-and the classifier's own probabilities where it has some.
+The methods are Platt's sigmoid [1]_, isotonic regression [2]_ and temperature scaling [3]_, all scikit-learn's, and the
+classifier's own probabilities if it has some.
 
 References
 ----------
@@ -19,32 +19,35 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.multioutput import MultiOutputClassifier
 
-from featx.facts import Facts
-from featx.heads.rows import Lessons
-from featx.scoring import log_losses
+from featx.heads.folds import TrainingData
+from featx.metrics.row_scores import log_losses
+from featx.parallel.threads import single_threaded
 from featx.specs.head import Calibration
-from featx.threads import single_threaded
+from featx.tables.target_values import TargetValues
 
 METHODS: dict[Calibration, str] = {"platt": "sigmoid", "isotonic": "isotonic", "temperature": "temperature"}
-ENOUGH_FOR_STEPS = 1000  # rows; isotonic regression follows the noise of fewer
-FAR = 3  # times the spread of the inner 98 % of decisions: beyond it all are equally sure
-LEAST_SLOPE = 1e-6  # of a sigmoid, in log-odds over the range of the decisions: enough to keep their order
+# Isotonic regression overfits the noise of fewer rows.
+MIN_ROWS_FOR_ISOTONIC = 1000
+# Decisions are clipped at so many times the spread of the inner 98 % of them.
+MAX_DECISION_SPREADS = 3
+# Slope of a sigmoid, in log-odds over the range of the decisions; enough to preserve their order.
+MIN_SIGMOID_SLOPE = 1e-6
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Outputs:
-    """What a classifier says of n rows that it did not learn from.
+class ClassifierOutputs:
+    """Outputs of a classifier for n rows that it was not fitted on.
 
     Attributes
     ----------
     raw
-        What calibration starts from: (n, k) or (n, 1) decision values of classes, (n, t) of labels; or probabilities.
-        None where labels are answered all at once: they cannot be calibrated one by one.
+        Input of the calibration: (n, k) or (n, 1) decision values of classes, (n, t) of labels; or probabilities. None
+        if one estimator predicts all labels, which then cannot be calibrated separately.
     are_decisions
-        Whether `raw` are decision values.
+        Whether `raw` holds decision values.
     proba
-        (n, k) or (n, t) its own probabilities; None where it has none.
+        (n, k) or (n, t) probabilities of the classifier itself; None if it has none.
     """
 
     raw: Floats | None
@@ -53,17 +56,17 @@ class Outputs:
 
 
 @dataclass(frozen=True)
-class Calibrated:
-    """A choice, and what it gives.
+class CalibrationChoice:
+    """A chosen calibration method and its probabilities.
 
     Attributes
     ----------
     method
-        That was chosen.
+        The chosen method.
     log_losses
-        Of each method, cross-fitted, in nats.
+        Cross-fitted log loss of each method that was tried, in nats.
     proba
-        (n, k) or (n, t) by the chosen one, each row's by a calibration that its fold took no part in.
+        (n, k) or (n, t) probabilities by the chosen method, each row's by a calibration fitted without its fold.
     """
 
     method: Calibration
@@ -71,157 +74,184 @@ class Calibrated:
     proba: Floats
 
 
-class _Said(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A classifier whose input is what another one answered."""
+class _Precomputed(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A classifier whose input is the output of another one."""
 
     def __init__(self, n_classes: int) -> None:
         self.n_classes = n_classes
         self.classes_ = np.arange(n_classes)
 
-    def fit(self, _x: Floats, _y: NDArray[np.int64], sample_weight: Floats | None = None) -> "_Said":
+    def fit(self, _x: Floats, _y: NDArray[np.int64], sample_weight: Floats | None = None) -> "_Precomputed":
         return self
 
     def predict(self, x: Floats) -> NDArray[np.int64]:
         return np.asarray(x.argmax(1) if x.shape[1] > 1 else x[:, 0] > 0, dtype=np.int64)
 
 
-class _Decided(_Said):
+class _PrecomputedDecisions(_Precomputed):
     def decision_function(self, x: Floats) -> Floats:
         return x[:, 0] if x.shape[1] == 1 else x
 
 
-class _Estimated(_Said):
+class _PrecomputedProba(_Precomputed):
     def predict_proba(self, x: Floats) -> Floats:
         return x
 
 
 @single_threaded()
-def calibrate(
-    asked: Calibration, outputs: Outputs, facts: Facts, lessons: Lessons, fold_of: NDArray[np.integer]
-) -> Calibrated:
-    """Choose a method, or take the one that is asked for.
+def choose_calibration(
+    requested: Calibration,
+    outputs: ClassifierOutputs,
+    targets: TargetValues,
+    data: TrainingData,
+    fold_numbers: NDArray[np.integer],
+) -> CalibrationChoice:
+    """Choose a calibration method, or apply the requested one.
 
     Parameters
     ----------
+    requested
+        A method, or ``auto`` to choose one.
     outputs
-        Of each row, by a model that its fold took no part in.
-    fold_of
+        Outputs for each row of a model fitted without the row's fold.
+    targets
+        Target values of the n rows.
+    data
+        Samples that calibrations are fitted on.
+    fold_numbers
         (n,) the fold that held each row out.
 
     Notes
     -----
-    The method with the least log loss is chosen; isotonic regression, which follows noise more closely than the others,
-    only where it is better by more than a standard error of the difference. It has to be asked for with fewer than 1000
-    rows, and temperature scaling for decisions between two: Platt's sigmoid has the same slope, and an offset. Where
-    there are probabilities only, the sigmoid is one of these, but temperatures divide their log-odds.
+    The method with the smallest log loss is chosen; isotonic regression, which follows noise more closely than the
+    others, only if it is better by more than a standard error of the difference. With fewer than 1000 rows it has to be
+    requested, and so does temperature scaling for decisions between two classes: Platt's sigmoid has the same slope,
+    and an offset. Where there are probabilities only, the sigmoid is fitted to these, but temperatures divide their
+    log-odds.
     """
-    found: dict[Calibration, Floats] = {} if outputs.proba is None else {"none": outputs.proba}
+    candidates: dict[Calibration, Floats] = {} if outputs.proba is None else {"none": outputs.proba}
     if outputs.raw is not None:
-        wanted = _worth_trying(facts, outputs) if asked == "auto" else [asked] if asked in METHODS else []
-        found |= {method: _cross_fitted(method, outputs, facts, lessons, fold_of) for method in wanted}
-    losses = {method: log_losses(facts, proba) for method, proba in found.items()}
-    means = {method: float(np.average(each, weights=facts.weights)) for method, each in losses.items()}
-    method = min(means.keys() - {"isotonic"}, key=lambda name: means[name]) if asked == "auto" else asked
-    if asked == "auto" and "isotonic" in losses:
+        methods: list[Calibration] = [requested] if requested in METHODS else []
+        if requested == "auto":
+            methods = _candidate_methods(targets, outputs)
+        candidates |= {method: _cross_fit(method, outputs, targets, data, fold_numbers) for method in methods}
+    losses = {method: log_losses(targets, proba) for method, proba in candidates.items()}
+    means = {method: float(np.average(row_losses, weights=targets.weights)) for method, row_losses in losses.items()}
+    method = min(means.keys() - {"isotonic"}, key=lambda name: means[name]) if requested == "auto" else requested
+    if requested == "auto" and "isotonic" in losses:
         gain = losses[method] - losses["isotonic"]
-        if np.average(gain, weights=facts.weights) > gain.std() / np.sqrt(len(gain)):
+        if np.average(gain, weights=targets.weights) > gain.std() / np.sqrt(len(gain)):
             method = "isotonic"
-    return Calibrated(method, means, found[method])
+    return CalibrationChoice(method, means, candidates[method])
 
 
 @single_threaded()
-def with_calibration(estimator: Any, method: Calibration, outputs: Outputs, lessons: Lessons) -> Any:
-    """Return a fitted classifier with what makes its outputs probabilities, learnt from others' held-out ones.
+def add_calibration(estimator: Any, method: Calibration, outputs: ClassifierOutputs, data: TrainingData) -> Any:
+    """Return a fitted classifier with a calibration fitted on held-out outputs of other models.
 
-    The object is the one that scikit-learn would make (``ensemble=False``), without fitting anything again. Of several
-    labels each has its own.
+    The object is the one that scikit-learn would make (``ensemble=False``), without fitting the estimator again. Each
+    label has a calibration of its own.
     """
-    learnt = [
-        _learnt(method, said, raw[lessons.at], codes, lessons.weights) for said, raw, codes in _apart(outputs, lessons)
+    calibrations = [
+        _fit_calibration(method, classifier, raw[data.row_numbers], codes, data.weights)
+        for classifier, raw, codes in _calibration_problems(outputs, data)
     ]
     if not isinstance(estimator, MultiOutputClassifier):
-        return _in_its_place(estimator, learnt[0])
-    estimator.estimators_ = [_in_its_place(*both) for both in zip(estimator.estimators_, learnt, strict=True)]
-    return estimator.set_params(estimator=_unlearnt(method, estimator.estimator))
+        return _insert_estimator(estimator, calibrations[0])
+    estimator.estimators_ = [
+        _insert_estimator(label_estimator, calibration)
+        for label_estimator, calibration in zip(estimator.estimators_, calibrations, strict=True)
+    ]
+    return estimator.set_params(estimator=_unfitted_calibration(method, estimator.estimator))
 
 
-def _apart(outputs: Outputs, lessons: Lessons) -> list[tuple["_Said", Floats, NDArray[np.int64]]]:
-    """Return what answered, what it said of the n rows and the m codes: of classes together, of each label."""
+def _calibration_problems(
+    outputs: ClassifierOutputs, data: TrainingData
+) -> list[tuple[_Precomputed, Floats, NDArray[np.int64]]]:
+    """Return a precomputed classifier, its (n, …) outputs and (m,) codes: once for all classes, or for each label."""
     assert outputs.raw is not None
-    raw = _without_outliers(outputs.raw) if outputs.are_decisions else outputs.raw
-    kind = _Decided if outputs.are_decisions else _Estimated
-    if lessons.y.ndim > 1:
-        return [(kind(2), one[:, None], codes) for one, codes in zip(raw.T, lessons.y.T, strict=True)]
-    return [(kind(max(2, raw.shape[1])), raw, lessons.y)]
+    raw = _clip_outliers(outputs.raw) if outputs.are_decisions else outputs.raw
+    classifier = _PrecomputedDecisions if outputs.are_decisions else _PrecomputedProba
+    if data.y.ndim > 1:
+        return [(classifier(2), column[:, None], codes) for column, codes in zip(raw.T, data.y.T, strict=True)]
+    return [(classifier(max(2, raw.shape[1])), raw, data.y)]
 
 
-def _learnt(
-    method: Calibration, said: "_Said", raw: Floats, codes: NDArray[np.int64], weights: Floats | None
+def _fit_calibration(
+    method: Calibration, classifier: _Precomputed, raw: Floats, codes: NDArray[np.int64], weights: Floats | None
 ) -> CalibratedClassifierCV:
-    every = np.arange(len(raw))
-    model = _unlearnt(method, said).set_params(cv=[(every, every)]).fit(raw, codes, weights)
+    all_rows = np.arange(len(raw))
+    model = _unfitted_calibration(method, classifier).set_params(cv=[(all_rows, all_rows)]).fit(raw, codes, weights)
     if method == "platt":
-        _keep_the_order(model, raw, codes, weights)
+        _flatten_falling_sigmoids(model, raw, codes, weights)
     return model
 
 
-def _keep_the_order(
+def _flatten_falling_sigmoids(
     model: CalibratedClassifierCV, raw: Floats, codes: NDArray[np.int64], weights: Floats | None
 ) -> None:
-    """Flatten each sigmoid that falls: a higher decision never makes a class less probable.
+    """Replace each falling sigmoid by the share of its class: a higher decision never makes a class less probable.
 
-    Where a classifier knows next to nothing, the models of the folds differ in little more than their intercepts, each
-    of which is low where its held-out rows have many of the class. A falling sigmoid would then reverse the order of
-    the final model's decisions. What is left is the class's share among the rows.
+    If a classifier has learnt almost nothing, the models of the folds differ in little more than their intercepts, each
+    of which is low where the held-out rows have many of the class. A falling sigmoid would then reverse the order of
+    the final model's decisions.
     """
     sigmoids = model.calibrated_classifiers_[0].calibrators
     for code, sigmoid in zip(model.classes_[-len(sigmoids) :], sigmoids, strict=True):
         if sigmoid.a_ > 0:
             share = float(np.average(codes == code, weights=weights))
             spread = float(np.ptp(raw)) or 1.0
-            sigmoid.a_, sigmoid.b_ = -LEAST_SLOPE / spread, float(np.log((1 - share) / share))
+            sigmoid.a_, sigmoid.b_ = -MIN_SIGMOID_SLOPE / spread, float(np.log((1 - share) / share))
 
 
-def _unlearnt(method: Calibration, estimator: Any) -> CalibratedClassifierCV:
+def _unfitted_calibration(method: Calibration, estimator: Any) -> CalibratedClassifierCV:
     return CalibratedClassifierCV(estimator, method=METHODS[method], ensemble=False)
 
 
-def _in_its_place(estimator: Any, model: CalibratedClassifierCV) -> CalibratedClassifierCV:
-    """Return a calibration with the estimator whose outputs it is for, instead of what stood for it."""
-    model.calibrated_classifiers_[0].estimator = model.estimator = estimator
-    model.cv = None  # else the numbers of all rows would travel with it
-    model.n_features_in_ = estimator.n_features_in_
-    return model
+def _insert_estimator(estimator: Any, calibration: CalibratedClassifierCV) -> CalibratedClassifierCV:
+    """Return a calibration whose precomputed classifier is replaced by the estimator of these outputs."""
+    calibration.calibrated_classifiers_[0].estimator = calibration.estimator = estimator
+    # The row numbers of the only fold would be saved with the model.
+    calibration.cv = None
+    calibration.n_features_in_ = estimator.n_features_in_
+    return calibration
 
 
-def _worth_trying(facts: Facts, outputs: Outputs) -> list[Calibration]:
-    found: list[Calibration] = ["platt"]
-    if len(facts) >= ENOUGH_FOR_STEPS:
-        found.append("isotonic")
-    if facts.kind == "classes" and (facts.n_outputs > 2 or not outputs.are_decisions):
-        found.append("temperature")
-    return found
+def _candidate_methods(targets: TargetValues, outputs: ClassifierOutputs) -> list[Calibration]:
+    methods: list[Calibration] = ["platt"]
+    if len(targets) >= MIN_ROWS_FOR_ISOTONIC:
+        methods.append("isotonic")
+    if targets.kind == "classes" and (targets.n_outputs > 2 or not outputs.are_decisions):
+        methods.append("temperature")
+    return methods
 
 
-def _without_outliers(raw: Floats) -> Floats:
-    """Bring decisions that lie far outside the others nearer: one of them spoils the search for Platt's slope.
+def _clip_outliers(raw: Floats) -> Floats:
+    """Clip decisions far outside the others, because one of them spoils the fit of Platt's slope.
 
-    A feature that hardly varies in a fold's train rows can make such a decision for a row that was held out.
+    A feature that hardly varies in a fold's train rows can cause such a decision for a held-out row.
     """
     low, high = np.quantile(raw, [0.01, 0.99], axis=0)
-    return np.clip(raw, low - FAR * (high - low), high + FAR * (high - low))
+    margin = MAX_DECISION_SPREADS * (high - low)
+    return np.clip(raw, low - margin, high + margin)
 
 
-def _cross_fitted(
-    method: Calibration, outputs: Outputs, facts: Facts, lessons: Lessons, fold_of: NDArray[np.integer]
+def _cross_fit(
+    method: Calibration,
+    outputs: ClassifierOutputs,
+    targets: TargetValues,
+    data: TrainingData,
+    fold_numbers: NDArray[np.integer],
 ) -> Floats:
-    """Return (n, k) of classes or (n, t) of labels, each label calibrated by itself."""
-    found = []
-    for said, raw, codes in _apart(outputs, lessons):
-        proba = np.empty((len(facts), said.n_classes))
-        for number in range(int(fold_of.max()) + 1):
-            held, at = fold_of == number, np.flatnonzero(fold_of[lessons.at] != number)
-            weights = None if lessons.weights is None else lessons.weights[at]
-            proba[held] = _learnt(method, said, raw[lessons.at[at]], codes[at], weights).predict_proba(raw[held])
-        found.append(proba)
-    return found[0] if facts.kind == "classes" else np.stack([proba[:, 1] for proba in found], axis=1)
+    """Return (n, k) probabilities of classes or (n, t) of labels, each label calibrated separately."""
+    columns = []
+    for classifier, raw, codes in _calibration_problems(outputs, data):
+        proba = np.empty((len(targets), classifier.n_classes))
+        for fold in range(int(fold_numbers.max()) + 1):
+            is_held_out = fold_numbers == fold
+            samples = np.flatnonzero(~is_held_out[data.row_numbers])
+            weights = None if data.weights is None else data.weights[samples]
+            calibration = _fit_calibration(method, classifier, raw[data.row_numbers[samples]], codes[samples], weights)
+            proba[is_held_out] = calibration.predict_proba(raw[is_held_out])
+        columns.append(proba)
+    return columns[0] if targets.kind == "classes" else np.stack([proba[:, 1] for proba in columns], axis=1)

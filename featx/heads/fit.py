@@ -1,82 +1,88 @@
-"""Tune heads on a recipe's cached embeddings; each becomes a run folder."""
+"""Tuning and fitting of heads on a recipe's cached embeddings; each result is a run folder."""
 
-import shutil
-import tempfile
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.pipeline import Pipeline
 
-from featx.answering import answers_of
-from featx.artifact import provenance, write_head
-from featx.conformal import ConformalSpec
-from featx.disk import locked, write_table
+from featx.artifacts.rescoring import update_val_scores
 from featx.embeddings.near_copies import find_near_copies
 from featx.embeddings.read import locked_embeddings, read_embeddings
-from featx.facts import Facts
-from featx.heads.beyond import answered_in_blocks, learnt_in_passes
-from featx.heads.fitting import OutOfFold, learnt_in_folds
-from featx.heads.hindsight import in_answers, in_folds
-from featx.heads.job import Job
-from featx.heads.rows import TrainRows, check_folds
-from featx.heads.scaling import Params
-from featx.heads.search import Arena, SearchOptions, SearchResult, search
-from featx.heads.team import Team
-from featx.heads.trials import clear, hold_journal
-from featx.metrics import chosen_metric, merit, scores
-from featx.paces import steady_rate
-from featx.progress import Watch, unwatched
-from featx.recipe import Recipe, checked_spec
+from featx.files.atomic import file_lock
+from featx.heads.head_run import run_search, write_run
+from featx.heads.job import HeadJob
+from featx.heads.search.distributed_search import DistributedEvaluator
+from featx.heads.search.journal import hold_journal, remove_journal
+from featx.metrics.scores import resolve_metric, scores
+from featx.progress import ProgressCallback, no_progress
 from featx.registry import HEADS
-from featx.rescoring import VAL_STATE, rescored
-from featx.runfolder import RunFolder
-from featx.seals import write_sealed
 from featx.specs.base import fingerprint
-from featx.specs.embedding import ResolvedEmbedding
-from featx.specs.engine import ClusterSpec
+from featx.specs.extraction import ClusterSpec
 from featx.specs.head import HeadSpec
-from featx.tables import Answered, Ids, Known, answers_of_part, concatenated
-from featx.workspace import LockedEmbedding, Study
-
-# Images in one measurement of how fast a head predicts.
-N_TIMED = 256
-N_GOLDEN = 5
+from featx.specs.recipe import Recipe, build_spec
+from featx.study.run_folder import RunFolder
+from featx.study.study import Study
+from featx.tables.target_values import TargetValues
+from featx.tables.truth import AnyTruth
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """One head's run.
+class FitResult:
+    """Result of fitting one head.
 
     Attributes
     ----------
+    run
+        Name of the run.
+    head
+        Name of the head.
+    target
+        Name of the target.
+    path
+        Path of the run folder.
     made
-        False where an equal run was there already.
-    metric, cv_score
-        Mean over the folds of the chosen setting, of what was searched for; losses and errors have a minus.
-    score, oof_score, val_score
-        What runs are compared by, its value out of fold, and on val; None without a val split.
-    oof_accuracy, val_accuracy
-        None where the target is numbers.
-    space, importances
-        What was searched, and the share of the score's variance that each parameter explains; the latter empty where
-        there were too few trials.
+        Whether the run was made by this call; False if an equal run existed.
+    n_trials
+        Number of trials, including pruned ones.
+    params
+        The chosen setting.
+    n_pruned
+        Number of pruned trials.
+    space
+        Range or choices of each parameter.
+    importances
+        Share of the score's variance that each parameter explains; empty if there were too few trials.
     calibration
-        How outputs become probabilities.
-    marks, findings
-        What should be looked at, in a word or two and in a line.
+        Method that converts outputs to probabilities.
+    marks
+        Warnings in one or two words.
+    findings
+        Warnings in a sentence.
     embeddings
-        Those that the head stands on.
+        Name of the embeddings that the head uses.
+    metric
+        Metric that the search maximised; losses and errors are negated.
+    cv_score
+        Mean of `metric` over the folds of the chosen setting.
     nested_score
-        Of the whole search from outside, where that was asked for.
-    search_s, train_s
-        Seconds.
+        Mean score of the whole search on outer folds that it did not use; None if it was not requested.
+    score
+        Name of the score that runs are compared by.
+    oof_score
+        Value of this score out of fold.
+    val_score
+        Value of this score on val; None without a val split.
+    oof_accuracy
+        Accuracy out of fold; None for numbers.
+    val_accuracy
+        Accuracy on val; None for numbers or without a val split.
+    search_s
+        Duration of the search in seconds.
+    train_s
+        Duration of the final fit and the predictions in seconds.
     """
 
     run: str
@@ -105,7 +111,7 @@ class Fitted:
     train_s: float
 
 
-def fit(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a call may say otherwise
+def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may override
     recipe: str | Path | Recipe | None = None,
     *,
     heads: Sequence[str | HeadSpec] | str | HeadSpec = (),
@@ -116,244 +122,129 @@ def fit(  # noqa: PLR0913 - one keyword for each thing that a recipe says and a 
     nested: int | None = None,
     force: bool = False,
     cluster: ClusterSpec | None = None,
-    watch: Watch = unwatched,
-) -> list[Fitted]:
+    progress: ProgressCallback = no_progress,
+) -> list[FitResult]:
     """Tune and fit heads on cached embeddings.
 
     Parameters
     ----------
+    recipe
+        The recipe, or its path.
     heads
-        Their names (with the recipe's settings) or specs; the recipe's by default.
+        Names of heads, which get the recipe's settings, or specs; by default the recipe's heads.
     target
-        One of the recipe's targets; all by default.
+        Name of one of the recipe's targets; by default all of them.
     embedding
-        What heads stand on instead of what the recipe says: extracted embeddings that are called so
-        (`featx.specs.EmbeddingRequest.is_called`), side by side.
-    trials, timeout_s, nested
-        Instead of the recipe's.
+        Name of the extracted embeddings that heads use instead of the recipe's (`featx.specs.EmbeddingRequest`,
+        ``is_called``); several are concatenated.
+    trials
+        Number of trials instead of the recipe's.
+    timeout_s
+        Seconds after which no trial is started, instead of the recipe's.
+    nested
+        Number of outer folds instead of the recipe's.
     force
-        Make runs again that are there.
+        Whether to repeat runs that exist, by default False.
     cluster
-        Dask workers that score trials; this process alone by default.
+        Dask workers that score trials; by default this process alone.
+    progress
+        Function that is called as the work advances.
 
     Raises
     ------
     ClusterError
-        they do not answer, or cannot do the work.
+        Workers do not answer, or cannot do the work.
     IncompleteError
-        nothing has been extracted yet.
+        Nothing has been extracted yet.
     UnknownNameError
-        no head is called so.
+        No head has this name.
     DataError
-        a class has too few rows.
+        A class has too few rows.
 
     Notes
     -----
-    Learns from train rows only; val and test rows are predicted, their labels are not looked at (val ones are, to
-    report a score once the model is finished).
+    Heads are fitted on train rows only. Val and test rows are predicted; val labels are used only to report a score of
+    the finished model, test labels not at all.
     """
     heads = [heads] if isinstance(heads, str | HeadSpec) else heads
     for head in heads:
         HEADS.get(head if isinstance(head, str) else head.name)
     study = Study.open(recipe)
-    named = [study.recipe.heads_named(head) if isinstance(head, str) else [head] for head in heads]
-    specs = [spec for some in named for spec in some] or list(study.recipe.head)
-    said = {"trials": trials, "timeout_s": timeout_s, "nested": nested, "embeddings": embedding}
-    changes = {name: value for name, value in said.items() if value is not None}
-    specs = [checked_spec(HeadSpec, f"head {spec.name}", **spec.model_dump() | changes) for spec in specs]
-    specs = [one for spec in specs for one in spec.grid()]
+    overrides = {"trials": trials, "timeout_s": timeout_s, "nested": nested, "embeddings": embedding}
+    specs = _head_specs(study.recipe, heads, {name: value for name, value in overrides.items() if value is not None})
     extracted = tuple(locked_embeddings(study, embedding))
-    find_near_copies(study, watch)
+    find_near_copies(study, progress)
     ids = {part: study.ids(part) for part in ("train", "val", "test")}
-    every = np.concatenate(list(ids.values()))
-    read = cache(lambda: read_embeddings(study, every, extracted))
-    known = {name: study.labels(name) for name in study.target_names(target)}
-    jobs = [Job(study, name, spec, extracted, read, ids, known[name]) for name in known for spec in specs]
-    with Team(cluster) as team:
-        return [_fit_one(job, force, team, watch) for job in _suited(jobs, watch)]
+    all_ids = np.concatenate(list(ids.values()))
+    read = cache(lambda: read_embeddings(study, all_ids, extracted))
+    target_tables = {name: study.labels(name) for name in study.target_names(target)}
+    jobs = [
+        HeadJob(study, name, spec, extracted, read, ids, target_tables[name])
+        for name in target_tables
+        for spec in specs
+    ]
+    with DistributedEvaluator(cluster) as evaluator:
+        return [_fit_job(job, force, evaluator, progress) for job in _suited_jobs(jobs, progress)]
 
 
-def _suited(jobs: Sequence[Job], watch: Watch) -> list[Job]:
-    """Leave out heads that cannot learn one of several targets.
+def _head_specs(recipe: Recipe, heads: Sequence[str | HeadSpec], overrides: dict[str, Any]) -> list[HeadSpec]:
+    """Return the specs of these heads, by default of all heads of the recipe, with overridden fields; one for a run."""
+    named = [recipe.head_specs(head) if isinstance(head, str) else [head] for head in heads]
+    specs = [spec for specs_of_name in named for spec in specs_of_name] or list(recipe.head)
+    changed = [build_spec(HeadSpec, f"head {spec.name}", **spec.model_dump() | overrides) for spec in specs]
+    return [grid_spec for spec in changed for grid_spec in spec.grid()]
+
+
+def _suited_jobs(jobs: Sequence[HeadJob], progress: ProgressCallback) -> list[HeadJob]:
+    """Leave out jobs whose head cannot learn one of several targets.
 
     Raises
     ------
     UnsuitedError
-        a head can learn none of them.
+        A head can learn none of the targets.
     """
-    refusals = [(job, job.refusal()) for job in jobs]
-    kept = [job for job, refusal in refusals if refusal is None]
-    for job, refusal in refusals:
-        if refusal is not None:
-            if not any(other.spec == job.spec for other in kept):
-                raise refusal
-            watch("note", 0, 1, f"{job.target}: {refusal}")
-    return kept
+    errors = [(job, job.unsuited_error()) for job in jobs]
+    suited = [job for job, error in errors if error is None]
+    for job, error in errors:
+        if error is not None:
+            if not any(suited_job.spec == job.spec for suited_job in suited):
+                raise error
+            progress("note", 0, 1, f"{job.target}: {error}")
+    return suited
 
 
-def _fit_one(job: Job, force: bool, team: Team, watch: Watch) -> Fitted:
-    asked = job.asked()
-    # beside the run folder, so that an interrupted search goes on where it stopped, and other processes may join it
-    journal = job.study.folder / f".trials-{fingerprint(asked)}.journal"
+def _fit_job(job: HeadJob, force: bool, evaluator: DistributedEvaluator, progress: ProgressCallback) -> FitResult:
+    identity = job.identity()
+    # The journal is next to the run folder, so that an interrupted search continues and other processes may join it.
+    journal = job.study.folder / f".trials-{fingerprint(identity)}.journal"
     if force:
-        clear(journal)
+        remove_journal(journal)
     with hold_journal(journal):
-        made = _searched(job, journal, team, watch) if force or job.study.find_run(job.stem, asked) is None else None
-        with locked(journal.with_suffix(".lock")):  # who comes second finds the run made
-            run, is_new = job.study.run_once(job.stem, asked, force, partial(_make, job, made, watch=watch))
-    clear(journal)
+        completed = None
+        if force or job.study.find_run(job.stem, identity) is None:
+            completed = run_search(job, journal, evaluator, progress)
+        # A process that waits for the lock finds the finished run.
+        with file_lock(journal.with_suffix(".lock")):
+            write = partial(write_run, job, completed, progress=progress)
+            run, is_new = job.study.run_once(job.stem, identity, force, write)
+    remove_journal(journal)
     if not is_new:
-        run = rescored(job.study, run)
-    return _as_fitted(run, job.known, is_new)
+        run = update_val_scores(job.study, run)
+    return _fit_result(run, job.target_table, is_new)
 
 
-@dataclass(frozen=True)
-class Searched:
-    """A search that is over, and what it chose from.
-
-    Attributes
-    ----------
-    nested
-        Its score from outside, over the folds that were not searched in; None where it was not asked for.
-    """
-
-    arena: Arena
-    chosen: tuple[LockedEmbedding, ...]
-    found: SearchResult
-    journal: Path
-    nested: dict[str, Any] | None
-
-
-def _searched(job: Job, journal: Path, team: Team, watch: Watch) -> Searched:
-    arenas, spec = job.arenas(), job.spec
-    first = next(iter(arenas.values()))
-    check_folds(first.rows, spec)
-    starts = _last_found(job) if spec.warm else ()
-    options = SearchOptions(job.study.recipe.extraction.search_gb * 1e9, starts, team)
-    found = search(arenas, spec, journal, watch, options)
-    outside = _nested(job, first.rows, replace(options, starts=()), watch) if spec.nested else None  # they saw all rows
-    return Searched(arenas[found.embeddings], job.choices[found.embeddings], found, journal, outside)
-
-
-def _last_found(job: Job) -> tuple[Params, ...]:
-    """Return the setting that the last finished search for this head and target chose, as Optuna was asked for it."""
-    runs = job.study.runs(job.target) if job.study.has_runs(job.target) else []
-    alike = [run for run in runs if run.kind == "head" and run.spec["head"]["name"] == job.spec.name]
-    finished = alike[-1].metrics["trials"] if alike else []
-    trials = [one for one in finished if "suggested" in one]  # older runs do not say
-    return (max(trials, key=lambda trial: trial["score"])["suggested"],) if trials else ()
-
-
-def _nested(job: Job, rows: TrainRows, options: SearchOptions, watch: Watch) -> dict[str, Any]:
-    """Score the whole search from outside: in each outer fold it sees the other ones only."""
-    each = []
-    for number, (learn, held) in enumerate(rows.folds(job.spec.nested, job.spec.seed)):
-        watch("nested search", number, job.spec.nested)
-        arenas = job.arenas(learn)
-        check_folds(next(iter(arenas.values())).rows, job.spec)
-        with tempfile.TemporaryDirectory() as folder:
-            found = search(arenas, job.spec, Path(folder, "journal"), unwatched, options)
-        arena, asked = arenas[found.embeddings], job.arenas(held)[found.embeddings].rows
-        model, _ = learnt_in_folds(arena.head, found.params, arena.rows, job.spec)
-        facts = asked.facts.decided_by(asked.decision)
-        each.append(merit(found.metric, facts, answers_of(model, asked.x, facts.kind)))
-    watch("nested search", job.spec.nested, job.spec.nested)
-    return {"folds": each, "mean": float(np.mean(each)), "sd": float(np.std(each, ddof=1))}
-
-
-def _make(job: Job, made: Searched | None, folder: Path, watch: Watch) -> None:
-    """Fit, predict, and write the run into `folder`."""
-    assert made is not None  # as there is no such run
-    spec, known, train_ids = job.spec, job.known, job.ids["train"]
-    start = time.perf_counter()
-    model, unseen, facts = _learnt(job, made, watch)
-    rule = made.arena.rows.decision
-    tables = [answers_of_part(known, "oof", train_ids, unseen.answers, unseen.fold_of, rule)]
-    for part in ("val", "test"):
-        if len(job.ids[part]):
-            _, answers = _answers(job, made, model, job.ids[part])
-            tables.append(answers_of_part(known, part, job.ids[part], answers, decision=rule))
-    answered = concatenated(tables)
-    metrics = _metrics(job, answered, made, time.perf_counter() - start)
-    if rate := steady_rate(lambda: _predictions_per_s(job, made, model)):
-        metrics["answer_s"] = 1 / rate
-    metrics[VAL_STATE] = job.study.choosing_state(job.target)
-    metrics["calibration"] = {"method": unseen.method, "log_losses": unseen.log_losses}
-    odd = [*in_answers(facts.decided_by(rule), unseen.answers), *made.found.findings, *in_folds(facts, spec.folds)]
-    metrics["findings"] = [asdict(one) for one in odd]
-    write_sealed(folder / "metrics.json", metrics)
-    write_table(folder / "predictions.parquet", answered.to_frame())
-    header = provenance(train_ids) | {
-        "target": job.target,
-        known.kind: known.names,
-        "n_features": made.arena.rows.x.shape[1],
-        "embeddings": [one.model_dump(include=set(ResolvedEmbedding.model_fields)) for one in made.chosen],
-        "conformal": ConformalSpec.of(known, answered, job.study.groups),
-        "decision": rule,
-        "metrics": {part: metrics[part] for part in ("oof", "val") if metrics[part]},
-    }
-    write_head(folder, model, header, made.arena.rows.x[:N_GOLDEN])
-    shutil.copy(made.journal, folder / "trials.journal")
-
-
-def _learnt(job: Job, made: Searched, watch: Watch) -> tuple[Pipeline, OutOfFold, Facts]:
-    """Return the model, what others say of the rows that they did not see, and what is known of these rows."""
-    head, rows, params, spec = made.arena.head, made.arena.rows, made.found.params, job.spec
-    if job.is_beyond_memory:
-        both = (partial(job.stored, job.ids["train"]), job.shadow)
-        return *learnt_in_passes(head, params, both, spec, watch), job.shadow.facts
-    return *learnt_in_folds(head, params, rows, spec, partial(watch, f"fit {spec.name}")), rows.facts
-
-
-def _answers(job: Job, made: Searched, model: Pipeline, ids: Ids) -> tuple[float, NDArray[np.float64]]:
-    """Return the seconds that answers took, and these."""
-    if job.is_beyond_memory:
-        stored, asked = job.stored(ids), time.perf_counter()
-        answers = answered_in_blocks(model, stored)
-    else:
-        x, asked = job.x(ids, made.chosen), time.perf_counter()
-        answers = answers_of(model, x, job.known.kind)
-    return time.perf_counter() - asked, answers
-
-
-def _predictions_per_s(job: Job, made: Searched, model: Pipeline) -> float:
-    """Measure once how many images a second the head predicts from their embeddings."""
-    ids = job.ids["train"][:N_TIMED]
-    return len(ids) / max(_answers(job, made, model, ids)[0], 1e-9)
-
-
-def _metrics(job: Job, answered: Answered, made: Searched, train_s: float) -> dict[str, Any]:
-    found, val = made.found, answered.of("val")
-    return {
-        "oof": scores(job.known, answered.of("oof")),
-        "val": scores(job.known, val) if len(val.ids) else None,
-        "metric": found.metric,
-        "cv_score": found.score,
-        "params": found.params,
-        "trials": found.trials,
-        "n_pruned": found.n_pruned,
-        "space": found.space,
-        "importances": found.importances,
-        "embeddings": found.embeddings,
-        "nested": made.nested,
-        "trials_at_once": found.at_once,
-        "search_s": round(found.seconds, 2),
-        "train_s": round(train_s, 2),
-        "finished": datetime.now(UTC).isoformat(),
-    }
-
-
-def _as_fitted(run: RunFolder, known: Known, made: bool) -> Fitted:
+def _fit_result(run: RunFolder, target_table: AnyTruth, is_new: bool) -> FitResult:
     metrics = run.metrics
     oof, val = metrics["oof"], run.answers.of("val")
-    now = scores(known, val) if len(val.ids) else {}  # val labels may have changed since
-    score = chosen_metric(Facts.of(known), None)
-    return Fitted(
+    # Val labels may have changed since the run was made.
+    val_scores = scores(target_table, val) if len(val.ids) else {}
+    score = resolve_metric(TargetValues.of(target_table), None)
+    return FitResult(
         run=run.name,
         head=run.spec["head"]["name"],
         target=run.spec["target"],
         path=str(run.path),
-        made=made,
+        made=is_new,
         n_trials=len(metrics["trials"]) + metrics["n_pruned"],
         params=metrics["params"],
         n_pruned=metrics["n_pruned"],
@@ -361,16 +252,16 @@ def _as_fitted(run: RunFolder, known: Known, made: bool) -> Fitted:
         importances=metrics["importances"],
         calibration=metrics["calibration"]["method"],
         marks=run.marks,
-        findings=[one["text"] for one in metrics["findings"]],
+        findings=[warning["text"] for warning in metrics["findings"]],
         embeddings=metrics["embeddings"],
         metric=metrics["metric"],
         cv_score=metrics["cv_score"],
         nested_score=metrics["nested"] and metrics["nested"]["mean"],
         score=score,
         oof_score=oof[score],
-        val_score=now.get(score),
+        val_score=val_scores.get(score),
         oof_accuracy=oof.get("accuracy"),
-        val_accuracy=now.get("accuracy"),
+        val_accuracy=val_scores.get("accuracy"),
         search_s=metrics["search_s"],
         train_s=metrics["train_s"],
     )

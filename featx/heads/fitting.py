@@ -1,4 +1,4 @@
-"""Fit one setting of a head, and answer for rows that it did not see."""
+"""Fitting one setting of a head, and its outputs for rows that it was not fitted on."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,86 +16,91 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import Pipeline
 
-from featx.answering import answers_of
-from featx.facts import Facts
-from featx.heads.calibration import METHODS, Outputs, calibrate, with_calibration
-from featx.heads.decisions import with_decision, without_class_weights
-from featx.heads.models import Head
-from featx.heads.rows import Lessons, TrainRows
-from featx.heads.scaling import Params, is_learnt
+from featx.artifacts.outputs import predict_outputs
+from featx.heads.calibration import METHODS, ClassifierOutputs, add_calibration, choose_calibration
+from featx.heads.decisions import add_decision_rule, divide_by_class_weights
+from featx.heads.folds import TrainingData, TrainRows
+from featx.heads.head_definition import Head
+from featx.heads.scaling import Params, is_scaling_learnt
+from featx.parallel.threads import run_side_by_side, single_threaded
 from featx.specs.head import Calibration, HeadSpec
-from featx.threads import run_side_by_side, single_threaded
+from featx.tables.target_values import TargetValues
 
-COPIES_OF_A_FIT = 4  # A fit copies its rows once for the fold, and once scaled, which may be in double.
-MAX_FIT_BYTES = 4e9  # All fits that run beside each other may copy as much.
+# A fit copies its rows once for the fold, and once scaled, which may be in double precision.
+COPIES_PER_FIT = 4
+# Bytes that all fits that run in parallel may copy.
+MAX_FIT_BYTES = 4e9
 
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """What a head says of rows that it did not learn from.
+    """Predictions of a head for rows that it was not fitted on.
 
     Attributes
     ----------
-    answers
-        (n, k) calibrated probabilities, each row's by a calibration that its fold took no part in; or numbers.
-    fold_of
+    outputs
+        (n, k) calibrated probabilities, each row's by a calibration fitted without its fold; or (n, t) numbers.
+    fold_numbers
         (n,) the fold that held the row out.
     method
-        How outputs became probabilities.
+        Calibration method of the outputs.
     log_losses
-        Of each method that could have been chosen, in nats.
+        Cross-fitted log loss of each method that was tried, in nats.
     """
 
-    answers: NDArray[np.float64]
-    fold_of: NDArray[np.int64]
+    outputs: NDArray[np.float64]
+    fold_numbers: NDArray[np.int64]
     method: Calibration
     log_losses: dict[Calibration, float]
 
 
 @single_threaded()
-def fitted(head: Head, params: Params, rows: TrainRows, method: Calibration, spec: HeadSpec) -> Pipeline:
-    """Fit one setting on `rows`, its outputs made into probabilities by a method; ``none``: as they are.
+def fit_pipeline(head: Head, params: Params, rows: TrainRows, method: Calibration, spec: HeadSpec) -> Pipeline:
+    """Return a Pipeline of one setting fitted on `rows` and calibrated by a method; ``none`` leaves its outputs as are.
 
-    Outputs to calibrate by come from folds within `rows`, as trials need that are scored by probabilities: as many as
-    `spec` says, or fewer where a class or the groups do not allow so many. Scaling is learnt from all rows.
+    The outputs that calibration is fitted on come from folds within `rows`: as many as `spec` names, or fewer if a
+    class or the groups do not allow so many. Trials scored by probabilities need this. Scaling is fitted on all rows.
     """
     pipeline = head.build(params)
     if method != "none":
         name, clf = pipeline.steps[-1]
-        pipeline.steps[-1] = (name, _calibrated(clf, METHODS[method], rows, rows.lessons(), spec))
-    return _taught(pipeline, rows, in_double=method != "none" or head.calibrated)
+        pipeline.steps[-1] = (name, _unfitted_calibrated(clf, METHODS[method], rows, spec))
+    return _fit_on_rows(pipeline, rows, in_double=method != "none" or head.needs_calibration)
 
 
-def without_weights_of(rows: TrainRows, model: Pipeline, head: Head) -> Pipeline:
-    """Return a fitted model whose own probabilities, where it has some, are without the class weights of its rows."""
-    if rows.class_weights is not None and not head.calibrated:
+def remove_class_weights(rows: TrainRows, model: Pipeline, head: Head) -> Pipeline:
+    """Return a fitted model whose own probabilities, if it has some, are divided by the class weights of its rows."""
+    if rows.class_weights is not None and not head.needs_calibration:
         name, clf = model.steps[-1]
-        model.steps[-1] = (name, without_class_weights(clf, rows.class_weights))
+        model.steps[-1] = (name, divide_by_class_weights(clf, rows.class_weights))
     return model
 
 
-def decide_by_rule(model: Pipeline, rows: TrainRows) -> None:
-    """Make a fitted model decide for a class by the class weights of its rows."""
+def set_decision_rule(model: Pipeline, rows: TrainRows) -> None:
+    """Make a fitted model predict classes by the class weights of its rows."""
     name, clf = model.steps[-1]
-    model.steps[-1] = (name, with_decision(clf, rows.decision))
+    model.steps[-1] = (name, add_decision_rule(clf, rows.decision_rule))
 
 
-def _taught(pipeline: Pipeline, rows: TrainRows, *, in_double: bool) -> Pipeline:
-    """Fit a Pipeline on rows, in double where it is calibrated: scikit-learn does so in the precision of features."""
-    lessons = rows.lessons()
-    weights = {} if lessons.weights is None else {f"{pipeline.steps[-1][0]}__sample_weight": lessons.weights}
-    y = lessons.y[:, 0] if rows.facts.kind == "numbers" and lessons.y.shape[1] == 1 else lessons.y
-    x = rows.x if rows.facts.shares is None else rows.x[lessons.at]
+def _fit_on_rows(pipeline: Pipeline, rows: TrainRows, *, in_double: bool) -> Pipeline:
+    """Fit a Pipeline on rows.
+
+    Features are in double precision for calibration, because scikit-learn calibrates in the precision of the features.
+    """
+    data = rows.training_data()
+    weights = {} if data.weights is None else {f"{pipeline.steps[-1][0]}__sample_weight": data.weights}
+    y = data.y[:, 0] if rows.targets.kind == "numbers" and data.y.shape[1] == 1 else data.y
+    x = rows.x if rows.targets.shares is None else rows.x[data.row_numbers]
     if in_double:
         x = x.astype(np.float64)
-    with early_stops_allowed():
-        return with_one_job(pipeline.fit(x, y, **weights))
+    with ignore_convergence_warnings():
+        return set_single_job(pipeline.fit(x, y, **weights))
 
 
-def with_one_job(model: Pipeline) -> Pipeline:
-    """Make a fitted Pipeline answer in one thread: what is written is the same on any number of cores.
+def set_single_job(model: Pipeline) -> Pipeline:
+    """Make a fitted Pipeline predict in one thread, so that the written results do not depend on the number of cores.
 
-    A forest whose trees answer in several threads adds them in the order in which these are finished.
+    A forest whose trees predict in several threads sums them in the order in which these finish.
     """
     if isinstance(getattr(model[-1], "n_jobs", None), int):
         model[-1].set_params(n_jobs=1)
@@ -103,158 +108,185 @@ def with_one_job(model: Pipeline) -> Pipeline:
 
 
 @contextmanager
-def early_stops_allowed() -> Iterator[None]:
-    """Say nothing of solvers that stop early: held-out scores judge that better. Python's filters are all threads'."""
+def ignore_convergence_warnings() -> Iterator[None]:
+    """Ignore warnings of solvers that stop early: held-out scores judge that better.
+
+    Python's warning filters apply to all threads.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         yield
 
 
-def _calibrated(clf: Any, method: str, rows: TrainRows, lessons: Lessons, spec: HeadSpec) -> Any:
-    """Return a classifier with probabilities, by folds of the lessons that it is fitted on."""
-    if isinstance(clf, MultiOutputClassifier):  # each label has folds of its own, unless groups must stay whole
-        rarest = int(min(lessons.y.sum(0).min(), (1 - lessons.y).sum(0).min()))
-        cv = _folds_within(rows, lessons, rarest, spec)
+def _unfitted_calibrated(clf: Any, method: str, rows: TrainRows, spec: HeadSpec) -> Any:
+    """Return an unfitted classifier that calibrates by folds of its own train rows."""
+    data = rows.training_data()
+    # Each label has folds of its own, unless groups must stay whole.
+    if isinstance(clf, MultiOutputClassifier):
+        min_class_rows = int(min(data.y.sum(0).min(), (1 - data.y).sum(0).min()))
+        cv = _calibration_folds(rows, data, min_class_rows, spec)
         return MultiOutputClassifier(CalibratedClassifierCV(clf.estimator, method=method, ensemble=False, cv=cv))
-    rarest = int(np.bincount(lessons.y).min())
-    cv = _folds_within(rows, lessons, rarest, spec)
+    cv = _calibration_folds(rows, data, int(np.bincount(data.y).min()), spec)
     return CalibratedClassifierCV(clf, method=method, ensemble=False, cv=cv)
 
 
-def _folds_within(rows: TrainRows, lessons: Lessons, rarest: int, spec: HeadSpec) -> Any:
+def _calibration_folds(rows: TrainRows, data: TrainingData, min_class_rows: int, spec: HeadSpec) -> Any:
     """Return folds for calibration, as many as the rarest class and the groups allow.
 
-    A row whose label is soft stands in several lessons; all of them are on one side.
+    A row whose label is soft occurs in several samples, which are all in the same fold.
     """
-    n_folds = min(spec.folds, rarest)
-    if rows.groups is None and rows.facts.shares is None:
+    n_folds = min(spec.folds, min_class_rows)
+    if rows.groups is None and rows.targets.shares is None:
         return StratifiedKFold(n_folds, shuffle=True, random_state=spec.seed)
-    units = lessons.at if rows.groups is None else rows.groups[lessons.at]
-    facts = Facts(rows.facts.kind, rows.facts.names, lessons.y)
-    return TrainRows(rows.x[lessons.at, :1], facts, None, units).folds(min(n_folds, len(np.unique(units))), spec.seed)
+    units = data.row_numbers if rows.groups is None else rows.groups[data.row_numbers]
+    samples = TrainRows(
+        rows.x[data.row_numbers, :1], TargetValues(rows.targets.kind, rows.targets.names, data.y), None, units
+    )
+    return samples.folds(min(n_folds, len(np.unique(units))), spec.seed)
 
 
-def decisions(model: Pipeline, rows: TrainRows) -> NDArray[np.float64]:
-    """Return answers that rank as probabilities do, from an estimator that may have none.
+def predict_ranking_outputs(model: Pipeline, rows: TrainRows) -> NDArray[np.float64]:
+    """Return outputs that rank as probabilities do, also from an estimator without probabilities.
 
     Returns
     -------
     array
-        (n, k) with a 1 for the class that is guessed; (n, t) numbers in [0, 1], a half where a label is undecided;
-        or (n, t) numbers.
+        (n, k) with a 1 for the predicted class; (n, t) numbers in [0, 1], a half where a label is undecided; or (n, t)
+        numbers.
     """
-    kind = rows.facts.kind
+    kind = rows.targets.kind
     if kind == "classes":
-        return np.asarray(np.eye(rows.facts.n_outputs)[model.predict(rows.x)])
+        return np.asarray(np.eye(rows.targets.n_outputs)[model.predict(rows.x)])
     if kind == "numbers" or hasattr(model, "predict_proba"):
-        return answers_of(model, rows.x, kind)
-    return np.asarray(expit(_of_labels(model, rows)))
+        return predict_outputs(model, rows.x, kind)
+    return np.asarray(expit(_label_decisions(model, rows)))
 
 
 @single_threaded()
-def learnt_in_folds(
+def fit_out_of_fold(
     head: Head,
     params: Params,
     rows: TrainRows,
     spec: HeadSpec,
-    after: Callable[[int, int], None] = lambda _done, _of: None,
+    report_progress: Callable[[int, int], None] = lambda _n_done, _n_fits: None,
 ) -> tuple[Pipeline, OutOfFold]:
-    """Return the model of all rows, calibrated, and what models of the other folds say of each row.
+    """Return a calibrated model fitted on all rows, and the prediction for each row by a model of the other folds.
 
     Parameters
     ----------
-    after
-        Told how many fits are done, and of how many.
+    report_progress
+        Function called after each fit with the number of finished fits and of all fits.
     """
-    fold_of, facts = rows.fold_of(spec.folds, spec.seed).astype(np.int64), rows.facts
-    lessons = rows.calibration_lessons()
-    by = facts, lessons, fold_of
+    fold_numbers, targets = rows.fold_numbers(spec.folds, spec.seed).astype(np.int64), rows.targets
+    data = rows.calibration_data()
 
-    def learnt(learn: TrainRows) -> Pipeline:
-        return without_weights_of(rows, fitted(head, params, learn, "none", spec), head)
+    def fit_uncalibrated(train_rows: TrainRows) -> Pipeline:
+        return remove_class_weights(rows, fit_pipeline(head, params, train_rows, "none", spec), head)
 
-    outputs = _of_others(head, learnt, rows, fold_of, lambda done: after(done, spec.folds + 1))
-    model = learnt(rows)
-    after(spec.folds + 1, spec.folds + 1)
-    if facts.kind == "numbers":
+    n_fits = spec.folds + 1
+    outputs = _cross_fit(head, fit_uncalibrated, rows, fold_numbers, lambda n_done: report_progress(n_done, n_fits))
+    model = fit_uncalibrated(rows)
+    report_progress(n_fits, n_fits)
+    if targets.kind == "numbers":
         assert outputs.proba is not None
-        return model, OutOfFold(outputs.proba, fold_of, "none", {})
-    choice, alike = calibrate(spec.calibration, outputs, *by), outputs
-    if choice.method != "none" and outputs.are_decisions and is_learnt(params):
-        more = spec.folds + 1
-        alike = _scaled_alike(head, model, rows, fold_of, lambda done: after(more + done, more + spec.folds))
-        if head.calibrated:
-            better = calibrate(spec.calibration, alike, *by)
-            choice = replace(better, proba=calibrate(better.method, outputs, *by).proba)
+        return model, OutOfFold(outputs.proba, fold_numbers, "none", {})
+    choice = choose_calibration(spec.calibration, outputs, targets, data, fold_numbers)
+    calibration_outputs = outputs
+    if choice.method != "none" and outputs.are_decisions and is_scaling_learnt(params):
+        calibration_outputs = _cross_fit_final_scaling(
+            head,
+            model,
+            rows,
+            fold_numbers,
+            lambda n_done: report_progress(n_fits + n_done, n_fits + spec.folds),
+        )
+        if head.needs_calibration:
+            choice = choose_calibration(spec.calibration, calibration_outputs, targets, data, fold_numbers)
+            proba = choose_calibration(choice.method, outputs, targets, data, fold_numbers).proba
+            choice = replace(choice, proba=proba)
     if choice.method != "none":
         name, clf = model.steps[-1]
-        model.steps[-1] = (name, with_calibration(clf, choice.method, alike, lessons))
-    decide_by_rule(model, rows)
-    return model, OutOfFold(choice.proba, fold_of, choice.method, choice.log_losses)
+        model.steps[-1] = (name, add_calibration(clf, choice.method, calibration_outputs, data))
+    set_decision_rule(model, rows)
+    return model, OutOfFold(choice.proba, fold_numbers, choice.method, choice.log_losses)
 
 
-def _fits_at_once(head: Head, rows: TrainRows) -> int:
-    """Return how many fits may run beside each other: one where a fit uses all cores, fewer where rows are large."""
-    return max(1, int(MAX_FIT_BYTES / (COPIES_OF_A_FIT * rows.x.nbytes))) if head.one_thread else 1
+def _max_parallel_fits(head: Head, rows: TrainRows) -> int:
+    """Return how many fits may run in parallel: one if a fit uses all cores, fewer if rows are large."""
+    return max(1, int(MAX_FIT_BYTES / (COPIES_PER_FIT * rows.x.nbytes))) if head.is_single_threaded else 1
 
 
-def _of_others(
+def _cross_fit(
     head: Head,
-    learnt: Callable[[TrainRows], Pipeline],
+    fit: Callable[[TrainRows], Pipeline],
     rows: TrainRows,
-    fold_of: NDArray[np.int64],
-    after: Callable[[int], None],
-) -> Outputs:
-    """Return what is said of each row by a model of the other folds' rows."""
+    fold_numbers: NDArray[np.int64],
+    report_progress: Callable[[int], None],
+) -> ClassifierOutputs:
+    """Return the outputs for each row of a model that is fitted on the other folds."""
 
-    def of_fold(number: int) -> Outputs:
-        model = learnt(rows.take(np.flatnonzero(fold_of != number)))
-        return _outputs(model, rows.take(np.flatnonzero(fold_of == number)), head.calibrated)
+    def fit_and_predict(fold: int) -> ClassifierOutputs:
+        model = fit(rows.take(np.flatnonzero(fold_numbers != fold)))
+        return _predict(model, rows.take(np.flatnonzero(fold_numbers == fold)), head.needs_calibration)
 
-    each = []
-    with early_stops_allowed():
-        for outputs in run_side_by_side(of_fold, range(int(fold_of.max()) + 1), at_once=_fits_at_once(head, rows)):
-            each.append(outputs)
-            after(len(each))
-    order = np.argsort(np.argsort(fold_of, kind="stable"))  # where each row is among the folds' one after another
+    fold_outputs: list[ClassifierOutputs] = []
+    folds = range(int(fold_numbers.max()) + 1)
+    with ignore_convergence_warnings():
+        for outputs in run_side_by_side(fit_and_predict, folds, at_once=_max_parallel_fits(head, rows)):
+            fold_outputs.append(outputs)
+            report_progress(len(fold_outputs))
+    # Position of each row in the concatenation of the folds.
+    order = np.argsort(np.argsort(fold_numbers, kind="stable"))
 
-    def joined(parts: list[Any]) -> Any:
-        return None if parts[0] is None else np.concatenate(parts)[order]
+    def concatenate(arrays: list[Any]) -> Any:
+        return None if arrays[0] is None else np.concatenate(arrays)[order]
 
-    return Outputs(joined([one.raw for one in each]), each[0].are_decisions, joined([one.proba for one in each]))
+    return ClassifierOutputs(
+        concatenate([outputs.raw for outputs in fold_outputs]),
+        fold_outputs[0].are_decisions,
+        concatenate([outputs.proba for outputs in fold_outputs]),
+    )
 
 
-def _scaled_alike(
-    head: Head, model: Pipeline, rows: TrainRows, fold_of: NDArray[np.int64], after: Callable[[int], None]
-) -> Outputs:
-    """Return what models of the other folds say of each row, all behind the scaling of the final model.
+def _cross_fit_final_scaling(
+    head: Head,
+    model: Pipeline,
+    rows: TrainRows,
+    fold_numbers: NDArray[np.int64],
+    report_progress: Callable[[int], None],
+) -> ClassifierOutputs:
+    """Return the outputs for each row of models of the other folds, all with the scaling of the final model.
 
-    They are what that one's calibration is learnt from. A fold that learns its own scaling may give a row, one of whose
+    The calibration of the final model is fitted on them. A fold that fits its own scaling may give a row, one of whose
     features hardly varies elsewhere, a decision hundreds of times as large.
     """
     name, clf = model.steps[-1]
 
-    def learnt(learn: TrainRows) -> Pipeline:
-        return _taught(Pipeline([("scale", "passthrough"), (name, clone(clf))]), learn, in_double=head.calibrated)
+    def fit(train_rows: TrainRows) -> Pipeline:
+        pipeline = Pipeline([("scale", "passthrough"), (name, clone(clf))])
+        return _fit_on_rows(pipeline, train_rows, in_double=head.needs_calibration)
 
-    return _of_others(head, learnt, replace(rows, x=model[:-1].transform(rows.x)), fold_of, after)
+    return _cross_fit(head, fit, replace(rows, x=model[:-1].transform(rows.x)), fold_numbers, report_progress)
 
 
-def _outputs(model: Pipeline, rows: TrainRows, lacks_probabilities: bool) -> Outputs:
-    """Return what a fitted head says of rows: of numbers, these in the place of probabilities."""
-    kind, decides = rows.facts.kind, hasattr(model, "decision_function")
+def _predict(model: Pipeline, rows: TrainRows, lacks_probabilities: bool) -> ClassifierOutputs:
+    """Return the outputs of a fitted head for rows; numbers take the place of probabilities."""
+    kind, has_decisions = rows.targets.kind, hasattr(model, "decision_function")
     if kind == "numbers":
-        return Outputs(None, False, answers_of(model, rows.x, kind))
-    proba = None if lacks_probabilities else answers_of(model, rows.x, kind)
+        return ClassifierOutputs(None, False, predict_outputs(model, rows.x, kind))
+    proba = None if lacks_probabilities else predict_outputs(model, rows.x, kind)
     if kind == "classes":
-        raw = model.decision_function(rows.x).reshape(len(rows), -1).astype(np.float64) if decides else proba
-        return Outputs(raw, decides, proba)
+        raw = proba
+        if has_decisions:
+            raw = model.decision_function(rows.x).reshape(len(rows), -1).astype(np.float64)
+        return ClassifierOutputs(raw, has_decisions, proba)
     if not isinstance(model[-1], MultiOutputClassifier):
-        return Outputs(None, False, proba)
-    return Outputs(_of_labels(model, rows), True, proba)
+        return ClassifierOutputs(None, False, proba)
+    return ClassifierOutputs(_label_decisions(model, rows), True, proba)
 
 
-def _of_labels(model: Pipeline, rows: TrainRows) -> NDArray[np.float64]:
-    """Return (n, t) decision values of the labels' estimators."""
+def _label_decisions(model: Pipeline, rows: TrainRows) -> NDArray[np.float64]:
+    """Return the (n, t) decision values of the labels' estimators."""
     scaled = model[:-1].transform(rows.x)
-    return np.stack([one.decision_function(scaled) for one in model[-1].estimators_], axis=1).astype(np.float64)
+    columns = [estimator.decision_function(scaled) for estimator in model[-1].estimators_]
+    return np.stack(columns, axis=1).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Everything that one head's run is made from."""
+"""The rows, embeddings and settings of one run of a head."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,124 +10,143 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import UnsuitedError
-from featx.facts import Facts
-from featx.heads.models import Head, Task
-from featx.heads.rows import TrainRows
-from featx.heads.search import Arena
-from featx.heads.stored import StoredRows
-from featx.recipe import OF_NO_NAME
+from featx.heads.folds import TrainRows
+from featx.heads.head_definition import Head, HeadTask
+from featx.heads.out_of_core.stored_rows import StoredRows
+from featx.heads.search.cross_validation import SearchSpace
 from featx.registry import HEADS
-from featx.runfolder import RULES
 from featx.specs.head import HeadSpec
+from featx.specs.recipe import EMBEDDINGS_KEYWORDS
 from featx.storage.store import EmbeddingStore
-from featx.tables import Embeddings, Ids, Known, Truth
-from featx.weighting import class_weights, weights_without_classes
-from featx.workspace import LockedEmbedding, Study
+from featx.study.embedding_lock import LockedEmbedding
+from featx.study.run_folder import RULES
+from featx.study.study import Study
+from featx.tables.embedding_table import Embeddings
+from featx.tables.ids import Ids
+from featx.tables.sample_weights import class_weights, compute_row_weights
+from featx.tables.target_values import TargetValues
+from featx.tables.truth import AnyTruth, Truth
 
 FLOAT_BYTES = 4
-SAMPLES = 4  # of the size that is searched on, which memory holds at once: folds copy their rows
-FEWEST_SEARCHED = 1000
-MOST_COMBINED = 3  # embeddings of which every combination is tried; of more, each alone and all of them
-Chosen = tuple[LockedEmbedding, ...]
+# Copies of the searched sample that fit in memory at once, because folds copy their rows.
+SAMPLE_COPIES = 4
+MIN_SAMPLE_ROWS = 1000
+# Up to so many embeddings the search tries every combination; of more, each alone and all of them.
+MAX_COMBINED_EMBEDDINGS = 3
+EmbeddingChoice = tuple[LockedEmbedding, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
-    """A head, a target, and the rows.
+class HeadJob:
+    """A head, a target, and the rows that the head is fitted on and predicts.
 
     Attributes
     ----------
-    locked
-        The embeddings that stand side by side.
-    read
-        Returns those of all rows; called when they are first needed.
+    study
+        Study that the run belongs to.
+    target
+        Name of the target.
+    spec
+        Head and its search.
+    locked_embeddings
+        Extracted embeddings, whose vectors are concatenated.
+    read_embeddings
+        Function that returns the embeddings of all rows; called when they are first needed.
     ids
-        Of train, val and test.
-    known
-        Of train and val only.
+        Ids of ``train``, ``val`` and ``test``.
+    target_table
+        Target values of train and val.
     """
 
     study: Study
     target: str
     spec: HeadSpec
-    locked: Chosen
-    read: Callable[[], Embeddings]
+    locked_embeddings: EmbeddingChoice
+    read_embeddings: Callable[[], Embeddings]
     ids: dict[str, Ids]
-    known: Known
+    target_table: AnyTruth
 
-    def asked(self) -> dict[str, Any]:
-        """Return what makes this run what it is; its fingerprint names the folder."""
-        spec = self.spec.model_copy(update={"embeddings": "search" if self.searches else "all"})
+    def identity(self) -> dict[str, Any]:
+        """Return everything that determines the run; its fingerprint names the folder."""
+        spec = self.spec.model_copy(update={"embeddings": "search" if self.is_embedding_searched else "all"})
         return self.study.training_state(self.target, self.group_columns) | {
             "kind": "head",
             "rules": RULES["head"],
             "head": spec.identity(),
-            "embeddings": [one.spec.fingerprint() for one in self.candidates],
+            "embeddings": [embedding.spec.fingerprint() for embedding in self.candidates],
         }
 
     @cached_property
     def group_columns(self) -> list[str]:
-        """The label columns of the groups that weigh the same."""
+        """Label columns of the groups that get equal weights."""
         return self.study.recipe.group_columns(self.spec.group_weight)
 
     @property
     def stem(self) -> str:
-        """How the run's name begins."""
-        is_named = self.spec.embeddings not in OF_NO_NAME
-        named = dict.fromkeys(one.request.nickname for one in self.candidates if is_named)
-        return "-".join([self.spec.name, *named, self.target])
+        """Beginning of the run's name."""
+        is_named = self.spec.embeddings not in EMBEDDINGS_KEYWORDS
+        nicknames = dict.fromkeys(embedding.request.nickname for embedding in self.candidates if is_named)
+        return "-".join([self.spec.name, *nicknames, self.target])
 
     @property
-    def searches(self) -> bool:
-        """Whether the search chooses among the embeddings."""
+    def is_embedding_searched(self) -> bool:
+        """Whether the choice of embeddings is a parameter of the search."""
         return self.spec.embeddings == "search"
 
     @cached_property
-    def candidates(self) -> Chosen:
-        """What of `locked` the head may stand on."""
-        if self.spec.embeddings in OF_NO_NAME:
-            return self.locked
-        return tuple(one for one in self.locked if one.request.is_called(str(self.spec.embeddings)))
-
-    @cached_property
-    def choices(self) -> dict[str, Chosen]:
-        """The embeddings that the head may stand on together, by their names."""
-        most = len(self.candidates)
-        sizes = range(1, most + 1) if most <= MOST_COMBINED else (1, most)
-        chosen = [some for size in (sizes if self.searches else [most]) for some in combinations(self.candidates, size)]
-        return {" + ".join(one.request.name for one in some): some for some in chosen}
-
-    def x(self, ids: Ids, chosen: Chosen) -> NDArray[np.float32]:
-        """Return (n, d) of some embeddings, side by side."""
-        rows, edges = self.read().take(ids).x, np.cumsum([0, *(one.n_features for one in self.locked)])
-        if chosen == self.locked:
-            return rows
-        places = [self.locked.index(one) for one in chosen]
-        return np.hstack([rows[:, edges[at] : edges[at + 1]] for at in places])
-
-    def arenas(self, at: NDArray[np.intp] | None = None) -> dict[str, Arena]:
-        """Return the train rows, or some of them, with each choice of embeddings."""
-        whole = {name: self._arena(chosen) for name, chosen in self.choices.items()}
-        if at is None:
-            return whole
-        parts = {name: arena.rows.take(at) for name, arena in whole.items()}
-        return {name: Arena(self._head(*rows.x.shape), rows) for name, rows in parts.items()}
-
-    def _arena(self, chosen: Chosen) -> Arena:
-        ids = self.ids["train"]
-        if self.is_beyond_memory:
-            rows = self.shadow.take(at := self._sample())
-            x = self.stored(np.asarray(ids)[at]).x(np.arange(len(at)))
-            return Arena(self._head(*x.shape), replace(rows, x=x))
-        x, facts = self.x(ids, chosen), Facts.of(self.known.take(ids))
-        return Arena(
-            self._head(*x.shape), TrainRows(x, facts, self.weights, self.study.groups(ids), self.class_weights)
+    def candidates(self) -> EmbeddingChoice:
+        """Extracted embeddings that the head may use."""
+        if self.spec.embeddings in EMBEDDINGS_KEYWORDS:
+            return self.locked_embeddings
+        return tuple(
+            embedding for embedding in self.locked_embeddings if embedding.request.is_called(str(self.spec.embeddings))
         )
 
-    def _head(self, n_rows: int, n_features: int) -> Head:
-        task = Task(n_rows, n_features, len(self.known.names), self.spec.seed, self.known.kind, self.spec.solver)
+    @cached_property
+    def embedding_choices(self) -> dict[str, EmbeddingChoice]:
+        """Embeddings that the head may use together, by their joined names."""
+        n = len(self.candidates)
+        sizes = [n]
+        if self.is_embedding_searched:
+            sizes = list(range(1, n + 1)) if n <= MAX_COMBINED_EMBEDDINGS else [1, n]
+        choices = [choice for size in sizes for choice in combinations(self.candidates, size)]
+        return {" + ".join(embedding.request.name for embedding in choice): choice for choice in choices}
+
+    def features(self, ids: Ids, choice: EmbeddingChoice) -> NDArray[np.float32]:
+        """Return (n, d) features: the vectors of the chosen embeddings, concatenated."""
+        x, edges = (
+            self.read_embeddings().take(ids).x,
+            np.cumsum([0, *(embedding.n_features for embedding in self.locked_embeddings)]),
+        )
+        if choice == self.locked_embeddings:
+            return x
+        positions = [self.locked_embeddings.index(embedding) for embedding in choice]
+        return np.hstack([x[:, edges[position] : edges[position + 1]] for position in positions])
+
+    def search_spaces(self, row_numbers: NDArray[np.intp] | None = None) -> dict[str, SearchSpace]:
+        """Return the train rows, or those with the given numbers, with each choice of embeddings."""
+        spaces = {name: self._search_space(choice) for name, choice in self.embedding_choices.items()}
+        if row_numbers is None:
+            return spaces
+        subsets = {name: space.rows.take(row_numbers) for name, space in spaces.items()}
+        return {name: SearchSpace(self._make_head(*rows.x.shape), rows) for name, rows in subsets.items()}
+
+    def _search_space(self, choice: EmbeddingChoice) -> SearchSpace:
+        rows, ids = self.rows_without_features, self.ids["train"]
+        if self.exceeds_memory:
+            sample = self._sample_rows()
+            x = self.open_stored_rows(np.asarray(ids)[sample]).read(np.arange(len(sample)))
+            rows = rows.take(sample)
+        else:
+            x = self.features(ids, choice)
+        return SearchSpace(self._make_head(*x.shape), replace(rows, x=x))
+
+    def _make_head(self, n_rows: int, n_features: int) -> Head:
+        task = HeadTask(
+            n_rows, n_features, len(self.target_table.names), self.spec.seed, self.target_table.kind, self.spec.solver
+        )
         head: Head = HEADS.get(self.spec.name)(task)
-        if self.is_beyond_memory and "minibatch" in head.solvers:
+        if self.exceeds_memory and "minibatch" in head.solvers:
             head = HEADS.get(self.spec.name)(replace(task, solver="minibatch"))
         return head
 
@@ -135,91 +154,110 @@ class Job:
 
     @property
     def n_features(self) -> int:
-        """D of all that the head may stand on, side by side."""
-        return sum(one.n_features for one in self.candidates)
+        """Number of features of all candidates together."""
+        return sum(embedding.n_features for embedding in self.candidates)
 
     @property
-    def is_beyond_memory(self) -> bool:
-        """Whether the train rows take more than the head may."""
+    def exceeds_memory(self) -> bool:
+        """Whether the train rows take more than `spec.memory_gb`."""
         n_bytes = FLOAT_BYTES * self.n_features * len(self.ids["train"])
         return self.spec.memory_gb is not None and n_bytes > self.spec.memory_gb * 1e9
 
-    def stored(self, ids: Ids) -> StoredRows:
-        """Return rows that stay in the store."""
-        stores = [EmbeddingStore(self.study.store_path(one.spec), one.spec, one.n_features) for one in self.candidates]
+    def open_stored_rows(self, ids: Ids) -> StoredRows:
+        """Return rows whose vectors stay in the store."""
+        stores = [
+            EmbeddingStore(self.study.store_path(embedding.spec), embedding.spec, embedding.n_features)
+            for embedding in self.candidates
+        ]
         return StoredRows(stores, self.study.manifest.take(ids).digests.tolist())
 
     @cached_property
-    def shadow(self) -> TrainRows:
-        """The train rows without their vectors."""
+    def rows_without_features(self) -> TrainRows:
+        """The train rows with one column of zeros instead of their vectors."""
         ids = self.ids["train"]
-        empty = np.zeros((len(ids), 1), dtype=np.float32)
+        zeros = np.zeros((len(ids), 1), dtype=np.float32)
         return TrainRows(
-            empty, Facts.of(self.known.take(ids)), self.weights, self.study.groups(ids), self.class_weights
+            zeros,
+            TargetValues.of(self.target_table.take(ids)),
+            self.weights,
+            self.study.groups(ids),
+            self.class_weights,
         )
 
-    def _sample(self) -> NDArray[np.intp]:
-        """Return as many row numbers as the search has memory for: folds hold their rows once more."""
+    def _sample_rows(self) -> NDArray[np.intp]:
+        """Return the numbers of randomly chosen rows, as many as the search has memory for."""
         assert self.spec.memory_gb is not None
         n = len(self.ids["train"])
-        most = int(self.spec.memory_gb * 1e9 / (SAMPLES * FLOAT_BYTES * self.n_features))
-        return np.sort(np.random.default_rng(self.spec.seed).permutation(n)[: max(most, min(n, FEWEST_SEARCHED))])
+        max_rows = int(self.spec.memory_gb * 1e9 / (SAMPLE_COPIES * FLOAT_BYTES * self.n_features))
+        order = np.random.default_rng(self.spec.seed).permutation(n)
+        return np.sort(order[: max(max_rows, min(n, MIN_SAMPLE_ROWS))])
 
-    def refusal(self) -> UnsuitedError | None:
-        """Return why the head cannot learn the target, or not with the weights that rows have; None where it can."""
+    # Requests that a head cannot serve
+
+    def unsuited_error(self) -> UnsuitedError | None:
+        """Return the error of a head that cannot learn the target with these settings and weights; None if it can."""
         try:
-            head = self._head(len(self.ids["train"]), sum(one.n_features for one in self.candidates))
+            head = self._make_head(len(self.ids["train"]), self.n_features)
         except UnsuitedError as error:
             return error
-        if self.spec.calibration not in (known := head.calibrations(self.known.kind)) and self.known.kind != "numbers":
-            return UnsuitedError(
-                f"head {self.spec.name!r} cannot have calibration = {self.spec.calibration!r} for {self.known.kind}; "
-                f"expected one of {', '.join(known)}"
-            )
-        if self.spec.calibration == "temperature" and head.calibrated and self.class_weights is not None:
-            return UnsuitedError(
-                f"head {self.spec.name!r} has calibration = 'temperature' and class_weight: a temperature has no "
-                "offset to remove the weights by; say 'platt', 'isotonic' or 'auto'"
-            )
-        if (why := self._cannot_pass(head)) is not None:
-            return UnsuitedError(
-                f"head {self.spec.name!r} has more rows than memory_gb = {self.spec.memory_gb}, and {why}"
-            )
-        if self.spec.solver not in head.solvers:
-            return UnsuitedError(
-                f"head {self.spec.name!r} has no solver {self.spec.solver!r}; expected {' or '.join(head.solvers)}"
-            )
-        soft = isinstance(self.known, Truth) and self.known.shares is not None
-        if head.weighs or not (soft or self.weights is not None or self.class_weights is not None):
-            return None
-        found = "soft labels" if soft else "weights"
-        return UnsuitedError(f"head {self.spec.name!r} cannot weigh rows, the target has {found}; use another head")
+        problem = self._calibration_problem(head) or self._out_of_core_problem(head)
+        if problem is None and self.spec.solver not in head.solvers:
+            problem = f"has no solver {self.spec.solver!r}; expected {' or '.join(head.solvers)}"
+        problem = problem or self._weights_problem(head)
+        return None if problem is None else UnsuitedError(f"head {self.spec.name!r} {problem}")
 
-    def _cannot_pass(self, head: Head) -> str | None:
-        """Return why rows that stay in the store cannot teach the head; None where they can, or fit in memory."""
-        if not self.is_beyond_memory:
-            return None
-        if head.in_passes is None:
-            return "cannot learn in passes; use logreg, svm or xgboost"
-        if self.known.kind != "classes" or (isinstance(self.known, Truth) and self.known.shares is not None):
-            return "learns nothing but classes in passes; say a larger memory_gb"
-        if self.searches or self.spec.nested:
-            return "can neither choose among embeddings nor be scored from outside then; say a larger memory_gb"
+    def _calibration_problem(self, head: Head) -> str | None:
+        calibrations = head.allowed_calibrations(self.target_table.kind)
+        if self.spec.calibration not in calibrations and self.target_table.kind != "numbers":
+            return (
+                f"cannot have calibration = {self.spec.calibration!r} for {self.target_table.kind}; "
+                f"expected one of {', '.join(calibrations)}"
+            )
+        if self.spec.calibration == "temperature" and head.needs_calibration and self.class_weights is not None:
+            return (
+                "has calibration = 'temperature' and class_weight: a temperature has no offset that could remove the "
+                "class weights; use 'platt', 'isotonic' or 'auto'"
+            )
         return None
+
+    def _out_of_core_problem(self, head: Head) -> str | None:
+        """Return why the head cannot be fitted out of core; None if it can, or if the rows fit in memory."""
+        if not self.exceeds_memory:
+            return None
+        limit = f"has more rows than memory_gb = {self.spec.memory_gb}, and "
+        if head.fit_out_of_core is None:
+            return limit + "cannot be fitted out of core; use logreg, svm or xgboost"
+        if self.target_table.kind != "classes" or self._has_soft_labels:
+            return limit + "out of core it learns classes with hard labels only; set a larger memory_gb"
+        if self.is_embedding_searched or self.spec.nested:
+            return limit + "out of core embeddings = 'search' and nested are not supported; set a larger memory_gb"
+        return None
+
+    def _weights_problem(self, head: Head) -> str | None:
+        if head.accepts_weights or not (
+            self._has_soft_labels or self.weights is not None or self.class_weights is not None
+        ):
+            return None
+        cause = "soft labels" if self._has_soft_labels else "weights"
+        return f"cannot weigh rows, the target has {cause}; use another head"
+
+    @property
+    def _has_soft_labels(self) -> bool:
+        return isinstance(self.target_table, Truth) and self.target_table.shares is not None
 
     @cached_property
     def weights(self) -> NDArray[np.float64] | None:
-        """(n,) of the train rows, their classes left aside; None where all weigh the same."""
+        """(n,) weights of the train rows, without class weights; None if all are equal."""
         return self._weights if np.ptp(self._weights) else None
 
     @cached_property
     def class_weights(self) -> NDArray[np.float64] | None:
-        """(k,) of the classes; None where all weigh the same."""
-        train = self.known.take(self.ids["train"])
+        """(k,) weights of the classes; None if all are equal."""
+        train = self.target_table.take(self.ids["train"])
         return class_weights(f"head {self.spec.name!r}", self.spec.class_weight, train, self._weights)
 
     @cached_property
     def _weights(self) -> NDArray[np.float64]:
         ids, columns = self.ids["train"], self.group_columns
         groups = self.study.group_names(columns, ids) if columns else None
-        return weights_without_classes(self.known.take(ids), groups)
+        return compute_row_weights(self.target_table.take(ids), groups)

@@ -1,4 +1,4 @@
-"""How features are scaled before an estimator sees them; which way is part of the search."""
+"""Feature scaling, the first step of every Pipeline; its method is a hyperparameter."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,46 +8,47 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 
 Params = dict[str, Any]
-FEWEST_COMPONENTS = 16
+MIN_COMPONENTS = 16
 
 
-def unscaled() -> FunctionTransformer:
+def identity_transformer() -> FunctionTransformer:
     """Return a step that changes nothing and, unlike ``"passthrough"``, knows the number of features."""
     return FunctionTransformer(feature_names_out="one-to-one")
 
 
-WAYS: dict[str, Callable[[Params], Any]] = {
-    "none": lambda _: unscaled(),
+SCALERS: dict[str, Callable[[Params], Any]] = {
+    "none": lambda _: identity_transformer(),
     "standard": lambda _: StandardScaler(),
     "l2": lambda _: Normalizer(),
     "pca": lambda params: PCA(params["components"], whiten=True, svd_solver=params["solver"]),
 }
 
 
-def suggested(trial: optuna.Trial, ways: Sequence[str], most_components: int) -> Params:
-    """Ask a trial how to scale; of few features all principal components are taken.
+def suggest_scaling(trial: optuna.Trial, methods: Sequence[str], max_components: int) -> Params:
+    """Suggest a scaling method and, for PCA, the number of components.
 
-    The ways are the same however many features there are: a search may stand on several embeddings.
+    The choices do not depend on the number of features, because a search may compare several embeddings. With few
+    features all principal components are taken.
     """
-    params: Params = {"scaling": trial.suggest_categorical("scaling", ways)}
-    if params["scaling"] == "pca" and most_components > FEWEST_COMPONENTS:
-        params["components"] = trial.suggest_int("components", FEWEST_COMPONENTS, most_components, log=True)
+    params: Params = {"scaling": trial.suggest_categorical("scaling", methods)}
+    if params["scaling"] == "pca" and max_components > MIN_COMPONENTS:
+        params["components"] = trial.suggest_int("components", MIN_COMPONENTS, max_components, log=True)
     elif params["scaling"] == "pca":
-        params["components"] = most_components
+        params["components"] = max_components
     return params
 
 
-def scaler(params: Params, shape: tuple[int, ...]) -> Any:
-    """Return the unfitted step of a Pipeline for rows of a shape (n, d)."""
+def make_scaler(params: Params, shape: tuple[int, ...]) -> Any:
+    """Return the unfitted scaling step of a Pipeline for features of shape (n, d)."""
     n, d = shape
-    return WAYS[params["scaling"]](params | {"solver": "covariance_eigh" if d <= n else "full"})
+    return SCALERS[params["scaling"]](params | {"solver": "covariance_eigh" if d <= n else "full"})
 
 
-def is_learnt(params: Params) -> bool:
-    """Whether a setting's scaling depends on the rows that it has seen."""
+def is_scaling_learnt(params: Params) -> bool:
+    """Return whether the scaling of a setting depends on the rows that it is fitted on."""
     return params.get("scaling") in ("standard", "pca")
 
 
-def fully_scaled(way: str, shape: tuple[int, ...]) -> Any:
-    """Return the same step with as many components as there can be."""
-    return scaler({"scaling": way, "components": min(shape)}, shape)
+def make_full_scaler(method: str, shape: tuple[int, ...]) -> Any:
+    """Return the unfitted scaling step with as many components as features of shape (n, d) allow."""
+    return make_scaler({"scaling": method, "components": min(shape)}, shape)

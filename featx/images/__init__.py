@@ -1,1 +1,1 @@
-"""From a source to a `featx.tables.Manifest` and to pixels; nothing here knows of networks."""
+"""Readers of image sources, decoding and resizing; nothing here depends on networks."""

@@ -1,13 +1,7 @@
-"""What a uri leads to: the bytes of a file, or one row of an array.
-
-A uri is an absolute path, a URL that fsspec knows (``s3://bucket/key``), or ``scheme:container//inside``, where the
-scheme is a name of ``featx.contents``: ``member:/data/a.zip//cat/0.png``, ``row:/data/a.h5//x/17``. The paths of
-containers are normalised, so the first ``//`` ends them. A path that is not Unicode is ``file:`` and percent-encoded.
-"""
+"""Digests, size limits and local files of image contents: the bytes of a file, or one row of an array."""
 
 import hashlib
 import os
-import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -17,103 +11,86 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import ReadError
-from featx.registry import CONTENTS
-from featx.sources import is_url
 
 Content = bytes | NDArray[Any]
-State = tuple[int, int]  # size in bytes, mtime in ns: while a file has the same, it has the same content
+# Size in bytes and mtime in ns: a file with an unchanged state has unchanged content.
+FileState = tuple[int, int]
 
-SCHEME = re.compile(r"([a-z][a-z0-9]+):(?!//)")
-REFUSED = "the object store refuses"
-MOST_BYTES = 1 << 30  # of one image file, packed or unpacked
+STORE_REFUSED = "the object store refuses"
+# Size of one image file, packed or unpacked, and of one row of an array.
+MAX_IMAGE_BYTES = 1 << 30
 
 
 def digest(content: Content) -> str:
-    """32 hex digits of an image: of a file's bytes, or of an array's dtype, shape and values."""
+    """Return 32 hex digits that identify an image: from a file's bytes, or an array's dtype, shape and values."""
     if isinstance(content, bytes):
         return hashlib.sha256(content).digest()[:16].hex()
     values = np.ascontiguousarray(content.astype(content.dtype.newbyteorder("<"), copy=False))
-    found = hashlib.sha256(f"{values.dtype.str}{values.shape}".encode())
-    is_plain = values.dtype.kind in "biuf"
-    found.update(values.reshape(-1).view(np.uint8).data if is_plain else values.tobytes())
-    return found.digest()[:16].hex()
+    sha256 = hashlib.sha256(f"{values.dtype.str}{values.shape}".encode())
+    is_numeric = values.dtype.kind in "biuf"
+    sha256.update(values.reshape(-1).view(np.uint8).data if is_numeric else values.tobytes())
+    return sha256.digest()[:16].hex()
 
 
-def read(uri: str) -> Content:
-    """Return what `uri` leads to.
-
-    Raises
-    ------
-    FileNotFoundError
-        there is nothing.
-    ReadError
-        it cannot be read; the message is the reason alone.
-    """
-    if is_url(uri):
-        from featx.images.objects import read_object
-
-        return read_object(uri)
-    if found := SCHEME.match(uri):
-        content: Content = CONTENTS.get(found[1])(uri[found.end() :])
-        return content
-    return read_file(uri)
-
-
-def read_quoted_file(rest: str) -> bytes:
-    """Return the bytes of a file whose percent-encoded path is `rest`; errors are those of `read`."""
-    return read_file(os.fsdecode(unquote_to_bytes(rest)))
+def read_quoted_file(quoted_path: str) -> bytes:
+    """Return the bytes of a file by its percent-encoded path; errors as in `featx.images.sources.read_content`."""
+    return read_file(os.fsdecode(unquote_to_bytes(quoted_path)))
 
 
 def read_file(path: str) -> bytes:
-    """Return a file's bytes; errors are those of `read`."""
+    """Return a file's bytes; errors are those of `featx.images.sources.read_content`."""
     try:
-        found = Path(path).stat()
-        if stat.S_ISREG(found.st_mode):
-            check_size(found.st_size)
+        file_stat = Path(path).stat()
+        if stat.S_ISREG(file_stat.st_mode):
+            check_size(file_stat.st_size)
             return Path(path).read_bytes()
     except (FileNotFoundError, ReadError):
         raise
-    except (OSError, ValueError) as error:  # a NUL byte in a name is a ValueError
+    # A NUL byte in a name raises a ValueError.
+    except (OSError, ValueError) as error:
         raise ReadError(getattr(error, "strerror", None) or str(error)) from error
-    raise ReadError("is not a regular file")  # a pipe would never end
+    # Reading a pipe might never end.
+    raise ReadError("is not a regular file")
 
 
 def check_size(n_bytes: int) -> None:
-    """Refuse what is empty, or too large to be one image.
+    """Check that a content is not empty, and small enough to be one image.
 
     Raises
     ------
     ReadError
-        it is.
+        it is empty or too large.
     """
     if not n_bytes:
         raise ReadError("is empty")
-    if reason := too_large(n_bytes):
+    if reason := oversize_reason(n_bytes):
         raise ReadError(reason)
 
 
-def too_large(n_bytes: int) -> str:
-    """Say why a file or a row of an array is not read as one image; empty where its size allows it."""
-    return f"has {n_bytes} bytes, expected at most {MOST_BYTES} for one image" if n_bytes > MOST_BYTES else ""
+def oversize_reason(n_bytes: int) -> str:
+    """Return the reason why a file or a row is too large to be read as one image; empty if it is not too large."""
+    if n_bytes <= MAX_IMAGE_BYTES:
+        return ""
+    return f"has {n_bytes} bytes, expected at most {MAX_IMAGE_BYTES} for one image"
 
 
 def file_uri(path: str) -> str:
-    """Return the uri of a local file, its absolute path where that is Unicode."""
-    return path if _is_text(path) else f"file:{quote_from_bytes(os.fsencode(path))}"
+    """Return the uri of a local file: its absolute path, percent-encoded after ``file:`` if it is not Unicode."""
+    return path if _is_unicode(path) else f"file:{quote_from_bytes(os.fsencode(path))}"
 
 
-def text_of(name: str) -> str:
-    r"""Return a file name as Unicode: bytes that are none become ``\xNN``.
+def unicode_name(name: str) -> str:
+    r"""Return a file name as Unicode: bytes that are not become ``\xNN``.
 
     Examples
     --------
-    >>> text_of("caf\udce9.png")
+    >>> unicode_name("caf\udce9.png")
     'caf\\xe9.png'
     """
-    return name if _is_text(name) else os.fsencode(name).decode("utf-8", "backslashreplace")
+    return name if _is_unicode(name) else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _is_text(name: str) -> bool:
+def _is_unicode(name: str) -> bool:
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -1,6 +1,6 @@
-"""From a file's bytes, or a row of an array, to 8-bit RGB pixels, by one policy (version 3; docs/decoding.md).
+"""Decoding of a file's bytes, or a row of an array, into 8-bit RGB pixels by one policy (version 3; docs/decoding.md).
 
-A change of any of it is a new number in `featx.specs.embedding.EmbeddingSpec.decode`.
+Any change of the pixels needs a new number in `featx.specs.embedding.EmbeddingSpec.decode`.
 """
 
 import io
@@ -19,86 +19,105 @@ from featx.specs.embedding import Decoding
 
 Pixels = NDArray[np.uint8]
 
-FORMATS = ["JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "PPM"]
+PILLOW_FORMATS = ["JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "PPM"]
 HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"}
-MOST_PIXELS = 178_956_970  # Pillow's own limit: 0.5 GB once decoded
-ORIENTATION = 0x0112  # the EXIF tag
+# Number of pixels of an array; Pillow has the same limit for files: 0.5 GB once decoded.
+MAX_PIXELS = 178_956_970
+# Number of the EXIF tag.
+EXIF_ORIENTATION = 0x0112
 TIFF_TILE_WIDTH, TIFF_TILE_LENGTH = 322, 323
 # Bytes of a pixel in Pillow's memory, by mode; all other modes take the largest number.
 MAX_PIXEL_BYTES = 4
 PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 # Number of values, or pixels, that are converted at a time.
 BLOCK_VALUES = 1 << 20
-CHANNELS = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-# Broken metadata and sizes short of a bomb are warnings to Pillow; the outcome of the file says what matters.
+MODE_BY_CHANNELS = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+# Pillow warns of broken metadata and of large images; the outcome of each file already reports what matters.
 warnings.filterwarnings("ignore", module=r"PIL\..*")
 
 
 def decode(content: Content, decoding: Decoding | None = None, required_px: int = 0) -> Image.Image:
-    """Return the picture that `content` holds, mode RGB, or L where it is grey: a third to resize, and no other pixels.
+    """Return the decoded picture, in mode RGB, or in mode L if it is grey.
+
+    Mode L is resized to the same pixels as RGB at a third of the cost.
 
     Parameters
     ----------
+    content
+        Bytes of a file, or one row of an array.
+    decoding
+        Choices of the decoder; None takes the defaults.
     required_px
-        With ``decoding.reduced``: the shorter side that a reduced JPEG must keep; 0 reduces nothing.
+        Minimum length in pixels of the shorter side of a JPEG that ``decoding.reduced`` decodes at a reduced size; 0
+        reduces nothing.
 
     Raises
     ------
     ReadError
-        it cannot be decoded; the message is the reason alone.
+        it cannot be decoded; the message is only the reason.
     """
     decoding = decoding or Decoding()
     try:
         if isinstance(content, np.ndarray):
-            return _opaque(from_array(content, decoding), decoding)
-        return _from_bytes(content, decoding, required_px)
+            return _to_opaque(from_array(content, decoding), decoding)
+        return _decode_bytes(content, decoding, required_px)
     except ReadError:
         raise
     except UnidentifiedImageError as error:
-        raise ReadError(_unknown_format(content)) from error
-    except Exception as error:  # as in from_image
-        raise ReadError(_broken(error)) from error
+        raise ReadError(_unknown_format_reason(content)) from error
+    # Pillow raises any kind of error on broken files.
+    except Exception as error:
+        raise ReadError(_failure_reason(error)) from error
 
 
-def _from_bytes(data: bytes, decoding: Decoding, required_px: int) -> Image.Image:
-    with Image.open(io.BytesIO(data), formats=_formats()) as opened:
+def _decode_bytes(data: bytes, decoding: Decoding, required_px: int) -> Image.Image:
+    with Image.open(io.BytesIO(data), formats=_allowed_formats()) as opened:
         _check_decoded(opened, decoding.max_bytes)
-        _seek(opened, decoding.frame)
-        if opened.format == "JPEG" and (plain := _plain_jpeg(opened, data, decoding, required_px)):
+        _seek_frame(opened, decoding.frame)
+        if opened.format == "JPEG" and (plain := _decode_plain_jpeg(opened, data, decoding, required_px)):
             return plain
-        return from_image(opened, decoding)
+        return convert_image(opened, decoding)
 
 
-def from_image(opened: Image.Image, decoding: Decoding) -> Image.Image:
-    """Return what Pillow opened as `decode` does.
+def convert_image(opened: Image.Image, decoding: Decoding) -> Image.Image:
+    """Return an image that Pillow has opened as the decoded picture that `decode` returns.
+
+    Parameters
+    ----------
+    opened
+        The image; its pixels need not be loaded.
+    decoding
+        Choices of the decoder.
 
     Raises
     ------
     ReadError
-        it cannot be decoded; the message is the reason alone.
+        it cannot be decoded; the message is only the reason.
     """
     try:
         _check_decoded(opened, decoding.max_bytes)
         opened.load()
         if opened.format in {"JPEG", "MPO"} and opened.mode == "CMYK" and "adobe" not in opened.info:
-            # Pillow takes all CMYK JPEGs for Adobe's, whose values are inverted.
-            return _opaque(ImageOps.exif_transpose(ImageChops.invert(opened)), decoding)
-        if opened.format == "PPM" and opened.mode == "I":  # 16 bits, which Pillow hands out as 32
-            return _opaque(Image.fromarray(np.asarray(opened).astype(np.uint16)), decoding)
-        return _opaque(ImageOps.exif_transpose(opened), decoding)
+            # Pillow inverts the values of all CMYK JPEGs, but only those of Adobe need it.
+            return _to_opaque(ImageOps.exif_transpose(ImageChops.invert(opened)), decoding)
+        # Pillow returns PPM files of 16 bits as 32 bits.
+        if opened.format == "PPM" and opened.mode == "I":
+            return _to_opaque(Image.fromarray(np.asarray(opened).astype(np.uint16)), decoding)
+        return _to_opaque(ImageOps.exif_transpose(opened), decoding)
     except ReadError:
         raise
-    except Exception as error:  # on broken files Pillow raises whatever comes to its plugins
-        raise ReadError(_broken(error)) from error
+    # Pillow raises any kind of error on broken files.
+    except Exception as error:
+        raise ReadError(_failure_reason(error)) from error
 
 
 def _check_decoded(opened: Image.Image, max_bytes: int) -> None:
-    """Check that a picture's pixels may be decoded, from what its header says.
+    """Check from its header that a picture can be decoded within the memory limit.
 
     Raises
     ------
     ReadError
-        they, or one tile of a TIFF file, which is decoded whole however small the picture is, take too many bytes.
+        its pixels, or those of one tile of a TIFF file, take too many bytes: tiles are always decoded completely.
     """
     _check_bytes(opened.width * opened.height * PIXEL_BYTES.get(opened.mode, MAX_PIXEL_BYTES), max_bytes)
     tags = getattr(opened, "tag_v2", {})
@@ -111,27 +130,27 @@ def _check_bytes(n_bytes: int, max_bytes: int) -> None:
         raise ReadError(f"has {n_bytes} bytes once decoded, expected at most {max_bytes} (decoding.max_bytes)")
 
 
-def _broken(error: Exception) -> str:
-    kind = "" if isinstance(error, OSError) and str(error) else f"{type(error).__name__} "
-    return f"cannot be decoded: {kind}{error}".rstrip()
+def _failure_reason(error: Exception) -> str:
+    error_type = "" if isinstance(error, OSError) and str(error) else f"{type(error).__name__} "
+    return f"cannot be decoded: {error_type}{error}".rstrip()
 
 
-def _formats() -> list[str]:
+def _allowed_formats() -> list[str]:
     if find_spec("pillow_heif") is None:
-        return FORMATS
+        return PILLOW_FORMATS
     import pillow_heif
 
     pillow_heif.register_heif_opener()
-    return [*FORMATS, "HEIF"]
+    return [*PILLOW_FORMATS, "HEIF"]
 
 
-def _unknown_format(content: Content) -> str:
+def _unknown_format_reason(content: Content) -> str:
     if isinstance(content, bytes) and content[4:8] == b"ftyp" and content[8:12] in HEIC_BRANDS:
         return 'is HEIC, which needs an extra: pip install "featx[heic]"'
     return "is not an image of a known format"
 
 
-def _seek(opened: ImageFile.ImageFile, frame: int) -> None:
+def _seek_frame(opened: ImageFile.ImageFile, frame: int) -> None:
     n_frames = getattr(opened, "n_frames", 1) if frame else 1
     if frame >= n_frames:
         raise ReadError(f"has {n_frames} frames, expected frame {frame} (decoding.frame counts from 0)")
@@ -139,39 +158,45 @@ def _seek(opened: ImageFile.ImageFile, frame: int) -> None:
         opened.seek(frame)
 
 
-def _plain_jpeg(opened: ImageFile.ImageFile, data: bytes, decoding: Decoding, required_px: int) -> Image.Image | None:
-    """Return an upright grey or colour JPEG by libjpeg-turbo directly; None where Pillow has to do it.
+def _decode_plain_jpeg(
+    opened: ImageFile.ImageFile, data: bytes, decoding: Decoding, required_px: int
+) -> Image.Image | None:
+    """Return a grey or colour JPEG decoded by libjpeg-turbo directly; None if Pillow has to decode it.
 
-    Its pixels are Pillow's to the bit where nothing is reduced. What it complains of, Pillow decides.
+    The pixels are equal to Pillow's unless the size is reduced. Pillow decodes rotated files and those that
+    libjpeg-turbo refuses.
     """
-    if opened.mode not in {"L", "RGB"} or opened.getexif().get(ORIENTATION, 1) != 1:
+    if opened.mode not in {"L", "RGB"} or opened.getexif().get(EXIF_ORIENTATION, 1) != 1:
         return None
-    least = 2 * required_px if decoding.reduced else 0
+    min_px = 2 * required_px if decoding.reduced else 0
     try:
         colours = "GRAY" if opened.mode == "L" else "RGB"
-        pixels = simplejpeg.decode_jpeg(data, colours, min_height=least, min_width=least, min_factor=2)
+        pixels = simplejpeg.decode_jpeg(data, colours, min_height=min_px, min_width=min_px, min_factor=2)
     except (ValueError, RuntimeError, MemoryError):
         return None
     return Image.fromarray(pixels[..., 0] if opened.mode == "L" else pixels)
 
 
-def _opaque(image: Image.Image, decoding: Decoding) -> Image.Image:
+def _to_opaque(image: Image.Image, decoding: Decoding) -> Image.Image:
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
-        return Image.fromarray(eight_bits(np.asarray(image), decoding))
+        return Image.fromarray(to_uint8(np.asarray(image), decoding))
     if image.has_transparency_data:
-        return _on_background(image, decoding.background)
+        return _paste_on_background(image, decoding.background)
     return image.convert("L" if image.mode in {"1", "L"} else "RGB")
 
 
-def _on_background(image: Image.Image, background: str) -> Image.Image:
-    """Lay a picture on a colour, some rows at a time: all at once would take the memory of five pictures."""
-    found = Image.new("RGB", image.size)
+def _paste_on_background(image: Image.Image, background: str) -> Image.Image:
+    """Return a picture on a background colour.
+
+    Some rows are converted at a time: all rows at once would take the memory of five pictures.
+    """
+    canvas = Image.new("RGB", image.size)
     step = max(1, BLOCK_VALUES // image.width)
     for top in range(0, image.height, step):
         box = (0, top, image.width, min(top + step, image.height))
         front = image.crop(box).convert("RGBA")
-        found.paste(Image.alpha_composite(Image.new("RGBA", front.size, background), front).convert("RGB"), box)
-    return found
+        canvas.paste(Image.alpha_composite(Image.new("RGBA", front.size, background), front).convert("RGB"), box)
+    return canvas
 
 
 def from_array(values: NDArray[Any], decoding: Decoding) -> Image.Image:
@@ -181,33 +206,44 @@ def from_array(values: NDArray[Any], decoding: Decoding) -> Image.Image:
     ----------
     values
         (h, w), or 1 to 4 channels (grey, grey and alpha, RGB, RGBA) last or first: (h, w, c) or (c, h, w).
+    decoding
+        Choices of the decoder.
 
     Raises
     ------
     ReadError
-        it has another shape, holds no numbers, or some are not finite.
+        it has another shape, holds no numbers, or holds nan or infinity.
     """
     shape = values.shape
-    if values.ndim == 3 and shape[2] not in CHANNELS and shape[0] in CHANNELS:
+    if values.ndim == 3 and shape[2] not in MODE_BY_CHANNELS and shape[0] in MODE_BY_CHANNELS:
         values = np.moveaxis(values, 0, 2)
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[..., 0]
-    if not values.size or values.ndim not in {2, 3} or (values.ndim == 3 and values.shape[2] not in CHANNELS):
+    if not values.size or values.ndim not in {2, 3} or (values.ndim == 3 and values.shape[2] not in MODE_BY_CHANNELS):
         raise ReadError(f"has shape {shape}, expected (h, w), (h, w, channels) or (channels, h, w)")
-    if values.shape[0] * values.shape[1] > MOST_PIXELS:
-        raise ReadError(f"has {values.shape[0] * values.shape[1]} pixels, expected at most {MOST_PIXELS}")
+    if values.shape[0] * values.shape[1] > MAX_PIXELS:
+        raise ReadError(f"has {values.shape[0] * values.shape[1]} pixels, expected at most {MAX_PIXELS}")
     _check_bytes(values.nbytes, decoding.max_bytes)
-    pixels = np.ascontiguousarray(eight_bits(values, decoding))
-    return Image.fromarray(pixels, "L" if pixels.ndim == 2 else CHANNELS[pixels.shape[2]])
+    pixels = np.ascontiguousarray(to_uint8(values, decoding))
+    return Image.fromarray(pixels, "L" if pixels.ndim == 2 else MODE_BY_CHANNELS[pixels.shape[2]])
 
 
-def eight_bits(values: NDArray[Any], decoding: Decoding) -> Pixels:
-    """Return numbers of any type as 0 … 255, each type by its range; nothing is clipped unless a range is said.
+def to_uint8(values: NDArray[Any], decoding: Decoding) -> Pixels:
+    """Return numbers of any dtype scaled to 0 … 255, by the range of the dtype or of the values.
+
+    Values are clipped only by ``decoding.value_range``.
+
+    Parameters
+    ----------
+    values
+        Array of any shape and dtype.
+    decoding
+        Choices of the decoder.
 
     Raises
     ------
     ReadError
-        they are no numbers, or some are not finite.
+        the values are not numbers, or some are nan or infinity.
     """
     if values.dtype == np.uint8:
         return values
@@ -215,48 +251,49 @@ def eight_bits(values: NDArray[Any], decoding: Decoding) -> Pixels:
         return values.astype(np.uint8) * 255
     if values.dtype.kind not in "iuf":
         raise ReadError(f"holds {values.dtype}, expected numbers")
-    # Some values at a time: intermediate results of all would take the memory of ten pictures.
+    # Intermediate results of all values at once would take the memory of ten pictures.
     flat = values.reshape(-1)
     blocks = [slice(start, start + BLOCK_VALUES) for start in range(0, flat.size, BLOCK_VALUES)]
     if values.dtype.kind == "f" and not all(np.isfinite(flat[block]).all() for block in blocks):
         raise ReadError("holds nan or infinity")
-    found: Pixels = np.zeros(values.shape, dtype=np.uint8)
-    pixels = found.reshape(-1)
-    if values.dtype.kind == "u" and values.dtype.itemsize == 2 and decoding.value_range is None:  # of any byte order
+    pixels: Pixels = np.zeros(flat.shape, dtype=np.uint8)
+    is_uint16 = values.dtype.kind == "u" and values.dtype.itemsize == 2
+    if is_uint16 and decoding.value_range is None:
         for block in blocks:
             pixels[block] = flat[block] // 257
-        return found
-    low, high = decoding.value_range or _range_of(values)
+        return pixels.reshape(values.shape)
+    low, high = decoding.value_range or _value_range(values)
     if low < high:
         for block in blocks:
             scaled: NDArray[np.float64] = (flat[block].astype(np.float64) - low) * 255.0 / (high - low)
             pixels[block] = np.rint(scaled.clip(0, 255))
-    return found
+    return pixels.reshape(values.shape)
 
 
-def _range_of(values: NDArray[Any]) -> tuple[float, float]:
-    """Return the numbers that stand for black and white: the smallest usual range that holds all, or their own."""
+def _value_range(values: NDArray[Any]) -> tuple[float, float]:
+    """Return the values of black and white: the smallest usual range with all values, or else their own range."""
     low, high = float(values.min()), float(values.max())
     usual = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (255.0, 65535.0)
     if low >= 0:
-        for most in usual:
-            if high <= most:
-                return 0.0, most
+        for white in usual:
+            if high <= white:
+                return 0.0, white
     return low, high
 
 
-def size_of(content: Content) -> tuple[int, int]:
-    """Return width and height in pixels as a file's header, or an array's shape, says.
+def read_size(content: Content) -> tuple[int, int]:
+    """Return width and height in pixels from a file's header or an array's shape.
 
     Raises
     ------
     ReadError
-        it cannot be read.
+        the header cannot be read.
     """
     if isinstance(content, np.ndarray):
         return from_array(content, Decoding()).size
     try:
-        with Image.open(io.BytesIO(content), formats=_formats()) as opened:
+        with Image.open(io.BytesIO(content), formats=_allowed_formats()) as opened:
             return opened.size
-    except Exception as error:  # as above
+    # Pillow raises any kind of error on broken files.
+    except Exception as error:
         raise ReadError(f"cannot be decoded: {error}") from error

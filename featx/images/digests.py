@@ -1,39 +1,42 @@
-"""What an image is: 128 bits of SHA-256 over its content, remembered while its file stays as it is."""
+"""Digests of images, cached as long as their files are unchanged: 128 bits of SHA-256 over the content."""
 
 import json
-import os
-import sqlite3
 import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Self
 
-from featx.errors import ReadError, StoreError
-from featx.images.contents import State, digest, read
-from featx.masking import masked
+from featx.errors import ReadError
+from featx.images.contents import FileState, digest
+from featx.images.sources import read_content
+from featx.images.sqlite_cache import SqliteCache
+from featx.text.masking import mask_secrets
 
-READERS = 4  # threads: files are waited for more than they are worked on
-AHEAD = 4096
-CHUNK = 64
-SETTLED_NS = 100_000_000  # a file written later than this before it was read may be written again in one tick
-COLUMNS = "(uri TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, digest TEXT)"
-COARSE_NS = 1_000_000_000  # ticks of file systems that count whole seconds
+# Reading waits for the disk or the network more than it computes.
+N_READER_THREADS = 4
+# Number of uris in one query and in one write of the cache.
+URIS_PER_BATCH = 4096
+# Number of uris in one task of a thread: larger tasks make threads wait for each other less often.
+URIS_PER_TASK = 64
+# Age of a file when it is read: a younger one may be written again with the same mtime.
+MIN_SETTLED_NS = 100_000_000
+TABLE_COLUMNS = "(uri TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, digest TEXT)"
+# Resolution of mtime on file systems that store whole seconds.
+COARSE_TICK_NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """What was learnt of one image by reading it.
+class ImageIdentity:
+    """The digest of one image, or the reason why it has none.
 
     Attributes
     ----------
     digest
-        32 hex digits; empty where it could not be read.
-    outcome
-        ``missing`` or ``unreadable`` then, and why; both empty otherwise.
+        32 hex digits; empty if the image could not be read.
+    outcome, reason
+        ``missing`` or ``unreadable``, and the reason; both are empty if the image was read.
     """
 
     digest: str = ""
@@ -41,141 +44,99 @@ class Identity:
     reason: str = ""
 
 
-def identify(uri: str) -> Identity:
-    """Read one image and say what it is, or why it cannot be read."""
+def identify_image(uri: str) -> ImageIdentity:
+    """Return the digest of one image, or the reason why it cannot be read."""
     try:
-        return Identity(digest(read(uri)))
+        return ImageIdentity(digest(read_content(uri)))
     except FileNotFoundError:
         if Path(uri).is_symlink():
-            return Identity(outcome="unreadable", reason="is a link to nothing")
-        return Identity(outcome="missing", reason="there is no such file")
+            return ImageIdentity(outcome="unreadable", reason="is a broken link")
+        return ImageIdentity(outcome="missing", reason="there is no such file")
     except ReadError as error:
-        return Identity(outcome="unreadable", reason=str(error))
+        return ImageIdentity(outcome="unreadable", reason=str(error))
     except (MemoryError, OverflowError) as error:
-        return Identity(outcome="unreadable", reason=f"needs more memory than there is ({type(error).__name__})")
+        return ImageIdentity(
+            outcome="unreadable", reason=f"needs more memory than is available ({type(error).__name__})"
+        )
 
 
-def identify_all(uris: Sequence[str]) -> Iterator[Identity]:
-    """Yield the identity of each image, in order; they are read by a few threads."""
-    with ThreadPoolExecutor(READERS) as pool:
-        for start in range(0, len(uris), AHEAD):
-            some = uris[start : start + AHEAD]
-            chunks = [some[at : at + CHUNK] for at in range(0, len(some), CHUNK)]  # threads wait for each other less
-            yield from chain.from_iterable(pool.map(lambda chunk: [identify(uri) for uri in chunk], chunks))
+def identify_images(uris: Sequence[str]) -> Iterator[ImageIdentity]:
+    """Yield the identity of each image, in order; a few threads read the images."""
+    with ThreadPoolExecutor(N_READER_THREADS) as pool:
+        for start in range(0, len(uris), URIS_PER_BATCH):
+            batch = uris[start : start + URIS_PER_BATCH]
+            tasks = [batch[first : first + URIS_PER_TASK] for first in range(0, len(batch), URIS_PER_TASK)]
+            yield from chain.from_iterable(pool.map(lambda task: [identify_image(uri) for uri in task], tasks))
 
 
-class DigestCache:
-    """Digests of images by uri and state, kept in SQLite: a warm run opens no image.
+class DigestCache(SqliteCache):
+    """A SQLite cache of digests by uri and state of the file: a second run opens no unchanged image.
 
     Parameters
     ----------
     path
-        The database; made when it is first written.
+        Path of the database, which is created if there is none.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._database = connected(path, f"digests {COLUMNS} WITHOUT ROWID")
+        super().__init__(path, f"digests {TABLE_COLUMNS} WITHOUT ROWID")
 
-    def __enter__(self) -> Self:
-        return self
+    def known(self, uris: Sequence[str], states: Sequence[FileState | None]) -> Iterator[str]:
+        """Yield the digest of each image whose file has the cached state, otherwise ``""``."""
+        query = "SELECT uri, size, mtime_ns, digest FROM json_each(?) CROSS JOIN digests ON uri = value"
+        for start in range(0, len(uris), URIS_PER_BATCH):
+            batch = list(map(mask_secrets, uris[start : start + URIS_PER_BATCH]))
+            digests = {row[:3]: row[3] for row in self._database.execute(query, [json.dumps(batch)])}
+            for uri, state in zip(batch, states[start : start + URIS_PER_BATCH], strict=True):
+                yield digests.get((uri, *state), "") if state else ""
 
-    def __exit__(self, *_: object) -> None:
-        self._database.close()
-
-    def known(self, uris: Sequence[str], states: Sequence[State | None]) -> Iterator[str]:
-        """Yield the digest of each image whose file is as it was when it was last read; ``""`` for the others."""
-        find = "SELECT uri, size, mtime_ns, digest FROM json_each(?) CROSS JOIN digests ON uri = value"
-        for start in range(0, len(uris), AHEAD):
-            asked = list(map(masked, uris[start : start + AHEAD]))
-            held = {row[:3]: row[3] for row in self._database.execute(find, [json.dumps(asked)])}
-            for uri, state in zip(asked, states[start : start + AHEAD], strict=True):
-                yield held.get((uri, *state), "") if state else ""
-
-    def remember(self, rows: Sequence[tuple[str, State, str]]) -> None:
-        """Keep (uri, state, digest) of images that were read after their files had settled."""
-        values = [(masked(uri), *state, text) for uri, state, text in rows]
-        with kept(self._path, self._database):
-            self._database.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", values)
+    def remember(self, rows: Sequence[tuple[str, FileState, str]]) -> None:
+        """Write (uri, state, digest) of images that were read when `has_settled` was true."""
+        values = [(mask_secrets(uri), *state, digest_text) for uri, state, digest_text in rows]
+        self._write("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", values)
 
 
-def connected(path: Path, table: str) -> sqlite3.Connection:
-    """Open a database with a table of this name and columns; one that is damaged is only a cache, and is begun anew.
+def has_settled(state: FileState, before_ns: int) -> bool:
+    """Whether a file that is written again will have another mtime.
 
-    In a folder that may only be read and has none, there is nothing to remember: it is in memory then.
-
-    Raises
-    ------
-    StoreError
-        it cannot be opened; says why.
+    Parameters
+    ----------
+    state
+        State of the file before it is read.
+    before_ns
+        Time at which reading starts, in ns since the epoch.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    is_possible = path.exists() or os.access(path.parent, os.W_OK)
-    for _ in range(2):
-        database = sqlite3.connect(path if is_possible else ":memory:", timeout=60)
-        try:
-            database.execute(f"CREATE TABLE IF NOT EXISTS {table}")
-            is_whole = database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
-        except sqlite3.OperationalError as error:  # busy, or a folder that may not be written: not the file's fault
-            database.close()
-            raise _unusable(path, "opened", error) from error
-        except sqlite3.DatabaseError:
-            is_whole = False
-        if is_whole:
-            return database
-        database.close()
-        path.unlink()
-    raise AssertionError("a new database is never damaged")
+    tick = COARSE_TICK_NS if state[1] % COARSE_TICK_NS == 0 else 0
+    return state[1] + tick + MIN_SETTLED_NS < before_ns
 
 
-@contextmanager
-def kept(path: Path, database: sqlite3.Connection) -> Iterator[None]:
-    """Keep what the block writes; not where the database may only be read: it is learnt anew the next time.
+def identify_with_cache(
+    uris: Sequence[str], states: Sequence[FileState | None], cache: DigestCache
+) -> Generator[tuple[ImageIdentity, bool]]:
+    """Yield the identity of each image in order, and whether it had to be read.
 
-    Raises
-    ------
-    StoreError
-        there is no room for it.
+    Parameters
+    ----------
+    uris
+        n uris.
+    states
+        n states of the files; None for files without a state, which are always read.
+    cache
+        Cache of digests; new ones are written to it, also if the generator is closed early.
     """
-    try:
-        with database:
-            yield
-    except sqlite3.OperationalError as error:
-        if _kind(error) != sqlite3.SQLITE_READONLY:
-            raise _unusable(path, "written", error) from error
-
-
-def _unusable(path: Path, what: str, error: sqlite3.OperationalError) -> StoreError:
-    is_full = _kind(error) in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
-    remedy = "make room, and run again" if is_full else "check who else uses it and its permissions"
-    return StoreError(f"{path} cannot be {what}: {error}; {remedy}")
-
-
-def _kind(error: sqlite3.OperationalError) -> int:
-    return error.sqlite_errorcode & 0xFF  # the rest tells variants of it
-
-
-def has_settled(state: State, before_ns: int) -> bool:
-    """Whether a file with this state, read after `before_ns`, would show a later writing by another mtime."""
-    tick = COARSE_NS if state[1] % COARSE_NS == 0 else 0
-    return state[1] + tick + SETTLED_NS < before_ns
-
-
-def identified(
-    uris: Sequence[str], states: Sequence[State | None], cache: DigestCache
-) -> Generator[tuple[Identity, bool]]:
-    """Yield the identity of each image in order, and whether it had to be read."""
-    known = list(cache.known(uris, states))
-    unknown = iter(identify_all([uri for uri, text in zip(uris, known, strict=True) if not text]))
-    fresh: list[tuple[str, State, str]] = []
+    cached = list(cache.known(uris, states))
+    read_identities = identify_images(
+        [uri for uri, cached_digest in zip(uris, cached, strict=True) if not cached_digest]
+    )
+    fresh: list[tuple[str, FileState, str]] = []
     started_ns = time.time_ns()
     try:
-        for uri, state, text in zip(uris, states, known, strict=True):
-            found = Identity(text) if text else next(unknown)
-            if not text and found.digest and state and has_settled(state, started_ns):
-                fresh.append((uri, state, found.digest))
-            yield found, not text
-            if len(fresh) >= AHEAD:
+        for uri, state, cached_digest in zip(uris, states, cached, strict=True):
+            identity = ImageIdentity(cached_digest) if cached_digest else next(read_identities)
+            if not cached_digest and identity.digest and state and has_settled(state, started_ns):
+                fresh.append((uri, state, identity.digest))
+            yield identity, not cached_digest
+            if len(fresh) >= URIS_PER_BATCH:
                 cache.remember(fresh)
                 fresh.clear()
     finally:

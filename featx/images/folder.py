@@ -1,4 +1,4 @@
-"""One folder a class, with or without ``train/``, ``val/``, ``test/`` above: on disk, in an archive or object store."""
+"""One folder per class, with or without ``train/``, ``val/``, ``test/`` above it, in any tree."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -7,123 +7,131 @@ from pathlib import Path
 import pandas as pd
 
 from featx.errors import DataError
-from featx.images.names import PARTS, is_image_name, rule_against
+from featx.images.names import PARTS, is_image_name, non_image_rule
 from featx.images.readers import Listing
-from featx.images.trees import CANNOT_LIST, EMPTY_FOLDER, Entry, is_tree, join, open_tree
-from featx.sources import source_place
+from featx.images.sources import is_tree, join_place, open_tree
+from featx.images.trees import EMPTY_FOLDER, UNLISTABLE, Entry
+from featx.locations import resolve_source
 from featx.specs.data import ReaderSpec
 
-MARK_OF_FEATX = re.compile(r"([^/]+)/(?:[^/]+\.zarr/zarr|[^/]+/embeddings\.lock)\.json")
-MACOS_EXTRA = "__MACOSX"  # what its archives hold beside the files
-NO_LABEL = "has no label: it lies beside the class folders"
+FEATX_OUTPUT_FILE = re.compile(r"([^/]+)/(?:[^/]+\.zarr/zarr|[^/]+/embeddings\.lock)\.json")
+# Folder that archives made by macOS hold beside the files.
+MACOS_METADATA_FOLDER = "__MACOSX"
+NO_LABEL_RULE = "has no label: it is outside the class folders"
 
 
 class FolderReader:
-    """Reads class folders: columns ``class`` and, where there are part folders, ``split``."""
+    """Reads class folders: columns ``class`` and, if there are part folders, ``split``."""
 
     rank = 20
 
     def recognise(self, source: str, labels: str | None) -> ReaderSpec | None:
-        """See `featx.images.readers.Reader`."""
+        """Return how to read the source if it holds images in sub-folders, otherwise None."""
         if labels is not None or not is_tree(source):
             return None
         names = [entry.name for entry in open_tree(source).entries() if not entry.outcome and is_image_name(entry.name)]
-        inside = common_folder(names)
-        if not any("/" in name.removeprefix(inside) for name in names):
+        common_folder = _common_folder(names)
+        if not any("/" in name.removeprefix(common_folder) for name in names):
             return None
-        return ReaderSpec(source=join(source, inside.rstrip("/")))
+        return ReaderSpec(source=join_place(source, common_folder.rstrip("/")))
 
     def read(self, data: ReaderSpec, folder: Path) -> Listing:
-        """See `featx.images.readers.Reader`."""
-        place = source_place(data.source, folder)
+        """Return all files of the source; the label of an image is the name of its class folder."""
+        place = resolve_source(data.source, folder)
         tree = open_tree(place)
-        every = tree.entries()
-        own = made_by_featx(every)
-        entries = [entry for entry in every if entry.name.partition("/")[0] not in own]
-        images = [entry for entry in entries if is_image(entry)]
-        names = {entry.name for entry in images}
-        split = has_parts(images)
-        depth = 2 if split else 1
-        if closed := [
-            entry for entry in images if entry.reason.startswith(CANNOT_LIST) and entry.name.count("/") < depth
-        ]:
-            raise DataError(f"class folder {closed[0].name!r} of {place} {closed[0].reason}; mend its permissions")
-        found = [entry for entry in images if entry.name.count("/") >= depth]
-        loose = [entry for entry in images if entry.name.count("/") < depth]
-        if loose and not data.drop_unlabelled:
-            _refuse_loose(place, loose)
+        entries = _drop_featx_output(tree.entries())
+        images = [entry for entry in entries if _is_image(entry)]
+        has_parts = _has_part_folders(images)
+        depth = 2 if has_parts else 1
+        labelled = [entry for entry in images if entry.name.count("/") >= depth]
+        unlabelled = [entry for entry in images if entry.name.count("/") < depth]
+        _check_unlabelled(place, unlabelled, data.drop_unlabelled)
         ignored = {
-            tree.prefix + entry.name: entry.reason or rule_against(entry.name)
+            tree.prefix + entry.name: entry.reason or non_image_rule(entry.name)
             for entry in entries
-            if entry.name not in names
+            if not _is_image(entry)
         }
-        ignored |= {tree.prefix + entry.name: NO_LABEL for entry in loose}
-        labels = pd.DataFrame({"class": [entry.name.split("/")[depth - 1] for entry in found]}, dtype=object)
-        if split:
-            labels["split"] = [PARTS[entry.name.split("/")[0].lower()] for entry in found]
+        ignored |= {tree.prefix + entry.name: NO_LABEL_RULE for entry in unlabelled}
+        labels = pd.DataFrame({"class": [entry.name.split("/")[depth - 1] for entry in labelled]}, dtype=object)
+        if has_parts:
+            labels["split"] = [PARTS[entry.name.split("/")[0].lower()] for entry in labelled]
         warnings = [
-            f"folder {name!r} holds no image and is no class" for name in _without_images(entries, found, depth)
+            f"folder {name!r} holds no image and is not used as a class"
+            for name in _folders_without_images(entries, labelled, depth)
         ]
-        return Listing.of(found, labels, ignored, [tree.prefix + entry.name for entry in found], warnings)
+        ids = [tree.prefix + entry.name for entry in labelled]
+        return Listing.from_entries(labelled, labels, ignored, ids, warnings)
 
 
-def is_image(entry: Entry) -> bool:
-    """Whether a file is to be an image of the study, readable or not."""
-    return entry.outcome != "ignored" and (is_image_name(entry.name) or entry.reason.startswith(CANNOT_LIST))
+def _is_image(entry: Entry) -> bool:
+    """Whether an entry is an image, readable or not, or a folder that cannot be listed and may hold images."""
+    return entry.outcome != "ignored" and (is_image_name(entry.name) or entry.reason.startswith(UNLISTABLE))
 
 
-def common_folder(names: Sequence[str]) -> str:
-    """Return the folder, with its ``/``, that holds all class folders: archives often have one around them.
+def _common_folder(names: Sequence[str]) -> str:
+    """Return the folder, with its ``/``, that holds all class folders: archives often have such a folder.
 
     Examples
     --------
-    >>> common_folder(["photos/cat/0.png", "photos/dog/0.png"]), common_folder(["cat/0.png", "dog/1.png"])
+    >>> _common_folder(["photos/cat/0.png", "photos/dog/0.png"]), _common_folder(["cat/0.png", "dog/1.png"])
     ('photos/', '')
     """
-    inside = ""
+    common = ""
     while names:
-        tops = {name.removeprefix(inside).partition("/")[0] for name in names}
-        one_level_more = all(name.removeprefix(inside).count("/") >= 2 for name in names)
-        if len(tops) != 1 or not one_level_more:
+        top_folders = {name.removeprefix(common).partition("/")[0] for name in names}
+        has_folders_below = all(name.removeprefix(common).count("/") >= 2 for name in names)
+        if len(top_folders) != 1 or not has_folders_below:
             break
-        inside += f"{tops.pop()}/"
-    return inside
+        common += f"{top_folders.pop()}/"
+    return common
 
 
-def has_parts(images: Iterable[Entry]) -> bool:
+def _has_part_folders(images: Iterable[Entry]) -> bool:
     """Whether the top folders are parts: one is called ``train`` and all are train, val or test.
 
     Raises
     ------
     DataError
-        part folders and others stand side by side.
+        there are part folders and other folders.
     """
-    tops = sorted({entry.name.partition("/")[0] for entry in images if "/" in entry.name})
-    parts = [top for top in tops if top.lower() in PARTS]
-    if "train" not in {PARTS[top.lower()] for top in parts}:
+    top_folders = sorted({entry.name.partition("/")[0] for entry in images if "/" in entry.name})
+    parts = [folder for folder in top_folders if folder.lower() in PARTS]
+    if "train" not in {PARTS[folder.lower()] for folder in parts}:
         return False
-    if odd := [top for top in tops if top not in parts]:
+    if other_folders := [folder for folder in top_folders if folder not in parts]:
         raise DataError(
-            f"the source holds part folders ({', '.join(parts)}) and {len(odd)} other, first {odd[0]!r}; expected only "
-            "train, val, test, or only classes"
+            f"the source holds part folders ({', '.join(parts)}) and {len(other_folders)} other, first "
+            f"{other_folders[0]!r}; expected only train, val, test, or only classes"
         )
     return True
 
 
-def made_by_featx(entries: Iterable[Entry]) -> set[str]:
-    """Return the top folders that hold featx's own cache and runs, where someone works inside the source."""
-    return {found[1] for entry in entries if (found := MARK_OF_FEATX.fullmatch(entry.name))}
+def _drop_featx_output(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries outside the cache and the runs of featx, which lie in the source if a user works in it."""
+    output_folders = {match[1] for entry in entries if (match := FEATX_OUTPUT_FILE.fullmatch(entry.name))}
+    return [entry for entry in entries if entry.name.partition("/")[0] not in output_folders]
 
 
-def _without_images(entries: Sequence[Entry], found: Sequence[Entry], depth: int) -> list[str]:
-    """Return the folders at the depth of classes that hold files, or nothing, and not one image."""
-    seen = {"/".join(entry.name.split("/")[:depth]) for entry in entries if entry.name.count("/") >= depth}
-    seen |= {entry.name for entry in entries if entry.reason == EMPTY_FOLDER and entry.name.count("/") == depth - 1}
-    return sorted(seen - {MACOS_EXTRA} - {"/".join(entry.name.split("/")[:depth]) for entry in found})
+def _folders_without_images(entries: Sequence[Entry], images: Sequence[Entry], depth: int) -> list[str]:
+    """Return the folders at the depth of class folders that hold no image; `depth` is 1, or 2 below part folders."""
+    folders = {"/".join(entry.name.split("/")[:depth]) for entry in entries if entry.name.count("/") >= depth}
+    folders |= {entry.name for entry in entries if entry.reason == EMPTY_FOLDER and entry.name.count("/") == depth - 1}
+    return sorted(folders - {MACOS_METADATA_FOLDER} - {"/".join(entry.name.split("/")[:depth]) for entry in images})
 
 
-def _refuse_loose(place: str, loose: Sequence[Entry]) -> None:
-    raise DataError(
-        f"{len(loose)} images lie beside the class folders of {place}, first {loose[0].name!r}; expected each image "
-        "inside the folder of its class: move them, or leave them out with '--drop-unlabelled'"
-    )
+def _check_unlabelled(place: str, unlabelled: Sequence[Entry], drop_unlabelled: bool) -> None:
+    """Check that no image is outside the class folders, unless those are dropped.
+
+    Raises
+    ------
+    DataError
+        there are such images, or a class folder cannot be listed.
+    """
+    for entry in unlabelled:
+        if entry.reason.startswith(UNLISTABLE):
+            raise DataError(f"class folder {entry.name!r} of {place} {entry.reason}; correct its permissions")
+    if unlabelled and not drop_unlabelled:
+        raise DataError(
+            f"{len(unlabelled)} images are outside the class folders of {place}, first {unlabelled[0].name!r}; "
+            "expected each image inside the folder of its class: move them, or leave them out with '--drop-unlabelled'"
+        )

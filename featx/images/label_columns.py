@@ -1,32 +1,33 @@
-"""Label columns whose values can be compared, counted and stored."""
+"""Conversion of label columns to columns whose values can be compared, counted and stored."""
 
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-INT64 = np.iinfo(np.int64)
-NOT_HASHABLE = (list, dict, set, np.ndarray)
+INT64_RANGE = np.iinfo(np.int64)
+UNHASHABLE_TYPES = (list, dict, set, np.ndarray)
 
 
-def plain_columns(labels: pd.DataFrame) -> pd.DataFrame:
-    """Return label columns each of one kind: those that mix kinds, or hold lists or tables, become text.
+def to_plain_columns(labels: pd.DataFrame) -> pd.DataFrame:
+    """Return the label columns, with text for all values of a column that mixes types or holds lists or mappings.
 
-    Columns of text, of numbers, of truth values and of dates stay as they are. A column with a whole number that no
-    64-bit integer holds becomes text too.
+    Columns of text, numbers, booleans or dates are unchanged. A column with an integer outside the range of 64 bits
+    becomes text too.
     """
-    mixed = [name for name in labels.columns if labels[name].dtype == object and not _is_plain(labels[name].dropna())]
-    return labels.assign(**{name: labels[name].map(_text, na_action="ignore") for name in mixed}) if mixed else labels
+    is_mixed = {name: labels[name].dtype == object and not _is_plain(labels[name].dropna()) for name in labels.columns}
+    texts = {name: labels[name].map(_to_text, na_action="ignore") for name, mixed in is_mixed.items() if mixed}
+    return labels.assign(**texts) if texts else labels
 
 
 def _is_plain(values: "pd.Series[Any]") -> bool:
-    kinds = set(map(type, values))
-    if kinds and all(issubclass(kind, int | float | np.integer | np.floating) and kind is not bool for kind in kinds):
-        return all(INT64.min <= value <= INT64.max for value in values if isinstance(value, int))
-    return len(kinds) <= 1 and not any(issubclass(kind, NOT_HASHABLE) for kind in kinds)
+    types = set(map(type, values))
+    if types and all(issubclass(t, int | float | np.integer | np.floating) and t is not bool for t in types):
+        return all(INT64_RANGE.min <= value <= INT64_RANGE.max for value in values if isinstance(value, int))
+    return len(types) <= 1 and not any(issubclass(t, UNHASHABLE_TYPES) for t in types)
 
 
-def _text(value: object) -> str:
+def _to_text(value: object) -> str:
     if isinstance(value, np.ndarray):
         return str(value.tolist())
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)

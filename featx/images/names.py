@@ -1,8 +1,8 @@
-"""What a file is taken for by its name alone."""
+"""Rules that tell from a file's name alone whether it is an image, an archive, or part of a split."""
 
 import re
 
-from featx.sources import ARCHIVE_SUFFIXES
+from featx.locations import ARCHIVE_SUFFIXES
 
 IMAGE_SUFFIXES = frozenset(
     f".{ending}"
@@ -11,69 +11,71 @@ IMAGE_SUFFIXES = frozenset(
         *("heic", "heif", "ppm", "pgm", "pbm", "pnm"),
     )
 )
+# Part of a split by the folder name or label that stands for it.
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
-IN_NAMES = PARTS | {"training": "train", "testing": "test", "t10k": "test"}
+# Part of a split by the word in a longer name that stands for it.
+PART_WORDS = PARTS | {"training": "train", "testing": "test", "t10k": "test"}
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file is taken for an image: by its ending, and not hidden.
+    """Whether a name has the suffix of an image format and is not hidden.
 
     Examples
     --------
     >>> [is_image_name(name) for name in ("a/b.PNG", "a/.b.png", "notes.txt")]
     [True, False, False]
     """
-    return suffix_of(name) in IMAGE_SUFFIXES and not base_of(name).startswith(".")
+    return file_suffix(name) in IMAGE_SUFFIXES and not base_name(name).startswith(".")
 
 
-def base_of(name: str) -> str:
-    """Return what stands after the last ``/``."""
+def base_name(name: str) -> str:
+    """Return the text after the last ``/``."""
     return name.rpartition("/")[2]
 
 
-def suffix_of(name: str) -> str:
-    """Return a name's ending with its point, in lower case."""
-    stem, _, ending = base_of(name).rpartition(".")
+def file_suffix(name: str) -> str:
+    """Return a name's suffix with its point, in lower case; empty if there is none."""
+    stem, _, ending = base_name(name).rpartition(".")
     return f".{ending.lower()}" if stem and ending else ""
 
 
 def is_archive_name(name: str) -> bool:
-    """Whether a file is taken for a zip or tar archive."""
+    """Whether a name has the suffix of a zip or tar archive."""
     return name.lower().endswith(ARCHIVE_SUFFIXES)
 
 
-def rule_against(name: str) -> str:
-    """Say why a file is not taken for an image.
+def non_image_rule(name: str) -> str:
+    """Return the rule by which a file is not an image.
 
     Examples
     --------
-    >>> rule_against("cat/.DS_Store"), rule_against("cat/notes.txt")
-    ('is hidden: its name begins with a point', "is no image by its ending '.txt'")
+    >>> non_image_rule("cat/.DS_Store"), non_image_rule("cat/notes.txt")
+    ("is hidden: its name begins with '.'", "is not an image: its suffix is '.txt'")
     """
-    if base_of(name).startswith("."):
-        return "is hidden: its name begins with a point"
-    suffix = suffix_of(name)
-    return f"is no image by its ending {suffix!r}" if suffix else "is no image: its name has no ending"
+    if base_name(name).startswith("."):
+        return "is hidden: its name begins with '.'"
+    suffix = file_suffix(name)
+    return f"is not an image: its suffix is {suffix!r}" if suffix else "is not an image: its name has no suffix"
 
 
-def part_in(name: str) -> str | None:
-    """Return the part that one of a name's words says; None where none does, or several.
+def find_part(name: str) -> str | None:
+    """Return the part of a split that the words of a name stand for; None if they stand for none or for several.
 
     Examples
     --------
-    >>> part_in("train_set"), part_in("x_val"), part_in("t10k-images-idx3-ubyte.gz"), part_in("trainer")
+    >>> find_part("train_set"), find_part("x_val"), find_part("t10k-images-idx3-ubyte.gz"), find_part("trainer")
     ('train', 'val', 'test', None)
     """
-    said = {IN_NAMES[word] for word in words(name) if word in IN_NAMES}
-    return said.pop() if len(said) == 1 else None
+    parts = {PART_WORDS[word] for word in split_words(name) if word in PART_WORDS}
+    return parts.pop() if len(parts) == 1 else None
 
 
-def words(name: str) -> list[str]:
+def split_words(name: str) -> list[str]:
     """Return the words of a name in lower case; ``xTrain`` has two.
 
     Examples
     --------
-    >>> words("X_train.v2"), words("yVal")
+    >>> split_words("X_train.v2"), split_words("yVal")
     (['x', 'train', 'v2'], ['y', 'val'])
     """
     return re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())

@@ -1,4 +1,4 @@
-"""Arrays in numpy's npy format, whose header is checked against the bytes that are there before any are allocated."""
+"""Arrays in numpy's npy format; the header is compared with the size of the file before memory is allocated."""
 
 import math
 from tokenize import TokenError
@@ -10,51 +10,65 @@ from numpy.typing import NDArray
 
 
 def map_npy(stream: IO[bytes], n_bytes: int) -> NDArray[Any]:
-    """Return the array of an npy file, mapped into memory and read from the disk where it is used.
+    """Return the array of an npy file, mapped into memory: values are read from the disk when they are used.
 
     Parameters
     ----------
     stream
-        The file, at its beginning; it may have no name.
+        Open file at its beginning; it may have no name.
     n_bytes
-        Its size.
+        Size of the file.
 
     Raises
     ------
     ValueError
-        it is no npy file, or its shape does not fit its size.
+        it is not an npy file, or its shape does not fit its size.
     """
-    shape, fortran_order, dtype = _header(stream)
+    shape, fortran_order, dtype = _read_header(stream)
     offset = stream.tell()
-    _check(shape, dtype, n_bytes - offset)
+    _check_header(shape, dtype, n_bytes - offset)
     if not math.prod(shape):
         return np.zeros(shape, dtype)
     return np.memmap(stream, dtype, "r", offset, shape, "F" if fortran_order else "C")
 
 
 def read_npy(stream: IO[bytes], n_bytes: int) -> NDArray[Any]:
-    """Return the array of an npy file as `map_npy` does, read at once."""
-    shape, fortran_order, dtype = _header(stream)
-    _check(shape, dtype, n_bytes - stream.tell())
+    """Return the array of an npy file, read into memory.
+
+    Parameters
+    ----------
+    stream
+        Open file at its beginning.
+    n_bytes
+        Size of the file.
+
+    Raises
+    ------
+    ValueError
+        it is not an npy file, or its shape does not fit its size.
+    """
+    shape, fortran_order, dtype = _read_header(stream)
+    _check_header(shape, dtype, n_bytes - stream.tell())
     return np.frombuffer(stream.read(), dtype).reshape(shape, order="F" if fortran_order else "C")
 
 
-def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = npy_format.read_magic(stream)
     readers = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
     if version not in readers:
         raise ValueError(f"it has version {version} of the npy format, expected (1, 0) or (2, 0)")
     try:
         shape, fortran_order, dtype = readers[version](stream)
-    except (SyntaxError, TokenError, TypeError, RecursionError, MemoryError) as error:  # numpy parses it as Python
+    # numpy parses the header as Python.
+    except (SyntaxError, TokenError, TypeError, RecursionError, MemoryError) as error:
         raise ValueError(f"its header cannot be read ({type(error).__name__})") from error
     return shape, fortran_order, dtype
 
 
-def _check(shape: tuple[int, ...], dtype: np.dtype[Any], n_bytes: int) -> None:
+def _check_header(shape: tuple[int, ...], dtype: np.dtype[Any], n_bytes: int) -> None:
     if dtype.hasobject:
-        raise ValueError("it holds Python objects, expected arrays of numbers; save it anew without them")
+        raise ValueError("it holds Python objects, expected arrays of numbers; save it again without them")
     if any(n < 0 for n in shape):
-        raise ValueError(f"it has shape {shape}, expected no negative numbers")
+        raise ValueError(f"it has shape {shape}, expected no negative lengths")
     if (expected := math.prod(shape) * dtype.itemsize) != n_bytes:
         raise ValueError(f"shape {shape} of {dtype} needs {expected} bytes, found {n_bytes}")

@@ -1,38 +1,39 @@
-"""What every reader of a source can do; the readers themselves are named in `featx.registry.READERS`."""
+"""The interface of readers, which list the images of a source; `featx.registry.READERS` names the readers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from featx.errors import DataError
-from featx.images.label_columns import plain_columns
+from featx.images.label_columns import to_plain_columns
 from featx.images.trees import Entry
 from featx.registry import READERS
 from featx.specs.data import ReaderSpec
-from featx.tables import Ids, Manifest, positions
+from featx.tables.ids import Ids, positions
+from featx.tables.manifest import Manifest
 
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """Every file of a source: the images, in a manifest without digests, and the rest.
+    """All files of a source: the images in a manifest without digests, and the ignored files.
 
     Attributes
     ----------
     manifest
-        n images with their labels.
+        Ids, uris and labels of n images.
     states
-        n states of what holds them, for the digest cache; None where there is none.
+        (n,) state of the file that holds each image, for the digest cache; None if it has no state.
     known
-        Images whose outcome is known without reading: id → (``missing`` or ``unreadable``, reason).
+        Outcome and reason by id of the images that are known to be ``missing`` or ``unreadable`` without reading them.
     ignored
-        What is not an image of the study: id → the rule.
+        Rule by id of each file that is not an image of the study.
     warnings
-        What should be looked at.
+        Messages about files that the user should check.
     """
 
     manifest: Manifest
@@ -42,91 +43,113 @@ class Listing:
     warnings: tuple[str, ...] = ()
 
     @classmethod
-    def of(
+    def from_entries(
         cls,
         entries: Sequence[Entry],
         labels: pd.DataFrame,
         ignored: Mapping[str, str],
         ids: Sequence[str] | None = None,
         warnings: Sequence[str] = (),
-    ) -> "Listing":
-        """Make a listing of images with a row of labels each; their ids are their names unless `ids` says others."""
+    ) -> Self:
+        """Return a listing of n images.
+
+        Parameters
+        ----------
+        entries
+            n files.
+        labels
+            n rows of labels.
+        ignored
+            Rule by id of each ignored file.
+        ids
+            n ids; None takes the names of the files.
+        warnings
+            Messages about files that the user should check.
+        """
         n = len(entries)
         names = np.asarray([entry.name for entry in entries] if ids is None else ids, dtype=object)
         states = np.empty(n, dtype=object)
         states[:] = [entry.state for entry in entries]
-        known = {
+        outcomes = {
             name: (entry.outcome, entry.reason) for name, entry in zip(names, entries, strict=True) if entry.outcome
         }
         uris = np.asarray([entry.uri for entry in entries], dtype=object)
         manifest = Manifest(
-            names, uris, plain_columns(labels).set_index(pd.Index(names, dtype=object)), np.full(n, "", dtype=object)
+            names, uris, to_plain_columns(labels).set_index(pd.Index(names, dtype=object)), np.full(n, "", dtype=object)
         )
-        return cls(manifest, states, known, ignored, tuple(warnings))
+        return cls(manifest, states, outcomes, ignored, tuple(warnings))
 
     def __len__(self) -> int:
         return len(self.manifest)
 
     def without(self, rules: Mapping[str, str]) -> "Listing":
-        """Return the listing with these images ignored, each for its rule."""
+        """Return the listing with some images moved to the ignored files.
+
+        Parameters
+        ----------
+        rules
+            Rule by id of the images to ignore.
+        """
         if not rules:
             return self
-        kept = [name for name in self.manifest.ids if name not in rules]
-        at = positions(self.manifest.ids, kept, "listing")
-        known = {name: outcome for name, outcome in self.known.items() if name not in rules}
-        return replace(
-            self,
-            manifest=self.manifest.take(kept),
-            states=self.states[at],
-            known=known,
-            ignored={**self.ignored, **rules},
-        )
+        remaining = self.take([name for name in self.manifest.ids if name not in rules])
+        outcomes = {name: outcome for name, outcome in self.known.items() if name not in rules}
+        return replace(remaining, known=outcomes, ignored={**self.ignored, **rules})
 
     def take(self, ids: Ids) -> "Listing":
-        """Return the listing with the images in the order of `ids`."""
-        at = positions(self.manifest.ids, ids, "listing")
-        return replace(self, manifest=self.manifest.take(ids), states=self.states[at])
+        """Return the listing with the images of `ids`, in their order."""
+        rows = positions(self.manifest.ids, ids, "listing")
+        return replace(self, manifest=self.manifest.take(ids), states=self.states[rows])
 
 
 class Reader(Protocol):
-    """One way in which images and labels lie in a source.
+    """The interface of a reader: it knows one layout of images and labels in a source.
 
     Attributes
     ----------
     rank
-        Readers are asked to recognise a source in this order, the most particular ones first.
+        Position among the readers that try to recognise a source, lowest first; specific layouts have low ranks.
     """
 
     rank: int
 
     def recognise(self, source: str, labels: str | None) -> ReaderSpec | None:
-        """Look at `source` and say how to read it, or None where it is not of this kind.
+        """Return how to read `source`, or None if it does not have this layout.
 
         Parameters
         ----------
         source
-            A place, as `featx.images.trees.open_tree` takes it, or an array file.
+            A place that `featx.images.sources.open_tree` takes, or an array file.
         labels
-            A label table that the user named.
+            Path of the label table that the user named, or None.
         """
 
     def read(self, data: ReaderSpec, folder: Path) -> Listing:
-        """List all files with the images' labels; no image is opened, digests are empty.
+        """Return all files, with the labels of the images; no image is opened, digests are empty.
 
         Parameters
         ----------
+        data
+            The source and how to read it.
         folder
-            Where relative paths in `data` start.
+            Folder that relative paths in `data` start from.
 
         Raises
         ------
         DataError
-            the labels cannot be read or do not fit.
+            the labels cannot be read or do not fit the images.
         """
 
 
 def read_source(data: ReaderSpec, folder: Path) -> Listing:
-    """List the files of a source with the reader that its spec names.
+    """Return the files of a source, listed by the reader that its spec names.
+
+    Parameters
+    ----------
+    data
+        The source and how to read it.
+    folder
+        Folder that relative paths in `data` start from.
 
     Raises
     ------
@@ -134,11 +157,11 @@ def read_source(data: ReaderSpec, folder: Path) -> Listing:
         there are no images, or the labels cannot be read.
     """
     reader: Reader = READERS.get(data.reader_name)()
-    found = reader.read(data, folder)
-    if not len(found):
-        others = f" (it holds {len(found.ignored)} other files)" if found.ignored else ""
+    listing = reader.read(data, folder)
+    if not len(listing):
+        other_files = f" (it holds {len(listing.ignored)} other files)" if listing.ignored else ""
         raise DataError(
-            f"no images in {data.source!r}{others}; expected one sub-folder a class holding images, a label table that "
-            "names them ('featx init SOURCE --labels FILE'), or array files"
+            f"no images in {data.source!r}{other_files}; expected one sub-folder per class with images, a label table "
+            "that names them ('featx init SOURCE --labels FILE'), or array files"
         )
-    return found
+    return listing

@@ -1,4 +1,4 @@
-"""Places that hold files under names: folders, archives, object stores; readers see no difference between them."""
+"""Trees of files under names: folders, archives and object stores have one interface for readers."""
 
 import os
 import stat
@@ -9,13 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from featx.errors import DataError
-from featx.images.contents import State, file_uri, text_of
-from featx.images.names import is_archive_name
-from featx.sources import is_url, parted
+from featx.images.contents import FileState, file_uri, unicode_name
 
 EMPTY_FOLDER = "is an empty folder"
-CANNOT_LIST = "cannot be listed"
+UNLISTABLE = "cannot be listed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,181 +22,148 @@ class Entry:
     Attributes
     ----------
     name
-        Its path relative to the tree, with ``/``.
+        Path relative to the tree, with ``/``.
     uri
-        What `featx.images.contents.read` takes.
+        Uri that `featx.images.sources.read_content` takes.
     state
-        While it stays as it is, the content does; None where it cannot be known.
+        State of the file: the content is unchanged while the state is; None if it has none.
     outcome, reason
-        ``missing``, ``unreadable`` or ``ignored``, and why, where it is known without reading; both empty otherwise.
+        ``missing``, ``unreadable`` or ``ignored`` with the reason, if known without reading; otherwise both are empty.
     """
 
     name: str
     uri: str
-    state: State | None = None
+    state: FileState | None = None
     outcome: str = ""
     reason: str = ""
 
 
 class Tree(Protocol):
-    """Files under names."""
+    """The interface of a tree of files under names."""
 
     @property
     def place(self) -> str:
-        """Where it lies."""
+        """The path or URL of the tree."""
 
     @property
     def prefix(self) -> str:
-        """What an id begins with before the name: an archive's own name, nothing elsewhere."""
+        """The text that ids begin with before the name: an archive's own name, empty for other trees."""
 
     def entries(self) -> list[Entry]:
-        """Return all files at any depth, sorted folder by folder; hidden folders and links stand as one entry."""
+        """Return all files at any depth, sorted folder by folder; a hidden folder or a link to one is one entry."""
 
     def entry(self, name: str) -> Entry:
-        """Return one file by its name; its outcome is ``missing`` where there is none."""
+        """Return one file by its name; its outcome is ``missing`` if there is no such file."""
 
-    def beside(self, names: list[str]) -> Iterator[Entry]:
-        """Yield all files of the folders in which `names` lie, not of those below."""
-
-
-def open_tree(place: str) -> Tree:
-    """Return the tree at a place: a folder, ``archive.zip``, ``archive.zip!folder/inside``, or a URL.
-
-    Raises
-    ------
-    DataError
-        there is none, or the archive cannot be read.
-    """
-    if is_url(place):
-        from featx.images.objects import ObjectTree
-
-        return ObjectTree(place)
-    path = Path(place)
-    if path.is_dir():
-        return FolderTree(place)
-    archive, inside = parted(place)
-    if is_archive_name(archive) and Path(archive).is_file():
-        from featx.images.archives import ArchiveTree
-
-        return ArchiveTree(archive, inside)
-    if path.exists():
-        raise DataError(f"{place!r} is no folder and no archive of a known kind (.zip, .tar, .tar.gz, .tgz)")
-    raise DataError(f"data.source: nothing lies at {place!r}; expected a folder, an archive or an array file")
+    def siblings(self, names: list[str]) -> Iterator[Entry]:
+        """Yield all files of the folders that hold `names`, without the folders below them."""
 
 
-def is_tree(place: str) -> bool:
-    """Whether a place is a folder, an archive or a URL; it is not asked whether a URL leads anywhere."""
-    archive, _ = parted(place)
-    return is_url(place) or Path(place).is_dir() or (is_archive_name(archive) and Path(archive).is_file())
-
-
-def join(place: str, inside: str) -> str:
-    """Return the place `inside` a tree."""
-    if inside in {"", "."}:
-        return place
-    if is_url(place):
-        return f"{place.rstrip('/')}/{inside}"
-    archive, below = parted(place)
-    if is_archive_name(archive) and Path(archive).is_file():
-        return f"{archive}!{below.rstrip('/')}/{inside}" if below else f"{archive}!{inside}"
-    return str(Path(place, inside))
-
-
-class NamedEntries(ABC):
-    """A tree whose files are all listed at once, and known by name from then on.
+class ListedTree(ABC):
+    """A tree whose files are all listed at the first use.
 
     Attributes
     ----------
-    nothing
-        What is said of a name that is not there.
+    missing_reason
+        Reason that the entry of a missing file gives.
     """
 
-    nothing: ClassVar[str]
+    missing_reason: ClassVar[str]
 
     @cached_property
     @abstractmethod
-    def named(self) -> dict[str, Entry]:
-        """All files; of several with one name the last."""
+    def entries_by_name(self) -> dict[str, Entry]:
+        """All files by name; the last one of several with the same name."""
 
     def entries(self) -> list[Entry]:
-        """See `Tree`."""
-        return sorted(self.named.values(), key=lambda entry: entry.name.split("/"))
+        """Return all files, sorted folder by folder."""
+        return sorted(self.entries_by_name.values(), key=lambda entry: entry.name.split("/"))
 
     def entry(self, name: str) -> Entry:
-        """See `Tree`."""
-        return self.named.get(name.removeprefix("./"), Entry(name, "", None, "missing", self.nothing))
+        """Return one file by its name; its outcome is ``missing`` if there is no such file."""
+        return self.entries_by_name.get(name.removeprefix("./"), Entry(name, "", None, "missing", self.missing_reason))
 
-    def beside(self, names: list[str]) -> Iterator[Entry]:
-        """See `Tree`."""
+    def siblings(self, names: list[str]) -> Iterator[Entry]:
+        """Yield all files of the folders that hold `names`, without the folders below them."""
         folders = {name.removeprefix("./").rpartition("/")[0] for name in names}
         return (entry for entry in self.entries() if entry.name.rpartition("/")[0] in folders)
 
 
 @dataclass(frozen=True)
 class FolderTree:
-    """A local folder."""
+    """A local folder.
+
+    Attributes
+    ----------
+    place
+        Path of the folder.
+    prefix
+        Text that ids begin with; empty.
+    """
 
     place: str
     prefix: str = ""
 
     def entries(self) -> list[Entry]:
-        """See `Tree`."""
-        return list(self._below(Path(self.place).absolute(), ""))
+        """Return all files, sorted folder by folder; links to folders and hidden folders are not followed."""
+        return list(self._walk(Path(self.place).absolute(), ""))
 
-    def _below(self, folder: Path, prefix: str) -> Iterator[Entry]:
+    def _walk(self, folder: Path, prefix: str) -> Iterator[Entry]:
         try:
-            with os.scandir(folder) as found:
-                children = sorted(found, key=lambda child: child.name)
+            with os.scandir(folder) as iterator:
+                children = sorted(iterator, key=lambda child: child.name)
         except OSError as error:
-            yield Entry(text_of(prefix.rstrip("/")), "", None, "unreadable", f"{CANNOT_LIST}: {error.strerror}")
+            yield Entry(unicode_name(prefix.rstrip("/")), "", None, "unreadable", f"{UNLISTABLE}: {error.strerror}")
             return
         if not children and prefix:
-            yield Entry(text_of(prefix.rstrip("/")), "", None, "ignored", EMPTY_FOLDER)
+            yield Entry(unicode_name(prefix.rstrip("/")), "", None, "ignored", EMPTY_FOLDER)
         for child in children:
             name = prefix + child.name
             if not _is_folder(child):
-                yield _entry(child, text_of(name))
+                yield _make_entry(child, unicode_name(name))
             elif child.is_symlink():
-                yield Entry(text_of(name), "", None, "ignored", "a link to a folder is not followed")
+                yield Entry(unicode_name(name), "", None, "ignored", "is a link to a folder, which is not followed")
             elif child.name.startswith("."):
-                yield Entry(text_of(name), "", None, "ignored", "a hidden folder is not looked into")
+                yield Entry(unicode_name(name), "", None, "ignored", "is a hidden folder, which is not searched")
             else:
-                yield from self._below(Path(child.path), f"{name}/")
+                yield from self._walk(Path(child.path), f"{name}/")
 
     def entry(self, name: str) -> Entry:
-        """See `Tree`."""
-        return _entry(Path(self.place, name).absolute(), name)
+        """Return one file by its name; its outcome is ``missing`` if there is no such file."""
+        return _make_entry(Path(self.place, name).absolute(), name)
 
-    def beside(self, names: list[str]) -> Iterator[Entry]:
-        """See `Tree`."""
+    def siblings(self, names: list[str]) -> Iterator[Entry]:
+        """Yield all files of the folders that hold `names`, without the folders below them."""
         for folder in sorted({os.path.dirname(name) for name in names}):  # noqa: PTH120 (Path would drop "./")
-            place = Path(self.place, folder).absolute()
-            if place.is_dir():
-                with os.scandir(place) as found:
+            path = Path(self.place, folder).absolute()
+            if path.is_dir():
+                with os.scandir(path) as iterator:
                     yield from (
-                        _entry(child, text_of(f"{folder}/{child.name}" if folder else child.name))
-                        for child in sorted(found, key=lambda child: child.name)
+                        _make_entry(child, unicode_name(f"{folder}/{child.name}" if folder else child.name))
+                        for child in sorted(iterator, key=lambda child: child.name)
                         if not _is_folder(child)
                     )
 
 
-def _is_folder(found: "os.DirEntry[str]") -> bool:
+def _is_folder(child: "os.DirEntry[str]") -> bool:
     try:
-        return found.is_dir()
-    except OSError:  # a loop of links
+        return child.is_dir()
+    # A loop of links has no target.
+    except OSError:
         return False
 
 
-def _entry(found: "os.DirEntry[str] | Path", name: str) -> Entry:
-    """Look at one path without opening it."""
-    path = found.path if isinstance(found, os.DirEntry) else str(found)
+def _make_entry(file: "os.DirEntry[str] | Path", name: str) -> Entry:
+    """Return the entry of one path, from its state alone: the file is not opened."""
+    path = file.path if isinstance(file, os.DirEntry) else str(file)
     try:
-        state = found.stat()
+        state = file.stat()
     except FileNotFoundError:
-        if os.path.islink(path):  # noqa: PTH114 (Path raises on the names that this is about)
-            return Entry(name, file_uri(path), None, "unreadable", "is a link to nothing")
+        if os.path.islink(path):  # noqa: PTH114 (Path raises on names with a NUL byte)
+            return Entry(name, file_uri(path), None, "unreadable", "is a broken link")
         return Entry(name, file_uri(path), None, "missing", "there is no such file")
-    except (OSError, ValueError) as error:  # a loop of links, a NUL byte in a name
+    # A loop of links raises an OSError, a NUL byte in a name a ValueError.
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         return Entry(name, file_uri(path), None, "unreadable", reason)
     if not stat.S_ISREG(state.st_mode):

@@ -1,4 +1,4 @@
-"""Files that are unpacked before they are read: into temporary files without a name, as far as the disk has room."""
+"""Decompression of files into temporary files without a name, limited by the free space of the disk."""
 
 import bz2
 import gzip
@@ -12,26 +12,33 @@ from typing import IO
 
 from featx.errors import DataError
 
-# What stays free on the disk that holds temporary files.
-RESERVE_BYTES = 1 << 30
-# Memory that xz may take for its dictionary: ``xz -9`` needs 65 MiB.
+# Free space that must remain on the disk of temporary files.
+MIN_FREE_BYTES = 1 << 30
+# Memory of the dictionary of xz: ``xz -9`` needs 65 MiB.
 MAX_XZ_BYTES = 256 << 20
 CHUNK_BYTES = 1 << 20
 
 
-def check_room(n_bytes: int, name: str) -> None:
-    """Check that a file of a known size can be unpacked.
+def check_disk_space(n_bytes: int, name: str) -> None:
+    """Check that the disk of temporary files has space for more bytes.
+
+    Parameters
+    ----------
+    n_bytes
+        Number of bytes to write.
+    name
+        Name of the file that is unpacked, for errors.
 
     Raises
     ------
     DataError
-        less than `RESERVE_BYTES` would be left on the disk for temporary files.
+        less than `MIN_FREE_BYTES` would remain free.
     """
     folder = tempfile.gettempdir()
-    if n_bytes > (room := max(0, shutil.disk_usage(folder).free - RESERVE_BYTES)):
+    if n_bytes > (available_bytes := max(0, shutil.disk_usage(folder).free - MIN_FREE_BYTES)):
         raise DataError(
-            f"{name} takes {n_bytes} bytes or more once unpacked, {folder} has room for {room} ({RESERVE_BYTES} stay "
-            "free); name a larger disk in $TMPDIR"
+            f"{name} takes {n_bytes} bytes or more once unpacked, {folder} has space for {available_bytes} "
+            f"({MIN_FREE_BYTES} must remain free); set $TMPDIR to a folder on a larger disk"
         )
 
 
@@ -40,18 +47,20 @@ def unpack(chunks: Iterator[bytes], name: str) -> IO[bytes]:
 
     Parameters
     ----------
+    chunks
+        The unpacked content.
     name
-        What is unpacked, for errors.
+        Name of the file that is unpacked, for errors.
 
     Raises
     ------
     DataError
-        it leaves too little room on the disk.
+        the disk has too little free space.
     """
     unpacked = tempfile.TemporaryFile()  # noqa: SIM115 (stays open as long as it is in use)
     try:
         for chunk in chunks:
-            check_room(len(chunk), name)
+            check_disk_space(len(chunk), name)
             unpacked.write(chunk)
         unpacked.flush()
     except BaseException:
@@ -61,24 +70,24 @@ def unpack(chunks: Iterator[bytes], name: str) -> IO[bytes]:
     return unpacked
 
 
-def chunks_of(stream: io.BufferedIOBase | IO[bytes]) -> Iterator[bytes]:
-    """Yield the content of an open file."""
+def read_chunks(stream: io.BufferedIOBase | IO[bytes]) -> Iterator[bytes]:
+    """Yield the content of an open file in chunks of `CHUNK_BYTES`."""
     while chunk := stream.read(CHUNK_BYTES):
         yield chunk
 
 
 def _gzip_chunks(path: str) -> Iterator[bytes]:
     with gzip.open(path, "rb") as stream:
-        yield from chunks_of(stream)
+        yield from read_chunks(stream)
 
 
 def _bz2_chunks(path: str) -> Iterator[bytes]:
     with bz2.open(path, "rb") as stream:
-        yield from chunks_of(stream)
+        yield from read_chunks(stream)
 
 
 def _xz_chunks(path: str) -> Iterator[bytes]:
-    """Yield the content of an xz file, with a limit of memory that `lzma.open` does not have."""
+    """Yield the content of an xz file, with a memory limit that `lzma.open` does not have."""
     with Path(path).open("rb") as stream:
         packed = stream.read(CHUNK_BYTES)
         while packed:

@@ -1,1 +1,1 @@
-"""What can be built: architectures, their weights and preprocessing, and networks that give features."""
+"""Architectures, their weights and preprocessing, and networks that compute features."""

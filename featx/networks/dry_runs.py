@@ -1,4 +1,4 @@
-"""Networks built and run without their values: for shapes, and until weights are loaded."""
+"""Networks that are built and run without values: to learn shapes, or until weights are loaded."""
 
 from itertools import chain
 from typing import Any
@@ -15,10 +15,10 @@ RANDOM_INITS = frozenset(
 
 
 class WithoutRandomInit(TorchFunctionMode):
-    """Leave parameters as they are allocated while a network is built, for networks whose weights are loaded next."""
+    """A mode in which networks are built without random initialisation, because their weights are loaded next."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Return the tensor untouched where it would be filled."""
+        """Return the tensor unchanged instead of filling it with random values."""
         if func in RANDOM_INITS:
             return args[0] if args else kwargs["tensor"]
         return func(*args, **(kwargs or {}))
@@ -31,17 +31,18 @@ def without_values(network: nn.Module) -> dict[str, Tensor]:
 
 @torch.inference_mode()
 def run_for_shapes(network: nn.Module, x: Tensor) -> Any:
-    """Return what a network gives for an empty input: without values, or with values where it needs them.
+    """Return the output of a network for an empty input, without values unless the network needs them.
 
     Parameters
     ----------
     network
-        In eval mode, on any device.
+        The network in eval mode, on any device.
     x
-        The input on the ``meta`` device: its shape and dtype.
+        Input on the ``meta`` device; its shape and dtype are used.
     """
     try:
         return functional_call(network, without_values(network), (x,))
-    except Exception:  # a network that computes with values fails in a way of its own; a true fault is raised below
+    # Networks that compute with values fail with any exception here; real errors are raised again below.
+    except Exception:
         first = next(network.parameters(), None)
         return network(torch.zeros(x.shape, dtype=x.dtype, device="cpu" if first is None else first.device))

@@ -1,1 +1,1 @@
-"""A study on one self-contained page."""
+"""Report of a study as one self-contained HTML page."""

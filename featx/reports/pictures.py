@@ -1,14 +1,15 @@
-"""Small pictures of a study's images, shown only while the images are those that were extracted."""
+"""Small pictures of a study's images, shown only if the images have not changed since the extraction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from featx.errors import ReadError
-from featx.images.contents import digest, read
+from featx.images.contents import digest
 from featx.images.decode import decode
-from featx.reports.figures import thumbnail
+from featx.images.sources import read_content
+from featx.reports.figures import encode_thumbnail
 from featx.specs.embedding import Decoding
-from featx.workspace import Study
+from featx.study.study import Study
 
 CHANGED = "changed since the extraction"
 UNREADABLE = "cannot be read any more"
@@ -16,32 +17,32 @@ UNREADABLE = "cannot be read any more"
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as a page shows it.
+    """Picture of one image for the report.
 
     Attributes
     ----------
     uri
-        A small JPEG as a data URI; empty where there is none to show.
+        Small JPEG as a data URI; empty if there is none.
     note
-        The reason why there is none; empty otherwise.
+        Reason why there is no picture; empty otherwise.
     """
 
     uri: str = ""
     note: str = ""
 
 
-def pictures(study: Study, ids: Sequence[str]) -> dict[str, Picture]:
-    """Return a picture of each image, by id."""
+def load_pictures(study: Study, ids: Sequence[str]) -> dict[str, Picture]:
+    """Return image id → picture."""
     rows = study.manifest.take(ids)
     triples = zip(rows.ids, rows.uris, rows.digests, strict=True)
-    return {name: _picture(uri, expected, study.recipe.decoding) for name, uri, expected in triples}
+    return {name: _picture(uri, expected_digest, study.recipe.decoding) for name, uri, expected_digest in triples}
 
 
-def _picture(uri: str, expected: str, decoding: Decoding) -> Picture:
+def _picture(uri: str, expected_digest: str, decoding: Decoding) -> Picture:
     try:
-        content = read(uri)
-        if digest(content) != expected:
+        content = read_content(uri)
+        if digest(content) != expected_digest:
             return Picture(note=CHANGED)
-        return Picture(thumbnail(decode(content, decoding)))
+        return Picture(encode_thumbnail(decode(content, decoding)))
     except (ReadError, FileNotFoundError):
         return Picture(note=UNREADABLE)

@@ -1,4 +1,4 @@
-"""What every spec is: frozen, and named by the hash of what it says."""
+"""Base class of all specs: frozen, with a fingerprint of its fields."""
 
 import hashlib
 import json
@@ -19,34 +19,40 @@ class Spec(BaseModel):
     Attributes
     ----------
     added_later
-        Fields that came after the first release, each with the value that keeps its old meaning: while a field
-        has that value it is left out of the fingerprint, so that caches outlive releases.
+        Fields that were added after the first release, each with the value that keeps the old behaviour. A field that
+        has this value is left out of the fingerprint, so that caches stay valid across releases.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     added_later: ClassVar[Mapping[str, object]] = {}
 
     def fingerprint(self) -> str:
-        """16 hex digits that change whenever any field does."""
+        """Return 16 hex digits that change whenever any field changes."""
         return fingerprint(self.identity())
 
     def identity(self) -> dict[str, Any]:
-        """Return the fields that make it what it is, specs inside included, as JSON knows them."""
+        """Return the fields that the fingerprint is computed from, nested specs included, as JSON values."""
         fields = self.model_dump(mode="json")
         for name in type(self).model_fields:
-            if isinstance(inside := getattr(self, name), Spec):
-                fields[name] = inside.identity()
+            if isinstance(nested := getattr(self, name), Spec):
+                fields[name] = nested.identity()
         return {name: value for name, value in fields.items() if self.added_later.get(name, ...) != value}
 
 
 def fingerprint(value: object) -> str:
-    """16 hex digits of SHA-256 over `value` written as canonical JSON."""
+    """Return the first 16 hex digits of SHA-256 over `value` written as canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def known_name(registry: Registry[object], name: str) -> str:
-    """Return `name`, or raise the ValueError that pydantic turns into a problem of its key."""
+def check_registered(registry: Registry[object], name: str) -> str:
+    """Return `name` if it is registered.
+
+    Raises
+    ------
+    ValueError
+        The name is not registered; pydantic reports the message for the key that holds the name.
+    """
     if problem := registry.problem(name):
         raise ValueError(problem)
     return name

@@ -1,4 +1,4 @@
-"""Where images and labels are, written down."""
+"""Specs of the places where images and labels are."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Literal
@@ -6,24 +6,24 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator
 
 from featx.registry import READERS
-from featx.specs.base import Spec, known_name
+from featx.specs.base import Spec, check_registered
 
 
 class LabelsSpec(Spec):
-    """A table with one row an image.
+    """A table of labels with one row per image.
 
     Attributes
     ----------
     file
-        CSV, TSV or Parquet; relative to the source; where that is an archive, inside it or beside it.
+        CSV, TSV or Parquet file, relative to the source; for an archive, inside it or beside it.
     columns
-        Names of the columns of a text table without a header line.
+        Column names of a text table without a header line.
     separator
-        Between the columns of a text table; found by looking where it is not said.
+        Separator between the columns of a text table; detected by default.
     path
-        The column with the images' paths.
+        Name of the column with the images' paths.
     root
-        The folder or archive that these paths start from; relative to the source.
+        Folder or archive that these paths are relative to; itself relative to the source.
     """
 
     file: str
@@ -34,7 +34,7 @@ class LabelsSpec(Spec):
 
     @field_validator("columns")
     @classmethod
-    def _columns_differ(cls, columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    def _check_columns_are_unique(cls, columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if columns is not None and len(set(columns)) < len(columns):
             raise ValueError(f"expected different names, found {list(columns)!r}")
         return columns
@@ -46,11 +46,11 @@ class ArraySpec(Spec):
     Attributes
     ----------
     images
-        ``FILE`` or ``FILE#DATASET``; files are relative to the source, or to its folder where it is a file.
+        ``FILE`` or ``FILE#DATASET``; files are relative to the source, or to its folder if the source is a file.
     labels
-        Column → the same for a dataset with as many rows.
+        Label column → ``FILE`` or ``FILE#DATASET`` of an array with one row per image.
     split
-        The part that all its images belong to: the value of the column ``split``.
+        Part that all its images belong to; becomes the value of the column ``split``.
     """
 
     images: str
@@ -59,7 +59,7 @@ class ArraySpec(Spec):
 
 
 class ReaderSpec(Spec):
-    """Where the images and their labels are.
+    """The source of images and labels, and the reader for it.
 
     Attributes
     ----------
@@ -67,17 +67,17 @@ class ReaderSpec(Spec):
         A folder, an archive, ``ARCHIVE!FOLDER`` inside it, or an array file, relative to the recipe;
         ``package:NAME/FOLDER`` inside an installed Python package; or a URL such as ``s3://bucket/prefix``.
     labels
-        The table that names the images; without it, images stand in one sub-folder a class.
+        Table that names the images; without it, images are in one sub-folder per class.
     arrays
-        The datasets of array files.
+        Datasets of array files.
     reader
-        A name of ``featx.readers``; by default ``table`` where there are labels, ``arrays`` where there are arrays,
-        and ``folder`` elsewhere.
+        Name registered in ``featx.readers``; by default ``table`` with `labels`, ``arrays`` with `arrays`, otherwise
+        ``folder``.
     drop_unlabelled
-        Leave out images that lack a label instead of stopping at them.
+        Whether images without a label are left out; by default they are an error.
     external
-        Read HDF5 datasets whose values lie in other files (external storage, virtual datasets). Whoever made such a
-        file chooses which files of this machine are read, and their content reaches reports.
+        Whether HDF5 datasets whose values are in other files (external storage, virtual datasets) are read. The author
+        of such a file chooses which files of this machine are read, and their content reaches reports.
     """
 
     added_later: ClassVar[Mapping[str, object]] = {"arrays": [], "drop_unlabelled": False, "external": False}
@@ -91,10 +91,10 @@ class ReaderSpec(Spec):
 
     @field_validator("reader")
     @classmethod
-    def _reader_is_known(cls, name: str | None) -> str | None:
-        return None if name is None else known_name(READERS, name)
+    def _check_reader(cls, name: str | None) -> str | None:
+        return None if name is None else check_registered(READERS, name)
 
     @property
     def reader_name(self) -> str:
-        """The reader asked for, or the one that fits."""
+        """Name of the reader: the given one, or the one that fits the other fields."""
         return self.reader or ("table" if self.labels else "arrays" if self.arrays else "folder")

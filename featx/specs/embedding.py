@@ -1,4 +1,4 @@
-"""An embedding, written down: as a recipe asks for it, and as all that makes its numbers."""
+"""Specs of embeddings: as requested in a recipe, and resolved to everything that determines the numbers."""
 
 import math
 from collections.abc import Mapping
@@ -11,31 +11,33 @@ from featx.specs.base import Spec
 
 Pool = Literal["avg", "max", "avgmax", "gem", "flatten"]
 Resize = Literal["crop", "squash", "border"]
-Stored = Literal["float32", "float16"]
+StoredDtype = Literal["float32", "float16"]
 Views = Literal["one", "flip", "five-crops"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
 Channels = tuple[float, float, float]
-LARGEST_CROP = 0.875  # of five: as in torchvision's 224 out of 256
+# Share of the canvas's side that each of five crops takes, as in torchvision's 224 of 256 pixels.
+MAX_FIVE_CROP_SHARE = 0.875
 
 
 class Decoding(Spec):
-    """What can be chosen in turning a file into pixels; `featx.images.decode` says the rest.
+    """Choices in decoding a file to pixels; `featx.images.decode` implements them.
 
     Attributes
     ----------
     background
-        ``#rrggbb`` under transparent pixels.
+        Colour ``#rrggbb`` behind transparent pixels; default white.
     frame
-        Of animated and multi-page files, from 0.
+        Index of the frame or page that is read from animated and multi-page files, from 0.
     value_range
-        The numbers that become black and white, for pixels of more than 8 bits; by default their type's, or for
-        floats and 32-bit integers the smallest of [0, 1], [0, 255], [0, 65535] and the image's own that holds them.
+        Values that become black and white, for pixels of more than 8 bits. By default the range of their type; for
+        floats and 32-bit integers the smallest of [0, 1], [0, 255], [0, 65535] and the image's own range that holds
+        all values.
     reduced
-        Decode large JPEGs at 1/2, 3/8, 1/4 or 1/8 where that is still twice what the network takes: faster, and other
-        numbers.
+        Whether large JPEGs are decoded at 1/2, 3/8, 1/4 or 1/8 of their size when that is still twice the network's
+        input. This is faster and changes the numbers.
     max_bytes
-        Bytes that the pixels of one image may take once decoded; an image that would take more is unreadable. It
-        changes no number, and is no part of an embedding's fingerprint.
+        Maximum size of one decoded image in bytes; a larger image is unreadable. The limit changes no number and is
+        not part of the fingerprint.
     """
 
     background: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] = "#ffffff"
@@ -45,47 +47,48 @@ class Decoding(Spec):
     max_bytes: Annotated[int, Field(ge=1)] = 1 << 30
 
     def identity(self) -> dict[str, Any]:
-        """Return the fields that change numbers."""
+        """Return the fields that change pixel values."""
         return {name: value for name, value in super().identity().items() if name != "max_bytes"}
 
     @model_validator(mode="after")
-    def _range_has_a_width(self) -> "Decoding":
+    def _check_value_range(self) -> "Decoding":
         if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
             raise ValueError(f"expected value_range = [low, high], found {list(self.value_range)!r}")
         return self
 
 
 class EmbeddingRequest(Spec):
-    """One embedding as a recipe asks for it; what is left out belongs to the weights.
+    """One embedding as requested in a recipe; fields that are None take the value that belongs to the weights.
 
     Attributes
     ----------
     backbone
-        A name from ``featx backbones``, ``torchvision:NAME`` or ``timm:NAME``.
+        Name listed by ``featx backbones``, ``torchvision:NAME`` or ``timm:NAME``.
     weights
         ``default`` (pretrained), ``none`` (random, seed 0) or a file with a state dict.
     tap
-        The layer to read: ``last`` for the last one before the classifier's pooling, or any name that
-        ``featx backbones NAME`` lists.
+        Layer whose output is read: ``last`` (the last one before the classifier's pooling), or any name listed by
+        ``featx backbones NAME``.
     pool
-        How (c, h, w) becomes a vector: ``avg``, ``max``, ``avgmax`` (both, 2c), ``gem`` (p = 3) or ``flatten`` (c·h·w).
+        Pooling from (c, h, w) to a vector: ``avg``, ``max``, ``avgmax`` (both, 2c), ``gem`` (p = 3) or ``flatten``
+        (c·h·w).
     size_px, resize, crop_share, interpolation, mean, std
-        Override the weights' own preprocessing. ``crop`` takes a central square, whose side is `crop_share` of the
-        shorter side. ``squash`` takes the image without keeping its aspect ratio, and ``border`` puts it between
-        borders in the colour `mean`; both take the whole image unless `crop_share` is given. `mean` and `std` are of
-        pixels scaled to [0, 1].
+        Preprocessing that overrides the weights' own. ``crop`` takes a central square, whose side is `crop_share` of
+        the shorter side. ``squash`` ignores the aspect ratio, and ``border`` pads the image to a square with the colour
+        `mean`; both take the whole image unless `crop_share` is given. `mean` and `std` apply to pixels scaled to
+        [0, 1].
     precision
-        Of the arithmetic: ``fp32``; ``bf16`` or ``fp16`` where the vectors stay close enough to fp32's
-        (`EngineSpec.least_cosine`); or ``auto``: the fastest that does, for many images, and ``fp32`` for few.
+        Precision of the arithmetic: ``fp32``; ``bf16`` or ``fp16`` if the vectors stay close enough to those in fp32
+        (`EngineSpec.min_cosine`); ``auto`` takes the fastest of these for many images and ``fp32`` for few.
     views
-        What the network sees of an image: ``one``, also its mirror image (``flip``), or ``five-crops``: its corners and
-        its centre.
+        Views of each image that the network gets: ``one``; ``flip``, also the mirror image; or ``five-crops``, the four
+        corners and the centre.
     join
-        What becomes of the views' vectors: their ``mean``, or all of them side by side (``stack``).
+        Combination of the views' vectors: their ``mean``, or concatenated (``stack``).
     dtype
-        Of what is stored: ``float16`` takes half the room, and keeps 11 bits of each number.
+        Type of the stored numbers; ``float16`` takes half the space and keeps 11 bits of each number.
     decoding
-        How files become pixels; a recipe says it once, in ``[decoding]``.
+        Decoding of files to pixels; a recipe sets it once for all embeddings, in ``[decoding]``.
     """
 
     added_later: ClassVar[Mapping[str, object]] = {
@@ -109,22 +112,22 @@ class EmbeddingRequest(Spec):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     views: Views = "one"
     join: Literal["mean", "stack"] = "mean"
-    dtype: Stored = "float32"
+    dtype: StoredDtype = "float32"
     decoding: Decoding = Decoding()
 
     @property
     def name(self) -> str:
-        """What ``--embedding`` calls it: backbone, tap and pooling, then whatever else is not the default."""
-        others = self.model_dump(exclude={"backbone", "tap", "pool", "decoding"}, exclude_defaults=True, mode="json")
-        return f"{self.backbone}/{self.tap}/{self.pool}" + "".join(f",{key}={value}" for key, value in others.items())
+        """Full name, as ``--embedding`` takes it: backbone, tap, pooling and all other fields that are not default."""
+        fields = self.model_dump(exclude={"backbone", "tap", "pool", "decoding"}, exclude_defaults=True, mode="json")
+        return f"{self.backbone}/{self.tap}/{self.pool}" + "".join(f",{key}={value}" for key, value in fields.items())
 
     def is_called(self, text: str) -> bool:
-        """Whether `text` is its name, its backbone, tap or pooling, or its backbone and tap."""
+        """Return whether `text` is the full name, the backbone, the tap, the pooling, or ``backbone/tap``."""
         return text in {self.name, self.backbone, self.tap, self.pool, f"{self.backbone}/{self.tap}"}
 
     @property
     def nickname(self) -> str:
-        """How runs call it: by its tap where that tells most, by its backbone otherwise."""
+        """Short name, used in names of runs: the tap, or the backbone if the tap is ``last``."""
         return (self.backbone if self.tap == "last" else self.tap).replace(":", "/").rpartition("/")[2]
 
     @property
@@ -134,18 +137,18 @@ class EmbeddingRequest(Spec):
 
     @property
     def portable(self) -> "EmbeddingRequest":
-        """The same with the name of its weights' file without the folder, which other machines do not have."""
+        """The same request with its weights' file named without the folder, which other machines do not have."""
         name = PurePath(self.weights).name
         return self.model_copy(update={"weights": name}) if self.has_own_weights else self
 
     @property
     def network_key(self) -> "EmbeddingRequest":
-        """What is equal for two requests that one network fills in one pass."""
+        """Key that is equal for requests that one network can answer in one pass."""
         return self.model_copy(update={"tap": "last", "pool": "avg", "join": "mean", "dtype": "float32"})
 
 
 class Preprocessing(Spec):
-    """How a decoded image becomes what a network takes; see `EmbeddingRequest` for the fields."""
+    """Preprocessing from a decoded image to a network's input; `EmbeddingRequest` describes the fields."""
 
     added_later: ClassVar[Mapping[str, object]] = {"views": "one"}
 
@@ -159,37 +162,38 @@ class Preprocessing(Spec):
 
     @property
     def canvas_px(self) -> int:
-        """Side of the square that views are cut from: `size_px` but for crops, which leave out an eighth or more."""
+        """Side in pixels of the square that views are cut from: larger than `size_px` only for ``five-crops``."""
         if self.views != "five-crops":
             return self.size_px
-        return round(self.size_px / min(self.crop_share, LARGEST_CROP))
+        return round(self.size_px / min(self.crop_share, MAX_FIVE_CROP_SHARE))
 
     @property
     def canvas_share(self) -> float:
-        """How much of an image's shorter side that square shows; crops are cut off later, where the network runs."""
+        """Share of an image's shorter side that this square shows; five crops are cut later, where the network runs."""
         return 1.0 if self.views == "five-crops" else self.crop_share
 
     @property
     def resized_px(self) -> int:
         """Side in whole pixels to which an image is resized before the square is cut: rounded down, as timm does.
 
-        Of an image's shorter side for ``crop``, of both for ``squash`` and of the longer one for ``border``.
+        The shorter side gets this length for ``crop``, both sides for ``squash`` and the longer side for ``border``.
         """
-        # The margin keeps a quotient that floating-point division puts just below a whole number.
+        # Floating-point division may put a whole quotient just below its true value; the margin corrects that.
         return math.floor(self.canvas_px / self.canvas_share + 1e-9)
 
 
-class Reduced(Spec):
-    """Arithmetic of fewer bits, and all that its numbers depend on.
+class ReducedPrecision(Spec):
+    """Arithmetic in reduced precision, with everything that its rounding depends on.
 
     Attributes
     ----------
     dtype
-        Of the multiplications; sums are kept in fp32.
+        Type of the multiplications; sums are in fp32.
     runtime, device
-        What computes: they round differently.
+        Runtime and device that compute; each rounds differently.
     first_layers, first_dtype
-        As many convolutions and matrix products at the beginning, where rounding does most harm, keep more bits.
+        Number of convolutions and matrix products at the beginning, where rounding does most harm, and the more precise
+        type that they use.
     """
 
     dtype: Literal["bf16", "fp16"]
@@ -199,30 +203,30 @@ class Reduced(Spec):
     first_dtype: Literal["fp32", "fp16"] = "fp32"
 
     def __str__(self) -> str:
-        front = f", its first {self.first_layers} layers {self.first_dtype}" if self.first_layers else ""
-        return f"{self.dtype} by {self.runtime} on {self.device}{front}"
+        exception = f", its first {self.first_layers} layers {self.first_dtype}" if self.first_layers else ""
+        return f"{self.dtype} by {self.runtime} on {self.device}{exception}"
 
 
-Precision = Literal["fp32"] | Reduced
+Precision = Literal["fp32"] | ReducedPrecision
 
 
 class EmbeddingSpec(Spec):
-    """All that makes the numbers of one embedding; its fingerprint names the cache.
+    """Everything that determines the numbers of one embedding; its fingerprint names the store in the cache.
 
     Attributes
     ----------
     weights_sha256
-        Of the weights' file; for random weights, of their values.
+        SHA-256 of the weights' file; for random weights, of their values.
     tap
-        The layer's own name (never ``last``).
+        Full name of the layer (never ``last``).
     decode, decoding
-        Version of the policy in `featx.images.decode` and `featx.images.resizing`, and what was chosen in it.
+        Version of the decoding in `featx.images.decode` and `featx.images.resizing`, and the choices made in it.
     precision, dtype
-        Of the arithmetic, and of what is stored.
+        Precision of the arithmetic, and type of the stored numbers.
     join
-        Of the preprocessing's views.
+        Combination of the vectors of the preprocessing's views.
     format
-        Number of the store's format.
+        Version number of the store's format.
     """
 
     added_later: ClassVar[Mapping[str, object]] = {"decoding": Decoding().identity(), "join": "mean"}
@@ -235,13 +239,13 @@ class EmbeddingSpec(Spec):
     decode: int = 3
     decoding: Decoding = Decoding()
     precision: Precision = "fp32"
-    dtype: Stored = "float32"
+    dtype: StoredDtype = "float32"
     join: Literal["mean", "stack"] = "mean"
     format: int = 1
 
 
 class ResolvedEmbedding(Spec):
-    """A request, all that makes its numbers, and d."""
+    """A request, the spec that it resolves to, and the number of features d."""
 
     request: EmbeddingRequest
     spec: EmbeddingSpec

@@ -1,4 +1,4 @@
-"""How finished runs are compared."""
+"""Spec of the comparison of finished runs."""
 
 from typing import Annotated
 
@@ -13,8 +13,8 @@ class EvaluationSpec(Spec):
     Attributes
     ----------
     margin
-        Largest difference of the score that chooses which has no practical consequence, in units of the score. By
-        default .02 of scores up to 1, and 5 % of the chosen run's value of losses and errors.
+        Largest difference of the selection score without practical consequence, in units of the score. By default .02
+        for scores up to 1, and 5 % of the chosen run's value for losses and errors.
     """
 
     margin: Annotated[float, Field(gt=0)] | None = None

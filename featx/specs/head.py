@@ -1,4 +1,4 @@
-"""A head and its search, written down."""
+"""Spec of a head and of its hyperparameter search."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from featx.registry import HEADS
-from featx.specs.base import Count, Spec, known_name
+from featx.specs.base import Count, Spec, check_registered
 
 Metric = Literal[
     "accuracy",
@@ -23,52 +23,53 @@ Metric = Literal[
     "ccc",
 ]
 Calibration = Literal["auto", "none", "platt", "isotonic", "temperature"]
-Solver = Literal["sklearn", "intel", "minibatch"]
+Solver = Literal["sklearn", "minibatch"]
 ClassWeight = Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]]
 
 
 class HeadSpec(Spec):
-    """One head and its search.
+    """One head and its hyperparameter search.
 
     Attributes
     ----------
     name
-        A name from ``featx heads``.
+        Name listed by ``featx heads``.
     trials, timeout_s
-        How many settings are tried, and for how long at most.
+        Maximum number of settings that are tried, and maximum duration of the search in seconds.
     metric
-        What cross-validation inside train maximises (losses and errors are minimised); by default ``accuracy`` of
-        classes, ``quadratic_kappa`` where they are ordered, ``average_precision`` of labels, ``mae`` of numbers.
+        Score that cross-validation inside train maximises (losses and errors are minimised); by default ``accuracy``
+        for classes, ``quadratic_kappa`` for ordered ones, ``average_precision`` for labels, ``mae`` for numbers.
     class_weight
-        ``none``, ``balanced`` (each class weighs the same), or a weight for each class name. Probabilities are
-        calibrated without it; the model decides for the class whose product of probability and weight is the largest.
+        ``none``, ``balanced`` (equal total weight for each class), or a weight for each class name. Probabilities are
+        calibrated without it; the model predicts the class with the largest product of probability and weight.
     group_weight
-        Names of ``[groups]`` joined by ``+``: each of their combinations weighs the same in learning, not in
-        calibration.
+        Names of ``[groups]`` joined by ``+``: each combination of their values gets equal total weight in training, not
+        in calibration.
     embeddings
-        ``all``: what the recipe extracts stands side by side; ``search``: which of it, alone or side by side, is one
-        more choice of the search; otherwise those that are called so (`EmbeddingRequest.is_called`). A list is a grid,
-        one run each.
+        ``all``: all embeddings of the recipe, concatenated; ``search``: the search also chooses which of them are
+        used, alone or concatenated; otherwise those with this name (`EmbeddingRequest.is_called`). A list is a
+        grid, one run each.
     calibration
-        How outputs become probabilities: ``none`` (the head's own), ``platt``, ``isotonic`` or ``temperature``; by
-        default (``auto``) what has the least log loss, cross-fitted over the folds.
+        Calibration of probabilities: ``none`` (the head's own), ``platt``, ``isotonic`` or ``temperature``; by default
+        (``auto``) the one with the smallest log loss, cross-fitted over the folds.
     solver
-        ``sklearn``; or ``intel`` (extra ``intel``), which fits `svm` in a part of the time where a search cannot keep
-        its matrices, and in the end. What is written is scikit-learn's own all the same. ``minibatch`` fits `logreg`
-        and a linear `svm` by stochastic gradient descent.
+        Solver of the estimator: ``sklearn``, or ``minibatch``, which fits `logreg` and a linear `svm` by stochastic
+        gradient descent.
     memory_gb
-        Of the train rows' vectors beyond which they stay in the store: `logreg`, a linear `svm` (by minibatches) and
-        `xgboost` learn classes from them in passes, their setting searched on a sample. No bound by default.
+        Size in GB of the train rows' vectors above which they stay in the store: `logreg`, a linear `svm` (by
+        minibatches) and `xgboost` then learn classes from them in passes, and their setting is searched on a sample. No
+        limit by default.
     rule
-        ``best``: the setting with the best mean over the folds; ``one_se``: the simplest within a standard error of it.
-    warm
-        Begin with the setting that the last finished search for this head and target found.
+        ``best``: the setting with the best mean over the folds; ``one_se``: the simplest setting within one standard
+        error of it.
+    warm_start
+        Whether the search starts with the best setting of the last finished search for this head and target.
     nested
-        Folds by which the whole search is scored from outside; 0 for none.
+        Number of outer folds of nested cross-validation, which scores the whole search; 0 for none.
     folds
-        Of the cross-validation.
+        Number of folds of the cross-validation.
     seed
-        Of the folds, the search and the head.
+        Seed of the folds, the search and the head.
     """
 
     added_later: ClassVar[Mapping[str, object]] = {
@@ -78,7 +79,7 @@ class HeadSpec(Spec):
         "solver": "sklearn",
         "memory_gb": None,
         "rule": "best",
-        "warm": False,
+        "warm_start": False,
         "nested": 0,
     }
 
@@ -93,15 +94,15 @@ class HeadSpec(Spec):
     solver: Solver = "sklearn"
     memory_gb: Annotated[float, Field(gt=0)] | None = None
     rule: Literal["best", "one_se"] = "best"
-    warm: bool = False
+    warm_start: bool = False
     nested: Annotated[int, Field(ge=0)] = 0
     folds: Annotated[int, Field(ge=2)] = 5
     seed: int = 0
 
     @field_validator("name")
     @classmethod
-    def _head_is_known(cls, name: str) -> str:
-        return known_name(HEADS, name)
+    def _check_name(cls, name: str) -> str:
+        return check_registered(HEADS, name)
 
     def grid(self) -> "Iterator[HeadSpec]":
         """Yield one spec for each item of `embeddings`."""
@@ -110,7 +111,7 @@ class HeadSpec(Spec):
 
     @field_validator("nested")
     @classmethod
-    def _one_fold_is_none(cls, nested: int) -> int:
+    def _check_nested(cls, nested: int) -> int:
         if nested == 1:
             raise ValueError("expected 0 or two folds or more, found 1")
         return nested

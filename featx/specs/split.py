@@ -1,4 +1,4 @@
-"""Which rows are learnt from, which choose between runs, and which are sealed, written down."""
+"""Spec of the split into train, val (selection) and sealed test rows."""
 
 from typing import Literal
 
@@ -8,30 +8,30 @@ from featx.specs.base import Share, Spec
 
 
 class SplitSpec(Spec):
-    """Which rows are for training, which for choosing between runs, and which are sealed.
+    """The split into rows for training, rows for selection between runs (val), and sealed test rows.
 
     Attributes
     ----------
     test, val
-        Shares of the images to be cut. 0 means no such part.
+        Shares of the images; 0 means that there is no such part.
     method
-        ``hash``: each image (or group, or set of copies) gets its part from a hash of its content and `seed`. Shares
-        are met on average, and test images stay test images when others are added. ``train_test_split``: exact shares,
-        cut as scikit-learn's ``train_test_split`` does; adding images changes the part of others.
+        ``hash``: the part of each image (or group, or set of copies) follows from a hash of its content and `seed`.
+        Shares are met on average, and test images stay test images when images are added. ``train_test_split``: exact
+        shares, by scikit-learn's ``train_test_split``; adding images moves other images between parts.
     stratify
-        By the classes of the recipe's first target. With ``train_test_split`` all parts have their shares of each
-        class; with ``hash`` they do on average, and each class has at least one image in train and one in val.
+        Whether the split is stratified by the classes of the recipe's first target: exactly with
+        ``train_test_split``; on average with ``hash``, with at least one image of each class in train and in val.
     by
-        A label column whose groups stay whole.
+        Label column whose groups are never split.
     column
-        A label column that says ``train``, ``val`` or ``test``; parts that it does not name are cut from ``train``.
+        Label column with the values ``train``, ``val`` or ``test``; parts that it does not name are cut from ``train``.
     seed
-        Of the hash or the shuffling.
-    cut
-        How ``train_test_split`` is applied. ``test-first``: test from all rows, then val from the rest. ``together``:
-        both in one from all rows, then test from those.
+        Seed of the hash or the shuffling.
+    order
+        Order in which ``train_test_split`` is applied. ``test-first``: test from all rows, then val from the remaining
+        ones. ``together``: test and val together from all rows, then test from these.
     duplicates
-        ``together``: images of the same content go into one part. ``apart``: each image is cut by itself.
+        ``together``: images with the same content go into one part. ``independent``: each image is assigned by itself.
     """
 
     test: Share = 0.2
@@ -41,17 +41,19 @@ class SplitSpec(Spec):
     by: str | None = None
     column: str | None = None
     seed: int = 0
-    cut: Literal["test-first", "together"] = "test-first"
-    duplicates: Literal["together", "apart"] = "together"
+    order: Literal["test-first", "together"] = "test-first"
+    duplicates: Literal["together", "independent"] = "together"
 
     @model_validator(mode="after")
-    def _cut_belongs_to_train_test_split(self) -> "SplitSpec":
-        if self.cut != "test-first" and self.method != "train_test_split":
-            raise ValueError(f"cut = {self.cut!r} applies to method = 'train_test_split' only, found {self.method!r}")
+    def _check_order(self) -> "SplitSpec":
+        if self.order != "test-first" and self.method != "train_test_split":
+            raise ValueError(
+                f"order = {self.order!r} applies to method = 'train_test_split' only, found {self.method!r}"
+            )
         return self
 
     @model_validator(mode="after")
-    def _train_is_not_empty(self) -> "SplitSpec":
+    def _check_shares(self) -> "SplitSpec":
         if self.test + self.val >= 1:
             raise ValueError(f"test + val = {self.test + self.val:g}, expected less than 1")
         return self

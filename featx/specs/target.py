@@ -1,4 +1,4 @@
-"""What is to be predicted, written down."""
+"""Spec of a prediction target."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -9,37 +9,41 @@ from featx.specs.base import Spec
 
 
 class TargetSpec(Spec):
-    """What is to be predicted.
+    """A target: the quantity to predict, and the label columns that hold its true values.
 
     Attributes
     ----------
     column
-        The label column.
+        Name of the label column.
     kind
-        ``classes``, of which an image has one; ``labels``, of which it may have several or none; or ``numbers``.
+        ``classes``: exactly one per image; ``labels``: any number per image; or ``numbers``.
     columns
-        Of labels and numbers: several label columns that are answered together, instead of `column`. In those of
-        labels ``*`` stands for any text.
+        Several label columns, predicted together, instead of `column`; for labels and numbers only. In columns of
+        labels, ``*`` matches any text.
     above
-        For a number: the second class is everything above it, the first one the rest; a label is had above it.
+        Threshold on a column of numbers: values above it are the second class, all others the first. An image has a
+        label if its value is above it.
     soft
-        The column holds the probability of the second class, in [0, 1]; an image is of the class that has more.
+        Whether the column holds the probability of the second class, in [0, 1]; an image belongs to the more probable
+        class.
     ordered
-        The classes stand in an order, that of `classes`, `bins` or the numbers: a guess is the worse the further off.
+        Whether the classes are ordered, in the order of `classes`, `bins` or the numbers, so that a larger distance is
+        a larger error.
     classes
-        Names in the order of the codes 0, 1, …: the column's own values in a chosen order, or, for numbers,
-        names of the sorted values (``["no", "yes"]`` for -1/1).
+        Class names in the order of the codes 0, 1, …: the column's values in a chosen order, or names for its sorted
+        numbers (``["no", "yes"]`` for -1/1).
     map
-        Other names for values, several of which may become one; values that it leaves out stay as they are.
+        Value → new name; several values may get one name, and values that are not named stay unchanged.
     bins
-        For a number: edges b0 < b1 < … of bands, the first one below b0, the last one from the last edge on.
+        Edges b0 < b1 < … that divide a column of numbers into bands; an edge belongs to the band above it.
     keep
-        The values (after `map` and `bins`) that are studied; images with others are left out.
+        Values (after `map` and `bins`) that are studied; images with other values are left out.
     weight, confidence
-        Columns of numbers ≥ 0: how much an image counts, and how sure its label is. Heads learn with their product.
+        Columns of numbers ≥ 0: the weight of an image, and the confidence in its label. Heads use the product as sample
+        weight.
     balance
-        ``undersample``: leave out images of the larger classes until all have as many as the smallest, in each part
-        that the source gives.
+        ``undersample``: images of the larger classes are left out until each class has as many as the smallest, in each
+        part that the source defines.
     """
 
     added_later: ClassVar[Mapping[str, object]] = {
@@ -71,47 +75,51 @@ class TargetSpec(Spec):
 
     @field_validator("classes")
     @classmethod
-    def _classes_differ(cls, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    def _check_classes_are_unique(cls, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if classes is not None and (len(classes) < 2 or len(set(classes)) < len(classes)):
             raise ValueError(f"expected two or more different names, found {list(classes)!r}")
         return classes
 
     @model_validator(mode="before")
     @classmethod
-    def _the_first_column_stands_for_all(cls, written: Any) -> Any:
+    def _set_column_to_first_of_columns(cls, written: Any) -> Any:
         if isinstance(written, Mapping) and written.get("columns") and "column" not in written:
             return {**written, "column": written["columns"][0]}
         return written
 
     @model_validator(mode="after")
-    def _its_keys_go_together(self) -> "TargetSpec":
+    def _check_keys_fit_the_kind(self) -> "TargetSpec":
         if self.kind == "classes" and self.columns:
-            raise ValueError("several columns are answered together; say kind = 'labels' or kind = 'numbers'")
-        of_classes = [name for name in ("classes", "bins", "keep", "map", "soft", "ordered") if getattr(self, name)]
-        of_classes += ["above"] if self.above is not None and self.kind == "numbers" else []
-        of_classes += ["balance"] if self.balance != "none" else []
-        if self.kind != "classes" and of_classes:
-            raise ValueError(f"{of_classes[0]!r} makes classes, found kind = {self.kind!r} beside it")
-        others = [name for name in ("bins", "keep", "map", "ordered") if getattr(self, name)]
-        if self.soft and others:
-            raise ValueError(f"a soft target has two classes and their shares, found {others[0]!r} beside it")
+            raise ValueError("found several columns of classes; expected kind = 'labels' or kind = 'numbers'")
+        class_keys = [name for name in ("classes", "bins", "keep", "map", "soft", "ordered") if getattr(self, name)]
+        class_keys += ["above"] if self.above is not None and self.kind == "numbers" else []
+        class_keys += ["balance"] if self.balance != "none" else []
+        if self.kind != "classes" and class_keys:
+            raise ValueError(f"{class_keys[0]!r} applies to kind = 'classes' only, found kind = {self.kind!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_soft(self) -> "TargetSpec":
+        conflicting = [name for name in ("bins", "keep", "map", "ordered") if getattr(self, name)]
+        if self.soft and conflicting:
+            raise ValueError(f"soft = true and {conflicting[0]!r} exclude each other, expected one of them")
         if self.soft and self.classes is not None and len(self.classes) != 2:
             raise ValueError(f"a soft target has 2 classes, found {len(self.classes)} names in 'classes'")
         return self
 
     @property
     def own_columns(self) -> tuple[str, ...]:
-        """The label columns that it is made of; those of labels may be patterns."""
+        """The label columns of the target; those of labels may be patterns."""
         return self.columns or (self.column,)
 
     @model_validator(mode="after")
-    def _a_threshold_makes_two(self) -> "TargetSpec":
+    def _check_threshold_classes(self) -> "TargetSpec":
         if self.above is not None and self.classes is not None and len(self.classes) != 2:
             raise ValueError(f"'above' makes 2 classes, found {len(self.classes)} names in 'classes'")
         return self
 
     @model_validator(mode="after")
-    def _bands_are_in_order(self) -> "TargetSpec":
+    def _check_bins(self) -> "TargetSpec":
         if self.bins is None:
             return self
         if self.above is not None:

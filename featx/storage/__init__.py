@@ -1,4 +1,4 @@
-"""Where embeddings are kept: segments that are seen whole or not at all, and what keeps them in order.
+"""Stores of embeddings: segments that become visible as a whole, and their checks, compaction and leases.
 
-Nothing in here knows a network or an image.
+This package does not depend on networks or images.
 """

@@ -1,4 +1,4 @@
-"""Whether a store is what was written, row by row, and how it is mended."""
+"""Compare all checksums of a store, row by row, and repair the store."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -8,24 +8,26 @@ from typing import Any
 import numpy as np
 
 from featx.errors import CorruptError, StoreError, UnreachableError
-from featx.progress import Watch, unwatched
+from featx.progress import ProgressCallback, no_progress
 from featx.specs.embedding import EmbeddingSpec, ResolvedEmbedding
-from featx.storage.segments import Segment, encoded
-from featx.storage.store import EmbeddingStore, encoded_header, header_of, shelf_at
+from featx.storage.segments import Segment, encode_segment
+from featx.storage.store import EmbeddingStore, encode_header, parse_header, segment_store_at
 
 
 @dataclass(frozen=True)
 class Damage:
-    """What is wrong with one segment.
+    """The damage of one segment.
 
     Attributes
     ----------
+    segment
+        Name of the segment.
     problems
-        In words.
+        One text for each problem.
     lost
-        Digests of the rows that are broken, as far as they can be read.
+        Digests of the broken rows, as far as they can be read.
     n_lost, n_good
-        Rows that are broken, and the others.
+        Number of broken rows and of all others.
     """
 
     segment: str
@@ -36,19 +38,19 @@ class Damage:
 
 
 @dataclass(frozen=True)
-class Checked:
+class StoreCheck:
     """A store after all its checksums were compared.
 
     Attributes
     ----------
     store
-        Where it lies.
+        Path or URL of the store.
     n_segments, n_rows
-        What it holds.
+        Number of its segments and rows.
     problem
-        Why it cannot be opened; empty where it can.
+        The reason why the store cannot be opened; empty where it can.
     damages
-        Of its segments; none where it is whole.
+        The damaged segments; empty where there are none.
     """
 
     store: str
@@ -59,12 +61,12 @@ class Checked:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every row is what was written."""
+        """Whether the store can be opened and every row matches its checksum."""
         return not self.problem and not self.damages
 
 
 def open_store(place: Path | str) -> EmbeddingStore:
-    """Open a store by what its own header says.
+    """Open a store with the spec in its own header.
 
     Raises
     ------
@@ -73,83 +75,100 @@ def open_store(place: Path | str) -> EmbeddingStore:
     StoreError
         a newer featx wrote it.
     """
-    content = shelf_at(place).header()
-    found, _ = header_of(b"" if content is None else content, str(place))
+    header = _read_header(place)
     try:
-        return EmbeddingStore(place, EmbeddingSpec.model_validate(found["spec"]), int(found["n_features"]))
+        return EmbeddingStore(place, EmbeddingSpec.model_validate(header["spec"]), int(header["n_features"]))
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptError(f"{place} is no embedding store of featx ({error}); move it away") from error
 
 
-def check(place: Path | str, watch: Watch = unwatched) -> Checked:
+def check_store(place: Path | str, progress: ProgressCallback = no_progress) -> StoreCheck:
     """Compare all checksums of a store."""
     try:
-        found = _unread(place)
-    except UnreachableError:  # nothing is known, and so nothing is to be mended
+        segments = _unread_segments(place)
+    # Nothing is known about a store that does not answer, so there is nothing to repair.
+    except UnreachableError:
         raise
     except StoreError as error:
-        return Checked(str(place), problem=str(error))
+        return StoreCheck(str(place), problem=str(error))
     damages, n_rows = [], 0
-    for number, segment in enumerate(found, start=1):
-        examined = segment.examined()
-        n_rows += len(examined.keys)
-        if examined.problems:
-            n_good = int(examined.good.sum())
-            damages.append(Damage(segment.name, examined.problems, examined.lost, len(examined.keys) - n_good, n_good))
-        watch("verify", number, len(found))
-    return Checked(str(place), len(found), n_rows, "", damages)
+    for number, segment in enumerate(segments, start=1):
+        result = segment.check()
+        n_rows += len(result.keys)
+        if result.problems:
+            n_good = int(result.is_good.sum())
+            damages.append(
+                Damage(segment.name, result.problems, result.lost_digests, len(result.keys) - n_good, n_good)
+            )
+        progress("verify", number, len(segments))
+    return StoreCheck(str(place), len(segments), n_rows, "", damages)
 
 
-def mend(place: Path | str) -> int:
-    """Write damaged segments anew without their broken rows; return the number of rows that are lost.
+def repair_store(place: Path | str) -> int:
+    """Write damaged segments again without their broken rows; return the number of lost rows.
 
-    The rows that are good are published before what held them is taken away.
+    Good rows are published before the segment that held them is removed.
     """
     n_lost = 0
-    for segment in _unread(place):
-        examined = segment.examined()
-        if examined.problems:
-            good = np.flatnonzero(examined.good)
-            if len(good):
-                kept = {**segment.provenance(), "mended": segment.name}
-                segment.shelf.publish(*encoded(examined.keys[good], examined.x[good], kept))
-            segment.shelf.withdraw(segment.name)
-            n_lost += len(examined.good) - len(good)
+    for segment in _unread_segments(place):
+        result = segment.check()
+        if result.problems:
+            good_rows = np.flatnonzero(result.is_good)
+            if len(good_rows):
+                provenance = {**segment.provenance(), "mended": segment.name}
+                segment.store.publish(*encode_segment(result.keys[good_rows], result.x[good_rows], provenance))
+            segment.store.remove_segment(segment.name)
+            n_lost += len(result.is_good) - len(good_rows)
     return n_lost
 
 
-def restore_header(place: Path | str, known: ResolvedEmbedding) -> None:
-    """Write the header of a store anew, from what it is known to hold; its segments know the rows of its batches.
+def restore_header(place: Path | str, embedding: ResolvedEmbedding) -> None:
+    """Write the header of a store again; its batch size is read from its segments.
+
+    Parameters
+    ----------
+    place
+        Path or URL of the store.
+    embedding
+        The embedding that the store is known to hold.
 
     Raises
     ------
     StoreError
-        no segment can say that.
+        the segments state no batch size, or several.
     """
-    shelf = shelf_at(place)
-    dtype = np.dtype(known.spec.dtype).newbyteorder("<")
-    segments = [Segment(shelf, name, known.n_features, dtype) for name in shelf.segments()]
-    found = {rows for segment in segments for rows in device_rows(segment.provenance())}
-    if len(found) != 1:
+    store = segment_store_at(place)
+    dtype = np.dtype(embedding.spec.dtype).newbyteorder("<")
+    segments = [Segment(store, name, embedding.n_features, dtype) for name in store.segment_names()]
+    batch_sizes = {n_images for segment in segments for n_images in device_rows(segment.provenance())}
+    if len(batch_sizes) != 1:
         raise StoreError(
-            f"{place} has lost its header, and its segments cannot tell it; move it away and extract again"
+            f"{place} has no valid header, and its segments do not state one batch size; move it away and extract again"
         )
-    header = {"spec": known.spec.identity(), "n_features": known.n_features, "device_rows": found.pop()}
-    shelf.replace_header(encoded_header(header))
+    header = {
+        "spec": embedding.spec.identity(),
+        "n_features": embedding.n_features,
+        "device_rows": batch_sizes.pop(),
+    }
+    store.replace_header(encode_header(header))
 
 
 def device_rows(provenance: Mapping[str, Any]) -> Iterator[int]:
-    """Yield the rows of the batches that a segment's rows come from, as far as it tells."""
-    for one in provenance.get("joined", [provenance]):
-        if "device_rows" in one:
-            yield int(one["device_rows"])
+    """Yield the sizes of the batches that a segment's rows come from, as far as its provenance states them."""
+    for origin in provenance.get("joined", [provenance]):
+        if "device_rows" in origin:
+            yield int(origin["device_rows"])
 
 
-def _unread(place: Path | str) -> list[Segment]:
-    """Return a store's segments without reading them: they may be damaged."""
-    shelf = shelf_at(place)
-    content = shelf.header()
-    found, _ = header_of(b"" if content is None else content, shelf.place)
-    spec = EmbeddingSpec.model_validate(found["spec"])
+def _read_header(place: Path | str) -> dict[str, Any]:
+    store = segment_store_at(place)
+    content = store.read_header()
+    return parse_header(b"" if content is None else content, store.place)[0]
+
+
+def _unread_segments(place: Path | str) -> list[Segment]:
+    """Return a store's segments without reading them, because they may be damaged."""
+    store, header = segment_store_at(place), _read_header(place)
+    spec = EmbeddingSpec.model_validate(header["spec"])
     dtype = np.dtype(spec.dtype).newbyteorder("<")
-    return [Segment(shelf, name, int(found["n_features"]), dtype) for name in shelf.segments()]
+    return [Segment(store, name, int(header["n_features"]), dtype) for name in store.segment_names()]

@@ -1,8 +1,8 @@
-"""Few large segments out of many small ones, each image once, while readers and writers go on.
+"""Compaction of a store: few large segments replace many small ones, each image once, while others read and write.
 
-The rows of all segments that take part, also those that stand in several of them, are written again and published;
-only then are these segments taken away. So whoever takes a segment away has itself published every row of it, and no
-two that do so at once can both leave a row to the other.
+The rows of all chosen segments, also those that several of them hold, are written again and published; only then are
+these segments removed. So a process that removes a segment has itself published every row of it, and no two processes
+that do so at the same time can both leave a row to the other.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,25 +12,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.progress import Watch, unwatched
-from featx.storage.segments import Keys, Segment, VanishedError, encoded
-from featx.storage.store import ATTEMPTS, EmbeddingStore
+from featx.progress import ProgressCallback, no_progress
+from featx.storage.segments import Keys, Segment, VanishedError, encode_segment
+from featx.storage.store import MAX_ATTEMPTS, EmbeddingStore
 
-SEGMENT_BYTES = 16 << 20  # of the rows of a large segment: memory of that size is used again, a larger one's is not
-
-At = NDArray[np.intp]
+# Size of the rows of a large segment. Memory of this size is used again for the next segment; larger blocks are not.
+MAX_SEGMENT_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
-class Compacted:
-    """What became of a store.
+class CompactionResult:
+    """The counts of a store before and after its compaction.
 
     Attributes
     ----------
+    store
+        Path or URL of the store.
     n_before, n_after
-        Segments.
-    n_rows, n_removed
-        Images that it holds, and rows that stood there a second time.
+        Number of segments.
+    n_rows
+        Number of images that the store holds.
+    n_removed
+        Number of duplicate rows that were removed.
     """
 
     store: str
@@ -40,82 +43,91 @@ class Compacted:
     n_removed: int
 
 
-def compact(store: EmbeddingStore, watch: Watch = unwatched, *, most_bytes: int = SEGMENT_BYTES) -> Compacted:
-    """Join a store's small segments, and all that hold images of one another.
+def compact(
+    store: EmbeddingStore, progress: ProgressCallback = no_progress, *, max_segment_bytes: int = MAX_SEGMENT_BYTES
+) -> CompactionResult:
+    """Join a store's small segments, and all segments that hold the same images.
 
     Parameters
     ----------
-    most_bytes
-        Of the rows of a joined segment; those of at least half of it stay as they are.
+    store
+        The store.
+    progress
+        Called after each new segment with stage ``join`` and the number of rows.
+    max_segment_bytes
+        Size of the rows of a joined segment in bytes. Segments of at least half of it stay unchanged.
 
     Raises
     ------
     CorruptError
-        a row does not match its checksum; nothing was taken away.
+        a row does not match its checksum; no segment was removed.
     """
-    for _ in range(ATTEMPTS):
+    for _ in range(MAX_ATTEMPTS):
         store.refresh()
         before = list(store.segments)
-        chosen = _chosen(before, most_bytes)
         try:
-            _join(store, chosen, most_bytes, watch)
-        except VanishedError:  # another process is at it as well
+            _join(store, _choose_segments(before, max_segment_bytes), max_segment_bytes, progress)
+        # Another process joins segments at the same time.
+        except VanishedError:
             continue
         break
     store.refresh()
     n_rows = sum(map(len, store.segments))
-    return Compacted(str(store), len(before), len(store.segments), len(store), sum(map(len, before)) - n_rows)
+    return CompactionResult(str(store), len(before), len(store.segments), len(store), sum(map(len, before)) - n_rows)
 
 
-def _chosen(segments: Sequence[Segment], most_bytes: int) -> list[Segment]:
+def _choose_segments(segments: Sequence[Segment], max_segment_bytes: int) -> list[Segment]:
     """Return the segments to join: the small ones where there are several, and all that share images."""
     if not segments:
         return []
-    shared = _sharing([segment.keys for segment in segments])
-    small = [at for at, segment in enumerate(segments) if 2 * segment.n_bytes < most_bytes]
-    return [segments[at] for at in sorted(shared | set(small if len(small) > 1 else []))]
+    overlapping = _overlapping_segments([segment.keys for segment in segments])
+    small = [index for index, segment in enumerate(segments) if 2 * segment.n_bytes < max_segment_bytes]
+    return [segments[index] for index in sorted(overlapping | set(small if len(small) > 1 else []))]
 
 
-def _sharing(keys: Sequence[Keys]) -> set[int]:
-    """Return which of the segments hold images that stand there, or in another one, again."""
-    every = np.concatenate(keys)
-    owner = np.repeat(np.arange(len(keys)), [len(one) for one in keys])
-    order = np.argsort(every, kind="stable")
-    again = np.flatnonzero(every[order][1:] == every[order][:-1])
-    return set(owner[order[again]].tolist()) | set(owner[order[again + 1]].tolist())
+def _overlapping_segments(keys: Sequence[Keys]) -> set[int]:
+    """Return the indices of the segments with images that are stored more than once."""
+    all_keys = np.concatenate(keys)
+    owners = np.repeat(np.arange(len(keys)), [len(segment_keys) for segment_keys in keys])
+    order = np.argsort(all_keys, kind="stable")
+    repeated = np.flatnonzero(all_keys[order][1:] == all_keys[order][:-1])
+    return set(owners[order[repeated]].tolist()) | set(owners[order[repeated + 1]].tolist())
 
 
-def _join(store: EmbeddingStore, chosen: Sequence[Segment], most_bytes: int, watch: Watch) -> None:
-    n, done = len(np.unique(np.concatenate([segment.keys for segment in chosen]))) if chosen else 0, 0
-    most_rows = max(1, most_bytes // (store.n_features * store.dtype.itemsize))
-    for keys, x in _batches(chosen, most_rows):
-        store.shelf.publish(*encoded(keys, x, {"joined": _origins(chosen)}))
-        done += len(keys)
-        watch("join", done, n)
-    for segment in chosen:
-        store.shelf.withdraw(segment.name)
+def _join(
+    store: EmbeddingStore, segments: Sequence[Segment], max_segment_bytes: int, progress: ProgressCallback
+) -> None:
+    n_total = len(np.unique(np.concatenate([segment.keys for segment in segments]))) if segments else 0
+    n_joined = 0
+    max_rows = max(1, max_segment_bytes // (store.n_features * store.dtype.itemsize))
+    for keys, x in _joined_blocks(segments, max_rows):
+        store.segment_store.publish(*encode_segment(keys, x, {"joined": _unique_provenances(segments)}))
+        n_joined += len(keys)
+        progress("join", n_joined, n_total)
+    for segment in segments:
+        store.segment_store.remove_segment(segment.name)
 
 
-def _batches(segments: Sequence[Segment], most_rows: int) -> Iterator[tuple[Keys, NDArray[np.floating]]]:
-    """Yield digests and rows of some segments, each image once, at most so many at a time; checksums are compared."""
-    every = np.concatenate([segment.keys for segment in segments]) if segments else np.empty(0, dtype="S16")
+def _joined_blocks(segments: Sequence[Segment], max_rows: int) -> Iterator[tuple[Keys, NDArray[np.floating]]]:
+    """Yield digests and rows of segments, each image once, at most `max_rows` at a time; checksums are compared."""
+    all_keys = np.concatenate([segment.keys for segment in segments]) if segments else np.empty(0, dtype="S16")
     ends = np.cumsum([0, *map(len, segments)])
-    first = np.sort(np.unique(every, return_index=True)[1])
-    for start in range(0, len(first), most_rows):
-        some = first[start : start + most_rows]
-        cuts = np.searchsorted(some, ends)
+    first_rows = np.sort(np.unique(all_keys, return_index=True)[1])
+    for start in range(0, len(first_rows), max_rows):
+        block_rows = first_rows[start : start + max_rows]
+        cuts = np.searchsorted(block_rows, ends)
         parts = [
-            segment.rows(some[low:high] - ends[at])
-            for at, (segment, low, high) in enumerate(zip(segments, cuts[:-1], cuts[1:], strict=True))
+            segment.read_rows(block_rows[low:high] - ends[index])
+            for index, (segment, low, high) in enumerate(zip(segments, cuts[:-1], cuts[1:], strict=True))
             if high > low
         ]
-        yield every[some], np.concatenate(parts)
+        yield all_keys[block_rows], np.concatenate(parts)
 
 
-def _origins(segments: Sequence[Segment]) -> list[dict[str, Any]]:
-    """Return by what the rows were made, each once."""
-    found: list[dict[str, Any]] = []
+def _unique_provenances(segments: Sequence[Segment]) -> list[dict[str, Any]]:
+    """Return the provenances of all rows, each once."""
+    provenances: list[dict[str, Any]] = []
     for segment in segments:
         own = {name: value for name, value in segment.provenance().items() if name != "made"}
-        found += [one for one in own.get("joined", [own]) if one not in found]
-    return found
+        provenances += [origin for origin in own.get("joined", [own]) if origin not in provenances]
+    return provenances

@@ -1,29 +1,30 @@
-"""Who is still writing: names of private files and folders tell whether their writer lives (`featx.disk.private_name`).
+"""Whether the writer of a private file or folder is alive, told from the name (`featx.files.atomic.private_name`).
 
-On the same machine a writer's life can be looked up. Of another machine (a folder shared over the network) a writer is
-taken for dead once nothing of its own has changed for `LEASE_S`; ages are measured by the file system's own clock, so a
-clock that was set back or differs from a server's makes nobody die.
+A writer on the same machine is alive while its process runs. A writer on another machine (in a folder that is shared
+over the network) counts as dead when nothing of its own has changed for `LEASE_S`. Ages are measured by the file
+system's own clock, so a clock that was set back, or differs from a server's, makes no writer count as dead.
 """
 
 import os
 import shutil
 from pathlib import Path
 
-from featx.disk import machine, private_name, started
+from featx.files.atomic import machine_id, private_name, process_start_ticks
 
-LEASE_S = 3600.0  # without a sign of life; a segment takes less than a minute to write
+# A writer on another machine counts as dead after so long without a change. A segment is written in less than a minute.
+LEASE_S = 3600.0
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Return private folders and files of dead writers, wherever below a folder."""
-    every = [Path(place, name) for place, folders, files in os.walk(folder) for name in (*folders, *files)]
-    return sorted(path for path in every if _lease(path) is not None and not is_live(path))
+    """Return the private folders and files of dead writers anywhere below a folder, sorted."""
+    paths = [Path(parent, name) for parent, folders, files in os.walk(folder) for name in (*folders, *files)]
+    return sorted(path for path in paths if _is_leftover(path))
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the private folders and files of dead writers that stand right in a folder."""
+    """Remove the private folders and files of dead writers directly inside a folder."""
     for path in sorted(folder.glob(".*")):
-        if _lease(path) is None or is_live(path):
+        if not _is_leftover(path):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -32,31 +33,37 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def is_live(path: Path) -> bool:
-    """Whether the writer of a private folder or file may still be at work."""
+    """Return whether the writer of a private folder or file may still be at work."""
     lease = _lease(path)
     if lease is None:
         return False
-    where, process, since = lease
-    if where == machine():
-        return started(int(process)) == since
+    writer_machine, process, start = lease
+    if writer_machine == machine_id():
+        return process_start_ticks(int(process)) == start
     return _age_s(path) < LEASE_S
 
 
+def _is_leftover(path: Path) -> bool:
+    return _lease(path) is not None and not is_live(path)
+
+
 def _lease(path: Path) -> tuple[str, str, str] | None:
+    """Return machine, process and start of a private path's writer; None for other paths."""
     parts = path.name.rpartition(".")[2].split("-")
-    is_one = path.name.startswith(".") and len(parts) == 4 and parts[1].isdecimal()
-    return (parts[0], parts[1], parts[2]) if is_one else None
+    is_private = path.name.startswith(".") and len(parts) == 4 and parts[1].isdecimal()
+    return (parts[0], parts[1], parts[2]) if is_private else None
 
 
 def _age_s(path: Path) -> float:
-    """Return the seconds since anything in a folder changed, by the clock of the disk that it lies on."""
+    """Return the seconds since the last change in a folder, by the clock of the disk that it lies on."""
     probe = path.parent / private_name("clock")
     probe.touch()
     try:
-        now = probe.stat().st_mtime
+        now_s = probe.stat().st_mtime
     finally:
         probe.unlink()
     try:
-        return now - max(one.stat().st_mtime for one in (path, *path.rglob("*")))
-    except FileNotFoundError:  # it is being worked on, or has just been finished
+        return now_s - max(file.stat().st_mtime for file in (path, *path.rglob("*")))
+    # Its writer changes it now, or has just completed it.
+    except FileNotFoundError:
         return 0.0

@@ -1,59 +1,60 @@
-"""Where a cache lies: its stores in a folder or below a URL, and a machine's own notes in a folder.
+"""The place of a cache: its stores in a folder or below a URL, and the notes of a machine in a local folder.
 
-Notes are what is no embedding: digests of files, thumbnails, what was tried on this machine and how fast it was, and
-the decoded images of a training that runs. They are databases and memory maps, which no object store can hold; all of
+Notes are all other files: digests of files, thumbnails, benchmarks and throughputs of this machine, and
+the decoded images of a running training. They are databases and memory maps, which no object store can hold; all of
 them can be made again.
 """
 
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from featx.errors import DataError
-from featx.masking import masked
-from featx.sources import is_url
-from featx.storage import leases
-from featx.storage.shelves import LocalShelf, Shelf
+from featx.locations import is_url
+from featx.storage.segment_store import SegmentStore
+from featx.text.masking import mask_secrets
 
-SUFFIX = ".zarr"  # of a store's name
-FOLDER = "cache"  # in the working directory
-LOCAL = "file://"
-SQUEEZED = re.compile(r"[a-z][a-z0-9+.-]+:/[^/]", re.IGNORECASE)  # what a Path makes of a URL
+# The end of a store's name.
+STORE_SUFFIX = ".zarr"
+# The default cache in the working directory.
+DEFAULT_CACHE_FOLDER = "cache"
+LOCAL_SCHEME = "file://"
+# A Path removes one of the two slashes of a URL.
+URL_AS_PATH = re.compile(r"[a-z][a-z0-9+.-]+:/[^/]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class CachePlace:
-    """Where a cache lies.
+    """The place of a cache.
 
     Attributes
     ----------
     stores
-        The folder or the URL that the stores of embeddings lie in.
+        The folder or the URL of the stores of embeddings.
     notes
-        The local folder for what is no store.
+        The local folder for all other files.
     """
 
     stores: str
     notes: Path
 
     def __str__(self) -> str:
-        return masked(self.stores)
+        return mask_secrets(self.stores)
 
     @property
     def folder(self) -> Path | None:
-        """The local folder of stores; None where they lie behind a URL."""
+        """The local folder of stores; None for a URL."""
         return None if is_url(self.stores) else Path(self.stores)
 
     def absolute(self) -> "CachePlace":
-        """Return the same for a process with another working directory."""
+        """Return the same place by absolute paths, for a process with another working directory."""
         stores = self.stores if self.folder is None else str(self.folder.absolute())
         return CachePlace(stores, self.notes.absolute())
 
     def store(self, name: str) -> str:
-        """Return where a store lies."""
+        """Return the path or URL of a store."""
         return f"{self.stores.rstrip('/')}/{name}" if self.folder is None else str(self.folder / name)
 
 
@@ -62,34 +63,38 @@ def cache_at(stores: str | Path, notes: str | Path | None = None) -> CachePlace:
 
     Parameters
     ----------
+    stores
+        The folder or the URL of the stores.
     notes
-        By default they lie beside local stores, and for a URL in ``cache`` in the working directory.
+        The local folder for other files. By default it is the folder of local stores, and for a URL ``cache`` in
+        the working directory.
 
     Raises
     ------
     DataError
         the path was a URL once, or notes are to lie behind one.
     """
-    if isinstance(stores, Path) and SQUEEZED.match(str(stores)):
+    if isinstance(stores, Path) and URL_AS_PATH.match(str(stores)):
         raise DataError(f"cache: found {stores!r}, which has lost a slash; name a URL by text, not by a Path")
     if notes is not None and is_url(str(notes)):
         raise DataError(f"paths.notes: found {str(notes)!r}, expected a local folder")
-    text = str(stores)
-    text = text.removeprefix(LOCAL) if text.startswith(LOCAL) else text
-    beside = FOLDER if is_url(text) else text
-    return CachePlace(text if is_url(text) else str(Path(text)), Path(beside if notes is None else notes))
+    text = str(stores).removeprefix(LOCAL_SCHEME)
+    default_notes = DEFAULT_CACHE_FOLDER if is_url(text) else text
+    return CachePlace(text if is_url(text) else str(Path(text)), Path(default_notes if notes is None else notes))
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """What a dead writer left.
+    """A file, a folder or some objects that a dead writer left.
 
     Attributes
     ----------
     name
-        As people find it.
+        The name that is shown to users.
+    n_bytes
+        Total size in bytes.
     remove
-        Removes it.
+        A function that removes it.
     """
 
     name: str
@@ -103,47 +108,13 @@ class Stores(Protocol):
     Attributes
     ----------
     place
-        As people write it.
+        The path or URL of the cache, as text.
     """
 
     place: str
 
-    def shelves(self) -> list[Shelf] | None:
-        """Return where each store lies, sorted by name; None where there is no cache."""
+    def segment_stores(self) -> list[SegmentStore] | None:
+        """Return all stores, sorted by name; None where there is no cache."""
 
     def leftovers(self) -> list[Leftover]:
-        """Return what dead writers left, and never what a live one is at."""
-
-
-class LocalStores:
-    """The stores in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.place = str(folder)
-
-    def shelves(self) -> list[Shelf] | None:
-        """See `Stores`."""
-        if not self.folder.is_dir():
-            return None
-        return [LocalShelf(path) for path in sorted(self.folder.glob(f"*{SUFFIX}")) if not path.name.startswith(".")]
-
-    def leftovers(self) -> list[Leftover]:
-        """See `Stores`."""
-        return [self._leftover(path) for path in leases.leftovers(self.folder)]
-
-    @staticmethod
-    def _leftover(path: Path) -> Leftover:
-        def remove() -> None:
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-
-        return Leftover(path.name, sum(size for _, size in LocalShelf(path).files()), remove)
-
-
-def stores_at(place: CachePlace) -> Stores:
-    """Return all stores of a cache."""
-    if place.folder is not None:
-        return LocalStores(place.folder)
-    from featx.storage.objects import ObjectStores
-
-    return ObjectStores(place.stores)
+        """Return what dead writers left, and never what a live writer uses."""

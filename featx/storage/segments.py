@@ -1,4 +1,4 @@
-"""One segment of a store: a zarr group of three arrays, each one uncompressed chunk behind zarr's crc32c codec.
+"""Segments of a store: a zarr group of three arrays, each one uncompressed chunk with zarr's crc32c codec.
 
 ::
 
@@ -8,7 +8,7 @@
                   /crc          (rows,) uint32: crc32c of digest and row together
 
 A chunk's file is the raw little-endian array and the 4 bytes of its checksum, so readers here map it into memory, and
-others use plain zarr. The name carries a hash of all metadata. A segment never changes.
+other software uses plain zarr. The name contains a hash of all metadata. A segment never changes.
 """
 
 import uuid
@@ -24,56 +24,60 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import CorruptError
-from featx.parsing import parse_json
-from featx.storage.shelves import METADATA, PREFIX, Files, Shelf, rows_at_once
+from featx.files.parsing import parse_json
+from featx.storage.segment_store import METADATA_FILE, SEGMENT_PREFIX, Files, SegmentStore, rows_per_block
 
 CHECKSUM_BYTES = 4
 DIGEST_BYTES = 16
 CHUNKS = {"x": "x/c/0/0", "digest": "digest/c/0/0", "crc": "crc/c/0"}
 HASH_DIGITS = 16
-OLDER_DIGITS = 12  # of names before they carried a hash
+# Names of this length are of segments of older versions, whose names contain no hash.
+UNHASHED_NAME_DIGITS = 12
 
 Keys = NDArray[np.bytes_]  # (n,) S16: digests
 Rows = NDArray[np.floating]  # (n, d)
 
 
 class VanishedError(Exception):
-    """A segment was taken away between being listed and being read: its rows stand in another one, or nowhere."""
+    """A segment was removed after it was listed: another segment holds its rows, or none does."""
 
 
-def as_keys(digests: Sequence[str]) -> Keys:
-    """Return digests as a segment keeps them."""
+def digests_to_keys(digests: Sequence[str]) -> Keys:
+    """Return (n,) digests in the form in which segments store them."""
     content = bytes.fromhex("".join(digests))
     if len(content) != DIGEST_BYTES * len(digests):
         raise ValueError(f"expected digests of {2 * DIGEST_BYTES} hex digits")
     return np.frombuffer(content, dtype=f"S{DIGEST_BYTES}")
 
 
-def as_text(keys: Keys) -> list[str]:
-    """Undo `as_keys`."""
+def keys_to_digests(keys: Keys) -> list[str]:
+    """Return stored digests as hex digits: the inverse of `digests_to_keys`."""
     text = keys.tobytes().hex()
     return [text[start : start + 2 * DIGEST_BYTES] for start in range(0, len(text), 2 * DIGEST_BYTES)]
 
 
-def _bytes_of(keys: Keys) -> NDArray[np.uint8]:
+def _digest_bytes(keys: Keys) -> NDArray[np.uint8]:
     return np.frombuffer(keys.tobytes(), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
 
 
-def encoded(keys: Keys, x: Rows, provenance: Mapping[str, Any]) -> tuple[str, Files]:
+def encode_segment(keys: Keys, x: Rows, provenance: Mapping[str, Any]) -> tuple[str, Files]:
     """Return the name and the files of a new segment.
 
     Parameters
     ----------
     keys, x
-        n digests and (n, d) little-endian rows.
+        (n,) digests and (n, d) little-endian rows.
     provenance
-        Kept as the attribute ``featx``; what JSON knows.
+        JSON values that are stored as the attribute ``featx``.
     """
-    digests = _bytes_of(keys)
-    arrays = {"x": x, "digest": digests, "crc": row_sums(keys, x)}
-    made = {"made": datetime.now(UTC).isoformat(timespec="seconds"), "segment": uuid.uuid4().hex}
-    files = zarr_files(made | {"featx": dict(provenance)}, arrays)
-    return f"{PREFIX}{metadata_hash(files)}", files
+    arrays = {"x": x, "digest": _digest_bytes(keys), "crc": row_checksums(keys, x)}
+    attributes = {
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "segment": uuid.uuid4().hex,
+        "featx": dict(provenance),
+    }
+    files = zarr_files(attributes, arrays)
+    return f"{SEGMENT_PREFIX}{metadata_hash(files)}", files
 
 
 def zarr_files(attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> dict[str, bytes]:
@@ -82,8 +86,8 @@ def zarr_files(attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
     from zarr.codecs import Crc32cCodec
     from zarr.storage import MemoryStore
 
-    written: dict[str, Any] = {}
-    group = zarr.create_group(MemoryStore(written), attributes=dict(attributes))
+    buffers: dict[str, Any] = {}
+    group = zarr.create_group(MemoryStore(buffers), attributes=dict(attributes))
     for name, values in arrays.items():
         array = group.create_array(
             name,
@@ -92,122 +96,129 @@ def zarr_files(attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
             dtype=values.dtype,
             compressors=[Crc32cCodec()],
             filters=None,
-            config={"write_empty_chunks": True},  # else zarr leaves out a chunk of zeros, which readers here look for
+            # By default zarr leaves out a chunk of zeros, which readers here need.
+            config={"write_empty_chunks": True},
         )
         array[...] = values
-    return {name: content.to_bytes() for name, content in written.items()}
+    return {name: content.to_bytes() for name, content in buffers.items()}
 
 
 def metadata_hash(files: Mapping[str, bytes | memoryview]) -> str:
-    """16 hex digits over all ``zarr.json`` among some files."""
-    found = sha256()
-    for name in sorted(name for name in files if name.rpartition("/")[2] == METADATA):
-        found.update(f"{name}\n".encode())
-        found.update(files[name])
-    return found.hexdigest()[:HASH_DIGITS]
+    """Return 16 hex digits of a hash over all ``zarr.json`` among the files."""
+    digest = sha256()
+    for name in sorted(name for name in files if name.rpartition("/")[2] == METADATA_FILE):
+        digest.update(f"{name}\n".encode())
+        digest.update(files[name])
+    return digest.hexdigest()[:HASH_DIGITS]
 
 
-def row_sums(keys: Keys, x: Rows) -> NDArray[np.uint32]:
+def row_checksums(keys: Keys, x: Rows) -> NDArray[np.uint32]:
     """Return (n,) crc32c of each digest followed by its row."""
     rows = np.ascontiguousarray(x).view(np.uint8).reshape(len(x), x.shape[1] * x.itemsize)
-    rows.flags.writeable = False  # the library takes nothing else
-    of_keys = map(google_crc32c.value, _bytes_of(keys))
-    return np.fromiter(map(google_crc32c.extend, of_keys, rows), dtype=np.uint32, count=len(keys))
+    # The library accepts only arrays that cannot be written to.
+    rows.flags.writeable = False
+    key_checksums = map(google_crc32c.value, _digest_bytes(keys))
+    return np.fromiter(map(google_crc32c.extend, key_checksums, rows), dtype=np.uint32, count=len(keys))
 
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """One published segment; its rows are read when they are asked for.
+    """One published segment, whose rows are read when they are needed.
 
     Attributes
     ----------
+    store
+        The files of its store.
     name
-        Of its folder.
-    n_features, dtype
-        d and type of its rows.
+        Name of its folder.
+    n_features
+        d.
+    dtype
+        Data type of its rows.
     """
 
-    shelf: Shelf = field(repr=False)
+    store: SegmentStore = field(repr=False)
     name: str
     n_features: int
     dtype: np.dtype[Any]
 
-    def __reduce__(self) -> tuple[type["Segment"], tuple[Shelf, str, int, np.dtype[Any]]]:
-        return Segment, (self.shelf, self.name, self.n_features, self.dtype)  # another process reads for itself
+    def __reduce__(self) -> tuple[type["Segment"], tuple[SegmentStore, str, int, np.dtype[Any]]]:
+        # Another process reads the rows for itself.
+        return Segment, (self.store, self.name, self.n_features, self.dtype)
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def file(self, array: str) -> str:
-        """Return where the chunk of an array lies on the shelf."""
+        """Return the path of an array's chunk inside the store."""
         return f"{self.name}/{CHUNKS[array]}"
 
     @cached_property
     def keys(self) -> Keys:
-        """(n,) digests, their chunk's checksum compared."""
-        return self._checked("digest", np.dtype(f"S{DIGEST_BYTES}"))
+        """(n,) digests, read and compared with their chunk's checksum."""
+        return self._read_checked("digest", np.dtype(f"S{DIGEST_BYTES}"))
 
     @cached_property
-    def sums(self) -> NDArray[np.uint32]:
-        """(n,) checksums of digests and rows, their chunk's own compared."""
-        return self._checked("crc", np.dtype("<u4"))
+    def checksums(self) -> NDArray[np.uint32]:
+        """(n,) checksums of digests and rows, read and compared with their chunk's own."""
+        return self._read_checked("crc", np.dtype("<u4"))
 
-    def rows(self, at: NDArray[np.intp]) -> Rows:
-        """Return the rows at these places; errors are those of `put`."""
-        x = np.empty((len(at), self.n_features), dtype=self.dtype)
-        self.put(x, np.arange(len(at)), at)
+    def read_rows(self, rows: NDArray[np.intp]) -> Rows:
+        """Return (len(rows), d) some rows; errors are those of `read_into`."""
+        x = np.empty((len(rows), self.n_features), dtype=self.dtype)
+        self.read_into(x, np.arange(len(rows)), rows)
         return x
 
-    def put(self, x: Rows, where: NDArray[np.intp], at: NDArray[np.intp]) -> None:
-        """Put the rows at some places into ``x[where]``, their checksums compared.
+    def read_into(self, x: Rows, positions: NDArray[np.intp], rows: NDArray[np.intp]) -> None:
+        """Read some rows into ``x[positions]`` and compare their checksums.
 
         Raises
         ------
         CorruptError
-            one does not match.
+            a row does not match its checksum.
         VanishedError
-            the segment is not there any more.
+            the segment was removed.
         """
-        keys, sums, start = self.keys[at], self.sums[at], 0
+        keys, checksums, start = self.keys[rows], self.checksums[rows], 0
         try:
-            for block in self.shelf.rows(self._x_file, self.dtype, self._shape, at):
+            for block in self.store.read_rows(self._x_file, self.dtype, self._shape, rows):
                 end = start + len(block)
-                bad = np.flatnonzero(row_sums(keys[start:end], block) != sums[start:end])
-                if bad.size:
-                    n_bad, first = self._bad(at)
-                    raise self.corrupt(f"{n_bad} rows do not match their checksums, first row {first}")
-                x[where[start:end]] = block
+                if (row_checksums(keys[start:end], block) != checksums[start:end]).any():
+                    n_bad, first = self._count_bad_rows(rows)
+                    raise self._corruption(f"{n_bad} rows do not match their checksums, first row {first}")
+                x[positions[start:end]] = block
                 start = end
         except FileNotFoundError as error:
-            raise self._lost("x", error) from error
+            raise self._read_failure("x", error) from error
 
-    def _bad(self, at: NDArray[np.intp]) -> tuple[int, int]:
+    def _count_bad_rows(self, rows: NDArray[np.intp]) -> tuple[int, int]:
         """Return how many of some rows do not match their checksums, and the first of them."""
-        x = np.concatenate(list(self.shelf.rows(self._x_file, self.dtype, self._shape, at)))
-        bad = np.flatnonzero(row_sums(self.keys[at], x) != self.sums[at])
-        return len(bad), int(at[bad[0]])
+        x = np.concatenate(list(self.store.read_rows(self._x_file, self.dtype, self._shape, rows)))
+        bad = np.flatnonzero(row_checksums(self.keys[rows], x) != self.checksums[rows])
+        return len(bad), int(rows[bad[0]])
 
     @property
     def n_bytes(self) -> int:
-        """Of its rows."""
+        """Size of the rows in bytes."""
         return len(self.keys) * self.n_features * self.dtype.itemsize
 
-    def whole(self) -> Rows:
-        """Return (n, d) all rows in memory, the chunk's checksum compared on the way; errors are those of `rows`."""
+    def read_all(self) -> Rows:
+        """Return (n, d) all rows, the chunk's checksum compared; errors are those of `read_into`."""
         try:
-            content = self.shelf.content(self._x_file)
+            content = self.store.read_array(self._x_file)
         except FileNotFoundError as error:
-            raise self._lost("x", error) from error
-        x = content[:-CHECKSUM_BYTES].view(self.dtype).reshape(self._shape)
-        found, checksum = np.empty(self._shape, dtype=self.dtype), 0
-        step = rows_at_once(self.n_features * self.dtype.itemsize)
-        for start in range(0, len(found), step):
-            block = found[start : start + step]
-            block[...] = x[start : start + step]
-            checksum = _sum_of(block, checksum)
+            raise self._read_failure("x", error) from error
+        source = content[:-CHECKSUM_BYTES].view(self.dtype).reshape(self._shape)
+        x, checksum = np.empty(self._shape, dtype=self.dtype), 0
+        block_rows = rows_per_block(self.n_features * self.dtype.itemsize)
+        for start in range(0, len(x), block_rows):
+            block = x[start : start + block_rows]
+            block[...] = source[start : start + block_rows]
+            checksum = _extend_checksum(block, checksum)
         if checksum.to_bytes(CHECKSUM_BYTES, "little") != content[-CHECKSUM_BYTES:].tobytes():
-            return self.rows(np.arange(len(found)))  # names the rows that are broken
-        return found
+            # The error that this raises names the broken rows.
+            return self.read_rows(np.arange(len(x)))
+        return x
 
     @property
     def _shape(self) -> tuple[int, int]:
@@ -215,119 +226,125 @@ class Segment:
 
     @cached_property
     def _x_file(self) -> str:
-        """The chunk of x, its size compared."""
+        """The path of the chunk of x, after its size was compared."""
         file = self.file("x")
-        expected = len(self.keys) * self.n_features * self.dtype.itemsize + CHECKSUM_BYTES
+        expected = self.n_bytes + CHECKSUM_BYTES
         try:
-            fits = self.shelf.n_bytes(file) == expected
+            has_expected_size = self.store.n_bytes(file) == expected
         except FileNotFoundError as error:
-            raise self._lost("x", error) from error
-        if not fits:
-            raise self.corrupt(f"x should be {expected} bytes")
+            raise self._read_failure("x", error) from error
+        if not has_expected_size:
+            raise self._corruption(f"x has another size than {expected} bytes")
         return file
 
-    def _checked(self, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Return a small array's values."""
+    def _read_checked(self, array: str, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return the values of a small array after its checksum was compared."""
         try:
-            content = self.shelf.read(self.file(name))
+            content = self.store.read(self.file(array))
         except OSError as error:
-            raise self._lost(name, error) from error
+            raise self._read_failure(array, error) from error
         body, checksum = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
         if not body or google_crc32c.value(body).to_bytes(CHECKSUM_BYTES, "little") != checksum:
-            raise self.corrupt(f"{name} does not match its checksum")
+            raise self._corruption(f"{array} does not match its checksum")
         return np.frombuffer(body, dtype=dtype)
 
-    def _lost(self, what: str, error: OSError) -> CorruptError | VanishedError:
-        if not self.shelf.has(self.name):
+    def _read_failure(self, array: str, error: OSError) -> CorruptError | VanishedError:
+        """Return the error for an array that cannot be read: that of a removed segment, or of a broken one."""
+        if not self.store.has_segment(self.name):
             return VanishedError(self.name)
-        return self.corrupt(f"{what} cannot be read ({error.strerror or error})")
+        return self._corruption(f"{array} cannot be read ({error.strerror or error})")
 
-    def corrupt(self, what: str) -> CorruptError:
-        """Return the error that says what is wrong with the segment, and what to do."""
-        return CorruptError(f"{self.shelf.place}/{self.name}: {what}; run 'featx cache verify --repair'")
+    def _corruption(self, problem: str) -> CorruptError:
+        """Return the error that names the segment, its problem and the next step."""
+        return CorruptError(f"{self.store.place}/{self.name}: {problem}; run 'featx cache verify --repair'")
 
     def provenance(self) -> dict[str, Any]:
-        """Return what was kept with the segment, and when it was made; nothing where that cannot be read."""
+        """Return the provenance that is stored with the segment, and when it was made; empty where unreadable."""
         try:
-            attributes = parse_json(self.shelf.read(f"{self.name}/{METADATA}"))["attributes"]
-            return {**{name: attributes[name] for name in ("made",) if name in attributes}, **attributes["featx"]}
+            attributes = parse_json(self.store.read(f"{self.name}/{METADATA_FILE}"))["attributes"]
+            creation_time = {"made": attributes["made"]} if "made" in attributes else {}
+            return {**creation_time, **attributes["featx"]}
         except (OSError, ValueError, KeyError, TypeError):
             return {}
 
-    def examined(self) -> "Examination":
-        """Compare all checksums, those of the rows where one of the chunks' does not hold."""
+    def check(self) -> "SegmentCheck":
+        """Compare the checksums of all chunks, and those of the rows where a chunk does not match."""
         problems = list(self._metadata_problems())
-        chunks = {name: self._raw(name) for name in CHUNKS}
-        whole = {name: _is_whole(content) for name, content in chunks.items()}
-        problems += [f"{name} does not match its checksum" for name, holds in whole.items() if not holds]
-        keys = _rows_in(chunks["digest"], np.dtype(f"S{DIGEST_BYTES}"), 1)[:, 0]
-        x = _rows_in(chunks["x"], self.dtype, self.n_features)
-        if whole["digest"] and whole["x"] and len(keys) == len(x):
-            return Examination(problems, keys, x, np.ones(len(x), dtype=bool))
-        sums = _rows_in(chunks["crc"], np.dtype("<u4"), 1)[:, 0]
-        n = min(len(keys), len(x), len(sums))  # files may have been cut short
-        good = np.zeros(len(keys), dtype=bool)
-        good[:n] = row_sums(keys[:n], x[:n]) == sums[:n]
-        known = keys if whole["digest"] else np.where(good, keys, b"")
-        return Examination(problems, known, x, good)
+        chunks = {name: self._read_raw(name) for name in CHUNKS}
+        is_intact = {name: _matches_checksum(content) for name, content in chunks.items()}
+        problems += [f"{name} does not match its checksum" for name, intact in is_intact.items() if not intact]
+        keys = _complete_rows(chunks["digest"], np.dtype(f"S{DIGEST_BYTES}"), 1)[:, 0]
+        x = _complete_rows(chunks["x"], self.dtype, self.n_features)
+        if is_intact["digest"] and is_intact["x"] and len(keys) == len(x):
+            return SegmentCheck(problems, keys, x, np.ones(len(x), dtype=bool))
+        checksums = _complete_rows(chunks["crc"], np.dtype("<u4"), 1)[:, 0]
+        # The files may have been cut to different lengths.
+        n = min(len(keys), len(x), len(checksums))
+        is_good = np.zeros(len(keys), dtype=bool)
+        is_good[:n] = row_checksums(keys[:n], x[:n]) == checksums[:n]
+        readable_keys = keys if is_intact["digest"] else np.where(is_good, keys, b"")
+        return SegmentCheck(problems, readable_keys, x, is_good)
 
-    def _raw(self, name: str) -> NDArray[np.uint8]:
-        """Return a chunk's file as it is, checksum included; empty where there is none."""
+    def _read_raw(self, array: str) -> NDArray[np.uint8]:
+        """Return (n_bytes,) a chunk's file, its checksum included; empty where there is none."""
         try:
-            return self.shelf.content(self.file(name))
+            return self.store.read_array(self.file(array))
         except OSError:
             return np.empty(0, dtype=np.uint8)
 
     def _metadata_problems(self) -> Iterator[str]:
         files = {}
-        for name in (METADATA, *(f"{array}/{METADATA}" for array in CHUNKS)):
+        for name in (METADATA_FILE, *(f"{array}/{METADATA_FILE}" for array in CHUNKS)):
             try:
-                files[name] = self.shelf.read(f"{self.name}/{name}")
+                files[name] = self.store.read(f"{self.name}/{name}")
             except OSError as error:
                 yield f"{name} cannot be read ({error.strerror or error})"
-        carries_hash = len(self.name) != len(PREFIX) + OLDER_DIGITS
-        if carries_hash and f"{PREFIX}{metadata_hash(files)}" != self.name:
-            yield "its metadata is not what its name says"
+        has_hash = len(self.name) != len(SEGMENT_PREFIX) + UNHASHED_NAME_DIGITS
+        if has_hash and f"{SEGMENT_PREFIX}{metadata_hash(files)}" != self.name:
+            yield "its metadata does not match the hash in its name"
 
 
 @dataclass(frozen=True, eq=False)
-class Examination:
-    """What a segment was found to hold.
+class SegmentCheck:
+    """A segment after all its checksums were compared.
 
     Attributes
     ----------
     problems
-        In words; none where it is whole.
-    keys, x
-        Digests and rows; a digest that is not known any more is empty.
-    good
-        (n,) whether the row is that of the digest.
+        One text for each problem; empty where there is none.
+    keys
+        (n,) digests; those that cannot be trusted are empty.
+    x
+        (n, d) rows.
+    is_good
+        (n,) whether the row and its digest match their checksum.
     """
 
     problems: list[str]
     keys: Keys
     x: Rows
-    good: NDArray[np.bool_]
+    is_good: NDArray[np.bool_]
 
     @property
-    def lost(self) -> list[str]:
-        """The digests of rows that are broken, as far as they are known."""
-        return as_text(self.keys[~self.good & (self.keys != b"")])
+    def lost_digests(self) -> list[str]:
+        """The digests of broken rows, as far as they can be read."""
+        return keys_to_digests(self.keys[~self.is_good & (self.keys != b"")])
 
 
-def _is_whole(content: NDArray[np.uint8]) -> bool:
+def _matches_checksum(content: NDArray[np.uint8]) -> bool:
     body, checksum = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
-    return bool(len(body)) and _sum_of(body).to_bytes(CHECKSUM_BYTES, "little") == checksum.tobytes()
+    return bool(len(body)) and _extend_checksum(body).to_bytes(CHECKSUM_BYTES, "little") == checksum.tobytes()
 
 
-def _sum_of(values: NDArray[Any], before: int = 0) -> int:
-    """Return the crc32c of some values behind others."""
+def _extend_checksum(values: NDArray[Any], previous: int = 0) -> int:
+    """Return the crc32c of the values that `previous` is the checksum of, followed by these."""
     flat = values.reshape(-1).view(np.uint8)
-    flat.flags.writeable = False  # the library takes nothing else
-    return int(google_crc32c.extend(before, flat))
+    # The library accepts only arrays that cannot be written to.
+    flat.flags.writeable = False
+    return int(google_crc32c.extend(previous, flat))
 
 
-def _rows_in(content: NDArray[np.uint8], dtype: np.dtype[Any], width: int) -> NDArray[Any]:
-    """Return as many whole rows as stand in a chunk's file."""
+def _complete_rows(content: NDArray[np.uint8], dtype: np.dtype[Any], width: int) -> NDArray[Any]:
+    """Return (n, width) the complete rows of a chunk's file."""
     n = max(0, len(content) - CHECKSUM_BYTES) // (dtype.itemsize * width)
     return content[: n * dtype.itemsize * width].view(dtype).reshape(n, width)

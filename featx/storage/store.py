@@ -1,13 +1,13 @@
-"""One embedding's cache: immutable segments of rows, keyed by the digest of the image.
+"""The store of one embedding: immutable segments of rows, each row identified by the digest of its image.
 
 ::
 
     <backbone>-<fingerprint>.zarr/zarr.json    attributes: spec, n_features, device_rows (b of all its batches), seal
                                  /segment-…    see `featx.storage.segments`
 
-Writers share nothing: each adds whole segments, and two that add the same image at once leave it there twice, with the
-same vector, until `featx.storage.compaction` joins them. Readers never wait. How a segment becomes visible is told in
-`featx.storage.shelves`.
+Writers share nothing: each adds complete segments. Two writers that add the same image at the same time store it twice,
+with the same vector, until `featx.storage.compaction` joins the segments. Readers never wait.
+`featx.storage.segment_store` says how a segment becomes visible.
 """
 
 import json
@@ -20,14 +20,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import CorruptError, IncompleteError, StoreError
-from featx.parsing import parse_json
-from featx.seals import SEAL, sealed
-from featx.sources import is_url
+from featx.files.parsing import parse_json
+from featx.files.seals import SEAL, add_seal
+from featx.locations import is_url
 from featx.specs.embedding import EmbeddingSpec
-from featx.storage.segments import Keys, Rows, Segment, VanishedError, as_keys, as_text, encoded, zarr_files
-from featx.storage.shelves import METADATA, LocalShelf, Shelf
+from featx.storage.segment_store import METADATA_FILE, LocalSegmentStore, SegmentStore
+from featx.storage.segments import (
+    Keys,
+    Rows,
+    Segment,
+    VanishedError,
+    digests_to_keys,
+    encode_segment,
+    keys_to_digests,
+    zarr_files,
+)
 
-ATTEMPTS = 20  # to read while segments are being joined: each finds those that stood there a moment before
+# Maximum number of attempts to read while other processes join segments and remove the old ones.
+MAX_ATTEMPTS = 20
 
 
 class EmbeddingStore:
@@ -36,20 +46,20 @@ class EmbeddingStore:
     Parameters
     ----------
     path
-        The store's folder or URL; made at the first `add`.
+        The store's folder or URL, which the first `add` creates.
     spec
-        What makes the numbers.
+        The embedding.
     n_features
         d.
 
     Attributes
     ----------
     dtype
-        Of the vectors.
+        Data type of the vectors.
     device_rows
         Images in each pass through the network: results differ by 1e-6 between shapes. None while there is no row.
     segments
-        What it holds, as it was when the store was last looked at.
+        The segments of the store at the last `refresh`.
 
     Raises
     ------
@@ -60,134 +70,147 @@ class EmbeddingStore:
     """
 
     def __init__(self, path: Path | str, spec: EmbeddingSpec, n_features: int) -> None:
-        self.shelf = shelf_at(path)
+        self.segment_store = segment_store_at(path)
         self.spec = spec
         self.n_features = n_features
         self.dtype = np.dtype(spec.dtype).newbyteorder("<")
         self.header: dict[str, Any] = {"spec": spec.identity(), "n_features": n_features}
-        self.device_rows = self._checked_header()
-        self._forget()
+        self.device_rows = self._read_device_rows()
+        self._clear_index()
         self.refresh()
 
     def __str__(self) -> str:
-        return self.shelf.place
+        return self.segment_store.place
 
     def refresh(self) -> None:
-        """Look at the store again, for segments that other writers have published, joined or removed."""
-        names = set(self.shelf.segments())
+        """List the segments again, since other writers may have published, joined or removed some."""
+        names = set(self.segment_store.segment_names())
         if any(segment.name not in names for segment in self.segments):
-            self._forget()
-        known = {segment.name for segment in self.segments}  # they never change: no need to read twice
-        fresh = [Segment(self.shelf, name, self.n_features, self.dtype) for name in sorted(names - known)]
-        self.shelf.expect([segment.file(name) for segment in fresh for name in ("digest", "crc")])
+            self._clear_index()
+        # Segments never change, so those in the index are not read again.
+        new_names = sorted(names - {segment.name for segment in self.segments})
+        new_segments = [Segment(self.segment_store, name, self.n_features, self.dtype) for name in new_names]
+        self.segment_store.prefetch([segment.file(name) for segment in new_segments for name in ("digest", "crc")])
         try:
-            self._index(fresh)
+            self._add_to_index(new_segments)
         except VanishedError:
             self.refresh()
 
-    def _forget(self) -> None:
+    def _clear_index(self) -> None:
         self.segments: list[Segment] = []
-        self._keys, self._heads = np.empty(0, dtype="S16"), np.empty(0, dtype=np.uint64)
-        self._owner, self._row = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int32)
+        self._keys, self._key_heads = np.empty(0, dtype="S16"), np.empty(0, dtype=np.uint64)
+        self._owners, self._rows = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int32)
 
-    def _index(self, fresh: Sequence[Segment]) -> None:
-        """Take more segments into the sorted index: .2 s for a million digests, so that none is kept on disk."""
-        if not fresh:
+    def _add_to_index(self, segments: Sequence[Segment]) -> None:
+        """Add segments to the sorted index, in .2 s for a million digests, so that no index is stored on disk."""
+        if not segments:
             return
-        keys = [segment.keys for segment in fresh]
-        every = np.concatenate(keys)
-        owner = np.repeat(np.arange(len(keys), dtype=np.int32) + len(self.segments), [len(k) for k in keys])
-        row = np.concatenate([np.arange(len(k), dtype=np.int32) for k in keys])
-        order = np.argsort(every, kind="stable")
-        every, heads = every[order], _heads(every[order])
-        at = np.searchsorted(self._keys, every, side="right")  # of rows that stand twice the one known first counts
-        self._keys, self._heads = np.insert(self._keys, at, every), np.insert(self._heads, at, heads)
-        self._owner, self._row = np.insert(self._owner, at, owner[order]), np.insert(self._row, at, row[order])
-        self.segments += fresh
+        segment_keys = [segment.keys for segment in segments]
+        keys = np.concatenate(segment_keys)
+        lengths = [len(keys_of_segment) for keys_of_segment in segment_keys]
+        owners = np.repeat(np.arange(len(segments), dtype=np.int32) + len(self.segments), lengths)
+        rows = np.concatenate([np.arange(length, dtype=np.int32) for length in lengths])
+        order = np.argsort(keys, kind="stable")
+        keys, heads = keys[order], _key_heads(keys[order])
+        # Of duplicate rows, the one that is in the index already comes first and is read.
+        positions = np.searchsorted(self._keys, keys, side="right")
+        self._keys = np.insert(self._keys, positions, keys)
+        self._key_heads = np.insert(self._key_heads, positions, heads)
+        self._owners = np.insert(self._owners, positions, owners[order])
+        self._rows = np.insert(self._rows, positions, rows[order])
+        self.segments += segments
 
     def __len__(self) -> int:
         return int(np.count_nonzero(self._keys[1:] != self._keys[:-1])) + bool(len(self._keys))
 
     @property
     def digests(self) -> list[str]:
-        """All that have a vector, sorted."""
-        return as_text(np.unique(self._keys))
+        """All digests that have a vector, sorted."""
+        return keys_to_digests(np.unique(self._keys))
 
-    def _checked_header(self) -> int | None:
-        """Return the batch's rows from the header of a store that is this one's; None where there is no store."""
-        content = self.shelf.header()
+    def _read_device_rows(self) -> int | None:
+        """Return the batch size in the store's header, whose spec is compared; None where there is no store."""
+        content = self.segment_store.read_header()
         if content is None:
             return None
-        found, rows = header_of(content, self.shelf.place)
-        if found == self.header:
-            return rows
-        flat_found, flat_ours = _flat(found), _flat(self.header)
-        odd = next(key for key in flat_found | flat_ours if flat_found.get(key) != flat_ours.get(key))
+        header, device_rows = parse_header(content, self.segment_store.place)
+        if header == self.header:
+            return device_rows
+        stored, expected = _flatten(header), _flatten(self.header)
+        key = next(key for key in stored | expected if stored.get(key) != expected.get(key))
         raise CorruptError(
-            f"{self} was written by another spec: {odd} is {flat_found.get(odd)!r}, expected {flat_ours.get(odd)!r}; "
+            f"{self} was written by another spec: {key} is {stored.get(key)!r}, expected {expected.get(key)!r}; "
             "move it away and extract again"
         )
 
     def _locate(self, digests: Sequence[str]) -> NDArray[np.intp]:
-        """Return where each digest stands in the sorted index; -1 where it does not."""
-        wanted = as_keys(digests)
+        """Return (n,) the position of each digest in the sorted index; -1 where it is missing."""
+        keys = digests_to_keys(digests)
         if not len(self._keys):
-            return np.full(len(wanted), -1)
-        last, heads = len(self._keys) - 1, _heads(wanted)
-        at = np.searchsorted(self._heads, heads).clip(max=last)
-        unsure = np.flatnonzero((self._heads[at] == heads) & (self._keys[at] != wanted))
-        at[unsure] = np.searchsorted(self._keys, wanted[unsure]).clip(max=last)
-        return np.where(self._keys[at] == wanted, at, -1)
+            return np.full(len(keys), -1)
+        last, heads = len(self._keys) - 1, _key_heads(keys)
+        positions = np.searchsorted(self._key_heads, heads).clip(max=last)
+        # Different digests may share their first half.
+        ambiguous = np.flatnonzero((self._key_heads[positions] == heads) & (self._keys[positions] != keys))
+        positions[ambiguous] = np.searchsorted(self._keys, keys[ambiguous]).clip(max=last)
+        return np.where(self._keys[positions] == keys, positions, -1)
 
     def missing(self, digests: Iterable[str]) -> list[str]:
-        """Return those of `digests` that have no vector yet, each once, in their order."""
+        """Return the digests that have no vector yet, each once, in their order."""
         unique = list(dict.fromkeys(digests))
-        return [text for text, at in zip(unique, self._locate(unique), strict=True) if at < 0]
+        return [digest for digest, position in zip(unique, self._locate(unique), strict=True) if position < 0]
 
     def read(self, digests: Sequence[str]) -> Rows:
-        """Return (n, d) of the store's dtype, one row for each digest.
+        """Return (n, d) vectors of the store's dtype, one row for each digest.
 
         Raises
         ------
         IncompleteError
-            some have no vector yet.
+            digests have no vector yet.
         CorruptError
             a row does not match its checksum.
         """
-        for _ in range(ATTEMPTS):
+        for _ in range(MAX_ATTEMPTS):
             try:
                 return self._read(digests)
             except VanishedError:
                 self.refresh()
-        raise StoreError(f"segments of {self} are taken away faster than they can be read; run again when that is over")
+        raise StoreError(f"segments of {self} are removed faster than they can be read; run again when that is over")
 
     def _read(self, digests: Sequence[str]) -> Rows:
-        at = self._locate(digests)
-        if lost := int((at < 0).sum()):
-            first = digests[int(np.flatnonzero(at < 0)[0])]
-            raise IncompleteError(f"{lost} of {len(at)} images have no embedding in {self}, first digest {first}")
-        x = np.empty((len(at), self.n_features), dtype=self.dtype)
-        owner = self._owner[at]
-        order = np.argsort(owner, kind="stable")
-        starts = np.flatnonzero(np.diff(owner[order], prepend=-1))
+        positions = self._locate(digests)
+        missing = np.flatnonzero(positions < 0)
+        if missing.size:
+            raise IncompleteError(
+                f"{missing.size} of {len(positions)} images have no embedding in {self}, "
+                f"first digest {digests[int(missing[0])]}"
+            )
+        x = np.empty((len(positions), self.n_features), dtype=self.dtype)
+        owners = self._owners[positions]
+        order = np.argsort(owners, kind="stable")
+        starts = np.flatnonzero(np.diff(owners[order], prepend=-1))
 
-        def fetch(here: NDArray[np.intp]) -> None:
-            self.segments[owner[here[0]]].put(x, here, self._row[at[here]].astype(np.intp))
+        def read_part(part: NDArray[np.intp]) -> None:
+            segment = self.segments[owners[part[0]]]
+            segment.read_into(x, part, self._rows[positions[part]].astype(np.intp))
 
-        self._each(fetch, np.split(order, starts[1:]) if len(at) else [])
+        self._for_each_segment(read_part, np.split(order, starts[1:]) if len(positions) else [])
         return x
 
-    def _each(self, fetch: Callable[[NDArray[np.intp]], None], parts: Sequence[NDArray[np.intp]]) -> None:
-        """Call a function for the rows of each segment, for as many segments at once as their place is worth."""
-        if self.shelf.at_once == 1 or len(parts) < 2:
+    def _for_each_segment(
+        self, read_part: Callable[[NDArray[np.intp]], None], parts: Sequence[NDArray[np.intp]]
+    ) -> None:
+        """Call a function for the rows of each segment, for as many segments at once as the store allows."""
+        if self.segment_store.max_parallel_reads == 1 or len(parts) < 2:
             for part in parts:
-                fetch(part)
+                read_part(part)
             return
-        with ThreadPoolExecutor(self.shelf.at_once) as threads:
-            list(threads.map(fetch, parts))  # raises what one of them does
+        with ThreadPoolExecutor(self.segment_store.max_parallel_reads) as executor:
+            # Taking all results raises the errors of the threads.
+            list(executor.map(read_part, parts))
 
     def blocks(self) -> Iterator[tuple[Keys, Rows]]:
-        """Yield all rows, (n,) digests and (n, d) vectors of each segment; images that stand twice come twice.
+        """Yield (n,) digests and (n, d) vectors of each segment; images that are stored twice come twice.
 
         Raises
         ------
@@ -196,10 +219,10 @@ class EmbeddingStore:
         """
         for segment in list(self.segments):
             try:
-                yield segment.keys, segment.whole()
-            except VanishedError:  # joined with others since: its rows are read from there
-                keys = as_text(segment.keys)
-                yield segment.keys, self.read(keys)
+                yield segment.keys, segment.read_all()
+            # Its rows were joined with others since and are read from there.
+            except VanishedError:
+                yield segment.keys, self.read(keys_to_digests(segment.keys))
 
     def add(
         self, digests: Sequence[str], x: NDArray[np.float32], device_rows: int, provenance: Mapping[str, Any]
@@ -209,69 +232,70 @@ class EmbeddingStore:
         Parameters
         ----------
         digests
-            Of the images; those that are stored already are left out.
+            (n,) digests of the images; rows that are stored already are left out.
         x
             (n, d), finite.
         device_rows
-            Images in the passes that they come from.
+            Images in each pass through the network that the rows come from.
         provenance
-            Device, runtime and versions; kept with the segment.
+            Device, runtime and versions, which are stored with the segment.
 
         Raises
         ------
         StoreError
             the store's rows come from passes of another size, values are too large for its dtype, or there is no room.
         """
-        at = dict(zip(digests, range(len(digests)), strict=True))
-        fresh = self.missing(digests)
-        if not fresh:
+        rows = dict(zip(digests, range(len(digests)), strict=True))
+        new_digests = self.missing(digests)
+        if not new_digests:
             return
-        made = {**provenance, "device_rows": device_rows}
-        segment = encoded(as_keys(fresh), stored_as(x[[at[text] for text in fresh]], self.spec), made)
-        self._begin(device_rows)
+        new_x = to_stored_dtype(x[[rows[digest] for digest in new_digests]], self.spec)
+        segment = encode_segment(digests_to_keys(new_digests), new_x, {**provenance, "device_rows": device_rows})
+        self._create(device_rows)
         try:
-            self.shelf.publish(*segment)
-        except FileNotFoundError:  # somebody has removed the whole store meanwhile: begin it again
-            self._begin(device_rows)
-            self.shelf.publish(*segment)
+            self.segment_store.publish(*segment)
+        # Somebody has removed the whole store meanwhile.
+        except FileNotFoundError:
+            self._create(device_rows)
+            self.segment_store.publish(*segment)
         self.refresh()
 
-    def _begin(self, device_rows: int) -> None:
-        """Make the store where it is not there yet."""
-        if self.shelf.header() is None:
-            self.shelf.begin(encoded_header(self.header | {"device_rows": device_rows}))
-        self.device_rows = self._checked_header()
+    def _create(self, device_rows: int) -> None:
+        """Create the store where there is none yet."""
+        if self.segment_store.read_header() is None:
+            self.segment_store.create(encode_header(self.header | {"device_rows": device_rows}))
+        self.device_rows = self._read_device_rows()
         if self.device_rows != device_rows:
             raise StoreError(
                 f"{self} holds rows of batches of {self.device_rows} images, these are of {device_rows}; another "
-                "extraction began it meanwhile: run again"
+                "extraction created it meanwhile; run again"
             )
 
 
-def shelf_at(place: Path | str) -> Shelf:
-    """Return where a store lies that is called by a path or URL."""
+def segment_store_at(place: Path | str) -> SegmentStore:
+    """Return access to the files of the store at a path or URL."""
     if not is_url(str(place)):
-        return LocalShelf(Path(place))
-    from featx.storage.objects import ObjectShelf
+        return LocalSegmentStore(Path(place))
+    from featx.storage.objects import ObjectSegmentStore
 
-    return ObjectShelf(str(place))
+    return ObjectSegmentStore(str(place))
 
 
-def encoded_header(fields: Mapping[str, Any]) -> bytes:
-    """Return the ``zarr.json`` of a store: spec, n_features and device_rows, sealed."""
-    document = json.loads(zarr_files({"featx": dict(fields)}, {})[METADATA])
+def encode_header(fields: Mapping[str, Any]) -> bytes:
+    """Return the ``zarr.json`` of a store: spec, n_features and device_rows, with a seal."""
+    document = json.loads(zarr_files({"featx": dict(fields)}, {})[METADATA_FILE])
     document["attributes"] |= {SEAL: _seal_of(document)}
     return json.dumps(document, indent=2).encode()
 
 
 def _seal_of(document: Mapping[str, Any]) -> str:
-    """Return the checksum of a store's ``zarr.json`` without its own."""
+    """Return the checksum of a store's ``zarr.json`` without the seal in it."""
     attributes = {name: value for name, value in document["attributes"].items() if name != SEAL}
-    return str(sealed({**document, "attributes": attributes})[SEAL])
+    return str(add_seal({**document, "attributes": attributes})[SEAL])
 
 
-def header_of(content: bytes, place: str) -> tuple[dict[str, Any], int]:
-    """Return a store's spec and number of features, as they were written, and the rows of its batches.
+def parse_header(content: bytes, place: str) -> tuple[dict[str, Any], int]:
+    """Return the spec and the number of features in a store's header, and the size of its batches.
 
     Raises
     ------
@@ -283,27 +307,30 @@ def header_of(content: bytes, place: str) -> tuple[dict[str, Any], int]:
     try:
         document = parse_json(content)
         attributes = document["attributes"]
-        found = dict(attributes["featx"])
-        version, rows = int(found["spec"]["format"]), int(found.pop("device_rows"))
+        fields = dict(attributes["featx"])
+        version, device_rows = int(fields["spec"]["format"]), int(fields.pop("device_rows"))
     except (ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
         raise CorruptError(f"{place} is no embedding store of featx; move it away and extract again") from error
-    known = int(EmbeddingSpec.model_fields["format"].default)
-    if version > known:
-        raise StoreError(f"{place} has format {version}, this featx reads up to {known}; update featx")
-    is_old = attributes.keys() == {"featx"}  # older stores have no seal
-    if not is_old and attributes.get(SEAL) != _seal_of(document):
-        raise CorruptError(f"{place}/{METADATA} was changed after it was written; run 'featx cache verify --repair'")
-    return found, rows
+    max_version = int(EmbeddingSpec.model_fields["format"].default)
+    if version > max_version:
+        raise StoreError(f"{place} has format {version}, this featx reads up to {max_version}; update featx")
+    # Older stores have no seal.
+    is_unsealed = attributes.keys() == {"featx"}
+    if not is_unsealed and attributes.get(SEAL) != _seal_of(document):
+        raise CorruptError(
+            f"{place}/{METADATA_FILE} was changed after it was written; run 'featx cache verify --repair'"
+        )
+    return fields, device_rows
 
 
-def _heads(keys: Keys) -> NDArray[np.uint64]:
-    """Return the first halves of digests as numbers, in the same order: they are found in a third of the time."""
+def _key_heads(keys: Keys) -> NDArray[np.uint64]:
+    """Return (n,) the first halves of digests as numbers of the same order: these are found in a third of the time."""
     halves = np.frombuffer(keys.tobytes(), dtype=">u8")[::2]
     return halves.astype(np.uint64)
 
 
-def stored_as(x: NDArray[np.float32], spec: EmbeddingSpec) -> NDArray[np.floating]:
-    """Return vectors as a store keeps them.
+def to_stored_dtype(x: NDArray[np.float32], spec: EmbeddingSpec) -> NDArray[np.floating]:
+    """Return (n, d) vectors in the data type and byte order of a store.
 
     Raises
     ------
@@ -313,18 +340,18 @@ def stored_as(x: NDArray[np.float32], spec: EmbeddingSpec) -> NDArray[np.floatin
     with np.errstate(over="ignore"):
         rows = np.ascontiguousarray(x, dtype=np.dtype(spec.dtype).newbyteorder("<"))
     if not np.isfinite(rows).all():
-        raise StoreError(f"values up to {np.abs(x).max():g} do not fit {spec.dtype}; say dtype = 'float32'")
+        raise StoreError(f"values up to {np.abs(x).max():g} do not fit {spec.dtype}; set dtype = 'float32'")
     return rows
 
 
-def missing(stores: Iterable[EmbeddingStore], digests: Iterable[str]) -> frozenset[str]:
-    """Return the digests that one of the stores lacks."""
-    wanted = list(digests)
-    return frozenset(digest for store in stores for digest in store.missing(wanted))
+def missing_digests(stores: Iterable[EmbeddingStore], digests: Iterable[str]) -> frozenset[str]:
+    """Return the digests that at least one of the stores lacks."""
+    unique = list(dict.fromkeys(digests))
+    return frozenset(digest for store in stores for digest in store.missing(unique))
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    for key, inside in value.items():
-        flat |= _flat(inside, f"{prefix}{key}.") if isinstance(inside, Mapping) else {f"{prefix}{key}": inside}
+    for key, value in fields.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat

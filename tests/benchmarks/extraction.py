@@ -1,11 +1,11 @@
-"""The whole way from file to vector, against what a user would write instead (``peers/peer_extract.py``).
+"""Benchmark of an extraction, from file to vector, against two scripts of users (``peers/peer_extract.py``).
 
 usage: python -m tests.benchmarks.extraction [N_IMAGES]
 
-For each case the naive script, the expert's and ``featx extract`` into an empty cache run in turn, ROUNDS times. Rates
-leave out imports and the building of the network on both sides; what featx tries before is tried in a run that does not
-count. The limit is what the stages' own core-seconds allow on these cores, 1 / ((decode + forward) / cores), each stage
-measured without the other, on all cores.
+For each case the naive script, the expert's script and ``featx extract`` into an empty cache run in turn, N_ROUNDS
+times. Rates exclude imports and the building of the network on both sides. A first run of featx, which benchmarks the
+runtimes, is not counted. The limit is the rate that the core-seconds of the stages allow, 1 / ((decode + forward) /
+cores); each stage is measured alone, on all cores.
 """
 
 import json
@@ -26,18 +26,18 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from featx.artifact import commit
-from featx.embeddings.runtimes import Execution, Portable
-from featx.embeddings.trials import images_per_s
-from featx.embeddings.workers import Decoder, decoded
-from featx.images.digests import identify
-from featx.networks.features import resolve
-from featx.recipe import load_recipe
+from featx.artifacts.header import commit
+from featx.embeddings.benchmarks import images_per_s
+from featx.embeddings.runtimes import Execution, PortableNetwork
+from featx.embeddings.workers import Decoder, decode_images
+from featx.images.digests import identify_image
+from featx.networks.features import resolve_network
 from featx.specs.embedding import ResolvedEmbedding
-from featx.specs.engine import EngineSpec, Runtime
-from featx.workspace import Study
+from featx.specs.extraction import EngineSpec, Runtime
+from featx.specs.recipe import load_recipe
+from featx.study.study import Study
 
-ROUNDS = 3
+N_ROUNDS = 3
 N_IMAGES = 2624
 PEER = Path(__file__).parent / "peers" / "peer_extract.py"
 RECIPE = """
@@ -61,19 +61,27 @@ std = [0.5, 0.5, 0.5]
 """
 
 
-class Way(NamedTuple):
-    """One of featx's ways to extract; `reduced` decodes large JPEGs at a fraction of their size."""
+class FeatxSetup(NamedTuple):
+    """Runtime, precision and decoding of an extraction by featx.
+
+    Attributes
+    ----------
+    runtime, precision
+        Fields of the recipe.
+    reduced
+        Whether large JPEGs are decoded at a fraction of their size.
+    """
 
     runtime: Runtime
     precision: str
     reduced: bool = False
 
     def __str__(self) -> str:
-        """Name it in the table, and its recipe."""
+        """Return the name in the table and of the recipe."""
         return f"{self.runtime} {self.precision}" + (" reduced" if self.reduced else "")
 
 
-BF16 = Way("openvino", "bf16")
+BF16 = FeatxSetup("openvino", "bf16")
 
 
 @dataclass
@@ -82,26 +90,38 @@ class Case:
 
     Attributes
     ----------
-    least
-        Peer → times its rate that the best of featx's should reach.
+    name
+        Name in the table.
+    net
+        Name of the network in timm.
+    n
+        Number of images.
+    min_ratios
+        Peer → minimum of the best rate of featx relative to that of the peer.
+    large_jpegs
+        Whether the images are JPEGs of 1536×1024.
+    setups
+        Setups of featx that are measured.
+    rates
+        Name of a peer or setup → images per second in each round.
     """
 
     name: str
     net: str
     n: int
-    least: dict[str, float]
+    min_ratios: dict[str, float]
     large_jpegs: bool = False
-    ways: tuple[Way, ...] = (Way("onnx", "fp32"), Way("openvino", "fp32"), BF16)
+    setups: tuple[FeatxSetup, ...] = (FeatxSetup("onnx", "fp32"), FeatxSetup("openvino", "fp32"), BF16)
     rates: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def backbone(self) -> tuple[str, str]:
-        """What featx calls the network, and its weights."""
+        """Name and weights of the network in a recipe of featx."""
         return (self.net, "default") if self.net == "efficientnet_lite0" else (f"timm:{self.net}", "none")
 
 
-def cells() -> list[Path]:
-    """Return the solar cells' files."""
+def cell_paths() -> list[Path]:
+    """Return the paths of the solar cells."""
     package = find_spec("elpv_dataset")
     assert package is not None
     assert package.submodule_search_locations
@@ -109,8 +129,8 @@ def cells() -> list[Path]:
 
 
 def make_source(folder: Path, n: int, large_jpegs: bool = False) -> None:
-    """Put n solar cells into two class folders, as they are or as JPEGs of 1536×1024."""
-    for number, cell in enumerate(cells()[:n]):
+    """Write n solar cells into two class folders, unchanged or as JPEGs of 1536×1024."""
+    for number, cell in enumerate(cell_paths()[:n]):
         place = folder / "images" / ("odd" if number % 2 else "even")
         place.mkdir(parents=True, exist_ok=True)
         if large_jpegs:
@@ -119,77 +139,79 @@ def make_source(folder: Path, n: int, large_jpegs: bool = False) -> None:
             shutil.copy(cell, place)
 
 
-def printed(command: list[str], folder: Path) -> str:
-    """Run a command and return what it prints."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr or done.stdout}")
-    return done.stdout
+def run_command(command: list[str], folder: Path) -> str:
+    """Run a command and return its standard output."""
+    process = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} ended with {process.returncode}: {process.stderr or process.stdout}")
+    return process.stdout
 
 
-def peer_rate(mode: str, case: Case, folder: Path) -> float:
-    """Return the images a second of one of the peers."""
+def measure_peer(mode: str, case: Case, folder: Path) -> float:
+    """Return the images per second of a peer."""
     command = [sys.executable, str(PEER), mode, str(folder / "images"), "--n", str(case.n), "--net", case.net]
-    found = re.search(r"([\d.]+) images/s", printed(command, folder))
-    assert found is not None
-    return float(found[1])
+    match = re.search(r"([\d.]+) images/s", run_command(command, folder))
+    assert match is not None
+    return float(match[1])
 
 
-def featx_rate(way: Way, case: Case, folder: Path) -> float:
-    """Return the images a second of an extraction into an empty cache."""
+def measure_featx(setup: FeatxSetup, case: Case, folder: Path) -> float:
+    """Return the images per second of an extraction into an empty cache."""
     backbone, weights = case.backbone
-    settings = way._asdict() | {"reduced": str(way.reduced).lower(), "backbone": backbone, "weights": weights}
-    recipe = folder / f"{way}.toml"
+    settings = setup._asdict() | {"reduced": str(setup.reduced).lower(), "backbone": backbone, "weights": weights}
+    recipe = folder / f"{setup}.toml"
     recipe.write_text(RECIPE.format(**settings))
     for store in (folder / "cache").glob("*.zarr"):
         shutil.rmtree(store)
     command = ["-c", "from featx.cli.main import main; main()", "extract", "--json", "-r", str(recipe)]
-    return float(json.loads(printed([sys.executable, *command], folder))["images_per_s"])
+    return float(json.loads(run_command([sys.executable, *command], folder))["images_per_s"])
 
 
-def limit(case: Case, folder: Path) -> float:
-    """Return the images a second that decoding and forward pass allow, each measured without the other."""
+def measure_rate_limit(case: Case, folder: Path) -> float:
+    """Return the images per second that decoding and forward pass allow, each measured alone."""
     os.chdir(folder)
-    one: ResolvedEmbedding = Study.open(load_recipe(folder / f"{BF16}.toml")).locked[0]
-    portable = Portable(resolve([one.request]).network, one.spec.preprocessing.canvas_px)
-    runner = portable.ready(Execution(BF16.runtime, "cpu", one.spec.precision))
+    embedding: ResolvedEmbedding = Study.open(load_recipe(folder / f"{BF16}.toml")).locked[0]
+    portable = PortableNetwork(resolve_network([embedding.request]).network, embedding.spec.preprocessing.canvas_px)
+    runner = portable.build_runner(Execution(BF16.runtime, "cpu", embedding.spec.precision))
     cores = os.cpu_count() or 1
     files = sorted((folder / "images").rglob("*.*"))[:512]
-    todo = [(identify(str(file)).digest, str(file)) for file in files]
-    decoder = Decoder(one.spec.decoding, (one.spec.preprocessing,))
-    list(decoded(todo, decoder, cores, EngineSpec().batch_size))  # the workers come up
-    decode_s = sum(seconds for *_, seconds in decoded(todo, decoder, cores, EngineSpec().batch_size)) / len(todo)
+    todo = [(identify_image(str(file)).digest, str(file)) for file in files]
+    decoder = Decoder(embedding.spec.decoding, (embedding.spec.preprocessing,))
+    # A first pass starts the workers.
+    list(decode_images(todo, decoder, cores, EngineSpec().batch_size))
+    decode_s = sum(seconds for *_, seconds in decode_images(todo, decoder, cores, EngineSpec().batch_size)) / len(todo)
     batch = np.random.default_rng(0).integers(0, 256, (runner.rows, 224, 224, 3), dtype=np.uint8)
     forward_s = cores / images_per_s(runner, batch)
-    print(f"  alone: decode {decode_s * 1e3:.2f}, forward {forward_s * 1e3:.2f} core-milliseconds an image")
+    print(f"  alone: decode {decode_s * 1e3:.2f}, forward {forward_s * 1e3:.2f} core-milliseconds per image")
     return cores / (decode_s + forward_s)
 
 
-def measured(case: Case, folder: Path) -> Iterator[str]:
-    """Run a case and yield a line for each of its ways."""
+def run_case(case: Case, folder: Path) -> Iterator[str]:
+    """Run a case and yield the lines of its table."""
     make_source(folder, case.n, case.large_jpegs)
-    case.rates = {name: [] for name in [*case.least, *map(str, case.ways), "limit"]}
-    for way in case.ways:
-        featx_rate(way, case, folder)  # tries what is tried once
-    for _ in range(ROUNDS):
-        for mode in case.least:
-            case.rates[mode].append(peer_rate(mode, case, folder))
-        for way in case.ways:
-            case.rates[str(way)].append(featx_rate(way, case, folder))
-        case.rates["limit"].append(limit(case, folder))
-    medians = {name: statistics.median(found) for name, found in case.rates.items()}
+    case.rates = {name: [] for name in [*case.min_ratios, *map(str, case.setups), "limit"]}
+    for setup in case.setups:
+        # A first run benchmarks the runtimes.
+        measure_featx(setup, case, folder)
+    for _ in range(N_ROUNDS):
+        for mode in case.min_ratios:
+            case.rates[mode].append(measure_peer(mode, case, folder))
+        for setup in case.setups:
+            case.rates[str(setup)].append(measure_featx(setup, case, folder))
+        case.rates["limit"].append(measure_rate_limit(case, folder))
+    medians = {name: statistics.median(rates) for name, rates in case.rates.items()}
     for name, rate in medians.items():
-        ratios = ", ".join(f"{rate / medians[peer]:6.2f} x {peer}" for peer in case.least)
+        ratios = ", ".join(f"{rate / medians[peer]:6.2f} x {peer}" for peer in case.min_ratios)
         yield f"  {name:21s} {rate:7.1f} images/s, {ratios}"
     yield f"  {BF16} reaches {medians[str(BF16)] / medians['limit']:.2f} of the limit"
-    for peer, least in case.least.items():
-        top = max(medians[str(way)] for way in case.ways)
-        verdict = "reached" if top >= least * medians[peer] else "MISSED"
-        yield f"  at least {least} x {peer}: {verdict} ({top / medians[peer]:.2f})"
+    for peer, min_ratio in case.min_ratios.items():
+        best_rate = max(medians[str(setup)] for setup in case.setups)
+        verdict = "reached" if best_rate >= min_ratio * medians[peer] else "MISSED"
+        yield f"  at least {min_ratio} x {peer}: {verdict} ({best_rate / medians[peer]:.2f})"
 
 
 def main() -> None:
-    """Print medians and ratios."""
+    """Print the medians and ratios of all cases."""
     n = int(sys.argv[1]) if len(sys.argv) > 1 else N_IMAGES
     cases = [
         Case("ELPV, EfficientNet-Lite0", "efficientnet_lite0", n, {"naive": 6, "expert": 2.5}),
@@ -201,14 +223,14 @@ def main() -> None:
             max(n // 4, 32),
             {"naive": 4, "expert": 1},
             large_jpegs=True,
-            ways=(Way("openvino", "fp32"), BF16, Way("openvino", "bf16", reduced=True)),
+            setups=(FeatxSetup("openvino", "fp32"), BF16, FeatxSetup("openvino", "bf16", reduced=True)),
         ),
     ]
-    print(f"{platform.machine()}, {os.cpu_count()} cores, commit {commit()}, medians of {ROUNDS} in turn")
+    print(f"{platform.machine()}, {os.cpu_count()} cores, commit {commit()}, medians of {N_ROUNDS} in turn")
     for case in cases:
         print(f"{case.name}, {case.n} images", flush=True)
         with tempfile.TemporaryDirectory() as place:
-            for line in measured(case, Path(place)):
+            for line in run_case(case, Path(place)):
                 print(line, flush=True)
 
 

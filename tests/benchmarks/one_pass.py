@@ -1,9 +1,9 @@
-"""Several networks in one pass over the images, and memory that does not grow with their number.
+"""Benchmark of several networks in one pass over the images, and of the peak memory of an extraction.
 
 usage: python -m tests.benchmarks.one_pass [N_IMAGES]
 
-Three backbones in one extraction against the sum of three extractions with one, each less what it waits for decoding;
-and the peak memory of an extraction, all its processes together, at 2,000 and at 20,000 small images.
+One extraction with three backbones is compared with the forward passes of three extractions with one backbone each
+plus the decoding of one. The peak memory is that of all processes together, for 2,000 and for 20,000 small images.
 """
 
 import json
@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from featx.artifact import commit
+from featx.artifacts.header import commit
 from tests.benchmarks.extraction import make_source
 
 N_IMAGES = 512
-ROUNDS = 3
+N_ROUNDS = 3
 HEAD = """
 [data]
 source = "{source}"
@@ -43,15 +43,15 @@ precision = "fp32"
 BACKBONES = (("efficientnet_lite0", "default", 224), ("mobilenet_v2", "none", 224), ("resnet18", "none", 224))
 
 
-def recipe(folder: Path, source: str, which: tuple[tuple[str, str, int], ...]) -> Path:
-    """Write a recipe with some embeddings."""
-    parts = [EMBEDDING.format(backbone=name, weights=weights, size_px=size) for name, weights, size in which]
-    file = folder / f"{source}-{'-'.join(name for name, _, _ in which)}.toml"
+def write_recipe(folder: Path, source: str, backbones: tuple[tuple[str, str, int], ...]) -> Path:
+    """Write a recipe with one embedding for each backbone, and return its path."""
+    parts = [EMBEDDING.format(backbone=name, weights=weights, size_px=size) for name, weights, size in backbones]
+    file = folder / f"{source}-{'-'.join(name for name, _, _ in backbones)}.toml"
     file.write_text(HEAD.format(source=source) + "".join(parts))
     return file
 
 
-def extraction(folder: Path, file: Path) -> tuple[dict[str, float], int]:
+def measure_extraction(folder: Path, file: Path) -> tuple[dict[str, float], int]:
     """Extract into an empty cache; return the seconds of its stages, and the peak memory of all processes in bytes."""
     shutil.rmtree(folder / "cache", ignore_errors=True)
     shutil.rmtree(folder / "runs", ignore_errors=True)
@@ -59,31 +59,31 @@ def extraction(folder: Path, file: Path) -> tuple[dict[str, float], int]:
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as running:
         peak = [0]
 
-        def watch() -> None:
+        def sample_memory() -> None:
             while running.poll() is None:
-                peak[0] = max(peak[0], sum(map(_anonymous, _family(running.pid))))
+                peak[0] = max(peak[0], sum(map(_anonymous_bytes, _process_tree(running.pid))))
                 time.sleep(0.1)
 
-        watcher = threading.Thread(target=watch)
+        watcher = threading.Thread(target=sample_memory)
         watcher.start()
         assert running.stdout is not None
-        said = running.stdout.read()
+        output = running.stdout.read()
         watcher.join()
-    return json.loads(said)["times"], peak[0]
+    return json.loads(output)["times"], peak[0]
 
 
-def _family(pid: int) -> list[int]:
-    """Return a process and all that it started."""
-    found = [pid]
+def _process_tree(pid: int) -> list[int]:
+    """Return the ids of a process and of all its descendants."""
+    pids = [pid]
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
-            found += [one for child in task.read_text().split() for one in _family(int(child))]
+            pids += [descendant for child in task.read_text().split() for descendant in _process_tree(int(child))]
         except OSError:
             continue
-    return found
+    return pids
 
 
-def _anonymous(pid: int) -> int:
+def _anonymous_bytes(pid: int) -> int:
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -91,22 +91,25 @@ def _anonymous(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon")), 0)
 
 
-def one_pass(folder: Path, n: int) -> None:
-    """Print three backbones in one pass against three passes."""
+def print_one_pass(folder: Path, n: int) -> None:
+    """Print the time of three backbones in one pass relative to three passes."""
     make_source(folder, n)
     ratios = []
-    for _ in range(ROUNDS):
-        alone = [extraction(folder, recipe(folder, "images", (one,)))[0] for one in BACKBONES]
-        together, _ = extraction(folder, recipe(folder, "images", BACKBONES))
+    for _ in range(N_ROUNDS):
+        alone = [measure_extraction(folder, write_recipe(folder, "images", (backbone,)))[0] for backbone in BACKBONES]
+        together, _ = measure_extraction(folder, write_recipe(folder, "images", BACKBONES))
         cores = os.cpu_count() or 1
         forward = sum(times["network_s"] for times in alone) / cores
         decode = alone[0]["decode_s"] / cores
         ratios.append(together["wall_s"] / (forward + decode))
-    print(f"  three backbones in one pass: {np.median(ratios):.2f} x (their forward times + one decode); at most 1.15")
+    print(
+        f"  three backbones in one pass: {np.median(ratios):.2f} x "
+        "(their forward passes + one decoding); expected at most 1.15"
+    )
 
 
-def memory(folder: Path) -> None:
-    """Print the peak memory at two numbers of images."""
+def print_memory(folder: Path) -> None:
+    """Print the peak memory for two numbers of images."""
     peaks = []
     for n in (2_000, 20_000):
         source = folder / f"small{n}"
@@ -115,20 +118,20 @@ def memory(folder: Path) -> None:
             place = source / ("a" if number % 2 else "b")
             place.mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(place / f"{number}.png")
-        file = recipe(folder, source.name, (("efficientnet_lite0", "default", 64),))
-        peaks.append(extraction(folder, file)[1])
-        print(f"  {n:6d} images: {peaks[-1] / 1e6:.0f} MB at most", flush=True)
-    print(f"  {peaks[1] / peaks[0]:.2f} x as much; at most 1.1")
+        file = write_recipe(folder, source.name, (("efficientnet_lite0", "default", 64),))
+        peaks.append(measure_extraction(folder, file)[1])
+        print(f"  {n:6d} images: peak {peaks[-1] / 1e6:.0f} MB", flush=True)
+    print(f"  ratio {peaks[1] / peaks[0]:.2f}; expected at most 1.1")
 
 
 def main() -> None:
-    """Print ratios."""
+    """Print the ratios."""
     n = int(sys.argv[1]) if len(sys.argv) > 1 else N_IMAGES
-    print(f"{platform.machine()}, {os.cpu_count()} cores, commit {commit()}, medians of {ROUNDS}")
+    print(f"{platform.machine()}, {os.cpu_count()} cores, commit {commit()}, medians of {N_ROUNDS}")
     with tempfile.TemporaryDirectory() as place:
-        one_pass(Path(place), n)
+        print_one_pass(Path(place), n)
     with tempfile.TemporaryDirectory() as place:
-        memory(Path(place))
+        print_memory(Path(place))
 
 
 if __name__ == "__main__":

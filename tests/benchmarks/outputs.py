@@ -1,12 +1,12 @@
-"""Record the JSON output of every command on small seeded studies, and compare two such records.
+"""Record the JSON outputs of all commands on small seeded studies, and compare two such records.
 
 ::
 
     python -m tests.benchmarks.outputs record FOLDER [--demo]   # runs the featx of this checkout
-    python -m tests.benchmarks.outputs compare OLD NEW          # prints each value that differs; exit code 1 if any
+    python -m tests.benchmarks.outputs compare OLD NEW          # prints each different value; exit code 1 if any
 
-A restructuring must not change a number. Record before it, in a checkout of the commit before, and after each step.
-Times, rates, dates and paths are left out. With ``--demo`` the recipe of the solar cells is recorded as well (4 min).
+Use it to check that a change of the code changes no number: record the commits before and after it. Times, rates, dates
+and paths are ignored. With ``--demo`` the recipe of the solar cells is recorded as well (4 min).
 """
 
 import csv
@@ -78,7 +78,7 @@ COMMANDS = [
 
 
 def write_images(folder: Path) -> None:
-    """Write noisy squares of three classes, and a table with a target of each kind and groups."""
+    """Write noisy squares of three classes, and a table with a target of each kind and with groups."""
     rng = np.random.default_rng(SEED)
     (folder / "images").mkdir(parents=True)
     rows = []
@@ -95,7 +95,7 @@ def write_images(folder: Path) -> None:
 
 
 def record(out: Path, with_demo: bool) -> None:
-    """Run all commands and write what each prints below a new folder."""
+    """Run all commands and write the output of each into a new folder."""
     out.mkdir(parents=True)
     work = out / "work"
     for target, heads in HEADS.items():
@@ -126,28 +126,28 @@ def record(out: Path, with_demo: bool) -> None:
 def _record(file: Path, home: Path, command: str) -> None:
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
     start = time.perf_counter()
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", "from featx.cli.main import main; main()", *command.split(), "--json"],
         cwd=home,
         env=environment,
         capture_output=True,
         text=True,
     )
-    print(f"{file.stem}: {time.perf_counter() - start:.1f} s, exit code {done.returncode}", flush=True)
-    if done.returncode:
-        file.write_text(json.dumps({"exit_code": done.returncode, "error": done.stderr[-500:]}))
-        print(done.stderr[-500:])
+    print(f"{file.stem}: {time.perf_counter() - start:.1f} s, exit code {process.returncode}", flush=True)
+    if process.returncode:
+        file.write_text(json.dumps({"exit_code": process.returncode, "error": process.stderr[-500:]}))
+        print(process.stderr[-500:])
     else:
-        file.write_text(done.stdout)
+        file.write_text(process.stdout)
 
 
 def compare(old: Path, new: Path) -> int:
-    """Print each value that differs between two records; return how many do."""
+    """Print each value that differs between two records; return their number."""
     n_differences = 0
     names = {path.name for folder in (old, new) for path in folder.glob("*.json")}
     for name in sorted(names):
         if not (old / name).exists() or not (new / name).exists():
-            print(f"{name}: recorded once only")
+            print(f"{name}: exists in one record only")
             n_differences += 1
             continue
         before, after = (dict(_flat(json.loads((folder / name).read_text()))) for folder in (old, new))
@@ -173,8 +173,8 @@ def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["record", folder, *rest]:
-            record(Path(folder).resolve(), "--demo" in rest)
+        case ["record", folder, *options]:
+            record(Path(folder).resolve(), "--demo" in options)
         case ["compare", old, new]:
             sys.exit(bool(compare(Path(old), Path(new))))
         case _:

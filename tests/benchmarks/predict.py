@@ -1,8 +1,10 @@
-"""One photo through ``featx predict`` against loading its network by hand and one forward pass, interleaved.
+"""Benchmark of ``featx predict`` for one image against loading the network by hand and one forward pass.
 
-``python -m tests.benchmarks.predict``: a VGG16 run of ``featx finetune`` (random weights: they take as long as others),
-asked for one photo in a new process each time, since that is what a user of the command waits for. Imports are made
-before the clock starts on both sides, and the worker that decodes is started as part of ``predict``.
+usage: python -m tests.benchmarks.predict
+
+The run is a VGG16 of ``featx finetune`` with random weights, which take as long as pretrained ones. Each prediction
+is made in a new process, like that of a command; both sides are measured in turn. Times exclude imports and include
+the start of the decoding worker of ``predict``.
 """
 
 import os
@@ -58,14 +60,14 @@ print(time.perf_counter() - start)
 """
 
 
-def seconds(script: str, *arguments: str) -> float:
-    """Return what a script in a process of its own measures."""
-    done = subprocess.run([sys.executable, "-c", script, *arguments], check=True, capture_output=True, text=True)
-    return float(done.stdout.split()[-1])
+def run_script(script: str, *arguments: str) -> float:
+    """Run a script in another process and return the seconds that it prints."""
+    process = subprocess.run([sys.executable, "-c", script, *arguments], check=True, capture_output=True, text=True)
+    return float(process.stdout.split()[-1])
 
 
 def main() -> None:
-    """Make the run, and measure."""
+    """Fine-tune the network and print the times and their ratio."""
     from torchvision import models
 
     with tempfile.TemporaryDirectory() as folder:
@@ -77,10 +79,13 @@ def main() -> None:
         finetune()
         torch.save(models.vgg16(weights=None).state_dict(), "vgg16.pth")
         threads = str(torch.get_num_threads())
-        rounds = [(seconds(OURS, threads), seconds(BY_HAND, threads, "vgg16.pth")) for _ in range(N_ROUNDS)]
-    ours, by_hand = (statistics.median(column) for column in zip(*rounds, strict=True))
-    ratio = statistics.median(mine / theirs for mine, theirs in rounds)
-    print(f"predict {ours:.2f} s, by hand {by_hand:.2f} s, median of {N_ROUNDS} ratios {ratio:.2f} (at most 1.3)")
+        rounds = [(run_script(OURS, threads), run_script(BY_HAND, threads, "vgg16.pth")) for _ in range(N_ROUNDS)]
+    predict_s, loaded_s = (statistics.median(column) for column in zip(*rounds, strict=True))
+    ratio = statistics.median(featx_s / by_hand_s for featx_s, by_hand_s in rounds)
+    print(
+        f"predict {predict_s:.2f} s, by hand {loaded_s:.2f} s, "
+        f"median of {N_ROUNDS} ratios {ratio:.2f} (expected at most 1.3)"
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What a store costs from a thousand rows to a million: the slopes that docs/scale.md is written from.
+"""Benchmark of stores with a thousand to a million rows: the source of the figures in docs/scale.md.
 
 usage: python -m tests.benchmarks.scale [ROWS…]
 
-Rows are 1,280 random numbers in float16. Each size is measured in a process of its own, whose peak of memory counts.
+A row is 1,280 random numbers in float16. Each size is measured in another process, whose peak memory is reported.
 """
 
 import json
@@ -15,41 +15,42 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from featx.artifact import commit
+from featx.artifacts.header import commit
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
-ASKED = 1000  # rows that are read at random
+# Number of rows that are read at random.
+N_READ = 1000
 
 
 def measure(n: int, folder: Path) -> dict[str, float]:
-    """Write, open, read, verify and join a store of n rows; return seconds, and bytes on disk."""
+    """Write, open, read, verify and compact a store of n rows; return the seconds and the bytes on disk."""
     import numpy as np
 
-    from featx.storage.checks import check
+    from featx.storage.checks import check_store
     from featx.storage.compaction import compact
     from featx.storage.store import EmbeddingStore
     from tests.benchmarks.storage import SPEC, D, write
 
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
 
     def timed(name: str, call: Callable[[], object]) -> None:
         before = time.perf_counter()
         call()
-        found[f"{name}_s"] = time.perf_counter() - before
+        figures[f"{name}_s"] = time.perf_counter() - before
 
-    digests, found["write_s"] = write(folder, n)
+    digests, figures["write_s"] = write(folder, n)
     store = folder / "b.zarr"
-    found["bytes"] = float(sum(path.stat().st_size for path in store.rglob("*") if path.is_file()))
+    figures["bytes"] = float(sum(path.stat().st_size for path in store.rglob("*") if path.is_file()))
     timed("open", lambda: EmbeddingStore(store, SPEC, D))
     opened = EmbeddingStore(store, SPEC, D)
-    some = [digests[at] for at in np.random.default_rng(0).choice(n, min(n, ASKED), replace=False)]
-    timed("read", lambda: opened.read(some))
-    found["opened_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    sample = [digests[row] for row in np.random.default_rng(0).choice(n, min(n, N_READ), replace=False)]
+    timed("read", lambda: opened.read(sample))
+    figures["opened_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     timed("pass", lambda: sum(len(x) for _, x in opened.blocks()))
-    timed("verify", lambda: check(store))
+    timed("verify", lambda: check_store(store))
     timed("compact", lambda: compact(opened))
     timed("reopen", lambda: EmbeddingStore(store, SPEC, D))
-    return found
+    return figures
 
 
 def main(sizes: tuple[int, ...] = SIZES) -> None:
@@ -60,10 +61,13 @@ def main(sizes: tuple[int, ...] = SIZES) -> None:
         code += "print(json.dumps(measure(int(sys.argv[1]), Path(sys.argv[2]))))"
         with tempfile.TemporaryDirectory() as place:
             command = [sys.executable, "-c", code, str(n), place]
-            said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        found = json.loads(said.splitlines()[-1])
-        texts = [f"{name.removesuffix('_s')} {value:.3f} s" for name, value in found.items() if name.endswith("_s")]
-        print(f"{n} rows: {', '.join(texts)}; {found['bytes'] / n:.0f} bytes a row; peak {found['opened_mb']:.0f} MB")
+            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        figures = json.loads(output.splitlines()[-1])
+        texts = [f"{name.removesuffix('_s')} {value:.3f} s" for name, value in figures.items() if name.endswith("_s")]
+        print(
+            f"{n} rows: {', '.join(texts)}; {figures['bytes'] / n:.0f} bytes per row; "
+            f"peak {figures['opened_mb']:.0f} MB"
+        )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""The search of a head, against the script that people write with Optuna (``peers/peer_search.py``).
+"""Benchmark of the search of a head against a usual script with Optuna (``peers/peer_search.py``).
 
 usage: python -m tests.benchmarks.search [ROUNDS [HEAD…]]
 
-In each round the script and featx search each head in turn, in processes of their own, over the same folds of the same
-rows and with the same number of trials: on the solar cells' embeddings (2,624 × 1,280, two classes) and on 4,000 images
-of Fashion-MNIST as 128 principal components (ten classes). Folds, samplers and models have the round's number as their
-seed: the best of some trials on some thousand rows is a matter of luck by some thousandths, and what the script's
-settings cost depends on their draw (ten logistic regressions of Fashion-MNIST from 7 to 29 s). Times are of the search
-alone, peaks of whole processes, and gains are the median of the rounds' differences.
+In each round the script and featx search each head in turn, in separate processes, with the same folds of the same
+rows and the same number of trials: on the embeddings of the solar cells (2,624 × 1,280, two classes) and on 4,000
+images of Fashion-MNIST as 128 principal components (ten classes). The seed of folds, samplers and models is the
+number of the round, because the best accuracy of a few trials varies by some thousandths between seeds, and the time
+of the script depends on its samples (ten logistic regressions of Fashion-MNIST take 7 to 29 s). Times are those of
+the search alone, peaks those of whole processes, and gains are the median of the differences of all rounds.
 """
 
 import gzip
@@ -20,14 +20,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from featx.artifact import commit
+from featx.artifacts.header import commit
 
 PEER = Path(__file__).parent / "peers" / "peer_search.py"
 FASHION = Path("/usr/share/datasets/fashion-mnist")
-MOST = {"svm": 1 / 8, "logreg": 1 / 6, "xgboost": 1 / 3, "rf": 1 / 2}  # of the script's time
+# Time of featx relative to that of the script.
+MAX_TIME_SHARES = {"svm": 1 / 8, "logreg": 1 / 6, "xgboost": 1 / 3, "rf": 1 / 2}
 CELLS, CLOTHES = "solar cells", "Fashion-MNIST"
-TRIALS = {CELLS: {"svm": 20, "logreg": 20, "xgboost": 5, "rf": 5}, CLOTHES: dict.fromkeys(MOST, 10)}
-LEAST_GAIN = -0.002  # in best cross-validated accuracy
+TRIALS = {CELLS: {"svm": 20, "logreg": 20, "xgboost": 5, "rf": 5}, CLOTHES: dict.fromkeys(MAX_TIME_SHARES, 10)}
+# Difference of the best cross-validated accuracies, featx − script.
+MIN_GAIN = -0.002
 RECIPE = """
 [data]
 source = "package:elpv_dataset/data"
@@ -45,25 +47,27 @@ OURS = """
 import json, sys, tempfile
 from pathlib import Path
 import numpy as np
-from featx.facts import Facts
-from featx.heads.models import Task
-from featx.heads.rows import TrainRows
-from featx.heads.search import Arena, search
-from featx.progress import unwatched
+from featx.tables.target_values import TargetValues
+from featx.heads.head_definition import HeadTask
+from featx.heads.folds import TrainRows
+from featx.heads.search.cross_validation import SearchSpace
+from featx.heads.search.search import search
+from featx.progress import no_progress
 from featx.registry import HEADS
-from featx.specs import HeadSpec
+from featx.specs.head import HeadSpec
 name, path, trials, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 data = np.load(path)
 names = tuple(map(str, range(int(data["y"].max()) + 1)))
-rows = TrainRows(data["X"], Facts("classes", names, data["y"]))
+rows = TrainRows(data["X"], TargetValues("classes", names, data["y"]))
 spec = HeadSpec(name=name, trials=trials, seed=seed)
-head = HEADS.get(name)(Task(*rows.x.shape, len(names), seed))
+head = HEADS.get(name)(HeadTask(*rows.x.shape, len(names), seed))
 with tempfile.TemporaryDirectory() as folder:
-    found = search({"": Arena(head, rows)}, spec, Path(folder, "journal"), unwatched)
-told = {"score": found.score, "seconds": found.seconds, "params": found.params, "shared": found.shared_bytes}
-print(json.dumps(told))
+    result = search({"": SearchSpace(head, rows)}, spec, Path(folder, "journal"), no_progress)
+figures = {"score": result.score, "seconds": result.seconds, "params": result.params, "shared": result.shared_bytes}
+print(json.dumps(figures))
 """
-Found = tuple[float, float, float]  # seconds, best score, GB at the peak
+# Seconds, best score, peak memory in GB.
+SearchResult = tuple[float, float, float]
 
 
 def make_features(folder: Path) -> None:
@@ -73,7 +77,7 @@ def make_features(folder: Path) -> None:
 
     import featx
     from featx.embeddings.read import locked_embeddings, read_embeddings
-    from featx.workspace import Study
+    from featx.study.study import Study
 
     (folder / "cells.toml").write_text(RECIPE)
     os.chdir(folder)
@@ -85,69 +89,76 @@ def make_features(folder: Path) -> None:
         images = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28 * 28)
     with gzip.open(FASHION / "train-labels-idx1-ubyte.gz") as file:
         labels = np.frombuffer(file.read(), np.uint8, offset=8).astype(np.int64)
-    some = np.random.default_rng(0).permutation(len(images))[:4000]
-    clothes = PCA(128, random_state=0).fit_transform(images[some] / np.float32(255)).astype(np.float32), labels[some]
+    sample = np.random.default_rng(0).permutation(len(images))[:4000]
+    clothes = (
+        PCA(128, random_state=0).fit_transform(images[sample] / np.float32(255)).astype(np.float32),
+        labels[sample],
+    )
     for name, (x, y) in {CELLS: cells, CLOTHES: clothes}.items():
         np.savez(folder / f"{name}.npz", X=x, y=y)
 
 
-def measured(command: list[str]) -> tuple[str, float]:
-    """Run a process; return what it printed, and its peak in GB."""
-    with tempfile.NamedTemporaryFile() as said:
-        process = subprocess.Popen(command, stdout=said)
+def run_process(command: list[str]) -> tuple[str, float]:
+    """Run a process and return its standard output and its peak memory in GB."""
+    with tempfile.NamedTemporaryFile() as output:
+        process = subprocess.Popen(command, stdout=output)
         _, status, usage = os.wait4(process.pid, 0)
         assert status == 0, command
-        return Path(said.name).read_text(), usage.ru_maxrss / 1e6
+        return Path(output.name).read_text(), usage.ru_maxrss / 1e6
 
 
-def peer(head: str, features: Path, trials: int, seed: int) -> Found:
-    """Run the script."""
-    said, peak = measured([sys.executable, str(PEER), head, str(features), str(trials), str(seed)])
-    found = re.search(r"best ([\d.]+) in ([\d.]+) s", said)
-    assert found is not None, said
-    return float(found[2]), float(found[1]), peak
+def run_script(head: str, features: Path, trials: int, seed: int) -> SearchResult:
+    """Run the script and return its result."""
+    output, peak = run_process([sys.executable, str(PEER), head, str(features), str(trials), str(seed)])
+    match = re.search(r"best ([\d.]+) in ([\d.]+) s", output)
+    assert match is not None, output
+    return float(match[2]), float(match[1]), peak
 
 
-def ours(head: str, features: Path, trials: int, seed: int) -> tuple[Found, float]:
-    """Run featx; return besides the GB that its trials share."""
-    said, peak = measured([sys.executable, "-c", OURS, head, str(features), str(trials), str(seed)])
-    found = json.loads(said.splitlines()[-1])
-    return (found["seconds"], found["score"], peak), found["shared"] / 1e9
+def run_featx(head: str, features: Path, trials: int, seed: int) -> tuple[SearchResult, float]:
+    """Run featx and return its result and the GB that its trials share."""
+    output, peak = run_process([sys.executable, "-c", OURS, head, str(features), str(trials), str(seed)])
+    result = json.loads(output.splitlines()[-1])
+    return (result["seconds"], result["score"], peak), result["shared"] / 1e9
 
 
-def main(rounds: int = 5, heads: tuple[str, ...] = tuple(MOST)) -> None:
-    """Print each round, then the medians, ratios and gains."""
-    every: dict[tuple[str, str], list[tuple[Found, Found, float]]] = {}
+def main(rounds: int = 5, heads: tuple[str, ...] = tuple(MAX_TIME_SHARES)) -> None:
+    """Print each round, then medians, ratios and gains."""
+    results: dict[tuple[str, str], list[tuple[SearchResult, SearchResult, float]]] = {}
     with tempfile.TemporaryDirectory() as place:
-        # in a process of its own: a child's peak begins with its parent's
+        # Features are made in another process, because the peak memory of a child begins with that of its parent.
         make = "import sys; from pathlib import Path; from tests.benchmarks.search import make_features as make; "
         subprocess.run([sys.executable, "-c", make + "make(Path(sys.argv[1]))", place], check=True)
         features = {name: Path(place, f"{name}.npz") for name in TRIALS}
         for number in range(rounds):
             for data, head in ((data, head) for data in features for head in heads):
                 trials = TRIALS[data][head]
-                theirs = peer(head, features[data], trials, number)
-                mine, shared = ours(head, features[data], trials, number)
-                every.setdefault((data, head), []).append((theirs, mine, shared))
-                print(f"round {number} {data} {head}: script {_text(theirs)}; featx {_text(mine)}", flush=True)
+                script_result = run_script(head, features[data], trials, number)
+                featx_result, shared_gb = run_featx(head, features[data], trials, number)
+                results.setdefault((data, head), []).append((script_result, featx_result, shared_gb))
+                print(
+                    f"round {number} {data} {head}: script {_result_text(script_result)}; "
+                    f"featx {_result_text(featx_result)}",
+                    flush=True,
+                )
     print(f"\ncommit {commit()}, {os.cpu_count()} cores, medians of {rounds}")
-    for (data, head), found in every.items():
-        theirs_s, _, theirs_gb = _medians([one[0] for one in found])
-        mine_s, _, mine_gb = _medians([one[1] for one in found])
-        gain = statistics.median(mine[1] - theirs[1] for theirs, mine, _ in found)
+    for (data, head), searches in results.items():
+        script_s, _, script_gb = _medians([script_result for script_result, _, _ in searches])
+        featx_s, _, featx_gb = _medians([featx_result for _, featx_result, _ in searches])
+        gain = statistics.median(featx_result[1] - script_result[1] for script_result, featx_result, _ in searches)
         print(
-            f"{data:<13} {head:<8} script {theirs_s:.1f} s, featx {mine_s:.1f} s: 1/{theirs_s / mine_s:.1f} "
-            f"(asked 1/{1 / MOST[head]:.0f}); best {gain:+.4f} (asked {LEAST_GAIN:+.3f}); "
-            f"peak {mine_gb:.2f} GB, of which {found[0][2]:.2f} shared; the script's {theirs_gb:.2f} GB"
+            f"{data:<13} {head:<8} script {script_s:.1f} s, featx {featx_s:.1f} s: 1/{script_s / featx_s:.1f} "
+            f"(expected 1/{1 / MAX_TIME_SHARES[head]:.0f}); best {gain:+.4f} (expected {MIN_GAIN:+.3f}); "
+            f"peak {featx_gb:.2f} GB, of which {searches[0][2]:.2f} shared; the script's {script_gb:.2f} GB"
         )
 
 
-def _medians(found: list[Found]) -> list[float]:
-    return [statistics.median(values) for values in zip(*found, strict=True)]
+def _medians(searches: list[SearchResult]) -> list[float]:
+    return [statistics.median(values) for values in zip(*searches, strict=True)]
 
 
-def _text(found: Found) -> str:
-    return f"{found[0]:.1f} s, best {found[1]:.4f}, peak {found[2]:.2f} GB"
+def _result_text(result: SearchResult) -> str:
+    return f"{result[0]:.1f} s, best {result[1]:.4f}, peak {result[2]:.2f} GB"
 
 
 if __name__ == "__main__":

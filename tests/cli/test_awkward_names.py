@@ -1,4 +1,4 @@
-"""Every command for targets, classes and groups that are called anything."""
+"""Commands for targets, classes and groups with unusual names."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from featx.cli.main import main
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.conftest import make_images
 
 TARGETS = {
@@ -83,8 +83,8 @@ def write_study(target: str, classes: Sequence[str] = ("dark", "light")) -> None
 
 
 @pytest.fixture
-def here(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory four folders deep, so that a name that leads upwards stays inside the test's folder."""
+def nested_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Change to a folder four levels deep, so that a name with ``..`` stays below the top, which is returned."""
     deep = home / "a" / "b" / "c" / "d"
     deep.mkdir(parents=True)
     monkeypatch.chdir(deep)
@@ -92,7 +92,7 @@ def here(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
-def test_every_command_works_whatever_a_target_is_called(target: str, here: Path, command: Command) -> None:
+def test_every_command_works_for_any_target_name(target: str, nested_home: Path, command: Command) -> None:
     write_study(target)
     recipe = ("-r", "study/featx.toml")
     command("extract", *recipe)
@@ -100,8 +100,8 @@ def test_every_command_works_whatever_a_target_is_called(target: str, here: Path
     command("finetune", *recipe)
     command("ensemble", "--method", "soft", *recipe)
     command("evaluate", "--per-class", "--groups", *recipe)
-    found = json.loads(command("evaluate", "--final", "--target", target, "--json", *recipe))
-    assert found["targets"][0]["target"] == target
+    output = json.loads(command("evaluate", "--final", "--target", target, "--json", *recipe))
+    assert output["targets"][0]["target"] == target
     command("leaks", *recipe)
     command("report", *recipe)
     command("predict", "images/0/001.png", "--csv", "answers.csv", *recipe)
@@ -115,7 +115,7 @@ def test_every_command_works_whatever_a_target_is_called(target: str, here: Path
     assert {path.name for path in Path.cwd().iterdir()} == {
         *("images", "study", "cache", "runs", "exported", "answers.csv")
     }
-    for folder in (here, here / "a", here / "a/b", here / "a/b/c"):
+    for folder in (nested_home, nested_home / "a", nested_home / "a/b", nested_home / "a/b/c"):
         assert len(list(folder.iterdir())) == 1
 
 
@@ -131,7 +131,7 @@ CLASSES = (
     "\x9b2J",
     "=1+1",
 )
-SHOWN = (
+ESCAPED_CLASSES = (
     "[/]",
     "[red]cat",
     r"\x1b]0;title\x07",
@@ -145,9 +145,10 @@ SHOWN = (
 )
 
 
-def test_classes_are_printed_as_they_are_called(here: Path, command: Command) -> None:
+def test_class_names_are_printed_unchanged_or_escaped(nested_home: Path, command: Command) -> None:
     write_study("[bold]y", CLASSES)
-    Path("images/0/000.png").replace("images/1/000.png")  # two copies, of other classes
+    # Two copies have different classes.
+    Path("images/0/000.png").replace("images/1/000.png")
     Path("images/0/000.png").write_bytes(Path("images/1/000.png").read_bytes())
     recipe = ("-r", "study/featx.toml")
     texts = [
@@ -158,16 +159,16 @@ def test_classes_are_printed_as_they_are_called(here: Path, command: Command) ->
         command("predict", *(f"images/{code}/003.png" for code in range(len(CLASSES))), *recipe),
     ]
     assert "[bold]y" in texts[2]
-    for name in SHOWN:
+    for name in ESCAPED_CLASSES:
         assert f"\n{name} " in texts[2]
         assert name in texts[4]
     answers = json.loads(command("predict", "images/0/003.png", "--json", *recipe))["answers"]
     assert {f"proba.{name}" for name in CLASSES} <= answers[0].keys()
-    found = json.loads(command("evaluate", "--per-class", "--json", *recipe))["targets"][0]
-    assert set(found["classes"]) == set(CLASSES)
+    table = json.loads(command("evaluate", "--per-class", "--json", *recipe))["targets"][0]
+    assert set(table["classes"]) == set(CLASSES)
 
 
-def test_an_error_is_one_line_whatever_it_names(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_error_with_control_characters_is_one_line(nested_home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_study("y\n\x1b[2J[/]")
     sys.argv = ["featx", "fit", "--target", "z\n\x1b[2J[/]", "-r", "study/featx.toml"]
     with pytest.raises(SystemExit):
@@ -177,7 +178,7 @@ def test_an_error_is_one_line_whatever_it_names(here: Path, capfd: pytest.Captur
     assert sum(line.startswith("error: ") for line in lines) == 1
 
 
-def test_csv_files_of_commands_hold_no_formulas(here: Path, command: Command) -> None:
+def test_csv_files_of_commands_contain_no_formulas(nested_home: Path, command: Command) -> None:
     write_study("y", ("=1+1", "@sum"))
     Path("images/0/002.png").rename("=1+1.png")
     Path("images/0/001.png").rename("images/+1.png")
@@ -185,7 +186,8 @@ def test_csv_files_of_commands_hold_no_formulas(here: Path, command: Command) ->
     table.to_csv("images/labels.csv", index=False)
     recipe = ("-r", "study/featx.toml")
     sys.argv = ["featx", "extract", "--outcomes", "outcomes.csv", *recipe]
-    with pytest.raises(SystemExit):  # one image is missing
+    # One image is missing, which is an error.
+    with pytest.raises(SystemExit):
         main()
     command("fit", "--head", "lda", *recipe)
     command("predict", "=1+1.png", "images/1/001.png", "--csv", "answers.csv", *recipe)

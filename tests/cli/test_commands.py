@@ -1,4 +1,4 @@
-"""The commands as people type them: in sequence, with no further words, as JSON, and explained."""
+"""Commands on the command line: in sequence without arguments, with JSON output, and their help."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from featx.cli.main import app, main
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 
 README = Path(__file__).parents[2] / "README.md"
@@ -22,48 +22,48 @@ def run(words: str, capsys: pytest.CaptureFixture[str]) -> str:
     sys.argv = ["featx", *words.split()]
     with pytest.raises(SystemExit) as stopped:
         main()
-    said = capsys.readouterr()
-    assert not stopped.value.code, said.err
-    return said.out
+    output = capsys.readouterr()
+    assert not stopped.value.code, output.err
+    return output.out
 
 
-def test_the_commands_in_sequence_need_no_further_words(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_in_sequence_need_no_arguments(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "48 files: 48 embedded" in run("extract", capsys)
     assert "48 files: 0 embedded, 48 cached" in run("extract", capsys)
     assert "logreg-class-" in run("fit --head logreg", capsys)
     assert "rf-class-" in run("fit --head rf", capsys)
-    votes = run("ensemble", capsys)
-    assert "majority-class-" in votes
-    assert re.search(r"weighted-class-\w+: logreg-class-\w+ 0\.\d+, rf-class-", votes)
-    assert re.search(r"best member, (logreg|rf)-class-\w+ +– +\d\.\d{4}", votes)
-    assert re.search(r"median member +– +\d\.\d{4}", votes)
-    assert re.search(r"best: (majority|soft|weighted|greedy)-class-", votes)
-    assert "its best member" in votes
+    ensembles = run("ensemble", capsys)
+    assert "majority-class-" in ensembles
+    assert re.search(r"weighted-class-\w+: logreg-class-\w+ 0\.\d+, rf-class-", ensembles)
+    assert re.search(r"best member, (logreg|rf)-class-\w+ +– +\d\.\d{4}", ensembles)
+    assert re.search(r"median member +– +\d\.\d{4}", ensembles)
+    assert re.search(r"best: (majority|soft|weighted|greedy)-class-", ensembles)
+    assert "its best member" in ensembles
     table = run("evaluate --final --per-class", capsys)
     assert "class on test (n 11)" in table
     assert "opened once" in table
-    answers = run("predict images/dark/001.png", capsys)
-    assert answers.count("images/dark/001.png") == 6
+    predictions = run("predict images/dark/001.png", capsys)
+    assert predictions.count("images/dark/001.png") == 6
     assert run("report", capsys).strip() == "runs/featx/report.html"
     assert "kind = 'head'" in run(f"show {next(Path('runs/featx').glob('logreg-*'))}", capsys)
-    vote = run(f"show {next(Path('runs/featx').glob('soft-*'))}", capsys)
-    assert "method = 'soft'" in vote
-    assert "cost = {'n_models': 2, 'n_embeddings': 1, 'n_networks': 1, 'size_bytes': " in vote
+    soft = run(f"show {next(Path('runs/featx').glob('soft-*'))}", capsys)
+    assert "method = 'soft'" in soft
+    assert "cost = {'n_models': 2, 'n_embeddings': 1, 'n_networks': 1, 'size_bytes': " in soft
     assert "name = 'featx'" in run("show featx.toml", capsys)
 
 
-def test_run_does_all_stages_and_then_nothing_twice(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_does_all_stages_and_skips_finished_ones(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = run("run featx.toml --final --who Ada", capsys)
     stages = ["extract", "fit", "fit", "ensemble", "evaluate", "evaluate --final", "report"]
     assert [line.removeprefix("── featx ") for line in first.splitlines() if line.startswith("──")] == stages
     assert first.strip().endswith("runs/featx/report.html")
-    assert [look["who"] for look in Study.open(None).looks()] == ["Ada"]
+    assert [opening["who"] for opening in Study.open(None).openings()] == ["Ada"]
     again = run("run featx.toml", capsys)
     assert "0 embedded, 48 cached" in again
-    assert again.count("was there") == 6
+    assert again.count("already done") == 6
 
 
-def test_finetune_prints_its_grid_the_best_on_top(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_finetune_prints_its_grid_with_the_best_run_first(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     section = '[[finetune]]\nbackbone = "toy"\nweights = "none"\nepochs = 2\nstrategy = "head"\nlr = [0.1, 0.01]\n'
     (toy_home / "featx.toml").write_text(TOY_RECIPE + section)
     run("extract", capsys)
@@ -71,37 +71,39 @@ def test_finetune_prints_its_grid_the_best_on_top(toy_home: Path, capsys: pytest
     assert re.search(r"run +lr +best epoch +held-out loss +val acc", table)
     assert len(re.findall(r"^toy-head-class-\w{8} +0\.\d+ ", table, re.MULTILINE)) == 2
     assert "random weights" in table
-    found = json.loads(run("finetune --lr 0.1 --strategy head --strategy all --json", capsys))
-    assert found["best_run"] == found["runs"][0]["run"]
-    assert {one["settings"]["strategy"] for one in found["runs"]} == {"head", "all"}
-    assert "kind = 'network'" in run(f"show {found['runs'][0]['path']}", capsys)
+    output = json.loads(run("finetune --lr 0.1 --strategy head --strategy all --json", capsys))
+    assert output["best_run"] == output["runs"][0]["run"]
+    assert {run_row["settings"]["strategy"] for run_row in output["runs"]} == {"head", "all"}
+    assert "kind = 'network'" in run(f"show {output['runs'][0]['path']}", capsys)
     assert "toy-all-class" in run("evaluate", capsys)
 
 
 def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = {
+    outputs = {
         words: json.loads(run(f"{words} --json", capsys))
         for words in ("extract", "fit", "ensemble", "evaluate", "report")
     }
-    extracted = found["extract"]
+    extracted = outputs["extract"]
     counts = ("n_embedded", "n_cached", "n_duplicate", "n_unreadable", "n_missing", "n_ignored")
     assert sum(extracted[name] for name in counts) == extracted["n_found"] == 48
     assert extracted["images_per_s"] > 0
-    assert {"search_s", "train_s", "accuracy", "val_accuracy", "best_run", "runs"} <= found["fit"].keys()
-    assert {row["run"] for row in found["evaluate"]["targets"][0]["rows"]} == {
-        row["run"] for row in found["fit"]["runs"] + found["ensemble"]["runs"]
+    assert {"search_s", "train_s", "accuracy", "val_accuracy", "best_run", "runs"} <= outputs["fit"].keys()
+    assert {row["run"] for row in outputs["evaluate"]["targets"][0]["rows"]} == {
+        row["run"] for row in outputs["fit"]["runs"] + outputs["ensemble"]["runs"]
     }
-    voted = found["ensemble"]
-    assert {"metric", "score", "best_member_score", "best_run"} <= voted.keys()
-    assert voted["best_run"] == voted["runs"][0]["run"]
-    assert {"members", "weights", "scored_on", "n", "median_member_score", "why", "findings"} <= voted["runs"][0].keys()
-    answers = json.loads(run("predict images/dark/001.png --run rf --json", capsys))
-    assert answers["answers"][0]["label"] in {"dark", "light"}
+    ensembled = outputs["ensemble"]
+    assert {"metric", "score", "best_member_score", "best_run"} <= ensembled.keys()
+    assert ensembled["best_run"] == ensembled["runs"][0]["run"]
+    assert {"members", "weights", "scored_on", "n", "median_member_score", "why", "findings"} <= ensembled["runs"][
+        0
+    ].keys()
+    predicted = json.loads(run("predict images/dark/001.png --run rf --json", capsys))
+    assert predicted["answers"][0]["label"] in {"dark", "light"}
     assert json.loads(run("heads --json", capsys))["heads"][2]["name"] == "logreg"
     assert json.loads(run("show featx.toml --json", capsys))["head"][0]["trials"] == 2
 
 
-def test_answers_can_be_written_as_csv(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predictions_can_be_written_as_csv(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("extract", capsys)
     run("fit --head rf", capsys)
     run("predict images/dark/001.png images/light/002.png --csv answers.csv", capsys)
@@ -111,12 +113,12 @@ def test_answers_can_be_written_as_csv(toy_home: Path, capsys: pytest.CaptureFix
     assert second.startswith("images/light/002.png,rf-class-")
 
 
-def test_extract_with_a_source_and_no_recipe_writes_one_first(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_extract_with_a_source_writes_a_recipe_first(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_images(home / "photos", n_each=12)
-    said = run("extract photos --backbone efficientnet_lite0 --device cpu", capsys)
-    assert "24 images, read as 'folder'" in said
-    assert "target   class: dark 12, light 12" in said
-    assert "24 files: 24 embedded" in said
+    text = run("extract photos --backbone efficientnet_lite0 --device cpu", capsys)
+    assert "24 images, read as 'folder'" in text
+    assert "target   class: dark 12, light 12" in text
+    assert "24 files: 24 embedded" in text
     assert 'source = "photos"' in Path("featx.toml").read_text()
 
 
@@ -133,11 +135,11 @@ def test_the_recipe_is_found_by_option_and_by_environment(
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help_with_an_example_and_a_line_in_the_readme(name: str) -> None:
+def test_every_command_is_documented_in_its_help_and_the_readme(name: str) -> None:
     text = COMMANDS[name].__doc__ or ""
     assert f"featx {name}" in text.partition("Example")[2]
     first_line = text.strip().splitlines()[0]
     assert any(line.startswith(f"| `featx {name}") and first_line in line for line in README.read_text().splitlines())
-    said = CliRunner().invoke(app, [name, "--help"])
-    assert said.exit_code == 0
-    assert first_line[:40] in said.output
+    result = CliRunner().invoke(app, [name, "--help"])
+    assert result.exit_code == 0
+    assert first_line[:40] in result.output

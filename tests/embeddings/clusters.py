@@ -15,7 +15,7 @@ PLACES = '\n[paths]\ncache = "cache"\nruns = "runs"\n'
 PRELOAD = '["tests.conftest"]'  # where the toy backbone is registered
 
 
-def made(home: Path, n_each: int) -> Path:
+def make_recipe(home: Path, n_each: int) -> Path:
     """Return a recipe over that many images of each of two classes."""
     home.mkdir(exist_ok=True)
     make_images(home / "images", n_each=n_each)
@@ -23,21 +23,21 @@ def made(home: Path, n_each: int) -> Path:
     return home / "featx.toml"
 
 
-def workers_here() -> list[psutil.Process]:
-    """The processes that were started for workers, each with those that it has started."""
-    return [one for one in psutil.Process().children() if "spec" in one.cmdline()]
+def worker_processes() -> list[psutil.Process]:
+    """Return the worker processes of this process."""
+    return [process for process in psutil.Process().children() if "spec" in process.cmdline()]
 
 
 def kill(process: psutil.Process) -> None:
-    for one in [*process.children(recursive=True), process]:
+    for descendant in [*process.children(recursive=True), process]:
         with suppress(psutil.NoSuchProcess):  # it ended since it was listed
-            if "loky" not in " ".join(one.cmdline()):  # decoders see by themselves that their parent has gone
-                one.kill()
+            if "loky" not in " ".join(descendant.cmdline()):  # decoders end by themselves after their parent
+                descendant.kill()
 
 
 @contextmanager
 def scheduler() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A scheduler without workers."""
+    """Start a scheduler without workers."""
     code = "import sys; from distributed import LocalCluster as C; c = C(n_workers=0, dashboard_address=None); "
     code += "print(c.scheduler_address, flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -50,7 +50,7 @@ def scheduler() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
 
 @contextmanager
 def worker(address: str, path: str, *options: str, cwd: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker whose Python finds packages in a folder first."""
+    """Start a worker whose Python searches a folder for packages first."""
     command = [sys.executable, *options, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1"]
     environment = os.environ | {"PYTHONPATH": path}
     command += ["--no-nanny", "--no-dashboard"]

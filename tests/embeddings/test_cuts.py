@@ -1,4 +1,4 @@
-"""A network in two parts is the network: wherever it is cut, and in the order of its own outputs."""
+"""A model split in two parts gives the outputs of the whole model, in their order."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from featx.embeddings.cuts import LAYERS, cut_behind, cuts
-from featx.embeddings.runtimes import Execution, OpenVinoRunner, Portable, is_native
+from featx.embeddings.cuts import LAYERS, find_cuts, split_model
+from featx.embeddings.runtimes import Execution, OpenVinoRunner, PortableNetwork, is_native
 from featx.errors import DeviceError
 from featx.networks.features import FeatureNetwork, Tap
-from featx.specs.embedding import Preprocessing, Reduced
+from featx.specs.embedding import Preprocessing, ReducedPrecision
 
 ROWS, SIDE = 4, 12
 SIZE = Preprocessing(size_px=SIDE, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
@@ -57,16 +57,16 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], list[Tap]]] = {
     "early first": (chain, [Tap("1", "max"), Tap("3", "gem"), Tap("5", "avg"), Tap("0", "avg")]),
     "inside a branch": (Branched, [Tap("inside.0", "avg"), Tap("head", "avgmax")]),
 }
-every_network = pytest.mark.parametrize("name", NETWORKS)
+for_each_network = pytest.mark.parametrize("name", NETWORKS)
 
 
 @cache
-def portable(name: str) -> Portable:
+def portable(name: str) -> PortableNetwork:
     """Make a network of random values, the same ones each time."""
     build, taps = NETWORKS[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        return Portable(FeatureNetwork(build(), SIZE, taps), SIDE)
+        return PortableNetwork(FeatureNetwork(build(), SIZE, taps), SIDE)
 
 
 def model(name: str) -> Any:
@@ -86,82 +86,87 @@ def run(part: Any, values: np.ndarray) -> list[np.ndarray]:
 
     request = openvino.Core().compile_model(part, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
     request.infer([values])
-    return [np.array(one.data) for one in request.output_tensors]
+    return [np.array(tensor.data) for tensor in request.output_tensors]
 
 
-def put_in_order(front: list[np.ndarray], rest: list[np.ndarray], early: list[int]) -> list[np.ndarray]:
+def merge_outputs(front: list[np.ndarray], back: list[np.ndarray], front_numbers: list[int]) -> list[np.ndarray]:
     """Return the whole's outputs out of its parts'; the front's first one is what goes from part to part."""
-    late = iter(rest)
-    given = dict(zip(early, front[1:], strict=True))
-    return [given[at] if at in given else next(late) for at in range(len(front) - 1 + len(rest))]
+    back_outputs = iter(back)
+    front_outputs = dict(zip(front_numbers, front[1:], strict=True))
+    return [
+        front_outputs[number] if number in front_outputs else next(back_outputs)
+        for number in range(len(front) - 1 + len(back))
+    ]
 
 
 def names_before(cut_model: Any, node: str) -> set[str]:
     """Return what a node depends on, itself included."""
-    nodes = {one.get_friendly_name(): one for one in cut_model.get_ordered_ops()}
-    found, todo = set(), [node]
+    nodes = {node_object.get_friendly_name(): node_object for node_object in cut_model.get_ordered_ops()}
+    names, todo = set(), [node]
     while todo:
         name = todo.pop()
-        if name not in found:
-            found.add(name)
-            todo += [put.get_source_output().get_node().get_friendly_name() for put in nodes[name].inputs()]
-    return found
+        if name not in names:
+            names.add(name)
+            todo += [port.get_source_output().get_node().get_friendly_name() for port in nodes[name].inputs()]
+    return names
 
 
-@every_network
-def test_a_network_that_is_cut_anywhere_gives_what_the_whole_gives(name: str) -> None:
+@for_each_network
+def test_both_parts_of_a_split_model_give_its_outputs(name: str) -> None:
     whole, pixels = run(model(name), pictures()), pictures()
-    found = cuts(model(name))
-    assert found
-    for cut in found:
-        front, rest, early = cut_behind(model(name), model(name), cut)
+    all_cuts = find_cuts(model(name))
+    assert all_cuts
+    for cut in all_cuts:
+        front, back, front_numbers = split_model(model(name), model(name), cut)
 
         handed_on = run(front, pixels)
-        outputs = put_in_order(handed_on, run(rest, handed_on[0]), early)
+        outputs = merge_outputs(handed_on, run(back, handed_on[0]), front_numbers)
 
-        assert [one.shape for one in outputs] == [one.shape for one in whole]
+        assert [x.shape for x in outputs] == [x.shape for x in whole]
         for ours, theirs in zip(outputs, whole, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
-@every_network
-def test_the_layers_before_a_cut_are_those_of_the_front(name: str) -> None:
-    n_layers = [cut.n_layers for cut in cuts(model(name))]
+@for_each_network
+def test_the_front_has_the_layers_before_the_cut(name: str) -> None:
+    n_layers = [cut.n_layers for cut in find_cuts(model(name))]
     n_all = sum(node.get_type_name() in LAYERS for node in model(name).get_ordered_ops())
 
     assert n_layers == sorted(set(n_layers))
-    assert all(0 < one < n_all for one in n_layers)
-    for cut in cuts(model(name)):
-        front, rest, _ = cut_behind(model(name), model(name), cut)
-        in_parts = [sum(node.get_type_name() in LAYERS for node in part.get_ordered_ops()) for part in (front, rest)]
+    assert all(0 < n < n_all for n in n_layers)
+    for cut in find_cuts(model(name)):
+        front, back, _ = split_model(model(name), model(name), cut)
+        in_parts = [sum(node.get_type_name() in LAYERS for node in part.get_ordered_ops()) for part in (front, back)]
         assert in_parts == [cut.n_layers, n_all - cut.n_layers]
 
 
-def test_a_chain_can_be_cut_behind_each_layer_but_the_last() -> None:
-    assert [cut.n_layers for cut in cuts(model("chain"))] == [1, 2, 3, 4]
+def test_a_chain_can_be_split_behind_each_layer_but_the_last() -> None:
+    assert [cut.n_layers for cut in find_cuts(model("chain"))] == [1, 2, 3, 4]
 
 
 def test_no_cut_lies_inside_a_branch() -> None:
     # layers 2 and 3 lie in the residual branch; 5, 6 and 7 in the two that meet
-    assert [cut.n_layers for cut in cuts(model("branched"))] == [1, 3, 4, 7]
+    assert [cut.n_layers for cut in find_cuts(model("branched"))] == [1, 3, 4, 7]
 
 
-@every_network
+@for_each_network
 def test_all_that_depends_on_the_front_goes_through_the_cut(name: str) -> None:
     whole = model(name)
-    (start,) = (one.get_friendly_name() for one in whole.get_parameters())
-    nodes = {one.get_friendly_name(): one for one in whole.get_ordered_ops()}
-    for cut in cuts(whole):
+    (start,) = (node.get_friendly_name() for node in whole.get_parameters())
+    nodes = {node.get_friendly_name(): node for node in whole.get_ordered_ops()}
+    for cut in find_cuts(whole):
         assert cut.node not in cut.rest
         assert start not in cut.rest
         for behind in cut.rest:
-            sources = {one.get_source_output().get_node().get_friendly_name() for one in nodes[behind].inputs()}
-            past = {one for one in sources - cut.rest - {cut.node} if start in names_before(whole, one)}
+            sources = {node.get_source_output().get_node().get_friendly_name() for node in nodes[behind].inputs()}
+            past = {node for node in sources - cut.rest - {cut.node} if start in names_before(whole, node)}
             assert not past, f"{behind} takes {past}, which do not go through {cut.node}"
 
 
-def test_a_cut_is_made_where_least_is_handed_on() -> None:
-    seams = [cut_behind(model("chain"), model("chain"), cut)[1].inputs[0].get_shape() for cut in cuts(model("chain"))]
+def test_a_cut_lies_where_the_tensor_is_smallest() -> None:
+    seams = [
+        split_model(model("chain"), model("chain"), cut)[1].inputs[0].get_shape() for cut in find_cuts(model("chain"))
+    ]
 
     widths, sides = (8, 8, 6, 4), (SIDE - 2, SIDE - 4, SIDE - 6, SIDE - 8)
     sizes = [ROWS * c * side * side for c, side in zip(widths, sides, strict=True)]
@@ -169,34 +174,34 @@ def test_a_cut_is_made_where_least_is_handed_on() -> None:
 
 
 @needs_bf16
-@every_network
-def test_a_runner_with_a_front_in_fp32_gives_the_wholes_outputs_in_their_order(name: str) -> None:
-    whole = portable(name).ready(Execution("torch", "cpu"), ROWS)(pictures())
-    for cut in cuts(model(name)):
-        ready = OpenVinoRunner(portable(name).as_onnx(ROWS), ROWS, reduced(cut.n_layers))
+@for_each_network
+def test_a_split_runner_gives_all_outputs_in_order(name: str) -> None:
+    whole = portable(name).build_runner(Execution("torch", "cpu"), ROWS)(pictures())
+    for cut in find_cuts(model(name)):
+        runner = OpenVinoRunner(portable(name).as_onnx(ROWS), ROWS, reduced(cut.n_layers))
 
-        outputs = ready(pictures())
+        outputs = runner(pictures())
 
-        assert ready.provenance["precision"] == f"bf16 by openvino on cpu, its first {cut.n_layers} layers fp32"
-        assert [one.shape for one in outputs] == [one.shape for one in whole]
+        assert runner.provenance["precision"] == f"bf16 by openvino on cpu, its first {cut.n_layers} layers fp32"
+        assert [x.shape for x in outputs] == [x.shape for x in whole]
         for ours, theirs in zip(outputs, whole, strict=True):
             assert (ours.dtype, np.isfinite(ours).all()) == (np.float32, True)
-            assert least_cosine(ours, theirs) >= 0.999
+            assert min_cosine(ours, theirs) >= 0.999
 
 
-def reduced(first_layers: int, first_dtype: str = "fp32") -> Reduced:
-    """Name bf16 by OpenVINO, its first layers in more bits."""
-    said = {"dtype": "bf16", "runtime": "openvino", "device": "cpu", "first_dtype": first_dtype}
-    return Reduced.model_validate(said | {"first_layers": first_layers})
+def reduced(first_layers: int, first_dtype: str = "fp32") -> ReducedPrecision:
+    """Return bf16 by OpenVINO with its first layers in a higher precision."""
+    settings = {"dtype": "bf16", "runtime": "openvino", "device": "cpu", "first_dtype": first_dtype}
+    return ReducedPrecision.model_validate(settings | {"first_layers": first_layers})
 
 
-def least_cosine(x: np.ndarray, y: np.ndarray) -> float:
+def min_cosine(x: np.ndarray, y: np.ndarray) -> float:
     x, y = x.astype(np.float64), y.astype(np.float64)
     return float(((x * y).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)).min())
 
 
 @needs_bf16
-def test_an_output_of_the_front_is_exact_and_one_behind_it_is_not() -> None:
+def test_only_outputs_of_the_front_are_exact() -> None:
     body = portable("early last")
     exact = OpenVinoRunner(body.as_onnx(ROWS), ROWS, "fp32")(pictures())
 
@@ -208,30 +213,30 @@ def test_an_output_of_the_front_is_exact_and_one_behind_it_is_not() -> None:
 
 @needs_bf16
 @needs_fp16
-def test_a_front_may_be_in_fp16() -> None:
+def test_the_front_may_compute_in_fp16() -> None:
     body = portable("branched")
     exact = OpenVinoRunner(body.as_onnx(ROWS), ROWS, "fp32")(pictures())
 
-    ready = OpenVinoRunner(body.as_onnx(ROWS), ROWS, reduced(3, "fp16"))
+    runner = OpenVinoRunner(body.as_onnx(ROWS), ROWS, reduced(3, "fp16"))
 
-    assert ready.provenance["precision"] == "bf16 by openvino on cpu, its first 3 layers fp16"
-    assert least_cosine(ready(pictures())[0], exact[0]) >= 0.999
+    assert runner.provenance["precision"] == "bf16 by openvino on cpu, its first 3 layers fp16"
+    assert min_cosine(runner(pictures())[0], exact[0]) >= 0.999
 
 
 @needs_bf16
-def test_a_runner_in_two_parts_keeps_threads_apart() -> None:
-    ready = OpenVinoRunner(portable("early first").as_onnx(ROWS), ROWS, reduced(2))
-    alone = [ready(pictures(seed)) for seed in range(12)]
+def test_a_split_runner_can_be_called_by_several_threads() -> None:
+    runner = OpenVinoRunner(portable("early first").as_onnx(ROWS), ROWS, reduced(2))
+    alone = [runner(pictures(seed)) for seed in range(12)]
 
     with ThreadPoolExecutor(4) as threads:
-        together = list(threads.map(ready, map(pictures, range(12))))
+        together = list(threads.map(runner, map(pictures, range(12))))
 
     for ours, theirs in zip(together, alone, strict=True):
-        assert [one.tobytes() for one in ours] == [one.tobytes() for one in theirs]
+        assert [x.tobytes() for x in ours] == [x.tobytes() for x in theirs]
 
 
 @needs_bf16
 @pytest.mark.parametrize("first_layers", [2, 5, 99])
-def test_a_place_where_a_network_cannot_be_cut_is_told(first_layers: int) -> None:
-    with pytest.raises(DeviceError, match=f"^the network cannot be cut behind its first {first_layers} layers$"):
+def test_an_impossible_cut_is_an_error(first_layers: int) -> None:
+    with pytest.raises(DeviceError, match=f"^the network cannot be split behind its first {first_layers} layers$"):
         OpenVinoRunner(portable("branched").as_onnx(ROWS), ROWS, reduced(first_layers))

@@ -1,67 +1,71 @@
-"""Where networks run, and that what comes out belongs to the images that went in."""
+"""Devices are found by name, and each row belongs to its image."""
 
 import numpy as np
 import pytest
 import torch
 
-from featx.embeddings.devices import TorchRunner, device_named
+from featx.embeddings.devices import TorchRunner, find_device
 from featx.errors import DeviceError
-from featx.networks.features import FeatureNetwork, resolve
+from featx.networks.features import FeatureNetwork, resolve_network
 from featx.specs.embedding import EmbeddingRequest
 
 CPU = torch.device("cpu")
 
 
 def network() -> FeatureNetwork:
-    asked = EmbeddingRequest(backbone="toy", weights="none")
-    return resolve([asked, asked.model_copy(update={"tap": "0.0", "pool": "max"})]).network
+    request = EmbeddingRequest(backbone="toy", weights="none")
+    return resolve_network([request, request.model_copy(update={"tap": "0.0", "pool": "max"})]).network
 
 
 def pictures(n: int, rows: int, first: int = 0) -> np.ndarray:
-    images = [np.random.default_rng(first + at).integers(0, 256, (16, 16, 3), dtype=np.uint8) for at in range(n)]
+    images = [
+        np.random.default_rng(first + number).integers(0, 256, (16, 16, 3), dtype=np.uint8) for number in range(n)
+    ]
     return np.stack([*images, *[np.zeros((16, 16, 3), dtype=np.uint8)] * (rows - n)])
 
 
 @pytest.mark.parametrize("name", ["banana", "", "cpu:x", "cuda:-1"])
-def test_a_name_that_means_nothing_is_told_what_does(name: str) -> None:
+def test_an_unknown_device_name_is_an_error(name: str) -> None:
     with pytest.raises(DeviceError, match=f"no device is called '{name}'; expected auto, cpu, cuda or cuda:NUMBER"):
-        device_named(name)
+        find_device(name)
 
 
 @pytest.mark.parametrize("name", ["meta", "mps", "xpu"])
-def test_a_device_that_featx_does_not_run_on_is_refused(name: str) -> None:
-    with pytest.raises(DeviceError, match=f"device '{name}' is not one that featx runs on"):
-        device_named(name)
+def test_an_unsupported_device_is_an_error(name: str) -> None:
+    with pytest.raises(DeviceError, match=f"device '{name}' is not supported"):
+        find_device(name)
 
 
-def test_a_gpu_that_is_not_there_is_not_replaced_by_the_cpu() -> None:
+def test_a_missing_gpu_is_an_error() -> None:
     absent = f"cuda:{torch.cuda.device_count()}"
 
-    with pytest.raises(DeviceError, match=rf"'{absent}' is not here \(torch sees \d+ GPUs\); say '--device cpu'"):
-        device_named(absent)
+    with pytest.raises(
+        DeviceError, match=rf"'{absent}' does not exist on this machine \(torch finds \d+ GPUs\); use '--device cpu'"
+    ):
+        find_device(absent)
 
 
-def test_auto_takes_a_gpu_where_there_is_one() -> None:
-    assert device_named("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert device_named("cpu") == CPU
+def test_auto_is_a_gpu_where_there_is_one() -> None:
+    assert find_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert find_device("cpu") == CPU
 
 
-def test_each_tap_gives_a_row_an_image() -> None:
+def test_each_tap_gives_one_row_per_image() -> None:
     outputs = TorchRunner(network(), CPU, 8)(pictures(3, 8))
 
     assert [(x.shape, x.dtype) for x in outputs] == [((8, 8), np.float32), ((8, 6), np.float32)]
 
 
-def test_an_image_has_the_same_vector_whatever_stands_beside_it() -> None:
+def test_a_vector_does_not_depend_on_the_rest_of_the_batch() -> None:
     runner = TorchRunner(network(), CPU, 8)
     together, _ = runner(pictures(8, 8))
 
-    for at in range(8):
-        alone, _ = runner(pictures(1, 8, at))
-        assert together[at].tobytes() == alone[0].tobytes()
+    for row in range(8):
+        alone, _ = runner(pictures(1, 8, row))
+        assert together[row].tobytes() == alone[0].tobytes()
 
 
-def test_a_network_in_training_mode_is_not_run_so() -> None:
+def test_a_network_is_put_into_eval_mode() -> None:
     toy = network().train()
 
     outputs = TorchRunner(toy, CPU, 4)(pictures(2, 4))
@@ -72,7 +76,7 @@ def test_a_network_in_training_mode_is_not_run_so() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
-def test_a_gpu_gives_the_cpus_numbers_but_for_rounding() -> None:
+def test_a_gpu_gives_the_cpus_vectors_up_to_rounding() -> None:
     ours = TorchRunner(network(), CPU, 8)(pictures(8, 8))
     theirs = TorchRunner(network(), torch.device("cuda"), 8)(pictures(8, 8))
 

@@ -1,4 +1,4 @@
-"""Embedding a few files past the cache: the cache's numbers, and its reasons where there are none."""
+"""Files embedded without the cache have the vectors, or the reasons, that an extraction gives."""
 
 import shutil
 from pathlib import Path
@@ -10,162 +10,164 @@ from PIL import Image
 
 from featx import extract
 from featx.embeddings.drift import drift
-from featx.embeddings.files import BATCHED_FILES, embed_files
+from featx.embeddings.files import MIN_FILES_TO_BATCH, embed_files
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.embeddings.runtimes import is_native
 from featx.errors import ArtifactError, WeightsError
-from featx.networks.backbones import backbone
-from featx.networks.features import resolve
-from featx.specs.embedding import EmbeddingRequest, Reduced, ResolvedEmbedding
-from featx.workspace import Study
+from featx.networks.backbones import get_backbone
+from featx.networks.features import resolve_network
+from featx.specs.embedding import EmbeddingRequest, ReducedPrecision, ResolvedEmbedding
+from featx.study.study import Study
 
 
-def embedding(**said: object) -> ResolvedEmbedding:
-    request = EmbeddingRequest.model_validate({"backbone": "toy", "weights": "none"} | said)
-    made = resolve([request])
-    return ResolvedEmbedding(request=request, spec=made.specs[0], n_features=made.n_features[0])
+def embedding(**settings: object) -> ResolvedEmbedding:
+    request = EmbeddingRequest.model_validate({"backbone": "toy", "weights": "none"} | settings)
+    resolved = resolve_network([request])
+    return ResolvedEmbedding(request=request, spec=resolved.specs[0], n_features=resolved.n_features[0])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_files_get_the_numbers_that_the_cache_has(dtype: str, toy_home: Path) -> None:
+def test_files_have_the_vectors_of_the_cache(dtype: str, toy_home: Path) -> None:
     recipe = toy_home / "featx.toml"
-    asked = f'weights = "none"\npool = ["gem", "avg"]\ndtype = "{dtype}"'
-    recipe.write_text(recipe.read_text().replace('weights = "none"', asked))
+    settings = f'weights = "none"\npool = ["gem", "avg"]\ndtype = "{dtype}"'
+    recipe.write_text(recipe.read_text().replace('weights = "none"', settings))
     extract()
     study = Study.open(None)
     locked = locked_embeddings(study)
     names = study.manifest.ids[[40, 3, 17]]
 
-    found = embed_files([f"images/{name}" for name in names], locked, "cpu")
+    embedded = embed_files([f"images/{name}" for name in names], locked, "cpu")
 
-    assert found.images == [f"images/{name}" for name in names]
-    side_by_side = np.hstack([found.columns[one.spec.fingerprint()] for one in locked])
+    assert embedded.images == [f"images/{name}" for name in names]
+    side_by_side = np.hstack([embedded.columns[embedding.spec.fingerprint()] for embedding in locked])
     # Fewer files than a batch go through the network one by one, which differs by its rounding.
     tolerance = 1e-5 if dtype == "float32" else 1e-3
     np.testing.assert_allclose(side_by_side, read_embeddings(study, names, locked).x, rtol=tolerance, atol=tolerance)
 
 
-def test_as_many_files_as_a_batch_get_the_cache_s_numbers_to_the_bit(toy_home: Path) -> None:
+def test_a_full_batch_has_the_vectors_of_the_cache_to_the_bit(toy_home: Path) -> None:
     extract()
     study = Study.open(None)
     locked = locked_embeddings(study)
-    names = study.manifest.ids[:BATCHED_FILES]
+    names = study.manifest.ids[:MIN_FILES_TO_BATCH]
 
-    found = embed_files([f"images/{name}" for name in names], locked, "cpu")
+    embedded = embed_files([f"images/{name}" for name in names], locked, "cpu")
 
     stored = read_embeddings(study, names, locked).x
-    assert found.columns[locked[0].spec.fingerprint()].tobytes() == stored.tobytes()
+    assert embedded.columns[locked[0].spec.fingerprint()].tobytes() == stored.tobytes()
 
 
-def test_a_file_has_one_vector_whatever_few_files_stand_beside_it(toy_home: Path) -> None:
+def test_a_file_has_one_vector_whatever_the_other_files_are(toy_home: Path) -> None:
     extract()
-    (one,) = locked_embeddings(Study.open(None))
-    names = [f"images/dark/{number:03}.png" for number in range(BATCHED_FILES - 1)]
+    (embedding,) = locked_embeddings(Study.open(None))
+    names = [f"images/dark/{number:03}.png" for number in range(MIN_FILES_TO_BATCH - 1)]
 
-    together = embed_files(names, [one], "cpu").columns[one.spec.fingerprint()]
+    together = embed_files(names, [embedding], "cpu").columns[embedding.spec.fingerprint()]
 
     for name, row in zip(names, together, strict=True):
-        assert embed_files([name], [one], "cpu").columns[one.spec.fingerprint()].tobytes() == row.tobytes()
+        assert embed_files([name], [embedding], "cpu").columns[embedding.spec.fingerprint()].tobytes() == row.tobytes()
 
 
 def test_files_of_two_networks_are_embedded_by_each(toy_home: Path) -> None:
     small, large = embedding(), embedding(size_px=24)
     images = ["images/dark/000.png", "images/light/000.png"]
 
-    both = embed_files(images, [small, large], "cpu")
+    together = embed_files(images, [small, large], "cpu")
 
-    for one in (small, large):
-        name = one.spec.fingerprint()
-        assert both.columns[name].tobytes() == embed_files(images, [one], "cpu").columns[name].tobytes()
+    for request in (small, large):
+        name = request.spec.fingerprint()
+        assert together.columns[name].tobytes() == embed_files(images, [request], "cpu").columns[name].tobytes()
 
 
-def test_what_cannot_be_read_is_named_and_shifts_no_row(toy_home: Path) -> None:
+def test_unreadable_files_are_named_and_shift_no_row(toy_home: Path) -> None:
     (toy_home / "note.png").write_text("no picture")
     (toy_home / "empty.png").touch()
     shutil.copy("images/dark/001.png", "twin.png")
-    asked = ["note.png", "images/dark/000.png", "gone.png", "twin.png", "empty.png", "images/dark/001.png"]
-    one = embedding()
+    paths = ["note.png", "images/dark/000.png", "gone.png", "twin.png", "empty.png", "images/dark/001.png"]
+    toy = embedding()
 
-    found = embed_files(asked, [one], "cpu")
+    embedded = embed_files(paths, [toy], "cpu")
 
-    assert found.images == ["images/dark/000.png", "twin.png", "images/dark/001.png"]
-    assert found.unreadable == {
+    assert embedded.images == ["images/dark/000.png", "twin.png", "images/dark/001.png"]
+    assert embedded.unreadable == {
         "note.png": "is not an image of a known format",
         "gone.png": "there is no such file",
         "empty.png": "is empty",
     }
-    clean = embed_files(["images/dark/001.png", "images/dark/000.png"], [one], "cpu").columns[one.spec.fingerprint()]
-    assert found.columns[one.spec.fingerprint()].tobytes() == clean[[1, 0, 0]].tobytes()
+    clean = embed_files(["images/dark/001.png", "images/dark/000.png"], [toy], "cpu").columns[toy.spec.fingerprint()]
+    assert embedded.columns[toy.spec.fingerprint()].tobytes() == clean[[1, 0, 0]].tobytes()
 
 
-def test_a_file_for_which_the_network_gives_nan_is_unreadable_as_in_an_extraction(toy_home: Path) -> None:
-    state = {name: torch.zeros_like(tensor) for name, tensor in backbone("toy").build().state_dict().items()}
+def test_a_file_with_a_nan_vector_is_unreadable(toy_home: Path) -> None:
+    state = {name: torch.zeros_like(tensor) for name, tensor in get_backbone("toy").build().state_dict().items()}
     state["0.0.weight"] += 1.5e37  # white overflows to infinity, and 0 · ∞ is not a number
     torch.save(state, toy_home / "toy.pth")
     Image.new("RGB", (20, 20), "white").save(toy_home / "white.png")
-    one = embedding(weights="toy.pth")
+    toy = embedding(weights="toy.pth")
 
-    found = embed_files(["white.png", "images/dark/000.png"], [one], "cpu")
+    embedded = embed_files(["white.png", "images/dark/000.png"], [toy], "cpu")
 
-    assert found.images == ["images/dark/000.png"]
-    assert found.unreadable == {"white.png": "the network gives values that are not finite"}
-    assert np.isfinite(found.columns[one.spec.fingerprint()]).all()
-
-
-def test_files_of_which_none_can_be_read_give_no_rows(home: Path) -> None:
-    found = embed_files(["gone.png"], [embedding()], "cpu")
-
-    assert (found.images, list(found.unreadable)) == ([], ["gone.png"])
-    assert [len(x) for x in found.columns.values()] == [0]
+    assert embedded.images == ["images/dark/000.png"]
+    assert embedded.unreadable == {"white.png": "the network gives values that are not finite"}
+    assert np.isfinite(embedded.columns[toy.spec.fingerprint()]).all()
 
 
-def test_other_weights_than_the_models_are_an_error(toy_home: Path) -> None:
-    torch.save(backbone("toy").build().state_dict(), toy_home / "toy.pth")
-    wanted = embedding(weights="toy.pth")
-    torch.save(backbone("toy").build().state_dict(), toy_home / "toy.pth")
+def test_unreadable_files_alone_give_no_rows(home: Path) -> None:
+    embedded = embed_files(["gone.png"], [embedding()], "cpu")
 
-    with pytest.raises(ArtifactError, match=f"made on embedding {wanted.spec.fingerprint()} .*: weights_sha256 is '"):
-        embed_files(["images/dark/000.png"], [wanted], "cpu")
+    assert (embedded.images, list(embedded.unreadable)) == ([], ["gone.png"])
+    assert [len(x) for x in embedded.columns.values()] == [0]
+
+
+def test_weights_that_differ_from_the_models_are_an_error(toy_home: Path) -> None:
+    torch.save(get_backbone("toy").build().state_dict(), toy_home / "toy.pth")
+    expected = embedding(weights="toy.pth")
+    torch.save(get_backbone("toy").build().state_dict(), toy_home / "toy.pth")
+
+    with pytest.raises(
+        ArtifactError, match=f"trained on embedding {expected.spec.fingerprint()} .*: weights_sha256 is '"
+    ):
+        embed_files(["images/dark/000.png"], [expected], "cpu")
 
     (toy_home / "toy.pth").unlink()
     with pytest.raises(WeightsError, match=r"weights 'toy\.pth': no such file"):
-        embed_files(["images/dark/000.png"], [wanted], "cpu")
+        embed_files(["images/dark/000.png"], [expected], "cpu")
 
 
-def reduced_by(runtime: str, **said: object) -> ResolvedEmbedding:
+def reduced_by(runtime: str, **settings: object) -> ResolvedEmbedding:
     """Return the toy's embedding as it would be in bf16."""
-    one = embedding(**said)
-    precision = Reduced.model_validate({"dtype": "bf16", "runtime": runtime, "device": "cpu"})
-    return one.model_copy(update={"spec": one.spec.model_copy(update={"precision": precision})})
+    exact = embedding(**settings)
+    precision = ReducedPrecision.model_validate({"dtype": "bf16", "runtime": runtime, "device": "cpu"})
+    return exact.model_copy(update={"spec": exact.spec.model_copy(update={"precision": precision})})
 
 
-def test_a_precision_that_this_machine_does_not_have_is_answered_in_fp32_and_said(
+def test_an_unavailable_precision_falls_back_to_fp32_with_a_warning(
     toy_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("featx.embeddings.runtimes.is_here", lambda precision: False)
+    monkeypatch.setattr("featx.embeddings.runtimes.can_compute", lambda precision: False)
     exact, reduced = embedding(), reduced_by("openvino")
     images = ["images/dark/000.png", "images/light/000.png"]
 
-    found = embed_files(images, [reduced], "cpu")
+    embedded = embed_files(images, [reduced], "cpu")
 
-    assert found.warnings == [
-        "toy was extracted in bf16 by openvino on cpu, which is not to be had here; it runs in fp32, from which "
-        "those vectors were found to lie no farther than was allowed"
+    assert embedded.warnings == [
+        "toy was extracted in bf16 by openvino on cpu, which is not available here; it runs in fp32, and the vectors "
+        "may differ as far as 'extraction.min_cosine' allowed"
     ]
     clean = embed_files(images, [exact], "cpu")
     assert clean.warnings == []
-    assert found.columns[reduced.spec.fingerprint()].tobytes() == clean.columns[exact.spec.fingerprint()].tobytes()
+    assert embedded.columns[reduced.spec.fingerprint()].tobytes() == clean.columns[exact.spec.fingerprint()].tobytes()
 
 
 @pytest.mark.parametrize("runtime", ["torch", "openvino"])
-def test_a_precision_that_this_machine_has_is_used_and_nothing_is_said(toy_home: Path, runtime: str) -> None:
+def test_an_available_precision_is_used_without_a_warning(toy_home: Path, runtime: str) -> None:
     if runtime == "openvino" and not is_native("bf16"):
         pytest.skip("this CPU does not multiply bf16 by itself")
     exact, reduced = embedding(), reduced_by(runtime)
 
-    found = embed_files(["images/dark/000.png"], [exact, reduced], "cpu")
+    embedded = embed_files(["images/dark/000.png"], [exact, reduced], "cpu")
 
-    assert found.warnings == []
-    x, y = (found.columns[one.spec.fingerprint()] for one in (exact, reduced))
+    assert embedded.warnings == []
+    x, y = (embedded.columns[resolved.spec.fingerprint()] for resolved in (exact, reduced))
     assert x.tobytes() != y.tobytes()
     assert drift(x, y).cosine > 0.999

@@ -1,4 +1,4 @@
-"""The same recipe, data and machine have the same specs and vectors, whatever ran before in the same folders."""
+"""The same recipe, data and machine give the same specs and vectors, whatever ran before in the same folders."""
 
 import shutil
 from pathlib import Path
@@ -9,20 +9,20 @@ import pytest
 from featx import extract, finetune
 from featx.embeddings.read import read_embeddings
 from featx.embeddings.runtimes import is_native
-from featx.seals import read_sealed, write_sealed
+from featx.files.seals import read_sealed, write_sealed
 from featx.specs.embedding import EmbeddingSpec
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 
-PLACES = '\n[paths]\ncache = "cache"\nruns = "runs"\n[extraction]\nleast_cosine = 0.5\n'
+PLACES = '\n[paths]\ncache = "cache"\nruns = "runs"\n[extraction]\nmin_cosine = 0.5\n'
 EMBEDDING = '[[embedding]]\nbackbone = "toy"\nweights = "none"\n'
 FINETUNE = '[[finetune]]\nbackbone = "toy"\nweights = "none"\nstrategy = "head"\nepochs = 1\n'
 
 
 @pytest.fixture(autouse=True)
-def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def reduce_few_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let 48 images be enough for a reduced precision, where the processor has one."""
-    monkeypatch.setattr("featx.embeddings.choice.MIN_IMAGES_TO_REDUCE", 30)
+    monkeypatch.setattr("featx.embeddings.runtime_selection.MIN_IMAGES_TO_REDUCE", 30)
 
 
 def make_study(folder: Path, text: str = TOY_RECIPE) -> Path:
@@ -34,19 +34,23 @@ def make_study(folder: Path, text: str = TOY_RECIPE) -> Path:
 
 
 def resolved(recipe: Path) -> tuple[list[EmbeddingSpec], list[str], np.ndarray]:
-    """Return the specs, what they were decided on, and the vectors of all images."""
+    """Return the specs, their reasons, and the vectors of all images."""
     extract(recipe)
     study = Study.open(recipe)
-    locked = [one for one in study.locked if one.request.precision == "auto"]
+    locked = [embedding for embedding in study.locked if embedding.request.precision == "auto"]
     ids = np.sort(study.manifest.ids)
-    return [one.spec for one in locked], [one.reason for one in locked], read_embeddings(study, ids, locked).x
+    return (
+        [embedding.spec for embedding in locked],
+        [embedding.reason for embedding in locked],
+        read_embeddings(study, ids, locked).x,
+    )
 
 
 def extracted_in_fp32_before(recipe: Path) -> None:
     """Fill a store in fp32 for the same network and images."""
-    other = recipe.with_name("other.toml")
-    other.write_text(recipe.read_text().replace('weights = "none"', 'weights = "none"\nprecision = "fp32"', 1))
-    extract(other)
+    fp32_recipe = recipe.with_name("other.toml")
+    fp32_recipe.write_text(recipe.read_text().replace('weights = "none"', 'weights = "none"\nprecision = "fp32"', 1))
+    extract(fp32_recipe)
 
 
 def finetuned_before(recipe: Path) -> None:
@@ -73,15 +77,15 @@ def had_fewer_images_before(recipe: Path) -> None:
 
 def other_images_were_compared_before(recipe: Path) -> None:
     """Decide on a precision for other images by the same network, and leave the decision in the same cache."""
-    other = recipe.parent / "other"
-    make_images(other / "images", classes=("a", "b", "c"))
+    other_home = recipe.parent / "other"
+    make_images(other_home / "images", classes=("a", "b", "c"))
     text = TOY_RECIPE + PLACES.replace('"cache"', '"../cache"')
-    (other / "featx.toml").write_text(text)
-    extract(other / "featx.toml")
+    (other_home / "featx.toml").write_text(text)
+    extract(other_home / "featx.toml")
 
 
 def copied_from_another_machine(recipe: Path) -> None:
-    """Come upon a decision of a machine with other arithmetic."""
+    """Leave the decision of a machine with other arithmetic."""
     extract(recipe)
     lock = next((recipe.parent / "runs").glob("*/embeddings.lock.json"))
     entries = read_sealed(lock)["embeddings"]
@@ -101,13 +105,13 @@ HISTORIES = (
 
 
 @pytest.mark.parametrize("history", HISTORIES, ids=lambda history: history.__name__)
-def test_a_recipe_is_resolved_alike_in_a_fresh_folder_and_after_a_history(history, home: Path) -> None:  # type: ignore[no-untyped-def]
-    fresh, lived = (make_study(home / name) for name in ("fresh", "lived"))
-    history(lived)
+def test_earlier_commands_do_not_change_how_a_recipe_is_resolved(history, home: Path) -> None:  # type: ignore[no-untyped-def]
+    fresh, used = (make_study(home / name) for name in ("fresh", "used"))
+    history(used)
 
     specs, reasons, x = resolved(fresh)
 
-    again, reasons_again, x_again = resolved(lived)
+    again, reasons_again, x_again = resolved(used)
     assert again == specs
     assert reasons_again == reasons
     if is_native("bf16"):
@@ -117,25 +121,25 @@ def test_a_recipe_is_resolved_alike_in_a_fresh_folder_and_after_a_history(histor
 
 
 @pytest.mark.skipif(not is_native("bf16"), reason="this processor does not multiply bf16 by itself")
-def test_a_precision_that_changes_as_images_are_added_is_reported_once(home: Path) -> None:
+def test_a_precision_that_changes_with_new_images_is_reported_once(home: Path) -> None:
     recipe = make_study(home)
     had_fewer_images_before(recipe)
 
     first, second = extract(recipe), extract(recipe)
 
-    (warning,) = [one for one in first.warnings if "was embedded in" in one]
-    assert "was embedded in fp32, and is embedded in bf16 by openvino on cpu from now on" in warning
-    assert not [one for one in second.warnings if "was embedded in" in one]
+    (warning,) = [warning for warning in first.warnings if "was embedded in" in warning]
+    assert "was embedded in fp32, and is now embedded in bf16 by openvino on cpu" in warning
+    assert not [warning for warning in second.warnings if "was embedded in" in warning]
     assert second.n_cached == 48
 
 
-def test_a_stated_precision_stays_as_images_are_added(home: Path) -> None:
+def test_a_named_precision_stays_as_images_are_added(home: Path) -> None:
     text = TOY_RECIPE.replace('weights = "none"', 'weights = "none"\nprecision = "fp32"', 1)
     recipe = make_study(home, text)
     had_fewer_images_before(recipe)
 
-    done = extract(recipe)
+    extraction = extract(recipe)
 
-    assert [one["precision"] for one in done.embeddings] == ["fp32"]
-    assert done.n_cached > 0
-    assert not done.warnings
+    assert [embedding["precision"] for embedding in extraction.embeddings] == ["fp32"]
+    assert extraction.n_cached > 0
+    assert not extraction.warnings

@@ -1,4 +1,4 @@
-"""A reduced precision is taken where it was measured to be close enough, and refused in one line elsewhere."""
+"""A reduced precision is used where it is measured to be accurate, and refused elsewhere."""
 
 from collections.abc import Callable
 from functools import cache
@@ -9,148 +9,157 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from featx.embeddings.choice import Audited
-from featx.embeddings.drift import Drift, drift
-from featx.embeddings.precision import audited, check_trusted, rows_of, wanted_by_auto
-from featx.embeddings.runtimes import ROWS, Execution, Portable, is_native
+from featx.embeddings.drift import Drift, PrecisionAudit, drift, round_down
+from featx.embeddings.precision import auto_dtypes, check_accurate, embed_pixels, find_accurate_precision
+from featx.embeddings.runtimes import BATCH_SIZES, Execution, PortableNetwork, is_native
 from featx.errors import DeviceError
-from featx.networks.features import FeatureNetwork, Tap, resolve
-from featx.specs.embedding import EmbeddingRequest, Preprocessing, Reduced
-from featx.specs.engine import EngineSpec
+from featx.networks.features import FeatureNetwork, Tap, resolve_network
+from featx.specs.embedding import EmbeddingRequest, Preprocessing, ReducedPrecision
+from featx.specs.extraction import EngineSpec
 
 SIDE = 16
 SIZE = Preprocessing(size_px=SIDE, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-LEAST, NEAR_ONE = 0.5, 0.9999999
+LOW_LIMIT, HIGH_LIMIT = 0.5, 0.9999999
 needs_bf16 = pytest.mark.skipif(not is_native("bf16"), reason="this CPU does not multiply bf16 by itself")
 
 
 @cache
-def portable() -> Portable:
+def portable() -> PortableNetwork:
     """Make the toy network with two poolings."""
-    asked = EmbeddingRequest(backbone="toy", weights="none")
-    return Portable(resolve([asked, asked.model_copy(update={"pool": "max"})]).network, SIDE)
+    request = EmbeddingRequest(backbone="toy", weights="none")
+    return PortableNetwork(resolve_network([request, request.model_copy(update={"pool": "max"})]).network, SIDE)
 
 
 def pictures(n: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (n, SIDE, SIDE, 3), dtype=np.uint8)
 
 
-def by(runtime: str, least_cosine: float) -> EngineSpec:
-    return EngineSpec.model_validate({"device": "cpu", "runtime": runtime, "least_cosine": least_cosine})
+def engine_for(runtime: str, min_cosine: float) -> EngineSpec:
+    return EngineSpec.model_validate({"device": "cpu", "runtime": runtime, "min_cosine": min_cosine})
 
 
-def bf16(runtime: str, **more: object) -> Reduced:
-    return Reduced.model_validate({"dtype": "bf16", "runtime": runtime, "device": "cpu"} | more)
+def bf16(runtime: str, **settings: object) -> ReducedPrecision:
+    return ReducedPrecision.model_validate({"dtype": "bf16", "runtime": runtime, "device": "cpu"} | settings)
 
 
-def distance(reduced: Reduced, pixels: np.ndarray) -> Drift:
+def measured_drift(reduced: ReducedPrecision, pixels: np.ndarray) -> Drift:
     """Measure the worst tap of a precision against fp32 in the same runtime."""
-    exact = rows_of(portable().ready(Execution(reduced.runtime, "cpu")), pixels)
-    rows = rows_of(portable().ready(Execution(reduced.runtime, "cpu", reduced)), pixels)
-    return min((drift(x, y) for x, y in zip(exact, rows, strict=True)), key=lambda one: one.cosine)
+    exact_rows = embed_pixels(portable().build_runner(Execution(reduced.runtime, "cpu")), pixels)
+    rows = embed_pixels(portable().build_runner(Execution(reduced.runtime, "cpu", reduced)), pixels)
+    return min((drift(x, y) for x, y in zip(exact_rows, rows, strict=True)), key=lambda one: one.cosine)
 
 
 RUNTIMES = ["torch", pytest.param("openvino", marks=needs_bf16)]
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_precision_that_is_close_enough_is_taken_with_its_figures(runtime: str) -> None:
+def test_an_accurate_precision_is_returned_with_its_drift(runtime: str) -> None:
     pixels = pictures(20)
 
-    found = audited(["bf16"], by(runtime, LEAST), portable(), pixels)
+    audit = find_accurate_precision(["bf16"], engine_for(runtime, LOW_LIMIT), portable(), pixels)
 
-    assert found == Audited(bf16(runtime), distance(bf16(runtime), pixels))
-    assert found.drift is not None
-    assert found.drift.n_images == 20
-    assert LEAST <= found.drift.cosine < 1
+    assert audit == PrecisionAudit(bf16(runtime), measured_drift(bf16(runtime), pixels))
+    assert audit.drift is not None
+    assert audit.drift.n_images == 20
+    assert LOW_LIMIT <= audit.drift.cosine < 1
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_no_precision_is_close_enough_where_nearly_all_is_asked_for(runtime: str) -> None:
-    told: list[tuple[int, int, str]] = []
+def test_fp32_is_returned_where_the_limit_is_too_high(runtime: str) -> None:
+    calls: list[tuple[int, int, str]] = []
 
-    found = audited(
+    audit = find_accurate_precision(
         ["bf16"],
-        by(runtime, NEAR_ONE),
+        engine_for(runtime, HIGH_LIMIT),
         portable(),
         pictures(20),
-        lambda stage, done, total, note="": told.append((done, total, note)),
+        lambda stage, done, total, note="": calls.append((done, total, note)),
     )
 
-    assert found.precision == "fp32"
-    assert found.drift is not None
-    assert min(found.drift.cosine, found.drift.expected_cosine) < NEAR_ONE
-    assert told[0][2] == str(bf16(runtime))
-    assert told[-1] == (len(told) - 1, len(told) - 1, "fp32")
+    assert audit.precision == "fp32"
+    assert audit.drift is not None
+    assert min(audit.drift.cosine, audit.drift.expected_cosine) < HIGH_LIMIT
+    assert calls[0][2] == str(bf16(runtime))
+    assert calls[-1] == (len(calls) - 1, len(calls) - 1, "fp32")
 
 
 @needs_bf16
-def test_more_bits_for_the_first_layers_are_tried_where_fewer_for_all_do_not_do() -> None:
+def test_a_higher_precision_for_the_first_layers_is_tried_second() -> None:
     pixels = pictures(64)
     first = "fp16" if is_native("fp16") else "fp32"
-    whole, fronted = bf16("openvino"), bf16("openvino", first_layers=1, first_dtype=first)
-    limits = [min(one.cosine, one.expected_cosine) for one in (distance(whole, pixels), distance(fronted, pixels))]
+    all_layers, later_layers = bf16("openvino"), bf16("openvino", first_layers=1, first_dtype=first)
+    limits = [
+        min(drift.cosine, drift.expected_cosine)
+        for drift in (measured_drift(all_layers, pixels), measured_drift(later_layers, pixels))
+    ]
     assert limits[0] < limits[1]
 
-    assert audited(["bf16"], by("openvino", limits[0]), portable(), pixels).precision == whole
-    assert audited(["bf16"], by("openvino", sum(limits) / 2), portable(), pixels).precision == fronted
+    assert (
+        find_accurate_precision(["bf16"], engine_for("openvino", limits[0]), portable(), pixels).precision == all_layers
+    )
+    assert (
+        find_accurate_precision(["bf16"], engine_for("openvino", sum(limits) / 2), portable(), pixels).precision
+        == later_layers
+    )
 
 
-def test_nothing_is_tried_where_nothing_is_wanted() -> None:
-    assert audited([], by("torch", LEAST), portable(), pictures(3)) == Audited("fp32", None)
+def test_without_dtypes_nothing_is_compared() -> None:
+    assert find_accurate_precision([], engine_for("torch", LOW_LIMIT), portable(), pictures(3)) == PrecisionAudit(
+        "fp32", None
+    )
 
 
 @pytest.mark.parametrize("runtime", ["torch", "compile", "onnx"])
-def test_auto_wants_no_fewer_bits_of_a_runtime_that_gains_nothing_by_them(runtime: str) -> None:
-    assert wanted_by_auto(by(runtime, LEAST)) == []
+def test_auto_tries_no_dtype_for_a_runtime_that_gains_no_speed(runtime: str) -> None:
+    assert auto_dtypes(engine_for(runtime, LOW_LIMIT)) == []
 
 
 @pytest.mark.parametrize("runtime", ["auto", "openvino"])
-def test_auto_wants_bf16_where_the_cpu_has_it(runtime: str) -> None:
-    assert wanted_by_auto(by(runtime, LEAST)) == (["bf16"] if is_native("bf16") else [])
+def test_auto_tries_bf16_where_the_cpu_supports_it(runtime: str) -> None:
+    assert auto_dtypes(engine_for(runtime, LOW_LIMIT)) == (["bf16"] if is_native("bf16") else [])
 
 
-def test_a_precision_that_strays_too_far_is_refused_with_its_figures_and_the_next_step() -> None:
+def test_an_inaccurate_precision_is_refused_with_its_drift() -> None:
     x = np.random.default_rng(0).normal(1, 1, (30, 4)).astype(np.float32)
     y = x.copy()
     y[:, 2] += 1
-    far = drift(x, y)
+    large_drift = drift(x, y)
 
-    with pytest.raises(DeviceError, match=r"^precision = 'bf16' is not trusted here: .*") as raised:
-        check_trusted(Audited("fp32", far), "bf16", by("auto", 0.998))
+    with pytest.raises(DeviceError, match=r"^precision = 'bf16' is not accurate enough on this machine: .*") as raised:
+        check_accurate(PrecisionAudit("fp32", large_drift), "bf16", engine_for("auto", 0.998))
 
     assert str(raised.value) == (
-        f"precision = 'bf16' is not trusted here: {far}; expected a cosine of 0.998 or more "
-        "(extraction.least_cosine); say precision = 'fp32'"
+        f"precision = 'bf16' is not accurate enough on this machine: {large_drift}; expected lowest cosines of 0.998 "
+        "or more (extraction.min_cosine); set precision = 'fp32'"
     )
-    assert f"{far.cosine:.5f} on 30 images" in str(raised.value)
-    assert "dimension 2 is farthest off" in str(raised.value)
+    assert f"on 30 images: lowest cosine {round_down(large_drift.cosine)}" in str(raised.value)
+    assert "(feature 2)" in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
-def test_a_precision_that_may_be_used_is_not_refused() -> None:
-    check_trusted(Audited(bf16("torch"), None), "bf16", by("auto", 0.999))
+def test_an_accurate_precision_is_not_refused() -> None:
+    check_accurate(PrecisionAudit(bf16("torch"), None), "bf16", engine_for("auto", 0.999))
 
 
 @pytest.mark.parametrize("runtime", ["torch", "onnx", "openvino"])
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 20])
-def test_rows_come_for_any_number_of_images(runtime: Any, n: int) -> None:
-    ready = portable().ready(Execution(runtime, "cpu"), 8)
+def test_any_number_of_images_can_be_embedded(runtime: Any, n: int) -> None:
+    runner = portable().build_runner(Execution(runtime, "cpu"), 8)
 
-    found = rows_of(ready, pictures(40)[:n])
+    rows = embed_pixels(runner, pictures(40)[:n])
 
-    assert [one.shape for one in found] == [(n, 8), (n, 8)]
-    for many, few in zip(rows_of(ready, pictures(40)), found, strict=True):
-        assert few.tobytes() == many[:n].tobytes()
+    assert [x.shape for x in rows] == [(n, 8), (n, 8)]
+    for all_rows, first_rows in zip(embed_pixels(runner, pictures(40)), rows, strict=True):
+        assert first_rows.tobytes() == all_rows[:n].tobytes()
 
 
-class Sized:
-    """A runner that has memory for so many images."""
+class LimitedRunner:
+    """A runner that raises an error for batches above a number of images."""
 
     in_flight = 1
 
-    def __init__(self, rows: int, most: int, error: Exception) -> None:
-        self.rows, self._most, self._error = rows, most, error
+    def __init__(self, rows: int, max_images: int, error: Exception) -> None:
+        self.rows, self._most, self._error = rows, max_images, error
         self.provenance = {"device": "cpu", "runtime": "none", "precision": "fp32"}
 
     def __call__(self, pixels: np.ndarray) -> list[np.ndarray]:
@@ -161,78 +170,82 @@ class Sized:
 
 @pytest.fixture
 def short_of_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Exception], list[int]]:
-    """Make all networks run where there is memory for so many images; the list says what was tried."""
+    """Return a function that limits the batch size of all runners, and returns the list of batch sizes tried."""
 
-    def short(most: int, error: Exception) -> list[int]:
-        tried: list[int] = []
+    def limit_memory(max_images: int, error: Exception) -> list[int]:
+        batch_sizes: list[int] = []
 
-        def made(self: Portable, how: Execution, rows: int) -> Sized:
-            tried.append(rows)
-            return Sized(rows, most, error)
+        def build_runner(self: PortableNetwork, execution: Execution, rows: int) -> LimitedRunner:
+            batch_sizes.append(rows)
+            return LimitedRunner(rows, max_images, error)
 
-        monkeypatch.setattr(Portable, "_made", made)
-        return tried
+        monkeypatch.setattr(PortableNetwork, "_build_for_batch", build_runner)
+        return batch_sizes
 
-    return short
+    return limit_memory
 
 
 NO_MEMORY = [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate"), RuntimeError("std::bad_alloc")]
 
 
 @pytest.mark.parametrize("error", NO_MEMORY, ids=str)
-@pytest.mark.parametrize("most", [1, 2, 3, 8])
-def test_a_batch_is_halved_until_memory_does(short_of_memory: Any, most: int, error: Exception) -> None:
-    tried = short_of_memory(most, error)
+@pytest.mark.parametrize("max_images", [1, 2, 3, 8])
+def test_the_batch_size_is_halved_until_it_fits_into_memory(
+    short_of_memory: Any, max_images: int, error: Exception
+) -> None:
+    batch_sizes = short_of_memory(max_images, error)
 
-    ready = portable().ready(Execution("torch", "cpu"))
+    runner = portable().build_runner(Execution("torch", "cpu"))
 
-    assert tried == [rows for rows in (8, 4, 2, 1) if rows >= ready.rows]
-    assert ready.rows == max(rows for rows in (8, 4, 2, 1) if rows <= most)
+    assert batch_sizes == [rows for rows in (8, 4, 2, 1) if rows >= runner.rows]
+    assert runner.rows == max(rows for rows in (8, 4, 2, 1) if rows <= max_images)
 
 
-def test_a_batch_that_stored_rows_were_made_with_is_not_halved(short_of_memory: Any) -> None:
-    tried = short_of_memory(3, MemoryError())
+def test_the_batch_size_of_stored_rows_is_not_halved(short_of_memory: Any) -> None:
+    batch_sizes = short_of_memory(3, MemoryError())
 
     with pytest.raises(
         DeviceError,
-        match=r"^memory does not do for 8 images of 16 px at once, which the rows that are stored were made with; "
-        r"free memory, or name another device or a smaller size_px$",
+        match=r"^memory is too small for a batch of 8 images of 16 px, the batch size of the stored embeddings; "
+        r"free memory, or choose another device or a smaller size_px$",
     ):
-        portable().ready(Execution("torch", "cpu"), ROWS["cpu"])
+        portable().build_runner(Execution("torch", "cpu"), BATCH_SIZES["cpu"])
 
-    assert tried == [8]
-
-
-def test_one_image_that_memory_does_not_do_for_is_the_least(short_of_memory: Any) -> None:
-    tried = short_of_memory(0, MemoryError())
-
-    with pytest.raises(DeviceError, match=r"^memory does not do for 1 images of 16 px at once, which is the least; "):
-        portable().ready(Execution("torch", "cpu"))
-
-    assert tried == [8, 4, 2, 1]
+    assert batch_sizes == [8]
 
 
-def test_another_error_is_not_taken_for_want_of_memory(short_of_memory: Any) -> None:
-    tried = short_of_memory(3, ValueError("no such operator"))
-
-    with pytest.raises(ValueError, match="^no such operator$"):
-        portable().ready(Execution("torch", "cpu"))
-
-    assert tried == [8]
-
-
-def test_onnx_runtime_does_not_take_fewer_bits() -> None:
-    with pytest.raises(DeviceError, match=r"^runtime 'onnx' computes in fp32, not in bf16; say '--runtime openvino'$"):
-        portable().ready(Execution("onnx", "cpu", bf16("openvino")))
-
-
-def test_a_precision_that_the_cpu_does_not_have_is_refused_by_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featx.embeddings.runtimes.is_here", lambda precision: False)
+def test_too_little_memory_for_one_image_is_an_error(short_of_memory: Any) -> None:
+    batch_sizes = short_of_memory(0, MemoryError())
 
     with pytest.raises(
-        DeviceError, match=r"^this CPU does not compute bf16 by openvino on cpu; say precision = 'fp32'$"
+        DeviceError, match=r"^memory is too small for a batch of 1 images of 16 px, the smallest possible batch; "
     ):
-        portable().ready(Execution("openvino", "cpu", bf16("openvino")))
+        portable().build_runner(Execution("torch", "cpu"))
+
+    assert batch_sizes == [8, 4, 2, 1]
+
+
+def test_other_errors_do_not_count_as_lack_of_memory(short_of_memory: Any) -> None:
+    batch_sizes = short_of_memory(3, ValueError("no such operator"))
+
+    with pytest.raises(ValueError, match="^no such operator$"):
+        portable().build_runner(Execution("torch", "cpu"))
+
+    assert batch_sizes == [8]
+
+
+def test_onnx_runtime_refuses_reduced_precision() -> None:
+    with pytest.raises(DeviceError, match=r"^runtime 'onnx' computes in fp32, not in bf16; use '--runtime openvino'$"):
+        portable().build_runner(Execution("onnx", "cpu", bf16("openvino")))
+
+
+def test_openvino_refuses_a_precision_that_the_cpu_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("featx.embeddings.runtimes.can_compute", lambda precision: False)
+
+    with pytest.raises(
+        DeviceError, match=r"^this CPU does not support bf16 by openvino on cpu; set precision = 'fp32'$"
+    ):
+        portable().build_runner(Execution("openvino", "cpu", bf16("openvino")))
 
 
 class Overflowing(nn.Module):
@@ -251,14 +264,14 @@ class Overflowing(nn.Module):
         return out
 
 
-def overflowing(taps: list[Tap]) -> Portable:
+def overflowing(taps: list[Tap]) -> PortableNetwork:
     """Make a network whose second layer's first channel is 3.4e38 in fp32."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         body = Overflowing()
     with torch.no_grad():
         body.large.bias[0], body.large.weight[0] = 3.4e38, 0.0
-    return Portable(FeatureNetwork(body, SIZE, taps), SIDE)
+    return PortableNetwork(FeatureNetwork(body, SIZE, taps), SIDE)
 
 
 PLAIN, LARGE = Tap("plain", "avg"), Tap("large", "max")
@@ -273,12 +286,12 @@ PLAIN, LARGE = Tap("plain", "avg"), Tap("large", "max")
         pytest.param([PLAIN, LARGE], id="last"),
     ],
 )
-def test_a_precision_in_which_a_network_overflows_is_not_trusted(taps: list[Tap]) -> None:
+def test_a_precision_in_which_a_network_overflows_is_rejected(taps: list[Tap]) -> None:
     network = overflowing(taps)
-    engine = by("torch", LEAST)
-    at = taps.index(LARGE)
-    reduced = rows_of(network.ready(Execution("torch", "cpu", bf16("torch"))), pictures(12))
-    assert np.isfinite(rows_of(network.ready(Execution("torch", "cpu")), pictures(12))[at]).all()
-    assert not np.isfinite(reduced[at]).all()
+    engine = engine_for("torch", LOW_LIMIT)
+    tap = taps.index(LARGE)
+    reduced = embed_pixels(network.build_runner(Execution("torch", "cpu", bf16("torch"))), pictures(12))
+    assert np.isfinite(embed_pixels(network.build_runner(Execution("torch", "cpu")), pictures(12))[tap]).all()
+    assert not np.isfinite(reduced[tap]).all()
 
-    assert audited(["bf16"], engine, network, pictures(12)).precision == "fp32"
+    assert find_accurate_precision(["bf16"], engine, network, pictures(12)).precision == "fp32"

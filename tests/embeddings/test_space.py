@@ -1,4 +1,4 @@
-"""What will be written is said before it begins, and refused where the disk does not hold it."""
+"""The size of an extraction is reported before it begins, and too little disk space is an error."""
 
 from pathlib import Path
 
@@ -19,29 +19,30 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def test_the_size_is_said_before_and_not_where_there_is_nothing_to_write(recipe: Path) -> None:
-    said: list[tuple[str, str]] = []
+def test_the_size_is_reported_once_and_only_if_vectors_are_missing(recipe: Path) -> None:
+    calls: list[tuple[str, str]] = []
 
-    def watch(stage: str, _done: int, _total: int, note: str = "") -> None:
-        said.append((stage, note))
+    def progress(stage: str, _n_done: int, _total: int, note: str = "") -> None:
+        calls.append((stage, note))
 
-    done = extract(recipe, watch=watch)
-    rooms = [note for stage, note in said if stage == "room"]
-    said.clear()
-    extract(recipe, watch=watch)
+    extraction = extract(recipe, progress=progress)
+    notes = [note for stage, note in calls if stage == "disk space"]
+    calls.clear()
+    extract(recipe, progress=progress)
 
-    assert len(rooms) == 1
-    assert rooms[0].startswith(f"{space.gigabytes(done.n_embedded * (8 * 4 + 20))} of vectors; ")
-    assert "room" not in [stage for stage, _ in said]
+    assert len(notes) == 1
+    assert notes[0].startswith(f"{space.gigabytes(extraction.n_embedded * (8 * 4 + 20))} of vectors, ")
+    assert "disk space" not in [stage for stage, _ in calls]
 
 
-def test_vectors_that_the_disk_does_not_hold_are_refused_before_anything_is_written(
+def test_too_little_disk_space_is_an_error_before_anything_is_written(
     recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(space, "free_bytes", lambda folder: 1000)
 
     with pytest.raises(
-        StoreError, match=r"^the vectors take .* are free for cache; the widest are of toy/0\.3/avg, d 8"
+        StoreError,
+        match=r"^the vectors need .*, but cache has .* free space; the largest embedding is toy/0\.3/avg with 8 ",
     ):
         extract(recipe)
 

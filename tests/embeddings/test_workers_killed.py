@@ -1,4 +1,4 @@
-"""Workers that die, are killed, or are left alone: no image is lost or done twice, and no worker stays behind."""
+"""Workers may die or be killed: no image is lost or decoded twice, and no worker remains."""
 
 import io
 import os
@@ -17,10 +17,10 @@ from PIL import Image
 
 from featx import extract
 from featx.embeddings import workers as workers_module
-from featx.embeddings.workers import DIED, Decoder, Place
+from featx.embeddings.workers import DIED, Decoder, ImageSource
 from featx.images.contents import digest
 from featx.specs.embedding import Decoding, Preprocessing
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 from tests.rows import stored_rows
 from tests.workers import CHUNK, decoded
@@ -28,18 +28,18 @@ from tests.workers import CHUNK, decoded
 HALF = (0.5, 0.5, 0.5)
 DECODER = Decoder(Decoding(), (Preprocessing(size_px=16, mean=HALF, std=HALF),))
 PLACES = '\n[paths]\ncache = "cache"\nruns = "runs"\n'
-Todo = list[tuple[str, Place]]
+Todo = list[tuple[str, ImageSource]]
 
 
-class Deadly(bytes):
-    """A picture that kills the process to which it is sent."""
+class DeadlyImage(bytes):
+    """An image that kills the process that unpickles it."""
 
     def __reduce__(self) -> tuple[object, tuple[int]]:
         return signal.raise_signal, (int(signal.SIGKILL),)
 
 
-class Unlucky(bytes):
-    """A picture that kills the process to which it is sent as many times as there are files in a folder."""
+class UnluckyImage(bytes):
+    """An image that kills the process that unpickles it, once for each file of a folder."""
 
     folder: str
 
@@ -50,18 +50,18 @@ class Unlucky(bytes):
 
 
 def pictures(n: int) -> Todo:
-    """Return n pictures of one colour each, which is their number."""
-    found: Todo = []
+    """Return n images; the colour of each encodes its number."""
+    images: Todo = []
     for number in range(n):
         buffer = io.BytesIO()
         Image.new("RGB", (20, 18), (number % 256, number // 256, 7)).save(buffer, "PNG")
-        found.append((digest(buffer.getvalue()), buffer.getvalue()))
-    return found
+        images.append((digest(buffer.getvalue()), buffer.getvalue()))
+    return images
 
 
 def children(parent: int) -> list[int]:
     """Return the worker processes of a process."""
-    found = []
+    processes = []
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
             is_child = f"\nPPid:\t{parent}\n" in status.read_text()
@@ -69,8 +69,8 @@ def children(parent: int) -> list[int]:
         except OSError:  # it has just ended
             continue
         if is_child and b"popen_loky" in command:
-            found.append(int(status.parent.name))
-    return found
+            processes.append(int(status.parent.name))
+    return processes
 
 
 def kill_workers() -> int:
@@ -91,10 +91,10 @@ def is_running(process: int) -> bool:
         return False
 
 
-def assert_whole(todo: Todo, found: list[tuple[str, object]], dead: dict[int, str]) -> None:
-    """Each picture came out once, in its place, with its own colour; those of `dead` with their reason."""
-    assert [name for name, _ in found] == [name for name, _ in todo]
-    for number, (_, pixels) in enumerate(found):
+def assert_whole(todo: Todo, results: list[tuple[str, object]], dead: dict[int, str]) -> None:
+    """Check that each image has one result, in order, with its own colour, and those of `dead` their reason."""
+    assert [name for name, _ in results] == [name for name, _ in todo]
+    for number, (_, pixels) in enumerate(results):
         if number in dead:
             assert pixels == dead[number]
         else:
@@ -103,58 +103,56 @@ def assert_whole(todo: Todo, found: list[tuple[str, object]], dead: dict[int, st
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_images_come_out_though_their_workers_are_killed_in_the_middle(workers: int) -> None:
-    todo, found, n_killed = pictures(40 * CHUNK), [], 0
-    for number, one in enumerate(decoded(todo, DECODER, workers)):
-        found.append(one)
+def test_all_images_are_decoded_though_workers_are_killed_midway(workers: int) -> None:
+    todo, results, n_killed = pictures(40 * CHUNK), [], 0
+    for number, result in enumerate(decoded(todo, DECODER, workers)):
+        results.append(result)
         if number in {3, 150}:
             n_killed += kill_workers()
     assert n_killed >= 2
-    assert_whole(todo, found, {})
+    assert_whole(todo, results, {})
 
 
-def test_images_come_out_though_workers_are_killed_at_any_time() -> None:
-    todo, kills, over = pictures(60 * CHUNK), [], threading.Event()
+def test_all_images_are_decoded_though_workers_are_killed_any_time() -> None:
+    todo, kills, is_over = pictures(60 * CHUNK), [], threading.Event()
 
-    def murder() -> None:
-        while not over.wait(1.0):
+    def kill_repeatedly() -> None:
+        while not is_over.wait(1.0):
             if len(kills) < 4:
                 kills.append(kill_workers())
 
-    killer = threading.Thread(target=murder)
+    killer = threading.Thread(target=kill_repeatedly)
     killer.start()
     try:
-        found = []
-        for one in decoded(todo, DECODER, 2):
-            found.append(one)
+        results = []
+        for result in decoded(todo, DECODER, 2):
+            results.append(result)
             time.sleep(0.01)  # so that the run outlives some kills
     finally:
-        over.set()
+        is_over.set()
         killer.join()
     assert sum(kills) >= 2
-    dead = {number: DIED for number, (_, pixels) in enumerate(found) if pixels == DIED}
+    dead = {number: DIED for number, (_, pixels) in enumerate(results) if pixels == DIED}
     assert len(dead) <= len(kills)  # an image is given up only where the worker that had it alone was killed
-    assert_whole(todo, found, dead)
+    assert_whole(todo, results, dead)
 
 
-@pytest.mark.parametrize("at", [[0], [20], [7, 8, 9], [71]])
-def test_an_image_that_kills_its_worker_costs_itself_and_nothing_else(at: list[int]) -> None:
+@pytest.mark.parametrize("numbers", [[0], [20], [7, 8, 9], [71]])
+def test_an_image_that_kills_its_worker_fails_alone(numbers: list[int]) -> None:
     todo = pictures(9 * CHUNK)
-    for number in at:
+    for number in numbers:
         name, content = todo[number]
         assert isinstance(content, bytes)
-        todo[number] = (name, Deadly(content))
-    assert_whole(todo, list(decoded(todo, DECODER, 2)), dict.fromkeys(at, DIED))
+        todo[number] = (name, DeadlyImage(content))
+    assert_whole(todo, list(decoded(todo, DECODER, 2)), dict.fromkeys(numbers, DIED))
 
 
 @pytest.mark.parametrize(("deaths", "dead"), [(1, {}), (2, {}), (3, {5: DIED})])
-def test_an_image_is_given_up_when_a_new_worker_that_had_nothing_else_died_of_it(
-    tmp_path: Path, deaths: int, dead: dict[int, str]
-) -> None:
+def test_an_image_fails_after_it_kills_two_workers_alone(tmp_path: Path, deaths: int, dead: dict[int, str]) -> None:
     todo = pictures(2 * CHUNK)
     name, content = todo[5]
     assert isinstance(content, bytes)
-    unlucky = Unlucky(content)
+    unlucky = UnluckyImage(content)
     unlucky.folder = str(tmp_path)
     todo[5] = (name, unlucky)
     for number in range(deaths):
@@ -163,33 +161,33 @@ def test_an_image_is_given_up_when_a_new_worker_that_had_nothing_else_died_of_it
     assert not list(tmp_path.iterdir())
 
 
-def test_the_workers_of_one_run_serve_the_next_though_it_was_left_half_way() -> None:
+def test_workers_are_reused_even_after_an_unfinished_run() -> None:
     assert len(list(decoded(pictures(3), DECODER, 2))) == 3
     workers = set(children(os.getpid()))
-    some = decoded(pictures(20 * CHUNK), DECODER, 2)
-    next(some)
-    some.close()
+    unfinished = decoded(pictures(20 * CHUNK), DECODER, 2)
+    next(unfinished)
+    unfinished.close()
     todo = pictures(5 * CHUNK)
     assert_whole(todo, list(decoded(todo, DECODER, 2)), {})
     assert len(workers) >= 2
     assert set(children(os.getpid())) == workers
 
 
-def test_idle_workers_end_and_new_ones_come_whenever_they_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_workers_end_and_new_ones_start_when_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers_module, "IDLE_S", 0.2)
-    todo, started, others = pictures(3 * CHUNK), set(), set(children(os.getpid()))
+    todo, start_script, earlier = pictures(3 * CHUNK), set(), set(children(os.getpid()))
     for pause in (0.18, 0.19, 0.2, 0.21, 0.22, 0.2):
         assert_whole(todo, list(decoded(todo, DECODER, 3)), {})
-        started |= set(children(os.getpid())) - others
+        start_script |= set(children(os.getpid())) - earlier
         time.sleep(pause)  # as long as workers rest before they end, or about
     end = time.monotonic() + 20
-    while started & set(children(os.getpid())) and time.monotonic() < end:
+    while start_script & set(children(os.getpid())) and time.monotonic() < end:
         time.sleep(0.1)
-    assert len(started) >= 3
-    assert not started & set(children(os.getpid()))
+    assert len(start_script) >= 3
+    assert not start_script & set(children(os.getpid()))
 
 
-def test_other_settings_of_an_object_store_mean_other_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_object_store_settings_use_other_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(list(decoded(pictures(3), DECODER, 2))) == 3
     workers = set(children(os.getpid()))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another")
@@ -197,44 +195,44 @@ def test_other_settings_of_an_object_store_mean_other_workers(monkeypatch: pytes
     assert set(children(os.getpid())) - workers
 
 
-def test_todo_is_asked_for_only_as_far_as_it_is_needed() -> None:
-    asked = 0
+def test_images_are_read_only_a_little_ahead() -> None:
+    n_read = 0
 
-    def todo() -> Iterator[tuple[str, Place]]:
-        nonlocal asked
-        for one in pictures(50 * CHUNK):
-            asked += 1
-            yield one
+    def todo() -> Iterator[tuple[str, ImageSource]]:
+        nonlocal n_read
+        for image in pictures(50 * CHUNK):
+            n_read += 1
+            yield image
 
-    found = decoded(todo(), DECODER, 2)
-    next(found)
-    assert asked <= 6 * CHUNK
-    found.close()
+    results = decoded(todo(), DECODER, 2)
+    next(results)
+    assert n_read <= 6 * CHUNK
+    results.close()
 
 
 @pytest.mark.slow  # takes 2 GB
-def test_a_picture_that_cannot_be_resized_is_an_outcome() -> None:
+def test_an_image_that_cannot_be_resized_fails_with_a_reason() -> None:
     strip = np.zeros((68_000_000, 1), dtype=np.uint8)
     squash = Decoder(Decoding(), (Preprocessing(size_px=16, resize="squash", mean=HALF, std=HALF),))
-    assert squash.decoded(digest(strip), strip) == "cannot be brought to size: MemoryError"
+    assert squash.decode(digest(strip), strip) == "cannot be resized: MemoryError"
 
 
-def test_an_extraction_whose_workers_are_killed_stores_what_an_unharmed_one_does(home: Path) -> None:
+def test_an_extraction_stores_the_same_vectors_if_workers_are_killed(home: Path) -> None:
     make_images(home / "images", n_each=100)
     (home / "calm.toml").write_text(TOY_RECIPE + '\n[paths]\ncache = "calm"\nruns = "runs"\n')
     (home / "hit.toml").write_text(TOY_RECIPE + PLACES)
     n_killed = 0
 
-    def murderous(stage: str, done: int, total: int, note: str = "") -> None:
+    def kill_on_progress(stage: str, n_done: int, total: int, note: str = "") -> None:
         nonlocal n_killed
-        if stage.startswith("embed") and done < total / 2:
+        if stage.startswith("embed") and n_done < total / 2:
             n_killed += kill_workers()
 
     extract("calm.toml")
-    done = extract("hit.toml", watch=murderous)
+    extraction = extract("hit.toml", progress=kill_on_progress)
 
     assert n_killed > 0
-    assert (done.n_embedded, done.n_unreadable, done.failures) == (200, 0, [])
+    assert (extraction.n_embedded, extraction.n_unreadable, extraction.failures) == (200, 0, [])
     assert stored_rows(Study.open("hit.toml")) == stored_rows(Study.open("calm.toml"))
 
 
@@ -247,8 +245,8 @@ print(done.n_embedded, done.n_unreadable)
 """
 
 
-def started(home: Path, script: str) -> "subprocess.Popen[str]":
-    """Start a script in a folder, with what the tests share within its reach."""
+def start_script(home: Path, script: str) -> "subprocess.Popen[str]":
+    """Start a script in a folder, with the test packages on its path."""
     (home / "script.py").write_text(script)
     root = str(Path(__file__).parents[2])
     environment = {name: text for name, text in os.environ.items() if not name.startswith("FEATX_")}
@@ -263,20 +261,20 @@ def started(home: Path, script: str) -> "subprocess.Popen[str]":
 
 
 def test_a_script_needs_no_main_guard(toy_home: Path) -> None:
-    script = started(toy_home, SCRIPT)
-    said, complaints = script.communicate(timeout=120)
-    assert (script.returncode, said, complaints) == (0, "48 0\n", "")
+    script = start_script(toy_home, SCRIPT)
+    output, errors = script.communicate(timeout=120)
+    assert (script.returncode, output, errors) == (0, "48 0\n", "")
 
 
 WAITING = """
 import sys, time
 import tests.conftest
 from featx import extract
-def watch(stage, done, total, note=""):
+def progress(stage, done, total, note=""):
     if stage.startswith("embed") and done:
         print("embedding", flush=True)
         time.sleep(600)
-extract("featx.toml", watch=watch)
+extract("featx.toml", progress=progress)
 """
 
 
@@ -284,7 +282,7 @@ extract("featx.toml", watch=watch)
 def test_workers_end_soon_after_their_parent_is_killed(home: Path, sign: signal.Signals) -> None:
     make_images(home / "images", n_each=200)
     (home / "featx.toml").write_text(TOY_RECIPE)
-    script = started(home, WAITING)
+    script = start_script(home, WAITING)
     assert script.stdout is not None
     try:
         assert script.stdout.readline() == "embedding\n"

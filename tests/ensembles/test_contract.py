@@ -1,18 +1,19 @@
-"""What holds for every way to vote that is registered, over every kind of target that it can answer."""
+"""Properties of every registered voting method, for every kind of target that it can predict."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from featx.ensembles.ballots import Ballots, Vote
-from featx.ensembles.evidence import Evidence, cross_fitted
+from featx.ensembles.combiners import MemberOutputs, VotingMethod
+from featx.ensembles.cross_fitting import CrossFitting
 from featx.errors import AlignmentError, UnsuitedError
-from featx.metrics import score
+from featx.metrics.scores import score
 from featx.registry import VOTES
-from featx.specs.ensemble import EnsembleSpec
-from featx.tables import Answered, Known, Predictions, Truth
-from tests.ballots import CLASSES, KINDS, members_of, values_of
+from featx.specs.ensembling import EnsembleSpec
+from featx.tables.predictions import AnyPredictions, Predictions
+from featx.tables.truth import AnyTruth, Truth
+from tests.ensemble_members import CLASSES, KINDS, cross_predictions, members_of, values_of
 
 SPECS = {"": EnsembleSpec(), "ridge": EnsembleSpec(stacker="ridge"), "xgboost": EnsembleSpec(stacker="xgboost")}
 CASES = [
@@ -22,30 +23,32 @@ CASES = [
     for stacker, spec in SPECS.items()
     if name == "stacking" or not stacker
 ]
-every_vote = pytest.mark.parametrize(("name", "kind", "spec"), CASES)
+each_method = pytest.mark.parametrize(("name", "kind", "spec"), CASES)
 
 
-def voted(name: str, members: Sequence[Answered], known: Known, spec: EnsembleSpec) -> Answered:
-    """Return what a vote learns from rows and says of the same rows."""
-    return Evidence.of(members, known, spec).learnt(VOTES.get(name)).combine(members, known.names)
+def fit_and_combine(
+    name: str, members: Sequence[AnyPredictions], truth: AnyTruth, spec: EnsembleSpec
+) -> AnyPredictions:
+    """Return an ensemble's predictions for the rows that it is fitted to."""
+    return CrossFitting.of(members, truth, spec).fit(VOTES.get(name)).combine(members, truth.names)
 
 
-def same(one: Answered, other: Answered, atol: float = 1e-12) -> None:
-    assert one.ids.tolist() == other.ids.tolist()
-    np.testing.assert_allclose(values_of(one), values_of(other), rtol=0, atol=atol)
+def assert_equal_tables(first: AnyPredictions, second: AnyPredictions, atol: float = 1e-12) -> None:
+    assert first.ids.tolist() == second.ids.tolist()
+    np.testing.assert_allclose(values_of(first), values_of(second), rtol=0, atol=atol)
 
 
-def test_every_kind_of_target_has_votes_and_all_that_are_named_are_there() -> None:
+def test_every_kind_of_target_has_methods_and_all_named_methods_exist() -> None:
     assert {param.values[0] for param in CASES} == {
         *("majority", "soft", "weighted", "confidence", "convex", "greedy", "stacking", "mean", "median")
     }
     assert {param.values[1] for param in CASES} == set(KINDS)
 
 
-@every_vote
-def test_a_vote_answers_as_its_members_do(name: str, kind: str, spec: EnsembleSpec) -> None:
-    members, known = members_of(kind)
-    result = voted(name, members, known, spec)
+@each_method
+def test_an_ensemble_predicts_the_same_kind_of_table_as_its_members(name: str, kind: str, spec: EnsembleSpec) -> None:
+    members, truth = members_of(kind)
+    result = fit_and_combine(name, members, truth, spec)
     assert type(result) is type(members[0])
     assert values_of(result).shape == values_of(members[0]).shape
     if kind == "classes":
@@ -54,129 +57,137 @@ def test_a_vote_answers_as_its_members_do(name: str, kind: str, spec: EnsembleSp
         assert ((values_of(result) >= 0) & (values_of(result) <= 1)).all()
 
 
-@every_vote
-def test_the_order_of_any_members_rows_and_columns_changes_nothing(name: str, kind: str, spec: EnsembleSpec) -> None:
-    members, known = members_of(kind)
+@each_method
+def test_the_order_of_rows_and_columns_changes_nothing(name: str, kind: str, spec: EnsembleSpec) -> None:
+    members, truth = members_of(kind)
     rng = np.random.default_rng(1)
-    moved = [_turned(member.take(rng.permutation(member.ids)), rng) for member in members]
-    shuffled = known.take(rng.permutation(known.ids))
-    same(voted(name, moved, shuffled, spec).take(known.ids), voted(name, members, known, spec), atol=0)
-    vote: Vote = VOTES.get(name)
-    scored = cross_fitted(vote, moved, shuffled, spec)
-    same(scored.take(known.ids), cross_fitted(vote, members, known, spec), atol=0)
-    assert scored.ids.tolist() == moved[0].ids.tolist()
+    shuffled_members = [_with_shuffled_columns(member.take(rng.permutation(member.ids)), rng) for member in members]
+    shuffled_truth = truth.take(rng.permutation(truth.ids))
+    assert_equal_tables(
+        fit_and_combine(name, shuffled_members, shuffled_truth, spec).take(truth.ids),
+        fit_and_combine(name, members, truth, spec),
+        atol=0,
+    )
+    method: VotingMethod = VOTES.get(name)
+    predictions = cross_predictions(method, shuffled_members, shuffled_truth, spec)
+    assert_equal_tables(predictions.take(truth.ids), cross_predictions(method, members, truth, spec), atol=0)
+    assert predictions.ids.tolist() == shuffled_members[0].ids.tolist()
 
 
-def _turned(member: Answered, rng: np.random.Generator) -> Answered:
-    """Return the same table with its columns in another order."""
+def _with_shuffled_columns(member: AnyPredictions, rng: np.random.Generator) -> AnyPredictions:
+    """Return the table with its columns in random order."""
     if isinstance(member, Predictions):
         return member.ordered(rng.permutation(member.classes).tolist())
     order = rng.permutation(len(member.names))
-    names = tuple(member.names[at] for at in order)
+    names = tuple(member.names[column] for column in order)
     return type(member)(member.ids, member.values[:, order], names, member.part, member.fold)
 
 
-@every_vote
-def test_what_was_learnt_answers_members_whose_columns_stand_otherwise(
-    name: str, kind: str, spec: EnsembleSpec
-) -> None:
-    members, known = members_of(kind)
-    combiner = Evidence.of(members, known, spec).learnt(VOTES.get(name))
-    ballots, turned = Ballots.of(members), known.names[::-1]
-    outputs = combiner.outputs(ballots.ordered(turned))
-    np.testing.assert_allclose(outputs[:, ::-1], combiner.outputs(ballots), rtol=0, atol=1e-12)
+@each_method
+def test_a_combiner_accepts_columns_in_another_order(name: str, kind: str, spec: EnsembleSpec) -> None:
+    members, truth = members_of(kind)
+    combiner = CrossFitting.of(members, truth, spec).fit(VOTES.get(name))
+    member_outputs, reversed_names = MemberOutputs.of(members), truth.names[::-1]
+    outputs = combiner.outputs(member_outputs.ordered(reversed_names))
+    np.testing.assert_allclose(outputs[:, ::-1], combiner.outputs(member_outputs), rtol=0, atol=1e-12)
 
 
-@every_vote
+@each_method
 def test_the_order_of_members_changes_nothing(name: str, kind: str, spec: EnsembleSpec) -> None:
-    members, known = members_of(kind)
-    searched = {"convex", "stacking"}  # ends near the same place; trees take the first of equal cuts
-    tolerance = 0.05 if spec.stacker == "xgboost" else 1e-3 if name in searched else 1e-12
-    same(voted(name, members[::-1], known, spec), voted(name, members, known, spec), tolerance)
+    members, truth = members_of(kind)
+    # Optimisers end near the same weights; trees take the first of equal cuts.
+    optimised = {"convex", "stacking"}
+    tolerance = 0.05 if spec.stacker == "xgboost" else 1e-3 if name in optimised else 1e-12
+    assert_equal_tables(
+        fit_and_combine(name, members[::-1], truth, spec), fit_and_combine(name, members, truth, spec), tolerance
+    )
 
 
-@every_vote
-def test_what_is_written_is_read_back_and_answers_the_same(name: str, kind: str, spec: EnsembleSpec) -> None:
-    members, known = members_of(kind)
-    combiner = Evidence.of(members, known, spec).learnt(VOTES.get(name))
-    again = VOTES.get(name).read(type(combiner).model_validate_json(combiner.model_dump_json()).model_dump(mode="json"))
-    ballots = Ballots.of(members)
-    assert again.outputs(ballots).tobytes() == combiner.outputs(ballots).tobytes()
+@each_method
+def test_a_combiner_read_from_json_predicts_the_same(name: str, kind: str, spec: EnsembleSpec) -> None:
+    members, truth = members_of(kind)
+    combiner = CrossFitting.of(members, truth, spec).fit(VOTES.get(name))
+    restored = VOTES.get(name).read(
+        type(combiner).model_validate_json(combiner.model_dump_json()).model_dump(mode="json")
+    )
+    member_outputs = MemberOutputs.of(members)
+    assert restored.outputs(member_outputs).tobytes() == combiner.outputs(member_outputs).tobytes()
 
 
-@every_vote
-def test_members_that_weigh_nothing_need_not_be_asked(name: str, kind: str, spec: EnsembleSpec) -> None:
-    members, known = members_of(kind)
-    combiner = Evidence.of(members, known, spec).learnt(VOTES.get(name))
-    kept = [member for at, member in enumerate(members) if at not in combiner.idle]
-    same(combiner.without_idle().combine(kept), combiner.combine(members))
+@each_method
+def test_unused_members_can_be_left_out(name: str, kind: str, spec: EnsembleSpec) -> None:
+    members, truth = members_of(kind)
+    combiner = CrossFitting.of(members, truth, spec).fit(VOTES.get(name))
+    used = [member for index, member in enumerate(members) if index not in combiner.unused]
+    assert_equal_tables(combiner.without_unused().combine(used), combiner.combine(members))
 
 
-@every_vote
-def test_members_that_agree_are_agreed_with(name: str, kind: str, spec: EnsembleSpec) -> None:
-    members, known = members_of(kind, n=300)
-    result = voted(name, [members[-1]] * 3, known, spec)
+@each_method
+def test_an_ensemble_of_equal_members_predicts_what_they_predict(name: str, kind: str, spec: EnsembleSpec) -> None:
+    members, truth = members_of(kind, n=300)
+    result = fit_and_combine(name, [members[-1]] * 3, truth, spec)
     if name != "stacking":
-        said = values_of(members[-1])
-        expected = said if name != "majority" else np.round(said) if kind == "labels" else np.eye(3)[said.argmax(1)]
+        expected = values_of(members[-1])
+        if name == "majority":
+            expected = np.round(expected) if kind == "labels" else np.eye(3)[expected.argmax(1)]
         np.testing.assert_allclose(values_of(result), expected, atol=1e-3)
     metric = "mae" if kind == "numbers" else "accuracy"
-    assert score(metric, known, result) >= score(metric, known, members[-1]) - 0.05
+    assert score(metric, truth, result) >= score(metric, truth, members[-1]) - 0.05
 
 
-@every_vote
-def test_a_missing_id_and_other_columns_are_named(name: str, kind: str, spec: EnsembleSpec) -> None:
-    members, known = members_of(kind)
+@each_method
+def test_errors_name_missing_ids_and_other_columns(name: str, kind: str, spec: EnsembleSpec) -> None:
+    members, truth = members_of(kind)
     fewer = [members[0], members[1].take(members[1].ids[:-1])]
     with pytest.raises(AlignmentError, match="1 of 120 ids are not in the predictions, first 'i00119'"):
-        voted(name, fewer, known, spec)
-    other = _renamed(members[1])
+        fit_and_combine(name, fewer, truth, spec)
+    renamed = _with_renamed_column(members[1])
     with pytest.raises(AlignmentError, match=f"expected the (classes|columns) .*{CLASSES[kind][0]}.* found .*'fox'"):
-        voted(name, [members[0], other], known, spec)
+        fit_and_combine(name, [members[0], renamed], truth, spec)
 
 
-def _renamed(member: Answered) -> Answered:
+def _with_renamed_column(member: AnyPredictions) -> AnyPredictions:
     if isinstance(member, Predictions):
         return Predictions.of_part("val", member.ids, member.proba, ("fox", *member.classes[1:]))
     return type(member)(member.ids, member.values, ("fox", *member.names[1:]), member.part, member.fold)
 
 
-@every_vote
-def test_a_rows_own_truth_does_not_change_its_vote(name: str, kind: str, spec: EnsembleSpec) -> None:
-    members, known = members_of(kind, n=40, skills=(0.9, 1, 1.1))
-    vote: Vote = VOTES.get(name)
-    alone = np.arange(40) // 2  # folds of groups do not follow the truth
-    before = cross_fitted(vote, members, known, spec, alone)
+@each_method
+def test_the_truth_of_a_row_does_not_change_its_own_prediction(name: str, kind: str, spec: EnsembleSpec) -> None:
+    members, truth = members_of(kind, n=40, skills=(0.9, 1, 1.1))
+    method: VotingMethod = VOTES.get(name)
+    groups = np.arange(40) // 2  # folds of groups are not stratified by the truth
+    before = cross_predictions(method, members, truth, spec, groups)
     changed = 0
     for row in (0, 17):
-        after = cross_fitted(vote, members, _flipped(known, row), spec, alone)
-        same(after.take(known.ids[[row]]), before.take(known.ids[[row]]), atol=0)
+        after = cross_predictions(method, members, _flipped(truth, row), spec, groups)
+        assert_equal_tables(after.take(truth.ids[[row]]), before.take(truth.ids[[row]]), atol=0)
         changed += not np.array_equal(values_of(before), values_of(after))
-    assert (changed > 0) == vote.learns  # of other rows it does change the votes
+    assert (changed > 0) == method.is_trained  # the truth of other rows does change its prediction
 
 
-def _flipped(known: Known, row: int) -> Known:
-    if isinstance(known, Truth):
-        codes = known.codes.copy()
+def _flipped(truth: AnyTruth, row: int) -> AnyTruth:
+    if isinstance(truth, Truth):
+        codes = truth.codes.copy()
         codes[row] = (codes[row] + 1) % 3
-        return Truth(known.ids, codes, known.names)
-    values = known.values.copy()
+        return Truth(truth.ids, codes, truth.names)
+    values = truth.values.copy()
     values[row] = 1 - values[row]
-    return type(known)(known.ids, values, known.names)
+    return type(truth)(truth.ids, values, truth.names)
 
 
 @pytest.mark.parametrize("name", VOTES.names())
-def test_one_member_alone_can_be_voted_on_so_that_others_can_be_left_out(name: str) -> None:
+def test_an_ensemble_may_have_a_single_member(name: str) -> None:
     kind = VOTES.get(name).kinds[-1]
-    members, known = members_of(kind)
-    evidence = Evidence.of(members[:2], known, EnsembleSpec())
-    vote = VOTES.get(name)
-    assert len(evidence.contributions(vote, evidence.cross_fitted(vote))) == 2
+    members, truth = members_of(kind)
+    selection = CrossFitting.of(members[:2], truth, EnsembleSpec())
+    method = VOTES.get(name)
+    assert len(selection.contributions(method, selection.cross_predict(method))) == 2
 
 
 def test_logistic_stacking_refuses_numbers() -> None:
-    members, known = members_of("numbers")
+    members, truth = members_of("numbers")
     with pytest.raises(
-        UnsuitedError, match="stacker 'logistic' answers classes and labels, found numbers; say 'ridge'"
+        UnsuitedError, match="stacker 'logistic' predicts classes and labels, found numbers; use 'ridge'"
     ):
-        voted("stacking", members, known, EnsembleSpec(stacker="logistic"))
+        fit_and_combine("stacking", members, truth, EnsembleSpec(stacker="logistic"))

@@ -1,4 +1,4 @@
-"""How members differ, by formulas and by hand; and the paragraph that says what it means."""
+"""Diversity of members against formulas and counts by hand, and the paragraph that explains an ensemble."""
 
 from collections.abc import Sequence
 
@@ -8,149 +8,151 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import matthews_corrcoef
 
-from featx.ensembles.ballots import Ballots
-from featx.ensembles.diversity import are_right, diversity, likeness
-from featx.ensembles.evidence import Evidence
-from featx.ensembles.why import Overruling, paragraph
-from featx.facts import Facts
+from featx.ensembles.combiners import MemberOutputs
+from featx.ensembles.cross_fitting import CrossFitting
+from featx.ensembles.diversity import are_correct, diversity, pair_agreement
+from featx.ensembles.explanation import Disagreements, explain
 from featx.registry import VOTES
-from featx.specs.ensemble import EnsembleSpec
-from tests.ballots import KINDS, members_of
+from featx.specs.ensembling import EnsembleSpec
+from featx.tables.target_values import TargetValues
+from tests.ensemble_members import KINDS, members_of
 
-sides = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30)
+correct_pairs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30)
 
 
-@given(rows=sides)
-def test_likeness_is_that_of_the_four_counts(rows: list[tuple[bool, bool]]) -> None:
-    one, other = (np.array(side) for side in zip(*rows, strict=True))
+@given(rows=correct_pairs)
+def test_agreement_follows_from_four_counts(rows: list[tuple[bool, bool]]) -> None:
+    first, second = (np.array(side) for side in zip(*rows, strict=True))
     n = len(rows)
-    both, first, second = (rows.count(of) for of in ((True, True), (True, False), (False, True)))
-    neither = n - both - first - second
-    found = likeness(one, other)
-    assert found.disagreement == pytest.approx((first + second) / n)
-    assert found.double_fault == pytest.approx(neither / n)
-    if both * neither + first * second:
-        assert found.q == pytest.approx((both * neither - first * second) / (both * neither + first * second))
+    both_right, only_first, only_second = (rows.count(pair) for pair in ((True, True), (True, False), (False, True)))
+    both_wrong = n - both_right - only_first - only_second
+    agreement = pair_agreement(first, second)
+    assert agreement.disagreement == pytest.approx((only_first + only_second) / n)
+    assert agreement.double_fault == pytest.approx(both_wrong / n)
+    product, cross_product = both_right * both_wrong, only_first * only_second
+    if product + cross_product:
+        assert agreement.q == pytest.approx((product - cross_product) / (product + cross_product))
     else:
-        assert found.q is None
-    varied = 0 < one.sum() < n and 0 < other.sum() < n
-    assert (found.error_correlation is None) == (not varied)
-    if varied:
-        assert found.error_correlation == pytest.approx(matthews_corrcoef(one, other))
-    wrong = first + second + neither
-    assert found.shared_errors == (pytest.approx(neither / wrong) if wrong else None)
+        assert agreement.q is None
+    have_spread = 0 < first.sum() < n and 0 < second.sum() < n
+    assert (agreement.error_correlation is None) == (not have_spread)
+    if have_spread:
+        assert agreement.error_correlation == pytest.approx(matthews_corrcoef(first, second))
+    n_wrong = only_first + only_second + both_wrong
+    assert agreement.shared_errors == (pytest.approx(both_wrong / n_wrong) if n_wrong else None)
 
 
 def test_clones_share_all_errors_and_opposites_none() -> None:
-    one = np.array([True, True, True, False])
-    clones, opposites = likeness(one, one), likeness(one, ~one)
+    correct = np.array([True, True, True, False])
+    clones, opposites = pair_agreement(correct, correct), pair_agreement(correct, ~correct)
     assert (clones.disagreement, clones.q, clones.error_correlation, clones.shared_errors) == (0, 1, 1, 1)
     assert (opposites.disagreement, opposites.q, opposites.double_fault, opposites.shared_errors) == (1, -1, 0, 0)
 
 
 def test_independent_members_have_a_q_near_0() -> None:
     rng = np.random.default_rng(0)
-    found = likeness(*(rng.random((2, 20_000)) < 0.7))
-    assert found.q == pytest.approx(0, abs=0.05)
-    assert found.error_correlation == pytest.approx(0, abs=0.02)
-    assert found.double_fault == pytest.approx(0.09, abs=0.01)
+    agreement = pair_agreement(*(rng.random((2, 20_000)) < 0.7))
+    assert agreement.q == pytest.approx(0, abs=0.05)
+    assert agreement.error_correlation == pytest.approx(0, abs=0.02)
+    assert agreement.double_fault == pytest.approx(0.09, abs=0.01)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_pair_is_compared_in_all_and_part_by_part(kind: str) -> None:
-    members, known = members_of(kind)
-    facts, ballots = Facts.of(known), Ballots.of(members)
-    found = diversity(["a", "b", "c"], ballots, facts)
-    assert [(pair.one, pair.other) for pair in found.pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
-    assert [set(pair.each) for pair in found.pairs] == [set(known.names)] * 3
-    shares = [pair.all.disagreement for pair in found.pairs]
+def test_each_pair_is_compared_overall_and_for_each_part(kind: str) -> None:
+    tables, truth = members_of(kind)
+    targets, members = TargetValues.of(truth), MemberOutputs.of(tables)
+    measured = diversity(["a", "b", "c"], members, targets)
+    assert [(pair.one, pair.other) for pair in measured.pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert [set(pair.each) for pair in measured.pairs] == [set(truth.names)] * 3
+    disagreements = [pair.all.disagreement for pair in measured.pairs]
     if kind == "numbers":
-        assert found.oracle == pytest.approx(np.abs(ballots.outputs - facts.y).min(axis=0).mean())
-        assert shares[0] == pytest.approx(np.abs(ballots.outputs[0] - ballots.outputs[1]).mean())
-        errors = (ballots.outputs - facts.y)[:, :, 0]
-        correlation = found.pairs[0].each[known.names[0]].error_correlation
+        assert measured.oracle == pytest.approx(np.abs(members.outputs - targets.y).min(axis=0).mean())
+        assert disagreements[0] == pytest.approx(np.abs(members.outputs[0] - members.outputs[1]).mean())
+        errors = (members.outputs - targets.y)[:, :, 0]
+        correlation = measured.pairs[0].each[truth.names[0]].error_correlation
         assert correlation == pytest.approx(np.corrcoef(errors[0], errors[1])[0, 1])
         return
-    right = are_right(facts, ballots.outputs)
-    assert found.oracle == pytest.approx(right.any(axis=0).mean())
-    sizes = np.bincount(facts.y) if kind == "classes" else np.full(2, len(facts))
-    parts = [found.pairs[0].each[name].disagreement for name in known.names]
-    assert shares[0] == pytest.approx(np.average(parts, weights=sizes))
+    correct = are_correct(targets, members.outputs)
+    assert measured.oracle == pytest.approx(correct.any(axis=0).mean())
+    sizes = np.bincount(targets.y) if kind == "classes" else np.full(2, len(targets))
+    parts = [measured.pairs[0].each[name].disagreement for name in truth.names]
+    assert disagreements[0] == pytest.approx(np.average(parts, weights=sizes))
 
 
-def facts_of(codes: Sequence[int]) -> Facts:
-    return Facts("classes", ("no", "yes", "dim"), np.array(codes))
+def targets_of(codes: Sequence[int]) -> TargetValues:
+    return TargetValues("classes", ("no", "yes", "dim"), np.array(codes))
 
 
-def test_overruling_counts_who_was_right() -> None:
-    facts = facts_of([0, 0, 1, 1, 2])
-    best, vote = np.eye(3)[[0, 1, 0, 1, 1]], np.eye(3)[[1, 0, 1, 1, 0]]
-    found = Overruling.of("svm", (facts, vote), (facts, best))
-    assert (found.n, found.n_overruled, found.n_vote_right, found.n_member_right) == (5, 4, 2, 1)
-    assert found.p == 1
-    none = Overruling.of("svm", (facts, best), (facts, best))
+def test_disagreements_count_who_was_right() -> None:
+    targets = targets_of([0, 0, 1, 1, 2])
+    member, ensemble = np.eye(3)[[0, 1, 0, 1, 1]], np.eye(3)[[1, 0, 1, 1, 0]]
+    counts = Disagreements.of("svm", (targets, ensemble), (targets, member))
+    assert (counts.n, counts.n_overruled, counts.n_vote_right, counts.n_member_right) == (5, 4, 2, 1)
+    assert counts.p == 1
+    none = Disagreements.of("svm", (targets, member), (targets, member))
     assert (none.n_overruled, none.p) == (0, 1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_of_labels_and_numbers_each_answer_is_counted(kind: str) -> None:
-    members, known = members_of(kind, skills=(0.8, 1.6))
-    facts, ballots = Facts.of(known), Ballots.of(members)
-    found = Overruling.of("strong", *((facts, said) for said in ballots.outputs))
-    assert found.n == (120 if kind == "classes" else 240)
-    assert found.n_member_right > found.n_vote_right > 0
-    assert found.p < 0.05
-    assert found.n_vote_right + found.n_member_right <= found.n_overruled <= found.n
+def test_each_label_and_number_counts_as_a_prediction(kind: str) -> None:
+    tables, truth = members_of(kind, skills=(0.8, 1.6))
+    targets, members = TargetValues.of(truth), MemberOutputs.of(tables)
+    counts = Disagreements.of("strong", *((targets, outputs) for outputs in members.outputs))
+    assert counts.n == (120 if kind == "classes" else 240)
+    assert counts.n_member_right > counts.n_vote_right > 0
+    assert counts.p < 0.05
+    assert counts.n_vote_right + counts.n_member_right <= counts.n_overruled <= counts.n
 
 
-def said(kind: str, names: Sequence[str] = ("a", "b", "c"), method: str = "soft") -> str:
-    members, known = members_of(kind, skills=(0.5, 1, 2)[: len(names)])
-    evidence = Evidence.of(members, known, EnsembleSpec())
-    vote = evidence.cross_fitted(VOTES.get(method))
-    adds = dict(zip(names, evidence.contributions(VOTES.get(method), vote), strict=True))
-    overruling = Overruling.of(names[-1], *((evidence.facts, said) for said in (vote, evidence.ballots.outputs[-1])))
-    return paragraph(evidence.facts, "val", overruling, diversity(names, evidence.ballots, evidence.facts), adds)
+def explanation(kind: str, names: Sequence[str] = ("a", "b", "c"), method: str = "soft") -> str:
+    tables, truth = members_of(kind, skills=(0.5, 1, 2)[: len(names)])
+    selection = CrossFitting.of(tables, truth, EnsembleSpec())
+    targets, members = selection.targets, selection.members
+    outputs = selection.cross_predict(VOTES.get(method))
+    contributions = dict(zip(names, selection.contributions(VOTES.get(method), outputs), strict=True))
+    counts = Disagreements.of(names[-1], (targets, outputs), (targets, members.outputs[-1]))
+    return explain(targets, "val", counts, diversity(names, members, targets), contributions)
 
 
-def test_the_paragraph_says_the_counts() -> None:
-    text = said("classes")
-    assert "The vote overrules its best member, c, in " in text
-    assert "of 120 val images: it is right in " in text
+def test_the_paragraph_has_the_counts() -> None:
+    text = explanation("classes")
+    assert "The ensemble and its best member, c, differ on " in text
+    assert "of 120 val images: the ensemble is right on " in text
     assert "(sign test p = " in text
-    assert "Of the 3 pairs of members " in text
-    assert "% of their errors, the least alike " in text
-    assert "At least one member is right in " in text
-    assert "It would miss c most (-0." in text
-    assert "share" in said("labels")
-    assert "240 val answers" in said("labels")
-    numbers = said("numbers")
-    assert "nearer to the truth than its best member, c, in " in numbers
-    assert "correlate by " in numbers
-    assert "The nearest of all members is off by " in numbers
-    assert "Its two members share " in said("classes", ("a", "b"))
+    assert "Its most similar members are " in text
+    assert "% of their errors. The least similar of the 3 pairs share " in text
+    assert "At least one member is right on " in text
+    assert "Without c the ensemble loses most (-0." in text
+    assert "share" in explanation("labels")
+    assert "240 val predictions" in explanation("labels")
+    numbers = explanation("numbers")
+    assert "closer to the truth than its best member, c, on " in numbers
+    assert "have a correlation of " in numbers
+    assert "The closest member to the truth is off by " in numbers
+    assert "Its two members share " in explanation("classes", ("a", "b"))
 
 
-def test_a_vote_that_follows_its_best_member_says_so() -> None:
-    members, known = members_of("classes", skills=(0.1, 5))
-    evidence = Evidence.of(members, known, EnsembleSpec())
-    best = evidence.ballots.outputs[1]
-    found = diversity(["weak", "strong"], evidence.ballots, evidence.facts)
-    same = Overruling.of("strong", (evidence.facts, best), (evidence.facts, best))
-    text = paragraph(evidence.facts, "val", same, found, {"weak": 0.0, "strong": 0.5})
-    assert text.startswith("The vote says of all 120 val images what its best member says, strong.")
-    assert "It would miss strong most (-0.5000 without it)." in text
-    useless = paragraph(evidence.facts, "val", same, found, {"weak": -0.1, "strong": 0.0})
-    assert "None of them would be missed" in useless
+def test_the_paragraph_of_an_ensemble_equal_to_its_best_member() -> None:
+    tables, truth = members_of("classes", skills=(0.1, 5))
+    selection = CrossFitting.of(tables, truth, EnsembleSpec())
+    targets, best = selection.targets, selection.members.outputs[1]
+    measured = diversity(["weak", "strong"], selection.members, targets)
+    counts = Disagreements.of("strong", (targets, best), (targets, best))
+    text = explain(targets, "val", counts, measured, {"weak": 0.0, "strong": 0.5})
+    assert text.startswith("The ensemble and its best member, strong, predict the same on all 120 val images.")
+    assert "Without strong the ensemble loses most (-0.5000)." in text
+    useless = explain(targets, "val", counts, measured, {"weak": -0.1, "strong": 0.0})
+    assert "No single member is needed" in useless
 
 
-def test_a_members_contribution_is_what_the_vote_loses_without_it() -> None:
-    members, known = members_of("classes", skills=(0.2, 0.2, 3))
+def test_a_contribution_is_what_the_ensemble_loses_without_the_member() -> None:
+    tables, truth = members_of("classes", skills=(0.2, 0.2, 3))
     spec = EnsembleSpec()
-    vote = VOTES.get("greedy")
-    evidence = Evidence.of(members, known, spec)
-    voted = evidence.cross_fitted(vote)
-    adds = evidence.contributions(vote, voted)
-    without = Evidence.of(members[:2], known, spec)
-    assert adds[2] == evidence.merit(voted) - without.merit(without.cross_fitted(vote))
-    assert adds[2] > 0.3
-    assert abs(adds[0]) < 0.05
+    method = VOTES.get("greedy")
+    selection = CrossFitting.of(tables, truth, spec)
+    outputs = selection.cross_predict(method)
+    contributions = selection.contributions(method, outputs)
+    without = CrossFitting.of(tables[:2], truth, spec)
+    assert contributions[2] == selection.merit(outputs) - without.merit(without.cross_predict(method))
+    assert contributions[2] > 0.3
+    assert abs(contributions[0]) < 0.05

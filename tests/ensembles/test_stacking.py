@@ -1,4 +1,4 @@
-"""What stacking keeps as plain numbers answers as the estimators did that found them."""
+"""The stored numbers of a stack predict what scikit-learn's estimators predict."""
 
 import numpy as np
 import pytest
@@ -6,35 +6,36 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from featx.ensembles.ballots import Ballots
-from featx.ensembles.stacking import ALPHAS, STRENGTH, features, stack
-from featx.facts import Facts
-from featx.specs.ensemble import EnsembleSpec
-from featx.tables import Predictions, Truth
-from tests.ballots import members_of
+from featx.ensembles.combiners import MemberOutputs
+from featx.ensembles.stacking import LOGISTIC_C, RIDGE_ALPHAS, features, fit_stack
+from featx.specs.ensembling import EnsembleSpec
+from featx.tables.predictions import Predictions
+from featx.tables.target_values import TargetValues
+from featx.tables.truth import Truth
+from tests.ensemble_members import members_of
 
 
 @pytest.mark.parametrize("k", [2, 3])
-def test_coefficients_answer_as_scikit_learns_pipeline(k: int) -> None:
-    members, known = members_of("classes", n=200)
-    assert isinstance(known, Truth)
-    rows = known.codes < k
-    names = known.classes[:k]
-    facts = Facts("classes", names, known.codes[rows])
+def test_logistic_stacking_predicts_what_a_pipeline_predicts(k: int) -> None:
+    members, truth = members_of("classes", n=200)
+    assert isinstance(truth, Truth)
+    rows = truth.codes < k
+    names = truth.classes[:k]
+    targets = TargetValues("classes", names, truth.codes[rows])
     proba = [member.proba[rows][:, :k] for member in members if isinstance(member, Predictions)]
-    said = np.stack([one / one.sum(axis=1, keepdims=True) for one in proba])
-    ballots = Ballots("classes", names, said)
-    (x,) = features(ballots, "logistic")
-    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=1000)).fit(x, facts.y)
-    found = stack(ballots, facts, EnsembleSpec()).outputs(ballots)
-    np.testing.assert_allclose(found, pipeline.predict_proba(x), atol=1e-9)
+    outputs = np.stack([values / values.sum(axis=1, keepdims=True) for values in proba])
+    member_outputs = MemberOutputs("classes", names, outputs)
+    (x,) = features(member_outputs, "logistic")
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=LOGISTIC_C, max_iter=1000)).fit(x, targets.y)
+    stacked = fit_stack(member_outputs, targets, EnsembleSpec()).outputs(member_outputs)
+    np.testing.assert_allclose(stacked, pipeline.predict_proba(x), atol=1e-9)
 
 
-def test_ridge_answers_each_number_as_scikit_learns_pipeline() -> None:
-    members, known = members_of("numbers", n=200)
-    ballots, facts = Ballots.of(members), Facts.of(known)
-    found = stack(ballots, facts, EnsembleSpec()).outputs(ballots)
-    for at, x in enumerate(features(ballots, "ridge")):
-        np.testing.assert_array_equal(x, ballots.outputs[:, :, at].T)
-        pipeline = make_pipeline(StandardScaler(), RidgeCV(ALPHAS)).fit(x, facts.y[:, at])
-        np.testing.assert_allclose(found[:, at], pipeline.predict(x), atol=1e-9)
+def test_ridge_stacking_predicts_what_a_pipeline_predicts() -> None:
+    members, truth = members_of("numbers", n=200)
+    member_outputs, targets = MemberOutputs.of(members), TargetValues.of(truth)
+    stacked = fit_stack(member_outputs, targets, EnsembleSpec()).outputs(member_outputs)
+    for column, x in enumerate(features(member_outputs, "ridge")):
+        np.testing.assert_array_equal(x, member_outputs.outputs[:, :, column].T)
+        pipeline = make_pipeline(StandardScaler(), RidgeCV(RIDGE_ALPHAS)).fit(x, targets.y[:, column])
+        np.testing.assert_allclose(stacked[:, column], pipeline.predict(x), atol=1e-9)

@@ -1,4 +1,4 @@
-"""Draws, and the intervals that come of them."""
+"""Random weights of rows, and intervals of scores."""
 
 import math
 import tracemalloc
@@ -10,94 +10,101 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm, t
 
-from featx.evaluation.intervals import N_DRAWS, Resamples, drawn_scores, interval, intervals, wilson
-from featx.facts import Facts
-from featx.scoring import Scorer
+from featx.evaluation.intervals import (
+    N_DRAWS,
+    Resamples,
+    draw_scores,
+    percentile_interval,
+    score_intervals,
+    wilson_interval,
+)
+from featx.metrics.definitions import Scorer
+from featx.tables.target_values import TargetValues
 from tests.evaluation.simulations import coverage
 
 TWO = ("a", "b")
 Y = np.repeat([0, 1], [70, 30])
-FACTS = Facts("classes", TWO, Y)
-# Scores at the end of their range, whose draws all lie on one side of the value.
+FACTS = TargetValues("classes", TWO, Y)
+# Scores at the end of their range: all their draws are on one side of the value.
 OFF_CENTRE = {"ece", "classwise_ece", "kappa", "mcc", "quadratic_kappa"}
 
 
-def drawn(resamples: Resamples) -> np.ndarray:
+def draw_weights(resamples: Resamples) -> np.ndarray:
     return np.concatenate(list(resamples.weights()), axis=1)
 
 
 @given(n=st.integers(1, 2000), share=st.floats(0, 1))
-def test_wilson_is_scipys(n: int, share: float) -> None:
+def test_the_wilson_interval_equals_scipy(n: int, share: float) -> None:
     k = round(share * n)
     expected = binomtest(k, n).proportion_ci(0.95, method="wilson")
-    np.testing.assert_allclose(wilson(k / n, n), (expected.low, expected.high), atol=1e-12)
+    np.testing.assert_allclose(wilson_interval(k / n, n), (expected.low, expected.high), atol=1e-12)
 
 
-def test_wilson_stays_between_0_and_1() -> None:
-    assert wilson(0.0, 0) == (0.0, 1.0)
+def test_the_wilson_interval_stays_between_0_and_1() -> None:
+    assert wilson_interval(0.0, 0) == (0.0, 1.0)
     for n in (1, 3, 7, 10_000_000):
-        assert wilson(0.0, n)[0] == 0.0
-        assert wilson(1.0, n)[1] == 1.0
+        assert wilson_interval(0.0, n)[0] == 0.0
+        assert wilson_interval(1.0, n)[1] == 1.0
 
 
 @pytest.mark.parametrize("n", [5, 100, 2000])
-def test_the_interval_of_a_mean_is_as_wide_as_students(n: int) -> None:
+def test_the_interval_of_a_mean_is_as_wide_as_that_of_students_t(n: int) -> None:
     values = np.random.default_rng(0).normal(0, 1, n)
-    draws = values @ drawn(Resamples.of(n)) / n
+    draws = values @ draw_weights(Resamples.of(n)) / n
     student = t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)
     assert norm.ppf(0.975) * draws.std() == pytest.approx(student, rel=0.06)
 
 
 def test_every_draw_has_weights_of_every_row_with_mean_1() -> None:
-    weights = drawn(Resamples.of(6))
+    weights = draw_weights(Resamples.of(6))
     assert weights.shape == (6, N_DRAWS)
     assert weights.min() > 0
     assert weights.mean(axis=0) == pytest.approx(1, abs=1e-6)
 
 
-def test_units_have_one_weight() -> None:
+def test_all_rows_of_a_unit_have_the_same_weight() -> None:
     groups = np.repeat([f"g{i}" for i in range(20)], 5)
-    weights = drawn(Resamples.of(100, groups)).reshape(20, 5, -1)
+    weights = draw_weights(Resamples.of(100, groups)).reshape(20, 5, -1)
     assert (weights == weights[:, :1]).all()
     assert weights[:, 0].mean(axis=0) == pytest.approx(1, abs=1e-6)
 
 
-def test_equal_seeds_give_equal_draws_and_others_do_not() -> None:
+def test_draws_are_determined_by_the_seed() -> None:
     resamples = Resamples.of(100)
-    np.testing.assert_array_equal(drawn(resamples), drawn(resamples))
-    assert (drawn(resamples) != drawn(replace(resamples, seed=1))).any()
+    np.testing.assert_array_equal(draw_weights(resamples), draw_weights(resamples))
+    assert (draw_weights(resamples) != draw_weights(replace(resamples, seed=1))).any()
 
 
-def test_a_groups_draws_are_of_its_own_rows() -> None:
+def test_draws_of_a_group_use_its_own_rows() -> None:
     rows = np.arange(100) % 2 == 0
     inside = Resamples.of(100).within(rows)
     assert (len(inside), inside.n_units) == (50, 50)
-    assert drawn(inside).sum(axis=0) == pytest.approx(50, abs=1e-6)
+    assert draw_weights(inside).sum(axis=0) == pytest.approx(50, abs=1e-6)
 
 
-def test_all_runs_meet_the_same_draws() -> None:
+def test_all_runs_get_the_same_draws() -> None:
     rng = np.random.default_rng(0)
     proba = rng.dirichlet([1, 1], 100)
-    first, second = drawn_scores([Scorer(FACTS, proba), Scorer(FACTS, proba)], Resamples.of(100))
+    first, second = draw_scores([Scorer(FACTS, proba), Scorer(FACTS, proba)], Resamples.of(100))
     for name, draws in first.items():
         np.testing.assert_array_equal(draws, second[name])
     assert first["accuracy"].std() > 0.01
 
 
-def test_an_interval_holds_the_middle_draws() -> None:
-    assert interval(np.arange(1001.0)) == pytest.approx((25, 975))
-    assert interval(np.array([math.nan, 1.0])) == (1.0, 1.0)
-    assert all(math.isnan(edge) for edge in interval(np.array([math.nan])))
+def test_an_interval_encloses_the_middle_draws() -> None:
+    assert percentile_interval(np.arange(1001.0)) == pytest.approx((25, 975))
+    assert percentile_interval(np.array([math.nan, 1.0])) == (1.0, 1.0)
+    assert all(math.isnan(edge) for edge in percentile_interval(np.array([math.nan])))
 
 
-def intervals_of(facts: Facts, outputs: np.ndarray) -> dict[str, tuple[float, float]]:
+def intervals_of(facts: TargetValues, outputs: np.ndarray) -> dict[str, tuple[float, float]]:
     scorer, resamples = Scorer(facts, outputs), Resamples.of(len(facts))
-    (draws,) = drawn_scores([scorer], resamples)
-    return intervals(scorer, draws, resamples)
+    (draws,) = draw_scores([scorer], resamples)
+    return score_intervals(scorer, draws, resamples)
 
 
 def test_a_run_without_mistakes_has_wilsons_interval_of_accuracy() -> None:
-    assert intervals_of(FACTS, np.eye(2)[Y])["accuracy"] == pytest.approx(wilson(1.0, 100))
+    assert intervals_of(FACTS, np.eye(2)[Y])["accuracy"] == pytest.approx(wilson_interval(1.0, 100))
 
 
 @pytest.mark.parametrize("n", [12, 200])
@@ -105,33 +112,33 @@ def test_a_run_without_mistakes_has_wilsons_interval_of_accuracy() -> None:
 def test_no_interval_has_width_0(n: int, kind: str) -> None:
     y = np.arange(n) % 3
     outputs = {"perfect": np.eye(3)[y], "constant": np.full((n, 3), 1 / 3), "wrong": np.eye(3)[(y + 1) % 3]}[kind]
-    labels = Facts("labels", ("a", "b"), np.stack([y > 0, y > 1], axis=1).astype(int))
-    answered = {"perfect": labels.y, "constant": np.full((n, 2), 0.7), "wrong": 1 - labels.y}[kind]
-    numbers = Facts("numbers", ("x", "z"), np.stack([y + 1.0, 2.0 * y], axis=1))
-    found = {"perfect": numbers.y, "constant": np.ones((n, 2)), "wrong": numbers.y + 1}[kind]
-    facts = Facts("classes", ("a", "b", "c"), y, ordered=True)
-    for one, answers in ((facts, outputs), (labels, answered.astype(float)), (numbers, found)):
-        value = Scorer(one, answers).plain()
-        for name, (low, high) in intervals_of(one, answers).items():
+    labels = TargetValues("labels", ("a", "b"), np.stack([y > 0, y > 1], axis=1).astype(int))
+    label_outputs = {"perfect": labels.y, "constant": np.full((n, 2), 0.7), "wrong": 1 - labels.y}[kind]
+    numbers = TargetValues("numbers", ("x", "z"), np.stack([y + 1.0, 2.0 * y], axis=1))
+    predicted = {"perfect": numbers.y, "constant": np.ones((n, 2)), "wrong": numbers.y + 1}[kind]
+    facts = TargetValues("classes", ("a", "b", "c"), y, ordered=True)
+    for targets, outputs_of_kind in ((facts, outputs), (labels, label_outputs.astype(float)), (numbers, predicted)):
+        value = Scorer(targets, outputs_of_kind).plain()
+        for name, (low, high) in intervals_of(targets, outputs_of_kind).items():
             assert math.isnan(value[name]) or high - low > 1e-4, name
             assert math.isnan(value[name]) or low - 1e-9 <= value[name] <= high + 1e-9 or name in OFF_CENTRE, name
 
 
 def test_a_constant_predictor_of_12_rows_has_about_wilsons_interval() -> None:
-    facts = Facts("classes", TWO, np.arange(12) % 2)
-    found = intervals_of(facts, np.tile([0.9, 0.1], (12, 1)))["accuracy"]
-    assert found == pytest.approx(wilson(0.5, 12), abs=0.1)
+    facts = TargetValues("classes", TWO, np.arange(12) % 2)
+    edges = intervals_of(facts, np.tile([0.9, 0.1], (12, 1)))["accuracy"]
+    assert edges == pytest.approx(wilson_interval(0.5, 12), abs=0.1)
 
 
-def test_intervals_of_accuracy_hold_the_truth() -> None:
+def test_intervals_of_accuracy_cover_the_true_value() -> None:
     assert 0.92 <= coverage(300, n=500, n_draws=500) <= 0.98
 
 
 def test_memory_does_not_grow_with_draws_times_rows() -> None:
-    facts = Facts("classes", TWO, np.random.default_rng(0).integers(0, 2, 20_000))
+    facts = TargetValues("classes", TWO, np.random.default_rng(0).integers(0, 2, 20_000))
     scorer = Scorer(facts, np.random.default_rng(1).dirichlet([1, 1], 20_000), ["accuracy", "auc_ovr"])
     tracemalloc.start()
-    drawn_scores([scorer], replace(Resamples.of(len(facts)), n_draws=200))
+    draw_scores([scorer], replace(Resamples.of(len(facts)), n_draws=200))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20_000 * 200 * 8  # bytes of all draws at once

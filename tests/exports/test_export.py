@@ -1,4 +1,4 @@
-"""Files for other software: what they answer, what stands beside them, and what is not opened."""
+"""ExportedModel models agree with their runs, and changed or untrusted files are not opened."""
 
 import json
 import os
@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 
 import featx
-from featx import artifact, safe
-from featx.disk import sha256_of
+from featx.artifacts import artifact, skops_format
+from featx.artifacts.export_card import card_file, read_export_card
+from featx.artifacts.header import describe_version_changes, read_header
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import ArtifactError, DataError
-from featx.exports.export import Exported
-from featx.heads.models import Task
-from featx.passport import passport_file, read_passport
+from featx.exports.export import ExportedModel
+from featx.files.atomic import file_sha256
+from featx.heads.head_definition import HeadTask
 from featx.registry import HEADS
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.exports.test_onnx_heads import NEW, fit
 
 
@@ -30,21 +31,21 @@ def run(toy_home: Path) -> str:
     return featx.fit(heads="xgboost", trials=1)[0].run
 
 
-def test_network_and_head_answer_pixels_as_the_run_does(run: str) -> None:
+def test_network_and_head_predict_pixels_like_the_run(run: str) -> None:
     head, whole = featx.export(run, out="out")
     assert (head.what, whole.what) == ("head", "whole")
-    for one in (head, whole):
-        assert one.parity.largest < 1e-4
-        assert one.parity.n == len(Study.open(None).ids("val")) + len(Study.open(None).ids("test"))
-        passport = read_passport(Path(one.path))
-        assert passport.parity == one.parity
-        assert passport.outputs["answers"]["names"] == ["dark", "light"]
-    pixels = read_passport(Path(whole.path)).inputs["pixels"]
+    for exported in (head, whole):
+        assert exported.parity.largest < 1e-4
+        assert exported.parity.n == len(Study.open(None).ids("val")) + len(Study.open(None).ids("test"))
+        card = read_export_card(Path(exported.path))
+        assert card.parity == exported.parity
+        assert card.outputs["answers"]["names"] == ["dark", "light"]
+    pixels = read_export_card(Path(whole.path)).inputs["pixels"]
     assert pixels["shape"] == ["n", 16, 16, 3]
     assert pixels["resize"] == "crop"
 
 
-def test_a_network_of_its_own_is_written_whole(toy_home: Path) -> None:
+def test_a_finetuned_network_is_exported_whole(toy_home: Path) -> None:
     recipe = toy_home / "featx.toml"
     recipe.write_text(recipe.read_text() + '[[finetune]]\nbackbone = "toy"\nweights = "none"\nepochs = 2\n')
     featx.extract()
@@ -55,17 +56,17 @@ def test_a_network_of_its_own_is_written_whole(toy_home: Path) -> None:
         featx.export(network.run, "skops")
 
 
-def test_several_networks_have_an_input_each(toy_home: Path) -> None:
+def test_each_of_several_networks_has_an_input(toy_home: Path) -> None:
     recipe = toy_home / "featx.toml"
     recipe.write_text(recipe.read_text() + '[[embedding]]\nbackbone = "deep"\nweights = "none"\npool = "max"\n')
     featx.extract()
     _, whole = featx.export(featx.fit(heads="logreg", trials=1)[0].run, out="out")
     assert whole.parity.largest < 1e-4
-    assert set(read_passport(Path(whole.path)).inputs) == {"pixels_1", "pixels_2"}
+    assert set(read_export_card(Path(whole.path)).inputs) == {"pixels_1", "pixels_2"}
 
 
 @pytest.mark.parametrize("file_format", ["skops", "joblib"])
-def test_a_copied_head_is_loaded_and_answers_as_the_run(run: str, file_format: str) -> None:
+def test_a_copied_head_predicts_like_the_run(run: str, file_format: str) -> None:
     (copy,) = featx.export(run, file_format, out="out")
     study = Study.open(None)
     x = read_embeddings(study, study.ids("val"), locked_embeddings(study)).x
@@ -80,53 +81,55 @@ def test_a_copied_head_is_loaded_and_answers_as_the_run(run: str, file_format: s
 def test_a_changed_file_is_refused_before_it_is_opened(run: str) -> None:
     (copy,) = featx.export(run, "joblib", out="out")
     joblib.dump(open, copy.path)
-    with pytest.raises(ArtifactError, match="does not match its passport"):
+    with pytest.raises(ArtifactError, match="does not match its export card"):
         featx.load(copy.path)
-    Path(copy.passport).unlink()
+    Path(copy.card).unlink()
     with pytest.raises(ArtifactError, match=r"has no header\.json beside it"):
         featx.load(copy.path)
 
 
-def test_types_that_heads_are_not_made_of_are_named_and_not_built(run: str) -> None:
+def test_untrusted_types_are_named_and_not_created(run: str) -> None:
     (copy,) = featx.export(run, "skops", out="out")
     import skops.io
 
-    skops.io.dump({"model": Task(1, 1, 1, 0)}, copy.path)
-    _with_sha256_of(copy)
-    with pytest.raises(ArtifactError, match=r"holds types that heads are not made of: featx\.heads\.models\.Task"):
+    skops.io.dump({"model": HeadTask(1, 1, 1, 0)}, copy.path)
+    _update_sha256(copy)
+    with pytest.raises(
+        ArtifactError, match=r"holds types that are not trusted: featx\.heads\.head_definition\.HeadTask"
+    ):
         featx.load(copy.path)
     Path(copy.path).write_text("no archive")
-    _with_sha256_of(copy)
+    _update_sha256(copy)
     with pytest.raises(ArtifactError, match="is not a skops file that can be read"):
         featx.load(copy.path)
 
 
-def _with_sha256_of(copy: Exported) -> None:
-    """Let a passport speak of the file that stands there now."""
-    passport = json.loads(Path(copy.passport).read_text())
-    Path(copy.passport).write_text(json.dumps(passport | {"sha256": sha256_of(Path(copy.path))}))
+def _update_sha256(copy: ExportedModel) -> None:
+    """Write the sha256 of the changed file into its export card."""
+    card = json.loads(Path(copy.card).read_text())
+    Path(copy.card).write_text(json.dumps(card | {"sha256": file_sha256(Path(copy.path))}))
 
 
 @pytest.mark.parametrize("name", HEADS.names())
-def test_all_heads_are_made_of_trusted_types(name: str, tmp_path: Path) -> None:
-    for what in ("four", "labels", "number"):
-        if what == "number" and name in {"logreg", "lda"}:
+def test_all_heads_consist_of_trusted_types(name: str, tmp_path: Path) -> None:
+    for target in ("four", "labels", "number"):
+        if target == "number" and name in {"logreg", "lda"}:
             continue
-        _, model = fit(name, what, "usual")
-        safe.dump(model, tmp_path / "model.skops")
-        copy = safe.read(tmp_path / "model.skops")
+        _, model = fit(name, target, "usual")
+        skops_format.dump(model, tmp_path / "model.skops")
+        copy = skops_format.read(tmp_path / "model.skops")
         np.testing.assert_array_equal(copy.predict(NEW), model.predict(NEW))  # type: ignore[attr-defined]
 
 
-def test_what_cannot_be_exported_is_said(run: str) -> None:
+def test_runs_that_cannot_be_exported_are_reported(run: str) -> None:
     with pytest.raises(DataError, match="there is no format 'onyx'; did you mean 'onnx'"):
         featx.export(run, "onyx")
     with pytest.raises(DataError, match="no finished run is called 'svm'"):
         featx.export("svm")
     featx.fit(heads=["logreg", "rf"])
-    (vote,) = featx.ensemble(methods=["soft"])
-    with pytest.raises(DataError, match="is a vote over 3 runs; export these one by one"):
-        featx.export(vote.run)
+    (soft_ensemble,) = featx.ensemble(methods=["soft"])
+    with pytest.raises(DataError, match="is an ensemble of 3 runs; export these one by one"):
+        featx.export(soft_ensemble.run)
     featx.load(Study.open(None).folder / run)
     featx.export(run, out="out")
     with pytest.raises(ArtifactError, match=f"is for ONNX Runtime; to use it with featx, load the run '{run}'"):
@@ -140,32 +143,32 @@ class _Command:
         return os.mkdir, ("opened",)
 
 
-@pytest.mark.parametrize("stated", ["joblib", "skops", "onnx"])
+@pytest.mark.parametrize("file_format", ["joblib", "skops", "onnx"])
 @pytest.mark.parametrize("name", ["m.skops", "m.onnx", "m.SKOPS", "m.pkl", "m.joblib.gz", "m"])
-def test_only_a_file_called_joblib_is_unpickled(run: str, name: str, stated: str) -> None:
+def test_only_a_file_with_suffix_joblib_is_unpickled(run: str, name: str, file_format: str) -> None:
     (copy,) = featx.export(run, "joblib", out="out")
     model = Path("out", name)
     joblib.dump(_Command(), model)
-    passport = json.loads(Path(copy.passport).read_text())
-    fields = {"file_format": stated, "sha256": sha256_of(model)}
-    passport_file(model).write_text(json.dumps(passport | fields))
+    card = json.loads(Path(copy.card).read_text())
+    fields = {"file_format": file_format, "sha256": file_sha256(model)}
+    card_file(model).write_text(json.dumps(card | fields))
     with pytest.raises(ArtifactError, match="it is not opened|is not a skops file|is for ONNX Runtime"):
         featx.load(model)
     assert not Path("opened").exists()
 
 
-def test_all_that_unpickles_says_so() -> None:
-    for function in (featx.load, featx.predict, featx.export, artifact.load_head, artifact.replayed):
+def test_functions_that_unpickle_document_it() -> None:
+    for function in (featx.load, featx.predict, featx.export, artifact.load_head, artifact.load_verified):
         assert "runs" in str(function.__doc__), function
         assert "code" in str(function.__doc__), function
 
 
-def test_versions_of_a_header_import_nothing(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_comparing_versions_imports_nothing(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("evil").mkdir()
     Path("evil/__init__.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(".")
-    header = artifact.read_header(Study.open(None).folder / run)[1]
+    header = read_header(Study.open(None).folder / run)[1]
     names = ["evil", "evil.sub", ".evil", "", "../evil", "os.path"]
-    odd = artifact.differing_versions(header.model_copy(update={"versions": dict.fromkeys(names, "1")}))
-    assert odd.count("(here not there)") == len(names)
+    changes = describe_version_changes(header.model_copy(update={"versions": dict.fromkeys(names, "1")}))
+    assert changes.count("(installed: none)") == len(names)
     assert "evil" not in sys.modules

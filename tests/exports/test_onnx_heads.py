@@ -1,4 +1,4 @@
-"""Every head, for every kind of target and calibration, answers as ONNX as it does in scikit-learn."""
+"""Every head predicts as ONNX as in scikit-learn, for all kinds of targets and calibration."""
 
 import warnings
 
@@ -7,91 +7,96 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from featx.answering import answers_of
+from featx.artifacts.outputs import predict_outputs
 from featx.errors import UnsuitedError
 from featx.exports.graph import FLOAT, Graph
 from featx.exports.heads import add_head
-from featx.facts import Facts
-from featx.heads.fitting import fitted, learnt_in_folds
-from featx.heads.models import Head, Task
-from featx.heads.rows import TrainRows
+from featx.heads.fitting import fit_out_of_fold, fit_pipeline
+from featx.heads.folds import TrainRows
+from featx.heads.head_definition import Head, HeadTask
 from featx.heads.scaling import Params
 from featx.registry import HEADS
 from featx.specs.head import Calibration, HeadSpec
-from featx.tables import Kind
+from featx.tables.ids import Kind
+from featx.tables.target_values import TargetValues
 
 X, Y = load_digits(return_X_y=True)
 X = X.astype(np.float32)
-N_LEARNT = 240
+N_TRAIN = 240
 NEW = X[300:800]
-FACTS = {
-    "two": Facts("classes", tuple("ab"), (Y > 4).astype(int)),
-    "four": Facts("classes", tuple("abcd"), Y % 4),
-    "labels": Facts("labels", tuple("ab"), np.stack([Y > 4, Y % 2 == 0], axis=1).astype(int)),
-    "number": Facts("numbers", tuple("a"), Y[:, None].astype(float)),
-    "numbers": Facts("numbers", tuple("ab"), np.stack([Y, Y % 3], axis=1).astype(float)),
+TARGETS = {
+    "two": TargetValues("classes", tuple("ab"), (Y > 4).astype(int)),
+    "four": TargetValues("classes", tuple("abcd"), Y % 4),
+    "labels": TargetValues("labels", tuple("ab"), np.stack([Y > 4, Y % 2 == 0], axis=1).astype(int)),
+    "number": TargetValues("numbers", tuple("a"), Y[:, None].astype(float)),
+    "numbers": TargetValues("numbers", tuple("ab"), np.stack([Y, Y % 3], axis=1).astype(float)),
 }
 CALIBRATIONS: list[Calibration] = ["none", "platt", "isotonic", "temperature"]
-CASES = [(name, what, "usual") for name in HEADS.names() for what in FACTS]
-CASES += [(name, what, method) for name in ("logreg", "knn", "ridge") for what in FACTS for method in CALIBRATIONS]
+CASES = [(name, target, "usual") for name in HEADS.names() for target in TARGETS]
+CASES += [
+    (name, target, method) for name in ("logreg", "knn", "ridge") for target in TARGETS for method in CALIBRATIONS
+]
 
 
-def fit(name: str, what: str, method: str, scaling: Params | None = None) -> tuple[Kind, object]:
-    rows = TrainRows(X[:N_LEARNT], FACTS[what].take(np.arange(N_LEARNT)))
+def fit(name: str, target: str, method: str, scaling: Params | None = None) -> tuple[Kind, object]:
+    rows = TrainRows(X[:N_TRAIN], TARGETS[target].take(np.arange(N_TRAIN)))
     try:
-        head: Head = HEADS.get(name)(Task(*rows.x.shape, rows.facts.n_outputs, 0, rows.facts.kind))
+        head: Head = HEADS.get(name)(HeadTask(*rows.x.shape, rows.targets.n_outputs, 0, rows.targets.kind))
     except UnsuitedError:
-        pytest.skip(f"{name} learns no numbers, and says so")
-    kind = rows.facts.kind
-    chosen = "none" if kind == "numbers" else head.usual_calibration if method == "usual" else method
-    if kind != "numbers" and chosen not in head.calibrations(kind):
-        pytest.skip(f"{name} is not calibrated so, and says so")
+        pytest.skip(f"{name} does not support numbers")
+    kind = rows.targets.kind
+    chosen = "none" if kind == "numbers" else head.default_calibration if method == "usual" else method
+    if kind != "numbers" and chosen not in head.allowed_calibrations(kind):
+        pytest.skip(f"{name} does not support this calibration")
     params = dict(head.start) | ({head.path.name: head.path.values[1]} if head.path and head.path.name else {})
-    model = fitted(head, params | (scaling or {}), rows, chosen, HeadSpec(name=name))  # type: ignore[arg-type]
+    model = fit_pipeline(head, params | (scaling or {}), rows, chosen, HeadSpec(name=name))  # type: ignore[arg-type]
     return kind, model
 
 
-def answered(model: object, n_outputs: int, x: NDArray[np.float32]) -> NDArray[np.float32]:
+def onnx_outputs(model: object, n_outputs: int, x: NDArray[np.float32]) -> NDArray[np.float32]:
     import onnxruntime
 
     graph = Graph()
     features = graph.input("features", FLOAT, ("n", x.shape[1]))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what converters warn of themselves
-        made = graph.model(add_head(graph, model, features, x.shape[1]), ("n", n_outputs), {"made": "here"})
-    session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
-    found: NDArray[np.float32] = session.run(["answers"], {"features": x})[0]
-    return found
+        # Converters emit warnings of their own.
+        warnings.simplefilter("ignore")
+        model_proto = graph.build(add_head(graph, model, features, x.shape[1]), ("n", n_outputs), {"run": "test"})
+    session = onnxruntime.InferenceSession(model_proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    outputs: NDArray[np.float32] = session.run(["answers"], {"features": x})[0]
+    return outputs
 
 
-@pytest.mark.parametrize(("name", "what", "method"), CASES)
-def test_a_head_answers_as_in_scikit_learn(name: str, what: str, method: str) -> None:
-    kind, model = fit(name, what, method)
-    expected = answers_of(model, NEW, kind)
-    np.testing.assert_allclose(answered(model, expected.shape[1], NEW), expected, rtol=0, atol=1e-4)
+@pytest.mark.parametrize(("name", "target", "method"), CASES)
+def test_a_head_predicts_as_in_scikit_learn(name: str, target: str, method: str) -> None:
+    kind, model = fit(name, target, method)
+    expected = predict_outputs(model, NEW, kind)
+    np.testing.assert_allclose(onnx_outputs(model, expected.shape[1], NEW), expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("scaling", ["none", "standard", "l2", "pca"])
-def test_every_scaling_is_written(scaling: str) -> None:
+def test_every_scaling_is_exported(scaling: str) -> None:
     kind, model = fit("logreg", "four", "none", {"scaling": scaling, "components": 16})
-    np.testing.assert_allclose(answered(model, 4, NEW), answers_of(model, NEW, kind), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(onnx_outputs(model, 4, NEW), predict_outputs(model, NEW, kind), rtol=0, atol=1e-4)
 
 
-def test_one_row_is_answered_as_many_are() -> None:
+def test_one_row_is_predicted_like_many() -> None:
     kind, model = fit("xgboost", "four", "none")
-    np.testing.assert_allclose(answered(model, 4, NEW[:1]), answers_of(model, NEW[:1], kind), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        onnx_outputs(model, 4, NEW[:1]), predict_outputs(model, NEW[:1], kind), rtol=0, atol=1e-6
+    )
 
 
-@pytest.mark.parametrize("what", ["two", "four"])
+@pytest.mark.parametrize("target", ["two", "four"])
 @pytest.mark.parametrize("name", ["logreg", "svm", "rf", "xgboost", "mlp"])
 @pytest.mark.parametrize("method", ["auto", "temperature"])
-def test_probabilities_of_a_head_with_class_weights_are_written(name: str, what: str, method: Calibration) -> None:
-    facts = FACTS[what].take(np.arange(N_LEARNT))
-    rows = TrainRows(X[:N_LEARNT], facts, class_weights=np.linspace(0.5, 2, facts.n_outputs))
-    head: Head = HEADS.get(name)(Task(*rows.x.shape, facts.n_outputs, 0))
-    if method == "temperature" and (head.calibrated or not head.weighs):
-        pytest.skip("a temperature cannot remove class weights from decision values, and the job says so")
+def test_probabilities_of_heads_with_class_weights_are_exported(name: str, target: str, method: Calibration) -> None:
+    facts = TARGETS[target].take(np.arange(N_TRAIN))
+    rows = TrainRows(X[:N_TRAIN], facts, class_weights=np.linspace(0.5, 2, facts.n_outputs))
+    head: Head = HEADS.get(name)(HeadTask(*rows.x.shape, facts.n_outputs, 0))
+    if method == "temperature" and (head.needs_calibration or not head.accepts_weights):
+        pytest.skip("a temperature cannot remove class weights from decision values")
     params = dict(head.start) | ({head.path.name: head.path.values[1]} if head.path and head.path.name else {})
-    model, _ = learnt_in_folds(head, params, rows, HeadSpec(name=name, folds=2, calibration=method))
-    expected = answers_of(model, NEW, "classes")
-    np.testing.assert_allclose(answered(model, facts.n_outputs, NEW), expected, rtol=0, atol=1e-4)
+    model, _ = fit_out_of_fold(head, params, rows, HeadSpec(name=name, folds=2, calibration=method))
+    expected = predict_outputs(model, NEW, "classes")
+    np.testing.assert_allclose(onnx_outputs(model, facts.n_outputs, NEW), expected, rtol=0, atol=1e-4)

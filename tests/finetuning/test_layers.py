@@ -9,9 +9,9 @@ from torch import nn
 from featx.errors import DataError
 from featx.finetuning.layers import ACTIVATIONS, RANGES, NewLayers, check_range
 from featx.finetuning.trunk import Trunk
-from featx.networks.features import build
+from featx.networks.features import build_backbone
 from featx.specs.embedding import EmbeddingRequest
-from featx.specs.finetune import LayersSpec
+from featx.specs.finetuning import LayersSpec
 
 FEATURES = torch.rand(3, 5, 4, 4, generator=torch.Generator().manual_seed(0))
 
@@ -34,12 +34,13 @@ def test_layers_stand_in_their_order(spec: LayersSpec, expected: list[str]) -> N
 
 
 @pytest.mark.parametrize(("pool", "d"), [("avg", 5), ("gem", 5), ("flatten", 80)])
-def test_widths_follow_from_what_the_trunk_gives(pool: str, d: int) -> None:
-    made = NewLayers(LayersSpec(pool=pool, hidden=(7,)), FEATURES[:1], 2)  # type: ignore[arg-type]
-    linear = [layer for layer in made.layers if isinstance(layer, nn.Linear)]
+def test_widths_follow_from_the_output_of_the_trunk(pool: str, d: int) -> None:
+    layers = NewLayers(LayersSpec(pool=pool, hidden=(7,)), FEATURES[:1], 2)  # type: ignore[arg-type]
+    linear = [layer for layer in layers.layers if isinstance(layer, nn.Linear)]
     assert [(layer.in_features, layer.out_features) for layer in linear] == [(d, 7), (7, 2)]
-    assert made(made.pooled(FEATURES)).shape == (3, 2)
-    assert made(made.pooled(torch.rand(3, d))).shape == (3, 2)  # a trunk that gives vectors has nothing to pool
+    assert layers(layers.pooled(FEATURES)).shape == (3, 2)
+    # The vectors of a trunk without positions are not pooled.
+    assert layers(layers.pooled(torch.rand(3, d))).shape == (3, 2)
 
 
 def test_pooling_is_that_of_embeddings() -> None:
@@ -49,12 +50,12 @@ def test_pooling_is_that_of_embeddings() -> None:
 
 @pytest.mark.parametrize("activation", list(RANGES))
 def test_outputs_lie_in_the_activations_range(activation: str) -> None:
-    found = ACTIVATIONS[activation](torch.tensor([[-30.0, 2.0], [0.5, 40.0]]))  # type: ignore[index]
+    outputs = ACTIVATIONS[activation](torch.tensor([[-30.0, 2.0], [0.5, 40.0]]))  # type: ignore[index]
     low, high = RANGES[activation]  # type: ignore[index]
-    assert low <= found.min() < found.max() <= high
+    assert low <= outputs.min() < outputs.max() <= high
 
 
-def test_targets_that_an_output_never_gives_are_refused() -> None:
+def test_targets_outside_the_range_of_an_output_are_refused() -> None:
     with pytest.raises(DataError, match=r"targets lie between 1 and 90, activation 'sigmoid' gives 0 to 1; scale them"):
         check_range("sigmoid", 1, 90)
     with pytest.raises(DataError, match="activation 'tanh' gives -1 to 1"):
@@ -69,8 +70,8 @@ def test_four_hidden_layers_are_too_many() -> None:
 
 
 def test_the_small_network_has_as_many_parameters_as_in_its_study() -> None:
-    trunk = Trunk(build(EmbeddingRequest(backbone="small_cnn", weights="none")))
+    trunk = Trunk(build_backbone(EmbeddingRequest(backbone="small_cnn", weights="none")))
     spec = LayersSpec(pool="flatten", hidden=(256,), activation="sigmoid")
-    new = NewLayers(spec, trunk(torch.zeros(1, 3, 48, 48)), 1)
-    assert sum(parameter.numel() for module in (trunk, new) for parameter in module.parameters()) == 75_761
+    new_layers = NewLayers(spec, trunk(torch.zeros(1, 3, 48, 48)), 1)
+    assert sum(parameter.numel() for module in (trunk, new_layers) for parameter in module.parameters()) == 75_761
     assert [block.layers for block in trunk.blocks] == ["conv1", "conv2", "conv3"]

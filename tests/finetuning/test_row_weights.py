@@ -13,12 +13,12 @@ from torch.nn import functional
 
 import featx
 from featx.errors import DataError
-from featx.finetuning.goal import Goal
-from featx.finetuning.losses import loss_named, weighted_mean
-from featx.finetuning.task import task_for
-from featx.specs.engine import EngineSpec
-from featx.specs.finetune import FinetuneSpec, LayersSpec, LossSpec
-from featx.workspace import Study
+from featx.finetuning.losses import build_loss, weighted_mean
+from featx.finetuning.objective import Objective
+from featx.finetuning.task import build_task, encode_shares
+from featx.specs.extraction import EngineSpec
+from featx.specs.finetuning import FinetuneSpec, LayersSpec, LossSpec
+from featx.study.study import Study
 
 RECIPE = """
 [data]
@@ -66,39 +66,37 @@ def study(home: Path) -> Path:
     return home
 
 
-def trained(target: str, engine: EngineSpec | None = None, **fields: Any) -> Path:
+def train_network(target: str, engine: EngineSpec | None = None, **fields: Any) -> Path:
     """Train one network and return its run's folder."""
     spec = FinetuneSpec.model_validate(SPEC.model_dump() | fields)
     (run,) = featx.finetune(specs=[spec], target=target, engine=engine, force=True)
     return Path(run.path)
 
 
-def goal_of(loss: str, class_weights: tuple[float, float] | None) -> Goal:
-    """Return what soft labels become for a loss."""
-    from featx.finetuning.task import _of_shares
-
-    named = LossSpec(name=loss)
+def soft_objective(loss: str, class_weights: tuple[float, float] | None) -> Objective:
+    """Return the objective of soft labels for a loss."""
+    loss_spec = LossSpec(name=loss)
     weights = None if class_weights is None else np.array(class_weights)
-    targets, of_rows = _of_shares(loss_named(named), named, SHARES, weights, np.array([1.0, 2.0, 0.5]))
-    return Goal(named, 1 if loss == "bce" else 2, targets.double(), torch.from_numpy(of_rows))
+    targets, row_weights = encode_shares(build_loss(loss_spec), loss_spec, SHARES, weights, np.array([1.0, 2.0, 0.5]))
+    return Objective(loss_spec, 1 if loss == "bce" else 2, targets.double(), torch.from_numpy(row_weights))
 
 
 @pytest.mark.parametrize("class_weights", [None, (1.0, 3.0)])
 @pytest.mark.parametrize("loss", ["cross_entropy", "focal", "bce"])
 def test_soft_labels_count_by_their_shares(loss: str, class_weights: tuple[float, float] | None) -> None:
-    goal = goal_of(loss, class_weights)
+    objective = soft_objective(loss, class_weights)
     outputs = OUTPUTS[:, 1:] - OUTPUTS[:, :1] if loss == "bce" else OUTPUTS
     log_p = OUTPUTS.log_softmax(1).numpy()
-    each = -log_p * (1 - np.exp(log_p)) ** (goal.spec.gamma if loss == "focal" else 0)
-    of_rows = np.array([1.0, 2.0, 0.5])
-    counts = of_rows[:, None] * SHARES * np.array(class_weights or (1.0, 1.0))
-    expected = (counts * each).sum() / counts.sum()
-    assert float(goal.mean(outputs, goal.rows)) == pytest.approx(expected, rel=1e-6)
+    class_losses = -log_p * (1 - np.exp(log_p)) ** (objective.spec.gamma if loss == "focal" else 0)
+    row_weights = np.array([1.0, 2.0, 0.5])
+    counts = row_weights[:, None] * SHARES * np.array(class_weights or (1.0, 1.0))
+    expected = (counts * class_losses).sum() / counts.sum()
+    assert float(objective.mean_loss(outputs, objective.all_rows)) == pytest.approx(expected, rel=1e-6)
     if loss == "cross_entropy":
         weight = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float64)
-        ours = goal.losses(OUTPUTS, goal.rows) * goal.weights / torch.from_numpy(of_rows)
-        theirs = functional.cross_entropy(OUTPUTS, torch.from_numpy(SHARES), weight=weight, reduction="none")
-        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
+        losses = objective.row_losses(OUTPUTS, objective.all_rows) * objective.weights / torch.from_numpy(row_weights)
+        expected_losses = functional.cross_entropy(OUTPUTS, torch.from_numpy(SHARES), weight=weight, reduction="none")
+        torch.testing.assert_close(losses, expected_losses, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("strategy", ["head", "all"])
@@ -107,14 +105,14 @@ def test_a_network_learns_shares_and_not_their_rounding(study: Path, strategy: s
         specs=[FinetuneSpec.model_validate(SPEC.model_dump() | {"strategy": strategy, "epochs": 25, "patience": 0})],
         target="soft",
     )[0]
-    answers = next(one for one in Study.open(None).runs("soft") if one.name == run.run).predictions
-    proba = answers.ordered(("dark", "bright")).proba[:, 1]
+    predictions = next(stored for stored in Study.open(None).runs("soft") if stored.name == run.run).predictions
+    proba = predictions.ordered(("dark", "bright")).proba[:, 1]
     assert proba.min() > 0.4
     assert proba.max() < 0.6
 
 
 def test_ordinal_losses_refuse_soft_labels(study: Path) -> None:
-    with pytest.raises(DataError, match="loss 'ordinal' learns one class a row, the target has soft labels; say loss"):
+    with pytest.raises(DataError, match="loss 'ordinal' takes one class per row, the target has soft labels; set loss"):
         featx.finetune(
             specs=[FinetuneSpec.model_validate(SPEC.model_dump() | {"loss": {"name": "ordinal"}})], target="soft"
         )
@@ -132,7 +130,7 @@ def test_a_batch_whose_rows_weigh_nothing_has_no_gradient() -> None:
 
 @pytest.mark.parametrize("strategy", ["head", "all"])
 def test_rows_that_weigh_nothing_fill_batches_without_harm(study: Path, strategy: str) -> None:
-    folder = trained("hard", strategy=strategy, batch_size=2)
+    folder = train_network("hard", strategy=strategy, batch_size=2)
     log = pd.read_csv(folder / "log.csv")
     assert np.isfinite(log[["train_loss", "held_loss"]].to_numpy()[1:]).all()
     assert all(torch.isfinite(value).all() for value in load_file(folder / "last.safetensors").values())
@@ -145,26 +143,30 @@ def test_rows_that_all_weigh_nothing_are_refused(study: Path) -> None:
     rows.to_csv("images/labels.csv", index=False)
     featx.extract()
     with pytest.raises(DataError, match=r"train rows weigh 0; check 'weight' and 'confidence' of the target"):
-        trained("hard")
+        train_network("hard")
 
 
 @pytest.mark.parametrize(
     ("target", "fields"),
-    [("hard", {}), ("hard", {"class_weight": {"dark": 4.0}}), ("soft", {"class_weight": {"dark": 4.0}})],
-    ids=["row weights", "row and class weights", "soft labels and class weights"],
+    [
+        # Each case starts processes for half a minute.
+        pytest.param("hard", {}, id="row weights", marks=pytest.mark.slow),
+        pytest.param("hard", {"class_weight": {"dark": 4.0}}, id="row and class weights"),
+        pytest.param("soft", {"class_weight": {"dark": 4.0}}, id="soft labels", marks=pytest.mark.slow),
+    ],
 )
 def test_two_processes_train_the_network_that_one_trains(study: Path, target: str, fields: dict[str, Any]) -> None:
-    one = load_file(trained(target, **fields) / "last.safetensors")
-    two = load_file(trained(target, EngineSpec(device="cpu", gpus=2), **fields) / "last.safetensors")
-    moved = max(float((one[name] - two[name]).abs().max()) for name in one)
-    assert moved < 1e-4
+    expected = load_file(train_network(target, **fields) / "last.safetensors")
+    weights = load_file(train_network(target, EngineSpec(device="cpu", gpus=2), **fields) / "last.safetensors")
+    difference = max(float((expected[name] - weights[name]).abs().max()) for name in expected)
+    assert difference < 1e-4
 
 
 def test_the_train_loss_is_the_weighted_mean_over_rows(study: Path) -> None:
-    folder = trained("hard", strategy="head", lr=1e-12, holdout=0.0, epochs=1)
-    task = task_for(Study.open(None), "hard", SPEC, [])
+    folder = train_network("hard", strategy="head", lr=1e-12, holdout=0.0, epochs=1)
+    task = build_task(Study.open(None), "hard", SPEC, [])
     log = pd.read_csv(folder / "log.csv")
-    assert task.goal.weights.sum() > 0
+    assert task.objective.weights.sum() > 0
     # With next to no learning rate the loss while training is that of the network before training.
     assert log["train_loss"].iloc[1] == pytest.approx(log["held_loss"].iloc[0], rel=1e-4)
 
@@ -174,15 +176,15 @@ def test_the_gradients_of_steps_add_up_to_that_of_all_rows(size: int) -> None:
     torch.manual_seed(0)
     outputs = torch.randn(16, 2, requires_grad=True)
     weights = torch.from_numpy(np.random.default_rng(0).lognormal(0, 1, 16))
-    goal = Goal(LossSpec(name="cross_entropy"), 2, torch.arange(16) % 2, weights).with_mean_one()
-    (whole,) = torch.autograd.grad(goal.mean(outputs, goal.rows), outputs)
-    steps = [goal.total(outputs[rows], rows) / len(rows) for rows in goal.rows.split(size)]
+    objective = Objective(LossSpec(name="cross_entropy"), 2, torch.arange(16) % 2, weights).with_mean_weight_one()
+    (whole,) = torch.autograd.grad(objective.mean_loss(outputs, objective.all_rows), outputs)
+    steps = [objective.total_loss(outputs[rows], rows) / len(rows) for rows in objective.all_rows.split(size)]
     (mean,) = torch.autograd.grad(torch.stack(steps).mean(), outputs)
     torch.testing.assert_close(mean, whole, rtol=1e-5, atol=1e-9)
 
 
 def test_focal_losses_have_finite_gradients_where_a_class_is_certain() -> None:
     outputs = torch.tensor([[200.0, 0.0]], requires_grad=True)
-    loss_named(LossSpec(name="focal", gamma=0.5)).rows(outputs, torch.tensor([0])).sum().backward()
+    build_loss(LossSpec(name="focal", gamma=0.5)).row_losses(outputs, torch.tensor([0])).sum().backward()
     assert outputs.grad is not None
     assert torch.isfinite(outputs.grad).all()

@@ -1,4 +1,4 @@
-"""Each strategy lets exactly what it names learn, in every family of networks; all else keeps its bits."""
+"""Each strategy trains exactly what it names, in every family of networks; all else keeps its bits."""
 
 import copy
 from functools import cache
@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from featx.errors import DataError, FeatxError, UnknownNameError
-from featx.finetuning.strategies import learning
+from featx.finetuning.strategies import trainable_names
 from featx.finetuning.trunk import Trunk
-from featx.networks.features import build
+from featx.networks.features import build_backbone
 from featx.specs.embedding import EmbeddingRequest
 
-# (backbone, how its last block's and its last two blocks' parameters begin)
+# Prefixes of the parameters of the last block and of the block before it, by backbone.
 FAMILIES = {
     "vgg16": (("features.24.", "features.26.", "features.28."), ("features.17.", "features.19.", "features.21.")),
     "resnet18": (("layer4.",), ("layer3.",)),
@@ -27,106 +27,110 @@ CLASSIFIERS = ("classifier.", "fc.", "head.")
 
 
 @cache
-def original(name: str) -> nn.Module:
+def cached_trunk(name: str) -> nn.Module:
     """Return a backbone's trunk, to be copied."""
-    return Trunk(build(EmbeddingRequest(backbone=name, weights="none", size_px=64)))
+    return Trunk(build_backbone(EmbeddingRequest(backbone=name, weights="none", size_px=64)))
 
 
-def trunk(name: str) -> Trunk:
+def fresh_trunk(name: str) -> Trunk:
     """Return a fresh trunk."""
-    made = copy.deepcopy(original(name))
-    assert isinstance(made, Trunk)
-    return made
+    trunk = copy.deepcopy(cached_trunk(name))
+    assert isinstance(trunk, Trunk)
+    return trunk
 
 
-def named(made: Trunk) -> dict[str, nn.Parameter]:
+def parameters_by_name(trunk: Trunk) -> dict[str, nn.Parameter]:
     """Return the parameters by their names."""
-    return {name: parameter for _, name, parameter in made.parameters_by_unit()}
+    return {name: parameter for _, name, parameter in trunk.parameters_by_unit()}
 
 
-def expected(name: str, strategy: str, every: set[str]) -> set[str]:
-    """Return what should learn, by the families' own layer names."""
-    last, before = FAMILIES[name]
-    begin = {"head": (), "last-block": last, "last-2-blocks": last + before, "all": ("",), "scratch": ("",)}[strategy]
-    return {one for one in every if one.startswith(begin)} if begin else set()
+def expected_names(name: str, strategy: str, all_names: set[str]) -> set[str]:
+    """Return the names that should be trainable, by the layer names of the family."""
+    last, second_last = FAMILIES[name]
+    prefixes = {"head": (), "last-block": last, "last-2-blocks": last + second_last, "all": ("",), "scratch": ("",)}[
+        strategy
+    ]
+    return {parameter for parameter in all_names if parameter.startswith(prefixes)} if prefixes else set()
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("strategy", ["head", "last-block", "last-2-blocks", "all", "scratch"])
-def test_what_a_strategy_names_learns_and_all_else_keeps_its_bits(name: str, strategy: str) -> None:
-    made = trunk(name)
-    names = learning(strategy, made)
-    assert names == expected(name, strategy, set(named(made)))
-    assert not any(one.startswith(CLASSIFIERS) for one in named(made))
-    before = {key: value.clone() for key, value in made.state_dict().items()}
-    made.let_learn(names)
+def test_a_strategy_trains_what_it_names_and_nothing_else(name: str, strategy: str) -> None:
+    trunk = fresh_trunk(name)
+    names = trainable_names(strategy, trunk)
+    assert names == expected_names(name, strategy, set(parameters_by_name(trunk)))
+    assert not any(parameter.startswith(CLASSIFIERS) for parameter in parameters_by_name(trunk))
+    before = {key: value.clone() for key, value in trunk.state_dict().items()}
+    trunk.set_trainable(names)
     x = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    head = nn.Linear(made.eval()(x).flatten(1).shape[1], 2)
-    made.train()
-    learners = [parameter for parameter in made.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.SGD([*learners, *head.parameters()], lr=0.1)
+    head = nn.Linear(trunk.eval()(x).flatten(1).shape[1], 2)
+    trunk.train()
+    parameters = [parameter for parameter in trunk.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.SGD([*parameters, *head.parameters()], lr=0.1)
     for _ in range(2):
         optimiser.zero_grad()
-        nn.functional.cross_entropy(head(made(x).flatten(1)), torch.tensor([0, 1, 0, 1])).backward()
+        nn.functional.cross_entropy(head(trunk(x).flatten(1)), torch.tensor([0, 1, 0, 1])).backward()
         optimiser.step()
-    changed = {key for key, value in made.state_dict().items() if not torch.equal(value, before[key])}
-    places = {id(parameter): one for one, parameter in named(made).items()}
-    learnt = {places[id(parameter)] for key, parameter in made.named_parameters() if key in changed}
-    assert learnt == names
-    modules_that_learn = {one.rpartition(".")[0] for one in names}
+    changed = {key for key, value in trunk.state_dict().items() if not torch.equal(value, before[key])}
+    names_by_id = {id(parameter): parameter_name for parameter_name, parameter in parameters_by_name(trunk).items()}
+    trained = {names_by_id[id(parameter)] for key, parameter in trunk.named_parameters() if key in changed}
+    assert trained == names
+    trainable_modules = {parameter.rpartition(".")[0] for parameter in names}
     statistics = {key for key in changed if "running_" in key or "num_batches" in key}
-    by_key = {key: places[id(parameter)].rpartition(".")[0] for key, parameter in made.named_parameters()}
+    by_key = {key: names_by_id[id(parameter)].rpartition(".")[0] for key, parameter in trunk.named_parameters()}
     for key in statistics:
-        assert by_key[f"{key.rpartition('.')[0]}.weight"] in modules_that_learn
+        assert by_key[f"{key.rpartition('.')[0]}.weight"] in trainable_modules
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_what_lies_below_gives_the_same_in_training_as_in_prediction(name: str) -> None:
-    made, x = trunk(name), torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    names = learning("last-block", made)
-    made.let_learn(names)
-    cut = made.first_unit(names)
-    assert 0 < cut < len(made.units)
-    made.train()
-    boundary = made(x, end=cut)
+def test_frozen_units_give_the_same_in_training_as_in_prediction(name: str) -> None:
+    trunk, x = fresh_trunk(name), torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    names = trainable_names("last-block", trunk)
+    trunk.set_trainable(names)
+    unit = trunk.first_unit(names)
+    assert 0 < unit < len(trunk.units)
+    trunk.train()
+    boundary = trunk(x, end=unit)
     assert not boundary.requires_grad
-    assert torch.equal(boundary, made(x, end=cut))
-    made.eval()
-    assert torch.equal(boundary, made(x, end=cut))
-    assert torch.equal(made(x), made(boundary, start=cut))
+    assert torch.equal(boundary, trunk(x, end=unit))
+    trunk.eval()
+    assert torch.equal(boundary, trunk(x, end=unit))
+    assert torch.equal(trunk(x), trunk(boundary, start=unit))
 
 
 def test_blocks_and_layers_can_be_named() -> None:
-    made = trunk("resnet18")
+    trunk = fresh_trunk("resnet18")
     assert (
-        learning(["block5", "block4"], made) == learning("last-2-blocks", made) == learning(["layer3", "layer4"], made)
+        trainable_names(["block5", "block4"], trunk)
+        == trainable_names("last-2-blocks", trunk)
+        == trainable_names(["layer3", "layer4"], trunk)
     )
-    assert learning(["layer4.1.conv2"], made) == {"layer4.1.conv2.weight"}
-    made.let_learn(frozenset({"layer4.1.conv2.weight"}))
-    assert made.train().units[-1].training
-    assert not made.units[-1].get_submodule("bn2").training
-    assert made.first_unit(frozenset({"layer4.1.conv2.weight"})) == len(made.units) - 1
+    assert trainable_names(["layer4.1.conv2"], trunk) == {"layer4.1.conv2.weight"}
+    trunk.set_trainable(frozenset({"layer4.1.conv2.weight"}))
+    assert trunk.train().units[-1].training
+    assert not trunk.units[-1].get_submodule("bn2").training
+    assert trunk.first_unit(frozenset({"layer4.1.conv2.weight"})) == len(trunk.units) - 1
 
 
-def test_a_network_that_cannot_be_parted_learns_as_a_whole_or_by_layers() -> None:
-    made = trunk("timm:test_vit")
-    every = learning("all", made)
-    assert every
-    assert not any(one.startswith(CLASSIFIERS) for one in every)
-    assert learning("head", made) == frozenset()
-    assert made.first_unit(every) == 0
-    assert made.first_unit(frozenset()) == 1
-    last = learning(["blocks.5"], made)
+def test_an_indivisible_network_is_trained_as_a_whole_or_by_layers() -> None:
+    trunk = fresh_trunk("timm:test_vit")
+    all_names = trainable_names("all", trunk)
+    assert all_names
+    assert not any(parameter.startswith(CLASSIFIERS) for parameter in all_names)
+    assert trainable_names("head", trunk) == frozenset()
+    assert trunk.first_unit(all_names) == 0
+    assert trunk.first_unit(frozenset()) == 1
+    last = trainable_names(["blocks.5"], trunk)
     assert last
-    assert last < every
-    with pytest.raises(DataError, match=r"strategy 'last-block': the network cannot be parted.*name the layers"):
-        learning("last-block", made)
+    assert last < all_names
+    with pytest.raises(DataError, match=r"strategy 'last-block': the network cannot be divided.*name the layers"):
+        trainable_names("last-block", trunk)
 
 
 @pytest.mark.parametrize(
-    ("what", "error", "message"),
+    ("strategy", "error", "message"),
     [
-        ("last-9-blocks", DataError, "strategy 'last-9-blocks': the network has 5 blocks; say 'all'"),
+        ("last-9-blocks", DataError, "strategy 'last-9-blocks': the network has 5 blocks; set 'all'"),
         (
             "last-0-blocks",
             UnknownNameError,
@@ -140,17 +144,17 @@ def test_a_network_that_cannot_be_parted_learns_as_a_whole_or_by_layers() -> Non
         (["relu"], UnknownNameError, "no strategy, block or layer with parameters is called 'relu'"),
     ],
 )
-def test_what_does_not_exist_is_answered_with_what_does(
-    what: str | list[str], error: type[FeatxError], message: str
+def test_unknown_names_are_answered_with_existing_ones(
+    strategy: str | list[str], error: type[FeatxError], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        learning(what, trunk("resnet18"))
+        trainable_names(strategy, fresh_trunk("resnet18"))
 
 
 def test_batch_norm_can_keep_its_statistics_where_its_parameters_learn() -> None:
-    made = trunk("efficientnet_lite0")
+    trunk = fresh_trunk("efficientnet_lite0")
     for keeps in (False, True):
-        made.let_learn(learning("last-block", made), keeps_statistics=keeps)
-        training = [module.training for module in made.train().modules() if isinstance(module, nn.BatchNorm2d)]
+        trunk.set_trainable(trainable_names("last-block", trunk), keeps_statistics=keeps)
+        training = [module.training for module in trunk.train().modules() if isinstance(module, nn.BatchNorm2d)]
         assert any(training) is not keeps
         assert not all(training)

@@ -1,4 +1,4 @@
-"""Features and files that heads did not hope for."""
+"""Unusual features, and damaged or foreign files."""
 
 from pathlib import Path
 
@@ -10,36 +10,36 @@ from optuna.storages.journal import JournalFileBackend
 
 import featx
 from featx.errors import DataError, IncompleteError
-from featx.heads.fitting import learnt_in_folds
-from featx.heads.rows import TrainRows, check_folds
-from featx.heads.search import Arena, search
-from featx.progress import unwatched
+from featx.heads.fitting import fit_out_of_fold
+from featx.heads.folds import TrainRows, check_folds
+from featx.heads.search.cross_validation import SearchSpace
+from featx.heads.search.search import search
+from featx.progress import no_progress
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
 from tests.heads.test_heads import digits, head_for, rows_of
 
 RNG = np.random.default_rng(0)
 CODES = np.arange(40) % 2
-TOLD = RNG.normal(size=(40, 5)) + 2 * CODES[:, None]
+INFORMATIVE = RNG.normal(size=(40, 5)) + 2 * CODES[:, None]
 FEATURES = {
     "constant": np.ones((40, 5)),
-    "some constant, others twice": np.hstack([np.zeros((40, 3)), TOLD, TOLD]),
-    "many more than rows": RNG.normal(size=(40, 1000)) + 0.1 * CODES[:, None],
-    "huge": 1e15 * TOLD,
-    "tiny": 1e-15 * TOLD,
+    "constant and repeated columns": np.hstack([np.zeros((40, 3)), INFORMATIVE, INFORMATIVE]),
+    "more columns than rows": RNG.normal(size=(40, 1000)) + 0.1 * CODES[:, None],
+    "huge": 1e15 * INFORMATIVE,
+    "tiny": 1e-15 * INFORMATIVE,
 }
 
 
-@pytest.mark.parametrize("what", FEATURES)
+@pytest.mark.parametrize("features", FEATURES)
 @pytest.mark.parametrize("name", HEADS.names())
-def test_every_head_answers_whatever_the_features_are(name: str, what: str, tmp_path: Path) -> None:
-    facts = rows_of(CODES.tolist()).facts
-    rows = TrainRows(FEATURES[what].astype(np.float32), facts)
+def test_every_head_handles_unusual_features(name: str, features: str, tmp_path: Path) -> None:
+    rows = TrainRows(FEATURES[features].astype(np.float32), rows_of(CODES.tolist()).targets)
     head, spec = head_for(name, rows), HeadSpec(name=name, trials=1, folds=3)
-    found = search({"": Arena(head, rows)}, spec, tmp_path / "journal", unwatched)
-    model, unseen = learnt_in_folds(head, found.params, rows, spec)
-    for answers in (unseen.answers, model.predict_proba(rows.x)):
-        np.testing.assert_allclose(answers.sum(1), 1, rtol=1e-5)
+    result = search({"": SearchSpace(head, rows)}, spec, tmp_path / "journal", no_progress)
+    model, out_of_fold = fit_out_of_fold(head, result.params, rows, spec)
+    for proba in (out_of_fold.outputs, model.predict_proba(rows.x)):
+        np.testing.assert_allclose(proba.sum(1), 1, rtol=1e-5)
 
 
 def test_ten_rows_are_enough_or_too_few() -> None:
@@ -49,57 +49,60 @@ def test_ten_rows_are_enough_or_too_few() -> None:
         check_folds(rows_of([0] * 9 + [1]), HeadSpec(name="logreg"))
 
 
-def study_at(journal: Path, name: str = "svm", direction: str = "maximize") -> optuna.Study:
+def open_study(journal: Path) -> optuna.Study:
     storage = JournalStorage(JournalFileBackend(str(journal)))
-    return optuna.create_study(storage=storage, study_name=name, direction=direction)
+    return optuna.create_study(storage=storage, study_name="svm", direction="maximize")
 
 
-def searched(journal: Path) -> int:
+def run_search(journal: Path) -> int:
+    """Return the number of trials of a search with this journal."""
     rows = digits(2, 80)
     spec = HeadSpec(name="svm", trials=2, folds=3)
-    found = search({"": Arena(head_for("svm", rows), rows)}, spec, journal, unwatched)
-    return len(found.trials) + found.n_pruned
+    result = search({"": SearchSpace(head_for("svm", rows), rows)}, spec, journal, no_progress)
+    return len(result.trials) + result.n_pruned
 
 
-def test_a_study_file_of_another_space_is_named(tmp_path: Path) -> None:
+def test_a_journal_of_another_search_space_is_refused(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
-    study = study_at(journal)
+    study = open_study(journal)
     trial = study.ask()
     trial.suggest_categorical("kernel", ["poly"])
     for name in ("asked", "fold_scores", "params", "embeddings", "path"):
         trial.set_user_attr(name, [])
     study.tell(trial, 0.5)
-    with pytest.raises(DataError, match=r"journal is not a search of head 'svm' over today's settings \(.*dynamic"):
-        searched(journal)
+    with pytest.raises(
+        DataError, match=r"journal is not a search of head 'svm' over the current search space \(.*dynamic"
+    ):
+        run_search(journal)
 
 
-def test_a_study_file_of_another_tool_is_named(tmp_path: Path) -> None:
+def test_a_journal_of_another_program_is_refused(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
-    study = study_at(journal)
+    study = open_study(journal)
     study.tell(study.ask(), 0.5)
-    with pytest.raises(DataError, match="its trial 0 does not say what featx's do"):
-        searched(journal)
+    with pytest.raises(DataError, match="trial 0 lacks the attributes that featx writes"):
+        run_search(journal)
     journal.write_text("no journal\n")
-    with pytest.raises(DataError, match=r"is not a search of head 'svm' .*move it away, or say '--force'"):
-        searched(journal)
+    with pytest.raises(DataError, match=r"is not a search of head 'svm' .*move it away, or use '--force'"):
+        run_search(journal)
 
 
-def test_half_a_line_of_a_killed_process_is_no_harm(tmp_path: Path) -> None:
+def test_an_incomplete_line_of_a_killed_process_is_ignored(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
-    assert searched(journal) == 2
-    whole = journal.read_bytes()
-    journal.write_bytes(whole + b'{"op_code": 6, "worker')
-    assert searched(journal) == 2
-    assert journal.read_bytes().startswith(whole)
+    assert run_search(journal) == 2
+    complete = journal.read_bytes()
+    journal.write_bytes(complete + b'{"op_code": 6, "worker')
+    assert run_search(journal) == 2
+    assert journal.read_bytes().startswith(complete)
 
 
-def test_a_run_whose_model_was_cut_short_is_not_taken_for_made(toy_home: Path) -> None:
+def test_a_run_with_a_truncated_model_is_refused(toy_home: Path) -> None:
     featx.extract()
     runs = featx.fit()
     body = Path(runs[0].path) / "model.joblib"
     body.write_bytes(body.read_bytes()[:-1])
-    for again in (featx.fit, featx.ensemble):
+    for command in (featx.fit, featx.ensemble):
         with pytest.raises(IncompleteError, match="model.joblib does not match its header"):
-            again()
+            command()
     assert featx.fit(heads=runs[0].run.split("-")[0], force=True)[0].made
     assert len(featx.ensemble()) == 4

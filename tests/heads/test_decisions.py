@@ -1,4 +1,4 @@
-"""Class weights change decisions and leave probabilities honest, in every head and in everything that is written."""
+"""Class weights change decisions and not probabilities, in every head and every saved file."""
 
 import pickle
 import subprocess
@@ -14,26 +14,28 @@ from sklearn.metrics import log_loss, recall_score
 from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.utils.validation import check_is_fitted
 
-from featx import extract, fit, safe
-from featx.answering import answers_of
-from featx.decision import DecisionRule, without_weights
+from featx import extract, fit
+from featx.artifacts import skops_format
+from featx.artifacts.outputs import predict_outputs
 from featx.errors import FeatxError
-from featx.facts import Facts
-from featx.heads.decisions import with_decision, without_class_weights
-from featx.heads.fitting import learnt_in_folds
-from featx.heads.rows import TrainRows
-from featx.heads.search import Arena, search
-from featx.progress import unwatched
+from featx.heads.decisions import add_decision_rule, divide_by_class_weights
+from featx.heads.fitting import fit_out_of_fold
+from featx.heads.folds import TrainRows
+from featx.heads.search.cross_validation import SearchSpace
+from featx.heads.search.search import search
+from featx.progress import no_progress
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
-from featx.tables import Truth
-from featx.weighting import class_weights
+from featx.tables.decision_rule import DecisionRule, remove_class_weights
+from featx.tables.sample_weights import class_weights
+from featx.tables.target_values import TargetValues
+from featx.tables.truth import Truth
 from tests.heads.test_heads import head_for, start_of
 
 SHARES = {2: (0.92, 0.08), 3: (0.8, 0.15, 0.05)}
 
 
-def drawn(k: int, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def make_rows(k: int, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return features and codes of k classes, the last of which are rare."""
     rng = np.random.default_rng(seed)
     codes = rng.choice(k, n, p=SHARES[k])
@@ -46,115 +48,121 @@ def rows_of(x: np.ndarray, codes: np.ndarray, weight: str) -> TrainRows:
     names = tuple("abc"[: codes.max() + 1])
     ids = np.array([str(row) for row in range(len(x))], dtype=object)
     weights = class_weights("head", weight, Truth(ids, codes, names), np.ones(len(x)))  # type: ignore[arg-type]
-    return TrainRows(x, Facts("classes", names, codes), class_weights=weights)
+    return TrainRows(x, TargetValues("classes", names, codes), class_weights=weights)
 
 
 def probabilities(model: object, x: np.ndarray) -> np.ndarray:
-    """Return (n, k) that sum to 1 in float64."""
-    proba = answers_of(model, x, "classes")
+    """Return (n, k) probabilities that sum to 1 in float64."""
+    proba = predict_outputs(model, x, "classes")
     return proba / proba.sum(1, keepdims=True)
 
 
 @pytest.mark.parametrize("k", [2, 3])
 @pytest.mark.parametrize("name", HEADS.names())
 def test_balanced_keeps_probabilities_honest_and_recall_high(name: str, k: int) -> None:
-    x, codes = drawn(k, 800, 0)
-    new, truth = drawn(k, 4000, 1)
+    x, codes = make_rows(k, 800, 0)
+    new_x, new_codes = make_rows(k, 4000, 1)
     plain, balanced = (rows_of(x, codes, weight) for weight in ("none", "balanced"))
     head = head_for(name, balanced)
-    if not head.weighs:
-        pytest.skip(f"{name} takes no weights, and says so")
+    if not head.accepts_weights:
+        pytest.skip(f"{name} takes no weights")
     params = start_of(head) | ({"min_samples_leaf": 20} if name == "rf" else {})
     spec = HeadSpec(name=name, folds=3)
-    (usual, _), (model, unseen) = (learnt_in_folds(head, params, rows, spec) for rows in (plain, balanced))
-    proba = probabilities(model, new)
-    assert unseen.answers.mean(0) == pytest.approx(np.bincount(codes) / len(codes), abs=0.03)
+    (plain_model, _), (model, out_of_fold) = (fit_out_of_fold(head, params, rows, spec) for rows in (plain, balanced))
+    proba = probabilities(model, new_x)
+    assert out_of_fold.outputs.mean(0) == pytest.approx(np.bincount(codes) / len(codes), abs=0.03)
     assert proba.mean(0) == pytest.approx(SHARES[k], abs=0.035)
-    assert log_loss(truth, proba) < log_loss(truth, probabilities(usual, new)) + 0.05
-    rule = balanced.decision
+    assert log_loss(new_codes, proba) < log_loss(new_codes, probabilities(plain_model, new_x)) + 0.05
+    rule = balanced.decision_rule
     assert rule is not None
-    np.testing.assert_array_equal(model.predict(new), rule.codes(proba))
-    rare = [k - 1]
-    recalls = [recall_score(truth, one.predict(new), labels=rare, average="macro") for one in (usual, model)]
-    assert recalls[1] > recalls[0] + 0.1
+    np.testing.assert_array_equal(model.predict(new_x), rule.codes(proba))
+    plain_recall, recall = (
+        recall_score(new_codes, classifier.predict(new_x), labels=[k - 1], average="macro")
+        for classifier in (plain_model, model)
+    )
+    assert recall > plain_recall + 0.1
 
 
 def test_probabilities_without_weights_are_those_of_bayes_rule() -> None:
     proba, weights = np.array([[0.2, 0.3, 0.5]]), np.array([1.0, 2.0, 5.0])
     expected = np.array([0.2, 0.15, 0.1]) / 0.45
-    np.testing.assert_allclose(without_weights(proba, weights), expected[None])
+    np.testing.assert_allclose(remove_class_weights(proba, weights), expected[None])
 
 
-def logistic(k: int) -> tuple[LogisticRegression, np.ndarray, np.ndarray]:
-    x, codes = drawn(k, 400, 2)
+def fit_weighted_logistic(k: int) -> tuple[LogisticRegression, np.ndarray, np.ndarray]:
+    x, codes = make_rows(k, 400, 2)
     weights = np.linspace(1, 6, k)
     return LogisticRegression().fit(x, codes, weights[codes]), x, weights
 
 
-def test_two_classes_are_decided_as_scikit_learns_fixed_threshold_does() -> None:
-    model, x, weights = logistic(2)
-    ours = with_decision(model, DecisionRule(weights=tuple(weights)))
+def test_two_classes_are_decided_as_by_a_fixed_threshold() -> None:
+    model, x, weights = fit_weighted_logistic(2)
+    classifier = add_decision_rule(model, DecisionRule(weights=tuple(weights)))
     threshold = float(weights[0] / weights.sum())
-    theirs = FixedThresholdClassifier(model, threshold=threshold, response_method="predict_proba")
-    np.testing.assert_array_equal(ours.predict(x), theirs.predict(x))
-    np.testing.assert_array_equal(ours.predict_proba(x), model.predict_proba(x))
+    expected = FixedThresholdClassifier(model, threshold=threshold, response_method="predict_proba")
+    np.testing.assert_array_equal(classifier.predict(x), expected.predict(x))
+    np.testing.assert_array_equal(classifier.predict_proba(x), model.predict_proba(x))
 
 
 @pytest.mark.parametrize("k", [2, 3])
-def test_weights_divided_out_and_decided_by_give_the_weighted_models_decisions(k: int) -> None:
-    model, x, weights = logistic(k)
-    honest = without_class_weights(model, weights)
-    np.testing.assert_allclose(honest.predict_proba(x), without_weights(model.predict_proba(x), weights), rtol=1e-5)
-    both = with_decision(honest, DecisionRule(weights=tuple(weights)))
-    np.testing.assert_array_equal(both.predict(x), model.predict(x))
+def test_dividing_and_deciding_by_weights_keeps_the_decisions(k: int) -> None:
+    model, x, weights = fit_weighted_logistic(k)
+    unweighted = divide_by_class_weights(model, weights)
+    np.testing.assert_allclose(
+        unweighted.predict_proba(x), remove_class_weights(model.predict_proba(x), weights), rtol=1e-5
+    )
+    classifier = add_decision_rule(unweighted, DecisionRule(weights=tuple(weights)))
+    np.testing.assert_array_equal(classifier.predict(x), model.predict(x))
 
 
 @pytest.mark.parametrize("k", [2, 3])
 def test_the_object_is_an_ordinary_fitted_classifier(k: int) -> None:
-    model, x, weights = logistic(k)
-    both = with_decision(without_class_weights(model, weights), DecisionRule(weights=tuple(weights)))
-    again = pickle.loads(pickle.dumps(both))
-    np.testing.assert_array_equal(again.predict_proba(x), both.predict_proba(x))
-    check_is_fitted(both)
-    clone(both).set_output(transform="default")
-    assert both.n_features_in_ == 4
-    assert both.classes_.tolist() == list(range(k))
+    model, x, weights = fit_weighted_logistic(k)
+    classifier = add_decision_rule(divide_by_class_weights(model, weights), DecisionRule(weights=tuple(weights)))
+    loaded = pickle.loads(pickle.dumps(classifier))
+    np.testing.assert_array_equal(loaded.predict_proba(x), classifier.predict_proba(x))
+    check_is_fitted(classifier)
+    clone(classifier).set_output(transform="default")
+    assert classifier.n_features_in_ == 4
+    assert classifier.classes_.tolist() == list(range(k))
 
 
 def test_it_loads_and_decides_where_featx_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    model, x, weights = logistic(3)
-    joblib.dump(with_decision(without_class_weights(model, weights), DecisionRule(weights=tuple(weights))), "m.joblib")
+    model, x, weights = fit_weighted_logistic(3)
+    joblib.dump(
+        add_decision_rule(divide_by_class_weights(model, weights), DecisionRule(weights=tuple(weights))), "m.joblib"
+    )
     np.save("x.npy", x)
     code = (
         "import sys; sys.modules['featx'] = None\n"
         "import joblib, numpy as np\n"
-        "np.save('found.npy', joblib.load('m.joblib').predict(np.load('x.npy')))"
+        "np.save('predictions.npy', joblib.load('m.joblib').predict(np.load('x.npy')))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-    np.testing.assert_array_equal(np.load("found.npy"), model.predict(x))
+    np.testing.assert_array_equal(np.load("predictions.npy"), model.predict(x))
 
 
 @pytest.mark.parametrize("k", [2, 3])
-def test_the_skops_format_keeps_the_decision(k: int, tmp_path: Path) -> None:
+def test_the_skops_format_keeps_the_decision_rule(k: int, tmp_path: Path) -> None:
     pytest.importorskip("skops")
-    model, x, weights = logistic(k)
-    both = with_decision(without_class_weights(model, weights), DecisionRule(weights=tuple(weights)))
-    safe.dump(both, tmp_path / "m.skops")
-    np.testing.assert_array_equal(safe.read(tmp_path / "m.skops").predict(x), both.predict(x))
+    model, x, weights = fit_weighted_logistic(k)
+    classifier = add_decision_rule(divide_by_class_weights(model, weights), DecisionRule(weights=tuple(weights)))
+    skops_format.dump(classifier, tmp_path / "m.skops")
+    np.testing.assert_array_equal(skops_format.read(tmp_path / "m.skops").predict(x), classifier.predict(x))
 
 
-def test_balanced_counts_rows_by_their_own_weights_and_shares() -> None:
-    ids, own = np.array(list("abcd"), dtype=object), np.array([1.0, 3.0, 1.0, 1.0])
-    weighted = Truth(ids, np.array([0, 0, 0, 1]), ("no", "yes"), own)
-    found = class_weights("head", "balanced", weighted, own / own.mean())
-    assert found is not None
-    assert found[1] / found[0] == pytest.approx(5)
+def test_balanced_uses_the_weights_and_shares_of_rows() -> None:
+    ids, weights = np.array(list("abcd"), dtype=object), np.array([1.0, 3.0, 1.0, 1.0])
+    weighted = Truth(ids, np.array([0, 0, 0, 1]), ("no", "yes"), weights)
+    balanced = class_weights("head", "balanced", weighted, weights / weights.mean())
+    assert balanced is not None
+    assert balanced[1] / balanced[0] == pytest.approx(5)
     shares = np.array([[0.5, 0.5], [0.9, 0.1], [0.8, 0.2], [0.8, 0.2]])
     soft = Truth(ids, np.array([0, 0, 0, 0]), ("no", "yes"), None, shares)
-    found = class_weights("head", "balanced", soft, np.ones(4))
-    assert found is not None
-    assert found[1] / found[0] == pytest.approx(3)
+    balanced = class_weights("head", "balanced", soft, np.ones(4))
+    assert balanced is not None
+    assert balanced[1] / balanced[0] == pytest.approx(3)
 
 
 def test_a_rule_has_a_positive_weight_for_each_class() -> None:
@@ -163,18 +171,18 @@ def test_a_rule_has_a_positive_weight_for_each_class() -> None:
 
 
 @pytest.mark.parametrize("name", ["logreg", "svm"])
-def test_a_search_by_log_loss_scores_honest_probabilities(name: str, tmp_path: Path) -> None:
-    x, codes = drawn(2, 400, 3)
-    found = {}
+def test_a_search_by_log_loss_scores_unweighted_probabilities(name: str, tmp_path: Path) -> None:
+    x, codes = make_rows(2, 400, 3)
+    scores = {}
     for weight in ("none", "balanced"):
         rows = rows_of(x, codes, weight)
         spec = HeadSpec(name=name, metric="log_loss", trials=1, folds=3, class_weight=weight)  # type: ignore[arg-type]
-        arenas = {"": Arena(head_for(name, rows), rows)}
-        found[weight] = search(arenas, spec, tmp_path / weight, unwatched).score
-    assert found["balanced"] == pytest.approx(found["none"], abs=0.04)
+        spaces = {"": SearchSpace(head_for(name, rows), rows)}
+        scores[weight] = search(spaces, spec, tmp_path / weight, no_progress).score
+    assert scores["balanced"] == pytest.approx(scores["none"], abs=0.04)
 
 
-def test_a_temperature_beside_class_weights_is_refused_without_own_probabilities(toy_home: Path) -> None:
+def test_temperature_with_class_weights_is_refused_for_svm(toy_home: Path) -> None:
     extract()
     spec = HeadSpec(name="svm", trials=1, folds=3, class_weight={"light": 3.0}, calibration="temperature")
     with pytest.raises(FeatxError, match="a temperature has no offset"):

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import featx
-from featx.answering import answers_of
+from featx.artifacts.outputs import predict_outputs
 from featx.errors import DataError, UnsuitedError
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
@@ -53,19 +53,19 @@ from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-def behaves_as_a_fitted_pipeline(model, x):
+def check_fitted_pipeline(model, x):
     check_is_fitted(model)
     assert model.n_features_in_ == x.shape[1], model
     assert all(step.n_features_in_ == x.shape[1] for step in (model[0], model[:1])), model
     assert list(model[:-1].get_feature_names_out())
     answers = model.predict(x)
     if is_classifier(model):
-        classes, each = model.classes_, answers.reshape(len(x), -1).T
+        classes, columns = model.classes_, answers.reshape(len(x), -1).T
         proba = model.predict_proba(x)
-        if isinstance(proba, list):  # as MultiOutputClassifier answers
-            assert [list(one) for one in classes] == [[0, 1]] * len(proba)
-            each = zip(each, proba, classes, strict=True)
-            assert all((np.asarray(known)[of.argmax(1)] == one).mean() == 1 for one, of, known in each)
+        if isinstance(proba, list):  # MultiOutputClassifier returns one array for each label
+            assert [list(label_classes) for label_classes in classes] == [[0, 1]] * len(proba)
+            for column, label_proba, label_classes in zip(columns, proba, classes, strict=True):
+                assert (np.asarray(label_classes)[label_proba.argmax(1)] == column).all()
         elif answers.ndim == 1:
             assert proba.shape == (len(x), len(classes))
             assert set(answers) <= set(classes)
@@ -80,10 +80,10 @@ def behaves_as_a_fitted_pipeline(model, x):
     else:
         raise AssertionError("a clone is fitted")
     y = answers.copy()
-    learn = np.vstack([x] * 10) + np.arange(60)[:, None] / 100
+    train_x = np.vstack([x] * 10) + np.arange(60)[:, None] / 100
     if is_classifier(model):
-        one = np.arange(60) % (2 if answers.ndim > 1 else len(model.classes_))
-        y = one if answers.ndim == 1 else np.stack([one] * answers.shape[1], axis=1)
+        codes = np.arange(60) % (2 if answers.ndim > 1 else len(model.classes_))
+        y = codes if answers.ndim == 1 else np.stack([codes] * answers.shape[1], axis=1)
     else:
         y = np.concatenate([answers] * 10)
     if "n_neighbors" in str(fresh.get_params().keys()):
@@ -91,7 +91,7 @@ def behaves_as_a_fitted_pipeline(model, x):
     fresh.set_params(**{name: 3 for name in fresh.get_params() if name.endswith("n_estimators")})
     components = [name for name in fresh.get_params() if name.endswith("n_components") and fresh.get_params()[name]]
     fresh.set_params(**dict.fromkeys(components, 2))
-    fresh.fit(learn.astype(np.float32), y)
+    fresh.fit(train_x.astype(np.float32), y)
     assert fresh.predict(x).shape == answers.shape
 
 x = np.load("x.npy")
@@ -99,14 +99,14 @@ for path in sys.argv[1:]:
     model = joblib.load(path)
     answers = model.predict_proba(x) if hasattr(model, "predict_proba") else model.predict(x)
     if isinstance(answers, list):
-        answers = np.stack([one[:, 1] for one in answers], axis=1)
+        answers = np.stack([label_proba[:, 1] for label_proba in answers], axis=1)
     np.save(path + ".npy", answers.reshape(len(x), -1))
-    behaves_as_a_fitted_pipeline(model, x)
+    check_fitted_pipeline(model, x)
 """
 
 
 def write_study(target: str) -> None:
-    """Write images whose brightness tells everything about them, and a recipe for one kind of target."""
+    """Write images whose brightness determines their targets, and a recipe for one kind of target."""
     ids = make_images(Path("images"), ("dark", "light"), n_each=60)
     rng = np.random.default_rng(0)
     light = np.array([name.startswith("light") for name in ids])
@@ -128,7 +128,7 @@ def write_study(target: str) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_all_heads_learn_a_kind_of_target_and_are_loaded_without_featx(target: str, home: Path) -> None:
+def test_all_heads_learn_each_kind_and_load_without_featx(target: str, home: Path) -> None:
     write_study(target)
     featx.extract()
     unsuited = UNSUITED.get(target, set())
@@ -137,13 +137,15 @@ def test_all_heads_learn_a_kind_of_target_and_are_loaded_without_featx(target: s
     for name in unsuited:
         with pytest.raises(UnsuitedError, match=f"head '{name}' (learns|cannot weigh)"):
             featx.fit(heads=name, trials=1)
-    (found,) = featx.evaluate(final=True)
-    assert found.kind == kind
-    by_chance = {"mae": 12.5, "average_precision": 0.7, "accuracy": 0.8, "quadratic_kappa": 0.5}
+    (comparison,) = featx.evaluate(final=True)
+    assert comparison.kind == kind
+    chance_scores = {"mae": 12.5, "average_precision": 0.7, "accuracy": 0.8, "quadratic_kappa": 0.5}
     for run in runs:
         assert run.val_score is not None
-        better = run.val_score < by_chance["mae"] if run.score == "mae" else run.val_score > by_chance[run.score]
-        assert better, run
+        is_better = (
+            run.val_score < chance_scores["mae"] if run.score == "mae" else run.val_score > chance_scores[run.score]
+        )
+        assert is_better, run
     featx.report()
 
     x = np.random.default_rng(0).normal(size=(6, 8)).astype(np.float32)
@@ -151,8 +153,9 @@ def test_all_heads_learn_a_kind_of_target_and_are_loaded_without_featx(target: s
     bodies = [str(Path(run.path) / "model.joblib") for run in runs]
     subprocess.run([sys.executable, "-c", BARE, *bodies], check=True)
     for run, body in zip(runs, bodies, strict=True):
-        model = featx.load(run.path)  # golden inputs are replayed
-        expected = answers_of(joblib.load(body), x, model.header.answers)
+        # Loading checks the outputs for the golden inputs.
+        model = featx.load(run.path)
+        expected = predict_outputs(joblib.load(body), x, model.header.answers)
         np.testing.assert_array_equal(np.load(body + ".npy"), expected)
         np.testing.assert_array_equal(model.predict_proba(x), expected)
     answers = featx.predict(["images/dark/000.png", "images/light/000.png"], runs=[runs[0].run])[runs[0].run]
@@ -166,21 +169,21 @@ def test_all_heads_learn_a_kind_of_target_and_are_loaded_without_featx(target: s
         assert answers.labels[1].startswith("has_light")
 
 
-def test_confidence_counts_in_scores_as_the_formula_says(home: Path) -> None:
+def test_confidence_weighs_rows_in_scores(home: Path) -> None:
     write_study("sure")
     featx.extract()
     (run,) = featx.fit(heads="logreg", trials=2)
     table = pd.read_parquet(Path(run.path) / "predictions.parquet")
     labels = pd.read_csv("images/labels.csv").set_index("path")
     val = table[table["part"] == "val"]
-    right = (val["proba.light"] > 0.5).to_numpy() == (labels.loc[val["id"], "class"] == "light").to_numpy()
-    sure = labels.loc[val["id"], "sure"].to_numpy()
+    is_correct = (val["proba.light"] > 0.5).to_numpy() == (labels.loc[val["id"], "class"] == "light").to_numpy()
+    confidence = labels.loc[val["id"], "sure"].to_numpy()
     (row,) = featx.evaluate()[0].rows
-    assert row.scores["accuracy"] == pytest.approx(right.mean())
-    assert row.scores["confidence_accuracy"] == pytest.approx((right * sure).sum() / sure.sum())
+    assert row.scores["accuracy"] == pytest.approx(is_correct.mean())
+    assert row.scores["confidence_accuracy"] == pytest.approx((is_correct * confidence).sum() / confidence.sum())
 
 
-def test_a_run_of_all_stages_votes_over_labels_too(home: Path) -> None:
+def test_all_stages_run_on_labels(home: Path) -> None:
     write_study("labels")
     text = Path("featx.toml").read_text() + '[[head]]\nname = "rf"\ntrials = 1\n[[head]]\nname = "ridge"\ntrials = 1\n'
     Path("featx.toml").write_text(text)
@@ -192,44 +195,44 @@ def test_a_run_of_all_stages_votes_over_labels_too(home: Path) -> None:
     assert answers.labels[0].startswith("has_light")
 
 
-def test_numbers_have_default_heads_that_learn_them(home: Path) -> None:
+def test_the_default_heads_of_numbers_support_them(home: Path) -> None:
     write_study("number")
-    assert [head.name for head in featx.recipe.load_recipe().head] == ["ridge", "svm", "rf", "xgboost"]
+    assert [head.name for head in featx.specs.recipe.load_recipe().head] == ["ridge", "svm", "rf", "xgboost"]
 
 
 @pytest.mark.parametrize(
     ("target", "message"),
     [
         ('column = "age"\nsoft = true', "no probability in 'age'.*expected numbers in \\[0, 1\\]"),
-        ('kind = "labels"\ncolumns = ["has_*", "hat"]', "nothing fits 'hat'"),
+        ('kind = "labels"\ncolumns = ["has_*", "hat"]', "no column matches 'hat'"),
         ('kind = "labels"\ncolumns = ["age", "mood"]', "column 'age' holds .* expected 0/1"),
         ('kind = "labels"\ncolumns = ["has_light"]', "one label, 'has_light', is a target of classes"),
     ],
 )
-def test_columns_that_do_not_fit_a_kind_are_named(target: str, message: str, home: Path) -> None:
+def test_columns_that_do_not_fit_a_kind_are_refused(target: str, message: str, home: Path) -> None:
     write_study("classes")
     Path("featx.toml").write_text(RECIPE.format(target=target))
     with pytest.raises(DataError, match=message):
         featx.extract()
 
 
-def test_what_a_head_does_not_have_is_refused_in_one_line(home: Path) -> None:
+def test_unsupported_solvers_and_calibrations_are_refused(home: Path) -> None:
     write_study("labels")
     featx.extract()
-    with pytest.raises(UnsuitedError, match="head 'rf' has no solver 'intel'; expected sklearn"):
-        featx.fit(heads=HeadSpec(name="rf", solver="intel"))
+    with pytest.raises(UnsuitedError, match="head 'rf' has no solver 'minibatch'; expected sklearn"):
+        featx.fit(heads=HeadSpec(name="rf", solver="minibatch"))
     with pytest.raises(UnsuitedError, match="head 'rf' cannot have calibration = 'platt' for labels; expected one of"):
         featx.fit(heads=HeadSpec(name="rf", calibration="platt"))
 
 
-def test_runs_on_rows_with_weights_are_compared_and_voted_by_weight(home: Path) -> None:
+def test_weighted_runs_are_compared_and_combined_by_weight(home: Path) -> None:
     write_study("sure")
     featx.extract()
     featx.fit(heads=["ridge", "rf"], trials=1)
-    (voted,) = featx.ensemble(methods=["soft"])
-    (found,) = featx.evaluate()
-    assert (found.compared, voted.weighted) == ("confidence_accuracy", True)
-    by_weight = {row.run: row.scores["confidence_accuracy"] for row in found.rows}
-    assert voted.score == pytest.approx(by_weight[voted.run])
-    for row in found.rows[1:]:
-        assert row.difference == pytest.approx(by_weight[row.run] - by_weight[found.chosen])
+    (ensemble,) = featx.ensemble(methods=["soft"])
+    (comparison,) = featx.evaluate()
+    assert (comparison.compared, ensemble.weighted) == ("confidence_accuracy", True)
+    by_weight = {row.run: row.scores["confidence_accuracy"] for row in comparison.rows}
+    assert ensemble.score == pytest.approx(by_weight[ensemble.run])
+    for row in comparison.rows[1:]:
+        assert row.difference == pytest.approx(by_weight[row.run] - by_weight[comparison.chosen])

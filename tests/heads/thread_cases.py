@@ -1,4 +1,4 @@
-"""Prints what heads and votes learn, as digests; run by test_threads.py under different numbers of threads.
+"""Prints digests of fitted heads and ensembles; run by test_threads.py with different numbers of threads.
 
 usage: python -m tests.heads.thread_cases HEAD …
 """
@@ -13,75 +13,81 @@ from pathlib import Path
 import joblib
 import numpy as np
 
-from featx.answering import answers_of
-from featx.ensembles.ballots import Ballots
-from featx.ensembles.stacking import stack
-from featx.facts import Facts
-from featx.heads.fitting import learnt_in_folds
-from featx.heads.models import Head, Task
-from featx.heads.rows import TrainRows
-from featx.heads.search import Arena, search
-from featx.progress import unwatched
+from featx.artifacts.outputs import predict_outputs
+from featx.ensembles.combiners import MemberOutputs
+from featx.ensembles.stacking import fit_stack
+from featx.heads.fitting import fit_out_of_fold
+from featx.heads.folds import TrainRows
+from featx.heads.head_definition import Head, HeadTask
+from featx.heads.search.cross_validation import SearchSpace
+from featx.heads.search.search import search
+from featx.progress import no_progress
 from featx.registry import HEADS
-from featx.specs.ensemble import EnsembleSpec
+from featx.specs.ensembling import EnsembleSpec
 from featx.specs.head import HeadSpec
+from featx.tables.target_values import TargetValues
 
-N_ROWS, N_FEATURES, N_CLASSES = 240, 600, 3  # so many that BLAS would share the products among its threads
+# The arrays are so large that BLAS would compute products in several threads.
+N_ROWS, N_FEATURES, N_CLASSES = 240, 600, 3
 
 
-def made_rows(kind: str) -> TrainRows:
-    """Return rows whose classes overlap, or their two numbers."""
+def make_rows(kind: str) -> TrainRows:
+    """Return rows with overlapping classes, two labels or two numbers."""
     rng = np.random.default_rng(0)
     codes = np.arange(N_ROWS) % N_CLASSES
     centres = rng.normal(size=(N_CLASSES, N_FEATURES))
     x = np.maximum(0, 0.15 * centres[codes] + rng.normal(size=(N_ROWS, N_FEATURES))).astype(np.float32)
     if kind == "classes":
-        return TrainRows(x, Facts("classes", ("a", "b", "c"), codes))
+        return TrainRows(x, TargetValues("classes", ("a", "b", "c"), codes))
     if kind == "labels":
-        return TrainRows(x, Facts("labels", ("a", "b"), np.stack([codes == 0, codes != 1], axis=1).astype(np.int64)))
-    return TrainRows(x, Facts("numbers", ("a", "b"), np.stack([codes + rng.normal(size=N_ROWS), codes], axis=1)))
+        return TrainRows(
+            x, TargetValues("labels", ("a", "b"), np.stack([codes == 0, codes != 1], axis=1).astype(np.int64))
+        )
+    return TrainRows(x, TargetValues("numbers", ("a", "b"), np.stack([codes + rng.normal(size=N_ROWS), codes], axis=1)))
 
 
 def digest(content: bytes) -> str:
-    """Return the first digits of a SHA-256."""
+    """Return the first 16 hexadecimal digits of the SHA-256."""
     return hashlib.sha256(content).hexdigest()[:16]
 
 
 def digests_of_head(name: str, kind: str) -> dict[str, str]:
-    """Return digests of a search, of the written model, and of what it answers."""
-    rows, spec = made_rows(kind), HeadSpec(name=name, trials=2, folds=3)
-    head: Head = HEADS.get(name)(Task(*rows.x.shape, rows.facts.n_outputs, 0, rows.facts.kind))
+    """Return digests of a search, of the saved model, and of its outputs."""
+    rows, spec = make_rows(kind), HeadSpec(name=name, trials=2, folds=3)
+    head: Head = HEADS.get(name)(HeadTask(*rows.x.shape, rows.targets.n_outputs, 0, rows.targets.kind))
     with tempfile.TemporaryDirectory() as folder:
-        found = search({"toy": Arena(head, rows)}, spec, Path(folder, "journal"), unwatched)
-    model, unseen = learnt_in_folds(head, found.params, rows, spec)
+        result = search({"toy": SearchSpace(head, rows)}, spec, Path(folder, "journal"), no_progress)
+    model, out_of_fold = fit_out_of_fold(head, result.params, rows, spec)
     body = io.BytesIO()
     joblib.dump(model, body)
-    trials = [[one["params"], one["fold_scores"], one["path"]] for one in found.trials]
+    trials = [[trial["params"], trial["fold_scores"], trial["path"]] for trial in result.trials]
     return {
-        "search": digest(json.dumps([found.params, found.score, trials], default=float).encode()),
+        "search": digest(json.dumps([result.params, result.score, trials], default=float).encode()),
         "model": digest(body.getvalue()),
-        "out of fold": digest(unseen.answers.tobytes()),
-        "answers": digest(answers_of(model, rows.x[::-1].copy(), rows.facts.kind).tobytes()),
+        "out of fold": digest(out_of_fold.outputs.tobytes()),
+        "answers": digest(predict_outputs(model, rows.x[::-1].copy(), rows.targets.kind).tobytes()),
     }
 
 
-def digests_of_votes() -> dict[str, str]:
-    """Return digests of what stacking learns from made-up members."""
-    facts = made_rows("classes").facts
+def digests_of_ensembles() -> dict[str, str]:
+    """Return digests of stacking models fitted on random members."""
+    targets = make_rows("classes").targets
     outputs = np.random.default_rng(1).dirichlet(np.ones(N_CLASSES), (40, N_ROWS))
-    ballots = Ballots("classes", facts.names, outputs)
-    learnt = {name: stack(ballots, facts, EnsembleSpec(stacker=name)) for name in ("logistic", "ridge", "xgboost")}
-    return {name: digest(one.model_dump_json().encode()) for name, one in learnt.items()}
+    members = MemberOutputs("classes", targets.names, outputs)
+    models = {
+        name: fit_stack(members, targets, EnsembleSpec(stacker=name)) for name in ("logistic", "ridge", "xgboost")
+    }
+    return {name: digest(model.model_dump_json().encode()) for name, model in models.items()}
 
 
 def main() -> None:
     """Print one JSON object."""
-    found = {}
+    digests = {}
     for name in sys.argv[1:]:
         for kind in ("classes", "labels", "numbers"):
             if not (kind == "numbers" and name in {"logreg", "lda"}):
-                found[f"{name} of {kind}"] = digests_of_head(name, kind)
-    sys.stdout.write(json.dumps(found | {"votes": digests_of_votes()}))
+                digests[f"{name} of {kind}"] = digests_of_head(name, kind)
+    sys.stdout.write(json.dumps(digests | {"votes": digests_of_ensembles()}))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Sources that are damaged, or written as people write them: one line that says what to do, or no harm."""
+"""Damaged or untidy sources: they are read, or reported in one line with the next step."""
 
 import io
 import sys
@@ -16,20 +16,20 @@ from PIL import Image
 import featx
 from featx.cli.main import main
 from featx.errors import DataError
-from featx.images.contents import read
-from featx.images.digests import identify
+from featx.images.digests import identify_image
 from featx.images.init import recognise
 from featx.images.readers import Listing, read_source
-from featx.recipe import load_recipe
+from featx.images.sources import read_content
 from featx.specs.data import ReaderSpec
+from featx.specs.recipe import load_recipe
 
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 12, 12, 3), dtype=np.uint8)
-NAMES = [f"{name}/{at}.png" for name in ("cat", "dog") for at in range(3)]
+NAMES = [f"{name}/{number}.png" for name in ("cat", "dog") for number in range(3)]
 
 
-def png(at: int) -> bytes:
+def png(number: int) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(NOISE[at]).save(stream, "PNG")
+    Image.fromarray(NOISE[number]).save(stream, "PNG")
     return stream.getvalue()
 
 
@@ -50,23 +50,23 @@ def tarred(path: Path, files: list[tuple[str, bytes]]) -> Path:
 
 
 def pictures() -> dict[str, bytes]:
-    return {name: png(at) for at, name in enumerate(NAMES)}
+    return {name: png(number) for number, name in enumerate(NAMES)}
 
 
 def drawn(folder: Path, *names: str) -> None:
-    for at, name in enumerate(names):
+    for number, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(png(at % 6))
+        (folder / name).write_bytes(png(number % 6))
 
 
 def listed(source: Path, labels: Path | None = None, **data: object) -> Listing:
-    """Read a source the way in which it is recognised."""
-    found = recognise(str(source), None if labels is None else str(labels))
-    return read_source(found.model_copy(update=data), Path())
+    """Return the listing of a source, read as it is recognised."""
+    spec = recognise(str(source), None if labels is None else str(labels))
+    return read_source(spec.model_copy(update=data), Path())
 
 
 def refused(source: Path) -> str:
-    """Return the one line that a source is refused with."""
+    """Return the error message of a source, which is one line."""
     with pytest.raises(DataError, match=r"\A[^\n]+\Z") as caught:
         listed(source)
     return str(caught.value)
@@ -77,30 +77,31 @@ def refused(source: Path) -> str:
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
 @pytest.mark.parametrize("ending", ["zip", "tar", "tar.gz"])
-def test_an_archive_that_is_cut_off_is_told(ending: str, share: float, tmp_path: Path) -> None:
+def test_a_truncated_archive_is_reported(ending: str, share: float, tmp_path: Path) -> None:
     path = tmp_path / f"all.{ending}"
     zipped(path, pictures()) if ending == "zip" else tarred(path, list(pictures().items()))
-    whole = path.read_bytes().rstrip(b"\0") if ending == "tar" else path.read_bytes()  # a tar ends with kilobytes of 0
+    # A tar ends with kilobytes of zeros.
+    whole = path.read_bytes().rstrip(b"\0") if ending == "tar" else path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
-    assert f"{path} cannot be read as an archive, it may be cut off: " in refused(path)
+    assert f"{path} cannot be read as an archive, it may be truncated: " in refused(path)
 
 
-def test_a_tar_that_is_cut_off_between_two_members_or_damaged_there_is_told(tmp_path: Path) -> None:
+def test_a_tar_truncated_or_damaged_between_members_is_reported(tmp_path: Path) -> None:
     path = tarred(tmp_path / "all.tar", list(pictures().items()))
     with tarfile.open(path) as archive:
         starts = [info.offset for info in archive.getmembers()]
     whole = path.read_bytes()
     path.write_bytes(whole[: starts[3]])
-    assert f"it may be cut off: no mark of its end stands at byte {starts[3]}" in refused(path)
+    assert f"it may be truncated: it has no end marker at byte {starts[3]}" in refused(path)
     path.write_bytes(whole[: starts[3]] + b"x" * 512 + whole[starts[3] + 512 :])
-    assert f"no mark of its end stands at byte {starts[3]}" in refused(path)
+    assert f"it has no end marker at byte {starts[3]}" in refused(path)
     path.write_bytes(whole[: starts[3] + 100])
-    assert f"no mark of its end stands at byte {starts[3]}" in refused(path)
+    assert f"it has no end marker at byte {starts[3]}" in refused(path)
     path.write_bytes(whole)
     assert len(listed(path)) == 6
 
 
-def test_a_file_that_is_no_archive_by_its_content_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_archive_is_reported(tmp_path: Path) -> None:
     for name in ("a.zip", "a.tar", "a.tgz"):
         (tmp_path / name).write_bytes(b"neither zip nor tar" * 100)
         assert "cannot be read as an archive" in refused(tmp_path / name)
@@ -108,33 +109,34 @@ def test_a_file_that_is_no_archive_by_its_content_is_told(tmp_path: Path) -> Non
         assert "cannot be read as an archive" in refused(tmp_path / name)
 
 
-def test_an_encrypted_member_is_unreadable_and_the_others_are_read(tmp_path: Path) -> None:
+def test_an_encrypted_member_is_unreadable_and_other_members_are_read(tmp_path: Path) -> None:
     path = zipped(tmp_path / "all.zip", pictures())
     with zipfile.ZipFile(path) as archive:
         local = archive.getinfo(NAMES[4]).header_offset
     content = bytearray(path.read_bytes())
     central = content.rindex(NAMES[4].encode()) - 46
-    content[local + 6] |= 1  # the flag's place in a member's own header, and in the directory at the end
+    # Set the flag in the member's own header and in the directory at the end.
+    content[local + 6] |= 1
     content[central + 8] |= 1
     path.write_bytes(content)
-    found = listed(path)
-    assert found.known == {"all.zip!dog/1.png": ("unreadable", "is encrypted")}
-    assert [identify(uri).outcome for uri in found.manifest.uris] == ["", "", "", "", "unreadable", ""]
+    listing = listed(path)
+    assert listing.known == {"all.zip!dog/1.png": ("unreadable", "is encrypted")}
+    assert [identify_image(uri).outcome for uri in listing.manifest.uris] == ["", "", "", "", "unreadable", ""]
 
 
-def test_a_member_whose_bytes_are_damaged_is_unreadable_and_the_others_are_read(tmp_path: Path) -> None:
+def test_a_damaged_member_is_unreadable_and_other_members_are_read(tmp_path: Path) -> None:
     path = zipped(tmp_path / "all.zip", pictures())
     content = path.read_bytes()
-    at = content.index(png(2)) + 30
-    path.write_bytes(content[:at] + b"damage" + content[at + 6 :])
-    found = [identify(uri) for uri in listed(path).manifest.uris]
-    assert [one.outcome for one in found] == ["", "", "unreadable", "", "", ""]
-    assert found[2].reason.startswith("is damaged in its archive: Bad CRC-32")
+    start = content.index(png(2)) + 30
+    path.write_bytes(content[:start] + b"damage" + content[start + 6 :])
+    identities = [identify_image(uri) for uri in listed(path).manifest.uris]
+    assert [identity.outcome for identity in identities] == ["", "", "unreadable", "", "", ""]
+    assert identities[2].reason.startswith("is damaged in its archive: Bad CRC-32")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
 @pytest.mark.parametrize("ending", ["zip", "tar", "tar.gz"])
-def test_of_two_members_with_one_name_the_last_one_counts(ending: str, tmp_path: Path) -> None:
+def test_the_last_of_two_members_with_the_same_name_is_used(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"all.{ending}"
     members = [("cat/0.png", png(0)), ("dog/0.png", png(1)), ("cat/0.png", png(2))]
     if ending == "zip":
@@ -145,17 +147,17 @@ def test_of_two_members_with_one_name_the_last_one_counts(ending: str, tmp_path:
         tarred(path, members)
     manifest = listed(path).manifest
     assert manifest.ids.tolist() == [f"all.{ending}!cat/0.png", f"all.{ending}!dog/0.png"]
-    assert [read(uri) for uri in manifest.uris] == [png(2), png(1)]
+    assert [read_content(uri) for uri in manifest.uris] == [png(2), png(1)]
 
 
-def test_what_macos_adds_to_a_zip_is_ignored(tmp_path: Path) -> None:
+def test_macos_metadata_in_a_zip_is_ignored(tmp_path: Path) -> None:
     extra = {f"__MACOSX/{name.replace('/', '/._')}": b"\0\5\x16\7" for name in NAMES}
     path = zipped(tmp_path / "all.zip", {**pictures(), **extra, "cat/.DS_Store": b"x"})
-    found = listed(path)
-    assert found.manifest.ids.tolist() == [f"all.zip!{name}" for name in NAMES]
-    assert sorted(found.ignored) == sorted([f"all.zip!{name}" for name in extra] + ["all.zip!cat/.DS_Store"])
-    assert set(found.ignored.values()) == {"is hidden: its name begins with a point"}
-    assert found.warnings == ()
+    listing = listed(path)
+    assert listing.manifest.ids.tolist() == [f"all.zip!{name}" for name in NAMES]
+    assert sorted(listing.ignored) == sorted([f"all.zip!{name}" for name in extra] + ["all.zip!cat/.DS_Store"])
+    assert set(listing.ignored.values()) == {"is hidden: its name begins with '.'"}
+    assert listing.warnings == ()
 
 
 def test_an_archive_may_lie_in_a_folder_with_an_exclamation_mark(tmp_path: Path) -> None:
@@ -164,17 +166,17 @@ def test_an_archive_may_lie_in_a_folder_with_an_exclamation_mark(tmp_path: Path)
     assert recognise(str(path), None) == ReaderSpec(source=f"{path}!deep")
     manifest = listed(path).manifest
     assert manifest.ids.tolist() == [f"a!.zip!deep/{name}" for name in NAMES]
-    assert [read(uri) for uri in manifest.uris] == list(pictures().values())
+    assert [read_content(uri) for uri in manifest.uris] == list(pictures().values())
     path.rename(tmp_path / "hey!" / "a.zip")
     (tmp_path / "hey!" / "t.csv").write_text("\n".join(["path,y", *(f"{name},1" for name in NAMES)]))
     assert listed(tmp_path / "hey!").known == {}
 
 
-def test_members_with_absolute_names_have_their_classes(tmp_path: Path) -> None:
+def test_members_with_absolute_names_are_read(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", {f"/{name}": content for name, content in pictures().items()})
     manifest = listed(path).manifest
     assert manifest.column("class").tolist() == ["cat"] * 3 + ["dog"] * 3
-    assert [read(uri) for uri in manifest.uris] == list(pictures().values())
+    assert [read_content(uri) for uri in manifest.uris] == list(pictures().values())
 
 
 # Arrays
@@ -192,7 +194,7 @@ def refused_recipe(recipe: Path) -> str:
     return str(caught.value)
 
 
-def test_images_and_labels_of_different_number_are_told(tmp_path: Path) -> None:
+def test_different_numbers_of_images_and_labels_are_reported(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["x"], file["y"] = NOISE, [0, 1, 0, 1, 0]
     recipe = recipe_of(tmp_path, '[[data.arrays]]\nimages = "a.h5#x"\nlabels = { y = "a.h5#y" }')
@@ -201,21 +203,21 @@ def test_images_and_labels_of_different_number_are_told(tmp_path: Path) -> None:
     )
 
 
-def test_a_dataset_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
+def test_a_missing_dataset_is_reported_with_the_datasets(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["x"], file["deep/y"], file["note"] = NOISE, [0] * 6, "no array"
     recipe = recipe_of(tmp_path, '[[data.arrays]]\nimages = "a.h5#X"\nlabels = { y = "a.h5#deep/y" }')
     assert refused_recipe(recipe) == f"data.arrays: {tmp_path / 'a.h5'} has no dataset 'X'; datasets: 'deep/y', 'x'"
     recipe = recipe_of(tmp_path, '[[data.arrays]]\nimages = "b.h5#x"')
-    assert f"data.arrays: nothing lies at '{tmp_path / 'b.h5'}'" in refused_recipe(recipe)
+    assert f"data.arrays: '{tmp_path / 'b.h5'}' does not exist" in refused_recipe(recipe)
 
 
-def test_arrays_of_no_rows_hold_no_images(tmp_path: Path) -> None:
+def test_arrays_without_rows_hold_no_images(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=NOISE[:0], y=np.zeros((0, 2)))
     assert "no images in" in refused(tmp_path / "a.npz")
 
 
-def test_a_dataset_that_holds_no_images_is_told_with_its_shape(tmp_path: Path) -> None:
+def test_a_dataset_without_images_is_reported_with_its_shape(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=NOISE.reshape(6, -1), y=[0, 1] * 3)
     recipe = recipe_of(tmp_path, '[[data.arrays]]\nimages = "a.npz#x"\nlabels = { y = "a.npz#y" }')
     assert refused_recipe(recipe) == (
@@ -225,7 +227,7 @@ def test_a_dataset_that_holds_no_images_is_told_with_its_shape(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["a.npz", "a.npy", "a.h5"])
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
-def test_an_array_file_that_is_cut_off_is_told(name: str, share: float, tmp_path: Path) -> None:
+def test_a_truncated_array_file_is_reported(name: str, share: float, tmp_path: Path) -> None:
     path = tmp_path / name
     if name == "a.npz":
         np.savez(path, x=NOISE, y=[0, 1] * 3)
@@ -235,7 +237,7 @@ def test_an_array_file_that_is_cut_off_is_told(name: str, share: float, tmp_path
         with h5py.File(path, "w") as file:
             file["x"], file["y"] = NOISE, [0, 1] * 3
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    assert refused(path).startswith(f"{path} cannot be read as arrays, it may be cut off: ")
+    assert refused(path).startswith(f"{path} cannot be read as arrays, it may be truncated: ")
 
 
 @pytest.mark.parametrize(
@@ -244,19 +246,19 @@ def test_an_array_file_that_is_cut_off_is_told(name: str, share: float, tmp_path
         (b"\0\0\x08\x03" + np.array([100, 9, 9], ">u4").tobytes() + bytes(81), "shape (100, 9, 9) needs 8100 bytes, f"),
         (b"\0\0\x08\x03" + np.array([2**31, 2**31, 9], ">u4").tobytes(), "bytes, found 0"),
         (b"\0\0\x08\x03\0\0", ""),
-        (b"\0\0\x07\x01\0\0\0\0", "it does not begin as an IDX file does"),
-        (b"PK\3\4", "it does not begin as an IDX file does"),
+        (b"\0\0\x07\x01\0\0\0\0", "it does not have the header of an IDX file"),
+        (b"PK\3\4", "it does not have the header of an IDX file"),
     ],
     ids=["too short", "absurdly large", "header cut off", "unknown type", "no IDX"],
 )
-def test_an_idx_file_that_is_not_what_its_header_says_is_told(content: bytes, reason: str, tmp_path: Path) -> None:
+def test_an_idx_file_that_contradicts_its_header_is_reported(content: bytes, reason: str, tmp_path: Path) -> None:
     (tmp_path / "train-images-idx3-ubyte").write_bytes(content)
-    said = refused(tmp_path)
-    assert "train-images-idx3-ubyte cannot be read as arrays, it may be cut off: " in said
-    assert reason in said
+    message = refused(tmp_path)
+    assert "train-images-idx3-ubyte cannot be read as arrays, it may be truncated: " in message
+    assert reason in message
 
 
-def test_a_row_that_cannot_be_a_picture_is_unreadable_and_the_others_are_embedded(toy_home: Path) -> None:
+def test_a_row_with_nan_is_unreadable_and_other_rows_are_embedded(toy_home: Path) -> None:
     values = np.random.default_rng(0).random((12, 12, 12)).astype(np.float32)
     values[3, 0, 0] = np.nan
     np.savez("a.npz", x=values, y=[0, 1] * 6)
@@ -264,24 +266,24 @@ def test_a_row_that_cannot_be_a_picture_is_unreadable_and_the_others_are_embedde
     featx.init("a.npz")
     recipe = Path("featx.toml")
     recipe.write_text(recipe.read_text().replace('"efficientnet_lite0"', '"toy"\nweights = "none"'))
-    done = featx.extract()
-    assert (done.n_embedded, done.failures) == (11, [("a.npz#3", "unreadable", "holds nan or infinity")])
+    extraction = featx.extract()
+    assert (extraction.n_embedded, extraction.failures) == (11, [("a.npz#3", "unreadable", "holds nan or infinity")])
 
 
 # Annotations
 
 
-def test_an_annotation_that_is_broken_is_named(tmp_path: Path) -> None:
-    drawn(tmp_path, *(f"images/{at}.png" for at in range(4)))
+def test_a_broken_annotation_is_reported_by_name(tmp_path: Path) -> None:
+    drawn(tmp_path, *(f"images/{number}.png" for number in range(4)))
     (tmp_path / "annotations").mkdir()
-    for at in range(4):
-        np.save(tmp_path / "annotations" / f"{at}_class.npy", np.int64(at % 2))
+    for number in range(4):
+        np.save(tmp_path / "annotations" / f"{number}_class.npy", np.int64(number % 2))
     broken = tmp_path / "annotations" / "2_class.npy"
     for content in (broken.read_bytes()[:50], b"", b"no numpy"):
         broken.write_bytes(content)
-        said = refused(tmp_path)
-        assert said.startswith("annotation 'annotations/2_class.npy' ")
-        assert said.endswith("; mend it or take it out")
+        message = refused(tmp_path)
+        assert message.startswith("annotation 'annotations/2_class.npy' ")
+        assert message.endswith("; correct or remove it")
     np.save(broken, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     assert "annotation 'annotations/2_class.npy' cannot be read" in refused(tmp_path)  # never unpickled
     broken.unlink()
@@ -299,20 +301,20 @@ def test_an_image_without_an_annotation_has_no_label(tmp_path: Path) -> None:
 # Tables
 
 
-def test_paths_that_stand_twice_are_counted_and_named(tmp_path: Path) -> None:
+def test_repeated_paths_are_reported_with_count_and_example(tmp_path: Path) -> None:
     drawn(tmp_path, "a.png", "b.png")
     (tmp_path / "t.csv").write_text("path,y\na.png,1\nb.png,2\na.png,1\nb.png,1\n")
-    assert refused(tmp_path) == "t.csv: 2 paths stand in several rows, first 'a.png'; expected one row an image"
+    assert refused(tmp_path) == "t.csv: 2 paths occur in several rows, first 'a.png'; expected one row per image"
 
 
 def test_a_table_as_a_spreadsheet_writes_it_is_read(tmp_path: Path) -> None:
     drawn(tmp_path, "a b.png", "c.png", "d.png")
     content = "File Name ; Class\r\n a b.png ; cat \r\n c.png;dog  \r\nd.png;  cat\r\n"
     (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbf" + content.encode())
-    found = listed(tmp_path)
-    assert found.known == {}
-    assert found.manifest.ids.tolist() == ["a b.png", "c.png", "d.png"]
-    assert found.manifest.labels.to_dict("list") == {"Class": ["cat", "dog", "cat"]}
+    listing = listed(tmp_path)
+    assert listing.known == {}
+    assert listing.manifest.ids.tolist() == ["a b.png", "c.png", "d.png"]
+    assert listing.manifest.labels.to_dict("list") == {"Class": ["cat", "dog", "cat"]}
 
 
 TABLE_RECIPE = """
@@ -330,40 +332,40 @@ weights = "none"
 """
 
 
-def test_missing_labels_are_counted_and_named_or_left_out(toy_home: Path) -> None:
+def test_missing_labels_are_an_error_or_dropped(toy_home: Path) -> None:
     rows = [f"{path.relative_to('images')},{path.parent.name}" for path in sorted(Path("images").rglob("*.png"))]
     gaps = {3: "", 17: "NaN", 30: "  "}
-    rows = [f"{row.partition(',')[0]},{gaps[at]}" if at in gaps else row for at, row in enumerate(rows)]
+    rows = [f"{row.partition(',')[0]},{gaps[number]}" if number in gaps else row for number, row in enumerate(rows)]
     Path("images/labels.csv").write_text("\n".join(["path,class", *rows]))
     Path("featx.toml").write_text(TABLE_RECIPE)
     with pytest.raises(
         DataError, match=r"targets\.class: 3 of 48 images have no 'class', first 'dark/003\.png'; .*--dr"
     ):
         featx.extract()
-    done = featx.extract(drop_unlabelled=True)
-    assert (done.n_found, done.n_embedded, done.n_ignored) == (48, 45, 3)
-    assert done.ignored == {"has no label in column 'class'": 3}
+    extraction = featx.extract(drop_unlabelled=True)
+    assert (extraction.n_found, extraction.n_embedded, extraction.n_ignored) == (48, 45, 3)
+    assert extraction.ignored == {"has no label in column 'class'": 3}
 
 
 def test_paths_with_backslashes_are_found(tmp_path: Path) -> None:
     drawn(tmp_path, "images/deep/a.png", "images/deep/b.png")
     (tmp_path / "t.csv").write_text("path,y\nimages\\deep\\a.png,1\nimages\\deep\\b.png,2\n")
-    found = listed(tmp_path)
-    assert (found.known, len(found)) == ({}, 2)
-    assert [Path(uri).name for uri in found.manifest.uris] == ["a.png", "b.png"]
-    assert found.manifest.ids.tolist() == ["images\\deep\\a.png", "images\\deep\\b.png"]
-    assert set(found.ignored) <= {"t.csv"}
+    listing = listed(tmp_path)
+    assert (listing.known, len(listing)) == ({}, 2)
+    assert [Path(uri).name for uri in listing.manifest.uris] == ["a.png", "b.png"]
+    assert listing.manifest.ids.tolist() == ["images\\deep\\a.png", "images\\deep\\b.png"]
+    assert set(listing.ignored) <= {"t.csv"}
 
 
 @pytest.mark.parametrize(("written", "on_disk"), [("NFC", "NFD"), ("NFD", "NFC")])
 def test_a_name_in_another_unicode_form_is_found(written: str, on_disk: str, tmp_path: Path) -> None:
     names = ["é/ü.png", "é/ñ.png"]
     drawn(tmp_path, *(unicodedata.normalize(on_disk, name) for name in names))
-    lines = [f"{unicodedata.normalize(written, name)},{at}" for at, name in enumerate(names)]
+    lines = [f"{unicodedata.normalize(written, name)},{number}" for number, name in enumerate(names)]
     (tmp_path / "t.csv").write_text("\n".join(["path,y", *lines]))
-    found = listed(tmp_path)
-    assert (found.known, [identify(uri).outcome for uri in found.manifest.uris]) == ({}, ["", ""])
-    assert found.manifest.ids.tolist() == [line.partition(",")[0] for line in lines]
+    listing = listed(tmp_path)
+    assert (listing.known, [identify_image(uri).outcome for uri in listing.manifest.uris]) == ({}, ["", ""])
+    assert listing.manifest.ids.tolist() == [line.partition(",")[0] for line in lines]
 
 
 # Classes
@@ -374,50 +376,48 @@ def said_by(words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, s
     sys.argv = ["featx", *words.split()]
     with pytest.raises(SystemExit, match=r"^\d+$|^None$") as stopped:
         main()
-    said = capsys.readouterr()
-    return int(stopped.value.code or 0), said.out, said.err
+    output = capsys.readouterr()
+    return int(stopped.value.code or 0), output.out, output.err
 
 
-def test_a_class_folder_without_an_image_is_warned_of(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_class_folder_without_images_is_a_warning(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (toy_home / "images" / "grey").mkdir()
     (toy_home / "images" / "texts").mkdir()
     (toy_home / "images" / "texts" / "a.txt").touch()
     code, out, _ = said_by("extract", capsys)
     assert code == 0
-    assert "folder 'grey' holds no image and is no class" in out
-    assert "folder 'texts' holds no image and is no class" in out
+    assert "folder 'grey' holds no image and is not used as a class" in out
+    assert "folder 'texts' holds no image and is not used as a class" in out
     assert "50 files: 48 embedded, 0 cached, 0 duplicate, 0 unreadable, 0 missing, 2 ignored" in out
 
 
-def test_a_class_whose_images_are_all_unreadable_is_an_error_once_the_others_are_embedded(
-    toy_home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for at in range(5):
-        Path(f"images/grey{at}.png").write_bytes(b"no picture")
+def test_a_class_with_only_unreadable_images_is_an_error(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(5):
+        Path(f"images/grey{number}.png").write_bytes(b"no picture")
     Path("images/grey").mkdir()
-    for at in range(5):
-        Path(f"images/grey{at}.png").rename(f"images/grey/{at}.png")
+    for number in range(5):
+        Path(f"images/grey{number}.png").rename(f"images/grey/{number}.png")
     code, out, err = said_by("extract", capsys)
     assert code == 1
     assert "53 files: 48 embedded, 0 cached, 0 duplicate, 5 unreadable" in out
     (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert line.startswith("error: no image of class: grey can be read; the others are embedded: mend them, or leave")
+    assert line.startswith("error: no image of class: grey can be read; the others are embedded: repair them, or")
     assert "Traceback" not in err
 
 
-def test_a_name_that_a_file_system_cannot_hold_is_one_images_outcome(tmp_path: Path) -> None:
+def test_a_name_that_is_too_long_is_an_outcome_of_its_image(tmp_path: Path) -> None:
     drawn(tmp_path, "a.png", "b.png")
     long = "x" * 300 + ".png"
     (tmp_path / "t.csv").write_text(f"path,y\na.png,1\nb.png,2\n{long},1\n")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = listed(tmp_path)
-    assert list(found.known) == [long]
-    assert found.known[long][0] == "unreadable"
+        listing = listed(tmp_path)
+    assert list(listing.known) == [long]
+    assert listing.known[long][0] == "unreadable"
 
 
 def test_a_source_that_is_one_picture_is_not_recognised(tmp_path: Path) -> None:
     drawn(tmp_path, "a.png")
     assert "no reader recognises" in refused(tmp_path / "a.png")
-    with pytest.raises(DataError, match=r"'.*a\.png' is no folder and no archive of a known kind"):
+    with pytest.raises(DataError, match=r"'.*a\.png' is not a folder and not an archive"):
         read_source(ReaderSpec(source=str(tmp_path / "a.png")), Path())

@@ -8,7 +8,7 @@ from tests.corruptions import check_corrupted
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, as featx ignores them where pytest does not interfere
-def test_three_hundred_damaged_files_are_each_reported_or_embedded_as_themselves(home: Path) -> None:
-    done, _ = check_corrupted(home, 300, seed=1, n_alone=60)
-    assert done.n_embedded > 60
-    assert done.n_unreadable > 60
+def test_damaged_files_are_reported_or_embedded_correctly(home: Path) -> None:
+    extraction, _ = check_corrupted(home, 300, seed=1, n_alone=60)
+    assert extraction.n_embedded > 60
+    assert extraction.n_unreadable > 60

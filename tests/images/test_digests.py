@@ -11,8 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featx.errors import ReadError
-from featx.images.contents import State, digest, read
-from featx.images.digests import DigestCache, Identity, has_settled, identified, identify, identify_all
+from featx.images.contents import FileState, digest
+from featx.images.digests import (
+    DigestCache,
+    ImageIdentity,
+    has_settled,
+    identify_image,
+    identify_images,
+    identify_with_cache,
+)
+from featx.images.sources import read_content
 
 
 @given(st.binary())
@@ -20,52 +28,51 @@ def test_a_digest_is_128_bits_of_sha256(data: bytes) -> None:
     assert digest(data) == hashlib.sha256(data).hexdigest()[:32]
 
 
-def test_equal_bytes_are_one_image_whatever_their_names(tmp_path: Path) -> None:
+def test_equal_bytes_have_equal_digests(tmp_path: Path) -> None:
     for name, data in {"a.png": b"x", "b.jpg": b"x", "c.png": b"y"}.items():
         (tmp_path / name).write_bytes(data)
-    one, two, three = (identify(str(tmp_path / name)) for name in ("a.png", "b.jpg", "c.png"))
-    assert one == two == Identity(digest(b"x"))
-    assert three.digest not in {"", one.digest}
+    first, second, third = (identify_image(str(tmp_path / name)) for name in ("a.png", "b.jpg", "c.png"))
+    assert first == second == ImageIdentity(digest(b"x"))
+    assert third.digest not in {"", first.digest}
 
 
 def test_a_file_that_is_not_there_is_missing(tmp_path: Path) -> None:
-    assert identify(str(tmp_path / "gone.png")) == Identity("", "missing", "there is no such file")
+    assert identify_image(str(tmp_path / "gone.png")) == ImageIdentity("", "missing", "there is no such file")
     with pytest.raises(FileNotFoundError, match=r"gone\.png"):
-        read(str(tmp_path / "gone.png"))
+        read_content(str(tmp_path / "gone.png"))
 
 
 def test_an_empty_file_is_unreadable(tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
-    assert identify(str(tmp_path / "a.png")) == Identity("", "unreadable", "is empty")
+    assert identify_image(str(tmp_path / "a.png")) == ImageIdentity("", "unreadable", "is empty")
     with pytest.raises(ReadError, match=r"^is empty$"):
-        read(str(tmp_path / "a.png"))
+        read_content(str(tmp_path / "a.png"))
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_reading_a_pipe_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.png")
-    code = "import sys; from featx.images.digests import identify; print(identify(sys.argv[1]))"
+    code = "import sys, featx.images.digests; print(featx.images.digests.identify_image(sys.argv[1]))"
     command = [sys.executable, "-c", code, str(tmp_path / "a.png")]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=True, timeout=60
-    )  # a reader would wait for ever
-    assert done.stdout.strip() == str(Identity("", "unreadable", "is not a regular file"))
+    # Reading the pipe would never end.
+    process = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert process.stdout.strip() == str(ImageIdentity("", "unreadable", "is not a regular file"))
 
 
 def test_a_folder_or_a_link_to_itself_is_unreadable(tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
-    assert identify(str(tmp_path / "folder.png")).reason == "is not a regular file"
-    assert identify(str(tmp_path / "loop.png")).outcome == "unreadable"
-    assert "symbolic links" in identify(str(tmp_path / "loop.png")).reason
+    assert identify_image(str(tmp_path / "folder.png")).reason == "is not a regular file"
+    assert identify_image(str(tmp_path / "loop.png")).outcome == "unreadable"
+    assert "symbolic links" in identify_image(str(tmp_path / "loop.png")).reason
 
 
-def test_many_files_are_identified_in_the_order_asked_for(tmp_path: Path) -> None:
+def test_many_files_are_identified_in_order(tmp_path: Path) -> None:
     uris = [str(tmp_path / f"{number:03}.png") for number in range(150)]
     for number, uri in enumerate(uris):
         if number % 10:
             Path(uri).write_bytes(b"x" * number)
-    assert list(identify_all(uris)) == [identify(uri) for uri in uris]
-    assert [identity.outcome for identity in identify_all(uris)].count("missing") == 15
+    assert list(identify_images(uris)) == [identify_image(uri) for uri in uris]
+    assert [identity.outcome for identity in identify_images(uris)].count("missing") == 15
 
 
 @pytest.fixture
@@ -81,35 +88,37 @@ def files(tmp_path: Path) -> list[str]:
 HOUR_AGO_NS = time.time_ns() - 3_600_000_000_001
 
 
-def states(uris: list[str]) -> list[State | None]:
+def states(uris: list[str]) -> list[FileState | None]:
     return [(Path(uri).stat().st_size, Path(uri).stat().st_mtime_ns) for uri in uris]
 
 
-def asked(uris: list[str], found: list[State | None], database: Path) -> tuple[list[Identity], list[bool]]:
-    """Ask for the identities of files with a cache; return them, and which files were read for it."""
+def identify_cached(
+    uris: list[str], file_states: list[FileState | None], database: Path
+) -> tuple[list[ImageIdentity], list[bool]]:
+    """Return the identities of files, and whether each file was read."""
     with DigestCache(database) as cache:
-        answers = list(identified(uris, found, cache))
+        answers = list(identify_with_cache(uris, file_states, cache))
     return [identity for identity, _ in answers], [read for _, read in answers]
 
 
-def test_a_digest_is_remembered_while_the_file_stays_as_it_is(files: list[str], tmp_path: Path) -> None:
+def test_a_digest_is_cached_while_the_file_is_unchanged(files: list[str], tmp_path: Path) -> None:
     database = tmp_path / "deep" / "digests.sqlite"
-    first = asked(files, states(files), database)
-    assert first == ([identify(uri) for uri in files], [True] * 3)
-    assert asked(files, states(files), database) == (first[0], [False] * 3)
+    first = identify_cached(files, states(files), database)
+    assert first == ([identify_image(uri) for uri in files], [True] * 3)
+    assert identify_cached(files, states(files), database) == (first[0], [False] * 3)
     Path(files[1]).write_text("longer than before, or shorter")
     os.utime(files[2], ns=(HOUR_AGO_NS + 1, HOUR_AGO_NS + 1))
-    again, read = asked(files, states(files), database)
+    again, read = identify_cached(files, states(files), database)
     assert read == [False, True, True]
-    assert again == [identify(uri) for uri in files]
+    assert again == [identify_image(uri) for uri in files]
 
 
-def test_what_has_no_state_or_cannot_be_read_is_never_remembered(files: list[str], tmp_path: Path) -> None:
+def test_unreadable_and_stateless_files_are_not_cached(files: list[str], tmp_path: Path) -> None:
     Path(files[0]).write_bytes(b"")
     os.utime(files[0], ns=(HOUR_AGO_NS, HOUR_AGO_NS))
-    found: list[State | None] = [*states(files)[:2], None]
+    file_states: list[FileState | None] = [*states(files)[:2], None]
     for _ in range(2):
-        identities, read = asked(files, found, tmp_path / "digests.sqlite")
+        identities, read = identify_cached(files, file_states, tmp_path / "digests.sqlite")
         assert [identity.reason for identity in identities] == ["is empty", "", ""]
     assert read == [True, False, True]
 
@@ -117,8 +126,8 @@ def test_what_has_no_state_or_cannot_be_read_is_never_remembered(files: list[str
 def test_a_file_written_just_before_it_is_read_is_read_again(files: list[str], tmp_path: Path) -> None:
     far_ns = time.time_ns() + 60_000_000_001
     os.utime(files[0], ns=(far_ns, far_ns))
-    asked(files, states(files), tmp_path / "digests.sqlite")
-    assert asked(files, states(files), tmp_path / "digests.sqlite")[1] == [True, False, False]
+    identify_cached(files, states(files), tmp_path / "digests.sqlite")
+    assert identify_cached(files, states(files), tmp_path / "digests.sqlite")[1] == [True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -131,28 +140,28 @@ def test_a_file_written_just_before_it_is_read_is_read_again(files: list[str], t
     ],
     ids=["just written", "settled", "in a tick of whole seconds", "after such a tick"],
 )
-def test_a_file_has_settled_when_a_later_writing_would_show(age_ns: int, mtime_ns: int, settled: bool) -> None:
+def test_a_file_has_settled_if_a_later_write_changes_its_mtime(age_ns: int, mtime_ns: int, settled: bool) -> None:
     assert has_settled((1, mtime_ns), mtime_ns + age_ns) is settled
 
 
-def test_an_interrupted_reading_keeps_what_was_learnt(files: list[str], tmp_path: Path) -> None:
+def test_an_interrupted_run_keeps_the_digests_read_so_far(files: list[str], tmp_path: Path) -> None:
     with DigestCache(tmp_path / "digests.sqlite") as cache:
-        answers = identified(files, states(files), cache)
+        answers = identify_with_cache(files, states(files), cache)
         next(answers)
         answers.close()
-    assert asked(files, states(files), tmp_path / "digests.sqlite")[1] == [False, True, True]
+    assert identify_cached(files, states(files), tmp_path / "digests.sqlite")[1] == [False, True, True]
 
 
-def test_a_damaged_cache_is_begun_anew(files: list[str], tmp_path: Path) -> None:
+def test_a_damaged_cache_is_created_again(files: list[str], tmp_path: Path) -> None:
     database = tmp_path / "digests.sqlite"
-    asked(files, states(files), database)
+    identify_cached(files, states(files), database)
     database.write_bytes(b"this is no database" * 100)
-    assert asked(files, states(files), database)[1] == [True] * 3
-    assert asked(files, states(files), database)[1] == [False] * 3
+    assert identify_cached(files, states(files), database)[1] == [True] * 3
+    assert identify_cached(files, states(files), database)[1] == [False] * 3
 
 
-def test_arrays_have_one_digest_whatever_their_byte_order_and_layout_and_other_ones_by_shape_and_type() -> None:
+def test_the_digest_of_an_array_ignores_byte_order_and_memory_layout() -> None:
     values = np.arange(6, dtype="<u2").reshape(2, 3)
     assert digest(values) == digest(values.astype(">u2")) == digest(np.asfortranarray(values))
-    others = [values.reshape(3, 2), values.astype("<u4"), values.astype("<i2"), values[::-1]]
-    assert len({digest(other) for other in [values, *others]}) == 5
+    different = [values.reshape(3, 2), values.astype("<u4"), values.astype("<i2"), values[::-1]]
+    assert len({digest(array) for array in [values, *different]}) == 5

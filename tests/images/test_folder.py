@@ -8,23 +8,23 @@ from featx.errors import DataError
 from featx.images.folder import FolderReader
 from featx.images.readers import Listing, read_source
 from featx.specs.data import ReaderSpec
-from featx.tables import Manifest
+from featx.tables.manifest import Manifest
 
 
 def touch(folder: Path, *names: str) -> None:
-    """Make empty files: no reader looks into them."""
+    """Create empty files: readers do not open them."""
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
 
 
 def listed(folder: Path, drop_unlabelled: bool = False) -> Listing:
-    """List a folder by its whole path."""
+    """Return the listing of a folder by its absolute path."""
     return read_source(ReaderSpec(source=str(folder), drop_unlabelled=drop_unlabelled), Path("/elsewhere"))
 
 
 def read(folder: Path) -> Manifest:
-    """Read the images of a folder by its whole path."""
+    """Return the manifest of a folder by its absolute path."""
     return listed(folder).manifest
 
 
@@ -61,7 +61,7 @@ def test_part_folders_above_the_classes_are_a_split_column(tmp_path: Path) -> No
     assert list(labels.columns) == ["class", "split"]
 
 
-def test_a_class_may_be_called_like_a_part_beside_other_classes(tmp_path: Path) -> None:
+def test_a_class_may_have_the_name_of_a_part(tmp_path: Path) -> None:
     touch(tmp_path, "test/1.png", "cat/1.png")
     manifest = read(tmp_path)
     assert manifest.labels.to_dict("list") == {"class": ["cat", "test"]}
@@ -69,61 +69,61 @@ def test_a_class_may_be_called_like_a_part_beside_other_classes(tmp_path: Path) 
 
 def test_hidden_files_hidden_folders_and_other_files_are_left_out(tmp_path: Path) -> None:
     touch(tmp_path, "cat/1.png", "cat/.2.png", "cat/notes.txt", "cat/.thumbs/1.png", ".git/1.png", "top.txt")
-    found = listed(tmp_path)
-    assert found.manifest.ids.tolist() == ["cat/1.png"]
-    assert found.ignored == {
-        ".git": "a hidden folder is not looked into",
-        "cat/.2.png": "is hidden: its name begins with a point",
-        "cat/.thumbs": "a hidden folder is not looked into",
-        "cat/notes.txt": "is no image by its ending '.txt'",
-        "top.txt": "is no image by its ending '.txt'",
+    listing = listed(tmp_path)
+    assert listing.manifest.ids.tolist() == ["cat/1.png"]
+    assert listing.ignored == {
+        ".git": "is a hidden folder, which is not searched",
+        "cat/.2.png": "is hidden: its name begins with '.'",
+        "cat/.thumbs": "is a hidden folder, which is not searched",
+        "cat/notes.txt": "is not an image: its suffix is '.txt'",
+        "top.txt": "is not an image: its suffix is '.txt'",
     }
 
 
-def test_an_image_without_a_class_is_named_and_ignored_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_images_outside_class_folders_are_an_error_or_ignored(tmp_path: Path) -> None:
     touch(tmp_path, "cat/1.png", "dog/1.png", "top.png")
-    with pytest.raises(DataError, match=r"1 images lie beside the class folders of .*, first 'top.png'; .*--drop-unl"):
+    with pytest.raises(DataError, match=r"1 images are outside the class folders of .*, first 'top.png'; .*--drop-unl"):
         read(tmp_path)
-    found = listed(tmp_path, drop_unlabelled=True)
-    assert found.manifest.ids.tolist() == ["cat/1.png", "dog/1.png"]
-    assert found.ignored == {"top.png": "has no label: it lies beside the class folders"}
+    listing = listed(tmp_path, drop_unlabelled=True)
+    assert listing.manifest.ids.tolist() == ["cat/1.png", "dog/1.png"]
+    assert listing.ignored == {"top.png": "has no label: it is outside the class folders"}
 
 
-def test_an_image_between_parts_and_classes_has_no_label_either(tmp_path: Path) -> None:
+def test_an_image_between_part_and_class_folders_has_no_label(tmp_path: Path) -> None:
     touch(tmp_path, "train/cat/1.png", "test/dog/1.png", "test/loose.png")
-    with pytest.raises(DataError, match=r"1 images lie beside the class folders of .*, first 'test/loose.png'"):
+    with pytest.raises(DataError, match=r"1 images are outside the class folders of .*, first 'test/loose.png'"):
         read(tmp_path)
     assert list(listed(tmp_path, drop_unlabelled=True).ignored) == ["test/loose.png"]
 
 
-def test_a_class_folder_without_an_image_is_warned_of(tmp_path: Path) -> None:
+def test_a_class_folder_without_images_is_a_warning(tmp_path: Path) -> None:
     touch(tmp_path, "cat/1.png", "dog/1.png", "texts/a.txt")
     (tmp_path / "empty").mkdir()
     assert listed(tmp_path).warnings == (
-        "folder 'empty' holds no image and is no class",
-        "folder 'texts' holds no image and is no class",
+        "folder 'empty' holds no image and is not used as a class",
+        "folder 'texts' holds no image and is not used as a class",
     )
     assert listed(tmp_path).ignored["empty"] == "is an empty folder"
 
 
-def test_the_cache_and_the_runs_of_someone_who_works_inside_the_source_are_no_classes(tmp_path: Path) -> None:
+def test_cache_and_runs_inside_the_source_are_not_classes(tmp_path: Path) -> None:
     touch(tmp_path, "cat/1.png", "cache/toy-0.zarr/zarr.json", "runs/featx/embeddings.lock.json", "runs/featx/a.png")
-    found = listed(tmp_path)
-    assert found.manifest.ids.tolist() == ["cat/1.png"]
-    assert (found.ignored, found.warnings) == ({}, ())
+    listing = listed(tmp_path)
+    assert listing.manifest.ids.tolist() == ["cat/1.png"]
+    assert (listing.ignored, listing.warnings) == ({}, ())
 
 
-def test_one_folder_around_all_class_folders_is_recognised_as_the_source(tmp_path: Path) -> None:
+def test_a_folder_around_all_class_folders_is_the_source(tmp_path: Path) -> None:
     touch(tmp_path, "all/photos/cat/1.png", "all/photos/dog/1.png", "all/readme.txt")
     assert FolderReader().recognise(str(tmp_path), None) == ReaderSpec(source=str(tmp_path / "all/photos"))
 
 
-def test_one_class_alone_is_not_taken_for_a_folder_around_the_classes(tmp_path: Path) -> None:
+def test_a_single_class_folder_is_not_a_folder_around_classes(tmp_path: Path) -> None:
     touch(tmp_path, "cat/1.png", "cat/indoors/2.png")
     assert FolderReader().recognise(str(tmp_path), None) == ReaderSpec(source=str(tmp_path))
 
 
-def test_part_folders_beside_others_are_refused(tmp_path: Path) -> None:
+def test_part_folders_beside_other_folders_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "Train/cat/1.png", "Test/cat/2.png")
     assert read(tmp_path).labels["split"].tolist() == ["test", "train"]
     touch(tmp_path, "extra/cat/3.png")
@@ -135,7 +135,7 @@ def test_a_linked_folder_is_not_followed_below_a_class(tmp_path: Path) -> None:
     touch(tmp_path, "cat/1.png")
     (tmp_path / "cat" / "loop").symlink_to(tmp_path)
     assert read(tmp_path).ids.tolist() == ["cat/1.png"]
-    assert listed(tmp_path).ignored == {"cat/loop": "a link to a folder is not followed"}
+    assert listed(tmp_path).ignored == {"cat/loop": "is a link to a folder, which is not followed"}
 
 
 def test_a_source_is_relative_to_the_folder_given(tmp_path: Path) -> None:
@@ -146,14 +146,14 @@ def test_a_source_is_relative_to_the_folder_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [[], ["a.png"], ["cat/a.txt"], [".cat/a.png"], ["cat/.b/a.png"]], ids=str)
-def test_a_folder_without_class_folders_is_not_recognised_and_cannot_be_read(names: list[str], tmp_path: Path) -> None:
+def test_a_folder_without_class_folders_is_not_recognised(names: list[str], tmp_path: Path) -> None:
     touch(tmp_path, *names)
     assert FolderReader().recognise(str(tmp_path), None) is None
-    with pytest.raises(DataError, match=r"no images in .*; expected one sub-folder a class holding images"):
+    with pytest.raises(DataError, match=r"no images in .*; expected one sub-folder per class with images"):
         listed(tmp_path, drop_unlabelled=True)
 
 
-def test_a_folder_is_not_recognised_beside_a_named_table(tmp_path: Path) -> None:
+def test_class_folders_are_not_recognised_with_a_named_table(tmp_path: Path) -> None:
     touch(tmp_path, "cat/1.png", "labels.csv")
     source, table = str(tmp_path), str(tmp_path / "labels.csv")
     assert FolderReader().recognise(source, table) is None

@@ -7,9 +7,9 @@ from PIL import Image
 from featx.errors import DataError, ReadError
 from featx.images.init import init
 from featx.images.readers import read_source
-from featx.recipe import load_recipe
-from featx.tables import Manifest
-from featx.targets import encode
+from featx.specs.recipe import load_recipe
+from featx.tables.encoding import encode_classes
+from featx.tables.manifest import Manifest
 from tests.conftest import make_images
 
 
@@ -27,13 +27,13 @@ def table(folder: Path, frame: pd.DataFrame) -> None:
 
 
 def read(recipe: str | Path = "featx.toml") -> Manifest:
-    """Read the images as a recipe says."""
+    """Return the images of a recipe."""
     loaded = load_recipe(recipe)
     return read_source(loaded.data, loaded.folder).manifest
 
 
 def uncommented(recipe: Path, beginning: str) -> None:
-    """Take the comment sign from a line of a recipe."""
+    """Remove the comment sign from a line of a recipe."""
     lines = recipe.read_text().split("\n")
     assert sum(line.startswith(f"# {beginning}") for line in lines) == 1
     recipe.write_text(
@@ -45,16 +45,16 @@ def test_class_folders_become_a_recipe_that_reads_them_back(home: Path) -> None:
     draw(home / "images", "cat/1.png", "cat/2.png", "dog/1.png", size=(6, 4))
     draw(home / "images", "dog/2.png", size=(9, 9))
     (home / "images" / "dog" / "3.png").write_bytes(b"no image")
-    found = init("images")
-    assert (found.reader, found.n_found, found.target) == ("folder", 5, "class")
-    assert found.classes == {"cat": 2, "dog": 3}
-    assert found.sizes_px == {"6×4": 3, "9×9": 1}
-    assert (found.n_measured, found.n_unreadable) == (5, 1)
+    recognition = init("images")
+    assert (recognition.reader, recognition.n_found, recognition.target) == ("folder", 5, "class")
+    assert recognition.classes == {"cat": 2, "dog": 3}
+    assert recognition.sizes_px == {"6×4": 3, "9×9": 1}
+    assert (recognition.n_measured, recognition.n_unreadable) == (5, 1)
     assert read().ids.tolist() == ["cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png", "dog/3.png"]
     assert load_recipe().targets["class"].column == "class"
 
 
-def test_what_the_recipe_leaves_as_a_comment_is_well_formed_too(home: Path) -> None:
+def test_commented_settings_of_a_recipe_are_valid(home: Path) -> None:
     draw(home / "images", "b/1.png", "a/1.png")
     init("images")
     uncommented(home / "featx.toml", "classes = ")
@@ -74,37 +74,41 @@ def test_a_label_table_becomes_a_recipe_that_reads_it_back(home: Path) -> None:
     table(
         home / "data", pd.DataFrame({"note": list("abcdef"), "path": paths, "y z": [1, -1] * 3, "kind": ["k", "l"] * 3})
     )
-    found = init("data")
-    assert (found.reader, found.target, found.candidates) == ("table", "y z", {"y z": 2, "kind": 2})
-    assert found.classes == {"-1": 3, "1": 3}
+    recognition = init("data")
+    assert (recognition.reader, recognition.target, recognition.candidates) == ("table", "y z", {"y z": 2, "kind": 2})
+    assert recognition.classes == {"-1": 3, "1": 3}
     assert read().ids.tolist() == paths
     assert all(Path(uri).is_file() for uri in read().uris)
     assert load_recipe().targets["y z"].column == "y z"
 
 
-def test_numbers_are_offered_in_the_order_of_their_codes(home: Path) -> None:
+def test_numeric_classes_are_listed_in_the_order_of_their_codes(home: Path) -> None:
     levels = [-2, -1, 2, 3, 10] * 3
     table(home / "data", pd.DataFrame({"path": [f"{i}.png" for i in range(15)], "level": levels}))
-    found = init("data")
+    recognition = init("data")
     recipe = load_recipe()
-    assert list(found.classes) == ["-2", "-1", "2", "3", "10"]
-    assert encode(read(), "level", recipe.targets["level"]).classes == tuple(found.classes)
+    assert list(recognition.classes) == ["-2", "-1", "2", "3", "10"]
+    assert encode_classes(read(), "level", recipe.targets["level"]).classes == tuple(recognition.classes)
 
 
-def test_the_shape_of_the_elpv_labels_needs_no_word(home: Path) -> None:
+def test_labels_of_elpv_need_no_options(home: Path) -> None:
     names = [f"images/cell{i:04}.png" for i in range(8)]
     draw(home / "elpv", *names)
     lines = [f"{name}  {i % 4 / 3}          {['mono', 'poly'][i % 2]}" for i, name in enumerate(names)]
     (home / "elpv" / "labels.csv").write_text("\n".join(lines) + "\n")
-    found = init("elpv")
-    assert (found.n_found, found.target, found.candidates) == (8, "column2", {"column2": 4, "column3": 2})
+    recognition = init("elpv")
+    assert (recognition.n_found, recognition.target, recognition.candidates) == (
+        8,
+        "column2",
+        {"column2": 4, "column3": 2},
+    )
     assert read().ids.tolist() == names
     uncommented(home / "featx.toml", "above = ")
-    assert encode(read(), "column2", load_recipe().targets["column2"]).codes.tolist() == [0, 0, 1, 1] * 2
+    assert encode_classes(read(), "column2", load_recipe().targets["column2"]).codes.tolist() == [0, 0, 1, 1] * 2
 
 
 @pytest.mark.parametrize("column", ["défaut", 'a "b"', "a.b", "a-b", "#", "è è", "_"])
-def test_any_columns_name_can_be_a_targets(column: str, home: Path) -> None:
+def test_any_column_name_can_be_a_target(column: str, home: Path) -> None:
     table(home / "data", pd.DataFrame({"path": ["1.png", "2.png"], column: ["x", "y"]}))
     assert init("data").target == column
     assert load_recipe().targets[column].column == column
@@ -124,7 +128,7 @@ ODD_NAMES = [
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_a_name_is_written_as_a_name_wherever_it_stands(name: str, home: Path) -> None:
+def test_unusual_names_are_escaped_everywhere_in_the_recipe(name: str, home: Path) -> None:
     frame = pd.DataFrame({"path": ["1.png", "2.png", "3.png"], "b": ["x", f"y{name}", "x"], f"c{name}": [1, 2, 1]})
     frame[f"a{name}"] = [f"u{name}", "v", "v"]
     frame[f"split{name}"] = ["train", "val", "test"]
@@ -140,14 +144,14 @@ def test_a_name_is_written_as_a_name_wherever_it_stands(name: str, home: Path) -
     assert set(load_recipe().targets[f"a{name}"].classes or ()) == {f"u{name}", "v"}
 
 
-def test_a_source_whose_name_is_no_text_is_named_and_nothing_is_written(home: Path) -> None:
+def test_a_source_name_that_is_not_unicode_is_an_error(home: Path) -> None:
     draw(home / "images\udcff", "cat/1.png", "dog/1.png")
-    with pytest.raises(DataError, match="no Unicode text"):
+    with pytest.raises(DataError, match="is not Unicode"):
         init("images\udcff")
     assert not (home / "featx.toml").exists()
 
 
-def test_a_recipe_elsewhere_reads_the_same_images(home: Path) -> None:
+def test_a_recipe_in_another_folder_reads_the_same_images(home: Path) -> None:
     draw(home / "images", "cat/1.png", "dog/1.png")
     init("images", recipe="deep/study.toml")
     init("images", recipe="images/inside.toml")
@@ -158,14 +162,14 @@ def test_a_recipe_elsewhere_reads_the_same_images(home: Path) -> None:
 def test_a_recipe_is_not_overwritten_unless_forced(home: Path) -> None:
     draw(home / "images", "cat/1.png", "dog/1.png")
     (home / "featx.toml").write_text("mine")
-    with pytest.raises(DataError, match=r"^featx\.toml exists; say '--force' to overwrite it"):
+    with pytest.raises(DataError, match=r"^featx\.toml exists; overwrite it with '--force', or use it"):
         init("images")
     assert (home / "featx.toml").read_text() == "mine"
     init("images", force=True)
     assert len(read()) == 2
 
 
-def test_the_target_may_be_named_and_must_be_a_column(home: Path) -> None:
+def test_a_named_target_must_be_a_column(home: Path) -> None:
     table(home / "data", pd.DataFrame({"path": ["1.png", "2.png"], "a": ["x", "y"], "b": ["u", "v"]}))
     with pytest.raises(DataError, match="no label column is called 'c'; columns: a, b"):
         init("data", target="c")
@@ -174,28 +178,28 @@ def test_the_target_may_be_named_and_must_be_a_column(home: Path) -> None:
     assert list(load_recipe().targets) == ["b"]
 
 
-def test_columns_that_cannot_be_classes_are_told_with_their_counts(home: Path) -> None:
+def test_columns_that_cannot_be_classes_are_reported_with_counts(home: Path) -> None:
     table(
         home / "data", pd.DataFrame({"path": [f"{i}.png" for i in range(6)], "one": ["x"] * 6, "all": list("abcdef")})
     )
     with pytest.raises(
-        DataError, match=r"no label column has between 2 and 100 classes; .*: one \(1\), all \(6\); name one"
+        DataError, match=r"no label column has between 2 and 100 classes; .*: one \(1\), all \(6\); choose one"
     ):
         init("data")
     assert init("data", target="all").target == "all"
 
 
-def test_a_source_that_no_reader_recognises_is_told_with_what_was_expected(home: Path) -> None:
+def test_an_unrecognised_source_is_reported(home: Path) -> None:
     (home / "images").mkdir()
     with pytest.raises(DataError, match=r"no reader recognises 'images'; .* \(readers: .*folder, table.*\)"):
         init("images")
-    with pytest.raises(DataError, match="nothing lies at 'gone'; expected a folder of images"):
+    with pytest.raises(DataError, match="'gone' does not exist; expected a folder of images"):
         init("gone")
 
 
-def test_a_named_table_must_be_there_and_be_one(home: Path) -> None:
+def test_a_named_table_must_exist_and_be_a_table(home: Path) -> None:
     draw(home / "images", "cat/1.png", "dog/1.png")
-    with pytest.raises(DataError, match=r"nothing lies at 'gone\.csv'; expected a CSV, TSV or Parquet file"):
+    with pytest.raises(DataError, match=r"'gone\.csv' does not exist; expected a CSV, TSV or Parquet file"):
         init("images", labels="gone.csv")
     (home / "empty.csv").touch()
     with pytest.raises(ReadError, match=r"empty\.csv cannot be read as a table"):
@@ -210,9 +214,9 @@ def test_a_stray_table_does_not_hide_class_folders(home: Path) -> None:
     assert init("images").reader == "folder"
 
 
-def test_a_label_table_that_cannot_be_read_is_not_passed_over_in_silence(home: Path) -> None:
+def test_an_unreadable_label_table_is_a_warning(home: Path) -> None:
     make_images(home / "images", n_each=3)
     Path("images/labels.csv").write_text("path,age\ndark/000.png,1,2\n")
     (warning,) = init("images").warnings
     assert "labels.csv cannot be read as a table" in warning
-    assert "mend it and run 'featx init' again" in warning
+    assert "correct it and run 'featx init' again" in warning

@@ -1,4 +1,4 @@
-"""Small files that claim, or unpack to, much: refused by their headers, in a process whose memory is limited."""
+"""Small files that state or unpack to a large size: refused by their headers, in a process with limited memory."""
 
 import gzip
 import io
@@ -21,42 +21,42 @@ from PIL import Image
 
 from featx.errors import DataError, ReadError
 from featx.images import unpacking
-from featx.images.archives import opened
-from featx.images.arrays import datasets, read_row
+from featx.images.archives import open_archive
+from featx.images.array_files import open_datasets
+from featx.images.arrays import read_row
 from featx.images.decode import decode
 from featx.specs.embedding import Decoding, EmbeddingRequest
 
 MIB = 1 << 20
-# Run in a process of its own: what becomes of a uri, and the memory that this took beyond what was in use before.
+# Program for a subprocess: it prints the outcome of a uri, and the memory in bytes that reading it takes.
 MEASURE = """
 import json, resource, sys
-from featx.images.digests import identify
+import featx.images.digests, featx.images.sources
 from featx.images.decode import decode
-from featx.images.contents import read
 from featx.images import archives, arrays, annotations
 from featx.specs.embedding import Decoding
 uri, limit, max_bytes = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + limit, used + limit))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-found = identify(uri)
-reason = found.reason
+identity = featx.images.digests.identify_image(uri)
+reason = identity.reason
 if not reason and max_bytes:
     try:
-        decode(read(uri), Decoding(max_bytes=max_bytes))
+        decode(featx.images.sources.read_content(uri), Decoding(max_bytes=max_bytes))
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
 peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-print(json.dumps([found.outcome, reason, peak]))
+print(json.dumps([identity.outcome, reason, peak]))
 """
 
 
-def measured(uri: str, limit: int = 2048 * MIB, max_bytes: int = 0) -> tuple[str, str, int]:
-    """Return an image's outcome, the reason and the bytes that it took to find out."""
+def measure(uri: str, limit: int = 2048 * MIB, max_bytes: int = 0) -> tuple[str, str, int]:
+    """Return an image's outcome, the reason, and the memory in bytes that reading it took."""
     command = [sys.executable, "-c", MEASURE, uri, str(limit), str(max_bytes)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    outcome, reason, peak = json.loads(done.stdout)
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    outcome, reason, peak = json.loads(process.stdout)
     return outcome, reason, peak
 
 
@@ -90,10 +90,10 @@ def sparse_tar(folder: Path, link: Callable[[Path, Path], None]) -> Path:
 @pytest.mark.parametrize(
     "link", [lambda a, b: a.symlink_to(b.name), lambda a, b: a.hardlink_to(b)], ids=["sym", "hard"]
 )
-def test_a_link_to_a_sparse_member_has_the_size_of_that(
+def test_a_link_to_a_sparse_member_has_the_size_of_its_target(
     member: str, link: Callable[[Path, Path], None], tmp_path: Path
 ) -> None:
-    outcome, reason, peak = measured(f"member:{sparse_tar(tmp_path, link)}//{member}")
+    outcome, reason, peak = measure(f"member:{sparse_tar(tmp_path, link)}//{member}")
     assert (outcome, reason) == ("unreadable", f"has {8 << 30} bytes, expected at most {1 << 30} for one image")
     assert peak < 50 * MIB
 
@@ -103,8 +103,8 @@ def test_a_link_to_a_sparse_member_has_the_size_of_that(
     [
         (npy((30_000_000_000,)), "needs 30000000000 bytes, found 0"),
         (npy((3, 10_000, 1_000_000)), "needs 30000000000 bytes, found 0"),
-        (npy((-1, 8, 8), bytes(64)), "expected no negative numbers"),
-        (npy((-1, -64), bytes(64)), "expected no negative numbers"),
+        (npy((-1, 8, 8), bytes(64)), "expected no negative lengths"),
+        (npy((-1, -64), bytes(64)), "expected no negative lengths"),
         (npy((10**30, 8, 8)), "bytes, found 0"),
         (npy((8,), bytes(64), "|O"), "holds Python objects"),
         (npy((4, 4), bytes(17)), "needs 16 bytes, found 17"),
@@ -114,7 +114,7 @@ def test_a_link_to_a_sparse_member_has_the_size_of_that(
     ids=["row", "rows", "negative", "negatives", "overflow", "objects", "more", "header", "version"],
 )
 @pytest.mark.parametrize("kind", ["npz", "npy"])
-def test_an_array_that_states_more_than_its_file_holds_is_refused(
+def test_an_array_whose_header_exceeds_its_file_is_refused(
     content: bytes, expected: str, kind: str, tmp_path: Path
 ) -> None:
     path = tmp_path / f"a.{kind}"
@@ -122,15 +122,15 @@ def test_an_array_that_states_more_than_its_file_holds_is_refused(
     if kind == "npy":
         path.write_bytes(content)
     with pytest.raises(ReadError, match="cannot be read as arrays") as caught:
-        datasets(path)
+        open_datasets(path)
     assert expected in str(caught.value)
     if "30000000000" in expected:
-        outcome, _, peak = measured(uri)
+        outcome, _, peak = measure(uri)
         assert outcome == "unreadable"
         assert peak < 50 * MIB
 
 
-def test_an_annotation_that_states_more_than_it_holds_is_refused(tmp_path: Path) -> None:
+def test_an_annotation_whose_header_exceeds_its_file_is_refused(tmp_path: Path) -> None:
     import featx
 
     for number in range(2):
@@ -156,14 +156,16 @@ def bomb(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.tar.gz", "a.tar.xz", "a.tar.bz2", "a.npz", "train-images-idx3-ubyte.gz"])
-def test_what_is_unpacked_leaves_the_disk_its_reserve(
+def test_unpacking_keeps_the_reserved_disk_space_free(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bomb(tmp_path / name)
     free = shutil.disk_usage(unpacking.tempfile.gettempdir()).free
-    monkeypatch.setattr(unpacking, "RESERVE_BYTES", free - 40 * MIB)
-    with pytest.raises(DataError, match=r"bytes or more once unpacked, .* has room for \d+ .*name a larger disk"):
-        (opened if "tar" in name else datasets)(tmp_path / name if "tar" not in name else str(tmp_path / name))  # type: ignore[operator]
+    monkeypatch.setattr(unpacking, "MIN_FREE_BYTES", free - 40 * MIB)
+    with pytest.raises(DataError, match=r"bytes or more once unpacked, .* has space for \d+ .*set \$TMPDIR"):
+        (open_archive if "tar" in name else open_datasets)(
+            tmp_path / name if "tar" not in name else str(tmp_path / name)
+        )  # type: ignore[operator]
     assert shutil.disk_usage(unpacking.tempfile.gettempdir()).free > free - 200 * MIB
 
 
@@ -176,7 +178,7 @@ def test_an_xz_file_that_asks_for_a_large_dictionary_is_refused(tmp_path: Path) 
     packed[12 + size - 4 : 12 + size] = zlib.crc32(packed[12 : 12 + size - 4]).to_bytes(4, "little")
     (tmp_path / "a.tar.xz").write_bytes(packed)
     with pytest.raises(DataError, match=r"cannot be read as an archive, .*Memory usage limit exceeded"):
-        opened(str(tmp_path / "a.tar.xz"))
+        open_archive(str(tmp_path / "a.tar.xz"))
 
 
 def test_xz_files_of_several_streams_and_paddings_are_read(tmp_path: Path) -> None:
@@ -203,7 +205,7 @@ def test_a_row_of_hdf5_that_is_too_large_is_not_read(
 ) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("x", shape, "u1", chunks=chunks, compression="gzip")
-    outcome, reason, peak = measured(f"row:{tmp_path / 'a.h5'}//x/0")
+    outcome, reason, peak = measure(f"row:{tmp_path / 'a.h5'}//x/0")
     assert (outcome, expected in reason) == ("unreadable", True)
     assert peak < 50 * MIB
     with h5py.File(tmp_path / "b.h5", "w") as file:
@@ -213,7 +215,7 @@ def test_a_row_of_hdf5_that_is_too_large_is_not_read(
 
 
 @pytest.mark.parametrize("labels", [(10**12,), (8, 10**9)])
-def test_rows_and_labels_that_no_file_holds_are_refused(labels: tuple[int, ...], tmp_path: Path) -> None:
+def test_datasets_that_state_too_many_rows_are_refused(labels: tuple[int, ...], tmp_path: Path) -> None:
     import featx
 
     with h5py.File(tmp_path / "a.h5", "w") as file:
@@ -221,8 +223,8 @@ def test_rows_and_labels_that_no_file_holds_are_refused(labels: tuple[int, ...],
         file.create_dataset("y", labels, "u1", chunks=(1, *labels[1:2])[: len(labels)])
     recipe = tmp_path / "featx.toml"
     arrays = '[[data.arrays]]\nimages = "a.h5#x"\nlabels = { y = "a.h5#y" }\n'
-    rest = '[targets.y]\ncolumn = "y"\n[[embedding]]\nbackbone = "toy"\nweights = "none"\n'
-    recipe.write_text('[data]\nsource = "a.h5"\nreader = "arrays"\n' + arrays + rest)
+    targets = '[targets.y]\ncolumn = "y"\n[[embedding]]\nbackbone = "toy"\nweights = "none"\n'
+    recipe.write_text('[data]\nsource = "a.h5"\nreader = "arrays"\n' + arrays + targets)
     with pytest.raises(DataError, match=r"states 1000000000000 rows, its file has|has 8000000000 bytes, expected at"):
         featx.extract(recipe)
 
@@ -241,16 +243,16 @@ def test_decoding_takes_at_most_four_times_the_pixels(mode: str, tmp_path: Path)
     content, n_bytes = picture(mode, 6000)
     (tmp_path / "a.img").write_bytes(content)
     assert len(content) < 2 * MIB
-    outcome, reason, peak = measured(str(tmp_path / "a.img"), max_bytes=n_bytes)
+    outcome, reason, peak = measure(str(tmp_path / "a.img"), max_bytes=n_bytes)
     assert (outcome, reason) == ("", "")
     assert peak < 4 * max(n_bytes, 36_000_000 * (1 if mode in {"L", "I;16"} else 4)) + 30 * MIB
-    outcome, reason, peak = measured(str(tmp_path / "a.img"), max_bytes=n_bytes - 1)
+    outcome, reason, peak = measure(str(tmp_path / "a.img"), max_bytes=n_bytes - 1)
     assert reason == f"ReadError: has {n_bytes} bytes once decoded, expected at most {n_bytes - 1} (decoding.max_bytes)"
     assert peak < 20 * MIB
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i4", "u2"])
-def test_an_array_in_memory_has_the_same_limit(dtype: str) -> None:
+def test_the_memory_limit_applies_to_arrays(dtype: str) -> None:
     values = np.zeros((100, 100), dtype)
     assert decode(values, Decoding(max_bytes=values.nbytes)).size == (100, 100)
     with pytest.raises(ReadError, match=rf"has {values.nbytes} bytes once decoded, expected at most"):
@@ -272,7 +274,7 @@ def test_a_tiff_with_a_tile_larger_than_all_memory_is_refused(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("kind", ["file", "member", "row"])
-def test_too_little_memory_is_an_outcome(kind: str, tmp_path: Path) -> None:
+def test_insufficient_memory_is_an_outcome(kind: str, tmp_path: Path) -> None:
     content = np.random.default_rng(0).bytes(200 * MIB)
     if kind == "member":
         with tarfile.open(tmp_path / "a.tar", "w") as file:
@@ -286,12 +288,12 @@ def test_too_little_memory_is_an_outcome(kind: str, tmp_path: Path) -> None:
     else:
         (tmp_path / "0.png").write_bytes(content)
         uri = str(tmp_path / "0.png")
-    outcome, reason, _ = measured(uri, limit=50 * MIB)
+    outcome, reason, _ = measure(uri, limit=50 * MIB)
     assert outcome == "unreadable"
     assert "Memory" in reason or "allocate" in reason
 
 
-def test_the_limit_changes_no_fingerprint() -> None:
-    small, usual = (EmbeddingRequest(decoding=one) for one in (Decoding(max_bytes=1000), Decoding()))
+def test_the_memory_limit_is_not_part_of_the_fingerprint() -> None:
+    small, usual = (EmbeddingRequest(decoding=decoding) for decoding in (Decoding(max_bytes=1000), Decoding()))
     assert small.fingerprint() == usual.fingerprint()
     assert small != usual

@@ -1,4 +1,4 @@
-"""Label files that hold anything: they are read, or named in one line."""
+"""Label files with unusual values: they are read, or reported in one line."""
 
 import json
 from pathlib import Path
@@ -13,9 +13,9 @@ from pyarrow import parquet
 from featx.errors import DataError
 from featx.images.init import init
 from featx.images.readers import read_source
-from featx.recipe import load_recipe
-from featx.tables import Manifest
-from featx.targets import known
+from featx.specs.recipe import load_recipe
+from featx.tables.encoding import encode_target
+from featx.tables.manifest import Manifest
 
 NAMES = [f"{number}.png" for number in range(6)]
 
@@ -36,7 +36,7 @@ def labelled(column: str) -> tuple[str, ...]:
     manifest = read_source(recipe.data, recipe.folder).manifest
     manifest.to_frame().to_parquet("manifest.parquet")
     stored = Manifest.from_frame(pd.read_parquet("manifest.parquet"))
-    return known(stored, column, recipe.targets[column]).names
+    return encode_target(stored, column, recipe.targets[column]).names
 
 
 COLUMNS: dict[str, Any] = {
@@ -67,7 +67,7 @@ def test_columns_of_a_parquet_table_may_be_named_by_tuples(images: Path) -> None
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
-def test_a_broken_table_that_is_named_is_one_line(suffix: str, images: Path) -> None:
+def test_a_broken_named_table_is_reported_in_one_line(suffix: str, images: Path) -> None:
     (images / f"labels.{suffix}").write_bytes(b'path,y\n0.png,"a\n')
     with pytest.raises(DataError, match=rf"labels\.{suffix} cannot be read as a table: it is not a ") as error:
         init("images", labels=f"images/labels.{suffix}")
@@ -84,7 +84,7 @@ MIXED = [
 
 
 @pytest.mark.parametrize("values", MIXED, ids=range(len(MIXED)))
-def test_annotations_of_several_kinds_are_text(values: tuple[str, str], images: Path) -> None:
+def test_annotations_of_mixed_types_become_text(values: tuple[str, str], images: Path) -> None:
     for number, name in enumerate(NAMES):
         (images / name).with_suffix(".json").write_text(values[number % 2])
     assert set(labelled("json")) == {str(json.loads(value)) for value in values}
@@ -94,10 +94,10 @@ BROKEN = ["1e400", '{"y": -1e999}', "9" * 5000, "[" * 3000 + "]" * 3000, "{", '{
 
 
 @pytest.mark.parametrize("content", BROKEN, ids=range(len(BROKEN)))
-def test_a_broken_annotation_is_one_line(content: str, images: Path) -> None:
+def test_a_broken_annotation_is_reported_in_one_line(content: str, images: Path) -> None:
     for name in NAMES:
         (images / name).with_suffix(".json").write_text(content)
-    with pytest.raises(DataError, match=r"annotation '0\.json' cannot be read: .*; mend it or take it out") as error:
+    with pytest.raises(DataError, match=r"annotation '0\.json' cannot be read: .*; correct or remove it") as error:
         init("images")
     assert len(str(error.value).splitlines()) == 1
 
@@ -118,7 +118,7 @@ PROTOCOLS = [
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_url_of_a_store_that_cannot_be_opened_is_one_line(protocol: str, home: Path) -> None:
+def test_a_store_that_cannot_be_opened_is_reported_in_one_line(protocol: str, home: Path) -> None:
     with pytest.raises(DataError, match=r"^data\.source: ") as error:
         init(f"{protocol}://x")
     assert len(str(error.value).splitlines()) == 1

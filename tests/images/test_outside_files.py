@@ -1,4 +1,4 @@
-"""Sources that lead to other files of this machine: refused, or named."""
+"""Sources that refer to other files of this machine: refused, or reported in a warning."""
 
 import os
 from collections.abc import Callable
@@ -13,9 +13,9 @@ from PIL import Image
 
 import featx
 from featx.errors import DataError, ReadError
+from featx.files.parsing import ParseError, read_parquet
 from featx.images.arrays import read_row
 from featx.images.readers import read_source
-from featx.parsing import ParseError, read_parquet
 from featx.specs.data import LabelsSpec, ReaderSpec
 
 SHAPE = (6, 8, 8)
@@ -28,11 +28,11 @@ def external(file: h5py.File, secret: Path) -> None:
 
 
 def virtual(file: h5py.File, secret: Path) -> None:
-    other = secret.with_suffix(".h5")
-    with h5py.File(other, "w") as inner:
+    other_file = secret.with_suffix(".h5")
+    with h5py.File(other_file, "w") as inner:
         inner["secret"] = SECRET
     layout = h5py.VirtualLayout(SHAPE, "u1")
-    layout[:] = h5py.VirtualSource(other, "secret", SHAPE)
+    layout[:] = h5py.VirtualSource(other_file, "secret", SHAPE)
     file.create_virtual_dataset("x", layout)
 
 
@@ -47,8 +47,8 @@ def relative(file: h5py.File, secret: Path) -> None:
 
 def recipe_of(folder: Path, extra: str = "") -> Path:
     arrays = '[[data.arrays]]\nimages = "a.h5#x"\nlabels = { y = "a.h5#y" }\n'
-    rest = '[targets.y]\ncolumn = "y"\n[[embedding]]\nbackbone = "toy"\nweights = "none"\n'
-    (folder / "featx.toml").write_text(f'[data]\nsource = "a.h5"\n{extra}\n{arrays}{rest}')
+    targets = '[targets.y]\ncolumn = "y"\n[[embedding]]\nbackbone = "toy"\nweights = "none"\n'
+    (folder / "featx.toml").write_text(f'[data]\nsource = "a.h5"\n{extra}\n{arrays}{targets}')
     return folder / "featx.toml"
 
 
@@ -102,7 +102,7 @@ def test_a_virtual_dataset_of_its_own_file_is_read(home: Path) -> None:
     assert featx.extract(recipe_of(home)).n_embedded == 6
 
 
-def test_paths_of_a_table_that_leave_the_source_are_named_once(tmp_path: Path) -> None:
+def test_paths_outside_the_source_are_one_warning(tmp_path: Path) -> None:
     source = tmp_path / "photos"
     (source / "in..side").mkdir(parents=True)
     inside = ["a.png", "in..side/b.png", "in..side/../c.png", str(source / "d.png")]
@@ -111,15 +111,15 @@ def test_paths_of_a_table_that_leave_the_source_are_named_once(tmp_path: Path) -
         Image.new("RGB", (4, 4)).save(source / name)
     table = "path,class\n" + "".join(f"{name},{number % 2}\n" for number, name in enumerate([*inside, *outside]))
     (source / "labels.csv").write_text(table)
-    found = read_source(ReaderSpec(source=str(source), labels=LabelsSpec(file="labels.csv")), tmp_path)
-    assert len(found) == 7
-    expected = f"3 paths of labels.csv lead out of {source}, first '../e.png'; check that they are meant"
-    assert found.warnings == (expected,)
+    listing = read_source(ReaderSpec(source=str(source), labels=LabelsSpec(file="labels.csv")), tmp_path)
+    assert len(listing) == 7
+    expected = f"3 paths of labels.csv point outside {source}, first '../e.png'; check them"
+    assert listing.warnings == (expected,)
     (source / "labels.csv").write_text("path,class\n" + "".join(f"{name},a\n" for name in inside))
     assert not read_source(ReaderSpec(source=str(source), labels=LabelsSpec(file="labels.csv")), tmp_path).warnings
 
 
-def test_a_parquet_table_of_more_values_than_memory_holds_is_refused(tmp_path: Path) -> None:
+def test_a_parquet_table_that_states_too_many_values_is_refused(tmp_path: Path) -> None:
     n_rows = 20_000_000
     column = pa.array(np.zeros(n_rows, np.uint8))
     pq.write_table(pa.table({f"c{number}": column for number in range(30)}), tmp_path / "labels.parquet")

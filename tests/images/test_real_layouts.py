@@ -1,4 +1,4 @@
-"""The data sets that featx is made for, in their own layouts, need no word from the user."""
+"""Published data sets in their original layouts are recognised without options."""
 
 import gzip
 import io
@@ -16,13 +16,14 @@ from sklearn.model_selection import train_test_split
 
 import featx
 from featx.embeddings.extract import Extraction
-from featx.images.contents import digest, read
-from featx.images.init import Finding
+from featx.images.contents import digest
+from featx.images.init import Recognition
 from featx.images.readers import Listing, read_source
-from featx.images.splits import split
-from featx.recipe import Recipe, load_recipe
+from featx.images.sources import read_content
+from featx.specs.recipe import Recipe, load_recipe
 from featx.specs.split import SplitSpec
-from featx.targets import encode
+from featx.study.splits import split
+from featx.tables.encoding import encode_classes
 from tests.conftest import make_images
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # where Debian's dataset-fashion-mnist puts it
@@ -37,7 +38,7 @@ N_FACES, N_MEN = 30_000, 12_680
 
 
 def listed() -> tuple[Recipe, Listing]:
-    """Read the recipe that was written, and the images as it says."""
+    """Return the recipe that was written, and the listing of its images."""
     recipe = load_recipe()
     return recipe, read_source(recipe.data, recipe.folder)
 
@@ -46,8 +47,8 @@ def extracted(**changes: str) -> Extraction:
     """Extract by the recipe that was written, with the toy backbone and these lines changed: beginning → whole line."""
     lines = Path("featx.toml").read_text().splitlines()
     for beginning, line in ({"backbone": 'backbone = "toy"\nweights = "none"'} | changes).items():
-        (at,) = [number for number, old in enumerate(lines) if old.startswith(f"{beginning} =")]
-        lines[at] = line
+        (position,) = [number for number, old in enumerate(lines) if old.startswith(f"{beginning} =")]
+        lines[position] = line
     Path("featx.toml").write_text("\n".join(lines))
     return featx.extract()
 
@@ -57,24 +58,24 @@ def extracted(**changes: str) -> Extraction:
 
 @pytest.mark.skipif(not FASHION_MNIST.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed")
 def test_fashion_mnist_is_read_from_its_own_files(home: Path) -> None:
-    found = featx.init(FASHION_MNIST)
+    recognition = featx.init(FASHION_MNIST)
 
-    assert (found.reader, found.n_found, found.target) == ("arrays", 70_000, "label")
-    assert found.classes == {str(number): 7000 for number in range(10)}
-    assert (found.split_column, found.parts) == ("split", {"train": 60_000, "test": 10_000})
-    assert found.sizes_px == {"28×28": found.n_measured}
-    assert found.ignored == {}
+    assert (recognition.reader, recognition.n_found, recognition.target) == ("arrays", 70_000, "label")
+    assert recognition.classes == {str(number): 7000 for number in range(10)}
+    assert (recognition.split_column, recognition.parts) == ("split", {"train": 60_000, "test": 10_000})
+    assert recognition.sizes_px == {"28×28": recognition.n_measured}
+    assert recognition.ignored == {}
     recipe, listing = listed()
-    truth = encode(listing.manifest, "label", recipe.targets["label"])
+    truth = encode_classes(listing.manifest, "label", recipe.targets["label"])
     parts = split(listing.manifest, truth, recipe.split)
     assert parts.value_counts().to_dict() == {"train": 49_500, "val": 10_500, "test": 10_000}
-    given = listing.manifest.column("split")
-    assert (parts[given == "test"] == "test").all()
-    assert np.bincount(truth.take(given.index[given == "train"]).codes).tolist() == [6000] * 10
+    source_parts = listing.manifest.column("split")
+    assert (parts[source_parts == "test"] == "test").all()
+    assert np.bincount(truth.take(source_parts.index[source_parts == "train"]).codes).tolist() == [6000] * 10
 
 
 @pytest.mark.skipif(not FASHION_MNIST.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed")
-def test_a_row_of_fashion_mnist_is_the_picture_that_stands_there(home: Path) -> None:
+def test_a_row_of_fashion_mnist_has_the_pixels_of_the_file(home: Path) -> None:
     featx.init(FASHION_MNIST)
     _, listing = listed()
     uris = dict(zip(listing.manifest.ids, listing.manifest.uris, strict=True))
@@ -83,7 +84,7 @@ def test_a_row_of_fashion_mnist_is_the_picture_that_stands_there(home: Path) -> 
         labels = gzip.decompress((FASHION_MNIST / f"{prefix}-labels-idx1-ubyte.gz").read_bytes())[8:]
         for row in (0, 1, n // 2, n - 1):
             name = f"{prefix}-images-idx3-ubyte.gz#{row}"
-            content = read(uris[name])
+            content = read_content(uris[name])
             assert isinstance(content, np.ndarray)
             assert content.tobytes() == pixels[784 * row : 784 * (row + 1)]
             assert listing.manifest.labels.loc[name].to_dict() == {"label": labels[row], "split": part}
@@ -119,25 +120,25 @@ def celeba(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_celeba_is_recognised_with_its_attributes_as_targets(home: Path, celeba: Path) -> None:
-    found = featx.init(celeba, target="Male")
+    recognition = featx.init(celeba, target="Male")
 
-    assert (found.reader, found.n_found, found.n_unreadable) == ("table", N_FACES, 0)
-    assert found.candidates == dict.fromkeys(CELEBA_ATTRIBUTES.split(), 2)
-    assert (found.target, found.classes) == ("Male", {"-1": N_FACES - N_MEN, "1": N_MEN})
-    assert (found.split_column, found.sizes_px) == (None, {"8×8": found.n_measured})
+    assert (recognition.reader, recognition.n_found, recognition.n_unreadable) == ("table", N_FACES, 0)
+    assert recognition.candidates == dict.fromkeys(CELEBA_ATTRIBUTES.split(), 2)
+    assert (recognition.target, recognition.classes) == ("Male", {"-1": N_FACES - N_MEN, "1": N_MEN})
+    assert (recognition.split_column, recognition.sizes_px) == (None, {"8×8": recognition.n_measured})
     data = tomllib.loads(Path("featx.toml").read_text())["data"]
     assert data["labels"]["path"] == "image_id"
     assert data["labels"]["root"] == "img_align_celeba.zip!img_align_celeba"
     _, listing = listed()
     assert not listing.known
-    some = listing.manifest.uris[[0, 17, N_FACES - 1]]
-    assert [bytes(read(uri))[6:16] for uri in some] == [b"000001.jpg", b"000018.jpg", b"030000.jpg"]
-    assert len({digest(read(uri)) for uri in some}) == 3
+    uris = listing.manifest.uris[[0, 17, N_FACES - 1]]
+    assert [bytes(read_content(uri))[6:16] for uri in uris] == [b"000001.jpg", b"000018.jpg", b"030000.jpg"]
+    assert len({digest(read_content(uri)) for uri in uris}) == 3
 
 
-def test_the_attributes_may_be_named_by_their_file_and_the_archive_be_the_source(home: Path, celeba: Path) -> None:
-    found = featx.init(celeba / "img_align_celeba.zip", labels=celeba / "list_attr_celeba.csv", target="Male")
-    assert (found.reader, found.n_found, found.n_unreadable) == ("table", N_FACES, 0)
+def test_an_archive_can_be_the_source_with_a_named_label_table(home: Path, celeba: Path) -> None:
+    recognition = featx.init(celeba / "img_align_celeba.zip", labels=celeba / "list_attr_celeba.csv", target="Male")
+    assert (recognition.reader, recognition.n_found, recognition.n_unreadable) == ("table", N_FACES, 0)
     _, listing = listed()
     assert not listing.known
 
@@ -146,7 +147,7 @@ def test_the_attributes_may_be_named_by_their_file_and_the_archive_be_the_source
 def test_faces_two_folders_deep_are_found_as_kaggle_packs_them(home: Path, packed: bool) -> None:
     deep = "img_align_celeba/img_align_celeba"
     names = [f"{number:06}.jpg" for number in range(1, 9)]
-    rows = "".join(f"{name},{(-1) ** at}\n" for at, name in enumerate(names))
+    rows = "".join(f"{name},{(-1) ** row}\n" for row, name in enumerate(names))
     (home / "celeba").mkdir()
     (home / "celeba" / "list_attr_celeba.csv").write_text(f"image_id,Male\n{rows}")
     with zipfile.ZipFile(home / "celeba" / "faces.zip", "w") as archive:
@@ -156,9 +157,14 @@ def test_faces_two_folders_deep_are_found_as_kaggle_packs_them(home: Path, packe
         shutil.unpack_archive(home / "celeba" / "faces.zip", home / "celeba")
         (home / "celeba" / "faces.zip").unlink()
 
-    found = featx.init("celeba")
+    recognition = featx.init("celeba")
 
-    assert (found.reader, found.n_found, found.n_unreadable, found.target) == ("table", 8, 0, "Male")
+    assert (recognition.reader, recognition.n_found, recognition.n_unreadable, recognition.target) == (
+        "table",
+        8,
+        0,
+        "Male",
+    )
     recipe, listing = listed()
     assert recipe.data.labels is not None
     assert recipe.data.labels.root == (f"faces.zip!{deep}" if packed else deep)
@@ -169,12 +175,12 @@ def test_the_split_of_the_gender_study_is_reproduced_to_the_row(home: Path, cele
     featx.init(celeba, target="Male")
     _, listing = listed()
     manifest = listing.manifest
-    truth = encode(manifest, "Male", load_recipe().targets["Male"])
+    truth = encode_classes(manifest, "Male", load_recipe().targets["Male"])
     table = pd.read_csv(celeba / "list_attr_celeba.csv")
-    learn, rest = train_test_split(table, test_size=0.2, random_state=42)
-    val, test = train_test_split(rest, test_size=0.5, random_state=42)
+    learn, not_train = train_test_split(table, test_size=0.2, random_state=42)
+    val, test = train_test_split(not_train, test_size=0.5, random_state=42)
 
-    spec = SplitSpec(test=0.1, val=0.1, method="train_test_split", stratify=False, seed=42, cut="together")
+    spec = SplitSpec(test=0.1, val=0.1, method="train_test_split", stratify=False, seed=42, order="together")
     parts = split(manifest, truth, spec)
 
     expected = {"train": learn, "val": val, "test": test}
@@ -194,27 +200,27 @@ def test_the_affect_studys_annotations_are_found_by_name(home: Path) -> None:
     emotions, feelings = rng.permutation(30) % 8, rng.uniform(-1, 1, (30, 2))
     for folder in ("images", "annotations"):
         (home / "affect" / folder).mkdir(parents=True)
-    for at, name in enumerate(names):
-        Image.open(home / "made" / name).save(home / "affect" / "images" / f"{at}.jpg")
+    for rows, name in enumerate(names):
+        Image.open(home / "made" / name).save(home / "affect" / "images" / f"{rows}.jpg")
         notes = home / "affect" / "annotations"
-        np.save(notes / f"{at}_exp.npy", np.array(str(emotions[at])))  # AffectNet writes numbers as text
-        np.save(notes / f"{at}_val.npy", np.array(f"{feelings[at, 0]:.6f}"))
-        np.save(notes / f"{at}_aro.npy", np.float64(feelings[at, 1]))
-        np.save(notes / f"{at}_lnd.npy", rng.uniform(0, 128, 136))
+        np.save(notes / f"{rows}_exp.npy", np.array(str(emotions[rows])))  # AffectNet writes numbers as text
+        np.save(notes / f"{rows}_val.npy", np.array(f"{feelings[rows, 0]:.6f}"))
+        np.save(notes / f"{rows}_aro.npy", np.float64(feelings[rows, 1]))
+        np.save(notes / f"{rows}_lnd.npy", rng.uniform(0, 128, 136))
 
-    found = featx.init("affect")
+    recognition = featx.init("affect")
 
-    assert (found.reader, found.n_found, found.n_unreadable) == ("annotations", 30, 0)
-    assert (found.target, found.candidates) == ("exp", {"exp": 8})
-    assert found.ignored == {"is an annotation": 120}
+    assert (recognition.reader, recognition.n_found, recognition.n_unreadable) == ("annotations", 30, 0)
+    assert (recognition.target, recognition.candidates) == ("exp", {"exp": 8})
+    assert recognition.ignored == {"is an annotation": 120}
     _, listing = listed()
     manifest = listing.manifest
     assert sorted(manifest.labels.columns) == ["aro", "exp", "val"]
-    at = [int(Path(name).stem) for name in manifest.ids]
-    assert manifest.ids.tolist() == [f"images/{number}.jpg" for number in at]
-    assert manifest.column("exp").tolist() == emotions[at].tolist()
-    np.testing.assert_allclose(manifest.column("val"), feelings[at, 0], atol=1e-6)
-    assert manifest.column("aro").tolist() == feelings[at, 1].tolist()
+    rows = [int(Path(name).stem) for name in manifest.ids]
+    assert manifest.ids.tolist() == [f"images/{number}.jpg" for number in rows]
+    assert manifest.column("exp").tolist() == emotions[rows].tolist()
+    np.testing.assert_allclose(manifest.column("val"), feelings[rows, 0], atol=1e-6)
+    assert manifest.column("aro").tolist() == feelings[rows, 1].tolist()
     assert extracted(stratify="stratify = false").n_embedded == 30
 
 
@@ -233,30 +239,30 @@ def test_the_earth_studys_arrays_are_paired_and_keep_their_parts(
     labels = {part: np.arange(len(x)) % 9 for part, x in tiles.items()}
     with h5py.File(home / "earth_data.h5", "w") as file:
         for place, values in zip(names, (part for two in zip(tiles, labels, strict=True) for part in two), strict=True):
-            held = (tiles if "x" in place or "images" in place else labels)[values]
-            file[place] = np.eye(9)[held] if one_hot and held.ndim == 1 else held
+            array = (tiles if "x" in place or "images" in place else labels)[values]
+            file[place] = np.eye(9)[array] if one_hot and array.ndim == 1 else array
 
-    found = featx.init("earth_data.h5")
+    recognition = featx.init("earth_data.h5")
 
-    assert (found.reader, found.n_found, found.target) == ("arrays", 54, "label")
-    assert found.classes == {str(number): 6 for number in range(9)}
-    assert (found.parts, found.sizes_px) == ({"train": 36, "val": 18}, {"64×64": 54})
+    assert (recognition.reader, recognition.n_found, recognition.target) == ("arrays", 54, "label")
+    assert recognition.classes == {str(number): 6 for number in range(9)}
+    assert (recognition.parts, recognition.sizes_px) == ({"train": 36, "val": 18}, {"64×64": 54})
     recipe, listing = listed()
     manifest = listing.manifest
     for part in ("train", "val"):
-        rows = manifest.column("split")[lambda said, part=part: said == part].index
+        rows = manifest.column("split")[lambda column, part=part: column == part].index
         assert manifest.take(rows).column("label").tolist() == labels[part].tolist()
-        assert (np.stack([read(uri) for uri in manifest.take(rows).uris]) == tiles[part]).all()
+        assert (np.stack([read_content(uri) for uri in manifest.take(rows).uris]) == tiles[part]).all()
     assert recipe.split.column == "split"
-    done = extracted(method='method = "train_test_split"')
-    assert (done.n_embedded, done.parts) == (54, {"train": 25, "val": 18, "test": 11})
+    extraction = extracted(method='method = "train_test_split"')
+    assert (extraction.n_embedded, extraction.parts) == (54, {"train": 25, "val": 18, "test": 11})
 
 
 # happy_sad: train/<class>/*.jpg and test/<class>/*.jpg
 
 
-def happy_sad(folder: Path) -> Finding:
-    """Write gray 48 px faces of seven classes and look at them."""
+def happy_sad(folder: Path) -> Recognition:
+    """Write grey 48 px faces of seven classes and return what is recognised."""
     emotions = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
     for part, n_each in (("train", 8), ("test", 3)):
         for image in make_images(folder / "made" / part, emotions, n_each, size=(48, 48)):
@@ -267,12 +273,16 @@ def happy_sad(folder: Path) -> Finding:
 
 
 def test_the_happy_sad_folders_are_classes_with_a_given_test_part(home: Path) -> None:
-    found = happy_sad(home)
+    recognition = happy_sad(home)
 
-    assert (found.reader, found.n_found, found.target) == ("folder", 77, "class")
-    assert list(found.classes.values()) == [11] * 7
-    assert (found.split_column, found.parts) == ("split", {"train": 56, "test": 21})
-    assert found.sizes_px == {"48×48": 77}
+    assert (recognition.reader, recognition.n_found, recognition.target) == ("folder", 77, "class")
+    assert list(recognition.classes.values()) == [11] * 7
+    assert (recognition.split_column, recognition.parts) == ("split", {"train": 56, "test": 21})
+    assert recognition.sizes_px == {"48×48": 77}
     Path("featx.toml").write_text(Path("featx.toml").read_text().replace("[split]", 'keep = ["happy", "sad"]\n[split]'))
-    done = extracted(val="val = 0.2", method='method = "train_test_split"')
-    assert (done.n_embedded, done.n_ignored, done.parts) == (22, 55, {"train": 12, "val": 4, "test": 6})
+    extraction = extracted(val="val = 0.2", method='method = "train_test_split"')
+    assert (extraction.n_embedded, extraction.n_ignored, extraction.parts) == (
+        22,
+        55,
+        {"train": 12, "val": 4, "test": 6},
+    )

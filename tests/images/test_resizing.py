@@ -14,9 +14,9 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from featx.errors import UnknownNameError, WeightsError
-from featx.images.resizing import preprocessor
-from featx.networks.backbones import backbone, timm_backbone, torchvision_backbone
-from featx.networks.features import normalised, preprocessing_for
+from featx.images.resizing import make_preprocessor
+from featx.networks.backbones import get_backbone, timm_backbone, torchvision_backbone
+from featx.networks.features import normalise_pixels, preprocessing_for
 from featx.specs.embedding import EmbeddingRequest, Interpolation, Preprocessing
 
 # Wide, high and tiny, with odd sides, so that every rounding of sizes and positions occurs.
@@ -35,9 +35,9 @@ def picture(width: int, height: int, mode: str = "RGB") -> Image.Image:
 
 def as_network_sees(size: Preprocessing, image: Image.Image) -> torch.Tensor:
     """Return the (3, h, w) that the first layer of a network gets from featx."""
-    pixels = np.broadcast_to(preprocessor(size)(image), (size.canvas_px, size.canvas_px, 3)).copy()
+    pixels = np.broadcast_to(make_preprocessor(size)(image), (size.canvas_px, size.canvas_px, 3)).copy()
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) * 255 for values in (size.mean, size.std))
-    return normalised(torch.from_numpy(pixels)[None], mean, std)[0]
+    return normalise_pixels(torch.from_numpy(pixels)[None], mean, std)[0]
 
 
 def error_in_pixels(size: Preprocessing, ours: torch.Tensor, theirs: torch.Tensor) -> float:
@@ -77,7 +77,7 @@ def geometry(name: str) -> tuple[object, ...]:
     return size.size_px, size.resized_px, size.resize, size.interpolation
 
 
-def test_every_timm_configuration_is_described_as_timm_resolves_it() -> None:
+def test_every_timm_configuration_is_resolved_as_in_timm() -> None:
     names = [name for group in timm_configurations().values() for name in group]
 
     assert len(names) > 1000
@@ -90,7 +90,7 @@ def test_every_timm_configuration_is_described_as_timm_resolves_it() -> None:
 
 
 @pytest.mark.parametrize("mode", ["crop", "squash", "border"])
-def test_pixels_of_timm_configurations_of_each_kind_are_timms(mode: str) -> None:
+def test_pixels_of_each_kind_of_timm_configuration_equal_timms(mode: str) -> None:
     chosen = {}
     for name in filter(is_square, timm_configurations()):
         size = timm_backbone(name).preprocessing
@@ -101,12 +101,12 @@ def test_pixels_of_timm_configurations_of_each_kind_are_timms(mode: str) -> None
         check_timm(name)
 
 
-def test_a_crop_larger_than_the_resized_picture_has_timms_black_borders() -> None:
+def test_a_crop_larger_than_the_picture_has_black_borders_as_in_timm() -> None:
     check_timm("volo_d4_448.sail_in1k")
 
 
 @pytest.mark.slow
-def test_pixels_of_every_timm_configuration_are_timms() -> None:
+def test_pixels_of_every_timm_configuration_equal_timms() -> None:
     for name in filter(is_square, timm_configurations()):
         check_timm(name)
 
@@ -127,7 +127,7 @@ def network_input(name: str, x: torch.Tensor) -> torch.Tensor:
     return network._transform_input(x[None])[0]
 
 
-def test_pixels_of_every_torchvision_variant_are_torchvisions() -> None:
+def test_pixels_of_every_torchvision_variant_equal_torchvisions() -> None:
     names = torchvision_variants()
     assert len(names) > 80
     inputs: dict[object, torch.Tensor] = {}
@@ -144,7 +144,7 @@ def test_pixels_of_every_torchvision_variant_are_torchvisions() -> None:
             assert error_in_pixels(size, as_network_sees(size, image), theirs) <= ONE_LEVEL, (name, shape)
 
 
-def test_a_name_without_a_variant_has_torchvisions_default_weights() -> None:
+def test_a_name_without_a_variant_has_the_default_weights() -> None:
     for name in models.list_models(module=models):
         default = models.get_model_weights(name).DEFAULT.name
         assert torchvision_backbone(name).weights == torchvision_backbone(f"{name}.{default}").weights
@@ -166,7 +166,7 @@ def test_a_vision_transformer_takes_the_size_of_its_weights(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["resnet50", "timm:vit_base_patch16_clip_224.openai", "timm:volo_d1_224.sail_in1k"])
 def test_a_grey_picture_is_three_equal_channels(name: str) -> None:
-    size = backbone(name).preprocessing
+    size = get_backbone(name).preprocessing
     grey = picture(331, 267, "L")
 
     expected = as_network_sees(size, grey.convert("RGB"))
@@ -176,13 +176,11 @@ def test_a_grey_picture_is_three_equal_channels(name: str) -> None:
 
 @pytest.mark.parametrize("shape", [(30, 700), (700, 30), (1, 500), (900, 2)])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
-def test_of_a_strip_the_square_alone_is_computed_and_is_nearly_the_same(
-    shape: tuple[int, int], interpolation: Interpolation
-) -> None:
+def test_only_the_visible_part_of_a_strip_is_computed(shape: tuple[int, int], interpolation: Interpolation) -> None:
     size = Preprocessing(size_px=32, crop_share=0.875, interpolation=interpolation, mean=HALF, std=HALF)
     image = picture(*shape)
 
-    ours = preprocessor(size)(image).astype(float)
+    ours = make_preprocessor(size)(image).astype(float)
 
     whole = F.resize(image, [size.resized_px], InterpolationMode(interpolation))
     differences = np.abs(ours - np.asarray(F.center_crop(whole, [32])))
@@ -190,18 +188,18 @@ def test_of_a_strip_the_square_alone_is_computed_and_is_nearly_the_same(
     assert differences.mean() < 1
 
 
-def test_a_grey_picture_between_borders_has_borders_in_the_colour_of_the_mean() -> None:
+def test_borders_of_a_grey_picture_have_the_mean_colour() -> None:
     size = Preprocessing(size_px=40, resize="border", mean=(0.2, 0.4, 0.6), std=(1, 1, 1))
 
-    pixels = preprocessor(size)(picture(80, 40, "L"))
+    pixels = make_preprocessor(size)(picture(80, 40, "L"))
 
     assert pixels.shape == (40, 40, 3)
     assert pixels[0, 0].tolist() == pixels[-1, -1].tolist() == [51, 102, 153]
     assert (pixels[10:30, :, 0] == pixels[10:30, :, 2]).all()
 
 
-def test_a_stated_resize_takes_the_whole_picture_and_keeps_the_rest() -> None:
-    own = backbone("resnet50").preprocessing
+def test_a_stated_resize_changes_only_resize_and_crop() -> None:
+    own = get_backbone("resnet50").preprocessing
 
     squashed = preprocessing_for(EmbeddingRequest(backbone="resnet50", resize="squash"), own)
     cut = preprocessing_for(EmbeddingRequest(backbone="resnet50", resize="squash", crop_share=0.5), own)
@@ -221,12 +219,12 @@ def test_a_stated_resize_takes_the_whole_picture_and_keeps_the_rest() -> None:
         ("timm:resnet50.a1_in2k", "timm has no weights 'resnet50.a1_in2k'; did you mean 'resnet50.a1_in1k'"),
     ],
 )
-def test_weights_that_are_not_listed_are_answered_with_the_closest_name(name: str, message: str) -> None:
+def test_unknown_weights_are_reported_with_a_suggestion(name: str, message: str) -> None:
     with pytest.raises(UnknownNameError, match=message):
-        backbone(name)
+        get_backbone(name)
 
 
-def test_networks_that_take_no_squares_are_refused() -> None:
+def test_networks_without_square_inputs_are_refused() -> None:
     refused = [name for name in timm.list_pretrained() if not is_square(name)]
     assert len(refused) < 10
     for name in refused:

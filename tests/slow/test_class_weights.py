@@ -1,63 +1,65 @@
-"""What `class_weight = "balanced"` does to probabilities and decisions, over 20 draws of data with 8 % positives."""
+"""Effect of `class_weight = "balanced"` on probabilities and decisions, over 20 samples with 8 % positives."""
 
 import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, log_loss, recall_score
 
-from featx.facts import Facts
-from featx.heads.fitting import learnt_in_folds
-from featx.heads.rows import TrainRows
-from featx.reliability import reliability
+from featx.heads.fitting import fit_out_of_fold
+from featx.heads.folds import TrainRows
+from featx.metrics.reliability import reliability
 from featx.specs.head import HeadSpec
+from featx.tables.target_values import TargetValues
 from tests.heads.test_decisions import probabilities, rows_of
 from tests.heads.test_heads import head_for, start_of
 
 N_SEEDS = 20
-SHARE = 0.08
+POSITIVE_SHARE = 0.08
 COLUMNS = ("log loss", "mean P", "ECE", "balanced accuracy", "recall")
 
 
-def drawn(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return features and codes; the classes lie 1.5 standard deviations apart, in 5 of 20 features."""
+def draw_rows(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return features and codes; the class means differ by 1.5 standard deviations, in 5 of 20 features."""
     rng = np.random.default_rng(seed)
-    codes = (rng.random(n) < SHARE).astype(np.int64)
+    codes = (rng.random(n) < POSITIVE_SHARE).astype(np.int64)
     x = rng.normal(size=(n, 20))
     x[:, :5] += 1.5 / np.sqrt(5) * codes[:, None]
     return x.astype(np.float32), codes
 
 
-def measured(name: str, rows: TrainRows, seed: int) -> list[float]:
-    new, truth = drawn(4000, 1000 + seed)
+def measure_scores(name: str, rows: TrainRows, seed: int) -> list[float]:
+    new, truth = draw_rows(4000, 1000 + seed)
     head = head_for(name, rows)
     params = start_of(head) | ({"min_samples_leaf": 20} if name == "rf" else {})
-    model, _ = learnt_in_folds(head, params, rows, HeadSpec(name=name))
-    proba, guessed = probabilities(model, new), model.predict(new)
-    facts = Facts("classes", ("no", "yes"), truth)
+    model, _ = fit_out_of_fold(head, params, rows, HeadSpec(name=name))
+    proba, predicted = probabilities(model, new), model.predict(new)
+    targets = TargetValues("classes", ("no", "yes"), truth)
     return [
         log_loss(truth, proba),
         proba[:, 1].mean(),
-        reliability(facts, proba).ece,
-        balanced_accuracy_score(truth, guessed),
-        recall_score(truth, guessed),
+        reliability(targets, proba).ece,
+        balanced_accuracy_score(truth, predicted),
+        recall_score(truth, predicted),
     ]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["logreg", "svm", "lda", "rf"])
-def test_balanced_gains_recall_and_loses_no_honesty(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_balanced_weights_raise_recall_and_keep_calibration(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     means = {}
     for weight in ("none", "balanced"):
-        rows = [rows_of(*drawn(800, seed), weight) for seed in range(N_SEEDS)]
-        if weight == "balanced" and not head_for(name, rows[0]).weighs:
+        rows = [rows_of(*draw_rows(800, seed), weight) for seed in range(N_SEEDS)]
+        if weight == "balanced" and not head_for(name, rows[0]).accepts_weights:
             pytest.skip(f"{name} takes no weights")
-        means[weight] = np.mean([measured(name, one, seed) for seed, one in enumerate(rows)], axis=0)
+        means[weight] = np.mean(
+            [measure_scores(name, train_rows, seed) for seed, train_rows in enumerate(rows)], axis=0
+        )
     with capsys.disabled():
         for weight, values in means.items():
             shown = ", ".join(f"{column} {value:.3f}" for column, value in zip(COLUMNS, values, strict=True))
             print(f"\n{name:7} {weight:9} {shown}", end="")
     plain, balanced = means["none"], means["balanced"]
     assert balanced[0] < plain[0] + 0.02
-    assert balanced[1] == pytest.approx(SHARE, abs=0.015)
+    assert balanced[1] == pytest.approx(POSITIVE_SHARE, abs=0.015)
     assert balanced[2] < plain[2] + 0.015
     assert balanced[3] > plain[3] + 0.1
     assert balanced[4] > 0.6

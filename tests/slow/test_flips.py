@@ -1,4 +1,4 @@
-"""20,000 bits flipped and 2,000 files shortened in a finished study."""
+"""Numbers of a finished study after 20,000 flipped bits and 2,000 truncated files."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ N_PARTS = 10
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(N_PARTS))
-def test_changed_files_give_no_other_numbers(part: int, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_changed_files_never_change_numbers_silently(part: int, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = FlippedStudy(make_study(home), evaluated_share=0.01, seed=part + 1)
     study.flip_bits(20_000 // N_PARTS)
     study.truncate(2_000 // N_PARTS)

@@ -1,4 +1,4 @@
-"""20,000 mutated files: no traceback, no hang, no message of several lines, and no file outside the study."""
+"""Use of 20,000 mutated files: no traceback, no hang, no message of several lines, and no file outside the study."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ N_EACH = 1250
 
 
 @pytest.mark.slow
-def test_twenty_thousand_mutated_files(
+def test_twenty_thousand_mutated_files_give_no_failure(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = home / "study"
@@ -18,11 +18,11 @@ def test_twenty_thousand_mutated_files(
     monkeypatch.chdir(study)
     failures, n = [], 0
     for name, kind in kinds(study).items():
-        found = fuzz(kind, N_EACH, seed=1)
+        outcomes = fuzz(kind, N_EACH, seed=1)
         n += N_EACH
-        failures += [f"{name}: {failure}" for failure in found.failures]
+        failures += [f"{name}: {failure}" for failure in outcomes.failures]
         with capsys.disabled():
-            print(f"{name}: {found.counts['read']} read, {found.counts['one line']} errors of one line")
+            print(f"{name}: {outcomes.counts['read']} read, {outcomes.counts['one line']} errors of one line")
     assert n >= 20_000
     assert not failures
     assert list(home.iterdir()) == [study]

@@ -1,4 +1,4 @@
-"""Intervals and tests over a thousand studies whose truth is known."""
+"""Coverage of intervals and levels of tests, over a thousand simulated studies with known truth."""
 
 import pytest
 
@@ -8,15 +8,15 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("n", [500, 2000])
-def test_intervals_of_accuracy_hold_the_truth_in_93_to_97_percent(n: int) -> None:
+def test_intervals_of_accuracy_cover_the_truth_in_93_to_97_percent(n: int) -> None:
     share = coverage(1000, n=n, n_draws=2000)
-    print(f"accuracy, n {n}: intervals of 95 % hold the truth in {share:.1%} of 1,000 simulations")
+    print(f"accuracy, n {n}: 95 % intervals cover the truth in {share:.1%} of 1,000 simulations")
     assert 0.93 <= share <= 0.97
 
 
-def test_tests_reject_no_more_than_they_should() -> None:
+def test_paired_tests_keep_their_level() -> None:
     by_draws, (by_repeats, plain) = bootstrap_rejects(1000, n=500, n_draws=1000), repeats_reject(1000)
-    print(f"nothing differs: paired bootstrap {by_draws:.1%}, repeats {by_repeats:.1%} (uncorrected {plain:.1%})")
+    print(f"equal runs: paired bootstrap {by_draws:.1%}, repeats {by_repeats:.1%} (uncorrected {plain:.1%})")
     assert by_draws <= 0.07
     assert by_repeats <= 0.07
 

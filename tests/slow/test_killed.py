@@ -1,4 +1,4 @@
-"""A hundred kills of extractions of the 2,624 solar cells, at moments spread over the whole of each run."""
+"""Extractions of the 2,624 solar cells that are killed a hundred times, at times spread over each run."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ import pytest
 from tests.storage.killing import check_killed_extractions
 
 N_KILLS, N_PARTS = 100, 5
-SEGMENT_ROWS = 8  # a batch: so that many kills fall into storing
+# Segments of one batch make it likely that a kill hits a write.
+SEGMENT_ROWS = 8
 RECIPE = f"""
 [data]
 source = "package:elpv_dataset/data"
@@ -26,12 +27,13 @@ segment_rows = {SEGMENT_ROWS}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(N_PARTS))  # a hundred kills, none of whose tests takes what is held for a hang
-def test_extractions_that_are_killed_end_as_an_undisturbed_one(
+# Several parts keep each test below the time limit of a hanging test.
+@pytest.mark.parametrize("part", range(N_PARTS))
+def test_killed_extractions_end_like_an_undisturbed_one(
     part: int, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (home / "featx.toml").write_text(RECIPE)
     with capsys.disabled():
-        told = check_killed_extractions(home, N_KILLS // N_PARTS, 2624, SEGMENT_ROWS)
-        print(f"part {part}: {told}")
-    assert told.n_kills == N_KILLS // N_PARTS
+        summary = check_killed_extractions(home, N_KILLS // N_PARTS, 2624, SEGMENT_ROWS)
+        print(f"part {part}: {summary}")
+    assert summary.n_kills == N_KILLS // N_PARTS

@@ -1,4 +1,4 @@
-"""The run that is recommended among runs whose true accuracies are known."""
+"""Recommendation of a run among runs whose true accuracies are known."""
 
 import pytest
 from scipy.stats import binomtest
@@ -9,20 +9,20 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("n_runs", [3, 10, 40])
-@pytest.mark.parametrize(("n", "cliff"), [(400, False), (1500, False), (1500, True)])
-def test_the_recommended_run_is_within_the_margin_of_the_best(n_runs: int, n: int, cliff: bool) -> None:
-    """Runs spread evenly over .1, and, the hardest case, all but the best beyond the margin of .02.
+@pytest.mark.parametrize(("n", "hardest_case"), [(400, False), (1500, False), (1500, True)])
+def test_the_recommended_run_is_within_the_margin_of_the_best(n_runs: int, n: int, hardest_case: bool) -> None:
+    """True accuracies are spread evenly over .1 or, in the hardest case, all but the best lie outside the margin.
 
-    In the hardest case the limits are wrong in about 5 % of studies, as they say: that it is not more is tested.
+    In the hardest case the limits may be wrong in 5 % of studies, which is their level. A binomial test checks this.
     """
-    n_studies = 200 if cliff else 60
-    found = selection(n_studies, n_runs, n, cliff=cliff)
-    within = (found.regrets <= 0.02).mean()
+    n_studies = 200 if hardest_case else 60
+    result = selection(n_studies, n_runs, n, cliff=hardest_case)
+    within = (result.regrets <= 0.02).mean()
     print(
-        f"{n_runs} runs, {n} rows, {'all but one beyond the margin' if cliff else 'spread over .1'}: within the margin "
-        f"{within:.1%}, within the stated limit {1 - found.exceeded_bounds:.1%}, a cheaper run is recommended in "
-        f"{found.recommended_others:.1%}, wrongly in {found.wrong_claims:.1%}"
+        f"{n_runs} runs, {n} rows, {'all but one outside the margin' if hardest_case else 'spread over .1'}: "
+        f"within the margin {within:.1%}, within the stated limit {1 - result.exceeded_bounds:.1%}, "
+        f"a cheaper run is recommended in {result.recommended_others:.1%}, wrongly in {result.wrong_claims:.1%}"
     )
-    for share in (found.exceeded_bounds, found.wrong_claims):
+    for share in (result.exceeded_bounds, result.wrong_claims):
         assert binomtest(round(share * n_studies), n_studies, 0.05, alternative="greater").pvalue > 0.05
-    assert cliff or within >= 0.95
+    assert hardest_case or within >= 0.95

@@ -1,4 +1,4 @@
-"""Processes that run a command or a function, and are killed at random moments with all that they started."""
+"""Processes that run a command or a function and are killed at random moments, with all their children."""
 
 import os
 import random
@@ -18,19 +18,20 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from featx.caches.clearing import gc
-from featx.caches.verification import verify
-from featx.storage.checks import check, open_store
+from featx.cache.clearing import gc
+from featx.cache.verification import verify
+from featx.storage.checks import check_store, open_store
 from featx.storage.compaction import compact
 from featx.storage.leases import leftovers
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.rows import stored_rows
-from tests.storage.stores import DEVICE_ROWS, numbered, opened
+from tests.storage.stores import DEVICE_ROWS, make_rows, open_toy_store
 
 ROOT = Path(__file__).parents[2]
-FORKS = get_context("forkserver")  # imports once what many processes need
-FORKS.set_forkserver_preload(["tests.conftest", "featx.cli.main", "featx.embeddings.extract", __name__])
-JOINED_BYTES = 600  # 50 rows
+# The fork server imports modules once for all processes.
+FORK_CONTEXT = get_context("forkserver")
+FORK_CONTEXT.set_forkserver_preload(["tests.conftest", "featx.cli.main", "featx.embeddings.extract", __name__])
+MAX_JOINED_BYTES = 600  # 50 rows
 
 
 def fresh_rng() -> random.Random:
@@ -40,9 +41,9 @@ def fresh_rng() -> random.Random:
     return random.Random(seed)
 
 
-def begun(call: Callable[..., None], *args: object) -> BaseProcess:
-    """Start a function in a process of its own."""
-    process = FORKS.Process(target=call, args=args)
+def start_process(call: Callable[..., None], *args: object) -> BaseProcess:
+    """Start a function in its own process."""
+    process = FORK_CONTEXT.Process(target=call, args=args)
     with pytest.MonkeyPatch.context() as patch:  # the fork server of Python 3.11 is not told sys.path
         patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
         process.start()
@@ -50,7 +51,7 @@ def begun(call: Callable[..., None], *args: object) -> BaseProcess:
 
 
 def kill(process: BaseProcess) -> None:
-    """Kill a process and all that it started."""
+    """Kill a process and all its children."""
     assert process.pid is not None
     with suppress(ProcessLookupError):  # it has no group of its own yet
         os.killpg(process.pid, signal.SIGKILL)
@@ -60,8 +61,8 @@ def kill(process: BaseProcess) -> None:
         semaphore.unlink()  # loky's tracker would have, and was killed as well
 
 
-def killed_at(process: BaseProcess, moment_s: float) -> bool:
-    """Kill a process at a moment; return whether it was still at work, and so did not end by itself."""
+def kill_after(process: BaseProcess, moment_s: float) -> bool:
+    """Kill a process after some seconds; return whether it was still running."""
     process.join(moment_s)
     if process.exitcode is not None:
         assert process.exitcode == 0
@@ -70,9 +71,9 @@ def killed_at(process: BaseProcess, moment_s: float) -> bool:
     return True
 
 
-def command(folder: Path, *words: str, to: int | None = None) -> None:
-    """Run the command line in a folder, as it is once all is imported; what it says goes to ``said.txt``, or `to`."""
-    _enter(folder, to)
+def command(folder: Path, *words: str, output: int | None = None) -> None:
+    """Run the command line in a folder; its output goes to ``output.txt``, or to the file descriptor `output`."""
+    _enter(folder, output)
     from featx.cli.main import main
 
     sys.argv = ["featx", *words]
@@ -83,10 +84,10 @@ def command(folder: Path, *words: str, to: int | None = None) -> None:
     os._exit(0)
 
 
-def said(folder: Path, *words: str, most_bytes: int | None = None) -> tuple[int, str]:
-    """Run the command line in a process whose files may not grow beyond some bytes; return its code and all it says."""
-    reader, writer = FORKS.Pipe(duplex=False)
-    process = begun(_limited, folder, writer, most_bytes, *words)
+def run_limited(folder: Path, *words: str, max_file_bytes: int | None = None) -> tuple[int, str]:
+    """Run the command line in a process with a maximum file size; return its exit code and output."""
+    reader, writer = FORK_CONTEXT.Pipe(duplex=False)
+    process = start_process(_limited, folder, writer, max_file_bytes, *words)
     writer.close()
     process.join()
     text = os.read(reader.fileno(), 1 << 20).decode()  # no more than a pipe holds
@@ -94,32 +95,32 @@ def said(folder: Path, *words: str, most_bytes: int | None = None) -> tuple[int,
     return process.exitcode, text
 
 
-def _limited(folder: Path, writer: Connection, most_bytes: int | None, *words: str) -> None:
-    if most_bytes is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
-    command(folder, *words, to=writer.fileno())
+def _limited(folder: Path, writer: Connection, max_file_bytes: int | None, *words: str) -> None:
+    if max_file_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
+    command(folder, *words, output=writer.fileno())
 
 
-def adding(store: Path, firsts: Sequence[int], n: int) -> None:
-    """Add n rows from each of some numbers on, by a handle that learns of others only as it adds."""
+def add_rows(store: Path, firsts: Sequence[int], n: int) -> None:
+    """Add n rows from each of some numbers on, by one handle that sees other writers only when it adds."""
     _enter(store.parents[1])
-    own = opened(store)
+    own = open_toy_store(store)
     for first in firsts:
-        own.add(*numbered(n, first), DEVICE_ROWS, {})
+        own.add(*make_rows(n, first), DEVICE_ROWS, {})
 
 
-def joining(store: Path, again: bool = False) -> None:
-    """Join a store's segments, a few rows to each; again until the file ``over`` is there."""
+def compact_store(store: Path, again: bool = False) -> None:
+    """Compact a store to small segments; repeat it until the file ``over`` exists."""
     _enter(store.parents[1])
     while True:
         if store.exists():
-            compact(open_store(store), most_bytes=JOINED_BYTES)
+            compact(open_store(store), max_segment_bytes=MAX_JOINED_BYTES)
         if not again or Path("over").exists():
             return
 
 
-def clearing(folder: Path, again: bool = False) -> None:
-    """Clear up a cache, the runs beside it in sight; again until the file ``over`` is there."""
+def clear_cache(folder: Path, again: bool = False) -> None:
+    """Clear a cache with the runs beside it in sight; repeat it until the file ``over`` exists."""
     _enter(folder)
     while True:
         gc()
@@ -127,27 +128,27 @@ def clearing(folder: Path, again: bool = False) -> None:
             return
 
 
-def _enter(folder: Path, to: int | None = None) -> None:
-    """Make this process the first of a group, quiet, in a folder, with nothing from the environment."""
+def _enter(folder: Path, output: int | None = None) -> None:
+    """Make this process the leader of a group, in a folder, without featx's environment variables."""
     os.setsid()
     os.chdir(folder)
     for variable in ("FEATX_RECIPE", "FEATX_CACHE", "FEATX_RUNS"):
         os.environ.pop(variable, None)
-    with Path("said.txt").open("ab") as file:
+    with Path("output.txt").open("ab") as file:
         for stream in (1, 2):
-            os.dup2(file.fileno() if to is None else to, stream)
+            os.dup2(file.fileno() if output is None else output, stream)
 
 
 @dataclass
-class Told:
-    """What became of extractions that were killed.
+class KillCounts:
+    """Counts of killed extractions.
 
     Attributes
     ----------
     n_kills, n_rounds
-        Kills, and extractions from nothing to the end among which they fell.
+        Number of kills, and of complete extractions among which they were spread.
     n_hit_writing, n_hit_storing
-        Kills that left something half-written, and of these those that left a part of a segment.
+        Number of kills that left incomplete files, and of those that left an incomplete segment.
     """
 
     n_kills: int = 0
@@ -156,48 +157,54 @@ class Told:
     n_hit_storing: int = 0
 
 
-def check_killed_extractions(home: Path, n_kills: int, n_images: int, segment_rows: int) -> Told:
-    """Extract by ``featx.toml`` once undisturbed, then kill at random moments, resume, and compare, again and again.
+def check_killed_extractions(home: Path, n_kills: int, n_images: int, segment_rows: int) -> KillCounts:
+    """Extract ``featx.toml`` once without kills, then repeatedly kill, resume and compare the rows.
 
     Parameters
     ----------
     home
-        The working directory: it holds the recipe, and gets ``cache`` and ``runs``.
+        The working directory with the recipe, where ``cache`` and ``runs`` are written.
+    n_kills
+        Number of kills.
+    n_images
+        Number of images of the recipe.
     segment_rows
-        As the recipe has it.
+        Number of rows of a segment in the recipe.
     """
-    begun(os.getpid).join()  # what all processes share is imported now
-    rng, told, start = fresh_rng(), Told(), time.perf_counter()
-    assert not killed_at(begun(command, home, "extract"), 600)
-    calm_s, calm = time.perf_counter() - start, stored_rows(Study.open(None))
-    assert len(calm) == n_images
-    print(f"undisturbed: {calm_s:.1f} s")
-    while told.n_kills < n_kills:
+    start_process(os.getpid).join()  # what all processes share is imported now
+    rng, counts, start = fresh_rng(), KillCounts(), time.perf_counter()
+    assert not kill_after(start_process(command, home, "extract"), 600)
+    undisturbed_s, expected = time.perf_counter() - start, stored_rows(Study.open(None))
+    assert len(expected) == n_images
+    print(f"undisturbed: {undisturbed_s:.1f} s")
+    while counts.n_kills < n_kills:
         for name in ("cache", "runs"):
             shutil.rmtree(home / name)
-        told.n_rounds, before, known = told.n_rounds + 1, told.n_kills, set[str]()
-        while killed_at(begun(command, home, "extract"), rng.uniform(0, calm_s) if told.n_kills < n_kills else 600):
-            told.n_kills += 1
-            left = {path.name for path in leftovers(home / "cache")} - known
-            known |= left
-            told.n_hit_writing += bool(left)
-            told.n_hit_storing += any(".zarr." in name for name in left)
-            assert all(check(store).is_whole for store in (home / "cache").glob("*.zarr"))
-        _check_whole(home, calm, (told.n_kills - before) * segment_rows)
-    return told
+        counts.n_rounds, n_kills_before, seen_leftovers = counts.n_rounds + 1, counts.n_kills, set[str]()
+        while kill_after(
+            start_process(command, home, "extract"), rng.uniform(0, undisturbed_s) if counts.n_kills < n_kills else 600
+        ):
+            counts.n_kills += 1
+            new_leftovers = {path.name for path in leftovers(home / "cache")} - seen_leftovers
+            seen_leftovers |= new_leftovers
+            counts.n_hit_writing += bool(new_leftovers)
+            counts.n_hit_storing += any(".zarr." in name for name in new_leftovers)
+            assert all(check_store(store).is_whole for store in (home / "cache").glob("*.zarr"))
+        _check_extraction(home, expected, (counts.n_kills - n_kills_before) * segment_rows)
+    return counts
 
 
-def _check_whole(home: Path, calm: dict[str, bytes], most_again: int) -> None:
-    """Compare an extraction that came to its end with an undisturbed one."""
+def _check_extraction(home: Path, expected: dict[str, bytes], max_duplicates: int) -> None:
+    """Compare a finished extraction with the one without kills."""
     outcomes = pd.read_parquet(home / "runs" / "featx" / "outcomes.parquet")
-    assert sorted(outcomes["id"]) == sorted(calm)
+    assert sorted(outcomes["id"]) == sorted(expected)
     assert set(outcomes["outcome"]) <= {"embedded", "cached"}
-    assert stored_rows(Study.open(None)) == calm
-    (found,) = verify()
-    assert found.is_whole
-    assert len(calm) <= found.n_rows <= len(calm) + most_again
-    assert len(open_store(found.store)) == len(calm)
-    left = leftovers(home / "cache")
-    assert sorted(gc().leftovers) == sorted(path.name for path in left)
+    assert stored_rows(Study.open(None)) == expected
+    (result,) = verify()
+    assert result.is_whole
+    assert len(expected) <= result.n_rows <= len(expected) + max_duplicates
+    assert len(open_store(result.store)) == len(expected)
+    remaining = leftovers(home / "cache")
+    assert sorted(gc().leftovers) == sorted(path.name for path in remaining)
     assert leftovers(home / "cache") == []
-    assert stored_rows(Study.open(None)) == calm
+    assert stored_rows(Study.open(None)) == expected

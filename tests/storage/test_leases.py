@@ -1,4 +1,4 @@
-"""A writer's name tells whether it lives; nobody is taken for dead because clocks differ."""
+"""A private name tells whether its writer is alive, independent of clocks."""
 
 import os
 import subprocess
@@ -9,99 +9,99 @@ from pathlib import Path
 
 import pytest
 
-from featx.caches.clearing import gc
-from featx.disk import machine, private_name, started, whole_file
+from featx.cache.clearing import gc
+from featx.files.atomic import atomic_file, machine_id, private_name, process_start_ticks
 from featx.storage.leases import LEASE_S, is_live, leftovers
-from tests.storage.stores import filled, segments
+from tests.storage.stores import make_store, segments
 
 OTHER_MACHINE = "0" * 8
 
 
-def named(writer: str, folder: Path) -> Path:
-    """Return a private folder with a file in it."""
+def make_private_folder(writer: str, folder: Path) -> Path:
+    """Create a private folder of a writer with a file in it."""
     path = folder / f".toy.zarr.{writer}-0123abcd"
     (path / "x").mkdir(parents=True)
     (path / "x" / "zarr.json").write_text("{}")
     return path
 
 
-def aged(path: Path, seconds: float) -> Path:
-    """Let a folder and all in it have changed so long ago for the last time."""
+def set_age(path: Path, seconds: float) -> Path:
+    """Set the times of a folder and of all files in it to some seconds ago."""
     then = time.time() - seconds
-    for one in (path, *path.rglob("*")):
-        os.utime(one, (then, then))
+    for file in (path, *path.rglob("*")):
+        os.utime(file, (then, then))
     return path
 
 
 @pytest.fixture
 def process() -> "Iterator[subprocess.Popen[bytes]]":
-    """Another process of this machine."""
-    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    yield other
-    other.kill()
-    other.communicate()
+    """Start another process on this machine."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield child
+    child.kill()
+    child.communicate()
 
 
-def test_a_writer_of_this_machine_lives_as_long_as_its_process(
+def test_a_writer_of_this_machine_is_alive_while_its_process_runs(
     tmp_path: Path, process: "subprocess.Popen[bytes]"
 ) -> None:
-    since = started(process.pid)
-    path = aged(named(f"{machine()}-{process.pid}-{since}", tmp_path), 100 * LEASE_S)
+    since = process_start_ticks(process.pid)
+    path = set_age(make_private_folder(f"{machine_id()}-{process.pid}-{since}", tmp_path), 100 * LEASE_S)
     assert is_live(path)
     assert leftovers(tmp_path) == []
 
     process.kill()
     deadline = time.monotonic() + 10
-    while started(process.pid) and time.monotonic() < deadline:
+    while process_start_ticks(process.pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert leftovers(tmp_path) == [path]  # though its parent has not noticed yet, and keeps the number
     process.wait()
     assert leftovers(tmp_path) == [path]
 
 
-def test_a_process_that_has_a_dead_ones_number_is_another(tmp_path: Path, process: "subprocess.Popen[bytes]") -> None:
-    path = named(f"{machine()}-{process.pid}-{int(started(process.pid)) - 1}", tmp_path)
+def test_a_process_with_the_id_of_a_dead_one_is_another(tmp_path: Path, process: "subprocess.Popen[bytes]") -> None:
+    path = make_private_folder(f"{machine_id()}-{process.pid}-{int(process_start_ticks(process.pid)) - 1}", tmp_path)
     assert not is_live(path)
 
 
-def test_this_process_lives_and_its_own_names_differ(tmp_path: Path) -> None:
+def test_this_process_is_alive_and_its_private_names_differ(tmp_path: Path) -> None:
     path = tmp_path / private_name("toy.zarr")
     path.mkdir()
     assert is_live(path)
     assert len({private_name("toy.zarr") for _ in range(100)}) == 100
 
 
-def test_a_writer_of_another_machine_is_dead_when_nothing_has_changed_for_long(tmp_path: Path) -> None:
-    path = aged(named(f"{OTHER_MACHINE}-1-1", tmp_path), LEASE_S + 60)
+def test_a_writer_of_another_machine_is_dead_after_its_lease(tmp_path: Path) -> None:
+    path = set_age(make_private_folder(f"{OTHER_MACHINE}-1-1", tmp_path), LEASE_S + 60)
     assert leftovers(tmp_path) == [path]
     (path / "digest").write_text("")
     assert leftovers(tmp_path) == []
-    aged(path, LEASE_S - 60)
+    set_age(path, LEASE_S - 60)
     assert leftovers(tmp_path) == []
-    assert sorted(one.name for one in tmp_path.iterdir()) == [path.name]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [path.name]
 
 
 @pytest.mark.parametrize("wrong_s", [-1e9, -2 * LEASE_S, 2 * LEASE_S, 1e9])
-def test_a_clock_that_is_set_makes_nobody_die_and_nobody_live(
+def test_a_changed_clock_does_not_change_which_writers_are_alive(
     wrong_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    live = named(f"{OTHER_MACHINE}-1-1", tmp_path)
-    dead = aged(named(f"{OTHER_MACHINE}-2-2", tmp_path), LEASE_S + 60)
-    now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + wrong_s)
-    monkeypatch.setattr(time, "time_ns", lambda: int((now + wrong_s) * 1e9))
+    live = make_private_folder(f"{OTHER_MACHINE}-1-1", tmp_path)
+    dead = set_age(make_private_folder(f"{OTHER_MACHINE}-2-2", tmp_path), LEASE_S + 60)
+    true_time = time.time()
+    monkeypatch.setattr(time, "time", lambda: true_time + wrong_s)
+    monkeypatch.setattr(time, "time_ns", lambda: int((true_time + wrong_s) * 1e9))
     assert leftovers(tmp_path) == [dead]
     assert is_live(live)
 
 
-def test_a_writer_whose_server_is_ahead_lives(tmp_path: Path) -> None:
-    assert is_live(aged(named(f"{OTHER_MACHINE}-1-1", tmp_path), -2 * LEASE_S))
+def test_a_writer_whose_server_clock_is_ahead_is_alive(tmp_path: Path) -> None:
+    assert is_live(set_age(make_private_folder(f"{OTHER_MACHINE}-1-1", tmp_path), -2 * LEASE_S))
 
 
-def test_a_folder_that_is_published_while_it_is_looked_at_is_nobodys_death(
+def test_the_writer_of_a_folder_that_is_being_published_is_alive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = aged(named(f"{OTHER_MACHINE}-1-1", tmp_path), 2 * LEASE_S)
+    path = set_age(make_private_folder(f"{OTHER_MACHINE}-1-1", tmp_path), 2 * LEASE_S)
     unlink = Path.unlink
 
     def publish(probe: Path, missing_ok: bool = False) -> None:
@@ -116,29 +116,32 @@ def test_a_folder_that_is_published_while_it_is_looked_at_is_nobodys_death(
     "name",
     [".git", ".DS_Store", "..", ".toy.zarr.0123abcd", ".a.b-c-d-e", ".toy.1-2-3", "toy.zarr.00000000-1-1-0123abcd"],
 )
-def test_foreign_names_are_nobodys(name: str, tmp_path: Path) -> None:
+def test_foreign_names_have_no_writer(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     if name != "..":
-        aged(path / "x" if path.mkdir() else path, 100 * LEASE_S)
+        set_age(path / "x" if path.mkdir() else path, 100 * LEASE_S)
     assert not is_live(path)
     assert leftovers(tmp_path) == []
 
 
-def test_all_that_dead_writers_left_in_a_cache_is_removed_and_nothing_else(home: Path) -> None:
-    store = filled(Path("cache", "toy.zarr"))
-    dead = f"{machine()}-{os.getpid()}-1"  # this process's number, of another time
+def test_gc_removes_all_leftovers_and_nothing_else(home: Path) -> None:
+    store = make_store(Path("cache", "toy.zarr"))
+    dead = f"{machine_id()}-{os.getpid()}-1"  # this process's number, of another time
     in_store = Path(str(store), f".zarr.json.{dead}-0123abcd")
     in_cache = Path("cache", f".paces.json.{dead}-0123abcd")
     for file in (in_store, in_cache, Path("cache", ".keep")):
         file.write_text("{}")
-    folder = named(dead, Path("cache"))
-    with whole_file(Path("cache", "trials.json")) as live:
+    folder = make_private_folder(dead, Path("cache"))
+    with atomic_file(Path("cache", "trials.json")) as live:
         live.write_text("{}")
-        told = gc(dry_run=True)
+        planned = gc(dry_run=True)
         assert folder.exists()
-        done = gc()
+        result = gc()
         assert live.exists()
-    assert sorted(done.leftovers) == sorted(path.name for path in (in_store, in_cache, folder))
-    assert (told.leftovers, told.is_removed, done.is_removed) == (done.leftovers, False, True)
+    assert sorted(result.leftovers) == sorted(path.name for path in (in_store, in_cache, folder))
+    assert (planned.leftovers, planned.is_removed, result.is_removed) == (result.leftovers, False, True)
     assert sorted(path.name for path in Path("cache").iterdir()) == [".keep", "toy.zarr", "trials.json"]
-    assert {path.name for path in Path(str(store)).iterdir()} == {"zarr.json", *(one.name for one in segments(store))}
+    assert {path.name for path in Path(str(store)).iterdir()} == {
+        "zarr.json",
+        *(segment.name for segment in segments(store)),
+    }

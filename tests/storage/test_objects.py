@@ -1,4 +1,4 @@
-"""What is special about stores in buckets; what all stores promise is in test_store and test_compaction."""
+"""Properties of stores in buckets only; test_store and test_compaction test those of all stores."""
 
 import pickle
 import signal
@@ -13,19 +13,20 @@ from fsspec import register_implementation
 from fsspec.implementations.memory import MemoryFileSystem
 
 from featx.errors import CorruptError, DataError, StoreError, UnreachableError
+from featx.storage.all_stores import stores_at
 from featx.storage.buckets import Bucket
-from featx.storage.checks import check, mend
-from featx.storage.objects import NEAR_BYTES, ObjectShelf
-from featx.storage.places import cache_at, stores_at
-from featx.storage.shelves import LocalShelf
-from featx.storage.store import EmbeddingStore, shelf_at
+from featx.storage.checks import check_store, repair_store
+from featx.storage.objects import MAX_GAP_BYTES, ObjectSegmentStore
+from featx.storage.places import cache_at
+from featx.storage.segment_store import LocalSegmentStore
+from featx.storage.store import EmbeddingStore, segment_store_at
 from tests.s3 import allow, process, refuse
-from tests.storage.stores import DEVICE_ROWS, SPEC, D, filled, numbered, opened, segment_names
+from tests.storage.stores import DEVICE_ROWS, SPEC, D, make_rows, make_store, open_toy_store, segment_names
 
-KILLED = """
+KILLED_WRITER = """
 import os, signal
 from featx.storage.buckets import Bucket
-from tests.storage.stores import DEVICE_ROWS, numbered, opened
+from tests.storage.stores import DEVICE_ROWS, make_rows, open_toy_store
 
 put = Bucket.put
 
@@ -35,7 +36,7 @@ def killed(self, objects):
     put(self, objects)
 
 Bucket.put = killed
-opened(PLACE).add(*numbered(3, 6), DEVICE_ROWS, {})
+open_toy_store(PLACE).add(*make_rows(3, 6), DEVICE_ROWS, {})
 """
 
 
@@ -45,306 +46,300 @@ def place(empty_bucket: str) -> str:
 
 
 @pytest.fixture
-def abandoned(place: str) -> str:
-    """A store of six rows, and what a writer left that was killed before it wrote its segment's ``zarr.json``."""
-    filled(place)
-    writer = process(KILLED.replace("PLACE", repr(place)))
-    _, complaint = writer.communicate()
-    assert writer.returncode == -signal.SIGKILL, complaint
+def store_with_leftover(place: str) -> str:
+    """Return a store of six rows with the objects of a writer that was killed before it wrote its ``zarr.json``."""
+    make_store(place)
+    writer = process(KILLED_WRITER.replace("PLACE", repr(place)))
+    _, fail_command = writer.communicate()
+    assert writer.returncode == -signal.SIGKILL, fail_command
     return place
 
 
-def test_what_a_writer_left_that_was_killed_before_the_last_object_is_no_segment(abandoned: str) -> None:
-    objects = {name.split("/")[0] for name, _ in shelf_at(abandoned).files()}
+def test_an_incomplete_segment_of_a_killed_writer_is_ignored(store_with_leftover: str) -> None:
+    objects = {name.split("/")[0] for name, _ in segment_store_at(store_with_leftover).file_sizes()}
     assert len(objects) == 3  # its header, a segment, and another
 
-    store = opened(abandoned)
+    store = open_toy_store(store_with_leftover)
 
     assert len(store) == 6
-    assert store.missing(numbered(9)[0]) == numbered(9)[0][6:]
-    assert check(abandoned).is_whole
-    store.add(*numbered(9), DEVICE_ROWS, {})
-    assert np.array_equal(opened(abandoned).read(numbered(9)[0]), numbered(9)[1])
+    assert store.missing(make_rows(9)[0]) == make_rows(9)[0][6:]
+    assert check_store(store_with_leftover).is_whole
+    store.add(*make_rows(9), DEVICE_ROWS, {})
+    assert np.array_equal(open_toy_store(store_with_leftover).read(make_rows(9)[0]), make_rows(9)[1])
 
 
-def test_leftovers_are_found_when_the_lease_is_over_and_not_before(
-    abandoned: str, s3: Any, monkeypatch: pytest.MonkeyPatch
+def test_leftovers_are_found_only_after_their_lease(
+    store_with_leftover: str, s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stores = stores_at(cache_at(abandoned.rpartition("/")[0]))
+    stores = stores_at(cache_at(store_with_leftover.rpartition("/")[0]))
     assert stores.leftovers() == []  # it may still be at work
 
     monkeypatch.setattr("featx.storage.objects.LEASE_S", -1.0)
-    (found,) = stores.leftovers()
-    assert found.name.startswith("toy.zarr/segment-")
-    assert found.n_bytes > 3 * D * 4
-    found.remove()
+    (leftover,) = stores.leftovers()
+    assert leftover.name.startswith("toy.zarr/segment-")
+    assert leftover.n_bytes > 3 * D * 4
+    leftover.remove()
 
     assert stores.leftovers() == []
-    assert len(s3.find(abandoned.removeprefix("s3://"))) == 1 + 7
-    assert np.array_equal(opened(abandoned).read(numbered(6)[0]), numbered(6)[1])
+    assert len(s3.find(store_with_leftover.removeprefix("s3://"))) == 1 + 7
+    assert np.array_equal(open_toy_store(store_with_leftover).read(make_rows(6)[0]), make_rows(6)[1])
 
 
-def test_a_leftover_that_its_writer_finishes_meanwhile_is_kept(
-    abandoned: str, s3: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_leftover_that_its_writer_completes_meanwhile_stays(
+    store_with_leftover: str, s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("featx.storage.objects.LEASE_S", -1.0)
-    (found,) = stores_at(cache_at(abandoned.rpartition("/")[0])).leftovers()
-    segment = found.name.partition("/")[2]
-    s3.pipe_file(f"{abandoned.removeprefix('s3://')}/{segment}/zarr.json", b"{}")
-    found.remove()
-    assert segment in segment_names(opened(abandoned))
-    assert np.array_equal(opened(abandoned).read(numbered(9)[0]), numbered(9)[1])
+    (leftover,) = stores_at(cache_at(store_with_leftover.rpartition("/")[0])).leftovers()
+    segment = leftover.name.partition("/")[2]
+    s3.pipe_file(f"{store_with_leftover.removeprefix('s3://')}/{segment}/zarr.json", b"{}")
+    leftover.remove()
+    assert segment in segment_names(open_toy_store(store_with_leftover))
+    assert np.array_equal(open_toy_store(store_with_leftover).read(make_rows(9)[0]), make_rows(9)[1])
 
 
-def test_of_two_writers_that_begin_at_the_same_moment_with_other_batches_one_is_refused(place: str) -> None:
+def test_one_of_two_concurrent_writers_with_other_batch_sizes_is_refused(place: str) -> None:
     start = Barrier(2)
 
     def write(rows: int) -> str:
-        store = opened(place)
+        store = open_toy_store(place)
         start.wait()
         try:
-            store.add(*numbered(6, rows), rows, {})
+            store.add(*make_rows(6, rows), rows, {})
         except StoreError as error:
             return str(error)
         return ""
 
     with ThreadPoolExecutor(2) as pool:
-        said = list(pool.map(write, (8, 16)))
+        messages = list(pool.map(write, (8, 16)))
 
-    (refused,) = [one for one in said if one]
-    winner = 8 if said[0] == "" else 16
-    assert f"holds rows of batches of {winner} images" in refused
-    assert opened(place).device_rows == winner
-    assert opened(place).digests == numbered(6, winner)[0]
+    (refusal,) = [message for message in messages if message]
+    winner = 8 if messages[0] == "" else 16
+    assert f"holds rows of batches of {winner} images" in refusal
+    assert open_toy_store(place).device_rows == winner
+    assert open_toy_store(place).digests == make_rows(6, winner)[0]
 
 
-@pytest.mark.parametrize("moment", ["get", "listed"])
-def test_a_store_that_another_writer_makes_while_its_header_is_read_is_no_damage(
+@pytest.mark.parametrize("moment", ["get", "list_objects"])
+def test_a_store_that_is_created_while_its_header_is_read_is_not_damaged(
     place: str, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call = getattr(Bucket, moment)
 
     def after_another_writer(bucket: Bucket, *arguments: str) -> Any:
         monkeypatch.setattr(Bucket, moment, call)
-        filled(place)
+        make_store(place)
         return call(bucket, *arguments)
 
     monkeypatch.setattr(Bucket, moment, after_another_writer)
-    assert opened(place).digests == numbered(6)[0]
+    assert open_toy_store(place).digests == make_rows(6)[0]
 
 
-def test_what_another_process_writes_and_removes_is_seen_at_once(place: str) -> None:
-    store = filled(place)
-    code = "from tests.storage.stores import *; opened(PLACE).add(*numbered(3, 6), DEVICE_ROWS, {})"
+def test_changes_by_another_process_are_seen_at_once(place: str) -> None:
+    store = make_store(place)
+    code = "from tests.storage.stores import *; open_toy_store(PLACE).add(*make_rows(3, 6), DEVICE_ROWS, {})"
     assert process(code.replace("PLACE", repr(place))).communicate() == (None, "")
     store.refresh()
-    assert np.array_equal(store.read(numbered(9)[0]), numbered(9)[1])
+    assert np.array_equal(store.read(make_rows(9)[0]), make_rows(9)[1])
 
-    code = "from featx.storage.store import shelf_at; shelf_at(PLACE).remove()"
+    code = "from featx.storage.store import segment_store_at; segment_store_at(PLACE).remove()"
     assert process(code.replace("PLACE", repr(place))).communicate() == (None, "")
     store.refresh()
     assert len(store) == 0
-    assert shelf_at(place).header() is None
-    assert not list(shelf_at(place).files())
+    assert segment_store_at(place).read_header() is None
+    assert not list(segment_store_at(place).file_sizes())
 
 
-def test_a_store_that_is_removed_under_a_writer_is_begun_again(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = filled(place)
+def test_a_store_that_is_removed_during_writing_is_created_again(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make_store(place)
     put, state = Bucket.put, {"removed": False}
 
     def removed_first(bucket: Bucket, objects: dict[str, bytes]) -> None:
         if not state["removed"]:
             state["removed"] = True
-            shelf_at(place).remove()
+            segment_store_at(place).remove()
         put(bucket, objects)
 
     monkeypatch.setattr(Bucket, "put", removed_first)
-    store.add(*numbered(3, 6), DEVICE_ROWS, {})
+    store.add(*make_rows(3, 6), DEVICE_ROWS, {})
 
-    assert opened(place).digests == numbered(3, 6)[0]
-    assert opened(place).device_rows == DEVICE_ROWS
+    assert open_toy_store(place).digests == make_rows(3, 6)[0]
+    assert open_toy_store(place).device_rows == DEVICE_ROWS
 
 
-def test_few_rows_of_a_large_segment_are_asked_for_by_ranges_and_many_as_a_whole(
-    place: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_few_rows_are_read_by_ranges_and_many_rows_as_a_whole(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     d = 4096
     x = np.arange(200 * d, dtype=np.float32).reshape(200, d)
-    digests = [f"{at:032x}" for at in range(200)]
+    digests = [f"{number:032x}" for number in range(200)]
     EmbeddingStore(place, SPEC, d).add(digests, x, DEVICE_ROWS, {})
-    asked: list[tuple[int, int]] = []
-    ranges = Bucket.ranges
+    requested: list[tuple[int, int]] = []
+    read_ranges = Bucket.read_ranges
 
-    def noted(bucket: Bucket, name: str, starts: list[int], ends: list[int]) -> list[bytes]:
-        asked.extend(zip(starts, ends, strict=True))
-        return ranges(bucket, name, starts, ends)
+    def record_ranges(bucket: Bucket, name: str, starts: list[int], ends: list[int]) -> list[bytes]:
+        requested.extend(zip(starts, ends, strict=True))
+        return read_ranges(bucket, name, starts, ends)
 
     store = EmbeddingStore(place, SPEC, d)
-    monkeypatch.setattr(Bucket, "ranges", noted)
-    wanted = [100, 3, 1, 100, 102]  # in any order, one twice
-    assert np.array_equal(store.read([digests[at] for at in wanted]), x[wanted])
-    row = 4 * d
-    assert 98 * row > NEAR_BYTES > 2 * row
-    assert asked == [(row, 4 * row), (100 * row, 103 * row)]
+    monkeypatch.setattr(Bucket, "read_ranges", record_ranges)
+    rows = [100, 3, 1, 100, 102]  # in any order, one twice
+    assert np.array_equal(store.read([digests[row] for row in rows]), x[rows])
+    row_bytes = 4 * d
+    assert 98 * row_bytes > MAX_GAP_BYTES > 2 * row_bytes
+    assert requested == [(row_bytes, 4 * row_bytes), (100 * row_bytes, 103 * row_bytes)]
 
-    asked.clear()
+    requested.clear()
     assert np.array_equal(store.read(digests[::-1]), x[::-1])
-    assert asked == [(0, 200 * row)]
-    asked.clear()
-    assert np.array_equal(store.segments[0].whole(), x)
-    assert asked == [(0, 200 * row + 4)]
+    assert requested == [(0, 200 * row_bytes)]
+    requested.clear()
+    assert np.array_equal(store.segments[0].read_all(), x)
+    assert requested == [(0, 200 * row_bytes + 4)]
 
 
-def test_a_refresh_takes_one_listing_and_no_question_about_what_is_known(
-    place: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = opened(place)
+def test_a_refresh_takes_one_listing_and_no_other_request(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_toy_store(place)
     for first in range(0, 12, 3):
-        opened(place).add(*numbered(3, first), DEVICE_ROWS, {})
+        open_toy_store(place).add(*make_rows(3, first), DEVICE_ROWS, {})
     store.refresh()
     calls: list[str] = []
-    for name in ("listed", "info", "get", "ranges", "several"):
+    for name in ("list_objects", "info", "get", "read_ranges", "read_many"):
         method = getattr(Bucket, name)
         monkeypatch.setattr(
             Bucket, name, lambda self, *args, name=name, method=method: (calls.append(name), method(self, *args))[1]
         )
     store.refresh()
-    assert calls == ["listed", "several"]  # which has nothing to ask for
+    assert calls == ["list_objects", "read_many"]  # which has nothing to ask for
     calls.clear()
-    assert len(opened(place)) == 12
-    assert calls == ["get", "listed", "several"]
+    assert len(open_toy_store(place)) == 12
+    assert calls == ["get", "list_objects", "read_many"]
 
 
-def test_a_segment_goes_out_of_sight_before_its_objects_do_and_a_refusal_leaves_it_whole(
+def test_a_segment_is_hidden_first_and_a_refused_removal_changes_nothing(
     place: str, s3: Any, empty_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = filled(place)
+    store = make_store(place)
     (segment,) = segment_names(store)
     refuse(s3, empty_bucket, "s3:DeleteObject")
-    with pytest.raises(UnreachableError, match=rf"^{place} cannot be cleared up: .*; what is stored there is kept$"):
-        store.shelf.withdraw(segment)
-    assert check(place).is_whole
-    assert len(opened(place)) == 6
+    with pytest.raises(UnreachableError, match=rf"^{place} cannot be deleted: .*; stored rows are kept$"):
+        store.segment_store.remove_segment(segment)
+    assert check_store(place).is_whole
+    assert len(open_toy_store(place)) == 6
     allow(s3, empty_bucket)
 
     removed: list[str] = []
     delete = Bucket.delete
     monkeypatch.setattr(Bucket, "delete", lambda self, names: (removed.extend(names), delete(self, names))[1])
-    store.shelf.withdraw(segment)
+    store.segment_store.remove_segment(segment)
     assert removed[0] == f"{segment}/zarr.json"
     assert len(removed) == 7
-    assert [name for name, _ in store.shelf.files()] == ["zarr.json"]
-    store.shelf.withdraw(segment)  # which is gone: no error
+    assert [name for name, _ in store.segment_store.file_sizes()] == ["zarr.json"]
+    store.segment_store.remove_segment(segment)  # which is gone: no error
 
 
-def test_rows_that_went_while_they_were_read_are_missing_and_not_broken(place: str) -> None:
-    first, second = filled(place), opened(place)
-    store = opened(place)
-    second.shelf.withdraw(segment_names(first)[0])
+def test_rows_removed_during_reading_are_missing_and_not_broken(place: str) -> None:
+    first, second = make_store(place), open_toy_store(place)
+    store = open_toy_store(place)
+    second.segment_store.remove_segment(segment_names(first)[0])
     with pytest.raises(StoreError, match="6 of 6 images have no embedding"):
-        store.read(numbered(6)[0])
+        store.read(make_rows(6)[0])
 
 
 @pytest.mark.parametrize("left", [0, 4, 11, None])
 @pytest.mark.parametrize("name", ["x/c/0/0", "digest/c/0/0", "crc/c/0"])
-def test_an_object_that_is_cut_short_or_gone_is_found_and_mended(
-    place: str, s3: Any, name: str, left: int | None
-) -> None:
-    store = filled(place)
-    opened(place).add(*numbered(3, 6), DEVICE_ROWS, {})
+def test_a_truncated_or_missing_object_is_found_and_repaired(place: str, s3: Any, name: str, left: int | None) -> None:
+    store = make_store(place)
+    open_toy_store(place).add(*make_rows(3, 6), DEVICE_ROWS, {})
     key = f"{place.removeprefix('s3://')}/{segment_names(store)[0]}/{name}"
     s3.pipe_file(key, s3.cat_file(key)[:left]) if left is not None else s3.rm_file(key)
 
     with pytest.raises(CorruptError, match="run 'featx cache verify --repair'"):
-        opened(place).read(numbered(9)[0])
-    (damage,) = check(place).damages
+        open_toy_store(place).read(make_rows(9)[0])
+    (damage,) = check_store(place).damages
     assert damage.problems
-    mend(place)
-    assert check(place).is_whole
-    assert 3 <= len(opened(place)) <= 9
+    repair_store(place)
+    assert check_store(place).is_whole
+    assert 3 <= len(open_toy_store(place)) <= 9
 
 
 def test_a_changed_byte_is_never_returned(place: str, s3: Any) -> None:
-    store = filled(place)
+    store = make_store(place)
     key = f"{place.removeprefix('s3://')}/{segment_names(store)[0]}/x/c/0/0"
     content = bytearray(s3.cat_file(key))
     content[2 * D * 4] ^= 1
     s3.pipe_file(key, bytes(content))
-    digests, x = numbered(6)
-    assert np.array_equal(opened(place).read(digests[:2]), x[:2])
+    digests, x = make_rows(6)
+    assert np.array_equal(open_toy_store(place).read(digests[:2]), x[:2])
     with pytest.raises(CorruptError, match="1 rows do not match their checksums, first row 2"):
-        opened(place).read(digests)
+        open_toy_store(place).read(digests)
 
 
 def test_objects_that_are_no_store_are_left_alone(place: str, s3: Any) -> None:
     s3.pipe_file(f"{place.removeprefix('s3://')}/notes.txt", b"words")
     with pytest.raises(CorruptError, match=r"toy\.zarr is no embedding store of featx; move it away"):
-        opened(place)
-    filled(place.replace("toy", "other"))
+        open_toy_store(place)
+    make_store(place.replace("toy", "other"))
     s3.rm_file(f"{place.removeprefix('s3://').replace('toy', 'other')}/zarr.json")
     with pytest.raises(CorruptError, match=r"other\.zarr is no embedding store of featx; move it away"):
-        opened(place.replace("toy", "other"))
+        open_toy_store(place.replace("toy", "other"))
 
 
 def test_a_store_goes_to_another_process(place: str) -> None:
-    store = filled(place)
+    store = make_store(place)
     (segment,) = pickle.loads(pickle.dumps(store.segments))
-    assert np.array_equal(segment.whole(), numbered(6)[1])
+    assert np.array_equal(segment.read_all(), make_rows(6)[1])
 
 
-def test_a_refusal_is_no_damage(place: str, s3: Any, empty_bucket: str) -> None:
-    filled(place)
+def test_a_refusal_is_not_reported_as_damage(place: str, s3: Any, empty_bucket: str) -> None:
+    make_store(place)
     refuse(s3, empty_bucket, "s3:GetObject")
     with pytest.raises(UnreachableError, match=r"toy\.zarr cannot be read: "):
-        check(place)
+        check_store(place)
     with pytest.raises(UnreachableError, match=r"toy\.zarr cannot be read: "):
-        mend(place)
+        repair_store(place)
     allow(s3, empty_bucket)
-    assert len(opened(place)) == 6
+    assert len(open_toy_store(place)) == 6
 
 
-def test_a_refused_write_leaves_what_is_there(place: str, s3: Any, empty_bucket: str) -> None:
-    store = filled(place)
+def test_a_refused_write_changes_nothing(place: str, s3: Any, empty_bucket: str) -> None:
+    store = make_store(place)
     refuse(s3, empty_bucket, "s3:PutObject")
-    with pytest.raises(UnreachableError, match=rf"^{place} cannot be written: .*; what is stored there is kept$"):
-        store.add(*numbered(3, 6), DEVICE_ROWS, {})
+    with pytest.raises(UnreachableError, match=rf"^{place} cannot be written: .*; stored rows are kept$"):
+        store.add(*make_rows(3, 6), DEVICE_ROWS, {})
     with pytest.raises(UnreachableError, match="cannot be written"):
-        opened(place.replace("toy", "new")).add(*numbered(3), DEVICE_ROWS, {})
+        open_toy_store(place.replace("toy", "new")).add(*make_rows(3), DEVICE_ROWS, {})
     allow(s3, empty_bucket)
-    assert len(opened(place)) == 6
-    store.add(*numbered(3, 6), DEVICE_ROWS, {})
-    assert len(opened(place)) == 9
+    assert len(open_toy_store(place)) == 6
+    store.add(*make_rows(3, 6), DEVICE_ROWS, {})
+    assert len(open_toy_store(place)) == 9
 
 
-def test_a_bucket_that_is_not_there_is_told_before_anything_is_written(s3: Any) -> None:
+def test_a_missing_bucket_is_reported_before_anything_is_written(s3: Any) -> None:
     with pytest.raises(
         UnreachableError, match=r"^s3://none-such/x/toy\.zarr cannot be listed: .*bucket does not exist"
     ):
-        opened("s3://none-such/x/toy.zarr")
+        open_toy_store("s3://none-such/x/toy.zarr")
 
 
 def test_another_store_of_fsspec_keeps_rows_as_well() -> None:
     import fsspec
 
-    place = "memory://shelf/cache/toy.zarr"
+    place = "memory://bucket/cache/toy.zarr"
     try:
-        store = filled(place)
-        opened(place).add(*numbered(3, 6), DEVICE_ROWS, {})
+        store = make_store(place)
+        open_toy_store(place).add(*make_rows(3, 6), DEVICE_ROWS, {})
         store.refresh()
-        assert np.array_equal(store.read(numbered(9)[0]), numbered(9)[1])
-        assert check(place).is_whole
-        (shelf,) = stores_at(cache_at("memory://shelf/cache")).shelves() or ()
-        assert (shelf.name, shelf.place) == ("toy.zarr", place)
-        store.shelf.withdraw(segment_names(store)[0])
-        shelf.remove()
-        assert shelf.header() is None
-        assert stores_at(cache_at("memory://shelf/other")).shelves() is None
+        assert np.array_equal(store.read(make_rows(9)[0]), make_rows(9)[1])
+        assert check_store(place).is_whole
+        (store_files,) = stores_at(cache_at("memory://bucket/cache")).segment_stores() or ()
+        assert (store_files.name, store_files.place) == ("toy.zarr", place)
+        store.segment_store.remove_segment(segment_names(store)[0])
+        store_files.remove()
+        assert store_files.read_header() is None
+        assert stores_at(cache_at("memory://bucket/other")).segment_stores() is None
     finally:
         fsspec.filesystem("memory").store.clear()
 
 
-class Plain(MemoryFileSystem):
-    """A store that cannot write under a condition."""
+class UnconditionalFileSystem(MemoryFileSystem):
+    """A store without conditional writes."""
 
     protocol = "plain"
     store: ClassVar[dict[str, Any]] = {}
@@ -355,28 +350,28 @@ class Plain(MemoryFileSystem):
         super().pipe_file(path, value, **kwargs)
 
 
-def test_a_store_that_knows_no_conditions_is_begun_all_the_same() -> None:
-    register_implementation("plain", Plain, clobber=True)
-    place = "plain://shelf/toy.zarr"
-    late = opened(place)
-    store = filled(place)
+def test_a_store_without_conditional_writes_can_be_created() -> None:
+    register_implementation("plain", UnconditionalFileSystem, clobber=True)
+    place = "plain://bucket/toy.zarr"
+    late = open_toy_store(place)
+    store = make_store(place)
     with pytest.raises(StoreError, match=f"holds rows of batches of {DEVICE_ROWS} images"):
-        late.add(*numbered(6, 6), 2 * DEVICE_ROWS, {})
-    store.add(*numbered(6, 6), DEVICE_ROWS, {})
-    assert len(opened(place)) == 12
+        late.add(*make_rows(6, 6), 2 * DEVICE_ROWS, {})
+    store.add(*make_rows(6, 6), DEVICE_ROWS, {})
+    assert len(open_toy_store(place)) == 12
 
 
 def test_a_cache_is_text_and_its_notes_are_a_folder() -> None:
-    far = cache_at("s3://bucket/prefix/")
-    assert (far.stores, far.notes, far.folder) == ("s3://bucket/prefix/", Path("cache"), None)
-    assert far.store("toy.zarr") == "s3://bucket/prefix/toy.zarr"
-    near = cache_at(Path("/big/cache"))
-    assert (near.stores, near.notes, near.folder) == ("/big/cache", Path("/big/cache"), Path("/big/cache"))
-    assert near.store("toy.zarr") == "/big/cache/toy.zarr"
+    remote = cache_at("s3://bucket/prefix/")
+    assert (remote.stores, remote.notes, remote.folder) == ("s3://bucket/prefix/", Path("cache"), None)
+    assert remote.store("toy.zarr") == "s3://bucket/prefix/toy.zarr"
+    local = cache_at(Path("/big/cache"))
+    assert (local.stores, local.notes, local.folder) == ("/big/cache", Path("/big/cache"), Path("/big/cache"))
+    assert local.store("toy.zarr") == "/big/cache/toy.zarr"
     assert cache_at("s3://bucket", "/scratch").notes == Path("/scratch")
-    assert cache_at("file:///big/cache") == near
-    assert isinstance(shelf_at("/big/cache/toy.zarr"), LocalShelf)
-    assert isinstance(shelf_at("s3://bucket/toy.zarr"), ObjectShelf)
+    assert cache_at("file:///big/cache") == local
+    assert isinstance(segment_store_at("/big/cache/toy.zarr"), LocalSegmentStore)
+    assert isinstance(segment_store_at("s3://bucket/toy.zarr"), ObjectSegmentStore)
     with pytest.raises(DataError, match=r"PosixPath\('s3:/bucket'\), which has lost a slash; name a URL by text"):
         cache_at(Path("s3://bucket"))
     with pytest.raises(DataError, match=r"paths\.notes: found 's3://b', expected a local folder"):

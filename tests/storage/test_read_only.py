@@ -1,4 +1,4 @@
-"""A cache that may only be read is read; one that is taken away under a running extraction is begun again."""
+"""Read-only caches, and caches that are removed during an extraction."""
 
 import errno
 import os
@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from featx import extract
-from featx.caches.verification import verify
+from featx.cache.verification import verify
 from featx.embeddings import space
-from featx.storage import shelves
+from featx.storage import segment_store
 from featx.storage.checks import open_store
-from featx.workspace import Study
+from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 from tests.rows import stored_rows
-from tests.storage.conftest import Complaint, Mount, exit_code
-from tests.storage.stores import DEVICE_ROWS, filled, left_by_dead_writer, numbered
+from tests.storage.conftest import FailingCommand, Mount, exit_code
+from tests.storage.stores import DEVICE_ROWS, leave_incomplete_segment, make_rows, make_store
 
 ON_DISK = '\n[paths]\ncache = "disk/cache"\nruns = "runs"\n'
 WIDE = '\n[[embedding]]\nbackbone = "toy"\nweights = "none"\npool = "max"\n'
@@ -24,7 +24,7 @@ WIDE = '\n[[embedding]]\nbackbone = "toy"\nweights = "none"\npool = "max"\n'
 
 @pytest.fixture
 def read_only(home: Path, small_disk: Mount) -> Path:
-    """A recipe that was extracted into a cache which may only be read since."""
+    """Extract a recipe into a cache and make the cache read-only; return the working directory."""
     make_images(home / "images")
     (home / "featx.toml").write_text(TOY_RECIPE + ON_DISK)
     small_disk("size=20m")
@@ -33,9 +33,7 @@ def read_only(home: Path, small_disk: Mount) -> Path:
     return home
 
 
-def test_a_cache_that_may_only_be_read_serves_all_that_embeds_nothing_new(
-    read_only: Path, complaint: Complaint
-) -> None:
+def test_a_read_only_cache_serves_commands_that_embed_nothing(read_only: Path, fail_command: FailingCommand) -> None:
     shutil.copy("images/dark/000.png", "images/dark/copy.png")  # its digest cannot be remembered
     assert exit_code("extract") == 0
     assert len(stored_rows(Study.open(None))) == 49
@@ -44,63 +42,63 @@ def test_a_cache_that_may_only_be_read_serves_all_that_embeds_nothing_new(
         assert exit_code("cache", command) == 0
 
     (read_only / "featx.toml").write_text(TOY_RECIPE + WIDE + ON_DISK)
-    line = complaint("extract")
+    line = fail_command("extract")
     assert line == (
-        f"error: {read_only}/disk/cache may only be read, and lacks 0.0 MB of vectors: name another cache "
+        f"error: {read_only}/disk/cache is read-only, and 0.0 MB of vectors are missing: choose another cache "
         "(paths.cache), or change its permissions"
     )
 
 
-def test_a_cache_that_may_only_be_read_and_remembers_no_digests_is_read(read_only: Path, small_disk: Mount) -> None:
+def test_a_read_only_cache_without_digests_is_read(read_only: Path, small_disk: Mount) -> None:
     small_disk("rw")
     Path("disk/cache/digests.sqlite").unlink()
     small_disk("ro")
-    done = extract()
-    assert (done.n_cached, done.n_read) == (48, 48)
+    result = extract()
+    assert (result.n_cached, result.n_read) == (48, 48)
     assert not Path("disk/cache/digests.sqlite").exists()
 
 
-def test_clearing_up_and_joining_what_may_only_be_read_is_one_line(
-    read_only: Path, small_disk: Mount, complaint: Complaint
+def test_gc_and_compact_of_a_read_only_cache_fail_with_one_line(
+    read_only: Path, small_disk: Mount, fail_command: FailingCommand
 ) -> None:
     assert exit_code("cache", "compact") == 0  # one segment: there is nothing to join
     assert exit_code("cache", "gc", "--yes") == 0
     small_disk("rw")
     store = next(Path("disk/cache").glob("*.zarr"))
-    scattered = filled(Path("disk/cache/a-0123456789abcdef.zarr"))
-    scattered.add(*numbered(3, 6), DEVICE_ROWS, {})
-    left_by_dead_writer(store, *numbered(3), 7)
+    scattered = make_store(Path("disk/cache/a-0123456789abcdef.zarr"))
+    scattered.add(*make_rows(3, 6), DEVICE_ROWS, {})
+    leave_incomplete_segment(store, *make_rows(3), 7)
     small_disk("ro")
-    assert "cannot take" in complaint("cache", "compact", "a-")
-    assert complaint("cache", "gc", "--yes")
+    assert "cannot take" in fail_command("cache", "compact", "a-")
+    assert fail_command("cache", "gc", "--yes")
 
 
-@pytest.mark.parametrize("number", sorted(shelves.FORBIDDEN))
-def test_a_store_that_refuses_to_be_written_is_one_line(
-    number: int, toy_home: Path, monkeypatch: pytest.MonkeyPatch, complaint: Complaint
+@pytest.mark.parametrize("number", sorted(segment_store.READ_ONLY_ERRNOS))
+def test_a_refused_write_is_reported_in_one_line(
+    number: int, toy_home: Path, monkeypatch: pytest.MonkeyPatch, fail_command: FailingCommand
 ) -> None:
     def refuse(path: Path, content: bytes) -> None:
         raise OSError(number, os.strerror(number), str(path))
 
-    monkeypatch.setattr(shelves, "_write_through", refuse)
-    line = complaint("extract")
-    assert f"MB more ({os.strerror(number)}); what was stored before is kept: it may only be read: name" in line
+    monkeypatch.setattr(segment_store, "_write_flushed", refuse)
+    line = fail_command("extract")
+    assert f"MB more ({os.strerror(number)}); stored rows are kept: it may only be read: name" in line
     assert not list(Path("cache").rglob("segment-*"))
     monkeypatch.undo()
     monkeypatch.chdir(toy_home)
     assert exit_code("extract") == 0
 
 
-def test_what_may_only_be_read_is_said_before_anything_is_embedded(
-    toy_home: Path, monkeypatch: pytest.MonkeyPatch, complaint: Complaint
+def test_a_read_only_cache_is_reported_before_anything_is_embedded(
+    toy_home: Path, monkeypatch: pytest.MonkeyPatch, fail_command: FailingCommand
 ) -> None:
     monkeypatch.setattr(space.os, "access", lambda place, mode: mode != os.W_OK)
-    assert complaint("extract").startswith("error: cache may only be read, and lacks 0.0 MB of vectors: name another")
+    assert fail_command("extract").startswith("error: cache is read-only, and 0.0 MB of vectors are missing: choose")
 
 
-@pytest.mark.parametrize("gone", ["cache", "cache/*.zarr", "cache/*.zarr/segment-*"])
-def test_what_is_removed_under_a_running_extraction_is_embedded_by_the_next_one(
-    gone: str, home: Path, complaint: Complaint
+@pytest.mark.parametrize("pattern", ["cache", "cache/*.zarr", "cache/*.zarr/segment-*"])
+def test_rows_removed_during_an_extraction_are_embedded_by_the_next_one(
+    pattern: str, home: Path, fail_command: FailingCommand
 ) -> None:
     n = len(make_images(home / "images", n_each=100))
     engine = '\n[extraction]\nruntime = "torch"\nsegment_rows = 16\n'
@@ -110,31 +108,31 @@ def test_what_is_removed_under_a_running_extraction_is_embedded_by_the_next_one(
     extract("calm.toml")
     removed: list[Path] = []
 
-    def remove(stage: str, done: int, _total: int, _note: str = "") -> None:
-        if stage == "embed" and done > n / 2 and not removed:
-            removed.extend(home.glob(gone))
+    def remove(stage: str, n_done: int, _total: int, _note: str = "") -> None:
+        if stage == "embed" and n_done > n / 2 and not removed:
+            removed.extend(home.glob(pattern))
             for path in removed:
                 shutil.rmtree(path)
 
-    done = extract(watch=remove)
+    result = extract(progress=remove)
 
     assert removed
-    assert done.n_embedded == n
-    (found,) = verify()
-    n_left = len(open_store(found.store))
-    assert found.is_whole
-    assert n / 4 < n_left < n
-    assert "run 'featx extract'" in complaint("fit", "--head", "logreg")
-    again = extract()
-    assert (again.n_cached, again.n_embedded) == (n_left, n - n_left)
+    assert result.n_embedded == n
+    (check,) = verify()
+    n_stored = len(open_store(check.store))
+    assert check.is_whole
+    assert n / 4 < n_stored < n
+    assert "run 'featx extract'" in fail_command("fit", "--head", "logreg")
+    second = extract()
+    assert (second.n_cached, second.n_embedded) == (n_stored, n - n_stored)
     assert stored_rows(Study.open(None)) == stored_rows(Study.open("calm.toml"))
 
 
-def test_a_disk_that_refuses_is_named_by_its_own_words_where_nobody_knows_better(
-    toy_home: Path, monkeypatch: pytest.MonkeyPatch, complaint: Complaint
+def test_other_errors_of_the_disk_are_reported_unchanged(
+    toy_home: Path, monkeypatch: pytest.MonkeyPatch, fail_command: FailingCommand
 ) -> None:
     def broken(path: Path, content: bytes) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
 
-    monkeypatch.setattr(shelves, "_write_through", broken)
-    assert "Input/output error" in complaint("extract")
+    monkeypatch.setattr(segment_store, "_write_flushed", broken)
+    assert "Input/output error" in fail_command("extract")

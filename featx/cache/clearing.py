@@ -1,0 +1,133 @@
+"""Compact a cache, and remove leftovers of dead writers and embeddings that no recipe in sight needs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from featx.cache.cache_place import Cache
+from featx.errors import CorruptError
+from featx.progress import ProgressCallback, no_progress
+from featx.specs.recipe import Recipe
+from featx.storage import compaction
+from featx.storage.checks import open_store
+from featx.storage.compaction import CompactionResult
+
+
+def compact(
+    recipe: str | Path | Recipe | None = None,
+    *,
+    cache: str | Path | None = None,
+    stores: Sequence[str] = (),
+    progress: ProgressCallback = no_progress,
+) -> list[CompactionResult]:
+    """Join the small segments of a cache's stores, and those that hold the same images, while others read and write.
+
+    Parameters
+    ----------
+    recipe
+        The recipe whose cache it is; by default that of the working directory.
+    cache
+        Another folder or URL.
+    stores
+        Beginnings of the names of some stores; all by default.
+    progress
+        Called after each new segment.
+
+    Raises
+    ------
+    DataError
+        there is no such cache or store.
+    CorruptError
+        a row does not match its checksum; that store is left as it is, the others are joined.
+    """
+    results: list[CompactionResult] = []
+    errors: list[CorruptError] = []
+    for store in Cache.find(recipe, cache).stores(stores):
+        try:
+            results.append(compaction.compact(open_store(store.place), progress))
+        except CorruptError as error:
+            errors.append(error)
+    if errors and results:
+        n_stores = len(errors) + len(results)
+        raise CorruptError(
+            f"{errors[0]} ({len(errors)} of {n_stores} stores were left unchanged, the others compacted)"
+        )
+    if errors:
+        raise errors[0]
+    return results
+
+
+@dataclass(frozen=True)
+class ClearingResult:
+    """The files and stores that nobody needs any more.
+
+    Attributes
+    ----------
+    leftovers
+        Names of the leftovers of dead writers.
+    unneeded
+        Names of the stores that no recipe in sight needs.
+    n_bytes
+        Total size of both in bytes.
+    is_removed
+        Whether they were removed; unneeded stores are removed only with the caller's agreement.
+    n_recipes
+        Number of recipes and models in sight.
+    """
+
+    leftovers: list[str]
+    unneeded: list[str]
+    n_bytes: int
+    is_removed: bool
+    n_recipes: int
+
+
+def gc(
+    recipe: str | Path | Recipe | None = None,
+    *,
+    cache: str | Path | None = None,
+    dry_run: bool = False,
+    agree: Callable[[list[str]], bool] = lambda _: True,
+) -> ClearingResult:
+    """Remove what dead writers left in a cache, and the stores that no recipe in sight needs.
+
+    Parameters
+    ----------
+    recipe
+        The recipe whose cache it is; by default that of the working directory.
+    cache
+        Another folder or URL.
+    dry_run
+        Whether to only report what would be removed.
+    agree
+        Called with the names of the unneeded stores before they are removed; returns whether to remove them.
+
+    Raises
+    ------
+    DataError
+        there is no such cache.
+
+    Notes
+    -----
+    Files of a live writer are never touched (`featx.storage.leases`). Where no recipe is in sight, no store is removed.
+    """
+    place = Cache.find(recipe, cache)
+    unneeded = [store for store in place.stores() if place.is_unneeded(store)]
+    leftovers = place.all_stores.leftovers()
+    n_bytes = sum(leftover.n_bytes for leftover in leftovers)
+    n_bytes += sum(size for store in unneeded for _, size in store.file_sizes())
+    is_removed = not dry_run
+    if is_removed:
+        for leftover in leftovers:
+            leftover.remove()
+        is_removed = not unneeded or agree([store.name for store in unneeded])
+        for store in unneeded if is_removed else []:
+            store.remove()
+    owners = {owner for embeddings in place.needed.values() for owner in embeddings}
+    return ClearingResult(
+        [leftover.name for leftover in leftovers],
+        [store.name for store in unneeded],
+        n_bytes,
+        is_removed,
+        len(owners),
+    )

@@ -1,0 +1,218 @@
+"""``featx cache ls``, ``verify``, ``compact``, ``gc`` and ``export``."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from featx.cli.options import JsonOption, RecipeOption
+
+if TYPE_CHECKING:
+    from featx.cache.verification import VerificationResult
+
+N_LOST_SHOWN = 10
+
+app = typer.Typer(
+    name="cache",
+    help="List, verify, repair, compact, clean up and export the cache of embeddings.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+CacheOption = Annotated[
+    str | None,
+    typer.Option("--cache", help="The folder or URL of stores.", show_default="the recipe's, else $FEATX_CACHE"),
+]
+StoresArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[STORE]...", help="Beginnings of the names of stores.", show_default="all"),
+]
+
+
+@app.command()
+def ls(recipe: RecipeOption = None, cache: CacheOption = None, json: JsonOption = False) -> None:
+    """List the stores of embeddings: content, size, and the recipes that use them.
+
+    Examples: featx cache ls · featx cache ls --cache /big/disk/cache --json
+    """
+    import featx.cache
+    from featx.cli import console
+    from featx.embeddings.space import gigabytes
+
+    stores = featx.cache.ls(recipe, cache=cache)
+    if json:
+        console.as_json({"stores": console.plain(stores), "n_bytes": sum(store.n_bytes for store in stores)})
+        return
+    columns = ["  store", "embedding", "d", "images", "rows", "segments", "size", "changed (UTC)", "needed by"]
+    lines = [
+        (
+            f"  {store.store}",
+            store.embedding,
+            f"{store.n_features} {store.dtype}",
+            store.n_images,
+            store.n_rows,
+            store.n_segments,
+            gigabytes(store.n_bytes),
+            store.changed[:16].replace("T", " "),
+            ", ".join(store.recipes) or "–",
+        )
+        for store in stores
+        if not store.problem
+    ]
+    console.table("", columns, lines)
+    for store in stores:
+        if store.problem:
+            console.say(f"  cannot be opened: {store.problem}")
+    console.say(f"{len(stores)} stores, {gigabytes(sum(store.n_bytes for store in stores))}")
+
+
+@app.command()
+def verify(
+    stores: StoresArgument = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Embed damaged rows again; their images must be available.")
+    ] = False,
+    recipe: RecipeOption = None,
+    cache: CacheOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Verify all checksums and list the images with damaged rows; --repair embeds only those again.
+
+    Examples: featx cache verify · featx cache verify --repair · featx cache verify efficientnet_lite0 --json
+    """
+    import featx.cache
+    from featx.cli import console
+    from featx.cli.progress_bars import watching
+
+    with watching() as progress:
+        results = featx.cache.verify(recipe, cache=cache, stores=stores or (), repair=repair, progress=progress)
+    if json:
+        console.as_json({"stores": console.plain(results), "n_lost": sum(result.n_lost for result in results)})
+    else:
+        for result in results:
+            _say_checked(result, repair)
+    _complain(results, repair)
+
+
+def _say_checked(result: "VerificationResult", repair: bool) -> None:
+    from featx.cli import console
+
+    if result.is_whole:
+        console.say(f"{result.store}: {result.n_rows} rows in {result.n_segments} segments, all checksums are right")
+        return
+    problem = result.problem or f"{len(result.damages)} of {result.n_segments} segments are damaged"
+    console.say(f"{result.store}: {problem}")
+    for damage in result.damages:
+        console.say(
+            f"  {damage.segment}: {', '.join(damage.problems)}; {damage.n_lost} rows damaged, {damage.n_good} intact"
+        )
+    for name in result.lost_ids[:N_LOST_SHOWN]:
+        console.say(f"    {name}")
+    if len(result.lost_ids) > N_LOST_SHOWN:
+        console.say(f"    … {len(result.lost_ids) - N_LOST_SHOWN} more (--json lists all)")
+    if repair:
+        repaired = "header written again, " if result.problem else ""
+        console.say(f"  repaired: {repaired}{result.n_embedded} of {result.n_lost} damaged rows embedded again")
+
+
+def _complain(results: "Sequence[VerificationResult]", repair: bool) -> None:
+    from featx.errors import CorruptError
+
+    damaged = [result for result in results if not result.is_whole]
+    if damaged and not repair:
+        raise CorruptError(f"{len(damaged)} of {len(results)} stores are damaged; run 'featx cache verify --repair'")
+    left = sum(result.n_lost - result.n_embedded for result in damaged)
+    if left:
+        raise CorruptError(
+            f"{left} damaged rows could not be embedded again; run 'featx extract' with the recipe that uses them"
+        )
+
+
+@app.command()
+def compact(
+    stores: StoresArgument = None, recipe: RecipeOption = None, cache: CacheOption = None, json: JsonOption = False
+) -> None:
+    """Join small segments and remove duplicate rows; other processes may read and write meanwhile.
+
+    Examples: featx cache compact · featx cache compact efficientnet_lite0
+    """
+    import featx.cache
+    from featx.cli import console
+    from featx.cli.progress_bars import watching
+
+    with watching() as progress:
+        results = featx.cache.compact(recipe, cache=cache, stores=stores or (), progress=progress)
+    if json:
+        console.as_json({"stores": console.plain(results)})
+        return
+    for result in results:
+        twice = f", {result.n_removed} duplicate rows removed" if result.n_removed else ""
+        console.say(
+            f"{result.store}: {result.n_rows} images in {result.n_after} segments (before: {result.n_before}){twice}"
+        )
+
+
+@app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be removed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    recipe: RecipeOption = None,
+    cache: CacheOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Remove unfinished files of killed writers, and stores that no known recipe uses.
+
+    A recipe is known if its folder is under runs/ ($FEATX_RUNS). Examples: featx cache gc --dry-run · featx
+    cache gc --yes
+    """
+    import featx.cache
+    from featx.cli import console
+    from featx.embeddings.space import gigabytes
+    from featx.text.escaping import escape_text
+
+    def agree(names: Sequence[str]) -> bool:
+        for name in names if not yes else ():
+            typer.echo(escape_text(f"  {name}"), err=True)
+        return yes or typer.confirm(f"Remove these {len(names)} stores, which no known recipe uses?", err=True)
+
+    result = featx.cache.gc(recipe, cache=cache, dry_run=dry_run, agree=agree)
+    if json:
+        console.as_json(asdict(result))
+        return
+    fate = "would be removed" if dry_run else "removed" if result.is_removed else "kept"
+    console.say(
+        f"unfinished files of killed writers: {len(result.leftovers)}, {'would be removed' if dry_run else 'removed'}"
+    )
+    for name in result.unneeded:
+        console.say(f"  {name}: {fate}")
+    if result.n_recipes:
+        console.say(f"stores that none of {result.n_recipes} known recipes uses: {len(result.unneeded)}, {fate}")
+    else:
+        console.say("no recipe is known, so all stores are kept; set FEATX_RUNS to the folder of runs")
+    console.say(f"{gigabytes(result.n_bytes)} in all")
+
+
+@app.command()
+def export(
+    embedding: Annotated[str, typer.Argument(help="An embedding of the recipe, or the beginning of a store's name.")],
+    to: Annotated[Path, typer.Option("--to", help="FILE.npz, FILE.h5 or FILE.parquet.", show_default=False)],
+    recipe: RecipeOption = None,
+    cache: CacheOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write embeddings with the ids and digests of their images to a NumPy, HDF5 or Parquet file.
+
+    Examples: featx cache export efficientnet_lite0 --to vectors.npz · featx cache export blocks.4 --to vectors.parquet
+    """
+    import featx.cache
+    from featx.cli import console
+    from featx.cli.progress_bars import watching
+
+    with watching() as progress:
+        exported = featx.cache.export(embedding, to, recipe, cache=cache, progress=progress)
+    console.as_json(asdict(exported)) if json else console.say(
+        f"{exported.file}: {exported.n} × {exported.n_features} of {exported.embedding}"
+    )

@@ -1,0 +1,162 @@
+"""``featx init`` and ``featx extract``."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from featx.cli.options import (
+    DeviceOption,
+    JsonOption,
+    LocalOption,
+    RecipeOption,
+    SchedulerOption,
+    cluster_of,
+)
+
+if TYPE_CHECKING:
+    from featx.embeddings.extract import Extraction
+
+OnError = Literal["skip", "fail", "quarantine"]
+
+
+def init(
+    source: Annotated[
+        str,
+        typer.Argument(help="A folder, archive, array file or URL that holds images, or a label table beside them."),
+    ],
+    labels: Annotated[Path | None, typer.Option(help="The label table, if it is not found automatically.")] = None,
+    target: Annotated[str | None, typer.Option(help="The column to predict.")] = None,
+    recipe: Annotated[Path, typer.Option("-r", "--recipe", help="The recipe to write.")] = Path("featx.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing recipe.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Inspect images and labels, report what was found, and write a recipe.
+
+    Examples: featx init photos/ · featx init faces.zip --labels attributes.csv --target Male · featx init tiles.h5
+    """
+    import featx
+    from featx.cli import console
+
+    recognition = featx.init(source, labels=labels, target=target, recipe=recipe, force=force)
+    console.as_json(asdict(recognition)) if json else console.finding(recognition)
+
+
+def extract(
+    places: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SOURCE] [DIR]", help="SOURCE: images, if there is no recipe yet. DIR: the quarantine folder."
+        ),
+    ] = None,
+    recipe: RecipeOption = None,
+    backbone: Annotated[
+        list[str] | None, typer.Option("--backbone", help="Backbone to use instead of the recipe's (repeatable).")
+    ] = None,
+    device: DeviceOption = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Number of decoding processes.", show_default="one per core")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images per decoding task; does not change any result.", show_default="16")
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(help="auto, torch, compile, onnx or openvino.", show_default="the recipe's, else the fastest"),
+    ] = None,
+    drop_unlabelled: Annotated[
+        bool, typer.Option("--drop-unlabelled", help="Leave out images without a label.")
+    ] = False,
+    on_error: Annotated[
+        OnError, typer.Option("--on-error", help="What to do with unreadable images; quarantine moves them to DIR.")
+    ] = "skip",
+    max_failures: Annotated[
+        str | None, typer.Option(metavar="N|P%", help="Exit with code 3 if more images fail.", show_default="no limit")
+    ] = None,
+    outcomes: Annotated[
+        Path | None, typer.Option(help="Write each file's outcome to this CSV.", show_default=False)
+    ] = None,
+    scheduler: SchedulerOption = None,
+    workers_local: LocalOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Compute the embeddings that are not in the cache yet.
+
+    Examples: featx extract · featx extract photos/ · featx extract --on-error quarantine bad/ --max-failures 2% ·
+    featx extract --scheduler tcp://10.0.0.1:8786
+    """
+    import featx
+    from featx.cli import console
+    from featx.cli.progress_bars import watching
+    from featx.embeddings.outcomes import exceeds_limit, write_outcomes
+    from featx.errors import DataError
+    from featx.specs.recipe import load_recipe
+
+    source, policy = _source_and_policy(places or [], on_error)
+    cluster = cluster_of(scheduler, workers_local)
+    if max_failures is not None:
+        exceeds_limit(max_failures, 0, 1)
+    if source is not None:
+        recipe = recipe or Path("featx.toml")
+        if recipe.exists():
+            raise DataError(
+                f"{recipe} exists; run 'featx extract' without SOURCE, or 'featx init SOURCE --force' first"
+            )
+        recognition = featx.init(source, recipe=recipe)
+        if not json:
+            console.finding(recognition)
+    loaded = load_recipe(recipe)
+    with watching() as progress:
+        result = featx.extract(
+            loaded,
+            backbones=backbone or (),
+            engine=loaded.engine(device=device, workers=workers, batch_size=batch_size, runtime=runtime),
+            drop_unlabelled=drop_unlabelled,
+            on_error=policy,
+            cluster=cluster,
+            progress=progress,
+        )
+    if outcomes is not None:
+        write_outcomes(outcomes, result.outcomes_file)
+    console.as_json(asdict(result)) if json else console.extraction(result)
+    _complain(result, max_failures)
+
+
+def _source_and_policy(places: list[str], on_error: OnError) -> "tuple[str | None, Literal['skip', 'fail'] | Path]":
+    """Return the source, where one is named, and what is done about unreadable images: the last place is DIR."""
+    from featx.errors import DataError
+
+    policy: Literal["skip", "fail"] | Path
+    if on_error != "quarantine":
+        sources, policy = places, on_error
+    elif places:
+        sources, policy = places[:-1], Path(places[-1])
+    else:
+        raise DataError("quarantine needs a folder to move files to: featx extract --on-error quarantine DIR")
+    if len(sources) > 1:
+        raise DataError(f"found {len(sources)} sources, expected one: {' '.join(map(repr, sources))}")
+    return (sources[0] if sources else None), policy
+
+
+def _complain(result: "Extraction", max_failures: str | None) -> None:
+    """Raise what makes a finished extraction end with another code than 0."""
+    from featx.embeddings.outcomes import exceeds_limit
+    from featx.errors import DataError, TooManyFailuresError
+
+    if result.empty_classes:
+        raise DataError(
+            f"no image of {', '.join(result.empty_classes)} can be read; the others are embedded: repair them, or "
+            "leave the class out ('keep')"
+        )
+    if result.n_missing:
+        first = next(name for name, outcome, _ in result.failures if outcome == "missing")
+        raise DataError(
+            f"{result.n_missing} of {result.n_found} images named in the labels do not exist, first {first!r}; "
+            "the others are embedded: correct the labels or continue without these images"
+        )
+    n_failed = len(result.failures)
+    if max_failures is not None and exceeds_limit(max_failures, n_failed, result.n_found - result.n_ignored):
+        raise TooManyFailuresError(
+            f"{n_failed} images have no embedding, more than --max-failures {max_failures} allows; the others are done"
+        )

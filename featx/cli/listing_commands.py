@@ -1,0 +1,124 @@
+"""``featx show``, ``featx backbones``, ``featx heads`` and ``featx doctor``."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from featx.cli.options import JsonOption, RecipeOption
+
+if TYPE_CHECKING:
+    from featx.embeddings.doctor import Diagnosis
+
+
+def show(
+    path: Annotated[Path, typer.Argument(help="A recipe, a run folder, or a model inside.")],
+    json: JsonOption = False,
+) -> None:
+    """Print a recipe with all its defaults, or the description of a finished run.
+
+    Examples: featx show featx.toml · featx show runs/featx/svm-class-1a2b3c4d
+    """
+    from featx.cli.console import as_json, say
+    from featx.predictors.description import describe
+
+    description = describe(path)
+    if json:
+        as_json(description)
+        return
+    for name, value in description.items():
+        say(f"{name} = {value!r}" if isinstance(value, str) else f"{name} = {value}")
+
+
+def backbones(
+    name: Annotated[str | None, typer.Argument(help="List the blocks and layers of this backbone.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """List the backbones: embedding size, input size, parameters, availability of weights.
+
+    Examples: featx backbones · featx backbones resnet50 · featx backbones timm:convnext_tiny
+    """
+    from featx.cli.console import as_json, say, table
+    from featx.networks.available import list_backbones, list_layers
+
+    if name is None:
+        rows = [asdict(row) for row in list_backbones()]
+        if json:
+            as_json({"backbones": rows})
+            return
+        columns = ["name", "d", "size_px", "parameters", "weights"]
+        table(
+            "",
+            columns,
+            [(r["name"], r["n_features"], r["size_px"], f"{r['n_parameters']:,}", r["weights"]) for r in rows],
+        )
+        say("other backbones: torchvision:NAME or timm:NAME; 'featx backbones NAME' lists blocks and layers")
+        return
+    outline = list_layers(name)
+    if json:
+        as_json({"backbone": name, "blocks": outline.blocks, "layers": outline.layers})
+        return
+    cells = [(layer["name"], layer["kind"], layer["shape"], f"{layer['n_parameters']:,}") for layer in outline.layers]
+    table("", ["layer", "kind", "shape", "parameters"], cells)
+    if not outline.blocks:
+        say(f"no blocks: {outline.reason_without_blocks}")
+        return
+    columns = ["block", "layers", "shape", "parameters", "operations", "share"]
+    table("", columns, [_block_cells(block) for block in outline.blocks])
+
+
+def _block_cells(block: dict[str, Any]) -> tuple[str, ...]:
+    operations = f"{block['n_operations'] / 1e6:,.0f} M"
+    return (
+        block["name"],
+        block["layers"],
+        block["shape"],
+        f"{block['n_parameters']:,}",
+        operations,
+        f"{block['share']:.0%}",
+    )
+
+
+def heads(json: JsonOption = False) -> None:
+    """List the heads that can be fitted.
+
+    Example: featx heads
+    """
+    from featx.cli.console import as_json, table
+    from featx.registry import HEADS
+
+    rows = [{"name": name, "about": _first_line(HEADS.get(name).__doc__)} for name in HEADS.names()]
+    if json:
+        as_json({"heads": rows})
+        return
+    table("", ["name", "about"], [(row["name"], row["about"]) for row in rows])
+
+
+def doctor(
+    precision: Annotated[
+        bool, typer.Option("--precision", help="Compare runtimes and precisions on the recipe's train images.")
+    ] = False,
+    recipe: RecipeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Describe this machine; with --precision, measure each runtime and precision on the recipe's images.
+
+    Examples: featx doctor · featx doctor --precision
+    """
+    import featx
+    from featx.cli import console
+    from featx.cli.progress_bars import watching
+
+    with watching() as progress:
+        diagnosis = featx.doctor(recipe, precision=precision, progress=progress)
+    console.as_json(_plain(diagnosis)) if json else console.diagnosis(diagnosis)
+
+
+def _plain(diagnosis: "Diagnosis") -> dict[str, Any]:
+    checkups = [vars(check) | {"drift": check.drift.model_dump()} for check in diagnosis.checkups]
+    return {"machine": dict(diagnosis.machine), "n_images": diagnosis.n_images, "checkups": checkups}
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().partition("\n")[0]

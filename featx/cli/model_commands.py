@@ -1,0 +1,361 @@
+"""``featx fit``, ``finetune``, ``ensemble``, ``evaluate``, ``report``, ``predict`` and ``run``."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from featx.cli.options import (
+    AbstainOption,
+    CoverageOption,
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    LocalOption,
+    RecipeOption,
+    SchedulerOption,
+    TargetOption,
+    WhoOption,
+    cluster_of,
+)
+
+if TYPE_CHECKING:
+    from featx.evaluation.evaluation_table import Evaluation
+    from featx.heads.fit import FitResult
+
+
+def fit(
+    head: Annotated[
+        list[str] | None,
+        typer.Option("--head", help="A name from 'featx heads' (repeatable).", show_default="the recipe's"),
+    ] = None,
+    recipe: RecipeOption = None,
+    target: TargetOption = None,
+    embedding: Annotated[
+        str | None, typer.Option(help="Use only this extracted embedding.", show_default="all, concatenated")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Number of trials of the search.", show_default="the recipe's")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds after which no new trial is started.", show_default="none")
+    ] = None,
+    nested: Annotated[
+        int | None,
+        typer.Option(min=0, help="Outer folds of nested cross-validation of the whole search.", show_default="none"),
+    ] = None,
+    force: ForceOption = False,
+    scheduler: SchedulerOption = None,
+    workers_local: LocalOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Tune and fit heads on cached embeddings; each is saved as a run folder.
+
+    Examples: featx fit · featx fit --head xgboost --trials 30 · featx fit --head svm --head logreg ·
+    featx fit --workers-local 4
+    """
+    import featx
+    from featx.cli import console
+    from featx.cli.progress_bars import watching
+
+    cluster = cluster_of(scheduler, workers_local)
+    with watching() as progress:
+        runs = featx.fit(
+            recipe,
+            heads=head or (),
+            target=target,
+            embedding=embedding,
+            trials=trials,
+            timeout_s=timeout,
+            nested=nested,
+            force=force,
+            cluster=cluster,
+            progress=progress,
+        )
+    if not json:
+        console.fits(runs)
+        return
+    best = max(runs, key=_merit)
+    totals = {
+        "best_run": best.run,
+        "accuracy": best.oof_accuracy,
+        "val_accuracy": best.val_accuracy,
+        "search_s": sum(run.search_s for run in runs if run.made),
+        "train_s": sum(run.train_s for run in runs if run.made),
+    }
+    console.as_json({"runs": console.plain(runs), **totals})
+
+
+def _merit(run: "FitResult") -> float:
+    """Return the score used to compare runs; greater is better."""
+    value = run.oof_score if run.val_score is None else run.val_score
+    return -value if run.score == "mae" else value
+
+
+def finetune(
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--strategy",
+            help="head, last-block, last-N-blocks, all, scratch, or blocks joined by + (repeatable).",
+            show_default="the recipe's",
+        ),
+    ] = None,
+    lr: Annotated[
+        list[float] | None, typer.Option("--lr", help="Learning rate (repeatable).", show_default="the recipe's")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each run.", show_default="the recipe's")] = None,
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option("--backbone", help="Backbone to fine-tune (repeatable).", show_default="the recipe's"),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Search the grid with this number of runs.", show_default="the recipe's")
+    ] = None,
+    recipe: RecipeOption = None,
+    target: TargetOption = None,
+    device: DeviceOption = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard logs to the run folders.")
+    ] = False,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Fine-tune networks above their frozen layers; each is saved as a run folder.
+
+    Examples: featx finetune · featx finetune --strategy head --strategy last-block --lr 1e-3 --lr 1e-4
+    """
+    import featx
+    from featx.cli import console
+    from featx.cli.progress_bars import watching
+    from featx.specs.recipe import load_recipe
+
+    loaded = load_recipe(recipe)
+    with watching() as progress:
+        runs = featx.finetune(
+            loaded,
+            strategies=strategy or (),
+            lrs=lr or (),
+            epochs=epochs,
+            backbones=backbone or (),
+            trials=trials,
+            target=target,
+            engine=loaded.engine(device=device),
+            force=force,
+            tensorboard=tensorboard,
+            progress=progress,
+        )
+    console.as_json({"runs": console.plain(runs), "best_run": runs[0].run}) if json else console.networks(runs)
+
+
+def ensemble(
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            help="majority, soft, weighted, confidence, convex, greedy, stacking, mean or median (repeatable).",
+            show_default="the recipe's",
+        ),
+    ] = None,
+    members: Annotated[
+        list[str] | None,
+        typer.Option("--members", help="Runs, or the beginnings of their names (repeatable).", show_default="all"),
+    ] = None,
+    recipe: RecipeOption = None,
+    target: TargetOption = None,
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Build ensembles of all finished runs of the recipe.
+
+    Examples: featx ensemble · featx ensemble --method stacking --members svm --members xgboost
+    """
+    import featx
+    from featx.cli import console
+
+    runs = featx.ensemble(recipe, methods=method or (), members=members or (), target=target, force=force)
+    if not json:
+        console.votes(runs)
+        return
+    best = runs[0]
+    totals = {"metric": best.metric, "score": best.score, "best_member_score": best.best_member_score}
+    console.as_json({"runs": console.plain(runs), "best_run": best.run, **totals})
+
+
+def evaluate(
+    final: Annotated[bool, typer.Option("--final", help="Open the sealed test split; this is logged.")] = False,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="Also print precision, recall and F1 of each class.")
+    ] = False,
+    groups: Annotated[
+        bool, typer.Option("--groups", help="Also print the scores of the chosen run in each group.")
+    ] = False,
+    coverage: CoverageOption = None,
+    abstain_below: AbstainOption = None,
+    who: WhoOption = None,
+    recipe: RecipeOption = None,
+    target: TargetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare all runs on the same rows.
+
+    Examples: featx evaluate · featx evaluate --per-class --groups · featx evaluate --abstain-below 0.9 ·
+    featx evaluate --final
+    """
+    import featx
+    from featx.cli import console, run_table
+    from featx.cli.progress_bars import watching
+
+    with watching() as progress:
+        evaluations = featx.evaluate(
+            recipe,
+            target=target,
+            final=final,
+            coverage=coverage,
+            abstain_below=abstain_below,
+            who=who,
+            progress=progress,
+        )
+    console.as_json(_evaluations(evaluations)) if json else run_table.evaluations(evaluations, per_class, groups)
+
+
+def _evaluations(evaluations: "list[Evaluation]") -> dict[str, Any]:
+    """Return evaluations as one JSON object: scores are fields of their rows, the first target's chosen run on top."""
+    targets = [asdict(target) for target in evaluations]
+    for target in targets:
+        target["rows"] = [
+            {**row["scores"], **{k: v for k, v in row.items() if k != "scores"}} for row in target["rows"]
+        ]
+    first = targets[0]
+    score = "mae" if first["kind"] == "numbers" else "accuracy"
+    best = next(row[score] for row in first["rows"] if row["run"] == first["chosen"])
+    top = {"chosen": first["chosen"], "part": first["part"], score: best, "n_looks": first["n_looks"]}
+    return {"targets": targets, **top}
+
+
+def report(recipe: RecipeOption = None, json: JsonOption = False) -> None:
+    """Write one self-contained report.html.
+
+    Example: featx report -r pipelines/solar_cells.toml
+    """
+    import featx
+    from featx.cli import console
+
+    path = featx.report(recipe)
+    console.as_json({"report": str(path)}) if json else console.say(str(path))
+
+
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    run: Annotated[
+        list[str] | None,
+        typer.Option("--run", help="Runs, or the beginnings of their names (repeatable).", show_default="all"),
+    ] = None,
+    coverage: CoverageOption = None,
+    abstain_below: AbstainOption = None,
+    recipe: RecipeOption = None,
+    device: DeviceOption = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write the predictions to this CSV file.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Print the prediction of each run for each image.
+
+    Examples: featx predict new.png · featx predict *.png --run weighted --csv answers.csv ·
+    featx predict *.png --abstain-below 0.8 --coverage 0.9
+    """
+    import featx
+    from featx.cli import console
+    from featx.errors import ReadError
+    from featx.text.escaping import escape_text
+
+    predictions = featx.predict(images, recipe, runs=run or (), device=device or "auto")
+    if abstain_below is not None:
+        predictions = {name: prediction.with_abstention(abstain_below) for name, prediction in predictions.items()}
+    rows = [row for name, prediction in predictions.items() for row in prediction.rows(name, coverage)]
+    if csv is not None:
+        import pandas as pd
+
+        from featx.files.spreadsheets import write_csv
+
+        write_csv(csv, pd.DataFrame(rows))
+    first = next(iter(predictions.values()))
+    unreadable = first.unreadable
+    warnings = list(dict.fromkeys(warning for prediction in predictions.values() for warning in prediction.warnings))
+    for warning in warnings:
+        typer.echo(escape_text(f"warning: {warning}"), err=True)
+    console.as_json({"answers": rows, "unreadable": unreadable, "warnings": warnings}) if json else console.predictions(
+        predictions, coverage
+    )
+    if unreadable:
+        named = "; ".join(f"{image!r} {reason}" for image, reason in unreadable.items())
+        raise ReadError(f"{len(unreadable)} of {len(images)} images cannot be read: {named}")
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="A run, or the beginning of its name.")],
+    file_format: Annotated[str, typer.Option("--format", help="onnx, skops or joblib.")] = "onnx",
+    out: Annotated[Path, typer.Option("-o", "--out", help="The folder to write to.")] = Path(),
+    recipe: RecipeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write a run for other software, with an export card beside it.
+
+    Examples: featx export xgboost · featx export logreg --format skops --out models/
+    """
+    import featx
+    from featx.cli import console
+    from featx.cli.progress_bars import watching
+
+    with watching() as progress:
+        written = featx.export(run, file_format, recipe, out=out, progress=progress)
+    console.as_json({"files": console.plain(written)}) if json else console.exports(written)
+
+
+def run(
+    recipe: Annotated[Path | None, typer.Argument(help="The recipe.", show_default="./featx.toml")] = None,
+    final: Annotated[bool, typer.Option("--final", help="Open the sealed test split at the end.")] = False,
+    repeats: Annotated[
+        int,
+        typer.Option(min=0, help="Repeat all runs on this number of other train/val splits.", show_default="none"),
+    ] = 0,
+    who: WhoOption = None,
+    device: DeviceOption = None,
+    scheduler: SchedulerOption = None,
+    workers_local: LocalOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Run all stages of a recipe; finished stages are skipped.
+
+    Examples: featx run pipelines/solar_cells.toml --final · featx run pipelines/solar_cells.toml --repeats 10
+    """
+    from featx.cli import console, run_table
+    from featx.cli.progress_bars import watching
+    from featx.cli.repeat_table import repeated
+    from featx.specs.recipe import load_recipe
+    from featx.workflow.run import stages
+
+    loaded, cluster = load_recipe(recipe), cluster_of(scheduler, workers_local)
+    printers: dict[str, Callable[[Any], None]] = {
+        "extract": console.extraction,
+        "fit": console.fits,
+        "finetune": console.networks,
+        "ensemble": console.votes,
+        "evaluate": run_table.evaluations,
+        "repeats": repeated,
+        "evaluate --final": run_table.evaluations,
+        "report": lambda path: console.say(str(path)),
+    }
+    with watching() as progress:
+        finished_stages = []
+        engine = loaded.engine(device=device)
+        steps = stages(loaded, final=final, repeats=repeats, engine=engine, cluster=cluster, who=who, progress=progress)
+        for stage, result in steps:
+            finished_stages.append({"stage": stage, "result": console.plain(result)})
+            if not json:
+                console.say()
+                console.say(f"── featx {stage}")
+                printers[stage](result)
+    if json:
+        console.as_json({"stages": finished_stages})

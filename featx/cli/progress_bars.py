@@ -1,0 +1,102 @@
+"""Progress on standard error: one bar for each stage, with rate and remaining time."""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column, Table
+from rich.text import Text
+
+from featx.cli.text import as_text
+from featx.progress import ProgressCallback
+from featx.text.escaping import escape_text
+
+# The name of the stage under which a message is printed once, without a bar.
+NOTE = "note"
+# Separates the news of a search from the text beside its bar.
+NEWS_END = " · "
+N_NEWS_SHOWN = 8
+REFRESHED_PER_S = 8
+
+
+class RateColumn(ProgressColumn):
+    """A column with steps per second, or seconds per step if a step takes longer than a second."""
+
+    def render(self, task: Task) -> Text:
+        """Return the rate of a task as text."""
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("–")
+        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s/step")
+
+
+class Screen:
+    """The progress display: one bar for each stage, and below them the latest news of a search.
+
+    Parameters
+    ----------
+    console
+        The console to draw on. News are shown on a terminal only.
+    """
+
+    def __init__(self, console: Console) -> None:
+        columns = (
+            TextColumn("{task.description:<24}", markup=False),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(),
+            RateColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+            TextColumn(
+                "{task.fields[note]}", style="dim", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")
+            ),
+        )
+        self._bars = Progress(*columns, console=console)
+        self._stages: dict[str, TaskID] = {}
+        self._news: deque[tuple[str, str]] | None = deque(maxlen=N_NEWS_SHOWN) if console.is_terminal else None
+
+    def __rich__(self) -> Group:
+        """Return the bars and the news as one renderable."""
+        drawn = Table(box=None, pad_edge=False, show_header=False, style="dim")
+        for line in self._news or ():
+            drawn.add_row(*map(as_text, line))
+        return Group(self._bars, drawn) if self._news else Group(self._bars)
+
+    def progress(self, stage: str, done: int, total: int, note: str = "") -> None:
+        """Update the bar of a stage (a `featx.progress.ProgressCallback`); the first part of a note is news."""
+        if stage == NOTE:
+            self._bars.console.print(as_text(note))
+            return
+        *news, latest = note.split(NEWS_END)
+        if stage not in self._stages or self._bars.tasks[self._stages[stage]].completed > done:
+            self._stages[stage] = self._bars.add_task(escape_text(stage), total=total, note=escape_text(latest))
+        self._bars.update(self._stages[stage], completed=done, total=total, note=escape_text(latest))
+        if news and self._news is not None:
+            self._news.append((f"  {stage}", news[0]))
+
+
+@contextmanager
+def watching() -> Iterator[ProgressCallback]:
+    """Display the progress that the yielded callback receives until the block ends."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        console = Console(stderr=True, width=120)
+    screen = Screen(console)
+    try:
+        with Live(screen, console=console, refresh_per_second=REFRESHED_PER_S):
+            yield screen.progress
+    finally:
+        if not console.is_interactive:
+            # Without this the next output would be on the line of the last bar.
+            console.print()

@@ -1,0 +1,116 @@
+"""Warnings of an extraction: damaged tables, changes since the last extraction, empty parts and copied images."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from numpy.typing import NDArray
+
+from featx.files.seals import read_sealed
+from featx.study.embedding_lock import LockedEmbedding
+from featx.study.extraction_tables import read_extracted
+from featx.study.splits import classes_without
+from featx.study.study import Study
+from featx.tables.manifest import Manifest
+from featx.tables.truth import Truth
+
+
+def remove_damaged_files(study: Study) -> list[str]:
+    """Remove the tables that have changed since the last extraction wrote them; return a warning for each."""
+    warnings = []
+    for file in study.damaged_extraction():
+        file.unlink()
+        warnings.append(
+            f"{file} is not as the last extraction wrote it, and is written again: the file was changed, the "
+            "extraction was interrupted, or another version of featx wrote it"
+        )
+    return warnings
+
+
+def moved_images(study: Study, parts: "pd.Series[str]") -> list[str]:
+    """Return a warning for each of test and val whose images are in another part than in the last extraction."""
+    file = study.folder / "split.parquet"
+    if not file.is_file():
+        return []
+    before = read_extracted(study.folder, file.name).set_index("id")["part"]
+    after = parts.reindex(before.index)
+    warnings = []
+    for part in ("test", "val"):
+        has_moved = (before == part) & after.notna() & (after != part)
+        if n_moved := int(has_moved.sum()):
+            new_parts = ", ".join(f"{n} to {name}" for name, n in after[has_moved].value_counts().items())
+            warnings.append(
+                f"the split differs from that of the last extraction: {n_moved} of {int((before == part).sum())} "
+                f"{part} images moved ({new_parts}); {_cause_of_moves(study)}"
+            )
+    return warnings
+
+
+def _cause_of_moves(study: Study) -> str:
+    state = study.folder / "split.json"
+    if not state.is_file() or read_sealed(state) != study.split_state():
+        return "[split] of the recipe changed"
+    if study.recipe.split.method == "train_test_split":
+        return "images or labels changed; split.method = 'hash' keeps the part of each image"
+    return "images, labels or groups changed"
+
+
+def empty_parts(study: Study, parts: "pd.Series[str]", truth: Truth) -> list[str]:
+    """Return a warning for each part of the recipe's split that has no image, or lacks some of the classes."""
+    spec, warnings = study.recipe.split, []
+    remedy = "add images"
+    if spec.method != "train_test_split":
+        remedy += " or split by exact shares (split.method = 'train_test_split')"
+    for part in ("test", "val"):
+        is_empty = part not in set(parts)
+        if is_empty and getattr(spec, part) == 0:
+            continue
+        classes = classes_without(parts, truth, part)
+        if is_empty:
+            warnings.append(f"no image is in {part}, so there are no {part} scores; {remedy}")
+        elif classes and spec.stratify and len(truth.classes) > 1:
+            warnings.append(
+                f"{len(classes)} of {len(truth.classes)} classes have no image in {part}, first {classes[0]!r}; "
+                f"{part} scores do not cover these classes; {remedy}"
+            )
+    return warnings
+
+
+def precision_changes(before: Sequence[LockedEmbedding], after: Sequence[LockedEmbedding]) -> list[str]:
+    """Return a warning for each embedding whose precision differs from that of the last extraction."""
+    earlier = {embedding.request: embedding.spec.precision for embedding in before}
+    return [
+        f"{embedding.request.name} was embedded in {earlier[embedding.request]}, and is now embedded in "
+        f"{embedding.spec.precision} ({embedding.reason}); run the heads and ensembles that use it again; set a "
+        "precision in the recipe ('precision = \"fp32\"') to keep it when images are added"
+        for embedding in after
+        if earlier.get(embedding.request, embedding.spec.precision) != embedding.spec.precision
+    ]
+
+
+def copied_images(manifest: Manifest, parts: "pd.Series[str]", truths: Sequence[Truth]) -> list[str]:
+    """Return a warning each for equal images in several parts, with different labels, and repeated in train."""
+    is_copied = (manifest.digests != "") & pd.Index(manifest.digests).duplicated(keep=False)
+    digests = pd.Series(manifest.digests[is_copied], index=pd.Index(manifest.ids[is_copied]))
+    columns: list[tuple[str, NDArray[Any]]] = [("are in several parts", parts.to_numpy())]
+    columns += [("have different labels", truth.codes) for truth in truths]
+    warnings = []
+    for problem, values in columns:
+        n_values = pd.Series(values[is_copied]).groupby(digests.to_numpy()).nunique()
+        differing = n_values.index[n_values > 1]
+        if differing.size:
+            warnings.append(
+                f"{differing.size} images with copies {problem}, first {_first_two_ids(digests, differing[0])}"
+            )
+    in_train = digests[(parts.reindex(digests.index) == "train").to_numpy()]
+    repeated = in_train[in_train.duplicated(keep=False)]
+    if len(repeated):
+        warnings.append(
+            f"{repeated.nunique()} images are in train {len(repeated)} times, first "
+            f"{_first_two_ids(repeated, repeated.iloc[0])}; copies of an image are always in the same fold"
+        )
+    return warnings
+
+
+def _first_two_ids(digests: "pd.Series[str]", digest: str) -> str:
+    return " and ".join(map(repr, digests.index[digests == digest][:2]))

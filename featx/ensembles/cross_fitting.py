@@ -1,0 +1,142 @@
+"""Cross-fitting of voting methods on the selection rows: predictions for each fold come from a fit on the others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.ensembles.combiners import Combiner, MemberOutputs, Outputs, VotingMethod
+from featx.errors import DataError
+from featx.metrics.scores import resolve_metric, signed_score
+from featx.parallel.threads import single_threaded
+from featx.specs.ensembling import EnsembleSpec
+from featx.tables.decision_rule import DecisionRule
+from featx.tables.encoding import strata_codes
+from featx.tables.predictions import AnyPredictions
+from featx.tables.resampling_units import are_mostly_single, assign_folds
+from featx.tables.target_values import TargetValues
+from featx.tables.truth import AnyTruth
+
+
+@dataclass(frozen=True)
+class CrossFitting:
+    """The members' outputs and the true values for the selection rows.
+
+    Attributes
+    ----------
+    ids
+        (n,) sorted ids, so that results do not depend on the order of rows in the tables.
+    members
+        The members' outputs for these rows, with columns in the order of the truth.
+    targets
+        True values of these rows.
+    spec
+        Settings of the voting methods, with the metric that chooses between settings.
+    groups
+        (n,) groups that folds keep whole, or None.
+    """
+
+    ids: NDArray[np.object_]
+    members: MemberOutputs
+    targets: TargetValues
+    spec: EnsembleSpec
+    groups: NDArray[Any] | None
+
+    @classmethod
+    def of(
+        cls, tables: Sequence[AnyPredictions], truth: AnyTruth, spec: EnsembleSpec, groups: NDArray[Any] | None = None
+    ) -> Self:
+        """Return the outputs of the members' tables, with the true values of the first table's rows.
+
+        Parameters
+        ----------
+        tables
+            One table of predictions per member.
+        truth
+            True values of the first table's rows, and maybe of others.
+        groups
+            (n,) groups of the first table's rows that folds keep whole; None for no groups.
+
+        Raises
+        ------
+        AlignmentError
+            Another member lacks an id of the first one, or the members predict different things.
+        DataError
+            All rows have weight 0.
+        """
+        first = tables[0]
+        order = np.argsort(first.ids.astype(str))
+        ids = first.ids[order]
+        targets = TargetValues.of(truth.take(ids))
+        if targets.weights is not None and not targets.weights.any():
+            raise DataError(f"all {len(ids)} selection rows weigh 0; check 'weight' and 'confidence' of the target")
+        members = MemberOutputs.of([first.take(ids), *tables[1:]], truth.names)
+        spec = spec.model_copy(update={"metric": resolve_metric(targets, spec.metric)})
+        return cls(ids, members, targets, spec, None if groups is None else groups[order])
+
+    @single_threaded()
+    def fit(self, method: VotingMethod) -> Combiner:
+        """Return the combiner that a voting method fits to all rows."""
+        return method.fit(self.members, self.targets, self.spec)
+
+    @single_threaded()
+    def cross_predict(self, method: VotingMethod) -> Outputs:
+        """Return (n, k) outputs, those of each fold by a combiner fitted to the other folds.
+
+        Raises
+        ------
+        DataError
+            There are fewer rows or groups than folds.
+        """
+        if not method.is_trained:
+            return self.fit(method).outputs(self.members)
+        fold = self.fold_numbers()
+        outputs: Outputs = np.empty_like(self.members.outputs[0])
+        for number in range(self.spec.folds):
+            fit_rows, test_rows = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+            combiner = method.fit(self.members.take(fit_rows), self.targets.take(fit_rows), self.spec)
+            outputs[test_rows] = combiner.outputs(self.members.take(test_rows))
+        return outputs
+
+    def fold_numbers(self) -> NDArray[np.int64]:
+        """Return the (n,) fold of each row; folds are stratified by class, or keep groups whole."""
+        n_units = len(self.ids) if self.groups is None else len(np.unique(self.groups))
+        if n_units < self.spec.folds:
+            units = "val rows" if self.groups is None else "groups or sets of copies among val rows"
+            raise DataError(
+                f"{n_units} {units} are too few to cross-fit an ensemble in {self.spec.folds} folds; put more rows in "
+                "val"
+            )
+        strata = strata_codes(self.targets)
+        if self.groups is not None and not are_mostly_single(self.groups):
+            strata = np.zeros_like(strata)
+        return assign_folds(strata, self.groups, self.spec.folds, self.spec.seed)
+
+    def decision_rule(self, method: VotingMethod) -> DecisionRule | None:
+        """Return the decision rule of the combiner that a voting method fits to all rows."""
+        return self.fit(method).decision_rule(self.members)
+
+    def merit(self, outputs: Outputs, decision: DecisionRule | None = None) -> float:
+        """Return the score of outputs under a decision rule, with a sign that makes greater values better."""
+        # `of` sets the metric.
+        assert self.spec.metric is not None
+        return signed_score(self.spec.metric, self.targets.decided_by(decision), outputs)
+
+    def contributions(self, method: VotingMethod, outputs: Outputs) -> list[float]:
+        """Return the contribution of each of the m members: the score of the ensemble minus its score without it.
+
+        Parameters
+        ----------
+        outputs
+            (n, k) outputs of `cross_predict`; the ensembles without a member are cross-fitted too.
+        """
+        m = len(self.members)
+        reduced = [
+            replace(self, members=self.members.select([member for member in range(m) if member != left_out]))
+            for left_out in range(m)
+        ]
+        merits = [without.merit(without.cross_predict(method), without.decision_rule(method)) for without in reduced]
+        score = self.merit(outputs, self.decision_rule(method))
+        return [score - merit_without for merit_without in merits]

@@ -1,0 +1,220 @@
+"""Build ensembles of a recipe's finished runs; each becomes a run folder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from featx.artifacts import artifact
+from featx.artifacts.header import read_header
+from featx.ensembles.combiners import VotingMethod
+from featx.ensembles.ensemble_run import EnsembleRun
+from featx.ensembles.members import find_candidates, find_duplicates
+from featx.errors import DataError, IncompleteError, UnsuitedError
+from featx.metrics.definitions import LOWER_IS_BETTER
+from featx.registry import VOTES
+from featx.specs.ensembling import DEFAULT_VOTES, EnsembleSpec
+from featx.specs.recipe import Recipe
+from featx.study.run_folder import RunFolder
+from featx.study.study import Study
+
+
+@dataclass(frozen=True)
+class EnsembleResult:
+    """The run of one ensemble.
+
+    Attributes
+    ----------
+    run
+        Name of the run.
+    method
+        Name of the voting method.
+    target
+        Name of the target.
+    path
+        Path of the run folder.
+    made
+        Whether the run was made by this call; False if it was there.
+    members
+        Names of the runs that the ensemble uses; other candidates have weight 0.
+    n_candidates
+        Number of candidate members.
+    weights
+        Weights of the members, of sum 1; empty if a member's weight differs between rows.
+    scored_on
+        Part of the selection rows: ``val``, or ``oof`` without a val split.
+    n
+        Number of selection rows.
+    metric
+        Name of the metric of `score`.
+    weighted
+        Whether scores are weighted by the rows' weights.
+    score
+        Score on the selection rows; that of a trained method is cross-fitted.
+    best_member
+        Name of the candidate with the best score on the same rows.
+    best_member_score
+        Score of the best candidate.
+    median_member_score
+        Median score of the candidates.
+    why
+        Comparison of the ensemble with its best member, and description of the members, as a paragraph.
+    findings
+        Warnings about the ensemble.
+    """
+
+    run: str
+    method: str
+    target: str
+    path: str
+    made: bool
+    members: list[str]
+    n_candidates: int
+    weights: list[float]
+    scored_on: str
+    n: int
+    metric: str
+    weighted: bool
+    score: float
+    best_member: str
+    best_member_score: float
+    median_member_score: float
+    why: str
+    findings: list[str]
+
+    @property
+    def gain(self) -> float:
+        """Score minus that of the best member; its negative if less is better, so that a gain is positive."""
+        difference = self.score - self.best_member_score
+        return -difference if self.metric in LOWER_IS_BETTER else difference
+
+
+def ensemble(
+    recipe: str | Path | Recipe | None = None,
+    *,
+    methods: Sequence[str] | str = (),
+    members: Sequence[str] | str = (),
+    target: str | None = None,
+    force: bool = False,
+) -> list[EnsembleResult]:
+    """Build ensembles of finished heads and networks.
+
+    Parameters
+    ----------
+    recipe
+        Recipe, or the path of its file; by default the recipe in this folder.
+    methods
+        Names of voting methods; by default those of the recipe.
+    members
+        Names of runs or beginnings of names, those of ensembles too; by default all heads and networks with the same
+        target and split.
+    target
+        Name of one of the recipe's targets; by default all targets with runs.
+    force
+        Whether to make runs that exist again.
+
+    Returns
+    -------
+    list
+        Results target by target, the best ensemble first.
+
+    Raises
+    ------
+    IncompleteError
+        There is no finished run.
+    DataError
+        There is only one finished run, or the runs have predictions for different rows.
+    UnknownNameError
+        A voting method is unknown.
+    UnsuitedError
+        A voting method can predict none of the targets.
+
+    Notes
+    -----
+    Trained methods are fitted to val (without a val split, to the out-of-fold rows). They are scored there by
+    cross-fitting: the predictions for each fold come from a fit to the other folds.
+    """
+    study = Study.open(recipe)
+    arguments = {"methods": _as_tuple(methods), "members": _as_tuple(members)}
+    spec = study.recipe.ensemble.model_copy(update={name: value for name, value in arguments.items() if value})
+    names = _targets_with_members(study, target, spec)
+    methods_by_target = {name: _suited_methods(spec, study.recipe.targets[name].kind) for name in names}
+    for method in spec.methods or ():
+        _check_suited(method, study, names)
+    runs = [EnsembleRun.of(study, name, spec) for name in names]
+    return [result for run in runs for result in _build_all(run, methods_by_target[run.target], force)]
+
+
+def _as_tuple(names: Sequence[str] | str) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _targets_with_members(study: Study, target: str | None, spec: EnsembleSpec) -> list[str]:
+    """Return the targets that have two members or more; the first target if none has."""
+    names = study.target_names(target)
+    return [name for name in names if _has_members(study, name, spec)] or names[:1]
+
+
+def can_build_ensembles(recipe: Recipe) -> bool:
+    """Return whether a target of the recipe has two different finished runs."""
+    study = Study(recipe)
+    return any(_has_members(study, name, recipe.ensemble) for name in recipe.targets)
+
+
+def _has_members(study: Study, target: str, spec: EnsembleSpec) -> bool:
+    try:
+        candidates = find_candidates(study, target, spec)
+        return len(candidates) - len(find_duplicates(candidates)) > 1
+    except (DataError, IncompleteError):
+        return False
+
+
+def _suited_methods(spec: EnsembleSpec, kind: str) -> list[str]:
+    return [name for name in spec.methods or DEFAULT_VOTES if kind in VOTES.get(name).kinds]
+
+
+def _check_suited(method: str, study: Study, targets: Sequence[str]) -> None:
+    voting_method: VotingMethod = VOTES.get(method)
+    kinds = {name: study.recipe.targets[name].kind for name in targets}
+    if not set(kinds.values()) & set(voting_method.kinds):
+        name, kind = next(iter(kinds.items()))
+        suited = ", ".join(candidate for candidate in VOTES.names() if kind in VOTES.get(candidate).kinds)
+        raise UnsuitedError(
+            f"method {method!r} predicts {' or '.join(voting_method.kinds)}, target {name!r} is of {kind}; suitable "
+            f"methods: {suited}"
+        )
+
+
+def _build_all(run: EnsembleRun, methods: Sequence[str], force: bool) -> list[EnsembleResult]:
+    """Build an ensemble by each method; return the best first."""
+    return sorted((_build_one(run, method, force) for method in methods), key=lambda result: -result.gain)
+
+
+def _build_one(run: EnsembleRun, method: str, force: bool) -> EnsembleResult:
+    stem = f"{method}-{run.target}"
+    folder, is_new = run.study.run_once(stem, run.run_spec(method), force, lambda path: run.build(method, path))
+    return _result(folder, is_new, run.notes)
+
+
+def _result(run: RunFolder, is_new: bool, notes: Sequence[str]) -> EnsembleResult:
+    body = artifact.read_ensemble_body(run.path, read_header(run.path)[1])
+    selection, metrics = run.chooser(), run.metrics
+    return EnsembleResult(
+        run=run.name,
+        method=body["method"],
+        target=run.spec["target"],
+        path=str(run.path),
+        made=is_new,
+        members=list(body["members"]),
+        n_candidates=len(run.spec["members"]),
+        weights=body.get("weights", []),
+        scored_on=str(selection.part[0]),
+        n=len(selection.ids),
+        metric=metrics["metric"],
+        weighted=metrics.get("weighted", False),
+        score=metrics["score"],
+        best_member=metrics["best_member"],
+        best_member_score=metrics["best_member_score"],
+        median_member_score=metrics["median_member_score"],
+        why=metrics["why"],
+        findings=[*(warning["text"] for warning in metrics["findings"]), *notes],
+    )

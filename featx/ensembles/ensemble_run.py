@@ -1,0 +1,188 @@
+"""One target's ensembles, from the runs of its members to run folders of its own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.artifacts import artifact
+from featx.artifacts.header import BODY_FILES
+from featx.ensembles.combiners import Combiner, Outputs, VotingMethod, replace_outputs
+from featx.ensembles.cross_fitting import CrossFitting
+from featx.ensembles.diversity import diversity
+from featx.ensembles.explanation import Disagreements, explain
+from featx.ensembles.members import find_candidates, find_duplicates, selection_tables, selection_warnings
+from featx.errors import DataError
+from featx.files.atomic import write_json, write_table
+from featx.files.seals import write_sealed
+from featx.metrics.conformal import ConformalSpec
+from featx.metrics.definitions import LOWER_IS_BETTER
+from featx.metrics.scores import scores
+from featx.parallel.threads import single_threaded
+from featx.registry import VOTES
+from featx.specs.ensembling import EnsembleSpec
+from featx.study.run_folder import RULES, RunFolder
+from featx.study.study import Study
+from featx.tables.predictions import AnyPredictions, concatenate_predictions
+from featx.tables.truth import AnyTruth
+
+
+@dataclass(frozen=True)
+class EnsembleRun:
+    """One target of a study, and all that its ensembles are built from.
+
+    Attributes
+    ----------
+    study
+        The study of the target.
+    target
+        Name of the target.
+    spec
+        Settings of the voting methods, with the metric that chooses between settings.
+    runs
+        The m candidate members.
+    duplicates
+        Name of a run that is left out → name of the candidate with the same predictions.
+    """
+
+    study: Study
+    target: str
+    spec: EnsembleSpec
+    runs: Sequence[RunFolder]
+    duplicates: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> list[str]:
+        """One line for each run that is left out because a candidate has the same predictions."""
+        pairs = self.duplicates.items()
+        return [f"{run} gives the same predictions as {candidate}: they count once" for run, candidate in pairs]
+
+    @classmethod
+    def of(cls, study: Study, target: str, spec: EnsembleSpec) -> "EnsembleRun":
+        """Return the ensembles of a target, after a search for its candidate members.
+
+        Raises
+        ------
+        DataError
+            There are fewer than two candidates.
+        """
+        candidates = find_candidates(study, target, spec)
+        duplicates = find_duplicates(candidates)
+        runs = [run for run in candidates if run.name not in duplicates]
+        if len(runs) < 2:
+            names = ", ".join(run.name for run in runs) or "none"
+            remedy = "name more with '--members'" if spec.members else "run 'featx fit --head …'"
+            raise DataError(
+                f"an ensemble needs two different finished runs or more, found {names} for target {target!r} (runs "
+                f"with equal predictions count once); {remedy}"
+            )
+        return cls(study, target, spec.model_copy(update={"metric": study.metric(target)}), runs, duplicates)
+
+    @cached_property
+    def truth(self) -> AnyTruth:
+        """True values of the train and val rows."""
+        return self.study.labels(self.target)
+
+    @cached_property
+    def selection_tables(self) -> list[AnyPredictions]:
+        """The members' predictions for the selection rows."""
+        return selection_tables(self.runs)
+
+    @cached_property
+    def selection(self) -> CrossFitting:
+        """The members' outputs and the true values for the selection rows."""
+        groups = self.study.groups(self.selection_tables[0].ids)
+        return CrossFitting.of(self.selection_tables, self.truth, self.spec, groups)
+
+    @cached_property
+    def member_metrics(self) -> dict[str, Any]:
+        """Entries of ``metrics.json`` about the members, the same for all methods."""
+        members = self.selection.members
+        merits = [self.selection.merit(outputs, members.rule(i)) for i, outputs in enumerate(members.outputs)]
+        best = int(np.argmax(np.nan_to_num(merits, nan=-np.inf)))
+        warnings = selection_warnings(self.selection, str(self.selection_tables[0].part[0]))
+        return {
+            "metric": self.selection.spec.metric,
+            "best_member": self.runs[best].name,
+            "best_member_score": self._unsigned(merits[best]),
+            "median_member_score": self._unsigned(float(np.median(merits))),
+            "diversity": diversity([run.name for run in self.runs], members, self.selection.targets),
+            "findings": [asdict(warning) for warning in warnings],
+        }
+
+    def _unsigned(self, merit: float) -> float:
+        """Return a score as users read it: losses and errors are positive."""
+        return -merit if self.spec.metric in LOWER_IS_BETTER else merit
+
+    def run_spec(self, method: str) -> dict[str, Any]:
+        """Return all that determines the run of a method; its fingerprint names the run folder."""
+        own: dict[str, Any] = {"stacker": self.spec.stacker} if method == "stacking" else {}
+        own |= self.study.training_state(self.target) | self.study.choosing_state(self.target)
+        return own | {
+            "kind": "ensemble",
+            "rules": RULES["ensemble"],
+            "method": method,
+            "metric": self.spec.metric,
+            "folds": self.spec.folds,
+            "seed": self.spec.seed,
+            "members": {run.name: run.body_sha256 for run in self.runs},
+        }
+
+    @single_threaded()
+    def build(self, method: str, folder: Path) -> None:
+        """Build an ensemble, predict all parts, and write the run into `folder`."""
+        voting_method: VotingMethod = VOTES.get(method)
+        combiner = self.selection.fit(voting_method)
+        outputs = self.selection.cross_predict(voting_method)
+        rows = self.selection_tables[0].take(self.selection.ids)
+        rule = combiner.decision_rule(self.selection.members)
+        tables = [replace_outputs(rows, self.truth.names, outputs, rule)]
+        test_tables = [run.answers.of("test") for run in self.runs]
+        if len(test_tables[0].ids):
+            tables.append(combiner.combine(test_tables, self.truth.names))
+        predictions = concatenate_predictions(tables)
+        write_table(folder / "predictions.parquet", predictions.to_frame())
+        part = str(rows.part[0])
+        metrics = {part: scores(self.truth, tables[0]), **self._ensemble_metrics(voting_method, outputs, part)}
+        write_sealed(folder / "metrics.json", metrics)
+        used = [run for member, run in enumerate(self.runs) if member not in combiner.unused]
+        write_json(folder / BODY_FILES["ensemble"], _body(method, used, combiner.without_unused()))
+        header = {
+            "target": self.target,
+            self.truth.kind: self.truth.names,
+            "metrics": {part: metrics[part]},
+            "conformal": ConformalSpec.of(self.truth, predictions, self.study.groups),
+            "decision": rule,
+        }
+        artifact.write_ensemble(folder, [run.path for run in used], header)
+
+    def _ensemble_metrics(self, method: VotingMethod, outputs: Outputs, part: str) -> dict[str, Any]:
+        """Return the entries of ``metrics.json`` beside the scores."""
+        names = [run.name for run in self.runs]
+        best, members = names.index(self.member_metrics["best_member"]), self.selection.members
+        targets, rule = self.selection.targets, self.selection.decision_rule(method)
+        disagreements = Disagreements.of(
+            self.member_metrics["best_member"],
+            (targets.decided_by(rule), outputs),
+            (targets.decided_by(members.rule(best)), members.outputs[best]),
+        )
+        contributions = dict(zip(names, self.selection.contributions(method, outputs), strict=True))
+        member_diversity = self.member_metrics["diversity"]
+        return self.member_metrics | {
+            "weighted": targets.weights is not None,
+            "score": self._unsigned(self.selection.merit(outputs, rule)),
+            "diversity": asdict(member_diversity),
+            "overruling": asdict(disagreements),
+            "contributions": contributions,
+            "why": explain(targets, part, disagreements, member_diversity, contributions),
+            "finished": datetime.now(UTC).isoformat(),
+        }
+
+
+def _body(method: str, members: Sequence[RunFolder], combiner: Combiner) -> dict[str, Any]:
+    digests = {run.name: run.body_sha256 for run in members}
+    return {"method": method, "members": digests, **combiner.model_dump(mode="json")}

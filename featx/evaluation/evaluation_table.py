@@ -1,0 +1,151 @@
+"""Tables with the scores of all runs of one target."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from featx.evaluation.group_scores import Grouping
+from featx.tables.ids import Kind
+
+
+@dataclass(frozen=True)
+class RunEvaluation:
+    """Scores of one run on one part of the split.
+
+    Attributes
+    ----------
+    run
+        Name of the run.
+    is_ensemble
+        Whether the run is an ensemble.
+    scores
+        Score name → value, from `featx.metrics.scores.scores`, `featx.evaluation.coverage.CoverageCheck` and
+        `featx.evaluation.leaks.Copies.score_without`.
+    accuracy_low, accuracy_high
+        95 % interval of the accuracy; nan unless the target has classes.
+    per_class
+        Precision, recall, F1 and n of each class or label.
+    confusion
+        (k, k) counts; row = true class. Empty unless the target has classes.
+    marks
+        Names of the warnings of its training, for example ``nan``.
+    intervals
+        Score name → low and high edge of its 95 % interval (`featx.evaluation.intervals`).
+    difference, difference_low, difference_high
+        Difference to the chosen run in the selection score, and its paired 95 % interval; None for the chosen run.
+    p, p_holm
+        p-value of no difference to the chosen run, before and after Holm's correction; None for the chosen run.
+    relation
+        Relation to the chosen run: ``equivalent``, ``not shown to differ``, ``worse``, ``better`` or ``too few rows``;
+        ``reference`` for the chosen run (`featx.evaluation.comparison.Comparison.relation`).
+    loss_bound
+        Upper limit, at 95 % for all runs together, of how much better the best run is than this one.
+    fit_s, images_per_s, n_bytes, n_models
+        Costs of the run (`featx.evaluation.cost.Cost`); None where a cost is not known.
+    biases
+        Grouping name → largest difference between groups, and mean absolute deviation from the overall score.
+    """
+
+    run: str
+    is_ensemble: bool
+    scores: dict[str, float]
+    accuracy_low: float
+    accuracy_high: float
+    per_class: list[dict[str, Any]]
+    confusion: list[list[float]]
+    marks: list[str] = field(default_factory=list)
+    intervals: dict[str, Sequence[float]] = field(default_factory=dict)
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    relation: str = ""
+    loss_bound: float | None = None
+    fit_s: float | None = None
+    images_per_s: float | None = None
+    n_bytes: int | None = None
+    n_models: int = 1
+    biases: dict[str, Sequence[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of all runs of one target on one part of the split.
+
+    Attributes
+    ----------
+    target
+        Name of the target.
+    classes
+        Names of the classes; empty unless the target has classes.
+    part
+        ``val``, ``oof`` (out-of-fold rows, where there is no val split) or ``test``.
+    rows
+        One row per run, best first by the selection score; the chosen run comes first among equal ones.
+    chosen
+        Name of the run with the best score on the selection rows (never test). Among equal runs it is the simplest and
+        cheapest one. A run whose training failed is chosen only if the training of all runs failed.
+    chosen_by
+        Name of the selection score and of the part that it was computed on, as ``accuracy on val``.
+    n_looks
+        Number of times that the test split was opened for this target.
+    kind
+        ``classes``, ``labels`` or ``numbers``; only classes have a confusion matrix.
+    score, test
+        Names of the score that runs are compared in, and of the statistical test.
+    margin
+        Largest difference without practical consequence, in units of the score.
+    equivalent
+        Names of the runs that are shown, on the selection rows, to be equivalent to the chosen run within the margin.
+    recommended
+        Name of the cheapest run among the chosen one and those equivalent runs that can replace it
+        (`featx.evaluation.comparison.Comparison.can_replace_reference`).
+    verdict
+        Recommendation and its reasons as text.
+    test_evidence
+        Evidence of the test rows against the choice, as text; empty before the test split was opened.
+    groupings
+        Scores of the chosen run by group, for each of the recipe's group columns and for each pair of them.
+    warnings
+        Warnings about the scored rows.
+    log_problems
+        Problems of the log that `n_looks` was counted in; empty if the log is complete.
+    """
+
+    target: str
+    classes: list[str]
+    part: str
+    rows: list[RunEvaluation]
+    chosen: str
+    chosen_by: str
+    n_looks: int
+    kind: Kind = "classes"
+    score: str = ""
+    test: str = ""
+    margin: float = math.nan
+    equivalent: list[str] = field(default_factory=list)
+    recommended: str = ""
+    verdict: str = ""
+    test_evidence: str = ""
+    groupings: list[Grouping] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    log_problems: list[str] = field(default_factory=list)
+
+    @property
+    def compared(self) -> str:
+        """Key, in the scores of the runs, of the score that runs are compared in: the weighted one if there is one."""
+        by_weight = f"confidence_{self.score}"
+        return by_weight if by_weight in self.rows[0].scores else self.score
+
+    @property
+    def scores(self) -> list[str]:
+        """Names of the scores that all runs have."""
+        return [name for name in self.rows[0].scores if name != "n"]
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "Evaluation":
+        """Return the evaluation whose `dataclasses.asdict` is given."""
+        groupings = [Grouping.from_dict(grouping) for grouping in fields.get("groupings", [])]
+        return cls(**fields | {"rows": [RunEvaluation(**row) for row in fields["rows"]], "groupings": groupings})

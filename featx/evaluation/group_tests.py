@@ -1,0 +1,131 @@
+"""Tests of a group's mean error against that of the other rows, and the effect of one threshold per group."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.special import ndtr
+
+from featx.evaluation.unit_permutations import UnitErrors, unit_permutation_p
+from featx.metrics.row_scores import MIN_LABEL_PROBABILITY, compute_correctness
+from featx.tables.target_values import TargetValues
+
+Floats = NDArray[np.float64]
+N_PERMUTATIONS = 2000
+N_FOLDS = 5
+# Number of permuted errors in memory at a time.
+MAX_ERRORS_IN_MEMORY = 2**20
+
+
+def row_errors(targets: TargetValues, outputs: Floats) -> Floats:
+    """Return (n,) errors of rows: 0 or 1 for classes, the share of wrong labels, the mean absolute error of numbers."""
+    if targets.kind == "numbers":
+        return np.asarray(np.abs(outputs - targets.y).mean(1))
+    return 1 - compute_correctness(targets, outputs)
+
+
+def group_p_values(
+    errors: Floats, inside: Sequence[NDArray[np.bool_]], units: NDArray[np.intp] | None = None, seed: int = 0
+) -> list[float]:
+    """Return for each group the two-sided p-value that its mean error is that of a random group of its size.
+
+    Errors of 0 and 1 are tested by Fisher's exact test, other errors by permutations; beyond the resolution of the
+    permutations p is the normal tail. If some units have several rows, whole units are permuted.
+
+    Parameters
+    ----------
+    errors
+        (n,) errors of the rows.
+    inside
+        (n,) masks, one per group: whether each row belongs to it.
+    units
+        (n,) codes of the units that are sampled independently; by default each row is a unit.
+    seed
+        Seed of the random generator.
+    """
+    if not inside or not len(errors):
+        return [1.0] * len(inside)
+    if units is not None and len(codes := np.unique(units, return_inverse=True)[1]) > codes.max() + 1:
+        return unit_permutation_p(UnitErrors(errors, codes, np.stack(inside)), seed)
+    if np.ptp(errors) == 0:
+        return [1.0] * len(inside)
+    p = _fisher_p(errors, inside) if np.isin(errors, (0.0, 1.0)).all() else _permutation_p(errors, inside, seed)
+    return [float(value) for value in np.minimum(p, 1.0)]
+
+
+def _fisher_p(errors: Floats, inside: Sequence[NDArray[np.bool_]]) -> Floats:
+    """Return (g,) p-values of Fisher's exact test; errors are 0 or 1."""
+    # This import takes most of a second, and few studies need it.
+    from scipy.stats import hypergeom
+
+    sizes = np.array([rows.sum() for rows in inside])
+    sums = np.array([errors[rows].sum() for rows in inside])
+    distribution = hypergeom(len(errors), round(errors.sum()), sizes)
+    return np.asarray(2 * np.minimum(distribution.cdf(sums), distribution.sf(sums - 1)))
+
+
+def _permutation_p(errors: Floats, inside: Sequence[NDArray[np.bool_]], seed: int) -> Floats:
+    """Return (g,) p-values by permutations of the rows."""
+    n, sizes = len(errors), np.array([rows.sum() for rows in inside])
+    matrix = sparse.csr_array(np.stack(inside).astype(np.float64))
+    expected = errors.mean() * sizes
+    observed = np.abs(np.array([errors[rows].sum() for rows in inside]) - expected)
+    rng = np.random.default_rng(seed)
+    exceeding = np.zeros(len(inside))
+    block_size = max(1, MAX_ERRORS_IN_MEMORY // n)
+    for start in range(0, N_PERMUTATIONS, block_size):
+        m = min(block_size, N_PERMUTATIONS - start)
+        permuted = rng.permuted(np.tile(errors, (m, 1)), axis=1)
+        differences = np.abs(matrix @ permuted.T - expected[:, None])
+        exceeding += (differences >= observed[:, None] * (1 - 1e-9)).sum(1)
+    spread = np.sqrt(errors.var(ddof=1) * sizes * (1 - sizes / n))
+    tail = 2 * ndtr(-np.divide(observed, spread, out=np.zeros_like(observed), where=spread > 0))
+    resolution = 1 / (N_PERMUTATIONS + 1)
+    return np.where(exceeding == 0, np.minimum(resolution, tail), (exceeding + 1) * resolution)
+
+
+def fit_group_thresholds(
+    codes: NDArray[np.intp], y: NDArray[np.int64], proba: Floats, min_rows: int
+) -> tuple[Floats, Floats]:
+    """Fit one threshold per group by cross-fitting.
+
+    The rows of each fold are decided with the threshold that gives the most correct predictions in the other folds.
+
+    Parameters
+    ----------
+    codes
+        (n,) groups, -1 for rows without a group.
+    y, proba
+        (n,) classes 0 or 1, and the probability of class 1.
+    min_rows
+        Number of rows below which a group keeps the threshold of 0.5.
+
+    Returns
+    -------
+    thresholds, is_right
+        (g,) for each group the median threshold over the folds; and (n,) whether the decision for each row is correct.
+    """
+    n_groups = int(codes.max(initial=-1)) + 1
+    thresholds = np.full((N_FOLDS, n_groups), MIN_LABEL_PROBABILITY)
+    is_right = ((proba >= MIN_LABEL_PROBABILITY) == y).astype(np.float64)
+    for group in range(n_groups):
+        rows = np.flatnonzero(codes == group)
+        if len(rows) < min_rows:
+            continue
+        folds = np.random.default_rng(0).permutation(len(rows)) % N_FOLDS
+        for fold in range(N_FOLDS):
+            train, test = rows[folds != fold], rows[folds == fold]
+            thresholds[fold, group] = _best_threshold(y[train], proba[train])
+            is_right[test] = (proba[test] >= thresholds[fold, group]) == y[test]
+    return np.median(thresholds, axis=0), is_right
+
+
+def _best_threshold(y: NDArray[np.int64], proba: Floats) -> float:
+    """Return the threshold with the most correct predictions; among equal ones the closest to 0.5."""
+    edges = np.unique(proba)
+    candidates = np.concatenate([[0.0], (edges[1:] + edges[:-1]) / 2, [1.0 + 1e-9], [MIN_LABEL_PROBABILITY]])
+    positive, negative = np.sort(proba[y == 1]), np.sort(proba[y == 0])
+    n_right = len(positive) - np.searchsorted(positive, candidates) + np.searchsorted(negative, candidates)
+    best = candidates[n_right == n_right.max()]
+    return float(best[np.abs(best - MIN_LABEL_PROBABILITY).argmin()])

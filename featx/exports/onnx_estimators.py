@@ -1,0 +1,111 @@
+"""ONNX nodes of estimators that converters do not support or convert less exactly, also with several outputs."""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from featx.exports.graph import DOUBLE, Graph, Name
+
+# Squared distances below this count as zero; a neighbour at this distance outweighs all others.
+MIN_SQUARED_DISTANCE = 1e-18
+ACTIVATIONS = {"logistic": "Sigmoid", "softmax": "Softmax"}
+LINKS = {"binary:logistic": "Sigmoid", "multi:softprob": "Softmax", "reg:squarederror": ""}
+
+
+def add_perceptron(graph: Graph, mlp: Any, x: Name) -> Name:
+    """Add a scikit-learn perceptron with hidden ReLU layers and return its outputs (n, k) or (n, t) in double."""
+    x = graph.cast(x, DOUBLE)
+    for number, (weights, offsets) in enumerate(zip(mlp.coefs_, mlp.intercepts_, strict=True), start=1):
+        product = graph.op("MatMul", x, graph.constant(weights.astype(np.float64)))
+        x = graph.op("Add", product, graph.constant(offsets.astype(np.float64)))
+        if number < len(mlp.coefs_):
+            x = graph.op("Relu", x)
+    if (link := ACTIVATIONS.get(mlp.out_activation_)) is None:
+        return x
+    x = graph.op(link, x)
+    is_binary = link == "Sigmoid" and mlp.n_outputs_ == 1
+    return graph.binary_proba(x) if is_binary else x
+
+
+def add_neighbours(graph: Graph, knn: Any, x: Name) -> Name:
+    """Add scikit-learn's nearest neighbours, weighted by 1 / distance; return outputs (n, k) or (n, t) in double."""
+    # The head always uses these weights.
+    assert knn.weights == "distance"
+    train_x = np.asarray(knn._fit_X, dtype=np.float64)
+    train_y = np.asarray(knn._y)
+    if hasattr(knn, "classes_") and not isinstance(knn.classes_, list):
+        train_y = np.eye(len(knn.classes_))[train_y.ravel()]
+    train_y = train_y.reshape(len(train_x), -1).astype(np.float64)
+    x = graph.cast(x, DOUBLE)
+    # |x - t|² = -2 x·t + |x|² + |t|² for all pairs of rows.
+    products = graph.op("MatMul", x, graph.constant(-2 * train_x.T))
+    sums = graph.op("Add", products, graph.op("ReduceSumSquare", x, axes=[1], keepdims=1))
+    squared_distances = graph.op("Add", sums, graph.constant((train_x**2).sum(1)[None]))
+    n_neighbours = graph.constant(np.array([knn.n_neighbors]))
+    nearest, indices = graph.ops("TopK", 2, squared_distances, n_neighbours, largest=0)
+    distance = graph.op("Sqrt", graph.op("Max", nearest, graph.constant(np.array([MIN_SQUARED_DISTANCE]))))
+    weights = graph.op("Unsqueeze", graph.op("Reciprocal", distance), graph.constant(np.array([2])))
+    axis = graph.constant(np.array([1]))
+    total = graph.op("ReduceSum", weights, axis, keepdims=0)
+    weighted = graph.op("Mul", graph.op("Gather", graph.constant(train_y), indices), weights)
+    return graph.op("Div", graph.op("ReduceSum", weighted, axis, keepdims=0), total)
+
+
+def add_trees(graph: Graph, model: Any, x: Name) -> Name:
+    """Add XGBoost's trees, read from its own JSON format, and return outputs (n, k) or (n, t) in float32."""
+    learner = json.loads(model.get_booster().save_raw("json"))["learner"]
+    objective = learner["objective"]["name"]
+    base = np.atleast_1d(np.asarray(json.loads(learner["learner_model_param"]["base_score"]), dtype=np.float64))
+    if objective == "binary:logistic":
+        base = np.log(base / (1 - base))
+    booster = learner["gradient_booster"]["model"]
+    n_outputs = max(booster["tree_info"]) + 1
+    margins = graph.op(
+        "TreeEnsembleRegressor",
+        x,
+        domain="ai.onnx.ml",
+        n_targets=n_outputs,
+        base_values=np.broadcast_to(base, n_outputs).astype(np.float32).tolist(),
+        **_tree_attributes(booster["trees"], booster["tree_info"]),
+    )
+    link = LINKS[objective]
+    if link == "Sigmoid" and n_outputs == 1:
+        return graph.binary_proba(graph.cast(graph.op(link, margins), DOUBLE))
+    return graph.op(link, margins) if link else margins
+
+
+def _tree_attributes(trees: list[dict[str, Any]], targets: list[int]) -> dict[str, list[Any]]:
+    """Return ONNX's attributes of the trees' nodes: a row goes left if its feature is less than the value."""
+    nodes: dict[str, list[Any]] = {
+        f"nodes_{name}": []
+        for name in (
+            "treeids",
+            "nodeids",
+            "featureids",
+            "values",
+            "modes",
+            "truenodeids",
+            "falsenodeids",
+            "missing_value_tracks_true",
+        )
+    }
+    leaves: dict[str, list[Any]] = {f"target_{name}": [] for name in ("treeids", "nodeids", "ids", "weights")}
+    for number, (tree, target) in enumerate(zip(trees, targets, strict=True)):
+        left, values = np.array(tree["left_children"]), tree["split_conditions"]
+        inner = left >= 0
+        n = len(left)
+        nodes["nodes_treeids"] += [number] * n
+        nodes["nodes_nodeids"] += range(n)
+        nodes["nodes_featureids"] += np.where(inner, tree["split_indices"], 0).tolist()
+        nodes["nodes_values"] += np.where(inner, values, 0.0).tolist()
+        nodes["nodes_modes"] += np.where(inner, "BRANCH_LT", "LEAF").tolist()
+        nodes["nodes_truenodeids"] += np.where(inner, left, 0).tolist()
+        nodes["nodes_falsenodeids"] += np.where(inner, tree["right_children"], 0).tolist()
+        nodes["nodes_missing_value_tracks_true"] += np.where(inner, tree["default_left"], 0).tolist()
+        leaf_ids = np.flatnonzero(~inner)
+        leaves["target_treeids"] += [number] * len(leaf_ids)
+        leaves["target_nodeids"] += leaf_ids.tolist()
+        leaves["target_ids"] += [target] * len(leaf_ids)
+        leaves["target_weights"] += np.asarray(values)[leaf_ids].tolist()
+    return nodes | leaves

@@ -1,0 +1,1 @@
+"""Read and write files: atomic writes, strict parsing, and checksums."""

@@ -1,0 +1,259 @@
+"""Write files and folders atomically, and lock files.
+
+Each file or folder is written under a private name, which begins with a dot, and renamed when it is complete. So a
+reader never sees an incomplete file, and a killed writer leaves nothing that looks like a result. A private name
+contains the writer's machine, process and start time (`featx.storage.leases` decides whether the writer is alive).
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from filelock import BaseFileLock, FileLock
+
+from featx.errors import IncompleteError, StoreError
+from featx.files.parsing import ParseError, parse_json, read_parquet, validate_as
+
+if TYPE_CHECKING:
+    # Decoding processes start faster without pandas.
+    import pandas as pd
+
+T = TypeVar("T")
+LOCK_POLL_S = 0.01
+
+
+def file_state(path: str | Path) -> tuple[str, int, int] | None:
+    """Return (path, size in bytes, mtime in ns) of a file; None where there is none."""
+    try:
+        stat = Path(path).stat()
+    except OSError:
+        return None
+    return str(path), stat.st_size, stat.st_mtime_ns
+
+
+def private_name(final: str) -> str:
+    """Return a new hidden name for a file or folder that becomes `final`; it contains this process's lease."""
+    return f".{final}.{machine_id()}-{os.getpid()}-{process_start_ticks(os.getpid())}-{uuid.uuid4().hex[:8]}"
+
+
+@cache
+def machine_id() -> str:
+    """Return 8 hex digits that identify this machine since its start, or this container."""
+    parts = [socket.gethostname()]
+    # Other systems than Linux have only the name.
+    with suppress(OSError):
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").readlink())]
+    return hashlib.sha256("/".join(parts).encode()).hexdigest()[:8]
+
+
+def process_start_ticks(process: int) -> str:
+    """Return when a process started, in clock ticks since the start of the machine; empty where it is not alive.
+
+    Process ids are used again, but not together with the same start time. A zombie process is not alive.
+    """
+    try:
+        state, *fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return ""
+    else:
+        return "" if state in "ZX" else fields[18]
+    # Systems without /proc do not tell the start time.
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        pass
+    return "0"
+
+
+@contextmanager
+def atomic_folder(final: Path) -> Iterator[Path]:
+    """Lend a private folder and rename it to `final` after the block, replacing an older one; remove it on an error."""
+    private = final.parent / private_name(final.name)
+    private.mkdir(parents=True)
+    try:
+        yield private
+        _replace_folder(private, final)
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+
+
+@contextmanager
+def file_lock(path: Path) -> Iterator[None]:
+    """Hold the lock file `path` during the block; the operating system releases it when the process is killed.
+
+    Raises
+    ------
+    StoreError
+        The lock file is a link.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = acquire_lock(path)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def acquire_lock(path: Path, is_blocking: bool = True) -> BaseFileLock:
+    """Return the lock file `path`, held by this process until ``release()``; its content stays unchanged.
+
+    Parameters
+    ----------
+    path
+        The lock file, which is created if necessary.
+    is_blocking
+        Whether to wait until no other process holds the lock.
+
+    Raises
+    ------
+    filelock.Timeout
+        Another process holds the lock, and `is_blocking` is False.
+    StoreError
+        The lock file is a link: whoever can write to a shared folder could let it lead to any file.
+    """
+    # A soft lock would remain when its process is killed.
+    lock = FileLock(path, poll_interval=LOCK_POLL_S, fallback_to_soft=False)
+    try:
+        lock.acquire(blocking=is_blocking)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise StoreError(f"lock file {path} is a link, expected a file; remove it") from error
+        raise
+    return lock
+
+
+def _replace_folder(private: Path, final: Path) -> None:
+    """Rename a folder, also while other processes rename theirs to the same name; the last one stays."""
+    while not _rename_if_free(private, final):
+        old = final.parent / private_name(f"{final.name}.old")
+        try:
+            final.rename(old)
+        except FileNotFoundError:
+            # Another process has moved it away and renames its own folder now.
+            continue
+        try:
+            is_renamed = _rename_if_free(private, final)
+        except BaseException:
+            old.rename(final)
+            raise
+        shutil.rmtree(old)
+        if is_renamed:
+            return
+
+
+def _rename_if_free(private: Path, final: Path) -> bool:
+    """Rename a folder; return False where a folder with files has the name already."""
+    try:
+        private.rename(final)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
+
+
+@contextmanager
+def atomic_file(final: Path) -> Iterator[Path]:
+    """Lend a private file and rename it to `final` after the block, replacing an older one; remove it on an error."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    private = final.with_name(private_name(final.name))
+    try:
+        yield private
+        private.replace(final)
+    finally:
+        private.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_file(path) as private:
+        private.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Return the value of a JSON file.
+
+    Raises
+    ------
+    IncompleteError
+        it cannot be read as JSON; the message names the file to remove.
+    """
+    try:
+        return parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise IncompleteError(
+            f"{path} cannot be read ({error}); remove it and run the command that makes it"
+        ) from error
+
+
+def read_json_as(path: Path, kind: type[T]) -> T:
+    """Return the value of a JSON file as a type that `featx.files.parsing.validate_as` supports.
+
+    Raises
+    ------
+    IncompleteError
+        it cannot be read as JSON, or has another type; the message names the file to remove.
+    """
+    try:
+        return validate_as(read_json(path), kind)
+    except ParseError as error:
+        raise IncompleteError(
+            f"{path} has unexpected content ({error}); remove it and run the command that makes it"
+        ) from error
+
+
+def write_table(path: Path, frame: "pd.DataFrame") -> None:
+    """Write a frame as Parquet, atomically."""
+    with atomic_file(path) as private:
+        frame.to_parquet(private, index=False)
+
+
+def read_table(path: Path, remedy: str, columns: Collection[str] = (), sha256: str | None = None) -> "pd.DataFrame":
+    """Return the table of a Parquet file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    remedy
+        The command that writes it again, for messages.
+    columns
+        Columns that the table must have.
+    sha256
+        Expected SHA-256 of its content in hex digits, compared before parsing; None for no comparison.
+
+    Raises
+    ------
+    IncompleteError
+        it cannot be read, a column is missing, or its content has another SHA-256.
+    """
+    try:
+        content = path.read_bytes()
+        if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+            raise IncompleteError(f"{path} was changed after it was written; write it again with {remedy!r}")
+        return read_parquet(content, columns)
+    except (OSError, ValueError) as error:
+        raise IncompleteError(f"{path} cannot be read ({error}); write it again with {remedy!r}") from error
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content in 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

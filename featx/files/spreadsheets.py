@@ -1,0 +1,52 @@
+"""Write CSV files in which spreadsheet programs find no formulas."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from featx.files.atomic import atomic_file
+from featx.text.escaping import escape_text
+
+# A spreadsheet program evaluates a cell that begins with one of these characters or its full-width form.
+FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+def write_csv(file: Path, frame: pd.DataFrame) -> None:
+    """Write a frame as CSV, atomically, with ``'`` before text that a spreadsheet program would evaluate.
+
+    Control characters are written as escapes, since a carriage return would begin a new row. Numbers stay unchanged,
+    also those that are stored as text.
+
+    Raises
+    ------
+    OSError
+        the file cannot be written.
+    """
+    safe = frame.rename(columns=text_cell)
+    texts = safe.select_dtypes(["object", "string", "category"]).columns
+    safe[texts] = safe[texts].astype(object).map(text_cell)
+    with atomic_file(file) as private:
+        safe.to_csv(private, index=False)
+
+
+def text_cell(value: Any) -> Any:
+    """Return a cell's value, text as one line and with a ``'`` before it where it begins like a formula.
+
+    Examples
+    --------
+    >>> text_cell("=1+1"), text_cell("-0.5"), text_cell(-0.5), text_cell("cat")
+    ("'=1+1", '-0.5', -0.5, 'cat')
+    """
+    if not isinstance(value, str):
+        return value
+    text = escape_text(value)
+    return f"'{text}" if text.startswith(FORMULA_STARTS) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,292 @@
+"""The training loop for everything that runs the backbone, on pytorch-lightning."""
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader, IterableDataset
+
+from featx.finetuning.history import Epoch, TrainingHistory
+from featx.finetuning.network import FinetunedNetwork
+from featx.finetuning.optimisers import build_optimiser, build_schedule
+from featx.finetuning.phase import Phase, Snapshot, TrainingEnvironment, TrainingState, batches_in_order, do_nothing
+from featx.finetuning.training_rows import Inputs
+from featx.progress import no_progress
+
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+# The input of the network, the numbers of its rows, and the factor of the sum of their losses.
+Batch = tuple[Tensor, Tensor, float]
+
+
+class _TrainBatches(IterableDataset[Batch]):
+    """The batches of the next epoch of a history; each of several devices takes its share of every batch.
+
+    Lightning asks for the first batch before it announces the start of an epoch, so only the history tells which epoch
+    is next.
+
+    Attributes
+    ----------
+    rank
+        Number of this device, from 0.
+    n_devices
+        Number of devices that share each batch.
+    """
+
+    def __init__(self, phase: Phase, history: TrainingHistory) -> None:
+        self.phase = phase
+        self.history = history
+        self.rank = 0
+        self.n_devices = 1
+
+    def __len__(self) -> int:
+        return self.phase.n_steps * self.phase.n_accumulated
+
+    def __iter__(self) -> Iterator[Batch]:
+        epoch = len(self.history.epochs)
+        for batches in self.phase.rows_by_step(epoch):
+            n_rows = sum(map(len, batches))
+            for batch in batches:
+                # Lightning averages the gradients of devices, but the gradients of shares of a batch must be added.
+                is_shared = len(batch) >= self.n_devices
+                rows = batch[self.rank :: self.n_devices] if is_shared else batch
+                factor = (self.n_devices if is_shared else 1) / n_rows
+                yield self.phase.train_inputs.batch(rows, epoch), torch.from_numpy(rows), factor
+
+
+class _HeldOutBatches(IterableDataset[Batch]):
+    """All held-out rows in order, without augmentation."""
+
+    def __init__(self, inputs: Inputs, batch_size: int) -> None:
+        self.inputs = inputs
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.inputs) / self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for rows in batches_in_order(len(self.inputs), self.batch_size):
+            yield self.inputs.batch(rows), torch.from_numpy(rows), 1.0
+
+
+class _Learner(pl.LightningModule):
+    """A network in training for one phase, which updates the history and the training state itself."""
+
+    def __init__(
+        self,
+        network: FinetunedNetwork,
+        phase: Phase,
+        history: TrainingHistory,
+        state: TrainingState,
+        environment: TrainingEnvironment,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self._phase = phase
+        self._history = history
+        self._state = state
+        self._environment = environment
+        self._optimiser = build_optimiser(network, phase.spec, phase.phase_spec)
+        epochs = phase.phase_spec.epochs
+        self._schedule = build_schedule(self._optimiser, phase.spec, epochs, phase.n_steps * epochs)
+        self._objective, self._held_objective = phase.objective, phase.held_objective
+        self.batches = _TrainBatches(phase, history)
+        self._train_sums: list[Tensor] = []
+        self._held_sums: list[Tensor] = []
+        self._epoch_start = 0.0
+        self._scaler_state: dict[str, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Callbacks cannot be sent to other processes.
+        return {**vars(self), "_environment": replace(self._environment, progress=no_progress, after_epoch=do_nothing)}
+
+    @property
+    def n_epochs_left(self) -> int:
+        """Number of epochs of the phase that are still to run; a resumed phase has run some already."""
+        n_finished = sum(epoch.phase == self._phase.number for epoch in self._history.epochs)
+        return self._phase.phase_spec.epochs - n_finished
+
+    def resume(self, snapshot: Snapshot) -> None:
+        """Continue from the snapshot of an epoch."""
+        self._state.restore_weights(self.network, snapshot["weights"])
+        self._optimiser.load_state_dict(snapshot["optimiser"])
+        self._schedule.scheduler.load_state_dict(snapshot["schedule"])
+        self._scaler_state = snapshot["scaler"]
+
+    def configure_optimizers(self) -> Optimizer:
+        return self._optimiser
+
+    def on_fit_start(self) -> None:
+        phase = self._phase.to(self.device)
+        self._objective, self._held_objective = phase.objective, phase.held_objective
+        self.batches.rank, self.batches.n_devices = self.trainer.global_rank, self.trainer.world_size
+        if self._scaler_state:
+            self.trainer.precision_plugin.load_state_dict(self._scaler_state)
+
+    def on_train_epoch_start(self) -> None:
+        self._epoch_start = time.perf_counter()
+        # Lightning leaves the modes of modules unchanged.
+        self.network.train()
+
+    def on_train_batch_start(self, _batch: Any, number: int) -> None:
+        # The seed is set here and not before the epoch, because a loader draws a random number when it starts.
+        if number == 0:
+            self._phase.seed_torch(len(self._history.epochs))
+
+    def training_step(self, batch: Batch, _number: int) -> Tensor:
+        x, rows, factor = batch
+        loss = self._objective.total_loss(self.network.run_from(x, self._phase.train_inputs.unit), rows)
+        self._train_sums.append(torch.stack([loss.detach(), self._objective.weights[rows].sum()]))
+        # Lightning divides the loss by the number of accumulated batches.
+        return loss * (factor * self._phase.n_accumulated)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self._schedule.after_step()
+
+    def on_train_batch_end(self, _outputs: Any, _batch: Any, number: int) -> None:
+        n_batches, epochs = len(self.batches), self._phase.phase_spec.epochs
+        note = self._history.summary if len(self._history.epochs) > 1 else ""
+        n_done = (epochs - self.n_epochs_left) * n_batches + number + 1
+        self._environment.progress(self._phase.title, n_done, epochs * n_batches, note)
+
+    def validation_step(self, batch: Batch, _number: int) -> None:
+        x, rows, _ = batch
+        objective = self._held_objective
+        loss = objective.total_loss(self.network.run_from(x, self._phase.held_inputs.unit), rows)
+        self._held_sums.append(torch.stack([loss, objective.weights[rows].sum()]))
+
+    def on_train_epoch_end(self) -> None:
+        train_loss, held_loss = self._epoch_losses()
+        lr, seconds = self._optimiser.param_groups[0]["lr"], time.perf_counter() - self._epoch_start
+        self._schedule.after_epoch(held_loss)
+        number = len(self._history.epochs)
+        is_best = self._history.add_epoch(Epoch(number, self._phase.number, lr, train_loss, held_loss, seconds))
+        self.log_dict({"train_loss": train_loss, "held_loss": held_loss, "lr": lr}, rank_zero_only=True)
+        if self.trainer.is_global_zero:
+            if is_best:
+                self._state.save_best(self.network, number)
+            self._state.save_snapshot(
+                self._phase.number,
+                {
+                    "weights": self._state.copy_weights(self.network),
+                    "optimiser": self._optimiser.state_dict(),
+                    "schedule": self._schedule.scheduler.state_dict(),
+                    "scaler": self.trainer.precision_plugin.state_dict(),
+                    "course": self._history.to_dict(),
+                },
+            )
+        self._environment.after_epoch(self._history)
+        self.trainer.should_stop = self._history.is_phase_over
+
+    def _epoch_losses(self) -> tuple[float, float]:
+        """Return the mean train loss and the mean held-out loss of an epoch, equal on all devices."""
+        # Each device has processed its share of the train rows, and all held-out rows.
+        loss_sum, weight_sum = self.trainer.strategy.reduce(torch.stack(self._train_sums).sum(0), reduce_op="sum")
+        train_loss = float(loss_sum / weight_sum)
+        if self._held_sums:
+            loss_sum, weight_sum = torch.stack(self._held_sums).sum(0)
+            held_loss = float(loss_sum / weight_sum)
+        else:
+            held_loss = self.network.loss_without_held_rows(train_loss)
+        self._train_sums, self._held_sums = [], []
+        # One device decides for all: their BatchNorm statistics, and so their losses, may differ a little.
+        return train_loss, self.trainer.strategy.broadcast(held_loss)
+
+
+def train_network(
+    network: FinetunedNetwork,
+    phase: Phase,
+    history: TrainingHistory,
+    state: TrainingState,
+    environment: TrainingEnvironment,
+) -> None:
+    """Train for one phase; `network` ends with its last weights, and `state` has the best.
+
+    An interrupted phase resumes after its last complete epoch.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After Ctrl-C; the last complete epoch is saved.
+    """
+    snapshot = state.load_snapshot(phase.number)
+    if snapshot is not None:
+        history.reset_to(snapshot["course"])
+    learner = _Learner(network, phase, history, state, environment)
+    if snapshot is not None:
+        learner.resume(snapshot)
+    if not learner.n_epochs_left or history.is_phase_over:
+        return
+    n_devices = environment.n_devices
+    if n_devices > 1:
+        note = f"on {n_devices} devices; shown when the phase is over"
+        environment.progress(phase.title, 0, phase.phase_spec.epochs, note)
+    uses_cuda = environment.device.type == "cuda"
+    train_loader = DataLoader(learner.batches, batch_size=None, pin_memory=uses_cuda)
+    held_loader = None
+    if len(phase.held_inputs):
+        held_batches = _HeldOutBatches(phase.held_inputs, phase.spec.batch_size)
+        held_loader = DataLoader(held_batches, batch_size=None, pin_memory=uses_cuda)
+    with _quiet():
+        trainer = _build_trainer(phase, environment, learner.n_epochs_left)
+        trainer.fit(learner, train_loader, held_loader)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    # With several devices the training ran in other processes, which saved its result.
+    if n_devices > 1 and (last := state.load_snapshot(phase.number)) is not None:
+        history.reset_to(last["course"])
+        state.restore_weights(network, last["weights"])
+
+
+def _build_trainer(phase: Phase, environment: TrainingEnvironment, epochs: int) -> pl.Trainer:
+    """Return Lightning's trainer for so many epochs of a phase."""
+    index = environment.device.index
+    uses_cuda = environment.device.type == "cuda"
+    devices: Any = environment.n_devices if environment.n_devices > 1 or index is None else [index]
+    logger: Any = False
+    if environment.tensorboard is not None:
+        logger = TensorBoardLogger(str(environment.tensorboard), name="", version=f"phase-{phase.number}")
+    return pl.Trainer(
+        accelerator="gpu" if uses_cuda else "cpu",
+        devices=devices,
+        strategy="ddp_spawn" if environment.n_devices > 1 else "auto",
+        precision=PRECISIONS[phase.spec.precision],  # type: ignore[arg-type]
+        accumulate_grad_batches=phase.n_accumulated,
+        max_epochs=epochs,
+        logger=logger,
+        log_every_n_steps=1,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        deterministic="warn" if uses_cuda else None,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide the messages of Lightning about itself, workers and devices."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        warnings.filterwarnings("ignore", module="torch")
+        try:
+            yield
+        # Lightning exits the process after Ctrl-C.
+        except SystemExit as error:
+            raise KeyboardInterrupt from error
+        finally:
+            logger.setLevel(level)

@@ -1,0 +1,76 @@
+"""Building of the phases of a run, with their inputs and objectives."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import DataError
+from featx.finetuning.finetuning_job import FinetuningJob
+from featx.finetuning.network import FinetunedNetwork
+from featx.finetuning.objective import Objective
+from featx.finetuning.phase import Phase
+from featx.finetuning.strategies import trainable_names
+from featx.finetuning.task import TrainingTask
+from featx.finetuning.training_rows import Inputs
+from featx.study.splits import held_out
+
+
+def build_phases(
+    job: FinetuningJob, task: TrainingTask, network: FinetunedNetwork
+) -> tuple[list[Phase], Inputs, list[str]]:
+    """Return the phases, the inputs of all images for the last one, and notes for the user.
+
+    The output of a unit that an earlier phase has trained must not be cached, so boundaries never rise.
+    """
+    train_rows, held_rows = _split_train_rows(job, task)
+    objective, held_objective = task.objective.take(train_rows), task.objective.take(held_rows)
+    _check_has_weight(objective, "train rows")
+    _check_has_weight(held_objective, "rows held out of train")
+    objective = objective.with_mean_weight_one()
+    phases: list[Phase] = []
+    notes: list[str] = []
+    changed: frozenset[str] = frozenset()
+    for number, phase_spec in enumerate(job.spec.training_phases, start=1):
+        trainable = trainable_names(phase_spec.trainable, network.trunk)
+        changed |= trainable
+        inputs, note = job.inputs.inputs(network, job.spec, changed, phase_spec.epochs)
+        if note and note not in notes:
+            notes.append(note)
+        phases.append(
+            Phase(
+                number,
+                job.spec,
+                phase_spec,
+                trainable,
+                train_inputs=inputs.take(train_rows),
+                held_inputs=inputs.take(held_rows),
+                objective=objective,
+                held_objective=held_objective,
+                runs_new_layers_only=not changed and inputs.unit is not None,
+            )
+        )
+    return phases, inputs, notes
+
+
+def _check_has_weight(objective: Objective, rows_name: str) -> None:
+    """Check that at least one row has a weight above 0."""
+    if len(objective.weights) and not objective.weights.any():
+        raise DataError(
+            f"all {len(objective.weights)} {rows_name} weigh 0; check 'weight' and 'confidence' of the target, and "
+            "'class_weight'"
+        )
+
+
+def _split_train_rows(job: FinetuningJob, task: TrainingTask) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the numbers of the train rows to train on, and of those held out for early stopping.
+
+    The held-out rows keep the shares of the classes, and groups stay whole; a class in a single group is trained on.
+    """
+    n_rows = job.inputs.n_train
+    rows = np.arange(n_rows)
+    if not job.spec.holdout:
+        return rows, rows[:0]
+    n_held = max(round(job.spec.holdout * n_rows), len(np.unique(task.strata)), 1)
+    row_ids = rows.astype(str).astype(object)
+    held_ids = held_out(row_ids, n_held, task.strata, task.groups, job.spec.seed, "finetune.holdout")
+    is_held = np.isin(row_ids, held_ids)
+    return np.flatnonzero(~is_held), np.flatnonzero(is_held)

@@ -1,0 +1,172 @@
+"""The train rows of a head and their folds."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import DataError
+from featx.specs.head import HeadSpec
+from featx.tables.decision_rule import DecisionRule, rule_from_weights
+from featx.tables.encoding import strata_codes
+from featx.tables.resampling_units import are_mostly_single, assign_folds
+from featx.tables.target_values import TargetValues
+
+# Row numbers of one fold: train, held out.
+Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
+# Rows that a class needs for two folds: two train rows in each.
+MIN_CLASS_ROWS = 4
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Samples that an estimator or a calibration is fitted on; where labels are soft, a row may occur more than once.
+
+    Attributes
+    ----------
+    row_numbers
+        (m,) row number of each sample.
+    y
+        (m,) class codes, (m, t) labels, or (m, t) numbers.
+    weights
+        (m,) sample weights ≥ 0; None if all are equal.
+    """
+
+    row_numbers: NDArray[np.intp]
+    y: NDArray[Any]
+    weights: NDArray[np.float64] | None
+
+
+@dataclass(frozen=True)
+class TrainRows:
+    """Features, target values and weights of the rows that a head is fitted on.
+
+    Attributes
+    ----------
+    x
+        (n, d) features.
+    facts
+        Target values of the rows; each class and label occurs at least once in the train rows of every fold.
+    weights
+        (n,) weight of each row in training, ≥ 0, mean 1, without class weights; None if all are equal.
+    groups
+        (n,) resampling unit of each row: groups and copies are never divided between train and held-out rows. None if
+        every row is a unit.
+    class_weights
+        (k,) weight of each class in training, > 0; None if all are equal.
+    """
+
+    x: NDArray[np.float32]
+    targets: TargetValues
+    weights: NDArray[np.float64] | None = None
+    groups: NDArray[Any] | None = None
+    class_weights: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, row_numbers: NDArray[np.intp]) -> "TrainRows":
+        """Return the rows with these numbers."""
+        weights, groups = (None if array is None else array[row_numbers] for array in (self.weights, self.groups))
+        return TrainRows(self.x[row_numbers], self.targets.take(row_numbers), weights, groups, self.class_weights)
+
+    def training_data(self) -> TrainingData:
+        """Return the samples to fit on: where labels are soft, each row once for each class that has a share in it."""
+        return self._training_data(self.weights, self.class_weights)
+
+    def calibration_data(self) -> TrainingData:
+        """Return the same samples for calibration, weighted by the target's own weights only.
+
+        Weights of classes and groups change how often each class occurs; probabilities calibrated by them would be
+        those of another population.
+        """
+        return self._training_data(self.targets.weights, None)
+
+    def _training_data(
+        self, weights: NDArray[np.float64] | None, class_weights: NDArray[np.float64] | None
+    ) -> TrainingData:
+        if self.targets.shares is None:
+            row_numbers, codes, sample_weights = np.arange(len(self)), self.targets.y, weights
+        else:
+            row_numbers, codes = np.nonzero(self.targets.shares)
+            shares = self.targets.shares[row_numbers, codes]
+            sample_weights = shares if weights is None else shares * weights[row_numbers]
+        if class_weights is not None:
+            weight_of_code = class_weights[codes]
+            sample_weights = weight_of_code if sample_weights is None else sample_weights * weight_of_code
+        return TrainingData(row_numbers, codes, sample_weights)
+
+    @property
+    def decision_rule(self) -> DecisionRule | None:
+        """The rule by which a model of these rows predicts a class; None for the most probable class."""
+        return rule_from_weights(self.class_weights)
+
+    def folds(self, n_folds: int, seed: int) -> list[Fold]:
+        """Return the train and held-out row numbers of each fold; folds are stratified and do not divide units."""
+        numbers = self.fold_numbers(n_folds, seed)
+        return [(np.flatnonzero(numbers != fold), np.flatnonzero(numbers == fold)) for fold in range(n_folds)]
+
+    def fold_numbers(self, n_folds: int, seed: int) -> NDArray[np.int64]:
+        """Return (n,) the fold that holds each row out (`featx.tables.resampling_units.assign_folds`)."""
+        return assign_folds(strata_codes(self.targets), self.groups, n_folds, seed)
+
+    def drop_copies(self) -> "TrainRows":
+        """Return one row of each unit if most units are single rows; otherwise all rows."""
+        if self.groups is None or not are_mostly_single(self.groups):
+            return self
+        return self.take(np.unique(self.groups, return_index=True)[1])
+
+
+def check_folds(rows: TrainRows, spec: HeadSpec) -> None:
+    """Check that every class occurs in the train rows of every fold, twice where calibration makes folds of its own.
+
+    Raises
+    ------
+    DataError
+        A class or label has too few rows, or there are fewer rows or groups than folds. Copies of one image count once.
+    """
+    # The train rows of each fold then hold two rows or more of every class.
+    min_rows = spec.folds if spec.folds > 2 else MIN_CLASS_ROWS
+    unique_rows = rows.drop_copies()
+    rows_text = "train rows" if len(unique_rows) == len(rows) else "different train images (copies count once)"
+    if len(unique_rows) < min_rows:
+        raise DataError(
+            f"{len(unique_rows)} {rows_text} are too few for {spec.folds} folds; add images, or set 'folds = …' in "
+            "[[head]]"
+        )
+    for name, counts in _class_counts(unique_rows.targets):
+        if counts.min() < min_rows:
+            fewer_folds = ", or set 'folds = …' in [[head]]" if counts.min() >= MIN_CLASS_ROWS else ""
+            raise DataError(
+                f"{name} has {counts.min()} {rows_text}, {spec.folds} folds need at least {min_rows} of each; add "
+                f"images or drop it{fewer_folds}"
+            )
+    if rows.groups is not None and (n_groups := len(np.unique(rows.groups))) < spec.folds:
+        raise DataError(
+            f"split.by and copies leave {n_groups} groups in train, {spec.folds} folds need one each; "
+            "set 'folds = …' in [[head]]"
+        )
+    _check_train_rows_of_folds(rows, spec)
+
+
+def _check_train_rows_of_folds(rows: TrainRows, spec: HeadSpec) -> None:
+    for train, _ in rows.folds(spec.folds, spec.seed):
+        for name, counts in _class_counts(rows.targets.take(train)):
+            if counts.min() < 2:
+                unit = "groups" if rows.groups is not None else "rows"
+                raise DataError(
+                    f"{name} is in too few {unit}: one fold would be trained without it; add {unit} with it, or drop it"
+                )
+
+
+def _class_counts(targets: TargetValues) -> list[tuple[str, NDArray[np.int64]]]:
+    """Return the number of rows of each class, and of the rows with and without each label."""
+    if targets.kind == "classes":
+        counts = np.bincount(targets.y, minlength=targets.n_outputs)
+        return [(f"class {name!r}", counts[[code]]) for code, name in enumerate(targets.names)]
+    if targets.kind == "labels":
+        positive = targets.y.sum(0)
+        counts = np.stack([positive, len(targets) - positive], axis=1)
+        return [(f"label {name!r}", pair) for name, pair in zip(targets.names, counts, strict=True)]
+    return []

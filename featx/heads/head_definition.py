@@ -1,0 +1,133 @@
+"""Definition of a head: the learning task that it gets, its Pipeline, and the search space of its parameters."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from sklearn.multioutput import MultiOutputClassifier
+from sklearn.pipeline import Pipeline
+
+from featx.errors import UnsuitedError
+from featx.heads.out_of_core.estimators import OutOfCoreFit
+from featx.heads.scaling import Params
+from featx.heads.search.regularisation_paths import ParameterPath
+from featx.parallel.threads import available_cores
+from featx.specs.head import Calibration, Solver
+from featx.tables.ids import Kind
+
+
+@dataclass(frozen=True)
+class HeadTask:
+    """Size and kind of the data that a head is fitted on.
+
+    Attributes
+    ----------
+    n_rows
+        Number of train rows.
+    n_features
+        Number of features of a row.
+    n_outputs
+        Number of classes, labels or numbers.
+    random_state
+        Seed of every random choice of the head.
+    kind
+        Kind of the target, by default classes.
+    solver
+        Implementation that fits the head, by default scikit-learn's.
+    """
+
+    n_rows: int
+    n_features: int
+    n_outputs: int
+    random_state: int
+    kind: Kind = "classes"
+    solver: Solver = "sklearn"
+
+    def n_jobs(self, small_table: int) -> int:
+        """Return the number of threads to fit with: 1 for tables of fewer numbers, where synchronisation costs more.
+
+        Results must not depend on it: only estimators whose threads share no sums may be given more than one.
+        """
+        return 1 if self.n_rows * self.n_features < small_table else available_cores()
+
+    @property
+    def max_components(self) -> int:
+        """Number of principal components that the train rows of every fold have, for two folds or more."""
+        return min(self.n_rows // 2, self.n_features)
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the target is numbers."""
+        return self.kind == "numbers"
+
+    def require_kind(self, head: str, kinds: Sequence[Kind], alternative: str) -> None:
+        """Raise an error if a head cannot learn this kind of target.
+
+        Raises
+        ------
+        UnsuitedError
+            The kind of the target is not in `kinds`.
+        """
+        if self.kind not in kinds:
+            raise UnsuitedError(
+                f"head {head!r} learns {' and '.join(kinds)}, the target is of {self.kind}; use {alternative}"
+            )
+
+
+@dataclass(frozen=True)
+class Head:
+    """A family of Pipelines and the search space of its parameters.
+
+    Attributes
+    ----------
+    suggest
+        Function that suggests to a trial all parameters that need a new fit.
+    build
+        Function that returns the unfitted Pipeline of a complete setting.
+    start
+        Setting of the first trial, known to work well.
+    path
+        Parameter whose values are cheap to try, so that every trial tries all of them; None if there is none.
+    calibrated
+        Whether ``clf`` has no probabilities of its own and needs calibration; by default False.
+    weighs
+        Whether the estimator takes sample weights; by default True.
+    solvers
+        Implementations that a recipe may choose.
+    is_single_threaded
+        Whether a fit uses one thread, so that folds may be fitted in parallel; by default True.
+    complexity
+        Function whose result is larger for settings that fit more closely; used to compare settings with the same
+        scaling and kernel. None if settings cannot be ordered.
+    fit_out_of_core
+        Function that fits on rows that stay in the store; None if the head cannot.
+    """
+
+    suggest: Callable[[optuna.Trial], Params]
+    build: Callable[[Params], Pipeline]
+    start: Mapping[str, Any]
+    path: ParameterPath | None = None
+    needs_calibration: bool = False
+    accepts_weights: bool = True
+    solvers: tuple[Solver, ...] = ("sklearn",)
+    is_single_threaded: bool = True
+    complexity: Callable[[Params], tuple[float, ...]] | None = None
+    fit_out_of_core: OutOfCoreFit | None = None
+
+    @property
+    def default_calibration(self) -> Calibration:
+        """Calibration of a trial's outputs if its score needs probabilities."""
+        return "platt" if self.needs_calibration else "none"
+
+    def allowed_calibrations(self, kind: Kind) -> tuple[Calibration, ...]:
+        """Return the calibrations that a recipe may choose.
+
+        Labels can be calibrated only if each has an estimator of its own.
+        """
+        path = {} if self.path is None else {self.path.name: self.path.values[0]}
+        is_joint = kind == "labels" and not isinstance(
+            self.build(dict(self.start) | path).steps[-1][1], MultiOutputClassifier
+        )
+        uncalibrated: tuple[Calibration, ...] = () if self.needs_calibration else ("none",)
+        return ("auto", *uncalibrated, *(() if is_joint else ("platt", "isotonic", "temperature")))

@@ -1,0 +1,217 @@
+"""Making of one head's run: search, final fit, predictions, scores and files."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+
+from featx.artifacts.artifact import write_head
+from featx.artifacts.header import provenance
+from featx.artifacts.outputs import predict_outputs
+from featx.artifacts.rescoring import VAL_STATE
+from featx.embeddings.throughput import steady_rate
+from featx.files.atomic import write_table
+from featx.files.seals import write_sealed
+from featx.heads.fitting import OutOfFold, fit_out_of_fold
+from featx.heads.folds import TrainRows, check_folds
+from featx.heads.job import EmbeddingChoice, HeadJob
+from featx.heads.out_of_core.fit_out_of_core import fit_stored_rows, predict_in_blocks
+from featx.heads.scaling import Params
+from featx.heads.search.cross_validation import SearchSpace
+from featx.heads.search.diagnostics import fold_size_warnings, prediction_warnings
+from featx.heads.search.distributed_search import DistributedEvaluator
+from featx.heads.search.search import SearchOptions, SearchResult, search
+from featx.metrics.conformal import ConformalSpec
+from featx.metrics.scores import scores, signed_score
+from featx.progress import ProgressCallback, no_progress
+from featx.specs.embedding import ResolvedEmbedding
+from featx.tables.ids import Ids
+from featx.tables.predictions import AnyPredictions, concatenate_predictions, predictions_of_part
+from featx.tables.target_values import TargetValues
+
+# Images in one measurement of the speed of prediction.
+N_TIMED_IMAGES = 256
+# Rows whose outputs are stored with the model, to check it when it is loaded.
+N_GOLDEN_ROWS = 5
+
+
+@dataclass(frozen=True)
+class CompletedSearch:
+    """A finished search and its inputs.
+
+    Attributes
+    ----------
+    space
+        Head and train rows with the chosen embeddings.
+    embeddings
+        The chosen embeddings.
+    result
+        Result of the search.
+    journal
+        Path of the journal of its trials.
+    nested
+        Scores of the whole search on outer folds that it did not use; None if they were not requested.
+    """
+
+    space: SearchSpace
+    embeddings: EmbeddingChoice
+    result: SearchResult
+    journal: Path
+    nested: dict[str, Any] | None
+
+
+def run_search(
+    job: HeadJob, journal: Path, evaluator: DistributedEvaluator, progress: ProgressCallback
+) -> CompletedSearch:
+    """Search the setting of a head, and score the whole search on outer folds if its spec requests it."""
+    spaces, spec = job.search_spaces(), job.spec
+    rows = next(iter(spaces.values())).rows
+    check_folds(rows, spec)
+    starts = _previous_setting(job) if spec.warm_start else ()
+    options = SearchOptions(job.study.recipe.extraction.search_gb * 1e9, starts, evaluator)
+    result = search(spaces, spec, journal, progress, options)
+    # The nested search must not start from earlier settings, because these were chosen on all rows.
+    nested = _nested_scores(job, rows, replace(options, starts=()), progress) if spec.nested else None
+    return CompletedSearch(spaces[result.embeddings], job.embedding_choices[result.embeddings], result, journal, nested)
+
+
+def _previous_setting(job: HeadJob) -> tuple[Params, ...]:
+    """Return the setting chosen by the last finished search for this head and target, as Optuna suggested it."""
+    runs = job.study.runs(job.target) if job.study.has_runs(job.target) else []
+    head_runs = [run for run in runs if run.kind == "head" and run.spec["head"]["name"] == job.spec.name]
+    scored = head_runs[-1].metrics["trials"] if head_runs else []
+    # Runs of earlier versions do not contain the suggested parameters.
+    trials = [trial for trial in scored if "suggested" in trial]
+    return (max(trials, key=lambda trial: trial["score"])["suggested"],) if trials else ()
+
+
+def _nested_scores(job: HeadJob, rows: TrainRows, options: SearchOptions, progress: ProgressCallback) -> dict[str, Any]:
+    """Return the scores of the whole search: in each outer fold it uses the train rows of this fold only."""
+    fold_scores = []
+    for number, (train, held_out) in enumerate(rows.folds(job.spec.nested, job.spec.seed)):
+        progress("nested search", number, job.spec.nested)
+        spaces = job.search_spaces(train)
+        check_folds(next(iter(spaces.values())).rows, job.spec)
+        with tempfile.TemporaryDirectory() as folder:
+            result = search(spaces, job.spec, Path(folder, "journal"), no_progress, options)
+        space, held_out_rows = spaces[result.embeddings], job.search_spaces(held_out)[result.embeddings].rows
+        model, _ = fit_out_of_fold(space.head, result.params, space.rows, job.spec)
+        targets = held_out_rows.targets.decided_by(held_out_rows.decision_rule)
+        fold_scores.append(signed_score(result.metric, targets, predict_outputs(model, held_out_rows.x, targets.kind)))
+    progress("nested search", job.spec.nested, job.spec.nested)
+    return {"folds": fold_scores, "mean": float(np.mean(fold_scores)), "sd": float(np.std(fold_scores, ddof=1))}
+
+
+def write_run(job: HeadJob, completed: CompletedSearch | None, folder: Path, progress: ProgressCallback) -> None:
+    """Fit the chosen setting, predict all parts, and write the run into `folder`.
+
+    Parameters
+    ----------
+    completed
+        The finished search; never None if the run does not exist yet.
+    """
+    assert completed is not None
+    target_table, train_ids = job.target_table, job.ids["train"]
+    start = time.perf_counter()
+    model, out_of_fold, targets = _fit_final(job, completed, progress)
+    rule = completed.space.rows.decision_rule
+    tables = [predictions_of_part(target_table, "oof", train_ids, out_of_fold.outputs, out_of_fold.fold_numbers, rule)]
+    for part in ("val", "test"):
+        if len(job.ids[part]):
+            _, outputs = _timed_predictions(job, completed, model, job.ids[part])
+            tables.append(predictions_of_part(target_table, part, job.ids[part], outputs, decision=rule))
+    predictions = concatenate_predictions(tables)
+    metrics = _metrics(job, predictions, completed, time.perf_counter() - start)
+    if rate := steady_rate(lambda: _predictions_per_s(job, completed, model)):
+        metrics["answer_s"] = 1 / rate
+    metrics[VAL_STATE] = job.study.choosing_state(job.target)
+    metrics["calibration"] = {"method": out_of_fold.method, "log_losses": out_of_fold.log_losses}
+    run_warnings = [
+        *prediction_warnings(targets.decided_by(rule), out_of_fold.outputs),
+        *completed.result.run_warnings,
+        *fold_size_warnings(targets, job.spec.folds),
+    ]
+    metrics["findings"] = [asdict(warning) for warning in run_warnings]
+    write_sealed(folder / "metrics.json", metrics)
+    write_table(folder / "predictions.parquet", predictions.to_frame())
+    header = provenance(train_ids) | _header(job, completed, predictions, metrics)
+    write_head(folder, model, header, completed.space.rows.x[:N_GOLDEN_ROWS])
+    shutil.copy(completed.journal, folder / "trials.journal")
+
+
+def _header(
+    job: HeadJob, completed: CompletedSearch, predictions: AnyPredictions, metrics: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the entries of the model's header that describe this run."""
+    included = set(ResolvedEmbedding.model_fields)
+    return {
+        "target": job.target,
+        job.target_table.kind: job.target_table.names,
+        "n_features": completed.space.rows.x.shape[1],
+        "embeddings": [embedding.model_dump(include=included) for embedding in completed.embeddings],
+        "conformal": ConformalSpec.of(job.target_table, predictions, job.study.groups),
+        "decision": completed.space.rows.decision_rule,
+        "metrics": {part: metrics[part] for part in ("oof", "val") if metrics[part]},
+    }
+
+
+def _fit_final(
+    job: HeadJob, completed: CompletedSearch, progress: ProgressCallback
+) -> tuple[Pipeline, OutOfFold, TargetValues]:
+    """Return the final model, its out-of-fold predictions, and the target values of the train rows."""
+    space, params, spec = completed.space, completed.result.params, job.spec
+    if job.exceeds_memory:
+        rows = (partial(job.open_stored_rows, job.ids["train"]), job.rows_without_features)
+        model, out_of_fold = fit_stored_rows(space.head, params, rows, spec, progress)
+        return model, out_of_fold, job.rows_without_features.targets
+    model, out_of_fold = fit_out_of_fold(space.head, params, space.rows, spec, partial(progress, f"fit {spec.name}"))
+    return model, out_of_fold, space.rows.targets
+
+
+def _timed_predictions(
+    job: HeadJob, completed: CompletedSearch, model: Pipeline, ids: Ids
+) -> tuple[float, NDArray[np.float64]]:
+    """Return the seconds that predictions for these ids took, and the predictions."""
+    if job.exceeds_memory:
+        stored_rows, start = job.open_stored_rows(ids), time.perf_counter()
+        outputs = predict_in_blocks(model, stored_rows)
+    else:
+        x, start = job.features(ids, completed.embeddings), time.perf_counter()
+        outputs = predict_outputs(model, x, job.target_table.kind)
+    return time.perf_counter() - start, outputs
+
+
+def _predictions_per_s(job: HeadJob, completed: CompletedSearch, model: Pipeline) -> float:
+    """Return the number of images per second that the head predicts from their embeddings, measured once."""
+    ids = job.ids["train"][:N_TIMED_IMAGES]
+    return len(ids) / max(_timed_predictions(job, completed, model, ids)[0], 1e-9)
+
+
+def _metrics(job: HeadJob, predictions: AnyPredictions, completed: CompletedSearch, train_s: float) -> dict[str, Any]:
+    result, val = completed.result, predictions.of("val")
+    return {
+        "oof": scores(job.target_table, predictions.of("oof")),
+        "val": scores(job.target_table, val) if len(val.ids) else None,
+        "metric": result.metric,
+        "cv_score": result.score,
+        "params": result.params,
+        "trials": result.trials,
+        "n_pruned": result.n_pruned,
+        "space": result.space,
+        "importances": result.importances,
+        "embeddings": result.embeddings,
+        "nested": completed.nested,
+        "trials_at_once": result.n_parallel_trials,
+        "search_s": round(result.seconds, 2),
+        "train_s": round(train_s, 2),
+        "finished": datetime.now(UTC).isoformat(),
+    }

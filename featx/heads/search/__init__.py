@@ -1,0 +1,1 @@
+"""Hyperparameter search by cross-validation on cached embeddings."""

@@ -1,0 +1,218 @@
+"""Cross-validation of settings on the folds of a search."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+
+from featx.artifacts.outputs import predict_outputs
+from featx.heads.fitting import fit_pipeline, ignore_convergence_warnings, predict_ranking_outputs
+from featx.heads.folds import TrainRows
+from featx.heads.head_definition import Head
+from featx.heads.scaling import Params
+from featx.heads.search.fold_cache import FoldCache, SharedArrays
+from featx.heads.search.regularisation_paths import PATH_PATIENCE, HeldOutOutputs, ParameterPath
+from featx.metrics.scores import NEEDS_PROBABILITIES, resolve_metric, signed_score
+from featx.parallel.threads import run_side_by_side
+from featx.specs.head import HeadSpec
+from featx.tables.decision_rule import remove_class_weights
+
+# Folds that run in parallel, and after which a trial may be pruned; fixed, so that results do not depend on the cores.
+N_FIRST_FOLDS = 2
+# Score of outputs that have none, such as the correlation of a constant.
+UNDEFINED_SCORE = -1e9
+# Matrices of more bytes are reported to the user.
+MIN_BYTES_TO_REPORT = 0.25e9
+# Values of a path on each side of the best one of the first folds that the other folds try.
+N_NEIGHBOUR_VALUES = 2
+
+
+class TrialRecorder(Protocol):
+    """Record of trials that `CrossValidation.run` reads and writes, such as the journal of a search."""
+
+    def find(self, setting: list[Any]) -> dict[str, Any] | None:
+        """Return the attributes and the score of a scored trial of the same setting; None if there is none."""
+
+    def complete(self, trial: optuna.Trial, score: float, attributes: dict[str, Any]) -> None:
+        """Record the score and the attributes of a trial."""
+
+    def prune(self, trial: optuna.Trial) -> None:
+        """Record that a trial was pruned."""
+
+    def should_prune(self, trial: optuna.Trial, score: float, n_folds: int) -> bool:
+        """Return whether a trial should be pruned, given its score over the first folds."""
+
+    def incompatible(self, reason: str) -> Exception:
+        """Return the error to raise if the record holds another search space."""
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """A head and the rows that its settings are tried on.
+
+    Attributes
+    ----------
+    head
+        Head for the shape of these rows.
+    rows
+        Train rows.
+    """
+
+    head: Head
+    rows: TrainRows
+
+
+class CrossValidation:
+    """Scoring of settings on the folds of the train rows, for one choice of embeddings.
+
+    Parameters
+    ----------
+    name
+        Name of the embeddings.
+    space
+        Head and train rows.
+    spec
+        Number of folds, seed and metric.
+    shared
+        Cache of what trials share.
+
+    Attributes
+    ----------
+    metric
+        Metric that is maximised.
+    folds
+        Rows of each fold and their cache.
+    memory_note
+        Text about the memory of matrices, for the user; empty if they are small.
+    path
+        Parameter whose values each trial tries; with one value if the head has no path.
+    """
+
+    def __init__(self, name: str, space: SearchSpace, spec: HeadSpec, shared: SharedArrays) -> None:
+        head, rows = space.head, space.rows
+        metric = resolve_metric(rows.targets, spec.metric)
+        self.name, self.head, self.spec, self.metric = name, head, spec, metric
+        folds = rows.folds(spec.folds, spec.seed)
+        self.folds = [FoldCache((name, number), rows, fold, shared) for number, fold in enumerate(folds)]
+        n_held_out = len(rows) // spec.folds
+        n_bytes = 0 if head.path is None else N_FIRST_FOLDS * head.path.fold_bytes(len(rows) - n_held_out, n_held_out)
+        self.memory_note = format_memory_note(n_bytes, shared.max_bytes)
+        path = head.path
+        needs_refit = n_bytes > shared.max_bytes or (head.needs_calibration and metric in NEEDS_PROBABILITIES)
+        if path is None or needs_refit:
+            name, values = ("", (None,)) if path is None else (path.name, path.values)
+            path = ParameterPath(name, values, self._refit_path, patience=PATH_PATIENCE)
+        self.path = path
+
+    def suggest(self, trial: optuna.Trial, recorder: TrialRecorder) -> Params:
+        """Return the setting that is suggested to a trial."""
+        try:
+            return self.head.suggest(trial)
+        # Optuna raises this if a parameter had other choices before.
+        except ValueError as error:
+            raise recorder.incompatible(str(error)) from error
+
+    def run(self, trial: optuna.Trial, recorder: TrialRecorder) -> None:
+        """Score a trial on the folds and record the result, or prune the trial after the first folds."""
+        params = self.suggest(trial, recorder)
+        if (previous := recorder.find([self.name, params])) is not None:
+            recorder.complete(trial, previous.pop("score"), previous)
+            return
+        all_columns = np.arange(len(self.path.values))
+        fold_scores = np.full((len(self.folds), len(all_columns)), np.nan)
+        first_folds, other_folds = np.split(np.arange(len(self.folds)), [N_FIRST_FOLDS])
+        fold_scores[first_folds] = self._score_folds(params, first_folds, all_columns, self.path.patience)
+        if len(other_folds):
+            score = float(np.nanmax(fold_scores[first_folds].mean(0)))
+            trial.report(score, 0)
+            if recorder.should_prune(trial, score, len(first_folds)):
+                recorder.prune(trial)
+                return
+            columns = self._promising_columns(fold_scores[first_folds])
+            fold_scores[np.ix_(other_folds, columns)] = self._score_folds(params, other_folds, columns, None)
+        # The mean of a value is nan if some folds have not tried it.
+        means = fold_scores.mean(0)
+        best = int(np.nanargmax(means))
+        attributes = {
+            "params": params | self._path_params(self.path.values[best]),
+            "asked": [self.name, params],
+            "fold_scores": fold_scores[:, best].tolist(),
+            "embeddings": self.name,
+            "path": {
+                str(value): float(mean)
+                for value, mean in zip(self.path.values, means, strict=True)
+                if not np.isnan(mean)
+            },
+        }
+        recorder.complete(trial, float(means[best]), attributes)
+
+    def scored_settings(self, trial: Mapping[str, Any]) -> Iterator[tuple[Params, float]]:
+        """Yield all settings that a trial has scored on all folds, with their mean scores."""
+        for value in self.path.values:
+            if (score := trial["path"].get(str(value))) is not None:
+                yield trial["params"] | self._path_params(value), score
+
+    def _path_params(self, value: Any) -> Params:
+        return {self.path.name: value} if self.path.name else {}
+
+    def _promising_columns(self, fold_scores: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Return the numbers of the path's values to try on the other folds, given the scores of the first ones."""
+        columns = np.arange(fold_scores.shape[1])
+        if self.path.patience is None:
+            return columns
+        best = int(np.nanargmax(fold_scores.mean(0)))
+        is_promising = abs(columns - best) <= N_NEIGHBOUR_VALUES
+        if self.path.is_cumulative:
+            is_promising |= columns < best
+        return columns[is_promising & np.isfinite(fold_scores).all(0)]
+
+    def _score_folds(
+        self, params: Params, folds: NDArray[np.intp], columns: NDArray[np.intp], patience: int | None
+    ) -> NDArray[np.float64]:
+        """Return (folds, columns) scores; nan for values that a fold has not tried because its patience ended."""
+        values = [self.path.values[column] for column in columns]
+
+        def score_fold(number: int) -> list[float]:
+            fold = self.folds[number]
+            scores: list[float] = []
+            for outputs in self.path.predict_path(params, fold, values):
+                scores.append(float(np.nan_to_num(self._score(fold, outputs), nan=UNDEFINED_SCORE)))
+                if patience is not None and max(scores) not in scores[-patience - 1 :]:
+                    break
+            return scores + [np.nan] * (len(values) - len(scores))
+
+        with ignore_convergence_warnings():
+            n_parallel = N_FIRST_FOLDS if self.head.is_single_threaded else 1
+            return np.array(list(run_side_by_side(score_fold, folds.tolist(), at_once=n_parallel)))
+
+    def _score(self, fold: FoldCache, outputs: HeldOutOutputs) -> float:
+        """Return the score of outputs for held-out rows; probabilities are divided by the class weights of training."""
+        weights = fold.train.class_weights
+        if self.metric in NEEDS_PROBABILITIES and weights is not None:
+            outputs = remove_class_weights(outputs, weights)
+        return signed_score(self.metric, fold.held_out.targets, outputs)
+
+    def _refit_path(self, params: Params, fold: FoldCache, values: Sequence[Any]) -> Iterator[HeldOutOutputs]:
+        """Yield the outputs of a complete Pipeline that is fitted for each value."""
+        needs_proba = self.metric in NEEDS_PROBABILITIES
+        method = self.head.default_calibration if needs_proba else "none"
+        rows = fold.held_out
+        for value in values:
+            model = fit_pipeline(self.head, params | self._path_params(value), fold.train, method, self.spec)
+            yield (
+                predict_outputs(model, rows.x, rows.targets.kind)
+                if needs_proba
+                else predict_ranking_outputs(model, rows)
+            )
+
+
+def format_memory_note(n_bytes: float, max_bytes: float) -> str:
+    """Return a text about the memory that the matrices of folds in parallel take; empty if they are small."""
+    need = f"the matrices of {N_FIRST_FOLDS} folds need {n_bytes / 1e9:.1f} GB"
+    limit = f"extraction.search_gb = {max_bytes / 1e9:.1f} limits the memory that trials share"
+    if n_bytes > max_bytes:
+        return f"{need}, but {limit}; settings are fitted without these matrices, which is slower; increase search_gb"
+    return f"{need}; {limit}" if n_bytes > MIN_BYTES_TO_REPORT else ""

@@ -1,0 +1,145 @@
+"""Diagnostics of a finished search: the search space, the importance of its parameters, and warnings."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+from featx.metrics.row_scores import predict_classes, predict_labels
+from featx.study.run_warnings import RunWarning
+from featx.tables.target_values import TargetValues
+
+# Scored trials from which importances are computed.
+MIN_TRIALS_FOR_IMPORTANCES = 6
+# Share of a range, on its own scale, that counts as its boundary.
+BOUNDARY_MARGIN = 0.01
+MIN_CLASS_ROWS_PER_FOLD = 5
+MAX_LISTED_CLASSES = 5
+# Parameters and ends of their ranges (-1 lower, 1 upper) beyond which no values exist.
+NATURAL_BOUNDARIES = {
+    ("subsample", 1),
+    ("shrinkage", 1),
+    ("components", 1),
+    ("min_samples_leaf", -1),
+    ("n_neighbors", -1),
+}
+
+
+def describe_space(trials: Sequence[optuna.trial.FrozenTrial], name: str, values: Sequence[Any]) -> dict[str, Any]:
+    """Return the range or choices of each parameter.
+
+    Parameters
+    ----------
+    name
+        Name of the path's parameter; empty if there is none.
+    values
+        Values of the path, all of which every trial tries.
+    """
+    space: dict[str, Any] = {}
+    for trial in trials:
+        for parameter, distribution in trial.distributions.items():
+            if isinstance(distribution, FloatDistribution | IntDistribution):
+                space[parameter] = {"low": distribution.low, "high": distribution.high, "log": distribution.log}
+            elif isinstance(distribution, CategoricalDistribution):
+                space[parameter] = {"choices": list(distribution.choices)}
+    return space | ({name: {"values": list(values)}} if name else {})
+
+
+def parameter_importances(
+    study: optuna.Study, trials: Sequence[optuna.trial.FrozenTrial], seed: int
+) -> dict[str, float]:
+    """Return the share of the score's variance that each parameter explains, the largest first (fANOVA [1]_).
+
+    The result is empty if there are too few trials. Parameters that only some settings have are left out.
+
+    References
+    ----------
+    .. [1] F. Hutter, H. Hoos, K. Leyton-Brown, An efficient approach for assessing hyperparameter importance, ICML
+       2014.
+    """
+    scores = [trial.value for trial in trials]
+    if len(set(scores)) < 2 or len(trials) < MIN_TRIALS_FOR_IMPORTANCES:
+        return {}
+    with warnings.catch_warnings():
+        # Optuna warns of pruned trials.
+        warnings.simplefilter("ignore")
+        shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed))
+    return {name: float(share) for name, share in shares.items()}
+
+
+def boundary_warnings(
+    space: Mapping[str, Any], suggested: Mapping[str, Any], chosen: Mapping[str, Any]
+) -> list[RunWarning]:
+    """Return a warning for each parameter whose chosen value is the smallest or largest of its search space.
+
+    Parameters
+    ----------
+    suggested
+        Parameters of the chosen trial as Optuna suggested them.
+    chosen
+        Parameters of the chosen setting, including the value of the path.
+    """
+    found_warnings = []
+    for name, bounds in space.items():
+        if "values" in bounds:
+            value = chosen[name]
+            side = _boundary_side(bounds["values"].index(value), 0, len(bounds["values"]) - 1)
+        elif "low" in bounds and name in suggested:
+            value = suggested[name]
+            scale = np.log if bounds["log"] else float
+            side = _boundary_side(scale(value), scale(bounds["low"]), scale(bounds["high"]))
+        else:
+            continue
+        if side and (name, side) not in NATURAL_BOUNDARIES:
+            end = "largest" if side > 0 else "smallest"
+            text = f"{name} {value:.4g} is the {end} value of the search space: values outside may score better; "
+            text += "to search them, write a head with a wider space (docs/heads.md)"
+            found_warnings.append(RunWarning("search boundary", text))
+    return found_warnings
+
+
+def _boundary_side(value: float, low: float, high: float) -> int:
+    """Return -1 or 1 for a value at the lower or upper end of a range, else 0."""
+    margin = BOUNDARY_MARGIN * (high - low)
+    return int(value >= high - margin) - int(value <= low + margin)
+
+
+def prediction_warnings(targets: TargetValues, outputs: NDArray[np.float64]) -> list[RunWarning]:
+    """Return warnings of predictions out of fold that are all one class, or that never have a label."""
+    if targets.kind == "numbers":
+        return []
+    if targets.kind == "labels":
+        is_predicted = predict_labels(outputs).max(0)
+        missing = [name for name, predicted in zip(targets.names, is_predicted, strict=True) if not predicted]
+        if not missing:
+            return []
+        text = f"no image is predicted to have {', '.join(missing)}; try metric = 'macro_f1', or add images with it"
+        return [RunWarning("never predicted", text)]
+    codes = np.unique(predict_classes(targets, outputs))
+    if len(codes) > 1 or len(np.unique(targets.y)) == 1:
+        return []
+    name = targets.names[codes[0]]
+    text = f"every image is predicted as {name!r}: the head learnt only the most frequent class; try "
+    text += "class_weight = 'balanced' with metric = 'balanced_accuracy', or other embeddings"
+    return [RunWarning("one class", text)]
+
+
+def fold_size_warnings(targets: TargetValues, n_folds: int) -> list[RunWarning]:
+    """Return a warning that names the classes with few rows in a fold."""
+    if targets.kind != "classes":
+        return []
+    counts = np.bincount(targets.y, minlength=targets.n_outputs)
+    min_rows = MIN_CLASS_ROWS_PER_FOLD * n_folds
+    small = [f"{name!r} {n}" for name, n in zip(targets.names, counts, strict=True) if n < min_rows]
+    if not small:
+        return []
+    listed = ", ".join(small[:MAX_LISTED_CLASSES])
+    if len(small) > MAX_LISTED_CLASSES:
+        listed += f", … ({len(small)} in all)"
+    text = f"fewer than {MIN_CLASS_ROWS_PER_FOLD} train rows per fold of {listed}: scores depend on a few images; "
+    return [RunWarning("few rows", text + "add images, or use fewer folds")]

@@ -1,0 +1,238 @@
+"""Search of a head's setting by cross-validation on the train rows."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+
+from featx.heads.scaling import Params
+from featx.heads.search.cross_validation import CrossValidation, SearchSpace
+from featx.heads.search.diagnostics import boundary_warnings, describe_space
+from featx.heads.search.distributed_search import DistributedEvaluator, TrialRequest, TrialResult
+from featx.heads.search.fold_cache import SharedArrays
+from featx.heads.search.journal import TrialJournal
+from featx.parallel.threads import single_threaded
+from featx.progress import ProgressCallback
+from featx.specs.head import HeadSpec, Metric
+from featx.study.run_warnings import RunWarning
+
+# Name of the parameter that chooses among embeddings.
+EMBEDDINGS = "embeddings"
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """Options of a search that do not come from the head's spec.
+
+    Attributes
+    ----------
+    shared_bytes
+        Maximum number of bytes that trials share, by default 2e9.
+    starts
+        Settings to try after the head's own, as Optuna suggested them; by default none.
+    evaluator
+        Dask workers that score the trials, by default this process alone.
+    """
+
+    shared_bytes: float = 2e9
+    starts: tuple[Params, ...] = ()
+    evaluator: DistributedEvaluator = field(default_factory=lambda: DistributedEvaluator(None))
+
+
+DEFAULT_OPTIONS = SearchOptions()
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Result of a search.
+
+    Attributes
+    ----------
+    params
+        The chosen setting: that of the best trial, or the simplest one that is as good.
+    score
+        Mean of its scores over the folds; greater is better.
+    embeddings
+        Name of its embeddings.
+    metric
+        Metric that was maximised.
+    trials
+        Number, params, score and fold scores of every trial that was not pruned, in order.
+    n_pruned
+        Number of pruned trials.
+    space
+        Range or choices of each parameter.
+    importances
+        Share of the score's variance that each parameter explains.
+    run_warnings
+        Warnings about the chosen setting.
+    shared_bytes
+        Most bytes that trials have shared.
+    n_parallel_trials
+        Number of trials in a batch, which run in parallel.
+    seconds
+        Duration of the search in seconds.
+    """
+
+    params: Params
+    score: float
+    embeddings: str
+    metric: Metric
+    trials: list[dict[str, Any]]
+    n_pruned: int
+    space: dict[str, Any]
+    importances: dict[str, float]
+    run_warnings: list[RunWarning]
+    shared_bytes: int
+    n_parallel_trials: int
+    seconds: float
+
+
+@single_threaded()
+def search(
+    spaces: Mapping[str, SearchSpace],
+    spec: HeadSpec,
+    journal: Path,
+    progress: ProgressCallback,
+    options: SearchOptions = DEFAULT_OPTIONS,
+) -> SearchResult:
+    """Try `spec.trials` settings, or fewer until `spec.timeout_s` has passed, and return the best one.
+
+    Parameters
+    ----------
+    spaces
+        The same train rows with each choice of embeddings, by name; if there are several, the choice is a parameter of
+        the search.
+    journal
+        File that Optuna writes every trial to. Trials of an interrupted search that it holds count, and other processes
+        may work on the same search.
+
+    Notes
+    -----
+    The first trial is the head's `start`, the next few are random, the others are suggested by TPE. A trial that after
+    two folds is below the median of the others, or clearly below the best one, is pruned (`journal.should_prune`). With
+    workers, trials run in batches: a trial is suggested, and pruned, by the results before its batch.
+    """
+    # Optuna logs Ctrl-C as a failed trial, with its traceback.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    start = time.perf_counter()
+    shared = SharedArrays(options.shared_bytes)
+    cross_validations = {name: CrossValidation(name, space, spec, shared) for name, space in spaces.items()}
+    first = next(iter(cross_validations.values()))
+    notes = [cross_validation.memory_note for cross_validation in cross_validations.values()]
+    for note in dict.fromkeys(filter(None, notes)):
+        progress("note", 0, 1, f"{spec.name}: {note}")
+    choices = {} if len(spaces) == 1 else {EMBEDDINGS: next(iter(spaces))}
+    with TrialJournal(journal, spec, [dict(first.head.start) | choices, *options.starts]) as trials:
+        _run_trials(trials, cross_validations, (spaces, spec, options), progress, start)
+        scored, n_pruned, importances = trials.scored_trials, trials.n_pruned, trials.importances()
+    table = [
+        {"number": trial.number, "score": trial.value, "suggested": trial.params}
+        | {name: trial.user_attrs[name] for name in ("fold_scores", "params", "embeddings", "path")}
+        for trial in scored
+    ]
+    winner, params, score = _choose_setting(table, cross_validations, spec.rule)
+    space = describe_space(scored, first.path.name, first.path.values)
+    return SearchResult(
+        params=params,
+        score=score,
+        embeddings=winner["embeddings"],
+        metric=first.metric,
+        trials=table,
+        n_pruned=n_pruned,
+        space=space,
+        importances=importances,
+        run_warnings=boundary_warnings(space, winner["suggested"], params),
+        shared_bytes=shared.peak_bytes,
+        n_parallel_trials=options.evaluator.size,
+        seconds=time.perf_counter() - start,
+    )
+
+
+SearchInputs = tuple[Mapping[str, SearchSpace], HeadSpec, SearchOptions]
+
+
+def _run_trials(
+    trials: TrialJournal,
+    cross_validations: Mapping[str, CrossValidation],
+    inputs: SearchInputs,
+    progress: ProgressCallback,
+    start: float,
+) -> None:
+    """Run trials in batches until the requested number is finished or the time has passed."""
+    spaces, spec, options = inputs
+    first = next(iter(cross_validations.values()))
+    progress(f"tune {spec.name}", trials.n_finished, spec.trials)
+    while not trials.n_finished or spec.timeout_s is None or time.perf_counter() - start < spec.timeout_s:
+        batch = trials.next_batch(options.evaluator.size)
+        if not batch:
+            break
+        names = [
+            first.name if len(spaces) == 1 else trial.suggest_categorical(EMBEDDINGS, list(spaces)) for trial in batch
+        ]
+        for trial in _run_batch(list(zip(batch, names, strict=True)), cross_validations, trials, inputs):
+            note = trials.format_progress(trial.number, first.metric)
+            progress(f"tune {spec.name}", trials.n_finished, spec.trials, note)
+
+
+def _run_batch(
+    batch: Sequence[tuple[optuna.Trial, str]],
+    cross_validations: Mapping[str, CrossValidation],
+    trials: TrialJournal,
+    inputs: SearchInputs,
+) -> Iterator[optuna.Trial]:
+    """Score the trials of a batch, and yield each when it is recorded."""
+    spaces, spec, options = inputs
+    if options.evaluator.is_local:
+        for trial, name in batch:
+            cross_validations[name].run(trial, trials)
+            yield trial
+        return
+    scored_trials = trials.scored_trials
+    previous = [trials.find([name, cross_validations[name].suggest(trial, trials)]) for trial, name in batch]
+    requests = [
+        TrialRequest(name, trial.params, scored_trials)
+        for (trial, name), attributes in zip(batch, previous, strict=True)
+        if attributes is None
+    ]
+    results = iter(options.evaluator.score_trials(spaces, spec, options.shared_bytes, requests))
+    for (trial, _), attributes in zip(batch, previous, strict=True):
+        if attributes is None:
+            _record(trial, next(results), trials)
+        else:
+            _record(trial, TrialResult(attributes.pop("score"), {}, attributes), trials)
+        yield trial
+
+
+def _record(trial: optuna.Trial, result: TrialResult, trials: TrialJournal) -> None:
+    for step, value in result.steps.items():
+        trial.report(value, step)
+    if result.score is None:
+        trials.prune(trial)
+    else:
+        trials.complete(trial, result.score, result.attributes)
+
+
+def _choose_setting(
+    table: Sequence[dict[str, Any]], cross_validations: Mapping[str, CrossValidation], rule: str
+) -> tuple[dict[str, Any], Params, float]:
+    """Return the trial that a rule chooses, its setting and its score."""
+    best = max(table, key=lambda trial: (trial["score"], -trial["number"]))
+    complexity = cross_validations[best["embeddings"]].head.complexity
+    if rule == "best" or complexity is None:
+        return best, best["params"], best["score"]
+    error = float(np.std(best["fold_scores"], ddof=1) / np.sqrt(len(best["fold_scores"])))
+    candidates = [
+        (complexity(params), -score, params, trial)
+        for trial in table
+        for params, score in cross_validations[trial["embeddings"]].scored_settings(trial)
+        if score >= best["score"] - error
+        and trial["embeddings"] == best["embeddings"]
+        and all(params.get(name) == best["params"].get(name) for name in ("scaling", "kernel"))
+    ]
+    _, negative_score, params, trial = min(candidates, key=lambda candidate: candidate[:2])
+    return trial, params, -negative_score

@@ -1,0 +1,99 @@
+"""Selection of the images of a study: by label, by the classes to keep, and by class balance."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from featx.errors import DataError
+from featx.images.readers import Listing
+from featx.registry import suggest_names
+from featx.specs.split import SplitSpec
+from featx.specs.target import TargetSpec
+from featx.tables.encoding import category_text, encode_classes, map_and_bin, target_columns
+
+
+def select_images(
+    listing: Listing, targets: Mapping[str, TargetSpec], split: SplitSpec, drop_unlabelled: bool = False
+) -> Listing:
+    """Return the listing with the images outside the study moved to the ignored files, each with its rule.
+
+    Parameters
+    ----------
+    listing
+        All files of a source.
+    targets
+        Target by name.
+    split
+        The split, whose seed and column of parts the balancing uses.
+    drop_unlabelled
+        Whether to ignore images without a label; by default they stay, and encoding the target reports them.
+
+    Raises
+    ------
+    DataError
+        a target's column is missing or lacks a value of 'map' or 'keep', two targets are to be balanced, or no image
+        is left.
+    """
+    for name, target in targets.items():
+        _check_mapped_values(listing, name, target)
+    for name, target in targets.items():
+        if drop_unlabelled:
+            for column in target_columns(listing.manifest, name, target):
+                is_missing = listing.manifest.column(column).isna()
+                rules = dict.fromkeys(is_missing.index[is_missing], f"has no label in column {column!r}")
+                listing = listing.without(rules)
+        listing = listing.without(_rules_of_keep(listing, name, target))
+    balanced = [name for name, target in targets.items() if target.balance == "undersample"]
+    if len(balanced) > 1:
+        raise DataError(f"targets {' and '.join(balanced)} have 'balance'; expected at most one, remove the others")
+    for name in balanced:
+        listing = listing.without(_rules_of_balance(listing, name, targets[name], split))
+    if not len(listing):
+        raise DataError(f"no images are left of {len(listing.ignored)} files; check 'keep' and the labels")
+    return listing
+
+
+def _check_mapped_values(listing: Listing, name: str, target: TargetSpec) -> None:
+    if target.map:
+        values = listing.manifest.column(target.column).dropna().unique()
+        _check_values(target.map, sorted(map(category_text, values)), f"targets.{name}.map", target.column)
+
+
+def _check_values(expected: Iterable[str], values: list[str], key: str, column: str) -> None:
+    """Check that a column holds all values that a recipe names.
+
+    Raises
+    ------
+    DataError
+        it lacks one; suggests the most similar value.
+    """
+    for value in expected:
+        if value not in values:
+            raise DataError(f"{key}: column {column!r} holds no {value!r}; {suggest_names(value, values)}")
+
+
+def _rules_of_keep(listing: Listing, name: str, target: TargetSpec) -> dict[str, str]:
+    """Return the rule by id of the images whose class is not kept."""
+    if target.keep is None:
+        return {}
+    column = map_and_bin(listing.manifest.column(target.column), name, target)
+    values = column.map(category_text, na_action="ignore")
+    _check_values(target.keep, sorted(map(str, values.dropna().unique())), f"targets.{name}.keep", target.column)
+    dropped = values[values.notna() & ~values.isin(target.keep)]
+    return {str(row): f"is {value!r}, which targets.{name}.keep leaves out" for row, value in dropped.items()}
+
+
+def _rules_of_balance(listing: Listing, name: str, target: TargetSpec, split: SplitSpec) -> dict[str, str]:
+    """Return the rule by id of the surplus images of the larger classes, drawn at random in each part of the source."""
+    truth = encode_classes(listing.manifest, name, target)
+    values = pd.Series(np.asarray(truth.classes, dtype=object)[truth.codes], index=pd.Index(truth.ids))
+    parts = listing.manifest.column(split.column) if split.column else pd.Series("all", index=values.index)
+    rng = np.random.default_rng(split.seed)
+    rules: dict[str, str] = {}
+    for _, part_values in values.groupby(parts.to_numpy()):
+        n_smallest = int(part_values.value_counts().min())
+        for value, rows in part_values.groupby(part_values):
+            surplus = rng.permutation(rows.index.to_numpy(object))[n_smallest:]
+            rules |= dict.fromkeys(surplus, f"is surplus in class {value!r}, dropped by targets.{name}.balance")
+    return rules

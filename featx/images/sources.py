@@ -1,0 +1,82 @@
+"""Access to images in files, archives, arrays and object stores: uris are read, and places are opened as trees.
+
+A URI is an absolute path, a URL that fsspec knows (``s3://bucket/key``), or ``scheme:container//inside``, where the
+scheme is a name of the registry ``featx.contents``: ``member:/data/a.zip//cat/0.png``, ``row:/data/a.h5//x/17``. The
+paths of containers are normalised, so the first ``//`` ends them. A path that is not Unicode is written as ``file:``
+and percent-encoded.
+"""
+
+import re
+from pathlib import Path
+
+from featx.errors import DataError
+from featx.images.archives import ArchiveTree
+from featx.images.contents import Content, read_file
+from featx.images.names import is_archive_name
+from featx.images.object_stores import ObjectTree, read_object
+from featx.images.trees import FolderTree, Tree
+from featx.locations import ARCHIVE_SUFFIXES, is_url, split_archive_place
+from featx.registry import CONTENTS
+
+URI_SCHEME = re.compile(r"([a-z][a-z0-9]+):(?!//)")
+
+
+def read_content(uri: str) -> Content:
+    """Return the content of an image: the bytes of a file, or a row of an array.
+
+    Raises
+    ------
+    FileNotFoundError
+        there is no such file.
+    ReadError
+        it cannot be read; the message is only the reason.
+    """
+    if is_url(uri):
+        return read_object(uri)
+    if scheme := URI_SCHEME.match(uri):
+        content: Content = CONTENTS.get(scheme[1])(uri[scheme.end() :])
+        return content
+    return read_file(uri)
+
+
+def open_tree(place: str) -> Tree:
+    """Return the tree at a place: a folder, ``archive.zip``, ``archive.zip!folder/inside``, or a URL.
+
+    Raises
+    ------
+    DataError
+        there is no folder, archive or URL at the place, or the archive cannot be read.
+    """
+    if is_url(place):
+        return ObjectTree(place)
+    path = Path(place)
+    if path.is_dir():
+        return FolderTree(place)
+    if archive := _split_archive(place):
+        return ArchiveTree(*archive)
+    if path.exists():
+        raise DataError(f"{place!r} is not a folder and not an archive ({', '.join(ARCHIVE_SUFFIXES)})")
+    raise DataError(f"data.source: {place!r} does not exist; expected a folder, an archive or an array file")
+
+
+def is_tree(place: str) -> bool:
+    """Whether a place is a folder, an archive or a URL; URLs are not accessed."""
+    return is_url(place) or Path(place).is_dir() or _split_archive(place) is not None
+
+
+def _split_archive(place: str) -> tuple[str, str] | None:
+    """Return the path of an archive and the folder inside it; None if the place is not in an archive."""
+    path, inside = split_archive_place(place)
+    return (path, inside) if is_archive_name(path) and Path(path).is_file() else None
+
+
+def join_place(place: str, inside: str) -> str:
+    """Return the place of the folder `inside` a tree."""
+    if inside in {"", "."}:
+        return place
+    if is_url(place):
+        return f"{place.rstrip('/')}/{inside}"
+    if archive := _split_archive(place):
+        path, folder = archive
+        return f"{path}!{folder.rstrip('/')}/{inside}" if folder else f"{path}!{inside}"
+    return str(Path(place, inside))

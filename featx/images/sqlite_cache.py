@@ -1,0 +1,83 @@
+"""SQLite databases of values that can be computed again: damaged ones are deleted, read-only ones stay unchanged."""
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from featx.errors import StoreError
+
+
+class SqliteCache:
+    """A database with one table, which several processes may write at the same time.
+
+    A damaged database is deleted and created again. If there is none and its folder is read-only, it is in memory.
+
+    Parameters
+    ----------
+    path
+        Path of the database, which is created if there is none.
+    table
+        Name and columns of the table, as in ``CREATE TABLE``.
+
+    Raises
+    ------
+    StoreError
+        the database cannot be opened.
+    """
+
+    def __init__(self, path: Path, table: str) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._database = self._open(table)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+
+    def _open(self, table: str) -> sqlite3.Connection:
+        is_on_disk = self._path.exists() or os.access(self._path.parent, os.W_OK)
+        for _ in range(2):
+            database = sqlite3.connect(self._path if is_on_disk else ":memory:", timeout=60)
+            try:
+                database.execute(f"CREATE TABLE IF NOT EXISTS {table}")
+                is_intact = database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+            # The database is busy or may not be written: the file itself is not damaged.
+            except sqlite3.OperationalError as error:
+                database.close()
+                raise self._error("opened", error) from error
+            except sqlite3.DatabaseError:
+                is_intact = False
+            if is_intact:
+                return database
+            database.close()
+            self._path.unlink()
+        raise AssertionError("a new database is never damaged")
+
+    def _write(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Execute a statement for all rows in one transaction; a read-only database stays unchanged.
+
+        Raises
+        ------
+        StoreError
+            the database cannot be written, for example because the disk is full.
+        """
+        try:
+            with self._database:
+                self._database.executemany(statement, rows)
+        except sqlite3.OperationalError as error:
+            if _primary_code(error) != sqlite3.SQLITE_READONLY:
+                raise self._error("written", error) from error
+
+    def _error(self, action: str, error: sqlite3.OperationalError) -> StoreError:
+        is_full = _primary_code(error) in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+        next_step = "make room, and run again" if is_full else "check its permissions and who else uses it"
+        return StoreError(f"{self._path} cannot be {action}: {error}; {next_step}")
+
+
+def _primary_code(error: sqlite3.OperationalError) -> int:
+    # The upper bits distinguish variants of the error.
+    return error.sqlite_errorcode & 0xFF

@@ -1,0 +1,1 @@
+"""Scores and their definitions, calibration, and conformal prediction."""

@@ -1,0 +1,118 @@
+"""Scores that are functions of counts: true, predicted and correctly predicted rows of each class or label."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from featx.metrics.row_scores import predict_classes, predict_labels
+from featx.metrics.score_kinds import Columns, Floats, Outputs, Score, Summed, divide
+from featx.tables.target_values import TargetValues
+
+
+def _count_columns(targets: TargetValues, outputs: Outputs) -> Columns:
+    """Return (n, 3 k) indicators: which classes or labels are true, which are predicted, and which are both."""
+    n, k = len(targets), targets.n_outputs
+    if targets.kind == "labels":
+        has_label = predict_labels(outputs)
+        return sparse.csr_array(np.concatenate([targets.y, has_label, targets.y * has_label], axis=1).astype(float))
+    codes = predict_classes(targets, outputs)
+    if targets.shares is not None:
+        decisions = np.eye(k)[codes]
+        return sparse.csr_array(np.concatenate([targets.shares, decisions, targets.shares * decisions], axis=1))
+    hits = np.flatnonzero(codes == targets.y)
+    rows = np.concatenate([np.arange(n), np.arange(n), hits])
+    columns = np.concatenate([targets.y, codes + k, targets.y[hits] + 2 * k])
+    return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(n, 3 * k))
+
+
+def _split_counts(sums: Floats) -> Floats:
+    """Return the (3 k, m) sums as (3, k, m) counts: true, predicted, hits."""
+    return sums.reshape(3, -1, sums.shape[-1])
+
+
+def _precisions(true: Floats, predicted: Floats, hits: Floats) -> Floats:
+    return divide(hits, predicted, 0.0)
+
+
+def _recalls(true: Floats, predicted: Floats, hits: Floats) -> Floats:
+    return divide(hits, true, 0.0)
+
+
+def _f1s(true: Floats, predicted: Floats, hits: Floats) -> Floats:
+    return divide(2 * hits, true + predicted, 0.0)
+
+
+CLASS_SCORES = {"precision": _precisions, "recall": _recalls, "f1": _f1s}
+
+
+def _averaged(class_score: Callable[[Floats, Floats, Floats], Floats], *, by_size: bool) -> Summed:
+    """Return the score that averages a score of each class, plainly or by the number of true rows."""
+
+    def finish(sums: Floats, _: Floats) -> Floats:
+        true, predicted, hits = _split_counts(sums)
+        values = class_score(true, predicted, hits)
+        return divide((true * values).sum(0), true.sum(0)) if by_size else np.asarray(values.mean(0))
+
+    return Summed(_count_columns, finish)
+
+
+def _balanced_accuracy(sums: Floats, _: Floats) -> Floats:
+    true, _, hits = _split_counts(sums)
+    return divide(divide(hits, true, 0.0).sum(0), (true > 0).sum(0).astype(np.float64))
+
+
+def _kappa(sums: Floats, n: Floats) -> Floats:
+    """Return Cohen's kappa; 0 where truth and predictions are the same single class (0/0 in the formula)."""
+    true, predicted, hits = _split_counts(sums)
+    by_chance = (true * predicted).sum(0)
+    return np.where(n > 0, divide(n * hits.sum(0) - by_chance, n * n - by_chance, 0.0), np.nan)
+
+
+def _mcc(sums: Floats, n: Floats) -> Floats:
+    """Return Matthews' correlation over all classes; 0 where truth or predictions are a single class."""
+    true, predicted, hits = _split_counts(sums)
+    covariance = n * hits.sum(0) - (true * predicted).sum(0)
+    variances = (n * n - (true * true).sum(0)) * (n * n - (predicted * predicted).sum(0))
+    return np.where(n > 0, divide(covariance, np.sqrt(np.maximum(variances, 0)), 0.0), np.nan)
+
+
+def _code_columns(targets: TargetValues, outputs: Outputs) -> Columns:
+    """Return (n, 5) true code and its square, predicted code and its square, and the squared difference."""
+    true, predicted = targets.y.astype(np.float64), predict_classes(targets, outputs).astype(np.float64)
+    return np.stack([true, true**2, predicted, predicted**2, (true - predicted) ** 2], axis=1)
+
+
+def _quadratic_kappa(sums: Floats, n: Floats) -> Floats:
+    true, true_square, predicted, predicted_square, difference_square = sums
+    by_chance = n * true_square - 2 * true * predicted + n * predicted_square
+    return np.where(n > 0, divide(by_chance - n * difference_square, by_chance, 0.0), np.nan)
+
+
+def per_output(targets: TargetValues, outputs: Outputs) -> list[dict[str, Any]]:
+    """Return precision, recall, F1 and number of rows of each class or label, in their order.
+
+    With soft labels, the number of rows of a class is the sum of its probabilities, to 3 decimals.
+    """
+    counts = _split_counts(_count_columns(targets, outputs).T @ np.ones((len(targets), 1)))[..., 0]
+    columns = [class_score(*counts).tolist() for class_score in CLASS_SCORES.values()]
+    n_rows = counts[0].astype(int) if targets.shares is None else counts[0].round(3)
+    return [
+        {"class": name, **dict(zip(CLASS_SCORES, values, strict=True)), "n": n}
+        for name, *values, n in zip(targets.names, *columns, n_rows.tolist(), strict=True)
+    ]
+
+
+MACRO_F1 = _averaged(_f1s, by_size=False)
+QUADRATIC_KAPPA = Summed(_code_columns, _quadratic_kappa)
+COUNT_SCORES: dict[str, Score] = {
+    "balanced_accuracy": Summed(_count_columns, _balanced_accuracy),
+    **{
+        f"{average}_{name}": _averaged(class_score, by_size=average == "weighted")
+        for average in ("macro", "weighted")
+        for name, class_score in CLASS_SCORES.items()
+    },
+    "kappa": Summed(_count_columns, _kappa),
+    "mcc": Summed(_count_columns, _mcc),
+}

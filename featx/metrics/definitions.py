@@ -1,0 +1,143 @@
+"""Every score by kind of target, and `Scorer`, which computes them under any weights of the rows.
+
+A score is a `Summed`, a function of sums over the rows, or a `Ranked`, a function of the rows in the order of their
+outputs. Both take many weightings of the rows at a time: ones give the plain score, confidences a weighted score, the
+counts of a bootstrap draw the score of that draw, and group membership the score of a group.
+
+Scores of decisions use the rule in `TargetValues.decision`; scores of probabilities do not. With soft labels, a row
+counts for each class by the probability of that class.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from featx.metrics.class_scores import COUNT_SCORES, MACRO_F1, QUADRATIC_KAPPA
+from featx.metrics.number_scores import NUMBER_SCORES, mae_of_column
+from featx.metrics.ranking_scores import AVERAGE_PRECISION, ROC_AUC, mean_of_areas, rank_orders
+from featx.metrics.row_scores import ACCURACY, BRIER, CLASSWISE_ECE, ECE, EXACT_MATCH, LOG_LOSS, MAE_STEPS
+from featx.metrics.score_kinds import Outputs, Ranked, Score, Summed
+from featx.tables.ids import Kind
+from featx.tables.target_values import TargetValues
+
+Floats = NDArray[np.float64]
+SCORES: dict[Kind, dict[str, Score]] = {
+    "classes": {
+        "accuracy": ACCURACY,
+        **COUNT_SCORES,
+        "auc_ovr": ROC_AUC,
+        "log_loss": LOG_LOSS,
+        "brier": BRIER,
+        "ece": ECE,
+        "classwise_ece": CLASSWISE_ECE,
+        "quadratic_kappa": QUADRATIC_KAPPA,
+        "mae_steps": MAE_STEPS,
+    },
+    "labels": {
+        "accuracy": ACCURACY,
+        "exact_match": EXACT_MATCH,
+        "macro_f1": MACRO_F1,
+        "average_precision": AVERAGE_PRECISION,
+        "auc": ROC_AUC,
+        "log_loss": LOG_LOSS,
+        "brier": BRIER,
+        "ece": ECE,
+        "classwise_ece": CLASSWISE_ECE,
+    },
+    "numbers": NUMBER_SCORES,
+}
+ORDINAL_SCORES = {"quadratic_kappa", "mae_steps"}
+LOWER_IS_BETTER = {"log_loss", "brier", "ece", "classwise_ece", "mae_steps", "mae", "rmse", "mape"}
+
+
+def is_lower_better(name: str) -> bool:
+    """Return whether a lower value of a score is better."""
+    return name in LOWER_IS_BETTER or name.startswith("mae.")
+
+
+def available_scores(targets: TargetValues) -> dict[str, Score]:
+    """Return the scores that are defined for these rows, by name."""
+    scores = dict(SCORES[targets.kind])
+    if targets.kind == "classes" and not targets.ordered:
+        scores = {name: score for name, score in scores.items() if name not in ORDINAL_SCORES}
+    if targets.kind == "classes" and targets.n_outputs == 2:
+        # With two classes it equals the expected calibration error of the second class.
+        del scores["classwise_ece"]
+    if targets.kind == "numbers":
+        if (targets.y == 0).any():
+            del scores["mape"]
+        if targets.n_outputs > 1:
+            scores |= {f"mae.{name}": mae_of_column(column) for column, name in enumerate(targets.names)}
+    return scores
+
+
+class Scorer:
+    """Computes scores of one model's n predictions under any weights of the rows.
+
+    Parameters
+    ----------
+    targets
+        True values of the n rows.
+    outputs
+        (n, k) class probabilities, (n, t) label probabilities, or (n, t) numbers.
+    names
+        Names of the scores; by default all that are defined for these rows.
+    """
+
+    def __init__(self, targets: TargetValues, outputs: Outputs, names: Sequence[str] | None = None) -> None:
+        defined = available_scores(targets)
+        available = SCORES[targets.kind] | defined
+        scores = defined if names is None else {name: available[name] for name in names}
+        self.targets, self.outputs, self._scores = targets, outputs, scores
+        summed = [score for score in scores.values() if isinstance(score, Summed)]
+        blocks = {score.rows: sparse.csr_array(score.rows(targets, outputs)) for score in summed}
+        edges = np.cumsum([0, *(block.shape[1] for block in blocks.values())])
+        self._column_slices = {rows: slice(*edges[i : i + 2]) for i, rows in enumerate(blocks)}
+        self._columns = sparse.hstack(list(blocks.values()), format="csr").T if blocks else None
+        self._orders = {
+            name: rank_orders(targets, outputs, merges_positives=score.merges_positives)
+            for name, score in scores.items()
+            if isinstance(score, Ranked)
+        }
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the scores."""
+        return list(self._scores)
+
+    def at(self, weights: Floats) -> dict[str, Floats]:
+        """Return each score under m weightings of the rows.
+
+        Parameters
+        ----------
+        weights
+            (n, m) weights of the rows, ≥ 0.
+
+        Returns
+        -------
+        dict
+            Name of each score → (m,) values; nan where the score is undefined.
+        """
+        sums = None if self._columns is None else self._columns @ weights
+        total = weights.sum(0)
+        values = {}
+        for name, score in self._scores.items():
+            if isinstance(score, Summed):
+                assert sums is not None
+                values[name] = score.finish(sums[self._column_slices[score.rows]], total)
+            else:
+                # One order at a time, because each product is as large as the weights.
+                orders = self._orders[name]
+                areas = [score.area(order.positives @ weights, order.negatives @ weights) for order in orders]
+                values[name] = mean_of_areas(areas)
+        return values
+
+    def plain(self, weights: Floats | None = None) -> dict[str, float]:
+        """Return each score under one weighting: equal weights by default, or (n,) weights."""
+        weights = np.ones(len(self)) if weights is None else weights
+        return {name: float(values[0]) for name, values in self.at(weights[:, None]).items()}

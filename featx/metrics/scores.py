@@ -1,0 +1,153 @@
+"""Scores of predictions for every kind of target, used by searches, ensembles and evaluation alike.
+
+A metric that chooses between settings or runs is weighted by the rows' weights, if there are any (a confidence, or the
+weight of an image). Tables show the weighted score beside the plain one.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import DataError
+from featx.metrics.class_scores import per_output
+from featx.metrics.definitions import Scorer, is_lower_better
+from featx.registry import suggest_names
+from featx.specs.head import Metric
+from featx.tables.ids import Kind
+from featx.tables.predictions import AnyPredictions, Predictions
+from featx.tables.target_values import TargetValues
+from featx.tables.truth import AnyTruth, Truth
+
+# (n, k) class probabilities, (n, t) label probabilities, or (n, t) numbers.
+Outputs = NDArray[np.float64]
+
+
+def _weighted_score(name: str, targets: TargetValues, outputs: Outputs) -> float:
+    return Scorer(targets, outputs, [name]).plain(targets.weights)[name]
+
+
+def _metric(name: str) -> Callable[[TargetValues, Outputs], float]:
+    """Return the function (targets, outputs) → weighted score, negated if less is better."""
+    sign = -1 if is_lower_better(name) else 1
+    return lambda targets, outputs: sign * _weighted_score(name, targets, outputs)
+
+
+# The metrics that a recipe may choose by, for each kind of target; `featx.metrics.definitions` defines the scores.
+METRIC_NAMES: dict[Kind, tuple[Metric, ...]] = {
+    "classes": ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "quadratic_kappa"),
+    "labels": ("average_precision", "accuracy", "exact_match", "macro_f1", "log_loss"),
+    "numbers": ("mae", "rmse", "r2", "pearson", "ccc"),
+}
+METRICS: dict[Kind, dict[str, Callable[[TargetValues, Outputs], float]]] = {
+    kind: {name: _metric(name) for name in names} for kind, names in METRIC_NAMES.items()
+}
+# The other metrics need only the predicted class, or the ranking of the outputs.
+NEEDS_PROBABILITIES = {"log_loss"}
+
+
+def resolve_metric(targets: TargetValues, metric: Metric | None) -> Metric:
+    """Return the metric by which settings and runs are chosen: the recipe's, or the default of the kind of target.
+
+    Raises
+    ------
+    DataError
+        The metric is not defined for this kind of target.
+    """
+    default: dict[Kind, Metric] = {"classes": "accuracy", "labels": "average_precision", "numbers": "mae"}
+    if metric is None:
+        return "quadratic_kappa" if targets.ordered else default[targets.kind]
+    available = METRICS[targets.kind]
+    if metric not in available:
+        raise DataError(
+            f"metric {metric!r} is not defined for targets of {targets.kind}; {suggest_names(metric, list(available))}"
+        )
+    return metric
+
+
+def signed_score(metric: Metric, targets: TargetValues, outputs: Outputs) -> float:
+    """Return one model's weighted score with a sign that makes greater values better, as for minus the log loss."""
+    return METRICS[targets.kind][metric](targets, outputs)
+
+
+def align(truth: AnyTruth, predictions: AnyPredictions) -> tuple[TargetValues, Outputs]:
+    """Return the true values and the outputs for the rows of `predictions`, with columns in the order of the truth.
+
+    The true values hold the decision rule of the model.
+    """
+    truth = truth.take(predictions.ids)
+    if isinstance(predictions, Predictions):
+        ordered = predictions.ordered(truth.names)
+        return TargetValues.of(truth).decided_by(ordered.decision), ordered.proba
+    columns = [predictions.names.index(name) for name in truth.names]
+    return TargetValues.of(truth), predictions.values[:, columns]
+
+
+def score(metric: Metric, truth: AnyTruth, predictions: AnyPredictions) -> float:
+    """Return the `signed_score` of one model on the rows of `predictions`."""
+    return signed_score(metric, *align(truth, predictions))
+
+
+def scores(truth: AnyTruth, predictions: AnyPredictions) -> dict[str, float]:
+    """Return all scores of one model on the rows of `predictions`.
+
+    Returns
+    -------
+    dict
+        ``n``, the number of rows, and the scores of the kind of target.
+
+        Classes, in [0, 1] unless noted: accuracy, balanced_accuracy, macro and weighted precision, recall and F1, kappa
+        and mcc (Matthews' correlation over all classes) in [-1, 1], auc_ovr, log_loss in nats, brier in [0, 2] and ece;
+        classwise_ece for more than two classes; quadratic_kappa and mae_steps (mean distance of the predicted class, in
+        classes) for ordered classes.
+
+        Labels: accuracy, exact_match, macro_f1, average_precision, auc, log_loss, brier, ece, classwise_ece.
+
+        Numbers, as means over the columns: mae and rmse in their units, r2, pearson and ccc (Lin's concordance) of at
+        most 1, sagr (share of predictions with the right sign), mape (error as a share of the truth) if no true number
+        is 0, and for several columns the mae of each as ``mae.NAME``.
+
+        These scores weigh all rows equally. If rows have weights, ``confidence_accuracy`` or ``confidence_mae`` is the
+        weighted score.
+
+    Notes
+    -----
+    Precision, recall and F1 are averaged over all k classes; a class that is never predicted counts 0. Each score is
+    defined in `featx.metrics.definitions`.
+
+    References
+    ----------
+    .. [1] L. I.-K. Lin, A concordance correlation coefficient to evaluate reproducibility, Biometrics 1989.
+    .. [2] J. Gorodkin, Comparing two K-category assignments by a K-category correlation coefficient, Computational
+       Biology and Chemistry 2004.
+    """
+    targets, outputs = align(truth, predictions)
+    by_name = Scorer(targets, outputs).plain()
+    if targets.weights is not None and targets.weights.any():
+        name = "mae" if targets.kind == "numbers" else "accuracy"
+        by_name[f"confidence_{name}"] = _weighted_score(name, targets, outputs)
+    return {"n": len(targets), **by_name}
+
+
+def per_class(truth: Truth, predictions: Predictions) -> list[dict[str, Any]]:
+    """Return precision, recall, F1 and number of images of each class, in the order of the codes."""
+    return per_output(*align(truth, predictions))
+
+
+def per_label(truth: AnyTruth, predictions: AnyPredictions) -> list[dict[str, Any]]:
+    """Return precision, recall, F1 and number of images of each label, in the order of the truth."""
+    return per_output(*align(truth, predictions))
+
+
+def confusion(truth: Truth, predictions: Predictions) -> NDArray[np.int64] | NDArray[np.float64]:
+    """Return (k, k) counts of true classes (rows) and predicted classes (columns).
+
+    Soft labels are counted by their probabilities, to 3 decimals.
+    """
+    truth = truth.take(predictions.ids)
+    k = len(truth.classes)
+    codes = predictions.ordered(truth.classes).codes
+    if truth.shares is not None:
+        return np.stack([np.bincount(codes, share, minlength=k) for share in truth.shares.T]).round(3)
+    return np.bincount(truth.codes * k + codes, minlength=k * k).reshape(k, k)

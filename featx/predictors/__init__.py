@@ -1,0 +1,1 @@
+"""Saved runs that predict new images, and their predictions."""

@@ -1,0 +1,139 @@
+"""Loading of finished runs and exported heads as models, and predictions of a whole recipe."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from featx.artifacts import skops_format
+from featx.artifacts.artifact import load_head, load_verified, read_ensemble_body, read_member_headers
+from featx.artifacts.export_card import is_exported, read_export_card
+from featx.artifacts.header import Header, read_header
+from featx.artifacts.rescoring import update_val_scores
+from featx.ensembles.combiners import VotingMethod
+from featx.errors import ArtifactError, DataError, IncompleteError
+from featx.predictors.models import EnsembleModel, HeadModel, Model, NetworkModel
+from featx.predictors.prediction import Prediction
+from featx.registry import VOTES
+from featx.specs.recipe import Recipe
+from featx.study.study import Study
+
+
+def load(path: str | Path) -> Model:
+    """Return a finished run as a model that predicts.
+
+    A head's ``model.joblib`` and an exported ``.joblib`` are pickles: opening one runs any code that its author put
+    there, so load only those whose author you trust. Networks (safetensors) and exported ``.skops`` files run no code.
+
+    Parameters
+    ----------
+    path
+        A run folder, or the model in it; or a file that ``featx export`` wrote, with the suffix ``.skops`` or
+        ``.joblib``. The members of an ensemble are expected beside its folder.
+
+    Raises
+    ------
+    ArtifactError
+        There is no header, the body does not match it, or the model gives other outputs for its golden inputs.
+    """
+    path = Path(path)
+    return _load_exported(path) if is_exported(path) else _load_run(path, {})
+
+
+def _load_exported(path: Path) -> Model:
+    """Return an exported head; a ``.joblib`` is unpickled, which runs any code in it, a ``.skops`` is not."""
+    import joblib
+
+    card = read_export_card(path)
+    if path.suffix not in {".skops", ".joblib"}:
+        raise ArtifactError(f"{path} is for ONNX Runtime; to use it with featx, load the run {card.run!r}")
+    read = skops_format.read if path.suffix == ".skops" else joblib.load
+    return HeadModel(card.run, card.header, path.parent, load_verified(path, card.header, read))
+
+
+def _load_run(path: Path, loaded: dict[Path, Model]) -> Model:
+    """Return the model of a run from `loaded`, to which a missing one is added, so that none is loaded twice."""
+    folder, header = read_header(path)
+    if folder not in loaded:
+        loaded[folder] = _load_kind(folder, header, loaded)
+    return loaded[folder]
+
+
+def _load_kind(folder: Path, header: Header, loaded: dict[Path, Model]) -> Model:
+    """Return a newly loaded head, network or ensemble; `loaded` holds the members that are loaded already."""
+    if header.kind == "head":
+        return HeadModel(folder.name, header, folder, load_head(folder, header))
+    if header.kind == "network":
+        network = NetworkModel(folder.name, header, folder.absolute())
+        # Building the network verifies it now and caches it for predictions.
+        network.built  # noqa: B018
+        return network
+    return _load_ensemble(folder, header, loaded)
+
+
+def _load_ensemble(folder: Path, header: Header, loaded: dict[Path, Model]) -> EnsembleModel:
+    """Return an ensemble with its members, after all of them and the combiner have been verified."""
+    # This raises an error if a member is missing, has changed or is the ensemble itself.
+    read_member_headers(folder, header)
+    fields = read_ensemble_body(folder, header)
+    method_name, member_names = fields.pop("method"), fields.pop("members")
+    method: VotingMethod = VOTES.get(method_name)
+    members = tuple(_load_run(folder.parent / name, loaded) for name in member_names)
+    try:
+        model = EnsembleModel(folder.name, header, folder, method_name, members, method.read(fields))
+        model.check_combiner()
+    except (ValueError, TypeError, IndexError) as error:
+        reason = str(error).splitlines()[0]
+        raise ArtifactError(
+            f"{folder / header.body} does not combine its {len(members)} members ({reason}); make the ensemble again "
+            "with 'featx ensemble --force'"
+        ) from error
+    return model
+
+
+def predict(
+    images: Sequence[str | Path] | str | Path,
+    recipe: str | Path | Recipe | None = None,
+    *,
+    runs: Sequence[str] = (),
+    device: str = "auto",
+) -> dict[str, Prediction]:
+    """Return the predictions of a recipe's finished runs for images, each image embedded once per backbone.
+
+    The heads of these runs are unpickled, which runs any code in them.
+
+    Parameters
+    ----------
+    images
+        Paths of images, or a single path.
+    recipe
+        The recipe, or its path; by default ``$FEATX_RECIPE`` or ``./featx.toml``.
+    runs
+        Names of runs, or prefixes of names; by default all finished runs of the recipe.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Returns
+    -------
+    dict
+        Name of the run → prediction.
+
+    Raises
+    ------
+    DataError
+        No images are given.
+    IncompleteError
+        There is no finished run, or one is damaged and `runs` is empty.
+    """
+    from featx.embeddings.files import embed_files
+
+    images = [images] if isinstance(images, str | Path) else images
+    if not images:
+        raise DataError("no images to predict; name one or more files")
+    loaded: dict[Path, Model] = {}
+    study = Study.open(recipe)
+    if not runs and (damaged := study.damaged()):
+        raise IncompleteError(f"{damaged[0].damage}, or name the runs to use with '--run'")
+    models = [_load_run(update_val_scores(study, run).path, loaded) for run in study.runs(names=tuple(runs) or None)]
+    embeddings = tuple(dict.fromkeys(embedding for model in models for embedding in model.local_embeddings))
+    networks = {key: network for model in models for key, network in model.networks.items()}
+    embedded = embed_files([str(image) for image in images], embeddings, device, networks)
+    return {model.name: model.predict_embedded(embedded) for model in models}

@@ -1,0 +1,152 @@
+"""Predictions for images: labels, probabilities, prediction sets and intervals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import DataError
+from featx.metrics.conformal import ConformalSpec, in_prediction_sets
+from featx.metrics.row_scores import predict_labels
+from featx.tables.decision_rule import DecisionRule, decide_codes
+from featx.tables.ids import Kind
+from featx.tables.predictions import HAS, PROBA, VALUE
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Prediction of a model for images.
+
+    Attributes
+    ----------
+    images
+        Paths of the n images that could be read.
+    proba
+        Probabilities (n, k) of classes or labels, or predicted numbers (n, k).
+    classes
+        Names of the k columns.
+    unreadable
+        Path of an unreadable image → reason.
+    warnings
+        Differences between this machine and the one that the model was saved on.
+    kind
+        Kind of the predictions.
+    conformal
+        Thresholds of prediction sets and intervals; None for labels, and for models of an older featx.
+    abstain_below
+        Probability below which no class is predicted; 0 by default.
+    decision
+        Rule by which a class is predicted from probabilities; None for the most probable class.
+    """
+
+    images: list[str]
+    proba: NDArray[np.float64]
+    classes: tuple[str, ...]
+    unreadable: dict[str, str]
+    warnings: list[str]
+    kind: Kind = "classes"
+    conformal: ConformalSpec | None = None
+    abstain_below: float = 0.0
+    decision: DecisionRule | None = None
+
+    @property
+    def codes(self) -> NDArray[np.int64]:
+        """Codes (n,) of the predicted classes."""
+        return decide_codes(self.proba, self.decision)
+
+    @property
+    def label_proba(self) -> NDArray[np.float64]:
+        """Probabilities (n,) of the predicted classes."""
+        return np.asarray(self.proba[np.arange(len(self.proba)), self.codes])
+
+    @property
+    def labels(self) -> list[str]:
+        """The predicted class or labels of each image as text; empty for numbers and for abstentions."""
+        if self.kind == "classes":
+            pairs = zip(self.codes, self.label_proba, strict=True)
+            return [self.classes[code] if p >= self.abstain_below else "" for code, p in pairs]
+        if self.kind == "numbers":
+            return [""] * len(self.proba)
+        return self._join_names(predict_labels(self.proba))
+
+    def with_abstention(self, below: float) -> "Prediction":
+        """Return this prediction with an empty label where the predicted class has a probability below `below`.
+
+        Raises
+        ------
+        DataError
+            The model does not predict classes, or `below` is not between 0 and 1.
+        """
+        if not 0 < below < 1:
+            raise DataError(f"abstain_below is {below:g}, expected a number between 0 and 1")
+        if self.kind != "classes":
+            raise DataError(f"abstention is available for classes only, this model predicts {self.kind}")
+        return replace(self, abstain_below=below)
+
+    def sets(self, coverage: float) -> list[str]:
+        """Return the prediction set of each image: classes that contain the true one with probability `coverage`.
+
+        Raises
+        ------
+        DataError
+            The model does not predict classes, or has no threshold for this coverage.
+        """
+        (threshold,) = self._require_conformal("classes", "prediction sets").at(coverage)
+        return self._join_names(in_prediction_sets(self.proba, threshold))
+
+    def intervals(self, coverage: float) -> NDArray[np.float64]:
+        """Return the bounds (n, t, 2) that contain each number with probability `coverage`.
+
+        Raises
+        ------
+        DataError
+            The model does not predict numbers, or has no threshold for this coverage.
+        """
+        half_width = self._require_conformal("numbers", "prediction intervals").at(coverage)
+        return np.stack([self.proba - half_width, self.proba + half_width], axis=2)
+
+    def _require_conformal(self, kind: Kind, quantity: str) -> ConformalSpec:
+        """Return the thresholds, or raise `DataError` if the model is not of `kind` or has no thresholds."""
+        if self.kind != kind:
+            raise DataError(f"{quantity} are available for {kind} only, this model predicts {self.kind}")
+        if self.conformal is None:
+            raise DataError(f"this model has no thresholds of {quantity}; make the run again with this featx")
+        return self.conformal
+
+    def _join_names(self, members: NDArray[Any]) -> list[str]:
+        """Return the names of the columns that are true or 1 in each row of (n, k), joined by commas."""
+        return [", ".join(name for name, is_in in zip(self.classes, row, strict=True) if is_in) for row in members]
+
+    def rows(self, run: str, coverage: float | None = None) -> list[dict[str, Any]]:
+        """Return one flat record for each image.
+
+        Parameters
+        ----------
+        run
+            Name of the run, which each record contains.
+        coverage
+            Coverage of the prediction sets or intervals in the records; None leaves these out.
+
+        Returns
+        -------
+        list
+            Records with the image, the run and, for classes, the predicted class, its probability, the set and the
+            probability of each class; for labels, the predicted labels and the probability of each; for numbers, each
+            number with its bounds.
+        """
+        columns: dict[str, Sequence[Any]] = {"image": self.images, "run": [run] * len(self.images)}
+        if self.kind == "classes":
+            columns |= {"label": self.labels, "probability": self.label_proba.tolist()}
+        if self.kind == "labels":
+            columns |= {"labels": self.labels}
+        if coverage is not None and self.kind != "numbers":
+            columns |= {"set": self.sets(coverage)}
+        prefix = {"classes": PROBA, "labels": HAS, "numbers": VALUE}[self.kind]
+        columns |= {f"{prefix}{name}": self.proba[:, column].tolist() for column, name in enumerate(self.classes)}
+        if coverage is not None and self.kind == "numbers":
+            bounds = self.intervals(coverage)
+            for column, name in enumerate(self.classes):
+                columns |= {f"low.{name}": bounds[:, column, 0].tolist(), f"high.{name}": bounds[:, column, 1].tolist()}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

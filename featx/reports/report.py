@@ -1,0 +1,259 @@
+"""Report of a study: scores, figures and the origin of the results in one ``report.html``."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from featx.artifacts.header import commit, read_header
+from featx.evaluation.evaluate import evaluate
+from featx.evaluation.evaluation_table import Evaluation
+from featx.evaluation.final_scores import read_last_final
+from featx.evaluation.group_texts import describe_differences, describe_size
+from featx.evaluation.leaks import leaks
+from featx.files.atomic import write_text
+from featx.metrics.reliability import accuracy_by_coverage, reliability
+from featx.metrics.scores import align
+from featx.reports.ensemble_tables import EnsembleTables, build_ensemble_tables
+from featx.reports.figures import (
+    plot_abstention,
+    plot_confusion_matrices,
+    plot_intervals,
+    plot_learning_curves,
+    plot_reliability,
+    plot_search_history,
+    plot_true_and_predicted,
+)
+from featx.reports.group_figures import plot_group_scores
+from featx.reports.leak_tables import select_pairs
+from featx.reports.pictures import load_pictures
+from featx.specs.embedding import ResolvedEmbedding
+from featx.specs.recipe import Recipe
+from featx.study.extracted_data import HAS_EMBEDDING
+from featx.study.run_folder import RunFolder
+from featx.study.study import Study
+from featx.tables.predictions import AnyPredictions, Estimates, Predictions
+from featx.text.masking import mask_secrets
+
+MAX_SHOWN_ERRORS = 12
+MAX_SHOWN_FAILURES = 20
+# Number of runs in one figure, the best ones.
+MAX_PLOTTED_RUNS = 8
+# Coverage of the prediction sets and intervals in the report.
+COVERAGE = 0.9
+
+
+@dataclass(frozen=True)
+class Section:
+    """Content of the report for one target.
+
+    Attributes
+    ----------
+    evaluation
+        Scores on the selection rows.
+    final
+        Scores of the last opening of the test split; None if there are none.
+    counts
+        One dictionary per class: its name and its number of images in train and val.
+    figures
+        Figure name → data URI.
+    mistakes
+        Wrong predictions of the chosen run with the highest probabilities.
+    looks
+        Log of the openings of the test split.
+    findings
+        Warnings of the runs, each with the keys ``run`` and ``text``.
+    ensembles
+        Tables of the ensembles; None if there are no ensembles.
+    """
+
+    evaluation: Evaluation
+    final: Evaluation | None
+    counts: list[dict[str, Any]]
+    figures: dict[str, str]
+    mistakes: list[dict[str, Any]]
+    openings: list[dict[str, Any]]
+    findings: list[dict[str, str]]
+    ensembles: EnsembleTables | None
+
+
+def report(recipe: str | Path | Recipe | None = None) -> Path:
+    """Write the recipe's ``report.html`` and return its path.
+
+    The test split stays sealed. Test scores are those of the last ``featx evaluate --final``, if there was one.
+
+    Parameters
+    ----------
+    recipe
+        Recipe or path of a recipe; by default the one that ``$FEATX_RECIPE`` names, or ``./featx.toml``.
+
+    Raises
+    ------
+    IncompleteError
+        there is no finished run.
+    """
+    study = Study.open(recipe)
+    sections = [_section(study, evaluation) for evaluation in evaluate(study.recipe, coverage=COVERAGE)]
+    study_leaks = leaks(study.recipe)
+    environment = Environment(loader=PackageLoader("featx.reports"), autoescape=True, undefined=StrictUndefined)
+    environment.filters["bias"] = describe_differences
+    environment.filters["size"] = describe_size
+    environment.filters["score"] = lambda value: "–" if value != value else f"{value:.4f}"
+    page = environment.get_template("report.html").render(
+        study=study,
+        sections=sections,
+        leaks=study_leaks,
+        pairs=select_pairs(study, study_leaks),
+        outcomes=study.outcomes["outcome"].value_counts().to_dict(),
+        failures=_failures(study),
+        n_images=len(study.outcomes),
+        parts={part: len(study.ids(part)) for part in ("train", "val", "test")},
+        embeddings=_embeddings(study, sections),
+        versions=_versions(study, sections),
+        source=mask_secrets(study.recipe.data.source),
+        coverage=COVERAGE,
+        commit=commit(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    path = study.folder / "report.html"
+    write_text(path, page)
+    return path
+
+
+def _failures(study: Study) -> list[dict[str, str]]:
+    """Return id, outcome and reason of the first images without an embedding."""
+    failed = study.outcomes[~study.outcomes["outcome"].isin(HAS_EMBEDDING)].head(MAX_SHOWN_FAILURES)
+    return [dict(zip(failed.columns, row, strict=True)) for row in failed.itertuples(index=False)]
+
+
+def _versions(study: Study, sections: list[Section]) -> dict[str, str]:
+    """Return the versions of the libraries that made the first target's chosen run."""
+    return read_header(study.folder / sections[0].evaluation.chosen)[1].versions
+
+
+def _embeddings(study: Study, sections: list[Section]) -> list[ResolvedEmbedding]:
+    """Return the embeddings that the runs in the report use, each once."""
+    runs = [row.run for section in sections for row in section.evaluation.rows]
+    headers = [read_header(study.folder / run)[1] for run in runs]
+    return list(dict.fromkeys(embedding for header in headers for embedding in header.embeddings))
+
+
+def _section(study: Study, evaluation: Evaluation) -> Section:
+    """Return the content of the report for one target."""
+    has_classes = evaluation.kind == "classes"
+    final = read_last_final(study, evaluation.target)
+    runs = study.runs(evaluation.target)
+    figures = _confusion_figures(evaluation, final) if has_classes else {}
+    if evaluation.kind == "numbers":
+        figures |= _number_figures(study, evaluation)
+    figures |= _probability_figures(study, evaluation) | _interval_figure(evaluation)
+    if groupings := [grouping for grouping in evaluation.groupings if grouping.groups]:
+        figures["groups"] = plot_group_scores(groupings)
+    return Section(
+        evaluation,
+        final,
+        _count_images(study, evaluation) if has_classes else [],
+        figures | _training_figures(runs),
+        _mistakes(study, evaluation) if has_classes else [],
+        study.openings(evaluation.target),
+        [{"run": run.name, "text": warning["text"]} for run in runs for warning in run.metrics.get("findings", [])],
+        build_ensemble_tables(runs),
+    )
+
+
+def _training_figures(runs: list[RunFolder]) -> dict[str, str]:
+    """Plot the search of the heads and the learning curves of the networks."""
+    figures = {}
+    if heads := [run for run in runs if run.kind == "head"]:
+        # Runs of older versions have the metric in their spec only.
+        metrics = {run.metrics.get("metric") or run.spec["head"]["metric"] for run in heads}
+        figures["search"] = plot_search_history({run.name: run.metrics["trials"] for run in heads}, " / ".join(metrics))
+    if networks := [run for run in runs if run.kind == "network"]:
+        best_epochs = {run.name: run.metrics["best_epoch"] for run in networks}
+        figures["curves"] = plot_learning_curves({run.name: run.metrics["epochs"] for run in networks}, best_epochs)
+    return figures
+
+
+def _confusion_figures(evaluation: Evaluation, final: Evaluation | None) -> dict[str, str]:
+    tables = {"confusion": evaluation} | ({} if final is None else {"final": final})
+    return {
+        name: plot_confusion_matrices({row.run: row.confusion for row in table.rows}, table.classes)
+        for name, table in tables.items()
+    }
+
+
+def _interval_figure(evaluation: Evaluation) -> dict[str, str]:
+    name = evaluation.score
+    rows = {
+        row.run: (row.scores[name], row.intervals[name][0], row.intervals[name][1])
+        for row in evaluation.rows
+        if name in row.intervals
+    }
+    if not rows:
+        return {}
+    score = f"{name.replace('_', ' ')} on {evaluation.part}"
+    label = f"{score}, 95 % interval; blue: the chosen run and runs equivalent to it"
+    return {"intervals": plot_intervals(rows, label, [evaluation.chosen, *evaluation.equivalent])}
+
+
+def _probability_figures(study: Study, evaluation: Evaluation) -> dict[str, str]:
+    """Plot the calibration of the best runs and, for classes, their accuracy with abstention."""
+    if evaluation.kind == "numbers":
+        return {}
+    best = [row.run for row in evaluation.rows[:MAX_PLOTTED_RUNS]]
+    truth = study.labels(evaluation.target)
+    tables = {run.name: align(truth, run.chooser()) for run in study.runs(evaluation.target) if run.name in best}
+    figures = {"reliability": plot_reliability({name: reliability(*tables[name]) for name in best})}
+    if evaluation.kind == "classes":
+        figures["abstention"] = plot_abstention({name: accuracy_by_coverage(*tables[name]) for name in best})
+    return figures
+
+
+def _number_figures(study: Study, evaluation: Evaluation) -> dict[str, str]:
+    table = _chosen_table(study, evaluation)
+    assert isinstance(table, Estimates)
+    truth = study.numbers(evaluation.target).take(table.ids)
+    columns = zip(truth.names, truth.values.T.tolist(), table.values.T.tolist(), strict=True)
+    return {f"agreement {name}": plot_true_and_predicted(true, predicted, name) for name, true, predicted in columns}
+
+
+def _chosen_table(study: Study, evaluation: Evaluation) -> AnyPredictions:
+    """Return the predictions of the chosen run for the selection rows."""
+    return next(run for run in study.runs(evaluation.target) if run.name == evaluation.chosen).chooser()
+
+
+def _count_images(study: Study, evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Count the images of each class in train and val; the labels of test stay sealed."""
+    truth = study.truth(evaluation.target)
+    by_part = {
+        part: np.bincount(truth.take(study.ids(part)).codes, minlength=len(truth.classes)) for part in ("train", "val")
+    }
+    return [
+        {"class": name, **{part: int(counts[code]) for part, counts in by_part.items()}}
+        for code, name in enumerate(truth.classes)
+    ]
+
+
+def _mistakes(study: Study, evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Return the wrong predictions of the chosen run with the highest probabilities."""
+    table = _chosen_table(study, evaluation)
+    assert isinstance(table, Predictions)
+    truth = study.truth(evaluation.target).take(table.ids)
+    table = table.ordered(truth.classes)
+    confidence = table.proba[np.arange(len(table.ids)), table.codes]
+    wrong = np.flatnonzero(table.codes != truth.codes)
+    shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:MAX_SHOWN_ERRORS]
+    by_id = load_pictures(study, table.ids[shown].tolist())
+    return [
+        {
+            "id": table.ids[row],
+            "picture": by_id[table.ids[row]],
+            "true": truth.classes[truth.codes[row]],
+            "predicted": truth.classes[table.codes[row]],
+            "confidence": f"{confidence[row]:.2f}",
+        }
+        for row in shown
+    ]

@@ -1,0 +1,45 @@
+"""Spec of the ensembles that are built over finished runs."""
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from featx.registry import VOTES
+from featx.specs.base import Spec, check_registered
+from featx.specs.head import Metric
+
+DEFAULT_VOTES = ("majority", "soft", "weighted", "greedy")
+
+
+class EnsembleSpec(Spec):
+    """Ensembles to build over finished runs.
+
+    Attributes
+    ----------
+    methods
+        Names registered in ``featx.votes``; by default those of `DEFAULT_VOTES` that support the target.
+    members
+        Names of runs, or prefixes of names; by default all finished heads and networks.
+    metric
+        Score that ranks runs, and weights and selects members; by default the target's own.
+    stacker
+        Estimator of ``stacking``: ``logistic``, ``ridge`` or ``xgboost``; by default ``logistic``, and ``ridge`` for
+        numbers.
+    folds, seed
+        Number of folds and seed of the cross-fitting by which trained ensembles are scored.
+    """
+
+    added_later: ClassVar[Mapping[str, object]] = {"stacker": None}
+
+    methods: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    members: tuple[str, ...] | None = None
+    metric: Metric | None = None
+    stacker: Literal["logistic", "ridge", "xgboost"] | None = None
+    folds: Annotated[int, Field(ge=2)] = 5
+    seed: int = 0
+
+    @field_validator("methods")
+    @classmethod
+    def _check_methods(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if names is None else tuple(check_registered(VOTES, name) for name in names)

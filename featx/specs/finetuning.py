@@ -1,0 +1,313 @@
+"""Specs of fine-tuning: layers, loss, phases, schedule, augmentation and the resulting network."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from featx.registry import BACKBONES, FAMILIES, LOSSES
+from featx.specs.base import Count, Share, Spec, check_registered
+from featx.specs.embedding import Channels, EmbeddingRequest, Interpolation, Preprocessing, Resize
+from featx.specs.head import ClassWeight
+
+Activation = Literal["none", "sigmoid", "tanh", "softmax"]
+Optimiser = Literal["adam", "adamw", "sgd", "adadelta"]
+Scale = Literal["none", "unit", "symmetric", "standard"]
+LearningRate = Annotated[float, Field(gt=0, le=10)]
+MAX_HOLDOUT = 0.5
+FROM_SCRATCH = "scratch"
+REQUEST_FIELDS = ("backbone", "weights", "size_px", "resize", "crop_share", "interpolation", "mean", "std")
+
+
+def check_backbone(name: str) -> str:
+    """Return a backbone's name if the backbone, or the family before a colon, is registered.
+
+    Raises
+    ------
+    ValueError
+        The name is not registered; pydantic reports the message for the key that holds the name.
+    """
+    family, colon, _ = name.partition(":")
+    check_registered(FAMILIES, family) if colon else check_registered(BACKBONES, name)
+    return name
+
+
+def _name_to_table(value: Any) -> Any:
+    """Return a bare name as a table with this name alone, and anything else unchanged."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+class LayersSpec(Spec):
+    """The new layers that fine-tuning adds on top of a backbone's trunk.
+
+    Attributes
+    ----------
+    pool
+        Pooling from (c, h, w) to a vector.
+    batch_norm
+        Whether the vector is batch-normalised first.
+    hidden
+        Widths of up to three fully connected layers with ReLU.
+    dropout
+        Share of the last of these layers that is dropped in training.
+    activation
+        Activation of the output; ``none`` for classes, whose loss has its own.
+    """
+
+    pool: Literal["avg", "gem", "flatten"] = "avg"
+    batch_norm: bool = False
+    hidden: Annotated[tuple[Count, ...], Field(max_length=3)] = (256,)
+    dropout: Share = 0.5
+    activation: Activation = "none"
+
+
+class LossSpec(Spec):
+    """The loss that training minimises.
+
+    Attributes
+    ----------
+    name
+        Name registered in ``featx.losses``.
+    label_smoothing
+        Share of each row's target that ``cross_entropy`` and ``bce`` spread over all classes.
+    gamma
+        Exponent of ``focal``; 0 is cross-entropy.
+    delta
+        Error up to which ``huber`` is quadratic.
+    """
+
+    name: str = "cross_entropy"
+    label_smoothing: Share = 0.0
+    gamma: Annotated[float, Field(ge=0)] = 2.0
+    delta: Annotated[float, Field(gt=0)] = 1.0
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        return check_registered(LOSSES, name)
+
+
+class PhaseSpec(Spec):
+    """A phase of training with its own trainable layers and learning rate.
+
+    Attributes
+    ----------
+    trainable
+        Trainable layers, named as in `FinetuneSpec.strategy`.
+    lr
+        Initial learning rate.
+    epochs
+        Maximum number of epochs.
+    """
+
+    trainable: str
+    lr: LearningRate
+    epochs: Count
+
+
+class ScheduleSpec(Spec):
+    """The schedule of the learning rate; it starts anew in each phase.
+
+    Attributes
+    ----------
+    name
+        ``constant``; ``step``: × `factor` after every `epochs`; ``hold``: constant for `epochs`, then × `factor` each
+        epoch; ``cosine``: down to zero; ``one-cycle``: up to the rate and down to zero, changed at each step;
+        ``plateau``: × `factor` when the held-out loss has not fallen for `epochs`.
+    factor
+        Factor in (0, 1) of each decrease.
+    epochs
+        Number of epochs between or before decreases.
+    """
+
+    name: Literal["constant", "step", "hold", "cosine", "one-cycle", "plateau"] = "constant"
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.4
+    epochs: Count = 3
+
+
+class AugmentSpec(Spec):
+    """Random augmentation of training images (torchvision's transforms).
+
+    Attributes
+    ----------
+    flip
+        Whether images are mirrored with probability 1/2.
+    rotation_deg
+        Maximum rotation in degrees, in either direction.
+    shift
+        Maximum shift as a share of the side, in each direction.
+    colour
+        Maximum relative change of brightness, contrast and saturation.
+    randaugment
+        Number of RandAugment operations.
+    """
+
+    flip: bool = False
+    rotation_deg: Annotated[float, Field(ge=0, le=180)] = 0.0
+    shift: Share = 0.0
+    colour: Share = 0.0
+    randaugment: Annotated[int, Field(ge=0, le=10)] = 0
+
+    @property
+    def does_nothing(self) -> bool:
+        """Whether images stay unchanged."""
+        return self == AugmentSpec()
+
+
+class FinetuneSpec(Spec):
+    """One network to fine-tune.
+
+    Attributes
+    ----------
+    backbone, weights, size_px, resize, crop_share, interpolation, mean, std
+        Backbone and preprocessing, with the same meaning as in an ``[[embedding]]``.
+    strategy
+        Layers that are trained in addition to the new ones: ``head`` (none), ``last-block``, ``last-N-blocks``,
+        ``all``, ``scratch`` (all, from random weights), ``progressive`` (set by `phases`), or names of blocks and
+        layers joined by ``+``.
+    phases
+        Phases of ``progressive``, in order.
+    lr, epochs
+        Learning rate and maximum number of epochs of the single phase of all other strategies.
+    batch_size, accumulate
+        Images per batch, and batches per optimiser step.
+    optimiser, momentum, weight_decay
+        Optimiser and its parameters; ``momentum`` applies to ``sgd`` only.
+    block_decay
+        Factor on the learning rate for each block further below the topmost trained block.
+    schedule, loss, layers, augment
+        Learning-rate schedule, loss, new layers and augmentation; a schedule or loss may be given by its name alone.
+        The default loss is cross-entropy for classes and the mean squared error for numbers.
+    views
+        Number of augmented views of each image whose activations are cached at a boundary. By default one per epoch, or
+        no cache if running the frozen layers in every epoch costs less.
+    class_weight
+        Weights of classes, with the same meaning as in a ``[[head]]``.
+    group_weight
+        Name of a group of ``[groups]``, or several joined by ``+``, whose values get equal total weight; ``none``.
+    scale
+        Scaling of numbers for training: ``none``, or by the train rows to [0, 1] (``unit``), [-1, 1] (``symmetric``) or
+        mean 0 and standard deviation 1 (``standard``); predictions are scaled back.
+    batch_norm
+        Whether BatchNorm of trained layers takes its statistics from batches (``learn``) or keeps the pretrained ones
+        (``keep``); by default (``auto``) it learns only when it starts from random weights.
+    holdout
+        Share of train that is held out for early stopping; with 0 the last weights are kept.
+    patience
+        Number of epochs without a lower held-out loss after which a phase ends; with 0 all epochs run, and the best
+        weights are kept.
+    precision
+        Precision of the trained layers' arithmetic; ``bf16`` and ``fp16`` are mixed with fp32.
+    seed
+        Seed of new weights, order, dropout, augmentation and holdout.
+    """
+
+    added_later: ClassVar[Mapping[str, object]] = {"batch_norm": "learn"}
+
+    backbone: str = "efficientnet_lite0"
+    weights: str = "default"
+    size_px: Annotated[int, Field(ge=8, le=4096)] | None = None
+    resize: Resize | None = None
+    crop_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    interpolation: Interpolation | None = None
+    mean: Channels | None = None
+    std: Channels | None = None
+    strategy: str = "last-block"
+    phases: tuple[PhaseSpec, ...] = ()
+    lr: LearningRate = 1e-4
+    epochs: Count = 10
+    batch_size: Count = 32
+    accumulate: Count = 1
+    optimiser: Optimiser = "adam"
+    momentum: Share = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    block_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    schedule: Annotated[ScheduleSpec, BeforeValidator(_name_to_table)] = ScheduleSpec()
+    loss: Annotated[LossSpec, BeforeValidator(_name_to_table)] | None = None
+    layers: LayersSpec = LayersSpec()
+    augment: AugmentSpec = AugmentSpec()
+    views: Count | None = None
+    class_weight: ClassWeight = "none"
+    group_weight: str = "none"
+    scale: Scale = "none"
+    batch_norm: Literal["auto", "learn", "keep"] = "auto"
+    holdout: Annotated[float, Field(ge=0, le=MAX_HOLDOUT)] = 0.1
+    patience: Annotated[int, Field(ge=0)] = 5
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    seed: int = 0
+
+    @field_validator("backbone")
+    @classmethod
+    def _check_backbone(cls, name: str) -> str:
+        return check_backbone(name)
+
+    @model_validator(mode="after")
+    def _check_phases(self) -> "FinetuneSpec":
+        if (self.strategy == "progressive") != bool(self.phases):
+            raise ValueError(
+                f"found strategy = {self.strategy!r} with {len(self.phases)} phases; expected both strategy = "
+                "'progressive' and phases = [{ trainable, lr, epochs }, …], or neither"
+            )
+        if invalid := [phase.trainable for phase in self.phases if phase.trainable in {FROM_SCRATCH, "progressive"}]:
+            raise ValueError(
+                f"found a phase with trainable = {invalid[0]!r}, expected 'head', 'last-N-blocks', 'all' or named "
+                "blocks; for random weights set weights = 'none'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_scratch_has_no_weights(self) -> "FinetuneSpec":
+        if self.strategy == FROM_SCRATCH and self.weights not in {"default", "none"}:
+            raise ValueError(
+                f"strategy 'scratch' starts from random weights, found weights = {self.weights!r}; set "
+                "strategy = 'all' to use them"
+            )
+        return self
+
+    @property
+    def request(self) -> EmbeddingRequest:
+        """The backbone with its preprocessing as the request of an embedding."""
+        fields = {name: getattr(self, name) for name in REQUEST_FIELDS}
+        weights = "none" if self.strategy == FROM_SCRATCH else self.weights
+        return EmbeddingRequest(**fields | {"weights": weights, "precision": "fp32"})
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """Whether BatchNorm of trained layers keeps the statistics that it came with."""
+        is_pretrained = self.request.weights != "none"
+        return self.batch_norm == "keep" or (self.batch_norm == "auto" and is_pretrained)
+
+    @property
+    def training_phases(self) -> tuple[PhaseSpec, ...]:
+        """The phases in order; a single one unless the strategy is ``progressive``."""
+        return self.phases or (PhaseSpec(trainable=self.strategy, lr=self.lr, epochs=self.epochs),)
+
+
+class NetworkSpec(Spec):
+    """The parts of a fine-tuned network, and the mapping from its outputs to predictions.
+
+    Attributes
+    ----------
+    request, preprocessing
+        The backbone that training started from, and the preprocessing of its input.
+    layers, loss
+        The added layers, and the loss that they were trained with.
+    n_outputs
+        Number of outputs m.
+    offset, factor
+        Scaling of numbers, one value per output: prediction = output × factor + offset.
+    values
+        Value of each class, for numbers learnt as classes. The prediction is their mean weighted by probability.
+    class_weights
+        Class weights used in training, which are divided out of the probabilities; empty if all were equal.
+    """
+
+    request: EmbeddingRequest
+    preprocessing: Preprocessing
+    layers: LayersSpec
+    loss: LossSpec
+    n_outputs: Count
+    offset: tuple[float, ...] = ()
+    factor: tuple[float, ...] = ()
+    values: tuple[float, ...] = ()
+    class_weights: tuple[float, ...] = ()

@@ -1,0 +1,1 @@
+"""The folders of a study: its split, its runs and the log of test scores."""

@@ -1,0 +1,137 @@
+"""The tables of the last extraction, compared with the recipe before they are used."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from featx.errors import IncompleteError
+from featx.file_names import file_name
+from featx.files.seals import read_sealed
+from featx.locations import is_url, label_file_states, resolve_source
+from featx.specs.embedding import EmbeddingSpec
+from featx.specs.recipe import Recipe
+from featx.storage.places import DEFAULT_CACHE_FOLDER, CachePlace, cache_at
+from featx.study.embedding_lock import EMBEDDINGS, LockedEmbedding, read_locked
+from featx.study.extraction_tables import EXTRACTION, damaged_files, read_extracted
+from featx.study.folders import runs_folder, store_path
+from featx.tables.manifest import Manifest
+from featx.text.masking import mask_secrets, mask_secrets_in_value, restore_secrets
+
+HAS_EMBEDDING = ("embedded", "cached", "duplicate")
+
+
+@dataclass(frozen=True)
+class ExtractedData:
+    """A recipe and the tables that ``featx extract`` wrote for it."""
+
+    recipe: Recipe
+
+    @property
+    def cache(self) -> CachePlace:
+        """The place of the cache: ``$FEATX_CACHE``, the recipe's, or ``cache``."""
+        stores = self._place("FEATX_CACHE", self.recipe.paths.cache) or DEFAULT_CACHE_FOLDER
+        return cache_at(stores, self._place("FEATX_NOTES", self.recipe.paths.notes))
+
+    @property
+    def folder(self) -> Path:
+        """The recipe's folder under ``runs/``."""
+        runs = runs_folder(self._place("FEATX_RUNS", self.recipe.paths.runs))
+        # The folders of repeats are inside their recipe's folder.
+        return runs.joinpath(*map(file_name, self.recipe.name.split("/")))
+
+    def _place(self, variable: str, written: str | None) -> str | None:
+        if variable in os.environ:
+            return os.environ[variable]
+        return str(self.recipe.folder / written) if written and not is_url(written) else written
+
+    def store_path(self, spec: EmbeddingSpec) -> str:
+        """Return the folder or URL of one embedding's store."""
+        return store_path(self.cache, spec)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """All images of the last extraction, without labels."""
+        whole = self._labelled
+        return Manifest(whole.ids, whole.uris, whole.labels[[]], whole.digests)
+
+    @cached_property
+    def _labelled(self) -> Manifest:
+        current_state = self.labels_state()
+        recorded_state = read_sealed(self._made("source.json"), self._extract_again())
+        if current_state != recorded_state:
+            only_chosen = current_state == {**recorded_state, "chosen": current_state["chosen"]}
+            changed = "selection of images ('keep', 'balance')" if only_chosen else "[data] or its label file"
+            raise IncompleteError(f"the recipe's {changed} changed after the last extraction; {self._extract_first()}")
+        frame = self._table("manifest.parquet")
+        frame["uri"] = [restore_secrets(uri, self.recipe.data.source) for uri in frame["uri"]]
+        return Manifest.from_frame(frame)
+
+    def _table(self, name: str) -> pd.DataFrame:
+        """Return one of the tables in `featx.study.extraction_tables.TABLES`."""
+        for file in (name, EXTRACTION):
+            self._made(file)
+        return read_extracted(self.folder, name)
+
+    @cached_property
+    def split(self) -> "pd.Series[str]":
+        """The part of each image, by id."""
+        frame = self._table("split.parquet")
+        if read_sealed(self._made("split.json"), self._extract_again()) != self.split_state():
+            raise IncompleteError(f"[split] changed after the last extraction; {self._extract_first()}")
+        return frame.set_index("id")["part"]
+
+    @cached_property
+    def outcomes(self) -> pd.DataFrame:
+        """The outcome of each image: columns id, outcome, reason."""
+        return self._table("outcomes.parquet")
+
+    @cached_property
+    def locked(self) -> tuple[LockedEmbedding, ...]:
+        """The resolved specs of the last extraction; empty before the first one."""
+        return read_locked(self.folder)
+
+    def readable(self) -> set[str]:
+        """Return the digests of images that the last extraction could read; empty before the first one."""
+        if not all((self.folder / name).is_file() for name in ("manifest.parquet", "outcomes.parquet")):
+            return set()
+        outcomes = self._table("outcomes.parquet")
+        good = set(outcomes.loc[outcomes["outcome"].isin(HAS_EMBEDDING), "id"])
+        whole = Manifest.from_frame(self._table("manifest.parquet"))
+        return {digest for name, digest in zip(whole.ids, whole.digests, strict=True) if name in good and digest}
+
+    def labels_state(self) -> dict[str, Any]:
+        """Return the state of the labels and the selection of images; a change requires a new extraction."""
+        data, targets = self.recipe.data, self.recipe.targets
+        return {
+            "data": mask_secrets_in_value(data.identity()),
+            "source": mask_secrets(resolve_source(data.source, self.recipe.folder)),
+            "labels": [list(state) for state in label_file_states(data, self.recipe.folder)],
+            "chosen": {
+                name: target.identity()
+                for name, target in targets.items()
+                if data.drop_unlabelled or target.keep or target.balance != "none"
+            },
+        }
+
+    def split_state(self) -> dict[str, Any]:
+        """Return the settings of the split."""
+        return self.recipe.split.identity()
+
+    def damaged_extraction(self) -> list[Path]:
+        """Return the files of the last extraction that were changed, or written by another version."""
+        return damaged_files(self.folder, ("source.json", "split.json", EMBEDDINGS))
+
+    def _extract_first(self) -> str:
+        return f"run 'featx extract' for recipe {self.recipe.name!r}"
+
+    def _extract_again(self) -> str:
+        return f"{self._extract_first()} again"
+
+    def _made(self, name: str) -> Path:
+        if not (self.folder / name).is_file():
+            raise IncompleteError(f"{self.folder} has no {name} yet; {self._extract_first()} first")
+        return self.folder / name

@@ -1,0 +1,69 @@
+"""The tables that ``featx extract`` writes, and their checksums, which it writes last.
+
+If an extraction is killed between two files, the tables do not match the checksums. Reading them then raises an error
+that asks for another extraction, which writes all tables again.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from featx.errors import IncompleteError
+from featx.files.atomic import file_sha256, read_table
+from featx.files.seals import read_sealed, write_sealed
+
+# The required columns of each table.
+TABLES = {
+    "manifest.parquet": ("id", "uri", "digest"),
+    "split.parquet": ("id", "part"),
+    "outcomes.parquet": ("id", "outcome", "reason"),
+}
+# The sealed file with the SHA-256 of each table.
+EXTRACTION = "extraction.json"
+
+
+def read_extracted(folder: Path, name: str) -> pd.DataFrame:
+    """Return one of `TABLES` from a study's folder.
+
+    Raises
+    ------
+    IncompleteError
+        The table does not match the checksums of the last extraction.
+    """
+    remedy = "run 'featx extract' again"
+    checksums = read_sealed(folder / EXTRACTION, remedy)
+    if name not in checksums:
+        raise IncompleteError(f"{folder / EXTRACTION} names no {name}; {remedy}")
+    return read_table(folder / name, "featx extract", TABLES[name], str(checksums[name]))
+
+
+def seal_extraction(folder: Path) -> None:
+    """Write the checksums of an extraction's tables; as the last step, this reveals interrupted extractions."""
+    write_sealed(folder / EXTRACTION, {name: file_sha256(folder / name) for name in TABLES})
+
+
+def damaged_files(folder: Path, sealed_names: Sequence[str]) -> list[Path]:
+    """Return the files of an extraction that exist and do not match their checksums.
+
+    Parameters
+    ----------
+    folder
+        The study's folder.
+    sealed_names
+        Names of the other sealed files of the extraction.
+    """
+    reads: dict[str, Callable[[], object]] = {
+        name: partial(read_sealed, folder / name) for name in (*sealed_names, EXTRACTION)
+    }
+    reads |= {name: partial(read_extracted, folder, name) for name in TABLES}
+    return [folder / name for name, read in reads.items() if (folder / name).is_file() and not _is_readable(read)]
+
+
+def _is_readable(read: Callable[[], object]) -> bool:
+    try:
+        read()
+    except IncompleteError:
+        return False
+    return True

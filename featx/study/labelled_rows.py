@@ -1,0 +1,268 @@
+"""Rows of a study with their labels, and the units that stay on one side of every cut."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from featx.errors import DataError, IncompleteError
+from featx.files.atomic import file_sha256, read_table, write_table
+from featx.files.seals import read_sealed, write_sealed
+from featx.metrics.scores import METRICS, resolve_metric
+from featx.specs.base import fingerprint
+from featx.specs.head import Metric
+from featx.study.embedding_lock import LockedEmbedding
+from featx.study.extracted_data import HAS_EMBEDDING, ExtractedData
+from featx.study.near_copy_table import COPIES, COPIES_STATE, COPY_COLUMNS, COPY_SEARCH_VERSION, NearCopies
+from featx.tables.encoding import category_text, encode_target
+from featx.tables.ids import Ids, Kind
+from featx.tables.manifest import Manifest
+from featx.tables.resampling_units import join_units
+from featx.tables.target_values import TargetValues
+from featx.tables.truth import AnyTruth, Numbers, Truth
+
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class LabelledRows(ExtractedData):
+    """Ids, labels, groups and copies of the images of a study; labels of the test split stay sealed."""
+
+    def ids(self, part: str) -> Ids:
+        """Return the ids of one part whose images have embeddings, in the order of the manifest."""
+        usable = self.outcomes.loc[self.outcomes["outcome"].isin(HAS_EMBEDDING), "id"]
+        inside = self.split.reindex(usable).eq(part).to_numpy()
+        return usable.to_numpy(object)[inside]
+
+    def target_names(self, chosen: str | None = None) -> list[str]:
+        """Return the names of the recipe's targets, or only the `chosen` one."""
+        names = list(self.recipe.targets)
+        if chosen is not None and chosen not in names:
+            raise DataError(f"no target is called {chosen!r}; targets: {', '.join(names)}")
+        return names if chosen is None else [chosen]
+
+    def of_kind(self, kinds: Sequence[Kind], chosen: str | None = None) -> list[str]:
+        """Return the names of the targets of the given kinds.
+
+        Raises
+        ------
+        DataError
+            There is none, or the chosen target is of another kind.
+        """
+        names = self.target_names(chosen)
+        matching = [name for name in names if self.recipe.targets[name].kind in kinds]
+        if not matching:
+            kind = self.recipe.targets[names[0]].kind
+            raise DataError(f"target {names[0]!r} is of {kind}, expected one of {' or '.join(kinds)} here")
+        return matching
+
+    def _known(self, target: str) -> AnyTruth:
+        return encode_target(self._labelled, target, self.recipe.targets[target])
+
+    def labels(self, target: str) -> AnyTruth:
+        """Return the labels of all train and val rows, never of the test split."""
+        return self._known(target).take(np.concatenate([self.ids("train"), self.ids("val")]))
+
+    def truth(self, target: str) -> Truth:
+        """Return the labels of train and val rows for a target of kind "classes"."""
+        labels = self.labels(target)
+        assert isinstance(labels, Truth)
+        return labels
+
+    def numbers(self, target: str) -> Numbers:
+        """Return the labels of train and val rows for a target of kind "labels" or "numbers"."""
+        labels = self.labels(target)
+        assert isinstance(labels, Numbers)
+        return labels
+
+    def metric(self, target: str) -> Metric:
+        """Return the metric that ranks runs: the recipe's, or the default if that metric is for another kind of target.
+
+        Raises
+        ------
+        DataError
+            The recipe's metric is defined for none of its targets.
+        """
+        facts, recipe_metric = TargetValues.of(self.labels(target)), self.recipe.ensemble.metric
+        if recipe_metric in METRICS[facts.kind]:
+            return resolve_metric(facts, recipe_metric)
+        other_kinds = {spec.kind for spec in self.recipe.targets.values()} - {facts.kind}
+        is_of_other_kind = any(recipe_metric in METRICS[kind] for kind in other_kinds)
+        return resolve_metric(facts, None if is_of_other_kind else recipe_metric)
+
+    def manifest_of(self, ids: Ids) -> Manifest:
+        """Return the rows of train and val images with their labels.
+
+        Raises
+        ------
+        ValueError
+            An id belongs to the test split, whose labels are sealed.
+        """
+        if (self.split.reindex(pd.Index(ids)) == "test").any():
+            raise ValueError("labels of the test split are sealed")
+        return self._labelled.take(ids)
+
+    def group_values(self, ids: Ids) -> dict[str, "pd.Series[Any]"]:
+        """Return the column of each group of the recipe for the given ids, by name of the group."""
+        rows = self._labelled.take(ids)
+        return {name: rows.column(column) for name, column in self.recipe.groups.items()}
+
+    def group_names(self, columns: Sequence[str], ids: Ids) -> NDArray[np.object_]:
+        """Return the joined values of some label columns for each id, shape (n,)."""
+        rows = self._labelled.take(ids)
+        texts = [rows.column(column).map(category_text) for column in columns]
+        return np.array([" × ".join(values) for values in zip(*texts, strict=True)], dtype=object)
+
+    @cached_property
+    def contents(self) -> dict[str, str]:
+        """The URI of each digest that has an embedding, sorted by digest; for equal files the first URI."""
+        usable = self.outcomes.loc[self.outcomes["outcome"].isin(HAS_EMBEDDING), "id"].to_numpy(object)
+        rows = self.manifest.take(usable)
+        uris: dict[str, str] = {}
+        for digest, uri in zip(rows.digests, rows.uris, strict=True):
+            uris.setdefault(digest, uri)
+        return dict(sorted(uris.items()))
+
+    @property
+    def first_embedding(self) -> LockedEmbedding | None:
+        """The first extracted embedding of the recipe, None if there is none."""
+        extracted = {item.request: item for item in self.locked}
+        return next((extracted[request] for request in self.recipe.requests if request in extracted), None)
+
+    def copies_state(self) -> str:
+        """Return a fingerprint (16 hex digits) of all inputs of the search for near copies."""
+        first = self.first_embedding
+        embedding = None if first is None else first.spec.fingerprint()
+        return fingerprint([COPY_SEARCH_VERSION, list(self.contents), embedding, self.recipe.decoding.identity()])
+
+    @property
+    def knows_copies(self) -> bool:
+        """Whether the near copies among the current images are known."""
+        return self.copies_found() is not None
+
+    def copies_found(self) -> NearCopies | None:
+        """Return the near copies among the current images, None if they have to be searched."""
+        try:
+            fields = read_sealed(self.folder / COPIES_STATE)
+            if fields.pop("state") != self.copies_state():
+                return None
+            return NearCopies(
+                read_table(self.folder / COPIES, "featx leaks", COPY_COLUMNS, fields.pop("sha256")), **fields
+            )
+        except (IncompleteError, KeyError, TypeError):
+            # The file does not exist, was changed, or was written by another version.
+            return None
+
+    def keep_copies(self, copies: NearCopies) -> None:
+        """Write the near copies among the current images."""
+        write_table(self.folder / COPIES, copies.pairs)
+        counts = {name: getattr(copies, name) for name in ("n_unseen", "n_unembedded", "n_uncompared")}
+        state = {"state": self.copies_state(), "sha256": file_sha256(self.folder / COPIES)}
+        write_sealed(self.folder / COPIES_STATE, state | counts)
+
+    @cached_property
+    def near_copies(self) -> NearCopies:
+        """The near copies among the current images.
+
+        Raises
+        ------
+        IncompleteError
+            `featx.embeddings.near_copies.find_near_copies` has not searched them yet.
+        """
+        copies = self.copies_found()
+        if copies is None:
+            raise IncompleteError(
+                f"copies among the images of recipe {self.recipe.name!r} have not been searched yet; run 'featx fit' "
+                "or 'featx leaks'"
+            )
+        return copies
+
+    @cached_property
+    def _units(self) -> "pd.Series[str]":
+        """The unit of each image, by id; a unit is named by its first id."""
+        rows, by = self._labelled, self.recipe.split.by
+        digests = pd.Series(rows.digests, dtype=object).replace("", None)
+        keys = [digests.to_numpy(object)] + ([] if by is None else [rows.column(by).to_numpy(object)])
+        first_row = pd.Series(np.arange(len(rows)), index=digests).groupby(level=0).first()
+        pairs = self.near_copies.pairs
+        i, j = (first_row.reindex(pairs[name]).to_numpy() for name in ("digest", "copy"))
+        codes = join_units(len(rows), keys, (i.astype(np.intp), j.astype(np.intp)))
+        ids = pd.Series(rows.ids, index=pd.Index(rows.ids))
+        return ids.groupby(codes).transform("first")
+
+    def groups(self, ids: Ids) -> NDArray[Any] | None:
+        """Return the unit of each id: rows of one group of ``split.by`` and copies of one image share a unit.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            (n,) names of units, None if no two ids share a unit.
+        """
+        units = self._units.reindex(pd.Index(np.asarray(ids, dtype=object))).to_numpy(object)
+        return None if pd.Index(units).is_unique else units
+
+    def units_fingerprint(self, part: str) -> str:
+        """Return a fingerprint (16 hex digits) of the units of one part."""
+        ids = np.sort(np.asarray(self.ids(part)).astype(str)).astype(object)
+        units = self._units.reindex(pd.Index(ids))
+        first = pd.Series(ids, index=units.index).groupby(units.to_numpy()).transform("first")
+        return fingerprint(dict(zip(ids, first, strict=True)) if not first.is_unique else {})
+
+    def split_fingerprint(self) -> str:
+        """Return a fingerprint (16 hex digits) of the part and the content of each image with an embedding."""
+        parts = {part: np.sort(np.asarray(self.ids(part)).astype(str)).astype(object) for part in PARTS}
+        tables = {part: self.manifest.take(ids) for part, ids in parts.items()}
+        return fingerprint({part: dict(zip(rows.ids, rows.digests, strict=True)) for part, rows in tables.items()})
+
+    def training_state(self, target: str, group_columns: Sequence[str] = ()) -> dict[str, Any]:
+        """Return the state of all training data of a run; it is part of the run's spec and decides whether it is stale.
+
+        Parameters
+        ----------
+        group_columns
+            Label columns of the groups by which rows are weighted.
+        """
+        ids = np.sort(np.asarray(self.ids("train")).astype(str)).astype(object)
+        groups = dict(zip(ids, self.group_names(group_columns, ids), strict=True)) if group_columns else {}
+        return {
+            "target": target,
+            "split": self.split_fingerprint(),
+            "units": self.units_fingerprint("train"),
+            "labels": self.labels_fingerprint(target),
+            "group_columns": list(group_columns),
+            "group_values": fingerprint(groups),
+        }
+
+    def choosing_state(self, target: str) -> dict[str, Any]:
+        """Return the state of the labels, weights and units of the val rows."""
+        return {"val_labels": self.labels_fingerprint(target, "val"), "val_units": self.units_fingerprint("val")}
+
+    def labels_fingerprint(self, target: str, part: str = "train") -> str:
+        """Return a fingerprint (16 hex digits) of the labels of one part, which must not be test."""
+        if part == "test":
+            raise ValueError("labels of the test split are sealed")
+        return self._labels_fingerprint(target, part)
+
+    def _labels_fingerprint(self, target: str, part: str) -> str:
+        truth = self._known(target).take(self.ids(part))
+        if isinstance(truth, Truth):
+            columns, flags = [truth.codes, truth.weights, truth.shares], ["ordered"] if truth.ordered else []
+        else:
+            columns, flags = [truth.values, truth.weights], []
+        by_id = [dict(zip(truth.ids, column.tolist(), strict=True)) for column in columns if column is not None]
+        return fingerprint([list(truth.names), *by_id, *flags])
+
+    def final_state(self, target: str) -> str:
+        """Return a fingerprint (16 hex digits) of everything that a table of test scores depends on.
+
+        The labels of the test split enter it as a hash only.
+        """
+        ids = np.concatenate([self.ids(part) for part in PARTS])
+        groups = {name: column.map(category_text).to_dict() for name, column in self.group_values(ids).items()}
+        states = [self.training_state(target), self.choosing_state(target), self.units_fingerprint("test"), groups]
+        settings = [self.metric(target), self.recipe.evaluation.identity()]
+        return fingerprint([*states, self._labels_fingerprint(target, "test"), *settings])

@@ -1,0 +1,205 @@
+"""One finished run on disk: its spec, its metrics, its header and its predictions."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from featx.errors import DataError, FeatxError, IncompleteError
+from featx.file_names import is_folder_name
+from featx.files.atomic import file_sha256, read_json, read_table
+from featx.files.parsing import ParseError, validate_as
+from featx.files.seals import SEAL, read_sealed
+from featx.tables.predictions import AnyPredictions, Predictions, predictions_from_frame, selection_rows
+
+# Versions of the code that makes runs, by kind. Runs of another version are neither compared nor returned.
+RULES = {"head": 10, "network": 5, "ensemble": 6}
+PREDICTIONS = "predictions.parquet"
+T = TypeVar("T")
+
+
+class SpecFields(BaseModel):
+    """Fields of a run's ``spec.json`` that decide what it is compared with."""
+
+    kind: str
+    rules: int
+    target: str
+    members: dict[str, str] = {}
+    group_columns: list[str] = []
+
+
+class MetricsFields(BaseModel):
+    """Fields of a run's ``metrics.json`` that tables and reports are made from."""
+
+    finished: str
+    search_s: float = 0.0
+    train_s: float = 0.0
+    answer_s: float | None = None
+    images_per_s: float | None = None
+    findings: list[dict[str, str]] = []
+
+
+class HeaderFields(BaseModel):
+    """Fields of a run's ``header.json`` that name its files."""
+
+    body_sha256: str
+    files_sha256: dict[str, str]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of a run."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The name of the folder."""
+        return self.path.name
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        """The spec of the run; `featx.heads.fit` and `featx.ensembles.ensemble_run` describe the keys."""
+        fields = self._fields("spec.json", ("kind", "rules", "target", "split", "labels"))
+        members = self._checked("spec.json", fields, SpecFields).members
+        if outside := [name for name in members if not is_folder_name(name)]:
+            raise IncompleteError(
+                f"{self.path / 'spec.json'} names the member {outside[0]!r}, which is no folder's name"
+            )
+        return fields
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """The measurements of the run: scores, times in seconds, warnings."""
+        fields = self._fields("metrics.json", ("finished",))
+        self._checked("metrics.json", fields, MetricsFields)
+        return fields
+
+    def _checked(self, name: str, fields: dict[str, Any], kind: type[T]) -> T:
+        try:
+            return validate_as(fields, kind)
+        except ParseError as error:
+            raise IncompleteError(f"{self.path / name} has unexpected content ({error})") from error
+
+    def _fields(self, name: str, needed: tuple[str, ...]) -> dict[str, Any]:
+        """Return the content of one of the run's JSON files."""
+        fields = read_sealed(self.path / name)
+        if missing := [key for key in needed if key not in fields]:
+            raise IncompleteError(f"{self.path / name} has no {missing[0]!r}")
+        return fields
+
+    @cached_property
+    def is_unsealed(self) -> bool:
+        """Whether the run was made by an older version of featx that did not seal its files."""
+        try:
+            fields = read_json(self.path / "spec.json")
+        except IncompleteError:
+            return False
+        # A run of the current rules without a seal has lost it, and is damaged.
+        is_spec = isinstance(fields, dict) and SEAL not in fields and fields.get("kind") in RULES
+        return is_spec and isinstance(fields.get("rules"), int) and fields["rules"] < RULES[fields["kind"]]
+
+    @cached_property
+    def damage(self) -> str:
+        """The reason why a file of the run is not intact; empty for intact runs and runs of another version."""
+        try:
+            if not self.is_unsealed:
+                self._check()
+        except FeatxError as error:
+            return f"run {self.name} is damaged ({error}); make it again with '--force', or remove its folder"
+        return ""
+
+    def _check(self) -> None:
+        """Compare every file that a score or a prediction depends on with its checksum.
+
+        Raises
+        ------
+        IncompleteError, DataError
+            A file is missing or was changed.
+        """
+        for part in ("spec", "metrics", "answers"):
+            getattr(self, part)
+        for name, sha256 in self._header.files_sha256.items():
+            file = self.path / name
+            if not file.is_file():
+                raise IncompleteError(f"{file} is missing")
+            # The predictions were verified when they were read.
+            if name != PREDICTIONS and file_sha256(file) != sha256:
+                raise IncompleteError(f"{file} does not match its header: it was cut short or changed")
+        for member in (RunFolder(self.path.parent / name) for name in self.members):
+            # An ensemble whose members were removed or made again is stale, not damaged. Its cost, and whether it is
+            # stale, depend on these files of its members.
+            if (member.path / "header.json").is_file():
+                _ = member.body_sha256, member.spec, member.metrics
+
+    @property
+    def marks(self) -> list[str]:
+        """The short texts of the training warnings of the run."""
+        return list(dict.fromkeys(str(warning["mark"]) for warning in self.metrics.get("findings", [])))
+
+    @property
+    def kind(self) -> str:
+        """``head``, ``network`` or ``ensemble``."""
+        return str(self.spec["kind"])
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether the run is an ensemble."""
+        return self.kind == "ensemble"
+
+    @cached_property
+    def _header(self) -> HeaderFields:
+        return self._checked("header.json", self._fields("header.json", ()), HeaderFields)
+
+    @property
+    def body_sha256(self) -> str:
+        """The SHA-256 of the body, as the header records it."""
+        return self._header.body_sha256
+
+    @property
+    def members(self) -> dict[str, str]:
+        """The SHA-256 of the body of each member of an ensemble at the time it was made; empty for other runs."""
+        return dict(self.spec.get("members", {}))
+
+    @property
+    def has_all_members(self) -> bool:
+        """Whether the members of an ensemble are unchanged since it was made; True for other runs."""
+        return not self.is_ensemble or self._is_whole(())
+
+    def _is_whole(self, above: tuple[str, ...]) -> bool:
+        """Return whether all direct and indirect members of an ensemble are unchanged."""
+        if self.name in above:
+            raise DataError(f"ensemble {self.name} contains itself; remove its folder, {self.path}")
+        for name, sha256 in self.members.items():
+            member = RunFolder(self.path.parent / name)
+            if not (member.path / "header.json").is_file() or member.body_sha256 != sha256:
+                return False
+            if member.is_ensemble and not member._is_whole((*above, self.name)):
+                return False
+        return True
+
+    @cached_property
+    def answers(self) -> AnyPredictions:
+        """The predictions for all parts of the split."""
+        sha256 = self._header.files_sha256.get(PREDICTIONS)
+        if sha256 is None:
+            raise IncompleteError(f"{self.path / 'header.json'} names no {PREDICTIONS}")
+        frame = read_table(self.path / PREDICTIONS, "featx fit --force", ("id", "part", "fold"), sha256)
+        if frame.empty:
+            raise DataError(f"its predictions: {self.path / PREDICTIONS} has no rows")
+        try:
+            return predictions_from_frame(frame)
+        except (KeyError, ValueError, TypeError) as error:
+            raise DataError(f"its predictions: {error}") from error
+
+    @property
+    def predictions(self) -> Predictions:
+        """The predictions of a run whose target is classes."""
+        assert isinstance(self.answers, Predictions)
+        return self.answers
+
+    def chooser(self) -> AnyPredictions:
+        """Return the predictions for the selection rows: those of val, or out-of-fold predictions if there are none."""
+        return selection_rows(self.answers)

@@ -1,0 +1,19 @@
+"""Warnings about a run: conditions of its training that the user should check."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RunWarning:
+    """One warning about a run.
+
+    Attributes
+    ----------
+    mark
+        One or two words, shown in tables.
+    text
+        One line that describes the condition and the next step.
+    """
+
+    mark: str
+    text: str

@@ -1,0 +1,259 @@
+"""A study: a recipe, its extracted data, its finished runs and the log of its test scores.
+
+::
+
+    cache/<backbone>-<fingerprint>.zarr      one embedding, shared by all recipes
+    runs/<recipe>/manifest.parquet           all images with their labels and digests
+                 /split.parquet              the part of each image
+                 /outcomes.parquet           the outcome of the extraction of each image
+                 /source.json, split.json    the settings that these tables depend on
+                 /extraction.json            their checksums, written last
+                 /embeddings.lock.json       the resolved spec of each requested embedding
+                 /looks.jsonl                every opening of the sealed test split (`featx.study.test_log`)
+                 /report.html
+                 /<run>/                     one finished run, published in one step
+
+Labels of the test split are returned by `Study.open_test` only, which logs each call.
+"""
+
+import getpass
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from featx.errors import DataError, IncompleteError
+from featx.file_names import file_name
+from featx.files.atomic import atomic_folder, file_state, machine_id
+from featx.files.seals import read_sealed, write_sealed
+from featx.specs.base import fingerprint
+from featx.specs.recipe import Recipe, load_recipe
+from featx.storage.leases import remove_leftovers
+from featx.study.labelled_rows import LabelledRows
+from featx.study.run_folder import RULES, RunFolder
+from featx.study.test_log import OpeningLog
+from featx.tables.truth import AnyTruth
+
+WHAT_CHANGED = {
+    "target": "predicts another target",
+    "split": "was made on other images or another split",
+    "units": "was made with other groups or copies",
+    "labels": "was trained on other labels or weights",
+    "group_columns": "was weighted by other groups",
+    "group_values": "was weighted by other groups",
+    "val_labels": "was trained on other val labels",
+    "val_units": "was made with other groups or copies in val",
+}
+
+
+@dataclass(frozen=True)
+class Study(LabelledRows):
+    """A recipe with all that has been made for it: extracted data, finished runs, the log of test scores."""
+
+    @classmethod
+    def open(cls, recipe: str | Path | Recipe | None) -> "Study":
+        """Read the recipe (`featx.specs.recipe.find_recipe` says which)."""
+        return cls(load_recipe(recipe))
+
+    def run_once(
+        self, stem: str, spec: dict[str, Any], force: bool, make: Callable[[Path], None]
+    ) -> tuple[RunFolder, bool]:
+        """Return the run for the spec `spec`, and whether this call made it.
+
+        Parameters
+        ----------
+        stem
+            The beginning of the run's name, made safe by `featx.file_names`; the fingerprint of `spec` is appended.
+        force
+            Whether to make the run again if it exists.
+        make
+            Writes all files of the run to the given folder, except ``spec.json``.
+
+        Raises
+        ------
+        IncompleteError
+            The run exists and is damaged.
+        """
+        folder = self._run_path(stem, spec)
+        is_new = force or self.find_run(stem, spec) is None
+        if is_new:
+            remove_leftovers(self.folder)
+            with atomic_folder(folder) as private:
+                make(private)
+                write_sealed(private / "spec.json", spec)
+        run = RunFolder(folder)
+        if not is_new and run.damage:
+            raise IncompleteError(run.damage)
+        return run, is_new
+
+    def _run_path(self, stem: str, spec: dict[str, Any]) -> Path:
+        return self.folder / file_name(stem, fingerprint(spec)[:8])
+
+    def find_run(self, stem: str, spec: dict[str, Any]) -> RunFolder | None:
+        """Return the run that `run_once` would return, None if it does not exist."""
+        folder = self._run_path(stem, spec)
+        return RunFolder(folder) if (folder / "header.json").is_file() else None
+
+    def has_runs(self, target: str) -> bool:
+        """Return whether there is a finished run of a target that can be compared."""
+        try:
+            return bool(self.runs(target))
+        except IncompleteError:
+            return False
+
+    def _run_folders(self) -> list[RunFolder]:
+        return [self._run_folder(path.parent) for path in sorted(self.folder.glob("[!.]*/header.json"))]
+
+    def _run_folder(self, path: Path) -> RunFolder:
+        """Return the folder of a run; its checksums are verified once, and again only if a file changes."""
+        files = tuple(sorted(str(file_state(file)) for file in path.iterdir()))
+        if path not in self._read_runs or self._read_runs[path][0] != files:
+            self._read_runs[path] = files, RunFolder(path)
+        return self._read_runs[path][1]
+
+    @cached_property
+    def _read_runs(self) -> dict[Path, tuple[tuple[str, ...], RunFolder]]:
+        return {}
+
+    def damaged(self) -> list[RunFolder]:
+        """Return the finished runs with a missing or changed file; `RunFolder.damage` names the file."""
+        return [run for run in self._run_folders() if run.damage]
+
+    def runs(self, target: str | None = None, names: Sequence[str] | None = None) -> list[RunFolder]:
+        """Return the finished runs that match the current split and labels of the recipe, oldest first.
+
+        Damaged runs, and ensembles whose members were removed or made again, are left out.
+
+        Parameters
+        ----------
+        target
+            Return only runs of this target.
+        names
+            Return only runs with these names or beginnings of names.
+
+        Raises
+        ------
+        IncompleteError
+            There are none.
+        DataError
+            A name matches no run.
+        """
+        split, folders = self.split_fingerprint(), self._run_folders()
+        damaged, intact = [run for run in folders if run.damage], [run for run in folders if not run.damage]
+        stale = self._reasons(intact, split, self.target_names(target))
+        fitting = [run for run in intact if not stale[run.name]]
+        if names is not None:
+            for name in names:
+                if broken := [run for run in damaged if run.name.startswith(name)]:
+                    raise IncompleteError(broken[0].damage)
+                if not any(run.name.startswith(name) for run in fitting):
+                    fitting_names = ", ".join(run.name for run in fitting) or "none"
+                    reasons = [stale[run.name] for run in intact if run.name.startswith(name)]
+                    reason = reasons[0] if reasons else f"no finished run is called {name!r}"
+                    raise DataError(f"{reason}; runs on this split: {fitting_names}")
+            fitting = [run for run in fitting if any(run.name.startswith(name) for name in names)]
+        if not fitting:
+            if damaged:
+                raise IncompleteError(damaged[0].damage)
+            left_out = f" for the current data ({len(intact)} others: {stale[intact[0].name]})" if intact else ""
+            raise IncompleteError(
+                f"{self.folder} has no finished run{left_out}; run 'featx fit' or 'featx finetune' first"
+            )
+        return sorted(fitting, key=lambda run: run.metrics["finished"])
+
+    def _reasons(self, runs: Sequence[RunFolder], split: str, targets: Sequence[str]) -> dict[str, str]:
+        """Return the reason why each run is stale, by name; an ensemble is stale if one of its members is."""
+        by_name = {run.name: run for run in runs}
+        reasons: dict[str, str] = {}
+
+        def reason(run: RunFolder) -> str:
+            if run.name not in reasons:
+                reasons[run.name] = self._why_stale(run, split, targets)
+                if not reasons[run.name] and any(reason(by_name[name]) for name in run.members if name in by_name):
+                    reasons[run.name] = f"{run.name} is an ensemble whose members have changed since"
+            return reasons[run.name]
+
+        return {run.name: reason(run) for run in runs}
+
+    def _why_stale(self, run: RunFolder, split: str, targets: Sequence[str]) -> str:
+        """Return why a finished run does not match the current data; empty if it does."""
+        if run.is_unsealed:
+            return f"{run.name} was made by another version of featx"
+        own = run.spec["target"]
+        if own not in targets:
+            return f"{run.name} predicts target {own!r}, expected {' or '.join(map(repr, targets))}"
+        if run.spec.get("rules") != RULES.get(run.kind):
+            return f"{run.name} was made by another version of featx"
+        if run.spec["split"] != split:
+            return f"{run.name} {WHAT_CHANGED['split']}"
+        current = self._training_state(own, tuple(run.spec.get("group_columns", ())))
+        if run.is_ensemble:
+            current = current | self.choosing_state(own)
+        changed = [key for key, value in current.items() if run.spec.get(key) != value]
+        if changed:
+            return f"{run.name} {WHAT_CHANGED[changed[0]]}"
+        return "" if run.has_all_members else f"{run.name} is an ensemble whose members have changed since"
+
+    def _training_state(self, target: str, group_columns: tuple[str, ...]) -> dict[str, Any]:
+        if (target, group_columns) not in self._states:
+            self._states[target, group_columns] = self.training_state(target, group_columns)
+        return self._states[target, group_columns]
+
+    @cached_property
+    def _states(self) -> dict[tuple[str, tuple[str, ...]], dict[str, Any]]:
+        return {}
+
+    def open_test(self, target: str, runs: Sequence[str], who: str | None = None) -> AnyTruth:
+        """Return the labels of the test split, and log the name, the time and the runs.
+
+        Parameters
+        ----------
+        who
+            The name to log; by default a hash of the login name, because reports show it.
+
+        Raises
+        ------
+        DataError
+            The split has no test rows.
+        """
+        ids = self.ids("test")
+        if not len(ids):
+            raise DataError("the split has no test rows; set 'split.test = 0.2' or provide a test part")
+        opening = {
+            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+            "who": who or _hashed_login(),
+            "target": target,
+            "runs": list(runs),
+        }
+        OpeningLog(self.folder).append(opening, self._seals_of_scores())
+        return self._known(target).take(ids)
+
+    def openings(self, target: str | None = None) -> list[dict[str, Any]]:
+        """Return the log of openings of the test split."""
+        openings = OpeningLog(self.folder).openings
+        return [opening for opening in openings if target is None or opening["target"] == target]
+
+    def log_problems(self) -> list[str]:
+        """Return the problems of the log of openings; empty if it is complete."""
+        return OpeningLog(self.folder).problems(self._seals_of_scores())
+
+    def _seals_of_scores(self) -> list[str]:
+        """Return the seals of the openings that the files of test scores name."""
+        seals = []
+        for file in self.folder.glob("final-*.json"):
+            with suppress(IncompleteError, KeyError):
+                seals.append(str(read_sealed(file)["opening"]))
+        return seals
+
+
+def _hashed_login() -> str:
+    """Return ``user`` and 8 hex digits that tell the users of one machine apart and do not name them."""
+    try:
+        login = getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's user may have a number and no name
+        login = f"uid {os.getuid()}"
+    return f"user {fingerprint([login, machine_id()])[:8]}"

@@ -1,0 +1,1 @@
+"""Tables joined by id, target values and their encoding, weights of rows, and resampling units."""

@@ -1,0 +1,306 @@
+"""Encoding of label columns, as people write them, as class codes, labels in {0, 1} or numbers."""
+
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from featx.errors import DataError
+from featx.registry import suggest_names
+from featx.specs.target import TargetSpec
+from featx.tables.manifest import Manifest
+from featx.tables.predictions import Labels
+from featx.tables.target_values import TargetValues
+from featx.tables.truth import AnyTruth, Numbers, Truth
+
+MAX_CLASSES = 1000
+# A measured number has more distinct values than this, and not all of them are whole.
+MAX_FRACTIONAL_CLASSES = 50
+N_NUMBER_STRATA = 5
+# Parts and folds cannot keep the share of a stratum with fewer images than this.
+MIN_IMAGES_PER_STRATUM = 10
+# Pairs of texts by which a column says that an image lacks or has a label.
+LABEL_VALUES = (("0", "1"), ("-1", "1"), ("false", "true"), ("no", "yes"))
+
+
+def encode_classes(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
+    """Return the true classes of all images of `manifest` for one target.
+
+    Parameters
+    ----------
+    name
+        Name of the target in the recipe, for messages.
+
+    Raises
+    ------
+    DataError
+        The column is missing, has gaps, holds only one class, or does not fit `spec`.
+    """
+    column = manifest.column(spec.column)
+    _check_gaps(column, name, spec.column)
+    if spec.soft:
+        return _encode_soft(manifest, name, spec)
+    column = map_and_bin(column, name, spec)
+    codes, classes = _threshold(column, name, spec) if spec.above is not None else _categories(column, name, spec)
+    if len(present := np.unique(codes)) < 2:
+        contents = f"only one class, {classes[present[0]]!r}" if len(present) else "no images"
+        raise DataError(f"targets.{name}: column {spec.column!r} gives {contents}; expected at least two classes")
+    return Truth(manifest.ids, codes.astype(np.int64), classes, _weights(manifest, name, spec), ordered=spec.ordered)
+
+
+def _check_gaps(column: "pd.Series[Any]", name: str, column_name: str) -> None:
+    if (gaps := column.isna()).any():
+        raise DataError(
+            f"targets.{name}: {int(gaps.sum())} of {len(column)} images have no {column_name!r}, first "
+            f"{column.index[gaps][0]!r}; label them, or leave them out with '--drop-unlabelled'"
+        )
+
+
+def _encode_soft(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
+    """Return the truth of a column that holds the probability of the second class."""
+    shares = _finite_numbers(manifest, name, spec.column)
+    if (invalid := (shares < 0) | (shares > 1)).any():
+        first = int(invalid.argmax())
+        raise DataError(
+            f"targets.{name}: {int(invalid.sum())} of {len(invalid)} images have no probability in {spec.column!r}, "
+            f"first {manifest.ids[first]!r} with {shares[first]:g}; expected numbers in [0, 1], or leave out 'soft'"
+        )
+    threshold = 0.5 if spec.above is None else spec.above
+    codes = (shares > threshold).astype(np.int64)
+    if len(np.unique(codes)) < 2:
+        raise DataError(
+            f"targets.{name}: all images have a {spec.column!r} on the same side of {threshold:g}; expected two classes"
+        )
+    classes = spec.classes or (f"not {spec.column}", spec.column)
+    proba = np.stack([1 - shares, shares], axis=1)
+    return Truth(manifest.ids, codes, classes, _weights(manifest, name, spec), proba)
+
+
+def encode_target(manifest: Manifest, name: str, spec: TargetSpec) -> AnyTruth:
+    """Return the true values of all images of `manifest` for one target of any kind.
+
+    Raises
+    ------
+    DataError
+        A column is missing, has gaps, or does not fit the target.
+    """
+    encoders: dict[str, Callable[[Manifest, str, TargetSpec], AnyTruth]]
+    encoders = {"classes": encode_classes, "labels": encode_labels, "numbers": encode_numbers}
+    return encoders[spec.kind](manifest, name, spec)
+
+
+def encode_labels(manifest: Manifest, name: str, spec: TargetSpec) -> Labels:
+    """Return which labels each image of `manifest` has.
+
+    Raises
+    ------
+    DataError
+        A column is missing, has gaps or more than two values, or all images or none have a label.
+    """
+    columns = target_columns(manifest, name, spec)
+    if len(columns) < 2:
+        raise DataError(f"targets.{name}: one label, {columns[0]!r}, is a target of classes; leave out 'kind'")
+    has_label = np.stack([_has_label(manifest.column(column), name, column, spec.above) for column in columns], axis=1)
+    for column, count in zip(columns, has_label.sum(axis=0), strict=True):
+        if count in {0, len(has_label)}:
+            subject = "no image has" if count == 0 else "all images have"
+            raise DataError(f"targets.{name}: {subject} the label {column!r}; leave it out of 'columns'")
+    return Labels(manifest.ids, has_label.astype(np.float64), columns, _weights(manifest, name, spec))
+
+
+def target_columns(manifest: Manifest, name: str, spec: TargetSpec) -> tuple[str, ...]:
+    """Return the names of the label columns that a target reads, each once.
+
+    Raises
+    ------
+    DataError
+        A pattern of labels matches no column.
+    """
+    if spec.kind != "labels":
+        return spec.own_columns
+    columns = [str(column) for column in manifest.labels.columns]
+    selected: dict[str, None] = {}
+    for pattern in spec.own_columns:
+        matches = [column for column in columns if fnmatchcase(column, pattern)]
+        if not matches:
+            raise DataError(
+                f"targets.{name}.columns: {suggest_names(pattern, columns)} (no column matches {pattern!r})"
+            )
+        selected |= dict.fromkeys(matches)
+    return tuple(selected)
+
+
+def _has_label(column: "pd.Series[Any]", name: str, column_name: str, above: float | None) -> NDArray[np.bool_]:
+    """Return whether each image has a label: a number above a threshold, or the second of two values."""
+    _check_gaps(column, name, column_name)
+    if above is not None:
+        return np.asarray(_as_numbers(column, name, column_name, "above") > above)
+    texts = column.map(category_text).str.lower()
+    for no, yes in LABEL_VALUES:
+        if texts.isin([no, yes]).all():
+            return (texts == yes).to_numpy()
+    raise DataError(
+        f"targets.{name}: column {column_name!r} holds {_listed(texts.unique())}; expected 0/1, -1/1, false/true or "
+        "no/yes, or a number with 'above = …'"
+    )
+
+
+def encode_numbers(manifest: Manifest, name: str, spec: TargetSpec) -> Numbers:
+    """Return the true numbers of all images of `manifest` for one target of numbers.
+
+    Raises
+    ------
+    DataError
+        A column is missing, has gaps, or holds a value that is not a finite number.
+    """
+    columns = [_finite_numbers(manifest, name, column) for column in spec.own_columns]
+    return Numbers(manifest.ids, np.stack(columns, axis=1), spec.own_columns, _weights(manifest, name, spec))
+
+
+def _finite_numbers(manifest: Manifest, name: str, column: str) -> NDArray[np.float64]:
+    values = pd.to_numeric(manifest.column(column), errors="coerce").to_numpy(np.float64)
+    if (invalid := ~np.isfinite(values)).any():
+        first = int(invalid.argmax())
+        text = category_text(manifest.labels[column].iloc[first])
+        raise DataError(
+            f"targets.{name}: {int(invalid.sum())} of {len(invalid)} images have no finite number in {column!r}, first "
+            f"{manifest.ids[first]!r} with {text!r}; label them, or leave them out with '--drop-unlabelled'"
+        )
+    return values
+
+
+def strata(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
+    """Return the strata by which images are split: classes, rarest labels, or fifths of the first column's numbers."""
+    truth = encode_target(manifest, name, spec)
+    if isinstance(truth, Truth):
+        return truth
+    codes = strata_codes(TargetValues.of(truth))
+    return Truth(truth.ids, codes, tuple(map(str, range(int(codes.max()) + 1))))
+
+
+def strata_codes(targets: TargetValues) -> NDArray[np.int64]:
+    """Return (n,) stratum codes 0 … s-1, whose shares parts and folds keep.
+
+    Each class is a stratum. With several labels, an image belongs to the stratum of its rarest label; strata of fewer
+    than 10 images join the largest one. With numbers, the fifths of the first column are the strata.
+    """
+    if targets.kind == "classes":
+        return targets.y.astype(np.int64)
+    if targets.kind == "labels":
+        by_rarity = np.argsort(targets.y.sum(0), kind="stable")
+        rarest = by_rarity[targets.y[:, by_rarity].argmax(1)]
+        codes = np.where(targets.y.any(1), rarest, targets.n_outputs)
+        counts = np.bincount(codes)
+        codes = np.where(counts[codes] < MIN_IMAGES_PER_STRATUM, counts.argmax(), codes)
+        return np.asarray(np.unique(codes, return_inverse=True)[1], dtype=np.int64)
+    values = targets.y[:, 0]
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, N_NUMBER_STRATA + 1)[1:-1]))
+    return np.asarray(np.unique(np.searchsorted(edges, values, side="right"), return_inverse=True)[1], dtype=np.int64)
+
+
+def _weights(manifest: Manifest, name: str, spec: TargetSpec) -> NDArray[np.float64] | None:
+    """Return the product of the weight and confidence columns; None if the target names neither."""
+    product: NDArray[np.float64] | None = None
+    for key, column in (("weight", spec.weight), ("confidence", spec.confidence)):
+        if column is None:
+            continue
+        numbers = pd.to_numeric(manifest.column(column), errors="coerce").to_numpy(np.float64)
+        if (invalid := ~(np.isfinite(numbers) & (numbers >= 0))).any():
+            first = int(invalid.argmax())
+            raise DataError(
+                f"targets.{name}.{key}: {int(invalid.sum())} of {len(invalid)} images have no number ≥ 0 in "
+                f"{column!r}, first {manifest.ids[first]!r} with "
+                f"{category_text(manifest.labels[column].iloc[first])!r}; correct the column"
+            )
+        product = numbers if product is None else product * numbers
+    if product is not None and not product.any():
+        raise DataError(f"targets.{name}: all images weigh 0; check 'weight' and 'confidence'")
+    return product
+
+
+def map_and_bin(column: "pd.Series[Any]", name: str, spec: TargetSpec) -> "pd.Series[Any]":
+    """Return a label column after the target's ``map`` and ``bins``: values replaced, numbers binned.
+
+    Raises
+    ------
+    DataError
+        The target has bins and the column holds a value that is not a number.
+    """
+    if spec.map:
+        column = column.map(lambda value: spec.map.get(category_text(value), value), na_action="ignore")
+    if spec.bins is None:
+        return column
+    numbers = _as_numbers(column, name, spec.column, "bins")
+    bin_codes = np.where(np.isnan(numbers), -1, np.searchsorted(spec.bins, numbers, side="right"))
+    edges = [category_text(edge) for edge in spec.bins]
+    names = (f"<{edges[0]}", *map("–".join, pairwise(edges)), f"≥{edges[-1]}")
+    return pd.Series(
+        pd.Categorical.from_codes(bin_codes, pd.Index(spec.classes or names), ordered=True), index=column.index
+    )
+
+
+def _as_numbers(column: "pd.Series[Any]", name: str, column_name: str, key: str) -> NDArray[np.float64]:
+    numbers = pd.to_numeric(column, errors="coerce")
+    if (invalid := numbers.isna() & column.notna()).any():
+        value = column[invalid].iloc[0]
+        raise DataError(f"targets.{name}: {key!r} needs numbers, column {column_name!r} holds {value!r}")
+    return numbers.to_numpy(np.float64)
+
+
+def _threshold(column: pd.Series, name: str, spec: TargetSpec) -> tuple[np.ndarray, tuple[str, ...]]:
+    numbers = _as_numbers(column, name, spec.column, "above")
+    assert spec.above is not None
+    default = (f"{spec.column} ≤ {spec.above:g}", f"{spec.column} > {spec.above:g}")
+    return (numbers > spec.above).astype(np.int64), spec.classes or default
+
+
+def _categories(column: pd.Series, name: str, spec: TargetSpec) -> tuple[np.ndarray, tuple[str, ...]]:
+    if spec.bins is not None:
+        # The bins are an ordered categorical; their order is that of the classes.
+        bins = [name for name in column.cat.categories if spec.keep is None or name in spec.keep]
+        return column.cat.set_categories(bins).cat.codes.to_numpy(np.int64), tuple(bins)
+    numeric = pd.api.types.is_numeric_dtype(column)
+    observed = column.map(category_text)
+    values = sorted(column.unique()) if numeric else sorted(observed.unique())
+    is_measured = numeric and len(values) > MAX_FRACTIONAL_CLASSES and not all(float(v).is_integer() for v in values)
+    if len(values) > MAX_CLASSES or is_measured:
+        raise DataError(
+            f"targets.{name}: column {spec.column!r} has {len(values)} different values, which look like measured "
+            "numbers or image names; expected classes (use 'above = …' for two classes from a number, "
+            "'kind = \"numbers\"' to predict the number itself)"
+        )
+    texts = [category_text(value) for value in values]
+    if spec.classes is None:
+        order = names = texts
+    elif set(spec.classes) >= set(texts):
+        order = names = list(spec.classes)
+    elif numeric and len(spec.classes) == len(texts):
+        order, names = texts, list(spec.classes)
+    else:
+        raise DataError(
+            f"targets.{name}.classes: column {spec.column!r} holds {_listed(texts)}, found names "
+            f"{_listed(spec.classes)}; expected the column's own values, or one name for each of its numbers"
+        )
+    return observed.map({text: code for code, text in enumerate(order)}).to_numpy(), tuple(names)
+
+
+def category_text(value: object) -> str:
+    """Return a value as a class name; whole floats are written without decimal point.
+
+    Examples
+    --------
+    >>> category_text(-1.0), category_text("cat"), category_text(0.5)
+    ('-1', 'cat', '0.5')
+    """
+    if isinstance(value, float | np.floating) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _listed(names: Iterable[object], max_names: int = 8) -> str:
+    texts = [repr(name) for name in names]
+    return ", ".join(texts[:max_names]) + (f", … ({len(texts)} in all)" if len(texts) > max_names else "")

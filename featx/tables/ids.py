@@ -1,0 +1,50 @@
+"""Ids of rows, and the kinds of targets."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from featx.errors import AlignmentError, DataError
+
+# The kind of a target: one class per image, any number of labels, or numbers.
+Kind = Literal["classes", "labels", "numbers"]
+Ids = NDArray[np.object_] | Sequence[str]
+
+
+def as_ids(ids: Ids) -> NDArray[np.object_]:
+    """Return ids as an (n,) array of str.
+
+    Raises
+    ------
+    DataError
+        An id occurs more than once.
+    """
+    array = np.asarray(ids, dtype=object)
+    index = pd.Index(array)
+    if not index.is_unique:
+        repeated = index[index.duplicated()].unique()
+        raise DataError(f"{len(repeated)} ids occur more than once, first {repeated[0]!r}; expected each image once")
+    return array
+
+
+def positions(ids: Ids, requested: Ids, table: str) -> NDArray[np.intp]:
+    """Return the (n,) positions of the requested ids in `ids`.
+
+    Parameters
+    ----------
+    table
+        Name of the table that `ids` are from, for messages.
+
+    Raises
+    ------
+    AlignmentError
+        A requested id is missing from `ids`.
+    """
+    requested = np.asarray(requested, dtype=object)
+    rows: NDArray[np.intp] = pd.Index(np.asarray(ids, dtype=object)).get_indexer(pd.Index(requested))
+    if (missing := requested[rows < 0]).size:
+        raise AlignmentError(f"{missing.size} of {len(requested)} ids are not in the {table}, first {missing[0]!r}")
+    return rows

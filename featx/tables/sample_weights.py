@@ -1,0 +1,92 @@
+"""Weights of rows and of classes in training."""
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.class_weight import compute_sample_weight
+
+from featx.errors import DataError
+from featx.specs.head import ClassWeight
+from featx.tables.target_values import TargetValues
+from featx.tables.truth import AnyTruth, Truth
+
+Floats = NDArray[np.float64]
+
+
+def compute_row_weights(truth: AnyTruth, groups: NDArray[np.object_] | None = None) -> Floats:
+    """Return (n,) row weights of mean 1: the product of each row's own weight and its group's weight.
+
+    Parameters
+    ----------
+    groups
+        (n,) names of groups, each of which gets the same total weight; None for no group weights.
+
+    Raises
+    ------
+    DataError
+        All rows have weight 0.
+    """
+    weights = np.ones(len(truth.ids)) if truth.weights is None else truth.weights
+    if groups is not None:
+        weights = weights * group_weights(groups)
+    return scale_to_mean_one(weights)
+
+
+def class_weights(owner: str, class_weight: ClassWeight, truth: AnyTruth, weights: Floats) -> Floats | None:
+    """Return the (k,) class weights; None if all classes weigh the same.
+
+    With ``balanced``, each class gets the same total weight. A row counts for a class by its own weight, times the
+    class probability if labels are soft.
+
+    Parameters
+    ----------
+    owner
+        Name of the head or network that uses the weights, for messages.
+    weights
+        (n,) row weights without class weights; the products of row and class weights have mean 1.
+
+    Raises
+    ------
+    DataError
+        `class_weight` names an unknown class, or the target has no classes.
+    """
+    if class_weight == "none":
+        return None
+    if not isinstance(truth, Truth):
+        raise DataError(
+            f"{owner}: class_weight: the target is of kind {truth.kind!r} and has no classes; use group_weight"
+        )
+    targets = TargetValues.of(truth)
+    raw = _balanced_weights(targets) if isinstance(class_weight, str) else _named_weights(owner, class_weight, truth)
+    if np.ptp(raw) == 0:
+        return None
+    return np.asarray(raw / np.average(raw @ targets.memberships.T, weights=weights))
+
+
+def _balanced_weights(targets: TargetValues) -> Floats:
+    row_weights = np.ones(len(targets)) if targets.weights is None else targets.weights
+    totals = row_weights @ targets.memberships
+    return np.asarray(np.divide(totals.sum() / len(totals), totals, out=np.ones(len(totals)), where=totals > 0))
+
+
+def _named_weights(owner: str, class_weight: dict[str, float], truth: Truth) -> Floats:
+    if unknown := sorted(set(class_weight) - set(truth.classes)):
+        raise DataError(f"{owner}: class_weight names {unknown[0]!r}; classes: {', '.join(truth.classes)}")
+    return np.array([class_weight.get(name, 1.0) for name in truth.classes])
+
+
+def group_weights(groups: NDArray[np.object_]) -> Floats:
+    """Return (n,) row weights of mean 1 that give each group the same total weight."""
+    return np.asarray(compute_sample_weight("balanced", groups.astype(str)))
+
+
+def scale_to_mean_one(weights: Floats) -> Floats:
+    """Return the weights, scaled to mean 1.
+
+    Raises
+    ------
+    DataError
+        All weights are 0.
+    """
+    if not weights.any():
+        raise DataError("all train rows weigh 0; check 'weight' and 'confidence' of the target")
+    return np.asarray(weights / weights.mean())

@@ -1,0 +1,1 @@
+"""All stages of a recipe, and repeats of the whole protocol on other splits."""

@@ -1,0 +1,294 @@
+"""Repeats of the whole protocol on other train/val splits: the spread of scores, and tests of differences.
+
+::
+
+    runs/<recipe>/repeats/01/            a separate study with the recipe's manifest, outcomes and embeddings
+                            /split.parquet   the same test part, another val part
+                            /<run>/          heads, networks and ensembles of this repeat
+                            /scores.json     the scores; written last
+"""
+
+import math
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.embeddings.near_copies import find_near_copies
+from featx.errors import DataError, IncompleteError
+from featx.evaluation.paired_tests import corrected_t_test, holm
+from featx.files.atomic import write_table
+from featx.files.seals import read_sealed, write_sealed
+from featx.metrics.definitions import LOWER_IS_BETTER
+from featx.metrics.scores import score
+from featx.progress import ProgressCallback, no_progress
+from featx.specs.base import fingerprint
+from featx.specs.extraction import EngineSpec
+from featx.specs.recipe import CHECKPOINT_PREFIX, Recipe
+from featx.study.embedding_lock import EMBEDDINGS
+from featx.study.extraction_tables import seal_extraction
+from featx.study.near_copy_table import COPIES, COPIES_STATE
+from featx.study.run_folder import RULES, RunFolder
+from featx.study.splits import held_out
+from featx.study.study import Study
+from featx.tables.encoding import strata
+from featx.workflow.stages import make_runs
+
+# Files of the recipe that all repeats use.
+FILES_OF_RECIPE = ("manifest.parquet", "outcomes.parquet", EMBEDDINGS, "source.json", COPIES, COPIES_STATE)
+# Fields of a run's spec that differ between repeats.
+FIELDS_OF_SPLIT = ("split", "units", "labels", "group_values", "val_labels", "val_units", "members")
+MIN_REPEATS = 2
+
+
+@dataclass(frozen=True)
+class RepeatedRun:
+    """The scores of one run over all repeats.
+
+    Attributes
+    ----------
+    scores
+        The val score of each repeat; nan if the run does not exist there.
+    mean, sd
+        Mean and standard deviation of the scores.
+    difference
+        The difference of the mean to the best mean; 0 for the best run.
+    p
+        The p-value of the corrected resampled t-test against the best run, Holm-corrected; nan for the best run.
+    """
+
+    run: str
+    scores: list[float]
+    mean: float
+    sd: float
+    difference: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """The runs of one target over repeated train/val splits.
+
+    Attributes
+    ----------
+    rows
+        The runs, best mean first.
+    n_train, n_val
+        Mean number of train and val rows of the repeats.
+    """
+
+    target: str
+    metric: str
+    n_repeats: int
+    n_train: float
+    n_val: float
+    rows: list[RepeatedRun]
+
+
+def repeat(
+    recipe: str | Path | Recipe | None,
+    n_repeats: int,
+    *,
+    engine: EngineSpec | None = None,
+    progress: ProgressCallback = no_progress,
+) -> list[Repeats]:
+    """Repeat all runs of an extracted recipe on other train/val splits, and return one result per target.
+
+    Parameters
+    ----------
+    n_repeats
+        The number of repeats, at least 2. Finished repeats are reused.
+
+    Raises
+    ------
+    DataError
+        There are too few repeats, no val rows, or embeddings of a network that was trained on this recipe's train
+        rows.
+    IncompleteError
+        Nothing has been extracted yet.
+
+    Notes
+    -----
+    The test split stays the same, and sealed. The p-values follow Nadeau and Bengio (2003) with the actual
+    n_val / n_train: overlapping splits carry less information than independent samples.
+    """
+    study = Study.open(recipe)
+    _check(study, n_repeats)
+    find_near_copies(study, progress)
+    if cost := cost_text(study, n_repeats):
+        progress("note", 0, 1, cost)
+    scores_of_repeats = []
+    for number in range(1, n_repeats + 1):
+        progress("repeat", number - 1, n_repeats)
+        scores_of_repeats.append(_repeated(study, number, engine, progress))
+    progress("repeat", n_repeats, n_repeats)
+    return [
+        compared(target, [scores["targets"][target] for scores in scores_of_repeats]) for target in study.recipe.targets
+    ]
+
+
+def _check(study: Study, n_repeats: int) -> None:
+    if n_repeats < MIN_REPEATS:
+        raise DataError(f"--repeats: found {n_repeats}, expected {MIN_REPEATS} or more: a standard deviation needs two")
+    if not len(study.ids("val")):
+        raise DataError("the split has no val rows to draw again; set 'split.val = 0.15'")
+    recipe = study.recipe
+    backbones = [item.backbone for item in recipe.requests]
+    backbones += [item.backbone for section in recipe.finetune for item in section.runs]
+    if learnt := [name for name in backbones if name.startswith(CHECKPOINT_PREFIX)]:
+        raise DataError(
+            f"backbone {learnt[0]!r} may have been trained on val rows of a repeat; repeat a recipe without it"
+        )
+
+
+def cost_text(study: Study, n_repeats: int) -> str:
+    """Return an estimate of the cost of the remaining repeats; empty without finished runs to estimate from."""
+    seconds: dict[str, float] = {}
+    for target in study.recipe.targets:
+        for run in study.runs(target) if study.has_runs(target) else []:
+            elapsed_s = run.metrics.get("search_s", 0.0) + run.metrics.get("train_s", 0.0)
+            seconds[run.kind] = seconds.get(run.kind, 0.0) + elapsed_s
+    n_left = sum(_done(study, number) is None for number in range(1, n_repeats + 1))
+    if not (seconds and n_left):
+        return ""
+    costs = " and ".join(f"{_duration(elapsed_s)} of {kind}s" for kind, elapsed_s in seconds.items() if elapsed_s)
+    return f"{n_left} repeats to make, about {_duration(n_left * sum(seconds.values()))} in all: {costs} in each"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+# One repeat
+
+
+def _own(study: Study, number: int) -> Study:
+    """Return the study of one repeat."""
+    return Study(study.recipe.model_copy(update={"name": f"{study.recipe.name}/repeats/{number:02}"}))
+
+
+def _done(study: Study, number: int) -> dict[str, Any] | None:
+    """Return the scores of a finished repeat of the current data and recipe, else None."""
+    file = _own(study, number).folder / "scores.json"
+    try:
+        scores = read_sealed(file)
+    except IncompleteError:
+        # The file does not exist yet, or was changed; the repeat is made again.
+        return None
+    return scores if scores.get("state") == _state(study, number) else None
+
+
+def _repeated(study: Study, number: int, engine: EngineSpec | None, progress: ProgressCallback) -> dict[str, Any]:
+    """Return the scores of a repeat, which is made if necessary."""
+    if scores := _done(study, number):
+        return scores
+    own = _own(study, number)
+    _prepare(study, number, own.folder)
+    runs = _run_all(own.recipe, engine, progress)
+    result = {
+        "state": _state(study, number),
+        "targets": {name: _scores(own, name, runs) for name in own.recipe.targets},
+    }
+    write_sealed(own.folder / "scores.json", result)
+    return result
+
+
+def _state(study: Study, number: int) -> str:
+    """Return a fingerprint of everything that a repeat depends on."""
+    recipe = study.recipe
+    columns = sorted(set(recipe.groups.values()))
+    data = [[study.training_state(name, columns), study.choosing_state(name)] for name in recipe.targets]
+    stages = [*recipe.head, *recipe.finetune, recipe.ensemble, recipe.split]
+    embeddings = [item.spec.fingerprint() for item in study.locked]
+    settings = [[item.identity() for item in stages], dict(recipe.groups), embeddings]
+    return fingerprint([number, RULES, data, settings])
+
+
+def _prepare(study: Study, number: int, folder: Path) -> None:
+    """Write the tables of an extraction with another train/val split."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FILES_OF_RECIPE:
+        if (study.folder / name).is_file():
+            shutil.copy(study.folder / name, folder)
+    parts = study.split.mask(study.split.index.isin(_free(study)), "train")
+    parts = parts.mask(parts.index.isin(_cut(study, number)), "val")
+    write_table(folder / "split.parquet", parts.rename_axis("id").rename("part").reset_index())
+    write_sealed(folder / "split.json", study.split_state())
+    seal_extraction(folder)
+
+
+def _free(study: Study) -> NDArray[Any]:
+    """Return the ids of train and val."""
+    return np.concatenate([study.ids("train"), study.ids("val")])
+
+
+def _cut(study: Study, number: int) -> NDArray[Any]:
+    """Return the ids of val in a repeat: as many as in the study, drawn by the recipe's rules with another seed."""
+    ids, spec = _free(study), study.recipe.split
+    rows = study.manifest_of(ids)
+    name, target = next(iter(study.recipe.targets.items()))
+    codes = strata(rows, name, target).codes if spec.stratify else None
+    n_val = len(study.ids("val"))
+    return held_out(ids, n_val, codes, study.groups(ids), spec.seed + number, "repeats")
+
+
+def _run_all(recipe: Recipe, engine: EngineSpec | None, progress: ProgressCallback) -> list[RunFolder]:
+    """Make all runs of a recipe and return their folders; runs that a search stopped have none."""
+    results = [result for _, runs in make_runs(recipe, engine=engine, progress=progress) for result in runs]
+    return [RunFolder(Path(result.path)) for result in results if result.path]
+
+
+def _scores(study: Study, target: str, runs: Sequence[RunFolder]) -> dict[str, Any]:
+    truth = study.labels(target)
+    metric = study.metric(target)
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    runs_by_name = dict(_named([run for run in runs if run.spec["target"] == target]))
+    values = {name: sign * score(metric, truth, run.answers.of("val")) for name, run in runs_by_name.items()}
+    sizes = {f"n_{part}": len(study.ids(part)) for part in ("train", "val")}
+    return {"metric": metric, **sizes, "scores": values}
+
+
+def _named(runs: Sequence[RunFolder]) -> Iterator[tuple[str, RunFolder]]:
+    """Yield each run with a name that is the same in all repeats: its stem, made unique by its spec if necessary."""
+    stems = [run.name.rpartition("-")[0] for run in runs]
+    for stem, run in zip(stems, runs, strict=True):
+        own = {key: value for key, value in run.spec.items() if key not in FIELDS_OF_SPLIT}
+        yield stem if stems.count(stem) == 1 else f"{stem}-{fingerprint(own)[:8]}", run
+
+
+# All of them
+
+
+def compared(target: str, repeats: Sequence[Mapping[str, Any]]) -> Repeats:
+    """Return the runs of one target over all repeats, each tested against the best run."""
+    metric = repeats[0]["metric"]
+    names = dict.fromkeys(name for scores in repeats for name in scores["scores"])
+    table = {name: np.array([scores["scores"].get(name, np.nan) for scores in repeats]) for name in names}
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    whole = [name for name, values in table.items() if np.isfinite(values).all()]
+    order = sorted(table, key=lambda name: (name not in whole, -sign * _mean(table[name])))
+    n_train, n_val = (float(np.mean([scores[f"n_{part}"] for scores in repeats])) for part in ("train", "val"))
+    best = table[order[0]]
+    tested = [
+        corrected_t_test(best - table[name], n_val / n_train) if name in whole and name != order[0] else math.nan
+        for name in order
+    ]
+    rows = [
+        RepeatedRun(name, table[name].tolist(), _mean(table[name]), _sd(table[name]), _mean(table[name] - best), p)
+        for name, p in zip(order, holm(tested), strict=True)
+    ]
+    return Repeats(target, metric, len(repeats), n_train, n_val, rows)
+
+
+def _mean(values: NDArray[Any]) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else math.nan
+
+
+def _sd(values: NDArray[Any]) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.std(ddof=1)) if len(finite) > 1 else math.nan

@@ -1,0 +1,75 @@
+"""All stages of a recipe, one after the other; finished stages are skipped."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from featx.embeddings.extract import extract
+from featx.evaluation.evaluate import evaluate
+from featx.progress import ProgressCallback, no_progress
+from featx.reports.report import report
+from featx.specs.extraction import ClusterSpec, EngineSpec
+from featx.specs.recipe import Recipe, load_recipe
+from featx.workflow.repeats import repeat
+from featx.workflow.stages import make_runs
+
+
+def run(  # noqa: PLR0913 - all but the first are options by name
+    recipe: str | Path | Recipe | None = None,
+    *,
+    final: bool = False,
+    repeats: int = 0,
+    engine: EngineSpec | None = None,
+    cluster: ClusterSpec | None = None,
+    who: str | None = None,
+    progress: ProgressCallback = no_progress,
+) -> list[tuple[str, Any]]:
+    """Run all stages of a recipe and return their names and results; parameters and errors are those of `stages`."""
+    return list(
+        stages(recipe, final=final, repeats=repeats, engine=engine, cluster=cluster, who=who, progress=progress)
+    )
+
+
+def stages(  # noqa: PLR0913 - as run
+    recipe: str | Path | Recipe | None = None,
+    *,
+    final: bool = False,
+    repeats: int = 0,
+    engine: EngineSpec | None = None,
+    cluster: ClusterSpec | None = None,
+    who: str | None = None,
+    progress: ProgressCallback = no_progress,
+) -> Iterator[tuple[str, Any]]:
+    """Yield the name and the result of each stage when it is finished.
+
+    The stages are extract, finetune, extract again for embeddings of networks that were just trained, fit (each
+    head), ensemble, evaluate and report.
+
+    Parameters
+    ----------
+    final
+        Whether to open the sealed test split after all models are made; this is logged.
+    repeats
+        Number of repeats on other train/val splits (`featx.workflow.repeats`), 0 for none.
+    cluster
+        Dask workers that embed images and run trials; by default this process does.
+    who
+        The name that is logged with `final`; by default a hash of the login name.
+
+    Raises
+    ------
+    FeatxError
+        A stage failed; the results of the stages before it are kept.
+    """
+    loaded = load_recipe(recipe)
+    extraction = extract(loaded, engine=engine, cluster=cluster, progress=progress)
+    yield "extract", extraction
+    yield from make_runs(
+        loaded, engine=engine, cluster=cluster, progress=progress, are_waiting=bool(extraction.waiting)
+    )
+    yield "evaluate", evaluate(loaded, progress=progress)
+    if repeats:
+        yield "repeats", repeat(loaded, repeats, engine=engine, progress=progress)
+    if final:
+        yield "evaluate --final", evaluate(loaded, final=True, who=who, progress=progress)
+    yield "report", report(loaded)

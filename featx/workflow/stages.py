@@ -1,0 +1,43 @@
+"""The stages that make the runs of a recipe, in the order of their dependencies; finished runs are skipped."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from featx.embeddings.extract import extract
+from featx.ensembles.ensemble import can_build_ensembles, ensemble
+from featx.finetuning.finetune import finetune
+from featx.heads.fit import fit
+from featx.progress import ProgressCallback
+from featx.specs.extraction import ClusterSpec, EngineSpec
+from featx.specs.recipe import Recipe
+
+
+def make_runs(
+    recipe: Recipe,
+    *,
+    engine: EngineSpec | None,
+    progress: ProgressCallback,
+    cluster: ClusterSpec | None = None,
+    are_waiting: bool = False,
+) -> Iterator[tuple[str, Any]]:
+    """Yield the name and the result of each stage when it is finished: finetune, extract, fit (per head), ensemble.
+
+    Parameters
+    ----------
+    cluster
+        Dask workers that embed images and run trials.
+    are_waiting
+        Whether embeddings need networks that are trained here, so that extract has to run again.
+    """
+    if recipe.finetune:
+        yield "finetune", finetune(recipe, engine=engine, progress=progress)
+    if are_waiting:
+        yield "extract", extract(recipe, engine=engine, cluster=cluster, progress=progress)
+    for head in recipe.head:
+        yield "fit", fit(recipe, heads=[head], cluster=cluster, progress=progress)
+    n_heads = sum(len(list(head.grid())) for head in recipe.head)
+    if n_heads + sum(len(section.runs) for section in recipe.finetune) > 1:
+        if can_build_ensembles(recipe):
+            yield "ensemble", ensemble(recipe)
+        else:
+            progress("note", 0, 1, "no ensemble: all runs have equal predictions")

@@ -1,0 +1,179 @@
+"""Selection of images from extraction to truth: parts, tables with gaps, groups and errors of recipes."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import featx
+from featx.errors import DataError, IncompleteError, RecipeError
+from featx.study.study import Study
+from tests.conftest import TOY_RECIPE, make_images
+
+EMOTIONS = {"train": {"angry": 3, "happy": 14, "sad": 10}, "test": {"angry": 2, "happy": 5, "sad": 4}}
+
+
+@pytest.fixture
+def emotions(home: Path) -> Path:
+    """Folders as in FER2013, train/<class> and test/<class>, with a few files of other kinds."""
+    for part, counts in EMOTIONS.items():
+        for name, number in counts.items():
+            for index, image in enumerate(make_images(home / "made" / part, (name,), n_each=number)):
+                place = home / "images" / part / name / f"{index}.png"
+                place.parent.mkdir(parents=True, exist_ok=True)
+                content = (home / "made" / part / image).read_bytes()
+                place.write_bytes(content + f"{part}{name}{index}".encode())
+    (home / "images" / "train" / "happy" / "notes.txt").write_text("words")
+    return home
+
+
+def study_of(text: str) -> Study:
+    """Run an extraction of a recipe and return its study."""
+    Path("featx.toml").write_text(text)
+    featx.extract()
+    return Study.open(None)
+
+
+HAPPY_SAD = TOY_RECIPE.replace('column = "class"', 'column = "class"\nkeep = ["happy", "sad"]').replace(
+    "test = 0.25", 'column = "split"'
+)
+
+
+def left_out(study: Study) -> dict[str, int]:
+    """Return the number of ignored images by rule."""
+    outcomes = study.outcomes[study.outcomes["outcome"] == "ignored"]
+    return {str(rule): int(number) for rule, number in outcomes["reason"].value_counts().items()}
+
+
+def test_the_happy_sad_study_keeps_two_classes_and_balances_each_part(emotions: Path) -> None:
+    study = study_of(HAPPY_SAD.replace('"sad"]', '"sad"]\nbalance = "undersample"'))
+
+    counts = study.outcomes["outcome"].value_counts().to_dict()
+    assert counts == {"embedded": 28, "ignored": 11}
+    assert sum(counts.values()) == len(set(study.outcomes["id"])) == 39
+    assert left_out(study) == {
+        "is 'angry', which targets.class.keep leaves out": 5,
+        "is surplus in class 'happy', dropped by targets.class.balance": 5,
+        "is not an image: its suffix is '.txt'": 1,
+    }
+    names = study.split.index.to_series().str.extract(r"^(?P<given>\w+)/(?P<name>\w+)/")
+    counts_by_part = names.assign(part=study.split).groupby(["given", "part", "name"]).size().unstack()
+    assert counts_by_part.loc["test"].to_numpy().tolist() == [[4, 4]]
+    assert counts_by_part.loc["train"].sum().tolist() == [10, 10]
+    assert sorted(set(names["name"])) == ["happy", "sad"]
+    assert study.truth("class").classes == ("happy", "sad")
+
+
+def test_images_return_when_the_recipe_keeps_more_classes(emotions: Path) -> None:
+    study_of(HAPPY_SAD)
+    wider = HAPPY_SAD.replace('keep = ["happy", "sad"]\n', "")
+    again = study_of(wider)
+    assert left_out(again) == {"is not an image: its suffix is '.txt'": 1}
+    assert again.truth("class").classes == ("angry", "happy", "sad")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('keep = ["happy", "sad"]', ""),
+        ("", 'keep = ["happy", "sad"]'),
+        ('keep = ["happy", "sad"]', 'keep = ["happy", "angry"]'),
+        ("", 'balance = "undersample"'),
+        ('balance = "undersample"', ""),
+        ('keep = ["happy", "other"]\nmap = { sad = "other" }', 'keep = ["happy", "other"]\nmap = { angry = "other" }'),
+    ],
+    ids=str,
+)
+def test_a_changed_selection_needs_a_new_extraction(emotions: Path, before: str, after: str) -> None:
+    plain = 'keep = ["happy", "sad"]'
+    study_of(HAPPY_SAD.replace(plain, before))
+    Path("featx.toml").write_text(HAPPY_SAD.replace(plain, after))
+    with pytest.raises(IncompleteError, match=r"changed after the last extraction; run 'featx extract'"):
+        Study.open(None).truth("class")
+
+
+TABLE = """
+[data]
+source = "images"
+labels = { file = "faces.csv" }
+
+[targets.emotion]
+column = "emotion"
+keep = ["happy", "sad"]
+
+[targets.age]
+column = "age"
+bins = [20, 40]
+
+[groups]
+gender = "gender"
+
+[split]
+test = 0
+val = 0
+stratify = false
+
+[[embedding]]
+backbone = "toy"
+weights = "none"
+"""
+
+
+@pytest.fixture
+def faces(home: Path) -> pd.DataFrame:
+    """Twelve faces in a table with gaps."""
+    names = make_images(home / "images", ("faces",), n_each=12)
+    frame = pd.DataFrame(
+        {
+            "path": names,
+            "emotion": ["happy", "sad", "angry"] * 4,
+            "age": [15, 25, 65, 20, 40, None, 35, 19, 41, 39, None, 1],
+            "gender": ["f", "m"] * 6,
+        }
+    )
+    frame.to_csv(home / "images" / "faces.csv", index=False)
+    return frame
+
+
+def test_each_of_two_targets_ignores_images_by_its_own_rule(faces: pd.DataFrame) -> None:
+    Path("featx.toml").write_text(TABLE)
+    with pytest.raises(DataError, match=r"targets\.age: 1 of 8 images have no 'age', first 'faces/010\.png'"):
+        featx.extract()
+
+    study = study_of(TABLE.replace("\n[targets.emotion]", "drop_unlabelled = true\n[targets.emotion]"))
+
+    outcomes = study.outcomes.set_index("id")
+    assert outcomes["outcome"].value_counts().to_dict() == {"embedded": 7, "ignored": 5}
+    by_rule = outcomes[outcomes["outcome"] == "ignored"]["reason"].to_dict()
+    assert by_rule == {
+        **{f"faces/{number:03}.png": "is 'angry', which targets.emotion.keep leaves out" for number in (2, 5, 8, 11)},
+        "faces/010.png": "has no label in column 'age'",
+    }
+    truth = study.truth("age")
+    assert truth.classes == ("<20", "20–40", "≥40")
+    expected = {
+        f"faces/{number:03}.png": int(np.digitize(faces["age"][number], [20, 40])) for number in (0, 1, 3, 4, 6, 7, 9)
+    }
+    assert dict(zip(truth.ids, truth.codes.tolist(), strict=True)) == expected
+    assert dict.fromkeys(study.truth("emotion").classes) == dict.fromkeys(["happy", "sad"])
+
+
+def test_the_drop_unlabelled_argument_equals_the_recipe_setting(faces: pd.DataFrame) -> None:
+    Path("featx.toml").write_text(TABLE)
+    assert featx.extract(drop_unlabelled=True).n_ignored == 5
+
+
+def test_group_columns_must_exist(faces: pd.DataFrame) -> None:
+    Path("featx.toml").write_text(TABLE.replace('gender = "gender"', 'gender = "sex"'))
+    with pytest.raises(DataError, match="no label column is called 'sex'; columns: emotion, age, gender"):
+        featx.extract(drop_unlabelled=True)
+
+
+def test_errors_of_several_targets_are_reported_together(faces: pd.DataFrame) -> None:
+    Path("featx.toml").write_text(TABLE.replace("bins = [20, 40]", "bins = [40, 20]").replace('"happy", "sad"', '"x"'))
+    with pytest.raises(RecipeError, match=r"targets\.emotion\.keep: .*targets\.age: expected bins = .* rising order"):
+        featx.extract()
+    Path("featx.toml").write_text(TABLE.replace('"happy", "sad"', '"happy", "sat"'))
+    with pytest.raises(DataError, match=r"targets\.emotion\.keep: column 'emotion' holds no 'sat'; did you mean 'sad'"):
+        featx.extract()

@@ -1,0 +1,153 @@
+"""Build ``docs/recipe_reference.md`` and ``docs/python_api.md`` from specs, signatures and docstrings.
+
+::
+
+    python -m tests.reference    # writes both files; tests/test_reference.py compares them with the code
+"""
+
+import inspect
+import re
+import textwrap
+import types
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+import featx
+from featx.specs.data import ArraySpec, LabelsSpec
+from featx.specs.embedding import Decoding
+from featx.specs.ensembling import EnsembleSpec
+from featx.specs.evaluation import EvaluationSpec
+from featx.specs.extraction import EngineSpec
+from featx.specs.finetuning import AugmentSpec, FinetuneSpec, LayersSpec, LossSpec, PhaseSpec, ScheduleSpec
+from featx.specs.head import HeadSpec
+from featx.specs.recipe import EmbeddingSection, PathsSpec, Recipe
+from featx.specs.split import SplitSpec
+from featx.specs.target import TargetSpec
+
+DOCS = Path(__file__).parents[1] / "docs"
+SECTIONS: dict[str, type[BaseModel]] = {
+    "[data]": Recipe.model_fields["data"].annotation,  # type: ignore[dict-item]
+    "[data] labels": LabelsSpec,
+    "[[data.arrays]]": ArraySpec,
+    "[targets.NAME]": TargetSpec,
+    "[split]": SplitSpec,
+    "[decoding]": Decoding,
+    "[extraction]": EngineSpec,
+    "[[embedding]]": EmbeddingSection,
+    "[[head]]": HeadSpec,
+    "[[finetune]]": FinetuneSpec,
+    "[[finetune]] phases": PhaseSpec,
+    "[[finetune]] layers": LayersSpec,
+    "[[finetune]] loss": LossSpec,
+    "[[finetune]] schedule": ScheduleSpec,
+    "[[finetune]] augment": AugmentSpec,
+    "[ensemble]": EnsembleSpec,
+    "[evaluation]": EvaluationSpec,
+    "[paths]": PathsSpec,
+}
+
+
+def recipe_reference() -> str:
+    """Return a table of keys, types, defaults and meanings for each section of a recipe."""
+    parts = [
+        "# Recipe reference",
+        "Every key of a recipe, by section. `featx show RECIPE` prints a recipe with all its defaults. In "
+        "`[[embedding]]`, `[[head]]` and `[[finetune]]` a list where one value is expected is a grid: one embedding or "
+        "run for each value. Examples are in [pipelines/](../pipelines/README.md).",
+    ]
+    for title, spec in SECTIONS.items():
+        meanings = attribute_texts(spec)
+        rows = [
+            f"| `{name}` | {_cell(_type_text(field.annotation))} | {_cell(_default_text(field))} | "
+            f"{_cell(meanings.get(name, ''))} |"
+            for name, field in spec.model_fields.items()
+        ]
+        table = "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows])
+        parts += [f"## `{title}`", _first_sentence(spec), table]
+    return "\n\n".join(parts) + "\n"
+
+
+def python_api() -> str:
+    """Return the signature and the docstring of each public function and class."""
+    parts = [
+        "# Python API",
+        "The functions of package `featx`. Each command of the command line is the function of the same name.",
+    ]
+    for name in sorted(featx.__all__, key=str.lower):
+        item = getattr(featx, name)
+        is_error = inspect.isclass(item) and issubclass(item, Exception)
+        signature = "(message)" if is_error else str(inspect.signature(item))
+        signature = re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", signature)
+        # Types are shown without their modules.
+        signature = re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Z])", "", signature)
+        parts += [f"## `featx.{name}`", f"```\n{name}{signature}\n```", f"```\n{inspect.getdoc(item)}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+def attribute_texts(spec: type[BaseModel]) -> Mapping[str, str]:
+    """Return the text of each attribute in the numpydoc docstrings of a class and its bases."""
+    texts: dict[str, str] = {}
+    for base in reversed(spec.__mro__):
+        section = re.search(
+            r"Attributes\n-+\n(.*?)(?:\n\n\w[^\n]*\n-+\n|\Z)", inspect.cleandoc(base.__doc__ or ""), re.S
+        )
+        if section:
+            texts |= dict(_entries(section[1]))
+    return texts
+
+
+def _entries(text: str) -> Iterator[tuple[str, str]]:
+    for block in re.split(r"\n(?=\S)", text):
+        names, _, meaning = block.partition("\n")
+        for name in names.split(","):
+            yield name.strip(), " ".join(textwrap.dedent(meaning).split())
+
+
+def _first_sentence(spec: type[BaseModel]) -> str:
+    return inspect.cleandoc(spec.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+
+
+def _type_text(annotation: Any) -> str:
+    """Return a type in words: ``integer``, ``"a" or "b"``, ``list of text``."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " or ".join(f"`{value!r}`" if isinstance(value, str) else f"`{value}`" for value in arguments)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_type_text(part) for part in arguments if part is not type(None))
+    if hasattr(annotation, "__metadata__"):
+        return _type_text(arguments[0])
+    if origin in (tuple, list):
+        return f"list of {_type_text(arguments[0])}"
+    if origin is dict:
+        return f"table of {_type_text(arguments[1])}"
+    names = {str: "text", int: "integer", float: "number", bool: "true or false", Path: "path"}
+    if annotation in names:
+        return names[annotation]
+    return "table" if inspect.isclass(annotation) and issubclass(annotation, BaseModel) else str(annotation)
+
+
+def _default_text(field: Any) -> str:
+    value = field.default
+    if value is PydanticUndefined:
+        return "required" if field.default_factory is None else "empty"
+    if isinstance(value, BaseModel) or (isinstance(value, tuple) and value and isinstance(value[0], BaseModel)):
+        return "see its own section"
+    if value is None or value in ((), {}):
+        return "none"
+    return f"`{list(value) if isinstance(value, tuple) else value!r}`"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("``", "`")
+
+
+PAGES = {"recipe_reference.md": recipe_reference, "python_api.md": python_api}
+
+
+if __name__ == "__main__":
+    for name, build in PAGES.items():
+        (DOCS / name).write_text(build())

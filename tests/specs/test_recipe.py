@@ -1,0 +1,166 @@
+"""Recipes are parsed, completed with defaults, and checked with one message per key."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from featx.errors import RecipeError
+from featx.specs.embedding import EmbeddingRequest
+from featx.specs.head import HeadSpec
+from featx.specs.recipe import DEFAULT_HEADS, find_recipe, load_recipe, parse_recipe
+
+SMALLEST: dict[str, Any] = {"data": {"source": "images"}, "targets": {"class": {"column": "class"}}}
+
+
+def problems(file: Path, text: str) -> tuple[str, ...]:
+    """Write a recipe and return its problems."""
+    file.write_text(text)
+    with pytest.raises(RecipeError, match=file.name) as caught:
+        load_recipe(file)
+    return caught.value.problems
+
+
+def test_three_mistakes_are_reported_at_once_with_their_keys(tmp_path: Path) -> None:
+    messages = problems(
+        tmp_path / "r.toml",
+        """
+        [data]
+        source = "images"
+        [targets.class]
+        column = "class"
+        [split]
+        sed = 3
+        [[head]]
+        name = "logreg"
+        [[head]]
+        name = "xgbost"
+        trials = "many"
+        """,
+    )
+    assert sorted(messages) == [
+        "head[1].name: no head is called 'xgbost'; did you mean 'xgboost'? known: knn, lda, logreg, mlp, rf, ridge, "
+        "svm, xgboost",
+        "head[1].trials: found 'many', expected to be a valid integer, unable to parse string as an integer",
+        "split.sed: no such key; did you mean 'seed'? "
+        "known: by, column, duplicates, method, order, seed, stratify, test, val",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("section", "problem"),
+    [
+        ({"heads": []}, "heads: no such key; did you mean 'head'?"),
+        ({"name": "x"}, "name: no such key"),
+        ({"split": {"cut": "together"}}, "split.cut: no such key; it was renamed to 'order'"),
+        ({"head": [{"name": "svm", "warm": True}]}, "head[0].warm: no such key; it was renamed to 'warm_start'"),
+        ({"extraction": {"least_cosine": 0.9}}, "extraction.least_cosine: no such key; it was renamed to 'min_cosine'"),
+        ({"data": {"sorce": "x"}}, "data.sorce: no such key; did you mean 'source'? known: arrays, drop_unlabelled"),
+        ({"data": {}}, "data.source: is missing"),
+        ({"data": {"source": ".", "labels": {"file": "x", "colums": []}}}, "data.labels.colums: no such key; did you"),
+        (
+            {"data": {"source": ".", "reader": "foldr"}},
+            "data.reader: no reader is called 'foldr'; did you mean 'folder'",
+        ),
+        ({"targets": {}}, "targets: found {}"),
+        ({"targets": {"class": {"colum": "x"}}}, "targets.class.colum: no such key; did you mean 'column'?"),
+        ({"groups": {"cell": 3}}, "groups.cell: found 3, expected to be a valid string"),
+        ({"split": {"test": 0.6, "val": 0.5}}, "split: test + val = 1.1, expected less than 1"),
+        ({"split": {"test": float("nan")}}, "split.test: found nan, expected to be"),
+        ({"embedding": []}, "embedding: found []"),
+        ({"embedding": [{"tap": []}]}, "embedding[0].tap: found []"),
+        ({"embedding": [{"pool": "agv"}]}, "embedding[0].pool: found 'agv', expected to be 'avg', 'max'"),
+        ({"embedding": [{"pool": ["avg", "agv"]}]}, "embedding[0].pool[1]: found 'agv'"),
+        (
+            {"embedding": [{"backbone": "vgg"}]},
+            "embedding[0].backbone: no backbone is called 'vgg'; did you mean 'vgg16'",
+        ),
+        ({"head": [{"name": "svm", "class_weight": {"a": -1}}]}, "head[0].class_weight.a: found -1"),
+        ({"ensemble": {"methods": ["sofd"]}}, "ensemble.methods: no vote is called 'sofd'; did you mean 'soft'?"),
+        ({"paths": {"cach": "x"}}, "paths.cach: no such key; did you mean 'cache'? known: cache, notes, runs"),
+    ],
+    ids=lambda value: value[:30] if isinstance(value, str) else "",
+)
+def test_a_problem_is_reported_with_the_path_of_its_key(section: dict[str, Any], problem: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"r\.toml") as caught:
+        parse_recipe(SMALLEST | section, tmp_path / "r.toml")
+    assert any(message.startswith(problem) for message in caught.value.problems)
+
+
+def test_a_wrong_item_does_not_also_make_its_list_too_short(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="agv") as caught:
+        parse_recipe(SMALLEST | {"embedding": [{"pool": "agv"}]}, tmp_path / "r.toml")
+    assert all(message.startswith("embedding[0].pool: ") for message in caught.value.problems)
+
+
+def test_a_missing_recipe_names_featx_init(home: Path) -> None:
+    with pytest.raises(RecipeError, match=r"^featx\.toml: no such recipe; write one with 'featx init SOURCE'"):
+        load_recipe()
+    with pytest.raises(RecipeError, match=r"^gone\.toml: no such recipe"):
+        load_recipe("gone.toml")
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"[data", b"a = 1\na = 2", b"\xff\xfe", b"source = images"])
+def test_a_file_that_is_not_toml_is_reported(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_bytes(content)
+    with pytest.raises(RecipeError, match=r"r\.toml: is not TOML: "):
+        load_recipe(tmp_path / "r.toml")
+
+
+def test_a_path_precedes_the_environment_and_featx_toml(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("featx.toml", "environment.toml", "named.toml"):
+        (home / name).touch()
+    assert find_recipe() == Path("featx.toml")
+    monkeypatch.setenv("FEATX_RECIPE", "environment.toml")
+    assert find_recipe() == Path("environment.toml")
+    assert find_recipe("named.toml") == Path("named.toml")
+
+
+def test_a_recipe_may_begin_with_a_byte_order_mark(toy_home: Path) -> None:
+    text = Path("featx.toml").read_text()
+    Path("marked.toml").write_text(text, encoding="utf-8-sig")
+    assert load_recipe("marked.toml").targets == load_recipe("featx.toml").targets
+
+
+def test_a_recipe_knows_its_name_and_folder_and_is_loaded_once(toy_home: Path) -> None:
+    recipe = load_recipe()
+    assert (recipe.name, recipe.folder) == ("featx", toy_home.resolve())
+    assert load_recipe(recipe) is recipe
+
+
+def test_missing_sections_have_defaults(tmp_path: Path) -> None:
+    recipe = parse_recipe(SMALLEST, tmp_path / "r.toml")
+    assert [head.name for head in recipe.head] == list(DEFAULT_HEADS)
+    assert recipe.requests == (EmbeddingRequest(),)
+    assert (recipe.split.test, recipe.split.val, recipe.groups) == (0.2, 0.15, {})
+
+
+def test_a_list_of_taps_or_pools_is_a_grid_without_duplicates(tmp_path: Path) -> None:
+    sections = [{"tap": ["a", "b"], "pool": ["avg", "max"]}, {"tap": "b"}, {"backbone": "vgg16"}]
+    requests = parse_recipe(SMALLEST | {"embedding": sections}, tmp_path / "r.toml").requests
+    names = [f"{request.backbone}/{request.tap}/{request.pool}" for request in requests]
+    lite = "efficientnet_lite0"
+    assert names == [f"{lite}/a/avg", f"{lite}/a/max", f"{lite}/b/avg", f"{lite}/b/max", "vgg16/last/avg"]
+    assert [request.name for request in requests] == names
+
+
+def test_a_weights_file_is_relative_to_the_recipe(tmp_path: Path) -> None:
+    sections = [{"weights": "w.pth"}, {"weights": "none"}, {"weights": "/w.pth"}]
+    requests = parse_recipe(SMALLEST | {"embedding": sections}, tmp_path / "r.toml").requests
+    assert [request.weights for request in requests] == [str(tmp_path.resolve() / "w.pth"), "none", "/w.pth"]
+
+
+def test_a_head_has_the_recipes_settings_or_the_defaults(tmp_path: Path) -> None:
+    recipe = parse_recipe(SMALLEST | {"head": [{"name": "rf", "trials": 3}]}, tmp_path / "r.toml")
+    assert [head.trials for head in recipe.head_specs("rf")] == [3]
+    assert recipe.head_specs("svm") == [HeadSpec(name="svm")]
+
+
+@pytest.mark.parametrize("file", sorted(Path(__file__).parents[2].glob("pipelines/*.toml")), ids=lambda path: path.stem)
+def test_the_recipes_of_featx_are_valid(file: Path) -> None:
+    assert load_recipe(file).name == file.stem
+
+
+def test_featx_contains_recipes() -> None:
+    assert list(Path(__file__).parents[2].glob("pipelines/*.toml"))

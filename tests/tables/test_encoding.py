@@ -1,0 +1,164 @@
+"""Encoding of label columns as classes, and the errors for columns that do not fit."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from featx.errors import DataError
+from featx.specs.target import TargetSpec
+from featx.tables.encoding import category_text, encode_classes, strata_codes
+from featx.tables.manifest import Manifest
+from featx.tables.target_values import TargetValues
+from featx.tables.truth import Truth
+
+quick = settings(max_examples=25)
+
+
+def manifest(values: object) -> Manifest:
+    """Make a manifest of one label column, ``y``."""
+    column = pd.Series(values)
+    ids = np.asarray([f"i{i}" for i in range(len(column))], dtype=object)
+    labels = pd.DataFrame({"y": column.set_axis(ids)})
+    return Manifest(ids, ids, labels, np.full(len(ids), "", dtype=object))
+
+
+def coded(values: object, **spec: object) -> Truth:
+    """Encode one column under the target ``t``."""
+    return encode_classes(manifest(values), "t", TargetSpec.model_validate({"column": "y"} | spec))
+
+
+@quick
+@given(st.lists(st.one_of(st.text(), st.integers(-9, 9).map(str)), min_size=2).filter(lambda v: len(set(v)) > 1))
+def test_a_code_stands_for_its_own_value_and_classes_are_sorted(values: list[str]) -> None:
+    truth = coded(pd.Series(values, dtype=object))
+    assert [truth.classes[code] for code in truth.codes] == values
+    assert list(truth.classes) == sorted(set(values))
+
+
+@quick
+@given(st.lists(st.integers(-20, 20), min_size=2).filter(lambda v: len(set(v)) > 1))
+def test_numbers_are_sorted_as_numbers(values: list[int]) -> None:
+    truth = coded(values)
+    assert truth.classes == tuple(str(value) for value in sorted(set(values)))
+    assert [int(truth.classes[code]) for code in truth.codes] == values
+    assert truth.codes.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("values", "classes", "codes"),
+    [
+        ([-1, 1, 1], ("-1", "1"), [0, 1, 1]),
+        ([-1.0, 1.0, 1.0], ("-1", "1"), [0, 1, 1]),
+        ([0.0, 0.5, 10.0], ("0", "0.5", "10"), [0, 1, 2]),
+        ([True, False, True], ("False", "True"), [1, 0, 1]),
+        (["b", "a", "b"], ("a", "b"), [1, 0, 1]),
+        (pd.Series([3, 1, 3], dtype="Int64"), ("1", "3"), [1, 0, 1]),
+        (pd.Categorical(["b", "a", "b"]), ("a", "b"), [1, 0, 1]),
+        (pd.Categorical([2.0, 1.0, 2.0]), ("1", "2"), [1, 0, 1]),
+        (pd.Series([1.0, "a", 1.0], dtype=object), ("1", "a"), [0, 1, 0]),
+        ([1.0, float("inf"), 1.0], ("1", "inf"), [0, 1, 0]),
+    ],
+    ids=str,
+)
+def test_values_are_encoded_as_classes(values: object, classes: tuple[str, ...], codes: list[int]) -> None:
+    truth = coded(values)
+    assert truth.classes == classes
+    assert truth.codes.tolist() == codes
+
+
+def test_classes_set_the_order_of_a_columns_values() -> None:
+    truth = coded(["low", "high", "mid"], classes=["low", "mid", "high"])
+    assert truth.classes == ("low", "mid", "high")
+    assert truth.codes.tolist() == [0, 2, 1]
+
+
+def test_classes_name_sorted_numbers() -> None:
+    truth = coded([1, -1, 1], classes=["no", "yes"])
+    assert truth.classes == ("no", "yes")
+    assert truth.codes.tolist() == [1, 0, 1]
+
+
+def test_numbers_given_as_classes_are_an_order_and_not_names() -> None:
+    truth = coded([1, -1, 1], classes=["1", "-1"])
+    assert truth.classes == ("1", "-1")
+    assert truth.codes.tolist() == [0, 1, 0]
+
+
+def test_classes_that_do_not_fit_the_column_are_refused() -> None:
+    with pytest.raises(DataError, match=r"targets.t.classes: column 'y' holds 'a', 'b', found names 'a', 'c'"):
+        coded(["a", "b"], classes=["a", "c"])
+    with pytest.raises(DataError, match=r"holds '1', '2', '3', found names 'a', 'b'"):
+        coded([1, 2, 3], classes=["a", "b"])
+
+
+@quick
+@given(st.lists(st.floats(0, 1), min_size=1), st.floats(0, 1))
+def test_above_is_strictly_above(numbers: list[float], above: float) -> None:
+    truth = coded([-1.0, *numbers, 2.0], above=above)
+    assert truth.codes.tolist() == [0, *(int(number > above) for number in numbers), 1]
+
+
+def test_the_classes_of_a_threshold_are_named_by_it_or_by_the_recipe() -> None:
+    assert coded([0, 1], above=0.5).classes == ("y ≤ 0.5", "y > 0.5")
+    assert coded([0, 1], above=0.5, classes=["whole", "broken"]).classes == ("whole", "broken")
+
+
+def test_a_threshold_reads_numbers_that_came_as_text() -> None:
+    assert coded(["0.2", "0.9"], above=0.5).codes.tolist() == [0, 1]
+    with pytest.raises(DataError, match="'above' needs numbers, column 'y' holds 'high'"):
+        coded(["0.2", "high"], above=0.5)
+
+
+@pytest.mark.parametrize("gap", [None, np.nan])
+def test_images_without_a_label_are_counted_and_the_first_is_named(gap: float | None) -> None:
+    with pytest.raises(DataError, match=r"targets\.t: 2 of 4 images have no 'y', first 'i1'"):
+        coded(["a", gap, "b", gap])
+
+
+@pytest.mark.parametrize(
+    ("values", "spec", "only"),
+    [
+        (["a", "a"], {}, "'a'"),
+        ([3, 3], {}, "'3'"),
+        ([1, 2], {"above": 9}, "'y ≤ 9'"),
+        ([1, 2], {"above": 0}, "'y > 0'"),
+    ],
+)
+def test_one_class_alone_is_refused(values: object, spec: dict[str, object], only: str) -> None:
+    with pytest.raises(DataError, match=f"column 'y' gives only one class, {only}; expected at least two"):
+        coded(values, **spec)
+
+
+def test_no_images_are_refused() -> None:
+    with pytest.raises(DataError, match="gives no images"):
+        coded(pd.Series([], dtype=object))
+
+
+def test_an_unknown_column_is_refused_with_the_existing_ones() -> None:
+    with pytest.raises(DataError, match="no label column is called 'z'; columns: y"):
+        encode_classes(manifest(["a", "b"]), "t", TargetSpec(column="z"))
+
+
+def test_measured_numbers_are_not_classes() -> None:
+    with pytest.raises(DataError, match=r"column 'y' has 60 different values, .*use 'above = …'"):
+        coded(np.linspace(0, 1, 60))
+    with pytest.raises(DataError, match="has 1001 different values"):
+        coded([f"v{i}" for i in range(1001)])
+    assert len(coded(list(range(60))).classes) == 60  # whole numbers may be
+
+
+@pytest.mark.parametrize("value", [-1, -1.0, np.float32(-1), np.int8(-1), "-1"])
+def test_equal_numbers_have_one_name(value: object) -> None:
+    assert category_text(value) == "-1"
+
+
+def test_strata_of_few_images_join_the_largest_stratum() -> None:
+    y = np.random.default_rng(0).random((300, 40)) < 0.4  # an image lacks the rarest labels by chance alone
+    codes = strata_codes(TargetValues("labels", tuple(map(str, range(40))), y.astype(np.int64)))
+    counts = np.bincount(codes)
+    assert len(counts) > 1
+    assert counts.min() >= 10
+    single = strata_codes(TargetValues("labels", ("a", "b"), np.eye(2, dtype=np.int64)))
+    assert single.tolist() == [0, 0]

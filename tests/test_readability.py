@@ -1,0 +1,77 @@
+"""Readability of the code: names, docstrings, lengths of functions and files."""
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import featx
+
+ROOT = Path(featx.__file__).parent
+TREES = {path: ast.parse(path.read_text()) for path in sorted(ROOT.rglob("*.py"))}
+VAGUE_WORDS = """
+found one said asked told known odd at of every kept now how which less much what where here there those others other
+rest some both each many few more most soon near far that this it them so done wanted given gone looked seen made held
+stands taken way ways thing things stuff tmp foo res ret obj lot bit
+"""
+FRAGMENT = re.compile(
+    r"(Of|That|What|See|And|Or|But|Whose|With|Without|As|Where|How|Who|Why|Which|From|To|By|In|On|For)\b"
+)
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+MAX_VAGUE_SHARE = 0.005
+MAX_FUNCTION_LINES = 40
+MAX_FILE_LINES = 400
+
+
+def local_names(tree: ast.AST) -> Iterator[str]:
+    """Yield every parameter and every name that is bound in a function, once for each binding."""
+    for function in (node for node in ast.walk(tree) if isinstance(node, FUNCTIONS)):
+        arguments = function.args
+        yield from (a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs))
+        for node in ast.walk(function):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                yield node.id
+
+
+def docstrings(tree: ast.AST) -> Iterator[str]:
+    """Yield the docstrings of a module, its classes and functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, *FUNCTIONS)):
+            text = ast.get_docstring(node)
+            if text:
+                yield text
+
+
+def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Return the number of lines of a function's body without its docstring."""
+    body = function.body[1:] if ast.get_docstring(function) and len(function.body) > 1 else function.body
+    return (body[-1].end_lineno or 0) - body[0].lineno + 1
+
+
+def test_few_local_names_are_vague() -> None:
+    counts = Counter(name.lstrip("_") for tree in TREES.values() for name in local_names(tree))
+    vague = {name: n for name, n in counts.items() if name in VAGUE_WORDS.split()}
+    assert sum(vague.values()) <= MAX_VAGUE_SHARE * counts.total(), sorted(vague.items(), key=lambda item: -item[1])
+
+
+def test_no_docstring_begins_with_a_fragment() -> None:
+    fragments = [
+        f"{path.name}: {text[:60]}" for path, tree in TREES.items() for text in docstrings(tree) if FRAGMENT.match(text)
+    ]
+    assert fragments == []
+
+
+def test_no_function_is_long() -> None:
+    long_functions = [
+        f"{path.name}: {node.name} has {body_lines(node)} lines"
+        for path, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, FUNCTIONS) and body_lines(node) > MAX_FUNCTION_LINES
+    ]
+    assert long_functions == []
+
+
+def test_no_file_is_long() -> None:
+    lengths = {path.name: len(path.read_text().splitlines()) for path in TREES}
+    assert {name: n for name, n in lengths.items() if n > MAX_FILE_LINES} == {}
