@@ -33,6 +33,9 @@ COMMON = """
 source = "images"
 labels = { file = "labels.csv" }
 
+[extraction]
+runtime = "torch"
+
 [groups]
 patient = "patient"
 
