@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from featx.artifacts.header import commit, read_header
 from featx.evaluation.evaluate import evaluate
@@ -36,6 +37,7 @@ from featx.study.extracted_data import HAS_EMBEDDING
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
 from featx.tables.predictions import AnyPredictions, Estimates, Predictions
+from featx.text.escaping import escape_text
 from featx.text.masking import mask_secrets
 
 MAX_SHOWN_ERRORS = 12
@@ -98,7 +100,9 @@ def report(recipe: str | Path | Recipe | None = None) -> Path:
     study = Study.open(recipe)
     sections = [_section(study, evaluation) for evaluation in evaluate(study.recipe, coverage=COVERAGE)]
     study_leaks = leaks(study.recipe)
-    environment = Environment(loader=PackageLoader("featx.reports"), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=PackageLoader("featx.reports"), autoescape=True, undefined=StrictUndefined, finalize=_escape_controls
+    )
     environment.filters["bias"] = describe_differences
     environment.filters["size"] = describe_size
     environment.filters["score"] = lambda value: "–" if value != value else f"{value:.4f}"
@@ -121,6 +125,11 @@ def report(recipe: str | Path | Recipe | None = None) -> Path:
     path = study.folder / "report.html"
     write_text(path, page)
     return path
+
+
+def _escape_controls(value: Any) -> Any:
+    """Return a text with escapes for control characters; HTML that the template itself made stays."""
+    return escape_text(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _failures(study: Study) -> list[dict[str, str]]:

@@ -77,10 +77,13 @@ def test_the_report_shows_test_scores_after_the_split_was_opened(toy_home: Path)
 
 def test_broken_images_and_special_names_are_escaped(toy_home: Path) -> None:
     Path("images/dark/<b>broken & odd.png").write_bytes(b"no picture")
+    Path("images/dark/red\x1b[31m\n\u202e.png").write_bytes(b"no picture")
     featx.extract()
     featx.fit(heads=["logreg"])
     text = report_text()
     assert "dark/&lt;b&gt;broken &amp; odd.png" in text
+    assert r"dark/red\x1b[31m\n\u202e.png" in text
+    assert not {"\x1b", "\u202e"} & set(text)
     assert "is not an image of a known format" in text
 
 
