@@ -175,3 +175,10 @@ def test_damaged_test_scores_are_left_out_with_a_warning(folder: Path) -> None:
     featx.report()
     featx.evaluate(final=True)
     assert read_sealed(file)["opening"] == Study.open(None).openings("y")[-1][SEAL]
+
+
+def test_sealed_test_scores_of_another_form_are_left_out(folder: Path) -> None:
+    (file,) = folder.glob("final-y-*.json")
+    content = read_sealed(file)
+    write_sealed(file, content | {"evaluation": content["evaluation"] | {"rows": [3]}})
+    assert read_last_final(Study.open(None), "y") is None

@@ -59,7 +59,10 @@ def read_final(study: Study, target: str) -> tuple[Evaluation | None, str]:
         predictions = study.folder / name / PREDICTIONS
         if not predictions.is_file() or file_sha256(predictions) != sha256:
             return None, ""
-    return Evaluation.from_dict(table.evaluation), ""
+    try:
+        return Evaluation.from_dict(table.evaluation), ""
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        return None, f"{file} has unexpected content ({error}); run 'featx evaluate --final' again, or remove the file"
 
 
 def _final_file(study: Study, target: str) -> Path:

@@ -1,6 +1,7 @@
 """Arrays in numpy's npy format; the header is compared with the size of the file before memory is allocated."""
 
 import math
+import warnings
 from tokenize import TokenError
 from typing import IO, Any
 
@@ -58,9 +59,11 @@ def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any
     if version not in readers:
         raise ValueError(f"it has version {version} of the npy format, expected (1, 0) or (2, 0)")
     try:
-        shape, fortran_order, dtype = readers[version](stream)
+        # A deprecated name of a type stands in no file that numpy wrote.
+        with warnings.catch_warnings(action="error", category=DeprecationWarning):
+            shape, fortran_order, dtype = readers[version](stream)
     # numpy parses the header as Python.
-    except (SyntaxError, TokenError, TypeError, RecursionError, MemoryError) as error:
+    except (SyntaxError, TokenError, TypeError, RecursionError, MemoryError, DeprecationWarning) as error:
         raise ValueError(f"its header cannot be read ({type(error).__name__})") from error
     return shape, fortran_order, dtype
 
