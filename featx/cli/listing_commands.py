@@ -1,5 +1,6 @@
 """``featx show``, ``featx backbones``, ``featx heads`` and ``featx doctor``."""
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -88,7 +89,7 @@ def heads(json: JsonOption = False) -> None:
     from featx.cli.console import as_json, table
     from featx.registry import HEADS
 
-    rows = [{"name": name, "about": _first_line(HEADS.get(name).__doc__)} for name in HEADS.names()]
+    rows = [{"name": name, "about": _describe_head(HEADS.get(name).__doc__)} for name in HEADS.names()]
     if json:
         as_json({"heads": rows})
         return
@@ -120,5 +121,8 @@ def _plain(diagnosis: "Diagnosis") -> dict[str, Any]:
     return {"machine": dict(diagnosis.machine), "n_images": diagnosis.n_images, "checkups": checkups}
 
 
-def _first_line(text: str | None) -> str:
-    return (text or "").strip().partition("\n")[0]
+def _describe_head(docstring: str | None) -> str:
+    """Return the first line of a head's docstring as a description: without "Return a"."""
+    first_line = (docstring or "").strip().partition("\n")[0]
+    description = re.sub(r"^Return (an? )?", "", first_line)
+    return description[:1].upper() + description[1:]
