@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from featx.errors import DataError
 from featx.images.names import PARTS
@@ -289,6 +288,9 @@ def _some_units(free: FreeRows, n_cut: int, seed: int, purpose: str) -> NDArray[
 
 
 def _cut_single(free: FreeRows, n_cut: int, seed: int, purpose: str) -> NDArray[np.object_]:
+    # Importing scikit-learn takes half a second, and a split by hash does without it.
+    from sklearn.model_selection import train_test_split
+
     try:
         ids = free.ids.to_numpy(object)
         _, cut = train_test_split(ids, test_size=n_cut, random_state=seed, stratify=free.classes)
@@ -304,6 +306,8 @@ def _cut_single(free: FreeRows, n_cut: int, seed: int, purpose: str) -> NDArray[
 
 def _cut_groups(free: FreeRows, n_cut: int, seed: int, purpose: str) -> NDArray[np.object_]:
     """Return the ids of whole groups, about `n_cut` in all, whose classes are mixed most like all of `free`."""
+    from sklearn.model_selection import GroupShuffleSplit
+
     n_groups = len(np.unique(free.units))
     if n_groups < 2:
         raise DataError(f"{purpose}: {n_groups} group to choose from; expected at least two")
