@@ -1,13 +1,19 @@
 """Arrays in numpy's npy format; the header is compared with the size of the file before memory is allocated."""
 
 import math
-import warnings
+import re
 from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
+
+# numpy warns of these names of types, which stand in no file that it wrote. Filters of warnings are not used, because
+# several threads read files.
+DEPRECATED_TYPE = re.compile(rb"""['"][<>|=]?a\d*['"]""")
+# numpy refuses longer headers.
+MAX_HEADER_BYTES = 10_000
 
 
 def map_npy(stream: IO[bytes], n_bytes: int) -> NDArray[Any]:
@@ -55,15 +61,18 @@ def read_npy(stream: IO[bytes], n_bytes: int) -> NDArray[Any]:
 
 def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = npy_format.read_magic(stream)
+    start = stream.tell()
+    length = int.from_bytes(stream.read(2 if version == (1, 0) else 4), "little")
+    if DEPRECATED_TYPE.search(stream.read(min(length, MAX_HEADER_BYTES))):
+        raise ValueError("its header names a deprecated type")
+    stream.seek(start)
     readers = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
     if version not in readers:
         raise ValueError(f"it has version {version} of the npy format, expected (1, 0) or (2, 0)")
     try:
-        # A deprecated name of a type stands in no file that numpy wrote.
-        with warnings.catch_warnings(action="error", category=DeprecationWarning):
-            shape, fortran_order, dtype = readers[version](stream)
+        shape, fortran_order, dtype = readers[version](stream)
     # numpy parses the header as Python.
-    except (SyntaxError, TokenError, TypeError, RecursionError, MemoryError, DeprecationWarning) as error:
+    except (SyntaxError, TokenError, TypeError, RecursionError, MemoryError) as error:
         raise ValueError(f"its header cannot be read ({type(error).__name__})") from error
     return shape, fortran_order, dtype
 
