@@ -8,7 +8,7 @@
     ├── DataError(ValueError)         images or labels are not what was expected
     │   ├── ReadError(OSError)        an image or a table cannot be read
     │   ├── AlignmentError            ids or classes of two tables differ
-    │   ├── UnsuitedError             a head or a vote cannot answer this kind of target
+    │   ├── UnsuitedError             a head or an ensemble cannot predict this kind
     │   └── TooManyFailuresError      finished, but more images failed than allowed: exit code 3
     ├── StoreError                    a problem of the cache or the run folders
     │   ├── IncompleteError           the requested result does not exist yet
@@ -80,7 +80,7 @@ class AlignmentError(DataError):
 
 
 class UnsuitedError(DataError):
-    """A head or a vote cannot answer this kind of target, or not with weights."""
+    """A head or an ensemble cannot predict this kind of target, or not with weights."""
 
 
 class TooManyFailuresError(DataError):

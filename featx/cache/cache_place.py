@@ -1,6 +1,6 @@
 """A cache, and the recipes and models that need its embeddings.
 
-A recipe is in sight where the files that ``featx extract`` wrote for it lie under the folder of runs.
+A recipe is known if the files that ``featx extract`` wrote for it lie under the folder of runs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -83,7 +83,7 @@ class Cache:
 
     @cached_property
     def needed(self) -> dict[str, dict[str, ResolvedEmbedding]]:
-        """The needed embeddings: fingerprint → folder of the recipe or model in sight → embedding."""
+        """The needed embeddings: fingerprint → folder of the known recipe or model → embedding."""
         needed: dict[str, dict[str, ResolvedEmbedding]] = {}
         for owner, embedding in (*self._needed_by_recipes(), *self._needed_by_models()):
             needed.setdefault(embedding.spec.fingerprint(), {})[owner] = embedding
@@ -109,17 +109,17 @@ class Cache:
                 yield owner, _parse_embedding(file, fields)
 
     def is_unneeded(self, store: SegmentStore) -> bool:
-        """Return whether recipes are in sight and none of them needs a store."""
+        """Return whether recipes are known and none of them needs a store."""
         return self.has_recipes and fingerprint_of(store.name) not in self.needed
 
     @property
     def has_recipes(self) -> bool:
-        """Whether any recipe is in sight that could need a store."""
+        """Whether any known recipe could need a store."""
         return any(next(self.runs.rglob(name), None) for name in LOCK_FILES)
 
     @cached_property
     def image_ids(self) -> dict[str, str]:
-        """Digest of an image → its id in a recipe in sight."""
+        """Digest of an image → its id in a known recipe."""
         ids: dict[str, str] = {}
         for file in sorted(self.runs.rglob("manifest.parquet")):
             frame = read_extracted(file.parent, file.name)

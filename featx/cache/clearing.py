@@ -1,4 +1,4 @@
-"""Compact a cache, and remove leftovers of dead writers and embeddings that no recipe in sight needs."""
+"""Compact a cache, and remove leftovers of dead writers and embeddings that no known recipe needs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -66,13 +66,13 @@ class ClearingResult:
     leftovers
         Names of the leftovers of dead writers.
     unneeded
-        Names of the stores that no recipe in sight needs.
+        Names of the stores that no known recipe needs.
     n_bytes
         Total size of both in bytes.
     is_removed
         Whether they were removed; unneeded stores are removed only with the caller's agreement.
     n_recipes
-        Number of recipes and models in sight.
+        Number of known recipes and models.
     """
 
     leftovers: list[str]
@@ -89,7 +89,7 @@ def gc(
     dry_run: bool = False,
     agree: Callable[[list[str]], bool] = lambda _: True,
 ) -> ClearingResult:
-    """Remove what dead writers left in a cache, and the stores that no recipe in sight needs.
+    """Remove what dead writers left in a cache, and the stores that no known recipe needs.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def gc(
 
     Notes
     -----
-    Files of a live writer are never touched (`featx.storage.leases`). Where no recipe is in sight, no store is removed.
+    Files of a live writer are never touched (`featx.storage.leases`). If no recipe is known, no store is removed.
     """
     place = Cache.find(recipe, cache)
     unneeded = [store for store in place.stores() if place.is_unneeded(store)]

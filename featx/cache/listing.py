@@ -34,7 +34,7 @@ class StoreListing:
     changed
         Time in UTC at which a segment was last added.
     recipes
-        The recipes and models in sight that need it.
+        The known recipes and models that need it.
     problem
         The reason why it cannot be opened; empty where it can.
     """

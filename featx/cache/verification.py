@@ -19,7 +19,7 @@ class VerificationResult(StoreCheck):
     Attributes
     ----------
     lost_ids
-        Ids of the images whose rows are broken, or their digests where no recipe in sight knows them.
+        Ids of the images whose rows are broken, or their digests where no known recipe contains them.
     n_embedded
         Number of these images that were embedded again.
     """

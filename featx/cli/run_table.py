@@ -17,7 +17,7 @@ def evaluations(results: "Sequence[Evaluation]", with_classes: bool = False, wit
     """Print all runs, one table per target."""
     for result in results:
         evaluation(result, with_classes)
-        for_whom(result, with_groups)
+        print_groups(result, with_groups)
 
 
 def evaluation(result: "Evaluation", with_classes: bool) -> None:
@@ -85,7 +85,7 @@ def relation_marks(row: "RunEvaluation", result: "Evaluation") -> list[str]:
     return [*(["recommended"] if row.run == result.recommended else []), *relation, *row.marks]
 
 
-def for_whom(result: "Evaluation", with_groups: bool) -> None:
+def print_groups(result: "Evaluation", with_groups: bool) -> None:
     """Print how much scores differ between groups, and on request the scores of each group."""
     from featx.evaluation.group_texts import describe_differences
 

@@ -197,7 +197,7 @@ def _build_one(run: EnsembleRun, method: str, force: bool) -> EnsembleResult:
 
 def _result(run: RunFolder, is_new: bool, notes: Sequence[str]) -> EnsembleResult:
     body = artifact.read_ensemble_body(run.path, read_header(run.path)[1])
-    selection, metrics = run.chooser(), run.metrics
+    selection, metrics = run.selection_predictions(), run.metrics
     return EnsembleResult(
         run=run.name,
         method=body["method"],

@@ -57,7 +57,7 @@ def selection_tables(runs: Sequence[RunFolder]) -> list[AnyPredictions]:
     AlignmentError
         The runs have predictions for different rows.
     """
-    tables = [run.chooser() for run in runs]
+    tables = [run.selection_predictions() for run in runs]
     parts = [str(table.part[0]) if len(table.ids) else "none" for table in tables]
     for run, table, part in zip(runs, tables, parts, strict=True):
         expected = "val" if "val" in parts else "out-of-fold"

@@ -117,7 +117,7 @@ class _Selection:
 def _select(study: Study, target: str) -> _Selection:
     """Choose between the runs of one target."""
     runs, truth, metric = study.runs(target), study.labels(target), study.metric(target)
-    tables = {run.name: run.chooser() for run in runs}
+    tables = {run.name: run.selection_predictions() for run in runs}
     costs = {run.name: read_costs(study, run) for run in runs}
     selection_scores = {name: score(metric, truth, table) for name, table in tables.items()}
     failed = {run.name for run in runs if has_failed(run.marks)}

@@ -194,6 +194,8 @@ class ArchiveTree(ListedTree):
             if not reason and member != unicode_name(member):
                 reason = "has a name that is not Unicode"
             outcome = "unreadable" if reason else ""
+            if ".." in name.split("/"):
+                outcome, reason = "ignored", "its path leads out of its folder in the archive"
             entries[name] = Entry(name, f"member:{path}//{unicode_name(member)}", state, outcome, reason)
         return entries
 

@@ -214,7 +214,9 @@ def _probability_figures(study: Study, evaluation: Evaluation) -> dict[str, str]
         return {}
     best = [row.run for row in evaluation.rows[:MAX_PLOTTED_RUNS]]
     truth = study.labels(evaluation.target)
-    tables = {run.name: align(truth, run.chooser()) for run in study.runs(evaluation.target) if run.name in best}
+    tables = {
+        run.name: align(truth, run.selection_predictions()) for run in study.runs(evaluation.target) if run.name in best
+    }
     figures = {"reliability": plot_reliability({name: reliability(*tables[name]) for name in best})}
     if evaluation.kind == "classes":
         figures["abstention"] = plot_abstention({name: accuracy_by_coverage(*tables[name]) for name in best})
@@ -231,7 +233,7 @@ def _number_figures(study: Study, evaluation: Evaluation) -> dict[str, str]:
 
 def _chosen_table(study: Study, evaluation: Evaluation) -> AnyPredictions:
     """Return the predictions of the chosen run for the selection rows."""
-    return next(run for run in study.runs(evaluation.target) if run.name == evaluation.chosen).chooser()
+    return next(run for run in study.runs(evaluation.target) if run.name == evaluation.chosen).selection_predictions()
 
 
 def _count_images(study: Study, evaluation: Evaluation) -> list[dict[str, Any]]:

@@ -200,6 +200,6 @@ class RunFolder:
         assert isinstance(self.answers, Predictions)
         return self.answers
 
-    def chooser(self) -> AnyPredictions:
+    def selection_predictions(self) -> AnyPredictions:
         """Return the predictions for the selection rows: those of val, or out-of-fold predictions if there are none."""
         return selection_rows(self.answers)

@@ -1,6 +1,8 @@
 """Sources that refer to other files of this machine: refused, or reported in a warning."""
 
 import os
+import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,3 +129,23 @@ def test_a_parquet_table_that_states_too_many_values_is_refused(tmp_path: Path) 
     assert len(content) < 2 << 20
     with pytest.raises(ParseError, match="it states 600000000 values, expected at most 500000000"):
         read_parquet(content)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_members_that_lead_out_of_an_archive_are_ignored_with_a_reason(kind: str, home: Path) -> None:
+    for name in ("dark", "light"):
+        Path("files", name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(f"files/{name}/0.png")
+    members = {"dark/0.png": "dark/0.png", "light/0.png": "light/0.png", "../evil.png": "dark/0.png"}
+    members |= {"dark/../../evil.png": "dark/0.png"}
+    if kind == "zip":
+        with zipfile.ZipFile("a.zip", "w") as archive:
+            for member, file in members.items():
+                archive.writestr(member, Path("files", file).read_bytes())
+    else:
+        with tarfile.open("a.tar", "w") as archive_file:
+            for member, file in members.items():
+                archive_file.add(Path("files", file), member)
+    recognition = featx.init(f"a.{kind}")
+    assert recognition.classes == {"dark": 1, "light": 1}
+    assert recognition.ignored == {"its path leads out of its folder in the archive": 2}
