@@ -105,31 +105,55 @@ def counted(counts: Mapping[str, int], limit: int = 12) -> str:
     return ", ".join(shown) + (f", … ({len(counts)} in all)" if len(counts) > limit else "")
 
 
-def finding(recognition: "Recognition") -> None:
-    """Print what ``init`` found."""
-    say(f"{recognition.n_found} images, read as {recognition.reader!r}")
-    if recognition.n_measured > recognition.n_unreadable:
-        sample = "" if recognition.n_measured == recognition.n_found else f" (of {recognition.n_measured} inspected)"
-        say(f"sizes    {counted(recognition.sizes_px)}{sample}")
+def finding(recognition: "Recognition", explain: bool = False) -> None:
+    """Print what ``init`` found; with `explain` also all files and tables of the source."""
+    inspected = "" if recognition.n_measured == recognition.n_found else f" (of {recognition.n_measured} inspected)"
+    sizes = f"; {counted(recognition.sizes_px)}{inspected}" if recognition.sizes_px else ""
+    say(f"images   {recognition.n_found}, read as {recognition.reader!r}{sizes}")
+    for sentence in recognition.choice:
+        say(f"labels   {sentence}")
+    if recognition.target:
+        kind = "" if recognition.kind == "classes" else f" ({recognition.kind})"
+        values = f": {counted(recognition.classes)}" if recognition.classes else ""
+        say(f"target   {recognition.target}{kind}{values}")
+        say(f"split    {_describe_split(recognition)}")
+    other_columns = {name: n for name, n in recognition.candidates.items() if name != recognition.target}
+    if other_columns:
+        say(f"others   {counted(other_columns, MAX_COLUMNS_OFFERED)} (different values; choose with --target)")
+    for rule, n in recognition.ignored.items():
+        say(f"ignored  {n} × {rule}")
     if recognition.n_unreadable:
         unreadable = f"{recognition.n_unreadable} of {recognition.n_measured}"
         say(f"warning  {unreadable} inspected images cannot be read or do not exist")
-    say(f"target   {recognition.target}: {counted(recognition.classes)}")
-    other_columns = {name: n for name, n in recognition.candidates.items() if name != recognition.target}
-    if other_columns:
-        say(
-            f"others   {counted(other_columns, MAX_COLUMNS_OFFERED)} (number of different values; choose with --target)"
-        )
-    say(
-        f"split    {counted(recognition.parts)}, given"
-        if recognition.parts
-        else "split    none given: test 0.2, val 0.15, stratified"
-    )
-    for rule, n in recognition.ignored.items():
-        say(f"ignored  {n} × {rule}")
     for warning in recognition.warnings:
         say(f"warning  {warning}")
-    say(f"wrote {recognition.recipe}; next: featx extract")
+    if explain:
+        _explain(recognition)
+    following = "featx extract" if recognition.target else "featx extract, then featx cache export"
+    say(f"wrote {recognition.recipe}; next: {following}")
+
+
+def _describe_split(recognition: "Recognition") -> str:
+    groups = f", by {recognition.group_column!r}" if recognition.group_column else ""
+    if recognition.parts:
+        return f"{counted(recognition.parts)}, given by {recognition.split_column!r}{groups}"
+    return f"none given: test 0.2, val 0.15, stratified{groups}"
+
+
+def _explain(recognition: "Recognition") -> None:
+    """Print all files of a source by folder and by what they were taken for, and each table."""
+    inventory = recognition.inventory
+    say(f"files    {inventory.n_files}: {counted(inventory.types)}")
+    for folder, types in inventory.folders.items():
+        say(f"  {folder}/  {counted(types)}")
+    for use, n in inventory.uses.items():
+        say(f"used     {n} × {use}")
+    for table in inventory.tables:
+        taken = "taken" if table.is_taken else "not taken"
+        say(f"table    {table.file}: {table.format or 'unreadable'}, {table.n_rows} rows, {taken}; {table.reason}")
+        if table.columns:
+            path = f"; paths in {table.path!r}" if table.path else ""
+            say(f"  columns {', '.join(table.columns[:MAX_COLUMNS_OFFERED])}{path}")
 
 
 def extraction(result: "Extraction") -> None:

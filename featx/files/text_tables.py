@@ -73,11 +73,11 @@ def detect_encoding(content: bytes) -> str:
 
 
 def detect_format(content: bytes) -> TextFormat:
-    """Return the format of a table of text.
+    r"""Return the format of a table of text.
 
     Examples
     --------
-    >>> detect_format(b"# made by x\\nfile;age\\na.png;1,5\\n")
+    >>> detect_format(b"# made by x\nfile;age\na.png;1,5\n")
     TextFormat(encoding='utf-8', separator='semicolon', quote='"', skip_lines=1, decimal=',')
     """
     encoding = detect_encoding(content)
@@ -218,9 +218,7 @@ def _rewrite(text: str, text_format: TextFormat) -> str:
     return stream.getvalue()
 
 
-def _column_names(
-    text: str, separator: str, quote: str, columns: Sequence[str] | None
-) -> tuple[tuple[str, ...], bool]:
+def _column_names(text: str, separator: str, quote: str, columns: Sequence[str] | None) -> tuple[tuple[str, ...], bool]:
     """Return the names of the columns, and whether the first row holds them.
 
     Raises

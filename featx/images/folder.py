@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from featx.errors import DataError
-from featx.images.names import PARTS, is_image_name, non_image_rule
+from featx.images.names import is_image_name, non_image_rule, part_of
 from featx.images.readers import Listing
 from featx.images.sources import is_tree, join_place, open_tree
 from featx.images.trees import EMPTY_FOLDER, UNLISTABLE, Entry
@@ -21,17 +21,18 @@ NO_LABEL_RULE = "has no label: it is outside the class folders"
 
 
 class FolderReader:
-    """Reads class folders: columns ``class`` and, if there are part folders, ``split``."""
+    """Reads class folders: columns ``class``, ``split`` for part folders, ``subfolder`` for folders inside classes."""
 
     rank = 20
 
-    def recognise(self, source: str, labels: str | None) -> ReaderSpec | None:
+    def recognise(self, source: str, labels: str | None, target: str | None = None) -> ReaderSpec | None:
         """Return how to read the source if it holds images in sub-folders, otherwise None."""
         if labels is not None or not is_tree(source):
             return None
         names = [entry.name for entry in open_tree(source).entries() if not entry.outcome and is_image_name(entry.name)]
         common_folder = _common_folder(names)
-        if not any("/" in name.removeprefix(common_folder) for name in names):
+        class_folders = {name.removeprefix(common_folder).partition("/")[0] for name in names if "/" in name}
+        if len(class_folders) < 2 or not any("/" in name.removeprefix(common_folder) for name in names):
             return None
         return ReaderSpec(source=join_place(source, common_folder.rstrip("/")))
 
@@ -43,24 +44,47 @@ class FolderReader:
         images = [entry for entry in entries if _is_image(entry)]
         has_parts = _has_part_folders(images)
         depth = 2 if has_parts else 1
-        labelled = [entry for entry in images if entry.name.count("/") >= depth]
-        unlabelled = [entry for entry in images if entry.name.count("/") < depth]
+        rules = _unlabelled_parts(images) if has_parts else {}
+        unlabelled = [entry for entry in images if entry.name.count("/") < depth and entry.name not in rules]
         _check_unlabelled(place, unlabelled, data.drop_unlabelled)
-        ignored = {
-            tree.prefix + entry.name: entry.reason or non_image_rule(entry.name)
-            for entry in entries
-            if not _is_image(entry)
-        }
-        ignored |= {tree.prefix + entry.name: NO_LABEL_RULE for entry in unlabelled}
-        labels = pd.DataFrame({"class": [entry.name.split("/")[depth - 1] for entry in labelled]}, dtype=object)
+        rules |= {entry.name: NO_LABEL_RULE for entry in unlabelled}
+        rules |= {entry.name: entry.reason or non_image_rule(entry.name) for entry in entries if not _is_image(entry)}
+        labelled = [entry for entry in images if entry.name not in rules]
+        folders = [entry.name.split("/")[:-1] for entry in labelled]
+        labels = pd.DataFrame({"class": [names[depth - 1] for names in folders]}, dtype=object)
         if has_parts:
-            labels["split"] = [PARTS[entry.name.split("/")[0].lower()] for entry in labelled]
+            labels["split"] = [part_of(names[0]) for names in folders]
+        if folders and all(len(names) > depth for names in folders):
+            labels["subfolder"] = [names[depth] for names in folders]
         warnings = [
             f"folder {name!r} holds no image and is not used as a class"
             for name in _folders_without_images(entries, labelled, depth)
         ]
+        ignored = {tree.prefix + name: rule for name, rule in rules.items()}
         ids = [tree.prefix + entry.name for entry in labelled]
         return Listing.from_entries(labelled, labels, ignored, ids, warnings)
+
+
+def _unlabelled_parts(images: Sequence[Entry]) -> dict[str, str]:
+    """Return a rule by name for the images of parts without class folders, which are there to be predicted.
+
+    Such a part holds its images directly, or in one folder that is no class of the train part.
+    """
+    folders: dict[str, set[str]] = {}
+    for entry in images:
+        part, _, rest = entry.name.partition("/")
+        folders.setdefault(part, set()).add(rest.rpartition("/")[0].partition("/")[0])
+    classes = {name for part, names in folders.items() if part_of(part) == "train" for name in names}
+    unlabelled = {
+        part
+        for part, names in folders.items()
+        if part_of(part) != "train" and (names == {""} or (len(names) == 1 and not names & classes))
+    }
+    return {
+        entry.name: f"has no label: {part!r} has no class folders (its images can be predicted)"
+        for entry in images
+        if (part := entry.name.partition("/")[0]) in unlabelled
+    }
 
 
 def _is_image(entry: Entry) -> bool:
@@ -95,8 +119,8 @@ def _has_part_folders(images: Iterable[Entry]) -> bool:
         there are part folders and other folders.
     """
     top_folders = sorted({entry.name.partition("/")[0] for entry in images if "/" in entry.name})
-    parts = [folder for folder in top_folders if folder.lower() in PARTS]
-    if "train" not in {PARTS[folder.lower()] for folder in parts}:
+    parts = [folder for folder in top_folders if part_of(folder)]
+    if "train" not in {part_of(folder) for folder in parts}:
         return False
     if other_folders := [folder for folder in top_folders if folder not in parts]:
         raise DataError(

@@ -75,9 +75,13 @@ class ListedTree(ABC):
     def entries_by_name(self) -> dict[str, Entry]:
         """All files by name; the last one of several with the same name."""
 
+    @cached_property
+    def _sorted_entries(self) -> list[Entry]:
+        return sorted(self.entries_by_name.values(), key=lambda entry: entry.name.split("/"))
+
     def entries(self) -> list[Entry]:
         """Return all files, sorted folder by folder."""
-        return sorted(self.entries_by_name.values(), key=lambda entry: entry.name.split("/"))
+        return self._sorted_entries
 
     def entry(self, name: str) -> Entry:
         """Return one file by its name; its outcome is ``missing`` if there is no such file."""
@@ -106,6 +110,10 @@ class FolderTree:
 
     def entries(self) -> list[Entry]:
         """Return all files, sorted folder by folder; links to folders and hidden folders are not followed."""
+        return self._entries
+
+    @cached_property
+    def _entries(self) -> list[Entry]:
         return list(self._walk(Path(self.place).absolute(), ""))
 
     def _walk(self, folder: Path, prefix: str) -> Iterator[Entry]:

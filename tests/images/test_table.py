@@ -6,7 +6,8 @@ import pytest
 
 from featx.errors import DataError, ReadError
 from featx.images.readers import read_source
-from featx.images.table import TableReader, read_labels
+from featx.images.label_files import read_labels
+from featx.images.table import TableReader
 from featx.images.trees import FolderTree
 from featx.specs.data import LabelsSpec, ReaderSpec
 from featx.tables.manifest import Manifest
