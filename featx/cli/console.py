@@ -175,7 +175,10 @@ def extraction(result: "Extraction") -> None:
         say(f"  warning: {warning}")
     for name in result.waiting:
         say(f"  not embedded: {name} uses a network that is not trained; run 'featx finetune', then 'featx extract'")
-    say(f"images with embeddings: {counted(result.parts)}; total time {result.seconds:.1f} s")
+    if result.label_problem:
+        say(f"  warning: no split, so nothing can be fitted: {result.label_problem}")
+    n_with_embedding = counted(result.parts) if result.parts else "no parts"
+    say(f"images with embeddings: {n_with_embedding}; total time {result.seconds:.1f} s")
     if result.n_embedded:
         say(f"embedding speed {result.images_per_s:.1f} images/s; {result.verdict}")
     for embedding in result.embeddings:

@@ -40,7 +40,7 @@ from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.specs.recipe import EmbeddingSection, Recipe, build_spec
 from featx.storage.leases import remove_leftovers
 from featx.study.embedding_lock import EMBEDDINGS, LockedEmbedding
-from featx.study.extraction_tables import seal_extraction
+from featx.study.extraction_tables import SPLIT, seal_extraction
 from featx.study.splits import split
 from featx.study.study import Study
 from featx.tables.encoding import strata
@@ -75,7 +75,9 @@ class Extraction:
         Name, number of features, store, precision and drift of each embedding. The drift is that of a reduced precision
         from fp32, None in fp32.
     parts
-        Number of images with an embedding in each part.
+        Number of images with an embedding in each part; empty without a split.
+    label_problem
+        Reason why there is no split, with the way out; empty if there is one.
     failures
         (id, outcome, reason) of each image without an embedding.
     ignored
@@ -105,12 +107,29 @@ class Extraction:
     verdict: str
     embeddings: list[dict[str, Any]]
     parts: dict[str, int]
+    label_problem: str
     failures: list[tuple[str, str, str]]
     ignored: dict[str, int]
     warnings: list[str]
     waiting: list[str]
     empty_classes: list[str]
     outcomes_file: str
+
+
+@dataclass(frozen=True, eq=False)
+class AssignedParts:
+    """The split of the images, or the problem of the labels that leaves none.
+
+    Attributes
+    ----------
+    parts
+        Part of each image, indexed by id; None if there is a problem.
+    problem
+        The problem, with the way out; empty if there is none.
+    """
+
+    parts: "pd.Series[str] | None"
+    problem: str = ""
 
 
 def extract(  # noqa: PLR0913 (all but the first are keyword options, one for each of the command's)
@@ -161,31 +180,36 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
     if isinstance(on_error, Path):
         check_outside(on_error, resolve_source(study.recipe.data.source, study.recipe.folder))
     requests = _requests(study, backbones)
-    listing, truths = _read_listing(study, drop_unlabelled)
+    listing, truths, label_problem = _read_listing(study, drop_unlabelled)
+    if label_problem:
+        progress("note", 0, 1, f"labels: {label_problem}; the images are embedded all the same")
     listing, identities, n_read = _identify_images(study, listing, progress)
-    parts = split(listing.manifest, truths[0], study.recipe.split)
+    assigned = _split(study, listing.manifest, truths, label_problem)
+    parts = assigned.parts
     warnings = [*listing.warnings, *remove_damaged_files(study)]
-    moved = moved_images(study, parts)
+    moved = moved_images(study, parts) if parts is not None else []
     uris = _first_uris(listing.manifest)
     selector = RuntimeSelector(study.cache, engine or study.recipe.extraction, uris, progress)
     trained = [request for request in requests if not study.recipe.needs_untrained_network(request)]
     plans = plans_for(network_groups(trained), selector, study.locked)
     locked = [embedding for plan in plans for embedding in plan.locked]
-    warnings += [*precision_changes(study.locked, locked), *moved, *empty_parts(study, parts, truths[0])]
-    warnings += copied_images(listing.manifest, parts, truths)
+    warnings += [*precision_changes(study.locked, locked), *moved]
+    if parts is not None:
+        warnings += [*empty_parts(study, parts, truths[0]), *copied_images(listing.manifest, parts, truths)]
     if plans:
         statistics = _fill_stores(plans, uris, selector, cluster, progress)
     else:
         statistics = _check_readable(study, uris, selector.engine, progress)
     outcomes = tabulate_outcomes(listing, identities, statistics.embedded, statistics.failed)
     outcomes = _handle_failures(listing, outcomes, on_error)
-    _write_tables(study, listing.manifest, parts, outcomes, locked)
+    _write_tables(study, listing.manifest, assigned, outcomes, locked)
     return Extraction(
         recipe=study.recipe.name,
         n_read=n_read,
         seconds=round(time.perf_counter() - start, 3),
         embeddings=[_describe_embedding(study, embedding) for embedding in locked],
-        parts={part: len(study.ids(part)) for part in ("train", "val", "test")},
+        parts={} if parts is None else {part: len(study.ids(part)) for part in ("train", "val", "test")},
+        label_problem=assigned.problem,
         ignored=dict(Counter(listing.ignored.values()).most_common()),
         warnings=warnings,
         waiting=[request.name for request in requests if request not in trained],
@@ -201,17 +225,35 @@ def _requests(study: Study, backbones: Sequence[str]) -> list[EmbeddingRequest]:
     return requests or list(study.recipe.requests)
 
 
-def _read_listing(study: Study, drop_unlabelled: bool) -> tuple[Listing, list[Truth]]:
-    """Return the selected images and the strata of each target; columns are checked before any image is read."""
+def _read_listing(study: Study, drop_unlabelled: bool) -> tuple[Listing, list[Truth], str]:
+    """Return the selected images, the strata of each target, and the problem of the labels if there is one.
+
+    All images are selected if there is a problem: they are embedded all the same.
+    """
     recipe = study.recipe
     drop_unlabelled = drop_unlabelled or recipe.data.drop_unlabelled
     listing = read_source(recipe.data.model_copy(update={"drop_unlabelled": drop_unlabelled}), recipe.folder)
-    listing = select_images(listing, recipe.targets, recipe.split, drop_unlabelled)
-    truths = [strata(listing.manifest, name, target) for name, target in recipe.targets.items()]
-    for column in recipe.groups.values():
-        listing.manifest.column(column)
-    split(listing.manifest, truths[0], recipe.split)
-    return listing, truths
+    if not recipe.targets:
+        return listing, [], f"{recipe.name} has no [targets]; add one, such as [targets.class] with column = 'class'"
+    try:
+        selected = select_images(listing, recipe.targets, recipe.split, drop_unlabelled)
+        truths = [strata(selected.manifest, name, target) for name, target in recipe.targets.items()]
+        for column in recipe.groups.values():
+            selected.manifest.column(column)
+        split(selected.manifest, truths[0], recipe.split)
+    except DataError as error:
+        return listing, [], str(error)
+    return selected, truths, ""
+
+
+def _split(study: Study, manifest: Manifest, truths: Sequence[Truth], label_problem: str) -> AssignedParts:
+    """Return the part of each image, or the problem that leaves no split."""
+    if label_problem:
+        return AssignedParts(None, label_problem)
+    try:
+        return AssignedParts(split(manifest, truths[0], study.recipe.split))
+    except DataError as error:
+        return AssignedParts(None, str(error))
 
 
 def _identify_images(
@@ -349,20 +391,24 @@ def _empty_classes(study: Study, truths: Sequence[Truth], failed_ids: Sequence[s
 def _write_tables(
     study: Study,
     manifest: Manifest,
-    parts: "pd.Series[str]",
+    assigned: AssignedParts,
     outcomes: pd.DataFrame,
     locked: Sequence[LockedEmbedding],
 ) -> None:
-    """Write the tables that the later stages read."""
+    """Write the tables that the later stages read; without a split, an earlier one is removed."""
     remove_leftovers(study.folder)
     new_requests = {embedding.request for embedding in locked}
     entries = [embedding for embedding in study.locked if embedding.request not in new_requests] + list(locked)
     frame = manifest.to_frame()
     frame["uri"] = [remove_secrets(uri, study.recipe.data.source) for uri in frame["uri"]]
     write_table(study.folder / "manifest.parquet", frame)
-    write_table(study.folder / "split.parquet", parts.rename_axis("id").reset_index())
-    write_sealed(study.folder / "split.json", study.split_state())
+    if assigned.parts is None:
+        for name in (SPLIT, "split.json"):
+            (study.folder / name).unlink(missing_ok=True)
+    else:
+        write_table(study.folder / SPLIT, assigned.parts.rename_axis("id").reset_index())
+        write_sealed(study.folder / "split.json", study.split_state())
     write_table(study.folder / "outcomes.parquet", outcomes)
     write_sealed(study.folder / EMBEDDINGS, {"embeddings": [entry.model_dump(mode="json") for entry in entries]})
     write_sealed(study.folder / "source.json", study.labels_state())
-    seal_extraction(study.folder)
+    seal_extraction(study.folder, assigned.problem)

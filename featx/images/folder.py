@@ -46,14 +46,16 @@ class FolderReader:
         depth = 2 if has_parts else 1
         rules = _unlabelled_parts(images) if has_parts else {}
         unlabelled = [entry for entry in images if entry.name.count("/") < depth and entry.name not in rules]
-        _check_unlabelled(place, unlabelled, data.drop_unlabelled)
-        rules |= {entry.name: NO_LABEL_RULE for entry in unlabelled}
+        _check_listable(place, unlabelled)
+        if data.drop_unlabelled:
+            rules |= {entry.name: NO_LABEL_RULE for entry in unlabelled}
         rules |= {entry.name: entry.reason or non_image_rule(entry.name) for entry in entries if not _is_image(entry)}
         labelled = [entry for entry in images if entry.name not in rules]
         folders = [entry.name.split("/")[:-1] for entry in labelled]
-        labels = pd.DataFrame({"class": [names[depth - 1] for names in folders]}, dtype=object)
+        classes = [names[depth - 1] if len(names) >= depth else None for names in folders]
+        labels = pd.DataFrame({"class": classes}, dtype=object)
         if has_parts:
-            labels["split"] = [part_of(names[0]) for names in folders]
+            labels["split"] = [part_of(names[0]) if names else None for names in folders]
         if folders and all(len(names) > depth for names in folders):
             labels["subfolder"] = [names[depth] for names in folders]
         warnings = [
@@ -143,19 +145,14 @@ def _folders_without_images(entries: Sequence[Entry], images: Sequence[Entry], d
     return sorted(folders - {MACOS_METADATA_FOLDER} - {"/".join(entry.name.split("/")[:depth]) for entry in images})
 
 
-def _check_unlabelled(place: str, unlabelled: Sequence[Entry], drop_unlabelled: bool) -> None:
-    """Check that no image is outside the class folders, unless those are dropped.
+def _check_listable(place: str, unlabelled: Sequence[Entry]) -> None:
+    """Check that each class folder can be listed.
 
     Raises
     ------
     DataError
-        there are such images, or a class folder cannot be listed.
+        one cannot.
     """
     for entry in unlabelled:
         if entry.reason.startswith(UNLISTABLE):
             raise DataError(f"class folder {entry.name!r} of {place} {entry.reason}; correct its permissions")
-    if unlabelled and not drop_unlabelled:
-        raise DataError(
-            f"{len(unlabelled)} images are outside the class folders of {place}, first {unlabelled[0].name!r}; "
-            "expected each image inside the folder of its class: move them, or leave them out with '--drop-unlabelled'"
-        )

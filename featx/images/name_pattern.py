@@ -16,6 +16,7 @@ from featx.specs.data import LabelsSpec, ReaderSpec
 
 FIELD = re.compile(r"\{(\w+)(?::(int|float|str))?\}")
 FIELD_PATTERNS = {"int": r"[+-]?\d+", "float": r"[+-]?\d+(?:\.\d+)?", "str": r"[^/]+?"}
+MAX_NAMED = 3
 # Number of parts of a name from which a pattern is suggested.
 MIN_PARTS, MAX_PARTS = 2, 8
 
@@ -37,7 +38,7 @@ class NamePatternReader:
         Raises
         ------
         DataError
-            names do not match the pattern; they are left out if `data.drop_unlabelled` is set.
+            no name matches the pattern. Images whose names do not match have no labels.
         """
         if data.labels is None or data.labels.name is None:
             raise DataError("data.labels: is missing; the reader 'names' needs a pattern, 'labels = { name = … }'")
@@ -46,13 +47,16 @@ class NamePatternReader:
         images = [entry for entry in tree.entries() if entry.outcome != "ignored" and is_image_name(entry.name)]
         rows = [match_name(pattern, entry.name) for entry in images]
         unmatched = [entry for entry, row in zip(images, rows, strict=True) if row is None]
-        if unmatched and (not data.drop_unlabelled or len(unmatched) == len(images)):
+        if len(unmatched) == len(images):
             raise DataError(
-                f"data.labels.name: {len(unmatched)} of {len(images)} names do not match {pattern!r}, first "
-                f"{unmatched[0].name!r}; correct the pattern, or leave these images out with '--drop-unlabelled'"
+                f"data.labels.name: none of {len(images)} names matches {pattern!r}, first {images[0].name!r}; correct "
+                "the pattern"
             )
-        matched = [(entry, row) for entry, row in zip(images, rows, strict=True) if row is not None]
-        ignored = {tree.prefix + entry.name: f"does not match the pattern {pattern!r}" for entry in unmatched}
+        is_dropped = data.drop_unlabelled
+        matched = [(entry, row or {}) for entry, row in zip(images, rows, strict=True) if row or not is_dropped]
+        ignored = {
+            tree.prefix + entry.name: f"does not match the pattern {pattern!r}" for entry in unmatched if is_dropped
+        }
         ignored |= {
             tree.prefix + entry.name: entry.reason or non_image_rule(entry.name)
             for entry in tree.entries()
@@ -60,7 +64,16 @@ class NamePatternReader:
         }
         entries: list[Entry] = [entry for entry, _ in matched]
         labels = pd.DataFrame([row for _, row in matched], index=range(len(matched)))
-        return Listing.from_entries(entries, labels, ignored, [tree.prefix + entry.name for entry in entries])
+        warnings = [_mismatch_warning(pattern, images, unmatched)] if unmatched else []
+        return Listing.from_entries(entries, labels, ignored, [tree.prefix + entry.name for entry in entries], warnings)
+
+
+def _mismatch_warning(pattern: str, images: Sequence[Entry], unmatched: Sequence[Entry]) -> str:
+    listed = ", ".join(repr(entry.name) for entry in unmatched[:MAX_NAMED])
+    return (
+        f"{len(unmatched)} of {len(images)} names do not match {pattern!r}: {listed}"
+        f"{', …' if len(unmatched) > MAX_NAMED else ''}; these images have no labels"
+    )
 
 
 def match_name(pattern: str, name: str) -> dict[str, object] | None:

@@ -14,14 +14,16 @@ from featx.errors import IncompleteError
 from featx.files.atomic import file_sha256, read_table
 from featx.files.seals import read_sealed, write_sealed
 
+SPLIT = "split.parquet"
+# The sealed file with the SHA-256 of each table, and the problem of the labels if there is no split.
+EXTRACTION = "extraction.json"
+LABEL_PROBLEM = "label_problem"
 # The required columns of each table.
 TABLES = {
     "manifest.parquet": ("id", "uri", "digest"),
-    "split.parquet": ("id", "part"),
+    SPLIT: ("id", "part"),
     "outcomes.parquet": ("id", "outcome", "reason"),
 }
-# The sealed file with the SHA-256 of each table.
-EXTRACTION = "extraction.json"
 
 
 def read_extracted(folder: Path, name: str) -> pd.DataFrame:
@@ -30,18 +32,30 @@ def read_extracted(folder: Path, name: str) -> pd.DataFrame:
     Raises
     ------
     IncompleteError
-        The table does not match the checksums of the last extraction.
+        The table does not match the checksums of the last extraction, or there is no split because of the labels.
     """
     remedy = "run 'featx extract' again"
     checksums = read_sealed(folder / EXTRACTION, remedy)
+    if name == SPLIT and LABEL_PROBLEM in checksums:
+        raise IncompleteError(f"the images have no split: {checksums[LABEL_PROBLEM]}; then run 'featx extract' again")
     if name not in checksums:
         raise IncompleteError(f"{folder / EXTRACTION} names no {name}; {remedy}")
     return read_table(folder / name, "featx extract", TABLES[name], str(checksums[name]))
 
 
-def seal_extraction(folder: Path) -> None:
-    """Write the checksums of an extraction's tables; as the last step, this reveals interrupted extractions."""
-    write_sealed(folder / EXTRACTION, {name: file_sha256(folder / name) for name in TABLES})
+def seal_extraction(folder: Path, label_problem: str = "") -> None:
+    """Write the checksums of an extraction's tables; as the last step, this reveals interrupted extractions.
+
+    Parameters
+    ----------
+    folder
+        The study's folder.
+    label_problem
+        Reason why there is no split, with the way out; empty if there is one.
+    """
+    names = [name for name in TABLES if not (label_problem and name == SPLIT)]
+    problem = {LABEL_PROBLEM: label_problem} if label_problem else {}
+    write_sealed(folder / EXTRACTION, {name: file_sha256(folder / name) for name in names} | problem)
 
 
 def damaged_files(folder: Path, sealed_names: Sequence[str]) -> list[Path]:
