@@ -160,18 +160,21 @@ class Form:
         Names of the label columns; the first one holds the class.
     labels
         Path of the label table relative to the folder, if the user has to name it.
+    pattern
+        Pattern of the images' names that the user names.
     """
 
     reader: str
     make: Callable[[Path, list[bytes]], Path]
     columns: tuple[str, ...]
     labels: str | None = None
+    pattern: str | None = None
 
     def recognised(self, folder: Path, images: list[bytes] = PNGS) -> ReaderSpec:
         """Write the images and return the spec that reads them."""
         folder.mkdir(parents=True, exist_ok=True)
         source = self.make(folder, images)
-        return recognise(str(source), None if self.labels is None else str(folder / self.labels))
+        return recognise(str(source), self.pattern if self.labels is None else str(folder / self.labels))
 
 
 def array_form(make: Callable[[Path], Path], *columns: str) -> Form:
@@ -218,6 +221,14 @@ FILE_FORMS = {
         lambda folder, images: write_zip(on_disk(folder, {"other/t.csv": table()}) / "a.zip", flat(images)),
         ("class",),
         labels="other/t.csv",
+    ),
+    "names that match a pattern": Form(
+        "names",
+        lambda folder, images: on_disk(
+            folder, {f"{name.replace('/', '_')}": images[i] for i, name in enumerate(NAMES)}
+        ),
+        ("class",),
+        pattern="{class}_{image}",
     ),
     "annotations": Form(
         "annotations", lambda folder, images: on_disk(folder, annotation_files(images)), ("class", "word")

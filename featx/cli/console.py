@@ -137,7 +137,8 @@ def _describe_split(recognition: "Recognition") -> str:
     groups = f", by {recognition.group_column!r}" if recognition.group_column else ""
     if recognition.parts:
         return f"{counted(recognition.parts)}, given by {recognition.split_column!r}{groups}"
-    return f"none given: test 0.2, val 0.15, stratified{groups}"
+    reason = f"; {recognition.split_reason}" if recognition.split_reason else ""
+    return f"none given: test 0.2, val 0.15, stratified{groups}{reason}"
 
 
 def _explain(recognition: "Recognition") -> None:

@@ -380,7 +380,7 @@ def _describe_outcomes(study: Study, outcomes: pd.DataFrame, truths: Sequence[Tr
 def _empty_classes(study: Study, truths: Sequence[Truth], failed_ids: Sequence[str]) -> list[str]:
     """Return ``target: class`` of the classes that have images, but none with an embedding."""
     empty = []
-    for (name, target), truth in zip(study.recipe.targets.items(), truths, strict=True):
+    for (name, target), truth in zip(study.recipe.targets.items(), truths, strict=True) if truths else ():
         if target.kind == "classes":
             is_embedded = ~np.isin(truth.ids.astype(str), np.array(failed_ids, dtype=str))
             codes = np.setdiff1d(truth.codes, truth.codes[is_embedded])

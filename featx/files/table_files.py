@@ -48,7 +48,7 @@ def _read_parquet_labels(content: bytes) -> pd.DataFrame:
     frame = read_parquet(content)
     if not isinstance(frame.index, pd.RangeIndex):
         frame = frame.reset_index()
-    for name in frame.select_dtypes(["object"]).columns:
+    for name in frame.select_dtypes(["object", "str"]).columns:
         values = frame[name].dropna()
         if len(values) and values.map(lambda value: isinstance(value, Decimal)).all():
             frame[name] = frame[name].astype("float64")

@@ -17,6 +17,10 @@ from featx.specs.data import ReaderSpec
 FEATX_OUTPUT_FILE = re.compile(r"([^/]+)/(?:[^/]+\.zarr/zarr|[^/]+/embeddings\.lock)\.json")
 # Folder that archives made by macOS hold beside the files.
 MACOS_METADATA_FOLDER = "__MACOSX"
+# Names of the only folder of a test part whose images have no labels.
+GENERAL_FOLDERS = frozenset(
+    {"", "test", "test1", "images", "image", "img", "imgs", "unknown", "unlabelled", "unlabeled", "all"}
+)
 NO_LABEL_RULE = "has no label: it is outside the class folders"
 
 
@@ -31,8 +35,7 @@ class FolderReader:
             return None
         names = [entry.name for entry in open_tree(source).entries() if not entry.outcome and is_image_name(entry.name)]
         common_folder = _common_folder(names)
-        class_folders = {name.removeprefix(common_folder).partition("/")[0] for name in names if "/" in name}
-        if len(class_folders) < 2 or not any("/" in name.removeprefix(common_folder) for name in names):
+        if not any("/" in name.removeprefix(common_folder) for name in names):
             return None
         return ReaderSpec(source=join_place(source, common_folder.rstrip("/")))
 
@@ -70,17 +73,17 @@ class FolderReader:
 def _unlabelled_parts(images: Sequence[Entry]) -> dict[str, str]:
     """Return a rule by name for the images of parts without class folders, which are there to be predicted.
 
-    Such a part holds its images directly, or in one folder that is no class of the train part.
+    Such a part holds its images directly; a test part may also hold them in one folder with a general name.
     """
     folders: dict[str, set[str]] = {}
     for entry in images:
         part, _, rest = entry.name.partition("/")
         folders.setdefault(part, set()).add(rest.rpartition("/")[0].partition("/")[0])
-    classes = {name for part, names in folders.items() if part_of(part) == "train" for name in names}
     unlabelled = {
         part
         for part, names in folders.items()
-        if part_of(part) != "train" and (names == {""} or (len(names) == 1 and not names & classes))
+        if (part_of(part) != "train" and names == {""})
+        or (part_of(part) == "test" and len(names) == 1 and names <= GENERAL_FOLDERS)
     }
     return {
         entry.name: f"has no label: {part!r} has no class folders (its images can be predicted)"

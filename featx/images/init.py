@@ -20,7 +20,7 @@ from featx.images.readers import Listing, Reader, read_source
 from featx.images.recipe_document import build_document, dump_checked
 from featx.images.sources import read_content, shared_listings
 from featx.images.split_columns import column_parts
-from featx.images.target_proposals import Proposals, check_has_target, propose
+from featx.images.target_proposals import Proposals, no_target_reason, propose
 from featx.locations import is_url, split_archive_place
 from featx.registry import READERS
 from featx.specs.data import ReaderSpec
@@ -60,6 +60,8 @@ class Recognition:
         Number of images by part; empty if the source gives no parts.
     group_column
         Name of the column whose groups the split keeps together; None if there is none.
+    split_reason
+        Reason for an exact split and fewer folds; empty if there is none.
     sizes_px
         The most frequent "width×height", with their counts, among `n_measured` images.
     n_measured, n_unreadable
@@ -83,6 +85,7 @@ class Recognition:
     split_column: str | None
     parts: dict[str, int]
     group_column: str | None
+    split_reason: str
     sizes_px: dict[str, int]
     n_measured: int
     n_unreadable: int
@@ -129,7 +132,11 @@ def init(
         data = recognise(source, label_source, target)
         listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
         proposals = propose(listing.manifest, target)
-        check_has_target(proposals, listing.manifest.labels)
+        if data.reader_name == "folder" and not proposals.targets:
+            # One class, or images beside a folder: all images are embedded.
+            data = ReaderSpec(source=data.source, reader="images")
+            listing = read_source(data, Path())
+            proposals = propose(listing.manifest, None)
         inventory = take_inventory(source if label_source is None else data.source, label_source, target, listing)
     classes = _count_classes(listing.manifest, proposals)
     sizes = settings_for(classes) if proposals.targets and proposals.targets[0].kind == "classes" else SizeSettings()
@@ -227,7 +234,7 @@ def _has_gaps(listing: Listing, proposals: Proposals) -> bool:
 def _drops_images(data: ReaderSpec, listing: Listing) -> bool:
     """Whether images without a label were left out that are an error without ``drop_unlabelled``."""
     try:
-        return len(read_source(data, Path())) < len(listing)
+        return len(read_source(data, Path())) != len(listing)
     except DataError:
         return True
 
@@ -262,6 +269,7 @@ def _describe(  # noqa: PLR0913 (what was found)
         split_column=split_column,
         parts={} if counts is None else _as_counts(counts.value_counts()),
         group_column=proposals.group_column,
+        split_reason=sizes.reason if sizes.exact_split else "",
         sizes_px=sizes_px,
         n_measured=n_measured,
         n_unreadable=n_unreadable,
@@ -269,7 +277,7 @@ def _describe(  # noqa: PLR0913 (what was found)
         warnings=[
             *listing.warnings,
             *proposals.warnings,
-            *([sizes.reason] if sizes.reason else []),
+            *([sizes.reason] if sizes.drop else []),
             *_warnings_of_tables(inventory.tables),
             *_warnings_of_labels(listing, proposals),
         ],
@@ -319,9 +327,11 @@ def _warnings_of_labels(listing: Listing, proposals: Proposals) -> list[str]:
         columns = proposals.targets[0].columns
         n_gaps = int(listing.manifest.labels[list(columns)].isna().any(axis=1).sum())
         return [f"{n_gaps} images have no {columns[0]!r}; the recipe leaves them out"] if n_gaps else []
-    pattern = suggest_pattern(listing.manifest.ids.tolist())
+    labels = listing.manifest.labels
+    pattern = "" if len(labels.columns) else suggest_pattern(listing.manifest.ids.tolist())
     hint = f"; their names have equal parts: try --labels '{pattern}' with names of your own" if pattern else ""
-    return [f"no labels were found: the images can be embedded, exported and predicted, and nothing is fitted{hint}"]
+    reason = no_target_reason(labels)
+    return [f"{reason}: the images can be embedded, exported and predicted, and nothing is fitted{hint}"]
 
 
 def _measure_sizes(manifest: Manifest) -> tuple[dict[str, int], int, int]:

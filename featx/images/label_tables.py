@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ MAX_TABLES = 50
 MIN_NAMED = 0.5
 # A table that names this many times the images of any other is the label table.
 CLEAR_MAJORITY = 2
+LABEL_FILE_WORDS = frozenset(
+    {"label", "labels", "class", "classes", "target", "targets", "truth", "groundtruth", "gt", "attr", "attributes"}
+)
 ENCODING_NAMES = {"utf-8-sig": "UTF-8 with byte order mark", "cp1252": "Windows-1252", "latin-1": "Latin-1"}
 SEPARATOR_TEXTS = {"comma": "commas", "tab": "tabs", "semicolon": "semicolons", "pipe": "|", "whitespace": "spaces"}
 
@@ -107,7 +110,7 @@ class Candidate:
     @cached_property
     def part(self) -> str | None:
         """Part of a split that the name of the file or of its folder stands for."""
-        return find_part(base_name(self.file).rpartition(".")[0]) or find_part(base_name(self.file.rpartition("/")[0]))
+        return part_of_file(self.file)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +179,7 @@ def examine_table(tree: Tree, file: str) -> Candidate | TableReport:
     for spec in _ways_to_read(entry, file):
         frame = read_labels(entry, spec)
         report = TableReport(file, text_format, tuple(map(str, frame.columns)), len(frame))
-        if best := _best_path_column(tree, frame, with_header=spec.columns is None):
+        if best := _best_path_column(tree, frame, file, with_header=spec.columns is None):
             return _candidate(tree, replace(report, path=best[0]), spec, best, frame)
     return replace(report, reason=_no_paths_reason(report, read_labels(entry, next(_ways_to_read(entry, file)))))
 
@@ -218,7 +221,9 @@ def _ways_to_read(entry: Entry, file: str) -> Iterator[LabelsSpec]:
     yield with_header.model_copy(update={"columns": ("path", *(f"column{i}" for i in range(2, n_columns + 1)))})
 
 
-def _best_path_column(tree: Tree, frame: pd.DataFrame, with_header: bool) -> tuple[str, PathRule, Tree | None] | None:
+def _best_path_column(
+    tree: Tree, frame: pd.DataFrame, file: str, with_header: bool
+) -> tuple[str, PathRule, Tree | None] | None:
     """Return the column whose cells name most images, the rule for its paths, and the archive that holds them."""
     for inside in (None, *_archives(tree)):
         searched = tree if inside is None else open_tree(join_place(tree.place, inside))
@@ -228,10 +233,7 @@ def _best_path_column(tree: Tree, frame: pd.DataFrame, with_header: bool) -> tup
             texts = _inspected_texts(frame[column])
             if not texts:
                 continue
-            rule, n = find_rule(texts, names)
-            looks_like_paths = all(is_image_name(text) for text in texts)
-            if not n and looks_like_paths and best is None and not names:
-                best = (str(column), PathRule(), None)
+            rule, n = find_rule(texts, names, partial(_is_folder_of, file))
             # A column of 0 and 1 may name images too, but each of its values occurs in many rows.
             if n > n_best and n >= MIN_NAMED * len(texts) and len(set(texts)) >= MIN_NAMED * len(texts):
                 is_header_an_image = with_header and find_rule([str(column)], names)[1] > 0
@@ -250,6 +252,18 @@ def _column_of_image_names(frame: pd.DataFrame, with_header: bool) -> tuple[str,
         if texts and sum(map(is_image_name, texts)) > MIN_NAMED * len(texts):
             return None if with_header and is_image_name(str(column)) else (str(column), PathRule(), None)
     return None
+
+
+def part_of_file(file: str) -> str | None:
+    """Return the part of a split that the name of a table, or of its folder, stands for."""
+    folder, _, name = file.rpartition("/")
+    return find_part(name.rpartition(".")[0]) or find_part(base_name(folder))
+
+
+def _is_folder_of(file: str, folder: str) -> bool:
+    """Whether a folder holds a table, or stands for the same part of a split."""
+    part = part_of_file(file)
+    return folder == file.rpartition("/")[0] or (part is not None and find_part(folder) == part)
 
 
 def _rule_in_archive(rule: PathRule, archive: str | None) -> PathRule:
@@ -362,7 +376,7 @@ def choose_tables(candidates: Sequence[Candidate], target: str | None) -> tuple[
     Raises
     ------
     DataError
-        several tables fit equally well.
+        several tables fit equally well, or no table has the target.
     """
     unlabelled = frozenset[str]().union(*(c.images for c in candidates if not len(c.frame.columns)))
     reasons = {
@@ -371,6 +385,9 @@ def choose_tables(candidates: Sequence[Candidate], target: str | None) -> tuple[
         if (reason := _reason_against(candidate, target, unlabelled, candidates))
     }
     usable = [candidate for candidate in candidates if candidate.file not in reasons]
+    if not usable and target is not None and candidates:
+        listed = "; ".join(f"{c.file}: {', '.join(map(str, c.frame.columns)) or 'none'}" for c in candidates)
+        raise DataError(f"no label column is called {target!r}; columns of {listed}")
     if not usable:
         return None, reasons
     chosen = _tables_of_parts(usable) or [_clear_winner(usable)]
@@ -426,21 +443,26 @@ def _tables_of_parts(usable: Sequence[Candidate]) -> list[Candidate]:
     DataError
         two tables stand for one part.
     """
-    by_part: dict[str, Candidate] = {}
-    for candidate in usable:
-        if candidate.part is None:
-            continue
-        if (other := by_part.get(candidate.part)) is not None:
-            raise _question([other, candidate])
-        by_part[candidate.part] = candidate
-    train = by_part.get("train")
-    if train is None:
+    parts = dict.fromkeys(candidate.part for candidate in usable if candidate.part is not None)
+    if "train" not in parts:
         return []
+    by_part = {part: _clear_winner([c for c in usable if c.part == part]) for part in parts}
+    train = by_part["train"]
     alike = {part: c for part, c in by_part.items() if c.spec.path == train.spec.path}
     return [c for c in alike.values() if set(train.target_columns) & set(c.frame.columns)]
 
 
 def _clear_winner(usable: Sequence[Candidate]) -> Candidate:
+    """Return the only table whose name says that it holds labels, or the one that names by far most images.
+
+    Raises
+    ------
+    DataError
+        several tables fit equally well.
+    """
+    named = [candidate for candidate in usable if LABEL_FILE_WORDS & set(split_words(base_name(candidate.file)))]
+    if len(named) == 1 and 2 * len(named[0].images) > max(len(candidate.images) for candidate in usable):
+        return named[0]
     by_size = sorted(usable, key=lambda candidate: -len(candidate.images))
     if len(by_size) > 1 and len(by_size[0].images) < CLEAR_MAJORITY * len(by_size[1].images):
         raise _question([c for c in by_size if CLEAR_MAJORITY * len(c.images) > len(by_size[0].images)])

@@ -47,7 +47,7 @@ class NamePatternReader:
         images = [entry for entry in tree.entries() if entry.outcome != "ignored" and is_image_name(entry.name)]
         rows = [match_name(pattern, entry.name) for entry in images]
         unmatched = [entry for entry, row in zip(images, rows, strict=True) if row is None]
-        if len(unmatched) == len(images):
+        if images and len(unmatched) == len(images):
             raise DataError(
                 f"data.labels.name: none of {len(images)} names matches {pattern!r}, first {images[0].name!r}; correct "
                 "the pattern"

@@ -4,7 +4,7 @@ import posixpath
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import unquote
@@ -47,7 +47,9 @@ def spellings(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((text, plain, decoded)))
 
 
-def find_rule(texts: Sequence[str], names: Iterable[str]) -> tuple[PathRule, int]:
+def find_rule(
+    texts: Sequence[str], names: Iterable[str], is_preferred: Callable[[str], bool] = bool
+) -> tuple[PathRule, int]:
     """Return the rule by which most of `texts` lead to files, and how many of them do.
 
     Of equally good rules the one that strips fewest folders is returned. No text leads to two files.
@@ -58,6 +60,8 @@ def find_rule(texts: Sequence[str], names: Iterable[str]) -> tuple[PathRule, int
         Sample of a table's column.
     names
         Names of all images of the tree.
+    is_preferred
+        Whether a folder is preferred to others from which as many texts lead to files.
     """
     nearby = _with_base_names(texts, names)
     counts: Counter[tuple[int, bool]] = Counter()
@@ -74,7 +78,7 @@ def find_rule(texts: Sequence[str], names: Iterable[str]) -> tuple[PathRule, int
                     counts[n_stripped, has_suffix] += 1
     best: tuple[PathRule, int] = (PathRule(), 0)
     for (n_stripped, has_suffix), _ in sorted(counts.items(), key=lambda item: (item[0][0], not item[0][1])):
-        rule, n = _rule(n_stripped, has_suffix, roots[n_stripped, has_suffix])
+        rule, n = _rule(n_stripped, has_suffix, roots[n_stripped, has_suffix], is_preferred)
         if n > best[1]:
             best = rule, n
     return best
@@ -114,14 +118,16 @@ def _ends(names: Sequence[str]) -> dict[str, list[str]]:
     return ends
 
 
-def _rule(n_stripped: int, has_suffix: bool, matches: Sequence[tuple[str, str, int]]) -> tuple[PathRule, int]:
+def _rule(
+    n_stripped: int, has_suffix: bool, matches: Sequence[tuple[str, str, int]], is_preferred: Callable[[str], bool]
+) -> tuple[PathRule, int]:
     """Return the rule of some matches (root, name, number of the text), and the number of texts that it leads on."""
     suffixes = Counter(name[len(_stem(name)) :] for _, name, _ in matches)
     suffix = "" if has_suffix else next(iter(suffixes)) if len(suffixes) == 1 else ANY_SUFFIX
     by_root: dict[str, set[int]] = {}
     for root, _, number in matches:
         by_root.setdefault(root, set()).add(number)
-    root = max(by_root, key=lambda root: (len(by_root[root]), -root.count("/")))
+    root = max(by_root, key=lambda root: (len(by_root[root]), is_preferred(root), -root.count("/")))
     n_texts = Counter(number for number, _ in {(number, name) for _, name, number in matches})
     unique = {number for number, n in n_texts.items() if n == 1}
     if len(unique) > len(by_root[root]):

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from featx.errors import DataError
 from featx.images.label_columns import can_be_target
 from featx.images.names import split_words
 from featx.images.split_columns import find_split_column
@@ -126,7 +125,7 @@ def propose(manifest: Manifest, target: str | None) -> Proposals:
         manifest.column(target)
         found = [propose_kind(target, labels[target]), *(p for p in found if p.name != target)]
     elif found and len(found[0].columns) == 1:
-        found.sort(key=lambda proposal: _rank(proposal, group))
+        found.sort(key=lambda proposal: (_rank(proposal, group), proposal.kind == "numbers"))
     warnings = _name_warnings(found[0], labels) if found else []
     if target is None and len(found) > 1 and _rank(found[0], group) == _rank(found[1], group):
         others = ", ".join(proposal.name for proposal in found[1:6]) + (", …" if len(found) > 6 else "")
@@ -277,18 +276,12 @@ def _alike(counts: "pd.Series[int]") -> dict[str, list[str]]:
     return {key: names for key, names in alike.items() if len(names) > 1}
 
 
-def check_has_target(proposals: Proposals, labels: pd.DataFrame) -> None:
-    """Check that label columns offer a target.
-
-    Raises
-    ------
-    DataError
-        there are label columns, and none of them can be predicted.
-    """
-    if proposals.targets or not len(labels.columns):
-        return
+def no_target_reason(labels: pd.DataFrame) -> str:
+    """Return why label columns offer no target."""
+    if not len(labels.columns):
+        return "no labels were found"
     columns = ", ".join(f"{name} ({labels[name].nunique()})" for name in labels.columns)
-    raise DataError(
+    return (
         f"no label column can be predicted; columns (different values): {columns}; expected 2 to {MAX_CLASSES} classes "
-        "that repeat, or numbers; choose one with '--target COL'"
+        "that repeat, or numbers (--target COL)"
     )

@@ -32,15 +32,26 @@ def read_extracted(folder: Path, name: str) -> pd.DataFrame:
     Raises
     ------
     IncompleteError
-        The table does not match the checksums of the last extraction, or there is no split because of the labels.
+        The table does not match the checksums of the last extraction.
     """
     remedy = "run 'featx extract' again"
     checksums = read_sealed(folder / EXTRACTION, remedy)
-    if name == SPLIT and LABEL_PROBLEM in checksums:
-        raise IncompleteError(f"the images have no split: {checksums[LABEL_PROBLEM]}; then run 'featx extract' again")
     if name not in checksums:
         raise IncompleteError(f"{folder / EXTRACTION} names no {name}; {remedy}")
     return read_table(folder / name, "featx extract", TABLES[name], str(checksums[name]))
+
+
+def check_has_split(folder: Path) -> None:
+    """Check that the last extraction could split the images.
+
+    Raises
+    ------
+    IncompleteError
+        There was a problem with the labels.
+    """
+    problem = read_sealed(folder / EXTRACTION, "run 'featx extract' again").get(LABEL_PROBLEM)
+    if problem:
+        raise IncompleteError(f"the images have no split: {problem}; then run 'featx extract' again")
 
 
 def seal_extraction(folder: Path, label_problem: str = "") -> None:

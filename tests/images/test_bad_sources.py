@@ -15,7 +15,7 @@ from PIL import Image
 
 import featx
 from featx.cli.main import main
-from featx.errors import DataError
+from featx.errors import DataError, IncompleteError
 from featx.images.digests import identify_image
 from featx.images.init import recognise
 from featx.images.readers import Listing, read_source
@@ -338,12 +338,13 @@ def test_missing_labels_are_an_error_or_dropped(toy_home: Path) -> None:
     rows = [f"{row.partition(',')[0]},{gaps[number]}" if number in gaps else row for number, row in enumerate(rows)]
     Path("images/labels.csv").write_text("\n".join(["path,class", *rows]))
     Path("featx.toml").write_text(TABLE_RECIPE)
-    with pytest.raises(
-        DataError, match=r"targets\.class: 3 of 48 images have no 'class', first 'dark/003\.png'; .*--dr"
-    ):
-        featx.extract()
+    extraction = featx.extract()
+    assert (extraction.n_embedded, extraction.parts) == (48, {})
+    assert "targets.class: 3 of 48 images have no 'class', first 'dark/003.png'; " in extraction.label_problem
+    with pytest.raises(IncompleteError, match="the images have no split: targets.class: 3 of 48 images have no 'class'"):
+        featx.fit(heads="logreg")
     extraction = featx.extract(drop_unlabelled=True)
-    assert (extraction.n_found, extraction.n_embedded, extraction.n_ignored) == (48, 45, 3)
+    assert (extraction.n_found, extraction.n_cached, extraction.n_ignored) == (48, 45, 3)
     assert extraction.ignored == {"has no label in column 'class'": 3}
 
 
@@ -418,6 +419,6 @@ def test_a_name_that_is_too_long_is_an_outcome_of_its_image(tmp_path: Path) -> N
 
 def test_a_source_that_is_one_picture_is_not_recognised(tmp_path: Path) -> None:
     drawn(tmp_path, "a.png")
-    assert "no reader recognises" in refused(tmp_path / "a.png")
+    assert "no images with labels were recognised" in refused(tmp_path / "a.png")
     with pytest.raises(DataError, match=r"'.*a\.png' is not a folder and not an archive"):
         read_source(ReaderSpec(source=str(tmp_path / "a.png")), Path())
