@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import featx
-from featx.errors import DataError, IncompleteError
+from featx.errors import IncompleteError
 from featx.evaluation.final_scores import read_last_final
 from featx.locations import label_file_states
 from featx.specs.data import ReaderSpec
@@ -62,10 +62,11 @@ def test_test_scores_of_an_earlier_split_are_not_shown(toy_home: Path) -> None:
     assert len(Study.open(None).openings()) == 1
 
 
-def test_a_missing_group_column_is_an_error(toy_home: Path) -> None:
+def test_a_missing_group_column_leaves_no_split(toy_home: Path) -> None:
     Path("featx.toml").write_text(TOY_RECIPE + '\n[groups]\nwho = "person"\n')
-    with pytest.raises(DataError, match="no label column is called 'person'; columns: class"):
-        featx.extract()
+    assert featx.extract().label_problem == "no label column is called 'person'; columns: class"
+    with pytest.raises(IncompleteError, match="the images have no split: no label column is called 'person'"):
+        featx.fit(heads=["logreg"])
 
 
 def test_groups_stay_whole_in_splits_and_folds(toy_home: Path) -> None:

@@ -23,6 +23,7 @@ from featx.embeddings.extraction_warnings import (
 )
 from featx.embeddings.fill import Plan, fill, plans_for
 from featx.embeddings.groups import network_groups
+from featx.embeddings.labelled_listing import AssignedParts, assign_parts, read_listing
 from featx.embeddings.outcomes import OUTCOMES, check_outside, quarantine, tabulate_outcomes
 from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.throughput import Throughput, rate_of_batches, record_throughput
@@ -31,8 +32,7 @@ from featx.errors import DataError
 from featx.files.atomic import write_table
 from featx.files.seals import write_sealed
 from featx.images.digests import DigestCache, ImageIdentity, identify_with_cache
-from featx.images.image_selection import select_images
-from featx.images.readers import Listing, read_source
+from featx.images.readers import Listing
 from featx.locations import resolve_source
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.embedding import EmbeddingRequest
@@ -41,9 +41,7 @@ from featx.specs.recipe import EmbeddingSection, Recipe, build_spec
 from featx.storage.leases import remove_leftovers
 from featx.study.embedding_lock import EMBEDDINGS, LockedEmbedding
 from featx.study.extraction_tables import SPLIT, seal_extraction
-from featx.study.splits import split
 from featx.study.study import Study
-from featx.tables.encoding import strata
 from featx.tables.manifest import Manifest
 from featx.tables.truth import Truth
 from featx.text.masking import remove_secrets
@@ -116,22 +114,6 @@ class Extraction:
     outcomes_file: str
 
 
-@dataclass(frozen=True, eq=False)
-class AssignedParts:
-    """The split of the images, or the problem of the labels that leaves none.
-
-    Attributes
-    ----------
-    parts
-        Part of each image, indexed by id; None if there is a problem.
-    problem
-        The problem, with the way out; empty if there is none.
-    """
-
-    parts: "pd.Series[str] | None"
-    problem: str = ""
-
-
 def extract(  # noqa: PLR0913 (all but the first are keyword options, one for each of the command's)
     recipe: str | Path | Recipe | None = None,
     *,
@@ -180,11 +162,9 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
     if isinstance(on_error, Path):
         check_outside(on_error, resolve_source(study.recipe.data.source, study.recipe.folder))
     requests = _requests(study, backbones)
-    listing, truths, label_problem = _read_listing(study, drop_unlabelled)
-    if label_problem:
-        progress("note", 0, 1, f"labels: {label_problem}; the images are embedded all the same")
+    listing, truths, label_problem = read_listing(study, drop_unlabelled, progress)
     listing, identities, n_read = _identify_images(study, listing, progress)
-    assigned = _split(study, listing.manifest, truths, label_problem)
+    assigned = assign_parts(study, listing.manifest, truths, label_problem)
     parts = assigned.parts
     warnings = [*listing.warnings, *remove_damaged_files(study)]
     moved = moved_images(study, parts) if parts is not None else []
@@ -223,37 +203,6 @@ def _requests(study: Study, backbones: Sequence[str]) -> list[EmbeddingRequest]:
     sections = [build_spec(EmbeddingSection, "--backbone", backbone=name) for name in backbones]
     requests = [study.recipe.completed(request) for section in sections for request in section.requests()]
     return requests or list(study.recipe.requests)
-
-
-def _read_listing(study: Study, drop_unlabelled: bool) -> tuple[Listing, list[Truth], str]:
-    """Return the selected images, the strata of each target, and the problem of the labels if there is one.
-
-    All images are selected if there is a problem: they are embedded all the same.
-    """
-    recipe = study.recipe
-    drop_unlabelled = drop_unlabelled or recipe.data.drop_unlabelled
-    listing = read_source(recipe.data.model_copy(update={"drop_unlabelled": drop_unlabelled}), recipe.folder)
-    if not recipe.targets:
-        return listing, [], f"{recipe.name} has no [targets]; add one, such as [targets.class] with column = 'class'"
-    try:
-        selected = select_images(listing, recipe.targets, recipe.split, drop_unlabelled)
-        truths = [strata(selected.manifest, name, target) for name, target in recipe.targets.items()]
-        for column in recipe.groups.values():
-            selected.manifest.column(column)
-        split(selected.manifest, truths[0], recipe.split)
-    except DataError as error:
-        return listing, [], str(error)
-    return selected, truths, ""
-
-
-def _split(study: Study, manifest: Manifest, truths: Sequence[Truth], label_problem: str) -> AssignedParts:
-    """Return the part of each image, or the problem that leaves no split."""
-    if label_problem:
-        return AssignedParts(None, label_problem)
-    try:
-        return AssignedParts(split(manifest, truths[0], study.recipe.split))
-    except DataError as error:
-        return AssignedParts(None, str(error))
 
 
 def _identify_images(

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from featx.files.table_files import TABLE_SUFFIXES
-from featx.images.label_tables import TableChoice, TableReport, examine_source, table_place
+from featx.images.label_tables import TableReport
 from featx.images.names import IMAGE_SUFFIXES, file_suffix, is_archive_name, is_image_name
 from featx.images.readers import Listing
 from featx.images.sources import is_tree, open_tree
+from featx.images.table_choice import TableChoice, examine_source, table_place
 from featx.images.trees import Entry
 
 # Number of folders that an inventory lists.

@@ -14,9 +14,9 @@ from featx.images.label_files import (
     read_labels,
     table_rule,
 )
-from featx.images.label_tables import examine_source, table_place
 from featx.images.readers import Listing
 from featx.images.sources import is_tree, join_place, open_tree
+from featx.images.table_choice import examine_source, table_place
 from featx.images.trees import Entry, Tree
 from featx.locations import resolve_source
 from featx.specs.data import LabelsSpec, ReaderSpec

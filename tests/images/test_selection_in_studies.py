@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import featx
-from featx.errors import DataError, IncompleteError, RecipeError
+from featx.errors import IncompleteError, RecipeError
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 

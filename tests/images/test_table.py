@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from featx.errors import DataError, ReadError
-from featx.images.readers import read_source
 from featx.images.label_files import read_labels
+from featx.images.readers import read_source
 from featx.images.table import TableReader
 from featx.images.trees import FolderTree
 from featx.specs.data import LabelsSpec, ReaderSpec
