@@ -12,26 +12,15 @@ from featx.registry import HEADS
 from featx.specs.base import fingerprint
 from featx.study.study import Study
 from tests.conftest import make_images
+from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
 
-HEADS_TOML = "".join(f'\n[[head]]\nname = "{name}"\ntrials = 2\nfolds = 3\n' for name in HEADS.names())
-RECIPE = f"""
-[data]
-source = "images"
-labels = {{ file = "labels.csv" }}
-
-[targets.y]
-column = "y"
-
-[split]
-column = "part"
-
-[[embedding]]
-backbone = "toy"
-weights = "none"
-{HEADS_TOML}
-[ensemble]
-methods = ["majority", "weighted", "soft"]
-"""
+RECIPE = toy_recipe(
+    data=LABEL_TABLE,
+    targets={"y": {"column": "y"}},
+    split={"column": "part"},
+    head=toy_heads(*HEADS.names(), trials=2),
+    ensemble={"methods": ["majority", "weighted", "soft"]},
+)
 
 
 def write_labels(labels: pd.Series, parts: np.ndarray) -> None:

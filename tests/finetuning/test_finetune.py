@@ -24,29 +24,18 @@ from featx.specs.embedding import Preprocessing
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec, LayersSpec
 from featx.study.study import Study
+from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
 
-RECIPE = """
-[data]
-source = "images"
-labels = { file = "labels.csv" }
-[targets.class]
-column = "class"
-[targets.level]
-column = "level"
-kind = "numbers"
-[groups]
-side = "side"
-class = "class"
-[split]
-test = 0.2
-val = 0.2
-[extraction]
-device = "cpu"
-workers = 1
-[[finetune]]
-backbone = "deep"
-weights = "none"
-"""
+SECTIONS = {
+    "data": LABEL_TABLE,
+    "targets": {"class": {"column": "class"}, "level": {"column": "level", "kind": "numbers"}},
+    "groups": {"side": "side", "class": "class"},
+    "split": {"test": 0.2, "val": 0.2},
+    "extraction": {"device": "cpu", "workers": 1},
+    "finetune": [{"backbone": "deep", "weights": "none"}],
+    "embedding": None,
+    "head": None,
+}
 SMALL = LayersSpec(hidden=(8,), dropout=0.2)
 SPEC = FinetuneSpec(backbone="deep", weights="none", epochs=3, lr=0.01, layers=SMALL, batch_size=8, holdout=0.2)
 
@@ -64,7 +53,7 @@ def study(home: Path) -> Path:
         side = "left" if number % 3 else "right"
         rows.append((f"{number}.png", "bright" if level >= 0.5 else "dark", level, side))
     pd.DataFrame(rows, columns=["path", "class", "level", "side"]).to_csv(home / "images" / "labels.csv", index=False)
-    (home / "featx.toml").write_text(RECIPE)
+    (home / "featx.toml").write_text(toy_recipe(**SECTIONS))
     featx.extract()
     return home
 
@@ -340,8 +329,9 @@ def test_groups_and_classes_can_weigh_the_same(study: Path) -> None:
 def test_heads_use_a_fine_tuned_network(study: Path) -> None:
     run = finetune_one(strategy="all")
     assert read_header(run.path)[1].network is not None
-    recipe = RECIPE + f'[[embedding]]\nbackbone = "checkpoint:{run.path}"\ntap = ["last", "new_layers.layers.1"]\n'
-    (study / "featx.toml").write_text(recipe + '[[head]]\nname = "logreg"\ntrials = 1\nfolds = 2\n')
+    embedding = {"backbone": f"checkpoint:{run.path}", "tap": ["last", "new_layers.layers.1"]}
+    recipe = toy_recipe(**SECTIONS | {"embedding": [embedding], "head": toy_heads("logreg", folds=2)})
+    (study / "featx.toml").write_text(recipe)
     extraction = featx.extract()
     assert [embedding["n_features"] for embedding in extraction.embeddings] == [8, 8]
     (head,) = featx.fit(target="class")
@@ -367,9 +357,13 @@ def test_a_fine_tuned_network_can_be_fine_tuned_further(study: Path) -> None:
 
 def test_heads_wait_for_the_network_that_a_recipe_trains(study: Path) -> None:
     prefix = "runs/featx/deep-all-class-"
-    section = 'strategy = "all"\nepochs = 2\n'
-    embedding = f'[[embedding]]\nbackbone = "checkpoint:{prefix}"\n[[head]]\nname = "logreg"\ntrials = 1\nfolds = 2\n'
-    recipe = RECIPE.replace('[targets.level]\ncolumn = "level"\nkind = "numbers"\n', "") + section + embedding
+    sections = {
+        "targets": {"class": {"column": "class"}},
+        "finetune": [{"backbone": "deep", "weights": "none", "strategy": "all", "epochs": 2}],
+        "embedding": [{"backbone": f"checkpoint:{prefix}"}],
+        "head": toy_heads("logreg", folds=2),
+    }
+    recipe = toy_recipe(**SECTIONS | sections)
     (study / "featx.toml").write_text(recipe)
     assert featx.extract().waiting == [f"checkpoint:{prefix}/last/avg"]
     stages = [name for name, _ in featx.run()]
@@ -504,11 +498,10 @@ def test_a_val_part_of_one_class_is_reported(study: Path) -> None:
     labels = pd.read_csv(study / "images" / "labels.csv")
     part = np.where(labels["class"] == "dark", np.where(labels.index % 5, "train", "val"), "train")
     labels.assign(part=part).to_csv(study / "images" / "labels.csv", index=False)
-    recipe = RECIPE.replace("test = 0.2\nval = 0.2", 'column = "part"\ntest = 0')
-    (study / "featx.toml").write_text(recipe)
+    (study / "featx.toml").write_text(toy_recipe(**SECTIONS | {"split": {"column": "part", "test": 0}}))
     featx.extract()
     assert "all val rows have the same label" in finetune_one(strategy="head").notes[-1]
-    (study / "featx.toml").write_text(RECIPE.replace("val = 0.2", "val = 0"))
+    (study / "featx.toml").write_text(toy_recipe(**SECTIONS | {"split": {"test": 0.2, "val": 0}}))
     featx.extract()
     with pytest.raises(DataError, match="the split has no val rows"):
         finetune_one()
@@ -545,8 +538,9 @@ def test_arguments_override_the_recipe(study: Path) -> None:
 
 
 def test_all_stages_of_a_recipe_run_with_networks(study: Path) -> None:
-    fields = 'epochs = 2\nlr = 0.01\nstrategy = ["head", "4"]\nseed = [0, 1]\nlayers = { hidden = [4] }\n'
-    (study / "featx.toml").write_text(RECIPE + fields)
+    grid = {"epochs": 2, "lr": 0.01, "strategy": ["head", "4"], "seed": [0, 1], "layers": {"hidden": [4]}}
+    network = {"backbone": "deep", "weights": "none", **grid}
+    (study / "featx.toml").write_text(toy_recipe(**SECTIONS | {"finetune": [network]}))
     stages = [name for name, _ in featx.run()]
     assert stages == ["extract", "finetune", "ensemble", "evaluate", "report"]
     page = (study / "runs" / "featx" / "report.html").read_text()

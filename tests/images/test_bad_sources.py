@@ -22,6 +22,7 @@ from featx.images.readers import Listing, read_source
 from featx.images.sources import read_content
 from featx.specs.data import ReaderSpec
 from featx.specs.recipe import load_recipe
+from tests.recipes import LABEL_TABLE, toy_recipe
 
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 12, 12, 3), dtype=np.uint8)
 NAMES = [f"{name}/{number}.png" for name in ("cat", "dog") for number in range(3)]
@@ -317,27 +318,12 @@ def test_a_table_as_a_spreadsheet_writes_it_is_read(tmp_path: Path) -> None:
     assert listing.manifest.labels.to_dict("list") == {"Class": ["cat", "dog", "cat"]}
 
 
-TABLE_RECIPE = """
-[data]
-source = "images"
-labels = { file = "labels.csv" }
-[targets.class]
-column = "class"
-[split]
-test = 0.25
-val = 0.25
-[[embedding]]
-backbone = "toy"
-weights = "none"
-"""
-
-
 def test_missing_labels_are_an_error_or_dropped(toy_home: Path) -> None:
     rows = [f"{path.relative_to('images')},{path.parent.name}" for path in sorted(Path("images").rglob("*.png"))]
     gaps = {3: "", 17: "NaN", 30: "  "}
     rows = [f"{row.partition(',')[0]},{gaps[number]}" if number in gaps else row for number, row in enumerate(rows)]
     Path("images/labels.csv").write_text("\n".join(["path,class", *rows]))
-    Path("featx.toml").write_text(TABLE_RECIPE)
+    Path("featx.toml").write_text(toy_recipe(data=LABEL_TABLE, head=None))
     with pytest.raises(
         DataError, match=r"targets\.class: 3 of 48 images have no 'class', first 'dark/003\.png'; .*--dr"
     ):

@@ -18,7 +18,8 @@ from featx.storage.segment_store import TRASH_NAME
 from featx.storage.segments import keys_to_digests
 from featx.storage.store import EmbeddingStore
 from featx.study.study import Study
-from tests.conftest import TOY_RECIPE, make_images
+from tests.conftest import make_images
+from tests.recipes import TOY_RECIPE, toy_recipe
 from tests.rows import stored_rows
 from tests.storage.killing import add_rows, clear_cache, command, compact_store, fresh_rng, kill_after, start_process
 from tests.storage.stores import (
@@ -64,11 +65,12 @@ def write_half_recipes(home: Path) -> list[str]:
     """Write four recipes, each with the labels of another half of the images; return their files."""
     ids = make_images(home / "images", n_each=60)
     labels = pd.DataFrame({"path": ids, "class": [name.split("/")[0] for name in ids]}).sample(frac=1, random_state=0)
-    recipe = TOY_RECIPE.replace('source = "images"', 'source = "images"\nlabels = {{ file = "{}.csv" }}') + ENGINE
     files = []
     for number, start in enumerate(np.linspace(0, len(ids) / 2, 4).astype(int)):
         labels.iloc[start : start + len(ids) // 2].to_csv(home / "images" / f"half{number}.csv", index=False)
-        (home / f"half{number}.toml").write_text(recipe.format(f"half{number}"))
+        (home / f"half{number}.toml").write_text(
+            toy_recipe(data={"source": "images", "labels": {"file": f"half{number}.csv"}}) + ENGINE
+        )
         files.append(f"half{number}.toml")
     return files
 

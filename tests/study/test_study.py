@@ -11,23 +11,9 @@ from featx import ensemble, evaluate, extract, fit
 from featx.embeddings.read import locked_embeddings
 from featx.errors import DataError, IncompleteError
 from featx.study.study import Study
+from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
 
-TABLE = """
-[data]
-source = "images"
-labels = { file = "labels.csv" }
-[targets.class]
-column = "class"
-[split]
-column = "part"
-[[embedding]]
-backbone = "toy"
-weights = "none"
-[[head]]
-name = "logreg"
-trials = 1
-folds = 3
-"""
+TABLE = toy_recipe(data=LABEL_TABLE, split={"column": "part"}, head=toy_heads("logreg"))
 
 
 @pytest.fixture

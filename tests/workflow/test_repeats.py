@@ -15,10 +15,11 @@ from featx.study.run_folder import RunFolder
 from featx.study.study import Study
 from featx.workflow.repeats import compared, cost_text, repeat
 from tests.conftest import TOY_RECIPE, make_images
+from tests.recipes import toy_heads, toy_recipe
 
 # Ensembles that are built if a recipe names none.
 ENSEMBLES = ("majority", "soft", "weighted", "greedy")
-ONE_HEAD_RECIPE = TOY_RECIPE[: TOY_RECIPE.index("[[head]]")] + '[[head]]\nname = "logreg"\ntrials = 1\nfolds = 3\n'
+ONE_HEAD_RECIPE = toy_recipe(head=toy_heads("logreg"))
 
 
 def read_parts(number: int) -> "pd.Series[str]":
