@@ -1,8 +1,5 @@
 """Fine-tuned networks are runs like all others: written whole, found again, loaded, and used as backbones."""
 
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ from featx.specs.embedding import Preprocessing
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec, LayersSpec
 from featx.study.study import Study
+from tests.processes import run_until_killed
 from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
 
 SECTIONS = {
@@ -143,8 +141,7 @@ def test_phases_continue_from_the_best_weights_below_one_boundary(study: Path) -
 
 
 KILLED = """
-import featx, sys
-sys.path.insert(0, {root!r})
+import featx
 import tests.conftest
 from featx.specs.finetuning import FinetuneSpec
 def report(stage, done, total, note=""):
@@ -157,12 +154,8 @@ featx.finetune(specs=[FinetuneSpec.model_validate_json({spec!r})], target="class
 @pytest.mark.parametrize(("strategy", "n_steps"), [("boundary", 7), ("pixels", 9), ("phases", 9)])
 def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(study: Path, strategy: str, n_steps: int) -> None:
     spec = changed(**STRATEGIES[strategy] | {"augment": {"flip": True, "shift": 0.1}, "views": 2})
-    code = KILLED.format(root=str(Path(__file__).parents[2]), spec=spec.model_dump_json())
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for _ in range(n_steps):
-            assert process.stdout.readline()
-        process.send_signal(signal.SIGKILL)
+    code = KILLED.format(spec=spec.model_dump_json())
+    run_until_killed(code, n_lines=n_steps)
     assert not list((study / "runs").rglob("header.json"))
     assert list((study / "runs").rglob(".finetune-*/course.json"))
     (resumed,) = featx.finetune(specs=[spec], target="class")

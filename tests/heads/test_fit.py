@@ -11,6 +11,7 @@ import featx
 from featx.errors import DataError, IncompleteError, RecipeError, UnknownNameError
 from featx.specs.head import HeadSpec
 from featx.study.study import Study
+from tests.processes import start_script
 from tests.recipes import TOY_RECIPE, toy_heads, toy_recipe
 
 
@@ -105,7 +106,7 @@ BACKBONES.register("toy")(None)
 (run,) = featx.fit(heads="logreg", trials=8)
 print(run.made, run.n_trials)
 """
-    processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    processes = [start_script(code, stdout=subprocess.PIPE) for _ in range(2)]
     outputs = sorted(process.communicate()[0].strip() for process in processes)
     assert outputs == ["False 8", "True 8"]
 

@@ -19,9 +19,10 @@ from featx.storage.segments import keys_to_digests
 from featx.storage.store import EmbeddingStore
 from featx.study.study import Study
 from tests.conftest import make_images
+from tests.processes import kill_after, run_command, start_process
 from tests.recipes import TOY_RECIPE, toy_recipe
 from tests.rows import stored_rows
-from tests.storage.killing import add_rows, clear_cache, command, compact_store, fresh_rng, kill_after, start_process
+from tests.storage.killing import add_rows, clear_cache, compact_store, fresh_rng
 from tests.storage.stores import (
     DEVICE_ROWS,
     D,
@@ -87,7 +88,7 @@ def test_four_overlapping_extractions_run_beside_readers(home: Path) -> None:
     for name in ("cache", "runs"):
         shutil.rmtree(name)
 
-    processes = [start_process(command, home, "extract", "-r", file) for file in files]
+    processes = [start_process(run_command, home, "extract", "-r", file) for file in files]
     reader, sizes = None, []
     while any(process.is_alive() for process in processes):
         if place.exists():
