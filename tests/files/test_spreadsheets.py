@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featx.files.spreadsheets import FORMULA_STARTS, text_cell, write_csv
+from featx.files.spreadsheets import text_cell, write_csv
 from featx.text.escaping import escape_text
 
 FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "＝1+1", "-", "-1\t"]
+FORMULA_STARTS = tuple("=+-@＝＋－＠")
 
 
 @pytest.mark.parametrize("text", FORMULAS)
