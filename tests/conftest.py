@@ -82,6 +82,15 @@ def make_images(
     return ids
 
 
+@pytest.fixture(scope="session", autouse=True)
+def short_measurements() -> Iterator[None]:
+    """Measure the rates of networks for a short time, since no test depends on how accurate they are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("featx.finetuning.speed.MEASUREMENT_S", 0.02)
+        patch.setattr("featx.embeddings.benchmarks.BENCHMARK_S", 0.02)
+        yield
+
+
 @pytest.fixture(scope="module")
 def s3() -> Iterator[Any]:
     """Yield the s3fs file system of an S3 server on this machine."""
