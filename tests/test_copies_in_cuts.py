@@ -1,4 +1,7 @@
-"""Copies of an image are on one side of every split, so that memorised images do not increase a score."""
+"""Copies of an image are on one side of every split, so that memorised images do not increase a score.
+
+Modules: tables.resampling_units.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""Outputs of a project depend on its recipe and data only, not on earlier commands."""
+"""Outputs of a project depend on its recipe and data only, not on earlier commands.
+
+Modules: embeddings.extraction_warnings.
+"""
 
 import json
 import shutil

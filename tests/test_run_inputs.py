@@ -1,6 +1,8 @@
 """A change of any input of a run makes exactly the dependent runs again, and no stale number is shown.
 
 The expected numbers are those of a fresh project with the same files.
+
+Modules: artifacts.rescoring, evaluation.final_scores, study.run_folder.
 """
 
 import json

@@ -1,4 +1,7 @@
-"""A model is opened only if it matches its header."""
+"""A model is opened only if it matches its header.
+
+Modules: artifacts.header.
+"""
 
 import json
 import subprocess

@@ -1,4 +1,7 @@
-"""Commands for targets, classes and groups with unusual names."""
+"""Commands for targets, classes and groups with unusual names.
+
+Modules: cli.text.
+"""
 
 import json
 import sys

@@ -1,4 +1,8 @@
-"""Commands on the command line: in sequence without arguments, with JSON output, and their help."""
+"""Commands on the command line: in sequence without arguments, with JSON output, and their help.
+
+Modules: cli.console, cli.data_commands, cli.listing_commands, cli.main, cli.model_commands, cli.options,
+workflow.run, workflow.stages.
+"""
 
 import json
 import re
@@ -84,7 +88,7 @@ def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.
         words: json.loads(run(f"{words} --json", capsys))
         for words in (
             *("extract", "fit", "ensemble", "evaluate", "report", "run", "leaks", "heads", "doctor", "backbones toy"),
-            *("export rf --format joblib", "init images -r other.toml", "predict images/dark/001.png --run rf"),
+            *("init images -r other.toml", "predict images/dark/001.png --run rf"),
             *("cache ls", "cache verify", "cache compact", "cache gc --dry-run", "cache export toy --to toy.npz"),
         )
     }

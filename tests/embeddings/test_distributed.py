@@ -1,4 +1,7 @@
-"""Extraction by Dask workers gives the same vectors even if workers die; unusable clusters are errors."""
+"""Extraction by Dask workers gives the same vectors even if workers die; unusable clusters are errors.
+
+Modules: embeddings.fill, parallel.dask_client, parallel.local_workers.
+"""
 
 import os
 import sys

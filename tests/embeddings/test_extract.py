@@ -1,4 +1,7 @@
-"""Extraction gives each image one outcome, and one vector that does not depend on the other images."""
+"""Extraction gives each image one outcome, and one vector that does not depend on the other images.
+
+Modules: embeddings.outcomes, study.extracted_data, study.extraction_tables.
+"""
 
 import json
 import os

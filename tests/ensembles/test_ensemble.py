@@ -1,4 +1,7 @@
-"""Ensembles of runs: which runs are members, which rows methods are fitted to, and what a run folder holds."""
+"""Ensembles of runs: which runs are members, which rows methods are fitted to, and what a run folder holds.
+
+Modules: ensembles.cross_fitting, ensembles.ensemble_run, ensembles.members.
+"""
 
 import json
 import shutil

@@ -1,4 +1,8 @@
-"""Scores by group, tests of groups, and thresholds of groups."""
+"""Scores by group, tests of groups, and thresholds of groups.
+
+Modules: cli.run_table, evaluation.group_membership, evaluation.group_tests, evaluation.group_texts,
+evaluation.unit_permutations.
+"""
 
 import json
 import math

@@ -1,4 +1,7 @@
-"""Copies across the parts of a study, from files to scores."""
+"""Copies across the parts of a study, from files to scores.
+
+Modules: cli.leak_commands, embeddings.near_copies, reports.leak_tables, study.near_copy_table.
+"""
 
 import json
 import shutil

@@ -1,4 +1,7 @@
-"""Training from the boundary gives the same losses as training from pixels, step by step, in single precision."""
+"""Training from the boundary gives the same losses as training from pixels, step by step, in single precision.
+
+Modules: finetuning.network.
+"""
 
 import copy
 

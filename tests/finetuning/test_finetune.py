@@ -1,4 +1,7 @@
-"""Fine-tuned networks are runs like all others: written whole, found again, loaded, and compared."""
+"""Fine-tuned networks are runs like all others: written whole, found again, loaded, and compared.
+
+Modules: artifacts.learning_curves, finetuning.phase, finetuning.speed, finetuning.task.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -182,7 +185,7 @@ def test_arguments_override_the_recipe(study: Path) -> None:
 
 
 def test_all_stages_of_a_recipe_run_with_networks(study: Path) -> None:
-    grid = {"epochs": 1, "lr": 0.01, "strategy": ["head", "4"], "layers": {"hidden": [4]}}
+    grid = {"epochs": 1, "lr": 0.01, "strategy": "head", "seed": [0, 1, 2], "layers": {"hidden": [4]}}
     network = {"backbone": "deep", "weights": "none", **grid}
     (study / "featx.toml").write_text(toy_recipe(**SECTIONS | {"finetune": [network]}))
     stages = [name for name, _ in featx.run()]

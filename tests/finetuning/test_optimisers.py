@@ -1,4 +1,7 @@
-"""Optimisers, schedules of the learning rate, and batches that are accumulated or divided."""
+"""Optimisers, schedules of the learning rate, and batches that are accumulated or divided.
+
+Modules: finetuning.lightning_loop, finetuning.vector_loop.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""Inputs of a phase: cached activations of frozen layers, augmented images, and too little memory for them."""
+"""Inputs of a phase: cached activations of frozen layers, augmented images, and too little memory for them.
+
+Modules: finetuning.augmentation, finetuning.phase_building, finetuning.training_rows.
+"""
 
 from pathlib import Path
 from typing import Any

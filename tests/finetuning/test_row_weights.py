@@ -1,4 +1,7 @@
-"""Weights of rows, weights of classes and soft labels in training, compared with torch's own losses and by hand."""
+"""Weights of rows, weights of classes and soft labels in training, compared with torch's own losses and by hand.
+
+Modules: finetuning.objective.
+"""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,7 @@
-"""Interrupted, failed and killed trainings: what is kept, and what a later call continues with."""
+"""Interrupted, failed and killed trainings: what is kept, and what a later call continues with.
+
+Modules: finetuning.finetuning_job, finetuning.training, study.run_warnings.
+"""
 
 from pathlib import Path
 from typing import Any

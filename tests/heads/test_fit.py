@@ -1,4 +1,7 @@
-"""Fitting of heads from a recipe to a run folder."""
+"""Fitting of heads from a recipe to a run folder.
+
+Modules: heads.head_run, heads.job.
+"""
 
 import json
 import subprocess

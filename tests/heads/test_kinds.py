@@ -1,4 +1,7 @@
-"""Every kind of target, from a label table to a model that other code loads."""
+"""Every kind of target, from a label table to a model that other code loads.
+
+Modules: artifacts.outputs, heads.builtin.
+"""
 
 import subprocess
 import sys

@@ -1,4 +1,7 @@
-"""Damaged or untidy sources: they are read, or reported in one line with the next step."""
+"""Damaged or untidy sources: they are read, or reported in one line with the next step.
+
+Modules: images.sources.
+"""
 
 import io
 import sys

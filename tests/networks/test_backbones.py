@@ -1,4 +1,7 @@
-"""A contract for every backbone that can be named, on torch's meta device; the default one against ImageNet."""
+"""A contract for every backbone that can be named, on torch's meta device; the default one against ImageNet.
+
+Modules: networks.dry_runs, networks.own, networks.traced_layers.
+"""
 
 import re
 import shutil

@@ -1,4 +1,7 @@
-"""Properties of stores in buckets only; test_store and test_compaction test those of all stores."""
+"""Properties of stores in buckets only; test_store and test_compaction test those of all stores.
+
+Modules: storage.all_stores, storage.buckets, storage.places, storage.segment_store.
+"""
 
 import pickle
 import signal

@@ -1,4 +1,7 @@
-"""Folders of a study, stale data and runs, and the seal of the test labels."""
+"""Folders of a study, stale data and runs, and the seal of the test labels.
+
+Modules: study.folders, study.labelled_rows.
+"""
 
 from dataclasses import asdict
 from pathlib import Path

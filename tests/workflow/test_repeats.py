@@ -1,4 +1,7 @@
-"""Repeats of a study on other train/val splits (`featx.workflow.repeats`)."""
+"""Repeats of a study on other train/val splits (`featx.workflow.repeats`).
+
+Modules: cli.repeat_table.
+"""
 
 import shutil
 from pathlib import Path
