@@ -19,8 +19,6 @@ SECTIONS = {
 
 
 SMALL = LayersSpec(hidden=(8,), dropout=0.2)
-
-
 SPEC = FinetuneSpec(backbone="deep", weights="none", epochs=3, lr=0.01, layers=SMALL, batch_size=8, holdout=0.2)
 
 

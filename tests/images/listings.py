@@ -14,8 +14,6 @@ from featx.images.init import recognise
 from featx.images.readers import Listing, read_source
 
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 12, 12, 3), dtype=np.uint8)
-
-
 NAMES = [f"{name}/{number}.png" for name in ("cat", "dog") for number in range(3)]
 
 
