@@ -1,6 +1,8 @@
 """A change of any input of a run makes exactly the dependent runs again, and no stale number is shown.
 
 The expected numbers are those of a fresh project with the same files.
+
+Modules: artifacts.rescoring, evaluation.final_scores, study.run_folder.
 """
 
 import json
@@ -24,42 +26,20 @@ from featx.study.run_folder import RunFolder
 from featx.study.study import Study
 from featx.workflow.repeats import repeat
 from tests.conftest import make_images
+from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
 
-RECIPE = """
-[data]
-source = "images"
-labels = { file = "labels.csv" }
-
-[targets.y]
-column = "y"
-weight = "weight"
-
-[groups]
-site = "site"
-
-[split]
-column = "part"
-by = "patient"
-
-[[embedding]]
-backbone = "toy"
-weights = "none"
-
-[[head]]
-name = "logreg"
-trials = 1
-folds = 3
-group_weight = "site"
-
-[[head]]
-name = "ridge"
-trials = 1
-folds = 3
-
-[ensemble]
-methods = ["weighted"]
-folds = 3
-"""
+SECTIONS = {
+    "data": LABEL_TABLE,
+    "targets": {"y": {"column": "y", "weight": "weight"}},
+    "groups": {"site": "site"},
+    "split": {"column": "part", "by": "patient"},
+}
+LOGREG, RIDGE = toy_heads("logreg", "ridge")
+RECIPE = toy_recipe(
+    **SECTIONS,
+    head=[{**LOGREG, "group_weight": "site"}, RIDGE],
+    ensemble={"methods": ["weighted"], "folds": 3},
+)
 # The head whose rows are weighted by site.
 WEIGHTED = "logreg"
 HEADS = {"logreg", "ridge"}
@@ -288,33 +268,13 @@ def test_images_replaced_by_noise_make_all_runs_stale(
     assert featx.evaluate()[0].rows[0].scores["accuracy"] < 0.85
 
 
-NETWORK = """
-[data]
-source = "images"
-labels = { file = "labels.csv" }
-
-[targets.y]
-column = "y"
-weight = "weight"
-
-[groups]
-site = "site"
-
-[split]
-column = "part"
-by = "patient"
-
-[extraction]
-device = "cpu"
-workers = 1
-
-[[finetune]]
-backbone = "toy"
-weights = "none"
-strategy = "head"
-epochs = 1
-group_weight = "site"
-"""
+NETWORK = toy_recipe(
+    **SECTIONS,
+    embedding=None,
+    head=None,
+    extraction={"device": "cpu", "workers": 1},
+    finetune=[{"backbone": "toy", "weights": "none", "strategy": "head", "epochs": 1, "group_weight": "site"}],
+)
 NETWORK_CASES: dict[str, tuple[Callable[[], None], bool]] = {
     "nothing": (lambda: None, False),
     "pixels of a train image": (change_pixels("train"), True),

@@ -1,4 +1,8 @@
-"""Specs: frozen, with fingerprints that depend on every field and are stable across releases."""
+"""Specs: frozen, with fingerprints that depend on every field and are stable across releases.
+
+Modules: specs.base, specs.data, specs.embedding, specs.ensembling, specs.evaluation, specs.extraction,
+specs.finetuning, specs.head, specs.split, specs.target.
+"""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar

@@ -13,6 +13,7 @@ from featx.locations import label_file_states
 from featx.specs.data import ReaderSpec
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
+from tests.recipes import toy_recipe
 
 
 def test_two_recipes_of_one_name_do_not_share_their_images(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,9 +74,8 @@ def test_groups_stay_whole_in_splits_and_folds(toy_home: Path) -> None:
     paths = sorted(Path("images").rglob("*.png"))
     rows = {"path": [str(path.relative_to("images")) for path in paths], "class": [path.parent.name for path in paths]}
     pd.DataFrame(rows | {"person": [f"p{row // 2}" for row in range(len(paths))]}).to_csv("images/l.csv", index=False)
-    recipe = TOY_RECIPE.replace('"images"', '"images"\nlabels = { file = "l.csv" }').replace(
-        "[split]", '[split]\nby = "person"'
-    )
+    data = {"source": "images", "labels": {"file": "l.csv"}}
+    recipe = toy_recipe(data=data, split={"test": 0.25, "val": 0.25, "by": "person"})
     Path("featx.toml").write_text(recipe)
     featx.extract()
     featx.fit()

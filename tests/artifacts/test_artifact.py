@@ -1,4 +1,7 @@
-"""A model is opened only if it matches its header."""
+"""A model is opened only if it matches its header.
+
+Modules: artifacts.header.
+"""
 
 import json
 import subprocess
@@ -160,9 +163,10 @@ def test_a_model_with_other_golden_outputs_is_refused(run: Path) -> None:
 
 
 def test_rounding_is_within_the_golden_tolerance(run: Path) -> None:
+    expected = load_head(*read_header(run)).predict_proba(X)
     edited(run, lambda header: header["golden"]["outputs"][0].__setitem__(0, header["golden"]["outputs"][0][0] + 1e-8))
 
-    assert load_head(*read_header(run)).predict_proba(X).shape == (40, 2)
+    np.testing.assert_array_equal(load_head(*read_header(run)).predict_proba(X), expected)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""Diversity of members against formulas and counts by hand, and the paragraph that explains an ensemble."""
+"""Diversity of members against formulas and counts by hand, and the paragraph that explains an ensemble.
+
+Modules: ensembles.explanation.
+"""
 
 from collections.abc import Sequence
 

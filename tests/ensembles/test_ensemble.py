@@ -1,4 +1,7 @@
-"""Ensembles of runs: which runs are members, which rows methods are fitted to, and what a run folder holds."""
+"""Ensembles of runs: which runs are members, which rows methods are fitted to, and what a run folder holds.
+
+Modules: ensembles.cross_fitting, ensembles.ensemble_run, ensembles.members.
+"""
 
 import json
 import shutil
@@ -25,8 +28,9 @@ from featx.study.run_folder import RunFolder
 from featx.study.study import Study
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import Truth
-from tests.conftest import TOY_RECIPE, make_images
+from tests.conftest import make_images
 from tests.ensemble_members import cross_predictions, members_of
+from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
 
 SPEC = EnsembleSpec(folds=4)
 
@@ -238,30 +242,12 @@ def test_members_without_val_rows_or_with_fewer_are_named(fits: list[RunFolder])
         featx.ensemble()
 
 
-TWO_TARGETS = """
-[data]
-source = "images"
-labels = { file = "labels.csv" }
-[targets.class]
-column = "class"
-[targets.age]
-column = "age"
-kind = "numbers"
-[split]
-test = 0.2
-val = 0.25
-[[embedding]]
-backbone = "toy"
-weights = "none"
-[[head]]
-name = "rf"
-trials = 1
-folds = 2
-[[head]]
-name = "ridge"
-trials = 1
-folds = 2
-"""
+TWO_TARGETS = {
+    "data": LABEL_TABLE,
+    "targets": {"class": {"column": "class"}, "age": {"column": "age", "kind": "numbers"}},
+    "split": {"test": 0.2, "val": 0.25},
+    "head": toy_heads("rf", "ridge", folds=2),
+}
 
 
 @pytest.fixture
@@ -272,7 +258,7 @@ def two_targets(home: Path) -> Path:
     age = np.where(light, 60, 20) + np.random.default_rng(0).normal(0, 3, len(ids))
     table = pd.DataFrame({"path": ids, "class": np.where(light, "light", "dark"), "age": age})
     table.to_csv("images/labels.csv", index=False)
-    Path("featx.toml").write_text(TWO_TARGETS)
+    Path("featx.toml").write_text(toy_recipe(**TWO_TARGETS))
     featx.extract()
     featx.fit()
     return home
@@ -310,14 +296,14 @@ def test_members_of_one_target_give_ensembles_of_that_target(two_targets: Path) 
 
 def test_the_metric_of_the_recipe_is_used_for_targets_that_have_it(two_targets: Path) -> None:
     recipe = Path("featx.toml")
-    recipe.write_text(TWO_TARGETS + '[ensemble]\nmetric = "rmse"\n')
+    recipe.write_text(toy_recipe(**TWO_TARGETS, ensemble={"metric": "rmse"}))
     metrics = {run.target: run.metric for run in featx.ensemble(methods=["greedy"])}
     assert metrics == {"class": "accuracy", "age": "rmse"}
     assert {table.target: table.chosen_by for table in featx.evaluate()} == {
         "class": "accuracy on val",
         "age": "rmse on val",
     }
-    recipe.write_text(TWO_TARGETS + '[ensemble]\nmetric = "average_precision"\n')
+    recipe.write_text(toy_recipe(**TWO_TARGETS, ensemble={"metric": "average_precision"}))
     with pytest.raises(DataError, match="metric 'average_precision' is not defined for targets of classes"):
         featx.ensemble()
 
@@ -337,7 +323,7 @@ def test_a_run_of_another_target_split_or_labelling_is_named(two_targets: Path) 
     featx.extract()
     with pytest.raises(DataError, match=f"{old} was trained on other labels or weights; runs on this split: "):
         featx.ensemble(members=[old], target="class")
-    Path("featx.toml").write_text(TWO_TARGETS.replace("val = 0.25", "val = 0.25\nseed = 5"))
+    Path("featx.toml").write_text(toy_recipe(**TWO_TARGETS | {"split": {"test": 0.2, "val": 0.25, "seed": 5}}))
     featx.extract()
     expected = f"{of_age} was made on other images or another split; runs on this split: none"
     with pytest.raises(DataError, match=expected):
@@ -349,9 +335,8 @@ def test_a_class_without_val_rows_gives_a_warning_and_stacking_fails(home: Path)
     parts = np.resize(["train", "train", "val", "test"], len(ids))
     parts[[name.startswith("c") for name in ids]] = np.resize(["train", "test"], 20)
     pd.DataFrame({"path": ids, "y": [name[0] for name in ids], "part": parts}).to_csv("images/labels.csv", index=False)
-    recipe = TOY_RECIPE.replace('source = "images"', 'source = "images"\nlabels = { file = "labels.csv" }')
-    recipe = recipe.replace('[targets.class]\ncolumn = "class"', '[targets.y]\ncolumn = "y"')
-    Path("featx.toml").write_text(recipe.replace("test = 0.25\nval = 0.25", 'column = "part"'))
+    recipe = toy_recipe(data=LABEL_TABLE, targets={"y": {"column": "y"}}, split={"column": "part"})
+    Path("featx.toml").write_text(recipe)
     featx.extract()
     featx.fit()
     runs = featx.ensemble()

@@ -1,4 +1,7 @@
-"""Comparison of runs with the best one, and recommendation of a run."""
+"""Comparison of runs with the best one, and recommendation of a run.
+
+Modules: evaluation.cost, evaluation.equivalence, evaluation.evaluation_table, evaluation.verdicts.
+"""
 
 import json
 import math

@@ -1,4 +1,7 @@
-"""Scores of all runs, and the sealed test split."""
+"""Scores of all runs, and the sealed test split.
+
+Modules: evaluation.coverage.
+"""
 
 import math
 from itertools import product

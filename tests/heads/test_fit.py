@@ -1,4 +1,7 @@
-"""Fitting of heads from a recipe to a run folder."""
+"""Fitting of heads from a recipe to a run folder.
+
+Modules: heads.head_run, heads.job.
+"""
 
 import json
 import subprocess
@@ -11,12 +14,13 @@ import featx
 from featx.errors import DataError, IncompleteError, RecipeError, UnknownNameError
 from featx.specs.head import HeadSpec
 from featx.study.study import Study
-from tests.conftest import TOY_RECIPE
+from tests.processes import start_script
+from tests.recipes import TOY_RECIPE, toy_heads, toy_recipe
 
 
 def test_two_specs_of_one_head_are_two_runs(toy_home: Path) -> None:
-    text = TOY_RECIPE + '\n[[head]]\nname = "logreg"\ntrials = 1\nfolds = 4\n'
-    Path("featx.toml").write_text(text)
+    heads = [*toy_heads("logreg", "rf"), *toy_heads("logreg", folds=4)]
+    Path("featx.toml").write_text(toy_recipe(head=heads))
     featx.extract()
     assert len({run.run for run in featx.fit()}) == 3
     assert len({run.run for run in featx.fit(heads=["logreg"])}) == 2
@@ -74,8 +78,8 @@ assert "torch" not in sys.modules
 
 
 def test_each_target_gets_a_run(toy_home: Path) -> None:
-    text = TOY_RECIPE.replace("[split]", '[targets.again]\ncolumn = "class"\nclasses = ["light", "dark"]\n\n[split]')
-    Path("featx.toml").write_text(text)
+    again = {"column": "class", "classes": ["light", "dark"]}
+    Path("featx.toml").write_text(toy_recipe(targets={"class": {"column": "class"}, "again": again}))
     featx.extract()
     runs = featx.fit(heads=["logreg"])
     assert [run.target for run in runs] == ["class", "again"]
@@ -105,28 +109,22 @@ BACKBONES.register("toy")(None)
 (run,) = featx.fit(heads="logreg", trials=8)
 print(run.made, run.n_trials)
 """
-    processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    processes = [start_script(code, stdout=subprocess.PIPE) for _ in range(2)]
     outputs = sorted(process.communicate()[0].strip() for process in processes)
     assert outputs == ["False 8", "True 8"]
 
 
-TWO_EMBEDDINGS = (
-    TOY_RECIPE.partition("[[head]]")[0]
-    + """
-[[embedding]]
-backbone = "deep"
-weights = "none"
+TWO_EMBEDDINGS = [{"backbone": "toy", "weights": "none"}, {"backbone": "deep", "weights": "none"}]
 
-[[head]]
-name = "ridge"
-trials = 6
-folds = 3
-"""
-)
+
+def write_recipe(embeddings: object) -> None:
+    """Write a recipe with two embeddings and one head that uses some of them."""
+    head = {"name": "ridge", "trials": 6, "folds": 3, "embeddings": embeddings}
+    Path("featx.toml").write_text(toy_recipe(embedding=TWO_EMBEDDINGS, head=[head]))
 
 
 def test_the_choice_of_embeddings_is_searched(toy_home: Path) -> None:
-    Path("featx.toml").write_text(TWO_EMBEDDINGS + 'embeddings = "search"\n')
+    write_recipe("search")
     featx.extract()
     (run,) = featx.fit()
     metrics = json.loads((Path(run.path) / "metrics.json").read_text())
@@ -140,7 +138,7 @@ def test_the_choice_of_embeddings_is_searched(toy_home: Path) -> None:
 
 
 def test_a_head_uses_the_embeddings_that_it_names(toy_home: Path) -> None:
-    Path("featx.toml").write_text(TWO_EMBEDDINGS + 'embeddings = ["deep", "all"]\n')
+    write_recipe(["deep", "all"])
     featx.extract()
     runs = featx.fit()
     models = [featx.load(run.path) for run in runs]
@@ -152,7 +150,7 @@ def test_a_head_uses_the_embeddings_that_it_names(toy_home: Path) -> None:
 
 
 def test_an_unknown_embedding_is_refused(toy_home: Path) -> None:
-    Path("featx.toml").write_text(TWO_EMBEDDINGS + 'embeddings = "dep"\n')
+    write_recipe("dep")
     with pytest.raises(
         RecipeError, match=r"head\[0\].embeddings: no embedding is called 'dep'; known: all, search, toy/last"
     ):

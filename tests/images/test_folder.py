@@ -1,3 +1,5 @@
+"""Folders of images: their sub-folders are classes, or parts above classes."""
+
 from pathlib import Path
 
 import pytest

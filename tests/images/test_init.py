@@ -1,3 +1,5 @@
+"""Sources and label tables become recipes that read the same images."""
+
 from pathlib import Path
 
 import pandas as pd

@@ -1,4 +1,7 @@
-"""Small files that state or unpack to a large size: refused by their headers, in a process with limited memory."""
+"""Small files that state or unpack to a large size: refused by their headers, in a process with limited memory.
+
+Modules: images.archives, images.array_files, images.npy, images.unpacking.
+"""
 
 import gzip
 import io

@@ -1,4 +1,7 @@
-"""Contract of all readers, tested with the same ten pictures in every supported layout."""
+"""Contract of all readers, tested with the same ten pictures in every supported layout.
+
+Modules: images.annotations, images.arrays, images.names.
+"""
 
 import shutil
 from pathlib import Path

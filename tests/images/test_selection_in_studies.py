@@ -10,6 +10,7 @@ import featx
 from featx.errors import IncompleteError, RecipeError
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
+from tests.recipes import toy_recipe
 
 EMOTIONS = {"train": {"angry": 3, "happy": 14, "sad": 10}, "test": {"angry": 2, "happy": 5, "sad": 4}}
 
@@ -93,31 +94,16 @@ def test_a_changed_selection_needs_a_new_extraction(emotions: Path, before: str,
         Study.open(None).truth("class")
 
 
-TABLE = """
-[data]
-source = "images"
-labels = { file = "faces.csv" }
-
-[targets.emotion]
-column = "emotion"
-keep = ["happy", "sad"]
-
-[targets.age]
-column = "age"
-bins = [20, 40]
-
-[groups]
-gender = "gender"
-
-[split]
-test = 0
-val = 0
-stratify = false
-
-[[embedding]]
-backbone = "toy"
-weights = "none"
-"""
+TABLE = toy_recipe(
+    data={"source": "images", "labels": {"file": "faces.csv"}},
+    targets={
+        "emotion": {"column": "emotion", "keep": ["happy", "sad"]},
+        "age": {"column": "age", "bins": [20, 40]},
+    },
+    groups={"gender": "gender"},
+    split={"test": 0, "val": 0, "stratify": False},
+    head=None,
+)
 
 
 @pytest.fixture
@@ -140,7 +126,7 @@ def test_each_of_two_targets_ignores_images_by_its_own_rule(faces: pd.DataFrame)
     Path("featx.toml").write_text(TABLE)
     assert "targets.age: 1 of 8 images have no 'age', first 'faces/010.png'" in featx.extract().label_problem
 
-    study = study_of(TABLE.replace("\n[targets.emotion]", "drop_unlabelled = true\n[targets.emotion]"))
+    study = study_of(TABLE.replace("[data]", "[data]\ndrop_unlabelled = true"))
 
     outcomes = study.outcomes.set_index("id")
     assert outcomes["outcome"].value_counts().to_dict() == {"cached": 7, "ignored": 5}

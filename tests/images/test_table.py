@@ -1,3 +1,5 @@
+"""Label tables are recognised and read, and mistakes in them are reported."""
+
 import datetime
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""A loaded run predicts embeddings and images as it did when it was saved."""
+"""A loaded run predicts embeddings and images as it did when it was saved.
+
+Modules: predictors.description, predictors.loading, predictors.prediction.
+"""
 
 import json
 import shutil

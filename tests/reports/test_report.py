@@ -1,4 +1,7 @@
-"""The report needs no other file, shows the scores, and does not open the test split."""
+"""The report needs no other file, shows the scores, and does not open the test split.
+
+Modules: reports.ensemble_tables, reports.figures, reports.group_figures.
+"""
 
 import re
 from html.parser import HTMLParser

@@ -1,4 +1,7 @@
-"""Folders of a study, stale data and runs, and the seal of the test labels."""
+"""Folders of a study, stale data and runs, and the seal of the test labels.
+
+Modules: study.folders, study.labelled_rows.
+"""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -11,23 +14,9 @@ from featx import ensemble, evaluate, extract, fit
 from featx.embeddings.read import locked_embeddings
 from featx.errors import DataError, IncompleteError
 from featx.study.study import Study
+from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
 
-TABLE = """
-[data]
-source = "images"
-labels = { file = "labels.csv" }
-[targets.class]
-column = "class"
-[split]
-column = "part"
-[[embedding]]
-backbone = "toy"
-weights = "none"
-[[head]]
-name = "logreg"
-trials = 1
-folds = 3
-"""
+TABLE = toy_recipe(data=LABEL_TABLE, split={"column": "part"}, head=toy_heads("logreg"))
 
 
 @pytest.fixture

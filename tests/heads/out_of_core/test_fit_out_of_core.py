@@ -1,4 +1,7 @@
-"""Heads fitted on rows that stay in the store predict as well as heads fitted in memory."""
+"""Heads fitted on rows that stay in the store predict as well as heads fitted in memory.
+
+Modules: heads.out_of_core.estimators, heads.out_of_core.stored_rows.
+"""
 
 from pathlib import Path
 

@@ -16,7 +16,7 @@ from featx.heads.search.diagnostics import (
 )
 from featx.specs.head import HeadSpec
 from featx.tables.target_values import TargetValues
-from tests.conftest import TOY_RECIPE
+from tests.recipes import toy_recipe
 
 SPACE = {
     "C": {"values": [0.1, 1, 10]},
@@ -84,9 +84,8 @@ def test_classes_with_few_rows_per_fold_are_reported() -> None:
 
 
 def test_warnings_of_a_run_are_shown_in_every_table(toy_home: Path) -> None:
-    Path("featx.toml").write_text(
-        TOY_RECIPE.replace('"class"', '"luck"').replace("source", "labels = { file = 'l.csv' }\nsource")
-    )
+    data = {"source": "images", "labels": {"file": "l.csv"}}
+    Path("featx.toml").write_text(toy_recipe(data=data, targets={"class": {"column": "luck"}}))
     rng = np.random.default_rng(0)
     names = sorted(str(path.relative_to("images")) for path in Path("images").rglob("*.png"))
     is_lucky = rng.permutation(np.arange(len(names)) < 8)

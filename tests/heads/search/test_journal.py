@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ import pytest
 import featx
 from featx.heads.search.journal import TrialJournal
 from featx.specs.head import HeadSpec
+from tests.processes import run_until_killed
 
 
 def test_an_interrupted_search_continues(toy_home: Path) -> None:
@@ -57,10 +56,7 @@ def test_a_killed_search_ends_with_the_same_trials(toy_home: Path) -> None:
     expected = json.loads((Path(undisturbed.path) / "metrics.json").read_text())["trials"]
     shutil.rmtree(undisturbed.path)
     for n_done in (2, 5):
-        with subprocess.Popen([sys.executable, "-c", KILLED, str(n_done)], stdout=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            process.kill()
+        run_until_killed(KILLED, str(n_done))
     (resumed,) = featx.fit(heads="svm", trials=8)
     trials = json.loads((Path(resumed.path) / "metrics.json").read_text())["trials"]
     assert [(trial["score"], trial["params"]) for trial in trials] == [
