@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 import featx
-from featx.errors import FeatxError, IncompleteError
+from featx.errors import IncompleteError
 from featx.evaluation.final_scores import read_last_final
 from featx.files.atomic import read_json, write_json
 from featx.files.seals import SEAL, read_sealed, write_sealed
-from featx.study.run_folder import RULES, RunFolder
+from featx.study.run_folder import RunFolder
 from featx.study.study import Study
 from tests.flips import make_study
 
@@ -136,23 +136,6 @@ def test_a_file_without_its_seal_is_damaged(folder: Path, name: str, value: str 
     del fields[SEAL]
     write_json(run / name, fields if value == "absent" else fields | {SEAL: value})
     assert run.name in {damaged_run.name for damaged_run in Study.open(None).damaged()}
-
-
-def test_runs_of_versions_without_seals_are_not_damaged(folder: Path) -> None:
-    shutil.rmtree(next(folder.glob("soft-*")))
-    for run in folder.glob("ridge-*"):
-        for name in ("spec.json", "metrics.json", "header.json"):
-            fields = read_json(run / name)
-            del fields[SEAL]
-            write_json(run / name, fields)
-        spec = read_json(run / "spec.json")
-        write_json(run / "spec.json", spec | {"rules": RULES["head"] - 1})
-    study = Study.open(None)
-    assert study.damaged() == []
-    assert not any(run.name.startswith("ridge") for run in study.runs("y"))
-    (run,) = (path.name for path in folder.glob("ridge-age-*"))
-    with pytest.raises(FeatxError, match=f"{run} was made by another version of featx"):
-        study.runs("age", [run])
 
 
 @pytest.mark.parametrize("name", ["copies.json", "copies.parquet"])

@@ -177,8 +177,7 @@ def _training_figures(runs: list[RunFolder]) -> dict[str, str]:
     """Plot the search of the heads and the learning curves of the networks."""
     figures = {}
     if heads := [run for run in runs if run.kind == "head"]:
-        # Runs of older versions have the metric in their spec only.
-        metrics = {run.metrics.get("metric") or run.spec["head"]["metric"] for run in heads}
+        metrics = {run.metrics["metric"] for run in heads}
         figures["search"] = plot_search_history({run.name: run.metrics["trials"] for run in heads}, " / ".join(metrics))
     if networks := [run for run in runs if run.kind == "network"]:
         best_epochs = {run.name: run.metrics["best_epoch"] for run in networks}

@@ -1,7 +1,6 @@
 """Specs of the places where images and labels are."""
 
-from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -79,8 +78,6 @@ class ReaderSpec(Spec):
         Whether HDF5 datasets whose values are in other files (external storage, virtual datasets) are read. The author
         of such a file chooses which files of this machine are read, and their content reaches reports.
     """
-
-    added_later: ClassVar[Mapping[str, object]] = {"arrays": [], "drop_unlabelled": False, "external": False}
 
     source: str
     labels: LabelsSpec | None = None

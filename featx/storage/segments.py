@@ -31,8 +31,6 @@ CHECKSUM_BYTES = 4
 DIGEST_BYTES = 16
 CHUNKS = {"x": "x/c/0/0", "digest": "digest/c/0/0", "crc": "crc/c/0"}
 HASH_DIGITS = 16
-# Names of this length are of segments of older versions, whose names contain no hash.
-UNHASHED_NAME_DIGITS = 12
 
 Keys = NDArray[np.bytes_]  # (n,) S16: digests
 Rows = NDArray[np.floating]  # (n, d)
@@ -299,8 +297,7 @@ class Segment:
                 files[name] = self.store.read(f"{self.name}/{name}")
             except OSError as error:
                 yield f"{name} cannot be read ({error.strerror or error})"
-        has_hash = len(self.name) != len(SEGMENT_PREFIX) + UNHASHED_NAME_DIGITS
-        if has_hash and f"{SEGMENT_PREFIX}{metadata_hash(files)}" != self.name:
+        if f"{SEGMENT_PREFIX}{metadata_hash(files)}" != self.name:
             yield "its metadata does not match the hash in its name"
 
 

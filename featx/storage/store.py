@@ -314,9 +314,7 @@ def parse_header(content: bytes, place: str) -> tuple[dict[str, Any], int]:
     max_version = int(EmbeddingSpec.model_fields["format"].default)
     if version > max_version:
         raise StoreError(f"{place} has format {version}, this featx reads up to {max_version}; update featx")
-    # Older stores have no seal.
-    is_unsealed = attributes.keys() == {"featx"}
-    if not is_unsealed and attributes.get(SEAL) != _seal_of(document):
+    if attributes.get(SEAL) != _seal_of(document):
         raise CorruptError(
             f"{place}/{METADATA_FILE} was changed after it was written; run 'featx cache verify --repair'"
         )

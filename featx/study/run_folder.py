@@ -9,13 +9,13 @@ from pydantic import BaseModel
 
 from featx.errors import DataError, FeatxError, IncompleteError
 from featx.file_names import is_folder_name
-from featx.files.atomic import file_sha256, read_json, read_table
+from featx.files.atomic import file_sha256, read_table
 from featx.files.parsing import ParseError, validate_as
-from featx.files.seals import SEAL, read_sealed
+from featx.files.seals import read_sealed
 from featx.tables.predictions import AnyPredictions, Predictions, predictions_from_frame, selection_rows
 
 # Versions of the code that makes runs, by kind. Runs of another version are neither compared nor returned.
-RULES = {"head": 10, "network": 5, "ensemble": 6}
+RULES = {"head": 1, "network": 1, "ensemble": 1}
 PREDICTIONS = "predictions.parquet"
 T = TypeVar("T")
 
@@ -91,22 +91,10 @@ class RunFolder:
         return fields
 
     @cached_property
-    def is_unsealed(self) -> bool:
-        """Whether the run was made by an older version of featx that did not seal its files."""
-        try:
-            fields = read_json(self.path / "spec.json")
-        except IncompleteError:
-            return False
-        # A run of the current rules without a seal has lost it, and is damaged.
-        is_spec = isinstance(fields, dict) and SEAL not in fields and fields.get("kind") in RULES
-        return is_spec and isinstance(fields.get("rules"), int) and fields["rules"] < RULES[fields["kind"]]
-
-    @cached_property
     def damage(self) -> str:
-        """The reason why a file of the run is not intact; empty for intact runs and runs of another version."""
+        """The reason why a file of the run is not intact; empty for intact runs."""
         try:
-            if not self.is_unsealed:
-                self._check()
+            self._check()
         except FeatxError as error:
             return f"run {self.name} is damaged ({error}); make it again with '--force', or remove its folder"
         return ""

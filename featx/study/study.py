@@ -181,8 +181,6 @@ class Study(LabelledRows):
 
     def _why_stale(self, run: RunFolder, split: str, targets: Sequence[str]) -> str:
         """Return why a finished run does not match the current data; empty if it does."""
-        if run.is_unsealed:
-            return f"{run.name} was made by another version of featx"
         own = run.spec["target"]
         if own not in targets:
             return f"{run.name} predicts target {own!r}, expected {' or '.join(map(repr, targets))}"

@@ -172,23 +172,6 @@ def test_an_ensemble_that_contains_itself_is_refused(fits: list[RunFolder]) -> N
         featx.load(folder)
 
 
-def test_an_older_ensemble_is_read(fits: list[RunFolder]) -> None:
-    """The body has the format of versions without trained methods, with weights of a majority too."""
-    for method in ("majority", "soft", "weighted"):
-        (ensemble,) = featx.ensemble(methods=[method])
-        then = featx.load(ensemble.path).predict_proba(np.eye(8, dtype=np.float32))
-        body = read_json(Path(ensemble.path) / "ensemble.json")
-        older = {"method": method, "members": body["members"], "weights": body["weights"]}
-        assert older == body
-        write_json(Path(ensemble.path) / "ensemble.json", older)
-        header = read_json(Path(ensemble.path) / "header.json")
-        body_sha256 = file_sha256(Path(ensemble.path) / "ensemble.json")
-        changed = header | {"format": 1, "body_sha256": body_sha256, "seal": None}
-        write_json(Path(ensemble.path) / "header.json", changed)
-        np.testing.assert_array_equal(featx.load(ensemble.path).predict_proba(np.eye(8, dtype=np.float32)), then)
-        shutil.rmtree(ensemble.path)
-
-
 def test_a_loaded_ensemble_predicts_what_its_loaded_members_give(fits: list[RunFolder]) -> None:
     (ensemble,) = featx.ensemble(methods=["weighted"])
     x = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
