@@ -109,7 +109,7 @@ def test_a_damaged_run_is_left_out_with_a_warning_or_an_error(folder: Path, name
         with pytest.raises(IncompleteError, match=f"run {run.name} is damaged") as caught:
             call()
         assert "\n" not in str(caught.value)
-    assert featx.fit(heads=["ridge"], trials=1, target="y", force=True)[0].made
+    assert featx.fit(heads=["ridge"], trials=1, target="y", force=True)[0].is_new
     assert not RunFolder(run).damage
 
 

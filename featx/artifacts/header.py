@@ -81,7 +81,7 @@ class Header(Spec):
         Number of input features d, and the embeddings that are concatenated to the input.
     train_ids_sha256
         SHA-256 of the sorted ids of the train rows.
-    versions, commit, made
+    versions, commit, created
         Versions of packages, commit of the working directory's repository ("-dirty" appended if it had changes), and
         time, when the model was saved.
     metrics
@@ -112,7 +112,7 @@ class Header(Spec):
     train_ids_sha256: str
     versions: dict[str, str]
     commit: str | None
-    made: str
+    created: str
     metrics: dict[str, Any]
     body_sha256: str
     golden: GoldenInputs | None = None
@@ -166,7 +166,7 @@ def provenance(train_ids: Ids, packages: Sequence[str] = PACKAGES) -> dict[str, 
         "train_ids_sha256": hashlib.sha256("\n".join(sorted(train_ids)).encode()).hexdigest(),
         "versions": {name: version(name) for name in packages},
         "commit": commit(),
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 

@@ -82,7 +82,7 @@ class Extraction:
         Rule → number of files that it left out.
     warnings
         Problems that did not stop the extraction, such as copies in several parts.
-    waiting
+    pending_embeddings
         Names of embeddings by networks that are not trained yet.
     empty_classes
         ``target: class`` of each class without an embedded image.
@@ -108,7 +108,7 @@ class Extraction:
     failures: list[tuple[str, str, str]]
     ignored: dict[str, int]
     warnings: list[str]
-    waiting: list[str]
+    pending_embeddings: list[str]
     empty_classes: list[str]
     outcomes_file: str
 
@@ -188,7 +188,7 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
         parts={part: len(study.ids(part)) for part in ("train", "val", "test")},
         ignored=dict(Counter(listing.ignored.values()).most_common()),
         warnings=warnings,
-        waiting=[request.name for request in requests if request not in trained],
+        pending_embeddings=[request.name for request in requests if request not in trained],
         **_describe_pass(statistics),
         **_describe_outcomes(study, outcomes, truths),
     )

@@ -70,7 +70,7 @@ def encode_segment(keys: Keys, x: Rows, provenance: Mapping[str, Any]) -> tuple[
     """
     arrays = {"x": x, "digest": _digest_bytes(keys), "crc": row_checksums(keys, x)}
     attributes = {
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "segment": uuid.uuid4().hex,
         "featx": dict(provenance),
     }
@@ -260,8 +260,7 @@ class Segment:
         """Return the provenance that is stored with the segment, and when it was made; empty where unreadable."""
         try:
             attributes = parse_json(self.store.read(f"{self.name}/{METADATA_FILE}"))["attributes"]
-            creation_time = {"made": attributes["made"]} if "made" in attributes else {}
-            return {**creation_time, **attributes["featx"]}
+            return {"created": attributes["created"], **attributes["featx"]}
         except (OSError, ValueError, KeyError, TypeError):
             return {}
 

@@ -9,7 +9,7 @@
                  /source.json, split.json    the settings that these tables depend on
                  /extraction.json            their checksums, written last
                  /embeddings.lock.json       the resolved spec of each requested embedding
-                 /looks.jsonl                every opening of the sealed test split (`featx.study.test_log`)
+                 /openings.jsonl             every opening of the sealed test split (`featx.study.test_log`)
                  /report.html
                  /<run>/                     one finished run, published in one step
 
@@ -34,7 +34,8 @@ from featx.specs.base import fingerprint
 from featx.specs.recipe import Recipe, load_recipe
 from featx.storage.leases import remove_leftovers
 from featx.study.labelled_rows import LabelledRows
-from featx.study.run_folder import RULES, RunFolder
+from featx.study.run_folder import SPEC, RunFolder
+from featx.study.run_spec import RULES, EnsembleRunSpec, RunSpec, TrainState, ValState
 from featx.study.test_log import OpeningLog
 from featx.tables.truth import AnyTruth
 
@@ -59,9 +60,7 @@ class Study(LabelledRows):
         """Read the recipe (`featx.specs.recipe.find_recipe` says which)."""
         return cls(load_recipe(recipe))
 
-    def run_once(
-        self, stem: str, spec: dict[str, Any], force: bool, make: Callable[[Path], None]
-    ) -> tuple[RunFolder, bool]:
+    def run_once(self, stem: str, spec: RunSpec, force: bool, make: Callable[[Path], None]) -> tuple[RunFolder, bool]:
         """Return the run for the spec `spec`, and whether this call made it.
 
         Parameters
@@ -84,16 +83,16 @@ class Study(LabelledRows):
             remove_leftovers(self.folder)
             with atomic_folder(folder) as private:
                 make(private)
-                write_sealed(private / "spec.json", spec)
+                write_sealed(private / SPEC, spec.identity())
         run = RunFolder(folder)
         if not is_new and run.damage:
             raise IncompleteError(run.damage)
         return run, is_new
 
-    def _run_path(self, stem: str, spec: dict[str, Any]) -> Path:
-        return self.folder / file_name(stem, fingerprint(spec)[:8])
+    def _run_path(self, stem: str, spec: RunSpec) -> Path:
+        return self.folder / file_name(stem, spec.fingerprint()[:8])
 
-    def find_run(self, stem: str, spec: dict[str, Any]) -> RunFolder | None:
+    def find_run(self, stem: str, spec: RunSpec) -> RunFolder | None:
         """Return the run that `run_once` would return, None if it does not exist."""
         folder = self._run_path(stem, spec)
         return RunFolder(folder) if (folder / "header.json").is_file() else None
@@ -163,7 +162,7 @@ class Study(LabelledRows):
             raise IncompleteError(
                 f"{self.folder} has no finished run{left_out}; run 'featx fit' or 'featx finetune' first"
             )
-        return sorted(fitting, key=lambda run: run.metrics["finished"])
+        return sorted(fitting, key=lambda run: run.metrics.finished)
 
     def _reasons(self, runs: Sequence[RunFolder], split: str, targets: Sequence[str]) -> dict[str, str]:
         """Return the reason why each run is stale, by name; an ensemble is stale if one of its members is."""
@@ -181,36 +180,35 @@ class Study(LabelledRows):
 
     def _why_stale(self, run: RunFolder, split: str, targets: Sequence[str]) -> str:
         """Return why a finished run does not match the current data; empty if it does."""
-        own = run.spec["target"]
-        if own not in targets:
-            return f"{run.name} predicts target {own!r}, expected {' or '.join(map(repr, targets))}"
-        if run.spec.get("rules") != RULES.get(run.kind):
+        spec = run.spec
+        if spec.target not in targets:
+            return f"{run.name} predicts target {spec.target!r}, expected {' or '.join(map(repr, targets))}"
+        if spec.rules != RULES[run.kind]:
             return f"{run.name} was made by another version of featx"
-        if run.spec["split"] != split:
+        if spec.train.split != split:
             return f"{run.name} {WHAT_CHANGED['split']}"
-        current = self._training_state(own, tuple(run.spec.get("group_columns", ())))
-        if run.is_ensemble:
-            current = current | self.choosing_state(own)
-        changed = [key for key, value in current.items() if run.spec.get(key) != value]
+        changed = _changed_fields(spec.train, self._train_state(spec.target, spec.train.group_columns))
+        if isinstance(spec, EnsembleRunSpec):
+            changed += _changed_fields(spec.val, self.val_state(spec.target))
         if changed:
             return f"{run.name} {WHAT_CHANGED[changed[0]]}"
         return "" if run.has_all_members else f"{run.name} is an ensemble whose members have changed since"
 
-    def _training_state(self, target: str, group_columns: tuple[str, ...]) -> dict[str, Any]:
+    def _train_state(self, target: str, group_columns: tuple[str, ...]) -> TrainState:
         if (target, group_columns) not in self._states:
-            self._states[target, group_columns] = self.training_state(target, group_columns)
+            self._states[target, group_columns] = self.train_state(target, group_columns)
         return self._states[target, group_columns]
 
     @cached_property
-    def _states(self) -> dict[tuple[str, tuple[str, ...]], dict[str, Any]]:
+    def _states(self) -> dict[tuple[str, tuple[str, ...]], TrainState]:
         return {}
 
-    def open_test(self, target: str, runs: Sequence[str], who: str | None = None) -> AnyTruth:
+    def open_test(self, target: str, runs: Sequence[str], user: str | None = None) -> AnyTruth:
         """Return the labels of the test split, and log the name, the time and the runs.
 
         Parameters
         ----------
-        who
+        user
             The name to log; by default a hash of the login name, because reports show it.
 
         Raises
@@ -223,7 +221,7 @@ class Study(LabelledRows):
             raise DataError("the split has no test rows; set 'split.test = 0.2' or provide a test part")
         opening = {
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
-            "who": who or _hashed_login(),
+            "user": user or _hashed_login(),
             "target": target,
             "runs": list(runs),
         }
@@ -246,6 +244,11 @@ class Study(LabelledRows):
             with suppress(IncompleteError, KeyError):
                 seals.append(str(read_sealed(file)["opening"]))
         return seals
+
+
+def _changed_fields(recorded: TrainState | ValState, current: TrainState | ValState) -> list[str]:
+    """Return the names of the fields in which the recorded state of the data differs from the current one."""
+    return [name for name in type(current).model_fields if getattr(recorded, name) != getattr(current, name)]
 
 
 def _hashed_login() -> str:

@@ -21,6 +21,7 @@ from featx.predictors.description import describe
 from featx.predictors.models import EnsembleModel
 from featx.registry import VOTES
 from featx.specs.ensembling import EnsembleSpec
+from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
 from featx.tables.target_values import TargetValues
@@ -101,10 +102,11 @@ def test_by_default_four_methods_are_used_and_the_best_comes_first(fits: list[Ru
     assert [run.gain for run in runs] == sorted((run.gain for run in runs), reverse=True)
     for run in runs:
         metrics = RunFolder(Path(run.path)).metrics
-        assert metrics["why"] == run.why
-        assert len(metrics["diversity"]["pairs"]) == 3
-        assert set(metrics["contributions"]) == {head.name for head in fits}
-        assert metrics["overruling"]["member"] == run.best_member
+        assert isinstance(metrics, EnsembleMetrics)
+        assert metrics.explanation == run.explanation
+        assert len(metrics.diversity.pairs) == 3
+        assert set(metrics.contributions) == {head.name for head in fits}
+        assert metrics.disagreements.member == run.best_member
         assert json.loads((Path(run.path) / "metrics.json").read_text(), parse_constant=pytest.fail)
 
 
@@ -113,7 +115,7 @@ def test_ensembles_are_members_only_if_they_are_named(fits: list[RunFolder]) -> 
     (again,) = featx.ensemble(methods=["soft"])
     (fewer,) = featx.ensemble(methods=["soft"], members=["logreg", "svm"])
     assert len(first.members) == 3
-    assert (first.made, again.made, first.run) == (True, False, again.run)
+    assert (first.is_new, again.is_new, first.run) == (True, False, again.run)
     assert [name.split("-")[0] for name in fewer.members] == ["logreg", "svm"]
     (over,) = featx.ensemble(methods=["stacking"], members=[fewer.run, "rf"])
     assert sorted(over.members) == sorted([fewer.run, next(head.name for head in fits if head.name.startswith("rf"))])
@@ -183,9 +185,9 @@ def test_a_loaded_ensemble_predicts_what_its_loaded_members_give(fits: list[RunF
 
 def test_few_val_rows_give_a_warning(fits: list[RunFolder]) -> None:
     (ensemble,) = featx.ensemble(methods=["soft"])
-    (warning,) = ensemble.findings
+    (warning,) = ensemble.warnings
     assert warning.startswith("11 val rows are too few to compare these runs")
-    assert "few rows" in next(row.marks for row in featx.evaluate()[0].rows if row.run == ensemble.run)
+    assert "few rows" in next(row.flags for row in featx.evaluate()[0].rows if row.run == ensemble.run)
 
 
 def replace_predictions(run: RunFolder, frame: pd.DataFrame) -> None:
@@ -339,7 +341,7 @@ def test_a_class_without_val_rows_gives_a_warning_and_stacking_fails(home: Path)
     featx.fit()
     runs = featx.ensemble()
     assert all(
-        "no val row has 'c': how runs perform there is unknown; stratify the split" in run.findings for run in runs
+        "no val row has 'c': how runs perform there is unknown; stratify the split" in run.warnings for run in runs
     )
     with pytest.raises(
         DataError, match="stacking cannot learn class 'c': none of the 10 training rows have it; put more"

@@ -107,7 +107,7 @@ def test_a_loaded_run_predicts_as_it_did_when_trained(study: Path, strategy: str
     assert set(table.part) == {"val", "test"}
     predictions = featx.load(folder).predict_images([f"images/{name}" for name in table.ids])
     np.testing.assert_allclose(predictions.proba, table.ordered(predictions.classes).proba, atol=2e-3)
-    assert not finetune_one(**STRATEGIES[strategy]).made
+    assert not finetune_one(**STRATEGIES[strategy]).is_new
 
 
 def test_a_network_learns_to_tell_dark_from_bright(study: Path) -> None:
@@ -371,7 +371,7 @@ def test_heads_wait_for_the_network_that_a_recipe_trains(study: Path) -> None:
     embedding = f'[[embedding]]\nbackbone = "checkpoint:{prefix}"\n[[head]]\nname = "logreg"\ntrials = 1\nfolds = 2\n'
     recipe = RECIPE.replace('[targets.level]\ncolumn = "level"\nkind = "numbers"\n', "") + section + embedding
     (study / "featx.toml").write_text(recipe)
-    assert featx.extract().waiting == [f"checkpoint:{prefix}/last/avg"]
+    assert featx.extract().pending_embeddings == [f"checkpoint:{prefix}/last/avg"]
     stages = [name for name, _ in featx.run()]
     assert stages == ["extract", "finetune", "extract", "fit", "ensemble", "evaluate", "report"]
     assert [name for name, _ in featx.run()] == ["extract", "finetune", "fit", "ensemble", "evaluate", "report"]
@@ -392,10 +392,10 @@ def test_a_search_stops_runs_that_fall_behind(study: Path) -> None:
     stopped = [run for run in runs if not run.path]
     assert stopped
     assert runs[-len(stopped) :] == stopped
-    assert all(run.marks == ["fell behind"] and run.settings["lr"] for run in stopped)
+    assert all(run.flags == ["fell behind"] and run.settings["lr"] for run in stopped)
     again = featx.finetune(specs=grid, trials=5, target="class")
     assert [run.path for run in again] == [run.path for run in runs]
-    assert not any(run.made for run in again if run.path)
+    assert not any(run.is_new for run in again if run.path)
     for name, values in INCOMPARABLE.items():
         incomparable = [changed(**{name: value}, lr=lr) for value in values for lr in (0.1, 0.01)]
         with pytest.raises(DataError, match=f"those of runs that differ in '{name}' cannot be compared"):
@@ -428,11 +428,11 @@ def test_two_processes_train_like_a_single_one(study: Path) -> None:
 def test_a_failed_training_has_warnings(study: Path) -> None:
     failed = finetune_one(strategy="all", lr=10.0, optimiser="sgd", epochs=4, patience=0)
     assert "NaN" not in (Path(failed.path) / "metrics.json").read_text()
-    assert set(failed.marks) & {"nan", "diverged", "one class", "dead head"}
-    assert len(failed.findings) == len(failed.marks)
+    assert set(failed.flags) & {"nan", "diverged", "one class", "dead head"}
+    assert len(failed.warnings) == len(failed.flags)
     finetune_one(strategy="head")
     rows = featx.evaluate(target="class")[0].rows
-    assert [row.marks for row in rows if row.run == failed.run] == [failed.marks]
+    assert [row.flags for row in rows if row.run == failed.run] == [failed.flags]
 
 
 @pytest.mark.parametrize("strategy", ["head", "all"])
@@ -449,7 +449,7 @@ def test_weights_that_the_last_step_ruined_are_discarded(
 
     monkeypatch.setattr(torch.optim.SGD, "step", ruin)
     ruined = finetune_one(strategy=strategy, optimiser="sgd", epochs=1, holdout=0, batch_size=64)
-    assert "nan" in ruined.marks
+    assert "nan" in ruined.flags
     assert np.isfinite(featx.load(ruined.path).predict_images(["images/0.png"]).proba).all()
 
 

@@ -10,6 +10,8 @@ import pytest
 import featx
 from featx.errors import DataError, IncompleteError, RecipeError, UnknownNameError
 from featx.specs.head import HeadSpec
+from featx.study.run_folder import RunFolder
+from featx.study.run_metrics import HeadMetrics
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE
 
@@ -53,7 +55,7 @@ def test_an_equal_run_is_not_repeated(toy_home: Path) -> None:
     (again,) = featx.fit(heads=["logreg"])
     (changed,) = featx.fit(heads=["logreg"], trials=3)
     (forced,) = featx.fit(heads=["logreg"], force=True)
-    assert [first.made, again.made, changed.made, forced.made] == [True, False, True, True]
+    assert [first.is_new, again.is_new, changed.is_new, forced.is_new] == [True, False, True, True]
     assert first.run == again.run == forced.run != changed.run
     assert {path.suffix for path in Path("runs/featx").glob(".*")} <= {".lock", ".turn"}
 
@@ -103,7 +105,7 @@ import featx
 from featx.registry import BACKBONES
 BACKBONES.register("toy")(None)
 (run,) = featx.fit(heads="logreg", trials=8)
-print(run.made, run.n_trials)
+print(run.is_new, run.n_trials)
 """
     processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     outputs = sorted(process.communicate()[0].strip() for process in processes)
@@ -129,8 +131,9 @@ def test_the_choice_of_embeddings_is_searched(toy_home: Path) -> None:
     Path("featx.toml").write_text(TWO_EMBEDDINGS + 'embeddings = "search"\n')
     featx.extract()
     (run,) = featx.fit()
-    metrics = json.loads((Path(run.path) / "metrics.json").read_text())
-    tried = {trial["embeddings"] for trial in metrics["trials"]}
+    metrics = RunFolder(Path(run.path)).metrics
+    assert isinstance(metrics, HeadMetrics)
+    tried = {trial.embeddings for trial in metrics.search.trials}
     names = [embedding.request.name for embedding in Study.open(None).locked]
     assert len(tried) > 1
     assert tried <= {*names, " + ".join(names)}
@@ -148,7 +151,7 @@ def test_a_head_uses_the_embeddings_that_it_names(toy_home: Path) -> None:
     assert backbones == [["deep"], ["toy", "deep"]]
     assert runs[0].run.startswith("ridge-deep-")
     (again,) = featx.fit(embedding="deep")
-    assert (again.run, again.made) == (runs[0].run, False)
+    assert (again.run, again.is_new) == (runs[0].run, False)
 
 
 def test_an_unknown_embedding_is_refused(toy_home: Path) -> None:

@@ -94,7 +94,7 @@ def test_warnings_of_a_run_are_shown_in_every_table(toy_home: Path) -> None:
     Path("images/l.csv").write_text("\n".join(["path,luck", *lines]) + "\n")
     featx.extract()
     (run,) = featx.fit(heads=HeadSpec(name="knn", trials=1, folds=2))
-    assert "few rows" in run.marks
+    assert "few rows" in run.flags
     (comparison,) = featx.evaluate()
-    assert comparison.rows[0].marks == run.marks
-    assert run.findings[-1] in featx.report().read_text().replace("&#39;", "'")
+    assert comparison.rows[0].flags == run.flags
+    assert run.warnings[-1] in featx.report().read_text().replace("&#39;", "'")
