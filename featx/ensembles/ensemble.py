@@ -190,9 +190,12 @@ def _build_all(run: EnsembleRun, methods: Sequence[str], force: bool) -> list[En
 
 
 def _build_one(run: EnsembleRun, method: str, force: bool) -> EnsembleResult:
-    stem = f"{method}-{run.target}"
-    folder, is_new = run.study.run_once(stem, run.run_spec(method), force, lambda path: run.build(method, path))
-    return _result(folder, is_new, run.notes)
+    stem, spec = f"{method}-{run.target}", run.run_spec(method)
+    finished_run = None if force else run.study.find_run(stem, spec)
+    if finished_run is None:
+        with run.study.new_run(stem, spec) as folder:
+            run.build(method, folder)
+    return _result(finished_run or RunFolder(run.study.run_path(stem, spec)), finished_run is None, run.notes)
 
 
 def _result(run: RunFolder, is_new: bool, notes: Sequence[str]) -> EnsembleResult:

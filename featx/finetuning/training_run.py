@@ -5,7 +5,6 @@ import shutil
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -105,13 +104,17 @@ def run_job(job: FinetuningJob) -> FinetuningResult:
     with file_lock(state_folder.with_suffix(".lock")):
         if job.force:
             shutil.rmtree(state_folder, ignore_errors=True)
-        try:
-            run, is_new = job.study.run_once(stem, run_spec, job.force, partial(_train_and_write, job, state_folder))
-        except RunStopped:
-            shutil.rmtree(state_folder, ignore_errors=True)
-            raise
+        run = None if job.force else job.study.find_run(stem, run_spec)
+        if is_new := run is None:
+            try:
+                with job.study.new_run(stem, run_spec) as folder:
+                    _train_and_write(job, state_folder, folder)
+            except RunStopped:
+                shutil.rmtree(state_folder, ignore_errors=True)
+                raise
         shutil.rmtree(state_folder, ignore_errors=True)
-    return _result(run if is_new else update_val_scores(job.study, run), job, is_new)
+    run = RunFolder(job.study.run_path(stem, run_spec)) if run is None else update_val_scores(job.study, run)
+    return _result(run, job, is_new)
 
 
 @dataclass(frozen=True)

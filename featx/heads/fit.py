@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -226,11 +226,13 @@ def _fit_job(job: HeadJob, force: bool, evaluator: DistributedEvaluator, progres
             completed = run_search(job, journal, evaluator, progress)
         # A process that waits for the lock finds the finished run.
         with file_lock(journal.with_suffix(".lock")):
-            write = partial(write_run, job, completed, progress=progress)
-            run, is_new = job.study.run_once(job.stem, run_spec, force, write)
+            run = None if force else job.study.find_run(job.stem, run_spec)
+            if is_new := run is None:
+                assert completed is not None
+                with job.study.new_run(job.stem, run_spec) as folder:
+                    write_run(job, completed, folder, progress)
     remove_journal(journal)
-    if not is_new:
-        run = update_val_scores(job.study, run)
+    run = RunFolder(job.study.run_path(job.stem, run_spec)) if run is None else update_val_scores(job.study, run)
     return _fit_result(run, job.target_table, is_new)
 
 

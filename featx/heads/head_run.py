@@ -113,15 +113,8 @@ def _nested_scores(job: HeadJob, rows: TrainRows, options: SearchOptions, progre
     return NestedScores(folds=fold_scores, mean=float(np.mean(fold_scores)), sd=float(np.std(fold_scores, ddof=1)))
 
 
-def write_run(job: HeadJob, completed: CompletedSearch | None, folder: Path, progress: ProgressCallback) -> None:
-    """Fit the chosen setting, predict all parts, and write the run into `folder`.
-
-    Parameters
-    ----------
-    completed
-        The finished search; never None if the run does not exist yet.
-    """
-    assert completed is not None
+def write_run(job: HeadJob, completed: CompletedSearch, folder: Path, progress: ProgressCallback) -> None:
+    """Fit the chosen setting, predict all parts, and write the run into `folder`."""
     target_table, train_ids = job.target_table, job.ids["train"]
     start = time.perf_counter()
     model, out_of_fold, targets = _fit_final(job, completed, progress)

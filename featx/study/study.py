@@ -18,8 +18,8 @@ Labels of the test split are returned by `Study.open_test` only, which logs each
 
 import getpass
 import os
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -60,42 +60,40 @@ class Study(LabelledRows):
         """Read the recipe (`featx.specs.recipe.find_recipe` says which)."""
         return cls(load_recipe(recipe))
 
-    def run_once(self, stem: str, spec: RunSpec, force: bool, make: Callable[[Path], None]) -> tuple[RunFolder, bool]:
-        """Return the run for the spec `spec`, and whether this call made it.
+    @contextmanager
+    def new_run(self, stem: str, spec: RunSpec) -> Iterator[Path]:
+        """Lend a private folder for the files of a run, which becomes the folder of the run after the block.
 
         Parameters
         ----------
         stem
             The beginning of the run's name, made safe by `featx.file_names`; the fingerprint of `spec` is appended.
-        force
-            Whether to make the run again if it exists.
-        make
-            Writes all files of the run to the given folder, except ``spec.json``.
+        spec
+            The spec of the run, which is written to ``spec.json``.
+        """
+        remove_leftovers(self.folder)
+        with atomic_folder(self.run_path(stem, spec)) as folder:
+            yield folder
+            write_sealed(folder / SPEC, spec.identity())
+
+    def find_run(self, stem: str, spec: RunSpec) -> RunFolder | None:
+        """Return the run that `new_run` made; None if it does not exist.
 
         Raises
         ------
         IncompleteError
             The run exists and is damaged.
         """
-        folder = self._run_path(stem, spec)
-        is_new = force or self.find_run(stem, spec) is None
-        if is_new:
-            remove_leftovers(self.folder)
-            with atomic_folder(folder) as private:
-                make(private)
-                write_sealed(private / SPEC, spec.identity())
-        run = RunFolder(folder)
-        if not is_new and run.damage:
+        run = RunFolder(self.run_path(stem, spec))
+        if not (run.path / "header.json").is_file():
+            return None
+        if run.damage:
             raise IncompleteError(run.damage)
-        return run, is_new
+        return run
 
-    def _run_path(self, stem: str, spec: RunSpec) -> Path:
+    def run_path(self, stem: str, spec: RunSpec) -> Path:
+        """Return the path of the folder of a run, which need not exist."""
         return self.folder / file_name(stem, spec.fingerprint()[:8])
-
-    def find_run(self, stem: str, spec: RunSpec) -> RunFolder | None:
-        """Return the run that `run_once` would return, None if it does not exist."""
-        folder = self._run_path(stem, spec)
-        return RunFolder(folder) if (folder / "header.json").is_file() else None
 
     def has_runs(self, target: str) -> bool:
         """Return whether there is a finished run of a target that can be compared."""

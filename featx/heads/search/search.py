@@ -1,7 +1,7 @@
 """Search of a head's setting by cross-validation on the train rows."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -130,24 +130,24 @@ def _run_trials(
         names = [
             first.name if len(spaces) == 1 else trial.suggest_categorical(EMBEDDINGS, list(spaces)) for trial in batch
         ]
-        for trial in _run_batch(list(zip(batch, names, strict=True)), cross_validations, trials, inputs):
+        if options.evaluator.is_local:
+            for trial, name in zip(batch, names, strict=True):
+                cross_validations[name].run(trial, trials)
+        else:
+            _run_on_workers(list(zip(batch, names, strict=True)), cross_validations, trials, inputs)
+        for trial in batch:
             note = trials.format_progress(trial.number, first.metric)
             progress(f"tune {spec.name}", trials.n_finished, spec.trials, note)
 
 
-def _run_batch(
+def _run_on_workers(
     batch: Sequence[tuple[optuna.Trial, str]],
     cross_validations: Mapping[str, CrossValidation],
     trials: TrialJournal,
     inputs: SearchInputs,
-) -> Iterator[optuna.Trial]:
-    """Score the trials of a batch, and yield each when it is recorded."""
+) -> None:
+    """Score the trials of a batch on Dask workers, and record the results."""
     spaces, spec, options = inputs
-    if options.evaluator.is_local:
-        for trial, name in batch:
-            cross_validations[name].run(trial, trials)
-            yield trial
-        return
     scored_trials = trials.scored_trials
     previous = [trials.find([name, cross_validations[name].suggest(trial, trials)]) for trial, name in batch]
     requests = [
@@ -161,7 +161,6 @@ def _run_batch(
             _record(trial, next(results), trials)
         else:
             _record(trial, TrialResult(attributes.pop("score"), {}, attributes), trials)
-        yield trial
 
 
 def _record(trial: optuna.Trial, result: TrialResult, trials: TrialJournal) -> None:
