@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import featx
-from featx.errors import IncompleteError
+from featx.errors import FeatxError, IncompleteError
 from featx.evaluation.final_scores import read_last_final
 from featx.files.atomic import read_json, write_json
 from featx.files.seals import SEAL, read_sealed, write_sealed
@@ -136,6 +136,21 @@ def test_a_file_without_its_seal_is_damaged(folder: Path, name: str, value: str 
     del fields[SEAL]
     write_json(run / name, fields if value == "absent" else fields | {SEAL: value})
     assert run.name in {damaged_run.name for damaged_run in Study.open(None).damaged()}
+
+
+@pytest.mark.parametrize(("name", "key"), [("spec.json", "train"), ("metrics.json", "search"), ("header.json", "kind")])
+def test_a_sealed_file_that_lacks_a_key_is_named_with_the_key(folder: Path, name: str, key: str) -> None:
+    run = run_folder(folder, "ridge-y")
+    fields = read_json(run / name)
+    del fields[key]
+    write_sealed(run / name, fields)
+    if name == "header.json":
+        with pytest.raises(FeatxError, match=rf"header\.json is not a header of format 1 \({key}: Field required"):
+            featx.load(run)
+    else:
+        damage = RunFolder(run).damage
+        assert f"{run / name} has unexpected content ({key}: Field required)" in damage
+        assert "make it again with '--force'" in damage
 
 
 @pytest.mark.parametrize("name", ["copies.json", "copies.parquet"])

@@ -166,7 +166,7 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
     parts = split(listing.manifest, truths[0], study.recipe.split)
     warnings = [*listing.warnings, *remove_damaged_files(study)]
     moved = moved_images(study, parts)
-    uris = _first_uris(listing.manifest)
+    uris = listing.manifest.uris_by_digest
     selector = RuntimeSelector(study.cache, engine or study.recipe.extraction, uris, progress)
     trained = [request for request in requests if not study.recipe.needs_untrained_network(request)]
     plans = plans_for(network_groups(trained), selector, study.locked)
@@ -243,15 +243,6 @@ def _identify_images(
         )
     with_digests = Manifest(manifest.ids, manifest.uris, manifest.labels, digests)
     return replace(listing, manifest=with_digests), identities, n_read
-
-
-def _first_uris(manifest: Manifest) -> dict[str, str]:
-    """Return the URI of the first one of all images with each digest."""
-    uris: dict[str, str] = {}
-    for digest, uri in zip(manifest.digests, manifest.uris, strict=True):
-        if digest:
-            uris.setdefault(digest, uri)
-    return uris
 
 
 def _fill_stores(

@@ -122,11 +122,7 @@ class LabelledRows(ExtractedData):
     def contents(self) -> dict[str, str]:
         """The URI of each digest that has an embedding, sorted by digest; for equal files the first URI."""
         usable = self.outcomes.loc[self.outcomes["outcome"].isin(HAS_EMBEDDING), "id"].to_numpy(object)
-        rows = self.manifest.take(usable)
-        uris: dict[str, str] = {}
-        for digest, uri in zip(rows.digests, rows.uris, strict=True):
-            uris.setdefault(digest, uri)
-        return dict(sorted(uris.items()))
+        return dict(sorted(self.manifest.take(usable).uris_by_digest.items()))
 
     @property
     def first_embedding(self) -> LockedEmbedding | None:

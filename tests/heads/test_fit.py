@@ -180,7 +180,7 @@ def test_nested_searches_are_scored_and_warm_ones_reuse_settings(toy_home: Path)
     assert cold.nested_score is not None
     assert 0.5 < cold.nested_score <= 1
     (warm,) = featx.fit(heads=[HeadSpec(name="svm", trials=2, warm_start=True, folds=3)])
-    trials = json.loads((Path(warm.path) / "metrics.json").read_text())["trials"]
-    cold_trials = json.loads((Path(cold.path) / "metrics.json").read_text())["trials"]
+    trials = json.loads((Path(warm.path) / "metrics.json").read_text())["search"]["trials"]
+    cold_trials = json.loads((Path(cold.path) / "metrics.json").read_text())["search"]["trials"]
     best = max(cold_trials, key=lambda trial: trial["score"])
     assert best["suggested"] in [trial["suggested"] for trial in trials]

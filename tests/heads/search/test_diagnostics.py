@@ -65,7 +65,7 @@ def test_the_most_important_parameter_moves_the_score() -> None:
 def test_predictions_of_one_class_only_are_reported() -> None:
     targets = TargetValues("classes", ("often", "rare"), np.array([0, 0, 0, 1]))
     (warning,) = prediction_warnings(targets, np.full((4, 2), [0.7, 0.3]))
-    assert warning.mark == "one class"
+    assert warning.flag == "one class"
     assert "every image is predicted as 'often'" in warning.text
     assert prediction_warnings(targets, np.array([[0.7, 0.3]] * 3 + [[0.2, 0.8]])) == []
 
