@@ -22,7 +22,7 @@ from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 from tests.s3 import CREDENTIALS, SECONDS, allow, elsewhere, process, refuse, run
 
-NOTES = {"digests.sqlite", "paces.json", "trials.json"}
+NOTES = {"digests.sqlite", "throughputs.json", "trials.json"}
 
 
 @pytest.fixture
