@@ -181,7 +181,7 @@ def is_noticed(path: Path) -> bool:
         return bool(RunFolder(path.parent).damage)
     if path.name.startswith("final-"):
         return is_unreadable(path)
-    if path.name.startswith("looks."):
+    if path.name.startswith("openings."):
         return bool(study.log_problems())
     return path in study.damaged_extraction() or (path.name == "extraction.json" and is_unreadable(path))
 

@@ -61,7 +61,7 @@ def test_random_labels_of_copies_score_at_chance_in_the_folds(home: Path, kind: 
         oof = run.answers.of("oof")
         folds = pd.DataFrame({"unit": [units[name] for name in oof.ids], "fold": oof.fold})
         assert folds.groupby("unit")["fold"].nunique().max() == 1
-        assert run.metrics["oof"]["accuracy"] < max_accuracy
+        assert run.metrics.oof["accuracy"] < max_accuracy
     pictures = pd.Series(units).groupby(lambda name: name.partition("-")[0]).nunique()
     assert (pictures == 1).all()
 

@@ -113,8 +113,8 @@ def test_equal_models_count_once_in_an_ensemble(toy_home: Path) -> None:
     (again,) = featx.ensemble(methods=["soft"])
     assert again.members == ensemble.members
     first = min(run.name for run in logregs) if equal else logregs[0].name
-    assert f"{copied.name} gives the same predictions as {first}: they count once" in again.findings
-    assert not again.made
+    assert f"{copied.name} gives the same predictions as {first}: they count once" in again.warnings
+    assert not again.is_new
     assert copied.name not in again.members
 
 

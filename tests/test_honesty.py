@@ -109,7 +109,7 @@ def test_each_opening_of_test_is_logged_and_nothing_else_opens_it(labels: pd.Ser
     assert study.openings() == []
     featx.evaluate(final=True)
     (comparison,) = featx.evaluate(final=True)
-    assert comparison.n_looks == len(study.openings("y")) == 2
+    assert comparison.n_openings == len(study.openings("y")) == 2
     assert study.openings()[0]["runs"] == [row.run for row in comparison.rows]
     assert not set(study.truth("y").ids) & set(study.ids("test"))
 

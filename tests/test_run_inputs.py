@@ -91,8 +91,8 @@ def outputs_of_commands() -> Outputs:
     """Run all commands in the working directory and return their outputs."""
     featx.extract()
     had_final = read_last_final(Study.open(None), "y") is not None
-    made_runs = {run.head for run in featx.fit() if run.made}
-    made_runs |= {ensemble.method for ensemble in featx.ensemble() if ensemble.made}
+    made_runs = {run.head for run in featx.fit() if run.is_new}
+    made_runs |= {ensemble.method for ensemble in featx.ensemble() if ensemble.is_new}
     had_final = had_final and read_last_final(Study.open(None), "y") is not None
     numbers: dict[str, Any] = {}
     for final in (False, True):
@@ -249,7 +249,7 @@ def test_runs_of_another_rules_version_are_stale(
         assert shown == {name for name in before if not name.startswith("weighted")}
     assert outputs_of_commands().made == (ALL_RUNS if kind == "head" else {"weighted"})
     for run in Study.open(None).runs():
-        assert RunFolder(run.path).spec["rules"] == study.RULES[run.kind]
+        assert RunFolder(run.path).spec.rules == study.RULES[run.kind]
 
 
 def test_images_replaced_by_noise_make_all_runs_stale(
@@ -312,9 +312,9 @@ def test_a_changed_input_trains_again_what_depends_on_it(
     change()
     featx.extract()
     (run,) = featx.finetune()
-    assert run.made is remade
+    assert run.is_new is remade
     truth, val_predictions = Study.open(None).labels("y"), RunFolder(Path(run.path)).answers.of("val")
-    assert RunFolder(Path(run.path)).metrics["val"] == scores(truth, val_predictions)
+    assert RunFolder(Path(run.path)).metrics.val == scores(truth, val_predictions)
 
 
 @pytest.mark.parametrize("name", ["nothing", "a val label", "a train site"])

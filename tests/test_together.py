@@ -16,7 +16,7 @@ FIT_AGAIN = """
 import tests.conftest, featx
 for _ in range(3):
     (run,) = featx.fit(heads=["ridge"], trials=4, force=True)
-    print(run.run, run.made)
+    print(run.run, run.is_new)
 """
 
 

@@ -174,7 +174,7 @@ def extraction(result: "Extraction") -> None:
         say(f"  … {len(result.failures) - N_FAILURES_SHOWN} more in {result.outcomes_file}")
     for warning in result.warnings:
         say(f"  warning: {warning}")
-    for name in result.waiting:
+    for name in result.pending_embeddings:
         say(f"  not embedded: {name} uses a network that is not trained; run 'featx finetune', then 'featx extract'")
     if result.label_problem:
         say(f"  warning: no split, so nothing can be fitted: {result.label_problem}")
@@ -192,13 +192,13 @@ def diagnosis(result: "Diagnosis") -> None:
     """Print the description of a machine, and a comparison of its runtimes and precisions."""
     for part, description in result.machine:
         say(f"{part:<14} {description}")
-    if not result.checkups:
+    if not result.precision_checks:
         return
     columns = ["network", "runtime", "images/s", "cosine", "estimated", "rel. error", "accepted", "accuracy", "sd"]
     rows = [
         (
             check.network,
-            check.how,
+            check.runtime,
             f"{check.images_per_s:.1f}",
             f"{check.drift.cosine:.6f}",
             f"{check.drift.expected_cosine:.6f}",
@@ -207,7 +207,7 @@ def diagnosis(result: "Diagnosis") -> None:
             f"{check.accuracy:.4f}",
             f"{check.accuracy_sd:.4f}",
         )
-        for check in result.checkups
+        for check in result.precision_checks
     ]
     table("", columns, rows)
     say(f"All values are measured on {result.n_images} train images and compared with eager torch in fp32.")
@@ -234,7 +234,7 @@ def _fits(runs: Sequence["FitResult"]) -> None:
             run.val_score,
             run.search_s,
             run.train_s,
-            ", ".join([*run.marks, *([] if run.made else ["already done"])]),
+            ", ".join([*run.flags, *([] if run.is_new else ["already done"])]),
         )
         for run in runs
     ]
@@ -248,7 +248,7 @@ def _fits(runs: Sequence["FitResult"]) -> None:
         if run.importances:
             shares = ", ".join(f"{name} {share:.0%}" for name, share in run.importances.items())
             say(f"    importance of parameters (share of the variance between trials): {shares}")
-        for text in run.findings:
+        for text in run.warnings:
             say(f"    {text}")
 
 
@@ -278,7 +278,7 @@ def _networks(runs: Sequence["FinetuningResult"]) -> None:
             run.held_loss,
             run.val_score,
             f"{run.train_s:.1f}",
-            ", ".join([*run.marks, *([] if run.made else ["already done"])]),
+            ", ".join([*run.flags, *([] if run.is_new else ["already done"])]),
         )
         for run in runs
     ]
@@ -286,7 +286,7 @@ def _networks(runs: Sequence["FinetuningResult"]) -> None:
     say()
     table(runs[0].target, ["run", *keys, "best epoch", "held-out loss", f"val {metric}", "s", ""], rows)
     for run in runs:
-        for text in [*run.findings, *run.notes]:
+        for text in [*run.warnings, *run.notes]:
             say(f"  {run.run}: {text}")
 
 
@@ -307,7 +307,7 @@ def _votes(runs: Sequence["EnsembleResult"]) -> None:
     best = runs[0]
     metric = SHORT.get(best.metric, best.metric.replace("_", " ")) + (" by weight" if best.weighted else "")
     rows: list[tuple[object, ...]] = [
-        (run.run, f"{len(run.members)} of {run.n_candidates}", run.score, "" if run.made else "already done")
+        (run.run, f"{len(run.members)} of {run.n_candidates}", run.score, "" if run.is_new else "already done")
         for run in runs
     ]
     rows += [
@@ -318,13 +318,13 @@ def _votes(runs: Sequence["EnsembleResult"]) -> None:
     table(f"{best.target} on {best.scored_on} (n {best.n})", ["run", "members", metric, ""], rows)
     relation = f"{best.gain:.4f} better than" if best.gain > 0 else "not better than"
     say(f"best: {best.run}, {relation} its best member; learned combiners are scored by cross-fitting")
-    for text in best.findings:
+    for text in best.warnings:
         say(f"warning: {text}")
     for run in runs:
         shown_weights = [f"{name} {weight:.3f}" for name, weight in zip(run.members, run.weights, strict=False)]
         say()
         say(f"  {run.run}: {', '.join(shown_weights or run.members)}")
-        say(f"    {run.why}")
+        say(f"    {run.explanation}")
 
 
 def exports(written: "Sequence[ExportedModel]") -> None:
@@ -334,8 +334,8 @@ def exports(written: "Sequence[ExportedModel]") -> None:
         deviation = f"; {parity.n_beyond} of them differ by more than {parity.tolerance:g}" if parity.n_beyond else ""
         say(f"{export.path} ({export.n_bytes / 1e6:.1f} MB), {export.card}")
         say(f"  largest difference to the run on {parity.n} {parity.rows} rows: {parity.largest:.1e}{deviation}")
-        if parity.why:
-            say(f"  {parity.why}")
+        if parity.reason:
+            say(f"  {parity.reason}")
 
 
 def predictions(predictions_by_run: Mapping[str, "Prediction"], coverage: float | None) -> None:

@@ -17,7 +17,7 @@ from featx.cli.options import (
     RecipeOption,
     SchedulerOption,
     TargetOption,
-    WhoOption,
+    UserOption,
     cluster_of,
 )
 
@@ -82,8 +82,8 @@ def fit(
         "best_run": best.run,
         "accuracy": best.oof_accuracy,
         "val_accuracy": best.val_accuracy,
-        "search_s": sum(run.search_s for run in runs if run.made),
-        "train_s": sum(run.train_s for run in runs if run.made),
+        "search_s": sum(run.search_s for run in runs if run.is_new),
+        "train_s": sum(run.train_s for run in runs if run.is_new),
     }
     console.as_json({"runs": console.plain(runs), **totals})
 
@@ -194,7 +194,7 @@ def evaluate(
     ] = False,
     coverage: CoverageOption = None,
     abstain_below: AbstainOption = None,
-    who: WhoOption = None,
+    user: UserOption = None,
     recipe: RecipeOption = None,
     target: TargetOption = None,
     json: JsonOption = False,
@@ -215,7 +215,7 @@ def evaluate(
             final=final,
             coverage=coverage,
             abstain_below=abstain_below,
-            who=who,
+            user=user,
             progress=progress,
         )
     console.as_json(_evaluations(evaluations)) if json else run_table.evaluations(evaluations, per_class, groups)
@@ -231,7 +231,7 @@ def _evaluations(evaluations: "list[Evaluation]") -> dict[str, Any]:
     first = targets[0]
     score = "mae" if first["kind"] == "numbers" else "accuracy"
     best = next(row[score] for row in first["rows"] if row["run"] == first["chosen"])
-    top = {"chosen": first["chosen"], "part": first["part"], score: best, "n_looks": first["n_looks"]}
+    top = {"chosen": first["chosen"], "part": first["part"], score: best, "n_openings": first["n_openings"]}
     return {"targets": targets, **top}
 
 
@@ -320,7 +320,7 @@ def run(
         int,
         typer.Option(min=0, help="Repeat all runs on this number of other train/val splits.", show_default="none"),
     ] = 0,
-    who: WhoOption = None,
+    user: UserOption = None,
     device: DeviceOption = None,
     scheduler: SchedulerOption = None,
     workers_local: LocalOption = None,
@@ -350,7 +350,9 @@ def run(
     with watching() as progress:
         finished_stages = []
         engine = loaded.engine(device=device)
-        steps = stages(loaded, final=final, repeats=repeats, engine=engine, cluster=cluster, who=who, progress=progress)
+        steps = stages(
+            loaded, final=final, repeats=repeats, engine=engine, cluster=cluster, user=user, progress=progress
+        )
         for stage, result in steps:
             finished_stages.append({"stage": stage, "result": console.plain(result)})
             if not json:

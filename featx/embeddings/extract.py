@@ -82,7 +82,7 @@ class Extraction:
         Rule → number of files that it left out.
     warnings
         Problems that did not stop the extraction, such as copies in several parts.
-    waiting
+    pending_embeddings
         Names of embeddings by networks that are not trained yet.
     empty_classes
         ``target: class`` of each class without an embedded image.
@@ -109,7 +109,7 @@ class Extraction:
     failures: list[tuple[str, str, str]]
     ignored: dict[str, int]
     warnings: list[str]
-    waiting: list[str]
+    pending_embeddings: list[str]
     empty_classes: list[str]
     outcomes_file: str
 
@@ -168,7 +168,7 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
     parts = assigned.parts
     warnings = [*listing.warnings, *remove_damaged_files(study)]
     moved = moved_images(study, parts) if parts is not None else []
-    uris = _first_uris(listing.manifest)
+    uris = listing.manifest.uris_by_digest
     selector = RuntimeSelector(study.cache, engine or study.recipe.extraction, uris, progress)
     trained = [request for request in requests if not study.recipe.needs_untrained_network(request)]
     plans = plans_for(network_groups(trained), selector, study.locked)
@@ -192,7 +192,7 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
         label_problem=assigned.problem,
         ignored=dict(Counter(listing.ignored.values()).most_common()),
         warnings=warnings,
-        waiting=[request.name for request in requests if request not in trained],
+        pending_embeddings=[request.name for request in requests if request not in trained],
         **_describe_pass(statistics),
         **_describe_outcomes(study, outcomes, truths),
     )
@@ -234,15 +234,6 @@ def _identify_images(
         )
     with_digests = Manifest(manifest.ids, manifest.uris, manifest.labels, digests)
     return replace(listing, manifest=with_digests), identities, n_read
-
-
-def _first_uris(manifest: Manifest) -> dict[str, str]:
-    """Return the URI of the first one of all images with each digest."""
-    uris: dict[str, str] = {}
-    for digest, uri in zip(manifest.digests, manifest.uris, strict=True):
-        if digest:
-            uris.setdefault(digest, uri)
-    return uris
 
 
 def _fill_stores(

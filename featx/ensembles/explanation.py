@@ -1,74 +1,54 @@
 """Explanation of an ensemble in one paragraph: counts against its best member, and the members' diversity."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import binomtest
 
 from featx.ensembles.combiners import Outputs
-from featx.ensembles.diversity import Diversity, MemberPair, are_correct
+from featx.ensembles.diversity import are_correct
 from featx.metrics.row_scores import predict_classes, predict_labels
+from featx.study.ensemble_metrics import Disagreements, Diversity, MemberPair
 from featx.tables.target_values import TargetValues
 
 MAX_SIGNIFICANT_P = 0.05
 
 
-@dataclass(frozen=True)
-class Disagreements:
-    """Predictions in which an ensemble differs from its best member, and which of the two is right.
+def count_disagreements(
+    member: str, ensemble: tuple[TargetValues, Outputs], best_member: tuple[TargetValues, Outputs]
+) -> Disagreements:
+    """Return the disagreements of an ensemble with its best member.
 
-    Attributes
+    Parameters
     ----------
     member
         Name of the best member.
-    n
-        Number of predictions.
-    n_overruled
-        Number of predictions in which the two differ.
-    n_vote_right, n_member_right
-        Numbers of differing predictions that only the ensemble, and only the member, gets right; for numbers, how often
-        each is closer to the truth.
-    p
-        p-value of a sign test of equal `n_vote_right` and `n_member_right`.
+    ensemble, best_member
+        True values with the decision rule of each, and (n, k) outputs of each.
     """
-
-    member: str
-    n: int
-    n_overruled: int
-    n_vote_right: int
-    n_member_right: int
-    p: float
-
-    @classmethod
-    def of(
-        cls, member: str, ensemble: tuple[TargetValues, Outputs], best_member: tuple[TargetValues, Outputs]
-    ) -> "Disagreements":
-        """Return the disagreements of an ensemble with its best member.
-
-        Parameters
-        ----------
-        ensemble, best_member
-            True values with the decision rule of each, and (n, k) outputs of each.
-        """
-        (targets, outputs), (_, member_outputs) = ensemble, best_member
-        if targets.kind == "numbers":
-            errors, member_errors = np.abs(outputs - targets.y), np.abs(member_outputs - targets.y)
-            differ, vote_right, member_right = (
-                errors != member_errors,
-                errors < member_errors,
-                member_errors < errors,
-            )
-        else:
-            pairs = (ensemble, best_member)
-            decisions = [
-                predict_classes(*pair) if targets.kind == "classes" else predict_labels(pair[1]) for pair in pairs
-            ]
-            differ = decisions[0] != decisions[1]
-            vote_right, member_right = (differ & are_correct(*pair) for pair in pairs)
-        n_won, n_lost = int(vote_right.sum()), int(member_right.sum())
-        p = float(binomtest(n_won, n_won + n_lost).pvalue) if n_won + n_lost else 1.0
-        return cls(member, differ.size, int(differ.sum()), n_won, n_lost, p)
+    (targets, outputs), (_, member_outputs) = ensemble, best_member
+    if targets.kind == "numbers":
+        errors, member_errors = np.abs(outputs - targets.y), np.abs(member_outputs - targets.y)
+        differ, vote_right, member_right = (
+            errors != member_errors,
+            errors < member_errors,
+            member_errors < errors,
+        )
+    else:
+        pairs = (ensemble, best_member)
+        decisions = [predict_classes(*pair) if targets.kind == "classes" else predict_labels(pair[1]) for pair in pairs]
+        differ = decisions[0] != decisions[1]
+        vote_right, member_right = (differ & are_correct(*pair) for pair in pairs)
+    n_won, n_lost = int(vote_right.sum()), int(member_right.sum())
+    p = float(binomtest(n_won, n_won + n_lost).pvalue) if n_won + n_lost else 1.0
+    return Disagreements(
+        member=member,
+        n=differ.size,
+        n_different=int(differ.sum()),
+        n_ensemble_right=n_won,
+        n_member_right=n_lost,
+        p=p,
+    )
 
 
 def explain(
@@ -105,14 +85,14 @@ def explain(
 
 def _compare_with_best(disagreements: Disagreements, rows: str, *, has_numbers: bool) -> str:
     n, member = disagreements.n, disagreements.member
-    n_won, n_lost = disagreements.n_vote_right, disagreements.n_member_right
-    if not disagreements.n_overruled:
+    n_won, n_lost = disagreements.n_ensemble_right, disagreements.n_member_right
+    if not disagreements.n_different:
         return f"The ensemble and its best member, {member}, predict the same on all {n} {rows}."
     if has_numbers:
         counts = f"The ensemble is closer to the truth than its best member, {member}, on {n_won} of {n} {rows}"
         counts = f"{counts}, and farther from it on {n_lost}."
     else:
-        differing = f"{disagreements.n_overruled} of {n} {rows}"
+        differing = f"{disagreements.n_different} of {n} {rows}"
         counts = f"The ensemble and its best member, {member}, differ on {differing}: the ensemble is right on {n_won},"
         counts = f"{counts} the member on {n_lost}."
     if n_won == n_lost:

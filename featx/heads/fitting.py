@@ -65,7 +65,9 @@ def fit_pipeline(head: Head, params: Params, rows: TrainRows, method: Calibratio
     if method != "none":
         name, clf = pipeline.steps[-1]
         pipeline.steps[-1] = (name, _unfitted_calibrated(clf, METHODS[method], rows, spec))
-    return _fit_on_rows(pipeline, rows, in_double=method != "none" or head.needs_calibration)
+    x, y, weights = _fit_arguments(pipeline, rows, in_double=method != "none" or head.needs_calibration)
+    with ignore_convergence_warnings():
+        return set_single_job(pipeline.fit(x, y, **weights))
 
 
 def remove_class_weights(rows: TrainRows, model: Pipeline, head: Head) -> Pipeline:
@@ -82,8 +84,10 @@ def set_decision_rule(model: Pipeline, rows: TrainRows) -> None:
     model.steps[-1] = (name, add_decision_rule(clf, rows.decision_rule))
 
 
-def _fit_on_rows(pipeline: Pipeline, rows: TrainRows, *, in_double: bool) -> Pipeline:
-    """Fit a Pipeline on rows.
+def _fit_arguments(
+    pipeline: Pipeline, rows: TrainRows, *, in_double: bool
+) -> tuple[NDArray[np.floating], NDArray[Any], dict[str, NDArray[np.float64]]]:
+    """Return features, target values and weights of rows as a Pipeline is fitted to them.
 
     Features are in double precision for calibration, because scikit-learn calibrates in the precision of the features.
     """
@@ -91,10 +95,7 @@ def _fit_on_rows(pipeline: Pipeline, rows: TrainRows, *, in_double: bool) -> Pip
     weights = {} if data.weights is None else {f"{pipeline.steps[-1][0]}__sample_weight": data.weights}
     y = data.y[:, 0] if rows.targets.kind == "numbers" and data.y.shape[1] == 1 else data.y
     x = rows.x if rows.targets.shares is None else rows.x[data.row_numbers]
-    if in_double:
-        x = x.astype(np.float64)
-    with ignore_convergence_warnings():
-        return set_single_job(pipeline.fit(x, y, **weights))
+    return x.astype(np.float64) if in_double else x, y, weights
 
 
 def set_single_job(model: Pipeline) -> Pipeline:
@@ -185,7 +186,7 @@ def fit_out_of_fold(
 
     n_fits = spec.folds + 1
     outputs = _cross_fit(head, fit_uncalibrated, rows, fold_numbers, lambda n_done: report_progress(n_done, n_fits))
-    model = fit_uncalibrated(rows)
+    model = remove_class_weights(rows, fit_pipeline(head, params, rows, "none", spec), head)
     report_progress(n_fits, n_fits)
     if targets.kind == "numbers":
         assert outputs.proba is not None
@@ -264,7 +265,9 @@ def _cross_fit_final_scaling(
 
     def fit(train_rows: TrainRows) -> Pipeline:
         pipeline = Pipeline([("scale", "passthrough"), (name, clone(clf))])
-        return _fit_on_rows(pipeline, train_rows, in_double=head.needs_calibration)
+        x, y, weights = _fit_arguments(pipeline, train_rows, in_double=head.needs_calibration)
+        with ignore_convergence_warnings():
+            return set_single_job(pipeline.fit(x, y, **weights))
 
     return _cross_fit(head, fit, replace(rows, x=model[:-1].transform(rows.x)), fold_numbers, report_progress)
 

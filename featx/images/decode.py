@@ -1,4 +1,4 @@
-"""Decoding of a file's bytes, or a row of an array, into 8-bit RGB pixels by one policy (version 3; docs/decoding.md).
+"""Decoding of a file's bytes, or a row of an array, into 8-bit RGB pixels by one policy (docs/decoding.md).
 
 Any change of the pixels needs a new number in `featx.specs.embedding.EmbeddingSpec.decode`.
 """

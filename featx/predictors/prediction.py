@@ -34,7 +34,7 @@ class Prediction:
     kind
         Kind of the predictions.
     conformal
-        Thresholds of prediction sets and intervals; None for labels, and for models of an older featx.
+        Thresholds of prediction sets and intervals; None for labels.
     abstain_below
         Probability below which no class is predicted; 0 by default.
     decision

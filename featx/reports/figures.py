@@ -15,6 +15,7 @@ from PIL import Image
 
 from featx.artifacts.learning_curves import draw_curves
 from featx.metrics.reliability import Reliability
+from featx.study.run_metrics import EpochMetrics, ScoredTrial
 from featx.text.escaping import escape_text
 
 DPI = 110
@@ -81,16 +82,16 @@ def plot_confusion_matrices(tables: Mapping[str, Sequence[Sequence[float]]], cla
     return encode_figure(figure)
 
 
-def plot_search_history(trials: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) -> str:
+def plot_search_history(trials: Mapping[str, Sequence[ScoredTrial]], metric: str) -> str:
     """Plot the score of each trial of each head with its standard deviation over folds, and the best score so far."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     axes = figure.add_subplot()
     for index, (name, rows) in enumerate(trials.items()):
         # Points of different heads are moved apart so that they do not overlap.
-        numbers = np.array([row["number"] + 1 for row in rows]) + 0.06 * index
-        values = np.array([row["score"] for row in rows])
+        numbers = np.array([row.number + 1 for row in rows]) + 0.06 * index
+        values = np.array([row.score for row in rows])
         label = shorten_name(name)
-        deviations = [float(np.std(row["fold_scores"])) for row in rows]
+        deviations = [float(np.std(row.fold_scores)) for row in rows]
         points = axes.errorbar(numbers, values, yerr=deviations, fmt="o", ms=4, lw=0.8, alpha=0.6, label=label)
         axes.step(numbers, np.maximum.accumulate(values), where="post", color=points[0].get_color(), lw=1.5)
     axes.set_xlabel("trial")
@@ -101,7 +102,7 @@ def plot_search_history(trials: Mapping[str, Sequence[Mapping[str, Any]]], metri
     return encode_figure(figure)
 
 
-def plot_learning_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], best_epochs: Mapping[str, int]) -> str:
+def plot_learning_curves(runs: Mapping[str, Sequence[EpochMetrics]], best_epochs: Mapping[str, int]) -> str:
     """Plot the learning curves of each network (`featx.artifacts.learning_curves`)."""
     n_columns = min(3, len(runs))
     n_rows = math.ceil(len(runs) / n_columns)

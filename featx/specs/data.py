@@ -1,8 +1,7 @@
 """Specs of the places where images and labels are."""
 
 import codecs
-from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -138,8 +137,6 @@ class ReaderSpec(Spec):
         Whether HDF5 datasets whose values are in other files (external storage, virtual datasets) are read. The author
         of such a file chooses which files of this machine are read, and their content reaches reports.
     """
-
-    added_later: ClassVar[Mapping[str, object]] = {"arrays": [], "drop_unlabelled": False, "external": False}
 
     source: str
     labels: LabelsSpec | None = None

@@ -1,9 +1,8 @@
 """Specs of embeddings: as requested in a recipe, and resolved to everything that determines the numbers."""
 
 import math
-from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -91,14 +90,6 @@ class EmbeddingRequest(Spec):
         Decoding of files to pixels; a recipe sets it once for all embeddings, in ``[decoding]``.
     """
 
-    added_later: ClassVar[Mapping[str, object]] = {
-        "decoding": Decoding().identity(),
-        "precision": "fp32",
-        "views": "one",
-        "join": "mean",
-        "dtype": "float32",
-    }
-
     backbone: str = "efficientnet_lite0"
     weights: str = "default"
     tap: str = "last"
@@ -149,8 +140,6 @@ class EmbeddingRequest(Spec):
 
 class Preprocessing(Spec):
     """Preprocessing from a decoded image to a network's input; `EmbeddingRequest` describes the fields."""
-
-    added_later: ClassVar[Mapping[str, object]] = {"views": "one"}
 
     size_px: int
     resize: Resize = "crop"
@@ -229,14 +218,12 @@ class EmbeddingSpec(Spec):
         Version number of the store's format.
     """
 
-    added_later: ClassVar[Mapping[str, object]] = {"decoding": Decoding().identity(), "join": "mean"}
-
     backbone: str
     weights_sha256: str
     tap: str
     pool: Pool
     preprocessing: Preprocessing
-    decode: int = 3
+    decode: int = 1
     decoding: Decoding = Decoding()
     precision: Precision = "fp32"
     dtype: StoredDtype = "float32"

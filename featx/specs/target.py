@@ -1,7 +1,7 @@
 """Spec of a prediction target."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -49,19 +49,6 @@ class TargetSpec(Spec):
         ``undersample``: images of the larger classes are left out until each class has as many as the smallest, in each
         part that the source defines.
     """
-
-    added_later: ClassVar[Mapping[str, object]] = {
-        "map": {},
-        "bins": None,
-        "keep": None,
-        "balance": "none",
-        "weight": None,
-        "confidence": None,
-        "kind": "classes",
-        "columns": [],
-        "soft": False,
-        "ordered": False,
-    }
 
     column: str
     kind: Literal["classes", "labels", "numbers"] = "classes"

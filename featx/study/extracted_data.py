@@ -15,7 +15,7 @@ from featx.locations import is_url, label_file_states, resolve_source
 from featx.specs.embedding import EmbeddingSpec
 from featx.specs.recipe import Recipe
 from featx.storage.places import DEFAULT_CACHE_FOLDER, CachePlace, cache_at
-from featx.study.embedding_lock import EMBEDDINGS, LockedEmbedding, read_locked
+from featx.study.embedding_lock import LockedEmbedding, read_locked
 from featx.study.extraction_tables import EXTRACTION, SPLIT, check_has_split, damaged_files, read_extracted
 from featx.study.folders import runs_folder, store_path
 from featx.tables.manifest import Manifest
@@ -125,7 +125,7 @@ class ExtractedData:
 
     def damaged_extraction(self) -> list[Path]:
         """Return the files of the last extraction that were changed, or written by another version."""
-        return damaged_files(self.folder, ("source.json", "split.json", EMBEDDINGS))
+        return damaged_files(self.folder)
 
     def _extract_first(self) -> str:
         return f"run 'featx extract' for recipe {self.recipe.name!r}"

@@ -4,7 +4,7 @@ If an extraction is killed between two files, the tables do not match the checks
 that asks for another extraction, which writes all tables again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pandas as pd
 from featx.errors import IncompleteError
 from featx.files.atomic import file_sha256, read_table
 from featx.files.seals import read_sealed, write_sealed
+from featx.study.embedding_lock import EMBEDDINGS
 
 SPLIT = "split.parquet"
 # The sealed file with the SHA-256 of each table, and the problem of the labels if there is no split.
@@ -24,6 +25,8 @@ TABLES = {
     SPLIT: ("id", "part"),
     "outcomes.parquet": ("id", "outcome", "reason"),
 }
+# All sealed files of an extraction.
+SEALED_FILES = ("source.json", "split.json", EMBEDDINGS, EXTRACTION)
 
 
 def read_extracted(folder: Path, name: str) -> pd.DataFrame:
@@ -69,19 +72,9 @@ def seal_extraction(folder: Path, label_problem: str = "") -> None:
     write_sealed(folder / EXTRACTION, {name: file_sha256(folder / name) for name in names} | problem)
 
 
-def damaged_files(folder: Path, sealed_names: Sequence[str]) -> list[Path]:
-    """Return the files of an extraction that exist and do not match their checksums.
-
-    Parameters
-    ----------
-    folder
-        The study's folder.
-    sealed_names
-        Names of the other sealed files of the extraction.
-    """
-    reads: dict[str, Callable[[], object]] = {
-        name: partial(read_sealed, folder / name) for name in (*sealed_names, EXTRACTION)
-    }
+def damaged_files(folder: Path) -> list[Path]:
+    """Return the files of an extraction in a study's folder that exist and do not match their checksums."""
+    reads: dict[str, Callable[[], object]] = {name: partial(read_sealed, folder / name) for name in SEALED_FILES}
     reads |= {name: partial(read_extracted, folder, name) for name in TABLES}
     return [folder / name for name, read in reads.items() if (folder / name).is_file() and not _is_readable(read)]
 

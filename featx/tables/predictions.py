@@ -103,15 +103,14 @@ class Estimates:
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame) -> Self:
-        """Return the table that `to_frame` turned into a frame; frames of older versions have no folds."""
+        """Return the table that `to_frame` turned into a frame."""
         names = [name for name in frame.columns if name.startswith(cls.prefix)]
-        fold = frame["fold"].to_numpy(np.int64) if "fold" in frame else np.full(len(frame), -1)
         return cls(
             frame["id"].to_numpy(object),
             frame[names].to_numpy(np.float64),
             tuple(name.removeprefix(cls.prefix) for name in names),
             frame["part"].to_numpy(object),
-            fold,
+            frame["fold"].to_numpy(np.int64),
         )
 
 

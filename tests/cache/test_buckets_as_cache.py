@@ -24,7 +24,7 @@ from tests.conftest import TOY_RECIPE, make_images
 from tests.processes import start_script
 from tests.s3 import CREDENTIALS, SECONDS, allow, elsewhere, refuse, run
 
-NOTES = {"digests.sqlite", "paces.json", "trials.json"}
+NOTES = {"digests.sqlite", "throughputs.json", "trials.json"}
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def test_every_command_works_for_any_target_name(target: str, nested_home: Path,
     command("report", *recipe)
     command("predict", "images/0/001.png", "--csv", "answers.csv", *recipe)
     runs = Study.open("study/featx.toml").runs(target)
-    assert {run.spec["target"] for run in runs} == {target}
+    assert {run.spec.target for run in runs} == {target}
     assert len(runs) == 4
     head = next(run for run in runs if run.kind == "head")
     command("export", head.name, "--format", "joblib", "--out", "exported", *recipe)

@@ -58,11 +58,11 @@ def test_commands_in_sequence_need_no_arguments(toy_home: Path, capsys: pytest.C
 
 
 def test_run_does_all_stages_and_skips_finished_ones(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first = run("run featx.toml --final --who Ada", capsys)
+    first = run("run featx.toml --final --user Ada", capsys)
     stages = ["extract", "fit", "fit", "ensemble", "evaluate", "evaluate --final", "report"]
     assert [line.removeprefix("── featx ") for line in first.splitlines() if line.startswith("──")] == stages
     assert first.strip().endswith("runs/featx/report.html")
-    assert [opening["who"] for opening in Study.open(None).openings()] == ["Ada"]
+    assert [opening["user"] for opening in Study.open(None).openings()] == ["Ada"]
     again = run("run featx.toml", capsys)
     assert "0 embedded, 48 cached" in again
     assert again.count("already done") == 6
@@ -106,7 +106,7 @@ def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.
     ensembled = outputs["ensemble"]
     assert {"metric", "score", "best_member_score", "best_run"} <= ensembled.keys()
     assert ensembled["best_run"] == ensembled["runs"][0]["run"]
-    assert {"members", "weights", "scored_on", "n", "median_member_score", "why", "findings"} <= ensembled["runs"][
+    assert {"members", "weights", "scored_on", "n", "median_member_score", "explanation", "warnings"} <= ensembled["runs"][
         0
     ].keys()
     assert outputs["predict images/dark/001.png --run rf"]["answers"][0]["label"] in {"dark", "light"}

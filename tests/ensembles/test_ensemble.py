@@ -24,6 +24,7 @@ from featx.predictors.description import describe
 from featx.predictors.models import EnsembleModel
 from featx.registry import VOTES
 from featx.specs.ensembling import EnsembleSpec
+from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
 from featx.tables.target_values import TargetValues
@@ -105,10 +106,11 @@ def test_by_default_four_methods_are_used_and_the_best_comes_first(fits: list[Ru
     assert [run.gain for run in runs] == sorted((run.gain for run in runs), reverse=True)
     for run in runs:
         metrics = RunFolder(Path(run.path)).metrics
-        assert metrics["why"] == run.why
-        assert len(metrics["diversity"]["pairs"]) == 3
-        assert set(metrics["contributions"]) == {head.name for head in fits}
-        assert metrics["overruling"]["member"] == run.best_member
+        assert isinstance(metrics, EnsembleMetrics)
+        assert metrics.explanation == run.explanation
+        assert len(metrics.diversity.pairs) == 3
+        assert set(metrics.contributions) == {head.name for head in fits}
+        assert metrics.disagreements.member == run.best_member
         assert json.loads((Path(run.path) / "metrics.json").read_text(), parse_constant=pytest.fail)
 
 
@@ -117,7 +119,7 @@ def test_ensembles_are_members_only_if_they_are_named(fits: list[RunFolder]) -> 
     (again,) = featx.ensemble(methods=["soft"])
     (fewer,) = featx.ensemble(methods=["soft"], members=["logreg", "svm"])
     assert len(first.members) == 3
-    assert (first.made, again.made, first.run) == (True, False, again.run)
+    assert (first.is_new, again.is_new, first.run) == (True, False, again.run)
     assert [name.split("-")[0] for name in fewer.members] == ["logreg", "svm"]
     (over,) = featx.ensemble(methods=["stacking"], members=[fewer.run, "rf"])
     assert sorted(over.members) == sorted([fewer.run, next(head.name for head in fits if head.name.startswith("rf"))])
@@ -176,23 +178,6 @@ def test_an_ensemble_that_contains_itself_is_refused(fits: list[RunFolder]) -> N
         featx.load(folder)
 
 
-def test_an_older_ensemble_is_read(fits: list[RunFolder]) -> None:
-    """The body has the format of versions without trained methods, with weights of a majority too."""
-    for method in ("majority", "soft", "weighted"):
-        (ensemble,) = featx.ensemble(methods=[method])
-        then = featx.load(ensemble.path).predict_proba(np.eye(8, dtype=np.float32))
-        body = read_json(Path(ensemble.path) / "ensemble.json")
-        older = {"method": method, "members": body["members"], "weights": body["weights"]}
-        assert older == body
-        write_json(Path(ensemble.path) / "ensemble.json", older)
-        header = read_json(Path(ensemble.path) / "header.json")
-        body_sha256 = file_sha256(Path(ensemble.path) / "ensemble.json")
-        changed = header | {"format": 1, "body_sha256": body_sha256, "seal": None}
-        write_json(Path(ensemble.path) / "header.json", changed)
-        np.testing.assert_array_equal(featx.load(ensemble.path).predict_proba(np.eye(8, dtype=np.float32)), then)
-        shutil.rmtree(ensemble.path)
-
-
 def test_a_loaded_ensemble_predicts_what_its_loaded_members_give(fits: list[RunFolder]) -> None:
     (ensemble,) = featx.ensemble(methods=["weighted"])
     x = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
@@ -204,9 +189,9 @@ def test_a_loaded_ensemble_predicts_what_its_loaded_members_give(fits: list[RunF
 
 def test_few_val_rows_give_a_warning(fits: list[RunFolder]) -> None:
     (ensemble,) = featx.ensemble(methods=["soft"])
-    (warning,) = ensemble.findings
+    (warning,) = ensemble.warnings
     assert warning.startswith("11 val rows are too few to compare these runs")
-    assert "few rows" in next(row.marks for row in featx.evaluate()[0].rows if row.run == ensemble.run)
+    assert "few rows" in next(row.flags for row in featx.evaluate()[0].rows if row.run == ensemble.run)
 
 
 def replace_predictions(run: RunFolder, frame: pd.DataFrame) -> None:
@@ -341,7 +326,7 @@ def test_a_class_without_val_rows_gives_a_warning_and_stacking_fails(home: Path)
     featx.fit()
     runs = featx.ensemble()
     assert all(
-        "no val row has 'c': how runs perform there is unknown; stratify the split" in run.findings for run in runs
+        "no val row has 'c': how runs perform there is unknown; stratify the split" in run.warnings for run in runs
     )
     with pytest.raises(
         DataError, match="stacking cannot learn class 'c': none of the 10 training rows have it; put more"

@@ -37,7 +37,7 @@ def test_a_loaded_run_predicts_as_it_did_when_trained(study: Path, strategy: str
     assert set(table.part) == {"val", "test"}
     predictions = featx.load(folder).predict_images([f"images/{name}" for name in table.ids])
     np.testing.assert_allclose(predictions.proba, table.ordered(predictions.classes).proba, atol=2e-3)
-    assert not finetune_one(**STRATEGIES[strategy]).made
+    assert not finetune_one(**STRATEGIES[strategy]).is_new
 
 
 def test_a_network_learns_to_tell_dark_from_bright(study: Path) -> None:

@@ -112,5 +112,5 @@ def test_a_run_with_a_truncated_model_is_refused(toy_home: Path) -> None:
     for command in (featx.fit, featx.ensemble):
         with pytest.raises(IncompleteError, match="model.joblib does not match its header"):
             command()
-    assert featx.fit(heads=runs[0].run.split("-")[0], force=True)[0].made
+    assert featx.fit(heads=runs[0].run.split("-")[0], force=True)[0].is_new
     assert len(featx.ensemble()) == 4

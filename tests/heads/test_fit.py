@@ -13,6 +13,8 @@ import pytest
 import featx
 from featx.errors import DataError, IncompleteError, RecipeError, UnknownNameError
 from featx.specs.head import HeadSpec
+from featx.study.run_folder import RunFolder
+from featx.study.run_metrics import HeadMetrics
 from featx.study.study import Study
 from tests.processes import start_script
 from tests.recipes import TOY_RECIPE, toy_heads, toy_recipe
@@ -57,7 +59,7 @@ def test_an_equal_run_is_not_repeated(toy_home: Path) -> None:
     (again,) = featx.fit(heads=["logreg"])
     (changed,) = featx.fit(heads=["logreg"], trials=3)
     (forced,) = featx.fit(heads=["logreg"], force=True)
-    assert [first.made, again.made, changed.made, forced.made] == [True, False, True, True]
+    assert [first.is_new, again.is_new, changed.is_new, forced.is_new] == [True, False, True, True]
     assert first.run == again.run == forced.run != changed.run
     assert {path.suffix for path in Path("runs/featx").glob(".*")} <= {".lock", ".turn"}
 
@@ -107,7 +109,7 @@ import featx
 from featx.registry import BACKBONES
 BACKBONES.register("toy")(None)
 (run,) = featx.fit(heads="logreg", trials=8)
-print(run.made, run.n_trials)
+print(run.is_new, run.n_trials)
 """
     processes = [start_script(code, stdout=subprocess.PIPE) for _ in range(2)]
     outputs = sorted(process.communicate()[0].strip() for process in processes)
@@ -127,8 +129,9 @@ def test_the_choice_of_embeddings_is_searched(toy_home: Path) -> None:
     write_recipe("search")
     featx.extract()
     (run,) = featx.fit()
-    metrics = json.loads((Path(run.path) / "metrics.json").read_text())
-    tried = {trial["embeddings"] for trial in metrics["trials"]}
+    metrics = RunFolder(Path(run.path)).metrics
+    assert isinstance(metrics, HeadMetrics)
+    tried = {trial.embeddings for trial in metrics.search.trials}
     names = [embedding.request.name for embedding in Study.open(None).locked]
     assert len(tried) > 1
     assert tried <= {*names, " + ".join(names)}
@@ -146,7 +149,7 @@ def test_a_head_uses_the_embeddings_that_it_names(toy_home: Path) -> None:
     assert backbones == [["deep"], ["toy", "deep"]]
     assert runs[0].run.startswith("ridge-deep-")
     (again,) = featx.fit(embedding="deep")
-    assert (again.run, again.made) == (runs[0].run, False)
+    assert (again.run, again.is_new) == (runs[0].run, False)
 
 
 def test_an_unknown_embedding_is_refused(toy_home: Path) -> None:
@@ -175,7 +178,7 @@ def test_nested_searches_are_scored_and_warm_ones_reuse_settings(toy_home: Path)
     assert cold.nested_score is not None
     assert 0.5 < cold.nested_score <= 1
     (warm,) = featx.fit(heads=[HeadSpec(name="svm", trials=2, warm_start=True, folds=3)])
-    trials = json.loads((Path(warm.path) / "metrics.json").read_text())["trials"]
-    cold_trials = json.loads((Path(cold.path) / "metrics.json").read_text())["trials"]
+    trials = json.loads((Path(warm.path) / "metrics.json").read_text())["search"]["trials"]
+    cold_trials = json.loads((Path(cold.path) / "metrics.json").read_text())["search"]["trials"]
     best = max(cold_trials, key=lambda trial: trial["score"])
     assert best["suggested"] in [trial["suggested"] for trial in trials]

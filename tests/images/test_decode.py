@@ -1,4 +1,4 @@
-"""The decoding policy, version 3: pixels of each kind of file and array, and contents that are refused."""
+"""The decoding policy: pixels of each kind of file and array, and contents that are refused."""
 
 import io
 import struct

@@ -124,7 +124,7 @@ def test_gc_removes_all_leftovers_and_nothing_else(home: Path) -> None:
     store = make_store(Path("cache", "toy.zarr"))
     dead = f"{machine_id()}-{os.getpid()}-1"  # this process's number, of another time
     in_store = Path(str(store), f".zarr.json.{dead}-0123abcd")
-    in_cache = Path("cache", f".paces.json.{dead}-0123abcd")
+    in_cache = Path("cache", f".throughputs.json.{dead}-0123abcd")
     for file in (in_store, in_cache, Path("cache", ".keep")):
         file.write_text("{}")
     folder = make_private_folder(dead, Path("cache"))
