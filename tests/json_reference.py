@@ -79,7 +79,7 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
         Key("chosen", str, "Name of the chosen run of the first target."),
         Key("part", str, "The part whose rows were scored: `val` or `test`."),
         Key("accuracy", float, "Accuracy of the chosen run; for numbers the key is `mae`, its mean absolute error."),
-        Key("n_looks", int, "Number of times that the test split of the first target has been opened."),
+        Key("n_openings", int, "Number of times that the test split of the first target has been opened."),
     ],
     "report": [Key("report", str, "Path of the report.")],
     "predict": [

@@ -44,7 +44,7 @@ def _typed(column: pa.ChunkedArray, decimal: str) -> "pd.Series[Any]":
             values = compute.replace_substring(values, ",", ".")
         if _all_match(values, NUMBER):
             number_type = pa.int64() if _all_match(values, INTEGER) else pa.float64()
-            return pd.Series(values.cast(number_type).to_pandas())
+            return pd.Series(compute.utf8_ltrim(values, "+").cast(number_type).to_pandas())
         if not values.null_count and compute.all(_is_in(values, TRUTH_VALUES)).as_py():
             return pd.Series(compute.equal(compute.utf8_lower(values), "true").to_pandas())
     texts = compute.if_else(_is_in(texts, MISSING), pa.scalar(None, pa.string()), texts)

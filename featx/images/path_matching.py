@@ -50,9 +50,10 @@ def spellings(text: str) -> tuple[str, ...]:
 def find_rule(
     texts: Sequence[str], names: Iterable[str], is_preferred: Callable[[str], bool] = bool
 ) -> tuple[PathRule, int]:
-    """Return the rule by which most of `texts` lead to files, and how many of them do.
+    """Return the rule by which `texts` lead to files, and how many of them do.
 
-    Of equally good rules the one that strips fewest folders is returned. No text leads to two files.
+    The rule that strips fewest folders is returned if it leads on half of them: a path whose image is missing must not
+    lead to an image of the same name in another folder. No text leads to two files.
 
     Parameters
     ----------
@@ -78,6 +79,8 @@ def find_rule(
                     counts[n_stripped, has_suffix] += 1
     best: tuple[PathRule, int] = (PathRule(), 0)
     for (n_stripped, has_suffix), _ in sorted(counts.items(), key=lambda item: (item[0][0], not item[0][1])):
+        if 2 * best[1] >= len(texts) and best[0].strip_folders < n_stripped:
+            break
         rule, n = _rule(n_stripped, has_suffix, roots[n_stripped, has_suffix], is_preferred)
         if n > best[1]:
             best = rule, n

@@ -78,7 +78,7 @@ class TargetProposal:
 
 @dataclass(frozen=True)
 class Proposals:
-    """What the label columns of a source offer.
+    """Targets and groups that the label columns of a source offer.
 
     Attributes
     ----------

@@ -106,9 +106,9 @@ def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.
     ensembled = outputs["ensemble"]
     assert {"metric", "score", "best_member_score", "best_run"} <= ensembled.keys()
     assert ensembled["best_run"] == ensembled["runs"][0]["run"]
-    assert {"members", "weights", "scored_on", "n", "median_member_score", "explanation", "warnings"} <= ensembled["runs"][
-        0
-    ].keys()
+    assert {"members", "weights", "scored_on", "n", "median_member_score", "explanation", "warnings"} <= ensembled[
+        "runs"
+    ][0].keys()
     assert outputs["predict images/dark/001.png --run rf"]["answers"][0]["label"] in {"dark", "light"}
     assert outputs["heads"]["heads"][2]["name"] == "logreg"
     assert json.loads(run("show featx.toml --json", capsys))["head"][0]["trials"] == 2

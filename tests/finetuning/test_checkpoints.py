@@ -51,7 +51,7 @@ def test_heads_wait_for_the_network_that_a_recipe_trains(study: Path) -> None:
     }
     recipe = toy_recipe(**SECTIONS | sections)
     (study / "featx.toml").write_text(recipe)
-    assert featx.extract().waiting == [f"checkpoint:{prefix}/last/avg"]
+    assert featx.extract().pending_embeddings == [f"checkpoint:{prefix}/last/avg"]
     stages = [name for name, _ in featx.run()]
     assert stages == ["extract", "finetune", "extract", "fit", "ensemble", "evaluate", "report"]
     assert [name for name, _ in featx.run()] == ["extract", "finetune", "fit", "ensemble", "evaluate", "report"]

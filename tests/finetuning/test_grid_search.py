@@ -25,10 +25,10 @@ def test_a_search_stops_runs_that_fall_behind(study: Path) -> None:
     stopped = [run for run in runs if not run.path]
     assert stopped
     assert runs[-len(stopped) :] == stopped
-    assert all(run.marks == ["fell behind"] and run.settings["lr"] for run in stopped)
+    assert all(run.flags == ["fell behind"] and run.settings["lr"] for run in stopped)
     again = featx.finetune(specs=grid, trials=5, target="class")
     assert [run.path for run in again] == [run.path for run in runs]
-    assert not any(run.made for run in again if run.path)
+    assert not any(run.is_new for run in again if run.path)
     for name, values in INCOMPARABLE.items():
         incomparable = [changed(**{name: value}, lr=lr) for value in values for lr in (0.1, 0.01)]
         with pytest.raises(DataError, match=f"those of runs that differ in '{name}' cannot be compared"):

@@ -65,11 +65,11 @@ def test_ctrl_c_keeps_complete_epochs(study: Path) -> None:
 def test_a_failed_training_has_warnings(study: Path) -> None:
     failed = finetune_one(strategy="all", lr=10.0, optimiser="sgd", epochs=4, patience=0)
     assert "NaN" not in (Path(failed.path) / "metrics.json").read_text()
-    assert set(failed.marks) & {"nan", "diverged", "one class", "dead head"}
-    assert len(failed.findings) == len(failed.marks)
+    assert set(failed.flags) & {"nan", "diverged", "one class", "dead head"}
+    assert len(failed.warnings) == len(failed.flags)
     finetune_one(strategy="head")
     rows = featx.evaluate(target="class")[0].rows
-    assert [row.marks for row in rows if row.run == failed.run] == [failed.marks]
+    assert [row.flags for row in rows if row.run == failed.run] == [failed.flags]
 
 
 @pytest.mark.parametrize("strategy", ["head", "all"])
@@ -86,5 +86,5 @@ def test_weights_that_the_last_step_ruined_are_discarded(
 
     monkeypatch.setattr(torch.optim.SGD, "step", ruin)
     ruined = finetune_one(strategy=strategy, optimiser="sgd", epochs=1, holdout=0, batch_size=64)
-    assert "nan" in ruined.marks
+    assert "nan" in ruined.flags
     assert np.isfinite(featx.load(ruined.path).predict_images(["images/0.png"]).proba).all()

@@ -71,9 +71,7 @@ def test_missing_labels_are_an_error_or_dropped(toy_home: Path) -> None:
     extraction = featx.extract()
     assert (extraction.n_embedded, extraction.parts) == (48, {})
     assert "targets.class: 3 of 48 images have no 'class', first 'dark/003.png'; " in extraction.label_problem
-    with pytest.raises(
-        IncompleteError, match="the images have no split: targets.class: 3 of 48 images"
-    ):
+    with pytest.raises(IncompleteError, match="the images have no split: targets.class: 3 of 48 images"):
         featx.fit(heads="logreg")
     extraction = featx.extract(drop_unlabelled=True)
     assert (extraction.n_found, extraction.n_cached, extraction.n_ignored) == (48, 45, 3)

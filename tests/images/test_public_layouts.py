@@ -1,5 +1,9 @@
-"""Public data sets in miniature, in their own layouts: recognised, and read as they are meant
-(featx.images.label_tables, featx.images.path_matching, featx.images.target_proposals, featx.images.name_pattern)."""
+"""Public data sets in miniature, in their own layouts: recognised, and read as they are meant.
+
+Modules: embeddings.labelled_listing, images.class_sizes, images.image_reader, images.inventory, images.label_files,
+images.label_tables, images.name_pattern, images.recipe_document, images.split_columns, images.table_choice,
+images.target_proposals.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -114,7 +118,9 @@ def test_fer2013_folders_are_classes_and_parts(home: Path) -> None:
 def test_utkface_is_read_by_a_pattern_of_its_names(home: Path) -> None:
     names = [f"UTKFace/{18 + 7 * i % 30}_{i % 2}_{i % 3}_2017{i:04}.jpg.chip.jpg" for i in range(60)]
     draw(home / "d", *names)
-    recognition, recipe, listing = recognised(home / "d", labels="{age:int}_{gender:int}_{race:int}_{date}.jpg.chip")
+    recognition, recipe, listing = recognised(
+        home / "d", labels="{age:int}_{gender:int}_{race:int}_{date}.jpg.chip", target="age"
+    )
     assert recipe.targets["age"].kind == "numbers"
     assert listing.manifest.column("race").tolist() == [int(name.split("_")[2]) for name in listing.manifest.ids]
     assert recognition.candidates["gender"] == 2
