@@ -154,7 +154,7 @@ def _no_labels_reason(candidate: Candidate) -> str:
 
 def _is_template(candidate: Candidate, unlabelled: frozenset[str], candidates: Sequence[Candidate]) -> bool:
     """Whether a table is a form for answers, as competitions hand it out: by name, or for images without labels."""
-    if "submission" in split_words(base_name(candidate.file)):
+    if any(word.startswith("submission") for word in split_words(base_name(candidate.file))):
         return True
     is_of_unlabelled = bool(unlabelled) and candidate.images <= unlabelled
     return is_of_unlabelled and any(other.images - unlabelled for other in candidates)
