@@ -12,9 +12,10 @@ from featx.errors import DataError, ReadError
 from featx.files.atomic import write_text
 from featx.images.class_sizes import SizeSettings, settings_for
 from featx.images.decode import read_size
+from featx.images.folder import NO_LABEL_RULE
 from featx.images.inventory import Inventory, describe_types, next_step, take_inventory
 from featx.images.label_tables import TableReport
-from featx.images.name_pattern import FIELD, suggest_pattern
+from featx.images.name_pattern import FIELD, NO_MATCH_RULE, suggest_pattern
 from featx.images.names import is_archive_name
 from featx.images.readers import Listing, Reader, read_source
 from featx.images.recipe_document import build_document, dump_checked
@@ -140,7 +141,7 @@ def init(
         inventory = take_inventory(source if label_source is None else data.source, label_source, target, listing)
     classes = _count_classes(listing.manifest, proposals)
     sizes = settings_for(classes) if proposals.targets and proposals.targets[0].kind == "classes" else SizeSettings()
-    if _has_gaps(listing, proposals) or _drops_images(data, listing):
+    if _has_gaps(listing, proposals) or _drops_images(listing):
         data = data.model_copy(update={"drop_unlabelled": True})
     document = build_document(data, recipe, listing.manifest, proposals, classes, sizes)
     text, _ = dump_checked(document, recipe)
@@ -231,12 +232,9 @@ def _has_gaps(listing: Listing, proposals: Proposals) -> bool:
     return any(listing.manifest.column(name).isna().any() for name in columns)
 
 
-def _drops_images(data: ReaderSpec, listing: Listing) -> bool:
-    """Whether images without a label were left out that are an error without ``drop_unlabelled``."""
-    try:
-        return len(read_source(data, Path())) != len(listing)
-    except DataError:
-        return True
+def _drops_images(listing: Listing) -> bool:
+    """Whether images without a label were left out that the recipe would read without ``drop_unlabelled``."""
+    return any(rule == NO_LABEL_RULE or rule.startswith(NO_MATCH_RULE) for rule in listing.ignored.values())
 
 
 def _describe(  # noqa: PLR0913 (what was found)

@@ -108,16 +108,11 @@ class Candidate:
 
 def list_tables(tree: Tree) -> list[str]:
     """Return the files of a tree that may be label tables; a file with the name of an image belongs to that image."""
-    entries = [entry for entry in tree.entries() if not entry.outcome]
-    stems = {entry.name.rpartition(".")[0] for entry in entries if is_image_name(entry.name)}
-    image_names = {base_name(stem) for stem in stems}
-    tables = [
-        entry.name
-        for entry in entries
-        if file_suffix(entry.name) in TABLE_SUFFIXES
-        and not base_name(entry.name).startswith(".")
-        and base_name(entry.name).rpartition(".")[0] not in image_names
-    ]
+    names = [entry.name for entry in tree.entries() if not entry.outcome]
+    tables = [name for name in names if file_suffix(name) in TABLE_SUFFIXES and not base_name(name).startswith(".")]
+    if tables:
+        image_names = {base_name(name).rpartition(".")[0] for name in names if is_image_name(name)}
+        tables = [name for name in tables if base_name(name).rpartition(".")[0] not in image_names]
     if len(tables) > MAX_TABLES:
         tables = [name for name in tables if "/" not in name]
     return sorted(tables, key=lambda name: (name.count("/"), name))[:MAX_TABLES]

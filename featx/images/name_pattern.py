@@ -17,6 +17,7 @@ from featx.specs.data import LabelsSpec, ReaderSpec
 FIELD = re.compile(r"\{(\w+)(?::(int|float|str))?\}")
 FIELD_PATTERNS = {"int": r"[+-]?\d+", "float": r"[+-]?\d+(?:\.\d+)?", "str": r"[^/]+?"}
 MAX_NAMED = 3
+NO_MATCH_RULE = "does not match the pattern"
 # Number of parts of a name from which a pattern is suggested.
 MIN_PARTS, MAX_PARTS = 2, 8
 
@@ -55,7 +56,7 @@ class NamePatternReader:
         is_dropped = data.drop_unlabelled
         matched = [(entry, row or {}) for entry, row in zip(images, rows, strict=True) if row or not is_dropped]
         ignored = {
-            tree.prefix + entry.name: f"does not match the pattern {pattern!r}" for entry in unmatched if is_dropped
+            tree.prefix + entry.name: f"{NO_MATCH_RULE} {pattern!r}" for entry in unmatched if is_dropped
         }
         ignored |= {
             tree.prefix + entry.name: entry.reason or non_image_rule(entry.name)

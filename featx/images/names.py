@@ -48,7 +48,7 @@ def is_image_name(name: str) -> bool:
     >>> [is_image_name(name) for name in ("a/b.PNG", "a/.b.png", "notes.txt")]
     [True, False, False]
     """
-    return file_suffix(name) in IMAGE_SUFFIXES and not base_name(name).startswith(".")
+    return file_suffix(name) in IMAGE_SUFFIXES and name[name.rfind("/") + 1] != "."
 
 
 def base_name(name: str) -> str:
@@ -58,8 +58,9 @@ def base_name(name: str) -> str:
 
 def file_suffix(name: str) -> str:
     """Return a name's suffix with its point, in lower case; empty if there is none."""
-    stem, _, ending = base_name(name).rpartition(".")
-    return f".{ending.lower()}" if stem and ending else ""
+    # A source may have millions of names.
+    start, point = name.rfind("/") + 1, name.rfind(".")
+    return name[point:].lower() if start < point < len(name) - 1 else ""
 
 
 def is_archive_name(name: str) -> bool:

@@ -6,6 +6,7 @@ paths of containers are normalised, so the first ``//`` ends them. A path that i
 and percent-encoded.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -77,7 +78,8 @@ def open_tree(place: str) -> Tree:
     DataError
         there is no folder, archive or URL at the place, or the archive cannot be read.
     """
-    return shared(("tree", place), lambda: _open_tree(place))
+    key = place if is_url(place) else os.path.abspath(place)  # noqa: PTH100 (links are not followed)
+    return shared(("tree", key), lambda: _open_tree(place))
 
 
 def _open_tree(place: str) -> Tree:
