@@ -128,7 +128,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
     ),
     (
         Decoding(),
-        {"background": "#000000", "frame": 1, "value_range": (0.0, 4095.0), "reduced": True},
+        {"background": "#000000", "frame": 1, "value_range": (0.0, 4095.0), "bands": (2, 1, 0), "reduced": True},
     ),
     (
         PREPROCESSING,
@@ -150,7 +150,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "tap": "y",
             "pool": "max",
             "preprocessing": PREPROCESSING.model_copy(update={"size_px": 225}),
-            "decode": 4,
+            "decode": 5,
             "decoding": Decoding(frame=1),
             "precision": ReducedPrecision(dtype="bf16", runtime="openvino", device="cpu"),
             "dtype": "float16",
@@ -287,7 +287,8 @@ def test_a_spec_read_back_from_json_has_the_same_fingerprint(spec: Spec) -> None
 def test_fingerprints_are_stable_across_releases() -> None:
     assert EMBEDDING.model_copy(update={"decode": 1}).fingerprint() == "2a5c33870ca544e1"
     assert EMBEDDING.model_copy(update={"decode": 2}).fingerprint() == "6b45cfb3a13c96dd"
-    assert EMBEDDING.fingerprint() == "637c536d5ad5c01a"
+    assert EMBEDDING.model_copy(update={"decode": 3}).fingerprint() == "637c536d5ad5c01a"
+    assert EMBEDDING.fingerprint() == "9c60fb378d36a348"
     assert ReaderSpec(source="a").fingerprint() == "63203c60715a1e23"
     assert TargetSpec(column="a").fingerprint() == "dc15f11ba9693d35"
     assert SplitSpec().fingerprint() == "ef89a7e8e4b2f0e1"
@@ -344,6 +345,11 @@ def test_specs_refuse_inconsistent_values() -> None:
         TargetSpec(column="a", bins=(1, 2), classes=("x", "y"))
     with pytest.raises(ValidationError, match=r"expected value_range = \[low, high\], found \[1.0, 1.0\]"):
         Decoding(value_range=(1, 1))
+    for bands in ((), (0, 1), (0, 1, 2, 3)):
+        with pytest.raises(ValidationError, match=r"expected bands = \[grey\] or \[red, green, blue\], found \["):
+            Decoding(bands=bands)
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        Decoding(bands=(-1,))
     with pytest.raises(ValidationError, match="background"):
         Decoding(background="white")
     with pytest.raises(ValidationError, match="'above' makes 2 classes, found 3"):

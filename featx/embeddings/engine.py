@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from featx.embeddings.workers import Decoder, Images, decode_images
 from featx.errors import DeviceError
-from featx.images.decode import Pixels
+from featx.images.value_ranges import Pixels
 from featx.progress import ProgressCallback
 from featx.specs.embedding import Decoding, Preprocessing
 from featx.specs.extraction import EngineSpec

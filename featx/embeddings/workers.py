@@ -19,9 +19,10 @@ from joblib.externals.loky import ProcessPoolExecutor
 
 from featx.errors import ReadError
 from featx.images.contents import Content, digest
-from featx.images.decode import Pixels, decode
+from featx.images.decode import decode
 from featx.images.resizing import make_preprocessor, required_side_px
 from featx.images.sources import read_content
+from featx.images.value_ranges import Pixels
 from featx.specs.embedding import Decoding, Preprocessing
 
 # Chunks that wait for each worker; bounds the memory.
