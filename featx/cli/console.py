@@ -107,6 +107,8 @@ def counted(counts: Mapping[str, int], limit: int = 12) -> str:
 
 def finding(recognition: "Recognition") -> None:
     """Print what ``init`` found."""
+    from featx.images.decoding_proposal import describe_settings
+
     say(f"{recognition.n_found} images, read as {recognition.reader!r}")
     if recognition.n_measured > recognition.n_unreadable:
         sample = "" if recognition.n_measured == recognition.n_found else f" (of {recognition.n_measured} inspected)"
@@ -114,6 +116,10 @@ def finding(recognition: "Recognition") -> None:
     if recognition.n_unreadable:
         unreadable = f"{recognition.n_unreadable} of {recognition.n_measured}"
         say(f"warning  {unreadable} inspected images cannot be read or do not exist")
+    if len(recognition.decoding.depths) > 1:
+        say(f"pixels   {counted(recognition.decoding.depths)}: the inspected images have different depths")
+    for setting in describe_settings(recognition.decoding):
+        say(f"decoding {setting}")
     say(f"target   {recognition.target}: {counted(recognition.classes)}")
     other_columns = {name: n for name, n in recognition.candidates.items() if name != recognition.target}
     if other_columns:

@@ -131,10 +131,8 @@ def _convert_opened(opened: Image.Image, decoding: Decoding) -> Image.Image:
     if opened.format in {"JPEG", "MPO"} and opened.mode == "CMYK" and "adobe" not in opened.info:
         # Pillow inverts the values of all CMYK JPEGs, but only those of Adobe need it.
         return _to_opaque(ImageOps.exif_transpose(ImageChops.invert(opened)), decoding)
-    # Pillow returns PPM files of 16 bits, and TIFF files of 16 bits with a sign, as 32 bits.
-    if opened.mode == "I" and (opened.format == "PPM" or is_signed_16_bit(opened)):
-        dtype = np.uint16 if opened.format == "PPM" else np.int16
-        return from_array(np.asarray(ImageOps.exif_transpose(opened)).astype(dtype), decoding)
+    if _is_wide(opened):
+        return from_array(_wide_numbers(opened), decoding)
     return _to_opaque(ImageOps.exif_transpose(opened), decoding)
 
 
@@ -190,8 +188,6 @@ def _decode_plain_jpeg(
 
 
 def _to_opaque(image: Image.Image, decoding: Decoding) -> Image.Image:
-    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
-        return from_array(np.asarray(image), decoding)
     if decoding.bands is not None:
         # Palettes and other colour spaces have no channels that can be chosen.
         is_direct = image.mode in {"L", "LA", "RGB", "RGBA"}
@@ -231,7 +227,7 @@ def from_array(values: NDArray[Any], decoding: Decoding) -> Image.Image:
         it has another shape or channels without names, holds no numbers, or holds nan, infinity or values of an unknown
         range.
     """
-    channels = _to_channels_last(values)
+    channels = to_channels_last(values)
     if channels.shape[0] * channels.shape[1] > MAX_PIXELS:
         raise ReadError(f"has {channels.shape[0] * channels.shape[1]} pixels, expected at most {MAX_PIXELS}")
     _check_bytes(values.nbytes, decoding.max_bytes)
@@ -241,8 +237,13 @@ def from_array(values: NDArray[Any], decoding: Decoding) -> Image.Image:
     )
 
 
-def _to_channels_last(values: NDArray[Any]) -> NDArray[Any]:
+def to_channels_last(values: NDArray[Any]) -> NDArray[Any]:
     """Return an array as (h, w, c); channels are the axis of length 1 to 4, or else an axis shorter than both others.
+
+    Parameters
+    ----------
+    values
+        (h, w), (h, w, c) or (c, h, w).
 
     Raises
     ------
@@ -291,6 +292,51 @@ def _mark_outside(image: Image.Image, extremes: Extremes | None) -> Image.Image:
     return image
 
 
+def read_numbers(data: bytes) -> tuple[NDArray[Any], bool]:
+    """Return the numbers (h, w, c) that a file holds before they are scaled, and whether nothing names the channels.
+
+    Pixels of 8 bits are not decoded: the numbers are 0.
+
+    Raises
+    ------
+    ReadError
+        it cannot be decoded; the message is only the reason.
+    """
+    try:
+        return read_despite_metadata(data, _read_opened_numbers)
+    except ReadError:
+        raise
+    # Pillow raises any kind of error on broken files.
+    except Exception as error:
+        raise ReadError(_failure_reason(error)) from error
+
+
+def _read_opened_numbers(data: bytes) -> tuple[NDArray[Any], bool]:
+    with open_image(data) as opened:
+        _check_decoded(opened, Decoding().max_bytes)
+        is_unnamed = has_unnamed_alpha(opened)
+        if has_deep_colours(opened):
+            with open_image(data) as again:
+                return read_deep_colours(opened, again)[..., : 4 if is_unnamed else 3], is_unnamed
+        if not _is_wide(opened):
+            shape = (opened.height, opened.width, len(opened.getbands()))
+            return np.broadcast_to(np.uint8(0), shape), is_unnamed
+        opened.load()
+        return to_channels_last(_wide_numbers(opened)), is_unnamed
+
+
+def _is_wide(image: Image.Image) -> bool:
+    return image.mode in {"I", "F"} or image.mode.startswith("I;16")
+
+
+def _wide_numbers(opened: Image.Image) -> NDArray[Any]:
+    """Return the numbers of a loaded grey picture: Pillow returns 16 bits of PPM, or with a sign, as 32 bits."""
+    values: NDArray[Any] = np.asarray(ImageOps.exif_transpose(opened))
+    if opened.mode == "I" and opened.format == "PPM":
+        return values.astype(np.uint16)
+    return values.astype(np.int16) if is_signed_16_bit(opened) else values
+
+
 def read_size(content: Content) -> tuple[int, int]:
     """Return width and height in pixels from a file's header or an array's shape.
 
@@ -301,7 +347,7 @@ def read_size(content: Content) -> tuple[int, int]:
     """
     try:
         if isinstance(content, np.ndarray):
-            height, width, _ = _to_channels_last(content).shape
+            height, width, _ = to_channels_last(content).shape
             return width, height
         return read_despite_metadata(content, lambda data: open_image(data).size)
     except ReadError:

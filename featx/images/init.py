@@ -16,6 +16,7 @@ from tomlkit.items import AoT, Table
 from featx.errors import DataError, ReadError
 from featx.files.atomic import write_text
 from featx.images.decode import read_size
+from featx.images.decoding_proposal import DecodingProposal, propose_decoding
 from featx.images.names import PARTS, is_archive_name
 from featx.images.readers import Listing, Reader, read_source
 from featx.images.sources import read_content
@@ -67,6 +68,8 @@ class Recognition:
         Number of ignored files by rule.
     warnings
         Messages about files that the user should check.
+    decoding
+        Settings of decoding that the images need, with their reasons.
     """
 
     recipe: str
@@ -82,6 +85,7 @@ class Recognition:
     n_unreadable: int
     ignored: dict[str, int]
     warnings: list[str]
+    decoding: DecodingProposal
 
 
 def init(
@@ -148,6 +152,7 @@ def _describe(listing: Listing, recipe: str, reader: str, target: str | None, wa
     split_column = find_split_column(manifest)
     parts = manifest.labels[split_column].map(PARTS).value_counts() if split_column else pd.Series(dtype=int)
     sizes, n_measured, n_unreadable = _measure_sizes(manifest)
+    decoding = propose_decoding(manifest.uris.tolist())
     return Recognition(
         recipe=recipe,
         reader=reader,
@@ -161,7 +166,8 @@ def _describe(listing: Listing, recipe: str, reader: str, target: str | None, wa
         n_measured=n_measured,
         n_unreadable=n_unreadable,
         ignored=dict(Counter(listing.ignored.values()).most_common()),
-        warnings=warnings,
+        warnings=[*warnings, *decoding.warnings],
+        decoding=decoding,
     )
 
 
@@ -263,6 +269,8 @@ def _build_document(data: ReaderSpec, recipe: Path, recognition: Recognition) ->
     targets.add(recognition.target, _target_section(recognition))
     document.add("targets", targets)
     document.add("split", _split_section(recognition))
+    if recognition.decoding.settings:
+        document.add("decoding", _decoding_section(recognition.decoding))
     embedding = _toml_table({"backbone": "efficientnet_lite0", "tap": "last", "pool": "avg"})
     embedding.comment("'featx backbones' lists the names; a list in tap or pool makes one embedding per item")
     embedding.add(nl())
@@ -327,6 +335,15 @@ def _split_section(recognition: Recognition) -> Table:
     section.add("method", method)
     section.add(comment('by = "COLUMN"   # keeps images of one group (patient, device, …) together'))
     section.add("seed", 0)
+    section.add(nl())
+    return section
+
+
+def _decoding_section(decoding: DecodingProposal) -> Table:
+    section = tomlkit.table()
+    for name, value in decoding.settings.items():
+        section.add(comment(escape_text(decoding.reasons[name])))
+        section.add(name, value)
     section.add(nl())
     return section
 

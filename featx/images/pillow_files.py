@@ -2,10 +2,12 @@
 
 import io
 import logging
+import os
 import struct
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
@@ -28,6 +30,7 @@ PNG_ORIENTATION_KEYWORDS = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
 # Stored size in bytes up to which these texts are kept.
 MAX_ORIENTATION_TEXT_BYTES = 1 << 16
 TIFF_EXTRA_SAMPLES, TIFF_SAMPLE_FORMAT, TIFF_BITS_PER_SAMPLE = 338, 339, 258
+STANDARD_ERROR = 2
 ALPHA_SAMPLES = {1, 2}
 SIGNED_SAMPLES = 2
 # Pillow unpacks the upper byte of each 16-bit colour; with the other byte order it unpacks the lower one.
@@ -152,6 +155,20 @@ def read_deep_colours(opened: ImageFile.ImageFile, again: ImageFile.ImageFile) -
     colours: NDArray[np.uint16] = upper.astype(np.uint16) << 8
     colours |= lower
     return colours
+
+
+@contextmanager
+def silence_decoders() -> Iterator[None]:
+    """Drop what this process writes to standard error while the block runs: libtiff reports broken files there."""
+    sys.stderr.flush()
+    saved = os.dup(STANDARD_ERROR)
+    try:
+        with open(os.devnull, "w") as null_file:  # noqa: PTH123
+            os.dup2(null_file.fileno(), STANDARD_ERROR)
+        yield
+    finally:
+        os.dup2(saved, STANDARD_ERROR)
+        os.close(saved)
 
 
 def _raw_mode(args: Any) -> str:
