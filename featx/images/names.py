@@ -2,6 +2,7 @@
 
 import re
 
+from featx.images.litter import litter_file_rule
 from featx.locations import ARCHIVE_SUFFIXES
 
 IMAGE_SUFFIXES = frozenset(
@@ -18,14 +19,15 @@ PART_WORDS = PARTS | {"training": "train", "testing": "test", "t10k": "test"}
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a name has the suffix of an image format and is not hidden.
+    """Whether a name has the suffix of an image format, is not hidden and is no litter.
 
     Examples
     --------
     >>> [is_image_name(name) for name in ("a/b.PNG", "a/.b.png", "notes.txt")]
     [True, False, False]
     """
-    return file_suffix(name) in IMAGE_SUFFIXES and not base_name(name).startswith(".")
+    is_hidden = base_name(name).startswith(".")
+    return file_suffix(name) in IMAGE_SUFFIXES and not is_hidden and not litter_file_rule(name)
 
 
 def base_name(name: str) -> str:
@@ -40,8 +42,8 @@ def file_suffix(name: str) -> str:
 
 
 def is_archive_name(name: str) -> bool:
-    """Whether a name has the suffix of a zip or tar archive."""
-    return name.lower().endswith(ARCHIVE_SUFFIXES)
+    """Whether a name has the suffix of a zip or tar archive and is no litter."""
+    return name.lower().endswith(ARCHIVE_SUFFIXES) and not litter_file_rule(name)
 
 
 def non_image_rule(name: str) -> str:
@@ -52,6 +54,8 @@ def non_image_rule(name: str) -> str:
     >>> non_image_rule("cat/.DS_Store"), non_image_rule("cat/notes.txt")
     ("is hidden: its name begins with '.'", "is not an image: its suffix is '.txt'")
     """
+    if rule := litter_file_rule(name):
+        return rule
     if base_name(name).startswith("."):
         return "is hidden: its name begins with '.'"
     suffix = file_suffix(name)
