@@ -21,6 +21,7 @@ from featx.images.pillow_files import (
     read_deep_colours,
     read_despite_metadata,
 )
+from featx.images.tiff_bands import TiffLayout, can_read_bands, read_bands, read_layout
 from featx.images.value_ranges import BLOCK_VALUES, Extremes, to_uint8
 from featx.specs.embedding import Decoding
 
@@ -72,6 +73,9 @@ def decode(content: Content, decoding: Decoding | None = None, required_px: int 
 
 
 def _decode_bytes(data: bytes, decoding: Decoding, required_px: int) -> Image.Image:
+    if layout := _find_bands(data, decoding):
+        image = from_array(read_bands(data, layout, decoding.max_bytes), decoding)
+        return _turn_upright(image, layout.orientation)
     with open_image(data) as opened:
         _check_decoded(opened, decoding.max_bytes)
         _seek_frame(opened, decoding.frame)
@@ -84,12 +88,27 @@ def _decode_bytes(data: bytes, decoding: Decoding, required_px: int) -> Image.Im
             return _scale_colours(opened, read_deep_colours(opened, again), decoding)
 
 
+def _find_bands(data: bytes, decoding: Decoding) -> TiffLayout | None:
+    """Return the layout of a TIFF whose channels Pillow does not read, or of which some are chosen; None for others."""
+    layout = read_layout(data, decoding.frame)
+    if layout is None or (decoding.bands is not None and can_read_bands(layout)):
+        return layout
+    try:
+        with open_image(data):
+            return None
+    except ReadError:
+        return layout
+
+
+def _turn_upright(image: Image.Image, orientation: int) -> Image.Image:
+    image.getexif()[EXIF_ORIENTATION] = orientation
+    return ImageOps.exif_transpose(image)
+
+
 def _scale_colours(opened: Image.Image, colours: NDArray[np.uint16], decoding: Decoding) -> Image.Image:
     """Return a picture with 16-bit colours scaled by ``decoding.value_range``; `opened` has its orientation."""
     if decoding.bands is not None:
-        image = from_array(colours, decoding)
-        image.getexif()[EXIF_ORIENTATION] = opened.getexif().get(EXIF_ORIENTATION, 1)
-        return ImageOps.exif_transpose(image)
+        return _turn_upright(from_array(colours, decoding), opened.getexif().get(EXIF_ORIENTATION, 1))
     # A transparent colour is found before the colours are scaled.
     scaled = opened.convert("RGBA") if "transparency" in opened.info else opened
     pixels, extremes = to_uint8(colours[..., :3], decoding)
@@ -312,6 +331,8 @@ def read_numbers(data: bytes) -> tuple[NDArray[Any], bool]:
 
 
 def _read_opened_numbers(data: bytes) -> tuple[NDArray[Any], bool]:
+    if layout := _find_bands(data, Decoding()):
+        return read_bands(data, layout, Decoding().max_bytes), True
     with open_image(data) as opened:
         _check_decoded(opened, Decoding().max_bytes)
         is_unnamed = has_unnamed_alpha(opened)
@@ -349,6 +370,8 @@ def read_size(content: Content) -> tuple[int, int]:
         if isinstance(content, np.ndarray):
             height, width, _ = to_channels_last(content).shape
             return width, height
+        if layout := _find_bands(content, Decoding()):
+            return layout.width, layout.height
         return read_despite_metadata(content, lambda data: open_image(data).size)
     except ReadError:
         raise
