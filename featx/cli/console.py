@@ -52,8 +52,32 @@ def console() -> Console:
 
 def as_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object; nan and infinity become null."""
+    print(_json_text(value, indent=2))
+
+
+def _json_text(value: Any, indent: int | None = None) -> str:
     values = mask_secrets_in_value(_finite(value))
-    print(escape_json(json.dumps(values, ensure_ascii=False, indent=2, allow_nan=False)))
+    return escape_json(json.dumps(values, ensure_ascii=False, indent=indent, allow_nan=False))
+
+
+class JsonList:
+    """Prints one JSON object whose first field is a list of records that come in batches."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._n_records = 0
+
+    def add(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Print some records, one in a line."""
+        for record in records:
+            print(",\n" if self._n_records else f"{{\n{_json_text(self._name)}: [\n", end=_json_text(record))
+            self._n_records += 1
+
+    def close(self, fields: Mapping[str, Any]) -> None:
+        """Print the end of the list and the other fields of the object."""
+        start = "" if self._n_records else f"{{\n{_json_text(self._name)}: ["
+        end = _json_text(fields, indent=2).removeprefix("{")
+        print(f"{start}\n],{end}")
 
 
 def plain(result: Any) -> Any:

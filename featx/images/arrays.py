@@ -142,7 +142,7 @@ def _list_rows(spec: ArraySpec, home: Path, is_only_spec: bool, external: bool) 
     """
     file, images = _open_dataset(spec.images, home, external)
     n, shape = len(images), _shape(images)
-    if not _is_image_shape(shape):
+    if not is_image_shape(shape):
         raise DataError(f"data.arrays: {spec.images!r} has shape {shape}, expected (n, h, w) or (n, h, w, channels)")
     _check_row_count(spec.images, n, file)
     name = _dataset_name(spec.images)
@@ -241,8 +241,14 @@ def _shape(array: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in array.shape)
 
 
-def _is_image_shape(shape: tuple[int, ...]) -> bool:
-    """Whether (n, …) can be images: (n, h, w), or with channels last or first, 1 to 4 or fewer than either side."""
+def is_image_shape(shape: tuple[int, ...]) -> bool:
+    """Whether (n, …) can be images: (n, h, w), or with channels last or first, 1 to 4 or fewer than either side.
+
+    Parameters
+    ----------
+    shape
+        Shape of a dataset.
+    """
     if len(shape) == 3:
         return min(shape[1:]) >= MIN_SIDE_PX
     if len(shape) != 4:
@@ -262,7 +268,7 @@ def _pair_datasets(shapes: Mapping[str, tuple[int, ...]]) -> list[ArraySpec]:
     """
     specs = []
     for images, shape in shapes.items():
-        if not _is_image_shape(shape):
+        if not is_image_shape(shape):
             continue
         part = _find_dataset_part(images)
         labels = {

@@ -151,7 +151,8 @@ def read_deep_colours(opened: ImageFile.ImageFile, again: ImageFile.ImageFile) -
             raise ReadError("has 16-bit colours in separate planes, of which only the upper 8 bits can be read")
     again.tile = [tile._replace(args=_swap_bytes(tile.args)) for tile in again.tile]
     upper, lower = np.asarray(opened), np.asarray(again)
-    colours: NDArray[np.uint16] = upper.astype(np.uint16) << 8
+    colours: NDArray[np.uint16] = upper.astype(np.uint16)
+    colours <<= np.uint16(8)
     colours |= lower
     return colours
 

@@ -3,6 +3,7 @@
 import io
 import struct
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -26,9 +27,9 @@ def compressed(block: np.ndarray, name: str) -> bytes:
     buffer = io.BytesIO()
     rows = block.reshape(block.shape[0], -1).view(np.uint8)
     Image.fromarray(rows).save(buffer, "TIFF", compression=name, tiffinfo={278: block.shape[0]})
-    with Image.open(buffer) as opened:
+    with TiffImagePlugin.TiffImageFile(buffer) as opened:
         (offset,), (size,) = opened.tag_v2[273], opened.tag_v2[279]
-    return buffer.getvalue()[offset : offset + size]
+        return buffer.getvalue()[offset : offset + size]
 
 
 def blocks_of(values: np.ndarray, block: tuple[int, int], planar: bool, tiled: bool) -> list[np.ndarray]:
@@ -52,7 +53,7 @@ def banded(  # noqa: PLR0913 (one option for each property of the layout)
     tile: tuple[int, int] | None = None,
     rows: int = 7,
     differences: bool = False,
-    order: str = "<",
+    order: Literal["<", ">"] = "<",
     big: bool = False,
 ) -> bytes:
     """Return a TIFF with the numbers (h, w, c) in a layout."""
@@ -93,11 +94,10 @@ def banded(  # noqa: PLR0913 (one option for each property of the layout)
 @pytest.mark.parametrize("tile", [None, (16, 16)])
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_bands_are_read_in_all_layouts(
-    compression: int, planar: bool, tile: tuple[int, int] | None, order: str
+    compression: int, planar: bool, tile: tuple[int, int] | None, order: Literal["<", ">"]
 ) -> None:
     for differences in (False, True):
-        options = {"compression": compression, "planar": planar, "tile": tile, "order": order}
-        data = banded(BANDS, differences=differences, **options)
+        data = banded(BANDS, compression=compression, planar=planar, tile=tile, order=order, differences=differences)
         layout = read_layout(data)
         assert layout is not None
         assert (read_bands(data, layout, 1 << 30) == BANDS).all()
@@ -106,7 +106,7 @@ def test_bands_are_read_in_all_layouts(
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint32, np.float32, np.float64])
 @pytest.mark.parametrize("big", [False, True])
 def test_bands_of_all_types_are_read(dtype: type, big: bool) -> None:
-    values = noise(20, 18, 5).astype(dtype)
+    values: np.ndarray = noise(20, 18, 5).astype(dtype)
     data = banded(values, big=big)
     assert decoded_pixels(data, bands=[4, 0, 1], value_range=(0, 255)) == values[..., [4, 0, 1]].tolist()
 
