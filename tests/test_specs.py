@@ -150,7 +150,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
     ),
     (
         Decoding(),
-        {"background": "#000000", "frame": 1, "value_range": (0.0, 4095.0), "reduced": True},
+        {"background": "#000000", "frame": 1, "value_range": (0.0, 4095.0), "bands": (2, 1, 0), "reduced": True},
     ),
     (
         PREPROCESSING,
@@ -172,7 +172,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "tap": "y",
             "pool": "max",
             "preprocessing": PREPROCESSING.model_copy(update={"size_px": 225}),
-            "decode": 4,
+            "decode": 5,
             "decoding": Decoding(frame=1),
             "precision": ReducedPrecision(dtype="bf16", runtime="openvino", device="cpu"),
             "dtype": "float16",
@@ -307,7 +307,7 @@ def test_a_spec_read_back_from_json_has_the_same_fingerprint(spec: Spec) -> None
 
 
 def test_fingerprints_are_stable_across_releases() -> None:
-    assert EMBEDDING.fingerprint() == "783557671d6c1dfc"
+    assert EMBEDDING.fingerprint() == "0fea8fbfc8139fdb"
     assert ReaderSpec(source="a").fingerprint() == "b1c1197ac03ecc8b"
     assert TargetSpec(column="a").fingerprint() == "6127b0ce853bf2b0"
     assert SplitSpec().fingerprint() == "4bb6538f531b6e3f"
@@ -345,6 +345,11 @@ def test_specs_refuse_inconsistent_values() -> None:
         TargetSpec(column="a", bins=(1, 2), classes=("x", "y"))
     with pytest.raises(ValidationError, match=r"expected value_range = \[low, high\], found \[1.0, 1.0\]"):
         Decoding(value_range=(1, 1))
+    for bands in ((), (0, 1), (0, 1, 2, 3)):
+        with pytest.raises(ValidationError, match=r"expected bands = \[grey\] or \[red, green, blue\], found \["):
+            Decoding(bands=bands)
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        Decoding(bands=(-1,))
     with pytest.raises(ValidationError, match="background"):
         Decoding(background="white")
     with pytest.raises(ValidationError, match="'above' makes 2 classes, found 3"):

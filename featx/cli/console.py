@@ -52,8 +52,32 @@ def console() -> Console:
 
 def as_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object; nan and infinity become null."""
+    print(_json_text(value, indent=2))
+
+
+def _json_text(value: Any, indent: int | None = None) -> str:
     values = mask_secrets_in_value(_finite(value))
-    print(escape_json(json.dumps(values, ensure_ascii=False, indent=2, allow_nan=False)))
+    return escape_json(json.dumps(values, ensure_ascii=False, indent=indent, allow_nan=False))
+
+
+class JsonList:
+    """Prints one JSON object whose first field is a list of records that come in batches."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._n_records = 0
+
+    def add(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Print some records, one in a line."""
+        for record in records:
+            print(",\n" if self._n_records else f"{{\n{_json_text(self._name)}: [\n", end=_json_text(record))
+            self._n_records += 1
+
+    def close(self, fields: Mapping[str, Any]) -> None:
+        """Print the end of the list and the other fields of the object."""
+        start = "" if self._n_records else f"{{\n{_json_text(self._name)}: ["
+        end = _json_text(fields, indent=2).removeprefix("{")
+        print(f"{start}\n],{end}")
 
 
 def plain(result: Any) -> Any:
@@ -107,11 +131,17 @@ def counted(counts: Mapping[str, int], limit: int = 12) -> str:
 
 def finding(recognition: "Recognition", explain: bool = False) -> None:
     """Print what ``init`` found; with `explain` also all files and tables of the source."""
+    from featx.images.decoding_proposal import describe_settings
+
     inspected = "" if recognition.n_measured == recognition.n_found else f" (of {recognition.n_measured} inspected)"
     sizes = f"; {counted(recognition.sizes_px)}{inspected}" if recognition.sizes_px else ""
     say(f"images   {recognition.n_found}, read as {recognition.reader!r}{sizes}")
     for sentence in recognition.choice:
         say(f"labels   {sentence}")
+    if len(recognition.decoding.depths) > 1:
+        say(f"pixels   {counted(recognition.decoding.depths)}: the inspected images have different depths")
+    for setting in describe_settings(recognition.decoding):
+        say(f"decoding {setting}")
     if recognition.target:
         kind = "" if recognition.kind == "classes" else f" ({recognition.kind})"
         values = f": {counted(recognition.classes)}" if recognition.classes else ""

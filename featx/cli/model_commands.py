@@ -1,4 +1,4 @@
-"""``featx fit``, ``finetune``, ``ensemble``, ``evaluate``, ``report``, ``predict`` and ``run``."""
+"""``featx fit``, ``finetune``, ``ensemble``, ``evaluate``, ``report``, ``export`` and ``run``."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -245,52 +245,6 @@ def report(recipe: RecipeOption = None, json: JsonOption = False) -> None:
 
     path = featx.report(recipe)
     console.as_json({"report": str(path)}) if json else console.say(str(path))
-
-
-def predict(
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
-    run: Annotated[
-        list[str] | None,
-        typer.Option("--run", help="Runs, or the beginnings of their names (repeatable).", show_default="all"),
-    ] = None,
-    coverage: CoverageOption = None,
-    abstain_below: AbstainOption = None,
-    recipe: RecipeOption = None,
-    device: DeviceOption = None,
-    csv: Annotated[Path | None, typer.Option(help="Also write the predictions to this CSV file.")] = None,
-    json: JsonOption = False,
-) -> None:
-    """Print the prediction of each run for each image.
-
-    Examples: featx predict new.png · featx predict *.png --run weighted --csv answers.csv ·
-    featx predict *.png --abstain-below 0.8 --coverage 0.9
-    """
-    import featx
-    from featx.cli import console
-    from featx.errors import ReadError
-    from featx.text.escaping import escape_text
-
-    predictions = featx.predict(images, recipe, runs=run or (), device=device or "auto")
-    if abstain_below is not None:
-        predictions = {name: prediction.with_abstention(abstain_below) for name, prediction in predictions.items()}
-    rows = [row for name, prediction in predictions.items() for row in prediction.rows(name, coverage)]
-    if csv is not None:
-        import pandas as pd
-
-        from featx.files.spreadsheets import write_csv
-
-        write_csv(csv, pd.DataFrame(rows))
-    first = next(iter(predictions.values()))
-    unreadable = first.unreadable
-    warnings = list(dict.fromkeys(warning for prediction in predictions.values() for warning in prediction.warnings))
-    for warning in warnings:
-        typer.echo(escape_text(f"warning: {warning}"), err=True)
-    console.as_json({"answers": rows, "unreadable": unreadable, "warnings": warnings}) if json else console.predictions(
-        predictions, coverage
-    )
-    if unreadable:
-        named = "; ".join(f"{image!r} {reason}" for image, reason in unreadable.items())
-        raise ReadError(f"{len(unreadable)} of {len(images)} images cannot be read: {named}")
 
 
 def export(

@@ -15,6 +15,7 @@ import pandas as pd
 from featx.embeddings.distributed import check_cluster, fill_by_workers
 from featx.embeddings.engine import PassStatistics, workers_for
 from featx.embeddings.extraction_warnings import (
+    clipped_images,
     copied_images,
     empty_parts,
     moved_images,
@@ -180,6 +181,7 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
         statistics = _fill_stores(plans, uris, selector, cluster, progress)
     else:
         statistics = _check_readable(study, uris, selector.engine, progress)
+    warnings += clipped_images(listing.manifest, statistics.clipped, study.recipe.decoding)
     outcomes = tabulate_outcomes(listing, identities, statistics.embedded, statistics.failed)
     outcomes = _handle_failures(listing, outcomes, on_error)
     _write_tables(study, listing.manifest, assigned, outcomes, locked)
@@ -262,7 +264,8 @@ def _check_readable(
     readable = study.readable()
     todo = [(digest, uri) for digest, uri in uris.items() if digest not in readable]
     decoder = Decoder(study.recipe.decoding, ())
-    with closing(decode_images(todo, decoder, workers_for(engine), engine.batch_size)) as images:
+    workers, clipped = workers_for(engine), statistics.clipped
+    with closing(decode_images(todo, decoder, workers, engine.batch_size, clipped)) as images:
         for number, (digest, pixels, _) in enumerate(images, start=1):
             if isinstance(pixels, str):
                 statistics.failed[digest] = pixels

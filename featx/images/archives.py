@@ -224,9 +224,7 @@ class ShardsTree(ListedTree):
 
     def has_only_archives(self) -> bool:
         """Whether the folder holds archives, and no images outside them."""
-        return bool(self.archives()) and not any(
-            is_image_name(file.name) for file in FolderTree(self.place).entries()
-        )
+        return bool(self.archives()) and not any(is_image_name(file.name) for file in FolderTree(self.place).entries())
 
     @cached_property
     def entries_by_name(self) -> dict[str, Entry]:

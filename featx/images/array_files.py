@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from featx.errors import DataError, ReadError
 from featx.files.atomic import file_state
 from featx.images.contents import FileState
+from featx.images.litter import litter_file_rule
 from featx.images.npy import map_npy
 from featx.images.unpacking import UNPACKERS, check_disk_space, read_chunks, unpack
 
@@ -30,7 +31,7 @@ CHUNK_CACHE_BYTES = 64 << 20
 
 def is_array_file(name: str) -> bool:
     """Whether a file has the name of an array file."""
-    return bool(ARRAY_FILE_NAME.search(name))
+    return bool(ARRAY_FILE_NAME.search(name)) and not litter_file_rule(name)
 
 
 def open_datasets(file: Path, external: bool = False) -> Mapping[str, Any]:

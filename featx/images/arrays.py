@@ -27,6 +27,7 @@ FORMAT_WORDS = frozenset({"idx1", "idx2", "idx3", "idx4", "ubyte", "gz", "npy", 
 LABEL_WORDS = frozenset({"y", "label", "labels", "target", "targets", "class", "classes"})
 # Side of an image in pixels; smaller arrays are landmarks, (n, points, 2).
 MIN_SIDE_PX = 4
+USUAL_CHANNELS = {1, 2, 3, 4}
 # Number of columns of a two-dimensional label dataset.
 MAX_LABEL_COLUMNS = 1000
 
@@ -141,7 +142,7 @@ def _list_rows(spec: ArraySpec, home: Path, is_only_spec: bool, external: bool) 
     """
     file, images = _open_dataset(spec.images, home, external)
     n, shape = len(images), _shape(images)
-    if not _is_image_shape(shape):
+    if not is_image_shape(shape):
         raise DataError(f"data.arrays: {spec.images!r} has shape {shape}, expected (n, h, w) or (n, h, w, channels)")
     _check_row_count(spec.images, n, file)
     name = _dataset_name(spec.images)
@@ -240,11 +241,21 @@ def _shape(array: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in array.shape)
 
 
-def _is_image_shape(shape: tuple[int, ...]) -> bool:
-    """Whether (n, …) can be images: (n, h, w), or with 1, 2, 3 or 4 channels last or first."""
+def is_image_shape(shape: tuple[int, ...]) -> bool:
+    """Whether (n, …) can be images: (n, h, w), or with channels last or first, 1 to 4 or fewer than either side.
+
+    Parameters
+    ----------
+    shape
+        Shape of a dataset.
+    """
     if len(shape) == 3:
         return min(shape[1:]) >= MIN_SIDE_PX
-    return len(shape) == 4 and (shape[3] in {1, 2, 3, 4} or shape[1] in {1, 2, 3, 4})
+    if len(shape) != 4:
+        return False
+    first, middle, last = shape[1:]
+    has_usual_channels = last in USUAL_CHANNELS or first in USUAL_CHANNELS
+    return has_usual_channels or last < min(first, middle) or first < min(middle, last)
 
 
 def _pair_datasets(shapes: Mapping[str, tuple[int, ...]]) -> list[ArraySpec]:
@@ -257,7 +268,7 @@ def _pair_datasets(shapes: Mapping[str, tuple[int, ...]]) -> list[ArraySpec]:
     """
     specs = []
     for images, shape in shapes.items():
-        if not _is_image_shape(shape):
+        if not is_image_shape(shape):
             continue
         part = _find_dataset_part(images)
         labels = {

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from featx.errors import DataError
+from featx.images.litter import litter_path_rule
 from featx.images.names import is_image_name, non_image_rule, part_of
 from featx.images.readers import Listing
 from featx.images.sources import is_tree, join_place, open_tree
@@ -15,8 +16,6 @@ from featx.locations import resolve_source
 from featx.specs.data import ReaderSpec
 
 FEATX_OUTPUT_FILE = re.compile(r"([^/]+)/(?:[^/]+\.zarr/zarr|[^/]+/embeddings\.lock)\.json")
-# Folder that archives made by macOS hold beside the files.
-MACOS_METADATA_FOLDER = "__MACOSX"
 # Names of the only folder of a test part whose images have no labels.
 GENERAL_FOLDERS = frozenset(
     {"", "test", "test1", "images", "image", "img", "imgs", "unknown", "unlabelled", "unlabeled", "all"}
@@ -143,9 +142,10 @@ def _drop_featx_output(entries: Sequence[Entry]) -> list[Entry]:
 
 def _folders_without_images(entries: Sequence[Entry], images: Sequence[Entry], depth: int) -> list[str]:
     """Return the folders at the depth of class folders that hold no image; `depth` is 1, or 2 below part folders."""
-    folders = {"/".join(entry.name.split("/")[:depth]) for entry in entries if entry.name.count("/") >= depth}
+    searched = [entry for entry in entries if not litter_path_rule(entry.name)]
+    folders = {"/".join(entry.name.split("/")[:depth]) for entry in searched if entry.name.count("/") >= depth}
     folders |= {entry.name for entry in entries if entry.reason == EMPTY_FOLDER and entry.name.count("/") == depth - 1}
-    return sorted(folders - {MACOS_METADATA_FOLDER} - {"/".join(entry.name.split("/")[:depth]) for entry in images})
+    return sorted(folders - {"/".join(entry.name.split("/")[:depth]) for entry in images})
 
 
 def _check_listable(place: str, unlabelled: Sequence[Entry]) -> None:

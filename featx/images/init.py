@@ -1,7 +1,7 @@
 """Recognition of an image source, and the recipe that is written for it."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ from featx.errors import DataError, ReadError
 from featx.files.atomic import write_text
 from featx.images.class_sizes import SizeSettings, settings_for
 from featx.images.decode import read_size
+from featx.images.decoding_proposal import DecodingProposal, propose_decoding
 from featx.images.folder import NO_LABEL_RULE
 from featx.images.inventory import Inventory, describe_types, next_step, take_inventory
 from featx.images.label_tables import TableReport
 from featx.images.name_pattern import FIELD, NO_MATCH_RULE, suggest_pattern
 from featx.images.names import is_archive_name
 from featx.images.readers import Listing, Reader, read_source
-from featx.images.recipe_document import build_document, dump_checked
+from featx.images.recipe_document import RecognisedSource, build_document, dump_checked
 from featx.images.sources import read_content, shared_listings
 from featx.images.split_columns import column_parts
 from featx.images.target_proposals import Proposals, no_target_reason, propose
@@ -71,6 +72,8 @@ class Recognition:
         Number of ignored files by rule.
     warnings
         Messages about files and labels that the user should check.
+    decoding
+        Settings of decoding that the images need, with their reasons.
     inventory
         All files of the source by type, folder and use, and its tables.
     """
@@ -92,7 +95,8 @@ class Recognition:
     n_unreadable: int
     ignored: dict[str, int]
     warnings: list[str]
-    inventory: Inventory = field(default_factory=Inventory)
+    decoding: DecodingProposal
+    inventory: Inventory
 
 
 def init(
@@ -143,9 +147,10 @@ def init(
     sizes = settings_for(classes) if proposals.targets and proposals.targets[0].kind == "classes" else SizeSettings()
     if _has_gaps(listing, proposals) or _drops_images(listing):
         data = data.model_copy(update={"drop_unlabelled": True})
-    document = build_document(data, recipe, listing.manifest, proposals, classes, sizes)
-    text, _ = dump_checked(document, recipe)
-    recognition = _describe(listing, str(recipe), data, proposals, classes, sizes, inventory)
+    decoding = propose_decoding(listing.manifest.uris.tolist())
+    recognised = RecognisedSource(data, listing.manifest, proposals, classes, sizes, decoding)
+    text = dump_checked(build_document(recognised, recipe), recipe)
+    recognition = _describe(listing, str(recipe), recognised, inventory)
     write_text(recipe, text)
     return recognition
 
@@ -237,16 +242,8 @@ def _drops_images(listing: Listing) -> bool:
     return any(rule == NO_LABEL_RULE or rule.startswith(NO_MATCH_RULE) for rule in listing.ignored.values())
 
 
-def _describe(  # noqa: PLR0913 (what was found)
-    listing: Listing,
-    recipe: str,
-    data: ReaderSpec,
-    proposals: Proposals,
-    classes: dict[str, int],
-    sizes: SizeSettings,
-    inventory: Inventory,
-) -> Recognition:
-    manifest = listing.manifest
+def _describe(listing: Listing, recipe: str, source: RecognisedSource, inventory: Inventory) -> Recognition:
+    manifest, proposals, data = source.manifest, source.proposals, source.data
     split_column = proposals.split_column
     parts = column_parts(split_column, manifest.labels[split_column]) if split_column else None
     counts = manifest.labels[split_column].map(lambda value: (parts or {}).get(str(value))) if parts else None
@@ -259,7 +256,7 @@ def _describe(  # noqa: PLR0913 (what was found)
         choice=[*_describe_origin(data, manifest), *_describe_choice(inventory.tables)],
         target=first.name if first else "",
         kind=first.kind if first else "",
-        classes=classes,
+        classes=dict(source.classes),
         candidates={
             proposal.name: int(manifest.labels[list(proposal.columns)].nunique().max())
             for proposal in proposals.targets
@@ -267,7 +264,7 @@ def _describe(  # noqa: PLR0913 (what was found)
         split_column=split_column,
         parts={} if counts is None else _as_counts(counts.value_counts()),
         group_column=proposals.group_column,
-        split_reason=sizes.reason if sizes.exact_split else "",
+        split_reason=source.sizes.reason if source.sizes.exact_split else "",
         sizes_px=sizes_px,
         n_measured=n_measured,
         n_unreadable=n_unreadable,
@@ -275,10 +272,12 @@ def _describe(  # noqa: PLR0913 (what was found)
         warnings=[
             *listing.warnings,
             *proposals.warnings,
-            *([sizes.reason] if sizes.drop else []),
+            *([source.sizes.reason] if source.sizes.drop else []),
+            *source.decoding.warnings,
             *_warnings_of_tables(inventory.tables),
             *_warnings_of_labels(listing, proposals),
         ],
+        decoding=source.decoding,
         inventory=inventory,
     )
 

@@ -55,9 +55,7 @@ class NamePatternReader:
             )
         is_dropped = data.drop_unlabelled
         matched = [(entry, row or {}) for entry, row in zip(images, rows, strict=True) if row or not is_dropped]
-        ignored = {
-            tree.prefix + entry.name: f"{NO_MATCH_RULE} {pattern!r}" for entry in unmatched if is_dropped
-        }
+        ignored = {tree.prefix + entry.name: f"{NO_MATCH_RULE} {pattern!r}" for entry in unmatched if is_dropped}
         ignored |= {
             tree.prefix + entry.name: entry.reason or non_image_rule(entry.name)
             for entry in tree.entries()

@@ -2,8 +2,11 @@
 
 import re
 
+from featx.images.litter import litter_file_rule
 from featx.locations import ARCHIVE_SUFFIXES
 
+# First characters of the names of images that `featx.images.litter` may leave out; hidden files are left out anyway.
+LITTER_INITIALS = frozenset("~sS")
 IMAGE_SUFFIXES = frozenset(
     f".{ending}"
     for ending in (
@@ -41,14 +44,18 @@ def part_of(name: str) -> str | None:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a name has the suffix of an image format and is not hidden.
+    """Whether a name has the suffix of an image format, is not hidden and is no litter.
 
     Examples
     --------
     >>> [is_image_name(name) for name in ("a/b.PNG", "a/.b.png", "notes.txt")]
     [True, False, False]
     """
-    return file_suffix(name) in IMAGE_SUFFIXES and name[name.rfind("/") + 1] != "."
+    # A source may have millions of names.
+    start = name.rfind("/") + 1
+    first = name[start : start + 1]
+    is_litter = first in LITTER_INITIALS and litter_file_rule(name)
+    return file_suffix(name) in IMAGE_SUFFIXES and first != "." and not is_litter
 
 
 def base_name(name: str) -> str:
@@ -64,8 +71,8 @@ def file_suffix(name: str) -> str:
 
 
 def is_archive_name(name: str) -> bool:
-    """Whether a name has the suffix of a zip or tar archive."""
-    return name.lower().endswith(ARCHIVE_SUFFIXES)
+    """Whether a name has the suffix of a zip or tar archive and is no litter."""
+    return name.lower().endswith(ARCHIVE_SUFFIXES) and not litter_file_rule(name)
 
 
 def non_image_rule(name: str) -> str:
@@ -76,6 +83,8 @@ def non_image_rule(name: str) -> str:
     >>> non_image_rule("cat/.DS_Store"), non_image_rule("cat/notes.txt")
     ("is hidden: its name begins with '.'", "is not an image: its suffix is '.txt'")
     """
+    if rule := litter_file_rule(name):
+        return rule
     if base_name(name).startswith("."):
         return "is hidden: its name begins with '.'"
     suffix = file_suffix(name)

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from tomlkit.items import AoT, Table
 
 from featx.errors import DataError
 from featx.images.class_sizes import SizeSettings
+from featx.images.decoding_proposal import DecodingProposal
 from featx.images.split_columns import column_parts
 from featx.images.target_proposals import Proposals
 from featx.locations import is_url
 from featx.specs.data import ReaderSpec
 from featx.specs.ensembling import DEFAULT_VOTES
-from featx.specs.recipe import DEFAULT_HEADS, DEFAULT_HEADS_OF_NUMBERS, Recipe, parse_recipe
+from featx.specs.recipe import DEFAULT_HEADS, DEFAULT_HEADS_OF_NUMBERS, parse_recipe
 from featx.tables.manifest import Manifest
 from featx.text.escaping import escape_json, escape_text
 
@@ -24,48 +26,64 @@ MAX_CLASSES_IN_COMMENT = 12
 MAX_COLUMNS_IN_COMMENT = 40
 
 
-def build_document(  # noqa: PLR0913 (what was recognised)
-    data: ReaderSpec,
-    recipe: Path,
-    manifest: Manifest,
-    proposals: Proposals,
-    classes: Mapping[str, int],
-    sizes: SizeSettings,
-) -> TOMLDocument:
-    """Return the recipe as TOML: the recognised settings, and other useful settings as comments.
+@dataclass(frozen=True, eq=False)
+class RecognisedSource:
+    """Everything that was recognised in a source and goes into its recipe.
 
-    Parameters
+    Attributes
     ----------
     data
-        How to read the source.
-    recipe
-        Path of the recipe, which its relative paths start from.
+        The way to read the source.
     manifest
         The images.
     proposals
-        What their label columns offer.
+        Targets and groups that their label columns offer.
     classes
         Number of images by class of the first target.
     sizes
         Settings for small classes.
+    decoding
+        Settings of decoding that the images need.
     """
+
+    data: ReaderSpec
+    manifest: Manifest
+    proposals: Proposals
+    classes: Mapping[str, int]
+    sizes: SizeSettings
+    decoding: DecodingProposal
+
+
+def build_document(source: RecognisedSource, recipe: Path) -> TOMLDocument:
+    """Return the recipe as TOML: the recognised settings, and other useful settings as comments.
+
+    Parameters
+    ----------
+    source
+        The recognised source.
+    recipe
+        Path of the recipe, which its relative paths start from.
+    """
+    proposals, n_images = source.proposals, len(source.manifest)
     document = tomlkit.document()
-    document.add(comment(f"Written by featx init; {len(manifest)} images. Next: featx extract, fit, ensemble, report"))
+    document.add(comment(f"Written by featx init; {n_images} images. Next: featx extract, fit, ensemble, report"))
     document.add(comment("(featx show FILE prints all settings, including those that are not set here)"))
     document.add(nl())
-    document.add("data", _data_section(data, recipe))
+    document.add("data", _data_section(source.data, recipe))
     if proposals.targets:
         targets = tomlkit.table(is_super_table=True)
-        targets.add(proposals.targets[0].name, _target_section(proposals, classes, sizes))
+        targets.add(proposals.targets[0].name, _target_section(source))
         document.add("targets", targets)
-        document.add("split", _split_section(manifest, proposals, sizes))
+        document.add("split", _split_section(source))
+    if source.decoding.settings:
+        document.add("decoding", _decoding_section(source.decoding))
     embedding = _toml_table({"backbone": "efficientnet_lite0", "tap": "last", "pool": "avg"})
     embedding.comment("'featx backbones' lists the names; a list in tap or pool makes one embedding per item")
     embedding.add(nl())
     document.add("embedding", AoT([embedding]))
     if proposals.targets:
         has_numbers = proposals.targets[0].kind == "numbers"
-        folds = {} if sizes.folds is None else {"folds": sizes.folds}
+        folds = {} if source.sizes.folds is None else {"folds": source.sizes.folds}
         heads = DEFAULT_HEADS_OF_NUMBERS if has_numbers else DEFAULT_HEADS
         document.add("head", AoT([_toml_table({"name": head, "trials": 10} | folds) for head in heads]))
         document.add(nl())
@@ -98,7 +116,8 @@ def _data_section(data: ReaderSpec, recipe: Path) -> Table:
     return section
 
 
-def _target_section(proposals: Proposals, classes: Mapping[str, int], sizes: SizeSettings) -> Table:
+def _target_section(source: RecognisedSource) -> Table:
+    proposals, classes, sizes = source.proposals, source.classes, source.sizes
     proposal, others = proposals.targets[0], proposals.targets[1:]
     section = _toml_table(proposal.settings())
     if proposal.reason:
@@ -119,7 +138,8 @@ def _target_section(proposals: Proposals, classes: Mapping[str, int], sizes: Siz
     return section
 
 
-def _split_section(manifest: Manifest, proposals: Proposals, sizes: SizeSettings) -> Table:
+def _split_section(source: RecognisedSource) -> Table:
+    manifest, proposals, sizes = source.manifest, source.proposals, source.sizes
     column = proposals.split_column
     parts = column_parts(column, manifest.labels[column]) or {} if column else {}
     section = _toml_table({"column": column} if column else {})
@@ -157,6 +177,15 @@ def _split_section(manifest: Manifest, proposals: Proposals, sizes: SizeSettings
     return section
 
 
+def _decoding_section(decoding: DecodingProposal) -> Table:
+    section = tomlkit.table()
+    for name, value in decoding.settings.items():
+        section.add(comment(escape_text(decoding.reasons[name])))
+        section.add(name, value)
+    section.add(nl())
+    return section
+
+
 def _inline_table(fields: Mapping[str, Any]) -> Any:
     table = tomlkit.inline_table()
     for name, value in fields.items():
@@ -170,8 +199,8 @@ def _toml_table(fields: Mapping[str, Any]) -> Table:
     return table
 
 
-def dump_checked(document: TOMLDocument, recipe: Path) -> tuple[str, Recipe]:
-    """Return the text of a document, once it is known to load back unchanged as a valid recipe, and that recipe.
+def dump_checked(document: TOMLDocument, recipe: Path) -> str:
+    """Return the text of a document, once it is known to load back unchanged as a valid recipe.
 
     Raises
     ------
@@ -185,7 +214,8 @@ def dump_checked(document: TOMLDocument, recipe: Path) -> tuple[str, Recipe]:
         raise DataError(f"{recipe} cannot be written: a path or column name is not Unicode ({error})") from error
     if loaded != document.unwrap():
         raise DataError(f"{recipe} would not load back as written; report this as a bug, with the names of the columns")
-    return text, parse_recipe(loaded, recipe)
+    parse_recipe(loaded, recipe)
+    return text
 
 
 def _relative_to_recipe(source: str, recipe: Path) -> str:

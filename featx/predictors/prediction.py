@@ -150,3 +150,20 @@ class Prediction:
             for column, name in enumerate(self.classes):
                 columns |= {f"low.{name}": bounds[:, column, 0].tolist(), f"high.{name}": bounds[:, column, 1].tolist()}
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def join_predictions(batches: Sequence[Prediction]) -> Prediction:
+    """Return the predictions of one model for several batches of images as one.
+
+    Parameters
+    ----------
+    batches
+        At least one prediction; all are made by the same model.
+    """
+    return replace(
+        batches[0],
+        images=[image for batch in batches for image in batch.images],
+        proba=np.concatenate([batch.proba for batch in batches]),
+        unreadable={image: reason for batch in batches for image, reason in batch.unreadable.items()},
+        warnings=list(dict.fromkeys(warning for batch in batches for warning in batch.warnings)),
+    )

@@ -87,7 +87,7 @@ def test_every_command_works_for_any_target_name(target: str, nested_home: Path,
     assert output["targets"][0]["target"] == target
     command("leaks", *recipe)
     command("report", *recipe)
-    command("predict", "images/0/001.png", "--csv", "answers.csv", *recipe)
+    command("predict", "images/0/001.png", "--output", "answers.csv", *recipe)
     runs = Study.open("study/featx.toml").runs(target)
     assert {run.spec.target for run in runs} == {target}
     assert len(runs) == 4
@@ -173,7 +173,7 @@ def test_csv_files_of_commands_contain_no_formulas(nested_home: Path, command: C
     with pytest.raises(SystemExit):
         main()
     command("fit", "--head", "lda", *recipe)
-    command("predict", "=1+1.png", "images/1/001.png", "--csv", "answers.csv", *recipe)
+    command("predict", "=1+1.png", "images/1/001.png", "--output", "answers.csv", *recipe)
     for file in ("outcomes.csv", "answers.csv"):
         cells = pd.read_csv(file, header=None, dtype=str, keep_default_na=False).to_numpy().ravel()
         assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]

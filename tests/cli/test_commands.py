@@ -117,7 +117,7 @@ def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.
 def test_predictions_can_be_written_as_csv(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("extract", capsys)
     run("fit --head rf", capsys)
-    run("predict images/dark/001.png images/light/002.png --csv answers.csv", capsys)
+    run("predict images/dark/001.png images/light/002.png --output answers.csv", capsys)
     header, first, second = Path("answers.csv").read_text().splitlines()
     assert header == "image,run,label,probability,proba.dark,proba.light"
     assert first.startswith("images/dark/001.png,rf-class-")

@@ -94,7 +94,10 @@ def test_macos_metadata_in_a_zip_is_ignored(tmp_path: Path) -> None:
     listing = listed(path)
     assert listing.manifest.ids.tolist() == [f"all.zip!{name}" for name in NAMES]
     assert sorted(listing.ignored) == sorted([f"all.zip!{name}" for name in extra] + ["all.zip!cat/.DS_Store"])
-    assert set(listing.ignored.values()) == {"is hidden: its name begins with '.'"}
+    assert set(listing.ignored.values()) == {
+        "is in a folder of metadata of macOS",
+        "is hidden: its name begins with '.'",
+    }
     assert listing.warnings == ()
 
 
