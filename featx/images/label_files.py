@@ -53,7 +53,11 @@ def find_images(root: Tree, texts: Sequence[str], rule: PathRule, table: str) ->
             "longer paths into the table, or name the folder of its images in data.labels.root"
         )
     is_changed = bool(rule.strip_folders or rule.suffix or rule.match == "end")
-    found = [entries[names[0]] if names else root.entry(text) for text, names in zip(texts, matches, strict=True)]
+    found = [
+        # A table may name an image among files that are ignored otherwise.
+        entries[names[0]] if names and entries[names[0]].outcome != "ignored" else root.entry((*names, text)[0])
+        for text, names in zip(texts, matches, strict=True)
+    ]
     ids = [
         entry.name if is_changed and names else text for text, names, entry in zip(texts, matches, found, strict=True)
     ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featx.errors import DataError, ReadError
+from featx.files.table_files import TABLE_SUFFIXES
 from featx.images.array_files import is_array_file, open_datasets
 from featx.images.arrays import is_image_shape
 from featx.images.contents import file_uri
@@ -14,7 +15,6 @@ from featx.images.init import recognise
 from featx.images.names import file_suffix, is_archive_name, is_image_name
 from featx.images.readers import read_source
 from featx.images.sources import open_tree
-from featx.images.table import TABLE_SUFFIXES
 from featx.images.trees import UNLISTABLE, Entry, Tree
 from featx.locations import is_url, split_archive_place
 
