@@ -43,16 +43,15 @@ class Prior(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self.classes_[self.predict_proba(x).argmax(1)]
 
 
+def prior(task: HeadTask) -> Head:
+    """Return a head without parameters."""
+    return Head(suggest=lambda trial: {}, build=lambda params: Pipeline([("clf", Prior())]), start={})
+
+
 @pytest.fixture
-def prior_head(toy_home: Path) -> str:
-    """Register a head of `Prior` under a name that only this test uses."""
-    if "prior" not in HEADS.names():
-
-        @HEADS.register("prior")
-        def prior(task: HeadTask) -> Head:
-            """Return a head without parameters."""
-            return Head(suggest=lambda trial: {}, build=lambda params: Pipeline([("clf", Prior())]), start={})
-
+def prior_head(toy_home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Register a head of `Prior` for one test, and return its name."""
+    monkeypatch.setitem(HEADS._added, "prior", prior)
     featx.extract()
     return "prior"
 
