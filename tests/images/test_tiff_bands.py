@@ -27,6 +27,7 @@ def compressed(block: np.ndarray, name: str) -> bytes:
     buffer = io.BytesIO()
     rows = block.reshape(block.shape[0], -1).view(np.uint8)
     Image.fromarray(rows).save(buffer, "TIFF", compression=name, tiffinfo={278: block.shape[0]})
+    buffer.seek(0)
     with TiffImagePlugin.TiffImageFile(buffer) as opened:
         (offset,), (size,) = opened.tag_v2[273], opened.tag_v2[279]
         return buffer.getvalue()[offset : offset + size]
