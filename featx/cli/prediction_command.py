@@ -59,7 +59,9 @@ def predict(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Print the prediction of each run for each image, or write them to a file; exit with 3 if images are unreadable.
+    """Print the prediction of each run for each image, or write them to a file.
+
+    If some images are unreadable, the exit code is 3.
 
     Examples: featx predict new.png · featx predict photos/ --run weighted --output answers.csv ·
     featx predict tiles.h5#3 · find . -name '*.png' | featx predict - --json ·
