@@ -11,6 +11,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import scipy.io
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -146,6 +147,26 @@ def write_idx(folder: Path) -> Path:
     return folder
 
 
+def write_hdf5_items(folder: Path) -> Path:
+    """Write an HDF5 file with one dataset for each image."""
+    with h5py.File(folder / "tiles.h5", "w") as file:
+        for name, values in zip(NAMES, PIXELS, strict=True):
+            file[name] = values
+    return folder / "tiles.h5"
+
+
+def write_npy_folders(folder: Path) -> Path:
+    return on_disk(folder, {f"{NAMES[row]}.npy": encode_npy(values) for row, values in enumerate(PIXELS)})
+
+
+def write_mat(folder: Path) -> Path:
+    """Write MATLAB files, as SVHN's."""
+    for part, rows in (("train", slice(7)), ("test", slice(7, 10))):
+        variables = {"X": PIXELS[rows].transpose(1, 2, 3, 0), "y": np.array(CODES[rows])[:, None]}
+        scipy.io.savemat(folder / f"{part}.mat", variables, do_compression=True)
+    return folder
+
+
 @dataclass(frozen=True)
 class Form:
     """One layout of the images.
@@ -174,8 +195,8 @@ class Form:
         return recognise(str(source), None if self.labels is None else str(folder / self.labels))
 
 
-def array_form(make: Callable[[Path], Path], *columns: str) -> Form:
-    return Form("arrays", lambda folder, _: make(folder), columns)
+def array_form(make: Callable[[Path], Path], *columns: str, reader: str = "arrays") -> Form:
+    return Form(reader, lambda folder, _: make(folder), columns)
 
 
 FILE_FORMS = {
@@ -238,6 +259,9 @@ ARRAY_FORMS = {
     "npz with channels first and one-hot labels": array_form(write_channels_first, "label"),
     "two npy files": array_form(write_two_npy, "label"),
     "IDX": array_form(write_idx, "label", "split"),
+    "MATLAB": array_form(write_mat, "label", "split"),
+    "HDF5 with one dataset per image": array_form(write_hdf5_items, "class", reader="datasets"),
+    "npy files in class folders": array_form(write_npy_folders, "class", reader="npy_folders"),
 }
 
 FORMS = FILE_FORMS | ARRAY_FORMS

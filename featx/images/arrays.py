@@ -35,6 +35,8 @@ MIN_ROWS_TO_CHECK = 1_000_000
 EXTERNAL_OPTION, LAST_AXIS_OPTION = "external", "last"
 # Number of array files in one folder; more are one image each.
 MAX_ARRAY_FILES = 64
+# Number of datasets of one file; more are one image each.
+MAX_DATASETS = 1000
 
 
 class ArrayReader:
@@ -52,12 +54,10 @@ class ArrayReader:
         arrays: dict[str, Any] = {}
         try:
             for file in files:
+                datasets = open_datasets(file) if is_array_file(file.name) else {}
                 place = file.relative_to(home).as_posix()
-                arrays |= (
-                    {f"{place}#{name}" if name else place: array for name, array in open_datasets(file).items()}
-                    if is_array_file(file.name)
-                    else {}
-                )
+                if len(datasets) <= MAX_DATASETS:
+                    arrays |= {f"{place}#{name}" if name else place: array for name, array in datasets.items()}
             for place, array in arrays.items():
                 check_values_inside(_dataset_text(home, place), array)
             specs = pair_datasets(arrays)

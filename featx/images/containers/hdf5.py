@@ -81,7 +81,22 @@ class Hdf5Datasets(Mapping[str, Any]):
             self._open[name] = dataset
         return dataset
 
-    def _find(self, name: str) -> Any:
+    def __contains__(self, name: object) -> bool:
+        try:
+            self[str(name)]
+        except KeyError:
+            return False
+        return True
+
+    def value(self, name: str) -> Any:
+        """Return the value of a dataset with one element, which may be a scalar; None if there is no such dataset."""
+        try:
+            dataset = self._find(name, is_scalar_allowed=True)
+        except KeyError:
+            return None
+        return dataset[()] if dataset.size == 1 and not dataset.external and not dataset.is_virtual else None
+
+    def _find(self, name: str, is_scalar_allowed: bool = False) -> Any:
         import h5py
 
         item = self.file
@@ -90,7 +105,7 @@ class Hdf5Datasets(Mapping[str, Any]):
             if is_link or not isinstance(item.get(part, getlink=True), h5py.HardLink):
                 raise KeyError(name)
             item = item[part]
-        if not isinstance(item, h5py.Dataset) or not item.shape:
+        if not isinstance(item, h5py.Dataset) or not (item.shape or (is_scalar_allowed and item.shape == ())):
             raise KeyError(name)
         return item
 
