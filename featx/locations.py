@@ -14,7 +14,12 @@ EXTRAS = {"elpv_dataset": "demo", "s3": "s3", "s3a": "s3"}
 ANNOTATION_SUFFIXES = (".npy", ".txt", ".json", ".cls")
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
 # Suffixes of the files that hold the labels, by the reader that takes all such files of a source.
-LABEL_SUFFIXES = {"annotations": ANNOTATION_SUFFIXES, "datasets": HDF5_SUFFIXES}
+LABEL_SUFFIXES = {
+    "annotations": ANNOTATION_SUFFIXES,
+    "datasets": HDF5_SUFFIXES,
+    "parquet": (".parquet",),
+    "pixels": (".csv",),
+}
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 URL_PATTERN = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 

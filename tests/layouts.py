@@ -11,6 +11,8 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import scipy.io
 from numpy.typing import NDArray
 from PIL import Image
@@ -167,6 +169,17 @@ def write_mat(folder: Path) -> Path:
     return folder
 
 
+def write_parquet(folder: Path) -> Path:
+    """Write Parquet files with the images in them, as Hugging Face's."""
+    features = {"image": {"_type": "Image"}, "label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    for part, rows in (("train", range(7)), ("test", range(7, 10))):
+        images = [{"bytes": PNGS[row], "path": f"{row}.png"} for row in rows]
+        table = pa.table({"image": images, "label": [CODES[row] for row in rows]}).replace_schema_metadata(metadata)
+        pq.write_table(table, folder / f"{part}-00000-of-00001.parquet", row_group_size=3)
+    return folder
+
+
 @dataclass(frozen=True)
 class Form:
     """One layout of the images.
@@ -261,6 +274,7 @@ ARRAY_FORMS = {
     "IDX": array_form(write_idx, "label", "split"),
     "MATLAB": array_form(write_mat, "label", "split"),
     "HDF5 with one dataset per image": array_form(write_hdf5_items, "class", reader="datasets"),
+    "Parquet": array_form(write_parquet, "label", "split", reader="parquet"),
     "npy files in class folders": array_form(write_npy_folders, "class", reader="npy_folders"),
 }
 

@@ -44,7 +44,7 @@ class ArrayReader:
 
     rank = 30
 
-    def recognise(self, source: str, labels: str | None) -> ReaderSpec | None:
+    def recognise(self, source: str, labels: str | None, target: str | None = None) -> ReaderSpec | None:
         """Return how to read the source if it has datasets of images with labels, otherwise None."""
         path = Path(source)
         if labels is not None or not path.exists():

@@ -11,10 +11,33 @@ IMAGE_SUFFIXES = frozenset(
         *("heic", "heif", "ppm", "pgm", "pbm", "pnm"),
     )
 )
-# Part of a split by the folder name or label that stands for it.
-PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
+# Part of a split by the folder name or label that stands for it, in lower case without separators.
+PARTS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "publictest": "val",
+    "test": "test",
+    "testing": "test",
+    "privatetest": "test",
+}
 # Part of a split by the word in a longer name that stands for it.
-PART_WORDS = PARTS | {"training": "train", "testing": "test", "t10k": "test"}
+PART_WORDS = {"t10k": "test"} | PARTS
+
+
+def part_of(name: str) -> str | None:
+    """Return the part of a split that a folder name or a label stands for; None if it stands for none.
+
+    Examples
+    --------
+    >>> part_of("Train"), part_of("PublicTest"), part_of("test_set"), part_of("cat")
+    ('train', 'val', 'test', None)
+    """
+    letters = re.sub(r"[^a-z0-9]", "", name.lower())
+    return PARTS.get(letters) or PARTS.get(letters.removesuffix("set").removesuffix("data").removesuffix("images"))
 
 
 def is_image_name(name: str) -> bool:

@@ -44,7 +44,8 @@ def pictures_of(listing: Listing) -> list[int]:
 
 
 def test_every_reader_is_covered_by_a_form() -> None:
-    assert {form.reader for form in FORMS.values()} == set(READERS.names())
+    # A table of pixels holds square pictures only, which these are not; tests/images/test_tables_of_images.py reads it.
+    assert {form.reader for form in FORMS.values()} | {"pixels"} == set(READERS.names())
 
 
 @every_form

@@ -28,7 +28,7 @@ def dataset_part(place: str) -> str:
 
 
 def is_image_shape(shape: tuple[int, ...]) -> bool:
-    """Whether (n, …) can be images: (n, h, w), or with 1, 2, 3 or 4 channels last or first.
+    """Whether (n, …) can be images: (n, h, w), or with channels last or first, 1 to 4 or fewer than either side.
 
     Examples
     --------
@@ -39,8 +39,10 @@ def is_image_shape(shape: tuple[int, ...]) -> bool:
         return min(shape[1:]) >= MIN_SIDE_PX
     if len(shape) != 4:
         return False
-    is_last, is_first = shape[3] in CHANNELS, shape[1] in CHANNELS
-    return (is_last and min(shape[1:3]) >= MIN_SIDE_PX) or (is_first and min(shape[2:]) >= MIN_SIDE_PX)
+    first, middle, last = shape[1:]
+    is_last = last in CHANNELS or last < min(first, middle)
+    is_first = first in CHANNELS or first < min(middle, last)
+    return (is_last and min(first, middle) >= MIN_SIDE_PX) or (is_first and min(middle, last) >= MIN_SIDE_PX)
 
 
 def is_last_axis_shape(shape: tuple[int, ...]) -> bool:

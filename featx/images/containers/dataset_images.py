@@ -33,7 +33,7 @@ class DatasetReader:
 
     rank = 31
 
-    def recognise(self, source: str, labels: str | None) -> ReaderSpec | None:
+    def recognise(self, source: str, labels: str | None, target: str | None = None) -> ReaderSpec | None:
         """Return how to read the source if its HDF5 files hold one dataset per image, with labels, otherwise None."""
         if labels is not None or not Path(source).exists():
             return None

@@ -26,7 +26,7 @@ class NpyFolderReader:
 
     rank = 32
 
-    def recognise(self, source: str, labels: str | None) -> ReaderSpec | None:
+    def recognise(self, source: str, labels: str | None, target: str | None = None) -> ReaderSpec | None:
         """Return how to read the source if npy files of images are in class folders, otherwise None."""
         if labels is not None or not is_tree(source):
             return None
