@@ -19,6 +19,11 @@ LABEL_SUFFIXES = {
     "datasets": HDF5_SUFFIXES,
     "parquet": (".parquet",),
     "pixels": (".csv",),
+    "coco": (".json",),
+    "labelme": (".json",),
+    "voc": (".xml", ".txt"),
+    "yolo": (".txt", ".yaml", ".yml", ".names", ".labels"),
+    "one_hot": (".csv",),
 }
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 URL_PATTERN = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)

@@ -180,6 +180,56 @@ def write_parquet(folder: Path) -> Path:
     return folder
 
 
+def coco_files(images: list[bytes]) -> Files:
+    """Return the layout of COCO: a folder of images and a file of annotations for each part."""
+    files: dict[str, bytes] = {}
+    for part, rows in (("train2017", range(7)), ("val2017", range(7, 10))):
+        files |= {f"{part}/{row:012}.png": images[row] for row in rows}
+        content = {
+            "images": [{"id": row + 100, "file_name": f"{row:012}.png"} for row in rows],
+            "annotations": [{"id": row, "image_id": row + 100, "category_id": CODES[row] + 1} for row in rows],
+            "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}, {"id": 3, "name": "eel"}],
+        }
+        files[f"annotations/instances_{part}.json"] = json.dumps(content).encode()
+    return files
+
+
+def labelme_files(images: list[bytes]) -> Files:
+    notes = [{"shapes": [{"label": name, "points": [[0, 1]]}] * 2, "imagePath": "a.png"} for name in CLASSES]
+    return {**flat(images), **{f"{row}.json": json.dumps(note).encode() for row, note in enumerate(notes)}}
+
+
+def voc_files(images: list[bytes]) -> Files:
+    """Return the layout of Pascal VOC."""
+    box = "<object><name>{0}</name><part><name>head</name></part></object>"
+    notes = {
+        f"Annotations/{row}.xml": f"<annotation>{box.format(name) * 2}</annotation>".encode()
+        for row, name in enumerate(CLASSES)
+    }
+    lists = {f"ImageSets/Main/{part}.txt": "\n".join(map(str, rows)).encode() for part, rows in PARTS.items()}
+    return {**flat(images, "JPEGImages/"), **notes, **lists}
+
+
+def yolo_files(images: list[bytes]) -> Files:
+    """Return the layout of Ultralytics: images and label files in folders of the parts."""
+    files: dict[str, bytes] = {"data.yaml": b"train: images/train\nnames:\n  0: cat\n  1: dog\n"}
+    for part, rows in PARTS.items():
+        for row in rows:
+            files[f"images/{part}/{row}.png"] = images[row]
+            files[f"labels/{part}/{row}.txt"] = f"{CODES[row]} 0.5 0.5 0.1 0.2\n".encode() * 2
+    return files
+
+
+def one_hot_files(images: list[bytes]) -> Files:
+    """Return the layout of Roboflow's multi-class exports."""
+    files: dict[str, bytes] = {}
+    for part, rows in PARTS.items():
+        files |= {f"{part}/{row}.png": images[row] for row in rows}
+        lines = [f"{row}.png, {1 - CODES[row]}, {CODES[row]}" for row in rows]
+        files[f"{part}/_classes.csv"] = "\n".join(["filename, cat, dog", *lines]).encode()
+    return files
+
+
 @dataclass(frozen=True)
 class Form:
     """One layout of the images.
@@ -261,6 +311,16 @@ FILE_FORMS = {
     ),
     "a WebDataset tar": Form(
         "annotations", lambda folder, images: write_tar(folder / "a.tar", webdataset_files(images)), ("cls", "word")
+    ),
+    "COCO": Form("coco", lambda folder, images: on_disk(folder, coco_files(images)), ("class", "split")),
+    "COCO in a zip": Form(
+        "coco", lambda folder, images: write_zip(folder / "a.zip", coco_files(images)), ("class", "split")
+    ),
+    "LabelMe": Form("labelme", lambda folder, images: on_disk(folder, labelme_files(images)), ("class",)),
+    "Pascal VOC": Form("voc", lambda folder, images: on_disk(folder, voc_files(images)), ("class", "split")),
+    "YOLO": Form("yolo", lambda folder, images: on_disk(folder, yolo_files(images)), ("class", "split")),
+    "Roboflow's classes": Form(
+        "one_hot", lambda folder, images: on_disk(folder, one_hot_files(images)), ("class", "split")
     ),
     "WebDataset shards": Form("annotations", write_shards, ("cls", "word", "split")),
 }
