@@ -191,7 +191,7 @@ def test_columns_that_cannot_be_classes_are_reported_with_counts(home: Path) -> 
 
 def test_an_unrecognised_source_is_reported(home: Path) -> None:
     (home / "images").mkdir()
-    with pytest.raises(DataError, match=r"no reader recognises 'images'; .* \(readers: .*folder, table.*\)"):
+    with pytest.raises(DataError, match=r"no reader recognises 'images'; .* \(readers: .*folder, .*table.*\)"):
         init("images")
     with pytest.raises(DataError, match="'gone' does not exist; expected a folder of images"):
         init("gone")
