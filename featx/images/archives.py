@@ -147,7 +147,7 @@ class ArchiveTree(ListedTree):
         return {name: replace(entry, name=name) for name, entry in inside}
 
 
-def _make_entry(member: str, uri: str, state: FileState, reason: str, is_zip: bool) -> Entry:
+def _make_entry(member: str, uri: str, state: FileState | None, reason: str, is_zip: bool) -> Entry:
     """Return the entry of a member; its name is Unicode, relative, and has ``/`` between folders."""
     name = unicode_name(member)
     # A zip from Windows may have backslashes, which no zip should have.

@@ -15,6 +15,7 @@ from tomlkit.items import AoT, Table
 
 from featx.errors import DataError, ReadError
 from featx.files.atomic import write_text
+from featx.images.containers.refusals import refuse_known_formats
 from featx.images.decode import read_size
 from featx.images.names import PARTS, is_archive_name
 from featx.images.readers import Listing, Reader, read_source
@@ -188,6 +189,7 @@ def recognise(source: str, labels: str | None) -> ReaderSpec:
             return data
     if archive := _only_archive(source):
         return recognise(archive, labels)
+    refuse_known_formats(source)
     raise DataError(
         f"no reader recognises {source!r}; expected one sub-folder per class with images, a CSV, TSV or Parquet table "
         "with a column of image paths, label files beside the images, or array files; in a folder, an archive or an "

@@ -19,7 +19,8 @@ from featx.images.containers.array_pairing import IMAGE_MAGICS
 from featx.images.contents import FileState, check_size, file_uri, oversize_reason
 from featx.images.names import file_suffix, find_part, non_image_rule
 from featx.images.readers import Listing
-from featx.images.trees import Entry, FolderTree
+from featx.images.sources import open_tree
+from featx.images.trees import Entry
 from featx.images.unpacking import unpack
 from featx.locations import resolve_source
 from featx.specs.data import ReaderSpec
@@ -76,7 +77,7 @@ class ParquetImageReader:
         if "split" in columns and (columns["split"].isna().any() or "train" not in set(columns["split"])):
             columns = columns.drop(columns="split")
         if Path(place).is_dir():
-            files = FolderTree(place).entries()
+            files = open_tree(place).entries()
             rules = {entry.name: entry.reason or non_image_rule(entry.name) for entry in files}
             ignored |= {name: rule for name, rule in rules.items() if file_suffix(name) != PARQUET_SUFFIX}
         return Listing.from_entries(entries, columns, ignored)
@@ -177,7 +178,7 @@ def _parquet_files(source: str) -> list[tuple[Path, str]]:
         return [(path, path.name)] if file_suffix(path.name) == PARQUET_SUFFIX else []
     if not path.is_dir():
         return []
-    entries = [entry for entry in FolderTree(source).entries() if not entry.outcome]
+    entries = [entry for entry in open_tree(source).entries() if not entry.outcome]
     return [(path / entry.name, entry.name) for entry in entries if file_suffix(entry.name) == PARQUET_SUFFIX]
 
 

@@ -90,7 +90,7 @@ def _read_names(tree: Tree) -> tuple[dict[int, str], list[str]]:
         a file of names cannot be read, or two files disagree.
     """
     names: dict[int, str] = {}
-    files = []
+    files: list[str] = []
     for entry in tree.entries():
         if entry.outcome:
             continue
@@ -140,11 +140,6 @@ def _load_plain_yaml(content: bytes) -> Any:
     """Return the value of a YAML document without aliases, which can state a value that is much larger."""
     import yaml
 
-    class PlainLoader(yaml.SafeLoader):
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            if self.check_event(yaml.AliasEvent):
-                raise yaml.YAMLError("it uses aliases")
-            return super().compose_node(parent, index)
-
-    # PlainLoader makes plain values only, as SafeLoader does.
-    return yaml.load(content, PlainLoader)
+    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, yaml.SafeLoader)):
+        raise yaml.YAMLError("it uses aliases")
+    return yaml.safe_load(content)
