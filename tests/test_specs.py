@@ -79,7 +79,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
     ),
     (
         ArraySpec(images="a.h5#x"),
-        {"images": "a.h5#x_train", "labels": {"label": "a.h5#y"}, "split": "train"},
+        {"images": "a.h5#x_train", "labels": {"label": "a.h5#y"}, "split": "train", "row_axis": "last"},
     ),
     (
         ReaderSpec(source="a"),

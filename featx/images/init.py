@@ -11,6 +11,7 @@ import pandas as pd
 from featx.errors import DataError, ReadError
 from featx.files.atomic import write_text
 from featx.images.class_sizes import SizeSettings, settings_for
+from featx.images.containers.refusals import refuse_known_formats
 from featx.images.decode import read_size
 from featx.images.decoding_proposal import DecodingProposal, propose_decoding
 from featx.images.folder import NO_LABEL_RULE
@@ -200,6 +201,7 @@ def recognise(source: str, labels: str | None, target: str | None = None) -> Rea
             return data
     if archive := _only_archive(source):
         return recognise(archive, labels, target)
+    refuse_known_formats(source)
     inventory = take_inventory(source, labels, target, None)
     raise DataError(
         f"no images with labels were recognised in {source!r}: found {describe_types(inventory.types)}; "

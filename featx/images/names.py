@@ -11,7 +11,7 @@ IMAGE_SUFFIXES = frozenset(
     f".{ending}"
     for ending in (
         *("jpg", "jpeg", "jpe", "jfif", "png", "gif", "webp", "bmp", "tif", "tiff", "avif"),
-        *("heic", "heif", "ppm", "pgm", "pbm", "pnm"),
+        *("heic", "heif", "ppm", "pgm", "pbm", "pnm", "dcm", "dicom"),
     )
 )
 # Part of a split by the folder name or label that stands for it, in lower case without separators.

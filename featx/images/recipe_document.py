@@ -109,6 +109,8 @@ def _data_section(data: ReaderSpec, recipe: Path) -> Table:
         table = _toml_table({"images": spec.images, "labels": _inline_table(spec.labels)})
         if spec.split:
             table.add("split", spec.split)
+        if spec.row_axis != "first":
+            table.add("row_axis", spec.row_axis)
         table.add(nl())
         arrays.append(table)
     if arrays:

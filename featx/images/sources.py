@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from featx.errors import DataError
 from featx.images.archives import ArchiveTree
+from featx.images.containers.dicom import DICOM_SUFFIXES, read_dicom
 from featx.images.contents import Content, read_file
 from featx.images.names import is_archive_name
 from featx.images.object_stores import ObjectTree, read_object
@@ -38,6 +39,11 @@ def read_content(uri: str) -> Content:
     ReadError
         it cannot be read; the message is only the reason.
     """
+    content = _read_uri(uri)
+    return read_dicom(content) if isinstance(content, bytes) and uri.lower().endswith(DICOM_SUFFIXES) else content
+
+
+def _read_uri(uri: str) -> Content:
     if is_url(uri):
         return read_object(uri)
     if scheme := URI_SCHEME.match(uri):

@@ -9,7 +9,7 @@ from pathlib import Path
 from featx.errors import DataError, ReadError
 from featx.files.table_files import TABLE_SUFFIXES
 from featx.images.array_files import is_array_file, open_datasets
-from featx.images.arrays import is_image_shape
+from featx.images.containers.array_pairing import is_image_shape
 from featx.images.contents import file_uri
 from featx.images.init import recognise
 from featx.images.names import file_suffix, is_archive_name, is_image_name

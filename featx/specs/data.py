@@ -109,11 +109,14 @@ class ArraySpec(Spec):
         Label column → ``FILE`` or ``FILE#DATASET`` of an array with one row per image.
     split
         Part that all its images belong to; becomes the value of the column ``split``.
+    row_axis
+        Axis that counts the images: ``first``, or ``last`` as in MATLAB files, (h, w, channels, n).
     """
 
     images: str
     labels: dict[str, str] = Field(default_factory=dict)
     split: str | None = None
+    row_axis: Literal["first", "last"] = "first"
 
 
 class ReaderSpec(Spec):
