@@ -137,6 +137,7 @@ def init(
     with shared_listings():
         data = recognise(source, label_source, target)
         listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
+        _check_target(target, listing.manifest, source, label_source)
         proposals = propose(listing.manifest, target)
         if data.reader_name == "folder" and not proposals.targets:
             # One class, or images beside a folder: all images are embedded.
@@ -154,6 +155,22 @@ def init(
     recognition = _describe(listing, str(recipe), recognised, inventory)
     write_text(recipe, text)
     return recognition
+
+
+def _check_target(target: str | None, manifest: Manifest, source: str, labels: str | None) -> None:
+    """Check that the target that the user named is a label column.
+
+    Raises
+    ------
+    DataError
+        it is not; the message lists the columns, those of tables that are not taken included.
+    """
+    if target is None or target in manifest.labels.columns:
+        return
+    tables = take_inventory(source, labels, target, None).tables
+    columns = [f"columns: {', '.join(map(str, manifest.labels.columns))}"] if len(manifest.labels.columns) else []
+    columns += [f"columns of {table.file}: {', '.join(table.columns)}" for table in tables if table.path]
+    raise DataError(f"no label column is called {target!r}; {'; '.join(columns) or 'there are no label columns'}")
 
 
 def _check_source(source: str) -> None:

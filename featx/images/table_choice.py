@@ -101,7 +101,7 @@ def choose_tables(candidates: Sequence[Candidate], target: str | None) -> tuple[
     Raises
     ------
     DataError
-        several tables fit equally well, or no table has the target.
+        several tables fit equally well.
     """
     unlabelled = frozenset[str]().union(*(c.images for c in candidates if not len(c.frame.columns)))
     reasons = {
@@ -110,9 +110,6 @@ def choose_tables(candidates: Sequence[Candidate], target: str | None) -> tuple[
         if (reason := _reason_against(candidate, target, unlabelled, candidates))
     }
     usable = [candidate for candidate in candidates if candidate.file not in reasons]
-    if not usable and target is not None and candidates:
-        listed = "; ".join(f"{c.file}: {', '.join(map(str, c.frame.columns)) or 'none'}" for c in candidates)
-        raise DataError(f"no label column is called {target!r}; columns of {listed}")
     if not usable:
         return None, reasons
     chosen = _tables_of_parts(usable) or [_clear_winner(usable)]

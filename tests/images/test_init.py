@@ -173,7 +173,7 @@ def test_a_recipe_is_not_overwritten_unless_forced(home: Path) -> None:
 
 def test_a_named_target_must_be_a_column(home: Path) -> None:
     table(home / "data", pd.DataFrame({"path": ["1.png", "2.png"], "a": ["x", "y"], "b": ["u", "v"]}))
-    with pytest.raises(DataError, match=r"no label column is called 'c'; columns of labels\.csv: a, b"):
+    with pytest.raises(DataError, match=r"no label column is called 'c'; columns of labels\.csv: path, a, b"):
         init("data", target="c")
     assert not (home / "featx.toml").exists()
     assert init("data", target="b").classes == {"u": 1, "v": 1}

@@ -211,7 +211,7 @@ def test_the_affect_studys_annotations_are_found_by_name(home: Path) -> None:
     recognition = featx.init("affect")
 
     assert (recognition.reader, recognition.n_found, recognition.n_unreadable) == ("annotations", 30, 0)
-    assert (recognition.target, recognition.candidates) == ("exp", {"exp": 8})
+    assert (recognition.target, recognition.candidates) == ("exp", {"exp": 8, "aro": 30, "val": 30})
     assert recognition.ignored == {"is an annotation": 120}
     _, listing = listed()
     manifest = listing.manifest

@@ -92,7 +92,7 @@ def test_a_label_array_without_an_order_is_not_used(tmp_path: Path) -> None:
         for row, values in enumerate(PIXELS):
             file[f"images/{row * 7}"] = values
         file["labels"] = [0, 1] * 3
-    with pytest.raises(DataError, match="no reader recognises"):
+    with pytest.raises(DataError, match="holds no images with labels"):
         recognise(str(tmp_path / "a.h5"), None)
 
 
