@@ -64,7 +64,9 @@ def test_attributes_of_datasets_are_labels(tmp_path: Path) -> None:
         write_images(file)
         for row in range(6):
             file[f"images/{row:04}"].attrs.update({"label": WORDS[row], "age": row / 2, "CLASS": np.bytes_("IMAGE")})
+    (tmp_path / "notes.txt").touch()
     listing = listed(tmp_path, "datasets")
+    assert listing.ignored == {"notes.txt": "is not an image: its suffix is '.txt'"}
     assert listing.manifest.ids[0] == "a.h5#images/0000"
     assert sorted(listing.manifest.labels.columns) == ["age", "label"]
     assert labels_by_picture(listing, "label") == WORDS

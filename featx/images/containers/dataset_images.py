@@ -15,7 +15,7 @@ from featx.images.containers.array_labels import array_shape, label_type_problem
 from featx.images.containers.array_pairing import CHANNELS, IMAGE_MAGICS, LABEL_WORDS, MIN_SIDE_PX, row_bytes
 from featx.images.containers.hdf5 import Hdf5Datasets, check_filters, check_values_inside
 from featx.images.contents import Content, check_size, file_uri
-from featx.images.names import base_name, file_suffix, find_part
+from featx.images.names import base_name, file_suffix, find_part, non_image_rule
 from featx.images.readers import Listing
 from featx.images.trees import Entry
 from featx.locations import HDF5_SUFFIXES, resolve_source
@@ -63,11 +63,15 @@ class DatasetReader:
             uri = f"dataset:{file_uri(str(file.absolute()))}//"
             entries += [Entry(f"{file.name}#{name}", uri + name, state[1:] if state else None) for name in images]
             frames.append(_with_parts(labels, images, file.name))
-            others = set(datasets) - set(images)
+            unused = set(datasets) - set(images)
             ignored |= {
                 f"{file.name}#{name}": "holds labels" if name in label_names else "is a dataset that is not an image"
-                for name in sorted(others)
+                for name in sorted(unused)
             }
+        if source.is_dir():
+            others = {child.name for child in source.iterdir() if child.is_file()}
+            others -= {file.name for file in _hdf5_files(source)}
+            ignored |= {name: non_image_rule(name) for name in sorted(others)}
         columns = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
         if "split" in columns and (columns["split"].isna().any() or "train" not in set(columns["split"])):
             columns = columns.drop(columns="split")
