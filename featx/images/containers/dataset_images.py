@@ -38,8 +38,8 @@ class DatasetReader:
         if labels is not None or not Path(source).exists():
             return None
         for file in _hdf5_files(Path(source)):
-            images, labels, _, _ = _list_file(file)
-            if len(images) >= MIN_IMAGES and len(labels.columns):
+            images, frame, _, _ = _list_file(file)
+            if len(images) >= MIN_IMAGES and len(frame.columns):
                 return ReaderSpec(source=source, reader="datasets")
         return None
 
