@@ -75,7 +75,8 @@ def _open_array_file(path: str, state: FileState) -> tuple[Mapping[str, Any], Ma
     suffix = Path(path).suffix.lower()
     try:
         if suffix in {".h5", ".hdf5", ".hdf"}:
-            return Hdf5Datasets(path), {}
+            hdf5 = Hdf5Datasets(path)
+            return hdf5, hdf5.skipped
         if suffix == ".mat":
             datasets = MatlabDatasets(path)
             return datasets, datasets.skipped

@@ -63,8 +63,11 @@ class ArrayReader:
             specs = pair_datasets(arrays)
             for place in sorted({place for spec in specs for place in (spec.images, *spec.labels.values())}):
                 check_filters(_dataset_text(home, place), arrays[place])
-        except ReadError as error:
+        except DataError as error:
             raise DataError(str(error)) from error
+        except ARRAY_ERRORS as error:
+            reason = str(error) or type(error).__name__
+            raise DataError(f"{source} cannot be read as arrays, it may be truncated: {reason}") from error
         return ReaderSpec(source=source, arrays=tuple(specs), reader="arrays") if specs else None
 
     def read(self, data: ReaderSpec, folder: Path) -> Listing:
@@ -239,8 +242,11 @@ def _open_dataset(place: str, home: Path, external: bool) -> tuple[Path, Any]:
             if not external:
                 check_values_inside(_dataset_text(home, place), arrays[name])
             check_filters(_dataset_text(home, place), arrays[name])
-    except ReadError as error:
+    except DataError as error:
         raise DataError(str(error)) from error
+    except ARRAY_ERRORS as error:
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{file} cannot be read as arrays, it may be truncated: {reason}") from error
     if name not in arrays:
         raise DataError(
             f"data.arrays: {file} has no dataset {name!r}; datasets: {', '.join(map(repr, arrays)) or 'none'}"

@@ -293,3 +293,38 @@ def test_the_binary_version_of_cifar_is_read_with_its_parts(tmp_path: Path) -> N
     (tmp_path / "data_batch_1.bin").write_bytes(bytes(100))
     with pytest.raises(DataError, match=r"data_batch_1.bin cannot be read .* not a multiple of 3073 bytes"):
         listed(tmp_path)
+
+
+def test_a_dataset_of_a_type_without_equivalent_is_ignored_with_its_reason(tmp_path: Path) -> None:
+    with h5py.File(hdf5(tmp_path, x=PIXELS, y=CODES), "r+") as file:
+        space = h5py.h5s.create_simple((4,))
+        h5py.h5d.create(file.id, b"time", h5py.h5t.UNIX_D32LE, space)
+    listing = listed(tmp_path / "a.h5")
+    assert len(listing) == 12
+    assert listing.ignored["a.h5#time"].startswith("has a type that is not read: ")
+
+
+@pytest.mark.parametrize("kind", ["arrays", "items", "mat"])
+def test_damaged_bytes_give_one_line_or_unreadable_images(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / ("a.mat" if kind == "mat" else "a.h5")
+    if kind == "mat":
+        scipy.io.savemat(path, {"X": PIXELS.transpose(1, 2, 3, 0), "y": CODES}, do_compression=True)
+    elif kind == "arrays":
+        hdf5(tmp_path, x=PIXELS, y=CODES)
+    else:
+        hdf5(tmp_path, **{f"{code}__{row}": PIXELS[row] for row, code in enumerate(CODES)})
+    spec, whole = recognise(str(path), None), path.read_bytes()
+    rng = np.random.default_rng(0)
+    outcomes = set()
+    for _ in range(60):
+        content = bytearray(whole)
+        for position in rng.integers(0, min(len(whole), 3000), 4):
+            content[position] = rng.integers(256)
+        (tmp_path / "new").write_bytes(content)
+        (tmp_path / "new").replace(path)
+        try:
+            outcomes |= {identify_image(uri).outcome for uri in read_source(spec, Path()).manifest.uris}
+        except DataError as error:
+            outcomes.add("lines" if "\n" in str(error) else "line")
+    assert "line" in outcomes
+    assert outcomes <= {"line", "", "unreadable"}

@@ -83,6 +83,16 @@ def test_an_image_that_is_not_there_is_missing(tmp_path: Path) -> None:
     assert listing.known == {"b.png": ("missing", "there is no such file")}
 
 
+def test_another_json_file_that_cannot_be_read_is_no_coco(tmp_path: Path) -> None:
+    on_disk(tmp_path, {**coco_files(PNGS), "other.json": b'{"images": '})
+    with (tmp_path / "large.json").open("wb") as file:
+        file.truncate(2 << 30)
+    listing = listed(tmp_path, "coco")
+    assert len(listing) == 10
+    (tmp_path / "large.json").rename(tmp_path / "instances_large.json")
+    assert "annotation 'instances_large.json' has 2147483648 bytes, expected at most" in refused(tmp_path, "coco")
+
+
 def test_a_name_that_fits_two_files_is_reported(tmp_path: Path) -> None:
     on_disk(tmp_path, {"x/a.png": PNGS[0], "y/a.png": PNGS[1], "coco.json": coco({"a.png": [0]})})
     assert "names 'a.png', which 2 files are called, first 'x/a.png' and 'y/a.png'; write" in refused(tmp_path, "coco")

@@ -64,7 +64,9 @@ def test_attributes_of_datasets_are_labels(tmp_path: Path) -> None:
         write_images(file)
         for row in range(6):
             file[f"images/{row:04}"].attrs.update({"label": WORDS[row], "age": row / 2, "CLASS": np.bytes_("IMAGE")})
+    (tmp_path / "notes.txt").touch()
     listing = listed(tmp_path, "datasets")
+    assert listing.ignored == {"notes.txt": "is not an image: its suffix is '.txt'"}
     assert listing.manifest.ids[0] == "a.h5#images/0000"
     assert sorted(listing.manifest.labels.columns) == ["age", "label"]
     assert labels_by_picture(listing, "label") == WORDS
@@ -92,7 +94,9 @@ def test_a_label_array_without_an_order_is_not_used(tmp_path: Path) -> None:
         for row, values in enumerate(PIXELS):
             file[f"images/{row * 7}"] = values
         file["labels"] = [0, 1] * 3
-    with pytest.raises(DataError, match="holds no images with labels"):
+    with pytest.raises(
+        DataError, match=r"a.h5 holds no images with labels: found 'images/0' \(16, 18, 3\), .*, 2 more; e"
+    ):
         recognise(str(tmp_path / "a.h5"), None)
 
 

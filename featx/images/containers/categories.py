@@ -149,8 +149,9 @@ def image_entries(tree: Tree) -> list[Entry]:
 
 def find_twins(tree: Tree, suffix: str) -> tuple[dict[str, Entry], dict[str, Entry]]:
     """Return the images and the annotation files of a tree by the key that an image shares with its annotation."""
-    images = {twin_key(entry.name): entry for entry in image_entries(tree)}
-    files = [entry for entry in tree.entries() if not entry.outcome and entry.name.lower().endswith(suffix)]
+    files = [entry for entry in tree.entries() if entry.name.lower().endswith(suffix) and not entry.outcome]
+    # Most sources have no such files, and some have a million images.
+    images = {twin_key(entry.name): entry for entry in image_entries(tree)} if files else {}
     return images, {twin_key(entry.name): entry for entry in files}
 
 

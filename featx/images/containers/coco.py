@@ -89,7 +89,13 @@ class _CocoFile:
     @classmethod
     def find(cls, entry: Entry) -> "_CocoFile | None":
         """Return the content of a file if it has COCO's keys, categories and images, otherwise None."""
-        content = read_annotation(entry)
+        try:
+            content = read_annotation(entry)
+        except DataError:
+            # Other JSON files may be too large or damaged.
+            if COCO_NAME.search(base_name(entry.name)):
+                raise
+            return None
         if not all(f'"{key}"'.encode() in content for key in (*COCO_KEYS, "file_name", "category_id")):
             return None
         file = cls(entry, content.decode("utf-8-sig", "backslashreplace"))

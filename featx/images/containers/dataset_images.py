@@ -15,7 +15,7 @@ from featx.images.containers.array_labels import array_shape, label_type_problem
 from featx.images.containers.array_pairing import CHANNELS, IMAGE_MAGICS, LABEL_WORDS, MIN_SIDE_PX, row_bytes
 from featx.images.containers.hdf5 import Hdf5Datasets, check_filters, check_values_inside
 from featx.images.contents import Content, check_size, file_uri
-from featx.images.names import base_name, file_suffix, find_part
+from featx.images.names import base_name, file_suffix, find_part, non_image_rule
 from featx.images.readers import Listing
 from featx.images.trees import Entry
 from featx.locations import HDF5_SUFFIXES, resolve_source
@@ -38,12 +38,8 @@ class DatasetReader:
         if labels is not None or not Path(source).exists():
             return None
         for file in _hdf5_files(Path(source)):
-            try:
-                datasets = open_datasets(file)
-            except ReadError as error:
-                raise DataError(str(error)) from error
-            images = _image_names(datasets)
-            if len(images) >= MIN_IMAGES and len(_read_labels(datasets, images)[0].columns):
+            images, frame, _, _ = _list_file(file)
+            if len(images) >= MIN_IMAGES and len(frame.columns):
                 return ReaderSpec(source=source, reader="datasets")
         return None
 
@@ -56,18 +52,19 @@ class DatasetReader:
         frames: list[pd.DataFrame] = []
         ignored: dict[str, str] = {}
         for file in _hdf5_files(source):
-            datasets = open_datasets(file)
-            images = _image_names(datasets)
-            labels, label_names = _read_labels(datasets, images)
+            images, labels, label_names, unused = _list_file(file)
             state = file_state(file)
             uri = f"dataset:{file_uri(str(file.absolute()))}//"
             entries += [Entry(f"{file.name}#{name}", uri + name, state[1:] if state else None) for name in images]
             frames.append(_with_parts(labels, images, file.name))
-            others = set(datasets) - set(images)
             ignored |= {
                 f"{file.name}#{name}": "holds labels" if name in label_names else "is a dataset that is not an image"
-                for name in sorted(others)
+                for name in sorted(unused)
             }
+        if source.is_dir():
+            others = {child.name for child in source.iterdir() if child.is_file()}
+            others -= {file.name for file in _hdf5_files(source)}
+            ignored |= {name: non_image_rule(name) for name in sorted(others)}
         columns = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
         if "split" in columns and (columns["split"].isna().any() or "train" not in set(columns["split"])):
             columns = columns.drop(columns="split")
@@ -99,6 +96,26 @@ def read_dataset(location: str) -> Content:
 def _hdf5_files(source: Path) -> list[Path]:
     files = [source] if source.is_file() else sorted(source.iterdir())
     return [file for file in files if file_suffix(file.name) in HDF5_SUFFIXES and file.is_file()]
+
+
+def _list_file(file: Path) -> tuple[list[str], pd.DataFrame, set[str], set[str]]:
+    """Return the datasets of a file that are images, their labels, the datasets that hold labels, and all others.
+
+    Raises
+    ------
+    DataError
+        it cannot be read.
+    """
+    try:
+        datasets = open_datasets(file)
+        images = _image_names(datasets)
+        labels, label_names = _read_labels(datasets, images)
+        return images, labels, label_names, set(datasets) - set(images)
+    except DataError as error:
+        raise DataError(str(error)) from error
+    except ARRAY_ERRORS as error:
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{file} cannot be read as arrays, it may be truncated: {reason}") from error
 
 
 def _image_names(datasets: Mapping[str, Any]) -> list[str]:

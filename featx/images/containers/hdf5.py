@@ -35,6 +35,11 @@ class Hdf5Datasets(Mapping[str, Any]):
     ----------
     path
         Path of the file.
+
+    Attributes
+    ----------
+    skipped
+        Reason by name of the datasets whose type is not read; filled when the names are listed.
     """
 
     def __init__(self, path: str) -> None:
@@ -49,6 +54,7 @@ class Hdf5Datasets(Mapping[str, Any]):
                     "the command again"
                 ) from error
             raise
+        self.skipped: dict[str, str] = {}
         self._names: list[str] | None = None
         self._open: dict[str, Any] = {}
 
@@ -60,9 +66,17 @@ class Hdf5Datasets(Mapping[str, Any]):
 
             def add_name(name: str, item: Any) -> None:
                 if isinstance(item, h5py.Dataset) and item.shape:
-                    names.append(name)
+                    try:
+                        item.dtype  # noqa: B018 (its type may have no equivalent in numpy)
+                        names.append(name)
+                    except (TypeError, ValueError, OSError, RuntimeError) as error:
+                        self.skipped[name] = f"has a type that is not read: {error}"
 
-            self.file.visititems(add_name)
+            try:
+                self.file.visititems(add_name)
+            except (RuntimeError, OSError, ValueError, KeyError) as error:
+                path = self.file.filename
+                raise ReadError(f"{path} cannot be read as arrays, it may be truncated: {error}") from error
             self._names = names
         return self._names
 

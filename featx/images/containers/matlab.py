@@ -12,6 +12,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featx.errors import ReadError
 from featx.images.containers.hdf5 import Hdf5Datasets
 from featx.images.unpacking import CHUNK_BYTES, read_chunks, unpack
 
@@ -134,7 +135,14 @@ class MatlabDatasets(Mapping[str, Any]):
                 if name not in self._names:
                     raise KeyError(name)
                 return ReversedDataset(self._datasets[name])
-            self._open[name] = self._map(self._variables[name])
+            variable = self._variables[name]
+            try:
+                self._open[name] = self._map(variable)
+            except (OSError, EOFError, ValueError, zlib.error, MemoryError) as error:
+                reason = str(error) or type(error).__name__
+                raise ReadError(
+                    f"{self.path} cannot be read as arrays, it may be truncated: variable {name!r}: {reason}"
+                ) from error
         return self._open[name]
 
     def _list_hdf5_names(self, datasets: Hdf5Datasets) -> list[str]:

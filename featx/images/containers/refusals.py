@@ -104,6 +104,8 @@ def _array_reasons(file: Path) -> Iterator[str]:
         return
     found = [f"{name!r} {array_shape(datasets[name])}" for name in list(datasets)[:MAX_NAMED_DATASETS]]
     found += [f"{name!r} {reason.partition(',')[0]}" for name, reason in list(skipped.items())[:MAX_NAMED_DATASETS]]
+    n_more = len(datasets) + len(skipped) - len(found)
+    found += [f"{n_more} more"] if n_more else []
     yield (
         f"holds no images with labels: found {', '.join(found) or 'no arrays'}; expected images (n, h, w) or "
         "(n, h, w, channels) and labels with n rows; name them under [[data.arrays]] if they are in several files"
