@@ -58,7 +58,10 @@ class AnnotationReader:
         """Return how to read the source if most of its images have an annotation, otherwise None."""
         if labels is not None or not is_tree(source):
             return None
-        files = _match_annotations(_open_source(source).entries())
+        entries = _open_source(source).entries()
+        if not any(entry.name.lower().endswith(ANNOTATION_SUFFIXES) for entry in entries):
+            return None
+        files = _match_annotations(entries)
         if _are_in_class_folders(files.images):
             return None
         n_annotated = len({key for key, _, _ in files.annotations})

@@ -118,8 +118,8 @@ class ArchiveTree(ListedTree):
         """The archive's path, followed by ``!`` and the folder inside it if one is chosen."""
         return f"{self.archive}!{self.inside}" if self.inside else self.archive
 
-    @property
-    def prefix(self) -> str:
+    @cached_property
+    def prefix(self) -> str:  # type: ignore[override]
         """The archive's name, ``!`` and the folder inside it; ids begin with them."""
         return f"{unicode_name(Path(self.archive).name)}!{self._inside_prefix}"
 
@@ -135,14 +135,17 @@ class ArchiveTree(ListedTree):
             raise DataError(f"the path of {unicode_name(path)!r} is not Unicode; rename it")
         archive, state = open_archive(path)
         entries: dict[str, Entry] = {}
+        is_zip = isinstance(archive, ZipArchive)
         for member, reason in archive.members():
             uri = f"member:{path}//{unicode_name(member)}"
-            entry = _make_entry(member, uri, state, reason, isinstance(archive, ZipArchive))
+            entry = _make_entry(member, uri, state, reason, is_zip)
             entries[entry.name] = entry
         _check_readable(self.archive, entries)
         if not any(is_image_name(name) for name in entries):
             entries = _expand_nested(path, entries)
         prefix = self._inside_prefix
+        if not prefix:
+            return entries
         inside = [(name[len(prefix) :], entry) for name, entry in entries.items() if name.startswith(prefix)]
         return {name: replace(entry, name=name) for name, entry in inside}
 
@@ -154,7 +157,7 @@ def _make_entry(member: str, uri: str, state: FileState | None, reason: str, is_
     name = (name.replace("\\", "/") if is_zip else name).removeprefix("./").lstrip("/")
     if not reason and member != unicode_name(member):
         reason = "has a name that is not Unicode"
-    if ".." in name.split("/"):
+    if ".." in name and ".." in name.split("/"):
         return Entry(name, uri, state, "ignored", "its path leads out of its folder in the archive")
     return Entry(name, uri, state, "unreadable" if reason else "", reason)
 

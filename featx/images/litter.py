@@ -1,6 +1,7 @@
 """Files that systems and programs leave beside images: each is ignored by a rule, and its folder is no class."""
 
 import re
+from functools import lru_cache
 
 # Contents of folders by their names in lower case.
 LITTER_FOLDERS = {
@@ -61,5 +62,10 @@ def litter_path_rule(name: str) -> str:
     >>> litter_path_rule("cats/@eaDir/0.jpg"), litter_path_rule("cats/0.jpg")
     ('is in a folder of thumbnails of a Synology NAS', '')
     """
-    rules = (litter_folder_rule(folder) for folder in name.split("/")[:-1])
+    return _rule_of_folders(name.rpartition("/")[0])
+
+
+@lru_cache(maxsize=1024)
+def _rule_of_folders(path: str) -> str:
+    rules = (litter_folder_rule(folder) for folder in path.split("/"))
     return next((rule.replace("is a", "is in a", 1) for rule in rules if rule), "")
