@@ -29,7 +29,7 @@ RANGE = re.compile(
 )
 LABEL_WORDS = frozenset({"label", "labels", "class", "classes", "target", "category", "categories", "diagnosis", "dx"})
 IDENTITY_WORDS = frozenset(
-    {"patient", "subject", "person", "identity", "individual", "participant", "donor", "user", "actor"}
+    {"patient", "subfolder", "subject", "person", "identity", "individual", "participant", "donor", "user", "actor"}
     | {"animal", "specimen", "lesion", "case", "base", "scene", "video", "sequence", "track", "slide", "site"}
     | {"device", "camera", "module", "wafer", "plant", "tree", "house", "family", "study", "exam", "series", "burst"}
 )

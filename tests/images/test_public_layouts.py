@@ -219,6 +219,13 @@ def test_tables_in_part_folders_are_read_together(table: str, home: Path) -> Non
     assert recognition.parts == {"train": 24, "val": 8, "test": 8}
 
 
+def test_folders_in_class_folders_stay_together(home: Path) -> None:
+    draw(home / "d", *(f"{name}/p{i // 3}/{i}.png" for name in ("cat", "dog") for i in range(30)))
+    recognition, recipe, listing = recognised(home / "d")
+    assert (recognition.classes, recipe.split.by) == ({"cat": 30, "dog": 30}, "subfolder")
+    assert listing.manifest.column("subfolder").nunique() == 10
+
+
 LAYOUTS: dict[str, Callable[[Path], None]] = {
     "flat": lambda folder: draw(folder, *(f"{i}.png" for i in range(6))),
     "one class": lambda folder: draw(folder, *(f"cat/{i}.png" for i in range(6))),
