@@ -152,9 +152,10 @@ def _complain(result: "Extraction", max_failures: str | None) -> None:
     from featx.errors import DataError, TooManyFailuresError
 
     if result.empty_classes:
+        name, _, reason = result.failures[0]
         raise DataError(
             f"no image of {', '.join(result.empty_classes)} can be read; the others are embedded: repair them, or "
-            "leave the class out ('keep')"
+            f"leave the class out ('keep'); the first image without an embedding is {name!r}: {reason}"
         )
     if result.n_missing:
         first = next(name for name, outcome, _ in result.failures if outcome == "missing")

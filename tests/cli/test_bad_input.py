@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from featx.cli.main import main
@@ -222,3 +223,24 @@ def test_an_out_of_memory_error_is_one_line(  # type: ignore[no-untyped-def]
     recipe = toy_home / "featx.toml"
     recipe.write_text(recipe.read_text().replace('source = "images"', 'source = "images"\nreader = "greedy"'))
     check_error("extract", "there is not enough memory for what was asked")
+
+
+def test_channels_without_names_are_one_line_that_names_the_setting(
+    home: Path,
+    capsys: pytest.CaptureFixture[str],
+    check_error,  # type: ignore[no-untyped-def]
+) -> None:
+    np.savez("tiles.npz", x=np.zeros((12, 16, 16, 4), dtype=np.uint8), y=np.arange(12) % 2)
+    assert run("init", "tiles.npz") == 0
+    assert (
+        "decoding 4 channels without names in 12 of 12 inspected images: bands = [0, 1, 2]" in capsys.readouterr().out
+    )
+    recipe = Path("featx.toml")
+    text = recipe.read_text().replace('"efficientnet_lite0"', '"toy"\nweights = "none"')
+    recipe.write_text(text.replace("bands = [0, 1, 2]", ""))
+    check_error(
+        "extract",
+        "is 'tiles.npz#0': has 4 channels without names; choose 1 or 3 by position, such as decoding.bands",
+    )
+    recipe.write_text(text)
+    assert run("extract") == 0

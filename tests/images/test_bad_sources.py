@@ -130,6 +130,7 @@ def test_a_class_with_only_unreadable_images_is_an_error(toy_home: Path, capsys:
     assert "53 files: 48 embedded, 0 cached, 0 duplicate, 5 unreadable" in out
     (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: no image of class: grey can be read; the others are embedded: repair them, or")
+    assert line.endswith("the first image without an embedding is 'grey/0.png': is not an image of a known format")
     assert "Traceback" not in err
 
 
