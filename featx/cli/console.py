@@ -168,7 +168,8 @@ def _describe_split(recognition: "Recognition") -> str:
     if recognition.parts:
         return f"{counted(recognition.parts)}, given by {recognition.split_column!r}{groups}"
     reason = f"; {recognition.split_reason}" if recognition.split_reason else ""
-    return f"none given: test 0.2, val 0.15, stratified{groups}{reason}"
+    shares = ", ".join(f"{part} {share:g}" for part, share in recognition.shares.items())
+    return f"none given: {shares}, stratified{groups}{reason}"
 
 
 def _explain(recognition: "Recognition") -> None:

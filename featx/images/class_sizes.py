@@ -23,6 +23,8 @@ class SizeSettings:
         Classes that are left out.
     exact_split
         Whether the split needs exact shares.
+    test, val
+        Shares of the parts: larger than usual if a part could not have an image of each class otherwise.
     folds
         Number of folds of the search; None for the default.
     reason
@@ -31,6 +33,8 @@ class SizeSettings:
 
     drop: tuple[str, ...] = ()
     exact_split: bool = False
+    test: float = TEST_SHARE
+    val: float = VAL_SHARE
     folds: int | None = None
     reason: str = ""
 
@@ -40,10 +44,13 @@ def settings_for(counts: Mapping[str, int]) -> SizeSettings:
 
     Examples
     --------
-    >>> settings_for({"cat": 90, "dog": 40})
-    SizeSettings(drop=(), exact_split=False, folds=None, reason='')
+    >>> settings_for({"cat": 90, "dog": 40}) == SizeSettings()
+    True
     >>> settings_for({"cat": 90, "dog": 40, "fox": 1}).drop
     ('fox',)
+    >>> small = settings_for({"cat": 5, "dog": 5})
+    >>> small.test, small.val, small.folds
+    (0.2, 0.2, 3)
     """
     large = {name: n for name, n in counts.items() if n >= MIN_IMAGES_OF_CLASS}
     drop = tuple(name for name in counts if name not in large) if len(large) >= 2 else ()
@@ -55,11 +62,13 @@ def settings_for(counts: Mapping[str, int]) -> SizeSettings:
         reasons.append(f"{len(drop)} classes have fewer than {MIN_IMAGES_OF_CLASS} images and are left out: {named}")
     if smallest >= MIN_IMAGES_TO_HASH or len(kept) < 2:
         return SizeSettings(drop, reason="; ".join(reasons))
-    n_train = smallest - ceil(TEST_SHARE * smallest) - ceil(VAL_SHARE * smallest)
+    least_share = ceil(100 * len(kept) / sum(kept.values())) / 100
+    test, val = max(TEST_SHARE, least_share), max(VAL_SHARE, least_share)
+    n_train = smallest - ceil(test * smallest) - ceil(val * smallest)
     folds = None if n_train >= DEFAULT_FOLDS else max(2, n_train)
     name = min(kept, key=kept.__getitem__)
     reasons.append(
         f"class {name!r} has {smallest} images: the split has exact shares"
         + ("" if folds is None else f", and the search has {folds} folds")
     )
-    return SizeSettings(drop, True, folds, "; ".join(reasons))
+    return SizeSettings(drop, True, test, val, folds, "; ".join(reasons))

@@ -65,6 +65,8 @@ class Recognition:
         Name of the column whose groups the split keeps together; None if there is none.
     split_reason
         Reason for an exact split and fewer folds; empty if there is none.
+    shares
+        Share of the images in each part that the recipe cuts; empty if the source gives parts.
     sizes_px
         The most frequent "width×height", with their counts, among `n_measured` images.
     n_measured, n_unreadable
@@ -91,6 +93,7 @@ class Recognition:
     parts: dict[str, int]
     group_column: str | None
     split_reason: str
+    shares: dict[str, float]
     sizes_px: dict[str, int]
     n_measured: int
     n_unreadable: int
@@ -283,6 +286,7 @@ def _describe(listing: Listing, recipe: str, source: RecognisedSource, inventory
         split_column=split_column,
         parts={} if counts is None else _as_counts(counts.value_counts()),
         group_column=proposals.group_column,
+        shares={} if counts is not None else {"test": source.sizes.test, "val": source.sizes.val},
         split_reason=source.sizes.reason if source.sizes.exact_split else "",
         sizes_px=sizes_px,
         n_measured=n_measured,

@@ -153,11 +153,11 @@ def _split_section(source: RecognisedSource) -> Table:
     elif parts:
         section.add(comment("test = 0.2   # cuts a test part from the given train part, which has none"))
     else:
-        section.add("test", 0.2)
+        section.add("test", sizes.test)
     if "val" in parts.values():
         section.add(comment("val: given by the source"))
     else:
-        share = tomlkit.item(0.15)
+        share = tomlkit.item(sizes.val)
         if parts:
             share.comment("cut from the given train part, to choose between runs")
         section.add("val", share)
