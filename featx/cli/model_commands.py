@@ -248,7 +248,7 @@ def report(recipe: RecipeOption = None, json: JsonOption = False) -> None:
 
 
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    images: Annotated[list[Path] | None, typer.Argument(help="Image files.", show_default=False)] = None,
     run: Annotated[
         list[str] | None,
         typer.Option("--run", help="Runs, or the beginnings of their names (repeatable).", show_default="all"),
@@ -257,6 +257,10 @@ def predict(
     abstain_below: AbstainOption = None,
     recipe: RecipeOption = None,
     device: DeviceOption = None,
+    vectors: Annotated[
+        Path | None,
+        typer.Option(help="File of vectors (ids and x) instead of images, for runs on vectors made elsewhere."),
+    ] = None,
     csv: Annotated[Path | None, typer.Option(help="Also write the predictions to this CSV file.")] = None,
     json: JsonOption = False,
 ) -> None:
@@ -270,7 +274,7 @@ def predict(
     from featx.errors import ReadError
     from featx.text.escaping import escape_text
 
-    predictions = featx.predict(images, recipe, runs=run or (), device=device or "auto")
+    predictions = featx.predict(images or (), recipe, runs=run or (), device=device or "auto", vectors=vectors)
     if abstain_below is not None:
         predictions = {name: prediction.with_abstention(abstain_below) for name, prediction in predictions.items()}
     rows = [row for name, prediction in predictions.items() for row in prediction.rows(name, coverage)]
@@ -290,7 +294,7 @@ def predict(
     )
     if unreadable:
         named = "; ".join(f"{image!r} {reason}" for image, reason in unreadable.items())
-        raise ReadError(f"{len(unreadable)} of {len(images)} images cannot be read: {named}")
+        raise ReadError(f"{len(unreadable)} of {len(images or ())} images cannot be read: {named}")
 
 
 def export(

@@ -90,11 +90,12 @@ def _load_ensemble(folder: Path, header: Header, loaded: dict[Path, Model]) -> E
 
 
 def predict(
-    images: Sequence[str | Path] | str | Path,
+    images: Sequence[str | Path] | str | Path = (),
     recipe: str | Path | Recipe | None = None,
     *,
     runs: Sequence[str] = (),
     device: str = "auto",
+    vectors: str | Path | None = None,
 ) -> dict[str, Prediction]:
     """Return the predictions of a recipe's finished runs for images, each image embedded once per backbone.
 
@@ -110,6 +111,9 @@ def predict(
         Names of runs, or prefixes of names; by default all finished runs of the recipe.
     device
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    vectors
+        File of vectors to predict from instead of images, for runs on vectors that were made elsewhere: ``ids`` and
+        ``x`` as in the recipe's file. The ids take the place of the images.
 
     Returns
     -------
@@ -119,15 +123,17 @@ def predict(
     Raises
     ------
     DataError
-        No images are given.
+        No images are given, or images and vectors; or the vectors do not fit the runs.
     IncompleteError
         There is no finished run, or one is damaged and `runs` is empty.
     """
+    from featx.embeddings.external import vectors_as_embedded
     from featx.embeddings.files import embed_files
 
     images = [images] if isinstance(images, str | Path) else images
-    if not images:
-        raise DataError("no images to predict; name one or more files")
+    if bool(images) == (vectors is not None):
+        found = "images and vectors" if images else "no images"
+        raise DataError(f"found {found} to predict; name one or more images, or one file of vectors")
     loaded: dict[Path, Model] = {}
     study = Study.open(recipe)
     if not runs and (damaged := study.damaged()):
@@ -135,5 +141,8 @@ def predict(
     models = [_load_run(update_val_scores(study, run).path, loaded) for run in study.runs(names=tuple(runs) or None)]
     embeddings = tuple(dict.fromkeys(embedding for model in models for embedding in model.local_embeddings))
     networks = {key: network for model in models for key, network in model.networks.items()}
-    embedded = embed_files([str(image) for image in images], embeddings, device, networks)
+    if vectors is not None:
+        embedded = vectors_as_embedded(Path(vectors), embeddings)
+    else:
+        embedded = embed_files([str(image) for image in images], embeddings, device, networks)
     return {model.name: model.predict_embedded(embedded) for model in models}
