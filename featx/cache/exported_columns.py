@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from featx.errors import DataError
 from featx.study.extracted_data import HAS_EMBEDDING
 from featx.study.study import Study
 from featx.tables.encoding import category_text
@@ -22,6 +23,11 @@ def study_columns(study: Study) -> Columns:
 
     Labels of the test split are missing, because only `featx.study.study.Study.open_test` returns them. Without a
     split all labels are missing: it is unknown which images would be test.
+
+    Raises
+    ------
+    DataError
+        A target ``a.b`` and the label ``b`` of a target ``a`` have one name.
     """
     ids = study.outcomes.loc[study.outcomes["outcome"].isin(HAS_EMBEDDING), "id"].to_numpy(object)
     if study.label_problem:
@@ -32,9 +38,12 @@ def study_columns(study: Study) -> Columns:
         ids, parts = ids[pd.notna(parts)], parts[pd.notna(parts)]
         labels = {}
         for name in study.recipe.targets:
-            labels |= _label_columns(study, name, ids)
-    columns = {"ids": ids, "digests": study.manifest.take(ids).digests, "split": parts}
-    return columns | labels | _group_columns(study, ids, is_sealed=~np.isin(parts.astype(str), ("train", "val")))
+            columns = _label_columns(study, name, ids)
+            if repeated := sorted(labels.keys() & columns):
+                raise DataError(f"two targets have a column {repeated[0]!r}; rename target {name!r} in the recipe")
+            labels |= columns
+    rows = {"ids": ids, "digests": study.manifest.take(ids).digests, "split": parts}
+    return rows | labels | _group_columns(study, ids, is_sealed=~np.isin(parts.astype(str), ("train", "val")))
 
 
 def _missing(n: int) -> NDArray[np.object_]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from featx.embeddings.outcomes import NO_VECTOR
 from featx.embeddings.read import locked_store
 from featx.embeddings.space import check_space
-from featx.embeddings.vector_files import VectorFile, positions_in, read_vector_file
+from featx.embeddings.vector_files import VectorFile, positions_in_ids, read_vector_file
 from featx.errors import DataError
 from featx.progress import ProgressCallback
 from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, ResolvedEmbedding
@@ -107,15 +107,14 @@ def _match_images(vectors: VectorFile, manifest: Manifest, imported: ImportedVec
     """Return digest → row of the file, and record images without a vector and ids that are no images."""
     is_readable = manifest.digests != ""
     ids, digests = manifest.ids[is_readable], manifest.digests[is_readable]
-    positions = positions_in(vectors, ids)
+    positions = positions_in_ids(vectors.ids, ids)
     if not (positions >= 0).any():
         first = repr(vectors.ids[0]) if len(vectors.ids) else "none"
         raise DataError(
             f"{vectors.file} has no vector for any of {len(ids)} images: its first id is {first}, the first image is "
             f"{ids[0]!r}; expected the ids of 'featx cache export'"
         )
-    n_extra = len(vectors.ids) - len(np.intersect1d(vectors.ids.astype(str), manifest.ids.astype(str)))
-    if n_extra:
+    if n_extra := int((positions_in_ids(manifest.ids, vectors.ids) < 0).sum()):
         imported.warnings.append(
             f"{vectors.file.name}: {n_extra} of {len(vectors.ids)} ids are no images of the recipe and were ignored"
         )

@@ -67,7 +67,8 @@ def network_groups(
     if external := [request for request in requests if request.vectors is not None]:
         raise DataError(
             f"embedding {external[0].name!r} holds vectors that were made elsewhere; featx has no network that "
-            "computes them for other images: make these vectors, and run 'featx predict --vectors FILE'"
+            "computes them for other images: give these vectors with 'featx predict --vectors FILE', or choose runs on "
+            "networks with '--run'"
         )
     groups: dict[EmbeddingRequest, list[EmbeddingRequest]] = {}
     for request in requests:

@@ -148,6 +148,6 @@ def _as_texts(file: Path, ids: NDArray[Any]) -> NDArray[np.object_]:
     return np.array(texts, dtype=object)
 
 
-def positions_in(vectors: VectorFile, ids: Ids) -> NDArray[np.intp]:
-    """Return (n,) the row of each id in the file; -1 where it is missing."""
-    return np.asarray(pd.Index(vectors.ids).get_indexer(pd.Index(ids)), dtype=np.intp)
+def positions_in_ids(available: Ids, ids: Ids) -> NDArray[np.intp]:
+    """Return (n,) the position of each id among those available; -1 where it is missing."""
+    return np.asarray(pd.Index(available).get_indexer(pd.Index(ids)), dtype=np.intp)

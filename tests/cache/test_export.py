@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 import featx
 import featx.cache
 from featx.embeddings.read import locked_embeddings, read_embeddings
-from featx.errors import IncompleteError
+from featx.errors import DataError, IncompleteError
 from featx.study.study import Study
 from tests.conftest import make_images
 from tests.recipes import LABEL_TABLE, toy_recipe
@@ -150,6 +150,15 @@ def test_a_problem_of_the_labels_leaves_them_empty(home: Path, file_format: str)
     exported = read_back(Path(result.file))
     assert exported["split"] == exported["target.class"] == exported["group.place"] == [""] * 48
     assert "1 of 48 images have no 'class'" in result.warnings[0]
+
+
+def test_two_columns_of_one_name_are_refused(home: Path) -> None:
+    columns = {"red": [0, 1] * 24, "big": [0, 0, 1] * 16, "class": ["a", "b"] * 24}
+    targets = {"tags": {"columns": ["red", "big"], "kind": "labels"}, "tags.big": {"column": "class"}}
+    write_table(home, columns, targets=targets)
+    featx.extract()
+    with pytest.raises(DataError, match="two targets have a column 'target.tags.big'; rename target 'tags.big'"):
+        featx.cache.export("toy", "vectors.npz")
 
 
 def test_a_changed_split_is_not_exported(toy_home: Path) -> None:

@@ -136,7 +136,8 @@ def test_new_images_need_their_vectors(
     assert code == 1
     assert err.strip() == (
         "error: embedding 'clip.npz' holds vectors that were made elsewhere; featx has no network that computes them "
-        "for other images: make these vectors, and run 'featx predict --vectors FILE'"
+        "for other images: give these vectors with 'featx predict --vectors FILE', or choose runs on networks with "
+        "'--run'"
     )
     new_ids = ["new/dark", "new/light"]
     write_vectors(Path("new.parquet"), new_ids, np.array([[-1.0] + [0] * 4, [6.0] + [0] * 4]))
