@@ -144,6 +144,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "decoding": Decoding(frame=1),
             "precision": "bf16",
             "views": "flip",
+            "vectors": "clip.npz",
             "join": "stack",
             "dtype": "float16",
         },

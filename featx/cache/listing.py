@@ -84,7 +84,7 @@ def _describe(place: Cache, store: SegmentStore) -> StoreListing:
     spec = embeddings.spec
     return StoreListing(
         store=store.name,
-        embedding=f"{spec.backbone}/{spec.tap}/{spec.pool}",
+        embedding=spec.name,
         n_features=embeddings.n_features,
         dtype=spec.dtype,
         precision=str(spec.precision),

@@ -203,7 +203,7 @@ def export(
     cache: CacheOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write embeddings with the ids and digests of their images to a NumPy, HDF5 or Parquet file.
+    """Write embeddings with ids, digests, labels, groups and parts to a NumPy, HDF5 or Parquet file.
 
     Examples: featx cache export efficientnet_lite0 --to vectors.npz · featx cache export blocks.4 --to vectors.parquet
     """
@@ -213,6 +213,9 @@ def export(
 
     with watching() as progress:
         exported = featx.cache.export(embedding, to, recipe, cache=cache, progress=progress)
-    console.as_json(asdict(exported)) if json else console.say(
-        f"{exported.file}: {exported.n} × {exported.n_features} of {exported.embedding}"
-    )
+    if json:
+        console.as_json(asdict(exported))
+        return
+    console.say(f"{exported.file}: {exported.n} × {exported.n_features} of {exported.embedding}")
+    for warning in exported.warnings:
+        console.say(f"warning: {warning}")

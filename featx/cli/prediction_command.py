@@ -36,13 +36,14 @@ class _Totals:
 
 def predict(
     images: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="SOURCE...",
+            metavar="[SOURCE]...",
             help="Image files, a folder, an archive, an array file or one of its rows (tiles.h5#3), a label table, a "
             "URL, a pattern, or - for a list of paths on standard input.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     run: Annotated[
         list[str] | None,
         typer.Option("--run", help="Runs, or the beginnings of their names (repeatable).", show_default="all"),
@@ -51,6 +52,10 @@ def predict(
     abstain_below: AbstainOption = None,
     recipe: RecipeOption = None,
     device: DeviceOption = None,
+    vectors: Annotated[
+        Path | None,
+        typer.Option(help="File of vectors (ids and x) instead of images, for runs on vectors made elsewhere."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -81,7 +86,12 @@ def predict(
         answers = console.JsonList("answers") if json else None
         progress = stack.enter_context(watching() if output else nullcontext(no_progress))
         batches = predict_batches(
-            list(_read_places(images)), recipe, runs=run or (), device=device or "auto", progress=progress
+            list(_read_places(images or ())),
+            recipe,
+            runs=run or (),
+            device=device or "auto",
+            vectors=vectors,
+            progress=progress,
         )
         for predictions in batches:
             if abstain_below is not None:

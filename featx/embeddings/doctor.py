@@ -100,7 +100,8 @@ def doctor(
     IncompleteError
         the recipe has not been extracted.
     DataError
-        an image can no longer be decoded, or a network gives no image a finite vector.
+        no network computes the recipe's vectors, an image can no longer be decoded, or a network gives no image a
+        finite vector.
     """
     if not precision:
         return Diagnosis(machine(cache_place()), [], 0)
@@ -113,7 +114,9 @@ def doctor(
     manifest = study.manifest.take(truth.ids)
     uris = dict(zip(manifest.digests.tolist(), manifest.uris.tolist(), strict=True))
     selector = RuntimeSelector(study.cache, study.recipe.extraction, uris, progress, sample=len(uris))
-    groups = network_groups(study.recipe.requests)
+    groups = network_groups([request for request in study.recipe.requests if request.vectors is None])
+    if not groups:
+        raise DataError("no embedding of the recipe is computed by a network; expected one to compare precisions of")
     precision_checks = [check for group in groups for check in _check_network(group, selector, truth, progress)]
     return Diagnosis(machine(study.cache), precision_checks, len(uris))
 

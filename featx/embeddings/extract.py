@@ -14,6 +14,7 @@ import pandas as pd
 
 from featx.embeddings.distributed import check_cluster, fill_by_workers
 from featx.embeddings.engine import PassStatistics, workers_for
+from featx.embeddings.external import ImportedVectors, import_vectors
 from featx.embeddings.extraction_warnings import (
     clipped_images,
     copied_images,
@@ -172,16 +173,16 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
     uris = listing.manifest.uris_by_digest
     selector = RuntimeSelector(study.cache, engine or study.recipe.extraction, uris, progress)
     trained = [request for request in requests if not study.recipe.needs_untrained_network(request)]
-    plans = plans_for(network_groups(trained), selector, study.locked)
-    locked = [embedding for plan in plans for embedding in plan.locked]
-    warnings += precision_changes(study.locked, locked)
+    plans = plans_for(network_groups([item for item in trained if item.vectors is None]), selector, study.locked)
+    imported = import_vectors(study, trained, listing.manifest, selector.engine.segment_rows, progress)
+    locked = [*(embedding for plan in plans for embedding in plan.locked), *imported.locked]
+    warnings += [*imported.warnings, *precision_changes(study.locked, locked)]
     if plans:
         statistics = _fill_stores(plans, uris, selector, cluster, progress)
     else:
         statistics = _check_readable(study, uris, selector.engine, progress)
     warnings += clipped_images(listing.manifest, statistics.clipped, study.recipe.decoding)
-    outcomes = tabulate_outcomes(listing, identities, statistics.embedded, statistics.failed)
-    outcomes = _handle_failures(listing, outcomes, on_error)
+    outcomes = _handle_failures(listing, _tabulate(listing, identities, statistics, imported), on_error)
     _write_tables(study, listing.manifest, assigned, outcomes, locked)
     return Extraction(
         recipe=study.recipe.name,
@@ -263,8 +264,13 @@ def _fill_stores(
 def _check_readable(
     study: Study, uris: Mapping[str, str], engine: EngineSpec, progress: ProgressCallback
 ) -> PassStatistics:
-    """Decode images that have not been decoded before, for recipes with networks and without embeddings."""
+    """Decode images that have not been decoded before, for recipes whose embeddings do not decode them.
+
+    Images whose vectors were made elsewhere are decoded only if the recipe also fine-tunes networks on them.
+    """
     statistics = PassStatistics()
+    if not study.recipe.finetune and any(request.vectors is not None for request in study.recipe.requests):
+        return statistics
     readable = study.readable()
     todo = [(digest, uri) for digest, uri in uris.items() if digest not in readable]
     decoder = Decoder(study.recipe.decoding, ())
@@ -276,6 +282,14 @@ def _check_readable(
             n_failed = len(statistics.failed)
             progress("check images", number, len(todo), f"{n_failed} unreadable" if n_failed else "")
     return statistics
+
+
+def _tabulate(
+    listing: Listing, identities: Sequence[ImageIdentity], statistics: PassStatistics, imported: ImportedVectors
+) -> pd.DataFrame:
+    """Return the outcome of each file, by the networks and the files of vectors together."""
+    embedded, failed = statistics.embedded | imported.embedded, statistics.failed | imported.failed
+    return tabulate_outcomes(listing, identities, embedded, failed)
 
 
 def _handle_failures(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from featx.errors import DataError
 from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, Precision
 
 if TYPE_CHECKING:
@@ -57,7 +58,18 @@ def network_groups(
         Embedding requests in any order.
     networks
         Networks that are already built, by `EmbeddingRequest.network_key`.
+
+    Raises
+    ------
+    DataError
+        an embedding is vectors that were made elsewhere, which no network computes.
     """
+    if external := [request for request in requests if request.vectors is not None]:
+        raise DataError(
+            f"embedding {external[0].name!r} holds vectors that were made elsewhere; featx has no network that "
+            "computes them for other images: give these vectors with 'featx predict --vectors FILE', or choose runs on "
+            "networks with '--run'"
+        )
     groups: dict[EmbeddingRequest, list[EmbeddingRequest]] = {}
     for request in requests:
         groups.setdefault(request.network_key, []).append(request)

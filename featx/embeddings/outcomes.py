@@ -18,8 +18,10 @@ from featx.images.readers import Listing
 from featx.images.sources import read_content
 from featx.locations import is_url
 
+# Beginning of the reason of an image that a file of vectors lacks.
+NO_VECTOR = "has no vector in"
 # Reasons that do not show that a file is broken; such files are never moved.
-REASONS_NOT_TO_MOVE = (NOT_FINITE, DIED, CHANGED, REMOVED, TOO_LARGE, STORE_REFUSED)
+REASONS_NOT_TO_MOVE = (NOT_FINITE, DIED, CHANGED, REMOVED, TOO_LARGE, STORE_REFUSED, NO_VECTOR)
 OUTCOMES = ("embedded", "cached", "duplicate", "unreadable", "missing", "ignored")
 
 

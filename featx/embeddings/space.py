@@ -40,7 +40,7 @@ def check_space(
         widest = stores[sizes.index(max(sizes))]
         raise StoreError(
             f"the vectors need {gigabytes(needed)}, but {cache} has {gigabytes(free)} of free space; the largest "
-            f"embedding is {widest.spec.backbone}/{widest.spec.tap}/{widest.spec.pool} with {widest.n_features} "
+            f"embedding is {widest.spec.name} with {widest.n_features} "
             "features: use a pooling with fewer features, or another cache (paths.cache)"
         )
     free_text = "in an object store" if free == math.inf else f"{gigabytes(free)} free"

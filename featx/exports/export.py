@@ -88,8 +88,8 @@ def export(
     run
         Name of the run, or a prefix of it.
     file_format
-        ``onnx``: one file with the head, and one with network and head; ``skops``: the head, readable without running
-        its code; ``joblib``: a copy of the head.
+        ``onnx``: one file with the head, and one with network and head; of a head on vectors that were made elsewhere
+        the first alone. ``skops``: the head, readable without running its code. ``joblib``: a copy of the head.
     recipe
         The recipe, or its path; by default ``$FEATX_RECIPE`` or ``./featx.toml``.
     out
@@ -122,6 +122,10 @@ def export(
     if file_format == "onnx":
         _check_onnx_packages()
         is_head = exporter.header.kind == "head"
+        if external := [item.request.name for item in exporter.header.embeddings if item.request.vectors is not None]:
+            note = f"no file of network and head is written: {external[0]!r} holds vectors that were made elsewhere"
+            progress("note", 0, 1, note)
+            return [exporter.write_onnx_head()]
         return [exporter.write_onnx_head(), exporter.write_onnx()] if is_head else [exporter.write_onnx()]
     return [exporter.write_skops() if file_format == "skops" else exporter.write_joblib()]
 

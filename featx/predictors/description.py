@@ -46,7 +46,8 @@ def ensemble_cost(folder: Path, header: Header) -> dict[str, int]:
     headers = {folder: header} | read_member_headers(folder, header)
     models = [member for member in headers.values() if member.kind != "ensemble"]
     embeddings = {embedding.spec.fingerprint(): embedding for model in models for embedding in model.embeddings}
-    backbones = {embedding.request.network_key for embedding in embeddings.values()}
+    requests = [embedding.request for embedding in embeddings.values()]
+    backbones = {request.network_key for request in requests if request.vectors is None}
     files = [path / name for path, member in headers.items() for name in (HEADER_FILE, member.body)]
     return {
         "n_models": len(models),

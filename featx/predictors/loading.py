@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from featx.artifacts import skops_format
 from featx.artifacts.artifact import load_head, load_verified, read_ensemble_body, read_member_headers
@@ -9,13 +10,17 @@ from featx.artifacts.export_card import is_exported, read_export_card
 from featx.artifacts.header import Header, read_header
 from featx.artifacts.rescoring import update_val_scores
 from featx.ensembles.combiners import VotingMethod
-from featx.errors import ArtifactError, IncompleteError
+from featx.errors import ArtifactError, DataError, IncompleteError
 from featx.predictors.models import EnsembleModel, HeadModel, Model, NetworkModel
 from featx.predictors.prediction import Prediction, join_predictions
 from featx.progress import ProgressCallback, no_progress
 from featx.registry import VOTES
 from featx.specs.recipe import Recipe
 from featx.study.study import Study
+
+if TYPE_CHECKING:
+    from featx.embeddings.files import EmbeddedFiles, FileEmbedder
+    from featx.images.unlabelled import UnlabelledImages
 
 # Images whose embeddings and predictions are in memory at a time.
 IMAGES_PER_BATCH = 1024
@@ -94,11 +99,12 @@ def _load_ensemble(folder: Path, header: Header, loaded: dict[Path, Model]) -> E
 
 
 def predict(
-    images: Sequence[str | Path] | str | Path,
+    images: Sequence[str | Path] | str | Path = (),
     recipe: str | Path | Recipe | None = None,
     *,
     runs: Sequence[str] = (),
     device: str = "auto",
+    vectors: str | Path | None = None,
 ) -> dict[str, Prediction]:
     """Return the predictions of a recipe's finished runs for images, each image embedded once per backbone.
 
@@ -114,6 +120,9 @@ def predict(
         Names of runs, or prefixes of names; by default all finished runs of the recipe.
     device
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    vectors
+        File of vectors to predict from instead of images, for runs on vectors that were made elsewhere: ``ids`` and
+        ``x`` as in the recipe's file. The ids take the place of the images.
 
     Returns
     -------
@@ -123,46 +132,64 @@ def predict(
     Raises
     ------
     DataError
-        No images are given, or a place cannot be listed.
+        Neither images nor vectors are given, or both; a place cannot be listed, or the vectors do not fit the runs.
     IncompleteError
         There is no finished run, or one is damaged and `runs` is empty.
     """
-    batches = list(predict_batches(images, recipe, runs=runs, device=device))
+    batches = list(predict_batches(images, recipe, runs=runs, device=device, vectors=vectors))
     return {name: join_predictions([batch[name] for batch in batches]) for name in batches[0]}
 
 
 def predict_batches(
-    images: Sequence[str | Path] | str | Path,
+    images: Sequence[str | Path] | str | Path = (),
     recipe: str | Path | Recipe | None = None,
     *,
     runs: Sequence[str] = (),
     device: str = "auto",
+    vectors: str | Path | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Iterator[dict[str, Prediction]]:
     """Yield the predictions of `predict` batch by batch, so that memory does not grow with the number of images.
 
     Parameters
     ----------
-    images, recipe, runs, device
+    images, recipe, runs, device, vectors
         As in `predict`.
     progress
         Receives the number of finished images.
     """
+    from featx.embeddings.external import vectors_as_embedded
     from featx.embeddings.files import FileEmbedder
     from featx.images.unlabelled import list_images
 
-    listed = list_images([str(image) for image in ([images] if isinstance(images, str | Path) else images)])
+    places = [str(image) for image in ([images] if isinstance(images, str | Path) else images)]
+    if bool(places) == (vectors is not None):
+        found = "images and vectors" if places else "no images"
+        raise DataError(f"found {found} to predict; name one or more images, or one file of vectors")
     models = _load_runs(Study.open(recipe), runs)
     embeddings = tuple(dict.fromkeys(embedding for model in models for embedding in model.local_embeddings))
+    if vectors is not None:
+        embedded = vectors_as_embedded(Path(vectors), embeddings)
+        yield {model.name: model.predict_embedded(embedded) for model in models}
+        return
     networks = {key: network for model in models for key, network in model.networks.items()}
+    listed = list_images(places)
+    embedder = FileEmbedder(embeddings, device, networks, len(listed.ids))
+    for embedded in _embed_batches(listed, embedder, progress):
+        yield {model.name: model.predict_embedded(embedded) for model in models}
+
+
+def _embed_batches(
+    listed: "UnlabelledImages", embedder: "FileEmbedder", progress: ProgressCallback
+) -> Iterator["EmbeddedFiles"]:
+    """Yield the embedded images batch by batch; images that are known to be unreadable are in the first one."""
     n = len(listed.ids)
-    embedder = FileEmbedder(embeddings, device, networks, n)
     for start in range(0, max(n, 1), IMAGES_PER_BATCH):
         rows = slice(start, start + IMAGES_PER_BATCH)
         embedded = embedder.embed(listed.ids[rows], listed.uris[rows])
         if not start:
             embedded.unreadable.update(listed.unreadable)
-        yield {model.name: model.predict_embedded(embedded) for model in models}
+        yield embedded
         progress("predict", min(rows.stop, n), n)
 
 

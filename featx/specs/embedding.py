@@ -16,6 +16,9 @@ Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
 Channels = tuple[float, float, float]
 # Share of the canvas's side that each of five crops takes, as in torchvision's 224 of 256 pixels.
 MAX_FIVE_CROP_SHARE = 0.875
+# Backbone in the spec of vectors that were made elsewhere.
+EXTERNAL = "external"
+VECTOR_SUFFIXES = (".npz", ".h5", ".parquet")
 
 
 class Decoding(Spec):
@@ -94,6 +97,9 @@ class EmbeddingRequest(Spec):
         Type of the stored numbers; ``float16`` takes half the space and keeps 11 bits of each number.
     decoding
         Decoding of files to pixels; a recipe sets it once for all embeddings, in ``[decoding]``.
+    vectors
+        File of vectors that were made elsewhere (``.npz``, ``.h5`` or ``.parquet`` with ``ids`` and ``x``), instead of
+        a network; only `dtype` may be set beside it.
     """
 
     backbone: str = "efficientnet_lite0"
@@ -111,20 +117,33 @@ class EmbeddingRequest(Spec):
     join: Literal["mean", "stack"] = "mean"
     dtype: StoredDtype = "float32"
     decoding: Decoding = Decoding()
+    vectors: str | None = None
 
     @property
     def name(self) -> str:
-        """Full name, as ``--embedding`` takes it: backbone, tap, pooling and all other fields that are not default."""
-        fields = self.model_dump(exclude={"backbone", "tap", "pool", "decoding"}, exclude_defaults=True, mode="json")
-        return f"{self.backbone}/{self.tap}/{self.pool}" + "".join(f",{key}={value}" for key, value in fields.items())
+        """Full name, as ``--embedding`` takes it: backbone, tap, pooling and all other fields that are not default.
+
+        For vectors that were made elsewhere the name of their file takes the place of backbone, tap and pooling.
+        """
+        not_listed = {"backbone", "tap", "pool", "decoding", "vectors"}
+        fields = self.model_dump(exclude=not_listed, exclude_defaults=True, mode="json")
+        source = f"{self.backbone}/{self.tap}/{self.pool}" if self.vectors is None else PurePath(self.vectors).name
+        return source + "".join(f",{key}={value}" for key, value in fields.items())
 
     def is_called(self, text: str) -> bool:
-        """Return whether `text` is the full name, the backbone, the tap, the pooling, or ``backbone/tap``."""
+        """Return whether `text` is the full name, the backbone, the tap, the pooling, or ``backbone/tap``.
+
+        Vectors that were made elsewhere are also called by the name of their file, with and without its suffix.
+        """
+        if self.vectors is not None:
+            return text in {self.name, PurePath(self.vectors).name, PurePath(self.vectors).stem}
         return text in {self.name, self.backbone, self.tap, self.pool, f"{self.backbone}/{self.tap}"}
 
     @property
     def nickname(self) -> str:
-        """Short name, used in names of runs: the tap, or the backbone if the tap is ``last``."""
+        """Short name, used in names of runs: the tap, or the backbone if the tap is ``last``, or the vectors' file."""
+        if self.vectors is not None:
+            return PurePath(self.vectors).stem
         return (self.backbone if self.tap == "last" else self.tap).replace(":", "/").rpartition("/")[2]
 
     @property
@@ -134,7 +153,9 @@ class EmbeddingRequest(Spec):
 
     @property
     def portable(self) -> "EmbeddingRequest":
-        """The same request with its weights' file named without the folder, which other machines do not have."""
+        """The same request with its files named without their folders, which other machines do not have."""
+        if self.vectors is not None:
+            return self.model_copy(update={"vectors": PurePath(self.vectors).name})
         name = PurePath(self.weights).name
         return self.model_copy(update={"weights": name}) if self.has_own_weights else self
 
@@ -210,8 +231,10 @@ class EmbeddingSpec(Spec):
 
     Attributes
     ----------
+    backbone
+        Name of the backbone; ``external`` for vectors that were made elsewhere.
     weights_sha256
-        SHA-256 of the weights' file; for random weights, of their values.
+        SHA-256 of the weights' file; for random weights, of their values; for external vectors, of their file.
     tap
         Full name of the layer (never ``last``).
     decode, decoding
@@ -235,6 +258,34 @@ class EmbeddingSpec(Spec):
     dtype: StoredDtype = "float32"
     join: Literal["mean", "stack"] = "mean"
     format: int = 1
+
+    @classmethod
+    def of_vectors(cls, sha256: str, dtype: StoredDtype) -> "EmbeddingSpec":
+        """Return the spec of vectors that were made elsewhere.
+
+        Parameters
+        ----------
+        sha256
+            SHA-256 of the content of their file.
+        dtype
+            Type of the stored numbers.
+        """
+        no_preprocessing = Preprocessing(size_px=0, mean=(0, 0, 0), std=(1, 1, 1))
+        return cls(
+            backbone=EXTERNAL,
+            weights_sha256=sha256,
+            tap="x",
+            pool="flatten",
+            preprocessing=no_preprocessing,
+            dtype=dtype,
+        )
+
+    @property
+    def name(self) -> str:
+        """Backbone, tap and pooling; for external vectors the beginning of their file's SHA-256."""
+        if self.backbone == EXTERNAL:
+            return f"{EXTERNAL}/{self.weights_sha256[:12]}"
+        return f"{self.backbone}/{self.tap}/{self.pool}"
 
 
 class ResolvedEmbedding(Spec):

@@ -18,7 +18,7 @@ from featx.files.parsing import ParseError, parse_toml
 from featx.registry import suggest_names
 from featx.specs.base import Spec
 from featx.specs.data import ReaderSpec
-from featx.specs.embedding import Decoding, EmbeddingRequest, Pool
+from featx.specs.embedding import VECTOR_SUFFIXES, Decoding, EmbeddingRequest, Pool
 from featx.specs.ensembling import EnsembleSpec
 from featx.specs.evaluation import EvaluationSpec
 from featx.specs.extraction import EngineSpec
@@ -69,6 +69,16 @@ class EmbeddingSection(EmbeddingRequest):
     @classmethod
     def _check_backbone(cls, name: str) -> str:
         return check_backbone(name)
+
+    @model_validator(mode="after")
+    def _check_vectors(self) -> "EmbeddingSection":
+        if self.vectors is None:
+            return self
+        if others := sorted(self.model_fields_set - {"vectors", "dtype"}):
+            raise ValueError(f"found 'vectors' and {', '.join(map(repr, others))}, expected only 'dtype' beside it")
+        if Path(self.vectors).suffix not in VECTOR_SUFFIXES:
+            raise ValueError(f"vectors: found {self.vectors!r}, expected a file *{', *'.join(VECTOR_SUFFIXES)}")
+        return self
 
     def requests(self) -> Iterator[EmbeddingRequest]:
         """Yield one request for each pair of tap and pooling."""
@@ -159,6 +169,13 @@ class Recipe(Spec):
         return self
 
     @model_validator(mode="after")
+    def _check_names_of_vectors(self) -> "Recipe":
+        names = [Path(section.vectors).name for section in self.embedding if section.vectors is not None]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"embedding: {len(repeated)} files of vectors are called {repeated[0]!r}; rename them")
+        return self
+
+    @model_validator(mode="after")
     def _check_embeddings_of_heads(self) -> "Recipe":
         for number, head in enumerate(self.head):
             for name in (str(run.embeddings) for run in head.grid()):
@@ -177,7 +194,9 @@ class Recipe(Spec):
         return tuple(dict.fromkeys(self.completed(request) for request in requests))
 
     def completed(self, request: EmbeddingRequest) -> EmbeddingRequest:
-        """Return a request with the recipe's decoding, and its weights' file relative to the recipe's folder."""
+        """Return a request with the recipe's decoding, and its files relative to the recipe's folder."""
+        if request.vectors is not None:
+            return request.model_copy(update={"vectors": str(self.folder / request.vectors)})
         weights = str(self.folder / request.weights) if request.has_own_weights else request.weights
         return request.model_copy(update={"weights": weights, "decoding": self.decoding})
 

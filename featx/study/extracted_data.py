@@ -16,7 +16,14 @@ from featx.specs.embedding import EmbeddingSpec
 from featx.specs.recipe import Recipe
 from featx.storage.places import DEFAULT_CACHE_FOLDER, CachePlace, cache_at
 from featx.study.embedding_lock import LockedEmbedding, read_locked
-from featx.study.extraction_tables import EXTRACTION, SPLIT, check_has_split, damaged_files, read_extracted
+from featx.study.extraction_tables import (
+    EXTRACTION,
+    SPLIT,
+    check_has_split,
+    damaged_files,
+    read_extracted,
+    read_label_problem,
+)
 from featx.study.folders import runs_folder, store_path
 from featx.tables.manifest import Manifest
 from featx.text.masking import mask_secrets, mask_secrets_in_value, restore_secrets
@@ -77,6 +84,11 @@ class ExtractedData:
             check_has_split(self.folder)
         self._made(name)
         return read_extracted(self.folder, name)
+
+    @property
+    def label_problem(self) -> str:
+        """Reason why the last extraction made no split; empty if it made one."""
+        return read_label_problem(self._made(EXTRACTION).parent)
 
     @cached_property
     def split(self) -> "pd.Series[str]":

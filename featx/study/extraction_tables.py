@@ -52,9 +52,13 @@ def check_has_split(folder: Path) -> None:
     IncompleteError
         There was a problem with the labels.
     """
-    problem = read_sealed(folder / EXTRACTION, "run 'featx extract' again").get(LABEL_PROBLEM)
-    if problem:
+    if problem := read_label_problem(folder):
         raise IncompleteError(f"the images have no split: {problem}; then run 'featx extract' again")
+
+
+def read_label_problem(folder: Path) -> str:
+    """Return the reason why the last extraction could not split the images; empty if it could."""
+    return str(read_sealed(folder / EXTRACTION, "run 'featx extract' again").get(LABEL_PROBLEM, ""))
 
 
 def seal_extraction(folder: Path, label_problem: str = "") -> None:

@@ -109,8 +109,21 @@ class LabelledRows(ExtractedData):
 
     def group_values(self, ids: Ids) -> dict[str, "pd.Series[Any]"]:
         """Return the column of each group of the recipe for the given ids, by name of the group."""
+        return {name: self.group_column(column, ids) for name, column in self.recipe.groups.items()}
+
+    def group_column(self, column: str, ids: Ids) -> "pd.Series[Any]":
+        """Return the values of a label column that groups images, for the given ids.
+
+        Raises
+        ------
+        DataError
+            There is no such column.
+        """
         rows = self._labelled.take(ids)
-        return {name: rows.column(column) for name, column in self.recipe.groups.items()}
+        if self.label_problem and column not in rows.labels.columns:
+            # The problem of the labels, which the extraction has reported, may be this one.
+            return pd.Series(None, index=rows.labels.index, dtype=object)
+        return rows.column(column)
 
     def group_names(self, columns: Sequence[str], ids: Ids) -> NDArray[np.object_]:
         """Return the joined values of some label columns for each id, shape (n,)."""

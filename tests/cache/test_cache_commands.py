@@ -1,6 +1,6 @@
-"""``featx cache`` on stores of real extractions: list, verify, compact, clear and export.
+"""``featx cache`` on stores of real extractions: list, verify, compact and clear.
 
-Modules: cache.cache_place, cache.clearing, cache.exporting, cache.listing, cache.verification, cli.cache_commands.
+Modules: cache.cache_place, cache.clearing, cache.listing, cache.verification, cli.cache_commands.
 """
 
 import json
@@ -11,9 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
-import pandas as pd
 import pytest
 
 import featx
@@ -210,36 +207,9 @@ def test_a_model_alone_makes_its_embedding_needed(store: Path) -> None:
     assert featx.cache.gc().unneeded == []
 
 
-@pytest.mark.parametrize("ending", ["npz", "h5", "parquet"])
-def test_an_export_holds_the_recipes_rows_with_their_ids(store: Path, run_command: RunCommand, ending: str) -> None:
-    code, out, _ = run_command(f"cache export toy --to vectors.{ending} --cache cache")
-    assert (code, out.strip()) == (0, f"vectors.{ending}: 48 × 8 of {store.name.removesuffix('.zarr')}")
-    result = featx.cache.export("last", f"mine.{ending}")
-    assert (result.n, result.n_features) == (48, 8)
-    exported = read_back(Path(f"mine.{ending}"))
-    stored = vectors(store)
-    study = Study.open(None)
-    assert dict(zip(exported["id"], exported["digest"], strict=True)) == dict(
-        zip(study.manifest.ids, study.manifest.digests, strict=True)
-    )
-    assert [row.tolist() for row in exported["x"]] == [stored[digest] for digest in exported["digest"]]
-    assert all(study.split[name] == part for name, part in zip(exported["id"], exported["part"], strict=True))
-
-
-def read_back(file: Path) -> dict[str, list]:  # type: ignore[type-arg]
-    if file.suffix == ".npz":
-        return {name: list(values) for name, values in np.load(file).items()}
-    if file.suffix == ".h5":
-        with h5py.File(file) as opened:
-            texts = {name: [text.decode() for text in opened[name]] for name in ("id", "digest", "part")}
-            return {"x": list(opened["x"]), **texts}
-    frame = pd.read_parquet(file)
-    return {name: frame[name].tolist() for name in frame}
-
-
 def test_plain_zarr_reads_a_store_as_the_docs_say(store: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "cache.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (code,) = re.findall(r"<!-- run: zarr -->\n```python\n(.*?)```", page, re.DOTALL)
     namespace: dict[str, Any] = {}
     exec(code.replace("cache/efficientnet_lite0-….zarr", str(store)), namespace)
     assert {digest: row.tolist() for digest, row in namespace["vector_of"].items()} == vectors(store)
@@ -253,7 +223,7 @@ def test_plain_zarr_reads_a_store_as_the_docs_say(store: Path) -> None:
             "there is no cache at nowhere; name one with '--cache', or run 'featx extract' first",
         ),
         ("cache verify nothing", "no store in cache is called 'nothing'; stores: toy-"),
-        ("cache export nothing --to a.npz", "no extracted embedding is called 'nothing'"),
+        ("cache export nothing --to a.npz", "no extracted embedding or store is called 'nothing'"),
         ("cache export toy --to a.csv", "a.csv: found the ending '.csv', expected one of .npz, .h5, .parquet"),
     ],
 )

@@ -264,7 +264,7 @@ def test_an_invalid_header_is_a_one_line_error(head: Path, content: str) -> None
 
 
 def test_predict_needs_images_and_finished_runs(toy_home: Path) -> None:
-    with pytest.raises(DataError, match="no images in an empty list; expected image files, or a folder"):
+    with pytest.raises(DataError, match="found no images to predict; name one or more images"):
         predict([])
     extract()
     with pytest.raises(IncompleteError, match="has no finished run; run 'featx fit' or 'featx finetune' first"):
