@@ -140,7 +140,7 @@ def predict(
     return {name: join_predictions([batch[name] for batch in batches]) for name in batches[0]}
 
 
-def predict_batches(
+def predict_batches(  # noqa: PLR0913 (all but the first are keyword options)
     images: Sequence[str | Path] | str | Path = (),
     recipe: str | Path | Recipe | None = None,
     *,
