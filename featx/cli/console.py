@@ -196,13 +196,13 @@ def fits(runs: Sequence["FitResult"]) -> None:
 
 
 def _fits(runs: Sequence["FitResult"]) -> None:
-    from featx.metrics.definitions import is_lower_better
+    from featx.metrics.definitions import find_score
 
     rows = [
         (
             run.run,
             run.n_trials,
-            -run.cv_score if is_lower_better(run.metric) else run.cv_score,
+            find_score(run.metric).signed(run.cv_score),
             run.val_score,
             run.search_s,
             run.train_s,

@@ -24,10 +24,11 @@ from featx.files.seals import write_sealed
 from featx.heads.fitting import OutOfFold, fit_out_of_fold
 from featx.heads.folds import TrainRows, check_folds
 from featx.heads.job import EmbeddingChoice, HeadJob
+from featx.heads.learning_problems import PROBLEMS
 from featx.heads.out_of_core.fit_out_of_core import fit_stored_rows, predict_in_blocks
 from featx.heads.scaling import Params
 from featx.heads.search.cross_validation import SearchSpace
-from featx.heads.search.diagnostics import fold_size_warnings, prediction_warnings
+from featx.heads.search.diagnostics import fold_size_warnings
 from featx.heads.search.distributed_search import DistributedEvaluator
 from featx.heads.search.search import SearchOptions, SearchResult, search
 from featx.metrics.conformal import ConformalSpec
@@ -136,7 +137,7 @@ def write_run(job: HeadJob, completed: CompletedSearch | None, folder: Path, pro
     metrics[VAL_STATE] = job.study.choosing_state(job.target)
     metrics["calibration"] = {"method": out_of_fold.method, "log_losses": out_of_fold.log_losses}
     run_warnings = [
-        *prediction_warnings(targets.decided_by(rule), out_of_fold.outputs),
+        *PROBLEMS[targets.kind].prediction_warnings(targets.decided_by(rule), out_of_fold.outputs),
         *completed.result.run_warnings,
         *fold_size_warnings(targets, job.spec.folds),
     ]

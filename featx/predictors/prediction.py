@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from featx.errors import DataError
 from featx.metrics.conformal import ConformalSpec, in_prediction_sets
-from featx.metrics.row_scores import predict_labels
 from featx.tables.decision_rule import DecisionRule, decide_codes
-from featx.tables.ids import Kind
-from featx.tables.predictions import HAS, PROBA, VALUE
+from featx.tables.ids import Floats, Kind
+from featx.tables.predictions import PREDICTION_TABLES
+from featx.tables.target_values import LabelTargets
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Prediction:
     """
 
     images: list[str]
-    proba: NDArray[np.float64]
+    proba: Floats
     classes: tuple[str, ...]
     unreadable: dict[str, str]
     warnings: list[str]
@@ -57,7 +57,7 @@ class Prediction:
         return decide_codes(self.proba, self.decision)
 
     @property
-    def label_proba(self) -> NDArray[np.float64]:
+    def label_proba(self) -> Floats:
         """Probabilities (n,) of the predicted classes."""
         return np.asarray(self.proba[np.arange(len(self.proba)), self.codes])
 
@@ -69,7 +69,7 @@ class Prediction:
             return [self.classes[code] if p >= self.abstain_below else "" for code, p in pairs]
         if self.kind == "numbers":
             return [""] * len(self.proba)
-        return self._join_names(predict_labels(self.proba))
+        return self._join_names(LabelTargets.decide(self.proba, None))
 
     def with_abstention(self, below: float) -> "Prediction":
         """Return this prediction with an empty label where the predicted class has a probability below `below`.
@@ -96,7 +96,7 @@ class Prediction:
         (threshold,) = self._require_conformal("classes", "prediction sets").at(coverage)
         return self._join_names(in_prediction_sets(self.proba, threshold))
 
-    def intervals(self, coverage: float) -> NDArray[np.float64]:
+    def intervals(self, coverage: float) -> Floats:
         """Return the bounds (n, t, 2) that contain each number with probability `coverage`.
 
         Raises
@@ -143,7 +143,7 @@ class Prediction:
             columns |= {"labels": self.labels}
         if coverage is not None and self.kind != "numbers":
             columns |= {"set": self.sets(coverage)}
-        prefix = {"classes": PROBA, "labels": HAS, "numbers": VALUE}[self.kind]
+        prefix = PREDICTION_TABLES[self.kind].prefix
         columns |= {f"{prefix}{name}": self.proba[:, column].tolist() for column, name in enumerate(self.classes)}
         if coverage is not None and self.kind == "numbers":
             bounds = self.intervals(coverage)

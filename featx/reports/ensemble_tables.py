@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from featx.metrics.definitions import LOWER_IS_BETTER
+from featx.metrics.definitions import find_score
 from featx.study.run_folder import RunFolder
 
 # Number of pairs of members in the table, the most similar ones.
@@ -43,7 +43,7 @@ def build_ensemble_tables(runs: Sequence[RunFolder]) -> EnsembleTables | None:
         return None
     metric = ensembles[0]["metric"]
     rows = [row for row in ensembles if row["metric"] == metric]
-    rows.sort(key=lambda row: row["score"] if metric in LOWER_IS_BETTER else -row["score"])
+    rows.sort(key=lambda row: -find_score(metric).signed(row["score"]))
     members = dict.fromkeys(name for row in rows for name in row["contributions"])
     contributions = [(name, [row["contributions"].get(name) for row in rows]) for name in members]
     pairs = sorted(rows[0]["diversity"]["pairs"], key=_similarity, reverse=True)

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
 
 from featx.artifacts.outputs import predict_outputs
-from featx.heads.fitting import fit_pipeline, ignore_convergence_warnings, predict_ranking_outputs
+from featx.heads.fitting import fit_pipeline, ignore_convergence_warnings
 from featx.heads.folds import TrainRows
-from featx.heads.head_definition import Head
+from featx.heads.head_definition import Head, make_head
+from featx.heads.learning_problems import PROBLEMS
 from featx.heads.scaling import Params
 from featx.heads.search.fold_cache import FoldCache, SharedArrays
 from featx.heads.search.regularisation_paths import PATH_PATIENCE, HeldOutOutputs, ParameterPath
@@ -19,6 +20,7 @@ from featx.metrics.scores import NEEDS_PROBABILITIES, resolve_metric, signed_sco
 from featx.parallel.threads import run_side_by_side
 from featx.specs.head import HeadSpec
 from featx.tables.decision_rule import remove_class_weights
+from featx.tables.ids import Floats
 
 # Folds that run in parallel, and after which a trial may be pruned; fixed, so that results do not depend on the cores.
 N_FIRST_FOLDS = 2
@@ -63,6 +65,11 @@ class SearchSpace:
 
     head: Head
     rows: TrainRows
+
+    @classmethod
+    def of(cls, spec: HeadSpec, rows: TrainRows) -> Self:
+        """Return the head of a spec for the shape of the rows, and the rows."""
+        return cls(make_head(spec, rows.x.shape, rows.targets.kind, rows.targets.n_outputs), rows)
 
 
 class CrossValidation:
@@ -158,7 +165,7 @@ class CrossValidation:
     def _path_params(self, value: Any) -> Params:
         return {self.path.name: value} if self.path.name else {}
 
-    def _promising_columns(self, fold_scores: NDArray[np.float64]) -> NDArray[np.intp]:
+    def _promising_columns(self, fold_scores: Floats) -> NDArray[np.intp]:
         """Return the numbers of the path's values to try on the other folds, given the scores of the first ones."""
         columns = np.arange(fold_scores.shape[1])
         if self.path.patience is None:
@@ -171,7 +178,7 @@ class CrossValidation:
 
     def _score_folds(
         self, params: Params, folds: NDArray[np.intp], columns: NDArray[np.intp], patience: int | None
-    ) -> NDArray[np.float64]:
+    ) -> Floats:
         """Return (folds, columns) scores; nan for values that a fold has not tried because its patience ended."""
         values = [self.path.values[column] for column in columns]
 
@@ -205,7 +212,7 @@ class CrossValidation:
             yield (
                 predict_outputs(model, rows.x, rows.targets.kind)
                 if needs_proba
-                else predict_ranking_outputs(model, rows)
+                else PROBLEMS[rows.targets.kind].predict_ranks(model, rows)
             )
 
 

@@ -20,7 +20,7 @@ from featx.errors import DataError
 from featx.files.atomic import acquire_lock, file_lock
 from featx.heads.scaling import Params
 from featx.heads.search.diagnostics import parameter_importances
-from featx.metrics.definitions import LOWER_IS_BETTER
+from featx.metrics.definitions import find_score
 from featx.specs.head import HeadSpec
 
 # Trials that the median pruner needs before it prunes.
@@ -184,13 +184,13 @@ class TrialJournal:
         trial = self._study.get_trials(deepcopy=False)[number]
         if not self.scored_trials:
             return f"trial {number + 1} ended early"
-        sign = -1 if metric in LOWER_IS_BETTER else 1
+        signed = find_score(metric).signed
         best = best_trial(self.scored_trials)
-        best_text = f"best {metric} {sign * (best.value or 0):.4f} (trial {best.number + 1})"
+        best_text = f"best {metric} {signed(best.value or 0):.4f} (trial {best.number + 1})"
         if trial.state == TrialState.PRUNED:
             return f"trial {number + 1} ended early · {best_text}"
         spread = float(np.std(trial.user_attrs["fold_scores"]))
-        return f"trial {number + 1} {sign * (trial.value or 0):.4f} ± {spread:.4f} over the folds · {best_text}"
+        return f"trial {number + 1} {signed(trial.value or 0):.4f} ± {spread:.4f} over the folds · {best_text}"
 
     @property
     def n_finished(self) -> int:
