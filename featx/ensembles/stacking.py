@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logit
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.preprocessing import StandardScaler
 
@@ -20,7 +21,7 @@ from featx.metrics.score_kinds import Outputs
 from featx.specs.base import Spec
 from featx.specs.ensembling import EnsembleSpec
 from featx.tables.ids import Floats
-from featx.tables.target_values import TARGET_KINDS, ClassTargets, NumberTargets, TargetValues
+from featx.tables.target_values import TARGET_KINDS, ClassTargets, LabelTargets, NumberTargets, TargetValues
 
 Features = Floats
 # Probabilities are clipped to this distance from 0 and 1; log-odds beyond it would claim more than members can know.
@@ -120,10 +121,11 @@ def features(members: MemberOutputs, stacker: str) -> list[Features]:
     """
     kind = TARGET_KINDS[members.kind]
     values = _clip(kind, members.outputs)
-    if stacker != "ridge":
-        values = kind.to_logits(values)
     if kind is ClassTargets:
-        return [np.hstack(list(values))]
+        logs = np.log(values)
+        return [np.hstack(list(values if stacker == "ridge" else logs - logs.mean(axis=2, keepdims=True)))]
+    if kind is LabelTargets and stacker != "ridge":
+        values = logit(values)
     return [np.ascontiguousarray(column.T) for column in np.moveaxis(values, 2, 0)]
 
 

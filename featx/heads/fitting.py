@@ -182,11 +182,7 @@ def fit_out_of_fold(
     calibration_outputs = outputs
     if choice.method != "none" and outputs.are_decisions and is_scaling_learnt(params):
         calibration_outputs = _cross_fit_final_scaling(
-            head,
-            model,
-            rows,
-            fold_numbers,
-            lambda n_done: report_progress(n_fits + n_done, n_fits + spec.folds),
+            head, model, rows, fold_numbers, lambda n_done: report_progress(n_fits + n_done, n_fits + spec.folds)
         )
         if head.needs_calibration:
             choice = choose_calibration(spec.calibration, calibration_outputs, targets, data, fold_numbers)

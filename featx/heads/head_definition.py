@@ -140,6 +140,7 @@ class Head:
 
 
 def make_head(spec: HeadSpec, shape: tuple[int, ...], kind: Kind, n_outputs: int) -> Head:
-    """Return the head of a spec for n rows of d features and a kind of target with so many outputs."""
-    head: Head = HEADS.get(spec.name)(HeadTask(*shape, n_outputs, spec.seed, kind, spec.solver))
+    """Return the head of a spec for (n, d) features and a kind of target with so many outputs."""
+    n, d = shape
+    head: Head = HEADS.get(spec.name)(HeadTask(n, d, n_outputs, spec.seed, kind, spec.solver))
     return head

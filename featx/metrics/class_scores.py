@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from featx.metrics.score_kinds import Columns, Outputs, Summed, divide
@@ -12,11 +13,19 @@ from featx.tables.target_values import TargetValues
 
 def _count_columns(targets: TargetValues, outputs: Outputs) -> Columns:
     """Return (n, 3 k) indicators: which classes or labels are true, which are predicted, and which are both."""
-    true, predicted = (
-        sparse.csr_array(targets.memberships),
-        sparse.csr_array(targets.indicators(targets.decisions(outputs), targets.n_outputs)),
+    predicted = _indicator_matrix(targets.decisions(outputs), targets.n_outputs)
+    true = (
+        _indicator_matrix(targets.y, targets.n_outputs) if targets.shares is None else sparse.csr_array(targets.shares)
     )
     return sparse.hstack([true, predicted, true * predicted])
+
+
+def _indicator_matrix(decisions: NDArray[np.int64], k: int) -> Columns:
+    """Return (n, k) sparse indicators of (n,) codes of classes, or of (n, k) labels."""
+    if decisions.ndim > 1:
+        return sparse.csr_array(decisions.astype(np.float64))
+    n = len(decisions)
+    return sparse.csr_array((np.ones(n), decisions, np.arange(n + 1)), shape=(n, k))
 
 
 def _split_counts(sums: Floats) -> Floats:

@@ -45,17 +45,7 @@ _SCORES: dict[Kind, tuple[Score, ...]] = {
         QUADRATIC_KAPPA,
         MAE_STEPS,
     ),
-    "labels": (
-        ACCURACY,
-        EXACT_MATCH,
-        MACRO_F1,
-        AVERAGE_PRECISION,
-        ROC_AUC,
-        LOG_LOSS,
-        LABEL_BRIER,
-        ECE,
-        CLASSWISE_ECE,
-    ),
+    "labels": (ACCURACY, EXACT_MATCH, MACRO_F1, AVERAGE_PRECISION, ROC_AUC, LOG_LOSS, LABEL_BRIER, ECE, CLASSWISE_ECE),
     "numbers": NUMBER_SCORES,
 }
 SCORES = {kind: {score.name: score for score in scores} for kind, scores in _SCORES.items()}

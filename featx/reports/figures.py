@@ -176,7 +176,7 @@ def plot_intervals(rows: Mapping[str, tuple[float, float, float]], label: str, h
         Names of the runs in blue; the others are grey.
     """
     figure, (axes,) = make_axes(1, 9, 0.8 + 0.36 * len(rows))
-    names = list(reversed(rows))
+    names = list(rows)[::-1]
     for y, name in enumerate(names):
         value, low, high = rows[name]
         color = "#3b6ea5" if name in highlighted else "#9aa7b4"

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit, softmax, xlogy
+from scipy.special import expit, softmax, xlogy
 
 from featx.tables.decision_rule import DecisionRule, decide_codes
 from featx.tables.ids import Floats, Kind, take_rows
@@ -99,11 +99,6 @@ class TargetValues(ABC):
         return outputs
 
     @staticmethod
-    def to_logits(outputs: Floats) -> Floats:
-        """Return the log-odds of (…, n, k) probabilities; those of classes are centred logarithms, numbers stay."""
-        return outputs
-
-    @staticmethod
     def from_logits(logits: Floats) -> Floats:
         """Return the (n, k) outputs of (n, k) log-odds, of which two classes may have one column; numbers stay."""
         return logits
@@ -189,12 +184,6 @@ class ClassTargets(TargetValues):
         return np.asarray(outputs / outputs.sum(axis=-1, keepdims=True))
 
     @staticmethod
-    def to_logits(outputs: Floats) -> Floats:
-        """Return the logarithms of (…, n, k) probabilities, with mean 0 in each row."""
-        logs = np.log(outputs)
-        return np.asarray(logs - logs.mean(axis=-1, keepdims=True))
-
-    @staticmethod
     def from_logits(logits: Floats) -> Floats:
         """Return the (n, k) probabilities of (n, k) log-odds, or of (n, 1) log-odds of the second of two classes."""
         if logits.shape[1] > 1:
@@ -261,11 +250,6 @@ class LabelTargets(TargetValues):
 
     kind: ClassVar[Kind] = "labels"
     noun: ClassVar[str] = "label"
-
-    @staticmethod
-    def to_logits(outputs: Floats) -> Floats:
-        """Return the log-odds of probabilities."""
-        return np.asarray(logit(outputs))
 
     @staticmethod
     def from_logits(logits: Floats) -> Floats:

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import pearsonr
 from sklearn import metrics as sk
 
-from featx.metrics.definitions import SCORES, Scorer
+from featx.metrics.definitions import SCORES, Scorer, available_scores, find_score
 from featx.tables.ids import Floats
 from featx.tables.target_values import ClassTargets, LabelTargets, NumberTargets, TargetValues
 
@@ -194,3 +194,23 @@ def test_many_classes_need_no_dense_table_of_pairs() -> None:
 
 def test_each_kind_of_target_has_its_scores() -> None:
     assert {kind: len(scores) for kind, scores in SCORES.items()} == {"classes": 17, "labels": 9, "numbers": 7}
+
+
+@pytest.mark.parametrize("case", [case for case, _ in CASES], ids=lambda case: case[0].kind)
+def test_scores_are_within_limits_and_best_for_the_truth(case: tuple[TargetValues, Floats]) -> None:
+    targets, outputs = case
+    best, worst = targets.extreme_outputs(outputs)
+    at_best, at_worst, plain = (Scorer(targets, each).plain() for each in (best, worst, outputs))
+    for name, value in plain.items():
+        score, (low, high) = find_score(name), available_scores(targets)[name].limits
+        for each in (at_best[name], value, at_worst[name]):
+            assert math.isnan(each) or low - 1e-12 <= each <= high + 1e-12, name
+        assert score.signed(at_best[name]) >= score.signed(value), name
+        # Numbers far from 0 have the right sign in any case.
+        assert at_best[name] == value or (at_best[name] > value) == score.greater_is_better, name
+
+
+def test_names_of_scores_are_those_of_the_tables() -> None:
+    for scores in SCORES.values():
+        assert all(score.name == name for name, score in scores.items())
+    assert find_score("mae.weight in kg. or so").name == "mae"

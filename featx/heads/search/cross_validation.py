@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 import optuna
 from numpy.typing import NDArray
+from optuna.trial import FrozenTrial
 
 from featx.artifacts.outputs import predict_outputs
 from featx.heads.fitting import fit_pipeline, ignore_convergence_warnings
@@ -15,6 +16,7 @@ from featx.heads.head_definition import Head, make_head
 from featx.heads.learning_problems import PROBLEMS
 from featx.heads.scaling import Params
 from featx.heads.search.fold_cache import FoldCache, SharedArrays
+from featx.heads.search.journal import should_prune
 from featx.heads.search.regularisation_paths import PATH_PATIENCE, HeldOutOutputs, ParameterPath
 from featx.metrics.scores import NEEDS_PROBABILITIES, resolve_metric, signed_score
 from featx.parallel.threads import run_side_by_side
@@ -44,8 +46,9 @@ class TrialRecorder(Protocol):
     def prune(self, trial: optuna.Trial) -> None:
         """Record that a trial was pruned."""
 
-    def should_prune(self, trial: optuna.Trial, score: float, n_folds: int) -> bool:
-        """Return whether a trial should be pruned, given its score over the first folds."""
+    @property
+    def scored_trials(self) -> list[FrozenTrial]:
+        """Trials with a score, which a trial is compared with for pruning."""
 
     def incompatible(self, reason: str) -> Exception:
         """Return the error to raise if the record holds another search space."""
@@ -135,7 +138,7 @@ class CrossValidation:
         if len(other_folds):
             score = float(np.nanmax(fold_scores[first_folds].mean(0)))
             trial.report(score, 0)
-            if recorder.should_prune(trial, score, len(first_folds)):
+            if should_prune(trial, recorder.scored_trials, score, len(first_folds)):
                 recorder.prune(trial)
                 return
             columns = self._promising_columns(fold_scores[first_folds])

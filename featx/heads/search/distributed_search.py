@@ -19,7 +19,7 @@ from featx.heads.folds import TrainRows
 from featx.heads.scaling import Params
 from featx.heads.search.cross_validation import CrossValidation, SearchSpace
 from featx.heads.search.fold_cache import SharedArrays
-from featx.heads.search.journal import create_study, should_prune
+from featx.heads.search.journal import create_study
 from featx.parallel.dask_client import connect_client, iterate_completed, task_result, worker_addresses
 from featx.parallel.threads import cores_limited_to
 from featx.specs.extraction import ClusterSpec
@@ -189,8 +189,8 @@ class SingleTrialRecorder:
         User attributes of the trial; empty if it was pruned.
     """
 
-    def __init__(self, scored_trials: Sequence[FrozenTrial]) -> None:
-        self._scored_trials = scored_trials
+    def __init__(self, scored_trials: list[FrozenTrial]) -> None:
+        self.scored_trials = scored_trials
         self.score: float | None = None
         self.attributes: dict[str, Any] = {}
 
@@ -203,10 +203,6 @@ class SingleTrialRecorder:
 
     def prune(self, _trial: optuna.Trial) -> None:
         """Record nothing, because the score of a pruned trial is None."""
-
-    def should_prune(self, trial: optuna.Trial, score: float, n_folds: int) -> bool:
-        """Return whether `featx.heads.search.journal.should_prune` ends the trial."""
-        return should_prune(trial, self._scored_trials, score, n_folds)
 
     def incompatible(self, reason: str) -> NoReturn:
         """Raise an error: the worker has another search space than the process that suggested the trial."""

@@ -165,10 +165,6 @@ class TrialJournal:
                 return attributes | {"score": trial.value}
         return None
 
-    def should_prune(self, trial: optuna.Trial, score: float, n_folds: int) -> bool:
-        """Return whether the function `should_prune` ends a trial, given all trials with a score."""
-        return should_prune(trial, self.scored_trials, score, n_folds)
-
     def complete(self, trial: optuna.Trial, score: float, attributes: dict[str, Any]) -> None:
         """Write the score and the attributes of a trial."""
         for name, value in attributes.items():

@@ -7,6 +7,7 @@ nearest of more. The matrix of a kernel is computed from distances that all tria
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -146,27 +147,19 @@ def kernel_path(
     gamma
         Gamma of an RBF kernel; ``scale`` for a linear one.
     """
-    with _borrow_kernels(params, fold, gamma) as (train_kernel, held_out_kernel):
-        yield from _predict_from_kernels(train_kernel, held_out_kernel, fold, values, machine)
-
-
-def _predict_from_kernels(
-    train_kernel: HeldOutOutputs,
-    held_out_kernel: HeldOutOutputs,
-    fold: FoldCache,
-    values: Sequence[Any],
-    machine: Any,
-) -> Iterator[HeldOutOutputs]:
     data, targets = fold.training_data, fold.held_out.targets
-    if targets.shares is not None:
-        rows = data.row_numbers
-        train_kernel, held_out_kernel = train_kernel[np.ix_(rows, rows)], held_out_kernel[:, rows]
+    problem = PROBLEMS[targets.kind]
+    with _borrow_kernels(params, fold, gamma) as (train_kernel, held_out_kernel):
+        if targets.shares is not None:
+            rows = data.row_numbers
+            train_kernel, held_out_kernel = train_kernel[np.ix_(rows, rows)], held_out_kernel[:, rows]
+        fit = partial(_fit_machine, machine, train_kernel, data.weights)
+        for _ in values:
+            yield problem.predict_from_kernel(fit, data.y, held_out_kernel, targets.n_outputs)
 
-    def fit(y: NDArray[Any]) -> Any:
-        return machine.fit(train_kernel, y, data.weights)
 
-    for _ in values:
-        yield PROBLEMS[targets.kind].predict_from_kernel(fit, data.y, held_out_kernel, targets.n_outputs)
+def _fit_machine(machine: Any, kernel: HeldOutOutputs, weights: Floats | None, y: NDArray[Any]) -> Any:
+    return machine.fit(kernel, y, weights)
 
 
 @contextmanager
