@@ -1,6 +1,6 @@
 """Predictions for images: labels, probabilities, prediction sets and intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -136,17 +136,43 @@ class Prediction:
             probability of each class; for labels, the predicted labels and the probability of each; for numbers, each
             number with its bounds.
         """
-        columns: dict[str, Sequence[Any]] = {"image": self.images, "run": [run] * len(self.images)}
-        if self.kind == "classes":
-            columns |= {"label": self.labels, "probability": self.label_proba.tolist()}
-        if self.kind == "labels":
-            columns |= {"labels": self.labels}
-        if coverage is not None and self.kind != "numbers":
-            columns |= {"set": self.sets(coverage)}
-        prefix = PREDICTION_TABLES[self.kind].prefix
-        columns |= {f"{prefix}{name}": self.proba[:, column].tolist() for column, name in enumerate(self.classes)}
-        if coverage is not None and self.kind == "numbers":
-            bounds = self.intervals(coverage)
-            for column, name in enumerate(self.classes):
-                columns |= {f"low.{name}": bounds[:, column, 0].tolist(), f"high.{name}": bounds[:, column, 1].tolist()}
+        columns = {"image": self.images, "run": [run] * len(self.images), **COLUMNS[self.kind](self, coverage)}
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+Columns = dict[str, Sequence[Any]]
+
+
+def _value_columns(prediction: Prediction) -> Columns:
+    prefix = PREDICTION_TABLES[prediction.kind].prefix
+    return {f"{prefix}{name}": prediction.proba[:, i].tolist() for i, name in enumerate(prediction.classes)}
+
+
+def _set_columns(prediction: Prediction, coverage: float | None) -> Columns:
+    return {} if coverage is None else {"set": prediction.sets(coverage)}
+
+
+def _class_columns(prediction: Prediction, coverage: float | None) -> Columns:
+    decisions: Columns = {"label": prediction.labels, "probability": prediction.label_proba.tolist()}
+    return decisions | _set_columns(prediction, coverage) | _value_columns(prediction)
+
+
+def _label_columns(prediction: Prediction, coverage: float | None) -> Columns:
+    return {"labels": prediction.labels} | _set_columns(prediction, coverage) | _value_columns(prediction)
+
+
+def _number_columns(prediction: Prediction, coverage: float | None) -> Columns:
+    columns = _value_columns(prediction)
+    if coverage is not None:
+        bounds = prediction.intervals(coverage)
+        for i, name in enumerate(prediction.classes):
+            columns |= {f"low.{name}": bounds[:, i, 0].tolist(), f"high.{name}": bounds[:, i, 1].tolist()}
+    return columns
+
+
+# Columns of the records of each kind of prediction.
+COLUMNS: dict[Kind, Callable[[Prediction, float | None], Columns]] = {
+    "classes": _class_columns,
+    "labels": _label_columns,
+    "numbers": _number_columns,
+}
