@@ -84,7 +84,7 @@ class UnsuitedError(DataError):
 
 
 class TooManyFailuresError(DataError):
-    """The extraction finished, but more images failed than allowed."""
+    """An extraction or a prediction finished, but more images failed than allowed."""
 
 
 class StoreError(FeatxError):

@@ -12,6 +12,19 @@ from featx.specs.data import ReaderSpec
 # Extra of featx that installs a package, or the client of a kind of object store.
 EXTRAS = {"elpv_dataset": "demo", "s3": "s3", "s3a": "s3"}
 ANNOTATION_SUFFIXES = (".npy", ".txt", ".json", ".cls")
+HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
+# Suffixes of the files that hold the labels, by the reader that takes all such files of a source.
+LABEL_SUFFIXES = {
+    "annotations": ANNOTATION_SUFFIXES,
+    "datasets": HDF5_SUFFIXES,
+    "parquet": (".parquet",),
+    "pixels": (".csv",),
+    "coco": (".json",),
+    "labelme": (".json",),
+    "voc": (".xml", ".txt"),
+    "yolo": (".txt", ".yaml", ".yml", ".names", ".labels"),
+    "one_hot": (".csv",),
+}
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 URL_PATTERN = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
@@ -156,16 +169,15 @@ def label_file_states(data: ReaderSpec, folder: Path) -> list[tuple[str, int, in
     place = resolve_source(data.source, folder)
     # If the source is a URL, only absolute paths are local.
     home = base_folder(place) or Path()
-    names = [data.labels.file] if data.labels else []
+    names = list(data.labels.files) if data.labels else []
     names += [dataset.partition("#")[0] for arrays in data.arrays for dataset in arrays.labels.values()]
     files = [home / name.partition("!")[0] for name in dict.fromkeys(names)]
     files = [file for file in files if not is_url(place) or file.is_absolute()]
-    if data.reader == "annotations" and home.is_dir():
-        files += sorted(
-            file for file in home.rglob("*") if file.name.lower().endswith(ANNOTATION_SUFFIXES + ARCHIVE_SUFFIXES)
-        )
+    if data.reader in LABEL_SUFFIXES and home.is_dir() and not is_url(place):
+        suffixes = LABEL_SUFFIXES[data.reader] + ARCHIVE_SUFFIXES
+        files += sorted(file for file in home.rglob("*") if file.name.lower().endswith(suffixes))
     # The labels may lie inside an archive.
     archive = Path(split_archive_place(place)[0])
-    if (data.labels or data.reader == "annotations") and archive.is_file():
+    if (data.labels or data.reader in LABEL_SUFFIXES) and archive.is_file():
         files.append(archive)
     return [state for file in files if (state := file_state(file))]

@@ -21,37 +21,12 @@ from featx.networks.backbones import Backbone
 from featx.networks.pretrained_weights import WeightsFile
 from featx.registry import BACKBONES
 from featx.specs.embedding import Preprocessing
+from tests.recipes import TOY_RECIPE
 from tests.s3 import keys_checked, served
 
 # Other work on the machine can delay a test, so that no example has a deadline.
 settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")
-
-TOY_RECIPE = """
-[data]
-source = "images"
-
-[targets.class]
-column = "class"
-
-[split]
-test = 0.25
-val = 0.25
-
-[[embedding]]
-backbone = "toy"
-weights = "none"
-
-[[head]]
-name = "logreg"
-trials = 2
-folds = 3
-
-[[head]]
-name = "rf"
-trials = 1
-folds = 3
-"""
 
 
 @BACKBONES.register("toy")
@@ -105,6 +80,15 @@ def make_images(
             Image.fromarray(pixels).save(folder / name / f"{number:03}.png")
             ids.append(f"{name}/{number:03}.png")
     return ids
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_measurements() -> Iterator[None]:
+    """Measure the rates of networks for a short time, since no test depends on how accurate they are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("featx.finetuning.speed.MEASUREMENT_S", 0.02)
+        patch.setattr("featx.embeddings.benchmarks.BENCHMARK_S", 0.02)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -18,22 +18,14 @@ from featx.files.seals import read_sealed
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
 from tests.conftest import make_images
+from tests.recipes import LABEL_TABLE, toy_recipe
 
-RECIPE = """
-[data]
-source = "images"
-labels = { file = "labels.csv" }
-[targets.y]
-column = "y"
-[targets.age]
-column = "age"
-kind = "numbers"
-[split]
-column = "part"
-[[embedding]]
-backbone = "toy"
-weights = "none"
-"""
+RECIPE = toy_recipe(
+    data=LABEL_TABLE,
+    targets={"y": {"column": "y"}, "age": {"column": "age", "kind": "numbers"}},
+    split={"column": "part"},
+    head=None,
+)
 X = np.random.default_rng(0).normal(size=(4, 8)).astype(np.float32)
 
 
@@ -189,7 +181,7 @@ def is_noticed(path: Path) -> bool:
         return bool(RunFolder(path.parent).damage)
     if path.name.startswith("final-"):
         return is_unreadable(path)
-    if path.name.startswith("looks."):
+    if path.name.startswith("openings."):
         return bool(study.log_problems())
     return path in study.damaged_extraction() or (path.name == "extraction.json" and is_unreadable(path))
 

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import scipy.io
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -146,6 +149,87 @@ def write_idx(folder: Path) -> Path:
     return folder
 
 
+def write_hdf5_items(folder: Path) -> Path:
+    """Write an HDF5 file with one dataset for each image."""
+    with h5py.File(folder / "tiles.h5", "w") as file:
+        for name, values in zip(NAMES, PIXELS, strict=True):
+            file[name] = values
+    return folder / "tiles.h5"
+
+
+def write_npy_folders(folder: Path) -> Path:
+    return on_disk(folder, {f"{NAMES[row]}.npy": encode_npy(values) for row, values in enumerate(PIXELS)})
+
+
+def write_mat(folder: Path) -> Path:
+    """Write MATLAB files, as SVHN's."""
+    for part, rows in (("train", slice(7)), ("test", slice(7, 10))):
+        variables = {"X": PIXELS[rows].transpose(1, 2, 3, 0), "y": np.array(CODES[rows])[:, None]}
+        scipy.io.savemat(folder / f"{part}.mat", variables, do_compression=True)
+    return folder
+
+
+def write_parquet(folder: Path) -> Path:
+    """Write Parquet files with the images in them, as Hugging Face's."""
+    features = {"image": {"_type": "Image"}, "label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    for part, rows in (("train", range(7)), ("test", range(7, 10))):
+        images = [{"bytes": PNGS[row], "path": f"{row}.png"} for row in rows]
+        table = pa.table({"image": images, "label": [CODES[row] for row in rows]}).replace_schema_metadata(metadata)
+        pq.write_table(table, folder / f"{part}-00000-of-00001.parquet", row_group_size=3)
+    return folder
+
+
+def coco_files(images: list[bytes]) -> Files:
+    """Return the layout of COCO: a folder of images and a file of annotations for each part."""
+    files: dict[str, bytes] = {}
+    for part, rows in (("train2017", range(7)), ("val2017", range(7, 10))):
+        files |= {f"{part}/{row:012}.png": images[row] for row in rows}
+        content = {
+            "images": [{"id": row + 100, "file_name": f"{row:012}.png"} for row in rows],
+            "annotations": [{"id": row, "image_id": row + 100, "category_id": CODES[row] + 1} for row in rows],
+            "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}, {"id": 3, "name": "eel"}],
+        }
+        files[f"annotations/instances_{part}.json"] = json.dumps(content).encode()
+    return files
+
+
+def labelme_files(images: list[bytes]) -> Files:
+    notes = [{"shapes": [{"label": name, "points": [[0, 1]]}] * 2, "imagePath": "a.png"} for name in CLASSES]
+    return {**flat(images), **{f"{row}.json": json.dumps(note).encode() for row, note in enumerate(notes)}}
+
+
+def voc_files(images: list[bytes]) -> Files:
+    """Return the layout of Pascal VOC."""
+    box = "<object><name>{0}</name><part><name>head</name></part></object>"
+    notes = {
+        f"Annotations/{row}.xml": f"<annotation>{box.format(name) * 2}</annotation>".encode()
+        for row, name in enumerate(CLASSES)
+    }
+    lists = {f"ImageSets/Main/{part}.txt": "\n".join(map(str, rows)).encode() for part, rows in PARTS.items()}
+    return {**flat(images, "JPEGImages/"), **notes, **lists}
+
+
+def yolo_files(images: list[bytes]) -> Files:
+    """Return the layout of Ultralytics: images and label files in folders of the parts."""
+    files: dict[str, bytes] = {"data.yaml": b"train: images/train\nnames:\n  0: cat\n  1: dog\n"}
+    for part, rows in PARTS.items():
+        for row in rows:
+            files[f"images/{part}/{row}.png"] = images[row]
+            files[f"labels/{part}/{row}.txt"] = f"{CODES[row]} 0.5 0.5 0.1 0.2\n".encode() * 2
+    return files
+
+
+def one_hot_files(images: list[bytes]) -> Files:
+    """Return the layout of Roboflow's multi-class exports."""
+    files: dict[str, bytes] = {}
+    for part, rows in PARTS.items():
+        files |= {f"{part}/{row}.png": images[row] for row in rows}
+        lines = [f"{row}.png, {1 - CODES[row]}, {CODES[row]}" for row in rows]
+        files[f"{part}/_classes.csv"] = "\n".join(["filename, cat, dog", *lines]).encode()
+    return files
+
+
 @dataclass(frozen=True)
 class Form:
     """One layout of the images.
@@ -160,22 +244,25 @@ class Form:
         Names of the label columns; the first one holds the class.
     labels
         Path of the label table relative to the folder, if the user has to name it.
+    pattern
+        Pattern of the images' names that the user names.
     """
 
     reader: str
     make: Callable[[Path, list[bytes]], Path]
     columns: tuple[str, ...]
     labels: str | None = None
+    pattern: str | None = None
 
     def recognised(self, folder: Path, images: list[bytes] = PNGS) -> ReaderSpec:
         """Write the images and return the spec that reads them."""
         folder.mkdir(parents=True, exist_ok=True)
         source = self.make(folder, images)
-        return recognise(str(source), None if self.labels is None else str(folder / self.labels))
+        return recognise(str(source), self.pattern if self.labels is None else str(folder / self.labels))
 
 
-def array_form(make: Callable[[Path], Path], *columns: str) -> Form:
-    return Form("arrays", lambda folder, _: make(folder), columns)
+def array_form(make: Callable[[Path], Path], *columns: str, reader: str = "arrays") -> Form:
+    return Form(reader, lambda folder, _: make(folder), columns)
 
 
 FILE_FORMS = {
@@ -219,6 +306,14 @@ FILE_FORMS = {
         ("class",),
         labels="other/t.csv",
     ),
+    "names that match a pattern": Form(
+        "names",
+        lambda folder, images: on_disk(
+            folder, {f"{name.replace('/', '_')}": images[i] for i, name in enumerate(NAMES)}
+        ),
+        ("class",),
+        pattern="{class}_{image}",
+    ),
     "annotations": Form(
         "annotations", lambda folder, images: on_disk(folder, annotation_files(images)), ("class", "word")
     ),
@@ -227,6 +322,16 @@ FILE_FORMS = {
     ),
     "a WebDataset tar": Form(
         "annotations", lambda folder, images: write_tar(folder / "a.tar", webdataset_files(images)), ("cls", "word")
+    ),
+    "COCO": Form("coco", lambda folder, images: on_disk(folder, coco_files(images)), ("class", "split")),
+    "COCO in a zip": Form(
+        "coco", lambda folder, images: write_zip(folder / "a.zip", coco_files(images)), ("class", "split")
+    ),
+    "LabelMe": Form("labelme", lambda folder, images: on_disk(folder, labelme_files(images)), ("class",)),
+    "Pascal VOC": Form("voc", lambda folder, images: on_disk(folder, voc_files(images)), ("class", "split")),
+    "YOLO": Form("yolo", lambda folder, images: on_disk(folder, yolo_files(images)), ("class", "split")),
+    "Roboflow's classes": Form(
+        "one_hot", lambda folder, images: on_disk(folder, one_hot_files(images)), ("class", "split")
     ),
     "WebDataset shards": Form("annotations", write_shards, ("cls", "word", "split")),
 }
@@ -238,6 +343,10 @@ ARRAY_FORMS = {
     "npz with channels first and one-hot labels": array_form(write_channels_first, "label"),
     "two npy files": array_form(write_two_npy, "label"),
     "IDX": array_form(write_idx, "label", "split"),
+    "MATLAB": array_form(write_mat, "label", "split"),
+    "HDF5 with one dataset per image": array_form(write_hdf5_items, "class", reader="datasets"),
+    "Parquet": array_form(write_parquet, "label", "split", reader="parquet"),
+    "npy files in class folders": array_form(write_npy_folders, "class", reader="npy_folders"),
 }
 
 FORMS = FILE_FORMS | ARRAY_FORMS

@@ -11,24 +11,17 @@ import pandas as pd
 from PIL import Image, ImageEnhance
 
 from tests.image_files import encode
+from tests.recipes import LABEL_TABLE, toy_recipe
 
 Change = Callable[[Image.Image], Image.Image]
 
-RECIPE = """
-[data]
-source = "images"
-labels = { file = "labels.csv" }
-
-[targets.defective]
-column = "defect"
-above = 0.5
-
-[split]
-column = "part"
-
-[[embedding]]
-backbone = "efficientnet_lite0"
-"""
+RECIPE = toy_recipe(
+    data=LABEL_TABLE,
+    targets={"defective": {"column": "defect", "above": 0.5}},
+    split={"column": "part"},
+    embedding=[{"backbone": "efficientnet_lite0"}],
+    head=None,
+)
 
 
 def encoded(image: Image.Image, quality: int) -> Image.Image:

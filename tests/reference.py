@@ -1,15 +1,13 @@
-"""Build ``docs/recipe_reference.md`` and ``docs/python_api.md`` from specs, signatures and docstrings.
+"""Build the reference pages in ``docs/`` from specs, signatures, docstrings and results.
 
 ::
 
-    python -m tests.reference    # writes both files; tests/test_reference.py compares them with the code
+    python -m tests.reference    # writes all files; tests/test_reference.py compares them with the code
 """
 
 import inspect
 import re
-import textwrap
 import types
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -27,6 +25,8 @@ from featx.specs.head import HeadSpec
 from featx.specs.recipe import EmbeddingSection, PathsSpec, Recipe
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
+from tests.docstrings import attribute_texts
+from tests.json_reference import json_reference
 
 DOCS = Path(__file__).parents[1] / "docs"
 SECTIONS: dict[str, type[BaseModel]] = {
@@ -88,25 +88,6 @@ def python_api() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def attribute_texts(spec: type[BaseModel]) -> Mapping[str, str]:
-    """Return the text of each attribute in the numpydoc docstrings of a class and its bases."""
-    texts: dict[str, str] = {}
-    for base in reversed(spec.__mro__):
-        section = re.search(
-            r"Attributes\n-+\n(.*?)(?:\n\n\w[^\n]*\n-+\n|\Z)", inspect.cleandoc(base.__doc__ or ""), re.S
-        )
-        if section:
-            texts |= dict(_entries(section[1]))
-    return texts
-
-
-def _entries(text: str) -> Iterator[tuple[str, str]]:
-    for block in re.split(r"\n(?=\S)", text):
-        names, _, meaning = block.partition("\n")
-        for name in names.split(","):
-            yield name.strip(), " ".join(textwrap.dedent(meaning).split())
-
-
 def _first_sentence(spec: type[BaseModel]) -> str:
     return inspect.cleandoc(spec.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
 
@@ -145,7 +126,7 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("``", "`")
 
 
-PAGES = {"recipe_reference.md": recipe_reference, "python_api.md": python_api}
+PAGES = {"recipe_reference.md": recipe_reference, "python_api.md": python_api, "json_reference.md": json_reference}
 
 
 if __name__ == "__main__":

@@ -7,14 +7,12 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from featx.cli.main import main
 
-ROOT = Path(__file__).parents[1]
 # Time limit of a command with a wrong endpoint, on a busy machine.
 SECONDS = 60
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -70,13 +68,6 @@ def run(*words: str) -> int:
     with pytest.raises(SystemExit, match=r"^\d*(None)?$") as stopped:
         main()
     return int(stopped.value.code or 0)
-
-
-def process(code: str) -> subprocess.Popen[str]:
-    """Start a process that can import the tests."""
-    return subprocess.Popen(
-        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
-    )
 
 
 def elsewhere(*words: str, code: str = "", **environment: str) -> subprocess.CompletedProcess[str]:

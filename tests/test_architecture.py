@@ -1,6 +1,7 @@
 """Direction of imports between packages, and the packages that may import torch."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -98,6 +99,23 @@ def test_few_modules_are_outside_packages() -> None:
 def test_no_two_modules_have_the_same_name() -> None:
     counts = Counter(path.stem for path in FILES if path.stem not in {"__init__", "base"})
     assert [name for name, n in counts.items() if n > 1] == []
+
+
+def named_modules(path: Path) -> set[str]:
+    """Return the modules that the docstring of a test file lists after "Modules:"."""
+    section = re.search(r"^Modules: (.+?)\.(\n\n|$)", ast.get_docstring(ast.parse(path.read_text())) or "", re.M | re.S)
+    return {f"featx.{name}" for name in re.split(r",\s+", section[1])} if section else set()
+
+
+def test_every_module_has_a_test_file_or_is_named_in_one() -> None:
+    tests = Path(__file__).parent
+    modules = {module_name(path): path.relative_to(ROOT) for path in FILES if not path.stem.startswith("__")}
+    named = set[str]().union(*map(named_modules, tests.rglob("test_*.py")))
+    own = {name for name, path in modules.items() if (tests / path).with_name(f"test_{path.name}").exists()}
+    assert sorted(named - set(modules)) == [], "test files name modules that do not exist"
+    assert sorted(set(modules) - own - named) == [], (
+        "add these to 'Modules:' in the docstring of the file that tests them"
+    )
 
 
 def imported_packages(path: Path) -> set[str]:

@@ -1,4 +1,7 @@
-"""Copies of an image are on one side of every split, so that memorised images do not increase a score."""
+"""Copies of an image are on one side of every split, so that memorised images do not increase a score.
+
+Modules: tables.resampling_units.
+"""
 
 from pathlib import Path
 
@@ -11,34 +14,8 @@ from scipy.stats import binom
 import featx
 from featx.study.study import Study
 from featx.tables.resampling_units import assign_folds, join_units
+from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
 
-RECIPE = """
-[data]
-source = "images"
-labels = {{ file = "labels.csv" }}
-
-[targets.y]
-column = "y"
-
-[split]
-duplicates = "{duplicates}"
-test = 0
-val = 0.3
-
-[[embedding]]
-backbone = "toy"
-weights = "none"
-
-[[head]]
-name = "knn"
-trials = 2
-folds = 4
-
-[[head]]
-name = "svm"
-trials = 2
-folds = 4
-"""
 N_ORIGINALS = 60
 
 
@@ -59,7 +36,14 @@ def write_images_with_copies(kind: str, duplicates: str) -> None:
                 picture.save(f"images/{name}", **({"quality": 95 - 10 * copy} if name.endswith("jpg") else {}))
             rows.append({"path": name, "y": label})
     pd.DataFrame(rows).to_csv("images/labels.csv", index=False)
-    Path("featx.toml").write_text(RECIPE.format(duplicates=duplicates))
+    Path("featx.toml").write_text(
+        toy_recipe(
+            data=LABEL_TABLE,
+            targets={"y": {"column": "y"}},
+            split={"duplicates": duplicates, "test": 0, "val": 0.3},
+            head=toy_heads("knn", "svm", trials=2, folds=4),
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -77,7 +61,7 @@ def test_random_labels_of_copies_score_at_chance_in_the_folds(home: Path, kind: 
         oof = run.answers.of("oof")
         folds = pd.DataFrame({"unit": [units[name] for name in oof.ids], "fold": oof.fold})
         assert folds.groupby("unit")["fold"].nunique().max() == 1
-        assert run.metrics["oof"]["accuracy"] < max_accuracy
+        assert run.metrics.oof["accuracy"] < max_accuracy
     pictures = pd.Series(units).groupby(lambda name: name.partition("-")[0]).nunique()
     assert (pictures == 1).all()
 

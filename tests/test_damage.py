@@ -12,7 +12,7 @@ from featx.errors import FeatxError, IncompleteError
 from featx.evaluation.final_scores import read_last_final
 from featx.files.atomic import read_json, write_json
 from featx.files.seals import SEAL, read_sealed, write_sealed
-from featx.study.run_folder import RULES, RunFolder
+from featx.study.run_folder import RunFolder
 from featx.study.study import Study
 from tests.flips import make_study
 
@@ -109,7 +109,7 @@ def test_a_damaged_run_is_left_out_with_a_warning_or_an_error(folder: Path, name
         with pytest.raises(IncompleteError, match=f"run {run.name} is damaged") as caught:
             call()
         assert "\n" not in str(caught.value)
-    assert featx.fit(heads=["ridge"], trials=1, target="y", force=True)[0].made
+    assert featx.fit(heads=["ridge"], trials=1, target="y", force=True)[0].is_new
     assert not RunFolder(run).damage
 
 
@@ -138,21 +138,19 @@ def test_a_file_without_its_seal_is_damaged(folder: Path, name: str, value: str 
     assert run.name in {damaged_run.name for damaged_run in Study.open(None).damaged()}
 
 
-def test_runs_of_versions_without_seals_are_not_damaged(folder: Path) -> None:
-    shutil.rmtree(next(folder.glob("soft-*")))
-    for run in folder.glob("ridge-*"):
-        for name in ("spec.json", "metrics.json", "header.json"):
-            fields = read_json(run / name)
-            del fields[SEAL]
-            write_json(run / name, fields)
-        spec = read_json(run / "spec.json")
-        write_json(run / "spec.json", spec | {"rules": RULES["head"] - 1})
-    study = Study.open(None)
-    assert study.damaged() == []
-    assert not any(run.name.startswith("ridge") for run in study.runs("y"))
-    (run,) = (path.name for path in folder.glob("ridge-age-*"))
-    with pytest.raises(FeatxError, match=f"{run} was made by another version of featx"):
-        study.runs("age", [run])
+@pytest.mark.parametrize(("name", "key"), [("spec.json", "train"), ("metrics.json", "search"), ("header.json", "kind")])
+def test_a_sealed_file_that_lacks_a_key_is_named_with_the_key(folder: Path, name: str, key: str) -> None:
+    run = run_folder(folder, "ridge-y")
+    fields = read_json(run / name)
+    del fields[key]
+    write_sealed(run / name, fields)
+    if name == "header.json":
+        with pytest.raises(FeatxError, match=rf"header\.json is not a header of format 1 \({key}: Field required"):
+            featx.load(run)
+    else:
+        damage = RunFolder(run).damage
+        assert f"{run / name} has unexpected content ({key}: Field required)" in damage
+        assert "make it again with '--force'" in damage
 
 
 @pytest.mark.parametrize("name", ["copies.json", "copies.parquet"])

@@ -12,26 +12,15 @@ from featx.registry import HEADS
 from featx.specs.base import fingerprint
 from featx.study.study import Study
 from tests.conftest import make_images
+from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
 
-HEADS_TOML = "".join(f'\n[[head]]\nname = "{name}"\ntrials = 2\nfolds = 3\n' for name in HEADS.names())
-RECIPE = f"""
-[data]
-source = "images"
-labels = {{ file = "labels.csv" }}
-
-[targets.y]
-column = "y"
-
-[split]
-column = "part"
-
-[[embedding]]
-backbone = "toy"
-weights = "none"
-{HEADS_TOML}
-[ensemble]
-methods = ["majority", "weighted", "soft"]
-"""
+RECIPE = toy_recipe(
+    data=LABEL_TABLE,
+    targets={"y": {"column": "y"}},
+    split={"column": "part"},
+    head=toy_heads(*HEADS.names(), trials=2),
+    ensemble={"methods": ["majority", "weighted", "soft"]},
+)
 
 
 def write_labels(labels: pd.Series, parts: np.ndarray) -> None:
@@ -46,8 +35,8 @@ def labels(home: Path) -> pd.Series:
     return pd.Series([name[0] for name in ids], index=ids)
 
 
-def all_runs() -> dict[str, pd.DataFrame]:
-    featx.fit()
+def all_runs(trials: int | None = None) -> dict[str, pd.DataFrame]:
+    featx.fit(trials=trials)
     featx.ensemble()
     return {run.name: run.predictions.to_frame() for run in Study.open(None).runs()}
 
@@ -71,7 +60,7 @@ def test_true_labels_score_above_chance(labels: pd.Series) -> None:
     parts = np.random.default_rng(0).permutation(np.repeat(["train", "val", "test"], 100))
     write_labels(labels, parts)
     featx.extract()
-    all_runs()
+    all_runs(trials=1)
     assert all(row.scores["balanced_accuracy"] > 0.8 for row in featx.evaluate(final=True)[0].rows)
 
 
@@ -80,13 +69,13 @@ def test_permuted_test_labels_change_no_prediction(labels: pd.Series) -> None:
     parts = rng.permutation(np.repeat(["train", "val", "test"], 100))
     write_labels(labels, parts)
     featx.extract()
-    before = all_runs()
+    before = all_runs(trials=1)
     permuted = labels.copy()
     permuted[parts == "test"] = rng.permutation(labels[parts == "test"])
     assert (permuted != labels).any()
     write_labels(permuted, parts)
     assert featx.extract().n_embedded == 0
-    featx.fit(force=True)
+    featx.fit(trials=1, force=True)
     featx.ensemble(force=True)
     after = {run.name: run.predictions.to_frame() for run in Study.open(None).runs()}
     assert before.keys() == after.keys()
@@ -112,7 +101,7 @@ def test_changed_train_labels_make_old_runs_stale(labels: pd.Series) -> None:
 def test_each_opening_of_test_is_logged_and_nothing_else_opens_it(labels: pd.Series) -> None:
     write_labels(labels, np.resize(["train", "val", "test"], 300))
     featx.extract()
-    featx.fit(heads=["logreg", "rf"])
+    featx.fit(heads=["logreg", "ridge"])
     featx.ensemble()
     featx.evaluate()
     featx.report()
@@ -120,7 +109,7 @@ def test_each_opening_of_test_is_logged_and_nothing_else_opens_it(labels: pd.Ser
     assert study.openings() == []
     featx.evaluate(final=True)
     (comparison,) = featx.evaluate(final=True)
-    assert comparison.n_looks == len(study.openings("y")) == 2
+    assert comparison.n_openings == len(study.openings("y")) == 2
     assert study.openings()[0]["runs"] == [row.run for row in comparison.rows]
     assert not set(study.truth("y").ids) & set(study.ids("test"))
 

@@ -3,12 +3,13 @@
 import ast
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 import featx
 
 ROOT = Path(featx.__file__).parent
+TESTS = Path(__file__).parent
 TREES = {path: ast.parse(path.read_text()) for path in sorted(ROOT.rglob("*.py"))}
 VAGUE_WORDS = """
 found one said asked told known odd at of every kept now how which less much what where here there those others other
@@ -19,6 +20,10 @@ FRAGMENT = re.compile(
     r"(Of|That|What|See|And|Or|But|Whose|With|Without|As|Where|How|Who|Why|Which|From|To|By|In|On|For)\b"
 )
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+# Calls that fail where something is wrong, beside the functions of the tests that assert.
+ASSERTING_CALLS = re.compile(
+    r"pytest\.(raises|warns|fail)|\w*testing\.assert_|estimator_checks|run_state_machine_as_test"
+)
 MAX_VAGUE_SHARE = 0.005
 MAX_FUNCTION_LINES = 40
 MAX_FILE_LINES = 400
@@ -73,5 +78,32 @@ def test_no_function_is_long() -> None:
 
 
 def test_no_file_is_long() -> None:
-    lengths = {path.name: len(path.read_text().splitlines()) for path in TREES}
+    lengths = {path.name: len(path.read_text().splitlines()) for path in (*TREES, *TESTS.rglob("*.py"))}
     assert {name: n for name, n in lengths.items() if n > MAX_FILE_LINES} == {}
+
+
+def asserts(function: ast.FunctionDef, asserting_names: Set[str]) -> bool:
+    """Whether a function contains an assertion, or calls one of the functions that do."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assert):
+            return True
+        if isinstance(node, ast.Call):
+            call = ast.unparse(node.func)
+            if call in asserting_names or ASSERTING_CALLS.search(call) or "check=True" in ast.unparse(node):
+                return True
+    return False
+
+
+def test_every_test_asserts_something() -> None:
+    trees = [ast.parse(path.read_text()) for path in TESTS.rglob("*.py")]
+    functions = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    tests = [function for function in functions if function.name.startswith("test_")]
+    helpers = {function.name for function in functions if asserts(function, frozenset())} - {"main"}
+    assert len(tests) > 1000
+    assert [function.name for function in tests if not asserts(function, helpers)] == []
+
+
+def test_a_test_without_an_assertion_is_found() -> None:
+    (function,) = ast.parse("def test_nothing():\n    value = compute(check=False)\n    value.is_whole()").body
+    assert isinstance(function, ast.FunctionDef)
+    assert not asserts(function, {"check_error"})

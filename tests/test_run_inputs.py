@@ -1,6 +1,8 @@
 """A change of any input of a run makes exactly the dependent runs again, and no stale number is shown.
 
 The expected numbers are those of a fresh project with the same files.
+
+Modules: artifacts.rescoring, evaluation.final_scores, study.run_folder.
 """
 
 import json
@@ -24,42 +26,20 @@ from featx.study.run_folder import RunFolder
 from featx.study.study import Study
 from featx.workflow.repeats import repeat
 from tests.conftest import make_images
+from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
 
-RECIPE = """
-[data]
-source = "images"
-labels = { file = "labels.csv" }
-
-[targets.y]
-column = "y"
-weight = "weight"
-
-[groups]
-site = "site"
-
-[split]
-column = "part"
-by = "patient"
-
-[[embedding]]
-backbone = "toy"
-weights = "none"
-
-[[head]]
-name = "logreg"
-trials = 1
-folds = 3
-group_weight = "site"
-
-[[head]]
-name = "ridge"
-trials = 1
-folds = 3
-
-[ensemble]
-methods = ["weighted"]
-folds = 3
-"""
+SECTIONS = {
+    "data": LABEL_TABLE,
+    "targets": {"y": {"column": "y", "weight": "weight"}},
+    "groups": {"site": "site"},
+    "split": {"column": "part", "by": "patient"},
+}
+LOGREG, RIDGE = toy_heads("logreg", "ridge")
+RECIPE = toy_recipe(
+    **SECTIONS,
+    head=[{**LOGREG, "group_weight": "site"}, RIDGE],
+    ensemble={"methods": ["weighted"], "folds": 3},
+)
 # The head whose rows are weighted by site.
 WEIGHTED = "logreg"
 HEADS = {"logreg", "ridge"}
@@ -111,8 +91,8 @@ def outputs_of_commands() -> Outputs:
     """Run all commands in the working directory and return their outputs."""
     featx.extract()
     had_final = read_last_final(Study.open(None), "y") is not None
-    made_runs = {run.head for run in featx.fit() if run.made}
-    made_runs |= {ensemble.method for ensemble in featx.ensemble() if ensemble.made}
+    made_runs = {run.head for run in featx.fit() if run.is_new}
+    made_runs |= {ensemble.method for ensemble in featx.ensemble() if ensemble.is_new}
     had_final = had_final and read_last_final(Study.open(None), "y") is not None
     numbers: dict[str, Any] = {}
     for final in (False, True):
@@ -269,7 +249,7 @@ def test_runs_of_another_rules_version_are_stale(
         assert shown == {name for name in before if not name.startswith("weighted")}
     assert outputs_of_commands().made == (ALL_RUNS if kind == "head" else {"weighted"})
     for run in Study.open(None).runs():
-        assert RunFolder(run.path).spec["rules"] == study.RULES[run.kind]
+        assert RunFolder(run.path).spec.rules == study.RULES[run.kind]
 
 
 def test_images_replaced_by_noise_make_all_runs_stale(
@@ -288,33 +268,13 @@ def test_images_replaced_by_noise_make_all_runs_stale(
     assert featx.evaluate()[0].rows[0].scores["accuracy"] < 0.85
 
 
-NETWORK = """
-[data]
-source = "images"
-labels = { file = "labels.csv" }
-
-[targets.y]
-column = "y"
-weight = "weight"
-
-[groups]
-site = "site"
-
-[split]
-column = "part"
-by = "patient"
-
-[extraction]
-device = "cpu"
-workers = 1
-
-[[finetune]]
-backbone = "toy"
-weights = "none"
-strategy = "head"
-epochs = 1
-group_weight = "site"
-"""
+NETWORK = toy_recipe(
+    **SECTIONS,
+    embedding=None,
+    head=None,
+    extraction={"device": "cpu", "workers": 1},
+    finetune=[{"backbone": "toy", "weights": "none", "strategy": "head", "epochs": 1, "group_weight": "site"}],
+)
 NETWORK_CASES: dict[str, tuple[Callable[[], None], bool]] = {
     "nothing": (lambda: None, False),
     "pixels of a train image": (change_pixels("train"), True),
@@ -352,9 +312,9 @@ def test_a_changed_input_trains_again_what_depends_on_it(
     change()
     featx.extract()
     (run,) = featx.finetune()
-    assert run.made is remade
+    assert run.is_new is remade
     truth, val_predictions = Study.open(None).labels("y"), RunFolder(Path(run.path)).answers.of("val")
-    assert RunFolder(Path(run.path)).metrics["val"] == scores(truth, val_predictions)
+    assert RunFolder(Path(run.path)).metrics.val == scores(truth, val_predictions)
 
 
 @pytest.mark.parametrize("name", ["nothing", "a val label", "a train site"])

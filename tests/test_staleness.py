@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 
 import featx
-from featx.errors import DataError, IncompleteError
+from featx.errors import IncompleteError
 from featx.evaluation.final_scores import read_last_final
 from featx.locations import label_file_states
 from featx.specs.data import ReaderSpec
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
+from tests.recipes import toy_recipe
 
 
 def test_two_recipes_of_one_name_do_not_share_their_images(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,19 +63,19 @@ def test_test_scores_of_an_earlier_split_are_not_shown(toy_home: Path) -> None:
     assert len(Study.open(None).openings()) == 1
 
 
-def test_a_missing_group_column_is_an_error(toy_home: Path) -> None:
+def test_a_missing_group_column_leaves_no_split(toy_home: Path) -> None:
     Path("featx.toml").write_text(TOY_RECIPE + '\n[groups]\nwho = "person"\n')
-    with pytest.raises(DataError, match="no label column is called 'person'; columns: class"):
-        featx.extract()
+    assert featx.extract().label_problem == "no label column is called 'person'; columns: class"
+    with pytest.raises(IncompleteError, match="the images have no split: no label column is called 'person'"):
+        featx.fit(heads=["logreg"])
 
 
 def test_groups_stay_whole_in_splits_and_folds(toy_home: Path) -> None:
     paths = sorted(Path("images").rglob("*.png"))
     rows = {"path": [str(path.relative_to("images")) for path in paths], "class": [path.parent.name for path in paths]}
     pd.DataFrame(rows | {"person": [f"p{row // 2}" for row in range(len(paths))]}).to_csv("images/l.csv", index=False)
-    recipe = TOY_RECIPE.replace('"images"', '"images"\nlabels = { file = "l.csv" }').replace(
-        "[split]", '[split]\nby = "person"'
-    )
+    data = {"source": "images", "labels": {"file": "l.csv"}}
+    recipe = toy_recipe(data=data, split={"test": 0.25, "val": 0.25, "by": "person"})
     Path("featx.toml").write_text(recipe)
     featx.extract()
     featx.fit()

@@ -1,8 +1,6 @@
 """Concurrent processes that write to one study, and the leftovers of killed ones."""
 
-import os
 import subprocess
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -11,13 +9,14 @@ import featx
 from featx.files.atomic import atomic_folder, machine_id
 from featx.storage.leases import remove_leftovers
 from featx.study.study import Study
+from tests.processes import start_script
 
 N_PROCESSES, N_WRITES = 4, 60
 FIT_AGAIN = """
 import tests.conftest, featx
 for _ in range(3):
     (run,) = featx.fit(heads=["ridge"], trials=4, force=True)
-    print(run.run, run.made)
+    print(run.run, run.is_new)
 """
 
 
@@ -46,10 +45,8 @@ def test_concurrent_writers_leave_one_complete_folder(tmp_path: Path) -> None:
 
 def test_concurrent_forced_fits_all_make_the_run(toy_home: Path) -> None:
     featx.extract()
-    command = [sys.executable, "-c", FIT_AGAIN]
-    environment = os.environ | {"PYTHONPATH": str(Path(featx.__file__).parents[1])}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
-    fits = [subprocess.Popen(command, **pipes) for _ in range(3)]  # type: ignore[call-overload]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    fits = [start_script(FIT_AGAIN, **pipes) for _ in range(3)]
     outputs = [fit.communicate() for fit in fits]
     assert [fit.returncode for fit in fits] == [0, 0, 0], outputs
     assert len({line for printed, _ in outputs for line in printed.splitlines()}) == 1

@@ -5,7 +5,7 @@ from contextlib import closing
 
 from featx.embeddings import workers
 from featx.embeddings.workers import Decoder, ImageSource
-from featx.images.decode import Pixels
+from featx.images.value_ranges import Pixels
 from featx.specs.extraction import EngineSpec
 
 CHUNK = EngineSpec().batch_size

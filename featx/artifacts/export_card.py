@@ -25,7 +25,7 @@ class Parity(Spec):
         Largest absolute difference from the predictions of the run.
     tolerance, n_beyond
         Tolerated absolute difference, and number of rows with a larger one.
-    why
+    reason
         Known cause of differences; empty by default.
     """
 
@@ -34,7 +34,7 @@ class Parity(Spec):
     largest: float
     tolerance: float
     n_beyond: int
-    why: str = ""
+    reason: str = ""
 
 
 class ExportCard(Spec):

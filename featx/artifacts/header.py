@@ -5,15 +5,15 @@ import glob
 import hashlib
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from featx.errors import ArtifactError
 from featx.files.atomic import file_sha256
@@ -27,9 +27,7 @@ from featx.study.run_folder import PREDICTIONS
 from featx.tables.decision_rule import DecisionRule
 from featx.tables.ids import Ids, Kind
 
-HEADER_FORMAT = 2
-# The first format whose headers always have a seal.
-MIN_SEALED_FORMAT = 2
+HEADER_FORMAT = 1
 HEADER_FILE = "header.json"
 BODY_FILES = {"head": "model.joblib", "network": "model.safetensors", "ensemble": "ensemble.json"}
 PACKAGES = ("featx", "scikit-learn", "xgboost", "numpy", "joblib", "optuna")
@@ -83,7 +81,7 @@ class Header(Spec):
         Number of input features d, and the embeddings that are concatenated to the input.
     train_ids_sha256
         SHA-256 of the sorted ids of the train rows.
-    versions, commit, made
+    versions, commit, created
         Versions of packages, commit of the working directory's repository ("-dirty" appended if it had changes), and
         time, when the model was saved.
     metrics
@@ -101,20 +99,9 @@ class Header(Spec):
         Thresholds of prediction sets and intervals; None for labels.
     files_sha256
         File name → SHA-256 of the files of the run that scores and predictions depend on: the body and the predictions.
-        Empty in format 1.
     seal
-        Checksum of all other fields; None in some headers of format 1.
+        Checksum of all other fields; None until the header is written.
     """
-
-    added_later: ClassVar[Mapping[str, object]] = {
-        "network": None,
-        "numbers": [],
-        "labels": [],
-        "conformal": None,
-        "decision": None,
-        "files_sha256": {},
-        "seal": None,
-    }
 
     format: int = HEADER_FORMAT
     kind: Literal["head", "network", "ensemble"]
@@ -125,7 +112,7 @@ class Header(Spec):
     train_ids_sha256: str
     versions: dict[str, str]
     commit: str | None
-    made: str
+    created: str
     metrics: dict[str, Any]
     body_sha256: str
     golden: GoldenInputs | None = None
@@ -134,7 +121,7 @@ class Header(Spec):
     labels: tuple[str, ...] = ()
     conformal: ConformalSpec | None = None
     decision: DecisionRule | None = None
-    files_sha256: dict[str, str] = Field(default_factory=dict)
+    files_sha256: dict[str, str]
     seal: str | None = None
 
     @property
@@ -179,7 +166,7 @@ def provenance(train_ids: Ids, packages: Sequence[str] = PACKAGES) -> dict[str, 
         "train_ids_sha256": hashlib.sha256("\n".join(sorted(train_ids)).encode()).hexdigest(),
         "versions": {name: version(name) for name in packages},
         "commit": commit(),
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
@@ -230,13 +217,10 @@ def read_header(path: str | Path) -> tuple[Path, Header]:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "as a whole"
-        raise ArtifactError(
-            f"{file} is not a header of format {HEADER_FORMAT} or older ({key}: {first['msg']})"
-        ) from error
+        raise ArtifactError(f"{file} is not a header of format {HEADER_FORMAT} ({key}: {first['msg']})") from error
     except ParseError as error:
         raise ArtifactError(f"{file} {error}; make the run again with '--force'") from error
-    is_sealed = header.seal is not None or header.format >= MIN_SEALED_FORMAT
-    if is_sealed and not has_valid_seal(fields):
+    if not has_valid_seal(fields):
         raise ArtifactError(f"{file} was edited after it was written; make the run again with '--force'")
     return folder, header
 

@@ -1,20 +1,19 @@
 """Learning curves: plots of a network's losses by epoch, for its run folder and the report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# `featx.finetuning.history.Epoch` as JSON values.
-Epochs = Sequence[Mapping[str, Any]]
+from featx.study.run_metrics import EpochMetrics
 
 
-def draw_curves(axes: Axes, title: str, epochs: Epochs, best: int) -> None:
+def draw_curves(axes: Axes, title: str, epochs: Sequence[EpochMetrics], best: int) -> None:
     """Draw the train loss (dashed), the held-out loss (solid), the kept epoch (dot) and the ends of phases (lines).
 
     Parameters
@@ -22,20 +21,23 @@ def draw_curves(axes: Axes, title: str, epochs: Epochs, best: int) -> None:
     best
         Index of the epoch whose weights were kept.
     """
-    numbers = [epoch["number"] for epoch in epochs]
-    axes.plot(numbers, [epoch["train_loss"] for epoch in epochs], "--", color="#8a97a5", label="train")
-    axes.plot(numbers, [epoch["held_loss"] for epoch in epochs], color="#3b6ea5", label="held out")
-    axes.plot(best, epochs[best]["held_loss"], "o", color="#3b6ea5")
+    numbers = [epoch.number for epoch in epochs]
+    # Losses that are not finite are None; nan leaves a gap in the line.
+    train_losses = np.array([epoch.train_loss for epoch in epochs], dtype=np.float64)
+    held_losses = np.array([epoch.held_loss for epoch in epochs], dtype=np.float64)
+    axes.plot(numbers, train_losses, "--", color="#8a97a5", label="train")
+    axes.plot(numbers, held_losses, color="#3b6ea5", label="held out")
+    axes.plot(best, held_losses[best], "o", color="#3b6ea5")
     for before, after in pairwise(epochs):
-        if after["phase"] > before["phase"] > 0:
-            axes.axvline(after["number"] - 0.5, color="#c9d2db", lw=1)
+        if after.phase > before.phase > 0:
+            axes.axvline(after.number - 0.5, color="#c9d2db", lw=1)
     axes.set_title(title, fontsize=8, parse_math=False)
     axes.set_xlabel("epoch", fontsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25)
 
 
-def write_curves(file: Path, title: str, epochs: Epochs, best: int) -> None:
+def write_curves(file: Path, title: str, epochs: Sequence[EpochMetrics], best: int) -> None:
     """Write the learning curves of one network as a PNG file; `draw_curves` describes the parameters."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     FigureCanvasAgg(figure)

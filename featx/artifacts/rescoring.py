@@ -1,14 +1,20 @@
 """Updates of finished runs when val labels change: val scores and thresholds of prediction sets."""
 
 from featx.artifacts.header import read_header, write_header_file
-from featx.files.seals import write_sealed
 from featx.metrics.conformal import ConformalSpec
 from featx.metrics.scores import scores
+from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.run_folder import RunFolder
+from featx.study.run_metrics import Scores
 from featx.study.study import Study
+from featx.tables.predictions import AnyPredictions
+from featx.tables.truth import AnyTruth
 
-# Field of metrics.json with the state of the val labels and units that the scores were computed from.
-VAL_STATE = "val_state"
+
+def score_val(truth: AnyTruth, predictions: AnyPredictions) -> Scores | None:
+    """Return the scores on the val rows; None if there are none."""
+    val = predictions.of("val")
+    return scores(truth, val) if len(val.ids) else None
 
 
 def update_val_scores(study: Study, run: RunFolder) -> RunFolder:
@@ -17,15 +23,13 @@ def update_val_scores(study: Study, run: RunFolder) -> RunFolder:
     A head or network is not trained on val labels, so that its model and predictions stay valid when they change.
     Ensembles are trained on them; they are built again instead and returned unchanged here.
     """
-    state = study.choosing_state(run.spec["target"])
-    if run.is_ensemble or run.metrics.get(VAL_STATE) == state:
+    state, metrics = study.val_state(run.spec.target), run.metrics
+    if isinstance(metrics, EnsembleMetrics) or metrics.val_state == state:
         return run
-    truth, predictions = study.labels(run.spec["target"]), run.answers
-    val = predictions.of("val")
-    val_scores = scores(truth, val) if len(val.ids) else None
+    truth = study.labels(run.spec.target)
+    metrics = metrics.model_copy(update={"val": score_val(truth, run.answers), "val_state": state})
+    conformal = ConformalSpec.of(truth, run.answers, study.groups)
     _, header = read_header(run.path)
-    metrics = {**header.metrics, "val": val_scores} if val_scores else header.metrics
-    changes = {"conformal": ConformalSpec.of(truth, predictions, study.groups), "metrics": metrics}
-    write_header_file(run.path, header.model_copy(update=changes))
-    write_sealed(run.path / "metrics.json", {**run.metrics, "val": val_scores, VAL_STATE: state})
+    write_header_file(run.path, header.model_copy(update={"conformal": conformal, "metrics": metrics.scores_by_part}))
+    metrics.write(run.path)
     return RunFolder(run.path)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from featx.errors import DataError, IncompleteError
 from featx.files.parsing import ParseError, parse_json, validate_as
-from featx.files.seals import SEAL, has_valid_seal, read_sealed
+from featx.files.seals import has_valid_seal, read_sealed
 from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.recipe import Recipe, has_recipe, load_recipe
 from featx.storage.all_stores import stores_at
@@ -100,8 +100,7 @@ class Cache:
         for file in sorted(self.runs.rglob("[!.]*/header.json")):
             owner = file.parent.parent.relative_to(self.runs).as_posix()
             header = _read_json_object(file)
-            # Headers of format 1 may have no seal.
-            if SEAL in header and not has_valid_seal(header):
+            if not has_valid_seal(header):
                 raise IncompleteError(
                     f"{file} was changed after it was written: the embeddings that it needs are unknown; remove it"
                 )

@@ -52,8 +52,32 @@ def console() -> Console:
 
 def as_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object; nan and infinity become null."""
+    print(_json_text(value, indent=2))
+
+
+def _json_text(value: Any, indent: int | None = None) -> str:
     values = mask_secrets_in_value(_finite(value))
-    print(escape_json(json.dumps(values, ensure_ascii=False, indent=2, allow_nan=False)))
+    return escape_json(json.dumps(values, ensure_ascii=False, indent=indent, allow_nan=False))
+
+
+class JsonList:
+    """Prints one JSON object whose first field is a list of records that come in batches."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._n_records = 0
+
+    def add(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Print some records, one in a line."""
+        for record in records:
+            print(",\n" if self._n_records else f"{{\n{_json_text(self._name)}: [\n", end=_json_text(record))
+            self._n_records += 1
+
+    def close(self, fields: Mapping[str, Any]) -> None:
+        """Print the end of the list and the other fields of the object."""
+        start = "" if self._n_records else f"{{\n{_json_text(self._name)}: ["
+        end = _json_text(fields, indent=2).removeprefix("{")
+        print(f"{start}\n],{end}")
 
 
 def plain(result: Any) -> Any:
@@ -105,31 +129,62 @@ def counted(counts: Mapping[str, int], limit: int = 12) -> str:
     return ", ".join(shown) + (f", … ({len(counts)} in all)" if len(counts) > limit else "")
 
 
-def finding(recognition: "Recognition") -> None:
-    """Print what ``init`` found."""
-    say(f"{recognition.n_found} images, read as {recognition.reader!r}")
-    if recognition.n_measured > recognition.n_unreadable:
-        sample = "" if recognition.n_measured == recognition.n_found else f" (of {recognition.n_measured} inspected)"
-        say(f"sizes    {counted(recognition.sizes_px)}{sample}")
+def finding(recognition: "Recognition", explain: bool = False) -> None:
+    """Print what ``init`` found; with `explain` also all files and tables of the source."""
+    from featx.images.decoding_proposal import describe_settings
+
+    inspected = "" if recognition.n_measured == recognition.n_found else f" (of {recognition.n_measured} inspected)"
+    sizes = f"; {counted(recognition.sizes_px)}{inspected}" if recognition.sizes_px else ""
+    say(f"images   {recognition.n_found}, read as {recognition.reader!r}{sizes}")
+    for sentence in recognition.choice:
+        say(f"labels   {sentence}")
+    if len(recognition.decoding.depths) > 1:
+        say(f"pixels   {counted(recognition.decoding.depths)}: the inspected images have different depths")
+    for setting in describe_settings(recognition.decoding):
+        say(f"decoding {setting}")
+    if recognition.target:
+        kind = "" if recognition.kind == "classes" else f" ({recognition.kind})"
+        values = f": {counted(recognition.classes)}" if recognition.classes else ""
+        say(f"target   {recognition.target}{kind}{values}")
+        say(f"split    {_describe_split(recognition)}")
+    other_columns = {name: n for name, n in recognition.candidates.items() if name != recognition.target}
+    if other_columns:
+        say(f"others   {counted(other_columns, MAX_COLUMNS_OFFERED)} (different values; choose with --target)")
+    for rule, n in recognition.ignored.items():
+        say(f"ignored  {n} × {rule}")
     if recognition.n_unreadable:
         unreadable = f"{recognition.n_unreadable} of {recognition.n_measured}"
         say(f"warning  {unreadable} inspected images cannot be read or do not exist")
-    say(f"target   {recognition.target}: {counted(recognition.classes)}")
-    other_columns = {name: n for name, n in recognition.candidates.items() if name != recognition.target}
-    if other_columns:
-        say(
-            f"others   {counted(other_columns, MAX_COLUMNS_OFFERED)} (number of different values; choose with --target)"
-        )
-    say(
-        f"split    {counted(recognition.parts)}, given"
-        if recognition.parts
-        else "split    none given: test 0.2, val 0.15, stratified"
-    )
-    for rule, n in recognition.ignored.items():
-        say(f"ignored  {n} × {rule}")
     for warning in recognition.warnings:
         say(f"warning  {warning}")
-    say(f"wrote {recognition.recipe}; next: featx extract")
+    if explain:
+        _explain(recognition)
+    following = "featx extract" if recognition.target else "featx extract, then featx cache export"
+    say(f"wrote {recognition.recipe}; next: {following}")
+
+
+def _describe_split(recognition: "Recognition") -> str:
+    groups = f", by {recognition.group_column!r}" if recognition.group_column else ""
+    if recognition.parts:
+        return f"{counted(recognition.parts)}, given by {recognition.split_column!r}{groups}"
+    reason = f"; {recognition.split_reason}" if recognition.split_reason else ""
+    return f"none given: test 0.2, val 0.15, stratified{groups}{reason}"
+
+
+def _explain(recognition: "Recognition") -> None:
+    """Print all files of a source by folder and by what they were taken for, and each table."""
+    inventory = recognition.inventory
+    say(f"files    {inventory.n_files}: {counted(inventory.types)}")
+    for folder, types in inventory.folders.items():
+        say(f"  {folder}/  {counted(types)}")
+    for use, n in inventory.uses.items():
+        say(f"used     {n} × {use}")
+    for table in inventory.tables:
+        taken = "taken" if table.is_taken else "not taken"
+        say(f"table    {table.file}: {table.format or 'unreadable'}, {table.n_rows} rows, {taken}; {table.reason}")
+        if table.columns:
+            path = f"; paths in {table.path!r}" if table.path else ""
+            say(f"  columns {', '.join(table.columns[:MAX_COLUMNS_OFFERED])}{path}")
 
 
 def extraction(result: "Extraction") -> None:
@@ -149,9 +204,12 @@ def extraction(result: "Extraction") -> None:
         say(f"  … {len(result.failures) - N_FAILURES_SHOWN} more in {result.outcomes_file}")
     for warning in result.warnings:
         say(f"  warning: {warning}")
-    for name in result.waiting:
+    for name in result.pending_embeddings:
         say(f"  not embedded: {name} uses a network that is not trained; run 'featx finetune', then 'featx extract'")
-    say(f"images with embeddings: {counted(result.parts)}; total time {result.seconds:.1f} s")
+    if result.label_problem:
+        say(f"  warning: no split, so nothing can be fitted: {result.label_problem}")
+    n_with_embedding = counted(result.parts) if result.parts else "no parts"
+    say(f"images with embeddings: {n_with_embedding}; total time {result.seconds:.1f} s")
     if result.n_embedded:
         say(f"embedding speed {result.images_per_s:.1f} images/s; {result.verdict}")
     for embedding in result.embeddings:
@@ -164,13 +222,13 @@ def diagnosis(result: "Diagnosis") -> None:
     """Print the description of a machine, and a comparison of its runtimes and precisions."""
     for part, description in result.machine:
         say(f"{part:<14} {description}")
-    if not result.checkups:
+    if not result.precision_checks:
         return
     columns = ["network", "runtime", "images/s", "cosine", "estimated", "rel. error", "accepted", "accuracy", "sd"]
     rows = [
         (
             check.network,
-            check.how,
+            check.runtime,
             f"{check.images_per_s:.1f}",
             f"{check.drift.cosine:.6f}",
             f"{check.drift.expected_cosine:.6f}",
@@ -179,7 +237,7 @@ def diagnosis(result: "Diagnosis") -> None:
             f"{check.accuracy:.4f}",
             f"{check.accuracy_sd:.4f}",
         )
-        for check in result.checkups
+        for check in result.precision_checks
     ]
     table("", columns, rows)
     say(f"All values are measured on {result.n_images} train images and compared with eager torch in fp32.")
@@ -206,7 +264,7 @@ def _fits(runs: Sequence["FitResult"]) -> None:
             run.val_score,
             run.search_s,
             run.train_s,
-            ", ".join([*run.marks, *([] if run.made else ["already done"])]),
+            ", ".join([*run.flags, *([] if run.is_new else ["already done"])]),
         )
         for run in runs
     ]
@@ -220,7 +278,7 @@ def _fits(runs: Sequence["FitResult"]) -> None:
         if run.importances:
             shares = ", ".join(f"{name} {share:.0%}" for name, share in run.importances.items())
             say(f"    importance of parameters (share of the variance between trials): {shares}")
-        for text in run.findings:
+        for text in run.warnings:
             say(f"    {text}")
 
 
@@ -250,7 +308,7 @@ def _networks(runs: Sequence["FinetuningResult"]) -> None:
             run.held_loss,
             run.val_score,
             f"{run.train_s:.1f}",
-            ", ".join([*run.marks, *([] if run.made else ["already done"])]),
+            ", ".join([*run.flags, *([] if run.is_new else ["already done"])]),
         )
         for run in runs
     ]
@@ -258,7 +316,7 @@ def _networks(runs: Sequence["FinetuningResult"]) -> None:
     say()
     table(runs[0].target, ["run", *keys, "best epoch", "held-out loss", f"val {metric}", "s", ""], rows)
     for run in runs:
-        for text in [*run.findings, *run.notes]:
+        for text in [*run.warnings, *run.notes]:
             say(f"  {run.run}: {text}")
 
 
@@ -279,7 +337,7 @@ def _votes(runs: Sequence["EnsembleResult"]) -> None:
     best = runs[0]
     metric = SHORT.get(best.metric, best.metric.replace("_", " ")) + (" by weight" if best.weighted else "")
     rows: list[tuple[object, ...]] = [
-        (run.run, f"{len(run.members)} of {run.n_candidates}", run.score, "" if run.made else "already done")
+        (run.run, f"{len(run.members)} of {run.n_candidates}", run.score, "" if run.is_new else "already done")
         for run in runs
     ]
     rows += [
@@ -290,13 +348,13 @@ def _votes(runs: Sequence["EnsembleResult"]) -> None:
     table(f"{best.target} on {best.scored_on} (n {best.n})", ["run", "members", metric, ""], rows)
     relation = f"{best.gain:.4f} better than" if best.gain > 0 else "not better than"
     say(f"best: {best.run}, {relation} its best member; learned combiners are scored by cross-fitting")
-    for text in best.findings:
+    for text in best.warnings:
         say(f"warning: {text}")
     for run in runs:
         shown_weights = [f"{name} {weight:.3f}" for name, weight in zip(run.members, run.weights, strict=False)]
         say()
         say(f"  {run.run}: {', '.join(shown_weights or run.members)}")
-        say(f"    {run.why}")
+        say(f"    {run.explanation}")
 
 
 def exports(written: "Sequence[ExportedModel]") -> None:
@@ -306,8 +364,8 @@ def exports(written: "Sequence[ExportedModel]") -> None:
         deviation = f"; {parity.n_beyond} of them differ by more than {parity.tolerance:g}" if parity.n_beyond else ""
         say(f"{export.path} ({export.n_bytes / 1e6:.1f} MB), {export.card}")
         say(f"  largest difference to the run on {parity.n} {parity.rows} rows: {parity.largest:.1e}{deviation}")
-        if parity.why:
-            say(f"  {parity.why}")
+        if parity.reason:
+            say(f"  {parity.reason}")
 
 
 def predictions(predictions_by_run: Mapping[str, "Prediction"], coverage: float | None) -> None:

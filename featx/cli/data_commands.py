@@ -26,21 +26,28 @@ def init(
         str,
         typer.Argument(help="A folder, archive, array file or URL that holds images, or a label table beside them."),
     ],
-    labels: Annotated[Path | None, typer.Option(help="The label table, if it is not found automatically.")] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|PATTERN", help="The label table, or a pattern of the images' names: '{age:int}_{sex}'."
+        ),
+    ] = None,
     target: Annotated[str | None, typer.Option(help="The column to predict.")] = None,
     recipe: Annotated[Path, typer.Option("-r", "--recipe", help="The recipe to write.")] = Path("featx.toml"),
     force: Annotated[bool, typer.Option("--force", help="Replace an existing recipe.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Print all files, folders and tables too.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Inspect images and labels, report what was found, and write a recipe.
 
-    Examples: featx init photos/ · featx init faces.zip --labels attributes.csv --target Male · featx init tiles.h5
+    Examples: featx init photos/ · featx init faces.zip --labels attributes.csv --target Male ·
+    featx init tiles.h5 --explain
     """
     import featx
     from featx.cli import console
 
     recognition = featx.init(source, labels=labels, target=target, recipe=recipe, force=force)
-    console.as_json(asdict(recognition)) if json else console.finding(recognition)
+    console.as_json(asdict(recognition)) if json else console.finding(recognition, explain)
 
 
 def extract(

@@ -117,8 +117,8 @@ def doctor(
 
 
 def _plain(diagnosis: "Diagnosis") -> dict[str, Any]:
-    checkups = [vars(check) | {"drift": check.drift.model_dump()} for check in diagnosis.checkups]
-    return {"machine": dict(diagnosis.machine), "n_images": diagnosis.n_images, "checkups": checkups}
+    precision_checks = [vars(check) | {"drift": check.drift.model_dump()} for check in diagnosis.precision_checks]
+    return {"machine": dict(diagnosis.machine), "n_images": diagnosis.n_images, "precision_checks": precision_checks}
 
 
 def _describe_head(docstring: str | None) -> str:

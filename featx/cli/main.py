@@ -4,7 +4,14 @@ import sys
 
 import typer
 
-from featx.cli import cache_commands, data_commands, leak_commands, listing_commands, model_commands
+from featx.cli import (
+    cache_commands,
+    data_commands,
+    leak_commands,
+    listing_commands,
+    model_commands,
+    prediction_command,
+)
 from featx.errors import FeatxError, TooManyFailuresError
 from featx.text.escaping import escape_text
 from featx.text.masking import mask_secrets
@@ -30,7 +37,7 @@ for command in (
     model_commands.evaluate,
     leak_commands.leaks,
     model_commands.report,
-    model_commands.predict,
+    prediction_command.predict,
     model_commands.export,
     model_commands.run,
     listing_commands.show,
@@ -43,7 +50,7 @@ app.add_typer(cache_commands.app)
 
 
 def main() -> None:
-    """Run the command line; exit codes: 0 done, 1 our errors, 2 usage, 3 too many failures, 130 interrupted."""
+    """Run the command line; exit codes: 0 done, 1 our errors, 2 usage, 3 failed images, 130 interrupted."""
     try:
         app()
     except SystemExit as stop:

@@ -1,4 +1,4 @@
-"""``featx fit``, ``finetune``, ``ensemble``, ``evaluate``, ``report``, ``predict`` and ``run``."""
+"""``featx fit``, ``finetune``, ``ensemble``, ``evaluate``, ``report``, ``export`` and ``run``."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -17,7 +17,7 @@ from featx.cli.options import (
     RecipeOption,
     SchedulerOption,
     TargetOption,
-    WhoOption,
+    UserOption,
     cluster_of,
 )
 
@@ -82,8 +82,8 @@ def fit(
         "best_run": best.run,
         "accuracy": best.oof_accuracy,
         "val_accuracy": best.val_accuracy,
-        "search_s": sum(run.search_s for run in runs if run.made),
-        "train_s": sum(run.train_s for run in runs if run.made),
+        "search_s": sum(run.search_s for run in runs if run.is_new),
+        "train_s": sum(run.train_s for run in runs if run.is_new),
     }
     console.as_json({"runs": console.plain(runs), **totals})
 
@@ -194,7 +194,7 @@ def evaluate(
     ] = False,
     coverage: CoverageOption = None,
     abstain_below: AbstainOption = None,
-    who: WhoOption = None,
+    user: UserOption = None,
     recipe: RecipeOption = None,
     target: TargetOption = None,
     json: JsonOption = False,
@@ -215,7 +215,7 @@ def evaluate(
             final=final,
             coverage=coverage,
             abstain_below=abstain_below,
-            who=who,
+            user=user,
             progress=progress,
         )
     console.as_json(_evaluations(evaluations)) if json else run_table.evaluations(evaluations, per_class, groups)
@@ -231,7 +231,7 @@ def _evaluations(evaluations: "list[Evaluation]") -> dict[str, Any]:
     first = targets[0]
     score = "mae" if first["kind"] == "numbers" else "accuracy"
     best = next(row[score] for row in first["rows"] if row["run"] == first["chosen"])
-    top = {"chosen": first["chosen"], "part": first["part"], score: best, "n_looks": first["n_looks"]}
+    top = {"chosen": first["chosen"], "part": first["part"], score: best, "n_openings": first["n_openings"]}
     return {"targets": targets, **top}
 
 
@@ -245,52 +245,6 @@ def report(recipe: RecipeOption = None, json: JsonOption = False) -> None:
 
     path = featx.report(recipe)
     console.as_json({"report": str(path)}) if json else console.say(str(path))
-
-
-def predict(
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
-    run: Annotated[
-        list[str] | None,
-        typer.Option("--run", help="Runs, or the beginnings of their names (repeatable).", show_default="all"),
-    ] = None,
-    coverage: CoverageOption = None,
-    abstain_below: AbstainOption = None,
-    recipe: RecipeOption = None,
-    device: DeviceOption = None,
-    csv: Annotated[Path | None, typer.Option(help="Also write the predictions to this CSV file.")] = None,
-    json: JsonOption = False,
-) -> None:
-    """Print the prediction of each run for each image.
-
-    Examples: featx predict new.png · featx predict *.png --run weighted --csv answers.csv ·
-    featx predict *.png --abstain-below 0.8 --coverage 0.9
-    """
-    import featx
-    from featx.cli import console
-    from featx.errors import ReadError
-    from featx.text.escaping import escape_text
-
-    predictions = featx.predict(images, recipe, runs=run or (), device=device or "auto")
-    if abstain_below is not None:
-        predictions = {name: prediction.with_abstention(abstain_below) for name, prediction in predictions.items()}
-    rows = [row for name, prediction in predictions.items() for row in prediction.rows(name, coverage)]
-    if csv is not None:
-        import pandas as pd
-
-        from featx.files.spreadsheets import write_csv
-
-        write_csv(csv, pd.DataFrame(rows))
-    first = next(iter(predictions.values()))
-    unreadable = first.unreadable
-    warnings = list(dict.fromkeys(warning for prediction in predictions.values() for warning in prediction.warnings))
-    for warning in warnings:
-        typer.echo(escape_text(f"warning: {warning}"), err=True)
-    console.as_json({"answers": rows, "unreadable": unreadable, "warnings": warnings}) if json else console.predictions(
-        predictions, coverage
-    )
-    if unreadable:
-        named = "; ".join(f"{image!r} {reason}" for image, reason in unreadable.items())
-        raise ReadError(f"{len(unreadable)} of {len(images)} images cannot be read: {named}")
 
 
 def export(
@@ -320,7 +274,7 @@ def run(
         int,
         typer.Option(min=0, help="Repeat all runs on this number of other train/val splits.", show_default="none"),
     ] = 0,
-    who: WhoOption = None,
+    user: UserOption = None,
     device: DeviceOption = None,
     scheduler: SchedulerOption = None,
     workers_local: LocalOption = None,
@@ -350,7 +304,9 @@ def run(
     with watching() as progress:
         finished_stages = []
         engine = loaded.engine(device=device)
-        steps = stages(loaded, final=final, repeats=repeats, engine=engine, cluster=cluster, who=who, progress=progress)
+        steps = stages(
+            loaded, final=final, repeats=repeats, engine=engine, cluster=cluster, user=user, progress=progress
+        )
         for stage, result in steps:
             finished_stages.append({"stage": stage, "result": console.plain(result)})
             if not json:

@@ -18,9 +18,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", show_default="the recipe's, else auto")
 ]
-WhoOption = Annotated[
+UserOption = Annotated[
     str | None,
-    typer.Option("--who", metavar="NAME", help="Name to log with --final.", show_default="a hash of the login name"),
+    typer.Option("--user", metavar="NAME", help="Name to log with --final.", show_default="a hash of the login name"),
 ]
 CoverageOption = Annotated[
     float | None,

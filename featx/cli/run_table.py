@@ -42,8 +42,8 @@ def evaluation(result: "Evaluation", with_classes: bool) -> None:
 
 def _test_state(result: "Evaluation") -> str:
     """Return how often the test split has been opened, as text."""
-    if result.n_looks:
-        return f"the test split has been opened {'once' if result.n_looks == 1 else f'{result.n_looks} times'}"
+    if result.n_openings:
+        return f"the test split has been opened {'once' if result.n_openings == 1 else f'{result.n_openings} times'}"
     if result.log_problems:
         return "the log of openings of the test split is not complete"
     return "the test split is sealed"
@@ -64,7 +64,7 @@ def standings(result: "Evaluation", title: str) -> None:
 
 def _line(row: "RunEvaluation", result: "Evaluation") -> tuple[str | None, ...]:
     value = row.scores.get(result.compared)
-    marks = relation_marks(row, result)
+    flags = relation_flags(row, result)
     return (
         ("* " if row.run == result.chosen else "  ") + row.run,
         None if value is None else f"{console.cell(value)} ({span(row.intervals.get(result.compared))})",
@@ -75,14 +75,14 @@ def _line(row: "RunEvaluation", result: "Evaluation") -> tuple[str | None, ...]:
         None if row.fit_s is None else f"{row.fit_s:.1f}",
         None if row.images_per_s is None else f"{row.images_per_s:.3g}",
         None if row.n_bytes is None else f"{row.n_bytes / 1e6:.1f}",
-        ", ".join(marks),
+        ", ".join(flags),
     )
 
 
-def relation_marks(row: "RunEvaluation", result: "Evaluation") -> list[str]:
+def relation_flags(row: "RunEvaluation", result: "Evaluation") -> list[str]:
     """Return the relation of a run to the chosen one, whether it is recommended, and its training warnings."""
     relation = [] if row.relation in {"reference", "too few rows", ""} else [row.relation]
-    return [*(["recommended"] if row.run == result.recommended else []), *relation, *row.marks]
+    return [*(["recommended"] if row.run == result.recommended else []), *relation, *row.flags]
 
 
 def print_groups(result: "Evaluation", with_groups: bool) -> None:

@@ -20,7 +20,7 @@ from featx.embeddings.engine import Runner
 from featx.embeddings.machine import CPU_RUNTIMES, arithmetic
 from featx.embeddings.runtimes import Execution, PortableNetwork, is_installed
 from featx.files.atomic import file_lock, read_json_as, write_json
-from featx.images.decode import Pixels
+from featx.images.value_ranges import Pixels
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.base import fingerprint
 from featx.specs.embedding import EmbeddingSpec, Precision

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.images.decode import Pixels
 from featx.images.hashes import difference_hashes
+from featx.images.value_ranges import Pixels
 
 # Neighbours of each image by hash, and as many by embedding, whose thumbnails are compared.
 NEIGHBOURS = 8

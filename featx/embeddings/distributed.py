@@ -173,6 +173,7 @@ def _embed_shards(
         for future in iterate_completed(client, tasks, MAX_PENDING_PER_WORKER * n_workers):
             shard_result: ShardResult = task_result(future)
             statistics.failed |= shard_result.failed
+            statistics.clipped |= shard_result.clipped
             for name in ("decode_s", "network_s", "write_s"):
                 total_s = getattr(statistics.times, name) + getattr(shard_result.times, name)
                 setattr(statistics.times, name, total_s)

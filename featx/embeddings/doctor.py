@@ -40,7 +40,7 @@ class PrecisionCheck:
     ----------
     network
         Name of the backbone.
-    how
+    runtime
         Runtime, or the reduced precision with its runtime and device.
     images_per_s
         Images per second of the network alone, without reading and decoding.
@@ -54,7 +54,7 @@ class PrecisionCheck:
     """
 
     network: str
-    how: str
+    runtime: str
     images_per_s: float
     drift: Drift
     is_trusted: bool
@@ -70,14 +70,14 @@ class Diagnosis:
     ----------
     machine
         (property, value) of the machine.
-    checkups
+    precision_checks
         One check for each network, runtime and precision; empty unless precisions were compared.
     n_images
         Number of images that were compared.
     """
 
     machine: list[tuple[str, str]]
-    checkups: list[PrecisionCheck]
+    precision_checks: list[PrecisionCheck]
     n_images: int
 
 
@@ -114,8 +114,8 @@ def doctor(
     uris = dict(zip(manifest.digests.tolist(), manifest.uris.tolist(), strict=True))
     selector = RuntimeSelector(study.cache, study.recipe.extraction, uris, progress, sample=len(uris))
     groups = network_groups(study.recipe.requests)
-    checkups = [check for group in groups for check in _check_network(group, selector, truth, progress)]
-    return Diagnosis(machine(study.cache), checkups, len(uris))
+    precision_checks = [check for group in groups for check in _check_network(group, selector, truth, progress)]
+    return Diagnosis(machine(study.cache), precision_checks, len(uris))
 
 
 def machine(cache: CachePlace) -> list[tuple[str, str]]:
@@ -175,7 +175,7 @@ def _check_network(
         accuracy, accuracy_sd = _score_head(rows[0], truth)
         yield PrecisionCheck(
             network=backbone,
-            how=name,
+            runtime=name,
             images_per_s=round(images_per_s(runner, pixels), 1),
             drift=drift,
             is_trusted=precision == "fp32" or drift.min_cosine >= selector.engine.min_cosine,

@@ -15,9 +15,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.embeddings.workers import Decoder, Images, decode_images
+from featx.embeddings.workers import Clipped, Decoder, Images, decode_images
 from featx.errors import DeviceError
-from featx.images.decode import Pixels
+from featx.images.value_ranges import Pixels
 from featx.progress import ProgressCallback
 from featx.specs.embedding import Decoding, Preprocessing
 from featx.specs.extraction import EngineSpec
@@ -141,6 +141,8 @@ class PassStatistics:
         Digests of the images with a vector from each network.
     failed
         Digest → reason why an image lacks a vector.
+    clipped
+        Digest → extremes of an image with values outside ``decoding.value_range``.
     times
         Busy seconds of each stage.
     batch_s
@@ -149,6 +151,7 @@ class PassStatistics:
 
     embedded: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
+    clipped: Clipped = field(default_factory=dict)
     times: Times = field(default_factory=Times)
     batch_s: list[list[float]] = field(default_factory=list)
 
@@ -188,7 +191,8 @@ def run(
     statistics.times.workers = workers_for(engine)
     batchers = [_Batcher(lane, statistics) for lane in lanes]
     start, is_complete = time.perf_counter(), False
-    images = decode_images(todo, Decoder(decoding, sizes), statistics.times.workers, engine.batch_size)
+    decoder = Decoder(decoding, sizes)
+    images = decode_images(todo, decoder, statistics.times.workers, engine.batch_size, statistics.clipped)
     try:
         for number, (digest, pixels, decode_s) in enumerate(images, start=1):
             statistics.times.decode_s += decode_s

@@ -15,6 +15,7 @@ import pandas as pd
 from featx.embeddings.distributed import check_cluster, fill_by_workers
 from featx.embeddings.engine import PassStatistics, workers_for
 from featx.embeddings.extraction_warnings import (
+    clipped_images,
     copied_images,
     empty_parts,
     moved_images,
@@ -23,6 +24,7 @@ from featx.embeddings.extraction_warnings import (
 )
 from featx.embeddings.fill import Plan, fill, plans_for
 from featx.embeddings.groups import network_groups
+from featx.embeddings.labelled_listing import AssignedParts, assign_parts, read_listing
 from featx.embeddings.outcomes import OUTCOMES, check_outside, quarantine, tabulate_outcomes
 from featx.embeddings.runtime_selection import RuntimeSelector
 from featx.embeddings.throughput import Throughput, rate_of_batches, record_throughput
@@ -31,8 +33,7 @@ from featx.errors import DataError
 from featx.files.atomic import write_table
 from featx.files.seals import write_sealed
 from featx.images.digests import DigestCache, ImageIdentity, identify_with_cache
-from featx.images.image_selection import select_images
-from featx.images.readers import Listing, read_source
+from featx.images.readers import Listing
 from featx.locations import resolve_source
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.embedding import EmbeddingRequest
@@ -40,10 +41,8 @@ from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.specs.recipe import EmbeddingSection, Recipe, build_spec
 from featx.storage.leases import remove_leftovers
 from featx.study.embedding_lock import EMBEDDINGS, LockedEmbedding
-from featx.study.extraction_tables import seal_extraction
-from featx.study.splits import split
+from featx.study.extraction_tables import SPLIT, seal_extraction
 from featx.study.study import Study
-from featx.tables.encoding import strata
 from featx.tables.manifest import Manifest
 from featx.tables.truth import Truth
 from featx.text.masking import remove_secrets
@@ -75,14 +74,16 @@ class Extraction:
         Name, number of features, store, precision and drift of each embedding. The drift is that of a reduced precision
         from fp32, None in fp32.
     parts
-        Number of images with an embedding in each part.
+        Number of images with an embedding in each part; empty without a split.
+    label_problem
+        Reason why there is no split, with the way out; empty if there is one.
     failures
         (id, outcome, reason) of each image without an embedding.
     ignored
         Rule → number of files that it left out.
     warnings
         Problems that did not stop the extraction, such as copies in several parts.
-    waiting
+    pending_embeddings
         Names of embeddings by networks that are not trained yet.
     empty_classes
         ``target: class`` of each class without an embedded image.
@@ -105,10 +106,11 @@ class Extraction:
     verdict: str
     embeddings: list[dict[str, Any]]
     parts: dict[str, int]
+    label_problem: str
     failures: list[tuple[str, str, str]]
     ignored: dict[str, int]
     warnings: list[str]
-    waiting: list[str]
+    pending_embeddings: list[str]
     empty_classes: list[str]
     outcomes_file: str
 
@@ -161,34 +163,38 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
     if isinstance(on_error, Path):
         check_outside(on_error, resolve_source(study.recipe.data.source, study.recipe.folder))
     requests = _requests(study, backbones)
-    listing, truths = _read_listing(study, drop_unlabelled)
+    listing, truths, label_problem = read_listing(study, drop_unlabelled, progress)
     listing, identities, n_read = _identify_images(study, listing, progress)
-    parts = split(listing.manifest, truths[0], study.recipe.split)
+    assigned = assign_parts(study, listing.manifest, truths, label_problem)
+    parts = assigned.parts
     warnings = [*listing.warnings, *remove_damaged_files(study)]
-    moved = moved_images(study, parts)
-    uris = _first_uris(listing.manifest)
+    moved = moved_images(study, parts) if parts is not None else []
+    uris = listing.manifest.uris_by_digest
     selector = RuntimeSelector(study.cache, engine or study.recipe.extraction, uris, progress)
     trained = [request for request in requests if not study.recipe.needs_untrained_network(request)]
     plans = plans_for(network_groups(trained), selector, study.locked)
     locked = [embedding for plan in plans for embedding in plan.locked]
-    warnings += [*precision_changes(study.locked, locked), *moved, *empty_parts(study, parts, truths[0])]
-    warnings += copied_images(listing.manifest, parts, truths)
+    warnings += [*precision_changes(study.locked, locked), *moved]
+    if parts is not None:
+        warnings += [*empty_parts(study, parts, truths[0]), *copied_images(listing.manifest, parts, truths)]
     if plans:
         statistics = _fill_stores(plans, uris, selector, cluster, progress)
     else:
         statistics = _check_readable(study, uris, selector.engine, progress)
+    warnings += clipped_images(listing.manifest, statistics.clipped, study.recipe.decoding)
     outcomes = tabulate_outcomes(listing, identities, statistics.embedded, statistics.failed)
     outcomes = _handle_failures(listing, outcomes, on_error)
-    _write_tables(study, listing.manifest, parts, outcomes, locked)
+    _write_tables(study, listing.manifest, assigned, outcomes, locked)
     return Extraction(
         recipe=study.recipe.name,
         n_read=n_read,
         seconds=round(time.perf_counter() - start, 3),
         embeddings=[_describe_embedding(study, embedding) for embedding in locked],
-        parts={part: len(study.ids(part)) for part in ("train", "val", "test")},
+        parts={} if parts is None else {part: len(study.ids(part)) for part in ("train", "val", "test")},
+        label_problem=assigned.problem,
         ignored=dict(Counter(listing.ignored.values()).most_common()),
         warnings=warnings,
-        waiting=[request.name for request in requests if request not in trained],
+        pending_embeddings=[request.name for request in requests if request not in trained],
         **_describe_pass(statistics),
         **_describe_outcomes(study, outcomes, truths),
     )
@@ -199,19 +205,6 @@ def _requests(study: Study, backbones: Sequence[str]) -> list[EmbeddingRequest]:
     sections = [build_spec(EmbeddingSection, "--backbone", backbone=name) for name in backbones]
     requests = [study.recipe.completed(request) for section in sections for request in section.requests()]
     return requests or list(study.recipe.requests)
-
-
-def _read_listing(study: Study, drop_unlabelled: bool) -> tuple[Listing, list[Truth]]:
-    """Return the selected images and the strata of each target; columns are checked before any image is read."""
-    recipe = study.recipe
-    drop_unlabelled = drop_unlabelled or recipe.data.drop_unlabelled
-    listing = read_source(recipe.data.model_copy(update={"drop_unlabelled": drop_unlabelled}), recipe.folder)
-    listing = select_images(listing, recipe.targets, recipe.split, drop_unlabelled)
-    truths = [strata(listing.manifest, name, target) for name, target in recipe.targets.items()]
-    for column in recipe.groups.values():
-        listing.manifest.column(column)
-    split(listing.manifest, truths[0], recipe.split)
-    return listing, truths
 
 
 def _identify_images(
@@ -245,15 +238,6 @@ def _identify_images(
     return replace(listing, manifest=with_digests), identities, n_read
 
 
-def _first_uris(manifest: Manifest) -> dict[str, str]:
-    """Return the URI of the first one of all images with each digest."""
-    uris: dict[str, str] = {}
-    for digest, uri in zip(manifest.digests, manifest.uris, strict=True):
-        if digest:
-            uris.setdefault(digest, uri)
-    return uris
-
-
 def _fill_stores(
     plans: Sequence[Plan],
     uris: Mapping[str, str],
@@ -280,7 +264,8 @@ def _check_readable(
     readable = study.readable()
     todo = [(digest, uri) for digest, uri in uris.items() if digest not in readable]
     decoder = Decoder(study.recipe.decoding, ())
-    with closing(decode_images(todo, decoder, workers_for(engine), engine.batch_size)) as images:
+    workers, clipped = workers_for(engine), statistics.clipped
+    with closing(decode_images(todo, decoder, workers, engine.batch_size, clipped)) as images:
         for number, (digest, pixels, _) in enumerate(images, start=1):
             if isinstance(pixels, str):
                 statistics.failed[digest] = pixels
@@ -338,7 +323,7 @@ def _describe_outcomes(study: Study, outcomes: pd.DataFrame, truths: Sequence[Tr
 def _empty_classes(study: Study, truths: Sequence[Truth], failed_ids: Sequence[str]) -> list[str]:
     """Return ``target: class`` of the classes that have images, but none with an embedding."""
     empty = []
-    for (name, target), truth in zip(study.recipe.targets.items(), truths, strict=True):
+    for (name, target), truth in zip(study.recipe.targets.items(), truths, strict=True) if truths else ():
         if target.kind == "classes":
             is_embedded = ~np.isin(truth.ids.astype(str), np.array(failed_ids, dtype=str))
             codes = np.setdiff1d(truth.codes, truth.codes[is_embedded])
@@ -349,20 +334,24 @@ def _empty_classes(study: Study, truths: Sequence[Truth], failed_ids: Sequence[s
 def _write_tables(
     study: Study,
     manifest: Manifest,
-    parts: "pd.Series[str]",
+    assigned: AssignedParts,
     outcomes: pd.DataFrame,
     locked: Sequence[LockedEmbedding],
 ) -> None:
-    """Write the tables that the later stages read."""
+    """Write the tables that the later stages read; without a split, an earlier one is removed."""
     remove_leftovers(study.folder)
     new_requests = {embedding.request for embedding in locked}
     entries = [embedding for embedding in study.locked if embedding.request not in new_requests] + list(locked)
     frame = manifest.to_frame()
     frame["uri"] = [remove_secrets(uri, study.recipe.data.source) for uri in frame["uri"]]
     write_table(study.folder / "manifest.parquet", frame)
-    write_table(study.folder / "split.parquet", parts.rename_axis("id").reset_index())
-    write_sealed(study.folder / "split.json", study.split_state())
+    if assigned.parts is None:
+        for name in (SPLIT, "split.json"):
+            (study.folder / name).unlink(missing_ok=True)
+    else:
+        write_table(study.folder / SPLIT, assigned.parts.rename_axis("id").reset_index())
+        write_sealed(study.folder / "split.json", study.split_state())
     write_table(study.folder / "outcomes.parquet", outcomes)
     write_sealed(study.folder / EMBEDDINGS, {"embeddings": [entry.model_dump(mode="json") for entry in entries]})
     write_sealed(study.folder / "source.json", study.labels_state())
-    seal_extraction(study.folder)
+    seal_extraction(study.folder, assigned.problem)

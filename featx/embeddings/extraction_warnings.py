@@ -1,12 +1,16 @@
-"""Warnings of an extraction: damaged tables, changes since the last extraction, empty parts and copied images."""
+"""Warnings of an extraction: damaged tables, changes since the last one, empty parts, copied and clipped images."""
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from featx.embeddings.workers import Clipped
 from featx.files.seals import read_sealed
+from featx.images.value_ranges import format_value
+from featx.specs.embedding import Decoding
 from featx.study.embedding_lock import LockedEmbedding
 from featx.study.extraction_tables import read_extracted
 from featx.study.splits import classes_without
@@ -63,7 +67,7 @@ def empty_parts(study: Study, parts: "pd.Series[str]", truth: Truth) -> list[str
         remedy += " or split by exact shares (split.method = 'train_test_split')"
     for part in ("test", "val"):
         is_empty = part not in set(parts)
-        if is_empty and getattr(spec, part) == 0:
+        if is_empty and spec.shares[part] == 0:
             continue
         classes = classes_without(parts, truth, part)
         if is_empty:
@@ -110,6 +114,20 @@ def copied_images(manifest: Manifest, parts: "pd.Series[str]", truths: Sequence[
             f"{_first_two_ids(repeated, repeated.iloc[0])}; copies of an image are always in the same fold"
         )
     return warnings
+
+
+def clipped_images(manifest: Manifest, clipped: Clipped, decoding: Decoding) -> list[str]:
+    """Return a warning if newly decoded images hold values outside of ``decoding.value_range``."""
+    if not clipped or decoding.value_range is None:
+        return []
+    bounds = " to ".join(map(format_value, decoding.value_range))
+    lowest = format_value(min(low for low, _ in clipped.values()))
+    highest = format_value(max(high for _, high in clipped.values()))
+    has_clipped = np.isin(manifest.digests.astype(str), list(clipped))
+    return [
+        f"{int(has_clipped.sum())} images hold values outside decoding.value_range ({bounds}), which are clipped: they "
+        f"range from {lowest} to {highest}, first {manifest.ids[has_clipped][0]!r}; set a wider range if they matter"
+    ]
 
 
 def _first_two_ids(digests: "pd.Series[str]", digest: str) -> str:

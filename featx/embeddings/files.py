@@ -1,6 +1,6 @@
 """Embeddings of files without the cache, for models that predict new images."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,13 +56,108 @@ class EmbeddedFiles:
     warnings: list[str]
 
 
+class FileEmbedder:
+    """Embeds files as an extraction does, batch by batch; each network is built once.
+
+    Values differ by at most 1e-6 from those of an extraction, since batches have another shape.
+
+    Parameters
+    ----------
+    embeddings
+        Embeddings to compute for each file.
+    device
+        Device name, see `featx.specs.extraction.EngineSpec`.
+    networks
+        Networks that are already built, by `EmbeddingRequest.network_key`; each of the others is built once.
+    n_images
+        Number of images of all batches, which decides how the networks run; None takes that of the first batch.
+    """
+
+    def __init__(
+        self,
+        embeddings: Sequence[ResolvedEmbedding],
+        device: str,
+        networks: "Mapping[EmbeddingRequest, BuiltBackbone] | None" = None,
+        n_images: int | None = None,
+    ) -> None:
+        self._fingerprints = [embedding.spec.fingerprint() for embedding in embeddings]
+        self._groups = _groups_by_decoding(embeddings, networks or {})
+        self._device = device
+        self._n_images = n_images
+        self._runners: dict[tuple[NetworkGroup, str], Runner] = {}
+        self._warnings: list[str] = []
+
+    def embed(self, images: Sequence[str], uris: Sequence[str]) -> EmbeddedFiles:
+        """Return the embeddings of one batch.
+
+        Parameters
+        ----------
+        images
+            Ids of the images, repeated ones included.
+        uris
+            Their uris.
+
+        Raises
+        ------
+        ArtifactError
+            this machine's weights or version of featx would give other values than the embeddings name.
+        """
+        identities = dict(zip(images, identify_images(uris), strict=True))
+        places = dict(zip(images, uris, strict=True))
+        todo = list(
+            {identity.digest: places[image] for image, identity in identities.items() if identity.digest}.items()
+        )
+        if self._n_images is None:
+            self._n_images = len(todo)
+        # A few files need one worker: starting a second one takes longer than decoding them.
+        engine = EngineSpec(device=self._device, workers=1 if self._n_images < MIN_FILES_TO_BATCH else None)
+        vectors: dict[str, dict[str, NDArray[np.float32]]] = {name: {} for name in self._fingerprints}
+        digests = frozenset(digest for digest, _ in todo)
+        failed: dict[str, str] = {}
+        for decoding, groups in self._groups.items():
+            lanes = [self._make_lane(group, specs, digests, vectors) for group, specs in groups]
+            failed |= run(lanes, todo, decoding, engine, no_progress).failed
+        reasons = {image: failed.get(identity.digest, identity.reason) for image, identity in identities.items()}
+        readable = [image for image in images if not reasons[image]]
+        columns = {
+            name: np.array([by_digest[identities[image].digest] for image in readable], dtype=np.float32)
+            for name, by_digest in vectors.items()
+        }
+        unreadable = {image: reason for image, reason in reasons.items() if reason}
+        return EmbeddedFiles(readable, columns, unreadable, list(self._warnings))
+
+    def _make_lane(
+        self,
+        group: NetworkGroup,
+        specs: Sequence[EmbeddingSpec],
+        digests: frozenset[str],
+        vectors: dict[str, dict[str, NDArray[np.float32]]],
+    ) -> Lane:
+        """Return a lane whose rows become `vectors`, by fingerprint and digest."""
+
+        def collect(row_digests: Sequence[str], rows: Rows) -> None:
+            for spec, x in zip(specs, rows, strict=True):
+                vectors[spec.fingerprint()] |= dict(zip(row_digests, to_stored_dtype(x, spec), strict=True))
+
+        def build_runner() -> Runner:
+            key = group, specs[0].fingerprint()
+            if key not in self._runners:
+                check_same_embeddings(group.specs(specs[0].precision), specs)
+                assert self._n_images is not None
+                runner = _build_runner(group, specs[0].precision, self._device, self._n_images, self._warnings)
+                self._runners[key] = runner
+            return self._runners[key]
+
+        return Lane(specs[0].preprocessing, digests, build_runner, collect)
+
+
 def embed_files(
     images: Sequence[str],
     embeddings: Sequence[ResolvedEmbedding],
     device: str,
     networks: "Mapping[EmbeddingRequest, BuiltBackbone] | None" = None,
 ) -> EmbeddedFiles:
-    """Embed files as an extraction does; values differ by at most 1e-6, since batches have another shape.
+    """Embed files by their paths, all in one batch of `FileEmbedder`.
 
     Parameters
     ----------
@@ -80,50 +175,21 @@ def embed_files(
     ArtifactError
         this machine's weights or version of featx would give other values than `embeddings` name.
     """
-    uris = {image: file_uri(str(Path(image).absolute())) for image in images}
-    identities = dict(zip(images, identify_images([uris[image] for image in images]), strict=True))
-    todo = list({identity.digest: uris[image] for image, identity in identities.items() if identity.digest}.items())
-    failed: dict[str, str] = {}
-    vectors: dict[str, dict[str, NDArray[np.float32]]] = {embedding.spec.fingerprint(): {} for embedding in embeddings}
-    warnings: list[str] = []
-    # A few files need one worker: starting a second one takes longer than decoding them.
-    engine = EngineSpec(device=device, workers=1 if len(todo) < MIN_FILES_TO_BATCH else None)
-
-    def make_lane(group: NetworkGroup, specs: Sequence[EmbeddingSpec]) -> Lane:
-        def collect(digests: Sequence[str], rows: Rows) -> None:
-            for spec, x in zip(specs, rows, strict=True):
-                vectors[spec.fingerprint()] |= dict(zip(digests, to_stored_dtype(x, spec), strict=True))
-
-        def build_runner() -> Runner:
-            check_same_embeddings(group.specs(specs[0].precision), specs)
-            return _build_runner(group, specs[0].precision, device, len(todo), warnings)
-
-        return Lane(specs[0].preprocessing, frozenset(digest for digest, _ in todo), build_runner, collect)
-
-    for decoding, lanes in _lanes_by_decoding(embeddings, networks or {}, make_lane).items():
-        failed |= run(lanes, todo, decoding, engine, no_progress).failed
-    reasons = {image: failed.get(identity.digest, identity.reason) for image, identity in identities.items()}
-    readable = [image for image in images if not reasons[image]]
-    columns = {
-        name: np.array([by_digest[identities[image].digest] for image in readable], dtype=np.float32)
-        for name, by_digest in vectors.items()
-    }
-    return EmbeddedFiles(readable, columns, {image: reason for image, reason in reasons.items() if reason}, warnings)
+    uris = [file_uri(str(Path(image).absolute())) for image in images]
+    return FileEmbedder(embeddings, device, networks).embed(images, uris)
 
 
-def _lanes_by_decoding(
-    embeddings: Sequence[ResolvedEmbedding],
-    networks: "Mapping[EmbeddingRequest, BuiltBackbone]",
-    make_lane: Callable[[NetworkGroup, Sequence[EmbeddingSpec]], Lane],
-) -> dict[Decoding, list[Lane]]:
-    """Return a lane for each network and precision, by the settings of decoding."""
-    lanes: dict[Decoding, list[Lane]] = {}
+def _groups_by_decoding(
+    embeddings: Sequence[ResolvedEmbedding], networks: "Mapping[EmbeddingRequest, BuiltBackbone]"
+) -> dict[Decoding, list[tuple[NetworkGroup, list[EmbeddingSpec]]]]:
+    """Return each network and precision with its embeddings, by the settings of decoding."""
+    groups: dict[Decoding, list[tuple[NetworkGroup, list[EmbeddingSpec]]]] = {}
     for precision in dict.fromkeys(embedding.spec.precision for embedding in embeddings):
         specs = {embedding.request: embedding.spec for embedding in embeddings if embedding.spec.precision == precision}
         for group in network_groups(list(specs), networks):
             decoding = group.requests[0].decoding
-            lanes.setdefault(decoding, []).append(make_lane(group, [specs[request] for request in group.requests]))
-    return lanes
+            groups.setdefault(decoding, []).append((group, [specs[request] for request in group.requests]))
+    return groups
 
 
 def _build_runner(group: NetworkGroup, precision: Precision, device: str, n_images: int, warnings: list[str]) -> Runner:

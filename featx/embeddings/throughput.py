@@ -90,13 +90,13 @@ def record_throughput(notes: Path, throughput: Throughput) -> None:
     if throughput.n < MIN_IMAGES_TO_RECORD:
         return
     try:
-        with file_lock(notes / ".paces.lock"):
+        with file_lock(notes / ".throughputs.lock"):
             recorded = recorded_throughputs(notes)
             same = [entry for entry in recorded if set(entry.embeddings) == set(throughput.embeddings)]
             if any(entry.n > throughput.n for entry in same):
                 return
             entries = [*(entry for entry in recorded if entry not in same), throughput]
-            write_json(notes / "paces.json", [asdict(entry) for entry in entries])
+            write_json(notes / "throughputs.json", [asdict(entry) for entry in entries])
     except (OSError, FeatxError) as error:
         logger.warning("the rate of this extraction is not recorded: %s", error)
 
@@ -109,7 +109,7 @@ def recorded_throughputs(notes: Path) -> list[Throughput]:
     IncompleteError
         the file has another content; the message names the file to remove.
     """
-    path = notes / "paces.json"
+    path = notes / "throughputs.json"
     return read_json_as(path, list[Throughput]) if path.is_file() else []
 
 

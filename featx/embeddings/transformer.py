@@ -1,6 +1,6 @@
 """A scikit-learn transformer that turns images into cached embeddings."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from featx.embeddings.workers import ImageSource
 from featx.errors import DataError, ReadError
 from featx.files.atomic import file_state
 from featx.images.contents import FileState, digest, file_uri
-from featx.images.decode import MODE_BY_CHANNELS, convert_image
+from featx.images.decode import USUAL_CHANNELS, convert_image
 from featx.images.digests import DigestCache, ImageIdentity, identify_with_cache
 from featx.locations import is_url
 from featx.progress import no_progress
@@ -43,6 +43,8 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     backbone, weights, tap, pool, size_px, resize, crop_share, interpolation, mean, std, views, join,
     dtype
         Settings of a recipe's ``[[embedding]]`` (`featx.specs.EmbeddingRequest`).
+    decoding
+        Settings of a recipe's ``[decoding]`` (`featx.specs.embedding.Decoding`); None takes the defaults.
     precision
         ``fp32``, ``bf16`` or ``fp16``. There is no ``auto``, since all folds of a cross-validation must use the same
         precision.
@@ -79,6 +81,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         views: str = "one",
         join: str = "mean",
         dtype: str = "float32",
+        decoding: Mapping[str, Any] | None = None,
         precision: str = "fp32",
         cache: str | Path | None = None,
         device: str = "auto",
@@ -100,6 +103,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.views = views
         self.join = join
         self.dtype = dtype
+        self.decoding = decoding
         self.precision = precision
         self.cache = cache
         self.device = device
@@ -146,7 +150,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             an image cannot be read and `on_error` is ``raise``, or an image has none of the forms above.
         """
         request, engine, cache = self._request(), self._engine(), cache_place(self.cache)
-        places, identities = _identify(X, cache.notes)
+        places, identities = _identify(X, request.decoding, cache.notes)
         uris: dict[str, ImageSource] = {}
         for place, identity in zip(places, identities, strict=True):
             if identity.digest:
@@ -171,7 +175,8 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         settings = {name: getattr(self, name) for name in EmbeddingRequest.model_fields if name != "decoding"}
         # Only the section of a recipe checks the names of backbones.
         build_spec(EmbeddingSection, type(self).__name__, **settings)
-        request = build_spec(EmbeddingRequest, type(self).__name__, **settings)
+        decoding = build_spec(Decoding, f"{type(self).__name__}.decoding", **(self.decoding or {}))
+        request = build_spec(EmbeddingRequest, type(self).__name__, decoding=decoding, **settings)
         if not request.has_own_weights:
             return request
         return request.model_copy(update={"weights": str(Path(request.weights).absolute())})
@@ -214,12 +219,12 @@ def _network(request: EmbeddingRequest, _weights: tuple[str, int, int] | None) -
     return NetworkGroup((request,))
 
 
-def _identify(images: Any, notes: Path) -> tuple[list[ImageSource], list[ImageIdentity]]:
+def _identify(images: Any, decoding: Decoding, notes: Path) -> tuple[list[ImageSource], list[ImageIdentity]]:
     """Return the place of each image, empty where it has none, and its digest or the reason why it has none.
 
     Files with the size and time of a cached digest are not read.
     """
-    checked = [_place(image, number) for number, image in enumerate(_check_list(images))]
+    checked = [_place(image, number, decoding) for number, image in enumerate(_check_list(images))]
     places = [place if not isinstance(place, ImageIdentity) else "" for place in checked]
     paths = [place for place in checked if isinstance(place, str)]
     with (
@@ -244,13 +249,13 @@ def _check_list(images: Any) -> Iterable[Any]:
         return list(images.iloc[:, 0])
     is_single = isinstance(images, str | Path | Image.Image)
     if isinstance(images, np.ndarray) and images.dtype != object:
-        is_single = images.ndim == 2 or (images.ndim == 3 and images.shape[2] in MODE_BY_CHANNELS)
+        is_single = images.ndim == 2 or (images.ndim == 3 and images.shape[2] in USUAL_CHANNELS)
     if is_single or not isinstance(images, Iterable):
         raise DataError(f"expected a list of images, found a single {type(images).__name__}; put it into a list")
     return images
 
 
-def _place(image: Any, number: int) -> ImageSource | ImageIdentity:
+def _place(image: Any, number: int, decoding: Decoding) -> ImageSource | ImageIdentity:
     """Return the URI or the pixels of an image, or the reason why it has none."""
     if isinstance(image, str) and is_url(image):
         return image
@@ -258,7 +263,8 @@ def _place(image: Any, number: int) -> ImageSource | ImageIdentity:
         return file_uri(str(Path(image).absolute()))
     if isinstance(image, Image.Image):
         try:
-            return np.asarray(convert_image(image, Decoding()))
+            # Channels are chosen later, from the pixels of the array.
+            return np.asarray(image if decoding.bands else convert_image(image, decoding))
         except ReadError as error:
             return ImageIdentity(outcome="unreadable", reason=str(error))
     if isinstance(image, np.ndarray) and image.ndim >= 2:

@@ -13,7 +13,7 @@ from featx.embeddings.fill import Plan, fill
 from featx.embeddings.groups import NetworkGroup
 from featx.embeddings.read import locked_store
 from featx.embeddings.runtime_selection import RuntimeSelector
-from featx.embeddings.workers import ImageSource
+from featx.embeddings.workers import Clipped, ImageSource
 from featx.errors import ClusterError, ReadError
 from featx.images.sources import read_content
 from featx.parallel.dask_client import MAX_WAIT_S, allow_child_processes
@@ -97,12 +97,15 @@ class ShardResult:
         Digest → reason why an image lacks a vector.
     times
         Busy seconds of each stage.
+    clipped
+        Digest → extremes of an image with values outside ``decoding.value_range``.
     """
 
     worker: str
     n_embedded: int
     failed: dict[str, str]
     times: Times
+    clipped: Clipped
 
 
 def check_access(probe: Path | None, uri: str | None) -> str:
@@ -199,7 +202,8 @@ def embed_shard(assignment: Assignment, shard: Shard) -> ShardResult:
         except _StoppedError:
             statistics = PassStatistics()
     n_missing = len(missing_digests(stores, [digest for digest, _ in shard]))
-    return ShardResult(_process_name(), len(shard) - n_missing, statistics.failed, statistics.times)
+    n_embedded = len(shard) - n_missing
+    return ShardResult(_process_name(), n_embedded, statistics.failed, statistics.times, statistics.clipped)
 
 
 class _StoppedError(Exception):

@@ -19,9 +19,10 @@ from joblib.externals.loky import ProcessPoolExecutor
 
 from featx.errors import ReadError
 from featx.images.contents import Content, digest
-from featx.images.decode import Pixels, decode
+from featx.images.decode import OUTSIDE_RANGE, decode
 from featx.images.resizing import make_preprocessor, required_side_px
 from featx.images.sources import read_content
+from featx.images.value_ranges import Extremes, Pixels
 from featx.specs.embedding import Decoding, Preprocessing
 
 # Chunks that wait for each worker; bounds the memory.
@@ -39,6 +40,7 @@ warnings.filterwarnings("ignore", "A worker stopped while some jobs were given t
 ImageSource = str | Content  # a URI, or the content behind it
 Images = Sequence[tuple[str, ImageSource]]  # (digest, place)
 Results = list[tuple[Pixels, ...] | str]  # pixels at each size, or the reason why there are none
+Clipped = dict[str, Extremes]  # by digest: the extremes of an image with values outside ``decoding.value_range``
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Decoder:
     decoding: Decoding
     sizes: tuple[Preprocessing, ...]
 
-    def decode(self, expected: str, place: ImageSource) -> tuple[Pixels, ...] | str:
+    def decode(self, expected: str, place: ImageSource, clipped: Clipped | None = None) -> tuple[Pixels, ...] | str:
         """Return an image's pixels at each size, or the reason why there are none.
 
         Parameters
@@ -65,12 +67,16 @@ class Decoder:
             Digest that the content must have.
         place
             URI or content of the image.
+        clipped
+            Receives the extremes of the image if some of its values are clipped; None drops them.
         """
         try:
             content = read_content(place) if isinstance(place, str) else place
             if digest(content) != expected:
                 return CHANGED
             image = decode(content, self.decoding, required_side_px(self.sizes))
+            if clipped is not None and OUTSIDE_RANGE in image.info:
+                clipped[expected] = image.info[OUTSIDE_RANGE]
             return tuple(make_preprocessor(size)(image) for size in self.sizes)
         except FileNotFoundError:
             return REMOVED
@@ -80,18 +86,24 @@ class Decoder:
         except (MemoryError, ValueError) as error:
             return f"{TOO_LARGE}: {type(error).__name__} {error}".rstrip()
 
-    def decode_chunk(self, todo: Images) -> tuple[Results, float]:
-        """Decode a few images; return their pixels or reasons, and the seconds that they took."""
+    def decode_chunk(self, todo: Images) -> tuple[Results, float, Clipped]:
+        """Decode a few images; return their pixels or reasons, the seconds that they took, and the clipped images."""
         start = time.perf_counter()
-        return [self.decode(*image) for image in todo], time.perf_counter() - start
+        clipped: Clipped = {}
+        return [self.decode(*image, clipped) for image in todo], time.perf_counter() - start, clipped
 
 
 Decoded = tuple[str, tuple[Pixels, ...] | str, float]  # digest, pixels or reason, seconds
-PendingChunk = tuple[Images, Future[tuple[Results, float]]]
+ChunkResult = tuple[Results, float, Clipped]
+PendingChunk = tuple[Images, Future[ChunkResult]]
 
 
 def decode_images(
-    todo: Iterable[tuple[str, ImageSource]], decoder: Decoder, workers: int, chunk_size: int
+    todo: Iterable[tuple[str, ImageSource]],
+    decoder: Decoder,
+    workers: int,
+    chunk_size: int,
+    clipped: Clipped | None = None,
 ) -> Generator[Decoded]:
     """Yield the digest of each image with its pixels, or the reason why there are none, and the seconds it took.
 
@@ -107,16 +119,19 @@ def decode_images(
         Number of worker processes.
     chunk_size
         Images that a worker receives at a time.
+    clipped
+        Receives the extremes of the images whose values are clipped; None drops them.
     """
+    clipped = {} if clipped is None else clipped
     pending: deque[PendingChunk] = deque()
     with _shared_pool(workers, _hash_store_settings()).in_use() as pool:
         try:
             for chunk in _chunks(todo, chunk_size):
                 pending.append((chunk, pool.submit(decoder.decode_chunk, chunk)))
                 if len(pending) > CHUNKS_PER_WORKER * workers:
-                    yield from _receive_chunk(pending, pool, decoder)
+                    yield from _receive_chunk(pending, pool, decoder, clipped)
             while pending:
-                yield from _receive_chunk(pending, pool, decoder)
+                yield from _receive_chunk(pending, pool, decoder, clipped)
         finally:
             for _, future in pending:
                 future.cancel()
@@ -145,36 +160,45 @@ def _chunks(todo: Iterable[tuple[str, ImageSource]], size: int) -> Iterator[Imag
         yield chunk
 
 
-def _receive_chunk(pending: deque[PendingChunk], pool: "_Pool", decoder: Decoder) -> Iterator[Decoded]:
+def _receive_chunk(
+    pending: deque[PendingChunk], pool: "_Pool", decoder: Decoder, clipped: Clipped
+) -> Iterator[Decoded]:
     """Yield the results of the oldest chunk; if a worker died, decode its images one by one."""
     chunk, future = pending.popleft()
     try:
-        results, seconds = future.result()
+        results, seconds, chunk_clipped = future.result()
     except BrokenProcessPool:
         # Which of the unfinished chunks killed the worker is unknown: all are submitted again, except for this one.
         pool.restart()
         for position, (later_chunk, later_future) in enumerate(pending):
             if not later_future.done() or later_future.exception() is not None:
                 pending[position] = (later_chunk, pool.submit(decoder.decode_chunk, later_chunk))
-        results, seconds = _decode_one_by_one(chunk, decoder)
+        results, seconds, chunk_clipped = _decode_one_by_one(chunk, decoder)
+    clipped |= chunk_clipped
     image_s = seconds / len(chunk)
     yield from ((digest, result, image_s) for (digest, _), result in zip(chunk, results, strict=True))
 
 
-def _decode_one_by_one(chunk: Images, decoder: Decoder) -> tuple[Results, float]:
-    """Decode a chunk in a single worker, one image at a time; return the results and the seconds."""
+def _decode_one_by_one(chunk: Images, decoder: Decoder) -> ChunkResult:
+    """Decode a chunk in a single worker, one image at a time."""
     pool, start = _Pool(1), time.perf_counter()
+    clipped: Clipped = {}
     try:
-        return [_decode_alone(image, pool, decoder) for image in chunk], time.perf_counter() - start
+        results = [_decode_alone(image, pool, decoder, clipped) for image in chunk]
+        return results, time.perf_counter() - start, clipped
     finally:
         pool.stop()
 
 
-def _decode_alone(image: tuple[str, ImageSource], pool: "_Pool", decoder: Decoder) -> tuple[Pixels, ...] | str:
+def _decode_alone(
+    image: tuple[str, ImageSource], pool: "_Pool", decoder: Decoder, clipped: Clipped
+) -> tuple[Pixels, ...] | str:
     """Decode one image, and again in a new worker if the first one dies: an earlier image may have damaged it."""
     for _ in range(2):
         try:
-            return pool.submit(decoder.decode_chunk, [image]).result()[0][0]
+            results, _, image_clipped = pool.submit(decoder.decode_chunk, [image]).result()
+            clipped |= image_clipped
+            return results[0]
         except BrokenProcessPool:
             pool.restart()
     return DIED
@@ -220,10 +244,10 @@ class _Pool:
                 # The new executor starts its workers when it receives a task.
                 self.restart()
 
-    def submit(self, call: Callable[[Images], tuple[Results, float]], chunk: Images) -> Future[tuple[Results, float]]:
+    def submit(self, call: Callable[[Images], ChunkResult], chunk: Images) -> Future[ChunkResult]:
         """Submit a chunk; a broken pool is reported by the future."""
         try:
-            future: Future[tuple[Results, float]] = self._executor.submit(call, chunk)
+            future: Future[ChunkResult] = self._executor.submit(call, chunk)
         except BrokenProcessPool as error:
             future = Future()
             future.set_exception(error)

@@ -6,7 +6,6 @@ References
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -14,76 +13,11 @@ from numpy.typing import NDArray
 
 from featx.ensembles.combiners import MemberOutputs
 from featx.metrics.score_kinds import Outputs
+from featx.study.ensemble_metrics import Diversity, MemberPair, PairAgreement
 from featx.tables.ids import Floats
 from featx.tables.target_values import TargetValues
 
 Correct = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class PairAgreement:
-    """Agreement of two members' right and wrong predictions [1]_; None where undefined (0/0), or for numbers.
-
-    Attributes
-    ----------
-    disagreement
-        Share of predictions that exactly one member gets right; for numbers, mean distance of the two predictions.
-    q
-        Yule's Q of right and wrong, in [-1, 1]: 0 for independent members, 1 if they are always wrong together.
-    double_fault
-        Share of predictions that both get wrong.
-    error_correlation
-        Correlation of being wrong, in [-1, 1]; for numbers, correlation of the errors.
-    shared_errors
-        Share of double faults among the predictions that at least one member gets wrong.
-    """
-
-    disagreement: float | None
-    q: float | None
-    double_fault: float | None
-    error_correlation: float | None
-    shared_errors: float | None
-
-    @property
-    def similarity(self) -> float | None:
-        """Share of errors that the members have in common; for numbers the correlation of their errors."""
-        return self.error_correlation if self.shared_errors is None else self.shared_errors
-
-
-@dataclass(frozen=True)
-class MemberPair:
-    """Agreement of two members, over all rows and for each class, label or number.
-
-    Attributes
-    ----------
-    one, other
-        Names of the two members.
-    all
-        Agreement over all rows.
-    each
-        Name of a class → agreement on its rows; name of a label or number → agreement on it.
-    """
-
-    one: str
-    other: str
-    all: PairAgreement
-    each: dict[str, PairAgreement]
-
-
-@dataclass(frozen=True)
-class Diversity:
-    """Diversity of the members of an ensemble.
-
-    Attributes
-    ----------
-    oracle
-        Share of predictions that at least one member gets right; for numbers, mean error of the closest member.
-    pairs
-        Agreement of every two members.
-    """
-
-    oracle: float
-    pairs: list[MemberPair]
 
 
 def diversity(names: Sequence[str], members: MemberOutputs, targets: TargetValues) -> Diversity:
@@ -92,21 +26,21 @@ def diversity(names: Sequence[str], members: MemberOutputs, targets: TargetValue
     if targets.kind == "numbers":
         errors = members.outputs - targets.y
         pairs = [_number_pair(names[i], names[j], errors[i], errors[j], targets.names) for i, j in indices]
-        return Diversity(float(np.abs(errors).min(axis=0).mean()), pairs)
+        return Diversity(oracle=float(np.abs(errors).min(axis=0).mean()), pairs=tuple(pairs))
     correct = np.stack(
         [targets.decided_by(members.rule(i)).are_right(outputs) for i, outputs in enumerate(members.outputs)]
     )
     parts = dict(_parts(correct, targets))
     pairs = [
         MemberPair(
-            names[i],
-            names[j],
-            pair_agreement(correct[i], correct[j]),
-            {name: pair_agreement(part[i], part[j]) for name, part in parts.items()},
+            one=names[i],
+            other=names[j],
+            all=pair_agreement(correct[i], correct[j]),
+            each={name: pair_agreement(part[i], part[j]) for name, part in parts.items()},
         )
         for i, j in indices
     ]
-    return Diversity(float(correct.any(axis=0).mean()), pairs)
+    return Diversity(oracle=float(correct.any(axis=0).mean()), pairs=tuple(pairs))
 
 
 def _parts(correct: Correct, targets: TargetValues) -> Iterator[tuple[str, Correct]]:
@@ -153,11 +87,17 @@ def _number_pair(
     correlations = [column.error_correlation for column in columns if column.error_correlation is not None]
     distance = float(np.mean([column.disagreement for column in columns]))
     mean_correlation = float(np.mean(correlations)) if correlations else None
-    overall = PairAgreement(distance, None, None, mean_correlation, None)
-    return MemberPair(first_name, second_name, overall, dict(zip(names, columns, strict=True)))
+    overall = _number_agreement(distance, mean_correlation)
+    return MemberPair(one=first_name, other=second_name, all=overall, each=dict(zip(names, columns, strict=True)))
 
 
 def _error_agreement(first: Floats, second: Floats) -> PairAgreement:
     have_spread = np.ptp(first) > 0 and np.ptp(second) > 0
     correlation = float(np.corrcoef(first, second)[0, 1]) if have_spread else None
-    return PairAgreement(float(np.abs(first - second).mean()), None, None, correlation, None)
+    return _number_agreement(float(np.abs(first - second).mean()), correlation)
+
+
+def _number_agreement(distance: float, correlation: float | None) -> PairAgreement:
+    return PairAgreement(
+        disagreement=distance, q=None, double_fault=None, error_correlation=correlation, shared_errors=None
+    )

@@ -32,7 +32,7 @@ class EnsembleResult:
         Name of the target.
     path
         Path of the run folder.
-    made
+    is_new
         Whether the run was made by this call; False if it was there.
     members
         Names of the runs that the ensemble uses; other candidates have weight 0.
@@ -56,9 +56,9 @@ class EnsembleResult:
         Score of the best candidate.
     median_member_score
         Median score of the candidates.
-    why
+    explanation
         Comparison of the ensemble with its best member, and description of the members, as a paragraph.
-    findings
+    warnings
         Warnings about the ensemble.
     """
 
@@ -66,7 +66,7 @@ class EnsembleResult:
     method: str
     target: str
     path: str
-    made: bool
+    is_new: bool
     members: list[str]
     n_candidates: int
     weights: list[float]
@@ -78,8 +78,8 @@ class EnsembleResult:
     best_member: str
     best_member_score: float
     median_member_score: float
-    why: str
-    findings: list[str]
+    explanation: str
+    warnings: list[str]
 
     @property
     def gain(self) -> float:
@@ -189,31 +189,25 @@ def _build_all(run: EnsembleRun, methods: Sequence[str], force: bool) -> list[En
 
 
 def _build_one(run: EnsembleRun, method: str, force: bool) -> EnsembleResult:
-    stem = f"{method}-{run.target}"
-    folder, is_new = run.study.run_once(stem, run.run_spec(method), force, lambda path: run.build(method, path))
-    return _result(folder, is_new, run.notes)
+    stem, spec = f"{method}-{run.target}", run.run_spec(method)
+    finished_run = None if force else run.study.find_run(stem, spec)
+    if finished_run is None:
+        with run.study.new_run(stem, spec) as folder:
+            run.build(method, folder)
+    return _result(finished_run or RunFolder(run.study.run_path(stem, spec)), finished_run is None, run.notes)
 
 
 def _result(run: RunFolder, is_new: bool, notes: Sequence[str]) -> EnsembleResult:
     body = artifact.read_ensemble_body(run.path, read_header(run.path)[1])
-    selection, metrics = run.selection_predictions(), run.metrics
-    return EnsembleResult(
-        run=run.name,
+    selection = run.selection_predictions()
+    return run.make_result(
+        EnsembleResult,
+        warnings=[*(warning.text for warning in run.metrics.run_warnings), *notes],
         method=body["method"],
-        target=run.spec["target"],
-        path=str(run.path),
-        made=is_new,
+        is_new=is_new,
         members=list(body["members"]),
-        n_candidates=len(run.spec["members"]),
+        n_candidates=len(run.members),
         weights=body.get("weights", []),
         scored_on=str(selection.part[0]),
         n=len(selection.ids),
-        metric=metrics["metric"],
-        weighted=metrics.get("weighted", False),
-        score=metrics["score"],
-        best_member=metrics["best_member"],
-        best_member_score=metrics["best_member_score"],
-        median_member_score=metrics["median_member_score"],
-        why=metrics["why"],
-        findings=[*(warning["text"] for warning in metrics["findings"]), *notes],
     )

@@ -1,7 +1,7 @@
 """One target's ensembles, from the runs of its members to run folders of its own."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +14,10 @@ from featx.artifacts.header import BODY_FILES
 from featx.ensembles.combiners import Combiner, VotingMethod
 from featx.ensembles.cross_fitting import CrossFitting
 from featx.ensembles.diversity import diversity
-from featx.ensembles.explanation import Disagreements, explain
+from featx.ensembles.explanation import count_disagreements, explain
 from featx.ensembles.members import find_candidates, find_duplicates, selection_tables, selection_warnings
 from featx.errors import DataError
 from featx.files.atomic import write_json, write_table
-from featx.files.seals import write_sealed
 from featx.metrics.conformal import ConformalSpec
 from featx.metrics.definitions import find_score
 from featx.metrics.score_kinds import Outputs
@@ -26,7 +25,11 @@ from featx.metrics.scores import scores
 from featx.parallel.threads import single_threaded
 from featx.registry import VOTES
 from featx.specs.ensembling import EnsembleSpec
-from featx.study.run_folder import RULES, RunFolder
+from featx.specs.head import Metric
+from featx.study.ensemble_metrics import Diversity, EnsembleMetrics
+from featx.study.run_folder import RunFolder
+from featx.study.run_metrics import Scores
+from featx.study.run_spec import RULES, EnsembleRunSpec
 from featx.study.study import Study
 from featx.tables.predictions import AnyPredictions, concatenate_predictions
 from featx.tables.truth import AnyTruth
@@ -55,6 +58,12 @@ class EnsembleRun:
     spec: EnsembleSpec
     runs: Sequence[RunFolder]
     duplicates: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def metric(self) -> Metric:
+        """Metric that chooses between settings, and that ensembles and candidates are compared by."""
+        assert self.spec.metric is not None
+        return self.spec.metric
 
     @property
     def notes(self) -> list[str]:
@@ -100,38 +109,33 @@ class EnsembleRun:
         return CrossFitting.of(self.selection_tables, self.truth, self.spec, groups)
 
     @cached_property
-    def member_metrics(self) -> dict[str, Any]:
-        """Entries of ``metrics.json`` about the members, the same for all methods."""
+    def merits(self) -> list[float]:
+        """Score of each candidate on the selection rows; greater is better."""
         members = self.selection.members
-        merits = [self.selection.merit(outputs, members.rule(i)) for i, outputs in enumerate(members.outputs)]
-        best = int(np.argmax(np.nan_to_num(merits, nan=-np.inf)))
-        warnings = selection_warnings(self.selection, str(self.selection_tables[0].part[0]))
-        return {
-            "metric": self.selection.spec.metric,
-            "best_member": self.runs[best].name,
-            "best_member_score": self._unsigned(merits[best]),
-            "median_member_score": self._unsigned(float(np.median(merits))),
-            "diversity": diversity([run.name for run in self.runs], members, self.selection.targets),
-            "findings": [asdict(warning) for warning in warnings],
-        }
+        return [self.selection.merit(outputs, members.rule(i)) for i, outputs in enumerate(members.outputs)]
+
+    @cached_property
+    def diversity(self) -> Diversity:
+        """Diversity of the candidates."""
+        return diversity([run.name for run in self.runs], self.selection.members, self.selection.targets)
 
     def _unsigned(self, merit: float) -> float:
         """Return a score as users read it: losses and errors are positive."""
-        return float(find_score(str(self.spec.metric)).signed(merit))
+        return float(find_score(self.metric).signed(merit))
 
-    def run_spec(self, method: str) -> dict[str, Any]:
+    def run_spec(self, method: str) -> EnsembleRunSpec:
         """Return all that determines the run of a method; its fingerprint names the run folder."""
-        own: dict[str, Any] = {"stacker": self.spec.stacker} if method == "stacking" else {}
-        own |= self.study.training_state(self.target) | self.study.choosing_state(self.target)
-        return own | {
-            "kind": "ensemble",
-            "rules": RULES["ensemble"],
-            "method": method,
-            "metric": self.spec.metric,
-            "folds": self.spec.folds,
-            "seed": self.spec.seed,
-            "members": {run.name: run.body_sha256 for run in self.runs},
-        }
+        return EnsembleRunSpec(
+            rules=RULES["ensemble"],
+            train=self.study.train_state(self.target),
+            val=self.study.val_state(self.target),
+            method=method,
+            metric=self.metric,
+            stacker=self.spec.stacker if method == "stacking" else None,
+            folds=self.spec.folds,
+            seed=self.spec.seed,
+            members={run.name: run.body_sha256 for run in self.runs},
+        )
 
     @single_threaded()
     def build(self, method: str, folder: Path) -> None:
@@ -147,41 +151,45 @@ class EnsembleRun:
             tables.append(combiner.combine(test_tables, self.truth.names))
         predictions = concatenate_predictions(tables)
         write_table(folder / "predictions.parquet", predictions.to_frame())
-        part = str(rows.part[0])
-        metrics = {part: scores(self.truth, tables[0]), **self._ensemble_metrics(voting_method, outputs, part)}
-        write_sealed(folder / "metrics.json", metrics)
+        metrics = self._metrics(voting_method, outputs, str(rows.part[0]), scores(self.truth, tables[0]))
+        metrics.write(folder)
         used = [run for member, run in enumerate(self.runs) if member not in combiner.unused]
         write_json(folder / BODY_FILES["ensemble"], _body(method, used, combiner.without_unused()))
         header = {
             "target": self.target,
             self.truth.kind: self.truth.names,
-            "metrics": {part: metrics[part]},
+            "metrics": metrics.scores_by_part,
             "conformal": ConformalSpec.of(self.truth, predictions, self.study.groups),
             "decision": rule,
         }
         artifact.write_ensemble(folder, [run.path for run in used], header)
 
-    def _ensemble_metrics(self, method: VotingMethod, outputs: Outputs, part: str) -> dict[str, Any]:
-        """Return the entries of ``metrics.json`` beside the scores."""
-        names = [run.name for run in self.runs]
-        best, members = names.index(self.member_metrics["best_member"]), self.selection.members
-        targets, rule = self.selection.targets, self.selection.decision_rule(method)
-        disagreements = Disagreements.of(
-            self.member_metrics["best_member"],
+    def _metrics(self, method: VotingMethod, outputs: Outputs, part: str, part_scores: Scores) -> EnsembleMetrics:
+        """Return the metrics of an ensemble with these outputs and scores on the selection rows of a part."""
+        names, targets, members = [run.name for run in self.runs], self.selection.targets, self.selection.members
+        best, rule = int(np.argmax(np.nan_to_num(self.merits, nan=-np.inf))), self.selection.decision_rule(method)
+        disagreements = count_disagreements(
+            names[best],
             (targets.decided_by(rule), outputs),
             (targets.decided_by(members.rule(best)), members.outputs[best]),
         )
         contributions = dict(zip(names, self.selection.contributions(method, outputs), strict=True))
-        member_diversity = self.member_metrics["diversity"]
-        return self.member_metrics | {
-            "weighted": targets.weights is not None,
-            "score": self._unsigned(self.selection.merit(outputs, rule)),
-            "diversity": asdict(member_diversity),
-            "overruling": asdict(disagreements),
-            "contributions": contributions,
-            "why": explain(targets, part, disagreements, member_diversity, contributions),
-            "finished": datetime.now(UTC).isoformat(),
-        }
+        return EnsembleMetrics(
+            finished=datetime.now(UTC).isoformat(),
+            run_warnings=tuple(selection_warnings(self.selection, part)),
+            oof=part_scores if part == "oof" else None,
+            val=part_scores if part == "val" else None,
+            metric=self.metric,
+            score=self._unsigned(self.selection.merit(outputs, rule)),
+            weighted=targets.weights is not None,
+            best_member=names[best],
+            best_member_score=self._unsigned(self.merits[best]),
+            median_member_score=self._unsigned(float(np.median(self.merits))),
+            diversity=self.diversity,
+            disagreements=disagreements,
+            contributions=contributions,
+            explanation=explain(targets, part, disagreements, self.diversity, contributions),
+        )
 
 
 def _body(method: str, members: Sequence[RunFolder], combiner: Combiner) -> dict[str, Any]:

@@ -6,63 +6,45 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binomtest
 
-from featx.ensembles.diversity import Diversity, MemberPair
 from featx.metrics.score_kinds import Outputs
+from featx.study.ensemble_metrics import Disagreements, Diversity, MemberPair
 from featx.tables.ids import Kind
 from featx.tables.target_values import TargetValues
 
 MAX_SIGNIFICANT_P = 0.05
 
 
-@dataclass(frozen=True)
-class Disagreements:
-    """Predictions in which an ensemble differs from its best member, and which of the two is right.
+def count_disagreements(
+    member: str, ensemble: tuple[TargetValues, Outputs], best_member: tuple[TargetValues, Outputs]
+) -> Disagreements:
+    """Return the disagreements of an ensemble with its best member.
 
-    Attributes
+    Parameters
     ----------
     member
         Name of the best member.
-    n
-        Number of predictions.
-    n_overruled
-        Number of predictions in which the two differ.
-    n_vote_right, n_member_right
-        Numbers of differing predictions that only the ensemble, and only the member, gets right; for numbers, how often
-        each is closer to the truth.
-    p
-        p-value of a sign test of equal `n_vote_right` and `n_member_right`.
+    ensemble, best_member
+        True values with the decision rule of each, and (n, k) outputs of each.
     """
-
-    member: str
-    n: int
-    n_overruled: int
-    n_vote_right: int
-    n_member_right: int
-    p: float
-
-    @classmethod
-    def of(
-        cls, member: str, ensemble: tuple[TargetValues, Outputs], best_member: tuple[TargetValues, Outputs]
-    ) -> "Disagreements":
-        """Return the disagreements of an ensemble with its best member.
-
-        Parameters
-        ----------
-        ensemble, best_member
-            True values with the decision rule of each, and (n, k) outputs of each.
-        """
-        (targets, outputs), (member_targets, member_outputs) = ensemble, best_member
-        if targets.kind == "numbers":
-            errors, member_errors = np.abs(outputs - targets.y), np.abs(member_outputs - targets.y)
-            vote_right, member_right = errors < member_errors, member_errors < errors
-            differ = vote_right | member_right
-        else:
-            differ = targets.decisions(outputs) != member_targets.decisions(member_outputs)
-            vote_right = differ & targets.are_right(outputs)
-            member_right = differ & member_targets.are_right(member_outputs)
-        n_won, n_lost = int(vote_right.sum()), int(member_right.sum())
-        p = float(binomtest(n_won, n_won + n_lost).pvalue) if n_won + n_lost else 1.0
-        return cls(member, differ.size, int(differ.sum()), n_won, n_lost, p)
+    (targets, outputs), (member_targets, member_outputs) = ensemble, best_member
+    if targets.kind == "numbers":
+        errors, member_errors = np.abs(outputs - targets.y), np.abs(member_outputs - targets.y)
+        ensemble_right, member_right = errors < member_errors, member_errors < errors
+        differ = ensemble_right | member_right
+    else:
+        differ = targets.decisions(outputs) != member_targets.decisions(member_outputs)
+        ensemble_right = differ & targets.are_right(outputs)
+        member_right = differ & member_targets.are_right(member_outputs)
+    n_won, n_lost = int(ensemble_right.sum()), int(member_right.sum())
+    p = float(binomtest(n_won, n_won + n_lost).pvalue) if n_won + n_lost else 1.0
+    return Disagreements(
+        member=member,
+        n=differ.size,
+        n_different=int(differ.sum()),
+        n_ensemble_right=n_won,
+        n_member_right=n_lost,
+        p=p,
+    )
 
 
 @dataclass(frozen=True)
@@ -83,8 +65,8 @@ class _Wording:
 
     unit: str
     comparison: str = (
-        "The ensemble and its best member, {0.member}, differ on {0.n_overruled} of {0.n} {rows}: the ensemble is "
-        "right on {0.n_vote_right}, the member on {0.n_member_right}."
+        "The ensemble and its best member, {0.member}, differ on {0.n_different} of {0.n} {rows}: the ensemble is "
+        "right on {0.n_ensemble_right}, the member on {0.n_member_right}."
     )
     similarity: str = "{} share {:.0%} of their errors"
     lowest: str = "share {:.0%}"
@@ -96,8 +78,8 @@ WORDINGS: dict[Kind, _Wording] = {
     "labels": _Wording("predictions"),
     "numbers": _Wording(
         "predictions",
-        "The ensemble is closer to the truth than its best member, {0.member}, on {0.n_vote_right} of {0.n} {rows}, "
-        "and farther from it on {0.n_member_right}.",
+        "The ensemble is closer to the truth than its best member, {0.member}, on {0.n_ensemble_right} of {0.n} "
+        "{rows}, and farther from it on {0.n_member_right}.",
         "the errors of {} have a correlation of {:.2f}",
         "have a correlation of {:.2f}",
         "The closest member to the truth is off by {:.4g} on average.",
@@ -133,8 +115,8 @@ def explain(
 
 
 def _compare_with_best(disagreements: Disagreements, rows: str, wording: _Wording) -> str:
-    n_won, n_lost = disagreements.n_vote_right, disagreements.n_member_right
-    if not disagreements.n_overruled:
+    n_won, n_lost = disagreements.n_ensemble_right, disagreements.n_member_right
+    if not disagreements.n_different:
         member, n = disagreements.member, disagreements.n
         return f"The ensemble and its best member, {member}, predict the same on all {n} {rows}."
     counts = wording.comparison.format(disagreements, rows=rows)

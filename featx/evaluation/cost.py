@@ -8,6 +8,7 @@ from featx.artifacts.artifact import read_member_headers
 from featx.artifacts.header import BODY_FILES, read_header
 from featx.embeddings.throughput import MAX_RATE_RATIO, recorded_throughputs, seconds_per_image
 from featx.study.run_folder import RunFolder
+from featx.study.run_metrics import HeadMetrics, NetworkMetrics
 from featx.study.study import Study
 
 
@@ -44,7 +45,7 @@ def read_costs(study: Study, run: RunFolder) -> Cost:
     body_bytes = sum((folder.path / BODY_FILES[folder.kind]).stat().st_size for folder in {run, *models})
     weights_bytes = _weights_bytes(study, embeddings)
     return Cost(
-        _sum_or_none(map(_fit_s, models)),
+        _sum_or_none(model.metrics.elapsed_s for model in models),
         _images_per_s(study, models, embeddings),
         None if weights_bytes is None else body_bytes + weights_bytes,
         len(models),
@@ -91,11 +92,6 @@ def _sum_or_none(values: Iterable[float | None]) -> float | None:
     return sum(numbers) if len(numbers) == len(terms) else None
 
 
-def _fit_s(run: RunFolder) -> float | None:
-    parts = [run.metrics[name] for name in ("search_s", "train_s") if name in run.metrics]
-    return float(sum(parts)) if parts else None
-
-
 def _images_per_s(study: Study, models: list[RunFolder], embeddings: set[str]) -> float | None:
     embedding_s = seconds_per_image(recorded_throughputs(study.cache.notes), embeddings)
     seconds = _sum_or_none([*map(_predict_s, models), embedding_s])
@@ -104,10 +100,10 @@ def _images_per_s(study: Study, models: list[RunFolder], embeddings: set[str]) -
 
 def _predict_s(run: RunFolder) -> float | None:
     """Return the seconds of one prediction: from an embedding or, for a network, from pixels."""
-    if run.kind == "network":
-        return 1 / run.metrics["images_per_s"] if run.metrics.get("images_per_s") else None
-    seconds = run.metrics.get("answer_s")
-    return None if seconds is None else float(seconds)
+    metrics = run.metrics
+    if isinstance(metrics, NetworkMetrics):
+        return 1 / metrics.images_per_s if metrics.images_per_s else None
+    return metrics.prediction_s if isinstance(metrics, HeadMetrics) else None
 
 
 def _weights_bytes(study: Study, embeddings: set[str]) -> int | None:

@@ -32,7 +32,7 @@ def evaluate(  # noqa: PLR0913 (all but the first are options by name, one each 
     final: bool = False,
     coverage: float | None = None,
     abstain_below: float | None = None,
-    who: str | None = None,
+    user: str | None = None,
     progress: ProgressCallback = no_progress,
 ) -> list[Evaluation]:
     """Score all finished runs and return one table per target.
@@ -52,7 +52,7 @@ def evaluate(  # noqa: PLR0913 (all but the first are options by name, one each 
     abstain_below
         Probability in (0, 1) below which no prediction is made. Adds the scores ``answered`` and
         ``answered_accuracy``.
-    who
+    user
         Name of the person for the log of openings and the report, used with `final`; by default a hash of the login
         name.
     progress
@@ -68,7 +68,7 @@ def evaluate(  # noqa: PLR0913 (all but the first are options by name, one each 
     study = Study.open(recipe)
     coverage_check = CoverageCheck(coverage, abstain_below)
     copies = find_copies(study, progress)
-    return [_evaluate(study, name, final, coverage_check, copies, who) for name in _targets_with_runs(study, target)]
+    return [_evaluate(study, name, final, coverage_check, copies, user) for name in _targets_with_runs(study, target)]
 
 
 def _targets_with_runs(study: Study, target: str | None) -> list[str]:
@@ -121,7 +121,7 @@ def _select(study: Study, target: str) -> _Selection:
     tables = {run.name: run.selection_predictions() for run in runs}
     costs = {run.name: read_costs(study, run) for run in runs}
     selection_scores = {name: find_score(metric).signed(score(metric, truth, table)) for name, table in tables.items()}
-    failed = {run.name for run in runs if has_failed(run.marks)}
+    failed = {run.name for run in runs if has_failed(run.metrics.flags)}
     chosen = choose_run(selection_scores, failed, costs)
     ranked = sorted(runs, key=lambda run: (-selection_scores[run.name], run.name != chosen, run.name))
     return _Selection(truth, metric, ranked, tables, costs, failed, chosen)
@@ -171,7 +171,7 @@ def _score_run(
     by_class = [] if truth.kind == "numbers" else per_class(truth, table)
     counts = confusion(truth, table).tolist() if isinstance(truth, Truth) else []
     all_scores = scores(truth, table) | coverage_scores
-    return RunEvaluation(run.name, run.is_ensemble, all_scores, math.nan, math.nan, by_class, counts, run.marks)
+    return RunEvaluation(run.name, run.is_ensemble, all_scores, math.nan, math.nan, by_class, counts, run.metrics.flags)
 
 
 def _add_comparison(
@@ -257,7 +257,7 @@ def _with_difference(row: RunEvaluation, comparison: Comparison) -> RunEvaluatio
 def _relation(comparison: Comparison, row: RunEvaluation) -> str:
     """Return the relation of a run to the chosen one; a run whose training failed is never equivalent."""
     relation = comparison.relation(row.run)
-    if relation == "equivalent" and has_failed(row.marks):
+    if relation == "equivalent" and has_failed(row.flags):
         return "not shown to differ"
     return relation
 

@@ -28,7 +28,7 @@ class RunEvaluation:
         Precision, recall, F1 and n of each class or label.
     confusion
         (k, k) counts; row = true class. Empty unless the target has classes.
-    marks
+    flags
         Names of the warnings of its training, for example ``nan``.
     intervals
         Score name → low and high edge of its 95 % interval (`featx.evaluation.intervals`).
@@ -54,7 +54,7 @@ class RunEvaluation:
     accuracy_high: float
     per_class: list[dict[str, Any]]
     confusion: list[list[float]]
-    marks: list[str] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
     intervals: dict[str, Sequence[float]] = field(default_factory=dict)
     difference: float | None = None
     difference_low: float | None = None
@@ -89,7 +89,7 @@ class Evaluation:
         cheapest one. A run whose training failed is chosen only if the training of all runs failed.
     chosen_by
         Name of the selection score and of the part that it was computed on, as ``accuracy on val``.
-    n_looks
+    n_openings
         Number of times that the test split was opened for this target.
     kind
         ``classes``, ``labels`` or ``numbers``; only classes have a confusion matrix.
@@ -111,7 +111,7 @@ class Evaluation:
     warnings
         Warnings about the scored rows.
     log_problems
-        Problems of the log that `n_looks` was counted in; empty if the log is complete.
+        Problems of the log that `n_openings` was counted in; empty if the log is complete.
     """
 
     target: str
@@ -120,7 +120,7 @@ class Evaluation:
     rows: list[RunEvaluation]
     chosen: str
     chosen_by: str
-    n_looks: int
+    n_openings: int
     kind: Kind = "classes"
     score: str = ""
     test: str = ""
@@ -147,5 +147,5 @@ class Evaluation:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Evaluation":
         """Return the evaluation whose `dataclasses.asdict` is given."""
-        groupings = [Grouping.from_dict(grouping) for grouping in fields.get("groupings", [])]
+        groupings = [Grouping.from_dict(grouping) for grouping in fields["groupings"]]
         return cls(**fields | {"rows": [RunEvaluation(**row) for row in fields["rows"]], "groupings": groupings})

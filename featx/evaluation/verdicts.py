@@ -7,14 +7,14 @@ from featx.evaluation.comparison import ALPHA, MIN_UNITS_TO_COMPARE, Comparison
 from featx.evaluation.cost import Cost, find_cheapest, find_simplest
 
 # Warnings of training which mean that a run is not usable.
-FAILURE_MARKS = frozenset({"dead head", "one class", "diverged", "nan"})
+FAILURE_FLAGS = frozenset({"dead head", "one class", "diverged", "nan"})
 # Relative difference up to which selection scores count as equal.
 SCORE_TOLERANCE = 1e-12
 
 
-def has_failed(marks: Collection[str]) -> bool:
+def has_failed(flags: Collection[str]) -> bool:
     """Return whether the warnings of a run say that its training failed."""
-    return bool(FAILURE_MARKS & set(marks))
+    return bool(FAILURE_FLAGS & set(flags))
 
 
 def choose_run(selection_scores: Mapping[str, float], failed: Collection[str], costs: Mapping[str, Cost]) -> str:

@@ -248,7 +248,7 @@ class _RunExporter:
             largest=float(differences.max()),
             tolerance=TOLERANCE,
             n_beyond=int((differences > TOLERANCE).sum()),
-            why=REDUCED_PRECISION_CAUSE if extent == "whole" and self._is_reduced else "",
+            reason=REDUCED_PRECISION_CAUSE if extent == "whole" and self._is_reduced else "",
         )
         output = {"shape": list(self._output_shape), "kind": self.header.answers, "names": self.header.names}
         card = ExportCard(

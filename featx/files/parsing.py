@@ -36,7 +36,7 @@ def parse_json(content: str | bytes) -> Any:
     ParseError
         it is no JSON, nests too deep, or contains a number that is too large for a float.
     """
-    value = _parse("JSON", lambda: json.loads(content, parse_float=_finite_float))
+    value = parse_with("JSON", lambda: json.loads(content, parse_float=_finite_float))
     _check_nesting("JSON", value)
     return value
 
@@ -49,7 +49,7 @@ def parse_toml(content: str) -> dict[str, Any]:
     ParseError
         it is no TOML, nests too deep, or contains a number that cannot be read.
     """
-    table: dict[str, Any] = _parse("TOML", lambda: tomllib.loads(content, parse_float=_finite_float))
+    table: dict[str, Any] = parse_with("TOML", lambda: tomllib.loads(content, parse_float=_finite_float))
     _check_nesting("TOML", table)
     return table
 
@@ -70,7 +70,7 @@ def read_parquet(source: Path | bytes, columns: Collection[str] = ()) -> "pd.Dat
         it cannot be read, or a column is missing.
     """
     file = io.BytesIO(source) if isinstance(source, bytes) else source
-    frame: pd.DataFrame = _parse("a Parquet table", lambda: _read_parquet(file))
+    frame: pd.DataFrame = parse_with("a Parquet table", lambda: _read_parquet(file))
     if missing := [name for name in columns if name not in frame.columns]:
         available = ", ".join(map(str, frame.columns)) or "none"
         raise ParseError(f"has no column {missing[0]!r}; columns: {available}")
@@ -113,7 +113,7 @@ def parse_csv(content: bytes, **options: Any) -> "pd.DataFrame":
     with warnings.catch_warnings():
         # pandas warns where it cuts rows that are wider than the header.
         warnings.simplefilter("error", ParserWarning)
-        frame: pd.DataFrame = _parse("a table of text", lambda: pd.read_csv(io.BytesIO(content), **options))
+        frame: pd.DataFrame = parse_with("a table of text", lambda: pd.read_csv(io.BytesIO(content), **options))
     return frame
 
 
@@ -135,7 +135,14 @@ def validate_as(value: Any, kind: type[T]) -> T:
         raise ParseError(f"{key}: {first['msg']}" if key else first["msg"]) from error
 
 
-def _parse(format_name: str, parse: Callable[[], Any]) -> Any:
+def parse_with(format_name: str, parse: Callable[[], Any]) -> Any:
+    """Return what a parser returns.
+
+    Raises
+    ------
+    ParseError
+        the parser raised an error of any kind.
+    """
     try:
         return parse()
     except RecursionError as error:

@@ -13,21 +13,27 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def write_csv(file: Path, frame: pd.DataFrame) -> None:
-    """Write a frame as CSV, atomically, with ``'`` before text that a spreadsheet program would evaluate.
-
-    Control characters are written as escapes, since a carriage return would begin a new row. Numbers stay unchanged,
-    also those that are stored as text.
+    """Write a frame as CSV, atomically, its text changed by `text_cells`.
 
     Raises
     ------
     OSError
         the file cannot be written.
     """
+    with atomic_file(file) as private:
+        text_cells(frame).to_csv(private, index=False)
+
+
+def text_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame with ``'`` before text that a spreadsheet program would evaluate.
+
+    Control characters are written as escapes, since a carriage return would begin a new row. Numbers stay unchanged,
+    also those that are stored as text.
+    """
     safe = frame.rename(columns=text_cell)
     texts = safe.select_dtypes(["object", "string", "category"]).columns
     safe[texts] = safe[texts].astype(object).map(text_cell)
-    with atomic_file(file) as private:
-        safe.to_csv(private, index=False)
+    return safe
 
 
 def text_cell(value: Any) -> Any:

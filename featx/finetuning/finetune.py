@@ -146,7 +146,7 @@ def _run_grid(grid: Grid, shared_job: FinetuningJob) -> list[FinetuningResult]:
         return result, result.held_loss
 
     runner = TrialRunner(run, lambda spec, epoch: stopped_result(jobs[spec.fingerprint()], epoch))
-    identities = [job.identity() for job in jobs.values()]
+    identities = [job.run_spec().identity() for job in jobs.values()]
     journal = shared_job.study.folder / f".search-{fingerprint([*identities, grid.trials])}.journal"
     return search_grid(grid.specs, grid.trials, runner, journal)
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from featx.files.atomic import file_sha256
 from featx.finetuning.grid_search import AfterEpoch
@@ -15,7 +14,7 @@ from featx.specs.base import Spec
 from featx.specs.embedding import EmbeddingRequest
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec, LossSpec, ScheduleSpec
-from featx.study.run_folder import RULES
+from featx.study.run_spec import RULES, NetworkRunSpec
 from featx.study.study import Study
 
 
@@ -58,16 +57,16 @@ class FinetuningJob:
     progress: ProgressCallback
     after_epoch: AfterEpoch = do_nothing
 
-    def identity(self) -> dict[str, Any]:
+    def run_spec(self) -> NetworkRunSpec:
         """Return all that determines the result of the run; its fingerprint names the folder."""
         file = weights_path(get_backbone(self.request.backbone), self.request.weights)
-        return self.study.training_state(self.target, self.group_columns) | {
-            "kind": "network",
-            "rules": RULES["network"],
-            "finetune": self.spec.identity(),
-            "weights_sha256": "none" if file is None else file_sha256(file),
-            "decoding": self.request.decoding.identity(),
-        }
+        return NetworkRunSpec(
+            rules=RULES["network"],
+            train=self.study.train_state(self.target, self.group_columns),
+            finetune=self.spec.identity(),
+            weights_sha256="none" if file is None else file_sha256(file),
+            decoding=self.request.decoding.identity(),
+        )
 
     @cached_property
     def request(self) -> EmbeddingRequest:

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from featx.study.run_metrics import EpochMetrics
 from featx.study.run_warnings import RunWarning
 from featx.tables.decision_rule import DecisionRule, decide_codes
 
@@ -55,9 +56,17 @@ class Epoch:
         """Whether both losses are finite."""
         return math.isfinite(self.train_loss) and math.isfinite(self.held_loss)
 
-    def to_json(self) -> dict[str, float | None]:
-        """Return the fields, with None for numbers that are not finite, which JSON cannot express."""
-        return {name: value if math.isfinite(value) else None for name, value in vars(self).items()}
+    def to_metrics(self) -> EpochMetrics:
+        """Return the measurements as ``metrics.json`` contains them."""
+        train_loss, held_loss = (loss if math.isfinite(loss) else None for loss in (self.train_loss, self.held_loss))
+        return EpochMetrics(
+            number=self.number,
+            phase=self.phase,
+            lr=self.lr,
+            train_loss=train_loss,
+            held_loss=held_loss,
+            seconds=self.seconds,
+        )
 
 
 @dataclass

@@ -182,7 +182,7 @@ class _Learner(pl.LightningModule):
                     "optimiser": self._optimiser.state_dict(),
                     "schedule": self._schedule.scheduler.state_dict(),
                     "scaler": self.trainer.precision_plugin.state_dict(),
-                    "course": self._history.to_dict(),
+                    "history": self._history.to_dict(),
                 },
             )
         self._environment.after_epoch(self._history)
@@ -221,7 +221,7 @@ def train_network(
     """
     snapshot = state.load_snapshot(phase.number)
     if snapshot is not None:
-        history.reset_to(snapshot["course"])
+        history.reset_to(snapshot["history"])
     learner = _Learner(network, phase, history, state, environment)
     if snapshot is not None:
         learner.resume(snapshot)
@@ -244,7 +244,7 @@ def train_network(
         raise KeyboardInterrupt
     # With several devices the training ran in other processes, which saved its result.
     if n_devices > 1 and (last := state.load_snapshot(phase.number)) is not None:
-        history.reset_to(last["course"])
+        history.reset_to(last["history"])
         state.restore_weights(network, last["weights"])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 from torch import Tensor
 
 from featx.embeddings.engine import is_out_of_memory
@@ -22,7 +22,7 @@ from featx.progress import ProgressCallback
 from featx.specs.finetuning import FinetuneSpec, PhaseSpec
 
 LAST_WEIGHTS = "last.safetensors"
-HISTORY_FILE = "course.json"
+HISTORY_FILE = "history.json"
 Snapshot = dict[str, Any]  # tensors, numbers and texts
 
 
@@ -166,10 +166,10 @@ def compute_mean_loss(network: FinetunedNetwork, phase: Phase, device: torch.dev
 
 
 class FinishedPhase(BaseModel):
-    """The content of ``course.json``: the number of the last finished phase, and the history up to its end."""
+    """The content of ``history.json``: the number of the last finished phase, and the history up to its end."""
 
     phase: int
-    history: dict[str, Any] = Field(alias="course")
+    history: dict[str, Any]
 
 
 class TrainingState:
@@ -245,7 +245,7 @@ class TrainingState:
         """Write all that is needed to resume a phase after an epoch."""
         with atomic_file(self._snapshot_file(phase)) as private:
             torch.save(content, private)
-        self._remove_all_but(content["course"]["best"])
+        self._remove_all_but(content["history"]["best"])
 
     def load_snapshot(self, phase: int) -> Snapshot | None:
         """Return the last snapshot of an interrupted phase; None if there is none."""
@@ -254,7 +254,7 @@ class TrainingState:
 
     def finish_phase(self, phase: int, history: TrainingHistory) -> None:
         """Record that a phase is finished; the next one starts from its best weights."""
-        write_sealed(self.folder / HISTORY_FILE, {"phase": phase, "course": history.to_dict()})
+        write_sealed(self.folder / HISTORY_FILE, {"phase": phase, "history": history.to_dict()})
         self._remove_all_but(history.best)
         self._snapshot_file(phase).unlink(missing_ok=True)
 

@@ -88,10 +88,7 @@ class PhaseInputs:
     @cached_property
     def uris(self) -> dict[str, ImageSource]:
         """The place of each image by its digest; of copies the first."""
-        places: dict[str, ImageSource] = {}
-        for image_digest, uri in zip(self.digests, self._manifest.uris, strict=True):
-            places.setdefault(image_digest, uri)
-        return places
+        return dict(self._manifest.uris_by_digest)
 
     @cached_property
     def _images(self) -> DecodedImages:

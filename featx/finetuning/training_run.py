@@ -5,9 +5,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,10 +14,9 @@ from numpy.typing import NDArray
 
 from featx.artifacts.header import NETWORK_PACKAGES, provenance
 from featx.artifacts.learning_curves import write_curves
-from featx.artifacts.rescoring import VAL_STATE, update_val_scores
+from featx.artifacts.rescoring import update_val_scores
 from featx.embeddings.devices import find_device
 from featx.files.atomic import file_lock, write_table
-from featx.files.seals import write_sealed
 from featx.finetuning.checkpoints import NetworkOutputs, write_network
 from featx.finetuning.finetuning_job import FinetuningJob
 from featx.finetuning.grid_search import RunStopped
@@ -32,9 +29,9 @@ from featx.finetuning.task import TrainingTask, build_task
 from featx.finetuning.training import train
 from featx.metrics.conformal import ConformalSpec
 from featx.metrics.scores import scores
-from featx.specs.base import fingerprint
 from featx.specs.finetuning import NetworkSpec
 from featx.study.run_folder import RunFolder
+from featx.study.run_metrics import NetworkMetrics
 from featx.tables.decision_rule import DecisionRule
 from featx.tables.ids import Ids
 from featx.tables.predictions import AnyPredictions, concatenate_predictions, predictions_of_part
@@ -55,7 +52,7 @@ class FinetuningResult:
         Path of the run folder.
     settings
         The keys in which the runs of the recipe differ, and their values.
-    made
+    is_new
         False if an equal run existed already.
     n_epochs
         Number of epochs that were run.
@@ -67,9 +64,9 @@ class FinetuningResult:
         Name of the score: ``accuracy``, or ``mae`` for numbers.
     val_score
         Score on val.
-    marks
+    flags
         Warnings about the training, one or two words each.
-    findings
+    warnings
         The same warnings as sentences.
     notes
         Decisions that were made during the run.
@@ -85,35 +82,39 @@ class FinetuningResult:
     target: str
     path: str
     settings: dict[str, str]
-    made: bool
+    is_new: bool
     n_epochs: int
     best_epoch: int
     held_loss: float
     metric: str
     val_score: float
-    marks: list[str]
-    findings: list[str]
+    flags: list[str]
+    warnings: list[str]
     notes: list[str]
     train_s: float
 
 
 def run_job(job: FinetuningJob) -> FinetuningResult:
     """Return the result of a job; its network is trained unless the run exists already."""
-    identity = job.identity()
+    run_spec = job.run_spec()
     # An interrupted training resumes from this folder.
-    state_folder = job.study.folder / f".finetune-{fingerprint(identity)}"
+    state_folder = job.study.folder / f".finetune-{run_spec.fingerprint()}"
     stem = f"{job.spec.backbone.rpartition('/')[2]}-{job.spec.strategy}-{job.target}"
     # A second process waits for the first, and then finds its run.
     with file_lock(state_folder.with_suffix(".lock")):
         if job.force:
             shutil.rmtree(state_folder, ignore_errors=True)
-        try:
-            run, is_new = job.study.run_once(stem, identity, job.force, partial(_train_and_write, job, state_folder))
-        except RunStopped:
-            shutil.rmtree(state_folder, ignore_errors=True)
-            raise
+        run = None if job.force else job.study.find_run(stem, run_spec)
+        if is_new := run is None:
+            try:
+                with job.study.new_run(stem, run_spec) as folder:
+                    _train_and_write(job, state_folder, folder)
+            except RunStopped:
+                shutil.rmtree(state_folder, ignore_errors=True)
+                raise
         shutil.rmtree(state_folder, ignore_errors=True)
-    return _result(run if is_new else update_val_scores(job.study, run), job, is_new)
+    run = RunFolder(job.study.run_path(stem, run_spec)) if run is None else update_val_scores(job.study, run)
+    return _result(run, job, is_new)
 
 
 @dataclass(frozen=True)
@@ -186,26 +187,27 @@ def _write_run(job: FinetuningJob, task: TrainingTask, trained: _TrainedNetwork,
     val_labels = labels.take(val.ids)
     warnings = find_warnings(history, task.classes, val.values, _is_varied(val_labels), task.decision)
     pd.DataFrame([vars(epoch) for epoch in history.epochs]).to_csv(folder / "log.csv", index=False)
-    metrics: dict[str, Any] = {
-        "val": scores(labels, val),
-        "epochs": [epoch.to_json() for epoch in history.epochs],
-        "best_epoch": history.best,
-        "findings": [vars(warning) for warning in warnings],
-        "notes": [*trained.notes, *_notes_about_val(val_labels)],
-        "train_s": round(time.perf_counter() - start, 2),
-        VAL_STATE: study.choosing_state(job.target),
-        "images_per_s": trained.images_per_s,
-        "finished": datetime.now(UTC).isoformat(),
-    }
+    metrics = NetworkMetrics(
+        finished=datetime.now(UTC).isoformat(),
+        run_warnings=tuple(warnings),
+        oof=None,
+        val=scores(labels, val),
+        val_state=study.val_state(job.target),
+        epochs=tuple(epoch.to_metrics() for epoch in history.epochs),
+        best_epoch=history.best,
+        notes=[*trained.notes, *_notes_about_val(val_labels)],
+        train_s=round(time.perf_counter() - start, 2),
+        images_per_s=trained.images_per_s,
+    )
     title = f"{job.spec.backbone} {job.spec.strategy}"
-    write_curves(folder / "curves.png", title, metrics["epochs"], history.best)
-    write_sealed(folder / "metrics.json", metrics)
+    write_curves(folder / "curves.png", title, metrics.epochs, history.best)
+    metrics.write(folder)
     write_table(folder / "predictions.parquet", predictions.to_frame())
     header = provenance(train_ids, NETWORK_PACKAGES) | {
         "target": job.target,
         "classes": task.classes,
         "numbers": task.numbers,
-        "metrics": {"val": metrics["val"]},
+        "metrics": metrics.scores_by_part,
         "decision": task.decision,
         "conformal": ConformalSpec.of(labels, predictions, study.groups),
     }
@@ -247,14 +249,14 @@ def stopped_result(job: FinetuningJob, epoch: int) -> FinetuningResult:
         target=job.target,
         path="",
         settings=job.settings,
-        made=True,
+        is_new=True,
         n_epochs=epoch,
         best_epoch=epoch,
         held_loss=math.nan,
         metric="",
         val_score=math.nan,
-        marks=["fell behind"],
-        findings=[],
+        flags=["fell behind"],
+        warnings=[],
         notes=[],
         train_s=0.0,
     )
@@ -263,23 +265,16 @@ def stopped_result(job: FinetuningJob, epoch: int) -> FinetuningResult:
 def _result(run: RunFolder, job: FinetuningJob, is_new: bool) -> FinetuningResult:
     """Return the result that a run folder holds."""
     metrics = run.metrics
-    # Labels may have changed since the run was written.
-    val_scores = scores(job.study.labels(job.target), run.answers.of("val"))
-    metric = "mae" if "mae" in val_scores else "accuracy"
-    best = metrics["epochs"][metrics["best_epoch"]]
-    return FinetuningResult(
-        run=run.name,
-        target=job.target,
-        path=str(run.path),
+    assert isinstance(metrics, NetworkMetrics)
+    assert metrics.val is not None
+    metric = "mae" if "mae" in metrics.val else "accuracy"
+    held_loss = metrics.epochs[metrics.best_epoch].held_loss
+    return run.make_result(
+        FinetuningResult,
         settings=job.settings,
-        made=is_new,
-        n_epochs=len(metrics["epochs"]) - 1,
-        best_epoch=metrics["best_epoch"],
-        held_loss=math.nan if best["held_loss"] is None else best["held_loss"],
+        is_new=is_new,
+        n_epochs=len(metrics.epochs) - 1,
+        held_loss=math.nan if held_loss is None else held_loss,
         metric=metric,
-        val_score=val_scores[metric],
-        marks=[warning["mark"] for warning in metrics["findings"]],
-        findings=[warning["text"] for warning in metrics["findings"]],
-        notes=metrics["notes"],
-        train_s=metrics["train_s"],
+        val_score=metrics.val[metric],
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,15 @@ from featx.heads.head_run import run_search, write_run
 from featx.heads.job import HeadJob
 from featx.heads.search.distributed_search import DistributedEvaluator
 from featx.heads.search.journal import hold_journal, remove_journal
-from featx.metrics.scores import resolve_metric, scores
+from featx.metrics.scores import resolve_metric
 from featx.progress import ProgressCallback, no_progress
 from featx.registry import HEADS
-from featx.specs.base import fingerprint
 from featx.specs.extraction import ClusterSpec
 from featx.specs.head import HeadSpec
 from featx.specs.recipe import Recipe, build_spec
 from featx.study.run_folder import RunFolder
+from featx.study.run_metrics import HeadMetrics
+from featx.study.run_spec import HeadRunSpec
 from featx.study.study import Study
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth
@@ -43,7 +44,7 @@ class FitResult:
         Name of the target.
     path
         Path of the run folder.
-    made
+    is_new
         Whether the run was made by this call; False if an equal run existed.
     n_trials
         Number of trials, including pruned ones.
@@ -57,9 +58,9 @@ class FitResult:
         Share of the score's variance that each parameter explains; empty if there were too few trials.
     calibration
         Method that converts outputs to probabilities.
-    marks
+    flags
         Warnings in one or two words.
-    findings
+    warnings
         Warnings in a sentence.
     embeddings
         Name of the embeddings that the head uses.
@@ -89,15 +90,15 @@ class FitResult:
     head: str
     target: str
     path: str
-    made: bool
+    is_new: bool
     n_trials: int
     params: dict[str, Any]
     n_pruned: int
     space: dict[str, Any]
     importances: dict[str, float]
     calibration: str
-    marks: list[str]
-    findings: list[str]
+    flags: list[str]
+    warnings: list[str]
     embeddings: str
     metric: str
     cv_score: float
@@ -214,54 +215,46 @@ def _suited_jobs(jobs: Sequence[HeadJob], progress: ProgressCallback) -> list[He
 
 
 def _fit_job(job: HeadJob, force: bool, evaluator: DistributedEvaluator, progress: ProgressCallback) -> FitResult:
-    identity = job.identity()
+    run_spec = job.run_spec()
     # The journal is next to the run folder, so that an interrupted search continues and other processes may join it.
-    journal = job.study.folder / f".trials-{fingerprint(identity)}.journal"
+    journal = job.study.folder / f".trials-{run_spec.fingerprint()}.journal"
     if force:
         remove_journal(journal)
     with hold_journal(journal):
         completed = None
-        if force or job.study.find_run(job.stem, identity) is None:
+        if force or job.study.find_run(job.stem, run_spec) is None:
             completed = run_search(job, journal, evaluator, progress)
         # A process that waits for the lock finds the finished run.
         with file_lock(journal.with_suffix(".lock")):
-            write = partial(write_run, job, completed, progress=progress)
-            run, is_new = job.study.run_once(job.stem, identity, force, write)
+            run = None if force else job.study.find_run(job.stem, run_spec)
+            if is_new := run is None:
+                assert completed is not None
+                with job.study.new_run(job.stem, run_spec) as folder:
+                    write_run(job, completed, folder, progress)
     remove_journal(journal)
-    if not is_new:
-        run = update_val_scores(job.study, run)
+    run = RunFolder(job.study.run_path(job.stem, run_spec)) if run is None else update_val_scores(job.study, run)
     return _fit_result(run, job.target_table, is_new)
 
 
 def _fit_result(run: RunFolder, target_table: AnyTruth, is_new: bool) -> FitResult:
-    metrics = run.metrics
-    oof, val = metrics["oof"], run.answers.of("val")
-    # Val labels may have changed since the run was made.
-    val_scores = scores(target_table, val) if len(val.ids) else {}
+    assert isinstance(run.spec, HeadRunSpec)
+    assert isinstance(run.metrics, HeadMetrics)
+    metrics, search = run.metrics, run.metrics.search
+    val_scores = metrics.val or {}
     score = resolve_metric(TargetValues.of(target_table), None)
-    return FitResult(
-        run=run.name,
-        head=run.spec["head"]["name"],
-        target=run.spec["target"],
-        path=str(run.path),
-        made=is_new,
-        n_trials=len(metrics["trials"]) + metrics["n_pruned"],
-        params=metrics["params"],
-        n_pruned=metrics["n_pruned"],
-        space=metrics["space"],
-        importances=metrics["importances"],
-        calibration=metrics["calibration"]["method"],
-        marks=run.marks,
-        findings=[warning["text"] for warning in metrics["findings"]],
-        embeddings=metrics["embeddings"],
-        metric=metrics["metric"],
-        cv_score=metrics["cv_score"],
-        nested_score=metrics["nested"] and metrics["nested"]["mean"],
+    return run.make_result(
+        FitResult,
+        search,
+        is_new=is_new,
+        head=run.spec.head_name,
+        n_trials=len(search.trials) + search.n_pruned,
+        calibration=metrics.calibration.method,
+        cv_score=search.score,
+        nested_score=None if metrics.nested is None else metrics.nested.mean,
         score=score,
-        oof_score=oof[score],
+        oof_score=metrics.oof[score],
         val_score=val_scores.get(score),
-        oof_accuracy=oof.get("accuracy"),
+        oof_accuracy=metrics.oof.get("accuracy"),
         val_accuracy=val_scores.get("accuracy"),
-        search_s=metrics["search_s"],
-        train_s=metrics["train_s"],
+        search_s=round(search.seconds, 2),
     )

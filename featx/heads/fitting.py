@@ -63,7 +63,9 @@ def fit_pipeline(head: Head, params: Params, rows: TrainRows, method: Calibratio
     pipeline = head.build(params)
     if method != "none":
         replace_estimator(pipeline, lambda clf: _unfitted_calibrated(clf, METHODS[method], rows, spec))
-    return _fit_on_rows(pipeline, rows, in_double=method != "none" or head.needs_calibration)
+    x, y, weights = _fit_arguments(pipeline, rows, in_double=method != "none" or head.needs_calibration)
+    with ignore_convergence_warnings():
+        return set_single_job(pipeline.fit(x, y, **weights))
 
 
 def remove_class_weights(rows: TrainRows, model: Pipeline, head: Head) -> Pipeline:
@@ -89,18 +91,18 @@ def calibrate(
     replace_estimator(model, lambda clf: add_decision_rule(clf, rows.decision_rule))
 
 
-def _fit_on_rows(pipeline: Pipeline, rows: TrainRows, *, in_double: bool) -> Pipeline:
-    """Fit a Pipeline on rows.
+def _fit_arguments(
+    pipeline: Pipeline, rows: TrainRows, *, in_double: bool
+) -> tuple[NDArray[np.floating], NDArray[Any], dict[str, NDArray[np.float64]]]:
+    """Return features, target values and weights of rows as a Pipeline is fitted to them.
 
     Features are in double precision for calibration, because scikit-learn calibrates in the precision of the features.
     """
     data = rows.training_data()
     weights = {} if data.weights is None else {f"{pipeline.steps[-1][0]}__sample_weight": data.weights}
     x = rows.x if rows.targets.shares is None else rows.x[data.row_numbers]
-    if in_double:
-        x = x.astype(np.float64)
-    with ignore_convergence_warnings():
-        return set_single_job(pipeline.fit(x, PROBLEMS[rows.targets.kind].fit_values(data.y), **weights))
+    y = PROBLEMS[rows.targets.kind].fit_values(data.y)
+    return x.astype(np.float64) if in_double else x, y, weights
 
 
 def set_single_job(model: Pipeline) -> Pipeline:
@@ -173,7 +175,7 @@ def fit_out_of_fold(
 
     n_fits = spec.folds + 1
     outputs = _cross_fit(head, fit_uncalibrated, rows, fold_numbers, lambda n_done: report_progress(n_done, n_fits))
-    model = fit_uncalibrated(rows)
+    model = remove_class_weights(rows, fit_pipeline(head, params, rows, "none", spec), head)
     report_progress(n_fits, n_fits)
     if targets.kind == "numbers":
         assert outputs.proba is not None
@@ -246,6 +248,8 @@ def _cross_fit_final_scaling(
 
     def fit(train_rows: TrainRows) -> Pipeline:
         pipeline = Pipeline([("scale", "passthrough"), (name, clone(clf))])
-        return _fit_on_rows(pipeline, train_rows, in_double=head.needs_calibration)
+        x, y, weights = _fit_arguments(pipeline, train_rows, in_double=head.needs_calibration)
+        with ignore_convergence_warnings():
+            return set_single_job(pipeline.fit(x, y, **weights))
 
     return _cross_fit(head, fit, replace(rows, x=model[:-1].transform(rows.x)), fold_numbers, report_progress)

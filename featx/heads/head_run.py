@@ -3,8 +3,7 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -17,10 +16,9 @@ from sklearn.pipeline import Pipeline
 from featx.artifacts.artifact import write_head
 from featx.artifacts.header import provenance
 from featx.artifacts.outputs import predict_outputs
-from featx.artifacts.rescoring import VAL_STATE
+from featx.artifacts.rescoring import score_val
 from featx.embeddings.throughput import steady_rate
 from featx.files.atomic import write_table
-from featx.files.seals import write_sealed
 from featx.heads.fitting import OutOfFold, fit_out_of_fold
 from featx.heads.folds import TrainRows, check_folds
 from featx.heads.job import EmbeddingChoice, HeadJob
@@ -28,13 +26,15 @@ from featx.heads.learning_problems import PROBLEMS
 from featx.heads.out_of_core.fit_out_of_core import fit_stored_rows, predict_in_blocks
 from featx.heads.scaling import Params
 from featx.heads.search.cross_validation import SearchSpace
-from featx.heads.search.diagnostics import fold_size_warnings
+from featx.heads.search.diagnostics import boundary_warnings, fold_size_warnings
 from featx.heads.search.distributed_search import DistributedEvaluator
-from featx.heads.search.search import SearchOptions, SearchResult, search
+from featx.heads.search.search import SearchOptions, search
 from featx.metrics.conformal import ConformalSpec
 from featx.metrics.scores import scores, signed_score
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.embedding import ResolvedEmbedding
+from featx.study.run_metrics import CalibrationMetrics, HeadMetrics, NestedScores, SearchResult
+from featx.study.run_spec import HeadRunSpec
 from featx.tables.ids import Ids
 from featx.tables.predictions import AnyPredictions, concatenate_predictions, predictions_of_part
 from featx.tables.target_values import TargetValues
@@ -67,7 +67,7 @@ class CompletedSearch:
     embeddings: EmbeddingChoice
     result: SearchResult
     journal: Path
-    nested: dict[str, Any] | None
+    nested: NestedScores | None
 
 
 def run_search(
@@ -88,14 +88,16 @@ def run_search(
 def _previous_setting(job: HeadJob) -> tuple[Params, ...]:
     """Return the setting chosen by the last finished search for this head and target, as Optuna suggested it."""
     runs = job.study.runs(job.target) if job.study.has_runs(job.target) else []
-    head_runs = [run for run in runs if run.kind == "head" and run.spec["head"]["name"] == job.spec.name]
-    scored = head_runs[-1].metrics["trials"] if head_runs else []
-    # Runs of earlier versions do not contain the suggested parameters.
-    trials = [trial for trial in scored if "suggested" in trial]
-    return (max(trials, key=lambda trial: trial["score"])["suggested"],) if trials else ()
+    specs_and_metrics = [(run.spec, run.metrics) for run in runs if run.kind == "head"]
+    trials = [
+        metrics.search.trials
+        for spec, metrics in specs_and_metrics
+        if isinstance(spec, HeadRunSpec) and isinstance(metrics, HeadMetrics) and spec.head_name == job.spec.name
+    ]
+    return (max(trials[-1], key=lambda trial: trial.score).suggested,) if trials else ()
 
 
-def _nested_scores(job: HeadJob, rows: TrainRows, options: SearchOptions, progress: ProgressCallback) -> dict[str, Any]:
+def _nested_scores(job: HeadJob, rows: TrainRows, options: SearchOptions, progress: ProgressCallback) -> NestedScores:
     """Return the scores of the whole search: in each outer fold it uses the train rows of this fold only."""
     fold_scores = []
     for number, (train, held_out) in enumerate(rows.folds(job.spec.nested, job.spec.seed)):
@@ -109,18 +111,11 @@ def _nested_scores(job: HeadJob, rows: TrainRows, options: SearchOptions, progre
         targets = held_out_rows.targets.decided_by(held_out_rows.decision_rule)
         fold_scores.append(signed_score(result.metric, targets, predict_outputs(model, held_out_rows.x, targets.kind)))
     progress("nested search", job.spec.nested, job.spec.nested)
-    return {"folds": fold_scores, "mean": float(np.mean(fold_scores)), "sd": float(np.std(fold_scores, ddof=1))}
+    return NestedScores(folds=fold_scores, mean=float(np.mean(fold_scores)), sd=float(np.std(fold_scores, ddof=1)))
 
 
-def write_run(job: HeadJob, completed: CompletedSearch | None, folder: Path, progress: ProgressCallback) -> None:
-    """Fit the chosen setting, predict all parts, and write the run into `folder`.
-
-    Parameters
-    ----------
-    completed
-        The finished search; never None if the run does not exist yet.
-    """
-    assert completed is not None
+def write_run(job: HeadJob, completed: CompletedSearch, folder: Path, progress: ProgressCallback) -> None:
+    """Fit the chosen setting, predict all parts, and write the run into `folder`."""
     target_table, train_ids = job.target_table, job.ids["train"]
     start = time.perf_counter()
     model, out_of_fold, targets = _fit_final(job, completed, progress)
@@ -131,18 +126,27 @@ def write_run(job: HeadJob, completed: CompletedSearch | None, folder: Path, pro
             _, outputs = _timed_predictions(job, completed, model, job.ids[part])
             tables.append(predictions_of_part(target_table, part, job.ids[part], outputs, decision=rule))
     predictions = concatenate_predictions(tables)
-    metrics = _metrics(job, predictions, completed, time.perf_counter() - start)
-    if rate := steady_rate(lambda: _predictions_per_s(job, completed, model)):
-        metrics["answer_s"] = 1 / rate
-    metrics[VAL_STATE] = job.study.choosing_state(job.target)
-    metrics["calibration"] = {"method": out_of_fold.method, "log_losses": out_of_fold.log_losses}
-    run_warnings = [
+    train_s = time.perf_counter() - start
+    result = completed.result
+    run_warnings = (
         *PROBLEMS[targets.kind].prediction_warnings(targets.decided_by(rule), out_of_fold.outputs),
-        *completed.result.run_warnings,
+        *boundary_warnings(result.space, result.suggested, result.params),
         *fold_size_warnings(targets, job.spec.folds),
-    ]
-    metrics["findings"] = [asdict(warning) for warning in run_warnings]
-    write_sealed(folder / "metrics.json", metrics)
+    )
+    rate = steady_rate(lambda: _predictions_per_s(job, completed, model))
+    metrics = HeadMetrics(
+        finished=datetime.now(UTC).isoformat(),
+        run_warnings=run_warnings,
+        oof=scores(target_table, predictions.of("oof")),
+        val=score_val(target_table, predictions),
+        val_state=job.study.val_state(job.target),
+        search=result,
+        nested=completed.nested,
+        calibration=CalibrationMetrics(method=out_of_fold.method, log_losses=out_of_fold.log_losses),
+        train_s=round(train_s, 2),
+        prediction_s=1 / rate if rate else None,
+    )
+    metrics.write(folder)
     write_table(folder / "predictions.parquet", predictions.to_frame())
     header = provenance(train_ids) | _header(job, completed, predictions, metrics)
     write_head(folder, model, header, completed.space.rows.x[:N_GOLDEN_ROWS])
@@ -150,7 +154,7 @@ def write_run(job: HeadJob, completed: CompletedSearch | None, folder: Path, pro
 
 
 def _header(
-    job: HeadJob, completed: CompletedSearch, predictions: AnyPredictions, metrics: Mapping[str, Any]
+    job: HeadJob, completed: CompletedSearch, predictions: AnyPredictions, metrics: HeadMetrics
 ) -> dict[str, Any]:
     """Return the entries of the model's header that describe this run."""
     included = set(ResolvedEmbedding.model_fields)
@@ -161,7 +165,7 @@ def _header(
         "embeddings": [embedding.model_dump(include=included) for embedding in completed.embeddings],
         "conformal": ConformalSpec.of(job.target_table, predictions, job.study.groups),
         "decision": completed.space.rows.decision_rule,
-        "metrics": {part: metrics[part] for part in ("oof", "val") if metrics[part]},
+        "metrics": metrics.scores_by_part,
     }
 
 
@@ -195,24 +199,3 @@ def _predictions_per_s(job: HeadJob, completed: CompletedSearch, model: Pipeline
     """Return the number of images per second that the head predicts from their embeddings, measured once."""
     ids = job.ids["train"][:N_TIMED_IMAGES]
     return len(ids) / max(_timed_predictions(job, completed, model, ids)[0], 1e-9)
-
-
-def _metrics(job: HeadJob, predictions: AnyPredictions, completed: CompletedSearch, train_s: float) -> dict[str, Any]:
-    result, val = completed.result, predictions.of("val")
-    return {
-        "oof": scores(job.target_table, predictions.of("oof")),
-        "val": scores(job.target_table, val) if len(val.ids) else None,
-        "metric": result.metric,
-        "cv_score": result.score,
-        "params": result.params,
-        "trials": result.trials,
-        "n_pruned": result.n_pruned,
-        "space": result.space,
-        "importances": result.importances,
-        "embeddings": result.embeddings,
-        "nested": completed.nested,
-        "trials_at_once": result.n_parallel_trials,
-        "search_s": round(result.seconds, 2),
-        "train_s": round(train_s, 2),
-        "finished": datetime.now(UTC).isoformat(),
-    }

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from featx.specs.head import HeadSpec
 from featx.specs.recipe import EMBEDDINGS_KEYWORDS
 from featx.storage.store import EmbeddingStore
 from featx.study.embedding_lock import LockedEmbedding
-from featx.study.run_folder import RULES
+from featx.study.run_spec import RULES, HeadRunSpec
 from featx.study.study import Study
 from featx.tables.embedding_table import Embeddings
 from featx.tables.ids import Floats, Ids
@@ -65,15 +64,15 @@ class HeadJob:
     ids: dict[str, Ids]
     target_table: AnyTruth
 
-    def identity(self) -> dict[str, Any]:
+    def run_spec(self) -> HeadRunSpec:
         """Return everything that determines the run; its fingerprint names the folder."""
         spec = self.spec.model_copy(update={"embeddings": "search" if self.is_embedding_searched else "all"})
-        return self.study.training_state(self.target, self.group_columns) | {
-            "kind": "head",
-            "rules": RULES["head"],
-            "head": spec.identity(),
-            "embeddings": [embedding.spec.fingerprint() for embedding in self.candidates],
-        }
+        return HeadRunSpec(
+            rules=RULES["head"],
+            train=self.study.train_state(self.target, self.group_columns),
+            head=spec.identity(),
+            embeddings=tuple(embedding.spec.fingerprint() for embedding in self.candidates),
+        )
 
     @cached_property
     def group_columns(self) -> list[str]:

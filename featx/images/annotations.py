@@ -54,7 +54,7 @@ class AnnotationReader:
 
     rank = 15
 
-    def recognise(self, source: str, labels: str | None) -> ReaderSpec | None:
+    def recognise(self, source: str, labels: str | None, target: str | None = None) -> ReaderSpec | None:
         """Return how to read the source if most of its images have an annotation, otherwise None."""
         if labels is not None or not is_tree(source):
             return None

@@ -1,118 +1,53 @@
 """Zip and tar archives, read without unpacking them."""
 
-import io
-import lzma
 import os
-import tarfile
 import weakref
-import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from threading import Lock
-from typing import IO, ClassVar, Protocol
+from typing import ClassVar
 
 from featx.errors import DataError, ReadError
 from featx.files.atomic import file_state
+from featx.images.containers.archive_files import ARCHIVE_ERRORS, Archive, ZipArchive, make_archive
 from featx.images.contents import FileState, check_size, unicode_name
-from featx.images.names import file_suffix, is_archive_name, is_image_name
+from featx.images.names import is_archive_name, is_image_name
 from featx.images.trees import Entry, FolderTree, ListedTree
-from featx.images.unpacking import UNPACKERS, unpack
-
-ARCHIVE_ERRORS = (OSError, EOFError, RuntimeError, NotImplementedError, ValueError, zipfile.BadZipFile,
-                  tarfile.TarError, zlib.error, lzma.LZMAError, MemoryError, OverflowError)  # fmt: skip
-# Number of members of one tar; each takes about 1 KiB of memory.
-MAX_TAR_MEMBERS = 10_000_000
-
-
-class Archive(Protocol):
-    """The interface of an open archive; several threads may read its members."""
-
-    def members(self) -> Iterator[tuple[str, str]]:
-        """Yield the name of each member but folders, and the reason why it cannot be read, or ``""``."""
-
-    def read(self, name: str) -> bytes:
-        """Return a member's bytes.
-
-        Raises
-        ------
-        KeyError
-            there is no such member.
-        """
-
-
-class ZipArchive:
-    """A zip file."""
-
-    def __init__(self, path: str) -> None:
-        self._file = zipfile.ZipFile(path)
-
-    def members(self) -> Iterator[tuple[str, str]]:
-        """Yield the name of each member, and ``is encrypted`` if it is."""
-        for info in self._file.infolist():
-            if not info.is_dir():
-                yield info.filename, "is encrypted" if info.flag_bits & 1 else ""
-
-    def read(self, name: str) -> bytes:
-        """Return a member's bytes, once its size has been checked."""
-        check_size(self._file.getinfo(name).file_size)
-        return self._file.read(name)
-
-
-class TarArchive:
-    """A tar file, compressed or not; a compressed one is unpacked once, into a temporary file without a name."""
-
-    def __init__(self, path: str) -> None:
-        chunks = UNPACKERS.get(file_suffix(path))
-        self._stream: IO[bytes] = unpack(chunks(path), path) if chunks else Path(path).open("rb")  # noqa: SIM115
-        weakref.finalize(self, self._stream.close)
-        self._file = tarfile.open(fileobj=self._stream, mode="r:")  # noqa: SIM115 (finalizers close both)
-        weakref.finalize(self, self._file.close)
-        self._infos = {info.name: info for info in self._members()}
-        self._check_end()
-        self._lock = Lock()
-
-    def _members(self) -> Iterator[tarfile.TarInfo]:
-        for number, info in enumerate(self._file, start=1):
-            if number > MAX_TAR_MEMBERS:
-                raise tarfile.ReadError(f"it has more than {MAX_TAR_MEMBERS} members")
-            yield info
-
-    def _check_end(self) -> None:
-        """Raise if no end marker follows the last member: tarfile ends silently at truncated or damaged bytes."""
-        self._stream.seek(self._file.offset)
-        if self._stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
-            raise tarfile.ReadError(f"it has no end marker at byte {self._file.offset}")
-
-    def members(self) -> Iterator[tuple[str, str]]:
-        """Yield the name of each member, and ``is not a regular file`` for devices and pipes."""
-        for info in self._file.getmembers():
-            if not info.isdir():
-                yield info.name, "" if info.isreg() or info.islnk() or info.issym() else "is not a regular file"
-
-    def read(self, name: str) -> bytes:
-        """Return a member's bytes, once its size has been checked."""
-        with self._lock:
-            member = self._file.extractfile(self._infos[name])
-            if member is None:
-                raise ReadError("is not a regular file")
-            # The target of a link has a size of its own.
-            check_size(member.seek(0, io.SEEK_END))
-            member.seek(0)
-            return member.read()
+from featx.images.unpacking import unpack
+from featx.locations import ARCHIVE_SUFFIXES
 
 
 @lru_cache(maxsize=8)
 def _open_archive(path: str, state: FileState) -> Archive:
+    return make_archive(path, path)
+
+
+@lru_cache(maxsize=16)
+def _open_nested(path: str, state: FileState, member: str) -> Archive:
+    """Return the archive in a member of another archive, unpacked once into a temporary file without a name.
+
+    Raises
+    ------
+    DataError
+        the member cannot be read as an archive.
+    """
+    name = f"{path}!{member}"
     try:
-        return ZipArchive(path) if path.lower().endswith(".zip") else TarArchive(path)
+        stream = unpack(open_archive(path)[0].chunks(member), name)
+    except ReadError as error:
+        raise DataError(f"{name} {error}") from error
     except DataError:
         raise
     except ARCHIVE_ERRORS as error:
-        reason = (str(error) or type(error).__name__).partition("\n")[0].rstrip(":")
-        raise DataError(f"{path} cannot be read as an archive, it may be truncated: {reason}") from error
+        raise DataError(f"{name} is damaged in its archive: {str(error) or type(error).__name__}") from error
+    try:
+        archive = make_archive(name, member, stream)
+    except DataError:
+        stream.close()
+        raise
+    weakref.finalize(archive, stream.close)
+    return archive
 
 
 def open_archive(path: str) -> tuple[Archive, FileState]:
@@ -134,8 +69,22 @@ def open_archive(path: str) -> tuple[Archive, FileState]:
 def read_member(location: str) -> bytes:
     """Return the bytes of ``/path/to/archive//member``; errors are those of `featx.images.sources.read_content`."""
     path, _, name = location.partition("//")
+    return _read_member(lambda: open_archive(path)[0], name)
+
+
+def read_nested_member(location: str) -> bytes:
+    """Return the bytes of ``/path/to/archive//inner.zip//member``.
+
+    Errors are those of `featx.images.sources.read_content`.
+    """
+    path, _, inside = location.partition("//")
+    inner, _, name = inside.partition("//")
+    return _read_member(lambda: _open_nested(path, open_archive(path)[1], inner), name)
+
+
+def _read_member(open_file: Callable[[], Archive], name: str) -> bytes:
     try:
-        content = open_archive(path)[0].read(name)
+        content = open_file().read(name)
     except KeyError as error:
         raise FileNotFoundError(name) from error
     except (FileNotFoundError, ReadError):
@@ -187,17 +136,83 @@ class ArchiveTree(ListedTree):
         archive, state = open_archive(path)
         entries: dict[str, Entry] = {}
         for member, reason in archive.members():
-            name = unicode_name(member).removeprefix("./").lstrip("/")
-            if not name.startswith(self._inside_prefix):
-                continue
-            name = name[len(self._inside_prefix) :]
-            if not reason and member != unicode_name(member):
-                reason = "has a name that is not Unicode"
-            outcome = "unreadable" if reason else ""
-            if ".." in name.split("/"):
-                outcome, reason = "ignored", "its path leads out of its folder in the archive"
-            entries[name] = Entry(name, f"member:{path}//{unicode_name(member)}", state, outcome, reason)
-        return entries
+            uri = f"member:{path}//{unicode_name(member)}"
+            entry = _make_entry(member, uri, state, reason, isinstance(archive, ZipArchive))
+            entries[entry.name] = entry
+        _check_readable(self.archive, entries)
+        if not any(is_image_name(name) for name in entries):
+            entries = _expand_nested(path, entries)
+        prefix = self._inside_prefix
+        inside = [(name[len(prefix) :], entry) for name, entry in entries.items() if name.startswith(prefix)]
+        return {name: replace(entry, name=name) for name, entry in inside}
+
+
+def _make_entry(member: str, uri: str, state: FileState | None, reason: str, is_zip: bool) -> Entry:
+    """Return the entry of a member; its name is Unicode, relative, and has ``/`` between folders."""
+    name = unicode_name(member)
+    # A zip from Windows may have backslashes, which no zip should have.
+    name = (name.replace("\\", "/") if is_zip else name).removeprefix("./").lstrip("/")
+    if not reason and member != unicode_name(member):
+        reason = "has a name that is not Unicode"
+    if ".." in name.split("/"):
+        return Entry(name, uri, state, "ignored", "its path leads out of its folder in the archive")
+    return Entry(name, uri, state, "unreadable" if reason else "", reason)
+
+
+def _check_readable(place: str, entries: Mapping[str, Entry]) -> None:
+    """Check that the members of an archive are not all unreadable for one reason.
+
+    Raises
+    ------
+    DataError
+        they are.
+    """
+    reasons = {entry.reason for entry in entries.values() if entry.outcome != "ignored"}
+    if len(reasons) == 1 and (reason := reasons.pop()):
+        raise DataError(
+            f"{place}: each of its {len(entries)} members {reason}; unpack it with another program, for example 7-Zip, "
+            "and pass the folder"
+        )
+
+
+def _expand_nested(path: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Return the members with those of the archives among them; an archive is a folder with the name of its stem.
+
+    Raises
+    ------
+    DataError
+        an inner archive cannot be read, or it holds only further archives.
+    """
+    expanded = dict(entries)
+    deep = []
+    for name in [name for name, entry in entries.items() if is_archive_name(name) and not entry.outcome]:
+        member = entries[name].uri.partition("//")[2]
+        if "//" in member:
+            continue
+        archive = _open_nested(path, open_archive(path)[1], member)
+        uri = f"nested:{path}//{member}//"
+        members = [
+            _make_entry(inner, uri + unicode_name(inner), entries[name].state, reason, isinstance(archive, ZipArchive))
+            for inner, reason in archive.members()
+        ]
+        stem = name[: -len(next(suffix for suffix in ARCHIVE_SUFFIXES if name.lower().endswith(suffix)))]
+        # Many archives hold one folder with their own name.
+        own_folder = f"{stem.rpartition('/')[2]}/"
+        is_repeated = all(entry.name.startswith(own_folder) for entry in members)
+        for entry in members:
+            inner_name = f"{stem}/{entry.name.removeprefix(own_folder) if is_repeated else entry.name}"
+            if is_archive_name(entry.name):
+                deep.append(f"{name}!{entry.name}")
+                rule = f"is an archive inside {name!r}; unpack the outer archive to read it"
+                entry = replace(entry, outcome="ignored", reason=rule)
+            expanded[inner_name] = replace(entry, name=inner_name)
+        del expanded[name]
+    if deep and not any(is_image_name(name) for name in expanded):
+        raise DataError(
+            f"{path} holds archives inside archives inside it, first {deep[0]!r}; unpack {Path(path).name} and pass "
+            "the folder"
+        )
+    return expanded
 
 
 @dataclass(frozen=True)
@@ -224,8 +239,7 @@ class ShardsTree(ListedTree):
 
     def has_only_archives(self) -> bool:
         """Whether the folder holds archives, and no images outside them."""
-        files = FolderTree(self.place).entries()
-        return bool(self.archives()) and not any(is_image_name(file.name) for file in files)
+        return bool(self.archives()) and not any(is_image_name(file.name) for file in FolderTree(self.place).entries())
 
     @cached_property
     def entries_by_name(self) -> dict[str, Entry]:

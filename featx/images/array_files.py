@@ -1,9 +1,9 @@
-"""Array files opened without loading them: HDF5, npz, npy and IDX (the format of MNIST)."""
+"""Array files opened without loading them: HDF5, MATLAB, npz, npy, IDX (of MNIST) and the binary version of CIFAR."""
 
 import io
 import math
-import os
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -16,67 +16,75 @@ from numpy.typing import NDArray
 
 from featx.errors import DataError, ReadError
 from featx.files.atomic import file_state
+from featx.images.containers.hdf5 import Hdf5Datasets
+from featx.images.containers.matlab import MatlabDatasets
 from featx.images.contents import FileState
+from featx.images.litter import litter_file_rule
 from featx.images.npy import map_npy
 from featx.images.unpacking import UNPACKERS, check_disk_space, read_chunks, unpack
 
-ARRAY_FILE_NAME = re.compile(r"\.(h5|hdf5|hdf|npz|npy)$|-idx\d-ubyte(\.gz)?$|\.idx\d?-?(ubyte)?(\.gz)?$", re.IGNORECASE)
+ARRAY_FILE_NAME = re.compile(
+    r"\.(h5|hdf5|hdf|mat|npz|npy)$|-idx\d-ubyte(\.gz)?$|\.idx\d?-?(ubyte)?(\.gz)?$|^(data_batch_\d|test_batch)\.bin$",
+    re.IGNORECASE,
+)
 # Dtype by the code in the header: http://yann.lecun.com/exdb/mnist
 IDX_DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+# Shape of the images in the binary version of CIFAR-10; one byte before each image is its label.
+CIFAR_SHAPE = (3, 32, 32)
 ARRAY_ERRORS = (OSError, ValueError, EOFError, KeyError, RuntimeError, TypeError, NotImplementedError, zlib.error,
-                zipfile.BadZipFile, MemoryError, OverflowError)  # fmt: skip
-CHUNK_CACHE_BYTES = 64 << 20
+                zipfile.BadZipFile, MemoryError, OverflowError, struct.error, AttributeError)  # fmt: skip
 
 
 def is_array_file(name: str) -> bool:
     """Whether a file has the name of an array file."""
-    return bool(ARRAY_FILE_NAME.search(name))
+    return bool(ARRAY_FILE_NAME.search(name)) and not litter_file_rule(name)
 
 
-def open_datasets(file: Path, external: bool = False) -> Mapping[str, Any]:
+def open_datasets(file: Path) -> Mapping[str, Any]:
     """Return the arrays of a file by name; the name is ``""`` if the format has none.
 
     Parameters
     ----------
     file
         Path of the file.
-    external
-        Whether HDF5 datasets may take their values from other files (external storage, virtual datasets).
 
     Raises
     ------
     FileNotFoundError
         there is no such file.
     ReadError
-        it cannot be read, or takes values from other files.
+        it cannot be read.
     """
+    return _open(file)[0]
+
+
+def skipped_datasets(file: Path) -> Mapping[str, str]:
+    """Return why arrays of a file cannot be read, by name; errors are those of `open_datasets`."""
+    return _open(file)[1]
+
+
+def _open(file: Path) -> tuple[Mapping[str, Any], Mapping[str, str]]:
     state = file_state(file)
     if state is None:
         raise FileNotFoundError(str(file))
-    arrays = _open_array_file(str(file), state[1:])
-    if external:
-        return arrays
-    for name, array in arrays.items():
-        if external_files := [] if isinstance(array, np.ndarray) else _external_files(array):
-            raise ReadError(
-                f"{file}: dataset {name!r} takes its values from other files, first {external_files[0]!r}; copy them "
-                "into the file, or set 'external = true' in [data] if you trust its author"
-            )
-    return arrays
+    return _open_array_file(str(file), state[1:])
 
 
-@lru_cache(maxsize=8)
-def _open_array_file(path: str, state: FileState) -> Mapping[str, Any]:
+@lru_cache(maxsize=16)
+def _open_array_file(path: str, state: FileState) -> tuple[Mapping[str, Any], Mapping[str, str]]:
     suffix = Path(path).suffix.lower()
     try:
         if suffix in {".h5", ".hdf5", ".hdf"}:
-            return _open_hdf5(path)
+            return Hdf5Datasets(path), {}
+        if suffix == ".mat":
+            datasets = MatlabDatasets(path)
+            return datasets, datasets.skipped
         if suffix == ".npz":
             return _open_npz(path)
         if suffix == ".npy":
             with Path(path).open("rb") as stream:
-                return {"": map_npy(stream, state[0])}
-        return {"": _open_idx(path)}
+                return {"": map_npy(stream, state[0])}, {}
+        return (_open_cifar(path) if suffix == ".bin" else {"": _open_idx(path)}), {}
     except DataError:
         raise
     except ARRAY_ERRORS as error:
@@ -84,39 +92,27 @@ def _open_array_file(path: str, state: FileState) -> Mapping[str, Any]:
         raise ReadError(f"{path} cannot be read as arrays, it may be truncated: {reason}") from error
 
 
-def _open_npz(path: str) -> dict[str, Any]:
-    """Return the arrays of an npz file, each unpacked into a temporary file and mapped."""
-    arrays = {}
+def _open_npz(path: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the arrays of an npz file, each unpacked into a temporary file and mapped, and why others are not."""
+    arrays: dict[str, Any] = {}
+    skipped: dict[str, str] = {}
     with zipfile.ZipFile(path) as file:
         for info in file.infolist():
-            if info.filename.endswith(".npy"):
-                check_disk_space(info.file_size, f"{path}, {info.filename}")
-                with file.open(info) as member, unpack(read_chunks(member), path) as unpacked:
-                    arrays[info.filename.removesuffix(".npy")] = map_npy(unpacked, info.file_size)
-    return arrays
-
-
-def _open_hdf5(path: str) -> dict[str, Any]:
-    """Return the datasets of an HDF5 file; links to other files are not followed."""
-    import h5py
-
-    file = h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE_BYTES)
-    arrays: dict[str, Any] = {}
-
-    def add_dataset(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and item.shape:
-            arrays[name] = item
-
-    file.visititems(add_dataset)
-    return arrays
-
-
-def _external_files(dataset: Any) -> list[str]:
-    """Return the files that an HDF5 dataset takes its values from, other than its own."""
-    names = [os.fsdecode(entry[0]) for entry in dataset.external or ()]
-    if dataset.is_virtual:
-        names += [source.file_name for source in dataset.virtual_sources()]
-    return [name for name in dict.fromkeys(names) if name not in {".", dataset.file.filename}]
+            name = info.filename.removesuffix(".npy")
+            if name == info.filename:
+                continue
+            check_disk_space(info.file_size, f"{path}, {info.filename}")
+            with file.open(info) as member, unpack(read_chunks(member), path) as unpacked:
+                try:
+                    arrays[name] = map_npy(unpacked, info.file_size)
+                except ValueError as error:
+                    if "Python objects" not in str(error):
+                        raise
+                    skipped[name] = str(error).removeprefix("it ")
+    if skipped and not arrays:
+        name, reason = next(iter(skipped.items()))
+        raise ValueError(f"array {name!r} {reason}")
+    return arrays, skipped
 
 
 def _open_idx(path: str) -> NDArray[Any]:
@@ -135,3 +131,14 @@ def _open_idx(path: str) -> NDArray[Any]:
         if n_bytes != n_expected:
             raise ValueError(f"shape {shape} needs {n_expected} bytes, found {n_bytes}")
         return np.memmap(stream, dtype, "r", 4 + 4 * n_axes, shape) if n_expected else np.zeros(shape, dtype)
+
+
+def _open_cifar(path: str) -> dict[str, Any]:
+    """Return images and labels of one file of CIFAR-10's binary version; their names tell the part."""
+    record_bytes = 1 + math.prod(CIFAR_SHAPE)
+    n_images, n_left = divmod(Path(path).stat().st_size, record_bytes)
+    if n_left or not n_images:
+        raise ValueError(f"its size is not a multiple of {record_bytes} bytes: one label and 3 × 32 × 32 pixels")
+    records = np.memmap(path, np.uint8, "r").reshape(n_images, record_bytes)
+    part = "test" if Path(path).name.lower().startswith("test") else "train"
+    return {f"{part}_images": records[:, 1:].reshape(n_images, *CIFAR_SHAPE), f"{part}_labels": records[:, 0]}

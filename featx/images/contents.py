@@ -91,6 +91,8 @@ def unicode_name(name: str) -> str:
 
 
 def _is_unicode(name: str) -> bool:
+    if name.isascii():
+        return True
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -1,26 +1,30 @@
-"""Decoding of a file's bytes, or a row of an array, into 8-bit RGB pixels by one policy (version 3; docs/decoding.md).
+"""Decoding of a file's bytes, or a row of an array, into 8-bit RGB pixels by one policy (docs/decoding.md).
 
 Any change of the pixels needs a new number in `featx.specs.embedding.EmbeddingSpec.decode`.
 """
 
-import io
-import warnings
-from importlib.util import find_spec
+from functools import partial
 from typing import Any
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageFile, ImageOps
 
 from featx.errors import ReadError
 from featx.images.contents import Content
+from featx.images.pillow_files import (
+    has_deep_colours,
+    has_unnamed_alpha,
+    is_signed_16_bit,
+    open_image,
+    read_deep_colours,
+    read_despite_metadata,
+)
+from featx.images.tiff_bands import TiffLayout, can_read_bands, read_bands, read_layout
+from featx.images.value_ranges import BLOCK_VALUES, Extremes, to_uint8
 from featx.specs.embedding import Decoding
 
-Pixels = NDArray[np.uint8]
-
-PILLOW_FORMATS = ["JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "PPM"]
-HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"}
 # Number of pixels of an array; Pillow has the same limit for files: 0.5 GB once decoded.
 MAX_PIXELS = 178_956_970
 # Number of the EXIF tag.
@@ -29,17 +33,17 @@ TIFF_TILE_WIDTH, TIFF_TILE_LENGTH = 322, 323
 # Bytes of a pixel in Pillow's memory, by mode; all other modes take the largest number.
 MAX_PIXEL_BYTES = 4
 PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
-# Number of values, or pixels, that are converted at a time.
-BLOCK_VALUES = 1 << 20
-MODE_BY_CHANNELS = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-# Pillow warns of broken metadata and of large images; the outcome of each file already reports what matters.
-warnings.filterwarnings("ignore", module=r"PIL\..*")
+# Key in the metadata of a decoded picture: its extremes, if some values are outside ``value_range``.
+OUTSIDE_RANGE = "featx_outside_range"
+# Numbers of channels that tell the axis of the channels, whatever the size of the picture.
+USUAL_CHANNELS = {1, 2, 3, 4}
 
 
 def decode(content: Content, decoding: Decoding | None = None, required_px: int = 0) -> Image.Image:
     """Return the decoded picture, in mode RGB, or in mode L if it is grey.
 
-    Mode L is resized to the same pixels as RGB at a third of the cost.
+    Mode L is resized to the same pixels as RGB at a third of the cost. If values are outside of
+    ``decoding.value_range``, the picture's ``info`` has their `Extremes` under `OUTSIDE_RANGE`.
 
     Parameters
     ----------
@@ -59,24 +63,59 @@ def decode(content: Content, decoding: Decoding | None = None, required_px: int 
     decoding = decoding or Decoding()
     try:
         if isinstance(content, np.ndarray):
-            return _to_opaque(from_array(content, decoding), decoding)
-        return _decode_bytes(content, decoding, required_px)
+            return from_array(content, decoding)
+        return read_despite_metadata(content, partial(_decode_bytes, decoding=decoding, required_px=required_px))
     except ReadError:
         raise
-    except UnidentifiedImageError as error:
-        raise ReadError(_unknown_format_reason(content)) from error
     # Pillow raises any kind of error on broken files.
     except Exception as error:
         raise ReadError(_failure_reason(error)) from error
 
 
 def _decode_bytes(data: bytes, decoding: Decoding, required_px: int) -> Image.Image:
-    with Image.open(io.BytesIO(data), formats=_allowed_formats()) as opened:
+    if layout := _find_bands(data, decoding):
+        image = from_array(read_bands(data, layout, decoding.max_bytes), decoding)
+        return _turn_upright(image, layout.orientation)
+    with open_image(data) as opened:
         _check_decoded(opened, decoding.max_bytes)
         _seek_frame(opened, decoding.frame)
         if opened.format == "JPEG" and (plain := _decode_plain_jpeg(opened, data, decoding, required_px)):
             return plain
-        return convert_image(opened, decoding)
+        if decoding.value_range is None or not has_deep_colours(opened):
+            return _convert_opened(opened, decoding)
+        with open_image(data) as again:
+            _seek_frame(again, decoding.frame)
+            return _scale_colours(opened, read_deep_colours(opened, again), decoding)
+
+
+def _find_bands(data: bytes, decoding: Decoding) -> TiffLayout | None:
+    """Return the layout of a TIFF whose channels Pillow does not read, or of which some are chosen; None for others."""
+    layout = read_layout(data, decoding.frame)
+    if layout is None or (decoding.bands is not None and can_read_bands(layout)):
+        return layout
+    try:
+        with open_image(data):
+            return None
+    except ReadError:
+        return layout
+
+
+def _turn_upright(image: Image.Image, orientation: int) -> Image.Image:
+    image.getexif()[EXIF_ORIENTATION] = orientation
+    return ImageOps.exif_transpose(image)
+
+
+def _scale_colours(opened: Image.Image, colours: NDArray[np.uint16], decoding: Decoding) -> Image.Image:
+    """Return a picture with 16-bit colours scaled by ``decoding.value_range``; `opened` has its orientation."""
+    if decoding.bands is not None:
+        return _turn_upright(from_array(colours, decoding), opened.getexif().get(EXIF_ORIENTATION, 1))
+    # A transparent colour is found before the colours are scaled.
+    scaled = opened.convert("RGBA") if "transparency" in opened.info else opened
+    pixels, extremes = to_uint8(colours[..., :3], decoding)
+    channels = Image.fromarray(pixels).split()
+    alpha = [scaled.getchannel(3)] if scaled.mode == "RGBA" else []
+    scaled.paste(Image.merge(scaled.mode, [*channels, *alpha]))
+    return _mark_outside(_convert_opened(scaled, decoding), extremes)
 
 
 def convert_image(opened: Image.Image, decoding: Decoding) -> Image.Image:
@@ -96,19 +135,24 @@ def convert_image(opened: Image.Image, decoding: Decoding) -> Image.Image:
     """
     try:
         _check_decoded(opened, decoding.max_bytes)
-        opened.load()
-        if opened.format in {"JPEG", "MPO"} and opened.mode == "CMYK" and "adobe" not in opened.info:
-            # Pillow inverts the values of all CMYK JPEGs, but only those of Adobe need it.
-            return _to_opaque(ImageOps.exif_transpose(ImageChops.invert(opened)), decoding)
-        # Pillow returns PPM files of 16 bits as 32 bits.
-        if opened.format == "PPM" and opened.mode == "I":
-            return _to_opaque(Image.fromarray(np.asarray(opened).astype(np.uint16)), decoding)
-        return _to_opaque(ImageOps.exif_transpose(opened), decoding)
+        return _convert_opened(opened, decoding)
     except ReadError:
         raise
     # Pillow raises any kind of error on broken files.
     except Exception as error:
         raise ReadError(_failure_reason(error)) from error
+
+
+def _convert_opened(opened: Image.Image, decoding: Decoding) -> Image.Image:
+    if decoding.bands is None and has_unnamed_alpha(opened):
+        raise ReadError(_unnamed_channels_reason(len(opened.getbands())))
+    opened.load()
+    if opened.format in {"JPEG", "MPO"} and opened.mode == "CMYK" and "adobe" not in opened.info:
+        # Pillow inverts the values of all CMYK JPEGs, but only those of Adobe need it.
+        return _to_opaque(ImageOps.exif_transpose(ImageChops.invert(opened)), decoding)
+    if _is_wide(opened):
+        return from_array(_wide_numbers(opened), decoding)
+    return _to_opaque(ImageOps.exif_transpose(opened), decoding)
 
 
 def _check_decoded(opened: Image.Image, max_bytes: int) -> None:
@@ -135,21 +179,6 @@ def _failure_reason(error: Exception) -> str:
     return f"cannot be decoded: {error_type}{error}".rstrip()
 
 
-def _allowed_formats() -> list[str]:
-    if find_spec("pillow_heif") is None:
-        return PILLOW_FORMATS
-    import pillow_heif
-
-    pillow_heif.register_heif_opener()
-    return [*PILLOW_FORMATS, "HEIF"]
-
-
-def _unknown_format_reason(content: Content) -> str:
-    if isinstance(content, bytes) and content[4:8] == b"ftyp" and content[8:12] in HEIC_BRANDS:
-        return 'is HEIC, which needs an extra: pip install "featx[heic]"'
-    return "is not an image of a known format"
-
-
 def _seek_frame(opened: ImageFile.ImageFile, frame: int) -> None:
     n_frames = getattr(opened, "n_frames", 1) if frame else 1
     if frame >= n_frames:
@@ -166,7 +195,7 @@ def _decode_plain_jpeg(
     The pixels are equal to Pillow's unless the size is reduced. Pillow decodes rotated files and those that
     libjpeg-turbo refuses.
     """
-    if opened.mode not in {"L", "RGB"} or opened.getexif().get(EXIF_ORIENTATION, 1) != 1:
+    if opened.mode not in {"L", "RGB"} or decoding.bands is not None or opened.getexif().get(EXIF_ORIENTATION, 1) != 1:
         return None
     min_px = 2 * required_px if decoding.reduced else 0
     try:
@@ -178,8 +207,10 @@ def _decode_plain_jpeg(
 
 
 def _to_opaque(image: Image.Image, decoding: Decoding) -> Image.Image:
-    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
-        return Image.fromarray(to_uint8(np.asarray(image), decoding))
+    if decoding.bands is not None:
+        # Palettes and other colour spaces have no channels that can be chosen.
+        is_direct = image.mode in {"L", "LA", "RGB", "RGBA"}
+        return from_array(np.asarray(image if is_direct else image.convert("RGB")), decoding)
     if image.has_transparency_data:
         return _paste_on_background(image, decoding.background)
     return image.convert("L" if image.mode in {"1", "L"} else "RGB")
@@ -200,85 +231,131 @@ def _paste_on_background(image: Image.Image, background: str) -> Image.Image:
 
 
 def from_array(values: NDArray[Any], decoding: Decoding) -> Image.Image:
-    """Return an array as a picture.
+    """Return an array as a picture, in mode RGB, or in mode L if it is grey.
 
     Parameters
     ----------
     values
-        (h, w), or 1 to 4 channels (grey, grey and alpha, RGB, RGBA) last or first: (h, w, c) or (c, h, w).
+        (h, w), or channels last or first: (h, w, c) or (c, h, w). Without ``decoding.bands`` it has 1 or 3 channels.
     decoding
         Choices of the decoder.
 
     Raises
     ------
     ReadError
-        it has another shape, holds no numbers, or holds nan or infinity.
+        it has another shape or channels without names, holds no numbers, or holds nan, infinity or values of an unknown
+        range.
+    """
+    channels = to_channels_last(values)
+    if channels.shape[0] * channels.shape[1] > MAX_PIXELS:
+        raise ReadError(f"has {channels.shape[0] * channels.shape[1]} pixels, expected at most {MAX_PIXELS}")
+    _check_bytes(values.nbytes, decoding.max_bytes)
+    pixels, extremes = to_uint8(_choose_bands(channels, decoding.bands), decoding)
+    return _mark_outside(
+        Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)), extremes
+    )
+
+
+def to_channels_last(values: NDArray[Any]) -> NDArray[Any]:
+    """Return an array as (h, w, c); channels are the axis of length 1 to 4, or else an axis shorter than both others.
+
+    Parameters
+    ----------
+    values
+        (h, w), (h, w, c) or (c, h, w).
+
+    Raises
+    ------
+    ReadError
+        it has another shape.
     """
     shape = values.shape
-    if values.ndim == 3 and shape[2] not in MODE_BY_CHANNELS and shape[0] in MODE_BY_CHANNELS:
-        values = np.moveaxis(values, 0, 2)
-    if values.ndim == 3 and values.shape[2] == 1:
-        values = values[..., 0]
-    if not values.size or values.ndim not in {2, 3} or (values.ndim == 3 and values.shape[2] not in MODE_BY_CHANNELS):
-        raise ReadError(f"has shape {shape}, expected (h, w), (h, w, channels) or (channels, h, w)")
-    if values.shape[0] * values.shape[1] > MAX_PIXELS:
-        raise ReadError(f"has {values.shape[0] * values.shape[1]} pixels, expected at most {MAX_PIXELS}")
-    _check_bytes(values.nbytes, decoding.max_bytes)
-    pixels = np.ascontiguousarray(to_uint8(values, decoding))
-    return Image.fromarray(pixels, "L" if pixels.ndim == 2 else MODE_BY_CHANNELS[pixels.shape[2]])
+    if values.size and values.ndim == 2:
+        return values[..., np.newaxis]
+    if values.size and values.ndim == 3:
+        if shape[2] in USUAL_CHANNELS:
+            return values
+        if shape[0] in USUAL_CHANNELS or shape[0] < min(shape[1:]):
+            return np.moveaxis(values, 0, 2)
+        if shape[2] < min(shape[:2]):
+            return values
+    raise ReadError(f"has shape {shape}, expected (h, w), (h, w, channels) or (channels, h, w)")
 
 
-def to_uint8(values: NDArray[Any], decoding: Decoding) -> Pixels:
-    """Return numbers of any dtype scaled to 0 … 255, by the range of the dtype or of the values.
-
-    Values are clipped only by ``decoding.value_range``.
-
-    Parameters
-    ----------
-    values
-        Array of any shape and dtype.
-    decoding
-        Choices of the decoder.
+def _choose_bands(channels: NDArray[Any], bands: tuple[int, ...] | None) -> NDArray[Any]:
+    """Return the channels at the positions in `bands`; None takes all channels if there are 1 or 3.
 
     Raises
     ------
     ReadError
-        the values are not numbers, or some are nan or infinity.
+        there is no channel at a position, or there are other numbers of channels and none is chosen.
     """
-    if values.dtype == np.uint8:
-        return values
-    if values.dtype == np.bool_:
-        return values.astype(np.uint8) * 255
-    if values.dtype.kind not in "iuf":
-        raise ReadError(f"holds {values.dtype}, expected numbers")
-    # Intermediate results of all values at once would take the memory of ten pictures.
-    flat = values.reshape(-1)
-    blocks = [slice(start, start + BLOCK_VALUES) for start in range(0, flat.size, BLOCK_VALUES)]
-    if values.dtype.kind == "f" and not all(np.isfinite(flat[block]).all() for block in blocks):
-        raise ReadError("holds nan or infinity")
-    pixels: Pixels = np.zeros(flat.shape, dtype=np.uint8)
-    is_uint16 = values.dtype.kind == "u" and values.dtype.itemsize == 2
-    if is_uint16 and decoding.value_range is None:
-        for block in blocks:
-            pixels[block] = flat[block] // 257
-        return pixels.reshape(values.shape)
-    low, high = decoding.value_range or _value_range(values)
-    if low < high:
-        for block in blocks:
-            scaled: NDArray[np.float64] = (flat[block].astype(np.float64) - low) * 255.0 / (high - low)
-            pixels[block] = np.rint(scaled.clip(0, 255))
-    return pixels.reshape(values.shape)
+    n = channels.shape[2]
+    if bands is None:
+        if n not in {1, 3}:
+            raise ReadError(_unnamed_channels_reason(n))
+        return channels
+    if max(bands) >= n:
+        raise ReadError(f"has {n} channels, expected at least {max(bands) + 1} (decoding.bands = {list(bands)})")
+    return channels[..., list(bands)]
 
 
-def _value_range(values: NDArray[Any]) -> tuple[float, float]:
-    """Return the values of black and white: the smallest usual range with all values, or else their own range."""
-    low, high = float(values.min()), float(values.max())
-    usual = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (255.0, 65535.0)
-    if low >= 0:
-        for white in usual:
-            if high <= white:
-                return 0.0, white
-    return low, high
+def _unnamed_channels_reason(n: int) -> str:
+    example = [0] if n == 2 else [0, 1, 2]
+    return f"has {n} channels without names; choose 1 or 3 by position, such as decoding.bands = {example}"
+
+
+def _mark_outside(image: Image.Image, extremes: Extremes | None) -> Image.Image:
+    if extremes is not None:
+        image.info[OUTSIDE_RANGE] = extremes
+    return image
+
+
+def read_numbers(data: bytes) -> tuple[NDArray[Any], bool]:
+    """Return the numbers (h, w, c) that a file holds before they are scaled, and whether nothing names the channels.
+
+    Pixels of 8 bits are not decoded: the numbers are 0.
+
+    Raises
+    ------
+    ReadError
+        it cannot be decoded; the message is only the reason.
+    """
+    try:
+        return read_despite_metadata(data, _read_opened_numbers)
+    except ReadError:
+        raise
+    # Pillow raises any kind of error on broken files.
+    except Exception as error:
+        raise ReadError(_failure_reason(error)) from error
+
+
+def _read_opened_numbers(data: bytes) -> tuple[NDArray[Any], bool]:
+    if layout := _find_bands(data, Decoding()):
+        return read_bands(data, layout, Decoding().max_bytes), True
+    with open_image(data) as opened:
+        _check_decoded(opened, Decoding().max_bytes)
+        is_unnamed = has_unnamed_alpha(opened)
+        if has_deep_colours(opened):
+            with open_image(data) as again:
+                return read_deep_colours(opened, again)[..., : 4 if is_unnamed else 3], is_unnamed
+        if not _is_wide(opened):
+            shape = (opened.height, opened.width, len(opened.getbands()))
+            return np.broadcast_to(np.uint8(0), shape), is_unnamed
+        opened.load()
+        return to_channels_last(_wide_numbers(opened)), is_unnamed
+
+
+def _is_wide(image: Image.Image) -> bool:
+    return image.mode in {"I", "F"} or image.mode.startswith("I;16")
+
+
+def _wide_numbers(opened: Image.Image) -> NDArray[Any]:
+    """Return the numbers of a loaded grey picture: Pillow returns 16 bits of PPM, or with a sign, as 32 bits."""
+    values: NDArray[Any] = np.asarray(ImageOps.exif_transpose(opened))
+    if opened.mode == "I" and opened.format == "PPM":
+        return values.astype(np.uint16)
+    return values.astype(np.int16) if is_signed_16_bit(opened) else values
 
 
 def read_size(content: Content) -> tuple[int, int]:
@@ -289,11 +366,15 @@ def read_size(content: Content) -> tuple[int, int]:
     ReadError
         the header cannot be read.
     """
-    if isinstance(content, np.ndarray):
-        return from_array(content, Decoding()).size
     try:
-        with Image.open(io.BytesIO(content), formats=_allowed_formats()) as opened:
-            return opened.size
+        if isinstance(content, np.ndarray):
+            height, width, _ = to_channels_last(content).shape
+            return width, height
+        if layout := _find_bands(content, Decoding()):
+            return layout.width, layout.height
+        return read_despite_metadata(content, lambda data: open_image(data).size)
+    except ReadError:
+        raise
     # Pillow raises any kind of error on broken files.
     except Exception as error:
         raise ReadError(f"cannot be decoded: {error}") from error

@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from featx.errors import DataError
-from featx.images.names import PARTS, is_image_name, non_image_rule
+from featx.images.litter import litter_path_rule
+from featx.images.names import is_image_name, non_image_rule, part_of
 from featx.images.readers import Listing
 from featx.images.sources import is_tree, join_place, open_tree
 from featx.images.trees import EMPTY_FOLDER, UNLISTABLE, Entry
@@ -15,17 +16,19 @@ from featx.locations import resolve_source
 from featx.specs.data import ReaderSpec
 
 FEATX_OUTPUT_FILE = re.compile(r"([^/]+)/(?:[^/]+\.zarr/zarr|[^/]+/embeddings\.lock)\.json")
-# Folder that archives made by macOS hold beside the files.
-MACOS_METADATA_FOLDER = "__MACOSX"
+# Names of the only folder of a test part whose images have no labels.
+GENERAL_FOLDERS = frozenset(
+    {"", "test", "test1", "images", "image", "img", "imgs", "unknown", "unlabelled", "unlabeled", "all"}
+)
 NO_LABEL_RULE = "has no label: it is outside the class folders"
 
 
 class FolderReader:
-    """Reads class folders: columns ``class`` and, if there are part folders, ``split``."""
+    """Reads class folders: columns ``class``, ``split`` for part folders, ``subfolder`` for folders inside classes."""
 
     rank = 20
 
-    def recognise(self, source: str, labels: str | None) -> ReaderSpec | None:
+    def recognise(self, source: str, labels: str | None, target: str | None = None) -> ReaderSpec | None:
         """Return how to read the source if it holds images in sub-folders, otherwise None."""
         if labels is not None or not is_tree(source):
             return None
@@ -43,24 +46,49 @@ class FolderReader:
         images = [entry for entry in entries if _is_image(entry)]
         has_parts = _has_part_folders(images)
         depth = 2 if has_parts else 1
-        labelled = [entry for entry in images if entry.name.count("/") >= depth]
-        unlabelled = [entry for entry in images if entry.name.count("/") < depth]
-        _check_unlabelled(place, unlabelled, data.drop_unlabelled)
-        ignored = {
-            tree.prefix + entry.name: entry.reason or non_image_rule(entry.name)
-            for entry in entries
-            if not _is_image(entry)
-        }
-        ignored |= {tree.prefix + entry.name: NO_LABEL_RULE for entry in unlabelled}
-        labels = pd.DataFrame({"class": [entry.name.split("/")[depth - 1] for entry in labelled]}, dtype=object)
+        rules = _unlabelled_parts(images) if has_parts else {}
+        unlabelled = [entry for entry in images if entry.name.count("/") < depth and entry.name not in rules]
+        _check_listable(place, unlabelled)
+        if data.drop_unlabelled:
+            rules |= {entry.name: NO_LABEL_RULE for entry in unlabelled}
+        rules |= {entry.name: entry.reason or non_image_rule(entry.name) for entry in entries if not _is_image(entry)}
+        labelled = [entry for entry in images if entry.name not in rules]
+        folders = [entry.name.split("/")[:-1] for entry in labelled]
+        classes = [names[depth - 1] if len(names) >= depth else None for names in folders]
+        labels = pd.DataFrame({"class": classes}, dtype=object)
         if has_parts:
-            labels["split"] = [PARTS[entry.name.split("/")[0].lower()] for entry in labelled]
+            labels["split"] = [part_of(names[0]) if names else None for names in folders]
+        if folders and all(len(names) > depth for names in folders):
+            labels["subfolder"] = [names[depth] for names in folders]
         warnings = [
             f"folder {name!r} holds no image and is not used as a class"
             for name in _folders_without_images(entries, labelled, depth)
         ]
+        ignored = {tree.prefix + name: rule for name, rule in rules.items()}
         ids = [tree.prefix + entry.name for entry in labelled]
         return Listing.from_entries(labelled, labels, ignored, ids, warnings)
+
+
+def _unlabelled_parts(images: Sequence[Entry]) -> dict[str, str]:
+    """Return a rule by name for the images of parts without class folders, which are there to be predicted.
+
+    Such a part holds its images directly; a test part may also hold them in one folder with a general name.
+    """
+    folders: dict[str, set[str]] = {}
+    for entry in images:
+        part, _, rest = entry.name.partition("/")
+        folders.setdefault(part, set()).add(rest.rpartition("/")[0].partition("/")[0])
+    unlabelled = {
+        part
+        for part, names in folders.items()
+        if (part_of(part) != "train" and names == {""})
+        or (part_of(part) == "test" and len(names) == 1 and names <= GENERAL_FOLDERS)
+    }
+    return {
+        entry.name: f"has no label: {part!r} has no class folders (its images can be predicted)"
+        for entry in images
+        if (part := entry.name.partition("/")[0]) in unlabelled
+    }
 
 
 def _is_image(entry: Entry) -> bool:
@@ -95,8 +123,8 @@ def _has_part_folders(images: Iterable[Entry]) -> bool:
         there are part folders and other folders.
     """
     top_folders = sorted({entry.name.partition("/")[0] for entry in images if "/" in entry.name})
-    parts = [folder for folder in top_folders if folder.lower() in PARTS]
-    if "train" not in {PARTS[folder.lower()] for folder in parts}:
+    parts = [folder for folder in top_folders if part_of(folder)]
+    if "train" not in {part_of(folder) for folder in parts}:
         return False
     if other_folders := [folder for folder in top_folders if folder not in parts]:
         raise DataError(
@@ -114,24 +142,20 @@ def _drop_featx_output(entries: Sequence[Entry]) -> list[Entry]:
 
 def _folders_without_images(entries: Sequence[Entry], images: Sequence[Entry], depth: int) -> list[str]:
     """Return the folders at the depth of class folders that hold no image; `depth` is 1, or 2 below part folders."""
-    folders = {"/".join(entry.name.split("/")[:depth]) for entry in entries if entry.name.count("/") >= depth}
+    searched = [entry for entry in entries if not litter_path_rule(entry.name)]
+    folders = {"/".join(entry.name.split("/")[:depth]) for entry in searched if entry.name.count("/") >= depth}
     folders |= {entry.name for entry in entries if entry.reason == EMPTY_FOLDER and entry.name.count("/") == depth - 1}
-    return sorted(folders - {MACOS_METADATA_FOLDER} - {"/".join(entry.name.split("/")[:depth]) for entry in images})
+    return sorted(folders - {"/".join(entry.name.split("/")[:depth]) for entry in images})
 
 
-def _check_unlabelled(place: str, unlabelled: Sequence[Entry], drop_unlabelled: bool) -> None:
-    """Check that no image is outside the class folders, unless those are dropped.
+def _check_listable(place: str, unlabelled: Sequence[Entry]) -> None:
+    """Check that each class folder can be listed.
 
     Raises
     ------
     DataError
-        there are such images, or a class folder cannot be listed.
+        one cannot.
     """
     for entry in unlabelled:
         if entry.reason.startswith(UNLISTABLE):
             raise DataError(f"class folder {entry.name!r} of {place} {entry.reason}; correct its permissions")
-    if unlabelled and not drop_unlabelled:
-        raise DataError(
-            f"{len(unlabelled)} images are outside the class folders of {place}, first {unlabelled[0].name!r}; "
-            "expected each image inside the folder of its class: move them, or leave them out with '--drop-unlabelled'"
-        )

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.images.decode import Pixels
 from featx.images.sqlite_cache import SqliteCache
+from featx.images.value_ranges import Pixels
 from featx.specs.base import fingerprint
 from featx.specs.embedding import Decoding, Preprocessing
 

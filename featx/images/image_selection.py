@@ -74,14 +74,17 @@ def _check_values(expected: Iterable[str], values: list[str], key: str, column: 
 
 
 def _rules_of_keep(listing: Listing, name: str, target: TargetSpec) -> dict[str, str]:
-    """Return the rule by id of the images whose class is not kept."""
-    if target.keep is None:
+    """Return the rule by id of the images whose class is not kept, or dropped."""
+    selected = target.keep or target.drop
+    if selected is None:
         return {}
     column = map_and_bin(listing.manifest.column(target.column), name, target)
     values = column.map(category_text, na_action="ignore")
-    _check_values(target.keep, sorted(map(str, values.dropna().unique())), f"targets.{name}.keep", target.column)
-    dropped = values[values.notna() & ~values.isin(target.keep)]
-    return {str(row): f"is {value!r}, which targets.{name}.keep leaves out" for row, value in dropped.items()}
+    key = f"targets.{name}.{'keep' if target.keep else 'drop'}"
+    _check_values(selected, sorted(map(str, values.dropna().unique())), key, target.column)
+    is_dropped = values.isin(selected) if target.drop else ~values.isin(selected)
+    dropped = values[values.notna() & is_dropped]
+    return {str(row): f"is {value!r}, which {key} leaves out" for row, value in dropped.items()}
 
 
 def _rules_of_balance(listing: Listing, name: str, target: TargetSpec, split: SplitSpec) -> dict[str, str]:

@@ -1,40 +1,38 @@
 """Recognition of an image source, and the recipe that is written for it."""
 
-import tomllib
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import tomlkit
-from tomlkit import TOMLDocument, comment, nl
-from tomlkit.items import AoT, Table
 
 from featx.errors import DataError, ReadError
 from featx.files.atomic import write_text
+from featx.images.class_sizes import SizeSettings, settings_for
+from featx.images.containers.refusals import refuse_known_formats
 from featx.images.decode import read_size
-from featx.images.names import PARTS, is_archive_name
+from featx.images.decoding_proposal import DecodingProposal, propose_decoding
+from featx.images.folder import NO_LABEL_RULE
+from featx.images.inventory import Inventory, describe_types, next_step, take_inventory
+from featx.images.label_tables import TableReport
+from featx.images.name_pattern import FIELD, NO_MATCH_RULE, suggest_pattern
+from featx.images.names import is_archive_name
 from featx.images.readers import Listing, Reader, read_source
-from featx.images.sources import read_content
-from featx.images.table import unreadable_table_warnings
+from featx.images.recipe_document import RecognisedSource, build_document, dump_checked
+from featx.images.sources import read_content, shared_listings
+from featx.images.split_columns import column_parts
+from featx.images.target_proposals import Proposals, no_target_reason, propose
 from featx.locations import is_url, split_archive_place
 from featx.registry import READERS
 from featx.specs.data import ReaderSpec
-from featx.specs.ensembling import DEFAULT_VOTES
-from featx.specs.recipe import DEFAULT_HEADS, parse_recipe
-from featx.tables.encoding import category_text
+from featx.tables.encoding import category_text, split_labels
 from featx.tables.manifest import Manifest
-from featx.text.escaping import escape_json, escape_text
 
-# Number of different values up to which a column is offered as a target.
-MAX_TARGET_CLASSES = 100
 # Number of images whose headers are read for their sizes.
 MAX_MEASURED_IMAGES = 500
-MAX_CLASSES_IN_COMMENT = 12
-MAX_COLUMNS_IN_COMMENT = 40
+MAX_TABLES_NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -49,16 +47,24 @@ class Recognition:
         Name of the reader that recognised the source.
     n_found
         Number of images.
+    choice
+        What the images and labels were taken from, and which tables were not taken, one sentence each.
     target
-        Name of the column that the recipe predicts.
+        Name of the target that the recipe predicts; empty if there are no labels.
+    kind
+        Kind of the target: ``classes``, ``labels`` or ``numbers``; empty if there are no labels.
     classes
         Number of images by value of the target, in the order of the codes.
     candidates
         Number of different values of each column that could be the target.
     split_column
-        Name of the column with the values train, val and test; None if the source gives no parts.
+        Name of the column with the parts of the split; None if the source gives no parts.
     parts
         Number of images by part; empty if the source gives no parts.
+    group_column
+        Name of the column whose groups the split keeps together; None if there is none.
+    split_reason
+        Reason for an exact split and fewer folds; empty if there is none.
     sizes_px
         The most frequent "width×height", with their counts, among `n_measured` images.
     n_measured, n_unreadable
@@ -66,22 +72,32 @@ class Recognition:
     ignored
         Number of ignored files by rule.
     warnings
-        Messages about files that the user should check.
+        Messages about files and labels that the user should check.
+    decoding
+        Settings of decoding that the images need, with their reasons.
+    inventory
+        All files of the source by type, folder and use, and its tables.
     """
 
     recipe: str
     reader: str
     n_found: int
+    choice: list[str]
     target: str
+    kind: str
     classes: dict[str, int]
     candidates: dict[str, int]
     split_column: str | None
     parts: dict[str, int]
+    group_column: str | None
+    split_reason: str
     sizes_px: dict[str, int]
     n_measured: int
     n_unreadable: int
     ignored: dict[str, int]
     warnings: list[str]
+    decoding: DecodingProposal
+    inventory: Inventory
 
 
 def init(
@@ -99,9 +115,10 @@ def init(
     source
         A folder, an archive, an array file or a URL; or a label table beside the images.
     labels
-        Path of the label table, if there are several or none is recognised.
+        Path of the label table, if there are several or none is recognised; or a pattern of the images' names, such as
+        ``{age:int}_{sex}``.
     target
-        Name of the column to predict; by default the first one with at most `MAX_TARGET_CLASSES` different values.
+        Name of the column to predict; by default the first one that could be a label.
     recipe
         Path of the recipe to write.
     force
@@ -110,17 +127,32 @@ def init(
     Raises
     ------
     DataError
-        the source is not recognised, the recipe exists, or the target is not a column.
+        the source is not recognised, several label tables fit, the recipe exists, or the target is not a column.
     """
     source, recipe = str(source), Path(recipe)
     if recipe.exists() and not force:
         raise DataError(f"{recipe} exists; overwrite it with '--force', or use it as it is")
     _check_source(source)
-    data = recognise(source, None if labels is None else str(labels))
-    listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
-    warnings = [*listing.warnings, *([] if data.labels else unreadable_table_warnings(source))]
-    recognition = _describe(listing, str(recipe), data.reader_name, target, warnings)
-    write_text(recipe, _dump_checked(_build_document(data, recipe, recognition), recipe))
+    label_source = None if labels is None else str(labels)
+    with shared_listings():
+        data = recognise(source, label_source, target)
+        listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
+        proposals = propose(listing.manifest, target)
+        if data.reader_name == "folder" and not proposals.targets:
+            # One class, or images beside a folder: all images are embedded.
+            data = ReaderSpec(source=data.source, reader="images")
+            listing = read_source(data, Path())
+            proposals = propose(listing.manifest, None)
+        inventory = take_inventory(source if label_source is None else data.source, label_source, target, listing)
+    classes = _count_classes(listing.manifest, proposals)
+    sizes = settings_for(classes) if proposals.targets and proposals.targets[0].kind == "classes" else SizeSettings()
+    if _has_gaps(listing, proposals) or _drops_images(listing):
+        data = data.model_copy(update={"drop_unlabelled": True})
+    decoding = propose_decoding(listing.manifest.uris.tolist())
+    recognised = RecognisedSource(data, listing.manifest, proposals, classes, sizes, decoding)
+    text = dump_checked(build_document(recognised, recipe), recipe)
+    recognition = _describe(listing, str(recipe), recognised, inventory)
+    write_text(recipe, text)
     return recognition
 
 
@@ -132,6 +164,8 @@ def _check_source(source: str) -> None:
     DataError
         it is not.
     """
+    if not source:
+        raise DataError("the source is empty; expected a folder of images, an archive or an array file")
     path = Path(split_archive_place(source)[0])
     if not is_url(source) and not path.exists():
         raise DataError(f"{source!r} does not exist; expected a folder of images, an archive or an array file")
@@ -139,33 +173,7 @@ def _check_source(source: str) -> None:
         raise DataError(f"{source!r} is neither a file nor a folder; expected images, an archive or an array file")
 
 
-def _describe(listing: Listing, recipe: str, reader: str, target: str | None, warnings: list[str]) -> Recognition:
-    manifest = listing.manifest
-    candidates = find_target_candidates(manifest)
-    target_column = _choose_target(manifest, candidates, target)
-    # Numbers are sorted as numbers before they become text.
-    class_counts = manifest.column(target_column).value_counts().sort_index().rename(index=category_text)
-    split_column = find_split_column(manifest)
-    parts = manifest.labels[split_column].map(PARTS).value_counts() if split_column else pd.Series(dtype=int)
-    sizes, n_measured, n_unreadable = _measure_sizes(manifest)
-    return Recognition(
-        recipe=recipe,
-        reader=reader,
-        n_found=len(manifest),
-        target=target_column,
-        classes=_as_counts(class_counts),
-        candidates=candidates,
-        split_column=split_column,
-        parts=_as_counts(parts),
-        sizes_px=sizes,
-        n_measured=n_measured,
-        n_unreadable=n_unreadable,
-        ignored=dict(Counter(listing.ignored.values()).most_common()),
-        warnings=warnings,
-    )
-
-
-def recognise(source: str, labels: str | None) -> ReaderSpec:
+def recognise(source: str, labels: str | None, target: str | None = None) -> ReaderSpec:
     """Return how to read a source, from the first reader that recognises it.
 
     Parameters
@@ -173,25 +181,31 @@ def recognise(source: str, labels: str | None) -> ReaderSpec:
     source
         A folder, an archive, an array file, a label table or a URL.
     labels
-        Path of the label table, or None.
+        Path of the label table, or pattern of the images' names; None if the user named none.
+    target
+        Name of the column to predict; None if the user named none.
 
     Raises
     ------
     DataError
         no reader recognises it.
     """
-    if labels is not None and not Path(labels).is_file():
-        raise DataError(f"{labels!r} does not exist; expected a CSV, TSV or Parquet file")
+    if labels is not None and not Path(labels).is_file() and not FIELD.search(labels):
+        raise DataError(
+            f"{labels!r} does not exist; expected a label table (CSV, TSV, Parquet, Excel, JSON), or a pattern of the "
+            "images' names such as '{age:int}_{sex}'"
+        )
     readers: list[Reader] = [READERS.get(name)() for name in READERS.names()]
     for reader in sorted(readers, key=lambda reader: reader.rank):
-        if data := reader.recognise(source, labels):
+        if data := reader.recognise(source, labels, target):
             return data
     if archive := _only_archive(source):
-        return recognise(archive, labels)
+        return recognise(archive, labels, target)
+    refuse_known_formats(source)
+    inventory = take_inventory(source, labels, target, None)
     raise DataError(
-        f"no reader recognises {source!r}; expected one sub-folder per class with images, a CSV, TSV or Parquet table "
-        "with a column of image paths, label files beside the images, or array files; in a folder, an archive or an "
-        f"object store (readers: {', '.join(READERS.names())})"
+        f"no images with labels were recognised in {source!r}: found {describe_types(inventory.types)}; "
+        f"{next_step(inventory)}"
     )
 
 
@@ -202,34 +216,121 @@ def _only_archive(source: str) -> str | None:
     return str(archives[0]) if len(archives) == 1 else None
 
 
-def find_target_candidates(manifest: Manifest) -> dict[str, int]:
-    """Return the label columns that could be classes, with their number of different values."""
-    split_column = find_split_column(manifest)
-    counts = {name: manifest.labels[name].nunique() for name in manifest.labels.columns if name != split_column}
-    limit = min(MAX_TARGET_CLASSES, max(2, len(manifest) // 2))
-    return {str(name): int(n) for name, n in counts.items() if 2 <= n <= limit}
+def _count_classes(manifest: Manifest, proposals: Proposals) -> dict[str, int]:
+    """Return the number of images by class or label of the first target; empty for numbers and without a target."""
+    if not proposals.targets or proposals.targets[0].kind == "numbers":
+        return {}
+    proposal = proposals.targets[0]
+    if len(proposal.columns) > 1:
+        return {name: int(manifest.column(name).sum()) for name in proposal.columns}
+    # Numbers are sorted as numbers before they become text.
+    column = manifest.column(proposal.columns[0])
+    if proposal.separator is not None:
+        cells = column.dropna().map(category_text)
+        labels = Counter(label for cell in cells for label in split_labels(cell, proposal.separator))
+        return dict(sorted(labels.items()))
+    counts = column.value_counts().sort_index().rename(index=category_text)
+    counts = counts.groupby(level=0, sort=False).sum()
+    return {name: int(counts[name]) for name in proposal.classes or counts.index}
 
 
-def find_split_column(manifest: Manifest) -> str | None:
-    """Return the label column whose values are train, val or test for every image; None if there is none."""
-    for name in manifest.labels.columns:
-        values = set(manifest.labels[name].unique())
-        if "train" in values and values <= set(PARTS):
-            return str(name)
-    return None
+def _has_gaps(listing: Listing, proposals: Proposals) -> bool:
+    columns = proposals.targets[0].columns if proposals.targets else ()
+    return any(listing.manifest.column(name).isna().any() for name in columns)
 
 
-def _choose_target(manifest: Manifest, candidates: dict[str, int], target: str | None) -> str:
-    if target is not None:
-        manifest.column(target)
-        return target
-    if not candidates:
-        columns = ", ".join(f"{name} ({manifest.labels[name].nunique()})" for name in manifest.labels.columns)
-        raise DataError(
-            f"no label column has between 2 and {MAX_TARGET_CLASSES} classes; columns (different values): "
-            f"{columns or 'none'}; choose one with '--target COL'"
-        )
-    return next(iter(candidates))
+def _drops_images(listing: Listing) -> bool:
+    """Whether images without a label were left out that the recipe would read without ``drop_unlabelled``."""
+    return any(rule == NO_LABEL_RULE or rule.startswith(NO_MATCH_RULE) for rule in listing.ignored.values())
+
+
+def _describe(listing: Listing, recipe: str, source: RecognisedSource, inventory: Inventory) -> Recognition:
+    manifest, proposals, data = source.manifest, source.proposals, source.data
+    split_column = proposals.split_column
+    parts = column_parts(split_column, manifest.labels[split_column]) if split_column else None
+    counts = manifest.labels[split_column].map(lambda value: (parts or {}).get(str(value))) if parts else None
+    sizes_px, n_measured, n_unreadable = _measure_sizes(manifest)
+    first = proposals.targets[0] if proposals.targets else None
+    return Recognition(
+        recipe=recipe,
+        reader=data.reader_name,
+        n_found=len(manifest),
+        choice=[*_describe_origin(data, manifest), *_describe_choice(inventory.tables)],
+        target=first.name if first else "",
+        kind=first.kind if first else "",
+        classes=dict(source.classes),
+        candidates={
+            proposal.name: int(manifest.labels[list(proposal.columns)].nunique().max())
+            for proposal in proposals.targets
+        },
+        split_column=split_column,
+        parts={} if counts is None else _as_counts(counts.value_counts()),
+        group_column=proposals.group_column,
+        split_reason=source.sizes.reason if source.sizes.exact_split else "",
+        sizes_px=sizes_px,
+        n_measured=n_measured,
+        n_unreadable=n_unreadable,
+        ignored=dict(Counter(listing.ignored.values()).most_common()),
+        warnings=[
+            *listing.warnings,
+            *proposals.warnings,
+            *([source.sizes.reason] if source.sizes.drop else []),
+            *source.decoding.warnings,
+            *_warnings_of_tables(inventory.tables),
+            *_warnings_of_labels(listing, proposals),
+        ],
+        decoding=source.decoding,
+        inventory=inventory,
+    )
+
+
+def _describe_origin(data: ReaderSpec, manifest: Manifest) -> list[str]:
+    """Return what the labels were taken from if it is no table, as one sentence."""
+    if data.reader_name == "folder":
+        n_classes = manifest.labels["class"].nunique()
+        return [f"took the names of {n_classes} folders in {data.source} as classes"]
+    if data.labels is not None and data.labels.name is not None:
+        return [f"took {', '.join(map(str, manifest.labels.columns))} from the names of the images"]
+    if data.arrays:
+        pairs = "; ".join(f"{spec.images} with {', '.join(spec.labels.values())}" for spec in data.arrays[:4])
+        return [f"took rows of {pairs}"]
+    return []
+
+
+def _describe_choice(tables: tuple[TableReport, ...]) -> list[str]:
+    """Return which tables were taken, and why the others that name images were not."""
+    taken = [f"took {table.file} ({table.format}): {table.reason}" for table in tables if table.is_taken]
+    others = [f"not taken: {table.file}: {table.reason}" for table in tables if not table.is_taken and table.path]
+    more = [f"{len(others) - MAX_TABLES_NAMED} more tables are not taken"] if len(others) > MAX_TABLES_NAMED else []
+    return [*taken, *others[:MAX_TABLES_NAMED], *more]
+
+
+def _warnings_of_tables(tables: tuple[TableReport, ...]) -> list[str]:
+    """Return a warning for each table that cannot be read where none is taken, and for rows that name no image."""
+    warnings = [
+        f"{table.n_missing} of {table.n_rows} rows of {table.file} name no image of the source"
+        for table in tables
+        if table.is_taken and table.n_missing
+    ]
+    if any(table.is_taken for table in tables):
+        return warnings
+    return [
+        f"{table.reason}; if it is the label table, correct it and run 'featx init' again"
+        for table in tables
+        if not table.format
+    ]
+
+
+def _warnings_of_labels(listing: Listing, proposals: Proposals) -> list[str]:
+    if proposals.targets:
+        columns = proposals.targets[0].columns
+        n_gaps = int(listing.manifest.labels[list(columns)].isna().any(axis=1).sum())
+        return [f"{n_gaps} images have no {columns[0]!r}; the recipe leaves them out"] if n_gaps else []
+    labels = listing.manifest.labels
+    pattern = "" if len(labels.columns) else suggest_pattern(listing.manifest.ids.tolist())
+    hint = f"; their names have equal parts: try --labels '{pattern}' with names of your own" if pattern else ""
+    reason = no_target_reason(labels)
+    return [f"{reason}: the images can be embedded, exported and predicted, and nothing is fitted{hint}"]
 
 
 def _measure_sizes(manifest: Manifest) -> tuple[dict[str, int], int, int]:
@@ -248,117 +349,3 @@ def _measure_sizes(manifest: Manifest) -> tuple[dict[str, int], int, int]:
 
 def _as_counts(series: "pd.Series[Any]") -> dict[str, int]:
     return {str(name): int(n) for name, n in series.items()}
-
-
-def _build_document(data: ReaderSpec, recipe: Path, recognition: Recognition) -> TOMLDocument:
-    """Return the recipe as TOML: the recognised settings, and other useful settings as comments."""
-    document = tomlkit.document()
-    document.add(
-        comment(f"Written by featx init; {recognition.n_found} images. Next: featx extract, fit, ensemble, report")
-    )
-    document.add(comment("(featx show FILE prints all settings, including those that are not set here)"))
-    document.add(nl())
-    document.add("data", _data_section(data, recipe))
-    targets = tomlkit.table(is_super_table=True)
-    targets.add(recognition.target, _target_section(recognition))
-    document.add("targets", targets)
-    document.add("split", _split_section(recognition))
-    embedding = _toml_table({"backbone": "efficientnet_lite0", "tap": "last", "pool": "avg"})
-    embedding.comment("'featx backbones' lists the names; a list in tap or pool makes one embedding per item")
-    embedding.add(nl())
-    document.add("embedding", AoT([embedding]))
-    document.add("head", AoT([_toml_table({"name": head, "trials": 10}) for head in DEFAULT_HEADS]))
-    document.add(nl())
-    document.add("ensemble", _toml_table({"methods": list(DEFAULT_VOTES)}))
-    return document
-
-
-def _data_section(data: ReaderSpec, recipe: Path) -> Table:
-    section = _toml_table({"source": _relative_to_recipe(data.source, recipe)})
-    if data.reader:
-        section.add("reader", data.reader)
-    if data.labels is not None:
-        labels = tomlkit.inline_table()
-        labels.update(data.labels.model_dump(exclude_defaults=True, mode="json"))
-        section.add("labels", labels)
-    section.add(comment("drop_unlabelled = true   # leaves out images without a label instead of stopping at them"))
-    section.add(nl())
-    arrays = []
-    for spec in data.arrays:
-        labels = tomlkit.inline_table()
-        labels.update(spec.labels)
-        table = _toml_table({"images": spec.images, "labels": labels})
-        if spec.split:
-            table.add("split", spec.split)
-        table.add(nl())
-        arrays.append(table)
-    if arrays:
-        section.add("arrays", AoT(arrays))
-    return section
-
-
-def _target_section(recognition: Recognition) -> Table:
-    is_numeric = all(name.lstrip("-").replace(".", "", 1).isdigit() for name in recognition.classes)
-    other_columns = [name for name in recognition.candidates if name != recognition.target]
-    section = _toml_table({"column": recognition.target})
-    classes = tomlkit.item(list(recognition.classes)[:MAX_CLASSES_IN_COMMENT]).as_string()
-    order = "names for these values, in this order" if is_numeric else "in the order of the codes"
-    section.add(comment(escape_json(f"classes = {classes}   # {order}")))
-    if is_numeric:
-        section.add(comment("above = 0.5   # two classes: values above, and all others"))
-    if other_columns:
-        listed = ", ".join(other_columns[:MAX_COLUMNS_IN_COMMENT])
-        section.add(comment(escape_text(f"other columns that could be predicted: {listed}")))
-    section.add(nl())
-    return section
-
-
-def _split_section(recognition: Recognition) -> Table:
-    section = _toml_table({"column": recognition.split_column} if recognition.split_column else {})
-    section.comment("shares of the images; the test part stays sealed until 'featx evaluate --final'")
-    for part, share in (("test", 0.2), ("val", 0.15)):
-        if part in recognition.parts:
-            section.add(comment(f"{part}: given by the source"))
-        else:
-            section.add(part, share)
-    section.add("stratify", True)
-    method = tomlkit.item("hash")
-    method.comment('added images do not move other images; "train_test_split" makes exact shares')
-    section.add("method", method)
-    section.add(comment('by = "COLUMN"   # keeps images of one group (patient, device, …) together'))
-    section.add("seed", 0)
-    section.add(nl())
-    return section
-
-
-def _toml_table(fields: Mapping[str, Any]) -> Table:
-    table = tomlkit.table()
-    table.update(fields)
-    return table
-
-
-def _dump_checked(document: TOMLDocument, recipe: Path) -> str:
-    """Return the text of a document, once it is known to load back unchanged as a valid recipe.
-
-    Raises
-    ------
-    DataError
-        a name in it cannot be written as TOML.
-    """
-    text = tomlkit.dumps(document)
-    try:
-        loaded = tomllib.loads(text.encode().decode())
-    except (UnicodeEncodeError, tomllib.TOMLDecodeError) as error:
-        raise DataError(f"{recipe} cannot be written: a path or column name is not Unicode ({error})") from error
-    if loaded != document.unwrap():
-        raise DataError(f"{recipe} would not load back as written; report this as a bug, with the names of the columns")
-    parse_recipe(loaded, recipe)
-    return text
-
-
-def _relative_to_recipe(source: str, recipe: Path) -> str:
-    """Return the path of the source relative to the recipe's folder if it is below it, otherwise absolute."""
-    if is_url(source):
-        return source
-    path, home = Path(source).resolve(), recipe.resolve().parent
-    return path.relative_to(home).as_posix() if path.is_relative_to(home) else str(path)

@@ -2,30 +2,60 @@
 
 import re
 
+from featx.images.litter import litter_file_rule
 from featx.locations import ARCHIVE_SUFFIXES
 
+# First characters of the names of images that `featx.images.litter` may leave out; hidden files are left out anyway.
+LITTER_INITIALS = frozenset("~sS")
 IMAGE_SUFFIXES = frozenset(
     f".{ending}"
     for ending in (
         *("jpg", "jpeg", "jpe", "jfif", "png", "gif", "webp", "bmp", "tif", "tiff", "avif"),
-        *("heic", "heif", "ppm", "pgm", "pbm", "pnm"),
+        *("heic", "heif", "ppm", "pgm", "pbm", "pnm", "dcm", "dicom"),
     )
 )
-# Part of a split by the folder name or label that stands for it.
-PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
+# Part of a split by the folder name or label that stands for it, in lower case without separators.
+PARTS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "publictest": "val",
+    "test": "test",
+    "testing": "test",
+    "privatetest": "test",
+}
 # Part of a split by the word in a longer name that stands for it.
-PART_WORDS = PARTS | {"training": "train", "testing": "test", "t10k": "test"}
+PART_WORDS = {"t10k": "test"} | PARTS
+
+
+def part_of(name: str) -> str | None:
+    """Return the part of a split that a folder name or a label stands for; None if it stands for none.
+
+    Examples
+    --------
+    >>> part_of("Train"), part_of("PublicTest"), part_of("test_set"), part_of("cat")
+    ('train', 'val', 'test', None)
+    """
+    letters = re.sub(r"[^a-z0-9]", "", name.lower())
+    return PARTS.get(letters) or PARTS.get(letters.removesuffix("set").removesuffix("data").removesuffix("images"))
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a name has the suffix of an image format and is not hidden.
+    """Whether a name has the suffix of an image format, is not hidden and is no litter.
 
     Examples
     --------
     >>> [is_image_name(name) for name in ("a/b.PNG", "a/.b.png", "notes.txt")]
     [True, False, False]
     """
-    return file_suffix(name) in IMAGE_SUFFIXES and not base_name(name).startswith(".")
+    # A source may have millions of names.
+    start = name.rfind("/") + 1
+    first = name[start : start + 1]
+    is_litter = first in LITTER_INITIALS and litter_file_rule(name)
+    return file_suffix(name) in IMAGE_SUFFIXES and first != "." and not is_litter
 
 
 def base_name(name: str) -> str:
@@ -35,13 +65,14 @@ def base_name(name: str) -> str:
 
 def file_suffix(name: str) -> str:
     """Return a name's suffix with its point, in lower case; empty if there is none."""
-    stem, _, ending = base_name(name).rpartition(".")
-    return f".{ending.lower()}" if stem and ending else ""
+    # A source may have millions of names.
+    start, point = name.rfind("/") + 1, name.rfind(".")
+    return name[point:].lower() if start < point < len(name) - 1 else ""
 
 
 def is_archive_name(name: str) -> bool:
-    """Whether a name has the suffix of a zip or tar archive."""
-    return name.lower().endswith(ARCHIVE_SUFFIXES)
+    """Whether a name has the suffix of a zip or tar archive and is no litter."""
+    return name.lower().endswith(ARCHIVE_SUFFIXES) and not litter_file_rule(name)
 
 
 def non_image_rule(name: str) -> str:
@@ -52,6 +83,8 @@ def non_image_rule(name: str) -> str:
     >>> non_image_rule("cat/.DS_Store"), non_image_rule("cat/notes.txt")
     ("is hidden: its name begins with '.'", "is not an image: its suffix is '.txt'")
     """
+    if rule := litter_file_rule(name):
+        return rule
     if base_name(name).startswith("."):
         return "is hidden: its name begins with '.'"
     suffix = file_suffix(name)

@@ -113,7 +113,7 @@ class Reader(Protocol):
 
     rank: int
 
-    def recognise(self, source: str, labels: str | None) -> ReaderSpec | None:
+    def recognise(self, source: str, labels: str | None, target: str | None = None) -> ReaderSpec | None:
         """Return how to read `source`, or None if it does not have this layout.
 
         Parameters
@@ -121,7 +121,9 @@ class Reader(Protocol):
         source
             A place that `featx.images.sources.open_tree` takes, or an array file.
         labels
-            Path of the label table that the user named, or None.
+            Path of the label table, or pattern of the images' names, that the user named; None by default.
+        target
+            Name of the column to predict, if the user named it.
         """
 
     def read(self, data: ReaderSpec, folder: Path) -> Listing:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from featx.images.decode import Pixels
+from featx.images.value_ranges import Pixels
 from featx.specs.embedding import Preprocessing, Resize
 
 FILTERS = {

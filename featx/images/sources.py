@@ -6,11 +6,17 @@ paths of containers are normalised, so the first ``//`` ends them. A path that i
 and percent-encoded.
 """
 
+import os
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any, TypeVar
 
 from featx.errors import DataError
 from featx.images.archives import ArchiveTree
+from featx.images.containers.dicom import DICOM_SUFFIXES, read_dicom
 from featx.images.contents import Content, read_file
 from featx.images.names import is_archive_name
 from featx.images.object_stores import ObjectTree, read_object
@@ -18,6 +24,8 @@ from featx.images.trees import FolderTree, Tree
 from featx.locations import ARCHIVE_SUFFIXES, is_url, split_archive_place
 from featx.registry import CONTENTS
 
+T = TypeVar("T")
+_MEMO: ContextVar[dict[tuple[str, ...], Any] | None] = ContextVar("shared listings", default=None)
 URI_SCHEME = re.compile(r"([a-z][a-z0-9]+):(?!//)")
 
 
@@ -31,6 +39,11 @@ def read_content(uri: str) -> Content:
     ReadError
         it cannot be read; the message is only the reason.
     """
+    content = _read_uri(uri)
+    return read_dicom(content) if isinstance(content, bytes) and uri.lower().endswith(DICOM_SUFFIXES) else content
+
+
+def _read_uri(uri: str) -> Content:
     if is_url(uri):
         return read_object(uri)
     if scheme := URI_SCHEME.match(uri):
@@ -39,8 +52,44 @@ def read_content(uri: str) -> Content:
     return read_file(uri)
 
 
+@contextmanager
+def shared_listings() -> Iterator[None]:
+    """List each tree and read each table once while a source is recognised, although several readers look at it.
+
+    The source must not change in the meantime.
+    """
+    token = _MEMO.set({})
+    try:
+        yield
+    finally:
+        _MEMO.reset(token)
+
+
+def shared(key: tuple[str, ...], make: Callable[[], T]) -> T:
+    """Return what `make` returned for this key since `shared_listings` was entered; outside of it, call `make`."""
+    memo = _MEMO.get()
+    if memo is None:
+        return make()
+    if key not in memo:
+        memo[key] = make()
+    value: T = memo[key]
+    return value
+
+
 def open_tree(place: str) -> Tree:
     """Return the tree at a place: a folder, ``archive.zip``, ``archive.zip!folder/inside``, or a URL.
+
+    Raises
+    ------
+    DataError
+        there is no folder, archive or URL at the place, or the archive cannot be read.
+    """
+    key = place if is_url(place) else os.path.abspath(place)  # noqa: PTH100 (links are not followed)
+    return shared(("tree", key), lambda: _open_tree(place))
+
+
+def _open_tree(place: str) -> Tree:
+    """Return the tree at a place; see `open_tree`.
 
     Raises
     ------

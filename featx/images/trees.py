@@ -4,12 +4,13 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Protocol
 
 from featx.images.contents import FileState, file_uri, unicode_name
+from featx.images.litter import litter_folder_rule, litter_path_rule
 
 EMPTY_FOLDER = "is an empty folder"
 UNLISTABLE = "cannot be listed"
@@ -50,7 +51,7 @@ class Tree(Protocol):
         """The text that ids begin with before the name: an archive's own name, empty for other trees."""
 
     def entries(self) -> list[Entry]:
-        """Return all files at any depth, sorted folder by folder; a hidden folder or a link to one is one entry."""
+        """Return all files at any depth, sorted folder by folder; a folder that is not searched is one entry."""
 
     def entry(self, name: str) -> Entry:
         """Return one file by its name; its outcome is ``missing`` if there is no such file."""
@@ -75,9 +76,18 @@ class ListedTree(ABC):
     def entries_by_name(self) -> dict[str, Entry]:
         """All files by name; the last one of several with the same name."""
 
+    @cached_property
+    def _sorted_entries(self) -> list[Entry]:
+        entries = sorted(self.entries_by_name.values(), key=lambda entry: entry.name.split("/"))
+        rules = [litter_path_rule(entry.name) for entry in entries]
+        return [
+            replace(entry, outcome="ignored", reason=rule) if rule else entry
+            for entry, rule in zip(entries, rules, strict=True)
+        ]
+
     def entries(self) -> list[Entry]:
-        """Return all files, sorted folder by folder."""
-        return sorted(self.entries_by_name.values(), key=lambda entry: entry.name.split("/"))
+        """Return all files, sorted folder by folder; those in folders that are not searched are ignored."""
+        return self._sorted_entries
 
     def entry(self, name: str) -> Entry:
         """Return one file by its name; its outcome is ``missing`` if there is no such file."""
@@ -105,7 +115,11 @@ class FolderTree:
     prefix: str = ""
 
     def entries(self) -> list[Entry]:
-        """Return all files, sorted folder by folder; links to folders and hidden folders are not followed."""
+        """Return all files, sorted folder by folder; links to folders, hidden folders and litter are not searched."""
+        return self._entries
+
+    @cached_property
+    def _entries(self) -> list[Entry]:
         return list(self._walk(Path(self.place).absolute(), ""))
 
     def _walk(self, folder: Path, prefix: str) -> Iterator[Entry]:
@@ -123,8 +137,8 @@ class FolderTree:
                 yield _make_entry(child, unicode_name(name))
             elif child.is_symlink():
                 yield Entry(unicode_name(name), "", None, "ignored", "is a link to a folder, which is not followed")
-            elif child.name.startswith("."):
-                yield Entry(unicode_name(name), "", None, "ignored", "is a hidden folder, which is not searched")
+            elif rule := litter_folder_rule(child.name):
+                yield Entry(unicode_name(name), "", None, "ignored", rule)
             else:
                 yield from self._walk(Path(child.path), f"{name}/")
 

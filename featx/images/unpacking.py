@@ -7,6 +7,7 @@ import lzma
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO
 
@@ -76,19 +77,19 @@ def read_chunks(stream: io.BufferedIOBase | IO[bytes]) -> Iterator[bytes]:
         yield chunk
 
 
-def _gzip_chunks(path: str) -> Iterator[bytes]:
-    with gzip.open(path, "rb") as stream:
+def _gzip_chunks(file: str | IO[bytes]) -> Iterator[bytes]:
+    with gzip.open(file, "rb") as stream:
         yield from read_chunks(stream)
 
 
-def _bz2_chunks(path: str) -> Iterator[bytes]:
-    with bz2.open(path, "rb") as stream:
+def _bz2_chunks(file: str | IO[bytes]) -> Iterator[bytes]:
+    with bz2.open(file, "rb") as stream:
         yield from read_chunks(stream)
 
 
-def _xz_chunks(path: str) -> Iterator[bytes]:
+def _xz_chunks(file: str | IO[bytes]) -> Iterator[bytes]:
     """Yield the content of an xz file, with a memory limit that `lzma.open` does not have."""
-    with Path(path).open("rb") as stream:
+    with Path(file).open("rb") if isinstance(file, str) else nullcontext(file) as stream:
         packed = stream.read(CHUNK_BYTES)
         while packed:
             unpacker = lzma.LZMADecompressor(memlimit=MAX_XZ_BYTES)
@@ -102,7 +103,7 @@ def _xz_chunks(path: str) -> Iterator[bytes]:
             packed = (unpacker.unused_data or stream.read(CHUNK_BYTES)).lstrip(b"\0")
 
 
-UNPACKERS: dict[str, Callable[[str], Iterator[bytes]]] = {
+UNPACKERS: dict[str, Callable[[str | IO[bytes]], Iterator[bytes]]] = {
     ".gz": _gzip_chunks,
     ".tgz": _gzip_chunks,
     ".bz2": _bz2_chunks,

@@ -159,15 +159,15 @@ class ConformalSpec(Spec):
     n
         Number of calibration rows.
     n_units
-        Number of groups that splits keep whole, or of rows without groups; None in older headers.
+        Number of groups that splits keep whole, or of rows without groups.
     thresholds
         Coverage → one threshold for classes, or one for each number; None if there are too few units for it.
     """
 
     part: str
     n: int
+    n_units: int
     thresholds: dict[str, tuple[float | None, ...]]
-    n_units: int | None = None
 
     @classmethod
     def of(

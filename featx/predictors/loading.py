@@ -1,6 +1,6 @@
 """Loading of finished runs and exported heads as models, and predictions of a whole recipe."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from featx.artifacts import skops_format
@@ -9,12 +9,16 @@ from featx.artifacts.export_card import is_exported, read_export_card
 from featx.artifacts.header import Header, read_header
 from featx.artifacts.rescoring import update_val_scores
 from featx.ensembles.combiners import VotingMethod
-from featx.errors import ArtifactError, DataError, IncompleteError
+from featx.errors import ArtifactError, IncompleteError
 from featx.predictors.models import EnsembleModel, HeadModel, Model, NetworkModel
-from featx.predictors.prediction import Prediction
+from featx.predictors.prediction import Prediction, join_predictions
+from featx.progress import ProgressCallback, no_progress
 from featx.registry import VOTES
 from featx.specs.recipe import Recipe
 from featx.study.study import Study
+
+# Images whose embeddings and predictions are in memory at a time.
+IMAGES_PER_BATCH = 1024
 
 
 def load(path: str | Path) -> Model:
@@ -103,7 +107,7 @@ def predict(
     Parameters
     ----------
     images
-        Paths of images, or a single path.
+        Paths of images, or other places (`featx.images.unlabelled.list_images`); or a single one.
     recipe
         The recipe, or its path; by default ``$FEATX_RECIPE`` or ``./featx.toml``.
     runs
@@ -119,21 +123,58 @@ def predict(
     Raises
     ------
     DataError
-        No images are given.
+        No images are given, or a place cannot be listed.
     IncompleteError
         There is no finished run, or one is damaged and `runs` is empty.
     """
-    from featx.embeddings.files import embed_files
+    batches = list(predict_batches(images, recipe, runs=runs, device=device))
+    return {name: join_predictions([batch[name] for batch in batches]) for name in batches[0]}
 
-    images = [images] if isinstance(images, str | Path) else images
-    if not images:
-        raise DataError("no images to predict; name one or more files")
-    loaded: dict[Path, Model] = {}
-    study = Study.open(recipe)
-    if not runs and (damaged := study.damaged()):
-        raise IncompleteError(f"{damaged[0].damage}, or name the runs to use with '--run'")
-    models = [_load_run(update_val_scores(study, run).path, loaded) for run in study.runs(names=tuple(runs) or None)]
+
+def predict_batches(
+    images: Sequence[str | Path] | str | Path,
+    recipe: str | Path | Recipe | None = None,
+    *,
+    runs: Sequence[str] = (),
+    device: str = "auto",
+    progress: ProgressCallback = no_progress,
+) -> Iterator[dict[str, Prediction]]:
+    """Yield the predictions of `predict` batch by batch, so that memory does not grow with the number of images.
+
+    Parameters
+    ----------
+    images, recipe, runs, device
+        As in `predict`.
+    progress
+        Receives the number of finished images.
+    """
+    from featx.embeddings.files import FileEmbedder
+    from featx.images.unlabelled import list_images
+
+    listed = list_images([str(image) for image in ([images] if isinstance(images, str | Path) else images)])
+    models = _load_runs(Study.open(recipe), runs)
     embeddings = tuple(dict.fromkeys(embedding for model in models for embedding in model.local_embeddings))
     networks = {key: network for model in models for key, network in model.networks.items()}
-    embedded = embed_files([str(image) for image in images], embeddings, device, networks)
-    return {model.name: model.predict_embedded(embedded) for model in models}
+    n = len(listed.ids)
+    embedder = FileEmbedder(embeddings, device, networks, n)
+    for start in range(0, max(n, 1), IMAGES_PER_BATCH):
+        rows = slice(start, start + IMAGES_PER_BATCH)
+        embedded = embedder.embed(listed.ids[rows], listed.uris[rows])
+        if not start:
+            embedded.unreadable.update(listed.unreadable)
+        yield {model.name: model.predict_embedded(embedded) for model in models}
+        progress("predict", min(rows.stop, n), n)
+
+
+def _load_runs(study: Study, runs: Sequence[str]) -> list[Model]:
+    """Return the models of a study's finished runs.
+
+    Raises
+    ------
+    IncompleteError
+        There is no finished run, or one is damaged and `runs` is empty.
+    """
+    if not runs and (damaged := study.damaged()):
+        raise IncompleteError(f"{damaged[0].damage}, or name the runs to use with '--run'")
+    loaded: dict[Path, Model] = {}
+    return [_load_run(update_val_scores(study, run).path, loaded) for run in study.runs(names=tuple(runs) or None)]

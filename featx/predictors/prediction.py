@@ -34,7 +34,7 @@ class Prediction:
     kind
         Kind of the predictions.
     conformal
-        Thresholds of prediction sets and intervals; None for labels, and for models of an older featx.
+        Thresholds of prediction sets and intervals; None for labels.
     abstain_below
         Probability below which no class is predicted; 0 by default.
     decision
@@ -176,3 +176,20 @@ COLUMNS: dict[Kind, Callable[[Prediction, float | None], Columns]] = {
     "labels": _label_columns,
     "numbers": _number_columns,
 }
+
+
+def join_predictions(batches: Sequence[Prediction]) -> Prediction:
+    """Return the predictions of one model for several batches of images as one.
+
+    Parameters
+    ----------
+    batches
+        At least one prediction; all are made by the same model.
+    """
+    return replace(
+        batches[0],
+        images=[image for batch in batches for image in batch.images],
+        proba=np.concatenate([batch.proba for batch in batches]),
+        unreadable={image: reason for batch in batches for image, reason in batch.unreadable.items()},
+        warnings=list(dict.fromkeys(warning for batch in batches for warning in batch.warnings)),
+    )

@@ -14,6 +14,7 @@ from PIL import Image
 
 from featx.artifacts.learning_curves import draw_curves
 from featx.metrics.reliability import Reliability
+from featx.study.run_metrics import EpochMetrics, ScoredTrial
 from featx.tables.ids import Floats
 from featx.text.escaping import escape_text
 
@@ -84,15 +85,15 @@ def plot_confusion_matrices(tables: Mapping[str, Sequence[Sequence[float]]], cla
     return encode_figure(figure)
 
 
-def plot_search_history(trials: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) -> str:
+def plot_search_history(trials: Mapping[str, Sequence[ScoredTrial]], metric: str) -> str:
     """Plot the score of each trial of each head with its standard deviation over folds, and the best score so far."""
     figure, (axes,) = make_axes(1, 9, 3.6)
     for index, (name, rows) in enumerate(trials.items()):
         # Points of different heads are moved apart so that they do not overlap.
-        numbers = np.array([row["number"] + 1 for row in rows]) + 0.06 * index
-        values = np.array([row["score"] for row in rows])
+        numbers = np.array([row.number + 1 for row in rows]) + 0.06 * index
+        values = np.array([row.score for row in rows])
         label = shorten_name(name)
-        deviations = [float(np.std(row["fold_scores"])) for row in rows]
+        deviations = [float(np.std(row.fold_scores)) for row in rows]
         points = axes.errorbar(numbers, values, yerr=deviations, fmt="o", ms=4, lw=0.8, alpha=0.6, label=label)
         axes.step(numbers, np.maximum.accumulate(values), where="post", color=points[0].get_color(), lw=1.5)
     axes.set_xlabel("trial")
@@ -103,7 +104,7 @@ def plot_search_history(trials: Mapping[str, Sequence[Mapping[str, Any]]], metri
     return encode_figure(figure)
 
 
-def plot_learning_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], best_epochs: Mapping[str, int]) -> str:
+def plot_learning_curves(runs: Mapping[str, Sequence[EpochMetrics]], best_epochs: Mapping[str, int]) -> str:
     """Plot the learning curves of each network (`featx.artifacts.learning_curves`)."""
     figure, all_axes = make_axes(len(runs), 3.8, 2.8)
     for axes, (name, epochs) in zip(all_axes, runs.items(), strict=True):

@@ -37,6 +37,7 @@ from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.recipe import Recipe
 from featx.study.extracted_data import HAS_EMBEDDING
 from featx.study.run_folder import RunFolder
+from featx.study.run_metrics import HeadMetrics, NetworkMetrics
 from featx.study.study import Study
 from featx.tables.ids import Kind
 from featx.tables.predictions import AnyPredictions
@@ -70,7 +71,7 @@ class Section:
         Wrong predictions of the chosen run with the highest probabilities.
     looks
         Log of the openings of the test split.
-    findings
+    run_warnings
         Warnings of the runs, each with the keys ``run`` and ``text``.
     ensembles
         Tables of the ensembles; None if there are no ensembles.
@@ -82,7 +83,7 @@ class Section:
     figures: dict[str, str]
     mistakes: list[dict[str, Any]]
     openings: list[dict[str, Any]]
-    findings: list[dict[str, str]]
+    run_warnings: list[dict[str, str]]
     ensembles: EnsembleTables | None
 
 
@@ -170,7 +171,7 @@ def _section(study: Study, evaluation: Evaluation) -> Section:
         figures | _training_figures(runs),
         _mistakes(study, evaluation) if has_classes else [],
         study.openings(evaluation.target),
-        [{"run": run.name, "text": warning["text"]} for run in runs for warning in run.metrics.get("findings", [])],
+        [{"run": run.name, "text": warning.text} for run in runs for warning in run.metrics.run_warnings],
         build_ensemble_tables(runs),
     )
 
@@ -178,13 +179,17 @@ def _section(study: Study, evaluation: Evaluation) -> Section:
 def _training_figures(runs: list[RunFolder]) -> dict[str, str]:
     """Plot the search of the heads and the learning curves of the networks."""
     figures = {}
-    if heads := [run for run in runs if run.kind == "head"]:
-        # Runs of older versions have the metric in their spec only.
-        metrics = {run.metrics.get("metric") or run.spec["head"]["metric"] for run in heads}
-        figures["search"] = plot_search_history({run.name: run.metrics["trials"] for run in heads}, " / ".join(metrics))
-    if networks := [run for run in runs if run.kind == "network"]:
-        best_epochs = {run.name: run.metrics["best_epoch"] for run in networks}
-        figures["curves"] = plot_learning_curves({run.name: run.metrics["epochs"] for run in networks}, best_epochs)
+    heads = {run.name: metrics for run in runs if isinstance(metrics := run.metrics, HeadMetrics)}
+    networks = {run.name: metrics for run in runs if isinstance(metrics := run.metrics, NetworkMetrics)}
+    if heads:
+        metric = " / ".join(dict.fromkeys(metrics.search.metric for metrics in heads.values()))
+        trials = {name: metrics.search.trials for name, metrics in heads.items()}
+        figures["search"] = plot_search_history(trials, metric)
+    if networks:
+        best_epochs = {name: metrics.best_epoch for name, metrics in networks.items()}
+        figures["curves"] = plot_learning_curves(
+            {name: metrics.epochs for name, metrics in networks.items()}, best_epochs
+        )
     return figures
 
 

@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,17 +13,9 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Spec(BaseModel):
-    """A frozen set of named choices with a fingerprint.
-
-    Attributes
-    ----------
-    added_later
-        Fields that were added after the first release, each with the value that keeps the old behaviour. A field that
-        has this value is left out of the fingerprint, so that caches stay valid across releases.
-    """
+    """A frozen set of named choices with a fingerprint."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    added_later: ClassVar[Mapping[str, object]] = {}
 
     def fingerprint(self) -> str:
         """Return 16 hex digits that change whenever any field changes."""
@@ -36,7 +27,7 @@ class Spec(BaseModel):
         for name in type(self).model_fields:
             if isinstance(nested := getattr(self, name), Spec):
                 fields[name] = nested.identity()
-        return {name: value for name, value in fields.items() if self.added_later.get(name, ...) != value}
+        return fields
 
 
 def fingerprint(value: object) -> str:

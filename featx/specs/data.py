@@ -1,36 +1,66 @@
 """Specs of the places where images and labels are."""
 
-from collections.abc import Mapping
-from typing import ClassVar, Literal
+import codecs
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from featx.registry import READERS
 from featx.specs.base import Spec, check_registered
 
 
 class LabelsSpec(Spec):
-    """A table of labels with one row per image.
+    """The labels of images: a table with one row per image, or a pattern of the images' names.
 
     Attributes
     ----------
     file
-        CSV, TSV or Parquet file, relative to the source; for an archive, inside it or beside it.
+        CSV, TSV, text, Parquet, Excel, JSON or JSON-lines file, relative to the source; for an archive, inside it or
+        beside it. Several files with the same columns: part → file, ``{ train = "train.csv", test = "test.csv" }``,
+        which gives each image the label ``split``.
+    name
+        Pattern of the images' names instead of a table: ``"{age:int}_{sex}_{date}"`` for ``26_f_2017.jpg``,
+        ``"{class}/{patient}/{image}"`` for folders. Each name in braces becomes a label column, of whole numbers with
+        ``:int`` and of numbers with ``:float``. A pattern without ``/`` is compared with the name without its folders
+        and ending, a pattern with ``/`` with the path without its ending.
+    join
+        Other tables with the same column of paths, whose columns are added.
     columns
         Column names of a text table without a header line.
-    separator
-        Separator between the columns of a text table; detected by default.
+    encoding, separator, quote, skip_lines, decimal
+        Format of a text table: encoding; separator between the columns; quote around cells; number of lines above the
+        header; character before decimals. Each is detected by default.
+    sheet
+        Name of the sheet of an Excel file; by default the first one.
     path
         Name of the column with the images' paths.
     root
-        Folder or archive that these paths are relative to; itself relative to the source.
+        Folder or archive that these paths are relative to; itself relative to the source. Several files may have one
+        root each: part → root.
+    strip_folders
+        Number of folders at the beginning of each path that are left out, for paths of another machine.
+    suffix
+        Ending of the images' names that the paths lack, such as ``.jpg``; ``*`` for any ending of an image.
+    match
+        ``path``: a path leads from `root` to its image. ``end``: it is the end of its image's path below `root`, and
+        of no other image's.
     """
 
-    file: str
+    file: str | dict[str, str] | None = None
+    name: str | None = None
+    join: tuple[str, ...] = ()
     columns: tuple[str, ...] | None = None
-    separator: Literal["comma", "tab", "semicolon", "whitespace"] | None = None
+    encoding: str | None = None
+    separator: Literal["comma", "tab", "semicolon", "pipe", "whitespace"] | None = None
+    quote: Literal["double", "single"] | None = None
+    skip_lines: Annotated[int, Field(ge=0)] | None = None
+    decimal: Literal["point", "comma"] | None = None
+    sheet: str | None = None
     path: str = "path"
-    root: str = "."
+    root: str | dict[str, str] = "."
+    strip_folders: Annotated[int, Field(ge=0)] = 0
+    suffix: str = ""
+    match: Literal["path", "end"] = "path"
 
     @field_validator("columns")
     @classmethod
@@ -38,6 +68,34 @@ class LabelsSpec(Spec):
         if columns is not None and len(set(columns)) < len(columns):
             raise ValueError(f"expected different names, found {list(columns)!r}")
         return columns
+
+    @field_validator("encoding")
+    @classmethod
+    def _check_encoding(cls, encoding: str | None) -> str | None:
+        try:
+            return encoding and codecs.lookup(encoding).name
+        except LookupError as error:
+            raise ValueError(f"found {encoding!r}, expected an encoding such as 'utf-8' or 'cp1252'") from error
+
+    @model_validator(mode="after")
+    def _check_one_origin(self) -> "LabelsSpec":
+        if (self.file is None) == (self.name is None):
+            raise ValueError("expected either 'file' (a table) or 'name' (a pattern of the images' names)")
+        if isinstance(self.root, dict) and (not isinstance(self.file, dict) or set(self.root) != set(self.file)):
+            raise ValueError("expected the parts of 'root' to be those of 'file'")
+        return self
+
+    @property
+    def tables(self) -> dict[str | None, tuple[str, str]]:
+        """File and root of each table, by the part of its images; the part is None for a single table."""
+        files = self.file if isinstance(self.file, dict) else {None: self.file or ""}
+        return {part: (file, self.root[part] if isinstance(self.root, dict) else self.root)  # type: ignore[index]
+                for part, file in files.items()}  # fmt: skip
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All files of the labels."""
+        return (*(file for file, _ in self.tables.values() if file), *self.join)
 
 
 class ArraySpec(Spec):
@@ -51,11 +109,14 @@ class ArraySpec(Spec):
         Label column → ``FILE`` or ``FILE#DATASET`` of an array with one row per image.
     split
         Part that all its images belong to; becomes the value of the column ``split``.
+    row_axis
+        Axis that counts the images: ``first``, or ``last`` as in MATLAB files, (h, w, channels, n).
     """
 
     images: str
     labels: dict[str, str] = Field(default_factory=dict)
     split: str | None = None
+    row_axis: Literal["first", "last"] = "first"
 
 
 class ReaderSpec(Spec):
@@ -67,20 +128,18 @@ class ReaderSpec(Spec):
         A folder, an archive, ``ARCHIVE!FOLDER`` inside it, or an array file, relative to the recipe;
         ``package:NAME/FOLDER`` inside an installed Python package; or a URL such as ``s3://bucket/prefix``.
     labels
-        Table that names the images; without it, images are in one sub-folder per class.
+        Table that names the images, or pattern of their names; without it, images are in one sub-folder per class.
     arrays
         Datasets of array files.
     reader
-        Name registered in ``featx.readers``; by default ``table`` with `labels`, ``arrays`` with `arrays`, otherwise
-        ``folder``.
+        Name registered in ``featx.readers``; by default ``table`` or ``names`` with `labels`, ``arrays`` with `arrays`,
+        otherwise ``folder``.
     drop_unlabelled
         Whether images without a label are left out; by default they are an error.
     external
         Whether HDF5 datasets whose values are in other files (external storage, virtual datasets) are read. The author
         of such a file chooses which files of this machine are read, and their content reaches reports.
     """
-
-    added_later: ClassVar[Mapping[str, object]] = {"arrays": [], "drop_unlabelled": False, "external": False}
 
     source: str
     labels: LabelsSpec | None = None
@@ -97,4 +156,6 @@ class ReaderSpec(Spec):
     @property
     def reader_name(self) -> str:
         """Name of the reader: the given one, or the one that fits the other fields."""
-        return self.reader or ("table" if self.labels else "arrays" if self.arrays else "folder")
+        if self.labels is not None:
+            return self.reader or ("table" if self.labels.name is None else "names")
+        return self.reader or ("arrays" if self.arrays else "folder")

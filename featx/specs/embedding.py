@@ -1,9 +1,8 @@
 """Specs of embeddings: as requested in a recipe, and resolved to everything that determines the numbers."""
 
 import math
-from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -29,9 +28,12 @@ class Decoding(Spec):
     frame
         Index of the frame or page that is read from animated and multi-page files, from 0.
     value_range
-        Values that become black and white, for pixels of more than 8 bits. By default the range of their type; for
-        floats and 32-bit integers the smallest of [0, 1], [0, 255], [0, 65535] and the image's own range that holds
-        all values.
+        Values that become black and white in all images of the source, for pixels of more than 8 bits; values outside
+        are clipped and reported. By default [0, 65535] for 16 bits without a sign and [0, 1] for floats within it; an
+        image of other numbers is unreadable.
+    bands
+        Positions, from 0, of the channel that becomes grey, or of the three that become red, green and blue. By
+        default the channels that the file names; an image with two, four or more channels without names is unreadable.
     reduced
         Whether large JPEGs are decoded at 1/2, 3/8, 1/4 or 1/8 of their size when that is still twice the network's
         input. This is faster and changes the numbers.
@@ -43,6 +45,7 @@ class Decoding(Spec):
     background: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] = "#ffffff"
     frame: Annotated[int, Field(ge=0)] = 0
     value_range: tuple[float, float] | None = None
+    bands: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     reduced: bool = False
     max_bytes: Annotated[int, Field(ge=1)] = 1 << 30
 
@@ -54,6 +57,8 @@ class Decoding(Spec):
     def _check_value_range(self) -> "Decoding":
         if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
             raise ValueError(f"expected value_range = [low, high], found {list(self.value_range)!r}")
+        if self.bands is not None and len(self.bands) not in {1, 3}:
+            raise ValueError(f"expected bands = [grey] or [red, green, blue], found {list(self.bands)!r}")
         return self
 
 
@@ -90,14 +95,6 @@ class EmbeddingRequest(Spec):
     decoding
         Decoding of files to pixels; a recipe sets it once for all embeddings, in ``[decoding]``.
     """
-
-    added_later: ClassVar[Mapping[str, object]] = {
-        "decoding": Decoding().identity(),
-        "precision": "fp32",
-        "views": "one",
-        "join": "mean",
-        "dtype": "float32",
-    }
 
     backbone: str = "efficientnet_lite0"
     weights: str = "default"
@@ -149,8 +146,6 @@ class EmbeddingRequest(Spec):
 
 class Preprocessing(Spec):
     """Preprocessing from a decoded image to a network's input; `EmbeddingRequest` describes the fields."""
-
-    added_later: ClassVar[Mapping[str, object]] = {"views": "one"}
 
     size_px: int
     resize: Resize = "crop"
@@ -229,14 +224,12 @@ class EmbeddingSpec(Spec):
         Version number of the store's format.
     """
 
-    added_later: ClassVar[Mapping[str, object]] = {"decoding": Decoding().identity(), "join": "mean"}
-
     backbone: str
     weights_sha256: str
     tap: str
     pool: Pool
     preprocessing: Preprocessing
-    decode: int = 3
+    decode: int = 1
     decoding: Decoding = Decoding()
     precision: Precision = "fp32"
     dtype: StoredDtype = "float32"

@@ -1,7 +1,6 @@
 """Spec of the ensembles that are built over finished runs."""
 
-from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -29,8 +28,6 @@ class EnsembleSpec(Spec):
     folds, seed
         Number of folds and seed of the cross-fitting by which trained ensembles are scored.
     """
-
-    added_later: ClassVar[Mapping[str, object]] = {"stacker": None}
 
     methods: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     members: tuple[str, ...] | None = None

@@ -1,7 +1,6 @@
 """Specs of fine-tuning: layers, loss, phases, schedule, augmentation and the resulting network."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -201,8 +200,6 @@ class FinetuneSpec(Spec):
     seed
         Seed of new weights, order, dropout, augmentation and holdout.
     """
-
-    added_later: ClassVar[Mapping[str, object]] = {"batch_norm": "learn"}
 
     backbone: str = "efficientnet_lite0"
     weights: str = "default"

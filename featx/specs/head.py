@@ -1,7 +1,7 @@
 """Spec of a head and of its hyperparameter search."""
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -71,17 +71,6 @@ class HeadSpec(Spec):
     seed
         Seed of the folds, the search and the head.
     """
-
-    added_later: ClassVar[Mapping[str, object]] = {
-        "group_weight": "none",
-        "embeddings": "all",
-        "calibration": "auto",
-        "solver": "sklearn",
-        "memory_gb": None,
-        "rule": "best",
-        "warm_start": False,
-        "nested": 0,
-    }
 
     name: str
     trials: Count = 20

@@ -111,7 +111,7 @@ def _is_grid(name: str, value: Any) -> bool:
 
 
 class Recipe(Spec):
-    """A whole study; all sections but ``data`` and ``targets`` have defaults.
+    """A whole study; all sections but ``data`` have defaults. Without ``targets``, images are embedded, not learnt.
 
     Attributes
     ----------
@@ -124,7 +124,7 @@ class Recipe(Spec):
     name: str
     folder: Path
     data: ReaderSpec
-    targets: Annotated[dict[str, TargetSpec], Field(min_length=1)]
+    targets: Annotated[dict[str, TargetSpec], Field(default_factory=dict)]
     groups: Annotated[dict[str, str], Field(default_factory=dict)]
     split: SplitSpec = SplitSpec()
     decoding: Decoding = Decoding()

@@ -2,9 +2,11 @@
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from featx.specs.base import Share, Spec
+
+DEFAULT_TEST_SHARE = 0.2
 
 
 class SplitSpec(Spec):
@@ -13,7 +15,8 @@ class SplitSpec(Spec):
     Attributes
     ----------
     test, val
-        Shares of the images; 0 means that there is no such part.
+        Shares of the images; 0 means that there is no such part. The default of `test` is 0.2, and 0 if `column` gives
+        the parts.
     method
         ``hash``: the part of each image (or group, or set of copies) follows from a hash of its content and `seed`.
         Shares are met on average, and test images stay test images when images are added. ``train_test_split``: exact
@@ -24,7 +27,10 @@ class SplitSpec(Spec):
     by
         Label column whose groups are never split.
     column
-        Label column with the values ``train``, ``val`` or ``test``; parts that it does not name are cut from ``train``.
+        Label column with the part of each image: ``train``, ``val`` or ``test``, in any common wording. A part that it
+        does not name is cut from ``train`` if it has a share.
+    parts
+        Value of `column` → part, for values that do not say it: ``{ 0 = "train", 1 = "val", 2 = "test" }``.
     seed
         Seed of the hash or the shuffling.
     order
@@ -34,12 +40,13 @@ class SplitSpec(Spec):
         ``together``: images with the same content go into one part. ``independent``: each image is assigned by itself.
     """
 
-    test: Share = 0.2
+    test: Share | None = None
     val: Share = 0.15
     method: Literal["hash", "train_test_split"] = "hash"
     stratify: bool = True
     by: str | None = None
     column: str | None = None
+    parts: dict[str, Literal["train", "val", "test"]] = Field(default_factory=dict)
     seed: int = 0
     order: Literal["test-first", "together"] = "test-first"
     duplicates: Literal["together", "independent"] = "together"
@@ -54,6 +61,18 @@ class SplitSpec(Spec):
 
     @model_validator(mode="after")
     def _check_shares(self) -> "SplitSpec":
-        if self.test + self.val >= 1:
-            raise ValueError(f"test + val = {self.test + self.val:g}, expected less than 1")
+        if self.test_share + self.val >= 1:
+            raise ValueError(f"test + val = {self.test_share + self.val:g}, expected less than 1")
         return self
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of each part other than train."""
+        return {"test": self.test_share, "val": self.val}
+
+    @property
+    def test_share(self) -> float:
+        """Share of the test part: the stated one, or the default."""
+        if self.test is not None:
+            return self.test
+        return DEFAULT_TEST_SHARE if self.column is None else 0.0

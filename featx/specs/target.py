@@ -1,7 +1,7 @@
 """Spec of a prediction target."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -18,8 +18,10 @@ class TargetSpec(Spec):
     kind
         ``classes``: exactly one per image; ``labels``: any number per image; or ``numbers``.
     columns
-        Several label columns, predicted together, instead of `column`; for labels and numbers only. In columns of
-        labels, ``*`` matches any text.
+        Several label columns, predicted together, instead of `column`. In columns of labels, ``*`` matches any text.
+        For classes, the column of each class, with 1 for its images and 0 for all others (one-hot).
+    separator
+        Text between the labels in one column, for labels: ``|`` in ``Edema|Mass``.
     above
         Threshold on a column of numbers: values above it are the second class, all others the first. An image has a
         label if its value is above it.
@@ -38,6 +40,8 @@ class TargetSpec(Spec):
         Edges b0 < b1 < … that divide a column of numbers into bands; an edge belongs to the band above it.
     keep
         Values (after `map` and `bins`) that are studied; images with other values are left out.
+    drop
+        Values (after `map` and `bins`) whose images are left out.
     weight, confidence
         Columns of numbers ≥ 0: the weight of an image, and the confidence in its label. Heads use the product as sample
         weight.
@@ -46,27 +50,16 @@ class TargetSpec(Spec):
         part that the source defines.
     """
 
-    added_later: ClassVar[Mapping[str, object]] = {
-        "map": {},
-        "bins": None,
-        "keep": None,
-        "balance": "none",
-        "weight": None,
-        "confidence": None,
-        "kind": "classes",
-        "columns": [],
-        "soft": False,
-        "ordered": False,
-    }
-
     column: str
     kind: Literal["classes", "labels", "numbers"] = "classes"
     columns: tuple[str, ...] = ()
+    separator: Annotated[str, Field(min_length=1)] | None = None
     above: float | None = None
     classes: tuple[str, ...] | None = None
     map: dict[str, str] = Field(default_factory=dict)
     bins: Annotated[tuple[float, ...], Field(min_length=1)] | None = None
     keep: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
+    drop: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     balance: Literal["none", "undersample"] = "none"
     weight: str | None = None
     confidence: str | None = None
@@ -89,9 +82,16 @@ class TargetSpec(Spec):
 
     @model_validator(mode="after")
     def _check_keys_fit_the_kind(self) -> "TargetSpec":
-        if self.kind == "classes" and self.columns:
-            raise ValueError("found several columns of classes; expected kind = 'labels' or kind = 'numbers'")
-        class_keys = [name for name in ("classes", "bins", "keep", "map", "soft", "ordered") if getattr(self, name)]
+        if self.separator is not None and (self.kind != "labels" or self.columns):
+            raise ValueError("'separator' applies to one column of kind = 'labels' only")
+        if self.is_one_hot:
+            others = [name for name in ("bins", "keep", "drop", "map", "soft") if getattr(self, name)]
+            if others or self.above is not None:
+                raise ValueError(f"one column for each class and {(others or ['above'])[0]!r} exclude each other")
+        if self.keep and self.drop:
+            raise ValueError("'keep' and 'drop' exclude each other, expected one of them")
+        names = ("classes", "bins", "keep", "drop", "map", "soft", "ordered")
+        class_keys = [name for name in names if getattr(self, name)]
         class_keys += ["above"] if self.above is not None and self.kind == "numbers" else []
         class_keys += ["balance"] if self.balance != "none" else []
         if self.kind != "classes" and class_keys:
@@ -106,6 +106,11 @@ class TargetSpec(Spec):
         if self.soft and self.classes is not None and len(self.classes) != 2:
             raise ValueError(f"a soft target has 2 classes, found {len(self.classes)} names in 'classes'")
         return self
+
+    @property
+    def is_one_hot(self) -> bool:
+        """Whether each class has a column of its own."""
+        return self.kind == "classes" and bool(self.columns)
 
     @property
     def own_columns(self) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ import numpy as np
 from featx.errors import CorruptError, StoreError, UnreachableError
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.embedding import EmbeddingSpec, ResolvedEmbedding
+from featx.storage.segment_store import SegmentStore
 from featx.storage.segments import Segment, encode_segment
-from featx.storage.store import EmbeddingStore, encode_header, parse_header, segment_store_at
+from featx.storage.store import EmbeddingStore, encode_header, parse_header, segment_store_at, stored_dtype
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,7 @@ def restore_header(place: Path | str, embedding: ResolvedEmbedding) -> None:
         the segments state no batch size, or several.
     """
     store = segment_store_at(place)
-    dtype = np.dtype(embedding.spec.dtype).newbyteorder("<")
-    segments = [Segment(store, name, embedding.n_features, dtype) for name in store.segment_names()]
+    segments = _segments(store, embedding.spec, embedding.n_features)
     batch_sizes = {n_images for segment in segments for n_images in device_rows(segment.provenance())}
     if len(batch_sizes) != 1:
         raise StoreError(
@@ -169,6 +169,8 @@ def _read_header(place: Path | str) -> dict[str, Any]:
 def _unread_segments(place: Path | str) -> list[Segment]:
     """Return a store's segments without reading them, because they may be damaged."""
     store, header = segment_store_at(place), _read_header(place)
-    spec = EmbeddingSpec.model_validate(header["spec"])
-    dtype = np.dtype(spec.dtype).newbyteorder("<")
-    return [Segment(store, name, int(header["n_features"]), dtype) for name in store.segment_names()]
+    return _segments(store, EmbeddingSpec.model_validate(header["spec"]), int(header["n_features"]))
+
+
+def _segments(store: SegmentStore, spec: EmbeddingSpec, n_features: int) -> list[Segment]:
+    return [Segment(store, name, n_features, stored_dtype(spec)) for name in store.segment_names()]

@@ -128,6 +128,6 @@ def _unique_provenances(segments: Sequence[Segment]) -> list[dict[str, Any]]:
     """Return the provenances of all rows, each once."""
     provenances: list[dict[str, Any]] = []
     for segment in segments:
-        own = {name: value for name, value in segment.provenance().items() if name != "made"}
+        own = {name: value for name, value in segment.provenance().items() if name != "created"}
         provenances += [origin for origin in own.get("joined", [own]) if origin not in provenances]
     return provenances

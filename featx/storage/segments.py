@@ -31,8 +31,6 @@ CHECKSUM_BYTES = 4
 DIGEST_BYTES = 16
 CHUNKS = {"x": "x/c/0/0", "digest": "digest/c/0/0", "crc": "crc/c/0"}
 HASH_DIGITS = 16
-# Names of this length are of segments of older versions, whose names contain no hash.
-UNHASHED_NAME_DIGITS = 12
 
 Keys = NDArray[np.bytes_]  # (n,) S16: digests
 Rows = NDArray[np.floating]  # (n, d)
@@ -72,7 +70,7 @@ def encode_segment(keys: Keys, x: Rows, provenance: Mapping[str, Any]) -> tuple[
     """
     arrays = {"x": x, "digest": _digest_bytes(keys), "crc": row_checksums(keys, x)}
     attributes = {
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "segment": uuid.uuid4().hex,
         "featx": dict(provenance),
     }
@@ -262,8 +260,7 @@ class Segment:
         """Return the provenance that is stored with the segment, and when it was made; empty where unreadable."""
         try:
             attributes = parse_json(self.store.read(f"{self.name}/{METADATA_FILE}"))["attributes"]
-            creation_time = {"made": attributes["made"]} if "made" in attributes else {}
-            return {**creation_time, **attributes["featx"]}
+            return {"created": attributes["created"], **attributes["featx"]}
         except (OSError, ValueError, KeyError, TypeError):
             return {}
 
@@ -299,8 +296,7 @@ class Segment:
                 files[name] = self.store.read(f"{self.name}/{name}")
             except OSError as error:
                 yield f"{name} cannot be read ({error.strerror or error})"
-        has_hash = len(self.name) != len(SEGMENT_PREFIX) + UNHASHED_NAME_DIGITS
-        if has_hash and f"{SEGMENT_PREFIX}{metadata_hash(files)}" != self.name:
+        if f"{SEGMENT_PREFIX}{metadata_hash(files)}" != self.name:
             yield "its metadata does not match the hash in its name"
 
 

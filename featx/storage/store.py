@@ -73,7 +73,7 @@ class EmbeddingStore:
         self.segment_store = segment_store_at(path)
         self.spec = spec
         self.n_features = n_features
-        self.dtype = np.dtype(spec.dtype).newbyteorder("<")
+        self.dtype = stored_dtype(spec)
         self.header: dict[str, Any] = {"spec": spec.identity(), "n_features": n_features}
         self.device_rows = self._read_device_rows()
         self._clear_index()
@@ -314,9 +314,7 @@ def parse_header(content: bytes, place: str) -> tuple[dict[str, Any], int]:
     max_version = int(EmbeddingSpec.model_fields["format"].default)
     if version > max_version:
         raise StoreError(f"{place} has format {version}, this featx reads up to {max_version}; update featx")
-    # Older stores have no seal.
-    is_unsealed = attributes.keys() == {"featx"}
-    if not is_unsealed and attributes.get(SEAL) != _seal_of(document):
+    if attributes.get(SEAL) != _seal_of(document):
         raise CorruptError(
             f"{place}/{METADATA_FILE} was changed after it was written; run 'featx cache verify --repair'"
         )
@@ -329,6 +327,11 @@ def _key_heads(keys: Keys) -> NDArray[np.uint64]:
     return halves.astype(np.uint64)
 
 
+def stored_dtype(spec: EmbeddingSpec) -> np.dtype[Any]:
+    """Return the data type of a store's vectors, in the byte order of its files."""
+    return np.dtype(spec.dtype).newbyteorder("<")
+
+
 def to_stored_dtype(x: NDArray[np.float32], spec: EmbeddingSpec) -> NDArray[np.floating]:
     """Return (n, d) vectors in the data type and byte order of a store.
 
@@ -338,7 +341,7 @@ def to_stored_dtype(x: NDArray[np.float32], spec: EmbeddingSpec) -> NDArray[np.f
         values are too large for its dtype.
     """
     with np.errstate(over="ignore"):
-        rows = np.ascontiguousarray(x, dtype=np.dtype(spec.dtype).newbyteorder("<"))
+        rows = np.ascontiguousarray(x, dtype=stored_dtype(spec))
     if not np.isfinite(rows).all():
         raise StoreError(f"values up to {np.abs(x).max():g} do not fit {spec.dtype}; set dtype = 'float32'")
     return rows

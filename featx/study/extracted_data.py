@@ -15,8 +15,8 @@ from featx.locations import is_url, label_file_states, resolve_source
 from featx.specs.embedding import EmbeddingSpec
 from featx.specs.recipe import Recipe
 from featx.storage.places import DEFAULT_CACHE_FOLDER, CachePlace, cache_at
-from featx.study.embedding_lock import EMBEDDINGS, LockedEmbedding, read_locked
-from featx.study.extraction_tables import EXTRACTION, damaged_files, read_extracted
+from featx.study.embedding_lock import LockedEmbedding, read_locked
+from featx.study.extraction_tables import EXTRACTION, SPLIT, check_has_split, damaged_files, read_extracted
 from featx.study.folders import runs_folder, store_path
 from featx.tables.manifest import Manifest
 from featx.text.masking import mask_secrets, mask_secrets_in_value, restore_secrets
@@ -72,14 +72,16 @@ class ExtractedData:
 
     def _table(self, name: str) -> pd.DataFrame:
         """Return one of the tables in `featx.study.extraction_tables.TABLES`."""
-        for file in (name, EXTRACTION):
-            self._made(file)
+        self._made(EXTRACTION)
+        if name == SPLIT:
+            check_has_split(self.folder)
+        self._made(name)
         return read_extracted(self.folder, name)
 
     @cached_property
     def split(self) -> "pd.Series[str]":
         """The part of each image, by id."""
-        frame = self._table("split.parquet")
+        frame = self._table(SPLIT)
         if read_sealed(self._made("split.json"), self._extract_again()) != self.split_state():
             raise IncompleteError(f"[split] changed after the last extraction; {self._extract_first()}")
         return frame.set_index("id")["part"]
@@ -123,7 +125,7 @@ class ExtractedData:
 
     def damaged_extraction(self) -> list[Path]:
         """Return the files of the last extraction that were changed, or written by another version."""
-        return damaged_files(self.folder, ("source.json", "split.json", EMBEDDINGS))
+        return damaged_files(self.folder)
 
     def _extract_first(self) -> str:
         return f"run 'featx extract' for recipe {self.recipe.name!r}"

@@ -4,7 +4,7 @@ If an extraction is killed between two files, the tables do not match the checks
 that asks for another extraction, which writes all tables again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,15 +13,20 @@ import pandas as pd
 from featx.errors import IncompleteError
 from featx.files.atomic import file_sha256, read_table
 from featx.files.seals import read_sealed, write_sealed
+from featx.study.embedding_lock import EMBEDDINGS
 
+SPLIT = "split.parquet"
+# The sealed file with the SHA-256 of each table, and the problem of the labels if there is no split.
+EXTRACTION = "extraction.json"
+LABEL_PROBLEM = "label_problem"
 # The required columns of each table.
 TABLES = {
     "manifest.parquet": ("id", "uri", "digest"),
-    "split.parquet": ("id", "part"),
+    SPLIT: ("id", "part"),
     "outcomes.parquet": ("id", "outcome", "reason"),
 }
-# The sealed file with the SHA-256 of each table.
-EXTRACTION = "extraction.json"
+# All sealed files of an extraction.
+SEALED_FILES = ("source.json", "split.json", EMBEDDINGS, EXTRACTION)
 
 
 def read_extracted(folder: Path, name: str) -> pd.DataFrame:
@@ -39,24 +44,37 @@ def read_extracted(folder: Path, name: str) -> pd.DataFrame:
     return read_table(folder / name, "featx extract", TABLES[name], str(checksums[name]))
 
 
-def seal_extraction(folder: Path) -> None:
-    """Write the checksums of an extraction's tables; as the last step, this reveals interrupted extractions."""
-    write_sealed(folder / EXTRACTION, {name: file_sha256(folder / name) for name in TABLES})
+def check_has_split(folder: Path) -> None:
+    """Check that the last extraction could split the images.
+
+    Raises
+    ------
+    IncompleteError
+        There was a problem with the labels.
+    """
+    problem = read_sealed(folder / EXTRACTION, "run 'featx extract' again").get(LABEL_PROBLEM)
+    if problem:
+        raise IncompleteError(f"the images have no split: {problem}; then run 'featx extract' again")
 
 
-def damaged_files(folder: Path, sealed_names: Sequence[str]) -> list[Path]:
-    """Return the files of an extraction that exist and do not match their checksums.
+def seal_extraction(folder: Path, label_problem: str = "") -> None:
+    """Write the checksums of an extraction's tables; as the last step, this reveals interrupted extractions.
 
     Parameters
     ----------
     folder
         The study's folder.
-    sealed_names
-        Names of the other sealed files of the extraction.
+    label_problem
+        Reason why there is no split, with the way out; empty if there is one.
     """
-    reads: dict[str, Callable[[], object]] = {
-        name: partial(read_sealed, folder / name) for name in (*sealed_names, EXTRACTION)
-    }
+    names = [name for name in TABLES if not (label_problem and name == SPLIT)]
+    problem = {LABEL_PROBLEM: label_problem} if label_problem else {}
+    write_sealed(folder / EXTRACTION, {name: file_sha256(folder / name) for name in names} | problem)
+
+
+def damaged_files(folder: Path) -> list[Path]:
+    """Return the files of an extraction in a study's folder that exist and do not match their checksums."""
+    reads: dict[str, Callable[[], object]] = {name: partial(read_sealed, folder / name) for name in SEALED_FILES}
     reads |= {name: partial(read_extracted, folder, name) for name in TABLES}
     return [folder / name for name, read in reads.items() if (folder / name).is_file() and not _is_readable(read)]
 

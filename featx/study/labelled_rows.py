@@ -18,6 +18,7 @@ from featx.specs.head import Metric
 from featx.study.embedding_lock import LockedEmbedding
 from featx.study.extracted_data import HAS_EMBEDDING, ExtractedData
 from featx.study.near_copy_table import COPIES, COPIES_STATE, COPY_COLUMNS, COPY_SEARCH_VERSION, NearCopies
+from featx.study.run_spec import TrainState, ValState
 from featx.tables.encoding import category_text, encode_target
 from featx.tables.ids import Ids, Kind
 from featx.tables.manifest import Manifest
@@ -121,11 +122,7 @@ class LabelledRows(ExtractedData):
     def contents(self) -> dict[str, str]:
         """The URI of each digest that has an embedding, sorted by digest; for equal files the first URI."""
         usable = self.outcomes.loc[self.outcomes["outcome"].isin(HAS_EMBEDDING), "id"].to_numpy(object)
-        rows = self.manifest.take(usable)
-        uris: dict[str, str] = {}
-        for digest, uri in zip(rows.digests, rows.uris, strict=True):
-            uris.setdefault(digest, uri)
-        return dict(sorted(uris.items()))
+        return dict(sorted(self.manifest.take(usable).uris_by_digest.items()))
 
     @property
     def first_embedding(self) -> LockedEmbedding | None:
@@ -218,7 +215,7 @@ class LabelledRows(ExtractedData):
         tables = {part: self.manifest.take(ids) for part, ids in parts.items()}
         return fingerprint({part: dict(zip(rows.ids, rows.digests, strict=True)) for part, rows in tables.items()})
 
-    def training_state(self, target: str, group_columns: Sequence[str] = ()) -> dict[str, Any]:
+    def train_state(self, target: str, group_columns: Sequence[str] = ()) -> TrainState:
         """Return the state of all training data of a run; it is part of the run's spec and decides whether it is stale.
 
         Parameters
@@ -228,18 +225,18 @@ class LabelledRows(ExtractedData):
         """
         ids = np.sort(np.asarray(self.ids("train")).astype(str)).astype(object)
         groups = dict(zip(ids, self.group_names(group_columns, ids), strict=True)) if group_columns else {}
-        return {
-            "target": target,
-            "split": self.split_fingerprint(),
-            "units": self.units_fingerprint("train"),
-            "labels": self.labels_fingerprint(target),
-            "group_columns": list(group_columns),
-            "group_values": fingerprint(groups),
-        }
+        return TrainState(
+            target=target,
+            split=self.split_fingerprint(),
+            units=self.units_fingerprint("train"),
+            labels=self.labels_fingerprint(target),
+            group_columns=tuple(group_columns),
+            group_values=fingerprint(groups),
+        )
 
-    def choosing_state(self, target: str) -> dict[str, Any]:
+    def val_state(self, target: str) -> ValState:
         """Return the state of the labels, weights and units of the val rows."""
-        return {"val_labels": self.labels_fingerprint(target, "val"), "val_units": self.units_fingerprint("val")}
+        return ValState(val_labels=self.labels_fingerprint(target, "val"), val_units=self.units_fingerprint("val"))
 
     def labels_fingerprint(self, target: str, part: str = "train") -> str:
         """Return a fingerprint (16 hex digits) of the labels of one part, which must not be test."""
@@ -263,6 +260,7 @@ class LabelledRows(ExtractedData):
         """
         ids = np.concatenate([self.ids(part) for part in PARTS])
         groups = {name: column.map(category_text).to_dict() for name, column in self.group_values(ids).items()}
-        states = [self.training_state(target), self.choosing_state(target), self.units_fingerprint("test"), groups]
+        states = [self.train_state(target).identity(), self.val_state(target).identity()]
+        test_state = [self.units_fingerprint("test"), groups]
         settings = [self.metric(target), self.recipe.evaluation.identity()]
-        return fingerprint([*states, self._labels_fingerprint(target, "test"), *settings])
+        return fingerprint([*states, *test_state, self._labels_fingerprint(target, "test"), *settings])

@@ -1,6 +1,6 @@
 """One finished run on disk: its spec, its metrics, its header and its predictions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,37 +8,23 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from featx.errors import DataError, FeatxError, IncompleteError
-from featx.file_names import is_folder_name
-from featx.files.atomic import file_sha256, read_json, read_table
+from featx.files.atomic import file_sha256, read_table
 from featx.files.parsing import ParseError, validate_as
-from featx.files.seals import SEAL, read_sealed
+from featx.files.seals import read_sealed
+from featx.study.ensemble_metrics import EnsembleMetrics
+from featx.study.run_metrics import METRICS, HeadMetrics, Measurements, NetworkMetrics
+from featx.study.run_spec import RUN_SPECS, AnyRunSpec, EnsembleRunSpec
 from featx.tables.predictions import AnyPredictions, Predictions, predictions_from_frame, selection_rows
 
-# Versions of the code that makes runs, by kind. Runs of another version are neither compared nor returned.
-RULES = {"head": 10, "network": 5, "ensemble": 6}
 PREDICTIONS = "predictions.parquet"
+SPEC = "spec.json"
+AnyRunMetrics = HeadMetrics | NetworkMetrics | EnsembleMetrics
+RUN_METRICS: dict[str, type[AnyRunMetrics]] = {
+    "head": HeadMetrics,
+    "network": NetworkMetrics,
+    "ensemble": EnsembleMetrics,
+}
 T = TypeVar("T")
-
-
-class SpecFields(BaseModel):
-    """Fields of a run's ``spec.json`` that decide what it is compared with."""
-
-    kind: str
-    rules: int
-    target: str
-    members: dict[str, str] = {}
-    group_columns: list[str] = []
-
-
-class MetricsFields(BaseModel):
-    """Fields of a run's ``metrics.json`` that tables and reports are made from."""
-
-    finished: str
-    search_s: float = 0.0
-    train_s: float = 0.0
-    answer_s: float | None = None
-    images_per_s: float | None = None
-    findings: list[dict[str, str]] = []
 
 
 class HeaderFields(BaseModel):
@@ -60,53 +46,48 @@ class RunFolder:
         return self.path.name
 
     @cached_property
-    def spec(self) -> dict[str, Any]:
-        """The spec of the run; `featx.heads.fit` and `featx.ensembles.ensemble_run` describe the keys."""
-        fields = self._fields("spec.json", ("kind", "rules", "target", "split", "labels"))
-        members = self._checked("spec.json", fields, SpecFields).members
-        if outside := [name for name in members if not is_folder_name(name)]:
-            raise IncompleteError(
-                f"{self.path / 'spec.json'} names the member {outside[0]!r}, which is no folder's name"
-            )
-        return fields
+    def spec(self) -> AnyRunSpec:
+        """The spec of the run."""
+        content = read_sealed(self.path / SPEC)
+        if (kind := content.get("kind")) not in RUN_SPECS:
+            raise IncompleteError(f"{self.path / SPEC} has kind {kind!r}, expected {' or '.join(RUN_SPECS)}")
+        return self._checked(SPEC, content, RUN_SPECS[kind])
 
     @cached_property
-    def metrics(self) -> dict[str, Any]:
-        """The measurements of the run: scores, times in seconds, warnings."""
-        fields = self._fields("metrics.json", ("finished",))
-        self._checked("metrics.json", fields, MetricsFields)
-        return fields
+    def metrics(self) -> AnyRunMetrics:
+        """The measurements of the run."""
+        return self._checked(METRICS, read_sealed(self.path / METRICS), RUN_METRICS[self.kind])
 
-    def _checked(self, name: str, fields: dict[str, Any], kind: type[T]) -> T:
+    def _checked(self, name: str, content: dict[str, Any], kind: type[T]) -> T:
         try:
-            return validate_as(fields, kind)
+            return validate_as(content, kind)
         except ParseError as error:
             raise IncompleteError(f"{self.path / name} has unexpected content ({error})") from error
 
-    def _fields(self, name: str, needed: tuple[str, ...]) -> dict[str, Any]:
-        """Return the content of one of the run's JSON files."""
-        fields = read_sealed(self.path / name)
-        if missing := [key for key in needed if key not in fields]:
-            raise IncompleteError(f"{self.path / name} has no {missing[0]!r}")
-        return fields
+    def make_result(self, kind: type[T], *parts: Measurements, **own: Any) -> T:
+        """Return the result of a command that made this run.
 
-    @cached_property
-    def is_unsealed(self) -> bool:
-        """Whether the run was made by an older version of featx that did not seal its files."""
-        try:
-            fields = read_json(self.path / "spec.json")
-        except IncompleteError:
-            return False
-        # A run of the current rules without a seal has lost it, and is damaged.
-        is_spec = isinstance(fields, dict) and SEAL not in fields and fields.get("kind") in RULES
-        return is_spec and isinstance(fields.get("rules"), int) and fields["rules"] < RULES[fields["kind"]]
+        Parameters
+        ----------
+        kind
+            A dataclass. Its field ``run`` is the name of the run, ``path`` its path as text, and ``warnings`` are the
+            texts of its warnings. Other fields have the values of the run's metrics with the same name.
+        parts
+            Parts of the metrics, whose values are used before those of the metrics.
+        own
+            Values of fields that are used before all others.
+        """
+        metrics = self.metrics
+        values = {name: getattr(part, name) for part in (metrics, *parts) for name in type(part).model_fields}
+        values |= {"run": self.name, "path": str(self.path), "target": self.spec.target, "flags": metrics.flags}
+        values |= {"warnings": [warning.text for warning in metrics.run_warnings], **own}
+        return kind(**{field.name: values[field.name] for field in fields(kind)})  # type: ignore[arg-type]
 
     @cached_property
     def damage(self) -> str:
-        """The reason why a file of the run is not intact; empty for intact runs and runs of another version."""
+        """The reason why a file of the run is not intact; empty for intact runs."""
         try:
-            if not self.is_unsealed:
-                self._check()
+            self._check()
         except FeatxError as error:
             return f"run {self.name} is damaged ({error}); make it again with '--force', or remove its folder"
         return ""
@@ -135,14 +116,9 @@ class RunFolder:
                 _ = member.body_sha256, member.spec, member.metrics
 
     @property
-    def marks(self) -> list[str]:
-        """The short texts of the training warnings of the run."""
-        return list(dict.fromkeys(str(warning["mark"]) for warning in self.metrics.get("findings", [])))
-
-    @property
     def kind(self) -> str:
         """``head``, ``network`` or ``ensemble``."""
-        return str(self.spec["kind"])
+        return self.spec.kind
 
     @property
     def is_ensemble(self) -> bool:
@@ -151,7 +127,7 @@ class RunFolder:
 
     @cached_property
     def _header(self) -> HeaderFields:
-        return self._checked("header.json", self._fields("header.json", ()), HeaderFields)
+        return self._checked("header.json", read_sealed(self.path / "header.json"), HeaderFields)
 
     @property
     def body_sha256(self) -> str:
@@ -161,7 +137,7 @@ class RunFolder:
     @property
     def members(self) -> dict[str, str]:
         """The SHA-256 of the body of each member of an ensemble at the time it was made; empty for other runs."""
-        return dict(self.spec.get("members", {}))
+        return self.spec.members if isinstance(self.spec, EnsembleRunSpec) else {}
 
     @property
     def has_all_members(self) -> bool:

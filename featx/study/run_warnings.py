@@ -9,11 +9,11 @@ class RunWarning:
 
     Attributes
     ----------
-    mark
+    flag
         One or two words, shown in tables.
     text
         One line that describes the condition and the next step.
     """
 
-    mark: str
+    flag: str
     text: str

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from featx.errors import DataError
-from featx.images.names import PARTS
+from featx.images.names import part_of
 from featx.specs.split import SplitSpec
 from featx.tables.manifest import Manifest
 from featx.tables.resampling_units import are_mostly_single, join_units
@@ -79,7 +79,7 @@ def split(manifest: Manifest, truth: Truth, spec: SplitSpec) -> "pd.Series[str]"
     named = set(given_parts.dropna())
     # Rows that a column calls train may still be cut into the parts that it does not name.
     parts = given_parts.where(given_parts != "train")
-    shares = {part: getattr(spec, part) for part in ("test", "val") if part not in named and getattr(spec, part) > 0}
+    shares = {part: share for part, share in spec.shares.items() if part not in named and share > 0}
     free = _free_rows(manifest, truth, groups, spec, parts.isna().to_numpy())
     if len(free):
         cut = (
@@ -177,7 +177,7 @@ def _given(manifest: Manifest, spec: SplitSpec) -> "pd.Series[str]":
     if spec.column is None:
         return pd.Series(np.nan, index=pd.Index(manifest.ids), dtype=object)
     values = manifest.column(spec.column).astype(object)
-    parts = values.map(lambda part: PARTS.get(str(part).lower()))
+    parts = values.map(lambda value: spec.parts.get(str(value)) or part_of(str(value)))
     if (unknown := values[parts.isna()]).size:
         raise DataError(
             f"split.column: {unknown.size} images have {unknown.iloc[0]!r} in {spec.column!r}, first "

@@ -9,7 +9,7 @@
                  /source.json, split.json    the settings that these tables depend on
                  /extraction.json            their checksums, written last
                  /embeddings.lock.json       the resolved spec of each requested embedding
-                 /looks.jsonl                every opening of the sealed test split (`featx.study.test_log`)
+                 /openings.jsonl             every opening of the sealed test split (`featx.study.test_log`)
                  /report.html
                  /<run>/                     one finished run, published in one step
 
@@ -18,8 +18,8 @@ Labels of the test split are returned by `Study.open_test` only, which logs each
 
 import getpass
 import os
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -34,7 +34,8 @@ from featx.specs.base import fingerprint
 from featx.specs.recipe import Recipe, load_recipe
 from featx.storage.leases import remove_leftovers
 from featx.study.labelled_rows import LabelledRows
-from featx.study.run_folder import RULES, RunFolder
+from featx.study.run_folder import SPEC, RunFolder
+from featx.study.run_spec import RULES, EnsembleRunSpec, RunSpec, TrainState, ValState
 from featx.study.test_log import OpeningLog
 from featx.tables.truth import AnyTruth
 
@@ -59,44 +60,40 @@ class Study(LabelledRows):
         """Read the recipe (`featx.specs.recipe.find_recipe` says which)."""
         return cls(load_recipe(recipe))
 
-    def run_once(
-        self, stem: str, spec: dict[str, Any], force: bool, make: Callable[[Path], None]
-    ) -> tuple[RunFolder, bool]:
-        """Return the run for the spec `spec`, and whether this call made it.
+    @contextmanager
+    def new_run(self, stem: str, spec: RunSpec) -> Iterator[Path]:
+        """Lend a private folder for the files of a run, which becomes the folder of the run after the block.
 
         Parameters
         ----------
         stem
             The beginning of the run's name, made safe by `featx.file_names`; the fingerprint of `spec` is appended.
-        force
-            Whether to make the run again if it exists.
-        make
-            Writes all files of the run to the given folder, except ``spec.json``.
+        spec
+            The spec of the run, which is written to ``spec.json``.
+        """
+        remove_leftovers(self.folder)
+        with atomic_folder(self.run_path(stem, spec)) as folder:
+            yield folder
+            write_sealed(folder / SPEC, spec.identity())
+
+    def find_run(self, stem: str, spec: RunSpec) -> RunFolder | None:
+        """Return the run that `new_run` made; None if it does not exist.
 
         Raises
         ------
         IncompleteError
             The run exists and is damaged.
         """
-        folder = self._run_path(stem, spec)
-        is_new = force or self.find_run(stem, spec) is None
-        if is_new:
-            remove_leftovers(self.folder)
-            with atomic_folder(folder) as private:
-                make(private)
-                write_sealed(private / "spec.json", spec)
-        run = RunFolder(folder)
-        if not is_new and run.damage:
+        run = RunFolder(self.run_path(stem, spec))
+        if not (run.path / "header.json").is_file():
+            return None
+        if run.damage:
             raise IncompleteError(run.damage)
-        return run, is_new
+        return run
 
-    def _run_path(self, stem: str, spec: dict[str, Any]) -> Path:
-        return self.folder / file_name(stem, fingerprint(spec)[:8])
-
-    def find_run(self, stem: str, spec: dict[str, Any]) -> RunFolder | None:
-        """Return the run that `run_once` would return, None if it does not exist."""
-        folder = self._run_path(stem, spec)
-        return RunFolder(folder) if (folder / "header.json").is_file() else None
+    def run_path(self, stem: str, spec: RunSpec) -> Path:
+        """Return the path of the folder of a run, which need not exist."""
+        return self.folder / file_name(stem, spec.fingerprint()[:8])
 
     def has_runs(self, target: str) -> bool:
         """Return whether there is a finished run of a target that can be compared."""
@@ -163,7 +160,7 @@ class Study(LabelledRows):
             raise IncompleteError(
                 f"{self.folder} has no finished run{left_out}; run 'featx fit' or 'featx finetune' first"
             )
-        return sorted(fitting, key=lambda run: run.metrics["finished"])
+        return sorted(fitting, key=lambda run: run.metrics.finished)
 
     def _reasons(self, runs: Sequence[RunFolder], split: str, targets: Sequence[str]) -> dict[str, str]:
         """Return the reason why each run is stale, by name; an ensemble is stale if one of its members is."""
@@ -181,38 +178,35 @@ class Study(LabelledRows):
 
     def _why_stale(self, run: RunFolder, split: str, targets: Sequence[str]) -> str:
         """Return why a finished run does not match the current data; empty if it does."""
-        if run.is_unsealed:
+        spec = run.spec
+        if spec.target not in targets:
+            return f"{run.name} predicts target {spec.target!r}, expected {' or '.join(map(repr, targets))}"
+        if spec.rules != RULES[run.kind]:
             return f"{run.name} was made by another version of featx"
-        own = run.spec["target"]
-        if own not in targets:
-            return f"{run.name} predicts target {own!r}, expected {' or '.join(map(repr, targets))}"
-        if run.spec.get("rules") != RULES.get(run.kind):
-            return f"{run.name} was made by another version of featx"
-        if run.spec["split"] != split:
+        if spec.train.split != split:
             return f"{run.name} {WHAT_CHANGED['split']}"
-        current = self._training_state(own, tuple(run.spec.get("group_columns", ())))
-        if run.is_ensemble:
-            current = current | self.choosing_state(own)
-        changed = [key for key, value in current.items() if run.spec.get(key) != value]
+        changed = _changed_fields(spec.train, self._train_state(spec.target, spec.train.group_columns))
+        if isinstance(spec, EnsembleRunSpec):
+            changed += _changed_fields(spec.val, self.val_state(spec.target))
         if changed:
             return f"{run.name} {WHAT_CHANGED[changed[0]]}"
         return "" if run.has_all_members else f"{run.name} is an ensemble whose members have changed since"
 
-    def _training_state(self, target: str, group_columns: tuple[str, ...]) -> dict[str, Any]:
+    def _train_state(self, target: str, group_columns: tuple[str, ...]) -> TrainState:
         if (target, group_columns) not in self._states:
-            self._states[target, group_columns] = self.training_state(target, group_columns)
+            self._states[target, group_columns] = self.train_state(target, group_columns)
         return self._states[target, group_columns]
 
     @cached_property
-    def _states(self) -> dict[tuple[str, tuple[str, ...]], dict[str, Any]]:
+    def _states(self) -> dict[tuple[str, tuple[str, ...]], TrainState]:
         return {}
 
-    def open_test(self, target: str, runs: Sequence[str], who: str | None = None) -> AnyTruth:
+    def open_test(self, target: str, runs: Sequence[str], user: str | None = None) -> AnyTruth:
         """Return the labels of the test split, and log the name, the time and the runs.
 
         Parameters
         ----------
-        who
+        user
             The name to log; by default a hash of the login name, because reports show it.
 
         Raises
@@ -225,7 +219,7 @@ class Study(LabelledRows):
             raise DataError("the split has no test rows; set 'split.test = 0.2' or provide a test part")
         opening = {
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
-            "who": who or _hashed_login(),
+            "user": user or _hashed_login(),
             "target": target,
             "runs": list(runs),
         }
@@ -248,6 +242,11 @@ class Study(LabelledRows):
             with suppress(IncompleteError, KeyError):
                 seals.append(str(read_sealed(file)["opening"]))
         return seals
+
+
+def _changed_fields(recorded: TrainState | ValState, current: TrainState | ValState) -> list[str]:
+    """Return the names of the fields in which the recorded state of the data differs from the current one."""
+    return [name for name in type(current).model_fields if getattr(recorded, name) != getattr(current, name)]
 
 
 def _hashed_login() -> str:

@@ -2,12 +2,13 @@
 
 ::
 
-    runs/<recipe>/looks.jsonl       one JSON object a line: when, who, target, runs, and
-                                    "previous": the seal of the line before, "seal": that of this line
-                 /looks.last.json   the seal of the last line, sealed
+    runs/<recipe>/openings.jsonl      one JSON object a line: when, user, target, runs, and
+                                      "previous": the seal of the line before, "seal": that of this line
+                 /openings.last.json  the seal of the last line, sealed
 
-A changed or removed line breaks the chain. A log that was shortened or deleted lacks a seal that ``looks.last.json`` or
-a file of test scores names. A process that is killed while it writes leaves half a line; the chain goes on after it.
+A changed or removed line breaks the chain. A log that was shortened or deleted lacks a seal that
+``openings.last.json`` or a file of test scores names. A process that is killed while it writes leaves half a line; the
+chain goes on after it.
 """
 
 import json
@@ -22,7 +23,7 @@ from featx.errors import IncompleteError
 from featx.files.atomic import file_lock
 from featx.files.seals import SEAL, add_seal, has_valid_seal, read_sealed, write_sealed
 
-LOG, LAST = "looks.jsonl", "looks.last.json"
+LOG, LAST = "openings.jsonl", "openings.last.json"
 PREVIOUS = "previous"  # the field of a line that holds the seal of the line before
 
 

@@ -37,6 +37,8 @@ def encode_classes(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
     DataError
         The column is missing, has gaps, holds only one class, or does not fit `spec`.
     """
+    if spec.is_one_hot:
+        return _encode_one_hot(manifest, name, spec)
     column = manifest.column(spec.column)
     _check_gaps(column, name, spec.column)
     if spec.soft:
@@ -55,6 +57,24 @@ def _check_gaps(column: "pd.Series[Any]", name: str, column_name: str) -> None:
             f"targets.{name}: {int(gaps.sum())} of {len(column)} images have no {column_name!r}, first "
             f"{column.index[gaps][0]!r}; label them, or leave them out with '--drop-unlabelled'"
         )
+
+
+def _encode_one_hot(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
+    """Return the truth of columns of 0 and 1, one for each class."""
+    indicators = np.stack([_has_label(manifest.column(c), name, c, None) for c in spec.columns], axis=1)
+    counts = indicators.sum(axis=1)
+    if (invalid := counts != 1).any():
+        first = int(invalid.argmax())
+        raise DataError(
+            f"targets.{name}: {int(invalid.sum())} of {len(counts)} images do not have exactly one class, first "
+            f"{manifest.ids[first]!r} with {counts[first]}; expected one 1 in each row of {', '.join(spec.columns[:4])}"
+            ", or kind = 'labels'"
+        )
+    if spec.classes is not None and len(spec.classes) != len(spec.columns):
+        raise DataError(f"targets.{name}.classes: found {len(spec.classes)} names for {len(spec.columns)} columns")
+    codes = indicators.argmax(axis=1).astype(np.int64)
+    classes = spec.classes or spec.columns
+    return Truth(manifest.ids, codes, classes, _weights(manifest, name, spec), ordered=spec.ordered)
 
 
 def _encode_soft(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
@@ -94,6 +114,8 @@ def encode_labels(manifest: Manifest, name: str, spec: TargetSpec) -> Labels:
     DataError
         A column is missing, has gaps or more than two values, or all images or none have a label.
     """
+    if spec.separator is not None:
+        return _encode_separated(manifest, name, spec)
     columns = target_columns(manifest, name, spec)
     if len(columns) < 2:
         raise DataError(f"targets.{name}: one label, {columns[0]!r}, is a target of classes; leave out 'kind'")
@@ -103,6 +125,38 @@ def encode_labels(manifest: Manifest, name: str, spec: TargetSpec) -> Labels:
             subject = "no image has" if count == 0 else "all images have"
             raise DataError(f"targets.{name}: {subject} the label {column!r}; leave it out of 'columns'")
     return Labels(manifest.ids, has_label.astype(np.float64), columns, _weights(manifest, name, spec))
+
+
+def _encode_separated(manifest: Manifest, name: str, spec: TargetSpec) -> Labels:
+    """Return the labels of a column that lists them with a separator; the labels are sorted."""
+    assert spec.separator is not None
+    column = manifest.column(spec.column)
+    _check_gaps(column, name, spec.column)
+    cells = [split_labels(category_text(value), spec.separator) for value in column]
+    labels = sorted({label for cell in cells for label in cell})
+    if len(labels) < 2:
+        raise DataError(
+            f"targets.{name}: column {spec.column!r} holds {_listed(labels)}; expected two or more labels separated by "
+            f"{spec.separator!r}"
+        )
+    codes = {label: code for code, label in enumerate(labels)}
+    has_label = np.zeros((len(cells), len(labels)))
+    for row, cell in enumerate(cells):
+        has_label[row, [codes[label] for label in cell]] = 1
+    if has_label.all(axis=0).any():
+        raise DataError(f"targets.{name}: all images have the label {labels[int(has_label.all(axis=0).argmax())]!r}")
+    return Labels(manifest.ids, has_label, tuple(labels), _weights(manifest, name, spec))
+
+
+def split_labels(text: str, separator: str) -> list[str]:
+    """Return the labels that one cell lists.
+
+    Examples
+    --------
+    >>> split_labels("Edema| Mass|", "|")
+    ['Edema', 'Mass']
+    """
+    return [label for part in text.split(separator) if (label := part.strip())]
 
 
 def target_columns(manifest: Manifest, name: str, spec: TargetSpec) -> tuple[str, ...]:
@@ -237,7 +291,8 @@ def _threshold(column: pd.Series, name: str, spec: TargetSpec) -> tuple[np.ndarr
 def _categories(column: pd.Series, name: str, spec: TargetSpec) -> tuple[np.ndarray, tuple[str, ...]]:
     if spec.bins is not None:
         # The bins are an ordered categorical; their order is that of the classes.
-        bins = [name for name in column.cat.categories if spec.keep is None or name in spec.keep]
+        kept = set(spec.keep or column.cat.categories) - set(spec.drop or ())
+        bins = [name for name in column.cat.categories if name in kept]
         return column.cat.set_categories(bins).cat.codes.to_numpy(np.int64), tuple(bins)
     numeric = pd.api.types.is_numeric_dtype(column)
     observed = column.map(category_text)

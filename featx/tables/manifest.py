@@ -42,6 +42,15 @@ class Manifest:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def uris_by_digest(self) -> dict[str, str]:
+        """The URI of the first image with each digest; images without a digest are left out."""
+        uris: dict[str, str] = {}
+        for digest, uri in zip(self.digests, self.uris, strict=True):
+            if digest:
+                uris.setdefault(digest, uri)
+        return uris
+
     def take(self, ids: Ids) -> "Manifest":
         """Return the rows of `ids`, in their order."""
         rows = positions(self.ids, ids, "manifest")

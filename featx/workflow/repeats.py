@@ -32,7 +32,8 @@ from featx.specs.recipe import CHECKPOINT_PREFIX, Recipe
 from featx.study.embedding_lock import EMBEDDINGS
 from featx.study.extraction_tables import seal_extraction
 from featx.study.near_copy_table import COPIES, COPIES_STATE
-from featx.study.run_folder import RULES, RunFolder
+from featx.study.run_folder import RunFolder
+from featx.study.run_spec import RULES
 from featx.study.splits import held_out
 from featx.study.study import Study
 from featx.tables.encoding import strata
@@ -40,8 +41,6 @@ from featx.workflow.stages import make_runs
 
 # Files of the recipe that all repeats use.
 FILES_OF_RECIPE = ("manifest.parquet", "outcomes.parquet", EMBEDDINGS, "source.json", COPIES, COPIES_STATE)
-# Fields of a run's spec that differ between repeats.
-FIELDS_OF_SPLIT = ("split", "units", "labels", "group_values", "val_labels", "val_units", "members")
 MIN_REPEATS = 2
 
 
@@ -150,8 +149,7 @@ def cost_text(study: Study, n_repeats: int) -> str:
     seconds: dict[str, float] = {}
     for target in study.recipe.targets:
         for run in study.runs(target) if study.has_runs(target) else []:
-            elapsed_s = run.metrics.get("search_s", 0.0) + run.metrics.get("train_s", 0.0)
-            seconds[run.kind] = seconds.get(run.kind, 0.0) + elapsed_s
+            seconds[run.kind] = seconds.get(run.kind, 0.0) + (run.metrics.elapsed_s or 0.0)
     n_left = sum(_done(study, number) is None for number in range(1, n_repeats + 1))
     if not (seconds and n_left):
         return ""
@@ -201,7 +199,7 @@ def _state(study: Study, number: int) -> str:
     """Return a fingerprint of everything that a repeat depends on."""
     recipe = study.recipe
     columns = sorted(set(recipe.groups.values()))
-    data = [[study.training_state(name, columns), study.choosing_state(name)] for name in recipe.targets]
+    data = [[study.train_state(name, columns).identity(), study.val_state(name).identity()] for name in recipe.targets]
     stages = [*recipe.head, *recipe.finetune, recipe.ensemble, recipe.split]
     embeddings = [item.spec.fingerprint() for item in study.locked]
     settings = [[item.identity() for item in stages], dict(recipe.groups), embeddings]
@@ -245,7 +243,7 @@ def _run_all(recipe: Recipe, engine: EngineSpec | None, progress: ProgressCallba
 def _scores(study: Study, target: str, runs: Sequence[RunFolder]) -> dict[str, Any]:
     truth = study.labels(target)
     metric = study.metric(target)
-    runs_by_name = dict(_named([run for run in runs if run.spec["target"] == target]))
+    runs_by_name = dict(_named([run for run in runs if run.spec.target == target]))
     values = {name: score(metric, truth, run.answers.of("val")) for name, run in runs_by_name.items()}
     sizes = {f"n_{part}": len(study.ids(part)) for part in ("train", "val")}
     return {"metric": metric, **sizes, "scores": values}
@@ -255,8 +253,7 @@ def _named(runs: Sequence[RunFolder]) -> Iterator[tuple[str, RunFolder]]:
     """Yield each run with a name that is the same in all repeats: its stem, made unique by its spec if necessary."""
     stems = [run.name.rpartition("-")[0] for run in runs]
     for stem, run in zip(stems, runs, strict=True):
-        own = {key: value for key, value in run.spec.items() if key not in FIELDS_OF_SPLIT}
-        yield stem if stems.count(stem) == 1 else f"{stem}-{fingerprint(own)[:8]}", run
+        yield stem if stems.count(stem) == 1 else f"{stem}-{run.spec.settings_fingerprint[:8]}", run
 
 
 # All of them

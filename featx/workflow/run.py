@@ -21,12 +21,12 @@ def run(  # noqa: PLR0913 - all but the first are options by name
     repeats: int = 0,
     engine: EngineSpec | None = None,
     cluster: ClusterSpec | None = None,
-    who: str | None = None,
+    user: str | None = None,
     progress: ProgressCallback = no_progress,
 ) -> list[tuple[str, Any]]:
     """Run all stages of a recipe and return their names and results; parameters and errors are those of `stages`."""
     return list(
-        stages(recipe, final=final, repeats=repeats, engine=engine, cluster=cluster, who=who, progress=progress)
+        stages(recipe, final=final, repeats=repeats, engine=engine, cluster=cluster, user=user, progress=progress)
     )
 
 
@@ -37,7 +37,7 @@ def stages(  # noqa: PLR0913 - as run
     repeats: int = 0,
     engine: EngineSpec | None = None,
     cluster: ClusterSpec | None = None,
-    who: str | None = None,
+    user: str | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Iterator[tuple[str, Any]]:
     """Yield the name and the result of each stage when it is finished.
@@ -53,7 +53,7 @@ def stages(  # noqa: PLR0913 - as run
         Number of repeats on other train/val splits (`featx.workflow.repeats`), 0 for none.
     cluster
         Dask workers that embed images and run trials; by default this process does.
-    who
+    user
         The name that is logged with `final`; by default a hash of the login name.
 
     Raises
@@ -65,11 +65,15 @@ def stages(  # noqa: PLR0913 - as run
     extraction = extract(loaded, engine=engine, cluster=cluster, progress=progress)
     yield "extract", extraction
     yield from make_runs(
-        loaded, engine=engine, cluster=cluster, progress=progress, are_waiting=bool(extraction.waiting)
+        loaded,
+        engine=engine,
+        cluster=cluster,
+        progress=progress,
+        has_pending_embeddings=bool(extraction.pending_embeddings),
     )
     yield "evaluate", evaluate(loaded, progress=progress)
     if repeats:
         yield "repeats", repeat(loaded, repeats, engine=engine, progress=progress)
     if final:
-        yield "evaluate --final", evaluate(loaded, final=True, who=who, progress=progress)
+        yield "evaluate --final", evaluate(loaded, final=True, user=user, progress=progress)
     yield "report", report(loaded)

@@ -18,7 +18,7 @@ def make_runs(
     engine: EngineSpec | None,
     progress: ProgressCallback,
     cluster: ClusterSpec | None = None,
-    are_waiting: bool = False,
+    has_pending_embeddings: bool = False,
 ) -> Iterator[tuple[str, Any]]:
     """Yield the name and the result of each stage when it is finished: finetune, extract, fit (per head), ensemble.
 
@@ -26,12 +26,12 @@ def make_runs(
     ----------
     cluster
         Dask workers that embed images and run trials.
-    are_waiting
+    has_pending_embeddings
         Whether embeddings need networks that are trained here, so that extract has to run again.
     """
     if recipe.finetune:
         yield "finetune", finetune(recipe, engine=engine, progress=progress)
-    if are_waiting:
+    if has_pending_embeddings:
         yield "extract", extract(recipe, engine=engine, cluster=cluster, progress=progress)
     for head in recipe.head:
         yield "fit", fit(recipe, heads=[head], cluster=cluster, progress=progress)

@@ -22,7 +22,8 @@ import featx
 from featx.artifacts.header import commit
 from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.study.study import Study
-from tests.embeddings.clusters import kill, worker_processes
+from tests.embeddings.clusters import worker_processes
+from tests.processes import kill_tree
 from tests.rows import stored_rows
 
 N_WORKERS = 3
@@ -64,7 +65,7 @@ def timed_extraction(images: Path, cluster: ClusterSpec | None, kill_at: float =
             return
         first[0] = first[0] or time.perf_counter()
         if n_done >= kill_at * total and not killed:
-            kill(worker_processes()[0])
+            kill_tree(worker_processes()[0])
             killed.append(n_done)
 
     with tempfile.TemporaryDirectory() as home:

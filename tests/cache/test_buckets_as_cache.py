@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import subprocess
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +21,10 @@ from featx.embeddings.read import locked_embeddings, read_embeddings
 from featx.errors import DataError, RecipeError, UnreachableError
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
-from tests.s3 import CREDENTIALS, SECONDS, allow, elsewhere, process, refuse, run
+from tests.processes import start_script
+from tests.s3 import CREDENTIALS, SECONDS, allow, elsewhere, refuse, run
 
-NOTES = {"digests.sqlite", "paces.json", "trials.json"}
+NOTES = {"digests.sqlite", "throughputs.json", "trials.json"}
 
 
 @pytest.fixture
@@ -88,7 +90,7 @@ def test_two_concurrent_extractions_store_the_same_vectors(cache: str) -> None:
         Path(f"{name}.toml").write_text(Path("remote.toml").read_text())
     code = "import tests.conftest, featx\nprint(featx.extract('NAME.toml').n_found)"
 
-    writers = [process(code.replace("NAME", name)) for name in names]
+    writers = [start_script(code.replace("NAME", name), stderr=subprocess.PIPE) for name in names]
     errors = [writer.communicate(timeout=4 * SECONDS)[1] for writer in writers]
 
     assert [writer.returncode for writer in writers] == [0, 0], errors

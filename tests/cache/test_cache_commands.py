@@ -1,4 +1,7 @@
-"""``featx cache`` on stores of real extractions: list, verify, compact, clear and export."""
+"""``featx cache`` on stores of real extractions: list, verify, compact, clear and export.
+
+Modules: cache.cache_place, cache.clearing, cache.exporting, cache.listing, cache.verification, cli.cache_commands.
+"""
 
 import json
 import re

@@ -1,4 +1,7 @@
-"""Commands for targets, classes and groups with unusual names."""
+"""Commands for targets, classes and groups with unusual names.
+
+Modules: cli.text.
+"""
 
 import json
 import sys
@@ -11,6 +14,7 @@ import pytest
 from featx.cli.main import main
 from featx.study.study import Study
 from tests.conftest import make_images
+from tests.recipes import toy_heads, toy_recipe
 
 TARGETS = {
     "slash": "Gender (M/F)",
@@ -22,34 +26,6 @@ TARGETS = {
     "newline": "line\nbreak",
     "escape": "\x1b[31m[/]",
 }
-RECIPE = """
-[data]
-source = "images"
-labels = {{ file = "labels.csv" }}
-[targets.{target}]
-column = {target}
-[groups]
-{target} = {target}
-[split]
-test = 0.2
-val = 0.2
-[[embedding]]
-backbone = "toy"
-weights = "none"
-[[head]]
-name = "logreg"
-trials = 1
-folds = 2
-[[head]]
-name = "lda"
-trials = 1
-folds = 2
-[[finetune]]
-backbone = "toy"
-weights = "none"
-epochs = 1
-strategy = "head"
-"""
 Command = Callable[..., str]
 
 
@@ -78,7 +54,14 @@ def write_study(target: str, classes: Sequence[str] = ("dark", "light")) -> None
     table.to_csv("images/labels.csv", index=False)
     Path("study").mkdir()
     Path("study/featx.toml").write_text(
-        RECIPE.replace('"images"', '"../images"', 1).format(target=json.dumps(target)).replace("\x7f", "\\u007f")
+        toy_recipe(
+            data={"source": "../images", "labels": {"file": "labels.csv"}},
+            targets={target: {"column": target}},
+            groups={target: target},
+            split={"test": 0.2, "val": 0.2},
+            head=toy_heads("logreg", "lda", folds=2),
+            finetune=[{"backbone": "toy", "weights": "none", "epochs": 1, "strategy": "head"}],
+        )
     )
 
 
@@ -104,9 +87,9 @@ def test_every_command_works_for_any_target_name(target: str, nested_home: Path,
     assert output["targets"][0]["target"] == target
     command("leaks", *recipe)
     command("report", *recipe)
-    command("predict", "images/0/001.png", "--csv", "answers.csv", *recipe)
+    command("predict", "images/0/001.png", "--output", "answers.csv", *recipe)
     runs = Study.open("study/featx.toml").runs(target)
-    assert {run.spec["target"] for run in runs} == {target}
+    assert {run.spec.target for run in runs} == {target}
     assert len(runs) == 4
     head = next(run for run in runs if run.kind == "head")
     command("export", head.name, "--format", "joblib", "--out", "exported", *recipe)
@@ -190,7 +173,7 @@ def test_csv_files_of_commands_contain_no_formulas(nested_home: Path, command: C
     with pytest.raises(SystemExit):
         main()
     command("fit", "--head", "lda", *recipe)
-    command("predict", "=1+1.png", "images/1/001.png", "--csv", "answers.csv", *recipe)
+    command("predict", "=1+1.png", "images/1/001.png", "--output", "answers.csv", *recipe)
     for file in ("outcomes.csv", "answers.csv"):
         cells = pd.read_csv(file, header=None, dtype=str, keep_default_na=False).to_numpy().ravel()
         assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]

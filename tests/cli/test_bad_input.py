@@ -178,7 +178,7 @@ def test_unreadable_images_are_named_after_the_predictions(toy_home: Path, capsy
     assert run("fit", "--head", "logreg") == 0
     Path("broken.png").write_bytes(b"no picture")
     capsys.readouterr()
-    assert run("predict", "images/light/003.png", "broken.png", "gone.png") == 1
+    assert run("predict", "images/light/003.png", "broken.png", "gone.png") == 3
     output = capsys.readouterr()
     assert "images/light/003.png  light" in output.out
     assert (

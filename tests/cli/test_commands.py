@@ -1,4 +1,8 @@
-"""Commands on the command line: in sequence without arguments, with JSON output, and their help."""
+"""Commands on the command line: in sequence without arguments, with JSON output, and their help.
+
+Modules: cli.console, cli.data_commands, cli.listing_commands, cli.main, cli.model_commands, cli.options,
+workflow.run, workflow.stages.
+"""
 
 import json
 import re
@@ -11,6 +15,7 @@ from typer.testing import CliRunner
 from featx.cli.main import app, main
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
+from tests.json_reference import JSON_COMMANDS, keys_of
 
 README = Path(__file__).parents[2] / "README.md"
 COMMANDS = {(command.name or command.callback.__name__): command.callback for command in app.registered_commands}
@@ -53,11 +58,11 @@ def test_commands_in_sequence_need_no_arguments(toy_home: Path, capsys: pytest.C
 
 
 def test_run_does_all_stages_and_skips_finished_ones(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first = run("run featx.toml --final --who Ada", capsys)
+    first = run("run featx.toml --final --user Ada", capsys)
     stages = ["extract", "fit", "fit", "ensemble", "evaluate", "evaluate --final", "report"]
     assert [line.removeprefix("── featx ") for line in first.splitlines() if line.startswith("──")] == stages
     assert first.strip().endswith("runs/featx/report.html")
-    assert [opening["who"] for opening in Study.open(None).openings()] == ["Ada"]
+    assert [opening["user"] for opening in Study.open(None).openings()] == ["Ada"]
     again = run("run featx.toml", capsys)
     assert "0 embedded, 48 cached" in again
     assert again.count("already done") == 6
@@ -81,8 +86,15 @@ def test_finetune_prints_its_grid_with_the_best_run_first(toy_home: Path, capsys
 def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     outputs = {
         words: json.loads(run(f"{words} --json", capsys))
-        for words in ("extract", "fit", "ensemble", "evaluate", "report")
+        for words in (
+            *("extract", "fit", "ensemble", "evaluate", "report", "run", "leaks", "heads", "doctor", "backbones toy"),
+            *("init images -r other.toml", "predict images/dark/001.png --run rf"),
+            *("cache ls", "cache verify", "cache compact", "cache gc --dry-run", "cache export toy --to toy.npz"),
+        )
     }
+    for words, output in outputs.items():
+        (name,) = [name for name in JSON_COMMANDS if re.match(f"{name.replace('NAME', 'toy')}( |$)", words)][-1:]
+        assert output.keys() == {key.name for part in JSON_COMMANDS[name] for key in keys_of(part)}, words
     extracted = outputs["extract"]
     counts = ("n_embedded", "n_cached", "n_duplicate", "n_unreadable", "n_missing", "n_ignored")
     assert sum(extracted[name] for name in counts) == extracted["n_found"] == 48
@@ -94,19 +106,18 @@ def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.
     ensembled = outputs["ensemble"]
     assert {"metric", "score", "best_member_score", "best_run"} <= ensembled.keys()
     assert ensembled["best_run"] == ensembled["runs"][0]["run"]
-    assert {"members", "weights", "scored_on", "n", "median_member_score", "why", "findings"} <= ensembled["runs"][
-        0
-    ].keys()
-    predicted = json.loads(run("predict images/dark/001.png --run rf --json", capsys))
-    assert predicted["answers"][0]["label"] in {"dark", "light"}
-    assert json.loads(run("heads --json", capsys))["heads"][2]["name"] == "logreg"
+    assert {"members", "weights", "scored_on", "n", "median_member_score", "explanation", "warnings"} <= ensembled[
+        "runs"
+    ][0].keys()
+    assert outputs["predict images/dark/001.png --run rf"]["answers"][0]["label"] in {"dark", "light"}
+    assert outputs["heads"]["heads"][2]["name"] == "logreg"
     assert json.loads(run("show featx.toml --json", capsys))["head"][0]["trials"] == 2
 
 
 def test_predictions_can_be_written_as_csv(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("extract", capsys)
     run("fit --head rf", capsys)
-    run("predict images/dark/001.png images/light/002.png --csv answers.csv", capsys)
+    run("predict images/dark/001.png images/light/002.png --output answers.csv", capsys)
     header, first, second = Path("answers.csv").read_text().splitlines()
     assert header == "image,run,label,probability,proba.dark,proba.light"
     assert first.startswith("images/dark/001.png,rf-class-")

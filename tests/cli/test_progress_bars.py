@@ -1,4 +1,7 @@
-"""Progress bars and messages on the screen."""
+"""Progress bars and messages on the screen.
+
+Modules: progress.
+"""
 
 from io import StringIO
 

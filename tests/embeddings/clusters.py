@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
 from tests.conftest import TOY_RECIPE, make_images
+from tests.processes import killed_at_end, start_script
 
 PLACES = '\n[paths]\ncache = "cache"\nruns = "runs"\n'
 PRELOAD = '["tests.conftest"]'  # where the toy backbone is registered
@@ -28,24 +29,15 @@ def worker_processes() -> list[psutil.Process]:
     return [process for process in psutil.Process().children() if "spec" in process.cmdline()]
 
 
-def kill(process: psutil.Process) -> None:
-    for descendant in [*process.children(recursive=True), process]:
-        with suppress(psutil.NoSuchProcess):  # it ended since it was listed
-            if "loky" not in " ".join(descendant.cmdline()):  # decoders end by themselves after their parent
-                descendant.kill()
-
-
 @contextmanager
-def scheduler() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def scheduler() -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     """Start a scheduler without workers."""
     code = "import sys; from distributed import LocalCluster as C; c = C(n_workers=0, dashboard_address=None); "
     code += "print(c.scheduler_address, flush=True); sys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with killed_at_end(start_script(code, **pipes)) as process:
         assert process.stdout is not None
-        try:
-            yield process.stdout.readline().decode().strip(), process
-        finally:
-            process.kill()
+        yield process.stdout.readline().strip(), process
 
 
 @contextmanager
@@ -55,8 +47,5 @@ def worker(address: str, path: str, *options: str, cwd: Path | None = None) -> I
     environment = os.environ | {"PYTHONPATH": path}
     command += ["--no-nanny", "--no-dashboard"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, env=environment, cwd=cwd, **quiet) as process:  # type: ignore[call-overload]
-        try:
-            yield process
-        finally:
-            process.kill()
+    with killed_at_end(subprocess.Popen(command, env=environment, cwd=cwd, **quiet)) as process:  # type: ignore[call-overload]
+        yield process

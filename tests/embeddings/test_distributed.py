@@ -1,4 +1,7 @@
-"""Extraction by Dask workers gives the same vectors even if workers die; unusable clusters are errors."""
+"""Extraction by Dask workers gives the same vectors even if workers die; unusable clusters are errors.
+
+Modules: embeddings.fill, parallel.dask_client, parallel.local_workers.
+"""
 
 import os
 import sys
@@ -24,8 +27,9 @@ from featx.images.contents import digest
 from featx.progress import no_progress
 from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.study.study import Study
-from tests.embeddings.clusters import kill, make_recipe, scheduler, worker, worker_processes
+from tests.embeddings.clusters import make_recipe, scheduler, worker, worker_processes
 from tests.fuses import Fuse
+from tests.processes import kill_tree
 from tests.rows import stored_rows
 
 
@@ -40,7 +44,7 @@ def test_a_cluster_that_loses_a_worker_stores_the_same_vectors(shared_recipe: Pa
             counts.append(n_done)
             if n_done and not killed:
                 killed.append(worker_processes()[0].pid)
-                kill(worker_processes()[0])
+                kill_tree(worker_processes()[0])
 
     extraction = extract(shared_recipe, cluster=ClusterSpec(workers_local=3), progress=kill_a_worker)
 

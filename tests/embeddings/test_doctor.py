@@ -28,7 +28,7 @@ def test_the_machine_is_described_without_a_recipe(tmp_path: Path, monkeypatch: 
 
     assert document["machine"]["featx"] == featx.doctor().machine[1][1]
     assert document["machine"]["runtimes"].startswith("torch")
-    assert document["checkups"] == []
+    assert document["precision_checks"] == []
 
 
 def test_precisions_need_an_extraction(recipe: Path) -> None:
@@ -40,14 +40,14 @@ def test_every_runtime_is_compared_with_eager_torch(recipe: Path) -> None:
     featx.extract(recipe)
 
     diagnosis = featx.doctor(recipe, precision=True)
-    by_name = {check.how: check for check in diagnosis.checkups}
+    by_name = {check.runtime: check for check in diagnosis.precision_checks}
 
     assert {"torch", "onnx", "openvino"} <= set(by_name)
     for name in ("torch", "onnx", "openvino"):
         assert by_name[name].is_trusted
         assert by_name[name].drift.cosine >= 1 - 1e-9
         assert by_name[name].drift.n_images == diagnosis.n_images > 0
-    for check in diagnosis.checkups:
+    for check in diagnosis.precision_checks:
         assert check.images_per_s > 0
-        if check.how not in {"torch", "onnx", "openvino"}:
+        if check.runtime not in {"torch", "onnx", "openvino"}:
             assert check.is_trusted == (check.drift.min_cosine >= 0.999)

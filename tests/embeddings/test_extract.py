@@ -1,4 +1,7 @@
-"""Extraction gives each image one outcome, and one vector that does not depend on the other images."""
+"""Extraction gives each image one outcome, and one vector that does not depend on the other images.
+
+Modules: embeddings.outcomes, study.extracted_data, study.extraction_tables.
+"""
 
 import json
 import os
@@ -28,6 +31,7 @@ from featx.specs.extraction import EngineSpec
 from featx.storage.store import EmbeddingStore
 from featx.study.extracted_data import HAS_EMBEDDING
 from featx.study.study import Study
+from tests.recipes import toy_recipe
 
 PLACES = '\n[paths]\ncache = "cache"\nruns = "runs"\n'
 OUTCOMES = ("embedded", "cached", "duplicate", "unreadable", "missing", "ignored")
@@ -166,24 +170,6 @@ def test_an_interrupted_extraction_continues_with_identical_vectors(recipe: Path
     assert vectors(recipe) == vectors(clean)
 
 
-TABLE = """
-[data]
-source = "."
-labels = {{ file = "labels.csv" }}
-[targets.class]
-column = "class"
-[split]
-test = 0
-val = 0
-[[embedding]]
-backbone = "toy"
-weights = "none"
-[paths]
-cache = "{home}/cache"
-runs = "{home}/runs"
-"""
-
-
 @settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(48)), first=st.integers(2, 47))
 def test_an_image_has_one_vector_in_any_order_and_any_number_of_runs(
@@ -195,7 +181,14 @@ def test_an_image_has_one_vector_in_any_order_and_any_number_of_runs(
     table = pd.DataFrame({"path": names, "class": ["a", "b"] * 24})
     with TemporaryDirectory() as home:
         file = recipe.parent / "shuffled.toml"
-        file.write_text(TABLE.format(home=home))
+        file.write_text(
+            toy_recipe(
+                data={"source": ".", "labels": {"file": "labels.csv"}},
+                split={"test": 0, "val": 0},
+                head=None,
+                paths={"cache": f"{home}/cache", "runs": f"{home}/runs"},
+            )
+        )
         for rows in (table[:first], table):
             rows.to_csv(recipe.parent / "labels.csv", index=False)
             extraction = extract(file)

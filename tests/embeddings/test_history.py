@@ -1,4 +1,7 @@
-"""The same recipe, data and machine give the same specs and vectors, whatever ran before in the same folders."""
+"""The same recipe, data and machine give the same specs and vectors, whatever ran before in the same folders.
+
+Modules: embeddings.read, study.embedding_lock.
+"""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""A cluster that lacks access, is stopped or is lost gives an error in one line, and stored vectors are kept."""
+"""A cluster that lacks access, is stopped or is lost gives an error in one line, and stored vectors are kept.
+
+Modules: embeddings.worker_tasks.
+"""
 
 import time
 from collections.abc import Callable

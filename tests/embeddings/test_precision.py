@@ -1,6 +1,7 @@
 """A reduced precision is used where it is measured to be accurate, and refused elsewhere."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -137,8 +138,17 @@ def test_an_inaccurate_precision_is_refused_with_its_drift() -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_an_accurate_precision_is_not_refused() -> None:
-    check_accurate(PrecisionAudit(bf16("torch"), None), "bf16", engine_for("auto", 0.999))
+@pytest.mark.parametrize(
+    ("accurate", "expectation"),
+    [(bf16("torch"), nullcontext()), ("fp32", pytest.raises(DeviceError, match="precision = 'bf16' is not accurate"))],
+    ids=str,
+)
+def test_a_precision_is_refused_only_if_another_one_was_accurate(
+    accurate: str, expectation: AbstractContextManager[object]
+) -> None:
+    drift_of_rows = drift(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32))
+    with expectation:
+        check_accurate(PrecisionAudit(accurate, drift_of_rows), "bf16", engine_for("auto", 0.999))
 
 
 @pytest.mark.parametrize("runtime", ["torch", "onnx", "openvino"])

@@ -1,4 +1,7 @@
-"""`auto` uses fp32 by eager torch for few images; for many it measures once and reuses the choice."""
+"""`auto` uses fp32 by eager torch for few images; for many it measures once and reuses the choice.
+
+Modules: embeddings.benchmarks, embeddings.groups, embeddings.machine.
+"""
 
 import json
 import shutil

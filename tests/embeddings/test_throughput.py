@@ -68,17 +68,17 @@ def _read_only(notes: Path) -> None:
 
 def _linked_lock(notes: Path) -> None:
     notes.mkdir()
-    (notes / ".paces.lock").symlink_to(notes.parent / "precious")
+    (notes / ".throughputs.lock").symlink_to(notes.parent / "precious")
 
 
 def _other_content(notes: Path) -> None:
     notes.mkdir()
-    (notes / "paces.json").write_text('[{"n": 1}, 2]')
+    (notes / "throughputs.json").write_text('[{"n": 1}, 2]')
 
 
 def _no_json(notes: Path) -> None:
     notes.mkdir()
-    (notes / "paces.json").write_bytes(b"\xff{")
+    (notes / "throughputs.json").write_bytes(b"\xff{")
 
 
 @pytest.mark.parametrize("damage", [_read_only, _linked_lock, _other_content, _no_json])

@@ -78,7 +78,10 @@ def test_an_array_has_the_vector_of_its_file_in_both_channel_orders(shape: tuple
     Image.fromarray(values[..., 0] if shape[2:] == (1,) else values).save("one.png")
     first = np.moveaxis(values, -1, 0) if len(shape) == 3 else values
 
-    x = embedder().transform(["one.png", values, first, np.asfortranarray(values), first.copy()])
+    # A file says which channel is transparency, and an array does not.
+    bands = {2: [0], 4: [0, 1, 2]}.get(shape[-1] if len(shape) == 3 else 1)
+    transformer = embedder(decoding={"bands": bands} if bands else None)
+    x = transformer.transform(["one.png", values, first, np.asfortranarray(values), first.copy()])
 
     assert [row.tobytes() for row in x] == [x[0].tobytes()] * 5
 
@@ -88,12 +91,23 @@ def test_arrays_of_other_dtypes_are_scaled_to_uint8(home: Path) -> None:
     Image.fromarray(grey).save("grey.png")
     Image.fromarray(black_and_white).save("bits.png")
 
-    x = embedder().transform(
-        ["grey.png", grey / 255, (grey / np.float32(255)), grey.astype(np.int64), "bits.png", black_and_white]
-    )
+    x = embedder().transform(["grey.png", grey / 255, (grey / np.float32(255)), "bits.png", black_and_white])
+    scaled = embedder(decoding={"value_range": (0, 255)}).transform([grey.astype(np.int64), grey.astype(np.float32)])
 
-    assert [row.tobytes() for row in x[:4]] == [x[0].tobytes()] * 4
-    assert x[4].tobytes() == x[5].tobytes()
+    assert [row.tobytes() for row in (*x[:3], *scaled)] == [x[0].tobytes()] * 5
+    assert x[3].tobytes() == x[4].tobytes()
+
+
+def test_an_opened_image_is_decoded_by_the_settings(home: Path) -> None:
+    grey = noise(18, 20)
+    Image.fromarray(grey).save("grey.png")
+    wide = Image.fromarray(grey.astype(np.int32))
+    colours = Image.merge("RGBA", [Image.fromarray(channel) for channel in (grey // 2, grey, grey // 3, grey // 4)])
+
+    x = embedder().transform(["grey.png"])[0].tobytes()
+
+    assert embedder(decoding={"value_range": (0, 255)}).transform([wide])[0].tobytes() == x
+    assert embedder(decoding={"bands": [1]}).transform([colours])[0].tobytes() == x
 
 
 def test_one_list_may_hold_images_of_all_kinds(paths: list[str]) -> None:
@@ -121,6 +135,7 @@ WRONG = {
     "batch_size": (0, RecipeError, "ImageEmbedder: batch_size: found 0, .* greater than or equal to 1"),
     "workers": (-1, RecipeError, "ImageEmbedder: workers: found -1"),
     "size_px": (4, RecipeError, "ImageEmbedder: size_px: found 4"),
+    "decoding": ({"bands": [0, 1]}, RecipeError, "ImageEmbedder.decoding: expected bands"),
     "mean": ([0.5], RecipeError, "ImageEmbedder: mean"),
     "precision": ("auto", DataError, "precision: found 'auto', expected 'fp32', 'bf16' or 'fp16'"),
     "weights": ("gone.pth", WeightsError, r"weights '.*gone\.pth': no such file"),
@@ -220,7 +235,10 @@ def test_all_rows_are_nan_if_no_file_is_readable(home: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        (np.zeros((18, 20, 7)), r"has shape \(18, 20, 7\)"),
+        (np.zeros((18, 20, 18)), r"has shape \(18, 20, 18\)"),
+        (np.zeros((18, 20, 7)), r"has 7 channels without names; choose 1 or 3 by position"),
+        (np.zeros((18, 20, 4)), r"has 4 channels without names; choose .* decoding\.bands = \[0, 1, 2\]"),
+        (np.full((18, 20), 7), r"holds values from 7 to 7 of int64; set decoding\.value_range"),
         (np.zeros((0, 20, 3)), r"has shape \(0, 20, 3\)"),
         (np.full((18, 20), np.nan), "holds nan or infinity"),
         (np.full((18, 20), "x"), "holds <U1, expected numbers"),

@@ -11,7 +11,7 @@ from PIL import Image
 
 from featx.embeddings.workers import CHUNKS_PER_WORKER, Decoder
 from featx.images.contents import digest
-from featx.images.decode import Pixels
+from featx.images.value_ranges import Pixels
 from featx.specs.embedding import Decoding, Preprocessing
 from tests.workers import CHUNK, decoded
 

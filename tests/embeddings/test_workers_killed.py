@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from featx.images.contents import digest
 from featx.specs.embedding import Decoding, Preprocessing
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
+from tests.processes import ROOT, decoders_of, kill_decoders, start_script, wait_until
 from tests.rows import stored_rows
 from tests.workers import CHUNK, decoded
 
@@ -59,30 +59,6 @@ def pictures(n: int) -> Todo:
     return images
 
 
-def children(parent: int) -> list[int]:
-    """Return the worker processes of a process."""
-    processes = []
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            is_child = f"\nPPid:\t{parent}\n" in status.read_text()
-            command = (status.parent / "cmdline").read_bytes()
-        except OSError:  # it has just ended
-            continue
-        if is_child and b"popen_loky" in command:
-            processes.append(int(status.parent.name))
-    return processes
-
-
-def kill_workers() -> int:
-    """Kill the workers of this process; return how many were still there."""
-    n_killed = 0
-    for worker in children(os.getpid()):
-        with suppress(ProcessLookupError):  # it ended since it was listed
-            os.kill(worker, signal.SIGKILL)
-            n_killed += 1
-    return n_killed
-
-
 def is_running(process: int) -> bool:
     """Whether a process is there and has not ended."""
     try:
@@ -108,7 +84,7 @@ def test_all_images_are_decoded_though_workers_are_killed_midway(workers: int) -
     for number, result in enumerate(decoded(todo, DECODER, workers)):
         results.append(result)
         if number in {3, 150}:
-            n_killed += kill_workers()
+            n_killed += kill_decoders()
     assert n_killed >= 2
     assert_whole(todo, results, {})
 
@@ -119,7 +95,7 @@ def test_all_images_are_decoded_though_workers_are_killed_any_time() -> None:
     def kill_repeatedly() -> None:
         while not is_over.wait(1.0):
             if len(kills) < 4:
-                kills.append(kill_workers())
+                kills.append(kill_decoders())
 
     killer = threading.Thread(target=kill_repeatedly)
     killer.start()
@@ -163,36 +139,36 @@ def test_an_image_fails_after_it_kills_two_workers_alone(tmp_path: Path, deaths:
 
 def test_workers_are_reused_even_after_an_unfinished_run() -> None:
     assert len(list(decoded(pictures(3), DECODER, 2))) == 3
-    workers = set(children(os.getpid()))
+    workers = set(decoders_of(os.getpid()))
     unfinished = decoded(pictures(20 * CHUNK), DECODER, 2)
     next(unfinished)
     unfinished.close()
     todo = pictures(5 * CHUNK)
     assert_whole(todo, list(decoded(todo, DECODER, 2)), {})
     assert len(workers) >= 2
-    assert set(children(os.getpid())) == workers
+    assert set(decoders_of(os.getpid())) == workers
 
 
 def test_idle_workers_end_and_new_ones_start_when_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers_module, "IDLE_S", 0.2)
-    todo, start_script, earlier = pictures(3 * CHUNK), set(), set(children(os.getpid()))
+    todo, started, earlier = pictures(3 * CHUNK), set(), set(decoders_of(os.getpid()))
     for pause in (0.18, 0.19, 0.2, 0.21, 0.22, 0.2):
         assert_whole(todo, list(decoded(todo, DECODER, 3)), {})
-        start_script |= set(children(os.getpid())) - earlier
+        started |= set(decoders_of(os.getpid())) - earlier
         time.sleep(pause)  # as long as workers rest before they end, or about
     end = time.monotonic() + 20
-    while start_script & set(children(os.getpid())) and time.monotonic() < end:
+    while started & set(decoders_of(os.getpid())) and time.monotonic() < end:
         time.sleep(0.1)
-    assert len(start_script) >= 3
-    assert not start_script & set(children(os.getpid()))
+    assert len(started) >= 3
+    assert not started & set(decoders_of(os.getpid()))
 
 
 def test_other_object_store_settings_use_other_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(list(decoded(pictures(3), DECODER, 2))) == 3
-    workers = set(children(os.getpid()))
+    workers = set(decoders_of(os.getpid()))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another")
     assert len(list(decoded(pictures(3), DECODER, 2))) == 3
-    assert set(children(os.getpid())) - workers
+    assert set(decoders_of(os.getpid())) - workers
 
 
 def test_images_are_read_only_a_little_ahead() -> None:
@@ -226,7 +202,7 @@ def test_an_extraction_stores_the_same_vectors_if_workers_are_killed(home: Path)
     def kill_on_progress(stage: str, n_done: int, total: int, note: str = "") -> None:
         nonlocal n_killed
         if stage.startswith("embed") and n_done < total / 2:
-            n_killed += kill_workers()
+            n_killed += kill_decoders()
 
     extract("calm.toml")
     extraction = extract("hit.toml", progress=kill_on_progress)
@@ -245,25 +221,12 @@ print(done.n_embedded, done.n_unreadable)
 """
 
 
-def start_script(home: Path, script: str) -> "subprocess.Popen[str]":
-    """Start a script in a folder, with the test packages on its path."""
-    (home / "script.py").write_text(script)
-    root = str(Path(__file__).parents[2])
-    environment = {name: text for name, text in os.environ.items() if not name.startswith("FEATX_")}
-    return subprocess.Popen(
-        [sys.executable, "script.py"],
-        cwd=home,
-        env=environment | {"PYTHONPATH": root},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def test_a_script_needs_no_main_guard(toy_home: Path) -> None:
-    script = start_script(toy_home, SCRIPT)
-    output, errors = script.communicate(timeout=120)
-    assert (script.returncode, output, errors) == (0, "48 0\n", "")
+    (toy_home / "script.py").write_text(SCRIPT)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "script.py"]
+    script = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert (script.returncode, script.stdout, script.stderr) == (0, "48 0\n", "")
 
 
 WAITING = """
@@ -282,16 +245,13 @@ extract("featx.toml", progress=progress)
 def test_workers_end_soon_after_their_parent_is_killed(home: Path, sign: signal.Signals) -> None:
     make_images(home / "images", n_each=200)
     (home / "featx.toml").write_text(TOY_RECIPE)
-    script = start_script(home, WAITING)
+    script = start_script(WAITING, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert script.stdout is not None
     try:
         assert script.stdout.readline() == "embedding\n"
-        workers = children(script.pid)
+        workers = decoders_of(script.pid)
         assert workers
     finally:
         script.send_signal(sign)
         script.communicate(timeout=30)
-    deadline = time.monotonic() + 10
-    while any(map(is_running, workers)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not [worker for worker in workers if is_running(worker)]
+    assert wait_until(lambda: not any(map(is_running, workers)))

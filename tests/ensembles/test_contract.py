@@ -1,4 +1,7 @@
-"""Properties of every registered voting method, for every kind of target that it can predict."""
+"""Properties of every registered voting method, for every kind of target that it can predict.
+
+Modules: ensembles.combiners, ensembles.greedy, ensembles.member_weights.
+"""
 
 from collections.abc import Sequence
 

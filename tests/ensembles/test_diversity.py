@@ -1,4 +1,7 @@
-"""Diversity of members against formulas and counts by hand, and the paragraph that explains an ensemble."""
+"""Diversity of members against formulas and counts by hand, and the paragraph that explains an ensemble.
+
+Modules: ensembles.explanation.
+"""
 
 from collections.abc import Sequence
 
@@ -11,7 +14,7 @@ from sklearn.metrics import matthews_corrcoef
 from featx.ensembles.combiners import MemberOutputs
 from featx.ensembles.cross_fitting import CrossFitting
 from featx.ensembles.diversity import diversity, pair_agreement
-from featx.ensembles.explanation import Disagreements, explain
+from featx.ensembles.explanation import count_disagreements, explain
 from featx.registry import VOTES
 from featx.specs.ensembling import EnsembleSpec
 from featx.tables.target_values import ClassTargets, TargetValues
@@ -86,22 +89,22 @@ def targets_of(codes: Sequence[int]) -> TargetValues:
 def test_disagreements_count_who_was_right() -> None:
     targets = targets_of([0, 0, 1, 1, 2])
     member, ensemble = np.eye(3)[[0, 1, 0, 1, 1]], np.eye(3)[[1, 0, 1, 1, 0]]
-    counts = Disagreements.of("svm", (targets, ensemble), (targets, member))
-    assert (counts.n, counts.n_overruled, counts.n_vote_right, counts.n_member_right) == (5, 4, 2, 1)
+    counts = count_disagreements("svm", (targets, ensemble), (targets, member))
+    assert (counts.n, counts.n_different, counts.n_ensemble_right, counts.n_member_right) == (5, 4, 2, 1)
     assert counts.p == 1
-    none = Disagreements.of("svm", (targets, member), (targets, member))
-    assert (none.n_overruled, none.p) == (0, 1)
+    none = count_disagreements("svm", (targets, member), (targets, member))
+    assert (none.n_different, none.p) == (0, 1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_label_and_number_counts_as_a_prediction(kind: str) -> None:
     tables, truth = members_of(kind, skills=(0.8, 1.6))
     targets, members = TargetValues.of(truth), MemberOutputs.of(tables)
-    counts = Disagreements.of("strong", *((targets, outputs) for outputs in members.outputs))
+    counts = count_disagreements("strong", *((targets, outputs) for outputs in members.outputs))
     assert counts.n == (120 if kind == "classes" else 240)
-    assert counts.n_member_right > counts.n_vote_right > 0
+    assert counts.n_member_right > counts.n_ensemble_right > 0
     assert counts.p < 0.05
-    assert counts.n_vote_right + counts.n_member_right <= counts.n_overruled <= counts.n
+    assert counts.n_ensemble_right + counts.n_member_right <= counts.n_different <= counts.n
 
 
 def explanation(kind: str, names: Sequence[str] = ("a", "b", "c"), method: str = "soft") -> str:
@@ -110,7 +113,7 @@ def explanation(kind: str, names: Sequence[str] = ("a", "b", "c"), method: str =
     targets, members = selection.targets, selection.members
     outputs = selection.cross_predict(VOTES.get(method))
     contributions = dict(zip(names, selection.contributions(VOTES.get(method), outputs), strict=True))
-    counts = Disagreements.of(names[-1], (targets, outputs), (targets, members.outputs[-1]))
+    counts = count_disagreements(names[-1], (targets, outputs), (targets, members.outputs[-1]))
     return explain(targets, "val", counts, diversity(names, members, targets), contributions)
 
 
@@ -137,7 +140,7 @@ def test_the_paragraph_of_an_ensemble_equal_to_its_best_member() -> None:
     selection = CrossFitting.of(tables, truth, EnsembleSpec())
     targets, best = selection.targets, selection.members.outputs[1]
     measured = diversity(["weak", "strong"], selection.members, targets)
-    counts = Disagreements.of("strong", (targets, best), (targets, best))
+    counts = count_disagreements("strong", (targets, best), (targets, best))
     text = explain(targets, "val", counts, measured, {"weak": 0.0, "strong": 0.5})
     assert text.startswith("The ensemble and its best member, strong, predict the same on all 120 val images.")
     assert "Without strong the ensemble loses most (-0.5000)." in text

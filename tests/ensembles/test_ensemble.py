@@ -1,4 +1,7 @@
-"""Ensembles of runs: which runs are members, which rows methods are fitted to, and what a run folder holds."""
+"""Ensembles of runs: which runs are members, which rows methods are fitted to, and what a run folder holds.
+
+Modules: ensembles.cross_fitting, ensembles.ensemble_run, ensembles.members.
+"""
 
 import json
 import shutil
@@ -21,12 +24,14 @@ from featx.predictors.description import describe
 from featx.predictors.models import EnsembleModel
 from featx.registry import VOTES
 from featx.specs.ensembling import EnsembleSpec
+from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import Truth
-from tests.conftest import TOY_RECIPE, make_images
+from tests.conftest import make_images
 from tests.ensemble_members import cross_predictions, members_of
+from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
 
 SPEC = EnsembleSpec(folds=4)
 
@@ -101,10 +106,11 @@ def test_by_default_four_methods_are_used_and_the_best_comes_first(fits: list[Ru
     assert [run.gain for run in runs] == sorted((run.gain for run in runs), reverse=True)
     for run in runs:
         metrics = RunFolder(Path(run.path)).metrics
-        assert metrics["why"] == run.why
-        assert len(metrics["diversity"]["pairs"]) == 3
-        assert set(metrics["contributions"]) == {head.name for head in fits}
-        assert metrics["overruling"]["member"] == run.best_member
+        assert isinstance(metrics, EnsembleMetrics)
+        assert metrics.explanation == run.explanation
+        assert len(metrics.diversity.pairs) == 3
+        assert set(metrics.contributions) == {head.name for head in fits}
+        assert metrics.disagreements.member == run.best_member
         assert json.loads((Path(run.path) / "metrics.json").read_text(), parse_constant=pytest.fail)
 
 
@@ -113,7 +119,7 @@ def test_ensembles_are_members_only_if_they_are_named(fits: list[RunFolder]) -> 
     (again,) = featx.ensemble(methods=["soft"])
     (fewer,) = featx.ensemble(methods=["soft"], members=["logreg", "svm"])
     assert len(first.members) == 3
-    assert (first.made, again.made, first.run) == (True, False, again.run)
+    assert (first.is_new, again.is_new, first.run) == (True, False, again.run)
     assert [name.split("-")[0] for name in fewer.members] == ["logreg", "svm"]
     (over,) = featx.ensemble(methods=["stacking"], members=[fewer.run, "rf"])
     assert sorted(over.members) == sorted([fewer.run, next(head.name for head in fits if head.name.startswith("rf"))])
@@ -172,23 +178,6 @@ def test_an_ensemble_that_contains_itself_is_refused(fits: list[RunFolder]) -> N
         featx.load(folder)
 
 
-def test_an_older_ensemble_is_read(fits: list[RunFolder]) -> None:
-    """The body has the format of versions without trained methods, with weights of a majority too."""
-    for method in ("majority", "soft", "weighted"):
-        (ensemble,) = featx.ensemble(methods=[method])
-        then = featx.load(ensemble.path).predict_proba(np.eye(8, dtype=np.float32))
-        body = read_json(Path(ensemble.path) / "ensemble.json")
-        older = {"method": method, "members": body["members"], "weights": body["weights"]}
-        assert older == body
-        write_json(Path(ensemble.path) / "ensemble.json", older)
-        header = read_json(Path(ensemble.path) / "header.json")
-        body_sha256 = file_sha256(Path(ensemble.path) / "ensemble.json")
-        changed = header | {"format": 1, "body_sha256": body_sha256, "seal": None}
-        write_json(Path(ensemble.path) / "header.json", changed)
-        np.testing.assert_array_equal(featx.load(ensemble.path).predict_proba(np.eye(8, dtype=np.float32)), then)
-        shutil.rmtree(ensemble.path)
-
-
 def test_a_loaded_ensemble_predicts_what_its_loaded_members_give(fits: list[RunFolder]) -> None:
     (ensemble,) = featx.ensemble(methods=["weighted"])
     x = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
@@ -200,9 +189,9 @@ def test_a_loaded_ensemble_predicts_what_its_loaded_members_give(fits: list[RunF
 
 def test_few_val_rows_give_a_warning(fits: list[RunFolder]) -> None:
     (ensemble,) = featx.ensemble(methods=["soft"])
-    (warning,) = ensemble.findings
+    (warning,) = ensemble.warnings
     assert warning.startswith("11 val rows are too few to compare these runs")
-    assert "few rows" in next(row.marks for row in featx.evaluate()[0].rows if row.run == ensemble.run)
+    assert "few rows" in next(row.flags for row in featx.evaluate()[0].rows if row.run == ensemble.run)
 
 
 def replace_predictions(run: RunFolder, frame: pd.DataFrame) -> None:
@@ -238,30 +227,12 @@ def test_members_without_val_rows_or_with_fewer_are_named(fits: list[RunFolder])
         featx.ensemble()
 
 
-TWO_TARGETS = """
-[data]
-source = "images"
-labels = { file = "labels.csv" }
-[targets.class]
-column = "class"
-[targets.age]
-column = "age"
-kind = "numbers"
-[split]
-test = 0.2
-val = 0.25
-[[embedding]]
-backbone = "toy"
-weights = "none"
-[[head]]
-name = "rf"
-trials = 1
-folds = 2
-[[head]]
-name = "ridge"
-trials = 1
-folds = 2
-"""
+TWO_TARGETS = {
+    "data": LABEL_TABLE,
+    "targets": {"class": {"column": "class"}, "age": {"column": "age", "kind": "numbers"}},
+    "split": {"test": 0.2, "val": 0.25},
+    "head": toy_heads("rf", "ridge", folds=2),
+}
 
 
 @pytest.fixture
@@ -272,7 +243,7 @@ def two_targets(home: Path) -> Path:
     age = np.where(light, 60, 20) + np.random.default_rng(0).normal(0, 3, len(ids))
     table = pd.DataFrame({"path": ids, "class": np.where(light, "light", "dark"), "age": age})
     table.to_csv("images/labels.csv", index=False)
-    Path("featx.toml").write_text(TWO_TARGETS)
+    Path("featx.toml").write_text(toy_recipe(**TWO_TARGETS))
     featx.extract()
     featx.fit()
     return home
@@ -310,14 +281,14 @@ def test_members_of_one_target_give_ensembles_of_that_target(two_targets: Path) 
 
 def test_the_metric_of_the_recipe_is_used_for_targets_that_have_it(two_targets: Path) -> None:
     recipe = Path("featx.toml")
-    recipe.write_text(TWO_TARGETS + '[ensemble]\nmetric = "rmse"\n')
+    recipe.write_text(toy_recipe(**TWO_TARGETS, ensemble={"metric": "rmse"}))
     metrics = {run.target: run.metric for run in featx.ensemble(methods=["greedy"])}
     assert metrics == {"class": "accuracy", "age": "rmse"}
     assert {table.target: table.chosen_by for table in featx.evaluate()} == {
         "class": "accuracy on val",
         "age": "rmse on val",
     }
-    recipe.write_text(TWO_TARGETS + '[ensemble]\nmetric = "average_precision"\n')
+    recipe.write_text(toy_recipe(**TWO_TARGETS, ensemble={"metric": "average_precision"}))
     with pytest.raises(DataError, match="metric 'average_precision' is not defined for targets of classes"):
         featx.ensemble()
 
@@ -337,7 +308,7 @@ def test_a_run_of_another_target_split_or_labelling_is_named(two_targets: Path) 
     featx.extract()
     with pytest.raises(DataError, match=f"{old} was trained on other labels or weights; runs on this split: "):
         featx.ensemble(members=[old], target="class")
-    Path("featx.toml").write_text(TWO_TARGETS.replace("val = 0.25", "val = 0.25\nseed = 5"))
+    Path("featx.toml").write_text(toy_recipe(**TWO_TARGETS | {"split": {"test": 0.2, "val": 0.25, "seed": 5}}))
     featx.extract()
     expected = f"{of_age} was made on other images or another split; runs on this split: none"
     with pytest.raises(DataError, match=expected):
@@ -349,14 +320,13 @@ def test_a_class_without_val_rows_gives_a_warning_and_stacking_fails(home: Path)
     parts = np.resize(["train", "train", "val", "test"], len(ids))
     parts[[name.startswith("c") for name in ids]] = np.resize(["train", "test"], 20)
     pd.DataFrame({"path": ids, "y": [name[0] for name in ids], "part": parts}).to_csv("images/labels.csv", index=False)
-    recipe = TOY_RECIPE.replace('source = "images"', 'source = "images"\nlabels = { file = "labels.csv" }')
-    recipe = recipe.replace('[targets.class]\ncolumn = "class"', '[targets.y]\ncolumn = "y"')
-    Path("featx.toml").write_text(recipe.replace("test = 0.25\nval = 0.25", 'column = "part"'))
+    recipe = toy_recipe(data=LABEL_TABLE, targets={"y": {"column": "y"}}, split={"column": "part"})
+    Path("featx.toml").write_text(recipe)
     featx.extract()
     featx.fit()
     runs = featx.ensemble()
     assert all(
-        "no val row has 'c': how runs perform there is unknown; stratify the split" in run.findings for run in runs
+        "no val row has 'c': how runs perform there is unknown; stratify the split" in run.warnings for run in runs
     )
     with pytest.raises(
         DataError, match="stacking cannot learn class 'c': none of the 10 training rows have it; put more"

@@ -1,4 +1,7 @@
-"""Comparison of runs with the best one, and recommendation of a run."""
+"""Comparison of runs with the best one, and recommendation of a run.
+
+Modules: evaluation.cost, evaluation.equivalence, evaluation.evaluation_table, evaluation.verdicts.
+"""
 
 import json
 import math
@@ -295,18 +298,3 @@ def test_the_cost_of_an_ensemble_is_the_sum_over_its_heads(toy_home: Path) -> No
     (evaluation,) = featx.evaluate()
     by_kind = {row.run.split("-")[0]: row for row in evaluation.rows}
     assert by_kind["majority"].fit_s == pytest.approx(by_kind["logreg"].fit_s + by_kind["rf"].fit_s)
-
-
-def test_an_evaluation_without_optional_fields_is_read() -> None:
-    row = {"run": "r", "is_ensemble": False, "scores": {"n": 3, "accuracy": 1.0}, "accuracy_low": 0.4}
-    row |= {"accuracy_high": 1.0, "per_class": [], "confusion": [[1]], "marks": []}
-    old = {
-        "target": "t",
-        "classes": ["a"],
-        "part": "test",
-        "rows": [row],
-        "chosen": "r",
-        "chosen_by": "accuracy on val",
-    }
-    evaluation = Evaluation.from_dict(old | {"n_looks": 1, "kind": "classes"})
-    assert (evaluation.verdict, evaluation.rows[0].p_holm, evaluation.rows[0].intervals) == ("", None, {})

@@ -1,4 +1,7 @@
-"""Scores of all runs, and the sealed test split."""
+"""Scores of all runs, and the sealed test split.
+
+Modules: evaluation.coverage.
+"""
 
 import math
 from itertools import product
@@ -21,7 +24,7 @@ def test_runs_are_ranked_by_val_and_scored_on_the_same_rows(toy_home: Path) -> N
     (evaluation,) = featx.evaluate()
     study = Study.open(None)
     assert evaluation.part == "val"
-    assert evaluation.n_looks == 0
+    assert evaluation.n_openings == 0
     assert [row.scores["accuracy"] for row in evaluation.rows] == sorted(
         (r.scores["accuracy"] for r in evaluation.rows), reverse=True
     )

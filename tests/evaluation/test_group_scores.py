@@ -1,4 +1,8 @@
-"""Scores by group, tests of groups, and thresholds of groups."""
+"""Scores by group, tests of groups, and thresholds of groups.
+
+Modules: cli.run_table, evaluation.group_membership, evaluation.group_tests, evaluation.group_texts,
+evaluation.unit_permutations.
+"""
 
 import json
 import math
@@ -22,8 +26,9 @@ from featx.evaluation.group_tests import fit_group_thresholds, group_p_values
 from featx.evaluation.group_texts import describe_differences
 from featx.evaluation.paired_tests import holm
 from featx.tables.target_values import ClassTargets, NumberTargets
-from tests.conftest import TOY_RECIPE, make_images
+from tests.conftest import make_images
 from tests.evaluation.simulations import fair_flagged, units_flagged
+from tests.recipes import LABEL_TABLE, toy_recipe
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of fairlearn's own imports
@@ -339,8 +344,8 @@ def test_evaluate_reports_scores_by_group(home: Path, capsys: pytest.CaptureFixt
     table["age"] = rng.integers(1, 90, len(ids)).astype(float)
     table["age"][::10] = np.nan
     pd.DataFrame(table).to_csv("images/labels.csv", index=False)
-    recipe = TOY_RECIPE.replace('source = "images"', 'source = "images"\nlabels = { file = "labels.csv" }')
-    Path("featx.toml").write_text(recipe.replace("[split]", '[groups]\nsite = "site"\nage = "age"\n\n[split]'))
+    recipe = toy_recipe(data=LABEL_TABLE, groups={"site": "site", "age": "age"})
+    Path("featx.toml").write_text(recipe)
     featx.extract()
     featx.fit()
     (evaluation,) = featx.evaluate()

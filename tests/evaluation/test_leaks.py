@@ -1,4 +1,7 @@
-"""Copies across the parts of a study, from files to scores."""
+"""Copies across the parts of a study, from files to scores.
+
+Modules: cli.leak_commands, embeddings.near_copies, reports.leak_tables, study.near_copy_table.
+"""
 
 import json
 import shutil
@@ -16,31 +19,15 @@ from featx.metrics.scores import scores
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
 from tests.conftest import make_images
+from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
 
-RECIPE = """
-[data]
-source = "images"
-labels = { file = "labels.csv" }
-
-[targets.y]
-column = "y"
-
-[groups]
-patient = "patient"
-site = "site"
-
-[split]
-column = "part"
-
-[[embedding]]
-backbone = "toy"
-weights = "none"
-
-[[head]]
-name = "logreg"
-trials = 1
-folds = 3
-"""
+SECTIONS = {
+    "data": LABEL_TABLE,
+    "targets": {"y": {"column": "y"}},
+    "groups": {"patient": "patient", "site": "site"},
+    "split": {"column": "part"},
+    "head": toy_heads("logreg"),
+}
 N = 120
 
 
@@ -50,7 +37,7 @@ def rows(home: Path) -> pd.DataFrame:
     ids = make_images(home / "images", ("a", "b"), n_each=N // 2, size=(48, 48))
     numbers = np.arange(N)
     parts = np.array(["train", "val", "train", "test"])[numbers % 4]
-    (home / "featx.toml").write_text(RECIPE)
+    (home / "featx.toml").write_text(toy_recipe(**SECTIONS))
     return pd.DataFrame(
         {"path": ids, "y": [name[0] for name in ids], "part": parts, "patient": numbers, "site": numbers % 4}
     ).set_index("path", drop=False)
@@ -225,8 +212,7 @@ def test_groups_of_an_identity_in_several_parts_are_reported(rows: pd.DataFrame)
     extract(rows)
     (split_group,) = featx.leaks().groups  # sites are few: no identity
     assert (split_group.name, split_group.n_groups, split_group.n_torn) == ("patient", 40, 40)
-    text = RECIPE.replace('column = "part"', 'by = "patient"')
-    Path("featx.toml").write_text(text)
+    Path("featx.toml").write_text(toy_recipe(**SECTIONS | {"split": {"by": "patient"}}))
     featx.extract()
     assert featx.leaks().groups == []
 
@@ -237,7 +223,7 @@ def test_groups_of_one_image_are_not_reported(rows: pd.DataFrame) -> None:
 
 
 def test_final_fails_without_test_rows(rows: pd.DataFrame) -> None:
-    Path("featx.toml").write_text(RECIPE.replace("[split]", "[split]\ntest = 0"))
+    Path("featx.toml").write_text(toy_recipe(**SECTIONS | {"split": {"column": "part", "test": 0}}))
     extract(rows[rows["part"] != "test"])
     assert featx.leaks().n_images["test"] == 0
     with pytest.raises(DataError, match="the split has no test rows"):
@@ -249,17 +235,12 @@ def test_several_kinds_of_labels_are_compared(rows: pd.DataFrame) -> None:
     add(rows, "a/000.png", "a/exact.png", "val")
     rows.loc["a/exact.png", "size"] = 7.5
     rows["age"] = np.arange(N + 1) % 7
-    targets = """
-        [targets.size]
-        kind = "numbers"
-        column = "size"
-
-        [targets.big]
-        kind = "labels"
-        columns = ["size", "age"]
-        above = 3
-    """
-    Path("featx.toml").write_text(RECIPE.replace("[groups]", f"{targets}\n[groups]"))
+    targets = {
+        "y": {"column": "y"},
+        "size": {"kind": "numbers", "column": "size"},
+        "big": {"kind": "labels", "columns": ["size", "age"], "above": 3},
+    }
+    Path("featx.toml").write_text(toy_recipe(**SECTIONS | {"targets": targets}))
     extract(rows)
     (pair,) = featx.leaks().pairs
     assert pair.labels == {"y": ("a", "a"), "size": ("7.5", "0"), "big": ("size", "none")}
@@ -297,8 +278,8 @@ def test_leaks_prints_text_and_json(leaky: Study, capsys: pytest.CaptureFixture[
 def test_errors_of_numbers_without_copies_are_positive(rows: pd.DataFrame) -> None:
     rows["size"] = np.arange(N) / 4
     add(rows, "a/000.png", "a/exact.png", "val")
-    numbers = RECIPE.replace('[targets.y]\ncolumn = "y"', '[targets.size]\nkind = "numbers"\ncolumn = "size"')
-    Path("featx.toml").write_text(numbers.replace("logreg", "ridge"))
+    numbers = {"targets": {"size": {"kind": "numbers", "column": "size"}}, "head": toy_heads("ridge")}
+    Path("featx.toml").write_text(toy_recipe(**SECTIONS | numbers))
     study = extract(rows)
     featx.fit()
     (row,) = featx.evaluate()[0].rows

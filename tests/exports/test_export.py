@@ -1,4 +1,7 @@
-"""ExportedModel models agree with their runs, and changed or untrusted files are not opened."""
+"""ExportedModel models agree with their runs, and changed or untrusted files are not opened.
+
+Modules: artifacts.export_card, artifacts.skops_format.
+"""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""Every head predicts as ONNX as in scikit-learn, for all kinds of targets and calibration."""
+"""Every head predicts as ONNX as in scikit-learn, for all kinds of targets and calibration.
+
+Modules: exports.graph, exports.heads, exports.onnx_estimators, heads.scaling.
+"""
 
 import warnings
 

@@ -1,3 +1,5 @@
+"""Files and folders appear as a whole, a failed writer leaves the old ones, and lock files are no links."""
+
 from pathlib import Path
 
 import pandas as pd

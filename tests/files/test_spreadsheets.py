@@ -11,6 +11,7 @@ from featx.files.spreadsheets import text_cell, write_csv
 from featx.text.escaping import escape_text
 
 FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "＝1+1", "-", "-1\t"]
+FORMULA_STARTS = tuple("=+-@＝＋－＠")
 
 
 @pytest.mark.parametrize("text", FORMULAS)
@@ -38,8 +39,16 @@ def test_numbers_stay_numbers_also_in_mixed_columns(tmp_path: Path) -> None:
     assert (tmp_path / "t.csv").read_text() == "a,b,c\n-1,-0.001,True\n-2.5,2.0,False\n,3.0,True\n'=x,,False\n"
 
 
-@given(st.text())
-def test_no_text_cell_begins_like_a_formula(text: str) -> None:
-    cell = text_cell(text)
-    if cell == text and text.startswith(tuple("=+-@\t\r")):
+def is_number(text: str) -> bool:
+    try:
         float(text)
+    except ValueError:
+        return False
+    return True
+
+
+@given(st.builds(str.__add__, st.sampled_from(["", *FORMULA_STARTS]), st.text() | st.floats().map(str)))
+def test_no_text_cell_begins_like_a_formula_unless_it_is_a_number(text: str) -> None:
+    cell = text_cell(text)
+    assert is_number(cell) or not cell.startswith(FORMULA_STARTS)
+    assert cell.endswith(escape_text(text))

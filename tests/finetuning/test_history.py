@@ -26,7 +26,7 @@ def build_history(
 
 
 def marks(history: TrainingHistory, predictions: np.ndarray = SPREAD, varied: bool = True) -> list[str]:
-    return [warning.mark for warning in find_warnings(history, ("a", "b"), predictions, varied)]
+    return [warning.flag for warning in find_warnings(history, ("a", "b"), predictions, varied)]
 
 
 def test_the_best_epoch_is_the_one_with_the_lowest_held_out_loss() -> None:
@@ -73,7 +73,7 @@ def test_a_loss_that_is_not_finite_ends_the_phase_and_keeps_the_best() -> None:
     assert history.is_phase_over
     assert history.best == 1
     (warning,) = find_warnings(history, ("a", "b"), SPREAD, has_varied_labels=True)
-    assert warning.mark == "nan"
+    assert warning.flag == "nan"
     assert "in epoch 2; the weights of epoch 1 are kept; try a lower lr" in warning.text
     immediate = find_warnings(build_history([0.7, math.inf]), ("a", "b"), SPREAD, has_varied_labels=True)[0]
     assert "the weights before training are kept" in immediate.text

@@ -1,4 +1,7 @@
-"""Weights of rows, weights of classes and soft labels in training, compared with torch's own losses and by hand."""
+"""Weights of rows, weights of classes and soft labels in training, compared with torch's own losses and by hand.
+
+Modules: finetuning.objective.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -19,28 +22,20 @@ from featx.finetuning.task import build_task, encode_shares
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec, LayersSpec, LossSpec
 from featx.study.study import Study
+from tests.recipes import LABEL_TABLE, toy_recipe
 
-RECIPE = """
-[data]
-source = "images"
-labels = { file = "labels.csv" }
-[targets.soft]
-column = "share"
-soft = true
-classes = ["dark", "bright"]
-[targets.hard]
-column = "class"
-weight = "weight"
-[split]
-test = 0
-val = 0.2
-[extraction]
-device = "cpu"
-workers = 1
-[[finetune]]
-backbone = "toy"
-weights = "none"
-"""
+RECIPE = toy_recipe(
+    data=LABEL_TABLE,
+    targets={
+        "soft": {"column": "share", "soft": True, "classes": ["dark", "bright"]},
+        "hard": {"column": "class", "weight": "weight"},
+    },
+    split={"test": 0, "val": 0.2},
+    extraction={"device": "cpu", "workers": 1},
+    finetune=[{"backbone": "toy", "weights": "none"}],
+    embedding=None,
+    head=None,
+)
 SPEC = FinetuneSpec(
     backbone="toy", weights="none", strategy="all", epochs=2, lr=0.02, batch_size=8, layers=LayersSpec(dropout=0.0)
 )

@@ -1,4 +1,7 @@
-"""Each strategy trains exactly what it names, in every family of networks; all else keeps its bits."""
+"""Each strategy trains exactly what it names, in every family of networks; all else keeps its bits.
+
+Modules: finetuning.trunk.
+"""
 
 import copy
 from functools import cache

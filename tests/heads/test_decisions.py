@@ -1,4 +1,7 @@
-"""Class weights change decisions and not probabilities, in every head and every saved file."""
+"""Class weights change decisions and not probabilities, in every head and every saved file.
+
+Modules: tables.decision_rule, tables.sample_weights.
+"""
 
 import pickle
 import subprocess

@@ -1,4 +1,7 @@
-"""Fitting of heads from a recipe to a run folder."""
+"""Fitting of heads from a recipe to a run folder.
+
+Modules: heads.head_run, heads.job.
+"""
 
 import json
 import subprocess
@@ -10,13 +13,16 @@ import pytest
 import featx
 from featx.errors import DataError, IncompleteError, RecipeError, UnknownNameError
 from featx.specs.head import HeadSpec
+from featx.study.run_folder import RunFolder
+from featx.study.run_metrics import HeadMetrics
 from featx.study.study import Study
-from tests.conftest import TOY_RECIPE
+from tests.processes import start_script
+from tests.recipes import TOY_RECIPE, toy_heads, toy_recipe
 
 
 def test_two_specs_of_one_head_are_two_runs(toy_home: Path) -> None:
-    text = TOY_RECIPE + '\n[[head]]\nname = "logreg"\ntrials = 1\nfolds = 4\n'
-    Path("featx.toml").write_text(text)
+    heads = [*toy_heads("logreg", "rf"), *toy_heads("logreg", folds=4)]
+    Path("featx.toml").write_text(toy_recipe(head=heads))
     featx.extract()
     assert len({run.run for run in featx.fit()}) == 3
     assert len({run.run for run in featx.fit(heads=["logreg"])}) == 2
@@ -53,7 +59,7 @@ def test_an_equal_run_is_not_repeated(toy_home: Path) -> None:
     (again,) = featx.fit(heads=["logreg"])
     (changed,) = featx.fit(heads=["logreg"], trials=3)
     (forced,) = featx.fit(heads=["logreg"], force=True)
-    assert [first.made, again.made, changed.made, forced.made] == [True, False, True, True]
+    assert [first.is_new, again.is_new, changed.is_new, forced.is_new] == [True, False, True, True]
     assert first.run == again.run == forced.run != changed.run
     assert {path.suffix for path in Path("runs/featx").glob(".*")} <= {".lock", ".turn"}
 
@@ -74,8 +80,8 @@ assert "torch" not in sys.modules
 
 
 def test_each_target_gets_a_run(toy_home: Path) -> None:
-    text = TOY_RECIPE.replace("[split]", '[targets.again]\ncolumn = "class"\nclasses = ["light", "dark"]\n\n[split]')
-    Path("featx.toml").write_text(text)
+    again = {"column": "class", "classes": ["light", "dark"]}
+    Path("featx.toml").write_text(toy_recipe(targets={"class": {"column": "class"}, "again": again}))
     featx.extract()
     runs = featx.fit(heads=["logreg"])
     assert [run.target for run in runs] == ["class", "again"]
@@ -103,34 +109,29 @@ import featx
 from featx.registry import BACKBONES
 BACKBONES.register("toy")(None)
 (run,) = featx.fit(heads="logreg", trials=8)
-print(run.made, run.n_trials)
+print(run.is_new, run.n_trials)
 """
-    processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    processes = [start_script(code, stdout=subprocess.PIPE) for _ in range(2)]
     outputs = sorted(process.communicate()[0].strip() for process in processes)
     assert outputs == ["False 8", "True 8"]
 
 
-TWO_EMBEDDINGS = (
-    TOY_RECIPE.partition("[[head]]")[0]
-    + """
-[[embedding]]
-backbone = "deep"
-weights = "none"
+TWO_EMBEDDINGS = [{"backbone": "toy", "weights": "none"}, {"backbone": "deep", "weights": "none"}]
 
-[[head]]
-name = "ridge"
-trials = 6
-folds = 3
-"""
-)
+
+def write_recipe(embeddings: object) -> None:
+    """Write a recipe with two embeddings and one head that uses some of them."""
+    head = {"name": "ridge", "trials": 6, "folds": 3, "embeddings": embeddings}
+    Path("featx.toml").write_text(toy_recipe(embedding=TWO_EMBEDDINGS, head=[head]))
 
 
 def test_the_choice_of_embeddings_is_searched(toy_home: Path) -> None:
-    Path("featx.toml").write_text(TWO_EMBEDDINGS + 'embeddings = "search"\n')
+    write_recipe("search")
     featx.extract()
     (run,) = featx.fit()
-    metrics = json.loads((Path(run.path) / "metrics.json").read_text())
-    tried = {trial["embeddings"] for trial in metrics["trials"]}
+    metrics = RunFolder(Path(run.path)).metrics
+    assert isinstance(metrics, HeadMetrics)
+    tried = {trial.embeddings for trial in metrics.search.trials}
     names = [embedding.request.name for embedding in Study.open(None).locked]
     assert len(tried) > 1
     assert tried <= {*names, " + ".join(names)}
@@ -140,7 +141,7 @@ def test_the_choice_of_embeddings_is_searched(toy_home: Path) -> None:
 
 
 def test_a_head_uses_the_embeddings_that_it_names(toy_home: Path) -> None:
-    Path("featx.toml").write_text(TWO_EMBEDDINGS + 'embeddings = ["deep", "all"]\n')
+    write_recipe(["deep", "all"])
     featx.extract()
     runs = featx.fit()
     models = [featx.load(run.path) for run in runs]
@@ -148,11 +149,11 @@ def test_a_head_uses_the_embeddings_that_it_names(toy_home: Path) -> None:
     assert backbones == [["deep"], ["toy", "deep"]]
     assert runs[0].run.startswith("ridge-deep-")
     (again,) = featx.fit(embedding="deep")
-    assert (again.run, again.made) == (runs[0].run, False)
+    assert (again.run, again.is_new) == (runs[0].run, False)
 
 
 def test_an_unknown_embedding_is_refused(toy_home: Path) -> None:
-    Path("featx.toml").write_text(TWO_EMBEDDINGS + 'embeddings = "dep"\n')
+    write_recipe("dep")
     with pytest.raises(
         RecipeError, match=r"head\[0\].embeddings: no embedding is called 'dep'; known: all, search, toy/last"
     ):
@@ -177,7 +178,7 @@ def test_nested_searches_are_scored_and_warm_ones_reuse_settings(toy_home: Path)
     assert cold.nested_score is not None
     assert 0.5 < cold.nested_score <= 1
     (warm,) = featx.fit(heads=[HeadSpec(name="svm", trials=2, warm_start=True, folds=3)])
-    trials = json.loads((Path(warm.path) / "metrics.json").read_text())["trials"]
-    cold_trials = json.loads((Path(cold.path) / "metrics.json").read_text())["trials"]
+    trials = json.loads((Path(warm.path) / "metrics.json").read_text())["search"]["trials"]
+    cold_trials = json.loads((Path(cold.path) / "metrics.json").read_text())["search"]["trials"]
     best = max(cold_trials, key=lambda trial: trial["score"])
     assert best["suggested"] in [trial["suggested"] for trial in trials]

@@ -1,4 +1,7 @@
-"""The contract of every registered head: search, fit, weights and folds."""
+"""The contract of every registered head: search, fit, weights and folds.
+
+Modules: heads.fitting, heads.folds, heads.head_definition, heads.search.search, heads.solvers.gpu.
+"""
 
 from pathlib import Path
 from typing import Any

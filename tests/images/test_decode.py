@@ -1,4 +1,4 @@
-"""The decoding policy, version 3: pixels of each kind of file and array, and contents that are refused."""
+"""The decoding policy: pixels of each kind of file and array, and contents that are refused."""
 
 import io
 import struct
@@ -17,7 +17,7 @@ from PIL import Image
 from featx.errors import ReadError
 from featx.images.decode import decode
 from featx.specs.embedding import Decoding
-from tests.image_files import decoded_greys, decoded_pixels, encode, noise
+from tests.image_files import decoded_greys, decoded_pixels, encode, noise, png_of_chunks
 
 pillow_heif.register_heif_opener()  # so that tests can write HEIC
 RED, WHITE = (255, 0, 0), (255, 255, 255)
@@ -26,11 +26,7 @@ RED, WHITE = (255, 0, 0), (255, 255, 255)
 def png(size: tuple[int, int], bits: int, colour: int, rows: bytes) -> bytes:
     """Return a PNG of a kind that Pillow reads but does not write."""
     head = struct.pack(">IIBBBBB", *size, bits, colour, 0, 0, 0)
-    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    chunks = [
-        struct.pack(">I", len(part)) + name + part + struct.pack(">I", zlib.crc32(name + part)) for name, part in parts
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+    return png_of_chunks((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
 
 
 def without_adobe(data: bytes) -> bytes:
@@ -132,8 +128,6 @@ def test_transparent_pixels_show_the_background(background: str, under: tuple[in
     grey.putpixel((1, 0), (9, 255))
     for kind in ("PNG", "TIFF"):
         assert decoded_pixels(encode(grey, kind), background=background) == [[list(under), [9, 9, 9]]]
-    array = np.asarray(image)
-    assert decoded_pixels(array, background=background) == decoded_pixels(encode(image), background=background)
 
 
 def test_white_is_the_default_background() -> None:
@@ -332,7 +326,9 @@ def test_a_damaged_file_is_decoded_or_refused(data: st.DataObject, kind: str) ->
         outcome = decode(bytes(content)).mode
     except ReadError as error:
         outcome = str(error)
-    assert outcome in {"L", "RGB"} or outcome.startswith(("is not", "cannot be decoded: ", "has pixels"))
+    assert outcome in {"L", "RGB"} or outcome.startswith(
+        ("is not", "cannot be decoded: ", "has pixels", "has 4 channels", "holds ")
+    )
 
 
 def test_grey_contents_have_one_channel_and_others_three() -> None:

@@ -1,3 +1,8 @@
+"""Digests of contents: unreadable files have a reason, and unchanged files are read only once.
+
+Modules: images.contents, images.sqlite_cache.
+"""
+
 import hashlib
 import os
 import subprocess

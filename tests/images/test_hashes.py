@@ -1,3 +1,5 @@
+"""Hashes and thumbnails of images, and their cache."""
+
 from pathlib import Path
 
 import numpy as np

@@ -1,4 +1,7 @@
-"""Selection of images by label, class and balance, and the classes that labels become."""
+"""Selection of images by label, class and balance, and the classes that labels become.
+
+Modules: images.trees.
+"""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,7 @@
-"""Label files with unusual values: they are read, or reported in one line."""
+"""Label files with unusual values: they are read, or reported in one line.
+
+Modules: images.label_columns.
+"""
 
 import json
 from pathlib import Path

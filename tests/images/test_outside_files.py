@@ -78,7 +78,7 @@ def test_values_in_other_files_are_refused_unless_allowed(hide: Hidden, column: 
     with pytest.raises(DataError, match=refusal):
         featx.extract(recipe_of(home))
     with pytest.raises(ReadError, match=refusal):
-        read_row(f"{home / 'a.h5'}//x/0")
+        read_row(f"{home / 'a.h5'}//{column}/0")
     if column == "x":
         assert featx.extract(recipe_of(home, "external = true")).n_embedded == 6
         np.testing.assert_array_equal(read_row(f"{home / 'a.h5'}//x/1?external"), SECRET[1])

@@ -255,7 +255,7 @@ def test_the_earth_studys_arrays_are_paired_and_keep_their_parts(
         assert (np.stack([read_content(uri) for uri in manifest.take(rows).uris]) == tiles[part]).all()
     assert recipe.split.column == "split"
     extraction = extracted(method='method = "train_test_split"')
-    assert (extraction.n_embedded, extraction.parts) == (54, {"train": 25, "val": 18, "test": 11})
+    assert (extraction.n_embedded, extraction.parts) == (54, {"train": 36, "val": 18, "test": 0})
 
 
 # happy_sad: train/<class>/*.jpg and test/<class>/*.jpg

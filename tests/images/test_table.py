@@ -1,3 +1,5 @@
+"""Label tables are recognised and read, and mistakes in them are reported."""
+
 import datetime
 from pathlib import Path
 
@@ -5,8 +7,9 @@ import pandas as pd
 import pytest
 
 from featx.errors import DataError, ReadError
+from featx.images.label_files import read_labels
 from featx.images.readers import read_source
-from featx.images.table import TableReader, read_labels
+from featx.images.table import TableReader
 from featx.images.trees import FolderTree
 from featx.specs.data import LabelsSpec, ReaderSpec
 from featx.tables.manifest import Manifest
@@ -99,9 +102,11 @@ def test_files_that_are_not_label_tables_are_skipped_unless_named(tmp_path: Path
     assert TableReader().recognise(str(tmp_path), None) is None
     (tmp_path / "z.csv").write_text(text(","))
     assert len(recognised(tmp_path)) == 3
-    for name in ("a.csv", "b.csv", "c.csv", "f.parquet"):
+    for name in ("a.csv", "c.csv", "f.parquet"):
         with pytest.raises(ReadError, match=f"{name} cannot be read as a table"):
             TableReader().recognise(str(tmp_path), str(tmp_path / name))
+    with pytest.raises(DataError, match=r"b\.csv' has no rows; expected a column with the paths of images"):
+        TableReader().recognise(str(tmp_path), str(tmp_path / "b.csv"))
 
 
 def read(folder: Path, content: str, **labels: object) -> Manifest:
@@ -133,7 +138,7 @@ def test_a_table_without_rows_holds_no_images(tmp_path: Path) -> None:
 
 
 def test_the_number_of_named_columns_must_fit_the_table(tmp_path: Path) -> None:
-    with pytest.raises(ReadError, match=r"t\.csv has 3 columns; data\.labels\.columns names 2"):
+    with pytest.raises(ReadError, match=r"t\.csv cannot be read as a table: it has 3 columns, expected 2: path, y"):
         read(tmp_path, text(",", header=None), columns=["path", "y"])
 
 

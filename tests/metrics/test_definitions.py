@@ -1,4 +1,7 @@
-"""Every score against scikit-learn: plain, weighted, and on rows drawn with replacement."""
+"""Every score against scikit-learn: plain, weighted, and on rows drawn with replacement.
+
+Modules: metrics.class_scores, metrics.number_scores, metrics.ranking_scores, metrics.row_scores, metrics.score_kinds.
+"""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""A contract for every backbone that can be named, on torch's meta device; the default one against ImageNet."""
+"""A contract for every backbone that can be named, on torch's meta device; the default one against ImageNet.
+
+Modules: networks.dry_runs, networks.own, networks.traced_layers.
+"""
 
 import re
 import shutil
@@ -18,6 +21,7 @@ from featx.registry import BACKBONES
 from featx.specs.embedding import EmbeddingRequest
 from featx.specs.extraction import EngineSpec
 from featx.study.study import Study
+from tests.recipes import toy_recipe
 
 UNREGISTERED = ("torchvision:shufflenet_v2_x0_5", "torchvision:vit_b_32", "timm:test_resnet", "timm:test_vit")
 
@@ -109,20 +113,6 @@ def test_the_size_given_to_a_dry_run_is_the_size_of_its_layers() -> None:
     assert trace_layers(body, 2 * plan.preprocessing.size_px)[0].shape == (1, 6, 30, 30)
 
 
-CLASSIFIER_RECIPE = """
-[data]
-source = "images"
-[targets.class]
-column = "class"
-[split]
-test = 0
-val = 0
-[[embedding]]
-backbone = "efficientnet_lite0"
-tap = "classifier"
-"""
-
-
 def test_the_default_network_knows_imagenet(home: Path) -> None:
     package = find_spec("foolbox")
     assert package is not None
@@ -131,7 +121,13 @@ def test_the_default_network_knows_imagenet(home: Path) -> None:
         folder = home / "images" / file.stem.rsplit("_", 1)[-1]
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, folder)
-    (home / "featx.toml").write_text(CLASSIFIER_RECIPE)
+    (home / "featx.toml").write_text(
+        toy_recipe(
+            split={"test": 0, "val": 0},
+            embedding=[{"backbone": "efficientnet_lite0", "tap": "classifier"}],
+            head=None,
+        )
+    )
 
     extraction = extract(engine=EngineSpec(device="cpu"))
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from threading import Barrier
 from typing import Any
 
@@ -16,6 +17,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from featx.parallel.threads import available_cores, cores_limited_to, run_side_by_side, single_threaded
 from featx.registry import HEADS
+from tests.processes import killed_at_end, start_script
 
 SENSITIVE_HEADS = ("ridge", "mlp")  # under OMP_NUM_THREADS=1 and =2, before fits decided their threads
 
@@ -29,15 +31,10 @@ def model_digests(heads: Sequence[str], n_threads: int, *, busy: bool = False) -
     """Return model_digests of models that a process fits whose environment sets a number of threads."""
     environment = os.environ | {name: str(n_threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     command = [sys.executable, "-W", "ignore", "-m", "tests.heads.thread_cases", *heads]
-    spinning = [
-        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1) if busy
-    ]
-    try:
+    with ExitStack() as spinning:
+        for _ in range(os.cpu_count() or 1) if busy else ():
+            spinning.enter_context(killed_at_end(start_script("while True: pass")))
         output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
-    finally:
-        for process in spinning:
-            process.kill()
-            process.wait()
     return dict(json.loads(output))
 
 

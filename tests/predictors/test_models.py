@@ -1,4 +1,7 @@
-"""A loaded run predicts embeddings and images as it did when it was saved."""
+"""A loaded run predicts embeddings and images as it did when it was saved.
+
+Modules: predictors.description, predictors.loading, predictors.prediction.
+"""
 
 import json
 import shutil
@@ -261,7 +264,7 @@ def test_an_invalid_header_is_a_one_line_error(head: Path, content: str) -> None
 
 
 def test_predict_needs_images_and_finished_runs(toy_home: Path) -> None:
-    with pytest.raises(DataError, match="no images to predict; name one or more files"):
+    with pytest.raises(DataError, match="no images in an empty list; expected image files, or a folder"):
         predict([])
     extract()
     with pytest.raises(IncompleteError, match="has no finished run; run 'featx fit' or 'featx finetune' first"):

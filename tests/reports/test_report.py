@@ -1,4 +1,7 @@
-"""The report needs no other file, shows the scores, and does not open the test split."""
+"""The report needs no other file, shows the scores, and does not open the test split.
+
+Modules: reports.ensemble_tables, reports.figures, reports.group_figures.
+"""
 
 import re
 from html.parser import HTMLParser
@@ -8,6 +11,7 @@ import pytest
 
 import featx
 from featx.errors import IncompleteError
+from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.study import Study
 
 
@@ -60,9 +64,9 @@ def test_the_report_shows_ensembles_and_their_diversity(toy_home: Path) -> None:
     assert text.count("<h3>Ensembles</h3>") == 1
     assert f"<p><b>{runs[0].run}</b>: " in text
     assert re.search(r"<td>(logreg|rf)-class-\w+ · (logreg|rf)-class-\w+</td><td>0\.\d{4}</td>", text)
-    for row in Study.open(None).runs():
-        if row.is_ensemble:
-            assert all(f"<td>{value:+.4f}</td>" in text for value in row.metrics["contributions"].values())
+    for run in Study.open(None).runs():
+        if isinstance(run.metrics, EnsembleMetrics):
+            assert all(f"<td>{value:+.4f}</td>" in text for value in run.metrics.contributions.values())
 
 
 def test_the_report_shows_test_scores_after_the_split_was_opened(toy_home: Path) -> None:

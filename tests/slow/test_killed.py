@@ -4,26 +4,22 @@ from pathlib import Path
 
 import pytest
 
+from tests.recipes import toy_recipe
 from tests.storage.killing import check_killed_extractions
 
 N_KILLS, N_PARTS = 100, 5
 # Segments of one batch make it likely that a kill hits a write.
 SEGMENT_ROWS = 8
-RECIPE = f"""
-[data]
-source = "package:elpv_dataset/data"
-labels = {{ file = "labels.csv", columns = ["path", "defect", "cell"], separator = "whitespace" }}
-[targets.defective]
-column = "defect"
-above = 0.5
-[[embedding]]
-backbone = "efficientnet_lite0"
-size_px = 32
-precision = "fp32"
-[extraction]
-runtime = "torch"
-segment_rows = {SEGMENT_ROWS}
-"""
+RECIPE = toy_recipe(
+    data={
+        "source": "package:elpv_dataset/data",
+        "labels": {"file": "labels.csv", "columns": ["path", "defect", "cell"], "separator": "whitespace"},
+    },
+    targets={"defective": {"column": "defect", "above": 0.5}},
+    embedding=[{"backbone": "efficientnet_lite0", "size_px": 32, "precision": "fp32"}],
+    head=None,
+    extraction={"runtime": "torch", "segment_rows": SEGMENT_ROWS},
+)
 
 
 @pytest.mark.slow

@@ -1,4 +1,7 @@
-"""Flipped bits of a store are found by its check, and readers never return wrong rows."""
+"""Flipped bits of a store are found by its check, and readers never return wrong rows.
+
+Modules: storage.checks, storage.segments.
+"""
 
 import random
 from pathlib import Path

@@ -10,9 +10,9 @@ from featx.cache.verification import verify
 from featx.storage.checks import open_store
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
+from tests.processes import run_limited
 from tests.rows import stored_rows
 from tests.storage.conftest import FailingCommand, Mount, exit_code
-from tests.storage.killing import run_limited
 
 ENGINE = '\n[extraction]\nruntime = "torch"\nworkers = 1\nsegment_rows = 16\n'
 WIDE = '\n[[embedding]]\nbackbone = "toy"\nweights = "none"\npool = "flatten"\n'

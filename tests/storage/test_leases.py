@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from featx.cache.clearing import gc
 from featx.files.atomic import atomic_file, machine_id, private_name, process_start_ticks
 from featx.storage.leases import LEASE_S, is_live, leftovers
+from tests.processes import killed_at_end, start_script, wait_until
 from tests.storage.stores import make_store, segments
 
 OTHER_MACHINE = "0" * 8
@@ -34,16 +34,14 @@ def set_age(path: Path, seconds: float) -> Path:
 
 
 @pytest.fixture
-def process() -> "Iterator[subprocess.Popen[bytes]]":
+def process() -> "Iterator[subprocess.Popen[str]]":
     """Start another process on this machine."""
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    yield child
-    child.kill()
-    child.communicate()
+    with killed_at_end(start_script("input()", stdin=subprocess.PIPE)) as child:
+        yield child
 
 
 def test_a_writer_of_this_machine_is_alive_while_its_process_runs(
-    tmp_path: Path, process: "subprocess.Popen[bytes]"
+    tmp_path: Path, process: "subprocess.Popen[str]"
 ) -> None:
     since = process_start_ticks(process.pid)
     path = set_age(make_private_folder(f"{machine_id()}-{process.pid}-{since}", tmp_path), 100 * LEASE_S)
@@ -51,15 +49,13 @@ def test_a_writer_of_this_machine_is_alive_while_its_process_runs(
     assert leftovers(tmp_path) == []
 
     process.kill()
-    deadline = time.monotonic() + 10
-    while process_start_ticks(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    assert wait_until(lambda: not process_start_ticks(process.pid))
     assert leftovers(tmp_path) == [path]  # though its parent has not noticed yet, and keeps the number
     process.wait()
     assert leftovers(tmp_path) == [path]
 
 
-def test_a_process_with_the_id_of_a_dead_one_is_another(tmp_path: Path, process: "subprocess.Popen[bytes]") -> None:
+def test_a_process_with_the_id_of_a_dead_one_is_another(tmp_path: Path, process: "subprocess.Popen[str]") -> None:
     path = make_private_folder(f"{machine_id()}-{process.pid}-{int(process_start_ticks(process.pid)) - 1}", tmp_path)
     assert not is_live(path)
 
@@ -128,7 +124,7 @@ def test_gc_removes_all_leftovers_and_nothing_else(home: Path) -> None:
     store = make_store(Path("cache", "toy.zarr"))
     dead = f"{machine_id()}-{os.getpid()}-1"  # this process's number, of another time
     in_store = Path(str(store), f".zarr.json.{dead}-0123abcd")
-    in_cache = Path("cache", f".paces.json.{dead}-0123abcd")
+    in_cache = Path("cache", f".throughputs.json.{dead}-0123abcd")
     for file in (in_store, in_cache, Path("cache", ".keep")):
         file.write_text("{}")
     folder = make_private_folder(dead, Path("cache"))

@@ -1,7 +1,11 @@
-"""Properties of stores in buckets only; test_store and test_compaction test those of all stores."""
+"""Properties of stores in buckets only; test_store and test_compaction test those of all stores.
+
+Modules: storage.all_stores, storage.buckets, storage.places, storage.segment_store.
+"""
 
 import pickle
 import signal
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -20,7 +24,8 @@ from featx.storage.objects import MAX_GAP_BYTES, ObjectSegmentStore
 from featx.storage.places import cache_at
 from featx.storage.segment_store import LocalSegmentStore
 from featx.storage.store import EmbeddingStore, segment_store_at
-from tests.s3 import allow, process, refuse
+from tests.processes import start_script
+from tests.s3 import allow, refuse
 from tests.storage.stores import DEVICE_ROWS, SPEC, D, make_rows, make_store, open_toy_store, segment_names
 
 KILLED_WRITER = """
@@ -49,7 +54,7 @@ def place(empty_bucket: str) -> str:
 def store_with_leftover(place: str) -> str:
     """Return a store of six rows with the objects of a writer that was killed before it wrote its ``zarr.json``."""
     make_store(place)
-    writer = process(KILLED_WRITER.replace("PLACE", repr(place)))
+    writer = start_script(KILLED_WRITER.replace("PLACE", repr(place)), stderr=subprocess.PIPE)
     _, fail_command = writer.communicate()
     assert writer.returncode == -signal.SIGKILL, fail_command
     return place
@@ -137,12 +142,14 @@ def test_a_store_that_is_created_while_its_header_is_read_is_not_damaged(
 def test_changes_by_another_process_are_seen_at_once(place: str) -> None:
     store = make_store(place)
     code = "from tests.storage.stores import *; open_toy_store(PLACE).add(*make_rows(3, 6), DEVICE_ROWS, {})"
-    assert process(code.replace("PLACE", repr(place))).communicate() == (None, "")
+    writer = start_script(code.replace("PLACE", repr(place)), stderr=subprocess.PIPE)
+    assert writer.communicate() == (None, "")
     store.refresh()
     assert np.array_equal(store.read(make_rows(9)[0]), make_rows(9)[1])
 
     code = "from featx.storage.store import segment_store_at; segment_store_at(PLACE).remove()"
-    assert process(code.replace("PLACE", repr(place))).communicate() == (None, "")
+    writer = start_script(code.replace("PLACE", repr(place)), stderr=subprocess.PIPE)
+    assert writer.communicate() == (None, "")
     store.refresh()
     assert len(store) == 0
     assert segment_store_at(place).read_header() is None

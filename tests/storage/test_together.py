@@ -18,9 +18,11 @@ from featx.storage.segment_store import TRASH_NAME
 from featx.storage.segments import keys_to_digests
 from featx.storage.store import EmbeddingStore
 from featx.study.study import Study
-from tests.conftest import TOY_RECIPE, make_images
+from tests.conftest import make_images
+from tests.processes import kill_after, run_command, start_process
+from tests.recipes import TOY_RECIPE, toy_recipe
 from tests.rows import stored_rows
-from tests.storage.killing import add_rows, clear_cache, command, compact_store, fresh_rng, kill_after, start_process
+from tests.storage.killing import add_rows, clear_cache, compact_store, fresh_rng
 from tests.storage.stores import (
     DEVICE_ROWS,
     D,
@@ -31,7 +33,8 @@ from tests.storage.stores import (
     open_toy_store,
 )
 
-N_KILLS = 30
+# The moments of the kills differ in each run of the tests.
+N_KILLS = [8, pytest.param(60, marks=pytest.mark.slow)]
 N_SEGMENTS = 12
 N_ROWS = 300
 ENGINE = '\n[extraction]\nruntime = "torch"\nworkers = 1\nsegment_rows = 16\n'
@@ -64,11 +67,12 @@ def write_half_recipes(home: Path) -> list[str]:
     """Write four recipes, each with the labels of another half of the images; return their files."""
     ids = make_images(home / "images", n_each=60)
     labels = pd.DataFrame({"path": ids, "class": [name.split("/")[0] for name in ids]}).sample(frac=1, random_state=0)
-    recipe = TOY_RECIPE.replace('source = "images"', 'source = "images"\nlabels = {{ file = "{}.csv" }}') + ENGINE
     files = []
     for number, start in enumerate(np.linspace(0, len(ids) / 2, 4).astype(int)):
         labels.iloc[start : start + len(ids) // 2].to_csv(home / "images" / f"half{number}.csv", index=False)
-        (home / f"half{number}.toml").write_text(recipe.format(f"half{number}"))
+        (home / f"half{number}.toml").write_text(
+            toy_recipe(data={"source": "images", "labels": {"file": f"half{number}.csv"}}) + ENGINE
+        )
         files.append(f"half{number}.toml")
     return files
 
@@ -85,7 +89,7 @@ def test_four_overlapping_extractions_run_beside_readers(home: Path) -> None:
     for name in ("cache", "runs"):
         shutil.rmtree(name)
 
-    processes = [start_process(command, home, "extract", "-r", file) for file in files]
+    processes = [start_process(run_command, home, "extract", "-r", file) for file in files]
     reader, sizes = None, []
     while any(process.is_alive() for process in processes):
         if place.exists():
@@ -136,11 +140,13 @@ def test_writing_reading_compacting_and_clearing_run_at_the_same_time(home: Path
     assert [path.name for path in place.parent.iterdir()] == ["toy.zarr"]
 
 
-def folders_after_kills(work: Callable[[Path], tuple[object, ...]], prepared: Path, home: Path) -> Iterator[Path]:
+def folders_after_kills(
+    work: Callable[[Path], tuple[object, ...]], prepared: Path, home: Path, n_kills: int
+) -> Iterator[Path]:
     """Yield copies of a cache, in each of which a process was killed at a random moment."""
     rng, n_killed, all_s = fresh_rng(), 0, 5.0
-    for number in range(20 * N_KILLS):
-        if n_killed == N_KILLS:
+    for number in range(20 * n_kills):
+        if n_killed == n_kills:
             return
         folder = home / str(number)
         shutil.copytree(prepared, folder)
@@ -156,11 +162,12 @@ def folders_after_kills(work: Callable[[Path], tuple[object, ...]], prepared: Pa
     raise AssertionError(f"only {n_killed} could be killed")
 
 
-def test_a_killed_compaction_loses_nothing_and_the_next_one_completes_it(home: Path) -> None:
+@pytest.mark.parametrize("n_kills", N_KILLS)
+def test_a_killed_compaction_loses_nothing_and_the_next_one_completes_it(home: Path, n_kills: int) -> None:
     expected, n_segments = number_bytes(N_ROWS), []
     make_fragmented_store(home / "prepared" / "cache" / "toy.zarr")
     for folder in folders_after_kills(
-        lambda folder: (compact_store, folder / "cache" / "toy.zarr"), home / "prepared", home
+        lambda folder: (compact_store, folder / "cache" / "toy.zarr"), home / "prepared", home, n_kills
     ):
         place = folder / "cache" / "toy.zarr"
         n_segments.append(len(open_store(place).segments))
@@ -171,7 +178,7 @@ def test_a_killed_compaction_loses_nothing_and_the_next_one_completes_it(home: P
         gc(cache=place.parent)
         assert [path.name for path in place.parent.iterdir()] == [place.name]
     print(f"segments after each kill: {sorted(n_segments)}")
-    assert len(n_segments) == N_KILLS
+    assert len(n_segments) == n_kills
 
 
 def make_cache_with_leftovers(folder: Path) -> None:
@@ -190,11 +197,12 @@ def make_cache_with_leftovers(folder: Path) -> None:
     write_sealed(folder / "runs" / "toy" / "embeddings.lock.json", {"embeddings": [request]})
 
 
-def test_a_killed_clearing_loses_nothing_and_the_next_one_completes_it(home: Path) -> None:
+@pytest.mark.parametrize("n_kills", N_KILLS)
+def test_a_killed_clearing_loses_nothing_and_the_next_one_completes_it(home: Path, n_kills: int) -> None:
     n_files = []
     make_cache_with_leftovers(home / "prepared")
     (needed,) = (path.name for path in (home / "prepared" / "cache").glob("toy-*"))
-    for folder in folders_after_kills(lambda folder: (clear_cache, folder), home / "prepared", home):
+    for folder in folders_after_kills(lambda folder: (clear_cache, folder), home / "prepared", home, n_kills):
         cache = folder / "cache"
         n_files.append(len(list(cache.iterdir())))
         for place in cache.glob("[!.]*.zarr"):  # visible stores are intact, also those to be removed
@@ -207,4 +215,4 @@ def test_a_killed_clearing_loses_nothing_and_the_next_one_completes_it(home: Pat
         assert [path.name for path in cache.iterdir()] == [needed]
         assert compare_rows(open_store(cache / needed), number_bytes(40)) == 40
     print(f"files and folders after each kill: {sorted(n_files)}")
-    assert len(n_files) == N_KILLS
+    assert len(n_files) == n_kills

@@ -1,4 +1,7 @@
-"""Folders of a study, stale data and runs, and the seal of the test labels."""
+"""Folders of a study, stale data and runs, and the seal of the test labels.
+
+Modules: study.folders, study.labelled_rows.
+"""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -11,23 +14,9 @@ from featx import ensemble, evaluate, extract, fit
 from featx.embeddings.read import locked_embeddings
 from featx.errors import DataError, IncompleteError
 from featx.study.study import Study
+from tests.recipes import LABEL_TABLE, toy_heads, toy_recipe
 
-TABLE = """
-[data]
-source = "images"
-labels = { file = "labels.csv" }
-[targets.class]
-column = "class"
-[split]
-column = "part"
-[[embedding]]
-backbone = "toy"
-weights = "none"
-[[head]]
-name = "logreg"
-trials = 1
-folds = 3
-"""
+TABLE = toy_recipe(data=LABEL_TABLE, split={"column": "part"}, head=toy_heads("logreg"))
 
 
 @pytest.fixture
@@ -67,7 +56,7 @@ def test_labels_of_the_test_split_change_nothing_before_it_is_opened(recipe: Pat
 
     again = [*fit(), *fit(heads=["svm"], trials=1), *ensemble()]
 
-    assert not any(run.made for run in again)
+    assert not any(run.is_new for run in again)
     assert [asdict(row) for row in evaluate()] == before
     for run in fit(force=True):
         pd.testing.assert_frame_equal(Study.open(None).runs(names=[run.run])[0].predictions.to_frame(), runs[run.run])
@@ -98,7 +87,7 @@ def test_each_opening_of_the_test_split_is_logged(recipe: Path) -> None:
     assert [opened.classes[code] for code in opened.codes] == [name.split("/")[0] for name in opened.ids]
     openings = Study.open(None).openings("class")
     assert [opening["runs"] for opening in openings] == [["logreg-1"], ["logreg-1", "svm-2"]]
-    assert all(opening["who"] and opening["when"] for opening in openings)
+    assert all(opening["user"] and opening["when"] for opening in openings)
     assert study.openings("other") == []
 
 
@@ -110,7 +99,7 @@ def test_a_split_without_test_rows_cannot_be_opened(recipe: Path) -> None:
 
     with pytest.raises(DataError, match="the split has no test rows"):
         Study.open(None).open_test("class", [])
-    assert "looks.jsonl" not in visible_names()
+    assert "openings.jsonl" not in visible_names()
 
 
 @pytest.mark.parametrize("part", ["train", "val", "test"])
@@ -124,7 +113,7 @@ def test_labels_changed_after_the_extraction_require_another_one(recipe: Path, p
             call()
 
     extract()
-    assert fit()[0].made
+    assert fit()[0].is_new
 
 
 def test_a_changed_split_requires_another_extraction(recipe: Path) -> None:

@@ -154,7 +154,9 @@ def run_and_read(words: str, capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_a_deleted_log_stays_incomplete_after_the_next_opening(tmp_path: Path) -> None:
     seal = OpeningLog(tmp_path).append({"target": "class", "runs": ["a"]})
-    for file in tmp_path.glob("looks.*"):
+    for file in tmp_path.glob("openings.*"):
         file.unlink()
     later_seal = OpeningLog(tmp_path).append({"target": "class", "runs": ["a"]}, [seal])
-    assert OpeningLog(tmp_path).problems([later_seal]) == ["line 1 of looks.jsonl does not continue the line before it"]
+    assert OpeningLog(tmp_path).problems([later_seal]) == [
+        "line 1 of openings.jsonl does not continue the line before it"
+    ]

@@ -1,4 +1,7 @@
-"""Encoding of label columns as classes, and the errors for columns that do not fit."""
+"""Encoding of label columns as classes, and the errors for columns that do not fit.
+
+Modules: tables.target_values.
+"""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,7 @@
-"""Tables joined by id: order of rows, checks, and the round trip through Parquet."""
+"""Tables joined by id: order of rows, checks, and the round trip through Parquet.
+
+Modules: tables.embedding_table, tables.ids, tables.manifest, tables.predictions, tables.truth.
+"""
 
 from pathlib import Path
 

@@ -113,11 +113,11 @@ def test_an_opening_is_logged_with_a_hash_or_the_given_name(toy_home: Path) -> N
     featx.fit(heads="logreg", trials=1)
     featx.evaluate(final=True)
     featx.evaluate(final=True)
-    featx.evaluate(final=True, who="Ada")
+    featx.evaluate(final=True, user="Ada")
     first, second, third = Study.open(None).openings()
-    assert first["who"] == second["who"]
-    assert first["who"].startswith("user ")
-    assert third["who"] == "Ada"
+    assert first["user"] == second["user"]
+    assert first["user"].startswith("user ")
+    assert third["user"] == "Ada"
     page = featx.report().read_text()
     assert f"by {getpass.getuser()}" not in page
     assert "by Ada" in page

@@ -1,4 +1,7 @@
-"""Repeats of a study on other train/val splits (`featx.workflow.repeats`)."""
+"""Repeats of a study on other train/val splits (`featx.workflow.repeats`).
+
+Modules: cli.repeat_table.
+"""
 
 import shutil
 from pathlib import Path
@@ -15,10 +18,11 @@ from featx.study.run_folder import RunFolder
 from featx.study.study import Study
 from featx.workflow.repeats import compared, cost_text, repeat
 from tests.conftest import TOY_RECIPE, make_images
+from tests.recipes import toy_heads, toy_recipe
 
 # Ensembles that are built if a recipe names none.
 ENSEMBLES = ("majority", "soft", "weighted", "greedy")
-ONE_HEAD_RECIPE = TOY_RECIPE[: TOY_RECIPE.index("[[head]]")] + '[[head]]\nname = "logreg"\ntrials = 1\nfolds = 3\n'
+ONE_HEAD_RECIPE = toy_recipe(head=toy_heads("logreg"))
 
 
 def read_parts(number: int) -> "pd.Series[str]":
@@ -33,6 +37,7 @@ def study(toy_home: Path) -> Study:
         pixels = dark.read_bytes()
         dark.write_bytes(light.read_bytes())
         light.write_bytes(pixels)
+    Path("featx.toml").write_text(toy_recipe(head=toy_heads("logreg", "knn")))
     featx.extract()
     featx.fit()
     return Study.open(None)
@@ -60,7 +65,7 @@ def test_repeats_differ_in_val_and_share_the_test_rows(toy_home: Path) -> None:
 def test_scores_belong_to_the_runs_of_each_repeat(study: Study) -> None:
     (comparison,) = repeat(None, 2)
     assert len({value for row in comparison.rows for value in row.scores}) > 1
-    assert {row.run for row in comparison.rows} == {f"{name}-class" for name in ("logreg", "rf", *ENSEMBLES)}
+    assert {row.run for row in comparison.rows} == {f"{name}-class" for name in ("logreg", "knn", *ENSEMBLES)}
     for row in comparison.rows:
         for number, value in enumerate(row.scores, start=1):
             (folder,) = Path(f"runs/featx/repeats/{number:02}").glob(f"{row.run}-*")
@@ -78,11 +83,11 @@ def test_finished_repeats_are_reused_and_incomplete_ones_resumed(study: Study) -
     assert len(runs) == 2 * (2 + len(ENSEMBLES))
     assert repr(repeat(None, 2)) == repr(before)
     Path("runs/featx/repeats/02/scores.json").unlink()
-    (run_folder,) = Path("runs/featx/repeats/02").glob("rf-*")
+    (run_folder,) = Path("runs/featx/repeats/02").glob("knn-*")
     shutil.rmtree(run_folder)
     assert repr(repeat(None, 2)) == repr(before)
     for path, modified_ns in runs.items():
-        is_remade = path.parent.parent.name == "02" and path.parent.name.startswith(("rf", *ENSEMBLES))
+        is_remade = path.parent.parent.name == "02" and path.parent.name.startswith(("knn", *ENSEMBLES))
         assert is_remade or path.stat().st_mtime_ns == modified_ns
     assert repeat(None, 3)[0].rows[0].scores[:2] in [row.scores for row in before[0].rows]
 

@@ -1,6 +1,6 @@
 """Cross-validation of settings on the folds of a search."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -21,6 +21,7 @@ from featx.heads.search.regularisation_paths import PATH_PATIENCE, HeldOutOutput
 from featx.metrics.scores import NEEDS_PROBABILITIES, resolve_metric, signed_score
 from featx.parallel.threads import run_side_by_side
 from featx.specs.head import HeadSpec
+from featx.study.run_metrics import ScoredTrial
 from featx.tables.decision_rule import remove_class_weights
 from featx.tables.ids import Floats
 
@@ -159,11 +160,11 @@ class CrossValidation:
         }
         recorder.complete(trial, float(means[best]), attributes)
 
-    def scored_settings(self, trial: Mapping[str, Any]) -> Iterator[tuple[Params, float]]:
+    def scored_settings(self, trial: ScoredTrial) -> Iterator[tuple[Params, float]]:
         """Yield all settings that a trial has scored on all folds, with their mean scores."""
         for value in self.path.values:
-            if (score := trial["path"].get(str(value))) is not None:
-                yield trial["params"] | self._path_params(value), score
+            if (score := trial.path.get(str(value))) is not None:
+                yield trial.params | self._path_params(value), score
 
     def _path_params(self, value: Any) -> Params:
         return {self.path.name: value} if self.path.name else {}

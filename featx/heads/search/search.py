@@ -1,24 +1,23 @@
 """Search of a head's setting by cross-validation on the train rows."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import optuna
 
 from featx.heads.scaling import Params
 from featx.heads.search.cross_validation import CrossValidation, SearchSpace
-from featx.heads.search.diagnostics import boundary_warnings, describe_space
+from featx.heads.search.diagnostics import describe_space
 from featx.heads.search.distributed_search import DistributedEvaluator, TrialRequest, TrialResult
 from featx.heads.search.fold_cache import SharedArrays
 from featx.heads.search.journal import TrialJournal
 from featx.parallel.threads import single_threaded
 from featx.progress import ProgressCallback
-from featx.specs.head import HeadSpec, Metric
-from featx.study.run_warnings import RunWarning
+from featx.specs.head import HeadSpec
+from featx.study.run_metrics import ScoredTrial, SearchResult
 
 # Name of the parameter that chooses among embeddings.
 EMBEDDINGS = "embeddings"
@@ -44,52 +43,6 @@ class SearchOptions:
 
 
 DEFAULT_OPTIONS = SearchOptions()
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """Result of a search.
-
-    Attributes
-    ----------
-    params
-        The chosen setting: that of the best trial, or the simplest one that is as good.
-    score
-        Mean of its scores over the folds; greater is better.
-    embeddings
-        Name of its embeddings.
-    metric
-        Metric that was maximised.
-    trials
-        Number, params, score and fold scores of every trial that was not pruned, in order.
-    n_pruned
-        Number of pruned trials.
-    space
-        Range or choices of each parameter.
-    importances
-        Share of the score's variance that each parameter explains.
-    run_warnings
-        Warnings about the chosen setting.
-    shared_bytes
-        Most bytes that trials have shared.
-    n_parallel_trials
-        Number of trials in a batch, which run in parallel.
-    seconds
-        Duration of the search in seconds.
-    """
-
-    params: Params
-    score: float
-    embeddings: str
-    metric: Metric
-    trials: list[dict[str, Any]]
-    n_pruned: int
-    space: dict[str, Any]
-    importances: dict[str, float]
-    run_warnings: list[RunWarning]
-    shared_bytes: int
-    n_parallel_trials: int
-    seconds: float
 
 
 @single_threaded()
@@ -130,23 +83,26 @@ def search(
     with TrialJournal(journal, spec, [dict(first.head.start) | choices, *options.starts]) as trials:
         _run_trials(trials, cross_validations, (spaces, spec, options), progress, start)
         scored, n_pruned, importances = trials.scored_trials, trials.n_pruned, trials.importances()
-    table = [
-        {"number": trial.number, "score": trial.value, "suggested": trial.params}
-        | {name: trial.user_attrs[name] for name in ("fold_scores", "params", "embeddings", "path")}
+    scored_trials = tuple(
+        ScoredTrial(
+            number=trial.number,
+            score=trial.value,
+            suggested=trial.params,
+            **{name: trial.user_attrs[name] for name in ("fold_scores", "params", "embeddings", "path")},
+        )
         for trial in scored
-    ]
-    winner, params, score = _choose_setting(table, cross_validations, spec.rule)
-    space = describe_space(scored, first.path.name, first.path.values)
+    )
+    winner, params, score = _choose_setting(scored_trials, cross_validations, spec.rule)
     return SearchResult(
         params=params,
+        suggested=winner.suggested,
         score=score,
-        embeddings=winner["embeddings"],
+        embeddings=winner.embeddings,
         metric=first.metric,
-        trials=table,
+        trials=scored_trials,
         n_pruned=n_pruned,
-        space=space,
+        space=describe_space(scored, first.path.name, first.path.values),
         importances=importances,
-        run_warnings=boundary_warnings(space, winner["suggested"], params),
         shared_bytes=shared.peak_bytes,
         n_parallel_trials=options.evaluator.size,
         seconds=time.perf_counter() - start,
@@ -174,24 +130,24 @@ def _run_trials(
         names = [
             first.name if len(spaces) == 1 else trial.suggest_categorical(EMBEDDINGS, list(spaces)) for trial in batch
         ]
-        for trial in _run_batch(list(zip(batch, names, strict=True)), cross_validations, trials, inputs):
+        if options.evaluator.is_local:
+            for trial, name in zip(batch, names, strict=True):
+                cross_validations[name].run(trial, trials)
+        else:
+            _run_on_workers(list(zip(batch, names, strict=True)), cross_validations, trials, inputs)
+        for trial in batch:
             note = trials.format_progress(trial.number, first.metric)
             progress(f"tune {spec.name}", trials.n_finished, spec.trials, note)
 
 
-def _run_batch(
+def _run_on_workers(
     batch: Sequence[tuple[optuna.Trial, str]],
     cross_validations: Mapping[str, CrossValidation],
     trials: TrialJournal,
     inputs: SearchInputs,
-) -> Iterator[optuna.Trial]:
-    """Score the trials of a batch, and yield each when it is recorded."""
+) -> None:
+    """Score the trials of a batch on Dask workers, and record the results."""
     spaces, spec, options = inputs
-    if options.evaluator.is_local:
-        for trial, name in batch:
-            cross_validations[name].run(trial, trials)
-            yield trial
-        return
     scored_trials = trials.scored_trials
     previous = [trials.find([name, cross_validations[name].suggest(trial, trials)]) for trial, name in batch]
     requests = [
@@ -205,7 +161,6 @@ def _run_batch(
             _record(trial, next(results), trials)
         else:
             _record(trial, TrialResult(attributes.pop("score"), {}, attributes), trials)
-        yield trial
 
 
 def _record(trial: optuna.Trial, result: TrialResult, trials: TrialJournal) -> None:
@@ -218,21 +173,21 @@ def _record(trial: optuna.Trial, result: TrialResult, trials: TrialJournal) -> N
 
 
 def _choose_setting(
-    table: Sequence[dict[str, Any]], cross_validations: Mapping[str, CrossValidation], rule: str
-) -> tuple[dict[str, Any], Params, float]:
+    trials: Sequence[ScoredTrial], cross_validations: Mapping[str, CrossValidation], rule: str
+) -> tuple[ScoredTrial, Params, float]:
     """Return the trial that a rule chooses, its setting and its score."""
-    best = max(table, key=lambda trial: (trial["score"], -trial["number"]))
-    complexity = cross_validations[best["embeddings"]].head.complexity
+    best = max(trials, key=lambda trial: (trial.score, -trial.number))
+    complexity = cross_validations[best.embeddings].head.complexity
     if rule == "best" or complexity is None:
-        return best, best["params"], best["score"]
-    error = float(np.std(best["fold_scores"], ddof=1) / np.sqrt(len(best["fold_scores"])))
+        return best, best.params, best.score
+    error = float(np.std(best.fold_scores, ddof=1) / np.sqrt(len(best.fold_scores)))
     candidates = [
         (complexity(params), -score, params, trial)
-        for trial in table
-        for params, score in cross_validations[trial["embeddings"]].scored_settings(trial)
-        if score >= best["score"] - error
-        and trial["embeddings"] == best["embeddings"]
-        and all(params.get(name) == best["params"].get(name) for name in ("scaling", "kernel"))
+        for trial in trials
+        for params, score in cross_validations[trial.embeddings].scored_settings(trial)
+        if score >= best.score - error
+        and trial.embeddings == best.embeddings
+        and all(params.get(name) == best.params.get(name) for name in ("scaling", "kernel"))
     ]
     _, negative_score, params, trial = min(candidates, key=lambda candidate: candidate[:2])
     return trial, params, -negative_score

@@ -1,4 +1,7 @@
-"""Heads fitted on rows that stay in the store predict as well as heads fitted in memory."""
+"""Heads fitted on rows that stay in the store predict as well as heads fitted in memory.
+
+Modules: heads.out_of_core.estimators, heads.out_of_core.stored_rows.
+"""
 
 from pathlib import Path
 
@@ -128,7 +131,7 @@ def test_a_fit_out_of_core_writes_an_ordinary_run(name: str, toy_home: Path) -> 
     load_head(path, read_header(path)[1])
     assert featx.predict([Path("images/dark/001.png")])
     (again,) = featx.fit(heads=HeadSpec(name=name, trials=2, folds=3, memory_gb=1e-9))
-    assert not again.made
+    assert not again.is_new
     (in_memory,) = featx.fit(heads=HeadSpec(name=name, trials=2, folds=3, memory_gb=1.0))
     assert in_memory.run != run.run
 

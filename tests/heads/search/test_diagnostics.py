@@ -16,7 +16,7 @@ from featx.heads.search.diagnostics import (
 )
 from featx.specs.head import HeadSpec
 from featx.tables.target_values import ClassTargets, LabelTargets
-from tests.conftest import TOY_RECIPE
+from tests.recipes import toy_recipe
 
 SPACE = {
     "C": {"values": [0.1, 1, 10]},
@@ -65,7 +65,7 @@ def test_the_most_important_parameter_moves_the_score() -> None:
 def test_predictions_of_one_class_only_are_reported() -> None:
     targets = ClassTargets(("often", "rare"), np.array([0, 0, 0, 1]))
     (warning,) = PROBLEMS[targets.kind].prediction_warnings(targets, np.full((4, 2), [0.7, 0.3]))
-    assert warning.mark == "one class"
+    assert warning.flag == "one class"
     assert "every image is predicted as 'often'" in warning.text
     assert PROBLEMS[targets.kind].prediction_warnings(targets, np.array([[0.7, 0.3]] * 3 + [[0.2, 0.8]])) == []
 
@@ -84,9 +84,8 @@ def test_classes_with_few_rows_per_fold_are_reported() -> None:
 
 
 def test_warnings_of_a_run_are_shown_in_every_table(toy_home: Path) -> None:
-    Path("featx.toml").write_text(
-        TOY_RECIPE.replace('"class"', '"luck"').replace("source", "labels = { file = 'l.csv' }\nsource")
-    )
+    data = {"source": "images", "labels": {"file": "l.csv"}}
+    Path("featx.toml").write_text(toy_recipe(data=data, targets={"class": {"column": "luck"}}))
     rng = np.random.default_rng(0)
     names = sorted(str(path.relative_to("images")) for path in Path("images").rglob("*.png"))
     is_lucky = rng.permutation(np.arange(len(names)) < 8)
@@ -94,7 +93,7 @@ def test_warnings_of_a_run_are_shown_in_every_table(toy_home: Path) -> None:
     Path("images/l.csv").write_text("\n".join(["path,luck", *lines]) + "\n")
     featx.extract()
     (run,) = featx.fit(heads=HeadSpec(name="knn", trials=1, folds=2))
-    assert "few rows" in run.marks
+    assert "few rows" in run.flags
     (comparison,) = featx.evaluate()
-    assert comparison.rows[0].marks == run.marks
-    assert run.findings[-1] in featx.report().read_text().replace("&#39;", "'")
+    assert comparison.rows[0].flags == run.flags
+    assert run.warnings[-1] in featx.report().read_text().replace("&#39;", "'")

@@ -1,6 +1,5 @@
 """Searches whose trials are scored by Dask workers."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,8 @@ from featx.errors import ClusterError
 from featx.heads.fit import FitResult
 from featx.specs.extraction import ClusterSpec
 from featx.specs.head import HeadSpec
+from featx.study.run_folder import RunFolder
+from featx.study.run_metrics import HeadMetrics
 from featx.study.study import Study
 
 
@@ -20,8 +21,9 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def trials(run: FitResult) -> list[Any]:
-    metrics = json.loads((Path(run.path) / "metrics.json").read_text())
-    return [(trial["number"], trial["score"], trial["params"], trial["fold_scores"]) for trial in metrics["trials"]]
+    metrics = RunFolder(Path(run.path)).metrics
+    assert isinstance(metrics, HeadMetrics)
+    return [(trial.number, trial.score, trial.params, trial.fold_scores) for trial in metrics.search.trials]
 
 
 def test_worker_trials_repeat_and_one_worker_equals_one_process(toy_home: Path) -> None:
@@ -37,7 +39,9 @@ def test_worker_trials_repeat_and_one_worker_equals_one_process(toy_home: Path) 
     assert trials(two_workers) == trials(repeated)
     assert two_workers.n_trials == 7
     assert trials(two_workers)[0] == trials(local)[0]
-    assert Study.open(None).runs("class")[0].metrics["trials_at_once"] == 2
+    metrics = Study.open(None).runs("class")[0].metrics
+    assert isinstance(metrics, HeadMetrics)
+    assert metrics.search.n_parallel_trials == 2
 
 
 def test_a_missing_scheduler_is_reported_before_the_search(toy_home: Path) -> None:

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ import pytest
 import featx
 from featx.heads.search.journal import TrialJournal, should_prune
 from featx.specs.head import HeadSpec
+from tests.processes import run_until_killed
 
 
 def test_an_interrupted_search_continues(toy_home: Path) -> None:
@@ -31,7 +30,8 @@ def test_an_interrupted_search_continues(toy_home: Path) -> None:
     # Three folds, all rows, and three folds with the scaling of all rows.
     assert [n_done for stage, n_done in steps if stage == "fit logreg"] == [1, 2, 3, 4, 5, 6, 7]
     params = [
-        json.dumps(trial["params"]) for trial in json.loads((Path(run.path) / "metrics.json").read_text())["trials"]
+        json.dumps(trial["params"])
+        for trial in json.loads((Path(run.path) / "metrics.json").read_text())["search"]["trials"]
     ]
     assert len(params) + run.n_pruned == 5
     assert (Path(run.path) / "trials.journal").is_file()
@@ -54,15 +54,12 @@ featx.fit(heads="svm", trials=8, progress=progress)
 def test_a_killed_search_ends_with_the_same_trials(toy_home: Path) -> None:
     featx.extract()
     (undisturbed,) = featx.fit(heads="svm", trials=8)
-    expected = json.loads((Path(undisturbed.path) / "metrics.json").read_text())["trials"]
+    expected = json.loads((Path(undisturbed.path) / "metrics.json").read_text())["search"]["trials"]
     shutil.rmtree(undisturbed.path)
     for n_done in (2, 5):
-        with subprocess.Popen([sys.executable, "-c", KILLED, str(n_done)], stdout=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            process.kill()
+        run_until_killed(KILLED, str(n_done))
     (resumed,) = featx.fit(heads="svm", trials=8)
-    trials = json.loads((Path(resumed.path) / "metrics.json").read_text())["trials"]
+    trials = json.loads((Path(resumed.path) / "metrics.json").read_text())["search"]["trials"]
     assert [(trial["score"], trial["params"]) for trial in trials] == [
         (trial["score"], trial["params"]) for trial in expected
     ]

@@ -1,4 +1,7 @@
-"""Paths and shared arrays do not change outputs: they equal those of Pipelines fitted for each value."""
+"""Paths and shared arrays do not change outputs: they equal those of Pipelines fitted for each value.
+
+Modules: heads.search.cross_validation, heads.search.fold_cache.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

@@ -1,4 +1,7 @@
-"""Discriminant analyses from one decomposition equal scikit-learn's, fitted one after another."""
+"""Discriminant analyses from one decomposition equal scikit-learn's, fitted one after another.
+
+Modules: heads.solvers.principal_axes.
+"""
 
 import numpy as np
 import pytest

@@ -1,0 +1,122 @@
+"""``featx predict``."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from featx.cli.options import AbstainOption, CoverageOption, DeviceOption, JsonOption, RecipeOption
+
+if TYPE_CHECKING:
+    from featx.predictors.prediction import Prediction
+
+STANDARD_INPUT = "-"
+N_UNREADABLE_SHOWN = 10
+
+
+@dataclass
+class _Totals:
+    """Number of images, unreadable images and warnings of all batches."""
+
+    n_images: int = 0
+    unreadable: dict[str, str] = field(default_factory=dict)
+    warnings: dict[str, None] = field(default_factory=dict)
+
+    def add(self, predictions: "Mapping[str, Prediction]") -> None:
+        """Count the images of a batch, and keep its unreadable images and warnings."""
+        first = next(iter(predictions.values()))
+        self.n_images += len(first.images) + len(first.unreadable)
+        self.unreadable |= first.unreadable
+        self.warnings |= {warning: None for prediction in predictions.values() for warning in prediction.warnings}
+
+
+def predict(
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Image files, a folder, an archive, an array file or one of its rows (tiles.h5#3), a label table, a "
+            "URL, a pattern, or - for a list of paths on standard input.",
+        ),
+    ],
+    run: Annotated[
+        list[str] | None,
+        typer.Option("--run", help="Runs, or the beginnings of their names (repeatable).", show_default="all"),
+    ] = None,
+    coverage: CoverageOption = None,
+    abstain_below: AbstainOption = None,
+    recipe: RecipeOption = None,
+    device: DeviceOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="Write the predictions to this CSV or Parquet file.", show_default="printed"
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Print the prediction of each run for each image, or write them to a file.
+
+    If some images are unreadable, the exit code is 3.
+
+    Examples: featx predict new.png · featx predict photos/ --run weighted --output answers.csv ·
+    featx predict tiles.h5#3 · find . -name '*.png' | featx predict - --json ·
+    featx predict *.png --abstain-below 0.8 --coverage 0.9
+    """
+    from featx.cli import console
+    from featx.cli.progress_bars import watching
+    from featx.errors import TooManyFailuresError
+    from featx.predictors.loading import predict_batches
+    from featx.predictors.prediction_files import open_prediction_file
+    from featx.progress import no_progress
+    from featx.text.escaping import escape_text
+
+    totals = _Totals()
+    with ExitStack() as stack:
+        write = stack.enter_context(open_prediction_file(output)) if output else None
+        answers = console.JsonList("answers") if json else None
+        progress = stack.enter_context(watching() if output else nullcontext(no_progress))
+        batches = predict_batches(
+            list(_read_places(images)), recipe, runs=run or (), device=device or "auto", progress=progress
+        )
+        for predictions in batches:
+            if abstain_below is not None:
+                predictions = {name: one.with_abstention(abstain_below) for name, one in predictions.items()}
+            totals.add(predictions)
+            rows = [row for name, prediction in predictions.items() for row in prediction.rows(name, coverage)]
+            if write:
+                write(rows)
+            if answers:
+                answers.add(rows)
+            elif not output:
+                console.predictions(predictions, coverage)
+        if answers:
+            answers.close({"unreadable": totals.unreadable, "warnings": list(totals.warnings)})
+    for warning in totals.warnings:
+        typer.echo(escape_text(f"warning: {warning}"), err=True)
+    n_unreadable = len(totals.unreadable)
+    if output and not json:
+        console.say(f"wrote the predictions for {totals.n_images - n_unreadable} images to {output}")
+    if totals.unreadable:
+        raise TooManyFailuresError(
+            f"{n_unreadable} of {totals.n_images} images cannot be read: {_listed(totals.unreadable)}"
+        )
+
+
+def _read_places(places: Sequence[str]) -> Iterator[str]:
+    """Yield the places; ``-`` stands for the lines of standard input."""
+    for place in places:
+        if place == STANDARD_INPUT:
+            yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
+        else:
+            yield place
+
+
+def _listed(unreadable: Mapping[str, str]) -> str:
+    shown = [f"{image!r} {reason}" for image, reason in list(unreadable.items())[:N_UNREADABLE_SHOWN]]
+    n_more = len(unreadable) - len(shown)
+    return "; ".join(shown) + (f"; and {n_more} more ('--json' lists all)" if n_more else "")

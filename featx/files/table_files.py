@@ -1,0 +1,124 @@
+"""Tables in files of any common format: text, Parquet, Excel, JSON and JSON lines."""
+
+import io
+from decimal import Decimal
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from featx.errors import MissingExtraError
+from featx.files.column_types import typed_columns
+from featx.files.parsing import ParseError, parse_json, parse_with, read_parquet
+
+TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
+TABLE_SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".xlsx", ".json", ".jsonl", ".ndjson")
+# Number of unpacked bytes that an Excel file may state: a small file can state billions of equal cells.
+MAX_EXCEL_BYTES = 1 << 30
+EXCEL_SIGNATURE = b"PK\x03\x04"
+
+
+def read_binary_table(content: bytes, suffix: str, sheet: str | None = None) -> pd.DataFrame:
+    """Return the table of a file that is not a text table; columns of the index are columns too.
+
+    Parameters
+    ----------
+    content
+        The bytes of the file.
+    suffix
+        The suffix of its name, one of `TABLE_SUFFIXES`.
+    sheet
+        Name of the sheet of an Excel file; by default the first one.
+
+    Raises
+    ------
+    ParseError
+        The file is not a table of its format.
+    MissingExtraError
+        The package that reads Excel files is not installed.
+    """
+    if suffix == ".parquet":
+        return _read_parquet_labels(content)
+    if suffix == ".xlsx":
+        return _read_excel(content, sheet)
+    return _read_json(content) if suffix == ".json" else _read_json_lines(content)
+
+
+def _read_parquet_labels(content: bytes) -> pd.DataFrame:
+    frame = read_parquet(content)
+    if not isinstance(frame.index, pd.RangeIndex):
+        frame = frame.reset_index()
+    for name in frame.select_dtypes(["object", "str"]).columns:
+        values = frame[name].dropna()
+        if len(values) and values.map(lambda value: isinstance(value, Decimal)).all():
+            frame[name] = frame[name].astype("float64")
+        elif len(values) and values.map(lambda value: isinstance(value, bytes)).all():
+            frame[name] = frame[name].map(lambda value: value.decode(errors="backslashreplace"), na_action="ignore")
+    return frame
+
+
+def _read_excel(content: bytes, sheet: str | None) -> pd.DataFrame:
+    try:
+        import openpyxl
+    except ImportError as error:
+        raise MissingExtraError('is an Excel file, which needs an extra: pip install "featx[excel]"') from error
+    if not content.startswith(EXCEL_SIGNATURE):
+        raise ParseError("is not an Excel file of the format .xlsx; save it as .xlsx or as CSV")
+    _check_unpacked_size(content)
+    book: Any = parse_with("an Excel file", lambda: openpyxl.load_workbook(io.BytesIO(content), True, data_only=True))
+    if sheet is not None and sheet not in book.sheetnames:
+        raise ParseError(f"has no sheet {sheet!r}; sheets: {', '.join(book.sheetnames)}")
+    rows = parse_with("an Excel file", lambda: list(book[sheet or book.sheetnames[0]].iter_rows(values_only=True)))
+    rows = [row for row in rows if any(cell is not None for cell in row)]
+    if not rows:
+        raise ParseError("is empty")
+    names = [f"column{number}" if cell is None else str(cell).strip() for number, cell in enumerate(rows[0], start=1)]
+    columns = [pa.array([_cell_text(row[number]) for row in rows[1:]], pa.string()) for number in range(len(names))]
+    return typed_columns(pa.table([pa.chunked_array([column]) for column in columns], names=names))
+
+
+def _check_unpacked_size(content: bytes) -> None:
+    import zipfile
+
+    archive = parse_with("an Excel file", lambda: zipfile.ZipFile(io.BytesIO(content)))
+    if (n_bytes := sum(info.file_size for info in archive.infolist())) > MAX_EXCEL_BYTES:
+        raise ParseError(f"states {n_bytes} bytes once unpacked, expected at most {MAX_EXCEL_BYTES}")
+
+
+def _cell_text(cell: object) -> str:
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return "" if cell is None else str(cell)
+
+
+def _read_json_lines(content: bytes) -> pd.DataFrame:
+    rows = [parse_json(line) for line in content.removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()]
+    return _records(rows)
+
+
+def _read_json(content: bytes) -> pd.DataFrame:
+    """Return the table of a JSON document.
+
+    It may be a list of rows, one list for each column, one row for each path, or one label for each path; or a mapping
+    with one list of rows among its values.
+    """
+    value = parse_json(content)
+    if isinstance(value, dict):
+        items = list(value.values())
+        lists_of_rows = [item for item in items if isinstance(item, list) and item and isinstance(item[0], dict)]
+        if len(lists_of_rows) == 1:
+            return _records(lists_of_rows[0])
+        if items and all(isinstance(item, list) for item in items) and len({len(item) for item in items}) == 1:
+            return pd.DataFrame({str(name): pd.Series(item) for name, item in value.items()})
+        if items and all(isinstance(item, dict) for item in items):
+            return _records([{"path": name, **item} for name, item in value.items()])
+        if items and not any(isinstance(item, list | dict) for item in items):
+            return _records([{"path": name, "label": item} for name, item in value.items()])
+    return _records(value)
+
+
+def _records(rows: Any) -> pd.DataFrame:
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise ParseError("is not a table: expected a list of rows, each a mapping of column names to values")
+    frame: pd.DataFrame = parse_with("a table", lambda: pd.DataFrame(rows))
+    return frame

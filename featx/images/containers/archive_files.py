@@ -1,0 +1,164 @@
+"""Open zip and tar files, from a path or a stream, whose members are read one by one."""
+
+import io
+import lzma
+import tarfile
+import weakref
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Lock
+from typing import IO, Protocol
+
+from featx.errors import DataError, ReadError
+from featx.images.contents import check_size
+from featx.images.names import file_suffix
+from featx.images.unpacking import UNPACKERS, read_chunks, unpack
+
+ARCHIVE_ERRORS = (OSError, EOFError, RuntimeError, NotImplementedError, ValueError, zipfile.BadZipFile,
+                  tarfile.TarError, zlib.error, lzma.LZMAError, MemoryError, OverflowError)  # fmt: skip
+# Compressions of zip members that Python reads, and names of others; the newest Python reads zstandard too.
+ZIP_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA,
+               getattr(zipfile, "ZIP_ZSTANDARD", zipfile.ZIP_STORED)}  # fmt: skip
+ZIP_METHOD_NAMES = {1: "Shrink", 6: "Implode", 9: "Deflate64", 93: "Zstandard", 95: "xz", 98: "PPMd", 99: "AES"}
+# Number of members of one tar; each takes about 1 KiB of memory.
+MAX_TAR_MEMBERS = 10_000_000
+
+
+class Archive(Protocol):
+    """The interface of an open archive; several threads may read its members."""
+
+    def members(self) -> Iterator[tuple[str, str]]:
+        """Yield the name of each member but folders, and the reason why it cannot be read, or ``""``."""
+
+    def read(self, name: str) -> bytes:
+        """Return a member's bytes.
+
+        Raises
+        ------
+        KeyError
+            there is no such member.
+        """
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """Yield a member's bytes in chunks, whatever its size; errors are those of `read`."""
+
+
+class ZipArchive:
+    """A zip file."""
+
+    def __init__(self, path: str, stream: IO[bytes] | None = None) -> None:
+        self._file = zipfile.ZipFile(stream or path)
+
+    def members(self) -> Iterator[tuple[str, str]]:
+        """Yield the name of each member, and why it cannot be read: encryption, or an unknown compression."""
+        for info in self._file.infolist():
+            # Programs of Windows write folders with a backslash.
+            if not (info.is_dir() or info.filename.endswith("\\")):
+                yield info.filename, _zip_problem(info)
+
+    def read(self, name: str) -> bytes:
+        """Return a member's bytes, once its size has been checked."""
+        check_size(self._file.getinfo(name).file_size)
+        return self._file.read(name)
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """Yield a member's bytes in chunks."""
+        with self._file.open(name) as stream:
+            yield from read_chunks(stream)
+
+
+def _zip_problem(info: zipfile.ZipInfo) -> str:
+    """Return why a member of a zip cannot be read; empty if it can."""
+    if info.flag_bits & 1:
+        return "is encrypted"
+    if info.compress_type in ZIP_METHODS:
+        return ""
+    method = ZIP_METHOD_NAMES.get(info.compress_type, "an unknown method")
+    return f"is compressed with {method} (method {info.compress_type}), which Python does not read"
+
+
+class TarArchive:
+    """A tar file, compressed or not; a compressed one is unpacked once, into a temporary file without a name."""
+
+    def __init__(self, path: str, stream: IO[bytes] | None = None) -> None:
+        chunks = UNPACKERS.get(file_suffix(path))
+        packed = stream or path
+        self._stream: IO[bytes] = unpack(chunks(packed), path) if chunks else stream or Path(path).open("rb")  # noqa: SIM115
+        weakref.finalize(self, self._stream.close)
+        self._file = tarfile.open(fileobj=self._stream, mode="r:")  # noqa: SIM115 (finalizers close both)
+        weakref.finalize(self, self._file.close)
+        self._infos = {info.name: info for info in self._members()}
+        self._check_end()
+        self._lock = Lock()
+
+    def _members(self) -> Iterator[tarfile.TarInfo]:
+        for number, info in enumerate(self._file, start=1):
+            if number > MAX_TAR_MEMBERS:
+                raise tarfile.ReadError(f"it has more than {MAX_TAR_MEMBERS} members")
+            yield info
+
+    def _check_end(self) -> None:
+        """Raise if no end marker follows the last member: tarfile ends silently at truncated or damaged bytes."""
+        self._stream.seek(self._file.offset)
+        if self._stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+            raise tarfile.ReadError(f"it has no end marker at byte {self._file.offset}")
+
+    def members(self) -> Iterator[tuple[str, str]]:
+        """Yield the name of each member, and ``is not a regular file`` for devices and pipes."""
+        for info in self._file.getmembers():
+            if not info.isdir():
+                yield info.name, "" if info.isreg() or info.islnk() or info.issym() else "is not a regular file"
+
+    def read(self, name: str) -> bytes:
+        """Return a member's bytes, once its size has been checked."""
+        with self._lock:
+            member = self._extract(name)
+            # The target of a link has a size of its own.
+            check_size(member.seek(0, io.SEEK_END))
+            member.seek(0)
+            return member.read()
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """Yield a member's bytes in chunks."""
+        with self._lock:
+            yield from read_chunks(self._extract(name))
+
+    def _extract(self, name: str) -> IO[bytes]:
+        info = self._infos[name]
+        try:
+            member = self._file.extractfile(info)
+        except KeyError as error:
+            raise ReadError(f"is a link to {info.linkname!r}, which is not in the archive") from error
+        except RecursionError as error:
+            raise ReadError("is a link that leads to itself") from error
+        if member is None:
+            raise ReadError(f"is a link to {info.linkname!r}, a folder" if info.issym() else "is not a regular file")
+        return member
+
+
+def make_archive(name: str, path: str, stream: IO[bytes] | None = None) -> Archive:
+    """Return an open archive.
+
+    Parameters
+    ----------
+    name
+        Name of the archive, for errors.
+    path
+        Path of the archive; its suffix tells the format.
+    stream
+        Content of the archive; None opens the path.
+
+    Raises
+    ------
+    DataError
+        it is not an archive, or it is truncated.
+    """
+    try:
+        return ZipArchive(path, stream) if path.lower().endswith(".zip") else TarArchive(path, stream)
+    except DataError:
+        raise
+    except ARCHIVE_ERRORS as error:
+        reason = (str(error) or type(error).__name__).partition("\n")[0].rstrip(":")
+        raise DataError(f"{name} cannot be read as an archive, it may be truncated: {reason}") from error

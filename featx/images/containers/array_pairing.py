@@ -1,0 +1,138 @@
+"""Datasets of images among the arrays of a source, and the label datasets that belong to them."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from featx.images.containers.array_labels import array_shape, is_label_shape, label_type_problem
+from featx.images.names import PART_WORDS, base_name, find_part, split_words
+from featx.specs.data import ArraySpec
+
+FORMAT_WORDS = frozenset({"idx1", "idx2", "idx3", "idx4", "ubyte", "gz", "npy", "npz", "h5", "hdf5", "hdf", "mat"})
+LABEL_WORDS = frozenset({"y", "label", "labels", "target", "targets", "class", "classes"})
+# Side of an image in pixels; smaller arrays are landmarks, (n, points, 2).
+MIN_SIDE_PX = 4
+CHANNELS = frozenset({1, 2, 3, 4})
+# First bytes of the image formats that people store in rows: JPEG, PNG, GIF, BMP, WebP, TIFF.
+IMAGE_MAGICS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
+
+
+def file_part(place: str) -> str:
+    """Return the file of a dataset that is written as in ``data.arrays``: ``file.h5#dataset``."""
+    return place.partition("#")[0]
+
+
+def dataset_part(place: str) -> str:
+    """Return the name of a dataset in its file; empty if the file holds one array without a name."""
+    return place.partition("#")[2]
+
+
+def is_image_shape(shape: tuple[int, ...]) -> bool:
+    """Whether (n, …) can be images: (n, h, w), or with channels last or first, 1 to 4 or fewer than either side.
+
+    Examples
+    --------
+    >>> [is_image_shape(shape) for shape in ((9, 28, 28), (9, 8, 8, 3), (9, 3, 8, 8), (9, 1, 1, 1), (32, 32, 3, 9))]
+    [True, True, True, False, False]
+    """
+    if len(shape) == 3:
+        return min(shape[1:]) >= MIN_SIDE_PX
+    if len(shape) != 4:
+        return False
+    first, middle, last = shape[1:]
+    is_last = last in CHANNELS or last < min(first, middle)
+    is_first = first in CHANNELS or first < min(middle, last)
+    return (is_last and min(first, middle) >= MIN_SIDE_PX) or (is_first and min(middle, last) >= MIN_SIDE_PX)
+
+
+def is_last_axis_shape(shape: tuple[int, ...]) -> bool:
+    """Whether (…, n) can be images as MATLAB stores them: (h, w, n), or (h, w, c, n)."""
+    has_sides = len(shape) in {3, 4} and min(shape[:2]) >= MIN_SIDE_PX
+    return has_sides and (len(shape) == 3 or shape[2] in CHANNELS)
+
+
+def has_encoded_images(array: Any) -> bool:
+    """Whether the first row of a dataset is the content of an image file: bytes or a sequence of uint8."""
+    if array.ndim != 1 or not len(array) or array.dtype.names:
+        return False
+    if array.dtype.kind not in "OSV" or (array.dtype.kind != "O" and array.dtype.itemsize <= MIN_SIDE_PX):
+        return False
+    try:
+        content = row_bytes(array[0])
+    except (OSError, ValueError, TypeError, RuntimeError, MemoryError):
+        return False
+    return content is not None and content.startswith(IMAGE_MAGICS)
+
+
+def row_bytes(value: Any) -> bytes | None:
+    """Return one row of a dataset of encoded images as bytes; None if it holds neither bytes nor uint8."""
+    if isinstance(value, bytes):
+        return bytes(value)
+    kind = getattr(getattr(value, "dtype", None), "str", "")
+    return bytes(value.tobytes()) if kind[1:] == "u1" or kind[1:2] in {"V", "S"} else None
+
+
+def pair_datasets(arrays: Mapping[str, Any]) -> list[ArraySpec]:
+    """Return each dataset of images with the label datasets that have as many rows and name the same part.
+
+    Parameters
+    ----------
+    arrays
+        All arrays of a source by place.
+    """
+    specs = []
+    for images, array in arrays.items():
+        shape = array_shape(array)
+        is_numeric = array.dtype.kind in "biuf"
+        if (is_numeric and is_image_shape(shape)) or has_encoded_images(array):
+            labels = _find_labels(images, shape[0], arrays)
+            specs += [ArraySpec(images=images, labels=labels, split=_find_dataset_part(images))] if labels else []
+    for images, array in arrays.items():
+        shape = array_shape(array)
+        if array.dtype.kind in "biuf" and is_last_axis_shape(shape) and images not in {spec.images for spec in specs}:
+            labels = _find_labels(images, shape[-1], arrays)
+            part = _find_dataset_part(images)
+            specs += [ArraySpec(images=images, labels=labels, split=part, row_axis="last")] if labels else []
+    specs = _drop_masks(specs, lambda place: array_shape(arrays[place]))
+    # The words "val" and "test" stand for parts only beside a train part.
+    has_parts = "train" in {spec.split for spec in specs}
+    return specs if has_parts else [spec.model_copy(update={"split": None}) for spec in specs]
+
+
+def _find_labels(images: str, n_images: int, arrays: Mapping[str, Any]) -> dict[str, str]:
+    """Return the place of each label dataset by the name of its column."""
+    part = _find_dataset_part(images)
+    places = [
+        place
+        for place, array in arrays.items()
+        if place != images
+        and is_label_shape(array_shape(array), n_images)
+        and not label_type_problem(array)
+        and _find_dataset_part(place) in {part, None}
+        and not has_encoded_images(array)
+    ]
+    # A dataset that names the same part fits better than one that names none.
+    places.sort(key=lambda place: _find_dataset_part(place) == part)
+    columns = {_column_name(place): place for place in places}
+    return {name: place for place in arrays for name, chosen in columns.items() if chosen == place}
+
+
+def _drop_masks(specs: Sequence[ArraySpec], shape_of: Callable[[str], tuple[int, ...]]) -> list[ArraySpec]:
+    """Return one of the datasets with the same labels, as pictures and their masks: with channels, then the largest."""
+    best: dict[tuple[str | None, tuple[str, ...]], ArraySpec] = {}
+    for spec in sorted(specs, key=lambda spec: (len(shape_of(spec.images)), math.prod(shape_of(spec.images)))):
+        best[spec.split, tuple(spec.labels.values())] = spec
+    return [spec for spec in specs if spec in best.values()]
+
+
+def _find_dataset_part(place: str) -> str | None:
+    """Return the part that a dataset's name stands for, or else its file's, or else that of the file's folder."""
+    file = file_part(place)
+    return find_part(dataset_part(place)) or find_part(base_name(file)) or find_part(file.rpartition("/")[0])
+
+
+def _column_name(place: str) -> str:
+    """Return the name of a label dataset's column: its words without those for the part or the format."""
+    words = split_words(dataset_part(place) or base_name(file_part(place)))
+    words = [word for word in words if word not in FORMAT_WORDS and word not in PART_WORDS]
+    return "label" if set(words) <= LABEL_WORDS else "_".join(words)

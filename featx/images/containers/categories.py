@@ -1,0 +1,180 @@
+"""Base of readers of categories of objects in images: one class per image, or one column of 0 and 1 per category."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from featx.errors import DataError, ReadError
+from featx.images.names import base_name, find_part, is_image_name, non_image_rule
+from featx.images.readers import Listing
+from featx.images.sources import is_tree, open_tree, read_content
+from featx.images.trees import Entry, Tree
+from featx.locations import resolve_source
+from featx.specs.data import ReaderSpec
+
+# Folders whose names do not tell an image from its annotation.
+GENERIC_FOLDERS = frozenset(
+    {"images", "image", "img", "imgs", "jpegimages", "annotations", "annotation", "labels", "label", "xmls", "json"}
+)
+
+
+@dataclass
+class Categories:
+    """The categories of the images of a source.
+
+    Attributes
+    ----------
+    by_image
+        Names of the categories by entry of the image, in the order of the listing.
+    parts
+        Part by name of the image; the folders of an image tell its part otherwise.
+    annotations
+        Rule by name of each file that holds annotations, or is no annotation that is used.
+    """
+
+    by_image: dict[Entry, set[str]] = field(default_factory=dict)
+    parts: dict[str, str | None] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+
+
+class CategoryReader(ABC):
+    """Base of readers whose annotations name categories: column ``class``, or one column of 0 and 1 per category."""
+
+    name: str
+    rank: int
+
+    @abstractmethod
+    def matches(self, tree: Tree) -> bool:
+        """Whether most images of a tree have annotations of this format."""
+
+    @abstractmethod
+    def read_categories(self, tree: Tree) -> Categories:
+        """Return the categories of all images.
+
+        Raises
+        ------
+        DataError
+            an annotation cannot be read.
+        """
+
+    def recognise(self, source: str, labels: str | None, target: str | None = None) -> ReaderSpec | None:
+        """Return how to read the source if its images have annotations of this format, otherwise None."""
+        if labels is not None or not is_tree(source) or not self.matches(open_tree(source)):
+            return None
+        return ReaderSpec(source=source, reader=self.name)
+
+    def read(self, data: ReaderSpec, folder: Path) -> Listing:
+        """Return all annotated images with the categories of their objects."""
+        tree = open_tree(resolve_source(data.source, folder))
+        categories = self.read_categories(tree)
+        images = list(categories.by_image)
+        parts = [categories.parts.get(image.name) or folder_part(image.name) for image in images]
+        frame = category_columns(list(categories.by_image.values()))
+        if "train" in parts and None not in parts:
+            if "split" in frame.columns:
+                raise DataError("a category is called 'split', as the column of parts; rename the category")
+            frame["split"] = parts
+        names = {image.name for image in images}
+        ignored = {
+            tree.prefix + entry.name: categories.annotations.get(entry.name, "") or _rule(entry)
+            for entry in tree.entries()
+            if entry.name not in names
+        }
+        return Listing.from_entries(images, frame, ignored, [tree.prefix + image.name for image in images])
+
+
+def _rule(entry: Entry) -> str:
+    if entry.outcome == "ignored":
+        return entry.reason
+    return "has no annotation" if is_image_name(entry.name) else non_image_rule(entry.name)
+
+
+def category_columns(categories: Sequence[set[str]]) -> pd.DataFrame:
+    """Return one column ``class`` if each of n images has one category, otherwise a column of 0 and 1 per category.
+
+    Examples
+    --------
+    >>> category_columns([{"cat"}, {"dog"}]).to_dict("list")
+    {'class': ['cat', 'dog']}
+    >>> category_columns([{"cat"}, {"dog", "cat"}, set()]).to_dict("list")
+    {'cat': [1, 1, 0], 'dog': [0, 1, 0]}
+    """
+    if all(len(names) == 1 for names in categories):
+        return pd.DataFrame({"class": [next(iter(names)) for names in categories]}, dtype=object)
+    columns = {
+        name: np.array([name in names for names in categories], dtype=np.int64)
+        for name in sorted(set().union(*categories))
+    }
+    return pd.DataFrame(columns, index=range(len(categories)))
+
+
+def folder_part(name: str) -> str | None:
+    """Return the part that the innermost folder of a file stands for.
+
+    Examples
+    --------
+    >>> folder_part("train2017/a.jpg"), folder_part("valid/images/a.jpg"), folder_part("test.jpg")
+    ('train', 'val', None)
+    """
+    return path_part(name.rpartition("/")[0])
+
+
+def path_part(path: str) -> str | None:
+    """Return the part that the last folder or file of a path stands for; years at the end of a word are left out."""
+    parts = (find_part(re.sub(r"\d+", " ", name)) for name in reversed(path.replace("!", "/").split("/")))
+    return next((part for part in parts if part is not None), None)
+
+
+def twin_key(name: str) -> str:
+    """Return what an image and its annotation file have in common: the stem, and all folders but generic ones.
+
+    Examples
+    --------
+    >>> twin_key("VOC/JPEGImages/1.jpg") == twin_key("VOC/Annotations/1.xml")
+    True
+    """
+    folders = [folder for folder in name.split("/")[:-1] if folder.lower() not in GENERIC_FOLDERS]
+    return "/".join([*folders, base_name(name).rpartition(".")[0]])
+
+
+def image_entries(tree: Tree) -> list[Entry]:
+    """Return the images of a tree."""
+    return [entry for entry in tree.entries() if entry.outcome != "ignored" and is_image_name(entry.name)]
+
+
+def find_twins(tree: Tree, suffix: str) -> tuple[dict[str, Entry], dict[str, Entry]]:
+    """Return the images and the annotation files of a tree by the key that an image shares with its annotation."""
+    images = {twin_key(entry.name): entry for entry in image_entries(tree)}
+    files = [entry for entry in tree.entries() if not entry.outcome and entry.name.lower().endswith(suffix)]
+    return images, {twin_key(entry.name): entry for entry in files}
+
+
+def are_most_annotated(images: Mapping[str, Entry], files: Mapping[str, Entry]) -> bool:
+    """Whether more than half of the images have an annotation file."""
+    return 2 * len(images.keys() & files.keys()) > len(images)
+
+
+def read_annotation(entry: Entry) -> bytes:
+    """Return the content of an annotation file.
+
+    Raises
+    ------
+    DataError
+        it cannot be read.
+    """
+    try:
+        content = read_content(entry.uri)
+    except ReadError as error:
+        # An empty annotation names no category.
+        if str(error) == "is empty":
+            return b""
+        raise DataError(f"annotation {entry.name!r} {error}; correct or remove it") from error
+    except OSError as error:
+        raise DataError(f"annotation {entry.name!r} cannot be read: {error}; correct or remove it") from error
+    assert isinstance(content, bytes)
+    return content

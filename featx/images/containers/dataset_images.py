@@ -1,0 +1,208 @@
+"""HDF5 files with one dataset per image; labels are the groups, attributes, or other datasets."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from featx.errors import DataError, ReadError
+from featx.files.atomic import file_state
+from featx.images.array_files import ARRAY_ERRORS, open_datasets
+from featx.images.containers.array_labels import array_shape, label_type_problem, read_label_columns
+from featx.images.containers.array_pairing import CHANNELS, IMAGE_MAGICS, LABEL_WORDS, MIN_SIDE_PX, row_bytes
+from featx.images.containers.hdf5 import Hdf5Datasets, check_filters, check_values_inside
+from featx.images.contents import Content, check_size, file_uri
+from featx.images.names import base_name, file_suffix, find_part
+from featx.images.readers import Listing
+from featx.images.trees import Entry
+from featx.locations import HDF5_SUFFIXES, resolve_source
+from featx.specs.data import ReaderSpec
+
+# Groups that hold all images or all labels, and so name no class.
+IMAGE_GROUPS = frozenset({"images", "image", "imgs", "img", "x", "data", "pixels"})
+# Attributes that HDF5's own conventions for images and dimensions define.
+STANDARD_ATTRIBUTES = ("CLASS", "IMAGE_", "PALETTE", "INTERLACE_MODE", "DISPLAY_ORIGIN", "DIMENSION_", "REFERENCE_")
+MIN_IMAGES = 2
+
+
+class DatasetReader:
+    """Reads each dataset of an HDF5 file as one image; groups, attributes and label datasets become columns."""
+
+    rank = 31
+
+    def recognise(self, source: str, labels: str | None, target: str | None = None) -> ReaderSpec | None:
+        """Return how to read the source if its HDF5 files hold one dataset per image, with labels, otherwise None."""
+        if labels is not None or not Path(source).exists():
+            return None
+        for file in _hdf5_files(Path(source)):
+            try:
+                datasets = open_datasets(file)
+            except ReadError as error:
+                raise DataError(str(error)) from error
+            images = _image_names(datasets)
+            if len(images) >= MIN_IMAGES and len(_read_labels(datasets, images)[0].columns):
+                return ReaderSpec(source=source, reader="datasets")
+        return None
+
+    def read(self, data: ReaderSpec, folder: Path) -> Listing:
+        """Return all datasets that are images, with their labels."""
+        source = Path(resolve_source(data.source, folder))
+        if not source.exists():
+            raise DataError(f"data.source: {data.source!r} does not exist; expected an HDF5 file or a folder of them")
+        entries: list[Entry] = []
+        frames: list[pd.DataFrame] = []
+        ignored: dict[str, str] = {}
+        for file in _hdf5_files(source):
+            datasets = open_datasets(file)
+            images = _image_names(datasets)
+            labels, label_names = _read_labels(datasets, images)
+            state = file_state(file)
+            uri = f"dataset:{file_uri(str(file.absolute()))}//"
+            entries += [Entry(f"{file.name}#{name}", uri + name, state[1:] if state else None) for name in images]
+            frames.append(_with_parts(labels, images, file.name))
+            others = set(datasets) - set(images)
+            ignored |= {
+                f"{file.name}#{name}": "holds labels" if name in label_names else "is a dataset that is not an image"
+                for name in sorted(others)
+            }
+        columns = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+        if "split" in columns and (columns["split"].isna().any() or "train" not in set(columns["split"])):
+            columns = columns.drop(columns="split")
+        return Listing.from_entries(entries, columns, ignored)
+
+
+def read_dataset(location: str) -> Content:
+    """Return a whole dataset ``/path/to/file.h5//images/0001``, as bytes if it is the content of an image file.
+
+    Errors are those of `featx.images.sources.read_content`.
+    """
+    path, _, name = location.partition("//")
+    try:
+        dataset = open_datasets(Path(path))[name]
+        check_values_inside(f"{path}: dataset {name!r}", dataset)
+        check_filters(f"{path}: dataset {name!r}", dataset)
+        check_size(max(math.prod(dataset.shape), math.prod(dataset.chunks or (1,))) * dataset.dtype.itemsize)
+        values = np.asarray(dataset[...])
+    except (FileNotFoundError, ReadError):
+        raise
+    except DataError as error:
+        raise ReadError(str(error)) from error
+    except ARRAY_ERRORS as error:
+        raise ReadError(f"cannot be read from its file: {str(error) or type(error).__name__}") from error
+    content = row_bytes(values) if values.ndim == 1 else None
+    return content if content is not None else values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _hdf5_files(source: Path) -> list[Path]:
+    files = [source] if source.is_file() else sorted(source.iterdir())
+    return [file for file in files if file_suffix(file.name) in HDF5_SUFFIXES and file.is_file()]
+
+
+def _image_names(datasets: Mapping[str, Any]) -> list[str]:
+    return [name for name in datasets if _is_image(datasets[name])]
+
+
+def _is_image(dataset: Any) -> bool:
+    """Whether a dataset is one image: (h, w), (h, w, channels), (channels, h, w), or bytes of an image file."""
+    shape = array_shape(dataset)
+    if len(shape) == 1 and dataset.dtype.str[1:] == "u1" and shape[0] > len(IMAGE_MAGICS[0]):
+        return bytes(dataset[:4].tobytes()).startswith(IMAGE_MAGICS)
+    if dataset.dtype.kind not in "biuf":
+        return False
+    if len(shape) == 2:
+        return min(shape) >= MIN_SIDE_PX
+    is_last, is_first = len(shape) == 3 and shape[2] in CHANNELS, len(shape) == 3 and shape[0] in CHANNELS
+    return (is_last and min(shape[:2]) >= MIN_SIDE_PX) or (is_first and min(shape[1:]) >= MIN_SIDE_PX)
+
+
+def _read_labels(datasets: Mapping[str, Any], images: Sequence[str]) -> tuple[pd.DataFrame, set[str]]:
+    """Return the label columns of n images, and the names of the datasets that hold labels."""
+    columns: dict[str, Any] = {}
+    used: set[str] = set()
+    if (classes := _group_classes(images)) is not None:
+        columns["class"] = classes
+    for name in sorted({name for image in images for name in datasets[image].attrs}):
+        if not name.startswith(STANDARD_ATTRIBUTES):
+            values = [_plain(datasets[image].attrs.get(name)) for image in images]
+            columns |= {name: values} if any(value is not None for value in values) else {}
+    for name, values in _twin_columns(datasets, images):
+        columns.setdefault(name, values)
+    for name in set(datasets) - set(images):
+        added = _table_columns(datasets[name], name, images)
+        used |= {name} if added else set()
+        columns |= {column: values for column, values in added.items() if column not in columns}
+    return pd.DataFrame(columns, index=range(len(images)), dtype=None if columns else object), used
+
+
+def _group_classes(images: Sequence[str]) -> list[str] | None:
+    """Return the class of each image from its group; None if all images are in one group besides parts."""
+    groups = [
+        [group for group in name.split("/")[:-1] if find_part(group) is None and group.lower() not in IMAGE_GROUPS]
+        for name in images
+    ]
+    classes = [group[-1] if group else "" for group in groups]
+    return classes if all(classes) and len(set(classes)) > 1 else None
+
+
+def _twin_columns(datasets: Mapping[str, Any], images: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
+    """Yield the column of a group of labels that has one dataset per image: ``labels/0001`` beside ``images/0001``."""
+    if not isinstance(datasets, Hdf5Datasets):
+        return
+    for group in sorted(LABEL_WORDS):
+        values = []
+        for image in images:
+            parts = [group if part.lower() in IMAGE_GROUPS else part for part in image.split("/")[:-1]]
+            values.append(_plain(datasets.value("/".join([*parts, base_name(image)]))) if group in parts else None)
+        if any(value is not None for value in values):
+            yield "label", values
+
+
+def _table_columns(dataset: Any, name: str, images: Sequence[str]) -> dict[str, Any]:
+    """Return the columns of a label dataset: a table with a field of names, or numbers if images are numbered."""
+    n_images = len(images)
+    if array_shape(dataset)[:1] != (n_images,):
+        return {}
+    if not dataset.dtype.names:
+        is_column = not label_type_problem(dataset) and math.prod(array_shape(dataset)) == n_images
+        order = _number_order(images) if is_column else None
+        if order is None:
+            return {}
+        column = "label" if base_name(name).lower() in LABEL_WORDS else base_name(name)
+        return {key: values[order] for key, values in read_label_columns(column, name, dataset, n_images).items()}
+    columns = read_label_columns("label", name, dataset, n_images)
+    for key in columns:
+        rows = {str(value): row for row, value in enumerate(columns[key])}
+        for spelling in (list(images), [base_name(image) for image in images]):
+            if len(rows) == n_images and set(rows) == set(spelling):
+                order = np.array([rows[image] for image in spelling])
+                return {column: values[order] for column, values in columns.items() if column != key}
+    return {}
+
+
+def _number_order(images: Sequence[str]) -> np.ndarray[Any, np.dtype[np.intp]] | None:
+    """Return the row of each image if all are in one group and numbered without gaps from 0 or 1, otherwise None."""
+    names = [base_name(image) for image in images]
+    if len({image.rpartition("/")[0] for image in images}) != 1 or not all(name.isdecimal() for name in names):
+        return None
+    numbers = np.array([int(name) for name in names], dtype=np.intp)
+    order = numbers - numbers.min()
+    is_complete = numbers.min() <= 1 and sorted(order.tolist()) == list(range(len(images)))
+    return order if is_complete else None
+
+
+def _plain(value: Any) -> Any:
+    """Return a label of HDF5 as text or a number; None if it is no single value."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.item() if value.size == 1 else None
+        return _plain(value) if isinstance(value, bytes) else value
+    return value if isinstance(value, str | int | float | bool) else None
+
+
+def _with_parts(labels: pd.DataFrame, images: Sequence[str], file: str) -> pd.DataFrame:
+    parts = [find_part(image.rpartition("/")[0].replace("/", " ")) or find_part(file) for image in images]
+    return labels.assign(split=np.array(parts, dtype=object)) if any(parts) and "split" not in labels else labels

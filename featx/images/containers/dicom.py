@@ -1,0 +1,110 @@
+"""DICOM files as arrays: grey values by the window of the file or by its stored bits, colours as they are."""
+
+import io
+import math
+import warnings
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featx.errors import ReadError
+from featx.images.contents import check_size
+
+DICOM_SUFFIXES = (".dcm", ".dicom")
+# Transfer syntax that compresses all of a file: its size is known only after unpacking.
+DEFLATED_SYNTAX = b"1.2.840.10008.1.2.1.99"
+N_HEADER_BYTES = 4096
+MAX_GREY = 65535
+# pydicom warns of values that do not follow the standard; the outcome of each file already reports what matters.
+warnings.filterwarnings("ignore", module=r"pydicom\..*")
+
+
+def read_dicom(content: bytes) -> NDArray[Any]:
+    """Return the image of a DICOM file: (h, w) grey values from 0 to 65535, or (h, w, 3) colours.
+
+    Grey values are rescaled, and black and white are the ends of the file's first window, or else of the range of its
+    stored bits. Files of the inverted kind MONOCHROME1 are inverted.
+
+    Parameters
+    ----------
+    content
+        Bytes of the file.
+
+    Raises
+    ------
+    ReadError
+        it cannot be read, has several frames, or pydicom is not installed.
+    """
+    if find_spec("pydicom") is None:
+        raise ReadError('is DICOM, which needs an extra: pip install "featx[dicom]"')
+    if DEFLATED_SYNTAX in content[:N_HEADER_BYTES]:
+        raise ReadError("is DICOM compressed as a whole (Deflated Explicit VR); convert it, for example with dcmconv")
+    import pydicom
+
+    try:
+        dataset = pydicom.dcmread(io.BytesIO(content), force=False)
+        _check_pixels(dataset)
+        return _to_array(dataset)
+    except ReadError:
+        raise
+    # pydicom and the decoders behind it raise any kind of error on broken files.
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ReadError(f"cannot be read as DICOM: {reason}") from error
+
+
+def _check_pixels(dataset: Any) -> None:
+    """Check from its header that a file holds one image of a permitted size.
+
+    Raises
+    ------
+    ReadError
+        it holds none, several, or a larger one.
+    """
+    if "Rows" not in dataset or "Columns" not in dataset or "PixelData" not in dataset:
+        raise ReadError("is DICOM without an image, for example a report or a structure set")
+    n_frames = int(dataset.get("NumberOfFrames", 1) or 1)
+    if n_frames != 1:
+        raise ReadError(f"has {n_frames} frames, expected one; write each frame into a file")
+    n_values = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("SamplesPerPixel", 1))
+    check_size(n_values * math.ceil(int(dataset.get("BitsAllocated", 8)) / 8))
+
+
+def _to_array(dataset: Any) -> NDArray[Any]:
+    values = np.asarray(dataset.pixel_array)
+    kind = str(dataset.PhotometricInterpretation)
+    if kind == "PALETTE COLOR":
+        from pydicom.pixels.processing import apply_color_lut
+
+        return np.asarray(apply_color_lut(values, dataset))
+    if not kind.startswith("MONOCHROME"):
+        return values
+    slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
+    low, high = _find_window(dataset, slope, intercept)
+    grey: NDArray[np.float64] = ((values.astype(np.float64) * slope + intercept - low) / (high - low)).clip(0, 1)
+    if not np.isfinite(grey).all():
+        raise ReadError("has grey values or a window that are not finite")
+    scaled: NDArray[np.float64] = np.rint((1 - grey if kind == "MONOCHROME1" else grey) * MAX_GREY)
+    return scaled.astype(np.uint16)
+
+
+def _find_window(dataset: Any, slope: float, intercept: float) -> tuple[float, float]:
+    """Return the rescaled values of black and white.
+
+    Source: DICOM PS3.3, C.11.2.1.2 (window), linear function.
+    """
+    if "WindowCenter" in dataset and "WindowWidth" in dataset:
+        center, width = (float(np.ravel(dataset[name].value)[0]) for name in ("WindowCenter", "WindowWidth"))
+        if not width >= 1:
+            raise ReadError(f"has a window of width {width:g}, expected at least 1")
+        half = max(width - 1, 1) / 2
+        return center - 0.5 - half, center - 0.5 + half
+    bits = int(dataset.BitsStored)
+    is_signed = int(dataset.get("PixelRepresentation", 0)) == 1
+    ends = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if is_signed else (0, 2**bits - 1)
+    low, high = sorted(end * slope + intercept for end in ends)
+    if not low < high:
+        raise ReadError(f"has a rescale slope of {slope:g}, expected another number than 0")
+    return low, high

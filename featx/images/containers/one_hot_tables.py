@@ -1,0 +1,61 @@
+"""Roboflow's multi-class exports: ``_classes.csv`` beside the images of each part, with one column per class."""
+
+import pandas as pd
+
+from featx.errors import DataError
+from featx.files.parsing import ParseError, parse_csv
+from featx.images.containers.categories import Categories, CategoryReader, read_annotation
+from featx.images.names import base_name
+from featx.images.trees import Entry, Tree
+
+TABLE_NAME = "_classes.csv"
+PATH_COLUMN = "filename"
+
+
+class OneHotReader(CategoryReader):
+    """Reads the classes of each image from the tables beside the images."""
+
+    name = "one_hot"
+    rank = 8
+
+    def matches(self, tree: Tree) -> bool:
+        """Whether a folder of the tree holds such a table."""
+        return any(base_name(entry.name) == TABLE_NAME for entry in tree.entries() if not entry.outcome)
+
+    def read_categories(self, tree: Tree) -> Categories:
+        """Return the classes of all images that the tables name."""
+        categories = Categories()
+        for table in tree.entries():
+            if table.outcome or base_name(table.name) != TABLE_NAME:
+                continue
+            frame = _read_table(table)
+            home = table.name.removesuffix(TABLE_NAME)
+            paths = frame.pop(PATH_COLUMN).astype(str).str.strip()
+            flags = frame.to_numpy() == 1
+            for path, row in zip(paths, flags, strict=True):
+                image = tree.entry(home + path)
+                categories.by_image[image] = {str(name) for name, flag in zip(frame.columns, row, strict=True) if flag}
+            categories.annotations[table.name] = "is the label table"
+        return categories
+
+
+def _read_table(table: Entry) -> pd.DataFrame:
+    """Return a table of file names and columns of 0 and 1.
+
+    Raises
+    ------
+    DataError
+        it is no such table.
+    """
+    try:
+        frame = parse_csv(read_annotation(table), skipinitialspace=True, index_col=False, encoding="utf-8-sig")
+    except ParseError as error:
+        raise DataError(f"annotation {table.name!r} {error}; correct or remove it") from error
+    frame.columns = pd.Index([str(name).strip() for name in frame.columns])
+    values = frame.drop(columns=PATH_COLUMN, errors="ignore")
+    if PATH_COLUMN not in frame.columns or not values.isin([0, 1]).all(axis=None) or frame[PATH_COLUMN].isna().any():
+        columns = ", ".join(map(str, frame.columns))
+        raise DataError(
+            f"annotation {table.name!r} has the columns {columns}; expected {PATH_COLUMN!r} and columns of 0 and 1"
+        )
+    return frame

@@ -1,0 +1,146 @@
+"""Inventory of a source: its files by type, by folder and by what they were taken for, and its tables."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from featx.files.table_files import TABLE_SUFFIXES
+from featx.images.label_tables import TableReport
+from featx.images.names import IMAGE_SUFFIXES, file_suffix, is_archive_name, is_image_name
+from featx.images.readers import Listing
+from featx.images.sources import is_tree, open_tree
+from featx.images.table_choice import TableChoice, examine_source, table_place
+from featx.images.trees import Entry
+
+# Number of folders that an inventory lists.
+MAX_FOLDERS = 200
+N_TYPES_NAMED = 6
+LINK_REASON = "link to a folder"
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All files of a source.
+
+    Attributes
+    ----------
+    n_files
+        Number of files.
+    types
+        Number of files by type: the suffix of the name, ``no suffix``, or ``linked folder``.
+    folders
+        Number of files by folder of the top two levels, and by type.
+    tables
+        What was found in each table.
+    uses
+        Number of files by what they were taken for: ``image``, ``label table``, or the rule that leaves them out.
+    """
+
+    n_files: int = 0
+    types: dict[str, int] = field(default_factory=dict)
+    folders: dict[str, dict[str, int]] = field(default_factory=dict)
+    tables: tuple[TableReport, ...] = ()
+    uses: dict[str, int] = field(default_factory=dict)
+
+
+def take_inventory(source: str, labels: str | None, target: str | None, listing: Listing | None) -> Inventory:
+    """Return the inventory of a source.
+
+    Parameters
+    ----------
+    source, labels, target
+        Arguments of `featx.images.init.init`.
+    listing
+        The images that were recognised; None if the source is not recognised.
+    """
+    place, named = table_place(source, labels)
+    if not is_tree(place):
+        return Inventory(1, {file_type(Path(place).name): 1}, uses={"array file": 1} if listing else {})
+    entries = open_tree(place).entries()
+    types = Counter(_entry_type(entry) for entry in entries)
+    folders: dict[str, Counter[str]] = {}
+    for entry in entries:
+        folder = "/".join(entry.name.split("/")[:-1][:2]) or "."
+        if folder in folders or len(folders) < MAX_FOLDERS:
+            folders.setdefault(folder, Counter())[_entry_type(entry)] += 1
+    is_table = named is not None and Path(named).is_file()
+    if is_table or (named is None and types.keys() & set(TABLE_SUFFIXES)):
+        tables = examine_source(place, named, target)
+    else:
+        tables = TableChoice(None, (), {})
+    uses = _uses(entries, listing, tables) if listing is not None else {}
+    by_folder = {folder: dict(counts.most_common()) for folder, counts in sorted(folders.items())}
+    return Inventory(len(entries), dict(types.most_common()), by_folder, tables.reports, uses)
+
+
+def file_type(name: str) -> str:
+    """Return the type of a file: the suffix of its name, or ``no suffix``."""
+    return file_suffix(name) or "no suffix"
+
+
+def _entry_type(entry: Entry) -> str:
+    if "folder" in entry.reason:
+        return "linked folder" if "link" in entry.reason else "other folder"
+    return file_type(entry.name)
+
+
+def _uses(entries: list[Entry], listing: Listing, tables: TableChoice) -> dict[str, int]:
+    """Return the number of files by what they were taken for."""
+    images = {uri.partition("#")[0] for uri in listing.manifest.uris}
+    reports = {report.file: report for report in tables.reports}
+    ignored = {name.rpartition("!")[2]: rule for name, rule in listing.ignored.items()}
+    uses: Counter[str] = Counter()
+    for entry in entries:
+        if entry.uri in images:
+            uses["image"] += 1
+        elif entry.name in reports:
+            uses["label table" if reports[entry.name].is_taken else "table that is not taken"] += 1
+        elif entry.uri in tables.unlabelled:
+            uses[f"image without label, named in {tables.unlabelled[entry.uri]}"] += 1
+        elif entry.name in ignored:
+            uses[ignored[entry.name]] += 1
+        else:
+            uses[_other_use(entry)] += 1
+    return dict(uses.most_common())
+
+
+def _other_use(entry: Entry) -> str:
+    if entry.reason:
+        return entry.reason
+    if is_archive_name(entry.name):
+        return "archive"
+    return "image that is not used" if is_image_name(entry.name) else f"other file ({file_type(entry.name)})"
+
+
+def describe_types(types: Mapping[str, int]) -> str:
+    """Return the files of a source by type: ``24 .npy, 12 .dcm, 2 linked folders``.
+
+    Examples
+    --------
+    >>> describe_types({".png": 2, "no suffix": 1})
+    '2 .png, 1 no suffix'
+    """
+    named = [f"{n} {name}{'s' if n > 1 and name.endswith('folder') else ''}" for name, n in types.items()]
+    return ", ".join(named[:N_TYPES_NAMED]) + (", …" if len(named) > N_TYPES_NAMED else "") or "no files"
+
+
+def next_step(inventory: Inventory) -> str:
+    """Return the nearest way to a source that can be read."""
+    types = inventory.types
+    if not types:
+        return "put images into it"
+    if types.get("linked folder"):
+        return "links to folders are not followed: name the folder itself"
+    if types.keys() & {".dcm", ".dicom"}:
+        return 'DICOM files need an extra: pip install "featx[dicom]"'
+    if types.keys() & {".7z", ".rar"}:
+        return "unpack the archives, or pack them as zip or tar"
+    if types.keys() & {".mp4", ".avi", ".mov", ".mkv"}:
+        return "videos are not read: extract their frames, for example with ffmpeg"
+    if any(report.path for report in inventory.tables) and not types.keys() & IMAGE_SUFFIXES:
+        return "put the images beside the table that names them"
+    return (
+        "expected one sub-folder per class with images, a table with a column of image paths ('--labels FILE'), label "
+        "files beside the images, or array files"
+    )

@@ -1,0 +1,202 @@
+"""Reading of label tables: the columns of labels, and the images that the column of paths names."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from featx.errors import DataError, MissingExtraError, ReadError
+from featx.files.parsing import ParseError
+from featx.files.table_files import TABLE_SUFFIXES, TEXT_SUFFIXES, read_binary_table
+from featx.files.text_tables import TextFormat, detect_format, parse_text_table
+from featx.images.names import file_suffix, is_image_name, non_image_rule
+from featx.images.path_matching import ImageIndex, PathRule
+from featx.images.sources import read_content, shared
+from featx.images.trees import Entry, FolderTree, Tree
+from featx.locations import base_folder
+from featx.specs.data import LabelsSpec
+
+QUOTES = {"double": '"', "single": "'"}
+DECIMALS = {"point": ".", "comma": ","}
+
+
+def path_texts(column: "pd.Series[Any]") -> list[str]:
+    """Return the cells of a column of paths as text."""
+    return column.astype("str").str.strip().tolist()
+
+
+def table_rule(spec: LabelsSpec, root: str) -> PathRule:
+    """Return the way from the paths of a table to the images below a root."""
+    return PathRule(root, spec.strip_folders, spec.suffix, spec.match)
+
+
+def find_images(root: Tree, texts: Sequence[str], rule: PathRule, table: str) -> tuple[list[Entry], list[str]]:
+    """Return the image and the id of each path of a table; the outcome of an image that does not exist is ``missing``.
+
+    An id is the path as written, or the image's name where the rule changes the path.
+
+    Raises
+    ------
+    DataError
+        a path can mean several images, or two paths mean one.
+    """
+    entries = {entry.name: entry for entry in root.entries()}
+    index = ImageIndex(entries, rule)
+    matches = [index.find(text) for text in texts]
+    unclear = [(text, names) for text, names in zip(texts, matches, strict=True) if len(names) > 1]
+    if unclear:
+        text, names = unclear[0]
+        raise DataError(
+            f"{table}: {len(unclear)} paths fit several images, first {text!r} ({names[0]!r}, {names[1]!r}); write "
+            "longer paths into the table, or name the folder of its images in data.labels.root"
+        )
+    is_changed = bool(rule.strip_folders or rule.suffix or rule.match == "end")
+    found = [
+        # A table may name an image among files that are ignored otherwise.
+        entries[names[0]] if names and entries[names[0]].outcome != "ignored" else root.entry((*names, text)[0])
+        for text, names in zip(texts, matches, strict=True)
+    ]
+    ids = [
+        entry.name if is_changed and names else text for text, names, entry in zip(texts, matches, found, strict=True)
+    ]
+    _check_repeated(ids, table)
+    return found, ids
+
+
+def _check_repeated(ids: Sequence[str], table: str) -> None:
+    names = pd.Series(ids, dtype=object)
+    if repeated := names[names.duplicated()].unique().tolist():
+        raise DataError(
+            f"{table}: {len(repeated)} paths occur in several rows, first {repeated[0]!r}; expected one row per image"
+        )
+
+
+def pop_paths(frame: pd.DataFrame, spec: LabelsSpec, file: str) -> list[str]:
+    """Remove the column of paths from a label table and return it.
+
+    Raises
+    ------
+    DataError
+        there is no such column, or a path is missing.
+    """
+    if spec.path not in frame.columns:
+        columns = ", ".join(map(str, frame.columns))
+        raise DataError(f"data.labels.path: {file} has no column {spec.path!r}; columns: {columns}")
+    paths = frame.pop(spec.path)
+    if paths.isna().any():
+        first = int(paths.isna().argmax())
+        raise DataError(f"{file}: {int(paths.isna().sum())} rows have no path, first row {first}")
+    return path_texts(paths)
+
+
+def find_table(tree: Tree, file: str) -> Entry:
+    """Return a label table: in the tree, beside it if the tree is an archive, or anywhere on disk.
+
+    Raises
+    ------
+    DataError
+        there is no such file.
+    """
+    table = tree.entry(file)
+    home = base_folder(tree.place)
+    if table.outcome and (home is not None or Path(file).is_absolute()):
+        table = FolderTree(str(home or "/")).entry(file)
+    if table.outcome:
+        raise DataError(
+            f"data.labels.file: {file!r} {table.reason} ({tree.place}); expected a label table "
+            f"({', '.join(TABLE_SUFFIXES)})"
+        )
+    return table
+
+
+def read_labels(file: Entry, spec: LabelsSpec) -> pd.DataFrame:
+    """Return a label table; spaces around the text of a cell are removed.
+
+    Raises
+    ------
+    ReadError
+        it cannot be read or does not have the columns of `spec`.
+    MissingExtraError
+        it is an Excel file, and the package that reads it is not installed.
+    """
+    stated = spec.model_dump(include={"columns", "encoding", "separator", "quote", "skip_lines", "decimal", "sheet"})
+    frame = shared(("table", file.uri, repr(stated)), lambda: _read_labels(file, spec))
+    return frame.copy(deep=False)
+
+
+def _read_labels(file: Entry, spec: LabelsSpec) -> pd.DataFrame:
+    content = read_bytes(file)
+    try:
+        if file_suffix(file.name) in TEXT_SUFFIXES:
+            frame = parse_text_table(content, _stated_format(content, spec), spec.columns)
+        else:
+            frame = read_binary_table(content, file_suffix(file.name), spec.sheet)
+    except ParseError as error:
+        raise ReadError(f"{file.name} cannot be read as a table: it {error}") from error
+    except MissingExtraError as error:
+        raise MissingExtraError(f"{file.name} {error}") from error
+    if spec.columns and file_suffix(file.name) not in TEXT_SUFFIXES:
+        raise ReadError(f"{file.name}: data.labels.columns names the columns of a text table, found another format")
+    # Names of columns in a Parquet file may be numbers or tuples.
+    frame.columns = pd.Index([str(name) for name in frame.columns])
+    if not frame.columns.is_unique:
+        repeated = frame.columns[frame.columns.duplicated()][0]
+        raise ReadError(f"{file.name} has several columns called {repeated!r}; expected different names")
+    text_columns = frame.select_dtypes(["object", "str"]).columns
+    frame[text_columns] = frame[text_columns].map(lambda cell: cell.strip() if isinstance(cell, str) else cell)
+    return frame
+
+
+def _stated_format(content: bytes, spec: LabelsSpec) -> TextFormat:
+    """Return the format of a text table: as the spec states it, otherwise as detected."""
+    found = detect_format(content)
+    return TextFormat(
+        spec.encoding or found.encoding,
+        spec.separator or found.separator,
+        QUOTES[spec.quote] if spec.quote else found.quote,
+        found.skip_lines if spec.skip_lines is None else spec.skip_lines,
+        DECIMALS[spec.decimal] if spec.decimal else found.decimal,
+    )
+
+
+def read_bytes(file: Entry) -> bytes:
+    """Return the bytes of a table.
+
+    Raises
+    ------
+    ReadError
+        it cannot be read.
+    """
+    try:
+        content = shared(("bytes", file.uri), lambda: read_content(file.uri))
+    except OSError as error:
+        raise ReadError(f"{file.name} cannot be read as a table: {error}") from error
+    assert isinstance(content, bytes)
+    return content
+
+
+def outside_warnings(root: Tree, names: list[str], table: str) -> list[str]:
+    """Return one warning if paths of a table point outside the folder that they start from."""
+    if not isinstance(root, FolderTree):
+        return []
+    home = f"{os.path.abspath(root.place)}{os.sep}"  # noqa: PTH100 (links are not followed)
+    suspects = [name for name in names if name.startswith("/") or ".." in name]
+    outside = [name for name in suspects if not os.path.abspath(os.path.join(home, name)).startswith(home)]  # noqa: PTH100, PTH118
+    if not outside:
+        return []
+    return [f"{len(outside)} paths of {table} point outside {root.place}, first {outside[0]!r}; check them"]
+
+
+def path_from_source(source: str, labels: str) -> str:
+    """Return the path of a local label table relative to the source, or absolute if the source is a URL."""
+    home = base_folder(source)
+    return os.path.abspath(labels) if home is None else os.path.relpath(labels, home)  # noqa: PTH100 (both as text)
+
+
+def ignore_rule(name: str, table: str) -> str:
+    """Return the rule by which a file beside the images of a table is left out."""
+    if name == table:
+        return "is the label table"
+    return f"is not named in {table}" if is_image_name(name) else non_image_rule(name)

@@ -1,0 +1,281 @@
+"""Label tables of a source: which files are tables, which images each names, and which of them holds the labels."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from featx.errors import MissingExtraError, ReadError
+from featx.files.table_files import TABLE_SUFFIXES, TEXT_SUFFIXES
+from featx.files.text_tables import detect_format
+from featx.images.label_columns import find_target_columns
+from featx.images.label_files import find_table, path_texts, read_bytes, read_labels
+from featx.images.names import base_name, file_suffix, find_part, is_archive_name, is_image_name
+from featx.images.path_matching import ImageIndex, PathRule, find_rule
+from featx.images.sources import join_place, open_tree
+from featx.images.trees import Entry, Tree
+from featx.specs.data import LabelsSpec
+
+# Number of rows of a column that are compared with the names of the images.
+MAX_INSPECTED_ROWS = 200
+# Number of tables of a source that are read; more are annotations of single images.
+MAX_TABLES = 50
+# Share of the inspected rows that must name an image.
+MIN_NAMED = 0.5
+ENCODING_NAMES = {"utf-8-sig": "UTF-8 with byte order mark", "cp1252": "Windows-1252", "latin-1": "Latin-1"}
+SEPARATOR_TEXTS = {"comma": "commas", "tab": "tabs", "semicolon": "semicolons", "pipe": "|", "whitespace": "spaces"}
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """A table of a source, and why it is taken for the labels or not.
+
+    Attributes
+    ----------
+    file
+        Name of the file.
+    format
+        Encoding and separator, or the file format; empty if it cannot be read.
+    columns
+        Names of the columns.
+    n_rows
+        Number of rows.
+    path
+        Name of the column with paths of images; None if there is none.
+    n_named
+        Number of rows that name an image of the source.
+    n_missing
+        Number of rows that name none.
+    folder
+        Folder of the named images.
+    is_taken
+        Whether the recipe reads it.
+    reason
+        Reason why it is not taken, or the number of named images.
+    """
+
+    file: str
+    format: str = ""
+    columns: tuple[str, ...] = ()
+    n_rows: int = 0
+    path: str | None = None
+    n_named: int = 0
+    n_missing: int = 0
+    folder: str = ""
+    is_taken: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A table whose rows name images.
+
+    Attributes
+    ----------
+    report
+        What was found in it.
+    spec
+        How to read it.
+    frame
+        Its columns, without the column of paths.
+    images
+        Uris of the images that it names.
+    """
+
+    report: TableReport
+    spec: LabelsSpec
+    frame: pd.DataFrame = field(repr=False)
+    images: frozenset[str] = field(repr=False)
+
+    @property
+    def file(self) -> str:
+        """Name of the file."""
+        return self.report.file
+
+    @cached_property
+    def target_columns(self) -> list[str]:
+        """Columns that could be predicted."""
+        return find_target_columns(self.frame)
+
+    @cached_property
+    def part(self) -> str | None:
+        """Part of a split that the name of the file or of its folder stands for."""
+        return part_of_file(self.file)
+
+
+def list_tables(tree: Tree) -> list[str]:
+    """Return the files of a tree that may be label tables; a file with the name of an image belongs to that image."""
+    names = [entry.name for entry in tree.entries() if not entry.outcome]
+    tables = [name for name in names if file_suffix(name) in TABLE_SUFFIXES and not base_name(name).startswith(".")]
+    if tables:
+        image_names = {base_name(name).rpartition(".")[0] for name in names if is_image_name(name)}
+        tables = [name for name in tables if base_name(name).rpartition(".")[0] not in image_names]
+    if len(tables) > MAX_TABLES:
+        tables = [name for name in tables if "/" not in name]
+    return sorted(tables, key=lambda name: (name.count("/"), name))[:MAX_TABLES]
+
+
+def examine_tables(tree: Tree, files: Iterable[str]) -> tuple[list[Candidate], list[TableReport]]:
+    """Return the tables whose rows name images of a tree, and a report on each of the others."""
+    candidates, others = [], []
+    for file in files:
+        try:
+            examined = examine_table(tree, file)
+        except (ReadError, MissingExtraError) as error:
+            others.append(TableReport(file, reason=str(error)))
+            continue
+        if isinstance(examined, Candidate):
+            candidates.append(examined)
+        else:
+            others.append(examined)
+    return candidates, others
+
+
+def examine_table(tree: Tree, file: str) -> Candidate | TableReport:
+    """Return what is found in a table: a candidate if its rows name images, otherwise a report.
+
+    Raises
+    ------
+    ReadError
+        it cannot be read as a table.
+    """
+    entry = find_table(tree, file)
+    text_format = _describe_format(entry)
+    report = TableReport(file, text_format)
+    for spec in _ways_to_read(entry, file):
+        frame = read_labels(entry, spec)
+        report = TableReport(file, text_format, tuple(map(str, frame.columns)), len(frame))
+        if best := _best_path_column(tree, frame, file, with_header=spec.columns is None):
+            return _candidate(tree, replace(report, path=best[0]), spec, best, frame)
+    return replace(report, reason=_no_paths_reason(report, read_labels(entry, next(_ways_to_read(entry, file)))))
+
+
+def _no_paths_reason(report: TableReport, frame: pd.DataFrame) -> str:
+    if not len(frame):
+        return "has no rows"
+    first = ", ".join(repr(str(value)) for value in frame.iloc[0].tolist()[:3])
+    return f"names no image of the source: no column holds their paths (first row {first})"
+
+
+def _describe_format(file: Entry) -> str:
+    suffix = file_suffix(file.name)
+    if suffix not in TEXT_SUFFIXES:
+        return {"xlsx": "Excel", "parquet": "Parquet", "json": "JSON"}.get(suffix[1:], "JSON lines")
+    found = detect_format(read_bytes(file))
+    encoding = ENCODING_NAMES.get(found.encoding, found.encoding.upper())
+    return f"{encoding}, separated by {SEPARATOR_TEXTS[found.separator]}"
+
+
+def _ways_to_read(entry: Entry, file: str) -> Iterator[LabelsSpec]:
+    """Yield the ways to read a table: with a header, then, as text, without one."""
+    if file_suffix(entry.name) not in TEXT_SUFFIXES:
+        yield LabelsSpec(file=file)
+        return
+    found = detect_format(read_bytes(entry))
+    stated: dict[str, Any] = {"separator": found.separator}
+    if found.encoding not in {"utf-8", "utf-8-sig"}:
+        stated["encoding"] = found.encoding
+    if found.skip_lines:
+        stated["skip_lines"] = found.skip_lines
+    if found.quote == "'":
+        stated["quote"] = "single"
+    if found.decimal == ",":
+        stated["decimal"] = "comma"
+    with_header = LabelsSpec.model_validate({"file": file, **stated})
+    yield with_header
+    n_columns = read_labels(entry, with_header).shape[1]
+    yield with_header.model_copy(update={"columns": ("path", *(f"column{i}" for i in range(2, n_columns + 1)))})
+
+
+def _best_path_column(
+    tree: Tree, frame: pd.DataFrame, file: str, with_header: bool
+) -> tuple[str, PathRule, Tree | None] | None:
+    """Return the column whose cells name most images, the rule for its paths, and the archive that holds them."""
+    for inside in (None, *_archives(tree)):
+        searched = tree if inside is None else open_tree(join_place(tree.place, inside))
+        names = [entry.name for entry in searched.entries() if is_image_name(entry.name)]
+        best, n_best = None, 0
+        for column in frame.columns:
+            texts = _inspected_texts(frame[column])
+            if not texts:
+                continue
+            rule, n = find_rule(texts, names, partial(_is_folder_of, file))
+            # A column of 0 and 1 may name images too, but each of its values occurs in many rows.
+            if n > n_best and n >= MIN_NAMED * len(texts) and len(set(texts)) >= MIN_NAMED * len(texts):
+                is_header_an_image = with_header and find_rule([str(column)], names)[1] > 0
+                if is_header_an_image or (with_header and is_image_name(str(column))):
+                    return None
+                best, n_best = (str(column), _rule_in_archive(rule, inside), searched), n
+        if best is not None:
+            return best
+    return _column_of_image_names(frame, with_header)
+
+
+def _column_of_image_names(frame: pd.DataFrame, with_header: bool) -> tuple[str, PathRule, Tree | None] | None:
+    """Return the first column whose cells end like names of images, although the source has none of them."""
+    for column in frame.columns:
+        texts = _inspected_texts(frame[column])
+        if texts and sum(map(is_image_name, texts)) > MIN_NAMED * len(texts):
+            return None if with_header and is_image_name(str(column)) else (str(column), PathRule(), None)
+    return None
+
+
+def part_of_file(file: str) -> str | None:
+    """Return the part of a split that the name of a table, or of its folder, stands for."""
+    folder, _, name = file.rpartition("/")
+    return find_part(name.rpartition(".")[0]) or find_part(base_name(folder))
+
+
+def _is_folder_of(file: str, folder: str) -> bool:
+    """Whether a folder holds a table, or stands for the same part of a split."""
+    part = part_of_file(file)
+    return folder == file.rpartition("/")[0] or (part is not None and find_part(folder) == part)
+
+
+def _rule_in_archive(rule: PathRule, archive: str | None) -> PathRule:
+    if archive is None:
+        return rule
+    return replace(rule, root=archive if rule.root == "." else f"{archive}!{rule.root}")
+
+
+def _archives(tree: Tree) -> list[str]:
+    """Return the archives at the top of a folder."""
+    names = [entry.name for entry in tree.entries() if not entry.outcome and "/" not in entry.name]
+    return [name for name in names if is_archive_name(name)] if not is_archive_name(tree.place) else []
+
+
+def _inspected_texts(column: "pd.Series[Any]") -> list[str]:
+    """Return the texts of an even sample of a column; empty if it holds lists, mappings or fractions."""
+    values = column.dropna()
+    if not len(values) or values.dtype.kind in "fbmMc":
+        return []
+    rows = np.unique(np.linspace(0, len(values) - 1, MAX_INSPECTED_ROWS, dtype=int))
+    sample = values.iloc[rows].tolist()
+    return [] if any(isinstance(value, list | dict | np.ndarray) for value in sample) else [str(v) for v in sample]
+
+
+def _candidate(
+    tree: Tree,
+    report: TableReport,
+    spec: LabelsSpec,
+    best: tuple[str, PathRule, Tree | None],
+    frame: pd.DataFrame,
+) -> Candidate:
+    column, rule, searched = best
+    spec = spec.model_copy(
+        update={"path": column, "root": rule.root, "suffix": rule.suffix, "match": rule.match}
+        | ({"strip_folders": rule.strip_folders} if rule.strip_folders else {})
+    )
+    root = tree if rule.root == "." else open_tree(join_place(tree.place, rule.root))
+    uris = {entry.name: entry.uri for entry in root.entries()} if searched is not None else {}
+    index = ImageIndex(uris, rule)
+    matched = [index.find(text) for text in path_texts(frame[column].dropna())]
+    images = frozenset(uris[names[0]] for names in matched if names)
+    n_named = sum(map(bool, matched))
+    folder = "" if rule.root == "." else f" in {rule.root}/" if "!" not in rule.root else f" in {rule.root}"
+    reason = f"names {n_named} of {len(uris) and sum(map(is_image_name, uris))} images{folder}"
+    report = replace(report, n_named=n_named, n_missing=len(frame) - n_named, folder=rule.root, reason=reason)
+    return Candidate(report, spec, frame.drop(columns=column), images)

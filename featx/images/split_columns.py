@@ -1,0 +1,48 @@
+"""Columns that say the part of a split, in any common wording."""
+
+from typing import Any
+
+import pandas as pd
+
+from featx.images.names import PARTS, part_of, split_words
+
+# Names of columns whose codes 0, 1, 2 are train, val and test, as in CelebA's partition.
+CODED_NAMES = frozenset({"split", "partition", "part", "set", "subset", "usage", "fold", "phase"})
+CODED_PARTS = {"0": "train", "1": "val", "2": "test"}
+# Names of columns that say with 0 and 1 whether an image belongs to a part.
+FLAG_VALUES = {"0": False, "1": True, "false": False, "true": True, "no": False, "yes": True}
+
+
+def find_split_column(labels: pd.DataFrame) -> str | None:
+    """Return the label column whose values are parts for every image, one of them train; None if there is none."""
+    for name in labels.columns:
+        if column_parts(str(name), labels[name]) is not None:
+            return str(name)
+    return None
+
+
+def column_parts(name: str, column: "pd.Series[Any]") -> dict[str, str] | None:
+    """Return the part that each value of a column stands for; None if it is not a column of parts.
+
+    Examples
+    --------
+    >>> column_parts("Usage", pd.Series(["Training", "PublicTest"]))
+    {'Training': 'train', 'PublicTest': 'val'}
+    >>> column_parts("is_test", pd.Series([0, 1])), column_parts("age", pd.Series([0, 1]))
+    ({'0': 'train', '1': 'test'}, None)
+    """
+    if column.isna().any() or not len(column):
+        return None
+    values = [str(value) for value in column.unique().tolist()[: len(PARTS) + 1]]
+    named = {value: part for value in values if (part := part_of(value)) is not None}
+    if len(named) == len(values) and "train" in named.values():
+        return named
+    words = split_words(name)
+    if CODED_NAMES & set(words) and set(values) <= set(CODED_PARTS) and {"0", "1"} <= set(values):
+        return {value: CODED_PARTS[value] for value in sorted(values)}
+    flags = {value: FLAG_VALUES[value.lower()] for value in values if value.lower() in FLAG_VALUES}
+    part = part_of(words[-1]) if len(words) == 2 and words[0] == "is" else None
+    if part in {"test", "val", "train"} and len(flags) == len(values) == 2:
+        others = "train" if part != "train" else "test"
+        return {value: str(part) if flag else others for value, flag in sorted(flags.items())}
+    return None

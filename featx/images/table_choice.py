@@ -1,0 +1,223 @@
+"""Choice of the label table among the tables of a source that name images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from featx.errors import DataError
+from featx.files.table_files import TABLE_SUFFIXES
+from featx.images.label_files import path_from_source
+from featx.images.label_tables import Candidate, TableReport, examine_table, examine_tables, list_tables
+from featx.images.names import base_name, file_suffix, split_words
+from featx.images.sources import open_tree, shared
+from featx.images.split_columns import find_split_column
+from featx.images.trees import Tree
+from featx.specs.data import LabelsSpec
+
+# A table that names this many times the images of any other is the label table.
+CLEAR_MAJORITY = 2
+LABEL_FILE_WORDS = frozenset(
+    {"label", "labels", "class", "classes", "target", "targets", "truth", "groundtruth", "gt", "attr", "attributes"}
+)
+
+
+@dataclass(frozen=True, eq=False)
+class TableChoice:
+    """The label table of a source, and what was found in all its tables.
+
+    Attributes
+    ----------
+    spec
+        How to read the labels; None if no table holds labels.
+    reports
+        One report for each table.
+    unlabelled
+        Uris of images that a table names without labels → name of the table.
+    """
+
+    spec: LabelsSpec | None
+    reports: tuple[TableReport, ...]
+    unlabelled: dict[str, str]
+
+
+def table_place(source: str, labels: str | None) -> tuple[str, str | None]:
+    """Return the place of the images and the path of the table that the user named: a source may be a table itself."""
+    if file_suffix(source) in TABLE_SUFFIXES and Path(source).is_file():
+        return str(Path(source).parent), source
+    return source, labels
+
+
+def examine_source(place: str, labels: str | None, target: str | None) -> TableChoice:
+    """Return the label table of a source, and a report on each of its tables.
+
+    Parameters
+    ----------
+    place
+        A place that `featx.images.sources.open_tree` takes.
+    labels
+        Path of the table that the user named; None examines all.
+    target
+        Name of the column to predict, if the user named it.
+
+    Raises
+    ------
+    DataError
+        the user named a table that names no images, or several tables fit.
+    """
+    key = ("choice", place, labels or "", target or "")
+    return shared(key, lambda: _examine_source(open_tree(place), place, labels, target))
+
+
+def _examine_source(tree: Tree, place: str, labels: str | None, target: str | None) -> TableChoice:
+    if labels is not None:
+        named = examine_table(tree, path_from_source(place, labels))
+        if isinstance(named, TableReport):
+            raise DataError(
+                f"{labels!r} {named.reason}; expected a column with the paths of images of {place!r}, with or without "
+                "their endings"
+            )
+        return TableChoice(named.spec, (replace(named.report, is_taken=True),), {})
+    candidates, reports = examine_tables(tree, list_tables(tree))
+    spec, reasons = choose_tables(candidates, target)
+    taken = () if spec is None else spec.files
+    reports += [
+        replace(c.report, is_taken=c.file in taken, reason=reasons.get(c.file, c.report.reason)) for c in candidates
+    ]
+    labelled = frozenset[str]().union(*(c.images for c in candidates if c.file in taken))
+    unlabelled = {uri: c.file for c in candidates if c.file not in taken for uri in c.images - labelled}
+    return TableChoice(spec, tuple(sorted(reports, key=lambda report: not report.is_taken)), unlabelled)
+
+
+def choose_tables(candidates: Sequence[Candidate], target: str | None) -> tuple[LabelsSpec | None, dict[str, str]]:
+    """Return how to read the labels, and a reason by file for each table that is not taken.
+
+    Parameters
+    ----------
+    candidates
+        The tables whose rows name images.
+    target
+        Name of the column to predict, if the user named it: other tables are not considered.
+
+    Raises
+    ------
+    DataError
+        several tables fit equally well, or no table has the target.
+    """
+    unlabelled = frozenset[str]().union(*(c.images for c in candidates if not len(c.frame.columns)))
+    reasons = {
+        candidate.file: reason
+        for candidate in candidates
+        if (reason := _reason_against(candidate, target, unlabelled, candidates))
+    }
+    usable = [candidate for candidate in candidates if candidate.file not in reasons]
+    if not usable and target is not None and candidates:
+        listed = "; ".join(f"{c.file}: {', '.join(map(str, c.frame.columns)) or 'none'}" for c in candidates)
+        raise DataError(f"no label column is called {target!r}; columns of {listed}")
+    if not usable:
+        return None, reasons
+    chosen = _tables_of_parts(usable) or [_clear_winner(usable)]
+    reasons |= {c.file: f"another table is taken; {c.report.reason}" for c in usable if c not in chosen}
+    spec = _joined_spec(chosen)
+    joined = [c for c in candidates if c not in chosen and len(chosen) == 1 and _adds_split(c, chosen[0])]
+    if joined:
+        spec = spec.model_copy(update={"join": tuple(candidate.file for candidate in joined)})
+    taken = {candidate.file for candidate in (*chosen, *joined)}
+    return spec, {file: reason for file, reason in reasons.items() if file not in taken}
+
+
+def _reason_against(
+    candidate: Candidate, target: str | None, unlabelled: frozenset[str], candidates: Sequence[Candidate]
+) -> str:
+    """Return why a table cannot be the label table; empty if it can."""
+    if target is not None and len(candidate.frame.columns):
+        return "" if target in candidate.frame.columns else f"has no column {target!r}"
+    if not candidate.target_columns:
+        return _no_labels_reason(candidate)
+    if _is_template(candidate, unlabelled, candidates):
+        return f"is a template for answers: {_where(candidate)} have no labels"
+    return ""
+
+
+def _where(candidate: Candidate) -> str:
+    folder = candidate.report.folder
+    return f"the {candidate.report.n_named} images that it names" + ("" if folder == "." else f" in {folder}/")
+
+
+def _no_labels_reason(candidate: Candidate) -> str:
+    if not len(candidate.frame.columns):
+        return f"names {candidate.report.n_named} images and has no labels" + (
+            "" if candidate.report.folder == "." else f" ({candidate.report.folder}/)"
+        )
+    listed = ", ".join(map(str, candidate.frame.columns[:5]))
+    return f"has no column that could be predicted: {listed}"
+
+
+def _is_template(candidate: Candidate, unlabelled: frozenset[str], candidates: Sequence[Candidate]) -> bool:
+    """Whether a table is a form for answers, as competitions hand it out: by name, or for images without labels."""
+    if any(word.startswith("submission") for word in split_words(base_name(candidate.file))):
+        return True
+    is_of_unlabelled = bool(unlabelled) and candidate.images <= unlabelled
+    return is_of_unlabelled and any(other.images - unlabelled for other in candidates)
+
+
+def _tables_of_parts(usable: Sequence[Candidate]) -> list[Candidate]:
+    """Return one table for each part, if their names say parts, one is train, and they share their columns.
+
+    Raises
+    ------
+    DataError
+        two tables stand for one part.
+    """
+    parts = dict.fromkeys(candidate.part for candidate in usable if candidate.part is not None)
+    if "train" not in parts:
+        return []
+    by_part = {part: _clear_winner([c for c in usable if c.part == part]) for part in parts}
+    train = by_part["train"]
+    alike = {part: c for part, c in by_part.items() if c.spec.path == train.spec.path}
+    return [c for c in alike.values() if set(train.target_columns) & set(c.frame.columns)]
+
+
+def _clear_winner(usable: Sequence[Candidate]) -> Candidate:
+    """Return the only table whose name says that it holds labels, or the one that names by far most images.
+
+    Raises
+    ------
+    DataError
+        several tables fit equally well.
+    """
+    named = [candidate for candidate in usable if LABEL_FILE_WORDS & set(split_words(base_name(candidate.file)))]
+    if len(named) == 1 and 2 * len(named[0].images) > max(len(candidate.images) for candidate in usable):
+        return named[0]
+    by_size = sorted(usable, key=lambda candidate: -len(candidate.images))
+    if len(by_size) > 1 and len(by_size[0].images) < CLEAR_MAJORITY * len(by_size[1].images):
+        raise _question([c for c in by_size if CLEAR_MAJORITY * len(c.images) > len(by_size[0].images)])
+    return by_size[0]
+
+
+def _question(tables: Sequence[Candidate]) -> DataError:
+    listed = "; ".join(
+        f"{table.file} ({table.report.reason}; columns {', '.join(map(str, table.frame.columns[:5]))})"
+        for table in tables
+    )
+    return DataError(f"{len(tables)} tables fit: {listed}; choose one with '--labels FILE' or '--target COLUMN'")
+
+
+def _adds_split(candidate: Candidate, chosen: Candidate) -> bool:
+    """Whether a table only says the part of the images that another table names."""
+    columns = candidate.frame.columns
+    is_split = len(columns) == 1 and find_split_column(candidate.frame) is not None
+    is_new = not set(columns) & set(chosen.frame.columns) and find_split_column(chosen.frame) is None
+    return is_split and is_new and candidate.spec.path == chosen.spec.path and chosen.images <= candidate.images
+
+
+def _joined_spec(chosen: Sequence[Candidate]) -> LabelsSpec:
+    if len(chosen) == 1:
+        return chosen[0].spec
+    files = {str(candidate.part): candidate.file for candidate in chosen}
+    roots = {str(candidate.part): str(candidate.spec.root) for candidate in chosen}
+    stated = chosen[0].spec
+    same = {name: value for name, value in stated.model_dump().items()
+            if all(getattr(candidate.spec, name) == getattr(stated, name) for candidate in chosen)}  # fmt: skip
+    return LabelsSpec.model_validate(
+        same | {"file": files, "root": roots if len(set(roots.values())) > 1 else next(iter(roots.values()))}
+    )

@@ -1,0 +1,287 @@
+"""Proposals of what to predict from label columns: the kind of target, its classes, and the groups to keep together."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from featx.images.label_columns import can_be_target
+from featx.images.names import split_words
+from featx.images.split_columns import find_split_column
+from featx.tables.encoding import MAX_CLASSES, category_text, split_labels
+from featx.tables.ids import Kind
+from featx.tables.manifest import Manifest
+
+# Whole numbers with more different values than this are measured, not classes.
+MAX_WHOLE_CLASSES = 50
+# So are fractions with more different values than this.
+MAX_FRACTIONS = 20
+# A number whose mean count of images per value is below this is measured.
+MIN_IMAGES_PER_NUMBER = 3
+MIN_ONE_HOT_COLUMNS = 3
+LABEL_SEPARATORS = ("|", ";", ",", " ")
+# Number of different labels in one column above which its cells are texts, not lists of labels.
+MAX_LABELS = 200
+RANGE = re.compile(
+    r"\D*(\d+(?:\.\d+)?)\s*(?:[-–—]|to|,)\s*(\d+(?:\.\d+)?)\D*|[<>≤≥=]*\s*(\d+(?:\.\d+)?)\s*[+<>]*(?:years?)?"
+)
+LABEL_WORDS = frozenset({"label", "labels", "class", "classes", "target", "category", "categories", "diagnosis", "dx"})
+IDENTITY_WORDS = frozenset(
+    {"patient", "subject", "person", "identity", "individual", "participant", "donor", "user", "actor"}
+    | {"animal", "specimen", "lesion", "case", "base", "scene", "video", "sequence", "track", "slide", "site"}
+    | {"device", "camera", "module", "wafer", "plant", "tree", "house", "family", "study", "exam", "series", "burst"}
+)
+MIN_GROUPS = 5
+
+
+@dataclass(frozen=True)
+class TargetProposal:
+    """A target that the label columns offer.
+
+    Attributes
+    ----------
+    name
+        Name of the target: its column, or a name for several columns.
+    kind
+        Kind of the target.
+    columns
+        Its label columns.
+    separator
+        Text between the labels of one cell; None if a cell holds one value.
+    classes
+        Classes in their order, for ordered ones; empty otherwise.
+    reason
+        Reason for the kind, as one clause; empty for plain classes.
+    """
+
+    name: str
+    kind: Kind = "classes"
+    columns: tuple[str, ...] = ()
+    separator: str | None = None
+    classes: tuple[str, ...] = ()
+    reason: str = ""
+
+    def settings(self) -> dict[str, Any]:
+        """Return the fields of the recipe's section."""
+        several = len(self.columns) > 1
+        fields: dict[str, Any] = {"columns": list(self.columns)} if several else {"column": self.columns[0]}
+        if self.kind != "classes":
+            fields["kind"] = self.kind
+        if self.separator is not None:
+            fields["separator"] = self.separator
+        if self.classes:
+            fields |= {"classes": list(self.classes), "ordered": True}
+        return fields
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """Targets and groups that the label columns of a source offer.
+
+    Attributes
+    ----------
+    targets
+        Targets, the one that is proposed first.
+    split_column
+        Column with the parts of a split; None if there is none.
+    group_column, group_reason
+        Column of the groups that the split keeps together, and the reason; None and empty if there is none.
+    warnings
+        Messages about values that the user should check.
+    """
+
+    targets: tuple[TargetProposal, ...]
+    split_column: str | None = None
+    group_column: str | None = None
+    group_reason: str = ""
+    warnings: tuple[str, ...] = field(default=())
+
+
+def propose(manifest: Manifest, target: str | None) -> Proposals:
+    """Return what can be predicted from the label columns.
+
+    Parameters
+    ----------
+    target
+        Name of the column to predict; by default the first one whose name says label, else the first one that is no
+        group.
+
+    Raises
+    ------
+    DataError
+        the target is not a column.
+    """
+    labels = manifest.labels
+    split_column = find_split_column(labels)
+    names = [str(name) for name in labels.columns if can_be_target(str(name), labels[name])]
+    group, group_reason = _propose_groups(labels, names if target is None else [n for n in names if n != target])
+    one_hot = _one_hot(labels, names) if target is None else None
+    found = [] if one_hot is None else [one_hot]
+    in_one_hot = () if one_hot is None else one_hot.columns
+    found += [propose_kind(name, labels[name]) for name in names if name not in in_one_hot]
+    if target is not None:
+        manifest.column(target)
+        found = [propose_kind(target, labels[target]), *(p for p in found if p.name != target)]
+    elif found and len(found[0].columns) == 1:
+        found.sort(key=lambda proposal: (_rank(proposal, group), proposal.kind == "numbers"))
+    warnings = _name_warnings(found[0], labels) if found else []
+    if target is None and len(found) > 1 and _rank(found[0], group) == _rank(found[1], group):
+        others = ", ".join(proposal.name for proposal in found[1:6]) + (", …" if len(found) > 6 else "")
+        warnings.append(f"took the first of {len(found)} columns that could be predicted; others: {others} (--target)")
+    return Proposals(tuple(found), split_column, group, group_reason, tuple(warnings))
+
+
+def _rank(proposal: TargetProposal, group: str | None) -> int:
+    if LABEL_WORDS & set(split_words(proposal.name)):
+        return 0
+    return 2 if proposal.name == group or _is_identity(proposal.name) else 1
+
+
+def propose_kind(name: str, column: "pd.Series[Any]") -> TargetProposal:
+    """Return the target that a column offers: classes, ordered classes, several labels, or a number.
+
+    Examples
+    --------
+    >>> propose_kind("finding", pd.Series(["A|B", "A", "B", "C|A"])).kind
+    'labels'
+    >>> propose_kind("age", pd.Series([0.5 * n for n in range(100)])).kind
+    'numbers'
+    """
+    values = column.dropna()
+    n_values = values.nunique()
+    if values.dtype.kind in "iuf":
+        return _propose_number(name, values, n_values)
+    texts = values.map(category_text).astype("str")
+    if separator := _find_label_separator(texts):
+        n_labels = len({label for text in texts.unique() for label in split_labels(text, separator)})
+        return TargetProposal(
+            name, "labels", (name,), separator, reason=f"{n_labels} labels separated by {separator!r}"
+        )
+    if order := _range_order(texts):
+        return TargetProposal(name, "classes", (name,), classes=order, reason="ranges of numbers, ordered")
+    return TargetProposal(name, "classes", (name,))
+
+
+def _propose_number(name: str, values: "pd.Series[Any]", n_values: int) -> TargetProposal:
+    is_whole = bool((values % 1 == 0).all())
+    limit = MAX_WHOLE_CLASSES if is_whole else MAX_FRACTIONS
+    is_measured = n_values > limit or (n_values > 10 and len(values) < MIN_IMAGES_PER_NUMBER * n_values)
+    if not is_measured or (is_whole and LABEL_WORDS & set(split_words(name)) and n_values <= MAX_CLASSES):
+        return TargetProposal(name, "classes", (name,))
+    return TargetProposal(
+        name, "numbers", (name,), reason=f"{n_values} different numbers in {len(values)} rows: a measured number"
+    )
+
+
+def _find_label_separator(texts: "pd.Series[str]") -> str | None:
+    """Return the separator of lists of labels: most labels of a list occur alone, or in other lists too."""
+    cells = texts.unique().tolist()
+    for separator in LABEL_SEPARATORS:
+        lists = [split_labels(cell, separator) for cell in cells]
+        if not any(len(labels) > 1 for labels in lists):
+            continue
+        counts: dict[str, int] = {}
+        for labels in lists:
+            for label in set(labels):
+                counts[label] = counts.get(label, 0) + 1
+        alone = {labels[0] for labels in lists if len(labels) == 1}
+        n_repeated = sum(n > 1 or label in alone for label, n in counts.items())
+        n_alone = len(alone & {label for labels in lists if len(labels) > 1 for label in labels})
+        # Words of a name such as "golden retriever" rarely occur alone.
+        is_list = n_repeated > len(counts) / 2 and (separator != " " or 2 * n_alone >= len(counts))
+        if 2 <= len(counts) <= MAX_LABELS and is_list:
+            return separator
+    return None
+
+
+def _range_order(texts: "pd.Series[str]") -> tuple[str, ...]:
+    """Return the values in the order of their numbers if all are ranges such as ``10-19``, ``<18`` or ``60+``."""
+    values = texts.unique().tolist()
+    matches = {value: RANGE.fullmatch(value.strip()) for value in values}
+    if len(values) < 3 or not all(matches.values()) or not any(match and match[1] for match in matches.values()):
+        return ()
+    lower = {value: _lower_end(value, match) for value, match in matches.items() if match}
+    return tuple(sorted(values, key=lower.__getitem__)) if len(set(lower.values())) == len(values) else ()
+
+
+def _lower_end(value: str, match: "re.Match[str]") -> float:
+    number = float(match[1] or match[3])
+    return number - 0.5 if value.strip().startswith(("<", "≤")) else number
+
+
+def _one_hot(labels: pd.DataFrame, names: Sequence[str]) -> TargetProposal | None:
+    """Return the target of columns of 0 and 1: one class if each row has exactly one 1, several labels otherwise."""
+    columns = [name for name in labels.columns if _is_indicator(labels[name])]
+    if len(columns) < MIN_ONE_HOT_COLUMNS:
+        return None
+    indicators = labels[columns].astype("float64")
+    if not (indicators.sum(axis=1) == 1).all():
+        return None
+    named = [str(name) for name in columns]
+    reason = f"{len(named)} columns of 0 and 1, exactly one 1 in each row"
+    return TargetProposal("class" if "class" not in names else "one_hot", "classes", tuple(named), reason=reason)
+
+
+def _is_indicator(column: "pd.Series[Any]") -> bool:
+    values = set(column.unique().tolist())
+    return not column.isna().any() and column.dtype.kind in "biuf" and values <= {0, 1}
+
+
+def _propose_groups(labels: pd.DataFrame, names: Sequence[str]) -> tuple[str | None, str]:
+    """Return the first column of identities whose values occur in several rows, and the reason."""
+    for name in map(str, labels.columns):
+        column = labels[name]
+        if column.isna().any() or not _is_identity(name):
+            continue
+        n_groups = column.nunique()
+        if n_groups >= MIN_GROUPS and n_groups < len(column):
+            return name, (
+                f"{n_groups} values in {len(column)} rows: images of one {name!r} in train and in val would make "
+                "scores too high"
+            )
+    return None, ""
+
+
+def _is_identity(name: str) -> bool:
+    words = split_words(name)
+    return bool(IDENTITY_WORDS & {*words, *(word.removesuffix("s") for word in words)})
+
+
+def _name_warnings(proposal: TargetProposal, labels: pd.DataFrame) -> list[str]:
+    """Return warnings about class names that differ by case or spaces only, and about words for missing values."""
+    if proposal.kind == "numbers" or len(proposal.columns) > 1:
+        return []
+    counts = labels[proposal.columns[0]].dropna().map(category_text).value_counts()
+    warnings = []
+    for names in _alike(counts).values():
+        listed = " and ".join(f"{name!r} ({counts[name]})" for name in names)
+        merged = ", ".join(f'"{name}" = "{names[0]}"' for name in names[1:])
+        warnings.append(f"classes {listed} differ in case or spaces only; if they are one, set map = {{ {merged} }}")
+    empty_words = [str(name) for name in counts.index if str(name).lower() in {"na", "n/a", "none", "null", "?", "-"}]
+    if empty_words and proposal.kind == "classes":
+        name = empty_words[0]
+        warnings.append(
+            f'{counts[name]} images have the class {name!r}; if it means that they have no label, set drop = ["{name}"]'
+        )
+    return warnings
+
+
+def _alike(counts: "pd.Series[int]") -> dict[str, list[str]]:
+    """Return the names that are equal apart from case, spaces, ``_`` and ``-``."""
+    alike: dict[str, list[str]] = {}
+    for name in counts.index:
+        alike.setdefault(re.sub(r"[\s_-]+", " ", str(name)).strip().casefold(), []).append(str(name))
+    return {key: names for key, names in alike.items() if len(names) > 1}
+
+
+def no_target_reason(labels: pd.DataFrame) -> str:
+    """Return why label columns offer no target."""
+    if not len(labels.columns):
+        return "no labels were found"
+    columns = ", ".join(f"{name} ({labels[name].nunique()})" for name in labels.columns)
+    return (
+        f"no label column can be predicted; columns (different values): {columns}; expected 2 to {MAX_CLASSES} classes "
+        "that repeat, or numbers (--target COL)"
+    )

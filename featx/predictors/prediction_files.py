@@ -1,0 +1,73 @@
+"""Files of predictions that are written batch by batch: CSV or Parquet, by the suffix."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from featx.errors import DataError
+from featx.files.atomic import atomic_file
+from featx.files.spreadsheets import text_cells
+
+# Takes the records of one batch (`featx.predictors.prediction.Prediction.rows`).
+WriteRows = Callable[[Sequence[Mapping[str, Any]]], None]
+
+
+@contextmanager
+def open_prediction_file(file: Path) -> Iterator[WriteRows]:
+    """Lend a function that writes records to a file, which appears when the block ends.
+
+    Parameters
+    ----------
+    file
+        Path with the suffix ``.csv`` or ``.parquet``. All records have the columns of the first ones.
+
+    Raises
+    ------
+    DataError
+        the file has another suffix.
+    OSError
+        it cannot be written.
+    """
+    writers = {".csv": _csv_writer, ".parquet": _parquet_writer}
+    if file.suffix.lower() not in writers:
+        raise DataError(f"output {str(file)!r} has suffix {file.suffix!r}, expected .csv or .parquet")
+    with atomic_file(file) as private, writers[file.suffix.lower()](private) as write:
+        yield write
+
+
+@contextmanager
+def _csv_writer(file: Path) -> Iterator[WriteRows]:
+    with file.open("w", encoding="utf-8", newline="") as stream:
+
+        def write(rows: Sequence[Mapping[str, Any]]) -> None:
+            if rows:
+                text_cells(pd.DataFrame(rows)).to_csv(stream, index=False, header=not stream.tell())
+
+        yield write
+
+
+@contextmanager
+def _parquet_writer(file: Path) -> Iterator[WriteRows]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    writer: Any = None
+
+    def write(rows: Sequence[Mapping[str, Any]]) -> None:
+        nonlocal writer
+        if rows:
+            schema = writer.schema if writer else None
+            table = pa.Table.from_pandas(pd.DataFrame(rows), schema=schema, preserve_index=False)
+            writer = writer or pq.ParquetWriter(file, table.schema)
+            writer.write_table(table)
+
+    try:
+        yield write
+    finally:
+        if writer:
+            writer.close()
+    if not writer:
+        pq.write_table(pa.table({}), file)

@@ -1,0 +1,136 @@
+"""``featx predict`` for all kinds of places, its files and its exit codes."""
+
+import io
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import featx
+from featx.cli.main import main
+from featx.predictors import loading
+
+
+@pytest.fixture
+def fitted(toy_home: Path) -> Path:
+    """Return the working directory of a recipe with a fitted head."""
+    featx.extract()
+    featx.fit(heads=["logreg"], trials=1)
+    return toy_home
+
+
+def predict(*words: str) -> int:
+    """Run the command, and return its exit code."""
+    sys.argv = ["featx", "predict", *words]
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return int(stopped.value.code or 0)
+
+
+def answers(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, tuple[str, float]]:
+    """Return label and probability by id, as the command prints them."""
+    capsys.readouterr()
+    assert predict(*words, "--json") == 0
+    return {row["image"]: (row["label"], row["probability"]) for row in json.loads(capsys.readouterr().out)["answers"]}
+
+
+def test_all_places_give_the_same_predictions(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = sorted(Path("images").rglob("*.png"))[:10]
+    expected = list(answers(capsys, *map(str, files)).values())
+    Path("flat").mkdir()
+    for number, file in enumerate(files):
+        shutil.copy(file, f"flat/{number}.png")
+    with h5py.File("tiles.h5", "w") as h5:
+        h5["images"] = np.stack([np.asarray(Image.open(file)) for file in files])
+    shutil.make_archive("flat", "zip", "flat")
+    assert answers(capsys, "flat") == {f"{number}.png": expected[number] for number in range(10)}
+    assert answers(capsys, "flat.zip") == {f"flat.zip!{number}.png": expected[number] for number in range(10)}
+    assert answers(capsys, "tiles.h5#3") == {"tiles.h5#3": pytest.approx(expected[3])}
+    rows = answers(capsys, "tiles.h5")
+    assert list(rows) == [f"tiles.h5#{number}" for number in range(10)]
+    assert [p for _, p in rows.values()] == pytest.approx([p for _, p in expected], abs=1e-4)
+    assert list(answers(capsys, "flat/[01].png")) == ["flat/0.png", "flat/1.png"]
+
+
+def test_paths_come_from_standard_input(
+    fitted: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("images/dark/000.png\n\nimages/light/000.png\n"))
+    assert list(answers(capsys, "-")) == ["images/dark/000.png", "images/light/000.png"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_predictions_are_written_batch_by_batch(
+    suffix: str, fitted: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = answers(capsys, "images")
+    monkeypatch.setattr(loading, "IMAGES_PER_BATCH", 10)
+    assert len(list(loading.predict_batches("images"))) == 5
+    assert answers(capsys, "images") == {name: (label, pytest.approx(p)) for name, (label, p) in whole.items()}
+    capsys.readouterr()
+    assert predict("images", "--output", f"out/answers.{suffix}") == 0
+    assert capsys.readouterr().out == f"wrote the predictions for 48 images to out/answers.{suffix}\n"
+    read = pd.read_csv if suffix == "csv" else pd.read_parquet
+    frame = read(f"out/answers.{suffix}")
+    assert list(frame.columns) == ["image", "run", "label", "probability", "proba.dark", "proba.light"]
+    assert frame["image"].tolist() == list(whole)
+    assert frame["label"].tolist() == [label for label, _ in whole.values()]
+    assert frame["probability"].tolist() == pytest.approx([p for _, p in whole.values()])
+
+
+def test_unreadable_images_are_listed_and_exit_with_3(
+    fitted: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "IMAGES_PER_BATCH", 10)
+    Path("images/dark/001.png").write_bytes(b"no picture")
+    Path("images/light/009.png").unlink()
+    Path("images/light/009.png").symlink_to("nowhere.png")
+    reasons = {"light/009.png": "is a broken link", "dark/001.png": "is not an image of a known format"}
+    capsys.readouterr()
+    assert predict("images", "--json") == 3
+    output = capsys.readouterr()
+    printed = json.loads(output.out)
+    assert printed["unreadable"] == reasons
+    assert len(printed["answers"]) == 46
+    assert "error: 2 of 48 images cannot be read: 'dark/001.png' is not an image of a known" in output.err
+    assert predict("images", "--output", "answers.csv") == 3
+    assert len(pd.read_csv("answers.csv")) == 46
+
+
+def test_many_unreadable_images_are_one_line(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict(*(f"gone{number}.png" for number in range(12)), "--json") == 3
+    output = capsys.readouterr()
+    assert json.loads(output.out)["answers"] == []
+    assert len(json.loads(output.out)["unreadable"]) == 12
+    assert output.err.strip().endswith("'gone9.png' there is no such file; and 2 more ('--json' lists all)")
+    for suffix in ("csv", "parquet"):
+        assert predict("gone.png", "--output", f"none.{suffix}") == 3
+        assert Path(f"none.{suffix}").exists()
+
+
+def test_wrong_places_and_outputs_are_one_line(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("empty").mkdir()
+    capsys.readouterr()
+    for words, message in (
+        (("empty",), "error: no images in 'empty'; expected image files"),
+        (("images/*.jpg",), "error: 'images/*.jpg' matches no file"),
+        (("images", "--output", "answers.xlsx"), "error: output 'answers.xlsx' has suffix '.xlsx', expected .csv or"),
+    ):
+        assert predict(*words) == 1
+        assert message in capsys.readouterr().err
+    assert not list(Path().glob("*answers*"))
+
+
+def test_the_function_joins_the_batches(fitted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (whole,) = featx.predict("images").values()
+    monkeypatch.setattr(loading, "IMAGES_PER_BATCH", 7)
+    (joined,) = featx.predict("images").values()
+    assert joined.images == whole.images
+    assert np.allclose(joined.proba, whole.proba, atol=1e-5)
+    assert joined.labels == whole.labels

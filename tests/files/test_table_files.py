@@ -1,0 +1,73 @@
+"""Label tables in binary and structured formats."""
+
+import io
+import json
+from decimal import Decimal
+
+import pandas as pd
+import pytest
+
+from featx.files.parsing import ParseError
+from featx.files.table_files import read_binary_table
+
+ROWS = [{"path": "a.png", "label": "cat", "age": 3}, {"path": "b.png", "label": "dog", "age": 4}]
+FRAME = pd.DataFrame(ROWS)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        ROWS,
+        {"data": ROWS, "version": 2},
+        {"path": ["a.png", "b.png"], "label": ["cat", "dog"], "age": [3, 4]},
+        {row["path"]: {"label": row["label"], "age": row["age"]} for row in ROWS},
+    ],
+)
+def test_json_may_hold_rows_columns_or_a_mapping(document: object) -> None:
+    frame = read_binary_table(json.dumps(document).encode(), ".json")
+    pd.testing.assert_frame_equal(frame, FRAME, check_dtype=False)
+
+
+def test_json_may_map_paths_to_labels() -> None:
+    frame = read_binary_table(b'{"a.png": "cat", "b.png": "dog"}', ".json")
+    assert frame.to_dict("list") == {"path": ["a.png", "b.png"], "label": ["cat", "dog"]}
+
+
+@pytest.mark.parametrize("content", [b"[]", b"[1, 2]", b'{"a": {}, "b": [1]}', b'"text"', b"{"])
+def test_other_json_is_no_table(content: bytes) -> None:
+    with pytest.raises(ParseError, match="is not"):
+        read_binary_table(content, ".json")
+
+
+def test_json_lines_are_rows() -> None:
+    content = "\n".join(json.dumps(row) for row in ROWS).encode()
+    pd.testing.assert_frame_equal(read_binary_table(content, ".jsonl"), FRAME, check_dtype=False)
+
+
+def test_an_index_and_decimals_of_parquet_are_columns() -> None:
+    stream = io.BytesIO()
+    FRAME.assign(age=[Decimal("1.5"), Decimal("2.5")]).set_index("path").to_parquet(stream)
+    frame = read_binary_table(stream.getvalue(), ".parquet")
+    assert frame["path"].tolist() == ["a.png", "b.png"]
+    assert frame["age"].tolist() == [1.5, 2.5]
+
+
+def test_excel_files_are_read_by_sheet() -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.append(["path", "label", "code"])
+    for row in (("a.png", "cat", "007"), ("b.png", "dog", "008")):
+        book.active.append(row)
+    book.create_sheet("other").append(["x"])
+    stream = io.BytesIO()
+    book.save(stream)
+    frame = read_binary_table(stream.getvalue(), ".xlsx")
+    assert frame["code"].tolist() == ["007", "008"]
+    with pytest.raises(ParseError, match="has no sheet 'gone'; sheets: Sheet, other"):
+        read_binary_table(stream.getvalue(), ".xlsx", "gone")
+
+
+def test_an_old_excel_file_is_reported() -> None:
+    pytest.importorskip("openpyxl")
+    with pytest.raises(ParseError, match=r"is not an Excel file of the format \.xlsx"):
+        read_binary_table(b"\xd0\xcf\x11\xe0" * 100, ".xlsx")

@@ -1,0 +1,71 @@
+"""Fine-tuned networks as backbones: of heads, and of further fine-tuning."""
+
+from pathlib import Path
+
+import pytest
+
+import featx
+from featx.artifacts.header import read_header
+from featx.errors import ArtifactError, FeatxError
+from featx.networks.backbones import get_backbone
+from tests.finetuning.specs import SECTIONS, finetune_one
+from tests.recipes import toy_heads, toy_recipe
+
+
+def test_heads_use_a_fine_tuned_network(study: Path) -> None:
+    run = finetune_one(strategy="all")
+    assert read_header(run.path)[1].network is not None
+    embedding = {"backbone": f"checkpoint:{run.path}", "tap": ["last", "new_layers.layers.1"]}
+    recipe = toy_recipe(**SECTIONS | {"embedding": [embedding], "head": toy_heads("logreg", folds=2)})
+    (study / "featx.toml").write_text(recipe)
+    extraction = featx.extract()
+    assert [embedding["n_features"] for embedding in extraction.embeddings] == [8, 8]
+    (head,) = featx.fit(target="class")
+    votes = featx.ensemble(target="class")
+    assert {vote.n_candidates for vote in votes} == {2}
+    names = [f"images/{number}.png" for number in range(4)]
+    predictions = featx.predict(names)
+    assert set(predictions) == {run.run, head.run, *(vote.run for vote in votes)}
+    (study / run.path / "model.safetensors").write_bytes(b"cut short")
+    with pytest.raises(ArtifactError, match="does not match its header"):
+        featx.load(run.path)
+    with pytest.raises(FeatxError, match=r"model\.safetensors"):
+        featx.predict(names, runs=[head.run])
+
+
+def test_a_fine_tuned_network_can_be_fine_tuned_further(study: Path) -> None:
+    first = finetune_one(strategy="all")
+    further = finetune_one(backbone=f"checkpoint:{first.path}", weights="default", strategy="head", epochs=20, lr=0.03)
+    scratch = finetune_one(strategy="head", epochs=20, lr=0.03)
+    assert further.held_loss < scratch.held_loss
+    assert featx.load(further.path).predict_images(["images/0.png"]).proba.shape == (1, 2)
+
+
+def test_heads_wait_for_the_network_that_a_recipe_trains(study: Path) -> None:
+    prefix = "runs/featx/deep-all-class-"
+    sections = {
+        "targets": {"class": {"column": "class"}},
+        "finetune": [{"backbone": "deep", "weights": "none", "strategy": "all", "epochs": 2}],
+        "embedding": [{"backbone": f"checkpoint:{prefix}"}],
+        "head": toy_heads("logreg", folds=2),
+    }
+    recipe = toy_recipe(**SECTIONS | sections)
+    (study / "featx.toml").write_text(recipe)
+    assert featx.extract().pending_embeddings == [f"checkpoint:{prefix}/last/avg"]
+    stages = [name for name, _ in featx.run()]
+    assert stages == ["extract", "finetune", "extract", "fit", "ensemble", "evaluate", "report"]
+    assert [name for name, _ in featx.run()] == ["extract", "finetune", "fit", "ensemble", "evaluate", "report"]
+    featx.finetune(strategies=["all"], lrs=[0.1], epochs=1)
+    with pytest.raises(ArtifactError, match="matches 2 runs"):
+        get_backbone(f"checkpoint:{prefix}")
+
+
+def test_only_networks_are_used_as_backbones(study: Path) -> None:
+    with pytest.raises(ArtifactError, match="there is no nowhere"):
+        finetune_one(backbone="checkpoint:nowhere", weights="default")
+
+
+def test_weights_of_another_network_are_refused(study: Path) -> None:
+    run = finetune_one(strategy="head")
+    with pytest.raises(FeatxError, match="are of another network"):
+        finetune_one(weights=str(Path(run.path) / "model.safetensors"), backbone="small_cnn")

@@ -1,0 +1,90 @@
+"""Interrupted, failed and killed trainings: what is kept, and what a later call continues with.
+
+Modules: finetuning.finetuning_job, finetuning.training, study.run_warnings.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import featx
+from tests.finetuning.specs import STRATEGIES, changed, finetune_one
+from tests.processes import run_until_killed
+
+KILLED = """
+import featx
+import tests.conftest
+from featx.specs.finetuning import FinetuneSpec
+def report(stage, done, total, note=""):
+    if stage.startswith("finetune"):
+        print(stage, done, flush=True)
+featx.finetune(specs=[FinetuneSpec.model_validate_json({spec!r})], target="class", progress=report)
+"""
+
+
+@pytest.mark.parametrize(
+    # Two phases train one boundary after the other.
+    ("strategy", "n_steps"),
+    [("pixels", 9), ("phases", 9), pytest.param("boundary", 7, marks=pytest.mark.slow)],
+)
+def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(study: Path, strategy: str, n_steps: int) -> None:
+    spec = changed(**STRATEGIES[strategy] | {"augment": {"flip": True, "shift": 0.1}, "views": 2})
+    code = KILLED.format(spec=spec.model_dump_json())
+    run_until_killed(code, n_lines=n_steps)
+    assert not list((study / "runs").rglob("header.json"))
+    assert list((study / "runs").rglob(".finetune-*/course.json"))
+    (resumed,) = featx.finetune(specs=[spec], target="class")
+    resumed_weights = {name: load_file(Path(resumed.path) / name) for name in ("model.safetensors", "last.safetensors")}
+    (uninterrupted,) = featx.finetune(specs=[spec], target="class", force=True)
+    for name, tensors in resumed_weights.items():
+        expected = load_file(Path(uninterrupted.path) / name)
+        assert all(torch.equal(expected[key], tensors[key]) for key in expected)
+    assert resumed.n_epochs == uninterrupted.n_epochs
+
+
+def test_ctrl_c_keeps_complete_epochs(study: Path) -> None:
+    spec = changed(strategy="4", epochs=4)
+
+    def interrupt(stage: str, n_done: int, total: int, note: str = "") -> None:
+        if stage.startswith("finetune") and n_done == total // 2 + 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        featx.finetune(specs=[spec], target="class", progress=interrupt)
+    assert list((study / "runs").rglob(".finetune-*/phase-1.pt"))
+    calls = []
+    featx.finetune(specs=[spec], target="class", progress=lambda stage, n_done, *_: calls.append((stage, n_done)))
+    steps = [n_done for stage, n_done in calls if stage.startswith("finetune")]
+    assert min(steps) > max(steps) // 2
+
+
+def test_a_failed_training_has_warnings(study: Path) -> None:
+    failed = finetune_one(strategy="all", lr=10.0, optimiser="sgd", epochs=4, patience=0)
+    assert "NaN" not in (Path(failed.path) / "metrics.json").read_text()
+    assert set(failed.flags) & {"nan", "diverged", "one class", "dead head"}
+    assert len(failed.warnings) == len(failed.flags)
+    finetune_one(strategy="head")
+    rows = featx.evaluate(target="class")[0].rows
+    assert [row.flags for row in rows if row.run == failed.run] == [failed.flags]
+
+
+@pytest.mark.parametrize("strategy", ["head", "all"])
+def test_weights_that_the_last_step_ruined_are_discarded(
+    study: Path, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss of an epoch without held-out rows is computed before its steps, here a single one."""
+
+    def ruin(optimiser: torch.optim.Optimizer, closure: Any = None) -> None:
+        if closure is not None:
+            closure()
+        for weights in optimiser.param_groups[0]["params"]:
+            weights.data.fill_(torch.nan)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", ruin)
+    ruined = finetune_one(strategy=strategy, optimiser="sgd", epochs=1, holdout=0, batch_size=64)
+    assert "nan" in ruined.flags
+    assert np.isfinite(featx.load(ruined.path).predict_images(["images/0.png"]).proba).all()

@@ -1,0 +1,37 @@
+"""Recipes of small studies, as TOML text."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tomlkit
+
+Section = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+
+LABEL_TABLE = {"source": "images", "labels": {"file": "labels.csv"}}
+SECTIONS: Mapping[str, Section] = {
+    "data": {"source": "images"},
+    "targets": {"class": {"column": "class"}},
+    "split": {"test": 0.25, "val": 0.25},
+    "embedding": [{"backbone": "toy", "weights": "none"}],
+    "head": [{"name": "logreg", "trials": 2, "folds": 3}, {"name": "rf", "trials": 1, "folds": 3}],
+}
+
+
+def toy_recipe(**sections: Section | None) -> str:
+    """Return the recipe of a toy study: images in folders of two classes, one embedding and two heads.
+
+    Parameters
+    ----------
+    **sections
+        Sections that replace those of the toy study or are added to it; None removes a section.
+    """
+    chosen = {name: section for name, section in ({**SECTIONS, **sections}).items() if section is not None}
+    return tomlkit.dumps(chosen)
+
+
+def toy_heads(*names: str, trials: int = 1, folds: int = 3) -> list[Mapping[str, Any]]:
+    """Return the section of heads with few trials."""
+    return [{"name": name, "trials": trials, "folds": folds} for name in names]
+
+
+TOY_RECIPE = toy_recipe()
