@@ -2,7 +2,8 @@
 
 The expected numbers are those of a fresh project with the same files.
 
-Modules: artifacts.rescoring, evaluation.final_scores, study.run_folder.
+Modules: artifacts.rescoring, evaluation.final_scores, study.ensemble_metrics, study.run_folder, study.run_metrics,
+study.run_spec.
 """
 
 import json

@@ -168,15 +168,13 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
     assigned = assign_parts(study, listing.manifest, truths, label_problem)
     parts = assigned.parts
     warnings = [*listing.warnings, *remove_damaged_files(study)]
-    moved = moved_images(study, parts) if parts is not None else []
+    warnings += [] if parts is None else _split_warnings(study, listing.manifest, parts, truths)
     uris = listing.manifest.uris_by_digest
     selector = RuntimeSelector(study.cache, engine or study.recipe.extraction, uris, progress)
     trained = [request for request in requests if not study.recipe.needs_untrained_network(request)]
     plans = plans_for(network_groups(trained), selector, study.locked)
     locked = [embedding for plan in plans for embedding in plan.locked]
-    warnings += [*precision_changes(study.locked, locked), *moved]
-    if parts is not None:
-        warnings += [*empty_parts(study, parts, truths[0]), *copied_images(listing.manifest, parts, truths)]
+    warnings += precision_changes(study.locked, locked)
     if plans:
         statistics = _fill_stores(plans, uris, selector, cluster, progress)
     else:
@@ -205,6 +203,12 @@ def _requests(study: Study, backbones: Sequence[str]) -> list[EmbeddingRequest]:
     sections = [build_spec(EmbeddingSection, "--backbone", backbone=name) for name in backbones]
     requests = [study.recipe.completed(request) for section in sections for request in section.requests()]
     return requests or list(study.recipe.requests)
+
+
+def _split_warnings(study: Study, manifest: Manifest, parts: "pd.Series[str]", truths: Sequence[Truth]) -> list[str]:
+    """Return warnings about images that moved to another part, parts without images, and copies in several parts."""
+    moved, empty = moved_images(study, parts), empty_parts(study, parts, truths[0])
+    return [*moved, *empty, *copied_images(manifest, parts, truths)]
 
 
 def _identify_images(

@@ -50,6 +50,9 @@ class RepeatedRun:
 
     Attributes
     ----------
+    run
+        Name of the run without its fingerprint, so that it is the same in all repeats; where several runs share it,
+        each ends in the fingerprint of its settings.
     scores
         The val score of each repeat; nan if the run does not exist there.
     mean, sd
@@ -74,10 +77,16 @@ class Repeats:
 
     Attributes
     ----------
-    rows
-        The runs, best mean first.
+    target
+        Name of the target.
+    metric
+        Name of the score.
+    n_repeats
+        Number of repeats.
     n_train, n_val
         Mean number of train and val rows of the repeats.
+    rows
+        The runs, best mean first.
     """
 
     target: str

@@ -1,4 +1,7 @@
-"""``featx predict`` for all kinds of places, its files and its exit codes."""
+"""``featx predict`` for all kinds of places, its files and its exit codes.
+
+Modules: cli.prediction_command, predictors.prediction_files.
+"""
 
 import io
 import json

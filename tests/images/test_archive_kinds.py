@@ -1,4 +1,7 @@
-"""Archives as people have them: made on Windows, large, encrypted, compressed by other methods, nested, with links."""
+"""Archives as people have them: made on Windows, large, encrypted, compressed by other methods, nested, with links.
+
+Modules: images.containers.archive_files.
+"""
 
 import io
 import tarfile

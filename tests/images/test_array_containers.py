@@ -1,4 +1,8 @@
-"""Array files as people have them: kinds of labels, encoded images, channels, parts, filters, MATLAB files."""
+"""Array files as people have them: kinds of labels, encoded images, channels, parts, filters, MATLAB files.
+
+Modules: images.containers.array_labels, images.containers.array_pairing, images.containers.hdf5,
+images.containers.matlab.
+"""
 
 import io
 import subprocess

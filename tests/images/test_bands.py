@@ -1,4 +1,7 @@
-"""Channels chosen by position, and channels that are transparency only if the file says so."""
+"""Channels chosen by position, and channels that are transparency only if the file says so.
+
+Modules: images.value_ranges.
+"""
 
 from typing import Any
 

@@ -1,4 +1,8 @@
-"""Annotations that name the objects in images: COCO, LabelMe, YOLO, Pascal VOC and Roboflow's exports."""
+"""Annotations that name the objects in images: COCO, LabelMe, YOLO, Pascal VOC and Roboflow's exports.
+
+Modules: images.containers.categories, images.containers.coco, images.containers.one_hot_tables,
+images.containers.shape_files, images.containers.yolo.
+"""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,7 @@
-"""DICOM files, where pydicom is installed."""
+"""DICOM files, where pydicom is installed.
+
+Modules: images.containers.dicom.
+"""
 
 from importlib.util import find_spec
 from pathlib import Path

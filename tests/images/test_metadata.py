@@ -1,4 +1,7 @@
-"""Metadata that does not stop an image, colour spaces of TIFF, and messages of decoders that stay off the terminal."""
+"""Metadata that does not stop an image, colour spaces of TIFF, and messages of decoders that stay off the terminal.
+
+Modules: images.pillow_files.
+"""
 
 import io
 import subprocess

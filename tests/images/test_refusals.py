@@ -1,4 +1,7 @@
-"""Formats that are known and not read: one line with the way out."""
+"""Formats that are known and not read: one line with the way out.
+
+Modules: images.containers.refusals.
+"""
 
 import gzip
 import pickle

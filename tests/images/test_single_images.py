@@ -1,4 +1,7 @@
-"""One array per image: HDF5 files with one dataset each, and npy files in class folders."""
+"""One array per image: HDF5 files with one dataset each, and npy files in class folders.
+
+Modules: images.containers.dataset_images, images.containers.npy_folders.
+"""
 
 import io
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""Tables that hold the images themselves: pixels in CSV files, bytes in Parquet files."""
+"""Tables that hold the images themselves: pixels in CSV files, bytes in Parquet files.
+
+Modules: images.containers.parquet_images, images.containers.pixel_tables.
+"""
 
 import json
 from pathlib import Path

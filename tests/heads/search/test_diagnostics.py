@@ -1,4 +1,7 @@
-"""Diagnostics of a finished search."""
+"""Diagnostics of a finished search, and warnings about its predictions.
+
+Modules: heads.learning_problems.
+"""
 
 from pathlib import Path
 
