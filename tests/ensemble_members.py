@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from featx.ensembles.combiners import VotingMethod, replace_outputs
+from featx.ensembles.combiners import VotingMethod
 from featx.ensembles.cross_fitting import CrossFitting
 from featx.specs.ensembling import EnsembleSpec
-from featx.tables.predictions import AnyPredictions, Estimates, LabelProba, Labels, Predictions
-from featx.tables.truth import AnyTruth, Numbers, Truth
+from featx.tables.predictions import AnyPredictions, Estimates, LabelProba, Predictions
+from featx.tables.truth import AnyTruth, Labels, Numbers, Truth
 
 CLASSES = {"classes": ("cat", "dog", "owl"), "labels": ("big", "old"), "numbers": ("age", "mood")}
 KINDS = list(CLASSES)
@@ -64,4 +64,4 @@ def cross_predictions(
     selection = CrossFitting.of(members, truth, spec, groups)
     rows = members[0].take(selection.ids)
     outputs, rule = selection.cross_predict(method), selection.decision_rule(method)
-    return replace_outputs(rows, selection.members.names, outputs, rule).take(members[0].ids)
+    return rows.with_outputs(selection.members.names, outputs, rule).take(members[0].ids)

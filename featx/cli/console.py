@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -81,10 +82,19 @@ class JsonList:
 
 
 def plain(result: Any) -> Any:
-    """Return the result of a stage as JSON values."""
-    if isinstance(result, list):
+    """Return the result of a stage as JSON values; dataclasses and pydantic models become objects."""
+    # pydantic is slow to import, and this module is imported for `--help` too.
+    from pydantic import BaseModel
+
+    if isinstance(result, BaseModel):
+        return plain(result.model_dump())
+    if dataclasses.is_dataclass(result):
+        return {field.name: plain(getattr(result, field.name)) for field in dataclasses.fields(result)}
+    if isinstance(result, Mapping):
+        return {key: plain(value) for key, value in result.items()}
+    if isinstance(result, list | tuple):
         return [plain(item) for item in result]
-    return dataclasses.asdict(result) if dataclasses.is_dataclass(result) else str(result)  # type: ignore[arg-type]
+    return str(result) if isinstance(result, Path) else result
 
 
 def _finite(value: Any) -> Any:
@@ -255,13 +265,13 @@ def fits(runs: Sequence["FitResult"]) -> None:
 
 
 def _fits(runs: Sequence["FitResult"]) -> None:
-    from featx.metrics.definitions import is_lower_better
+    from featx.metrics.definitions import find_score
 
     rows = [
         (
             run.run,
             run.n_trials,
-            -run.cv_score if is_lower_better(run.metric) else run.cv_score,
+            find_score(run.metric).signed(run.cv_score),
             run.val_score,
             run.search_s,
             run.train_s,

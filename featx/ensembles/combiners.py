@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import AlignmentError
+from featx.metrics.score_kinds import Outputs
 from featx.parallel.threads import single_threaded
 from featx.specs.base import Spec
 from featx.specs.ensembling import EnsembleSpec
 from featx.tables.decision_rule import DecisionRule, combine_rules
-from featx.tables.ids import Kind
-from featx.tables.predictions import AnyPredictions, LabelProba, Predictions
+from featx.tables.ids import Floats, Kind
+from featx.tables.predictions import AnyPredictions, column_order
 from featx.tables.target_values import TargetValues
 
-Outputs = NDArray[np.float64]  # (n, k) class probabilities, (n, t) label probabilities, or (n, t) numbers
 ALL_KINDS: tuple[Kind, ...] = ("classes", "labels", "numbers")
 
 
@@ -39,7 +39,7 @@ class MemberOutputs:
 
     kind: Kind
     names: tuple[str, ...]
-    outputs: NDArray[np.float64]
+    outputs: Floats
     rules: tuple[DecisionRule | None, ...] = ()
 
     @classmethod
@@ -59,12 +59,13 @@ class MemberOutputs:
             Another member lacks an id of the first one, or the members predict different things.
         """
         first = tables[0]
-        kind, names = prediction_kind(first), tuple(names or output_names(first))
-        if other_kinds := {prediction_kind(table) for table in tables} - {kind}:
-            raise AlignmentError(f"members predict {kind} and {', '.join(sorted(other_kinds))}; expected one kind")
-        outputs = np.stack([_ordered_outputs(table.take(first.ids), names) for table in tables])
-        ordered = [table.ordered(names) for table in tables if isinstance(table, Predictions)]
-        return cls(kind, names, outputs, tuple(table.decision for table in ordered))
+        if other_kinds := {table.kind for table in tables} - {first.kind}:
+            raise AlignmentError(
+                f"members predict {first.kind} and {', '.join(sorted(other_kinds))}; expected one kind"
+            )
+        ordered = [table.take(first.ids).ordered(names or first.names) for table in tables]
+        outputs, rules = np.stack([table.values for table in ordered]), tuple(table.decision for table in ordered)
+        return cls(first.kind, ordered[0].names, outputs, rules)
 
     def __len__(self) -> int:
         """Return the number of members."""
@@ -87,7 +88,7 @@ class MemberOutputs:
         AlignmentError
             `names` is not the same set of names.
         """
-        columns = _column_order(self.names, names)
+        columns = column_order(self.kind, self.names, names)
         rules = tuple(None if rule is None else rule.ordered(columns) for rule in self.rules)
         return replace(self, names=tuple(names), outputs=self.outputs[..., columns], rules=rules)
 
@@ -98,40 +99,6 @@ class MemberOutputs:
     def mean_rule(self, shares: Sequence[float]) -> DecisionRule | None:
         """Return the decision rule of a weighted mean of the members, by (m,) weights of the members."""
         return combine_rules(self.rules, shares) if self.rules else None
-
-
-def prediction_kind(table: AnyPredictions) -> Kind:
-    """Return the kind of target that a table predicts."""
-    if isinstance(table, Predictions):
-        return "classes"
-    return "labels" if isinstance(table, LabelProba) else "numbers"
-
-
-def output_names(table: AnyPredictions) -> tuple[str, ...]:
-    """Return the names of the classes, labels or numbers that a table predicts."""
-    return table.classes if isinstance(table, Predictions) else table.names
-
-
-def _ordered_outputs(table: AnyPredictions, names: Sequence[str]) -> Outputs:
-    if isinstance(table, Predictions):
-        return table.ordered(names).proba
-    return table.values[:, _column_order(table.names, names)]
-
-
-def _column_order(names: Sequence[str], expected: Sequence[str]) -> list[int]:
-    if set(names) != set(expected):
-        raise AlignmentError(f"expected the columns {list(expected)!r}, found {list(names)!r}")
-    return [list(names).index(name) for name in expected]
-
-
-def replace_outputs(
-    table: AnyPredictions, names: tuple[str, ...], outputs: Outputs, decision: DecisionRule | None = None
-) -> AnyPredictions:
-    """Return a table of other predictions for the rows of `table`; class probabilities are scaled to sum to 1."""
-    if isinstance(table, Predictions):
-        proba = outputs / outputs.sum(axis=1, keepdims=True)
-        return Predictions(table.ids, proba, names, table.part, table.fold, decision)
-    return replace(table, values=outputs, names=names)
 
 
 class Combiner(Spec):
@@ -176,7 +143,7 @@ class Combiner(Spec):
             Another member lacks an id of the first one, or the members predict different things.
         """
         members = MemberOutputs.of(tables, names)
-        return replace_outputs(tables[0], members.names, self.outputs(members), self.decision_rule(members))
+        return tables[0].with_outputs(members.names, self.outputs(members), self.decision_rule(members))
 
 
 class WeightedCombiner(Combiner):

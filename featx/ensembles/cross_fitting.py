@@ -7,13 +7,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.ensembles.combiners import Combiner, MemberOutputs, Outputs, VotingMethod
+from featx.ensembles.combiners import Combiner, MemberOutputs, VotingMethod
 from featx.errors import DataError
+from featx.metrics.score_kinds import Outputs
 from featx.metrics.scores import resolve_metric, signed_score
 from featx.parallel.threads import single_threaded
 from featx.specs.ensembling import EnsembleSpec
 from featx.tables.decision_rule import DecisionRule
-from featx.tables.encoding import strata_codes
 from featx.tables.predictions import AnyPredictions
 from featx.tables.resampling_units import are_mostly_single, assign_folds
 from featx.tables.target_values import TargetValues
@@ -109,7 +109,7 @@ class CrossFitting:
                 f"{n_units} {units} are too few to cross-fit an ensemble in {self.spec.folds} folds; put more rows in "
                 "val"
             )
-        strata = strata_codes(self.targets)
+        strata = self.targets.strata()
         if self.groups is not None and not are_mostly_single(self.groups):
             strata = np.zeros_like(strata)
         return assign_folds(strata, self.groups, self.spec.folds, self.spec.seed)

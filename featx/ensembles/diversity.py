@@ -11,9 +11,10 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.ensembles.combiners import MemberOutputs, Outputs
-from featx.metrics.row_scores import predict_classes, predict_labels
+from featx.ensembles.combiners import MemberOutputs
+from featx.metrics.score_kinds import Outputs
 from featx.study.ensemble_metrics import Diversity, MemberPair, PairAgreement
+from featx.tables.ids import Floats
 from featx.tables.target_values import TargetValues
 
 Correct = NDArray[np.bool_]
@@ -26,8 +27,9 @@ def diversity(names: Sequence[str], members: MemberOutputs, targets: TargetValue
         errors = members.outputs - targets.y
         pairs = [_number_pair(names[i], names[j], errors[i], errors[j], targets.names) for i, j in indices]
         return Diversity(oracle=float(np.abs(errors).min(axis=0).mean()), pairs=tuple(pairs))
-    decided_targets = [targets.decided_by(members.rule(member)) for member in range(len(members))]
-    correct = np.stack([are_correct(*pair) for pair in zip(decided_targets, members.outputs, strict=True)])
+    correct = np.stack(
+        [targets.decided_by(members.rule(i)).are_right(outputs) for i, outputs in enumerate(members.outputs)]
+    )
     parts = dict(_parts(correct, targets))
     pairs = [
         MemberPair(
@@ -39,13 +41,6 @@ def diversity(names: Sequence[str], members: MemberOutputs, targets: TargetValue
         for i, j in indices
     ]
     return Diversity(oracle=float(correct.any(axis=0).mean()), pairs=tuple(pairs))
-
-
-def are_correct(targets: TargetValues, outputs: Outputs) -> Correct:
-    """Return which decisions are right, (n,) of classes or (n, t) of labels; soft labels by the most probable class."""
-    if targets.kind == "classes":
-        return np.asarray(predict_classes(targets, outputs) == targets.y)
-    return np.asarray(predict_labels(outputs) == targets.y)
 
 
 def _parts(correct: Correct, targets: TargetValues) -> Iterator[tuple[str, Correct]]:
@@ -96,7 +91,7 @@ def _number_pair(
     return MemberPair(one=first_name, other=second_name, all=overall, each=dict(zip(names, columns, strict=True)))
 
 
-def _error_agreement(first: NDArray[np.float64], second: NDArray[np.float64]) -> PairAgreement:
+def _error_agreement(first: Floats, second: Floats) -> PairAgreement:
     have_spread = np.ptp(first) > 0 and np.ptp(second) > 0
     correlation = float(np.corrcoef(first, second)[0, 1]) if have_spread else None
     return _number_agreement(float(np.abs(first - second).mean()), correlation)

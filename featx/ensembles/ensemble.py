@@ -10,7 +10,7 @@ from featx.ensembles.combiners import VotingMethod
 from featx.ensembles.ensemble_run import EnsembleRun
 from featx.ensembles.members import find_candidates, find_duplicates
 from featx.errors import DataError, IncompleteError, UnsuitedError
-from featx.metrics.definitions import LOWER_IS_BETTER
+from featx.metrics.definitions import find_score
 from featx.registry import VOTES
 from featx.specs.ensembling import DEFAULT_VOTES, EnsembleSpec
 from featx.specs.recipe import Recipe
@@ -84,8 +84,7 @@ class EnsembleResult:
     @property
     def gain(self) -> float:
         """Score minus that of the best member; its negative if less is better, so that a gain is positive."""
-        difference = self.score - self.best_member_score
-        return -difference if self.metric in LOWER_IS_BETTER else difference
+        return float(find_score(self.metric).signed(self.score - self.best_member_score))
 
 
 def ensemble(

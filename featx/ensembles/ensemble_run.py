@@ -11,7 +11,7 @@ import numpy as np
 
 from featx.artifacts import artifact
 from featx.artifacts.header import BODY_FILES
-from featx.ensembles.combiners import Combiner, Outputs, VotingMethod, replace_outputs
+from featx.ensembles.combiners import Combiner, VotingMethod
 from featx.ensembles.cross_fitting import CrossFitting
 from featx.ensembles.diversity import diversity
 from featx.ensembles.explanation import count_disagreements, explain
@@ -19,7 +19,8 @@ from featx.ensembles.members import find_candidates, find_duplicates, selection_
 from featx.errors import DataError
 from featx.files.atomic import write_json, write_table
 from featx.metrics.conformal import ConformalSpec
-from featx.metrics.definitions import LOWER_IS_BETTER
+from featx.metrics.definitions import find_score
+from featx.metrics.score_kinds import Outputs
 from featx.metrics.scores import scores
 from featx.parallel.threads import single_threaded
 from featx.registry import VOTES
@@ -120,7 +121,7 @@ class EnsembleRun:
 
     def _unsigned(self, merit: float) -> float:
         """Return a score as users read it: losses and errors are positive."""
-        return -merit if self.metric in LOWER_IS_BETTER else merit
+        return float(find_score(self.metric).signed(merit))
 
     def run_spec(self, method: str) -> EnsembleRunSpec:
         """Return all that determines the run of a method; its fingerprint names the run folder."""
@@ -144,7 +145,7 @@ class EnsembleRun:
         outputs = self.selection.cross_predict(voting_method)
         rows = self.selection_tables[0].take(self.selection.ids)
         rule = combiner.decision_rule(self.selection.members)
-        tables = [replace_outputs(rows, self.truth.names, outputs, rule)]
+        tables = [rows.with_outputs(self.truth.names, outputs, rule)]
         test_tables = [run.answers.of("test") for run in self.runs]
         if len(test_tables[0].ids):
             tables.append(combiner.combine(test_tables, self.truth.names))

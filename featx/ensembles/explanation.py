@@ -1,14 +1,14 @@
 """Explanation of an ensemble in one paragraph: counts against its best member, and the members' diversity."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import binomtest
 
-from featx.ensembles.combiners import Outputs
-from featx.ensembles.diversity import are_correct
-from featx.metrics.row_scores import predict_classes, predict_labels
+from featx.metrics.score_kinds import Outputs
 from featx.study.ensemble_metrics import Disagreements, Diversity, MemberPair
+from featx.tables.ids import Kind
 from featx.tables.target_values import TargetValues
 
 MAX_SIGNIFICANT_P = 0.05
@@ -26,20 +26,16 @@ def count_disagreements(
     ensemble, best_member
         True values with the decision rule of each, and (n, k) outputs of each.
     """
-    (targets, outputs), (_, member_outputs) = ensemble, best_member
+    (targets, outputs), (member_targets, member_outputs) = ensemble, best_member
     if targets.kind == "numbers":
         errors, member_errors = np.abs(outputs - targets.y), np.abs(member_outputs - targets.y)
-        differ, vote_right, member_right = (
-            errors != member_errors,
-            errors < member_errors,
-            member_errors < errors,
-        )
+        ensemble_right, member_right = errors < member_errors, member_errors < errors
+        differ = ensemble_right | member_right
     else:
-        pairs = (ensemble, best_member)
-        decisions = [predict_classes(*pair) if targets.kind == "classes" else predict_labels(pair[1]) for pair in pairs]
-        differ = decisions[0] != decisions[1]
-        vote_right, member_right = (differ & are_correct(*pair) for pair in pairs)
-    n_won, n_lost = int(vote_right.sum()), int(member_right.sum())
+        differ = targets.decisions(outputs) != member_targets.decisions(member_outputs)
+        ensemble_right = differ & targets.are_right(outputs)
+        member_right = differ & member_targets.are_right(member_outputs)
+    n_won, n_lost = int(ensemble_right.sum()), int(member_right.sum())
     p = float(binomtest(n_won, n_won + n_lost).pvalue) if n_won + n_lost else 1.0
     return Disagreements(
         member=member,
@@ -49,6 +45,46 @@ def count_disagreements(
         n_member_right=n_lost,
         p=p,
     )
+
+
+@dataclass(frozen=True)
+class _Wording:
+    """Texts about the predictions of one kind of target.
+
+    Attributes
+    ----------
+    unit
+        Noun for the predictions.
+    comparison
+        Comparison of the ensemble with its best member.
+    similarity, lowest
+        Similarity of the errors of two members, and of the least similar pair.
+    oracle
+        Value of `Diversity.oracle`.
+    """
+
+    unit: str
+    comparison: str = (
+        "The ensemble and its best member, {0.member}, differ on {0.n_different} of {0.n} {rows}: the ensemble is "
+        "right on {0.n_ensemble_right}, the member on {0.n_member_right}."
+    )
+    similarity: str = "{} share {:.0%} of their errors"
+    lowest: str = "share {:.0%}"
+    oracle: str = "At least one member is right on {:.1%} of the {unit}."
+
+
+WORDINGS: dict[Kind, _Wording] = {
+    "classes": _Wording("images"),
+    "labels": _Wording("predictions"),
+    "numbers": _Wording(
+        "predictions",
+        "The ensemble is closer to the truth than its best member, {0.member}, on {0.n_ensemble_right} of {0.n} "
+        "{rows}, and farther from it on {0.n_member_right}.",
+        "the errors of {} have a correlation of {:.2f}",
+        "have a correlation of {:.2f}",
+        "The closest member to the truth is off by {:.4g} on average.",
+    ),
+}
 
 
 def explain(
@@ -67,34 +103,23 @@ def explain(
     contributions
         Name of each member → its contribution, by `CrossFitting.contributions`.
     """
-    unit = "images" if targets.kind == "classes" else "predictions"
-    has_numbers = targets.kind == "numbers"
-    if has_numbers:
-        oracle = f"The closest member to the truth is off by {diversity.oracle:.4g} on average."
-    else:
-        oracle = f"At least one member is right on {diversity.oracle:.1%} of the {unit}."
+    wording = WORDINGS[targets.kind]
     return " ".join(
         [
-            _compare_with_best(disagreements, f"{part} {unit}", has_numbers=has_numbers),
-            _describe_similarity(diversity.pairs, has_numbers=has_numbers),
-            oracle,
+            _compare_with_best(disagreements, f"{part} {wording.unit}", wording),
+            _describe_similarity(diversity.pairs, wording),
+            wording.oracle.format(diversity.oracle, unit=wording.unit),
             _describe_contributions(contributions),
         ]
     )
 
 
-def _compare_with_best(disagreements: Disagreements, rows: str, *, has_numbers: bool) -> str:
-    n, member = disagreements.n, disagreements.member
+def _compare_with_best(disagreements: Disagreements, rows: str, wording: _Wording) -> str:
     n_won, n_lost = disagreements.n_ensemble_right, disagreements.n_member_right
     if not disagreements.n_different:
+        member, n = disagreements.member, disagreements.n
         return f"The ensemble and its best member, {member}, predict the same on all {n} {rows}."
-    if has_numbers:
-        counts = f"The ensemble is closer to the truth than its best member, {member}, on {n_won} of {n} {rows}"
-        counts = f"{counts}, and farther from it on {n_lost}."
-    else:
-        differing = f"{disagreements.n_different} of {n} {rows}"
-        counts = f"The ensemble and its best member, {member}, differ on {differing}: the ensemble is right on {n_won},"
-        counts = f"{counts} the member on {n_lost}."
+    counts = wording.comparison.format(disagreements, rows=rows)
     if n_won == n_lost:
         return counts
     better = "ensemble" if n_won > n_lost else "member"
@@ -102,21 +127,18 @@ def _compare_with_best(disagreements: Disagreements, rows: str, *, has_numbers: 
     return f"{counts} The advantage of the {better} is {significance} (sign test p = {disagreements.p:.2g})."
 
 
-def _describe_similarity(pairs: Sequence[MemberPair], *, has_numbers: bool) -> str:
-    similarities = [(pair.all.error_correlation if has_numbers else pair.all.shared_errors, pair) for pair in pairs]
-    defined = [(value, pair) for value, pair in similarities if value is not None]
+def _describe_similarity(pairs: Sequence[MemberPair], wording: _Wording) -> str:
+    defined = [(pair.all.similarity, pair) for pair in pairs if pair.all.similarity is not None]
     if not defined:
         return "No member makes an error."
     highest, pair = max(defined, key=lambda item: item[0])
     lowest = min(value for value, _ in defined)
-    template = "the errors of {} have a correlation of {:.2f}" if has_numbers else "{} share {:.0%} of their errors"
     if len(pairs) == 1:
-        text = template.format("its two members", highest)
+        text = wording.similarity.format("its two members", highest)
         return f"{text[0].upper()}{text[1:]}."
-    shown = f"a correlation of {lowest:.2f}" if has_numbers else f"{lowest:.0%}"
     return (
-        f"Its most similar members are {pair.one} and {pair.other}: {template.format('the two', highest)}. The least "
-        f"similar of the {len(pairs)} pairs {'have' if has_numbers else 'share'} {shown}."
+        f"Its most similar members are {pair.one} and {pair.other}: {wording.similarity.format('the two', highest)}. "
+        f"The least similar of the {len(pairs)} pairs {wording.lowest.format(lowest)}."
     )
 
 

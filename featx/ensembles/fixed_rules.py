@@ -1,14 +1,14 @@
 """Voting methods with a fixed rule: majority, mean, median and confidence; nothing is trained."""
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import entr
 
-from featx.ensembles.combiners import Combiner, Fit, MemberOutputs, Outputs, VotingMethod, WeightedCombiner
-from featx.metrics.row_scores import predict_labels
+from featx.ensembles.combiners import Combiner, Fit, MemberOutputs, VotingMethod, WeightedCombiner
+from featx.metrics.score_kinds import Outputs
 from featx.specs.ensembling import EnsembleSpec
-from featx.tables.decision_rule import DecisionRule, decide_codes
-from featx.tables.target_values import TargetValues
+from featx.tables.decision_rule import DecisionRule
+from featx.tables.ids import Floats
+from featx.tables.target_values import TARGET_KINDS, TargetValues
 
 # The weight of the members' mean probability in votes: so small that it only breaks ties.
 TIE_BREAK_WEIGHT = 1e-3
@@ -58,12 +58,11 @@ class Majority(WeightedCombiner):
         return None
 
 
-def _votes(members: MemberOutputs) -> NDArray[np.float64]:
+def _votes(members: MemberOutputs) -> Floats:
     """Return (m, n, k) votes: 1 for the class or the labels that a member predicts, 0 elsewhere."""
-    if members.kind == "labels":
-        return predict_labels(members.outputs).astype(np.float64)
-    codes = [decide_codes(outputs, members.rule(member)) for member, outputs in enumerate(members.outputs)]
-    return np.asarray(np.eye(len(members.names))[np.stack(codes)])
+    kind = TARGET_KINDS[members.kind]
+    decisions = [kind.decide(outputs, members.rule(member)) for member, outputs in enumerate(members.outputs)]
+    return kind.indicators(np.stack(decisions), len(members.names)).astype(np.float64)
 
 
 class Confidence(Combiner):
@@ -79,7 +78,7 @@ class Confidence(Combiner):
         return np.asarray((weights * members.outputs).sum(axis=0) / weights.sum(axis=0))
 
 
-def certainty(members: MemberOutputs) -> NDArray[np.float64]:
+def certainty(members: MemberOutputs) -> Floats:
     """Return the members' certainty in [0, 1]: (m, n, 1) for the class of each row, or (m, n, t) for each label."""
     proba = members.outputs
     if members.kind == "labels":

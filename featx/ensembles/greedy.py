@@ -7,9 +7,11 @@ References
 
 import numpy as np
 
-from featx.ensembles.combiners import Combiner, MemberOutputs, Outputs, VotingMethod
+from featx.ensembles.combiners import Combiner, MemberOutputs, VotingMethod
 from featx.ensembles.fixed_rules import Mean
 from featx.ensembles.member_weights import normalise
+from featx.metrics.definitions import LOSSES
+from featx.metrics.score_kinds import Outputs
 from featx.metrics.scores import resolve_metric, signed_score
 from featx.specs.ensembling import EnsembleSpec
 from featx.specs.head import Metric
@@ -27,7 +29,7 @@ def fit_greedy(members: MemberOutputs, targets: TargetValues, spec: EnsembleSpec
     returned, the first one of equal means. If scores are equal, the log loss decides, for numbers the squared error.
     """
     metric = resolve_metric(targets, spec.metric)
-    tie_breaker: Metric = "rmse" if targets.kind == "numbers" else "log_loss"
+    tie_breaker = LOSSES[targets.kind]
     n_picks = np.zeros(len(members))
     total = np.zeros_like(members.outputs[0])
     best_score, best_picks, best_size = (-np.inf, -np.inf), n_picks.copy(), 0

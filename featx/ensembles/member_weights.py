@@ -6,16 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from featx.ensembles.combiners import Combiner, MemberOutputs, Outputs, VotingMethod
+from featx.ensembles.combiners import Combiner, MemberOutputs, VotingMethod
 from featx.ensembles.fixed_rules import Mean
 from featx.errors import DataError
-from featx.metrics.definitions import LOWER_IS_BETTER
-from featx.metrics.row_scores import MIN_PROBABILITY
+from featx.metrics.definitions import find_score
+from featx.metrics.score_kinds import Outputs
 from featx.metrics.scores import resolve_metric, signed_score
 from featx.specs.ensembling import EnsembleSpec
-from featx.tables.target_values import TargetValues
+from featx.tables.ids import Floats
+from featx.tables.target_values import MIN_PROBABILITY, TargetValues
 
-Weights = NDArray[np.float64]
+Weights = Floats
 # Convex weights below this are set to 0.
 MIN_WEIGHT = 1e-4
 
@@ -38,7 +39,7 @@ def fit_score_weights(members: MemberOutputs, targets: TargetValues, spec: Ensem
             for member, outputs in enumerate(members.outputs)
         ]
     )
-    if metric not in LOWER_IS_BETTER:
+    if find_score(metric).greater_is_better:
         return Mean(weights=normalise(merits.clip(min=0)))
     is_perfect = merits == 0
     return Mean(weights=normalise(is_perfect.astype(float) if is_perfect.any() else -1 / merits))
@@ -87,16 +88,13 @@ def _log_loss(members: MemberOutputs, targets: TargetValues) -> Loss:
     return loss
 
 
-def _true_probabilities(
-    outputs: NDArray[np.float64], targets: TargetValues
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _true_probabilities(outputs: Floats, targets: TargetValues) -> tuple[Floats, Floats]:
     """Return (r, m) probabilities that the members give to the truth, and (r,) weights of these, of sum 1."""
-    n, k = outputs.shape[1:]
-    weights = np.ones(n) if targets.weights is None else targets.weights
+    weights = targets.row_weights[:, None]
     if targets.kind == "labels":
-        proba, counts = np.where(targets.y == 1, outputs, 1 - outputs), np.repeat(weights[:, None], k, axis=1)
+        proba, counts = np.where(targets.y == 1, outputs, 1 - outputs), np.repeat(weights, targets.n_outputs, axis=1)
     else:
-        proba, counts = outputs, targets.memberships * weights[:, None]
+        proba, counts = outputs, targets.memberships * weights
     is_true = counts.ravel() > 0
     counts = counts.ravel()[is_true]
     return proba.reshape(len(outputs), -1).T[is_true], counts / counts.sum()
@@ -107,8 +105,7 @@ def _squared_error(members: MemberOutputs, targets: TargetValues) -> Loss:
     unit = np.where(unit > 0, unit, 1)
     predicted: Outputs = (members.outputs / unit).reshape(len(members), -1).T
     true = (targets.y / unit).ravel()
-    row_weights = np.ones(len(targets)) if targets.weights is None else targets.weights
-    counts = np.repeat(row_weights, targets.n_outputs) / (row_weights.sum() * targets.n_outputs)
+    counts = np.repeat(targets.row_weights, targets.n_outputs) / (targets.row_weights.sum() * targets.n_outputs)
 
     def loss(weights: Weights) -> tuple[float, Weights]:
         errors = predicted @ weights - true

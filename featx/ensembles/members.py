@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from featx.ensembles.cross_fitting import CrossFitting
@@ -82,11 +81,7 @@ def selection_warnings(selection: CrossFitting, part: str) -> list[RunWarning]:
             "rows or more favour one and none the other; put more rows in val"
         )
         warnings.append(RunWarning("few rows", text))
-    if targets.kind == "numbers":
-        return warnings
-    is_labels = targets.kind == "labels"
-    counts = targets.y.sum(axis=0) if is_labels else np.bincount(targets.y, minlength=targets.n_outputs)
-    if absent := [name for name, count in zip(targets.names, counts, strict=True) if not count]:
+    if absent := [name for name, count in targets.counts.items() if not count]:
         shown = ", ".join(map(repr, absent))
         text = f"no {part} row has {shown}: how runs perform there is unknown; stratify the split"
         warnings.append(RunWarning("class absent", text))

@@ -11,17 +11,19 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit, softmax
+from scipy.special import logit
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.preprocessing import StandardScaler
 
-from featx.ensembles.combiners import Combiner, MemberOutputs, Outputs, VotingMethod
+from featx.ensembles.combiners import Combiner, MemberOutputs, VotingMethod
 from featx.errors import DataError, UnsuitedError
+from featx.metrics.score_kinds import Outputs
 from featx.specs.base import Spec
 from featx.specs.ensembling import EnsembleSpec
-from featx.tables.target_values import TargetValues
+from featx.tables.ids import Floats
+from featx.tables.target_values import TARGET_KINDS, ClassTargets, LabelTargets, NumberTargets, TargetValues
 
-Features = NDArray[np.float64]
+Features = Floats
 # Probabilities are clipped to this distance from 0 and 1; log-odds beyond it would claim more than members can know.
 PROBABILITY_MARGIN = 1e-3
 # C of the logistic regression, for features of variance 1.
@@ -98,17 +100,17 @@ class Stack(Combiner):
         """Return the (n, k) outputs of the meta-learner."""
         inputs = features(members.ordered(self.names), self.stacker)
         raw = np.hstack([model(x) for model, x in zip(self.learnt, inputs, strict=True)])
-        outputs = self._to_outputs(members.kind, raw)
+        outputs = self._to_outputs(TARGET_KINDS[members.kind], raw)
         return outputs[:, [self.names.index(name) for name in members.names]]
 
-    def _to_outputs(self, kind: str, raw: Outputs) -> Outputs:
+    def _to_outputs(self, kind: type[TargetValues], raw: Outputs) -> Outputs:
         """Return the models' raw outputs as probabilities, or unchanged for numbers."""
-        if kind == "numbers":
-            return raw
-        if self.stacker == "ridge":
-            clipped = raw.clip(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
-            return clipped / clipped.sum(axis=1, keepdims=True) if kind == "classes" else clipped
-        return np.asarray(softmax(raw, axis=1) if kind == "classes" else expit(raw))
+        return kind.normalise(_clip(kind, raw)) if self.stacker == "ridge" else kind.from_logits(raw)
+
+
+def _clip(kind: type[TargetValues], outputs: Outputs) -> Outputs:
+    """Return probabilities at a distance from 0 and 1, or numbers as they are."""
+    return outputs if kind is NumberTargets else outputs.clip(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
 
 
 def features(members: MemberOutputs, stacker: str) -> list[Features]:
@@ -117,14 +119,13 @@ def features(members: MemberOutputs, stacker: str) -> list[Features]:
     Features of classes are centred log-probabilities [2]_, of labels log-odds, for ridge the probabilities themselves;
     features of numbers are the numbers. The model of a label or number gets the members' outputs for it alone.
     """
-    values = members.outputs
-    if members.kind != "numbers":
-        values = values.clip(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
-        if stacker != "ridge":
-            logs = np.log(values)
-            values = logs - logs.mean(axis=2, keepdims=True) if members.kind == "classes" else logit(values)
-    if members.kind == "classes":
-        return [np.hstack(list(values))]
+    kind = TARGET_KINDS[members.kind]
+    values = _clip(kind, members.outputs)
+    if kind is ClassTargets:
+        logs = np.log(values)
+        return [np.hstack(list(values if stacker == "ridge" else logs - logs.mean(axis=2, keepdims=True)))]
+    if kind is LabelTargets and stacker != "ridge":
+        values = logit(values)
     return [np.ascontiguousarray(column.T) for column in np.moveaxis(values, 2, 0)]
 
 
@@ -148,16 +149,12 @@ def fit_stack(members: MemberOutputs, targets: TargetValues, spec: EnsembleSpec)
 
 
 def _check_all_occur(targets: TargetValues) -> None:
-    if targets.kind == "numbers":
-        return
-    is_labels = targets.kind == "labels"
     n = len(targets)
-    shares = targets.y.mean(0) if is_labels else np.bincount(targets.y, minlength=targets.n_outputs) / n
-    for name, share in zip(targets.names, shares, strict=True):
-        if share in {0, 1}:
+    for name, count in targets.counts.items():
+        if count in {0, n}:
             raise DataError(
-                f"stacking cannot learn {'label' if is_labels else 'class'} {name!r}: {'none' if share == 0 else 'all'}"
-                f" of the {n} training rows have it; put more rows in val, or use another method"
+                f"stacking cannot learn {targets.noun} {name!r}: {'all' if count else 'none'} of the {n} training rows "
+                "have it; put more rows in val, or use another method"
             )
 
 
@@ -179,7 +176,7 @@ class MetaFeatures:
 
     x: Features
     y: NDArray[Any]
-    weights: NDArray[np.float64] | None
+    weights: Floats | None
     n_classes: int
 
 
@@ -193,9 +190,9 @@ def _meta_features(members: MemberOutputs, targets: TargetValues, stacker: str) 
     (x,) = inputs
     if targets.shares is None:
         return [MetaFeatures(x, targets.y, targets.weights, targets.n_outputs)]
-    row_weights = np.ones(len(targets)) if targets.weights is None else targets.weights
     rows, codes = np.nonzero(targets.shares)
-    return [MetaFeatures(x[rows], codes, targets.shares[rows, codes] * row_weights[rows], targets.n_outputs)]
+    weights = targets.shares[rows, codes] * targets.row_weights[rows]
+    return [MetaFeatures(x[rows], codes, weights, targets.n_outputs)]
 
 
 def _fit_logistic(data: MetaFeatures) -> LinearModel:

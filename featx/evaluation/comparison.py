@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import AlignmentError
-from featx.evaluation.equivalence import PairedDraws, default_margin, is_unbounded, is_within
+from featx.evaluation.equivalence import PairedDraws, default_margin, is_within
 from featx.evaluation.intervals import (
     Interval,
     Resamples,
@@ -20,12 +20,11 @@ from featx.evaluation.intervals import (
     wilson_interval,
 )
 from featx.evaluation.paired_tests import bootstrap_p, holm, mcnemar_midp
-from featx.metrics.definitions import Floats, Scorer, available_scores, is_lower_better
-from featx.metrics.row_scores import compute_correctness
+from featx.metrics.definitions import Scorer, available_scores, find_score
 from featx.metrics.score_kinds import Ranked
 from featx.metrics.scores import align
 from featx.specs.head import Metric
-from featx.tables.ids import Ids
+from featx.tables.ids import Floats, Ids
 from featx.tables.predictions import AnyPredictions
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth
@@ -116,7 +115,11 @@ class Comparison:
             return "equivalent"
         if not comparison.p < ALPHA:
             return "not shown to differ"
-        return "better" if (comparison.difference < 0) == is_lower_better(self.score) else "worse"
+        return "better" if self.is_better(run) else "worse"
+
+    def is_better(self, run: str) -> bool:
+        """Return whether the score of a run is better than that of the reference."""
+        return bool(find_score(self.score).signed(self.runs[run].difference) > 0)
 
     def can_replace_reference(self, run: str) -> bool:
         """Return whether the best of all runs is hardly better than this run.
@@ -219,8 +222,7 @@ def _difference_interval(paired: PairedDraws, index: int) -> Interval:
     low, high = percentile_interval(draws)
     if not is_constant(draws):
         return low, high
-    scale = float(np.abs(paired.values).max()) if is_unbounded(paired.score) else 1.0
-    unseen = scale * wilson_interval(0.0, paired.n_units)[1]
+    unseen = paired.scale * wilson_interval(0.0, paired.n_units)[1]
     return low - unseen, high + unseen
 
 
@@ -238,7 +240,7 @@ def drawable_scores(targets: TargetValues) -> list[str]:
 
 
 def _mcnemar_p(pairs: Sequence[tuple[TargetValues, Floats]]) -> list[float]:
-    reference, *runs = (compute_correctness(targets, outputs).astype(bool) for targets, outputs in pairs)
+    reference, *runs = (targets.correctness(outputs).astype(bool) for targets, outputs in pairs)
     return [float(mcnemar_midp((run & ~reference).sum(), (reference & ~run).sum())) for run in runs]
 
 

@@ -8,17 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import DataError
-from featx.metrics.conformal import ConformityScores, in_prediction_sets
-from featx.metrics.row_scores import compute_correctness, predict_classes
+from featx.metrics.conformal import ConformityScores, has_conformity_scores, in_prediction_sets
 from featx.metrics.scores import align
-from featx.tables.ids import Ids
+from featx.tables.ids import Floats, Ids
 from featx.tables.predictions import AnyPredictions
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth
 
-Floats = NDArray[np.float64]
 # Returns the groups that the split keeps whole, for the rows of some ids.
 Groups = Callable[[Ids], NDArray[Any] | None]
+Rows = tuple[AnyPredictions, AnyTruth]
 
 
 @dataclass(frozen=True)
@@ -41,35 +40,38 @@ class CoverageCheck:
             if value is not None and not 0 < value < 1:
                 raise DataError(f"{name} is {value:g}, expected a number between 0 and 1")
 
-    def score_selection(self, table: AnyPredictions, truth: AnyTruth, groups: Groups) -> dict[str, float]:
-        """Return the scores on the selection rows; each half's sets are calibrated on the other half."""
-        targets, outputs = align(truth, table)
-        if self.coverage is None or targets.kind == "labels":
-            return self._score_abstention(targets, outputs)
-        scores = ConformityScores.of(targets, outputs, groups(table.ids))
-        limits = scores.cross_fitted(self.coverage)
-        return _score_sets(scores, limits, targets, outputs) | self._score_abstention(targets, outputs)
+    def score(self, rows: Rows, groups: Groups, calibration: Rows | None = None) -> dict[str, float]:
+        """Return the scores on some rows.
 
-    def score_test(
-        self, calibration: tuple[AnyPredictions, AnyTruth], test: tuple[AnyPredictions, AnyTruth], groups: Groups
-    ) -> dict[str, float]:
-        """Return the scores on the test rows; their sets are calibrated on the selection rows."""
-        (calibration_table, calibration_truth), (table, truth) = calibration, test
+        Parameters
+        ----------
+        rows
+            Predictions and true values.
+        groups
+            Function from ids to the groups that the split keeps whole.
+        calibration
+            Rows that prediction sets are calibrated on; by default each half of `rows` is calibrated on the other half.
+        """
+        table, truth = rows
         targets, outputs = align(truth, table)
-        if self.coverage is None or targets.kind == "labels":
-            return self._score_abstention(targets, outputs)
-        calibration_rows = align(calibration_truth, calibration_table)
-        limits = ConformityScores.of(*calibration_rows, groups(calibration_table.ids)).thresholds(self.coverage)
+        abstention_scores = self._score_abstention(targets, outputs)
+        if self.coverage is None or not has_conformity_scores(targets):
+            return abstention_scores
         scores = ConformityScores.of(targets, outputs, groups(table.ids))
-        return _score_sets(scores, limits[None], targets, outputs) | self._score_abstention(targets, outputs)
+        if calibration is None:
+            limits = scores.cross_fitted(self.coverage)
+        else:
+            table, truth = calibration
+            limits = ConformityScores.of(*align(truth, table), groups(table.ids)).thresholds(self.coverage)[None]
+        return _score_sets(scores, limits, targets, outputs) | abstention_scores
 
     def _score_abstention(self, targets: TargetValues, outputs: Floats) -> dict[str, float]:
         if self.abstain_below is None:
             return {}
         if targets.kind != "classes":
             raise DataError(f"abstain_below is for classes only, this target has {targets.kind}")
-        is_answered = outputs[np.arange(len(targets)), predict_classes(targets, outputs)] >= self.abstain_below
-        is_right = compute_correctness(targets, outputs)
+        is_answered = outputs[np.arange(len(targets)), targets.decisions(outputs)] >= self.abstain_below
+        is_right = targets.correctness(outputs)
         accuracy = float(is_right[is_answered].mean()) if is_answered.any() else np.nan
         return {"answered": float(is_answered.mean()), "answered_accuracy": accuracy}
 

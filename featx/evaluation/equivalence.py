@@ -12,13 +12,12 @@ References
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from featx.evaluation.intervals import CONFIDENCE, Interval
-from featx.metrics.definitions import is_lower_better
+from featx.metrics.definitions import find_score
+from featx.tables.ids import Floats
 
-Floats = NDArray[np.float64]
 # Default margin of scores up to 1.
 DEFAULT_MARGIN = 0.02
 # Default margin of losses and errors, as a share of the reference's value.
@@ -27,12 +26,6 @@ DEFAULT_RELATIVE_MARGIN = 0.05
 MAX_ROUNDING_ERROR = 1e-12
 # One-sided quantile of the normal distribution, the least critical value.
 MIN_CRITICAL_VALUE = float(ndtri(CONFIDENCE))
-UNBOUNDED_SCORES = ("log_loss", "mae", "mae_steps", "rmse", "mape")
-
-
-def is_unbounded(score: str) -> bool:
-    """Return whether a score is a loss or an error that may exceed 1."""
-    return score in UNBOUNDED_SCORES or score.startswith("mae.")
 
 
 def default_margin(score: str, reference: float) -> float:
@@ -43,7 +36,7 @@ def default_margin(score: str, reference: float) -> float:
     >>> default_margin("accuracy", 0.9), default_margin("mae", 4.0)
     (0.02, 0.2)
     """
-    return DEFAULT_RELATIVE_MARGIN * abs(reference) if is_unbounded(score) else DEFAULT_MARGIN
+    return DEFAULT_RELATIVE_MARGIN * abs(reference) if find_score(score).is_unbounded else DEFAULT_MARGIN
 
 
 @dataclass(frozen=True)
@@ -68,10 +61,14 @@ class PairedDraws:
     n_units: int
 
     @property
+    def scale(self) -> float:
+        """Largest difference that is possible: 1, or for losses and errors the largest value of a run."""
+        return float(np.abs(self.values).max()) if find_score(self.score).is_unbounded else 1.0
+
+    @property
     def min_standard_error(self) -> float:
         """Standard error of two runs without any observed difference: that of two more units which differ [3]_."""
-        scale = float(np.abs(self.values).max()) if is_unbounded(self.score) else 1.0
-        return float(np.sqrt(2)) * scale / max(self.n_units, 1)
+        return float(np.sqrt(2)) * self.scale / max(self.n_units, 1)
 
     def loss_bounds(self) -> Floats:
         """Return (r,) upper limits of how much better the best of all runs is than each run.
@@ -83,8 +80,8 @@ class PairedDraws:
         statement that a run is within the margin of the best is wrong in at most 5 % of studies, whichever runs are
         selected and whatever their number.
         """
-        sign = -1.0 if is_lower_better(self.score) else 1.0
-        values, draws = sign * self.values, sign * self.draws[:, np.isfinite(self.draws).all(axis=0)]
+        signed = find_score(self.score).signed
+        values, draws = signed(self.values), signed(self.draws[:, np.isfinite(self.draws).all(axis=0)])
         if not draws.shape[1]:
             return np.full(len(values), np.inf)
         bounds = np.zeros(len(values))

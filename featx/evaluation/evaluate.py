@@ -14,13 +14,14 @@ from featx.evaluation.group_membership import groupings
 from featx.evaluation.group_scores import GroupPredictions, group_biases, score_groups
 from featx.evaluation.leaks import Copies, find_copies
 from featx.evaluation.verdicts import Recommendation, choose_run, describe_evidence, has_failed, recommend
-from featx.metrics.scores import align, confusion, per_class, per_label, score, scores
+from featx.metrics.definitions import find_score
+from featx.metrics.scores import align, confusion, per_class, score, scores
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.head import Metric
 from featx.specs.recipe import Recipe
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
-from featx.tables.predictions import AnyPredictions, Predictions
+from featx.tables.predictions import AnyPredictions
 from featx.tables.truth import AnyTruth, Truth
 
 
@@ -119,7 +120,7 @@ def _select(study: Study, target: str) -> _Selection:
     runs, truth, metric = study.runs(target), study.labels(target), study.metric(target)
     tables = {run.name: run.selection_predictions() for run in runs}
     costs = {run.name: read_costs(study, run) for run in runs}
-    selection_scores = {name: score(metric, truth, table) for name, table in tables.items()}
+    selection_scores = {name: find_score(metric).signed(score(metric, truth, table)) for name, table in tables.items()}
     failed = {run.name for run in runs if has_failed(run.metrics.flags)}
     chosen = choose_run(selection_scores, failed, costs)
     ranked = sorted(runs, key=lambda run: (-selection_scores[run.name], run.name != chosen, run.name))
@@ -136,17 +137,13 @@ def _evaluate(  # noqa: PLR0913 (as `evaluate`)
     if final:
         truth = study.open_test(target, names, opened_by)
         tables = {run.name: run.answers.of("test") for run in selection.runs}
-        calibration = {name: (selection.tables[name], selection.truth) for name in names}
-        coverage_scores = {
-            name: coverage_check.score_test(calibration[name], (table, truth), study.groups)
-            for name, table in tables.items()
-        }
     else:
         truth, tables = selection.truth, {name: selection.tables[name] for name in names}
-        coverage_scores = {
-            name: coverage_check.score_selection(table, truth, study.groups) for name, table in tables.items()
-        }
-    rows = [_score_run(run, tables[run.name], truth, coverage_scores[run.name]) for run in selection.runs]
+    rows = []
+    for run in selection.runs:
+        table, calibration = tables[run.name], (selection.tables[run.name], selection.truth) if final else None
+        coverage_scores = coverage_check.score((table, truth), study.groups, calibration)
+        rows.append(_score_run(run, table, truth, coverage_scores))
     evaluation = Evaluation(
         target,
         list(truth.classes) if isinstance(truth, Truth) else [],
@@ -171,10 +168,8 @@ def _score_run(
     run: RunFolder, table: AnyPredictions, truth: AnyTruth, coverage_scores: dict[str, float]
 ) -> RunEvaluation:
     """Return the scores of one run, without intervals and comparisons."""
-    if isinstance(truth, Truth) and isinstance(table, Predictions):
-        by_class, counts = per_class(truth, table), confusion(truth, table).tolist()
-    else:
-        by_class, counts = per_label(truth, table) if truth.kind == "labels" else [], []
+    by_class = [] if truth.kind == "numbers" else per_class(truth, table)
+    counts = confusion(truth, table).tolist() if isinstance(truth, Truth) else []
     all_scores = scores(truth, table) | coverage_scores
     return RunEvaluation(run.name, run.is_ensemble, all_scores, math.nan, math.nan, by_class, counts, run.metrics.flags)
 

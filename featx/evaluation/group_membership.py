@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from featx.tables.encoding import category_text
+from featx.tables.ids import Floats
 
 # Number of different numbers up to which each is a group; more are cut into bins.
 MAX_NUMERIC_GROUPS = 10
@@ -86,7 +87,7 @@ def _codes(values: NDArray[Any], missing: NDArray[np.bool_], groups: list[Any]) 
     return np.where(missing, NO_GROUP, indices).astype(np.intp)
 
 
-def _group_numbers(name: str, values: NDArray[np.float64], missing: NDArray[np.bool_]) -> GroupMembership:
+def _group_numbers(name: str, values: Floats, missing: NDArray[np.bool_]) -> GroupMembership:
     unique = np.unique(values[~missing])
     if len(unique) <= MAX_NUMERIC_GROUPS:
         names = tuple(map(category_text, unique.tolist()))

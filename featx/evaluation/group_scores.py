@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from featx.evaluation.comparison import ALPHA, drawable_scores
 from featx.evaluation.group_membership import GroupMembership
-from featx.evaluation.group_tests import fit_group_thresholds, group_p_values, row_errors
+from featx.evaluation.group_tests import fit_group_thresholds, group_p_values
 from featx.evaluation.intervals import Resamples, draw_scores, score_intervals
 from featx.evaluation.paired_tests import holm
-from featx.metrics.definitions import Floats, Scorer
-from featx.metrics.row_scores import predict_classes
+from featx.metrics.definitions import MAIN_SCORES, Scorer
+from featx.tables.ids import Floats
 from featx.tables.target_values import TargetValues
 
 # Groups of fewer rows are not compared.
@@ -149,13 +149,13 @@ class GroupPredictions:
 
     @cached_property
     def errors(self) -> Floats:
-        """(n,) errors of the rows (`featx.evaluation.group_tests.row_errors`)."""
-        return row_errors(self.targets, self.outputs)
+        """(n,) errors of the rows."""
+        return self.targets.errors(self.outputs)
 
     @property
     def score(self) -> str:
         """Name of the score that groups are compared in."""
-        return "mae" if self.targets.kind == "numbers" else "accuracy"
+        return MAIN_SCORES[self.targets.kind]
 
     @property
     def is_binary(self) -> bool:
@@ -286,7 +286,7 @@ def _score_group(  # noqa: PLR0913 (what is common to all groups comes from the 
         {} if p_holm is None else _intervals(scorer, resamples.within(rows)),
         p_holm,
         p_holm is not None and p_holm < ALPHA and has_larger_errors,
-        float((predict_classes(targets, outputs)[rows] == 1).mean()) if predictions.is_binary else None,
+        float((targets.decisions(outputs)[rows] == 1).mean()) if predictions.is_binary else None,
     )
 
 

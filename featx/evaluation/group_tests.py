@@ -8,25 +8,17 @@ from scipy import sparse
 from scipy.special import ndtr
 
 from featx.evaluation.unit_permutations import UnitErrors, unit_permutation_p
-from featx.metrics.row_scores import MIN_LABEL_PROBABILITY, compute_correctness
-from featx.tables.target_values import TargetValues
+from featx.tables.ids import Floats
+from featx.tables.target_values import MIN_LABEL_PROBABILITY
 
-Floats = NDArray[np.float64]
 N_PERMUTATIONS = 2000
 N_FOLDS = 5
 # Number of permuted errors in memory at a time.
 MAX_ERRORS_IN_MEMORY = 2**20
 
 
-def row_errors(targets: TargetValues, outputs: Floats) -> Floats:
-    """Return (n,) errors of rows: 0 or 1 for classes, the share of wrong labels, the mean absolute error of numbers."""
-    if targets.kind == "numbers":
-        return np.asarray(np.abs(outputs - targets.y).mean(1))
-    return 1 - compute_correctness(targets, outputs)
-
-
 def group_p_values(
-    errors: Floats, inside: Sequence[NDArray[np.bool_]], units: NDArray[np.intp] | None = None, seed: int = 0
+    errors: Floats, inside: Sequence[NDArray[np.bool_]], units: NDArray[np.intp] | None = None
 ) -> list[float]:
     """Return for each group the two-sided p-value that its mean error is that of a random group of its size.
 
@@ -41,16 +33,14 @@ def group_p_values(
         (n,) masks, one per group: whether each row belongs to it.
     units
         (n,) codes of the units that are sampled independently; by default each row is a unit.
-    seed
-        Seed of the random generator.
     """
     if not inside or not len(errors):
         return [1.0] * len(inside)
     if units is not None and len(codes := np.unique(units, return_inverse=True)[1]) > codes.max() + 1:
-        return unit_permutation_p(UnitErrors(errors, codes, np.stack(inside)), seed)
+        return unit_permutation_p(UnitErrors(errors, codes, np.stack(inside)))
     if np.ptp(errors) == 0:
         return [1.0] * len(inside)
-    p = _fisher_p(errors, inside) if np.isin(errors, (0.0, 1.0)).all() else _permutation_p(errors, inside, seed)
+    p = _fisher_p(errors, inside) if np.isin(errors, (0.0, 1.0)).all() else _permutation_p(errors, inside)
     return [float(value) for value in np.minimum(p, 1.0)]
 
 
@@ -65,13 +55,13 @@ def _fisher_p(errors: Floats, inside: Sequence[NDArray[np.bool_]]) -> Floats:
     return np.asarray(2 * np.minimum(distribution.cdf(sums), distribution.sf(sums - 1)))
 
 
-def _permutation_p(errors: Floats, inside: Sequence[NDArray[np.bool_]], seed: int) -> Floats:
+def _permutation_p(errors: Floats, inside: Sequence[NDArray[np.bool_]]) -> Floats:
     """Return (g,) p-values by permutations of the rows."""
     n, sizes = len(errors), np.array([rows.sum() for rows in inside])
     matrix = sparse.csr_array(np.stack(inside).astype(np.float64))
     expected = errors.mean() * sizes
     observed = np.abs(np.array([errors[rows].sum() for rows in inside]) - expected)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     exceeding = np.zeros(len(inside))
     block_size = max(1, MAX_ERRORS_IN_MEMORY // n)
     for start in range(0, N_PERMUTATIONS, block_size):

@@ -2,7 +2,7 @@
 
 from featx.evaluation.comparison import ALPHA
 from featx.evaluation.group_scores import MIN_GROUP_ROWS, MIN_GROUP_UNITS, Group, Grouping
-from featx.metrics.definitions import is_lower_better
+from featx.metrics.definitions import find_score
 
 
 def describe_differences(grouping: Grouping) -> str:
@@ -17,7 +17,7 @@ def _difference_text(grouping: Grouping) -> str:
         return (
             f"{grouping.name}: groups are not compared, since fewer than two have {MIN_GROUP_ROWS} rows{units} or more"
         )
-    is_error = is_lower_better(grouping.score)
+    is_error = not find_score(grouping.score).greater_is_better
     score = "mean absolute error" if is_error else "accuracy"
     differing = [group for group in grouping.groups if group.p_holm is not None and group.p_holm < ALPHA]
     worse = ", ".join(group.name for group in differing if group.is_flagged)

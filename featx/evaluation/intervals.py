@@ -17,9 +17,8 @@ from scipy import sparse
 from scipy.special import ndtri, stdtrit
 
 from featx.metrics.definitions import Scorer
-from featx.tables.target_values import TargetValues
+from featx.tables.ids import Floats
 
-Floats = NDArray[np.float64]
 Interval = tuple[float, float]
 N_DRAWS = 2000
 CONFIDENCE = 0.95
@@ -144,12 +143,12 @@ def draw_scores(
     return [{name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]} for blocks in parts]
 
 
-def percentile_interval(draws: Floats, confidence: float = CONFIDENCE) -> Interval:
+def percentile_interval(draws: Floats) -> Interval:
     """Return the quantiles that enclose the middle draws [1]_; nan if the score is undefined in all draws."""
     finite = draws[np.isfinite(draws)]
     if not len(finite):
         return math.nan, math.nan
-    low, high = np.quantile(finite, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(finite, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 
@@ -159,9 +158,7 @@ def is_constant(draws: Floats) -> bool:
     return bool(len(finite)) and bool(np.ptp(finite) <= 1e-9 * max(1.0, float(np.abs(finite).max())))
 
 
-def score_intervals(
-    scorer: Scorer, draws: dict[str, Floats], resamples: Resamples, confidence: float = CONFIDENCE
-) -> dict[str, Interval]:
+def score_intervals(scorer: Scorer, draws: dict[str, Floats], resamples: Resamples) -> dict[str, Interval]:
     """Return the interval of each score of a model.
 
     Notes
@@ -169,43 +166,28 @@ def score_intervals(
     If all draws of a score agree, as those of a model without mistakes do, the rows do not show how the score varies.
     Its interval is then that of `unseen_intervals`, which for an accuracy of 1 is Wilson's [2]_.
     """
-    edges = {name: percentile_interval(values, confidence) for name, values in draws.items()}
+    edges = {name: percentile_interval(values) for name, values in draws.items()}
     constant = [name for name, values in draws.items() if is_constant(values)]
-    return edges | unseen_intervals(scorer, constant, resamples.n_units, confidence)
+    return edges | unseen_intervals(scorer, constant, resamples.n_units)
 
 
-def unseen_intervals(
-    scorer: Scorer, names: Sequence[str], n_units: int, confidence: float = CONFIDENCE
-) -> dict[str, Interval]:
+def unseen_intervals(scorer: Scorer, names: Sequence[str], n_units: int) -> dict[str, Interval]:
     """Return the range of scores if rows of an unseen kind were predicted as well or as badly as possible.
 
     The assumed share of such rows is the upper limit of Wilson's interval of 0 out of `n_units`.
     """
     if not names:
         return {}
-    n, share = len(scorer), wilson_interval(0.0, n_units, confidence)[1]
+    n, share = len(scorer), wilson_interval(0.0, n_units)[1]
     targets = scorer.targets.take(np.tile(np.arange(n), 2))
     weights = np.repeat([1 - share, share], n)
-    extremes = [np.concatenate([scorer.outputs, extra]) for extra in _extreme_outputs(scorer.targets, scorer.outputs)]
+    extremes = [np.concatenate([scorer.outputs, extra]) for extra in scorer.targets.extreme_outputs(scorer.outputs)]
     cases = [scorer.plain(), *(Scorer(targets, outputs, names).plain(weights) for outputs in extremes)]
     values = {name: [scores[name] for scores in cases if math.isfinite(scores[name])] for name in names}
     return {name: (min(numbers), max(numbers)) for name, numbers in values.items()}
 
 
-def _extreme_outputs(targets: TargetValues, outputs: Floats) -> tuple[Floats, Floats]:
-    """Return the best and the worst outputs; the worst numbers are at the farther end of the range of all values."""
-    if targets.kind == "labels":
-        return np.asarray(targets.y, dtype=np.float64), np.asarray(1.0 - targets.y)
-    if targets.kind == "classes":
-        k = targets.n_outputs
-        return np.eye(k)[targets.y], np.eye(k)[np.where(2 * targets.y < k - 1 + (k == 1), k - 1, 0)]
-    values = np.concatenate([targets.y, outputs])
-    low, high = values.min(axis=0), values.max(axis=0)
-    high = np.where(high > low, high, low + np.maximum(np.abs(low), 1.0))
-    return targets.y, np.where(targets.y - low > high - targets.y, low, high)
-
-
-def wilson_interval(share: float, n: int, confidence: float = CONFIDENCE) -> Interval:
+def wilson_interval(share: float, n: int) -> Interval:
     """Return Wilson's interval [2]_ of a share out of n; (0, 1) if n is 0.
 
     Examples
@@ -215,7 +197,7 @@ def wilson_interval(share: float, n: int, confidence: float = CONFIDENCE) -> Int
     """
     if n == 0:
         return 0.0, 1.0
-    z = float(ndtri((1 + confidence) / 2))
+    z = float(ndtri((1 + CONFIDENCE) / 2))
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return 0.0 if share == 0 else centre - half, 1.0 if share == 1 else centre + half

@@ -13,15 +13,14 @@ import pandas as pd
 
 from featx.embeddings.near_copies import find_near_copies
 from featx.files.atomic import write_table
-from featx.metrics.definitions import LOWER_IS_BETTER
 from featx.metrics.scores import score
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.head import Metric
 from featx.specs.recipe import Recipe
 from featx.study.study import Study
 from featx.tables.ids import Ids
-from featx.tables.predictions import AnyPredictions, Labels
-from featx.tables.truth import AnyTruth, Truth
+from featx.tables.predictions import AnyPredictions
+from featx.tables.truth import AnyTruth
 
 PARTS = ("train", "val", "test")
 COLUMNS = ["id", "part", "copy", "copy_part", "kind", "similarity"]
@@ -157,10 +156,10 @@ def leaks(
     """
     study = Study.open(recipe)
     copies = find_copies(study, progress)
-    labels = {target: _label_texts(study.labels(target)) for target in study.recipe.targets}
+    labels = {target: study.labels(target).texts() for target in study.recipe.targets}
     if final:
         for target in labels:
-            labels[target] |= _label_texts(study.open_test(target, []))
+            labels[target] |= study.open_test(target, []).texts()
     write_table(_file(study), copies.frame)
     pairs = []
     for row in copies.frame.to_dict("records"):
@@ -211,9 +210,7 @@ class Copies:
         clean_ids = table.ids[~pd.Index(table.ids).isin(self._all_ids)]
         if len(clean_ids) == len(table.ids):
             return {}
-        value = math.nan
-        if len(clean_ids):
-            value = score(metric, truth, table.take(clean_ids)) * (-1 if metric in LOWER_IS_BETTER else 1)
+        value = score(metric, truth, table.take(clean_ids)) if len(clean_ids) else math.nan
         return {f"{metric}{SUFFIX_WITHOUT_LEAKS}": value}
 
     def warnings(self, ids: Ids) -> list[str]:
@@ -302,15 +299,3 @@ def _split_groups(study: Study) -> Iterator[SplitGroup]:
         in_several_parts = n_parts.index[n_parts > 1]
         if len(in_several_parts):
             yield SplitGroup(name, column, n_groups, len(in_several_parts), str(in_several_parts[0]))
-
-
-def _label_texts(truth: AnyTruth) -> dict[str, str]:
-    """Return image id → label as text."""
-    if isinstance(truth, Truth):
-        texts = [truth.classes[code] for code in truth.codes]
-    elif isinstance(truth, Labels):
-        rows = [[name for name, has_label in zip(truth.names, row, strict=True) if has_label] for row in truth.values]
-        texts = [" + ".join(names) or "none" for names in rows]
-    else:
-        texts = [", ".join(f"{value:g}" for value in row) for row in truth.values]
-    return dict(zip(truth.ids, texts, strict=True))

@@ -14,12 +14,12 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import bdtr, ndtr, stdtr
 
 from featx.errors import DataError
+from featx.tables.ids import Floats
 
-Floats = NDArray[np.float64]
 # Standard deviations up to this share of the largest value are due to rounding.
 MAX_RELATIVE_ROUNDING_ERROR = 1e-9
 

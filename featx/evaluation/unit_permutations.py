@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, ndtr
 
-Floats = NDArray[np.float64]
+from featx.tables.ids import Floats
+
 N_PERMUTATIONS = 5000
 # Largest ratio of the mean sizes of units at which units count as exchangeable.
 MAX_SIZE_RATIO = 2.0
@@ -68,7 +69,7 @@ class UnitErrors:
         return max(0.0, (between - within) / mean_size) if mean_size else 0.0, within
 
 
-def unit_permutation_p(data: UnitErrors, seed: int = 0) -> list[float]:
+def unit_permutation_p(data: UnitErrors) -> list[float]:
     """Return for each group the two-sided p-value of equal mean errors inside and outside the group.
 
     Units that lie completely inside or outside all groups are permuted as a whole. In units with rows in several
@@ -86,7 +87,7 @@ def unit_permutation_p(data: UnitErrors, seed: int = 0) -> list[float]:
         return [1.0] * len(data.inside)
     statistic = _Statistic(data)
     observed = np.abs(statistic.compute(np.arange(len(statistic.whole))[None], data.errors[None])[0])
-    exceeding, rng = np.zeros(len(data.inside)), np.random.default_rng(seed)
+    exceeding, rng = np.zeros(len(data.inside)), np.random.default_rng(0)
     block_size = max(1, MAX_ERRORS_IN_MEMORY // len(data.errors))
     for start in range(0, N_PERMUTATIONS, block_size):
         m = min(block_size, N_PERMUTATIONS - start)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from featx.evaluation.comparison import ALPHA, MIN_UNITS_TO_COMPARE, Comparison
 from featx.evaluation.cost import Cost, find_cheapest, find_simplest
-from featx.metrics.definitions import is_lower_better
 
 # Warnings of training which mean that a run is not usable.
 FAILURE_FLAGS = frozenset({"dead head", "one class", "diverged", "nan"})
@@ -123,7 +122,8 @@ def describe_evidence(comparison: Comparison, selection: Comparison, recommended
         return f"{rows_text} are too few to test the choice (expected {MIN_UNITS_TO_COMPARE} or more)"
     chosen, n_tests = comparison.reference, len(comparison.runs) - 1
     better = sorted(comparison.related("better"), key=lambda run: -abs(comparison.runs[run].difference))
-    better += [run for run in comparison.related("equivalent") if _is_better(comparison, run)]
+    equivalent = comparison.related("equivalent")
+    better += [run for run in equivalent if comparison.runs[run].p < ALPHA and comparison.is_better(run)]
     parts = [
         f"on {rows_text}, {run} is better than the chosen run {chosen} by {abs(comparison.runs[run].difference):.4f} "
         f"({_p_text(comparison, run, n_tests)}); on the selection rows it was {_relation_text(selection, run)}"
@@ -135,11 +135,6 @@ def describe_evidence(comparison: Comparison, selection: Comparison, recommended
             f"{abs(comparison.runs[recommended].difference):.4f} ({_p_text(comparison, recommended, n_tests)})"
         )
     return "; ".join(parts) or f"on {rows_text}, no run is shown to be better than the chosen run {chosen}"
-
-
-def _is_better(comparison: Comparison, run: str) -> bool:
-    result = comparison.runs[run]
-    return result.p < ALPHA and (result.difference < 0) == is_lower_better(comparison.score)
 
 
 def _relation_text(selection: Comparison, run: str) -> str:

@@ -29,7 +29,6 @@ from featx.specs.recipe import Recipe
 from featx.study.run_folder import RunFolder
 from featx.study.study import Study
 from featx.tables.ids import Ids
-from featx.tables.predictions import Estimates
 
 if TYPE_CHECKING:
     from featx.exports.graph import Graph, Name
@@ -246,8 +245,7 @@ class _RunExporter:
     ) -> ExportedModel:
         """Compare outputs with those of the run, write the export card, and return the exported model."""
         table = self.run.answers.take(self._ids)
-        expected = table.values if isinstance(table, Estimates) else table.proba
-        differences = np.abs(outputs - expected).max(1)
+        differences = np.abs(outputs - table.values).max(1)
         parity = Parity(
             rows="val and test",
             n=len(differences),

@@ -16,7 +16,7 @@ from featx.study.study import Study
 from featx.tables.decision_rule import DecisionRule, rule_from_weights
 from featx.tables.encoding import strata
 from featx.tables.sample_weights import class_weights, compute_row_weights
-from featx.tables.truth import Numbers, Truth
+from featx.tables.truth import AnyTruth, Numbers, Truth
 
 Floats = NDArray[np.float64]
 # Limit on the distinct values of a number that is learnt as classes.
@@ -144,7 +144,7 @@ def build_task(study: Study, target: str, spec: FinetuneSpec, group_columns: lis
     row_weights = torch.from_numpy(weights.astype(np.float32))
     objective = Objective(loss_spec, n_outputs, targets, row_weights, spec.layers.activation)
     row_strata = strata(study.manifest_of(ids), target, study.recipe.targets[target]).codes
-    classes, numbers = ((), labels.names) if isinstance(labels, Numbers) else (labels.classes, ())
+    classes, numbers = ((), labels.names) if isinstance(labels, Numbers) else (labels.names, ())
     return TrainingTask(spec, classes, numbers, objective, row_strata, study.groups(ids), coding, weights_by_class)
 
 
@@ -184,13 +184,13 @@ def encode_shares(
     return loss.targets_from_shares(torch.from_numpy(scaled.astype(np.float32))), weights * totals[:, 0]
 
 
-def _encode_classes(truth: Truth, loss: Loss, loss_spec: LossSpec, spec: FinetuneSpec) -> EncodedTargets:
+def _encode_classes(truth: AnyTruth, loss: Loss, loss_spec: LossSpec, spec: FinetuneSpec) -> EncodedTargets:
     if not loss.is_classification:
         raise DataError(f"loss {loss_spec.name!r} takes numbers, the target has classes; set loss = 'cross_entropy'")
     _check_activation(spec, loss_spec.name)
     if spec.scale != "none":
         raise DataError(f"scale = {spec.scale!r} is for numbers, the target has classes; remove it")
-    return torch.from_numpy(truth.codes), loss.count_outputs(len(truth.classes)), Coding()
+    return torch.from_numpy(truth.values), loss.count_outputs(len(truth.names)), Coding()
 
 
 def _encode_numbers(numbers: Numbers, loss: Loss, loss_spec: LossSpec, spec: FinetuneSpec) -> EncodedTargets:

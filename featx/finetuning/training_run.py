@@ -34,7 +34,7 @@ from featx.study.run_folder import RunFolder
 from featx.study.run_metrics import NetworkMetrics
 from featx.tables.decision_rule import DecisionRule
 from featx.tables.ids import Ids
-from featx.tables.predictions import AnyPredictions, Estimates, concatenate_predictions, predictions_of_part
+from featx.tables.predictions import AnyPredictions, concatenate_predictions, predictions_of_part
 from featx.tables.truth import AnyTruth, Truth
 
 
@@ -185,8 +185,7 @@ def _write_run(job: FinetuningJob, task: TrainingTask, trained: _TrainedNetwork,
     val = predictions.of("val")
     labels = study.labels(job.target)
     val_labels = labels.take(val.ids)
-    val_values = val.values if isinstance(val, Estimates) else val.proba
-    warnings = find_warnings(history, task.classes, val_values, _is_varied(val_labels), task.decision)
+    warnings = find_warnings(history, task.classes, val.values, _is_varied(val_labels), task.decision)
     pd.DataFrame([vars(epoch) for epoch in history.epochs]).to_csv(folder / "log.csv", index=False)
     metrics = NetworkMetrics(
         finished=datetime.now(UTC).isoformat(),

@@ -13,7 +13,6 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, SGDClassifier
-from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
@@ -54,17 +53,20 @@ def _pipeline(task: HeadTask, params: Params, estimator: Any) -> Pipeline:
     return Pipeline([("scale", scaler), ("reg" if task.is_regression else "clf", estimator)])
 
 
-def _for_all_outputs(task: HeadTask, estimator: Any) -> Any:
-    """Wrap an estimator of one column so that it predicts all; numbers are scaled to mean 0 and variance 1 first."""
-    if task.is_regression:
-        regressor = MultiOutputRegressor(estimator) if task.n_outputs > 1 else estimator
-        return TransformedTargetRegressor(regressor, transformer=StandardScaler())
-    return MultiOutputClassifier(estimator) if task.kind == "labels" else estimator
+def _path_head(
+    task: HeadTask,
+    make_estimator: Callable[[Params], Any],
+    path: ParameterPath,
+    scaling: str = "standard",
+    **options: Any,
+) -> Head:
+    """Return a head of which trials suggest the scaling only; all other parameters are on the path."""
+    suggest = partial(suggest_scaling, methods=("none", "standard", "l2", "pca"), max_components=task.max_components)
 
+    def build(params: Params) -> Pipeline:
+        return _pipeline(task, params, make_estimator(params))
 
-def _scaling_suggester(task: HeadTask) -> Callable[[optuna.Trial], Params]:
-    """Return a function that suggests a scaling to a trial, and nothing else."""
-    return partial(suggest_scaling, methods=("none", "standard", "l2", "pca"), max_components=task.max_components)
+    return Head(suggest, build, {"scaling": scaling}, path, **options)
 
 
 def _complexity_by(*names: str) -> Callable[[Params], tuple[float, ...]]:
@@ -92,7 +94,7 @@ def _sgd_head(task: HeadTask, loss: str) -> Head:
 
     def build(params: Params) -> Pipeline:
         clf = SGDClassifier(loss=loss, alpha=params["alpha"], average=True, random_state=task.random_state)
-        return _pipeline(task, params, _for_all_outputs(task, clf))
+        return _pipeline(task, params, task.wrap(clf))
 
     return Head(
         suggest,
@@ -107,36 +109,33 @@ def _sgd_head(task: HeadTask, loss: str) -> Head:
 
 def logreg(task: HeadTask) -> Head:
     """Return an L2 logistic regression; every trial tries all C from 1e-5 to 10."""
-    task.require_kind("logreg", ("classes", "labels"), "'ridge'")
+    task.require_classifier("logreg", "'ridge'")
     if task.solver == "minibatch":
         return _sgd_head(task, "log_loss")
 
-    def build(params: Params) -> Pipeline:
-        clf = LogisticRegression(C=params["C"], max_iter=MAX_LOGISTIC_ITERATIONS, random_state=task.random_state)
-        return _pipeline(task, params, _for_all_outputs(task, clf))
+    def make_classifier(params: Params) -> Any:
+        return task.wrap(
+            LogisticRegression(C=params["C"], max_iter=MAX_LOGISTIC_ITERATIONS, random_state=task.random_state)
+        )
 
     predict_path = partial(regularisation_paths.logistic_path, max_iter=MAX_LOGISTIC_ITERATIONS, seed=task.random_state)
     path = ParameterPath("C", INVERSE_PENALTIES, predict_path, patience=PATH_PATIENCE)
     complexity = _complexity_by("components", "C")
-    return Head(
-        _scaling_suggester(task), build, {"scaling": "standard"}, path, solvers=LOGREG_SOLVERS, complexity=complexity
-    )
+    return _path_head(task, make_classifier, path, solvers=LOGREG_SOLVERS, complexity=complexity)
 
 
 def ridge(task: HeadTask) -> Head:
     """Return a ridge regression, of classes and labels as -1 and 1; `alpha` is in units of the number of rows."""
 
-    def build(params: Params) -> Pipeline:
+    def make_estimator(params: Params) -> Any:
         alpha = params["alpha"] * task.n_rows
         if task.is_regression:
-            return _pipeline(task, params, Ridge(alpha, random_state=task.random_state))
-        return _pipeline(task, params, _for_all_outputs(task, RidgeClassifier(alpha, random_state=task.random_state)))
+            return Ridge(alpha, random_state=task.random_state)
+        return task.wrap(RidgeClassifier(alpha, random_state=task.random_state))
 
     path = ParameterPath("alpha", ALPHAS, partial(regularisation_paths.ridge_path, n_rows=task.n_rows))
     complexity = _complexity_by("components", "-alpha")
-    return Head(
-        _scaling_suggester(task), build, {"scaling": "standard"}, path, needs_calibration=True, complexity=complexity
-    )
+    return _path_head(task, make_estimator, path, needs_calibration=True, complexity=complexity)
 
 
 def svm(task: HeadTask) -> Head:
@@ -145,7 +144,7 @@ def svm(task: HeadTask) -> Head:
     `gamma` is in units of 1 / the features' total variance, scikit-learn's ``scale``.
     """
     if task.solver == "minibatch":
-        task.require_kind("svm", ("classes", "labels"), "solver = 'sklearn'")
+        task.require_classifier("svm", "solver = 'sklearn'")
         return _sgd_head(task, "hinge")
 
     def suggest(trial: optuna.Trial) -> Params:
@@ -158,7 +157,7 @@ def svm(task: HeadTask) -> Head:
 
     def build(params: Params) -> Pipeline:
         machine = make_machine(params, params["kernel"], rbf_gamma(params, task))
-        return _pipeline(task, params, _for_all_outputs(task, machine))
+        return _pipeline(task, params, task.wrap(machine))
 
     def make_machine(params: Params, kernel: str, gamma: regularisation_paths.Gamma) -> SVC | SVR:
         options = {"kernel": kernel, "gamma": gamma, "C": params["C"], "cache_size": SVM_CACHE_MB}
@@ -265,31 +264,28 @@ def xgboost(task: HeadTask) -> Head:
 def knn(task: HeadTask) -> Head:
     """Return nearest neighbours weighted by 1 / distance; every trial tries 1 to 50 of them. Takes no weights."""
 
-    def build(params: Params) -> Pipeline:
+    def make_estimator(params: Params) -> Any:
         neighbors = KNeighborsRegressor if task.is_regression else KNeighborsClassifier
-        return _pipeline(task, params, neighbors(params["n_neighbors"], weights="distance", algorithm="brute"))
+        return neighbors(params["n_neighbors"], weights="distance", algorithm="brute")
 
     values = tuple(k for k in N_NEIGHBORS if k <= max(2, task.n_rows // 4))
     path = ParameterPath(
         "n_neighbors", values, regularisation_paths.neighbours_path, regularisation_paths.distance_bytes
     )
     complexity = _complexity_by("components", "-n_neighbors")
-    return Head(_scaling_suggester(task), build, {"scaling": "l2"}, path, accepts_weights=False, complexity=complexity)
+    return _path_head(task, make_estimator, path, scaling="l2", accepts_weights=False, complexity=complexity)
 
 
 def lda(task: HeadTask) -> Head:
     """Return a linear discriminant analysis; every trial tries all shrinkages of the covariance. Takes no weights."""
-    task.require_kind("lda", ("classes", "labels"), "'ridge'")
+    task.require_classifier("lda", "'ridge'")
 
-    def build(params: Params) -> Pipeline:
-        clf = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=params["shrinkage"])
-        return _pipeline(task, params, _for_all_outputs(task, clf))
+    def make_classifier(params: Params) -> Any:
+        return task.wrap(LinearDiscriminantAnalysis(solver="lsqr", shrinkage=params["shrinkage"]))
 
     path = ParameterPath("shrinkage", SHRINKAGES, regularisation_paths.discriminant_path)
     complexity = _complexity_by("components", "-shrinkage")
-    return Head(
-        _scaling_suggester(task), build, {"scaling": "standard"}, path, accepts_weights=False, complexity=complexity
-    )
+    return _path_head(task, make_classifier, path, accepts_weights=False, complexity=complexity)
 
 
 def mlp(task: HeadTask) -> Head:
@@ -308,17 +304,16 @@ def mlp(task: HeadTask) -> Head:
         }
 
     def build(params: Params) -> Pipeline:
-        options = {
-            "hidden_layer_sizes": (params["n_hidden"],),
-            "alpha": params["alpha"],
-            "learning_rate_init": params["learning_rate"],
-            "max_iter": params["n_epochs"],
-            "random_state": task.random_state,
-        }
+        perceptron = (MLPRegressor if task.is_regression else MLPClassifier)(
+            hidden_layer_sizes=(params["n_hidden"],),
+            alpha=params["alpha"],
+            learning_rate_init=params["learning_rate"],
+            max_iter=params["n_epochs"],
+            random_state=task.random_state,
+        )
         if task.is_regression:
-            scaled = TransformedTargetRegressor(MLPRegressor(**options), transformer=StandardScaler())
-            return _pipeline(task, params, scaled)
-        return _pipeline(task, params, MLPClassifier(**options))
+            perceptron = TransformedTargetRegressor(perceptron, transformer=StandardScaler())
+        return _pipeline(task, params, perceptron)
 
     start = {"scaling": "standard", "n_hidden": 64, "alpha": 1e-3, "learning_rate": 1e-3, "n_epochs": 50}
     complexity = _complexity_by("components", "n_hidden", "-alpha", "n_epochs")

@@ -20,9 +20,9 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.multioutput import MultiOutputClassifier
 
 from featx.heads.folds import TrainingData
-from featx.metrics.row_scores import log_losses
 from featx.parallel.threads import single_threaded
 from featx.specs.head import Calibration
+from featx.tables.ids import Floats
 from featx.tables.target_values import TargetValues
 
 METHODS: dict[Calibration, str] = {"platt": "sigmoid", "isotonic": "isotonic", "temperature": "temperature"}
@@ -32,7 +32,6 @@ MIN_ROWS_FOR_ISOTONIC = 1000
 MAX_DECISION_SPREADS = 3
 # Slope of a sigmoid, in log-odds over the range of the decisions; enough to preserve their order.
 MIN_SIGMOID_SLOPE = 1e-6
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ def choose_calibration(
         if requested == "auto":
             methods = _candidate_methods(targets, outputs)
         candidates |= {method: _cross_fit(method, outputs, targets, data, fold_numbers) for method in methods}
-    losses = {method: log_losses(targets, proba) for method, proba in candidates.items()}
+    losses = {method: targets.log_losses(proba) for method, proba in candidates.items()}
     means = {method: float(np.average(row_losses, weights=targets.weights)) for method, row_losses in losses.items()}
     method = min(means.keys() - {"isotonic"}, key=lambda name: means[name]) if requested == "auto" else requested
     if requested == "auto" and "isotonic" in losses:

@@ -11,15 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.ensemble import VotingClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import LabelBinarizer, LabelEncoder, Normalizer, StandardScaler
 
 from featx.tables.decision_rule import DecisionRule
-
-Floats = NDArray[np.float64]
+from featx.tables.ids import Floats
 
 
 def add_decision_rule(classifier: Any, rule: DecisionRule | None) -> Any:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import ConvergenceWarning
@@ -16,15 +15,15 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import Pipeline
 
-from featx.artifacts.outputs import predict_outputs
 from featx.heads.calibration import METHODS, ClassifierOutputs, add_calibration, choose_calibration
 from featx.heads.decisions import add_decision_rule, divide_by_class_weights
 from featx.heads.folds import TrainingData, TrainRows
 from featx.heads.head_definition import Head
+from featx.heads.learning_problems import PROBLEMS
 from featx.heads.scaling import Params, is_scaling_learnt
 from featx.parallel.threads import run_side_by_side, single_threaded
 from featx.specs.head import Calibration, HeadSpec
-from featx.tables.target_values import TargetValues
+from featx.tables.ids import Floats
 
 # A fit copies its rows once for the fold, and once scaled, which may be in double precision.
 COPIES_PER_FIT = 4
@@ -48,7 +47,7 @@ class OutOfFold:
         Cross-fitted log loss of each method that was tried, in nats.
     """
 
-    outputs: NDArray[np.float64]
+    outputs: Floats
     fold_numbers: NDArray[np.int64]
     method: Calibration
     log_losses: dict[Calibration, float]
@@ -63,8 +62,7 @@ def fit_pipeline(head: Head, params: Params, rows: TrainRows, method: Calibratio
     """
     pipeline = head.build(params)
     if method != "none":
-        name, clf = pipeline.steps[-1]
-        pipeline.steps[-1] = (name, _unfitted_calibrated(clf, METHODS[method], rows, spec))
+        replace_estimator(pipeline, lambda clf: _unfitted_calibrated(clf, METHODS[method], rows, spec))
     x, y, weights = _fit_arguments(pipeline, rows, in_double=method != "none" or head.needs_calibration)
     with ignore_convergence_warnings():
         return set_single_job(pipeline.fit(x, y, **weights))
@@ -72,16 +70,25 @@ def fit_pipeline(head: Head, params: Params, rows: TrainRows, method: Calibratio
 
 def remove_class_weights(rows: TrainRows, model: Pipeline, head: Head) -> Pipeline:
     """Return a fitted model whose own probabilities, if it has some, are divided by the class weights of its rows."""
-    if rows.class_weights is not None and not head.needs_calibration:
-        name, clf = model.steps[-1]
-        model.steps[-1] = (name, divide_by_class_weights(clf, rows.class_weights))
+    weights = rows.class_weights
+    if weights is not None and not head.needs_calibration:
+        replace_estimator(model, lambda clf: divide_by_class_weights(clf, weights))
     return model
 
 
-def set_decision_rule(model: Pipeline, rows: TrainRows) -> None:
-    """Make a fitted model predict classes by the class weights of its rows."""
-    name, clf = model.steps[-1]
-    model.steps[-1] = (name, add_decision_rule(clf, rows.decision_rule))
+def replace_estimator(model: Pipeline, function: Callable[[Any], Any]) -> None:
+    """Replace the last step of a Pipeline by a function of it."""
+    name, estimator = model.steps[-1]
+    model.steps[-1] = (name, function(estimator))
+
+
+def calibrate(
+    model: Pipeline, method: Calibration, outputs: ClassifierOutputs, data: TrainingData, rows: TrainRows
+) -> None:
+    """Calibrate a fitted model by held-out outputs, and make it predict classes by the class weights of its rows."""
+    if method != "none":
+        replace_estimator(model, lambda clf: add_calibration(clf, method, outputs, data))
+    replace_estimator(model, lambda clf: add_decision_rule(clf, rows.decision_rule))
 
 
 def _fit_arguments(
@@ -93,8 +100,8 @@ def _fit_arguments(
     """
     data = rows.training_data()
     weights = {} if data.weights is None else {f"{pipeline.steps[-1][0]}__sample_weight": data.weights}
-    y = data.y[:, 0] if rows.targets.kind == "numbers" and data.y.shape[1] == 1 else data.y
     x = rows.x if rows.targets.shares is None else rows.x[data.row_numbers]
+    y = PROBLEMS[rows.targets.kind].fit_values(data.y)
     return x.astype(np.float64) if in_double else x, y, weights
 
 
@@ -140,27 +147,9 @@ def _calibration_folds(rows: TrainRows, data: TrainingData, min_class_rows: int,
     if rows.groups is None and rows.targets.shares is None:
         return StratifiedKFold(n_folds, shuffle=True, random_state=spec.seed)
     units = data.row_numbers if rows.groups is None else rows.groups[data.row_numbers]
-    samples = TrainRows(
-        rows.x[data.row_numbers, :1], TargetValues(rows.targets.kind, rows.targets.names, data.y), None, units
-    )
+    targets = replace(rows.targets, y=data.y, weights=None, shares=None)
+    samples = TrainRows(rows.x[data.row_numbers, :1], targets, None, units)
     return samples.folds(min(n_folds, len(np.unique(units))), spec.seed)
-
-
-def predict_ranking_outputs(model: Pipeline, rows: TrainRows) -> NDArray[np.float64]:
-    """Return outputs that rank as probabilities do, also from an estimator without probabilities.
-
-    Returns
-    -------
-    array
-        (n, k) with a 1 for the predicted class; (n, t) numbers in [0, 1], a half where a label is undecided; or (n, t)
-        numbers.
-    """
-    kind = rows.targets.kind
-    if kind == "classes":
-        return np.asarray(np.eye(rows.targets.n_outputs)[model.predict(rows.x)])
-    if kind == "numbers" or hasattr(model, "predict_proba"):
-        return predict_outputs(model, rows.x, kind)
-    return np.asarray(expit(_label_decisions(model, rows)))
 
 
 @single_threaded()
@@ -195,20 +184,13 @@ def fit_out_of_fold(
     calibration_outputs = outputs
     if choice.method != "none" and outputs.are_decisions and is_scaling_learnt(params):
         calibration_outputs = _cross_fit_final_scaling(
-            head,
-            model,
-            rows,
-            fold_numbers,
-            lambda n_done: report_progress(n_fits + n_done, n_fits + spec.folds),
+            head, model, rows, fold_numbers, lambda n_done: report_progress(n_fits + n_done, n_fits + spec.folds)
         )
         if head.needs_calibration:
             choice = choose_calibration(spec.calibration, calibration_outputs, targets, data, fold_numbers)
             proba = choose_calibration(choice.method, outputs, targets, data, fold_numbers).proba
             choice = replace(choice, proba=proba)
-    if choice.method != "none":
-        name, clf = model.steps[-1]
-        model.steps[-1] = (name, add_calibration(clf, choice.method, calibration_outputs, data))
-    set_decision_rule(model, rows)
+    calibrate(model, choice.method, calibration_outputs, data, rows)
     return model, OutOfFold(choice.proba, fold_numbers, choice.method, choice.log_losses)
 
 
@@ -228,7 +210,8 @@ def _cross_fit(
 
     def fit_and_predict(fold: int) -> ClassifierOutputs:
         model = fit(rows.take(np.flatnonzero(fold_numbers != fold)))
-        return _predict(model, rows.take(np.flatnonzero(fold_numbers == fold)), head.needs_calibration)
+        held_out = rows.take(np.flatnonzero(fold_numbers == fold))
+        return PROBLEMS[rows.targets.kind].predict(model, held_out, head.needs_calibration)
 
     fold_outputs: list[ClassifierOutputs] = []
     folds = range(int(fold_numbers.max()) + 1)
@@ -270,26 +253,3 @@ def _cross_fit_final_scaling(
             return set_single_job(pipeline.fit(x, y, **weights))
 
     return _cross_fit(head, fit, replace(rows, x=model[:-1].transform(rows.x)), fold_numbers, report_progress)
-
-
-def _predict(model: Pipeline, rows: TrainRows, lacks_probabilities: bool) -> ClassifierOutputs:
-    """Return the outputs of a fitted head for rows; numbers take the place of probabilities."""
-    kind, has_decisions = rows.targets.kind, hasattr(model, "decision_function")
-    if kind == "numbers":
-        return ClassifierOutputs(None, False, predict_outputs(model, rows.x, kind))
-    proba = None if lacks_probabilities else predict_outputs(model, rows.x, kind)
-    if kind == "classes":
-        raw = proba
-        if has_decisions:
-            raw = model.decision_function(rows.x).reshape(len(rows), -1).astype(np.float64)
-        return ClassifierOutputs(raw, has_decisions, proba)
-    if not isinstance(model[-1], MultiOutputClassifier):
-        return ClassifierOutputs(None, False, proba)
-    return ClassifierOutputs(_label_decisions(model, rows), True, proba)
-
-
-def _label_decisions(model: Pipeline, rows: TrainRows) -> NDArray[np.float64]:
-    """Return the (n, t) decision values of the labels' estimators."""
-    scaled = model[:-1].transform(rows.x)
-    columns = [estimator.decision_function(scaled) for estimator in model[-1].estimators_]
-    return np.stack(columns, axis=1).astype(np.float64)

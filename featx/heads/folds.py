@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from featx.errors import DataError
 from featx.specs.head import HeadSpec
 from featx.tables.decision_rule import DecisionRule, rule_from_weights
-from featx.tables.encoding import strata_codes
+from featx.tables.ids import Floats
 from featx.tables.resampling_units import are_mostly_single, assign_folds
 from featx.tables.target_values import TargetValues
 
@@ -35,7 +35,7 @@ class TrainingData:
 
     row_numbers: NDArray[np.intp]
     y: NDArray[Any]
-    weights: NDArray[np.float64] | None
+    weights: Floats | None
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class TrainRows:
 
     x: NDArray[np.float32]
     targets: TargetValues
-    weights: NDArray[np.float64] | None = None
+    weights: Floats | None = None
     groups: NDArray[Any] | None = None
-    class_weights: NDArray[np.float64] | None = None
+    class_weights: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -83,9 +83,7 @@ class TrainRows:
         """
         return self._training_data(self.targets.weights, None)
 
-    def _training_data(
-        self, weights: NDArray[np.float64] | None, class_weights: NDArray[np.float64] | None
-    ) -> TrainingData:
+    def _training_data(self, weights: Floats | None, class_weights: Floats | None) -> TrainingData:
         if self.targets.shares is None:
             row_numbers, codes, sample_weights = np.arange(len(self)), self.targets.y, weights
         else:
@@ -109,7 +107,7 @@ class TrainRows:
 
     def fold_numbers(self, n_folds: int, seed: int) -> NDArray[np.int64]:
         """Return (n,) the fold that holds each row out (`featx.tables.resampling_units.assign_folds`)."""
-        return assign_folds(strata_codes(self.targets), self.groups, n_folds, seed)
+        return assign_folds(self.targets.strata(), self.groups, n_folds, seed)
 
     def drop_copies(self) -> "TrainRows":
         """Return one row of each unit if most units are single rows; otherwise all rows."""
@@ -135,11 +133,12 @@ def check_folds(rows: TrainRows, spec: HeadSpec) -> None:
             f"{len(unique_rows)} {rows_text} are too few for {spec.folds} folds; add images, or set 'folds = …' in "
             "[[head]]"
         )
-    for name, counts in _class_counts(unique_rows.targets):
-        if counts.min() < min_rows:
-            fewer_folds = ", or set 'folds = …' in [[head]]" if counts.min() >= MIN_CLASS_ROWS else ""
+    noun = rows.targets.noun
+    for name, count in unique_rows.targets.counts_to_learn.items():
+        if count < min_rows:
+            fewer_folds = ", or set 'folds = …' in [[head]]" if count >= MIN_CLASS_ROWS else ""
             raise DataError(
-                f"{name} has {counts.min()} {rows_text}, {spec.folds} folds need at least {min_rows} of each; add "
+                f"{noun} {name!r} has {count} {rows_text}, {spec.folds} folds need at least {min_rows} of each; add "
                 f"images or drop it{fewer_folds}"
             )
     if rows.groups is not None and (n_groups := len(np.unique(rows.groups))) < spec.folds:
@@ -152,21 +151,10 @@ def check_folds(rows: TrainRows, spec: HeadSpec) -> None:
 
 def _check_train_rows_of_folds(rows: TrainRows, spec: HeadSpec) -> None:
     for train, _ in rows.folds(spec.folds, spec.seed):
-        for name, counts in _class_counts(rows.targets.take(train)):
-            if counts.min() < 2:
+        for name, count in rows.targets.take(train).counts_to_learn.items():
+            if count < 2:
                 unit = "groups" if rows.groups is not None else "rows"
                 raise DataError(
-                    f"{name} is in too few {unit}: one fold would be trained without it; add {unit} with it, or drop it"
+                    f"{rows.targets.noun} {name!r} is in too few {unit}: one fold would be trained without it; "
+                    f"add {unit} with it, or drop it"
                 )
-
-
-def _class_counts(targets: TargetValues) -> list[tuple[str, NDArray[np.int64]]]:
-    """Return the number of rows of each class, and of the rows with and without each label."""
-    if targets.kind == "classes":
-        counts = np.bincount(targets.y, minlength=targets.n_outputs)
-        return [(f"class {name!r}", counts[[code]]) for code, name in enumerate(targets.names)]
-    if targets.kind == "labels":
-        positive = targets.y.sum(0)
-        counts = np.stack([positive, len(targets) - positive], axis=1)
-        return [(f"label {name!r}", pair) for name, pair in zip(targets.names, counts, strict=True)]
-    return []

@@ -1,6 +1,6 @@
 """Definition of a head: the learning task that it gets, its Pipeline, and the search space of its parameters."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +9,13 @@ from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import Pipeline
 
 from featx.errors import UnsuitedError
+from featx.heads.learning_problems import PROBLEMS
 from featx.heads.out_of_core.estimators import OutOfCoreFit
 from featx.heads.scaling import Params
 from featx.heads.search.regularisation_paths import ParameterPath
 from featx.parallel.threads import available_cores
-from featx.specs.head import Calibration, Solver
+from featx.registry import HEADS
+from featx.specs.head import Calibration, HeadSpec, Solver
 from featx.tables.ids import Kind
 
 
@@ -61,17 +63,21 @@ class HeadTask:
         """Whether the target is numbers."""
         return self.kind == "numbers"
 
-    def require_kind(self, head: str, kinds: Sequence[Kind], alternative: str) -> None:
-        """Raise an error if a head cannot learn this kind of target.
+    def wrap(self, estimator: Any) -> Any:
+        """Return an estimator of all outputs from an estimator of one column."""
+        return PROBLEMS[self.kind].wrap(estimator, self.n_outputs)
+
+    def require_classifier(self, head: str, alternative: str) -> None:
+        """Raise an error if the target is numbers, which a head cannot learn.
 
         Raises
         ------
         UnsuitedError
-            The kind of the target is not in `kinds`.
+            The target is numbers.
         """
-        if self.kind not in kinds:
+        if self.is_regression:
             raise UnsuitedError(
-                f"head {head!r} learns {' and '.join(kinds)}, the target is of {self.kind}; use {alternative}"
+                f"head {head!r} learns classes and labels, the target is of {self.kind}; use {alternative}"
             )
 
 
@@ -131,3 +137,10 @@ class Head:
         )
         uncalibrated: tuple[Calibration, ...] = () if self.needs_calibration else ("none",)
         return ("auto", *uncalibrated, *(() if is_joint else ("platt", "isotonic", "temperature")))
+
+
+def make_head(spec: HeadSpec, shape: tuple[int, ...], kind: Kind, n_outputs: int) -> Head:
+    """Return the head of a spec for (n, d) features and a kind of target with so many outputs."""
+    n, d = shape
+    head: Head = HEADS.get(spec.name)(HeadTask(n, d, n_outputs, spec.seed, kind, spec.solver))
+    return head

@@ -22,10 +22,11 @@ from featx.files.atomic import write_table
 from featx.heads.fitting import OutOfFold, fit_out_of_fold
 from featx.heads.folds import TrainRows, check_folds
 from featx.heads.job import EmbeddingChoice, HeadJob
+from featx.heads.learning_problems import PROBLEMS
 from featx.heads.out_of_core.fit_out_of_core import fit_stored_rows, predict_in_blocks
 from featx.heads.scaling import Params
 from featx.heads.search.cross_validation import SearchSpace
-from featx.heads.search.diagnostics import boundary_warnings, fold_size_warnings, prediction_warnings
+from featx.heads.search.diagnostics import boundary_warnings, fold_size_warnings
 from featx.heads.search.distributed_search import DistributedEvaluator
 from featx.heads.search.search import SearchOptions, search
 from featx.metrics.conformal import ConformalSpec
@@ -128,7 +129,7 @@ def write_run(job: HeadJob, completed: CompletedSearch, folder: Path, progress: 
     train_s = time.perf_counter() - start
     result = completed.result
     run_warnings = (
-        *prediction_warnings(targets.decided_by(rule), out_of_fold.outputs),
+        *PROBLEMS[targets.kind].prediction_warnings(targets.decided_by(rule), out_of_fold.outputs),
         *boundary_warnings(result.space, result.suggested, result.params),
         *fold_size_warnings(targets, job.spec.folds),
     )

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from featx.errors import UnsuitedError
 from featx.heads.folds import TrainRows
-from featx.heads.head_definition import Head, HeadTask
+from featx.heads.head_definition import Head, make_head
 from featx.heads.out_of_core.stored_rows import StoredRows
 from featx.heads.search.cross_validation import SearchSpace
-from featx.registry import HEADS
 from featx.specs.head import HeadSpec
 from featx.specs.recipe import EMBEDDINGS_KEYWORDS
 from featx.storage.store import EmbeddingStore
@@ -21,7 +20,7 @@ from featx.study.embedding_lock import LockedEmbedding
 from featx.study.run_spec import RULES, HeadRunSpec
 from featx.study.study import Study
 from featx.tables.embedding_table import Embeddings
-from featx.tables.ids import Ids
+from featx.tables.ids import Floats, Ids
 from featx.tables.sample_weights import class_weights, compute_row_weights
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth, Truth
@@ -113,12 +112,10 @@ class HeadJob:
 
     def features(self, ids: Ids, choice: EmbeddingChoice) -> NDArray[np.float32]:
         """Return (n, d) features: the vectors of the chosen embeddings, concatenated."""
-        x, edges = (
-            self.read_embeddings().take(ids).x,
-            np.cumsum([0, *(embedding.n_features for embedding in self.locked_embeddings)]),
-        )
+        x = self.read_embeddings().take(ids).x
         if choice == self.locked_embeddings:
             return x
+        edges = np.cumsum([0, *(embedding.n_features for embedding in self.locked_embeddings)])
         positions = [self.locked_embeddings.index(embedding) for embedding in choice]
         return np.hstack([x[:, edges[position] : edges[position + 1]] for position in positions])
 
@@ -141,12 +138,10 @@ class HeadJob:
         return SearchSpace(self._make_head(*x.shape), replace(rows, x=x))
 
     def _make_head(self, n_rows: int, n_features: int) -> Head:
-        task = HeadTask(
-            n_rows, n_features, len(self.target_table.names), self.spec.seed, self.target_table.kind, self.spec.solver
-        )
-        head: Head = HEADS.get(self.spec.name)(task)
+        shape, kind, n_outputs = (n_rows, n_features), self.target_table.kind, len(self.target_table.names)
+        head = make_head(self.spec, shape, kind, n_outputs)
         if self.exceeds_memory and "minibatch" in head.solvers:
-            head = HEADS.get(self.spec.name)(replace(task, solver="minibatch"))
+            head = make_head(self.spec.model_copy(update={"solver": "minibatch"}), shape, kind, n_outputs)
         return head
 
     # Rows that stay in the store
@@ -175,13 +170,8 @@ class HeadJob:
         """The train rows with one column of zeros instead of their vectors."""
         ids = self.ids["train"]
         zeros = np.zeros((len(ids), 1), dtype=np.float32)
-        return TrainRows(
-            zeros,
-            TargetValues.of(self.target_table.take(ids)),
-            self.weights,
-            self.study.groups(ids),
-            self.class_weights,
-        )
+        targets = TargetValues.of(self.target_table.take(ids))
+        return TrainRows(zeros, targets, self.weights, self.study.groups(ids), self.class_weights)
 
     def _sample_rows(self) -> NDArray[np.intp]:
         """Return the numbers of randomly chosen rows, as many as the search has memory for."""
@@ -245,18 +235,18 @@ class HeadJob:
         return isinstance(self.target_table, Truth) and self.target_table.shares is not None
 
     @cached_property
-    def weights(self) -> NDArray[np.float64] | None:
+    def weights(self) -> Floats | None:
         """(n,) weights of the train rows, without class weights; None if all are equal."""
         return self._weights if np.ptp(self._weights) else None
 
     @cached_property
-    def class_weights(self) -> NDArray[np.float64] | None:
+    def class_weights(self) -> Floats | None:
         """(k,) weights of the classes; None if all are equal."""
         train = self.target_table.take(self.ids["train"])
         return class_weights(f"head {self.spec.name!r}", self.spec.class_weight, train, self._weights)
 
     @cached_property
-    def _weights(self) -> NDArray[np.float64]:
+    def _weights(self) -> Floats:
         ids, columns = self.ids["train"], self.group_columns
         groups = self.study.group_names(columns, ids) if columns else None
         return compute_row_weights(self.target_table.take(ids), groups)

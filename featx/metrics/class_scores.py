@@ -1,30 +1,31 @@
 """Scores that are functions of counts: true, predicted and correctly predicted rows of each class or label."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
-from featx.metrics.row_scores import predict_classes, predict_labels
-from featx.metrics.score_kinds import Columns, Floats, Outputs, Score, Summed, divide
+from featx.metrics.score_kinds import Columns, Outputs, Summed, divide
+from featx.tables.ids import Floats
 from featx.tables.target_values import TargetValues
 
 
 def _count_columns(targets: TargetValues, outputs: Outputs) -> Columns:
     """Return (n, 3 k) indicators: which classes or labels are true, which are predicted, and which are both."""
-    n, k = len(targets), targets.n_outputs
-    if targets.kind == "labels":
-        has_label = predict_labels(outputs)
-        return sparse.csr_array(np.concatenate([targets.y, has_label, targets.y * has_label], axis=1).astype(float))
-    codes = predict_classes(targets, outputs)
-    if targets.shares is not None:
-        decisions = np.eye(k)[codes]
-        return sparse.csr_array(np.concatenate([targets.shares, decisions, targets.shares * decisions], axis=1))
-    hits = np.flatnonzero(codes == targets.y)
-    rows = np.concatenate([np.arange(n), np.arange(n), hits])
-    columns = np.concatenate([targets.y, codes + k, targets.y[hits] + 2 * k])
-    return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(n, 3 * k))
+    predicted = _indicator_matrix(targets.decisions(outputs), targets.n_outputs)
+    true = (
+        _indicator_matrix(targets.y, targets.n_outputs) if targets.shares is None else sparse.csr_array(targets.shares)
+    )
+    return sparse.hstack([true, predicted, true * predicted])
+
+
+def _indicator_matrix(decisions: NDArray[np.int64], k: int) -> Columns:
+    """Return (n, k) sparse indicators of (n,) codes of classes, or of (n, k) labels."""
+    if decisions.ndim > 1:
+        return sparse.csr_array(decisions.astype(np.float64))
+    n = len(decisions)
+    return sparse.csr_array((np.ones(n), decisions, np.arange(n + 1)), shape=(n, k))
 
 
 def _split_counts(sums: Floats) -> Floats:
@@ -47,15 +48,16 @@ def _f1s(true: Floats, predicted: Floats, hits: Floats) -> Floats:
 CLASS_SCORES = {"precision": _precisions, "recall": _recalls, "f1": _f1s}
 
 
-def _averaged(class_score: Callable[[Floats, Floats, Floats], Floats], *, by_size: bool) -> Summed:
-    """Return the score that averages a score of each class, plainly or by the number of true rows."""
+def _averaged(average: str, name: str) -> Summed:
+    """Return the score that averages a score of each class: ``macro``, or ``weighted`` by the number of true rows."""
+    class_score = CLASS_SCORES[name]
 
     def finish(sums: Floats, _: Floats) -> Floats:
         true, predicted, hits = _split_counts(sums)
         values = class_score(true, predicted, hits)
-        return divide((true * values).sum(0), true.sum(0)) if by_size else np.asarray(values.mean(0))
+        return np.asarray(values.mean(0)) if average == "macro" else divide((true * values).sum(0), true.sum(0))
 
-    return Summed(_count_columns, finish)
+    return Summed(name=f"{average}_{name}", rows=_count_columns, finish=finish)
 
 
 def _balanced_accuracy(sums: Floats, _: Floats) -> Floats:
@@ -80,7 +82,7 @@ def _mcc(sums: Floats, n: Floats) -> Floats:
 
 def _code_columns(targets: TargetValues, outputs: Outputs) -> Columns:
     """Return (n, 5) true code and its square, predicted code and its square, and the squared difference."""
-    true, predicted = targets.y.astype(np.float64), predict_classes(targets, outputs).astype(np.float64)
+    true, predicted = targets.y.astype(np.float64), targets.decisions(outputs).astype(np.float64)
     return np.stack([true, true**2, predicted, predicted**2, (true - predicted) ** 2], axis=1)
 
 
@@ -104,15 +106,18 @@ def per_output(targets: TargetValues, outputs: Outputs) -> list[dict[str, Any]]:
     ]
 
 
-MACRO_F1 = _averaged(_f1s, by_size=False)
-QUADRATIC_KAPPA = Summed(_code_columns, _quadratic_kappa)
-COUNT_SCORES: dict[str, Score] = {
-    "balanced_accuracy": Summed(_count_columns, _balanced_accuracy),
-    **{
-        f"{average}_{name}": _averaged(class_score, by_size=average == "weighted")
-        for average in ("macro", "weighted")
-        for name, class_score in CLASS_SCORES.items()
-    },
-    "kappa": Summed(_count_columns, _kappa),
-    "mcc": Summed(_count_columns, _mcc),
-}
+def is_ordered(targets: TargetValues) -> bool:
+    """Return whether the classes have an order."""
+    return targets.ordered
+
+
+MACRO_F1 = _averaged("macro", "f1")
+COUNT_SCORES = (
+    Summed(name="balanced_accuracy", rows=_count_columns, finish=_balanced_accuracy),
+    *(_averaged(average, name) for average in ("macro", "weighted") for name in CLASS_SCORES),
+    Summed(name="kappa", rows=_count_columns, finish=_kappa, limits=(-1.0, 1.0)),
+    Summed(name="mcc", rows=_count_columns, finish=_mcc, limits=(-1.0, 1.0)),
+)
+QUADRATIC_KAPPA = Summed(
+    name="quadratic_kappa", rows=_code_columns, finish=_quadratic_kappa, limits=(-1.0, 1.0), is_defined=is_ordered
+)

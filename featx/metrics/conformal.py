@@ -34,12 +34,11 @@ from numpy.typing import NDArray
 from featx.errors import DataError
 from featx.metrics.scores import align
 from featx.specs.base import Spec
-from featx.tables.ids import Ids
+from featx.tables.ids import Floats, Ids
 from featx.tables.predictions import AnyPredictions, selection_rows
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth
 
-Floats = NDArray[np.float64]
 COVERAGES = (0.8, 0.9, 0.95, 0.99)
 # Sums of masses that differ by less than this share of the total mass count as equal.
 MASS_TOLERANCE = 1e-9
@@ -82,8 +81,7 @@ class ConformityScores:
         """
         n = len(targets)
         units = np.arange(n) if groups is None else np.unique(groups.astype(str), return_inverse=True)[1]
-        masses = np.ones(n) if targets.weights is None else targets.weights
-        masses = masses / np.bincount(units)[units] if n else masses
+        masses = targets.row_weights / np.bincount(units)[units] if n else targets.row_weights
         if targets.kind == "numbers":
             return cls(np.asarray(np.abs(targets.y - outputs)), masses, np.arange(n), units)
         if targets.shares is None:
@@ -135,6 +133,11 @@ class ConformityScores:
         return float(np.average(is_covered, weights=self.masses)) if self.masses.any() else math.nan
 
 
+def has_conformity_scores(targets: TargetValues) -> bool:
+    """Return whether there are conformity scores of this kind of target: of classes and numbers."""
+    return targets.kind != "labels"
+
+
 def in_prediction_sets(proba: Floats, threshold: float | Floats) -> NDArray[np.bool_]:
     """Return (n, k) whether each class is in the prediction set of each row; sets may be empty.
 
@@ -179,7 +182,7 @@ class ConformalSpec(Spec):
         """
         rows = selection_rows(predictions)
         targets, outputs = align(truth, rows)
-        if targets.kind == "labels":
+        if not has_conformity_scores(targets):
             return None
         scores = ConformityScores.of(targets, outputs, groups_of(rows.ids))
         thresholds = {
@@ -188,7 +191,7 @@ class ConformalSpec(Spec):
         }
         return cls(part=str(rows.part[0]), n=len(rows.ids), n_units=scores.n_units, thresholds=thresholds)
 
-    def at(self, coverage: float) -> NDArray[np.float64]:
+    def at(self, coverage: float) -> Floats:
         """Return the (t,) thresholds for a coverage; infinite if there are too few units for it.
 
         Raises

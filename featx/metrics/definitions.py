@@ -9,67 +9,62 @@ counts for each class by the probability of that class.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from featx.metrics.class_scores import COUNT_SCORES, MACRO_F1, QUADRATIC_KAPPA
-from featx.metrics.number_scores import NUMBER_SCORES, mae_of_column
+from featx.metrics.number_scores import MAE, NUMBER_SCORES, mae_of_column
 from featx.metrics.ranking_scores import AVERAGE_PRECISION, ROC_AUC, mean_of_areas, rank_orders
-from featx.metrics.row_scores import ACCURACY, BRIER, CLASSWISE_ECE, ECE, EXACT_MATCH, LOG_LOSS, MAE_STEPS
+from featx.metrics.row_scores import (
+    ACCURACY,
+    CLASS_BRIER,
+    CLASSWISE_ECE,
+    ECE,
+    EXACT_MATCH,
+    LABEL_BRIER,
+    LOG_LOSS,
+    MAE_STEPS,
+)
 from featx.metrics.score_kinds import Outputs, Ranked, Score, Summed
-from featx.tables.ids import Kind
+from featx.specs.head import Metric
+from featx.tables.ids import Floats, Kind
 from featx.tables.target_values import TargetValues
 
-Floats = NDArray[np.float64]
-SCORES: dict[Kind, dict[str, Score]] = {
-    "classes": {
-        "accuracy": ACCURACY,
-        **COUNT_SCORES,
-        "auc_ovr": ROC_AUC,
-        "log_loss": LOG_LOSS,
-        "brier": BRIER,
-        "ece": ECE,
-        "classwise_ece": CLASSWISE_ECE,
-        "quadratic_kappa": QUADRATIC_KAPPA,
-        "mae_steps": MAE_STEPS,
-    },
-    "labels": {
-        "accuracy": ACCURACY,
-        "exact_match": EXACT_MATCH,
-        "macro_f1": MACRO_F1,
-        "average_precision": AVERAGE_PRECISION,
-        "auc": ROC_AUC,
-        "log_loss": LOG_LOSS,
-        "brier": BRIER,
-        "ece": ECE,
-        "classwise_ece": CLASSWISE_ECE,
-    },
+# With two classes, the classwise error equals the expected calibration error of the second class.
+_SCORES: dict[Kind, tuple[Score, ...]] = {
+    "classes": (
+        ACCURACY,
+        *COUNT_SCORES,
+        replace(ROC_AUC, name="auc_ovr"),
+        LOG_LOSS,
+        CLASS_BRIER,
+        ECE,
+        replace(CLASSWISE_ECE, is_defined=lambda targets: targets.n_outputs > 2),
+        QUADRATIC_KAPPA,
+        MAE_STEPS,
+    ),
+    "labels": (ACCURACY, EXACT_MATCH, MACRO_F1, AVERAGE_PRECISION, ROC_AUC, LOG_LOSS, LABEL_BRIER, ECE, CLASSWISE_ECE),
     "numbers": NUMBER_SCORES,
 }
-ORDINAL_SCORES = {"quadratic_kappa", "mae_steps"}
-LOWER_IS_BETTER = {"log_loss", "brier", "ece", "classwise_ece", "mae_steps", "mae", "rmse", "mape"}
+SCORES = {kind: {score.name: score for score in scores} for kind, scores in _SCORES.items()}
+# The score that every model has whatever it was chosen by, and a loss that is convex in the outputs.
+MAIN_SCORES: dict[Kind, Metric] = {"classes": "accuracy", "labels": "accuracy", "numbers": "mae"}
+LOSSES: dict[Kind, Metric] = {"classes": "log_loss", "labels": "log_loss", "numbers": "rmse"}
 
 
-def is_lower_better(name: str) -> bool:
-    """Return whether a lower value of a score is better."""
-    return name in LOWER_IS_BETTER or name.startswith("mae.")
+def find_score(name: str) -> Score:
+    """Return the score of a name; that of one of several numbers, ``mae.NAME``, is the score of all."""
+    return next(scores[stem] for scores in SCORES.values() if (stem := name.split(".")[0]) in scores)
 
 
 def available_scores(targets: TargetValues) -> dict[str, Score]:
     """Return the scores that are defined for these rows, by name."""
-    scores = dict(SCORES[targets.kind])
-    if targets.kind == "classes" and not targets.ordered:
-        scores = {name: score for name, score in scores.items() if name not in ORDINAL_SCORES}
-    if targets.kind == "classes" and targets.n_outputs == 2:
-        # With two classes it equals the expected calibration error of the second class.
-        del scores["classwise_ece"]
-    if targets.kind == "numbers":
-        if (targets.y == 0).any():
-            del scores["mape"]
-        if targets.n_outputs > 1:
-            scores |= {f"mae.{name}": mae_of_column(column) for column, name in enumerate(targets.names)}
+    scores = {name: score for name, score in SCORES[targets.kind].items() if score.is_defined(targets)}
+    if MAE.name in scores and targets.n_outputs > 1:
+        columns = (mae_of_column(name, column) for column, name in enumerate(targets.names))
+        scores |= {score.name: score for score in columns}
     return scores
 
 
@@ -130,7 +125,7 @@ class Scorer:
             if isinstance(score, Summed):
                 assert sums is not None
                 values[name] = score.finish(sums[self._column_slices[score.rows]], total)
-            else:
+            elif isinstance(score, Ranked):
                 # One order at a time, because each product is as large as the weights.
                 orders = self._orders[name]
                 areas = [score.area(order.positives @ weights, order.negatives @ weights) for order in orders]

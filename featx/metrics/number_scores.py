@@ -1,10 +1,13 @@
 """Scores of numbers: functions of the moments of truth, prediction and error."""
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from featx.metrics.score_kinds import Columns, Floats, Outputs, Score, Summed, divide, mean_over_rows
+from featx.metrics.score_kinds import Columns, Outputs, Summed, divide, mean_over_rows
+from featx.tables.ids import Floats
 from featx.tables.target_values import TargetValues
 
 # A variance below this share of the mean square is rounding, and counts as 0.
@@ -31,14 +34,14 @@ def _central_value(values: Floats) -> Floats:
     return np.asarray(values[rows, np.arange(values.shape[1])])
 
 
-def _function_of_moments(function: Callable[[Floats], Floats]) -> Summed:
+def _function_of_moments(name: str, function: Callable[[Floats], Floats], **meaning: Any) -> Summed:
     """Return the score that is the mean over the t numbers of a function of their (9, t, m) mean moments."""
 
     def finish(sums: Floats, total: Floats) -> Floats:
         moments = sums.reshape(N_MOMENTS, -1, sums.shape[-1])
         return np.asarray(function(divide(moments, total)).mean(0))
 
-    return Summed(_moment_columns, finish)
+    return Summed(name=name, rows=_moment_columns, finish=finish, **meaning)
 
 
 def _variance(mean: Floats, mean_square: Floats) -> Floats:
@@ -48,14 +51,6 @@ def _variance(mean: Floats, mean_square: Floats) -> Floats:
 
 def _covariance(moments: Floats) -> Floats:
     return np.asarray(moments[7] - moments[3] * moments[5])
-
-
-def _mae(moments: Floats) -> Floats:
-    return np.asarray(moments[1])
-
-
-def _rmse(moments: Floats) -> Floats:
-    return np.asarray(np.sqrt(moments[2]))
 
 
 def _r2(moments: Floats) -> Floats:
@@ -72,25 +67,31 @@ def _ccc(moments: Floats) -> Floats:
     return divide(2 * _covariance(moments), denominator)
 
 
-def _sagr(moments: Floats) -> Floats:
-    return np.asarray(moments[8])
-
-
 def _relative_errors(targets: TargetValues, outputs: Outputs) -> Floats:
     return np.asarray((np.abs(outputs - targets.y) / np.abs(targets.y)).mean(1))
 
 
-def mae_of_column(column: int) -> Summed:
+def mae_of_column(name: str, column: int) -> Summed:
     """Return the score that is the mean absolute error of one of several numbers."""
-    return mean_over_rows(lambda targets, outputs: np.asarray(np.abs(outputs[:, column] - targets.y[:, column])))
+    return mean_over_rows(
+        f"{MAE.name}.{name}",
+        lambda targets, outputs: np.asarray(np.abs(outputs[:, column] - targets.y[:, column])),
+        **ERROR,
+    )
 
 
-NUMBER_SCORES: dict[str, Score] = {
-    "mae": _function_of_moments(_mae),
-    "rmse": _function_of_moments(_rmse),
-    "r2": _function_of_moments(_r2),
-    "pearson": _function_of_moments(_pearson),
-    "ccc": _function_of_moments(_ccc),
-    "sagr": _function_of_moments(_sagr),
-    "mape": mean_over_rows(_relative_errors),
-}
+def _has_no_zeros(targets: TargetValues) -> bool:
+    return bool((targets.y != 0).all())
+
+
+ERROR: dict[str, Any] = {"greater_is_better": False, "limits": (0.0, math.inf), "unit": "that of the numbers"}
+MAE = _function_of_moments("mae", lambda moments: np.asarray(moments[1]), **ERROR)
+NUMBER_SCORES = (
+    MAE,
+    _function_of_moments("rmse", lambda moments: np.asarray(np.sqrt(moments[2])), **ERROR),
+    _function_of_moments("r2", _r2, limits=(-math.inf, 1.0)),
+    _function_of_moments("pearson", _pearson, limits=(-1.0, 1.0)),
+    _function_of_moments("ccc", _ccc, limits=(-1.0, 1.0)),
+    _function_of_moments("sagr", lambda moments: np.asarray(moments[8])),
+    mean_over_rows("mape", _relative_errors, **ERROR | {"unit": "share of the truth"}, is_defined=_has_no_zeros),
+)

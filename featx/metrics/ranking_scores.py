@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from featx.metrics.reliability import true_shares
-from featx.metrics.score_kinds import Floats, Outputs, Ranked, divide
+from featx.metrics.score_kinds import Outputs, Ranked, divide
+from featx.tables.ids import Floats
 from featx.tables.target_values import TargetValues
 
 
@@ -74,16 +74,14 @@ def _group_matrix(side: Floats, groups: NDArray[np.intp]) -> Any:
 def rank_orders(targets: TargetValues, outputs: Outputs, *, merges_positives: bool) -> list[RankOrder]:
     """Return the order of the rows for each class against the rest, or for each label.
 
-    If the orders of two classes mirror each other, one is enough: the areas are equal.
+    If two classes and their orders mirror each other, one is enough: the areas are equal.
     """
     if not len(targets):
         return []
-    if targets.kind == "labels":
-        sides = [column.astype(np.float64) for column in targets.columns]
-    else:
-        sides = [true_shares(targets, np.full(len(targets), code)) for code in range(targets.n_outputs)]
+    sides = list(targets.memberships.T)
     ranks = [np.unique(column, return_inverse=True)[1] for column in outputs.T]
-    if targets.kind == "classes" and len(ranks) == 2 and np.array_equal(ranks[0].max() - ranks[0], ranks[1]):
+    are_mirrored = len(ranks) == 2 and np.array_equal(ranks[0].max() - ranks[0], ranks[1])
+    if are_mirrored and np.array_equal(1 - sides[0], sides[1]):
         sides, ranks = sides[1:], ranks[1:]
     return [
         RankOrder.of(side, rank, merges_positives=merges_positives) for side, rank in zip(sides, ranks, strict=True)
@@ -97,5 +95,5 @@ def mean_of_areas(areas: Sequence[Floats]) -> Floats:
     return divide(np.where(is_defined, stacked, 0.0).sum(0), is_defined.sum(0).astype(np.float64))
 
 
-ROC_AUC = Ranked(_roc_area, merges_positives=True)
-AVERAGE_PRECISION = Ranked(_precision_area, merges_positives=False)
+ROC_AUC = Ranked(name="auc", area=_roc_area, merges_positives=True)
+AVERAGE_PRECISION = Ranked(name="average_precision", area=_precision_area, merges_positives=False)

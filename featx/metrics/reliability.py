@@ -15,10 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from featx.tables.decision_rule import decide_codes
+from featx.tables.ids import Floats
 from featx.tables.target_values import TargetValues
 
-Floats = NDArray[np.float64]
 N_BINS = 15
 
 
@@ -57,7 +56,7 @@ def reliability(targets: TargetValues, proba: Floats, n_bins: int = N_BINS) -> R
     n_bins
         Number of bins of equal width; 15 by default.
     """
-    predicted, observed = (columns.ravel() for columns in _predicted_and_observed(targets, proba))
+    predicted, observed = (columns.ravel() for columns in targets.predicted_and_observed(proba))
     bins = _bin_numbers(predicted, n_bins)
     n = np.bincount(bins, minlength=n_bins)
     sums = (np.bincount(bins, weights=values, minlength=n_bins) for values in (predicted, observed))
@@ -65,41 +64,19 @@ def reliability(targets: TargetValues, proba: Floats, n_bins: int = N_BINS) -> R
     return Reliability(mean_predicted, mean_observed, n[n > 0])
 
 
-def _predicted_and_observed(targets: TargetValues, proba: Floats) -> tuple[Floats, Floats]:
-    """Return predicted probabilities and observed shares: (n, 1) of classes, or (n, t) of labels.
-
-    With two classes, the probability of the second class is used. In bins of the larger probability, the errors of both
-    classes would cancel.
-    """
-    if targets.kind == "labels":
-        return proba, targets.y.astype(np.float64)
-    if targets.n_outputs == 2:
-        return proba[:, 1:], targets.memberships[:, 1:]
-    codes = proba.argmax(1)
-    return proba.max(1)[:, None], true_shares(targets, codes)[:, None]
-
-
-def true_shares(targets: TargetValues, codes: NDArray[np.integer]) -> Floats:
-    """Return (n,) true probabilities of the classes `codes`: 0 or 1 for hard labels."""
-    if targets.shares is None:
-        return np.asarray(codes == targets.y, dtype=np.float64)
-    return np.asarray(targets.shares[np.arange(len(targets)), codes])
-
-
 def _bin_numbers(proba: Floats, n_bins: int) -> NDArray[np.intp]:
     return np.minimum((proba * n_bins).astype(np.intp), n_bins - 1)
 
 
-def binned(targets: TargetValues, proba: Floats, n_bins: int = N_BINS) -> tuple[NDArray[np.intp], Floats]:
+def binned(targets: TargetValues, proba: Floats) -> tuple[NDArray[np.intp], Floats]:
     """Return the bin of each prediction, and its probability minus observed share; (n, 1), or (n, t) of labels."""
-    predicted, observed = _predicted_and_observed(targets, proba)
-    return _bin_numbers(predicted, n_bins), predicted - observed
+    predicted, observed = targets.predicted_and_observed(proba)
+    return _bin_numbers(predicted, N_BINS), predicted - observed
 
 
-def binned_by_class(targets: TargetValues, proba: Floats, n_bins: int = N_BINS) -> tuple[NDArray[np.intp], Floats]:
+def binned_by_class(targets: TargetValues, proba: Floats) -> tuple[NDArray[np.intp], Floats]:
     """Return (n, k) bins and differences as `binned` does, for all classes or labels, each with its own bins."""
-    observed = targets.y if targets.kind == "labels" else targets.memberships
-    return _bin_numbers(proba, n_bins) + n_bins * np.arange(proba.shape[1]), proba - observed
+    return _bin_numbers(proba, N_BINS) + N_BINS * np.arange(proba.shape[1]), proba - targets.memberships
 
 
 def expected_error(differences: Floats, n: ArrayLike) -> Floats:
@@ -116,16 +93,6 @@ def expected_error(differences: Floats, n: ArrayLike) -> Floats:
     return np.asarray(np.divide(total, n, out=np.full(np.shape(total), np.nan), where=np.not_equal(n, 0)))
 
 
-def squared_distances(targets: TargetValues, proba: Floats) -> Floats:
-    """Return the (n,) Brier scores [1]_ of the rows: squared distances of the probabilities to the truth.
-
-    The distances are summed over classes, so the score is in [0, 2]; over labels they are averaged, to [0, 1].
-    """
-    if targets.kind == "labels":
-        return np.asarray(np.square(proba - targets.y).mean(1))
-    return np.asarray(np.square(proba - targets.memberships).sum(1))
-
-
 def accuracy_by_coverage(targets: TargetValues, proba: Floats) -> tuple[Floats, Floats]:
     """Return the accuracy of a model that abstains on its least certain rows, for each number of abstentions.
 
@@ -136,8 +103,8 @@ def accuracy_by_coverage(targets: TargetValues, proba: Floats) -> tuple[Floats, 
     coverage, accuracy
         (n,) shares of rows with a prediction, and accuracies on these rows.
     """
-    codes = decide_codes(proba, targets.decision)
+    codes = targets.decisions(proba)
     order = np.argsort(-proba[np.arange(len(codes)), codes], kind="stable")
-    correctness = true_shares(targets, codes)[order]
+    correctness = targets.correctness(proba)[order]
     n_predicted = np.arange(1, len(order) + 1)
     return n_predicted / len(order), np.cumsum(correctness) / n_predicted

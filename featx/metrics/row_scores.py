@@ -1,60 +1,25 @@
-"""Decisions and losses of single rows, and the scores that are their means."""
+"""Scores that are means over rows, and calibration errors, which are sums over rows in bins."""
+
+import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.special import xlogy
 
-from featx.metrics.reliability import binned, binned_by_class, expected_error, squared_distances, true_shares
-from featx.metrics.score_kinds import Columns, Floats, Outputs, Summed, mean_over_rows
-from featx.tables.decision_rule import decide_codes
+from featx.metrics.class_scores import is_ordered
+from featx.metrics.reliability import binned, binned_by_class, expected_error
+from featx.metrics.score_kinds import Columns, Outputs, Summed, mean_over_rows
+from featx.tables.ids import Floats
 from featx.tables.target_values import TargetValues
-
-MIN_PROBABILITY = 1e-15
-# An image is predicted to have a label from this probability on.
-MIN_LABEL_PROBABILITY = 0.5
-
-
-def predict_classes(targets: TargetValues, outputs: Outputs) -> NDArray[np.int64]:
-    """Return the (n,) codes of the predicted classes, by the decision rule of `targets`."""
-    return decide_codes(outputs, targets.decision)
-
-
-def predict_labels(outputs: Outputs) -> NDArray[np.int64]:
-    """Return the (n, t) predicted labels in {0, 1}: those with a probability of at least 0.5."""
-    return (outputs >= MIN_LABEL_PROBABILITY).astype(np.int64)
-
-
-def compute_correctness(targets: TargetValues, outputs: Outputs) -> Floats:
-    """Return (n,) correctness: 1 for a right decision, 0 for a wrong one; with several labels, the share of right ones.
-
-    With soft labels, the correctness is the probability of the predicted class.
-    """
-    if targets.kind == "classes":
-        return true_shares(targets, predict_classes(targets, outputs))
-    return np.asarray((predict_labels(outputs) == targets.y).mean(1))
-
-
-def log_losses(targets: TargetValues, outputs: Outputs) -> Floats:
-    """Return (n,) log losses: -log of the probability of the truth, in nats; probabilities are clipped at 1e-15.
-
-    Soft labels weigh each class by its probability. With several labels, the loss is the mean over the labels.
-    """
-    proba = np.clip(outputs, MIN_PROBABILITY, 1.0)
-    if targets.kind == "labels":
-        complement = np.clip(1 - outputs, MIN_PROBABILITY, 1.0)
-        return np.asarray(-(xlogy(targets.y, proba) + xlogy(1 - targets.y, complement)).mean(1))
-    if targets.shares is not None:
-        return np.asarray(-xlogy(targets.shares, proba).sum(1))
-    return np.asarray(-np.log(proba[np.arange(len(targets)), targets.y]))
 
 
 def _all_right(targets: TargetValues, outputs: Outputs) -> Floats:
-    return np.asarray((predict_labels(outputs) == targets.y).all(1), dtype=np.float64)
+    return np.asarray(targets.are_right(outputs).all(1), dtype=np.float64)
 
 
 def _n_steps(targets: TargetValues, outputs: Outputs) -> Floats:
-    return np.asarray(np.abs(predict_classes(targets, outputs) - targets.y), dtype=np.float64)
+    return np.asarray(np.abs(targets.decisions(outputs) - targets.y), dtype=np.float64)
 
 
 def _bin_columns(targets: TargetValues, outputs: Outputs) -> Columns:
@@ -73,10 +38,22 @@ def _in_bins(targets: TargetValues, bins: NDArray[np.intp], differences: Floats)
     return sparse.csr_array((differences.ravel() / bins.shape[1], (rows, bins.ravel())), shape=shape)
 
 
-ACCURACY = mean_over_rows(compute_correctness)
-EXACT_MATCH = mean_over_rows(_all_right)
-LOG_LOSS = mean_over_rows(log_losses)
-BRIER = mean_over_rows(squared_distances)
-MAE_STEPS = mean_over_rows(_n_steps)
-ECE = Summed(_bin_columns, expected_error)
-CLASSWISE_ECE = Summed(_class_bin_columns, expected_error)
+ACCURACY = mean_over_rows("accuracy", lambda targets, outputs: targets.correctness(outputs))
+EXACT_MATCH = mean_over_rows("exact_match", _all_right)
+LOG_LOSS = mean_over_rows(
+    "log_loss",
+    lambda targets, outputs: targets.log_losses(outputs),
+    greater_is_better=False,
+    limits=(0.0, math.inf),
+    unit="nats",
+)
+LABEL_BRIER = mean_over_rows(
+    "brier", lambda targets, outputs: targets.squared_distances(outputs), greater_is_better=False
+)
+# The distances are summed over classes, and averaged over labels.
+CLASS_BRIER = replace(LABEL_BRIER, limits=(0.0, 2.0))
+MAE_STEPS = mean_over_rows(
+    "mae_steps", _n_steps, greater_is_better=False, limits=(0.0, math.inf), unit="classes", is_defined=is_ordered
+)
+ECE = Summed(name="ece", rows=_bin_columns, finish=expected_error, greater_is_better=False)
+CLASSWISE_ECE = Summed(name="classwise_ece", rows=_class_bin_columns, finish=expected_error, greater_is_better=False)

@@ -1,21 +1,56 @@
-"""The two kinds of scores: functions of sums over rows, and areas over ranked rows."""
+"""Scores: what their values mean, and the two kinds of them, functions of sums over rows and areas over ranked rows."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from featx.tables.ids import Floats
 from featx.tables.target_values import TargetValues
 
-Floats = NDArray[np.float64]
-Outputs = NDArray[np.float64]  # (n, k) class probabilities, (n, t) label probabilities, or (n, t) numbers
+Outputs = Floats  # (n, k) class probabilities, (n, t) label probabilities, or (n, t) numbers
 Columns = Any  # (n, c) array, or a sparse one if most of it is 0
+RowValues = Callable[[TargetValues, Outputs], Floats]
 
 
-@dataclass(frozen=True)
-class Summed:
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A score of predictions, and the meaning of its values.
+
+    Attributes
+    ----------
+    name
+        Name of the score.
+    greater_is_better
+        Whether greater values are better.
+    limits
+        Smallest and largest possible value.
+    unit
+        Unit of the values; empty for scores without a unit.
+    is_defined
+        Function that returns whether the score is defined for the true values of some rows.
+    """
+
+    name: str
+    greater_is_better: bool = True
+    limits: tuple[float, float] = (0.0, 1.0)
+    unit: str = ""
+    is_defined: Callable[[TargetValues], bool] = lambda _: True
+
+    @property
+    def is_unbounded(self) -> bool:
+        """Whether the score is a loss or an error that may exceed any value."""
+        return self.limits[1] == math.inf
+
+    def signed(self, value: Any) -> Any:
+        """Return values with a sign that makes greater ones better, or values with such a sign as they were before."""
+        return value if self.greater_is_better else -value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summed(Score):
     """A score that is a function of sums over rows.
 
     Attributes
@@ -30,8 +65,8 @@ class Summed:
     finish: Callable[[Floats, Floats], Floats]
 
 
-@dataclass(frozen=True)
-class Ranked:
+@dataclass(frozen=True, kw_only=True)
+class Ranked(Score):
     """A score that is the mean over classes or labels of an area; classes with an undefined area are left out.
 
     Attributes
@@ -48,9 +83,6 @@ class Ranked:
     merges_positives: bool
 
 
-Score = Summed | Ranked
-
-
 def divide(numerator: Floats, denominator: Floats, default: float = np.nan) -> Floats:
     """Return the quotient, or `default` where the denominator is 0."""
     numerator, denominator = np.broadcast_arrays(numerator, denominator)
@@ -58,9 +90,11 @@ def divide(numerator: Floats, denominator: Floats, default: float = np.nan) -> F
     return np.asarray(np.divide(numerator, denominator, out=out, where=denominator != 0))
 
 
-def mean_over_rows(row_values: Callable[[TargetValues, Outputs], Floats]) -> Summed:
-    """Return the score that is the weighted mean of (n,) values of the rows."""
-    return Summed(lambda targets, outputs: row_values(targets, outputs)[:, None], _weighted_mean)
+def mean_over_rows(name: str, row_values: RowValues, **meaning: Any) -> Summed:
+    """Return the score that is the weighted mean of (n,) values of the rows; `meaning` are attributes of `Score`."""
+    return Summed(
+        name=name, rows=lambda targets, outputs: row_values(targets, outputs)[:, None], finish=_weighted_mean, **meaning
+    )
 
 
 def _weighted_mean(sums: Floats, total: Floats) -> Floats:

@@ -4,7 +4,6 @@ A metric that chooses between settings or runs is weighted by the rows' weights,
 weight of an image). Tables show the weighted score beside the plain one.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,36 +11,20 @@ from numpy.typing import NDArray
 
 from featx.errors import DataError
 from featx.metrics.class_scores import per_output
-from featx.metrics.definitions import Scorer, is_lower_better
+from featx.metrics.definitions import MAIN_SCORES, Scorer, find_score
+from featx.metrics.score_kinds import Outputs
 from featx.registry import suggest_names
 from featx.specs.head import Metric
-from featx.tables.ids import Kind
-from featx.tables.predictions import AnyPredictions, Predictions
+from featx.tables.ids import Floats, Kind
+from featx.tables.predictions import AnyPredictions
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth, Truth
 
-# (n, k) class probabilities, (n, t) label probabilities, or (n, t) numbers.
-Outputs = NDArray[np.float64]
-
-
-def _weighted_score(name: str, targets: TargetValues, outputs: Outputs) -> float:
-    return Scorer(targets, outputs, [name]).plain(targets.weights)[name]
-
-
-def _metric(name: str) -> Callable[[TargetValues, Outputs], float]:
-    """Return the function (targets, outputs) → weighted score, negated if less is better."""
-    sign = -1 if is_lower_better(name) else 1
-    return lambda targets, outputs: sign * _weighted_score(name, targets, outputs)
-
-
-# The metrics that a recipe may choose by, for each kind of target; `featx.metrics.definitions` defines the scores.
-METRIC_NAMES: dict[Kind, tuple[Metric, ...]] = {
+# The metrics that a recipe may choose by, the default first.
+METRICS: dict[Kind, tuple[Metric, ...]] = {
     "classes": ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "quadratic_kappa"),
     "labels": ("average_precision", "accuracy", "exact_match", "macro_f1", "log_loss"),
     "numbers": ("mae", "rmse", "r2", "pearson", "ccc"),
-}
-METRICS: dict[Kind, dict[str, Callable[[TargetValues, Outputs], float]]] = {
-    kind: {name: _metric(name) for name in names} for kind, names in METRIC_NAMES.items()
 }
 # The other metrics need only the predicted class, or the ranking of the outputs.
 NEEDS_PROBABILITIES = {"log_loss"}
@@ -55,10 +38,9 @@ def resolve_metric(targets: TargetValues, metric: Metric | None) -> Metric:
     DataError
         The metric is not defined for this kind of target.
     """
-    default: dict[Kind, Metric] = {"classes": "accuracy", "labels": "average_precision", "numbers": "mae"}
-    if metric is None:
-        return "quadratic_kappa" if targets.ordered else default[targets.kind]
     available = METRICS[targets.kind]
+    if metric is None:
+        return "quadratic_kappa" if targets.ordered else available[0]
     if metric not in available:
         raise DataError(
             f"metric {metric!r} is not defined for targets of {targets.kind}; {suggest_names(metric, list(available))}"
@@ -66,9 +48,14 @@ def resolve_metric(targets: TargetValues, metric: Metric | None) -> Metric:
     return metric
 
 
+def weighted_score(metric: str, targets: TargetValues, outputs: Outputs) -> float:
+    """Return one score of one model, weighted by the rows' weights."""
+    return Scorer(targets, outputs, [metric]).plain(targets.weights)[metric]
+
+
 def signed_score(metric: Metric, targets: TargetValues, outputs: Outputs) -> float:
     """Return one model's weighted score with a sign that makes greater values better, as for minus the log loss."""
-    return METRICS[targets.kind][metric](targets, outputs)
+    return float(find_score(metric).signed(weighted_score(metric, targets, outputs)))
 
 
 def align(truth: AnyTruth, predictions: AnyPredictions) -> tuple[TargetValues, Outputs]:
@@ -76,17 +63,13 @@ def align(truth: AnyTruth, predictions: AnyPredictions) -> tuple[TargetValues, O
 
     The true values hold the decision rule of the model.
     """
-    truth = truth.take(predictions.ids)
-    if isinstance(predictions, Predictions):
-        ordered = predictions.ordered(truth.names)
-        return TargetValues.of(truth).decided_by(ordered.decision), ordered.proba
-    columns = [predictions.names.index(name) for name in truth.names]
-    return TargetValues.of(truth), predictions.values[:, columns]
+    ordered = predictions.ordered(truth.names)
+    return TargetValues.of(truth.take(predictions.ids)).decided_by(ordered.decision), ordered.values
 
 
 def score(metric: Metric, truth: AnyTruth, predictions: AnyPredictions) -> float:
-    """Return the `signed_score` of one model on the rows of `predictions`."""
-    return signed_score(metric, *align(truth, predictions))
+    """Return the `weighted_score` of one model on the rows of `predictions`."""
+    return weighted_score(metric, *align(truth, predictions))
 
 
 def scores(truth: AnyTruth, predictions: AnyPredictions) -> dict[str, float]:
@@ -125,29 +108,23 @@ def scores(truth: AnyTruth, predictions: AnyPredictions) -> dict[str, float]:
     targets, outputs = align(truth, predictions)
     by_name = Scorer(targets, outputs).plain()
     if targets.weights is not None and targets.weights.any():
-        name = "mae" if targets.kind == "numbers" else "accuracy"
-        by_name[f"confidence_{name}"] = _weighted_score(name, targets, outputs)
+        name = MAIN_SCORES[targets.kind]
+        by_name[f"confidence_{name}"] = weighted_score(name, targets, outputs)
     return {"n": len(targets), **by_name}
 
 
-def per_class(truth: Truth, predictions: Predictions) -> list[dict[str, Any]]:
-    """Return precision, recall, F1 and number of images of each class, in the order of the codes."""
+def per_class(truth: AnyTruth, predictions: AnyPredictions) -> list[dict[str, Any]]:
+    """Return precision, recall, F1 and number of images of each class or label, in the order of the truth."""
     return per_output(*align(truth, predictions))
 
 
-def per_label(truth: AnyTruth, predictions: AnyPredictions) -> list[dict[str, Any]]:
-    """Return precision, recall, F1 and number of images of each label, in the order of the truth."""
-    return per_output(*align(truth, predictions))
-
-
-def confusion(truth: Truth, predictions: Predictions) -> NDArray[np.int64] | NDArray[np.float64]:
+def confusion(truth: Truth, predictions: AnyPredictions) -> NDArray[np.int64] | Floats:
     """Return (k, k) counts of true classes (rows) and predicted classes (columns).
 
     Soft labels are counted by their probabilities, to 3 decimals.
     """
-    truth = truth.take(predictions.ids)
-    k = len(truth.classes)
-    codes = predictions.ordered(truth.classes).codes
-    if truth.shares is not None:
-        return np.stack([np.bincount(codes, share, minlength=k) for share in truth.shares.T]).round(3)
-    return np.bincount(truth.codes * k + codes, minlength=k * k).reshape(k, k)
+    targets, proba = align(truth, predictions)
+    k, codes = targets.n_outputs, targets.decisions(proba)
+    if targets.shares is not None:
+        return np.stack([np.bincount(codes, share, minlength=k) for share in targets.shares.T]).round(3)
+    return np.bincount(targets.y * k + codes, minlength=k * k).reshape(k, k)

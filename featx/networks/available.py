@@ -57,7 +57,7 @@ class Outline:
     blocks
         Blocks that fine-tuning names, first to last: name, layers, output shape for one image, parameters, operations
         per image, and these as a share of the operations up to the last layer.
-    why_none
+    reason_without_blocks
         Reason why there are no blocks; empty if there are.
     layers
         Name, kind, output shape for one image, and parameters, in the order in which layers finish.

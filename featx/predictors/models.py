@@ -15,13 +15,14 @@ from featx.artifacts.header import Header, describe_version_changes
 from featx.artifacts.outputs import predict_outputs
 from featx.ensembles.combiners import Combiner, MemberOutputs
 from featx.errors import ArtifactError, DataError
-from featx.metrics.row_scores import predict_labels
 from featx.parallel.threads import single_threaded
 from featx.predictors.prediction import Prediction
 from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, ResolvedEmbedding
 from featx.specs.recipe import CHECKPOINT_PREFIX
 from featx.study.embedding_lock import read_locked
-from featx.tables.decision_rule import DecisionRule, decide_codes
+from featx.tables.decision_rule import DecisionRule
+from featx.tables.ids import Floats
+from featx.tables.target_values import TARGET_KINDS, ClassTargets, TargetValues
 
 if TYPE_CHECKING:
     from featx.embeddings.files import EmbeddedFiles
@@ -57,6 +58,10 @@ class Model(ABC):
         return self.header.names
 
     @property
+    def _target_kind(self) -> type[TargetValues]:
+        return TARGET_KINDS[self.header.answers]
+
+    @property
     def embeddings(self) -> tuple[ResolvedEmbedding, ...]:
         """The embeddings that are concatenated to the model's input."""
         return self.header.embeddings
@@ -84,10 +89,10 @@ class Model(ABC):
         return [f"{self.name} was {changes}"] if changes else []
 
     @abstractmethod
-    def predict_columns(self, columns: Columns) -> NDArray[np.float64]:
+    def predict_columns(self, columns: Columns) -> Floats:
         """Return outputs (n, k) from the vectors (n, d) of each embedding."""
 
-    def predict_proba(self, x: Any) -> NDArray[np.float64]:
+    def predict_proba(self, x: Any) -> Floats:
         """Return probabilities (n, k) of classes or labels, or numbers (n, t).
 
         Parameters
@@ -119,10 +124,8 @@ class Model(ABC):
 
     def predict(self, x: Any) -> NDArray[Any]:
         """Return class names (n,), labels (n, t) in {0, 1} or numbers (n, t) for vectors (n, d)."""
-        outputs = self.predict_proba(x)
-        if self.header.answers == "classes":
-            return np.asarray(np.asarray(self.classes, dtype=object)[decide_codes(outputs, self.header.decision)])
-        return predict_labels(outputs) if self.header.answers == "labels" else outputs
+        decisions = self._target_kind.decide(self.predict_proba(x), self.header.decision)
+        return np.asarray(self.classes, dtype=object)[decisions] if self._target_kind is ClassTargets else decisions
 
     def predict_images(self, images: Sequence[str | Path] | str | Path, device: str = "auto") -> Prediction:
         """Return the prediction for all readable images.
@@ -193,7 +196,7 @@ class HeadModel(Model):
 
     model: Any
 
-    def predict_columns(self, columns: Columns) -> NDArray[np.float64]:
+    def predict_columns(self, columns: Columns) -> Floats:
         """Return the outputs (n, k) of the Pipeline for the concatenated vectors."""
         x = np.hstack([columns[embedding.spec.fingerprint()] for embedding in self.embeddings])
         return predict_outputs(self.model, x, self.header.answers)
@@ -236,11 +239,11 @@ class NetworkModel(Model):
         """The network itself, by its `EmbeddingRequest.network_key`."""
         return {self.embeddings[0].request.network_key: self.built}
 
-    def predict_columns(self, columns: Columns) -> NDArray[np.float64]:
+    def predict_columns(self, columns: Columns) -> Floats:
         """Return the outputs (n, k) of the network, which are its embedding."""
         return columns[self.embeddings[0].spec.fingerprint()].astype(np.float64)
 
-    def predict_proba(self, x: Any) -> NDArray[np.float64]:
+    def predict_proba(self, x: Any) -> Floats:
         """Raise an error, because a network takes images and no embeddings.
 
         Raises
@@ -279,7 +282,7 @@ class EnsembleModel(Model):
         """The networks of all members, by `EmbeddingRequest.network_key`."""
         return {key: network for member in self.members for key, network in member.networks.items()}
 
-    def predict_proba(self, x: Any) -> NDArray[np.float64]:
+    def predict_proba(self, x: Any) -> Floats:
         """Return outputs (n, k) for vectors (n, d); an ensemble with networks takes images only.
 
         Raises
@@ -302,11 +305,10 @@ class EnsembleModel(Model):
                 yield member
 
     @single_threaded()
-    def predict_columns(self, columns: Columns) -> NDArray[np.float64]:
+    def predict_columns(self, columns: Columns) -> Floats:
         """Return the combined outputs (n, k) of the members; probabilities of classes sum to 1."""
         stacked = np.stack([self._reorder(member, member.predict_columns(columns)) for member in self.members])
-        outputs = self._combine(stacked)
-        return outputs / outputs.sum(axis=1, keepdims=True) if self.header.answers == "classes" else outputs
+        return self._target_kind.normalise(self._combine(stacked))
 
     def check_combiner(self) -> None:
         """Combine one row of equal outputs, so that a combiner of other members is noticed.
@@ -321,7 +323,7 @@ class EnsembleModel(Model):
         if outputs.shape != shape[1:]:
             raise ValueError(f"found outputs of shape {outputs.shape}, expected {shape[1:]}")
 
-    def _combine(self, stacked: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _combine(self, stacked: Floats) -> Floats:
         """Return the combined outputs (n, k) for the members' (m, n, k)."""
         rules = tuple(self._rule(member) for member in self.members)
         return self.combiner.outputs(MemberOutputs(self.header.answers, self.classes, stacked, rules))
@@ -331,13 +333,11 @@ class EnsembleModel(Model):
         rule = member.header.decision
         return None if rule is None else rule.ordered([member.classes.index(name) for name in self.classes])
 
-    def _reorder(self, member: Model, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _reorder(self, member: Model, outputs: Floats) -> Floats:
         """Return a member's outputs, columns in the order of the ensemble; probabilities sum to 1 in float64."""
         if set(member.classes) != set(self.classes):
             raise ArtifactError(
                 f"member {member.name!r} predicts {list(member.classes)!r}, expected {list(self.classes)!r}; a header "
                 "was changed: run 'featx fit' and 'featx ensemble' again with '--force'"
             )
-        if self.header.answers == "classes":
-            outputs = outputs / outputs.sum(axis=1, keepdims=True)
-        return outputs[:, [member.classes.index(name) for name in self.classes]]
+        return self._target_kind.normalise(outputs)[:, [member.classes.index(name) for name in self.classes]]

@@ -1,6 +1,6 @@
 """Predictions for images: labels, probabilities, prediction sets and intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from featx.errors import DataError
 from featx.metrics.conformal import ConformalSpec, in_prediction_sets
-from featx.metrics.row_scores import predict_labels
 from featx.tables.decision_rule import DecisionRule, decide_codes
-from featx.tables.ids import Kind
-from featx.tables.predictions import HAS, PROBA, VALUE
+from featx.tables.ids import Floats, Kind
+from featx.tables.predictions import PREDICTION_TABLES
+from featx.tables.target_values import LabelTargets
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Prediction:
     """
 
     images: list[str]
-    proba: NDArray[np.float64]
+    proba: Floats
     classes: tuple[str, ...]
     unreadable: dict[str, str]
     warnings: list[str]
@@ -57,7 +57,7 @@ class Prediction:
         return decide_codes(self.proba, self.decision)
 
     @property
-    def label_proba(self) -> NDArray[np.float64]:
+    def label_proba(self) -> Floats:
         """Probabilities (n,) of the predicted classes."""
         return np.asarray(self.proba[np.arange(len(self.proba)), self.codes])
 
@@ -69,7 +69,7 @@ class Prediction:
             return [self.classes[code] if p >= self.abstain_below else "" for code, p in pairs]
         if self.kind == "numbers":
             return [""] * len(self.proba)
-        return self._join_names(predict_labels(self.proba))
+        return self._join_names(LabelTargets.decide(self.proba, None))
 
     def with_abstention(self, below: float) -> "Prediction":
         """Return this prediction with an empty label where the predicted class has a probability below `below`.
@@ -96,7 +96,7 @@ class Prediction:
         (threshold,) = self._require_conformal("classes", "prediction sets").at(coverage)
         return self._join_names(in_prediction_sets(self.proba, threshold))
 
-    def intervals(self, coverage: float) -> NDArray[np.float64]:
+    def intervals(self, coverage: float) -> Floats:
         """Return the bounds (n, t, 2) that contain each number with probability `coverage`.
 
         Raises
@@ -136,20 +136,46 @@ class Prediction:
             probability of each class; for labels, the predicted labels and the probability of each; for numbers, each
             number with its bounds.
         """
-        columns: dict[str, Sequence[Any]] = {"image": self.images, "run": [run] * len(self.images)}
-        if self.kind == "classes":
-            columns |= {"label": self.labels, "probability": self.label_proba.tolist()}
-        if self.kind == "labels":
-            columns |= {"labels": self.labels}
-        if coverage is not None and self.kind != "numbers":
-            columns |= {"set": self.sets(coverage)}
-        prefix = {"classes": PROBA, "labels": HAS, "numbers": VALUE}[self.kind]
-        columns |= {f"{prefix}{name}": self.proba[:, column].tolist() for column, name in enumerate(self.classes)}
-        if coverage is not None and self.kind == "numbers":
-            bounds = self.intervals(coverage)
-            for column, name in enumerate(self.classes):
-                columns |= {f"low.{name}": bounds[:, column, 0].tolist(), f"high.{name}": bounds[:, column, 1].tolist()}
+        columns = {"image": self.images, "run": [run] * len(self.images), **COLUMNS[self.kind](self, coverage)}
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+Columns = dict[str, Sequence[Any]]
+
+
+def _value_columns(prediction: Prediction) -> Columns:
+    prefix = PREDICTION_TABLES[prediction.kind].prefix
+    return {f"{prefix}{name}": prediction.proba[:, i].tolist() for i, name in enumerate(prediction.classes)}
+
+
+def _set_columns(prediction: Prediction, coverage: float | None) -> Columns:
+    return {} if coverage is None else {"set": prediction.sets(coverage)}
+
+
+def _class_columns(prediction: Prediction, coverage: float | None) -> Columns:
+    decisions: Columns = {"label": prediction.labels, "probability": prediction.label_proba.tolist()}
+    return decisions | _set_columns(prediction, coverage) | _value_columns(prediction)
+
+
+def _label_columns(prediction: Prediction, coverage: float | None) -> Columns:
+    return {"labels": prediction.labels} | _set_columns(prediction, coverage) | _value_columns(prediction)
+
+
+def _number_columns(prediction: Prediction, coverage: float | None) -> Columns:
+    columns = _value_columns(prediction)
+    if coverage is not None:
+        bounds = prediction.intervals(coverage)
+        for i, name in enumerate(prediction.classes):
+            columns |= {f"low.{name}": bounds[:, i, 0].tolist(), f"high.{name}": bounds[:, i, 1].tolist()}
+    return columns
+
+
+# Columns of the records of each kind of prediction.
+COLUMNS: dict[Kind, Callable[[Prediction, float | None], Columns]] = {
+    "classes": _class_columns,
+    "labels": _label_columns,
+    "numbers": _number_columns,
+}
 
 
 def join_predictions(batches: Sequence[Prediction]) -> Prediction:

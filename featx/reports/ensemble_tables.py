@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from featx.metrics.definitions import LOWER_IS_BETTER
+from featx.metrics.definitions import find_score
 from featx.study.ensemble_metrics import EnsembleMetrics, MemberPair
 from featx.study.run_folder import RunFolder
 
@@ -43,7 +43,7 @@ def build_ensemble_tables(runs: Sequence[RunFolder]) -> EnsembleTables | None:
         return None
     metric = ensembles[0][1].metric
     rows = [(name, metrics) for name, metrics in ensembles if metrics.metric == metric]
-    rows.sort(key=lambda row: row[1].score if metric in LOWER_IS_BETTER else -row[1].score)
+    rows.sort(key=lambda row: -find_score(metric).signed(row[1].score))
     members = dict.fromkeys(name for _, metrics in rows for name in metrics.contributions)
     contributions = [(name, [metrics.contributions.get(name) for _, metrics in rows]) for name in members]
     pairs = sorted(rows[0][1].diversity.pairs, key=_similarity, reverse=True)
@@ -51,7 +51,5 @@ def build_ensemble_tables(runs: Sequence[RunFolder]) -> EnsembleTables | None:
 
 
 def _similarity(pair: MemberPair) -> float:
-    """Return the share of errors that two members have in common; for numbers the correlation of their errors."""
-    agreement = pair.all
-    similarity = agreement.error_correlation if agreement.shared_errors is None else agreement.shared_errors
+    similarity = pair.all.similarity
     return -1.0 if similarity is None else similarity

@@ -10,12 +10,12 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 from PIL import Image
 
 from featx.artifacts.learning_curves import draw_curves
 from featx.metrics.reliability import Reliability
 from featx.study.run_metrics import EpochMetrics, ScoredTrial
+from featx.tables.ids import Floats
 from featx.text.escaping import escape_text
 
 DPI = 110
@@ -34,6 +34,14 @@ def encode_figure(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     return _uri("png", buffer.getvalue())
+
+
+def make_axes(n: int, width: float, height: float, max_columns: int = 3) -> tuple[Figure, list[Any]]:
+    """Return a figure with n axes in rows, each of a width and a height in inches."""
+    n_columns = min(max_columns, n)
+    n_rows = math.ceil(n / n_columns)
+    figure = Figure(figsize=(width * n_columns, height * n_rows), layout="constrained")
+    return figure, [figure.add_subplot(n_rows, n_columns, number) for number in range(1, n + 1)]
 
 
 def encode_thumbnail(image: Image.Image) -> str:
@@ -57,35 +65,29 @@ def shorten_name(name: str) -> str:
 
 def plot_confusion_matrices(tables: Mapping[str, Sequence[Sequence[float]]], classes: Sequence[str]) -> str:
     """Plot one confusion matrix per run. Rows are true classes; colours are shares of a row, numbers are counts."""
-    n_columns = min(3, len(tables))
-    n_rows = math.ceil(len(tables) / n_columns)
     side = 3.4 if len(classes) <= MAX_CLASSES_WITH_COUNTS else 5.0
     names = [shorten_name(name) for name in classes]
-    figure = Figure(figsize=(side * n_columns, (side + 0.3) * n_rows), layout="constrained")
-    for number, (name, counts) in enumerate(tables.items(), start=1):
-        axes = figure.add_subplot(n_rows, n_columns, number)
+    figure, all_axes = make_axes(len(tables), side, side + 0.3)
+    for axes, (name, counts) in zip(all_axes, tables.items(), strict=True):
         matrix = np.asarray(counts)
         shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.set_title(shorten_name(name), fontsize=9, parse_math=False)
         axes.set_xlabel("predicted", fontsize=8)
         axes.set_ylabel("true", fontsize=8)
-        axes.set_xticks(
-            range(len(classes)), names, fontsize=7, rotation=0 if len(classes) < 4 else 90, parse_math=False
-        )
+        rotation = 0 if len(classes) < 4 else 90
+        axes.set_xticks(range(len(classes)), names, fontsize=7, rotation=rotation, parse_math=False)
         axes.set_yticks(range(len(classes)), names, fontsize=7, parse_math=False)
         if len(classes) <= MAX_CLASSES_WITH_COUNTS:
             for (i, j), count in np.ndenumerate(matrix):
-                axes.text(
-                    j, i, f"{count:.10g}", ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black"
-                )
+                color = "white" if shares[i, j] > 0.5 else "black"
+                axes.text(j, i, f"{count:.10g}", ha="center", va="center", color=color)
     return encode_figure(figure)
 
 
 def plot_search_history(trials: Mapping[str, Sequence[ScoredTrial]], metric: str) -> str:
     """Plot the score of each trial of each head with its standard deviation over folds, and the best score so far."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    axes = figure.add_subplot()
+    figure, (axes,) = make_axes(1, 9, 3.6)
     for index, (name, rows) in enumerate(trials.items()):
         # Points of different heads are moved apart so that they do not overlap.
         numbers = np.array([row.number + 1 for row in rows]) + 0.06 * index
@@ -104,22 +106,17 @@ def plot_search_history(trials: Mapping[str, Sequence[ScoredTrial]], metric: str
 
 def plot_learning_curves(runs: Mapping[str, Sequence[EpochMetrics]], best_epochs: Mapping[str, int]) -> str:
     """Plot the learning curves of each network (`featx.artifacts.learning_curves`)."""
-    n_columns = min(3, len(runs))
-    n_rows = math.ceil(len(runs) / n_columns)
-    figure = Figure(figsize=(3.8 * n_columns, 2.8 * n_rows), layout="constrained")
-    for number, (name, epochs) in enumerate(runs.items(), start=1):
-        axes = figure.add_subplot(n_rows, n_columns, number)
+    figure, all_axes = make_axes(len(runs), 3.8, 2.8)
+    for axes, (name, epochs) in zip(all_axes, runs.items(), strict=True):
         draw_curves(axes, shorten_name(name), epochs, best_epochs[name])
-        if number == 1:
-            axes.set_ylabel("loss", fontsize=8)
-            axes.legend(fontsize=7)
+    all_axes[0].set_ylabel("loss", fontsize=8)
+    all_axes[0].legend(fontsize=7)
     return encode_figure(figure)
 
 
 def plot_true_and_predicted(true: Sequence[float], predicted: Sequence[float], name: str) -> str:
     """Plot predicted numbers against true ones."""
-    figure = Figure(figsize=(4.2, 4.0), layout="constrained")
-    axes = figure.add_subplot()
+    figure, (axes,) = make_axes(1, 4.2, 4.0)
     low, high = min(*true, *predicted), max(*true, *predicted)
     axes.plot([low, high], [low, high], color="#c9d2db", lw=1)
     axes.plot(true, predicted, "o", ms=3, alpha=0.4, color="#3b6ea5")
@@ -131,19 +128,13 @@ def plot_true_and_predicted(true: Sequence[float], predicted: Sequence[float], n
 
 def plot_reliability(runs: Mapping[str, Reliability]) -> str:
     """Plot reliability diagrams, one dot per bin, whose size grows with the number of predictions in the bin."""
-    figure = Figure(figsize=(5.4, 4.2), layout="constrained")
-    axes = figure.add_subplot()
+    figure, (axes,) = make_axes(1, 5.4, 4.2)
     axes.plot([0, 1], [0, 1], color="#c9d2db", lw=1)
     for name, bins in runs.items():
         label = f"{shorten_name(name)} (ECE {bins.ece:.3f})"
-        (line,) = axes.plot(bins.mean_probability, bins.observed_share, lw=1, alpha=0.7, label=label)
-        axes.scatter(
-            bins.mean_probability,
-            bins.observed_share,
-            s=6 + 160 * bins.n / bins.n.sum(),
-            color=line.get_color(),
-            alpha=0.5,
-        )
+        points = bins.mean_probability, bins.observed_share
+        (line,) = axes.plot(*points, lw=1, alpha=0.7, label=label)
+        axes.scatter(*points, s=6 + 160 * bins.n / bins.n.sum(), color=line.get_color(), alpha=0.5)
     axes.set_xlabel("mean predicted probability")
     axes.set_ylabel("observed frequency")
     axes.grid(alpha=0.25)
@@ -151,10 +142,9 @@ def plot_reliability(runs: Mapping[str, Reliability]) -> str:
     return encode_figure(figure)
 
 
-def plot_abstention(runs: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -> str:
+def plot_abstention(runs: Mapping[str, tuple[Floats, Floats]]) -> str:
     """Plot the accuracy on the most certain predictions against their share of all images."""
-    figure = Figure(figsize=(5.4, 4.2), layout="constrained")
-    axes = figure.add_subplot()
+    figure, (axes,) = make_axes(1, 5.4, 4.2)
     lowest = 1.0
     for name, (coverage, accuracy) in runs.items():
         is_plotted = coverage >= min(MIN_PLOTTED_IMAGES / len(coverage), 1)
@@ -186,15 +176,14 @@ def plot_intervals(rows: Mapping[str, tuple[float, float, float]], label: str, h
     highlighted
         Names of the runs in blue; the others are grey.
     """
-    figure = Figure(figsize=(9, 0.8 + 0.36 * len(rows)), layout="constrained")
-    axes = figure.add_subplot()
-    for y, (name, (value, low, high)) in enumerate(reversed(list(rows.items()))):
+    figure, (axes,) = make_axes(1, 9, 0.8 + 0.36 * len(rows))
+    names = list(rows)[::-1]
+    for y, name in enumerate(names):
+        value, low, high = rows[name]
         color = "#3b6ea5" if name in highlighted else "#9aa7b4"
         axes.plot([low, high], [y, y], color=color, lw=2)
         axes.plot(value, y, "o", color=color)
-    axes.set_yticks(
-        range(len(rows)), [shorten_name(name) for name in reversed(list(rows))], fontsize=8, parse_math=False
-    )
+    axes.set_yticks(range(len(rows)), list(map(shorten_name, names)), fontsize=8, parse_math=False)
     axes.set_xlabel(label, parse_math=False)
     axes.grid(axis="x", alpha=0.25)
     return encode_figure(figure)

@@ -1,13 +1,10 @@
 """Figure of the scores of groups, each with its interval, and the overall score."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from featx.evaluation.group_scores import Group, Grouping
-from featx.reports.figures import encode_figure, shorten_name
+from featx.reports.figures import encode_figure, make_axes, shorten_name
 
 COLORS = {"worse": "#a03a1c", "compared": "#3b6ea5", "small": "#c9d2db"}
 # Number of groups in one plot, the largest ones.
@@ -16,12 +13,10 @@ MAX_PLOTTED_GROUPS = 12
 
 def plot_group_scores(groupings: Sequence[Grouping]) -> str:
     """Plot the groups of each grouping in their order; flagged groups are red, groups that are not compared grey."""
-    n_columns = min(2, len(groupings))
-    n_rows = math.ceil(len(groupings) / n_columns)
     max_groups = max(len(_plotted_groups(grouping)) for grouping in groupings)
-    figure = Figure(figsize=(5.6 * n_columns, (1.1 + 0.3 * max_groups) * n_rows), layout="constrained")
-    for number, grouping in enumerate(groupings, start=1):
-        _plot_grouping(figure.add_subplot(n_rows, n_columns, number), grouping)
+    figure, all_axes = make_axes(len(groupings), 5.6, 1.1 + 0.3 * max_groups, max_columns=2)
+    for axes, grouping in zip(all_axes, groupings, strict=True):
+        _plot_grouping(axes, grouping)
     return encode_figure(figure)
 
 

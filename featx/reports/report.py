@@ -1,5 +1,6 @@
 """Report of a study: scores, figures and the origin of the results in one ``report.html``."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from featx.evaluation.group_texts import describe_differences, describe_size
 from featx.evaluation.leaks import leaks
 from featx.files.atomic import write_text
 from featx.metrics.reliability import accuracy_by_coverage, reliability
+from featx.metrics.score_kinds import Outputs
 from featx.metrics.scores import align
 from featx.reports.ensemble_tables import EnsembleTables, build_ensemble_tables
 from featx.reports.figures import (
@@ -37,7 +39,9 @@ from featx.study.extracted_data import HAS_EMBEDDING
 from featx.study.run_folder import RunFolder
 from featx.study.run_metrics import HeadMetrics, NetworkMetrics
 from featx.study.study import Study
-from featx.tables.predictions import AnyPredictions, Estimates, Predictions
+from featx.tables.ids import Kind
+from featx.tables.predictions import AnyPredictions
+from featx.tables.target_values import TargetValues
 from featx.text.escaping import escape_text
 from featx.text.masking import mask_secrets
 
@@ -157,9 +161,7 @@ def _section(study: Study, evaluation: Evaluation) -> Section:
     final = read_last_final(study, evaluation.target)
     runs = study.runs(evaluation.target)
     figures = _confusion_figures(evaluation, final) if has_classes else {}
-    if evaluation.kind == "numbers":
-        figures |= _number_figures(study, evaluation)
-    figures |= _probability_figures(study, evaluation) | _interval_figure(evaluation)
+    figures |= FIGURES[evaluation.kind](study, evaluation) | _interval_figure(evaluation)
     if groupings := [grouping for grouping in evaluation.groupings if grouping.groups]:
         figures["groups"] = plot_group_scores(groupings)
     return Section(
@@ -213,27 +215,36 @@ def _interval_figure(evaluation: Evaluation) -> dict[str, str]:
     return {"intervals": plot_intervals(rows, label, [evaluation.chosen, *evaluation.equivalent])}
 
 
-def _probability_figures(study: Study, evaluation: Evaluation) -> dict[str, str]:
-    """Plot the calibration of the best runs and, for classes, their accuracy with abstention."""
-    if evaluation.kind == "numbers":
-        return {}
+def _best_runs(study: Study, evaluation: Evaluation) -> dict[str, tuple[TargetValues, Outputs]]:
+    """Return the name of each of the best runs → the true values and its outputs for the selection rows."""
+    truth, runs = study.labels(evaluation.target), {run.name: run for run in study.runs(evaluation.target)}
     best = [row.run for row in evaluation.rows[:MAX_PLOTTED_RUNS]]
-    truth = study.labels(evaluation.target)
-    tables = {
-        run.name: align(truth, run.selection_predictions()) for run in study.runs(evaluation.target) if run.name in best
-    }
-    figures = {"reliability": plot_reliability({name: reliability(*tables[name]) for name in best})}
-    if evaluation.kind == "classes":
-        figures["abstention"] = plot_abstention({name: accuracy_by_coverage(*tables[name]) for name in best})
-    return figures
+    return {name: align(truth, runs[name].selection_predictions()) for name in best}
+
+
+def _label_figures(study: Study, evaluation: Evaluation) -> dict[str, str]:
+    runs = _best_runs(study, evaluation)
+    return {"reliability": plot_reliability({name: reliability(*rows) for name, rows in runs.items()})}
+
+
+def _class_figures(study: Study, evaluation: Evaluation) -> dict[str, str]:
+    runs = _best_runs(study, evaluation)
+    curves = {name: accuracy_by_coverage(*rows) for name, rows in runs.items()}
+    return _label_figures(study, evaluation) | {"abstention": plot_abstention(curves)}
 
 
 def _number_figures(study: Study, evaluation: Evaluation) -> dict[str, str]:
-    table = _chosen_table(study, evaluation)
-    assert isinstance(table, Estimates)
-    truth = study.numbers(evaluation.target).take(table.ids)
-    columns = zip(truth.names, truth.values.T.tolist(), table.values.T.tolist(), strict=True)
+    targets, outputs = align(study.labels(evaluation.target), _chosen_table(study, evaluation))
+    columns = zip(targets.names, targets.y.T.tolist(), outputs.T.tolist(), strict=True)
     return {f"agreement {name}": plot_true_and_predicted(true, predicted, name) for name, true, predicted in columns}
+
+
+# Figures of the predictions of the best runs, by kind of target.
+FIGURES: dict[Kind, Callable[[Study, Evaluation], dict[str, str]]] = {
+    "classes": _class_figures,
+    "labels": _label_figures,
+    "numbers": _number_figures,
+}
 
 
 def _chosen_table(study: Study, evaluation: Evaluation) -> AnyPredictions:
@@ -243,32 +254,26 @@ def _chosen_table(study: Study, evaluation: Evaluation) -> AnyPredictions:
 
 def _count_images(study: Study, evaluation: Evaluation) -> list[dict[str, Any]]:
     """Count the images of each class in train and val; the labels of test stay sealed."""
-    truth = study.truth(evaluation.target)
-    by_part = {
-        part: np.bincount(truth.take(study.ids(part)).codes, minlength=len(truth.classes)) for part in ("train", "val")
-    }
-    return [
-        {"class": name, **{part: int(counts[code]) for part, counts in by_part.items()}}
-        for code, name in enumerate(truth.classes)
-    ]
+    truth = study.labels(evaluation.target)
+    by_part = {part: TargetValues.of(truth.take(study.ids(part))).counts for part in ("train", "val")}
+    return [{"class": name, **{part: counts[name] for part, counts in by_part.items()}} for name in truth.names]
 
 
 def _mistakes(study: Study, evaluation: Evaluation) -> list[dict[str, Any]]:
     """Return the wrong predictions of the chosen run with the highest probabilities."""
     table = _chosen_table(study, evaluation)
-    assert isinstance(table, Predictions)
-    truth = study.truth(evaluation.target).take(table.ids)
-    table = table.ordered(truth.classes)
-    confidence = table.proba[np.arange(len(table.ids)), table.codes]
-    wrong = np.flatnonzero(table.codes != truth.codes)
+    targets, proba = align(study.labels(evaluation.target), table)
+    codes = targets.decisions(proba)
+    confidence = proba[np.arange(len(codes)), codes]
+    wrong = np.flatnonzero(~targets.are_right(proba))
     shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:MAX_SHOWN_ERRORS]
     by_id = load_pictures(study, table.ids[shown].tolist())
     return [
         {
             "id": table.ids[row],
             "picture": by_id[table.ids[row]],
-            "true": truth.classes[truth.codes[row]],
-            "predicted": truth.classes[table.codes[row]],
+            "true": targets.names[targets.y[row]],
+            "predicted": targets.names[codes[row]],
             "confidence": f"{confidence[row]:.2f}",
         }
         for row in shown

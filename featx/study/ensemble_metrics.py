@@ -26,6 +26,11 @@ class PairAgreement(Measurements):
     error_correlation: float | None
     shared_errors: float | None
 
+    @property
+    def similarity(self) -> float | None:
+        """Share of errors that the members have in common; for numbers the correlation of their errors."""
+        return self.error_correlation if self.shared_errors is None else self.shared_errors
+
 
 class MemberPair(Measurements):
     """Agreement of two members, over all rows and for each class, label or number.

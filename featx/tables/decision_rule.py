@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from featx.specs.base import Spec
-
-Floats = NDArray[np.floating]
+from featx.tables.ids import Floats
 
 
 class DecisionRule(Spec):
@@ -37,7 +36,7 @@ class DecisionRule(Spec):
 
     weights: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=2)]
 
-    def codes(self, proba: Floats) -> NDArray[np.int64]:
+    def codes(self, proba: NDArray[np.floating]) -> NDArray[np.int64]:
         """Return the (…,) codes of the chosen classes, from (…, k) probabilities."""
         return np.asarray((proba * np.array(self.weights)).argmax(axis=-1), dtype=np.int64)
 
@@ -46,7 +45,7 @@ class DecisionRule(Spec):
         return DecisionRule(weights=tuple(self.weights[column] for column in columns))
 
 
-def decide_codes(proba: Floats, rule: DecisionRule | None) -> NDArray[np.int64]:
+def decide_codes(proba: NDArray[np.floating], rule: DecisionRule | None) -> NDArray[np.int64]:
     """Return the (…,) codes of the chosen classes; without a rule the most probable class, the first of a tie."""
     return np.asarray(proba.argmax(axis=-1), dtype=np.int64) if rule is None else rule.codes(proba)
 
@@ -78,7 +77,7 @@ def combine_rules(rules: Sequence[DecisionRule | None], shares: Sequence[float])
     return rule_from_weights(np.exp(np.average(logs, axis=0, weights=np.asarray(shares, dtype=np.float64))))
 
 
-def remove_class_weights(proba: Floats, weights: Floats) -> NDArray[np.float64]:
+def remove_class_weights(proba: Floats, weights: Floats) -> Floats:
     """Return the (…, k) probabilities that a model would give without the class weights it was trained with.
 
     A model trained on rows with weights w(y) estimates w(y) p(y | x), scaled to sum to 1; dividing by w and scaling

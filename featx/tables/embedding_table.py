@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.errors import AlignmentError
-from featx.tables.ids import Ids, as_ids, positions
+from featx.tables.ids import Ids, as_ids, positions, take_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,5 +34,4 @@ class Embeddings:
 
     def take(self, ids: Ids) -> "Embeddings":
         """Return the rows of `ids`, in their order."""
-        rows = positions(self.ids, ids, "embeddings")
-        return Embeddings(self.ids[rows], self.x[rows], self.fingerprints)
+        return take_rows(self, positions(self.ids, ids, "embeddings"))

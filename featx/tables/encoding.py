@@ -12,17 +12,14 @@ from numpy.typing import NDArray
 from featx.errors import DataError
 from featx.registry import suggest_names
 from featx.specs.target import TargetSpec
+from featx.tables.ids import Floats
 from featx.tables.manifest import Manifest
-from featx.tables.predictions import Labels
 from featx.tables.target_values import TargetValues
-from featx.tables.truth import AnyTruth, Numbers, Truth
+from featx.tables.truth import AnyTruth, Labels, Numbers, Truth
 
 MAX_CLASSES = 1000
 # A measured number has more distinct values than this, and not all of them are whole.
 MAX_FRACTIONAL_CLASSES = 50
-N_NUMBER_STRATA = 5
-# Parts and folds cannot keep the share of a stratum with fewer images than this.
-MIN_IMAGES_PER_STRATUM = 10
 # Pairs of texts by which a column says that an image lacks or has a label.
 LABEL_VALUES = (("0", "1"), ("-1", "1"), ("false", "true"), ("no", "yes"))
 
@@ -83,12 +80,8 @@ def _encode_one_hot(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
 def _encode_soft(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
     """Return the truth of a column that holds the probability of the second class."""
     shares = _finite_numbers(manifest, name, spec.column)
-    if (invalid := (shares < 0) | (shares > 1)).any():
-        first = int(invalid.argmax())
-        raise DataError(
-            f"targets.{name}: {int(invalid.sum())} of {len(invalid)} images have no probability in {spec.column!r}, "
-            f"first {manifest.ids[first]!r} with {shares[first]:g}; expected numbers in [0, 1], or leave out 'soft'"
-        )
+    expected = "expected numbers in [0, 1], or leave out 'soft'"
+    _check_column(manifest, f"targets.{name}", spec.column, (shares >= 0) & (shares <= 1), "probability", expected)
     threshold = 0.5 if spec.above is None else spec.above
     codes = (shares > threshold).astype(np.int64)
     if len(np.unique(codes)) < 2:
@@ -215,16 +208,24 @@ def encode_numbers(manifest: Manifest, name: str, spec: TargetSpec) -> Numbers:
     return Numbers(manifest.ids, np.stack(columns, axis=1), spec.own_columns, _weights(manifest, name, spec))
 
 
-def _finite_numbers(manifest: Manifest, name: str, column: str) -> NDArray[np.float64]:
+def _finite_numbers(manifest: Manifest, name: str, column: str) -> Floats:
     values = pd.to_numeric(manifest.column(column), errors="coerce").to_numpy(np.float64)
-    if (invalid := ~np.isfinite(values)).any():
-        first = int(invalid.argmax())
+    advice = "label them, or leave them out with '--drop-unlabelled'"
+    _check_column(manifest, f"targets.{name}", column, np.isfinite(values), "finite number", advice)
+    return values
+
+
+def _check_column(  # noqa: PLR0913 - the parts of one message
+    manifest: Manifest, key: str, column: str, is_valid: NDArray[np.bool_], quantity: str, advice: str
+) -> None:
+    """Raise an error that names the first image whose value in a column is not valid."""
+    if not is_valid.all():
+        first = int(is_valid.argmin())
         text = category_text(manifest.labels[column].iloc[first])
         raise DataError(
-            f"targets.{name}: {int(invalid.sum())} of {len(invalid)} images have no finite number in {column!r}, first "
-            f"{manifest.ids[first]!r} with {text!r}; label them, or leave them out with '--drop-unlabelled'"
+            f"{key}: {int((~is_valid).sum())} of {len(is_valid)} images have no {quantity} in {column!r}, first "
+            f"{manifest.ids[first]!r} with {text!r}; {advice}"
         )
-    return values
 
 
 def strata(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
@@ -232,44 +233,19 @@ def strata(manifest: Manifest, name: str, spec: TargetSpec) -> Truth:
     truth = encode_target(manifest, name, spec)
     if isinstance(truth, Truth):
         return truth
-    codes = strata_codes(TargetValues.of(truth))
+    codes = TargetValues.of(truth).strata()
     return Truth(truth.ids, codes, tuple(map(str, range(int(codes.max()) + 1))))
 
 
-def strata_codes(targets: TargetValues) -> NDArray[np.int64]:
-    """Return (n,) stratum codes 0 … s-1, whose shares parts and folds keep.
-
-    Each class is a stratum. With several labels, an image belongs to the stratum of its rarest label; strata of fewer
-    than 10 images join the largest one. With numbers, the fifths of the first column are the strata.
-    """
-    if targets.kind == "classes":
-        return targets.y.astype(np.int64)
-    if targets.kind == "labels":
-        by_rarity = np.argsort(targets.y.sum(0), kind="stable")
-        rarest = by_rarity[targets.y[:, by_rarity].argmax(1)]
-        codes = np.where(targets.y.any(1), rarest, targets.n_outputs)
-        counts = np.bincount(codes)
-        codes = np.where(counts[codes] < MIN_IMAGES_PER_STRATUM, counts.argmax(), codes)
-        return np.asarray(np.unique(codes, return_inverse=True)[1], dtype=np.int64)
-    values = targets.y[:, 0]
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, N_NUMBER_STRATA + 1)[1:-1]))
-    return np.asarray(np.unique(np.searchsorted(edges, values, side="right"), return_inverse=True)[1], dtype=np.int64)
-
-
-def _weights(manifest: Manifest, name: str, spec: TargetSpec) -> NDArray[np.float64] | None:
+def _weights(manifest: Manifest, name: str, spec: TargetSpec) -> Floats | None:
     """Return the product of the weight and confidence columns; None if the target names neither."""
-    product: NDArray[np.float64] | None = None
+    product: Floats | None = None
     for key, column in (("weight", spec.weight), ("confidence", spec.confidence)):
         if column is None:
             continue
         numbers = pd.to_numeric(manifest.column(column), errors="coerce").to_numpy(np.float64)
-        if (invalid := ~(np.isfinite(numbers) & (numbers >= 0))).any():
-            first = int(invalid.argmax())
-            raise DataError(
-                f"targets.{name}.{key}: {int(invalid.sum())} of {len(invalid)} images have no number ≥ 0 in "
-                f"{column!r}, first {manifest.ids[first]!r} with "
-                f"{category_text(manifest.labels[column].iloc[first])!r}; correct the column"
-            )
+        is_valid = np.isfinite(numbers) & (numbers >= 0)
+        _check_column(manifest, f"targets.{name}.{key}", column, is_valid, "number ≥ 0", "correct the column")
         product = numbers if product is None else product * numbers
     if product is not None and not product.any():
         raise DataError(f"targets.{name}: all images weigh 0; check 'weight' and 'confidence'")
@@ -297,7 +273,7 @@ def map_and_bin(column: "pd.Series[Any]", name: str, spec: TargetSpec) -> "pd.Se
     )
 
 
-def _as_numbers(column: "pd.Series[Any]", name: str, column_name: str, key: str) -> NDArray[np.float64]:
+def _as_numbers(column: "pd.Series[Any]", name: str, column_name: str, key: str) -> Floats:
     numbers = pd.to_numeric(column, errors="coerce")
     if (invalid := numbers.isna() & column.notna()).any():
         value = column[invalid].iloc[0]

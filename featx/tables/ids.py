@@ -1,7 +1,8 @@
-"""Ids of rows, and the kinds of targets."""
+"""Ids and rows of tables, and the kinds of targets."""
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import fields, replace
+from typing import Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,8 @@ from featx.errors import AlignmentError, DataError
 # The kind of a target: one class per image, any number of labels, or numbers.
 Kind = Literal["classes", "labels", "numbers"]
 Ids = NDArray[np.object_] | Sequence[str]
+Floats = NDArray[np.float64]
+T = TypeVar("T")
 
 
 def as_ids(ids: Ids) -> NDArray[np.object_]:
@@ -48,3 +51,10 @@ def positions(ids: Ids, requested: Ids, table: str) -> NDArray[np.intp]:
     if (missing := requested[rows < 0]).size:
         raise AlignmentError(f"{missing.size} of {len(requested)} ids are not in the {table}, first {missing[0]!r}")
     return rows
+
+
+def take_rows(table: T, rows: NDArray[np.intp]) -> T:
+    """Return a frozen dataclass with the rows at the positions `rows` of each of its arrays."""
+    columns = {field.name: getattr(table, field.name) for field in fields(table)}  # type: ignore[arg-type]
+    arrays = {name: column[rows] for name, column in columns.items() if isinstance(column, np.ndarray)}
+    return replace(table, **arrays)  # type: ignore[type-var]

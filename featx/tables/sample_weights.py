@@ -6,10 +6,9 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from featx.errors import DataError
 from featx.specs.head import ClassWeight
+from featx.tables.ids import Floats
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth, Truth
-
-Floats = NDArray[np.float64]
 
 
 def compute_row_weights(truth: AnyTruth, groups: NDArray[np.object_] | None = None) -> Floats:
@@ -63,8 +62,7 @@ def class_weights(owner: str, class_weight: ClassWeight, truth: AnyTruth, weight
 
 
 def _balanced_weights(targets: TargetValues) -> Floats:
-    row_weights = np.ones(len(targets)) if targets.weights is None else targets.weights
-    totals = row_weights @ targets.memberships
+    totals = targets.row_weights @ targets.memberships
     return np.asarray(np.divide(totals.sum() / len(totals), totals, out=np.ones(len(totals)), where=totals > 0))
 
 

@@ -23,7 +23,7 @@ from featx.errors import DataError, IncompleteError
 from featx.evaluation.paired_tests import corrected_t_test, holm
 from featx.files.atomic import write_table
 from featx.files.seals import read_sealed, write_sealed
-from featx.metrics.definitions import LOWER_IS_BETTER
+from featx.metrics.definitions import find_score
 from featx.metrics.scores import score
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.base import fingerprint
@@ -50,6 +50,9 @@ class RepeatedRun:
 
     Attributes
     ----------
+    run
+        Name of the run without its fingerprint, so that it is the same in all repeats; where several runs share it,
+        each ends in the fingerprint of its settings.
     scores
         The val score of each repeat; nan if the run does not exist there.
     mean, sd
@@ -74,10 +77,16 @@ class Repeats:
 
     Attributes
     ----------
-    rows
-        The runs, best mean first.
+    target
+        Name of the target.
+    metric
+        Name of the score.
+    n_repeats
+        Number of repeats.
     n_train, n_val
         Mean number of train and val rows of the repeats.
+    rows
+        The runs, best mean first.
     """
 
     target: str
@@ -243,9 +252,8 @@ def _run_all(recipe: Recipe, engine: EngineSpec | None, progress: ProgressCallba
 def _scores(study: Study, target: str, runs: Sequence[RunFolder]) -> dict[str, Any]:
     truth = study.labels(target)
     metric = study.metric(target)
-    sign = -1 if metric in LOWER_IS_BETTER else 1
     runs_by_name = dict(_named([run for run in runs if run.spec.target == target]))
-    values = {name: sign * score(metric, truth, run.answers.of("val")) for name, run in runs_by_name.items()}
+    values = {name: score(metric, truth, run.answers.of("val")) for name, run in runs_by_name.items()}
     sizes = {f"n_{part}": len(study.ids(part)) for part in ("train", "val")}
     return {"metric": metric, **sizes, "scores": values}
 
@@ -265,9 +273,8 @@ def compared(target: str, repeats: Sequence[Mapping[str, Any]]) -> Repeats:
     metric = repeats[0]["metric"]
     names = dict.fromkeys(name for scores in repeats for name in scores["scores"])
     table = {name: np.array([scores["scores"].get(name, np.nan) for scores in repeats]) for name in names}
-    sign = -1 if metric in LOWER_IS_BETTER else 1
     whole = [name for name, values in table.items() if np.isfinite(values).all()]
-    order = sorted(table, key=lambda name: (name not in whole, -sign * _mean(table[name])))
+    order = sorted(table, key=lambda name: (name not in whole, -find_score(metric).signed(_mean(table[name]))))
     n_train, n_val = (float(np.mean([scores[f"n_{part}"] for scores in repeats])) for part in ("train", "val"))
     best = table[order[0]]
     tested = [

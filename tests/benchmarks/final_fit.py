@@ -32,7 +32,7 @@ from featx.heads.folds import TrainRows
 from featx.heads.head_definition import Head, HeadTask
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import ClassTargets
 
 N_FEATURES, N_CLASSES = 2048, 9
 SIZES = (216, 6132)
@@ -73,7 +73,7 @@ def make_rows(n_rows: int) -> TrainRows:
     codes = np.arange(n_rows) % N_CLASSES
     centres = rng.normal(size=(N_CLASSES, N_FEATURES))
     x = np.maximum(0, 0.1 * centres[codes] + rng.normal(size=(n_rows, N_FEATURES))).astype(np.float32)
-    return TrainRows(x, TargetValues("classes", tuple(map(str, range(N_CLASSES))), codes))
+    return TrainRows(x, ClassTargets(tuple(map(str, range(N_CLASSES))), codes))
 
 
 def make_plain_model() -> Pipeline:

@@ -20,7 +20,7 @@ from sklearn import metrics as sk
 from featx.artifacts.header import commit
 from featx.evaluation.intervals import N_DRAWS, Resamples, draw_scores
 from featx.metrics.definitions import Scorer
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import ClassTargets
 
 N_ROWS, N_RUNS, N_TURNS = 10_000, 20, 3
 MAX_TIME_RATIO, MAX_PEAK_BYTES = 20.0, 2e9
@@ -60,7 +60,7 @@ def measure_ratio(k: int) -> float:
     for _ in range(N_RUNS):
         proba = rng.dirichlet(np.ones(k), N_ROWS) + 0.3 * np.eye(k)[y]
         runs.append(proba / proba.sum(1, keepdims=True))
-    targets = TargetValues("classes", tuple(map(str, range(k))), y)
+    targets = ClassTargets(tuple(map(str, range(k))), y)
 
     def by_draws() -> object:
         return draw_scores([Scorer(targets, proba, NAMES) for proba in runs], Resamples.of(len(targets)))

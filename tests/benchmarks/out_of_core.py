@@ -37,7 +37,7 @@ from featx.registry import HEADS
 from featx.specs.embedding import EmbeddingSpec, Preprocessing
 from featx.specs.head import HeadSpec
 from featx.storage.store import EmbeddingStore
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import ClassTargets
 
 D, N_NEW, SEGMENT_ROWS = 256, 50_000, 8_192
 MAX_DATA_SHARE, MAX_ACCURACY_LOSS = 0.25, 0.005
@@ -121,7 +121,7 @@ def fit(name: str, place: str, mode: str, n: int) -> dict[str, float]:
         head_for(name, 100).build(params).fit(make_rows(make_codes(100), 1), make_codes(100))
         start = time.perf_counter()
         with sampled_memory() as samples_mb:
-            rows = TrainRows(np.zeros((n, 1), np.float32), TargetValues("classes", ("a", "b"), codes))
+            rows = TrainRows(np.zeros((n, 1), np.float32), ClassTargets(("a", "b"), codes))
             model, _ = fit_stored_rows(
                 head, params, (partial(open_stored_rows, place, n), rows), HeadSpec(name=name), no_progress
             )

@@ -47,7 +47,7 @@ OURS = """
 import json, sys, tempfile
 from pathlib import Path
 import numpy as np
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import ClassTargets
 from featx.heads.head_definition import HeadTask
 from featx.heads.folds import TrainRows
 from featx.heads.search.cross_validation import SearchSpace
@@ -58,7 +58,7 @@ from featx.specs.head import HeadSpec
 name, path, trials, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 data = np.load(path)
 names = tuple(map(str, range(int(data["y"].max()) + 1)))
-rows = TrainRows(data["X"], TargetValues("classes", names, data["y"]))
+rows = TrainRows(data["X"], ClassTargets(names, data["y"]))
 spec = HeadSpec(name=name, trials=trials, seed=seed)
 head = HEADS.get(name)(HeadTask(*rows.x.shape, len(names), seed))
 with tempfile.TemporaryDirectory() as folder:

@@ -88,7 +88,7 @@ def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.
         words: json.loads(run(f"{words} --json", capsys))
         for words in (
             *("extract", "fit", "ensemble", "evaluate", "report", "run", "leaks", "heads", "doctor", "backbones toy"),
-            *("init images -r other.toml", "predict images/dark/001.png --run rf"),
+            *("init images -r other.toml", "predict images/dark/001.png --run rf", "export rf --format joblib"),
             *("cache ls", "cache verify", "cache compact", "cache gc --dry-run", "cache export toy --to toy.npz"),
         )
     }
@@ -110,6 +110,8 @@ def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.
         "runs"
     ][0].keys()
     assert outputs["predict images/dark/001.png --run rf"]["answers"][0]["label"] in {"dark", "light"}
+    (exported,) = outputs["export rf --format joblib"]["files"]
+    assert exported["parity"]["n_beyond"] == 0
     assert outputs["heads"]["heads"][2]["name"] == "logreg"
     assert json.loads(run("show featx.toml --json", capsys))["head"][0]["trials"] == 2
 

@@ -13,11 +13,11 @@ from sklearn.metrics import matthews_corrcoef
 
 from featx.ensembles.combiners import MemberOutputs
 from featx.ensembles.cross_fitting import CrossFitting
-from featx.ensembles.diversity import are_correct, diversity, pair_agreement
+from featx.ensembles.diversity import diversity, pair_agreement
 from featx.ensembles.explanation import count_disagreements, explain
 from featx.registry import VOTES
 from featx.specs.ensembling import EnsembleSpec
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import ClassTargets, TargetValues
 from tests.ensemble_members import KINDS, members_of
 
 correct_pairs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30)
@@ -75,7 +75,7 @@ def test_each_pair_is_compared_overall_and_for_each_part(kind: str) -> None:
         correlation = measured.pairs[0].each[truth.names[0]].error_correlation
         assert correlation == pytest.approx(np.corrcoef(errors[0], errors[1])[0, 1])
         return
-    correct = are_correct(targets, members.outputs)
+    correct = targets.are_right(members.outputs)
     assert measured.oracle == pytest.approx(correct.any(axis=0).mean())
     sizes = np.bincount(targets.y) if kind == "classes" else np.full(2, len(targets))
     parts = [measured.pairs[0].each[name].disagreement for name in truth.names]
@@ -83,7 +83,7 @@ def test_each_pair_is_compared_overall_and_for_each_part(kind: str) -> None:
 
 
 def targets_of(codes: Sequence[int]) -> TargetValues:
-    return TargetValues("classes", ("no", "yes", "dim"), np.array(codes))
+    return ClassTargets(("no", "yes", "dim"), np.array(codes))
 
 
 def test_disagreements_count_who_was_right() -> None:

@@ -169,5 +169,5 @@ def test_members_of_different_targets_are_refused() -> None:
     numbers = Estimates.of_part("val", ["i0"], np.array([[1.0]]), ["age"])
     with pytest.raises(AlignmentError, match="members predict classes and numbers; expected one kind"):
         Mean(weights=(1, 1)).combine([table([[1, 0, 0]]), numbers])
-    with pytest.raises(AlignmentError, match=r"expected the columns \['age'\], found \['mood'\]"):
+    with pytest.raises(AlignmentError, match=r"expected the numbers \['age'\], found \['mood'\]"):
         Median().combine([numbers, Estimates.of_part("val", ["i0"], np.array([[1.0]]), ["mood"])])

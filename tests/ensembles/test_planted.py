@@ -118,7 +118,7 @@ def test_convex_weights_have_the_least_log_loss_of_a_fine_grid(
     combiner = CrossFitting.of(members, TRUTH, SPEC).fit(VOTES.get("convex"))
     best = score("log_loss", TRUTH, combiner.combine(members))
     grid = [(a, b, 1 - a - b) for a in np.linspace(0, 1, 21) for b in np.linspace(0, 1 - a, 21)]
-    assert best >= max(score("log_loss", TRUTH, Mean(weights=weights).combine(members)) for weights in grid) - 1e-7
+    assert best <= min(score("log_loss", TRUTH, Mean(weights=weights).combine(members)) for weights in grid) + 1e-7
 
 
 def test_the_median_ignores_an_outlier() -> None:
@@ -146,7 +146,7 @@ def test_numbers_weigh_by_their_error_or_score(metric: str) -> None:
     combiner = CrossFitting.of(members, truth, EnsembleSpec(metric=metric)).fit(VOTES.get("weighted"))
     assert isinstance(combiner, Mean)
     scores = [score(metric, truth, member) for member in members]
-    raw = np.clip(scores, 0, None) if metric == "r2" else -1 / np.array(scores)
+    raw = np.clip(scores, 0, None) if metric == "r2" else 1 / np.array(scores)
     np.testing.assert_allclose(combiner.weights, raw / raw.sum())
     assert (combiner.unused == (2,)) == (metric == "r2")  # worse than the mean of the truth: it weighs nothing
 

@@ -10,7 +10,7 @@ from featx.ensembles.combiners import MemberOutputs
 from featx.ensembles.stacking import LOGISTIC_C, RIDGE_ALPHAS, features, fit_stack
 from featx.specs.ensembling import EnsembleSpec
 from featx.tables.predictions import Predictions
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import ClassTargets, TargetValues
 from featx.tables.truth import Truth
 from tests.ensemble_members import members_of
 
@@ -21,7 +21,7 @@ def test_logistic_stacking_predicts_what_a_pipeline_predicts(k: int) -> None:
     assert isinstance(truth, Truth)
     rows = truth.codes < k
     names = truth.classes[:k]
-    targets = TargetValues("classes", names, truth.codes[rows])
+    targets = ClassTargets(names, truth.codes[rows])
     proba = [member.proba[rows][:, :k] for member in members if isinstance(member, Predictions)]
     outputs = np.stack([values / values.sum(axis=1, keepdims=True) for values in proba])
     member_outputs = MemberOutputs("classes", names, outputs)

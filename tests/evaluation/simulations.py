@@ -17,7 +17,7 @@ from featx.evaluation.paired_tests import bootstrap_p, corrected_t_test, holm, m
 from featx.evaluation.verdicts import choose_run, recommend
 from featx.metrics.definitions import Scorer
 from featx.tables.predictions import Predictions
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import ClassTargets
 from featx.tables.truth import Truth
 
 Floats = NDArray[np.float64]
@@ -31,7 +31,7 @@ def coverage(n_simulations: int, n: int, n_draws: int) -> float:
     for seed in range(n_simulations):
         y = rng.integers(0, 2, n)
         guessed = np.where(rng.random(n) < ACCURACIES[y], y, 1 - y)
-        targets = TargetValues("classes", ("a", "b"), y)
+        targets = ClassTargets(("a", "b"), y)
         resamples = replace(Resamples.of(len(targets)), n_draws=n_draws, seed=seed)
         (draws,) = draw_scores([Scorer(targets, np.eye(2)[guessed], ["accuracy"])], resamples)
         low, high = percentile_interval(draws["accuracy"])
@@ -66,7 +66,7 @@ def bootstrap_rejects(n_simulations: int, n: int, n_draws: int, better: float = 
         y = rng.integers(0, 3, n)
         # Both models find the same rows hard.
         hard = rng.random(n)
-        targets = TargetValues("classes", ("a", "b", "c"), y)
+        targets = ClassTargets(("a", "b", "c"), y)
         scorers = []
         for share in (0.8, 0.8 + better):
             wrong = (hard + rng.normal(0, 0.1, n)) > share
@@ -139,7 +139,7 @@ def units_flagged(n_simulations: int, sites: Sequence[tuple[int, int]], *, harm:
         site = np.repeat([site_code for site_code, _ in patients], sizes)
         accuracy = np.clip(rng.normal(0.85, spread, len(patients)), 0.7, 1.0)
         right = rng.random(len(site)) < np.repeat(accuracy, sizes) - harm * (site == 0)
-        targets = TargetValues("classes", ("a", "b"), rng.integers(0, 2, len(site)))
+        targets = ClassTargets(("a", "b"), rng.integers(0, 2, len(site)))
         predictions = GroupPredictions(
             targets, np.eye(2)[np.where(right, targets.y, 1 - targets.y)], np.repeat(np.arange(len(sizes)), sizes)
         )

@@ -20,7 +20,7 @@ from featx.evaluation.paired_tests import mcnemar_midp
 from featx.evaluation.verdicts import choose_run, describe_evidence, recommend
 from featx.metrics.definitions import available_scores
 from featx.tables.predictions import AnyPredictions, Estimates, Predictions
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import ClassTargets
 from featx.tables.truth import Numbers, Truth
 from tests.evaluation.simulations import selection
 
@@ -163,7 +163,7 @@ def test_intervals_are_finite_if_a_class_has_no_rows() -> None:
 
 
 def test_areas_of_very_many_classes_and_rows_are_not_drawn() -> None:
-    targets = TargetValues("classes", tuple(map(str, range(3000))), np.zeros(1000, dtype=np.int64))
+    targets = ClassTargets(tuple(map(str, range(3000))), np.zeros(1000, dtype=np.int64))
     assert set(available_scores(targets)) - set(drawable_scores(targets)) == {"auc_ovr"}
     assert drawable_scores(targets.take(np.arange(600))) == list(available_scores(targets))
 

@@ -22,10 +22,10 @@ from featx.cli import run_table
 from featx.evaluation.evaluation_table import Evaluation
 from featx.evaluation.group_membership import GroupMembership, group_rows, groupings
 from featx.evaluation.group_scores import Grouping, GroupPredictions, group_biases, score_groups
-from featx.evaluation.group_tests import fit_group_thresholds, group_p_values, row_errors
+from featx.evaluation.group_tests import fit_group_thresholds, group_p_values
 from featx.evaluation.group_texts import describe_differences
 from featx.evaluation.paired_tests import holm
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import ClassTargets, NumberTargets
 from tests.conftest import make_images
 from tests.evaluation.simulations import fair_flagged, units_flagged
 from tests.recipes import LABEL_TABLE, toy_recipe
@@ -47,7 +47,7 @@ def make_predictions(right: np.ndarray, k: int = 2, seed: int = 1) -> GroupPredi
     rng = np.random.default_rng(seed)
     y = rng.integers(0, k, len(right))
     guessed = np.where(rng.random(len(right)) < right, y, (y + 1) % k)
-    return GroupPredictions(TargetValues("classes", tuple("abcd"[:k]), y), (0.2 + np.eye(k)[guessed]) / (1 + 0.2 * k))
+    return GroupPredictions(ClassTargets(tuple("abcd"[:k]), y), (0.2 + np.eye(k)[guessed]) / (1 + 0.2 * k))
 
 
 def by_site(groupings: list[Grouping]) -> Grouping:
@@ -77,7 +77,7 @@ def test_scores_difference_and_ratio_equal_fairlearn() -> None:
 def test_bias_of_numbers_equals_fairlearn() -> None:
     rng = np.random.default_rng(0)
     site, y = sites(), rng.normal(40, 10, (N, 1))
-    predictions = GroupPredictions(TargetValues("numbers", ("age",), y), y + rng.normal(0, 5, (N, 1)))
+    predictions = GroupPredictions(NumberTargets(("age",), y), y + rng.normal(0, 5, (N, 1)))
     (grouping,) = score_groups(predictions, [group_by_site(site)])
     frame = MetricFrame(
         metrics=mean_absolute_error, y_true=y[:, 0], y_pred=predictions.outputs[:, 0], sensitive_features=site
@@ -119,7 +119,7 @@ def test_larger_errors_of_numbers_are_flagged() -> None:
     site, y = sites(), rng.normal(40, 10, (N, 1))
     spread = np.where(site == "west", 9, 5)[:, None]
     (grouping,) = score_groups(
-        GroupPredictions(TargetValues("numbers", ("age",), y), y + spread * rng.normal(0, 1, (N, 1))),
+        GroupPredictions(NumberTargets(("age",), y), y + spread * rng.normal(0, 1, (N, 1))),
         [group_by_site(site)],
     )
     assert [group.name for group in grouping.groups if group.is_flagged] == ["west"]
@@ -152,7 +152,7 @@ def patients(sizes: Sequence[int], sites: Sequence[str], errors: Sequence[int]) 
     units = np.repeat(np.arange(len(sizes)), sizes)
     wrong = np.concatenate([np.arange(size) < n for size, n in zip(sizes, errors, strict=True)])
     y = np.arange(len(units)) % 2
-    facts = TargetValues("classes", ("a", "b"), y)
+    facts = ClassTargets(("a", "b"), y)
     return GroupPredictions(facts, np.eye(2)[np.where(wrong, 1 - y, y)], units), np.repeat(sites, sizes).astype(object)
 
 
@@ -190,7 +190,7 @@ def test_two_groups_that_contain_all_rows_are_one_test() -> None:
     site = sites()
     pair, three = score_groups(predictions, [group_by_site(side), group_rows("other", pd.Series(site))])
     inside = [side == "left", *(site == name for name in SITES)]
-    first, *remaining = holm(group_p_values(row_errors(predictions.targets, predictions.outputs), inside))
+    first, *remaining = holm(group_p_values(predictions.errors, inside))
     assert [group.p_holm for group in pair.groups] == [first, first]
     assert [group.p_holm for group in three.groups] == remaining
 
@@ -308,7 +308,7 @@ def test_group_thresholds_correct_shifted_probabilities() -> None:
     rng = np.random.default_rng(0)
     site, y = sites(1200, seed=5), rng.integers(0, 2, 1200)
     p = np.clip(0.5 + 0.2 * (2 * y - 1) + rng.normal(0, 0.15, 1200) - 0.2 * (site == "west"), 0.01, 0.99)
-    predictions = GroupPredictions(TargetValues("classes", ("no", "yes"), y), np.stack([1 - p, p], axis=1))
+    predictions = GroupPredictions(ClassTargets(("no", "yes"), y), np.stack([1 - p, p], axis=1))
     (grouping,) = score_groups(predictions, [group_by_site(site)])
     west, other_groups = grouping.groups[2], grouping.groups[:2]
     assert west.threshold == pytest.approx(0.3, abs=0.05)

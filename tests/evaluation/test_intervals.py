@@ -19,12 +19,12 @@ from featx.evaluation.intervals import (
     wilson_interval,
 )
 from featx.metrics.definitions import Scorer
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import ClassTargets, LabelTargets, NumberTargets, TargetValues
 from tests.evaluation.simulations import coverage
 
 TWO = ("a", "b")
 Y = np.repeat([0, 1], [70, 30])
-FACTS = TargetValues("classes", TWO, Y)
+FACTS = ClassTargets(TWO, Y)
 # Scores at the end of their range: all their draws are on one side of the value.
 OFF_CENTRE = {"ece", "classwise_ece", "kappa", "mcc", "quadratic_kappa"}
 
@@ -112,11 +112,11 @@ def test_a_run_without_mistakes_has_wilsons_interval_of_accuracy() -> None:
 def test_no_interval_has_width_0(n: int, kind: str) -> None:
     y = np.arange(n) % 3
     outputs = {"perfect": np.eye(3)[y], "constant": np.full((n, 3), 1 / 3), "wrong": np.eye(3)[(y + 1) % 3]}[kind]
-    labels = TargetValues("labels", ("a", "b"), np.stack([y > 0, y > 1], axis=1).astype(int))
+    labels = LabelTargets(("a", "b"), np.stack([y > 0, y > 1], axis=1).astype(int))
     label_outputs = {"perfect": labels.y, "constant": np.full((n, 2), 0.7), "wrong": 1 - labels.y}[kind]
-    numbers = TargetValues("numbers", ("x", "z"), np.stack([y + 1.0, 2.0 * y], axis=1))
+    numbers = NumberTargets(("x", "z"), np.stack([y + 1.0, 2.0 * y], axis=1))
     predicted = {"perfect": numbers.y, "constant": np.ones((n, 2)), "wrong": numbers.y + 1}[kind]
-    facts = TargetValues("classes", ("a", "b", "c"), y, ordered=True)
+    facts = ClassTargets(("a", "b", "c"), y, ordered=True)
     for targets, outputs_of_kind in ((facts, outputs), (labels, label_outputs.astype(float)), (numbers, predicted)):
         value = Scorer(targets, outputs_of_kind).plain()
         for name, (low, high) in intervals_of(targets, outputs_of_kind).items():
@@ -125,7 +125,7 @@ def test_no_interval_has_width_0(n: int, kind: str) -> None:
 
 
 def test_a_constant_predictor_of_12_rows_has_about_wilsons_interval() -> None:
-    facts = TargetValues("classes", TWO, np.arange(12) % 2)
+    facts = ClassTargets(TWO, np.arange(12) % 2)
     edges = intervals_of(facts, np.tile([0.9, 0.1], (12, 1)))["accuracy"]
     assert edges == pytest.approx(wilson_interval(0.5, 12), abs=0.1)
 
@@ -135,7 +135,7 @@ def test_intervals_of_accuracy_cover_the_true_value() -> None:
 
 
 def test_memory_does_not_grow_with_draws_times_rows() -> None:
-    facts = TargetValues("classes", TWO, np.random.default_rng(0).integers(0, 2, 20_000))
+    facts = ClassTargets(TWO, np.random.default_rng(0).integers(0, 2, 20_000))
     scorer = Scorer(facts, np.random.default_rng(1).dirichlet([1, 1], 20_000), ["accuracy", "auc_ovr"])
     tracemalloc.start()
     draw_scores([scorer], replace(Resamples.of(len(facts)), n_draws=200))

@@ -21,18 +21,18 @@ from featx.heads.scaling import Params
 from featx.registry import HEADS
 from featx.specs.head import Calibration, HeadSpec
 from featx.tables.ids import Kind
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import ClassTargets, LabelTargets, NumberTargets
 
 X, Y = load_digits(return_X_y=True)
 X = X.astype(np.float32)
 N_TRAIN = 240
 NEW = X[300:800]
 TARGETS = {
-    "two": TargetValues("classes", tuple("ab"), (Y > 4).astype(int)),
-    "four": TargetValues("classes", tuple("abcd"), Y % 4),
-    "labels": TargetValues("labels", tuple("ab"), np.stack([Y > 4, Y % 2 == 0], axis=1).astype(int)),
-    "number": TargetValues("numbers", tuple("a"), Y[:, None].astype(float)),
-    "numbers": TargetValues("numbers", tuple("ab"), np.stack([Y, Y % 3], axis=1).astype(float)),
+    "two": ClassTargets(tuple("ab"), (Y > 4).astype(int)),
+    "four": ClassTargets(tuple("abcd"), Y % 4),
+    "labels": LabelTargets(tuple("ab"), np.stack([Y > 4, Y % 2 == 0], axis=1).astype(int)),
+    "number": NumberTargets(tuple("a"), Y[:, None].astype(float)),
+    "numbers": NumberTargets(tuple("ab"), np.stack([Y, Y % 3], axis=1).astype(float)),
 }
 CALIBRATIONS: list[Calibration] = ["none", "platt", "isotonic", "temperature"]
 CASES = [(name, target, "usual") for name in HEADS.names() for target in TARGETS]

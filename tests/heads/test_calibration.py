@@ -19,7 +19,7 @@ from featx.metrics.reliability import reliability
 from featx.registry import HEADS
 from featx.specs.head import Calibration, HeadSpec
 from featx.tables.ids import Kind
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import ClassTargets, LabelTargets
 
 FIVE_FOLDS = HeadSpec(name="rf")
 
@@ -30,7 +30,7 @@ def rows_of(n: int = 300, k: int = 3, seed: int = 0) -> TrainRows:
     rng = np.random.default_rng(seed)
     codes = rng.integers(0, k, n)
     x = (np.eye(k)[codes] * 1.5 + rng.normal(size=(n, k))).astype(np.float32)
-    return TrainRows(x, TargetValues("classes", NAMES[:k], codes))
+    return TrainRows(x, ClassTargets(NAMES[:k], codes))
 
 
 def scaled_outputs(rows: TrainRows, factor: float) -> tuple[ClassifierOutputs, Any]:
@@ -75,7 +75,7 @@ def test_no_fold_is_used_in_its_own_calibration(method: Calibration) -> None:
     flipped = rows.targets.y.copy()
     is_held_out = fold_numbers == 0
     flipped[is_held_out] = (flipped[is_held_out] + 1) % 3
-    flipped_rows = TrainRows(rows.x, TargetValues("classes", NAMES, flipped))
+    flipped_rows = TrainRows(rows.x, ClassTargets(NAMES, flipped))
     after = choose_calibration(method, outputs, flipped_rows.targets, flipped_rows.training_data(), fold_numbers).proba
     np.testing.assert_array_equal(after[is_held_out], before[is_held_out])
     assert (after != before).any()
@@ -98,10 +98,8 @@ def test_the_final_model_is_scikit_learns(method: Calibration, k: int) -> None:
 def test_soft_labels_and_labels_are_calibrated() -> None:
     rows = rows_of(200, 2)
     shares = np.where(rows.targets.y[:, None] == [0, 1], 0.8, 0.2)
-    soft = TrainRows(rows.x, TargetValues("classes", NAMES[:2], rows.targets.y, None, shares))
-    several = TrainRows(
-        rows.x, TargetValues("labels", NAMES[:2], np.stack([rows.targets.y, 1 - rows.targets.y], axis=1))
-    )
+    soft = TrainRows(rows.x, ClassTargets(NAMES[:2], rows.targets.y, None, shares))
+    several = TrainRows(rows.x, LabelTargets(NAMES[:2], np.stack([rows.targets.y, 1 - rows.targets.y], axis=1)))
     for target_rows in (soft, several):
         head = HEADS.get("svm")(HeadTask(*target_rows.x.shape, 2, 0, target_rows.targets.kind))
         model, result = fit_out_of_fold(head, dict(head.start), target_rows, HeadSpec(name="svm"))
@@ -128,9 +126,7 @@ def test_a_head_lists_its_allowed_calibrations() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_small_decisions_are_calibrated(method: Calibration) -> None:
-    rows = TrainRows(
-        np.repeat(np.eye(3, dtype=np.float32), 50, axis=0), TargetValues("classes", NAMES, np.arange(150) // 50)
-    )
+    rows = TrainRows(np.repeat(np.eye(3, dtype=np.float32), 50, axis=0), ClassTargets(NAMES, np.arange(150) // 50))
     head = HEADS.get("logreg")(HeadTask(*rows.x.shape, 3, 0))
     params = {"scaling": "standard", "C": 1e-6}
     proba = fit_pipeline(head, params, rows, method, FIVE_FOLDS).predict_proba(rows.x)
@@ -173,9 +169,7 @@ def test_nearly_constant_features_do_not_change_the_method() -> None:
 def test_calibration_on_held_out_rows_equals_scikit_learns(kind: Kind) -> None:
     rows = rows_of(200, 2)
     if kind == "labels":
-        rows = replace(
-            rows, targets=TargetValues("labels", NAMES[:2], np.stack([rows.targets.y, 1 - rows.targets.y], axis=1))
-        )
+        rows = replace(rows, targets=LabelTargets(NAMES[:2], np.stack([rows.targets.y, 1 - rows.targets.y], axis=1)))
     spec, params = HeadSpec(name="svm", calibration="platt"), {"scaling": "none", "kernel": "linear", "C": 1.0}
     head = HEADS.get("svm")(HeadTask(*rows.x.shape, 2, 0, kind))
     model, _ = fit_out_of_fold(head, params, rows, spec)
@@ -194,7 +188,7 @@ def test_overconfident_probabilities_of_two_classes_get_a_temperature() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, 3000)
     y = (rng.random(3000) < expit(logits)).astype(np.int64)
-    targets = TargetValues("classes", NAMES[:2], y)
+    targets = ClassTargets(NAMES[:2], y)
     overconfident = expit(3 * logits)
     proba = np.stack([1 - overconfident, overconfident], axis=1)
     rows = TrainRows(np.zeros((3000, 1), np.float32), targets)
@@ -210,7 +204,7 @@ def test_platts_sigmoid_never_reverses_the_order_of_decisions() -> None:
     y = rng.integers(0, 2, 60)
     # Folds whose models differ in their intercepts only give such decisions.
     falling = -y[:, None] + rng.normal(0, 0.1, (60, 1))
-    targets = TargetValues("classes", ("a", "b"), y)
+    targets = ClassTargets(("a", "b"), y)
     training_data = TrainingData(np.arange(60), y, None)
     result = choose_calibration(
         "platt", ClassifierOutputs(falling, True, None), targets, training_data, np.arange(60) % 5

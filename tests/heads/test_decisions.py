@@ -31,7 +31,7 @@ from featx.registry import HEADS
 from featx.specs.head import HeadSpec
 from featx.tables.decision_rule import DecisionRule, remove_class_weights
 from featx.tables.sample_weights import class_weights
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import ClassTargets
 from featx.tables.truth import Truth
 from tests.heads.test_heads import head_for, start_of
 
@@ -51,7 +51,7 @@ def rows_of(x: np.ndarray, codes: np.ndarray, weight: str) -> TrainRows:
     names = tuple("abc"[: codes.max() + 1])
     ids = np.array([str(row) for row in range(len(x))], dtype=object)
     weights = class_weights("head", weight, Truth(ids, codes, names), np.ones(len(x)))  # type: ignore[arg-type]
-    return TrainRows(x, TargetValues("classes", names, codes), class_weights=weights)
+    return TrainRows(x, ClassTargets(names, codes), class_weights=weights)
 
 
 def probabilities(model: object, x: np.ndarray) -> np.ndarray:

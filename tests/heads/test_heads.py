@@ -23,7 +23,7 @@ from featx.progress import no_progress
 from featx.registry import HEADS
 from featx.specs.head import ClassWeight, HeadSpec
 from featx.tables.sample_weights import class_weights, compute_row_weights
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import ClassTargets
 from featx.tables.truth import Truth
 
 FIVE_FOLDS = HeadSpec(name="rf")
@@ -32,7 +32,7 @@ FIVE_FOLDS = HeadSpec(name="rf")
 def digits(n_classes: int, n_rows: int = 240) -> TrainRows:
     x, y = load_digits(n_class=n_classes, return_X_y=True)
     names = tuple(map(str, range(n_classes)))
-    return TrainRows(x[:n_rows].astype(np.float32), TargetValues("classes", names, y[:n_rows].astype(np.int64)))
+    return TrainRows(x[:n_rows].astype(np.float32), ClassTargets(names, y[:n_rows].astype(np.int64)))
 
 
 def head_for(name: str, rows: TrainRows, seed: int = 0) -> Head:
@@ -89,7 +89,7 @@ def test_a_class_with_a_larger_weight_is_predicted_more_often(name: str) -> None
     n_predicted = {}
     for weight in ("none", "balanced"):
         spec = HeadSpec(name=name, class_weight=weight)
-        targets = TargetValues("classes", ("rest", "rare"), codes)
+        targets = ClassTargets(("rest", "rare"), codes)
         weights = class_weights("head", spec.class_weight, truth_of(codes, "rest", "rare"), np.ones(300))
         rows = TrainRows(x, targets, class_weights=weights)
         head = head_for(name, rows)
@@ -144,7 +144,7 @@ def test_every_row_is_held_out_once() -> None:
 def rows_of(codes: list[int], groups: list[int] | None = None) -> TrainRows:
     n = len(codes)
     x = np.random.default_rng(0).normal(size=(n, 3)).astype(np.float32)
-    targets = TargetValues("classes", ("often", "rare"), np.array(codes))
+    targets = ClassTargets(("often", "rare"), np.array(codes))
     return TrainRows(x, targets, None, None if groups is None else np.array(groups))
 
 
@@ -195,7 +195,7 @@ def test_searching_by_log_loss_uses_probabilities(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", HEADS.names())
 def test_a_search_compares_few_and_many_features(name: str, tmp_path: Path) -> None:
     x, y = load_digits(n_class=2, return_X_y=True)
-    targets = TargetValues("classes", ("0", "1"), y[:120])
+    targets = ClassTargets(("0", "1"), y[:120])
     widths = {f"{d} features": TrainRows(x[:120, 20 : 20 + d].astype(np.float32), targets) for d in (5, 40)}
     spaces = {width: SearchSpace(head_for(name, rows), rows) for width, rows in widths.items()}
     result = search(spaces, HeadSpec(name=name, trials=6, folds=3), tmp_path / "journal", no_progress)

@@ -25,7 +25,7 @@ from featx.progress import no_progress
 from featx.registry import HEADS
 from featx.specs.ensembling import EnsembleSpec
 from featx.specs.head import HeadSpec
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import ClassTargets, LabelTargets, NumberTargets
 
 # The arrays are so large that BLAS would compute products in several threads.
 N_ROWS, N_FEATURES, N_CLASSES = 240, 600, 3
@@ -38,12 +38,10 @@ def make_rows(kind: str) -> TrainRows:
     centres = rng.normal(size=(N_CLASSES, N_FEATURES))
     x = np.maximum(0, 0.15 * centres[codes] + rng.normal(size=(N_ROWS, N_FEATURES))).astype(np.float32)
     if kind == "classes":
-        return TrainRows(x, TargetValues("classes", ("a", "b", "c"), codes))
+        return TrainRows(x, ClassTargets(("a", "b", "c"), codes))
     if kind == "labels":
-        return TrainRows(
-            x, TargetValues("labels", ("a", "b"), np.stack([codes == 0, codes != 1], axis=1).astype(np.int64))
-        )
-    return TrainRows(x, TargetValues("numbers", ("a", "b"), np.stack([codes + rng.normal(size=N_ROWS), codes], axis=1)))
+        return TrainRows(x, LabelTargets(("a", "b"), np.stack([codes == 0, codes != 1], axis=1).astype(np.int64)))
+    return TrainRows(x, NumberTargets(("a", "b"), np.stack([codes + rng.normal(size=N_ROWS), codes], axis=1)))
 
 
 def digest(content: bytes) -> str:

@@ -6,14 +6,14 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from featx.metrics.conformal import ConformityScores, in_prediction_sets
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import ClassTargets, NumberTargets
 
 SPLITS = 200
 
 
 def of_numbers(errors: np.ndarray, groups: np.ndarray | None = None) -> ConformityScores:
     """Return the conformity scores of predictions with the given errors."""
-    return ConformityScores.of(TargetValues("numbers", ("y",), np.zeros((len(errors), 1))), errors[:, None], groups)
+    return ConformityScores.of(NumberTargets(("y",), np.zeros((len(errors), 1))), errors[:, None], groups)
 
 
 def test_the_threshold_has_the_finite_sample_rank() -> None:
@@ -33,7 +33,7 @@ def test_the_threshold_has_this_rank_for_any_number_of_rows() -> None:
 
 
 def test_columns_of_numbers_have_thresholds_of_their_own() -> None:
-    targets = TargetValues("numbers", ("a", "b"), np.zeros((4, 2)))
+    targets = NumberTargets(("a", "b"), np.zeros((4, 2)))
     scores = ConformityScores.of(targets, np.array([[1.0, -10], [2, 20], [-3, 30], [4, -40]]))
     assert scores.thresholds(0.8).tolist() == [4, 40]
 
@@ -62,7 +62,7 @@ def test_few_groups_give_infinite_thresholds_despite_many_rows() -> None:
 
 def test_integer_weights_count_like_repeated_rows() -> None:
     errors, weights = np.array([1.0, 2, 3, 4, 5]), np.array([1.0, 3, 1, 2, 3])
-    targets = TargetValues("numbers", ("y",), np.zeros((5, 1)), weights)
+    targets = NumberTargets(("y",), np.zeros((5, 1)), weights)
     weighted = ConformityScores.of(targets, errors[:, None])
     repeated = np.repeat(errors, weights.astype(int))
     # 10 rows beside a new one of the mean weight 2: the mass below has to be 0.6 · 12 = 7.2 of 10
@@ -76,7 +76,7 @@ def test_sets_of_digits_have_the_stated_coverage(coverage: float) -> None:
     model = LogisticRegression(max_iter=50, C=1e-3).fit(x[:400] / 16, y[:400])
     x, y = x[400:] / 16, y[400:]
     proba, rng = model.predict_proba(x), np.random.default_rng(0)
-    targets = TargetValues("classes", tuple("0123456789"), y)
+    targets = ClassTargets(tuple("0123456789"), y)
     covered = []
     for _ in range(SPLITS):
         order = rng.permutation(len(y))
@@ -89,7 +89,7 @@ def test_sets_of_digits_have_the_stated_coverage(coverage: float) -> None:
 def test_intervals_have_the_stated_coverage() -> None:
     x, y = load_diabetes(return_X_y=True)
     predicted = Ridge(0.1).fit(x[:150], y[:150]).predict(x[150:])[:, None]
-    targets, rng = TargetValues("numbers", ("y",), y[150:, None]), np.random.default_rng(0)
+    targets, rng = NumberTargets(("y",), y[150:, None]), np.random.default_rng(0)
     scores, covered = ConformityScores.of(targets, predicted), []
     for _ in range(SPLITS):
         chosen = np.zeros(len(targets), dtype=bool)
@@ -128,10 +128,10 @@ def test_sets_of_soft_labels_cover_labels_drawn_from_their_shares() -> None:
         p = rng.beta(1.5, 1.5, 300)
         proba = np.stack([1 - p, p], axis=1)
         hard = (p > 0.5).astype(np.int64)
-        soft = TargetValues("classes", ("no", "yes"), hard, None, proba)
+        soft = ClassTargets(("no", "yes"), hard, None, proba)
         new = rng.beta(1.5, 1.5, 300)
         drawn = (rng.random(300) < new).astype(int)
-        for targets, coverages in ((soft, covered), (TargetValues("classes", ("no", "yes"), hard), by_likeliest)):
+        for targets, coverages in ((soft, covered), (ClassTargets(("no", "yes"), hard), by_likeliest)):
             limits = ConformityScores.of(targets, proba).thresholds(0.8)
             inside = in_prediction_sets(np.stack([1 - new, new], axis=1), limits)
             coverages.append(inside[np.arange(300), drawn].mean())
@@ -146,7 +146,7 @@ def test_weighted_rows_have_the_coverage_of_the_weighted_population() -> None:
         for _ in range(2):
             is_hard = rng.random(300) < 0.5
             errors = np.where(is_hard, 3, 1) * rng.normal(size=300)
-            targets = TargetValues("numbers", ("y",), np.zeros((300, 1)), np.where(is_hard, 4.0, 1.0))
+            targets = NumberTargets(("y",), np.zeros((300, 1)), np.where(is_hard, 4.0, 1.0))
             samples.append(ConformityScores.of(targets, errors[:, None]))
         covered.append(samples[1].covered(samples[0].thresholds(0.9)[None]))
     assert np.mean(covered) == pytest.approx(0.9, abs=0.01)

@@ -11,8 +11,9 @@ import pytest
 from scipy.stats import pearsonr
 from sklearn import metrics as sk
 
-from featx.metrics.definitions import SCORES, Floats, Scorer
-from featx.tables.target_values import TargetValues
+from featx.metrics.definitions import SCORES, Scorer, available_scores, find_score
+from featx.tables.ids import Floats
+from featx.tables.target_values import ClassTargets, LabelTargets, NumberTargets, TargetValues
 
 Weights = Floats | None
 THREE = ("a", "b", "c")
@@ -22,21 +23,19 @@ def of_classes(n: int = 60, k: int = 3, seed: int = 0, *, ordered: bool = False)
     rng = np.random.default_rng(seed)
     y = rng.integers(0, k, n)
     proba = rng.dirichlet(np.ones(k), n).round(2) + 0.2 * np.eye(k)[y]  # rounded: some are equal
-    return TargetValues("classes", tuple(f"c{i}" for i in range(k)), y, ordered=ordered), proba / proba.sum(
-        1, keepdims=True
-    )
+    return ClassTargets(tuple(f"c{i}" for i in range(k)), y, ordered=ordered), proba / proba.sum(1, keepdims=True)
 
 
 def of_labels(n: int = 60, seed: int = 0) -> tuple[TargetValues, Floats]:
     rng = np.random.default_rng(seed)
     y = (rng.random((n, 3)) < [0.5, 0.2, 0.7]).astype(np.int64)
-    return TargetValues("labels", THREE, y), np.clip((rng.random((n, 3)) + 0.3 * y) / 1.3, 0, 1).round(2)
+    return LabelTargets(THREE, y), np.clip((rng.random((n, 3)) + 0.3 * y) / 1.3, 0, 1).round(2)
 
 
 def of_numbers(n: int = 60, seed: int = 0, away: float = 0.5) -> tuple[TargetValues, Floats]:
     rng = np.random.default_rng(seed)
     y = rng.normal(away, 1, (n, 2))
-    return TargetValues("numbers", ("x", "z"), y), y + rng.normal(0.2, 0.7, (n, 2))
+    return NumberTargets(("x", "z"), y), y + rng.normal(0.2, 0.7, (n, 2))
 
 
 def expected_of_classes(targets: TargetValues, proba: Floats, weights: Weights) -> dict[str, float]:
@@ -151,7 +150,7 @@ def test_a_constant_has_no_correlation_and_concordance_0() -> None:
     flat = np.full_like(predicted, 0.3)
     assert math.isnan(Scorer(targets, flat).plain()["pearson"])
     assert Scorer(targets, flat).plain()["ccc"] == 0
-    assert math.isnan(Scorer(TargetValues("numbers", ("x", "z"), flat), predicted).plain()["r2"])
+    assert math.isnan(Scorer(NumberTargets(("x", "z"), flat), predicted).plain()["r2"])
     draws = np.random.default_rng(0).multinomial(60, [1 / 60] * 60, 50).T.astype(float)
     assert np.isnan(Scorer(targets, flat).at(draws)["pearson"]).all()
 
@@ -161,18 +160,18 @@ def test_rows_with_one_value_have_no_spread_for_any_weights() -> None:
     y = rng.normal(0, 1, (60, 1))
     y[:20] = 0.3
     weights = np.where(np.arange(60)[:, None] < 20, rng.random((60, 50)), 0)
-    scores = Scorer(TargetValues("numbers", ("x",), y), rng.normal(0, 1, (60, 1))).at(weights)
+    scores = Scorer(NumberTargets(("x",), y), rng.normal(0, 1, (60, 1))).at(weights)
     assert np.isnan(scores["r2"]).all()
     assert np.isnan(scores["pearson"]).all()
 
 
 def test_mape_needs_true_values_other_than_0() -> None:
-    assert "mape" not in Scorer(TargetValues("numbers", ("x",), np.array([[0.0], [1.0]])), np.ones((2, 1))).names
+    assert "mape" not in Scorer(NumberTargets(("x",), np.array([[0.0], [1.0]])), np.ones((2, 1))).names
 
 
 def test_quadratic_kappa_counts_classes_that_do_not_occur() -> None:
     y, predicted = np.array([0, 0, 1, 3, 3, 3]), np.array([0, 1, 1, 3, 3, 0])
-    targets = TargetValues("classes", tuple("abcd"), y, ordered=True)
+    targets = ClassTargets(tuple("abcd"), y, ordered=True)
     kappa = Scorer(targets, np.eye(4)[predicted]).plain()["quadratic_kappa"]
     assert kappa == pytest.approx(sk.cohen_kappa_score(y, predicted, labels=range(4), weights="quadratic"))
     assert kappa != pytest.approx(sk.cohen_kappa_score(y, predicted, weights="quadratic"))
@@ -198,3 +197,23 @@ def test_many_classes_need_no_dense_table_of_pairs() -> None:
 
 def test_each_kind_of_target_has_its_scores() -> None:
     assert {kind: len(scores) for kind, scores in SCORES.items()} == {"classes": 17, "labels": 9, "numbers": 7}
+
+
+@pytest.mark.parametrize("case", [case for case, _ in CASES], ids=lambda case: case[0].kind)
+def test_scores_are_within_limits_and_best_for_the_truth(case: tuple[TargetValues, Floats]) -> None:
+    targets, outputs = case
+    best, worst = targets.extreme_outputs(outputs)
+    at_best, at_worst, plain = (Scorer(targets, each).plain() for each in (best, worst, outputs))
+    for name, value in plain.items():
+        score, (low, high) = find_score(name), available_scores(targets)[name].limits
+        for each in (at_best[name], value, at_worst[name]):
+            assert math.isnan(each) or low - 1e-12 <= each <= high + 1e-12, name
+        assert score.signed(at_best[name]) >= score.signed(value), name
+        # Numbers far from 0 have the right sign in any case.
+        assert at_best[name] == value or (at_best[name] > value) == score.greater_is_better, name
+
+
+def test_names_of_scores_are_those_of_the_tables() -> None:
+    for scores in SCORES.values():
+        assert all(score.name == name for name, score in scores.items())
+    assert find_score("mae.weight in kg. or so").name == "mae"

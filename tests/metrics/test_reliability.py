@@ -9,7 +9,7 @@ from featx.metrics.definitions import Scorer
 from featx.metrics.reliability import N_BINS, accuracy_by_coverage, reliability
 from featx.tables.decision_rule import DecisionRule
 from featx.tables.predictions import Predictions
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import ClassTargets, LabelTargets
 
 TWO = ("a", "b")
 
@@ -19,9 +19,7 @@ def two_class_proba(*p: float) -> np.ndarray:
 
 
 def test_predictions_are_grouped_in_bins_of_their_probability() -> None:
-    curve = reliability(
-        TargetValues("classes", TWO, np.array([1, 1, 0, 0])), two_class_proba(0.95, 0.93, 0.97, 0.4), n_bins=10
-    )
+    curve = reliability(ClassTargets(TWO, np.array([1, 1, 0, 0])), two_class_proba(0.95, 0.93, 0.97, 0.4), n_bins=10)
     assert curve.n.tolist() == [1, 3]
     np.testing.assert_allclose(curve.mean_probability, [0.4, 0.95])
     np.testing.assert_allclose(curve.observed_share, [0, 2 / 3])
@@ -29,16 +27,16 @@ def test_predictions_are_grouped_in_bins_of_their_probability() -> None:
 
 
 def test_probability_1_falls_into_the_last_bin() -> None:
-    assert reliability(TargetValues("classes", TWO, np.array([1, 1])), two_class_proba(1.0, 1.0)).ece == 0
+    assert reliability(ClassTargets(TWO, np.array([1, 1])), two_class_proba(1.0, 1.0)).ece == 0
 
 
 def test_every_label_counts() -> None:
     y = np.array([[1, 0], [0, 0]])
     proba = np.array([[0.9, 0.1], [0.1, 0.1]])
-    curve = reliability(TargetValues("labels", TWO, y), proba, n_bins=2)
+    curve = reliability(LabelTargets(TWO, y), proba, n_bins=2)
     np.testing.assert_allclose(curve.mean_probability, [0.1, 0.9])
     np.testing.assert_allclose(curve.observed_share, [0, 1])
-    assert Scorer(TargetValues("labels", TWO, y), proba).plain()["brier"] == pytest.approx(0.01)
+    assert Scorer(LabelTargets(TWO, y), proba).plain()["brier"] == pytest.approx(0.01)
 
 
 def test_brier_of_two_classes_is_twice_that_of_the_second() -> None:
@@ -50,15 +48,13 @@ def test_brier_of_two_classes_is_twice_that_of_the_second() -> None:
 def test_overconfident_probabilities_have_a_large_error() -> None:
     rng = np.random.default_rng(0)
     p = rng.random(20_000)
-    targets = TargetValues("classes", TWO, (rng.random(20_000) < p).astype(int))
+    targets = ClassTargets(TWO, (rng.random(20_000) < p).astype(int))
     assert reliability(targets, two_class_proba(*p)).ece < 0.02
     assert reliability(targets, two_class_proba(*(p > 0.5).astype(float))).ece == pytest.approx(0.25, abs=0.01)
 
 
 def test_the_most_certain_rows_are_predicted_first() -> None:
-    coverage, accuracy = accuracy_by_coverage(
-        TargetValues("classes", TWO, np.array([1, 0, 1])), two_class_proba(0.6, 0.1, 0.3)
-    )
+    coverage, accuracy = accuracy_by_coverage(ClassTargets(TWO, np.array([1, 0, 1])), two_class_proba(0.6, 0.1, 0.3))
     np.testing.assert_allclose(coverage, [1 / 3, 2 / 3, 1])
     np.testing.assert_allclose(accuracy, [1, 0.5, 2 / 3])
 
@@ -93,7 +89,7 @@ def test_calibration_errors_equal_the_textbook(k: int) -> None:
 
 
 def score_classes(k: int, proba: np.ndarray, y: np.ndarray, shares: np.ndarray | None = None) -> dict[str, float]:
-    return Scorer(TargetValues("classes", tuple("abcde"[:k]), y, None, shares), proba).plain()
+    return Scorer(ClassTargets(tuple("abcde"[:k]), y, None, shares), proba).plain()
 
 
 def test_errors_of_two_classes_do_not_cancel() -> None:
@@ -136,7 +132,7 @@ def test_soft_labels_score_like_weighted_repeated_rows(k: int) -> None:
 def test_a_decision_rule_changes_decisions_and_not_probabilities() -> None:
     proba, y = random_case(3)
     rule = DecisionRule(weights=(1.0, 2.0, 6.0))
-    plain, targets = score_classes(3, proba, y), TargetValues("classes", tuple("abc"), y, decision=rule)
+    plain, targets = score_classes(3, proba, y), ClassTargets(tuple("abc"), y, decision=rule)
     scores = Scorer(targets, proba).plain()
     predicted = (proba * [1, 2, 6]).argmax(1)
     assert scores["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(y, predicted))

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
 from featx.metrics.definitions import Scorer
-from featx.metrics.scores import METRICS, confusion, per_class, score, scores
+from featx.metrics.scores import METRICS, align, confusion, per_class, score, scores, signed_score
 from featx.specs.head import Metric
 from featx.tables.predictions import Predictions
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import ClassTargets
 from featx.tables.truth import Truth
 
 quick = settings(max_examples=25)
@@ -140,7 +140,7 @@ def test_auc_is_the_share_of_pairs_in_the_right_order(case: Case) -> None:
 def test_auc_of_two_classes_equals_scikit_learns() -> None:
     rng = np.random.default_rng(0)
     codes, share = rng.integers(0, 2, 50), rng.random(50).round(1)
-    targets = TargetValues("classes", ("a", "b"), codes)
+    targets = ClassTargets(("a", "b"), codes)
     area = Scorer(targets, np.stack([1 - share, share], axis=1)).plain()["auc_ovr"]
     assert area == pytest.approx(roc_auc_score(codes, share))
 
@@ -150,8 +150,9 @@ def test_auc_of_two_classes_equals_scikit_learns() -> None:
 def test_searches_and_evaluation_use_the_same_scores(case: Case) -> None:
     actual = scores(*case)
     for metric in ("accuracy", "balanced_accuracy", "macro_f1", "log_loss"):
-        sign = -1 if metric == "log_loss" else 1
-        assert score(metric, *case) == pytest.approx(sign * actual[metric])
+        assert score(metric, *case) == pytest.approx(actual[metric])
+        signed = signed_score(metric, *align(*case))
+        assert signed == pytest.approx(-actual[metric] if metric == "log_loss" else actual[metric])
 
 
 def test_every_metric_of_recipes_has_a_score() -> None:
@@ -161,7 +162,7 @@ def test_every_metric_of_recipes_has_a_score() -> None:
 def test_a_certain_wrong_prediction_has_a_finite_loss() -> None:
     truth = Truth(np.asarray(["i"], dtype=object), np.asarray([0]), ("a", "b"))
     wrong = Predictions.of_part("val", ["i"], np.asarray([[0.0, 1.0]]), "ab")
-    assert score("log_loss", truth, wrong) == pytest.approx(math.log(1e-15))
+    assert score("log_loss", truth, wrong) == pytest.approx(-math.log(1e-15))
 
 
 def test_soft_labels_count_like_weighted_rows_of_scikit_learn() -> None:

@@ -13,7 +13,7 @@ from featx.heads.search.fold_cache import SharedArrays
 from featx.heads.search.journal import create_study
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import LabelTargets
 
 SEEDS = range(20)
 N_ROWS, N_FEATURES, N_NEW = 1000, 12, 10_000
@@ -64,7 +64,7 @@ def test_scores_belong_to_the_reported_number_of_rounds(capsys: pytest.CaptureFi
         rng = np.random.default_rng(seed)
         x, y = draw_rows(rng, N_ROWS)
         new_x, new_y = draw_rows(rng, N_NEW)
-        rows = TrainRows(x, TargetValues("labels", ("first", "second"), y))
+        rows = TrainRows(x, LabelTargets(("first", "second"), y))
         head: Head = HEADS.get("xgboost")(HeadTask(*x.shape, 2, 0, "labels"))
         study, recorder = create_study(None, "xgboost"), SingleTrialRecorder([])
         study.enqueue_trial(TRIAL)

@@ -14,7 +14,7 @@ from featx.metrics.reliability import reliability
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
 from featx.study.study import Study
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import ClassTargets, TargetValues
 from tests.benchmarks.search import RECIPE
 from tests.heads.test_heads import head_for, start_of
 
@@ -33,7 +33,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> TrainRows:
         study = Study.open(None)
         ids = study.ids("train")
         x, codes = read_embeddings(study, ids, locked_embeddings(study)).x, study.truth("defective").take(ids).codes
-    return TrainRows(x, TargetValues("classes", ("functional", "defective"), codes))
+    return TrainRows(x, ClassTargets(("functional", "defective"), codes))
 
 
 def ece(targets: TargetValues, proba: np.ndarray) -> float:
@@ -67,9 +67,7 @@ def calibration_margins(
     sampled_labels = (rng.random((N_DRAWS, len(test_rows))) < calibrated[:, 1]).astype(int)
     error = ece(test_rows.targets, calibrated)
     bound = float(
-        np.quantile(
-            [ece(TargetValues("classes", test_rows.targets.names, y), calibrated) for y in sampled_labels], 0.95
-        )
+        np.quantile([ece(ClassTargets(test_rows.targets.names, y), calibrated) for y in sampled_labels], 0.95)
     )
     before, increase_limit = float("nan"), -1.0
     if not head.needs_calibration:

@@ -8,7 +8,7 @@ from featx.heads.fitting import fit_out_of_fold
 from featx.heads.folds import TrainRows
 from featx.metrics.reliability import reliability
 from featx.specs.head import HeadSpec
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import ClassTargets
 from tests.heads.test_decisions import probabilities, rows_of
 from tests.heads.test_heads import head_for, start_of
 
@@ -32,7 +32,7 @@ def measure_scores(name: str, rows: TrainRows, seed: int) -> list[float]:
     params = start_of(head) | ({"min_samples_leaf": 20} if name == "rf" else {})
     model, _ = fit_out_of_fold(head, params, rows, HeadSpec(name=name))
     proba, predicted = probabilities(model, new), model.predict(new)
-    targets = TargetValues("classes", ("no", "yes"), truth)
+    targets = ClassTargets(("no", "yes"), truth)
     return [
         log_loss(truth, proba),
         proba[:, 1].mean(),

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from featx.errors import DataError
 from featx.specs.target import TargetSpec
-from featx.tables.encoding import category_text, encode_classes, strata_codes
+from featx.tables.encoding import category_text, encode_classes
 from featx.tables.manifest import Manifest
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import LabelTargets
 from featx.tables.truth import Truth
 
 quick = settings(max_examples=25)
@@ -159,9 +159,9 @@ def test_equal_numbers_have_one_name(value: object) -> None:
 
 def test_strata_of_few_images_join_the_largest_stratum() -> None:
     y = np.random.default_rng(0).random((300, 40)) < 0.4  # an image lacks the rarest labels by chance alone
-    codes = strata_codes(TargetValues("labels", tuple(map(str, range(40))), y.astype(np.int64)))
+    codes = LabelTargets(tuple(map(str, range(40))), y.astype(np.int64)).strata()
     counts = np.bincount(codes)
     assert len(counts) > 1
     assert counts.min() >= 10
-    single = strata_codes(TargetValues("labels", ("a", "b"), np.eye(2, dtype=np.int64)))
+    single = LabelTargets(("a", "b"), np.eye(2, dtype=np.int64)).strata()
     assert single.tolist() == [0, 0]

@@ -16,7 +16,7 @@ from featx.files.atomic import read_table, write_table
 from featx.tables.embedding_table import Embeddings
 from featx.tables.ids import as_ids, positions
 from featx.tables.manifest import Manifest
-from featx.tables.predictions import Predictions
+from featx.tables.predictions import Predictions, concatenate_predictions
 from featx.tables.truth import Truth
 
 quick = settings(max_examples=25)
@@ -92,7 +92,7 @@ def test_parts_of_a_table_must_be_of_one_length() -> None:
         Embeddings(ids, np.zeros((3, 2), np.float32), ())
     with pytest.raises(AlignmentError, match=r"expected x of shape \(7, d\), found \(7,\)"):
         Embeddings(ids, np.zeros(7, np.float32), ())
-    with pytest.raises(AlignmentError, match="expected 7 codes, found 3"):
+    with pytest.raises(AlignmentError, match="expected 7 values, found 3"):
         Truth(ids, np.zeros(3, np.int64), ("a", "b"))
     with pytest.raises(AlignmentError, match="expected 7 weights, found 3"):
         Truth(ids, np.zeros(7, np.int64), ("a", "b"), np.ones(3))
@@ -156,10 +156,11 @@ def test_the_first_of_equally_probable_classes_is_predicted() -> None:
 def test_concatenated_tables_have_the_classes_of_the_first_table() -> None:
     first = Predictions.of_part("oof", ["i"], np.asarray([[0.9, 0.1]]), "ab", np.asarray([3]))
     second = Predictions.of_part("val", ["j"], np.asarray([[0.8, 0.2]]), "ba")
-    stacked = Predictions.concatenate([first, second])
+    stacked = concatenate_predictions([first, second])
+    assert isinstance(stacked, Predictions)
     assert stacked.proba.tolist() == [[0.9, 0.1], [0.2, 0.8]]
     assert (stacked.ids.tolist(), stacked.part.tolist(), stacked.fold.tolist()) == (["i", "j"], ["oof", "val"], [3, -1])
     assert stacked.of("val").ids.tolist() == ["j"]
     assert len(stacked.of("test").ids) == 0
     with pytest.raises(DataError, match="occur more than once, first 'i'"):
-        Predictions.concatenate([first, first])
+        concatenate_predictions([first, first])

@@ -19,6 +19,7 @@ from sklearn.pipeline import Pipeline
 from featx.heads.out_of_core.stored_rows import RowNumbers, StoredRows
 from featx.heads.scaling import Params, identity_transformer, make_scaler
 from featx.heads.search.regularisation_paths import training_options
+from featx.tables.ids import Floats
 
 # Passes of a linear head; its weights are averaged over all but the first.
 N_EPOCHS = 8
@@ -50,11 +51,11 @@ class OutOfCoreData:
 
     rows: StoredRows
     y: NDArray[np.int64]
-    weights: NDArray[np.float64] | None
+    weights: Floats | None
     sets: NDArray[np.bool_]
     n_classes: int
 
-    def weights_of(self, row_numbers: RowNumbers) -> NDArray[np.float64] | None:
+    def weights_of(self, row_numbers: RowNumbers) -> Floats | None:
         """Return the sample weights of the rows with these numbers; None if all are equal."""
         return None if self.weights is None else self.weights[row_numbers]
 
@@ -100,7 +101,7 @@ def _fit_scalers(params: Params, data: OutOfCoreData) -> list[Any]:
     return scalers
 
 
-def _mean_squared_lengths(scalers: Sequence[Any], data: OutOfCoreData) -> NDArray[np.float64]:
+def _mean_squared_lengths(scalers: Sequence[Any], data: OutOfCoreData) -> Floats:
     """Return the mean squared length of the scaled rows of each set, computed in one pass."""
     totals = np.zeros(len(data.sets))
     for row_numbers, x in data.rows.blocks():

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from featx.artifacts.outputs import predict_outputs
-from featx.heads.calibration import ClassifierOutputs, add_calibration, choose_calibration
-from featx.heads.fitting import OutOfFold, remove_class_weights, set_decision_rule
+from featx.heads.calibration import ClassifierOutputs, choose_calibration
+from featx.heads.fitting import OutOfFold, calibrate, remove_class_weights
 from featx.heads.folds import TrainingData, TrainRows
 from featx.heads.head_definition import Head
 from featx.heads.out_of_core.estimators import OutOfCoreData, release_memory
@@ -17,6 +17,7 @@ from featx.heads.scaling import Params
 from featx.parallel.threads import single_threaded
 from featx.progress import ProgressCallback
 from featx.specs.head import HeadSpec
+from featx.tables.ids import Floats
 from featx.tables.target_values import TargetValues
 
 # A calibration has two parameters or a few steps; more rows of a class would not change it.
@@ -55,10 +56,7 @@ def fit_stored_rows(
     release_memory()
     sample = sample_for_calibration(train_rows.calibration_data(), spec.seed)
     choice = choose_calibration(spec.calibration, outputs, targets, sample, fold_numbers)
-    if choice.method != "none":
-        name, clf = model.steps[-1]
-        model.steps[-1] = (name, add_calibration(clf, choice.method, outputs, sample))
-    set_decision_rule(model, train_rows)
+    calibrate(model, choice.method, outputs, sample, train_rows)
     progress(f"fit {spec.name}", 2, 2)
     return model, OutOfFold(choice.proba, fold_numbers.astype(np.int64), choice.method, choice.log_losses)
 
@@ -101,7 +99,7 @@ def _predict_held_out(
     return ClassifierOutputs(proba if raw is None else raw, has_decisions, proba)
 
 
-def predict_in_blocks(model: Pipeline, stored_rows: StoredRows) -> NDArray[np.float64]:
+def predict_in_blocks(model: Pipeline, stored_rows: StoredRows) -> Floats:
     """Return (n, k) probabilities of all rows, computed block by block."""
     proba = np.empty((len(stored_rows), len(model.classes_)))
     for row_numbers, x in stored_rows.blocks():

@@ -2,24 +2,28 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
+from optuna.trial import FrozenTrial
 
 from featx.artifacts.outputs import predict_outputs
-from featx.heads.fitting import fit_pipeline, ignore_convergence_warnings, predict_ranking_outputs
+from featx.heads.fitting import fit_pipeline, ignore_convergence_warnings
 from featx.heads.folds import TrainRows
-from featx.heads.head_definition import Head
+from featx.heads.head_definition import Head, make_head
+from featx.heads.learning_problems import PROBLEMS
 from featx.heads.scaling import Params
 from featx.heads.search.fold_cache import FoldCache, SharedArrays
+from featx.heads.search.journal import should_prune
 from featx.heads.search.regularisation_paths import PATH_PATIENCE, HeldOutOutputs, ParameterPath
 from featx.metrics.scores import NEEDS_PROBABILITIES, resolve_metric, signed_score
 from featx.parallel.threads import run_side_by_side
 from featx.specs.head import HeadSpec
 from featx.study.run_metrics import ScoredTrial
 from featx.tables.decision_rule import remove_class_weights
+from featx.tables.ids import Floats
 
 # Folds that run in parallel, and after which a trial may be pruned; fixed, so that results do not depend on the cores.
 N_FIRST_FOLDS = 2
@@ -43,8 +47,9 @@ class TrialRecorder(Protocol):
     def prune(self, trial: optuna.Trial) -> None:
         """Record that a trial was pruned."""
 
-    def should_prune(self, trial: optuna.Trial, score: float, n_folds: int) -> bool:
-        """Return whether a trial should be pruned, given its score over the first folds."""
+    @property
+    def scored_trials(self) -> list[FrozenTrial]:
+        """Trials with a score, which a trial is compared with for pruning."""
 
     def incompatible(self, reason: str) -> Exception:
         """Return the error to raise if the record holds another search space."""
@@ -64,6 +69,11 @@ class SearchSpace:
 
     head: Head
     rows: TrainRows
+
+    @classmethod
+    def of(cls, spec: HeadSpec, rows: TrainRows) -> Self:
+        """Return the head of a spec for the shape of the rows, and the rows."""
+        return cls(make_head(spec, rows.x.shape, rows.targets.kind, rows.targets.n_outputs), rows)
 
 
 class CrossValidation:
@@ -129,7 +139,7 @@ class CrossValidation:
         if len(other_folds):
             score = float(np.nanmax(fold_scores[first_folds].mean(0)))
             trial.report(score, 0)
-            if recorder.should_prune(trial, score, len(first_folds)):
+            if should_prune(trial, recorder.scored_trials, score, len(first_folds)):
                 recorder.prune(trial)
                 return
             columns = self._promising_columns(fold_scores[first_folds])
@@ -159,7 +169,7 @@ class CrossValidation:
     def _path_params(self, value: Any) -> Params:
         return {self.path.name: value} if self.path.name else {}
 
-    def _promising_columns(self, fold_scores: NDArray[np.float64]) -> NDArray[np.intp]:
+    def _promising_columns(self, fold_scores: Floats) -> NDArray[np.intp]:
         """Return the numbers of the path's values to try on the other folds, given the scores of the first ones."""
         columns = np.arange(fold_scores.shape[1])
         if self.path.patience is None:
@@ -172,7 +182,7 @@ class CrossValidation:
 
     def _score_folds(
         self, params: Params, folds: NDArray[np.intp], columns: NDArray[np.intp], patience: int | None
-    ) -> NDArray[np.float64]:
+    ) -> Floats:
         """Return (folds, columns) scores; nan for values that a fold has not tried because its patience ended."""
         values = [self.path.values[column] for column in columns]
 
@@ -206,7 +216,7 @@ class CrossValidation:
             yield (
                 predict_outputs(model, rows.x, rows.targets.kind)
                 if needs_proba
-                else predict_ranking_outputs(model, rows)
+                else PROBLEMS[rows.targets.kind].predict_ranks(model, rows)
             )
 
 

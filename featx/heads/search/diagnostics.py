@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 import optuna
-from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-from featx.metrics.row_scores import predict_classes, predict_labels
 from featx.study.run_warnings import RunWarning
 from featx.tables.target_values import TargetValues
 
@@ -109,33 +107,12 @@ def _boundary_side(value: float, low: float, high: float) -> int:
     return int(value >= high - margin) - int(value <= low + margin)
 
 
-def prediction_warnings(targets: TargetValues, outputs: NDArray[np.float64]) -> list[RunWarning]:
-    """Return warnings of predictions out of fold that are all one class, or that never have a label."""
-    if targets.kind == "numbers":
-        return []
-    if targets.kind == "labels":
-        is_predicted = predict_labels(outputs).max(0)
-        missing = [name for name, predicted in zip(targets.names, is_predicted, strict=True) if not predicted]
-        if not missing:
-            return []
-        text = f"no image is predicted to have {', '.join(missing)}; try metric = 'macro_f1', or add images with it"
-        return [RunWarning("never predicted", text)]
-    codes = np.unique(predict_classes(targets, outputs))
-    if len(codes) > 1 or len(np.unique(targets.y)) == 1:
-        return []
-    name = targets.names[codes[0]]
-    text = f"every image is predicted as {name!r}: the head learnt only the most frequent class; try "
-    text += "class_weight = 'balanced' with metric = 'balanced_accuracy', or other embeddings"
-    return [RunWarning("one class", text)]
-
-
 def fold_size_warnings(targets: TargetValues, n_folds: int) -> list[RunWarning]:
     """Return a warning that names the classes with few rows in a fold."""
     if targets.kind != "classes":
         return []
-    counts = np.bincount(targets.y, minlength=targets.n_outputs)
     min_rows = MIN_CLASS_ROWS_PER_FOLD * n_folds
-    small = [f"{name!r} {n}" for name, n in zip(targets.names, counts, strict=True) if n < min_rows]
+    small = [f"{name!r} {n}" for name, n in targets.counts.items() if n < min_rows]
     if not small:
         return []
     listed = ", ".join(small[:MAX_LISTED_CLASSES])

@@ -16,14 +16,12 @@ from optuna.trial import FrozenTrial
 
 from featx.errors import ClusterError
 from featx.heads.folds import TrainRows
-from featx.heads.head_definition import Head, HeadTask
 from featx.heads.scaling import Params
 from featx.heads.search.cross_validation import CrossValidation, SearchSpace
 from featx.heads.search.fold_cache import SharedArrays
-from featx.heads.search.journal import create_study, should_prune
+from featx.heads.search.journal import create_study
 from featx.parallel.dask_client import connect_client, iterate_completed, task_result, worker_addresses
 from featx.parallel.threads import cores_limited_to
-from featx.registry import HEADS
 from featx.specs.extraction import ClusterSpec
 from featx.specs.head import HeadSpec
 
@@ -161,7 +159,7 @@ def score_trial(
     if rows_key not in _cross_validations:
         shared = SharedArrays(shared_bytes)
         cross_validations = {
-            name: CrossValidation(name, SearchSpace(_make_head(train_rows, spec), train_rows), spec, shared)
+            name: CrossValidation(name, SearchSpace.of(spec, train_rows), spec, shared)
             for name, train_rows in rows.items()
         }
         _cross_validations.clear()
@@ -173,12 +171,6 @@ def score_trial(
     _cross_validations[rows_key][request.embeddings].run(trial, recorder)
     steps = study.get_trials(deepcopy=False)[trial.number].intermediate_values
     return TrialResult(recorder.score, steps, recorder.attributes)
-
-
-def _make_head(rows: TrainRows, spec: HeadSpec) -> Head:
-    task = HeadTask(len(rows), rows.x.shape[1], rows.targets.n_outputs, spec.seed, rows.targets.kind, spec.solver)
-    head: Head = HEADS.get(spec.name)(task)
-    return head
 
 
 class SingleTrialRecorder:
@@ -197,8 +189,8 @@ class SingleTrialRecorder:
         User attributes of the trial; empty if it was pruned.
     """
 
-    def __init__(self, scored_trials: Sequence[FrozenTrial]) -> None:
-        self._scored_trials = scored_trials
+    def __init__(self, scored_trials: list[FrozenTrial]) -> None:
+        self.scored_trials = scored_trials
         self.score: float | None = None
         self.attributes: dict[str, Any] = {}
 
@@ -211,10 +203,6 @@ class SingleTrialRecorder:
 
     def prune(self, _trial: optuna.Trial) -> None:
         """Record nothing, because the score of a pruned trial is None."""
-
-    def should_prune(self, trial: optuna.Trial, score: float, n_folds: int) -> bool:
-        """Return whether `featx.heads.search.journal.should_prune` ends the trial."""
-        return should_prune(trial, self._scored_trials, score, n_folds)
 
     def incompatible(self, reason: str) -> NoReturn:
         """Raise an error: the worker has another search space than the process that suggested the trial."""

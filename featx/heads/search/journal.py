@@ -20,7 +20,7 @@ from featx.errors import DataError
 from featx.files.atomic import acquire_lock, file_lock
 from featx.heads.scaling import Params
 from featx.heads.search.diagnostics import parameter_importances
-from featx.metrics.definitions import LOWER_IS_BETTER
+from featx.metrics.definitions import find_score
 from featx.specs.head import HeadSpec
 
 # Trials that the median pruner needs before it prunes.
@@ -165,10 +165,6 @@ class TrialJournal:
                 return attributes | {"score": trial.value}
         return None
 
-    def should_prune(self, trial: optuna.Trial, score: float, n_folds: int) -> bool:
-        """Return whether the function `should_prune` ends a trial, given all trials with a score."""
-        return should_prune(trial, self.scored_trials, score, n_folds)
-
     def complete(self, trial: optuna.Trial, score: float, attributes: dict[str, Any]) -> None:
         """Write the score and the attributes of a trial."""
         for name, value in attributes.items():
@@ -184,13 +180,13 @@ class TrialJournal:
         trial = self._study.get_trials(deepcopy=False)[number]
         if not self.scored_trials:
             return f"trial {number + 1} ended early"
-        sign = -1 if metric in LOWER_IS_BETTER else 1
+        signed = find_score(metric).signed
         best = best_trial(self.scored_trials)
-        best_text = f"best {metric} {sign * (best.value or 0):.4f} (trial {best.number + 1})"
+        best_text = f"best {metric} {signed(best.value or 0):.4f} (trial {best.number + 1})"
         if trial.state == TrialState.PRUNED:
             return f"trial {number + 1} ended early · {best_text}"
         spread = float(np.std(trial.user_attrs["fold_scores"]))
-        return f"trial {number + 1} {sign * (trial.value or 0):.4f} ± {spread:.4f} over the folds · {best_text}"
+        return f"trial {number + 1} {signed(trial.value or 0):.4f} ± {spread:.4f} over the folds · {best_text}"
 
     @property
     def n_finished(self) -> int:

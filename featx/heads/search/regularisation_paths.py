@@ -7,19 +7,21 @@ nearest of more. The matrix of a kernel is computed from distances that all tria
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
-from scipy.special import expit, softmax
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
+from featx.heads.learning_problems import PROBLEMS
 from featx.heads.scaling import Params
 from featx.heads.search.fold_cache import FoldCache, Matrix
 from featx.heads.solvers import discriminant, newton
 from featx.heads.solvers.principal_axes import PrincipalAxes
-from featx.tables.target_values import TargetValues
+from featx.tables.ids import Floats, Kind
 
 # Solver tolerances in the search. The best C is clear long before the solver has converged to the default tolerance; a
 # support vector machine would spend a fifth of its time on one more digit.
@@ -27,7 +29,7 @@ LOGISTIC_SEARCH_TOLERANCE = 1e-3
 SVM_SEARCH_TOLERANCE = 1e-2
 # Values of a path without a better score after which a fold stops, where each value costs a fit.
 PATH_PATIENCE = 4
-HeldOutOutputs = NDArray[np.float64]
+HeldOutOutputs = Floats
 Gamma = float | Literal["scale"]
 PathPredictor = Callable[[Params, FoldCache, Sequence[Any]], Iterator[HeldOutOutputs]]
 
@@ -113,9 +115,11 @@ def discriminant_path(params: Params, fold: FoldCache, values: Sequence[float]) 
 def ridge_path(params: Params, fold: FoldCache, values: Sequence[float], *, n_rows: int) -> Iterator[HeldOutOutputs]:
     """Yield the outputs of ridge regression for each alpha, in units of `n_rows`, all from one decomposition."""
     train_x, held_out_x = fold.scaled(params)
-    data, kind = fold.training_data, fold.held_out.targets.kind
+    data, targets = fold.training_data, fold.held_out.targets
     x = np.asarray(train_x[data.row_numbers], dtype=np.float64)
-    y = _regression_targets(data.y, kind, fold.held_out.targets.n_outputs)
+    y = np.asarray(targets.indicators(data.y, targets.n_outputs), dtype=np.float64)
+    if targets.kind != "numbers":
+        y = 2 * y - 1
     weights = np.ones(len(x)) if data.weights is None else data.weights
     mean, offset = np.average(x, axis=0, weights=weights), np.average(y, axis=0, weights=weights)
     root = np.sqrt(weights)[:, None]
@@ -128,15 +132,7 @@ def ridge_path(params: Params, fold: FoldCache, values: Sequence[float], *, n_ro
     for value in values:
         penalised = np.maximum(eigenvalues, 0) + value * n_rows
         outputs = projected_x @ (projected_y / penalised[:, None]) + offset
-        yield np.asarray(expit(outputs) if kind == "labels" else outputs)
-
-
-def _regression_targets(y: NDArray[Any], kind: str, n_outputs: int) -> NDArray[np.float64]:
-    """Return (m, k) classes or (m, t) labels as -1 and 1, and (m, t) numbers as they are."""
-    if kind == "numbers":
-        return np.asarray(y, dtype=np.float64)
-    indicators = np.eye(n_outputs)[y] if kind == "classes" else np.asarray(y, dtype=np.float64)
-    return np.asarray(2 * indicators - 1)
+        yield np.asarray(expit(outputs) if targets.kind == "labels" else outputs)
 
 
 def kernel_path(
@@ -151,35 +147,19 @@ def kernel_path(
     gamma
         Gamma of an RBF kernel; ``scale`` for a linear one.
     """
-    with _borrow_kernels(params, fold, gamma) as (train_kernel, held_out_kernel):
-        yield from _predict_from_kernels(train_kernel, held_out_kernel, fold, values, machine)
-
-
-def _predict_from_kernels(
-    train_kernel: HeldOutOutputs,
-    held_out_kernel: HeldOutOutputs,
-    fold: FoldCache,
-    values: Sequence[Any],
-    machine: Any,
-) -> Iterator[HeldOutOutputs]:
     data, targets = fold.training_data, fold.held_out.targets
-    if targets.shares is not None:
-        rows = data.row_numbers
-        train_kernel, held_out_kernel = train_kernel[np.ix_(rows, rows)], held_out_kernel[:, rows]
+    problem = PROBLEMS[targets.kind]
+    with _borrow_kernels(params, fold, gamma) as (train_kernel, held_out_kernel):
+        if targets.shares is not None:
+            rows = data.row_numbers
+            train_kernel, held_out_kernel = train_kernel[np.ix_(rows, rows)], held_out_kernel[:, rows]
+        fit = partial(_fit_machine, machine, train_kernel, data.weights)
+        for _ in values:
+            yield problem.predict_from_kernel(fit, data.y, held_out_kernel, targets.n_outputs)
 
-    def fit(y: NDArray[Any]) -> Any:
-        return machine.fit(train_kernel, y, data.weights)
 
-    for _ in values:
-        if targets.kind == "classes":
-            yield np.eye(targets.n_outputs)[fit(data.y).predict(held_out_kernel)]
-        elif targets.kind == "labels":
-            label_decisions = [fit(y).decision_function(held_out_kernel) for y in data.y.T]
-            yield np.asarray(expit(np.stack(label_decisions, axis=1)))
-        else:
-            mean, std = data.y.mean(0), np.where(data.y.std(0) > 0, data.y.std(0), 1.0)
-            columns = [fit(y).predict(held_out_kernel) for y in ((data.y - mean) / std).T]
-            yield np.stack(columns, axis=1) * std + mean
+def _fit_machine(machine: Any, kernel: HeldOutOutputs, weights: Floats | None, y: NDArray[Any]) -> Any:
+    return machine.fit(kernel, y, weights)
 
 
 @contextmanager
@@ -201,7 +181,7 @@ def _borrow_kernels(params: Params, fold: FoldCache, gamma: Gamma) -> Iterator[t
 def neighbours_path(params: Params, fold: FoldCache, values: Sequence[int]) -> Iterator[HeldOutOutputs]:
     """Yield the means over the nearest k rows, weighted by 1 / distance, for each k."""
     targets = fold.train.targets
-    y = np.eye(targets.n_outputs)[targets.y] if targets.kind == "classes" else targets.y
+    y = targets.indicators(targets.y, targets.n_outputs)
     blocks = fold.pairwise_blocks(params, "distances", held_out=True)
     yield from np.concatenate([_nearest_means(distances, y, values) for _, distances in blocks], axis=1)
 
@@ -227,15 +207,12 @@ def forest_path(
 ) -> Iterator[HeldOutOutputs]:
     """Yield the outputs of the first trees of a forest for each number of trees."""
     data, targets = fold.training_data, fold.held_out.targets
-    forest = build(params | {"n_estimators": max(values)})
-    y = data.y[:, 0] if targets.kind == "numbers" and data.y.shape[1] == 1 else data.y
-    forest.fit(fold.train.x[data.row_numbers], y, data.weights)
+    problem, forest = PROBLEMS[targets.kind], build(params | {"n_estimators": max(values)})
+    forest.fit(fold.train.x[data.row_numbers], problem.fit_values(data.y), data.weights)
     total, n_summed = np.zeros((len(fold.held_out), targets.n_outputs)), 0
     for value in values:
         for tree in forest.estimators_[n_summed:value]:
-            # (m, k) shares of classes, (m, t, 2) shares of labels, or (m, 1 or t, 1) numbers.
-            outputs = tree.tree_.predict(fold.held_out.x)
-            total += outputs[:, :, 1] if targets.kind == "labels" else outputs.reshape(total.shape)
+            total += problem.tree_outputs(tree.tree_.predict(fold.held_out.x))
         n_summed = value
         yield total / n_summed
 
@@ -271,7 +248,7 @@ def boosting_path(
                 fold.held_out.x, iteration_range=(n_grown, value), predict_type="margin", base_margin=margins
             )
         n_grown = value
-        yield _outputs_from_margins(np.asarray(margins, np.float64).reshape(len(fold.held_out), -1), targets)
+        yield targets.from_logits(np.asarray(margins, np.float64).reshape(len(fold.held_out), -1))
 
 
 @contextmanager
@@ -284,23 +261,9 @@ def _on_cpu(booster: Any, device: str) -> Iterator[None]:
         booster.set_param({"device": device})
 
 
-def _outputs_from_margins(margins: HeldOutOutputs, targets: TargetValues) -> HeldOutOutputs:
-    """Return the probabilities of boosted trees' margins; numbers are returned as they are."""
-    if targets.kind == "numbers":
-        return margins
-    if targets.kind == "classes" and targets.n_outputs > 2:
-        return np.asarray(softmax(margins, axis=1))
-    proba = np.asarray(expit(margins))
-    return proba if targets.kind == "labels" else np.hstack([1 - proba, proba])
-
-
-def training_options(model: Any, kind: str, n_outputs: int) -> dict[str, Any]:
+def training_options(model: Any, kind: Kind, n_outputs: int) -> dict[str, Any]:
     """Return the settings of XGBoost's scikit-learn wrapper as options of its training function."""
     options = {name: value for name, value in model.get_xgb_params().items() if value is not None}
     options["nthread"] = options.pop("n_jobs", None) or 1
     options["seed"] = options.pop("random_state", 0)
-    if kind == "numbers":
-        return options | {"objective": "reg:squarederror"}
-    if kind == "labels" or n_outputs == 2:
-        return options | {"objective": "binary:logistic"}
-    return options | {"objective": "multi:softprob", "num_class": n_outputs}
+    return options | PROBLEMS[kind].xgboost_objective(n_outputs)

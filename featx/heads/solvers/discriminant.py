@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from featx.heads.solvers.principal_axes import PrincipalAxes
-
-Floats = NDArray[np.float64]
+from featx.tables.ids import Floats
 
 
 def discriminant_probabilities(

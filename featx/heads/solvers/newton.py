@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from featx.heads.solvers.principal_axes import Matrix, PrincipalAxes
+from featx.tables.ids import Floats
 
 MAX_NEWTON_STEPS = 30
 # Conjugate gradient iterations in one Newton step.
@@ -27,8 +28,8 @@ MIN_DIVISOR = np.finfo(np.float32).tiny
 
 
 def logistic_probabilities(
-    axes: PrincipalAxes, y: NDArray[np.int64], weights: NDArray[np.float64] | None, values: Sequence[float]
-) -> Iterator[NDArray[np.float64]]:
+    axes: PrincipalAxes, y: NDArray[np.int64], weights: Floats | None, values: Sequence[float]
+) -> Iterator[Floats]:
     """Yield (m, t) probabilities of held-out rows with each C, in ascending order.
 
     Parameters
@@ -106,7 +107,7 @@ class _LogisticLosses:
             scale[overshoots] /= 2
         return coefs + scale * step, logits + scale * logit_step
 
-    def _loss(self, coefs: Matrix, logits: Matrix) -> NDArray[np.float64]:
+    def _loss(self, coefs: Matrix, logits: Matrix) -> Floats:
         row_losses = self._weights * (np.logaddexp(0, logits) - self._y * logits)
         penalty = (self._penalty * coefs**2).sum(0, dtype=np.float64) / 2
         return np.asarray(row_losses.sum(0, dtype=np.float64) + penalty)

@@ -34,7 +34,7 @@ from featx.registry import HEADS
 from featx.specs.embedding import EmbeddingSpec, Preprocessing
 from featx.specs.head import HeadSpec
 from featx.storage.store import EmbeddingStore
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import ClassTargets
 
 HALF = (0.5, 0.5, 0.5)
 SPEC = EmbeddingSpec(
@@ -51,7 +51,7 @@ PARAMS = {
 def rows() -> TrainRows:
     """3,000 rows of three classes, sorted by class."""
     x, y = make_classification(3000, 20, n_informative=12, n_redundant=2, n_classes=3, random_state=0, shuffle=False)
-    return TrainRows(x.astype(np.float32) * 3 + 5, TargetValues("classes", ("a", "b", "c"), y))
+    return TrainRows(x.astype(np.float32) * 3 + 5, ClassTargets(("a", "b", "c"), y))
 
 
 def store_rows(folder: Path, rows: TrainRows, *, in_order: bool = False) -> StoredRows:

@@ -1,4 +1,7 @@
-"""Diagnostics of a finished search."""
+"""Diagnostics of a finished search, and warnings about its predictions.
+
+Modules: heads.learning_problems.
+"""
 
 from pathlib import Path
 
@@ -7,15 +10,15 @@ import optuna
 import pytest
 
 import featx
+from featx.heads.learning_problems import PROBLEMS
 from featx.heads.search.diagnostics import (
     boundary_warnings,
     describe_space,
     fold_size_warnings,
     parameter_importances,
-    prediction_warnings,
 )
 from featx.specs.head import HeadSpec
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import ClassTargets, LabelTargets
 from tests.recipes import toy_recipe
 
 SPACE = {
@@ -63,21 +66,21 @@ def test_the_most_important_parameter_moves_the_score() -> None:
 
 
 def test_predictions_of_one_class_only_are_reported() -> None:
-    targets = TargetValues("classes", ("often", "rare"), np.array([0, 0, 0, 1]))
-    (warning,) = prediction_warnings(targets, np.full((4, 2), [0.7, 0.3]))
+    targets = ClassTargets(("often", "rare"), np.array([0, 0, 0, 1]))
+    (warning,) = PROBLEMS[targets.kind].prediction_warnings(targets, np.full((4, 2), [0.7, 0.3]))
     assert warning.flag == "one class"
     assert "every image is predicted as 'often'" in warning.text
-    assert prediction_warnings(targets, np.array([[0.7, 0.3]] * 3 + [[0.2, 0.8]])) == []
+    assert PROBLEMS[targets.kind].prediction_warnings(targets, np.array([[0.7, 0.3]] * 3 + [[0.2, 0.8]])) == []
 
 
 def test_labels_that_are_never_predicted_are_reported() -> None:
-    targets = TargetValues("labels", ("hat", "smile"), np.array([[1, 0], [0, 1]]))
-    (warning,) = prediction_warnings(targets, np.array([[0.9, 0.1], [0.2, 0.3]]))
+    targets = LabelTargets(("hat", "smile"), np.array([[1, 0], [0, 1]]))
+    (warning,) = PROBLEMS[targets.kind].prediction_warnings(targets, np.array([[0.9, 0.1], [0.2, 0.3]]))
     assert warning.text.startswith("no image is predicted to have smile;")
 
 
 def test_classes_with_few_rows_per_fold_are_reported() -> None:
-    targets = TargetValues("classes", ("a", "b"), np.array([0] * 100 + [1] * 12))
+    targets = ClassTargets(("a", "b"), np.array([0] * 100 + [1] * 12))
     (warning,) = fold_size_warnings(targets, 5)
     assert "train rows per fold of 'b' 12" in warning.text
     assert fold_size_warnings(targets, 2) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import featx
-from featx.heads.search.journal import TrialJournal
+from featx.heads.search.journal import TrialJournal, should_prune
 from featx.specs.head import HeadSpec
 from tests.processes import run_until_killed
 
@@ -73,8 +73,8 @@ def test_a_trial_clearly_below_the_best_is_pruned(tmp_path: Path) -> None:
         first, second = trials.next(), trials.next()
         assert first is not None
         assert second is not None
-        assert not trials.should_prune(first, 0.1, 2)
+        assert not should_prune(first, trials.scored_trials, 0.1, 2)
         attributes = {"asked": [], "fold_scores": fold_scores, "params": {}, "embeddings": "", "path": {}}
         trials.complete(first, 0.9, attributes)
-        assert trials.should_prune(second, 0.91 - 0.032, 2)
-        assert not trials.should_prune(second, 0.91 - 0.031, 2)
+        assert should_prune(second, trials.scored_trials, 0.91 - 0.032, 2)
+        assert not should_prune(second, trials.scored_trials, 0.91 - 0.031, 2)

@@ -5,23 +5,25 @@ Modules: heads.search.cross_validation, heads.search.fold_cache.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from featx.heads.fitting import fit_pipeline, predict_ranking_outputs
+from featx.heads.fitting import fit_pipeline
 from featx.heads.folds import TrainRows
 from featx.heads.head_definition import HeadTask
+from featx.heads.learning_problems import PROBLEMS
 from featx.heads.search.cross_validation import CrossValidation, SearchSpace, format_memory_note
 from featx.heads.search.distributed_search import SingleTrialRecorder
 from featx.heads.search.fold_cache import FoldCache, SharedArrays
 from featx.heads.search.journal import create_study
-from featx.metrics.scores import METRICS
+from featx.metrics.scores import weighted_score
 from featx.registry import HEADS
 from featx.specs.head import HeadSpec
 from featx.tables.ids import Kind
-from featx.tables.target_values import TargetValues
+from featx.tables.target_values import ClassTargets, LabelTargets, NumberTargets, TargetValues
 
 FIVE_FOLDS = HeadSpec(name="rf")
 
@@ -49,16 +51,16 @@ def digit_targets(target: str, x: np.ndarray, y: np.ndarray) -> TargetValues:
     """Return digits as classes, soft labels, labels (odd, large, round) or numbers."""
     if target == "labels":
         labels = np.stack([y % 2, y > 4, np.isin(y, [0, 6, 8, 9])], 1).astype(int)
-        return TargetValues("labels", ("odd", "large", "round"), labels)
+        return LabelTargets(("odd", "large", "round"), labels)
     if target == "numbers":
-        return TargetValues("numbers", ("value", "ink"), np.stack([y.astype(float), x.sum(1, dtype=float)], 1))
+        return NumberTargets(("value", "ink"), np.stack([y.astype(float), x.sum(1, dtype=float)], 1))
     if target == "soft":
         share = np.clip(y / 9, 0, 1)
         shares = np.stack([1 - share, share], 1)
-        return TargetValues("classes", ("small", "large"), (share > 0.5).astype(np.int64), shares=shares)
+        return ClassTargets(("small", "large"), (share > 0.5).astype(np.int64), shares=shares)
     if target == "classes":
-        return TargetValues("classes", ("0", "1", "2"), y % 3)
-    return TargetValues("classes", ("even", "odd"), y % 2)
+        return ClassTargets(("0", "1", "2"), y % 3)
+    return ClassTargets(("even", "odd"), y % 2)
 
 
 def digit_rows(target: str, n: int = 260) -> TrainRows:
@@ -88,7 +90,7 @@ def test_path_outputs_equal_those_of_refitted_pipelines(name: str, target: str) 
         for value, outputs in zip(values, path_outputs, strict=True):
             setting = params | ({head.path.name: value} if head.path.name else {})
             model = fit_pipeline(head, setting, fold.train, "none", FIVE_FOLDS)
-            expected = predict_ranking_outputs(model, fold.held_out)
+            expected = PROBLEMS[rows.targets.kind].predict_ranks(model, fold.held_out)
             if rows.targets.kind == "classes":
                 # A looser solver with another start differs on rows between two classes.
                 min_agreement = 0.95 if name == "logreg" else 0.98
@@ -108,8 +110,8 @@ def test_boosted_trees_on_shared_bins_score_as_refitted_ones(target: str) -> Non
     fold = FoldCache(0, rows, rows.folds(3, 0)[0], SharedArrays(1e9))
     (outputs,) = head.path.predict_path(dict(head.start), fold, (50,))
     model = fit_pipeline(head, dict(head.start) | {"n_estimators": 50}, fold.train, "none", FIVE_FOLDS)
-    score = METRICS[rows.targets.kind]["r2" if target == "numbers" else "accuracy"]
-    expected = score(fold.held_out.targets, predict_ranking_outputs(model, fold.held_out))
+    score = partial(weighted_score, "r2" if target == "numbers" else "accuracy")
+    expected = score(fold.held_out.targets, PROBLEMS[rows.targets.kind].predict_ranks(model, fold.held_out))
     assert score(fold.held_out.targets, outputs) == pytest.approx(expected, abs=0.05)
 
 
@@ -117,7 +119,7 @@ def test_outputs_for_a_number_of_rounds_use_as_many_trees() -> None:
     """Labels are rare: the error is that of the majority from the first round on, whatever the later ones do."""
     x = np.random.default_rng(0).normal(size=(600, 20)).astype(np.float32)
     y = (x[:, :3].sum(1) + np.random.default_rng(1).normal(size=600) > 3.6).astype(np.int64)
-    rows = TrainRows(x, TargetValues("classes", ("no", "yes"), y))
+    rows = TrainRows(x, ClassTargets(("no", "yes"), y))
     assert 0.01 < y.mean() < 0.06
     head = HEADS.get("xgboost")(HeadTask(*x.shape, 2, 0))
     params = dict(head.start) | {"subsample": 1.0, "colsample_bytree": 1.0}
