@@ -62,21 +62,24 @@ def test_a_recipe_that_is_not_toml_is_an_error(toy_home: Path, check_error) -> N
     check_error("fit", "is not TOML", "line 1")
 
 
-def test_a_missing_label_column_is_an_error(toy_home: Path, check_error) -> None:  # type: ignore[no-untyped-def]
+def test_a_missing_label_column_is_an_error_of_fit(toy_home: Path, check_error) -> None:  # type: ignore[no-untyped-def]
     Path("featx.toml").write_text(TOY_RECIPE.replace('column = "class"', 'column = "klass"'))
-    check_error("extract", "no label column is called 'klass'", "columns: class")
+    assert run("extract") == 0
+    check_error("fit", "the images have no split: no label column is called 'klass'", "columns: class")
 
 
-def test_a_single_class_is_an_error(home: Path, check_error) -> None:  # type: ignore[no-untyped-def]
+def test_a_single_class_is_an_error_of_fit(home: Path, check_error) -> None:  # type: ignore[no-untyped-def]
     make_images(home / "images", ["only"])
     Path("featx.toml").write_text(TOY_RECIPE)
-    check_error("extract", "only one class, 'only'", "at least two")
+    assert run("extract") == 0
+    check_error("fit", "only one class, 'only'", "at least two")
 
 
 def test_a_class_with_one_image_cannot_be_split_exactly(toy_home: Path, check_error) -> None:  # type: ignore[no-untyped-def]
     make_images(Path("images"), ["single"], n_each=1)
     Path("featx.toml").write_text(TOY_RECIPE.replace("[split]", '[split]\nmethod = "train_test_split"'))
-    check_error("extract", "the smallest class has 1", "at least one image of each class in every part")
+    assert run("extract") == 0
+    check_error("fit", "the smallest class has 1", "at least one image of each class in every part")
 
 
 def test_a_missing_image_is_an_error_after_the_others_are_embedded(
@@ -97,7 +100,7 @@ def test_a_folder_without_images_is_an_error(home: Path, check_error) -> None:  
     (home / "images").mkdir()
     Path("featx.toml").write_text(TOY_RECIPE)
     check_error("extract", "no images in", "one sub-folder per class")
-    check_error("init images -r other.toml", "no reader recognises 'images'")
+    check_error("init images -r other.toml", "no images with labels were recognised in 'images': found no files")
     check_error("init nowhere -r other.toml", "'nowhere' does not exist")
 
 
