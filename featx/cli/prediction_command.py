@@ -74,11 +74,9 @@ def predict(
     """
     from featx.cli import console
     from featx.cli.progress_bars import watching
-    from featx.errors import TooManyFailuresError
     from featx.predictors.loading import predict_batches
     from featx.predictors.prediction_files import open_prediction_file
     from featx.progress import no_progress
-    from featx.text.escaping import escape_text
 
     totals = _Totals()
     with ExitStack() as stack:
@@ -106,14 +104,27 @@ def predict(
                 console.predictions(predictions, coverage)
         if answers:
             answers.close({"unreadable": totals.unreadable, "warnings": list(totals.warnings)})
+    if output and not json:
+        console.say(f"wrote the predictions for {totals.n_images - len(totals.unreadable)} images to {output}")
+    _report(totals)
+
+
+def _report(totals: _Totals) -> None:
+    """Print the warnings of all batches.
+
+    Raises
+    ------
+    TooManyFailuresError
+        Images are unreadable.
+    """
+    from featx.errors import TooManyFailuresError
+    from featx.text.escaping import escape_text
+
     for warning in totals.warnings:
         typer.echo(escape_text(f"warning: {warning}"), err=True)
-    n_unreadable = len(totals.unreadable)
-    if output and not json:
-        console.say(f"wrote the predictions for {totals.n_images - n_unreadable} images to {output}")
     if totals.unreadable:
         raise TooManyFailuresError(
-            f"{n_unreadable} of {totals.n_images} images cannot be read: {_listed(totals.unreadable)}"
+            f"{len(totals.unreadable)} of {totals.n_images} images cannot be read: {_listed(totals.unreadable)}"
         )
 
 

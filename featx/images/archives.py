@@ -119,7 +119,7 @@ class ArchiveTree(ListedTree):
         return f"{self.archive}!{self.inside}" if self.inside else self.archive
 
     @cached_property
-    def prefix(self) -> str:  # type: ignore[override]
+    def prefix(self) -> str:
         """The archive's name, ``!`` and the folder inside it; ids begin with them."""
         return f"{unicode_name(Path(self.archive).name)}!{self._inside_prefix}"
 
