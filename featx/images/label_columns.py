@@ -59,10 +59,15 @@ def can_be_target(name: str, column: "pd.Series[Any]") -> bool:
     if values.dtype == object and values.map(lambda value: isinstance(value, UNHASHABLE_TYPES)).any():
         return False
     n = values.nunique()
-    if n < 2:
+    if n < 2 or (values.dtype.kind == "O" and values.map(_is_text_of_container).all()):
         return False
     is_number = values.dtype.kind in "iuf"
     return n <= max(2, len(values) // 2) or (is_number and not _is_row_number(values))
+
+
+def _is_text_of_container(value: object) -> bool:
+    """Whether a value is the text of a list or mapping, as `to_plain_columns` writes it."""
+    return isinstance(value, str) and (value[:1], value[-1:]) in {("[", "]"), ("{", "}")}
 
 
 def _is_row_number(values: "pd.Series[Any]") -> bool:
