@@ -129,7 +129,7 @@ def test_predictions_can_be_written_as_csv(toy_home: Path, capsys: pytest.Captur
 def test_extract_with_a_source_writes_a_recipe_first(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_images(home / "photos", n_each=12)
     text = run("extract photos --backbone efficientnet_lite0 --device cpu", capsys)
-    assert "24 images, read as 'folder'" in text
+    assert "images   24, read as 'folder'" in text
     assert "target   class: dark 12, light 12" in text
     assert "24 files: 24 embedded" in text
     assert 'source = "photos"' in Path("featx.toml").read_text()
