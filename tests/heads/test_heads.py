@@ -57,7 +57,7 @@ def test_a_head_is_searched_and_predicts_probabilities(name: str, n_classes: int
     head = head_for(name, rows)
     result = search({"": SearchSpace(head, rows)}, spec, tmp_path / "journal", no_progress)
     assert len(result.trials) + result.n_pruned == 2
-    assert result.score == max(trial["score"] for trial in result.trials) > 0.9
+    assert result.score == max(trial.score for trial in result.trials) > 0.9
     _, out_of_fold = fit_out_of_fold(head, result.params, rows, spec)
     proba, fold_numbers = out_of_fold.outputs, out_of_fold.fold_numbers
     assert proba.shape == (240, n_classes)

@@ -58,7 +58,7 @@ def digests_of_head(name: str, kind: str) -> dict[str, str]:
     model, out_of_fold = fit_out_of_fold(head, result.params, rows, spec)
     body = io.BytesIO()
     joblib.dump(model, body)
-    trials = [[trial["params"], trial["fold_scores"], trial["path"]] for trial in result.trials]
+    trials = [[trial.params, trial.fold_scores, trial.path] for trial in result.trials]
     return {
         "search": digest(json.dumps([result.params, result.score, trials], default=float).encode()),
         "model": digest(body.getvalue()),
