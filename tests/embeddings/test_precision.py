@@ -141,7 +141,7 @@ def test_an_inaccurate_precision_is_refused_with_its_drift() -> None:
 @pytest.mark.parametrize(
     ("accurate", "expectation"),
     [(bf16("torch"), nullcontext()), ("fp32", pytest.raises(DeviceError, match="precision = 'bf16' is not accurate"))],
-    ids=str,
+    ids=["the precision", "fp32"],
 )
 def test_a_precision_is_refused_only_if_another_one_was_accurate(
     accurate: str, expectation: AbstractContextManager[object]

@@ -1,4 +1,4 @@
-"""Inputs as people have them, with what init has to say about each: names without endings, encodings, types, many classes.
+"""Inputs as people have them, each with its right value: names without endings, encodings, types, many classes.
 
 Containers, pixels and names of columns have tests of their own: test_public_layouts_containers.py,
 test_decoding_proposal.py, test_bands.py, tests/cli/test_awkward_names.py.
