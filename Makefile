@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RECIPE := pipelines/solar_cells.toml
 
-.PHONY: help demo check fix bench bench-copies bench-extract bench-finetune bench-intervals bench-search bench-store slow
+.PHONY: help demo check fix bench bench-copies bench-extract bench-finetune bench-init bench-intervals bench-search bench-store slow
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -43,6 +43,9 @@ bench-copies: $(INSTALLED) ## which changed copies of solar cells are found, and
 bench-extract: $(INSTALLED) ## images a second against what people write instead
 	$(BIN)/python -m tests.benchmarks.extraction
 	$(BIN)/python -m tests.benchmarks.one_pass
+
+bench-init: $(INSTALLED) ## recognition of 100,000 files and of 1,000,000 rows against a script that lists and reads them
+	$(BIN)/python -m tests.benchmarks.recognition
 
 bench-store: $(INSTALLED) ## a million vectors against NumPy's memmap
 	$(BIN)/python -m tests.benchmarks.storage
