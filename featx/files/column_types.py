@@ -10,11 +10,23 @@ from pyarrow import compute
 MISSING = ("", "nan", "NaN", "<NA>", "#N/A")
 # Texts that are missing values in a column of numbers; among words they are words.
 MISSING_NUMBERS = (*MISSING, "NA", "N/A", "n/a", "None", "none", "null", "NULL", "-", "?")
+MISSING_WORDS = frozenset(text.lower() for text in MISSING_NUMBERS if text)
 TRUTH_VALUES = ("true", "false", "True", "False", "TRUE", "FALSE")
 N_FIRST_ROWS = 1000
 # Numbers with leading zeros are codes: 007 is text.
 INTEGER = r"^[+-]?(0|[1-9]\d{0,17})$"
 NUMBER = r"^[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?$|^[+-]?[Ii]nf(inity)?$"
+
+
+def is_missing_word(text: str) -> bool:
+    """Whether a text stands for a missing value in a column of numbers, in any case; an empty text is no word.
+
+    Examples
+    --------
+    >>> is_missing_word("Null"), is_missing_word("cat")
+    (True, False)
+    """
+    return text.lower() in MISSING_WORDS
 
 
 def typed_columns(table: pa.Table, decimal: str = ".") -> pd.DataFrame:

@@ -14,6 +14,7 @@ from featx.images.decode import MAX_PIXELS, read_numbers, to_channels_last
 from featx.images.pillow_files import silence_decoders
 from featx.images.sources import read_content
 from featx.images.value_ranges import format_value
+from featx.tables.ids import sample_rows
 
 # Number of images that are read; only those of more than 8 bits are decoded.
 MAX_INSPECTED_IMAGES = 200
@@ -53,7 +54,19 @@ class DecodingProposal:
 
 @dataclass(frozen=True)
 class _PixelKind:
-    """The pixels of one image: dtype, number of channels, whether nothing names these, and the extreme values."""
+    """The kind of the pixels of one image.
+
+    Attributes
+    ----------
+    dtype
+        Dtype of the values.
+    n_channels
+        Number of channels.
+    is_unnamed
+        Whether neither the file nor the number of channels says what the channels are.
+    low, high
+        Smallest and largest value of the channels that would be decoded; 0 for pixels of 8 bits.
+    """
 
     dtype: np.dtype[Any]
     n_channels: int
@@ -81,7 +94,7 @@ def propose_decoding(uris: Sequence[str]) -> DecodingProposal:
     uris
         Uris of all images of a source.
     """
-    rows = np.unique(np.linspace(0, len(uris) - 1, MAX_INSPECTED_IMAGES, dtype=int))
+    rows = sample_rows(len(uris), MAX_INSPECTED_IMAGES)
     with silence_decoders():
         kinds = [kind for row in rows if (kind := _inspect_uri(uris[row]))]
     settings, reasons, warnings = {}, {}, []

@@ -8,7 +8,7 @@ import pandas as pd
 
 from featx.errors import DataError
 from featx.images.litter import litter_path_rule
-from featx.images.names import is_image_name, non_image_rule, part_of
+from featx.images.names import part_of
 from featx.images.readers import Listing
 from featx.images.sources import is_tree, join_place, open_tree
 from featx.images.trees import EMPTY_FOLDER, UNLISTABLE, Entry
@@ -32,7 +32,7 @@ class FolderReader:
         """Return how to read the source if it holds images in sub-folders, otherwise None."""
         if labels is not None or not is_tree(source):
             return None
-        names = [entry.name for entry in open_tree(source).entries() if not entry.outcome and is_image_name(entry.name)]
+        names = [entry.name for entry in open_tree(source).entries() if entry.is_image and not entry.outcome]
         common_folder = _common_folder(names)
         if not any("/" in name.removeprefix(common_folder) for name in names):
             return None
@@ -43,7 +43,7 @@ class FolderReader:
         place = resolve_source(data.source, folder)
         tree = open_tree(place)
         entries = _drop_featx_output(tree.entries())
-        images = [entry for entry in entries if _is_image(entry)]
+        images = [entry for entry in entries if entry.may_hold_images]
         has_parts = _has_part_folders(images)
         depth = 2 if has_parts else 1
         rules = _unlabelled_parts(images) if has_parts else {}
@@ -51,7 +51,7 @@ class FolderReader:
         _check_listable(place, unlabelled)
         if data.drop_unlabelled:
             rules |= {entry.name: NO_LABEL_RULE for entry in unlabelled}
-        rules |= {entry.name: entry.reason or non_image_rule(entry.name) for entry in entries if not _is_image(entry)}
+        rules |= {entry.name: entry.non_image_reason for entry in entries if not entry.may_hold_images}
         labelled = [entry for entry in images if entry.name not in rules]
         folders = [entry.name.split("/")[:-1] for entry in labelled]
         classes = [names[depth - 1] if len(names) >= depth else None for names in folders]
@@ -64,9 +64,7 @@ class FolderReader:
             f"folder {name!r} holds no image and is not used as a class"
             for name in _folders_without_images(entries, labelled, depth)
         ]
-        ignored = {tree.prefix + name: rule for name, rule in rules.items()}
-        ids = [tree.prefix + entry.name for entry in labelled]
-        return Listing.from_entries(labelled, labels, ignored, ids, warnings)
+        return Listing.from_tree(tree, labelled, labels, rules, warnings)
 
 
 def _unlabelled_parts(images: Sequence[Entry]) -> dict[str, str]:
@@ -89,11 +87,6 @@ def _unlabelled_parts(images: Sequence[Entry]) -> dict[str, str]:
         for entry in images
         if (part := entry.name.partition("/")[0]) in unlabelled
     }
-
-
-def _is_image(entry: Entry) -> bool:
-    """Whether an entry is an image, readable or not, or a folder that cannot be listed and may hold images."""
-    return entry.outcome != "ignored" and (is_image_name(entry.name) or entry.reason.startswith(UNLISTABLE))
 
 
 def _common_folder(names: Sequence[str]) -> str:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from featx.errors import DataError, ReadError
@@ -28,6 +27,7 @@ from featx.locations import is_url, split_archive_place
 from featx.registry import READERS
 from featx.specs.data import ReaderSpec
 from featx.tables.encoding import category_text, split_labels
+from featx.tables.ids import sample_rows
 from featx.tables.manifest import Manifest
 
 # Number of images whose headers are read for their sizes.
@@ -356,7 +356,7 @@ def _warnings_of_labels(listing: Listing, proposals: Proposals) -> list[str]:
 
 def _measure_sizes(manifest: Manifest) -> tuple[dict[str, int], int, int]:
     """Return the most frequent sizes in an even sample of n images, n, and the number of unreadable ones."""
-    rows = np.unique(np.linspace(0, len(manifest) - 1, MAX_MEASURED_IMAGES, dtype=int))
+    rows = sample_rows(len(manifest), MAX_MEASURED_IMAGES)
     sizes: Counter[str] = Counter()
     n_unreadable = 0
     for uri in manifest.uris[rows]:

@@ -16,7 +16,6 @@ from featx.images.trees import Entry
 # Number of folders that an inventory lists.
 MAX_FOLDERS = 200
 N_TYPES_NAMED = 6
-LINK_REASON = "link to a folder"
 
 
 @dataclass(frozen=True)

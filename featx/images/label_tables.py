@@ -18,6 +18,7 @@ from featx.images.path_matching import ImageIndex, PathRule, find_rule
 from featx.images.sources import join_place, open_tree
 from featx.images.trees import Entry, Tree
 from featx.specs.data import LabelsSpec
+from featx.tables.ids import sample_rows
 
 # Number of rows of a column that are compared with the names of the images.
 MAX_INSPECTED_ROWS = 200
@@ -252,7 +253,7 @@ def _inspected_texts(column: "pd.Series[Any]") -> list[str]:
     values = column.dropna()
     if not len(values) or values.dtype.kind in "fbmMc":
         return []
-    rows = np.unique(np.linspace(0, len(values) - 1, MAX_INSPECTED_ROWS, dtype=int))
+    rows = sample_rows(len(values), MAX_INSPECTED_ROWS)
     sample = values.iloc[rows].tolist()
     return [] if any(isinstance(value, list | dict | np.ndarray) for value in sample) else [str(v) for v in sample]
 

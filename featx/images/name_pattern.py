@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from featx.errors import DataError
-from featx.images.names import IMAGE_SUFFIXES, base_name, file_suffix, is_image_name, non_image_rule
+from featx.images.names import IMAGE_SUFFIXES, base_name, file_suffix
 from featx.images.readers import Listing
 from featx.images.sources import is_tree, open_tree
 from featx.images.trees import Entry
@@ -45,7 +45,7 @@ class NamePatternReader:
             raise DataError("data.labels: is missing; the reader 'names' needs a pattern, 'labels = { name = … }'")
         pattern = data.labels.name
         tree = open_tree(resolve_source(data.source, folder))
-        images = [entry for entry in tree.entries() if entry.outcome != "ignored" and is_image_name(entry.name)]
+        images = [entry for entry in tree.entries() if entry.is_image]
         rows = [match_name(pattern, entry.name) for entry in images]
         unmatched = [entry for entry, row in zip(images, rows, strict=True) if row is None]
         if images and len(unmatched) == len(images):
@@ -53,21 +53,19 @@ class NamePatternReader:
                 f"data.labels.name: none of {len(images)} names matches {pattern!r}, first {images[0].name!r}; correct "
                 "the pattern"
             )
-        is_dropped = data.drop_unlabelled
-        matched = [(entry, row or {}) for entry, row in zip(images, rows, strict=True) if row or not is_dropped]
-        ignored = {tree.prefix + entry.name: f"{NO_MATCH_RULE} {pattern!r}" for entry in unmatched if is_dropped}
-        ignored |= {
-            tree.prefix + entry.name: entry.reason or non_image_rule(entry.name)
-            for entry in tree.entries()
-            if entry.outcome == "ignored" or not is_image_name(entry.name)
-        }
-        entries: list[Entry] = [entry for entry, _ in matched]
-        labels = pd.DataFrame([row for _, row in matched], index=range(len(matched)))
-        warnings = [_mismatch_warning(pattern, images, unmatched)] if unmatched else []
-        return Listing.from_entries(entries, labels, ignored, [tree.prefix + entry.name for entry in entries], warnings)
+        warnings = [_describe_mismatches(pattern, images, unmatched)] if unmatched else []
+        rules = {entry.name: entry.non_image_reason for entry in tree.entries() if not entry.is_image}
+        if data.drop_unlabelled:
+            rules |= {entry.name: f"{NO_MATCH_RULE} {pattern!r}" for entry in unmatched}
+            images, rows = (
+                [entry for entry in images if entry.name not in rules],
+                [row for row in rows if row is not None],
+            )
+        labels = pd.DataFrame([row or {} for row in rows], index=range(len(images)))
+        return Listing.from_tree(tree, images, labels, rules, warnings)
 
 
-def _mismatch_warning(pattern: str, images: Sequence[Entry], unmatched: Sequence[Entry]) -> str:
+def _describe_mismatches(pattern: str, images: Sequence[Entry], unmatched: Sequence[Entry]) -> str:
     listed = ", ".join(repr(entry.name) for entry in unmatched[:MAX_NAMED])
     return (
         f"{len(unmatched)} of {len(images)} names do not match {pattern!r}: {listed}"

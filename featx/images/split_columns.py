@@ -1,5 +1,6 @@
 """Columns that say the part of a split, in any common wording."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -19,6 +20,14 @@ def find_split_column(labels: pd.DataFrame) -> str | None:
         if column_parts(str(name), labels[name]) is not None:
             return str(name)
     return None
+
+
+def join_labels(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the labels of several files as one table, without a column ``split`` that lacks parts or a train part."""
+    labels = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    if "split" in labels and (labels["split"].isna().any() or "train" not in set(labels["split"])):
+        return labels.drop(columns="split")
+    return labels
 
 
 def column_parts(name: str, column: "pd.Series[Any]") -> dict[str, str] | None:

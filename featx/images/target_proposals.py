@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from featx.files.column_types import is_missing_word
 from featx.images.label_columns import can_be_target
 from featx.images.names import split_words
 from featx.images.split_columns import find_split_column
@@ -259,7 +260,7 @@ def _name_warnings(proposal: TargetProposal, labels: pd.DataFrame) -> list[str]:
         listed = " and ".join(f"{name!r} ({counts[name]})" for name in names)
         merged = ", ".join(f'"{name}" = "{names[0]}"' for name in names[1:])
         warnings.append(f"classes {listed} differ in case or spaces only; if they are one, set map = {{ {merged} }}")
-    empty_words = [str(name) for name in counts.index if str(name).lower() in {"na", "n/a", "none", "null", "?", "-"}]
+    empty_words = [str(name) for name in counts.index if is_missing_word(str(name))]
     if empty_words and proposal.kind == "classes":
         name = empty_words[0]
         warnings.append(

@@ -15,7 +15,7 @@ from featx.images.init import recognise
 from featx.images.names import file_suffix, is_archive_name, is_image_name
 from featx.images.readers import read_source
 from featx.images.sources import open_tree
-from featx.images.trees import UNLISTABLE, Entry, Tree
+from featx.images.trees import Entry, Tree
 from featx.locations import is_url, split_archive_place
 
 GLOB_CHARACTERS = frozenset("*?[")
@@ -150,12 +150,8 @@ def _list_folder(folder: Path) -> UnlabelledImages:
 def _list_tree(tree: Tree) -> UnlabelledImages:
     """Return the images of a folder, an archive or an object store, at any depth."""
     entries = tree.entries()
-    images = [entry for entry in entries if _is_image(entry)]
+    images = [entry for entry in entries if entry.may_hold_images]
     return _from_entries(images, tree.prefix, len(entries) - len(images))
-
-
-def _is_image(entry: Entry) -> bool:
-    return entry.outcome != "ignored" and (is_image_name(entry.name) or entry.reason.startswith(UNLISTABLE))
 
 
 def _from_entries(entries: Sequence[Entry], prefix: str, n_ignored: int) -> UnlabelledImages:

@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from featx.errors import DataError, ReadError
-from featx.images.names import base_name, find_part, is_image_name, non_image_rule
+from featx.images.names import base_name, find_part
 from featx.images.readers import Listing
 from featx.images.sources import is_tree, open_tree, read_content
 from featx.images.trees import Entry, Tree
@@ -80,18 +80,16 @@ class CategoryReader(ABC):
                 raise DataError("a category is called 'split', as the column of parts; rename the category")
             frame["split"] = parts
         names = {image.name for image in images}
-        ignored = {
-            tree.prefix + entry.name: categories.annotations.get(entry.name, "") or _rule(entry)
+        rules = {
+            entry.name: categories.annotations.get(entry.name) or _find_rule(entry)
             for entry in tree.entries()
             if entry.name not in names
         }
-        return Listing.from_entries(images, frame, ignored, [tree.prefix + image.name for image in images])
+        return Listing.from_tree(tree, images, frame, rules)
 
 
-def _rule(entry: Entry) -> str:
-    if entry.outcome == "ignored":
-        return entry.reason
-    return "has no annotation" if is_image_name(entry.name) else non_image_rule(entry.name)
+def _find_rule(entry: Entry) -> str:
+    return "has no annotation" if entry.is_image else entry.non_image_reason
 
 
 def category_columns(categories: Sequence[set[str]]) -> pd.DataFrame:
@@ -142,22 +140,29 @@ def twin_key(name: str) -> str:
     return "/".join([*folders, base_name(name).rpartition(".")[0]])
 
 
-def image_entries(tree: Tree) -> list[Entry]:
-    """Return the images of a tree."""
-    return [entry for entry in tree.entries() if entry.outcome != "ignored" and is_image_name(entry.name)]
-
-
 def find_twins(tree: Tree, suffix: str) -> tuple[dict[str, Entry], dict[str, Entry]]:
     """Return the images and the annotation files of a tree by the key that an image shares with its annotation."""
     files = [entry for entry in tree.entries() if entry.name.lower().endswith(suffix) and not entry.outcome]
     # Most sources have no such files, and some have a million images.
-    images = {twin_key(entry.name): entry for entry in image_entries(tree)} if files else {}
+    images = {twin_key(entry.name): entry for entry in tree.entries() if entry.is_image} if files else {}
     return images, {twin_key(entry.name): entry for entry in files}
 
 
-def are_most_annotated(images: Mapping[str, Entry], files: Mapping[str, Entry]) -> bool:
-    """Whether more than half of the images have an annotation file."""
-    return 2 * len(images.keys() & files.keys()) > len(images)
+def list_first_annotations(tree: Tree, suffix: str, limit: int) -> list[Entry]:
+    """Return the first annotation files of images; empty unless more than half of the images have one.
+
+    Parameters
+    ----------
+    tree
+        The tree of images and annotations.
+    suffix
+        Suffix of annotation files.
+    limit
+        Number of files.
+    """
+    images, files = find_twins(tree, suffix)
+    keys = sorted(images.keys() & files.keys())
+    return [files[key] for key in keys[:limit]] if 2 * len(keys) > len(images) else []
 
 
 def read_annotation(entry: Entry) -> bytes:

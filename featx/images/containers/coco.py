@@ -6,13 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from featx.errors import DataError
-from featx.images.containers.categories import (
-    Categories,
-    CategoryReader,
-    image_entries,
-    path_part,
-    read_annotation,
-)
+from featx.images.containers.categories import Categories, CategoryReader, path_part, read_annotation
 from featx.images.names import base_name
 from featx.images.trees import Entry, Tree
 
@@ -119,8 +113,9 @@ class _ImageFinder:
 
     def __init__(self, tree: Tree) -> None:
         self._by_base_name: dict[str, list[Entry]] = {}
-        for entry in image_entries(tree):
-            self._by_base_name.setdefault(base_name(entry.name), []).append(entry)
+        for entry in tree.entries():
+            if entry.is_image:
+                self._by_base_name.setdefault(base_name(entry.name), []).append(entry)
 
     def find(self, name: str, annotation: str) -> Entry:
         """Return the file with a name, from the folder of the annotation file or any other folder.

@@ -17,6 +17,7 @@ from featx.images.containers.hdf5 import Hdf5Datasets, check_filters, check_valu
 from featx.images.contents import Content, check_size, file_uri
 from featx.images.names import base_name, file_suffix, find_part, non_image_rule
 from featx.images.readers import Listing
+from featx.images.split_columns import join_labels
 from featx.images.trees import Entry
 from featx.locations import HDF5_SUFFIXES, resolve_source
 from featx.specs.data import ReaderSpec
@@ -65,10 +66,7 @@ class DatasetReader:
             others = {child.name for child in source.iterdir() if child.is_file()}
             others -= {file.name for file in _hdf5_files(source)}
             ignored |= {name: non_image_rule(name) for name in sorted(others)}
-        columns = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-        if "split" in columns and (columns["split"].isna().any() or "train" not in set(columns["split"])):
-            columns = columns.drop(columns="split")
-        return Listing.from_entries(entries, columns, ignored)
+        return Listing.from_entries(entries, join_labels(frames), ignored)
 
 
 def read_dataset(location: str) -> Content:

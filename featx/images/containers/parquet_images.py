@@ -17,9 +17,10 @@ from featx.files.atomic import file_state
 from featx.files.parsing import MAX_TABLE_VALUES, ParseError, parse_json
 from featx.images.containers.array_pairing import IMAGE_MAGICS
 from featx.images.contents import FileState, check_size, file_uri, oversize_reason
-from featx.images.names import file_suffix, find_part, non_image_rule
+from featx.images.names import file_suffix, find_part
 from featx.images.readers import Listing
 from featx.images.sources import open_tree
+from featx.images.split_columns import join_labels
 from featx.images.trees import Entry
 from featx.images.unpacking import unpack
 from featx.locations import resolve_source
@@ -73,14 +74,10 @@ class ParquetImageReader:
             entries += [
                 Entry(f"{name}#{row}", f"{uri}{row}", state[1:] if state else None) for row in range(len(frame))
             ]
-        columns = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-        if "split" in columns and (columns["split"].isna().any() or "train" not in set(columns["split"])):
-            columns = columns.drop(columns="split")
         if Path(place).is_dir():
-            files = open_tree(place).entries()
-            rules = {entry.name: entry.reason or non_image_rule(entry.name) for entry in files}
-            ignored |= {name: rule for name, rule in rules.items() if file_suffix(name) != PARQUET_SUFFIX}
-        return Listing.from_entries(entries, columns, ignored)
+            others = [entry for entry in open_tree(place).entries() if file_suffix(entry.name) != PARQUET_SUFFIX]
+            ignored |= {entry.name: entry.non_image_reason for entry in others}
+        return Listing.from_entries(entries, join_labels(frames), ignored)
 
 
 def read_parquet_image(location: str) -> bytes:

@@ -15,6 +15,7 @@ from featx.files.atomic import file_state
 from featx.images.contents import check_size, file_uri
 from featx.images.names import file_suffix, find_part, non_image_rule, part_of, split_words
 from featx.images.readers import Listing
+from featx.images.split_columns import join_labels
 from featx.images.trees import Entry
 from featx.locations import resolve_source
 from featx.specs.data import ReaderSpec
@@ -84,14 +85,11 @@ class PixelTableReader:
             rows, frame = _list_rows(file, layout)
             entries += rows
             frames.append(frame)
-        columns = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-        if "split" in columns and (columns["split"].isna().any() or "train" not in set(columns["split"])):
-            columns = columns.drop(columns="split")
         if source.is_dir():
             used = {file.name for file in _csv_files(source)}
             others = sorted(child.name for child in source.iterdir() if child.is_file() and child.name not in used)
             ignored |= {name: non_image_rule(name) for name in others}
-        return Listing.from_entries(entries, columns, ignored)
+        return Listing.from_entries(entries, join_labels(frames), ignored)
 
 
 def read_pixels(location: str) -> NDArray[np.uint8]:
