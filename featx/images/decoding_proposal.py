@@ -112,9 +112,9 @@ def propose_decoding(uris: Sequence[str]) -> DecodingProposal:
             "some images hold floats and others integers of more than 8 bits, which one value_range cannot scale; "
             "convert them to one type"
         )
-    elif wide and (found := _propose_range(wide)):
-        settings["value_range"], reasons["value_range"] = found
-        warnings += _unit_warnings(wide)
+    elif wide and (proposed := _propose_range(wide)):
+        settings["value_range"], reasons["value_range"] = proposed
+        warnings += _list_unit_warnings(wide)
     depths = Counter(kind.depth for kind in kinds)
     return DecodingProposal(settings, reasons, dict(depths.most_common()), warnings)
 
@@ -145,14 +145,14 @@ def _inspect(content: Content) -> _PixelKind | None:
     kind = _PixelKind(values.dtype, n_channels, is_unnamed)
     if not kind.is_wide or values.dtype.kind not in "iuf":
         return kind
-    chosen = values[..., : len(_default_bands(n_channels))] if is_unnamed else values
+    chosen = values[..., : len(_choose_default_bands(n_channels))] if is_unnamed else values
     low, high = float(chosen.min()), float(chosen.max())
     if values.shape[0] * values.shape[1] > MAX_PIXELS or not math.isfinite(low) or not math.isfinite(high):
         return None
     return _PixelKind(values.dtype, n_channels, is_unnamed, low, high)
 
 
-def _default_bands(n_channels: int) -> list[int]:
+def _choose_default_bands(n_channels: int) -> list[int]:
     return GREY if n_channels == 2 else COLOURS
 
 
@@ -176,18 +176,18 @@ def _propose_range(wide: Sequence[_PixelKind]) -> tuple[list[Any], str] | None:
     if names == "uint16":
         if 2 * high > UINT16_WHITE:
             return None
-        return [0, _usual_white(high) or 1], f"largest value seen {format_value(high)} of {UINT16_WHITE}"
+        return [0, _find_usual_white(high) or 1], f"largest value seen {format_value(high)} of {UINT16_WHITE}"
     if wide[0].dtype.kind == "f":
         if high <= 1:
             return None
-        white = _usual_white(high)
+        white = _find_usual_white(high)
         is_usual = white is not None and high >= MIN_FILLED_SHARE * white
         return [0, white] if is_usual else _round_outwards(0.0, high), seen
-    white = _usual_white(high)
+    white = _find_usual_white(high)
     return [0, white] if white is not None else _round_outwards(0.0, high), seen
 
 
-def _usual_white(high: float) -> int | None:
+def _find_usual_white(high: float) -> int | None:
     """Return the smallest usual largest value with all values up to `high`; 1 for masks of 0 and 1."""
     if high <= 1:
         return 1
@@ -211,7 +211,7 @@ def _round_outwards(low: float, high: float) -> list[Any]:
     return [int(bound) if float(bound).is_integer() else bound for bound in bounds]
 
 
-def _unit_warnings(wide: Sequence[_PixelKind]) -> list[str]:
+def _list_unit_warnings(wide: Sequence[_PixelKind]) -> list[str]:
     """Return a warning if some images of floats lie within [0, 1] and others do not: they may have other units."""
     n_unit = sum(kind.low >= 0 and kind.high <= 1 for kind in wide)
     if wide[0].dtype.kind != "f" or n_unit in {0, len(wide)}:

@@ -33,7 +33,7 @@ class FolderReader:
         if labels is not None or not is_tree(source):
             return None
         names = [entry.name for entry in open_tree(source).entries() if entry.is_image and not entry.outcome]
-        common_folder = _common_folder(names)
+        common_folder = _find_common_folder(names)
         if not any("/" in name.removeprefix(common_folder) for name in names):
             return None
         return ReaderSpec(source=join_place(source, common_folder.rstrip("/")))
@@ -46,7 +46,7 @@ class FolderReader:
         images = [entry for entry in entries if entry.may_hold_images]
         has_parts = _has_part_folders(images)
         depth = 2 if has_parts else 1
-        rules = _unlabelled_parts(images) if has_parts else {}
+        rules = _find_unlabelled_parts(images) if has_parts else {}
         unlabelled = [entry for entry in images if entry.name.count("/") < depth and entry.name not in rules]
         _check_listable(place, unlabelled)
         if data.drop_unlabelled:
@@ -62,13 +62,13 @@ class FolderReader:
             labels["subfolder"] = [names[depth] for names in folders]
         warnings = [
             f"folder {name!r} holds no image and is not used as a class"
-            for name in _folders_without_images(entries, labelled, depth)
+            for name in _find_folders_without_images(entries, labelled, depth)
         ]
         return Listing.from_tree(tree, labelled, labels, rules, warnings)
 
 
-def _unlabelled_parts(images: Sequence[Entry]) -> dict[str, str]:
-    """Return a rule by name for the images of parts without class folders, which are there to be predicted.
+def _find_unlabelled_parts(images: Sequence[Entry]) -> dict[str, str]:
+    """Return a rule by name for the images of parts without class folders, which can only be predicted.
 
     Such a part holds its images directly; a test part may also hold them in one folder with a general name.
     """
@@ -89,12 +89,12 @@ def _unlabelled_parts(images: Sequence[Entry]) -> dict[str, str]:
     }
 
 
-def _common_folder(names: Sequence[str]) -> str:
+def _find_common_folder(names: Sequence[str]) -> str:
     """Return the folder, with its ``/``, that holds all class folders: archives often have such a folder.
 
     Examples
     --------
-    >>> _common_folder(["photos/cat/0.png", "photos/dog/0.png"]), _common_folder(["cat/0.png", "dog/1.png"])
+    >>> _find_common_folder(["photos/cat/0.png", "photos/dog/0.png"]), _find_common_folder(["cat/0.png", "dog/1.png"])
     ('photos/', '')
     """
     common = ""
@@ -133,7 +133,7 @@ def _drop_featx_output(entries: Sequence[Entry]) -> list[Entry]:
     return [entry for entry in entries if entry.name.partition("/")[0] not in output_folders]
 
 
-def _folders_without_images(entries: Sequence[Entry], images: Sequence[Entry], depth: int) -> list[str]:
+def _find_folders_without_images(entries: Sequence[Entry], images: Sequence[Entry], depth: int) -> list[str]:
     """Return the folders at the depth of class folders that hold no image; `depth` is 1, or 2 below part folders."""
     searched = [entry for entry in entries if not litter_path_rule(entry.name)]
     folders = {"/".join(entry.name.split("/")[:depth]) for entry in searched if entry.name.count("/") >= depth}

@@ -9,20 +9,20 @@ import pandas as pd
 
 from featx.errors import DataError, ReadError
 from featx.files.atomic import write_text
-from featx.images.class_sizes import SizeSettings, settings_for
+from featx.images.class_sizes import SizeSettings, propose_size_settings
 from featx.images.containers.refusals import refuse_known_formats
 from featx.images.decode import read_size
 from featx.images.decoding_proposal import DecodingProposal, propose_decoding
 from featx.images.folder import NO_LABEL_RULE
-from featx.images.inventory import Inventory, describe_types, next_step, take_inventory
+from featx.images.inventory import Inventory, describe_types, suggest_next_step, take_inventory
 from featx.images.label_tables import TableReport
 from featx.images.name_pattern import FIELD, NO_MATCH_RULE, suggest_pattern
 from featx.images.names import is_archive_name
 from featx.images.readers import Listing, Reader, read_source
 from featx.images.recipe_document import RecognisedSource, build_document, dump_checked
 from featx.images.sources import read_content, shared_listings
-from featx.images.split_columns import column_parts
-from featx.images.target_proposals import Proposals, no_target_reason, propose
+from featx.images.split_columns import find_column_parts
+from featx.images.target_proposals import Proposals, explain_no_target, propose_targets
 from featx.locations import is_url, split_archive_place
 from featx.registry import READERS
 from featx.specs.data import ReaderSpec
@@ -141,15 +141,19 @@ def init(
         data = recognise(source, label_source, target)
         listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
         _check_target(target, listing.manifest, source, label_source)
-        proposals = propose(listing.manifest, target)
+        proposals = propose_targets(listing.manifest, target)
         if data.reader_name == "folder" and not proposals.targets:
             # One class, or images beside a folder: all images are embedded.
             data = ReaderSpec(source=data.source, reader="images")
             listing = read_source(data, Path())
-            proposals = propose(listing.manifest, None)
+            proposals = propose_targets(listing.manifest, None)
         inventory = take_inventory(source if label_source is None else data.source, label_source, target, listing)
     classes = _count_classes(listing.manifest, proposals)
-    sizes = settings_for(classes) if proposals.targets and proposals.targets[0].kind == "classes" else SizeSettings()
+    sizes = (
+        propose_size_settings(classes)
+        if proposals.targets and proposals.targets[0].kind == "classes"
+        else SizeSettings()
+    )
     if _has_gaps(listing, proposals) or _drops_images(listing):
         data = data.model_copy(update={"drop_unlabelled": True})
     decoding = propose_decoding(listing.manifest.uris.tolist())
@@ -225,7 +229,7 @@ def recognise(source: str, labels: str | None, target: str | None = None) -> Rea
     inventory = take_inventory(source, labels, target, None)
     raise DataError(
         f"no images with labels were recognised in {source!r}: found {describe_types(inventory.types)}; "
-        f"{next_step(inventory)}"
+        f"{suggest_next_step(inventory)}"
     )
 
 
@@ -267,7 +271,7 @@ def _drops_images(listing: Listing) -> bool:
 def _describe(listing: Listing, recipe: str, source: RecognisedSource, inventory: Inventory) -> Recognition:
     manifest, proposals, data = source.manifest, source.proposals, source.data
     split_column = proposals.split_column
-    parts = column_parts(split_column, manifest.labels[split_column]) if split_column else None
+    parts = find_column_parts(split_column, manifest.labels[split_column]) if split_column else None
     counts = manifest.labels[split_column].map(lambda value: (parts or {}).get(str(value))) if parts else None
     sizes_px, n_measured, n_unreadable = _measure_sizes(manifest)
     first = proposals.targets[0] if proposals.targets else None
@@ -284,7 +288,7 @@ def _describe(listing: Listing, recipe: str, source: RecognisedSource, inventory
             for proposal in proposals.targets
         },
         split_column=split_column,
-        parts={} if counts is None else _as_counts(counts.value_counts()),
+        parts={} if counts is None else _to_counts(counts.value_counts()),
         group_column=proposals.group_column,
         shares={} if counts is not None else {"test": source.sizes.test, "val": source.sizes.val},
         split_reason=source.sizes.reason if source.sizes.exact_split else "",
@@ -297,8 +301,8 @@ def _describe(listing: Listing, recipe: str, source: RecognisedSource, inventory
             *proposals.warnings,
             *([source.sizes.reason] if source.sizes.drop else []),
             *source.decoding.warnings,
-            *_warnings_of_tables(inventory.tables),
-            *_warnings_of_labels(listing, proposals),
+            *_list_table_warnings(inventory.tables),
+            *_list_label_warnings(listing, proposals),
         ],
         decoding=source.decoding,
         inventory=inventory,
@@ -326,7 +330,7 @@ def _describe_choice(tables: tuple[TableReport, ...]) -> list[str]:
     return [*taken, *others[:MAX_TABLES_NAMED], *more]
 
 
-def _warnings_of_tables(tables: tuple[TableReport, ...]) -> list[str]:
+def _list_table_warnings(tables: tuple[TableReport, ...]) -> list[str]:
     """Return a warning for each table that cannot be read where none is taken, and for rows that name no image."""
     warnings = [
         f"{table.n_missing} of {table.n_rows} rows of {table.file} name no image of the source"
@@ -342,7 +346,7 @@ def _warnings_of_tables(tables: tuple[TableReport, ...]) -> list[str]:
     ]
 
 
-def _warnings_of_labels(listing: Listing, proposals: Proposals) -> list[str]:
+def _list_label_warnings(listing: Listing, proposals: Proposals) -> list[str]:
     if proposals.targets:
         columns = proposals.targets[0].columns
         n_gaps = int(listing.manifest.labels[list(columns)].isna().any(axis=1).sum())
@@ -350,7 +354,7 @@ def _warnings_of_labels(listing: Listing, proposals: Proposals) -> list[str]:
     labels = listing.manifest.labels
     pattern = "" if len(labels.columns) else suggest_pattern(listing.manifest.ids.tolist())
     hint = f"; their names have equal parts: try --labels '{pattern}' with names of your own" if pattern else ""
-    reason = no_target_reason(labels)
+    reason = explain_no_target(labels)
     return [f"{reason}: the images can be embedded, exported and predicted, and nothing is fitted{hint}"]
 
 
@@ -368,5 +372,5 @@ def _measure_sizes(manifest: Manifest) -> tuple[dict[str, int], int, int]:
     return dict(sizes.most_common(3)), len(rows), n_unreadable
 
 
-def _as_counts(series: "pd.Series[Any]") -> dict[str, int]:
+def _to_counts(series: "pd.Series[Any]") -> dict[str, int]:
     return {str(name): int(n) for name, n in series.items()}

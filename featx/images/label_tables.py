@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from featx.errors import MissingExtraError, ReadError
 from featx.files.table_files import TABLE_SUFFIXES, TEXT_SUFFIXES
 from featx.files.text_tables import detect_format
 from featx.images.label_columns import find_target_columns
-from featx.images.label_files import find_table, path_texts, read_bytes, read_labels
+from featx.images.label_files import find_table, read_labels, read_table_bytes, to_path_texts
 from featx.images.names import base_name, file_suffix, find_part, is_archive_name, is_image_name
 from featx.images.path_matching import ImageIndex, PathRule, find_rule
 from featx.images.sources import join_place, open_tree
@@ -68,6 +68,14 @@ class TableReport:
     folder: str = ""
     is_taken: bool = False
     reason: str = ""
+
+
+class _PathColumn(NamedTuple):
+    """A column with paths of images: its name, the rule for its paths, and whether the images exist."""
+
+    name: str
+    rule: PathRule
+    has_images: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +144,7 @@ def examine_tables(tree: Tree, files: Iterable[str]) -> tuple[list[Candidate], l
 
 
 def examine_table(tree: Tree, file: str) -> Candidate | TableReport:
-    """Return what is found in a table: a candidate if its rows name images, otherwise a report.
+    """Return a candidate if the rows of a table name images, otherwise a report on the table.
 
     Raises
     ------
@@ -146,15 +154,15 @@ def examine_table(tree: Tree, file: str) -> Candidate | TableReport:
     entry = find_table(tree, file)
     text_format = _describe_format(entry)
     report = TableReport(file, text_format)
-    for spec in _ways_to_read(entry, file):
+    for spec in _list_ways_to_read(entry, file):
         frame = read_labels(entry, spec)
         report = TableReport(file, text_format, tuple(map(str, frame.columns)), len(frame))
-        if best := _best_path_column(tree, frame, file, with_header=spec.columns is None):
-            return _candidate(tree, replace(report, path=best[0]), spec, best, frame)
-    return replace(report, reason=_no_paths_reason(report, read_labels(entry, next(_ways_to_read(entry, file)))))
+        if column := _find_path_column(tree, frame, file, with_header=spec.columns is None):
+            return _make_candidate(tree, replace(report, path=column.name), spec, column, frame)
+    return replace(report, reason=_explain_no_paths(report, read_labels(entry, next(_list_ways_to_read(entry, file)))))
 
 
-def _no_paths_reason(report: TableReport, frame: pd.DataFrame) -> str:
+def _explain_no_paths(report: TableReport, frame: pd.DataFrame) -> str:
     if not len(frame):
         return "has no rows"
     first = ", ".join(repr(str(value)) for value in frame.iloc[0].tolist()[:3])
@@ -165,25 +173,25 @@ def _describe_format(file: Entry) -> str:
     suffix = file_suffix(file.name)
     if suffix not in TEXT_SUFFIXES:
         return {"xlsx": "Excel", "parquet": "Parquet", "json": "JSON"}.get(suffix[1:], "JSON lines")
-    found = detect_format(read_bytes(file))
-    encoding = ENCODING_NAMES.get(found.encoding, found.encoding.upper())
-    return f"{encoding}, separated by {SEPARATOR_TEXTS[found.separator]}"
+    text_format = detect_format(read_table_bytes(file))
+    encoding = ENCODING_NAMES.get(text_format.encoding, text_format.encoding.upper())
+    return f"{encoding}, separated by {SEPARATOR_TEXTS[text_format.separator]}"
 
 
-def _ways_to_read(entry: Entry, file: str) -> Iterator[LabelsSpec]:
+def _list_ways_to_read(entry: Entry, file: str) -> Iterator[LabelsSpec]:
     """Yield the ways to read a table: with a header, then, as text, without one."""
     if file_suffix(entry.name) not in TEXT_SUFFIXES:
         yield LabelsSpec(file=file)
         return
-    found = detect_format(read_bytes(entry))
-    stated: dict[str, Any] = {"separator": found.separator}
-    if found.encoding not in {"utf-8", "utf-8-sig"}:
-        stated["encoding"] = found.encoding
-    if found.skip_lines:
-        stated["skip_lines"] = found.skip_lines
-    if found.quote == "'":
+    text_format = detect_format(read_table_bytes(entry))
+    stated: dict[str, Any] = {"separator": text_format.separator}
+    if text_format.encoding not in {"utf-8", "utf-8-sig"}:
+        stated["encoding"] = text_format.encoding
+    if text_format.skip_lines:
+        stated["skip_lines"] = text_format.skip_lines
+    if text_format.quote == "'":
         stated["quote"] = "single"
-    if found.decimal == ",":
+    if text_format.decimal == ",":
         stated["decimal"] = "comma"
     with_header = LabelsSpec.model_validate({"file": file, **stated})
     yield with_header
@@ -191,16 +199,14 @@ def _ways_to_read(entry: Entry, file: str) -> Iterator[LabelsSpec]:
     yield with_header.model_copy(update={"columns": ("path", *(f"column{i}" for i in range(2, n_columns + 1)))})
 
 
-def _best_path_column(
-    tree: Tree, frame: pd.DataFrame, file: str, with_header: bool
-) -> tuple[str, PathRule, Tree | None] | None:
-    """Return the column whose cells name most images, the rule for its paths, and the archive that holds them."""
-    for inside in (None, *_archives(tree)):
+def _find_path_column(tree: Tree, frame: pd.DataFrame, file: str, with_header: bool) -> _PathColumn | None:
+    """Return the column whose cells name most images of a tree or of an archive in it; None if there is none."""
+    for inside in (None, *_list_archives(tree)):
         searched = tree if inside is None else open_tree(join_place(tree.place, inside))
         names = [entry.name for entry in searched.entries() if is_image_name(entry.name)]
         best, n_best = None, 0
         for column in frame.columns:
-            texts = _inspected_texts(frame[column])
+            texts = _sample_texts(frame[column])
             if not texts:
                 continue
             rule, n = find_rule(texts, names, partial(_is_folder_of, file))
@@ -209,18 +215,18 @@ def _best_path_column(
                 is_header_an_image = with_header and find_rule([str(column)], names)[1] > 0
                 if is_header_an_image or (with_header and is_image_name(str(column))):
                     return None
-                best, n_best = (str(column), _rule_in_archive(rule, inside), searched), n
+                best, n_best = _PathColumn(str(column), _add_archive(rule, inside), True), n
         if best is not None:
             return best
-    return _column_of_image_names(frame, with_header)
+    return _find_column_of_image_names(frame, with_header)
 
 
-def _column_of_image_names(frame: pd.DataFrame, with_header: bool) -> tuple[str, PathRule, Tree | None] | None:
+def _find_column_of_image_names(frame: pd.DataFrame, with_header: bool) -> _PathColumn | None:
     """Return the first column whose cells end like names of images, although the source has none of them."""
     for column in frame.columns:
-        texts = _inspected_texts(frame[column])
+        texts = _sample_texts(frame[column])
         if texts and sum(map(is_image_name, texts)) > MIN_NAMED * len(texts):
-            return None if with_header and is_image_name(str(column)) else (str(column), PathRule(), None)
+            return None if with_header and is_image_name(str(column)) else _PathColumn(str(column), PathRule(), False)
     return None
 
 
@@ -236,19 +242,19 @@ def _is_folder_of(file: str, folder: str) -> bool:
     return folder == file.rpartition("/")[0] or (part is not None and find_part(folder) == part)
 
 
-def _rule_in_archive(rule: PathRule, archive: str | None) -> PathRule:
+def _add_archive(rule: PathRule, archive: str | None) -> PathRule:
     if archive is None:
         return rule
     return replace(rule, root=archive if rule.root == "." else f"{archive}!{rule.root}")
 
 
-def _archives(tree: Tree) -> list[str]:
+def _list_archives(tree: Tree) -> list[str]:
     """Return the archives at the top of a folder."""
     names = [entry.name for entry in tree.entries() if not entry.outcome and "/" not in entry.name]
     return [name for name in names if is_archive_name(name)] if not is_archive_name(tree.place) else []
 
 
-def _inspected_texts(column: "pd.Series[Any]") -> list[str]:
+def _sample_texts(column: "pd.Series[Any]") -> list[str]:
     """Return the texts of an even sample of a column; empty if it holds lists, mappings or fractions."""
     values = column.dropna()
     if not len(values) or values.dtype.kind in "fbmMc":
@@ -258,25 +264,25 @@ def _inspected_texts(column: "pd.Series[Any]") -> list[str]:
     return [] if any(isinstance(value, list | dict | np.ndarray) for value in sample) else [str(v) for v in sample]
 
 
-def _candidate(
+def _make_candidate(
     tree: Tree,
     report: TableReport,
     spec: LabelsSpec,
-    best: tuple[str, PathRule, Tree | None],
+    column: _PathColumn,
     frame: pd.DataFrame,
 ) -> Candidate:
-    column, rule, searched = best
+    rule = column.rule
     spec = spec.model_copy(
-        update={"path": column, "root": rule.root, "suffix": rule.suffix, "match": rule.match}
+        update={"path": column.name, "root": rule.root, "suffix": rule.suffix, "match": rule.match}
         | ({"strip_folders": rule.strip_folders} if rule.strip_folders else {})
     )
     root = tree if rule.root == "." else open_tree(join_place(tree.place, rule.root))
-    uris = {entry.name: entry.uri for entry in root.entries()} if searched is not None else {}
+    uris = {entry.name: entry.uri for entry in root.entries()} if column.has_images else {}
     index = ImageIndex(uris, rule)
-    matched = [index.find(text) for text in path_texts(frame[column].dropna())]
+    matched = [index.find(text) for text in to_path_texts(frame[column.name].dropna())]
     images = frozenset(uris[names[0]] for names in matched if names)
     n_named = sum(map(bool, matched))
-    folder = "" if rule.root == "." else f" in {rule.root}/" if "!" not in rule.root else f" in {rule.root}"
-    reason = f"names {n_named} of {len(uris) and sum(map(is_image_name, uris))} images{folder}"
+    folder = "" if rule.root == "." else f" in {rule.root}" + ("" if "!" in rule.root else "/")
+    reason = f"names {n_named} of {sum(map(is_image_name, uris))} images{folder}"
     report = replace(report, n_named=n_named, n_missing=len(frame) - n_named, folder=rule.root, reason=reason)
-    return Candidate(report, spec, frame.drop(columns=column), images)
+    return Candidate(report, spec, frame.drop(columns=column.name), images)

@@ -57,10 +57,8 @@ class NamePatternReader:
         rules = {entry.name: entry.non_image_reason for entry in tree.entries() if not entry.is_image}
         if data.drop_unlabelled:
             rules |= {entry.name: f"{NO_MATCH_RULE} {pattern!r}" for entry in unmatched}
-            images, rows = (
-                [entry for entry in images if entry.name not in rules],
-                [row for row in rows if row is not None],
-            )
+            images = [entry for entry in images if entry.name not in rules]
+            rows = [row for row in rows if row is not None]
         labels = pd.DataFrame([row or {} for row in rows], index=range(len(images)))
         return Listing.from_tree(tree, images, labels, rules, warnings)
 
@@ -86,7 +84,7 @@ def match_name(pattern: str, name: str) -> dict[str, object] | None:
     >>> match_name("{age:int}_{sex}", "part1/26_f.jpg"), match_name("{class}/{patient}/{image}", "cat/p7/0.png")
     ({'age': 26, 'sex': 'f'}, {'class': 'cat', 'patient': 'p7'})
     """
-    expression, types = _compile(pattern)
+    expression, types = _compile_pattern(pattern)
     suffix = file_suffix(name)
     stem = name[: -len(suffix)] if suffix in IMAGE_SUFFIXES else name
     match = expression.fullmatch(stem if "/" in pattern else base_name(stem))
@@ -99,7 +97,7 @@ def _convert(text: str, field_type: str) -> object:
     return int(text) if field_type == "int" else float(text) if field_type == "float" else text
 
 
-def _compile(pattern: str) -> tuple[re.Pattern[str], dict[str, str]]:
+def _compile_pattern(pattern: str) -> tuple[re.Pattern[str], dict[str, str]]:
     """Return a pattern as a regular expression, and the type of each field."""
     expression, types, end = "", {}, 0
     for field in FIELD.finditer(pattern):

@@ -17,7 +17,7 @@ FLAG_VALUES = {"0": False, "1": True, "false": False, "true": True, "no": False,
 def find_split_column(labels: pd.DataFrame) -> str | None:
     """Return the label column whose values are parts for every image, one of them train; None if there is none."""
     for name in labels.columns:
-        if column_parts(str(name), labels[name]) is not None:
+        if find_column_parts(str(name), labels[name]) is not None:
             return str(name)
     return None
 
@@ -30,14 +30,14 @@ def join_labels(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return labels
 
 
-def column_parts(name: str, column: "pd.Series[Any]") -> dict[str, str] | None:
+def find_column_parts(name: str, column: "pd.Series[Any]") -> dict[str, str] | None:
     """Return the part that each value of a column stands for; None if it is not a column of parts.
 
     Examples
     --------
-    >>> column_parts("Usage", pd.Series(["Training", "PublicTest"]))
+    >>> find_column_parts("Usage", pd.Series(["Training", "PublicTest"]))
     {'Training': 'train', 'PublicTest': 'val'}
-    >>> column_parts("is_test", pd.Series([0, 1])), column_parts("age", pd.Series([0, 1]))
+    >>> find_column_parts("is_test", pd.Series([0, 1])), find_column_parts("age", pd.Series([0, 1]))
     ({'0': 'train', '1': 'test'}, None)
     """
     if column.isna().any() or not len(column):

@@ -64,7 +64,7 @@ def list_images(places: Sequence[str]) -> UnlabelledImages:
     n_ignored = 0
     for place in expanded:
         listed = _list_place(place)
-        prefix = _place_prefix(place) if len(expanded) > 1 else ""
+        prefix = _make_prefix(place) if len(expanded) > 1 else ""
         images.ids.extend(prefix + name for name in listed.ids)
         images.uris.extend(listed.uris)
         images.unreadable.update({prefix + name: reason for name, reason in listed.unreadable.items()})
@@ -96,7 +96,7 @@ def _expand(place: str) -> list[str]:
     raise DataError(f"{place!r} matches no file; expected a pattern such as 'photos/*.png'")
 
 
-def _place_prefix(place: str) -> str:
+def _make_prefix(place: str) -> str:
     """Return the text that makes the ids of one of several places different from those of the others."""
     path = split_archive_place(place)[0]
     if is_url(place):
@@ -151,10 +151,10 @@ def _list_tree(tree: Tree) -> UnlabelledImages:
     """Return the images of a folder, an archive or an object store, at any depth."""
     entries = tree.entries()
     images = [entry for entry in entries if entry.may_hold_images]
-    return _from_entries(images, tree.prefix, len(entries) - len(images))
+    return _convert_entries(images, tree.prefix, len(entries) - len(images))
 
 
-def _from_entries(entries: Sequence[Entry], prefix: str, n_ignored: int) -> UnlabelledImages:
+def _convert_entries(entries: Sequence[Entry], prefix: str, n_ignored: int) -> UnlabelledImages:
     readable = [entry for entry in entries if not entry.outcome]
     return UnlabelledImages(
         [prefix + entry.name for entry in readable],
@@ -166,7 +166,7 @@ def _from_entries(entries: Sequence[Entry], prefix: str, n_ignored: int) -> Unla
 
 def _list_member(archive: str, name: str) -> UnlabelledImages:
     tree = open_tree(archive)
-    return _from_entries([tree.entry(name)], tree.prefix, 0)
+    return _convert_entries([tree.entry(name)], tree.prefix, 0)
 
 
 def _list_table(place: str) -> UnlabelledImages:
@@ -219,6 +219,6 @@ def _choose_rows(file: Path, rows: dict[str, int], inside: str) -> Iterator[tupl
     name, _, number = inside.rpartition("/")
     dataset = next(iter(rows)) if not name and len(rows) == 1 else name
     if dataset not in rows or not number.isdecimal() or int(number) >= rows[dataset]:
-        found = ", ".join(f"{name or file.name} with {n} rows" for name, n in rows.items())
-        raise DataError(f"{file} has no image {inside!r}; datasets of images: {found}")
+        datasets = ", ".join(f"{name or file.name} with {n} rows" for name, n in rows.items())
+        raise DataError(f"{file} has no image {inside!r}; datasets of images: {datasets}")
     yield dataset, int(number)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from featx.errors import DataError
-from featx.images.containers.categories import Categories, CategoryReader, path_part, read_annotation
+from featx.images.containers.categories import Categories, CategoryReader, find_path_part, read_annotation
 from featx.images.names import base_name
 from featx.images.trees import Entry, Tree
 
@@ -23,13 +23,13 @@ class CocoReader(CategoryReader):
     name = "coco"
     rank = 6
 
-    def matches(self, tree: Tree) -> bool:
+    def has_annotations(self, tree: Tree) -> bool:
         """Whether a JSON file of the tree has COCO's keys and names images."""
-        return any(_CocoFile.find(entry) for entry in _candidates(tree))
+        return any(_CocoFile.find(entry) for entry in _list_candidates(tree))
 
     def read_categories(self, tree: Tree) -> Categories:
         """Return the categories of all images that COCO files name."""
-        files = [file for entry in _candidates(tree) if (file := _CocoFile.find(entry))]
+        files = [file for entry in _list_candidates(tree) if (file := _CocoFile.find(entry))]
         # Files of keypoints name the same images as those of instances, with fewer categories.
         files.sort(key=lambda file: ("instances" not in file.entry.name, -len(file.category_names)))
         categories = Categories()
@@ -44,7 +44,7 @@ class CocoReader(CategoryReader):
             for number, entry in added.items():
                 names = {file.category_name(category) for category in file.categories.get(number, ())}
                 categories.by_image[entry] = names
-                categories.parts[entry.name] = path_part(file.entry.name)
+                categories.parts[entry.name] = find_path_part(file.entry.name)
         return categories
 
 
@@ -132,8 +132,8 @@ class _ImageFinder:
         home = annotation.rpartition("/")[0]
         folders = [f"{home}/" if home else "", f"{home}/images/" if home else "images/"]
         nearest = [entry for folder in folders for entry in candidates if entry.name == folder + path]
-        part = path_part(annotation)
-        same_part = [entry for entry in candidates if part and path_part(entry.name.rpartition("/")[0]) == part]
+        part = find_path_part(annotation)
+        same_part = [entry for entry in candidates if part and find_path_part(entry.name.rpartition("/")[0]) == part]
         if not candidates:
             return Entry(folders[0] + path, "", None, "missing", "there is no such file")
         if nearest or len(candidates) == 1:
@@ -146,7 +146,7 @@ class _ImageFinder:
         )
 
 
-def _candidates(tree: Tree) -> list[Entry]:
+def _list_candidates(tree: Tree) -> list[Entry]:
     entries = [entry for entry in tree.entries() if not entry.outcome and entry.name.lower().endswith(".json")]
     if len(entries) <= MAX_SEARCHED_FILES:
         return entries

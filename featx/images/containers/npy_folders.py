@@ -30,7 +30,7 @@ class NpyFolderReader:
         if labels is not None or not is_tree(source):
             return None
         files = [entry for entry in open_tree(source).entries() if _is_npy(entry)]
-        classes = {label for label, _ in _labels([entry.name for entry in files]) if label is not None}
+        classes = {label for label, _ in _read_folder_labels([entry.name for entry in files]) if label is not None}
         if len(classes) < 2:
             return None
         try:
@@ -43,7 +43,7 @@ class NpyFolderReader:
         """Return all npy files in class folders; the label of an image is the name of its folder."""
         tree = open_tree(resolve_source(data.source, folder))
         files = [entry for entry in tree.entries() if _is_npy(entry)]
-        labels = _labels([entry.name for entry in files])
+        labels = _read_folder_labels([entry.name for entry in files])
         images = [entry for entry, (label, _) in zip(files, labels, strict=True) if label is not None]
         rules = {entry.name: entry.non_image_reason for entry in tree.entries() if not _is_npy(entry)}
         rules |= {
@@ -76,14 +76,14 @@ def _is_npy(entry: Entry) -> bool:
     )
 
 
-def _labels(names: Sequence[str]) -> list[tuple[str | None, str | None]]:
+def _read_folder_labels(names: Sequence[str]) -> list[tuple[str | None, str | None]]:
     """Return the class and the part of each file, from its folders below those that all files share.
 
     Examples
     --------
-    >>> _labels(["all/train/cat/0.npy", "all/test/dog/deep/1.npy"])
+    >>> _read_folder_labels(["all/train/cat/0.npy", "all/test/dog/deep/1.npy"])
     [('cat', 'train'), ('dog', 'test')]
-    >>> _labels(["cat/0.npy", "dog/1.npy", "2.npy"])
+    >>> _read_folder_labels(["cat/0.npy", "dog/1.npy", "2.npy"])
     [('cat', None), ('dog', None), (None, None)]
     """
     folders = [name.split("/")[:-1] for name in names]

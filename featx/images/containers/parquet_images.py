@@ -44,7 +44,7 @@ class ParquetImageReader:
         """Return how to read the source if its Parquet files have a column of images, otherwise None."""
         if labels is not None:
             return None
-        for file, _ in _parquet_files(source):
+        for file, _ in _list_parquet_files(source):
             try:
                 if find_image_column(file):
                     return ReaderSpec(source=source, reader="parquet")
@@ -61,7 +61,7 @@ class ParquetImageReader:
         entries: list[Entry] = []
         frames: list[pd.DataFrame] = []
         ignored: dict[str, str] = {}
-        for file, name in _parquet_files(place):
+        for file, name in _list_parquet_files(place):
             column = find_image_column(file)
             if not column:
                 ignored[name] = "is a Parquet file without a column of images"
@@ -91,7 +91,7 @@ def read_parquet_image(location: str) -> bytes:
     if state is None:
         raise FileNotFoundError(path)
     try:
-        starts = _group_starts(path, state[1:])
+        starts = _find_group_starts(path, state[1:])
         group = bisect_right(starts, int(row)) - 1
         return _UnpackedGroup.open(path, state[1:], column, group).read(int(row) - starts[group])
     except ReadError:
@@ -100,7 +100,7 @@ def read_parquet_image(location: str) -> bytes:
         raise ReadError(str(error)) from error
     # The errors of Arrow for damaged files have no common base class.
     except Exception as error:
-        raise ReadError(f"cannot be read from its Parquet file: {_first_line(error)}") from error
+        raise ReadError(f"cannot be read from its Parquet file: {_format_error(error)}") from error
 
 
 def find_image_column(file: Path) -> str:
@@ -127,7 +127,7 @@ def find_image_column(file: Path) -> str:
         raise
     # The errors of Arrow for damaged files have no common base class.
     except Exception as error:
-        raise ReadError(f"{file} cannot be read as Parquet: {_first_line(error)}") from error
+        raise ReadError(f"{file} cannot be read as Parquet: {_format_error(error)}") from error
     return ""
 
 
@@ -137,7 +137,7 @@ def _open(file: Path | str) -> Any:
     return ParquetFile(file)
 
 
-def _first_line(error: Exception) -> str:
+def _format_error(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
@@ -148,11 +148,11 @@ def _is_binary(dtype: Any) -> bool:
 
 
 def _has_images(parquet: Any, column: str) -> bool:
-    values = _values(parquet, column, 0)
+    values = _iterate_values(parquet, column, 0)
     return any(value.startswith(IMAGE_MAGICS) for _, value in zip(range(N_INSPECTED_ROWS), values, strict=False))
 
 
-def _values(parquet: Any, column: str, group: int) -> Iterator[bytes]:
+def _iterate_values(parquet: Any, column: str, group: int) -> Iterator[bytes]:
     """Yield the values of a column in one row group, one by one; a missing value is empty."""
     for batch in parquet.iter_batches(
         batch_size=ROWS_PER_BATCH, row_groups=[group], columns=[column], use_threads=False
@@ -168,7 +168,7 @@ def _values(parquet: Any, column: str, group: int) -> Iterator[bytes]:
             yield value.as_py() if n_bytes else b""
 
 
-def _parquet_files(source: str) -> list[tuple[Path, str]]:
+def _list_parquet_files(source: str) -> list[tuple[Path, str]]:
     """Return the Parquet files of a source, each with its name relative to it."""
     path = Path(source)
     if path.is_file():
@@ -180,7 +180,7 @@ def _parquet_files(source: str) -> list[tuple[Path, str]]:
 
 
 @lru_cache(maxsize=256)
-def _group_starts(path: str, state: FileState) -> list[int]:
+def _find_group_starts(path: str, state: FileState) -> list[int]:
     """Return the number of the first row of each row group."""
     with _open(path) as parquet:
         metadata = parquet.metadata
@@ -204,7 +204,7 @@ class _UnpackedGroup:
     def __init__(self, path: str, column: str, group: int) -> None:
         self._ends: list[int] = []
         with _open(path) as parquet:
-            self._stream: IO[bytes] = unpack(self._record_ends(_values(parquet, column, group)), path)
+            self._stream: IO[bytes] = unpack(self._record_ends(_iterate_values(parquet, column, group)), path)
         # A reader in another thread may still use the group when the cache drops it.
         weakref.finalize(self, self._stream.close)
 
@@ -248,17 +248,17 @@ def _read_labels(file: Path, image_column: str) -> pd.DataFrame:
             frame = parquet.read(columns=names).to_pandas() if names and is_small else pd.DataFrame(index=range(0))
     # The errors of Arrow for damaged files have no common base class.
     except Exception as error:
-        raise DataError(f"{file} cannot be read as Parquet: {_first_line(error)}") from error
+        raise DataError(f"{file} cannot be read as Parquet: {_format_error(error)}") from error
     if not is_small:
         raise DataError(f"{file} states {n_values} values, expected at most {MAX_TABLE_VALUES}")
     frame = frame if names else pd.DataFrame(index=range(n_rows))
-    for name, (class_names, is_list) in _class_names(schema.metadata or {}).items():
+    for name, (class_names, is_list) in _read_class_names(schema.metadata or {}).items():
         if name in frame.columns:
             frame = _name_classes(frame, name, class_names, is_list, file)
     return frame
 
 
-def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, tuple[list[str], bool]]:
+def _read_class_names(metadata: Mapping[bytes, bytes]) -> dict[str, tuple[list[str], bool]]:
     """Return the class names of each column that Hugging Face's metadata define, and whether it holds lists."""
     try:
         features = parse_json(metadata.get(b"huggingface", b"{}"))["info"]["features"]

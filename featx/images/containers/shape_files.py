@@ -22,11 +22,17 @@ VOC_NAME_PATH = ["annotation", "object", "name"]
 
 
 class ShapeFileReader(CategoryReader):
-    """Base of the readers of one annotation file per image."""
+    """Base of the readers of one annotation file per image.
+
+    Attributes
+    ----------
+    suffix
+        Suffix of the annotation files.
+    """
 
     suffix: str
 
-    def matches(self, tree: Tree) -> bool:
+    def has_annotations(self, tree: Tree) -> bool:
         """Whether most images have annotation files, and the first ones have this format."""
         files = list_first_annotations(tree, self.suffix, MAX_INSPECTED_FILES)
         try:

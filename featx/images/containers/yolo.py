@@ -29,7 +29,7 @@ class YoloReader(CategoryReader):
     name = "yolo"
     rank = 13
 
-    def matches(self, tree: Tree) -> bool:
+    def has_annotations(self, tree: Tree) -> bool:
         """Whether most images have label files, and the first ones have YOLO's lines."""
         try:
             classes = [_read_numbers(file) for file in list_first_annotations(tree, ".txt", MAX_INSPECTED_FILES)]
