@@ -141,8 +141,8 @@ def say(text: str = "") -> None:
 
 def format_counts(counts: Mapping[str, int], limit: int = 12) -> str:
     """Return counts as text, for example ``cat 12, dog 30``."""
-    shown = [f"{name} {n}" for name, n in list(counts.items())[:limit]]
-    return ", ".join(shown) + (f", … ({len(counts)} in all)" if len(counts) > limit else "")
+    texts = [f"{name} {n}" for name, n in list(counts.items())[:limit]]
+    return ", ".join(texts) + (f", … ({len(counts)} in all)" if len(counts) > limit else "")
 
 
 def print_recognition(recognition: "Recognition", explain: bool = False) -> None:

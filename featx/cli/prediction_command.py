@@ -139,6 +139,6 @@ def _read_places(places: Sequence[str]) -> Iterator[str]:
 
 
 def _format_unreadable(unreadable: Mapping[str, str]) -> str:
-    shown = [f"{image!r} {reason}" for image, reason in list(unreadable.items())[:N_UNREADABLE_SHOWN]]
-    n_more = len(unreadable) - len(shown)
-    return "; ".join(shown) + (f"; and {n_more} more ('--json' lists all)" if n_more else "")
+    descriptions = [f"{image!r} {reason}" for image, reason in list(unreadable.items())[:N_UNREADABLE_SHOWN]]
+    n_more = len(unreadable) - len(descriptions)
+    return "; ".join(descriptions) + (f"; and {n_more} more ('--json' lists all)" if n_more else "")

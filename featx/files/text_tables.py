@@ -86,12 +86,12 @@ def detect_format(content: bytes) -> TextFormat:
     if len(content) > SAMPLE_BYTES and len(lines) > 1 and len(lines) < SAMPLE_LINES:
         lines = lines[:-1]
     quote = _detect_quote(lines)
-    stated = next(
+    stated_separator = next(
         (name for name, text in SEPARATORS.items() if lines and _find_stated_separator(lines[0]) == text), None
     )
     n_skipped = _count_lines_above(lines, quote)
     rows = lines[n_skipped:]
-    separator = stated or _detect_separator(rows, quote)
+    separator = stated_separator or _detect_separator(rows, quote)
     text_format = TextFormat(encoding, separator, quote, n_skipped)
     return replace(text_format, decimal="," if _has_decimal_commas(rows, text_format) else ".")
 

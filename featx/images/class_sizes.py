@@ -65,8 +65,10 @@ def propose_size_settings(counts: Mapping[str, int]) -> SizeSettings:
     smallest = min(remaining.values(), default=0)
     reasons = []
     if drop:
-        named = ", ".join(repr(name) for name in drop[:MAX_NAMED]) + (", …" if len(drop) > MAX_NAMED else "")
-        reasons.append(f"{len(drop)} classes have fewer than {MIN_IMAGES_OF_CLASS} images and are left out: {named}")
+        dropped_names = ", ".join(repr(name) for name in drop[:MAX_NAMED]) + (", …" if len(drop) > MAX_NAMED else "")
+        reasons.append(
+            f"{len(drop)} classes have fewer than {MIN_IMAGES_OF_CLASS} images and are left out: {dropped_names}"
+        )
     if smallest >= MIN_IMAGES_TO_HASH or len(remaining) < 2:
         return SizeSettings(drop, reason="; ".join(reasons))
     # Larger shares of fewer images would leave no image of the class in train.

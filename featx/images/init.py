@@ -272,25 +272,25 @@ def _describe(listing: Listing, recipe: str, source: RecognisedSource, inventory
     manifest, proposals, data = source.manifest, source.proposals, source.data
     split_column = proposals.split_column
     parts = find_column_parts(split_column, manifest.labels[split_column]) if split_column else None
-    counts = manifest.labels[split_column].map(lambda value: (parts or {}).get(str(value))) if parts else None
+    part_column = manifest.labels[split_column].map(lambda value: (parts or {}).get(str(value))) if parts else None
     sizes_px, n_measured, n_unreadable = _measure_sizes(manifest)
-    first = proposals.targets[0] if proposals.targets else None
+    proposal = proposals.targets[0] if proposals.targets else None
     return Recognition(
         recipe=recipe,
         reader=data.reader_name,
         n_found=len(manifest),
         choice=[*_describe_origin(data, manifest), *_describe_choice(inventory.tables)],
-        target=first.name if first else "",
-        kind=first.kind if first else "",
+        target=proposal.name if proposal else "",
+        kind=proposal.kind if proposal else "",
         classes=dict(source.classes),
         candidates={
             proposal.name: int(manifest.labels[list(proposal.columns)].nunique().max())
             for proposal in proposals.targets
         },
         split_column=split_column,
-        parts={} if counts is None else _to_counts(counts.value_counts()),
+        parts={} if part_column is None else _to_counts(part_column.value_counts()),
         group_column=proposals.group_column,
-        shares={} if counts is not None else {"test": source.sizes.test, "val": source.sizes.val},
+        shares={} if part_column is not None else {"test": source.sizes.test, "val": source.sizes.val},
         split_reason=source.sizes.reason if source.sizes.exact_split else "",
         sizes_px=sizes_px,
         n_measured=n_measured,
@@ -324,10 +324,12 @@ def _describe_origin(data: ReaderSpec, manifest: Manifest) -> list[str]:
 
 def _describe_choice(tables: tuple[TableReport, ...]) -> list[str]:
     """Return which tables were taken, and why the others that name images were not."""
-    taken = [f"took {table.file} ({table.format}): {table.reason}" for table in tables if table.is_taken]
-    others = [f"not taken: {table.file}: {table.reason}" for table in tables if not table.is_taken and table.path]
-    more = [f"{len(others) - MAX_TABLES_NAMED} more tables are not taken"] if len(others) > MAX_TABLES_NAMED else []
-    return [*taken, *others[:MAX_TABLES_NAMED], *more]
+    sentences = [f"took {table.file} ({table.format}): {table.reason}" for table in tables if table.is_taken]
+    unused = [table for table in tables if not table.is_taken and table.path]
+    sentences += [f"not taken: {table.file}: {table.reason}" for table in unused[:MAX_TABLES_NAMED]]
+    if len(unused) > MAX_TABLES_NAMED:
+        sentences.append(f"{len(unused) - MAX_TABLES_NAMED} more tables are not taken")
+    return sentences
 
 
 def _list_table_warnings(tables: tuple[TableReport, ...]) -> list[str]:

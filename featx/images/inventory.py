@@ -53,7 +53,7 @@ def take_inventory(source: str, labels: str | None, target: str | None, listing:
     listing
         The images that were recognised; None if the source is not recognised.
     """
-    place, named = split_table_place(source, labels)
+    place, label_table = split_table_place(source, labels)
     if not is_tree(place):
         return Inventory(1, {find_file_type(Path(place).name): 1}, uses={"array file": 1} if listing else {})
     entries = open_tree(place).entries()
@@ -63,9 +63,9 @@ def take_inventory(source: str, labels: str | None, target: str | None, listing:
         folder = "/".join(entry.name.split("/")[:-1][:2]) or "."
         if folder in folders or len(folders) < MAX_FOLDERS:
             folders.setdefault(folder, Counter())[_find_entry_type(entry)] += 1
-    is_table = named is not None and Path(named).is_file()
-    if is_table or (named is None and types.keys() & set(TABLE_SUFFIXES)):
-        tables = examine_source(place, named, target)
+    is_table = label_table is not None and Path(label_table).is_file()
+    if is_table or (label_table is None and types.keys() & set(TABLE_SUFFIXES)):
+        tables = examine_source(place, label_table, target)
     else:
         tables = TableChoice(None, (), {})
     uses = _count_uses(entries, listing, tables) if listing is not None else {}
@@ -120,8 +120,8 @@ def describe_types(types: Mapping[str, int]) -> str:
     >>> describe_types({".png": 2, "no suffix": 1})
     '2 .png, 1 no suffix'
     """
-    named = [f"{n} {name}{'s' if n > 1 and name.endswith('folder') else ''}" for name, n in types.items()]
-    return ", ".join(named[:N_TYPES_NAMED]) + (", …" if len(named) > N_TYPES_NAMED else "") or "no files"
+    counts = [f"{n} {name}{'s' if n > 1 and name.endswith('folder') else ''}" for name, n in types.items()]
+    return ", ".join(counts[:N_TYPES_NAMED]) + (", …" if len(counts) > N_TYPES_NAMED else "") or "no files"
 
 
 def suggest_next_step(inventory: Inventory) -> str:

@@ -29,8 +29,8 @@ def _normalise_text(column: "pd.Series[Any]") -> "pd.Series[Any] | None":
     """Return a column in Unicode normal form C; None if it is already, or holds no text."""
     texts = [value for value in column.unique().tolist() if isinstance(value, str) and not value.isascii()]
     forms = {text: unicodedata.normalize("NFC", text) for text in texts}
-    changed = {text: form for text, form in forms.items() if text != form}
-    return column.map(lambda value: changed.get(value, value)) if changed else None
+    changed_forms = {text: form for text, form in forms.items() if text != form}
+    return column.map(lambda value: changed_forms.get(value, value)) if changed_forms else None
 
 
 def _is_plain(values: "pd.Series[Any]") -> bool:

@@ -131,8 +131,10 @@ def read_labels(file: Entry, spec: LabelsSpec) -> pd.DataFrame:
     MissingExtraError
         it is an Excel file, and the package that reads it is not installed.
     """
-    stated = spec.model_dump(include={"columns", "encoding", "separator", "quote", "skip_lines", "decimal", "sheet"})
-    frame = shared(("table", file.uri, repr(stated)), lambda: _read_labels(file, spec))
+    format_settings = spec.model_dump(
+        include={"columns", "encoding", "separator", "quote", "skip_lines", "decimal", "sheet"}
+    )
+    frame = shared(("table", file.uri, repr(format_settings)), lambda: _read_labels(file, spec))
     return frame.copy(deep=False)
 
 

@@ -129,18 +129,18 @@ def list_tables(tree: Tree) -> list[str]:
 
 def examine_tables(tree: Tree, files: Iterable[str]) -> tuple[list[Candidate], list[TableReport]]:
     """Return the tables whose rows name images of a tree, and a report on each of the others."""
-    candidates, others = [], []
+    candidates, reports = [], []
     for file in files:
         try:
             examined = examine_table(tree, file)
         except (ReadError, MissingExtraError) as error:
-            others.append(TableReport(file, reason=str(error)))
+            reports.append(TableReport(file, reason=str(error)))
             continue
         if isinstance(examined, Candidate):
             candidates.append(examined)
         else:
-            others.append(examined)
-    return candidates, others
+            reports.append(examined)
+    return candidates, reports
 
 
 def examine_table(tree: Tree, file: str) -> Candidate | TableReport:
@@ -184,16 +184,16 @@ def _list_ways_to_read(entry: Entry, file: str) -> Iterator[LabelsSpec]:
         yield LabelsSpec(file=file)
         return
     text_format = detect_format(read_table_bytes(entry))
-    stated: dict[str, Any] = {"separator": text_format.separator}
+    settings: dict[str, Any] = {"separator": text_format.separator}
     if text_format.encoding not in {"utf-8", "utf-8-sig"}:
-        stated["encoding"] = text_format.encoding
+        settings["encoding"] = text_format.encoding
     if text_format.skip_lines:
-        stated["skip_lines"] = text_format.skip_lines
+        settings["skip_lines"] = text_format.skip_lines
     if text_format.quote == "'":
-        stated["quote"] = "single"
+        settings["quote"] = "single"
     if text_format.decimal == ",":
-        stated["decimal"] = "comma"
-    with_header = LabelsSpec.model_validate({"file": file, **stated})
+        settings["decimal"] = "comma"
+    with_header = LabelsSpec.model_validate({"file": file, **settings})
     yield with_header
     n_columns = read_labels(entry, with_header).shape[1]
     yield with_header.model_copy(update={"columns": ("path", *(f"column{i}" for i in range(2, n_columns + 1)))})
@@ -204,20 +204,20 @@ def _find_path_column(tree: Tree, frame: pd.DataFrame, file: str, with_header: b
     for inside in (None, *_list_archives(tree)):
         searched = tree if inside is None else open_tree(join_place(tree.place, inside))
         names = [entry.name for entry in searched.entries() if is_image_name(entry.name)]
-        best, n_best = None, 0
+        path_column, n_most = None, 0
         for column in frame.columns:
             texts = _sample_texts(frame[column])
             if not texts:
                 continue
             rule, n = find_rule(texts, names, partial(_is_folder_of, file))
             # A column of 0 and 1 may name images too, but each of its values occurs in many rows.
-            if n > n_best and n >= MIN_NAMED * len(texts) and len(set(texts)) >= MIN_NAMED * len(texts):
+            if n > n_most and n >= MIN_NAMED * len(texts) and len(set(texts)) >= MIN_NAMED * len(texts):
                 is_header_an_image = with_header and find_rule([str(column)], names)[1] > 0
                 if is_header_an_image or (with_header and is_image_name(str(column))):
                     return None
-                best, n_best = _PathColumn(str(column), _add_archive(rule, inside), True), n
-        if best is not None:
-            return best
+                path_column, n_most = _PathColumn(str(column), _add_archive(rule, inside), True), n
+        if path_column is not None:
+            return path_column
     return _find_column_of_image_names(frame, with_header)
 
 
@@ -279,9 +279,9 @@ def _make_candidate(
     root = tree if rule.root == "." else open_tree(join_place(tree.place, rule.root))
     uris = {entry.name: entry.uri for entry in root.entries()} if column.has_images else {}
     index = ImageIndex(uris, rule)
-    matched = [index.find(text) for text in to_path_texts(frame[column.name].dropna())]
-    images = frozenset(uris[names[0]] for names in matched if names)
-    n_named = sum(map(bool, matched))
+    names_of_paths = [index.find(text) for text in to_path_texts(frame[column.name].dropna())]
+    images = frozenset(uris[image_names[0]] for image_names in names_of_paths if image_names)
+    n_named = sum(map(bool, names_of_paths))
     folder = "" if rule.root == "." else f" in {rule.root}" + ("" if "!" in rule.root else "/")
     reason = f"names {n_named} of {sum(map(is_image_name, uris))} images{folder}"
     report = replace(report, n_named=n_named, n_missing=len(frame) - n_named, folder=rule.root, reason=reason)

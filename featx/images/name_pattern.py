@@ -64,9 +64,9 @@ class NamePatternReader:
 
 
 def _describe_mismatches(pattern: str, images: Sequence[Entry], unmatched: Sequence[Entry]) -> str:
-    listed = ", ".join(repr(entry.name) for entry in unmatched[:MAX_NAMED])
+    examples = ", ".join(repr(entry.name) for entry in unmatched[:MAX_NAMED])
     return (
-        f"{len(unmatched)} of {len(images)} names do not match {pattern!r}: {listed}"
+        f"{len(unmatched)} of {len(images)} names do not match {pattern!r}: {examples}"
         f"{', …' if len(unmatched) > MAX_NAMED else ''}; these images have no labels"
     )
 

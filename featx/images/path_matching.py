@@ -76,40 +76,40 @@ def find_rule(
     is_preferred
         Whether a folder is preferred to others from which as many paths lead to files.
     """
-    nearby = _keep_base_names(paths, names)
+    candidates = _keep_base_names(paths, names)
     counts: Counter[tuple[int, bool]] = Counter()
     roots: dict[tuple[int, bool], list[tuple[str, str, int]]] = {}
-    ends = _index_ends(nearby)
+    ends = _index_ends(candidates)
     for number, path in enumerate(paths):
         folders = normalise_path(path).split("/")
         for n_stripped in range(len(folders)):
             for has_suffix, key in _list_keys(path, n_stripped):
-                matched = ends.get(key, [])
-                for name in matched:
+                matching_names = ends.get(key, [])
+                for name in matching_names:
                     roots.setdefault((n_stripped, has_suffix), []).append((_find_root(name, key), name, number))
-                if matched:
+                if matching_names:
                     counts[n_stripped, has_suffix] += 1
-    best: tuple[PathRule, int] = (PathRule(), 0)
+    best_rule, n_best = PathRule(), 0
     for (n_stripped, has_suffix), _ in sorted(counts.items(), key=lambda item: (item[0][0], not item[0][1])):
-        if 2 * best[1] >= len(paths) and best[0].strip_folders < n_stripped:
+        if 2 * n_best >= len(paths) and best_rule.strip_folders < n_stripped:
             break
-        rule, n = _make_rule(n_stripped, has_suffix, roots[n_stripped, has_suffix], is_preferred)
-        if n > best[1]:
-            best = rule, n
-    return best
+        rule, n_found = _make_rule(n_stripped, has_suffix, roots[n_stripped, has_suffix], is_preferred)
+        if n_found > n_best:
+            best_rule, n_best = rule, n_found
+    return best_rule, n_best
 
 
 def _keep_base_names(paths: Sequence[str], names: Iterable[str]) -> list[str]:
     """Return the names whose last part is that of a path, apart from its ending, case and Unicode form."""
-    wanted = {base_name(spelling).lower() for path in paths for spelling in list_spellings(path)}
-    wanted |= {stem for name in wanted if (stem := name.rpartition(".")[0])}
-    wanted |= {unicodedata.normalize("NFD", name) for name in wanted}
-    nearby = []
+    base_names = {base_name(spelling).lower() for path in paths for spelling in list_spellings(path)}
+    base_names |= {stem for name in base_names if (stem := name.rpartition(".")[0])}
+    base_names |= {unicodedata.normalize("NFD", name) for name in base_names}
+    matching_names = []
     for name in names:
         base = base_name(name).lower()
-        if base in wanted or base.rpartition(".")[0] in wanted:
-            nearby.append(name)
-    return nearby
+        if base in base_names or base.rpartition(".")[0] in base_names:
+            matching_names.append(name)
+    return matching_names
 
 
 def _list_keys(path: str, n_stripped: int) -> Iterable[tuple[bool, str]]:
@@ -205,8 +205,8 @@ class ImageIndex:
             stripped = "/".join(spelling.split("/")[rule.strip_folders :]) + suffix
             if stripped in self._names:
                 return [stripped]
-            if matched := self._by_key.get(_make_key(stripped)):
-                return matched
+            if names := self._by_key.get(_make_key(stripped)):
+                return names
         return []
 
 

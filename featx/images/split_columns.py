@@ -43,15 +43,15 @@ def find_column_parts(name: str, column: "pd.Series[Any]") -> dict[str, str] | N
     if column.isna().any() or not len(column):
         return None
     values = [str(value) for value in column.unique().tolist()[: len(PARTS) + 1]]
-    named = {value: part for value in values if (part := part_of(value)) is not None}
-    if len(named) == len(values) and "train" in named.values():
-        return named
+    parts = {value: part for value in values if (part := part_of(value)) is not None}
+    if len(parts) == len(values) and "train" in parts.values():
+        return parts
     words = split_words(name)
     if CODED_NAMES & set(words) and set(values) <= set(CODED_PARTS) and {"0", "1"} <= set(values):
         return {value: CODED_PARTS[value] for value in sorted(values)}
     flags = {value: FLAG_VALUES[value.lower()] for value in values if value.lower() in FLAG_VALUES}
     part = part_of(words[-1]) if len(words) == 2 and words[0] == "is" else None
     if part in {"test", "val", "train"} and len(flags) == len(values) == 2:
-        others = "train" if part != "train" else "test"
-        return {value: str(part) if flag else others for value, flag in sorted(flags.items())}
+        other_part = "train" if part != "train" else "test"
+        return {value: str(part) if flag else other_part for value, flag in sorted(flags.items())}
     return None

@@ -35,10 +35,10 @@ class TableReader:
         DataError
             the user named a table that names no images, or several tables fit.
         """
-        place, named = split_table_place(source, labels)
+        place, label_table = split_table_place(source, labels)
         if not is_tree(place):
             return None
-        spec = examine_source(place, named, target).spec
+        spec = examine_source(place, label_table, target).spec
         return None if spec is None else ReaderSpec(source=place, labels=spec)
 
     def read(self, data: ReaderSpec, folder: Path) -> Listing:

@@ -70,21 +70,22 @@ def examine_source(place: str, labels: str | None, target: str | None) -> TableC
 
 def _examine_source(tree: Tree, place: str, labels: str | None, target: str | None) -> TableChoice:
     if labels is not None:
-        named = examine_table(tree, relate_to_source(place, labels))
-        if isinstance(named, TableReport):
+        examined = examine_table(tree, relate_to_source(place, labels))
+        if isinstance(examined, TableReport):
             raise DataError(
-                f"{labels!r} {named.reason}; expected a column with the paths of images of {place!r}, with or without "
-                "their endings"
+                f"{labels!r} {examined.reason}; expected a column with the paths of images of {place!r}, with or "
+                "without their endings"
             )
-        return TableChoice(named.spec, (replace(named.report, is_taken=True),), {})
+        return TableChoice(examined.spec, (replace(examined.report, is_taken=True),), {})
     candidates, reports = examine_tables(tree, list_tables(tree))
     spec, reasons = choose_tables(candidates, target)
-    taken = () if spec is None else spec.files
+    taken_files = () if spec is None else spec.files
     reports += [
-        replace(c.report, is_taken=c.file in taken, reason=reasons.get(c.file, c.report.reason)) for c in candidates
+        replace(c.report, is_taken=c.file in taken_files, reason=reasons.get(c.file, c.report.reason))
+        for c in candidates
     ]
-    labelled = frozenset[str]().union(*(c.images for c in candidates if c.file in taken))
-    unlabelled = {uri: c.file for c in candidates if c.file not in taken for uri in c.images - labelled}
+    labelled = frozenset[str]().union(*(c.images for c in candidates if c.file in taken_files))
+    unlabelled = {uri: c.file for c in candidates if c.file not in taken_files for uri in c.images - labelled}
     return TableChoice(spec, tuple(sorted(reports, key=lambda report: not report.is_taken)), unlabelled)
 
 
@@ -112,14 +113,16 @@ def choose_tables(candidates: Sequence[Candidate], target: str | None) -> tuple[
     usable = [candidate for candidate in candidates if candidate.file not in reasons]
     if not usable:
         return None, reasons
-    chosen = _find_part_tables(usable) or [_find_clear_winner(usable)]
-    reasons |= {c.file: f"another table is taken; {c.report.reason}" for c in usable if c not in chosen}
-    spec = _merge_specs(chosen)
-    joined = [c for c in candidates if c not in chosen and len(chosen) == 1 and _adds_split(c, chosen[0])]
-    if joined:
-        spec = spec.model_copy(update={"join": tuple(candidate.file for candidate in joined)})
-    taken = {candidate.file for candidate in (*chosen, *joined)}
-    return spec, {file: reason for file, reason in reasons.items() if file not in taken}
+    chosen_tables = _find_part_tables(usable) or [_find_clear_winner(usable)]
+    reasons |= {c.file: f"another table is taken; {c.report.reason}" for c in usable if c not in chosen_tables}
+    spec = _merge_specs(chosen_tables)
+    joined_tables = []
+    if len(chosen_tables) == 1:
+        joined_tables = [c for c in candidates if c not in chosen_tables and _adds_split(c, chosen_tables[0])]
+    if joined_tables:
+        spec = spec.model_copy(update={"join": tuple(candidate.file for candidate in joined_tables)})
+    taken_files = {candidate.file for candidate in (*chosen_tables, *joined_tables)}
+    return spec, {file: reason for file, reason in reasons.items() if file not in taken_files}
 
 
 def _find_objection(
@@ -145,8 +148,8 @@ def _explain_no_labels(candidate: Candidate) -> str:
         return f"names {candidate.report.n_named} images and has no labels" + (
             "" if candidate.report.folder == "." else f" ({candidate.report.folder}/)"
         )
-    listed = ", ".join(map(str, candidate.frame.columns[:5]))
-    return f"has no column that could be predicted: {listed}"
+    columns = ", ".join(map(str, candidate.frame.columns[:5]))
+    return f"has no column that could be predicted: {columns}"
 
 
 def _is_template(candidate: Candidate, unlabelled: frozenset[str], candidates: Sequence[Candidate]) -> bool:
@@ -170,8 +173,8 @@ def _find_part_tables(usable: Sequence[Candidate]) -> list[Candidate]:
         return []
     by_part = {part: _find_clear_winner([c for c in usable if c.part == part]) for part in parts}
     train = by_part["train"]
-    alike = {part: c for part, c in by_part.items() if c.spec.path == train.spec.path}
-    return [c for c in alike.values() if set(train.target_columns) & set(c.frame.columns)]
+    fitting = {part: c for part, c in by_part.items() if c.spec.path == train.spec.path}
+    return [c for c in fitting.values() if set(train.target_columns) & set(c.frame.columns)]
 
 
 def _find_clear_winner(usable: Sequence[Candidate]) -> Candidate:
@@ -182,9 +185,9 @@ def _find_clear_winner(usable: Sequence[Candidate]) -> Candidate:
     DataError
         several tables fit equally well.
     """
-    named = [candidate for candidate in usable if LABEL_FILE_WORDS & set(split_words(base_name(candidate.file)))]
-    if len(named) == 1 and 2 * len(named[0].images) > max(len(candidate.images) for candidate in usable):
-        return named[0]
+    label_tables = [candidate for candidate in usable if LABEL_FILE_WORDS & set(split_words(base_name(candidate.file)))]
+    if len(label_tables) == 1 and 2 * len(label_tables[0].images) > max(len(candidate.images) for candidate in usable):
+        return label_tables[0]
     by_size = sorted(usable, key=lambda candidate: -len(candidate.images))
     if len(by_size) > 1 and len(by_size[0].images) < CLEAR_MAJORITY * len(by_size[1].images):
         raise _make_tie_error([c for c in by_size if CLEAR_MAJORITY * len(c.images) > len(by_size[0].images)])
@@ -192,11 +195,11 @@ def _find_clear_winner(usable: Sequence[Candidate]) -> Candidate:
 
 
 def _make_tie_error(tables: Sequence[Candidate]) -> DataError:
-    listed = "; ".join(
+    descriptions = "; ".join(
         f"{table.file} ({table.report.reason}; columns {', '.join(map(str, table.frame.columns[:5]))})"
         for table in tables
     )
-    return DataError(f"{len(tables)} tables fit: {listed}; choose one with '--labels FILE' or '--target COLUMN'")
+    return DataError(f"{len(tables)} tables fit: {descriptions}; choose one with '--labels FILE' or '--target COLUMN'")
 
 
 def _adds_split(candidate: Candidate, chosen: Candidate) -> bool:
@@ -212,9 +215,7 @@ def _merge_specs(chosen: Sequence[Candidate]) -> LabelsSpec:
         return chosen[0].spec
     files = {str(candidate.part): candidate.file for candidate in chosen}
     roots = {str(candidate.part): str(candidate.spec.root) for candidate in chosen}
-    stated = chosen[0].spec
-    same = {name: value for name, value in stated.model_dump().items()
-            if all(getattr(candidate.spec, name) == getattr(stated, name) for candidate in chosen)}  # fmt: skip
-    return LabelsSpec.model_validate(
-        same | {"file": files, "root": roots if len(set(roots.values())) > 1 else next(iter(roots.values()))}
-    )
+    settings = [candidate.spec.model_dump() for candidate in chosen]
+    common = {name: value for name, value in settings[0].items() if all(other[name] == value for other in settings)}
+    root = roots if len(set(roots.values())) > 1 else settings[0]["root"]
+    return LabelsSpec.model_validate(common | {"file": files, "root": root})

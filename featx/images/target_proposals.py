@@ -189,11 +189,11 @@ def _find_label_separator(texts: "pd.Series[str]") -> str | None:
         for labels in lists:
             for label in set(labels):
                 counts[label] = counts.get(label, 0) + 1
-        alone = {labels[0] for labels in lists if len(labels) == 1}
-        n_repeated = sum(n > 1 or label in alone for label, n in counts.items())
-        n_alone = len(alone & {label for labels in lists if len(labels) > 1 for label in labels})
+        single_labels = {labels[0] for labels in lists if len(labels) == 1}
+        n_repeated = sum(n > 1 or label in single_labels for label, n in counts.items())
+        n_single = len(single_labels & {label for labels in lists if len(labels) > 1 for label in labels})
         # Words of a name such as "golden retriever" rarely occur alone.
-        is_list = n_repeated > len(counts) / 2 and (separator != " " or 2 * n_alone >= len(counts))
+        is_list = n_repeated > len(counts) / 2 and (separator != " " or 2 * n_single >= len(counts))
         if 2 <= len(counts) <= MAX_LABELS and is_list:
             return separator
     return None
@@ -222,9 +222,11 @@ def _propose_one_hot(labels: pd.DataFrame, names: Sequence[str]) -> TargetPropos
     indicators = labels[columns].astype("float64")
     if not (indicators.sum(axis=1) == 1).all():
         return None
-    named = [str(name) for name in columns]
-    reason = f"{len(named)} columns of 0 and 1, exactly one 1 in each row"
-    return TargetProposal("class" if "class" not in names else "one_hot", "classes", tuple(named), reason=reason)
+    class_columns = [str(name) for name in columns]
+    reason = f"{len(class_columns)} columns of 0 and 1, exactly one 1 in each row"
+    return TargetProposal(
+        "class" if "class" not in names else "one_hot", "classes", tuple(class_columns), reason=reason
+    )
 
 
 def _is_indicator(column: "pd.Series[Any]") -> bool:
@@ -259,9 +261,9 @@ def _list_name_warnings(proposal: TargetProposal, labels: pd.DataFrame) -> list[
     counts = labels[proposal.columns[0]].dropna().map(category_text).value_counts()
     warnings = []
     for names in _group_alike(counts).values():
-        listed = " and ".join(f"{name!r} ({counts[name]})" for name in names)
-        merged = ", ".join(f'"{name}" = "{names[0]}"' for name in names[1:])
-        warnings.append(f"classes {listed} differ in case or spaces only; if they are one, set map = {{ {merged} }}")
+        variants = " and ".join(f"{name!r} ({counts[name]})" for name in names)
+        merges = ", ".join(f'"{name}" = "{names[0]}"' for name in names[1:])
+        warnings.append(f"classes {variants} differ in case or spaces only; if they are one, set map = {{ {merges} }}")
     empty_words = [str(name) for name in counts.index if is_missing_word(str(name))]
     if empty_words and proposal.kind == "classes":
         name = empty_words[0]
@@ -273,10 +275,10 @@ def _list_name_warnings(proposal: TargetProposal, labels: pd.DataFrame) -> list[
 
 def _group_alike(counts: "pd.Series[int]") -> dict[str, list[str]]:
     """Return the names that are equal apart from case, spaces, ``_`` and ``-``."""
-    alike: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for name in counts.index:
-        alike.setdefault(re.sub(r"[\s_-]+", " ", str(name)).strip().casefold(), []).append(str(name))
-    return {key: names for key, names in alike.items() if len(names) > 1}
+        groups.setdefault(re.sub(r"[\s_-]+", " ", str(name)).strip().casefold(), []).append(str(name))
+    return {key: names for key, names in groups.items() if len(names) > 1}
 
 
 def explain_no_target(labels: pd.DataFrame) -> str:

@@ -63,17 +63,17 @@ def list_images(places: Sequence[str]) -> UnlabelledImages:
     images = UnlabelledImages([], [], {})
     n_ignored = 0
     for place in expanded:
-        listed = _list_place(place)
+        place_images = _list_place(place)
         prefix = _make_prefix(place) if len(expanded) > 1 else ""
-        images.ids.extend(prefix + name for name in listed.ids)
-        images.uris.extend(listed.uris)
-        images.unreadable.update({prefix + name: reason for name, reason in listed.unreadable.items()})
-        n_ignored += listed.n_ignored
+        images.ids.extend(prefix + name for name in place_images.ids)
+        images.uris.extend(place_images.uris)
+        images.unreadable.update({prefix + name: reason for name, reason in place_images.unreadable.items()})
+        n_ignored += place_images.n_ignored
     if not images.ids and not images.unreadable:
-        others = f" (found {n_ignored} other files)" if n_ignored else ""
+        other_files = f" (found {n_ignored} other files)" if n_ignored else ""
         raise DataError(
-            f"no images in {', '.join(map(repr, places[:3])) or 'an empty list'}{others}; expected image files, or a "
-            "folder, an archive, an array file or a label table of images"
+            f"no images in {', '.join(map(repr, places[:3])) or 'an empty list'}{other_files}; expected image files, "
+            "or a folder, an archive, an array file or a label table of images"
         )
     return UnlabelledImages(images.ids, images.uris, images.unreadable, n_ignored)
 
@@ -135,15 +135,15 @@ def _list_folder(folder: Path) -> UnlabelledImages:
     ids, uris, n_ignored = [], [], images.n_ignored - len(containers)
     for name in containers:
         try:
-            listed = _list_place(str(folder / name))
+            container_images = _list_place(str(folder / name))
         # The file may hold labels.
         except DataError:
             n_ignored += 1
             continue
-        ids += listed.ids
-        uris += listed.uris
-        images.unreadable.update(listed.unreadable)
-        n_ignored += listed.n_ignored
+        ids += container_images.ids
+        uris += container_images.uris
+        images.unreadable.update(container_images.unreadable)
+        n_ignored += container_images.n_ignored
     return UnlabelledImages(ids, uris, images.unreadable, n_ignored)
 
 
@@ -204,10 +204,10 @@ def _list_arrays(file: Path, inside: str) -> UnlabelledImages:
             f"{file} has no dataset of images; datasets: {shapes or 'none'}; expected (n, h, w) or (n, h, w, channels)"
         )
     uri = f"row:{file_uri(str(file.absolute()))}//"
-    chosen = list(_choose_rows(file, rows, inside))
+    chosen_rows = list(_choose_rows(file, rows, inside))
     prefixes = {name: f"{file.name}#{name}/" if name and len(rows) > 1 else f"{file.name}#" for name in rows}
-    ids = [f"{prefixes[name]}{row}" for name, row in chosen]
-    return UnlabelledImages(ids, [f"{uri}{name}/{row}" for name, row in chosen], {})
+    ids = [f"{prefixes[name]}{row}" for name, row in chosen_rows]
+    return UnlabelledImages(ids, [f"{uri}{name}/{row}" for name, row in chosen_rows], {})
 
 
 def _choose_rows(file: Path, rows: dict[str, int], inside: str) -> Iterator[tuple[str, int]]:

@@ -114,7 +114,7 @@ def _find_labels(images: str, n_images: int, arrays: Mapping[str, Any]) -> dict[
     # A dataset that names the same part fits better than one that names none.
     places.sort(key=lambda place: _find_dataset_part(place) == part)
     columns = {_make_column_name(place): place for place in places}
-    return {name: place for place in arrays for name, chosen in columns.items() if chosen == place}
+    return {name: place for place in arrays for name, column_place in columns.items() if column_place == place}
 
 
 def _drop_masks(specs: Sequence[ArraySpec], shape_of: Callable[[str], tuple[int, ...]]) -> list[ArraySpec]:

@@ -126,9 +126,9 @@ class _ImageFinder:
             several files fit equally well.
         """
         path = name.replace("\\", "/").removeprefix("./")
-        found = self._by_base_name.get(base_name(path), [])
-        exact = [entry for entry in found if f"/{entry.name}".endswith(f"/{path}")]
-        candidates = exact or found
+        same_name = self._by_base_name.get(base_name(path), [])
+        exact = [entry for entry in same_name if f"/{entry.name}".endswith(f"/{path}")]
+        candidates = exact or same_name
         home = annotation.rpartition("/")[0]
         folders = [f"{home}/" if home else "", f"{home}/images/" if home else "images/"]
         nearest = [entry for folder in folders for entry in candidates if entry.name == folder + path]
@@ -147,10 +147,10 @@ class _ImageFinder:
 
 
 def _list_candidates(tree: Tree) -> list[Entry]:
-    entries = [entry for entry in tree.entries() if not entry.outcome and entry.name.lower().endswith(".json")]
-    if len(entries) <= MAX_SEARCHED_FILES:
-        return entries
-    return [entry for entry in entries if COCO_NAME.search(base_name(entry.name))]
+    json_files = [entry for entry in tree.entries() if not entry.outcome and entry.name.lower().endswith(".json")]
+    if len(json_files) <= MAX_SEARCHED_FILES:
+        return json_files
+    return [entry for entry in json_files if COCO_NAME.search(base_name(entry.name))]
 
 
 def iterate_lists(text: str, keys: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
