@@ -62,7 +62,13 @@ def _json_text(value: Any, indent: int | None = None) -> str:
 
 
 class JsonList:
-    """Prints one JSON object whose first field is a list of records that come in batches."""
+    """Prints one JSON object whose first field is a list of records that come in batches.
+
+    Parameters
+    ----------
+    name
+        Name of the field with the list.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -133,33 +139,33 @@ def say(text: str = "") -> None:
     console().print(as_text(mask_secrets(text)))
 
 
-def counted(counts: Mapping[str, int], limit: int = 12) -> str:
+def format_counts(counts: Mapping[str, int], limit: int = 12) -> str:
     """Return counts as text, for example ``cat 12, dog 30``."""
-    shown = [f"{name} {n}" for name, n in list(counts.items())[:limit]]
-    return ", ".join(shown) + (f", … ({len(counts)} in all)" if len(counts) > limit else "")
+    texts = [f"{name} {n}" for name, n in list(counts.items())[:limit]]
+    return ", ".join(texts) + (f", … ({len(counts)} in all)" if len(counts) > limit else "")
 
 
-def finding(recognition: "Recognition", explain: bool = False) -> None:
-    """Print what ``init`` found; with `explain` also all files and tables of the source."""
+def print_recognition(recognition: "Recognition", explain: bool = False) -> None:
+    """Print what ``init`` recognised; with `explain` also all files and tables of the source."""
     from featx.images.decoding_proposal import describe_settings
 
     inspected = "" if recognition.n_measured == recognition.n_found else f" (of {recognition.n_measured} inspected)"
-    sizes = f"; {counted(recognition.sizes_px)}{inspected}" if recognition.sizes_px else ""
+    sizes = f"; {format_counts(recognition.sizes_px)}{inspected}" if recognition.sizes_px else ""
     say(f"images   {recognition.n_found}, read as {recognition.reader!r}{sizes}")
     for sentence in recognition.choice:
         say(f"labels   {sentence}")
     if len(recognition.decoding.depths) > 1:
-        say(f"pixels   {counted(recognition.decoding.depths)}: the inspected images have different depths")
+        say(f"pixels   {format_counts(recognition.decoding.depths)}: the inspected images have different depths")
     for setting in describe_settings(recognition.decoding):
         say(f"decoding {setting}")
     if recognition.target:
         kind = "" if recognition.kind == "classes" else f" ({recognition.kind})"
-        values = f": {counted(recognition.classes)}" if recognition.classes else ""
+        values = f": {format_counts(recognition.classes)}" if recognition.classes else ""
         say(f"target   {recognition.target}{kind}{values}")
         say(f"split    {_describe_split(recognition)}")
     other_columns = {name: n for name, n in recognition.candidates.items() if name != recognition.target}
     if other_columns:
-        say(f"others   {counted(other_columns, MAX_COLUMNS_OFFERED)} (different values; choose with --target)")
+        say(f"others   {format_counts(other_columns, MAX_COLUMNS_OFFERED)} (different values; choose with --target)")
     for rule, n in recognition.ignored.items():
         say(f"ignored  {n} × {rule}")
     if recognition.n_unreadable:
@@ -168,37 +174,37 @@ def finding(recognition: "Recognition", explain: bool = False) -> None:
     for warning in recognition.warnings:
         say(f"warning  {warning}")
     if explain:
-        _explain(recognition)
-    following = "featx extract" if recognition.target else "featx extract, then featx cache export"
-    say(f"wrote {recognition.recipe}; next: {following}")
+        _print_inventory(recognition)
+    next_commands = "featx extract" if recognition.target else "featx extract, then featx cache export"
+    say(f"wrote {recognition.recipe}; next: {next_commands}")
 
 
 def _describe_split(recognition: "Recognition") -> str:
     groups = f", by {recognition.group_column!r}" if recognition.group_column else ""
     if recognition.parts:
-        return f"{counted(recognition.parts)}, given by {recognition.split_column!r}{groups}"
+        return f"{format_counts(recognition.parts)}, given by {recognition.split_column!r}{groups}"
     reason = f"; {recognition.split_reason}" if recognition.split_reason else ""
     shares = ", ".join(f"{part} {share:g}" for part, share in recognition.shares.items())
     return f"none given: {shares}, stratified{groups}{reason}"
 
 
-def _explain(recognition: "Recognition") -> None:
+def _print_inventory(recognition: "Recognition") -> None:
     """Print all files of a source by folder and by what they were taken for, and each table."""
     inventory = recognition.inventory
-    say(f"files    {inventory.n_files}: {counted(inventory.types)}")
+    say(f"files    {inventory.n_files}: {format_counts(inventory.types)}")
     for folder, types in inventory.folders.items():
-        say(f"  {folder}/  {counted(types)}")
+        say(f"  {folder}/  {format_counts(types)}")
     for use, n in inventory.uses.items():
         say(f"used     {n} × {use}")
-    for table in inventory.tables:
-        taken = "taken" if table.is_taken else "not taken"
-        say(f"table    {table.file}: {table.format or 'unreadable'}, {table.n_rows} rows, {taken}; {table.reason}")
-        if table.columns:
-            path = f"; paths in {table.path!r}" if table.path else ""
-            say(f"  columns {', '.join(table.columns[:MAX_COLUMNS_OFFERED])}{path}")
+    for report in inventory.tables:
+        use = "taken" if report.is_taken else "not taken"
+        say(f"table    {report.file}: {report.format or 'unreadable'}, {report.n_rows} rows, {use}; {report.reason}")
+        if report.columns:
+            path = f"; paths in {report.path!r}" if report.path else ""
+            say(f"  columns {', '.join(report.columns[:MAX_COLUMNS_OFFERED])}{path}")
 
 
-def extraction(result: "Extraction") -> None:
+def print_extraction(result: "Extraction") -> None:
     """Print the result of an extraction."""
     from featx.embeddings.drift import Drift
 
@@ -219,7 +225,7 @@ def extraction(result: "Extraction") -> None:
         say(f"  not embedded: {name} uses a network that is not trained; run 'featx finetune', then 'featx extract'")
     if result.label_problem:
         say(f"  warning: no split, so nothing can be fitted: {result.label_problem}")
-    n_with_embedding = counted(result.parts) if result.parts else "no parts"
+    n_with_embedding = format_counts(result.parts) if result.parts else "no parts"
     say(f"images with embeddings: {n_with_embedding}; total time {result.seconds:.1f} s")
     if result.n_embedded:
         say(f"embedding speed {result.images_per_s:.1f} images/s; {result.verdict}")
@@ -379,12 +385,12 @@ def exports(written: "Sequence[ExportedModel]") -> None:
             say(f"  {parity.reason}")
 
 
-def predictions(predictions_by_run: Mapping[str, "Prediction"], coverage: float | None) -> None:
+def print_predictions(predictions_by_run: Mapping[str, "Prediction"], coverage: float | None) -> None:
     """Print the prediction of each run for each image."""
     from featx.tables.predictions import HAS, PROBA, VALUE
 
-    for name, answers in predictions_by_run.items():
-        rows = answers.rows(name, coverage)
+    for name, prediction in predictions_by_run.items():
+        rows = prediction.rows(name, coverage)
         if not rows:
             continue
         columns = [column for column in rows[0] if column not in {"run", "probability"}]

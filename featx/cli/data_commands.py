@@ -47,7 +47,7 @@ def init(
     from featx.cli import console
 
     recognition = featx.init(source, labels=labels, target=target, recipe=recipe, force=force)
-    console.as_json(asdict(recognition)) if json else console.finding(recognition, explain)
+    console.as_json(asdict(recognition)) if json else console.print_recognition(recognition, explain)
 
 
 def extract(
@@ -100,7 +100,7 @@ def extract(
     from featx.errors import DataError
     from featx.specs.recipe import load_recipe
 
-    source, policy = _source_and_policy(places or [], on_error)
+    source, policy = _parse_places(places or [], on_error)
     cluster = cluster_of(scheduler, workers_local)
     if max_failures is not None:
         exceeds_limit(max_failures, 0, 1)
@@ -112,7 +112,7 @@ def extract(
             )
         recognition = featx.init(source, recipe=recipe)
         if not json:
-            console.finding(recognition)
+            console.print_recognition(recognition)
     loaded = load_recipe(recipe)
     with watching() as progress:
         result = featx.extract(
@@ -126,11 +126,11 @@ def extract(
         )
     if outcomes is not None:
         write_outcomes(outcomes, result.outcomes_file)
-    console.as_json(asdict(result)) if json else console.extraction(result)
-    _complain(result, max_failures)
+    console.as_json(asdict(result)) if json else console.print_extraction(result)
+    _raise_failures(result, max_failures)
 
 
-def _source_and_policy(places: list[str], on_error: OnError) -> "tuple[str | None, Literal['skip', 'fail'] | Path]":
+def _parse_places(places: list[str], on_error: OnError) -> "tuple[str | None, Literal['skip', 'fail'] | Path]":
     """Return the source, where one is named, and what is done about unreadable images: the last place is DIR."""
     from featx.errors import DataError
 
@@ -146,7 +146,7 @@ def _source_and_policy(places: list[str], on_error: OnError) -> "tuple[str | Non
     return (sources[0] if sources else None), policy
 
 
-def _complain(result: "Extraction", max_failures: str | None) -> None:
+def _raise_failures(result: "Extraction", max_failures: str | None) -> None:
     """Raise what makes a finished extraction end with another code than 0."""
     from featx.embeddings.outcomes import exceeds_limit
     from featx.errors import DataError, TooManyFailuresError

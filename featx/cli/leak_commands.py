@@ -78,7 +78,7 @@ def _print_pairs(result: "Leaks", limit: int) -> None:
     n_exact = sum(pair.kind == "exact" for pair in result.pairs)
     console.say(
         f"{len(result.pairs)} pairs ({n_exact} exact, {len(result.pairs) - n_exact} near); images with a copy in "
-        f"another part: {console.counted(result.n_images)}"
+        f"another part: {console.format_counts(result.n_images)}"
     )
     if result.disagreeing:
         console.say(f"{len(result.disagreeing)} pairs have different labels (marked !)")

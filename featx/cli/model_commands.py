@@ -292,7 +292,7 @@ def run(
 
     loaded, cluster = load_recipe(recipe), cluster_of(scheduler, workers_local)
     printers: dict[str, Callable[[Any], None]] = {
-        "extract": console.extraction,
+        "extract": console.print_extraction,
         "fit": console.fits,
         "finetune": console.networks,
         "ensemble": console.votes,

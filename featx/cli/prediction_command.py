@@ -81,7 +81,7 @@ def predict(
     totals = _Totals()
     with ExitStack() as stack:
         write = stack.enter_context(open_prediction_file(output)) if output else None
-        answers = console.JsonList("answers") if json else None
+        json_list = console.JsonList("answers") if json else None
         progress = stack.enter_context(watching() if output else nullcontext(no_progress))
         batches = predict_batches(
             list(_read_places(images or ())),
@@ -93,23 +93,25 @@ def predict(
         )
         for predictions in batches:
             if abstain_below is not None:
-                predictions = {name: one.with_abstention(abstain_below) for name, one in predictions.items()}
+                predictions = {
+                    name: prediction.with_abstention(abstain_below) for name, prediction in predictions.items()
+                }
             totals.add(predictions)
             rows = [row for name, prediction in predictions.items() for row in prediction.rows(name, coverage)]
             if write:
                 write(rows)
-            if answers:
-                answers.add(rows)
+            if json_list:
+                json_list.add(rows)
             elif not output:
-                console.predictions(predictions, coverage)
-        if answers:
-            answers.close({"unreadable": totals.unreadable, "warnings": list(totals.warnings)})
+                console.print_predictions(predictions, coverage)
+        if json_list:
+            json_list.close({"unreadable": totals.unreadable, "warnings": list(totals.warnings)})
     if output and not json:
         console.say(f"wrote the predictions for {totals.n_images - len(totals.unreadable)} images to {output}")
-    _report(totals)
+    _report_totals(totals)
 
 
-def _report(totals: _Totals) -> None:
+def _report_totals(totals: _Totals) -> None:
     """Print the warnings of all batches.
 
     Raises
@@ -123,9 +125,8 @@ def _report(totals: _Totals) -> None:
     for warning in totals.warnings:
         typer.echo(escape_text(f"warning: {warning}"), err=True)
     if totals.unreadable:
-        raise TooManyFailuresError(
-            f"{len(totals.unreadable)} of {totals.n_images} images cannot be read: {_listed(totals.unreadable)}"
-        )
+        n_unreadable, reasons = len(totals.unreadable), _format_unreadable(totals.unreadable)
+        raise TooManyFailuresError(f"{n_unreadable} of {totals.n_images} images cannot be read: {reasons}")
 
 
 def _read_places(places: Sequence[str]) -> Iterator[str]:
@@ -137,7 +138,7 @@ def _read_places(places: Sequence[str]) -> Iterator[str]:
             yield place
 
 
-def _listed(unreadable: Mapping[str, str]) -> str:
-    shown = [f"{image!r} {reason}" for image, reason in list(unreadable.items())[:N_UNREADABLE_SHOWN]]
-    n_more = len(unreadable) - len(shown)
-    return "; ".join(shown) + (f"; and {n_more} more ('--json' lists all)" if n_more else "")
+def _format_unreadable(unreadable: Mapping[str, str]) -> str:
+    descriptions = [f"{image!r} {reason}" for image, reason in list(unreadable.items())[:N_UNREADABLE_SHOWN]]
+    n_more = len(unreadable) - len(descriptions)
+    return "; ".join(descriptions) + (f"; and {n_more} more ('--json' lists all)" if n_more else "")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from featx.embeddings.outcomes import NO_VECTOR
 from featx.embeddings.read import locked_store
 from featx.embeddings.space import check_space
-from featx.embeddings.vector_files import VectorFile, positions_in_ids, read_vector_file
+from featx.embeddings.vector_files import VectorFile, find_positions, read_vector_file
 from featx.errors import DataError
 from featx.progress import ProgressCallback
 from featx.specs.embedding import EmbeddingRequest, EmbeddingSpec, ResolvedEmbedding
@@ -61,12 +61,16 @@ def import_vectors(
 
     Parameters
     ----------
+    study
+        The study whose cache gets the vectors.
     requests
         Requests; those that a network computes are left out.
     manifest
         All images, with digests where they can be read.
     segment_rows
         Maximum number of rows of a segment.
+    progress
+        Callback that is told how many vectors are read.
 
     Raises
     ------
@@ -107,14 +111,14 @@ def _match_images(vectors: VectorFile, manifest: Manifest, imported: ImportedVec
     """Return digest → row of the file, and record images without a vector and ids that are no images."""
     is_readable = manifest.digests != ""
     ids, digests = manifest.ids[is_readable], manifest.digests[is_readable]
-    positions = positions_in_ids(vectors.ids, ids)
+    positions = find_positions(vectors.ids, ids)
     if not (positions >= 0).any():
         first = repr(vectors.ids[0]) if len(vectors.ids) else "none"
         raise DataError(
             f"{vectors.file} has no vector for any of {len(ids)} images: its first id is {first}, the first image is "
             f"{ids[0]!r}; expected the ids of 'featx cache export'"
         )
-    if n_extra := int((positions_in_ids(manifest.ids, vectors.ids) < 0).sum()):
+    if n_extra := int((find_positions(manifest.ids, vectors.ids) < 0).sum()):
         imported.warnings.append(
             f"{vectors.file.name}: {n_extra} of {len(vectors.ids)} ids are no images of the recipe and were ignored"
         )
@@ -130,9 +134,15 @@ def _match_images(vectors: VectorFile, manifest: Manifest, imported: ImportedVec
 
 
 def _check_copies(vectors: VectorFile, copies: Sequence[tuple[int, int]]) -> None:
-    """Check that copies of one image have one vector, since vectors are stored by the content of the image."""
+    """Check that copies of one image have one vector, since vectors are stored by the content of the image.
+
+    Raises
+    ------
+    DataError
+        Two copies have different vectors.
+    """
     first, second = (np.array([pair[side] for pair in copies], dtype=np.intp) for side in (0, 1))
-    if (differs := _differ(vectors.take(first), vectors.take(second))).any():
+    if (differs := _are_different(vectors.take(first), vectors.take(second))).any():
         pair = int(differs.argmax())
         raise DataError(
             f"{vectors.file}: {int(differs.sum())} images have another vector than a copy of the same content, first "
@@ -144,13 +154,18 @@ def _check_copies(vectors: VectorFile, copies: Sequence[tuple[int, int]]) -> Non
 def _check_stored(vectors: VectorFile, rows: dict[str, int], store: EmbeddingStore, manifest: Manifest) -> None:
     """Check that all numbers are finite, and that stored vectors are those of the file.
 
-    They are others if another recipe uses the file, and the same id is another image there.
+    They differ if another recipe uses the file, and the same id is another image there.
+
+    Raises
+    ------
+    DataError
+        A number is not finite, or a stored vector is not that of the file.
     """
     x = vectors.take(np.array(list(rows.values())))
     missing = set(store.missing(rows))
     is_stored = np.array([digest not in missing for digest in rows])
     digests = [digest for digest in rows if digest not in missing]
-    differs = _differ(to_stored_dtype(x[is_stored], store.spec).astype(np.float32), store.read(digests))
+    differs = _are_different(to_stored_dtype(x[is_stored], store.spec).astype(np.float32), store.read(digests))
     if differs.any():
         first = manifest.ids[manifest.digests.tolist().index(digests[int(differs.argmax())])]
         raise DataError(
@@ -159,14 +174,14 @@ def _check_stored(vectors: VectorFile, rows: dict[str, int], store: EmbeddingSto
         )
 
 
-def _differ(x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.bool_]:
+def _are_different(x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Return (n,) whether two vectors differ by more than rounding."""
     distances = np.linalg.norm(x.astype(np.float64) - y, axis=1)
     lengths = np.maximum(np.linalg.norm(x.astype(np.float64), axis=1), np.linalg.norm(y.astype(np.float64), axis=1))
     return np.asarray(distances > MAX_RELATIVE_DIFFERENCE * lengths)
 
 
-def vectors_as_embedded(file: Path, embeddings: Sequence[ResolvedEmbedding]) -> "EmbeddedFiles":
+def load_vectors_as_embedded(file: Path, embeddings: Sequence[ResolvedEmbedding]) -> "EmbeddedFiles":
     """Return the vectors of a file as the input of models, with the ids in place of the images.
 
     Parameters

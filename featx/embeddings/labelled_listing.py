@@ -36,6 +36,20 @@ def read_listing(study: Study, drop_unlabelled: bool, progress: ProgressCallback
     """Return the selected images, the strata of each target, and the problem of the labels if there is one.
 
     All images are selected if there is a problem: they are embedded all the same.
+
+    Parameters
+    ----------
+    study
+        The study.
+    drop_unlabelled
+        Whether images without a label are left out, even if the recipe does not say so.
+    progress
+        Callback that gets the problem.
+
+    Raises
+    ------
+    DataError
+        there are no images, or the source cannot be listed.
     """
     recipe = study.recipe
     drop_unlabelled = drop_unlabelled or recipe.data.drop_unlabelled
@@ -55,7 +69,19 @@ def read_listing(study: Study, drop_unlabelled: bool, progress: ProgressCallback
 
 
 def assign_parts(study: Study, manifest: Manifest, truths: Sequence[Truth], label_problem: str) -> AssignedParts:
-    """Return the part of each image, or the problem that leaves no split."""
+    """Return the part of each image, or the problem that leaves no split.
+
+    Parameters
+    ----------
+    study
+        The study.
+    manifest
+        The images.
+    truths
+        Strata of each target; the first one stratifies the split.
+    label_problem
+        Problem of the labels that `read_listing` returned; empty if there is none.
+    """
     if label_problem:
         return AssignedParts(None, label_problem)
     try:

@@ -58,10 +58,10 @@ class VectorFile:
         """
         with np.errstate(over="ignore"):
             x = np.asarray(self.x[rows], dtype=np.float32)
-        if (bad := ~np.isfinite(x).all(axis=1)).any():
+        if (is_invalid := ~np.isfinite(x).all(axis=1)).any():
             raise DataError(
-                f"{self.file}: {int(bad.sum())} of {len(x)} vectors hold nan, infinity or numbers too large for "
-                f"float32, first that of {self.ids[rows[bad.argmax()]]!r}; expected finite numbers"
+                f"{self.file}: {int(is_invalid.sum())} of {len(x)} vectors hold nan, infinity or numbers too large for "
+                f"float32, first that of {self.ids[rows[is_invalid.argmax()]]!r}; expected finite numbers"
             )
         return x
 
@@ -80,10 +80,10 @@ def read_vector_file(file: Path) -> VectorFile:
     if state is None:
         raise DataError(f"vectors: there is no {file}; {EXPECTED}")
     sha256 = file_sha256(file)
-    ids, x = _parquet_columns(file) if file.suffix == ".parquet" else _array_columns(file)
+    ids, x = _read_parquet_columns(file) if file.suffix == ".parquet" else _read_array_columns(file)
     if x.dtype.kind != "f" or x.dtype.itemsize > 8 or x.ndim != 2 or not x.shape[1]:
         raise DataError(f"{file}: x is {x.dtype} of shape {x.shape}; {EXPECTED}")
-    texts = _as_texts(file, ids)
+    texts = _decode_ids(file, ids)
     if len(texts) != len(x):
         raise DataError(f"{file}: found {len(texts)} ids and {len(x)} rows of x, expected one row for each id")
     if (repeated := pd.Index(texts).duplicated()).any():
@@ -96,7 +96,7 @@ def read_vector_file(file: Path) -> VectorFile:
     return VectorFile(file, state, sha256, texts, x)
 
 
-def _array_columns(file: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+def _read_array_columns(file: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the ids and vectors of an npz or HDF5 file."""
     try:
         arrays: Mapping[str, Any] = open_datasets(file)
@@ -106,7 +106,7 @@ def _array_columns(file: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     return np.asarray(arrays["ids"][:]), np.asarray(arrays["x"][:])
 
 
-def _parquet_columns(file: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+def _read_parquet_columns(file: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the ids and vectors of a Parquet file, whose vectors are one column of lists."""
     import pyarrow as pa
     from pyarrow import compute, parquet
@@ -136,7 +136,7 @@ def _check_names(file: Path, names: list[str]) -> None:
             raise DataError(f"{file} has no {name!r}; found {', '.join(names) or 'nothing'}, {EXPECTED}")
 
 
-def _as_texts(file: Path, ids: NDArray[Any]) -> NDArray[np.object_]:
+def _decode_ids(file: Path, ids: NDArray[Any]) -> NDArray[np.object_]:
     """Return ids of fixed or variable width as text."""
     try:
         texts = [value.decode() if isinstance(value, bytes) else value for value in ids.tolist()]
@@ -148,6 +148,6 @@ def _as_texts(file: Path, ids: NDArray[Any]) -> NDArray[np.object_]:
     return np.array(texts, dtype=object)
 
 
-def positions_in_ids(available: Ids, ids: Ids) -> NDArray[np.intp]:
+def find_positions(available: Ids, ids: Ids) -> NDArray[np.intp]:
     """Return (n,) the position of each id among those available; -1 where it is missing."""
     return np.asarray(pd.Index(available).get_indexer(pd.Index(ids)), dtype=np.intp)

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from featx.errors import MissingExtraError
-from featx.files.column_types import typed_columns
+from featx.files.column_types import convert_columns
 from featx.files.parsing import ParseError, parse_json, parse_with, read_parquet
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
@@ -73,8 +73,8 @@ def _read_excel(content: bytes, sheet: str | None) -> pd.DataFrame:
     if not rows:
         raise ParseError("is empty")
     names = [f"column{number}" if cell is None else str(cell).strip() for number, cell in enumerate(rows[0], start=1)]
-    columns = [pa.array([_cell_text(row[number]) for row in rows[1:]], pa.string()) for number in range(len(names))]
-    return typed_columns(pa.table([pa.chunked_array([column]) for column in columns], names=names))
+    columns = [pa.array([_format_cell(row[number]) for row in rows[1:]], pa.string()) for number in range(len(names))]
+    return convert_columns(pa.table([pa.chunked_array([column]) for column in columns], names=names))
 
 
 def _check_unpacked_size(content: bytes) -> None:
@@ -85,7 +85,7 @@ def _check_unpacked_size(content: bytes) -> None:
         raise ParseError(f"states {n_bytes} bytes once unpacked, expected at most {MAX_EXCEL_BYTES}")
 
 
-def _cell_text(cell: object) -> str:
+def _format_cell(cell: object) -> str:
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
     return "" if cell is None else str(cell)
@@ -93,7 +93,7 @@ def _cell_text(cell: object) -> str:
 
 def _read_json_lines(content: bytes) -> pd.DataFrame:
     rows = [parse_json(line) for line in content.removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()]
-    return _records(rows)
+    return _make_frame(rows)
 
 
 def _read_json(content: bytes) -> pd.DataFrame:
@@ -107,17 +107,17 @@ def _read_json(content: bytes) -> pd.DataFrame:
         items = list(value.values())
         lists_of_rows = [item for item in items if isinstance(item, list) and item and isinstance(item[0], dict)]
         if len(lists_of_rows) == 1:
-            return _records(lists_of_rows[0])
+            return _make_frame(lists_of_rows[0])
         if items and all(isinstance(item, list) for item in items) and len({len(item) for item in items}) == 1:
             return pd.DataFrame({str(name): pd.Series(item) for name, item in value.items()})
         if items and all(isinstance(item, dict) for item in items):
-            return _records([{"path": name, **item} for name, item in value.items()])
+            return _make_frame([{"path": name, **item} for name, item in value.items()])
         if items and not any(isinstance(item, list | dict) for item in items):
-            return _records([{"path": name, "label": item} for name, item in value.items()])
-    return _records(value)
+            return _make_frame([{"path": name, "label": item} for name, item in value.items()])
+    return _make_frame(value)
 
 
-def _records(rows: Any) -> pd.DataFrame:
+def _make_frame(rows: Any) -> pd.DataFrame:
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise ParseError("is not a table: expected a list of rows, each a mapping of column names to values")
     frame: pd.DataFrame = parse_with("a table", lambda: pd.DataFrame(rows))

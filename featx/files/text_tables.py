@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
-from featx.files.column_types import typed_columns
+from featx.files.column_types import convert_columns
 from featx.files.parsing import ParseError, parse_with
 
 SEPARATORS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|", "whitespace": " "}
@@ -86,15 +86,17 @@ def detect_format(content: bytes) -> TextFormat:
     if len(content) > SAMPLE_BYTES and len(lines) > 1 and len(lines) < SAMPLE_LINES:
         lines = lines[:-1]
     quote = _detect_quote(lines)
-    stated = next((name for name, text in SEPARATORS.items() if lines and _stated_separator(lines[0]) == text), None)
+    stated_separator = next(
+        (name for name, text in SEPARATORS.items() if lines and _find_stated_separator(lines[0]) == text), None
+    )
     n_skipped = _count_lines_above(lines, quote)
     rows = lines[n_skipped:]
-    separator = stated or _detect_separator(rows, quote)
-    found = TextFormat(encoding, separator, quote, n_skipped)
-    return replace(found, decimal="," if _has_decimal_commas(rows, found) else ".")
+    separator = stated_separator or _detect_separator(rows, quote)
+    text_format = TextFormat(encoding, separator, quote, n_skipped)
+    return replace(text_format, decimal="," if _has_decimal_commas(rows, text_format) else ".")
 
 
-def _stated_separator(line: str) -> str | None:
+def _find_stated_separator(line: str) -> str | None:
     match = SEPARATOR_LINE.fullmatch(line)
     return match[1] if match else None
 
@@ -111,7 +113,7 @@ def _count_lines_above(lines: Sequence[str], quote: str) -> int:
     while n < len(lines) - 1:
         is_comment = lines[n].lstrip().startswith("#") and not _has_width_of_next(lines, n, quote)
         is_count = bool(COUNT_LINE.fullmatch(lines[n])) and len(re.split(r"[,;|\t ]+", lines[n + 1].strip())) > 1
-        if not (is_comment or is_count or _stated_separator(lines[n])):
+        if not (is_comment or is_count or _find_stated_separator(lines[n])):
             break
         n += 1
     return n
@@ -142,24 +144,24 @@ def _detect_separator(lines: Sequence[str], quote: str) -> str:
     """
     widths = {name: [len(cells) for cells in split_cells(lines, name, quote)] for name in DETECTED_SEPARATORS}
     for n_unnamed in (0, 1):
-        for separator, (header, *rows) in ((name, found) for name, found in widths.items() if found):
+        for separator, (header, *rows) in ((name, n_cells) for name, n_cells in widths.items() if n_cells):
             width, n = Counter(rows or [header]).most_common(1)[0]
             if width > 1 and n >= MIN_EQUAL_WIDTHS * len(rows) and header == width - n_unnamed:
                 return separator
     return "comma"
 
 
-def _has_decimal_commas(lines: Sequence[str], found: TextFormat) -> bool:
+def _has_decimal_commas(lines: Sequence[str], text_format: TextFormat) -> bool:
     """Whether cells hold numbers with a decimal comma, and none holds a number with a decimal point."""
-    if found.separator == "comma":
+    if text_format.separator == "comma":
         return False
-    cells = [cell for row in split_cells(lines, found.separator, found.quote)[1:] for cell in row]
+    cells = [cell for row in split_cells(lines, text_format.separator, text_format.quote)[1:] for cell in row]
     has_commas = any(re.fullmatch(r"[+-]?\d+,\d+", cell.strip()) for cell in cells)
     return has_commas and not any(re.fullmatch(r"[+-]?\d*\.\d+", cell.strip()) for cell in cells)
 
 
 def parse_text_table(content: bytes, text_format: TextFormat, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Return the table of a text; each column has one type (`featx.files.column_types.typed_columns`).
+    """Return the table of a text; each column has one type (`featx.files.column_types.convert_columns`).
 
     Parameters
     ----------
@@ -182,32 +184,32 @@ def parse_text_table(content: bytes, text_format: TextFormat, columns: Sequence[
         raise ParseError(f"is not text in {text_format.encoding}: {error}") from error
     lines = text.lstrip("\ufeff")
     for _ in range(text_format.skip_lines):
-        lines = _without_first_line(lines)
+        lines = _drop_first_line(lines)
     separator = SEPARATORS[text_format.separator]
     if text_format.separator == "whitespace" or re.search(rf"{re.escape(separator)}[ \t]+{text_format.quote}", lines):
-        lines, separator = _rewrite(lines, text_format), "\t"
-    names, has_header = _column_names(lines, separator, text_format.quote, columns)
+        lines, separator = _rewrite_with_tabs(lines, text_format), "\t"
+    names, has_header = _read_column_names(lines, separator, text_format.quote, columns)
     if has_header:
-        lines = _without_header(lines, separator, text_format.quote)
-    frame = typed_columns(_parse_rows(lines.encode(), separator, text_format.quote, names), text_format.decimal)
+        lines = _drop_header(lines, separator, text_format.quote)
+    frame = convert_columns(_parse_rows(lines.encode(), separator, text_format.quote, names), text_format.decimal)
     unnamed = [number for number, name in enumerate(names, 1) if has_header and name == f"column{number}"]
     empty = [f"column{number}" for number in unnamed if frame[f"column{number}"].isna().all()]
     return frame.drop(columns=empty)
 
 
-def _without_first_line(text: str) -> str:
+def _drop_first_line(text: str) -> str:
     match = re.search(r"\r\n|\n|\r", text)
     return text[match.end() :] if match else ""
 
 
-def _without_header(text: str, separator: str, quote: str) -> str:
+def _drop_header(text: str, separator: str, quote: str) -> str:
     """Return a text without its first row, which may span several lines if a quoted name does."""
     stream = io.StringIO(text[:SAMPLE_BYTES], newline="")
     next(csv.reader(stream, delimiter=separator, quotechar=quote), None)
     return text[stream.tell() :]
 
 
-def _rewrite(text: str, text_format: TextFormat) -> str:
+def _rewrite_with_tabs(text: str, text_format: TextFormat) -> str:
     """Return a text with tabs for its separators, and without spaces around cells."""
     if text_format.separator == "whitespace" and text_format.quote not in text:
         return "\n".join(re.sub(r"[ \t]+", "\t", line.strip()) for line in re.split(r"\r\n|\n|\r", text))
@@ -218,7 +220,9 @@ def _rewrite(text: str, text_format: TextFormat) -> str:
     return stream.getvalue()
 
 
-def _column_names(text: str, separator: str, quote: str, columns: Sequence[str] | None) -> tuple[tuple[str, ...], bool]:
+def _read_column_names(
+    text: str, separator: str, quote: str, columns: Sequence[str] | None
+) -> tuple[tuple[str, ...], bool]:
     """Return the names of the columns, and whether the first row holds them.
 
     Raises

@@ -87,9 +87,9 @@ class AnnotationReader:
         parts = [find_part(entry.name.replace("!", "/").rpartition("/")[0]) for entry in images]
         if parts and None not in parts and "train" in parts:
             labels["split"] = parts
-        ignored = {tree.prefix + entry.name: rule for entry, rule in files.ignored}
-        ignored |= {tree.prefix + entry.name: "is an annotation" for _, _, entry in files.annotations}
-        return Listing.from_entries(images, labels, ignored, [tree.prefix + entry.name for entry in images])
+        rules = {entry.name: rule for entry, rule in files.ignored}
+        rules |= {entry.name: "is an annotation" for _, _, entry in files.annotations}
+        return Listing.from_tree(tree, images, labels, rules)
 
 
 def _open_source(place: str) -> Tree:

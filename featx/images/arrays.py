@@ -13,8 +13,8 @@ from featx.files.atomic import file_state
 from featx.images.array_files import ARRAY_ERRORS, is_array_file, open_datasets, skipped_datasets
 from featx.images.containers.array_labels import array_shape, check_label_rows, read_label_columns
 from featx.images.containers.array_pairing import (
-    dataset_part,
-    file_part,
+    get_dataset_file,
+    get_dataset_name,
     has_encoded_images,
     is_image_shape,
     is_last_axis_shape,
@@ -76,11 +76,11 @@ class ArrayReader:
         home = source if source.is_dir() else source.parent
         if not data.arrays:
             raise DataError("data.arrays: is missing; the reader 'arrays' needs '[[data.arrays]]' with 'images = …'")
-        image_files = [file_part(spec.images) for spec in data.arrays]
+        image_files = [get_dataset_file(spec.images) for spec in data.arrays]
         entries: list[Entry] = []
         frames = []
         for spec in data.arrays:
-            is_only_spec = image_files.count(file_part(spec.images)) == 1
+            is_only_spec = image_files.count(get_dataset_file(spec.images)) == 1
             rows, frame = _list_rows(spec, home, is_only_spec, data.external)
             entries += rows
             frames.append(frame)
@@ -90,7 +90,7 @@ class ArrayReader:
 
 
 def _dataset_text(home: Path, place: str) -> str:
-    return f"{home / file_part(place)}: dataset {dataset_part(place)!r}"
+    return f"{home / get_dataset_file(place)}: dataset {get_dataset_name(place)!r}"
 
 
 def _array_files(folder: Path) -> list[Path]:
@@ -154,7 +154,7 @@ def _check_row_size(array: Any, is_last: bool) -> None:
 
 def _ignored(source: Path, home: Path, used: set[str]) -> dict[str, str]:
     """Return the rule of each file beside the arrays, and of each dataset of a used file that is not read."""
-    used_files = {file_part(place) for place in used}
+    used_files = {get_dataset_file(place) for place in used}
     ignored: dict[str, str] = {}
     if source.is_dir():
         folders = sorted({(home / file).parent for file in used_files} | {home})
@@ -193,7 +193,7 @@ def _list_rows(spec: ArraySpec, home: Path, is_only_spec: bool, external: bool) 
         raise DataError(f"data.arrays: {spec.images!r} has shape {shape}, expected {expected}")
     n = shape[-1 if is_last else 0]
     _check_row_count(spec.images, n, file)
-    name, file_name = dataset_part(spec.images), file_part(spec.images)
+    name, file_name = get_dataset_name(spec.images), get_dataset_file(spec.images)
     state = file_state(file)
     uri = f"row:{file_uri(str(file.absolute()))}//{name}/"
     prefix = f"{file_name}#{name}/" if name and not is_only_spec else f"{file_name}#"
@@ -234,8 +234,8 @@ def _check_row_count(place: str, n_rows: int, file: Path) -> None:
 
 
 def _open_dataset(place: str, home: Path, external: bool) -> tuple[Path, Any]:
-    file = existing_file(home / file_part(place), "data.arrays")
-    name = dataset_part(place)
+    file = existing_file(home / get_dataset_file(place), "data.arrays")
+    name = get_dataset_name(place)
     try:
         arrays = open_datasets(file)
         if name in arrays:

@@ -39,34 +39,45 @@ class SizeSettings:
     reason: str = ""
 
 
-def settings_for(counts: Mapping[str, int]) -> SizeSettings:
+def propose_size_settings(counts: Mapping[str, int]) -> SizeSettings:
     """Return the settings for classes with these numbers of images.
+
+    Parameters
+    ----------
+    counts
+        Number of images by class.
 
     Examples
     --------
-    >>> settings_for({"cat": 90, "dog": 40}) == SizeSettings()
+    >>> propose_size_settings({"cat": 90, "dog": 40}) == SizeSettings()
     True
-    >>> settings_for({"cat": 90, "dog": 40, "fox": 1}).drop
+    >>> propose_size_settings({"cat": 90, "dog": 40, "fox": 1}).drop
     ('fox',)
-    >>> small = settings_for({"cat": 5, "dog": 5})
+    >>> small = propose_size_settings({"cat": 5, "dog": 5})
     >>> small.test, small.val, small.folds
     (0.2, 0.2, 3)
+    >>> propose_size_settings({"cat": 1, "dog": 1}).test
+    0.2
     """
     large = {name: n for name, n in counts.items() if n >= MIN_IMAGES_OF_CLASS}
     drop = tuple(name for name in counts if name not in large) if len(large) >= 2 else ()
-    kept = large if drop else dict(counts)
-    smallest = min(kept.values(), default=0)
+    remaining = large if drop else dict(counts)
+    smallest = min(remaining.values(), default=0)
     reasons = []
     if drop:
-        named = ", ".join(repr(name) for name in drop[:MAX_NAMED]) + (", …" if len(drop) > MAX_NAMED else "")
-        reasons.append(f"{len(drop)} classes have fewer than {MIN_IMAGES_OF_CLASS} images and are left out: {named}")
-    if smallest >= MIN_IMAGES_TO_HASH or len(kept) < 2:
+        dropped_names = ", ".join(repr(name) for name in drop[:MAX_NAMED]) + (", …" if len(drop) > MAX_NAMED else "")
+        reasons.append(
+            f"{len(drop)} classes have fewer than {MIN_IMAGES_OF_CLASS} images and are left out: {dropped_names}"
+        )
+    if smallest >= MIN_IMAGES_TO_HASH or len(remaining) < 2:
         return SizeSettings(drop, reason="; ".join(reasons))
-    least_share = ceil(100 * len(kept) / sum(kept.values())) / 100
-    test, val = max(TEST_SHARE, least_share), max(VAL_SHARE, least_share)
+    # Larger shares of fewer images would leave no image of the class in train.
+    has_room = smallest >= MIN_IMAGES_OF_CLASS
+    min_share = ceil(100 * len(remaining) / sum(remaining.values())) / 100 if has_room else 0.0
+    test, val = max(TEST_SHARE, min_share), max(VAL_SHARE, min_share)
     n_train = smallest - ceil(test * smallest) - ceil(val * smallest)
     folds = None if n_train >= DEFAULT_FOLDS else max(2, n_train)
-    name = min(kept, key=kept.__getitem__)
+    name = min(remaining, key=remaining.__getitem__)
     reasons.append(
         f"class {name!r} has {smallest} images: the split has exact shares"
         + ("" if folds is None else f", and the search has {folds} folds")

@@ -14,6 +14,7 @@ from featx.images.decode import MAX_PIXELS, read_numbers, to_channels_last
 from featx.images.pillow_files import silence_decoders
 from featx.images.sources import read_content
 from featx.images.value_ranges import format_value
+from featx.tables.ids import sample_rows
 
 # Number of images that are read; only those of more than 8 bits are decoded.
 MAX_INSPECTED_IMAGES = 200
@@ -53,7 +54,19 @@ class DecodingProposal:
 
 @dataclass(frozen=True)
 class _PixelKind:
-    """The pixels of one image: dtype, number of channels, whether nothing names these, and the extreme values."""
+    """The kind of the pixels of one image.
+
+    Attributes
+    ----------
+    dtype
+        Dtype of the values.
+    n_channels
+        Number of channels.
+    is_unnamed
+        Whether neither the file nor the number of channels says what the channels are.
+    low, high
+        Smallest and largest value of the channels that would be decoded; 0 for pixels of 8 bits.
+    """
 
     dtype: np.dtype[Any]
     n_channels: int
@@ -81,7 +94,7 @@ def propose_decoding(uris: Sequence[str]) -> DecodingProposal:
     uris
         Uris of all images of a source.
     """
-    rows = np.unique(np.linspace(0, len(uris) - 1, MAX_INSPECTED_IMAGES, dtype=int))
+    rows = sample_rows(len(uris), MAX_INSPECTED_IMAGES)
     with silence_decoders():
         kinds = [kind for row in rows if (kind := _inspect_uri(uris[row]))]
     settings, reasons, warnings = {}, {}, []
@@ -93,15 +106,15 @@ def propose_decoding(uris: Sequence[str]) -> DecodingProposal:
                 f"{n_lacking} of {len(kinds)} inspected images have fewer than {max(settings['bands']) + 1} channels; "
                 "they are unreadable with the proposed bands"
             )
-    wide = [kind for kind in kinds if kind.is_wide]
-    if len({kind.dtype.kind == "f" for kind in wide}) > 1:
+    wide_kinds = [kind for kind in kinds if kind.is_wide]
+    if len({kind.dtype.kind == "f" for kind in wide_kinds}) > 1:
         warnings.append(
             "some images hold floats and others integers of more than 8 bits, which one value_range cannot scale; "
             "convert them to one type"
         )
-    elif wide and (found := _propose_range(wide)):
-        settings["value_range"], reasons["value_range"] = found
-        warnings += _unit_warnings(wide)
+    elif wide_kinds and (proposed := _propose_range(wide_kinds)):
+        settings["value_range"], reasons["value_range"] = proposed
+        warnings += _list_unit_warnings(wide_kinds)
     depths = Counter(kind.depth for kind in kinds)
     return DecodingProposal(settings, reasons, dict(depths.most_common()), warnings)
 
@@ -132,14 +145,14 @@ def _inspect(content: Content) -> _PixelKind | None:
     kind = _PixelKind(values.dtype, n_channels, is_unnamed)
     if not kind.is_wide or values.dtype.kind not in "iuf":
         return kind
-    chosen = values[..., : len(_default_bands(n_channels))] if is_unnamed else values
-    low, high = float(chosen.min()), float(chosen.max())
+    decoded = values[..., : len(_choose_default_bands(n_channels))] if is_unnamed else values
+    low, high = float(decoded.min()), float(decoded.max())
     if values.shape[0] * values.shape[1] > MAX_PIXELS or not math.isfinite(low) or not math.isfinite(high):
         return None
     return _PixelKind(values.dtype, n_channels, is_unnamed, low, high)
 
 
-def _default_bands(n_channels: int) -> list[int]:
+def _choose_default_bands(n_channels: int) -> list[int]:
     return GREY if n_channels == 2 else COLOURS
 
 
@@ -147,34 +160,34 @@ def _propose_bands(kinds: Sequence[_PixelKind]) -> tuple[list[int], str]:
     """Return the channels to decode, and the reason."""
     unnamed = Counter(kind.n_channels for kind in kinds if kind.is_unnamed)
     bands = GREY if set(unnamed) == {2} else COLOURS
-    listed = ", ".join(f"{n} channels without names in {count}" for n, count in unnamed.most_common())
+    counts = ", ".join(f"{n} channels without names in {count}" for n, count in unnamed.most_common())
     hint = f"; if they are bands of Sentinel-2, set {SENTINEL_2_COLOURS}" if set(unnamed) & SENTINEL_2_BANDS else ""
-    return bands, f"{listed} of {len(kinds)} inspected images{hint}"
+    return bands, f"{counts} of {len(kinds)} inspected images{hint}"
 
 
-def _propose_range(wide: Sequence[_PixelKind]) -> tuple[list[Any], str] | None:
+def _propose_range(wide_kinds: Sequence[_PixelKind]) -> tuple[list[Any], str] | None:
     """Return the values of black and white for all images, and the reason; None if the dtype or [0, 1] states them."""
-    low, high = min(kind.low for kind in wide), max(kind.high for kind in wide)
-    names = ", ".join(sorted({kind.dtype.name for kind in wide}))
-    seen = f"values from {format_value(low)} to {format_value(high)} of {names} seen"
+    low, high = min(kind.low for kind in wide_kinds), max(kind.high for kind in wide_kinds)
+    names = ", ".join(sorted({kind.dtype.name for kind in wide_kinds}))
+    observed = f"values from {format_value(low)} to {format_value(high)} of {names} seen"
     if low < 0:
-        is_unit = low >= -1 and high <= 1 and wide[0].dtype.kind == "f"
-        return [-1, 1] if is_unit else _round_outwards(low, high), seen
+        is_unit = low >= -1 and high <= 1 and wide_kinds[0].dtype.kind == "f"
+        return [-1, 1] if is_unit else _round_outwards(low, high), observed
     if names == "uint16":
         if 2 * high > UINT16_WHITE:
             return None
-        return [0, _usual_white(high) or 1], f"largest value seen {format_value(high)} of {UINT16_WHITE}"
-    if wide[0].dtype.kind == "f":
+        return [0, _find_usual_white(high) or 1], f"largest value seen {format_value(high)} of {UINT16_WHITE}"
+    if wide_kinds[0].dtype.kind == "f":
         if high <= 1:
             return None
-        white = _usual_white(high)
+        white = _find_usual_white(high)
         is_usual = white is not None and high >= MIN_FILLED_SHARE * white
-        return [0, white] if is_usual else _round_outwards(0.0, high), seen
-    white = _usual_white(high)
-    return [0, white] if white is not None else _round_outwards(0.0, high), seen
+        return [0, white] if is_usual else _round_outwards(0.0, high), observed
+    white = _find_usual_white(high)
+    return [0, white] if white is not None else _round_outwards(0.0, high), observed
 
 
-def _usual_white(high: float) -> int | None:
+def _find_usual_white(high: float) -> int | None:
     """Return the smallest usual largest value with all values up to `high`; 1 for masks of 0 and 1."""
     if high <= 1:
         return 1
@@ -198,14 +211,14 @@ def _round_outwards(low: float, high: float) -> list[Any]:
     return [int(bound) if float(bound).is_integer() else bound for bound in bounds]
 
 
-def _unit_warnings(wide: Sequence[_PixelKind]) -> list[str]:
+def _list_unit_warnings(wide_kinds: Sequence[_PixelKind]) -> list[str]:
     """Return a warning if some images of floats lie within [0, 1] and others do not: they may have other units."""
-    n_unit = sum(kind.low >= 0 and kind.high <= 1 for kind in wide)
-    if wide[0].dtype.kind != "f" or n_unit in {0, len(wide)}:
+    n_unit = sum(kind.low >= 0 and kind.high <= 1 for kind in wide_kinds)
+    if wide_kinds[0].dtype.kind != "f" or n_unit in {0, len(wide_kinds)}:
         return []
     return [
-        f"{n_unit} of {len(wide)} inspected images of floats hold values within [0, 1], and the others do not; all are "
-        "scaled by one value_range: check that they have the same unit"
+        f"{n_unit} of {len(wide_kinds)} inspected images of floats hold values within [0, 1], and the others do not; "
+        "all are scaled by one value_range: check that they have the same unit"
     ]
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from featx.errors import DataError
 from featx.images.litter import litter_path_rule
-from featx.images.names import is_image_name, non_image_rule, part_of
+from featx.images.names import part_of
 from featx.images.readers import Listing
 from featx.images.sources import is_tree, join_place, open_tree
 from featx.images.trees import EMPTY_FOLDER, UNLISTABLE, Entry
@@ -32,8 +32,8 @@ class FolderReader:
         """Return how to read the source if it holds images in sub-folders, otherwise None."""
         if labels is not None or not is_tree(source):
             return None
-        names = [entry.name for entry in open_tree(source).entries() if not entry.outcome and is_image_name(entry.name)]
-        common_folder = _common_folder(names)
+        names = [entry.name for entry in open_tree(source).entries() if entry.is_image and not entry.outcome]
+        common_folder = _find_common_folder(names)
         if not any("/" in name.removeprefix(common_folder) for name in names):
             return None
         return ReaderSpec(source=join_place(source, common_folder.rstrip("/")))
@@ -43,15 +43,15 @@ class FolderReader:
         place = resolve_source(data.source, folder)
         tree = open_tree(place)
         entries = _drop_featx_output(tree.entries())
-        images = [entry for entry in entries if _is_image(entry)]
+        images = [entry for entry in entries if entry.may_hold_images]
         has_parts = _has_part_folders(images)
         depth = 2 if has_parts else 1
-        rules = _unlabelled_parts(images) if has_parts else {}
+        rules = _find_unlabelled_parts(images) if has_parts else {}
         unlabelled = [entry for entry in images if entry.name.count("/") < depth and entry.name not in rules]
         _check_listable(place, unlabelled)
         if data.drop_unlabelled:
             rules |= {entry.name: NO_LABEL_RULE for entry in unlabelled}
-        rules |= {entry.name: entry.reason or non_image_rule(entry.name) for entry in entries if not _is_image(entry)}
+        rules |= {entry.name: entry.non_image_reason for entry in entries if not entry.may_hold_images}
         labelled = [entry for entry in images if entry.name not in rules]
         folders = [entry.name.split("/")[:-1] for entry in labelled]
         classes = [names[depth - 1] if len(names) >= depth else None for names in folders]
@@ -62,15 +62,13 @@ class FolderReader:
             labels["subfolder"] = [names[depth] for names in folders]
         warnings = [
             f"folder {name!r} holds no image and is not used as a class"
-            for name in _folders_without_images(entries, labelled, depth)
+            for name in _find_folders_without_images(entries, labelled, depth)
         ]
-        ignored = {tree.prefix + name: rule for name, rule in rules.items()}
-        ids = [tree.prefix + entry.name for entry in labelled]
-        return Listing.from_entries(labelled, labels, ignored, ids, warnings)
+        return Listing.from_tree(tree, labelled, labels, rules, warnings)
 
 
-def _unlabelled_parts(images: Sequence[Entry]) -> dict[str, str]:
-    """Return a rule by name for the images of parts without class folders, which are there to be predicted.
+def _find_unlabelled_parts(images: Sequence[Entry]) -> dict[str, str]:
+    """Return a rule by name for the images of parts without class folders, which can only be predicted.
 
     Such a part holds its images directly; a test part may also hold them in one folder with a general name.
     """
@@ -91,17 +89,12 @@ def _unlabelled_parts(images: Sequence[Entry]) -> dict[str, str]:
     }
 
 
-def _is_image(entry: Entry) -> bool:
-    """Whether an entry is an image, readable or not, or a folder that cannot be listed and may hold images."""
-    return entry.outcome != "ignored" and (is_image_name(entry.name) or entry.reason.startswith(UNLISTABLE))
-
-
-def _common_folder(names: Sequence[str]) -> str:
+def _find_common_folder(names: Sequence[str]) -> str:
     """Return the folder, with its ``/``, that holds all class folders: archives often have such a folder.
 
     Examples
     --------
-    >>> _common_folder(["photos/cat/0.png", "photos/dog/0.png"]), _common_folder(["cat/0.png", "dog/1.png"])
+    >>> _find_common_folder(["photos/cat/0.png", "photos/dog/0.png"]), _find_common_folder(["cat/0.png", "dog/1.png"])
     ('photos/', '')
     """
     common = ""
@@ -140,7 +133,7 @@ def _drop_featx_output(entries: Sequence[Entry]) -> list[Entry]:
     return [entry for entry in entries if entry.name.partition("/")[0] not in output_folders]
 
 
-def _folders_without_images(entries: Sequence[Entry], images: Sequence[Entry], depth: int) -> list[str]:
+def _find_folders_without_images(entries: Sequence[Entry], images: Sequence[Entry], depth: int) -> list[str]:
     """Return the folders at the depth of class folders that hold no image; `depth` is 1, or 2 below part folders."""
     searched = [entry for entry in entries if not litter_path_rule(entry.name)]
     folders = {"/".join(entry.name.split("/")[:depth]) for entry in searched if entry.name.count("/") >= depth}

@@ -5,29 +5,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from featx.errors import DataError, ReadError
 from featx.files.atomic import write_text
-from featx.images.class_sizes import SizeSettings, settings_for
+from featx.images.class_sizes import SizeSettings, propose_size_settings
 from featx.images.containers.refusals import refuse_known_formats
 from featx.images.decode import read_size
 from featx.images.decoding_proposal import DecodingProposal, propose_decoding
 from featx.images.folder import NO_LABEL_RULE
-from featx.images.inventory import Inventory, describe_types, next_step, take_inventory
+from featx.images.inventory import Inventory, describe_types, suggest_next_step, take_inventory
 from featx.images.label_tables import TableReport
 from featx.images.name_pattern import FIELD, NO_MATCH_RULE, suggest_pattern
 from featx.images.names import is_archive_name
 from featx.images.readers import Listing, Reader, read_source
 from featx.images.recipe_document import RecognisedSource, build_document, dump_checked
 from featx.images.sources import read_content, shared_listings
-from featx.images.split_columns import column_parts
-from featx.images.target_proposals import Proposals, no_target_reason, propose
+from featx.images.split_columns import find_column_parts
+from featx.images.target_proposals import Proposals, explain_no_target, propose_targets
 from featx.locations import is_url, split_archive_place
 from featx.registry import READERS
 from featx.specs.data import ReaderSpec
 from featx.tables.encoding import category_text, split_labels
+from featx.tables.ids import sample_rows
 from featx.tables.manifest import Manifest
 
 # Number of images whose headers are read for their sizes.
@@ -141,15 +141,19 @@ def init(
         data = recognise(source, label_source, target)
         listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
         _check_target(target, listing.manifest, source, label_source)
-        proposals = propose(listing.manifest, target)
+        proposals = propose_targets(listing.manifest, target)
         if data.reader_name == "folder" and not proposals.targets:
             # One class, or images beside a folder: all images are embedded.
             data = ReaderSpec(source=data.source, reader="images")
             listing = read_source(data, Path())
-            proposals = propose(listing.manifest, None)
+            proposals = propose_targets(listing.manifest, None)
         inventory = take_inventory(source if label_source is None else data.source, label_source, target, listing)
     classes = _count_classes(listing.manifest, proposals)
-    sizes = settings_for(classes) if proposals.targets and proposals.targets[0].kind == "classes" else SizeSettings()
+    sizes = (
+        propose_size_settings(classes)
+        if proposals.targets and proposals.targets[0].kind == "classes"
+        else SizeSettings()
+    )
     if _has_gaps(listing, proposals) or _drops_images(listing):
         data = data.model_copy(update={"drop_unlabelled": True})
     decoding = propose_decoding(listing.manifest.uris.tolist())
@@ -225,7 +229,7 @@ def recognise(source: str, labels: str | None, target: str | None = None) -> Rea
     inventory = take_inventory(source, labels, target, None)
     raise DataError(
         f"no images with labels were recognised in {source!r}: found {describe_types(inventory.types)}; "
-        f"{next_step(inventory)}"
+        f"{suggest_next_step(inventory)}"
     )
 
 
@@ -267,26 +271,26 @@ def _drops_images(listing: Listing) -> bool:
 def _describe(listing: Listing, recipe: str, source: RecognisedSource, inventory: Inventory) -> Recognition:
     manifest, proposals, data = source.manifest, source.proposals, source.data
     split_column = proposals.split_column
-    parts = column_parts(split_column, manifest.labels[split_column]) if split_column else None
-    counts = manifest.labels[split_column].map(lambda value: (parts or {}).get(str(value))) if parts else None
+    parts = find_column_parts(split_column, manifest.labels[split_column]) if split_column else None
+    part_column = manifest.labels[split_column].map(lambda value: (parts or {}).get(str(value))) if parts else None
     sizes_px, n_measured, n_unreadable = _measure_sizes(manifest)
-    first = proposals.targets[0] if proposals.targets else None
+    proposal = proposals.targets[0] if proposals.targets else None
     return Recognition(
         recipe=recipe,
         reader=data.reader_name,
         n_found=len(manifest),
         choice=[*_describe_origin(data, manifest), *_describe_choice(inventory.tables)],
-        target=first.name if first else "",
-        kind=first.kind if first else "",
+        target=proposal.name if proposal else "",
+        kind=proposal.kind if proposal else "",
         classes=dict(source.classes),
         candidates={
             proposal.name: int(manifest.labels[list(proposal.columns)].nunique().max())
             for proposal in proposals.targets
         },
         split_column=split_column,
-        parts={} if counts is None else _as_counts(counts.value_counts()),
+        parts={} if part_column is None else _to_counts(part_column.value_counts()),
         group_column=proposals.group_column,
-        shares={} if counts is not None else {"test": source.sizes.test, "val": source.sizes.val},
+        shares={} if part_column is not None else {"test": source.sizes.test, "val": source.sizes.val},
         split_reason=source.sizes.reason if source.sizes.exact_split else "",
         sizes_px=sizes_px,
         n_measured=n_measured,
@@ -297,8 +301,8 @@ def _describe(listing: Listing, recipe: str, source: RecognisedSource, inventory
             *proposals.warnings,
             *([source.sizes.reason] if source.sizes.drop else []),
             *source.decoding.warnings,
-            *_warnings_of_tables(inventory.tables),
-            *_warnings_of_labels(listing, proposals),
+            *_list_table_warnings(inventory.tables),
+            *_list_label_warnings(listing, proposals),
         ],
         decoding=source.decoding,
         inventory=inventory,
@@ -320,13 +324,15 @@ def _describe_origin(data: ReaderSpec, manifest: Manifest) -> list[str]:
 
 def _describe_choice(tables: tuple[TableReport, ...]) -> list[str]:
     """Return which tables were taken, and why the others that name images were not."""
-    taken = [f"took {table.file} ({table.format}): {table.reason}" for table in tables if table.is_taken]
-    others = [f"not taken: {table.file}: {table.reason}" for table in tables if not table.is_taken and table.path]
-    more = [f"{len(others) - MAX_TABLES_NAMED} more tables are not taken"] if len(others) > MAX_TABLES_NAMED else []
-    return [*taken, *others[:MAX_TABLES_NAMED], *more]
+    sentences = [f"took {table.file} ({table.format}): {table.reason}" for table in tables if table.is_taken]
+    unused = [table for table in tables if not table.is_taken and table.path]
+    sentences += [f"not taken: {table.file}: {table.reason}" for table in unused[:MAX_TABLES_NAMED]]
+    if len(unused) > MAX_TABLES_NAMED:
+        sentences.append(f"{len(unused) - MAX_TABLES_NAMED} more tables are not taken")
+    return sentences
 
 
-def _warnings_of_tables(tables: tuple[TableReport, ...]) -> list[str]:
+def _list_table_warnings(tables: tuple[TableReport, ...]) -> list[str]:
     """Return a warning for each table that cannot be read where none is taken, and for rows that name no image."""
     warnings = [
         f"{table.n_missing} of {table.n_rows} rows of {table.file} name no image of the source"
@@ -342,7 +348,7 @@ def _warnings_of_tables(tables: tuple[TableReport, ...]) -> list[str]:
     ]
 
 
-def _warnings_of_labels(listing: Listing, proposals: Proposals) -> list[str]:
+def _list_label_warnings(listing: Listing, proposals: Proposals) -> list[str]:
     if proposals.targets:
         columns = proposals.targets[0].columns
         n_gaps = int(listing.manifest.labels[list(columns)].isna().any(axis=1).sum())
@@ -350,13 +356,13 @@ def _warnings_of_labels(listing: Listing, proposals: Proposals) -> list[str]:
     labels = listing.manifest.labels
     pattern = "" if len(labels.columns) else suggest_pattern(listing.manifest.ids.tolist())
     hint = f"; their names have equal parts: try --labels '{pattern}' with names of your own" if pattern else ""
-    reason = no_target_reason(labels)
+    reason = explain_no_target(labels)
     return [f"{reason}: the images can be embedded, exported and predicted, and nothing is fitted{hint}"]
 
 
 def _measure_sizes(manifest: Manifest) -> tuple[dict[str, int], int, int]:
     """Return the most frequent sizes in an even sample of n images, n, and the number of unreadable ones."""
-    rows = np.unique(np.linspace(0, len(manifest) - 1, MAX_MEASURED_IMAGES, dtype=int))
+    rows = sample_rows(len(manifest), MAX_MEASURED_IMAGES)
     sizes: Counter[str] = Counter()
     n_unreadable = 0
     for uri in manifest.uris[rows]:
@@ -368,5 +374,5 @@ def _measure_sizes(manifest: Manifest) -> tuple[dict[str, int], int, int]:
     return dict(sizes.most_common(3)), len(rows), n_unreadable
 
 
-def _as_counts(series: "pd.Series[Any]") -> dict[str, int]:
+def _to_counts(series: "pd.Series[Any]") -> dict[str, int]:
     return {str(name): int(n) for name, n in series.items()}

@@ -10,13 +10,12 @@ from featx.images.label_tables import TableReport
 from featx.images.names import IMAGE_SUFFIXES, file_suffix, is_archive_name, is_image_name
 from featx.images.readers import Listing
 from featx.images.sources import is_tree, open_tree
-from featx.images.table_choice import TableChoice, examine_source, table_place
+from featx.images.table_choice import TableChoice, examine_source, split_table_place
 from featx.images.trees import Entry
 
 # Number of folders that an inventory lists.
 MAX_FOLDERS = 200
 N_TYPES_NAMED = 6
-LINK_REASON = "link to a folder"
 
 
 @dataclass(frozen=True)
@@ -54,38 +53,38 @@ def take_inventory(source: str, labels: str | None, target: str | None, listing:
     listing
         The images that were recognised; None if the source is not recognised.
     """
-    place, named = table_place(source, labels)
+    place, label_table = split_table_place(source, labels)
     if not is_tree(place):
-        return Inventory(1, {file_type(Path(place).name): 1}, uses={"array file": 1} if listing else {})
+        return Inventory(1, {find_file_type(Path(place).name): 1}, uses={"array file": 1} if listing else {})
     entries = open_tree(place).entries()
-    types = Counter(_entry_type(entry) for entry in entries)
+    types = Counter(_find_entry_type(entry) for entry in entries)
     folders: dict[str, Counter[str]] = {}
     for entry in entries:
         folder = "/".join(entry.name.split("/")[:-1][:2]) or "."
         if folder in folders or len(folders) < MAX_FOLDERS:
-            folders.setdefault(folder, Counter())[_entry_type(entry)] += 1
-    is_table = named is not None and Path(named).is_file()
-    if is_table or (named is None and types.keys() & set(TABLE_SUFFIXES)):
-        tables = examine_source(place, named, target)
+            folders.setdefault(folder, Counter())[_find_entry_type(entry)] += 1
+    is_table = label_table is not None and Path(label_table).is_file()
+    if is_table or (label_table is None and types.keys() & set(TABLE_SUFFIXES)):
+        tables = examine_source(place, label_table, target)
     else:
         tables = TableChoice(None, (), {})
-    uses = _uses(entries, listing, tables) if listing is not None else {}
+    uses = _count_uses(entries, listing, tables) if listing is not None else {}
     by_folder = {folder: dict(counts.most_common()) for folder, counts in sorted(folders.items())}
     return Inventory(len(entries), dict(types.most_common()), by_folder, tables.reports, uses)
 
 
-def file_type(name: str) -> str:
+def find_file_type(name: str) -> str:
     """Return the type of a file: the suffix of its name, or ``no suffix``."""
     return file_suffix(name) or "no suffix"
 
 
-def _entry_type(entry: Entry) -> str:
+def _find_entry_type(entry: Entry) -> str:
     if "folder" in entry.reason:
         return "linked folder" if "link" in entry.reason else "other folder"
-    return file_type(entry.name)
+    return find_file_type(entry.name)
 
 
-def _uses(entries: list[Entry], listing: Listing, tables: TableChoice) -> dict[str, int]:
+def _count_uses(entries: list[Entry], listing: Listing, tables: TableChoice) -> dict[str, int]:
     """Return the number of files by what they were taken for."""
     images = {uri.partition("#")[0] for uri in listing.manifest.uris}
     reports = {report.file: report for report in tables.reports}
@@ -101,16 +100,16 @@ def _uses(entries: list[Entry], listing: Listing, tables: TableChoice) -> dict[s
         elif entry.name in ignored:
             uses[ignored[entry.name]] += 1
         else:
-            uses[_other_use(entry)] += 1
+            uses[_describe_use(entry)] += 1
     return dict(uses.most_common())
 
 
-def _other_use(entry: Entry) -> str:
+def _describe_use(entry: Entry) -> str:
     if entry.reason:
         return entry.reason
     if is_archive_name(entry.name):
         return "archive"
-    return "image that is not used" if is_image_name(entry.name) else f"other file ({file_type(entry.name)})"
+    return "image that is not used" if is_image_name(entry.name) else f"other file ({find_file_type(entry.name)})"
 
 
 def describe_types(types: Mapping[str, int]) -> str:
@@ -121,11 +120,11 @@ def describe_types(types: Mapping[str, int]) -> str:
     >>> describe_types({".png": 2, "no suffix": 1})
     '2 .png, 1 no suffix'
     """
-    named = [f"{n} {name}{'s' if n > 1 and name.endswith('folder') else ''}" for name, n in types.items()]
-    return ", ".join(named[:N_TYPES_NAMED]) + (", …" if len(named) > N_TYPES_NAMED else "") or "no files"
+    counts = [f"{n} {name}{'s' if n > 1 and name.endswith('folder') else ''}" for name, n in types.items()]
+    return ", ".join(counts[:N_TYPES_NAMED]) + (", …" if len(counts) > N_TYPES_NAMED else "") or "no files"
 
 
-def next_step(inventory: Inventory) -> str:
+def suggest_next_step(inventory: Inventory) -> str:
     """Return the nearest way to a source that can be read."""
     types = inventory.types
     if not types:

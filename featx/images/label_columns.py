@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from featx.images.split_columns import column_parts
+from featx.images.split_columns import find_column_parts
 
 INT64_RANGE = np.iinfo(np.int64)
 UNHASHABLE_TYPES = (list, dict, set, np.ndarray)
@@ -21,16 +21,16 @@ def to_plain_columns(labels: pd.DataFrame) -> pd.DataFrame:
     is_mixed = {name: labels[name].dtype == object and not _is_plain(labels[name].dropna()) for name in labels.columns}
     texts = {name: labels[name].map(_to_text, na_action="ignore") for name, mixed in is_mixed.items() if mixed}
     plain = labels.assign(**texts) if texts else labels
-    normal = {name: _normalised(plain[name]) for name in plain.columns if plain[name].dtype.kind == "O"}
+    normal = {name: _normalise_text(plain[name]) for name in plain.columns if plain[name].dtype.kind == "O"}
     return plain.assign(**{name: column for name, column in normal.items() if column is not None})
 
 
-def _normalised(column: "pd.Series[Any]") -> "pd.Series[Any] | None":
+def _normalise_text(column: "pd.Series[Any]") -> "pd.Series[Any] | None":
     """Return a column in Unicode normal form C; None if it is already, or holds no text."""
     texts = [value for value in column.unique().tolist() if isinstance(value, str) and not value.isascii()]
     forms = {text: unicodedata.normalize("NFC", text) for text in texts}
-    changed = {text: form for text, form in forms.items() if text != form}
-    return column.map(lambda value: changed.get(value, value)) if changed else None
+    changed_forms = {text: form for text, form in forms.items() if text != form}
+    return column.map(lambda value: changed_forms.get(value, value)) if changed_forms else None
 
 
 def _is_plain(values: "pd.Series[Any]") -> bool:
@@ -54,7 +54,7 @@ def find_target_columns(labels: pd.DataFrame) -> list[str]:
 def can_be_target(name: str, column: "pd.Series[Any]") -> bool:
     """Whether a column could be predicted: its values repeat, or they are numbers; they are not parts of a split."""
     values = column.dropna()
-    if not len(values) or isinstance(values.iloc[0], UNHASHABLE_TYPES) or column_parts(name, column) is not None:
+    if not len(values) or isinstance(values.iloc[0], UNHASHABLE_TYPES) or find_column_parts(name, column) is not None:
         return False
     if values.dtype == object and values.map(lambda value: isinstance(value, UNHASHABLE_TYPES)).any():
         return False

@@ -22,12 +22,12 @@ QUOTES = {"double": '"', "single": "'"}
 DECIMALS = {"point": ".", "comma": ","}
 
 
-def path_texts(column: "pd.Series[Any]") -> list[str]:
+def to_path_texts(column: "pd.Series[Any]") -> list[str]:
     """Return the cells of a column of paths as text."""
     return column.astype("str").str.strip().tolist()
 
 
-def table_rule(spec: LabelsSpec, root: str) -> PathRule:
+def make_path_rule(spec: LabelsSpec, root: str) -> PathRule:
     """Return the way from the paths of a table to the images below a root."""
     return PathRule(root, spec.strip_folders, spec.suffix, spec.match)
 
@@ -37,6 +37,17 @@ def find_images(root: Tree, texts: Sequence[str], rule: PathRule, table: str) ->
 
     An id is the path as written, or the image's name where the rule changes the path.
 
+    Parameters
+    ----------
+    root
+        Tree that the paths start from.
+    texts
+        n paths of the table.
+    rule
+        The way from paths to names of files.
+    table
+        Name of the table, for errors.
+
     Raises
     ------
     DataError
@@ -44,28 +55,27 @@ def find_images(root: Tree, texts: Sequence[str], rule: PathRule, table: str) ->
     """
     entries = {entry.name: entry for entry in root.entries()}
     index = ImageIndex(entries, rule)
-    matches = [index.find(text) for text in texts]
-    unclear = [(text, names) for text, names in zip(texts, matches, strict=True) if len(names) > 1]
+    names_of_paths = [index.find(text) for text in texts]
+    unclear = [(text, names) for text, names in zip(texts, names_of_paths, strict=True) if len(names) > 1]
     if unclear:
         text, names = unclear[0]
         raise DataError(
             f"{table}: {len(unclear)} paths fit several images, first {text!r} ({names[0]!r}, {names[1]!r}); write "
             "longer paths into the table, or name the folder of its images in data.labels.root"
         )
-    is_changed = bool(rule.strip_folders or rule.suffix or rule.match == "end")
-    found = [
+    images = [
         # A table may name an image among files that are ignored otherwise.
         entries[names[0]] if names and entries[names[0]].outcome != "ignored" else root.entry((*names, text)[0])
-        for text, names in zip(texts, matches, strict=True)
+        for text, names in zip(texts, names_of_paths, strict=True)
     ]
-    ids = [
-        entry.name if is_changed and names else text for text, names, entry in zip(texts, matches, found, strict=True)
-    ]
-    _check_repeated(ids, table)
-    return found, ids
+    ids = list(texts)
+    if rule.strip_folders or rule.suffix or rule.match == "end":
+        ids = [(*names, text)[0] for text, names in zip(texts, names_of_paths, strict=True)]
+    _check_ids_are_unique(ids, table)
+    return images, ids
 
 
-def _check_repeated(ids: Sequence[str], table: str) -> None:
+def _check_ids_are_unique(ids: Sequence[str], table: str) -> None:
     names = pd.Series(ids, dtype=object)
     if repeated := names[names.duplicated()].unique().tolist():
         raise DataError(
@@ -88,7 +98,7 @@ def pop_paths(frame: pd.DataFrame, spec: LabelsSpec, file: str) -> list[str]:
     if paths.isna().any():
         first = int(paths.isna().argmax())
         raise DataError(f"{file}: {int(paths.isna().sum())} rows have no path, first row {first}")
-    return path_texts(paths)
+    return to_path_texts(paths)
 
 
 def find_table(tree: Tree, file: str) -> Entry:
@@ -121,13 +131,15 @@ def read_labels(file: Entry, spec: LabelsSpec) -> pd.DataFrame:
     MissingExtraError
         it is an Excel file, and the package that reads it is not installed.
     """
-    stated = spec.model_dump(include={"columns", "encoding", "separator", "quote", "skip_lines", "decimal", "sheet"})
-    frame = shared(("table", file.uri, repr(stated)), lambda: _read_labels(file, spec))
+    format_settings = spec.model_dump(
+        include={"columns", "encoding", "separator", "quote", "skip_lines", "decimal", "sheet"}
+    )
+    frame = shared(("table", file.uri, repr(format_settings)), lambda: _read_labels(file, spec))
     return frame.copy(deep=False)
 
 
 def _read_labels(file: Entry, spec: LabelsSpec) -> pd.DataFrame:
-    content = read_bytes(file)
+    content = read_table_bytes(file)
     try:
         if file_suffix(file.name) in TEXT_SUFFIXES:
             frame = parse_text_table(content, _stated_format(content, spec), spec.columns)
@@ -151,17 +163,17 @@ def _read_labels(file: Entry, spec: LabelsSpec) -> pd.DataFrame:
 
 def _stated_format(content: bytes, spec: LabelsSpec) -> TextFormat:
     """Return the format of a text table: as the spec states it, otherwise as detected."""
-    found = detect_format(content)
+    detected = detect_format(content)
     return TextFormat(
-        spec.encoding or found.encoding,
-        spec.separator or found.separator,
-        QUOTES[spec.quote] if spec.quote else found.quote,
-        found.skip_lines if spec.skip_lines is None else spec.skip_lines,
-        DECIMALS[spec.decimal] if spec.decimal else found.decimal,
+        spec.encoding or detected.encoding,
+        spec.separator or detected.separator,
+        QUOTES[spec.quote] if spec.quote else detected.quote,
+        detected.skip_lines if spec.skip_lines is None else spec.skip_lines,
+        DECIMALS[spec.decimal] if spec.decimal else detected.decimal,
     )
 
 
-def read_bytes(file: Entry) -> bytes:
+def read_table_bytes(file: Entry) -> bytes:
     """Return the bytes of a table.
 
     Raises
@@ -177,7 +189,7 @@ def read_bytes(file: Entry) -> bytes:
     return content
 
 
-def outside_warnings(root: Tree, names: list[str], table: str) -> list[str]:
+def warn_of_outside_paths(root: Tree, names: list[str], table: str) -> list[str]:
     """Return one warning if paths of a table point outside the folder that they start from."""
     if not isinstance(root, FolderTree):
         return []
@@ -189,13 +201,13 @@ def outside_warnings(root: Tree, names: list[str], table: str) -> list[str]:
     return [f"{len(outside)} paths of {table} point outside {root.place}, first {outside[0]!r}; check them"]
 
 
-def path_from_source(source: str, labels: str) -> str:
+def relate_to_source(source: str, labels: str) -> str:
     """Return the path of a local label table relative to the source, or absolute if the source is a URL."""
     home = base_folder(source)
     return os.path.abspath(labels) if home is None else os.path.relpath(labels, home)  # noqa: PTH100 (both as text)
 
 
-def ignore_rule(name: str, table: str) -> str:
+def find_ignore_rule(name: str, table: str) -> str:
     """Return the rule by which a file beside the images of a table is left out."""
     if name == table:
         return "is the label table"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,12 +12,13 @@ from featx.errors import MissingExtraError, ReadError
 from featx.files.table_files import TABLE_SUFFIXES, TEXT_SUFFIXES
 from featx.files.text_tables import detect_format
 from featx.images.label_columns import find_target_columns
-from featx.images.label_files import find_table, path_texts, read_bytes, read_labels
+from featx.images.label_files import find_table, read_labels, read_table_bytes, to_path_texts
 from featx.images.names import base_name, file_suffix, find_part, is_archive_name, is_image_name
 from featx.images.path_matching import ImageIndex, PathRule, find_rule
 from featx.images.sources import join_place, open_tree
 from featx.images.trees import Entry, Tree
 from featx.specs.data import LabelsSpec
+from featx.tables.ids import sample_rows
 
 # Number of rows of a column that are compared with the names of the images.
 MAX_INSPECTED_ROWS = 200
@@ -67,6 +68,14 @@ class TableReport:
     folder: str = ""
     is_taken: bool = False
     reason: str = ""
+
+
+class _PathColumn(NamedTuple):
+    """A column with paths of images: its name, the rule for its paths, and whether the images exist."""
+
+    name: str
+    rule: PathRule
+    has_images: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,22 +129,22 @@ def list_tables(tree: Tree) -> list[str]:
 
 def examine_tables(tree: Tree, files: Iterable[str]) -> tuple[list[Candidate], list[TableReport]]:
     """Return the tables whose rows name images of a tree, and a report on each of the others."""
-    candidates, others = [], []
+    candidates, reports = [], []
     for file in files:
         try:
             examined = examine_table(tree, file)
         except (ReadError, MissingExtraError) as error:
-            others.append(TableReport(file, reason=str(error)))
+            reports.append(TableReport(file, reason=str(error)))
             continue
         if isinstance(examined, Candidate):
             candidates.append(examined)
         else:
-            others.append(examined)
-    return candidates, others
+            reports.append(examined)
+    return candidates, reports
 
 
 def examine_table(tree: Tree, file: str) -> Candidate | TableReport:
-    """Return what is found in a table: a candidate if its rows name images, otherwise a report.
+    """Return a candidate if the rows of a table name images, otherwise a report on the table.
 
     Raises
     ------
@@ -145,15 +154,15 @@ def examine_table(tree: Tree, file: str) -> Candidate | TableReport:
     entry = find_table(tree, file)
     text_format = _describe_format(entry)
     report = TableReport(file, text_format)
-    for spec in _ways_to_read(entry, file):
+    for spec in _list_ways_to_read(entry, file):
         frame = read_labels(entry, spec)
         report = TableReport(file, text_format, tuple(map(str, frame.columns)), len(frame))
-        if best := _best_path_column(tree, frame, file, with_header=spec.columns is None):
-            return _candidate(tree, replace(report, path=best[0]), spec, best, frame)
-    return replace(report, reason=_no_paths_reason(report, read_labels(entry, next(_ways_to_read(entry, file)))))
+        if column := _find_path_column(tree, frame, file, with_header=spec.columns is None):
+            return _make_candidate(tree, replace(report, path=column.name), spec, column, frame)
+    return replace(report, reason=_explain_no_paths(report, read_labels(entry, next(_list_ways_to_read(entry, file)))))
 
 
-def _no_paths_reason(report: TableReport, frame: pd.DataFrame) -> str:
+def _explain_no_paths(report: TableReport, frame: pd.DataFrame) -> str:
     if not len(frame):
         return "has no rows"
     first = ", ".join(repr(str(value)) for value in frame.iloc[0].tolist()[:3])
@@ -164,62 +173,60 @@ def _describe_format(file: Entry) -> str:
     suffix = file_suffix(file.name)
     if suffix not in TEXT_SUFFIXES:
         return {"xlsx": "Excel", "parquet": "Parquet", "json": "JSON"}.get(suffix[1:], "JSON lines")
-    found = detect_format(read_bytes(file))
-    encoding = ENCODING_NAMES.get(found.encoding, found.encoding.upper())
-    return f"{encoding}, separated by {SEPARATOR_TEXTS[found.separator]}"
+    text_format = detect_format(read_table_bytes(file))
+    encoding = ENCODING_NAMES.get(text_format.encoding, text_format.encoding.upper())
+    return f"{encoding}, separated by {SEPARATOR_TEXTS[text_format.separator]}"
 
 
-def _ways_to_read(entry: Entry, file: str) -> Iterator[LabelsSpec]:
+def _list_ways_to_read(entry: Entry, file: str) -> Iterator[LabelsSpec]:
     """Yield the ways to read a table: with a header, then, as text, without one."""
     if file_suffix(entry.name) not in TEXT_SUFFIXES:
         yield LabelsSpec(file=file)
         return
-    found = detect_format(read_bytes(entry))
-    stated: dict[str, Any] = {"separator": found.separator}
-    if found.encoding not in {"utf-8", "utf-8-sig"}:
-        stated["encoding"] = found.encoding
-    if found.skip_lines:
-        stated["skip_lines"] = found.skip_lines
-    if found.quote == "'":
-        stated["quote"] = "single"
-    if found.decimal == ",":
-        stated["decimal"] = "comma"
-    with_header = LabelsSpec.model_validate({"file": file, **stated})
+    text_format = detect_format(read_table_bytes(entry))
+    settings: dict[str, Any] = {"separator": text_format.separator}
+    if text_format.encoding not in {"utf-8", "utf-8-sig"}:
+        settings["encoding"] = text_format.encoding
+    if text_format.skip_lines:
+        settings["skip_lines"] = text_format.skip_lines
+    if text_format.quote == "'":
+        settings["quote"] = "single"
+    if text_format.decimal == ",":
+        settings["decimal"] = "comma"
+    with_header = LabelsSpec.model_validate({"file": file, **settings})
     yield with_header
     n_columns = read_labels(entry, with_header).shape[1]
     yield with_header.model_copy(update={"columns": ("path", *(f"column{i}" for i in range(2, n_columns + 1)))})
 
 
-def _best_path_column(
-    tree: Tree, frame: pd.DataFrame, file: str, with_header: bool
-) -> tuple[str, PathRule, Tree | None] | None:
-    """Return the column whose cells name most images, the rule for its paths, and the archive that holds them."""
-    for inside in (None, *_archives(tree)):
+def _find_path_column(tree: Tree, frame: pd.DataFrame, file: str, with_header: bool) -> _PathColumn | None:
+    """Return the column whose cells name most images of a tree or of an archive in it; None if there is none."""
+    for inside in (None, *_list_archives(tree)):
         searched = tree if inside is None else open_tree(join_place(tree.place, inside))
         names = [entry.name for entry in searched.entries() if is_image_name(entry.name)]
-        best, n_best = None, 0
+        path_column, n_most = None, 0
         for column in frame.columns:
-            texts = _inspected_texts(frame[column])
+            texts = _sample_texts(frame[column])
             if not texts:
                 continue
             rule, n = find_rule(texts, names, partial(_is_folder_of, file))
             # A column of 0 and 1 may name images too, but each of its values occurs in many rows.
-            if n > n_best and n >= MIN_NAMED * len(texts) and len(set(texts)) >= MIN_NAMED * len(texts):
+            if n > n_most and n >= MIN_NAMED * len(texts) and len(set(texts)) >= MIN_NAMED * len(texts):
                 is_header_an_image = with_header and find_rule([str(column)], names)[1] > 0
                 if is_header_an_image or (with_header and is_image_name(str(column))):
                     return None
-                best, n_best = (str(column), _rule_in_archive(rule, inside), searched), n
-        if best is not None:
-            return best
-    return _column_of_image_names(frame, with_header)
+                path_column, n_most = _PathColumn(str(column), _add_archive(rule, inside), True), n
+        if path_column is not None:
+            return path_column
+    return _find_column_of_image_names(frame, with_header)
 
 
-def _column_of_image_names(frame: pd.DataFrame, with_header: bool) -> tuple[str, PathRule, Tree | None] | None:
+def _find_column_of_image_names(frame: pd.DataFrame, with_header: bool) -> _PathColumn | None:
     """Return the first column whose cells end like names of images, although the source has none of them."""
     for column in frame.columns:
-        texts = _inspected_texts(frame[column])
+        texts = _sample_texts(frame[column])
         if texts and sum(map(is_image_name, texts)) > MIN_NAMED * len(texts):
-            return None if with_header and is_image_name(str(column)) else (str(column), PathRule(), None)
+            return None if with_header and is_image_name(str(column)) else _PathColumn(str(column), PathRule(), False)
     return None
 
 
@@ -235,47 +242,47 @@ def _is_folder_of(file: str, folder: str) -> bool:
     return folder == file.rpartition("/")[0] or (part is not None and find_part(folder) == part)
 
 
-def _rule_in_archive(rule: PathRule, archive: str | None) -> PathRule:
+def _add_archive(rule: PathRule, archive: str | None) -> PathRule:
     if archive is None:
         return rule
     return replace(rule, root=archive if rule.root == "." else f"{archive}!{rule.root}")
 
 
-def _archives(tree: Tree) -> list[str]:
+def _list_archives(tree: Tree) -> list[str]:
     """Return the archives at the top of a folder."""
     names = [entry.name for entry in tree.entries() if not entry.outcome and "/" not in entry.name]
     return [name for name in names if is_archive_name(name)] if not is_archive_name(tree.place) else []
 
 
-def _inspected_texts(column: "pd.Series[Any]") -> list[str]:
+def _sample_texts(column: "pd.Series[Any]") -> list[str]:
     """Return the texts of an even sample of a column; empty if it holds lists, mappings or fractions."""
     values = column.dropna()
     if not len(values) or values.dtype.kind in "fbmMc":
         return []
-    rows = np.unique(np.linspace(0, len(values) - 1, MAX_INSPECTED_ROWS, dtype=int))
+    rows = sample_rows(len(values), MAX_INSPECTED_ROWS)
     sample = values.iloc[rows].tolist()
     return [] if any(isinstance(value, list | dict | np.ndarray) for value in sample) else [str(v) for v in sample]
 
 
-def _candidate(
+def _make_candidate(
     tree: Tree,
     report: TableReport,
     spec: LabelsSpec,
-    best: tuple[str, PathRule, Tree | None],
+    column: _PathColumn,
     frame: pd.DataFrame,
 ) -> Candidate:
-    column, rule, searched = best
+    rule = column.rule
     spec = spec.model_copy(
-        update={"path": column, "root": rule.root, "suffix": rule.suffix, "match": rule.match}
+        update={"path": column.name, "root": rule.root, "suffix": rule.suffix, "match": rule.match}
         | ({"strip_folders": rule.strip_folders} if rule.strip_folders else {})
     )
     root = tree if rule.root == "." else open_tree(join_place(tree.place, rule.root))
-    uris = {entry.name: entry.uri for entry in root.entries()} if searched is not None else {}
+    uris = {entry.name: entry.uri for entry in root.entries()} if column.has_images else {}
     index = ImageIndex(uris, rule)
-    matched = [index.find(text) for text in path_texts(frame[column].dropna())]
-    images = frozenset(uris[names[0]] for names in matched if names)
-    n_named = sum(map(bool, matched))
-    folder = "" if rule.root == "." else f" in {rule.root}/" if "!" not in rule.root else f" in {rule.root}"
-    reason = f"names {n_named} of {len(uris) and sum(map(is_image_name, uris))} images{folder}"
+    names_of_paths = [index.find(text) for text in to_path_texts(frame[column.name].dropna())]
+    images = frozenset(uris[image_names[0]] for image_names in names_of_paths if image_names)
+    n_named = sum(map(bool, names_of_paths))
+    folder = "" if rule.root == "." else f" in {rule.root}" + ("" if "!" in rule.root else "/")
+    reason = f"names {n_named} of {sum(map(is_image_name, uris))} images{folder}"
     report = replace(report, n_named=n_named, n_missing=len(frame) - n_named, folder=rule.root, reason=reason)
-    return Candidate(report, spec, frame.drop(columns=column), images)
+    return Candidate(report, spec, frame.drop(columns=column.name), images)

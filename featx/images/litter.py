@@ -62,10 +62,10 @@ def litter_path_rule(name: str) -> str:
     >>> litter_path_rule("cats/@eaDir/0.jpg"), litter_path_rule("cats/0.jpg")
     ('is in a folder of thumbnails of a Synology NAS', '')
     """
-    return _rule_of_folders(name.rpartition("/")[0])
+    return _find_folder_rule(name.rpartition("/")[0])
 
 
 @lru_cache(maxsize=1024)
-def _rule_of_folders(path: str) -> str:
+def _find_folder_rule(path: str) -> str:
     rules = (litter_folder_rule(folder) for folder in path.split("/"))
     return next((rule.replace("is a", "is in a", 1) for rule in rules if rule), "")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from featx.errors import DataError
-from featx.images.names import IMAGE_SUFFIXES, base_name, file_suffix, is_image_name, non_image_rule
+from featx.images.names import IMAGE_SUFFIXES, base_name, file_suffix
 from featx.images.readers import Listing
 from featx.images.sources import is_tree, open_tree
 from featx.images.trees import Entry
@@ -45,7 +45,7 @@ class NamePatternReader:
             raise DataError("data.labels: is missing; the reader 'names' needs a pattern, 'labels = { name = … }'")
         pattern = data.labels.name
         tree = open_tree(resolve_source(data.source, folder))
-        images = [entry for entry in tree.entries() if entry.outcome != "ignored" and is_image_name(entry.name)]
+        images = [entry for entry in tree.entries() if entry.is_image]
         rows = [match_name(pattern, entry.name) for entry in images]
         unmatched = [entry for entry, row in zip(images, rows, strict=True) if row is None]
         if images and len(unmatched) == len(images):
@@ -53,24 +53,20 @@ class NamePatternReader:
                 f"data.labels.name: none of {len(images)} names matches {pattern!r}, first {images[0].name!r}; correct "
                 "the pattern"
             )
-        is_dropped = data.drop_unlabelled
-        matched = [(entry, row or {}) for entry, row in zip(images, rows, strict=True) if row or not is_dropped]
-        ignored = {tree.prefix + entry.name: f"{NO_MATCH_RULE} {pattern!r}" for entry in unmatched if is_dropped}
-        ignored |= {
-            tree.prefix + entry.name: entry.reason or non_image_rule(entry.name)
-            for entry in tree.entries()
-            if entry.outcome == "ignored" or not is_image_name(entry.name)
-        }
-        entries: list[Entry] = [entry for entry, _ in matched]
-        labels = pd.DataFrame([row for _, row in matched], index=range(len(matched)))
-        warnings = [_mismatch_warning(pattern, images, unmatched)] if unmatched else []
-        return Listing.from_entries(entries, labels, ignored, [tree.prefix + entry.name for entry in entries], warnings)
+        warnings = [_describe_mismatches(pattern, images, unmatched)] if unmatched else []
+        rules = {entry.name: entry.non_image_reason for entry in tree.entries() if not entry.is_image}
+        if data.drop_unlabelled:
+            rules |= {entry.name: f"{NO_MATCH_RULE} {pattern!r}" for entry in unmatched}
+            images = [entry for entry in images if entry.name not in rules]
+            rows = [row for row in rows if row is not None]
+        labels = pd.DataFrame([row or {} for row in rows], index=range(len(images)))
+        return Listing.from_tree(tree, images, labels, rules, warnings)
 
 
-def _mismatch_warning(pattern: str, images: Sequence[Entry], unmatched: Sequence[Entry]) -> str:
-    listed = ", ".join(repr(entry.name) for entry in unmatched[:MAX_NAMED])
+def _describe_mismatches(pattern: str, images: Sequence[Entry], unmatched: Sequence[Entry]) -> str:
+    examples = ", ".join(repr(entry.name) for entry in unmatched[:MAX_NAMED])
     return (
-        f"{len(unmatched)} of {len(images)} names do not match {pattern!r}: {listed}"
+        f"{len(unmatched)} of {len(images)} names do not match {pattern!r}: {examples}"
         f"{', …' if len(unmatched) > MAX_NAMED else ''}; these images have no labels"
     )
 
@@ -88,7 +84,7 @@ def match_name(pattern: str, name: str) -> dict[str, object] | None:
     >>> match_name("{age:int}_{sex}", "part1/26_f.jpg"), match_name("{class}/{patient}/{image}", "cat/p7/0.png")
     ({'age': 26, 'sex': 'f'}, {'class': 'cat', 'patient': 'p7'})
     """
-    expression, types = _compile(pattern)
+    expression, types = _compile_pattern(pattern)
     suffix = file_suffix(name)
     stem = name[: -len(suffix)] if suffix in IMAGE_SUFFIXES else name
     match = expression.fullmatch(stem if "/" in pattern else base_name(stem))
@@ -101,7 +97,7 @@ def _convert(text: str, field_type: str) -> object:
     return int(text) if field_type == "int" else float(text) if field_type == "float" else text
 
 
-def _compile(pattern: str) -> tuple[re.Pattern[str], dict[str, str]]:
+def _compile_pattern(pattern: str) -> tuple[re.Pattern[str], dict[str, str]]:
     """Return a pattern as a regular expression, and the type of each field."""
     expression, types, end = "", {}, 0
     for field in FIELD.finditer(pattern):

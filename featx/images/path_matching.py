@@ -19,7 +19,19 @@ ANY_SUFFIX = "*"
 
 @dataclass(frozen=True)
 class PathRule:
-    """The way from the paths of a table to the images of a tree; the fields are those of `LabelsSpec`."""
+    """The way from the paths of a table to the images of a tree.
+
+    Attributes
+    ----------
+    root
+        Folder of the tree that the paths start from.
+    strip_folders
+        Number of folders at the beginning of each path that are left out.
+    suffix
+        Ending that the paths lack; ``*`` for any ending of an image.
+    match
+        ``path``: a path leads from `root` to its image. ``end``: it is the end of its image's path.
+    """
 
     root: str = "."
     strip_folders: int = 0
@@ -27,105 +39,105 @@ class PathRule:
     match: str = "path"
 
 
-def plain_path(text: str) -> str:
+def normalise_path(path: str) -> str:
     r"""Return a path as a tree names its files: ``/`` for ``\``, Unicode NFC, without a drive, ``.`` and ``..``.
 
     Examples
     --------
-    >>> plain_path("C:\\photos\\cat\\0.png"), plain_path("./a/../b.png"), plain_path("file:///data/0.png")
+    >>> normalise_path("C:\\photos\\cat\\0.png"), normalise_path("./a/../b.png"), normalise_path("file:///data/0.png")
     ('photos/cat/0.png', 'b.png', 'data/0.png')
     """
-    slashed = FILE_URL.sub("", unicodedata.normalize("NFC", text.strip()).replace("\\", "/"))
+    slashed = FILE_URL.sub("", unicodedata.normalize("NFC", path.strip()).replace("\\", "/"))
     normal = posixpath.normpath(DRIVE.sub("", slashed)).lstrip("/") if slashed else ""
     return normal.removeprefix("../" * normal.count("../"))
 
 
-def spellings(text: str) -> tuple[str, ...]:
+def list_spellings(path: str) -> tuple[str, ...]:
     """Return a path of a table as a tree may write it: as it is, plain, and with percent-encoded characters decoded."""
-    plain = plain_path(text)
-    decoded = plain_path(unquote(plain)) if "%" in plain else plain
-    return tuple(dict.fromkeys((text, plain, decoded)))
+    plain = normalise_path(path)
+    decoded = normalise_path(unquote(plain)) if "%" in plain else plain
+    return tuple(dict.fromkeys((path, plain, decoded)))
 
 
 def find_rule(
-    texts: Sequence[str], names: Iterable[str], is_preferred: Callable[[str], bool] = bool
+    paths: Sequence[str], names: Iterable[str], is_preferred: Callable[[str], bool] = bool
 ) -> tuple[PathRule, int]:
-    """Return the rule by which `texts` lead to files, and how many of them do.
+    """Return the rule by which `paths` lead to files, and how many of them do.
 
     The rule that strips fewest folders is returned if it leads on half of them: a path whose image is missing must not
-    lead to an image of the same name in another folder. No text leads to two files.
+    lead to an image of the same name in another folder. No path leads to two files.
 
     Parameters
     ----------
-    texts
+    paths
         Sample of a table's column.
     names
         Names of all images of the tree.
     is_preferred
-        Whether a folder is preferred to others from which as many texts lead to files.
+        Whether a folder is preferred to others from which as many paths lead to files.
     """
-    nearby = _with_base_names(texts, names)
+    candidates = _keep_base_names(paths, names)
     counts: Counter[tuple[int, bool]] = Counter()
     roots: dict[tuple[int, bool], list[tuple[str, str, int]]] = {}
-    ends = _ends(nearby)
-    for number, text in enumerate(texts):
-        folders = plain_path(text).split("/")
+    ends = _index_ends(candidates)
+    for number, path in enumerate(paths):
+        folders = normalise_path(path).split("/")
         for n_stripped in range(len(folders)):
-            for has_suffix, key in _keys_of(text, n_stripped):
-                matched = ends.get(key, [])
-                for name in matched:
-                    roots.setdefault((n_stripped, has_suffix), []).append((_root(name, key), name, number))
-                if matched:
+            for has_suffix, key in _list_keys(path, n_stripped):
+                matching_names = ends.get(key, [])
+                for name in matching_names:
+                    roots.setdefault((n_stripped, has_suffix), []).append((_find_root(name, key), name, number))
+                if matching_names:
                     counts[n_stripped, has_suffix] += 1
-    best: tuple[PathRule, int] = (PathRule(), 0)
+    best_rule, n_best = PathRule(), 0
     for (n_stripped, has_suffix), _ in sorted(counts.items(), key=lambda item: (item[0][0], not item[0][1])):
-        if 2 * best[1] >= len(texts) and best[0].strip_folders < n_stripped:
+        if 2 * n_best >= len(paths) and best_rule.strip_folders < n_stripped:
             break
-        rule, n = _rule(n_stripped, has_suffix, roots[n_stripped, has_suffix], is_preferred)
-        if n > best[1]:
-            best = rule, n
-    return best
+        rule, n_found = _make_rule(n_stripped, has_suffix, roots[n_stripped, has_suffix], is_preferred)
+        if n_found > n_best:
+            best_rule, n_best = rule, n_found
+    return best_rule, n_best
 
 
-def _with_base_names(texts: Sequence[str], names: Iterable[str]) -> list[str]:
-    """Return the names whose last part is that of a text, apart from its ending, case and Unicode form."""
-    wanted = {base_name(spelling).lower() for text in texts for spelling in spellings(text)}
-    wanted |= {stem for name in wanted if (stem := name.rpartition(".")[0])}
-    wanted |= {unicodedata.normalize("NFD", name) for name in wanted}
-    nearby = []
+def _keep_base_names(paths: Sequence[str], names: Iterable[str]) -> list[str]:
+    """Return the names whose last part is that of a path, apart from its ending, case and Unicode form."""
+    base_names = {base_name(spelling).lower() for path in paths for spelling in list_spellings(path)}
+    base_names |= {stem for name in base_names if (stem := name.rpartition(".")[0])}
+    base_names |= {unicodedata.normalize("NFD", name) for name in base_names}
+    matching_names = []
     for name in names:
         base = base_name(name).lower()
-        if base in wanted or base.rpartition(".")[0] in wanted:
-            nearby.append(name)
-    return nearby
+        if base in base_names or base.rpartition(".")[0] in base_names:
+            matching_names.append(name)
+    return matching_names
 
 
-def _keys_of(text: str, n_stripped: int) -> Iterable[tuple[bool, str]]:
-    """Yield the ends of names that a text can mean: with its own ending, and as a name without an ending."""
-    for spelling in dict.fromkeys(_key(spelling) for spelling in spellings(text)[1:] or (text,)):
+def _list_keys(path: str, n_stripped: int) -> Iterable[tuple[bool, str]]:
+    """Yield the ends of names that a path can mean: with its own ending, and as a name without an ending."""
+    for spelling in dict.fromkeys(_make_key(spelling) for spelling in list_spellings(path)[1:] or (path,)):
         end = "/".join(spelling.split("/")[n_stripped:])
         if end and end != ".":
             yield True, end
             yield False, f"{end}.*"
 
 
-def _ends(names: Sequence[str]) -> dict[str, list[str]]:
+def _index_ends(names: Sequence[str]) -> dict[str, list[str]]:
     """Return the names by each of their ends, written with and without the ending of the file."""
     ends: dict[str, list[str]] = {}
     for name in names:
-        folders = _key(name).split("/")
+        folders = _make_key(name).split("/")
         for start in range(len(folders)):
             end = "/".join(folders[start:])
             ends.setdefault(end, []).append(name)
-            ends.setdefault(f"{_stem(end)}.*", []).append(name)
+            ends.setdefault(f"{_drop_suffix(end)}.*", []).append(name)
     return ends
 
 
-def _rule(
+def _make_rule(
     n_stripped: int, has_suffix: bool, matches: Sequence[tuple[str, str, int]], is_preferred: Callable[[str], bool]
 ) -> tuple[PathRule, int]:
-    """Return the rule of some matches (root, name, number of the text), and the number of texts that it leads on."""
-    suffixes = Counter(name[len(_stem(name)) :] for _, name, _ in matches)
+    """Return the rule of some matches (root, name, number of the path), and the number of paths that it leads on."""
+    suffixes = Counter(name[len(_drop_suffix(name)) :] for _, name, _ in matches)
     suffix = "" if has_suffix else next(iter(suffixes)) if len(suffixes) == 1 else ANY_SUFFIX
     by_root: dict[str, set[int]] = {}
     for root, _, number in matches:
@@ -139,19 +151,19 @@ def _rule(
     return PathRule(root, n_stripped, suffix, "path"), len(by_root[root])
 
 
-def _key(name: str) -> str:
+def _make_key(name: str) -> str:
     """Return a name in the form in which names are compared: Unicode NFC, with the ending in lower case."""
     name = unicodedata.normalize("NFC", name)
-    return _stem(name) + name[len(_stem(name)) :].lower()
+    return _drop_suffix(name) + name[len(_drop_suffix(name)) :].lower()
 
 
-def _stem(name: str) -> str:
+def _drop_suffix(name: str) -> str:
     """Return a name without the ending of an image or any other short ending."""
     suffix = file_suffix(name)
     return name[: -len(suffix)] if suffix in IMAGE_SUFFIXES else name
 
 
-def _root(name: str, key: str) -> str:
+def _find_root(name: str, key: str) -> str:
     n_folders = len(name.split("/")) - key.count("/") - 1
     return "/".join(name.split("/")[:n_folders]) or "."
 
@@ -176,28 +188,28 @@ class ImageIndex:
         """Names by the keys under which they are found, where a path is not written exactly as its name."""
         by_key: dict[str, list[str]] = {}
         for name in sorted(self._names):
-            key = _key(name)
+            key = _make_key(name)
             if self.rule.suffix == ANY_SUFFIX and file_suffix(name) in IMAGE_SUFFIXES:
-                key = _stem(key)
-            for end in _all_ends(key) if self.rule.match == "end" else (key,):
+                key = _drop_suffix(key)
+            for end in _list_ends(key) if self.rule.match == "end" else (key,):
                 by_key.setdefault(end, []).append(name)
         return by_key
 
-    def find(self, text: str) -> list[str]:
+    def find(self, path: str) -> list[str]:
         """Return the names of the images that a path of the table can mean: one if it is found, several if unclear."""
         rule = self.rule
-        if text in self._names and not rule.strip_folders and not rule.suffix:
-            return [text]
+        if path in self._names and not rule.strip_folders and not rule.suffix:
+            return [path]
         suffix = "" if rule.suffix == ANY_SUFFIX else rule.suffix
-        for spelling in spellings(text):
+        for spelling in list_spellings(path):
             stripped = "/".join(spelling.split("/")[rule.strip_folders :]) + suffix
             if stripped in self._names:
                 return [stripped]
-            if matched := self._by_key.get(_key(stripped)):
-                return matched
+            if names := self._by_key.get(_make_key(stripped)):
+                return names
         return []
 
 
-def _all_ends(key: str) -> list[str]:
+def _list_ends(key: str) -> list[str]:
     folders = key.split("/")
     return ["/".join(folders[start:]) for start in range(len(folders))]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from featx.errors import DataError
 from featx.images.label_columns import to_plain_columns
-from featx.images.trees import Entry
+from featx.images.trees import Entry, Tree
 from featx.registry import READERS
 from featx.specs.data import ReaderSpec
 from featx.tables.ids import Ids, positions
@@ -78,6 +78,34 @@ class Listing:
             names, uris, to_plain_columns(labels).set_index(pd.Index(names, dtype=object)), np.full(n, "", dtype=object)
         )
         return cls(manifest, states, outcomes, ignored, tuple(warnings))
+
+    @classmethod
+    def from_tree(
+        cls,
+        tree: Tree,
+        entries: Sequence[Entry],
+        labels: pd.DataFrame,
+        rules: Mapping[str, str],
+        warnings: Sequence[str] = (),
+    ) -> Self:
+        """Return a listing of n images of a tree, whose ids begin with the prefix of the tree.
+
+        Parameters
+        ----------
+        tree
+            The tree.
+        entries
+            n files of the tree.
+        labels
+            n rows of labels.
+        rules
+            Rule by name of each ignored file.
+        warnings
+            Messages about files that the user should check.
+        """
+        ids = [tree.prefix + entry.name for entry in entries]
+        ignored = {tree.prefix + name: rule for name, rule in rules.items()}
+        return cls.from_entries(entries, labels, ignored, ids, warnings)
 
     def __len__(self) -> int:
         return len(self.manifest)

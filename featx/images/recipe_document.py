@@ -13,7 +13,7 @@ from tomlkit.items import AoT, Table
 from featx.errors import DataError
 from featx.images.class_sizes import SizeSettings
 from featx.images.decoding_proposal import DecodingProposal
-from featx.images.split_columns import column_parts
+from featx.images.split_columns import find_column_parts
 from featx.images.target_proposals import Proposals
 from featx.locations import is_url
 from featx.specs.data import ReaderSpec
@@ -143,7 +143,7 @@ def _target_section(source: RecognisedSource) -> Table:
 def _split_section(source: RecognisedSource) -> Table:
     manifest, proposals, sizes = source.manifest, source.proposals, source.sizes
     column = proposals.split_column
-    parts = column_parts(column, manifest.labels[column]) or {} if column else {}
+    parts = find_column_parts(column, manifest.labels[column]) or {} if column else {}
     section = _toml_table({"column": column} if column else {})
     section.comment("shares of the images; the test part stays sealed until 'featx evaluate --final'")
     if any(part != value.lower() for value, part in parts.items()):

@@ -6,17 +6,17 @@ import pandas as pd
 
 from featx.errors import DataError
 from featx.images.label_files import (
+    find_ignore_rule,
     find_images,
     find_table,
-    ignore_rule,
-    outside_warnings,
+    make_path_rule,
     pop_paths,
     read_labels,
-    table_rule,
+    warn_of_outside_paths,
 )
 from featx.images.readers import Listing
 from featx.images.sources import is_tree, join_place, open_tree
-from featx.images.table_choice import examine_source, table_place
+from featx.images.table_choice import examine_source, split_table_place
 from featx.images.trees import Entry, Tree
 from featx.locations import resolve_source
 from featx.specs.data import LabelsSpec, ReaderSpec
@@ -35,10 +35,10 @@ class TableReader:
         DataError
             the user named a table that names no images, or several tables fit.
         """
-        place, named = table_place(source, labels)
+        place, label_table = split_table_place(source, labels)
         if not is_tree(place):
             return None
-        spec = examine_source(place, named, target).spec
+        spec = examine_source(place, label_table, target).spec
         return None if spec is None else ReaderSpec(source=place, labels=spec)
 
     def read(self, data: ReaderSpec, folder: Path) -> Listing:
@@ -51,7 +51,7 @@ class TableReader:
         entries = [entry for listed, _, _, _ in parts for entry in listed]
         ids = [name for _, names, _, _ in parts for name in names]
         frame = pd.concat([labels for _, _, labels, _ in parts], ignore_index=True) if len(parts) > 1 else parts[0][2]
-        ignored = _ignored_files(tree, data.labels, entries)
+        ignored = _list_ignored_files(tree, data.labels, entries)
         return Listing.from_entries(entries, frame, ignored, ids, [text for *_, texts in parts for text in texts])
 
 
@@ -63,16 +63,18 @@ def _read_part(
     frame = read_labels(find_table(tree, file), spec)
     texts = pop_paths(frame, spec, file)
     for other in spec.join:
-        frame = _joined(frame, texts, read_labels(find_table(tree, other), spec), spec, other)
+        frame = _join_columns(frame, texts, read_labels(find_table(tree, other), spec), spec, other)
     root = tree if place == "." else open_tree(join_place(tree.place, place))
-    entries, ids = find_images(root, texts, table_rule(spec, place), file)
+    entries, ids = find_images(root, texts, make_path_rule(spec, place), file)
     if part is not None:
         frame = frame.assign(split=part)
         ids = ids if place == "." else [f"{place}/{name}" for name in ids]
-    return entries, ids, frame, outside_warnings(root, texts, file)
+    return entries, ids, frame, warn_of_outside_paths(root, texts, file)
 
 
-def _joined(frame: pd.DataFrame, texts: list[str], other: pd.DataFrame, spec: LabelsSpec, file: str) -> pd.DataFrame:
+def _join_columns(
+    frame: pd.DataFrame, texts: list[str], other: pd.DataFrame, spec: LabelsSpec, file: str
+) -> pd.DataFrame:
     """Return a table with the columns of another one, whose rows are found by their paths.
 
     Raises
@@ -88,7 +90,7 @@ def _joined(frame: pd.DataFrame, texts: list[str], other: pd.DataFrame, spec: La
     return frame.join(other.loc[texts].reset_index(drop=True))
 
 
-def _ignored_files(tree: Tree, spec: LabelsSpec, entries: list[Entry]) -> dict[str, str]:
+def _list_ignored_files(tree: Tree, spec: LabelsSpec, entries: list[Entry]) -> dict[str, str]:
     """Return the rule by name of each other file in the folders of the named images."""
     uris = {entry.uri for entry in entries}
     file = spec.files[0]
@@ -97,6 +99,6 @@ def _ignored_files(tree: Tree, spec: LabelsSpec, entries: list[Entry]) -> dict[s
         root = tree if place == "." else open_tree(join_place(tree.place, place))
         for entry in root.siblings([entry.name for entry in entries]):
             if entry.uri not in uris:
-                rule = "is a label table" if entry.name in spec.files[1:] else ignore_rule(entry.name, file)
+                rule = "is a label table" if entry.name in spec.files[1:] else find_ignore_rule(entry.name, file)
                 ignored[entry.name] = entry.reason if entry.outcome == "ignored" else rule
     return ignored

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from featx.errors import DataError
 from featx.files.table_files import TABLE_SUFFIXES
-from featx.images.label_files import path_from_source
+from featx.images.label_files import relate_to_source
 from featx.images.label_tables import Candidate, TableReport, examine_table, examine_tables, list_tables
 from featx.images.names import base_name, file_suffix, split_words
 from featx.images.sources import open_tree, shared
@@ -23,7 +23,7 @@ LABEL_FILE_WORDS = frozenset(
 
 @dataclass(frozen=True, eq=False)
 class TableChoice:
-    """The label table of a source, and what was found in all its tables.
+    """The label table of a source, and a report on each of its tables.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class TableChoice:
     unlabelled: dict[str, str]
 
 
-def table_place(source: str, labels: str | None) -> tuple[str, str | None]:
+def split_table_place(source: str, labels: str | None) -> tuple[str, str | None]:
     """Return the place of the images and the path of the table that the user named: a source may be a table itself."""
     if file_suffix(source) in TABLE_SUFFIXES and Path(source).is_file():
         return str(Path(source).parent), source
@@ -70,21 +70,22 @@ def examine_source(place: str, labels: str | None, target: str | None) -> TableC
 
 def _examine_source(tree: Tree, place: str, labels: str | None, target: str | None) -> TableChoice:
     if labels is not None:
-        named = examine_table(tree, path_from_source(place, labels))
-        if isinstance(named, TableReport):
+        examined = examine_table(tree, relate_to_source(place, labels))
+        if isinstance(examined, TableReport):
             raise DataError(
-                f"{labels!r} {named.reason}; expected a column with the paths of images of {place!r}, with or without "
-                "their endings"
+                f"{labels!r} {examined.reason}; expected a column with the paths of images of {place!r}, with or "
+                "without their endings"
             )
-        return TableChoice(named.spec, (replace(named.report, is_taken=True),), {})
+        return TableChoice(examined.spec, (replace(examined.report, is_taken=True),), {})
     candidates, reports = examine_tables(tree, list_tables(tree))
     spec, reasons = choose_tables(candidates, target)
-    taken = () if spec is None else spec.files
+    taken_files = () if spec is None else spec.files
     reports += [
-        replace(c.report, is_taken=c.file in taken, reason=reasons.get(c.file, c.report.reason)) for c in candidates
+        replace(c.report, is_taken=c.file in taken_files, reason=reasons.get(c.file, c.report.reason))
+        for c in candidates
     ]
-    labelled = frozenset[str]().union(*(c.images for c in candidates if c.file in taken))
-    unlabelled = {uri: c.file for c in candidates if c.file not in taken for uri in c.images - labelled}
+    labelled = frozenset[str]().union(*(c.images for c in candidates if c.file in taken_files))
+    unlabelled = {uri: c.file for c in candidates if c.file not in taken_files for uri in c.images - labelled}
     return TableChoice(spec, tuple(sorted(reports, key=lambda report: not report.is_taken)), unlabelled)
 
 
@@ -107,57 +108,59 @@ def choose_tables(candidates: Sequence[Candidate], target: str | None) -> tuple[
     reasons = {
         candidate.file: reason
         for candidate in candidates
-        if (reason := _reason_against(candidate, target, unlabelled, candidates))
+        if (reason := _find_objection(candidate, target, unlabelled, candidates))
     }
     usable = [candidate for candidate in candidates if candidate.file not in reasons]
     if not usable:
         return None, reasons
-    chosen = _tables_of_parts(usable) or [_clear_winner(usable)]
-    reasons |= {c.file: f"another table is taken; {c.report.reason}" for c in usable if c not in chosen}
-    spec = _joined_spec(chosen)
-    joined = [c for c in candidates if c not in chosen and len(chosen) == 1 and _adds_split(c, chosen[0])]
-    if joined:
-        spec = spec.model_copy(update={"join": tuple(candidate.file for candidate in joined)})
-    taken = {candidate.file for candidate in (*chosen, *joined)}
-    return spec, {file: reason for file, reason in reasons.items() if file not in taken}
+    chosen_tables = _find_part_tables(usable) or [_find_clear_winner(usable)]
+    reasons |= {c.file: f"another table is taken; {c.report.reason}" for c in usable if c not in chosen_tables}
+    spec = _merge_specs(chosen_tables)
+    joined_tables = []
+    if len(chosen_tables) == 1:
+        joined_tables = [c for c in candidates if c not in chosen_tables and _adds_split(c, chosen_tables[0])]
+    if joined_tables:
+        spec = spec.model_copy(update={"join": tuple(candidate.file for candidate in joined_tables)})
+    taken_files = {candidate.file for candidate in (*chosen_tables, *joined_tables)}
+    return spec, {file: reason for file, reason in reasons.items() if file not in taken_files}
 
 
-def _reason_against(
+def _find_objection(
     candidate: Candidate, target: str | None, unlabelled: frozenset[str], candidates: Sequence[Candidate]
 ) -> str:
     """Return why a table cannot be the label table; empty if it can."""
     if target is not None and len(candidate.frame.columns):
         return "" if target in candidate.frame.columns else f"has no column {target!r}"
     if not candidate.target_columns:
-        return _no_labels_reason(candidate)
+        return _explain_no_labels(candidate)
     if _is_template(candidate, unlabelled, candidates):
-        return f"is a template for answers: {_where(candidate)} have no labels"
+        return f"is a submission template: {_describe_images(candidate)} have no labels"
     return ""
 
 
-def _where(candidate: Candidate) -> str:
+def _describe_images(candidate: Candidate) -> str:
     folder = candidate.report.folder
     return f"the {candidate.report.n_named} images that it names" + ("" if folder == "." else f" in {folder}/")
 
 
-def _no_labels_reason(candidate: Candidate) -> str:
+def _explain_no_labels(candidate: Candidate) -> str:
     if not len(candidate.frame.columns):
         return f"names {candidate.report.n_named} images and has no labels" + (
             "" if candidate.report.folder == "." else f" ({candidate.report.folder}/)"
         )
-    listed = ", ".join(map(str, candidate.frame.columns[:5]))
-    return f"has no column that could be predicted: {listed}"
+    columns = ", ".join(map(str, candidate.frame.columns[:5]))
+    return f"has no column that could be predicted: {columns}"
 
 
 def _is_template(candidate: Candidate, unlabelled: frozenset[str], candidates: Sequence[Candidate]) -> bool:
-    """Whether a table is a form for answers, as competitions hand it out: by name, or for images without labels."""
+    """Whether a table is the submission template of a competition: its name says so, or its images have no labels."""
     if any(word.startswith("submission") for word in split_words(base_name(candidate.file))):
         return True
     is_of_unlabelled = bool(unlabelled) and candidate.images <= unlabelled
     return is_of_unlabelled and any(other.images - unlabelled for other in candidates)
 
 
-def _tables_of_parts(usable: Sequence[Candidate]) -> list[Candidate]:
+def _find_part_tables(usable: Sequence[Candidate]) -> list[Candidate]:
     """Return one table for each part, if their names say parts, one is train, and they share their columns.
 
     Raises
@@ -168,13 +171,13 @@ def _tables_of_parts(usable: Sequence[Candidate]) -> list[Candidate]:
     parts = dict.fromkeys(candidate.part for candidate in usable if candidate.part is not None)
     if "train" not in parts:
         return []
-    by_part = {part: _clear_winner([c for c in usable if c.part == part]) for part in parts}
+    by_part = {part: _find_clear_winner([c for c in usable if c.part == part]) for part in parts}
     train = by_part["train"]
-    alike = {part: c for part, c in by_part.items() if c.spec.path == train.spec.path}
-    return [c for c in alike.values() if set(train.target_columns) & set(c.frame.columns)]
+    fitting = {part: c for part, c in by_part.items() if c.spec.path == train.spec.path}
+    return [c for c in fitting.values() if set(train.target_columns) & set(c.frame.columns)]
 
 
-def _clear_winner(usable: Sequence[Candidate]) -> Candidate:
+def _find_clear_winner(usable: Sequence[Candidate]) -> Candidate:
     """Return the only table whose name says that it holds labels, or the one that names by far most images.
 
     Raises
@@ -182,21 +185,21 @@ def _clear_winner(usable: Sequence[Candidate]) -> Candidate:
     DataError
         several tables fit equally well.
     """
-    named = [candidate for candidate in usable if LABEL_FILE_WORDS & set(split_words(base_name(candidate.file)))]
-    if len(named) == 1 and 2 * len(named[0].images) > max(len(candidate.images) for candidate in usable):
-        return named[0]
+    label_tables = [candidate for candidate in usable if LABEL_FILE_WORDS & set(split_words(base_name(candidate.file)))]
+    if len(label_tables) == 1 and 2 * len(label_tables[0].images) > max(len(candidate.images) for candidate in usable):
+        return label_tables[0]
     by_size = sorted(usable, key=lambda candidate: -len(candidate.images))
     if len(by_size) > 1 and len(by_size[0].images) < CLEAR_MAJORITY * len(by_size[1].images):
-        raise _question([c for c in by_size if CLEAR_MAJORITY * len(c.images) > len(by_size[0].images)])
+        raise _make_tie_error([c for c in by_size if CLEAR_MAJORITY * len(c.images) > len(by_size[0].images)])
     return by_size[0]
 
 
-def _question(tables: Sequence[Candidate]) -> DataError:
-    listed = "; ".join(
+def _make_tie_error(tables: Sequence[Candidate]) -> DataError:
+    descriptions = "; ".join(
         f"{table.file} ({table.report.reason}; columns {', '.join(map(str, table.frame.columns[:5]))})"
         for table in tables
     )
-    return DataError(f"{len(tables)} tables fit: {listed}; choose one with '--labels FILE' or '--target COLUMN'")
+    return DataError(f"{len(tables)} tables fit: {descriptions}; choose one with '--labels FILE' or '--target COLUMN'")
 
 
 def _adds_split(candidate: Candidate, chosen: Candidate) -> bool:
@@ -207,14 +210,12 @@ def _adds_split(candidate: Candidate, chosen: Candidate) -> bool:
     return is_split and is_new and candidate.spec.path == chosen.spec.path and chosen.images <= candidate.images
 
 
-def _joined_spec(chosen: Sequence[Candidate]) -> LabelsSpec:
+def _merge_specs(chosen: Sequence[Candidate]) -> LabelsSpec:
     if len(chosen) == 1:
         return chosen[0].spec
     files = {str(candidate.part): candidate.file for candidate in chosen}
     roots = {str(candidate.part): str(candidate.spec.root) for candidate in chosen}
-    stated = chosen[0].spec
-    same = {name: value for name, value in stated.model_dump().items()
-            if all(getattr(candidate.spec, name) == getattr(stated, name) for candidate in chosen)}  # fmt: skip
-    return LabelsSpec.model_validate(
-        same | {"file": files, "root": roots if len(set(roots.values())) > 1 else next(iter(roots.values()))}
-    )
+    settings = [candidate.spec.model_dump() for candidate in chosen]
+    common = {name: value for name, value in settings[0].items() if all(other[name] == value for other in settings)}
+    root = roots if len(set(roots.values())) > 1 else settings[0]["root"]
+    return LabelsSpec.model_validate(common | {"file": files, "root": root})

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from featx.files.column_types import is_missing_word
 from featx.images.label_columns import can_be_target
 from featx.images.names import split_words
 from featx.images.split_columns import find_split_column
@@ -99,7 +100,7 @@ class Proposals:
     warnings: tuple[str, ...] = field(default=())
 
 
-def propose(manifest: Manifest, target: str | None) -> Proposals:
+def propose_targets(manifest: Manifest, target: str | None) -> Proposals:
     """Return what can be predicted from the label columns.
 
     Parameters
@@ -117,20 +118,22 @@ def propose(manifest: Manifest, target: str | None) -> Proposals:
     split_column = find_split_column(labels)
     names = [str(name) for name in labels.columns if can_be_target(str(name), labels[name])]
     group, group_reason = _propose_groups(labels, names if target is None else [n for n in names if n != target])
-    one_hot = _one_hot(labels, names) if target is None else None
-    found = [] if one_hot is None else [one_hot]
+    one_hot = _propose_one_hot(labels, names) if target is None else None
+    targets = [] if one_hot is None else [one_hot]
     in_one_hot = () if one_hot is None else one_hot.columns
-    found += [propose_kind(name, labels[name]) for name in names if name not in in_one_hot]
+    targets += [propose_kind(name, labels[name]) for name in names if name not in in_one_hot]
     if target is not None:
         manifest.column(target)
-        found = [propose_kind(target, labels[target]), *(p for p in found if p.name != target)]
-    elif found and len(found[0].columns) == 1:
-        found.sort(key=lambda proposal: (_rank(proposal, group), proposal.kind == "numbers"))
-    warnings = _name_warnings(found[0], labels) if found else []
-    if target is None and len(found) > 1 and _rank(found[0], group) == _rank(found[1], group):
-        others = ", ".join(proposal.name for proposal in found[1:6]) + (", …" if len(found) > 6 else "")
-        warnings.append(f"took the first of {len(found)} columns that could be predicted; others: {others} (--target)")
-    return Proposals(tuple(found), split_column, group, group_reason, tuple(warnings))
+        targets = [propose_kind(target, labels[target]), *(p for p in targets if p.name != target)]
+    elif targets and len(targets[0].columns) == 1:
+        targets.sort(key=lambda proposal: (_rank(proposal, group), proposal.kind == "numbers"))
+    warnings = _list_name_warnings(targets[0], labels) if targets else []
+    if target is None and len(targets) > 1 and _rank(targets[0], group) == _rank(targets[1], group):
+        others = ", ".join(proposal.name for proposal in targets[1:6]) + (", …" if len(targets) > 6 else "")
+        warnings.append(
+            f"took the first of {len(targets)} columns that could be predicted; others: {others} (--target)"
+        )
+    return Proposals(tuple(targets), split_column, group, group_reason, tuple(warnings))
 
 
 def _rank(proposal: TargetProposal, group: str | None) -> int:
@@ -159,7 +162,7 @@ def propose_kind(name: str, column: "pd.Series[Any]") -> TargetProposal:
         return TargetProposal(
             name, "labels", (name,), separator, reason=f"{n_labels} labels separated by {separator!r}"
         )
-    if order := _range_order(texts):
+    if order := _find_range_order(texts):
         return TargetProposal(name, "classes", (name,), classes=order, reason="ranges of numbers, ordered")
     return TargetProposal(name, "classes", (name,))
 
@@ -186,32 +189,32 @@ def _find_label_separator(texts: "pd.Series[str]") -> str | None:
         for labels in lists:
             for label in set(labels):
                 counts[label] = counts.get(label, 0) + 1
-        alone = {labels[0] for labels in lists if len(labels) == 1}
-        n_repeated = sum(n > 1 or label in alone for label, n in counts.items())
-        n_alone = len(alone & {label for labels in lists if len(labels) > 1 for label in labels})
+        single_labels = {labels[0] for labels in lists if len(labels) == 1}
+        n_repeated = sum(n > 1 or label in single_labels for label, n in counts.items())
+        n_single = len(single_labels & {label for labels in lists if len(labels) > 1 for label in labels})
         # Words of a name such as "golden retriever" rarely occur alone.
-        is_list = n_repeated > len(counts) / 2 and (separator != " " or 2 * n_alone >= len(counts))
+        is_list = n_repeated > len(counts) / 2 and (separator != " " or 2 * n_single >= len(counts))
         if 2 <= len(counts) <= MAX_LABELS and is_list:
             return separator
     return None
 
 
-def _range_order(texts: "pd.Series[str]") -> tuple[str, ...]:
+def _find_range_order(texts: "pd.Series[str]") -> tuple[str, ...]:
     """Return the values in the order of their numbers if all are ranges such as ``10-19``, ``<18`` or ``60+``."""
     values = texts.unique().tolist()
     matches = {value: RANGE.fullmatch(value.strip()) for value in values}
     if len(values) < 3 or not all(matches.values()) or not any(match and match[1] for match in matches.values()):
         return ()
-    lower = {value: _lower_end(value, match) for value, match in matches.items() if match}
+    lower = {value: _parse_lower_end(value, match) for value, match in matches.items() if match}
     return tuple(sorted(values, key=lower.__getitem__)) if len(set(lower.values())) == len(values) else ()
 
 
-def _lower_end(value: str, match: "re.Match[str]") -> float:
+def _parse_lower_end(value: str, match: "re.Match[str]") -> float:
     number = float(match[1] or match[3])
     return number - 0.5 if value.strip().startswith(("<", "≤")) else number
 
 
-def _one_hot(labels: pd.DataFrame, names: Sequence[str]) -> TargetProposal | None:
+def _propose_one_hot(labels: pd.DataFrame, names: Sequence[str]) -> TargetProposal | None:
     """Return the target of columns of 0 and 1: one class if each row has exactly one 1, several labels otherwise."""
     columns = [name for name in labels.columns if _is_indicator(labels[name])]
     if len(columns) < MIN_ONE_HOT_COLUMNS:
@@ -219,9 +222,11 @@ def _one_hot(labels: pd.DataFrame, names: Sequence[str]) -> TargetProposal | Non
     indicators = labels[columns].astype("float64")
     if not (indicators.sum(axis=1) == 1).all():
         return None
-    named = [str(name) for name in columns]
-    reason = f"{len(named)} columns of 0 and 1, exactly one 1 in each row"
-    return TargetProposal("class" if "class" not in names else "one_hot", "classes", tuple(named), reason=reason)
+    class_columns = [str(name) for name in columns]
+    reason = f"{len(class_columns)} columns of 0 and 1, exactly one 1 in each row"
+    return TargetProposal(
+        "class" if "class" not in names else "one_hot", "classes", tuple(class_columns), reason=reason
+    )
 
 
 def _is_indicator(column: "pd.Series[Any]") -> bool:
@@ -249,17 +254,17 @@ def _is_identity(name: str) -> bool:
     return bool(IDENTITY_WORDS & {*words, *(word.removesuffix("s") for word in words)})
 
 
-def _name_warnings(proposal: TargetProposal, labels: pd.DataFrame) -> list[str]:
+def _list_name_warnings(proposal: TargetProposal, labels: pd.DataFrame) -> list[str]:
     """Return warnings about class names that differ by case or spaces only, and about words for missing values."""
     if proposal.kind == "numbers" or len(proposal.columns) > 1:
         return []
     counts = labels[proposal.columns[0]].dropna().map(category_text).value_counts()
     warnings = []
-    for names in _alike(counts).values():
-        listed = " and ".join(f"{name!r} ({counts[name]})" for name in names)
-        merged = ", ".join(f'"{name}" = "{names[0]}"' for name in names[1:])
-        warnings.append(f"classes {listed} differ in case or spaces only; if they are one, set map = {{ {merged} }}")
-    empty_words = [str(name) for name in counts.index if str(name).lower() in {"na", "n/a", "none", "null", "?", "-"}]
+    for names in _group_alike(counts).values():
+        variants = " and ".join(f"{name!r} ({counts[name]})" for name in names)
+        merges = ", ".join(f'"{name}" = "{names[0]}"' for name in names[1:])
+        warnings.append(f"classes {variants} differ in case or spaces only; if they are one, set map = {{ {merges} }}")
+    empty_words = [str(name) for name in counts.index if is_missing_word(str(name))]
     if empty_words and proposal.kind == "classes":
         name = empty_words[0]
         warnings.append(
@@ -268,15 +273,15 @@ def _name_warnings(proposal: TargetProposal, labels: pd.DataFrame) -> list[str]:
     return warnings
 
 
-def _alike(counts: "pd.Series[int]") -> dict[str, list[str]]:
+def _group_alike(counts: "pd.Series[int]") -> dict[str, list[str]]:
     """Return the names that are equal apart from case, spaces, ``_`` and ``-``."""
-    alike: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for name in counts.index:
-        alike.setdefault(re.sub(r"[\s_-]+", " ", str(name)).strip().casefold(), []).append(str(name))
-    return {key: names for key, names in alike.items() if len(names) > 1}
+        groups.setdefault(re.sub(r"[\s_-]+", " ", str(name)).strip().casefold(), []).append(str(name))
+    return {key: names for key, names in groups.items() if len(names) > 1}
 
 
-def no_target_reason(labels: pd.DataFrame) -> str:
+def explain_no_target(labels: pd.DataFrame) -> str:
     """Return why label columns offer no target."""
     if not len(labels.columns):
         return "no labels were found"

@@ -11,6 +11,7 @@ from typing import ClassVar, Protocol
 
 from featx.images.contents import FileState, file_uri, unicode_name
 from featx.images.litter import litter_folder_rule, litter_path_rule
+from featx.images.names import is_image_name, non_image_rule
 
 EMPTY_FOLDER = "is an empty folder"
 UNLISTABLE = "cannot be listed"
@@ -37,6 +38,21 @@ class Entry:
     state: FileState | None = None
     outcome: str = ""
     reason: str = ""
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is an image, readable or not."""
+        return self.outcome != "ignored" and is_image_name(self.name)
+
+    @property
+    def may_hold_images(self) -> bool:
+        """Whether it is an image, readable or not, or a folder that cannot be listed."""
+        return self.is_image or self.reason.startswith(UNLISTABLE)
+
+    @property
+    def non_image_reason(self) -> str:
+        """Reason why it is not an image: the known one, or the rule about its name."""
+        return self.reason or non_image_rule(self.name)
 
 
 class Tree(Protocol):

@@ -15,7 +15,7 @@ from featx.images.init import recognise
 from featx.images.names import file_suffix, is_archive_name, is_image_name
 from featx.images.readers import read_source
 from featx.images.sources import open_tree
-from featx.images.trees import UNLISTABLE, Entry, Tree
+from featx.images.trees import Entry, Tree
 from featx.locations import is_url, split_archive_place
 
 GLOB_CHARACTERS = frozenset("*?[")
@@ -63,17 +63,17 @@ def list_images(places: Sequence[str]) -> UnlabelledImages:
     images = UnlabelledImages([], [], {})
     n_ignored = 0
     for place in expanded:
-        listed = _list_place(place)
-        prefix = _place_prefix(place) if len(expanded) > 1 else ""
-        images.ids.extend(prefix + name for name in listed.ids)
-        images.uris.extend(listed.uris)
-        images.unreadable.update({prefix + name: reason for name, reason in listed.unreadable.items()})
-        n_ignored += listed.n_ignored
+        place_images = _list_place(place)
+        prefix = _make_prefix(place) if len(expanded) > 1 else ""
+        images.ids.extend(prefix + name for name in place_images.ids)
+        images.uris.extend(place_images.uris)
+        images.unreadable.update({prefix + name: reason for name, reason in place_images.unreadable.items()})
+        n_ignored += place_images.n_ignored
     if not images.ids and not images.unreadable:
-        others = f" (found {n_ignored} other files)" if n_ignored else ""
+        other_files = f" (found {n_ignored} other files)" if n_ignored else ""
         raise DataError(
-            f"no images in {', '.join(map(repr, places[:3])) or 'an empty list'}{others}; expected image files, or a "
-            "folder, an archive, an array file or a label table of images"
+            f"no images in {', '.join(map(repr, places[:3])) or 'an empty list'}{other_files}; expected image files, "
+            "or a folder, an archive, an array file or a label table of images"
         )
     return UnlabelledImages(images.ids, images.uris, images.unreadable, n_ignored)
 
@@ -96,7 +96,7 @@ def _expand(place: str) -> list[str]:
     raise DataError(f"{place!r} matches no file; expected a pattern such as 'photos/*.png'")
 
 
-def _place_prefix(place: str) -> str:
+def _make_prefix(place: str) -> str:
     """Return the text that makes the ids of one of several places different from those of the others."""
     path = split_archive_place(place)[0]
     if is_url(place):
@@ -135,30 +135,26 @@ def _list_folder(folder: Path) -> UnlabelledImages:
     ids, uris, n_ignored = [], [], images.n_ignored - len(containers)
     for name in containers:
         try:
-            listed = _list_place(str(folder / name))
+            container_images = _list_place(str(folder / name))
         # The file may hold labels.
         except DataError:
             n_ignored += 1
             continue
-        ids += listed.ids
-        uris += listed.uris
-        images.unreadable.update(listed.unreadable)
-        n_ignored += listed.n_ignored
+        ids += container_images.ids
+        uris += container_images.uris
+        images.unreadable.update(container_images.unreadable)
+        n_ignored += container_images.n_ignored
     return UnlabelledImages(ids, uris, images.unreadable, n_ignored)
 
 
 def _list_tree(tree: Tree) -> UnlabelledImages:
     """Return the images of a folder, an archive or an object store, at any depth."""
     entries = tree.entries()
-    images = [entry for entry in entries if _is_image(entry)]
-    return _from_entries(images, tree.prefix, len(entries) - len(images))
+    images = [entry for entry in entries if entry.may_hold_images]
+    return _convert_entries(images, tree.prefix, len(entries) - len(images))
 
 
-def _is_image(entry: Entry) -> bool:
-    return entry.outcome != "ignored" and (is_image_name(entry.name) or entry.reason.startswith(UNLISTABLE))
-
-
-def _from_entries(entries: Sequence[Entry], prefix: str, n_ignored: int) -> UnlabelledImages:
+def _convert_entries(entries: Sequence[Entry], prefix: str, n_ignored: int) -> UnlabelledImages:
     readable = [entry for entry in entries if not entry.outcome]
     return UnlabelledImages(
         [prefix + entry.name for entry in readable],
@@ -170,7 +166,7 @@ def _from_entries(entries: Sequence[Entry], prefix: str, n_ignored: int) -> Unla
 
 def _list_member(archive: str, name: str) -> UnlabelledImages:
     tree = open_tree(archive)
-    return _from_entries([tree.entry(name)], tree.prefix, 0)
+    return _convert_entries([tree.entry(name)], tree.prefix, 0)
 
 
 def _list_table(place: str) -> UnlabelledImages:
@@ -208,10 +204,10 @@ def _list_arrays(file: Path, inside: str) -> UnlabelledImages:
             f"{file} has no dataset of images; datasets: {shapes or 'none'}; expected (n, h, w) or (n, h, w, channels)"
         )
     uri = f"row:{file_uri(str(file.absolute()))}//"
-    chosen = list(_choose_rows(file, rows, inside))
+    chosen_rows = list(_choose_rows(file, rows, inside))
     prefixes = {name: f"{file.name}#{name}/" if name and len(rows) > 1 else f"{file.name}#" for name in rows}
-    ids = [f"{prefixes[name]}{row}" for name, row in chosen]
-    return UnlabelledImages(ids, [f"{uri}{name}/{row}" for name, row in chosen], {})
+    ids = [f"{prefixes[name]}{row}" for name, row in chosen_rows]
+    return UnlabelledImages(ids, [f"{uri}{name}/{row}" for name, row in chosen_rows], {})
 
 
 def _choose_rows(file: Path, rows: dict[str, int], inside: str) -> Iterator[tuple[str, int]]:
@@ -223,6 +219,6 @@ def _choose_rows(file: Path, rows: dict[str, int], inside: str) -> Iterator[tupl
     name, _, number = inside.rpartition("/")
     dataset = next(iter(rows)) if not name and len(rows) == 1 else name
     if dataset not in rows or not number.isdecimal() or int(number) >= rows[dataset]:
-        found = ", ".join(f"{name or file.name} with {n} rows" for name, n in rows.items())
-        raise DataError(f"{file} has no image {inside!r}; datasets of images: {found}")
+        datasets = ", ".join(f"{name or file.name} with {n} rows" for name, n in rows.items())
+        raise DataError(f"{file} has no image {inside!r}; datasets of images: {datasets}")
     yield dataset, int(number)

@@ -55,7 +55,7 @@ def to_uint8(values: NDArray[Any], decoding: Decoding) -> tuple[Pixels, Extremes
             pixels[block] = flat[block] // UINT16_STEP
         return pixels.reshape(values.shape), None
     extremes = float(values.min()), float(values.max())
-    low, high = decoding.value_range or _unit_range(values, extremes)
+    low, high = decoding.value_range or _require_unit_range(values, extremes)
     for block in blocks:
         scaled: NDArray[np.float64] = (flat[block].astype(np.float64) - low) * 255.0 / (high - low)
         pixels[block] = np.rint(scaled.clip(0, 255))
@@ -72,7 +72,7 @@ def _is_uint16(values: NDArray[Any]) -> bool:
     return values.dtype.kind == "u" and values.dtype.itemsize == 2
 
 
-def _unit_range(values: NDArray[Any], extremes: Extremes) -> tuple[float, float]:
+def _require_unit_range(values: NDArray[Any], extremes: Extremes) -> tuple[float, float]:
     """Return [0, 1] for floats within it.
 
     Raises

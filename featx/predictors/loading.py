@@ -158,7 +158,7 @@ def predict_batches(  # noqa: PLR0913 (all but the first are keyword options)
     progress
         Receives the number of finished images.
     """
-    from featx.embeddings.external import vectors_as_embedded
+    from featx.embeddings.external import load_vectors_as_embedded
     from featx.embeddings.files import FileEmbedder
     from featx.images.unlabelled import list_images
 
@@ -169,7 +169,7 @@ def predict_batches(  # noqa: PLR0913 (all but the first are keyword options)
     models = _load_runs(Study.open(recipe), runs)
     embeddings = tuple(dict.fromkeys(embedding for model in models for embedding in model.local_embeddings))
     if vectors is not None:
-        embedded = vectors_as_embedded(Path(vectors), embeddings)
+        embedded = load_vectors_as_embedded(Path(vectors), embeddings)
         yield {model.name: model.predict_embedded(embedded) for model in models}
         return
     networks = {key: network for model in models for key, network in model.networks.items()}

@@ -50,6 +50,8 @@ class RunSpec(Spec):
 
     Attributes
     ----------
+    kind
+        Kind of the run.
     rules
         Version of the code that made the run (`RULES`).
     train

@@ -58,3 +58,14 @@ def take_rows(table: T, rows: NDArray[np.intp]) -> T:
     columns = {field.name: getattr(table, field.name) for field in fields(table)}  # type: ignore[arg-type]
     arrays = {name: column[rows] for name, column in columns.items() if isinstance(column, np.ndarray)}
     return replace(table, **arrays)  # type: ignore[type-var]
+
+
+def sample_rows(n_rows: int, n_sampled: int) -> NDArray[np.intp]:
+    """Return the positions of an even sample of rows, the first and the last included; all rows if there are few.
+
+    Examples
+    --------
+    >>> sample_rows(9, 3).tolist(), sample_rows(2, 3).tolist()
+    ([0, 4, 8], [0, 1])
+    """
+    return np.unique(np.linspace(0, n_rows - 1, n_sampled, dtype=np.intp))

@@ -17,6 +17,8 @@ class AnyTruth:
 
     Attributes
     ----------
+    kind
+        Kind of the target.
     ids
         (n,) image ids, each once.
     values

@@ -64,7 +64,7 @@ def test_a_kaggle_competition_is_read_from_its_train_table(home: Path) -> None:
     assert all("/train/" in uri for uri in listing.manifest.uris)
     reasons = {table.file: table.reason for table in recognition.inventory.tables if not table.is_taken}
     assert "no labels" in reasons["test.csv"]
-    assert "template for answers" in reasons["sample_submission.csv"]
+    assert "submission template" in reasons["sample_submission.csv"]
     assert recognition.inventory.uses["image without label, named in test.csv"] == 8
 
 

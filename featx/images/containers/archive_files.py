@@ -46,7 +46,15 @@ class Archive(Protocol):
 
 
 class ZipArchive:
-    """A zip file."""
+    """A zip file.
+
+    Parameters
+    ----------
+    path
+        Path of the file.
+    stream
+        Content of the file; None opens the path.
+    """
 
     def __init__(self, path: str, stream: IO[bytes] | None = None) -> None:
         self._file = zipfile.ZipFile(stream or path)
@@ -56,7 +64,7 @@ class ZipArchive:
         for info in self._file.infolist():
             # Programs of Windows write folders with a backslash.
             if not (info.is_dir() or info.filename.endswith("\\")):
-                yield info.filename, _zip_problem(info)
+                yield info.filename, _find_zip_problem(info)
 
     def read(self, name: str) -> bytes:
         """Return a member's bytes, once its size has been checked."""
@@ -69,7 +77,7 @@ class ZipArchive:
             yield from read_chunks(stream)
 
 
-def _zip_problem(info: zipfile.ZipInfo) -> str:
+def _find_zip_problem(info: zipfile.ZipInfo) -> str:
     """Return why a member of a zip cannot be read; empty if it can."""
     if info.flag_bits & 1:
         return "is encrypted"
@@ -80,7 +88,15 @@ def _zip_problem(info: zipfile.ZipInfo) -> str:
 
 
 class TarArchive:
-    """A tar file, compressed or not; a compressed one is unpacked once, into a temporary file without a name."""
+    """A tar file, compressed or not; a compressed one is unpacked once, into a temporary file without a name.
+
+    Parameters
+    ----------
+    path
+        Path of the file; its suffix tells the compression.
+    stream
+        Content of the file; None opens the path.
+    """
 
     def __init__(self, path: str, stream: IO[bytes] | None = None) -> None:
         chunks = UNPACKERS.get(file_suffix(path))

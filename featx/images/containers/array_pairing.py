@@ -17,12 +17,12 @@ CHANNELS = frozenset({1, 2, 3, 4})
 IMAGE_MAGICS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
 
 
-def file_part(place: str) -> str:
+def get_dataset_file(place: str) -> str:
     """Return the file of a dataset that is written as in ``data.arrays``: ``file.h5#dataset``."""
     return place.partition("#")[0]
 
 
-def dataset_part(place: str) -> str:
+def get_dataset_name(place: str) -> str:
     """Return the name of a dataset in its file; empty if the file holds one array without a name."""
     return place.partition("#")[2]
 
@@ -113,8 +113,8 @@ def _find_labels(images: str, n_images: int, arrays: Mapping[str, Any]) -> dict[
     ]
     # A dataset that names the same part fits better than one that names none.
     places.sort(key=lambda place: _find_dataset_part(place) == part)
-    columns = {_column_name(place): place for place in places}
-    return {name: place for place in arrays for name, chosen in columns.items() if chosen == place}
+    columns = {_make_column_name(place): place for place in places}
+    return {name: place for place in arrays for name, column_place in columns.items() if column_place == place}
 
 
 def _drop_masks(specs: Sequence[ArraySpec], shape_of: Callable[[str], tuple[int, ...]]) -> list[ArraySpec]:
@@ -127,12 +127,12 @@ def _drop_masks(specs: Sequence[ArraySpec], shape_of: Callable[[str], tuple[int,
 
 def _find_dataset_part(place: str) -> str | None:
     """Return the part that a dataset's name stands for, or else its file's, or else that of the file's folder."""
-    file = file_part(place)
-    return find_part(dataset_part(place)) or find_part(base_name(file)) or find_part(file.rpartition("/")[0])
+    file = get_dataset_file(place)
+    return find_part(get_dataset_name(place)) or find_part(base_name(file)) or find_part(file.rpartition("/")[0])
 
 
-def _column_name(place: str) -> str:
+def _make_column_name(place: str) -> str:
     """Return the name of a label dataset's column: its words without those for the part or the format."""
-    words = split_words(dataset_part(place) or base_name(file_part(place)))
+    words = split_words(get_dataset_name(place) or base_name(get_dataset_file(place)))
     words = [word for word in words if word not in FORMAT_WORDS and word not in PART_WORDS]
     return "label" if set(words) <= LABEL_WORDS else "_".join(words)

@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from featx.errors import DataError, ReadError
-from featx.images.names import base_name, find_part, is_image_name, non_image_rule
+from featx.images.names import base_name, find_part
 from featx.images.readers import Listing
 from featx.images.sources import is_tree, open_tree, read_content
 from featx.images.trees import Entry, Tree
@@ -43,13 +43,21 @@ class Categories:
 
 
 class CategoryReader(ABC):
-    """Base of readers whose annotations name categories: column ``class``, or one column of 0 and 1 per category."""
+    """Base of readers whose annotations name categories: column ``class``, or one column of 0 and 1 per category.
+
+    Attributes
+    ----------
+    name
+        Name in the registry of readers.
+    rank
+        Position among the readers that try to recognise a source.
+    """
 
     name: str
     rank: int
 
     @abstractmethod
-    def matches(self, tree: Tree) -> bool:
+    def has_annotations(self, tree: Tree) -> bool:
         """Whether most images of a tree have annotations of this format."""
 
     @abstractmethod
@@ -64,7 +72,7 @@ class CategoryReader(ABC):
 
     def recognise(self, source: str, labels: str | None, target: str | None = None) -> ReaderSpec | None:
         """Return how to read the source if its images have annotations of this format, otherwise None."""
-        if labels is not None or not is_tree(source) or not self.matches(open_tree(source)):
+        if labels is not None or not is_tree(source) or not self.has_annotations(open_tree(source)):
             return None
         return ReaderSpec(source=source, reader=self.name)
 
@@ -73,35 +81,33 @@ class CategoryReader(ABC):
         tree = open_tree(resolve_source(data.source, folder))
         categories = self.read_categories(tree)
         images = list(categories.by_image)
-        parts = [categories.parts.get(image.name) or folder_part(image.name) for image in images]
-        frame = category_columns(list(categories.by_image.values()))
+        parts = [categories.parts.get(image.name) or find_folder_part(image.name) for image in images]
+        frame = make_category_columns(list(categories.by_image.values()))
         if "train" in parts and None not in parts:
             if "split" in frame.columns:
                 raise DataError("a category is called 'split', as the column of parts; rename the category")
             frame["split"] = parts
         names = {image.name for image in images}
-        ignored = {
-            tree.prefix + entry.name: categories.annotations.get(entry.name, "") or _rule(entry)
+        rules = {
+            entry.name: categories.annotations.get(entry.name) or _find_rule(entry)
             for entry in tree.entries()
             if entry.name not in names
         }
-        return Listing.from_entries(images, frame, ignored, [tree.prefix + image.name for image in images])
+        return Listing.from_tree(tree, images, frame, rules)
 
 
-def _rule(entry: Entry) -> str:
-    if entry.outcome == "ignored":
-        return entry.reason
-    return "has no annotation" if is_image_name(entry.name) else non_image_rule(entry.name)
+def _find_rule(entry: Entry) -> str:
+    return "has no annotation" if entry.is_image else entry.non_image_reason
 
 
-def category_columns(categories: Sequence[set[str]]) -> pd.DataFrame:
+def make_category_columns(categories: Sequence[set[str]]) -> pd.DataFrame:
     """Return one column ``class`` if each of n images has one category, otherwise a column of 0 and 1 per category.
 
     Examples
     --------
-    >>> category_columns([{"cat"}, {"dog"}]).to_dict("list")
+    >>> make_category_columns([{"cat"}, {"dog"}]).to_dict("list")
     {'class': ['cat', 'dog']}
-    >>> category_columns([{"cat"}, {"dog", "cat"}, set()]).to_dict("list")
+    >>> make_category_columns([{"cat"}, {"dog", "cat"}, set()]).to_dict("list")
     {'cat': [1, 1, 0], 'dog': [0, 1, 0]}
     """
     if all(len(names) == 1 for names in categories):
@@ -113,51 +119,58 @@ def category_columns(categories: Sequence[set[str]]) -> pd.DataFrame:
     return pd.DataFrame(columns, index=range(len(categories)))
 
 
-def folder_part(name: str) -> str | None:
+def find_folder_part(name: str) -> str | None:
     """Return the part that the innermost folder of a file stands for.
 
     Examples
     --------
-    >>> folder_part("train2017/a.jpg"), folder_part("valid/images/a.jpg"), folder_part("test.jpg")
+    >>> find_folder_part("train2017/a.jpg"), find_folder_part("valid/images/a.jpg"), find_folder_part("test.jpg")
     ('train', 'val', None)
     """
-    return path_part(name.rpartition("/")[0])
+    return find_path_part(name.rpartition("/")[0])
 
 
-def path_part(path: str) -> str | None:
+def find_path_part(path: str) -> str | None:
     """Return the part that the last folder or file of a path stands for; years at the end of a word are left out."""
     parts = (find_part(re.sub(r"\d+", " ", name)) for name in reversed(path.replace("!", "/").split("/")))
     return next((part for part in parts if part is not None), None)
 
 
-def twin_key(name: str) -> str:
+def make_twin_key(name: str) -> str:
     """Return what an image and its annotation file have in common: the stem, and all folders but generic ones.
 
     Examples
     --------
-    >>> twin_key("VOC/JPEGImages/1.jpg") == twin_key("VOC/Annotations/1.xml")
+    >>> make_twin_key("VOC/JPEGImages/1.jpg") == make_twin_key("VOC/Annotations/1.xml")
     True
     """
     folders = [folder for folder in name.split("/")[:-1] if folder.lower() not in GENERIC_FOLDERS]
     return "/".join([*folders, base_name(name).rpartition(".")[0]])
 
 
-def image_entries(tree: Tree) -> list[Entry]:
-    """Return the images of a tree."""
-    return [entry for entry in tree.entries() if entry.outcome != "ignored" and is_image_name(entry.name)]
-
-
 def find_twins(tree: Tree, suffix: str) -> tuple[dict[str, Entry], dict[str, Entry]]:
     """Return the images and the annotation files of a tree by the key that an image shares with its annotation."""
     files = [entry for entry in tree.entries() if entry.name.lower().endswith(suffix) and not entry.outcome]
     # Most sources have no such files, and some have a million images.
-    images = {twin_key(entry.name): entry for entry in image_entries(tree)} if files else {}
-    return images, {twin_key(entry.name): entry for entry in files}
+    images = {make_twin_key(entry.name): entry for entry in tree.entries() if entry.is_image} if files else {}
+    return images, {make_twin_key(entry.name): entry for entry in files}
 
 
-def are_most_annotated(images: Mapping[str, Entry], files: Mapping[str, Entry]) -> bool:
-    """Whether more than half of the images have an annotation file."""
-    return 2 * len(images.keys() & files.keys()) > len(images)
+def list_first_annotations(tree: Tree, suffix: str, limit: int) -> list[Entry]:
+    """Return the first annotation files of images; empty unless more than half of the images have one.
+
+    Parameters
+    ----------
+    tree
+        The tree of images and annotations.
+    suffix
+        Suffix of annotation files.
+    limit
+        Number of files.
+    """
+    images, files = find_twins(tree, suffix)
+    keys = sorted(images.keys() & files.keys())
+    return [files[key] for key in keys[:limit]] if 2 * len(keys) > len(images) else []
 
 
 def read_annotation(entry: Entry) -> bytes:

@@ -6,13 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from featx.errors import DataError
-from featx.images.containers.categories import (
-    Categories,
-    CategoryReader,
-    image_entries,
-    path_part,
-    read_annotation,
-)
+from featx.images.containers.categories import Categories, CategoryReader, find_path_part, read_annotation
 from featx.images.names import base_name
 from featx.images.trees import Entry, Tree
 
@@ -29,13 +23,13 @@ class CocoReader(CategoryReader):
     name = "coco"
     rank = 6
 
-    def matches(self, tree: Tree) -> bool:
+    def has_annotations(self, tree: Tree) -> bool:
         """Whether a JSON file of the tree has COCO's keys and names images."""
-        return any(_CocoFile.find(entry) for entry in _candidates(tree))
+        return any(_CocoFile.find(entry) for entry in _list_candidates(tree))
 
     def read_categories(self, tree: Tree) -> Categories:
         """Return the categories of all images that COCO files name."""
-        files = [file for entry in _candidates(tree) if (file := _CocoFile.find(entry))]
+        files = [file for entry in _list_candidates(tree) if (file := _CocoFile.find(entry))]
         # Files of keypoints name the same images as those of instances, with fewer categories.
         files.sort(key=lambda file: ("instances" not in file.entry.name, -len(file.category_names)))
         categories = Categories()
@@ -50,7 +44,7 @@ class CocoReader(CategoryReader):
             for number, entry in added.items():
                 names = {file.category_name(category) for category in file.categories.get(number, ())}
                 categories.by_image[entry] = names
-                categories.parts[entry.name] = path_part(file.entry.name)
+                categories.parts[entry.name] = find_path_part(file.entry.name)
         return categories
 
 
@@ -119,8 +113,9 @@ class _ImageFinder:
 
     def __init__(self, tree: Tree) -> None:
         self._by_base_name: dict[str, list[Entry]] = {}
-        for entry in image_entries(tree):
-            self._by_base_name.setdefault(base_name(entry.name), []).append(entry)
+        for entry in tree.entries():
+            if entry.is_image:
+                self._by_base_name.setdefault(base_name(entry.name), []).append(entry)
 
     def find(self, name: str, annotation: str) -> Entry:
         """Return the file with a name, from the folder of the annotation file or any other folder.
@@ -131,14 +126,14 @@ class _ImageFinder:
             several files fit equally well.
         """
         path = name.replace("\\", "/").removeprefix("./")
-        found = self._by_base_name.get(base_name(path), [])
-        exact = [entry for entry in found if f"/{entry.name}".endswith(f"/{path}")]
-        candidates = exact or found
+        same_name = self._by_base_name.get(base_name(path), [])
+        exact = [entry for entry in same_name if f"/{entry.name}".endswith(f"/{path}")]
+        candidates = exact or same_name
         home = annotation.rpartition("/")[0]
         folders = [f"{home}/" if home else "", f"{home}/images/" if home else "images/"]
         nearest = [entry for folder in folders for entry in candidates if entry.name == folder + path]
-        part = path_part(annotation)
-        same_part = [entry for entry in candidates if part and path_part(entry.name.rpartition("/")[0]) == part]
+        part = find_path_part(annotation)
+        same_part = [entry for entry in candidates if part and find_path_part(entry.name.rpartition("/")[0]) == part]
         if not candidates:
             return Entry(folders[0] + path, "", None, "missing", "there is no such file")
         if nearest or len(candidates) == 1:
@@ -151,11 +146,11 @@ class _ImageFinder:
         )
 
 
-def _candidates(tree: Tree) -> list[Entry]:
-    entries = [entry for entry in tree.entries() if not entry.outcome and entry.name.lower().endswith(".json")]
-    if len(entries) <= MAX_SEARCHED_FILES:
-        return entries
-    return [entry for entry in entries if COCO_NAME.search(base_name(entry.name))]
+def _list_candidates(tree: Tree) -> list[Entry]:
+    json_files = [entry for entry in tree.entries() if not entry.outcome and entry.name.lower().endswith(".json")]
+    if len(json_files) <= MAX_SEARCHED_FILES:
+        return json_files
+    return [entry for entry in json_files if COCO_NAME.search(base_name(entry.name))]
 
 
 def iterate_lists(text: str, keys: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

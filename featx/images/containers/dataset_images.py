@@ -17,6 +17,7 @@ from featx.images.containers.hdf5 import Hdf5Datasets, check_filters, check_valu
 from featx.images.contents import Content, check_size, file_uri
 from featx.images.names import base_name, file_suffix, find_part, non_image_rule
 from featx.images.readers import Listing
+from featx.images.split_columns import join_labels
 from featx.images.trees import Entry
 from featx.locations import HDF5_SUFFIXES, resolve_source
 from featx.specs.data import ReaderSpec
@@ -37,7 +38,7 @@ class DatasetReader:
         """Return how to read the source if its HDF5 files hold one dataset per image, with labels, otherwise None."""
         if labels is not None or not Path(source).exists():
             return None
-        for file in _hdf5_files(Path(source)):
+        for file in _list_hdf5_files(Path(source)):
             images, frame, _, _ = _list_file(file)
             if len(images) >= MIN_IMAGES and len(frame.columns):
                 return ReaderSpec(source=source, reader="datasets")
@@ -51,24 +52,21 @@ class DatasetReader:
         entries: list[Entry] = []
         frames: list[pd.DataFrame] = []
         ignored: dict[str, str] = {}
-        for file in _hdf5_files(source):
+        for file in _list_hdf5_files(source):
             images, labels, label_names, unused = _list_file(file)
             state = file_state(file)
             uri = f"dataset:{file_uri(str(file.absolute()))}//"
             entries += [Entry(f"{file.name}#{name}", uri + name, state[1:] if state else None) for name in images]
-            frames.append(_with_parts(labels, images, file.name))
+            frames.append(_add_parts(labels, images, file.name))
             ignored |= {
                 f"{file.name}#{name}": "holds labels" if name in label_names else "is a dataset that is not an image"
                 for name in sorted(unused)
             }
         if source.is_dir():
             others = {child.name for child in source.iterdir() if child.is_file()}
-            others -= {file.name for file in _hdf5_files(source)}
+            others -= {file.name for file in _list_hdf5_files(source)}
             ignored |= {name: non_image_rule(name) for name in sorted(others)}
-        columns = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-        if "split" in columns and (columns["split"].isna().any() or "train" not in set(columns["split"])):
-            columns = columns.drop(columns="split")
-        return Listing.from_entries(entries, columns, ignored)
+        return Listing.from_entries(entries, join_labels(frames), ignored)
 
 
 def read_dataset(location: str) -> Content:
@@ -93,7 +91,7 @@ def read_dataset(location: str) -> Content:
     return content if content is not None else values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
-def _hdf5_files(source: Path) -> list[Path]:
+def _list_hdf5_files(source: Path) -> list[Path]:
     files = [source] if source.is_file() else sorted(source.iterdir())
     return [file for file in files if file_suffix(file.name) in HDF5_SUFFIXES and file.is_file()]
 
@@ -108,7 +106,7 @@ def _list_file(file: Path) -> tuple[list[str], pd.DataFrame, set[str], set[str]]
     """
     try:
         datasets = open_datasets(file)
-        images = _image_names(datasets)
+        images = _list_images(datasets)
         labels, label_names = _read_labels(datasets, images)
         return images, labels, label_names, set(datasets) - set(images)
     except DataError as error:
@@ -118,7 +116,7 @@ def _list_file(file: Path) -> tuple[list[str], pd.DataFrame, set[str], set[str]]
         raise DataError(f"{file} cannot be read as arrays, it may be truncated: {reason}") from error
 
 
-def _image_names(datasets: Mapping[str, Any]) -> list[str]:
+def _list_images(datasets: Mapping[str, Any]) -> list[str]:
     return [name for name in datasets if _is_image(datasets[name])]
 
 
@@ -139,22 +137,22 @@ def _read_labels(datasets: Mapping[str, Any], images: Sequence[str]) -> tuple[pd
     """Return the label columns of n images, and the names of the datasets that hold labels."""
     columns: dict[str, Any] = {}
     used: set[str] = set()
-    if (classes := _group_classes(images)) is not None:
+    if (classes := _find_group_classes(images)) is not None:
         columns["class"] = classes
     for name in sorted({name for image in images for name in datasets[image].attrs}):
         if not name.startswith(STANDARD_ATTRIBUTES):
-            values = [_plain(datasets[image].attrs.get(name)) for image in images]
+            values = [_to_plain_value(datasets[image].attrs.get(name)) for image in images]
             columns |= {name: values} if any(value is not None for value in values) else {}
-    for name, values in _twin_columns(datasets, images):
+    for name, values in _read_twin_columns(datasets, images):
         columns.setdefault(name, values)
     for name in set(datasets) - set(images):
-        added = _table_columns(datasets[name], name, images)
+        added = _read_table_columns(datasets[name], name, images)
         used |= {name} if added else set()
         columns |= {column: values for column, values in added.items() if column not in columns}
     return pd.DataFrame(columns, index=range(len(images)), dtype=None if columns else object), used
 
 
-def _group_classes(images: Sequence[str]) -> list[str] | None:
+def _find_group_classes(images: Sequence[str]) -> list[str] | None:
     """Return the class of each image from its group; None if all images are in one group besides parts."""
     groups = [
         [group for group in name.split("/")[:-1] if find_part(group) is None and group.lower() not in IMAGE_GROUPS]
@@ -164,7 +162,7 @@ def _group_classes(images: Sequence[str]) -> list[str] | None:
     return classes if all(classes) and len(set(classes)) > 1 else None
 
 
-def _twin_columns(datasets: Mapping[str, Any], images: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
+def _read_twin_columns(datasets: Mapping[str, Any], images: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
     """Yield the column of a group of labels that has one dataset per image: ``labels/0001`` beside ``images/0001``."""
     if not isinstance(datasets, Hdf5Datasets):
         return
@@ -172,19 +170,21 @@ def _twin_columns(datasets: Mapping[str, Any], images: Sequence[str]) -> Iterato
         values = []
         for image in images:
             parts = [group if part.lower() in IMAGE_GROUPS else part for part in image.split("/")[:-1]]
-            values.append(_plain(datasets.value("/".join([*parts, base_name(image)]))) if group in parts else None)
+            values.append(
+                _to_plain_value(datasets.value("/".join([*parts, base_name(image)]))) if group in parts else None
+            )
         if any(value is not None for value in values):
             yield "label", values
 
 
-def _table_columns(dataset: Any, name: str, images: Sequence[str]) -> dict[str, Any]:
+def _read_table_columns(dataset: Any, name: str, images: Sequence[str]) -> dict[str, Any]:
     """Return the columns of a label dataset: a table with a field of names, or numbers if images are numbered."""
     n_images = len(images)
     if array_shape(dataset)[:1] != (n_images,):
         return {}
     if not dataset.dtype.names:
         is_column = not label_type_problem(dataset) and math.prod(array_shape(dataset)) == n_images
-        order = _number_order(images) if is_column else None
+        order = _find_number_order(images) if is_column else None
         if order is None:
             return {}
         column = "label" if base_name(name).lower() in LABEL_WORDS else base_name(name)
@@ -199,7 +199,7 @@ def _table_columns(dataset: Any, name: str, images: Sequence[str]) -> dict[str, 
     return {}
 
 
-def _number_order(images: Sequence[str]) -> np.ndarray[Any, np.dtype[np.intp]] | None:
+def _find_number_order(images: Sequence[str]) -> np.ndarray[Any, np.dtype[np.intp]] | None:
     """Return the row of each image if all are in one group and numbered without gaps from 0 or 1, otherwise None."""
     names = [base_name(image) for image in images]
     if len({image.rpartition("/")[0] for image in images}) != 1 or not all(name.isdecimal() for name in names):
@@ -210,16 +210,16 @@ def _number_order(images: Sequence[str]) -> np.ndarray[Any, np.dtype[np.intp]] |
     return order if is_complete else None
 
 
-def _plain(value: Any) -> Any:
+def _to_plain_value(value: Any) -> Any:
     """Return a label of HDF5 as text or a number; None if it is no single value."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, np.ndarray | np.generic):
         value = value.item() if value.size == 1 else None
-        return _plain(value) if isinstance(value, bytes) else value
+        return _to_plain_value(value) if isinstance(value, bytes) else value
     return value if isinstance(value, str | int | float | bool) else None
 
 
-def _with_parts(labels: pd.DataFrame, images: Sequence[str], file: str) -> pd.DataFrame:
+def _add_parts(labels: pd.DataFrame, images: Sequence[str], file: str) -> pd.DataFrame:
     parts = [find_part(image.rpartition("/")[0].replace("/", " ")) or find_part(file) for image in images]
     return labels.assign(split=np.array(parts, dtype=object)) if any(parts) and "split" not in labels else labels

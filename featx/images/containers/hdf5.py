@@ -139,7 +139,7 @@ def check_values_inside(place: str, dataset: Any) -> None:
     ReadError
         they are in other files.
     """
-    if hasattr(dataset, "id") and (files := _external_files(dataset)):
+    if hasattr(dataset, "id") and (files := _find_external_files(dataset)):
         raise ReadError(
             f"{place} takes its values from other files, first {files[0]!r}; copy them into the file, or set "
             "'external = true' in [data] if you trust its author"
@@ -161,7 +161,7 @@ def check_filters(place: str, dataset: Any) -> None:
     ReadError
         it is compressed by a filter that is not installed.
     """
-    if not hasattr(dataset, "id") or not (missing := _missing_filter(dataset)):
+    if not hasattr(dataset, "id") or not (missing := _find_missing_filter(dataset)):
         return
     next_step = (
         "which the package hdf5plugin does not have; write the file again with gzip"
@@ -171,7 +171,7 @@ def check_filters(place: str, dataset: Any) -> None:
     raise ReadError(f"{place} is compressed with {missing}, {next_step}")
 
 
-def _external_files(dataset: Any) -> list[str]:
+def _find_external_files(dataset: Any) -> list[str]:
     """Return the files that a dataset takes its values from, other than its own."""
     names = [os.fsdecode(entry[0]) for entry in dataset.external or ()]
     if dataset.is_virtual:
@@ -179,7 +179,7 @@ def _external_files(dataset: Any) -> list[str]:
     return [name for name in dict.fromkeys(names) if name not in {".", dataset.file.filename}]
 
 
-def _missing_filter(dataset: Any) -> str:
+def _find_missing_filter(dataset: Any) -> str:
     """Return the name of the first filter of a dataset that this installation of HDF5 does not have, or ``""``."""
     import h5py
 

@@ -60,7 +60,15 @@ class _Variable:
 
 
 class ConvertedArray:
-    """An array whose values are converted to another dtype when they are read."""
+    """An array whose values are converted to another dtype when they are read.
+
+    Parameters
+    ----------
+    values
+        The stored values.
+    dtype
+        Dtype of the values that are read.
+    """
 
     def __init__(self, values: NDArray[Any], dtype: np.dtype[Any]) -> None:
         self.values, self.dtype, self.shape, self.ndim = values, dtype, values.shape, values.ndim
@@ -73,7 +81,13 @@ class ConvertedArray:
 
 
 class ReversedDataset:
-    """An HDF5 dataset with its axes in reverse order: MATLAB stores the last axis first."""
+    """An HDF5 dataset with its axes in reverse order: MATLAB stores the last axis first.
+
+    Parameters
+    ----------
+    dataset
+        The dataset as HDF5 stores it.
+    """
 
     def __init__(self, dataset: Any) -> None:
         self.dataset, self.dtype, self.id, self.file = dataset, dataset.dtype, dataset.id, dataset.file
@@ -153,13 +167,13 @@ class MatlabDatasets(Mapping[str, Any]):
             if name.startswith(INTERNAL_GROUPS):
                 continue
             if kind == "char" or dataset.dtype.kind not in "biuf":
-                self.skipped[name] = _not_an_array(kind or "no array of numbers")
+                self.skipped[name] = _explain_no_array(kind or "no array of numbers")
             else:
                 names.append(name)
         for name, group in datasets.file.items():
             kind = group.attrs.get("MATLAB_class", b"") if name not in INTERNAL_GROUPS else b""
             if not hasattr(group, "shape") and kind:
-                self.skipped[name] = _not_an_array(kind.decode(errors="replace"))
+                self.skipped[name] = _explain_no_array(kind.decode(errors="replace"))
         return names
 
     def _list_variables(self, stream: IO[bytes], head: bytes) -> Iterator[tuple[str, _Variable]]:
@@ -189,7 +203,7 @@ class MatlabDatasets(Mapping[str, Any]):
 
     def _map(self, variable: _Variable) -> Any:
         if variable.is_compressed:
-            with unpack(_unpacked_chunks(self.path, variable), self.path) as stream:
+            with unpack(_unpack_chunks(self.path, variable), self.path) as stream:
                 values = _map_values(stream, variable, 0)
         else:
             with Path(self.path).open("rb") as stream:
@@ -197,7 +211,7 @@ class MatlabDatasets(Mapping[str, Any]):
         return values if values.dtype == variable.dtype else ConvertedArray(values, variable.dtype)
 
 
-def _not_an_array(kind: str) -> str:
+def _explain_no_array(kind: str) -> str:
     names = {"cell": "a cell array", "char": "text", "struct": "a struct"}
     return f"is {names.get(kind, kind)} of MATLAB, {EXPECTED_ARRAY}"
 
@@ -216,7 +230,7 @@ def _read_variable_header(
     _, name_bytes, position = _read_element(header, position, order)
     name = name_bytes.decode("ascii", "backslashreplace")
     if class_number not in CLASS_DTYPES:
-        return name, _not_an_array(CLASS_NAMES[class_number])
+        return name, _explain_no_array(CLASS_NAMES[class_number])
     if number & COMPLEX_FLAG:
         return name, "holds complex numbers, expected real ones"
     shape = tuple(int(n) for n in np.frombuffer(dimensions, f"{order}i4"))
@@ -248,7 +262,7 @@ def _read_element(content: bytes, position: int, order: str) -> tuple[int, bytes
     return storage, content[start:end], position + 8 if start == position + 4 else end + -end % 8
 
 
-def _unpacked_chunks(path: str, variable: _Variable) -> Iterator[bytes]:
+def _unpack_chunks(path: str, variable: _Variable) -> Iterator[bytes]:
     unpacker = zlib.decompressobj()
     n_left = variable.n_bytes
     with Path(path).open("rb") as stream:

@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 
 from featx.errors import ReadError
 from featx.images.contents import check_size
-from featx.images.names import PARTS, base_name, file_suffix, non_image_rule
+from featx.images.folder import NO_LABEL_RULE
+from featx.images.names import PARTS, base_name, file_suffix
 from featx.images.npy import read_npy
 from featx.images.readers import Listing
 from featx.images.sources import is_tree, open_tree, read_content
 from featx.images.trees import Entry
 from featx.locations import resolve_source
 from featx.specs.data import ReaderSpec
-
-NO_CLASS_RULE = "has no label: it is outside the class folders"
 
 
 class NpyFolderReader:
@@ -31,7 +30,7 @@ class NpyFolderReader:
         if labels is not None or not is_tree(source):
             return None
         files = [entry for entry in open_tree(source).entries() if _is_npy(entry)]
-        classes = {label for label, _ in _labels([entry.name for entry in files]) if label is not None}
+        classes = {label for label, _ in _read_folder_labels([entry.name for entry in files]) if label is not None}
         if len(classes) < 2:
             return None
         try:
@@ -43,21 +42,21 @@ class NpyFolderReader:
     def read(self, data: ReaderSpec, folder: Path) -> Listing:
         """Return all npy files in class folders; the label of an image is the name of its folder."""
         tree = open_tree(resolve_source(data.source, folder))
-        entries = tree.entries()
-        files = [entry for entry in entries if _is_npy(entry)]
-        labels = _labels([entry.name for entry in files])
+        files = [entry for entry in tree.entries() if _is_npy(entry)]
+        labels = _read_folder_labels([entry.name for entry in files])
         images = [entry for entry, (label, _) in zip(files, labels, strict=True) if label is not None]
-        ignored = {
-            tree.prefix + entry.name: entry.reason or (NO_CLASS_RULE if entry in files else non_image_rule(entry.name))
-            for entry in entries
-            if entry not in images
+        rules = {entry.name: entry.non_image_reason for entry in tree.entries() if not _is_npy(entry)}
+        rules |= {
+            entry.name: entry.reason or NO_LABEL_RULE
+            for entry, (label, _) in zip(files, labels, strict=True)
+            if label is None
         }
         frame = pd.DataFrame({"class": [label for label, _ in labels if label is not None]}, dtype=object)
         parts = [part for label, part in labels if label is not None]
         if "train" in parts and None not in parts:
             frame["split"] = parts
         arrays = [Entry(entry.name, f"npy:{entry.uri}", entry.state, entry.outcome, entry.reason) for entry in images]
-        return Listing.from_entries(arrays, frame, ignored, [tree.prefix + entry.name for entry in images])
+        return Listing.from_tree(tree, arrays, frame, rules)
 
 
 def read_npy_image(uri: str) -> NDArray[np.generic]:
@@ -77,14 +76,14 @@ def _is_npy(entry: Entry) -> bool:
     )
 
 
-def _labels(names: Sequence[str]) -> list[tuple[str | None, str | None]]:
+def _read_folder_labels(names: Sequence[str]) -> list[tuple[str | None, str | None]]:
     """Return the class and the part of each file, from its folders below those that all files share.
 
     Examples
     --------
-    >>> _labels(["all/train/cat/0.npy", "all/test/dog/deep/1.npy"])
+    >>> _read_folder_labels(["all/train/cat/0.npy", "all/test/dog/deep/1.npy"])
     [('cat', 'train'), ('dog', 'test')]
-    >>> _labels(["cat/0.npy", "dog/1.npy", "2.npy"])
+    >>> _read_folder_labels(["cat/0.npy", "dog/1.npy", "2.npy"])
     [('cat', None), ('dog', None), (None, None)]
     """
     folders = [name.split("/")[:-1] for name in names]

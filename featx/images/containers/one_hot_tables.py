@@ -18,7 +18,7 @@ class OneHotReader(CategoryReader):
     name = "one_hot"
     rank = 8
 
-    def matches(self, tree: Tree) -> bool:
+    def has_annotations(self, tree: Tree) -> bool:
         """Whether a folder of the tree holds such a table."""
         return any(base_name(entry.name) == TABLE_NAME for entry in tree.entries() if not entry.outcome)
 

@@ -17,9 +17,10 @@ from featx.files.atomic import file_state
 from featx.files.parsing import MAX_TABLE_VALUES, ParseError, parse_json
 from featx.images.containers.array_pairing import IMAGE_MAGICS
 from featx.images.contents import FileState, check_size, file_uri, oversize_reason
-from featx.images.names import file_suffix, find_part, non_image_rule
+from featx.images.names import file_suffix, find_part
 from featx.images.readers import Listing
 from featx.images.sources import open_tree
+from featx.images.split_columns import join_labels
 from featx.images.trees import Entry
 from featx.images.unpacking import unpack
 from featx.locations import resolve_source
@@ -43,7 +44,7 @@ class ParquetImageReader:
         """Return how to read the source if its Parquet files have a column of images, otherwise None."""
         if labels is not None:
             return None
-        for file, _ in _parquet_files(source):
+        for file, _ in _list_parquet_files(source):
             try:
                 if find_image_column(file):
                     return ReaderSpec(source=source, reader="parquet")
@@ -60,7 +61,7 @@ class ParquetImageReader:
         entries: list[Entry] = []
         frames: list[pd.DataFrame] = []
         ignored: dict[str, str] = {}
-        for file, name in _parquet_files(place):
+        for file, name in _list_parquet_files(place):
             column = find_image_column(file)
             if not column:
                 ignored[name] = "is a Parquet file without a column of images"
@@ -73,14 +74,10 @@ class ParquetImageReader:
             entries += [
                 Entry(f"{name}#{row}", f"{uri}{row}", state[1:] if state else None) for row in range(len(frame))
             ]
-        columns = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-        if "split" in columns and (columns["split"].isna().any() or "train" not in set(columns["split"])):
-            columns = columns.drop(columns="split")
         if Path(place).is_dir():
-            files = open_tree(place).entries()
-            rules = {entry.name: entry.reason or non_image_rule(entry.name) for entry in files}
-            ignored |= {name: rule for name, rule in rules.items() if file_suffix(name) != PARQUET_SUFFIX}
-        return Listing.from_entries(entries, columns, ignored)
+            others = [entry for entry in open_tree(place).entries() if file_suffix(entry.name) != PARQUET_SUFFIX]
+            ignored |= {entry.name: entry.non_image_reason for entry in others}
+        return Listing.from_entries(entries, join_labels(frames), ignored)
 
 
 def read_parquet_image(location: str) -> bytes:
@@ -94,7 +91,7 @@ def read_parquet_image(location: str) -> bytes:
     if state is None:
         raise FileNotFoundError(path)
     try:
-        starts = _group_starts(path, state[1:])
+        starts = _find_group_starts(path, state[1:])
         group = bisect_right(starts, int(row)) - 1
         return _UnpackedGroup.open(path, state[1:], column, group).read(int(row) - starts[group])
     except ReadError:
@@ -103,7 +100,7 @@ def read_parquet_image(location: str) -> bytes:
         raise ReadError(str(error)) from error
     # The errors of Arrow for damaged files have no common base class.
     except Exception as error:
-        raise ReadError(f"cannot be read from its Parquet file: {_first_line(error)}") from error
+        raise ReadError(f"cannot be read from its Parquet file: {_format_error(error)}") from error
 
 
 def find_image_column(file: Path) -> str:
@@ -130,7 +127,7 @@ def find_image_column(file: Path) -> str:
         raise
     # The errors of Arrow for damaged files have no common base class.
     except Exception as error:
-        raise ReadError(f"{file} cannot be read as Parquet: {_first_line(error)}") from error
+        raise ReadError(f"{file} cannot be read as Parquet: {_format_error(error)}") from error
     return ""
 
 
@@ -140,7 +137,7 @@ def _open(file: Path | str) -> Any:
     return ParquetFile(file)
 
 
-def _first_line(error: Exception) -> str:
+def _format_error(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
@@ -151,11 +148,11 @@ def _is_binary(dtype: Any) -> bool:
 
 
 def _has_images(parquet: Any, column: str) -> bool:
-    values = _values(parquet, column, 0)
+    values = _iterate_values(parquet, column, 0)
     return any(value.startswith(IMAGE_MAGICS) for _, value in zip(range(N_INSPECTED_ROWS), values, strict=False))
 
 
-def _values(parquet: Any, column: str, group: int) -> Iterator[bytes]:
+def _iterate_values(parquet: Any, column: str, group: int) -> Iterator[bytes]:
     """Yield the values of a column in one row group, one by one; a missing value is empty."""
     for batch in parquet.iter_batches(
         batch_size=ROWS_PER_BATCH, row_groups=[group], columns=[column], use_threads=False
@@ -171,7 +168,7 @@ def _values(parquet: Any, column: str, group: int) -> Iterator[bytes]:
             yield value.as_py() if n_bytes else b""
 
 
-def _parquet_files(source: str) -> list[tuple[Path, str]]:
+def _list_parquet_files(source: str) -> list[tuple[Path, str]]:
     """Return the Parquet files of a source, each with its name relative to it."""
     path = Path(source)
     if path.is_file():
@@ -183,7 +180,7 @@ def _parquet_files(source: str) -> list[tuple[Path, str]]:
 
 
 @lru_cache(maxsize=256)
-def _group_starts(path: str, state: FileState) -> list[int]:
+def _find_group_starts(path: str, state: FileState) -> list[int]:
     """Return the number of the first row of each row group."""
     with _open(path) as parquet:
         metadata = parquet.metadata
@@ -207,7 +204,7 @@ class _UnpackedGroup:
     def __init__(self, path: str, column: str, group: int) -> None:
         self._ends: list[int] = []
         with _open(path) as parquet:
-            self._stream: IO[bytes] = unpack(self._record_ends(_values(parquet, column, group)), path)
+            self._stream: IO[bytes] = unpack(self._record_ends(_iterate_values(parquet, column, group)), path)
         # A reader in another thread may still use the group when the cache drops it.
         weakref.finalize(self, self._stream.close)
 
@@ -251,17 +248,17 @@ def _read_labels(file: Path, image_column: str) -> pd.DataFrame:
             frame = parquet.read(columns=names).to_pandas() if names and is_small else pd.DataFrame(index=range(0))
     # The errors of Arrow for damaged files have no common base class.
     except Exception as error:
-        raise DataError(f"{file} cannot be read as Parquet: {_first_line(error)}") from error
+        raise DataError(f"{file} cannot be read as Parquet: {_format_error(error)}") from error
     if not is_small:
         raise DataError(f"{file} states {n_values} values, expected at most {MAX_TABLE_VALUES}")
     frame = frame if names else pd.DataFrame(index=range(n_rows))
-    for name, (class_names, is_list) in _class_names(schema.metadata or {}).items():
+    for name, (class_names, is_list) in _read_class_names(schema.metadata or {}).items():
         if name in frame.columns:
             frame = _name_classes(frame, name, class_names, is_list, file)
     return frame
 
 
-def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, tuple[list[str], bool]]:
+def _read_class_names(metadata: Mapping[bytes, bytes]) -> dict[str, tuple[list[str], bool]]:
     """Return the class names of each column that Hugging Face's metadata define, and whether it holds lists."""
     try:
         features = parse_json(metadata.get(b"huggingface", b"{}"))["info"]["features"]
@@ -289,8 +286,8 @@ def _name_classes(frame: pd.DataFrame, column: str, names: Sequence[str], is_lis
     if unknown := [number for number in numbers if number not in range(len(names))]:
         raise DataError(f"{file}: column {column!r} holds {unknown[0]!r}, but its metadata name {len(names)} classes")
     if not is_list:
-        named = [None if pd.isna(code) else names[int(code)] for code in codes]
-        return frame.assign(**{column: np.array(named, dtype=object)})
+        class_names = [None if pd.isna(code) else names[int(code)] for code in codes]
+        return frame.assign(**{column: np.array(class_names, dtype=object)})
     columns = {name: np.array([number in row for row in rows], dtype=np.int64) for number, name in enumerate(names)}
     others = frame.drop(columns=column)
     if repeated := columns.keys() & set(others.columns):

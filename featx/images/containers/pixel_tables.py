@@ -15,6 +15,7 @@ from featx.files.atomic import file_state
 from featx.images.contents import check_size, file_uri
 from featx.images.names import file_suffix, find_part, non_image_rule, part_of, split_words
 from featx.images.readers import Listing
+from featx.images.split_columns import join_labels
 from featx.images.trees import Entry
 from featx.locations import resolve_source
 from featx.specs.data import ReaderSpec
@@ -65,7 +66,7 @@ class PixelTableReader:
         """Return how to read the source if its CSV files hold pixels, otherwise None."""
         if labels is not None:
             return None
-        layouts = [find_layout(file) for file in _csv_files(Path(source))]
+        layouts = [find_layout(file) for file in _list_csv_files(Path(source))]
         return ReaderSpec(source=source, reader="pixels") if any(layouts) else None
 
     def read(self, data: ReaderSpec, folder: Path) -> Listing:
@@ -76,7 +77,7 @@ class PixelTableReader:
         entries: list[Entry] = []
         frames: list[pd.DataFrame] = []
         ignored: dict[str, str] = {}
-        for file in _csv_files(source):
+        for file in _list_csv_files(source):
             layout = find_layout(file)
             if layout is None or not layout.names:
                 ignored[file.name] = "is a table without labels" if layout else "is a table without pixels"
@@ -84,14 +85,11 @@ class PixelTableReader:
             rows, frame = _list_rows(file, layout)
             entries += rows
             frames.append(frame)
-        columns = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-        if "split" in columns and (columns["split"].isna().any() or "train" not in set(columns["split"])):
-            columns = columns.drop(columns="split")
         if source.is_dir():
-            used = {file.name for file in _csv_files(source)}
+            used = {file.name for file in _list_csv_files(source)}
             others = sorted(child.name for child in source.iterdir() if child.is_file() and child.name not in used)
             ignored |= {name: non_image_rule(name) for name in others}
-        return Listing.from_entries(entries, columns, ignored)
+        return Listing.from_entries(entries, join_labels(frames), ignored)
 
 
 def read_pixels(location: str) -> NDArray[np.uint8]:
@@ -179,7 +177,7 @@ def _find_shape(n_pixels: int, file: Path) -> tuple[int, ...]:
     )
 
 
-def _csv_files(source: Path) -> list[Path]:
+def _list_csv_files(source: Path) -> list[Path]:
     files = [source] if source.is_file() else sorted(source.iterdir()) if source.is_dir() else []
     return [file for file in files if file_suffix(file.name) == ".csv" and file.is_file()]
 
@@ -203,7 +201,7 @@ def _split_line(line: bytes) -> list[bytes]:
     return cells
 
 
-def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
+def _iterate_lines(file: Path) -> Iterator[tuple[int, bytes]]:
     """Yield the offset and the content of each line after the header that is not empty."""
     with file.open("rb") as stream:
         offset = len(stream.readline(MAX_LINE_BYTES))
@@ -227,7 +225,7 @@ def _list_rows(file: Path, layout: PixelLayout) -> tuple[list[Entry], pd.DataFra
     uri = f"pixels:{file_uri(str(file.absolute()))}//{layout.first}-{layout.last}/{shape}/"
     entries: list[Entry] = []
     cells_by_column: dict[int, list[str]] = {number: [] for number in layout.names}
-    for offset, line in _lines(file):
+    for offset, line in _iterate_lines(file):
         cells = _split_line(line)
         if len(cells) != layout.n_columns:
             raise DataError(
@@ -239,7 +237,7 @@ def _list_rows(file: Path, layout: PixelLayout) -> tuple[list[Entry], pd.DataFra
         name = f"{file.name}#{len(entries)}"
         entries.append(Entry(name, f"{uri}{offset}+{len(line)}", state[1:] if state else None))
     columns = {name: _to_column(cells_by_column[number]) for number, name in layout.names.items()}
-    return entries, _with_parts(pd.DataFrame(columns, index=range(len(entries))), file)
+    return entries, _add_parts(pd.DataFrame(columns, index=range(len(entries))), file)
 
 
 def _to_column(texts: Sequence[str]) -> NDArray[np.generic]:
@@ -251,7 +249,7 @@ def _to_column(texts: Sequence[str]) -> NDArray[np.generic]:
     return np.array([text or None for text in texts], dtype=object)
 
 
-def _with_parts(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
+def _add_parts(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
     """Return the labels with a column ``split``: from a column of parts, such as ``Usage``, or from the file's name."""
     for name in frame.columns:
         if frame[name].dtype == object or frame[name].dtype.kind not in "iuf":

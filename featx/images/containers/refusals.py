@@ -40,16 +40,16 @@ def refuse_known_formats(source: str) -> None:
     if any(is_image_name(file.name) for file in files):
         return
     for file in files:
-        if file.is_file() and (reason := _file_reason(file)):
+        if file.is_file() and (reason := _explain_file(file)):
             raise DataError(f"{file} {reason}")
     if path.is_file() and is_archive_name(path.name) and is_tree(source):
         names = [entry.name for entry in open_tree(source).entries()]
         for name in [] if any(map(is_image_name, names)) else names:
-            if reason := _member_reason(name):
+            if reason := _explain_member(name):
                 raise DataError(f"{path} holds {name!r}, which {reason}")
 
 
-def _file_reason(file: Path) -> str:
+def _explain_file(file: Path) -> str:
     """Return why a file is not read, with the next step; empty if its format is not one of those known here."""
     suffix = file_suffix(file.name)
     if suffix in OTHER_ARCHIVES:
@@ -60,22 +60,22 @@ def _file_reason(file: Path) -> str:
     if PACKED_CONTAINER.search(file.name):
         return f"is compressed; unpack it, for example with 'gzip -dk {file.name}', and pass the unpacked file"
     is_pickle_name = suffix in PICKLE_SUFFIXES or CIFAR_PICKLE.fullmatch(file.name)
-    if is_pickle_name and _first_byte(file) == PICKLE_MARK:
-        return _pickle_reason(file.name)
-    return "; ".join(_array_reasons(file)) if is_array_file(file.name) else ""
+    if is_pickle_name and _read_first_byte(file) == PICKLE_MARK:
+        return _explain_pickle(file.name)
+    return "; ".join(_explain_arrays(file)) if is_array_file(file.name) else ""
 
 
-def _member_reason(name: str) -> str:
+def _explain_member(name: str) -> str:
     """Return why a member of an archive is not read; empty if nothing is known."""
     suffix = file_suffix(name)
     if CIFAR_PICKLE.fullmatch(base_name(name)) or suffix in PICKLE_SUFFIXES:
-        return _pickle_reason(base_name(name))
+        return _explain_pickle(base_name(name))
     if suffix in CONTAINER_SUFFIXES:
         return "is read from a disk only; unpack the archive and pass the folder"
     return ""
 
 
-def _first_byte(file: Path) -> bytes:
+def _read_first_byte(file: Path) -> bytes:
     try:
         with file.open("rb") as stream:
             return stream.read(1)
@@ -83,7 +83,7 @@ def _first_byte(file: Path) -> bytes:
         return b""
 
 
-def _pickle_reason(name: str) -> str:
+def _explain_pickle(name: str) -> str:
     if CIFAR_PICKLE.fullmatch(name):
         return (
             "is a Python pickle of CIFAR-10, which is never loaded because a pickle can run any program; use the "
@@ -95,18 +95,18 @@ def _pickle_reason(name: str) -> str:
     )
 
 
-def _array_reasons(file: Path) -> Iterator[str]:
+def _explain_arrays(file: Path) -> Iterator[str]:
     """Yield one reason: the arrays that an array file holds, and what was expected of them."""
     try:
         datasets, skipped = open_datasets(file), skipped_datasets(file)
     except ReadError as error:
         yield str(error).removeprefix(f"{file} ")
         return
-    found = [f"{name!r} {array_shape(datasets[name])}" for name in list(datasets)[:MAX_NAMED_DATASETS]]
-    found += [f"{name!r} {reason.partition(',')[0]}" for name, reason in list(skipped.items())[:MAX_NAMED_DATASETS]]
-    n_more = len(datasets) + len(skipped) - len(found)
-    found += [f"{n_more} more"] if n_more else []
+    arrays = [f"{name!r} {array_shape(datasets[name])}" for name in list(datasets)[:MAX_NAMED_DATASETS]]
+    arrays += [f"{name!r} {reason.partition(',')[0]}" for name, reason in list(skipped.items())[:MAX_NAMED_DATASETS]]
+    n_more = len(datasets) + len(skipped) - len(arrays)
+    arrays += [f"{n_more} more"] if n_more else []
     yield (
-        f"holds no images with labels: found {', '.join(found) or 'no arrays'}; expected images (n, h, w) or "
+        f"holds no images with labels: found {', '.join(arrays) or 'no arrays'}; expected images (n, h, w) or "
         "(n, h, w, channels) and labels with n rows; name them under [[data.arrays]] if they are in several files"
     )

@@ -7,8 +7,8 @@ from featx.files.parsing import ParseError, parse_json
 from featx.images.containers.categories import (
     Categories,
     CategoryReader,
-    are_most_annotated,
     find_twins,
+    list_first_annotations,
     read_annotation,
 )
 from featx.images.names import PARTS, base_name
@@ -22,18 +22,21 @@ VOC_NAME_PATH = ["annotation", "object", "name"]
 
 
 class ShapeFileReader(CategoryReader):
-    """Base of the readers of one annotation file per image."""
+    """Base of the readers of one annotation file per image.
+
+    Attributes
+    ----------
+    suffix
+        Suffix of the annotation files.
+    """
 
     suffix: str
 
-    def matches(self, tree: Tree) -> bool:
+    def has_annotations(self, tree: Tree) -> bool:
         """Whether most images have annotation files, and the first ones have this format."""
-        images, files = find_twins(tree, self.suffix)
-        if not images or not are_most_annotated(images, files):
-            return False
-        inspected = [files[key] for key in sorted(images.keys() & files.keys())[:MAX_INSPECTED_FILES]]
+        files = list_first_annotations(tree, self.suffix, MAX_INSPECTED_FILES)
         try:
-            return all(self.read_names(file) is not None for file in inspected)
+            return bool(files) and all(self.read_names(file) is not None for file in files)
         except DataError:
             return False
 

@@ -7,8 +7,8 @@ from featx.errors import DataError
 from featx.images.containers.categories import (
     Categories,
     CategoryReader,
-    are_most_annotated,
     find_twins,
+    list_first_annotations,
     read_annotation,
 )
 from featx.images.names import base_name, file_suffix
@@ -29,14 +29,10 @@ class YoloReader(CategoryReader):
     name = "yolo"
     rank = 13
 
-    def matches(self, tree: Tree) -> bool:
+    def has_annotations(self, tree: Tree) -> bool:
         """Whether most images have label files, and the first ones have YOLO's lines."""
-        images, files = find_twins(tree, ".txt")
-        if not images or not are_most_annotated(images, files):
-            return False
-        inspected = [files[key] for key in sorted(images.keys() & files.keys())[:MAX_INSPECTED_FILES]]
         try:
-            classes = [_read_numbers(file) for file in inspected]
+            classes = [_read_numbers(file) for file in list_first_annotations(tree, ".txt", MAX_INSPECTED_FILES)]
         except DataError:
             return False
         return any(classes)
