@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from featx.errors import DataError, ReadError
 from featx.files.atomic import file_sha256, file_state
 from featx.files.parsing import ParseError, parse_with
-from featx.images.array_files import open_datasets
+from featx.images.array_files import open_datasets, skipped_datasets
 from featx.specs.embedding import VECTOR_SUFFIXES
 from featx.tables.ids import Ids
 
@@ -99,10 +99,10 @@ def read_vector_file(file: Path) -> VectorFile:
 def _read_array_columns(file: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the ids and vectors of an npz or HDF5 file."""
     try:
-        arrays: Mapping[str, Any] = open_datasets(file)
+        arrays, skipped = open_datasets(file), skipped_datasets(file)
     except ReadError as error:
         raise DataError(f"{error}; {EXPECTED}") from error
-    _check_names(file, list(arrays))
+    _check_names(file, list(arrays), skipped)
     return np.asarray(arrays["ids"][:]), np.asarray(arrays["x"][:])
 
 
@@ -113,7 +113,7 @@ def _read_parquet_columns(file: Path) -> tuple[NDArray[Any], NDArray[Any]]:
 
     try:
         names = parse_with("a Parquet table", lambda: parquet.read_schema(file).names)
-        _check_names(file, names)
+        _check_names(file, names, {})
         table = parse_with("a Parquet table", lambda: parquet.read_table(file, columns=["ids", "x"]))
         parse_with("a Parquet table", lambda: table.validate(full=True))
     except ParseError as error:
@@ -130,8 +130,26 @@ def _read_parquet_columns(file: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     return table["ids"].to_pandas().to_numpy(object), values.reshape(len(lengths), d)
 
 
-def _check_names(file: Path, names: list[str]) -> None:
+def _check_names(file: Path, names: list[str], skipped: Mapping[str, str]) -> None:
+    """Check that a file holds ids and vectors.
+
+    Parameters
+    ----------
+    file
+        The file.
+    names
+        Names of its arrays that can be read.
+    skipped
+        Reason by name of its other arrays.
+
+    Raises
+    ------
+    DataError
+        it lacks one of them.
+    """
     for name in ("ids", "x"):
+        if name in skipped:
+            raise DataError(f"{file}: {name!r} {skipped[name].partition(',')[0]}; {EXPECTED}")
         if name not in names:
             raise DataError(f"{file} has no {name!r}; found {', '.join(names) or 'nothing'}, {EXPECTED}")
 

@@ -1,6 +1,6 @@
 """The interface of readers, which list the images of a source; `featx.registry.READERS` names the readers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, Self
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from featx.errors import DataError
 from featx.images.label_columns import to_plain_columns
+from featx.images.names import file_suffix, non_image_rule
 from featx.images.trees import Entry, Tree
 from featx.registry import READERS
 from featx.specs.data import ReaderSpec
@@ -195,3 +196,15 @@ def read_source(data: ReaderSpec, folder: Path) -> Listing:
             "that names them ('featx init SOURCE --labels FILE'), or array files"
         )
     return listing
+
+
+def list_files(source: Path, suffixes: Collection[str]) -> list[Path]:
+    """Return the files with some suffixes: the source itself, or those directly in the folder; empty if none exists."""
+    files = [source] if source.is_file() else sorted(source.iterdir()) if source.is_dir() else []
+    return [file for file in files if file_suffix(file.name) in suffixes and file.is_file()]
+
+
+def list_other_files(source: Path, suffixes: Collection[str]) -> dict[str, str]:
+    """Return the rule by name of each file directly in a folder with another suffix; empty if the source is a file."""
+    files = sorted(file for file in source.iterdir() if file.is_file()) if source.is_dir() else []
+    return {file.name: non_image_rule(file.name) for file in files if file_suffix(file.name) not in suffixes}

@@ -15,8 +15,8 @@ from featx.images.containers.array_labels import array_shape, label_type_problem
 from featx.images.containers.array_pairing import CHANNELS, IMAGE_MAGICS, LABEL_WORDS, MIN_SIDE_PX, row_bytes
 from featx.images.containers.hdf5 import Hdf5Datasets, check_filters, check_values_inside
 from featx.images.contents import Content, check_size, file_uri
-from featx.images.names import base_name, file_suffix, find_part, non_image_rule
-from featx.images.readers import Listing
+from featx.images.names import base_name, find_part
+from featx.images.readers import Listing, list_files, list_other_files
 from featx.images.split_columns import join_labels
 from featx.images.trees import Entry
 from featx.locations import HDF5_SUFFIXES, resolve_source
@@ -36,9 +36,9 @@ class DatasetReader:
 
     def recognise(self, source: str, labels: str | None, target: str | None = None) -> ReaderSpec | None:
         """Return how to read the source if its HDF5 files hold one dataset per image, with labels, otherwise None."""
-        if labels is not None or not Path(source).exists():
+        if labels is not None:
             return None
-        for file in _list_hdf5_files(Path(source)):
+        for file in list_files(Path(source), HDF5_SUFFIXES):
             images, frame, _, _ = _list_file(file)
             if len(images) >= MIN_IMAGES and len(frame.columns):
                 return ReaderSpec(source=source, reader="datasets")
@@ -52,7 +52,7 @@ class DatasetReader:
         entries: list[Entry] = []
         frames: list[pd.DataFrame] = []
         ignored: dict[str, str] = {}
-        for file in _list_hdf5_files(source):
+        for file in list_files(source, HDF5_SUFFIXES):
             images, labels, label_names, unused = _list_file(file)
             state = file_state(file)
             uri = f"dataset:{file_uri(str(file.absolute()))}//"
@@ -62,10 +62,7 @@ class DatasetReader:
                 f"{file.name}#{name}": "holds labels" if name in label_names else "is a dataset that is not an image"
                 for name in sorted(unused)
             }
-        if source.is_dir():
-            others = {child.name for child in source.iterdir() if child.is_file()}
-            others -= {file.name for file in _list_hdf5_files(source)}
-            ignored |= {name: non_image_rule(name) for name in sorted(others)}
+        ignored |= list_other_files(source, HDF5_SUFFIXES)
         return Listing.from_entries(entries, join_labels(frames), ignored)
 
 
@@ -89,11 +86,6 @@ def read_dataset(location: str) -> Content:
         raise ReadError(f"cannot be read from its file: {str(error) or type(error).__name__}") from error
     content = row_bytes(values) if values.ndim == 1 else None
     return content if content is not None else values.astype(values.dtype.newbyteorder("="), copy=False)
-
-
-def _list_hdf5_files(source: Path) -> list[Path]:
-    files = [source] if source.is_file() else sorted(source.iterdir())
-    return [file for file in files if file_suffix(file.name) in HDF5_SUFFIXES and file.is_file()]
 
 
 def _list_file(file: Path) -> tuple[list[str], pd.DataFrame, set[str], set[str]]:

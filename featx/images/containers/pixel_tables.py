@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from featx.errors import DataError, ReadError
 from featx.files.atomic import file_state
 from featx.images.contents import check_size, file_uri
-from featx.images.names import file_suffix, find_part, non_image_rule, part_of, split_words
-from featx.images.readers import Listing
+from featx.images.names import find_part, part_of, split_words
+from featx.images.readers import Listing, list_files, list_other_files
 from featx.images.split_columns import join_labels
 from featx.images.trees import Entry
 from featx.locations import resolve_source
 from featx.specs.data import ReaderSpec
 
+CSV_SUFFIX = ".csv"
 # Columns of single pixels: pixel0, pixel_0, 1x1 (row × column).
 PIXEL_COLUMN = re.compile(rb"(pixel_?\d+|\d+x\d+)", re.IGNORECASE)
 PIXELS_COLUMN = re.compile(rb"pixels?", re.IGNORECASE)
@@ -66,7 +67,7 @@ class PixelTableReader:
         """Return how to read the source if its CSV files hold pixels, otherwise None."""
         if labels is not None:
             return None
-        layouts = [find_layout(file) for file in _list_csv_files(Path(source))]
+        layouts = [find_layout(file) for file in list_files(Path(source), (CSV_SUFFIX,))]
         return ReaderSpec(source=source, reader="pixels") if any(layouts) else None
 
     def read(self, data: ReaderSpec, folder: Path) -> Listing:
@@ -77,7 +78,7 @@ class PixelTableReader:
         entries: list[Entry] = []
         frames: list[pd.DataFrame] = []
         ignored: dict[str, str] = {}
-        for file in _list_csv_files(source):
+        for file in list_files(source, (CSV_SUFFIX,)):
             layout = find_layout(file)
             if layout is None or not layout.names:
                 ignored[file.name] = "is a table without labels" if layout else "is a table without pixels"
@@ -85,10 +86,7 @@ class PixelTableReader:
             rows, frame = _list_rows(file, layout)
             entries += rows
             frames.append(frame)
-        if source.is_dir():
-            used = {file.name for file in _list_csv_files(source)}
-            others = sorted(child.name for child in source.iterdir() if child.is_file() and child.name not in used)
-            ignored |= {name: non_image_rule(name) for name in others}
+        ignored |= list_other_files(source, (CSV_SUFFIX,))
         return Listing.from_entries(entries, join_labels(frames), ignored)
 
 
@@ -175,11 +173,6 @@ def _find_shape(n_pixels: int, file: Path) -> tuple[int, ...]:
         f"{file} holds {n_pixels} pixels in each row; expected a square picture, or three channels with 'RGB' in the "
         "name of the file; write other pictures as an array, for example with numpy.savez"
     )
-
-
-def _list_csv_files(source: Path) -> list[Path]:
-    files = [source] if source.is_file() else sorted(source.iterdir()) if source.is_dir() else []
-    return [file for file in files if file_suffix(file.name) == ".csv" and file.is_file()]
 
 
 def _split_line(line: bytes) -> list[bytes]:
