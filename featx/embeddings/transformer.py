@@ -30,6 +30,8 @@ from featx.study.folders import cache_place
 
 # Networks of one process that are held in memory.
 MAX_CACHED_NETWORKS = 4
+# Fields of a request that are no parameters of the embedder under their own names.
+OWN_FIELDS = frozenset({"decoding", "vectors"})
 
 
 class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -172,7 +174,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             raise DataError(
                 "precision: found 'auto', expected 'fp32', 'bf16' or 'fp16': all folds must use the same precision"
             )
-        settings = {name: getattr(self, name) for name in EmbeddingRequest.model_fields if name != "decoding"}
+        settings = {name: getattr(self, name) for name in EmbeddingRequest.model_fields if name not in OWN_FIELDS}
         # Only the section of a recipe checks the names of backbones.
         build_spec(EmbeddingSection, type(self).__name__, **settings)
         decoding = build_spec(Decoding, f"{type(self).__name__}.decoding", **(self.decoding or {}))

@@ -57,7 +57,18 @@ def _read_parquet_labels(content: bytes) -> pd.DataFrame:
     return frame
 
 
-def _read_excel(content: bytes, sheet: str | None) -> pd.DataFrame:
+def list_sheets(content: bytes) -> list[str]:
+    """Return the names of the sheets of an Excel file; one name for a file that cannot be read.
+
+    Reading that sheet then reports the problem.
+    """
+    try:
+        return list(_open_excel(content).sheetnames)
+    except (ParseError, MissingExtraError):
+        return ["Sheet1"]
+
+
+def _open_excel(content: bytes) -> Any:
     try:
         import openpyxl
     except ImportError as error:
@@ -65,7 +76,11 @@ def _read_excel(content: bytes, sheet: str | None) -> pd.DataFrame:
     if not content.startswith(EXCEL_SIGNATURE):
         raise ParseError("is not an Excel file of the format .xlsx; save it as .xlsx or as CSV")
     _check_unpacked_size(content)
-    book: Any = parse_with("an Excel file", lambda: openpyxl.load_workbook(io.BytesIO(content), True, data_only=True))
+    return parse_with("an Excel file", lambda: openpyxl.load_workbook(io.BytesIO(content), True, data_only=True))
+
+
+def _read_excel(content: bytes, sheet: str | None) -> pd.DataFrame:
+    book = _open_excel(content)
     if sheet is not None and sheet not in book.sheetnames:
         raise ParseError(f"has no sheet {sheet!r}; sheets: {', '.join(book.sheetnames)}")
     rows = parse_with("an Excel file", lambda: list(book[sheet or book.sheetnames[0]].iter_rows(values_only=True)))
@@ -99,8 +114,8 @@ def _read_json_lines(content: bytes) -> pd.DataFrame:
 def _read_json(content: bytes) -> pd.DataFrame:
     """Return the table of a JSON document.
 
-    It may be a list of rows, one list for each column, one row for each path, or one label for each path; or a mapping
-    with one list of rows among its values.
+    It may be a list of rows; one list, or one mapping of row numbers, for each column; one row or one label for each
+    path; or a mapping with one list of rows among its values.
     """
     value = parse_json(content)
     if isinstance(value, dict):
@@ -111,6 +126,9 @@ def _read_json(content: bytes) -> pd.DataFrame:
         if items and all(isinstance(item, list) for item in items) and len({len(item) for item in items}) == 1:
             return pd.DataFrame({str(name): pd.Series(item) for name, item in value.items()})
         if items and all(isinstance(item, dict) for item in items):
+            if all(str(key).isdigit() for item in items for key in item):
+                # pandas writes one mapping of row numbers to cells for each column.
+                return pd.DataFrame({name: pd.Series(item) for name, item in value.items()}).reset_index(drop=True)
             return _make_frame([{"path": name, **item} for name, item in value.items()])
         if items and not any(isinstance(item, list | dict) for item in items):
             return _make_frame([{"path": name, "label": item} for name, item in value.items()])

@@ -6,9 +6,14 @@ from math import ceil
 
 # From this many images of each class, a split by hash leaves enough in train.
 MIN_IMAGES_TO_HASH = 20
-# A class with fewer images cannot be in train twice, in val and in test.
-MIN_IMAGES_OF_CLASS = 4
+# A class with fewer images cannot be in test, in val, and three times in train.
+MIN_IMAGES_OF_CLASS = 5
+N_PARTS = 3
 DEFAULT_FOLDS = 5
+# Fewer folds need more rows of each class.
+MIN_FOLDS = 3
+# Share of the groups that are in train at least, whatever their sizes.
+MIN_TRAIN_GROUPS = 0.4
 TEST_SHARE, VAL_SHARE = 0.2, 0.15
 MAX_NAMED = 5
 
@@ -73,13 +78,34 @@ def propose_size_settings(counts: Mapping[str, int]) -> SizeSettings:
         return SizeSettings(drop, reason="; ".join(reasons))
     # Larger shares of fewer images would leave no image of the class in train.
     has_room = smallest >= MIN_IMAGES_OF_CLASS
-    min_share = ceil(100 * len(remaining) / sum(remaining.values())) / 100 if has_room else 0.0
+    is_in_all_parts = smallest >= N_PARTS
+    min_share = ceil(100 * len(remaining) / sum(remaining.values())) / 100 if is_in_all_parts else 0.0
     test, val = max(TEST_SHARE, min_share), max(VAL_SHARE, min_share)
     n_train = smallest - ceil(test * smallest) - ceil(val * smallest)
-    folds = None if n_train >= DEFAULT_FOLDS else max(2, n_train)
+    folds = None if n_train >= DEFAULT_FOLDS else max(MIN_FOLDS, n_train)
     name = min(remaining, key=remaining.__getitem__)
-    reasons.append(
-        f"class {name!r} has {smallest} images: the split has exact shares"
-        + ("" if folds is None else f", and the search has {folds} folds")
-    )
+    if has_room:
+        fewer_folds = "" if folds is None else f", {folds} folds"
+        reasons.append(f"exact shares{fewer_folds}, because class {name!r} has only {smallest} images")
+    else:
+        reasons.append(f"class {name!r} has {smallest} images, fit needs {MIN_IMAGES_OF_CLASS} or more of each class")
     return SizeSettings(drop, True, test, val, folds, "; ".join(reasons))
+
+
+def propose_folds(n_groups: int, folds: int | None) -> int | None:
+    """Return the number of folds that so many groups allow; None for the default.
+
+    Parameters
+    ----------
+    n_groups
+        Number of groups that are never split.
+    folds
+        Number of folds that the classes allow; None for the default.
+
+    Examples
+    --------
+    >>> propose_folds(100, None), propose_folds(8, None)
+    (None, 3)
+    """
+    n_folds = max(MIN_FOLDS, min(folds or DEFAULT_FOLDS, int(MIN_TRAIN_GROUPS * n_groups)))
+    return folds if n_folds == (folds or DEFAULT_FOLDS) else n_folds

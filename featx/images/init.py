@@ -1,7 +1,7 @@
 """Recognition of an image source, and the recipe that is written for it."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +9,25 @@ import pandas as pd
 
 from featx.errors import DataError, ReadError
 from featx.files.atomic import write_text
-from featx.images.class_sizes import SizeSettings, propose_size_settings
+from featx.images.class_sizes import SizeSettings, propose_folds, propose_size_settings
 from featx.images.containers.refusals import refuse_known_formats
 from featx.images.decode import read_size
 from featx.images.decoding_proposal import DecodingProposal, propose_decoding
 from featx.images.folder import NO_LABEL_RULE
 from featx.images.inventory import Inventory, describe_types, suggest_next_step, take_inventory
 from featx.images.label_tables import TableReport
-from featx.images.name_pattern import FIELD, NO_MATCH_RULE, suggest_pattern
+from featx.images.name_pattern import FIELD, NO_MATCH_RULE
 from featx.images.names import is_archive_name
 from featx.images.readers import Listing, Reader, read_source
 from featx.images.recipe_document import RecognisedSource, build_document, dump_checked
+from featx.images.recognition_warnings import (
+    list_label_warnings,
+    list_table_warnings,
+    list_unused_label_warnings,
+)
 from featx.images.sources import read_content, shared_listings
 from featx.images.split_columns import find_column_parts
-from featx.images.target_proposals import Proposals, explain_no_target, propose_targets
+from featx.images.target_proposals import Proposals, propose_targets
 from featx.locations import is_url, split_archive_place
 from featx.registry import READERS
 from featx.specs.data import ReaderSpec
@@ -141,7 +146,7 @@ def init(
         data = recognise(source, label_source, target)
         listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
         _check_target(target, listing.manifest, source, label_source)
-        proposals = propose_targets(listing.manifest, target)
+        proposals = propose_targets(listing.manifest, target, are_folders=data.reader_name == "folder")
         if data.reader_name == "folder" and not proposals.targets:
             # One class, or images beside a folder: all images are embedded.
             data = ReaderSpec(source=data.source, reader="images")
@@ -154,6 +159,9 @@ def init(
         if proposals.targets and proposals.targets[0].kind == "classes"
         else SizeSettings()
     )
+    if proposals.group_column is not None:
+        n_groups = listing.manifest.column(proposals.group_column).nunique()
+        sizes = replace(sizes, folds=propose_folds(n_groups, sizes.folds))
     if _has_gaps(listing, proposals) or _drops_images(listing):
         data = data.model_copy(update={"drop_unlabelled": True})
     decoding = propose_decoding(listing.manifest.uris.tolist())
@@ -301,8 +309,9 @@ def _describe(listing: Listing, recipe: str, source: RecognisedSource, inventory
             *proposals.warnings,
             *([source.sizes.reason] if source.sizes.drop else []),
             *source.decoding.warnings,
-            *_list_table_warnings(inventory.tables),
-            *_list_label_warnings(listing, proposals),
+            *list_table_warnings(inventory.tables),
+            *list_label_warnings(listing, proposals),
+            *list_unused_label_warnings(data, manifest, inventory.tables),
         ],
         decoding=source.decoding,
         inventory=inventory,
@@ -330,34 +339,6 @@ def _describe_choice(tables: tuple[TableReport, ...]) -> list[str]:
     if len(unused) > MAX_TABLES_NAMED:
         sentences.append(f"{len(unused) - MAX_TABLES_NAMED} more tables are not taken")
     return sentences
-
-
-def _list_table_warnings(tables: tuple[TableReport, ...]) -> list[str]:
-    """Return a warning for each table that cannot be read where none is taken, and for rows that name no image."""
-    warnings = [
-        f"{table.n_missing} of {table.n_rows} rows of {table.file} name no image of the source"
-        for table in tables
-        if table.is_taken and table.n_missing
-    ]
-    if any(table.is_taken for table in tables):
-        return warnings
-    return [
-        f"{table.reason}; if it is the label table, correct it and run 'featx init' again"
-        for table in tables
-        if not table.format
-    ]
-
-
-def _list_label_warnings(listing: Listing, proposals: Proposals) -> list[str]:
-    if proposals.targets:
-        columns = proposals.targets[0].columns
-        n_gaps = int(listing.manifest.labels[list(columns)].isna().any(axis=1).sum())
-        return [f"{n_gaps} images have no {columns[0]!r}; the recipe leaves them out"] if n_gaps else []
-    labels = listing.manifest.labels
-    pattern = "" if len(labels.columns) else suggest_pattern(listing.manifest.ids.tolist())
-    hint = f"; their names have equal parts: try --labels '{pattern}' with names of your own" if pattern else ""
-    reason = explain_no_target(labels)
-    return [f"{reason}: the images can be embedded, exported and predicted, and nothing is fitted{hint}"]
 
 
 def _measure_sizes(manifest: Manifest) -> tuple[dict[str, int], int, int]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from featx.images.split_columns import find_column_parts
+from featx.images.split_columns import count_rows_without_part, find_column_parts
 
 INT64_RANGE = np.iinfo(np.int64)
 UNHASHABLE_TYPES = (list, dict, set, np.ndarray)
@@ -55,6 +55,8 @@ def can_be_target(name: str, column: "pd.Series[Any]") -> bool:
     """Whether a column could be predicted: its values repeat, or they are numbers; they are not parts of a split."""
     values = column.dropna()
     if not len(values) or isinstance(values.iloc[0], UNHASHABLE_TYPES) or find_column_parts(name, column) is not None:
+        return False
+    if count_rows_without_part(name, column):
         return False
     if values.dtype == object and values.map(lambda value: isinstance(value, UNHASHABLE_TYPES)).any():
         return False

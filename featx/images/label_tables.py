@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from featx.errors import MissingExtraError, ReadError
-from featx.files.table_files import TABLE_SUFFIXES, TEXT_SUFFIXES
+from featx.files.table_files import TABLE_SUFFIXES, TEXT_SUFFIXES, list_sheets
 from featx.files.text_tables import detect_format
 from featx.images.label_columns import find_target_columns
 from featx.images.label_files import find_table, read_labels, read_table_bytes, to_path_texts
@@ -156,10 +156,17 @@ def examine_table(tree: Tree, file: str) -> Candidate | TableReport:
     report = TableReport(file, text_format)
     for spec in _list_ways_to_read(entry, file):
         frame = read_labels(entry, spec)
+        if spec.sheet is not None:
+            text_format = f"Excel, sheet {spec.sheet!r}"
         report = TableReport(file, text_format, tuple(map(str, frame.columns)), len(frame))
         if column := _find_path_column(tree, frame, file, with_header=spec.columns is None):
             return _make_candidate(tree, replace(report, path=column.name), spec, column, frame)
     return replace(report, reason=_explain_no_paths(report, read_labels(entry, next(_list_ways_to_read(entry, file)))))
+
+
+def _reject_missing_images(report: TableReport, paths: list[str]) -> TableReport:
+    reason = f"names {len(paths)} images, none of which is in the source (first {paths[0]!r})"
+    return replace(report, n_missing=len(paths), reason=reason)
 
 
 def _explain_no_paths(report: TableReport, frame: pd.DataFrame) -> str:
@@ -180,6 +187,9 @@ def _describe_format(file: Entry) -> str:
 
 def _list_ways_to_read(entry: Entry, file: str) -> Iterator[LabelsSpec]:
     """Yield the ways to read a table: with a header, then, as text, without one."""
+    if file_suffix(entry.name) == ".xlsx":
+        yield from (LabelsSpec(file=file, sheet=sheet) for sheet in list_sheets(read_table_bytes(entry)))
+        return
     if file_suffix(entry.name) not in TEXT_SUFFIXES:
         yield LabelsSpec(file=file)
         return
@@ -239,7 +249,7 @@ def part_of_file(file: str) -> str | None:
 def _is_folder_of(file: str, folder: str) -> bool:
     """Whether a folder holds a table, or stands for the same part of a split."""
     part = part_of_file(file)
-    return folder == file.rpartition("/")[0] or (part is not None and find_part(folder) == part)
+    return folder == (file.rpartition("/")[0] or ".") or (part is not None and find_part(folder) == part)
 
 
 def _add_archive(rule: PathRule, archive: str | None) -> PathRule:
@@ -270,7 +280,7 @@ def _make_candidate(
     spec: LabelsSpec,
     column: _PathColumn,
     frame: pd.DataFrame,
-) -> Candidate:
+) -> Candidate | TableReport:
     rule = column.rule
     spec = spec.model_copy(
         update={"path": column.name, "root": rule.root, "suffix": rule.suffix, "match": rule.match}
@@ -282,6 +292,8 @@ def _make_candidate(
     names_of_paths = [index.find(text) for text in to_path_texts(frame[column.name].dropna())]
     images = frozenset(uris[image_names[0]] for image_names in names_of_paths if image_names)
     n_named = sum(map(bool, names_of_paths))
+    if not n_named:
+        return _reject_missing_images(report, to_path_texts(frame[column.name].dropna()))
     folder = "" if rule.root == "." else f" in {rule.root}" + ("" if "!" in rule.root else "/")
     reason = f"names {n_named} of {sum(map(is_image_name, uris))} images{folder}"
     report = replace(report, n_named=n_named, n_missing=len(frame) - n_named, folder=rule.root, reason=reason)

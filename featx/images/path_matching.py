@@ -142,12 +142,17 @@ def _make_rule(
     by_root: dict[str, set[int]] = {}
     for root, _, number in matches:
         by_root.setdefault(root, set()).add(number)
-    root = max(by_root, key=lambda root: (len(by_root[root]), is_preferred(root), -root.count("/")))
+    ranks = {root: (len(numbers), is_preferred(root)) for root, numbers in by_root.items()}
+    best_roots = [root for root in by_root if ranks[root] == max(ranks.values())]
+    root = best_roots[0]
     n_texts = Counter(number for number, _ in {(number, name) for _, name, number in matches})
     unique = {number for number, n in n_texts.items() if n == 1}
     if len(unique) > len(by_root[root]):
         common = posixpath.commonpath([root for root, numbers in by_root.items() if numbers & unique] or ["."])
         return PathRule(common or ".", n_stripped, suffix, "end"), len(unique)
+    if len(best_roots) > 1:
+        # Reading the table then reports the paths that fit several images.
+        return PathRule(posixpath.commonpath(best_roots) or ".", n_stripped, suffix, "end"), len(by_root[root])
     return PathRule(root, n_stripped, suffix, "path"), len(by_root[root])
 
 

@@ -9,6 +9,8 @@ from featx.images.names import PARTS, part_of, split_words
 
 # Names of columns whose codes 0, 1, 2 are train, val and test, as in CelebA's partition.
 CODED_NAMES = frozenset({"split", "partition", "part", "set", "subset", "usage", "fold", "phase"})
+# Share of rows with a part from which a column of other names is taken for an incomplete column of parts.
+MIN_PART_ROWS = 0.6
 CODED_PARTS = {"0": "train", "1": "val", "2": "test"}
 # Names of columns that say with 0 and 1 whether an image belongs to a part.
 FLAG_VALUES = {"0": False, "1": True, "false": False, "true": True, "no": False, "yes": True}
@@ -28,6 +30,27 @@ def join_labels(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     if "split" in labels and (labels["split"].isna().any() or "train" not in set(labels["split"])):
         return labels.drop(columns="split")
     return labels
+
+
+def explain_incomplete_split(labels: pd.DataFrame) -> list[str]:
+    """Return a warning for each column that names parts in most rows and not in all: no split is taken from it."""
+    counts = {name: count_rows_without_part(name, labels[name]) for name in map(str, labels.columns)}
+    return [
+        f"column {name!r} looks like a split, but {n} of {len(labels)} rows have no part: no split is taken from it; "
+        "correct these rows, or set split.column and split.parts"
+        for name, n in counts.items()
+        if n
+    ]
+
+
+def count_rows_without_part(name: str, column: "pd.Series[Any]") -> int:
+    """Return the number of rows without a part in a column of parts; 0 if the column is complete, or none of parts."""
+    if not len(column) or find_column_parts(name, column) is not None:
+        return 0
+    parts = column.dropna().map(lambda value: part_of(str(value)))
+    is_named = bool(CODED_NAMES & set(split_words(name))) and parts.notna().any()
+    is_mostly_parts = parts.notna().sum() >= MIN_PART_ROWS * len(column) and "train" in set(parts)
+    return int(len(column) - parts.notna().sum()) if is_named or is_mostly_parts else 0
 
 
 def find_column_parts(name: str, column: "pd.Series[Any]") -> dict[str, str] | None:

@@ -10,7 +10,7 @@ import pandas as pd
 from featx.files.column_types import is_missing_word
 from featx.images.label_columns import can_be_target
 from featx.images.names import split_words
-from featx.images.split_columns import find_split_column
+from featx.images.split_columns import explain_incomplete_split, find_split_column
 from featx.tables.encoding import MAX_CLASSES, category_text, split_labels
 from featx.tables.ids import Kind
 from featx.tables.manifest import Manifest
@@ -100,7 +100,7 @@ class Proposals:
     warnings: tuple[str, ...] = field(default=())
 
 
-def propose_targets(manifest: Manifest, target: str | None) -> Proposals:
+def propose_targets(manifest: Manifest, target: str | None, *, are_folders: bool = False) -> Proposals:
     """Return what can be predicted from the label columns.
 
     Parameters
@@ -108,6 +108,8 @@ def propose_targets(manifest: Manifest, target: str | None) -> Proposals:
     target
         Name of the column to predict; by default the first one whose name says label, else the first one that is no
         group.
+    are_folders
+        Whether the labels are names of folders, each of which is one class.
 
     Raises
     ------
@@ -121,19 +123,26 @@ def propose_targets(manifest: Manifest, target: str | None) -> Proposals:
     one_hot = _propose_one_hot(labels, names) if target is None else None
     targets = [] if one_hot is None else [one_hot]
     in_one_hot = () if one_hot is None else one_hot.columns
-    targets += [propose_kind(name, labels[name]) for name in names if name not in in_one_hot]
+    names = [name for name in names if name not in in_one_hot]
+    targets += [_as_classes(name) if are_folders else propose_kind(name, labels[name]) for name in names]
     if target is not None:
         manifest.column(target)
-        targets = [propose_kind(target, labels[target]), *(p for p in targets if p.name != target)]
+        named = _as_classes(target) if are_folders else propose_kind(target, labels[target])
+        targets = [named, *(p for p in targets if p.name != target)]
     elif targets and len(targets[0].columns) == 1:
         targets.sort(key=lambda proposal: (_rank(proposal, group), proposal.kind == "numbers"))
     warnings = _list_name_warnings(targets[0], labels) if targets else []
+    warnings += [] if split_column else explain_incomplete_split(labels)
     if target is None and len(targets) > 1 and _rank(targets[0], group) == _rank(targets[1], group):
         others = ", ".join(proposal.name for proposal in targets[1:6]) + (", …" if len(targets) > 6 else "")
         warnings.append(
             f"took the first of {len(targets)} columns that could be predicted; others: {others} (--target)"
         )
     return Proposals(tuple(targets), split_column, group, group_reason, tuple(warnings))
+
+
+def _as_classes(name: str) -> TargetProposal:
+    return TargetProposal(name, "classes", (name,))
 
 
 def _rank(proposal: TargetProposal, group: str | None) -> int:
@@ -276,9 +285,13 @@ def _list_name_warnings(proposal: TargetProposal, labels: pd.DataFrame) -> list[
 def _group_alike(counts: "pd.Series[int]") -> dict[str, list[str]]:
     """Return the names that are equal apart from case, spaces, ``_`` and ``-``."""
     groups: dict[str, list[str]] = {}
-    for name in counts.index:
+    for name in filter(_has_letters, counts.index):
         groups.setdefault(re.sub(r"[\s_-]+", " ", str(name)).strip().casefold(), []).append(str(name))
     return {key: names for key, names in groups.items() if len(names) > 1}
+
+
+def _has_letters(name: str) -> bool:
+    return any(character.isalpha() for character in str(name))
 
 
 def explain_no_target(labels: pd.DataFrame) -> str:

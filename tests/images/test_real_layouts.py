@@ -221,7 +221,7 @@ def test_the_affect_studys_annotations_are_found_by_name(home: Path) -> None:
     assert manifest.column("exp").tolist() == emotions[rows].tolist()
     np.testing.assert_allclose(manifest.column("val"), feelings[rows, 0], atol=1e-6)
     assert manifest.column("aro").tolist() == feelings[rows, 1].tolist()
-    assert extracted(stratify="stratify = false", drop="").n_embedded == 30
+    assert extracted(stratify="stratify = false").n_embedded == 30
 
 
 # earth: one HDF5 with the arrays of both parts

@@ -65,6 +65,9 @@ def test_the_shape_of_the_elpv_labels_is_recognised(tmp_path: Path) -> None:
         f"images/cell{i:04}.png  {i / 3}          {kind}" for i, kind in enumerate(["mono", "poly", "mono", "poly"])
     ]
     (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "images").mkdir()
+    for row in rows:
+        (tmp_path / row.split()[0]).touch()
     data = TableReader().recognise(str(tmp_path), None)
     columns = ("path", "column2", "column3")
     assert data == ReaderSpec(

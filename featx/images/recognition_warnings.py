@@ -1,0 +1,71 @@
+"""Warnings about tables and labels of a source that the user should check."""
+
+import posixpath
+
+from featx.images.label_tables import ENCODING_NAMES, TableReport, part_of_file
+from featx.images.name_pattern import suggest_pattern
+from featx.images.names import find_part
+from featx.images.readers import Listing
+from featx.images.split_columns import find_split_column
+from featx.images.target_proposals import Proposals, explain_no_target
+from featx.specs.data import ReaderSpec
+from featx.tables.manifest import Manifest
+
+MAX_FOLDERS_NAMED = 4
+# Mean number of images of a folder from which the folders may be classes.
+MIN_IMAGES_OF_FOLDER = 4
+LEGACY_ENCODING = ENCODING_NAMES["cp1252"]
+
+
+def list_table_warnings(tables: tuple[TableReport, ...]) -> list[str]:
+    """Return a warning for each table that cannot be read where none is taken, and for rows that name no image."""
+    warnings = [
+        f"{table.n_missing} of {table.n_rows} rows of {table.file} name no image of the source"
+        for table in tables
+        if table.is_taken and table.n_missing
+    ]
+    if any(table.is_taken for table in tables):
+        return warnings
+    return [
+        f"{table.reason}; if it is the label table, correct it and run 'featx init' again"
+        for table in tables
+        if not table.format
+    ]
+
+
+def list_label_warnings(listing: Listing, proposals: Proposals) -> list[str]:
+    """Return a warning if images have no label, or if there is nothing to predict."""
+    if proposals.targets:
+        columns = proposals.targets[0].columns
+        n_gaps = int(listing.manifest.labels[list(columns)].isna().any(axis=1).sum())
+        return [f"{n_gaps} images have no {columns[0]!r}; the recipe leaves them out"] if n_gaps else []
+    labels = listing.manifest.labels
+    pattern = "" if len(labels.columns) else suggest_pattern(listing.manifest.ids.tolist())
+    hint = f"; their names have equal parts: try --labels '{pattern}' with names of your own" if pattern else ""
+    reason = explain_no_target(labels)
+    return [f"{reason}: the images can be embedded, exported and predicted, and nothing is fitted{hint}"]
+
+
+def list_unused_label_warnings(data: ReaderSpec, manifest: Manifest, tables: tuple[TableReport, ...]) -> list[str]:
+    """Return warnings about labels that are there and not used: class folders beside a table, lists of parts."""
+    lists = [table.file for table in tables if not table.is_taken and table.path and len(table.columns) == 1]
+    lists = [file for file in lists if part_of_file(file) is not None]
+    warnings = []
+    if len(lists) > 1 and find_split_column(manifest.labels) is None:
+        warnings.append(f"{', '.join(lists)} list the images of parts and are not used: the split is made by featx")
+    if data.reader_name == "table":
+        folders = {posixpath.dirname(uri) for uri in manifest.uris}
+        if 1 < len(folders) <= len(manifest) // MIN_IMAGES_OF_FOLDER and not any(
+            find_part(posixpath.basename(folder)) for folder in folders
+        ):
+            named = ", ".join(sorted(repr(posixpath.basename(folder)) for folder in folders)[:MAX_FOLDERS_NAMED])
+            warnings.append(
+                f"the images lie in {len(folders)} folders ({named}): if these are the classes, remove 'labels' from "
+                "[data] and take column = 'class'"
+            )
+    encodings = [table.file for table in tables if table.is_taken and LEGACY_ENCODING in table.format]
+    warnings += [
+        f"{file} is not UTF-8 and was read as {LEGACY_ENCODING}; if names look wrong, set encoding in data.labels"
+        for file in encodings
+    ]
+    return warnings

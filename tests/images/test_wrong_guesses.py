@@ -1,0 +1,133 @@
+"""Sources that could be read wrong without a word: each is read right, asked about, or warned of."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from featx.errors import DataError
+from featx.images.init import init
+from featx.images.readers import read_source
+from featx.specs.recipe import load_recipe
+from tests.images.test_public_layouts import draw, recognised, write
+
+N = 24
+LABELS = ["cat", "dog"]
+
+
+def rows(n: int = N) -> list[tuple[str, str]]:
+    return [(f"{i}.png", LABELS[i % 2]) for i in range(n)]
+
+
+@pytest.mark.parametrize("name", ["Salt,Pepper", "a;b", "x|y", "golden retriever"])
+def test_the_name_of_a_folder_is_one_class(name: str, home: Path) -> None:
+    draw(home / "d", *(f"{folder}/{i}.png" for folder in (name, "Salt", "golden", "ant") for i in range(8)))
+    recognition, recipe, _ = recognised(home / "d")
+    assert (recognition.kind, recognition.classes[name]) == ("classes", 8)
+    assert recipe.targets["class"].separator is None
+
+
+@pytest.mark.parametrize("wrong", ["", "tset"])
+def test_a_split_column_with_wrong_cells_is_reported_and_no_target(wrong: str, home: Path) -> None:
+    draw(home / "d", *(f"{i}.png" for i in range(N)))
+    parts = ["train"] * 14 + ["test"] * 6 + [wrong] * 4
+    cells = [(*row, part) for row, part in zip(rows(), parts, strict=True)]
+    write(home / "d", "labels.csv", [("file", "y", "split"), *cells])
+    recognition, _, _ = recognised(home / "d")
+    assert recognition.candidates == {"y": 2}
+    assert any(
+        "column 'split' looks like a split, but 4 of 24 rows have no part" in text for text in recognition.warnings
+    )
+
+
+def test_paths_that_fit_two_folders_are_an_error(home: Path) -> None:
+    draw(home / "d", *(f"{folder}/{i}.png" for folder in ("raw", "processed") for i in range(N)))
+    write(home / "d", "labels.csv", [("file", "y"), *rows()])
+    with pytest.raises(
+        DataError, match=r"24 paths fit several images, first '0\.png' \('processed/0\.png', 'raw/0\.png'\)"
+    ):
+        init(home / "d")
+
+
+def test_a_table_beside_its_images_is_preferred_to_a_copy_elsewhere(home: Path) -> None:
+    draw(home / "d", *(f"{prefix}{i}.png" for prefix in ("", "backup/") for i in range(N)))
+    write(home / "d", "labels.csv", [("file", "y"), *rows()])
+    assert all("backup" not in uri for uri in recognised(home / "d")[2].manifest.uris)
+
+
+def test_class_folders_beside_a_table_are_reported(home: Path) -> None:
+    draw(home / "d", *(f"{name}/{i}.png" for name in LABELS for i in range(12)))
+    cells = [(f"{name}/{i}.png", i % 3) for name in LABELS for i in range(12)]
+    write(home / "d", "meta.csv", [("image", "camera"), *cells])
+    recognition, _, _ = recognised(home / "d")
+    assert any("the images lie in 2 folders ('cat', 'dog')" in text for text in recognition.warnings)
+
+
+def test_json_as_pandas_writes_it_is_read(home: Path) -> None:
+    draw(home / "d", *(f"{i}.png" for i in range(N)))
+    (home / "d" / "labels.json").write_text(
+        json.dumps(json.loads(pd.DataFrame(rows(), columns=["path", "y"]).to_json()))
+    )
+    assert recognised(home / "d")[0].classes == {"cat": 12, "dog": 12}
+
+
+def test_the_sheet_of_an_excel_file_is_named(home: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    draw(home / "d", *(f"{i}.png" for i in range(N)))
+    book = openpyxl.Workbook()
+    book.active.append(["Read me first"])
+    sheet = book.create_sheet("labels")
+    for row in [("file", "y"), *rows()]:
+        sheet.append(row)
+    book.save(home / "d" / "labels.xlsx")
+    recognition, recipe, _ = recognised(home / "d")
+    assert recipe.data.labels is not None
+    assert (recipe.data.labels.sheet, recognition.n_found) == ("labels", N)
+    assert "Excel, sheet 'labels'" in recognition.choice[0]
+
+
+def test_numbers_of_different_signs_are_no_similar_names(home: Path) -> None:
+    draw(home / "d", *(f"{i}.png" for i in range(N)))
+    write(home / "d", "labels.csv", [("file", "y"), *((f"{i}.png", [-1, 1][i % 2]) for i in range(N))])
+    assert recognised(home / "d")[0].warnings == []
+
+
+def test_lists_of_parts_beside_class_folders_are_reported(home: Path) -> None:
+    draw(home / "d", *(f"{name}/{i}.png" for name in LABELS for i in range(12)))
+    names = [f"{name}/{i}.png" for name in LABELS for i in range(12)]
+    for part, part_names in (("train", names[::2]), ("test", names[1::2])):
+        (home / "d" / f"{part}.txt").write_text("\n".join(part_names))
+    recognition, _, _ = recognised(home / "d")
+    assert recognition.reader == "folder"
+    assert any("list the images of parts and are not used" in text for text in recognition.warnings)
+
+
+def test_a_table_whose_images_are_not_there_is_not_taken(home: Path) -> None:
+    draw(home / "d", *(f"{i}.png" for i in range(N)))
+    write(home / "d", "labels.csv", [("file", "y"), *((f"x{i}.jpg", LABELS[i % 2]) for i in range(N))])
+    with pytest.raises(DataError, match=r"names 24 images, none of which is in the source \(first 'x0\.jpg'\)"):
+        init(home / "d", labels=home / "d" / "labels.csv")
+    assert init(home / "d").reader == "images"
+    recipe = load_recipe()
+    assert len(read_source(recipe.data, recipe.folder)) == N
+
+
+@pytest.mark.parametrize(("n_each", "n_groups"), [(3, 0), (5, 0), (6, 0), (9, 0), (12, 8), (40, 12)])
+def test_the_recipe_of_few_images_can_be_fitted_or_says_why_not(n_each: int, n_groups: int, toy_home: Path) -> None:
+    import featx
+
+    source = toy_home / "few"
+    names = [(f"{code}-{i}.png", code, i % n_groups if n_groups else i) for code in "ab" for i in range(n_each)]
+    draw(source, *(name for name, _, _ in names))
+    columns = ("file", "y", "patient") if n_groups else ("file", "y", "number")
+    write(source, "labels.csv", [columns, *((name, code, f"p{group}") for name, code, group in names)])
+    recognition = init(source, target="y", recipe="few.toml")
+    text = Path("few.toml").read_text().replace('"efficientnet_lite0"', '"toy"\nweights = "none"')
+    Path("few.toml").write_text(text)
+    featx.extract("few.toml")
+    if n_each < 5:
+        assert "fit needs 5 or more of each class" in recognition.split_reason
+    else:
+        (run,) = featx.fit("few.toml", heads=["logreg"], trials=1)
+        assert run.n_trials == 1
