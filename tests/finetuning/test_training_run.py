@@ -36,7 +36,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(study: Path,
     code = KILLED.format(spec=spec.model_dump_json())
     run_until_killed(code, n_lines=n_steps)
     assert not list((study / "runs").rglob("header.json"))
-    assert list((study / "runs").rglob(".finetune-*/course.json"))
+    assert list((study / "runs").rglob(".finetune-*/history.json"))
     (resumed,) = featx.finetune(specs=[spec], target="class")
     resumed_weights = {name: load_file(Path(resumed.path) / name) for name in ("model.safetensors", "last.safetensors")}
     (uninterrupted,) = featx.finetune(specs=[spec], target="class", force=True)
