@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_hashable
 
 from featx.images.names import PARTS, part_of, split_words
 
@@ -63,7 +64,7 @@ def find_column_parts(name: str, column: "pd.Series[Any]") -> dict[str, str] | N
     >>> find_column_parts("is_test", pd.Series([0, 1])), find_column_parts("age", pd.Series([0, 1]))
     ({'0': 'train', '1': 'test'}, None)
     """
-    if column.isna().any() or not len(column):
+    if column.isna().any() or not len(column) or not column.map(is_hashable).all():
         return None
     values = [str(value) for value in column.unique().tolist()[: len(PARTS) + 1]]
     parts = {value: part for value in values if (part := part_of(value)) is not None}

@@ -186,3 +186,12 @@ def test_the_kind_of_target_is_proposed(values: str, home: Path) -> None:
     write(home / "d", "labels.csv", [("file", "y"), *((f"{i}.png", cells[i]) for i in range(N))])
     recognition, recipe, _ = recognised(home / "d")
     assert (recognition.kind, recipe.targets["y"].ordered) == (kind, values == "ranges")
+
+
+def test_a_second_table_with_lists_is_not_joined(home: Path) -> None:
+    draw(home / "d", *(f"{i}.png" for i in range(N)))
+    write(home / "d", "labels.csv", [("file", "breed"), *((f"{i}.png", BREEDS[i % 2]) for i in range(N))])
+    boxes = pd.DataFrame({"file": [f"{i}.png" for i in range(N)], "bbox": [[0, i] for i in range(N)]})
+    boxes.to_json(home / "d" / "boxes.jsonl", orient="records", lines=True)
+    recognition, recipe, _ = recognised(home / "d")
+    assert (recognition.target, recipe.data.labels and recipe.data.labels.join) == ("breed", ())
