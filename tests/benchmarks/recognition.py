@@ -22,12 +22,14 @@ from featx.artifacts.header import commit
 N_ROUNDS = 5
 N_CLASSES = 20
 MEASURE = """
-import json, resource, sys, time
+import json, time
+from pathlib import Path
 {imports}
 start = time.perf_counter()
 {work}
 seconds = time.perf_counter() - start
-print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, n]))
+(peak,) = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+print(json.dumps([seconds, int(peak) * 1024, n]))
 """
 PEER_IMPORTS = "import zipfile, pandas as pd\nfrom pathlib import Path"
 FOLDER_PEER = """
