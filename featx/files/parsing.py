@@ -1,4 +1,4 @@
-"""Parse files from outside featx: one function each for JSON, TOML, Parquet and CSV.
+"""Parse files from outside featx: one function each for JSON, TOML and Parquet.
 
 Parsers raise many kinds of errors for broken files: `RecursionError` for deep nesting, `ValueError` for a number of
 5,000 digits, `KeyError`, `TypeError` or an Arrow error for damaged Parquet. These functions raise `ParseError` for all.
@@ -8,7 +8,6 @@ import io
 import json
 import math
 import tomllib
-import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -89,31 +88,6 @@ def _read_parquet(source: Path | io.BytesIO) -> "pd.DataFrame":
     frame = pd.read_parquet(source)
     # Arrow decodes text only when it is used, so damaged text would raise an error far from here.
     pa.Table.from_pandas(frame.select_dtypes("str"), preserve_index=False).validate(full=True)
-    return frame
-
-
-def parse_csv(content: bytes, **options: Any) -> "pd.DataFrame":
-    """Return the table of a CSV document.
-
-    Parameters
-    ----------
-    content
-        Content of the file.
-    options
-        Options of `pandas.read_csv`.
-
-    Raises
-    ------
-    ParseError
-        it cannot be read, or a row is wider than the header.
-    """
-    import pandas as pd
-    from pandas.errors import ParserWarning
-
-    with warnings.catch_warnings():
-        # pandas warns where it cuts rows that are wider than the header.
-        warnings.simplefilter("error", ParserWarning)
-        frame: pd.DataFrame = parse_with("a table of text", lambda: pd.read_csv(io.BytesIO(content), **options))
     return frame
 
 

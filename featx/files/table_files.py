@@ -58,14 +58,16 @@ def _read_parquet_labels(content: bytes) -> pd.DataFrame:
 
 
 def list_sheets(content: bytes) -> list[str]:
-    """Return the names of the sheets of an Excel file; one name for a file that cannot be read.
+    """Return the names of the sheets of an Excel file.
 
-    Reading that sheet then reports the problem.
+    Raises
+    ------
+    ParseError
+        The file is not an Excel file.
+    MissingExtraError
+        The package that reads Excel files is not installed.
     """
-    try:
-        return list(_open_excel(content).sheetnames)
-    except (ParseError, MissingExtraError):
-        return ["Sheet1"]
+    return list(_open_excel(content).sheetnames)
 
 
 def _open_excel(content: bytes) -> Any:

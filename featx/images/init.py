@@ -38,6 +38,8 @@ from featx.tables.manifest import Manifest
 # Number of images whose headers are read for their sizes.
 MAX_MEASURED_IMAGES = 500
 MAX_TABLES_NAMED = 4
+# Readers whose labels are names of folders, groups or categories: each is one class, whatever characters it has.
+NAME_READERS = frozenset({"folder", "npy_folders", "datasets", "coco", "labelme", "voc", "yolo", "one_hot"})
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ def init(
         data = recognise(source, label_source, target)
         listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
         _check_target(target, listing.manifest, source, label_source)
-        proposals = propose_targets(listing.manifest, target, are_folders=data.reader_name == "folder")
+        proposals = propose_targets(listing.manifest, target, may_list_labels=data.reader_name not in NAME_READERS)
         if data.reader_name == "folder" and not proposals.targets:
             # One class, or images beside a folder: all images are embedded.
             data = ReaderSpec(source=data.source, reader="images")

@@ -1,7 +1,8 @@
 """Reading of label tables: the columns of labels, and the images that the column of paths names."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pandas as pd
 
 from featx.errors import DataError, MissingExtraError, ReadError
 from featx.files.parsing import ParseError
-from featx.files.table_files import TABLE_SUFFIXES, TEXT_SUFFIXES, read_binary_table
+from featx.files.table_files import TABLE_SUFFIXES, TEXT_SUFFIXES, list_sheets, read_binary_table
 from featx.files.text_tables import TextFormat, detect_format, parse_text_table
 from featx.images.names import file_suffix, is_image_name, non_image_rule
 from featx.images.path_matching import ImageIndex, PathRule
@@ -121,6 +122,31 @@ def find_table(tree: Tree, file: str) -> Entry:
     return table
 
 
+@contextmanager
+def _naming_file(file: Entry) -> Iterator[None]:
+    """Put the name of a table before the errors of its parser."""
+    try:
+        yield
+    except ParseError as error:
+        raise ReadError(f"{file.name} cannot be read as a table: it {error}") from error
+    except MissingExtraError as error:
+        raise MissingExtraError(f"{file.name} {error}") from error
+
+
+def read_sheet_names(file: Entry) -> list[str]:
+    """Return the names of the sheets of an Excel file.
+
+    Raises
+    ------
+    ReadError
+        it cannot be read.
+    MissingExtraError
+        the package that reads Excel files is not installed.
+    """
+    with _naming_file(file):
+        return list_sheets(read_table_bytes(file))
+
+
 def read_labels(file: Entry, spec: LabelsSpec) -> pd.DataFrame:
     """Return a label table; spaces around the text of a cell are removed.
 
@@ -140,15 +166,11 @@ def read_labels(file: Entry, spec: LabelsSpec) -> pd.DataFrame:
 
 def _read_labels(file: Entry, spec: LabelsSpec) -> pd.DataFrame:
     content = read_table_bytes(file)
-    try:
+    with _naming_file(file):
         if file_suffix(file.name) in TEXT_SUFFIXES:
             frame = parse_text_table(content, _stated_format(content, spec), spec.columns)
         else:
             frame = read_binary_table(content, file_suffix(file.name), spec.sheet)
-    except ParseError as error:
-        raise ReadError(f"{file.name} cannot be read as a table: it {error}") from error
-    except MissingExtraError as error:
-        raise MissingExtraError(f"{file.name} {error}") from error
     if spec.columns and file_suffix(file.name) not in TEXT_SUFFIXES:
         raise ReadError(f"{file.name}: data.labels.columns names the columns of a text table, found another format")
     # Names of columns in a Parquet file may be numbers or tuples.

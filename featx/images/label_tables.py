@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from featx.errors import MissingExtraError, ReadError
-from featx.files.table_files import TABLE_SUFFIXES, TEXT_SUFFIXES, list_sheets
+from featx.files.table_files import TABLE_SUFFIXES, TEXT_SUFFIXES
 from featx.files.text_tables import detect_format
 from featx.images.label_columns import find_target_columns
-from featx.images.label_files import find_table, read_labels, read_table_bytes, to_path_texts
+from featx.images.label_files import find_table, read_labels, read_sheet_names, read_table_bytes, to_path_texts
 from featx.images.names import base_name, file_suffix, find_part, is_archive_name, is_image_name
 from featx.images.path_matching import ImageIndex, PathRule, find_rule
 from featx.images.sources import join_place, open_tree
@@ -188,7 +188,7 @@ def _describe_format(file: Entry) -> str:
 def _list_ways_to_read(entry: Entry, file: str) -> Iterator[LabelsSpec]:
     """Yield the ways to read a table: with a header, then, as text, without one."""
     if file_suffix(entry.name) == ".xlsx":
-        yield from (LabelsSpec(file=file, sheet=sheet) for sheet in list_sheets(read_table_bytes(entry)))
+        yield from (LabelsSpec(file=file, sheet=sheet) for sheet in read_sheet_names(entry))
         return
     if file_suffix(entry.name) not in TEXT_SUFFIXES:
         yield LabelsSpec(file=file)

@@ -14,7 +14,8 @@ from featx.tables.manifest import Manifest
 MAX_FOLDERS_NAMED = 4
 # Mean number of images of a folder from which the folders may be classes.
 MIN_IMAGES_OF_FOLDER = 4
-LEGACY_ENCODING = ENCODING_NAMES["cp1252"]
+# Encodings that are assumed where a text is not Unicode; another one may have been meant.
+ASSUMED_ENCODINGS = (ENCODING_NAMES["cp1252"], ENCODING_NAMES["latin-1"])
 
 
 def list_table_warnings(tables: tuple[TableReport, ...]) -> list[str]:
@@ -63,9 +64,10 @@ def list_unused_label_warnings(data: ReaderSpec, manifest: Manifest, tables: tup
                 f"the images lie in {len(folders)} folders ({named}): if these are the classes, remove 'labels' from "
                 "[data] and take column = 'class'"
             )
-    encodings = [table.file for table in tables if table.is_taken and LEGACY_ENCODING in table.format]
     warnings += [
-        f"{file} is not UTF-8 and was read as {LEGACY_ENCODING}; if names look wrong, set encoding in data.labels"
-        for file in encodings
+        f"{table.file} is not UTF-8 and was read as {encoding}; if names look wrong, set encoding in data.labels"
+        for table in tables
+        for encoding in ASSUMED_ENCODINGS
+        if table.is_taken and table.format.startswith(encoding)
     ]
     return warnings

@@ -100,7 +100,7 @@ class Proposals:
     warnings: tuple[str, ...] = field(default=())
 
 
-def propose_targets(manifest: Manifest, target: str | None, *, are_folders: bool = False) -> Proposals:
+def propose_targets(manifest: Manifest, target: str | None, *, may_list_labels: bool = True) -> Proposals:
     """Return what can be predicted from the label columns.
 
     Parameters
@@ -108,8 +108,8 @@ def propose_targets(manifest: Manifest, target: str | None, *, are_folders: bool
     target
         Name of the column to predict; by default the first one whose name says label, else the first one that is no
         group.
-    are_folders
-        Whether the labels are names of folders, each of which is one class.
+    may_list_labels
+        Whether one label text may list several labels; False for the names of folders and categories.
 
     Raises
     ------
@@ -124,10 +124,10 @@ def propose_targets(manifest: Manifest, target: str | None, *, are_folders: bool
     targets = [] if one_hot is None else [one_hot]
     in_one_hot = () if one_hot is None else one_hot.columns
     names = [name for name in names if name not in in_one_hot]
-    targets += [_as_classes(name) if are_folders else propose_kind(name, labels[name]) for name in names]
+    targets += [propose_kind(name, labels[name], may_list_labels=may_list_labels) for name in names]
     if target is not None:
         manifest.column(target)
-        named = _as_classes(target) if are_folders else propose_kind(target, labels[target])
+        named = propose_kind(target, labels[target], may_list_labels=may_list_labels)
         targets = [named, *(p for p in targets if p.name != target)]
     elif targets and len(targets[0].columns) == 1:
         targets.sort(key=lambda proposal: (_rank(proposal, group), proposal.kind == "numbers"))
@@ -141,18 +141,23 @@ def propose_targets(manifest: Manifest, target: str | None, *, are_folders: bool
     return Proposals(tuple(targets), split_column, group, group_reason, tuple(warnings))
 
 
-def _as_classes(name: str) -> TargetProposal:
-    return TargetProposal(name, "classes", (name,))
-
-
 def _rank(proposal: TargetProposal, group: str | None) -> int:
     if LABEL_WORDS & set(split_words(proposal.name)):
         return 0
     return 2 if proposal.name == group or _is_identity(proposal.name) else 1
 
 
-def propose_kind(name: str, column: "pd.Series[Any]") -> TargetProposal:
+def propose_kind(name: str, column: "pd.Series[Any]", *, may_list_labels: bool = True) -> TargetProposal:
     """Return the target that a column offers: classes, ordered classes, several labels, or a number.
+
+    Parameters
+    ----------
+    name
+        Name of the column.
+    column
+        Labels of all images.
+    may_list_labels
+        Whether one text may list several labels.
 
     Examples
     --------
@@ -166,7 +171,7 @@ def propose_kind(name: str, column: "pd.Series[Any]") -> TargetProposal:
     if values.dtype.kind in "iuf":
         return _propose_number(name, values, n_values)
     texts = values.map(category_text).astype("str")
-    if separator := _find_label_separator(texts):
+    if may_list_labels and (separator := _find_label_separator(texts)):
         n_labels = len({label for text in texts.unique() for label in split_labels(text, separator)})
         return TargetProposal(
             name, "labels", (name,), separator, reason=f"{n_labels} labels separated by {separator!r}"

@@ -164,8 +164,8 @@ def predict_batches(  # noqa: PLR0913 (all but the first are keyword options)
 
     places = [str(image) for image in ([images] if isinstance(images, str | Path) else images)]
     if bool(places) == (vectors is not None):
-        found = "images and vectors" if places else "no images"
-        raise DataError(f"found {found} to predict; name one or more images, or one file of vectors")
+        inputs = "images and vectors" if places else "no images"
+        raise DataError(f"found {inputs} to predict; name one or more images, or one file of vectors")
     models = _load_runs(Study.open(recipe), runs)
     embeddings = tuple(dict.fromkeys(embedding for model in models for embedding in model.local_embeddings))
     if vectors is not None:

@@ -12,7 +12,8 @@ import pytest
 
 from featx.errors import IncompleteError
 from featx.files.atomic import read_json, read_json_as, read_table
-from featx.files.parsing import MAX_NESTING, ParseError, parse_csv, parse_json, parse_toml, read_parquet, validate_as
+from featx.files.parsing import MAX_NESTING, ParseError, parse_json, parse_toml, read_parquet, validate_as
+from featx.files.text_tables import detect_format, parse_text_table
 from tests.fuzz import mutate_bytes
 
 NESTED = {depth: "[" * depth + "]" * depth for depth in (MAX_NESTING + 1, 3000, 100_000)}
@@ -91,7 +92,7 @@ READERS: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
         b'[a]\nb = [1, 2.5e8, "x"]\nc = 1979-05-27T07:32:00Z\n[[d]]\ne = {f = 0x1f}\n',
         lambda b: parse_toml(b.decode()),
     ),
-    "csv": (b"path,y,z\na.png,1,x\nb.png,2,y\n", parse_csv),
+    "csv": (b"path,y,z\na.png,1,x\nb.png,2,y\n", lambda b: parse_text_table(b, detect_format(b))),
     "parquet": (pd.DataFrame({"path": ["a", "b"] * 9, "y": range(18), "z": 0.5}).to_parquet(), read_parquet),
 }
 

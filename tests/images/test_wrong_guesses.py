@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -26,6 +27,15 @@ def test_the_name_of_a_folder_is_one_class(name: str, home: Path) -> None:
     recognition, recipe, _ = recognised(home / "d")
     assert (recognition.kind, recognition.classes[name]) == ("classes", 8)
     assert recipe.targets["class"].separator is None
+
+
+def test_the_name_of_a_folder_of_arrays_is_one_class(home: Path) -> None:
+    for name in ("Salt,Pepper", "Salt", "Pepper"):
+        (home / "d" / name).mkdir(parents=True)
+        for i in range(8):
+            np.save(home / "d" / name / f"{i}.npy", np.full((6, 6, 3), 10 * i, dtype=np.uint8))
+    recognition = recognised(home / "d")[0]
+    assert (recognition.reader, recognition.kind, recognition.classes["Salt,Pepper"]) == ("npy_folders", "classes", 8)
 
 
 @pytest.mark.parametrize("wrong", ["", "tset"])

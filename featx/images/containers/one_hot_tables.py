@@ -3,7 +3,8 @@
 import pandas as pd
 
 from featx.errors import DataError
-from featx.files.parsing import ParseError, parse_csv
+from featx.files.parsing import ParseError
+from featx.files.text_tables import detect_format, parse_text_table
 from featx.images.containers.categories import Categories, CategoryReader, read_annotation
 from featx.images.names import base_name
 from featx.images.trees import Entry, Tree
@@ -48,10 +49,10 @@ def _read_table(table: Entry) -> pd.DataFrame:
         it is no such table.
     """
     try:
-        frame = parse_csv(read_annotation(table), skipinitialspace=True, index_col=False, encoding="utf-8-sig")
+        content = read_annotation(table)
+        frame = parse_text_table(content, detect_format(content))
     except ParseError as error:
         raise DataError(f"annotation {table.name!r} {error}; correct or remove it") from error
-    frame.columns = pd.Index([str(name).strip() for name in frame.columns])
     values = frame.drop(columns=PATH_COLUMN, errors="ignore")
     if PATH_COLUMN not in frame.columns or not values.isin([0, 1]).all(axis=None) or frame[PATH_COLUMN].isna().any():
         columns = ", ".join(map(str, frame.columns))
