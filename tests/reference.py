@@ -22,7 +22,8 @@ from featx.specs.evaluation import EvaluationSpec
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import AugmentSpec, FinetuneSpec, LayersSpec, LossSpec, PhaseSpec, ScheduleSpec
 from featx.specs.head import HeadSpec
-from featx.specs.recipe import EmbeddingSection, PathsSpec, Recipe
+from featx.specs.recipe import Recipe
+from featx.specs.sections import EmbeddingSection, PathsSpec
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
 from tests.docstrings import attribute_texts

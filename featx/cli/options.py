@@ -55,6 +55,6 @@ def cluster_of(scheduler: str | None, workers_local: int | None) -> "ClusterSpec
     if scheduler is None and workers_local is None:
         return None
     from featx.specs.extraction import ClusterSpec
-    from featx.specs.recipe import build_spec
+    from featx.specs.validation import build_spec
 
     return build_spec(ClusterSpec, "--scheduler", scheduler=scheduler, workers_local=workers_local)

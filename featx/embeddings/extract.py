@@ -39,7 +39,9 @@ from featx.locations import resolve_source
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.embedding import EmbeddingRequest
 from featx.specs.extraction import ClusterSpec, EngineSpec
-from featx.specs.recipe import EmbeddingSection, Recipe, build_spec
+from featx.specs.recipe import Recipe
+from featx.specs.sections import EmbeddingSection
+from featx.specs.validation import build_spec
 from featx.storage.leases import remove_leftovers
 from featx.study.embedding_lock import EMBEDDINGS, LockedEmbedding
 from featx.study.extraction_tables import SPLIT, seal_extraction

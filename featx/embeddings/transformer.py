@@ -25,7 +25,8 @@ from featx.locations import is_url
 from featx.progress import no_progress
 from featx.specs.embedding import Decoding, EmbeddingRequest
 from featx.specs.extraction import EngineSpec
-from featx.specs.recipe import EmbeddingSection, build_spec
+from featx.specs.sections import EmbeddingSection
+from featx.specs.validation import build_spec
 from featx.study.folders import cache_place
 
 # Networks of one process that are held in memory.

@@ -20,7 +20,8 @@ from featx.progress import ProgressCallback, no_progress
 from featx.specs.base import fingerprint
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec
-from featx.specs.recipe import Recipe, build_spec
+from featx.specs.recipe import Recipe
+from featx.specs.validation import build_spec
 from featx.study.study import Study
 
 

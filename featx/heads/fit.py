@@ -21,7 +21,8 @@ from featx.progress import ProgressCallback, no_progress
 from featx.registry import HEADS
 from featx.specs.extraction import ClusterSpec
 from featx.specs.head import HeadSpec
-from featx.specs.recipe import Recipe, build_spec
+from featx.specs.recipe import Recipe
+from featx.specs.validation import build_spec
 from featx.study.run_folder import RunFolder
 from featx.study.run_metrics import HeadMetrics
 from featx.study.run_spec import HeadRunSpec

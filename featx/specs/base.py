@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +16,8 @@ class Spec(BaseModel):
     """A frozen set of named choices with a fingerprint."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # Fields that are not keys of a recipe: they follow from the file itself.
+    set_by_loader: ClassVar[frozenset[str]] = frozenset()
 
     def fingerprint(self) -> str:
         """Return 16 hex digits that change whenever any field changes."""

@@ -6,118 +6,35 @@ without importing what they refer to. `featx.study.study` decides where files ar
 
 import glob
 import os
-from collections.abc import Iterator, Mapping
-from itertools import product
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from featx.errors import DataError, RecipeError
 from featx.files.parsing import ParseError, parse_toml
 from featx.registry import suggest_names
 from featx.specs.base import Spec
 from featx.specs.data import ReaderSpec
-from featx.specs.embedding import VECTOR_SUFFIXES, Decoding, EmbeddingRequest, Pool
+from featx.specs.embedding import Decoding, EmbeddingRequest
 from featx.specs.ensembling import EnsembleSpec
 from featx.specs.evaluation import EvaluationSpec
 from featx.specs.extraction import EngineSpec
-from featx.specs.finetuning import FinetuneSpec, check_backbone
 from featx.specs.head import HeadSpec
+from featx.specs.sections import EmbeddingSection, FinetuneSection, PathsSpec
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
+from featx.specs.validation import build_spec, describe_problems
 
-S = TypeVar("S", bound=Spec)
 # Values of `HeadSpec.embeddings` that are not the name of an embedding.
 EMBEDDINGS_KEYWORDS = ("all", "search")
 RECIPE_VARIABLE = "FEATX_RECIPE"
 DEFAULT_RECIPE = "featx.toml"
 # Prefix of a backbone's name that is followed by the folder of a fine-tuned network's run.
 CHECKPOINT_PREFIX = "checkpoint:"
-# Keys of recipes for older versions, with their present names.
-RENAMED_KEYS = {"cut": "order", "learns": "trainable", "least_cosine": "min_cosine", "warm": "warm_start"}
 DEFAULT_HEADS = ("logreg", "svm", "rf", "xgboost")
 DEFAULT_HEADS_OF_NUMBERS = ("ridge", "svm", "rf", "xgboost")
-
-
-class PathsSpec(Spec):
-    """Folders of results, relative to the recipe.
-
-    Attributes
-    ----------
-    cache
-        Folder or URL (``s3://bucket/prefix``) of the embeddings; by default ``cache/`` in the working directory.
-    runs
-        Folder of the runs; by default ``runs/`` in the working directory.
-    notes
-        Folder of cached results other than embeddings; by default that of the cache, and for a URL ``cache/`` in the
-        working directory.
-    """
-
-    cache: str | None = None
-    runs: str | None = None
-    notes: str | None = None
-
-
-class EmbeddingSection(EmbeddingRequest):
-    """An ``[[embedding]]`` of a recipe; a list in `tap` or `pool` is a grid with one embedding for each item."""
-
-    tap: str | Annotated[tuple[str, ...], Field(min_length=1)] = "last"  # type: ignore[assignment]
-    pool: Pool | Annotated[tuple[Pool, ...], Field(min_length=1)] = "avg"  # type: ignore[assignment]
-
-    @field_validator("backbone")
-    @classmethod
-    def _check_backbone(cls, name: str) -> str:
-        return check_backbone(name)
-
-    @model_validator(mode="after")
-    def _check_vectors(self) -> "EmbeddingSection":
-        if self.vectors is None:
-            return self
-        if others := sorted(self.model_fields_set - {"vectors", "dtype"}):
-            raise ValueError(f"found 'vectors' and {', '.join(map(repr, others))}, expected only 'dtype' beside it")
-        if Path(self.vectors).suffix not in VECTOR_SUFFIXES:
-            raise ValueError(f"vectors: found {self.vectors!r}, expected a file *{', *'.join(VECTOR_SUFFIXES)}")
-        return self
-
-    def requests(self) -> Iterator[EmbeddingRequest]:
-        """Yield one request for each pair of tap and pooling."""
-        taps = (self.tap,) if isinstance(self.tap, str) else self.tap
-        pools = (self.pool,) if isinstance(self.pool, str) else self.pool
-        for tap, pool in product(taps, pools):
-            yield EmbeddingRequest(**self.model_dump() | {"tap": tap, "pool": pool})
-
-
-class FinetuneSection(Spec):
-    """A ``[[finetune]]`` of a recipe; a list where a single value is expected is a grid with one run for each item.
-
-    Attributes
-    ----------
-    runs
-        All runs of the grid, the last key varying fastest.
-    trials
-        Number of runs of the grid that a search tries, which stops inferior ones early; by default all runs are
-        trained.
-    """
-
-    runs: tuple[FinetuneSpec, ...]
-    trials: Annotated[int, Field(ge=1)] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _expand_grid(cls, section: Any) -> Any:
-        if not isinstance(section, Mapping) or "runs" in section:
-            return section
-        keys = {name: value for name, value in section.items() if name != "trials"}
-        choices = [value if _is_grid(name, value) else [value] for name, value in keys.items()]
-        runs = [dict(zip(keys, values, strict=True)) for values in product(*choices)]
-        return {"runs": runs} | {name: section[name] for name in ("trials",) if name in section}
-
-
-def _is_grid(name: str, value: Any) -> bool:
-    """Return whether a list holds alternative values of a field, rather than being its value."""
-    takes_list = name in {"phases", "mean", "std"}
-    return isinstance(value, list) and bool(value) and (not takes_list or isinstance(value[0], list))
 
 
 class Recipe(Spec):
@@ -130,6 +47,8 @@ class Recipe(Spec):
     folder
         Folder of the file, which its relative paths start from.
     """
+
+    set_by_loader: ClassVar[frozenset[str]] = frozenset({"name", "folder"})
 
     name: str
     folder: Path
@@ -284,27 +203,6 @@ def load_recipe(path: str | Path | Recipe | None = None) -> Recipe:
     return parse_recipe(content, file)
 
 
-def build_spec(kind: type[S], source: str, **fields: Any) -> S:
-    """Return a spec made of values from a caller or a command.
-
-    Parameters
-    ----------
-    kind
-        Class of the spec.
-    source
-        Origin of the values, for the error's message.
-
-    Raises
-    ------
-    RecipeError
-        Values are invalid; the error lists all of them.
-    """
-    try:
-        return kind(**fields)
-    except ValidationError as error:
-        raise RecipeError(source, _problems(error, kind)) from error
-
-
 def parse_recipe(content: dict[str, Any], file: Path) -> Recipe:
     """Return the recipe in a parsed TOML file.
 
@@ -325,74 +223,7 @@ def parse_recipe(content: dict[str, Any], file: Path) -> Recipe:
     try:
         recipe = Recipe.model_validate(content | origin)
     except ValidationError as error:
-        raise RecipeError(str(file), [*reserved, *_problems(error, Recipe)]) from error
+        raise RecipeError(str(file), [*reserved, *describe_problems(error, Recipe)]) from error
     if reserved:
         raise RecipeError(str(file), reserved)
     return recipe
-
-
-def _problems(error: ValidationError, kind: type[Spec]) -> list[str]:
-    """Return pydantic's errors as messages, one per key: of the alternatives of a union the first is reported."""
-    problems: dict[str, str] = {}
-    details = error.errors()
-    for detail in details:
-        # Pydantic reports a list with invalid items as too short as well, which is not a second problem.
-        depth = len(detail["loc"])
-        is_of_items = any(item["loc"][:depth] == detail["loc"] and len(item["loc"]) > depth for item in details)
-        if detail["type"] != "too_short" or not is_of_items:
-            location = _recipe_keys(detail["loc"])
-            key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-            message = _describe_problem(detail, location, kind)
-            problems.setdefault(key, f"{key}: {message}" if key else message)
-    return list(problems.values())
-
-
-def _describe_problem(detail: Any, location: list[Any], kind: type[Spec]) -> str:
-    """Return one of pydantic's errors as a message that says what was found and what was expected."""
-    name, value = detail["type"], detail["input"]
-    if name == "extra_forbidden":
-        key, fields = str(location[-1]), _fields_at(location[:-1], kind)
-        if (new_name := RENAMED_KEYS.get(key)) in fields:
-            return f"no such key; it was renamed to {new_name!r}"
-        return f"no such key; {suggest_names(key, sorted(fields))}"
-    if name == "missing":
-        return "is missing"
-    if name == "value_error":
-        return str(detail["ctx"]["error"])
-    if name == "tuple_type" and isinstance(value, dict) and len(location) == 1:
-        return f"found one table, expected a list of them ([[{location[-1]}]])"
-    if name in {"model_type", "dict_type"}:
-        return f"found {value!r}, expected a table"
-    message = detail["msg"][0].lower() + detail["msg"][1:]
-    return f"found {value!r}, {message.replace('input should', 'expected to')}"
-
-
-def _recipe_keys(location: tuple[Any, ...]) -> list[Any]:
-    """Return a location without the parts that name a branch of a union (``str``, ``literal[…]``, ``tuple[…]``)."""
-    keys: list[Any] = []
-    for part in location:
-        is_free_name = bool(keys) and keys[-1] in {"targets", "groups"}
-        # The keys of a run of the grid are those of its section.
-        if keys[:1] == ["finetune"] and (part == "runs" or (len(keys) == 2 and isinstance(part, int))):
-            continue
-        is_branch = isinstance(part, str) and (part in {"str", "float", "int"} or "[" in part)
-        if is_free_name or not is_branch:
-            keys.append(part)
-    return keys
-
-
-def _fields_at(location: list[Any], section: type[Spec]) -> set[str]:
-    """Return the keys of the section at `location`."""
-    for part in location:
-        if isinstance(part, str) and part in section.model_fields:
-            section = next(_specs_in(section.model_fields[part].annotation), section)
-            section = FinetuneSpec if section is FinetuneSection else section
-    return set(section.model_fields) - {"name", "folder"} if section is Recipe else set(section.model_fields)
-
-
-def _specs_in(annotation: Any) -> Iterator[type[Spec]]:
-    """Yield the specs in a type, those in its arguments included."""
-    if isinstance(annotation, type) and issubclass(annotation, Spec):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _specs_in(argument)

@@ -15,7 +15,7 @@ from featx.errors import DeviceError, RecipeError
 from featx.networks.features import FeatureNetwork, resolve_network
 from featx.specs.embedding import EmbeddingRequest
 from featx.specs.extraction import EngineSpec, Runtime
-from featx.specs.recipe import build_spec
+from featx.specs.validation import build_spec
 
 MIN_COSINE = 1 - 1e-9
 SIDE = 16

@@ -1,0 +1,92 @@
+"""Sections of a recipe that are grids of specs, and the folders of its results."""
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from featx.specs.base import Spec
+from featx.specs.embedding import VECTOR_SUFFIXES, EmbeddingRequest, Pool
+from featx.specs.finetuning import FinetuneSpec, check_backbone
+
+
+class PathsSpec(Spec):
+    """Folders of results, relative to the recipe.
+
+    Attributes
+    ----------
+    cache
+        Folder or URL (``s3://bucket/prefix``) of the embeddings; by default ``cache/`` in the working directory.
+    runs
+        Folder of the runs; by default ``runs/`` in the working directory.
+    notes
+        Folder of cached results other than embeddings; by default that of the cache, and for a URL ``cache/`` in the
+        working directory.
+    """
+
+    cache: str | None = None
+    runs: str | None = None
+    notes: str | None = None
+
+
+class EmbeddingSection(EmbeddingRequest):
+    """An ``[[embedding]]`` of a recipe; a list in `tap` or `pool` is a grid with one embedding for each item."""
+
+    tap: str | Annotated[tuple[str, ...], Field(min_length=1)] = "last"  # type: ignore[assignment]
+    pool: Pool | Annotated[tuple[Pool, ...], Field(min_length=1)] = "avg"  # type: ignore[assignment]
+
+    @field_validator("backbone")
+    @classmethod
+    def _check_backbone(cls, name: str) -> str:
+        return check_backbone(name)
+
+    @model_validator(mode="after")
+    def _check_vectors(self) -> "EmbeddingSection":
+        if self.vectors is None:
+            return self
+        if others := sorted(self.model_fields_set - {"vectors", "dtype"}):
+            raise ValueError(f"found 'vectors' and {', '.join(map(repr, others))}, expected only 'dtype' beside it")
+        if Path(self.vectors).suffix not in VECTOR_SUFFIXES:
+            raise ValueError(f"vectors: found {self.vectors!r}, expected a file *{', *'.join(VECTOR_SUFFIXES)}")
+        return self
+
+    def requests(self) -> Iterator[EmbeddingRequest]:
+        """Yield one request for each pair of tap and pooling."""
+        taps = (self.tap,) if isinstance(self.tap, str) else self.tap
+        pools = (self.pool,) if isinstance(self.pool, str) else self.pool
+        for tap, pool in product(taps, pools):
+            yield EmbeddingRequest(**self.model_dump() | {"tap": tap, "pool": pool})
+
+
+class FinetuneSection(Spec):
+    """A ``[[finetune]]`` of a recipe; a list where a single value is expected is a grid with one run for each item.
+
+    Attributes
+    ----------
+    runs
+        All runs of the grid, the last key varying fastest.
+    trials
+        Number of runs of the grid that a search tries, which stops inferior ones early; by default all runs are
+        trained.
+    """
+
+    runs: tuple[FinetuneSpec, ...]
+    trials: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_grid(cls, section: Any) -> Any:
+        if not isinstance(section, Mapping) or "runs" in section:
+            return section
+        keys = {name: value for name, value in section.items() if name != "trials"}
+        choices = [value if _is_grid(name, value) else [value] for name, value in keys.items()]
+        runs = [dict(zip(keys, values, strict=True)) for values in product(*choices)]
+        return {"runs": runs} | {name: section[name] for name in ("trials",) if name in section}
+
+
+def _is_grid(name: str, value: Any) -> bool:
+    """Return whether a list holds alternative values of a field, rather than being its value."""
+    takes_list = name in {"phases", "mean", "std"}
+    return isinstance(value, list) and bool(value) and (not takes_list or isinstance(value[0], list))
