@@ -1,11 +1,13 @@
 """Updates of finished runs when val labels change: val scores and thresholds of prediction sets."""
 
+from typing import Any
+
 from featx.artifacts.header import read_header, write_header_file
 from featx.metrics.conformal import ConformalSpec
 from featx.metrics.scores import scores
 from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.run_folder import RunFolder
-from featx.study.run_metrics import Scores
+from featx.study.run_metrics import NetworkMetrics, Scores
 from featx.study.study import Study
 from featx.tables.predictions import AnyPredictions
 from featx.tables.truth import AnyTruth
@@ -27,7 +29,12 @@ def update_val_scores(study: Study, run: RunFolder) -> RunFolder:
     if isinstance(metrics, EnsembleMetrics) or metrics.val_state == state:
         return run
     truth = study.labels(run.spec.target)
-    metrics = metrics.model_copy(update={"val": score_val(truth, run.answers), "val_state": state})
+    update: dict[str, Any] = {"val": score_val(truth, run.answers), "val_state": state}
+    if isinstance(metrics, NetworkMetrics):
+        # The networks of the other epochs no longer exist, so their val rows cannot be measured again.
+        unmeasured: dict[str, Any] = {"val_loss": None, "val_scores": {}}
+        update["epochs"] = tuple(epoch.model_copy(update=unmeasured) for epoch in metrics.epochs)
+    metrics = metrics.model_copy(update=update)
     conformal = ConformalSpec.of(truth, run.answers, study.groups)
     _, header = read_header(run.path)
     write_header_file(run.path, header.model_copy(update={"conformal": conformal, "metrics": metrics.scores_by_part}))

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from featx.embeddings.extract import Extraction
     from featx.ensembles.ensemble import EnsembleResult
     from featx.exports.export import ExportedModel
-    from featx.finetuning.training_run import FinetuningResult
     from featx.heads.fit import FitResult
     from featx.images.init import Recognition
     from featx.predictors.prediction import Prediction
@@ -43,12 +44,19 @@ SHORT = {
 }
 N_FAILURES_SHOWN = 10
 MAX_COLUMNS_OFFERED = 60
+# Width of tables that are written to a file or a pipe, unless the variable COLUMNS states one.
+UNLIMITED_WIDTH = 100_000
 
 
 def console() -> Console:
-    """Return a console on standard output; tables have any width unless it is a terminal."""
-    terminal = Console(highlight=False, soft_wrap=True)
-    return terminal if terminal.is_terminal else Console(highlight=False, soft_wrap=True, width=220)
+    """Return a console on standard output; tables have any width unless it is a terminal or COLUMNS is set."""
+    has_width = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return Console(highlight=False, soft_wrap=True, width=None if has_width else UNLIMITED_WIDTH)
+
+
+def width() -> int:
+    """Return the number of characters in a line of standard output."""
+    return console().width
 
 
 def as_json(value: Mapping[str, Any]) -> None:
@@ -307,34 +315,6 @@ def _range_text(name: str, values_of_parameter: Mapping[str, Any]) -> str:
         return f"{name} {' | '.join(map(str, values_of_parameter['choices']))}"
     values = values_of_parameter["values"]
     return f"{name} {values[0]:.4g} to {values[-1]:.4g} in every trial"
-
-
-def networks(runs: Sequence["FinetuningResult"]) -> None:
-    """Print the trained networks, one table per target, the best first."""
-    for target in dict.fromkeys(run.target for run in runs):
-        _networks([run for run in runs if run.target == target])
-
-
-def _networks(runs: Sequence["FinetuningResult"]) -> None:
-    keys = list(dict.fromkeys(key for run in runs for key in run.settings))
-    rows = [
-        (
-            run.run,
-            *(run.settings.get(key, "–") for key in keys),
-            f"{run.best_epoch} of {run.n_epochs}",
-            run.held_loss,
-            run.val_score,
-            f"{run.train_s:.1f}",
-            ", ".join([*run.flags, *([] if run.is_new else ["already done"])]),
-        )
-        for run in runs
-    ]
-    metric = SHORT.get(runs[0].metric, runs[0].metric)
-    say()
-    table(runs[0].target, ["run", *keys, "best epoch", "held-out loss", f"val {metric}", "s", ""], rows)
-    for run in runs:
-        for text in [*run.warnings, *run.notes]:
-            say(f"  {run.run}: {text}")
 
 
 def setting_text(params: Mapping[str, Any]) -> str:

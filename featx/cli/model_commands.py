@@ -17,6 +17,7 @@ from featx.cli.options import (
     RecipeOption,
     SchedulerOption,
     TargetOption,
+    TensorboardOption,
     UserOption,
     cluster_of,
 )
@@ -109,7 +110,7 @@ def finetune(
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each run.", show_default="the recipe's")] = None,
     backbone: Annotated[
         list[str] | None,
-        typer.Option("--backbone", help="Backbone to fine-tune (repeatable).", show_default="the recipe's"),
+        typer.Option("--backbone", help="Train only the networks with this backbone (repeatable).", show_default="all"),
     ] = None,
     trials: Annotated[
         int | None, typer.Option(min=1, help="Search the grid with this number of runs.", show_default="the recipe's")
@@ -117,9 +118,7 @@ def finetune(
     recipe: RecipeOption = None,
     target: TargetOption = None,
     device: DeviceOption = None,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write TensorBoard logs to the run folders.")
-    ] = False,
+    tensorboard: TensorboardOption = False,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -129,6 +128,7 @@ def finetune(
     """
     import featx
     from featx.cli import console
+    from featx.cli.finetune_table import networks
     from featx.cli.progress_bars import watching
     from featx.specs.recipe import load_recipe
 
@@ -147,7 +147,7 @@ def finetune(
             tensorboard=tensorboard,
             progress=progress,
         )
-    console.as_json({"runs": console.plain(runs), "best_run": runs[0].run}) if json else console.networks(runs)
+    console.as_json({"runs": console.plain(runs), "best_run": runs[0].run}) if json else networks(runs)
 
 
 def ensemble(
@@ -276,6 +276,7 @@ def run(
     ] = 0,
     user: UserOption = None,
     device: DeviceOption = None,
+    tensorboard: TensorboardOption = False,
     scheduler: SchedulerOption = None,
     workers_local: LocalOption = None,
     json: JsonOption = False,
@@ -285,6 +286,7 @@ def run(
     Examples: featx run pipelines/solar_cells.toml --final · featx run pipelines/solar_cells.toml --repeats 10
     """
     from featx.cli import console, run_table
+    from featx.cli.finetune_table import networks
     from featx.cli.progress_bars import watching
     from featx.cli.repeat_table import repeated
     from featx.specs.recipe import load_recipe
@@ -294,7 +296,7 @@ def run(
     printers: dict[str, Callable[[Any], None]] = {
         "extract": console.print_extraction,
         "fit": console.fits,
-        "finetune": console.networks,
+        "finetune": networks,
         "ensemble": console.votes,
         "evaluate": run_table.evaluations,
         "repeats": repeated,
@@ -305,7 +307,14 @@ def run(
         finished_stages = []
         engine = loaded.engine(device=device)
         steps = stages(
-            loaded, final=final, repeats=repeats, engine=engine, cluster=cluster, user=user, progress=progress
+            loaded,
+            final=final,
+            repeats=repeats,
+            engine=engine,
+            cluster=cluster,
+            user=user,
+            tensorboard=tensorboard,
+            progress=progress,
         )
         for stage, result in steps:
             finished_stages.append({"stage": stage, "result": console.plain(result)})

@@ -171,7 +171,7 @@ def _score_run(
     by_class = [] if truth.kind == "numbers" else per_class(truth, table)
     counts = confusion(truth, table).tolist() if isinstance(truth, Truth) else []
     all_scores = scores(truth, table) | coverage_scores
-    return RunEvaluation(run.name, run.is_ensemble, all_scores, math.nan, math.nan, by_class, counts, run.metrics.flags)
+    return RunEvaluation(run.name, run.is_ensemble, all_scores, math.nan, math.nan, by_class, counts, run.flags)
 
 
 def _add_comparison(

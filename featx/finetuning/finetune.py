@@ -11,18 +11,24 @@ import numpy as np
 
 from featx.embeddings.devices import find_device, gpu_names
 from featx.embeddings.near_copies import find_near_copies
-from featx.errors import DataError, DeviceError, MissingExtraError
+from featx.errors import DataError, DeviceError, MissingExtraError, UnknownNameError
+from featx.finetuning.canonical_spec import canonical_spec
 from featx.finetuning.finetuning_job import FinetuningJob
 from featx.finetuning.grid_search import AfterEpoch, TrialRunner, search_grid
 from featx.finetuning.phase_inputs import PhaseInputs
+from featx.finetuning.phase_rows import WEIGHTED_PREFIX
 from featx.finetuning.training_run import FinetuningResult, run_job, stopped_result
-from featx.progress import ProgressCallback, no_progress
+from featx.metrics.definitions import find_score
+from featx.progress import NOTE_STAGE, ProgressCallback, no_progress
 from featx.specs.base import fingerprint
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec
 from featx.specs.recipe import Recipe
 from featx.specs.validation import build_spec
+from featx.study.run_folder import RunFolder
+from featx.study.run_metrics import NetworkMetrics
 from featx.study.study import Study
+from featx.tables.ids import Kind
 
 
 def finetune(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may override
@@ -57,7 +63,8 @@ def finetune(  # noqa: PLR0913 - one keyword for each key of a recipe that a cal
     epochs
         Number of epochs instead of that of the recipe.
     backbones
-        Backbones instead of those of the recipe; several are a grid.
+        Backbones whose networks are trained; by default all of the recipe. Without ``[[finetune]]`` and `specs`, the
+        default network is trained with each of them.
     trials
         Number of runs of each grid to try, where those that fall behind are stopped; by default all runs.
     target
@@ -67,7 +74,8 @@ def finetune(  # noqa: PLR0913 - one keyword for each key of a recipe that a cal
     force
         Whether existing runs are trained again.
     tensorboard
-        Whether logs for TensorBoard are written into the run folders (extra ``track``).
+        Whether logs for TensorBoard are written into all run folders (extra ``track``), not only for sections with
+        ``tensorboard = true``.
     progress
         Callback for progress.
 
@@ -78,31 +86,47 @@ def finetune(  # noqa: PLR0913 - one keyword for each key of a recipe that a cal
     DataError
         If there are no val rows, or the loss does not fit the target.
     UnknownNameError
-        If no strategy, block, backbone or loss has the given name.
+        If no strategy, block, backbone or loss has the given name, or no section has one of `backbones`.
     DeviceError, MissingExtraError
         If a device, or TensorBoard, is not available.
 
     Notes
     -----
-    Early stopping uses rows held out of train, never val. An interrupted run resumes after its last complete epoch
-    when it is requested again.
+    Early stopping uses rows held out of train, and val only with ``monitor = "val"``. An interrupted run resumes after
+    its last complete epoch when it is requested again.
     """
     study = Study.open(recipe)
+    progress = _each_note_once(progress)
     find_near_copies(study, progress)
-    overrides = {"strategy": strategies, "lr": lrs, "epochs": [epochs] if epochs else [], "backbone": backbones}
+    overrides = {"strategy": strategies, "lr": lrs, "epochs": [epochs] if epochs else []}
     changes = {key: list(values) for key, values in overrides.items() if values}
-    grids = [Grid(tuple(specs), trials)] if specs else _recipe_grids(study.recipe, trials)
-    grids = [replace(grid, specs=vary(grid.specs, changes)) for grid in grids]
+    grids = [Grid(tuple(specs), trials)] if specs else _recipe_grids(study.recipe, trials, backbones)
+    grids = [replace(grid, specs=vary(grid.specs, changes)) for grid in _select_backbones(grids, backbones)]
     engine = engine or study.recipe.extraction
-    _check_environment(engine, tensorboard)
+    _check_environment(engine, tensorboard or any(grid.tensorboard for grid in grids))
     inputs = _phase_inputs(study, engine, progress)
-    differing = _differing_keys([spec for grid in grids for spec in grid.specs])
     results = []
     for name in study.of_kind(("classes", "numbers"), target):
+        target_grids = [_canonical_grid(grid, study.labels(name).kind) for grid in grids]
+        differing = _differing_keys([spec for grid in target_grids for spec in grid.specs])
         job = FinetuningJob(study, name, FinetuneSpec(), engine, inputs, differing, tensorboard, force, progress)
-        target_results = [result for grid in grids for result in _run_grid(grid, job)]
+        target_results = [result for grid in _without_repeats(target_grids) for result in _run_grid(grid, job)]
         results += sorted(target_results, key=_sort_key)
     return results
+
+
+def _each_note_once(progress: ProgressCallback) -> ProgressCallback:
+    """Return a callback that passes each note on once; many runs have the same notes."""
+    notes: set[str] = set()
+
+    def report(stage: str, done: int, total: int, note: str = "") -> None:
+        if stage == NOTE_STAGE:
+            if note in notes:
+                return
+            notes.add(note)
+        progress(stage, done, total, note)
+
+    return report
 
 
 def _check_environment(engine: EngineSpec, tensorboard: bool) -> None:
@@ -130,21 +154,25 @@ class Grid:
         Specs of the runs.
     trials
         Number of runs to try; None for all.
+    tensorboard
+        Whether logs for TensorBoard are written.
     """
 
     specs: tuple[FinetuneSpec, ...]
     trials: int | None = None
+    tensorboard: bool = False
 
 
 def _run_grid(grid: Grid, shared_job: FinetuningJob) -> list[FinetuningResult]:
     """Train the runs of a grid and return their results."""
+    shared_job = replace(shared_job, tensorboard=shared_job.tensorboard or grid.tensorboard)
     jobs = {spec.fingerprint(): replace(shared_job, spec=spec) for spec in grid.specs}
     if grid.trials is None or grid.trials >= len(jobs):
         return [run_job(job) for job in jobs.values()]
 
     def run(spec: FinetuneSpec, after_epoch: AfterEpoch) -> tuple[FinetuningResult, float]:
         result = run_job(replace(jobs[spec.fingerprint()], after_epoch=after_epoch))
-        return result, result.held_loss
+        return result, _monitored_cost(result)
 
     runner = TrialRunner(run, lambda spec, epoch: stopped_result(jobs[spec.fingerprint()], epoch))
     identities = [job.run_spec().identity() for job in jobs.values()]
@@ -152,9 +180,61 @@ def _run_grid(grid: Grid, shared_job: FinetuningJob) -> list[FinetuningResult]:
     return search_grid(grid.specs, grid.trials, runner, journal)
 
 
-def _recipe_grids(recipe: Recipe, trials: int | None) -> list[Grid]:
-    """Return a recipe's ``[[finetune]]`` sections, or the default run if it has none."""
-    return [Grid(section.runs, trials or section.trials) for section in recipe.finetune] or [Grid((FinetuneSpec(),))]
+def _monitored_cost(result: FinetuningResult) -> float:
+    """Return the monitored value of a run's best epoch, negated if greater is better."""
+    metrics = RunFolder(Path(result.path)).metrics
+    assert isinstance(metrics, NetworkMetrics)
+    best, part = metrics.epochs[metrics.best_epoch], "val" if metrics.monitor == "val" else "held"
+    if metrics.chosen_by == "loss":
+        loss = getattr(best, f"{part}_loss")
+        return math.nan if loss is None else float(loss)
+    value = getattr(best, f"{part}_scores")[metrics.chosen_by]
+    is_negated = find_score(metrics.chosen_by.removeprefix(WEIGHTED_PREFIX)).greater_is_better
+    return -value if is_negated else float(value)
+
+
+def _recipe_grids(recipe: Recipe, trials: int | None, backbones: Sequence[str]) -> list[Grid]:
+    """Return a recipe's ``[[finetune]]`` sections, or runs of the default network if it has none."""
+    if not recipe.finetune:
+        return [Grid(vary([FinetuneSpec()], {"backbone": list(backbones)} if backbones else {}), trials)]
+    return [Grid(section.runs, trials or section.trials, section.tensorboard) for section in recipe.finetune]
+
+
+def _select_backbones(grids: Sequence[Grid], backbones: Sequence[str]) -> list[Grid]:
+    """Return the grids with the runs of some backbones alone; without names, all of them.
+
+    Raises
+    ------
+    UnknownNameError
+        If no run has one of these backbones.
+    """
+    available = list(dict.fromkeys(spec.backbone for grid in grids for spec in grid.specs))
+    if missing := [name for name in backbones if name not in available]:
+        listed = ", ".join(map(repr, available))
+        raise UnknownNameError(
+            f"no [[finetune]] has the backbone {missing[0]!r}; backbones of the recipe's networks: {listed}"
+        )
+    if not backbones:
+        return list(grids)
+    selected = [replace(grid, specs=tuple(s for s in grid.specs if s.backbone in backbones)) for grid in grids]
+    return [grid for grid in selected if grid.specs]
+
+
+def _canonical_grid(grid: Grid, kind: Kind) -> Grid:
+    """Return a grid with canonical specs for a kind of target, each once."""
+    specs = [canonical_spec(spec, kind) for spec in grid.specs]
+    return replace(grid, specs=tuple({spec.fingerprint(): spec for spec in specs}.values()))
+
+
+def _without_repeats(grids: Sequence[Grid]) -> list[Grid]:
+    """Return grids without the runs that a grid before them has; grids of which a part is tried stay whole."""
+    done: set[str] = set()
+    distinct = []
+    for grid in grids:
+        specs = tuple(spec for spec in grid.specs if grid.trials is not None or spec.fingerprint() not in done)
+        done |= {spec.fingerprint() for spec in specs if grid.trials is None}
+        distinct.append(replace(grid, specs=specs))
+    return [grid for grid in distinct if grid.specs]
 
 
 def vary(specs: Sequence[FinetuneSpec], changes: dict[str, list[Any]]) -> tuple[FinetuneSpec, ...]:

@@ -186,10 +186,7 @@ def _training_figures(runs: list[RunFolder]) -> dict[str, str]:
         trials = {name: metrics.search.trials for name, metrics in heads.items()}
         figures["search"] = plot_search_history(trials, metric)
     if networks:
-        best_epochs = {name: metrics.best_epoch for name, metrics in networks.items()}
-        figures["curves"] = plot_learning_curves(
-            {name: metrics.epochs for name, metrics in networks.items()}, best_epochs
-        )
+        figures["curves"] = plot_learning_curves(networks)
     return figures
 
 

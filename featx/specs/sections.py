@@ -11,6 +11,9 @@ from featx.specs.base import Spec
 from featx.specs.embedding import VECTOR_SUFFIXES, EmbeddingRequest, Pool
 from featx.specs.finetuning import FinetuneSpec, check_backbone
 
+# Keys of a ``[[finetune]]`` that belong to the section as a whole, not to a run of its grid.
+SECTION_KEYS = ("trials", "tensorboard")
+
 
 class PathsSpec(Spec):
     """Folders of results, relative to the recipe.
@@ -70,20 +73,23 @@ class FinetuneSection(Spec):
     trials
         Number of runs of the grid that a search tries, which stops inferior ones early; by default all runs are
         trained.
+    tensorboard
+        Whether the run folders get logs for TensorBoard (extra ``track``).
     """
 
     runs: tuple[FinetuneSpec, ...]
     trials: Annotated[int, Field(ge=1)] | None = None
+    tensorboard: bool = False
 
     @model_validator(mode="before")
     @classmethod
     def _expand_grid(cls, section: Any) -> Any:
         if not isinstance(section, Mapping) or "runs" in section:
             return section
-        keys = {name: value for name, value in section.items() if name != "trials"}
+        keys = {name: value for name, value in section.items() if name not in SECTION_KEYS}
         choices = [value if _is_grid(name, value) else [value] for name, value in keys.items()]
         runs = [dict(zip(keys, values, strict=True)) for values in product(*choices)]
-        return {"runs": runs} | {name: section[name] for name in ("trials",) if name in section}
+        return {"runs": runs} | {name: section[name] for name in SECTION_KEYS if name in section}
 
 
 def _is_grid(name: str, value: Any) -> bool:

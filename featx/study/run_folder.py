@@ -14,6 +14,7 @@ from featx.files.seals import read_sealed
 from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.run_metrics import METRICS, HeadMetrics, Measurements, NetworkMetrics
 from featx.study.run_spec import RUN_SPECS, AnyRunSpec, EnsembleRunSpec
+from featx.study.run_warnings import VAL_USED
 from featx.tables.predictions import AnyPredictions, Predictions, predictions_from_frame, selection_rows
 
 PREDICTIONS = "predictions.parquet"
@@ -82,6 +83,14 @@ class RunFolder:
         values |= {"run": self.name, "path": str(self.path), "target": self.spec.target, "flags": metrics.flags}
         values |= {"warnings": [warning.text for warning in metrics.run_warnings], **own}
         return kind(**{field.name: values[field.name] for field in fields(kind)})  # type: ignore[arg-type]
+
+    @cached_property
+    def flags(self) -> list[str]:
+        """The flags of the run; val also has chosen the weights of an ensemble if it has those of a member."""
+        flags = self.metrics.flags
+        members = [RunFolder(self.path.parent / name) for name in self.members]
+        is_used = any(VAL_USED in member.flags for member in members if (member.path / METRICS).is_file())
+        return [*flags, VAL_USED] if is_used and VAL_USED not in flags else flags
 
     @cached_property
     def damage(self) -> str:

@@ -100,17 +100,21 @@ class NetworkRunSpec(RunSpec):
     Attributes
     ----------
     finetune
-        Fields of the `FinetuneSpec`, which are not validated again.
+        Fields of the canonical `FinetuneSpec`, which are not validated again; `choose_by` is ``loss`` or the name of
+        the metric.
     weights_sha256
         SHA-256 of the file of weights that training starts from; ``none`` for random weights.
     decoding
         Fields of the `Decoding` that change pixel values.
+    val
+        State of the val rows, if they stop the training; None otherwise.
     """
 
     kind: Literal["network"] = "network"
     finetune: dict[str, Any]
     weights_sha256: str
     decoding: dict[str, Any]
+    val: ValState | None = None
 
 
 class EnsembleRunSpec(RunSpec):

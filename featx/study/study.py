@@ -35,7 +35,7 @@ from featx.specs.recipe import Recipe, load_recipe
 from featx.storage.leases import remove_leftovers
 from featx.study.labelled_rows import LabelledRows
 from featx.study.run_folder import SPEC, RunFolder
-from featx.study.run_spec import RULES, EnsembleRunSpec, RunSpec, TrainState, ValState
+from featx.study.run_spec import RULES, EnsembleRunSpec, NetworkRunSpec, RunSpec, TrainState, ValState
 from featx.study.test_log import OpeningLog
 from featx.tables.truth import AnyTruth
 
@@ -186,7 +186,7 @@ class Study(LabelledRows):
         if spec.train.split != split:
             return f"{run.name} {WHAT_CHANGED['split']}"
         changed = _changed_fields(spec.train, self._train_state(spec.target, spec.train.group_columns))
-        if isinstance(spec, EnsembleRunSpec):
+        if isinstance(spec, EnsembleRunSpec | NetworkRunSpec) and spec.val is not None:
             changed += _changed_fields(spec.val, self.val_state(spec.target))
         if changed:
             return f"{run.name} {WHAT_CHANGED[changed[0]]}"

@@ -22,11 +22,21 @@ def run(  # noqa: PLR0913 - all but the first are options by name
     engine: EngineSpec | None = None,
     cluster: ClusterSpec | None = None,
     user: str | None = None,
+    tensorboard: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> list[tuple[str, Any]]:
     """Run all stages of a recipe and return their names and results; parameters and errors are those of `stages`."""
     return list(
-        stages(recipe, final=final, repeats=repeats, engine=engine, cluster=cluster, user=user, progress=progress)
+        stages(
+            recipe,
+            final=final,
+            repeats=repeats,
+            engine=engine,
+            cluster=cluster,
+            user=user,
+            tensorboard=tensorboard,
+            progress=progress,
+        )
     )
 
 
@@ -38,6 +48,7 @@ def stages(  # noqa: PLR0913 - as run
     engine: EngineSpec | None = None,
     cluster: ClusterSpec | None = None,
     user: str | None = None,
+    tensorboard: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> Iterator[tuple[str, Any]]:
     """Yield the name and the result of each stage when it is finished.
@@ -55,6 +66,8 @@ def stages(  # noqa: PLR0913 - as run
         Dask workers that embed images and run trials; by default this process does.
     user
         The name that is logged with `final`; by default a hash of the login name.
+    tensorboard
+        Whether all networks get logs for TensorBoard (extra ``track``).
 
     Raises
     ------
@@ -70,6 +83,7 @@ def stages(  # noqa: PLR0913 - as run
         cluster=cluster,
         progress=progress,
         has_pending_embeddings=bool(extraction.pending_embeddings),
+        tensorboard=tensorboard,
     )
     yield "evaluate", evaluate(loaded, progress=progress)
     if repeats:

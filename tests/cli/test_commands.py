@@ -73,14 +73,16 @@ def test_finetune_prints_its_grid_with_the_best_run_first(toy_home: Path, capsys
     (toy_home / "featx.toml").write_text(TOY_RECIPE + section)
     run("extract", capsys)
     table = run("finetune", capsys)
-    assert re.search(r"run +lr +best epoch +held-out loss +val acc", table)
+    assert re.search(r"network +lr +best epoch +train acc +held-out acc +val acc +val loss +time +per epoch", table)
+    assert "best epoch by the loss on rows held out of train" in table
     assert len(re.findall(r"^toy-head-class-\w{8} +0\.\d+ ", table, re.MULTILINE)) == 2
-    assert "random weights" in table
+    assert table.count("random weights") == 1
+    assert "all 2 networks: random weights" in table
     output = json.loads(run("finetune --lr 0.1 --strategy head --strategy all --json", capsys))
     assert output["best_run"] == output["runs"][0]["run"]
-    assert {run_row["settings"]["strategy"] for run_row in output["runs"]} == {"head", "all"}
+    assert {run_row["settings"]["strategy"] for run_row in output["runs"]} == {"head", "scratch"}
     assert "kind = 'network'" in run(f"show {output['runs'][0]['path']}", capsys)
-    assert "toy-all-class" in run("evaluate", capsys)
+    assert "toy-scratch-class" in run("evaluate", capsys)
 
 
 def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:

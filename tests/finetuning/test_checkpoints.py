@@ -42,10 +42,10 @@ def test_a_fine_tuned_network_can_be_fine_tuned_further(study: Path) -> None:
 
 
 def test_heads_wait_for_the_network_that_a_recipe_trains(study: Path) -> None:
-    prefix = "runs/featx/deep-all-class-"
+    prefix = "runs/featx/deep-scratch-class-"
     sections = {
         "targets": {"class": {"column": "class"}},
-        "finetune": [{"backbone": "deep", "weights": "none", "strategy": "all", "epochs": 2}],
+        "finetune": [{"backbone": "deep", "weights": "none", "strategy": "scratch", "epochs": 2}],
         "embedding": [{"backbone": f"checkpoint:{prefix}"}],
         "head": toy_heads("logreg", folds=2),
     }
@@ -55,7 +55,7 @@ def test_heads_wait_for_the_network_that_a_recipe_trains(study: Path) -> None:
     stages = [name for name, _ in featx.run()]
     assert stages == ["extract", "finetune", "extract", "fit", "ensemble", "evaluate", "report"]
     assert [name for name, _ in featx.run()] == ["extract", "finetune", "fit", "ensemble", "evaluate", "report"]
-    featx.finetune(strategies=["all"], lrs=[0.1], epochs=1)
+    featx.finetune(strategies=["scratch"], lrs=[0.1], epochs=1)
     with pytest.raises(ArtifactError, match="matches 2 runs"):
         get_backbone(f"checkpoint:{prefix}")
 
