@@ -25,6 +25,7 @@ from featx.specs.ensembling import EnsembleSpec
 from featx.specs.evaluation import EvaluationSpec
 from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.specs.finetuning import AugmentSpec, FinetuneSpec, LayersSpec, LossSpec, NetworkSpec, PhaseSpec, ScheduleSpec
+from featx.specs.group import GroupSpec
 from featx.specs.head import HeadSpec
 from featx.specs.presets import PresetSpec
 from featx.specs.sections import EmbeddingSection
@@ -114,6 +115,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "ordered": True,
         },
     ),
+    (GroupSpec(column="age"), {"column": "sex", "bins": (20.0, 40.0)}),
     (EvaluationSpec(), {"margin": 0.01}),
     (
         PresetSpec(),

@@ -21,6 +21,7 @@ from featx.specs.embedding import Decoding, EmbeddingRequest
 from featx.specs.ensembling import EnsembleSpec
 from featx.specs.evaluation import EvaluationSpec
 from featx.specs.extraction import EngineSpec
+from featx.specs.group import GroupSpec
 from featx.specs.head import HeadSpec
 from featx.specs.presets import PresetSpec
 from featx.specs.sections import EmbeddingSection, FinetuneSection, PathsSpec
@@ -55,7 +56,7 @@ class Recipe(Spec):
     folder: Path
     data: ReaderSpec
     targets: Annotated[dict[str, TargetSpec], Field(default_factory=dict)]
-    groups: Annotated[dict[str, str], Field(default_factory=dict)]
+    groups: Annotated[dict[str, GroupSpec], Field(default_factory=dict)]
     split: SplitSpec = SplitSpec()
     decoding: Decoding = Decoding()
     extraction: EngineSpec = EngineSpec()
@@ -161,6 +162,11 @@ class Recipe(Spec):
         changes = {name: value for name, value in overrides.items() if value is not None}
         return build_spec(EngineSpec, "extraction", **self.extraction.model_dump() | changes)
 
+    @property
+    def group_labels(self) -> dict[str, str]:
+        """The label column of each grouping, by its name; the column of bands has the name of the grouping."""
+        return {name: group.column if group.bins is None else name for name, group in self.groups.items()}
+
     def group_columns(self, group_weight: str) -> list[str]:
         """Return the label columns of groups whose names are joined by ``+``.
 
@@ -173,7 +179,7 @@ class Recipe(Spec):
         if unknown := [name for name in names if name not in self.groups]:
             listed = ", ".join(self.groups) or "none"
             raise DataError(f"group_weight: no group is called {unknown[0]!r}; groups of the recipe: {listed}")
-        return [self.groups[name] for name in names]
+        return [self.group_labels[name] for name in names]
 
     def head_specs(self, name: str) -> list[HeadSpec]:
         """Return the recipe's specs of a head, or its default spec if the recipe has none."""
