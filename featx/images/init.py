@@ -9,6 +9,7 @@ import pandas as pd
 
 from featx.errors import DataError, ReadError
 from featx.files.atomic import write_text
+from featx.images.class_folders import FOLDER_READERS, list_folder_warnings
 from featx.images.class_sizes import SizeSettings, propose_folds, propose_size_settings
 from featx.images.containers.refusals import refuse_known_formats
 from featx.images.decode import read_size
@@ -307,6 +308,7 @@ def _describe(listing: Listing, recipe: str, source: RecognisedSource, inventory
         n_unreadable=n_unreadable,
         ignored=dict(Counter(listing.ignored.values()).most_common()),
         warnings=[
+            *(list_folder_warnings(data.source, manifest.labels) if _has_class_folders(data, proposals) else []),
             *listing.warnings,
             *proposals.warnings,
             *([source.sizes.reason] if source.sizes.drop else []),
@@ -318,6 +320,10 @@ def _describe(listing: Listing, recipe: str, source: RecognisedSource, inventory
         decoding=source.decoding,
         inventory=inventory,
     )
+
+
+def _has_class_folders(data: ReaderSpec, proposals: Proposals) -> bool:
+    return data.reader_name in FOLDER_READERS and bool(proposals.targets) and proposals.targets[0].name == "class"
 
 
 def _describe_origin(data: ReaderSpec, manifest: Manifest) -> list[str]:

@@ -11,9 +11,10 @@ import pandas as pd
 from featx.errors import MissingExtraError, ReadError
 from featx.files.table_files import TABLE_SUFFIXES, TEXT_SUFFIXES
 from featx.files.text_tables import detect_format
+from featx.images.class_folders import IMAGE_WORDS
 from featx.images.label_columns import find_target_columns
 from featx.images.label_files import find_table, read_labels, read_sheet_names, read_table_bytes, to_path_texts
-from featx.images.names import base_name, file_suffix, find_part, is_archive_name, is_image_name
+from featx.images.names import base_name, file_suffix, find_part, is_archive_name, is_image_name, split_words
 from featx.images.path_matching import ImageIndex, PathRule, find_rule
 from featx.images.sources import join_place, open_tree
 from featx.images.trees import Entry, Tree
@@ -219,7 +220,7 @@ def _find_path_column(tree: Tree, frame: pd.DataFrame, file: str, with_header: b
             texts = _sample_texts(frame[column])
             if not texts:
                 continue
-            rule, n = find_rule(texts, names, partial(_is_folder_of, file))
+            rule, n = find_rule(texts, names, partial(_rank_folder, file))
             # A column of 0 and 1 may name images too, but each of its values occurs in many rows.
             if n > n_most and n >= MIN_NAMED * len(texts) and len(set(texts)) >= MIN_NAMED * len(texts):
                 is_header_an_image = with_header and find_rule([str(column)], names)[1] > 0
@@ -246,10 +247,12 @@ def part_of_file(file: str) -> str | None:
     return find_part(name.rpartition(".")[0]) or find_part(base_name(folder))
 
 
-def _is_folder_of(file: str, folder: str) -> bool:
-    """Whether a folder holds a table, or stands for the same part of a split."""
+def _rank_folder(file: str, folder: str) -> int:
+    """Return the rank of a folder as that of a table's images: its own folder, one of its part, or one of images."""
     part = part_of_file(file)
-    return folder == (file.rpartition("/")[0] or ".") or (part is not None and find_part(folder) == part)
+    if folder == (file.rpartition("/")[0] or ".") or (part is not None and find_part(folder) == part):
+        return 2
+    return int(bool(IMAGE_WORDS & set(split_words(base_name(folder)))))
 
 
 def _add_archive(rule: PathRule, archive: str | None) -> PathRule:
