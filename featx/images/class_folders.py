@@ -10,6 +10,7 @@ import pandas as pd
 from featx.images.names import PARTS, split_words
 from featx.images.sources import join_place
 from featx.images.target_proposals import IDENTITY_WORDS
+from featx.specs.data import ReaderSpec
 
 # Readers whose classes are the names of folders or groups.
 FOLDER_READERS = frozenset({"folder", "npy_folders", "datasets"})
@@ -50,16 +51,21 @@ MIN_SHARE = 0.5
 MAX_NAMED = 3
 
 
-def list_folder_warnings(source: str, labels: pd.DataFrame) -> list[str]:
+def list_folder_warnings(data: ReaderSpec, labels: pd.DataFrame, target: str) -> list[str]:
     """Return a warning if class folders look like roles of files, or like patients, dates or cameras.
 
     Parameters
     ----------
-    source
-        Place of the class folders.
+    data
+        The source and its reader; there are warnings for readers of class folders only.
     labels
         Labels of the images with the column ``class``; ``split`` and ``subfolder`` if there are such folders.
+    target
+        Name of the target; empty if there is none.
     """
+    if data.reader_name not in FOLDER_READERS or target != "class":
+        return []
+    source = data.source
     counts = {str(name): int(n) for name, n in labels["class"].value_counts(sort=False).items()}
     has_parts = "split" in labels
     if roles := find_role_folders(counts):
