@@ -221,8 +221,7 @@ def _find_path_column(tree: Tree, frame: pd.DataFrame, file: str, with_header: b
             if not texts:
                 continue
             rule, n = find_rule(texts, names, partial(_rank_folder, file))
-            # A column of 0 and 1 may name images too, but each of its values occurs in many rows.
-            if n > n_most and n >= MIN_NAMED * len(texts) and len(set(texts)) >= MIN_NAMED * len(texts):
+            if n > n_most and n >= MIN_NAMED * len(texts) and _are_varied(texts):
                 is_header_an_image = with_header and find_rule([str(column)], names)[1] > 0
                 if is_header_an_image or (with_header and is_image_name(str(column))):
                     return None
@@ -230,6 +229,11 @@ def _find_path_column(tree: Tree, frame: pd.DataFrame, file: str, with_header: b
         if path_column is not None:
             return path_column
     return _find_column_of_image_names(frame, with_header)
+
+
+def _are_varied(texts: list[str]) -> bool:
+    """Whether texts can be paths: a column of 0 and 1 may name images too, but its values occur in many rows."""
+    return len(set(texts)) >= MIN_NAMED * len(texts) or all(map(is_image_name, texts))
 
 
 def _find_column_of_image_names(frame: pd.DataFrame, with_header: bool) -> _PathColumn | None:
@@ -298,6 +302,6 @@ def _make_candidate(
     if not n_named:
         return _reject_missing_images(report, to_path_texts(frame[column.name].dropna()))
     folder = "" if rule.root == "." else f" in {rule.root}" + ("" if "!" in rule.root else "/")
-    reason = f"names {n_named} of {sum(map(is_image_name, uris))} images{folder}"
+    reason = f"names {len(images)} of {sum(map(is_image_name, uris))} images{folder}"
     report = replace(report, n_named=n_named, n_missing=len(frame) - n_named, folder=rule.root, reason=reason)
     return Candidate(report, spec, frame.drop(columns=column.name), images)
