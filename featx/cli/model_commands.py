@@ -269,6 +269,12 @@ def export(
 
 def run(
     recipe: Annotated[Path | None, typer.Argument(help="The recipe.", show_default="./featx.toml")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Run a preset of the recipe; other commands take it as '-r RECIPE#PRESET'.", show_default="no"
+        ),
+    ] = None,
     final: Annotated[bool, typer.Option("--final", help="Open the sealed test split at the end.")] = False,
     repeats: Annotated[
         int,
@@ -282,7 +288,8 @@ def run(
 ) -> None:
     """Run all stages of a recipe; finished stages are skipped.
 
-    Examples: featx run pipelines/solar_cells.toml --final · featx run pipelines/solar_cells.toml --repeats 10
+    Examples: featx run pipelines/solar_cells.toml --final · featx run pipelines/solar_cells.toml --repeats 10 ·
+    featx run pipelines/earth.toml --preset small
     """
     from featx.cli import console, run_table
     from featx.cli.progress_bars import watching
@@ -291,6 +298,7 @@ def run(
     from featx.workflow.run import stages
 
     loaded, cluster = load_recipe(recipe), cluster_of(scheduler, workers_local)
+    loaded = loaded if preset is None else loaded.with_preset(preset)
     printers: dict[str, Callable[[Any], None]] = {
         "extract": console.print_extraction,
         "fit": console.fits,
