@@ -1,7 +1,7 @@
 """Specs: frozen, with fingerprints that depend on every field and are stable across releases.
 
 Modules: specs.base, specs.data, specs.embedding, specs.ensembling, specs.evaluation, specs.extraction,
-specs.finetuning, specs.head, specs.sections, specs.split, specs.target, specs.validation.
+specs.finetuning, specs.group, specs.head, specs.sections, specs.split, specs.target, specs.validation.
 """
 
 from typing import Any
@@ -119,7 +119,14 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
     (EvaluationSpec(), {"margin": 0.01}),
     (
         PresetSpec(),
-        {"sample": 100, "epochs": 1, "trials": 3, "size_px": 64, "backbones": {"small_cnn": "efficientnet_lite0"}},
+        {
+            "sample": 100,
+            "balance": "none",
+            "epochs": 1,
+            "trials": 3,
+            "size_px": 64,
+            "backbones": {"small_cnn": "efficientnet_lite0"},
+        },
     ),
     (
         SplitSpec(),
@@ -131,6 +138,8 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "column": "split",
             "parts": {"0": "train"},
             "seed": 1,
+            "second_seed": 2,
+            "val_of": "rest",
             "order": "together",
             "method": "train_test_split",
             "duplicates": "independent",
@@ -214,6 +223,8 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "warm_start": True,
             "nested": 3,
             "folds": 4,
+            "params": {"n_estimators": 10},
+            "space": {"max_features": (0.1, 0.5)},
             "seed": 1,
         },
     ),
@@ -320,7 +331,7 @@ def test_fingerprints_are_stable_across_releases() -> None:
     assert EMBEDDING.fingerprint() == "0fea8fbfc8139fdb"
     assert ReaderSpec(source="a").fingerprint() == "2b3188735fc82e65"
     assert TargetSpec(column="a").fingerprint() == "6127b0ce853bf2b0"
-    assert SplitSpec().fingerprint() == "4bb6538f531b6e3f"
+    assert SplitSpec().fingerprint() == "8e6a12350280615e"
 
 
 @quick

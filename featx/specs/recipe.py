@@ -124,6 +124,7 @@ class Recipe(Spec):
         changes = {
             "name": f"{self.name}-{name}",
             "data": data,
+            "targets": {name: preset.limit_target(target) for name, target in self.targets.items()},
             "embedding": tuple(preset.limit_embedding(section) for section in self.embedding),
             "head": tuple(preset.limit_head(head) for head in self.head),
             "finetune": tuple(preset.limit_finetuning(section) for section in self.finetune),
