@@ -1,7 +1,7 @@
 """Spec of a head and of its hyperparameter search."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -70,6 +70,8 @@ class HeadSpec(Spec):
         Number of folds of the cross-validation.
     seed
         Seed of the folds, the search and the head.
+    target
+        Name of the only target that the head learns; by default all targets that it can learn.
     """
 
     name: str
@@ -87,6 +89,11 @@ class HeadSpec(Spec):
     nested: Annotated[int, Field(ge=0)] = 0
     folds: Annotated[int, Field(ge=2)] = 5
     seed: int = 0
+    target: str | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields that determine the head for a given target."""
+        return {name: value for name, value in super().identity().items() if name != "target"}
 
     @field_validator("name")
     @classmethod
