@@ -26,6 +26,7 @@ from featx.specs.head import HeadSpec
 from featx.specs.presets import PresetSpec
 from featx.specs.sections import EmbeddingSection, FinetuneSection, PathsSpec
 from featx.specs.split import SplitSpec
+from featx.specs.suitability import find_unsuited_settings
 from featx.specs.target import TargetSpec
 from featx.specs.validation import build_spec, describe_problems
 
@@ -63,7 +64,7 @@ class Recipe(Spec):
     embedding: tuple[EmbeddingSection, ...] = (EmbeddingSection(),)
     head: tuple[HeadSpec, ...] = tuple(HeadSpec(name=name) for name in DEFAULT_HEADS)
     finetune: tuple[FinetuneSection, ...] = ()
-    ensemble: EnsembleSpec = EnsembleSpec()
+    ensemble: tuple[EnsembleSpec, ...] = (EnsembleSpec(),)
     evaluation: EvaluationSpec = EvaluationSpec()
     paths: PathsSpec = PathsSpec()
     presets: Annotated[dict[str, PresetSpec], Field(default_factory=dict)]
@@ -182,9 +183,10 @@ class Recipe(Spec):
             raise DataError(f"group_weight: no group is called {unknown[0]!r}; groups of the recipe: {listed}")
         return [self.group_labels[name] for name in names]
 
-    def head_specs(self, name: str) -> list[HeadSpec]:
-        """Return the recipe's specs of a head, or its default spec if the recipe has none."""
-        return [head for head in self.head if head.name == name] or [HeadSpec(name=name)]
+    def head_specs(self, name: str, target: str | None = None) -> list[HeadSpec]:
+        """Return the recipe's specs of a head, for one target or all, or its default spec if the recipe has none."""
+        heads = [head for head in self.head if head.name == name]
+        return [head for head in heads if target is None or head.target in {None, target}] or [HeadSpec(name=name)]
 
 
 def has_recipe() -> bool:
@@ -268,6 +270,7 @@ def parse_recipe(content: dict[str, Any], file: Path) -> Recipe:
         recipe = Recipe.model_validate(content | origin)
     except ValidationError as error:
         raise RecipeError(str(file), [*reserved, *describe_problems(error, Recipe)]) from error
-    if reserved:
-        raise RecipeError(str(file), reserved)
+    unsuited = find_unsuited_settings(recipe.targets, recipe.groups, recipe.head, recipe.finetune, recipe.ensemble)
+    if problems := [*reserved, *unsuited]:
+        raise RecipeError(str(file), problems)
     return recipe

@@ -209,9 +209,10 @@ def _state(study: Study, number: int) -> str:
     recipe = study.recipe
     columns = sorted(set(recipe.group_labels.values()))
     data = [[study.train_state(name, columns).identity(), study.val_state(name).identity()] for name in recipe.targets]
-    stages = [*recipe.head, *recipe.finetune, recipe.ensemble, recipe.split]
+    stages = [*recipe.head, *recipe.finetune, *recipe.ensemble, recipe.split]
+    targets_of_heads = [head.target for head in recipe.head]
     embeddings = [item.spec.fingerprint() for item in study.locked]
-    settings = [[item.identity() for item in stages], recipe.group_labels, embeddings]
+    settings = [[item.identity() for item in stages], targets_of_heads, recipe.group_labels, embeddings]
     return fingerprint([number, RULES, data, settings])
 
 
