@@ -34,12 +34,15 @@ class RunMetrics(Measurements):
         Scores of the predictions for train rows out of fold; None for networks, and for ensembles with a val split.
     val
         Scores on val; None without a val split.
+    train
+        Scores on the rows that the run was trained on; None if they were not measured.
     """
 
     finished: str
     run_warnings: tuple[RunWarning, ...]
     oof: Scores | None
     val: Scores | None
+    train: Scores | None = None
 
     @property
     def scores_by_part(self) -> dict[str, Scores]:
