@@ -70,7 +70,7 @@ def _unique_labels(
 
 def _is_shown(setting: str, same_stem: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether a label states a setting, given the settings of all runs of the same head or backbone."""
-    if setting in SEARCH_SETTINGS:
+    if setting in SEARCH_SETTINGS or setting.startswith("space."):
         return setting in _differing_names(same_stem)
     return setting not in STEM_SETTINGS
 
