@@ -23,6 +23,8 @@ from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec
 from featx.specs.recipe import Recipe
 from featx.specs.validation import build_spec
+from featx.study.run_settings import RunDescription, describe_runs
+from featx.study.run_spec import RULES, NetworkRunSpec
 from featx.study.study import Study
 
 # Values for the fields in which the runs of a grid often differ, and on which their training task does not depend.
@@ -100,14 +102,15 @@ def finetune(  # noqa: PLR0913 - one keyword for each key of a recipe that a cal
     engine = engine or study.recipe.extraction
     _check_environment(engine, tensorboard)
     inputs = _phase_inputs(study, engine, progress)
-    differing = _differing_keys([spec for grid in grids for spec in grid.specs])
     results = []
     names = study.of_kind(("classes", "numbers"), target)
     grids = _grids_of_targets(grids, names)
     _check_tasks(study, names, grids)
     for name in names:
-        job = FinetuningJob(study, name, FinetuneSpec(), engine, inputs, differing, tensorboard, force, progress)
-        target_results = [result for grid in grids if grid.applies_to(name) for result in _run_grid(grid, job)]
+        own_grids = [grid for grid in grids if grid.applies_to(name)]
+        descriptions = _describe(study, name, [spec for grid in own_grids for spec in grid.specs])
+        job = FinetuningJob(study, name, FinetuneSpec(), engine, inputs, descriptions, tensorboard, force, progress)
+        target_results = [result for grid in own_grids for result in _run_grid(grid, job)]
         results += sorted(target_results, key=_sort_key)
     return results
 
@@ -240,6 +243,14 @@ def _phase_inputs(study: Study, engine: EngineSpec, progress: ProgressCallback) 
     return PhaseInputs(study, engine, progress, np.concatenate(list(ids.values())), len(ids["train"]))
 
 
-def _differing_keys(specs: Sequence[FinetuneSpec]) -> tuple[str, ...]:
-    """Return the keys in which some specs differ."""
-    return tuple(name for name in FinetuneSpec.model_fields if len({repr(getattr(spec, name)) for spec in specs}) > 1)
+def _describe(study: Study, target: str, specs: Sequence[FinetuneSpec]) -> dict[str, RunDescription]:
+    """Return the fingerprint of each spec → what distinguishes its run, which depends on these specs alone."""
+    train = study.train_state(target, ())
+    return describe_runs(
+        {
+            spec.fingerprint(): NetworkRunSpec(
+                rules=RULES["network"], train=train, finetune=spec.identity(), weights_sha256="none", decoding={}
+            )
+            for spec in specs
+        }
+    )
