@@ -22,6 +22,7 @@ from featx.specs.evaluation import EvaluationSpec
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import AugmentSpec, FinetuneSpec, LayersSpec, LossSpec, PhaseSpec, ScheduleSpec
 from featx.specs.head import HeadSpec
+from featx.specs.presets import PresetSpec
 from featx.specs.recipe import Recipe
 from featx.specs.sections import EmbeddingSection, PathsSpec
 from featx.specs.split import SplitSpec
@@ -49,6 +50,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[ensemble]": EnsembleSpec,
     "[evaluation]": EvaluationSpec,
     "[paths]": PathsSpec,
+    "[presets.NAME]": PresetSpec,
 }
 
 

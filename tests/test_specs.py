@@ -26,6 +26,7 @@ from featx.specs.evaluation import EvaluationSpec
 from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.specs.finetuning import AugmentSpec, FinetuneSpec, LayersSpec, LossSpec, NetworkSpec, PhaseSpec, ScheduleSpec
 from featx.specs.head import HeadSpec
+from featx.specs.presets import PresetSpec
 from featx.specs.sections import EmbeddingSection
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
@@ -89,6 +90,7 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "arrays": (ArraySpec(images="a.npy"),),
             "reader": "folder",
             "drop_unlabelled": True,
+            "sample": 100,
             "external": True,
         },
     ),
@@ -113,6 +115,10 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
         },
     ),
     (EvaluationSpec(), {"margin": 0.01}),
+    (
+        PresetSpec(),
+        {"sample": 100, "epochs": 1, "trials": 3, "size_px": 64, "backbones": {"small_cnn": "efficientnet_lite0"}},
+    ),
     (
         SplitSpec(),
         {
@@ -312,7 +318,7 @@ def test_a_spec_read_back_from_json_has_the_same_fingerprint(spec: Spec) -> None
 
 def test_fingerprints_are_stable_across_releases() -> None:
     assert EMBEDDING.fingerprint() == "0fea8fbfc8139fdb"
-    assert ReaderSpec(source="a").fingerprint() == "b1c1197ac03ecc8b"
+    assert ReaderSpec(source="a").fingerprint() == "2b3188735fc82e65"
     assert TargetSpec(column="a").fingerprint() == "6127b0ce853bf2b0"
     assert SplitSpec().fingerprint() == "8e6a12350280615e"
 

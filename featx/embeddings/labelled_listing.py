@@ -65,7 +65,7 @@ def read_listing(study: Study, drop_unlabelled: bool, progress: ProgressCallback
     if not recipe.targets:
         return listing, [], f"{recipe.name} has no [targets]; add one, such as [targets.class] with column = 'class'"
     try:
-        selected = select_images(listing, recipe.targets, recipe.split, drop_unlabelled)
+        selected = select_images(listing, recipe.targets, recipe.split, drop_unlabelled, recipe.data.sample)
         truths = [strata(selected.manifest, name, target) for name, target in recipe.targets.items()]
         for column in recipe.groups.values():
             selected.manifest.column(column)

@@ -1,5 +1,6 @@
-"""Selection of the images of a study: by label, by the classes to keep, and by class balance."""
+"""Selection of the images of a study: by label, by the classes to keep, by a sample, and by class balance."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -17,7 +18,11 @@ from featx.tables.undersampling import surplus_rules
 
 
 def select_images(
-    listing: Listing, targets: Mapping[str, TargetSpec], split: SplitSpec, drop_unlabelled: bool = False
+    listing: Listing,
+    targets: Mapping[str, TargetSpec],
+    split: SplitSpec,
+    drop_unlabelled: bool = False,
+    sample: int | None = None,
 ) -> Listing:
     """Return the listing with the images outside the study moved to the ignored files, each with its rule.
 
@@ -31,6 +36,8 @@ def select_images(
         The split, whose seed and column of parts the balancing uses.
     drop_unlabelled
         Whether to ignore images without a label; by default they stay, and encoding the target reports them.
+    sample
+        Number of images to keep, before the classes are balanced; by default all.
 
     Raises
     ------
@@ -47,6 +54,7 @@ def select_images(
                 rules = dict.fromkeys(is_missing.index[is_missing], f"has no label in column {column!r}")
                 listing = listing.without(rules)
         listing = listing.without(_rules_of_keep(listing, name, target))
+    listing = listing.without(_rules_of_sample(listing, sample))
     balanced = [name for name, target in targets.items() if target.balance != "none"]
     if len(balanced) > 1:
         raise DataError(f"targets {' and '.join(balanced)} have 'balance'; expected at most one, remove the others")
@@ -88,6 +96,16 @@ def _rules_of_keep(listing: Listing, name: str, target: TargetSpec) -> dict[str,
     is_dropped = values.isin(selected) if target.drop else ~values.isin(selected)
     dropped = values[values.notna() & is_dropped]
     return {str(row): f"is {value!r}, which {key} leaves out" for row, value in dropped.items()}
+
+
+def _rules_of_sample(listing: Listing, sample: int | None) -> dict[str, str]:
+    """Return the rule by id of the images outside a sample: those with the smallest hashes of their ids are in it."""
+    if sample is None or sample >= len(listing):
+        return {}
+    ids = sorted(
+        listing.manifest.ids, key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+    )
+    return dict.fromkeys(ids[sample:], f"is not among the {sample} images of data.sample")
 
 
 def _rules_of_balance(listing: Listing, name: str, target: TargetSpec, split: SplitSpec) -> dict[str, str]:

@@ -22,6 +22,7 @@ from featx.specs.ensembling import EnsembleSpec
 from featx.specs.evaluation import EvaluationSpec
 from featx.specs.extraction import EngineSpec
 from featx.specs.head import HeadSpec
+from featx.specs.presets import PresetSpec
 from featx.specs.sections import EmbeddingSection, FinetuneSection, PathsSpec
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
@@ -64,6 +65,7 @@ class Recipe(Spec):
     ensemble: EnsembleSpec = EnsembleSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     paths: PathsSpec = PathsSpec()
+    presets: Annotated[dict[str, PresetSpec], Field(default_factory=dict)]
 
     @model_validator(mode="before")
     @classmethod
@@ -105,6 +107,27 @@ class Recipe(Spec):
                         f"{suggest_names(name, [*EMBEDDINGS_KEYWORDS, *backbone_taps])}"
                     )
         return self
+
+    def with_preset(self, name: str) -> "Recipe":
+        """Return the recipe within the limits of one of its presets; the preset's name is appended to its own.
+
+        Raises
+        ------
+        DataError
+            The recipe has no such preset.
+        """
+        if name not in self.presets:
+            raise DataError(f"{self.name} has no preset {name!r}; presets: {', '.join(self.presets) or 'none'}")
+        preset = self.presets[name]
+        data = self.data if preset.sample is None else self.data.model_copy(update={"sample": preset.sample})
+        changes = {
+            "name": f"{self.name}-{name}",
+            "data": data,
+            "embedding": tuple(preset.limit_embedding(section) for section in self.embedding),
+            "head": tuple(preset.limit_head(head) for head in self.head),
+            "finetune": tuple(preset.limit_finetuning(section) for section in self.finetune),
+        }
+        return self.model_copy(update=changes)
 
     @property
     def requests(self) -> tuple[EmbeddingRequest, ...]:
@@ -182,16 +205,30 @@ def load_recipe(path: str | Path | Recipe | None = None) -> Recipe:
     Parameters
     ----------
     path
-        Path of a recipe, or a loaded recipe; by default that of `find_recipe`.
+        Path of a recipe, ``PATH#PRESET`` for one of its presets, or a loaded recipe; by default that of `find_recipe`.
 
     Raises
     ------
     RecipeError
         The file has problems; the error lists all of them.
+    DataError
+        The recipe has no such preset.
     """
     if isinstance(path, Recipe):
         return path
-    file = find_recipe(path)
+    place, preset = _split_preset(path or os.environ.get(RECIPE_VARIABLE) or DEFAULT_RECIPE)
+    recipe = _read_recipe(find_recipe(place))
+    return recipe if preset is None else recipe.with_preset(preset)
+
+
+def _split_preset(path: str | Path) -> tuple[Path, str | None]:
+    """Return the path of a recipe and the preset after ``#``; a file whose name holds ``#`` has no preset."""
+    place, mark, preset = str(path).rpartition("#")
+    return (Path(place), preset) if mark and not Path(path).is_file() else (Path(path), None)
+
+
+def _read_recipe(file: Path) -> Recipe:
+    """Return the recipe in a file; errors are those of `load_recipe`."""
     try:
         content = parse_toml(file.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:

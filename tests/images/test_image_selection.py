@@ -281,6 +281,28 @@ def test_balancing_uses_classes_made_from_numbers() -> None:
     )
 
 
+# sample
+
+
+def test_a_sample_keeps_the_same_images_whatever_their_order() -> None:
+    listing = make_listing(y=["a", "b"] * 20)
+    backwards = listing.take(listing.manifest.ids[::-1])
+    samples = [select_images(images, {"t": make_target()}, SplitSpec(), sample=7) for images in (listing, backwards)]
+    assert len(samples[0]) == 7
+    assert set(samples[0].manifest.ids) == set(samples[1].manifest.ids)
+    assert set(rules_by_id(samples[0]).values()) == {"is not among the 7 images of data.sample"}
+
+
+def test_a_sample_is_drawn_from_the_kept_classes_and_balanced_afterwards() -> None:
+    listing = make_listing(y=["a", "a", "b", "c"] * 20)
+    target = make_target(keep=["a", "b"], balance="undersample")
+    selected = select_images(listing, {"t": target}, SplitSpec(), sample=30)
+    counts = selected.manifest.labels["y"].value_counts()
+    n_sampled = sum("data.sample" not in rule and "leaves out" not in rule for rule in rules_by_id(selected).values())
+    assert counts["a"] == counts["b"]
+    assert counts.sum() + n_sampled == 30
+
+
 def test_named_parts_are_balanced_to_a_number_of_images() -> None:
     listing = make_listing(y=list("aaaaabbb") + list("aaabb"), part=["train"] * 8 + ["test"] * 5)
     split = SplitSpec(column="part")
