@@ -18,15 +18,20 @@ SECTION_KEYS = ("target", "trials")
 class PathsSpec(Spec):
     """Folders of results, relative to the recipe.
 
+    By default they are in the recipe's project folder: the nearest folder, from that of the recipe upward, in which
+    featx has written results, or that holds ``.git`` or ``pyproject.toml``; otherwise the folder of the recipe. The
+    environment variables ``FEATX_CACHE``, ``FEATX_RUNS`` and ``FEATX_NOTES`` (relative to the working directory)
+    override all of these.
+
     Attributes
     ----------
     cache
-        Folder or URL (``s3://bucket/prefix``) of the embeddings; by default ``cache/`` in the working directory.
+        Folder or URL (``s3://bucket/prefix``) of the embeddings; by default ``cache/`` in the project folder.
     runs
-        Folder of the runs; by default ``runs/`` in the working directory.
+        Folder of the runs; by default ``runs/`` in the project folder.
     notes
         Folder of cached results other than embeddings; by default that of the cache, and for a URL ``cache/`` in the
-        working directory.
+        project folder.
     """
 
     cache: str | None = None

@@ -14,7 +14,7 @@ from featx.files.seals import read_sealed
 from featx.locations import is_url, label_file_states, resolve_source
 from featx.specs.embedding import EmbeddingSpec
 from featx.specs.recipe import Recipe
-from featx.storage.places import DEFAULT_CACHE_FOLDER, CachePlace, cache_at
+from featx.storage.places import CachePlace
 from featx.study.embedding_lock import LockedEmbedding, read_locked
 from featx.study.extraction_tables import (
     EXTRACTION,
@@ -24,7 +24,7 @@ from featx.study.extraction_tables import (
     read_extracted,
     read_label_problem,
 )
-from featx.study.folders import runs_folder, store_path
+from featx.study.folders import cache_of, runs_folder, store_path
 from featx.tables.manifest import Manifest
 from featx.text.masking import mask_secrets, mask_secrets_in_value, restore_secrets
 
@@ -41,14 +41,14 @@ class ExtractedData:
 
     @property
     def cache(self) -> CachePlace:
-        """The place of the cache: ``$FEATX_CACHE``, the recipe's, or ``cache``."""
-        stores = self._place("FEATX_CACHE", self.recipe.paths.cache) or DEFAULT_CACHE_FOLDER
-        return cache_at(stores, self._place("FEATX_NOTES", self.recipe.paths.notes))
+        """The place of the cache: ``$FEATX_CACHE``, the recipe's, or ``cache/`` in its project folder."""
+        stores, notes = self.recipe.paths.cache, self.recipe.paths.notes
+        return cache_of(self._place("FEATX_CACHE", stores), self._place("FEATX_NOTES", notes), self.recipe.folder)
 
     @property
     def folder(self) -> Path:
         """The recipe's folder under ``runs/``."""
-        runs = runs_folder(self._place("FEATX_RUNS", self.recipe.paths.runs))
+        runs = runs_folder(self._place("FEATX_RUNS", self.recipe.paths.runs), self.recipe.folder)
         # The folders of repeats are inside their recipe's folder.
         return runs.joinpath(*map(file_name, self.recipe.name.split("/")))
 
