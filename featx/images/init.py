@@ -26,7 +26,7 @@ from featx.images.recognition_warnings import (
     list_table_warnings,
     list_unused_label_warnings,
 )
-from featx.images.sources import read_content, shared_listings
+from featx.images.sources import is_tree, read_content, shared_listings
 from featx.images.split_columns import find_column_parts
 from featx.images.target_proposals import Proposals, propose_targets
 from featx.locations import is_url, split_archive_place
@@ -200,8 +200,9 @@ def _check_source(source: str) -> None:
     """
     if not source:
         raise DataError("the source is empty; expected a folder of images, an archive or an array file")
-    path = Path(split_archive_place(source)[0])
-    if not is_url(source) and not path.exists():
+    path, inside = Path(split_archive_place(source)[0]), split_archive_place(source)[1]
+    is_missing = not path.exists() or (bool(inside) and not is_tree(source))
+    if not is_url(source) and is_missing:
         raise DataError(f"{source!r} does not exist; expected a folder of images, an archive or an array file")
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise DataError(f"{source!r} is neither a file nor a folder; expected images, an archive or an array file")

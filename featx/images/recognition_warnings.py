@@ -38,9 +38,9 @@ def list_table_warnings(tables: tuple[TableReport, ...]) -> list[str]:
 def list_label_warnings(listing: Listing, proposals: Proposals, tables: tuple[TableReport, ...]) -> list[str]:
     """Return a warning if images have no label, or if there is nothing to predict."""
     if proposals.targets:
-        columns = proposals.targets[0].columns
-        n_gaps = int(listing.manifest.labels[list(columns)].isna().any(axis=1).sum())
-        return [f"{n_gaps} images have no {columns[0]!r}; the recipe leaves them out"] if n_gaps else []
+        target_columns = proposals.targets[0].columns
+        n_gaps = int(listing.manifest.labels[list(target_columns)].isna().any(axis=1).sum())
+        return [f"{n_gaps} images have no {target_columns[0]!r}; the recipe leaves them out"] if n_gaps else []
     columns = listing.manifest.labels.columns
     pattern = "" if len(columns) or tables else suggest_pattern(listing.manifest.ids.tolist())
     if pattern:
