@@ -24,6 +24,7 @@ LABEL_SUFFIXES = {
     "voc": (".xml", ".txt"),
     "yolo": (".txt", ".yaml", ".yml", ".names", ".labels"),
     "one_hot": (".csv",),
+    "id_lists": (".txt",),
 }
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 URL_PATTERN = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)

@@ -9,9 +9,11 @@ import pandas as pd
 
 from featx.errors import DataError, ReadError
 from featx.files.atomic import write_text
+from featx.images.arrays import recognise_unlabelled_arrays
 from featx.images.choice_description import describe_choice
 from featx.images.class_folders import list_folder_warnings
 from featx.images.class_sizes import SizeSettings, propose_folds, propose_size_settings
+from featx.images.containers.dataset_images import recognise_unlabelled_datasets
 from featx.images.containers.refusals import refuse_known_formats
 from featx.images.decode import read_size
 from featx.images.decoding_proposal import DecodingProposal, propose_decoding
@@ -39,7 +41,7 @@ from featx.tables.manifest import Manifest
 # Number of images whose headers are read for their sizes.
 MAX_MEASURED_IMAGES = 500
 # Readers whose labels are names of folders, groups or categories: each is one class, whatever characters it has.
-NAME_READERS = frozenset({"folder", "npy_folders", "datasets", "coco", "labelme", "voc", "yolo", "one_hot"})
+NAME_READERS = frozenset({"folder", "npy_folders", "datasets", "coco", "labelme", "voc", "yolo", "one_hot", "id_lists"})
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,8 @@ def recognise(source: str, labels: str | None, target: str | None = None) -> Rea
     for reader in sorted(readers, key=lambda reader: reader.rank):
         if data := reader.recognise(source, labels, target):
             return data
+    if labels is None and (data := recognise_unlabelled_arrays(source) or recognise_unlabelled_datasets(source)):
+        return data
     if archive := _only_archive(source):
         return recognise(archive, labels, target)
     refuse_known_formats(source)
@@ -314,7 +318,7 @@ def _describe(listing: Listing, recipe: str, source: RecognisedSource, inventory
             *([source.sizes.reason] if source.sizes.drop else []),
             *source.decoding.warnings,
             *list_table_warnings(inventory.tables),
-            *list_label_warnings(listing, proposals, inventory.tables),
+            *list_label_warnings(data, listing, proposals, inventory.tables),
             *list_unused_label_warnings(data, manifest, inventory.tables),
         ],
         decoding=source.decoding,
