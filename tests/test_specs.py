@@ -129,6 +129,8 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "column": "split",
             "parts": {"0": "train"},
             "seed": 1,
+            "second_seed": 2,
+            "val_of": "rest",
             "order": "together",
             "method": "train_test_split",
             "duplicates": "independent",
@@ -212,6 +214,8 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "warm_start": True,
             "nested": 3,
             "folds": 4,
+            "params": {"n_estimators": 10},
+            "space": {"max_features": (0.1, 0.5)},
             "seed": 1,
         },
     ),
@@ -318,7 +322,7 @@ def test_fingerprints_are_stable_across_releases() -> None:
     assert EMBEDDING.fingerprint() == "0fea8fbfc8139fdb"
     assert ReaderSpec(source="a").fingerprint() == "2b3188735fc82e65"
     assert TargetSpec(column="a").fingerprint() == "6127b0ce853bf2b0"
-    assert SplitSpec().fingerprint() == "4bb6538f531b6e3f"
+    assert SplitSpec().fingerprint() == "8e6a12350280615e"
 
 
 @quick

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from featx.ensembles.ensemble import EnsembleResult
     from featx.exports.export import ExportedModel
     from featx.finetuning.training_run import FinetuningResult
-    from featx.heads.fit import FitResult
     from featx.images.init import Recognition
     from featx.predictors.prediction import Prediction
 
@@ -262,51 +261,6 @@ def diagnosis(result: "Diagnosis") -> None:
     say("estimated: estimate of the lowest cosine among 30,000 images")
     say("accepted: fp32 is; a reduced precision if cosine and estimated are at least extraction.min_cosine")
     say("accuracy, sd: mean and standard deviation over 5 folds of a logistic regression's accuracy")
-
-
-def fits(runs: Sequence["FitResult"]) -> None:
-    """Print the fitted heads, one table per target."""
-    for target in dict.fromkeys(run.target for run in runs):
-        _fits([run for run in runs if run.target == target])
-
-
-def _fits(runs: Sequence["FitResult"]) -> None:
-    from featx.metrics.definitions import find_score
-
-    rows = [
-        (
-            run.run,
-            run.n_trials,
-            find_score(run.metric).signed(run.cv_score),
-            run.val_score,
-            run.search_s,
-            run.train_s,
-            ", ".join([*run.flags, *([] if run.is_new else ["already done"])]),
-        )
-        for run in runs
-    ]
-    metrics = " / ".join(dict.fromkeys(run.metric for run in runs))
-    shown = " / ".join(dict.fromkeys(SHORT.get(run.score, run.score.replace("_", " ")) for run in runs))
-    table("", ["run", "trials", f"cv {metrics}", f"val {shown}", "search s", "train s", ""], rows)
-    for run in runs:
-        calibrated = f"; probabilities by {run.calibration}" if run.calibration != "none" else ""
-        say(f"  {run.run}: {setting_text(run.params)}{calibrated}")
-        say(f"    searched: {', '.join(map(_range_text, run.space, run.space.values()))}")
-        if run.importances:
-            shares = ", ".join(f"{name} {share:.0%}" for name, share in run.importances.items())
-            say(f"    importance of parameters (share of the variance between trials): {shares}")
-        for text in run.warnings:
-            say(f"    {text}")
-
-
-def _range_text(name: str, values_of_parameter: Mapping[str, Any]) -> str:
-    """Return the searched range of a parameter as text."""
-    if "low" in values_of_parameter:
-        return f"{name} {values_of_parameter['low']:.4g} to {values_of_parameter['high']:.4g}"
-    if "choices" in values_of_parameter:
-        return f"{name} {' | '.join(map(str, values_of_parameter['choices']))}"
-    values = values_of_parameter["values"]
-    return f"{name} {values[0]:.4g} to {values[-1]:.4g} in every trial"
 
 
 def networks(runs: Sequence["FinetuningResult"]) -> None:

@@ -37,7 +37,8 @@ def fit(
         str | None, typer.Option(help="Use only this extracted embedding.", show_default="all, concatenated")
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Number of trials of the search.", show_default="the recipe's")
+        int | None,
+        typer.Option(min=0, help="Number of trials of the search; 0 fits once.", show_default="the recipe's"),
     ] = None,
     timeout: Annotated[
         float | None, typer.Option(min=0.001, help="Seconds after which no new trial is started.", show_default="none")
@@ -57,7 +58,7 @@ def fit(
     featx fit --workers-local 4
     """
     import featx
-    from featx.cli import console
+    from featx.cli import console, fit_table
     from featx.cli.progress_bars import watching
 
     cluster = cluster_of(scheduler, workers_local)
@@ -75,7 +76,7 @@ def fit(
             progress=progress,
         )
     if not json:
-        console.fits(runs)
+        fit_table.fits(runs)
         return
     best = max(runs, key=_merit)
     totals = {
@@ -91,6 +92,8 @@ def fit(
 def _merit(run: "FitResult") -> float:
     """Return the score used to compare runs; greater is better."""
     value = run.oof_score if run.val_score is None else run.val_score
+    # A head without out-of-fold predictions has a val part.
+    assert value is not None
     return -value if run.score == "mae" else value
 
 
@@ -291,7 +294,7 @@ def run(
     Examples: featx run pipelines/solar_cells.toml --final · featx run pipelines/solar_cells.toml --repeats 10 ·
     featx run pipelines/earth.toml --preset small
     """
-    from featx.cli import console, run_table
+    from featx.cli import console, fit_table, run_table
     from featx.cli.progress_bars import watching
     from featx.cli.repeat_table import repeated
     from featx.specs.recipe import load_recipe
@@ -301,7 +304,7 @@ def run(
     loaded = loaded if preset is None else loaded.with_preset(preset)
     printers: dict[str, Callable[[Any], None]] = {
         "extract": console.print_extraction,
-        "fit": console.fits,
+        "fit": fit_table.fits,
         "finetune": console.networks,
         "ensemble": console.votes,
         "evaluate": run_table.evaluations,

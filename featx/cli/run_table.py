@@ -46,7 +46,7 @@ def _test_state(result: "Evaluation") -> str:
         return f"the test split has been opened {'once' if result.n_openings == 1 else f'{result.n_openings} times'}"
     if result.log_problems:
         return "the log of openings of the test split is not complete"
-    return "the test split is sealed"
+    return "the test split is sealed" if result.n_test else "there is no test part"
 
 
 def standings(result: "Evaluation", title: str) -> None:

@@ -155,6 +155,7 @@ def _evaluate(  # noqa: PLR0913 (as `evaluate`)
         truth.kind,
         warnings=[f"left out: {run.damage}" for run in study.damaged()],
         log_problems=study.log_problems(),
+        n_test=len(study.ids("test")),
     )
     evaluation = _add_comparison(study, evaluation, selection, tables, truth)
     evaluation = _add_group_scores(study, evaluation, tables, truth)

@@ -112,6 +112,8 @@ class Evaluation:
         Warnings about the scored rows.
     log_problems
         Problems of the log that `n_openings` was counted in; empty if the log is complete.
+    n_test
+        Number of images of the test part; 0 if there is no such part.
     """
 
     target: str
@@ -132,6 +134,7 @@ class Evaluation:
     groupings: list[Grouping] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     log_problems: list[str] = field(default_factory=list)
+    n_test: int = 0
 
     @property
     def compared(self) -> str:

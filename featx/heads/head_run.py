@@ -19,7 +19,7 @@ from featx.artifacts.outputs import predict_outputs
 from featx.artifacts.rescoring import score_val
 from featx.embeddings.throughput import steady_rate
 from featx.files.atomic import write_table
-from featx.heads.fitting import OutOfFold, fit_out_of_fold
+from featx.heads.fitting import OutOfFold, fit_once, fit_out_of_fold
 from featx.heads.folds import TrainRows, check_folds
 from featx.heads.job import EmbeddingChoice, HeadJob
 from featx.heads.learning_problems import PROBLEMS
@@ -30,14 +30,16 @@ from featx.heads.search.diagnostics import boundary_warnings, fold_size_warnings
 from featx.heads.search.distributed_search import DistributedEvaluator
 from featx.heads.search.search import SearchOptions, search
 from featx.metrics.conformal import ConformalSpec
-from featx.metrics.scores import scores, signed_score
+from featx.metrics.scores import align, scores, signed_score
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.embedding import ResolvedEmbedding
 from featx.study.run_metrics import CalibrationMetrics, HeadMetrics, NestedScores, SearchResult
 from featx.study.run_spec import HeadRunSpec
+from featx.study.run_warnings import RunWarning
 from featx.tables.ids import Ids
 from featx.tables.predictions import AnyPredictions, concatenate_predictions, predictions_of_part
 from featx.tables.target_values import TargetValues
+from featx.tables.truth import AnyTruth
 
 # Images in one measurement of the speed of prediction.
 N_TIMED_IMAGES = 256
@@ -76,7 +78,8 @@ def run_search(
     """Search the setting of a head, and score the whole search on outer folds if its spec requests it."""
     spaces, spec = job.search_spaces(), job.spec
     rows = next(iter(spaces.values())).rows
-    check_folds(rows, spec)
+    if spec.trials or spec.nested or not job.is_fitted_once:
+        check_folds(rows, spec)
     starts = _previous_setting(job) if spec.warm_start else ()
     options = SearchOptions(job.study.recipe.extraction.search_gb * 1e9, starts, evaluator)
     result = search(spaces, spec, journal, progress, options)
@@ -107,7 +110,10 @@ def _nested_scores(job: HeadJob, rows: TrainRows, options: SearchOptions, progre
         with tempfile.TemporaryDirectory() as folder:
             result = search(spaces, job.spec, Path(folder, "journal"), no_progress, options)
         space, held_out_rows = spaces[result.embeddings], job.search_spaces(held_out)[result.embeddings].rows
-        model, _ = fit_out_of_fold(space.head, result.params, space.rows, job.spec)
+        if job.is_fitted_once:
+            model = fit_once(space.head, result.params, space.rows, job.spec)
+        else:
+            model, _ = fit_out_of_fold(space.head, result.params, space.rows, job.spec)
         targets = held_out_rows.targets.decided_by(held_out_rows.decision_rule)
         fold_scores.append(signed_score(result.metric, targets, predict_outputs(model, held_out_rows.x, targets.kind)))
     progress("nested search", job.spec.nested, job.spec.nested)
@@ -120,7 +126,10 @@ def write_run(job: HeadJob, completed: CompletedSearch, folder: Path, progress: 
     start = time.perf_counter()
     model, out_of_fold, targets = _fit_final(job, completed, progress)
     rule = completed.space.rows.decision_rule
-    tables = [predictions_of_part(target_table, "oof", train_ids, out_of_fold.outputs, out_of_fold.fold_numbers, rule)]
+    tables = []
+    if out_of_fold is not None:
+        outputs, fold_numbers = out_of_fold.outputs, out_of_fold.fold_numbers
+        tables.append(predictions_of_part(target_table, "oof", train_ids, outputs, fold_numbers, rule))
     for part in ("val", "test"):
         if len(job.ids[part]):
             _, outputs = _timed_predictions(job, completed, model, job.ids[part])
@@ -129,7 +138,7 @@ def write_run(job: HeadJob, completed: CompletedSearch, folder: Path, progress: 
     train_s = time.perf_counter() - start
     result = completed.result
     run_warnings = (
-        *PROBLEMS[targets.kind].prediction_warnings(targets.decided_by(rule), out_of_fold.outputs),
+        *_prediction_warnings(target_table, predictions),
         *boundary_warnings(result.space, result.suggested, result.params),
         *fold_size_warnings(targets, job.spec.folds),
     )
@@ -137,12 +146,12 @@ def write_run(job: HeadJob, completed: CompletedSearch, folder: Path, progress: 
     metrics = HeadMetrics(
         finished=datetime.now(UTC).isoformat(),
         run_warnings=run_warnings,
-        oof=scores(target_table, predictions.of("oof")),
+        oof=None if out_of_fold is None else scores(target_table, predictions.of("oof")),
         val=score_val(target_table, predictions),
         val_state=job.study.val_state(job.target),
         search=result,
         nested=completed.nested,
-        calibration=CalibrationMetrics(method=out_of_fold.method, log_losses=out_of_fold.log_losses),
+        calibration=_calibration_metrics(out_of_fold),
         train_s=round(train_s, 2),
         prediction_s=1 / rate if rate else None,
     )
@@ -150,7 +159,21 @@ def write_run(job: HeadJob, completed: CompletedSearch, folder: Path, progress: 
     write_table(folder / "predictions.parquet", predictions.to_frame())
     header = provenance(train_ids) | _header(job, completed, predictions, metrics)
     write_head(folder, model, header, completed.space.rows.x[:N_GOLDEN_ROWS])
-    shutil.copy(completed.journal, folder / "trials.journal")
+    if job.spec.trials:
+        shutil.copy(completed.journal, folder / "trials.journal")
+
+
+def _prediction_warnings(target_table: AnyTruth, predictions: AnyPredictions) -> list[RunWarning]:
+    """Return warnings of the predictions for train rows out of fold, or for val rows if there are none."""
+    oof = predictions.of("oof")
+    targets, outputs = align(target_table, oof if len(oof.ids) else predictions.of("val"))
+    return PROBLEMS[targets.kind].prediction_warnings(targets, outputs)
+
+
+def _calibration_metrics(out_of_fold: OutOfFold | None) -> CalibrationMetrics:
+    if out_of_fold is None:
+        return CalibrationMetrics(method="none", log_losses={})
+    return CalibrationMetrics(method=out_of_fold.method, log_losses=out_of_fold.log_losses)
 
 
 def _header(
@@ -171,9 +194,12 @@ def _header(
 
 def _fit_final(
     job: HeadJob, completed: CompletedSearch, progress: ProgressCallback
-) -> tuple[Pipeline, OutOfFold, TargetValues]:
-    """Return the final model, its out-of-fold predictions, and the target values of the train rows."""
+) -> tuple[Pipeline, OutOfFold | None, TargetValues]:
+    """Return the final model, its out-of-fold predictions if it has some, and the target values of the train rows."""
     space, params, spec = completed.space, completed.result.params, job.spec
+    if job.is_fitted_once:
+        progress(f"fit {spec.name}", 0, 1)
+        return fit_once(space.head, params, space.rows, spec), None, space.rows.targets
     if job.exceeds_memory:
         rows = (partial(job.open_stored_rows, job.ids["train"]), job.rows_without_features)
         model, out_of_fold = fit_stored_rows(space.head, params, rows, spec, progress)

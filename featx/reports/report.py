@@ -181,9 +181,10 @@ def _training_figures(runs: list[RunFolder]) -> dict[str, str]:
     figures = {}
     heads = {run.name: metrics for run in runs if isinstance(metrics := run.metrics, HeadMetrics)}
     networks = {run.name: metrics for run in runs if isinstance(metrics := run.metrics, NetworkMetrics)}
-    if heads:
-        metric = " / ".join(dict.fromkeys(metrics.search.metric for metrics in heads.values()))
-        trials = {name: metrics.search.trials for name, metrics in heads.items()}
+    searched = {name: metrics.search for name, metrics in heads.items() if metrics.search.trials}
+    if searched:
+        metric = " / ".join(dict.fromkeys(search.metric for search in searched.values()))
+        trials = {name: search.trials for name, search in searched.items()}
         figures["search"] = plot_search_history(trials, metric)
     if networks:
         best_epochs = {name: metrics.best_epoch for name, metrics in networks.items()}

@@ -31,7 +31,8 @@ class RunMetrics(Measurements):
     run_warnings
         Warnings about the run.
     oof
-        Scores of the predictions for train rows out of fold; None for networks, and for ensembles with a val split.
+        Scores of the predictions for train rows out of fold; None for networks, for ensembles with a val split, and for
+        heads that were fitted once.
     val
         Scores on val; None without a val split.
     """
@@ -93,7 +94,7 @@ class ScoredTrial(Measurements):
 
 
 class SearchResult(Measurements):
-    """Result of a search.
+    """Result of a search, or the fixed setting of a head that was fitted without one.
 
     Attributes
     ----------
@@ -102,7 +103,7 @@ class SearchResult(Measurements):
     suggested
         Parameters of its trial as Optuna suggested them.
     score
-        Mean of its scores over the folds; greater is better.
+        Mean of its scores over the folds; greater is better. None without a search.
     embeddings
         Name of its embeddings.
     metric
@@ -125,7 +126,7 @@ class SearchResult(Measurements):
 
     params: dict[str, Any]
     suggested: dict[str, Any]
-    score: float
+    score: float | None
     embeddings: str
     metric: Metric
     trials: tuple[ScoredTrial, ...]
@@ -157,6 +158,8 @@ class HeadMetrics(RunMetrics):
 
     Attributes
     ----------
+    oof
+        Scores of the predictions for train rows out of fold; None if the head was fitted once, on all train rows.
     val_state
         State of the val rows that the scores on val were computed from.
     search
@@ -171,7 +174,6 @@ class HeadMetrics(RunMetrics):
         Duration of the prediction for one embedding in seconds; None if it could not be measured.
     """
 
-    oof: Scores
     val_state: ValState
     search: SearchResult
     nested: NestedScores | None

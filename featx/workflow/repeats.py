@@ -34,8 +34,8 @@ from featx.study.extraction_tables import seal_extraction
 from featx.study.near_copy_table import COPIES, COPIES_STATE
 from featx.study.run_folder import RunFolder
 from featx.study.run_spec import RULES
-from featx.study.splits import held_out
 from featx.study.study import Study
+from featx.study.unit_cuts import held_out
 from featx.tables.encoding import strata
 from featx.workflow.stages import make_runs
 

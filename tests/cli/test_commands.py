@@ -1,6 +1,6 @@
 """Commands on the command line: in sequence without arguments, with JSON output, and their help.
 
-Modules: cli.console, cli.data_commands, cli.listing_commands, cli.main, cli.model_commands, cli.options,
+Modules: cli.console, cli.data_commands, cli.fit_table, cli.listing_commands, cli.main, cli.model_commands, cli.options,
 workflow.run, workflow.stages.
 """
 

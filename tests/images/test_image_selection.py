@@ -1,6 +1,6 @@
 """Selection of images by label, class and balance, and the classes that labels become.
 
-Modules: images.trees.
+Modules: images.trees, tables.undersampling.
 """
 
 from collections.abc import Sequence
@@ -301,3 +301,32 @@ def test_a_sample_is_drawn_from_the_kept_classes_and_balanced_afterwards() -> No
     n_sampled = sum("data.sample" not in rule and "leaves out" not in rule for rule in rules_by_id(selected).values())
     assert counts["a"] == counts["b"]
     assert counts.sum() + n_sampled == 30
+
+
+def test_named_parts_are_balanced_to_a_number_of_images() -> None:
+    listing = make_listing(y=list("aaaaabbb") + list("aaabb"), part=["train"] * 8 + ["test"] * 5)
+    split = SplitSpec(column="part")
+
+    of_both = select(listing, split=split, balance={"train": 4, "test": "undersample"}).manifest.labels
+    of_test = select(listing, split=split, balance={"test": "undersample"}).manifest.labels
+
+    assert of_both.groupby(["part", "y"]).size().to_dict() == {
+        ("test", "a"): 2,
+        ("test", "b"): 2,
+        ("train", "a"): 2,
+        ("train", "b"): 2,
+    }
+    assert of_test.groupby(["part", "y"]).size().loc["train"].to_dict() == {"a": 5, "b": 3}
+
+
+@pytest.mark.parametrize(
+    ("balance", "message"),
+    [
+        ({"train": 5}, r"targets\.t\.balance\.train: 5 images cannot be divided equally among 2 classes; expected a"),
+        ({"test": 6}, r"targets\.t\.balance\.test: 6 images are 3 of each class, found 2 of class 'b'; expected 4 or"),
+    ],
+)
+def test_numbers_that_cannot_be_balanced_are_reported(balance: dict[str, int], message: str) -> None:
+    listing = make_listing(y=list("aaaaabbb") + list("aaabb"), part=["train"] * 8 + ["test"] * 5)
+    with pytest.raises(DataError, match=message):
+        select(listing, split=SplitSpec(column="part"), balance=balance)
