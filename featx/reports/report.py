@@ -33,6 +33,7 @@ from featx.reports.figures import (
 from featx.reports.group_figures import plot_group_scores
 from featx.reports.leak_tables import select_pairs
 from featx.reports.pictures import load_pictures
+from featx.reports.tree_figures import plot_tree_scores
 from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.recipe import Recipe
 from featx.study.extracted_data import HAS_EMBEDDING
@@ -181,6 +182,9 @@ def _training_figures(runs: list[RunFolder]) -> dict[str, str]:
     figures = {}
     heads = {run.name: metrics for run in runs if isinstance(metrics := run.metrics, HeadMetrics)}
     networks = {run.name: metrics for run in runs if isinstance(metrics := run.metrics, NetworkMetrics)}
+    boosted = {name: metrics.trees for name, metrics in heads.items() if metrics.trees is not None}
+    if boosted:
+        figures["trees"] = plot_tree_scores(boosted)
     searched = {name: metrics.search for name, metrics in heads.items() if metrics.search.trials}
     if searched:
         metric = " / ".join(dict.fromkeys(search.metric for search in searched.values()))
