@@ -27,7 +27,7 @@ from featx.specs.head import HeadSpec
 from featx.specs.recipe import Recipe
 from featx.specs.validation import build_spec
 from featx.study.run_folder import RunFolder
-from featx.study.run_metrics import HeadMetrics
+from featx.study.run_metrics import HeadMetrics, TreeScores
 from featx.study.run_spec import HeadRunSpec
 from featx.study.study import Study
 from featx.tables.target_values import TargetValues
@@ -88,6 +88,8 @@ class FitResult:
         Duration of the search in seconds.
     train_s
         Duration of the final fit and the predictions in seconds.
+    trees
+        Scores of boosted trees after each tree; None for other heads.
     """
 
     run: str
@@ -114,6 +116,7 @@ class FitResult:
     val_accuracy: float | None
     search_s: float
     train_s: float
+    trees: TreeScores | None
 
 
 def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may override
