@@ -225,8 +225,6 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "warm_start": True,
             "nested": 3,
             "folds": 4,
-            "params": {"n_estimators": 10},
-            "space": {"max_features": (0.1, 0.5)},
             "seed": 1,
         },
     ),
