@@ -1,4 +1,4 @@
-"""Learning curves: plots of a network's losses and scores by epoch, for its run folder and the report."""
+"""Learning curves: plots of networks by epoch and of boosted trees by tree, for run folders and the report."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from featx.study.run_metrics import EpochMetrics, NetworkMetrics
+from featx.study.run_metrics import EpochMetrics, NetworkMetrics, TreeScores
 
 # Label, line style and colour of each part.
 PARTS = {
@@ -60,6 +60,25 @@ def _values(epochs: tuple[EpochMetrics, ...], part: str, measure: str) -> NDArra
         for epoch in epochs
     ]
     return np.array(values, dtype=np.float64)
+
+
+def draw_tree_scores(axes: Axes, title: str, trees: TreeScores, name: str) -> None:
+    """Draw the loss or the score of boosted trees by the number of trees: train dashed, val solid.
+
+    Parameters
+    ----------
+    name
+        ``loss`` or ``score``.
+    """
+    for part, style, color in (("train", "--", "#8a97a5"), ("val", "-", "#3b6ea5")):
+        values = getattr(trees, f"{part}_{name}")
+        if values:
+            axes.plot(np.arange(1, len(values) + 1), values, style, color=color, label=part)
+    axes.set_title(title, fontsize=8, parse_math=False)
+    axes.set_xlabel("trees", fontsize=8)
+    axes.set_ylabel(getattr(trees, name).replace("_", " "), fontsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.25)
 
 
 def write_curves(file: Path, title: str, metrics: NetworkMetrics) -> None:

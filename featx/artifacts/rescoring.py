@@ -30,10 +30,12 @@ def update_val_scores(study: Study, run: RunFolder) -> RunFolder:
         return run
     truth = study.labels(run.spec.target)
     update: dict[str, Any] = {"val": score_val(truth, run.answers), "val_state": state}
+    # Values after each epoch and after each tree cannot be computed from the predictions.
     if isinstance(metrics, NetworkMetrics):
-        # The networks of the other epochs no longer exist, so their val rows cannot be measured again.
         unmeasured: dict[str, Any] = {"val_loss": None, "val_scores": {}}
         update["epochs"] = tuple(epoch.model_copy(update=unmeasured) for epoch in metrics.epochs)
+    elif metrics.trees is not None:
+        update["trees"] = metrics.trees.model_copy(update={"val_loss": [], "val_score": []})
     metrics = metrics.model_copy(update=update)
     conformal = ConformalSpec.of(truth, run.answers, study.groups)
     _, header = read_header(run.path)

@@ -8,11 +8,8 @@ from featx.cli import console
 if TYPE_CHECKING:
     from featx.finetuning.training_run import FinetuningResult
 
-# Number of characters between two columns of a table.
-COLUMN_GAP = 2
 # Durations from this one on are printed in minutes.
 MIN_SECONDS_AS_MINUTES = 120
-MAX_RUNS_NAMED = 4
 MONITORED_ROWS = {"holdout": "rows held out of train", "val": "val"}
 
 
@@ -23,28 +20,27 @@ def networks(runs: Sequence["FinetuningResult"]) -> None:
 
 
 def _networks(runs: Sequence["FinetuningResult"]) -> None:
-    names = [run.run for run in runs]
-    columns: dict[str, Sequence[object]] = {"network": names, **_columns(runs), "": [_marks(run) for run in runs]}
-    has_names = _width(columns) <= console.width()
-    labels = names if has_names else [str(number) for number in range(1, len(runs) + 1)]
+    columns = _columns(runs)
     console.say()
-    if has_names:
+    if _width(columns) <= console.width():
         console.table(runs[0].target, list(columns), list(zip(*columns.values(), strict=True)))
     else:
-        _print_narrow(runs[0].target, {"": labels, **_columns(runs, is_narrow=True)})
+        _print_narrow(runs[0].target, _columns(runs, is_narrow=True))
+    if runs[0].path:
+        console.say(f"best: {runs[0].run}")
     console.say(_choices(runs))
-    if not has_names:
-        for label, run in zip(labels, runs, strict=True):
-            marks = f" ({_marks(run)})" if _marks(run) else ""
-            console.say(f"  {label}: {run.run}{marks}")
-    _print_texts(labels, runs)
+    _print_texts(runs)
 
 
 def _columns(runs: Sequence["FinetuningResult"], is_narrow: bool = False) -> dict[str, list[object]]:
     """Return the columns that have values, by title; a narrow table has no losses."""
+    from featx.study.run_settings import setting_text
+
     metric = console.SHORT.get(runs[0].metric, runs[0].metric)
     keys = dict.fromkeys(key for run in runs for key in run.settings)
-    columns: dict[str, list[object]] = {key: [run.settings.get(key) for run in runs] for key in keys}
+    columns: dict[str, list[object]] = {"network": [run.label.partition(" (")[0] for run in runs]}
+    for key in keys:
+        columns[key] = [setting_text(run.settings[key]) if key in run.settings else None for run in runs]
     columns["best epoch"] = [f"{run.best_epoch}{'/' if is_narrow else ' of '}{run.n_epochs}" for run in runs]
     columns[f"train {metric}"] = [run.train_score for run in runs]
     columns[f"held-out {metric}"] = [run.held_score for run in runs]
@@ -53,6 +49,7 @@ def _columns(runs: Sequence["FinetuningResult"], is_narrow: bool = False) -> dic
         columns["val loss"] = [run.val_loss for run in runs]
     columns["time"] = [duration(run.train_s) for run in runs]
     columns["per epoch"] = [duration(run.epoch_s) for run in runs]
+    columns[""] = [_marks(run) for run in runs]
     return {title: values for title, values in columns.items() if any(console.cell(value) != "–" for value in values)}
 
 
@@ -71,7 +68,7 @@ def _print_narrow(title: str, columns: Mapping[str, Sequence[object]]) -> None:
 def _width(columns: Mapping[str, Sequence[object]]) -> int:
     """Return the width of a table with these columns by title."""
     widths = [max(len(console.cell(value)) for value in (title, *values)) for title, values in columns.items()]
-    return sum(widths) + COLUMN_GAP * (len(widths) - 1)
+    return sum(widths) + console.COLUMN_GAP * (len(widths) - 1)
 
 
 def _choices(runs: Sequence["FinetuningResult"]) -> str:
@@ -85,19 +82,14 @@ def _choices(runs: Sequence["FinetuningResult"]) -> str:
     return "; ".join(dict.fromkeys(rules))
 
 
-def _print_texts(labels: Sequence[str], runs: Sequence["FinetuningResult"]) -> None:
-    """Print warnings and notes, each once, with the runs that have it."""
+def _print_texts(runs: Sequence["FinetuningResult"]) -> None:
+    """Print warnings and notes, each once, with the labels of the runs that have it."""
     labels_by_text: dict[str, list[str]] = {}
-    for label, run in zip(labels, runs, strict=True):
+    for run in runs:
         for text in [*run.warnings, *run.notes]:
-            labels_by_text.setdefault(text, []).append(label)
-    for text, owners in labels_by_text.items():
-        if len(owners) == len(runs) > 1:
-            where = f"all {len(runs)} networks"
-        elif len(owners) > MAX_RUNS_NAMED:
-            where = f"{len(owners)} of {len(runs)} networks"
-        else:
-            where = ", ".join(owners)
+            labels_by_text.setdefault(text, []).append(run.label)
+    for text, labels in labels_by_text.items():
+        where = "all runs" if len(labels) == len(runs) > 1 else console.limited_list(labels)
         console.say(f"  {where}: {text}")
 
 

@@ -3,21 +3,22 @@
 from typing import Any
 
 from featx.finetuning.strategies import canonical_strategy
-from featx.finetuning.task import LOSS_ACTIVATIONS
 from featx.networks.backbones import get_backbone
 from featx.networks.features import preprocessing_for
 from featx.specs.embedding import Preprocessing
 from featx.specs.finetuning import FROM_SCRATCH, FinetuneSpec, LossSpec, ScheduleSpec
+from featx.specs.suitability import CLASS_LOSSES, LOSS_ACTIVATIONS
 from featx.tables.ids import Kind
 
 DEFAULT_LOSSES: dict[Kind, str] = {"classes": "cross_entropy", "numbers": "mse"}
 # Parameters that each of featx's own losses reads. Losses of other packages may read all of them.
 LOSS_PARAMETERS: dict[str, tuple[str, ...]] = {
-    "cross_entropy": ("label_smoothing",),
-    "bce": ("label_smoothing",),
-    "focal": ("gamma",),
+    "cross_entropy": ("label_smoothing", "round_to", "bins"),
+    "bce": ("label_smoothing", "round_to", "bins"),
+    "focal": ("gamma", "round_to", "bins"),
+    "ordinal": ("round_to", "bins"),
     "huber": ("delta",),
-    **dict.fromkeys(("ordinal", "mse", "mae", "log_cosh", "poisson", "msle", "mape"), ()),
+    **dict.fromkeys(("mse", "mae", "log_cosh", "poisson", "msle", "mape"), ()),
 }
 SCHEDULES_WITHOUT_PARAMETERS = {"constant", "cosine", "one-cycle"}
 DEFAULTS = FinetuneSpec()
@@ -35,8 +36,8 @@ def canonical_spec(spec: FinetuneSpec, kind: Kind) -> FinetuneSpec:
     """
     spec = _with_single_phase(spec)
     loss = _canonical_loss(spec.loss or LossSpec(name=DEFAULT_LOSSES[kind]))
-    activation = spec.layers.activation
-    own_activation = activation == LOSS_ACTIVATIONS.get(loss.name)
+    learns_classes = kind == "classes" or loss.name in CLASS_LOSSES
+    own_activation = learns_classes and spec.layers.activation == LOSS_ACTIVATIONS.get(loss.name)
     update: dict[str, Any] = {
         **_canonical_start(spec),
         **_canonical_preprocessing(spec),

@@ -2,21 +2,21 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from featx.embeddings.devices import find_device, gpu_names
 from featx.embeddings.near_copies import find_near_copies
-from featx.errors import DataError, DeviceError, MissingExtraError, UnknownNameError
-from featx.finetuning.canonical_spec import canonical_spec
+from featx.errors import DataError, DeviceError, MissingExtraError
 from featx.finetuning.finetuning_job import FinetuningJob
 from featx.finetuning.grid_search import AfterEpoch, TrialRunner, search_grid
+from featx.finetuning.grids import Grid, canonical_grids, grids_of_targets, recipe_grids, select_backbones, vary
 from featx.finetuning.phase_inputs import PhaseInputs
 from featx.finetuning.phase_rows import WEIGHTED_PREFIX
+from featx.finetuning.task import build_task
 from featx.finetuning.training_run import FinetuningResult, run_job, stopped_result
 from featx.metrics.definitions import find_score
 from featx.progress import NOTE_STAGE, ProgressCallback, no_progress
@@ -24,11 +24,14 @@ from featx.specs.base import fingerprint
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec
 from featx.specs.recipe import Recipe
-from featx.specs.validation import build_spec
 from featx.study.run_folder import RunFolder
 from featx.study.run_metrics import NetworkMetrics
+from featx.study.run_settings import RunDescription, describe_runs
+from featx.study.run_spec import RULES, NetworkRunSpec
 from featx.study.study import Study
-from featx.tables.ids import Kind
+
+# Values for the fields in which the runs of a grid often differ, and on which their training task does not depend.
+UNCHECKED_FIELDS = {"backbone": "", "strategy": "", "phases": (), "lr": 1.0, "epochs": 1, "batch_size": 1, "seed": 0}
 
 
 def finetune(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may override
@@ -100,17 +103,20 @@ def finetune(  # noqa: PLR0913 - one keyword for each key of a recipe that a cal
     find_near_copies(study, progress)
     overrides = {"strategy": strategies, "lr": lrs, "epochs": [epochs] if epochs else []}
     changes = {key: list(values) for key, values in overrides.items() if values}
-    grids = [Grid(tuple(specs), trials)] if specs else _recipe_grids(study.recipe, trials, backbones)
-    grids = [replace(grid, specs=vary(grid.specs, changes)) for grid in _select_backbones(grids, backbones)]
+    grids = [Grid(tuple(specs), trials)] if specs else recipe_grids(study.recipe, trials, backbones)
+    grids = [replace(grid, specs=vary(grid.specs, changes)) for grid in select_backbones(grids, backbones)]
     engine = engine or study.recipe.extraction
     _check_environment(engine, tensorboard or any(grid.tensorboard for grid in grids))
     inputs = _phase_inputs(study, engine, progress)
     results = []
-    for name in study.of_kind(("classes", "numbers"), target):
-        target_grids = [_canonical_grid(grid, study.labels(name).kind) for grid in grids]
-        differing = _differing_keys([spec for grid in target_grids for spec in grid.specs])
-        job = FinetuningJob(study, name, FinetuneSpec(), engine, inputs, differing, tensorboard, force, progress)
-        target_results = [result for grid in _without_repeats(target_grids) for result in _run_grid(grid, job)]
+    names = study.of_kind(("classes", "numbers"), target)
+    grids = grids_of_targets(grids, names)
+    _check_tasks(study, names, grids)
+    for name in names:
+        own_grids = canonical_grids([grid for grid in grids if grid.applies_to(name)], study.labels(name).kind)
+        descriptions = _describe(study, name, [spec for grid in own_grids for spec in grid.specs])
+        job = FinetuningJob(study, name, FinetuneSpec(), engine, inputs, descriptions, tensorboard, force, progress)
+        target_results = [result for grid in own_grids for result in _run_grid(grid, job)]
         results += sorted(target_results, key=_sort_key)
     return results
 
@@ -144,23 +150,17 @@ def _sort_key(run: FinetuningResult) -> float:
     return run.val_score if run.metric == "mae" else -run.val_score
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Runs of one section, of which all or only `trials` are trained.
-
-    Attributes
-    ----------
-    specs
-        Specs of the runs.
-    trials
-        Number of runs to try; None for all.
-    tensorboard
-        Whether logs for TensorBoard are written.
-    """
-
-    specs: tuple[FinetuneSpec, ...]
-    trials: int | None = None
-    tensorboard: bool = False
+def _check_tasks(study: Study, targets: Sequence[str], grids: Sequence[Grid]) -> None:
+    """Build the training task of each run, so that labels which do not fit a setting stop the call before training."""
+    specs = {
+        (name, spec.model_copy(update=UNCHECKED_FIELDS).fingerprint()): (name, spec)
+        for name in targets
+        for grid in grids
+        for spec in grid.specs
+        if grid.applies_to(name)
+    }
+    for name, spec in specs.values():
+        build_task(study, name, spec, study.recipe.group_columns(spec.group_weight))
 
 
 def _run_grid(grid: Grid, shared_job: FinetuningJob) -> list[FinetuningResult]:
@@ -193,83 +193,6 @@ def _monitored_cost(result: FinetuningResult) -> float:
     return -value if is_negated else float(value)
 
 
-def _recipe_grids(recipe: Recipe, trials: int | None, backbones: Sequence[str]) -> list[Grid]:
-    """Return a recipe's ``[[finetune]]`` sections, or runs of the default network if it has none."""
-    if not recipe.finetune:
-        return [Grid(vary([FinetuneSpec()], {"backbone": list(backbones)} if backbones else {}), trials)]
-    return [Grid(section.runs, trials or section.trials, section.tensorboard) for section in recipe.finetune]
-
-
-def _select_backbones(grids: Sequence[Grid], backbones: Sequence[str]) -> list[Grid]:
-    """Return the grids with the runs of some backbones alone; without names, all of them.
-
-    Raises
-    ------
-    UnknownNameError
-        If no run has one of these backbones.
-    """
-    available = list(dict.fromkeys(spec.backbone for grid in grids for spec in grid.specs))
-    if missing := [name for name in backbones if name not in available]:
-        listed = ", ".join(map(repr, available))
-        raise UnknownNameError(
-            f"no [[finetune]] has the backbone {missing[0]!r}; backbones of the recipe's networks: {listed}"
-        )
-    if not backbones:
-        return list(grids)
-    selected = [replace(grid, specs=tuple(s for s in grid.specs if s.backbone in backbones)) for grid in grids]
-    return [grid for grid in selected if grid.specs]
-
-
-def _canonical_grid(grid: Grid, kind: Kind) -> Grid:
-    """Return a grid with canonical specs for a kind of target, each once."""
-    specs = [canonical_spec(spec, kind) for spec in grid.specs]
-    return replace(grid, specs=tuple({spec.fingerprint(): spec for spec in specs}.values()))
-
-
-def _without_repeats(grids: Sequence[Grid]) -> list[Grid]:
-    """Return grids without the runs that a grid before them has; grids of which a part is tried stay whole."""
-    done: set[str] = set()
-    distinct = []
-    for grid in grids:
-        specs = tuple(spec for spec in grid.specs if grid.trials is not None or spec.fingerprint() not in done)
-        done |= {spec.fingerprint() for spec in specs if grid.trials is None}
-        distinct.append(replace(grid, specs=specs))
-    return [grid for grid in distinct if grid.specs]
-
-
-def vary(specs: Sequence[FinetuneSpec], changes: dict[str, list[Any]]) -> tuple[FinetuneSpec, ...]:
-    """Return specs with other values of some keys, each distinct spec once.
-
-    Parameters
-    ----------
-    specs
-        The specs.
-    changes
-        Values of each key to change; several are a grid.
-
-    Raises
-    ------
-    RecipeError
-        If a value is not allowed.
-    """
-    varied = list(specs)
-    for key, values in changes.items():
-        varied = [
-            build_spec(FinetuneSpec, "finetune", **_fields_without_phases(spec, key) | {key: value})
-            for spec in varied
-            for value in values
-        ]
-    return tuple({spec.fingerprint(): spec for spec in varied}.values())
-
-
-def _fields_without_phases(spec: FinetuneSpec, key: str) -> dict[str, Any]:
-    """Return a spec's fields; phases are removed, as another strategy, rate or number of epochs replaces them."""
-    fields = spec.model_dump()
-    if fields["phases"] and key != "backbone":
-        fields |= {"phases": (), "strategy": "head" if key == "strategy" else "all"}
-    return fields
-
-
 def _phase_inputs(study: Study, engine: EngineSpec, progress: ProgressCallback) -> PhaseInputs:
     """Return the images of all parts as inputs."""
     ids = {part: study.ids(part) for part in ("train", "val", "test")}
@@ -278,6 +201,14 @@ def _phase_inputs(study: Study, engine: EngineSpec, progress: ProgressCallback) 
     return PhaseInputs(study, engine, progress, np.concatenate(list(ids.values())), len(ids["train"]))
 
 
-def _differing_keys(specs: Sequence[FinetuneSpec]) -> tuple[str, ...]:
-    """Return the keys in which some specs differ."""
-    return tuple(name for name in FinetuneSpec.model_fields if len({repr(getattr(spec, name)) for spec in specs}) > 1)
+def _describe(study: Study, target: str, specs: Sequence[FinetuneSpec]) -> dict[str, RunDescription]:
+    """Return the fingerprint of each spec → what distinguishes its run, which depends on these specs alone."""
+    train = study.train_state(target, ())
+    return describe_runs(
+        {
+            spec.fingerprint(): NetworkRunSpec(
+                rules=RULES["network"], train=train, finetune=spec.identity(), weights_sha256="none", decoding={}
+            )
+            for spec in specs
+        }
+    )

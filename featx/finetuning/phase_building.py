@@ -15,7 +15,7 @@ from featx.finetuning.task import TrainingTask
 from featx.finetuning.training_rows import Inputs
 from featx.metrics.definitions import MAIN_SCORES
 from featx.specs.finetuning import FinetuneSpec
-from featx.study.splits import held_out
+from featx.study.unit_cuts import held_out
 
 
 def build_phases(

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -45,7 +45,6 @@ from featx.tables.truth import AnyTruth, Truth
 LOG_FOLDER = "tensorboard"
 # Name in recipes of the rows whose measurement chooses the epoch.
 PART_MONITORS: dict[str, Literal["holdout", "val", "none"]] = {"held": "holdout", "val": "val", "train": "none"}
-MEASURED_FIELDS = ("train_score", "held_score", "val_score", "train_loss", "held_loss", "val_loss", "epoch_s")
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ class FinetuningResult:
         Name of the target.
     path
         Path of the run folder.
-    settings
-        The keys in which the runs of the recipe differ, and their values.
+    label, settings
+        Label that is unique in the call, and the settings in which its runs differ, as JSON values by name.
     is_new
         False if an equal run existed already.
     n_epochs
@@ -97,7 +96,8 @@ class FinetuningResult:
     run: str
     target: str
     path: str
-    settings: dict[str, str]
+    label: str
+    settings: dict[str, Any]
     is_new: bool
     n_epochs: int
     best_epoch: int
@@ -324,14 +324,20 @@ def stopped_result(job: FinetuningJob, epoch: int) -> FinetuningResult:
         run="(stopped)",
         target=job.target,
         path="",
-        settings=job.settings,
+        **vars(job.description),
         is_new=True,
         n_epochs=epoch,
         best_epoch=epoch,
         monitor=job.spec.monitor,
         chosen_by=job.spec.choose_by,
         metric="",
-        **dict.fromkeys(MEASURED_FIELDS, math.nan),
+        train_score=math.nan,
+        held_score=math.nan,
+        val_score=math.nan,
+        train_loss=math.nan,
+        held_loss=math.nan,
+        val_loss=math.nan,
+        epoch_s=math.nan,
         flags=["fell behind"],
         warnings=[],
         notes=[],
@@ -349,7 +355,7 @@ def _result(run: RunFolder, job: FinetuningJob, is_new: bool) -> FinetuningResul
     measured = {"held_score": best.held_scores.get(metrics.score), "epoch_s": metrics.epoch_s, **losses}
     return run.make_result(
         FinetuningResult,
-        settings=job.settings,
+        **vars(job.description),
         is_new=is_new,
         n_epochs=len(metrics.epochs) - 1,
         metric=metrics.score,

@@ -46,6 +46,16 @@ SVM_SOLVERS: tuple[Solver, ...] = ("sklearn", "minibatch")
 LOGREG_SOLVERS: tuple[Solver, ...] = ("sklearn", "minibatch")
 # Megabytes of the kernel cache of an SVM.
 SVM_CACHE_MB = 1000
+# Constructor parameters that `kernel_path` and `boosting_path` pass to the estimator as they are.
+KERNEL_PATH_PARAMS = frozenset(
+    {"gamma", "class_weight", "max_iter", "break_ties", "decision_function_shape", "epsilon"}
+)
+BOOSTING_PATH_PARAMS = frozenset(
+    {
+        *("gamma", "min_child_weight", "max_delta_step", "max_leaves", "grow_policy", "max_bin", "reg_alpha"),
+        *("reg_lambda", "scale_pos_weight", "colsample_bylevel", "colsample_bynode", "random_state", "n_jobs"),
+    }
+)
 
 
 def _pipeline(task: HeadTask, params: Params, estimator: Any) -> Pipeline:
@@ -94,7 +104,7 @@ def _sgd_head(task: HeadTask, loss: str) -> Head:
 
     def build(params: Params) -> Pipeline:
         clf = SGDClassifier(loss=loss, alpha=params["alpha"], average=True, random_state=task.random_state)
-        return _pipeline(task, params, task.wrap(clf))
+        return _pipeline(task, params, task.wrap(task.configure(clf)))
 
     return Head(
         suggest,
@@ -125,43 +135,42 @@ def logreg(task: HeadTask) -> Head:
 
 
 def ridge(task: HeadTask) -> Head:
-    """Return a ridge regression, of classes and labels as -1 and 1; `alpha` is in units of the number of rows."""
+    """Return a ridge regression, of classes and labels as -1 and 1.
+
+    The search varies `alpha_per_row`, the penalty ``alpha`` divided by the number of rows.
+    """
 
     def make_estimator(params: Params) -> Any:
-        alpha = params["alpha"] * task.n_rows
+        alpha = task.params["alpha"] if "alpha" in task.params else params["alpha_per_row"] * task.n_rows
         if task.is_regression:
             return Ridge(alpha, random_state=task.random_state)
         return task.wrap(RidgeClassifier(alpha, random_state=task.random_state))
 
-    path = ParameterPath("alpha", ALPHAS, partial(regularisation_paths.ridge_path, n_rows=task.n_rows))
-    complexity = _complexity_by("components", "-alpha")
+    path = ParameterPath("alpha_per_row", ALPHAS, partial(regularisation_paths.ridge_path, n_rows=task.n_rows))
+    if "alpha" in task.params:
+        path = ParameterPath("", (None,), None)
+    complexity = _complexity_by("components", "-alpha_per_row")
     return _path_head(task, make_estimator, path, needs_calibration=True, complexity=complexity)
 
 
 def svm(task: HeadTask) -> Head:
     """Return a support vector machine with a linear or an RBF kernel; for numbers, support vector regression.
 
-    `gamma` is in units of 1 / the features' total variance, scikit-learn's ``scale``.
+    The search varies `relative_gamma`, the kernel's ``gamma`` in units of 1 / the features' total variance, which is
+    scikit-learn's ``scale``; without scaling, ``gamma`` is ``scale``.
     """
     if task.solver == "minibatch":
         task.require_classifier("svm", "solver = 'sklearn'")
         return _sgd_head(task, "hinge")
-
-    def suggest(trial: optuna.Trial) -> Params:
-        kernel = trial.suggest_categorical("kernel", ["rbf", "linear"])
-        params = {"kernel": kernel} | suggest_scaling(trial, ("standard", "l2", "pca"), task.max_components)
-        if kernel == "linear":
-            return params | {"C": trial.suggest_float("C_linear", 1e-5, 1e-1, log=True)}
-        rbf = {"C": trial.suggest_float("C", 1e-1, 1e2, log=True)}
-        return params | rbf | {"gamma": trial.suggest_float("gamma", 0.1, 3.0, log=True)}
 
     def build(params: Params) -> Pipeline:
         machine = make_machine(params, params["kernel"], rbf_gamma(params, task))
         return _pipeline(task, params, task.wrap(machine))
 
     def make_machine(params: Params, kernel: str, gamma: regularisation_paths.Gamma) -> SVC | SVR:
-        options = {"kernel": kernel, "gamma": gamma, "C": params["C"], "cache_size": SVM_CACHE_MB}
-        return SVR(**options) if task.is_regression else SVC(**options, random_state=task.random_state)
+        options = {"gamma": gamma, "C": params["C"], "cache_size": SVM_CACHE_MB}
+        machine = SVR(**options) if task.is_regression else SVC(**options, random_state=task.random_state)
+        return task.configure(machine).set_params(kernel=kernel)
 
     def predict_path(
         params: Params, fold: FoldCache, values: Sequence[Any]
@@ -172,18 +181,52 @@ def svm(task: HeadTask) -> Head:
         machine.set_params(shrinking=False, tol=tolerance)
         return regularisation_paths.kernel_path(params, fold, values, machine=machine, gamma=rbf_gamma(params, task))
 
-    start = {"kernel": "rbf", "scaling": "standard", "C": 3.0, "gamma": 1.0}
-    path = ParameterPath("", (None,), predict_path, regularisation_paths.kernel_bytes)
-    complexity = _complexity_by("components", "gamma", "C")
-    return Head(suggest, build, start, path, needs_calibration=True, solvers=SVM_SOLVERS, complexity=complexity)
+    start = {"kernel": "rbf", "scaling": "standard", "C": 3.0, "relative_gamma": 1.0}
+    path = ParameterPath(
+        "", (None,), predict_path if _has_known_kernels(task) else None, regularisation_paths.kernel_bytes
+    )
+    complexity = _complexity_by("components", "relative_gamma", "C")
+    return Head(
+        partial(_suggest_svm, task=task),
+        build,
+        start,
+        path,
+        needs_calibration=True,
+        solvers=SVM_SOLVERS,
+        complexity=complexity,
+        path_params=KERNEL_PATH_PARAMS,
+    )
+
+
+def _suggest_svm(trial: optuna.Trial, task: HeadTask) -> Params:
+    """Return a kernel, a scaling and the parameters of the kernel."""
+    kernel = trial.suggest_categorical("kernel", ["rbf", "linear"])
+    params: Params = {"kernel": kernel} | suggest_scaling(trial, ("standard", "l2", "pca"), task.max_components)
+    if kernel == "linear":
+        return params | {"C": trial.suggest_float("C_linear", 1e-5, 1e-1, log=True)}
+    params |= {"C": trial.suggest_float("C", 1e-1, 1e2, log=True)}
+    if "gamma" in task.params or params["scaling"] == "none":
+        return params
+    return params | {"relative_gamma": trial.suggest_float("relative_gamma", 0.1, 3.0, log=True)}
+
+
+def _has_known_kernels(task: HeadTask) -> bool:
+    """Return whether all kernels of a search can be computed from products or distances that trials share."""
+    kernels = set(task.candidates("kernel", ("rbf", "linear")))
+    gamma, scalings = task.params.get("gamma", 1.0), task.candidates("scaling", ("standard", "l2", "pca"))
+    is_gamma_known = not isinstance(gamma, str) and ("gamma" in task.params or "none" not in scalings)
+    return kernels == {"linear"} or (kernels <= {"rbf", "linear"} and is_gamma_known)
 
 
 def rbf_gamma(params: Params, task: HeadTask) -> regularisation_paths.Gamma:
-    """Return the gamma of an RBF kernel for features of variance 1, or of total variance 1."""
-    if params["kernel"] == "linear":
+    """Return the fixed gamma of a kernel, or that for features of variance 1, or of total variance 1."""
+    if "gamma" in task.params:
+        gamma: regularisation_paths.Gamma = task.params["gamma"]
+        return gamma
+    if "relative_gamma" not in params:
         return "scale"
     n_features = {"standard": task.n_features, "pca": params.get("components", 0), "l2": 1}[params["scaling"]]
-    return float(params["gamma"] / n_features)
+    return float(params["relative_gamma"] / n_features)
 
 
 def rf(task: HeadTask) -> Head:
@@ -202,7 +245,8 @@ def rf(task: HeadTask) -> Head:
 
     def make_forest(params: Params) -> Any:
         forest = RandomForestRegressor if task.is_regression else RandomForestClassifier
-        return forest(**params, n_jobs=task.n_jobs(MIN_NUMBERS_FOR_FOREST_THREADS), random_state=task.random_state)
+        n_jobs = task.n_jobs(MIN_NUMBERS_FOR_FOREST_THREADS)
+        return task.configure(forest(**params, n_jobs=n_jobs, random_state=task.random_state))
 
     def build(params: Params) -> Pipeline:
         return _pipeline(task, {"scaling": "none"}, make_forest(params))
@@ -211,7 +255,8 @@ def rf(task: HeadTask) -> Head:
     path = ParameterPath("n_estimators", (50, 100, 150, 200), predict_path)
     start = {"max_features": (min_share * max_share) ** 0.5, "min_samples_leaf": 1}
     complexity = _complexity_by("-min_samples_leaf", "n_estimators")
-    return Head(suggest, build, start, path, is_single_threaded=False, complexity=complexity)
+    path_params = frozenset(make_forest({}).get_params(deep=False))
+    return Head(suggest, build, start, path, is_single_threaded=False, complexity=complexity, path_params=path_params)
 
 
 def xgboost(task: HeadTask) -> Head:
@@ -238,7 +283,7 @@ def xgboost(task: HeadTask) -> Head:
         trees = XGBRegressor if task.is_regression else XGBClassifier
         options = {"tree_method": "hist", "max_bin": MAX_BIN, "random_state": task.random_state}
         n_jobs = task.n_jobs(MIN_NUMBERS_FOR_BOOSTING_THREADS)
-        return trees(**params, **options, n_jobs=n_jobs, device="cuda" if gpu.has_gpu() else "cpu")
+        return task.configure(trees(**params, **options, n_jobs=n_jobs, device="cuda" if gpu.has_gpu() else "cpu"))
 
     def build(params: Params) -> Pipeline:
         return _pipeline(task, {"scaling": "none"}, make_trees(params))
@@ -258,6 +303,7 @@ def xgboost(task: HeadTask) -> Head:
         path,
         complexity=_complexity_by("max_depth", "n_estimators"),
         fit_out_of_core=partial(estimators.fit_trees, build=make_trees, seed=task.random_state),
+        path_params=BOOSTING_PATH_PARAMS,
     )
 
 
@@ -297,24 +343,30 @@ def mlp(task: HeadTask) -> Head:
 
     def suggest(trial: optuna.Trial) -> Params:
         return suggest_scaling(trial, ("standard", "l2", "pca"), task.max_components) | {
-            "n_hidden": trial.suggest_categorical("n_hidden", [32, 64, 128, 256]),
+            "hidden_layer_sizes": trial.suggest_categorical("hidden_layer_sizes", [32, 64, 128, 256]),
             "alpha": trial.suggest_float("alpha", 1e-6, 1e-1, log=True),
-            "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
-            "n_epochs": trial.suggest_int("n_epochs", 10, 100, log=True),
+            "learning_rate_init": trial.suggest_float("learning_rate_init", 1e-4, 1e-2, log=True),
+            "max_iter": trial.suggest_int("max_iter", 10, 100, log=True),
         }
 
     def build(params: Params) -> Pipeline:
         perceptron = (MLPRegressor if task.is_regression else MLPClassifier)(
-            hidden_layer_sizes=(params["n_hidden"],),
+            hidden_layer_sizes=params["hidden_layer_sizes"],
             alpha=params["alpha"],
-            learning_rate_init=params["learning_rate"],
-            max_iter=params["n_epochs"],
+            learning_rate_init=params["learning_rate_init"],
+            max_iter=params["max_iter"],
             random_state=task.random_state,
         )
         if task.is_regression:
             perceptron = TransformedTargetRegressor(perceptron, transformer=StandardScaler())
         return _pipeline(task, params, perceptron)
 
-    start = {"scaling": "standard", "n_hidden": 64, "alpha": 1e-3, "learning_rate": 1e-3, "n_epochs": 50}
-    complexity = _complexity_by("components", "n_hidden", "-alpha", "n_epochs")
+    start = {
+        "scaling": "standard",
+        "hidden_layer_sizes": 64,
+        "alpha": 1e-3,
+        "learning_rate_init": 1e-3,
+        "max_iter": 50,
+    }
+    complexity = _complexity_by("components", "hidden_layer_sizes", "-alpha", "max_iter")
     return Head(suggest, build, start, complexity=complexity)

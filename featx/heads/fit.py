@@ -1,6 +1,7 @@
 """Tuning and fitting of heads on a recipe's cached embeddings; each result is a run folder."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,9 +12,11 @@ import numpy as np
 from featx.artifacts.rescoring import update_val_scores
 from featx.embeddings.near_copies import find_near_copies
 from featx.embeddings.read import locked_embeddings, read_embeddings
+from featx.errors import DataError, FeatxError
 from featx.files.atomic import file_lock
 from featx.heads.head_run import run_search, write_run
 from featx.heads.job import HeadJob
+from featx.heads.parameter_checks import check_heads
 from featx.heads.search.distributed_search import DistributedEvaluator
 from featx.heads.search.journal import hold_journal, remove_journal
 from featx.metrics.scores import resolve_metric
@@ -24,7 +27,7 @@ from featx.specs.head import HeadSpec
 from featx.specs.recipe import Recipe
 from featx.specs.validation import build_spec
 from featx.study.run_folder import RunFolder
-from featx.study.run_metrics import HeadMetrics
+from featx.study.run_metrics import HeadMetrics, TreeScores
 from featx.study.run_spec import HeadRunSpec
 from featx.study.study import Study
 from featx.tables.target_values import TargetValues
@@ -68,23 +71,25 @@ class FitResult:
     metric
         Metric that the search maximised; losses and errors are negated.
     cv_score
-        Mean of `metric` over the folds of the chosen setting.
+        Mean of `metric` over the folds of the chosen setting; None without a search.
     nested_score
         Mean score of the whole search on outer folds that it did not use; None if it was not requested.
     score
         Name of the score that runs are compared by.
     oof_score
-        Value of this score out of fold.
+        Value of this score out of fold; None if the head was fitted once, on all train rows.
     val_score
         Value of this score on val; None without a val split.
     oof_accuracy
-        Accuracy out of fold; None for numbers.
+        Accuracy out of fold; None for numbers, or if the head was fitted once.
     val_accuracy
         Accuracy on val; None for numbers or without a val split.
     search_s
         Duration of the search in seconds.
     train_s
         Duration of the final fit and the predictions in seconds.
+    trees
+        Scores of boosted trees after each tree; None for other heads.
     """
 
     run: str
@@ -102,15 +107,16 @@ class FitResult:
     warnings: list[str]
     embeddings: str
     metric: str
-    cv_score: float
+    cv_score: float | None
     nested_score: float | None
     score: str
-    oof_score: float
+    oof_score: float | None
     val_score: float | None
     oof_accuracy: float | None
     val_accuracy: float | None
     search_s: float
     train_s: float
+    trees: TreeScores | None
 
 
 def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may override
@@ -140,7 +146,7 @@ def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may
         Name of the extracted embeddings that heads use instead of the recipe's (`featx.specs.EmbeddingRequest`,
         ``is_called``); several are concatenated.
     trials
-        Number of trials instead of the recipe's.
+        Number of trials instead of the recipe's; 0 fits once without a search.
     timeout_s
         Seconds after which no trial is started, instead of the recipe's.
     nested
@@ -173,25 +179,32 @@ def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may
         HEADS.get(head if isinstance(head, str) else head.name)
     study = Study.open(recipe)
     overrides = {"trials": trials, "timeout_s": timeout_s, "nested": nested, "embeddings": embedding}
-    specs = _head_specs(study.recipe, heads, {name: value for name, value in overrides.items() if value is not None})
+    changes = {name: value for name, value in overrides.items() if value is not None}
+    specs = _head_specs(study.recipe, heads, target, changes)
     extracted = tuple(locked_embeddings(study, embedding))
     find_near_copies(study, progress)
     ids = {part: study.ids(part) for part in ("train", "val", "test")}
     all_ids = np.concatenate(list(ids.values()))
     read = cache(lambda: read_embeddings(study, all_ids, extracted))
     target_tables = {name: study.labels(name) for name in study.target_names(target)}
+    check_heads(specs, [table.kind for table in target_tables.values()])
     jobs = [
         HeadJob(study, name, spec, extracted, read, ids, target_tables[name])
         for name in target_tables
         for spec in specs
+        if spec.target in {None, name}
     ]
+    if specs and not jobs:
+        raise DataError(f"no [[head]] is for target {target!r}; name a head with '--head'")
     with DistributedEvaluator(cluster) as evaluator:
         return [_fit_job(job, force, evaluator, progress) for job in _suited_jobs(jobs, progress)]
 
 
-def _head_specs(recipe: Recipe, heads: Sequence[str | HeadSpec], overrides: dict[str, Any]) -> list[HeadSpec]:
+def _head_specs(
+    recipe: Recipe, heads: Sequence[str | HeadSpec], target: str | None, overrides: dict[str, Any]
+) -> list[HeadSpec]:
     """Return the specs of these heads, by default of all heads of the recipe, with overridden fields; one for a run."""
-    named = [recipe.head_specs(head) if isinstance(head, str) else [head] for head in heads]
+    named = [recipe.head_specs(head, target) if isinstance(head, str) else [head] for head in heads]
     specs = [spec for specs_of_name in named for spec in specs_of_name] or list(recipe.head)
     changed = [build_spec(HeadSpec, f"head {spec.name}", **spec.model_dump() | overrides) for spec in specs]
     return [grid_spec for spec in changed for grid_spec in spec.grid()]
@@ -224,24 +237,46 @@ def _fit_job(job: HeadJob, force: bool, evaluator: DistributedEvaluator, progres
     with hold_journal(journal):
         completed = None
         if force or job.study.find_run(job.stem, run_spec) is None:
-            completed = run_search(job, journal, evaluator, progress)
+            with fit_errors_named(job.spec):
+                completed = run_search(job, journal, evaluator, progress)
         # A process that waits for the lock finds the finished run.
         with file_lock(journal.with_suffix(".lock")):
             run = None if force else job.study.find_run(job.stem, run_spec)
             if is_new := run is None:
                 assert completed is not None
-                with job.study.new_run(job.stem, run_spec) as folder:
+                with job.study.new_run(job.stem, run_spec) as folder, fit_errors_named(job.spec):
                     write_run(job, completed, folder, progress)
     remove_journal(journal)
     run = RunFolder(job.study.run_path(job.stem, run_spec)) if run is None else update_val_scores(job.study, run)
     return _fit_result(run, job.target_table, is_new)
 
 
+@contextmanager
+def fit_errors_named(spec: HeadSpec) -> Iterator[None]:
+    """Name the head and its fixed parameters in an error of an estimator that cannot be fitted with them.
+
+    Raises
+    ------
+    DataError
+        The estimator refuses a combination of parameters, or these data with them.
+    """
+    try:
+        yield
+    except FeatxError:
+        raise
+    except (ValueError, TypeError, NotImplementedError) as error:
+        if not (spec.params or spec.space):
+            raise
+        settings = {name: value for name, value in (("params", spec.params), ("space", spec.space)) if value}
+        reason = str(error).splitlines()[0]
+        raise DataError(f"[[head]] {spec.name!r} cannot be fitted with {settings}: {reason}") from error
+
+
 def _fit_result(run: RunFolder, target_table: AnyTruth, is_new: bool) -> FitResult:
     assert isinstance(run.spec, HeadRunSpec)
     assert isinstance(run.metrics, HeadMetrics)
     metrics, search = run.metrics, run.metrics.search
-    val_scores = metrics.val or {}
+    val_scores, oof_scores = metrics.val or {}, metrics.oof or {}
     score = resolve_metric(TargetValues.of(target_table), None)
     return run.make_result(
         FitResult,
@@ -253,9 +288,9 @@ def _fit_result(run: RunFolder, target_table: AnyTruth, is_new: bool) -> FitResu
         cv_score=search.score,
         nested_score=None if metrics.nested is None else metrics.nested.mean,
         score=score,
-        oof_score=metrics.oof[score],
+        oof_score=oof_scores.get(score),
         val_score=val_scores.get(score),
-        oof_accuracy=metrics.oof.get("accuracy"),
+        oof_accuracy=oof_scores.get("accuracy"),
         val_accuracy=val_scores.get("accuracy"),
         search_s=round(search.seconds, 2),
     )

@@ -194,6 +194,14 @@ def fit_out_of_fold(
     return model, OutOfFold(choice.proba, fold_numbers, choice.method, choice.log_losses)
 
 
+@single_threaded()
+def fit_once(head: Head, params: Params, rows: TrainRows, spec: HeadSpec) -> Pipeline:
+    """Return a model fitted on all rows with the head's own probabilities."""
+    model = remove_class_weights(rows, fit_pipeline(head, params, rows, "none", spec), head)
+    replace_estimator(model, lambda clf: add_decision_rule(clf, rows.decision_rule))
+    return model
+
+
 def _max_parallel_fits(head: Head, rows: TrainRows) -> int:
     """Return how many fits may run in parallel: one if a fit uses all cores, fewer if rows are large."""
     return max(1, int(MAX_FIT_BYTES / (COPIES_PER_FIT * rows.x.nbytes))) if head.is_single_threaded else 1

@@ -1,7 +1,7 @@
 """Definition of a head: the learning task that it gets, its Pipeline, and the search space of its parameters."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
@@ -14,8 +14,7 @@ from featx.heads.out_of_core.estimators import OutOfCoreFit
 from featx.heads.scaling import Params
 from featx.heads.search.regularisation_paths import ParameterPath
 from featx.parallel.threads import available_cores
-from featx.registry import HEADS
-from featx.specs.head import Calibration, HeadSpec, Solver
+from featx.specs.head import Calibration, Solver
 from featx.tables.ids import Kind
 
 
@@ -37,6 +36,8 @@ class HeadTask:
         Kind of the target, by default classes.
     solver
         Implementation that fits the head, by default scikit-learn's.
+    params, space
+        Fixed parameters and ranges of a recipe (`HeadSpec`); by default none.
     """
 
     n_rows: int
@@ -45,6 +46,17 @@ class HeadTask:
     random_state: int
     kind: Kind = "classes"
     solver: Solver = "sklearn"
+    params: Mapping[str, Any] = field(default_factory=dict)
+    space: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    def configure(self, estimator: Any) -> Any:
+        """Return an estimator after its fixed parameters were set."""
+        names = estimator.get_params(deep=False).keys() & self.params.keys()
+        return estimator.set_params(**{name: self.params[name] for name in names})
+
+    def candidates(self, name: str, default: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the values that a parameter of choices may take, in a recipe or by default."""
+        return (self.params[name],) if name in self.params else self.space.get(name, default)
 
     def n_jobs(self, small_table: int) -> int:
         """Return the number of threads to fit with: 1 for tables of fewer numbers, where synchronisation costs more.
@@ -108,6 +120,9 @@ class Head:
         scaling and kernel. None if settings cannot be ordered.
     fit_out_of_core
         Function that fits on rows that stay in the store; None if the head cannot.
+    path_params
+        Constructor parameters that may be fixed without effect on the correctness of the path's own computation; with
+        others fixed, a Pipeline is fitted for each value.
     """
 
     suggest: Callable[[optuna.Trial], Params]
@@ -120,6 +135,7 @@ class Head:
     is_single_threaded: bool = True
     complexity: Callable[[Params], tuple[float, ...]] | None = None
     fit_out_of_core: OutOfCoreFit | None = None
+    path_params: frozenset[str] = frozenset()
 
     @property
     def default_calibration(self) -> Calibration:
@@ -137,10 +153,3 @@ class Head:
         )
         uncalibrated: tuple[Calibration, ...] = () if self.needs_calibration else ("none",)
         return ("auto", *uncalibrated, *(() if is_joint else ("platt", "isotonic", "temperature")))
-
-
-def make_head(spec: HeadSpec, shape: tuple[int, ...], kind: Kind, n_outputs: int) -> Head:
-    """Return the head of a spec for (n, d) features and a kind of target with so many outputs."""
-    n, d = shape
-    head: Head = HEADS.get(spec.name)(HeadTask(n, d, n_outputs, spec.seed, kind, spec.solver))
-    return head

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -19,8 +20,10 @@ from featx.artifacts.outputs import predict_outputs
 from featx.artifacts.rescoring import score_val
 from featx.embeddings.throughput import steady_rate
 from featx.files.atomic import write_table
-from featx.heads.fitting import OutOfFold, fit_out_of_fold
+from featx.heads.boosting_curves import score_trees, stop_early
+from featx.heads.fitting import OutOfFold, fit_once, fit_out_of_fold
 from featx.heads.folds import TrainRows, check_folds
+from featx.heads.head_settings import EARLY_STOPPING
 from featx.heads.job import EmbeddingChoice, HeadJob
 from featx.heads.learning_problems import PROBLEMS
 from featx.heads.out_of_core.fit_out_of_core import fit_stored_rows, predict_in_blocks
@@ -30,14 +33,17 @@ from featx.heads.search.diagnostics import boundary_warnings, fold_size_warnings
 from featx.heads.search.distributed_search import DistributedEvaluator
 from featx.heads.search.search import SearchOptions, search
 from featx.metrics.conformal import ConformalSpec
-from featx.metrics.scores import scores, signed_score
+from featx.metrics.scores import align, scores, signed_score
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.embedding import ResolvedEmbedding
+from featx.specs.head import HeadSpec
 from featx.study.run_metrics import CalibrationMetrics, HeadMetrics, NestedScores, SearchResult
 from featx.study.run_spec import HeadRunSpec
+from featx.study.run_warnings import RunWarning
 from featx.tables.ids import Ids
 from featx.tables.predictions import AnyPredictions, concatenate_predictions, predictions_of_part
 from featx.tables.target_values import TargetValues
+from featx.tables.truth import AnyTruth
 
 # Images in one measurement of the speed of prediction.
 N_TIMED_IMAGES = 256
@@ -76,13 +82,29 @@ def run_search(
     """Search the setting of a head, and score the whole search on outer folds if its spec requests it."""
     spaces, spec = job.search_spaces(), job.spec
     rows = next(iter(spaces.values())).rows
-    check_folds(rows, spec)
+    if spec.trials or spec.nested or not job.is_fitted_once or EARLY_STOPPING in spec.params:
+        check_folds(rows, spec)
     starts = _previous_setting(job) if spec.warm_start else ()
     options = SearchOptions(job.study.recipe.extraction.search_gb * 1e9, starts, evaluator)
-    result = search(spaces, spec, journal, progress, options)
+    result = _search(spaces, spec, journal, progress, options)
     # The nested search must not start from earlier settings, because these were chosen on all rows.
     nested = _nested_scores(job, rows, replace(options, starts=()), progress) if spec.nested else None
     return CompletedSearch(spaces[result.embeddings], job.embedding_choices[result.embeddings], result, journal, nested)
+
+
+def _search(
+    spaces: Mapping[str, SearchSpace],
+    spec: HeadSpec,
+    journal: Path,
+    progress: ProgressCallback,
+    options: SearchOptions,
+) -> SearchResult:
+    """Return the result of a search, with the number of trees at which early stopping ends if it is requested."""
+    result = search(spaces, spec, journal, progress, options)
+    if EARLY_STOPPING not in spec.params:
+        return result
+    space = spaces[result.embeddings]
+    return result.model_copy(update={"params": stop_early(space.head, result.params, space.rows, spec)})
 
 
 def _previous_setting(job: HeadJob) -> tuple[Params, ...]:
@@ -105,9 +127,12 @@ def _nested_scores(job: HeadJob, rows: TrainRows, options: SearchOptions, progre
         spaces = job.search_spaces(train)
         check_folds(next(iter(spaces.values())).rows, job.spec)
         with tempfile.TemporaryDirectory() as folder:
-            result = search(spaces, job.spec, Path(folder, "journal"), no_progress, options)
+            result = _search(spaces, job.spec, Path(folder, "journal"), no_progress, options)
         space, held_out_rows = spaces[result.embeddings], job.search_spaces(held_out)[result.embeddings].rows
-        model, _ = fit_out_of_fold(space.head, result.params, space.rows, job.spec)
+        if job.is_fitted_once:
+            model = fit_once(space.head, result.params, space.rows, job.spec)
+        else:
+            model, _ = fit_out_of_fold(space.head, result.params, space.rows, job.spec)
         targets = held_out_rows.targets.decided_by(held_out_rows.decision_rule)
         fold_scores.append(signed_score(result.metric, targets, predict_outputs(model, held_out_rows.x, targets.kind)))
     progress("nested search", job.spec.nested, job.spec.nested)
@@ -119,38 +144,73 @@ def write_run(job: HeadJob, completed: CompletedSearch, folder: Path, progress: 
     target_table, train_ids = job.target_table, job.ids["train"]
     start = time.perf_counter()
     model, out_of_fold, targets = _fit_final(job, completed, progress)
-    rule = completed.space.rows.decision_rule
-    tables = [predictions_of_part(target_table, "oof", train_ids, out_of_fold.outputs, out_of_fold.fold_numbers, rule)]
-    for part in ("val", "test"):
-        if len(job.ids[part]):
-            _, outputs = _timed_predictions(job, completed, model, job.ids[part])
-            tables.append(predictions_of_part(target_table, part, job.ids[part], outputs, decision=rule))
-    predictions = concatenate_predictions(tables)
+    predictions = _predict_parts(job, completed, model, out_of_fold)
     train_s = time.perf_counter() - start
     result = completed.result
+    trees = (
+        None if job.exceeds_memory else score_trees(model, completed.space.rows, _val_rows(job, completed), job.spec)
+    )
     run_warnings = (
-        *PROBLEMS[targets.kind].prediction_warnings(targets.decided_by(rule), out_of_fold.outputs),
+        *_prediction_warnings(target_table, predictions),
         *boundary_warnings(result.space, result.suggested, result.params),
-        *fold_size_warnings(targets, job.spec.folds),
+        *(() if job.is_fitted_once and not job.spec.trials else fold_size_warnings(targets, job.spec.folds)),
     )
     rate = steady_rate(lambda: _predictions_per_s(job, completed, model))
     metrics = HeadMetrics(
         finished=datetime.now(UTC).isoformat(),
         run_warnings=run_warnings,
-        oof=scores(target_table, predictions.of("oof")),
+        oof=None if out_of_fold is None else scores(target_table, predictions.of("oof")),
         val=score_val(target_table, predictions),
         val_state=job.study.val_state(job.target),
         search=result,
         nested=completed.nested,
-        calibration=CalibrationMetrics(method=out_of_fold.method, log_losses=out_of_fold.log_losses),
+        calibration=_calibration_metrics(out_of_fold),
         train_s=round(train_s, 2),
         prediction_s=1 / rate if rate else None,
+        trees=trees,
     )
     metrics.write(folder)
     write_table(folder / "predictions.parquet", predictions.to_frame())
     header = provenance(train_ids) | _header(job, completed, predictions, metrics)
     write_head(folder, model, header, completed.space.rows.x[:N_GOLDEN_ROWS])
-    shutil.copy(completed.journal, folder / "trials.journal")
+    if job.spec.trials:
+        shutil.copy(completed.journal, folder / "trials.journal")
+
+
+def _predict_parts(
+    job: HeadJob, completed: CompletedSearch, model: Pipeline, out_of_fold: OutOfFold | None
+) -> AnyPredictions:
+    """Return the predictions out of fold, if there are some, and those for val and test rows."""
+    target_table, rule, tables = job.target_table, completed.space.rows.decision_rule, []
+    if out_of_fold is not None:
+        outputs, fold_numbers = out_of_fold.outputs, out_of_fold.fold_numbers
+        tables.append(predictions_of_part(target_table, "oof", job.ids["train"], outputs, fold_numbers, rule))
+    for part in ("val", "test"):
+        if len(job.ids[part]):
+            _, outputs = _timed_predictions(job, completed, model, job.ids[part])
+            tables.append(predictions_of_part(target_table, part, job.ids[part], outputs, decision=rule))
+    return concatenate_predictions(tables)
+
+
+def _val_rows(job: HeadJob, completed: CompletedSearch) -> TrainRows | None:
+    """Return the val rows with the embeddings of the run; None without a val part."""
+    ids = job.ids["val"]
+    if not len(ids):
+        return None
+    return TrainRows(job.features(ids, completed.embeddings), TargetValues.of(job.target_table.take(ids)))
+
+
+def _prediction_warnings(target_table: AnyTruth, predictions: AnyPredictions) -> list[RunWarning]:
+    """Return warnings of the predictions for train rows out of fold, or for val rows if there are none."""
+    oof = predictions.of("oof")
+    targets, outputs = align(target_table, oof if len(oof.ids) else predictions.of("val"))
+    return PROBLEMS[targets.kind].prediction_warnings(targets, outputs)
+
+
+def _calibration_metrics(out_of_fold: OutOfFold | None) -> CalibrationMetrics:
+    if out_of_fold is None:
+        return CalibrationMetrics(method="none", log_losses={})
+    return CalibrationMetrics(method=out_of_fold.method, log_losses=out_of_fold.log_losses)
 
 
 def _header(
@@ -171,9 +231,12 @@ def _header(
 
 def _fit_final(
     job: HeadJob, completed: CompletedSearch, progress: ProgressCallback
-) -> tuple[Pipeline, OutOfFold, TargetValues]:
-    """Return the final model, its out-of-fold predictions, and the target values of the train rows."""
+) -> tuple[Pipeline, OutOfFold | None, TargetValues]:
+    """Return the final model, its out-of-fold predictions if it has some, and the target values of the train rows."""
     space, params, spec = completed.space, completed.result.params, job.spec
+    if job.is_fitted_once:
+        progress(f"fit {spec.name}", 0, 1)
+        return fit_once(space.head, params, space.rows, spec), None, space.rows.targets
     if job.exceeds_memory:
         rows = (partial(job.open_stored_rows, job.ids["train"]), job.rows_without_features)
         model, out_of_fold = fit_stored_rows(space.head, params, rows, spec, progress)

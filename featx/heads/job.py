@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from featx.errors import UnsuitedError
 from featx.heads.folds import TrainRows
-from featx.heads.head_definition import Head, make_head
+from featx.heads.head_definition import Head
+from featx.heads.head_settings import make_head
 from featx.heads.out_of_core.stored_rows import StoredRows
 from featx.heads.search.cross_validation import SearchSpace
 from featx.specs.head import HeadSpec
@@ -181,6 +182,11 @@ class HeadJob:
         order = np.random.default_rng(self.spec.seed).permutation(n)
         return np.sort(order[: max(max_rows, min(n, MIN_SAMPLE_ROWS))])
 
+    @property
+    def is_fitted_once(self) -> bool:
+        """Whether the chosen setting is fitted on all train rows only: val rows score it, nothing is calibrated."""
+        return self.spec.calibration == "none" and len(self.ids["val"]) > 0 and not self.exceeds_memory
+
     # Requests that a head cannot serve
 
     def unsuited_error(self) -> UnsuitedError | None:
@@ -214,6 +220,8 @@ class HeadJob:
         if not self.exceeds_memory:
             return None
         limit = f"has more rows than memory_gb = {self.spec.memory_gb}, and "
+        if self.spec.trials == 0:
+            return limit + "out of core trials = 0 is not supported; set a larger memory_gb"
         if head.fit_out_of_core is None:
             return limit + "cannot be fitted out of core; use logreg, svm or xgboost"
         if self.target_table.kind != "classes" or self._has_soft_labels:

@@ -1,12 +1,13 @@
 """Spec of a head and of its hyperparameter search."""
 
+import math
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from featx.registry import HEADS
-from featx.specs.base import Count, Spec, check_registered
+from featx.specs.base import Spec, check_registered
 
 Metric = Literal[
     "accuracy",
@@ -35,7 +36,13 @@ class HeadSpec(Spec):
     name
         Name listed by ``featx heads``.
     trials, timeout_s
-        Maximum number of settings that are tried, and maximum duration of the search in seconds.
+        Maximum number of settings that are tried, and maximum duration of the search in seconds. ``trials = 0`` fits
+        the estimator once with its own defaults and `params`, on features without scaling, and searches nothing.
+    params
+        Fixed parameters of the estimator, by the names of its constructor (or ``scaling`` and ``components`` of the
+        Pipeline's first step). They are not searched; the other parameters are.
+    space
+        Ranges that replace those of the search: ``[low, high]`` for numbers, a list of alternatives for choices.
     metric
         Score that cross-validation inside train maximises (losses and errors are minimised); by default ``accuracy``
         for classes, ``quadratic_kappa`` for ordered ones, ``average_precision`` for labels, ``mae`` for numbers.
@@ -51,7 +58,8 @@ class HeadSpec(Spec):
         grid, one run each.
     calibration
         Calibration of probabilities: ``none`` (the head's own), ``platt``, ``isotonic`` or ``temperature``; by default
-        (``auto``) the one with the smallest log loss, cross-fitted over the folds.
+        (``auto``) the one with the smallest log loss, cross-fitted over the folds. With ``none`` and a val part the
+        chosen setting is fitted once, on all train rows, and has no out-of-fold predictions.
     solver
         Solver of the estimator: ``sklearn``, or ``minibatch``, which fits `logreg` and a linear `svm` by stochastic
         gradient descent.
@@ -70,11 +78,15 @@ class HeadSpec(Spec):
         Number of folds of the cross-validation.
     seed
         Seed of the folds, the search and the head.
+    target
+        Name of the only target that the head learns; by default all targets that it can learn.
     """
 
     name: str
-    trials: Count = 20
+    trials: Annotated[int, Field(ge=0)] = 20
     timeout_s: Annotated[float, Field(gt=0)] | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+    space: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     metric: Metric | None = None
     class_weight: ClassWeight = "none"
     group_weight: str = "none"
@@ -87,6 +99,11 @@ class HeadSpec(Spec):
     nested: Annotated[int, Field(ge=0)] = 0
     folds: Annotated[int, Field(ge=2)] = 5
     seed: int = 0
+    target: str | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields that determine the head for a given target."""
+        return {name: value for name, value in super().identity().items() if name != "target"}
 
     @field_validator("name")
     @classmethod
@@ -98,9 +115,45 @@ class HeadSpec(Spec):
         for name in (self.embeddings,) if isinstance(self.embeddings, str) else self.embeddings:
             yield self.model_copy(update={"embeddings": name})
 
+    @field_validator("params")
+    @classmethod
+    def _check_params(cls, params: dict[str, Any]) -> dict[str, Any]:
+        return {name: _checked_value(name, value) for name, value in params.items()}
+
+    @field_validator("space")
+    @classmethod
+    def _check_space(cls, space: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+        if empty := [name for name, values in space.items() if not values]:
+            raise ValueError(f"{empty[0]}: found [], expected [low, high] or a list of alternatives")
+        return {name: tuple(_checked_value(name, value) for value in values) for name, values in space.items()}
+
+    @model_validator(mode="after")
+    def _check_search(self) -> "HeadSpec":
+        if both := sorted(self.params.keys() & self.space.keys()):
+            raise ValueError(f"{both[0]!r} is in params and in space; fix it in params, or search it in space")
+        searched = {"space": bool(self.space), "embeddings = 'search'": self.embeddings == "search"}
+        if self.trials == 0 and (unused := [key for key, is_set in searched.items() if is_set]):
+            raise ValueError(f"trials = 0 searches nothing, found {unused[0]}; remove it, or set trials to 1 or more")
+        return self
+
     @field_validator("nested")
     @classmethod
     def _check_nested(cls, nested: int) -> int:
         if nested == 1:
             raise ValueError("expected 0 or two folds or more, found 1")
         return nested
+
+
+def _checked_value(name: str, value: Any) -> Any:
+    """Return a value of a parameter; lists become tuples.
+
+    Raises
+    ------
+    ValueError
+        The value is not finite, or neither a scalar nor a list of scalars.
+    """
+    if isinstance(value, list | tuple):
+        return tuple(_checked_value(name, item) for item in value)
+    if not isinstance(value, bool | int | float | str) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"{name}: found {value!r}, expected a finite number, a text, true, false or a list of these")
+    return value

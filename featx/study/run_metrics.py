@@ -31,15 +31,19 @@ class RunMetrics(Measurements):
     run_warnings
         Warnings about the run.
     oof
-        Scores of the predictions for train rows out of fold; None for networks, and for ensembles with a val split.
+        Scores of the predictions for train rows out of fold; None for networks, for ensembles with a val split, and for
+        heads that were fitted once.
     val
         Scores on val; None without a val split.
+    train
+        Scores on the rows that the run was trained on; None if they were not measured.
     """
 
     finished: str
     run_warnings: tuple[RunWarning, ...]
     oof: Scores | None
     val: Scores | None
+    train: Scores | None = None
 
     @property
     def scores_by_part(self) -> dict[str, Scores]:
@@ -93,7 +97,7 @@ class ScoredTrial(Measurements):
 
 
 class SearchResult(Measurements):
-    """Result of a search.
+    """Result of a search, or the fixed setting of a head that was fitted without one.
 
     Attributes
     ----------
@@ -102,7 +106,7 @@ class SearchResult(Measurements):
     suggested
         Parameters of its trial as Optuna suggested them.
     score
-        Mean of its scores over the folds; greater is better.
+        Mean of its scores over the folds; greater is better. None without a search.
     embeddings
         Name of its embeddings.
     metric
@@ -125,7 +129,7 @@ class SearchResult(Measurements):
 
     params: dict[str, Any]
     suggested: dict[str, Any]
-    score: float
+    score: float | None
     embeddings: str
     metric: Metric
     trials: tuple[ScoredTrial, ...]
@@ -152,11 +156,37 @@ class CalibrationMetrics(Measurements):
     log_losses: dict[str, float]
 
 
+class TreeScores(Measurements):
+    """Scores of boosted trees after each tree: lists with one value for each number of trees, from 1.
+
+    Attributes
+    ----------
+    loss, score
+        Names of the loss and of the score: ``log_loss`` and ``accuracy``, or ``rmse`` and ``mae`` of numbers.
+    train_loss, train_score
+        Values on the train rows, which the trees were grown on.
+    val_loss, val_score
+        Values on the val rows; empty without a val part, or after its labels were changed.
+    max_trees
+        Number of trees at which growing would have ended without early stopping; None if it was not requested.
+    """
+
+    loss: Metric
+    score: Metric
+    train_loss: list[float]
+    train_score: list[float]
+    val_loss: list[float]
+    val_score: list[float]
+    max_trees: int | None
+
+
 class HeadMetrics(RunMetrics):
     """Measurements of a head.
 
     Attributes
     ----------
+    oof
+        Scores of the predictions for train rows out of fold; None if the head was fitted once, on all train rows.
     val_state
         State of the val rows that the scores on val were computed from.
     search
@@ -169,15 +199,17 @@ class HeadMetrics(RunMetrics):
         Duration of the final fit and the predictions in seconds.
     prediction_s
         Duration of the prediction for one embedding in seconds; None if it could not be measured.
+    trees
+        Scores after each tree; None for heads other than boosted trees, and out of core.
     """
 
-    oof: Scores
     val_state: ValState
     search: SearchResult
     nested: NestedScores | None
     calibration: CalibrationMetrics
     train_s: float
     prediction_s: float | None
+    trees: TreeScores | None = None
 
     @property
     def elapsed_s(self) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 
 from featx.embeddings.extract import extract
 from featx.evaluation.evaluate import evaluate
+from featx.heads.parameter_checks import check_heads
 from featx.progress import ProgressCallback, no_progress
 from featx.reports.report import report
 from featx.specs.extraction import ClusterSpec, EngineSpec
@@ -75,6 +76,7 @@ def stages(  # noqa: PLR0913 - as run
         A stage failed; the results of the stages before it are kept.
     """
     loaded = load_recipe(recipe)
+    check_heads(loaded.head, [target.kind for target in loaded.targets.values()])
     extraction = extract(loaded, engine=engine, cluster=cluster, progress=progress)
     yield "extract", extraction
     yield from make_runs(

@@ -1,4 +1,7 @@
-"""Specs that describe the same training are the same run, and specs of other trainings are not."""
+"""Specs that describe the same training are the same run, and specs of other trainings are not.
+
+Modules: finetuning.grids.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -90,7 +93,7 @@ def test_equal_sections_train_one_network_and_backbones_select_sections(study: P
     runs = featx.finetune(backbones=["deep"])
     assert len(runs) == 2
     assert all(run.is_new and run.run.startswith("deep-") for run in runs)
-    assert {run.settings["lr"] for run in runs} == {"0.001", "0.01"}
+    assert {run.settings["lr"] for run in runs} == {0.001, 0.01}
     assert [run.run.partition("-")[0] for run in featx.finetune(backbones=["toy"], epochs=2)] == ["toy"]
     with pytest.raises(UnknownNameError, match=r"has the backbone 'vgg16'; .*: 'deep', 'toy'"):
         featx.finetune(backbones=["toy", "vgg16"])

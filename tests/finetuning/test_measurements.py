@@ -80,9 +80,9 @@ def test_val_can_stop_the_training_and_is_then_marked_as_used(study: Path) -> No
     assert "val used" not in untouched.flags
     ensembles = featx.ensemble(target="class", methods=["soft"], members=[by_val.run, untouched.run])
     flags = {row.run: row.flags for row in featx.evaluate(target="class")[0].rows}
-    assert flags[by_val.run] == by_val.flags
-    assert flags[ensembles[0].run][-1] == "val used"
-    assert flags[untouched.run] == untouched.flags
+    assert "val used" in flags[by_val.run]
+    assert "val used" in flags[ensembles[0].run]
+    assert "val used" not in flags[untouched.run]
     assert "scores on val are optimistic" in featx.report().read_text()
 
     labels = pd.read_csv(study / "images" / "labels.csv")

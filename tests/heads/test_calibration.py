@@ -111,7 +111,7 @@ def test_soft_labels_and_labels_are_calibrated() -> None:
 
 def test_log_losses_name_the_methods_that_were_tried() -> None:
     rows = rows_of(200, 2)
-    for name, path_params in (("lda", {"shrinkage": 0.1}), ("ridge", {"alpha": 0.1})):
+    for name, path_params in (("lda", {"shrinkage": 0.1}), ("ridge", {"alpha_per_row": 0.1})):
         head = HEADS.get(name)(HeadTask(*rows.x.shape, 2, 0))
         _, result = fit_out_of_fold(head, dict(head.start) | path_params, rows, HeadSpec(name=name))
         assert result.log_losses.keys() == {"platt", *(["none"] if name == "lda" else [])}
@@ -156,7 +156,7 @@ def test_nearly_constant_features_do_not_change_the_method() -> None:
     # Each of the first twenty rows has a feature that varies nowhere else.
     nearly_constant[np.arange(20), np.arange(20)] = 1
     extended = TrainRows(np.c_[plain.x, nearly_constant].astype(np.float32), plain.targets)
-    params, spec = {"scaling": "standard", "alpha": 0.1}, HeadSpec(name="ridge")
+    params, spec = {"scaling": "standard", "alpha_per_row": 0.1}, HeadSpec(name="ridge")
     plain_result, extended_result = (
         fit_out_of_fold(HEADS.get("ridge")(HeadTask(*rows.x.shape, 2, 0)), params, rows, spec)[1]
         for rows in (plain, extended)

@@ -12,7 +12,8 @@ from optuna.trial import FrozenTrial
 from featx.artifacts.outputs import predict_outputs
 from featx.heads.fitting import fit_pipeline, ignore_convergence_warnings
 from featx.heads.folds import TrainRows
-from featx.heads.head_definition import Head, make_head
+from featx.heads.head_definition import Head
+from featx.heads.head_settings import make_head
 from featx.heads.learning_problems import PROBLEMS
 from featx.heads.scaling import Params
 from featx.heads.search.fold_cache import FoldCache, SharedArrays
@@ -113,7 +114,7 @@ class CrossValidation:
         self.memory_note = format_memory_note(n_bytes, shared.max_bytes)
         path = head.path
         needs_refit = n_bytes > shared.max_bytes or (head.needs_calibration and metric in NEEDS_PROBABILITIES)
-        if path is None or needs_refit:
+        if path is None or path.predict_path is None or needs_refit:
             name, values = ("", (None,)) if path is None else (path.name, path.values)
             path = ParameterPath(name, values, self._refit_path, patience=PATH_PATIENCE)
         self.path = path
@@ -189,6 +190,7 @@ class CrossValidation:
         def score_fold(number: int) -> list[float]:
             fold = self.folds[number]
             scores: list[float] = []
+            assert self.path.predict_path is not None
             for outputs in self.path.predict_path(params, fold, values):
                 scores.append(float(np.nan_to_num(self._score(fold, outputs), nan=UNDEFINED_SCORE)))
                 if patience is not None and max(scores) not in scores[-patience - 1 :]:

@@ -18,6 +18,8 @@ MIN_TRIALS_FOR_IMPORTANCES = 6
 BOUNDARY_MARGIN = 0.01
 MIN_CLASS_ROWS_PER_FOLD = 5
 MAX_LISTED_CLASSES = 5
+# Parameters that Optuna knows by another name than a recipe, because their range depends on another parameter.
+RECIPE_NAMES = {"C_linear": "C"}
 # Parameters and ends of their ranges (-1 lower, 1 upper) beyond which no values exist.
 NATURAL_BOUNDARIES = {
     ("subsample", 1),
@@ -45,7 +47,8 @@ def describe_space(trials: Sequence[optuna.trial.FrozenTrial], name: str, values
                 space[parameter] = {"low": distribution.low, "high": distribution.high, "log": distribution.log}
             elif isinstance(distribution, CategoricalDistribution):
                 space[parameter] = {"choices": list(distribution.choices)}
-    return space | ({name: {"values": list(values)}} if name else {})
+    # A path of one value is a fixed parameter.
+    return space | ({name: {"values": list(values)}} if name and len(values) > 1 else {})
 
 
 def parameter_importances(
@@ -86,9 +89,10 @@ def boundary_warnings(
     for name, bounds in space.items():
         if "values" in bounds:
             value = chosen[name]
+            low, high = bounds["values"][0], bounds["values"][-1]
             side = _boundary_side(bounds["values"].index(value), 0, len(bounds["values"]) - 1)
         elif "low" in bounds and name in suggested:
-            value = suggested[name]
+            value, low, high = suggested[name], bounds["low"], bounds["high"]
             scale = np.log if bounds["log"] else float
             side = _boundary_side(scale(value), scale(bounds["low"]), scale(bounds["high"]))
         else:
@@ -96,9 +100,17 @@ def boundary_warnings(
         if side and (name, side) not in NATURAL_BOUNDARIES:
             end = "largest" if side > 0 else "smallest"
             text = f"{name} {value:.4g} is the {end} value of the search space: values outside may score better; "
-            text += "to search them, write a head with a wider space (docs/heads.md)"
+            text += f"to search them, set space = {_wider_range(name, low, high, side)} in [[head]]"
             found_warnings.append(RunWarning("search boundary", text))
     return found_warnings
+
+
+def _wider_range(name: str, low: float, high: float, side: int) -> str:
+    """Return a range as TOML that is ten times as wide beyond one end, for integers three times."""
+    factor = 3 if isinstance(low, int) else 10
+    low, high = (low, high * factor) if side > 0 else (low / factor, high)
+    ends = [max(1, round(end)) if factor == 3 else float(f"{end:.4g}") for end in (low, high)]
+    return f"{{ {RECIPE_NAMES.get(name, name)} = {ends} }}"
 
 
 def _boundary_side(value: float, low: float, high: float) -> int:

@@ -46,7 +46,8 @@ class ParameterPath:
         Values tried in each trial, in the order in which they are cheap.
     predict_path
         Function that yields the outputs for a fold's held-out rows with each of the given values: (m, k) with the
-        largest output for the predicted class, (m, t) labels in [0, 1], or (m, t) numbers.
+        largest output for the predicted class, (m, t) labels in [0, 1], or (m, t) numbers. None if a Pipeline has to be
+        fitted for each value.
     fold_bytes
         Function of n and m that returns the bytes that a fold of so many train and held-out rows needs in addition to
         its features; by default 0.
@@ -59,7 +60,7 @@ class ParameterPath:
 
     name: str
     values: tuple[Any, ...]
-    predict_path: PathPredictor
+    predict_path: PathPredictor | None
     fold_bytes: Callable[[int, int], int] = lambda _n, _m: 0
     patience: int | None = None
     is_cumulative: bool = False

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import optuna
 
+from featx.heads.head_settings import adapted_start
 from featx.heads.scaling import Params
 from featx.heads.search.cross_validation import CrossValidation, SearchSpace
 from featx.heads.search.diagnostics import describe_space
 from featx.heads.search.distributed_search import DistributedEvaluator, TrialRequest, TrialResult
 from featx.heads.search.fold_cache import SharedArrays
 from featx.heads.search.journal import TrialJournal
+from featx.metrics.scores import resolve_metric
 from featx.parallel.threads import single_threaded
 from featx.progress import ProgressCallback
 from featx.specs.head import HeadSpec
@@ -70,6 +72,8 @@ def search(
     two folds is below the median of the others, or clearly below the best one, is pruned (`journal.should_prune`). With
     workers, trials run in batches: a trial is suggested, and pruned, by the results before its batch.
     """
+    if spec.trials == 0:
+        return _unsearched(spaces, spec)
     # Optuna logs Ctrl-C as a failed trial, with its traceback.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     start = time.perf_counter()
@@ -80,7 +84,8 @@ def search(
     for note in dict.fromkeys(filter(None, notes)):
         progress("note", 0, 1, f"{spec.name}: {note}")
     choices = {} if len(spaces) == 1 else {EMBEDDINGS: next(iter(spaces))}
-    with TrialJournal(journal, spec, [dict(first.head.start) | choices, *options.starts]) as trials:
+    starts = [dict(first.head.start) | choices, *(adapted_start(start, spec) for start in options.starts)]
+    with TrialJournal(journal, spec, starts) as trials:
         _run_trials(trials, cross_validations, (spaces, spec, options), progress, start)
         scored, n_pruned, importances = trials.scored_trials, trials.n_pruned, trials.importances()
     scored_trials = tuple(
@@ -106,6 +111,25 @@ def search(
         shared_bytes=shared.peak_bytes,
         n_parallel_trials=options.evaluator.size,
         seconds=time.perf_counter() - start,
+    )
+
+
+def _unsearched(spaces: Mapping[str, SearchSpace], spec: HeadSpec) -> SearchResult:
+    """Return the setting of a head that is fitted without a search."""
+    (embeddings,) = spaces
+    return SearchResult(
+        params=dict(spec.params),
+        suggested={},
+        score=None,
+        embeddings=embeddings,
+        metric=resolve_metric(spaces[embeddings].rows.targets, spec.metric),
+        trials=(),
+        n_pruned=0,
+        space={},
+        importances={},
+        shared_bytes=0,
+        n_parallel_trials=1,
+        seconds=0.0,
     )
 
 
