@@ -196,7 +196,7 @@ def _run_grid(grid: Grid, shared_job: FinetuningJob) -> list[FinetuningResult]:
 def _recipe_grids(recipe: Recipe, trials: int | None) -> list[Grid]:
     """Return a recipe's ``[[finetune]]`` sections, or the default run if it has none."""
     grids = [Grid(section.runs, trials or section.trials, section.target) for section in recipe.finetune]
-    return grids or [Grid((FinetuneSpec(),))]
+    return grids or [Grid((FinetuneSpec(seed=recipe.seed),))]
 
 
 def vary(specs: Sequence[FinetuneSpec], changes: dict[str, list[Any]]) -> tuple[FinetuneSpec, ...]:
