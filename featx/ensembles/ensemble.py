@@ -96,9 +96,10 @@ class EnsembleResult:
         return float(find_score(self.metric).signed(self.score - self.best_member_score))
 
 
-def ensemble(
+def ensemble(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may override
     recipe: str | Path | Recipe | None = None,
     *,
+    specs: Sequence[EnsembleSpec] = (),
     methods: Sequence[str] | str = (),
     members: Sequence[str] | str = (),
     target: str | None = None,
@@ -110,6 +111,8 @@ def ensemble(
     ----------
     recipe
         Recipe, or the path of its file; by default the recipe in this folder.
+    specs
+        Specs of ensembles instead of the recipe's ``[[ensemble]]``.
     methods
         Names of voting methods; by default those of the recipe.
     members
@@ -130,7 +133,7 @@ def ensemble(
     IncompleteError
         There is no finished run.
     DataError
-        There is only one finished run, or the runs have predictions for different rows.
+        There is only one finished run, the runs have predictions for different rows, or the recipe names no method.
     UnknownNameError
         A voting method is unknown.
     UnsuitedError
@@ -142,9 +145,43 @@ def ensemble(
     cross-fitting: the predictions for each fold come from a fit to the other folds.
     """
     study = Study.open(recipe)
-    arguments = {"methods": _as_tuple(methods), "members": _as_tuple(members)}
-    spec = study.recipe.ensemble.model_copy(update={name: value for name, value in arguments.items() if value})
-    names = _targets_with_members(study, target, spec)
+    sections = _sections(study, tuple(specs), _as_tuple(methods), _as_tuple(members), target)
+    results = [result for spec in sections for result in _build_section(study, spec, target, force)]
+    # Sections without a name and with the same members have the same runs.
+    distinct = {result.run: result for result in results}.values()
+    order = list(study.recipe.targets)
+    return sorted(distinct, key=lambda result: (order.index(result.target), -result.gain))
+
+
+def _sections(
+    study: Study,
+    specs: tuple[EnsembleSpec, ...],
+    methods: tuple[str, ...],
+    members: tuple[str, ...],
+    target: str | None,
+) -> list[EnsembleSpec]:
+    """Return the specs of the ensembles to build, with other methods and members if there are any.
+
+    Raises
+    ------
+    DataError
+        None of them builds an ensemble of the target.
+    """
+    # The name of a section describes its members.
+    arguments = {"methods": methods, "members": members, "name": None}
+    changes = {name: value for name, value in arguments.items() if value or (name == "name" and members)}
+    sections = specs or study.recipe.ensemble or (EnsembleSpec(methods=()),)
+    changed = [spec.model_copy(update=changes) for spec in sections if target in {None, spec.target} or not spec.target]
+    building = [spec for spec in changed if spec.methods != ()]
+    if not building:
+        cause = "no [[ensemble]] with a method" if target is None else f"no [[ensemble]] with a method for {target!r}"
+        raise DataError(f"the recipe has {cause}; name methods with '--method'")
+    return building
+
+
+def _build_section(study: Study, spec: EnsembleSpec, target: str | None, force: bool) -> list[EnsembleResult]:
+    """Build the ensembles of one section."""
+    names = _targets_with_members(study, spec.target or target, spec)
     methods_by_target = {name: _suited_methods(spec, study.recipe.targets[name].kind) for name in names}
     for method in spec.methods or ():
         _check_suited(method, study, names)
@@ -162,10 +199,10 @@ def _targets_with_members(study: Study, target: str | None, spec: EnsembleSpec) 
     return [name for name in names if _has_members(study, name, spec)] or names[:1]
 
 
-def can_build_ensembles(recipe: Recipe) -> bool:
-    """Return whether a target of the recipe has two different finished runs."""
+def can_build_ensembles(recipe: Recipe, spec: EnsembleSpec) -> bool:
+    """Return whether a section builds ensembles: a target of it has two different finished runs."""
     study = Study(recipe)
-    return any(_has_members(study, name, recipe.ensemble) for name in recipe.targets)
+    return spec.methods != () and any(_has_members(study, name, spec) for name in study.target_names(spec.target))
 
 
 def _has_members(study: Study, target: str, spec: EnsembleSpec) -> bool:
@@ -202,7 +239,7 @@ def _build_all(run: EnsembleRun, methods: Sequence[str], force: bool) -> list[En
 
 def _build_one(run: EnsembleRun, method: str, force: bool) -> tuple[RunFolder, bool]:
     """Return the folder of an ensemble, and whether it was built by this call."""
-    stem, spec = f"{method}-{run.target}", run.run_spec(method)
+    stem, spec = "-".join([*filter(None, [run.spec.name]), method, run.target]), run.run_spec(method)
     finished_run = None if force else run.study.find_run(stem, spec)
     if finished_run is None:
         with run.study.new_run(stem, spec) as folder:

@@ -220,7 +220,7 @@ def _find_path_column(tree: Tree, frame: pd.DataFrame, file: str, with_header: b
             texts = _sample_texts(frame[column])
             if not texts:
                 continue
-            rule, n = find_rule(texts, names, partial(_rank_folder, file))
+            rule, n = find_rule(texts, names, partial(rank_image_folder, file))
             if n > n_most and n >= MIN_NAMED * len(texts) and _are_varied(texts):
                 is_header_an_image = with_header and find_rule([str(column)], names)[1] > 0
                 if is_header_an_image or (with_header and is_image_name(str(column))):
@@ -251,7 +251,7 @@ def part_of_file(file: str) -> str | None:
     return find_part(name.rpartition(".")[0]) or find_part(base_name(folder))
 
 
-def _rank_folder(file: str, folder: str) -> int:
+def rank_image_folder(file: str, folder: str) -> int:
     """Return the rank of a folder as that of a table's images: its own folder, one of its part, or one of images."""
     part = part_of_file(file)
     if folder == (file.rpartition("/")[0] or ".") or (part is not None and find_part(folder) == part):

@@ -34,6 +34,7 @@ from featx.reports.figures import (
 from featx.reports.group_figures import plot_group_scores
 from featx.reports.leak_tables import select_pairs
 from featx.reports.pictures import load_pictures
+from featx.reports.tree_figures import plot_tree_scores
 from featx.specs.embedding import ResolvedEmbedding
 from featx.specs.recipe import Recipe
 from featx.study.extracted_data import HAS_EMBEDDING
@@ -193,6 +194,9 @@ def _training_figures(runs: list[RunFolder], evaluation: Evaluation) -> dict[str
     all_metrics = {evaluation.label(run.name): run.metrics for run in runs}
     heads = {label: metrics for label, metrics in all_metrics.items() if isinstance(metrics, HeadMetrics)}
     networks = {label: metrics for label, metrics in all_metrics.items() if isinstance(metrics, NetworkMetrics)}
+    boosted = {name: metrics.trees for name, metrics in heads.items() if metrics.trees is not None}
+    if boosted:
+        figures["trees"] = plot_tree_scores(boosted)
     searched = {name: metrics.search for name, metrics in heads.items() if metrics.search.trials}
     if searched:
         metric = " / ".join(dict.fromkeys(search.metric for search in searched.values()))
