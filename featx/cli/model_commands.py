@@ -195,6 +195,13 @@ def evaluate(
     groups: Annotated[
         bool, typer.Option("--groups", help="Also print the scores of the chosen run in each group.")
     ] = False,
+    bias: Annotated[
+        str,
+        typer.Option(
+            help="Difference between groups to print for every run: largest (difference), deviation (mean absolute "
+            "deviation), sd (standard deviation) or ratio."
+        ),
+    ] = "largest",
     by: Annotated[
         str | None,
         typer.Option(
@@ -222,6 +229,14 @@ def evaluate(
     import featx
     from featx.cli import console, pivot_table, run_table
     from featx.cli.progress_bars import watching
+    from featx.errors import UnknownNameError
+    from featx.evaluation.group_biases import MEASURES
+    from featx.registry import suggest_names
+
+    if bias not in MEASURES:
+        raise UnknownNameError(
+            f"no difference between groups is called {bias!r}; {suggest_names(bias, list(MEASURES))}"
+        )
 
     with watching() as progress:
         evaluations = featx.evaluate(
@@ -239,7 +254,7 @@ def evaluate(
     elif by:
         pivot_table.pivots(pivots)
     else:
-        run_table.evaluations(evaluations, per_class, groups)
+        run_table.evaluations(evaluations, per_class, groups, bias)
 
 
 def _evaluations(evaluations: "list[Evaluation]") -> dict[str, Any]:
