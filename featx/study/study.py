@@ -92,8 +92,11 @@ class Study(LabelledRows):
         return run
 
     def run_path(self, stem: str, spec: RunSpec) -> Path:
-        """Return the path of the folder of a run, which need not exist."""
-        return self.folder / file_name(stem, spec.fingerprint()[:8])
+        """Return the path of the folder of a run, which need not exist; a renamed run keeps the key of its spec."""
+        key = spec.fingerprint()[:8]
+        path = self.folder / file_name(stem, key)
+        renamed = () if path.exists() else sorted(self.folder.glob(f"[!.]*-{key}/{SPEC}"))
+        return next((file.parent for file in renamed if _is_spec(file, spec)), path)
 
     def has_runs(self, target: str) -> bool:
         """Return whether there is a finished run of a target that can be compared."""
@@ -102,7 +105,8 @@ class Study(LabelledRows):
         except IncompleteError:
             return False
 
-    def _run_folders(self) -> list[RunFolder]:
+    def run_folders(self) -> list[RunFolder]:
+        """Return all finished runs in the recipe's folder, whatever their state, by name."""
         return [self._run_folder(path.parent) for path in sorted(self.folder.glob("[!.]*/header.json"))]
 
     def _run_folder(self, path: Path) -> RunFolder:
@@ -118,7 +122,13 @@ class Study(LabelledRows):
 
     def damaged(self) -> list[RunFolder]:
         """Return the finished runs with a missing or changed file; `RunFolder.damage` names the file."""
-        return [run for run in self._run_folders() if run.damage]
+        return [run for run in self.run_folders() if run.damage]
+
+    def reasons_left_out(self) -> dict[str, str]:
+        """Return the reason why `runs` leaves out each finished run, by name; empty for those that it returns."""
+        folders = self.run_folders()
+        stale = self._reasons([run for run in folders if not run.damage], self.split_fingerprint(), self.target_names())
+        return {run.name: run.damage or stale[run.name] for run in folders}
 
     def runs(self, target: str | None = None, names: Sequence[str] | None = None) -> list[RunFolder]:
         """Return the finished runs that match the current split and labels of the recipe, oldest first.
@@ -139,7 +149,7 @@ class Study(LabelledRows):
         DataError
             A name matches no run.
         """
-        split, folders = self.split_fingerprint(), self._run_folders()
+        split, folders = self.split_fingerprint(), self.run_folders()
         damaged, intact = [run for run in folders if run.damage], [run for run in folders if not run.damage]
         stale = self._reasons(intact, split, self.target_names(target))
         fitting = [run for run in intact if not stale[run.name]]
@@ -242,6 +252,13 @@ class Study(LabelledRows):
             with suppress(IncompleteError, KeyError):
                 seals.append(str(read_sealed(file)["opening"]))
         return seals
+
+
+def _is_spec(file: Path, spec: RunSpec) -> bool:
+    try:
+        return read_sealed(file) == spec.identity()
+    except IncompleteError:
+        return False
 
 
 def _changed_fields(recorded: TrainState | ValState, current: TrainState | ValState) -> list[str]:
