@@ -82,8 +82,8 @@ class IdListReader:
         lists = _find_lists(tree)
         if lists is None:
             raise DataError(
-                f"no images in {data.source!r}: it has no list of images with lists of labels; expected files such as images.txt with "
-                "'1 cat/0.png' and image_class_labels.txt with '1 7'"
+                f"no images in {data.source!r}: it has no list of images with lists of labels; expected files such as "
+                "images.txt with '1 cat/0.png' and image_class_labels.txt with '1 7'"
             )
         root = tree if lists.rule.root == "." else open_tree(join_place(tree.place, lists.rule.root))
         entries, ids = find_images(root, list(lists.paths.values()), lists.rule, lists.images)
