@@ -195,6 +195,8 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "name": "rf",
             "trials": 21,
             "timeout_s": 1.0,
+            "params": {"kernel": "linear"},
+            "space": {"C": (0.1, 1.0)},
             "metric": "log_loss",
             "class_weight": {"a": 2.0},
             "group_weight": "sex+age",
