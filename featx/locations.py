@@ -24,6 +24,7 @@ LABEL_SUFFIXES = {
     "voc": (".xml", ".txt"),
     "yolo": (".txt", ".yaml", ".yml", ".names", ".labels"),
     "one_hot": (".csv",),
+    "id_lists": (".txt",),
 }
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 URL_PATTERN = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -128,11 +129,11 @@ def _package_folder(place: str) -> Path:
 
 
 def split_archive_place(place: str) -> tuple[str, str]:
-    """Return the file or folder at a place, and the folder inside an archive: the text after ``!``, or ``""``."""
+    """Return the file or folder at a place, and the folder inside its archives: the text after ``!``, or ``""``."""
     if not Path(place).exists():
         # The name of a folder may contain "!" too.
         for separator in re.finditer("!", place):
-            if Path(place[: separator.start()]).is_file():
+            if Path(place[: separator.start()]).exists():
                 return place[: separator.start()], place[separator.end() :]
     return place, ""
 

@@ -168,8 +168,8 @@ def extract(  # noqa: PLR0913 (all but the first are keyword options, one for ea
     requests = _requests(study, backbones)
     listing, truths, label_problem = read_listing(study, drop_unlabelled, progress)
     listing, identities, n_read = _identify_images(study, listing, progress)
-    assigned = assign_parts(study, listing.manifest, truths, label_problem)
-    parts = assigned.parts
+    assigned = assign_parts(study, listing, truths, label_problem)
+    listing, truths, parts = assigned.listing, assigned.truths, assigned.parts
     warnings = [*listing.warnings, *remove_damaged_files(study)]
     warnings += [] if parts is None else _split_warnings(study, listing.manifest, parts, truths)
     uris = listing.manifest.uris_by_digest
@@ -216,8 +216,8 @@ def _split_warnings(study: Study, manifest: Manifest, parts: "pd.Series[str]", t
 
 def _identify_images(
     study: Study, listing: Listing, progress: ProgressCallback
-) -> tuple[Listing, list[ImageIdentity], int]:
-    """Return the listing with digests, the identity of each image, and the number of images that had to be read."""
+) -> tuple[Listing, dict[str, ImageIdentity], int]:
+    """Return the listing with digests, the identity of each image by id, and the number of images that were read."""
     manifest = listing.manifest
     identities: list[ImageIdentity] = []
     n_read = 0
@@ -242,7 +242,7 @@ def _identify_images(
             f"{identities[0].reason}; check data.source and data.labels"
         )
     with_digests = Manifest(manifest.ids, manifest.uris, manifest.labels, digests)
-    return replace(listing, manifest=with_digests), identities, n_read
+    return replace(listing, manifest=with_digests), dict(zip(manifest.ids, identities, strict=True)), n_read
 
 
 def _fill_stores(
@@ -287,11 +287,11 @@ def _check_readable(
 
 
 def _tabulate(
-    listing: Listing, identities: Sequence[ImageIdentity], statistics: PassStatistics, imported: ImportedVectors
+    listing: Listing, identities: Mapping[str, ImageIdentity], statistics: PassStatistics, imported: ImportedVectors
 ) -> pd.DataFrame:
     """Return the outcome of each file, by the networks and the files of vectors together."""
     embedded, failed = statistics.embedded | imported.embedded, statistics.failed | imported.failed
-    return tabulate_outcomes(listing, identities, embedded, failed)
+    return tabulate_outcomes(listing, [identities[name] for name in listing.manifest.ids], embedded, failed)
 
 
 def _handle_failures(

@@ -67,7 +67,7 @@ def empty_parts(study: Study, parts: "pd.Series[str]", truth: Truth) -> list[str
         remedy += " or split by exact shares (split.method = 'train_test_split')"
     for part in ("test", "val"):
         is_empty = part not in set(parts)
-        if is_empty and spec.shares[part] == 0:
+        if is_empty and spec.sizes[part] == 0:
             continue
         classes = classes_without(parts, truth, part)
         if is_empty:

@@ -1,19 +1,23 @@
 """Images of a recipe with their labels and parts; a problem of the labels does not stop an extraction."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
 from featx.errors import DataError
 from featx.images.image_selection import select_images
 from featx.images.readers import Listing, read_source
+from featx.images.split_columns import parts_of_column
 from featx.progress import ProgressCallback
+from featx.specs.group import GroupSpec
+from featx.specs.recipe import Recipe
 from featx.study.splits import split
 from featx.study.study import Study
-from featx.tables.encoding import strata
-from featx.tables.manifest import Manifest
-from featx.tables.truth import Truth
+from featx.tables.encoding import bin_numbers, strata
+from featx.tables.truth import Truth, class_names
+from featx.tables.undersampling import surplus_rules
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,12 +26,18 @@ class AssignedParts:
 
     Attributes
     ----------
+    listing
+        The images, without those that are surplus in a part that is balanced after the split.
+    truths
+        Strata of each target for these images.
     parts
         Part of each image, indexed by id; None if there is a problem.
     problem
         The problem, with the way out; empty if there is none.
     """
 
+    listing: Listing
+    truths: list[Truth]
     parts: "pd.Series[str] | None"
     problem: str = ""
 
@@ -55,27 +65,38 @@ def read_listing(study: Study, drop_unlabelled: bool, progress: ProgressCallback
     drop_unlabelled = drop_unlabelled or recipe.data.drop_unlabelled
     listing = read_source(recipe.data.model_copy(update={"drop_unlabelled": drop_unlabelled}), recipe.folder)
     if not recipe.targets:
-        return listing, [], f"{recipe.name} has no [targets]; add one, such as [targets.class] with column = 'class'"
+        problem = f"{recipe.name} has no [targets]; add one, such as [targets.class] with column = 'class'"
+        return select_images(listing, {}, recipe.split, sample=recipe.data.sample), [], problem
     try:
-        selected = select_images(listing, recipe.targets, recipe.split, drop_unlabelled)
+        listing = _with_bands(listing, recipe.groups)
+        selected = select_images(listing, recipe.targets, recipe.split, drop_unlabelled, recipe.data.sample)
         truths = [strata(selected.manifest, name, target) for name, target in recipe.targets.items()]
-        for column in recipe.groups.values():
+        for column in recipe.group_labels.values():
             selected.manifest.column(column)
-        split(selected.manifest, truths[0], recipe.split)
+        _split_and_balance(recipe, selected, truths)
     except DataError as error:
         progress("note", 0, 1, f"labels: {error}; the images are embedded all the same")
         return listing, [], str(error)
     return selected, truths, ""
 
 
-def assign_parts(study: Study, manifest: Manifest, truths: Sequence[Truth], label_problem: str) -> AssignedParts:
+def _with_bands(listing: Listing, groups: Mapping[str, GroupSpec]) -> Listing:
+    """Return the listing with a label column for each grouping by bands of numbers."""
+    for name, group in groups.items():
+        if group.bins is not None:
+            bands = bin_numbers(listing.manifest.column(group.column), group.bins, f"groups.{name}")
+            listing = replace(listing, manifest=listing.manifest.with_column(name, bands.astype(object)))
+    return listing
+
+
+def assign_parts(study: Study, listing: Listing, truths: list[Truth], label_problem: str) -> AssignedParts:
     """Return the part of each image, or the problem that leaves no split.
 
     Parameters
     ----------
     study
         The study.
-    manifest
+    listing
         The images.
     truths
         Strata of each target; the first one stratifies the split.
@@ -83,8 +104,25 @@ def assign_parts(study: Study, manifest: Manifest, truths: Sequence[Truth], labe
         Problem of the labels that `read_listing` returned; empty if there is none.
     """
     if label_problem:
-        return AssignedParts(None, label_problem)
+        return AssignedParts(listing, truths, None, label_problem)
     try:
-        return AssignedParts(split(manifest, truths[0], study.recipe.split))
+        return _split_and_balance(study.recipe, listing, truths)
     except DataError as error:
-        return AssignedParts(None, str(error))
+        return AssignedParts(listing, truths, None, str(error))
+
+
+def _split_and_balance(recipe: Recipe, listing: Listing, truths: list[Truth]) -> AssignedParts:
+    """Return the split, without the surplus images of the parts that are cut here and balanced by themselves."""
+    parts = split(listing.manifest, truths[0], recipe.split)
+    given_parts = set(parts_of_column(listing.manifest, recipe.split).dropna())
+    rng = np.random.default_rng(recipe.split.seed)
+    rules: dict[str, str] = {}
+    for (name, target), truth in zip(recipe.targets.items(), truths, strict=True):
+        for part, size in target.balanced_parts.items():
+            if part not in given_parts:
+                rules |= surplus_rules(class_names(truth)[parts == part], name, size, rng, part)
+    if not rules:
+        return AssignedParts(listing, truths, parts)
+    listing = listing.without(rules)
+    ids = listing.manifest.ids
+    return AssignedParts(listing, [truth.take(ids) for truth in truths], parts.reindex(pd.Index(ids)))

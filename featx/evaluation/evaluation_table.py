@@ -29,7 +29,8 @@ class RunEvaluation:
     confusion
         (k, k) counts; row = true class. Empty unless the target has classes.
     flags
-        Names of the warnings of its training, for example ``nan``.
+        Names of the warnings of its training, for example ``nan``, and ``one class`` or ``one number`` if it predicts
+        the same for all rows.
     intervals
         Score name → low and high edge of its 95 % interval (`featx.evaluation.intervals`).
     difference, difference_low, difference_high
@@ -45,6 +46,11 @@ class RunEvaluation:
         Costs of the run (`featx.evaluation.cost.Cost`); None where a cost is not known.
     biases
         Grouping name → largest difference between groups, and mean absolute deviation from the overall score.
+    label, settings
+        Label that is unique among the rows, and the settings in which runs of this kind differ, as JSON values by name
+        (`featx.study.run_settings`).
+    train_scores
+        Score name → value on the rows that the run was trained on; empty if it was not measured.
     """
 
     run: str
@@ -68,6 +74,9 @@ class RunEvaluation:
     n_bytes: int | None = None
     n_models: int = 1
     biases: dict[str, Sequence[float]] = field(default_factory=dict)
+    label: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    train_scores: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -112,6 +121,8 @@ class Evaluation:
         Warnings about the scored rows.
     log_problems
         Problems of the log that `n_openings` was counted in; empty if the log is complete.
+    n_test
+        Number of images of the test part; 0 if there is no such part.
     """
 
     target: str
@@ -132,12 +143,17 @@ class Evaluation:
     groupings: list[Grouping] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     log_problems: list[str] = field(default_factory=list)
+    n_test: int = 0
 
     @property
     def compared(self) -> str:
         """Key, in the scores of the runs, of the score that runs are compared in: the weighted one if there is one."""
         by_weight = f"confidence_{self.score}"
         return by_weight if by_weight in self.rows[0].scores else self.score
+
+    def label(self, run: str) -> str:
+        """Return the label of a run."""
+        return next(row.label for row in self.rows if row.run == run)
 
     @property
     def scores(self) -> list[str]:

@@ -11,7 +11,7 @@ from featx.finetuning.phase import Phase
 from featx.finetuning.strategies import trainable_names
 from featx.finetuning.task import TrainingTask
 from featx.finetuning.training_rows import Inputs
-from featx.study.splits import held_out
+from featx.study.unit_cuts import held_out
 
 
 def build_phases(

@@ -182,26 +182,32 @@ def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may
         HEADS.get(head if isinstance(head, str) else head.name)
     study = Study.open(recipe)
     overrides = {"trials": trials, "timeout_s": timeout_s, "nested": nested, "embeddings": embedding}
-    specs = _head_specs(study.recipe, heads, {name: value for name, value in overrides.items() if value is not None})
+    changes = {name: value for name, value in overrides.items() if value is not None}
+    specs = _head_specs(study.recipe, heads, target, changes)
     extracted = tuple(locked_embeddings(study, embedding))
     find_near_copies(study, progress)
     ids = {part: study.ids(part) for part in ("train", "val", "test")}
     all_ids = np.concatenate(list(ids.values()))
     read = cache(lambda: read_embeddings(study, all_ids, extracted))
     target_tables = {name: study.labels(name) for name in study.target_names(target)}
-    check_heads(specs, [table.kind for table in target_tables.values()])
+    check_heads(specs, {name: table.kind for name, table in target_tables.items()})
     jobs = [
         HeadJob(study, name, spec, extracted, read, ids, target_tables[name])
         for name in target_tables
         for spec in specs
+        if spec.target in {None, name}
     ]
+    if specs and not jobs:
+        raise DataError(f"no [[head]] is for target {target!r}; name a head with '--head'")
     with DistributedEvaluator(cluster) as evaluator:
         return [_fit_job(job, force, evaluator, progress) for job in _suited_jobs(jobs, progress)]
 
 
-def _head_specs(recipe: Recipe, heads: Sequence[str | HeadSpec], overrides: dict[str, Any]) -> list[HeadSpec]:
+def _head_specs(
+    recipe: Recipe, heads: Sequence[str | HeadSpec], target: str | None, overrides: dict[str, Any]
+) -> list[HeadSpec]:
     """Return the specs of these heads, by default of all heads of the recipe, with overridden fields; one for a run."""
-    named = [recipe.head_specs(head) if isinstance(head, str) else [head] for head in heads]
+    named = [recipe.head_specs(head, target) if isinstance(head, str) else [head] for head in heads]
     specs = [spec for specs_of_name in named for spec in specs_of_name] or list(recipe.head)
     changed = [build_spec(HeadSpec, f"head {spec.name}", **spec.model_dump() | overrides) for spec in specs]
     return [grid_spec for spec in changed for grid_spec in spec.grid()]

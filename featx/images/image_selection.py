@@ -1,5 +1,6 @@
-"""Selection of the images of a study: by label, by the classes to keep, and by class balance."""
+"""Selection of the images of a study: by label, by the classes to keep, by a sample, and by class balance."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -7,14 +8,21 @@ import pandas as pd
 
 from featx.errors import DataError
 from featx.images.readers import Listing
+from featx.images.split_columns import parts_of_column
 from featx.registry import suggest_names
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
 from featx.tables.encoding import category_text, encode_classes, map_and_bin, target_columns
+from featx.tables.truth import class_names
+from featx.tables.undersampling import surplus_rules
 
 
 def select_images(
-    listing: Listing, targets: Mapping[str, TargetSpec], split: SplitSpec, drop_unlabelled: bool = False
+    listing: Listing,
+    targets: Mapping[str, TargetSpec],
+    split: SplitSpec,
+    drop_unlabelled: bool = False,
+    sample: int | None = None,
 ) -> Listing:
     """Return the listing with the images outside the study moved to the ignored files, each with its rule.
 
@@ -28,6 +36,8 @@ def select_images(
         The split, whose seed and column of parts the balancing uses.
     drop_unlabelled
         Whether to ignore images without a label; by default they stay, and encoding the target reports them.
+    sample
+        Number of images to keep, before the classes are balanced; by default all.
 
     Raises
     ------
@@ -44,7 +54,8 @@ def select_images(
                 rules = dict.fromkeys(is_missing.index[is_missing], f"has no label in column {column!r}")
                 listing = listing.without(rules)
         listing = listing.without(_rules_of_keep(listing, name, target))
-    balanced = [name for name, target in targets.items() if target.balance == "undersample"]
+    listing = listing.without(_rules_of_sample(listing, sample))
+    balanced = [name for name, target in targets.items() if target.balance != "none"]
     if len(balanced) > 1:
         raise DataError(f"targets {' and '.join(balanced)} have 'balance'; expected at most one, remove the others")
     for name in balanced:
@@ -87,16 +98,27 @@ def _rules_of_keep(listing: Listing, name: str, target: TargetSpec) -> dict[str,
     return {str(row): f"is {value!r}, which {key} leaves out" for row, value in dropped.items()}
 
 
+def _rules_of_sample(listing: Listing, sample: int | None) -> dict[str, str]:
+    """Return the rule by id of the images outside a sample: those with the smallest hashes of their ids are in it."""
+    if sample is None or sample >= len(listing):
+        return {}
+    ids = sorted(
+        listing.manifest.ids, key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+    )
+    return dict.fromkeys(ids[sample:], f"is not among the {sample} images of data.sample")
+
+
 def _rules_of_balance(listing: Listing, name: str, target: TargetSpec, split: SplitSpec) -> dict[str, str]:
     """Return the rule by id of the surplus images of the larger classes, drawn at random in each part of the source."""
-    truth = encode_classes(listing.manifest, name, target)
-    values = pd.Series(np.asarray(truth.classes, dtype=object)[truth.codes], index=pd.Index(truth.ids))
-    parts = listing.manifest.column(split.column) if split.column else pd.Series("all", index=values.index)
+    classes = class_names(encode_classes(listing.manifest, name, target))
     rng = np.random.default_rng(split.seed)
     rules: dict[str, str] = {}
-    for _, part_values in values.groupby(parts.to_numpy()):
-        n_smallest = int(part_values.value_counts().min())
-        for value, rows in part_values.groupby(part_values):
-            surplus = rng.permutation(rows.index.to_numpy(object))[n_smallest:]
-            rules |= dict.fromkeys(surplus, f"is surplus in class {value!r}, dropped by targets.{name}.balance")
+    if target.balance == "undersample":
+        parts = listing.manifest.column(split.column) if split.column else pd.Series("all", index=classes.index)
+        for _, part_classes in classes.groupby(parts.to_numpy()):
+            rules |= surplus_rules(part_classes, name, "undersample", rng)
+        return rules
+    given_parts = parts_of_column(listing.manifest, split)
+    for part, size in target.balanced_parts.items():
+        rules |= surplus_rules(classes[given_parts == part], name, size, rng, part)
     return rules

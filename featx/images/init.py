@@ -9,13 +9,16 @@ import pandas as pd
 
 from featx.errors import DataError, ReadError
 from featx.files.atomic import write_text
+from featx.images.arrays import recognise_unlabelled_arrays
+from featx.images.choice_description import describe_choice
+from featx.images.class_folders import list_folder_warnings
 from featx.images.class_sizes import SizeSettings, propose_folds, propose_size_settings
+from featx.images.containers.dataset_images import recognise_unlabelled_datasets
 from featx.images.containers.refusals import refuse_known_formats
 from featx.images.decode import read_size
 from featx.images.decoding_proposal import DecodingProposal, propose_decoding
 from featx.images.folder import NO_LABEL_RULE
 from featx.images.inventory import Inventory, describe_types, suggest_next_step, take_inventory
-from featx.images.label_tables import TableReport
 from featx.images.name_pattern import FIELD, NO_MATCH_RULE
 from featx.images.names import is_archive_name
 from featx.images.readers import Listing, Reader, read_source
@@ -25,7 +28,7 @@ from featx.images.recognition_warnings import (
     list_table_warnings,
     list_unused_label_warnings,
 )
-from featx.images.sources import read_content, shared_listings
+from featx.images.sources import is_tree, read_content, shared_listings
 from featx.images.split_columns import find_column_parts
 from featx.images.target_proposals import Proposals, propose_targets
 from featx.locations import is_url, split_archive_place
@@ -37,9 +40,8 @@ from featx.tables.manifest import Manifest
 
 # Number of images whose headers are read for their sizes.
 MAX_MEASURED_IMAGES = 500
-MAX_TABLES_NAMED = 4
 # Readers whose labels are names of folders, groups or categories: each is one class, whatever characters it has.
-NAME_READERS = frozenset({"folder", "npy_folders", "datasets", "coco", "labelme", "voc", "yolo", "one_hot"})
+NAME_READERS = frozenset({"folder", "npy_folders", "datasets", "coco", "labelme", "voc", "yolo", "one_hot", "id_lists"})
 
 
 @dataclass(frozen=True)
@@ -200,8 +202,9 @@ def _check_source(source: str) -> None:
     """
     if not source:
         raise DataError("the source is empty; expected a folder of images, an archive or an array file")
-    path = Path(split_archive_place(source)[0])
-    if not is_url(source) and not path.exists():
+    path, inside = Path(split_archive_place(source)[0]), split_archive_place(source)[1]
+    is_missing = not path.exists() or (bool(inside) and not is_tree(source))
+    if not is_url(source) and is_missing:
         raise DataError(f"{source!r} does not exist; expected a folder of images, an archive or an array file")
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise DataError(f"{source!r} is neither a file nor a folder; expected images, an archive or an array file")
@@ -233,6 +236,8 @@ def recognise(source: str, labels: str | None, target: str | None = None) -> Rea
     for reader in sorted(readers, key=lambda reader: reader.rank):
         if data := reader.recognise(source, labels, target):
             return data
+    if labels is None and (data := recognise_unlabelled_arrays(source) or recognise_unlabelled_datasets(source)):
+        return data
     if archive := _only_archive(source):
         return recognise(archive, labels, target)
     refuse_known_formats(source)
@@ -289,7 +294,7 @@ def _describe(listing: Listing, recipe: str, source: RecognisedSource, inventory
         recipe=recipe,
         reader=data.reader_name,
         n_found=len(manifest),
-        choice=[*_describe_origin(data, manifest), *_describe_choice(inventory.tables)],
+        choice=describe_choice(data, listing, inventory.tables, has_target=bool(proposals.targets)),
         target=proposal.name if proposal else "",
         kind=proposal.kind if proposal else "",
         classes=dict(source.classes),
@@ -307,40 +312,18 @@ def _describe(listing: Listing, recipe: str, source: RecognisedSource, inventory
         n_unreadable=n_unreadable,
         ignored=dict(Counter(listing.ignored.values()).most_common()),
         warnings=[
+            *list_folder_warnings(data, manifest.labels, proposals.targets[0].name if proposals.targets else ""),
             *listing.warnings,
             *proposals.warnings,
             *([source.sizes.reason] if source.sizes.drop else []),
             *source.decoding.warnings,
             *list_table_warnings(inventory.tables),
-            *list_label_warnings(listing, proposals),
+            *list_label_warnings(data, listing, proposals, inventory.tables),
             *list_unused_label_warnings(data, manifest, inventory.tables),
         ],
         decoding=source.decoding,
         inventory=inventory,
     )
-
-
-def _describe_origin(data: ReaderSpec, manifest: Manifest) -> list[str]:
-    """Return what the labels were taken from if it is no table, as one sentence."""
-    if data.reader_name == "folder":
-        n_classes = manifest.labels["class"].nunique()
-        return [f"took the names of {n_classes} folders in {data.source} as classes"]
-    if data.labels is not None and data.labels.name is not None:
-        return [f"took {', '.join(map(str, manifest.labels.columns))} from the names of the images"]
-    if data.arrays:
-        pairs = "; ".join(f"{spec.images} with {', '.join(spec.labels.values())}" for spec in data.arrays[:4])
-        return [f"took rows of {pairs}"]
-    return []
-
-
-def _describe_choice(tables: tuple[TableReport, ...]) -> list[str]:
-    """Return which tables were taken, and why the others that name images were not."""
-    sentences = [f"took {table.file} ({table.format}): {table.reason}" for table in tables if table.is_taken]
-    unused = [table for table in tables if not table.is_taken and table.path]
-    sentences += [f"not taken: {table.file}: {table.reason}" for table in unused[:MAX_TABLES_NAMED]]
-    if len(unused) > MAX_TABLES_NAMED:
-        sentences.append(f"{len(unused) - MAX_TABLES_NAMED} more tables are not taken")
-    return sentences
 
 
 def _measure_sizes(manifest: Manifest) -> tuple[dict[str, int], int, int]:

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from featx.files.table_files import TABLE_SUFFIXES
+from featx.images.id_lists import JOINED_RULE
 from featx.images.label_tables import TableReport
 from featx.images.names import IMAGE_SUFFIXES, file_suffix, is_archive_name, is_image_name
 from featx.images.readers import Listing
@@ -68,6 +69,10 @@ def take_inventory(source: str, labels: str | None, target: str | None, listing:
         tables = examine_source(place, label_table, target)
     else:
         tables = TableChoice(None, (), {})
+    if listing is not None:
+        joined = {name for name, rule in listing.ignored.items() if rule == JOINED_RULE}
+        reports = [replace(t, is_taken=True, reason="joined by ids") if t.file in joined else t for t in tables.reports]
+        tables = replace(tables, reports=tuple(sorted(reports, key=lambda report: not report.is_taken)))
     uses = _count_uses(entries, listing, tables) if listing is not None else {}
     by_folder = {folder: dict(counts.most_common()) for folder, counts in sorted(folders.items())}
     return Inventory(len(entries), dict(types.most_common()), by_folder, tables.reports, uses)

@@ -9,6 +9,8 @@ import pandas as pd
 from featx.images.split_columns import count_rows_without_part, find_column_parts
 
 INT64_RANGE = np.iinfo(np.int64)
+MAX_COLUMNS_NAMED = 6
+MAX_VALUE_CHARACTERS = 30
 UNHASHABLE_TYPES = (list, dict, set, np.ndarray)
 
 
@@ -53,18 +55,54 @@ def find_target_columns(labels: pd.DataFrame) -> list[str]:
 
 def can_be_target(name: str, column: "pd.Series[Any]") -> bool:
     """Whether a column could be predicted: its values repeat, or they are numbers; they are not parts of a split."""
+    return not find_target_objection(name, column)
+
+
+def find_target_objection(name: str, column: "pd.Series[Any]") -> str:
+    """Return why a column cannot be predicted, in a few words; empty if it could be.
+
+    Examples
+    --------
+    >>> find_target_objection("id", pd.Series(["a", "b", "c", "d"])), find_target_objection("y", pd.Series([1, 1, 1]))
+    ('4 different texts in 4 rows', "only the value '1'")
+    >>> find_target_objection("y", pd.Series([0, 1, 1]))
+    ''
+    """
     values = column.dropna()
-    if not len(values) or isinstance(values.iloc[0], UNHASHABLE_TYPES) or find_column_parts(name, column) is not None:
-        return False
+    if not len(values):
+        return "no values"
+    if isinstance(values.iloc[0], UNHASHABLE_TYPES):
+        return "lists or mappings"
+    if find_column_parts(name, column) is not None:
+        return "parts of a split"
     if count_rows_without_part(name, column):
-        return False
+        return "parts of a split in some rows only"
     if values.dtype == object and values.map(lambda value: isinstance(value, UNHASHABLE_TYPES)).any():
-        return False
+        return "lists or mappings"
     n = values.nunique()
-    if n < 2 or (values.dtype.kind == "O" and values.map(_is_text_of_container).all()):
-        return False
-    is_number = values.dtype.kind in "iuf"
-    return n <= max(2, len(values) // 2) or (is_number and not _is_row_number(values))
+    if n < 2:
+        return f"only the value {str(values.iloc[0])[:MAX_VALUE_CHARACTERS]!r}"
+    if values.dtype.kind == "O" and values.map(_is_text_of_container).all():
+        return "lists or mappings"
+    if n <= max(2, len(values) // 2):
+        return ""
+    if values.dtype.kind not in "iuf":
+        return f"{n} different texts in {len(values)} rows"
+    return "numbers of the rows" if _is_row_number(values) else ""
+
+
+def describe_target_objections(labels: pd.DataFrame) -> str:
+    """Return the reason for each column that cannot be predicted; more than a few columns are counted.
+
+    Examples
+    --------
+    >>> describe_target_objections(pd.DataFrame({"id": ["a", "b", "c"], "y": [1, 1, 1]}))
+    "'id' (3 different texts in 3 rows), 'y' (only the value '1')"
+    """
+    objections = {str(name): find_target_objection(str(name), labels[name]) for name in labels.columns}
+    reasons = [f"{name!r} ({reason})" for name, reason in objections.items() if reason]
+    n_more = len(reasons) - MAX_COLUMNS_NAMED
+    return ", ".join(reasons[:MAX_COLUMNS_NAMED]) + (f", and {n_more} more columns" if n_more > 0 else "")
 
 
 def _is_text_of_container(value: object) -> bool:

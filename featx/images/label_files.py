@@ -52,7 +52,7 @@ def find_images(root: Tree, texts: Sequence[str], rule: PathRule, table: str) ->
     Raises
     ------
     DataError
-        a path can mean several images, or two paths mean one.
+        a path can mean several images.
     """
     entries = {entry.name: entry for entry in root.entries()}
     index = ImageIndex(entries, rule)
@@ -72,16 +72,7 @@ def find_images(root: Tree, texts: Sequence[str], rule: PathRule, table: str) ->
     ids = list(texts)
     if rule.strip_folders or rule.suffix or rule.match == "end":
         ids = [(*names, text)[0] for text, names in zip(texts, names_of_paths, strict=True)]
-    _check_ids_are_unique(ids, table)
     return images, ids
-
-
-def _check_ids_are_unique(ids: Sequence[str], table: str) -> None:
-    names = pd.Series(ids, dtype=object)
-    if repeated := names[names.duplicated()].unique().tolist():
-        raise DataError(
-            f"{table}: {len(repeated)} paths occur in several rows, first {repeated[0]!r}; expected one row per image"
-        )
 
 
 def pop_paths(frame: pd.DataFrame, spec: LabelsSpec, file: str) -> list[str]:

@@ -11,9 +11,10 @@ import pandas as pd
 from featx.errors import MissingExtraError, ReadError
 from featx.files.table_files import TABLE_SUFFIXES, TEXT_SUFFIXES
 from featx.files.text_tables import detect_format
+from featx.images.class_folders import IMAGE_WORDS
 from featx.images.label_columns import find_target_columns
 from featx.images.label_files import find_table, read_labels, read_sheet_names, read_table_bytes, to_path_texts
-from featx.images.names import base_name, file_suffix, find_part, is_archive_name, is_image_name
+from featx.images.names import base_name, file_suffix, find_part, is_archive_name, is_image_name, split_words
 from featx.images.path_matching import ImageIndex, PathRule, find_rule
 from featx.images.sources import join_place, open_tree
 from featx.images.trees import Entry, Tree
@@ -219,9 +220,8 @@ def _find_path_column(tree: Tree, frame: pd.DataFrame, file: str, with_header: b
             texts = _sample_texts(frame[column])
             if not texts:
                 continue
-            rule, n = find_rule(texts, names, partial(_is_folder_of, file))
-            # A column of 0 and 1 may name images too, but each of its values occurs in many rows.
-            if n > n_most and n >= MIN_NAMED * len(texts) and len(set(texts)) >= MIN_NAMED * len(texts):
+            rule, n = find_rule(texts, names, partial(rank_image_folder, file))
+            if n > n_most and n >= MIN_NAMED * len(texts) and _are_varied(texts):
                 is_header_an_image = with_header and find_rule([str(column)], names)[1] > 0
                 if is_header_an_image or (with_header and is_image_name(str(column))):
                     return None
@@ -229,6 +229,11 @@ def _find_path_column(tree: Tree, frame: pd.DataFrame, file: str, with_header: b
         if path_column is not None:
             return path_column
     return _find_column_of_image_names(frame, with_header)
+
+
+def _are_varied(texts: list[str]) -> bool:
+    """Whether texts can be paths: a column of 0 and 1 may name images too, but its values occur in many rows."""
+    return len(set(texts)) >= MIN_NAMED * len(texts) or all(map(is_image_name, texts))
 
 
 def _find_column_of_image_names(frame: pd.DataFrame, with_header: bool) -> _PathColumn | None:
@@ -246,10 +251,12 @@ def part_of_file(file: str) -> str | None:
     return find_part(name.rpartition(".")[0]) or find_part(base_name(folder))
 
 
-def _is_folder_of(file: str, folder: str) -> bool:
-    """Whether a folder holds a table, or stands for the same part of a split."""
+def rank_image_folder(file: str, folder: str) -> int:
+    """Return the rank of a folder as that of a table's images: its own folder, one of its part, or one of images."""
     part = part_of_file(file)
-    return folder == (file.rpartition("/")[0] or ".") or (part is not None and find_part(folder) == part)
+    if folder == (file.rpartition("/")[0] or ".") or (part is not None and find_part(folder) == part):
+        return 2
+    return int(bool(IMAGE_WORDS & set(split_words(base_name(folder)))))
 
 
 def _add_archive(rule: PathRule, archive: str | None) -> PathRule:
@@ -295,6 +302,6 @@ def _make_candidate(
     if not n_named:
         return _reject_missing_images(report, to_path_texts(frame[column.name].dropna()))
     folder = "" if rule.root == "." else f" in {rule.root}" + ("" if "!" in rule.root else "/")
-    reason = f"names {n_named} of {sum(map(is_image_name, uris))} images{folder}"
+    reason = f"names {len(images)} of {sum(map(is_image_name, uris))} images{folder}"
     report = replace(report, n_named=n_named, n_missing=len(frame) - n_named, folder=rule.root, reason=reason)
     return Candidate(report, spec, frame.drop(columns=column.name), images)

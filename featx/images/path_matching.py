@@ -60,7 +60,7 @@ def list_spellings(path: str) -> tuple[str, ...]:
 
 
 def find_rule(
-    paths: Sequence[str], names: Iterable[str], is_preferred: Callable[[str], bool] = bool
+    paths: Sequence[str], names: Iterable[str], rank_folder: Callable[[str], int] = lambda _: 0
 ) -> tuple[PathRule, int]:
     """Return the rule by which `paths` lead to files, and how many of them do.
 
@@ -73,8 +73,8 @@ def find_rule(
         Sample of a table's column.
     names
         Names of all images of the tree.
-    is_preferred
-        Whether a folder is preferred to others from which as many paths lead to files.
+    rank_folder
+        Rank of a folder among those from which as many paths lead to files; the highest one is taken.
     """
     candidates = _keep_base_names(paths, names)
     counts: Counter[tuple[int, bool]] = Counter()
@@ -93,7 +93,7 @@ def find_rule(
     for (n_stripped, has_suffix), _ in sorted(counts.items(), key=lambda item: (item[0][0], not item[0][1])):
         if 2 * n_best >= len(paths) and best_rule.strip_folders < n_stripped:
             break
-        rule, n_found = _make_rule(n_stripped, has_suffix, roots[n_stripped, has_suffix], is_preferred)
+        rule, n_found = _make_rule(n_stripped, has_suffix, roots[n_stripped, has_suffix], rank_folder)
         if n_found > n_best:
             best_rule, n_best = rule, n_found
     return best_rule, n_best
@@ -134,7 +134,7 @@ def _index_ends(names: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _make_rule(
-    n_stripped: int, has_suffix: bool, matches: Sequence[tuple[str, str, int]], is_preferred: Callable[[str], bool]
+    n_stripped: int, has_suffix: bool, matches: Sequence[tuple[str, str, int]], rank_folder: Callable[[str], int]
 ) -> tuple[PathRule, int]:
     """Return the rule of some matches (root, name, number of the path), and the number of paths that it leads on."""
     suffixes = Counter(name[len(_drop_suffix(name)) :] for _, name, _ in matches)
@@ -142,7 +142,7 @@ def _make_rule(
     by_root: dict[str, set[int]] = {}
     for root, _, number in matches:
         by_root.setdefault(root, set()).add(number)
-    ranks = {root: (len(numbers), is_preferred(root)) for root, numbers in by_root.items()}
+    ranks = {root: (len(numbers), rank_folder(root)) for root, numbers in by_root.items()}
     best_roots = [root for root in by_root if ranks[root] == max(ranks.values())]
     root = best_roots[0]
     n_texts = Counter(number for number, _ in {(number, name) for _, name, number in matches})

@@ -145,7 +145,9 @@ def _split_section(source: RecognisedSource) -> Table:
     column = proposals.split_column
     parts = find_column_parts(column, manifest.labels[column]) or {} if column else {}
     section = _toml_table({"column": column} if column else {})
-    section.comment("shares of the images; the test part stays sealed until 'featx evaluate --final'")
+    has_test = not parts or "test" in parts.values()
+    sealed = "; the test part stays sealed until 'featx evaluate --final'" if has_test else ""
+    section.comment(f"shares of the images{sealed}")
     if any(part != value.lower() for value, part in parts.items()):
         section.add("parts", _inline_table(parts))
     if "test" in parts.values():

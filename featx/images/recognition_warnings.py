@@ -7,13 +7,15 @@ from featx.images.name_pattern import suggest_pattern
 from featx.images.names import find_part
 from featx.images.readers import Listing
 from featx.images.split_columns import find_split_column
-from featx.images.target_proposals import Proposals, explain_no_target
+from featx.images.target_proposals import Proposals
 from featx.specs.data import ReaderSpec
+from featx.tables.encoding import MAX_CLASSES
 from featx.tables.manifest import Manifest
 
 MAX_FOLDERS_NAMED = 4
 # Mean number of images of a folder from which the folders may be classes.
 MIN_IMAGES_OF_FOLDER = 4
+ARRAY_READERS = frozenset({"arrays", "datasets"})
 # Encodings that are assumed where a text is not Unicode; another one may have been meant.
 ASSUMED_ENCODINGS = (ENCODING_NAMES["cp1252"], ENCODING_NAMES["latin-1"])
 
@@ -34,17 +36,29 @@ def list_table_warnings(tables: tuple[TableReport, ...]) -> list[str]:
     ]
 
 
-def list_label_warnings(listing: Listing, proposals: Proposals) -> list[str]:
+def list_label_warnings(
+    data: ReaderSpec, listing: Listing, proposals: Proposals, tables: tuple[TableReport, ...]
+) -> list[str]:
     """Return a warning if images have no label, or if there is nothing to predict."""
     if proposals.targets:
-        columns = proposals.targets[0].columns
-        n_gaps = int(listing.manifest.labels[list(columns)].isna().any(axis=1).sum())
-        return [f"{n_gaps} images have no {columns[0]!r}; the recipe leaves them out"] if n_gaps else []
-    labels = listing.manifest.labels
-    pattern = "" if len(labels.columns) else suggest_pattern(listing.manifest.ids.tolist())
-    hint = f"; their names have equal parts: try --labels '{pattern}' with names of your own" if pattern else ""
-    reason = explain_no_target(labels)
-    return [f"{reason}: the images can be embedded, exported and predicted, and nothing is fitted{hint}"]
+        target_columns = proposals.targets[0].columns
+        n_gaps = int(listing.manifest.labels[list(target_columns)].isna().any(axis=1).sum())
+        return [f"{n_gaps} images have no {target_columns[0]!r}; the recipe leaves them out"] if n_gaps else []
+    columns = listing.manifest.labels.columns
+    is_array = data.reader_name in ARRAY_READERS
+    pattern = "" if len(columns) or tables or is_array else suggest_pattern(listing.manifest.ids.tolist())
+    if pattern:
+        step = f"their names have equal parts: try --labels '{pattern}' with names of your own"
+    elif len(columns) or any(table.path and len(table.columns) > 1 for table in tables):
+        step = f"expected 2 to {MAX_CLASSES} classes that repeat, or numbers; choose a column with --target COLUMN"
+    elif is_array:
+        step = "store them in the file as a dataset with one row for each image"
+    else:
+        step = (
+            "name a table with a column of the images' paths with --labels FILE, or put the images into one folder for "
+            "each class"
+        )
+    return [f"nothing is fitted, because there are no labels; {step}; without labels, extract, export and predict work"]
 
 
 def list_unused_label_warnings(data: ReaderSpec, manifest: Manifest, tables: tuple[TableReport, ...]) -> list[str]:

@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pandas.api.types import is_hashable
 
+from featx.errors import DataError
 from featx.images.names import PARTS, part_of, split_words
+from featx.specs.split import SplitSpec
+from featx.tables.manifest import Manifest
 
 # Names of columns whose codes 0, 1, 2 are train, val and test, as in CelebA's partition.
 CODED_NAMES = frozenset({"split", "partition", "part", "set", "subset", "usage", "fold", "phase"})
@@ -79,3 +83,25 @@ def find_column_parts(name: str, column: "pd.Series[Any]") -> dict[str, str] | N
         other_part = "train" if part != "train" else "test"
         return {value: str(part) if flag else other_part for value, flag in sorted(flags.items())}
     return None
+
+
+def parts_of_column(manifest: Manifest, spec: SplitSpec) -> "pd.Series[str]":
+    """Return the part that ``split.column`` gives to each image; NaN without such a column.
+
+    Raises
+    ------
+    DataError
+        A value is no part, or no image is in train.
+    """
+    if spec.column is None:
+        return pd.Series(np.nan, index=pd.Index(manifest.ids), dtype=object)
+    values = manifest.column(spec.column).astype(object)
+    parts = values.map(lambda value: spec.parts.get(str(value)) or part_of(str(value)))
+    if (unknown := values[parts.isna()]).size:
+        raise DataError(
+            f"split.column: {unknown.size} images have {unknown.iloc[0]!r} in {spec.column!r}, first "
+            f"{unknown.index[0]!r}; expected train, val or test"
+        )
+    if (parts == "train").sum() == 0:
+        raise DataError(f"split.column: no image has 'train' in {spec.column!r}")
+    return parts

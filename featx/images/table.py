@@ -15,6 +15,7 @@ from featx.images.label_files import (
     warn_of_outside_paths,
 )
 from featx.images.readers import Listing
+from featx.images.repeated_rows import find_first_rows, warn_of_repeats
 from featx.images.sources import is_tree, join_place, open_tree
 from featx.images.table_choice import examine_source, split_table_place
 from featx.images.trees import Entry, Tree
@@ -52,7 +53,11 @@ class TableReader:
         ids = [name for _, names, _, _ in parts for name in names]
         frame = pd.concat([labels for _, _, labels, _ in parts], ignore_index=True) if len(parts) > 1 else parts[0][2]
         ignored = _list_ignored_files(tree, data.labels, entries)
-        return Listing.from_entries(entries, frame, ignored, ids, [text for *_, texts in parts for text in texts])
+        warnings = [text for *_, texts in parts for text in texts]
+        if len(parts) > 1:
+            entries, ids, frame, repeats = _drop_repeats(entries, ids, frame, " and ".join(data.labels.files))
+            warnings += repeats
+        return Listing.from_entries(entries, frame, ignored, ids, warnings)
 
 
 def _read_part(
@@ -66,10 +71,29 @@ def _read_part(
         frame = _join_columns(frame, texts, read_labels(find_table(tree, other), spec), spec, other)
     root = tree if place == "." else open_tree(join_place(tree.place, place))
     entries, ids = find_images(root, texts, make_path_rule(spec, place), file)
+    entries, ids, frame, warnings = _drop_repeats(entries, ids, frame, file)
     if part is not None:
         frame = frame.assign(split=part)
         ids = ids if place == "." else [f"{place}/{name}" for name in ids]
-    return entries, ids, frame, warn_of_outside_paths(root, texts, file)
+    return entries, ids, frame, [*warnings, *warn_of_outside_paths(root, texts, file)]
+
+
+def _drop_repeats(
+    entries: list[Entry], ids: list[str], frame: pd.DataFrame, table: str
+) -> tuple[list[Entry], list[str], pd.DataFrame, list[str]]:
+    """Return the rows without those that repeat another row, and a warning if there are any.
+
+    Raises
+    ------
+    DataError
+        rows of one image have different labels.
+    """
+    images = [entry.uri or name for entry, name in zip(entries, ids, strict=True)]
+    rows = find_first_rows(images, ids, frame, table)
+    if len(rows) == len(ids):
+        return entries, ids, frame, []
+    warnings = warn_of_repeats(len(ids) - len(rows), table)
+    return [entries[row] for row in rows], [ids[row] for row in rows], frame.iloc[rows].reset_index(drop=True), warnings
 
 
 def _join_columns(
@@ -82,7 +106,9 @@ def _join_columns(
     DataError
         it lacks a path, or has a column of the same name.
     """
-    other = other.set_index(pd.Index(pop_paths(other, spec, file)))
+    paths = pop_paths(other, spec, file)
+    rows = find_first_rows(paths, paths, other, file)
+    other = other.set_index(pd.Index(paths)).iloc[rows]
     if repeated := set(other.columns) & set(frame.columns):
         raise DataError(f"data.labels.join: {file} has column {min(repeated)!r} too; expected different names")
     if missing := [text for text in texts if text not in other.index]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from featx.errors import DataError
 from featx.files.table_files import TABLE_SUFFIXES
+from featx.images.label_columns import describe_target_objections
 from featx.images.label_files import relate_to_source
 from featx.images.label_tables import Candidate, TableReport, examine_table, examine_tables, list_tables
 from featx.images.names import base_name, file_suffix, split_words
@@ -148,8 +149,7 @@ def _explain_no_labels(candidate: Candidate) -> str:
         return f"names {candidate.report.n_named} images and has no labels" + (
             "" if candidate.report.folder == "." else f" ({candidate.report.folder}/)"
         )
-    columns = ", ".join(map(str, candidate.frame.columns[:5]))
-    return f"has no column that could be predicted: {columns}"
+    return f"has no column that could be predicted: {describe_target_objections(candidate.frame)}"
 
 
 def _is_template(candidate: Candidate, unlabelled: frozenset[str], candidates: Sequence[Candidate]) -> bool:

@@ -297,14 +297,3 @@ def _group_alike(counts: "pd.Series[int]") -> dict[str, list[str]]:
 
 def _has_letters(name: str) -> bool:
     return any(character.isalpha() for character in str(name))
-
-
-def explain_no_target(labels: pd.DataFrame) -> str:
-    """Return why label columns offer no target."""
-    if not len(labels.columns):
-        return "no labels were found"
-    columns = ", ".join(f"{name} ({labels[name].nunique()})" for name in labels.columns)
-    return (
-        f"no label column can be predicted; columns (different values): {columns}; expected 2 to {MAX_CLASSES} classes "
-        "that repeat, or numbers (--target COL)"
-    )

@@ -136,6 +136,9 @@ class ReaderSpec(Spec):
         otherwise ``folder``.
     drop_unlabelled
         Whether images without a label are left out; by default they are an error.
+    sample
+        Number of images of the study that are kept, drawn by a hash of their ids, so that the same images are kept
+        everywhere; by default all.
     external
         Whether HDF5 datasets whose values are in other files (external storage, virtual datasets) are read. The author
         of such a file chooses which files of this machine are read, and their content reaches reports.
@@ -146,6 +149,7 @@ class ReaderSpec(Spec):
     arrays: tuple[ArraySpec, ...] = ()
     reader: str | None = None
     drop_unlabelled: bool = False
+    sample: Annotated[int, Field(ge=1)] | None = None
     external: bool = False
 
     @field_validator("reader")

@@ -21,9 +21,12 @@ from featx.specs.embedding import Decoding, EmbeddingRequest
 from featx.specs.ensembling import EnsembleSpec
 from featx.specs.evaluation import EvaluationSpec
 from featx.specs.extraction import EngineSpec
+from featx.specs.group import GroupSpec
 from featx.specs.head import HeadSpec
+from featx.specs.presets import PresetSpec
 from featx.specs.sections import EmbeddingSection, FinetuneSection, PathsSpec
 from featx.specs.split import SplitSpec
+from featx.specs.suitability import find_unsuited_settings
 from featx.specs.target import TargetSpec
 from featx.specs.validation import build_spec, describe_problems
 
@@ -54,16 +57,17 @@ class Recipe(Spec):
     folder: Path
     data: ReaderSpec
     targets: Annotated[dict[str, TargetSpec], Field(default_factory=dict)]
-    groups: Annotated[dict[str, str], Field(default_factory=dict)]
+    groups: Annotated[dict[str, GroupSpec], Field(default_factory=dict)]
     split: SplitSpec = SplitSpec()
     decoding: Decoding = Decoding()
     extraction: EngineSpec = EngineSpec()
     embedding: tuple[EmbeddingSection, ...] = (EmbeddingSection(),)
     head: tuple[HeadSpec, ...] = tuple(HeadSpec(name=name) for name in DEFAULT_HEADS)
     finetune: tuple[FinetuneSection, ...] = ()
-    ensemble: EnsembleSpec = EnsembleSpec()
+    ensemble: tuple[EnsembleSpec, ...] = (EnsembleSpec(),)
     evaluation: EvaluationSpec = EvaluationSpec()
     paths: PathsSpec = PathsSpec()
+    presets: Annotated[dict[str, PresetSpec], Field(default_factory=dict)]
 
     @model_validator(mode="before")
     @classmethod
@@ -106,6 +110,28 @@ class Recipe(Spec):
                     )
         return self
 
+    def with_preset(self, name: str) -> "Recipe":
+        """Return the recipe within the limits of one of its presets; the preset's name is appended to its own.
+
+        Raises
+        ------
+        DataError
+            The recipe has no such preset.
+        """
+        if name not in self.presets:
+            raise DataError(f"{self.name} has no preset {name!r}; presets: {', '.join(self.presets) or 'none'}")
+        preset = self.presets[name]
+        data = self.data if preset.sample is None else self.data.model_copy(update={"sample": preset.sample})
+        changes = {
+            "name": f"{self.name}-{name}",
+            "data": data,
+            "targets": {name: preset.limit_target(target) for name, target in self.targets.items()},
+            "embedding": tuple(preset.limit_embedding(section) for section in self.embedding),
+            "head": tuple(preset.limit_head(head) for head in self.head),
+            "finetune": tuple(preset.limit_finetuning(section) for section in self.finetune),
+        }
+        return self.model_copy(update=changes)
+
     @property
     def requests(self) -> tuple[EmbeddingRequest, ...]:
         """All requested embeddings without duplicates, grids expanded, with the recipe's folder and decoding."""
@@ -138,6 +164,11 @@ class Recipe(Spec):
         changes = {name: value for name, value in overrides.items() if value is not None}
         return build_spec(EngineSpec, "extraction", **self.extraction.model_dump() | changes)
 
+    @property
+    def group_labels(self) -> dict[str, str]:
+        """The label column of each grouping, by its name; the column of bands has the name of the grouping."""
+        return {name: group.column if group.bins is None else name for name, group in self.groups.items()}
+
     def group_columns(self, group_weight: str) -> list[str]:
         """Return the label columns of groups whose names are joined by ``+``.
 
@@ -150,11 +181,12 @@ class Recipe(Spec):
         if unknown := [name for name in names if name not in self.groups]:
             listed = ", ".join(self.groups) or "none"
             raise DataError(f"group_weight: no group is called {unknown[0]!r}; groups of the recipe: {listed}")
-        return [self.groups[name] for name in names]
+        return [self.group_labels[name] for name in names]
 
-    def head_specs(self, name: str) -> list[HeadSpec]:
-        """Return the recipe's specs of a head, or its default spec if the recipe has none."""
-        return [head for head in self.head if head.name == name] or [HeadSpec(name=name)]
+    def head_specs(self, name: str, target: str | None = None) -> list[HeadSpec]:
+        """Return the recipe's specs of a head, for one target or all, or its default spec if the recipe has none."""
+        heads = [head for head in self.head if head.name == name]
+        return [head for head in heads if target is None or head.target in {None, target}] or [HeadSpec(name=name)]
 
 
 def has_recipe() -> bool:
@@ -182,16 +214,30 @@ def load_recipe(path: str | Path | Recipe | None = None) -> Recipe:
     Parameters
     ----------
     path
-        Path of a recipe, or a loaded recipe; by default that of `find_recipe`.
+        Path of a recipe, ``PATH#PRESET`` for one of its presets, or a loaded recipe; by default that of `find_recipe`.
 
     Raises
     ------
     RecipeError
         The file has problems; the error lists all of them.
+    DataError
+        The recipe has no such preset.
     """
     if isinstance(path, Recipe):
         return path
-    file = find_recipe(path)
+    place, preset = _split_preset(path or os.environ.get(RECIPE_VARIABLE) or DEFAULT_RECIPE)
+    recipe = _read_recipe(find_recipe(place))
+    return recipe if preset is None else recipe.with_preset(preset)
+
+
+def _split_preset(path: str | Path) -> tuple[Path, str | None]:
+    """Return the path of a recipe and the preset after ``#``; a file whose name holds ``#`` has no preset."""
+    place, mark, preset = str(path).rpartition("#")
+    return (Path(place), preset) if mark and not Path(path).is_file() else (Path(path), None)
+
+
+def _read_recipe(file: Path) -> Recipe:
+    """Return the recipe in a file; errors are those of `load_recipe`."""
     try:
         content = parse_toml(file.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -224,6 +270,7 @@ def parse_recipe(content: dict[str, Any], file: Path) -> Recipe:
         recipe = Recipe.model_validate(content | origin)
     except ValidationError as error:
         raise RecipeError(str(file), [*reserved, *describe_problems(error, Recipe)]) from error
-    if reserved:
-        raise RecipeError(str(file), reserved)
+    unsuited = find_unsuited_settings(recipe.targets, recipe.groups, recipe.head, recipe.finetune, recipe.ensemble)
+    if problems := [*reserved, *unsuited]:
+        raise RecipeError(str(file), problems)
     return recipe

@@ -1,12 +1,25 @@
 """Spec of the split into train, val (selection) and sealed test rows."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from featx.specs.base import Share, Spec
+from featx.specs.base import Spec
 
 DEFAULT_TEST_SHARE = 0.2
+
+
+def _check_size(value: Any) -> Any:
+    """Return the size of a part: a share in [0, 1), or a whole number of images."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and 0 <= value < 1:
+        return float(value)
+    if is_number and value >= 1 and isinstance(value, int):
+        return value
+    raise ValueError(f"found {value!r}, expected a share (0.2, less than 1) or a whole number of images (600)")
+
+
+PartSize = Annotated[int | float, BeforeValidator(_check_size)]
 
 
 class SplitSpec(Spec):
@@ -15,12 +28,16 @@ class SplitSpec(Spec):
     Attributes
     ----------
     test, val
-        Shares of the images; 0 means that there is no such part. The default of `test` is 0.2, and 0 if `column` gives
-        the parts.
+        Shares of the images, or numbers of images (1 or more, with ``train_test_split`` only); 0 means that there is no
+        such part. The default of `test` is 0.2, and 0 if `column` gives the parts.
+    val_of
+        ``all``: the share `val` is of all images. ``rest``: of the images that are not test images, as in two calls of
+        ``train_test_split`` of which the second one divides the rest of the first one.
     method
         ``hash``: the part of each image (or group, or set of copies) follows from a hash of its content and `seed`.
         Shares are met on average, and test images stay test images when images are added. ``train_test_split``: exact
-        shares, by scikit-learn's ``train_test_split``; adding images moves other images between parts.
+        sizes, by scikit-learn's ``train_test_split`` on the images in the order of the source, with its rounding;
+        adding images moves other images between parts.
     stratify
         Whether the split is stratified by the classes of the recipe's first target: exactly with
         ``train_test_split``; on average with ``hash``, with at least one image of each class in train and in val.
@@ -32,7 +49,9 @@ class SplitSpec(Spec):
     parts
         Value of `column` → part, for values that do not say it: ``{ 0 = "train", 1 = "val", 2 = "test" }``.
     seed
-        Seed of the hash or the shuffling.
+        Seed of the hash or the shuffling: ``random_state`` of ``train_test_split``.
+    second_seed
+        ``random_state`` of the second call of ``train_test_split``; by default `seed`.
     order
         Order in which ``train_test_split`` is applied. ``test-first``: test from all rows, then val from the remaining
         ones. ``together``: test and val together from all rows, then test from these.
@@ -40,39 +59,52 @@ class SplitSpec(Spec):
         ``together``: images with the same content go into one part. ``independent``: each image is assigned by itself.
     """
 
-    test: Share | None = None
-    val: Share = 0.15
+    test: PartSize | None = None
+    val: PartSize = 0.15
+    val_of: Literal["all", "rest"] = "all"
     method: Literal["hash", "train_test_split"] = "hash"
     stratify: bool = True
     by: str | None = None
     column: str | None = None
     parts: dict[str, Literal["train", "val", "test"]] = Field(default_factory=dict)
     seed: int = 0
+    second_seed: int | None = None
     order: Literal["test-first", "together"] = "test-first"
     duplicates: Literal["together", "independent"] = "together"
 
     @model_validator(mode="after")
-    def _check_order(self) -> "SplitSpec":
-        if self.order != "test-first" and self.method != "train_test_split":
+    def _check_method(self) -> "SplitSpec":
+        exact_settings = {
+            f"order = {self.order!r}": self.order != "test-first",
+            f"second_seed = {self.second_seed}": self.second_seed is not None,
+            f"test = {self.test}": self.test_size >= 1,
+            f"val = {self.val}": self.val >= 1,
+        }
+        used = [setting for setting, is_used in exact_settings.items() if is_used]
+        if used and self.method != "train_test_split":
+            raise ValueError(f"{used[0]} applies to method = 'train_test_split' only, found {self.method!r}")
+        if self.order == "together" and self.val_of == "rest":
             raise ValueError(
-                f"order = {self.order!r} applies to method = 'train_test_split' only, found {self.method!r}"
+                "val_of = 'rest' applies to order = 'test-first' only: with 'together', 'test' and 'val' are shares of "
+                "all images (test = 0.1 and val = 0.1 for test_size = 0.2 and then 0.5)"
             )
         return self
 
     @model_validator(mode="after")
     def _check_shares(self) -> "SplitSpec":
-        if self.test_share + self.val >= 1:
-            raise ValueError(f"test + val = {self.test_share + self.val:g}, expected less than 1")
+        shares = [size for size in (self.test_size, self.val) if size < 1]
+        if self.val_of == "all" and sum(shares) >= 1:
+            raise ValueError(f"test + val = {sum(shares):g}, expected less than 1")
         return self
 
     @property
-    def shares(self) -> dict[str, float]:
-        """Share of each part other than train."""
-        return {"test": self.test_share, "val": self.val}
+    def sizes(self) -> dict[str, float]:
+        """Share, or number of images, of each part other than train."""
+        return {"test": self.test_size, "val": self.val}
 
     @property
-    def test_share(self) -> float:
-        """Share of the test part: the stated one, or the default."""
+    def test_size(self) -> float:
+        """Share, or number of images, of the test part: the stated one, or the default."""
         if self.test is not None:
             return self.test
         return DEFAULT_TEST_SHARE if self.column is None else 0.0

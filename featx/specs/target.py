@@ -5,7 +5,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from featx.specs.base import Spec
+from featx.specs.base import Count, Spec
+
+Part = Literal["train", "val", "test"]
+
+# The kind of a target: one class per image, any number of labels, or numbers.
+Kind = Literal["classes", "labels", "numbers"]
 
 
 class TargetSpec(Spec):
@@ -47,11 +52,13 @@ class TargetSpec(Spec):
         weight.
     balance
         ``undersample``: images of the larger classes are left out until each class has as many as the smallest, in each
-        part that the source defines.
+        part that the source defines. A table balances only the parts that it names, to the smallest class or to a total
+        number of images: ``{ train = 9636, test = "undersample" }``. Parts that ``split.column`` gives are balanced
+        before val or test are cut from them, all others after the split.
     """
 
     column: str
-    kind: Literal["classes", "labels", "numbers"] = "classes"
+    kind: Kind = "classes"
     columns: tuple[str, ...] = ()
     separator: Annotated[str, Field(min_length=1)] | None = None
     above: float | None = None
@@ -60,7 +67,7 @@ class TargetSpec(Spec):
     bins: Annotated[tuple[float, ...], Field(min_length=1)] | None = None
     keep: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
     drop: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    balance: Literal["none", "undersample"] = "none"
+    balance: Literal["none", "undersample"] | dict[Part, Literal["undersample"] | Count] = "none"
     weight: str | None = None
     confidence: str | None = None
     soft: bool = False
@@ -111,6 +118,11 @@ class TargetSpec(Spec):
     def is_one_hot(self) -> bool:
         """Whether each class has a column of its own."""
         return self.kind == "classes" and bool(self.columns)
+
+    @property
+    def balanced_parts(self) -> Mapping[Part, Literal["undersample"] | int]:
+        """Size of each part that is balanced by itself: its number of images, or ``undersample``."""
+        return {} if isinstance(self.balance, str) else self.balance
 
     @property
     def own_columns(self) -> tuple[str, ...]:

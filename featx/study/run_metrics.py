@@ -35,12 +35,15 @@ class RunMetrics(Measurements):
         heads that were fitted once.
     val
         Scores on val; None without a val split.
+    train
+        Scores on the rows that the run was trained on; None if they were not measured.
     """
 
     finished: str
     run_warnings: tuple[RunWarning, ...]
     oof: Scores | None
     val: Scores | None
+    train: Scores | None = None
 
     @property
     def scores_by_part(self) -> dict[str, Scores]:

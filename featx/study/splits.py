@@ -2,50 +2,21 @@
 
 import hashlib
 import math
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from featx.errors import DataError
-from featx.images.names import part_of
+from featx.images.split_columns import parts_of_column
 from featx.specs.split import SplitSpec
+from featx.study.unit_cuts import FreeRows, cut_units
 from featx.tables.manifest import Manifest
-from featx.tables.resampling_units import are_mostly_single, join_units
+from featx.tables.resampling_units import join_units
 from featx.tables.truth import Truth
 
-# Number of random splits by group; the one closest to the requested shares is used.
-N_GROUP_DRAWS = 64
-ADVICE = "add images, drop the class, or say 'split.stratify = false'"
-# The requested share of rows of each part.
-Shares = dict[str, float]
-
-
-@dataclass(frozen=True, eq=False)
-class FreeRows:
-    """The rows whose part is not given by a column of the source.
-
-    Attributes
-    ----------
-    ids
-        (n,) ids in the order of the manifest.
-    units
-        (n,) codes of units; all rows of a unit are assigned to one part.
-    keys
-        (n,) hashed text of each row: its group, its digest, or its id if neither is used.
-    classes
-        (n,) codes of classes to stratify by, None without stratification.
-    """
-
-    ids: pd.Index
-    units: NDArray[np.int64]
-    keys: NDArray[np.object_]
-    classes: NDArray[np.int64] | None
-
-    def __len__(self) -> int:
-        return len(self.ids)
+# The requested share or number of rows of each part: test first, parts without rows left out.
+Sizes = dict[str, float]
 
 
 def split(manifest: Manifest, truth: Truth, spec: SplitSpec) -> "pd.Series[str]":
@@ -72,60 +43,22 @@ def split(manifest: Manifest, truth: Truth, spec: SplitSpec) -> "pd.Series[str]"
     The result depends on the recipe and the data only, never on an earlier split. With ``method = "hash"`` a unit's
     part follows from its own hash, so that test rows stay test rows when images are added, removed or renamed.
     With ``train_test_split`` test is cut first and val from the rest, each by one call of scikit-learn's function with
-    ``random_state=seed``; with groups the best of 64 shuffles by group.
+    ``random_state=seed`` and the rows in the order of the source; with groups the best of 64 shuffles by group.
     """
     groups = _groups(manifest, spec.by) if spec.by else None
-    given_parts = _given(manifest, spec)
+    given_parts = parts_of_column(manifest, spec)
     named = set(given_parts.dropna())
     # Rows that a column calls train may still be cut into the parts that it does not name.
     parts = given_parts.where(given_parts != "train")
-    shares = {part: share for part, share in spec.shares.items() if part not in named and share > 0}
+    sizes = {part: size for part, size in spec.sizes.items() if part not in named and size > 0}
     free = _free_rows(manifest, truth, groups, spec, parts.isna().to_numpy())
     if len(free):
         cut = (
-            _cut_by_hash(free, shares, spec.seed) if spec.method == "hash" else _cut_exactly(free, shares, spec, parts)
+            _cut_by_hash(free, sizes, spec, parts) if spec.method == "hash" else _cut_exactly(free, sizes, spec, parts)
         )
         parts = parts.fillna(pd.Series(cut, index=free.ids))
     _check_groups(parts, groups)
     return parts.rename("part")
-
-
-def held_out(  # noqa: PLR0913 (a cut and what it keeps to)
-    ids: NDArray[np.object_],
-    n_cut: int,
-    codes: NDArray[np.int64] | None,
-    groups: NDArray[Any] | None,
-    seed: int,
-    purpose: str,
-) -> NDArray[np.object_]:
-    """Return about `n_cut` of the given ids: stratified by class, with whole units, without classes of a single unit.
-
-    Parameters
-    ----------
-    codes
-        (n,) classes to stratify by, or None.
-    groups
-        (n,) the unit of each id; None where every id stands for itself.
-    purpose
-        Name of the cut, for messages.
-
-    Raises
-    ------
-    DataError
-        A class has too few rows, or there are too few groups.
-    """
-    index = pd.Index(ids)
-    units = np.arange(len(index)) if groups is None else pd.factorize(np.asarray(groups))[0]
-    free = FreeRows(index, units, index.to_numpy(object), codes)
-    if codes is not None:
-        n_units = pd.Series(units).groupby(codes).transform("nunique").to_numpy()
-        free = _among(free, ~np.isin(units, units[n_units == 1]))
-    if len(np.unique(free.units)) < 2:
-        raise DataError(
-            f"{purpose}: found {len(np.unique(free.units))} images, groups or sets of copies to choose from, expected "
-            "at least two (a class that occurs in only one of them stays in train); add images"
-        )
-    return _some_units(free, n_cut, seed, purpose)
 
 
 def classes_without(parts: "pd.Series[str]", truth: Truth, part: str) -> list[str]:
@@ -172,29 +105,14 @@ def _groups(manifest: Manifest, by: str) -> "pd.Series[str]":
     return groups
 
 
-def _given(manifest: Manifest, spec: SplitSpec) -> "pd.Series[str]":
-    """Return the parts that a column of the source gives, NaN elsewhere."""
-    if spec.column is None:
-        return pd.Series(np.nan, index=pd.Index(manifest.ids), dtype=object)
-    values = manifest.column(spec.column).astype(object)
-    parts = values.map(lambda value: spec.parts.get(str(value)) or part_of(str(value)))
-    if (unknown := values[parts.isna()]).size:
-        raise DataError(
-            f"split.column: {unknown.size} images have {unknown.iloc[0]!r} in {spec.column!r}, first "
-            f"{unknown.index[0]!r}; expected train, val or test"
-        )
-    if (parts == "train").sum() == 0:
-        raise DataError(f"split.column: no image has 'train' in {spec.column!r}")
-    return parts
-
-
 # By hash
 
 
-def _cut_by_hash(free: FreeRows, shares: Shares, seed: int) -> NDArray[np.object_]:
+def _cut_by_hash(free: FreeRows, sizes: Sizes, spec: SplitSpec, given_parts: "pd.Series[str]") -> NDArray[np.object_]:
     """Return the part of each row by the hash of its unit; each class has a row in train, and one in val."""
-    position = _positions(free, seed)
-    test, val = shares.get("test", 0.0), shares.get("val", 0.0)
+    position = _positions(free, spec.seed)
+    test = sizes.get("test", 0.0)
+    val = _val_share_of_free_rows(free, sizes.get("val", 0.0), test, spec, given_parts)
     parts = np.where(position < test, "test", np.where(position < test + val, "val", "train")).astype(object)
     if free.classes is not None:
         for code in np.unique(free.classes):
@@ -202,6 +120,27 @@ def _cut_by_hash(free: FreeRows, shares: Shares, seed: int) -> NDArray[np.object
         for code in np.unique(free.classes) if val else ():
             _bring_into_val(parts, free, position, int(code))
     return parts
+
+
+def _val_share_of_free_rows(
+    free: FreeRows, val: float, test: float, spec: SplitSpec, given_parts: "pd.Series[str]"
+) -> float:
+    """Return the share of val among the free rows.
+
+    Raises
+    ------
+    DataError
+        It leaves no row for train.
+    """
+    if spec.val_of == "rest":
+        return val * (1 - test)
+    share = val * len(given_parts) / len(free)
+    if test + share >= 1:
+        raise DataError(
+            f"split.val: {val:g} of all {len(given_parts)} images is more than the train part of {spec.column!r} has "
+            f"({len(free)} images); set a smaller share, or val_of = 'rest'"
+        )
+    return share
 
 
 def _positions(free: FreeRows, seed: int) -> NDArray[np.float64]:
@@ -243,84 +182,47 @@ def _bring_into_val(parts: NDArray[np.object_], free: FreeRows, position: NDArra
             return
 
 
-# By exact shares
+# By exact sizes
 
 
-def _cut_exactly(free: FreeRows, shares: Shares, spec: SplitSpec, given_parts: "pd.Series[str]") -> NDArray[np.object_]:
-    """Return the part of each row by `train_test_split`; shares are those of all rows, given ones among them."""
-    parts = np.full(len(free), "train", dtype=object)
+def _cut_exactly(free: FreeRows, sizes: Sizes, spec: SplitSpec, given_parts: "pd.Series[str]") -> NDArray[np.object_]:
+    """Return the part of each row by `train_test_split`; shares of all rows include those of given parts."""
     # Where all rows are cut and units are sets of copies, one image stands for its copies: shares are of these.
     copies_only = spec.by is None and given_parts.isna().all()
     n_rows = len(np.unique(free.units)) if copies_only else len(given_parts)
-    counts = {part: round(share * n_rows) for part, share in shares.items()}
-    if spec.order == "together" and len(counts) == 2 and min(counts.values()) > 0:
-        val_and_test = _some_units(free, sum(counts.values()), spec.seed, "split.test and val")
-        parts[free.ids.isin(val_and_test)] = "val"
-        # The second call gets the rows in the order in which the first one returned them.
-        remaining = _among(free, free.ids.get_indexer(pd.Index(val_and_test)))
-        test = _some_units(remaining, counts["test"], spec.seed, "split.test and val")
-        parts[free.ids.isin(test)] = "test"
-        return parts
-    for part, n_cut in counts.items():
-        remaining = _among(free, parts == "train")
-        if n_part := min(n_cut, len(remaining)):
-            parts[free.ids.isin(_some_units(remaining, n_part, spec.seed, f"split.{part}"))] = part
+    if spec.order == "together" and len(sizes) == 2:
+        return _cut_together(free, sizes, spec, n_rows)
+    parts, remaining, seed = np.full(len(free), "train", dtype=object), np.arange(len(free)), spec.seed
+    n_not_test = n_rows - int((given_parts == "test").sum())
+    for part, size in sizes.items():
+        n_part = _n_of_size(size, n_not_test if part == "val" and spec.val_of == "rest" else n_rows)
+        cut = cut_units(free.take(remaining), n_part, seed, f"split.{part}")
+        parts[remaining[cut.part]] = part
+        # A second call gets the rows in the order in which the first one returned them.
+        remaining, seed, n_not_test = remaining[cut.rest], _second_seed(spec), n_not_test - n_part
     return parts
 
 
-def _among(free: FreeRows, selected: NDArray[np.bool_] | NDArray[np.intp]) -> FreeRows:
-    """Return some of the rows, by a mask or by row numbers in any order."""
-    classes = None if free.classes is None else free.classes[selected]
-    return FreeRows(free.ids[selected], free.units[selected], free.keys[selected], classes)
+def _cut_together(free: FreeRows, sizes: Sizes, spec: SplitSpec, n_rows: int) -> NDArray[np.object_]:
+    """Return the part of each row: val and test are cut from train in one call, and from each other in a second."""
+    test, val = sizes["test"], sizes["val"]
+    purpose = "split.test and val"
+    n_test, n_both = _n_of_size(test, n_rows), _n_of_size(test, n_rows) + _n_of_size(val, n_rows)
+    if test < 1 and val < 1:
+        # The sum and the quotient are rounded, because 0.1 + 0.2 and 0.3 are different floats.
+        n_both = _n_of_size(round(test + val, 12), n_rows)
+        n_test = _n_of_size(round(test / (test + val), 12), n_both)
+    both = cut_units(free, n_both, spec.seed, purpose).part
+    cut = cut_units(free.take(both), n_test, _second_seed(spec), purpose)
+    parts = np.full(len(free), "train", dtype=object)
+    parts[both[cut.rest]], parts[both[cut.part]] = "val", "test"
+    return parts
 
 
-def _some_units(free: FreeRows, n_cut: int, seed: int, purpose: str) -> NDArray[np.object_]:
-    """Return the ids of whole units, about `n_cut` rows: of single images stratified, of groups the best draw."""
-    if not are_mostly_single(free.units):
-        return _cut_groups(free, n_cut, seed, purpose)
-    _, first = np.unique(free.units, return_index=True)
-    first.sort()
-    chosen = _cut_single(_among(free, np.isin(np.arange(len(free)), first)), n_cut, seed, purpose)
-    rank = pd.Series(np.arange(len(chosen)), index=free.units[free.ids.get_indexer(pd.Index(chosen))])
-    places = rank.reindex(free.units).to_numpy()
-    rows = np.argsort(places, kind="stable")[: int(np.isfinite(places).sum())]
-    return np.asarray(free.ids[rows], dtype=object)
+def _n_of_size(size: float, n_rows: int) -> int:
+    """Return the number of rows of a size, which is a share below 1, rounded as `train_test_split` does."""
+    return int(size) if size >= 1 else math.ceil(size * n_rows)
 
 
-def _cut_single(free: FreeRows, n_cut: int, seed: int, purpose: str) -> NDArray[np.object_]:
-    # Importing scikit-learn takes half a second, and a split by hash does without it.
-    from sklearn.model_selection import train_test_split
-
-    try:
-        ids = free.ids.to_numpy(object)
-        _, cut = train_test_split(ids, test_size=n_cut, random_state=seed, stratify=free.classes)
-    except ValueError as error:
-        counts = None if free.classes is None else np.unique(free.classes, return_counts=True)[1]
-        smallest = "" if counts is None else f", the smallest class has {counts.min()} left"
-        raise DataError(
-            f"{purpose}: cannot select {n_cut} of {len(free)} images{smallest}; expected at least one image of "
-            f"each class in every part: {ADVICE}"
-        ) from error
-    return np.asarray(cut)
-
-
-def _cut_groups(free: FreeRows, n_cut: int, seed: int, purpose: str) -> NDArray[np.object_]:
-    """Return the ids of whole groups, about `n_cut` in all, whose classes are mixed most like all of `free`."""
-    from sklearn.model_selection import GroupShuffleSplit
-
-    n_groups = len(np.unique(free.units))
-    if n_groups < 2:
-        raise DataError(f"{purpose}: {n_groups} group to choose from; expected at least two")
-    n_cut_groups = min(math.ceil(n_cut / len(free) * n_groups), n_groups - 1)
-    draws = GroupShuffleSplit(N_GROUP_DRAWS, test_size=n_cut_groups, random_state=seed)
-    shares = None if free.classes is None else np.bincount(free.classes) / len(free)
-
-    def distance(cut: NDArray[np.intp]) -> float:
-        size = abs(len(cut) - n_cut) / len(free)
-        if shares is None:
-            return size
-        mixed = np.bincount(free.classes[cut], minlength=len(shares)) / len(cut)  # type: ignore[index]
-        return size + float(np.abs(mixed - shares).sum()) / 2
-
-    best = min((cut for _, cut in draws.split(free.ids, groups=free.units)), key=distance)
-    return np.asarray(free.ids[best], dtype=object)
+def _second_seed(spec: SplitSpec) -> int:
+    return spec.seed if spec.second_seed is None else spec.second_seed

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from featx.errors import AlignmentError
@@ -101,3 +102,8 @@ class Labels(Numbers):
     def _texts(self) -> Iterable[str]:
         rows = ([name for name, has_label in zip(self.names, row, strict=True) if has_label] for row in self.values)
         return (" + ".join(names) or "none" for names in rows)
+
+
+def class_names(truth: Truth) -> "pd.Series[Any]":
+    """Return the name of the class of each image, by id."""
+    return pd.Series(np.asarray(truth.classes, dtype=object)[truth.codes], index=pd.Index(truth.ids))

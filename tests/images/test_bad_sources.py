@@ -49,7 +49,10 @@ def test_an_image_without_an_annotation_has_no_label(tmp_path: Path) -> None:
 def test_repeated_paths_are_reported_with_count_and_example(tmp_path: Path) -> None:
     drawn(tmp_path, "a.png", "b.png")
     (tmp_path / "t.csv").write_text("path,y\na.png,1\nb.png,2\na.png,1\nb.png,1\n")
-    assert refused(tmp_path) == "t.csv: 2 paths occur in several rows, first 'a.png'; expected one row per image"
+    assert refused(tmp_path) == (
+        "t.csv: 1 images have several rows with different labels, first 'b.png' (y '2' and '1'); expected one row for "
+        "each image: remove rows, or write several labels into one cell with '|' between them"
+    )
 
 
 def test_a_table_as_a_spreadsheet_writes_it_is_read(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Selection of images by label, class and balance, and the classes that labels become.
 
-Modules: images.trees.
+Modules: images.trees, tables.undersampling.
 """
 
 from collections.abc import Sequence
@@ -279,3 +279,54 @@ def test_balancing_uses_classes_made_from_numbers() -> None:
         encode_classes(select(make_listing(y=numbers), **choices).manifest, "t", make_target(**choices)).codes.tolist()
         == [0] * 4 + [1] * 4
     )
+
+
+# sample
+
+
+def test_a_sample_keeps_the_same_images_whatever_their_order() -> None:
+    listing = make_listing(y=["a", "b"] * 20)
+    backwards = listing.take(listing.manifest.ids[::-1])
+    samples = [select_images(images, {"t": make_target()}, SplitSpec(), sample=7) for images in (listing, backwards)]
+    assert len(samples[0]) == 7
+    assert set(samples[0].manifest.ids) == set(samples[1].manifest.ids)
+    assert set(rules_by_id(samples[0]).values()) == {"is not among the 7 images of data.sample"}
+
+
+def test_a_sample_is_drawn_from_the_kept_classes_and_balanced_afterwards() -> None:
+    listing = make_listing(y=["a", "a", "b", "c"] * 20)
+    target = make_target(keep=["a", "b"], balance="undersample")
+    selected = select_images(listing, {"t": target}, SplitSpec(), sample=30)
+    counts = selected.manifest.labels["y"].value_counts()
+    n_sampled = sum("data.sample" not in rule and "leaves out" not in rule for rule in rules_by_id(selected).values())
+    assert counts["a"] == counts["b"]
+    assert counts.sum() + n_sampled == 30
+
+
+def test_named_parts_are_balanced_to_a_number_of_images() -> None:
+    listing = make_listing(y=list("aaaaabbb") + list("aaabb"), part=["train"] * 8 + ["test"] * 5)
+    split = SplitSpec(column="part")
+
+    of_both = select(listing, split=split, balance={"train": 4, "test": "undersample"}).manifest.labels
+    of_test = select(listing, split=split, balance={"test": "undersample"}).manifest.labels
+
+    assert of_both.groupby(["part", "y"]).size().to_dict() == {
+        ("test", "a"): 2,
+        ("test", "b"): 2,
+        ("train", "a"): 2,
+        ("train", "b"): 2,
+    }
+    assert of_test.groupby(["part", "y"]).size().loc["train"].to_dict() == {"a": 5, "b": 3}
+
+
+@pytest.mark.parametrize(
+    ("balance", "message"),
+    [
+        ({"train": 5}, r"targets\.t\.balance\.train: 5 images cannot be divided equally among 2 classes; expected a"),
+        ({"test": 6}, r"targets\.t\.balance\.test: 6 images are 3 of each class, found 2 of class 'b'; expected 4 or"),
+    ],
+)
+def test_numbers_that_cannot_be_balanced_are_reported(balance: dict[str, int], message: str) -> None:
+    listing = make_listing(y=list("aaaaabbb") + list("aaabb"), part=["train"] * 8 + ["test"] * 5)
+    with pytest.raises(DataError, match=message):
+        select(listing, split=SplitSpec(column="part"), balance=balance)

@@ -186,7 +186,11 @@ def test_columns_that_cannot_be_classes_are_reported_with_counts(home: Path) -> 
     )
     recognition = init("data")
     assert recognition.target == ""
-    assert recognition.choice == ["not taken: labels.csv: has no column that could be predicted: one, all"]
+    assert recognition.choice == [
+        "none: labels.csv has no column that could be predicted: 'one' (only the value 'x'), 'all' (6 different texts "
+        "in 6 rows)"
+    ]
+    assert "expected 2 to 1000 classes that repeat, or numbers; choose a column with" in recognition.warnings[-1]
     assert init("data", target="all", force=True).target == "all"
 
 

@@ -1,8 +1,8 @@
 """Public data sets in miniature, in their own layouts: recognised, and read as they are meant.
 
-Modules: embeddings.labelled_listing, images.class_sizes, images.image_reader, images.inventory, images.label_files,
-images.label_tables, images.name_pattern, images.recipe_document, images.recognition_warnings, images.split_columns,
-images.table_choice, images.target_proposals.
+Modules: embeddings.labelled_listing, images.choice_description, images.class_sizes, images.image_reader,
+images.inventory, images.label_files, images.label_tables, images.name_pattern, images.recipe_document,
+images.recognition_warnings, images.split_columns, images.table_choice, images.target_proposals.
 """
 
 from collections.abc import Callable, Sequence
@@ -226,17 +226,53 @@ def test_folders_in_class_folders_stay_together(home: Path) -> None:
     assert listing.manifest.column("subfolder").nunique() == 10
 
 
-LAYOUTS: dict[str, Callable[[Path], None]] = {
-    "flat": lambda folder: draw(folder, *(f"{i}.png" for i in range(6))),
-    "one class": lambda folder: draw(folder, *(f"cat/{i}.png" for i in range(6))),
-    "nested": lambda folder: draw(folder, *(f"{i}/deep/{i}.png" for i in range(1)), "a.png"),
+def images_beside_a_table(folder: Path, *rows: tuple[object, ...]) -> None:
+    draw(folder, *(f"{i}.png" for i in range(6)))
+    write(folder, "t.csv", rows)
+
+
+# Images without labels, and the reason that is printed.
+LAYOUTS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "flat": (
+        lambda folder: draw(folder, *(f"{i}.png" for i in range(6))),
+        "all images are in one folder, and there is no table",
+    ),
+    "one class": (
+        lambda folder: draw(folder, *(f"cat/{i}.png" for i in range(6))),
+        "all images are in one folder 'cat', and there is no table",
+    ),
+    "nested": (
+        lambda folder: draw(folder, "0/deep/0.png", "a.png"),
+        "the images are not all in class folders, and there is no table",
+    ),
+    "a table of paths": (
+        lambda folder: images_beside_a_table(folder, ("file",), *((f"{i}.png",) for i in range(6))),
+        "t.csv names 6 images and has no labels",
+    ),
+    "a table of other images": (
+        lambda folder: images_beside_a_table(folder, ("file", "y"), *((f"x{i}.png", i % 2) for i in range(6))),
+        "t.csv names 6 images, none of which is in the source (first 'x0.png')",
+    ),
+    "a table of something else": (
+        lambda folder: images_beside_a_table(folder, ("name", "n"), ("ada", 36), ("bob", 40)),
+        "t.csv names no image of the source: no column holds their paths (first row 'ada', '36')",
+    ),
+    "constant and unique columns": (
+        lambda folder: images_beside_a_table(
+            folder, ("file", "a", "b", "c"), *((f"{i}.png", "x", f"t{i}", i) for i in range(6))
+        ),
+        "t.csv has no column that could be predicted: 'a' (only the value 'x'), 'b' (6 different texts in 6 rows), "
+        "'c' (numbers of the rows)",
+    ),
 }
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_images_without_labels_are_recognised(layout: str, home: Path) -> None:
-    LAYOUTS[layout](home / "d")
+    make, reason = LAYOUTS[layout]
+    make(home / "d")
     recognition, recipe, listing = recognised(home / "d")
     assert (recognition.target, recipe.targets) == ("", {})
+    assert recognition.choice == [f"none: {reason}"]
     assert any("nothing is fitted" in warning for warning in recognition.warnings)
     assert len(listing)

@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.model_selection import train_test_split
 
 import featx
+from featx.cli.run_table import evaluations as print_evaluations
 from featx.errors import IncompleteError, RecipeError
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
-from tests.recipes import toy_recipe
+from tests.recipes import toy_heads, toy_recipe
 
 EMOTIONS = {"train": {"angry": 3, "happy": 14, "sad": 10}, "test": {"angry": 2, "happy": 5, "sad": 4}}
 
@@ -80,6 +82,7 @@ def test_images_return_when_the_recipe_keeps_more_classes(emotions: Path) -> Non
         ('keep = ["happy", "sad"]', ""),
         ("", 'keep = ["happy", "sad"]'),
         ('keep = ["happy", "sad"]', 'keep = ["happy", "angry"]'),
+        ("", 'drop = ["angry"]'),
         ("", 'balance = "undersample"'),
         ('balance = "undersample"', ""),
         ('keep = ["happy", "other"]\nmap = { sad = "other" }', 'keep = ["happy", "other"]\nmap = { angry = "other" }'),
@@ -149,6 +152,56 @@ def test_the_drop_unlabelled_argument_equals_the_recipe_setting(faces: pd.DataFr
     assert featx.extract(drop_unlabelled=True).n_ignored == 5
 
 
+BANDS = {"gender": "gender", "generation": {"column": "age", "bins": [20, 40]}}
+BAND_SECTIONS = {
+    "data": {"source": "images", "labels": {"file": "faces.csv"}},
+    "targets": {"gender": {"column": "gender"}},
+    "split": {"test": 0, "val": 0, "stratify": False},
+    "head": None,
+}
+
+
+def test_a_grouping_by_bands_is_a_label_column(faces: pd.DataFrame) -> None:
+    study = study_of(toy_recipe(groups=BANDS, **BAND_SECTIONS))
+    ids = study.manifest.ids
+    bands = study.group_values(ids)["generation"]
+    expected = faces["age"].map(lambda age: "<20" if age < 20 else "20–40" if age < 40 else "≥40", na_action="ignore")
+    assert bands.isna().tolist() == faces["age"].isna().tolist()
+    assert bands.dropna().tolist() == expected.dropna().tolist()
+    assert study.group_names(["gender", "generation"], ids[:2]).tolist() == ["f × <20", "m × 20–40"]
+
+
+def test_changed_bands_need_a_new_extraction(faces: pd.DataFrame) -> None:
+    study_of(toy_recipe(groups=BANDS, **BAND_SECTIONS))
+    other = {"generation": {"column": "age", "bins": [30]}}
+    Path("featx.toml").write_text(toy_recipe(groups=other, **BAND_SECTIONS))
+    with pytest.raises(IncompleteError, match=r"the recipe's \[groups\] changed after the last extraction"):
+        Study.open(None).truth("gender")
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        ({"column": "emotion", "bins": [1]}, "groups.age_band: 'bins' needs numbers, column 'emotion' holds 'happy'"),
+        ({"column": "years", "bins": [1]}, "no label column is called 'years'"),
+    ],
+)
+def test_bands_of_a_column_that_does_not_fit_leave_no_split(faces: pd.DataFrame, group: object, message: str) -> None:
+    Path("featx.toml").write_text(toy_recipe(groups={"age_band": group}, **BAND_SECTIONS))
+    assert message in featx.extract().label_problem
+
+
+def test_bands_do_not_replace_a_label_column(faces: pd.DataFrame) -> None:
+    Path("featx.toml").write_text(toy_recipe(groups={"age": {"column": "age", "bins": [20]}}, **BAND_SECTIONS))
+    assert "groups.age: a label column has this name already" in featx.extract().label_problem
+
+
+def test_edges_that_do_not_rise_are_an_error_of_the_recipe(faces: pd.DataFrame) -> None:
+    Path("featx.toml").write_text(toy_recipe(groups={"b": {"column": "age", "bins": [40, 20]}}, **BAND_SECTIONS))
+    with pytest.raises(RecipeError, match=r"groups.b.bins: expected bins = \[b0, b1, …\] in rising order"):
+        featx.extract()
+
+
 def test_group_columns_must_exist(faces: pd.DataFrame) -> None:
     Path("featx.toml").write_text(TABLE.replace('gender = "gender"', 'gender = "sex"'))
     problem = featx.extract(drop_unlabelled=True).label_problem
@@ -162,3 +215,81 @@ def test_errors_of_several_targets_are_reported_together(faces: pd.DataFrame) ->
     Path("featx.toml").write_text(TABLE.replace('"happy", "sad"', '"happy", "sat"'))
     problem = featx.extract().label_problem
     assert "targets.emotion.keep: column 'emotion' holds no 'sat'; did you mean 'sad'" in problem
+
+
+def test_parts_are_balanced_to_given_numbers_before_val_is_cut(emotions: Path) -> None:
+    recipe = HAPPY_SAD.replace('"sad"]', '"sad"]\nbalance = { train = 16, test = 6 }')
+    study = study_of(
+        recipe.replace(
+            "val = 0.25", 'val = 0.25\nval_of = "rest"\nmethod = "train_test_split"\nduplicates = "independent"'
+        )
+    )
+
+    parts = study.split.groupby([study.split, study.split.index.str.split("/").str[1]]).size().to_dict()
+    assert parts == {
+        ("test", "happy"): 3,
+        ("test", "sad"): 3,
+        ("train", "happy"): 6,
+        ("train", "sad"): 6,
+        ("val", "happy"): 2,
+        ("val", "sad"): 2,
+    }
+
+
+def test_only_the_test_part_of_a_split_can_be_balanced(home: Path) -> None:
+    make_images(home / "images", ("dark",), n_each=40)
+    make_images(home / "images", ("dim", "light"), n_each=12)
+    recipe = toy_recipe(
+        targets={"class": {"column": "class", "keep": ["dark", "light"], "balance": {"test": 4}}},
+        split={"test": 0.25, "val": 0.25, "method": "train_test_split"},
+    )
+
+    study = study_of(recipe)
+    parts = study.split.groupby([study.split, study.split.index.str.split("/").str[0]]).size().to_dict()
+    n_surplus = left_out(study)["is surplus in class 'dark', dropped by targets.class.balance.test"]
+
+    assert parts["test", "dark"] == parts["test", "light"] == 2
+    assert parts["train", "dark"] + parts["val", "dark"] + n_surplus == 38
+    assert study.outcomes["outcome"].value_counts().to_dict()["embedded"] == len(study.split)
+
+
+def test_the_celeba_gender_split_is_that_of_the_study(home: Path) -> None:
+    names = make_images(home / "images")
+    order = np.random.default_rng(3).permutation(len(names))
+    table = pd.DataFrame({"image_id": names, "Male": [1 if "light" in name else -1 for name in names]}).iloc[order]
+    table.to_csv("images/attributes.csv", index=False)
+    train, held_out = train_test_split(table, test_size=0.2, random_state=42)
+    val, test = train_test_split(held_out, test_size=0.5, random_state=42)
+
+    study = study_of(
+        toy_recipe(
+            data={"source": "images", "labels": {"file": "attributes.csv", "path": "image_id"}},
+            targets={"gender": {"column": "Male"}},
+            split={
+                "test": 0.1,
+                "val": 0.1,
+                "method": "train_test_split",
+                "order": "together",
+                "stratify": False,
+                "duplicates": "independent",
+                "seed": 42,
+            },
+        )
+    )
+
+    for part, rows in (("train", train), ("val", val), ("test", test)):
+        assert set(study.ids(part)) == set(rows["image_id"])
+
+
+def test_nothing_is_called_sealed_without_a_test_part(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_images(home / "images")
+    study_of(toy_recipe(split={"test": 0, "val": 0.25}, head=toy_heads("logreg")))
+    featx.fit()
+
+    print_evaluations(featx.evaluate())
+    featx.report()
+
+    printed, page = capsys.readouterr().out, Path("runs/featx/report.html").read_text()
+    assert "there is no test part" in printed
+    assert "The split has no test part" in page
+    assert "sealed" not in printed + page

@@ -119,8 +119,8 @@ def read(folder: Path, content: str, **labels: object) -> Manifest:
     return read_source(ReaderSpec(source=".", labels=spec), folder).manifest
 
 
-def test_a_repeated_path_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"t\.csv: 1 paths occur in several rows, first 'a.png'; expected one row"):
+def test_a_repeated_path_with_another_label_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"t\.csv: 1 images have several rows .* first 'a.png' \(y '1' and '2'\)"):
         read(tmp_path, "path,y\na.png,1\nb.png,1\n a.png ,2\n")
 
 

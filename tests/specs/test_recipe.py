@@ -43,7 +43,7 @@ def test_three_mistakes_are_reported_at_once_with_their_keys(tmp_path: Path) -> 
         "svm, xgboost",
         "head[1].trials: found 'many', expected to be a valid integer, unable to parse string as an integer",
         "split.sed: no such key; did you mean 'seed'? "
-        "known: by, column, duplicates, method, order, parts, seed, stratify, test, val",
+        "known: by, column, duplicates, method, order, parts, second_seed, seed, stratify, test, val, val_of",
     ]
 
 
@@ -63,9 +63,9 @@ def test_three_mistakes_are_reported_at_once_with_their_keys(tmp_path: Path) -> 
             "data.reader: no reader is called 'foldr'; did you mean 'folder'",
         ),
         ({"targets": {"class": {"colum": "x"}}}, "targets.class.colum: no such key; did you mean 'column'?"),
-        ({"groups": {"cell": 3}}, "groups.cell: found 3, expected to be a valid string"),
+        ({"groups": {"cell": 3}}, "groups.cell: found 3, expected a table"),
         ({"split": {"test": 0.6, "val": 0.5}}, "split: test + val = 1.1, expected less than 1"),
-        ({"split": {"test": float("nan")}}, "split.test: found nan, expected to be"),
+        ({"split": {"test": float("nan")}}, "split.test: found nan, expected a share"),
         ({"embedding": []}, "embedding: found []"),
         ({"embedding": [{"tap": []}]}, "embedding[0].tap: found []"),
         ({"embedding": [{"pool": "agv"}]}, "embedding[0].pool: found 'agv', expected to be 'avg', 'max'"),
@@ -75,7 +75,7 @@ def test_three_mistakes_are_reported_at_once_with_their_keys(tmp_path: Path) -> 
             "embedding[0].backbone: no backbone is called 'vgg'; did you mean 'vgg16'",
         ),
         ({"head": [{"name": "svm", "class_weight": {"a": -1}}]}, "head[0].class_weight.a: found -1"),
-        ({"ensemble": {"methods": ["sofd"]}}, "ensemble.methods: no vote is called 'sofd'; did you mean 'soft'?"),
+        ({"ensemble": [{"methods": ["sofd"]}]}, "ensemble[0].methods: no vote is called 'sofd'; did you mean 'soft'?"),
         ({"paths": {"cach": "x"}}, "paths.cach: no such key; did you mean 'cache'? known: cache, notes, runs"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",

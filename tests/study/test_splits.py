@@ -1,4 +1,6 @@
-"""Splits into train, val and test: shares, groups, copies, given parts and held-out rows."""
+"""Splits into train, val and test: shares, numbers of images, groups, copies and given parts."""
+
+import math
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,7 @@ from sklearn.model_selection import train_test_split
 from featx.errors import DataError
 from featx.specs.split import SplitSpec
 from featx.specs.target import TargetSpec
-from featx.study.splits import held_out, split
+from featx.study.splits import split
 from featx.tables.encoding import encode_classes
 from featx.tables.manifest import Manifest
 
@@ -159,7 +161,7 @@ def test_copies_are_in_the_same_part(copies: dict[int, int], seed: int, method: 
     assert (split_parts.groupby(rows.digests).nunique() == 1).all()
     if method == "train_test_split":
         n = len(set(rows.digests))
-        assert split_parts.groupby(rows.digests).first().value_counts()["test"] == round(0.2 * n)
+        assert split_parts.groupby(rows.digests).first().value_counts()["test"] == math.ceil(0.2 * n)
 
 
 @pytest.mark.parametrize("method", ["hash", "train_test_split"])
@@ -197,8 +199,8 @@ def test_exact_splits_have_the_requested_shares(test: float, val: float, n: int,
     split_parts = assign_parts(rows, test=test, val=val, seed=seed, **EXACT)
     assert split_parts.index.tolist() == rows.ids.tolist()
     assert set(split_parts) <= {"train", "val", "test"}
-    assert count_parts(split_parts).get("test", 0) == round(test * n)
-    assert count_parts(split_parts).get("val", 0) == round(val * n)
+    assert count_parts(split_parts).get("test", 0) == math.ceil(test * n)
+    assert count_parts(split_parts).get("val", 0) == math.ceil(val * n)
 
 
 @quick
@@ -272,6 +274,87 @@ def test_order_together_is_train_test_split_twice() -> None:
         SplitSpec(order="together")
 
 
+TWO_CALLS = {"stratify": False, "duplicates": "independent", "seed": 42, **EXACT}
+
+
+@quick
+@given(
+    n=st.integers(20, 90),
+    held_out_share=st.sampled_from([0.2, 0.25, 0.3, 0.33]),
+    test_share=st.sampled_from([0.5, 0.4, 1 / 3]),
+)
+def test_order_together_equals_two_calls_of_scikit_learn(n: int, held_out_share: float, test_share: float) -> None:
+    rows = make_manifest([i % 2 for i in range(n)])
+    train_ids, both_ids = train_test_split(rows.ids, test_size=held_out_share, random_state=42)
+    val_ids, test_ids = train_test_split(both_ids, test_size=test_share, random_state=42)
+    shares = {"test": held_out_share * test_share, "val": held_out_share * (1 - test_share)}
+    split_parts = assign_parts(rows, order="together", **shares, **TWO_CALLS)
+    for part, ids in (("train", train_ids), ("val", val_ids), ("test", test_ids)):
+        assert set(split_parts.index[split_parts == part]) == set(ids)
+
+
+@quick
+@given(n=st.integers(30, 90), is_stratified=st.booleans(), second_seed=st.sampled_from([None, 7]))
+def test_val_of_the_rest_equals_two_calls_of_scikit_learn(n: int, is_stratified: bool, second_seed: int | None) -> None:
+    rows = make_manifest([i % 2 for i in range(n)])
+    labels = rows.labels["y"]
+    rest_ids, test_ids = train_test_split(
+        rows.ids, test_size=0.2, random_state=42, stratify=labels if is_stratified else None
+    )
+    _, val_ids = train_test_split(
+        rest_ids,
+        test_size=0.25,
+        random_state=42 if second_seed is None else second_seed,
+        stratify=labels[rest_ids] if is_stratified else None,
+    )
+    settings_of_split = {**TWO_CALLS, "stratify": is_stratified, "second_seed": second_seed}
+    split_parts = assign_parts(rows, test=0.2, val=0.25, val_of="rest", **settings_of_split)
+    assert set(split_parts.index[split_parts == "test"]) == set(test_ids)
+    assert set(split_parts.index[split_parts == "val"]) == set(val_ids)
+
+
+@pytest.mark.parametrize("order", ["test-first", "together"])
+def test_parts_can_have_numbers_of_images(order: str) -> None:
+    rows = make_manifest([0, 1] * 30)
+    assert count_parts(assign_parts(rows, test=13, val=7, order=order, **EXACT)) == {"train": 40, "val": 7, "test": 13}
+    assert count_parts(assign_parts(rows, test=0.25, val=9, order=order, **EXACT)) == {
+        "train": 36,
+        "val": 9,
+        "test": 15,
+    }
+    with pytest.raises(DataError, match=r"split\.test.*: cannot select \d+ of \d+ images"):
+        assign_parts(rows, test=60, val=7, order=order, **EXACT)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"test": 600}, "test = 600 applies to method = 'train_test_split' only, found 'hash'"),
+        ({"second_seed": 1}, "second_seed = 1 applies to method = 'train_test_split' only, found 'hash'"),
+        ({"test": 1.5}, r"found 1\.5, expected a share \(0\.2, less than 1\) or a whole number of images \(600\)"),
+        ({"val": True}, "found True, expected a share"),
+        ({"test": 0.5, "val": 0.5}, r"test \+ val = 1, expected less than 1"),
+        ({"order": "together", "val_of": "rest", **EXACT}, "val_of = 'rest' applies to order = 'test-first' only"),
+    ],
+)
+def test_sizes_that_cannot_be_cut_are_reported(spec: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SplitSpec.model_validate(spec)
+
+
+@pytest.mark.parametrize("method", ["hash", "train_test_split"])
+def test_val_of_the_rest_is_a_share_of_the_given_train_part(method: str) -> None:
+    rows = make_manifest([0, 1] * 300, fold=["train"] * 400 + ["test"] * 200)
+    n_val = {
+        val_of: count_parts(assign_parts(rows, column="fold", val=0.2, val_of=val_of, method=method))["val"]
+        for val_of in ("all", "rest")
+    }
+    # Shares by hash are met on average only.
+    assert n_val == pytest.approx({"all": 120, "rest": 80}, rel=0 if method != "hash" else 0.15)
+    with pytest.raises(DataError, match=r"split\..*val.*"):
+        assign_parts(rows, column="fold", val=0.7, method=method)
+
+
 # Given by a column
 
 
@@ -307,49 +390,3 @@ def test_a_group_in_several_parts_of_a_column_is_an_error() -> None:
     rows = make_manifest([0, 1, 0, 1], fold=["train", "test", "train", "train"], group=["a", "a", "b", "b"])
     with pytest.raises(DataError, match=r"split\.by: 1 groups have rows in several parts, first 'a' in"):
         assign_parts(rows, column="fold", by="group", val=0)
-
-
-# Held out of train
-
-
-@quick
-@given(
-    copies=st.dictionaries(st.integers(0, 59), st.integers(0, 59), max_size=40),
-    seed=st.integers(0, 9),
-    n_cut=st.integers(6, 20),
-)
-def test_units_are_held_out_whole(copies: dict[int, int], seed: int, n_cut: int) -> None:
-    units = np.asarray([f"u{copies.get(i, i)}" for i in range(60)], dtype=object)
-    ids = np.asarray([f"i{i:02}" for i in range(60)], dtype=object)
-    codes = np.asarray([copies.get(i, i) % 2 for i in range(60)])
-    is_held_out = np.isin(ids, held_out(ids, n_cut, codes, units, seed, "test"))
-    assert 0 < is_held_out.sum() < 60
-    assert not set(units[is_held_out]) & set(units[~is_held_out])
-
-
-def test_a_class_of_copies_of_one_image_is_not_held_out() -> None:
-    ids = np.asarray([f"i{i:02}" for i in range(20)], dtype=object)
-    units = np.asarray(["copy" if i < 3 else f"u{i}" for i in range(20)], dtype=object)
-    codes = np.asarray([0] * 3 + [1, 2] * 8 + [1])
-    assert not set(ids[:3]) & set(held_out(ids, 4, codes, units, 0, "test"))
-
-
-def test_the_only_unit_of_a_class_is_not_held_out() -> None:
-    ids = np.asarray([f"i{i:02}" for i in range(40)], dtype=object)
-    units = np.arange(40) // 4
-    codes = np.arange(40) % 2
-    # Row 13 is the only one of its class.
-    codes[13] = 2
-    for seed in range(20):
-        is_held_out = np.isin(ids, held_out(ids, 12, codes, units, seed, "test"))
-        assert is_held_out.any()
-        assert not set(units[is_held_out]) & set(units[~is_held_out])
-        assert not is_held_out[units == units[13]].any()
-
-
-def test_one_unit_cannot_be_held_out() -> None:
-    ids = np.asarray(["a", "b", "c"], dtype=object)
-    with pytest.raises(
-        DataError, match="finetune.holdout: found 1 images, groups or sets of copies to choose from, expected"
-    ):
-        held_out(ids, 1, None, np.zeros(3), 0, "finetune.holdout")

@@ -35,7 +35,12 @@ class OneHotReader(CategoryReader):
             flags = frame.to_numpy() == 1
             for path, row in zip(paths, flags, strict=True):
                 image = tree.entry(home + path)
-                categories.by_image[image] = {str(name) for name, flag in zip(frame.columns, row, strict=True) if flag}
+                names = {str(name) for name, flag in zip(frame.columns, row, strict=True) if flag}
+                if categories.by_image.setdefault(image, names) != names:
+                    raise DataError(
+                        f"annotation {table.name!r} has several rows with different classes for {path!r}; expected one "
+                        "row for each image"
+                    )
             categories.annotations[table.name] = "is the label table"
         return categories
 

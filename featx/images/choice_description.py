@@ -1,0 +1,87 @@
+"""Description of what the images and labels of a source were taken from, and why other tables were not taken."""
+
+from featx.images.label_columns import describe_target_objections
+from featx.images.label_tables import TableReport
+from featx.images.readers import Listing
+from featx.specs.data import ReaderSpec
+from featx.tables.manifest import Manifest
+
+MAX_TABLES_NAMED = 4
+MAX_ARRAYS_NAMED = 4
+
+
+def describe_choice(
+    data: ReaderSpec, listing: Listing, tables: tuple[TableReport, ...], *, has_target: bool
+) -> list[str]:
+    """Return what was taken and why other tables that name images were not, one sentence each.
+
+    Parameters
+    ----------
+    data
+        The way to read the source.
+    listing
+        The images.
+    tables
+        Reports on the tables of the source.
+    has_target
+        Whether a target is proposed; otherwise the first sentence states why there is none.
+    """
+    sentences = _describe_origin(data, listing.manifest)
+    sentences += [f"took {table.file} ({table.format}): {table.reason}" for table in tables if table.is_taken]
+    unused = [table for table in tables if not table.is_taken and table.path]
+    if not has_target:
+        sentences.append(f"none: {explain_missing_labels(data, listing, tables)}")
+        # The sentence above has their reasons.
+        unused = []
+    sentences += [f"not taken: {table.file}: {table.reason}" for table in unused[:MAX_TABLES_NAMED]]
+    if len(unused) > MAX_TABLES_NAMED:
+        sentences.append(f"{len(unused) - MAX_TABLES_NAMED} more tables are not taken")
+    return sentences
+
+
+def _describe_origin(data: ReaderSpec, manifest: Manifest) -> list[str]:
+    """Return what the labels were taken from if it is no table, as one sentence."""
+    if data.reader_name == "folder":
+        n_classes = manifest.labels["class"].nunique()
+        return [f"took the names of {n_classes} folders in {data.source} as classes"]
+    if data.labels is not None and data.labels.name is not None:
+        return [f"took {', '.join(map(str, manifest.labels.columns))} from the names of the images"]
+    if data.arrays:
+        specs = data.arrays[:MAX_ARRAYS_NAMED]
+        pairs = "; ".join(f"{spec.images} with {', '.join(spec.labels.values()) or 'no labels'}" for spec in specs)
+        return [f"took rows of {pairs}"]
+    return []
+
+
+def explain_missing_labels(data: ReaderSpec, listing: Listing, tables: tuple[TableReport, ...]) -> str:
+    """Return the main reason why there is nothing to predict.
+
+    Parameters
+    ----------
+    data
+        The way to read the source.
+    listing
+        The images, with or without columns of labels.
+    tables
+        Reports on the tables of the source.
+    """
+    labels = listing.manifest.labels
+    if len(labels.columns):
+        return f"no label column can be predicted: {describe_target_objections(labels)}"
+    if data.reader_name == "arrays":
+        unused = [name for name in listing.ignored if "#" in name][:MAX_ARRAYS_NAMED]
+        found = f"; other datasets: {', '.join(unused)}" if unused else ""
+        return f"no dataset has one row of labels for each image{found}"
+    if data.reader_name == "datasets":
+        return "no group, attribute or dataset of the file holds labels"
+    if tables:
+        # A table that names images is more likely to be meant.
+        reports = sorted(tables, key=lambda table: table.path is None)[:MAX_TABLES_NAMED]
+        reasons = "; ".join(f"{table.file} {table.reason.removeprefix(f'{table.file} ')}" for table in reports)
+        more = f"; {len(tables) - len(reports)} more tables (see --explain)" if len(tables) > len(reports) else ""
+        return reasons + more
+    folders = sorted({name.rpartition("/")[0] for name in listing.manifest.ids})
+    if len(folders) == 1:
+        place = f"folder {folders[0]!r}" if folders[0] else "folder"
+        return f"all images are in one {place}, and there is no table"
+    return "the images are not all in class folders, and there is no table"

@@ -1,0 +1,79 @@
+"""Presets of a recipe: limits that make a smaller study of it, for a first look or a slow machine."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from featx.specs.base import Count, Spec
+from featx.specs.finetuning import FinetuneSpec, check_backbone
+from featx.specs.head import HeadSpec
+from featx.specs.sections import EmbeddingSection, FinetuneSection
+from featx.specs.target import TargetSpec
+
+
+class PresetSpec(Spec):
+    """Limits that a preset sets; without a limit the recipe's own value stays.
+
+    Attributes
+    ----------
+    sample
+        Number of images, drawn as by `ReaderSpec.sample`.
+    balance
+        Balance of the classes in the targets that have one; a sample may hold fewer images than these are to have.
+    epochs
+        Maximum number of epochs of each phase of training.
+    trials
+        Maximum number of settings that each search of a head tries.
+    size_px
+        Maximum side of the networks' input in pixels.
+    backbones
+        Backbone → backbone that takes its place, with that one's default weights.
+    """
+
+    sample: Count | None = None
+    balance: Literal["none", "undersample"] | None = None
+    epochs: Count | None = None
+    trials: Annotated[int, Field(ge=0)] | None = None
+    size_px: Annotated[int, Field(ge=8, le=4096)] | None = None
+    backbones: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("backbones")
+    @classmethod
+    def _check_backbones(cls, replacements: dict[str, str]) -> dict[str, str]:
+        for name in (*replacements, *replacements.values()):
+            check_backbone(name)
+        return replacements
+
+    def limit_target(self, target: TargetSpec) -> TargetSpec:
+        """Return a target within the limits."""
+        is_changed = self.balance is not None and target.balance != "none"
+        return target.model_copy(update={"balance": self.balance}) if is_changed else target
+
+    def limit_embedding(self, section: EmbeddingSection) -> EmbeddingSection:
+        """Return an ``[[embedding]]`` within the limits."""
+        return section.model_copy(update=self._limit_network(section))
+
+    def limit_head(self, head: HeadSpec) -> HeadSpec:
+        """Return a ``[[head]]`` within the limits."""
+        return head if self.trials is None else head.model_copy(update={"trials": min(head.trials, self.trials)})
+
+    def limit_finetuning(self, section: FinetuneSection) -> FinetuneSection:
+        """Return a ``[[finetune]]`` within the limits; runs that become equal are one run."""
+        runs = {run.fingerprint(): run for run in map(self._limit_run, section.runs)}
+        return section.model_copy(update={"runs": tuple(runs.values())})
+
+    def _limit_run(self, run: FinetuneSpec) -> FinetuneSpec:
+        changes = self._limit_network(run)
+        if self.epochs is not None:
+            phases = [phase.model_copy(update={"epochs": min(phase.epochs, self.epochs)}) for phase in run.phases]
+            changes |= {"epochs": min(run.epochs, self.epochs), "phases": tuple(phases)}
+        return run.model_copy(update=changes)
+
+    def _limit_network(self, section: EmbeddingSection | FinetuneSpec) -> dict[str, object]:
+        """Return the changed fields of the backbone and its input."""
+        changes: dict[str, object] = {}
+        if section.backbone in self.backbones:
+            changes |= {"backbone": self.backbones[section.backbone], "weights": "default"}
+        if self.size_px is not None and section.size_px is not None:
+            changes["size_px"] = min(section.size_px, self.size_px)
+        return changes

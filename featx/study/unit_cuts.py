@@ -1,0 +1,158 @@
+"""Cuts of rows in two by exact sizes: whole units, stratified by class, by scikit-learn's own functions."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from featx.errors import DataError
+from featx.tables.resampling_units import are_mostly_single
+
+# Number of random splits by group; the one closest to the requested shares is used.
+N_GROUP_DRAWS = 64
+ADVICE = "add images, drop the class, or say 'split.stratify = false'"
+
+
+@dataclass(frozen=True, eq=False)
+class FreeRows:
+    """The rows whose part is not given by a column of the source.
+
+    Attributes
+    ----------
+    ids
+        (n,) ids in the order of the manifest.
+    units
+        (n,) codes of units; all rows of a unit are assigned to one part.
+    keys
+        (n,) hashed text of each row: its group, its digest, or its id if neither is used.
+    classes
+        (n,) codes of classes to stratify by, None without stratification.
+    """
+
+    ids: pd.Index
+    units: NDArray[np.int64]
+    keys: NDArray[np.object_]
+    classes: NDArray[np.int64] | None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, selected: NDArray[np.bool_] | NDArray[np.intp]) -> "FreeRows":
+        """Return some of the rows, by a mask or by row numbers in any order."""
+        classes = None if self.classes is None else self.classes[selected]
+        return FreeRows(self.ids[selected], self.units[selected], self.keys[selected], classes)
+
+
+class Cut(NamedTuple):
+    """The two sides of a cut, as row numbers in the order in which scikit-learn returns them.
+
+    Attributes
+    ----------
+    rest
+        Rows that stay.
+    part
+        Rows that are cut off.
+    """
+
+    rest: NDArray[np.intp]
+    part: NDArray[np.intp]
+
+
+def held_out(  # noqa: PLR0913 (a cut and what it keeps to)
+    ids: NDArray[np.object_],
+    n_cut: int,
+    codes: NDArray[np.int64] | None,
+    groups: NDArray[Any] | None,
+    seed: int,
+    purpose: str,
+) -> NDArray[np.object_]:
+    """Return about `n_cut` of the given ids: stratified by class, with whole units, without classes of a single unit.
+
+    Parameters
+    ----------
+    codes
+        (n,) classes to stratify by, or None.
+    groups
+        (n,) the unit of each id; None where every id stands for itself.
+    purpose
+        Name of the cut, for messages.
+
+    Raises
+    ------
+    DataError
+        A class has too few rows, or there are too few groups.
+    """
+    index = pd.Index(ids)
+    units = np.arange(len(index)) if groups is None else pd.factorize(np.asarray(groups))[0]
+    free = FreeRows(index, units, index.to_numpy(object), codes)
+    if codes is not None:
+        n_units = pd.Series(units).groupby(codes).transform("nunique").to_numpy()
+        free = free.take(~np.isin(units, units[n_units == 1]))
+    if len(np.unique(free.units)) < 2:
+        raise DataError(
+            f"{purpose}: found {len(np.unique(free.units))} images, groups or sets of copies to choose from, expected "
+            "at least two (a class that occurs in only one of them stays in train); add images"
+        )
+    return np.asarray(free.ids[cut_units(free, n_cut, seed, purpose).part], dtype=object)
+
+
+def cut_units(free: FreeRows, n_cut: int, seed: int, purpose: str) -> Cut:
+    """Cut off whole units, about `n_cut` rows: single images as `train_test_split` does, groups by the best draw.
+
+    Raises
+    ------
+    DataError
+        There are too few rows, or too few of a class.
+    """
+    if not are_mostly_single(free.units):
+        return _cut_groups(free, n_cut, seed, purpose)
+    _, first_rows = np.unique(free.units, return_index=True)
+    first_rows.sort()
+    rest, part = _cut_single(free.take(first_rows), n_cut, seed, purpose)
+    return Cut(*(_rows_of_units(free, free.units[first_rows[side]]) for side in (rest, part)))
+
+
+def _rows_of_units(free: FreeRows, units: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Return the rows of some units, in the order of the units."""
+    rank = pd.Series(np.arange(len(units)), index=units).reindex(free.units).to_numpy(np.float64)
+    return np.argsort(rank, kind="stable")[: int(np.isfinite(rank).sum())]
+
+
+def _cut_single(free: FreeRows, n_cut: int, seed: int, purpose: str) -> Cut:
+    # Importing scikit-learn takes half a second, and a split by hash does without it.
+    from sklearn.model_selection import train_test_split
+
+    try:
+        return Cut(*train_test_split(np.arange(len(free)), test_size=n_cut, random_state=seed, stratify=free.classes))
+    except ValueError as error:
+        counts = None if free.classes is None else np.unique(free.classes, return_counts=True)[1]
+        smallest = "" if counts is None else f", the smallest class has {counts.min()} left"
+        raise DataError(
+            f"{purpose}: cannot select {n_cut} of {len(free)} images{smallest}; expected at least one image of "
+            f"each class in every part: {ADVICE}"
+        ) from error
+
+
+def _cut_groups(free: FreeRows, n_cut: int, seed: int, purpose: str) -> Cut:
+    """Cut off whole groups, about `n_cut` in all, whose classes are mixed most like all of `free`."""
+    from sklearn.model_selection import GroupShuffleSplit
+
+    n_groups = len(np.unique(free.units))
+    if n_groups < 2:
+        raise DataError(f"{purpose}: {n_groups} group to choose from; expected at least two")
+    n_cut_groups = min(math.ceil(n_cut / len(free) * n_groups), n_groups - 1)
+    draws = GroupShuffleSplit(N_GROUP_DRAWS, test_size=n_cut_groups, random_state=seed)
+    shares = None if free.classes is None else np.bincount(free.classes) / len(free)
+
+    def distance(cut: NDArray[np.intp]) -> float:
+        size = abs(len(cut) - n_cut) / len(free)
+        if shares is None:
+            return size
+        mixed = np.bincount(free.classes[cut], minlength=len(shares)) / len(cut)  # type: ignore[index]
+        return size + float(np.abs(mixed - shares).sum()) / 2
+
+    cuts = (Cut(*sides) for sides in draws.split(free.ids, groups=free.units))
+    return min(cuts, key=lambda cut: distance(cut.part))

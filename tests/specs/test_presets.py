@@ -1,0 +1,86 @@
+"""Presets limit a recipe: fewer images, epochs and trials, smaller inputs and other backbones."""
+
+from pathlib import Path
+
+import pytest
+
+from featx.errors import DataError, RecipeError
+from featx.specs.recipe import load_recipe
+from tests.recipes import toy_recipe
+
+GRID = {
+    "strategy": ["last-block", "all"],
+    "lr": [1e-3, 1e-4],
+    "epochs": 10,
+    "backbone": "vgg16",
+    "weights": "vgg16.pth",
+    "size_px": 224,
+}
+PHASES = [{"trainable": "head", "lr": 1e-3, "epochs": 1}, {"trainable": "all", "lr": 1e-4, "epochs": 25}]
+
+
+def write_recipe(folder: Path, **preset: object) -> Path:
+    """Write a recipe with a grid, a run in phases, a head and a preset ``small``."""
+    file = folder / "study.toml"
+    finetune = [GRID, {"strategy": "progressive", "phases": PHASES}]
+    embedding = [{"backbone": "vgg16", "size_px": 48}, {"backbone": "small_cnn", "weights": "none"}]
+    heads = [{"name": "rf", "trials": 30}, {"name": "logreg", "trials": 2}]
+    file.write_text(toy_recipe(finetune=finetune, embedding=embedding, head=heads, presets={"small": preset}))
+    return file
+
+
+def test_a_preset_limits_training_and_searches(tmp_path: Path) -> None:
+    file = write_recipe(tmp_path, epochs=2, trials=5, size_px=64, sample=100)
+    recipe = load_recipe(f"{file}#small")
+    grid, phased = (section.runs for section in recipe.finetune)
+    assert recipe.name == "study-small"
+    assert recipe.data.sample == 100
+    assert [run.epochs for run in grid] == [2] * 4
+    assert {run.size_px for run in grid} == {64}
+    assert [phase.epochs for phase in phased[0].phases] == [1, 2]
+    assert phased[0].size_px is None
+    assert [head.trials for head in recipe.head] == [5, 2]
+    assert [section.size_px for section in recipe.embedding] == [48, None]
+
+
+def test_a_preset_replaces_backbones_and_their_weights(tmp_path: Path) -> None:
+    recipe = load_recipe(write_recipe(tmp_path, backbones={"vgg16": "efficientnet_lite0"})).with_preset("small")
+    assert [section.backbone for section in recipe.embedding] == ["efficientnet_lite0", "small_cnn"]
+    assert [section.weights for section in recipe.embedding] == ["default", "none"]
+    assert {(run.backbone, run.weights) for run in recipe.finetune[0].runs} == {("efficientnet_lite0", "default")}
+
+
+def test_a_preset_balances_only_targets_that_have_a_balance(tmp_path: Path) -> None:
+    targets = {"class": {"column": "class", "balance": {"train": 9000}}, "other": {"column": "other"}}
+    presets = {"small": {"sample": 100, "balance": "undersample"}}
+    file = tmp_path / "study.toml"
+    file.write_text(toy_recipe(targets=targets, presets=presets))
+    recipe = load_recipe(f"{file}#small")
+    assert [target.balance for target in recipe.targets.values()] == ["undersample", "none"]
+
+
+def test_without_a_preset_the_recipe_is_whole(tmp_path: Path) -> None:
+    recipe = load_recipe(write_recipe(tmp_path, epochs=2))
+    assert recipe.name == "study"
+    assert {run.epochs for run in recipe.finetune[0].runs} == {10}
+
+
+def test_an_unknown_preset_is_named_with_the_known_ones(tmp_path: Path) -> None:
+    file = write_recipe(tmp_path, epochs=2)
+    with pytest.raises(DataError, match="study has no preset 'tiny'; presets: small"):
+        load_recipe(f"{file}#tiny")
+
+
+def test_a_limit_that_does_not_exist_is_an_error_of_the_recipe(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="presets.small.epoch: no such key; did you mean 'epochs'?"):
+        load_recipe(write_recipe(tmp_path, epoch=2))
+
+
+def test_an_unknown_backbone_in_a_preset_is_an_error_of_the_recipe(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="presets.small.backbones.*'vgg17'"):
+        load_recipe(write_recipe(tmp_path, backbones={"vgg16": "vgg17"}))
+
+
+def test_a_name_with_a_hash_is_a_file_before_it_is_a_preset(tmp_path: Path) -> None:
+    file = write_recipe(tmp_path, epochs=2).rename(tmp_path / "study#small")
+    assert load_recipe(file).name == "study#small"
