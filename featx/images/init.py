@@ -151,21 +151,18 @@ def init(
         data = recognise(source, label_source, target)
         listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
         _check_target(target, listing.manifest, source, label_source)
-        proposals = propose_targets(listing.manifest, target, may_list_labels=data.reader_name not in NAME_READERS)
+        proposals = _propose(data, listing, target)
         if data.reader_name == "folder" and not proposals.targets:
             # One class, or images beside a folder: all images are embedded.
             data = ReaderSpec(source=data.source, reader="images")
             listing = read_source(data, Path())
             proposals = propose_targets(listing.manifest, None)
         part_lists: tuple[str, ...] = ()
-        if (
-            proposals.targets
-            and proposals.split_column is None
-            and (lists := find_part_lists(source, data, frozenset(listing.manifest.uris)))
-        ):
+        lacks_parts = bool(proposals.targets) and proposals.split_column is None
+        if lacks_parts and (lists := find_part_lists(source, data, frozenset(listing.manifest.uris))):
             part_lists, data = lists[1], data.model_copy(update={"parts": lists[0]})
             listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
-            proposals = propose_targets(listing.manifest, target, may_list_labels=data.reader_name not in NAME_READERS)
+            proposals = _propose(data, listing, target)
         place = source if label_source is None else data.source
         inventory = take_inventory(place, label_source, target, listing, part_lists)
     classes = _count_classes(listing.manifest, proposals)
@@ -185,6 +182,11 @@ def init(
     recognition = _describe(listing, str(recipe), recognised, inventory)
     write_text(recipe, text)
     return recognition
+
+
+def _propose(data: ReaderSpec, listing: Listing, target: str | None) -> Proposals:
+    """Return the proposed targets; the names of folders and files are never lists of labels."""
+    return propose_targets(listing.manifest, target, may_list_labels=data.reader_name not in NAME_READERS)
 
 
 def _check_target(target: str | None, manifest: Manifest, source: str, labels: str | None) -> None:

@@ -206,7 +206,8 @@ def _sections_with_seed(content: Mapping[str, Any], seed: Any) -> dict[str, Any]
     """Return the sections that have a seed, with this one where they state none."""
     single = content.get("split", {})
     sections: dict[str, Any] = {"split": {"seed": seed, **single} if isinstance(single, Mapping) else single}
-    for name, default in (("head", []), ("finetune", []), ("ensemble", [{}])):
+    defaults: dict[str, list[dict[str, Any]]] = {"head": [], "finetune": [], "ensemble": [{}]}
+    for name, default in defaults.items():
         listed = content.get(name, default)
         is_list = isinstance(listed, list | tuple)
         sections[name] = [_with_seed(item, seed) for item in listed] if is_list else listed
