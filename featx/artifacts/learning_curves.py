@@ -1,4 +1,4 @@
-"""Learning curves: plots of a network's losses by epoch, for its run folder and the report."""
+"""Learning curves: plots of a network's losses by epoch and of boosted trees' scores by tree."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from featx.study.run_metrics import EpochMetrics
+from featx.study.run_metrics import EpochMetrics, TreeScores
 
 
 def draw_curves(axes: Axes, title: str, epochs: Sequence[EpochMetrics], best: int) -> None:
@@ -33,6 +33,25 @@ def draw_curves(axes: Axes, title: str, epochs: Sequence[EpochMetrics], best: in
             axes.axvline(after.number - 0.5, color="#c9d2db", lw=1)
     axes.set_title(title, fontsize=8, parse_math=False)
     axes.set_xlabel("epoch", fontsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.25)
+
+
+def draw_tree_scores(axes: Axes, title: str, trees: TreeScores, name: str) -> None:
+    """Draw the loss or the score of boosted trees by the number of trees: train dashed, val solid.
+
+    Parameters
+    ----------
+    name
+        ``loss`` or ``score``.
+    """
+    for part, style, color in (("train", "--", "#8a97a5"), ("val", "-", "#3b6ea5")):
+        values = getattr(trees, f"{part}_{name}")
+        if values:
+            axes.plot(np.arange(1, len(values) + 1), values, style, color=color, label=part)
+    axes.set_title(title, fontsize=8, parse_math=False)
+    axes.set_xlabel("trees", fontsize=8)
+    axes.set_ylabel(getattr(trees, name).replace("_", " "), fontsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25)
 

@@ -5,7 +5,7 @@ from featx.metrics.conformal import ConformalSpec
 from featx.metrics.scores import scores
 from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.run_folder import RunFolder
-from featx.study.run_metrics import Scores
+from featx.study.run_metrics import HeadMetrics, Scores
 from featx.study.study import Study
 from featx.tables.predictions import AnyPredictions
 from featx.tables.truth import AnyTruth
@@ -28,6 +28,10 @@ def update_val_scores(study: Study, run: RunFolder) -> RunFolder:
         return run
     truth = study.labels(run.spec.target)
     metrics = metrics.model_copy(update={"val": score_val(truth, run.answers), "val_state": state})
+    if isinstance(metrics, HeadMetrics) and metrics.trees is not None:
+        # Values after each tree cannot be computed from the predictions.
+        trees = metrics.trees.model_copy(update={"val_loss": [], "val_score": []})
+        metrics = metrics.model_copy(update={"trees": trees})
     conformal = ConformalSpec.of(truth, run.answers, study.groups)
     _, header = read_header(run.path)
     write_header_file(run.path, header.model_copy(update={"conformal": conformal, "metrics": metrics.scores_by_part}))

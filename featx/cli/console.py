@@ -3,12 +3,14 @@
 import dataclasses
 import json
 import math
+import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from featx.cli.text import as_text
@@ -18,9 +20,7 @@ from featx.text.masking import mask_secrets, mask_secrets_in_value
 if TYPE_CHECKING:
     from featx.embeddings.doctor import Diagnosis
     from featx.embeddings.extract import Extraction
-    from featx.ensembles.ensemble import EnsembleResult
     from featx.exports.export import ExportedModel
-    from featx.finetuning.training_run import FinetuningResult
     from featx.predictors.prediction import Prediction
 
 SHORT = {
@@ -43,12 +43,20 @@ SHORT = {
 N_FAILURES_SHOWN = 10
 # Width of a line of text, and of the label at its beginning.
 MAX_LINE_CELLS, LABEL_CELLS = 80, 9
+# Number of runs that are named beside a text that concerns them.
+MAX_LABELS_SHOWN = 4
+
+
+# Width of tables that are written to a file or a pipe, unless the variable COLUMNS states one.
+UNLIMITED_WIDTH = 100_000
+# Number of characters between two columns of a table.
+COLUMN_GAP = 2
 
 
 def console() -> Console:
-    """Return a console on standard output; tables have any width unless it is a terminal."""
-    terminal = Console(highlight=False, soft_wrap=True)
-    return terminal if terminal.is_terminal else Console(highlight=False, soft_wrap=True, width=220)
+    """Return a console on standard output; tables have any width unless it is a terminal or COLUMNS is set."""
+    has_width = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return Console(highlight=False, soft_wrap=True, width=None if has_width else UNLIMITED_WIDTH)
 
 
 def as_json(value: Mapping[str, Any]) -> None:
@@ -112,19 +120,43 @@ def _finite(value: Any) -> Any:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; the first column is text, the others are right-aligned."""
-    grid = Table(
-        title=as_text(title, "table.title") if title else None,
-        title_justify="left",
-        box=None,
-        header_style="bold",
-        pad_edge=False,
-    )
-    for number, name in enumerate(columns):
-        grid.add_column(as_text(name), justify="left" if number == 0 else "right", no_wrap=True)
-    for row in rows:
-        grid.add_row(*(as_text(cell(value)) for value in row))
-    console().print(grid)
+    """Print a table; the first column is text, the others are right-aligned.
+
+    If the table is wider than the terminal, it is printed in several parts, each of which begins with the first column.
+    """
+    texts = [[as_text(name) for name in columns], *([as_text(cell(value)) for value in row] for row in rows)]
+    widths = [max(text.cell_len for text in column) for column in zip(*texts, strict=True)]
+    terminal = console()
+    if sum(widths) + COLUMN_GAP * (len(widths) - 1) > terminal.width:
+        widths[0] = min(widths[0], max(terminal.width // 2, texts[0][0].cell_len))
+    for number, part in enumerate(_parts(widths, terminal.width)):
+        if number:
+            say()
+        grid = Table(
+            title=as_text(title, "table.title") if title and not number else None,
+            title_justify="left",
+            box=None,
+            header_style="bold",
+            pad_edge=False,
+        )
+        for index in part:
+            justify: JustifyMethod = "right" if index else "left"
+            grid.add_column(texts[0][index], justify=justify, width=widths[index], overflow="fold", no_wrap=index > 0)
+        for row in texts[1:]:
+            grid.add_row(*(row[index] for index in part))
+        terminal.print(grid)
+
+
+def _parts(widths: Sequence[int], available: int) -> list[list[int]]:
+    """Return the columns of each part of a table; every part begins with the first column."""
+    parts, used = [[0]], widths[0]
+    for index, width in enumerate(widths[1:], start=1):
+        if len(parts[-1]) > 1 and used + COLUMN_GAP + width > available:
+            parts.append([0])
+            used = widths[0]
+        parts[-1].append(index)
+        used += COLUMN_GAP + width
+    return parts
 
 
 def cell(value: object) -> str:
@@ -150,6 +182,12 @@ def say_wrapped(label: str, text: str, width: int = MAX_LINE_CELLS) -> None:
         else:
             line += f" {word}" if number else word
     say(line)
+
+
+def limited_list(labels: Sequence[str]) -> str:
+    """Return the first labels of runs as text, and how many more there are."""
+    n_more = len(labels) - MAX_LABELS_SHOWN
+    return ", ".join(labels[:MAX_LABELS_SHOWN]) + (f", and {n_more} more" if n_more > 0 else "")
 
 
 def format_counts(counts: Mapping[str, int], limit: int = 12) -> str:
@@ -218,69 +256,11 @@ def diagnosis(result: "Diagnosis") -> None:
     say("accuracy, sd: mean and standard deviation over 5 folds of a logistic regression's accuracy")
 
 
-def networks(runs: Sequence["FinetuningResult"]) -> None:
-    """Print the trained networks, one table per target, the best first."""
-    for target in dict.fromkeys(run.target for run in runs):
-        _networks([run for run in runs if run.target == target])
-
-
-def _networks(runs: Sequence["FinetuningResult"]) -> None:
-    keys = list(dict.fromkeys(key for run in runs for key in run.settings))
-    rows = [
-        (
-            run.run,
-            *(run.settings.get(key, "–") for key in keys),
-            f"{run.best_epoch} of {run.n_epochs}",
-            run.held_loss,
-            run.val_score,
-            f"{run.train_s:.1f}",
-            ", ".join([*run.flags, *([] if run.is_new else ["already done"])]),
-        )
-        for run in runs
-    ]
-    metric = SHORT.get(runs[0].metric, runs[0].metric)
-    say()
-    table(runs[0].target, ["run", *keys, "best epoch", "held-out loss", f"val {metric}", "s", ""], rows)
-    for run in runs:
-        for text in [*run.warnings, *run.notes]:
-            say(f"  {run.run}: {text}")
-
-
 def setting_text(params: Mapping[str, Any]) -> str:
     """Return a setting as text, for example ``C 0.01, scaling standard``."""
     return ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in params.items()
     )
-
-
-def votes(runs: Sequence["EnsembleResult"]) -> None:
-    """Print the ensembles, one table per target, the best first."""
-    for target in dict.fromkeys(run.target for run in runs):
-        _votes([run for run in runs if run.target == target])
-
-
-def _votes(runs: Sequence["EnsembleResult"]) -> None:
-    best = runs[0]
-    metric = SHORT.get(best.metric, best.metric.replace("_", " ")) + (" by weight" if best.weighted else "")
-    rows: list[tuple[object, ...]] = [
-        (run.run, f"{len(run.members)} of {run.n_candidates}", run.score, "" if run.is_new else "already done")
-        for run in runs
-    ]
-    rows += [
-        (f"best member, {best.best_member}", None, best.best_member_score, ""),
-        ("median member", None, best.median_member_score, ""),
-    ]
-    say()
-    table(f"{best.target} on {best.scored_on} (n {best.n})", ["run", "members", metric, ""], rows)
-    relation = f"{best.gain:.4f} better than" if best.gain > 0 else "not better than"
-    say(f"best: {best.run}, {relation} its best member; learned combiners are scored by cross-fitting")
-    for text in best.warnings:
-        say(f"warning: {text}")
-    for run in runs:
-        shown_weights = [f"{name} {weight:.3f}" for name, weight in zip(run.members, run.weights, strict=False)]
-        say()
-        say(f"  {run.run}: {', '.join(shown_weights or run.members)}")
-        say(f"    {run.explanation}")
 
 
 def exports(written: "Sequence[ExportedModel]") -> None:

@@ -131,7 +131,7 @@ def finetune(
     Examples: featx finetune · featx finetune --strategy head --strategy last-block --lr 1e-3 --lr 1e-4
     """
     import featx
-    from featx.cli import console
+    from featx.cli import console, result_tables
     from featx.cli.progress_bars import watching
     from featx.specs.recipe import load_recipe
 
@@ -150,7 +150,7 @@ def finetune(
             tensorboard=tensorboard,
             progress=progress,
         )
-    console.as_json({"runs": console.plain(runs), "best_run": runs[0].run}) if json else console.networks(runs)
+    console.as_json({"runs": console.plain(runs), "best_run": runs[0].run}) if json else result_tables.networks(runs)
 
 
 def ensemble(
@@ -176,11 +176,11 @@ def ensemble(
     Examples: featx ensemble · featx ensemble --method stacking --members svm --members xgboost
     """
     import featx
-    from featx.cli import console
+    from featx.cli import console, result_tables
 
     runs = featx.ensemble(recipe, methods=method or (), members=members or (), target=target, force=force)
     if not json:
-        console.votes(runs)
+        result_tables.votes(runs)
         return
     best = runs[0]
     totals = {"metric": best.metric, "score": best.score, "best_member_score": best.best_member_score}
@@ -195,6 +195,18 @@ def evaluate(
     groups: Annotated[
         bool, typer.Option("--groups", help="Also print the scores of the chosen run in each group.")
     ] = False,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SETTING,SETTING",
+            help="Print one score as a table of these settings, the last one in the columns.",
+            show_default="one run per line",
+        ),
+    ] = None,
+    score: Annotated[
+        str | None,
+        typer.Option(help="The score of --by, for example rmse.", show_default="the one that runs are compared in"),
+    ] = None,
     coverage: CoverageOption = None,
     abstain_below: AbstainOption = None,
     user: UserOption = None,
@@ -204,11 +216,11 @@ def evaluate(
 ) -> None:
     """Compare all runs on the same rows.
 
-    Examples: featx evaluate · featx evaluate --per-class --groups · featx evaluate --abstain-below 0.9 ·
-    featx evaluate --final
+    Examples: featx evaluate · featx evaluate --per-class --groups · featx evaluate --by lr,strategy ·
+    featx evaluate --abstain-below 0.9 · featx evaluate --final
     """
     import featx
-    from featx.cli import console, run_table
+    from featx.cli import console, pivot_table, run_table
     from featx.cli.progress_bars import watching
 
     with watching() as progress:
@@ -221,7 +233,13 @@ def evaluate(
             user=user,
             progress=progress,
         )
-    console.as_json(_evaluations(evaluations)) if json else run_table.evaluations(evaluations, per_class, groups)
+    pivots = pivot_table.build(evaluations, by, score)
+    if json:
+        console.as_json(_evaluations(evaluations) | {"pivots": console.plain(pivots)})
+    elif by:
+        pivot_table.pivots(pivots)
+    else:
+        run_table.evaluations(evaluations, per_class, groups)
 
 
 def _evaluations(evaluations: "list[Evaluation]") -> dict[str, Any]:
@@ -294,7 +312,7 @@ def run(
     Examples: featx run pipelines/solar_cells.toml --final · featx run pipelines/solar_cells.toml --repeats 10 ·
     featx run pipelines/earth.toml --preset small
     """
-    from featx.cli import console, fit_table, run_table
+    from featx.cli import console, fit_table, result_tables, run_table
     from featx.cli.progress_bars import watching
     from featx.cli.repeat_table import repeated
     from featx.specs.recipe import load_recipe
@@ -305,8 +323,8 @@ def run(
     printers: dict[str, Callable[[Any], None]] = {
         "extract": console.print_extraction,
         "fit": fit_table.fits,
-        "finetune": console.networks,
-        "ensemble": console.votes,
+        "finetune": result_tables.networks,
+        "ensemble": result_tables.votes,
         "evaluate": run_table.evaluations,
         "repeats": repeated,
         "evaluate --final": run_table.evaluations,

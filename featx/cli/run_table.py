@@ -25,19 +25,16 @@ def evaluation(result: "Evaluation", with_classes: bool) -> None:
     standings(result, f"{result.target} on {result.part} (n {int(result.rows[0].scores['n'])})")
     names = result.scores
     titles = [console.SHORT.get(name, name.replace("_", " ")) for name in names]
-    rows = [
-        (("* " if row.run == result.chosen else "  ") + row.run, *(row.scores[name] for name in names))
-        for row in result.rows
-    ]
+    rows = [(_marked_label(row, result), *(row.scores[name] for name in names)) for row in result.rows]
     console.table("", ["  all scores", *titles], rows)
-    console.say(f"* chosen by {result.chosen_by.replace('_', ' ')}; {_test_state(result)}")
+    console.say(f"* chosen by {result.chosen_by.replace('_', ' ')}: {result.chosen}; {_test_state(result)}")
     for warning in result.warnings:
         console.say(f"warning: {warning}")
     if with_classes:
         for row in result.rows:
             lines = [(c["class"], c["precision"], c["recall"], c["f1"], c["n"]) for c in row.per_class]
             console.say()
-            console.table(row.run, ["class", "P", "R", "F1", "n"], lines)
+            console.table(row.label, ["class", "P", "R", "F1", "n"], lines)
 
 
 def _test_state(result: "Evaluation") -> str:
@@ -62,11 +59,16 @@ def standings(result: "Evaluation", title: str) -> None:
         console.say(f"  test split: {result.test_evidence}")
 
 
+def _marked_label(row: "RunEvaluation", result: "Evaluation") -> str:
+    """Return the label of a run, with a mark for the chosen one."""
+    return ("* " if row.run == result.chosen else "  ") + row.label
+
+
 def _line(row: "RunEvaluation", result: "Evaluation") -> tuple[str | None, ...]:
     value = row.scores.get(result.compared)
     flags = relation_flags(row, result)
     return (
-        ("* " if row.run == result.chosen else "  ") + row.run,
+        _marked_label(row, result),
         None if value is None else f"{console.cell(value)} ({span(row.intervals.get(result.compared))})",
         None
         if row.difference is None
@@ -90,7 +92,7 @@ def print_groups(result: "Evaluation", with_groups: bool) -> None:
     from featx.evaluation.group_texts import describe_differences
 
     if result.groupings:
-        console.say(f"groups, {result.chosen}:")
+        console.say(f"groups, {result.label(result.chosen)}:")
     for grouping in result.groupings:
         console.say(f"  {describe_differences(grouping)}")
         if with_groups:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from featx.evaluation.collapse import collapse_flags
 from featx.evaluation.comparison import Comparison, compare
 from featx.evaluation.cost import Cost, read_costs
 from featx.evaluation.coverage import CoverageCheck
@@ -20,6 +21,7 @@ from featx.progress import ProgressCallback, no_progress
 from featx.specs.head import Metric
 from featx.specs.recipe import Recipe
 from featx.study.run_folder import RunFolder
+from featx.study.run_settings import RunDescription, describe_runs
 from featx.study.study import Study
 from featx.tables.predictions import AnyPredictions
 from featx.tables.truth import AnyTruth, Truth
@@ -99,6 +101,8 @@ class _Selection:
         Names of the runs whose training failed.
     chosen
         Name of the chosen run.
+    descriptions
+        Run name → its label and the settings that distinguish it.
     """
 
     truth: AnyTruth
@@ -108,6 +112,12 @@ class _Selection:
     costs: dict[str, Cost]
     failed: set[str]
     chosen: str
+    descriptions: dict[str, RunDescription]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Run name → label."""
+        return {name: description.label for name, description in self.descriptions.items()}
 
     @property
     def part(self) -> str:
@@ -121,10 +131,11 @@ def _select(study: Study, target: str) -> _Selection:
     tables = {run.name: run.selection_predictions() for run in runs}
     costs = {run.name: read_costs(study, run) for run in runs}
     selection_scores = {name: find_score(metric).signed(score(metric, truth, table)) for name, table in tables.items()}
-    failed = {run.name for run in runs if has_failed(run.metrics.flags)}
+    failed = {run.name for run in runs if has_failed(_flags(run, tables[run.name], truth))}
     chosen = choose_run(selection_scores, failed, costs)
     ranked = sorted(runs, key=lambda run: (-selection_scores[run.name], run.name != chosen, run.name))
-    return _Selection(truth, metric, ranked, tables, costs, failed, chosen)
+    descriptions = describe_runs({run.name: run.spec for run in runs})
+    return _Selection(truth, metric, ranked, tables, costs, failed, chosen, descriptions)
 
 
 def _evaluate(  # noqa: PLR0913 (as `evaluate`)
@@ -148,7 +159,7 @@ def _evaluate(  # noqa: PLR0913 (as `evaluate`)
         target,
         list(truth.classes) if isinstance(truth, Truth) else [],
         "test" if final else selection.part,
-        [replace(row, **asdict(selection.costs[row.run])) for row in rows],
+        [replace(row, **asdict(selection.costs[row.run]), **vars(selection.descriptions[row.run])) for row in rows],
         selection.chosen,
         f"{'' if selection.truth.weights is None else 'weighted '}{selection.metric} on {selection.part}",
         len(study.openings(target)),
@@ -172,7 +183,22 @@ def _score_run(
     by_class = [] if truth.kind == "numbers" else per_class(truth, table)
     counts = confusion(truth, table).tolist() if isinstance(truth, Truth) else []
     all_scores = scores(truth, table) | coverage_scores
-    return RunEvaluation(run.name, run.is_ensemble, all_scores, math.nan, math.nan, by_class, counts, run.metrics.flags)
+    return RunEvaluation(
+        run.name,
+        run.is_ensemble,
+        all_scores,
+        math.nan,
+        math.nan,
+        by_class,
+        counts,
+        _flags(run, table, truth),
+        train_scores=run.metrics.train or {},
+    )
+
+
+def _flags(run: RunFolder, table: AnyPredictions, truth: AnyTruth) -> list[str]:
+    """Return the names of the warnings of a run, and whether it predicts the same for all rows."""
+    return list(dict.fromkeys([*run.metrics.flags, *collapse_flags(truth, table)]))
 
 
 def _add_comparison(
@@ -199,9 +225,10 @@ def _compare(study: Study, selection: _Selection, tables: Mapping[str, AnyPredic
     """Compare all runs with the chosen one."""
     reference = tables[selection.chosen]
     margin = study.recipe.evaluation.margin
-    return compare(
+    comparison = compare(
         truth, {selection.chosen: reference, **tables}, selection.metric, study.groups(reference.ids), margin
     )
+    return replace(comparison, labels=selection.labels)
 
 
 def _rows_text(comparison: Comparison, part: str) -> str:

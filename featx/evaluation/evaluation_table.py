@@ -29,7 +29,8 @@ class RunEvaluation:
     confusion
         (k, k) counts; row = true class. Empty unless the target has classes.
     flags
-        Names of the warnings of its training, for example ``nan``.
+        Names of the warnings of its training, for example ``nan``, and ``one class`` or ``one number`` if it predicts
+        the same for all rows.
     intervals
         Score name → low and high edge of its 95 % interval (`featx.evaluation.intervals`).
     difference, difference_low, difference_high
@@ -45,6 +46,11 @@ class RunEvaluation:
         Costs of the run (`featx.evaluation.cost.Cost`); None where a cost is not known.
     biases
         Grouping name → largest difference between groups, and mean absolute deviation from the overall score.
+    label, settings
+        Label that is unique among the rows, and the settings in which runs of this kind differ, as JSON values by name
+        (`featx.study.run_settings`).
+    train_scores
+        Score name → value on the rows that the run was trained on; empty if it was not measured.
     """
 
     run: str
@@ -68,6 +74,9 @@ class RunEvaluation:
     n_bytes: int | None = None
     n_models: int = 1
     biases: dict[str, Sequence[float]] = field(default_factory=dict)
+    label: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    train_scores: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,6 +150,10 @@ class Evaluation:
         """Key, in the scores of the runs, of the score that runs are compared in: the weighted one if there is one."""
         by_weight = f"confidence_{self.score}"
         return by_weight if by_weight in self.rows[0].scores else self.score
+
+    def label(self, run: str) -> str:
+        """Return the label of a run."""
+        return next(row.label for row in self.rows if row.run == run)
 
     @property
     def scores(self) -> list[str]:

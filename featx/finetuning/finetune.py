@@ -15,6 +15,7 @@ from featx.errors import DataError, DeviceError, MissingExtraError
 from featx.finetuning.finetuning_job import FinetuningJob
 from featx.finetuning.grid_search import AfterEpoch, TrialRunner, search_grid
 from featx.finetuning.phase_inputs import PhaseInputs
+from featx.finetuning.task import build_task
 from featx.finetuning.training_run import FinetuningResult, run_job, stopped_result
 from featx.progress import ProgressCallback, no_progress
 from featx.specs.base import fingerprint
@@ -22,7 +23,12 @@ from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec
 from featx.specs.recipe import Recipe
 from featx.specs.validation import build_spec
+from featx.study.run_settings import RunDescription, describe_runs
+from featx.study.run_spec import RULES, NetworkRunSpec
 from featx.study.study import Study
+
+# Values for the fields in which the runs of a grid often differ, and on which their training task does not depend.
+UNCHECKED_FIELDS = {"backbone": "", "strategy": "", "phases": (), "lr": 1.0, "epochs": 1, "batch_size": 1, "seed": 0}
 
 
 def finetune(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may override
@@ -96,11 +102,15 @@ def finetune(  # noqa: PLR0913 - one keyword for each key of a recipe that a cal
     engine = engine or study.recipe.extraction
     _check_environment(engine, tensorboard)
     inputs = _phase_inputs(study, engine, progress)
-    differing = _differing_keys([spec for grid in grids for spec in grid.specs])
     results = []
-    for name in study.of_kind(("classes", "numbers"), target):
-        job = FinetuningJob(study, name, FinetuneSpec(), engine, inputs, differing, tensorboard, force, progress)
-        target_results = [result for grid in grids for result in _run_grid(grid, job)]
+    names = study.of_kind(("classes", "numbers"), target)
+    grids = _grids_of_targets(grids, names)
+    _check_tasks(study, names, grids)
+    for name in names:
+        own_grids = [grid for grid in grids if grid.applies_to(name)]
+        descriptions = _describe(study, name, [spec for grid in own_grids for spec in grid.specs])
+        job = FinetuningJob(study, name, FinetuneSpec(), engine, inputs, descriptions, tensorboard, force, progress)
+        target_results = [result for grid in own_grids for result in _run_grid(grid, job)]
         results += sorted(target_results, key=_sort_key)
     return results
 
@@ -130,10 +140,44 @@ class Grid:
         Specs of the runs.
     trials
         Number of runs to try; None for all.
+    target
+        Name of the only target of the runs; None for all targets.
     """
 
     specs: tuple[FinetuneSpec, ...]
     trials: int | None = None
+    target: str | None = None
+
+    def applies_to(self, target: str) -> bool:
+        """Return whether the runs predict a target."""
+        return self.target in {None, target}
+
+
+def _grids_of_targets(grids: Sequence[Grid], targets: Sequence[str]) -> list[Grid]:
+    """Return the grids with runs of some of the targets.
+
+    Raises
+    ------
+    DataError
+        There is none.
+    """
+    matching = [grid for grid in grids if any(map(grid.applies_to, targets))]
+    if not matching:
+        raise DataError(f"no [[finetune]] is for target {targets[0]!r}; add one with target = {targets[0]!r}")
+    return matching
+
+
+def _check_tasks(study: Study, targets: Sequence[str], grids: Sequence[Grid]) -> None:
+    """Build the training task of each run, so that labels which do not fit a setting stop the call before training."""
+    specs = {
+        (name, spec.model_copy(update=UNCHECKED_FIELDS).fingerprint()): (name, spec)
+        for name in targets
+        for grid in grids
+        for spec in grid.specs
+        if grid.applies_to(name)
+    }
+    for name, spec in specs.values():
+        build_task(study, name, spec, study.recipe.group_columns(spec.group_weight))
 
 
 def _run_grid(grid: Grid, shared_job: FinetuningJob) -> list[FinetuningResult]:
@@ -154,7 +198,8 @@ def _run_grid(grid: Grid, shared_job: FinetuningJob) -> list[FinetuningResult]:
 
 def _recipe_grids(recipe: Recipe, trials: int | None) -> list[Grid]:
     """Return a recipe's ``[[finetune]]`` sections, or the default run if it has none."""
-    return [Grid(section.runs, trials or section.trials) for section in recipe.finetune] or [Grid((FinetuneSpec(),))]
+    grids = [Grid(section.runs, trials or section.trials, section.target) for section in recipe.finetune]
+    return grids or [Grid((FinetuneSpec(),))]
 
 
 def vary(specs: Sequence[FinetuneSpec], changes: dict[str, list[Any]]) -> tuple[FinetuneSpec, ...]:
@@ -198,6 +243,14 @@ def _phase_inputs(study: Study, engine: EngineSpec, progress: ProgressCallback) 
     return PhaseInputs(study, engine, progress, np.concatenate(list(ids.values())), len(ids["train"]))
 
 
-def _differing_keys(specs: Sequence[FinetuneSpec]) -> tuple[str, ...]:
-    """Return the keys in which some specs differ."""
-    return tuple(name for name in FinetuneSpec.model_fields if len({repr(getattr(spec, name)) for spec in specs}) > 1)
+def _describe(study: Study, target: str, specs: Sequence[FinetuneSpec]) -> dict[str, RunDescription]:
+    """Return the fingerprint of each spec → what distinguishes its run, which depends on these specs alone."""
+    train = study.train_state(target, ())
+    return describe_runs(
+        {
+            spec.fingerprint(): NetworkRunSpec(
+                rules=RULES["network"], train=train, finetune=spec.identity(), weights_sha256="none", decoding={}
+            )
+            for spec in specs
+        }
+    )

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from featx.errors import DataError
 from featx.finetuning.layers import check_range
 from featx.finetuning.losses import Loss, build_loss
+from featx.finetuning.number_classes import classes_of_numbers
 from featx.finetuning.objective import Objective
 from featx.specs.embedding import EmbeddingRequest, Preprocessing
 from featx.specs.finetuning import FinetuneSpec, LossSpec, NetworkSpec, Scale
+from featx.specs.suitability import LOSS_ACTIVATIONS
 from featx.study.study import Study
 from featx.tables.decision_rule import DecisionRule, rule_from_weights
 from featx.tables.encoding import strata
@@ -19,10 +21,6 @@ from featx.tables.sample_weights import class_weights, compute_row_weights
 from featx.tables.truth import AnyTruth, Numbers, Truth
 
 Floats = NDArray[np.float64]
-# Limit on the distinct values of a number that is learnt as classes.
-MAX_VALUES_AS_CLASSES = 1000
-# The activation that each classification loss applies itself.
-LOSS_ACTIVATIONS = {"cross_entropy": "softmax", "focal": "softmax", "bce": "sigmoid", "ordinal": "sigmoid"}
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,7 @@ def build_task(study: Study, target: str, spec: FinetuneSpec, group_columns: lis
     ids = study.ids("train")
     labels = study.labels(target).take(ids)
     loss_spec = spec.loss or LossSpec(name="mse" if isinstance(labels, Numbers) else "cross_entropy")
-    loss = build_loss(loss_spec)
+    loss = build_loss(loss_spec, learns_classes=not isinstance(labels, Numbers))
     if isinstance(labels, Numbers):
         targets, n_outputs, coding = _encode_numbers(labels, loss, loss_spec, spec)
     else:
@@ -142,7 +140,15 @@ def build_task(study: Study, target: str, spec: FinetuneSpec, group_columns: lis
     elif weights_by_class is not None:
         weights = weights * weights_by_class[targets.numpy()]
     row_weights = torch.from_numpy(weights.astype(np.float32))
-    objective = Objective(loss_spec, n_outputs, targets, row_weights, spec.layers.activation)
+    objective = Objective(
+        loss_spec,
+        n_outputs,
+        targets,
+        row_weights,
+        spec.layers.activation,
+        learns_classes=not isinstance(labels, Numbers),
+        scaling=torch.tensor([coding.offset, coding.factor]) if loss.uses_own_units else None,
+    )
     row_strata = strata(study.manifest_of(ids), target, study.recipe.targets[target]).codes
     classes, numbers = ((), labels.names) if isinstance(labels, Numbers) else (labels.names, ())
     return TrainingTask(spec, classes, numbers, objective, row_strata, study.groups(ids), coding, weights_by_class)
@@ -198,29 +204,25 @@ def _encode_numbers(numbers: Numbers, loss: Loss, loss_spec: LossSpec, spec: Fin
         return _encode_numbers_as_classes(numbers, loss, loss_spec, spec)
     offset, factor = _scaling(numbers.values, spec.scale)
     scaled = (numbers.values - offset) / factor
-    if problem := loss.find_problem(scaled):
+    targets = numbers.values if loss.uses_own_units else scaled
+    if problem := loss.find_problem(targets):
         raise DataError(problem)
     check_range(spec.layers.activation, float(scaled.min()), float(scaled.max()))
     coding = Coding(tuple(offset.tolist()), tuple(factor.tolist()))
-    return torch.from_numpy(scaled.astype(np.float32)), len(numbers.names), coding
+    return torch.from_numpy(targets.astype(np.float32)), len(numbers.names), coding
 
 
 def _encode_numbers_as_classes(numbers: Numbers, loss: Loss, loss_spec: LossSpec, spec: FinetuneSpec) -> EncodedTargets:
-    """Encode each distinct number as a class; the prediction is their mean by probability."""
+    """Encode numbers as classes that stand for values; the prediction is the mean of the values by probability."""
     name = loss_spec.name
     if len(numbers.names) > 1:
         raise DataError(f"loss {name!r} takes one number, the target has {len(numbers.names)}; set loss = 'mse'")
-    values, codes = np.unique(numbers.values[:, 0], return_inverse=True)
-    if len(values) > MAX_VALUES_AS_CLASSES:
-        raise DataError(
-            f"loss {name!r} takes each distinct number as a class, found {len(values)} of them, expected at most "
-            f"{MAX_VALUES_AS_CLASSES}; set loss = 'mse'"
-        )
     if spec.scale != "none":
         raise DataError(
             f"scale = {spec.scale!r} does not fit loss {name!r}, which learns numbers as classes; remove it"
         )
     _check_activation(spec, name)
+    values, codes = classes_of_numbers(numbers.values[:, 0], loss_spec)
     return torch.from_numpy(codes), loss.count_outputs(len(values)), Coding(values=tuple(values.tolist()))
 
 

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,8 +51,8 @@ class FinetuningResult:
         Name of the target.
     path
         Path of the run folder.
-    settings
-        The keys in which the runs of the recipe differ, and their values.
+    label, settings
+        Label that is unique in the call, and the settings in which its runs differ, as JSON values by name.
     is_new
         False if an equal run existed already.
     n_epochs
@@ -81,7 +82,8 @@ class FinetuningResult:
     run: str
     target: str
     path: str
-    settings: dict[str, str]
+    label: str
+    settings: dict[str, Any]
     is_new: bool
     n_epochs: int
     best_epoch: int
@@ -248,7 +250,7 @@ def stopped_result(job: FinetuningJob, epoch: int) -> FinetuningResult:
         run="(stopped)",
         target=job.target,
         path="",
-        settings=job.settings,
+        **vars(job.description),
         is_new=True,
         n_epochs=epoch,
         best_epoch=epoch,
@@ -271,7 +273,7 @@ def _result(run: RunFolder, job: FinetuningJob, is_new: bool) -> FinetuningResul
     held_loss = metrics.epochs[metrics.best_epoch].held_loss
     return run.make_result(
         FinetuningResult,
-        settings=job.settings,
+        **vars(job.description),
         is_new=is_new,
         n_epochs=len(metrics.epochs) - 1,
         held_loss=math.nan if held_loss is None else held_loss,

@@ -27,7 +27,7 @@ from featx.specs.head import HeadSpec
 from featx.specs.recipe import Recipe
 from featx.specs.validation import build_spec
 from featx.study.run_folder import RunFolder
-from featx.study.run_metrics import HeadMetrics
+from featx.study.run_metrics import HeadMetrics, TreeScores
 from featx.study.run_spec import HeadRunSpec
 from featx.study.study import Study
 from featx.tables.target_values import TargetValues
@@ -88,6 +88,8 @@ class FitResult:
         Duration of the search in seconds.
     train_s
         Duration of the final fit and the predictions in seconds.
+    trees
+        Scores of boosted trees after each tree; None for other heads.
     """
 
     run: str
@@ -114,6 +116,7 @@ class FitResult:
     val_accuracy: float | None
     search_s: float
     train_s: float
+    trees: TreeScores | None
 
 
 def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may override
@@ -176,7 +179,8 @@ def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may
         HEADS.get(head if isinstance(head, str) else head.name)
     study = Study.open(recipe)
     overrides = {"trials": trials, "timeout_s": timeout_s, "nested": nested, "embeddings": embedding}
-    specs = _head_specs(study.recipe, heads, {name: value for name, value in overrides.items() if value is not None})
+    changes = {name: value for name, value in overrides.items() if value is not None}
+    specs = _head_specs(study.recipe, heads, target, changes)
     extracted = tuple(locked_embeddings(study, embedding))
     find_near_copies(study, progress)
     ids = {part: study.ids(part) for part in ("train", "val", "test")}
@@ -188,14 +192,19 @@ def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may
         HeadJob(study, name, spec, extracted, read, ids, target_tables[name])
         for name in target_tables
         for spec in specs
+        if spec.target in {None, name}
     ]
+    if specs and not jobs:
+        raise DataError(f"no [[head]] is for target {target!r}; name a head with '--head'")
     with DistributedEvaluator(cluster) as evaluator:
         return [_fit_job(job, force, evaluator, progress) for job in _suited_jobs(jobs, progress)]
 
 
-def _head_specs(recipe: Recipe, heads: Sequence[str | HeadSpec], overrides: dict[str, Any]) -> list[HeadSpec]:
+def _head_specs(
+    recipe: Recipe, heads: Sequence[str | HeadSpec], target: str | None, overrides: dict[str, Any]
+) -> list[HeadSpec]:
     """Return the specs of these heads, by default of all heads of the recipe, with overridden fields; one for a run."""
-    named = [recipe.head_specs(head) if isinstance(head, str) else [head] for head in heads]
+    named = [recipe.head_specs(head, target) if isinstance(head, str) else [head] for head in heads]
     specs = [spec for specs_of_name in named for spec in specs_of_name] or list(recipe.head)
     changed = [build_spec(HeadSpec, f"head {spec.name}", **spec.model_dump() | overrides) for spec in specs]
     return [grid_spec for spec in changed for grid_spec in spec.grid()]

@@ -27,7 +27,13 @@ MAX_INSPECTED_ROWS = 200
 MAX_TABLES = 50
 # Share of the inspected rows that must name an image.
 MIN_NAMED = 0.5
-ENCODING_NAMES = {"utf-8-sig": "UTF-8 with byte order mark", "cp1252": "Windows-1252", "latin-1": "Latin-1"}
+# Names of encodings that are assumed where a text is not Unicode; another one may have been meant.
+ASSUMED_ENCODINGS = {
+    "cp1252": "Windows-1252", "latin-1": "Latin-1", "cp1251": "Windows-1251", "koi8-r": "KOI8-R",
+    "cp1253": "Windows-1253", "cp932": "Shift-JIS", "euc_jp": "EUC-JP", "gbk": "GBK", "big5": "Big5",
+    "cp949": "Windows-949",
+}  # fmt: skip
+ENCODING_NAMES = {"utf-8-sig": "UTF-8 with byte order mark"} | ASSUMED_ENCODINGS
 SEPARATOR_TEXTS = {"comma": "commas", "tab": "tabs", "semicolon": "semicolons", "pipe": "|", "whitespace": "spaces"}
 
 

@@ -15,17 +15,12 @@ from featx.metrics.definitions import MAIN_SCORES, Scorer, find_score
 from featx.metrics.score_kinds import Outputs
 from featx.registry import suggest_names
 from featx.specs.head import Metric
-from featx.tables.ids import Floats, Kind
+from featx.specs.suitability import METRICS
+from featx.tables.ids import Floats
 from featx.tables.predictions import AnyPredictions
 from featx.tables.target_values import TargetValues
 from featx.tables.truth import AnyTruth, Truth
 
-# The metrics that a recipe may choose by, the default first.
-METRICS: dict[Kind, tuple[Metric, ...]] = {
-    "classes": ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "quadratic_kappa"),
-    "labels": ("average_precision", "accuracy", "exact_match", "macro_f1", "log_loss"),
-    "numbers": ("mae", "rmse", "r2", "pearson", "ccc"),
-}
 # The other metrics need only the predicted class, or the ranking of the outputs.
 NEEDS_PROBABILITIES = {"log_loss"}
 

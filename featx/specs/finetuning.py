@@ -73,17 +73,32 @@ class LossSpec(Spec):
         Exponent of ``focal``; 0 is cross-entropy.
     delta
         Error up to which ``huber`` is quadratic.
+    round_to
+        Step to whose multiples numbers are rounded where a loss of classes learns them; by default they are not.
+    bins
+        Number of bins of equal width, or the edges between bins, where a loss of classes learns numbers. A bin stands
+        for the mean of its train rows.
     """
 
     name: str = "cross_entropy"
     label_smoothing: Share = 0.0
     gamma: Annotated[float, Field(ge=0)] = 2.0
     delta: Annotated[float, Field(gt=0)] = 1.0
+    round_to: Annotated[float, Field(gt=0)] | None = None
+    bins: Annotated[int, Field(ge=2)] | Annotated[tuple[float, ...], Field(min_length=1)] | None = None
 
     @field_validator("name")
     @classmethod
     def _check_name(cls, name: str) -> str:
         return check_registered(LOSSES, name)
+
+    @model_validator(mode="after")
+    def _check_bins(self) -> "LossSpec":
+        if self.bins is not None and self.round_to is not None:
+            raise ValueError("'round_to' and 'bins' both make classes of numbers, expected one of them")
+        if isinstance(self.bins, tuple) and list(self.bins) != sorted(set(self.bins)):
+            raise ValueError(f"expected bins = [b0, b1, …] in rising order, found {list(self.bins)!r}")
+        return self
 
 
 class PhaseSpec(Spec):

@@ -21,10 +21,12 @@ from featx.specs.embedding import Decoding, EmbeddingRequest
 from featx.specs.ensembling import EnsembleSpec
 from featx.specs.evaluation import EvaluationSpec
 from featx.specs.extraction import EngineSpec
+from featx.specs.group import GroupSpec
 from featx.specs.head import HeadSpec
 from featx.specs.presets import PresetSpec
 from featx.specs.sections import EmbeddingSection, FinetuneSection, PathsSpec
 from featx.specs.split import SplitSpec
+from featx.specs.suitability import find_unsuited_settings
 from featx.specs.target import TargetSpec
 from featx.specs.validation import build_spec, describe_problems
 
@@ -55,14 +57,14 @@ class Recipe(Spec):
     folder: Path
     data: ReaderSpec
     targets: Annotated[dict[str, TargetSpec], Field(default_factory=dict)]
-    groups: Annotated[dict[str, str], Field(default_factory=dict)]
+    groups: Annotated[dict[str, GroupSpec], Field(default_factory=dict)]
     split: SplitSpec = SplitSpec()
     decoding: Decoding = Decoding()
     extraction: EngineSpec = EngineSpec()
     embedding: tuple[EmbeddingSection, ...] = (EmbeddingSection(),)
     head: tuple[HeadSpec, ...] = tuple(HeadSpec(name=name) for name in DEFAULT_HEADS)
     finetune: tuple[FinetuneSection, ...] = ()
-    ensemble: EnsembleSpec = EnsembleSpec()
+    ensemble: tuple[EnsembleSpec, ...] = (EnsembleSpec(),)
     evaluation: EvaluationSpec = EvaluationSpec()
     paths: PathsSpec = PathsSpec()
     presets: Annotated[dict[str, PresetSpec], Field(default_factory=dict)]
@@ -123,6 +125,7 @@ class Recipe(Spec):
         changes = {
             "name": f"{self.name}-{name}",
             "data": data,
+            "targets": {name: preset.limit_target(target) for name, target in self.targets.items()},
             "embedding": tuple(preset.limit_embedding(section) for section in self.embedding),
             "head": tuple(preset.limit_head(head) for head in self.head),
             "finetune": tuple(preset.limit_finetuning(section) for section in self.finetune),
@@ -161,6 +164,11 @@ class Recipe(Spec):
         changes = {name: value for name, value in overrides.items() if value is not None}
         return build_spec(EngineSpec, "extraction", **self.extraction.model_dump() | changes)
 
+    @property
+    def group_labels(self) -> dict[str, str]:
+        """The label column of each grouping, by its name; the column of bands has the name of the grouping."""
+        return {name: group.column if group.bins is None else name for name, group in self.groups.items()}
+
     def group_columns(self, group_weight: str) -> list[str]:
         """Return the label columns of groups whose names are joined by ``+``.
 
@@ -173,11 +181,12 @@ class Recipe(Spec):
         if unknown := [name for name in names if name not in self.groups]:
             listed = ", ".join(self.groups) or "none"
             raise DataError(f"group_weight: no group is called {unknown[0]!r}; groups of the recipe: {listed}")
-        return [self.groups[name] for name in names]
+        return [self.group_labels[name] for name in names]
 
-    def head_specs(self, name: str) -> list[HeadSpec]:
-        """Return the recipe's specs of a head, or its default spec if the recipe has none."""
-        return [head for head in self.head if head.name == name] or [HeadSpec(name=name)]
+    def head_specs(self, name: str, target: str | None = None) -> list[HeadSpec]:
+        """Return the recipe's specs of a head, for one target or all, or its default spec if the recipe has none."""
+        heads = [head for head in self.head if head.name == name]
+        return [head for head in heads if target is None or head.target in {None, target}] or [HeadSpec(name=name)]
 
 
 def has_recipe() -> bool:
@@ -261,6 +270,7 @@ def parse_recipe(content: dict[str, Any], file: Path) -> Recipe:
         recipe = Recipe.model_validate(content | origin)
     except ValidationError as error:
         raise RecipeError(str(file), [*reserved, *describe_problems(error, Recipe)]) from error
-    if reserved:
-        raise RecipeError(str(file), reserved)
+    unsuited = find_unsuited_settings(recipe.targets, recipe.groups, recipe.head, recipe.finetune, recipe.ensemble)
+    if problems := [*reserved, *unsuited]:
+        raise RecipeError(str(file), problems)
     return recipe

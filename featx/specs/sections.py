@@ -11,19 +11,27 @@ from featx.specs.base import Spec
 from featx.specs.embedding import VECTOR_SUFFIXES, EmbeddingRequest, Pool
 from featx.specs.finetuning import FinetuneSpec, check_backbone
 
+# Keys of a ``[[finetune]]`` that belong to the section, not to its runs.
+SECTION_KEYS = ("target", "trials")
+
 
 class PathsSpec(Spec):
     """Folders of results, relative to the recipe.
 
+    By default they are in the recipe's project folder: the nearest folder, from that of the recipe upward, in which
+    featx has written results, or that holds ``.git`` or ``pyproject.toml``; otherwise the folder of the recipe. The
+    environment variables ``FEATX_CACHE``, ``FEATX_RUNS`` and ``FEATX_NOTES`` (relative to the working directory)
+    override all of these.
+
     Attributes
     ----------
     cache
-        Folder or URL (``s3://bucket/prefix``) of the embeddings; by default ``cache/`` in the working directory.
+        Folder or URL (``s3://bucket/prefix``) of the embeddings; by default ``cache/`` in the project folder.
     runs
-        Folder of the runs; by default ``runs/`` in the working directory.
+        Folder of the runs; by default ``runs/`` in the project folder.
     notes
         Folder of cached results other than embeddings; by default that of the cache, and for a URL ``cache/`` in the
-        working directory.
+        project folder.
     """
 
     cache: str | None = None
@@ -67,12 +75,15 @@ class FinetuneSection(Spec):
     ----------
     runs
         All runs of the grid, the last key varying fastest.
+    target
+        Name of the only target that the runs predict; by default all targets of classes and numbers.
     trials
         Number of runs of the grid that a search tries, which stops inferior ones early; by default all runs are
         trained.
     """
 
     runs: tuple[FinetuneSpec, ...]
+    target: str | None = None
     trials: Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="before")
@@ -80,10 +91,10 @@ class FinetuneSection(Spec):
     def _expand_grid(cls, section: Any) -> Any:
         if not isinstance(section, Mapping) or "runs" in section:
             return section
-        keys = {name: value for name, value in section.items() if name != "trials"}
+        keys = {name: value for name, value in section.items() if name not in SECTION_KEYS}
         choices = [value if _is_grid(name, value) else [value] for name, value in keys.items()]
         runs = [dict(zip(keys, values, strict=True)) for values in product(*choices)]
-        return {"runs": runs} | {name: section[name] for name in ("trials",) if name in section}
+        return {"runs": runs} | {name: section[name] for name in SECTION_KEYS if name in section}
 
 
 def _is_grid(name: str, value: Any) -> bool:

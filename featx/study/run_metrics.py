@@ -35,12 +35,15 @@ class RunMetrics(Measurements):
         heads that were fitted once.
     val
         Scores on val; None without a val split.
+    train
+        Scores on the rows that the run was trained on; None if they were not measured.
     """
 
     finished: str
     run_warnings: tuple[RunWarning, ...]
     oof: Scores | None
     val: Scores | None
+    train: Scores | None = None
 
     @property
     def scores_by_part(self) -> dict[str, Scores]:
@@ -153,6 +156,30 @@ class CalibrationMetrics(Measurements):
     log_losses: dict[str, float]
 
 
+class TreeScores(Measurements):
+    """Scores of boosted trees after each tree: lists with one value for each number of trees, from 1.
+
+    Attributes
+    ----------
+    loss, score
+        Names of the loss and of the score: ``log_loss`` and ``accuracy``, or ``rmse`` and ``mae`` of numbers.
+    train_loss, train_score
+        Values on the train rows, which the trees were grown on.
+    val_loss, val_score
+        Values on the val rows; empty without a val part, or after its labels were changed.
+    max_trees
+        Number of trees at which growing would have ended without early stopping; None if it was not requested.
+    """
+
+    loss: Metric
+    score: Metric
+    train_loss: list[float]
+    train_score: list[float]
+    val_loss: list[float]
+    val_score: list[float]
+    max_trees: int | None
+
+
 class HeadMetrics(RunMetrics):
     """Measurements of a head.
 
@@ -172,6 +199,8 @@ class HeadMetrics(RunMetrics):
         Duration of the final fit and the predictions in seconds.
     prediction_s
         Duration of the prediction for one embedding in seconds; None if it could not be measured.
+    trees
+        Scores after each tree; None for heads other than boosted trees, and out of core.
     """
 
     val_state: ValState
@@ -180,6 +209,7 @@ class HeadMetrics(RunMetrics):
     calibration: CalibrationMetrics
     train_s: float
     prediction_s: float | None
+    trees: TreeScores | None = None
 
     @property
     def elapsed_s(self) -> float:

@@ -37,7 +37,17 @@ def make_runs(
         yield "fit", fit(recipe, heads=[head], cluster=cluster, progress=progress)
     n_heads = sum(len(list(head.grid())) for head in recipe.head)
     if n_heads + sum(len(section.runs) for section in recipe.finetune) > 1:
-        if can_build_ensembles(recipe):
-            yield "ensemble", ensemble(recipe)
-        else:
-            progress("note", 0, 1, "no ensemble: all runs have equal predictions")
+        yield from _make_ensembles(recipe, progress)
+
+
+def _make_ensembles(recipe: Recipe, progress: ProgressCallback) -> Iterator[tuple[str, Any]]:
+    """Yield the ensembles of all sections; the members of a section may be ensembles of a section before it."""
+    results = []
+    for spec in recipe.ensemble:
+        if can_build_ensembles(recipe, spec):
+            results += ensemble(recipe, specs=[spec])
+        elif spec.methods != ():
+            section = f" {spec.name!r}" if spec.name else ""
+            progress("note", 0, 1, f"no ensemble{section}: it needs two runs with different predictions")
+    if results:
+        yield "ensemble", results
