@@ -131,8 +131,13 @@ class Candidate:
 
 def list_tables(tree: Tree) -> list[str]:
     """Return the files of a tree that may be label tables; a file with the name of an image belongs to that image."""
+    return shared(("tables", tree.place), partial(_list_tables, tree))
+
+
+def _list_tables(tree: Tree) -> list[str]:
+    """Return the files of a tree that may be label tables."""
     names = [entry.name for entry in tree.entries() if not entry.outcome]
-    tables = [name for name in names if file_suffix(name) in TABLE_SUFFIXES and not base_name(name).startswith(".")]
+    tables = [name for name in names if name.lower().endswith(TABLE_SUFFIXES) and not base_name(name).startswith(".")]
     if tables:
         image_names = {base_name(name).rpartition(".")[0] for name in names if is_image_name(name)}
         tables = [name for name in tables if base_name(name).rpartition(".")[0] not in image_names]
