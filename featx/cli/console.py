@@ -59,6 +59,11 @@ def console() -> Console:
     return Console(highlight=False, soft_wrap=True, width=None if has_width else UNLIMITED_WIDTH)
 
 
+def width() -> int:
+    """Return the number of characters in a line of standard output."""
+    return console().width
+
+
 def as_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object; nan and infinity become null."""
     print(_json_text(value, indent=2))
