@@ -41,7 +41,8 @@ SHORT = {
     "confidence_mae": "mae by weight",
 }
 N_FAILURES_SHOWN = 10
-MAX_COLUMNS_OFFERED = 60
+# Width of a line of text, and of the label at its beginning.
+MAX_LINE_CELLS, LABEL_CELLS = 80, 9
 # Number of runs that are named beside a text that concerns them.
 MAX_LABELS_SHOWN = 4
 
@@ -50,8 +51,6 @@ MAX_LABELS_SHOWN = 4
 UNLIMITED_WIDTH = 100_000
 # Number of characters between two columns of a table.
 COLUMN_GAP = 2
-# Width of a line of text, and of the label at its beginning.
-MAX_LINE_CELLS, LABEL_CELLS = 80, 9
 
 
 def console() -> Console:
@@ -177,12 +176,6 @@ def say(text: str = "") -> None:
     console().print(as_text(mask_secrets(text)))
 
 
-def limited_list(labels: Sequence[str]) -> str:
-    """Return the first labels of runs as text, and how many more there are."""
-    n_more = len(labels) - MAX_LABELS_SHOWN
-    return ", ".join(labels[:MAX_LABELS_SHOWN]) + (f", and {n_more} more" if n_more > 0 else "")
-
-
 def say_wrapped(label: str, text: str, width: int = MAX_LINE_CELLS) -> None:
     """Print a text after its label, in lines of at most `width` cells that are broken between words."""
     indent = " " * LABEL_CELLS
@@ -194,6 +187,12 @@ def say_wrapped(label: str, text: str, width: int = MAX_LINE_CELLS) -> None:
         else:
             line += f" {word}" if number else word
     say(line)
+
+
+def limited_list(labels: Sequence[str]) -> str:
+    """Return the first labels of runs as text, and how many more there are."""
+    n_more = len(labels) - MAX_LABELS_SHOWN
+    return ", ".join(labels[:MAX_LABELS_SHOWN]) + (f", and {n_more} more" if n_more > 0 else "")
 
 
 def format_counts(counts: Mapping[str, int], limit: int = 12) -> str:
