@@ -1,6 +1,7 @@
 """Loading of finished runs and exported heads as models, and predictions of a whole recipe."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,12 @@ from featx.ensembles.combiners import VotingMethod
 from featx.errors import ArtifactError, DataError, IncompleteError
 from featx.predictors.models import EnsembleModel, HeadModel, Model, NetworkModel
 from featx.predictors.prediction import Prediction, join_predictions
+from featx.predictors.true_values import find_true_values
 from featx.progress import ProgressCallback, no_progress
 from featx.registry import VOTES
 from featx.specs.recipe import Recipe
+from featx.study.run_settings import describe_runs
+from featx.study.run_spec import AnyRunSpec
 from featx.study.study import Study
 
 if TYPE_CHECKING:
@@ -166,17 +170,36 @@ def predict_batches(  # noqa: PLR0913 (all but the first are keyword options)
     if bool(places) == (vectors is not None):
         inputs = "images and vectors" if places else "no images"
         raise DataError(f"found {inputs} to predict; name one or more images, or one file of vectors")
-    models = _load_runs(Study.open(recipe), runs)
+    study = Study.open(recipe)
+    models = _load_runs(study, runs)
+    labels = _run_labels(study)
     embeddings = tuple(dict.fromkeys(embedding for model in models for embedding in model.local_embeddings))
     if vectors is not None:
         embedded = load_vectors_as_embedded(Path(vectors), embeddings)
-        yield {model.name: model.predict_embedded(embedded) for model in models}
+        yield {model.name: replace(model.predict_embedded(embedded), **labels[model.name]) for model in models}
         return
     networks = {key: network for model in models for key, network in model.networks.items()}
     listed = list_images(places)
     embedder = FileEmbedder(embeddings, device, networks, len(listed.ids))
+    true_values = find_true_values(study, listed, {model.header.target: model.classes for model in models})
     for embedded in _embed_batches(listed, embedder, progress):
-        yield {model.name: model.predict_embedded(embedded) for model in models}
+        predictions = {model.name: model.predict_embedded(embedded) for model in models}
+        yield {
+            name: true_values.add_to(replace(prediction, **labels[name]), labels[name]["target"], embedded.digests)
+            for name, prediction in predictions.items()
+        }
+
+
+def _run_labels(study: Study) -> dict[str, dict[str, str]]:
+    """Return run name → its target, and its label among all finished runs of the target."""
+    by_target: dict[str, dict[str, AnyRunSpec]] = {}
+    for run in study.runs():
+        by_target.setdefault(run.spec.target, {})[run.name] = run.spec
+    return {
+        name: {"target": target, "label": description.label}
+        for target, specs in by_target.items()
+        for name, description in describe_runs(specs).items()
+    }
 
 
 def _embed_batches(
