@@ -64,7 +64,7 @@ def predict(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Print the prediction of each run for each image in one table, or write them to a file.
+    """Print the prediction of each run for each image, or write them to a file.
 
     If the images lie in folders named as classes, or are listed by a label table with the columns of the target, their
     true values and the score of each run are printed as well.
@@ -116,7 +116,7 @@ def predict(
     _report_totals(totals)
 
 
-def _with_abstention(predictions: "Mapping[str, Prediction]", below: float | None) -> "Mapping[str, Prediction]":
+def _with_abstention(predictions: "dict[str, Prediction]", below: float | None) -> "dict[str, Prediction]":
     if below is None:
         return predictions
     return {name: prediction.with_abstention(below) for name, prediction in predictions.items()}

@@ -199,7 +199,7 @@ def _score_run(
 
 def _flags(run: RunFolder, table: AnyPredictions, truth: AnyTruth) -> list[str]:
     """Return the names of the warnings of a run, and whether it predicts the same for all rows."""
-    return list(dict.fromkeys([*run.metrics.flags, *collapse_flags(truth, table)]))
+    return list(dict.fromkeys([*run.flags, *collapse_flags(truth, table)]))
 
 
 def _add_comparison(

@@ -30,7 +30,7 @@ class FinetuningJob:
     target
         Name of the target.
     spec
-        The network and its training.
+        The network and its training, canonical (`featx.finetuning.canonical_spec`).
     engine
         Devices and workers.
     inputs
@@ -61,12 +61,16 @@ class FinetuningJob:
     def run_spec(self) -> NetworkRunSpec:
         """Return all that determines the result of the run; its fingerprint names the folder."""
         file = weights_path(get_backbone(self.request.backbone), self.request.weights)
+        finetune = self.spec.identity()
+        if self.spec.choose_by == "score":
+            finetune["choose_by"] = self.study.metric(self.target)
         return NetworkRunSpec(
             rules=RULES["network"],
             train=self.study.train_state(self.target, self.group_columns),
-            finetune=self.spec.identity(),
+            finetune=finetune,
             weights_sha256="none" if file is None else file_sha256(file),
             decoding=self.request.decoding.identity(),
+            val=self.study.val_state(self.target) if self.spec.monitor == "val" else None,
         )
 
     @cached_property

@@ -1,7 +1,7 @@
 """Loading of finished runs and exported heads as models, and predictions of a whole recipe."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -172,34 +172,39 @@ def predict_batches(  # noqa: PLR0913 (all but the first are keyword options)
         raise DataError(f"found {inputs} to predict; name one or more images, or one file of vectors")
     study = Study.open(recipe)
     models = _load_runs(study, runs)
-    labels = _run_labels(study)
+    labels = _RunLabels.of(study)
     embeddings = tuple(dict.fromkeys(embedding for model in models for embedding in model.local_embeddings))
     if vectors is not None:
         embedded = load_vectors_as_embedded(Path(vectors), embeddings)
-        yield {model.name: replace(model.predict_embedded(embedded), **labels[model.name]) for model in models}
+        yield {model.name: labels.add_to(model.predict_embedded(embedded), model) for model in models}
         return
     networks = {key: network for model in models for key, network in model.networks.items()}
     listed = list_images(places)
     embedder = FileEmbedder(embeddings, device, networks, len(listed.ids))
     true_values = find_true_values(study, listed, {model.header.target: model.classes for model in models})
     for embedded in _embed_batches(listed, embedder, progress):
-        predictions = {model.name: model.predict_embedded(embedded) for model in models}
-        yield {
-            name: true_values.add_to(replace(prediction, **labels[name]), labels[name]["target"], embedded.digests)
-            for name, prediction in predictions.items()
-        }
+        predictions = {model.name: labels.add_to(model.predict_embedded(embedded), model) for model in models}
+        yield {name: true_values.add_to(prediction, embedded.digests) for name, prediction in predictions.items()}
 
 
-def _run_labels(study: Study) -> dict[str, dict[str, str]]:
-    """Return run name → its target, and its label among all finished runs of the target."""
-    by_target: dict[str, dict[str, AnyRunSpec]] = {}
-    for run in study.runs():
-        by_target.setdefault(run.spec.target, {})[run.name] = run.spec
-    return {
-        name: {"target": target, "label": description.label}
-        for target, specs in by_target.items()
-        for name, description in describe_runs(specs).items()
-    }
+@dataclass(frozen=True)
+class _RunLabels:
+    """Run name → label among all finished runs of its target."""
+
+    by_run: dict[str, str]
+
+    @classmethod
+    def of(cls, study: Study) -> "_RunLabels":
+        """Return the labels of all finished runs of a study."""
+        by_target: dict[str, dict[str, AnyRunSpec]] = {}
+        for run in study.runs():
+            by_target.setdefault(run.spec.target, {})[run.name] = run.spec
+        descriptions = [item for specs in by_target.values() for item in describe_runs(specs).items()]
+        return cls({name: description.label for name, description in descriptions})
+
+    def add_to(self, prediction: Prediction, model: Model) -> Prediction:
+        """Return a prediction of a model with its target and its label."""
+        return replace(prediction, target=model.header.target, label=self.by_run.get(model.name, model.name))
 
 
 def _embed_batches(
@@ -227,4 +232,5 @@ def _load_runs(study: Study, runs: Sequence[str]) -> list[Model]:
     if not runs and (damaged := study.damaged()):
         raise IncompleteError(f"{damaged[0].damage}, or name the runs to use with '--run'")
     loaded: dict[Path, Model] = {}
-    return [_load_run(update_val_scores(study, run).path, loaded) for run in study.runs(names=tuple(runs) or None)]
+    named = study.runs(names=tuple(runs) or None, with_refits=True)
+    return [_load_run(update_val_scores(study, run).path, loaded) for run in named]

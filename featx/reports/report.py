@@ -203,10 +203,7 @@ def _training_figures(runs: list[RunFolder], evaluation: Evaluation) -> dict[str
         trials = {name: search.trials for name, search in searched.items()}
         figures["search"] = plot_search_history(trials, metric)
     if networks:
-        best_epochs = {name: metrics.best_epoch for name, metrics in networks.items()}
-        figures["curves"] = plot_learning_curves(
-            {name: metrics.epochs for name, metrics in networks.items()}, best_epochs
-        )
+        figures["curves"] = plot_learning_curves(networks)
     return figures
 
 

@@ -12,7 +12,7 @@ from featx.specs.embedding import VECTOR_SUFFIXES, EmbeddingRequest, Pool
 from featx.specs.finetuning import FinetuneSpec, check_backbone
 
 # Keys of a ``[[finetune]]`` that belong to the section, not to its runs.
-SECTION_KEYS = ("target", "trials")
+SECTION_KEYS = ("target", "trials", "tensorboard")
 
 
 class PathsSpec(Spec):
@@ -80,11 +80,14 @@ class FinetuneSection(Spec):
     trials
         Number of runs of the grid that a search tries, which stops inferior ones early; by default all runs are
         trained.
+    tensorboard
+        Whether the run folders get logs for TensorBoard (extra ``track``).
     """
 
     runs: tuple[FinetuneSpec, ...]
     target: str | None = None
     trials: Annotated[int, Field(ge=1)] | None = None
+    tensorboard: bool = False
 
     @model_validator(mode="before")
     @classmethod

@@ -1,9 +1,9 @@
 """Measurements of runs: scores, durations and warnings (``metrics.json``)."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from featx.files.seals import write_sealed
 from featx.specs.head import Metric
@@ -228,17 +228,24 @@ class EpochMetrics(Measurements):
         Number of the phase, from 1.
     lr
         Learning rate of the new layers in the last step.
-    train_loss, held_loss
-        Mean loss of the train rows, and of the rows held out of train.
+    train_loss, held_loss, val_loss
+        Mean loss of the rows that are trained on, of the rows held out of train, and of the val rows; None where a part
+        has no rows or was not measured.
+    train_scores, held_scores, val_scores
+        Name of each score → its value on these rows; empty where there is none.
     seconds
-        Duration of the epoch in seconds.
+        Duration of the epoch in seconds, measurements included.
     """
 
     number: int
     phase: int
     lr: float
-    train_loss: float | None
-    held_loss: float | None
+    train_loss: float | None = None
+    train_scores: dict[str, float | None] = Field(default_factory=dict)
+    held_loss: float | None = None
+    held_scores: dict[str, float | None] = Field(default_factory=dict)
+    val_loss: float | None = None
+    val_scores: dict[str, float | None] = Field(default_factory=dict)
     seconds: float
 
 
@@ -253,6 +260,16 @@ class NetworkMetrics(RunMetrics):
         All epochs in order, the network before training included.
     best_epoch
         Number of the epoch whose weights were kept; 0 for those before training.
+    monitor
+        Rows that chose this epoch: ``holdout``, ``val``, or ``none``, where the last weights were kept.
+    chosen_by
+        ``loss``, or the name of the score that chose the epoch.
+    score
+        Name of the score in tables and curves: ``accuracy``, or ``mae`` of numbers.
+    train
+        Scores of the kept weights on the rows that were trained on.
+    epoch_s
+        Mean duration of an epoch in seconds; None without an epoch.
     notes
         Decisions that were made during the run.
     train_s
@@ -264,6 +281,11 @@ class NetworkMetrics(RunMetrics):
     val_state: ValState
     epochs: tuple[EpochMetrics, ...]
     best_epoch: int
+    monitor: Literal["holdout", "val", "none"]
+    chosen_by: str
+    score: str
+    train: Scores
+    epoch_s: float | None
     notes: list[str]
     train_s: float
     images_per_s: float | None

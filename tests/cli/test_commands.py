@@ -7,12 +7,14 @@ cli.result_tables, workflow.run, workflow.stages.
 import json
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from featx.cli.main import app, main
+from featx.specs.recipe import load_recipe, parse_recipe
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 from tests.json_reference import JSON_COMMANDS, keys_of
@@ -51,11 +53,11 @@ def test_commands_in_sequence_need_no_arguments(toy_home: Path, capsys: pytest.C
     assert predictions.count("images/dark/001.png") == 1
     assert re.search(r"image +(true +)?logreg +rf +majority", predictions)
     assert run("report", capsys).strip() == "runs/featx/report.html"
-    assert "kind = 'head'" in run(f"show {next(Path('runs/featx').glob('logreg-*'))}", capsys)
+    assert "head for 'class', predicts classes (dark, light)" in run("show logreg", capsys)
     soft = run(f"show {next(Path('runs/featx').glob('soft-*'))}", capsys)
-    assert "method = 'soft'" in soft
-    assert "cost = {'n_models': 2, 'n_embeddings': 1, 'n_networks': 1, 'size_bytes': " in soft
-    assert "name = 'featx'" in run("show featx.toml", capsys)
+    assert "settings  method soft, metric accuracy" in soft
+    assert "cost      2 models, 1 networks for each image" in soft
+    assert parse_recipe(tomllib.loads(run("show featx.toml", capsys)), Path("featx.toml")) == load_recipe("featx.toml")
 
 
 def test_run_does_all_stages_and_skips_finished_ones(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,14 +76,15 @@ def test_finetune_prints_its_grid_with_the_best_run_first(toy_home: Path, capsys
     (toy_home / "featx.toml").write_text(TOY_RECIPE + section)
     run("extract", capsys)
     table = run("finetune", capsys)
-    assert re.search(r"network +lr +best epoch +held-out loss +val acc", table)
+    assert re.search(r"network +lr +best epoch +train acc +held-out acc +val acc +val loss +time +per epoch", table)
+    assert "best epoch by the loss on rows held out of train" in table
     assert re.findall(r"^toy +(0\.\d+) ", table, re.MULTILINE) in (["0.1", "0.01"], ["0.01", "0.1"])
     assert table.count("all runs: random weights") == 1
     output = json.loads(run("finetune --lr 0.1 --strategy head --strategy all --json", capsys))
     assert output["best_run"] == output["runs"][0]["run"]
-    assert {run_row["settings"]["strategy"] for run_row in output["runs"]} == {"head", "all"}
-    assert "kind = 'network'" in run(f"show {output['runs'][0]['path']}", capsys)
-    assert "toy (strategy all, lr 0.1)" in run("evaluate", capsys)
+    assert {run_row["settings"]["strategy"] for run_row in output["runs"]} == {"head", "scratch"}
+    assert "network for 'class', predicts classes" in run(f"show {output['runs'][0]['path']}", capsys)
+    assert "toy (strategy scratch, lr 0.1)" in run("evaluate", capsys)
 
 
 def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,6 +93,7 @@ def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.
         for words in (
             *("extract", "fit", "ensemble", "evaluate", "report", "run", "leaks", "heads", "doctor", "backbones toy"),
             *("init images -r other.toml", "predict images/dark/001.png --run rf", "export rf --format joblib"),
+            *("runs ls", "runs show rf", "runs rename greedy best", "runs rm majority --yes"),
             *("cache ls", "cache verify", "cache compact", "cache gc --dry-run", "cache export toy --to toy.npz"),
         )
     }
@@ -122,7 +126,7 @@ def test_predictions_can_be_written_as_csv(toy_home: Path, capsys: pytest.Captur
     run("fit --head rf", capsys)
     run("predict images/dark/001.png images/light/002.png --output answers.csv", capsys)
     header, first, second = Path("answers.csv").read_text().splitlines()
-    assert header == "image,run,label,probability,proba.dark,proba.light"
+    assert header == "image,run,label,probability,proba.dark,proba.light,true"
     assert first.startswith("images/dark/001.png,rf-class-")
     assert second.startswith("images/light/002.png,rf-class-")
 
