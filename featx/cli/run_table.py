@@ -46,7 +46,7 @@ def evaluation(result: "Evaluation", with_classes: bool) -> None:
         for row in result.rows:
             lines = [(c["class"], c["precision"], c["recall"], c["f1"], c["n"]) for c in row.per_class]
             console.say()
-            console.table(row.label, ["class", "P", "R", "F1", "n"], lines)
+            console.table(row.label, ["label" if result.kind == "labels" else "class", "P", "R", "F1", "n"], lines)
 
 
 def _test_state(result: "Evaluation") -> str:
