@@ -92,10 +92,16 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
             "list of objects",
             "One object for each image and run: `image`, `run`, and for classes `label`, `probability` and "
             "`proba.CLASS` of each class; for labels `labels` and `has.LABEL`; for numbers `value.NAME`. "
-            "`--coverage` adds `set`, or `low.NAME` and `high.NAME`.",
+            "`--coverage` adds `set`, or `low.NAME` and `high.NAME`. If folders or a label table state true values, "
+            "also `true` or `true.NAME`, empty or null where unknown.",
         ),
         Key("unreadable", dict[str, str], "Images that cannot be read, with the reason."),
         Key("warnings", list[str], "Warnings about the predictions."),
+        Key(
+            "scores",
+            "object of objects",
+            "Name of a run → `score` (`accuracy` or `mae`), `value` and `n`, on the images whose true value is known.",
+        ),
     ],
     "export": [Key("files", list[ExportedModel], "The written models.")],
     "run": [

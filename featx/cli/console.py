@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from featx.embeddings.doctor import Diagnosis
     from featx.embeddings.extract import Extraction
     from featx.exports.export import ExportedModel
-    from featx.predictors.prediction import Prediction
 
 SHORT = {
     "accuracy": "acc",
@@ -133,6 +132,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     widths = [max(text.cell_len for text in column) for column in zip(*texts, strict=True)]
     terminal = console()
     if sum(widths) + COLUMN_GAP * (len(widths) - 1) > terminal.width:
+        # Long names of columns are written on several lines.
+        widths = [
+            max(*(row[index].cell_len for row in texts[1:]), *map(len, texts[0][index].plain.split()), 1, 1)
+            for index in range(len(widths))
+        ]
         widths[0] = min(widths[0], max(terminal.width // 2, texts[0][0].cell_len))
     for number, part in enumerate(_parts(widths, terminal.width)):
         if number:
@@ -146,7 +150,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         )
         for index in part:
             justify: JustifyMethod = "right" if index else "left"
-            grid.add_column(texts[0][index], justify=justify, width=widths[index], overflow="fold", no_wrap=index > 0)
+            grid.add_column(texts[0][index], justify=justify, width=widths[index], overflow="fold")
         for row in texts[1:]:
             grid.add_row(*(row[index] for index in part))
         terminal.print(grid)
@@ -277,17 +281,3 @@ def exports(written: "Sequence[ExportedModel]") -> None:
         say(f"  largest difference to the run on {parity.n} {parity.rows} rows: {parity.largest:.1e}{deviation}")
         if parity.reason:
             say(f"  {parity.reason}")
-
-
-def print_predictions(predictions_by_run: Mapping[str, "Prediction"], coverage: float | None) -> None:
-    """Print the prediction of each run for each image."""
-    from featx.tables.predictions import HAS, PROBA, VALUE
-
-    for name, prediction in predictions_by_run.items():
-        rows = prediction.rows(name, coverage)
-        if not rows:
-            continue
-        columns = [column for column in rows[0] if column not in {"run", "probability"}]
-        titles = [column.split(".", 1)[1] if column.startswith((PROBA, HAS, VALUE)) else column for column in columns]
-        say()
-        table(name, titles, [[None if row[column] == "" else row[column] for column in columns] for row in rows])

@@ -42,7 +42,7 @@ class TrueValues:
     train_digests: frozenset[str]
     warnings: list[str]
 
-    def add_to(self, prediction: Prediction, target: str, digests: Mapping[str, str]) -> Prediction:
+    def add_to(self, prediction: Prediction, digests: Mapping[str, str]) -> Prediction:
         """Return a prediction with the true values of its images.
 
         Parameters
@@ -50,7 +50,7 @@ class TrueValues:
         digests
             Image → digest of its content.
         """
-        if not (values := self.by_target[target]):
+        if not (values := self.by_target[prediction.target]):
             return prediction
         digest_of = [digests.get(image, "") for image in prediction.images]
         known = [image in values for image in prediction.images]
