@@ -162,6 +162,7 @@ def _train_network(job: FinetuningJob, task: TrainingTask, state_folder: Path, f
     phases, last_inputs, notes = build_phases(job, task, network)
     if job.request.weights == "none":
         notes.append("random weights: the network learns from these images alone")
+    notes += [network.weights_note] if network.weights_note else []
     for note in notes:
         job.progress("note", 0, 1, note)
     first_unit = min(network.trunk.first_unit(phase.trainable) for phase in phases)
