@@ -139,11 +139,14 @@ class Grid:
         Number of runs to try; None for all.
     target
         Name of the only target of the runs; None for all targets.
+    name
+        Name of the section; empty if it has none.
     """
 
     specs: tuple[FinetuneSpec, ...]
     trials: int | None = None
     target: str | None = None
+    name: str = ""
 
     def applies_to(self, target: str) -> bool:
         """Return whether the runs predict a target."""
@@ -179,7 +182,7 @@ def _check_tasks(study: Study, targets: Sequence[str], grids: Sequence[Grid]) ->
 
 def _run_grid(grid: Grid, shared_job: FinetuningJob) -> list[FinetuningResult]:
     """Train the runs of a grid and return their results."""
-    jobs = {spec.fingerprint(): replace(shared_job, spec=spec) for spec in grid.specs}
+    jobs = {spec.fingerprint(): replace(shared_job, spec=spec, section=grid.name) for spec in grid.specs}
     if grid.trials is None or grid.trials >= len(jobs):
         return [run_job(job) for job in jobs.values()]
 
@@ -195,7 +198,9 @@ def _run_grid(grid: Grid, shared_job: FinetuningJob) -> list[FinetuningResult]:
 
 def _recipe_grids(recipe: Recipe, trials: int | None) -> list[Grid]:
     """Return a recipe's ``[[finetune]]`` sections, or the default run if it has none."""
-    grids = [Grid(section.runs, trials or section.trials, section.target) for section in recipe.finetune]
+    grids = [
+        Grid(section.runs, trials or section.trials, section.target, section.name or "") for section in recipe.finetune
+    ]
     return grids or [Grid((FinetuneSpec(seed=recipe.seed),))]
 
 

@@ -99,7 +99,7 @@ def run_job(job: FinetuningJob) -> FinetuningResult:
     run_spec = job.run_spec()
     # An interrupted training resumes from this folder.
     state_folder = job.study.folder / f".finetune-{run_spec.fingerprint()}"
-    stem = f"{job.spec.backbone.rpartition('/')[2]}-{job.spec.strategy}-{job.target}"
+    stem = job.stem
     # A second process waits for the first, and then finds its run.
     with file_lock(state_folder.with_suffix(".lock")):
         if job.force:

@@ -177,6 +177,28 @@ def test_one_seed_is_that_of_all_sections_without_their_own(tmp_path: Path) -> N
     assert any(problem.startswith("seed: found 'x'") for problem in caught.value.problems)
 
 
+OWN = {"name": "own", "backbone": "small_cnn"}
+
+
+@pytest.mark.parametrize(
+    ("networks", "problem"),
+    [
+        ([OWN, OWN], "finetune[0].name: 2 sections are called 'own'"),
+        ([OWN | {"lr": [0.1, 0.2]}], "embedding[0].backbone: section 'own' has 2 runs, expected one; name a run with"),
+        ([{"backbone": "checkpoint:own"}, OWN], "finetune[0].backbone: section 'own' is trained later; move its"),
+        ([OWN | {"backbone": "checkpoint:own"}], "finetune[0].backbone: section 'own' is trained later"),
+        ([OWN | {"name": "a-b"}], "finetune[0].name: found 'a-b'"),
+    ],
+)
+def test_a_section_that_is_no_backbone_is_reported(
+    networks: list[dict[str, Any]], problem: str, tmp_path: Path
+) -> None:
+    sections = {"embedding": [{"backbone": "checkpoint:own"}], "finetune": networks, "head": [{"name": "rf"}]}
+    with pytest.raises(RecipeError, match=r"r\.toml") as caught:
+        parse_recipe(SMALLEST | sections, tmp_path / "r.toml")
+    assert any(message.startswith(problem) for message in caught.value.problems), caught.value.problems
+
+
 @pytest.mark.parametrize("file", sorted(Path(__file__).parents[2].glob("pipelines/*.toml")), ids=lambda path: path.stem)
 def test_the_recipes_of_featx_are_valid(file: Path) -> None:
     assert load_recipe(file).name == file.stem
