@@ -19,12 +19,15 @@ from featx.embeddings.extract import Extraction
 from featx.ensembles.ensemble import EnsembleResult
 from featx.evaluation.evaluation_table import Evaluation, RunEvaluation
 from featx.evaluation.leaks import CopyPair, Leaks
+from featx.evaluation.pivot import Pivot
 from featx.exports.export import ExportedModel
 from featx.finetuning.training_run import FinetuningResult
 from featx.heads.fit import FitResult
 from featx.images.init import Recognition
 from featx.networks.available import BackboneRow
 from featx.storage.compaction import CompactionResult
+from featx.study.run_changes import RemovedRuns
+from featx.study.run_listing import RunSummary
 from tests.docstrings import attribute_texts
 
 
@@ -80,6 +83,7 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
         Key("part", str, "The part whose rows were scored: `val` or `test`."),
         Key("accuracy", float, "Accuracy of the chosen run; for numbers the key is `mae`, its mean absolute error."),
         Key("n_openings", int, "Number of times that the test split of the first target has been opened."),
+        Key("pivots", list[Pivot], "The tables of `--by`, one for each target with these settings; empty without it."),
     ],
     "report": [Key("report", str, "Path of the report.")],
     "predict": [
@@ -118,6 +122,17 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
     ],
     "heads": [Key("heads", "list of objects", "The heads, each with `name` and a description, `about`.")],
     "doctor": [Diagnosis],
+    "runs ls": [
+        Key("runs", list[RunSummary], "The finished runs, oldest first."),
+        Key("n_bytes", int, "Size of all runs in bytes."),
+    ],
+    "runs show": [RunSummary],
+    "runs rm": [RemovedRuns],
+    "runs rename": [
+        Key("run", str, "New name of the run."),
+        Key("path", str, "New path of its folder."),
+        Key("old_name", str, "Old name of the run."),
+    ],
     "cache ls": [
         Key("stores", list[StoreListing], "The stores."),
         Key("n_bytes", int, "Size of all stores in bytes."),

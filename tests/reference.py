@@ -21,6 +21,7 @@ from featx.specs.ensembling import EnsembleSpec
 from featx.specs.evaluation import EvaluationSpec
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import AugmentSpec, FinetuneSpec, LayersSpec, LossSpec, PhaseSpec, ScheduleSpec
+from featx.specs.group import GroupSpec
 from featx.specs.head import HeadSpec
 from featx.specs.presets import PresetSpec
 from featx.specs.recipe import Recipe
@@ -36,6 +37,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[data] labels": LabelsSpec,
     "[[data.arrays]]": ArraySpec,
     "[targets.NAME]": TargetSpec,
+    "[groups.NAME]": GroupSpec,
     "[split]": SplitSpec,
     "[decoding]": Decoding,
     "[extraction]": EngineSpec,

@@ -1,7 +1,7 @@
 """Specs: frozen, with fingerprints that depend on every field and are stable across releases.
 
 Modules: specs.base, specs.data, specs.embedding, specs.ensembling, specs.evaluation, specs.extraction,
-specs.finetuning, specs.head, specs.sections, specs.split, specs.target, specs.validation.
+specs.finetuning, specs.group, specs.head, specs.sections, specs.split, specs.target, specs.validation.
 """
 
 from typing import Any
@@ -25,6 +25,7 @@ from featx.specs.ensembling import EnsembleSpec
 from featx.specs.evaluation import EvaluationSpec
 from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.specs.finetuning import AugmentSpec, FinetuneSpec, LayersSpec, LossSpec, NetworkSpec, PhaseSpec, ScheduleSpec
+from featx.specs.group import GroupSpec
 from featx.specs.head import HeadSpec
 from featx.specs.presets import PresetSpec
 from featx.specs.sections import EmbeddingSection
@@ -114,10 +115,18 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "ordered": True,
         },
     ),
+    (GroupSpec(column="age"), {"column": "sex", "bins": (20.0, 40.0)}),
     (EvaluationSpec(), {"margin": 0.01}),
     (
         PresetSpec(),
-        {"sample": 100, "epochs": 1, "trials": 3, "size_px": 64, "backbones": {"small_cnn": "efficientnet_lite0"}},
+        {
+            "sample": 100,
+            "balance": "none",
+            "epochs": 1,
+            "trials": 3,
+            "size_px": 64,
+            "backbones": {"small_cnn": "efficientnet_lite0"},
+        },
     ),
     (
         SplitSpec(),
@@ -214,8 +223,6 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "warm_start": True,
             "nested": 3,
             "folds": 4,
-            "params": {"n_estimators": 10},
-            "space": {"max_features": (0.1, 0.5)},
             "seed": 1,
         },
     ),

@@ -52,7 +52,8 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         ``fp32``, ``bf16`` or ``fp16``. There is no ``auto``, since all folds of a cross-validation must use the same
         precision.
     cache
-        Folder or URL of the stores; by default ``$FEATX_CACHE``, else ``cache``.
+        Folder or URL of the stores; by default ``$FEATX_CACHE``, else ``cache/`` in the project folder of the working
+        directory.
     device, runtime, workers, batch_size
         Settings of a recipe's ``[extraction]`` (`featx.specs.EngineSpec`).
     on_error

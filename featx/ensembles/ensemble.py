@@ -1,8 +1,9 @@
 """Build ensembles of a recipe's finished runs; each becomes a run folder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from featx.artifacts import artifact
 from featx.artifacts.header import read_header
@@ -14,7 +15,9 @@ from featx.metrics.definitions import find_score
 from featx.registry import VOTES
 from featx.specs.ensembling import DEFAULT_VOTES, EnsembleSpec
 from featx.specs.recipe import Recipe
+from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.run_folder import RunFolder
+from featx.study.run_settings import RunDescription, describe_runs, replace_names
 from featx.study.study import Study
 
 
@@ -30,12 +33,14 @@ class EnsembleResult:
         Name of the voting method.
     target
         Name of the target.
+    label, settings
+        Label that is unique among the runs of the target, and the settings in which its ensembles differ.
     path
         Path of the run folder.
     is_new
         Whether the run was made by this call; False if it was there.
-    members
-        Names of the runs that the ensemble uses; other candidates have weight 0.
+    members, member_labels
+        Names and labels of the runs that the ensemble uses; other candidates have weight 0.
     n_candidates
         Number of candidate members.
     weights
@@ -50,14 +55,14 @@ class EnsembleResult:
         Whether scores are weighted by the rows' weights.
     score
         Score on the selection rows; that of a trained method is cross-fitted.
-    best_member
-        Name of the candidate with the best score on the same rows.
+    best_member, best_member_label
+        Name and label of the candidate with the best score on the same rows.
     best_member_score
         Score of the best candidate.
     median_member_score
         Median score of the candidates.
     explanation
-        Comparison of the ensemble with its best member, and description of the members, as a paragraph.
+        Comparison of the ensemble with its best member, and description of the members, as a paragraph with labels.
     warnings
         Warnings about the ensemble.
     """
@@ -65,9 +70,12 @@ class EnsembleResult:
     run: str
     method: str
     target: str
+    label: str
+    settings: dict[str, Any]
     path: str
     is_new: bool
     members: list[str]
+    member_labels: list[str]
     n_candidates: int
     weights: list[float]
     scored_on: str
@@ -76,6 +84,7 @@ class EnsembleResult:
     weighted: bool
     score: float
     best_member: str
+    best_member_label: str
     best_member_score: float
     median_member_score: float
     explanation: str
@@ -222,29 +231,40 @@ def _check_suited(method: str, study: Study, targets: Sequence[str]) -> None:
 
 def _build_all(run: EnsembleRun, methods: Sequence[str], force: bool) -> list[EnsembleResult]:
     """Build an ensemble by each method; return the best first."""
-    return sorted((_build_one(run, method, force) for method in methods), key=lambda result: -result.gain)
+    folders = {method: _build_one(run, method, force) for method in methods}
+    descriptions = describe_runs({folder.name: folder.spec for folder in run.study.runs(run.target)})
+    results = [_result(folder, is_new, run.notes, descriptions) for folder, is_new in folders.values()]
+    return sorted(results, key=lambda result: -result.gain)
 
 
-def _build_one(run: EnsembleRun, method: str, force: bool) -> EnsembleResult:
+def _build_one(run: EnsembleRun, method: str, force: bool) -> tuple[RunFolder, bool]:
+    """Return the folder of an ensemble, and whether it was built by this call."""
     stem, spec = "-".join([*filter(None, [run.spec.name]), method, run.target]), run.run_spec(method)
     finished_run = None if force else run.study.find_run(stem, spec)
     if finished_run is None:
         with run.study.new_run(stem, spec) as folder:
             run.build(method, folder)
-    return _result(finished_run or RunFolder(run.study.run_path(stem, spec)), finished_run is None, run.notes)
+    return finished_run or RunFolder(run.study.run_path(stem, spec)), finished_run is None
 
 
-def _result(run: RunFolder, is_new: bool, notes: Sequence[str]) -> EnsembleResult:
+def _result(
+    run: RunFolder, is_new: bool, notes: Sequence[str], descriptions: Mapping[str, RunDescription]
+) -> EnsembleResult:
     body = artifact.read_ensemble_body(run.path, read_header(run.path)[1])
-    selection = run.selection_predictions()
+    selection, metrics = run.selection_predictions(), run.metrics
+    assert isinstance(metrics, EnsembleMetrics)
     return run.make_result(
         EnsembleResult,
-        warnings=[*(warning.text for warning in run.metrics.run_warnings), *notes],
+        warnings=[*(warning.text for warning in metrics.run_warnings), *notes],
         method=body["method"],
         is_new=is_new,
         members=list(body["members"]),
+        member_labels=[descriptions[name].label for name in body["members"]],
+        best_member_label=descriptions[metrics.best_member].label,
+        explanation=replace_names(metrics.explanation, descriptions),
         n_candidates=len(run.members),
         weights=body.get("weights", []),
         scored_on=str(selection.part[0]),
         n=len(selection.ids),
+        **vars(descriptions[run.name]),
     )

@@ -105,14 +105,10 @@ class FinetunedNetwork(nn.Module):
         self.layers = NewLayers(layers, features, n_outputs)
         self._pool = layers.pool
 
-    def loss_without_held_rows(self, train_loss: float) -> float:
-        """Return the loss of an epoch without held-out rows: `train_loss`, or nan if a weight is not finite.
-
-        The losses of train rows are computed before each step, so the last step may ruin the weights without an effect
-        on them.
-        """
-        is_finite = all(bool(torch.isfinite(value).all()) for value in self.state_dict().values())
-        return train_loss if is_finite else math.nan
+    @property
+    def has_finite_weights(self) -> bool:
+        """Whether all weights are finite; the losses of the steps do not show what the last step did to them."""
+        return all(bool(torch.isfinite(value).all()) for value in self.state_dict().values())
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return (b, m) raw outputs for (b, size_px, size_px, 3) uint8 pixels."""

@@ -23,6 +23,7 @@ from featx.specs.ensembling import EnsembleSpec
 from featx.specs.evaluation import EvaluationSpec
 from featx.specs.extraction import EngineSpec
 from featx.specs.finetuning import FinetuneSpec
+from featx.specs.group import GroupSpec
 from featx.specs.head import HeadSpec
 from featx.specs.presets import PresetSpec
 from featx.specs.sections import EmbeddingSection, FinetuneSection, PathsSpec
@@ -59,7 +60,7 @@ class Recipe(Spec):
     seed: int = 0
     data: ReaderSpec
     targets: Annotated[dict[str, TargetSpec], Field(default_factory=dict)]
-    groups: Annotated[dict[str, str], Field(default_factory=dict)]
+    groups: Annotated[dict[str, GroupSpec], Field(default_factory=dict)]
     split: SplitSpec = SplitSpec()
     decoding: Decoding = Decoding()
     extraction: EngineSpec = EngineSpec()
@@ -135,6 +136,7 @@ class Recipe(Spec):
         changes = {
             "name": f"{self.name}-{name}",
             "data": data,
+            "targets": {name: preset.limit_target(target) for name, target in self.targets.items()},
             "embedding": tuple(preset.limit_embedding(section) for section in self.embedding),
             "head": tuple(preset.limit_head(head) for head in self.head),
             "finetune": tuple(preset.limit_finetuning(section) for section in self.finetune),
@@ -196,6 +198,11 @@ class Recipe(Spec):
         changes = {name: value for name, value in overrides.items() if value is not None}
         return build_spec(EngineSpec, "extraction", **self.extraction.model_dump() | changes)
 
+    @property
+    def group_labels(self) -> dict[str, str]:
+        """The label column of each grouping, by its name; the column of bands has the name of the grouping."""
+        return {name: group.column if group.bins is None else name for name, group in self.groups.items()}
+
     def group_columns(self, group_weight: str) -> list[str]:
         """Return the label columns of groups whose names are joined by ``+``.
 
@@ -208,7 +215,7 @@ class Recipe(Spec):
         if unknown := [name for name in names if name not in self.groups]:
             listed = ", ".join(self.groups) or "none"
             raise DataError(f"group_weight: no group is called {unknown[0]!r}; groups of the recipe: {listed}")
-        return [self.groups[name] for name in names]
+        return [self.group_labels[name] for name in names]
 
     def head_specs(self, name: str, target: str | None = None) -> list[HeadSpec]:
         """Return the recipe's specs of a head, for one target or all, or its default spec if the recipe has none."""
@@ -255,7 +262,8 @@ def _sections_with_seed(content: Mapping[str, Any], seed: Any) -> dict[str, Any]
 
 
 def _with_seed(section: Any, seed: Any) -> Any:
-    return {"seed": seed, **section} if isinstance(section, Mapping) else section
+    # The runs of a section that lists them have seeds of their own.
+    return {"seed": seed, **section} if isinstance(section, Mapping) and "runs" not in section else section
 
 
 def has_recipe() -> bool:

@@ -12,21 +12,26 @@ from featx.specs.embedding import VECTOR_SUFFIXES, EmbeddingRequest, Pool
 from featx.specs.finetuning import FinetuneSpec, check_backbone
 
 # Keys of a ``[[finetune]]`` that belong to the section, not to its runs.
-SECTION_KEYS = ("name", "target", "trials")
+SECTION_KEYS = ("name", "target", "trials", "tensorboard")
 
 
 class PathsSpec(Spec):
     """Folders of results, relative to the recipe.
 
+    By default they are in the recipe's project folder: the nearest folder, from that of the recipe upward, in which
+    featx has written results, or that holds ``.git`` or ``pyproject.toml``; otherwise the folder of the recipe. The
+    environment variables ``FEATX_CACHE``, ``FEATX_RUNS`` and ``FEATX_NOTES`` (relative to the working directory)
+    override all of these.
+
     Attributes
     ----------
     cache
-        Folder or URL (``s3://bucket/prefix``) of the embeddings; by default ``cache/`` in the working directory.
+        Folder or URL (``s3://bucket/prefix``) of the embeddings; by default ``cache/`` in the project folder.
     runs
-        Folder of the runs; by default ``runs/`` in the working directory.
+        Folder of the runs; by default ``runs/`` in the project folder.
     notes
         Folder of cached results other than embeddings; by default that of the cache, and for a URL ``cache/`` in the
-        working directory.
+        project folder.
     """
 
     cache: str | None = None
@@ -78,12 +83,15 @@ class FinetuneSection(Spec):
     trials
         Number of runs of the grid that a search tries, which stops inferior ones early; by default all runs are
         trained.
+    tensorboard
+        Whether the run folders get logs for TensorBoard (extra ``track``).
     """
 
     runs: tuple[FinetuneSpec, ...]
     name: Annotated[str, Field(pattern=r"^\w+$")] | None = None
     target: str | None = None
     trials: Annotated[int, Field(ge=1)] | None = None
+    tensorboard: bool = False
 
     @model_validator(mode="before")
     @classmethod

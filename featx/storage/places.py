@@ -18,7 +18,7 @@ from featx.text.masking import mask_secrets
 
 # The end of a store's name.
 STORE_SUFFIX = ".zarr"
-# The default cache in the working directory.
+# The name of the default folder of a cache.
 DEFAULT_CACHE_FOLDER = "cache"
 LOCAL_SCHEME = "file://"
 # A Path removes one of the two slashes of a URL.

@@ -14,7 +14,7 @@ from featx.files.seals import read_sealed
 from featx.locations import is_url, label_file_states, resolve_source
 from featx.specs.embedding import EmbeddingSpec
 from featx.specs.recipe import Recipe
-from featx.storage.places import DEFAULT_CACHE_FOLDER, CachePlace, cache_at
+from featx.storage.places import CachePlace
 from featx.study.embedding_lock import LockedEmbedding, read_locked
 from featx.study.extraction_tables import (
     EXTRACTION,
@@ -24,11 +24,13 @@ from featx.study.extraction_tables import (
     read_extracted,
     read_label_problem,
 )
-from featx.study.folders import runs_folder, store_path
+from featx.study.folders import cache_of, runs_folder, store_path
 from featx.tables.manifest import Manifest
 from featx.text.masking import mask_secrets, mask_secrets_in_value, restore_secrets
 
 HAS_EMBEDDING = ("embedded", "cached", "duplicate")
+# Settings of a recipe that the tables depend on beside the data, by their key in the recorded state.
+CHANGED_SETTINGS = {"chosen": "selection of images ('keep', 'drop', 'balance')", "bands": "[groups]"}
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,14 @@ class ExtractedData:
 
     @property
     def cache(self) -> CachePlace:
-        """The place of the cache: ``$FEATX_CACHE``, the recipe's, or ``cache``."""
-        stores = self._place("FEATX_CACHE", self.recipe.paths.cache) or DEFAULT_CACHE_FOLDER
-        return cache_at(stores, self._place("FEATX_NOTES", self.recipe.paths.notes))
+        """The place of the cache: ``$FEATX_CACHE``, the recipe's, or ``cache/`` in its project folder."""
+        stores, notes = self.recipe.paths.cache, self.recipe.paths.notes
+        return cache_of(self._place("FEATX_CACHE", stores), self._place("FEATX_NOTES", notes), self.recipe.folder)
 
     @property
     def folder(self) -> Path:
         """The recipe's folder under ``runs/``."""
-        runs = runs_folder(self._place("FEATX_RUNS", self.recipe.paths.runs))
+        runs = runs_folder(self._place("FEATX_RUNS", self.recipe.paths.runs), self.recipe.folder)
         # The folders of repeats are inside their recipe's folder.
         return runs.joinpath(*map(file_name, self.recipe.name.split("/")))
 
@@ -70,8 +72,8 @@ class ExtractedData:
         current_state = self.labels_state()
         recorded_state = read_sealed(self._made("source.json"), self._extract_again())
         if current_state != recorded_state:
-            only_chosen = current_state == {**recorded_state, "chosen": current_state["chosen"]}
-            changed = "selection of images ('keep', 'balance')" if only_chosen else "[data] or its label file"
+            changes = [key for key, value in current_state.items() if value != recorded_state.get(key)]
+            changed = CHANGED_SETTINGS.get(changes[0] if len(changes) == 1 else "", "[data] or its label file")
             raise IncompleteError(f"the recipe's {changed} changed after the last extraction; {self._extract_first()}")
         frame = self._table("manifest.parquet")
         frame["uri"] = [restore_secrets(uri, self.recipe.data.source) for uri in frame["uri"]]
@@ -127,8 +129,9 @@ class ExtractedData:
             "chosen": {
                 name: target.identity()
                 for name, target in targets.items()
-                if data.drop_unlabelled or target.keep or target.balance != "none"
+                if data.drop_unlabelled or target.keep or target.drop or target.balance != "none"
             },
+            "bands": {name: group.identity() for name, group in self.recipe.groups.items() if group.bins is not None},
         }
 
     def split_state(self) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class LabelledRows(ExtractedData):
 
     def group_values(self, ids: Ids) -> dict[str, "pd.Series[Any]"]:
         """Return the column of each group of the recipe for the given ids, by name of the group."""
-        return {name: self.group_column(column, ids) for name, column in self.recipe.groups.items()}
+        return {name: self.group_column(column, ids) for name, column in self.recipe.group_labels.items()}
 
     def group_column(self, column: str, ids: Ids) -> "pd.Series[Any]":
         """Return the values of a label column that groups images, for the given ids.

@@ -12,13 +12,14 @@ from featx.specs.extraction import ClusterSpec, EngineSpec
 from featx.specs.recipe import Recipe
 
 
-def make_runs(
+def make_runs(  # noqa: PLR0913 - all but the first are options by name
     recipe: Recipe,
     *,
     engine: EngineSpec | None,
     progress: ProgressCallback,
     cluster: ClusterSpec | None = None,
     has_pending_embeddings: bool = False,
+    tensorboard: bool = False,
 ) -> Iterator[tuple[str, Any]]:
     """Yield the name and the result of each stage when it is finished: finetune, extract, fit (per head), ensemble.
 
@@ -28,9 +29,11 @@ def make_runs(
         Dask workers that embed images and run trials.
     has_pending_embeddings
         Whether embeddings need networks that are trained here, so that extract has to run again.
+    tensorboard
+        Whether all networks get logs for TensorBoard.
     """
     if recipe.finetune:
-        yield "finetune", finetune(recipe, engine=engine, progress=progress)
+        yield "finetune", finetune(recipe, engine=engine, tensorboard=tensorboard, progress=progress)
     if has_pending_embeddings:
         yield "extract", extract(recipe, engine=engine, cluster=cluster, progress=progress)
     for head in recipe.head:

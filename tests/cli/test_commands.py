@@ -1,18 +1,20 @@
 """Commands on the command line: in sequence without arguments, with JSON output, and their help.
 
 Modules: cli.console, cli.data_commands, cli.fit_table, cli.listing_commands, cli.main, cli.model_commands, cli.options,
-workflow.run, workflow.stages.
+cli.result_tables, workflow.run, workflow.stages.
 """
 
 import json
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from featx.cli.main import app, main
+from featx.specs.recipe import load_recipe, parse_recipe
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 from tests.json_reference import JSON_COMMANDS, keys_of
@@ -39,8 +41,8 @@ def test_commands_in_sequence_need_no_arguments(toy_home: Path, capsys: pytest.C
     assert "rf-class-" in run("fit --head rf", capsys)
     ensembles = run("ensemble", capsys)
     assert "majority-class-" in ensembles
-    assert re.search(r"weighted-class-\w+: logreg-class-\w+ 0\.\d+, rf-class-", ensembles)
-    assert re.search(r"best member, (logreg|rf)-class-\w+ +– +\d\.\d{4}", ensembles)
+    assert re.search(r"weighted-class-\w+: logreg 0\.\d+, rf ", ensembles)
+    assert re.search(r"best member, (logreg|rf) +– +\d\.\d{4}", ensembles)
     assert re.search(r"median member +– +\d\.\d{4}", ensembles)
     assert re.search(r"best: (majority|soft|weighted|greedy)-class-", ensembles)
     assert "its best member" in ensembles
@@ -50,11 +52,11 @@ def test_commands_in_sequence_need_no_arguments(toy_home: Path, capsys: pytest.C
     predictions = run("predict images/dark/001.png", capsys)
     assert predictions.count("images/dark/001.png") == 6
     assert run("report", capsys).strip() == "runs/featx/report.html"
-    assert "kind = 'head'" in run(f"show {next(Path('runs/featx').glob('logreg-*'))}", capsys)
+    assert "head for 'class', predicts classes (dark, light)" in run("show logreg", capsys)
     soft = run(f"show {next(Path('runs/featx').glob('soft-*'))}", capsys)
-    assert "method = 'soft'" in soft
-    assert "cost = {'n_models': 2, 'n_embeddings': 1, 'n_networks': 1, 'size_bytes': " in soft
-    assert "name = 'featx'" in run("show featx.toml", capsys)
+    assert "settings  method soft, metric accuracy" in soft
+    assert "cost      2 models, 1 networks for each image" in soft
+    assert parse_recipe(tomllib.loads(run("show featx.toml", capsys)), Path("featx.toml")) == load_recipe("featx.toml")
 
 
 def test_run_does_all_stages_and_skips_finished_ones(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,14 +75,15 @@ def test_finetune_prints_its_grid_with_the_best_run_first(toy_home: Path, capsys
     (toy_home / "featx.toml").write_text(TOY_RECIPE + section)
     run("extract", capsys)
     table = run("finetune", capsys)
-    assert re.search(r"run +lr +best epoch +held-out loss +val acc", table)
-    assert len(re.findall(r"^toy-head-class-\w{8} +0\.\d+ ", table, re.MULTILINE)) == 2
-    assert "random weights" in table
+    assert re.search(r"network +lr +best epoch +train acc +held-out acc +val acc +val loss +time +per epoch", table)
+    assert "best epoch by the loss on rows held out of train" in table
+    assert re.findall(r"^toy +(0\.\d+) ", table, re.MULTILINE) in (["0.1", "0.01"], ["0.01", "0.1"])
+    assert table.count("all runs: random weights") == 1
     output = json.loads(run("finetune --lr 0.1 --strategy head --strategy all --json", capsys))
     assert output["best_run"] == output["runs"][0]["run"]
-    assert {run_row["settings"]["strategy"] for run_row in output["runs"]} == {"head", "all"}
-    assert "kind = 'network'" in run(f"show {output['runs'][0]['path']}", capsys)
-    assert "toy-all-class" in run("evaluate", capsys)
+    assert {run_row["settings"]["strategy"] for run_row in output["runs"]} == {"head", "scratch"}
+    assert "network for 'class', predicts classes" in run(f"show {output['runs'][0]['path']}", capsys)
+    assert "toy (strategy scratch, lr 0.1)" in run("evaluate", capsys)
 
 
 def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,6 +92,7 @@ def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.
         for words in (
             *("extract", "fit", "ensemble", "evaluate", "report", "run", "leaks", "heads", "doctor", "backbones toy"),
             *("init images -r other.toml", "predict images/dark/001.png --run rf", "export rf --format joblib"),
+            *("runs ls", "runs show rf", "runs rename greedy best", "runs rm majority --yes"),
             *("cache ls", "cache verify", "cache compact", "cache gc --dry-run", "cache export toy --to toy.npz"),
         )
     }

@@ -49,10 +49,10 @@ def test_a_fine_tuned_network_can_be_fine_tuned_further(study: Path) -> None:
 
 
 def test_heads_wait_for_the_network_that_a_recipe_trains(study: Path) -> None:
-    prefix = "runs/featx/deep-all-class-"
+    prefix = "runs/featx/deep-scratch-class-"
     sections = {
         "targets": {"class": {"column": "class"}},
-        "finetune": [{"backbone": "deep", "weights": "none", "strategy": "all", "epochs": 2}],
+        "finetune": [{"backbone": "deep", "weights": "none", "strategy": "scratch", "epochs": 2}],
         "embedding": [{"backbone": f"checkpoint:{prefix}"}],
         "head": toy_heads("logreg", folds=2),
     }
@@ -62,7 +62,7 @@ def test_heads_wait_for_the_network_that_a_recipe_trains(study: Path) -> None:
     stages = [name for name, _ in featx.run()]
     assert stages == ["extract", "finetune", "extract", "fit", "ensemble", "evaluate", "report"]
     assert [name for name, _ in featx.run()] == ["extract", "finetune", "fit", "ensemble", "evaluate", "report"]
-    featx.finetune(strategies=["all"], lrs=[0.1], epochs=1)
+    featx.finetune(strategies=["scratch"], lrs=[0.1], epochs=1)
     with pytest.raises(ArtifactError, match="matches 2 runs"):
         get_backbone(f"checkpoint:{prefix}")
 
@@ -77,7 +77,7 @@ def test_a_section_or_a_run_is_a_backbone_by_its_name(study: Path) -> None:
     assert featx.extract().pending_embeddings == [f"checkpoint:runs/featx/own-/{tap}/avg" for tap in ("last", "4")]
     runs = {run.run.partition("-")[0]: run for run in featx.finetune()}
     assert list(read_header(runs["further"].path)[1].numbers) == []
-    assert runs["own"].run.startswith("own-deep-all-class-")
+    assert runs["own"].run.startswith("own-deep-")
     assert [embedding["n_features"] for embedding in featx.extract().embeddings] == [8, 8]
     (fitted,) = featx.fit()
     assert fitted.embeddings.endswith("/4/avg")

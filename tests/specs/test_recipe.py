@@ -1,4 +1,7 @@
-"""Recipes are parsed, completed with defaults, and checked with one message per key."""
+"""Recipes are parsed, completed with defaults, and checked with one message per key.
+
+Modules: specs.checkpoint_names.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -6,11 +9,15 @@ from typing import Any
 import pytest
 
 from featx.errors import RecipeError
+from featx.files.parsing import parse_toml
 from featx.specs.embedding import EmbeddingRequest
 from featx.specs.head import HeadSpec
 from featx.specs.recipe import DEFAULT_HEADS, find_recipe, load_recipe, parse_recipe
+from featx.specs.recipe_toml import recipe_toml
 
 SMALLEST: dict[str, Any] = {"data": {"source": "images"}, "targets": {"class": {"column": "class"}}}
+
+OWN: dict[str, Any] = {"name": "own", "backbone": "small_cnn"}
 
 
 def problems(file: Path, text: str) -> tuple[str, ...]:
@@ -63,7 +70,7 @@ def test_three_mistakes_are_reported_at_once_with_their_keys(tmp_path: Path) -> 
             "data.reader: no reader is called 'foldr'; did you mean 'folder'",
         ),
         ({"targets": {"class": {"colum": "x"}}}, "targets.class.colum: no such key; did you mean 'column'?"),
-        ({"groups": {"cell": 3}}, "groups.cell: found 3, expected to be a valid string"),
+        ({"groups": {"cell": 3}}, "groups.cell: found 3, expected a table"),
         ({"split": {"test": 0.6, "val": 0.5}}, "split: test + val = 1.1, expected less than 1"),
         ({"split": {"test": float("nan")}}, "split.test: found nan, expected a share"),
         ({"embedding": []}, "embedding: found []"),
@@ -156,6 +163,12 @@ def test_a_head_has_the_recipes_settings_or_the_defaults(tmp_path: Path) -> None
     assert recipe.head_specs("svm") == [HeadSpec(name="svm")]
 
 
+def test_a_named_section_for_one_target_is_shown_as_it_was_written(tmp_path: Path) -> None:
+    networks = [OWN | {"target": "class", "lr": [0.1, 0.2], "seed": 3}]
+    recipe = parse_recipe(SMALLEST | {"finetune": networks, "seed": 5}, tmp_path / "r.toml")
+    assert parse_recipe(parse_toml(recipe_toml(recipe)), tmp_path / "r.toml") == recipe
+
+
 def test_one_seed_is_that_of_all_sections_without_their_own(tmp_path: Path) -> None:
     sections = {
         "seed": 7,
@@ -175,9 +188,6 @@ def test_one_seed_is_that_of_all_sections_without_their_own(tmp_path: Path) -> N
     with pytest.raises(RecipeError, match=r"r\.toml") as caught:
         parse_recipe(SMALLEST | {"seed": "x", "head": "rf"}, tmp_path / "r.toml")
     assert any(problem.startswith("seed: found 'x'") for problem in caught.value.problems)
-
-
-OWN = {"name": "own", "backbone": "small_cnn"}
 
 
 @pytest.mark.parametrize(

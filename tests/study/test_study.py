@@ -1,6 +1,6 @@
 """Folders of a study, stale data and runs, and the seal of the test labels.
 
-Modules: study.folders, study.labelled_rows.
+Modules: study.labelled_rows.
 """
 
 from dataclasses import asdict
