@@ -122,7 +122,7 @@ def run_job(job: FinetuningJob) -> FinetuningResult:
     run_spec = job.run_spec()
     # An interrupted training resumes from this folder.
     state_folder = job.study.folder / f".finetune-{run_spec.fingerprint()}"
-    stem = f"{job.spec.backbone.rpartition('/')[2]}-{job.spec.strategy}-{job.target}"
+    stem = job.stem
     # A second process waits for the first, and then finds its run.
     with file_lock(state_folder.with_suffix(".lock")):
         if job.force:
@@ -199,6 +199,7 @@ def _train_network(job: FinetuningJob, task: TrainingTask, state_folder: Path, f
     phases, last_inputs, notes = build_phases(job, task, network)
     if job.request.weights == "none":
         notes.append("random weights: the network learns from these images alone")
+    notes += [network.weights_note] if network.weights_note else []
     for note in notes:
         job.progress(NOTE_STAGE, 0, 1, note)
     first_unit = min(network.trunk.first_unit(phase.trainable) for phase in phases)
