@@ -171,6 +171,7 @@ def label_file_states(data: ReaderSpec, folder: Path) -> list[tuple[str, int, in
     # If the source is a URL, only absolute paths are local.
     home = base_folder(place) or Path()
     names = list(data.labels.files) if data.labels else []
+    names += list(data.parts.files) if data.parts else []
     names += [dataset.partition("#")[0] for arrays in data.arrays for dataset in arrays.labels.values()]
     files = [home / name.partition("!")[0] for name in dict.fromkeys(names)]
     files = [file for file in files if not is_url(place) or file.is_absolute()]

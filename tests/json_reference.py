@@ -26,6 +26,8 @@ from featx.heads.fit import FitResult
 from featx.images.init import Recognition
 from featx.networks.available import BackboneRow
 from featx.storage.compaction import CompactionResult
+from featx.study.run_changes import RemovedRuns
+from featx.study.run_listing import RunSummary
 from tests.docstrings import attribute_texts
 
 
@@ -120,6 +122,17 @@ JSON_COMMANDS: Mapping[str, Sequence[Part]] = {
     ],
     "heads": [Key("heads", "list of objects", "The heads, each with `name` and a description, `about`.")],
     "doctor": [Diagnosis],
+    "runs ls": [
+        Key("runs", list[RunSummary], "The finished runs, oldest first."),
+        Key("n_bytes", int, "Size of all runs in bytes."),
+    ],
+    "runs show": [RunSummary],
+    "runs rm": [RemovedRuns],
+    "runs rename": [
+        Key("run", str, "New name of the run."),
+        Key("path", str, "New path of its folder."),
+        Key("old_name", str, "Old name of the run."),
+    ],
     "cache ls": [
         Key("stores", list[StoreListing], "The stores."),
         Key("n_bytes", int, "Size of all stores in bytes."),

@@ -6,6 +6,7 @@ import pytest
 
 from featx.cli.cache_commands import app as cache_app
 from featx.cli.main import app
+from featx.cli.runs_commands import app as runs_app
 from tests.docstrings import attribute_texts
 from tests.json_reference import JSON_COMMANDS, keys_of, nested_objects
 from tests.reference import DOCS, PAGES, SECTIONS
@@ -25,7 +26,7 @@ def test_every_key_of_a_recipe_is_described(title: str) -> None:
 def test_every_command_with_json_output_is_described() -> None:
     callbacks = {
         prefix + (command.name or getattr(command.callback, "__name__", "")): command.callback
-        for prefix, group in (("", app), ("cache ", cache_app))
+        for prefix, group in (("", app), ("cache ", cache_app), ("runs ", runs_app))
         for command in group.registered_commands
     }
     with_json = {name for name, callback in callbacks.items() if "json" in inspect.signature(callback).parameters}

@@ -212,8 +212,6 @@ CHANGES: list[tuple[Spec, dict[str, Any]]] = [
             "name": "rf",
             "trials": 21,
             "timeout_s": 1.0,
-            "params": {"n_estimators": 10},
-            "space": {"max_features": (0.1, 0.5)},
             "metric": "log_loss",
             "class_weight": {"a": 2.0},
             "group_weight": "sex+age",

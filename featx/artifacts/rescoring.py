@@ -26,7 +26,7 @@ def update_val_scores(study: Study, run: RunFolder) -> RunFolder:
     Ensembles are trained on them; they are built again instead and returned unchanged here.
     """
     state, metrics = study.val_state(run.spec.target), run.metrics
-    if isinstance(metrics, EnsembleMetrics) or metrics.val_state == state:
+    if isinstance(metrics, EnsembleMetrics) or metrics.val_state == state or run.refit_of is not None:
         return run
     truth = study.labels(run.spec.target)
     update: dict[str, Any] = {"val": score_val(truth, run.answers), "val_state": state}

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from featx.embeddings.doctor import Diagnosis
     from featx.embeddings.extract import Extraction
     from featx.exports.export import ExportedModel
-    from featx.images.init import Recognition
     from featx.predictors.prediction import Prediction
 
 SHORT = {
@@ -50,6 +50,8 @@ MAX_LABELS_SHOWN = 4
 UNLIMITED_WIDTH = 100_000
 # Number of characters between two columns of a table.
 COLUMN_GAP = 2
+# Width of a line of text, and of the label at its beginning.
+MAX_LINE_CELLS, LABEL_CELLS = 80, 9
 
 
 def console() -> Console:
@@ -181,69 +183,23 @@ def limited_list(labels: Sequence[str]) -> str:
     return ", ".join(labels[:MAX_LABELS_SHOWN]) + (f", and {n_more} more" if n_more > 0 else "")
 
 
+def say_wrapped(label: str, text: str, width: int = MAX_LINE_CELLS) -> None:
+    """Print a text after its label, in lines of at most `width` cells that are broken between words."""
+    indent = " " * LABEL_CELLS
+    line = f"{label:<{LABEL_CELLS}}"
+    for number, word in enumerate(text.split(" ")):
+        if number and cell_len(line) + 1 + cell_len(word) > width:
+            say(line.rstrip())
+            line = indent + word
+        else:
+            line += f" {word}" if number else word
+    say(line)
+
+
 def format_counts(counts: Mapping[str, int], limit: int = 12) -> str:
     """Return counts as text, for example ``cat 12, dog 30``."""
     texts = [f"{name} {n}" for name, n in list(counts.items())[:limit]]
     return ", ".join(texts) + (f", … ({len(counts)} in all)" if len(counts) > limit else "")
-
-
-def print_recognition(recognition: "Recognition", explain: bool = False) -> None:
-    """Print what ``init`` recognised; with `explain` also all files and tables of the source."""
-    from featx.images.decoding_proposal import describe_settings
-
-    inspected = "" if recognition.n_measured == recognition.n_found else f" (of {recognition.n_measured} inspected)"
-    sizes = f"; {format_counts(recognition.sizes_px)}{inspected}" if recognition.sizes_px else ""
-    say(f"images   {recognition.n_found}, read as {recognition.reader!r}{sizes}")
-    for sentence in recognition.choice:
-        say(f"labels   {sentence}")
-    if len(recognition.decoding.depths) > 1:
-        say(f"pixels   {format_counts(recognition.decoding.depths)}: the inspected images have different depths")
-    for setting in describe_settings(recognition.decoding):
-        say(f"decoding {setting}")
-    if recognition.target:
-        kind = "" if recognition.kind == "classes" else f" ({recognition.kind})"
-        values = f": {format_counts(recognition.classes)}" if recognition.classes else ""
-        say(f"target   {recognition.target}{kind}{values}")
-        say(f"split    {_describe_split(recognition)}")
-    other_columns = {name: n for name, n in recognition.candidates.items() if name != recognition.target}
-    if other_columns:
-        say(f"others   {format_counts(other_columns, MAX_COLUMNS_OFFERED)} (different values; choose with --target)")
-    for rule, n in recognition.ignored.items():
-        say(f"ignored  {n} × {rule}")
-    if recognition.n_unreadable:
-        unreadable = f"{recognition.n_unreadable} of {recognition.n_measured}"
-        say(f"warning  {unreadable} inspected images cannot be read or do not exist")
-    for warning in recognition.warnings:
-        say(f"warning  {warning}")
-    if explain:
-        _print_inventory(recognition)
-    next_commands = "featx extract" if recognition.target else "featx extract, then featx cache export"
-    say(f"wrote {recognition.recipe}; next: {next_commands}")
-
-
-def _describe_split(recognition: "Recognition") -> str:
-    groups = f", by {recognition.group_column!r}" if recognition.group_column else ""
-    if recognition.parts:
-        return f"{format_counts(recognition.parts)}, given by {recognition.split_column!r}{groups}"
-    reason = f"; {recognition.split_reason}" if recognition.split_reason else ""
-    shares = ", ".join(f"{part} {share:g}" for part, share in recognition.shares.items())
-    return f"none given: {shares}, stratified{groups}{reason}"
-
-
-def _print_inventory(recognition: "Recognition") -> None:
-    """Print all files of a source by folder and by what they were taken for, and each table."""
-    inventory = recognition.inventory
-    say(f"files    {inventory.n_files}: {format_counts(inventory.types)}")
-    for folder, types in inventory.folders.items():
-        say(f"  {folder}/  {format_counts(types)}")
-    for use, n in inventory.uses.items():
-        say(f"used     {n} × {use}")
-    for report in inventory.tables:
-        use = "taken" if report.is_taken else "not taken"
-        say(f"table    {report.file}: {report.format or 'unreadable'}, {report.n_rows} rows, {use}; {report.reason}")
-        if report.columns:
-            path = f"; paths in {report.path!r}" if report.path else ""
-            say(f"  columns {', '.join(report.columns[:MAX_COLUMNS_OFFERED])}{path}")
 
 
 def print_extraction(result: "Extraction") -> None:

@@ -37,6 +37,9 @@ def _fits(runs: Sequence["FitResult"]) -> None:
         calibrated = f"; probabilities by {run.calibration}" if run.calibration != "none" else ""
         setting = console.setting_text(run.params) or "the defaults of the estimator"
         console.say(f"  {run.run}: {setting}{calibrated}")
+        if run.refit_of is not None:
+            console.say(f"    {run.warnings[0]}")
+            continue
         searched = ", ".join(map(_range_text, run.space, run.space.values())) or "nothing"
         console.say(f"    searched: {searched}")
         if run.trees is not None and run.trees.max_trees is not None:

@@ -14,22 +14,32 @@ if TYPE_CHECKING:
 
 
 def show(
-    path: Annotated[Path, typer.Argument(help="A recipe, a run folder, or a model inside.")],
+    path: Annotated[str, typer.Argument(help="A recipe, a run folder, or the beginning of a run's name.")],
+    recipe: RecipeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Print a recipe with all its defaults, or the description of a finished run.
+    """Print a recipe with all its defaults as TOML, or a page about a finished run.
 
-    Examples: featx show featx.toml · featx show runs/featx/svm-class-1a2b3c4d
+    Examples: featx show featx.toml · featx show svm-class · featx show runs/featx/svm-class-1a2b3c4d
     """
-    from featx.cli.console import as_json, say
-    from featx.predictors.description import describe
+    from featx.cli.console import as_json
 
-    description = describe(path)
+    is_recipe = path.rpartition("#")[0].endswith(".toml") or path.endswith(".toml")
     if json:
-        as_json(description)
-        return
-    for name, value in description.items():
-        say(f"{name} = {value!r}" if isinstance(value, str) else f"{name} = {value}")
+        from featx.predictors.description import describe
+        from featx.study.run_listing import find_finished_run
+
+        as_json(describe(path if is_recipe or Path(path).exists() else find_finished_run(path, recipe).path))
+    elif is_recipe:
+        from featx.specs.recipe import load_recipe
+        from featx.specs.recipe_toml import recipe_toml
+
+        typer.echo(recipe_toml(load_recipe(path)), nl=False)
+    else:
+        from featx.cli.run_page import print_run
+        from featx.predictors.description import describe_run
+
+        print_run(describe_run(path, recipe))
 
 
 def backbones(

@@ -11,6 +11,7 @@ from featx.cli import (
     listing_commands,
     model_commands,
     prediction_command,
+    runs_commands,
 )
 from featx.errors import FeatxError, TooManyFailuresError
 from featx.text.escaping import escape_text
@@ -47,6 +48,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(cache_commands.app)
+app.add_typer(runs_commands.app)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """``featx fit``, ``finetune``, ``ensemble``, ``evaluate``, ``report``, ``export`` and ``run``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -48,6 +48,13 @@ def fit(
         int | None,
         typer.Option(min=0, help="Outer folds of nested cross-validation of the whole search.", show_default="none"),
     ] = None,
+    refit: Annotated[
+        str | None,
+        typer.Option("--refit", metavar="RUN", help="Fit a finished head on train + val.", show_default="no"),
+    ] = None,
+    all_rows: Annotated[
+        bool, typer.Option("--all-rows", help="With --refit: on test rows too; opening test is logged.")
+    ] = False,
     force: ForceOption = False,
     scheduler: SchedulerOption = None,
     workers_local: LocalOption = None,
@@ -56,25 +63,31 @@ def fit(
     """Tune and fit heads on cached embeddings; each is saved as a run folder.
 
     Examples: featx fit · featx fit --head xgboost --trials 30 · featx fit --head svm --head logreg ·
-    featx fit --workers-local 4
+    featx fit --workers-local 4 · featx fit --refit svm-class-1a2b3c4d
     """
     import featx
     from featx.cli import console, fit_table
     from featx.cli.progress_bars import watching
 
     cluster = cluster_of(scheduler, workers_local)
+    options = {"--head": head, "--target": target, "--embedding": embedding, "--trials": trials, "--nested": nested}
+    check_refit_options(refit, all_rows, options)
     with watching() as progress:
-        runs = featx.fit(
-            recipe,
-            heads=head or (),
-            target=target,
-            embedding=embedding,
-            trials=trials,
-            timeout_s=timeout,
-            nested=nested,
-            force=force,
-            cluster=cluster,
-            progress=progress,
+        runs = (
+            [featx.refit(refit, recipe, all_rows=all_rows, force=force, progress=progress)]
+            if refit
+            else featx.fit(
+                recipe,
+                heads=head or (),
+                target=target,
+                embedding=embedding,
+                trials=trials,
+                timeout_s=timeout,
+                nested=nested,
+                force=force,
+                cluster=cluster,
+                progress=progress,
+            )
         )
     if not json:
         fit_table.fits(runs)
@@ -88,6 +101,21 @@ def fit(
         "train_s": sum(run.train_s for run in runs if run.is_new),
     }
     console.as_json({"runs": console.plain(runs), **totals})
+
+
+def check_refit_options(refit: str | None, all_rows: bool, options: Mapping[str, Any]) -> None:
+    """Refuse options without effect: `all_rows` without a refit, and those of a search with one.
+
+    Raises
+    ------
+    typer.BadParameter
+        There is such an option.
+    """
+    if all_rows and refit is None:
+        raise typer.BadParameter("--all-rows needs --refit RUN")
+    unused = [name for name, value in options.items() if value not in (None, [])]
+    if refit is not None and unused:
+        raise typer.BadParameter(f"--refit takes the setting of a finished run; leave out {', '.join(unused)}")
 
 
 def _merit(run: "FitResult") -> float:
@@ -195,6 +223,13 @@ def evaluate(
     groups: Annotated[
         bool, typer.Option("--groups", help="Also print the scores of the chosen run in each group.")
     ] = False,
+    bias: Annotated[
+        str,
+        typer.Option(
+            help="Difference between groups to print for every run: largest (difference), deviation (mean absolute "
+            "deviation), sd (standard deviation) or ratio."
+        ),
+    ] = "largest",
     by: Annotated[
         str | None,
         typer.Option(
@@ -222,6 +257,14 @@ def evaluate(
     import featx
     from featx.cli import console, pivot_table, run_table
     from featx.cli.progress_bars import watching
+    from featx.errors import UnknownNameError
+    from featx.evaluation.group_biases import MEASURES
+    from featx.registry import suggest_names
+
+    if bias not in MEASURES:
+        raise UnknownNameError(
+            f"no difference between groups is called {bias!r}; {suggest_names(bias, list(MEASURES))}"
+        )
 
     with watching() as progress:
         evaluations = featx.evaluate(
@@ -239,7 +282,7 @@ def evaluate(
     elif by:
         pivot_table.pivots(pivots)
     else:
-        run_table.evaluations(evaluations, per_class, groups)
+        run_table.evaluations(evaluations, per_class, groups, bias)
 
 
 def _evaluations(evaluations: "list[Evaluation]") -> dict[str, Any]:

@@ -11,8 +11,9 @@ from featx.evaluation.cost import Cost, read_costs
 from featx.evaluation.coverage import CoverageCheck
 from featx.evaluation.evaluation_table import Evaluation, RunEvaluation
 from featx.evaluation.final_scores import read_final, write_final
+from featx.evaluation.group_biases import group_biases
 from featx.evaluation.group_membership import groupings
-from featx.evaluation.group_scores import GroupPredictions, group_biases, score_groups
+from featx.evaluation.group_scores import GroupPredictions, score_groups
 from featx.evaluation.leaks import Copies, find_copies
 from featx.evaluation.verdicts import Recommendation, choose_run, describe_evidence, has_failed, recommend
 from featx.metrics.definitions import find_score
@@ -299,7 +300,8 @@ def _add_group_scores(
 ) -> Evaluation:
     """Add the scores of groups if the recipe names group columns."""
     ids = tables[evaluation.chosen].ids
-    memberships = list(groupings(study.group_values(ids)))
+    columns = study.group_values(ids)
+    memberships = list(groupings(columns))
     if not memberships:
         return evaluation
     units, can_fit_thresholds = study.groups(ids), evaluation.part != "test"
@@ -307,10 +309,9 @@ def _add_group_scores(
         run: GroupPredictions(*align(truth, table.take(ids)), units, can_fit_thresholds)
         for run, table in tables.items()
     }
-    biases = {run: group_biases(predictions[run], memberships) for run in tables}
-    rows = [
-        replace(row, biases={name: list(values) for name, values in biases[row.run].items()}) for row in evaluation.rows
-    ]
+    # The groupings of single columns come first.
+    biases = group_biases(predictions, memberships[: len(columns)])
+    rows = [replace(row, biases=biases[row.run]) for row in evaluation.rows]
     return replace(evaluation, rows=rows, groupings=score_groups(predictions[evaluation.chosen], memberships))
 
 

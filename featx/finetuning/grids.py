@@ -55,7 +55,8 @@ def grids_of_targets(grids: Sequence[Grid], targets: Sequence[str]) -> list[Grid
 def recipe_grids(recipe: Recipe, trials: int | None, backbones: Sequence[str]) -> list[Grid]:
     """Return a recipe's ``[[finetune]]`` sections, or runs of the default network if it has none."""
     if not recipe.finetune:
-        return [Grid(vary([FinetuneSpec()], {"backbone": list(backbones)} if backbones else {}), trials)]
+        default = [FinetuneSpec(seed=recipe.seed)]
+        return [Grid(vary(default, {"backbone": list(backbones)} if backbones else {}), trials)]
     return [
         Grid(section.runs, trials or section.trials, section.target, section.tensorboard) for section in recipe.finetune
     ]

@@ -54,10 +54,13 @@ def canonical_strategy(strategy: str) -> str:
 
 def _names_below(name: str, trunk: Trunk) -> frozenset[str]:
     """Return the names of the parameters of a block, or of a layer and the layers inside it."""
-    layers = {block.name: [unit.name for unit in block.units] for block in trunk.blocks}.get(name, [name])
+    units = {block.name: {unit.name for unit in block.units} for block in trunk.blocks}.get(name, set())
     parameters = [parameter for _, parameter, _ in trunk.parameters_by_unit()]
-    prefixes = tuple(f"{layer}." for layer in layers)
-    selected = frozenset(parameter for parameter in parameters if parameter.startswith(prefixes))
+    selected = frozenset(
+        parameter
+        for unit, parameter, _ in trunk.parameters_by_unit()
+        if trunk.names[unit] in units or (not units and parameter.startswith(f"{name}."))
+    )
     if not selected:
         blocks = [block.name for block in trunk.blocks]
         blocks = blocks or sorted({parameter.rpartition(".")[0] for parameter in parameters})

@@ -90,6 +90,8 @@ class FitResult:
         Duration of the final fit and the predictions in seconds.
     trees
         Scores of boosted trees after each tree; None for other heads.
+    refit_of
+        Name of the run whose setting was fitted on more rows, and whose scores these are; None for other runs.
     """
 
     run: str
@@ -117,6 +119,7 @@ class FitResult:
     search_s: float
     train_s: float
     trees: TreeScores | None
+    refit_of: str | None = None
 
 
 def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may override
@@ -187,7 +190,7 @@ def fit(  # noqa: PLR0913 - one keyword for each key of a recipe that a call may
     all_ids = np.concatenate(list(ids.values()))
     read = cache(lambda: read_embeddings(study, all_ids, extracted))
     target_tables = {name: study.labels(name) for name in study.target_names(target)}
-    check_heads(specs, [table.kind for table in target_tables.values()])
+    check_heads(specs, {name: table.kind for name, table in target_tables.items()})
     jobs = [
         HeadJob(study, name, spec, extracted, read, ids, target_tables[name])
         for name in target_tables
@@ -248,7 +251,7 @@ def _fit_job(job: HeadJob, force: bool, evaluator: DistributedEvaluator, progres
                     write_run(job, completed, folder, progress)
     remove_journal(journal)
     run = RunFolder(job.study.run_path(job.stem, run_spec)) if run is None else update_val_scores(job.study, run)
-    return _fit_result(run, job.target_table, is_new)
+    return fit_result(run, job.target_table, is_new)
 
 
 @contextmanager
@@ -272,7 +275,8 @@ def fit_errors_named(spec: HeadSpec) -> Iterator[None]:
         raise DataError(f"[[head]] {spec.name!r} cannot be fitted with {settings}: {reason}") from error
 
 
-def _fit_result(run: RunFolder, target_table: AnyTruth, is_new: bool) -> FitResult:
+def fit_result(run: RunFolder, target_table: AnyTruth, is_new: bool) -> FitResult:
+    """Return the result of a head's run for a table of its target values."""
     assert isinstance(run.spec, HeadRunSpec)
     assert isinstance(run.metrics, HeadMetrics)
     metrics, search = run.metrics, run.metrics.search
@@ -282,6 +286,7 @@ def _fit_result(run: RunFolder, target_table: AnyTruth, is_new: bool) -> FitResu
         FitResult,
         search,
         is_new=is_new,
+        refit_of=None if run.spec.refit is None else run.spec.refit.run,
         head=run.spec.head_name,
         n_trials=len(search.trials) + search.n_pruned,
         calibration=metrics.calibration.method,

@@ -143,7 +143,7 @@ def write_run(job: HeadJob, completed: CompletedSearch, folder: Path, progress: 
     """Fit the chosen setting, predict all parts, and write the run into `folder`."""
     target_table, train_ids = job.target_table, job.ids["train"]
     start = time.perf_counter()
-    model, out_of_fold, targets = _fit_final(job, completed, progress)
+    model, out_of_fold, targets = fit_final(job, completed, progress)
     predictions = _predict_parts(job, completed, model, out_of_fold)
     train_s = time.perf_counter() - start
     result = completed.result
@@ -229,7 +229,7 @@ def _header(
     }
 
 
-def _fit_final(
+def fit_final(
     job: HeadJob, completed: CompletedSearch, progress: ProgressCallback
 ) -> tuple[Pipeline, OutOfFold | None, TargetValues]:
     """Return the final model, its out-of-fold predictions if it has some, and the target values of the train rows."""

@@ -1,6 +1,6 @@
 """Checks of the fixed parameters and ranges of heads, before anything is fitted and without data."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from itertools import product
 from typing import Any, cast
@@ -33,16 +33,21 @@ N_CHECKED_OUTPUTS = 2
 N_CHECKED_ROWS = 16
 
 
-def check_heads(specs: Sequence[HeadSpec], kinds: Iterable[Kind]) -> None:
-    """Check the names and values of `params` and `space` of heads for kinds of targets, without data.
+def check_heads(specs: Sequence[HeadSpec], kinds: Mapping[str, Kind]) -> None:
+    """Check the names and values of `params` and `space` of heads, without data.
+
+    Parameters
+    ----------
+    kinds
+        Kind of each target, by its name.
 
     Raises
     ------
     RecipeError
         A name or a value is wrong; the error lists all of the first head for which this is so.
     """
-    for kind, spec in product(set(kinds), specs):
-        if spec.params or spec.space:
+    for (target, kind), spec in product(kinds.items(), specs):
+        if spec.target in {None, target} and (spec.params or spec.space):
             _check_settings(spec, kind)
 
 

@@ -21,20 +21,21 @@ from featx.images.folder import NO_LABEL_RULE
 from featx.images.inventory import Inventory, describe_types, suggest_next_step, take_inventory
 from featx.images.name_pattern import FIELD, NO_MATCH_RULE
 from featx.images.names import is_archive_name
+from featx.images.part_lists import find_part_lists
 from featx.images.readers import Listing, Reader, read_source
 from featx.images.recipe_document import RecognisedSource, build_document, dump_checked
 from featx.images.recognition_warnings import (
     list_label_warnings,
+    list_part_warnings,
     list_table_warnings,
     list_unused_label_warnings,
 )
 from featx.images.sources import is_tree, read_content, shared_listings
 from featx.images.split_columns import find_column_parts
-from featx.images.target_proposals import Proposals, propose_targets
+from featx.images.target_proposals import Proposals, count_classes, propose_targets
 from featx.locations import is_url, split_archive_place
 from featx.registry import READERS
 from featx.specs.data import ReaderSpec
-from featx.tables.encoding import category_text, split_labels
 from featx.tables.ids import sample_rows
 from featx.tables.manifest import Manifest
 
@@ -156,7 +157,17 @@ def init(
             data = ReaderSpec(source=data.source, reader="images")
             listing = read_source(data, Path())
             proposals = propose_targets(listing.manifest, None)
-        inventory = take_inventory(source if label_source is None else data.source, label_source, target, listing)
+        part_lists: tuple[str, ...] = ()
+        if (
+            proposals.targets
+            and proposals.split_column is None
+            and (lists := find_part_lists(source, data, frozenset(listing.manifest.uris)))
+        ):
+            part_lists, data = lists[1], data.model_copy(update={"parts": lists[0]})
+            listing = read_source(data.model_copy(update={"drop_unlabelled": True}), Path())
+            proposals = propose_targets(listing.manifest, target, may_list_labels=data.reader_name not in NAME_READERS)
+        place = source if label_source is None else data.source
+        inventory = take_inventory(place, label_source, target, listing, part_lists)
     classes = _count_classes(listing.manifest, proposals)
     sizes = (
         propose_size_settings(classes)
@@ -257,20 +268,7 @@ def _only_archive(source: str) -> str | None:
 
 def _count_classes(manifest: Manifest, proposals: Proposals) -> dict[str, int]:
     """Return the number of images by class or label of the first target; empty for numbers and without a target."""
-    if not proposals.targets or proposals.targets[0].kind == "numbers":
-        return {}
-    proposal = proposals.targets[0]
-    if len(proposal.columns) > 1:
-        return {name: int(manifest.column(name).sum()) for name in proposal.columns}
-    # Numbers are sorted as numbers before they become text.
-    column = manifest.column(proposal.columns[0])
-    if proposal.separator is not None:
-        cells = column.dropna().map(category_text)
-        labels = Counter(label for cell in cells for label in split_labels(cell, proposal.separator))
-        return dict(sorted(labels.items()))
-    counts = column.value_counts().sort_index().rename(index=category_text)
-    counts = counts.groupby(level=0, sort=False).sum()
-    return {name: int(counts[name]) for name in proposal.classes or counts.index}
+    return count_classes(manifest.labels, proposals.targets[0]) if proposals.targets else {}
 
 
 def _has_gaps(listing: Listing, proposals: Proposals) -> bool:
@@ -311,19 +309,25 @@ def _describe(listing: Listing, recipe: str, source: RecognisedSource, inventory
         n_measured=n_measured,
         n_unreadable=n_unreadable,
         ignored=dict(Counter(listing.ignored.values()).most_common()),
-        warnings=[
-            *list_folder_warnings(data, manifest.labels, proposals.targets[0].name if proposals.targets else ""),
-            *listing.warnings,
-            *proposals.warnings,
-            *([source.sizes.reason] if source.sizes.drop else []),
-            *source.decoding.warnings,
-            *list_table_warnings(inventory.tables),
-            *list_label_warnings(data, listing, proposals, inventory.tables),
-            *list_unused_label_warnings(data, manifest, inventory.tables),
-        ],
+        warnings=_list_warnings(listing, source, inventory),
         decoding=source.decoding,
         inventory=inventory,
     )
+
+
+def _list_warnings(listing: Listing, source: RecognisedSource, inventory: Inventory) -> list[str]:
+    manifest, proposals, data = source.manifest, source.proposals, source.data
+    return [
+        *list_folder_warnings(data, manifest.labels, proposals.targets[0].name if proposals.targets else ""),
+        *listing.warnings,
+        *proposals.warnings,
+        *([source.sizes.reason] if source.sizes.drop else []),
+        *source.decoding.warnings,
+        *list_part_warnings(manifest, proposals),
+        *list_table_warnings(inventory.tables),
+        *list_label_warnings(data, listing, proposals, inventory.tables),
+        *list_unused_label_warnings(data, manifest, inventory.tables),
+    ]
 
 
 def _measure_sizes(manifest: Manifest) -> tuple[dict[str, int], int, int]:

@@ -1,7 +1,7 @@
 """Inventory of a source: its files by type, by folder and by what they were taken for, and its tables."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -44,7 +44,13 @@ class Inventory:
     uses: dict[str, int] = field(default_factory=dict)
 
 
-def take_inventory(source: str, labels: str | None, target: str | None, listing: Listing | None) -> Inventory:
+def take_inventory(
+    source: str,
+    labels: str | None,
+    target: str | None,
+    listing: Listing | None,
+    part_lists: Collection[str] = (),
+) -> Inventory:
     """Return the inventory of a source.
 
     Parameters
@@ -53,6 +59,8 @@ def take_inventory(source: str, labels: str | None, target: str | None, listing:
         Arguments of `featx.images.init.init`.
     listing
         The images that were recognised; None if the source is not recognised.
+    part_lists
+        Names of the lists of parts that are taken.
     """
     place, label_table = split_table_place(source, labels)
     if not is_tree(place):
@@ -70,12 +78,21 @@ def take_inventory(source: str, labels: str | None, target: str | None, listing:
     else:
         tables = TableChoice(None, (), {})
     if listing is not None:
-        joined = {name for name, rule in listing.ignored.items() if rule == JOINED_RULE}
-        reports = [replace(t, is_taken=True, reason="joined by ids") if t.file in joined else t for t in tables.reports]
-        tables = replace(tables, reports=tuple(sorted(reports, key=lambda report: not report.is_taken)))
+        tables = _mark_lists(tables, listing, part_lists)
     uses = _count_uses(entries, listing, tables) if listing is not None else {}
     by_folder = {folder: dict(counts.most_common()) for folder, counts in sorted(folders.items())}
     return Inventory(len(entries), dict(types.most_common()), by_folder, tables.reports, uses)
+
+
+def _mark_lists(tables: TableChoice, listing: Listing, part_lists: Collection[str]) -> TableChoice:
+    """Return the tables with the lists that are joined by ids, and those of parts, as taken."""
+    reasons = {name: "joined by ids" for name, rule in listing.ignored.items() if rule == JOINED_RULE}
+    reasons |= dict.fromkeys(part_lists, "lists the images of parts")
+    reports = [
+        replace(report, is_taken=True, reason=reasons[report.file]) if report.file in reasons else report
+        for report in tables.reports
+    ]
+    return replace(tables, reports=tuple(sorted(reports, key=lambda report: not report.is_taken)))
 
 
 def find_file_type(name: str) -> str:

@@ -16,7 +16,7 @@ from featx.images.label_columns import find_target_columns
 from featx.images.label_files import find_table, read_labels, read_sheet_names, read_table_bytes, to_path_texts
 from featx.images.names import base_name, file_suffix, find_part, is_archive_name, is_image_name, split_words
 from featx.images.path_matching import ImageIndex, PathRule, find_rule
-from featx.images.sources import join_place, open_tree
+from featx.images.sources import join_place, open_tree, shared
 from featx.images.trees import Entry, Tree
 from featx.specs.data import LabelsSpec
 from featx.tables.ids import sample_rows
@@ -133,7 +133,7 @@ def examine_tables(tree: Tree, files: Iterable[str]) -> tuple[list[Candidate], l
     candidates, reports = [], []
     for file in files:
         try:
-            examined = examine_table(tree, file)
+            examined = shared(("examined", tree.place, file), partial(examine_table, tree, file))
         except (ReadError, MissingExtraError) as error:
             reports.append(TableReport(file, reason=str(error)))
             continue

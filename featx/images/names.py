@@ -18,6 +18,7 @@ IMAGE_SUFFIXES = frozenset(
 PARTS = {
     "train": "train",
     "training": "train",
+    "trainval": "train",
     "val": "val",
     "valid": "val",
     "validation": "val",

@@ -84,7 +84,7 @@ def scores(truth: AnyTruth, predictions: AnyPredictions) -> dict[str, float]:
 
         Numbers, as means over the columns: mae and rmse in their units, r2, pearson and ccc (Lin's concordance) of at
         most 1, sagr (share of predictions with the right sign), mape (error as a share of the truth) if no true number
-        is 0, and for several columns the mae of each as ``mae.NAME``.
+        is 0; for several columns also each of these scores of each column, as ``rmse.NAME``.
 
         These scores weigh all rows equally. If rows have weights, ``confidence_accuracy`` or ``confidence_mae`` is the
         weighted score.

@@ -1,11 +1,13 @@
 """Descriptions of recipes and runs, and the cost of an ensemble's predictions."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from featx.artifacts.artifact import read_ensemble_body, read_member_headers
 from featx.artifacts.header import HEADER_FILE, Header, read_header
-from featx.specs.recipe import load_recipe
+from featx.specs.recipe import Recipe, load_recipe
+from featx.study.run_listing import RunSummary, find_finished_run, list_runs, summarize_run
 from featx.text.masking import mask_secrets_in_value
 
 
@@ -31,6 +33,49 @@ def describe(path: str | Path) -> dict[str, Any]:
         return fields
     body = read_ensemble_body(folder, header)
     return fields | {"method": body["method"], "members": list(body["members"]), "cost": ensemble_cost(folder, header)}
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """All that is shown about a run.
+
+    Attributes
+    ----------
+    summary
+        The run with its settings, scores and state.
+    header
+        Its header.
+    cost
+        `ensemble_cost`; empty for other runs, and for ensembles that lack a member.
+    warnings
+        Texts of its warnings.
+    """
+
+    summary: RunSummary
+    header: Header
+    cost: dict[str, int]
+    warnings: list[str]
+
+
+def describe_run(name: str | Path, recipe: str | Path | Recipe | None = None) -> RunDescription:
+    """Return the description of a run: of a folder, or of the recipe's run whose name begins with `name`.
+
+    Raises
+    ------
+    DataError, RecipeError, ArtifactError
+        There is no such run, or its header cannot be read.
+    """
+    run = find_finished_run(name, recipe)
+    header = read_header(run.path)[1]
+    is_path = (Path(name) / HEADER_FILE).is_file()
+    summary = (
+        summarize_run(run, "damaged" if run.damage else "unknown", run.damage)
+        if is_path
+        else next(item for item in list_runs(recipe) if item.run == run.name)
+    )
+    cost = ensemble_cost(run.path, header) if header.kind == "ensemble" and run.has_all_members else {}
+    warnings = [] if run.damage else [warning.text for warning in run.metrics.run_warnings]
+    return RunDescription(summary, header, cost, warnings)
 
 
 def ensemble_cost(folder: Path, header: Header) -> dict[str, int]:

@@ -204,4 +204,5 @@ def _load_runs(study: Study, runs: Sequence[str]) -> list[Model]:
     if not runs and (damaged := study.damaged()):
         raise IncompleteError(f"{damaged[0].damage}, or name the runs to use with '--run'")
     loaded: dict[Path, Model] = {}
-    return [_load_run(update_val_scores(study, run).path, loaded) for run in study.runs(names=tuple(runs) or None)]
+    named = study.runs(names=tuple(runs) or None, with_refits=True)
+    return [_load_run(update_val_scores(study, run).path, loaded) for run in named]

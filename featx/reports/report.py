@@ -14,6 +14,7 @@ from featx.artifacts.header import commit, read_header
 from featx.evaluation.evaluate import evaluate
 from featx.evaluation.evaluation_table import Evaluation
 from featx.evaluation.final_scores import read_last_final
+from featx.evaluation.group_biases import MEASURE_TEXTS, too_few_text
 from featx.evaluation.group_texts import describe_differences, describe_size
 from featx.evaluation.leaks import leaks
 from featx.files.atomic import write_text
@@ -125,6 +126,8 @@ def report(recipe: str | Path | Recipe | None = None) -> Path:
         versions=_versions(study, sections),
         source=mask_secrets(study.recipe.data.source),
         coverage=COVERAGE,
+        measures=MEASURE_TEXTS,
+        too_few=too_few_text(),
         commit=commit(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -54,7 +54,7 @@ class LayersSpec(Spec):
     hidden
         Widths of up to three fully connected layers with ReLU.
     dropout
-        Share of the last of these layers that is dropped in training.
+        Share of the last of these layers that is dropped in training; a list has one share for each of them.
     activation
         Activation of the output; ``none`` for classes, whose loss has its own.
     """
@@ -62,8 +62,17 @@ class LayersSpec(Spec):
     pool: Literal["avg", "gem", "flatten"] = "avg"
     batch_norm: bool = False
     hidden: Annotated[tuple[Count, ...], Field(max_length=3)] = (256,)
-    dropout: Share = 0.5
+    dropout: Share | tuple[Share, ...] = 0.5
     activation: Activation = "none"
+
+    @model_validator(mode="after")
+    def _check_dropout(self) -> "LayersSpec":
+        if isinstance(self.dropout, tuple) and len(self.dropout) != len(self.hidden):
+            raise ValueError(
+                f"found {len(self.dropout)} shares of dropout for {len(self.hidden)} hidden layers, expected one each, "
+                "or one number for the last layer"
+            )
+        return self
 
 
 class LossSpec(Spec):

@@ -49,12 +49,15 @@ class Recipe(Spec):
         Name of the file without its suffix; also the name of the folder of its results.
     folder
         Folder of the file, which its relative paths start from.
+    seed
+        Seed of the split, of all heads, networks and ensembles; a section's own `seed` takes precedence.
     """
 
     set_by_loader: ClassVar[frozenset[str]] = frozenset({"name", "folder"})
 
     name: str
     folder: Path
+    seed: int = 0
     data: ReaderSpec
     targets: Annotated[dict[str, TargetSpec], Field(default_factory=dict)]
     groups: Annotated[dict[str, GroupSpec], Field(default_factory=dict)]
@@ -71,10 +74,18 @@ class Recipe(Spec):
 
     @model_validator(mode="before")
     @classmethod
-    def _set_default_heads(cls, content: Any) -> Any:
-        """Return the content with heads that fit the kinds of targets, or without heads if it has networks alone."""
-        if not isinstance(content, Mapping) or "head" in content:
+    def _complete_sections(cls, content: Any) -> Any:
+        """Return the content with default heads and with the seed of the recipe in all sections without their own."""
+        if not isinstance(content, Mapping):
             return content
+        completed = cls._with_default_heads(content)
+        return completed | _sections_with_seed(completed, content["seed"]) if "seed" in content else completed
+
+    @classmethod
+    def _with_default_heads(cls, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the content with heads that fit the kinds of targets, or without heads if it has networks alone."""
+        if "head" in content:
+            return {**content}
         if "finetune" in content and "embedding" not in content:
             return {**content, "embedding": (), "head": ()}
         sections = content["targets"].values() if isinstance(content.get("targets"), Mapping) else ()
@@ -186,7 +197,24 @@ class Recipe(Spec):
     def head_specs(self, name: str, target: str | None = None) -> list[HeadSpec]:
         """Return the recipe's specs of a head, for one target or all, or its default spec if the recipe has none."""
         heads = [head for head in self.head if head.name == name]
-        return [head for head in heads if target is None or head.target in {None, target}] or [HeadSpec(name=name)]
+        return [head for head in heads if target is None or head.target in {None, target}] or [
+            HeadSpec(name=name, seed=self.seed)
+        ]
+
+
+def _sections_with_seed(content: Mapping[str, Any], seed: Any) -> dict[str, Any]:
+    """Return the sections that have a seed, with this one where they state none."""
+    single = content.get("split", {})
+    sections: dict[str, Any] = {"split": {"seed": seed, **single} if isinstance(single, Mapping) else single}
+    for name, default in (("head", []), ("finetune", []), ("ensemble", [{}])):
+        listed = content.get(name, default)
+        is_list = isinstance(listed, list | tuple)
+        sections[name] = [_with_seed(item, seed) for item in listed] if is_list else listed
+    return sections
+
+
+def _with_seed(section: Any, seed: Any) -> Any:
+    return {"seed": seed, **section} if isinstance(section, Mapping) else section
 
 
 def has_recipe() -> bool:

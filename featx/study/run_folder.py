@@ -13,7 +13,7 @@ from featx.files.parsing import ParseError, validate_as
 from featx.files.seals import read_sealed
 from featx.study.ensemble_metrics import EnsembleMetrics
 from featx.study.run_metrics import METRICS, HeadMetrics, Measurements, NetworkMetrics
-from featx.study.run_spec import RUN_SPECS, AnyRunSpec, EnsembleRunSpec
+from featx.study.run_spec import RUN_SPECS, AnyRunSpec, EnsembleRunSpec, HeadRunSpec
 from featx.study.run_warnings import VAL_USED
 from featx.tables.predictions import AnyPredictions, Predictions, predictions_from_frame, selection_rows
 
@@ -128,6 +128,12 @@ class RunFolder:
     def kind(self) -> str:
         """``head``, ``network`` or ``ensemble``."""
         return self.spec.kind
+
+    @property
+    def refit_of(self) -> str | None:
+        """Name of the run whose setting was fitted on more rows here, and whose scores this run has; else None."""
+        refit = self.spec.refit if isinstance(self.spec, HeadRunSpec) else None
+        return None if refit is None else refit.run
 
     @property
     def is_ensemble(self) -> bool:

@@ -11,6 +11,8 @@ from featx.study.run_spec import AnyRunSpec
 STEM_SETTINGS = frozenset({"head", "backbone", "method"})
 # Settings of a search, which labels state only if runs of the same head differ in them.
 SEARCH_SETTINGS = frozenset({"trials", "timeout_s", "warm_start", "nested", "folds", "memory_gb"})
+# Number of characters up to which the label of an ensemble names its members.
+MAX_MEMBERS_LENGTH = 40
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,20 @@ def _unique_labels(
             settings[run] for run, other in specs.items() if (other.kind, other.stem) == (spec.kind, spec.stem)
         ]
         shown = {key: value for key, value in settings[name].items() if _is_shown(key, same_stem)}
+        texts = [f"{key} {setting_text(value)}" for key, value in shown.items() if key != "members"]
         if "members" in shown:
-            shown["members"] = [member_labels.get(member, member) for member in shown["members"]]
-        texts = [f"{key} {setting_text(value)}" for key, value in shown.items()]
+            texts.append(_members_text([member_labels.get(member, member) for member in shown["members"]]))
         labels[name] = f"{spec.stem} ({', '.join(texts)})" if texts else spec.stem
     counts = Counter(labels.values())
     return {
         name: label if counts[label] == 1 else f"{label} {name.rpartition('-')[2]}" for name, label in labels.items()
     }
+
+
+def _members_text(labels: Sequence[str]) -> str:
+    """Return the members that not all ensembles have, or their number if the labels are long."""
+    text = f"members {setting_text(labels)}"
+    return text if len(text) <= MAX_MEMBERS_LENGTH else f"{len(labels)} members of its own"
 
 
 def _is_shown(setting: str, same_stem: Sequence[Mapping[str, Any]]) -> bool:

@@ -84,6 +84,25 @@ class RunSpec(Spec):
         raise NotImplementedError
 
 
+class RefitSpec(Spec):
+    """Run whose setting is fitted on more rows, and these rows.
+
+    Attributes
+    ----------
+    run, body_sha256
+        Name of the run, and SHA-256 of its model.
+    parts
+        Parts of the split whose rows are fitted.
+    val
+        State of the val rows.
+    """
+
+    run: str
+    body_sha256: str
+    parts: tuple[str, ...]
+    val: ValState
+
+
 class HeadRunSpec(RunSpec):
     """Spec of the run of a head.
 
@@ -93,11 +112,14 @@ class HeadRunSpec(RunSpec):
         Fields of the `HeadSpec`. They are not validated again, because a head of another package may not be installed.
     embeddings
         Fingerprints of the embeddings that the head may use.
+    refit
+        Run whose setting this one has; None for a run of its own.
     """
 
     kind: Literal["head"] = "head"
     head: dict[str, Any]
     embeddings: tuple[str, ...]
+    refit: RefitSpec | None = None
 
     @property
     def head_name(self) -> str:

@@ -26,6 +26,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from featx.errors import DataError, IncompleteError
 from featx.file_names import file_name
 from featx.files.atomic import atomic_folder, file_state, machine_id
@@ -35,7 +37,7 @@ from featx.specs.recipe import Recipe, load_recipe
 from featx.storage.leases import remove_leftovers
 from featx.study.labelled_rows import LabelledRows
 from featx.study.run_folder import SPEC, RunFolder
-from featx.study.run_spec import RULES, EnsembleRunSpec, NetworkRunSpec, RunSpec, TrainState, ValState
+from featx.study.run_spec import RULES, EnsembleRunSpec, HeadRunSpec, NetworkRunSpec, RunSpec, TrainState, ValState
 from featx.study.test_log import OpeningLog
 from featx.tables.truth import AnyTruth
 
@@ -92,8 +94,11 @@ class Study(LabelledRows):
         return run
 
     def run_path(self, stem: str, spec: RunSpec) -> Path:
-        """Return the path of the folder of a run, which need not exist."""
-        return self.folder / file_name(stem, spec.fingerprint()[:8])
+        """Return the path of the folder of a run, which need not exist; a renamed run keeps the key of its spec."""
+        key = spec.fingerprint()[:8]
+        path = self.folder / file_name(stem, key)
+        renamed = () if path.exists() else sorted(self.folder.glob(f"[!.]*-{key}/{SPEC}"))
+        return next((file.parent for file in renamed if _is_spec(file, spec)), path)
 
     def has_runs(self, target: str) -> bool:
         """Return whether there is a finished run of a target that can be compared."""
@@ -102,7 +107,8 @@ class Study(LabelledRows):
         except IncompleteError:
             return False
 
-    def _run_folders(self) -> list[RunFolder]:
+    def run_folders(self) -> list[RunFolder]:
+        """Return all finished runs in the recipe's folder, whatever their state, by name."""
         return [self._run_folder(path.parent) for path in sorted(self.folder.glob("[!.]*/header.json"))]
 
     def _run_folder(self, path: Path) -> RunFolder:
@@ -118,9 +124,17 @@ class Study(LabelledRows):
 
     def damaged(self) -> list[RunFolder]:
         """Return the finished runs with a missing or changed file; `RunFolder.damage` names the file."""
-        return [run for run in self._run_folders() if run.damage]
+        return [run for run in self.run_folders() if run.damage]
 
-    def runs(self, target: str | None = None, names: Sequence[str] | None = None) -> list[RunFolder]:
+    def reasons_left_out(self) -> dict[str, str]:
+        """Return the reason why `runs` leaves out each finished run, by name; empty for those that it returns."""
+        folders = self.run_folders()
+        stale = self._reasons([run for run in folders if not run.damage], self.split_fingerprint(), self.target_names())
+        return {run.name: run.damage or stale[run.name] for run in folders}
+
+    def runs(
+        self, target: str | None = None, names: Sequence[str] | None = None, with_refits: bool = False
+    ) -> list[RunFolder]:
         """Return the finished runs that match the current split and labels of the recipe, oldest first.
 
         Damaged runs, and ensembles whose members were removed or made again, are left out.
@@ -131,6 +145,8 @@ class Study(LabelledRows):
             Return only runs of this target.
         names
             Return only runs with these names or beginnings of names.
+        with_refits
+            Whether refitted runs may be named, by default False: no rows are left to score them on.
 
         Raises
         ------
@@ -139,9 +155,11 @@ class Study(LabelledRows):
         DataError
             A name matches no run.
         """
-        split, folders = self.split_fingerprint(), self._run_folders()
+        split, folders = self.split_fingerprint(), self.run_folders()
         damaged, intact = [run for run in folders if run.damage], [run for run in folders if not run.damage]
         stale = self._reasons(intact, split, self.target_names(target))
+        if not with_refits or names is None:
+            stale |= {run.name: _refit_reason(run) for run in intact if run.refit_of is not None}
         fitting = [run for run in intact if not stale[run.name]]
         if names is not None:
             for name in names:
@@ -186,6 +204,8 @@ class Study(LabelledRows):
         if spec.train.split != split:
             return f"{run.name} {WHAT_CHANGED['split']}"
         changed = _changed_fields(spec.train, self._train_state(spec.target, spec.train.group_columns))
+        if isinstance(spec, HeadRunSpec) and spec.refit is not None:
+            changed += _changed_fields(spec.refit.val, self.val_state(spec.target))
         if isinstance(spec, EnsembleRunSpec | NetworkRunSpec) and spec.val is not None:
             changed += _changed_fields(spec.val, self.val_state(spec.target))
         if changed:
@@ -226,6 +246,11 @@ class Study(LabelledRows):
         OpeningLog(self.folder).append(opening, self._seals_of_scores())
         return self._known(target).take(ids)
 
+    def open_all_labels(self, target: str, runs: Sequence[str], user: str | None = None) -> AnyTruth:
+        """Return the labels of all rows, and log that the test split was opened (`open_test`)."""
+        self.open_test(target, runs, user)
+        return self._known(target).take(np.concatenate([self.ids(part) for part in ("train", "val", "test")]))
+
     def openings(self, target: str | None = None) -> list[dict[str, Any]]:
         """Return the log of openings of the test split."""
         openings = OpeningLog(self.folder).openings
@@ -242,6 +267,17 @@ class Study(LabelledRows):
             with suppress(IncompleteError, KeyError):
                 seals.append(str(read_sealed(file)["opening"]))
         return seals
+
+
+def _is_spec(file: Path, spec: RunSpec) -> bool:
+    try:
+        return read_sealed(file) == spec.identity()
+    except IncompleteError:
+        return False
+
+
+def _refit_reason(run: RunFolder) -> str:
+    return f"{run.name} was refitted for deployment and cannot be scored; its scores are those of {run.refit_of}"
 
 
 def _changed_fields(recorded: TrainState | ValState, current: TrainState | ValState) -> list[str]:

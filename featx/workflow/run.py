@@ -76,7 +76,7 @@ def stages(  # noqa: PLR0913 - as run
         A stage failed; the results of the stages before it are kept.
     """
     loaded = load_recipe(recipe)
-    check_heads(loaded.head, [target.kind for target in loaded.targets.values()])
+    check_heads(loaded.head, {name: target.kind for name, target in loaded.targets.items()})
     extraction = extract(loaded, engine=engine, cluster=cluster, progress=progress)
     yield "extract", extraction
     yield from make_runs(

@@ -95,9 +95,8 @@ def test_every_command_works_for_any_target_name(target: str, nested_home: Path,
     command("export", head.name, "--format", "joblib", "--out", "exported", *recipe)
     command("show", str(head.path))
     command("cache", "ls", *recipe)
-    assert {path.name for path in Path.cwd().iterdir()} == {
-        *("images", "study", "cache", "runs", "exported", "answers.csv")
-    }
+    assert {path.name for path in Path.cwd().iterdir()} == {"images", "study", "exported", "answers.csv"}
+    assert {path.name for path in Path("study").iterdir()} == {"featx.toml", "cache", "runs"}
     for folder in (nested_home, nested_home / "a", nested_home / "a/b", nested_home / "a/b/c"):
         assert len(list(folder.iterdir())) == 1
 

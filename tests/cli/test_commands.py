@@ -7,12 +7,14 @@ cli.result_tables, workflow.run, workflow.stages.
 import json
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from featx.cli.main import app, main
+from featx.specs.recipe import load_recipe, parse_recipe
 from featx.study.study import Study
 from tests.conftest import TOY_RECIPE, make_images
 from tests.json_reference import JSON_COMMANDS, keys_of
@@ -50,11 +52,11 @@ def test_commands_in_sequence_need_no_arguments(toy_home: Path, capsys: pytest.C
     predictions = run("predict images/dark/001.png", capsys)
     assert predictions.count("images/dark/001.png") == 6
     assert run("report", capsys).strip() == "runs/featx/report.html"
-    assert "kind = 'head'" in run(f"show {next(Path('runs/featx').glob('logreg-*'))}", capsys)
+    assert "head for 'class', predicts classes (dark, light)" in run("show logreg", capsys)
     soft = run(f"show {next(Path('runs/featx').glob('soft-*'))}", capsys)
-    assert "method = 'soft'" in soft
-    assert "cost = {'n_models': 2, 'n_embeddings': 1, 'n_networks': 1, 'size_bytes': " in soft
-    assert "name = 'featx'" in run("show featx.toml", capsys)
+    assert "settings  method soft, metric accuracy" in soft
+    assert "cost      2 models, 1 networks for each image" in soft
+    assert parse_recipe(tomllib.loads(run("show featx.toml", capsys)), Path("featx.toml")) == load_recipe("featx.toml")
 
 
 def test_run_does_all_stages_and_skips_finished_ones(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,7 +82,7 @@ def test_finetune_prints_its_grid_with_the_best_run_first(toy_home: Path, capsys
     output = json.loads(run("finetune --lr 0.1 --strategy head --strategy all --json", capsys))
     assert output["best_run"] == output["runs"][0]["run"]
     assert {run_row["settings"]["strategy"] for run_row in output["runs"]} == {"head", "scratch"}
-    assert "kind = 'network'" in run(f"show {output['runs'][0]['path']}", capsys)
+    assert "network for 'class', predicts classes" in run(f"show {output['runs'][0]['path']}", capsys)
     assert "toy (strategy scratch, lr 0.1)" in run("evaluate", capsys)
 
 
@@ -90,6 +92,7 @@ def test_json_is_one_object_with_documented_keys(toy_home: Path, capsys: pytest.
         for words in (
             *("extract", "fit", "ensemble", "evaluate", "report", "run", "leaks", "heads", "doctor", "backbones toy"),
             *("init images -r other.toml", "predict images/dark/001.png --run rf", "export rf --format joblib"),
+            *("runs ls", "runs show rf", "runs rename greedy best", "runs rm majority --yes"),
             *("cache ls", "cache verify", "cache compact", "cache gc --dry-run", "cache export toy --to toy.npz"),
         )
     }

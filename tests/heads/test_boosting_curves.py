@@ -119,7 +119,7 @@ def test_early_stopping_takes_the_trees_with_the_lowest_held_out_loss() -> None:
 )
 def test_early_stopping_that_stops_nothing_is_refused(params: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        check_heads([HeadSpec(name="xgboost", params=params)], ["classes"])
+        check_heads([HeadSpec(name="xgboost", params=params)], {"y": "classes"})
 
 
 def test_curves_are_kept_in_the_run_and_drawn(toy_home: Path) -> None:

@@ -156,6 +156,27 @@ def test_a_head_has_the_recipes_settings_or_the_defaults(tmp_path: Path) -> None
     assert recipe.head_specs("svm") == [HeadSpec(name="svm")]
 
 
+def test_one_seed_is_that_of_all_sections_without_their_own(tmp_path: Path) -> None:
+    sections = {
+        "seed": 7,
+        "split": {"val": 0.2},
+        "finetune": [{"lr": [1e-3, 1e-4]}, {"seed": [1, 2]}],
+        "embedding": [{}],
+    }
+    recipe = parse_recipe(SMALLEST | sections, tmp_path / "r.toml")
+    assert (recipe.seed, recipe.split.seed, recipe.split.val) == (7, 7, 0.2)
+    assert {head.seed for head in recipe.head} == {7}
+    assert [[run.seed for run in section.runs] for section in recipe.finetune] == [[7, 7], [1, 2]]
+    assert [section.seed for section in recipe.ensemble] == [7]
+    assert recipe.head_specs("lda") == [HeadSpec(name="lda", seed=7)]
+    own = {"split": {"seed": 1}, "head": [{"name": "rf", "seed": 2}, {"name": "rf"}], "ensemble": [{"seed": 3}]}
+    recipe = parse_recipe(SMALLEST | own | {"seed": 7}, tmp_path / "r.toml")
+    assert [recipe.split.seed, *(head.seed for head in recipe.head), recipe.ensemble[0].seed] == [1, 2, 7, 3]
+    with pytest.raises(RecipeError, match=r"r\.toml") as caught:
+        parse_recipe(SMALLEST | {"seed": "x", "head": "rf"}, tmp_path / "r.toml")
+    assert any(problem.startswith("seed: found 'x'") for problem in caught.value.problems)
+
+
 @pytest.mark.parametrize("file", sorted(Path(__file__).parents[2].glob("pipelines/*.toml")), ids=lambda path: path.stem)
 def test_the_recipes_of_featx_are_valid(file: Path) -> None:
     assert load_recipe(file).name == file.stem

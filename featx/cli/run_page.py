@@ -1,0 +1,103 @@
+"""Finished runs as text: two lines each, and a page about one of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from featx.cli import console
+
+if TYPE_CHECKING:
+    from featx.artifacts.header import Header
+    from featx.predictors.description import RunDescription
+    from featx.study.run_listing import RunSummary
+
+# Scores that a list shows, the first that a run has; a page shows all.
+LISTED_SCORES = ("accuracy", "average_precision", "mae")
+INDENT = "    "
+MIN_BYTES_IN_MB = 100_000
+
+
+def print_runs(runs: "Sequence[RunSummary]") -> None:
+    """Print each run in two lines: name, score, size, time and state; then its settings."""
+    recipe = None
+    for run in runs:
+        if run.recipe != recipe:
+            recipe = run.recipe
+            console.say(f"{recipe}:")
+        score = next((f"{_short(name)} {run.scores[name]:.4f}" for name in LISTED_SCORES if name in run.scores), "")
+        facts = [f"{score} on {run.part}" if score else "", size_text(run.n_bytes), run.finished[:16].replace("T", " ")]
+        facts += [] if run.state == "current" or (run.state == "unknown" and not run.reason) else [run.state]
+        console.say(f"  {run.run}: {' · '.join(fact for fact in facts if fact)}")
+        console.say(f"{INDENT}{_settings_line(run)}")
+    console.say(f"{len(runs)} runs, {size_text(sum(run.n_bytes for run in runs))}")
+    for reason in dict.fromkeys(run.reason for run in runs if run.state == "unknown" and run.reason):
+        console.say(f"the state of runs is unknown: {reason}")
+    if any(run.state == "stale" for run in runs):
+        console.say("stale: made for other data, labels or members; 'featx runs show NAME' names the reason")
+
+
+def size_text(n_bytes: int) -> str:
+    """Return a number of bytes in kB, MB or GB."""
+    from featx.embeddings.space import gigabytes
+
+    return gigabytes(n_bytes) if n_bytes >= MIN_BYTES_IN_MB else f"{n_bytes / 1e3:.1f} kB"
+
+
+def _short(name: str) -> str:
+    return console.SHORT.get(name, name.replace("_", " "))
+
+
+def _settings_line(run: "RunSummary") -> str:
+    texts = [console.setting_text(run.settings)] if run.settings else []
+    texts += [f"on {run.weights}" if run.kind == "head" else f"weights {run.weights}"] if run.weights else []
+    texts += [f"of {len(run.members)} runs"] if run.members else []
+    texts += [f"seed {run.seed}"] if run.seed is not None else []
+    return "; ".join(texts) or run.reason
+
+
+def print_run(description: "RunDescription") -> None:
+    """Print the page of a run: what it predicts, its settings, scores, inputs, warnings and versions."""
+    run, header = description.summary, description.header
+    console.say(f"{run.run}: {_what(run, header)}")
+    state = f"{run.state} ({run.reason})" if run.reason else run.state
+    _print_facts(
+        {
+            "folder": run.path,
+            "state": "" if state == "unknown" else state,
+            "finished": run.finished[:16].replace("T", " "),
+            "time": "" if run.elapsed_s is None else f"{run.elapsed_s:.1f} s",
+            "size": size_text(run.n_bytes),
+            "settings": console.setting_text(run.settings) if run.settings else "",
+            "seed": "" if run.seed is None else str(run.seed),
+            "weights": run.weights if run.kind == "network" else "",
+            "members": ", ".join(run.members),
+            "cost": _cost(description.cost),
+            "code": " ".join(filter(None, [header.created[:16].replace("T", " "), header.commit or ""])),
+            "versions": ", ".join(f"{name} {version}" for name, version in header.versions.items()),
+        }
+    )
+    for embedding in header.embeddings:
+        spec = embedding.spec
+        console.say(f"  embedding {embedding.request.name}: {embedding.n_features} features, {spec.precision}")
+    if run.scores:
+        console.say(f"  scores on {run.part}:")
+        for name, value in run.scores.items():
+            console.say(f"{INDENT}{name.replace('_', ' '):<24}{console.cell(value)}")
+    for warning in description.warnings:
+        console.say(f"  warning: {warning}")
+
+
+def _what(run: "RunSummary", header: "Header") -> str:
+    names = ", ".join(header.names[:8]) + (", …" if len(header.names) > 8 else "")
+    return f"{run.kind or header.kind} for {header.target!r}, predicts {header.answers} ({names})"
+
+
+def _cost(cost: Mapping[str, int]) -> str:
+    if not cost:
+        return ""
+    return f"{cost['n_models']} models, {cost['n_networks']} networks for each image, {size_text(cost['size_bytes'])}"
+
+
+def _print_facts(facts: Mapping[str, Any]) -> None:
+    for name, value in facts.items():
+        if value:
+            console.say(f"  {name:<10}{value}")

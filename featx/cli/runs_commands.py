@@ -1,0 +1,117 @@
+"""``featx runs ls``, ``show``, ``rm`` and ``rename``."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from featx.cli.options import JsonOption, RecipeOption
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from featx.study.run_folder import RunFolder
+
+app = typer.Typer(
+    name="runs",
+    help="List, describe, remove and rename finished runs.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run, the beginning of its name, or its folder.")]
+
+
+@app.command()
+def ls(recipe: RecipeOption = None, json: JsonOption = False) -> None:
+    """List finished runs: scores, size, time, state, settings, weights and seed; without a recipe, those of all.
+
+    Examples: featx runs ls · featx runs ls -r faces.toml --json
+    """
+    from featx.cli import console
+    from featx.study.run_listing import list_runs
+
+    runs = list_runs(recipe)
+    if json:
+        console.as_json({"runs": console.plain(runs), "n_bytes": sum(run.n_bytes for run in runs)})
+        return
+    from featx.cli.run_page import print_runs
+
+    print_runs(runs)
+
+
+@app.command()
+def show(run: RunArgument, recipe: RecipeOption = None, json: JsonOption = False) -> None:
+    """Describe one run: settings, scores, inputs, warnings and versions.
+
+    Example: featx runs show svm
+    """
+    from featx.cli import console
+    from featx.cli.run_page import print_run
+    from featx.predictors.description import describe_run
+
+    description = describe_run(run, recipe)
+    console.as_json(console.plain(description.summary)) if json else print_run(description)
+
+
+@app.command()
+def rm(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs, or the beginnings of their names.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    recipe: RecipeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Remove runs after confirmation; ensembles of which they are members become stale.
+
+    Examples: featx runs rm svm-class-1a2b · featx runs rm rf xgboost --yes
+    """
+    from featx.cli import console
+    from featx.cli.run_page import size_text
+    from featx.study.run_changes import ensembles_of, remove_runs
+    from featx.study.run_listing import find_finished_run
+
+    found = list({run.path.resolve(): run for run in (find_finished_run(name, recipe) for name in runs)}.values())
+    if not yes:
+        _confirm(found, ensembles_of(found))
+    result = remove_runs(found)
+    if json:
+        console.as_json(asdict(result))
+        return
+    console.say(f"removed {', '.join(result.removed)} ({size_text(result.n_bytes)})")
+    for ensemble, members in result.stale_ensembles.items():
+        console.say(f"warning: {_describe_loss(ensemble, members)}; remove it, or run 'featx ensemble' again")
+
+
+def _confirm(runs: "Sequence[RunFolder]", ensembles: dict[str, list[str]]) -> None:
+    """Ask whether the runs may be removed; exit if not."""
+    from featx.text.escaping import escape_text
+
+    lines = [run.name for run in runs]
+    lines += [_describe_loss(ensemble, members) for ensemble, members in ensembles.items()]
+    for line in lines:
+        typer.echo(escape_text(f"  {line}"), err=True)
+    noun = "this run" if len(runs) == 1 else f"these {len(runs)} runs"
+    typer.confirm(f"Remove {noun}?", abort=True, err=True)
+
+
+def _describe_loss(ensemble: str, members: list[str]) -> str:
+    return f"ensemble {ensemble} needs {', '.join(members)} and becomes stale"
+
+
+@app.command()
+def rename(run: RunArgument, name: str, recipe: RecipeOption = None, json: JsonOption = False) -> None:
+    """Give a run another name; the key at its end stays, so that 'featx fit' finds the run again.
+
+    Example: featx runs rename svm-class best
+    """
+    from featx.cli import console
+    from featx.study.run_changes import rename_run
+    from featx.study.run_listing import find_finished_run
+
+    found = find_finished_run(run, recipe)
+    renamed = rename_run(found, name)
+    if json:
+        console.as_json({"run": renamed.name, "path": str(renamed.path), "old_name": found.name})
+        return
+    console.say(f"{found.name} is called {renamed.name} now")

@@ -1,0 +1,143 @@
+"""``featx runs``: list, describe, remove and rename finished runs.
+
+Modules: cli.run_page, study.run_changes, study.run_listing.
+"""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import featx
+from featx.cli.main import app
+from featx.errors import DataError, RecipeError
+from featx.study.run_changes import rename_run
+from featx.study.run_listing import find_finished_run, list_runs
+from featx.study.study import Study
+from tests.conftest import make_images
+from tests.recipes import toy_heads, toy_recipe
+
+RECIPE = toy_recipe(head=toy_heads("logreg", "lda"), ensemble={"methods": ["soft"]})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with two heads and an ensemble of them, whose test split was opened."""
+    folder = tmp_path_factory.mktemp("finished")
+    make_images(folder / "images")
+    (folder / "featx.toml").write_text(RECIPE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        featx.extract()
+        featx.fit()
+        featx.ensemble()
+        featx.evaluate(final=True)
+    return folder
+
+
+@pytest.fixture
+def study(finished: Path, home: Path) -> Path:
+    """Change to a copy of the finished study; return the folder of its runs."""
+    shutil.copytree(finished, home, dirs_exist_ok=True)
+    featx.extract()
+    return Path("runs/featx")
+
+
+def invoke(words: str, answer: str = "") -> Result:
+    """Return the result of ``featx runs``."""
+    return CliRunner().invoke(app, ["runs", *words.split()], input=answer)
+
+
+def states() -> dict[str, str]:
+    """Return the state of each run, by the first word of its name."""
+    return {run.run.partition("-")[0]: run.state for run in list_runs()}
+
+
+def test_the_list_has_settings_scores_sizes_and_seeds(study: Path) -> None:
+    summaries = {run.run.partition("-")[0]: run for run in list_runs()}
+    head, soft = summaries["logreg"], summaries["soft"]
+    assert (head.kind, head.target, head.seed, head.part, head.state) == ("head", "class", 0, "val", "current")
+    assert head.settings["trials"] == 1
+    assert "C" in head.settings
+    assert head.weights == "toy/last/avg,weights=none"
+    assert head.scores["accuracy"] == featx.evaluate()[0].rows[0].scores["accuracy"]
+    assert soft.settings == {"method": "soft", "metric": "accuracy"}
+    assert set(soft.members) == {head.run, summaries["lda"].run}
+    assert head.n_bytes == sum(file.stat().st_size for file in Path(head.path).iterdir())
+    printed = invoke("ls").output
+    assert f"  {head.run}: acc {head.scores['accuracy']:.4f} on val · " in printed
+    assert "C " in printed
+    assert "seed 0" in printed
+
+
+def test_runs_of_all_recipes_are_listed_without_a_recipe(study: Path) -> None:
+    Path("featx.toml").rename("elsewhere.toml")
+    assert {(run.recipe, run.state) for run in list_runs()} == {("featx", "unknown")}
+    with pytest.raises(RecipeError, match="no such recipe"):
+        find_finished_run("logreg")
+    assert find_finished_run(next(study.glob("lda-*"))).name.startswith("lda-")
+
+
+def test_stale_and_damaged_runs_are_listed_with_the_reason(study: Path) -> None:
+    next(study.glob("lda-*")).joinpath("metrics.json").write_text("{")
+    Path("featx.toml").write_text(RECIPE.replace("test = 0.25", "test = 0.2"))
+    featx.extract()
+    assert states() == {"logreg": "stale", "lda": "damaged", "soft": "damaged"}
+    reasons = {run.run.partition("-")[0]: run.reason for run in list_runs()}
+    assert "was made on other images or another split" in reasons["logreg"]
+    assert "metrics.json" in reasons["lda"]
+    assert "state     stale (logreg-class-" in invoke("show logreg").output
+
+
+def test_the_state_is_unknown_without_a_current_extraction(study: Path) -> None:
+    Path("images").rename("photos")
+    Path("featx.toml").write_text(RECIPE.replace('source = "images"', 'source = "photos"'))
+    assert set(states().values()) == {"unknown"}
+    assert "the state of runs is unknown: the recipe's [data] or its label file changed" in invoke("ls").output
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("nosuch", "no finished run is called 'nosuch'"), ("l", r"'l' matches 2 runs: lda-class-\w+, logreg-class-\w+;")],
+)
+def test_names_that_match_no_run_or_several_are_reported(study: Path, name: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        find_finished_run(name)
+
+
+def test_runs_are_removed_after_confirmation(study: Path) -> None:
+    assert invoke("rm lda", "n\n").exit_code == 1
+    assert "lda" in states()
+
+    result = invoke("rm lda", "y\n")
+
+    assert result.exit_code == 0
+    assert "Remove this run?" in result.output
+    soft = next(study.glob("soft-*")).name
+    assert f"ensemble {soft} needs lda-class-" in result.output
+    assert states() == {"logreg": "current", "soft": "stale"}
+    assert not list(study.glob(".lda*"))
+    assert "warning" not in invoke("rm soft logreg --yes").output
+    assert states() == {}
+
+
+def test_a_renamed_run_is_found_by_its_commands_and_keeps_its_test_scores(study: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"logreg-class-\w+ is a member of 1 ensembles, which know it by its name: soft"
+    ):
+        rename_run(find_finished_run("logreg"), "best")
+    shutil.rmtree(next(study.glob("soft-*")))
+
+    renamed = rename_run(find_finished_run("logreg"), "best one")
+
+    assert renamed.name.startswith("best_one-")
+    assert not renamed.damage
+    assert [(run.run, run.is_new) for run in featx.fit("featx.toml", heads=["logreg"])] == [(renamed.name, False)]
+    final = next(study.glob("final-*.json")).read_text()
+    assert renamed.name in final
+    assert "logreg-class-" not in final
+    assert featx.fit("featx.toml", heads=["logreg"], force=True)[0].run == renamed.name
+    assert len(Study.open(None).run_folders()) == 2
+    with pytest.raises(DataError, match="there is a run 'best_one-"):
+        rename_run(renamed, "best one")
