@@ -33,6 +33,7 @@ from featx.metrics.conformal import ConformalSpec
 from featx.metrics.definitions import MAIN_SCORES, Scorer
 from featx.metrics.scores import scores
 from featx.progress import NOTE_STAGE
+from featx.specs.base import fingerprint
 from featx.specs.finetuning import FinetuneSpec, NetworkSpec
 from featx.study.run_folder import RunFolder
 from featx.study.run_metrics import NetworkMetrics, Scores
@@ -228,8 +229,17 @@ def _train_network(job: FinetuningJob, task: TrainingTask, state_folder: Path, f
         [*notes, *training_notes],
         predictions,
         {"n": len(train_outputs), **train_scorer.plain()},
-        measure_images_per_s(network, device),
+        _images_per_s(job, network, device),
     )
+
+
+def _images_per_s(job: FinetuningJob, network: FinetunedNetwork, device: torch.device) -> float | None:
+    """Return the images per second of a network; weights do not change it, so runs with equal layers share it."""
+    side = network.preprocessing.size_px
+    key = fingerprint([job.request.backbone, side, job.spec.layers.identity(), str(device)])
+    if key not in job.inputs.rates:
+        job.inputs.rates[key] = measure_images_per_s(network, device)
+    return job.inputs.rates[key]
 
 
 def _write_run(job: FinetuningJob, task: TrainingTask, trained: _TrainedNetwork, folder: Path, start: float) -> None:
