@@ -137,3 +137,10 @@ def test_the_function_joins_the_batches(fitted: Path, monkeypatch: pytest.Monkey
     assert joined.images == whole.images
     assert np.allclose(joined.proba, whole.proba, atol=1e-5)
     assert joined.labels == whole.labels
+
+
+def test_the_folder_of_a_run_needs_no_recipe(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = answers(capsys, "images/dark/000.png")
+    Path("featx.toml").unlink()
+    (folder,) = Path("runs/featx").glob("logreg-*")
+    assert answers(capsys, "images/dark/000.png", "--run", str(folder)) == expected
