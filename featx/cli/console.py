@@ -335,6 +335,11 @@ def exports(written: "Sequence[ExportedModel]") -> None:
         deviation = f"; {parity.n_beyond} of them differ by more than {parity.tolerance:g}" if parity.n_beyond else ""
         say(f"{export.path} ({export.n_bytes / 1e6:.1f} MB), {export.card}")
         say(f"  largest difference to the run on {parity.n} {parity.rows} rows: {parity.largest:.1e}{deviation}")
+        if parity.n_other_labels is not None:
+            n_equal = parity.n - parity.n_other_labels
+            advice = "" if n_equal == parity.n else "; look at the others before you rely on the file"
+            share = f"{n_equal} of {parity.n} rows ({n_equal / parity.n:.1%})"
+            say(f"  predicted labels agree with the run for {share}{advice}")
         if parity.reason:
             say(f"  {parity.reason}")
 
